@@ -1,0 +1,77 @@
+//! The log of what arrived.
+
+use std::collections::VecDeque;
+
+use crate::wire::{Arrival, ArrivalsResponse};
+
+/// How many arrivals are kept until somebody asks.
+const CAPACITY: usize = 32_768;
+
+/// Numbered arrivals; the oldest give way when nobody asks for them.
+#[derive(Debug, Default)]
+pub(super) struct ArrivalLog {
+    /// The number of the first arrival that is still here.
+    first: u64,
+    arrivals: VecDeque<Arrival>,
+}
+
+impl ArrivalLog {
+    pub(super) fn record(&mut self, arrival: Arrival) {
+        if self.arrivals.len() == CAPACITY {
+            self.arrivals.pop_front();
+            self.first += 1;
+        }
+        self.arrivals.push_back(arrival);
+    }
+
+    /// The arrivals from number `since` on. Those before it are forgotten.
+    pub(super) fn since(&mut self, since: u64) -> ArrivalsResponse {
+        let lost = self.first.saturating_sub(since);
+        let seen =
+            usize::try_from(since.saturating_sub(self.first)).unwrap_or(usize::MAX).min(self.arrivals.len());
+        self.arrivals.drain(..seen);
+        self.first += seen as u64;
+        ArrivalsResponse {
+            arrivals: self.arrivals.iter().cloned().collect(),
+            next: self.first + self.arrivals.len() as u64,
+            lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Listener, Nonce, Transport};
+
+    fn arrival(nonce: u64) -> Arrival {
+        let listener = Listener { transport: Transport::Udp, port: 80 };
+        Arrival { nonce: Nonce(nonce), listener, source: "127.0.0.1:1".parse().unwrap() }
+    }
+
+    #[test]
+    fn each_arrival_is_told_until_the_next_question() {
+        let mut log = ArrivalLog::default();
+        log.record(arrival(1));
+        log.record(arrival(2));
+        let first = log.since(0);
+        assert_eq!((first.arrivals.len(), first.next, first.lost), (2, 2, 0));
+        // The answer was lost on its way: the same question gets the same answer.
+        assert_eq!(log.since(0).lost, 0);
+        log.record(arrival(3));
+        let second = log.since(first.next);
+        assert_eq!(second.arrivals, [arrival(3)]);
+        assert_eq!((second.next, second.lost), (3, 0));
+    }
+
+    #[test]
+    fn a_full_log_says_how_much_it_lost() {
+        let mut log = ArrivalLog::default();
+        for nonce in 0..CAPACITY as u64 + 5 {
+            log.record(arrival(nonce));
+        }
+        let response = log.since(0);
+        assert_eq!((response.arrivals.len(), response.lost), (CAPACITY, 5));
+        assert_eq!(response.arrivals[0].nonce, Nonce(5));
+    }
+}

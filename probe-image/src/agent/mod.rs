@@ -1,0 +1,124 @@
+//! The agent itself.
+
+mod arrivals;
+mod control;
+mod dns;
+mod listeners;
+mod prober;
+mod socket;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use crate::wire::Ready;
+use arrivals::ArrivalLog;
+use listeners::Listeners;
+
+/// How to run an agent.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The name with which it signs its answers.
+    pub name: String,
+    /// The address of its API, on loopback; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The token that every request has to carry.
+    pub token: String,
+}
+
+/// An agent that could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API would have been open to others.
+    #[error("the control API listens on loopback only, not on {0}")]
+    NotLoopback(IpAddr),
+    /// The token would not have kept anybody out.
+    #[error("the token is empty: set {}", crate::wire::TOKEN_VARIABLE)]
+    NoToken,
+    /// The API could not be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refused something else that an agent needs.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// What all parts of an agent share. An agent is one thread: it is one of many on its node.
+struct Shared {
+    name: String,
+    token: String,
+    log: RefCell<ArrivalLog>,
+    listeners: RefCell<Listeners>,
+    records: RefCell<BTreeMap<String, Vec<IpAddr>>>,
+    stop: Notify,
+}
+
+/// Runs an agent until it is asked to stop, by request or by SIGTERM or SIGINT. Prints [`Ready`]
+/// on standard output once its API can be reached.
+///
+/// # Errors
+/// If the options are unusable or the API cannot be opened.
+pub fn run(options: Options) -> Result<(), Error> {
+    if !options.listen.ip().is_loopback() {
+        return Err(Error::NotLoopback(options.listen.ip()));
+    }
+    if options.token.is_empty() {
+        return Err(Error::NoToken);
+    }
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(options))
+}
+
+async fn serve(options: Options) -> Result<(), Error> {
+    let Options { name, listen: address, token } = options;
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let ready = Ready { listening: listener.local_addr()? };
+    let shared = Rc::new(Shared {
+        name,
+        token,
+        log: RefCell::default(),
+        listeners: RefCell::default(),
+        records: RefCell::default(),
+        stop: Notify::new(),
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    announce(&ready)?;
+    tokio::select! {
+        result = control::serve(Rc::clone(&shared), listener) => result?,
+        () = shared.stop.notified() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn announce(ready: &Ready) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer(&mut stdout, ready)?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+/// Every probe in flight is an open file, and the usual limit of 1,024 is far too low.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without it, large batches report the probes that could not be sent.
+    let _ = setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,164 @@
+//! Sending probes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::dns;
+use super::listeners::read_line;
+use super::socket::{self, StreamProtocol};
+use crate::payload;
+use crate::wire::{Nonce, Outcome, ProbeRequest, ProbeResponse, ProbeResult, Target, Transport};
+
+/// Sends all probes of a batch at once and waits for their ends.
+pub(super) async fn probe(request: ProbeRequest) -> ProbeResponse {
+    let ProbeRequest { timeout_ms, targets } = request;
+    let patience = Duration::from_millis(timeout_ms.into());
+    let unsent =
+        || ProbeResult { outcome: Outcome::Failed { message: "not sent".to_owned() }, elapsed_us: 0 };
+    let mut results: Vec<_> = targets.iter().map(|_| unsent()).collect();
+    let mut running = JoinSet::new();
+    for (index, target) in targets.into_iter().enumerate() {
+        running.spawn_local(async move { (index, attempt(target, patience).await) });
+    }
+    while let Some(finished) = running.join_next().await {
+        if let Ok((index, result)) = finished
+            && let Some(place) = results.get_mut(index)
+        {
+            *place = result;
+        }
+    }
+    ProbeResponse { results }
+}
+
+async fn attempt(target: Target, patience: Duration) -> ProbeResult {
+    let start = Instant::now();
+    let mut connected = false;
+    let outcome = match timeout(patience, send(&target, &mut connected)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => failure(&error, connected),
+        Err(_) => Outcome::Silent { connected },
+    };
+    ProbeResult { outcome, elapsed_us: u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX) }
+}
+
+async fn send(target: &Target, connected: &mut bool) -> io::Result<Outcome> {
+    let Target { nonce, transport, address, name } = target;
+    match transport {
+        Transport::Tcp => stream(StreamProtocol::Tcp, *nonce, *address, connected).await,
+        Transport::Sctp => stream(StreamProtocol::Sctp, *nonce, *address, connected).await,
+        Transport::Udp => {
+            datagram(payload::probe(*nonce).as_bytes(), *address, |m| read_answer(m, *nonce)).await
+        }
+        Transport::DnsUdp => {
+            let query = query(target, name.as_deref())?;
+            datagram(&query, *address, |message| dns::read_response(message, *nonce)).await
+        }
+        Transport::DnsTcp => {
+            let query = query(target, name.as_deref())?;
+            dns_over_tcp(&query, *nonce, *address, connected).await
+        }
+    }
+}
+
+fn query(target: &Target, name: Option<&str>) -> io::Result<Vec<u8>> {
+    name.and_then(|name| dns::query(target.nonce, name, target.address.is_ipv6()))
+        .ok_or_else(|| io::Error::other("a DNS probe needs the name to look up"))
+}
+
+async fn stream(
+    protocol: StreamProtocol,
+    nonce: Nonce,
+    address: SocketAddr,
+    connected: &mut bool,
+) -> io::Result<Outcome> {
+    let mut stream = socket::connect(protocol, address).await?;
+    *connected = true;
+    stream.write_all(payload::probe(nonce).as_bytes()).await?;
+    let message = read_line(&mut stream).await?;
+    Ok(read_answer(&message, nonce).unwrap_or_else(|| garbled(&message)))
+}
+
+async fn dns_over_tcp(
+    query: &[u8],
+    nonce: Nonce,
+    address: SocketAddr,
+    connected: &mut bool,
+) -> io::Result<Outcome> {
+    let mut stream: TcpStream = socket::connect(StreamProtocol::Tcp, address).await?;
+    *connected = true;
+    let length = u16::try_from(query.len()).unwrap_or(u16::MAX);
+    stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
+    let mut message = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut message).await?;
+    Ok(dns::read_response(&message, nonce).unwrap_or_else(|| garbled(&message)))
+}
+
+async fn datagram(
+    message: &[u8],
+    address: SocketAddr,
+    read: impl Fn(&[u8]) -> Option<Outcome>,
+) -> io::Result<Outcome> {
+    let [v4, v6] = socket::unspecified();
+    let own = if address.is_ipv4() { v4 } else { v6 };
+    let socket = UdpSocket::bind(SocketAddr::new(own, 0)).await?;
+    socket.connect(address).await?;
+    socket.send(message).await?;
+    loop {
+        socket.readable().await?;
+        match receive(&socket, &read) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+}
+
+/// Not a part of the waiting future: its buffer would be held by every probe in flight.
+fn receive(socket: &UdpSocket, read: impl Fn(&[u8]) -> Option<Outcome>) -> io::Result<Outcome> {
+    let mut buffer = [0; dns::LONGEST];
+    let length = socket.try_recv(&mut buffer)?;
+    let message = buffer.get(..length).unwrap_or_default();
+    Ok(read(message).unwrap_or_else(|| garbled(message)))
+}
+
+fn read_answer(message: &[u8], nonce: Nonce) -> Option<Outcome> {
+    match payload::read_answer(message) {
+        Some((echo, agent)) if echo == nonce => Some(Outcome::Answered { agent: agent.to_owned() }),
+        Some(_) | None => None,
+    }
+}
+
+fn garbled(message: &[u8]) -> Outcome {
+    let text = String::from_utf8_lossy(message.get(..80).unwrap_or(message)).into_owned();
+    Outcome::Garbled { text }
+}
+
+fn failure(error: &io::Error, connected: bool) -> Outcome {
+    let message = error.to_string();
+    if socket::is_unsupported(error) {
+        return Outcome::Unsupported { message };
+    }
+    let kind = error.kind();
+    if kind == io::ErrorKind::ConnectionRefused || kind == io::ErrorKind::ConnectionReset {
+        return Outcome::Refused;
+    }
+    if kind == io::ErrorKind::HostUnreachable
+        || kind == io::ErrorKind::NetworkUnreachable
+        || kind == io::ErrorKind::PermissionDenied
+    {
+        return Outcome::Unreachable { message };
+    }
+    if connected && kind == io::ErrorKind::UnexpectedEof {
+        // Something accepted the connection and closed it without a word.
+        return Outcome::Garbled { text: String::new() };
+    }
+    if kind == io::ErrorKind::TimedOut {
+        return Outcome::Silent { connected };
+    }
+    Outcome::Failed { message }
+}

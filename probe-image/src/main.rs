@@ -1,0 +1,82 @@
+//! The agent as a program of its own: the only thing in the probe image.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use netproof_probe::agent::{self, Options};
+use netproof_probe::wire::TOKEN_VARIABLE;
+
+const USAGE: &str = "\
+usage: netproof-probe [--name NAME] [--listen ADDRESS:PORT]
+
+The probe agent of netproof. Serves its control API on loopback; the token that every request has
+to carry is read from NETPROOF_TOKEN.
+
+  --name NAME              the name with which it signs its answers (default: the host's)
+  --listen ADDRESS:PORT    where to serve, on loopback (default: 127.0.0.1:0, any free port)
+  --version                print the version
+";
+
+fn main() -> ExitCode {
+    let options = match parse(std::env::args().skip(1)) {
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Print(text)) => {
+            print(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            complain(&format!("{message}\n\n{USAGE}"));
+            return ExitCode::from(2);
+        }
+    };
+    match agent::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+enum Command {
+    Run(Options),
+    Print(String),
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut name = None;
+    let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--name" => name = Some(value()?),
+            "--listen" => {
+                let text = value()?;
+                listen = text.parse().map_err(|_| format!("`{text}` is not an address and a port"))?;
+            }
+            "--version" => {
+                return Ok(Command::Print(format!("netproof-probe {}\n", env!("CARGO_PKG_VERSION"))));
+            }
+            "--help" | "-h" => return Ok(Command::Print(USAGE.to_owned())),
+            other => return Err(format!("unknown argument `{other}`")),
+        }
+    }
+    let name = name.unwrap_or_else(host_name);
+    let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
+    Ok(Command::Run(Options { name, listen, token }))
+}
+
+/// In a pod, its name.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[expect(clippy::print_stdout, reason = "this is the program's own output")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors go")]
+fn complain(text: &str) {
+    eprintln!("netproof-probe: {text}");
+}

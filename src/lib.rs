@@ -1,0 +1,4 @@
+//! map later
+pub mod policy;
+pub mod snapshot;
+pub mod source;

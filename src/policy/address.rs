@@ -1,0 +1,286 @@
+//! Address ranges: `ipBlock`, and the parts into which all of them together cut the address space.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::arena::{Arena, Id};
+
+/// IPv4 or IPv6. A policy is evaluated for each family by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IpFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpFamily {
+    /// Both families.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The name that the Kubernetes API uses: `IPv4` or `IPv6`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    fn last_number(self) -> u128 {
+        match self {
+            Self::V4 => u128::from(u32::MAX),
+            Self::V6 => u128::MAX,
+        }
+    }
+
+    fn address(self, number: u128) -> IpAddr {
+        match self {
+            // INVARIANT: numbers of this family come from addresses of this family.
+            Self::V4 => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
+            Self::V6 => Ipv6Addr::from(number).into(),
+        }
+    }
+}
+
+impl fmt::Display for IpFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+/// A range of addresses with holes (`networking.k8s.io/v1 IPBlock`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IpBlock {
+    net: IpNet,
+    except: Vec<IpNet>,
+}
+
+impl IpBlock {
+    /// The addresses of `net` that are in none of `except`. Host bits are cleared.
+    pub fn new(net: IpNet, except: impl IntoIterator<Item = IpNet>) -> Self {
+        let mut except: Vec<_> = except.into_iter().map(|hole| hole.trunc()).collect();
+        except.sort_unstable();
+        Self { net: net.trunc(), except }
+    }
+
+    /// Whether the block holds `address`. A block of one family holds none of the other.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.net.contains(&address) && !self.except.iter().any(|hole| hole.contains(&address))
+    }
+
+    /// The range without its holes, host bits cleared.
+    pub fn net(&self) -> IpNet {
+        self.net
+    }
+
+    /// The holes, ascending, host bits cleared.
+    pub fn except(&self) -> &[IpNet] {
+        &self.except
+    }
+
+    /// The family of the block.
+    pub fn family(&self) -> IpFamily {
+        IpFamily::of(self.net.addr())
+    }
+
+    /// Whether the block is its whole family: `0.0.0.0/0` or `::/0`, without holes.
+    pub fn is_whole_family(&self) -> bool {
+        self.net.prefix_len() == 0 && self.except.is_empty()
+    }
+}
+
+impl fmt::Display for IpBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.net)?;
+        for (i, hole) in self.except.iter().enumerate() {
+            write!(f, "{}{hole}", if i == 0 { " except " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// An inclusive range of addresses of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressRange {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+impl AddressRange {
+    /// The lowest address of the range.
+    pub fn first(self) -> IpAddr {
+        self.first
+    }
+
+    /// The highest address of the range.
+    pub fn last(self) -> IpAddr {
+        self.last
+    }
+
+    /// The family of the range.
+    pub fn family(self) -> IpFamily {
+        IpFamily::of(self.first)
+    }
+
+    /// One range for both, if `next` begins where this one ends.
+    pub fn join(self, next: Self) -> Option<Self> {
+        let adjacent =
+            self.family() == next.family() && number(self.last).checked_add(1) == Some(number(next.first));
+        adjacent.then_some(Self { first: self.first, last: next.last })
+    }
+}
+
+/// In CIDR notation where the range has one (`10.0.0.0/8`), else `10.0.0.1-10.0.0.9`.
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = self.family();
+        let (first, last) = (number(self.first), number(self.last));
+        let differing = 128 - (first ^ last).leading_zeros();
+        let host_bits = if differing == 128 { u128::MAX } else { (1 << differing) - 1 };
+        if first & host_bits == 0 && last & host_bits == host_bits {
+            let bits = match family {
+                IpFamily::V4 => 32,
+                IpFamily::V6 => 128,
+            };
+            write!(f, "{}/{}", self.first, bits - differing)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// Identifies a part of an [`AddressSpace`].
+pub(super) type AtomId = Id<AddressRange>;
+
+/// Both families' addresses, cut wherever an `ipBlock` begins or ends.
+///
+/// All addresses of one part are inside the same blocks and outside the same blocks, so one
+/// address of a part answers for all of them.
+#[derive(Debug)]
+pub(super) struct AddressSpace {
+    // INVARIANT: ascending and without gaps within a family, IPv4 first.
+    atoms: Arena<AddressRange>,
+}
+
+impl AddressSpace {
+    pub(super) fn new(blocks: &[&IpBlock]) -> Self {
+        let mut atoms = Arena::default();
+        for family in IpFamily::ALL {
+            let nets = blocks
+                .iter()
+                .filter(|block| block.family() == family)
+                .flat_map(|block| block.except.iter().chain([&block.net]));
+            let mut starts = vec![0];
+            for net in nets {
+                starts.push(number(net.network()));
+                starts.extend(number(net.broadcast()).checked_add(1));
+            }
+            starts.retain(|start| *start <= family.last_number());
+            starts.sort_unstable();
+            starts.dedup();
+            let ends = starts.iter().skip(1).map(|next| next - 1).chain([family.last_number()]);
+            for (first, last) in starts.iter().zip(ends) {
+                atoms.push(AddressRange { first: family.address(*first), last: family.address(last) });
+            }
+        }
+        Self { atoms }
+    }
+
+    /// The part that holds `address`.
+    pub(super) fn atom(&self, address: IpAddr) -> Option<AtomId> {
+        // `IpAddr` orders IPv4 before IPv6, as the parts are.
+        let after = self.atoms.partition_point(|range| range.first <= address);
+        after.checked_sub(1).map(Id::new)
+    }
+
+    /// All parts, ascending, IPv4 first.
+    pub(super) fn atoms(&self) -> &Arena<AddressRange> {
+        &self.atoms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(net: &str, except: &[&str]) -> IpBlock {
+        IpBlock::new(net.parse().unwrap(), except.iter().map(|hole| hole.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_block_with_host_bits_counts_as_its_network() {
+        assert!(block("10.0.0.77/24", &[]).contains("10.0.0.1".parse().unwrap()));
+        assert_eq!(block("10.0.0.77/24", &["10.0.0.9/30"]).to_string(), "10.0.0.0/24 except 10.0.0.8/30");
+    }
+
+    #[test]
+    fn all_of_ipv4_holds_no_ipv6_address() {
+        assert!(!block("0.0.0.0/0", &[]).contains("::1".parse().unwrap()));
+        assert!(!block("::/0", &[]).contains("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn without_blocks_each_family_is_one_part() {
+        let space = AddressSpace::new(&[]);
+        let parts: Vec<_> = space.atoms().iter().map(|(_, range)| range.to_string()).collect();
+        assert_eq!(parts, ["0.0.0.0/0", "::/0"]);
+    }
+
+    #[test]
+    fn parts_are_cut_at_the_edges_of_blocks_and_holes() {
+        let blocks = [block("10.0.0.0/8", &["10.1.0.0/16"]), block("255.255.255.255/32", &[])];
+        let space = AddressSpace::new(&blocks.iter().collect::<Vec<_>>());
+        let parts: Vec<_> = space.atoms().iter().map(|(_, range)| range.to_string()).collect();
+        assert_eq!(
+            parts,
+            [
+                "0.0.0.0-9.255.255.255",
+                "10.0.0.0/16",
+                "10.1.0.0/16",
+                "10.2.0.0-10.255.255.255",
+                "11.0.0.0-255.255.255.254",
+                "255.255.255.255/32",
+                "::/0",
+            ]
+        );
+    }
+
+    fn any_block() -> impl Strategy<Value = IpBlock> {
+        let v4 = (any::<u32>(), 0u8..=32).prop_map(|(bits, len)| (IpAddr::from(bits.to_be_bytes()), len));
+        let v6 = (any::<u128>(), 0u8..=128).prop_map(|(bits, len)| (IpAddr::from(bits.to_be_bytes()), len));
+        prop_oneof![v4, v6]
+            .prop_map(|(address, len)| IpBlock::new(IpNet::new(address, len).unwrap(), std::iter::empty()))
+    }
+
+    proptest! {
+        #[test]
+        fn one_address_of_a_part_answers_for_all(blocks in prop::collection::vec(any_block(), 0..6)) {
+            let space = AddressSpace::new(&blocks.iter().collect::<Vec<_>>());
+            for (id, range) in space.atoms().iter() {
+                prop_assert_eq!(space.atom(range.first()), Some(id));
+                prop_assert_eq!(space.atom(range.last()), Some(id));
+                for block in &blocks {
+                    prop_assert_eq!(block.contains(range.first()), block.contains(range.last()));
+                }
+            }
+        }
+    }
+}

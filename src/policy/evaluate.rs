@@ -1,0 +1,319 @@
+//! One flow: may it pass, and which policies and rules decide that.
+
+use std::net::IpAddr;
+
+use super::address::{IpBlock, IpFamily};
+use super::engine::{CompiledPeer, CompiledRule, Engine, NodeId, PeerId, PodId, ServiceId};
+use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
+use super::model::{Direction, Pod, PortSpec, Ports, Service, named_port};
+use super::port::{Port, Protocol};
+
+/// One end of a flow, as a packet shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A pod.
+    Pod(PodId),
+    /// A node.
+    Node(NodeId),
+    /// An address outside the cluster.
+    External(IpAddr),
+}
+
+/// Where a flow is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// To an endpoint's own address.
+    Endpoint(Endpoint),
+    /// To a Service's virtual address, which is translated to that of one of its endpoints before
+    /// policies see it.
+    Service(ServiceId),
+}
+
+/// A flow: the first packet of a connection, or a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Who sends.
+    pub source: Endpoint,
+    /// To whom.
+    pub destination: Destination,
+    /// With which of their addresses.
+    pub family: IpFamily,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port of the destination: of a Service, the Service's.
+    pub port: Port,
+}
+
+/// A flow after the translation of Services.
+#[derive(Clone, Copy)]
+pub(super) struct Direct {
+    pub(super) source: Endpoint,
+    pub(super) destination: Endpoint,
+    pub(super) family: IpFamily,
+    pub(super) protocol: Protocol,
+    pub(super) port: Port,
+}
+
+/// Whether a rule's peers hold the remote end.
+pub(super) enum Match {
+    Yes(MatchedBy),
+    Unknown(UndefinedCause),
+    No,
+}
+
+/// By what a rule's peers hold the remote end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum MatchedBy {
+    /// By a selector, or because the rule names no peers.
+    Selector,
+    /// By an `ipBlock` only.
+    IpBlock,
+}
+
+impl Engine {
+    /// What the policies in force say about a flow.
+    ///
+    /// Follows the API documentation of `networking.k8s.io/v1 NetworkPolicySpec`: the union of all
+    /// rules that select an end, the source's egress and the destination's ingress together.
+    pub fn evaluate(&self, flow: &Flow) -> Expectation {
+        match flow.destination {
+            Destination::Endpoint(destination) => self.evaluate_direct(&Direct {
+                source: flow.source,
+                destination,
+                family: flow.family,
+                protocol: flow.protocol,
+                port: flow.port,
+            }),
+            Destination::Service(id) => self.evaluate_service(flow, &self.services[id]),
+        }
+    }
+
+    pub(super) fn evaluate_direct(&self, flow: &Direct) -> Expectation {
+        for end in [flow.source, flow.destination] {
+            if let Some(endpoint) = self.lacks_address(end, flow.family) {
+                return Expectation::undefined(UndefinedCause::NoAddress { endpoint });
+            }
+        }
+        if flow.source == flow.destination && matches!(flow.source, Endpoint::Pod(_)) {
+            return Expectation::allow(Reason::OwnAddress);
+        }
+        if let Endpoint::Node(_) = flow.destination
+            && let Some(service) = self.node_port(flow.protocol, flow.port)
+        {
+            return Expectation::undefined(UndefinedCause::NodePort { service });
+        }
+        if self.is_own_node(flow.source, flow.destination) {
+            return Expectation::allow(Reason::OwnNode);
+        }
+        if !self.is_filtered(flow.source) && !self.is_filtered(flow.destination) {
+            return Expectation::allow(Reason::NoPodNetwork);
+        }
+        both(self.direction(flow, Direction::Egress), self.direction(flow, Direction::Ingress))
+    }
+
+    /// The pod's name if it has addresses, but none of this family.
+    fn lacks_address(&self, end: Endpoint, family: IpFamily) -> Option<String> {
+        let lacks = |addresses: &[IpAddr]| {
+            !addresses.is_empty() && !addresses.iter().any(|address| IpFamily::of(*address) == family)
+        };
+        match end {
+            Endpoint::Pod(id) => lacks(&self.pods[id].addresses).then(|| name_of(&self.pods[id])),
+            Endpoint::Node(id) => lacks(&self.nodes[id].addresses).then(|| self.nodes[id].name.clone()),
+            Endpoint::External(address) => lacks(&[address]).then(|| address.to_string()),
+        }
+    }
+
+    /// Whether policies can select this end: pods in the pod network, and pods of which
+    /// implementations may think so.
+    fn is_filtered(&self, end: Endpoint) -> bool {
+        match end {
+            Endpoint::Pod(id) => !self.pods[id].host_network,
+            Endpoint::Node(_) | Endpoint::External(_) => false,
+        }
+    }
+
+    fn is_own_node(&self, source: Endpoint, destination: Endpoint) -> bool {
+        match (source, destination) {
+            (Endpoint::Pod(pod), Endpoint::Node(node)) | (Endpoint::Node(node), Endpoint::Pod(pod)) => {
+                self.pods[pod].node.as_deref() == Some(self.nodes[node].name.as_str())
+            }
+            (Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_), _) => false,
+        }
+    }
+
+    /// The Service that has this `nodePort`.
+    fn node_port(&self, protocol: Protocol, port: Port) -> Option<String> {
+        let has_port = |service: &Service| {
+            service.ports.iter().any(|p| p.protocol == protocol && p.node_port == Some(port))
+        };
+        self.services.iter().find(|(_, service)| has_port(service)).map(|(_, service)| service_name(service))
+    }
+
+    /// What the policies of one end say.
+    pub(super) fn direction(&self, flow: &Direct, direction: Direction) -> Expectation {
+        let (subject, remote) = match direction {
+            Direction::Egress => (flow.source, flow.destination),
+            Direction::Ingress => (flow.destination, flow.source),
+        };
+        let Endpoint::Pod(subject) = subject else {
+            return Expectation::allow(Reason::NotIsolated(direction));
+        };
+        let isolating = self.class_of(subject).map_or(&[][..], |class| self.isolating(class, direction));
+        if isolating.is_empty() {
+            return Expectation::allow(Reason::NotIsolated(direction));
+        }
+        let receiver = self.pod(flow.destination);
+        let mut allowing = Vec::new();
+        let mut unknown = Vec::new();
+        for id in isolating {
+            let policy = &self.policies[*id];
+            for (index, rule) in policy.rules(direction).iter().enumerate() {
+                if !port_matches(&rule.ports, flow.protocol, flow.port, receiver) {
+                    continue;
+                }
+                let name = || RuleName { policy: (&policy.policy).into(), direction, index };
+                match self.peers_match(rule, remote, flow.family, name) {
+                    Match::Yes(by) => {
+                        let pod_in_ip_block = by == MatchedBy::IpBlock && matches!(remote, Endpoint::Pod(_));
+                        allowing.push(Reason::AllowedBy { rule: name(), pod_in_ip_block });
+                    }
+                    Match::Unknown(cause) => unknown.push(Reason::Undefined(cause)),
+                    Match::No => {}
+                }
+            }
+        }
+        if !allowing.is_empty() {
+            return Expectation { decision: Decision::Allow, reasons: allowing };
+        }
+        if !unknown.is_empty() {
+            return Expectation { decision: Decision::Undefined, reasons: unknown };
+        }
+        if let Some(pod) = self.host_network_end(Endpoint::Pod(subject)).or(self.host_network_end(remote)) {
+            return Expectation::undefined(UndefinedCause::HostNetwork { pod });
+        }
+        let policies = isolating.iter().map(|id| PolicyName::from(&self.policies[*id].policy)).collect();
+        Expectation { decision: Decision::Deny, reasons: vec![Reason::Isolated { direction, policies }] }
+    }
+
+    /// The pod of an end that is a pod.
+    pub(super) fn pod(&self, end: Endpoint) -> Option<&Pod> {
+        match end {
+            Endpoint::Pod(id) => Some(&self.pods[id]),
+            Endpoint::Node(_) | Endpoint::External(_) => None,
+        }
+    }
+
+    fn host_network_end(&self, end: Endpoint) -> Option<String> {
+        self.pod(end).filter(|pod| pod.host_network).map(name_of)
+    }
+
+    pub(super) fn peers_match(
+        &self,
+        rule: &CompiledRule,
+        remote: Endpoint,
+        family: IpFamily,
+        name: impl Fn() -> RuleName,
+    ) -> Match {
+        let Some(peers) = &rule.peers else { return Match::Yes(MatchedBy::Selector) };
+        let mut best = Match::No;
+        for peer in peers {
+            match self.peer_matches(*peer, remote, family, &name) {
+                Match::Yes(MatchedBy::Selector) => return Match::Yes(MatchedBy::Selector),
+                Match::Yes(MatchedBy::IpBlock) => best = Match::Yes(MatchedBy::IpBlock),
+                Match::Unknown(cause) => {
+                    if matches!(best, Match::No) {
+                        best = Match::Unknown(cause);
+                    }
+                }
+                Match::No => {}
+            }
+        }
+        best
+    }
+
+    fn peer_matches(
+        &self,
+        peer: PeerId,
+        remote: Endpoint,
+        family: IpFamily,
+        name: impl Fn() -> RuleName,
+    ) -> Match {
+        match (&self.peers[peer], remote) {
+            (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => {
+                let matched = self.class_of(id).is_some_and(|class| classes.contains(class.index()));
+                match (matched, self.host_network_end(remote)) {
+                    (true, Some(pod)) => Match::Unknown(UndefinedCause::HostNetwork { pod }),
+                    (true, None) => Match::Yes(MatchedBy::Selector),
+                    (false, _) => Match::No,
+                }
+            }
+            (CompiledPeer::Pods(_), Endpoint::Node(_) | Endpoint::External(_)) => Match::No,
+            (CompiledPeer::IpBlock(block, _), Endpoint::External(address)) => {
+                block_matches(block, Some(address), family, name)
+            }
+            (CompiledPeer::IpBlock(block, _), Endpoint::Node(id)) => {
+                block_matches(block, self.nodes[id].address(family), family, name)
+            }
+            (CompiledPeer::IpBlock(block, _), Endpoint::Pod(id)) => {
+                block_matches(block, self.pods[id].address(family), family, name)
+            }
+        }
+    }
+}
+
+fn name_of(pod: &Pod) -> String {
+    format!("{}/{}", pod.namespace, pod.name)
+}
+
+pub(super) fn service_name(service: &Service) -> String {
+    format!("{}/{}", service.namespace, service.name)
+}
+
+fn block_matches(
+    block: &IpBlock,
+    address: Option<IpAddr>,
+    family: IpFamily,
+    name: impl Fn() -> RuleName,
+) -> Match {
+    match address {
+        Some(address) if block.contains(address) => Match::Yes(MatchedBy::IpBlock),
+        Some(_) => Match::No,
+        None if block.family() != family => Match::No,
+        // Whatever the address is, it is in there.
+        None if block.is_whole_family() => Match::Yes(MatchedBy::IpBlock),
+        None => Match::Unknown(UndefinedCause::AddressUnknown(name())),
+    }
+}
+
+/// Whether a rule's ports hold `port`. Names are those of the receiving pod's containers; without
+/// a receiving pod they cannot be resolved and match nothing.
+pub(super) fn port_matches(ports: &Ports, protocol: Protocol, port: Port, receiver: Option<&Pod>) -> bool {
+    match ports {
+        Ports::Any => true,
+        Ports::Only(matches) => matches.iter().any(|m| {
+            m.protocol == protocol
+                && match &m.ports {
+                    PortSpec::Any => true,
+                    PortSpec::Range(range) => range.contains(port),
+                    PortSpec::Named(name) => {
+                        receiver.and_then(|pod| named_port(&pod.ports, name, protocol)) == Some(port)
+                    }
+                }
+        }),
+    }
+}
+
+/// Both directions must allow; one that denies decides, whatever is unknown about the other.
+fn both(egress: Expectation, ingress: Expectation) -> Expectation {
+    let decision = match (egress.decision, ingress.decision) {
+        (Decision::Deny, _) | (_, Decision::Deny) => Decision::Deny,
+        (Decision::Undefined, _) | (_, Decision::Undefined) => Decision::Undefined,
+        (Decision::Allow, Decision::Allow) => Decision::Allow,
+    };
+    let reasons = [egress, ingress]
+        .into_iter()
+        .filter(|direction| direction.decision == decision)
+        .flat_map(|direction| direction.reasons)
+        .collect();
+    Expectation { decision, reasons }
+}

@@ -1,0 +1,219 @@
+//! What the policies promise about one flow, and why.
+
+use std::fmt;
+
+use super::model::{Direction, NetworkPolicy};
+
+/// What the policies in force say about a flow, with every reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// The answer.
+    pub decision: Decision,
+    /// Why, in the order in which a packet meets the reasons. Never empty.
+    pub reasons: Vec<Reason>,
+}
+
+impl Expectation {
+    pub(super) fn allow(reason: Reason) -> Self {
+        Self { decision: Decision::Allow, reasons: vec![reason] }
+    }
+
+    pub(super) fn undefined(cause: UndefinedCause) -> Self {
+        Self { decision: Decision::Undefined, reasons: vec![Reason::Undefined(cause)] }
+    }
+}
+
+/// The answer of an [`Expectation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Decision {
+    /// The flow must be delivered.
+    Allow,
+    /// The flow must not be delivered.
+    Deny,
+    /// The specification leaves it to the implementation.
+    Undefined,
+}
+
+impl Decision {
+    /// `allow`, `deny` or `undefined`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Undefined => "undefined",
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A policy, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyName {
+    /// `metadata.namespace`
+    pub namespace: String,
+    /// `metadata.name`
+    pub name: String,
+}
+
+impl From<&NetworkPolicy> for PolicyName {
+    fn from(policy: &NetworkPolicy) -> Self {
+        Self { namespace: policy.namespace.clone(), name: policy.name.clone() }
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A rule of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleName {
+    /// The policy.
+    pub policy: PolicyName,
+    /// The list in which the rule stands.
+    pub direction: Direction,
+    /// The rule's place in that list, counted from 0 as in `spec.ingress[0]`.
+    pub index: usize,
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}[{}]", self.policy, self.direction, self.index)
+    }
+}
+
+/// One reason of an [`Expectation`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// No policy isolates the subject for this direction.
+    NotIsolated(Direction),
+    /// This rule allows the flow in its direction.
+    AllowedBy {
+        /// The rule.
+        rule: RuleName,
+        /// The rule matches only because an `ipBlock` covers a pod's address. Implementations
+        /// differ about that: the documentation means `ipBlock` for addresses outside the
+        /// cluster, Kubernetes' own tests require it to match pods.
+        pod_in_ip_block: bool,
+    },
+    /// These policies isolate the subject for this direction, and no rule of theirs matches.
+    Isolated {
+        /// The direction.
+        direction: Direction,
+        /// All policies that isolate the subject, in order of their names.
+        policies: Vec<PolicyName>,
+    },
+    /// A pod's own address is not filtered.
+    OwnAddress,
+    /// Traffic between a pod and its own node is always allowed.
+    OwnNode,
+    /// Neither end is in the pod network, so no policy applies.
+    NoPodNetwork,
+    /// The specification leaves it to the implementation.
+    Undefined(UndefinedCause),
+}
+
+/// Why the specification does not decide a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum UndefinedCause {
+    /// An end is a pod with `hostNetwork`: implementations may see it as a pod or as its node.
+    HostNetwork {
+        /// `namespace/name`
+        pod: String,
+    },
+    /// A rule's `ipBlock` has to be compared with a Service's virtual address: implementations
+    /// may do so before or after its translation to a pod's address.
+    ServiceAddressInIpBlock(RuleName),
+    /// A pod reaches itself through a Service.
+    Hairpin {
+        /// `namespace/name` of the Service.
+        service: String,
+    },
+    /// The Service leads to endpoints for which the policies say different things.
+    BackendsDiffer {
+        /// `namespace/name` of the Service.
+        service: String,
+    },
+    /// It is not known where the Service leads.
+    BackendsUnknown {
+        /// `namespace/name` of the Service.
+        service: String,
+    },
+    /// The Service leads nowhere.
+    NoBackends {
+        /// `namespace/name` of the Service.
+        service: String,
+    },
+    /// The Service has no such port.
+    NoServicePort {
+        /// `namespace/name` of the Service.
+        service: String,
+    },
+    /// The port of the node is a Service's `nodePort`: the pod may see a node as the source.
+    NodePort {
+        /// `namespace/name` of the Service.
+        service: String,
+    },
+    /// A rule's `ipBlock` has to be compared with an address that is not known.
+    AddressUnknown(RuleName),
+    /// An end has no address of this family.
+    NoAddress {
+        /// The end.
+        endpoint: String,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotIsolated(direction) => write!(f, "no policy isolates for {direction}"),
+            Self::AllowedBy { rule, pod_in_ip_block: false } => write!(f, "allowed by {rule}"),
+            Self::AllowedBy { rule, pod_in_ip_block: true } => {
+                write!(f, "allowed by {rule} (ipBlock covers the pod's address; implementations differ)")
+            }
+            Self::Isolated { direction, policies } => {
+                write!(f, "isolated for {direction} by ")?;
+                for (i, policy) in policies.iter().enumerate() {
+                    write!(f, "{}{policy}", if i == 0 { "" } else { ", " })?;
+                }
+                f.write_str("; no rule matches")
+            }
+            Self::OwnAddress => f.write_str("a pod's own address is not filtered"),
+            Self::OwnNode => f.write_str("a pod and its own node always reach each other"),
+            Self::NoPodNetwork => f.write_str("neither end is in the pod network"),
+            Self::Undefined(cause) => write!(f, "undefined: {cause}"),
+        }
+    }
+}
+
+impl fmt::Display for UndefinedCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostNetwork { pod } => write!(f, "{pod} uses its node's network"),
+            Self::ServiceAddressInIpBlock(rule) => {
+                write!(f, "{rule} compares an ipBlock with a Service's virtual address")
+            }
+            Self::Hairpin { service } => write!(f, "the pod may reach itself through Service {service}"),
+            Self::BackendsDiffer { service } => {
+                write!(f, "the policies treat the endpoints of Service {service} differently")
+            }
+            Self::BackendsUnknown { service } => {
+                write!(f, "the endpoints of Service {service} are not known")
+            }
+            Self::NoBackends { service } => write!(f, "Service {service} has no endpoints"),
+            Self::NoServicePort { service } => write!(f, "Service {service} has no such port"),
+            Self::NodePort { service } => {
+                write!(f, "the port is a node port of Service {service}, which may hide the source")
+            }
+            Self::AddressUnknown(rule) => write!(f, "{rule} needs an address that is not known"),
+            Self::NoAddress { endpoint } => write!(f, "{endpoint} has no address of this family"),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Labels and label selectors, as NetworkPolicy uses them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// The labels of a pod or a namespace, by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// A label selector: every requirement must hold.
+///
+/// Follows `metav1.LabelSelector`: `matchLabels` and `matchExpressions` are ANDed, and a selector
+/// without requirements matches every object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub struct LabelSelector {
+    // Ordered, so that two ways of writing one selector are interned as one.
+    requirements: BTreeSet<Requirement>,
+}
+
+/// One requirement of a [`LabelSelector`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Requirement {
+    /// The key is present and its value is one of these.
+    In(String, BTreeSet<String>),
+    /// The key is absent, or its value is none of these.
+    NotIn(String, BTreeSet<String>),
+    /// The key is present, with any value.
+    Exists(String),
+    /// The key is absent.
+    DoesNotExist(String),
+}
+
+impl Requirement {
+    /// Whether an object with these labels meets the requirement.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        match self {
+            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Self::Exists(key) => labels.contains_key(key),
+            Self::DoesNotExist(key) => !labels.contains_key(key),
+        }
+    }
+}
+
+impl LabelSelector {
+    /// The selector that matches every object (`{}`).
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// Whether an object with these labels is selected.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(labels))
+    }
+
+    /// Whether the selector has no requirement and so matches every object.
+    pub fn is_everything(&self) -> bool {
+        self.requirements.is_empty()
+    }
+
+    /// The requirements, in a fixed order.
+    pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.requirements.iter()
+    }
+}
+
+impl FromIterator<Requirement> for LabelSelector {
+    fn from_iter<I: IntoIterator<Item = Requirement>>(requirements: I) -> Self {
+        Self { requirements: requirements.into_iter().collect() }
+    }
+}
+
+/// As `kubectl` prints selectors: `app=web,tier in (a, b),!legacy`.
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_everything() {
+            return f.write_str("everything");
+        }
+        for (i, requirement) in self.requirements.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{requirement}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(", ");
+        match self {
+            Self::In(key, values) => match values.first() {
+                Some(value) if values.len() == 1 => write!(f, "{key}={value}"),
+                Some(_) | None => write!(f, "{key} in ({})", list(values)),
+            },
+            Self::NotIn(key, values) => write!(f, "{key} notin ({})", list(values)),
+            Self::Exists(key) => f.write_str(key),
+            Self::DoesNotExist(key) => write!(f, "!{key}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn values(values: &[&str]) -> BTreeSet<String> {
+        values.iter().map(|v| (*v).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_selector_without_requirements_matches_every_object() {
+        assert!(LabelSelector::everything().matches(&labels(&[])));
+        assert!(LabelSelector::everything().matches(&labels(&[("a", "b")])));
+    }
+
+    #[test]
+    fn not_in_and_does_not_exist_match_objects_that_lack_the_key() {
+        let bare = labels(&[]);
+        assert!(Requirement::NotIn("k".into(), values(&["v"])).matches(&bare));
+        assert!(Requirement::DoesNotExist("k".into()).matches(&bare));
+        assert!(!Requirement::In("k".into(), values(&["v"])).matches(&bare));
+        assert!(!Requirement::Exists("k".into()).matches(&bare));
+    }
+
+    #[test]
+    fn an_empty_value_is_not_an_absent_key() {
+        let wants_empty = Requirement::In("k".into(), values(&[""]));
+        assert!(wants_empty.matches(&labels(&[("k", "")])));
+        assert!(!wants_empty.matches(&labels(&[])));
+    }
+
+    #[test]
+    fn keys_and_values_are_case_sensitive() {
+        let web = Requirement::In("app".into(), values(&["web"]));
+        assert!(!web.matches(&labels(&[("app", "Web")])));
+        assert!(!web.matches(&labels(&[("App", "web")])));
+    }
+
+    #[test]
+    fn selectors_print_as_kubectl_writes_them() {
+        let selector: LabelSelector = [
+            Requirement::DoesNotExist("legacy".into()),
+            Requirement::In("app".into(), values(&["web"])),
+            Requirement::NotIn("tier".into(), values(&["a", "b"])),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(selector.to_string(), "app=web,tier notin (a, b),!legacy");
+    }
+}

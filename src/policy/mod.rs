@@ -1,0 +1,30 @@
+//! The policy engine: what NetworkPolicies promise about a flow, and why.
+//!
+//! Pure: no I/O, no clock, no Kubernetes types. A [`Cluster`] goes in, is compiled into an
+//! [`Engine`], and answers [`Engine::evaluate`] for one flow with every reason, or
+//! [`Engine::reach`] for all flows of all pairs.
+
+mod address;
+mod arena;
+mod engine;
+mod evaluate;
+mod expectation;
+mod label;
+mod model;
+mod port;
+mod reach;
+mod service;
+
+pub use address::{AddressRange, IpBlock, IpFamily};
+pub use arena::Id;
+pub use engine::{Engine, NodeId, PodId, ServiceId};
+pub use evaluate::{Destination, Endpoint, Flow};
+pub use expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
+pub use label::{LabelSelector, Labels, Requirement};
+pub use model::{
+    Backends, Cluster, ContainerPort, Direction, NAMESPACE_NAME_LABEL, Namespace, NamespaceScope,
+    NetworkPolicy, Node, Peer, Peers, Pod, PortMatch, PortSpec, Ports, Rule, Service, ServicePort,
+    TargetPort,
+};
+pub use port::{Connections, Port, PortRange, PortSet, Protocol};
+pub use reach::{ConnectionsId, Group, PairConnections, Reach};

@@ -1,0 +1,364 @@
+//! Protocols, ports, and sets of them.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+/// A port number, 1–65535.
+pub type Port = NonZeroU16;
+
+/// A transport protocol that NetworkPolicy can name (`v1.Protocol`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Transmission Control Protocol; what `protocol` means when it is left out.
+    Tcp,
+    /// User Datagram Protocol.
+    Udp,
+    /// Stream Control Transmission Protocol.
+    Sctp,
+}
+
+impl Protocol {
+    /// All protocols, in the order in which they are printed.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The name that the Kubernetes API uses: `TCP`, `UDP` or `SCTP`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = ();
+
+    /// Case-sensitive, as the API server is.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == text).ok_or(())
+    }
+}
+
+/// An inclusive range of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    first: Port,
+    last: Port,
+}
+
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: Port::MIN, last: Port::MAX };
+
+    /// The ports from `first` to `last`, both included; `None` if `last` is below `first`.
+    pub fn new(first: Port, last: Port) -> Option<Self> {
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// One port.
+    pub fn single(port: Port) -> Self {
+        Self { first: port, last: port }
+    }
+
+    /// The lowest port of the range.
+    pub fn first(self) -> Port {
+        self.first
+    }
+
+    /// The highest port of the range.
+    pub fn last(self) -> Port {
+        self.last
+    }
+
+    /// Whether `port` is inside.
+    pub fn contains(self, port: Port) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+/// `80` or `90-99`.
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// A set of ports of one protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct PortSet {
+    // INVARIANT: ascending, disjoint, and never adjacent: equal sets are equal values.
+    ranges: Vec<PortRange>,
+}
+
+impl PortSet {
+    /// The set of all ports.
+    pub fn all() -> Self {
+        Self { ranges: vec![PortRange::ALL] }
+    }
+
+    /// Whether no port is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Whether every port is in the set.
+    pub fn is_all(&self) -> bool {
+        self.ranges.first() == Some(&PortRange::ALL)
+    }
+
+    /// The ranges, ascending and disjoint.
+    pub fn ranges(&self) -> &[PortRange] {
+        &self.ranges
+    }
+
+    /// Whether `port` is in the set.
+    pub fn contains(&self, port: Port) -> bool {
+        self.ranges.iter().any(|range| range.contains(port))
+    }
+
+    /// The ports that are in either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut ranges = [self.ranges.as_slice(), other.ranges.as_slice()].concat();
+        ranges.sort_unstable();
+        let mut merged: Vec<PortRange> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.first.get() <= last.last.get().saturating_add(1) => {
+                    last.last = last.last.max(range.last);
+                }
+                Some(_) | None => merged.push(range),
+            }
+        }
+        Self { ranges: merged }
+    }
+
+    /// The ports that are in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut ranges = Vec::new();
+        let (mut left, mut right) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+            ranges.extend(PortRange::new(a.first.max(b.first), a.last.min(b.last)));
+            if a.last < b.last {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        Self { ranges }
+    }
+
+    /// The ports that are in this set and not in `other`.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        self.intersection(&other.complement())
+    }
+
+    fn complement(&self) -> Self {
+        let mut ranges = Vec::new();
+        let mut next = Some(Port::MIN);
+        for range in &self.ranges {
+            let before = Port::new(range.first.get() - 1);
+            if let (Some(first), Some(last)) = (next, before) {
+                ranges.extend(PortRange::new(first, last));
+            }
+            next = range.last.checked_add(1);
+        }
+        if let Some(first) = next {
+            ranges.extend(PortRange::new(first, Port::MAX));
+        }
+        Self { ranges }
+    }
+}
+
+impl From<PortRange> for PortSet {
+    fn from(range: PortRange) -> Self {
+        Self { ranges: vec![range] }
+    }
+}
+
+/// `80,90-99`, or `all`.
+impl fmt::Display for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_all() {
+            return f.write_str("all");
+        }
+        for (i, range) in self.ranges.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{range}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A set of ports for each protocol: what one endpoint may send to another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Connections {
+    tcp: PortSet,
+    udp: PortSet,
+    sctp: PortSet,
+}
+
+impl Connections {
+    /// Every port of every protocol.
+    pub fn all() -> Self {
+        Self { tcp: PortSet::all(), udp: PortSet::all(), sctp: PortSet::all() }
+    }
+
+    /// These ports of one protocol, and nothing else.
+    pub fn of(protocol: Protocol, ports: PortSet) -> Self {
+        let mut connections = Self::default();
+        *connections.ports_mut(protocol) = ports;
+        connections
+    }
+
+    /// The ports of one protocol.
+    pub fn ports(&self, protocol: Protocol) -> &PortSet {
+        match protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+            Protocol::Sctp => &self.sctp,
+        }
+    }
+
+    fn ports_mut(&mut self, protocol: Protocol) -> &mut PortSet {
+        match protocol {
+            Protocol::Tcp => &mut self.tcp,
+            Protocol::Udp => &mut self.udp,
+            Protocol::Sctp => &mut self.sctp,
+        }
+    }
+
+    /// Whether nothing is in the set.
+    pub fn is_empty(&self) -> bool {
+        Protocol::ALL.into_iter().all(|protocol| self.ports(protocol).is_empty())
+    }
+
+    /// Whether every port of every protocol is in the set.
+    pub fn is_all(&self) -> bool {
+        Protocol::ALL.into_iter().all(|protocol| self.ports(protocol).is_all())
+    }
+
+    /// Whether `port` of `protocol` is in the set.
+    pub fn contains(&self, protocol: Protocol, port: Port) -> bool {
+        self.ports(protocol).contains(port)
+    }
+
+    /// What is in either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        self.zip(other, PortSet::union)
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        self.zip(other, PortSet::intersection)
+    }
+
+    /// What is in this set and not in `other`.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        self.zip(other, PortSet::difference)
+    }
+
+    fn zip(&self, other: &Self, combine: impl Fn(&PortSet, &PortSet) -> PortSet) -> Self {
+        Self {
+            tcp: combine(&self.tcp, &other.tcp),
+            udp: combine(&self.udp, &other.udp),
+            sctp: combine(&self.sctp, &other.sctp),
+        }
+    }
+}
+
+/// `TCP 80,90-99; UDP all`, or `all`, or `none`.
+impl fmt::Display for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_all() {
+            return f.write_str("all");
+        }
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        let mut separator = "";
+        for protocol in Protocol::ALL {
+            let ports = self.ports(protocol);
+            if !ports.is_empty() {
+                write!(f, "{separator}{protocol} {ports}")?;
+                separator = "; ";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(first: u16, last: u16) -> PortSet {
+        PortRange::new(Port::new(first).unwrap(), Port::new(last).unwrap()).unwrap().into()
+    }
+
+    #[test]
+    fn adjacent_and_overlapping_ranges_become_one() {
+        let set = range(80, 89).union(&range(100, 200)).union(&range(90, 99));
+        assert_eq!(set.to_string(), "80-200");
+    }
+
+    #[test]
+    fn the_last_port_has_no_successor() {
+        assert_eq!(range(65535, 65535).union(&range(1, 1)).to_string(), "1,65535");
+        assert_eq!(PortSet::all().difference(&range(1, 65534)).to_string(), "65535");
+        assert!(PortSet::all().difference(&PortSet::all()).is_empty());
+    }
+
+    #[test]
+    fn connections_print_by_protocol() {
+        let web = Connections::of(Protocol::Tcp, range(80, 80).union(&range(90, 99)));
+        let dns = Connections::of(Protocol::Udp, PortSet::all());
+        assert_eq!(web.union(&dns).to_string(), "TCP 80,90-99; UDP all");
+        assert_eq!(Connections::all().to_string(), "all");
+        assert_eq!(Connections::default().to_string(), "none");
+    }
+
+    fn any_set() -> impl Strategy<Value = PortSet> {
+        // Narrow, so that ranges often touch; and reaching both ends.
+        prop::collection::vec((1u16..40, 0u16..10, any::<bool>()), 0..6).prop_map(|parts| {
+            parts.into_iter().fold(PortSet::default(), |set, (first, length, high)| {
+                let offset = if high { 65535 - 49 } else { 0 };
+                set.union(&range(first + offset, first + length + offset))
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn set_operations_agree_with_membership(a in any_set(), b in any_set()) {
+            let ports = (1u16..60).chain(65480..=65535).filter_map(Port::new);
+            for port in ports {
+                let (in_a, in_b) = (a.contains(port), b.contains(port));
+                prop_assert_eq!(a.union(&b).contains(port), in_a || in_b);
+                prop_assert_eq!(a.intersection(&b).contains(port), in_a && in_b);
+                prop_assert_eq!(a.difference(&b).contains(port), in_a && !in_b);
+            }
+            prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a);
+        }
+    }
+}

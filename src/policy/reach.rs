@@ -1,0 +1,406 @@
+//! All flows between two ends at once, for every pair of a cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::address::{AddressRange, AtomId, IpFamily};
+use super::arena::{Arena, Id, Interner};
+use super::engine::{Class, ClassId, CompiledPeer, CompiledRule, Engine, PeerId, PodId, PolicyId};
+use super::model::{ContainerPort, Direction, PortSpec, Ports, named_port};
+use super::port::{Connections, PortSet};
+
+/// What one end may send to another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct PairConnections {
+    /// What the policies allow.
+    pub allowed: Connections,
+    /// What the specification leaves to the implementation.
+    pub undefined: Connections,
+}
+
+/// Identifies the [`PairConnections`] of a pair in a [`Reach`]; equal connections have equal ids.
+pub type ConnectionsId = Id<PairConnections>;
+
+/// Ends that every policy treats alike: pods of one class, or a part of the address space outside
+/// the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Group(GroupKind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum GroupKind {
+    Pods(ClassId),
+    External(AtomId),
+}
+
+/// What is allowed for certain, and what may be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Bounds {
+    certain: Connections,
+    // INVARIANT: holds all of `certain`.
+    possible: Connections,
+}
+
+type BoundsId = Id<Bounds>;
+
+impl Bounds {
+    fn certain(connections: Connections) -> Self {
+        Self { possible: connections.clone(), certain: connections }
+    }
+
+    fn possible(connections: Connections) -> Self {
+        Self { certain: Connections::default(), possible: connections }
+    }
+
+    fn union(&self, other: &Self) -> Self {
+        Self { certain: self.certain.union(&other.certain), possible: self.possible.union(&other.possible) }
+    }
+
+    fn intersection(&self, other: &Self) -> Self {
+        Self {
+            certain: self.certain.intersection(&other.certain),
+            possible: self.possible.intersection(&other.possible),
+        }
+    }
+}
+
+/// Interned bounds, with every operation on a pair of them done once.
+#[derive(Debug)]
+struct Algebra {
+    bounds: Interner<Bounds>,
+    unions: HashMap<(BoundsId, BoundsId), BoundsId>,
+    intersections: HashMap<(BoundsId, BoundsId), BoundsId>,
+    nothing: BoundsId,
+    everything: BoundsId,
+}
+
+impl Algebra {
+    fn new() -> Self {
+        let mut bounds = Interner::default();
+        let nothing = bounds.intern(Bounds::default());
+        let everything = bounds.intern(Bounds::certain(Connections::all()));
+        Self { bounds, unions: HashMap::new(), intersections: HashMap::new(), nothing, everything }
+    }
+
+    fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
+        if a == b || b == self.nothing || a == self.everything {
+            return a;
+        }
+        if a == self.nothing || b == self.everything {
+            return b;
+        }
+        let Self { bounds, unions, .. } = self;
+        *unions.entry((a, b)).or_insert_with(|| {
+            let united = bounds.arena()[a].union(&bounds.arena()[b]);
+            bounds.intern(united)
+        })
+    }
+
+    fn intersection(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
+        if a == b || a == self.nothing || b == self.everything {
+            return a;
+        }
+        if b == self.nothing || a == self.everything {
+            return b;
+        }
+        let Self { bounds, intersections, .. } = self;
+        *intersections.entry((a, b)).or_insert_with(|| {
+            let common = bounds.arena()[a].intersection(&bounds.arena()[b]);
+            bounds.intern(common)
+        })
+    }
+}
+
+/// What the subjects of some policies may exchange with each class and each part of the address
+/// space.
+#[derive(Debug)]
+struct Row {
+    classes: Vec<BoundsId>,
+    atoms: Vec<BoundsId>,
+}
+
+/// Rows are equal for all classes that the same policies isolate, unless names of ports have to be
+/// resolved in the subject.
+type RowKey = (Vec<PolicyId>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
+
+/// What every pair of ends in a cluster may exchange.
+#[derive(Debug)]
+pub struct Reach<'a> {
+    engine: &'a Engine,
+    algebra: Algebra,
+    rows: HashMap<RowKey, Arc<Row>>,
+    /// By class and family; `None` where no policy isolates the class.
+    egress: Vec<[Option<Arc<Row>>; 2]>,
+    ingress: Vec<[Option<Arc<Row>>; 2]>,
+    pairs: Arena<PairConnections>,
+    pair_ids: HashMap<BoundsId, ConnectionsId>,
+}
+
+impl Engine {
+    /// What every pair of pods and parts of the address space may exchange.
+    pub fn reach(&self) -> Reach<'_> {
+        let mut reach = Reach {
+            engine: self,
+            algebra: Algebra::new(),
+            rows: HashMap::new(),
+            egress: Vec::new(),
+            ingress: Vec::new(),
+            pairs: Arena::default(),
+            pair_ids: HashMap::new(),
+        };
+        for class in self.classes.ids() {
+            let egress = IpFamily::ALL.map(|family| reach.row(class, Direction::Egress, family));
+            let ingress = IpFamily::ALL.map(|family| reach.row(class, Direction::Ingress, family));
+            reach.egress.push(egress);
+            reach.ingress.push(ingress);
+        }
+        reach
+    }
+}
+
+impl Reach<'_> {
+    /// The group of a pod.
+    pub fn pod(&self, pod: PodId) -> Option<Group> {
+        self.engine.class_of(pod).map(|class| Group(GroupKind::Pods(class)))
+    }
+
+    /// The parts of the address space outside the cluster, ascending, IPv4 first: together they
+    /// are all addresses.
+    pub fn external(&self) -> Vec<(Group, AddressRange)> {
+        let atoms = self.engine.space.atoms().iter();
+        atoms.map(|(id, range)| (Group(GroupKind::External(id)), *range)).collect()
+    }
+
+    /// What any end of `source` may send to any *other* end of `destination`, over every family
+    /// that both have.
+    pub fn between(&mut self, source: Group, destination: Group) -> ConnectionsId {
+        let mut united = self.algebra.nothing;
+        for family in IpFamily::ALL {
+            if self.has(source, family) && self.has(destination, family) {
+                let bounds = self.in_family(source, destination, family);
+                united = self.algebra.union(united, bounds);
+            }
+        }
+        if let Some(id) = self.pair_ids.get(&united) {
+            return *id;
+        }
+        let bounds = &self.algebra.bounds.arena()[united];
+        let undefined = bounds.possible.difference(&bounds.certain);
+        let id = self.pairs.push(PairConnections { allowed: bounds.certain.clone(), undefined });
+        self.pair_ids.insert(united, id);
+        id
+    }
+
+    /// The connections that an id stands for.
+    pub fn connections(&self, id: ConnectionsId) -> &PairConnections {
+        &self.pairs[id]
+    }
+
+    fn has(&self, group: Group, family: IpFamily) -> bool {
+        match group.0 {
+            GroupKind::Pods(class) => {
+                self.engine.classes[class].membership(family) != super::engine::Membership::NoAddress
+            }
+            GroupKind::External(atom) => self.engine.space.atoms()[atom].family() == family,
+        }
+    }
+
+    fn in_family(&mut self, source: Group, destination: Group, family: IpFamily) -> BoundsId {
+        if !self.is_filtered(source) && !self.is_filtered(destination) {
+            return self.algebra.everything;
+        }
+        let egress = look_up(&self.egress, source, destination, family);
+        let ingress = look_up(&self.ingress, destination, source, family);
+        let everything = self.algebra.everything;
+        self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything))
+    }
+
+    fn is_filtered(&self, group: Group) -> bool {
+        match group.0 {
+            GroupKind::Pods(class) => !self.engine.classes[class].host_network,
+            GroupKind::External(_) => false,
+        }
+    }
+
+    fn row(&mut self, subject: ClassId, direction: Direction, family: IpFamily) -> Option<Arc<Row>> {
+        let engine = self.engine;
+        let isolating = engine.isolating(subject, direction);
+        if isolating.is_empty() {
+            return None;
+        }
+        let class = &engine.classes[subject];
+        let names_resolve_here = direction == Direction::Ingress
+            && isolating
+                .iter()
+                .any(|id| engine.policies[*id].rules(direction).iter().any(|r| has_names(&r.ports)));
+        let ports = names_resolve_here.then(|| class.ports.clone());
+        let key = (isolating.to_vec(), ports, class.host_network, direction, family);
+        if let Some(row) = self.rows.get(&key) {
+            return Some(Arc::clone(row));
+        }
+        let mut builder = RowBuilder::new(engine, &mut self.algebra, family);
+        for id in isolating {
+            for rule in engine.policies[*id].rules(direction) {
+                match direction {
+                    Direction::Ingress => builder.add_ingress_rule(rule, &class.ports),
+                    Direction::Egress => builder.add_egress_rule(rule),
+                }
+            }
+        }
+        let row = Arc::new(builder.finish(class.host_network));
+        self.rows.insert(key, Arc::clone(&row));
+        Some(row)
+    }
+}
+
+fn look_up(
+    rows: &[[Option<Arc<Row>>; 2]],
+    subject: Group,
+    remote: Group,
+    family: IpFamily,
+) -> Option<BoundsId> {
+    let GroupKind::Pods(class) = subject.0 else { return None };
+    let [v4, v6] = rows.get(class.index())?;
+    let row = match family {
+        IpFamily::V4 => v4.as_ref()?,
+        IpFamily::V6 => v6.as_ref()?,
+    };
+    match remote.0 {
+        GroupKind::Pods(class) => row.classes.get(class.index()).copied(),
+        GroupKind::External(atom) => row.atoms.get(atom.index()).copied(),
+    }
+}
+
+fn has_names(ports: &Ports) -> bool {
+    match ports {
+        Ports::Any => false,
+        Ports::Only(matches) => matches.iter().any(|m| matches!(m.ports, PortSpec::Named(_))),
+    }
+}
+
+/// The ports of a rule; names are those of `receiver`, the container ports of the pod that
+/// receives.
+fn connections(ports: &Ports, receiver: &[ContainerPort]) -> Connections {
+    match ports {
+        Ports::Any => Connections::all(),
+        Ports::Only(matches) => matches.iter().fold(Connections::default(), |all, m| {
+            let ports = match &m.ports {
+                PortSpec::Any => PortSet::all(),
+                PortSpec::Range(range) => PortSet::from(*range),
+                PortSpec::Named(name) => named_port(receiver, name, m.protocol)
+                    .map_or_else(PortSet::default, |port| super::port::PortRange::single(port).into()),
+            };
+            all.union(&Connections::of(m.protocol, ports))
+        }),
+    }
+}
+
+/// Adds up the rules of one subject.
+struct RowBuilder<'a, 'b> {
+    engine: &'a Engine,
+    algebra: &'b mut Algebra,
+    family: IpFamily,
+    row: Row,
+}
+
+/// How surely a rule holds a remote end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    Perhaps,
+    Surely,
+}
+
+impl<'a, 'b> RowBuilder<'a, 'b> {
+    fn new(engine: &'a Engine, algebra: &'b mut Algebra, family: IpFamily) -> Self {
+        let nothing = algebra.nothing;
+        let row = Row {
+            classes: vec![nothing; engine.classes.len()],
+            atoms: vec![nothing; engine.space.atoms().len()],
+        };
+        Self { engine, algebra, family, row }
+    }
+
+    fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
+        let connections = connections(&rule.ports, subject);
+        self.add(rule, |_| connections.clone());
+    }
+
+    fn add_egress_rule(&mut self, rule: &CompiledRule) {
+        if has_names(&rule.ports) {
+            self.add(rule, |remote| connections(&rule.ports, remote.map_or(&[], |class| &class.ports)));
+        } else {
+            let connections = connections(&rule.ports, &[]);
+            self.add(rule, |_| connections.clone());
+        }
+    }
+
+    fn add(&mut self, rule: &CompiledRule, ports: impl Fn(Option<&Class>) -> Connections) {
+        let everybody = rule.peers.is_none();
+        let peers = rule.peers.as_deref().unwrap_or_default();
+        // The ports rarely differ between remote ends: intern each distinct value once.
+        let mut last: Option<(Connections, Held, BoundsId)> = None;
+        let mut bounds_of = |algebra: &mut Algebra, connections: Connections, held| match &last {
+            Some((same, same_held, id)) if *same == connections && *same_held == held => *id,
+            Some(_) | None => {
+                let bounds = match held {
+                    Held::Surely => Bounds::certain(connections.clone()),
+                    Held::Perhaps => Bounds::possible(connections.clone()),
+                };
+                let id = algebra.bounds.intern(bounds);
+                last = Some((connections, held, id));
+                id
+            }
+        };
+        for (entry, (id, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
+            let held = if everybody { Some(Held::Surely) } else { held(self.engine, peers, id, self.family) };
+            if let Some(held) = held {
+                let added = bounds_of(self.algebra, ports(Some(class)), held);
+                *entry = self.algebra.union(*entry, added);
+            }
+        }
+        for (entry, atom) in self.row.atoms.iter_mut().zip(self.engine.space.atoms().ids()) {
+            let inside = |peer: &PeerId| match &self.engine.peers[*peer] {
+                CompiledPeer::Pods(_) => false,
+                CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom.index()),
+            };
+            if everybody || peers.iter().any(inside) {
+                let added = bounds_of(self.algebra, ports(None), Held::Surely);
+                *entry = self.algebra.union(*entry, added);
+            }
+        }
+    }
+
+    fn finish(mut self, host_network: bool) -> Row {
+        let undecided = self.algebra.bounds.intern(Bounds::possible(Connections::all()));
+        for (entry, (_, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
+            if host_network || class.host_network {
+                *entry = self.algebra.union(*entry, undecided);
+            }
+        }
+        if host_network {
+            for entry in &mut self.row.atoms {
+                *entry = self.algebra.union(*entry, undecided);
+            }
+        }
+        self.row
+    }
+}
+
+/// How surely any of `peers` holds the pods of a class.
+fn held(engine: &Engine, peers: &[PeerId], id: ClassId, family: IpFamily) -> Option<Held> {
+    use super::engine::Membership;
+    let class = &engine.classes[id];
+    let by_peer = |peer: &PeerId| match &engine.peers[*peer] {
+        CompiledPeer::Pods(classes) => classes.contains(id.index()).then_some(match class.host_network {
+            true => Held::Perhaps,
+            false => Held::Surely,
+        }),
+        CompiledPeer::IpBlock(block, atoms) => match class.membership(family) {
+            Membership::In(atom) => atoms.contains(atom.index()).then_some(Held::Surely),
+            Membership::Unknown if block.family() != family => None,
+            Membership::Unknown if block.is_whole_family() => Some(Held::Surely),
+            Membership::Unknown => Some(Held::Perhaps),
+            Membership::NoAddress => None,
+        },
+    };
+    peers.iter().filter_map(by_peer).max()
+}

@@ -1,0 +1,157 @@
+//! Flows to a Service's virtual address: translated first, then evaluated.
+
+use std::net::IpAddr;
+
+use super::address::IpFamily;
+use super::engine::{CompiledPeer, CompiledRule, Engine};
+use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, port_matches, service_name};
+use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
+use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
+use super::port::Port;
+
+impl Engine {
+    /// What the policies say about a Service's virtual address: what they say about each of its
+    /// endpoints, or that they do not agree.
+    pub(super) fn evaluate_service(&self, flow: &Flow, service: &Service) -> Expectation {
+        let name = || service_name(service);
+        let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
+        let Some(port) = port else {
+            return Expectation::undefined(UndefinedCause::NoServicePort { service: name() });
+        };
+        let Some(backends) = self.backends(service, port, flow.family) else {
+            return Expectation::undefined(UndefinedCause::BackendsUnknown { service: name() });
+        };
+        let mut merged: Option<Expectation> = None;
+        for (destination, target) in backends {
+            let expectation = self.evaluate_backend(flow, service, destination, target);
+            merged = Some(match merged {
+                None => expectation,
+                Some(other) if other.decision == expectation.decision => other,
+                Some(_) => return Expectation::undefined(UndefinedCause::BackendsDiffer { service: name() }),
+            });
+        }
+        merged.unwrap_or_else(|| Expectation::undefined(UndefinedCause::NoBackends { service: name() }))
+    }
+
+    /// The endpoints that one port of a Service leads to, each with its port; `None` if it cannot
+    /// be told.
+    fn backends(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        family: IpFamily,
+    ) -> Option<Vec<(Endpoint, Port)>> {
+        match (&service.backends, &port.target) {
+            (Backends::Unknown, _) | (Backends::Addresses(_), TargetPort::Name(_)) => None,
+            (Backends::Addresses(addresses), TargetPort::Number(target)) => {
+                let of_family = addresses.iter().filter(|address| IpFamily::of(**address) == family);
+                Some(of_family.map(|address| (self.endpoint_at(*address), *target)).collect())
+            }
+            (Backends::Selected(selector), target) => {
+                let selected = |pod: &Pod| {
+                    let carries = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
+                    let reachable = pod.addresses.is_empty() || pod.address(family).is_some();
+                    pod.namespace == service.namespace
+                        && !selector.is_empty()
+                        && selector.iter().all(carries)
+                        && !pod.ended
+                        && reachable
+                };
+                let pods = self.pods.iter().filter(|(_, pod)| selected(pod));
+                let with_port =
+                    |(id, pod): (_, &Pod)| Some((Endpoint::Pod(id), target.resolve(pod, port.protocol)?));
+                Some(pods.filter_map(with_port).collect())
+            }
+        }
+    }
+
+    /// Who has this address: a node (as the API server's endpoints have), or nobody in the cluster.
+    fn endpoint_at(&self, address: IpAddr) -> Endpoint {
+        let node = self.nodes.iter().find(|(_, node)| node.addresses.contains(&address));
+        node.map_or(Endpoint::External(address), |(id, _)| Endpoint::Node(id))
+    }
+
+    fn evaluate_backend(
+        &self,
+        flow: &Flow,
+        service: &Service,
+        destination: Endpoint,
+        target: Port,
+    ) -> Expectation {
+        if flow.source == destination {
+            return self.evaluate_hairpin(flow.source, service);
+        }
+        let Flow { source, family, protocol, .. } = *flow;
+        let direct = Direct { source, destination, family, protocol, port: target };
+        match self.undecided_by_address(&direct, service.address(family), flow.port) {
+            Some(rule) => Expectation::undefined(UndefinedCause::ServiceAddressInIpBlock(rule)),
+            None => self.evaluate_direct(&direct),
+        }
+    }
+
+    /// A pod that reaches itself through a Service is allowed where nothing isolates it, and
+    /// undefined elsewhere.
+    fn evaluate_hairpin(&self, source: Endpoint, service: &Service) -> Expectation {
+        let isolated = match source {
+            Endpoint::Pod(id) => self.class_of(id).is_some_and(|class| {
+                Direction::ALL.into_iter().any(|direction| !self.isolating(class, direction).is_empty())
+            }),
+            Endpoint::Node(_) | Endpoint::External(_) => false,
+        };
+        if isolated {
+            return Expectation::undefined(UndefinedCause::Hairpin { service: service_name(service) });
+        }
+        let reasons = Direction::ALL.into_iter().map(Reason::NotIsolated).collect();
+        Expectation { decision: Decision::Allow, reasons }
+    }
+
+    /// The egress rule on whose `ipBlock` it depends whether the source may send: the block holds
+    /// the virtual address but not the endpoint's, or the other way round, and implementations
+    /// may compare it with either. `None` if nothing depends on that.
+    fn undecided_by_address(
+        &self,
+        translated: &Direct,
+        virtual_address: Option<IpAddr>,
+        virtual_port: Port,
+    ) -> Option<RuleName> {
+        let (Endpoint::Pod(source), Some(virtual_address)) = (translated.source, virtual_address) else {
+            return None;
+        };
+        if self.direction(translated, Direction::Ingress).decision == Decision::Deny {
+            return None;
+        }
+        let Direct { destination, family, protocol, port, .. } = *translated;
+        let receiver = self.pod(destination);
+        let (mut for_endpoint, mut for_service) = (None, None);
+        for id in self.class_of(source).map_or(&[][..], |class| self.isolating(class, Direction::Egress)) {
+            let policy = &self.policies[*id];
+            for (index, rule) in policy.rules(Direction::Egress).iter().enumerate() {
+                let name =
+                    || RuleName { policy: (&policy.policy).into(), direction: Direction::Egress, index };
+                let on_target = port_matches(&rule.ports, protocol, port, receiver);
+                if on_target {
+                    match self.peers_match(rule, destination, family, name) {
+                        Match::Yes(MatchedBy::Selector) => return None,
+                        Match::Yes(MatchedBy::IpBlock) => for_endpoint = Some(name()),
+                        Match::Unknown(_) | Match::No => {}
+                    }
+                }
+                let on_port = on_target || port_matches(&rule.ports, protocol, virtual_port, None);
+                if on_port && self.has_block_with(rule, virtual_address) {
+                    for_service = Some(name());
+                }
+            }
+        }
+        match (for_endpoint, for_service) {
+            (Some(_), Some(_)) | (None, None) => None,
+            (Some(rule), None) | (None, Some(rule)) => Some(rule),
+        }
+    }
+
+    fn has_block_with(&self, rule: &CompiledRule, address: IpAddr) -> bool {
+        rule.peers.iter().flatten().any(|peer| match &self.peers[*peer] {
+            CompiledPeer::IpBlock(block, _) => block.contains(address),
+            CompiledPeer::Pods(_) => false,
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! The state of a cluster, read from manifests.
+//!
+//! The only place that knows Kubernetes' own types: objects are decoded strictly, checked as the
+//! API server checks them, and converted once to the types of [`policy`](crate::policy).
+
+mod field;
+mod manifests;
+mod name;
+mod network_policy;
+mod object;
+mod pod;
+mod service;
+mod workload;
+
+pub use field::{Field, Problem};
+pub use manifests::{Snapshot, Workload};
+pub(crate) use name::{dns_label, labels as check_labels, port_name, subdomain};
+pub use object::{Identity, Item, Object, objects};
+pub use workload::{Owner, Template, WorkloadKind};

@@ -1,0 +1,204 @@
+//! `networking.k8s.io/v1 NetworkPolicy` → [`policy::NetworkPolicy`](NetworkPolicy).
+//!
+//! Defaults are applied here and nowhere else; what the API server would refuse is refused
+//! (`pkg/apis/networking/validation`).
+
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+
+use super::field::{Field, Problem};
+use super::name::{self, NumberOrName};
+use super::object::Identity;
+use crate::policy::{
+    IpBlock, LabelSelector, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, PortRange, PortSpec,
+    Ports, Requirement, Rule,
+};
+use crate::source::quote;
+
+/// Converts a policy.
+pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result<NetworkPolicy, Problem> {
+    let root = Field::ROOT;
+    let at = root.field("spec");
+    name::subdomain(&identity.name, &root.field("metadata").field("name"))?;
+    let default = api::NetworkPolicySpec::default();
+    let spec = policy.spec.as_ref().unwrap_or(&default);
+    let everything = meta::LabelSelector::default();
+    let pod_selector = spec.pod_selector.as_ref().unwrap_or(&everything);
+    let subjects = selector(pod_selector, &at.field("podSelector"))?;
+    let (isolates_ingress, isolates_egress) = directions(spec, &at.field("policyTypes"))?;
+
+    let ingress_at = at.field("ingress");
+    let ingress = spec
+        .ingress
+        .iter()
+        .flatten()
+        .enumerate()
+        .map(|(i, r)| rule(r.from.as_deref(), "from", r.ports.as_deref(), &ingress_at.index(i)));
+    let egress_at = at.field("egress");
+    let egress = spec
+        .egress
+        .iter()
+        .flatten()
+        .enumerate()
+        .map(|(i, r)| rule(r.to.as_deref(), "to", r.ports.as_deref(), &egress_at.index(i)));
+    // Rules are checked even where `policyTypes` makes the API ignore them.
+    let ingress: Vec<_> = ingress.collect::<Result<_, _>>()?;
+    let egress: Vec<_> = egress.collect::<Result<_, _>>()?;
+    Ok(NetworkPolicy {
+        namespace: identity.namespace,
+        name: identity.name,
+        subjects,
+        ingress: isolates_ingress.then_some(ingress),
+        egress: isolates_egress.then_some(egress),
+    })
+}
+
+/// Whether the policy isolates for ingress, and for egress. Without `policyTypes` every policy
+/// does for ingress, and one with egress rules for egress, too.
+fn directions(spec: &api::NetworkPolicySpec, at: &Field<'_>) -> Result<(bool, bool), Problem> {
+    let types = spec.policy_types.as_deref().unwrap_or_default();
+    if types.is_empty() {
+        return Ok((true, spec.egress.as_ref().is_some_and(|rules| !rules.is_empty())));
+    }
+    if types.len() > 2 {
+        return Err(at.problem("must hold at most Ingress and Egress"));
+    }
+    let (mut ingress, mut egress) = (false, false);
+    for (i, policy_type) in types.iter().enumerate() {
+        match policy_type.as_str() {
+            "Ingress" => ingress = true,
+            "Egress" => egress = true,
+            other => {
+                return Err(at.index(i).problem(format!("{} is neither Ingress nor Egress", quote(other))));
+            }
+        }
+    }
+    Ok((ingress, egress))
+}
+
+fn rule(
+    peers: Option<&[api::NetworkPolicyPeer]>,
+    peers_name: &str,
+    ports: Option<&[api::NetworkPolicyPort]>,
+    at: &Field<'_>,
+) -> Result<Rule, Problem> {
+    let peers_at = at.field(peers_name);
+    let peers = match peers.unwrap_or_default() {
+        [] => Peers::Any,
+        peers => Peers::Only(
+            peers.iter().enumerate().map(|(i, p)| peer(p, &peers_at.index(i))).collect::<Result<_, _>>()?,
+        ),
+    };
+    let ports_at = at.field("ports");
+    let ports = match ports.unwrap_or_default() {
+        [] => Ports::Any,
+        ports => Ports::Only(
+            ports.iter().enumerate().map(|(i, p)| port(p, &ports_at.index(i))).collect::<Result<_, _>>()?,
+        ),
+    };
+    Ok(Rule { peers, ports })
+}
+
+fn peer(peer: &api::NetworkPolicyPeer, at: &Field<'_>) -> Result<Peer, Problem> {
+    match (&peer.ip_block, &peer.namespace_selector, &peer.pod_selector) {
+        (Some(block), None, None) => ip_block(block, &at.field("ipBlock")).map(Peer::IpBlock),
+        (Some(_), _, _) => Err(at.field("ipBlock").problem("must stand alone, without a selector beside it")),
+        (None, None, None) => Err(at.problem(
+            "must have a podSelector, a namespaceSelector or an ipBlock: an empty peer is not allowed",
+        )),
+        (None, namespaces, pods) => Ok(Peer::Pods {
+            namespaces: match namespaces {
+                Some(namespaces) => {
+                    NamespaceScope::Selected(selector(namespaces, &at.field("namespaceSelector"))?)
+                }
+                None => NamespaceScope::Own,
+            },
+            pods: match pods {
+                Some(pods) => selector(pods, &at.field("podSelector"))?,
+                None => LabelSelector::everything(),
+            },
+        }),
+    }
+}
+
+fn ip_block(block: &api::IPBlock, at: &Field<'_>) -> Result<IpBlock, Problem> {
+    let net = name::cidr(&block.cidr, &at.field("cidr"))?;
+    let except_at = at.field("except");
+    let mut holes: Vec<IpNet> = Vec::new();
+    for (i, text) in block.except.iter().flatten().enumerate() {
+        let at = except_at.index(i);
+        let hole = name::cidr(text, &at)?;
+        if !(net.trunc().contains(&hole.trunc()) && hole.prefix_len() > net.prefix_len()) {
+            return Err(at.problem(format!("{hole} must lie inside the cidr {net} and be smaller than it")));
+        }
+        holes.push(hole);
+    }
+    Ok(IpBlock::new(net, holes))
+}
+
+fn port(port: &api::NetworkPolicyPort, at: &Field<'_>) -> Result<PortMatch, Problem> {
+    let protocol = name::protocol(port.protocol.as_deref(), &at.field("protocol"))?;
+    let port_at = at.field("port");
+    let first = port.port.as_ref().map(|port| name::port(port, &port_at)).transpose()?;
+    let end_at = at.field("endPort");
+    let ports = match (first, port.end_port) {
+        (None, None) => PortSpec::Any,
+        (Some(NumberOrName::Number(first)), None) => PortSpec::Range(PortRange::single(first)),
+        (Some(NumberOrName::Name(name)), None) => PortSpec::Named(name),
+        (Some(NumberOrName::Number(first)), Some(end)) => {
+            let last = name::port_number(end, &end_at)?;
+            let range = PortRange::new(first, last)
+                .ok_or_else(|| end_at.problem(format!("{last} must not be below the port {first}")))?;
+            PortSpec::Range(range)
+        }
+        (Some(NumberOrName::Name(_)), Some(_)) => {
+            return Err(end_at.problem("needs a port that is a number, not a name"));
+        }
+        (None, Some(_)) => return Err(end_at.problem("needs a port to begin at")),
+    };
+    Ok(PortMatch { protocol, ports })
+}
+
+/// Converts a label selector.
+pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result<LabelSelector, Problem> {
+    let mut requirements = Vec::new();
+    let labels_at = at.field("matchLabels");
+    for (key, value) in selector.match_labels.iter().flatten() {
+        name::label_key(key, &labels_at)?;
+        name::label_value(value, &labels_at.field(key))?;
+        requirements.push(Requirement::In(key.clone(), [value.clone()].into()));
+    }
+    let expressions_at = at.field("matchExpressions");
+    for (i, expression) in selector.match_expressions.iter().flatten().enumerate() {
+        requirements.push(requirement(expression, &expressions_at.index(i))?);
+    }
+    Ok(requirements.into_iter().collect())
+}
+
+fn requirement(expression: &meta::LabelSelectorRequirement, at: &Field<'_>) -> Result<Requirement, Problem> {
+    let key = expression.key.clone();
+    name::label_key(&key, &at.field("key"))?;
+    let values = expression.values.as_deref().unwrap_or_default();
+    let values_at = at.field("values");
+    for (i, value) in values.iter().enumerate() {
+        name::label_value(value, &values_at.index(i))?;
+    }
+    let some = || match values {
+        [] => Err(at.problem(format!("{} needs values", expression.operator))),
+        values => Ok(values.iter().cloned().collect()),
+    };
+    let none = || match values {
+        [] => Ok(()),
+        [_, ..] => Err(values_at.problem(format!("{} takes no values", expression.operator))),
+    };
+    match expression.operator.as_str() {
+        "In" => Ok(Requirement::In(key, some()?)),
+        "NotIn" => Ok(Requirement::NotIn(key, some()?)),
+        "Exists" => none().map(|()| Requirement::Exists(key)),
+        "DoesNotExist" => none().map(|()| Requirement::DoesNotExist(key)),
+        other => Err(at
+            .field("operator")
+            .problem(format!("{} is not one of In, NotIn, Exists and DoesNotExist", quote(other)))),
+    }
+}

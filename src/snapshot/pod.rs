@@ -1,0 +1,80 @@
+//! `v1 Pod`, and the pods that a template makes.
+
+use k8s_openapi::api::core::v1 as api;
+
+use super::field::{Field, Problem};
+use super::name;
+use super::object::Identity;
+use crate::policy::{ContainerPort, Labels, Pod};
+
+/// Converts a pod of the API.
+pub(super) fn convert(pod: &api::Pod, identity: Identity) -> Result<Pod, Problem> {
+    let root = Field::ROOT;
+    name::subdomain(&identity.name, &root.field("metadata").field("name"))?;
+    let mut converted =
+        from_template(&pod.metadata.labels.clone().unwrap_or_default(), pod.spec.as_ref(), identity, &root)?;
+    if let Some(status) = &pod.status {
+        let status_at = root.field("status");
+        let addresses_at = status_at.field("podIPs");
+        for (i, address) in status.pod_ips.iter().flatten().enumerate() {
+            converted.addresses.push(name::address(&address.ip, &addresses_at.index(i).field("ip"))?);
+        }
+        if let (true, Some(address)) = (converted.addresses.is_empty(), &status.pod_ip) {
+            converted.addresses.push(name::address(address, &status_at.field("podIP"))?);
+        }
+        converted.ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    }
+    Ok(converted)
+}
+
+/// A pod as a template describes it, without addresses. `at` is the template or the pod.
+pub(super) fn from_template(
+    labels: &Labels,
+    spec: Option<&api::PodSpec>,
+    identity: Identity,
+    at: &Field<'_>,
+) -> Result<Pod, Problem> {
+    name::labels(labels, &at.field("metadata").field("labels"))?;
+    let spec_at = at.field("spec");
+    Ok(Pod {
+        namespace: identity.namespace,
+        name: identity.name,
+        labels: labels.clone(),
+        addresses: Vec::new(),
+        ports: spec.map(|spec| container_ports(spec, &spec_at)).transpose()?.unwrap_or_default(),
+        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+        node: spec.and_then(|spec| spec.node_name.clone()),
+        ended: false,
+    })
+}
+
+/// The ports by which names are resolved: those of the containers, then those of init containers
+/// that keep running (`podutil.FindPort`).
+fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerPort>, Problem> {
+    let containers_at = at.field("containers");
+    let sidecars_at = at.field("initContainers");
+    let containers = spec.containers.iter().enumerate().map(|(i, c)| (containers_at.index(i), c));
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .enumerate()
+        .filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"))
+        .map(|(i, c)| (sidecars_at.index(i), c));
+    let mut ports = Vec::new();
+    for (container_at, container) in containers.chain(sidecars) {
+        let ports_at = container_at.field("ports");
+        for (i, port) in container.ports.iter().flatten().enumerate() {
+            let at = ports_at.index(i);
+            if let Some(name) = &port.name {
+                name::port_name(name, &at.field("name"))?;
+            }
+            ports.push(ContainerPort {
+                name: port.name.clone(),
+                port: name::port_number(port.container_port, &at.field("containerPort"))?,
+                protocol: name::protocol(port.protocol.as_deref(), &at.field("protocol"))?,
+            });
+        }
+    }
+    Ok(ports)
+}

@@ -1,0 +1,239 @@
+//! What makes pods: Deployments and the other kinds with a pod template.
+
+use std::fmt;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use super::field::{Field, Problem};
+use super::object::Identity;
+use super::{name, network_policy, pod};
+use crate::policy::Pod;
+
+/// The kinds of workloads. A pod that nothing owns is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WorkloadKind {
+    /// A pod by itself.
+    Pod,
+    /// `apps/v1 Deployment`
+    Deployment,
+    /// `apps/v1 StatefulSet`
+    StatefulSet,
+    /// `apps/v1 DaemonSet`
+    DaemonSet,
+    /// `apps/v1 ReplicaSet`
+    ReplicaSet,
+    /// `v1 ReplicationController`
+    ReplicationController,
+    /// `batch/v1 Job`
+    Job,
+    /// `batch/v1 CronJob`
+    CronJob,
+}
+
+impl WorkloadKind {
+    const ALL: [Self; 8] = [
+        Self::Pod,
+        Self::Deployment,
+        Self::StatefulSet,
+        Self::DaemonSet,
+        Self::ReplicaSet,
+        Self::ReplicationController,
+        Self::Job,
+        Self::CronJob,
+    ];
+
+    /// The kind's name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::ReplicationController => "ReplicationController",
+            Self::Job => "Job",
+            Self::CronJob => "CronJob",
+        }
+    }
+}
+
+impl fmt::Display for WorkloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The controller of a pod or of another workload (`metadata.ownerReferences`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name, in the namespace of what it owns.
+    pub name: String,
+}
+
+/// The controller of an object, if it is of a kind that netproof knows.
+pub(super) fn owner(metadata: &ObjectMeta) -> Option<Owner> {
+    let controller =
+        metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let kind = WorkloadKind::ALL.into_iter().find(|kind| kind.name() == controller.kind)?;
+    if kind == WorkloadKind::ReplicaSet {
+        // A Deployment's ReplicaSets are named after it and their template, so it can be told
+        // although its own object may not be in the input.
+        let hash = metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
+        let deployment = hash.and_then(|hash| controller.name.strip_suffix(hash)?.strip_suffix('-'));
+        if let Some(deployment) = deployment {
+            return Some(Owner { kind: WorkloadKind::Deployment, name: deployment.to_owned() });
+        }
+    }
+    Some(Owner { kind, name: controller.name.clone() })
+}
+
+/// A workload as it is written: what its pods will be.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// A pod that it makes, named like the workload.
+    pub pod: Pod,
+    /// How many pods it makes.
+    pub replicas: u32,
+    /// Who made the workload itself.
+    pub owner: Option<Owner>,
+}
+
+/// What a workload's object says about its pods.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) metadata: &'a ObjectMeta,
+    template: Option<&'a PodTemplateSpec>,
+    /// The way from the object to its template.
+    path: &'static [&'static str],
+    /// How many pods it makes, and the field that says so; `None` where no number does.
+    replicas: Option<(&'static str, i32)>,
+    /// The selector that has to match the template.
+    selector: Option<&'a LabelSelector>,
+}
+
+const TEMPLATE: &[&str] = &["spec", "template"];
+
+pub(super) fn deployment(object: &apps::Deployment) -> Source<'_> {
+    Source {
+        metadata: &object.metadata,
+        template: Some(&object.spec.template),
+        path: TEMPLATE,
+        replicas: object.spec.replicas.map(|n| ("replicas", n)),
+        selector: Some(&object.spec.selector),
+    }
+}
+
+pub(super) fn stateful_set(object: &apps::StatefulSet) -> Source<'_> {
+    Source {
+        metadata: &object.metadata,
+        template: Some(&object.spec.template),
+        path: TEMPLATE,
+        replicas: object.spec.replicas.map(|n| ("replicas", n)),
+        selector: Some(&object.spec.selector),
+    }
+}
+
+pub(super) fn daemon_set(object: &apps::DaemonSet) -> Source<'_> {
+    Source {
+        metadata: &object.metadata,
+        template: Some(&object.spec.template),
+        path: TEMPLATE,
+        replicas: None,
+        selector: Some(&object.spec.selector),
+    }
+}
+
+pub(super) fn replica_set(object: &apps::ReplicaSet) -> Source<'_> {
+    Source {
+        metadata: &object.metadata,
+        template: object.spec.template.as_ref(),
+        path: TEMPLATE,
+        replicas: object.spec.replicas.map(|n| ("replicas", n)),
+        selector: Some(&object.spec.selector),
+    }
+}
+
+pub(super) fn replication_controller(object: &core::ReplicationController) -> Source<'_> {
+    let spec = object.spec.as_ref();
+    Source {
+        metadata: &object.metadata,
+        template: spec.and_then(|spec| spec.template.as_ref()),
+        path: TEMPLATE,
+        replicas: spec.and_then(|spec| spec.replicas).map(|n| ("replicas", n)),
+        // Defaults to the template's labels, and has another type.
+        selector: None,
+    }
+}
+
+pub(super) fn job(object: &batch::Job) -> Source<'_> {
+    let spec = object.spec.as_ref();
+    Source {
+        metadata: &object.metadata,
+        template: spec.map(|spec| &spec.template),
+        path: TEMPLATE,
+        replicas: spec.and_then(|spec| spec.parallelism).map(|n| ("parallelism", n)),
+        // Written by the API server, together with the label that it matches.
+        selector: None,
+    }
+}
+
+pub(super) fn cron_job(object: &batch::CronJob) -> Source<'_> {
+    Source {
+        metadata: &object.metadata,
+        template: object.spec.job_template.spec.as_ref().map(|spec| &spec.template),
+        path: &["spec", "jobTemplate", "spec", "template"],
+        replicas: None,
+        selector: None,
+    }
+}
+
+/// Converts a workload.
+pub(super) fn convert(
+    source: &Source<'_>,
+    kind: WorkloadKind,
+    identity: Identity,
+) -> Result<Template, Problem> {
+    let root = Field::ROOT;
+    name::subdomain(&identity.name, &root.field("metadata").field("name"))?;
+    let spec_at = root.field("spec");
+    let replicas = match source.replicas {
+        None => 1,
+        Some((field, number)) => u32::try_from(number)
+            .map_err(|_| spec_at.field(field).problem(format!("must not be negative, found {number}")))?,
+    };
+    under(&root, source.path, |at| {
+        let default = PodTemplateSpec::default();
+        let template = source.template.unwrap_or(&default);
+        let labels = template.metadata.as_ref().and_then(|m| m.labels.clone()).unwrap_or_default();
+        if let Some(selector) = source.selector {
+            let selector = network_policy::selector(selector, &spec_at.field("selector"))?;
+            if selector.is_everything() {
+                return Err(spec_at.field("selector").problem("is missing or empty"));
+            }
+            if !selector.matches(&labels) {
+                let message = format!("the selector ({selector}) does not match these labels");
+                return Err(at.field("metadata").field("labels").problem(message));
+            }
+        }
+        let pod = pod::from_template(&labels, template.spec.as_ref(), identity, at)?;
+        Ok(Template { kind, pod, replicas, owner: owner(source.metadata) })
+    })
+}
+
+/// Calls `then` with the field at `path`.
+fn under<T>(
+    field: &Field<'_>,
+    path: &[&str],
+    then: impl FnOnce(&Field<'_>) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    match path {
+        [] => then(field),
+        [first, rest @ ..] => under(&field.field(first), rest, then),
+    }
+}

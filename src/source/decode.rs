@@ -1,0 +1,376 @@
+//! From a document to a typed value, with every error at its place.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer};
+use serde::forward_to_deserialize_any;
+
+use super::located::LOCATED;
+use super::node::{Key, Location, Node, Segment, Value, path_to_string};
+
+/// Decodes a document. A field that the type does not know is an error, except inside the
+/// top-level `status`, which the API server writes and newer servers extend.
+///
+/// # Errors
+/// If the document does not have the type's shape.
+pub fn decode<'a, T: de::Deserialize<'a>>(node: &'a Node) -> Result<T, DecodeError> {
+    T::deserialize(Decoder { node, depth: 0, tolerant: false }).map_err(|error| error.within(node.at))
+}
+
+/// A document that does not have the shape of a type.
+#[derive(Debug, Clone)]
+pub struct DecodeError {
+    at: Option<Location>,
+    // Innermost first, while the error travels outwards.
+    path: Vec<Segment>,
+    message: String,
+    unknown_field: bool,
+}
+
+impl DecodeError {
+    /// Where.
+    pub fn at(&self) -> Location {
+        self.at.unwrap_or(Location::START)
+    }
+
+    fn new(message: String) -> Self {
+        Self { at: None, path: Vec::new(), message, unknown_field: false }
+    }
+
+    fn within(mut self, at: Location) -> Self {
+        self.at.get_or_insert(at);
+        self
+    }
+
+    fn under(mut self, segment: Segment) -> Self {
+        self.path.push(segment);
+        self
+    }
+}
+
+/// The path to the field, then what is wrong with it.
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path: Vec<_> = self.path.iter().rev().cloned().collect();
+        if self.unknown_field {
+            return write!(f, "unknown field `{}`", path_to_string(&path));
+        }
+        if !path.is_empty() {
+            write!(f, "{}: ", path_to_string(&path))?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl de::Error for DecodeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Decoder<'a> {
+    node: &'a Node,
+    depth: usize,
+    tolerant: bool,
+}
+
+impl<'a> Decoder<'a> {
+    fn wrong_type(self, expected: &str) -> DecodeError {
+        let hint = match (&self.node.value, expected) {
+            (Value::Bool(_) | Value::Integer(_) | Value::Float(_), "a string") => ": quote it",
+            _ => "",
+        };
+        let found = self.node.value.describe();
+        DecodeError::new(format!("expected {expected}, found {found}{hint}")).within(self.node.at)
+    }
+
+    fn child(self, node: &'a Node, tolerant: bool) -> Self {
+        Self { node, depth: self.depth + 1, tolerant }
+    }
+}
+
+impl<'de> Deserializer<'de> for Decoder<'de> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Integer(value) => visitor.visit_i64(*value),
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::String(text) => visitor.visit_borrowed_str(text),
+            Value::Sequence(items) => {
+                visitor.visit_seq(Items { parent: self, items: items.iter(), index: 0 })
+            }
+            Value::Mapping(entries) => {
+                visitor.visit_map(Entries { parent: self, entries: entries.iter(), value: None })
+            }
+        }
+        .map_err(|error: DecodeError| error.within(self.node.at))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if self.node.as_str().is_none() {
+            return Err(self.wrong_type("a string"));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_string(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if !matches!(self.node.value, Value::Sequence(_)) {
+            return Err(self.wrong_type("a list"));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if !matches!(self.node.value, Value::Mapping(_)) {
+            return Err(self.wrong_type("a mapping"));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        if name == LOCATED {
+            return visitor.visit_seq(WithLocation { at: self.node.at, inner: self, next: 0 });
+        }
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        let Some(text) = self.node.as_str() else { return Err(self.wrong_type("a string")) };
+        visitor
+            .visit_enum(StrDeserializer::<DecodeError>::new(text))
+            .map_err(|error: DecodeError| error.within(self.node.at))
+    }
+
+    /// Called for the value of a field that the type does not know.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if self.tolerant {
+            return visitor.visit_unit();
+        }
+        Err(DecodeError { unknown_field: true, ..DecodeError::new(String::new()) })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
+        tuple identifier
+    }
+}
+
+struct Items<'a> {
+    parent: Decoder<'a>,
+    items: std::slice::Iter<'a, Node>,
+    index: usize,
+}
+
+impl<'a> SeqAccess<'a> for Items<'a> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        let Some(node) = self.items.next() else { return Ok(None) };
+        let index = self.index;
+        self.index += 1;
+        let decoder = self.parent.child(node, self.parent.tolerant);
+        seed.deserialize(decoder)
+            .map(Some)
+            .map_err(|error| error.within(node.at).under(Segment::Index(index)))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+}
+
+struct Entries<'a> {
+    parent: Decoder<'a>,
+    entries: std::slice::Iter<'a, (Key, Node)>,
+    value: Option<(&'a Key, &'a Node)>,
+}
+
+impl<'a> MapAccess<'a> for Entries<'a> {
+    type Error = DecodeError;
+
+    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
+        let Some((key, node)) = self.entries.next() else { return Ok(None) };
+        self.value = Some((key, node));
+        seed.deserialize(KeyDecoder(key)).map(Some).map_err(|error| error.within(key.at))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
+        let Some((key, node)) = self.value.take() else {
+            return Err(DecodeError::new("a value without a key".to_owned()));
+        };
+        let tolerant = self.parent.tolerant || (self.parent.depth == 0 && key.name == "status");
+        seed.deserialize(self.parent.child(node, tolerant)).map_err(|error| {
+            // An unknown field is wrong at its name, anything else at its value.
+            let at = if error.unknown_field { key.at } else { node.at };
+            error.within(at).under(Segment::Field(key.name.clone()))
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct KeyDecoder<'a>(&'a Key);
+
+impl<'de> Deserializer<'de> for KeyDecoder<'de> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        visitor.visit_borrowed_str(&self.0.name)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        if name == LOCATED {
+            return visitor.visit_seq(WithLocation { at: self.0.at, inner: self, next: 0 });
+        }
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple map struct enum identifier ignored_any
+    }
+}
+
+/// Line, column, and the value itself: what [`Located`](super::Located) asks for.
+struct WithLocation<D> {
+    at: Location,
+    inner: D,
+    next: usize,
+}
+
+impl<'a, D: Deserializer<'a, Error = DecodeError> + Copy> SeqAccess<'a> for WithLocation<D> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        self.next += 1;
+        match self.next {
+            1 => seed.deserialize(de::value::U32Deserializer::new(self.at.line)).map(Some),
+            2 => seed.deserialize(de::value::U32Deserializer::new(self.at.column)).map(Some),
+            3 => seed.deserialize(self.inner).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Located, parse};
+    use super::*;
+    use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use serde::Deserialize;
+
+    fn failure<T: for<'a> Deserialize<'a> + fmt::Debug>(text: &str) -> String {
+        let node = parse(text).unwrap().remove(0);
+        let error = decode::<T>(&node).unwrap_err();
+        format!("{}: {error}", error.at())
+    }
+
+    #[test]
+    fn a_misspelt_field_of_an_api_type_is_found_at_its_name() {
+        let text = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: a}
+spec:
+  podSelector: {}
+  ingress:
+  - from:
+    - podSelectors: {matchLabels: {app: web}}
+";
+        assert_eq!(
+            failure::<NetworkPolicy>(text),
+            "8:7: unknown field `spec.ingress[0].from[0].podSelectors`"
+        );
+    }
+
+    #[test]
+    fn an_unknown_field_in_the_status_is_a_newer_servers() {
+        let text = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: a}
+status: {new: {field: 1}}
+";
+        decode::<NetworkPolicy>(&parse(text).unwrap()[0]).unwrap();
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape is tested")]
+    struct Own {
+        name: Located<String>,
+        count: Option<u16>,
+    }
+
+    #[test]
+    fn errors_name_the_path_and_stand_at_the_value() {
+        assert_eq!(
+            failure::<Vec<Own>>("- name: a\n- name: 80\n"),
+            "2:9: [1].name: expected a string, found the number `80`: quote it"
+        );
+        assert_eq!(failure::<Own>("nam: a\n"), "1:1: unknown field `nam`, expected `name` or `count`");
+        assert_eq!(failure::<Own>("count: 1\n"), "1:1: missing field `name`");
+        assert_eq!(
+            failure::<Own>("name: a\ncount: 65536\n"),
+            "2:8: count: invalid value: integer `65536`, expected u16"
+        );
+    }
+
+    #[test]
+    fn a_located_value_knows_its_place() {
+        let node = parse("count: 3\nname: x\n").unwrap().remove(0);
+        let own: Own = decode(&node).unwrap();
+        assert_eq!((own.name.at, own.name.value.as_str()), (Location { line: 2, column: 7 }, "x"));
+    }
+}

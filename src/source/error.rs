@@ -1,0 +1,46 @@
+//! Errors in what a person wrote, with their place.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::node::Location;
+
+/// A place in an input: a file, a folder or standard input, and mostly a line and column.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The name of the input, as the user gave it.
+    pub name: Arc<str>,
+    /// The position, if the error is at one.
+    pub location: Option<Location>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.location {
+            Some(location) => write!(f, "{}:{location}", self.name),
+            None => write!(f, "{}", self.name),
+        }
+    }
+}
+
+/// An input that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct Error {
+    /// Where.
+    pub place: Place,
+    /// What is wrong, and what to do about it.
+    pub message: String,
+}
+
+impl Error {
+    /// An error about a whole input.
+    pub fn whole(name: &Arc<str>, message: impl Into<String>) -> Self {
+        Self { place: Place { name: Arc::clone(name), location: None }, message: message.into() }
+    }
+
+    /// An error at a position of an input.
+    pub fn at(name: &Arc<str>, location: Location, message: impl Into<String>) -> Self {
+        Self { place: Place { name: Arc::clone(name), location: Some(location) }, message: message.into() }
+    }
+}

@@ -1,0 +1,150 @@
+//! Files, folders and standard input.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+
+use super::error::Error;
+use super::node::{Location, Node};
+use super::parse::parse;
+
+/// The path that means standard input.
+pub const STDIN: &str = "-";
+
+/// The text of one input.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// The name to use in messages: the path as it was given, or as it was found in a folder.
+    pub name: Arc<str>,
+    /// The text.
+    pub content: String,
+}
+
+/// A document of an input.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The name of the input.
+    pub name: Arc<str>,
+    /// The document.
+    pub node: Node,
+}
+
+/// Reads files, every `.yaml`, `.yml` and `.json` file in and below folders, and standard input
+/// (`-`), in that order; within a folder by name.
+///
+/// # Errors
+/// If a path cannot be read, a text is not UTF-8, or a folder holds no such file.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<Text>, Error> {
+    let mut texts = Vec::new();
+    for path in paths {
+        if path.as_os_str() == STDIN {
+            let name = Arc::from("standard input");
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes).map_err(|error| Error::whole(&name, error.to_string()))?;
+            texts.push(Text { content: utf8(&name, bytes)?, name });
+        } else if path.is_dir() {
+            let mut files = Vec::new();
+            find(path, &mut files)?;
+            if files.is_empty() {
+                let message = "no .yaml, .yml or .json file in this folder";
+                return Err(Error::whole(&name_of(path), message));
+            }
+            files.sort();
+            for file in files {
+                texts.push(read_file(&file)?);
+            }
+        } else {
+            texts.push(read_file(path)?);
+        }
+    }
+    Ok(texts)
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// If it cannot be read or is not UTF-8.
+pub fn read_file(path: &Path) -> Result<Text, Error> {
+    let name = name_of(path);
+    let bytes =
+        fs::read(path).map_err(|error| Error::whole(&name, format!("cannot be read: {}", reason(&error))))?;
+    Ok(Text { content: utf8(&name, bytes)?, name })
+}
+
+impl Text {
+    /// The documents of the text. At least one.
+    ///
+    /// # Errors
+    /// If the text is not YAML, or empty.
+    pub fn documents(&self) -> Result<Vec<Document>, Error> {
+        let nodes = parse(&self.content).map_err(|error| Error::at(&self.name, error.at, error.message))?;
+        if nodes.is_empty() {
+            return Err(Error::whole(&self.name, "nothing in it: expected at least one YAML document"));
+        }
+        Ok(nodes.into_iter().map(|node| Document { name: Arc::clone(&self.name), node }).collect())
+    }
+}
+
+fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let failed =
+        |error: io::Error| Error::whole(&name_of(folder), format!("cannot be read: {}", reason(&error)));
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        // A link to a folder could lead in a circle.
+        if entry.file_type().map_err(failed)?.is_dir() {
+            find(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn utf8(name: &Arc<str>, bytes: Vec<u8>) -> Result<String, Error> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default()).into_owned();
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let line = number(before.matches('\n').count() + 1);
+        let column = number(before.rsplit('\n').next().unwrap_or_default().chars().count() + 1);
+        Error::at(name, Location { line, column }, "not UTF-8 text")
+    })
+}
+
+fn name_of(path: &Path) -> Arc<str> {
+    Arc::from(path.display().to_string())
+}
+
+/// The system's reason without its number.
+fn reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        "no such file or folder".to_owned()
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "permission denied".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_no_text_is_found_at_its_place() {
+        let error = utf8(&Arc::from("a.yaml"), b"a: 1\nb: \xff\n".to_vec()).unwrap_err();
+        assert_eq!(error.to_string(), "a.yaml:2:4: not UTF-8 text");
+    }
+
+    #[test]
+    fn an_empty_text_has_no_documents() {
+        let text = Text { name: Arc::from("a.yaml"), content: "# nothing\n".to_owned() };
+        let error = text.documents().unwrap_err();
+        assert_eq!(error.to_string(), "a.yaml: nothing in it: expected at least one YAML document");
+    }
+}

@@ -1,0 +1,21 @@
+//! Reading YAML and JSON so that nothing can be misread.
+//!
+//! Text becomes a tree of [`Node`]s that know their line and column, and a tree becomes a value
+//! through [`decode`], for which a field that the type does not know is an error: a misspelt field
+//! of a policy would select everything.
+
+mod decode;
+mod error;
+mod files;
+mod located;
+mod node;
+mod parse;
+mod scalar;
+
+pub use decode::{DecodeError, decode};
+pub use error::{Error, Place};
+pub use files::{Document, STDIN, Text, read, read_file};
+pub use located::Located;
+pub use node::{Key, Location, Node, Segment, Value};
+pub(crate) use node::{path_to_string, quote};
+pub use parse::{SyntaxError, parse};

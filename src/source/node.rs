@@ -1,0 +1,172 @@
+//! A document as a tree that remembers where everything stood.
+
+use std::fmt;
+
+/// A position in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    /// Counted from 1.
+    pub line: u32,
+    /// Counted from 1, in characters.
+    pub column: u32,
+}
+
+impl Location {
+    /// The beginning of a text.
+    pub const START: Self = Self { line: 1, column: 1 };
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A value and its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    /// Where it begins.
+    pub at: Location,
+}
+
+/// The value of a [`Node`]: what JSON can express.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true`, `false`, and the words that YAML 1.1 takes for them.
+    Bool(bool),
+    /// An integer of 64 bits.
+    Integer(i64),
+    /// Any other number.
+    Float(f64),
+    /// A string.
+    String(String),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// A mapping in the order of the text; keys are unique.
+    Mapping(Vec<(Key, Node)>),
+}
+
+/// A key of a mapping and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The key.
+    pub name: String,
+    /// Where it begins.
+    pub at: Location,
+}
+
+/// One step on the way to a part of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// A field of a mapping.
+    Field(String),
+    /// An element of a list, counted from 0.
+    Index(usize),
+}
+
+impl Node {
+    /// The value of a field, if this is a mapping that has it.
+    pub fn get(&self, field: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Mapping(entries) => {
+                entries.iter().find(|(key, _)| key.name == field).map(|(_, node)| node)
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::String(_)
+            | Value::Sequence(_) => None,
+        }
+    }
+
+    /// The string, if this is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Sequence(_)
+            | Value::Mapping(_) => None,
+        }
+    }
+
+    /// The elements, if this is a list.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::Sequence(items) => items,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::String(_)
+            | Value::Mapping(_) => &[],
+        }
+    }
+
+    /// Whether this is `null`.
+    pub fn is_null(&self) -> bool {
+        self.value == Value::Null
+    }
+
+    /// The place of the part at `path`, or of the innermost part on the way to it that exists.
+    pub fn locate(&self, path: &[Segment]) -> Location {
+        let mut node = self;
+        for segment in path {
+            let next = match segment {
+                Segment::Field(field) => node.get(field),
+                Segment::Index(index) => node.items().get(*index),
+            };
+            match next {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        node.at
+    }
+}
+
+impl Value {
+    /// What the value is, in words, for messages.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Null => "nothing".to_owned(),
+            Self::Bool(value) => format!("the boolean `{value}`"),
+            Self::Integer(value) => format!("the number `{value}`"),
+            Self::Float(value) => format!("the number `{value}`"),
+            Self::String(text) => format!("the string {}", quote(text)),
+            Self::Sequence(_) => "a list".to_owned(),
+            Self::Mapping(_) => "a mapping".to_owned(),
+        }
+    }
+}
+
+/// A text in backticks, shortened so that it fits a line.
+pub(crate) fn quote(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    let rest = if text.chars().nth(LONGEST).is_some() { "…" } else { "" };
+    format!("`{shown}{rest}`")
+}
+
+/// `spec.ingress[0].ports`
+pub(crate) fn path_to_string(path: &[Segment]) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Field(field) if text.is_empty() => text.push_str(field),
+            Segment::Field(field) => {
+                text.push('.');
+                text.push_str(field);
+            }
+            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}

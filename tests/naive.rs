@@ -1,0 +1,417 @@
+//! A naive evaluator of Kubernetes `NetworkPolicy`: the independent oracle of the differential tests, written
+//! from the specification only. "Item 12" is a number in SEMANTICS.md. Letters are the project's own decisions:
+//! a: families, b: a pod to itself, c: node ports, d: a pod and its node, e: no regular pod, f: both directions,
+//! g: one direction, h: peers, i: ports, j: Services, k: hairpin, l: virtual addresses.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// Everything there is; a node is its name and its addresses.
+pub struct World {
+    pub namespaces: Vec<Namespace>,
+    pub nodes: Vec<(String, Vec<IpAddr>)>,
+    pub pods: Vec<Pod>,
+    pub services: Vec<Service>,
+    pub policies: Vec<NetworkPolicy>,
+}
+
+/// One end of a connection: an index into the pods or the nodes, or an address outside the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Pod(usize),
+    Node(usize),
+    External(IpAddr),
+}
+
+/// What is connected to: an end itself, or an index into the Services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    End(End),
+    Service(usize),
+}
+
+/// What the specification says about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Allow,
+    Deny,
+    Undefined,
+}
+
+/// May the source open this connection? (The port is the target's own: with a Service, the Service's.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    pub source: End,
+    pub target: Target,
+    pub ipv6: bool,
+    pub protocol: &'static str,
+    pub port: u16,
+}
+
+/// A connection after any Service translation (item 19).
+struct Flow<'a> {
+    world: &'a World,
+    source: End,
+    target: End,
+    ipv6: bool,
+    protocol: &'a str,
+    port: u16,
+}
+
+/// An ingress or egress rule, and the namespace of its policy.
+struct Rule<'a> {
+    namespace: &'a str,
+    peers: Vec<NetworkPolicyPeer>,
+    ports: Vec<NetworkPolicyPort>,
+}
+
+/// Answers one question.
+pub fn evaluate(world: &World, question: Question) -> Answer {
+    let Question { source, ipv6, protocol, port, .. } = question;
+    match question.target {
+        Target::End(target) => plain_answer(&Flow { world, source, target, ipv6, protocol, port }),
+        Target::Service(index) => match world.services.get(index) {
+            Some(service) => service_answer(world, question, service),
+            None => Answer::Undefined, // never asked
+        },
+    }
+}
+
+/// A connection without a Service: a to f.
+fn plain_answer(flow: &Flow) -> Answer {
+    let Flow { world, source, target, ipv6, .. } = *flow;
+    if lacks_family(world, source, ipv6) || lacks_family(world, target, ipv6) {
+        Answer::Undefined // a, item 23
+    } else if is_to_itself(flow) {
+        Answer::Allow // b, item 28
+    } else if is_to_node_port(flow) {
+        Answer::Undefined // c, item 31
+    } else if is_pod_and_its_node(world, source, target) || is_pod_and_its_node(world, target, source) {
+        Answer::Allow // d, item 27
+    } else if !is_regular_pod(world, source) && !is_regular_pod(world, target) {
+        Answer::Allow // e
+    } else {
+        worst([direction_answer(flow, false), direction_answer(flow, true)]) // f, item 11
+    }
+}
+
+/// f: Deny dominates, then Undefined, then Allow.
+fn worst(answers: [Answer; 2]) -> Answer {
+    let order = [Answer::Deny, Answer::Undefined];
+    order.into_iter().find(|answer| answers.contains(answer)).unwrap_or(Answer::Allow)
+}
+
+fn lacks_family(world: &World, end: End, ipv6: bool) -> bool {
+    let known = addresses(world, end);
+    !known.is_empty() && !known.iter().any(|address| address.is_ipv6() == ipv6)
+}
+
+fn is_to_itself(flow: &Flow) -> bool {
+    matches!(flow.source, End::Pod(_)) && flow.source == flow.target
+}
+
+fn is_to_node_port(flow: &Flow) -> bool {
+    let specs = flow.world.services.iter().flat_map(|service| &service.spec);
+    let is_wanted = |port: &ServicePort| {
+        port.node_port == Some(i32::from(flow.port)) && or_tcp(&port.protocol) == flow.protocol
+    };
+    matches!(flow.target, End::Node(_)) && specs.flat_map(|spec| list(&spec.ports)).any(is_wanted)
+}
+
+fn is_pod_and_its_node(world: &World, one: End, other: End) -> bool {
+    let (Some(pod), End::Node(index)) = (pod(world, one), other) else { return false };
+    let runs_on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    runs_on.is_some() && runs_on == world.nodes.get(index).map(|(name, _)| name)
+}
+
+/// g: the target's ingress or the source's egress.
+fn direction_answer(flow: &Flow, ingress: bool) -> Answer {
+    let (subject, remote) = if ingress { (flow.target, flow.source) } else { (flow.source, flow.target) };
+    let Some(subject) = pod(flow.world, subject) else { return Answer::Allow }; // f
+    let Some(mut rules) = isolating_rules(flow.world, subject, ingress) else { return Answer::Allow }; // item 1
+    rules.retain(|rule| ports_match_flow(rule, flow)); // item 12: within one rule, peers AND ports
+    if rules.iter().any(|rule| peers_match(flow, rule, remote) == Some(true)) {
+        Answer::Allow // item 11
+    } else if rules.iter().any(|rule| peers_match(flow, rule, remote).is_none()) {
+        Answer::Undefined
+    } else if is_host_network(subject) || pod(flow.world, remote).is_some_and(is_host_network) {
+        Answer::Undefined // item 26
+    } else {
+        Answer::Deny // items 4 and 13
+    }
+}
+
+/// The rules of all policies that isolate the subject; None if no policy does.
+fn isolating_rules<'a>(world: &'a World, subject: &Pod, ingress: bool) -> Option<Vec<Rule<'a>>> {
+    let mut rules = None;
+    for policy in &world.policies {
+        let namespace = namespace(&policy.metadata);
+        let spec = policy.spec.clone().unwrap_or_default();
+        if namespace == self::namespace(&subject.metadata)
+            && matches(&spec.pod_selector.clone().unwrap_or_default(), &labels(&subject.metadata))
+            && !is_finished(subject)
+            && isolates_for(&spec, ingress)
+        {
+            rules.get_or_insert_with(Vec::new).extend(rules_of(namespace, &spec, ingress));
+        }
+    }
+    rules
+}
+
+/// Items 2 and 3.
+fn isolates_for(spec: &NetworkPolicySpec, ingress: bool) -> bool {
+    let wanted = if ingress { "Ingress" } else { "Egress" };
+    let is_default = ingress || !list(&spec.egress).is_empty();
+    let types = list(&spec.policy_types);
+    if types.is_empty() { is_default } else { types.iter().any(|name| name == wanted) }
+}
+
+fn rules_of<'a>(namespace: &'a str, spec: &NetworkPolicySpec, ingress: bool) -> Vec<Rule<'a>> {
+    let rule = |(peers, ports): (&Option<Vec<_>>, &Option<Vec<_>>)| {
+        let (peers, ports) = (list(peers).to_vec(), list(ports).to_vec());
+        Rule { namespace, peers, ports }
+    };
+    if ingress {
+        list(&spec.ingress).iter().map(|it| (&it.from, &it.ports)).map(rule).collect()
+    } else {
+        list(&spec.egress).iter().map(|it| (&it.to, &it.ports)).map(rule).collect()
+    }
+}
+
+/// h: true, false, or None for unknown.
+fn peers_match(flow: &Flow, rule: &Rule, remote: End) -> Option<bool> {
+    let is_any = |wanted| rule.peers.iter().any(|it| peer_match(flow, it, rule.namespace, remote) == wanted);
+    if rule.peers.is_empty() || is_any(Some(true)) {
+        Some(true) // item 5; item 9: two peers are OR
+    } else if is_any(None) {
+        None
+    } else {
+        Some(false)
+    }
+}
+
+fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, remote: End) -> Option<bool> {
+    match (&peer.ip_block, pod(flow.world, remote)) {
+        (Some(block), _) => block_match(block, &addresses(flow.world, remote), flow.ipv6),
+        (None, None) => Some(false), // item 8
+        (None, Some(pod)) if !selects(flow.world, peer, policy_namespace, pod) => Some(false),
+        (None, Some(pod)) if is_host_network(pod) => None, // item 26
+        (None, Some(_)) => Some(true),
+    }
+}
+
+/// Item 9: two selectors are AND.
+fn selects(world: &World, peer: &NetworkPolicyPeer, policy_namespace: &str, pod: &Pod) -> bool {
+    let namespace = namespace(&pod.metadata);
+    let namespace_matches = match &peer.namespace_selector {
+        Some(selector) => matches(selector, &namespace_labels(world, namespace)),
+        None => namespace == policy_namespace, // item 10
+    };
+    let pod_selector = peer.pod_selector.clone().unwrap_or_default(); // missing: all pods
+    namespace_matches && matches(&pod_selector, &labels(&pod.metadata)) && !is_finished(pod) // item 32
+}
+
+/// Items 21 and 23.
+fn block_match(block: &IPBlock, remote: &[IpAddr], ipv6: bool) -> Option<bool> {
+    let is_inside = |address: &IpAddr| address.is_ipv6() == ipv6 && block_contains(block, address);
+    let Ok(cidr) = block.cidr.parse::<IpNet>() else { return Some(false) };
+    if remote.iter().any(is_inside) {
+        Some(true)
+    } else if !remote.is_empty() || cidr.addr().is_ipv6() != ipv6 {
+        Some(false)
+    } else if cidr.prefix_len() == 0 && list(&block.except).is_empty() {
+        Some(true) // the address is unknown, but every address of the family is inside
+    } else {
+        None
+    }
+}
+
+/// Items 22 and 38 (`IpNet::contains` ignores host bits, and an address of the other family is not inside).
+fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
+    let is_in = |cidr: &String| cidr.parse::<IpNet>().is_ok_and(|cidr| cidr.contains(address));
+    is_in(&block.cidr) && !list(&block.except).iter().any(is_in)
+}
+
+/// i, items 17 and 18: the receiving pod resolves names (the subject on ingress, the remote end on egress).
+fn ports_match_flow(rule: &Rule, flow: &Flow) -> bool {
+    ports_match(rule, flow.protocol, flow.port, pod(flow.world, flow.target))
+}
+
+fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
+    rule.ports.is_empty() || rule.ports.iter().any(|item| port_matches(item, protocol, port, to)) // item 6
+}
+
+fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
+    let port = i32::from(port);
+    let number_matches = match &item.port {
+        None => true, // item 7
+        Some(IntOrString::Int(first)) => *first <= port && port <= item.end_port.unwrap_or(*first), // item 16
+        Some(IntOrString::String(name)) => to.is_some_and(|it| named_port(it, name, protocol) == Some(port)),
+    };
+    number_matches && or_tcp(&item.protocol) == protocol // items 7 and 15
+}
+
+fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
+    let spec = pod.spec.as_ref()?;
+    let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+    let containers = spec.containers.iter().chain(list(&spec.init_containers).iter().filter(is_sidecar));
+    let mut ports = containers.flat_map(|container| list(&container.ports));
+    let found = ports.find(|it| it.name.as_deref() == Some(name) && or_tcp(&it.protocol) == protocol)?;
+    Some(found.container_port)
+}
+
+/// j
+fn service_answer(world: &World, question: Question, service: &Service) -> Answer {
+    let Question { source, ipv6, protocol, port, .. } = question;
+    let spec = service.spec.clone().unwrap_or_default();
+    let is_wanted = |it: &&ServicePort| it.port == i32::from(port) && or_tcp(&it.protocol) == protocol;
+    let Some(service_port) = list(&spec.ports).iter().find(is_wanted) else { return Answer::Undefined };
+    let mut answers = Vec::new();
+    for (index, pod) in world.pods.iter().enumerate() {
+        let target = End::Pod(index);
+        if is_backend(service, pod) && !lacks_family(world, target, ipv6) {
+            let Some(port) = target_port(service_port, pod) else { continue };
+            let flow = Flow { world, source, target, ipv6, protocol, port };
+            answers.push(backend_answer(&flow, virtual_address(&spec, ipv6), question.port));
+        }
+    }
+    match answers.first() {
+        Some(first) if answers.iter().all(|answer| answer == first) => *first,
+        Some(_) | None => Answer::Undefined, // a source without the family got Undefined from every backend
+    }
+}
+
+fn is_backend(service: &Service, pod: &Pod) -> bool {
+    let spec = service.spec.clone().unwrap_or_default();
+    let selector = spec.selector.unwrap_or_default();
+    spec.type_.as_deref() != Some("ExternalName")
+        && !selector.is_empty()
+        && selector.iter().all(|(key, value)| labels(&pod.metadata).get(key) == Some(value))
+        && namespace(&service.metadata) == namespace(&pod.metadata)
+        && !is_finished(pod) // item 32
+}
+
+/// The port on this pod; None if it has no port of the wanted name.
+fn target_port(service_port: &ServicePort, pod: &Pod) -> Option<u16> {
+    let number = match &service_port.target_port {
+        None | Some(IntOrString::Int(0)) => service_port.port,
+        Some(IntOrString::Int(number)) => *number,
+        Some(IntOrString::String(name)) => named_port(pod, name, or_tcp(&service_port.protocol))?,
+    };
+    u16::try_from(number).ok()
+}
+
+fn virtual_address(spec: &ServiceSpec, ipv6: bool) -> Option<IpAddr> {
+    let texts = list(&spec.cluster_ips).iter().chain(&spec.cluster_ip); // clusterIP equals the first of clusterIPs
+    let mut addresses = texts.filter_map(|text| text.parse().ok()); // "None" and "" are no addresses
+    addresses.find(|address: &IpAddr| address.is_ipv6() == ipv6)
+}
+
+fn backend_answer(flow: &Flow, virtual_address: Option<IpAddr>, service_port: u16) -> Answer {
+    let Some(source) = pod(flow.world, flow.source) else { return plain_answer(flow) };
+    let is_open = |ingress| isolating_rules(flow.world, source, ingress).is_none();
+    match virtual_address {
+        _ if is_to_itself(flow) && is_open(true) && is_open(false) => Answer::Allow, // k, item 28
+        _ if is_to_itself(flow) => Answer::Undefined,
+        Some(address) if is_address_decisive(flow, source, address, service_port) => Answer::Undefined, // l
+        Some(_) | None => plain_answer(flow),
+    }
+}
+
+/// l, item 20: does it matter whether ipBlocks see the Service's virtual address or the backend's own?
+fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, service_port: u16) -> bool {
+    let rules = isolating_rules(flow.world, source, false).unwrap_or_default();
+    let reaches = |rule: &Rule, peer| peer_match(flow, peer, rule.namespace, flow.target) == Some(true);
+    let by_selector = rules.iter().filter(|rule| ports_match_flow(rule, flow)).any(|rule| {
+        rule.peers.is_empty() || rule.peers.iter().any(|peer| peer.ip_block.is_none() && reaches(rule, peer))
+    });
+    let by_backend = rules.iter().filter(|rule| ports_match_flow(rule, flow)).any(|rule| {
+        rule.peers.iter().any(|peer| peer.ip_block.is_some() && reaches(rule, peer)) // A
+    });
+    let by_virtual = rules.iter().any(|rule| {
+        (ports_match_flow(rule, flow) || ports_match(rule, flow.protocol, service_port, None))
+            && rule.peers.iter().flat_map(|it| &it.ip_block).any(|it| block_contains(it, &virtual_address)) // B
+    });
+    direction_answer(flow, true) != Answer::Deny && !by_selector && by_backend != by_virtual
+}
+
+fn pod(world: &World, end: End) -> Option<&Pod> {
+    let End::Pod(index) = end else { return None };
+    world.pods.get(index)
+}
+
+fn addresses(world: &World, end: End) -> Vec<IpAddr> {
+    match end {
+        End::Pod(_) => pod(world, end).map(pod_addresses).unwrap_or_default(),
+        End::Node(index) => world.nodes.get(index).map(|(_, known)| known.clone()).unwrap_or_default(),
+        End::External(address) => vec![address],
+    }
+}
+
+fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
+    let status = pod.status.clone().unwrap_or_default();
+    let listed: Vec<IpAddr> = list(&status.pod_ips).iter().flat_map(|it| it.ip.parse()).collect();
+    if listed.is_empty() { status.pod_ip.iter().flat_map(|text| text.parse()).collect() } else { listed }
+}
+
+fn is_host_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
+}
+
+fn is_regular_pod(world: &World, end: End) -> bool {
+    pod(world, end).is_some_and(|pod| !is_host_network(pod))
+}
+
+fn is_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Succeeded") || phase == Some("Failed")
+}
+
+fn namespace(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().unwrap_or("default")
+}
+
+fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
+    metadata.labels.clone().unwrap_or_default()
+}
+
+/// Item 25; a namespace that is not listed has that label only.
+fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
+    let found = world.namespaces.iter().find(|namespace| namespace.metadata.name.as_deref() == Some(name));
+    let mut labels = found.map(|namespace| labels(&namespace.metadata)).unwrap_or_default();
+    labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
+    labels
+}
+
+/// Item 24: everything in a selector must hold.
+fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
+        && list(&selector.match_expressions).iter().all(|requirement| holds(requirement, labels))
+}
+
+fn holds(requirement: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
+    let value = labels.get(&requirement.key);
+    let is_listed = value.is_some_and(|value| list(&requirement.values).contains(value));
+    match requirement.operator.as_str() {
+        "In" => is_listed,
+        "NotIn" => !is_listed,
+        "Exists" => value.is_some(),
+        _ => value.is_none(), // DoesNotExist
+    }
+}
+
+fn or_tcp(protocol: &Option<String>) -> &str {
+    protocol.as_deref().unwrap_or("TCP")
+}
+
+/// A list that may be missing: missing equals empty (items 4, 5 and 6).
+fn list<T>(list: &Option<Vec<T>>) -> &[T] {
+    list.as_deref().unwrap_or_default()
+}
