@@ -1,4 +1,11 @@
 //! map later
+pub mod backend;
+pub mod cli;
+pub mod plan;
 pub mod policy;
+pub mod report;
+pub mod run;
+pub mod scenario;
 pub mod snapshot;
 pub mod source;
+pub mod verdict;

@@ -1,15 +1,14 @@
-//! A naive evaluator of Kubernetes `NetworkPolicy`: the independent oracle of the differential tests, written
-//! from the specification only. "Item 12" is a number in SEMANTICS.md. Letters are the project's own decisions:
-//! a: families, b: a pod to itself, c: node ports, d: a pod and its node, e: no regular pod, f: both directions,
-//! g: one direction, h: peers, i: ports, j: Services, k: hairpin, l: virtual addresses.
+//! A naive evaluator of `NetworkPolicy`, written from the specification only: a test oracle.
+//! "Item 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b a pod itself,
+//! c node ports, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports,
+//! j Services, k hairpin, l virtual addresses.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Service, ServicePort, ServiceSpec};
-use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
-};
+use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -68,8 +67,8 @@ struct Flow<'a> {
 /// An ingress or egress rule, and the namespace of its policy.
 struct Rule<'a> {
     namespace: &'a str,
-    peers: Vec<NetworkPolicyPeer>,
-    ports: Vec<NetworkPolicyPort>,
+    peers: Option<Vec<NetworkPolicyPeer>>,
+    ports: Option<Vec<NetworkPolicyPort>>,
 }
 
 /// Answers one question.
@@ -77,16 +76,14 @@ pub fn evaluate(world: &World, question: Question) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     match question.target {
         Target::End(target) => plain_answer(&Flow { world, source, target, ipv6, protocol, port }),
-        Target::Service(index) => match world.services.get(index) {
-            Some(service) => service_answer(world, question, service),
-            None => Answer::Undefined, // never asked
-        },
+        Target::Service(index) => service_answer(world, question, index),
     }
 }
 
 /// A connection without a Service: a to f.
 fn plain_answer(flow: &Flow) -> Answer {
     let Flow { world, source, target, ipv6, .. } = *flow;
+    let is_regular = |end| pod(world, end).is_some_and(|pod| !is_host_network(pod));
     if lacks_family(world, source, ipv6) || lacks_family(world, target, ipv6) {
         Answer::Undefined // a, item 23
     } else if is_to_itself(flow) {
@@ -95,10 +92,10 @@ fn plain_answer(flow: &Flow) -> Answer {
         Answer::Undefined // c, item 31
     } else if is_pod_and_its_node(world, source, target) || is_pod_and_its_node(world, target, source) {
         Answer::Allow // d, item 27
-    } else if !is_regular_pod(world, source) && !is_regular_pod(world, target) {
-        Answer::Allow // e
-    } else {
+    } else if is_regular(source) || is_regular(target) {
         worst([direction_answer(flow, false), direction_answer(flow, true)]) // f, item 11
+    } else {
+        Answer::Allow // e
     }
 }
 
@@ -110,7 +107,7 @@ fn worst(answers: [Answer; 2]) -> Answer {
 
 fn lacks_family(world: &World, end: End, ipv6: bool) -> bool {
     let known = addresses(world, end);
-    !known.is_empty() && !known.iter().any(|address| address.is_ipv6() == ipv6)
+    !known.is_empty() && known.iter().all(|address| address.is_ipv6() != ipv6)
 }
 
 fn is_to_itself(flow: &Flow) -> bool {
@@ -119,29 +116,27 @@ fn is_to_itself(flow: &Flow) -> bool {
 
 fn is_to_node_port(flow: &Flow) -> bool {
     let specs = flow.world.services.iter().flat_map(|service| &service.spec);
-    let is_wanted = |port: &ServicePort| {
-        port.node_port == Some(i32::from(flow.port)) && or_tcp(&port.protocol) == flow.protocol
-    };
-    matches!(flow.target, End::Node(_)) && specs.flat_map(|spec| list(&spec.ports)).any(is_wanted)
+    let mut ports = specs.flat_map(|it| list(&it.ports)).filter(|it| or_tcp(&it.protocol) == flow.protocol);
+    matches!(flow.target, End::Node(_)) && ports.any(|it| it.node_port == Some(i32::from(flow.port)))
 }
 
 fn is_pod_and_its_node(world: &World, one: End, other: End) -> bool {
     let (Some(pod), End::Node(index)) = (pod(world, one), other) else { return false };
-    let runs_on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
-    runs_on.is_some() && runs_on == world.nodes.get(index).map(|(name, _)| name)
+    let is_own = |(name, _): &(String, _)| pod.spec.iter().any(|it| it.node_name.as_ref() == Some(name));
+    world.nodes.get(index).is_some_and(is_own)
 }
 
 /// g: the target's ingress or the source's egress.
 fn direction_answer(flow: &Flow, ingress: bool) -> Answer {
     let (subject, remote) = if ingress { (flow.target, flow.source) } else { (flow.source, flow.target) };
-    let Some(subject) = pod(flow.world, subject) else { return Answer::Allow }; // f
-    let Some(mut rules) = isolating_rules(flow.world, subject, ingress) else { return Answer::Allow }; // item 1
+    let world = flow.world;
+    let Some(subject) = pod(world, subject) else { return Answer::Allow }; // f
+    let Some(mut rules) = isolating_rules(world, subject, ingress) else { return Answer::Allow }; // item 1
+    let is_host = is_host_network(subject) || pod(world, remote).is_some_and(is_host_network);
     rules.retain(|rule| ports_match_flow(rule, flow)); // item 12: within one rule, peers AND ports
     if rules.iter().any(|rule| peers_match(flow, rule, remote) == Some(true)) {
         Answer::Allow // item 11
-    } else if rules.iter().any(|rule| peers_match(flow, rule, remote).is_none()) {
-        Answer::Undefined
-    } else if is_host_network(subject) || pod(flow.world, remote).is_some_and(is_host_network) {
+    } else if is_host || rules.iter().any(|rule| peers_match(flow, rule, remote).is_none()) {
         Answer::Undefined // item 26
     } else {
         Answer::Deny // items 4 and 13
@@ -154,12 +149,10 @@ fn isolating_rules<'a>(world: &'a World, subject: &Pod, ingress: bool) -> Option
     for policy in &world.policies {
         let namespace = namespace(&policy.metadata);
         let spec = policy.spec.clone().unwrap_or_default();
-        if namespace == self::namespace(&subject.metadata)
-            && matches(&spec.pod_selector.clone().unwrap_or_default(), &labels(&subject.metadata))
-            && !is_finished(subject)
-            && isolates_for(&spec, ingress)
-        {
-            rules.get_or_insert_with(Vec::new).extend(rules_of(namespace, &spec, ingress));
+        let selector = spec.pod_selector.clone().unwrap_or_default(); // missing: all pods
+        let is_own = namespace == self::namespace(&subject.metadata) && !is_finished(subject); // item 32
+        if is_own && matches(&selector, &labels(&subject.metadata)) && isolates_for(&spec, ingress) {
+            rules.get_or_insert_with(Vec::new).extend(rules_of(namespace, spec, ingress));
         }
     }
     rules
@@ -170,31 +163,24 @@ fn isolates_for(spec: &NetworkPolicySpec, ingress: bool) -> bool {
     let wanted = if ingress { "Ingress" } else { "Egress" };
     let is_default = ingress || !list(&spec.egress).is_empty();
     let types = list(&spec.policy_types);
-    if types.is_empty() { is_default } else { types.iter().any(|name| name == wanted) }
+    (types.is_empty() && is_default) || types.iter().any(|name| name == wanted)
 }
 
-fn rules_of<'a>(namespace: &'a str, spec: &NetworkPolicySpec, ingress: bool) -> Vec<Rule<'a>> {
-    let rule = |(peers, ports): (&Option<Vec<_>>, &Option<Vec<_>>)| {
-        let (peers, ports) = (list(peers).to_vec(), list(ports).to_vec());
-        Rule { namespace, peers, ports }
-    };
-    if ingress {
-        list(&spec.ingress).iter().map(|it| (&it.from, &it.ports)).map(rule).collect()
-    } else {
-        list(&spec.egress).iter().map(|it| (&it.to, &it.ports)).map(rule).collect()
-    }
+fn rules_of(namespace: &str, spec: NetworkPolicySpec, ingress: bool) -> Vec<Rule<'_>> {
+    let incoming = spec.ingress.into_iter().flatten().map(|rule| (rule.from, rule.ports));
+    let outgoing = spec.egress.into_iter().flatten().map(|rule| (rule.to, rule.ports));
+    let wanted: Vec<_> = if ingress { incoming.collect() } else { outgoing.collect() };
+    wanted.into_iter().map(|(peers, ports)| Rule { namespace, peers, ports }).collect()
 }
 
 /// h: true, false, or None for unknown.
 fn peers_match(flow: &Flow, rule: &Rule, remote: End) -> Option<bool> {
-    let is_any = |wanted| rule.peers.iter().any(|it| peer_match(flow, it, rule.namespace, remote) == wanted);
-    if rule.peers.is_empty() || is_any(Some(true)) {
-        Some(true) // item 5; item 9: two peers are OR
-    } else if is_any(None) {
-        None
-    } else {
-        Some(false)
+    let peers = list(&rule.peers);
+    let is_any = |wanted| peers.iter().any(|peer| peer_match(flow, peer, rule.namespace, remote) == wanted);
+    if peers.is_empty() || is_any(Some(true)) {
+        return Some(true); // item 5; item 9: two peers are OR
     }
+    if is_any(None) { None } else { Some(false) }
 }
 
 fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, remote: End) -> Option<bool> {
@@ -202,8 +188,7 @@ fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, rem
         (Some(block), _) => block_match(block, &addresses(flow.world, remote), flow.ipv6),
         (None, None) => Some(false), // item 8
         (None, Some(pod)) if !selects(flow.world, peer, policy_namespace, pod) => Some(false),
-        (None, Some(pod)) if is_host_network(pod) => None, // item 26
-        (None, Some(_)) => Some(true),
+        (None, Some(pod)) => (!is_host_network(pod)).then_some(true), // item 26
     }
 }
 
@@ -226,10 +211,8 @@ fn block_match(block: &IPBlock, remote: &[IpAddr], ipv6: bool) -> Option<bool> {
         Some(true)
     } else if !remote.is_empty() || cidr.addr().is_ipv6() != ipv6 {
         Some(false)
-    } else if cidr.prefix_len() == 0 && list(&block.except).is_empty() {
-        Some(true) // the address is unknown, but every address of the family is inside
     } else {
-        None
+        (cidr.prefix_len() == 0 && list(&block.except).is_empty()).then_some(true) // every address is inside
     }
 }
 
@@ -245,7 +228,8 @@ fn ports_match_flow(rule: &Rule, flow: &Flow) -> bool {
 }
 
 fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
-    rule.ports.is_empty() || rule.ports.iter().any(|item| port_matches(item, protocol, port, to)) // item 6
+    let items = list(&rule.ports);
+    items.is_empty() || items.iter().any(|item| port_matches(item, protocol, port, to)) // item 6
 }
 
 fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
@@ -267,9 +251,10 @@ fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     Some(found.container_port)
 }
 
-/// j
-fn service_answer(world: &World, question: Question, service: &Service) -> Answer {
+/// j: the answer that all backends agree on.
+fn service_answer(world: &World, question: Question, index: usize) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
+    let Some(service) = world.services.get(index) else { return Answer::Undefined }; // never asked
     let spec = service.spec.clone().unwrap_or_default();
     let is_wanted = |it: &&ServicePort| it.port == i32::from(port) && or_tcp(&it.protocol) == protocol;
     let Some(service_port) = list(&spec.ports).iter().find(is_wanted) else { return Answer::Undefined };
@@ -309,7 +294,7 @@ fn target_port(service_port: &ServicePort, pod: &Pod) -> Option<u16> {
 }
 
 fn virtual_address(spec: &ServiceSpec, ipv6: bool) -> Option<IpAddr> {
-    let texts = list(&spec.cluster_ips).iter().chain(&spec.cluster_ip); // clusterIP equals the first of clusterIPs
+    let texts = list(&spec.cluster_ips).iter().chain(&spec.cluster_ip); // the one is the first of the others
     let mut addresses = texts.filter_map(|text| text.parse().ok()); // "None" and "" are no addresses
     addresses.find(|address: &IpAddr| address.is_ipv6() == ipv6)
 }
@@ -328,23 +313,24 @@ fn backend_answer(flow: &Flow, virtual_address: Option<IpAddr>, service_port: u1
 /// l, item 20: does it matter whether ipBlocks see the Service's virtual address or the backend's own?
 fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, service_port: u16) -> bool {
     let rules = isolating_rules(flow.world, source, false).unwrap_or_default();
-    let reaches = |rule: &Rule, peer| peer_match(flow, peer, rule.namespace, flow.target) == Some(true);
-    let by_selector = rules.iter().filter(|rule| ports_match_flow(rule, flow)).any(|rule| {
-        rule.peers.is_empty() || rule.peers.iter().any(|peer| peer.ip_block.is_none() && reaches(rule, peer))
-    });
-    let by_backend = rules.iter().filter(|rule| ports_match_flow(rule, flow)).any(|rule| {
-        rule.peers.iter().any(|peer| peer.ip_block.is_some() && reaches(rule, peer)) // A
-    });
-    let by_virtual = rules.iter().any(|rule| {
-        (ports_match_flow(rule, flow) || ports_match(rule, flow.protocol, service_port, None))
-            && rule.peers.iter().flat_map(|it| &it.ip_block).any(|it| block_contains(it, &virtual_address)) // B
-    });
+    let (mut by_selector, mut by_backend, mut by_virtual) = (false, false, false);
+    for rule in &rules {
+        let after = ports_match_flow(rule, flow);
+        let before = ports_match(rule, flow.protocol, service_port, None); // item 18: resolves no name
+        by_selector |= after && list(&rule.peers).is_empty();
+        for peer in list(&rule.peers) {
+            let is_match = peer_match(flow, peer, rule.namespace, flow.target) == Some(true);
+            by_selector |= after && is_match && peer.ip_block.is_none();
+            by_backend |= after && is_match && peer.ip_block.is_some(); // A
+            let is_inside = peer.ip_block.as_ref().is_some_and(|it| block_contains(it, &virtual_address));
+            by_virtual |= (after || before) && is_inside; // B
+        }
+    }
     direction_answer(flow, true) != Answer::Deny && !by_selector && by_backend != by_virtual
 }
 
 fn pod(world: &World, end: End) -> Option<&Pod> {
-    let End::Pod(index) = end else { return None };
-    world.pods.get(index)
+    if let End::Pod(index) = end { world.pods.get(index) } else { None }
 }
 
 fn addresses(world: &World, end: End) -> Vec<IpAddr> {
@@ -357,21 +343,17 @@ fn addresses(world: &World, end: End) -> Vec<IpAddr> {
 
 fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
     let status = pod.status.clone().unwrap_or_default();
-    let listed: Vec<IpAddr> = list(&status.pod_ips).iter().flat_map(|it| it.ip.parse()).collect();
-    if listed.is_empty() { status.pod_ip.iter().flat_map(|text| text.parse()).collect() } else { listed }
+    let listed: Vec<String> = status.pod_ips.into_iter().flatten().map(|item| item.ip).collect();
+    let texts = if listed.is_empty() { status.pod_ip.into_iter().collect() } else { listed };
+    texts.iter().flat_map(|text| text.parse()).collect()
 }
 
 fn is_host_network(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
 }
 
-fn is_regular_pod(world: &World, end: End) -> bool {
-    pod(world, end).is_some_and(|pod| !is_host_network(pod))
-}
-
 fn is_finished(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase == Some("Succeeded") || phase == Some("Failed")
+    pod.status.iter().flat_map(|it| &it.phase).any(|phase| phase == "Succeeded" || phase == "Failed")
 }
 
 fn namespace(metadata: &ObjectMeta) -> &str {

@@ -1,5 +1,6 @@
 //! From objects to the state of a cluster.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::object::{Identity, Item, Object, objects};
@@ -91,12 +92,16 @@ impl Builder {
     }
 
     fn once(&mut self, kind: &'static str, identity: Identity, place: &Place) -> Result<(), Error> {
-        match self.seen.insert((kind, identity.clone()), place.clone()) {
-            None => Ok(()),
-            Some(first) => Err(Error {
-                place: place.clone(),
-                message: format!("{kind} {identity} is there twice: first at {first}"),
-            }),
+        match self.seen.entry((kind, identity)) {
+            Entry::Vacant(entry) => {
+                entry.insert(place.clone());
+                Ok(())
+            }
+            Entry::Occupied(entry) => {
+                let ((kind, identity), first) = (entry.key(), entry.get());
+                let message = format!("{kind} {identity} is there twice: first at {first}");
+                Err(Error { place: place.clone(), message })
+            }
         }
     }
 

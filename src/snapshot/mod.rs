@@ -5,15 +5,14 @@
 
 mod field;
 mod manifests;
-mod name;
 mod network_policy;
 mod object;
 mod pod;
+pub(crate) mod rules;
 mod service;
 mod workload;
 
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
-pub(crate) use name::{dns_label, labels as check_labels, port_name, subdomain};
 pub use object::{Identity, Item, Object, objects};
 pub use workload::{Owner, Template, WorkloadKind};

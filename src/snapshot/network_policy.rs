@@ -8,8 +8,8 @@ use k8s_openapi::api::networking::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
 use super::field::{Field, Problem};
-use super::name::{self, NumberOrName};
 use super::object::Identity;
+use super::rules::{self, NumberOrName};
 use crate::policy::{
     IpBlock, LabelSelector, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, PortRange, PortSpec,
     Ports, Requirement, Rule,
@@ -20,7 +20,7 @@ use crate::source::quote;
 pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result<NetworkPolicy, Problem> {
     let root = Field::ROOT;
     let at = root.field("spec");
-    name::subdomain(&identity.name, &root.field("metadata").field("name"))?;
+    rules::subdomain(&identity.name, &root.field("metadata").field("name"))?;
     let default = api::NetworkPolicySpec::default();
     let spec = policy.spec.as_ref().unwrap_or(&default);
     let everything = meta::LabelSelector::default();
@@ -123,12 +123,12 @@ fn peer(peer: &api::NetworkPolicyPeer, at: &Field<'_>) -> Result<Peer, Problem> 
 }
 
 fn ip_block(block: &api::IPBlock, at: &Field<'_>) -> Result<IpBlock, Problem> {
-    let net = name::cidr(&block.cidr, &at.field("cidr"))?;
+    let net = rules::cidr(&block.cidr, &at.field("cidr"))?;
     let except_at = at.field("except");
     let mut holes: Vec<IpNet> = Vec::new();
     for (i, text) in block.except.iter().flatten().enumerate() {
         let at = except_at.index(i);
-        let hole = name::cidr(text, &at)?;
+        let hole = rules::cidr(text, &at)?;
         if !(net.trunc().contains(&hole.trunc()) && hole.prefix_len() > net.prefix_len()) {
             return Err(at.problem(format!("{hole} must lie inside the cidr {net} and be smaller than it")));
         }
@@ -138,16 +138,16 @@ fn ip_block(block: &api::IPBlock, at: &Field<'_>) -> Result<IpBlock, Problem> {
 }
 
 fn port(port: &api::NetworkPolicyPort, at: &Field<'_>) -> Result<PortMatch, Problem> {
-    let protocol = name::protocol(port.protocol.as_deref(), &at.field("protocol"))?;
+    let protocol = rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?;
     let port_at = at.field("port");
-    let first = port.port.as_ref().map(|port| name::port(port, &port_at)).transpose()?;
+    let first = port.port.as_ref().map(|port| rules::port(port, &port_at)).transpose()?;
     let end_at = at.field("endPort");
     let ports = match (first, port.end_port) {
         (None, None) => PortSpec::Any,
         (Some(NumberOrName::Number(first)), None) => PortSpec::Range(PortRange::single(first)),
         (Some(NumberOrName::Name(name)), None) => PortSpec::Named(name),
         (Some(NumberOrName::Number(first)), Some(end)) => {
-            let last = name::port_number(end, &end_at)?;
+            let last = rules::port_number(end, &end_at)?;
             let range = PortRange::new(first, last)
                 .ok_or_else(|| end_at.problem(format!("{last} must not be below the port {first}")))?;
             PortSpec::Range(range)
@@ -165,8 +165,8 @@ pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result
     let mut requirements = Vec::new();
     let labels_at = at.field("matchLabels");
     for (key, value) in selector.match_labels.iter().flatten() {
-        name::label_key(key, &labels_at)?;
-        name::label_value(value, &labels_at.field(key))?;
+        rules::label_key(key, &labels_at)?;
+        rules::label_value(value, &labels_at.field(key))?;
         requirements.push(Requirement::In(key.clone(), [value.clone()].into()));
     }
     let expressions_at = at.field("matchExpressions");
@@ -178,11 +178,11 @@ pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result
 
 fn requirement(expression: &meta::LabelSelectorRequirement, at: &Field<'_>) -> Result<Requirement, Problem> {
     let key = expression.key.clone();
-    name::label_key(&key, &at.field("key"))?;
+    rules::label_key(&key, &at.field("key"))?;
     let values = expression.values.as_deref().unwrap_or_default();
     let values_at = at.field("values");
     for (i, value) in values.iter().enumerate() {
-        name::label_value(value, &values_at.index(i))?;
+        rules::label_value(value, &values_at.index(i))?;
     }
     let some = || match values {
         [] => Err(at.problem(format!("{} needs values", expression.operator))),

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{
-    apps::v1 as apps, batch::v1 as batch, core::v1 as core, networking::v1 as networking,
-};
+use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
 use super::field::{Field, Problem};
 use super::workload::{self, Owner, Template, WorkloadKind};
-use super::{name, network_policy, pod, service};
+use super::{network_policy, pod, rules, service};
 use crate::policy::{Namespace, NetworkPolicy, Pod, Service};
 use crate::source::{Document, Error, Location, Node, Place, decode, quote};
 
@@ -152,8 +150,8 @@ fn convert(kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure
             let root = Field::ROOT;
             let identity = identity(&namespace.metadata)?;
             let labels = namespace.metadata.labels.clone().unwrap_or_default();
-            name::dns_label(&identity.name, &root.field("metadata").field("name"))?;
-            name::labels(&labels, &root.field("metadata").field("labels"))?;
+            rules::dns_label(&identity.name, &root.field("metadata").field("name"))?;
+            rules::labels(&labels, &root.field("metadata").field("labels"))?;
             Ok(Object::Namespace(Namespace::new(identity.name, labels)))
         }),
         "Pod" => with(node, |object: &core::Pod| {
@@ -208,6 +206,6 @@ fn identity(metadata: &ObjectMeta) -> Result<Identity, Problem> {
         return Err(at.field("name").problem("is missing"));
     };
     let namespace = metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
-    name::dns_label(&namespace, &at.field("namespace"))?;
+    rules::dns_label(&namespace, &at.field("namespace"))?;
     Ok(Identity { namespace, name: object_name })
 }

@@ -3,24 +3,24 @@
 use k8s_openapi::api::core::v1 as api;
 
 use super::field::{Field, Problem};
-use super::name;
 use super::object::Identity;
+use super::rules;
 use crate::policy::{ContainerPort, Labels, Pod};
 
 /// Converts a pod of the API.
 pub(super) fn convert(pod: &api::Pod, identity: Identity) -> Result<Pod, Problem> {
     let root = Field::ROOT;
-    name::subdomain(&identity.name, &root.field("metadata").field("name"))?;
+    rules::subdomain(&identity.name, &root.field("metadata").field("name"))?;
     let mut converted =
         from_template(&pod.metadata.labels.clone().unwrap_or_default(), pod.spec.as_ref(), identity, &root)?;
     if let Some(status) = &pod.status {
         let status_at = root.field("status");
         let addresses_at = status_at.field("podIPs");
         for (i, address) in status.pod_ips.iter().flatten().enumerate() {
-            converted.addresses.push(name::address(&address.ip, &addresses_at.index(i).field("ip"))?);
+            converted.addresses.push(rules::address(&address.ip, &addresses_at.index(i).field("ip"))?);
         }
         if let (true, Some(address)) = (converted.addresses.is_empty(), &status.pod_ip) {
-            converted.addresses.push(name::address(address, &status_at.field("podIP"))?);
+            converted.addresses.push(rules::address(address, &status_at.field("podIP"))?);
         }
         converted.ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     }
@@ -34,7 +34,7 @@ pub(super) fn from_template(
     identity: Identity,
     at: &Field<'_>,
 ) -> Result<Pod, Problem> {
-    name::labels(labels, &at.field("metadata").field("labels"))?;
+    rules::labels(labels, &at.field("metadata").field("labels"))?;
     let spec_at = at.field("spec");
     Ok(Pod {
         namespace: identity.namespace,
@@ -67,12 +67,12 @@ fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerP
         for (i, port) in container.ports.iter().flatten().enumerate() {
             let at = ports_at.index(i);
             if let Some(name) = &port.name {
-                name::port_name(name, &at.field("name"))?;
+                rules::port_name(name, &at.field("name"))?;
             }
             ports.push(ContainerPort {
                 name: port.name.clone(),
-                port: name::port_number(port.container_port, &at.field("containerPort"))?,
-                protocol: name::protocol(port.protocol.as_deref(), &at.field("protocol"))?,
+                port: rules::port_number(port.container_port, &at.field("containerPort"))?,
+                protocol: rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?,
             });
         }
     }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::field::{Field, Problem};
 use super::object::Identity;
-use super::{name, network_policy, pod};
+use super::{network_policy, pod, rules};
 use crate::policy::Pod;
 
 /// The kinds of workloads. A pod that nothing owns is its own.
@@ -200,7 +200,7 @@ pub(super) fn convert(
     identity: Identity,
 ) -> Result<Template, Problem> {
     let root = Field::ROOT;
-    name::subdomain(&identity.name, &root.field("metadata").field("name"))?;
+    rules::subdomain(&identity.name, &root.field("metadata").field("name"))?;
     let spec_at = root.field("spec");
     let replicas = match source.replicas {
         None => 1,

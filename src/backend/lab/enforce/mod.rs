@@ -1,0 +1,23 @@
+//! From policies to nftables rules, for one node.
+//!
+//! As kube-router and kube-proxy do it: a node filters the traffic that it forwards from and to its
+//! own pods, and translates Services. Compiled straight from the policy model; nothing here asks
+//! the policy engine whether anything matches, or comparing the two would prove nothing.
+
+mod filter;
+mod select;
+mod services;
+mod table;
+
+use super::fault::Fault;
+use super::nft::Program;
+use crate::policy::{Cluster, Node};
+use table::Table;
+
+/// The rules of a node. `generation` counts its programs from 1; each replaces the one before.
+pub(super) fn program(cluster: &Cluster, node: &Node, generation: u64, fault: Option<Fault>) -> Program {
+    let mut table = Table::new(generation);
+    services::add(&mut table, cluster, node);
+    filter::add(&mut table, cluster, node, fault);
+    table.finish()
+}

@@ -1,0 +1,61 @@
+//! Which pods a selector means: written by itself, on purpose.
+
+use std::net::IpAddr;
+
+use crate::policy::{Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, Requirement};
+
+/// Whether an object with these labels is selected: whether it breaks none of the requirements.
+pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
+    !selector.requirements().any(|requirement| breaks(labels, requirement))
+}
+
+fn breaks(labels: &Labels, requirement: &Requirement) -> bool {
+    let has = |key: &String| labels.keys().any(|k| k == key);
+    let has_any = |key: &String, values: &std::collections::BTreeSet<String>| {
+        labels.iter().any(|(k, v)| k == key && values.iter().any(|value| value == v))
+    };
+    match requirement {
+        Requirement::In(key, values) => !has_any(key, values),
+        Requirement::NotIn(key, values) => has_any(key, values),
+        Requirement::Exists(key) => !has(key),
+        Requirement::DoesNotExist(key) => has(key),
+    }
+}
+
+/// Whether a node filters the traffic of a pod: it has to be in the pod network and alive.
+pub(super) fn is_filtered(pod: &Pod) -> bool {
+    !pod.host_network && !pod.ended
+}
+
+/// The policies that select a pod, in the order of the cluster.
+pub(super) fn policies_of<'a>(cluster: &'a Cluster, pod: &Pod) -> Vec<&'a NetworkPolicy> {
+    let is_subject =
+        |policy: &&NetworkPolicy| policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels);
+    cluster.policies.iter().filter(is_subject).collect()
+}
+
+/// The pods that a peer of a policy names.
+pub(super) fn pods_of_peer<'a>(
+    cluster: &'a Cluster,
+    policy: &NetworkPolicy,
+    namespaces: &NamespaceScope,
+    pods: &LabelSelector,
+) -> impl Iterator<Item = &'a Pod> {
+    let in_scope: Vec<&str> = match namespaces {
+        NamespaceScope::Own => vec![policy.namespace.as_str()],
+        NamespaceScope::Selected(selector) => {
+            let selected = cluster.namespaces.iter().filter(|namespace| selects(selector, &namespace.labels));
+            selected.map(|namespace| namespace.name.as_str()).collect()
+        }
+    };
+    let named = |pod: &&Pod| {
+        is_filtered(pod) && in_scope.contains(&pod.namespace.as_str()) && selects(pods, &pod.labels)
+    };
+    let named: Vec<_> = cluster.pods.iter().filter(named).collect();
+    named.into_iter()
+}
+
+/// A pod's addresses of a family.
+pub(super) fn addresses(pod: &Pod, ipv6: bool) -> impl Iterator<Item = &IpAddr> {
+    pod.addresses.iter().filter(move |address| address.is_ipv6() == ipv6)
+}

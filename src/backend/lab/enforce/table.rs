@@ -1,0 +1,112 @@
+//! A table of nftables, as the commands that build it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+
+use super::super::nft::Program;
+
+/// How many elements one command may add.
+const ELEMENTS: usize = 500;
+
+/// A table under construction. It takes effect when its base chains are added, all at once, and
+/// the table before it is deleted in the same moment.
+#[derive(Debug)]
+pub(super) struct Table {
+    generation: u64,
+    program: Program,
+    /// The names of chains by their rules, and of sets by their type and elements.
+    chains: HashMap<Vec<String>, String>,
+    sets: HashMap<(String, BTreeSet<String>), String>,
+    named: usize,
+}
+
+impl Table {
+    pub(super) fn new(generation: u64) -> Self {
+        let mut table = Self {
+            generation,
+            program: Program::default(),
+            chains: HashMap::new(),
+            sets: HashMap::new(),
+            named: 0,
+        };
+        let command = format!("add table {}", table.name());
+        table.program.preparation.push(command);
+        table
+    }
+
+    fn name(&self) -> String {
+        format!("inet netproof_{}", self.generation)
+    }
+
+    fn fresh(&mut self, kind: &str) -> String {
+        self.named += 1;
+        format!("{kind}_{}", self.named)
+    }
+
+    fn prepare(&mut self, what: &str, rest: &str) {
+        let command = format!("add {what} {} {rest}", self.name());
+        self.program.preparation.push(command);
+    }
+
+    fn add_elements(&mut self, name: &str, elements: &[String]) {
+        for elements in elements.chunks(ELEMENTS) {
+            self.prepare("element", &format!("{name} {{ {} }}", elements.join(", ")));
+        }
+    }
+
+    /// A set with these elements. Equal sets are one.
+    pub(super) fn set(&mut self, kind: &str, elements: BTreeSet<String>) -> String {
+        let key = (kind.to_owned(), elements);
+        if let Some(name) = self.sets.get(&key) {
+            return name.clone();
+        }
+        let name = self.fresh("set");
+        self.prepare("set", &format!("{name} {{ type {kind}; }}"));
+        let elements: Vec<_> = key.1.iter().cloned().collect();
+        self.add_elements(&name, &elements);
+        self.sets.insert(key, name.clone());
+        name
+    }
+
+    /// A map from values to verdicts, such as `jump chain_1`.
+    pub(super) fn verdict_map<K: Display>(
+        &mut self,
+        kind: &str,
+        verdicts: impl IntoIterator<Item = (K, String)>,
+    ) -> String {
+        let name = self.fresh("map");
+        self.prepare("map", &format!("{name} {{ type {kind} : verdict; }}"));
+        let elements: Vec<_> =
+            verdicts.into_iter().map(|(key, verdict)| format!("{key} : {verdict}")).collect();
+        self.add_elements(&name, &elements);
+        name
+    }
+
+    /// A chain with these rules. Equal chains are one.
+    pub(super) fn chain(&mut self, rules: Vec<String>) -> String {
+        if let Some(name) = self.chains.get(&rules) {
+            return name.clone();
+        }
+        let name = self.fresh("chain");
+        self.prepare("chain", &name);
+        for rule in &rules {
+            self.prepare("rule", &format!("{name} {rule}"));
+        }
+        self.chains.insert(rules, name.clone());
+        name
+    }
+
+    /// A chain that the kernel calls at `hook`.
+    pub(super) fn base_chain(&mut self, name: &str, hook: &str, rules: &[String]) {
+        let table = self.name();
+        self.program.switch.push(format!("add chain {table} {name} {{ type {hook}; policy accept; }}"));
+        self.program.switch.extend(rules.iter().map(|rule| format!("add rule {table} {name} {rule}")));
+    }
+
+    pub(super) fn finish(mut self) -> Program {
+        if self.generation > 1 {
+            self.program.switch.push(format!("delete table inet netproof_{}", self.generation - 1));
+        }
+        self.program
+    }
+}

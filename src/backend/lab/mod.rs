@@ -1,0 +1,320 @@
+//! The lab: nodes and pods as network namespaces, policies enforced by the kernel, and an agent in
+//! every pod. Needs no cluster, no root and no image.
+
+mod address;
+mod build;
+mod enforce;
+mod fault;
+mod netns;
+mod network;
+mod nft;
+mod process;
+mod sandbox;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::backend::{Agent, Backend, Error};
+use crate::plan::service_host;
+use crate::policy::{Cluster, NetworkPolicy, Node, Pod};
+use crate::scenario::{Action, EndpointName, State};
+use crate::snapshot::Identity;
+
+use address::Addresses;
+use build::{Host, Started};
+pub use fault::Fault;
+use network::{Role, Space};
+use nft::Nft;
+use process::Process;
+pub use process::run_agent;
+pub use sandbox::{Entered, enter};
+
+/// A lab: one cluster, which ends with this value.
+#[derive(Debug)]
+pub struct Lab {
+    nft: Nft,
+    fault: Option<Fault>,
+    token: String,
+    addresses: Addresses,
+    /// What nodes and external addresses hang on: held, because it ends with its last holder.
+    fabric: Option<Space>,
+    /// By position in the cluster's list of nodes.
+    nodes: Vec<NodeSpace>,
+    /// The pods in the pod network.
+    pods: HashMap<Identity, PodSpace>,
+    /// The agents by endpoint. A node's agent serves all pods that use its network.
+    agents: HashMap<EndpointName, Arc<Agent>>,
+    processes: HashMap<EndpointName, Process>,
+    next_link: u32,
+    /// All policies that there ever were, for an enforcer that does not forget.
+    remembered: Vec<NetworkPolicy>,
+}
+
+#[derive(Debug)]
+struct NodeSpace {
+    space: Space,
+    /// How often the node's rules have been replaced.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct PodSpace {
+    node: usize,
+    link: u32,
+    addresses: Vec<IpAddr>,
+}
+
+/// The first number of a link; the lower ones are the loopback device and the uplink.
+const FIRST_LINK: u32 = 10;
+
+impl Lab {
+    /// A lab that has not been started, which enforces wrongly if it is told to.
+    ///
+    /// # Errors
+    /// If this machine lacks something that a lab needs.
+    pub fn new(fault: Option<Fault>) -> Result<Self, Error> {
+        Ok(Self {
+            nft: Nft::find()?,
+            fault,
+            token: format!("{:032x}", fastrand::u128(..)),
+            addresses: Addresses::default(),
+            fabric: None,
+            nodes: Vec::new(),
+            pods: HashMap::new(),
+            agents: HashMap::new(),
+            processes: HashMap::new(),
+            next_link: FIRST_LINK,
+            remembered: Vec::new(),
+        })
+    }
+
+    fn take_link(&mut self) -> u32 {
+        self.next_link += 1;
+        self.next_link - 1
+    }
+
+    /// Makes the nodes. Gives what they, and the external addresses, hang on.
+    async fn start_nodes(&mut self, nodes: &mut [Node]) -> Result<Space, Error> {
+        let fabric = build::router(Vec::new(), Vec::new()).await?;
+        let mut hosts = Vec::new();
+        for (i, node) in nodes.iter_mut().enumerate() {
+            let number = node_number(i);
+            node.addresses = address::node(number);
+            hosts.push(Host {
+                name: EndpointName::Node(node.name.clone()),
+                role: Role::Router,
+                addresses: node.addresses.clone(),
+                subnets: address::pods_of_node(number),
+                parent: fabric.clone(),
+                link: self.take_link(),
+            });
+        }
+        for (node, space) in nodes.iter_mut().zip(self.build(hosts).await?) {
+            // Without those of a family that the machine does not have.
+            node.addresses.clone_from(&space.addresses);
+            self.nodes.push(NodeSpace { space, generation: 0 });
+        }
+        Ok(fabric)
+    }
+
+    /// Gives a pod its addresses, and says what has to be made for it: nothing for a pod that uses
+    /// its node's network.
+    fn place(&mut self, pod: &mut Pod, nodes: &[Node]) -> Result<Option<Host>, Error> {
+        let identity = Identity { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        let failed = |message: &str| Error::failed(format!("place pod {identity}"), message);
+        let node = nodes.iter().position(|node| Some(&node.name) == pod.node.as_ref());
+        let node = node.ok_or_else(|| failed("its node is not there"))?;
+        if pod.host_network {
+            pod.addresses = nodes.get(node).map(|node| node.addresses.clone()).unwrap_or_default();
+            return Ok(None);
+        }
+        let room = format!("a node of the lab has room for {} pods", address::PODS_PER_NODE);
+        let addresses = self.addresses.take_pod(node_number(node)).ok_or_else(|| failed(&room))?;
+        let parent =
+            self.nodes.get(node).ok_or_else(|| failed("its node has not been started"))?.space.clone();
+        let link = self.take_link();
+        pod.addresses = network::usable(addresses.clone());
+        self.pods.insert(identity, PodSpace { node, link, addresses: addresses.clone() });
+        let name = EndpointName::pod(&pod.namespace, &pod.name);
+        Ok(Some(Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link }))
+    }
+
+    /// Makes hosts and starts an agent in each.
+    async fn build(&mut self, hosts: Vec<Host>) -> Result<Vec<Space>, Error> {
+        let mut spaces = Vec::new();
+        for Started { name, space, process, stream } in build::hosts(hosts, &self.token).await? {
+            let failed = |error: io::Error| Error::failed(format!("reach the agent of {name}"), error);
+            let stream = tokio::net::TcpStream::from_std(stream).map_err(failed)?;
+            let agent = Agent::connect(name.to_string(), self.token.clone(), stream).await?;
+            self.agents.insert(name.clone(), Arc::new(agent));
+            self.processes.insert(name, process);
+            spaces.push(space);
+        }
+        Ok(spaces)
+    }
+
+    async fn add_pods(&mut self, pods: &mut [Pod], nodes: &[Node], more: Vec<Host>) -> Result<(), Error> {
+        let mut hosts = more;
+        for pod in &mut *pods {
+            hosts.extend(self.place(pod, nodes)?);
+        }
+        self.build(hosts).await?;
+        for pod in pods.iter().filter(|pod| pod.host_network) {
+            let node = EndpointName::Node(pod.node.clone().unwrap_or_default());
+            if let Some(agent) = self.agents.get(&node).cloned() {
+                self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_pod(&mut self, identity: &Identity) -> Result<(), Error> {
+        let name = EndpointName::pod(&identity.namespace, &identity.name);
+        self.agents.remove(&name);
+        self.processes.remove(&name);
+        let Some(PodSpace { node, link, addresses }) = self.pods.remove(identity) else { return Ok(()) };
+        self.addresses.free_pod(&addresses);
+        match self.nodes.get(node) {
+            Some(parent) => build::detach(parent.space.clone(), link).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the rules of every node into force.
+    async fn enforce(&mut self, cluster: &Cluster) -> Result<(), Error> {
+        let failed = |error: io::Error| Error::failed("enforce the policies", error);
+        let in_force = self.in_force(cluster);
+        let mut running = Vec::new();
+        let last = self.nodes.len().saturating_sub(1);
+        for (i, (NodeSpace { space, generation }, node)) in
+            self.nodes.iter_mut().zip(&cluster.nodes).enumerate()
+        {
+            if self.fault == Some(Fault::FrozenNode) && i == last && *generation > 0 {
+                continue;
+            }
+            *generation += 1;
+            let program = enforce::program(&in_force, node, *generation, self.fault);
+            let (nft, netns) = (self.nft.clone(), space.netns.clone());
+            running.push(tokio::spawn(async move { nft.run(&netns, program).await }));
+        }
+        for node in running {
+            node.await.map_err(io::Error::other).and_then(|result| result).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The cluster as the enforcer sees it.
+    fn in_force(&mut self, cluster: &Cluster) -> Cluster {
+        let mut in_force = cluster.clone();
+        if self.fault == Some(Fault::PoliciesNeverRemoved) {
+            let same = |a: &NetworkPolicy, b: &NetworkPolicy| a.namespace == b.namespace && a.name == b.name;
+            self.remembered.retain(|old| !cluster.policies.iter().any(|new| same(old, new)));
+            self.remembered.extend(cluster.policies.iter().cloned());
+            in_force.policies.clone_from(&self.remembered);
+        }
+        in_force
+    }
+
+    /// Tells the DNS server the names of the cluster.
+    async fn set_records(&self, state: &State) -> Result<(), Error> {
+        let Some(dns) = &state.dns else { return Ok(()) };
+        match self.agents.get(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)) {
+            Some(agent) => agent.set_records(records(&state.cluster)).await,
+            // The scenario removed it.
+            None => Ok(()),
+        }
+    }
+}
+
+impl Backend for Lab {
+    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
+        check_externals(state)?;
+        let State { cluster, externals, .. } = state;
+        for service in &mut cluster.services {
+            service.addresses = network::usable(self.addresses.take_service());
+        }
+        let fabric = self.start_nodes(&mut cluster.nodes).await?;
+        let externals = externals.iter().map(|external| Host {
+            name: EndpointName::External(external.name.clone()),
+            role: Role::Host,
+            addresses: external.addresses.clone(),
+            subnets: Vec::new(),
+            parent: fabric.clone(),
+            link: self.take_link(),
+        });
+        let externals = externals.collect();
+        self.fabric = Some(fabric);
+        self.add_pods(&mut cluster.pods, &cluster.nodes, externals).await?;
+        self.set_records(state).await?;
+        self.enforce(&state.cluster).await
+    }
+
+    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+        for action in actions {
+            match action {
+                Action::RemovePod(identity) => self.remove_pod(identity).await?,
+                Action::AddPod(pod) => {
+                    let Cluster { pods, nodes, .. } = &mut state.cluster;
+                    let added = pods.iter_mut().find(|p| p.namespace == pod.namespace && p.name == pod.name);
+                    if let Some(pod) = added {
+                        self.add_pods(std::slice::from_mut(pod), nodes, Vec::new()).await?;
+                    }
+                }
+                Action::SetService(_)
+                | Action::SetPolicy(_)
+                | Action::DeletePolicy(_)
+                | Action::DeleteService(_)
+                | Action::LabelPod { .. }
+                | Action::LabelNamespace { .. } => {}
+            }
+        }
+        for service in state.cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
+            service.addresses = network::usable(self.addresses.take_service());
+        }
+        self.set_records(state).await?;
+        self.enforce(&state.cluster).await
+    }
+
+    fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
+        self.agents.get(endpoint).cloned()
+    }
+
+    /// Ends the agents, and with them the last holders of most namespaces.
+    async fn stop(self) {}
+}
+
+/// The number of a node, counted from 1; scenarios have at most 64.
+fn node_number(index: usize) -> u8 {
+    u8::try_from(index + 1).unwrap_or(u8::MAX)
+}
+
+fn check_externals(state: &State) -> Result<(), Error> {
+    for external in &state.externals {
+        for address in &external.addresses {
+            if let Some(range) = address::cluster_ranges().into_iter().find(|range| range.contains(address)) {
+                return Err(Error::Unavailable(format!(
+                    "external `{}`: the lab uses {range} for itself: give it an address such as 203.0.113.10 instead of {address}",
+                    external.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names that the cluster's DNS server knows: Services, and pods by their address.
+fn records(cluster: &Cluster) -> BTreeMap<String, Vec<IpAddr>> {
+    let services = cluster
+        .services
+        .iter()
+        .map(|service| (service_host(&service.namespace, &service.name), service.addresses.clone()));
+    let pods = cluster.pods.iter().flat_map(|pod| {
+        pod.addresses.iter().map(|address| {
+            let label = address.to_string().replace(['.', ':'], "-");
+            (format!("{label}.{}.pod.cluster.local", pod.namespace), vec![*address])
+        })
+    });
+    services.chain(pods).collect()
+}

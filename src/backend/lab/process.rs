@@ -1,0 +1,74 @@
+//! The agents of the lab: this program, started again inside a network namespace.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use netproof_probe::agent::{self, Options};
+use netproof_probe::wire::{Ready, TOKEN_VARIABLE};
+
+/// Turns the program into an agent when it is its first argument. Not a command for people.
+const ARGUMENT: &str = "--lab-agent";
+
+/// Runs an agent if that is what this process was started for; gives its exit code then.
+pub fn run_agent() -> Option<u8> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() != Some(ARGUMENT) {
+        return None;
+    }
+    let name = arguments.next().unwrap_or_default();
+    let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    match agent::run(Options { name, listen, token }) {
+        Ok(()) => Some(0),
+        Err(error) => {
+            tracing::error!("the agent ended: {error}");
+            Some(2)
+        }
+    }
+}
+
+/// An agent that has been started. Ends with this value.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    output: Option<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// Starts an agent in the network namespace that the calling thread is in.
+    pub(super) fn start(name: &str, token: &str) -> io::Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .args([ARGUMENT, name])
+            .env_clear()
+            .env(TOKEN_VARIABLE, token)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().map(BufReader::new);
+        Ok(Self { child, output })
+    }
+
+    /// Waits until its API is there, and connects. The calling thread has to be in its namespace.
+    pub(super) fn connect(&mut self) -> io::Result<TcpStream> {
+        let ended = || io::Error::other("the agent ended before it was ready");
+        let mut line = String::new();
+        self.output.take().ok_or_else(ended)?.read_line(&mut line)?;
+        if line.is_empty() {
+            return Err(ended());
+        }
+        let Ready { listening } = serde_json::from_str(&line)?;
+        let stream = TcpStream::connect(listening)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has nothing to clean up, and may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,146 @@
+//! The namespaces that a lab lives in.
+//!
+//! The program starts itself again inside new user, process and network namespaces and waits. The
+//! inner process is the first of its process namespace: when it ends, the kernel ends everything
+//! that it started, and when the outer one ends, however it ends, the kernel ends the inner one.
+//! Network namespaces go with the last process. So nothing can be left behind.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getegid, geteuid};
+
+use crate::backend::Error;
+
+/// Tells the inner process that it is one, and who its parent is.
+const VARIABLE: &str = "NETPROOF_SANDBOX";
+
+/// Where this process is after [`enter`].
+#[derive(Debug)]
+pub enum Entered {
+    /// Inside: go on.
+    Inside,
+    /// Outside, and the inner process has ended with this exit code.
+    Outside(u8),
+}
+
+/// Continues this program inside a sandbox. Has to be called before any thread is started.
+///
+/// # Errors
+/// If the system does not allow the namespaces.
+pub fn enter() -> Result<Entered, Error> {
+    if let Some(parent) = std::env::var_os(VARIABLE) {
+        tie_to_parent(&parent)?;
+        return Ok(Entered::Inside);
+    }
+    create_namespaces()?;
+    wait_for_inner()
+        .map(Entered::Outside)
+        .map_err(|error| Error::failed("run inside the lab's namespaces", error))
+}
+
+fn tie_to_parent(parent: &OsString) -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::failed("tie the lab to its parent process", error);
+    set_pdeathsig(Signal::SIGKILL).map_err(|error| failed(&error))?;
+    // It may have ended just before. `/proc` is still the outer one, as is the number.
+    let status = std::fs::read_to_string("/proc/self/status").map_err(|error| failed(&error))?;
+    let current = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
+    if current.map(OsString::from).as_ref() == Some(parent) { Ok(()) } else { Err(failed(&"it has ended")) }
+}
+
+const INNER: CloneFlags =
+    CloneFlags::CLONE_NEWNET.union(CloneFlags::CLONE_NEWPID).union(CloneFlags::CLONE_NEWIPC);
+
+fn create_namespaces() -> Result<(), Error> {
+    // Root needs no user namespace, and without one some limits of the kernel are wider.
+    if geteuid().is_root() && unshare(INNER).is_ok() {
+        return Ok(());
+    }
+    let (user, group) = (geteuid(), getegid());
+    unshare(INNER | CloneFlags::CLONE_NEWUSER).map_err(|errno| forbidden(&errno.to_string()))?;
+    let map = |file: &str, content: String| {
+        std::fs::write(file, content).map_err(|error| forbidden(&format!("{file}: {error}")))
+    };
+    map("/proc/self/setgroups", "deny".to_owned())?;
+    map("/proc/self/uid_map", format!("0 {user} 1"))?;
+    map("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
+/// Why the kernel may have said no, and the two ways out of it.
+fn forbidden(reason: &str) -> Error {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+    let setting = if read("user/max_user_namespaces").trim() == "0" {
+        Some("user.max_user_namespaces=15000")
+    } else if read("kernel/unprivileged_userns_clone").trim() == "0" {
+        Some("kernel.unprivileged_userns_clone=1")
+    } else if read("kernel/apparmor_restrict_unprivileged_userns").trim() == "1" {
+        Some("kernel.apparmor_restrict_unprivileged_userns=0")
+    } else {
+        None
+    };
+    let allow = match setting {
+        Some(setting) => format!("allow them (sudo sysctl {setting})"),
+        None => "allow them (inside a container: start it with more privileges)".to_owned(),
+    };
+    Error::Unavailable(format!(
+        "the lab needs namespaces, and this system does not let this user create them ({reason}): run the same command as root (sudo), or {allow}"
+    ))
+}
+
+fn wait_for_inner() -> io::Result<u8> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    // Blocked before the child exists, so that none is missed.
+    signals.thread_block()?;
+    let incoming = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
+    let mut child = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .env(VARIABLE, std::process::id().to_string())
+        .spawn()?;
+    let mut interrupts = 0;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            // As a shell says it.
+            let by_signal = status.signal().map(|signal| 128 + signal);
+            let code = status.code().or(by_signal).unwrap_or(2);
+            return Ok(u8::try_from(code).unwrap_or(2));
+        }
+        let Some(received) = incoming.read_signal()? else { continue };
+        let number = i32::try_from(received.ssi_signo).unwrap_or_default();
+        let Ok(signal) = Signal::try_from(number) else { continue };
+        if signal == Signal::SIGCHLD {
+            continue;
+        }
+        interrupts += 1;
+        // A terminal's Ctrl-C has reached the child already; one that comes again means it.
+        let from_terminal = received.ssi_code == SI_KERNEL;
+        if interrupts > 1 {
+            end(&mut child);
+        } else if !from_terminal {
+            forward(&child, signal);
+        }
+    }
+}
+
+/// `si_code` of a signal that the kernel sent, and no process.
+const SI_KERNEL: i32 = 0x80;
+
+fn forward(child: &Child, signal: Signal) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It may have ended meanwhile; the loop notices.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended meanwhile; the loop notices.
+    let _ = child.kill();
+}

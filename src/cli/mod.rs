@@ -1,0 +1,86 @@
+//! The command line: one file a command. The only place that prints and that decides exit codes.
+
+mod duration;
+mod expect;
+mod library;
+mod output;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Proves that a Kubernetes cluster really enforces its NetworkPolicies.
+///
+/// netproof computes what the policies promise, sends real TCP, UDP and DNS packets, and shows every
+/// difference.
+#[derive(Debug, Parser)]
+#[command(name = "netproof", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    everything matches
+  1    leaks, blocked cells, policy gaps, or assertions that the policy engine disagrees with
+  2    usage or configuration error: nothing was proved
+  3    nothing worse than cells that could not be measured or were flaky
+  130  interrupted";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Expect(expect::ExpectArgs),
+}
+
+/// What to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For machines; the shape is documented and stable.
+    Json,
+}
+
+/// How the program ends. See `--help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The command did what it should.
+    Done,
+    /// It could not.
+    Error,
+    /// As the result of a run says.
+    Code(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Error => 2,
+            Exit::Code(code) => code,
+        })
+    }
+}
+
+/// Parses the command line and carries the command out. Errors are printed here, once.
+pub fn main() -> ExitCode {
+    if let Some(code) = crate::backend::lab::run_agent() {
+        return Exit::Code(code).into();
+    }
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Expect(args) => expect::expect(&args),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        // A reader that has seen enough (`| head`) is not an error.
+        if output::is_closed(&error) {
+            return Exit::Done;
+        }
+        output::error(&error);
+        Exit::Error
+    });
+    exit.into()
+}

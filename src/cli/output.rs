@@ -1,0 +1,30 @@
+//! Where output goes: results to stdout, everything else to stderr.
+
+use std::io::{self, Write};
+
+/// Writes a result.
+///
+/// # Errors
+/// If standard output is closed or full.
+pub(super) fn result(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Tells of an error: each cause once, on one line.
+pub(super) fn error(error: &anyhow::Error) {
+    note(&format!("error: {error:#}"));
+}
+
+/// Tells something that is no result.
+pub(super) fn note(text: &str) {
+    // Without standard error there is nobody left to tell.
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Whether the reader of standard output went away.
+pub(super) fn is_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,150 @@
+//! The cells of a matrix.
+
+use std::fmt;
+
+use crate::policy::{IpFamily, Pod};
+use crate::scenario::{EndpointName, Probe, State};
+
+/// One probe from one endpoint to another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cell {
+    /// Who sends.
+    pub from: EndpointName,
+    /// To whom.
+    pub to: EndpointName,
+    /// With which of their addresses.
+    pub family: IpFamily,
+    /// What.
+    pub probe: Probe,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} → {} {}", self.from, self.to, self.probe)
+    }
+}
+
+/// All cells of a state, in the order in which they are shown.
+///
+/// Every endpoint sends every probe to every other and to itself; a Service gets its own ports
+/// instead, and lookups go to the DNS server only. Left out is what no policy could decide (between
+/// two ends outside the pod network) and what cannot be sent (from outside to a virtual address).
+pub fn cells(state: &State, probes: &[Probe]) -> Vec<Cell> {
+    let sources: Vec<_> = pods(state).chain(nodes(state)).chain(externals(state)).collect();
+    let destinations: Vec<_> =
+        pods(state).chain(services(state)).chain(nodes(state)).chain(externals(state)).collect();
+    let mut cells = Vec::new();
+    for from in &sources {
+        for to in &destinations {
+            if !from.is_filtered && !to.is_filtered {
+                continue;
+            }
+            for probe in probes_between(state, from, to, probes) {
+                let cell = |family| Cell { from: from.name.clone(), to: to.name.clone(), family, probe };
+                let families = state.families.iter().copied();
+                cells.extend(families.filter(|family| from.has(*family) && to.has(*family)).map(cell));
+            }
+        }
+    }
+    cells
+}
+
+/// An endpoint of the matrix.
+struct End {
+    name: EndpointName,
+    /// Whether policies can apply to it.
+    is_filtered: bool,
+    /// The families of its addresses, where the scenario decides about them.
+    families: Option<Vec<IpFamily>>,
+}
+
+impl End {
+    fn new(name: EndpointName, is_filtered: bool) -> Self {
+        Self { name, is_filtered, families: None }
+    }
+
+    fn has(&self, family: IpFamily) -> bool {
+        self.families.as_ref().is_none_or(|families| families.contains(&family))
+    }
+}
+
+fn pods(state: &State) -> impl Iterator<Item = End> {
+    let name = |pod: &Pod| EndpointName::pod(&pod.namespace, &pod.name);
+    state.cluster.pods.iter().map(move |pod| End::new(name(pod), !pod.host_network))
+}
+
+fn services(state: &State) -> impl Iterator<Item = End> {
+    let is_dns = |namespace: &str, name: &str| {
+        state.dns.as_ref().is_some_and(|dns| dns.service.namespace == namespace && dns.service.name == name)
+    };
+    // Lookups are its probes, and they are shown at the pod.
+    let shown =
+        state.cluster.services.iter().filter(move |service| !is_dns(&service.namespace, &service.name));
+    shown.map(|service| End::new(EndpointName::service(&service.namespace, &service.name), true))
+}
+
+fn nodes(state: &State) -> impl Iterator<Item = End> {
+    let nodes = state.cluster.nodes.iter().filter(|_| state.node_endpoints);
+    nodes.map(|node| End::new(EndpointName::Node(node.name.clone()), false))
+}
+
+fn externals(state: &State) -> impl Iterator<Item = End> {
+    state.externals.iter().map(|external| End {
+        families: Some(external.addresses.iter().copied().map(IpFamily::of).collect()),
+        ..End::new(EndpointName::External(external.name.clone()), false)
+    })
+}
+
+fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<Probe> {
+    match (&from.name, &to.name) {
+        (EndpointName::External(_), EndpointName::Service { .. }) => Vec::new(),
+        (_, EndpointName::Service { namespace, name }) => {
+            let service =
+                state.cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name);
+            let ports = service.into_iter().flat_map(|service| &service.ports);
+            ports.map(|port| Probe::Port { port: port.port, protocol: port.protocol }).collect()
+        }
+        (_, EndpointName::Pod { namespace, name }) => {
+            let dns =
+                state.dns.as_ref().filter(|dns| dns.pod.namespace == *namespace && dns.pod.name == *name);
+            let is_sent = |probe: &&Probe| match (probe, dns) {
+                // A pod looks names up, and not through itself.
+                (Probe::Dns { .. }, Some(_)) => {
+                    from.name != to.name && matches!(from.name, EndpointName::Pod { .. })
+                }
+                (Probe::Dns { .. }, None) => false,
+                // Its port speaks DNS only.
+                (Probe::Port { port, .. }, Some(dns)) => *port != dns.port,
+                (Probe::Port { .. }, None) => true,
+            };
+            probes.iter().filter(is_sent).copied().collect()
+        }
+        (_, EndpointName::Node(_) | EndpointName::External(_)) => {
+            probes.iter().filter(|probe| matches!(probe, Probe::Port { .. })).copied().collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Topology;
+
+    fn probes(texts: &[&str]) -> Vec<Probe> {
+        texts.iter().flat_map(|text| Probe::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_standard_topology_has_81_pairs() {
+        let state = State::new(&Topology::standard(false));
+        assert_eq!(cells(&state, &probes(&["80/TCP", "81/TCP", "80/UDP", "81/UDP"])).len(), 81 * 4);
+    }
+
+    #[test]
+    fn lookups_go_from_pods_to_the_dns_server_only() {
+        let state = State::new(&Topology::standard(true));
+        let lookups = cells(&state, &probes(&["DNS"]));
+        assert_eq!(lookups.len(), 9 * 2);
+        assert!(lookups.iter().all(|cell| cell.to == EndpointName::pod("kube-system", "dns")));
+    }
+}

@@ -1,0 +1,9 @@
+//! Which probes to send: the cells of a state's matrix, and the way that each probe takes.
+
+mod cell;
+mod coverage;
+mod route;
+
+pub use cell::{Cell, cells};
+pub use coverage::check;
+pub use route::{Listeners, Route, Router, listeners, service_host};

@@ -1,0 +1,205 @@
+//! The way of each probe: from which agent, to which address, and who may answer.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use netproof_probe::wire::{Listener, Transport};
+
+use super::cell::Cell;
+use crate::policy::{
+    Backends, Destination, Endpoint, Engine, Flow, IpFamily, Pod, Port, Protocol, TargetPort,
+};
+use crate::scenario::{EndpointName, Probe, State};
+
+/// What has to listen, by endpoint.
+pub type Listeners = BTreeMap<EndpointName, BTreeSet<Listener>>;
+
+/// The way of a cell's probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What the policy engine is asked about it.
+    pub flow: Flow,
+    /// Where it is sent.
+    pub address: SocketAddr,
+    /// How it travels.
+    pub transport: Transport,
+    /// The name to look up: for DNS only.
+    pub name: Option<String>,
+    /// Who may answer it, and where the packet then arrives.
+    pub servers: Vec<(EndpointName, Listener)>,
+}
+
+/// Finds routes in one state of a cluster.
+pub struct Router<'a> {
+    state: &'a State,
+    endpoints: HashMap<EndpointName, Endpoint>,
+    destinations: HashMap<EndpointName, Destination>,
+}
+
+impl<'a> Router<'a> {
+    /// A router for a state and the engine that was made from its cluster.
+    pub fn new(state: &'a State, engine: &Engine) -> Self {
+        let pods =
+            engine.pods().map(|(id, pod)| (EndpointName::pod(&pod.namespace, &pod.name), Endpoint::Pod(id)));
+        let nodes =
+            engine.nodes().map(|(id, node)| (EndpointName::Node(node.name.clone()), Endpoint::Node(id)));
+        let endpoints: HashMap<_, _> = pods.chain(nodes).collect();
+        let services = engine.services().map(|(id, service)| {
+            (EndpointName::service(&service.namespace, &service.name), Destination::Service(id))
+        });
+        Self { state, endpoints, destinations: services.collect() }
+    }
+
+    /// The route of a cell; `None` if an end of it has no address of the cell's family.
+    pub fn route(&self, cell: &Cell) -> Option<Route> {
+        let Cell { from, to, family, probe } = cell;
+        let source = self.endpoint(from, *family)?;
+        // An end without an address of the family cannot send, whatever it sends.
+        self.address(from, *family)?;
+        match probe {
+            Probe::Dns { over } => self.lookup(source, *family, *over),
+            Probe::Port { port, protocol } => {
+                let destination = match self.destinations.get(to) {
+                    Some(service) => *service,
+                    None => Destination::Endpoint(self.endpoint(to, *family)?),
+                };
+                let address = SocketAddr::new(self.address(to, *family)?, port.get());
+                let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
+                let servers = self.servers(to, *protocol, *port);
+                Some(Route { flow, address, transport: transport(*protocol), name: None, servers })
+            }
+        }
+    }
+
+    fn lookup(&self, source: Endpoint, family: IpFamily, over: Protocol) -> Option<Route> {
+        let dns = self.state.dns.as_ref()?;
+        let service = EndpointName::service(&dns.service.namespace, &dns.service.name);
+        let destination = *self.destinations.get(&service)?;
+        let port = Port::new(53)?;
+        let transport = dns_transport(over);
+        let pod = EndpointName::pod(&dns.pod.namespace, &dns.pod.name);
+        Some(Route {
+            flow: Flow { source, destination, family, protocol: over, port },
+            address: SocketAddr::new(self.address(&service, family)?, port.get()),
+            transport,
+            name: Some(service_host(&dns.service.namespace, &dns.service.name)),
+            servers: vec![(pod, Listener { transport, port: dns.port.get() })],
+        })
+    }
+
+    fn endpoint(&self, name: &EndpointName, family: IpFamily) -> Option<Endpoint> {
+        match name {
+            EndpointName::External(_) => self.address(name, family).map(Endpoint::External),
+            EndpointName::Pod { .. } | EndpointName::Node(_) | EndpointName::Service { .. } => {
+                self.endpoints.get(name).copied()
+            }
+        }
+    }
+
+    /// The address of an endpoint.
+    pub fn address(&self, name: &EndpointName, family: IpFamily) -> Option<IpAddr> {
+        let cluster = &self.state.cluster;
+        let addresses = match name {
+            EndpointName::Pod { namespace, name } => {
+                &cluster.pods.iter().find(|p| p.namespace == *namespace && p.name == *name)?.addresses
+            }
+            EndpointName::Service { namespace, name } => {
+                &cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name)?.addresses
+            }
+            EndpointName::Node(name) => &cluster.nodes.iter().find(|node| node.name == *name)?.addresses,
+            EndpointName::External(name) => &self.state.externals.iter().find(|e| e.name == *name)?.addresses,
+        };
+        addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
+    }
+
+    fn servers(&self, to: &EndpointName, protocol: Protocol, port: Port) -> Vec<(EndpointName, Listener)> {
+        let EndpointName::Service { namespace, name } = to else {
+            let listener = Listener { transport: transport(protocol), port: port.get() };
+            return vec![(to.clone(), listener)];
+        };
+        let is_it = |s: &&crate::policy::Service| s.namespace == *namespace && s.name == *name;
+        let Some(service) = self.state.cluster.services.iter().find(is_it) else { return Vec::new() };
+        let port = service.ports.iter().find(|p| p.port == port && p.protocol == protocol);
+        let Some(target) = port.map(|port| &port.target) else { return Vec::new() };
+        let backends =
+            self.state.cluster.pods.iter().filter(|pod| is_backend(pod, namespace, &service.backends));
+        backends.filter_map(|pod| backend_listener(pod, target, protocol)).collect()
+    }
+}
+
+fn backend_listener(pod: &Pod, target: &TargetPort, protocol: Protocol) -> Option<(EndpointName, Listener)> {
+    let port = target.resolve(pod, protocol)?;
+    let listener = Listener { transport: transport(protocol), port: port.get() };
+    Some((EndpointName::pod(&pod.namespace, &pod.name), listener))
+}
+
+fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
+    match backends {
+        Backends::Selected(selector) => {
+            let carries = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
+            pod.namespace == namespace && selector.iter().all(carries)
+        }
+        Backends::Addresses(_) | Backends::Unknown => false,
+    }
+}
+
+/// Everything that has to listen so that all probes of a state can be answered.
+pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
+    let cluster = &state.cluster;
+    let ports: BTreeSet<Listener> = probes
+        .iter()
+        .filter_map(|probe| match probe {
+            Probe::Port { port, protocol } => {
+                Some(Listener { transport: transport(*protocol), port: port.get() })
+            }
+            Probe::Dns { .. } => None,
+        })
+        .collect();
+    let mut listeners = Listeners::new();
+    for pod in &cluster.pods {
+        let own =
+            listeners.entry(EndpointName::pod(&pod.namespace, &pod.name)).or_insert_with(|| ports.clone());
+        for service in cluster.services.iter().filter(|s| is_backend(pod, &s.namespace, &s.backends)) {
+            let targets = service.ports.iter().filter_map(|p| backend_listener(pod, &p.target, p.protocol));
+            own.extend(targets.map(|(_, listener)| listener));
+        }
+        let dns =
+            state.dns.as_ref().filter(|dns| dns.pod.namespace == pod.namespace && dns.pod.name == pod.name);
+        if let Some(dns) = dns {
+            // One socket cannot speak both.
+            own.retain(|listener| listener.port != dns.port.get());
+            own.extend(
+                [Protocol::Udp, Protocol::Tcp]
+                    .map(|over| Listener { transport: dns_transport(over), port: dns.port.get() }),
+            );
+        }
+    }
+    if state.node_endpoints {
+        listeners
+            .extend(cluster.nodes.iter().map(|node| (EndpointName::Node(node.name.clone()), ports.clone())));
+    }
+    let externals = state.externals.iter();
+    listeners.extend(externals.map(|e| (EndpointName::External(e.name.clone()), ports.clone())));
+    listeners
+}
+
+/// The name of a Service in the cluster's DNS.
+pub fn service_host(namespace: &str, name: &str) -> String {
+    format!("{name}.{namespace}.svc.cluster.local")
+}
+
+fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+        Protocol::Sctp => Transport::Sctp,
+    }
+}
+
+fn dns_transport(over: Protocol) -> Transport {
+    match over {
+        Protocol::Tcp => Transport::DnsTcp,
+        // DNS has no other.
+        Protocol::Udp | Protocol::Sctp => Transport::DnsUdp,
+    }
+}

@@ -1,0 +1,254 @@
+//! The report for machines. Its shape is documented in `docs/json.md` and does not change within
+//! an `apiVersion`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::policy::Reason;
+use crate::verdict::{Cause, CellResult, Counts, Outcome, RunResult, ScenarioResult, StepResult, Verdict};
+
+const API_VERSION: &str = "netproof.dev/v1alpha1";
+
+/// The report of a run, as one JSON document.
+///
+/// # Errors
+/// Never, as its shape has nothing that JSON lacks.
+pub fn json(result: &RunResult) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(&RunDocument::new(result))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// The exit code that a result leads to, as `--help` explains it.
+pub fn exit_code(result: &RunResult) -> u8 {
+    match result.outcome() {
+        _ if result.interrupted => 130,
+        Outcome::Pass => 0,
+        Outcome::Fail => 1,
+        Outcome::Inconclusive => 3,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RunDocument<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    outcome: &'static str,
+    exit_code: u8,
+    backend: &'a str,
+    interrupted: bool,
+    took_ms: u64,
+    counts: CountsDocument,
+    scenarios: Vec<ScenarioDocument<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CountsDocument {
+    cells: usize,
+    #[serde(rename = "match")]
+    matches: usize,
+    leak: usize,
+    blocked: usize,
+    flaky: usize,
+    undefined: usize,
+    unsupported: usize,
+    inconclusive: usize,
+    policy_gaps: usize,
+    disagreements: usize,
+    retries: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScenarioDocument<'a> {
+    name: &'a str,
+    description: &'a str,
+    file: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    demonstrates: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    ignored: &'a BTreeMap<String, usize>,
+    timeout_ms: u64,
+    took_ms: u64,
+    counts: CountsDocument,
+    steps: Vec<StepDocument<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepDocument<'a> {
+    name: &'a str,
+    counts: CountsDocument,
+    time_to_enforce_ms: Option<u64>,
+    time_to_admit_ms: Option<u64>,
+    rounds: u32,
+    took_ms: u64,
+    cells: Vec<CellDocument>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CellDocument {
+    from: String,
+    to: String,
+    family: &'static str,
+    probe: String,
+    verdict: &'static str,
+    expected: &'static str,
+    observed: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asserted: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intended: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    reasons: Vec<ReasonDocument>,
+    attempts: u32,
+    retries: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReasonDocument {
+    text: String,
+    /// `namespace/name` of each policy that the reason names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
+    /// The rule's place in its list, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<usize>,
+}
+
+impl<'a> RunDocument<'a> {
+    fn new(result: &'a RunResult) -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: "RunResult",
+            outcome: outcome(result.outcome()),
+            exit_code: exit_code(result),
+            backend: &result.backend,
+            interrupted: result.interrupted,
+            took_ms: millis(result.took),
+            counts: result.counts().into(),
+            scenarios: result.scenarios.iter().map(ScenarioDocument::new).collect(),
+        }
+    }
+}
+
+impl<'a> ScenarioDocument<'a> {
+    fn new(result: &'a ScenarioResult) -> Self {
+        Self {
+            name: &result.name,
+            description: &result.description,
+            file: &result.file,
+            outcome: outcome(result.outcome()),
+            demonstrates: result.demonstrates.map(|_| "policy-gap"),
+            failure: result.failure.as_ref().map(|failure| failure.message.as_str()),
+            ignored: &result.ignored,
+            timeout_ms: millis(result.timeout),
+            took_ms: millis(result.took),
+            counts: result.counts().into(),
+            steps: result.steps.iter().map(StepDocument::new).collect(),
+        }
+    }
+}
+
+impl<'a> StepDocument<'a> {
+    fn new(result: &'a StepResult) -> Self {
+        Self {
+            name: &result.name,
+            counts: result.counts().into(),
+            time_to_enforce_ms: result.time.enforce.map(millis),
+            time_to_admit_ms: result.time.admit.map(millis),
+            rounds: result.rounds,
+            took_ms: millis(result.took),
+            cells: result.cells.iter().map(CellDocument::new).collect(),
+        }
+    }
+}
+
+impl CellDocument {
+    fn new(result: &CellResult) -> Self {
+        Self {
+            from: result.cell.from.to_string(),
+            to: result.cell.to.to_string(),
+            family: result.cell.family.name(),
+            probe: result.cell.probe.to_string(),
+            verdict: result.verdict.name(),
+            expected: result.expected.decision.name(),
+            observed: result.observed.as_ref().map(|observed| observed.name()),
+            asserted: result.asserted.map(|asserted| asserted.name()),
+            intended: result.intended.map(|intended| intended.name()),
+            cause: cause(&result.verdict).map(ToString::to_string),
+            reasons: result.expected.reasons.iter().map(ReasonDocument::new).collect(),
+            attempts: result.attempts,
+            retries: result.retries,
+            settled_ms: result.settled.map(millis),
+        }
+    }
+}
+
+impl ReasonDocument {
+    fn new(reason: &Reason) -> Self {
+        let (policies, direction, rule) = match reason {
+            Reason::NotIsolated(direction) => (Vec::new(), Some(direction.name()), None),
+            Reason::AllowedBy { rule, .. } => {
+                (vec![rule.policy.to_string()], Some(rule.direction.name()), Some(rule.index))
+            }
+            Reason::Isolated { direction, policies } => {
+                (policies.iter().map(ToString::to_string).collect(), Some(direction.name()), None)
+            }
+            Reason::OwnAddress | Reason::OwnNode | Reason::NoPodNetwork | Reason::Undefined(_) => {
+                (Vec::new(), None, None)
+            }
+        };
+        Self { text: reason.to_string(), policies, direction, rule }
+    }
+}
+
+impl From<Counts> for CountsDocument {
+    fn from(counts: Counts) -> Self {
+        Self {
+            cells: counts.cells(),
+            matches: counts.matches,
+            leak: counts.leaks,
+            blocked: counts.blocked,
+            flaky: counts.flaky,
+            undefined: counts.undefined,
+            unsupported: counts.unsupported,
+            inconclusive: counts.inconclusive,
+            policy_gaps: counts.gaps,
+            disagreements: counts.disagreements,
+            retries: counts.retries,
+        }
+    }
+}
+
+fn cause(verdict: &Verdict) -> Option<&Cause> {
+    match verdict {
+        Verdict::Inconclusive(cause) => Some(cause),
+        Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => None,
+    }
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "pass",
+        Outcome::Inconclusive => "inconclusive",
+        Outcome::Fail => "fail",
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

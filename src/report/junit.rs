@@ -1,0 +1,110 @@
+//! The report for CI: a test suite a scenario, a test case a step.
+
+use std::io;
+
+use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+use super::cells::reasons;
+use crate::verdict::{CellResult, Counts, RunResult, ScenarioResult, StepResult, Verdict};
+
+/// Writes a run as JUnit XML.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn junit(result: &RunResult, to: impl io::Write) -> Result<(), SerializeError> {
+    let mut report = Report::new("netproof");
+    report.set_time(result.took);
+    report.add_test_suites(result.scenarios.iter().map(suite));
+    report.serialize(to)
+}
+
+fn suite(scenario: &ScenarioResult) -> TestSuite {
+    let mut suite = TestSuite::new(scenario.name.as_str());
+    suite.set_time(scenario.took);
+    suite.add_property(Property::new("file", &*scenario.file));
+    suite.add_test_cases(scenario.steps.iter().map(|step| case(scenario, step)));
+    if let Some(failure) = &scenario.failure {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(failure.message.as_str()).set_type("not carried out");
+        suite.add_test_case(TestCase::new("all steps are carried out", status));
+    }
+    if scenario.misses_demonstration() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status
+            .set_message("the scenario has to show a policy gap, and there is none")
+            .set_type("nothing demonstrated");
+        suite.add_test_case(TestCase::new("the mistake is found", status));
+    }
+    suite
+}
+
+fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
+    let mut case = TestCase::new(step.name.as_str(), status(scenario, step));
+    case.set_classname(scenario.name.as_str());
+    case.set_time(step.took);
+    let times = [("timeToEnforceMs", step.time.enforce), ("timeToAdmitMs", step.time.admit)];
+    for (name, time) in times {
+        if let Some(time) = time {
+            case.add_property(Property::new(name, time.as_millis().to_string()));
+        }
+    }
+    case
+}
+
+fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
+    let counts = step.counts();
+    let gaps = if scenario.demonstrates.is_none() { counts.gaps } else { 0 };
+    let kind = if counts.leaks + counts.blocked + counts.disagreements + gaps > 0 {
+        NonSuccessKind::Failure
+    } else if counts.flaky + counts.inconclusive > 0 {
+        NonSuccessKind::Error
+    } else {
+        return TestCaseStatus::success();
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_message(message(&counts, gaps)).set_type("netproof");
+    status
+        .set_description(step.cells.iter().filter_map(|cell| difference(cell, gaps > 0)).collect::<String>());
+    status
+}
+
+fn message(counts: &Counts, gaps: usize) -> String {
+    let parts = [
+        (counts.leaks, "leaks"),
+        (counts.blocked, "blocked"),
+        (gaps, "policy gaps"),
+        (counts.disagreements, "disagreements"),
+        (counts.flaky, "flaky"),
+        (counts.inconclusive, "not measured"),
+    ];
+    let parts: Vec<_> = parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{number} {what}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// A line for a cell that is not as it should be.
+fn difference(cell: &CellResult, with_gaps: bool) -> Option<String> {
+    let mut what = Vec::new();
+    match &cell.verdict {
+        Verdict::Match | Verdict::Undefined => {}
+        Verdict::Leak | Verdict::Blocked | Verdict::Flaky => {
+            let observed = cell.observed.as_ref().map(ToString::to_string).unwrap_or_default();
+            what.push(format!("{}: {observed}", cell.verdict.name()));
+        }
+        Verdict::Inconclusive(cause) => what.push(format!("not measured: {cause}")),
+    }
+    if let Some(asserted) = cell.asserted.filter(|_| cell.disagrees()) {
+        what.push(format!("asserted {asserted}, computed {}", cell.expected.decision));
+    }
+    if let Some(intended) = cell.intended.filter(|intended| with_gaps && *intended != cell.expected.decision)
+    {
+        what.push(format!("wanted {intended}, the policies say {}", cell.expected.decision));
+    }
+    if what.is_empty() {
+        return None;
+    }
+    Some(format!("{} ({}): {} [{}]\n", cell.cell, cell.cell.family, what.join("; "), reasons(cell)))
+}

@@ -1,0 +1,16 @@
+//! What people and machines read: progress from a run's events, and reports from its result.
+
+mod cells;
+mod json;
+mod junit;
+mod list;
+mod matrix;
+mod progress;
+mod style;
+mod terminal;
+
+pub use json::{exit_code, json};
+pub use junit::junit;
+pub use list::list;
+pub use progress::progress;
+pub use terminal::terminal;

@@ -1,0 +1,346 @@
+//! The report for people: the verdict first, then what is wrong, then the rest.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anstyle::Style;
+use tabled::builder::Builder;
+use tabled::settings::Style as TableStyle;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Modify};
+
+use super::cells::{self, reasons};
+use super::matrix;
+use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint, thousands};
+use crate::policy::IpFamily;
+use crate::verdict::{Cause, CellResult, Counts, Outcome, RunResult, ScenarioResult, StepResult, Verdict};
+
+/// The report of a run. `everything` shows every matrix and every differing cell.
+pub fn terminal(result: &RunResult, everything: bool) -> String {
+    let mut report = Report { text: String::new(), result, everything };
+    report.verdict();
+    report.sections();
+    report.matrices();
+    report.table();
+    report.notes();
+    report.text
+}
+
+struct Report<'a> {
+    text: String,
+    result: &'a RunResult,
+    everything: bool,
+}
+
+/// Cells of a step that belong into a section.
+type Belongs = fn(&CellResult) -> bool;
+
+impl<'a> Report<'a> {
+    fn line(&mut self, line: impl std::fmt::Display) {
+        let _ = writeln!(self.text, "{line}");
+    }
+
+    fn verdict(&mut self) {
+        let RunResult { scenarios, asked, interrupted, backend, took, .. } = self.result;
+        let counts = self.result.counts();
+        let steps: usize = scenarios.iter().map(|scenario| scenario.steps.len()).sum();
+        let scope = format!(
+            "{} in {} of {}, {} ({backend})",
+            count(counts.cells(), "cell", "cells"),
+            count(steps, "step", "steps"),
+            count(scenarios.len(), "scenario", "scenarios"),
+            duration(*took),
+        );
+        let (word, style, what) = match self.result.outcome() {
+            Outcome::Pass => ("PASS", GOOD, "every packet did what the policies promise".to_owned()),
+            Outcome::Inconclusive => ("INCONCLUSIVE", UNSURE, unsure(&counts, scenarios)),
+            Outcome::Fail => ("FAIL", BAD, wrong(&counts, scenarios)),
+        };
+        self.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+        if *interrupted {
+            let ended = format!("interrupted: {} of {asked} scenarios were carried out", scenarios.len());
+            self.line(paint(UNSURE, ended));
+        }
+        let mut aside = Vec::new();
+        if counts.undefined > 0 {
+            aside.push(format!("{} left undefined by the specification", thousands(counts.undefined)));
+        }
+        if counts.unsupported > 0 {
+            aside.push(format!("{} not measurable here", thousands(counts.unsupported)));
+        }
+        if counts.retries > 0 {
+            aside.push(count(counts.retries, "retry", "retries"));
+        }
+        if !aside.is_empty() {
+            self.line(paint(FAINT, aside.join(", ")));
+        }
+    }
+
+    fn sections(&mut self) {
+        let is_leak: Belongs = |cell| cell.verdict == Verdict::Leak;
+        let is_blocked: Belongs = |cell| cell.verdict == Verdict::Blocked;
+        let is_flaky: Belongs = |cell| cell.verdict == Verdict::Flaky;
+        self.section("Leaks", BAD, "denied by the policies, delivered anyway", is_leak, seen, reasons);
+        self.section("Blocked", BAD, "allowed by the policies, not delivered", is_blocked, seen, reasons);
+        self.gaps();
+        self.section(
+            "Disagreements",
+            BAD,
+            "the scenario says something else than the policy engine",
+            CellResult::disagrees,
+            |cell| match cell.asserted {
+                Some(asserted) => format!("asserted {asserted}, computed {}", cell.expected.decision),
+                None => String::new(),
+            },
+            reasons,
+        );
+        self.section("Flaky", UNSURE, "answers that differed after settling", is_flaky, seen, reasons);
+        self.section(
+            "Not measured",
+            UNSURE,
+            "inconclusive",
+            is_inconclusive,
+            |_| String::new(),
+            |cell| match &cell.verdict {
+                Verdict::Inconclusive(cause) => cause.to_string(),
+                Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => {
+                    String::new()
+                }
+            },
+        );
+        self.failures();
+    }
+
+    fn section(
+        &mut self,
+        title: &str,
+        style: Style,
+        explanation: &str,
+        belongs: Belongs,
+        seen: impl Fn(&CellResult) -> String,
+        reason: impl Fn(&CellResult) -> String,
+    ) {
+        let mut has_title = false;
+        for (scenario, step) in steps(self.result) {
+            let cells: Vec<_> = step.cells.iter().filter(|cell| belongs(cell)).collect();
+            if cells.is_empty() {
+                continue;
+            }
+            if !has_title {
+                self.line(format!("\n{}  {}", paint(style, title), paint(FAINT, explanation)));
+                has_title = true;
+            }
+            self.line(format!("  {} › {}", scenario.name, step.name));
+            cells::list(&mut self.text, cells, has_both_families(step), self.everything, &seen, &reason);
+        }
+    }
+
+    fn gaps(&mut self) {
+        let mut has_title = false;
+        for (scenario, step) in steps(self.result) {
+            let gaps: Vec<_> = step.gaps().map(|gap| gap.cell).collect();
+            if gaps.is_empty() {
+                continue;
+            }
+            if !has_title {
+                let explanation = "the policies say something else than their owner wants: mend the policies";
+                self.line(format!("\n{}  {}", paint(UNSURE, "Policy gaps"), paint(FAINT, explanation)));
+                has_title = true;
+            }
+            let shown = match scenario.demonstrates {
+                Some(_) => paint(FAINT, " (found, as this scenario demonstrates)"),
+                None => String::new(),
+            };
+            self.line(format!("  {} › {}{shown}", scenario.name, step.name));
+            let seen = |cell: &CellResult| match cell.intended {
+                Some(intended) => format!("wanted {intended}, the policies {}", verb(cell)),
+                None => String::new(),
+            };
+            cells::list(&mut self.text, gaps, has_both_families(step), self.everything, seen, reasons);
+        }
+    }
+
+    fn failures(&mut self) {
+        for scenario in &self.result.scenarios {
+            if let Some(failure) = &scenario.failure {
+                self.line(format!("\n{}  {}", paint(UNSURE, "Not carried out"), scenario.name));
+                self.line(format!("    {}", failure.message));
+            }
+            if scenario.misses_demonstration() {
+                self.line(format!("\n{}  {}", paint(BAD, "Nothing demonstrated"), scenario.name));
+                self.line("    it has to show a policy gap, and there is none");
+            }
+        }
+    }
+
+    /// Every step's matrix, or that of the first step that differs.
+    fn matrices(&mut self) {
+        let differs = |step: &StepResult| {
+            let counts = step.counts();
+            counts.leaks + counts.blocked + counts.flaky > 0
+        };
+        let mut shown = 0;
+        for (scenario, step) in steps(self.result) {
+            if self.everything || (shown == 0 && differs(step)) {
+                self.line(format!("\n{} › {}", paint(STRONG, &scenario.name), step.name));
+                self.text.push_str(&matrix::matrices(step));
+                shown += 1;
+            }
+        }
+        if shown > 0 {
+            self.line(paint(FAINT, matrix::LEGEND));
+        }
+    }
+
+    /// One line a scenario, or a step.
+    fn table(&mut self) {
+        let mut table = Builder::new();
+        table.push_record(["scenario", "step", "cells", "result", "to enforce", "to admit"]);
+        for scenario in &self.result.scenarios {
+            let total = scenario.counts();
+            let slowest =
+                |time: fn(&StepResult) -> Option<Duration>| scenario.steps.iter().filter_map(time).max();
+            let steps = count(scenario.steps.len(), "step", "steps");
+            table.push_record([
+                scenario.name.clone(),
+                if self.everything { String::new() } else { steps },
+                thousands(total.cells()),
+                scenario_result(scenario, &total),
+                time(slowest(|step| step.time.enforce)),
+                time(slowest(|step| step.time.admit)),
+            ]);
+            for step in scenario.steps.iter().filter(|_| self.everything) {
+                let counts = step.counts();
+                table.push_record([
+                    String::new(),
+                    step.name.clone(),
+                    thousands(counts.cells()),
+                    summary(&counts),
+                    time(step.time.enforce),
+                    time(step.time.admit),
+                ]);
+            }
+        }
+        if !self.result.scenarios.is_empty() {
+            let mut table = table.build();
+            table.with(TableStyle::blank());
+            for column in [2, 4, 5] {
+                table.with(Modify::new(Columns::one(column)).with(Alignment::right()));
+            }
+            let lines: Vec<_> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
+            self.line(format!("\n{}", lines.join("\n")));
+        }
+    }
+
+    fn notes(&mut self) {
+        let mut ignored = std::collections::BTreeMap::<&str, usize>::new();
+        for scenario in &self.result.scenarios {
+            for (kind, number) in &scenario.ignored {
+                *ignored.entry(kind).or_default() += number;
+            }
+        }
+        if !ignored.is_empty() {
+            let kinds: Vec<_> = ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
+            let note =
+                format!("Objects without a part in NetworkPolicy were not looked at: {}", kinds.join(", "));
+            self.line(format!("\n{}", paint(FAINT, note)));
+        }
+    }
+}
+
+fn steps(result: &RunResult) -> impl Iterator<Item = (&ScenarioResult, &StepResult)> {
+    result.scenarios.iter().flat_map(|scenario| scenario.steps.iter().map(move |step| (scenario, step)))
+}
+
+fn is_inconclusive(cell: &CellResult) -> bool {
+    match &cell.verdict {
+        // Nothing to mend here; the verdict counts them.
+        Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress) => false,
+        Verdict::Inconclusive(
+            Cause::NoControl
+            | Cause::NoBaseline
+            | Cause::Misdelivered(_)
+            | Cause::DnsFailure(_)
+            | Cause::ProbeError(_),
+        ) => true,
+        Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => false,
+    }
+}
+
+fn has_both_families(step: &StepResult) -> bool {
+    IpFamily::ALL.into_iter().all(|family| step.cells.iter().any(|cell| cell.cell.family == family))
+}
+
+fn seen(cell: &CellResult) -> String {
+    cell.observed.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+fn verb(cell: &CellResult) -> &'static str {
+    use crate::policy::Decision;
+    match cell.expected.decision {
+        Decision::Allow => "allow",
+        Decision::Deny => "deny",
+        Decision::Undefined => "leave it open",
+    }
+}
+
+/// The scenarios whose policy gaps are mistakes, not demonstrations.
+fn real_gaps(scenarios: &[ScenarioResult]) -> usize {
+    let real = scenarios.iter().filter(|scenario| scenario.demonstrates.is_none());
+    real.map(|scenario| scenario.counts().gaps).sum()
+}
+
+fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
+    let missed = scenarios.iter().filter(|scenario| scenario.misses_demonstration()).count();
+    join([
+        (counts.leaks, "leak", "leaks"),
+        (counts.blocked, "blocked", "blocked"),
+        (real_gaps(scenarios), "policy gap", "policy gaps"),
+        (counts.disagreements, "disagreement", "disagreements"),
+        (missed, "demonstration missed", "demonstrations missed"),
+        (counts.flaky, "flaky", "flaky"),
+        (counts.inconclusive, "not measured", "not measured"),
+    ])
+}
+
+fn unsure(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
+    let failed = scenarios.iter().filter(|scenario| scenario.failure.is_some()).count();
+    let what = join([
+        (counts.inconclusive, "cell not measured", "cells not measured"),
+        (counts.flaky, "flaky cell", "flaky cells"),
+        (failed, "scenario not carried out", "scenarios not carried out"),
+    ]);
+    if what.is_empty() { "not everything was carried out".to_owned() } else { what }
+}
+
+fn join<const N: usize>(parts: [(usize, &str, &str); N]) -> String {
+    let parts = parts.into_iter().filter(|(number, _, _)| *number > 0);
+    parts.map(|(number, one, many)| count(number, one, many)).collect::<Vec<_>>().join(", ")
+}
+
+fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
+    match scenario.outcome() {
+        Outcome::Pass if scenario.demonstrates.is_some() => {
+            paint(GOOD, format!("ok, {} found", count(counts.gaps, "policy gap", "policy gaps")))
+        }
+        Outcome::Pass => paint(GOOD, "ok"),
+        Outcome::Inconclusive => paint(UNSURE, summary(counts)),
+        Outcome::Fail => paint(BAD, summary(counts)),
+    }
+}
+
+fn summary(counts: &Counts) -> String {
+    let what = join([
+        (counts.leaks, "leak", "leaks"),
+        (counts.blocked, "blocked", "blocked"),
+        (counts.gaps, "policy gap", "policy gaps"),
+        (counts.disagreements, "disagreement", "disagreements"),
+        (counts.flaky, "flaky", "flaky"),
+        (counts.inconclusive, "not measured", "not measured"),
+    ]);
+    if what.is_empty() { "ok".to_owned() } else { what }
+}
+
+fn time(time: Option<Duration>) -> String {
+    time.map(duration).unwrap_or_default()
+}

@@ -1,0 +1,235 @@
+//! One scenario from its start to its end.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::event::{Event, Events};
+use super::listen;
+use super::round::Rounds;
+use super::settings::Settings;
+use super::settle::{Expected, Patience, Track, settle};
+use crate::backend::{Backend, Error};
+use crate::plan::{Cell, Route, Router, cells, listeners};
+use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
+use crate::scenario::{Assertion, Claim, Scenario, State, Step};
+use crate::verdict::{
+    Cause, CellResult, Evidence, Observation, ScenarioFailure, ScenarioResult, StepResult, TimeToSettle,
+    Verdict, judge,
+};
+
+/// How long pods may take until they reach each other for the first time.
+const BASELINE: Duration = Duration::from_secs(5);
+
+/// The result of a scenario that has not been started.
+pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>) -> ScenarioResult {
+    ScenarioResult {
+        name: scenario.name.clone(),
+        description: scenario.description.clone(),
+        file: scenario.file.clone(),
+        demonstrates: scenario.demonstrates,
+        ignored: scenario.ignored.clone(),
+        steps: Vec::new(),
+        failure,
+        timeout: Duration::ZERO,
+        took: Duration::ZERO,
+    }
+}
+
+/// Carries a scenario out.
+pub(super) async fn carry_out(
+    index: usize,
+    scenario: &Scenario,
+    settings: &Settings,
+    backend: &mut impl Backend,
+    events: &Events,
+) -> ScenarioResult {
+    let start = Instant::now();
+    let mut run = ScenarioRun {
+        index,
+        scenario,
+        settings,
+        backend,
+        events,
+        state: State::new(&scenario.topology),
+        timeout: settings.longest_timeout,
+        baseline: HashMap::new(),
+        expected: HashMap::new(),
+    };
+    let mut steps = Vec::new();
+    let failure = run.all(&mut steps).await.err().map(|error| ScenarioFailure {
+        everywhere: matches!(error, Error::Unavailable(_)),
+        message: error.to_string(),
+    });
+    ScenarioResult { steps, timeout: run.timeout, took: start.elapsed(), ..not_started(scenario, failure) }
+}
+
+struct ScenarioRun<'a, B> {
+    index: usize,
+    scenario: &'a Scenario,
+    settings: &'a Settings,
+    backend: &'a mut B,
+    events: &'a Events,
+    state: State,
+    timeout: Duration,
+    /// Whether each cell of the beginning got through before there were policies.
+    baseline: HashMap<Cell, bool>,
+    /// What was expected of each cell after the last change.
+    expected: HashMap<Cell, Decision>,
+}
+
+/// A state with everything that follows from it.
+struct Situation {
+    cells: Vec<Cell>,
+    routes: Vec<Option<Route>>,
+    expectations: Vec<Expectation>,
+}
+
+impl<B: Backend> ScenarioRun<'_, B> {
+    async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
+        self.backend.start(&mut self.state).await?;
+        self.measure_baseline().await;
+        for step in &self.scenario.steps {
+            let result = self.step(step).await?;
+            self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
+            steps.push(result);
+        }
+        Ok(())
+    }
+
+    async fn measure_baseline(&mut self) {
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let patience = Patience {
+            timeout: self.settings.longest_timeout,
+            longest_timeout: self.settings.longest_timeout,
+            settle: BASELINE,
+        };
+        let changed = Instant::now();
+        let (tracks, _) = self.settle(&situation, &router, changed, patience).await;
+        let mut answered: Vec<Duration> = tracks.iter().filter_map(|track| track.settled).collect();
+        answered.sort_unstable();
+        // The slowest few of a round in which everybody sends at once stand for a bad moment.
+        self.timeout = self.settings.timeout(answered.get(answered.len() * 99 / 100).copied());
+        for (cell, track) in situation.cells.iter().zip(&tracks) {
+            self.baseline.insert(cell.clone(), track.observation == Some(Observation::Connected));
+        }
+        let failed = self.baseline.values().filter(|got_through| !**got_through).count();
+        self.expected = situation.decisions();
+        let (cells, timeout) = (tracks.len(), self.timeout);
+        self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<StepResult, Error> {
+        let start = Instant::now();
+        for action in &step.actions {
+            self.state.apply(action).map_err(|message| Error::Failed {
+                doing: format!("carry out step `{}`", step.name),
+                message,
+            })?;
+        }
+        let changed = Instant::now();
+        self.backend.apply(&step.actions, &mut self.state).await?;
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let patience = Patience {
+            timeout: self.timeout,
+            longest_timeout: self.settings.longest_timeout,
+            settle: self.settings.settle,
+        };
+        let (tracks, rounds) = self.settle(&situation, &router, changed, patience).await;
+        let decisions = situation.decisions();
+        let cells = self.results(step, situation, tracks);
+        let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
+        self.expected = decisions;
+        Ok(StepResult { name: step.name.clone(), cells, time, rounds, took: start.elapsed() })
+    }
+
+    async fn settle(
+        &self,
+        situation: &Situation,
+        router: &Router<'_>,
+        changed: Instant,
+        patience: Patience,
+    ) -> (Vec<Track>, u32) {
+        let Situation { cells, routes, expectations } = situation;
+        let unavailable = listen::open(self.backend, &listeners(&self.state, &self.scenario.probes)).await;
+        let expected = cells.iter().zip(expectations).map(|(cell, expectation)| Expected {
+            decision: expectation.decision,
+            is_new: self.expected.get(cell) != Some(&expectation.decision),
+        });
+        let expected: Vec<_> = expected.collect();
+        let mut rounds = Rounds::new(self.backend, &self.state, router, cells, routes, &unavailable, changed);
+        let (mut tracks, count) = settle(&mut rounds, &expected, patience).await;
+        for cell in rounds.late_arrivals().await {
+            if let Some(track) = tracks.get_mut(cell)
+                && matches!(track.observation, Some(Observation::Dropped | Observation::Rejected))
+            {
+                track.observation = Some(Observation::OneWay);
+            }
+        }
+        (tracks, count)
+    }
+
+    fn results(&self, step: &Step, situation: Situation, tracks: Vec<Track>) -> Vec<CellResult> {
+        let Situation { cells, routes, expectations } = situation;
+        let cells = cells.into_iter().zip(routes).zip(expectations).zip(tracks);
+        cells
+            .map(|(((cell, route), expected), track)| {
+                let decision = expected.decision;
+                let verdict = match (&route, &track.observation) {
+                    (None, _) => Verdict::Inconclusive(Cause::NoAddress),
+                    (Some(_), None) => {
+                        Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
+                    }
+                    (Some(_), Some(observation)) => judge(&Evidence {
+                        decision,
+                        observation: observation.clone(),
+                        differed: track.differed,
+                        control: track.control,
+                        baseline: self.baseline.get(&cell).copied(),
+                    }),
+                };
+                let is_new = self.expected.get(&cell) != Some(&decision);
+                CellResult {
+                    asserted: last_claim(&step.expect, &cell),
+                    intended: last_claim(&step.intent, &cell),
+                    observed: track.observation,
+                    attempts: track.attempts,
+                    retries: track.retries,
+                    settled: track.settled.filter(|_| is_new),
+                    cell,
+                    expected,
+                    verdict,
+                }
+            })
+            .collect()
+    }
+}
+
+impl Situation {
+    fn new(scenario: &Scenario, state: &State, engine: &Engine, router: &Router<'_>) -> Self {
+        let cells = cells(state, &scenario.probes);
+        let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
+        let expectations = cells.iter().zip(&routes).map(|(cell, route)| match route {
+            Some(route) => engine.evaluate(&route.flow),
+            None => Expectation {
+                decision: Decision::Undefined,
+                reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
+            },
+        });
+        Self { expectations: expectations.collect(), cells, routes }
+    }
+
+    fn decisions(&self) -> HashMap<Cell, Decision> {
+        let decisions = self.expectations.iter().map(|expectation| expectation.decision);
+        self.cells.iter().cloned().zip(decisions).collect()
+    }
+}
+
+/// What the assertions say about a cell: the last that covers it counts.
+fn last_claim(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
+    let covers = |assertion: &&Assertion| assertion.covers(&cell.from, &cell.to, cell.probe);
+    assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
+}

@@ -1,0 +1,44 @@
+//! How patient a run is.
+
+use std::time::Duration;
+
+/// How patient a run is, and how much it does at once.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long after a change observations may differ from what is expected.
+    pub settle: Duration,
+    /// The shortest time to wait for an answer.
+    pub shortest_timeout: Duration,
+    /// The longest time to wait for an answer.
+    pub longest_timeout: Duration,
+    /// How many scenarios to carry out at once. At least 1.
+    pub parallel: usize,
+}
+
+impl Settings {
+    /// How long to wait for an answer where `slowest` were the slowest answers of a round without
+    /// loss: far beyond them, because a denial is only as sure as the patience it outlasted.
+    pub(super) fn timeout(&self, slowest: Option<Duration>) -> Duration {
+        const MARGIN: u32 = 5;
+        let wanted = slowest.map_or(self.longest_timeout, |slowest| slowest * MARGIN);
+        wanted.clamp(self.shortest_timeout, self.longest_timeout.max(self.shortest_timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_follows_the_network_within_its_bounds() {
+        let settings = Settings {
+            settle: Duration::ZERO,
+            shortest_timeout: Duration::from_millis(80),
+            longest_timeout: Duration::from_secs(1),
+            parallel: 1,
+        };
+        let timeout = |millis| settings.timeout(Some(Duration::from_millis(millis))).as_millis();
+        assert_eq!((timeout(1), timeout(30), timeout(900)), (80, 150, 1000));
+        assert_eq!(settings.timeout(None), Duration::from_secs(1));
+    }
+}

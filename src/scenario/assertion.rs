@@ -1,0 +1,151 @@
+//! What an author says about cells, by hand.
+
+use super::endpoint::EndpointName;
+use super::pattern::EndpointPattern;
+use super::probe::{Probe, parse_port};
+use crate::policy::{Decision, PortRange, Protocol};
+use crate::source::{Location, quote};
+
+/// One line of `expect` or `intent`: a claim about some cells. Of several that cover a cell, the
+/// last counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// Who sends.
+    pub from: Vec<EndpointPattern>,
+    /// To whom.
+    pub to: Vec<DestinationPattern>,
+    /// What is claimed.
+    pub claim: Claim,
+    /// Of which probes.
+    pub probes: Vec<ProbePattern>,
+    /// Where it stands in the file.
+    pub at: Location,
+}
+
+/// What an assertion claims: that the cell is allowed, denied, or left undefined.
+pub type Claim = Decision;
+
+/// An entry of `to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DestinationPattern {
+    /// Endpoints other than the source.
+    Other(EndpointPattern),
+    /// `self`: the source's own address.
+    Itself,
+}
+
+impl DestinationPattern {
+    /// Reads a pattern or `self`.
+    ///
+    /// # Errors
+    /// As [`EndpointPattern::parse`].
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "self" { Ok(Self::Itself) } else { EndpointPattern::parse(text).map(Self::Other) }
+    }
+}
+
+/// Probes that an assertion is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbePattern {
+    /// `all`
+    All,
+    /// `TCP`: every port of a protocol.
+    Protocol(Protocol),
+    /// `80/TCP` or `80-90/TCP`
+    Ports(PortRange, Protocol),
+    /// `DNS`, `DNS/UDP` or `DNS/TCP`
+    Dns(Option<Protocol>),
+}
+
+impl ProbePattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// If the text has none of the forms, with those that it may have.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let unknown = || format!("{} is not a probe: write all, TCP, 80/TCP, 80-90/TCP or DNS", quote(text));
+        match text {
+            "all" => return Ok(Self::All),
+            "DNS" => return Ok(Self::Dns(None)),
+            "DNS/UDP" => return Ok(Self::Dns(Some(Protocol::Udp))),
+            "DNS/TCP" => return Ok(Self::Dns(Some(Protocol::Tcp))),
+            _ => {}
+        }
+        let Some((ports, protocol)) = text.split_once('/') else {
+            return text.parse().map(Self::Protocol).map_err(|()| unknown());
+        };
+        let protocol = protocol.parse().map_err(|()| unknown())?;
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let range = PortRange::new(parse_port(first)?, parse_port(last)?);
+        range
+            .map(|range| Self::Ports(range, protocol))
+            .ok_or_else(|| format!("{} ends before it begins", quote(text)))
+    }
+
+    /// Whether the pattern stands for this probe.
+    pub fn matches(self, probe: Probe) -> bool {
+        match (self, probe) {
+            (Self::All, _) => true,
+            (Self::Protocol(wanted), Probe::Port { protocol, .. }) => wanted == protocol,
+            (Self::Ports(range, wanted), Probe::Port { port, protocol }) => {
+                wanted == protocol && range.contains(port)
+            }
+            (Self::Dns(wanted), Probe::Dns { over }) => wanted.is_none_or(|wanted| wanted == over),
+            (Self::Protocol(_) | Self::Ports(..), Probe::Dns { .. }) | (Self::Dns(_), Probe::Port { .. }) => {
+                false
+            }
+        }
+    }
+}
+
+impl Assertion {
+    /// Whether the assertion is about this cell. Patterns never stand for a source's own address:
+    /// that is `self`.
+    pub fn covers(&self, from: &EndpointName, to: &EndpointName, probe: Probe) -> bool {
+        let is_destination = |pattern: &DestinationPattern| match pattern {
+            DestinationPattern::Other(pattern) => from != to && pattern.matches(to),
+            DestinationPattern::Itself => from == to,
+        };
+        self.from.iter().any(|pattern| pattern.matches(from))
+            && self.to.iter().any(is_destination)
+            && self.probes.iter().any(|pattern| pattern.matches(probe))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Port;
+
+    fn assertion(from: &str, to: &str, probes: &str) -> Assertion {
+        Assertion {
+            from: vec![EndpointPattern::parse(from).unwrap()],
+            to: vec![DestinationPattern::parse(to).unwrap()],
+            claim: Claim::Deny,
+            probes: vec![ProbePattern::parse(probes).unwrap()],
+            at: Location::START,
+        }
+    }
+
+    const HTTP: Probe = Probe::Port { port: Port::new(80).unwrap(), protocol: Protocol::Tcp };
+
+    #[test]
+    fn a_star_is_everybody_else() {
+        let (a, b) = (EndpointName::pod("x", "a"), EndpointName::pod("x", "b"));
+        assert!(assertion("*", "*", "all").covers(&a, &b, HTTP));
+        assert!(!assertion("*", "*", "all").covers(&a, &a, HTTP));
+        assert!(assertion("*", "self", "all").covers(&a, &a, HTTP));
+        assert!(!assertion("*", "self", "all").covers(&a, &b, HTTP));
+    }
+
+    #[test]
+    fn probes_are_matched_by_protocol_and_range() {
+        let matches = |pattern: &str, probe: Probe| ProbePattern::parse(pattern).unwrap().matches(probe);
+        let dns = Probe::Dns { over: Protocol::Udp };
+        assert!(matches("all", HTTP) && matches("all", dns));
+        assert!(matches("TCP", HTTP) && !matches("TCP", dns) && !matches("UDP", HTTP));
+        assert!(matches("80-90/TCP", HTTP) && !matches("81-90/TCP", HTTP) && !matches("80/UDP", HTTP));
+        assert!(matches("DNS", dns) && matches("DNS/UDP", dns) && !matches("DNS/TCP", dns));
+        assert!(ProbePattern::parse("90-80/TCP").is_err() && ProbePattern::parse("http").is_err());
+    }
+}

@@ -1,0 +1,342 @@
+//! From a file to a scenario.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
+use super::check::Checker;
+use super::file::{AssertionFile, DeleteFile, LabelFile, ScenarioFile, StepFile};
+use super::model::{Demonstrates, Scenario};
+use super::pattern::EndpointPattern;
+use super::probe::Probe;
+use super::state::State;
+use super::step::{Action, Step};
+use super::topology::{self, Topology};
+use crate::snapshot::{Identity, Object, objects};
+use crate::source::{self, Document, Error, Located, Location, Node, Text, Value, decode, quote};
+
+const API_VERSION: &str = "netproof.dev/v1alpha1";
+const KIND: &str = "Scenario";
+const DEFAULT_PROBES: [&str; 4] = ["80/TCP", "81/TCP", "80/UDP", "81/UDP"];
+
+/// Reads the scenarios of some texts. At least one.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn load(texts: &[Text]) -> Result<Vec<Scenario>, Error> {
+    let mut scenarios: Vec<Scenario> = Vec::new();
+    for text in texts {
+        for document in text.documents()? {
+            let scenario = from_document(&document)?;
+            if let Some(first) = scenarios.iter().find(|other| other.name == scenario.name) {
+                let at = document.node.get("metadata").and_then(|m| m.get("name")).map(|name| name.at);
+                let message =
+                    format!("the scenario {} is there twice: first in {}", quote(&scenario.name), first.file);
+                return Err(Error::at(&document.name, at.unwrap_or(document.node.at), message));
+            }
+            scenarios.push(scenario);
+        }
+    }
+    Ok(scenarios)
+}
+
+/// Reads one scenario.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn from_document(document: &Document) -> Result<Scenario, Error> {
+    let loader = Loader { name: Arc::clone(&document.name) };
+    loader.kind(&document.node)?;
+    let file: ScenarioFile =
+        decode(&document.node).map_err(|error| loader.error(error.at(), error.to_string()))?;
+    loader.scenario(file)
+}
+
+/// Reads parts of one file.
+pub(super) struct Loader {
+    name: Arc<str>,
+}
+
+impl Loader {
+    pub(super) fn error(&self, at: Location, message: impl Into<String>) -> Error {
+        Error::at(&self.name, at, message)
+    }
+
+    /// Refuses what is not a scenario before its fields are looked at, because they would only be
+    /// unknown.
+    fn kind(&self, node: &Node) -> Result<(), Error> {
+        if !matches!(node.value, Value::Mapping(_)) {
+            let message = format!("expected a scenario, found {}", node.value.describe());
+            return Err(self.error(node.at, message));
+        }
+        for (field, expected) in [("kind", KIND), ("apiVersion", API_VERSION)] {
+            match node.get(field).map(|found| (found, found.as_str())) {
+                Some((_, Some(text))) if text == expected => {}
+                Some((found, _)) => {
+                    let message = format!("{field}: expected `{expected}`, found {}", found.value.describe());
+                    return Err(self.error(found.at, message));
+                }
+                None => {
+                    let message = format!("not a scenario: it has no {field}; write `{field}: {expected}`");
+                    return Err(self.error(node.at, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn scenario(&self, file: ScenarioFile) -> Result<Scenario, Error> {
+        Checker::new(self).subdomain(&file.metadata.name)?;
+        let demonstrates = match &file.demonstrates {
+            None => None,
+            Some(Located { value, .. }) if value == "policy-gap" => Some(Demonstrates::PolicyGap),
+            Some(Located { value, at }) => {
+                let message = format!(
+                    "demonstrates: {} is not something that can be shown: write policy-gap",
+                    quote(value)
+                );
+                return Err(self.error(*at, message));
+            }
+        };
+        let probes = self.probes(file.probes.as_deref())?;
+        let wants_dns = probes.iter().any(|probe| matches!(probe, Probe::Dns { .. }));
+        let topology = topology::read(self, file.topology.unwrap_or_default(), wants_dns)?;
+        if file.steps.value.is_empty() {
+            return Err(self.error(file.steps.at, "steps: at least one step is needed"));
+        }
+        let mut ignored = BTreeMap::new();
+        let steps = self.steps(file.steps.value, &topology, &mut ignored)?;
+        Ok(Scenario {
+            name: file.metadata.name.value,
+            description: file.metadata.description,
+            tags: file.metadata.tags,
+            references: file.metadata.references,
+            topology,
+            probes,
+            steps,
+            demonstrates,
+            ignored,
+            file: Arc::clone(&self.name),
+        })
+    }
+
+    fn probes(&self, texts: Option<&[Located<String>]>) -> Result<Vec<Probe>, Error> {
+        let default: Vec<_> = DEFAULT_PROBES
+            .iter()
+            .map(|text| Located { value: (*text).to_owned(), at: Location::START })
+            .collect();
+        let mut probes = Vec::new();
+        for Located { value, at } in texts.unwrap_or(&default) {
+            for probe in
+                Probe::parse(value).map_err(|message| self.error(*at, format!("probes: {message}")))?
+            {
+                if probes.contains(&probe) {
+                    return Err(self.error(*at, format!("probes: {} is there twice", quote(value))));
+                }
+                probes.push(probe);
+            }
+        }
+        Ok(probes)
+    }
+
+    fn steps(
+        &self,
+        files: Vec<StepFile>,
+        topology: &Topology,
+        ignored: &mut BTreeMap<String, usize>,
+    ) -> Result<Vec<Step>, Error> {
+        let mut state = State::new(topology);
+        let mut names = BTreeSet::new();
+        let mut steps = Vec::new();
+        for file in files {
+            if !names.insert(file.name.value.clone()) {
+                return Err(
+                    self.error(file.name.at, format!("the step {} is there twice", quote(&file.name.value)))
+                );
+            }
+            let actions = self.actions(&file, &state, ignored)?;
+            for Located { value: action, at } in &actions {
+                state.apply(action).map_err(|message| self.error(*at, message))?;
+            }
+            steps.push(Step {
+                name: file.name.value,
+                actions: actions.into_iter().map(|action| action.value).collect(),
+                expect: self.assertions(&file.expect)?,
+                intent: self.assertions(&file.intent)?,
+            });
+        }
+        Ok(steps)
+    }
+
+    fn actions(
+        &self,
+        file: &StepFile,
+        state: &State,
+        ignored: &mut BTreeMap<String, usize>,
+    ) -> Result<Vec<Located<Action>>, Error> {
+        let mut actions = Vec::new();
+        for node in &file.apply {
+            self.apply(node, &mut actions, ignored)?;
+        }
+        for Located { value, at } in &file.delete {
+            actions.push(Located { value: self.delete(value)?, at: *at });
+        }
+        for Located { value, at } in &file.label {
+            actions.push(Located { value: self.label(value, *at)?, at: *at });
+        }
+        for Located { value, at } in &file.remove_pod {
+            let pod = self.pod_name(value, *at)?;
+            actions.push(Located { value: Action::RemovePod(pod), at: *at });
+        }
+        for Located { value, at } in &file.add_pod {
+            let pod = topology::added_pod(self, value, *at, state)?;
+            actions.push(Located { value: Action::AddPod(pod), at: *at });
+        }
+        Ok(actions)
+    }
+
+    /// An entry of `apply`: a manifest, or the name of a file beside the scenario.
+    fn apply(
+        &self,
+        node: &Node,
+        actions: &mut Vec<Located<Action>>,
+        ignored: &mut BTreeMap<String, usize>,
+    ) -> Result<(), Error> {
+        let Some(file) = node.as_str() else {
+            let document = Document { name: Arc::clone(&self.name), node: node.clone() };
+            return self.manifest(&document, None, actions, ignored);
+        };
+        let path = Path::new(&*self.name).parent().unwrap_or(Path::new("")).join(file);
+        let text: Text = source::read_file(&path)
+            .map_err(|error| self.error(node.at, format!("apply: {}: {}", error.place, error.message)))?;
+        for document in text.documents()? {
+            self.manifest(&document, Some(node.at), actions, ignored)?;
+        }
+        Ok(())
+    }
+
+    /// `named_at` is where the scenario names the file of the manifest, if it is in another one.
+    fn manifest(
+        &self,
+        document: &Document,
+        named_at: Option<Location>,
+        actions: &mut Vec<Located<Action>>,
+        ignored: &mut BTreeMap<String, usize>,
+    ) -> Result<(), Error> {
+        for item in objects(document)? {
+            let action = match item.object {
+                Object::NetworkPolicy(policy) => Action::SetPolicy(policy),
+                Object::Service(service) => Action::SetService(service),
+                Object::Namespace(namespace) => Action::LabelNamespace {
+                    labels: namespace.labels.into_iter().map(|(key, value)| (key, Some(value))).collect(),
+                    namespace: namespace.name,
+                },
+                Object::Pod(..) | Object::Template(_) => {
+                    let message =
+                        "a scenario's pods are those of its topology and of addPod: describe it there";
+                    return Err(Error { place: item.place, message: message.to_owned() });
+                }
+                Object::Other(kind) => {
+                    *ignored.entry(kind).or_default() += 1;
+                    continue;
+                }
+            };
+            let at = named_at.or(item.place.location).unwrap_or(Location::START);
+            actions.push(Located { value: action, at });
+        }
+        Ok(())
+    }
+
+    fn delete(&self, file: &DeleteFile) -> Result<Action, Error> {
+        let identity = Identity { namespace: file.namespace.clone(), name: file.name.clone() };
+        match file.kind.value.as_str() {
+            "NetworkPolicy" => Ok(Action::DeletePolicy(identity)),
+            "Service" => Ok(Action::DeleteService(identity)),
+            other => {
+                let message = format!("delete.kind: {} is neither NetworkPolicy nor Service", quote(other));
+                Err(self.error(file.kind.at, message))
+            }
+        }
+    }
+
+    fn label(&self, file: &LabelFile, at: Location) -> Result<Action, Error> {
+        let labels = file.labels.value.clone();
+        let checker = Checker::new(self);
+        for (key, value) in &labels {
+            checker.label(key, value.as_deref().unwrap_or_default(), file.labels.at)?;
+        }
+        match (&file.pod, &file.namespace) {
+            (Some(pod), None) => Ok(Action::LabelPod { pod: self.pod_name(&pod.value, pod.at)?, labels }),
+            (None, Some(namespace)) => {
+                Ok(Action::LabelNamespace { namespace: namespace.value.clone(), labels })
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                Err(self.error(at, "label: name either a pod or a namespace"))
+            }
+        }
+    }
+
+    fn pod_name(&self, text: &str, at: Location) -> Result<Identity, Error> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !name.contains('/') => {
+                Ok(Identity { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            Some(_) | None => {
+                Err(self.error(at, format!("{} is not a pod: write NAMESPACE/POD", quote(text))))
+            }
+        }
+    }
+
+    fn assertions(&self, files: &[Located<AssertionFile>]) -> Result<Vec<Assertion>, Error> {
+        files.iter().map(|Located { value, at }| self.assertion(value, *at)).collect()
+    }
+
+    fn assertion(&self, file: &AssertionFile, at: Location) -> Result<Assertion, Error> {
+        let claims =
+            [(Claim::Allow, &file.allow), (Claim::Deny, &file.deny), (Claim::Undefined, &file.undefined)];
+        let mut made = claims.into_iter().filter_map(|(claim, probes)| Some((claim, probes.as_ref()?)));
+        let (Some((claim, probes)), None) = (made.next(), made.next()) else {
+            return Err(self.error(at, "an assertion says one of allow, deny and undefined"));
+        };
+        if probes.is_empty() {
+            return Err(self.error(at, format!("{claim}: name at least one probe, or all")));
+        }
+        let wrong =
+            |at: Location, field: &str, message: String| self.error(at, format!("{field}: {message}"));
+        let mut from = Vec::new();
+        for Located { value, at } in self.strings(&file.from, "from")? {
+            from.push(EndpointPattern::parse(&value).map_err(|message| wrong(at, "from", message))?);
+        }
+        let mut to = Vec::new();
+        for Located { value, at } in self.strings(&file.to, "to")? {
+            to.push(DestinationPattern::parse(&value).map_err(|message| wrong(at, "to", message))?);
+        }
+        let probes = probes.iter().map(|Located { value, at }| {
+            ProbePattern::parse(value).map_err(|message| wrong(*at, claim.name(), message))
+        });
+        Ok(Assertion { from, to, claim, probes: probes.collect::<Result<_, _>>()?, at })
+    }
+
+    /// A string, or a list of at least one.
+    pub(super) fn strings(&self, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
+        let one =
+            |node: &Node| match node.as_str() {
+                Some(text) => Ok(Located { value: text.to_owned(), at: node.at }),
+                None => Err(self
+                    .error(node.at, format!("{field}: expected a string, found {}", node.value.describe()))),
+            };
+        match &node.value {
+            Value::Sequence(items) if items.is_empty() => {
+                Err(self.error(node.at, format!("{field}: the list is empty")))
+            }
+            Value::Sequence(items) => items.iter().map(one).collect(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::String(_)
+            | Value::Mapping(_) => one(node).map(|one| vec![one]),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The scenario format: a topology, probes, and steps that change things and say what must hold.
+//!
+//! A file is decoded strictly, checked as a whole, and becomes a [`Scenario`]; its topology becomes
+//! the first [`State`], which every [`Step`] changes.
+
+mod assertion;
+mod check;
+mod endpoint;
+mod file;
+mod load;
+mod model;
+mod pattern;
+mod probe;
+mod state;
+mod step;
+mod topology;
+
+pub use assertion::{Assertion, Claim, ProbePattern};
+pub use endpoint::EndpointName;
+pub use load::{from_document, load};
+pub use model::{Demonstrates, Scenario};
+pub use pattern::EndpointPattern;
+pub use probe::Probe;
+pub use state::{DnsServer, External, State};
+pub use step::{Action, Step};
+pub use topology::{DNS_SERVICE, Topology};

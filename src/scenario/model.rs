@@ -1,0 +1,40 @@
+//! A scenario, read and checked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::probe::Probe;
+use super::step::Step;
+use super::topology::Topology;
+
+/// A scenario.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// `metadata.name`; unique in a run.
+    pub name: String,
+    /// `metadata.description`: what it decides and why that matters.
+    pub description: String,
+    /// `metadata.tags`
+    pub tags: Vec<String>,
+    /// `metadata.references`
+    pub references: Vec<String>,
+    /// The cluster at the beginning.
+    pub topology: Topology,
+    /// What is sent between every two endpoints.
+    pub probes: Vec<Probe>,
+    /// What happens, in order. At least one.
+    pub steps: Vec<Step>,
+    /// Set if the scenario shows a mistake that has to be found.
+    pub demonstrates: Option<Demonstrates>,
+    /// The objects of its manifests that have no part in NetworkPolicy, by kind and number.
+    pub ignored: BTreeMap<String, usize>,
+    /// The file that it was read from.
+    pub file: Arc<str>,
+}
+
+/// What a scenario demonstrates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demonstrates {
+    /// `policy-gap`: the policies do not say what their owner wanted, and that has to be found.
+    PolicyGap,
+}

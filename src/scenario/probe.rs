@@ -1,0 +1,85 @@
+//! What is sent: a protocol and a port, or a DNS lookup.
+
+use std::fmt;
+
+use crate::policy::{Port, Protocol};
+use crate::source::quote;
+
+/// One kind of probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Probe {
+    /// A connection or datagram to a port.
+    Port {
+        /// The port.
+        port: Port,
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// A lookup at the cluster's DNS Service, over UDP or TCP.
+    Dns {
+        /// UDP or TCP.
+        over: Protocol,
+    },
+}
+
+impl Probe {
+    /// Reads `80/TCP`, `DNS` (over both UDP and TCP), `DNS/UDP` or `DNS/TCP`.
+    ///
+    /// # Errors
+    /// If the text is none of these, with what it should be.
+    pub fn parse(text: &str) -> Result<Vec<Self>, String> {
+        match text {
+            "DNS" => return Ok(vec![Self::Dns { over: Protocol::Udp }, Self::Dns { over: Protocol::Tcp }]),
+            "DNS/UDP" => return Ok(vec![Self::Dns { over: Protocol::Udp }]),
+            "DNS/TCP" => return Ok(vec![Self::Dns { over: Protocol::Tcp }]),
+            _ => {}
+        }
+        let expected = "write PORT/TCP, PORT/UDP, PORT/SCTP, or DNS";
+        let (port, protocol) =
+            text.split_once('/').ok_or_else(|| format!("{} is not a probe: {expected}", quote(text)))?;
+        let protocol =
+            protocol.parse().map_err(|()| format!("{} is not a probe: {expected}", quote(text)))?;
+        Ok(vec![Self::Port { port: parse_port(port)?, protocol }])
+    }
+}
+
+/// A port number.
+pub(super) fn parse_port(text: &str) -> Result<Port, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let port = if is_number { text.parse::<u16>().ok().and_then(Port::new) } else { None };
+    port.ok_or_else(|| format!("{} is not a port: it must be between 1 and 65535", quote(text)))
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port { port, protocol } => write!(f, "{port}/{protocol}"),
+            Self::Dns { over } => write!(f, "DNS/{over}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_read_as_they_are_printed() {
+        for text in ["80/TCP", "65535/UDP", "1/SCTP", "DNS/UDP", "DNS/TCP"] {
+            let printed: Vec<_> = Probe::parse(text).unwrap().iter().map(Probe::to_string).collect();
+            assert_eq!(printed, [text]);
+        }
+        assert_eq!(Probe::parse("DNS").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_probe_is_refused_with_what_it_should_be() {
+        for text in ["0/TCP", "65536/TCP", "+80/TCP", "80", "80/tcp", "http/TCP", "/TCP", "DNS/SCTP", ""] {
+            assert!(Probe::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            Probe::parse("65536/TCP").unwrap_err(),
+            "`65536` is not a port: it must be between 1 and 65535"
+        );
+    }
+}

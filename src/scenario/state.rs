@@ -1,0 +1,152 @@
+//! The state of a scenario between two steps.
+
+use std::net::IpAddr;
+
+use super::step::Action;
+use super::topology::Topology;
+use crate::policy::{
+    Cluster, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy, Pod, Port, Service,
+};
+use crate::snapshot::Identity;
+
+/// The cluster of a scenario at one moment. Addresses are filled in by the backend that made it.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// What the policy engine sees of it.
+    pub cluster: Cluster,
+    /// The addresses outside the cluster.
+    pub externals: Vec<External>,
+    /// The families that are probed.
+    pub families: Vec<IpFamily>,
+    /// The pod that answers lookups, if there is one.
+    pub dns: Option<DnsServer>,
+    /// Whether nodes are endpoints of the matrix.
+    pub node_endpoints: bool,
+}
+
+/// An address outside the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, at most one a family.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The cluster's DNS server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsServer {
+    /// The pod.
+    pub pod: Identity,
+    /// The port on which it listens.
+    pub port: Port,
+    /// The Service through which it is asked.
+    pub service: Identity,
+}
+
+impl State {
+    /// The state at the beginning.
+    pub fn new(topology: &Topology) -> Self {
+        topology.state()
+    }
+
+    /// Carries out an action.
+    ///
+    /// # Errors
+    /// If it names something that is not there, or adds something that is. The state is then
+    /// unchanged.
+    pub fn apply(&mut self, action: &Action) -> Result<(), String> {
+        let missing = |kind: &str, name: &dyn std::fmt::Display| format!("there is no {kind} {name}");
+        match action {
+            Action::SetPolicy(policy) => {
+                self.namespace(&policy.namespace)?;
+                replace(&mut self.cluster.policies, policy, identity_of_policy);
+            }
+            Action::DeletePolicy(identity) => {
+                remove(&mut self.cluster.policies, identity, identity_of_policy)
+                    .map_err(|()| missing("NetworkPolicy", identity))?;
+            }
+            Action::SetService(service) => {
+                self.namespace(&service.namespace)?;
+                let mut service = service.clone();
+                let old = self
+                    .cluster
+                    .services
+                    .iter()
+                    .find(|s| identity_of_service(s) == identity_of_service(&service));
+                if let Some(old) = old {
+                    // A Service keeps its virtual addresses for life.
+                    service.addresses.clone_from(&old.addresses);
+                }
+                replace(&mut self.cluster.services, &service, identity_of_service);
+            }
+            Action::DeleteService(identity) => {
+                remove(&mut self.cluster.services, identity, identity_of_service)
+                    .map_err(|()| missing("Service", identity))?;
+            }
+            Action::LabelPod { pod, labels } => {
+                let found = self.cluster.pods.iter_mut().find(|p| identity_of_pod(p) == *pod);
+                change_labels(&mut found.ok_or_else(|| missing("pod", pod))?.labels, labels);
+            }
+            Action::LabelNamespace { namespace, labels } => {
+                if labels.get(NAMESPACE_NAME_LABEL).is_some_and(|value| value.as_ref() != Some(namespace)) {
+                    return Err(format!("the API server does not let anybody change {NAMESPACE_NAME_LABEL}"));
+                }
+                change_labels(&mut self.namespace(namespace)?.labels, labels);
+            }
+            Action::AddPod(pod) => {
+                self.namespace(&pod.namespace)?;
+                let identity = identity_of_pod(pod);
+                if self.cluster.pods.iter().any(|p| identity_of_pod(p) == identity) {
+                    return Err(format!("there is a pod {identity} already"));
+                }
+                self.cluster.pods.push(pod.clone());
+            }
+            Action::RemovePod(identity) => {
+                remove(&mut self.cluster.pods, identity, identity_of_pod)
+                    .map_err(|()| missing("pod", identity))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn namespace(&mut self, name: &str) -> Result<&mut Namespace, String> {
+        let found = self.cluster.namespaces.iter_mut().find(|namespace| namespace.name == name);
+        found.ok_or_else(|| format!("the topology has no namespace {name}"))
+    }
+}
+
+fn identity_of_policy(policy: &NetworkPolicy) -> Identity {
+    Identity { namespace: policy.namespace.clone(), name: policy.name.clone() }
+}
+
+fn identity_of_service(service: &Service) -> Identity {
+    Identity { namespace: service.namespace.clone(), name: service.name.clone() }
+}
+
+fn identity_of_pod(pod: &Pod) -> Identity {
+    Identity { namespace: pod.namespace.clone(), name: pod.name.clone() }
+}
+
+fn replace<T: Clone>(items: &mut Vec<T>, item: &T, identity: impl Fn(&T) -> Identity) {
+    let own = identity(item);
+    match items.iter_mut().find(|other| identity(other) == own) {
+        Some(other) => *other = item.clone(),
+        None => items.push(item.clone()),
+    }
+}
+
+fn remove<T>(items: &mut Vec<T>, name: &Identity, identity: impl Fn(&T) -> Identity) -> Result<(), ()> {
+    let at = items.iter().position(|item| identity(item) == *name).ok_or(())?;
+    items.remove(at);
+    Ok(())
+}
+
+fn change_labels(labels: &mut Labels, changes: &std::collections::BTreeMap<String, Option<String>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => labels.insert(key.clone(), value.clone()),
+            None => labels.remove(key),
+        };
+    }
+}

@@ -1,0 +1,51 @@
+//! A step: what happens, and what must hold afterwards.
+
+use std::collections::BTreeMap;
+
+use super::assertion::Assertion;
+use crate::policy::{NetworkPolicy, Pod, Service};
+use crate::snapshot::Identity;
+
+/// A step of a scenario.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its name; unique in its scenario.
+    pub name: String,
+    /// What happens, in order. Nothing may: then the step only says what must hold.
+    pub actions: Vec<Action>,
+    /// What the policies then mean, by hand.
+    pub expect: Vec<Assertion>,
+    /// What their owner wants.
+    pub intent: Vec<Assertion>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Creates or replaces a policy.
+    SetPolicy(NetworkPolicy),
+    /// Deletes a policy.
+    DeletePolicy(Identity),
+    /// Creates or replaces a Service.
+    SetService(Service),
+    /// Deletes a Service.
+    DeleteService(Identity),
+    /// Sets labels of a pod, or takes them away.
+    LabelPod {
+        /// The pod.
+        pod: Identity,
+        /// `None` takes the label away.
+        labels: BTreeMap<String, Option<String>>,
+    },
+    /// Sets labels of a namespace, or takes them away.
+    LabelNamespace {
+        /// The namespace.
+        namespace: String,
+        /// `None` takes the label away.
+        labels: BTreeMap<String, Option<String>>,
+    },
+    /// Starts a pod. Its addresses are not known yet.
+    AddPod(Pod),
+    /// Deletes a pod.
+    RemovePod(Identity),
+}

@@ -1,0 +1,366 @@
+//! The cluster of a scenario at its beginning.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::check::Checker;
+use super::file::{ExternalFile, NamespaceFile, PodFile, ServiceFile, ServicePortFile, TopologyFile};
+use super::load::Loader;
+use super::state::{DnsServer, External, State};
+use crate::policy::{
+    Backends, Cluster, ContainerPort, IpFamily, Labels, Namespace, Node as ClusterNode, Pod, Port, Protocol,
+    Service, ServicePort, TargetPort,
+};
+use crate::snapshot::Identity;
+use crate::source::{Error, Located, Location, Node, Value, quote};
+
+/// The namespace and the Service of the DNS server that every cluster has.
+pub const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
+const DNS_POD: &str = "dns";
+const DNS_LABEL: (&str, &str) = ("k8s-app", "kube-dns");
+const DNS_PORT: Port = Port::new(53).unwrap();
+
+const DEFAULT_NODES: usize = 2;
+const MOST_NODES: usize = 64;
+const DEFAULT_NAMESPACES: [&str; 3] = ["x", "y", "z"];
+const DEFAULT_PODS: [&str; 3] = ["a", "b", "c"];
+
+/// The cluster of a scenario at its beginning.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    state: State,
+}
+
+impl Topology {
+    /// The standard topology: namespaces x, y and z (label `ns`), each with pods a, b and c (label
+    /// `pod`), on two nodes; with a DNS server if `dns`.
+    pub fn standard(dns: bool) -> Self {
+        let mut builder = Builder::new(DEFAULT_NODES);
+        builder.add_default_namespaces();
+        if dns {
+            builder.add_dns();
+        }
+        builder.finish()
+    }
+
+    /// The state that it describes.
+    pub(super) fn state(&self) -> State {
+        self.state.clone()
+    }
+}
+
+/// Reads a topology. `dns` asks for a DNS server even where the file describes none.
+pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Topology, Error> {
+    let reader = Reader { loader, check: Checker::new(loader) };
+    let nodes = match &file.nodes {
+        None => DEFAULT_NODES,
+        Some(Located { value, .. }) if (1..=MOST_NODES).contains(value) => *value,
+        Some(Located { value, at }) => {
+            return Err(
+                loader.error(*at, format!("nodes: must be between 1 and {MOST_NODES}, found {value}"))
+            );
+        }
+    };
+    let mut builder = Builder::new(nodes);
+    builder.state.node_endpoints = file.node_endpoints;
+    if let Some(families) = &file.families {
+        builder.state.families = reader.families(families)?;
+    }
+    match file.namespaces {
+        None => builder.add_default_namespaces(),
+        Some(namespaces) => {
+            for namespace in namespaces {
+                reader.namespace(namespace, &mut builder)?;
+            }
+        }
+    }
+    for external in &file.externals {
+        let external = reader.external(external, &builder.state)?;
+        builder.state.externals.push(external);
+    }
+    if dns && builder.state.dns.is_none() {
+        builder.add_dns();
+    }
+    Ok(builder.finish())
+}
+
+/// Reads a pod of `addPod`.
+pub(super) fn added_pod(loader: &Loader, file: &PodFile, at: Location, state: &State) -> Result<Pod, Error> {
+    let reader = Reader { loader, check: Checker::new(loader) };
+    let Some(namespace) = &file.namespace else {
+        return Err(loader.error(at, "addPod: name the pod's namespace"));
+    };
+    if file.dns.is_some() {
+        return Err(loader.error(at, "addPod: the DNS server has to be there from the beginning"));
+    }
+    let nodes = state.cluster.nodes.len();
+    reader.pod(file, &namespace.value, state.cluster.pods.len() % nodes, nodes)
+}
+
+/// Puts a topology together.
+struct Builder {
+    state: State,
+    /// How many pods have been placed.
+    placed: usize,
+}
+
+impl Builder {
+    fn new(nodes: usize) -> Self {
+        let nodes = (0..nodes).map(|index| ClusterNode { name: node_name(index), addresses: Vec::new() });
+        let cluster = Cluster { nodes: nodes.collect(), ..Cluster::default() };
+        let families = vec![IpFamily::V4];
+        let state = State { cluster, externals: Vec::new(), families, dns: None, node_endpoints: false };
+        Self { state, placed: 0 }
+    }
+
+    /// The node for the next pod that names none: all in turn.
+    fn next_node(&mut self) -> usize {
+        self.placed += 1;
+        (self.placed - 1) % self.state.cluster.nodes.len()
+    }
+
+    fn add_default_namespaces(&mut self) {
+        for namespace in DEFAULT_NAMESPACES {
+            let labels = [("ns".to_owned(), namespace.to_owned())].into();
+            self.state.cluster.namespaces.push(Namespace::new(namespace, labels));
+            for name in DEFAULT_PODS {
+                let node = self.next_node();
+                let labels = [("pod".to_owned(), name.to_owned())].into();
+                self.state.cluster.pods.push(plain_pod(namespace, name, labels, node));
+            }
+        }
+    }
+
+    fn has_namespace(&self, name: &str) -> bool {
+        self.state.cluster.namespaces.iter().any(|namespace| namespace.name == name)
+    }
+
+    /// Adds the DNS server that every cluster has, with its usual names and labels.
+    fn add_dns(&mut self) {
+        let (namespace, _) = DNS_SERVICE;
+        if !self.has_namespace(namespace) {
+            self.state.cluster.namespaces.push(Namespace::new(namespace, Labels::new()));
+        }
+        let (key, value) = DNS_LABEL;
+        let node = self.next_node();
+        let pod = plain_pod(namespace, DNS_POD, [(key.to_owned(), value.to_owned())].into(), node);
+        self.serve_dns(&pod, DNS_PORT);
+        self.state.cluster.pods.push(pod);
+    }
+
+    /// Makes a pod the DNS server, behind the usual Service.
+    fn serve_dns(&mut self, pod: &Pod, port: Port) {
+        let (_, service) = DNS_SERVICE;
+        let service = Identity { namespace: pod.namespace.clone(), name: service.to_owned() };
+        let ports = [Protocol::Udp, Protocol::Tcp].map(|protocol| ServicePort {
+            name: Some(format!("dns-{}", protocol.name().to_lowercase())),
+            protocol,
+            port: DNS_PORT,
+            target: TargetPort::Number(port),
+            node_port: None,
+        });
+        self.state.cluster.services.push(Service {
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            addresses: Vec::new(),
+            ports: ports.into(),
+            backends: Backends::Selected(pod.labels.clone()),
+        });
+        let pod = Identity { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        self.state.dns = Some(DnsServer { pod, port, service });
+    }
+
+    fn finish(self) -> Topology {
+        Topology { state: self.state }
+    }
+}
+
+fn node_name(index: usize) -> String {
+    format!("node-{}", index + 1)
+}
+
+fn plain_pod(namespace: &str, name: &str, labels: Labels, node: usize) -> Pod {
+    Pod {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        labels,
+        addresses: Vec::new(),
+        ports: Vec::new(),
+        host_network: false,
+        node: Some(node_name(node)),
+        ended: false,
+    }
+}
+
+/// Reads the parts of a topology.
+struct Reader<'a> {
+    loader: &'a Loader,
+    check: Checker<'a>,
+}
+
+impl Reader<'_> {
+    fn error(&self, at: Location, message: impl Into<String>) -> Error {
+        self.loader.error(at, message)
+    }
+
+    fn families(&self, families: &Located<Vec<Located<String>>>) -> Result<Vec<IpFamily>, Error> {
+        let mut read = Vec::new();
+        for Located { value, at } in &families.value {
+            let known = IpFamily::ALL.into_iter().find(|family| family.name() == value);
+            let family = known.ok_or_else(|| {
+                self.error(*at, format!("families: {} is neither IPv4 nor IPv6", quote(value)))
+            })?;
+            if read.contains(&family) {
+                return Err(self.error(*at, format!("families: {family} is there twice")));
+            }
+            read.push(family);
+        }
+        if read.is_empty() {
+            return Err(self.error(families.at, "families: the list is empty"));
+        }
+        Ok(read)
+    }
+
+    fn namespace(&self, file: NamespaceFile, builder: &mut Builder) -> Result<(), Error> {
+        let NamespaceFile { name, labels, pods, services } = file;
+        self.check.dns_label(&name)?;
+        if builder.has_namespace(&name.value) {
+            return Err(self.error(name.at, format!("the namespace {} is there twice", quote(&name.value))));
+        }
+        let labels = self.check.labels(labels)?.unwrap_or_default();
+        builder.state.cluster.namespaces.push(Namespace::new(name.value.clone(), labels));
+
+        let nodes = builder.state.cluster.nodes.len();
+        let mut names = BTreeSet::new();
+        for file in &pods {
+            if let Some(namespace) = &file.namespace {
+                return Err(self.error(namespace.at, "a pod of the topology stands in its namespace already"));
+            }
+            if !names.insert(&file.name.value) {
+                let message =
+                    format!("the pod {} is there twice in namespace {}", quote(&file.name.value), name.value);
+                return Err(self.error(file.name.at, message));
+            }
+            let default_node = builder.next_node();
+            let pod = self.pod(file, &name.value, default_node, nodes)?;
+            if let Some(dns) = &file.dns {
+                if builder.state.dns.is_some() {
+                    return Err(
+                        self.error(file.name.at, "a cluster has one DNS server: another pod is it already")
+                    );
+                }
+                if pod.labels.is_empty() {
+                    return Err(self
+                        .error(file.name.at, "the DNS server needs a label, by which its Service finds it"));
+                }
+                let port = dns.port.as_ref().map(|port| self.check.port(port)).transpose()?;
+                builder.serve_dns(&pod, port.unwrap_or(DNS_PORT));
+            }
+            builder.state.cluster.pods.push(pod);
+        }
+        for file in &services {
+            let service = self.service(file, &name.value)?;
+            let twice = |other: &Service| other.namespace == name.value && other.name == service.name;
+            if builder.state.cluster.services.iter().any(twice) {
+                return Err(
+                    self.error(file.name.at, format!("the Service {} is there twice", quote(&service.name)))
+                );
+            }
+            builder.state.cluster.services.push(service);
+        }
+        Ok(())
+    }
+
+    fn pod(&self, file: &PodFile, namespace: &str, default_node: usize, nodes: usize) -> Result<Pod, Error> {
+        self.check.subdomain(&file.name)?;
+        let node = match &file.node {
+            None => default_node,
+            Some(Located { value, .. }) if (1..=nodes).contains(value) => value - 1,
+            Some(Located { value, at }) => {
+                return Err(self.error(*at, format!("node: there is no node {value}, only 1 to {nodes}")));
+            }
+        };
+        let mut ports = Vec::new();
+        for port in &file.ports {
+            if let Some(name) = &port.name {
+                self.check.port_name(name)?;
+            }
+            ports.push(ContainerPort {
+                name: port.name.as_ref().map(|name| name.value.clone()),
+                port: self.check.port(&port.port)?,
+                protocol: self.check.protocol(port.protocol.as_ref())?,
+            });
+        }
+        let labels = self.check.labels(file.labels.clone())?.unwrap_or_default();
+        let host_network = file.host_network;
+        Ok(Pod { ports, host_network, ..plain_pod(namespace, &file.name.value, labels, node) })
+    }
+
+    fn service(&self, file: &ServiceFile, namespace: &str) -> Result<Service, Error> {
+        self.check.dns_label(&file.name)?;
+        let selector = self.check.labels(Some(file.selector.clone()))?.unwrap_or_default();
+        if selector.is_empty() {
+            return Err(
+                self.error(file.selector.at, "selector: a Service of a scenario needs at least one label")
+            );
+        }
+        Ok(Service {
+            namespace: namespace.to_owned(),
+            name: file.name.value.clone(),
+            addresses: Vec::new(),
+            ports: file.ports.iter().map(|port| self.service_port(port)).collect::<Result<_, _>>()?,
+            backends: Backends::Selected(selector),
+        })
+    }
+
+    fn service_port(&self, file: &ServicePortFile) -> Result<ServicePort, Error> {
+        let port = self.check.port(&file.port)?;
+        let target = match &file.target_port {
+            None => TargetPort::Number(port),
+            Some(node) => self.target_port(node)?,
+        };
+        let protocol = self.check.protocol(file.protocol.as_ref())?;
+        Ok(ServicePort { name: file.name.clone(), protocol, port, target, node_port: None })
+    }
+
+    fn target_port(&self, node: &Node) -> Result<TargetPort, Error> {
+        match &node.value {
+            Value::Integer(number) => {
+                let value = i32::try_from(*number).unwrap_or(-1);
+                self.check.port(&Located { value, at: node.at }).map(TargetPort::Number)
+            }
+            Value::String(name) => {
+                self.check.port_name(&Located { value: name.clone(), at: node.at })?;
+                Ok(TargetPort::Name(name.clone()))
+            }
+            Value::Null | Value::Bool(_) | Value::Float(_) | Value::Sequence(_) | Value::Mapping(_) => {
+                let message =
+                    format!("targetPort: expected a number or a name, found {}", node.value.describe());
+                Err(self.error(node.at, message))
+            }
+        }
+    }
+
+    fn external(&self, file: &ExternalFile, state: &State) -> Result<External, Error> {
+        self.check.dns_label(&file.name)?;
+        if state.externals.iter().any(|other| other.name == file.name.value) {
+            return Err(
+                self.error(file.name.at, format!("the external {} is there twice", quote(&file.name.value)))
+            );
+        }
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for Located { value, at } in self.loader.strings(&file.ip, "ip")? {
+            let address: IpAddr = value
+                .parse()
+                .map_err(|_| self.error(at, format!("ip: {} is not an IP address", quote(&value))))?;
+            if addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+                return Err(self.error(at, "ip: at most one address of each family"));
+            }
+            if state.externals.iter().any(|other| other.addresses.contains(&address)) {
+                return Err(self.error(at, format!("ip: {address} belongs to another external")));
+            }
+            addresses.push(address);
+        }
+        Ok(External { name: file.name.value.clone(), addresses })
+    }
+}

@@ -1,0 +1,192 @@
+//! What both ends of a probe saw, taken together.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use netproof_probe::wire::Outcome;
+
+use crate::policy::Decision;
+
+/// What became of a probe.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Observation {
+    /// The intended agent answered with the probe's nonce.
+    Connected,
+    /// No answer in time, and nothing arrived.
+    Dropped,
+    /// A reset or an ICMP message, and nothing arrived.
+    Rejected,
+    /// The destination received the nonce; the source got no answer.
+    OneWay,
+    /// Something else answered.
+    Misdelivered {
+        /// The agent that answered, or the beginning of what was said.
+        by: String,
+    },
+    /// The lookup was answered, but not with the right addresses.
+    DnsFailure {
+        /// What was answered.
+        message: String,
+    },
+    /// The kernel does not have the protocol.
+    Unsupported {
+        /// The system's reason.
+        message: String,
+    },
+    /// The probe could not be sent, or its end could not be told. Never a denial.
+    ProbeError {
+        /// Why.
+        message: String,
+    },
+}
+
+impl Observation {
+    /// Whether the observation is what a decision promises; `None` if it does not tell.
+    pub fn agrees_with(&self, decision: Decision) -> Option<bool> {
+        let delivered = match self {
+            Self::Connected | Self::OneWay | Self::DnsFailure { .. } => true,
+            Self::Dropped | Self::Rejected => false,
+            Self::Misdelivered { .. } | Self::Unsupported { .. } | Self::ProbeError { .. } => return None,
+        };
+        match decision {
+            Decision::Deny => Some(!delivered),
+            // A lookup that fails for its own reasons is no outage of the network.
+            Decision::Allow if matches!(self, Self::DnsFailure { .. }) => None,
+            Decision::Allow => Some(*self == Self::Connected),
+            Decision::Undefined => Some(true),
+        }
+    }
+
+    /// A word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Dropped => "dropped",
+            Self::Rejected => "rejected",
+            Self::OneWay => "one-way",
+            Self::Misdelivered { .. } => "misdelivered",
+            Self::DnsFailure { .. } => "dns-failure",
+            Self::Unsupported { .. } => "unsupported",
+            Self::ProbeError { .. } => "probe-error",
+        }
+    }
+}
+
+impl fmt::Display for Observation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("connected"),
+            Self::Dropped => f.write_str("dropped"),
+            Self::Rejected => f.write_str("rejected"),
+            Self::OneWay => f.write_str("arrived, but no answer came back"),
+            Self::Misdelivered { by } => write!(f, "answered by {by}"),
+            Self::DnsFailure { message } => write!(f, "the lookup failed: {message}"),
+            Self::Unsupported { message } => write!(f, "not supported: {message}"),
+            Self::ProbeError { message } => write!(f, "could not be probed: {message}"),
+        }
+    }
+}
+
+/// Takes both ends' testimony together. `servers` are the agents that may answer, `arrived` is
+/// whether one of them received the nonce, and `addresses` is what a lookup has to give.
+pub fn observe(outcome: &Outcome, servers: &[String], arrived: bool, addresses: &[IpAddr]) -> Observation {
+    match outcome {
+        Outcome::Answered { agent } if servers.contains(agent) => Observation::Connected,
+        Outcome::Answered { agent } => Observation::Misdelivered { by: agent.clone() },
+        Outcome::DnsAnswered { agent: Some(agent), .. } if !servers.contains(agent) => {
+            Observation::Misdelivered { by: agent.clone() }
+        }
+        Outcome::DnsAnswered { code: 0, addresses: given, .. }
+            if given.iter().any(|a| addresses.contains(a)) =>
+        {
+            Observation::Connected
+        }
+        Outcome::DnsAnswered { code: 0, addresses: given, .. } => {
+            Observation::DnsFailure { message: format!("the answer was {given:?} and not {addresses:?}") }
+        }
+        Outcome::DnsAnswered { code, .. } => {
+            Observation::DnsFailure { message: format!("response code {code}") }
+        }
+        Outcome::Silent { .. } | Outcome::Refused | Outcome::Unreachable { .. } if arrived => {
+            Observation::OneWay
+        }
+        Outcome::Silent { connected: false } => Observation::Dropped,
+        // A connection was established with somebody who then said nothing.
+        Outcome::Silent { connected: true } => {
+            Observation::Misdelivered { by: "something that accepts connections".to_owned() }
+        }
+        Outcome::Refused | Outcome::Unreachable { .. } => Observation::Rejected,
+        Outcome::Garbled { text } => {
+            Observation::Misdelivered { by: format!("something that said {text:?}") }
+        }
+        Outcome::Unsupported { message } => Observation::Unsupported { message: message.clone() },
+        Outcome::Failed { message } => Observation::ProbeError { message: message.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(outcome: &Outcome, arrived: bool) -> Observation {
+        observe(outcome, &["x/a".to_owned()], arrived, &["10.96.0.10".parse().unwrap()])
+    }
+
+    fn answered(agent: &str) -> Outcome {
+        Outcome::Answered { agent: agent.to_owned() }
+    }
+
+    #[test]
+    fn an_answer_counts_only_from_the_intended_agent() {
+        assert_eq!(seen(&answered("x/a"), true), Observation::Connected);
+        assert_eq!(seen(&answered("x/b"), false), Observation::Misdelivered { by: "x/b".to_owned() });
+    }
+
+    #[test]
+    fn a_datagram_that_arrived_was_delivered_whatever_the_source_saw() {
+        for outcome in [Outcome::Silent { connected: false }, Outcome::Refused] {
+            let observation = seen(&outcome, true);
+            assert_eq!(observation, Observation::OneWay);
+            assert_eq!(observation.agrees_with(Decision::Deny), Some(false));
+            assert_eq!(observation.agrees_with(Decision::Allow), Some(false));
+        }
+    }
+
+    #[test]
+    fn drop_and_reject_both_deny() {
+        for outcome in [Outcome::Silent { connected: false }, Outcome::Refused] {
+            assert_eq!(seen(&outcome, false).agrees_with(Decision::Deny), Some(true));
+            assert_eq!(seen(&outcome, false).agrees_with(Decision::Allow), Some(false));
+        }
+    }
+
+    #[test]
+    fn an_error_of_our_own_is_never_a_denial() {
+        for outcome in [
+            Outcome::Failed { message: "too many open files".to_owned() },
+            Outcome::Unsupported { message: "protocol not supported".to_owned() },
+            Outcome::Garbled { text: "SSH-2.0".to_owned() },
+            Outcome::Silent { connected: true },
+        ] {
+            for decision in [Decision::Allow, Decision::Deny] {
+                assert_eq!(seen(&outcome, false).agrees_with(decision), None, "{outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lookup_needs_the_right_addresses() {
+        let answer = |code, address: &str| Outcome::DnsAnswered {
+            agent: Some("x/a".to_owned()),
+            code,
+            addresses: vec![address.parse().unwrap()],
+        };
+        assert_eq!(seen(&answer(0, "10.96.0.10"), true), Observation::Connected);
+        for wrong in [answer(0, "10.96.0.11"), answer(3, "10.96.0.10")] {
+            let observation = seen(&wrong, true);
+            assert!(matches!(observation, Observation::DnsFailure { .. }));
+            assert_eq!(observation.agrees_with(Decision::Deny), Some(false));
+            assert_eq!(observation.agrees_with(Decision::Allow), None);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The results of steps, scenarios and runs.
+
+use std::collections::BTreeMap;
+use std::iter::Sum;
+use std::ops::Add;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::judge::{Cause, Verdict};
+use super::observation::Observation;
+use crate::plan::Cell;
+use crate::policy::{Decision, Expectation};
+use crate::scenario::{Claim, Demonstrates};
+
+/// What a step found out about a cell.
+#[derive(Debug, Clone)]
+pub struct CellResult {
+    /// The cell.
+    pub cell: Cell,
+    /// What the policies promise, and why.
+    pub expected: Expectation,
+    /// What the scenario's author says they promise, if anything.
+    pub asserted: Option<Claim>,
+    /// What their owner wants, if that is said.
+    pub intended: Option<Claim>,
+    /// What the packets did; `None` if none could be sent.
+    pub observed: Option<Observation>,
+    /// What is true of it.
+    pub verdict: Verdict,
+    /// How many probes were sent.
+    pub attempts: u32,
+    /// How many of those were sent because an allowed probe had gone missing once.
+    pub retries: u32,
+    /// How long after the change the observations held what is expected, if the step changed what
+    /// is expected.
+    pub settled: Option<Duration>,
+}
+
+/// A cell where the owner's intent and the policies say different things.
+#[derive(Debug, Clone, Copy)]
+pub struct PolicyGap<'a> {
+    /// The cell.
+    pub cell: &'a CellResult,
+    /// What is intended.
+    pub intended: Claim,
+}
+
+impl CellResult {
+    /// Whether the author's assertion says something else than the policy engine.
+    pub fn disagrees(&self) -> bool {
+        self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
+    }
+
+    fn gap(&self) -> Option<PolicyGap<'_>> {
+        let intended = self.intended?;
+        (intended != self.expected.decision).then_some(PolicyGap { cell: self, intended })
+    }
+}
+
+/// How long it took until changes were in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeToSettle {
+    /// Until the last new denial was enforced; `None` if there was none.
+    pub enforce: Option<Duration>,
+    /// Until the last new allowance was admitted; `None` if there was none.
+    pub admit: Option<Duration>,
+}
+
+/// The result of a step.
+#[derive(Debug, Clone)]
+pub struct StepResult {
+    /// Its name.
+    pub name: String,
+    /// All of its cells, in the order in which they are shown.
+    pub cells: Vec<CellResult>,
+    /// How long its changes took to be in force.
+    pub time: TimeToSettle,
+    /// How many rounds of probes were sent.
+    pub rounds: u32,
+    /// How long the step took in all.
+    pub took: Duration,
+}
+
+impl StepResult {
+    /// The cells where intent and policies differ.
+    pub fn gaps(&self) -> impl Iterator<Item = PolicyGap<'_>> {
+        self.cells.iter().filter_map(CellResult::gap)
+    }
+
+    /// The cells where the author and the policy engine differ.
+    pub fn disagreements(&self) -> impl Iterator<Item = &CellResult> {
+        self.cells.iter().filter(|cell| cell.disagrees())
+    }
+
+    /// How many cells have which verdict.
+    pub fn counts(&self) -> Counts {
+        let verdicts = self.cells.iter().map(|cell| Counts::of(&cell.verdict)).sum::<Counts>();
+        Counts {
+            gaps: self.gaps().count(),
+            disagreements: self.disagreements().count(),
+            retries: self.cells.iter().map(|cell| cell.retries as usize).sum(),
+            ..verdicts
+        }
+    }
+}
+
+/// The result of a scenario.
+#[derive(Debug, Clone)]
+pub struct ScenarioResult {
+    /// Its name.
+    pub name: String,
+    /// What it decides.
+    pub description: String,
+    /// The file that it was read from.
+    pub file: Arc<str>,
+    /// Set if it shows a mistake that has to be found.
+    pub demonstrates: Option<Demonstrates>,
+    /// The kinds of its manifests that have no part in NetworkPolicy, with their numbers.
+    pub ignored: BTreeMap<String, usize>,
+    /// The steps that were carried out.
+    pub steps: Vec<StepResult>,
+    /// Why the remaining steps were not.
+    pub failure: Option<ScenarioFailure>,
+    /// How long to wait for an answer, as calibrated before the first step.
+    pub timeout: Duration,
+    /// How long the scenario took in all.
+    pub took: Duration,
+}
+
+/// Why a scenario could not be carried out to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScenarioFailure {
+    /// Why.
+    pub message: String,
+    /// Whether the same would happen to every other scenario.
+    pub everywhere: bool,
+}
+
+/// What a result comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Everything matches.
+    Pass,
+    /// Something could not be measured or was flaky, and nothing is worse.
+    Inconclusive,
+    /// Leaks, blocked cells, policy gaps, or assertions that the engine disagrees with.
+    Fail,
+}
+
+impl ScenarioResult {
+    /// How many cells have which verdict, over all steps.
+    pub fn counts(&self) -> Counts {
+        self.steps.iter().map(StepResult::counts).sum()
+    }
+
+    /// Whether a mistake that has to be found was not.
+    pub fn misses_demonstration(&self) -> bool {
+        match self.demonstrates {
+            Some(Demonstrates::PolicyGap) => self.failure.is_none() && self.counts().gaps == 0,
+            None => false,
+        }
+    }
+
+    /// What the scenario comes to.
+    pub fn outcome(&self) -> Outcome {
+        let counts = self.counts();
+        let gaps_count = match self.demonstrates {
+            Some(Demonstrates::PolicyGap) => false,
+            None => counts.gaps > 0,
+        };
+        let fails = counts.leaks + counts.blocked + counts.disagreements > 0;
+        if fails || gaps_count || self.misses_demonstration() {
+            Outcome::Fail
+        } else if counts.flaky + counts.inconclusive > 0 || self.failure.is_some() {
+            Outcome::Inconclusive
+        } else {
+            Outcome::Pass
+        }
+    }
+}
+
+/// The result of a run.
+#[derive(Debug, Clone)]
+pub struct RunResult {
+    /// The scenarios, in the order in which they were given.
+    pub scenarios: Vec<ScenarioResult>,
+    /// How many scenarios were asked for.
+    pub asked: usize,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
+    /// Where packets were sent: `lab`, and with which fault.
+    pub backend: String,
+    /// How long the run took in all.
+    pub took: Duration,
+}
+
+impl RunResult {
+    /// How many cells have which verdict, over all scenarios.
+    pub fn counts(&self) -> Counts {
+        self.scenarios.iter().map(ScenarioResult::counts).sum()
+    }
+
+    /// What the run comes to.
+    pub fn outcome(&self) -> Outcome {
+        let worst = self.scenarios.iter().map(ScenarioResult::outcome).max();
+        let incomplete = self.interrupted || self.scenarios.len() < self.asked;
+        worst.unwrap_or(Outcome::Pass).max(if incomplete { Outcome::Inconclusive } else { Outcome::Pass })
+    }
+
+    /// Why nothing could be carried out, if so.
+    pub fn failure(&self) -> Option<&ScenarioFailure> {
+        self.scenarios
+            .iter()
+            .find_map(|scenario| scenario.failure.as_ref().filter(|failure| failure.everywhere))
+    }
+}
+
+/// Numbers of cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// As the policies say.
+    pub matches: usize,
+    /// Breaches.
+    pub leaks: usize,
+    /// Outages.
+    pub blocked: usize,
+    /// Differing answers after settling.
+    pub flaky: usize,
+    /// Left to the implementation.
+    pub undefined: usize,
+    /// Not measured because the kernel or the network lacks something that the probe needs.
+    pub unsupported: usize,
+    /// Not measured for another reason.
+    pub inconclusive: usize,
+    /// Intent and policies differ.
+    pub gaps: usize,
+    /// The author and the policy engine differ.
+    pub disagreements: usize,
+    /// Probes that were sent again because one had gone missing.
+    pub retries: usize,
+}
+
+impl Counts {
+    fn of(verdict: &Verdict) -> Self {
+        let mut counts = Self::default();
+        let counter = match verdict {
+            Verdict::Match => &mut counts.matches,
+            Verdict::Leak => &mut counts.leaks,
+            Verdict::Blocked => &mut counts.blocked,
+            Verdict::Flaky => &mut counts.flaky,
+            Verdict::Undefined => &mut counts.undefined,
+            Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress) => &mut counts.unsupported,
+            Verdict::Inconclusive(
+                Cause::NoControl
+                | Cause::NoBaseline
+                | Cause::Misdelivered(_)
+                | Cause::DnsFailure(_)
+                | Cause::ProbeError(_),
+            ) => &mut counts.inconclusive,
+        };
+        *counter = 1;
+        counts
+    }
+
+    /// All cells.
+    pub fn cells(&self) -> usize {
+        self.matches
+            + self.leaks
+            + self.blocked
+            + self.flaky
+            + self.undefined
+            + self.unsupported
+            + self.inconclusive
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            matches: self.matches + other.matches,
+            leaks: self.leaks + other.leaks,
+            blocked: self.blocked + other.blocked,
+            flaky: self.flaky + other.flaky,
+            undefined: self.undefined + other.undefined,
+            unsupported: self.unsupported + other.unsupported,
+            inconclusive: self.inconclusive + other.inconclusive,
+            gaps: self.gaps + other.gaps,
+            disagreements: self.disagreements + other.disagreements,
+            retries: self.retries + other.retries,
+        }
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), Add::add)
+    }
+}
+
+impl TimeToSettle {
+    /// The time of a step, from its cells. `before` is what was expected of a cell before the step;
+    /// `None` if it did not exist.
+    pub fn of<'a>(
+        cells: impl IntoIterator<Item = &'a CellResult>,
+        before: impl Fn(&Cell) -> Option<Decision>,
+    ) -> Self {
+        let mut time = Self::default();
+        for cell in cells {
+            let slowest = match (before(&cell.cell), cell.expected.decision) {
+                (Some(Decision::Allow | Decision::Undefined), Decision::Deny) => &mut time.enforce,
+                (Some(Decision::Deny | Decision::Undefined), Decision::Allow) => &mut time.admit,
+                (_, Decision::Allow | Decision::Deny | Decision::Undefined) => continue,
+            };
+            *slowest = (*slowest).max(cell.settled);
+        }
+        time
+    }
+}
