@@ -1,6 +1,8 @@
 //! map later
 pub mod backend;
 pub mod cli;
+pub mod expect;
+pub mod generate;
 pub mod plan;
 pub mod policy;
 pub mod report;

@@ -2,6 +2,7 @@
 
 mod duration;
 mod expect;
+mod fuzz;
 mod library;
 mod output;
 mod run;
@@ -33,6 +34,7 @@ Exit codes:
 enum Command {
     Run(run::RunArgs),
     Expect(expect::ExpectArgs),
+    Fuzz(fuzz::FuzzArgs),
 }
 
 /// What to print.
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Expect(args) => expect::expect(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         // A reader that has seen enough (`| head`) is not an error.

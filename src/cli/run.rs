@@ -26,21 +26,28 @@ pub(super) struct RunArgs {
     /// Scenario files, folders of them, or - for standard input [default: the built-in library]
     scenarios: Vec<PathBuf>,
 
-    /// Make the lab enforce wrongly, to see that it is noticed
-    #[arg(long, value_name = "NAME")]
-    fault: Option<Fault>,
-
     /// List the faults and what each does
     #[arg(long)]
     list_faults: bool,
 
-    /// What to print
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
-
     /// Also write a JUnit report to this file
     #[arg(long, value_name = "FILE.xml")]
     report: Option<PathBuf>,
+
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+/// How to carry scenarios out, and what to show of them.
+#[derive(Debug, Args)]
+pub(super) struct RunOptions {
+    /// Make the lab enforce wrongly, to see that it is noticed
+    #[arg(long, value_name = "NAME")]
+    fault: Option<Fault>,
+
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    output: Format,
 
     /// Show every cell of every step
     #[arg(short, long)]
@@ -87,20 +94,26 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     // Opened before the run: an hour later is too late to find out that it cannot be.
     let junit = args.report.as_deref().map(create).transpose()?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(carry_out(args, &scenarios))?;
+    let result = carry_out(&args.options, &scenarios)?;
     if let Some(file) = junit {
         report::junit(&result, file)?;
     }
-    if let Some(failure) = result.failure() {
-        anyhow::bail!("{}", failure.message);
+    args.options.report(&result)
+}
+
+impl RunOptions {
+    /// Prints a result. Gives the exit code that it leads to.
+    pub(super) fn report(&self, result: &RunResult) -> anyhow::Result<Exit> {
+        if let Some(failure) = result.failure() {
+            anyhow::bail!("{}", failure.message);
+        }
+        let text = match self.output {
+            Format::Table => report::terminal(result, self.verbose),
+            Format::Json => report::json(result)?,
+        };
+        output::result(&text)?;
+        Ok(Exit::Code(report::exit_code(result)))
     }
-    let text = match args.output {
-        Format::Table => report::terminal(&result, args.verbose),
-        Format::Json => report::json(&result)?,
-    };
-    output::result(&text)?;
-    Ok(Exit::Code(report::exit_code(&result)))
 }
 
 fn create(path: &Path) -> anyhow::Result<File> {
@@ -110,13 +123,32 @@ fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("--report {}", path.display()))
 }
 
-async fn carry_out(args: &RunArgs, scenarios: &[Scenario]) -> anyhow::Result<RunResult> {
+/// Carries scenarios out in the lab, until they end or somebody interrupts.
+pub(super) fn carry_out(options: &RunOptions, scenarios: &[Scenario]) -> anyhow::Result<RunResult> {
     let settings = Settings {
-        settle: args.settle,
-        shortest_timeout: args.min_timeout,
-        longest_timeout: args.max_timeout,
-        parallel: args.parallel,
+        // The lab's pods are there when it has started.
+        start: options.settle,
+        settle: options.settle,
+        shortest_timeout: options.min_timeout,
+        longest_timeout: options.max_timeout,
+        parallel: options.parallel,
     };
+    let fault = options.fault;
+    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let interrupted = interruption()?;
+        let (events, received) = Events::channel();
+        let progress = tokio::spawn(report::progress(received));
+        let result = run::run(scenarios, &settings, || Lab::new(fault), name, &events, interrupted).await;
+        drop(events);
+        progress.await?;
+        Ok(result)
+    })
+}
+
+/// Becomes true when somebody presses Ctrl-C or asks the process to end.
+fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
     let (stop, interrupted) = watch::channel(false);
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
@@ -128,12 +160,5 @@ async fn carry_out(args: &RunArgs, scenarios: &[Scenario]) -> anyhow::Result<Run
         // The run may have ended meanwhile.
         let _ = stop.send(true);
     });
-    let (events, received) = Events::channel();
-    let progress = tokio::spawn(report::progress(received));
-    let fault = args.fault;
-    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
-    let result = run::run(scenarios, &settings, || Lab::new(fault), name, &events, interrupted).await;
-    drop(events);
-    progress.await?;
-    Ok(result)
+    Ok(interrupted)
 }

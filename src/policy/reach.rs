@@ -180,14 +180,39 @@ impl Reach<'_> {
                 united = self.algebra.union(united, bounds);
             }
         }
-        if let Some(id) = self.pair_ids.get(&united) {
-            return *id;
+        self.pair(united)
+    }
+
+    /// What is in either of two sets of connections.
+    pub fn unite(&mut self, a: ConnectionsId, b: ConnectionsId) -> ConnectionsId {
+        if a == b {
+            return a;
         }
-        let bounds = &self.algebra.bounds.arena()[united];
+        let (a, b) = (self.bounds_of(a), self.bounds_of(b));
+        let united = self.algebra.union(a, b);
+        self.pair(united)
+    }
+
+    /// No connections.
+    pub fn nothing(&mut self) -> ConnectionsId {
+        self.pair(self.algebra.nothing)
+    }
+
+    fn pair(&mut self, id: BoundsId) -> ConnectionsId {
+        if let Some(pair) = self.pair_ids.get(&id) {
+            return *pair;
+        }
+        let bounds = &self.algebra.bounds.arena()[id];
         let undefined = bounds.possible.difference(&bounds.certain);
-        let id = self.pairs.push(PairConnections { allowed: bounds.certain.clone(), undefined });
-        self.pair_ids.insert(united, id);
-        id
+        let pair = self.pairs.push(PairConnections { allowed: bounds.certain.clone(), undefined });
+        self.pair_ids.insert(id, pair);
+        pair
+    }
+
+    fn bounds_of(&mut self, pair: ConnectionsId) -> BoundsId {
+        let PairConnections { allowed, undefined } = &self.pairs[pair];
+        let bounds = Bounds { certain: allowed.clone(), possible: allowed.union(undefined) };
+        self.algebra.bounds.intern(bounds)
     }
 
     /// The connections that an id stands for.

@@ -1,6 +1,7 @@
 //! What people and machines read: progress from a run's events, and reports from its result.
 
 mod cells;
+mod expected;
 mod json;
 mod junit;
 mod list;
@@ -9,6 +10,7 @@ mod progress;
 mod style;
 mod terminal;
 
+pub use expected::{expected_json, expected_table};
 pub use json::{exit_code, json};
 pub use junit::junit;
 pub use list::list;

@@ -17,9 +17,6 @@ use crate::verdict::{
     Verdict, judge,
 };
 
-/// How long pods may take until they reach each other for the first time.
-const BASELINE: Duration = Duration::from_secs(5);
-
 /// The result of a scenario that has not been started.
 pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>) -> ScenarioResult {
     ScenarioResult {
@@ -71,7 +68,7 @@ struct ScenarioRun<'a, B> {
     events: &'a Events,
     state: State,
     timeout: Duration,
-    /// Whether each cell of the beginning got through before there were policies.
+    /// Whether each cell of the beginning was delivered before there were policies.
     baseline: HashMap<Cell, bool>,
     /// What was expected of each cell after the last change.
     expected: HashMap<Cell, Decision>,
@@ -101,9 +98,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let router = Router::new(&self.state, &engine);
         let situation = Situation::new(self.scenario, &self.state, &engine, &router);
         let patience = Patience {
-            timeout: self.settings.longest_timeout,
+            // Generous, as nothing is known yet, and growing with every try.
+            timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
             longest_timeout: self.settings.longest_timeout,
-            settle: BASELINE,
+            settle: self.settings.start,
         };
         let changed = Instant::now();
         let (tracks, _) = self.settle(&situation, &router, changed, patience).await;
@@ -112,7 +110,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         // The slowest few of a round in which everybody sends at once stand for a bad moment.
         self.timeout = self.settings.timeout(answered.get(answered.len() * 99 / 100).copied());
         for (cell, track) in situation.cells.iter().zip(&tracks) {
-            self.baseline.insert(cell.clone(), track.observation == Some(Observation::Connected));
+            let delivered =
+                track.observation.as_ref().and_then(|o| o.agrees_with(Decision::Deny)) == Some(false);
+            self.baseline.insert(cell.clone(), delivered);
         }
         let failed = self.baseline.values().filter(|got_through| !**got_through).count();
         self.expected = situation.decisions();

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// How patient a run is, and how much it does at once.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// How long pods may take until they reach each other for the first time.
+    pub start: Duration,
     /// How long after a change observations may differ from what is expected.
     pub settle: Duration,
     /// The shortest time to wait for an answer.
@@ -32,6 +34,7 @@ mod tests {
     #[test]
     fn the_timeout_follows_the_network_within_its_bounds() {
         let settings = Settings {
+            start: Duration::ZERO,
             settle: Duration::ZERO,
             shortest_timeout: Duration::from_millis(80),
             longest_timeout: Duration::from_secs(1),

@@ -1,0 +1,122 @@
+//! A random NetworkPolicy: every field, and every way to leave one out.
+
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+
+use super::universe::{Universe, choose, selector};
+
+/// A random policy with this name, as a manifest that the API server would accept.
+pub fn policy(rng: &mut Rng, universe: &Universe, name: &str) -> Value {
+    let mut spec = Map::new();
+    if rng.u8(..8) > 0 {
+        spec.insert("podSelector".to_owned(), selector(rng, &universe.pod_labels));
+    }
+    let types: Option<&[&str]> = match rng.u8(..8) {
+        0 | 1 => None,
+        2 => Some(&[]),
+        3 => Some(&["Ingress"]),
+        4 => Some(&["Egress"]),
+        _ => Some(&["Ingress", "Egress"]),
+    };
+    if let Some(types) = types {
+        spec.insert("policyTypes".to_owned(), json!(types));
+    }
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        if let Some(rules) = rules(rng, universe, peers) {
+            spec.insert(direction.to_owned(), rules);
+        }
+    }
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": { "name": name, "namespace": choose(rng, &universe.namespaces) },
+        "spec": spec,
+    })
+}
+
+/// A list of rules; `None` leaves the field out.
+fn rules(rng: &mut Rng, universe: &Universe, peers: &str) -> Option<Value> {
+    let count = match rng.u8(..10) {
+        0 => return None,
+        1 => 0,
+        2..=6 => 1,
+        7 | 8 => 2,
+        _ => 3,
+    };
+    Some((0..count).map(|_| rule(rng, universe, peers)).collect())
+}
+
+fn rule(rng: &mut Rng, universe: &Universe, peers: &str) -> Value {
+    let mut rule = Map::new();
+    if let Some(count) = count_of_some(rng) {
+        rule.insert(peers.to_owned(), (0..count).map(|_| peer(rng, universe)).collect());
+    }
+    if let Some(count) = count_of_some(rng) {
+        rule.insert("ports".to_owned(), (0..count).map(|_| port(rng, universe)).collect());
+    }
+    Value::Object(rule)
+}
+
+/// How many entries a list has: left out, empty, or a few.
+fn count_of_some(rng: &mut Rng) -> Option<usize> {
+    match rng.u8(..10) {
+        0 | 1 => None,
+        2 => Some(0),
+        3..=7 => Some(1),
+        _ => Some(2),
+    }
+}
+
+fn peer(rng: &mut Rng, universe: &Universe) -> Value {
+    match rng.u8(..10) {
+        0..=2 => json!({ "podSelector": selector(rng, &universe.pod_labels) }),
+        3..=5 => json!({ "namespaceSelector": namespace_selector(rng, universe) }),
+        6 | 7 => json!({
+            "namespaceSelector": namespace_selector(rng, universe),
+            "podSelector": selector(rng, &universe.pod_labels),
+        }),
+        _ => json!({ "ipBlock": ip_block(rng, universe) }),
+    }
+}
+
+fn namespace_selector(rng: &mut Rng, universe: &Universe) -> Value {
+    if rng.u8(..4) == 0 {
+        return json!({ "matchLabels": { "kubernetes.io/metadata.name": choose(rng, &universe.namespaces) } });
+    }
+    selector(rng, &universe.namespace_labels)
+}
+
+fn ip_block(rng: &mut Rng, universe: &Universe) -> Value {
+    let Some((cidr, inside)) = choose(rng, &universe.blocks) else { return Value::Null };
+    let holes: Vec<_> = inside.iter().filter(|_| rng.u8(..3) == 0).collect();
+    if holes.is_empty() { json!({ "cidr": cidr }) } else { json!({ "cidr": cidr, "except": holes }) }
+}
+
+fn port(rng: &mut Rng, universe: &Universe) -> Value {
+    let mut port = Map::new();
+    // Left out, it means TCP; and rules may name protocols that nobody probes.
+    match rng.u8(..8) {
+        0 | 1 => {}
+        2 => {
+            port.insert("protocol".to_owned(), json!("SCTP"));
+        }
+        _ => {
+            port.insert("protocol".to_owned(), json!(choose(rng, &universe.protocols)));
+        }
+    }
+    match rng.u8(..8) {
+        0 | 1 => {}
+        2 | 3 => {
+            port.insert("port".to_owned(), json!(choose(rng, &universe.port_names)));
+        }
+        4 | 5 => {
+            port.insert("port".to_owned(), json!(choose(rng, &universe.ports)));
+        }
+        _ => {
+            let (first, last) = (choose(rng, &universe.ports), choose(rng, &universe.ports));
+            port.insert("port".to_owned(), json!(first.min(last)));
+            port.insert("endPort".to_owned(), json!(first.max(last)));
+        }
+    }
+    Value::Object(port)
+}

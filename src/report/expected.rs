@@ -1,0 +1,77 @@
+//! The expected matrix, as a table and as JSON. Written row by row: a large cluster has millions.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use serde_json::json;
+
+use crate::expect::{Matrix, Row, port_lists};
+use crate::policy::{Connections, ConnectionsId, PairConnections};
+
+/// Writes a matrix as a table.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn expected_table(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result<()> {
+    let width = matrix.widest_name().max(4);
+    writeln!(to, "{:width$}  {:width$}  CONNECTIONS", "FROM", "TO")?;
+    let mut texts: HashMap<ConnectionsId, String> = HashMap::new();
+    matrix.rows(|Row { from, to: destination, connections, id }| {
+        let text = texts.entry(id).or_insert_with(|| connections_text(connections));
+        writeln!(to, "{from:width$}  {destination:width$}  {text}")
+    })?;
+    to.flush()
+}
+
+fn connections_text(connections: &PairConnections) -> String {
+    let PairConnections { allowed, undefined } = connections;
+    match (allowed.is_empty(), undefined.is_empty()) {
+        (_, true) => allowed.to_string(),
+        (true, false) => format!("undefined: {undefined}"),
+        (false, false) => format!("{allowed}; undefined: {undefined}"),
+    }
+}
+
+/// Writes a matrix as a JSON list of `{from, to, connections}`; its shape is documented in
+/// `docs/json.md`.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn expected_json(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result<()> {
+    // Each name and each set of connections is turned into JSON once.
+    let mut names: HashMap<String, String> = HashMap::new();
+    let mut rests: HashMap<ConnectionsId, String> = HashMap::new();
+    let mut separator = "[\n";
+    matrix.rows(|Row { from, to: destination, connections, id }| {
+        for name in [from, destination] {
+            if !names.contains_key(name) {
+                names.insert(name.to_owned(), json!(name).to_string());
+            }
+        }
+        let quoted = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();
+        let rest = rests.entry(id).or_insert_with(|| rest(connections));
+        write!(to, r#"{separator} {{"from":{},"to":{},{rest}}}"#, quoted(from), quoted(destination))?;
+        separator = ",\n";
+        io::Result::Ok(())
+    })?;
+    let end = if separator == "[\n" { "[]\n" } else { "\n]\n" };
+    to.write_all(end.as_bytes())?;
+    to.flush()
+}
+
+/// Everything of a row but its ends.
+fn rest(connections: &PairConnections) -> String {
+    let PairConnections { allowed, undefined } = connections;
+    let mut rest = format!(r#""connections":{}"#, value(allowed));
+    if !undefined.is_empty() {
+        rest.push_str(&format!(r#","undefined":{}"#, value(undefined)));
+    }
+    rest
+}
+
+fn value(connections: &Connections) -> serde_json::Value {
+    if connections.is_all() {
+        return json!("all");
+    }
+    port_lists(connections).map(|(protocol, ports)| (protocol.to_owned(), json!(ports))).collect()
+}
