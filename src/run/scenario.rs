@@ -109,7 +109,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
         answered.sort_unstable();
         // The slowest few of a round in which everybody sends at once stand for a bad moment.
         self.timeout = self.settings.timeout(answered.get(answered.len() * 99 / 100).copied());
-        for (cell, track) in situation.cells.iter().zip(&tracks) {
+        for ((cell, expectation), track) in situation.cells.iter().zip(&situation.expectations).zip(&tracks) {
+            // A Service that led nowhere then proves nothing about where it leads now.
+            if expectation.decision != Decision::Allow {
+                continue;
+            }
             let delivered =
                 track.observation.as_ref().and_then(|o| o.agrees_with(Decision::Deny)) == Some(false);
             self.baseline.insert(cell.clone(), delivered);

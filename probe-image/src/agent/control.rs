@@ -68,7 +68,7 @@ async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answe
         }
         (&Method::POST, "/v1/probe") => {
             let request: ProbeRequest = read(request).await?;
-            json(&prober::probe(request).await)
+            json(&prober::probe(shared, request).await)
         }
         (&Method::POST, "/v1/arrivals") => {
             let ArrivalsRequest { since } = read(request).await?;

@@ -6,6 +6,7 @@ mod dns;
 mod listeners;
 mod prober;
 mod socket;
+mod source_ports;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use tokio::task::LocalSet;
 use crate::wire::Ready;
 use arrivals::ArrivalLog;
 use listeners::Listeners;
+use source_ports::SourcePorts;
 
 /// How to run an agent.
 #[derive(Debug, Clone)]
@@ -62,6 +64,7 @@ struct Shared {
     log: RefCell<ArrivalLog>,
     listeners: RefCell<Listeners>,
     records: RefCell<BTreeMap<String, Vec<IpAddr>>>,
+    source_ports: RefCell<SourcePorts>,
     stop: Notify,
 }
 
@@ -93,6 +96,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         log: RefCell::default(),
         listeners: RefCell::default(),
         records: RefCell::default(),
+        source_ports: RefCell::default(),
         stop: Notify::new(),
     });
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,7 +1,9 @@
 //! Sending probes.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,14 +11,15 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::dns;
 use super::listeners::read_line;
 use super::socket::{self, StreamProtocol};
+use super::source_ports::SourcePorts;
+use super::{Shared, dns};
 use crate::payload;
 use crate::wire::{Nonce, Outcome, ProbeRequest, ProbeResponse, ProbeResult, Target, Transport};
 
 /// Sends all probes of a batch at once and waits for their ends.
-pub(super) async fn probe(request: ProbeRequest) -> ProbeResponse {
+pub(super) async fn probe(shared: &Rc<Shared>, request: ProbeRequest) -> ProbeResponse {
     let ProbeRequest { timeout_ms, targets } = request;
     let patience = Duration::from_millis(timeout_ms.into());
     let unsent =
@@ -24,7 +27,8 @@ pub(super) async fn probe(request: ProbeRequest) -> ProbeResponse {
     let mut results: Vec<_> = targets.iter().map(|_| unsent()).collect();
     let mut running = JoinSet::new();
     for (index, target) in targets.into_iter().enumerate() {
-        running.spawn_local(async move { (index, attempt(target, patience).await) });
+        let shared = Rc::clone(shared);
+        running.spawn_local(async move { (index, attempt(target, &shared.source_ports, patience).await) });
     }
     while let Some(finished) = running.join_next().await {
         if let Ok((index, result)) = finished
@@ -36,10 +40,10 @@ pub(super) async fn probe(request: ProbeRequest) -> ProbeResponse {
     ProbeResponse { results }
 }
 
-async fn attempt(target: Target, patience: Duration) -> ProbeResult {
+async fn attempt(target: Target, ports: &RefCell<SourcePorts>, patience: Duration) -> ProbeResult {
     let start = Instant::now();
     let mut connected = false;
-    let outcome = match timeout(patience, send(&target, &mut connected)).await {
+    let outcome = match timeout(patience, send(&target, ports, &mut connected)).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => failure(&error, connected),
         Err(_) => Outcome::Silent { connected },
@@ -47,17 +51,17 @@ async fn attempt(target: Target, patience: Duration) -> ProbeResult {
     ProbeResult { outcome, elapsed_us: u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX) }
 }
 
-async fn send(target: &Target, connected: &mut bool) -> io::Result<Outcome> {
+async fn send(target: &Target, ports: &RefCell<SourcePorts>, connected: &mut bool) -> io::Result<Outcome> {
     let Target { nonce, transport, address, name } = target;
     match transport {
         Transport::Tcp => stream(StreamProtocol::Tcp, *nonce, *address, connected).await,
         Transport::Sctp => stream(StreamProtocol::Sctp, *nonce, *address, connected).await,
         Transport::Udp => {
-            datagram(payload::probe(*nonce).as_bytes(), *address, |m| read_answer(m, *nonce)).await
+            datagram(ports, payload::probe(*nonce).as_bytes(), *address, |m| read_answer(m, *nonce)).await
         }
         Transport::DnsUdp => {
             let query = query(target, name.as_deref())?;
-            datagram(&query, *address, |message| dns::read_response(message, *nonce)).await
+            datagram(ports, &query, *address, |message| dns::read_response(message, *nonce)).await
         }
         Transport::DnsTcp => {
             let query = query(target, name.as_deref())?;
@@ -100,13 +104,12 @@ async fn dns_over_tcp(
 }
 
 async fn datagram(
+    ports: &RefCell<SourcePorts>,
     message: &[u8],
     address: SocketAddr,
     read: impl Fn(&[u8]) -> Option<Outcome>,
 ) -> io::Result<Outcome> {
-    let [v4, v6] = socket::unspecified();
-    let own = if address.is_ipv4() { v4 } else { v6 };
-    let socket = UdpSocket::bind(SocketAddr::new(own, 0)).await?;
+    let socket = ports.borrow_mut().connect(address)?;
     socket.connect(address).await?;
     socket.send(message).await?;
     loop {
