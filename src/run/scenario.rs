@@ -105,7 +105,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         };
         let changed = Instant::now();
         let (tracks, _) = self.settle(&situation, &router, changed, patience).await;
-        let mut answered: Vec<Duration> = tracks.iter().filter_map(|track| track.settled).collect();
+        let mut answered: Vec<Duration> = tracks.iter().filter_map(|track| track.answered_in).collect();
         answered.sort_unstable();
         // The slowest few of a round in which everybody sends at once stand for a bad moment.
         self.timeout = self.settings.timeout(answered.get(answered.len() * 99 / 100).copied());

@@ -61,6 +61,8 @@ pub(super) struct Track {
     pub(super) settled: Option<Duration>,
     /// Whether they differed again after settling.
     pub(super) differed: bool,
+    /// How long the last answer took.
+    pub(super) answered_in: Option<Duration>,
 }
 
 /// How often a cell is probed at least before it is said to differ for good.
@@ -95,7 +97,15 @@ struct Settling<'a, P> {
 
 impl Track {
     fn new() -> Self {
-        Self { observation: None, control: false, attempts: 0, retries: 0, settled: None, differed: false }
+        Self {
+            observation: None,
+            control: false,
+            attempts: 0,
+            retries: 0,
+            settled: None,
+            differed: false,
+            answered_in: None,
+        }
     }
 
     fn agrees(&self, decision: Decision) -> Option<bool> {
@@ -124,6 +134,9 @@ impl Track {
             (true, Decision::Allow | Decision::Undefined) => {
                 self.settled.get_or_insert(ended);
             }
+        }
+        if observation == Observation::Connected {
+            self.answered_in = Some(ended.saturating_sub(sent));
         }
         self.observation = Some(observation);
         self.control = control;
