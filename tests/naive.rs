@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Everything there is; a node is its name and its addresses.
-pub struct World {
+pub(crate) struct World {
     pub namespaces: Vec<Namespace>,
     pub nodes: Vec<(String, Vec<IpAddr>)>,
     pub pods: Vec<Pod>,
@@ -23,7 +23,7 @@ pub struct World {
 
 /// One end of a connection: an index into the pods or the nodes, or an address outside the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Pod(usize),
     Node(usize),
     External(IpAddr),
@@ -31,14 +31,14 @@ pub enum End {
 
 /// What is connected to: an end itself, or an index into the Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     End(End),
     Service(usize),
 }
 
 /// What the specification says about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Allow,
     Deny,
     Undefined,
@@ -46,7 +46,7 @@ pub enum Answer {
 
 /// May the source open this connection? (The port is the target's own: with a Service, the Service's.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Question {
+pub(crate) struct Question {
     pub source: End,
     pub target: Target,
     pub ipv6: bool,
@@ -72,7 +72,7 @@ struct Rule<'a> {
 }
 
 /// Answers one question.
-pub fn evaluate(world: &World, question: Question) -> Answer {
+pub(crate) fn evaluate(world: &World, question: Question) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     match question.target {
         Target::End(target) => plain_answer(&Flow { world, source, target, ipv6, protocol, port }),

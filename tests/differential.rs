@@ -1,0 +1,396 @@
+//! The policy engine against other implementations of the same rules.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube_core::{Selector, SelectorExt};
+use netproof::generate::{Universe, policy};
+use netproof::policy::{
+    Decision, Destination, Endpoint, Engine, Flow, IpFamily, Labels, Node, Port, Protocol,
+};
+use netproof::snapshot::Snapshot;
+use netproof::source::{Document, Text};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::naive::{self, Answer, End, Question, Target, World};
+
+/// How many random sets of policies are compared.
+const SETS: u64 = 20_000;
+/// How many questions are asked about each.
+const QUESTIONS: usize = 12;
+
+/// A random cluster as manifests, and the nodes that manifests do not have.
+struct Manifests {
+    namespaces: Vec<Value>,
+    pods: Vec<Value>,
+    services: Vec<Value>,
+    policies: Vec<Value>,
+    nodes: Vec<(String, Vec<IpAddr>)>,
+}
+
+const EXTERNAL: [&str; 5] = ["203.0.113.10", "203.0.113.200", "198.51.100.1", "2001:db8::10", "2001:db9::1"];
+const PORTS: [u16; 5] = [53, 80, 81, 90, 8080];
+
+fn universe() -> Universe {
+    let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    let block = |cidr: &str, inside: &[&str]| (cidr.to_owned(), owned(inside));
+    Universe {
+        namespaces: owned(&["x", "y", "z"]),
+        namespace_labels: vec![("team", owned(&["red", "blue"])), ("env", owned(&["prod", ""]))],
+        pod_labels: vec![("app", owned(&["web", "db"])), ("tier", owned(&["front", "back", ""]))],
+        ports: PORTS.to_vec(),
+        port_names: vec!["http", "admin"],
+        protocols: vec!["TCP", "UDP", "SCTP"],
+        blocks: vec![
+            block("0.0.0.0/0", &["203.0.113.0/24", "10.0.0.0/8"]),
+            block("::/0", &["2001:db8::/32", "fd00::/16"]),
+            block("10.0.0.0/8", &["10.0.1.0/24", "10.96.0.0/16", "10.0.0.1/32"]),
+            // Host bits are ignored.
+            block("10.0.1.77/24", &["10.0.1.2/32"]),
+            block("10.96.0.0/16", &[]),
+            block("172.18.0.0/24", &["172.18.0.1/32"]),
+            block("203.0.113.0/24", &["203.0.113.10/32", "203.0.113.128/25"]),
+            block("fd00::/16", &["fd00:0:0:1::/64"]),
+            block("2001:db8::/32", &[]),
+        ],
+    }
+}
+
+fn manifests(rng: &mut Rng) -> Manifests {
+    let universe = universe();
+    let mut manifests = Manifests {
+        namespaces: Vec::new(),
+        pods: Vec::new(),
+        services: Vec::new(),
+        policies: Vec::new(),
+        nodes: Vec::new(),
+    };
+    for number in 1..=2 {
+        let addresses = match rng.u8(..6) {
+            0 => vec![],
+            1 => vec![format!("172.18.0.{number}")],
+            _ => vec![format!("172.18.0.{number}"), format!("fd00:ffff::{number}")],
+        };
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        manifests.nodes.push((format!("node-{number}"), addresses));
+    }
+    for name in &universe.namespaces {
+        // A namespace that is only mentioned exists, too.
+        if rng.u8(..6) > 0 {
+            manifests.namespaces.push(json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": { "name": name, "labels": labels(rng, &universe.namespace_labels) },
+            }));
+        }
+        for i in 0..rng.usize(1..4) {
+            manifests.pods.push(pod(rng, &universe, name, i));
+        }
+        if rng.bool() {
+            manifests.services.push(service(rng, &universe, name));
+        }
+    }
+    for i in 0..rng.usize(1..5) {
+        manifests.policies.push(policy(rng, &universe, &format!("policy-{i}")));
+    }
+    manifests
+}
+
+fn labels(rng: &mut Rng, keys: &[(&'static str, Vec<String>)]) -> Value {
+    let chosen = keys.iter().filter(|_| rng.u8(..4) > 0).collect::<Vec<_>>();
+    let chosen = chosen.into_iter().map(|(key, values)| ((*key).to_owned(), json!(rng.choice(values))));
+    Value::Object(chosen.collect())
+}
+
+fn pod(rng: &mut Rng, universe: &Universe, namespace: &str, i: usize) -> Value {
+    let number = rng.u8(1..4);
+    let (v4, v6) = (
+        json!({ "ip": format!("10.0.{number}.{}", i + 1) }),
+        json!({ "ip": format!("fd00:0:0:{number}::{}", i + 1) }),
+    );
+    let addresses = match rng.u8(..8) {
+        0 => vec![],
+        1 => vec![v4],
+        2 => vec![v6],
+        _ => vec![v4, v6],
+    };
+    let ports: Vec<_> = (0..rng.usize(..4))
+        .map(|_| {
+            json!({
+                "name": rng.choice(&universe.port_names),
+                "containerPort": rng.choice(PORTS),
+                "protocol": rng.choice(["TCP", "UDP", "SCTP"]),
+            })
+        })
+        .collect();
+    let containers: Vec<_> = ports
+        .iter()
+        .enumerate()
+        .map(|(i, port)| json!({ "name": format!("c{i}"), "ports": [port] }))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": format!("pod-{i}"), "namespace": namespace, "labels": labels(rng, &universe.pod_labels) },
+        "spec": {
+            "nodeName": rng.choice(["node-1", "node-2"]),
+            "hostNetwork": rng.u8(..8) == 0,
+            "containers": containers,
+        },
+        "status": { "podIPs": addresses, "phase": if rng.u8(..10) == 0 { "Succeeded" } else { "Running" } },
+    })
+}
+
+fn service(rng: &mut Rng, universe: &Universe, namespace: &str) -> Value {
+    let (key, values) = &universe.pod_labels[0];
+    let selector = if rng.u8(..6) == 0 { json!({}) } else { json!({ *key: rng.choice(values) }) };
+    let target = match rng.u8(..3) {
+        0 => json!(80),
+        1 => json!("http"),
+        _ => Value::Null,
+    };
+    let cluster_ips: &[&str] = match rng.u8(..4) {
+        0 => &["None"],
+        1 => &["10.96.0.7"],
+        _ => &["10.96.0.7", "fd00:96::7"],
+    };
+    let mut port = json!({ "port": rng.choice(PORTS), "protocol": rng.choice(["TCP", "UDP"]) });
+    if !target.is_null() {
+        port["targetPort"] = target;
+    }
+    if rng.u8(..4) == 0 {
+        port["nodePort"] = json!(8080);
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": "service", "namespace": namespace },
+        "spec": { "selector": selector, "clusterIPs": cluster_ips, "ports": [port] },
+    })
+}
+
+impl Manifests {
+    fn documents(&self) -> Vec<Document> {
+        let all = self.namespaces.iter().chain(&self.pods).chain(&self.services).chain(&self.policies);
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": all.collect::<Vec<_>>() });
+        Text { name: Arc::from("random"), content: list.to_string() }.documents().unwrap()
+    }
+
+    fn engine(&self) -> Engine {
+        let mut cluster = Snapshot::from_documents(&self.documents()).unwrap().cluster;
+        let node = |(name, addresses): &(String, Vec<IpAddr>)| Node {
+            name: name.clone(),
+            addresses: addresses.clone(),
+        };
+        cluster.nodes = self.nodes.iter().map(node).collect();
+        Engine::new(cluster)
+    }
+
+    fn world(&self) -> World {
+        fn typed<T: DeserializeOwned>(values: &[Value]) -> Vec<T> {
+            values.iter().map(|value| serde_json::from_value(value.clone()).unwrap()).collect()
+        }
+        World {
+            namespaces: typed(&self.namespaces),
+            nodes: self.nodes.clone(),
+            pods: typed(&self.pods),
+            services: typed(&self.services),
+            policies: typed(&self.policies),
+        }
+    }
+
+    fn is_alive(&self, pod: usize) -> bool {
+        self.pods[pod]["status"]["phase"] != "Succeeded"
+    }
+
+    fn end(&self, rng: &mut Rng) -> End {
+        match rng.u8(..8) {
+            0 => End::Node(rng.usize(..self.nodes.len())),
+            1 | 2 => End::External(rng.choice(EXTERNAL).unwrap().parse().unwrap()),
+            _ => {
+                let alive: Vec<_> = (0..self.pods.len()).filter(|pod| self.is_alive(*pod)).collect();
+                rng.choice(alive).map_or(End::Node(0), End::Pod)
+            }
+        }
+    }
+
+    fn question(&self, rng: &mut Rng) -> Question {
+        let source = self.end(rng);
+        let mut question = Question {
+            source,
+            target: Target::End(self.end(rng)),
+            ipv6: rng.bool(),
+            protocol: rng.choice(["TCP", "UDP", "SCTP"]).unwrap(),
+            port: rng.choice(PORTS).unwrap(),
+        };
+        if !self.services.is_empty() && rng.u8(..4) == 0 {
+            let service = rng.usize(..self.services.len());
+            question.target = Target::Service(service);
+            // Mostly a port that it has.
+            if rng.u8(..8) > 0 {
+                let port = &self.services[service]["spec"]["ports"][0];
+                question.port = u16::try_from(port["port"].as_u64().unwrap()).unwrap();
+                question.protocol = if port["protocol"] == "UDP" { "UDP" } else { "TCP" };
+            }
+        }
+        question
+    }
+}
+
+fn flow(engine: &Engine, question: Question) -> Flow {
+    let end = |end| match end {
+        End::Pod(at) => Endpoint::Pod(engine.pods().nth(at).unwrap().0),
+        End::Node(at) => Endpoint::Node(engine.nodes().nth(at).unwrap().0),
+        End::External(address) => Endpoint::External(address),
+    };
+    Flow {
+        source: end(question.source),
+        destination: match question.target {
+            Target::End(target) => Destination::Endpoint(end(target)),
+            Target::Service(at) => Destination::Service(engine.services().nth(at).unwrap().0),
+        },
+        family: if question.ipv6 { IpFamily::V6 } else { IpFamily::V4 },
+        protocol: question.protocol.parse().unwrap(),
+        port: Port::new(question.port).unwrap(),
+    }
+}
+
+fn compare(seed: u64, answers: &mut BTreeMap<&'static str, usize>) {
+    let mut rng = Rng::with_seed(seed);
+    let manifests = manifests(&mut rng);
+    let (engine, world) = (manifests.engine(), manifests.world());
+    for _ in 0..QUESTIONS {
+        let question = manifests.question(&mut rng);
+        let computed = engine.evaluate(&flow(&engine, question));
+        let decision = match naive::evaluate(&world, question) {
+            Answer::Allow => Decision::Allow,
+            Answer::Deny => Decision::Deny,
+            Answer::Undefined => Decision::Undefined,
+        };
+        *answers.entry(decision.name()).or_default() += 1;
+        assert!(!computed.reasons.is_empty());
+        assert_eq!(
+            computed.decision,
+            decision,
+            "seed {seed}, {question:?}: the engine says {computed:?}, the naive evaluator {decision}; {:#}",
+            json!({ "pods": manifests.pods, "services": manifests.services, "policies": manifests.policies, "namespaces": manifests.namespaces, "nodes": manifests.nodes })
+        );
+    }
+}
+
+#[test]
+fn the_engine_agrees_with_a_naive_evaluator_over_20_000_random_policy_sets() {
+    let threads: Vec<_> = (0..2)
+        .map(|thread| {
+            std::thread::spawn(move || {
+                let mut answers = BTreeMap::new();
+                for seed in (0..SETS).filter(|seed| seed % 2 == thread) {
+                    compare(seed, &mut answers);
+                }
+                answers
+            })
+        })
+        .collect();
+    let mut answers = BTreeMap::<_, usize>::new();
+    for thread in threads {
+        for (decision, count) in thread.join().unwrap() {
+            *answers.entry(decision).or_default() += count;
+        }
+    }
+    // A comparison in which one answer hardly occurs would prove little about it.
+    for decision in ["allow", "deny", "undefined"] {
+        let share = answers[decision] as f64 / (SETS as f64 * QUESTIONS as f64);
+        assert!(share > 0.1, "only {share:.2} of the answers are `{decision}`: {answers:?}");
+    }
+}
+
+/// All flows of a pair at once are the flows one by one.
+#[test]
+fn the_sets_of_allowed_ports_agree_with_single_flows() {
+    for seed in 0..1_500 {
+        let mut rng = Rng::with_seed(seed);
+        let manifests = manifests(&mut rng);
+        let engine = manifests.engine();
+        let mut reach = engine.reach();
+        let pods: Vec<_> = engine.pods().filter(|(_, pod)| !pod.ended).collect();
+        let external = reach.external();
+        let group = |reach: &netproof::policy::Reach<'_>, end| match end {
+            Endpoint::Pod(id) => reach.pod(id).unwrap(),
+            Endpoint::External(address) => {
+                external
+                    .iter()
+                    .find(|(_, range)| range.first() <= address && address <= range.last())
+                    .unwrap()
+                    .0
+            }
+            Endpoint::Node(_) => unreachable!(),
+        };
+        for _ in 0..6 {
+            let end = |rng: &mut Rng| match rng.u8(..4) {
+                0 => Endpoint::External(rng.choice(EXTERNAL).unwrap().parse().unwrap()),
+                _ => rng
+                    .choice(&pods)
+                    .map_or(Endpoint::External([192, 0, 2, 1].into()), |(id, _)| Endpoint::Pod(*id)),
+            };
+            let (source, destination) = (end(&mut rng), end(&mut rng));
+            if source == destination
+                || !matches!((source, destination), (Endpoint::Pod(_), _) | (_, Endpoint::Pod(_)))
+            {
+                continue;
+            }
+            let (from, to) = (group(&reach, source), group(&reach, destination));
+            let id = reach.between(from, to);
+            let connections = reach.connections(id).clone();
+            for protocol in Protocol::ALL {
+                for port in PORTS.iter().chain(&[1, 65535]) {
+                    let port = Port::new(*port).unwrap();
+                    let decisions = IpFamily::ALL.map(|family| {
+                        let destination = Destination::Endpoint(destination);
+                        let flow = Flow { source, destination, family, protocol, port };
+                        let expectation = engine.evaluate(&flow);
+                        let is_real = !matches!(
+                            expectation.reasons[0],
+                            netproof::policy::Reason::Undefined(
+                                netproof::policy::UndefinedCause::NoAddress { .. }
+                            )
+                        );
+                        is_real.then_some(expectation.decision)
+                    });
+                    let any = |decision| decisions.contains(&Some(decision));
+                    let expected = (any(Decision::Allow), !any(Decision::Allow) && any(Decision::Undefined));
+                    let found = (
+                        connections.allowed.contains(protocol, port),
+                        connections.undefined.contains(protocol, port),
+                    );
+                    assert_eq!(found, expected, "seed {seed}: {source:?} {destination:?} {protocol} {port}");
+                }
+            }
+        }
+    }
+}
+
+/// Our label selectors against those of the Kubernetes client library.
+#[test]
+fn label_selectors_agree_with_kubes_own() {
+    let universe = universe();
+    let mut rng = Rng::with_seed(1);
+    let mut matched = 0;
+    for _ in 0..20_000 {
+        let manifest = policy(&mut rng, &universe, "p");
+        let own = &Snapshot::from_documents(
+            &Text { name: Arc::from("random"), content: manifest.to_string() }.documents().unwrap(),
+        )
+        .unwrap()
+        .cluster
+        .policies[0]
+            .subjects;
+        let selector: LabelSelector =
+            serde_json::from_value(manifest["spec"]["podSelector"].clone()).unwrap_or_default();
+        let kubes: Selector = selector.try_into().unwrap();
+        let labels: Labels = serde_json::from_value(labels(&mut rng, &universe.pod_labels)).unwrap();
+        assert_eq!(own.matches(&labels), kubes.matches(&labels), "{own} {labels:?}");
+        matched += usize::from(own.matches(&labels));
+    }
+    assert!((5_000..15_000).contains(&matched), "{matched} of 20,000 match");
+}

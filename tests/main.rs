@@ -1,0 +1,11 @@
+//! All integration tests, in one binary: one link, on two cores.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::unreachable,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod differential;
+mod naive;
