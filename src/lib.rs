@@ -1,4 +1,31 @@
-//! map later
+//! netproof proves that a Kubernetes cluster really enforces its NetworkPolicies.
+//!
+//! It compares three pictures of one network and never merges them: what the owners want
+//! (**intent**), what the policies in force say (**expected**, from the policy engine), and what
+//! packets do (**observed**, by probes between real endpoints).
+//!
+//! # The map
+//!
+//! Data flows one way: input → snapshot → policy model → plan → backend → verdict → report. A module
+//! may import only those named in its line; a test holds the code to this table.
+//!
+//! | module | owns | may import |
+//! |---|---|---|
+//! | `policy` | the policy engine: its own types, selectors, evaluation; pure | – |
+//! | `source` | reading YAML and JSON so that every value knows its place | – |
+//! | `generate` | random policies and scenarios from a seed | – |
+//! | `snapshot` | the state of a cluster from manifests; the only place that knows Kubernetes' types | `policy`, `source` |
+//! | `expect` | the expected matrix of a snapshot; no packets | `policy`, `snapshot` |
+//! | `scenario` | the scenario format, and the states that its steps lead through | `policy`, `snapshot`, `source` |
+//! | `plan` | the cells of a state, and the way of each probe | `policy`, `scenario`, `source` |
+//! | `backend` | the seam to where packets are sent, and the lab behind it | `plan`, `policy`, `scenario`, `snapshot` |
+//! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario` |
+//! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `scenario`, `verdict` |
+//! | `report` | what people and machines read | `expect`, `plan`, `policy`, `run`, `scenario`, `verdict` |
+//! | `cli` | the commands, one a file; the only place that prints | everything |
+//!
+//! The agent that runs in every probe pod is a crate of its own, `netproof-probe`.
+
 pub mod backend;
 pub mod cli;
 pub mod expect;

@@ -7,5 +7,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod bad_input;
 mod differential;
+mod machine;
+mod map;
 mod naive;

@@ -28,22 +28,20 @@ pub fn check(scenario: &Scenario) -> Result<(), Error> {
 
 /// What about the assertion matches nothing; `None` if everything does.
 fn uncovered(assertion: &Assertion, cells: &[Cell]) -> Option<String> {
-    for (i, pattern) in assertion.from.iter().enumerate() {
+    for pattern in &assertion.from {
         if !cells.iter().any(|cell| pattern.matches(&cell.from)) {
-            return Some(format!("from: no endpoint has the name number {} of this list", i + 1));
+            return Some(format!("from: nothing that sends is called `{pattern}`"));
         }
     }
     let covers = |assertion: &Assertion| cells.iter().any(|c| assertion.covers(&c.from, &c.to, c.probe));
-    for (i, pattern) in assertion.to.iter().enumerate() {
-        let alone = Assertion { to: vec![pattern.clone()], ..assertion.clone() };
-        if !covers(&alone) {
-            return Some(format!("this assertion covers no cell (`to`, number {})", i + 1));
+    for pattern in &assertion.to {
+        if !covers(&Assertion { to: vec![pattern.clone()], ..assertion.clone() }) {
+            return Some(format!("this assertion covers no cell: none of its senders probes `{pattern}`"));
         }
     }
-    for (i, pattern) in assertion.probes.iter().enumerate() {
-        let alone = Assertion { probes: vec![*pattern], ..assertion.clone() };
-        if !covers(&alone) {
-            return Some(format!("this assertion covers no cell ({}, number {})", assertion.claim, i + 1));
+    for pattern in &assertion.probes {
+        if !covers(&Assertion { probes: vec![*pattern], ..assertion.clone() }) {
+            return Some(format!("this assertion covers no cell: `{pattern}` is not sent between its ends"));
         }
     }
     None

@@ -45,6 +45,9 @@ impl View {
             Self::Lines { asked } => match event {
                 Event::ScenarioStarted { asked: number, .. } => *asked = *number,
                 Event::Baseline { .. } | Event::StepFinished { .. } => {}
+                // The error ends the run and is told by itself.
+                Event::ScenarioFinished { result, .. }
+                    if result.failure.as_ref().is_some_and(|f| f.everywhere) => {}
                 Event::ScenarioFinished { index, result } => {
                     // Without standard error there is nobody to show it to.
                     let _ = writeln!(std::io::stderr(), "[{}/{asked}] {}", index + 1, line(result));

@@ -1,5 +1,7 @@
 //! What an author says about cells, by hand.
 
+use std::fmt;
+
 use super::endpoint::EndpointName;
 use super::pattern::EndpointPattern;
 use super::probe::{Probe, parse_port};
@@ -94,6 +96,29 @@ impl ProbePattern {
             (Self::Protocol(_) | Self::Ports(..), Probe::Dns { .. }) | (Self::Dns(_), Probe::Port { .. }) => {
                 false
             }
+        }
+    }
+}
+
+/// As it is written.
+impl fmt::Display for DestinationPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(pattern) => pattern.fmt(f),
+            Self::Itself => f.write_str("self"),
+        }
+    }
+}
+
+/// As it is written.
+impl fmt::Display for ProbePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Protocol(protocol) => protocol.fmt(f),
+            Self::Ports(range, protocol) => write!(f, "{range}/{protocol}"),
+            Self::Dns(None) => f.write_str("DNS"),
+            Self::Dns(Some(over)) => write!(f, "DNS/{over}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Patterns that stand for endpoints.
 
+use std::fmt;
+
 use super::endpoint::EndpointName;
 use crate::source::quote;
 
@@ -61,6 +63,19 @@ impl EndpointPattern {
     }
 }
 
+/// As it is written.
+impl fmt::Display for EndpointPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Pod(namespace, name) => write!(f, "{namespace}/{name}"),
+            Self::Service(namespace, name) => write!(f, "service:{namespace}/{name}"),
+            Self::Node(name) => write!(f, "node:{name}"),
+            Self::External(name) => write!(f, "external:{name}"),
+        }
+    }
+}
+
 /// Whether `text` has the form of `pattern`, in which `*` stands for any text.
 fn wildcard(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
@@ -108,6 +123,13 @@ mod tests {
         assert!(!pods.matches(&EndpointName::service("x", "a")));
         assert!(EndpointPattern::parse("service:x/a").unwrap().matches(&EndpointName::service("x", "a")));
         assert!(EndpointPattern::parse("*").unwrap().matches(&EndpointName::External("internet".into())));
+    }
+
+    #[test]
+    fn a_pattern_prints_as_it_is_written() {
+        for text in ["*", "x/*", "service:x/web", "node:node-1", "external:*"] {
+            assert_eq!(EndpointPattern::parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -1,0 +1,251 @@
+//! Bad input: one clear message with its place, exit code 2, and nothing on standard output.
+
+use insta::assert_snapshot;
+
+use crate::machine::{Finished, User, file, folder, program, run};
+
+/// The message for a bad file of a command, with the folder of the tests taken out.
+fn message(arguments: &[&str], name: &str, content: impl AsRef<[u8]>) -> String {
+    let path = file(&format!("bad/{name}"), content);
+    let arguments = arguments.iter().copied().chain([path.to_str().unwrap()]);
+    refusal(run(User::Root, arguments))
+}
+
+fn refusal(finished: Finished) -> String {
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert_eq!(finished.stdout, "", "nothing was proved, so there is no result");
+    let message = finished.stderr.replace(&format!("{}/", folder().display()), "");
+    assert_eq!(message.lines().count(), 1, "one message: {message}");
+    assert!(message.len() < 600, "a message fits a screen: {message}");
+    message
+}
+
+fn scenario(name: &str, content: &str) -> String {
+    message(&["run"], name, content)
+}
+
+fn manifest(name: &str, content: &str) -> String {
+    message(&["expect"], name, content)
+}
+
+const HEAD: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: bad}
+";
+
+/// A scenario with a step that consists of these lines.
+fn step(lines: &str) -> String {
+    format!("{HEAD}steps:\n- name: only\n{lines}")
+}
+
+#[test]
+fn scenarios_that_are_no_scenarios() {
+    let mut told = String::new();
+    told.push_str(&scenario("empty.yaml", ""));
+    told.push_str(&scenario("comment.yaml", "# nothing\n---\n"));
+    told.push_str(&scenario("not.yaml", "a: b: c\n"));
+    told.push_str(&scenario("tab.yaml", "kind:\n\t- x\n"));
+    told.push_str(&scenario("kind.yaml", "apiVersion: netproof.dev/v1alpha1\nkind: Scenery\n"));
+    told.push_str(&scenario("version.yaml", "apiVersion: netproof.dev/v1\nkind: Scenario\n"));
+    told.push_str(&scenario("pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"));
+    told.push_str(&scenario("list.yaml", "- a\n- b\n"));
+    told.push_str(&scenario("steps.yaml", &format!("{HEAD}steps: []\n")));
+    told.push_str(&message(&["run"], "binary.yaml", [0x61, 0x0a, 0x62, 0xff, 0xfe]));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn scenarios_with_mistakes() {
+    let mut told = String::new();
+    told.push_str(&scenario("field.yaml", &format!("{HEAD}step: []\n")));
+    told.push_str(&scenario("deep.yaml", &step("  expects: []\n")));
+    told.push_str(&scenario("nothing.yaml", &step("  expect:\n  - {from: x/q, to: y/*, deny: [all]}\n")));
+    told.push_str(&scenario("to.yaml", &step("  expect:\n  - {from: x/*, to: [y/a, y/q], deny: [all]}\n")));
+    told.push_str(&scenario(
+        "covers.yaml",
+        &step("  expect:\n  - {from: x/a, to: y/a, deny: [80/TCP, 90/TCP]}\n"),
+    ));
+    told.push_str(&scenario(
+        "claims.yaml",
+        &step("  expect:\n  - {from: x/a, to: y/a, deny: [all], allow: [all]}\n"),
+    ));
+    told.push_str(&scenario("pattern.yaml", &step("  expect:\n  - {from: nobody, to: y/a, deny: [all]}\n")));
+    told.push_str(&scenario("port-0.yaml", &format!("{HEAD}probes: [0/TCP]\nsteps: [{{name: a}}]\n")));
+    told.push_str(&scenario(
+        "port-65536.yaml",
+        &format!("{HEAD}probes: [65536/UDP]\nsteps: [{{name: a}}]\n"),
+    ));
+    told.push_str(&scenario(
+        "name.yaml",
+        &(HEAD.replace("name: bad", "name: Bad Name") + "steps: [{name: a}]\n"),
+    ));
+    told.push_str(&scenario(
+        "delete.yaml",
+        &step("  delete: [{kind: NetworkPolicy, namespace: x, name: gone}]\n"),
+    ));
+    told.push_str(&scenario("label.yaml", &step("  label: [{pod: x/q, labels: {a: b}}]\n")));
+    told.push_str(&scenario("label-value.yaml", &step("  label: [{pod: x/a, labels: {a: b c}}]\n")));
+    told.push_str(&scenario("add.yaml", &step("  addPod: [{namespace: x, name: a}]\n")));
+    told.push_str(&scenario("file.yaml", &step("  apply: [missing.yaml]\n")));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn topologies_with_mistakes() {
+    let mut told = String::new();
+    let topology =
+        |name, lines: &str| scenario(name, &format!("{HEAD}topology:\n{lines}steps: [{{name: a}}]\n"));
+    told.push_str(&topology(
+        "twice.yaml",
+        "  namespaces:\n  - name: x\n    pods:\n    - {name: a}\n    - {name: a}\n",
+    ));
+    told.push_str(&topology("node.yaml", "  namespaces:\n  - {name: x, pods: [{name: a, node: 3}]}\n"));
+    told.push_str(&topology("nodes.yaml", "  nodes: 0\n"));
+    told.push_str(&topology("family.yaml", "  families: [IPv5]\n"));
+    told.push_str(&topology("external.yaml", "  externals: [{name: a, ip: 1.2.3}]\n"));
+    told.push_str(&topology("inside.yaml", "  externals: [{name: a, ip: 10.244.0.9}]\n"));
+    told.push_str(&topology(
+        "capital.yaml",
+        "  namespaces:\n  - {name: x, pods: [{name: a, ports: [{name: HTTP, port: 80}]}]}\n",
+    ));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn policies_in_scenarios_with_mistakes() {
+    let mut told = String::new();
+    let policy = |namespace: &str, spec: &str| {
+        step(&format!(
+            "  apply:\n  - apiVersion: networking.k8s.io/v1\n    kind: NetworkPolicy\n    metadata: {{name: p, namespace: {namespace}}}\n    spec:\n{spec}"
+        ))
+    };
+    told.push_str(&scenario("namespace.yaml", &policy("elsewhere", "      podSelector: {}\n")));
+    told.push_str(&scenario(
+        "selectors.yaml",
+        &policy("x", "      ingress:\n      - from:\n        - podSelectors: {}\n"),
+    ));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn manifests_that_the_api_server_would_refuse() {
+    let mut told = String::new();
+    let policy = |name: &str, spec: &str| {
+        manifest(
+            name,
+            &format!(
+                "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: x}}\nspec:\n{spec}"
+            ),
+        )
+    };
+    let ingress =
+        |name: &str, rule: &str| policy(name, &format!("  podSelector: {{}}\n  ingress:\n  - {rule}\n"));
+    told.push_str(&policy("selectors.yaml", "  podSelectors: {matchLabels: {app: web}}\n"));
+    told.push_str(&ingress("end-port.yaml", "ports: [{port: 90, endPort: 80}]"));
+    told.push_str(&ingress("end-port-alone.yaml", "ports: [{endPort: 80}]"));
+    told.push_str(&ingress("end-port-name.yaml", "ports: [{port: http, endPort: 80}]"));
+    told.push_str(&ingress("port-0.yaml", "ports: [{port: 0}]"));
+    told.push_str(&ingress("port-65536.yaml", "ports: [{port: 65536}]"));
+    told.push_str(&ingress("port-string.yaml", "ports: [{port: \"80\"}]"));
+    told.push_str(&ingress("port-name.yaml", "ports: [{port: HTTP}]"));
+    told.push_str(&ingress("protocol.yaml", "ports: [{protocol: tcp, port: 80}]"));
+    told.push_str(&ingress("except.yaml", "from: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/16]}}]"));
+    told.push_str(&ingress(
+        "except-same.yaml",
+        "from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.0.0/8]}}]",
+    ));
+    told.push_str(&ingress("cidr.yaml", "from: [{ipBlock: {cidr: 10.0.0.0}}]"));
+    told.push_str(&ingress("beside.yaml", "from: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]"));
+    told.push_str(&ingress("peer.yaml", "from: [{}]"));
+    told.push_str(&ingress("null.yaml", "from: [null]"));
+    told.push_str(&ingress("key.yaml", "from: [{podSelector: {matchLabels: {-app: web}}}]"));
+    told.push_str(&ingress("value.yaml", "from: [{podSelector: {matchLabels: {app: web server}}}]"));
+    told.push_str(&ingress("number.yaml", "from: [{podSelector: {matchLabels: {app: 1}}}]"));
+    told.push_str(&ingress("yes.yaml", "from: [{podSelector: {matchLabels: {app: yes}}}]"));
+    told.push_str(&ingress("in.yaml", "from: [{podSelector: {matchExpressions: [{key: a, operator: In}]}}]"));
+    told.push_str(&ingress(
+        "exists.yaml",
+        "from: [{podSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}]",
+    ));
+    told.push_str(&ingress(
+        "operator.yaml",
+        "from: [{podSelector: {matchExpressions: [{key: a, operator: Is, values: [b]}]}}]",
+    ));
+    told.push_str(&policy("types.yaml", "  policyTypes: [ingress]\n"));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn manifests_with_mistakes() {
+    let mut told = String::new();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\n";
+    told.push_str(&manifest("twice.yaml", &format!("{pod}---\n{pod}")));
+    told.push_str(&manifest(
+        "labels.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  lables: {a: b}\n",
+    ));
+    told.push_str(&manifest(
+        "port.yaml",
+        &format!("{pod}spec: {{containers: [{{name: c, ports: [{{containerPort: 80, name: Web}}]}}]}}\n"),
+    ));
+    told.push_str(&manifest("nameless.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {}\n"));
+    told.push_str(&manifest(
+        "version.yaml",
+        "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: a}\n",
+    ));
+    told.push_str(&manifest(
+            "template.yaml",
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  selector: {matchLabels: {app: a}}\n  template:\n    metadata: {labels: {app: b}}\n"
+        ));
+    told.push_str(&manifest(
+        "item.yaml",
+        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: A}\n",
+    ));
+    told.push_str(&manifest("kindless.yaml", "apiVersion: v1\nmetadata: {name: a}\n"));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn inputs_that_are_not_there() {
+    let mut told = String::new();
+    std::fs::create_dir_all(folder().join("bad/nothing-in-it")).unwrap();
+    told.push_str(&refusal(run(User::Root, ["run", "bad/nothing-in-it"])));
+    told.push_str(&refusal(run(User::Root, ["run", "bad/not-there.yaml"])));
+    told.push_str(&refusal(run(User::Root, ["expect", "bad/not-there"])));
+    told.push_str(&refusal(run(User::Root, ["run", "--report", "bad/report.txt"])));
+    told.push_str(&refusal(run(User::Root, ["run", "--report", "bad/no/such/folder.xml"])));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn ten_megabytes_of_garbage() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(10 << 20).collect();
+    let letters: String = std::iter::repeat_with(|| rng.char(' '..'~')).take(10 << 20).collect();
+    let word = "x".repeat(10 << 20);
+    let brackets = "[".repeat(10 << 20);
+    for command in ["run", "expect"] {
+        message(&[command], "bytes.yaml", &bytes);
+        message(&[command], "letters.yaml", &letters);
+        message(&[command], "word.yaml", &word);
+        message(&[command], "brackets.yaml", &brackets);
+    }
+}
+
+#[test]
+fn wrong_usage_is_explained() {
+    for arguments in
+        [&["run", "--fault", "nonsense"][..], &["run", "--settle", "5"], &["expect"], &["nonsense"], &[]]
+    {
+        let finished = run(User::Ordinary, arguments);
+        assert_eq!(finished.code, Some(2), "{arguments:?}");
+        assert_eq!(finished.stdout, "", "{arguments:?}");
+        assert!(
+            finished.stderr.contains("--help") || finished.stderr.contains("Usage"),
+            "{}",
+            finished.stderr
+        );
+    }
+    assert!(program().exists());
+}
