@@ -8,10 +8,10 @@ use crate::machine::{Finished, User, file, folder, program, run};
 fn message(arguments: &[&str], name: &str, content: impl AsRef<[u8]>) -> String {
     let path = file(&format!("bad/{name}"), content);
     let arguments = arguments.iter().copied().chain([path.to_str().unwrap()]);
-    refusal(run(User::Root, arguments))
+    refusal(&run(User::Root, arguments))
 }
 
-fn refusal(finished: Finished) -> String {
+fn refusal(finished: &Finished) -> String {
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert_eq!(finished.stdout, "", "nothing was proved, so there is no result");
     let message = finished.stderr.replace(&format!("{}/", folder().display()), "");
@@ -210,11 +210,11 @@ fn manifests_with_mistakes() {
 fn inputs_that_are_not_there() {
     let mut told = String::new();
     std::fs::create_dir_all(folder().join("bad/nothing-in-it")).unwrap();
-    told.push_str(&refusal(run(User::Root, ["run", "bad/nothing-in-it"])));
-    told.push_str(&refusal(run(User::Root, ["run", "bad/not-there.yaml"])));
-    told.push_str(&refusal(run(User::Root, ["expect", "bad/not-there"])));
-    told.push_str(&refusal(run(User::Root, ["run", "--report", "bad/report.txt"])));
-    told.push_str(&refusal(run(User::Root, ["run", "--report", "bad/no/such/folder.xml"])));
+    told.push_str(&refusal(&run(User::Root, ["run", "bad/nothing-in-it"])));
+    told.push_str(&refusal(&run(User::Root, ["run", "bad/not-there.yaml"])));
+    told.push_str(&refusal(&run(User::Root, ["expect", "bad/not-there"])));
+    told.push_str(&refusal(&run(User::Root, ["run", "--report", "bad/report.txt"])));
+    told.push_str(&refusal(&run(User::Root, ["run", "--report", "bad/no/such/folder.xml"])));
     assert_snapshot!(told);
 }
 

@@ -7,8 +7,11 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod agent;
+mod any_input;
 mod bad_input;
 mod differential;
+mod lab;
 mod machine;
 mod map;
 mod naive;

@@ -117,6 +117,9 @@ pub(super) struct Source<'a> {
     selector: Option<&'a LabelSelector>,
 }
 
+/// How many pods a workload may make: far more than clusters hold, and few enough to be listed.
+const MOST_PODS: u32 = 150_000;
+
 const TEMPLATE: &[&str] = &["spec", "template"];
 
 pub(super) fn deployment(object: &apps::Deployment) -> Source<'_> {
@@ -204,8 +207,13 @@ pub(super) fn convert(
     let spec_at = root.field("spec");
     let replicas = match source.replicas {
         None => 1,
-        Some((field, number)) => u32::try_from(number)
-            .map_err(|_| spec_at.field(field).problem(format!("must not be negative, found {number}")))?,
+        Some((field, number)) => match u32::try_from(number) {
+            Ok(number) if number <= MOST_PODS => number,
+            Ok(_) | Err(_) => {
+                let message = format!("must be between 0 and {MOST_PODS}, found {number}");
+                return Err(spec_at.field(field).problem(message));
+            }
+        },
     };
     under(&root, source.path, |at| {
         let default = PodTemplateSpec::default();

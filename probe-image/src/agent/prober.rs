@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -113,12 +113,21 @@ async fn datagram(
     socket.connect(address).await?;
     socket.send(message).await?;
     loop {
-        socket.readable().await?;
-        match receive(&socket, &read) {
+        // An ICMP message makes the socket erroneous, not readable.
+        let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        let result = if ready.is_error() { pending_error(&socket) } else { receive(&socket, &read) };
+        match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return result,
         }
     }
+}
+
+fn pending_error(socket: &UdpSocket) -> io::Result<Outcome> {
+    socket.try_io(Interest::ERROR, || match socket.take_error()? {
+        Some(error) => Err(error),
+        None => Err(io::ErrorKind::WouldBlock.into()),
+    })
 }
 
 /// Not a part of the waiting future: its buffer would be held by every probe in flight.

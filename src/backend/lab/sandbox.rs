@@ -37,6 +37,8 @@ pub enum Entered {
 pub fn enter() -> Result<Entered, Error> {
     if let Some(parent) = std::env::var_os(VARIABLE) {
         tie_to_parent(&parent)?;
+        // Inherited from the outer process, which waits for them.
+        awaited_signals().thread_unblock().map_err(|error| Error::failed("receive signals", error))?;
         return Ok(Entered::Inside);
     }
     create_namespaces()?;
@@ -93,11 +95,13 @@ fn forbidden(reason: &str) -> Error {
     ))
 }
 
+/// The signals that the outer process waits for.
+fn awaited_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect()
+}
+
 fn wait_for_inner() -> io::Result<u8> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
-        signals.add(signal);
-    }
+    let signals = awaited_signals();
     // Blocked before the child exists, so that none is missed.
     signals.thread_block()?;
     let incoming = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;

@@ -1,0 +1,126 @@
+//! No input makes the parsers panic: arbitrary bytes, arbitrary YAML, and valid files in which
+//! something has been replaced by anything.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+use netproof::source::{Document, Key, Location, Node, Text, Value};
+use netproof::{generate, plan, scenario, snapshot};
+use proptest::prelude::*;
+
+/// Reads a text as everything that it could be.
+fn read(content: String) -> bool {
+    let text = Text { name: Arc::from("any"), content };
+    let Ok(documents) = text.documents() else { return false };
+    let understood = documents.iter().map(read_document).collect::<Vec<_>>();
+    understood.into_iter().any(|understood| understood)
+}
+
+fn read_document(document: &Document) -> bool {
+    let manifests = snapshot::Snapshot::from_documents([document]).map(|snapshot| {
+        let engine = netproof::policy::Engine::new(snapshot.cluster.clone());
+        let mut matrix =
+            netproof::expect::Matrix::new(&engine, &snapshot, netproof::expect::Granularity::Workloads);
+        matrix.rows(|_| Ok::<_, ()>(())).unwrap();
+    });
+    let scenario = scenario::from_document(document).and_then(|scenario| plan::check(&scenario));
+    manifests.is_ok() || scenario.is_ok()
+}
+
+fn any_node() -> impl Strategy<Value = Node> {
+    let at = |value| Node { value, at: Location::START };
+    let text = prop_oneof![
+        "[a-z/:*.-]{0,12}",
+        "(kind|apiVersion|metadata|spec|steps|items|name|NetworkPolicy|Scenario|v1|Pod|List)",
+        any::<String>(),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Integer),
+        (-3i64..70_000).prop_map(Value::Integer),
+        any::<f64>().prop_map(Value::Float),
+        text.clone().prop_map(Value::String),
+    ];
+    leaf.prop_map(at).prop_recursive(5, 60, 6, move |inner| {
+        let entry =
+            (text.clone(), inner.clone()).prop_map(|(name, node)| (Key { name, at: Location::START }, node));
+        prop_oneof![
+            prop::collection::vec(inner, 0..6).prop_map(Value::Sequence),
+            prop::collection::vec(entry, 0..6).prop_map(Value::Mapping),
+        ]
+        .prop_map(at)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        read(String::from_utf8_lossy(&bytes).into_owned());
+    }
+
+    #[test]
+    fn arbitrary_yaml(node in any_node()) {
+        read_document(&Document { name: Arc::from("any"), node });
+    }
+}
+
+/// Replaces one part of a document by anything.
+fn mutate(rng: &mut Rng, node: &mut Node) {
+    let children = match &node.value {
+        Value::Sequence(items) => items.len(),
+        Value::Mapping(entries) => entries.len(),
+        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => 0,
+    };
+    // Deeper, most of the time.
+    if children > 0 && rng.u8(..8) > 0 {
+        let at = rng.usize(..children);
+        match &mut node.value {
+            Value::Sequence(items) => return mutate(rng, &mut items[at]),
+            Value::Mapping(entries) if rng.u8(..8) > 0 => return mutate(rng, &mut entries[at].1),
+            Value::Mapping(entries) => {
+                entries.remove(at);
+                return;
+            }
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => {}
+        }
+    }
+    let texts =
+        ["", "*", "x/*", "80/TCP", "a", "A b", "0.0.0.0/0", "::/0", "-", "é", "10.0.0.1", "self", "IPv6"];
+    node.value = match rng.u8(..9) {
+        0 => Value::Null,
+        1 => Value::Bool(rng.bool()),
+        2 => Value::Integer(rng.i64(-2..70_000)),
+        3 => Value::Integer(rng.i64(..)),
+        4 => Value::Float(1e300),
+        5 => Value::Sequence(vec![]),
+        6 => Value::Mapping(vec![]),
+        7 => Value::Sequence(vec![node.clone(), node.clone()]),
+        _ => Value::String(rng.choice(texts).unwrap().to_owned()),
+    };
+}
+
+#[test]
+fn valid_files_with_anything_in_them() {
+    let mut rng = Rng::with_seed(1);
+    let mut understood = 0;
+    for seed in 0..3_000 {
+        let content = generate::scenario(seed % 40, 2).to_string();
+        let text = Text { name: Arc::from("any"), content };
+        let mut document = text.documents().unwrap().remove(0);
+        for _ in 0..rng.usize(1..4) {
+            mutate(&mut rng, &mut document.node);
+        }
+        understood += usize::from(read_document(&document));
+        // Its manifests by themselves, too.
+        for step in document.node.get("steps").map(Node::items).unwrap_or_default() {
+            for node in step.get("apply").map(Node::items).unwrap_or_default() {
+                read_document(&Document { name: Arc::from("any"), node: node.clone() });
+            }
+        }
+    }
+    // Some changes are harmless; if none or all were, nothing would be tested.
+    assert!((100..2_900).contains(&understood), "{understood} of 3,000 were understood");
+}

@@ -1,0 +1,318 @@
+//! The lab with real packets: as root and as an ordinary user, and gone without a trace afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::machine::{Finished, User, command, file, folder, library, program, run};
+
+/// All cells of a JSON report, each with the names of its scenario and step.
+fn cells(finished: &Finished) -> Vec<(String, Value)> {
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let mut cells = Vec::new();
+    for scenario in report["scenarios"].as_array().unwrap() {
+        assert_eq!(scenario["failure"], Value::Null, "{scenario}");
+        for step in scenario["steps"].as_array().unwrap() {
+            let place =
+                format!("{} › {}", scenario["name"].as_str().unwrap(), step["name"].as_str().unwrap());
+            cells.extend(step["cells"].as_array().unwrap().iter().map(|cell| (place.clone(), cell.clone())));
+        }
+    }
+    cells
+}
+
+/// Runs the whole library.
+fn run_library(user: User, arguments: &[&str]) -> Finished {
+    let first = ["run", library().to_str().unwrap(), "-o", "json"];
+    run(user, first.iter().chain(arguments))
+}
+
+/// Whether the verdict is one of those that a right implementation may get: the kernel may lack a
+/// protocol.
+fn is_fine(cell: &Value) -> bool {
+    match cell["verdict"].as_str().unwrap() {
+        "match" | "undefined" => true,
+        "inconclusive" => cell["observed"] == "unsupported",
+        _ => false,
+    }
+}
+
+#[test]
+fn the_library_passes_as_root_and_as_an_ordinary_user() {
+    for user in User::ALL {
+        let finished = run_library(user, &[]);
+        let cells = cells(&finished);
+        for (place, cell) in &cells {
+            assert!(is_fine(cell), "as {user:?}: {place}: {cell}");
+        }
+        assert_eq!(finished.code, Some(0), "as {user:?}: {}", finished.stderr);
+        let with = |field: &str| cells.iter().filter(|(_, cell)| !cell[field].is_null()).count();
+        assert!(
+            with("asserted") * 10 > cells.len() * 9,
+            "{} of {} cells are asserted",
+            with("asserted"),
+            cells.len()
+        );
+        assert!(with("intended") > 100);
+    }
+}
+
+/// One connection, in one step.
+type Where = (String, String, String, String, String);
+
+fn place_of((place, cell): &(String, Value)) -> Where {
+    let text = |field: &str| cell[field].as_str().unwrap().to_owned();
+    (place.clone(), text("from"), text("to"), text("family"), text("probe"))
+}
+
+/// The cells that a fault opens or closes. The verdicts of all others must be fine.
+fn accused(fault: &str) -> Vec<(String, Value)> {
+    let finished = run_library(User::Ordinary, &["--fault", fault, "--parallel", "3"]);
+    assert_eq!(finished.code, Some(1), "with {fault}: {}", finished.stderr);
+    cells(&finished).into_iter().filter(|(_, cell)| !is_fine(cell)).collect()
+}
+
+/// Checks that a fault is found, and that nothing is accused that is not its doing.
+fn check(fault: &str, is_its_doing: impl Fn(&str, &Value) -> bool) {
+    let accused = accused(fault);
+    assert!(!accused.is_empty(), "{fault} was not found");
+    for (place, cell) in &accused {
+        assert!(is_its_doing(place, cell), "{fault} cannot do this: {place}: {cell}");
+    }
+    // Each cell names the policies or rules that decide it, or that none does.
+    assert!(
+        accused
+            .iter()
+            .all(|(_, cell)| cell["reasons"][0]["text"].as_str().is_some_and(|text| !text.is_empty()))
+    );
+}
+
+fn is_udp(cell: &Value) -> bool {
+    cell["probe"].as_str().unwrap().ends_with("UDP")
+}
+
+/// Whether the cell is denied, or would have been, in this direction alone.
+fn is_leak_in(cell: &Value, direction: &str) -> bool {
+    let reasons = cell["reasons"].as_array().unwrap();
+    cell["verdict"] == "leak" && reasons.iter().all(|reason| reason["direction"] == direction)
+}
+
+#[test]
+fn without_enforcement_every_asserted_denial_is_a_leak() {
+    let finished = run_library(User::Ordinary, &["--fault", "no-enforcement", "--parallel", "3"]);
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let denied: Vec<_> =
+        cells(&finished).into_iter().filter(|(_, cell)| cell["asserted"] == "deny").collect();
+    assert!(denied.len() > 1_000, "only {} denials are asserted", denied.len());
+    for (place, cell) in denied {
+        assert!(cell["verdict"] == "leak" || cell["observed"] == "unsupported", "{place}: {cell}");
+    }
+}
+
+#[test]
+fn faults_of_one_direction_are_found() {
+    check("ignore-ingress", |_, cell| is_leak_in(cell, "ingress"));
+    check("ignore-egress", |_, cell| is_leak_in(cell, "egress"));
+}
+
+#[test]
+fn faults_of_ports_and_protocols_are_found() {
+    check("ignore-ports", |_, cell| cell["verdict"] == "leak");
+    check("ignore-udp", |_, cell| cell["verdict"] == "leak" && is_udp(cell));
+    check("endport-first-only", |_, cell| cell["verdict"] == "blocked" && cell["probe"] != "80/TCP");
+}
+
+#[test]
+fn faults_of_address_ranges_are_found() {
+    check("ignore-except", |_, cell| cell["verdict"] == "leak");
+}
+
+#[test]
+fn lost_replies_are_found_as_outages_of_udp_only() {
+    check("drop-replies", |_, cell| {
+        cell["verdict"] == "blocked" && is_udp(cell) && cell["observed"] == "one-way"
+    });
+}
+
+#[test]
+fn changes_that_are_not_followed_are_found() {
+    check("policies-never-removed", |_, cell| cell["verdict"] == "blocked" || cell["verdict"] == "leak");
+    check("frozen-node", |_, cell| cell["verdict"] == "blocked" || cell["verdict"] == "leak");
+}
+
+/// A fault accuses the same cells every time.
+#[test]
+fn verdicts_repeat() {
+    let twice = [accused("ignore-udp"), accused("ignore-udp")];
+    let [first, second] = twice.map(|accused| accused.iter().map(place_of).collect::<BTreeSet<_>>());
+    assert_eq!(first, second);
+}
+
+#[test]
+fn random_policies_agree_with_packets() {
+    for (user, seed) in [(User::Root, "1"), (User::Ordinary, "2")] {
+        let finished = run(user, ["fuzz", "--cases", "20", "--seed", seed, "-o", "json"]);
+        assert_eq!(finished.code, Some(0), "as {user:?}: {} {}", finished.stdout, finished.stderr);
+        assert!(cells(&finished).len() > 5_000);
+    }
+}
+
+/// SCTP is probed where the kernel has it, and is its own cause of not measuring where not.
+#[test]
+fn sctp_is_measured_or_the_kernel_is_named() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: sctp}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}]}]}
+probes: [80/SCTP, 80/TCP]
+steps:
+- name: only SCTP
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: sctp, namespace: x}
+    spec: {podSelector: {}, ingress: [{ports: [{protocol: SCTP}]}]}
+  expect:
+  - {from: '*', to: '*', allow: [SCTP]}
+  - {from: '*', to: '*', deny: [TCP]}
+";
+    let path = file("sctp.yaml", scenario);
+    for user in User::ALL {
+        let finished = run(user, ["run", path.to_str().unwrap(), "-o", "json"]);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        for (_, cell) in cells(&finished) {
+            assert!(is_fine(&cell), "{cell}");
+            if cell["observed"] == "unsupported" {
+                assert_eq!(cell["probe"], "80/SCTP");
+                assert!(cell["cause"].as_str().unwrap().starts_with("the kernel cannot do it: "), "{cell}");
+            }
+        }
+    }
+}
+
+/// The processes that run the program of these tests, by id.
+fn processes() -> BTreeMap<u32, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        // Agents are started as `/proc/self/exe`; their link leads to the program.
+        let is_ours = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == program());
+        if is_ours {
+            found.insert(pid, arguments);
+        }
+    }
+    found
+}
+
+/// Waits until a run has its agents.
+fn wait_for_agents(of: &Run) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while of.descendants().len() < 6 {
+        assert!(Instant::now() < deadline, "the lab did not start: {:?}", of.descendants());
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// A run in the background, and everything that it starts: they share a session of their own.
+struct Run {
+    child: std::process::Child,
+}
+
+impl Run {
+    fn start(user: User) -> Self {
+        let scenario = file(
+            "long.yaml",
+            "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: long}\nsteps:\n".to_owned()
+                + &(0..500).map(|i| format!("- name: step {i}\n")).collect::<String>(),
+        );
+        let inner = command(user);
+        let mut command = Command::new("setsid");
+        command.arg(inner.get_program()).args(inner.get_args()).arg("run").arg(scenario);
+        let child = command
+            .current_dir(folder())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+
+    /// The processes of its session.
+    fn descendants(&self) -> Vec<u32> {
+        let session = |pid: u32| -> Option<u32> {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit(')').next()?.split_whitespace().nth(3)?.parse().ok()
+        };
+        processes().into_keys().filter(|pid| session(*pid) == Some(self.child.id())).collect()
+    }
+
+    fn signal(&self, pid: u32, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// Waits until nothing of it is left.
+    fn wait_until_gone(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.descendants().is_empty() {
+            assert!(Instant::now() < deadline, "left behind: {:?}", self.descendants());
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_after_kill_9_of_the_parent() {
+    for user in User::ALL {
+        let mut run = Run::start(user);
+        wait_for_agents(&run);
+        // `setsid`, `setpriv` and `unshare` have become the program: its first process is the child.
+        run.signal(run.child.id(), nix::sys::signal::Signal::SIGKILL);
+        assert_eq!(run.child.wait().unwrap().signal(), Some(9));
+        run.wait_until_gone();
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_run_and_cleans_up() {
+    for user in User::ALL {
+        for signal in [nix::sys::signal::Signal::SIGINT, nix::sys::signal::Signal::SIGTERM] {
+            let mut run = Run::start(user);
+            wait_for_agents(&run);
+            run.signal(run.child.id(), signal);
+            assert_eq!(run.child.wait().unwrap().code(), Some(130));
+            run.wait_until_gone();
+        }
+    }
+}
+
+/// What a machine without nftables, or without namespaces for its users, is told.
+#[test]
+fn machines_that_cannot_run_the_lab_are_told_why() {
+    let run_in = |preparation: &str| {
+        let script = format!("{preparation} && exec {} run", program().display());
+        // In a user namespace with other mounts and limits, so that this machine stays as it is.
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+            .current_dir(folder())
+            .output()
+            .unwrap();
+        let finished = Finished::from(output);
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
+        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+        finished.stderr
+    };
+    let hide = "for nft in $(command -v nft) /usr/sbin/nft /sbin/nft; do [ ! -e $nft ] || mount --bind /dev/null $nft; done";
+    insta::assert_snapshot!("no nft", run_in(hide));
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && echo 0 > /proc/sys/user/max_net_namespaces";
+    insta::assert_snapshot!("no namespaces", run_in(forbid));
+}
