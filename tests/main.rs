@@ -15,3 +15,4 @@ mod lab;
 mod machine;
 mod map;
 mod naive;
+mod reports;

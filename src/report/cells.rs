@@ -77,7 +77,8 @@ fn write_line(text: &mut String, line: &Line<'_>, show_family: bool) {
         IpFamily::V4 | IpFamily::V6 => "",
     };
     let ends = format!("{} → {}{family}", cell.from, cell.to);
-    let _ = writeln!(text, "    {ends:<32} {:<28} {}", line.probes.join(", "), line.seen);
+    let columns = format!("    {ends:<32} {:<28} {}", line.probes.join(", "), line.seen);
+    let _ = writeln!(text, "{}", columns.trim_end());
 }
 
 /// The reasons of an expectation, in one line.

@@ -5,6 +5,7 @@ use std::io;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::cells::reasons;
+use super::style::join;
 use crate::verdict::{CellResult, Counts, RunResult, ScenarioResult, StepResult, Verdict};
 
 /// Writes a run as JUnit XML.
@@ -69,20 +70,14 @@ fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
 }
 
 fn message(counts: &Counts, gaps: usize) -> String {
-    let parts = [
-        (counts.leaks, "leaks"),
-        (counts.blocked, "blocked"),
-        (gaps, "policy gaps"),
-        (counts.disagreements, "disagreements"),
-        (counts.flaky, "flaky"),
-        (counts.inconclusive, "not measured"),
-    ];
-    let parts: Vec<_> = parts
-        .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| format!("{number} {what}"))
-        .collect();
-    parts.join(", ")
+    join([
+        (counts.leaks, "leak", "leaks"),
+        (counts.blocked, "blocked", "blocked"),
+        (gaps, "policy gap", "policy gaps"),
+        (counts.disagreements, "disagreement", "disagreements"),
+        (counts.flaky, "flaky", "flaky"),
+        (counts.inconclusive, "not measured", "not measured"),
+    ])
 }
 
 /// A line for a cell that is not as it should be.

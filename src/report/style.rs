@@ -25,6 +25,12 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
+/// `2 leaks, 1 blocked`: what there is none of is left out.
+pub(super) fn join<const N: usize>(parts: [(usize, &str, &str); N]) -> String {
+    let parts = parts.into_iter().filter(|(number, _, _)| *number > 0);
+    parts.map(|(number, one, many)| count(number, one, many)).collect::<Vec<_>>().join(", ")
+}
+
 /// `12,345`
 pub(super) fn thousands(number: usize) -> String {
     let digits = number.to_string();

@@ -11,7 +11,7 @@ use tabled::settings::{Alignment, Modify};
 
 use super::cells::{self, reasons};
 use super::matrix;
-use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint, thousands};
+use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::policy::IpFamily;
 use crate::verdict::{Cause, CellResult, Counts, Outcome, RunResult, ScenarioResult, StepResult, Verdict};
 
@@ -313,21 +313,28 @@ fn unsure(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
     if what.is_empty() { "not everything was carried out".to_owned() } else { what }
 }
 
-fn join<const N: usize>(parts: [(usize, &str, &str); N]) -> String {
-    let parts = parts.into_iter().filter(|(number, _, _)| *number > 0);
-    parts.map(|(number, one, many)| count(number, one, many)).collect::<Vec<_>>().join(", ")
-}
-
 fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
+    let mut what: Vec<String> = Vec::new();
+    if scenario.failure.is_some() {
+        what.push("not carried out".to_owned());
+    }
+    if scenario.misses_demonstration() {
+        what.push("no policy gap found".to_owned());
+    }
+    let counted = summary(counts);
     match scenario.outcome() {
         Outcome::Pass if scenario.demonstrates.is_some() => {
-            paint(GOOD, format!("ok, {} found", count(counts.gaps, "policy gap", "policy gaps")))
+            return paint(GOOD, format!("ok: {counted} found, as it demonstrates"));
         }
-        Outcome::Pass => paint(GOOD, "ok"),
-        Outcome::Inconclusive => paint(UNSURE, summary(counts)),
-        Outcome::Fail => paint(BAD, summary(counts)),
+        Outcome::Pass => return paint(GOOD, OK),
+        Outcome::Inconclusive | Outcome::Fail if counted != OK => what.push(counted),
+        Outcome::Inconclusive | Outcome::Fail => {}
     }
+    let style = if scenario.outcome() == Outcome::Fail { BAD } else { UNSURE };
+    paint(style, what.join(", "))
 }
+
+const OK: &str = "ok";
 
 fn summary(counts: &Counts) -> String {
     let what = join([
@@ -338,7 +345,7 @@ fn summary(counts: &Counts) -> String {
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
     ]);
-    if what.is_empty() { "ok".to_owned() } else { what }
+    if what.is_empty() { OK.to_owned() } else { what }
 }
 
 fn time(time: Option<Duration>) -> String {

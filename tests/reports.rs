@@ -1,0 +1,208 @@
+//! What people and machines read, from a result in which everything occurs once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use netproof::plan::Cell;
+use netproof::policy::{
+    Decision, Direction, Expectation, IpFamily, PolicyName, Port, Protocol, Reason, RuleName, UndefinedCause,
+};
+use netproof::report;
+use netproof::scenario::{Claim, Demonstrates, EndpointName, Probe};
+use netproof::verdict::{
+    Cause, CellResult, Observation, RunResult, ScenarioFailure, ScenarioResult, StepResult, TimeToSettle,
+    Verdict,
+};
+
+fn policy(name: &str) -> PolicyName {
+    PolicyName { namespace: "x".to_owned(), name: name.to_owned() }
+}
+
+fn expected(decision: Decision) -> Expectation {
+    let reasons = match decision {
+        Decision::Allow => vec![
+            Reason::NotIsolated(Direction::Egress),
+            Reason::AllowedBy {
+                rule: RuleName { policy: policy("allow-web"), direction: Direction::Ingress, index: 1 },
+                pod_in_ip_block: false,
+            },
+        ],
+        Decision::Deny => vec![Reason::Isolated {
+            direction: Direction::Ingress,
+            policies: vec![policy("allow-web"), policy("default-deny")],
+        }],
+        Decision::Undefined => {
+            vec![Reason::Undefined(UndefinedCause::Hairpin { service: "x/web".to_owned() })]
+        }
+    };
+    Expectation { decision, reasons }
+}
+
+fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict: Verdict) -> CellResult {
+    let pod = |name: &str| EndpointName::pod("x", name);
+    CellResult {
+        cell: Cell {
+            from: pod(from),
+            to: pod(to),
+            family: IpFamily::V4,
+            probe: Probe::Port { port: Port::new(80).unwrap(), protocol: Protocol::Tcp },
+        },
+        expected: expected(decision),
+        asserted: Some(decision),
+        intended: None,
+        observed: Some(observed),
+        verdict,
+        attempts: 2,
+        retries: 0,
+        settled: None,
+    }
+}
+
+fn on_udp(mut cell: CellResult) -> CellResult {
+    cell.cell.probe = Probe::Port { port: Port::new(80).unwrap(), protocol: Protocol::Udp };
+    cell
+}
+
+fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
+    let time = TimeToSettle { enforce: Some(Duration::from_millis(42)), admit: None };
+    StepResult { name: name.to_owned(), cells, time, rounds: 2, took: Duration::from_millis(310) }
+}
+
+fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
+    ScenarioResult {
+        name: name.to_owned(),
+        description: "What it decides.".to_owned(),
+        file: Arc::from(format!("scenarios/{name}.yaml")),
+        demonstrates: None,
+        ignored: [("ResourceQuota".to_owned(), 2)].into(),
+        steps,
+        failure: None,
+        timeout: Duration::from_millis(80),
+        took: Duration::from_millis(640),
+    }
+}
+
+fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
+    let asked = scenarios.len();
+    RunResult {
+        scenarios,
+        asked,
+        interrupted: false,
+        backend: "lab".to_owned(),
+        took: Duration::from_millis(1_280),
+    }
+}
+
+fn good() -> ScenarioResult {
+    scenario(
+        "good",
+        vec![step(
+            "all is well",
+            vec![
+                cell("a", "b", Decision::Allow, Observation::Connected, Verdict::Match),
+                cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match),
+                cell("a", "c", Decision::Undefined, Observation::Rejected, Verdict::Undefined),
+                on_udp(cell(
+                    "a",
+                    "b",
+                    Decision::Allow,
+                    Observation::Unsupported { message: "no SCTP".to_owned() },
+                    Verdict::Inconclusive(Cause::Kernel("no SCTP".to_owned())),
+                )),
+            ],
+        )],
+    )
+}
+
+fn bad() -> ScenarioResult {
+    let leak = cell("a", "b", Decision::Deny, Observation::Connected, Verdict::Leak);
+    let one_way = on_udp(cell("a", "b", Decision::Deny, Observation::OneWay, Verdict::Leak));
+    let blocked = cell("b", "a", Decision::Allow, Observation::Rejected, Verdict::Blocked);
+    let flaky = cell("b", "c", Decision::Deny, Observation::Dropped, Verdict::Flaky);
+    let mut lost =
+        cell("c", "a", Decision::Deny, Observation::Dropped, Verdict::Inconclusive(Cause::NoControl));
+    lost.retries = 3;
+    let mut disagreement = cell("c", "b", Decision::Allow, Observation::Connected, Verdict::Match);
+    disagreement.asserted = Some(Claim::Deny);
+    let mut gap = cell("a", "c", Decision::Allow, Observation::Connected, Verdict::Match);
+    gap.intended = Some(Claim::Deny);
+    gap.settled = Some(Duration::from_millis(42));
+    let mut ipv6 = cell("a", "c", Decision::Deny, Observation::Connected, Verdict::Leak);
+    ipv6.cell.family = IpFamily::V6;
+    scenario(
+        "bad",
+        vec![step("everything is wrong", vec![leak, one_way, blocked, flaky, lost, disagreement, gap, ipv6])],
+    )
+}
+
+fn demonstration(gaps: bool) -> ScenarioResult {
+    let mut gap = cell("a", "c", Decision::Allow, Observation::Connected, Verdict::Match);
+    gap.intended = gaps.then_some(Claim::Deny);
+    let demonstrates = Some(Demonstrates::PolicyGap);
+    ScenarioResult {
+        demonstrates,
+        ..scenario(if gaps { "mistake" } else { "no-mistake" }, vec![step("the mistake", vec![gap])])
+    }
+}
+
+fn failed() -> ScenarioResult {
+    let message = "could not build the lab's network: out of luck".to_owned();
+    let failure = Some(ScenarioFailure { message, everywhere: false });
+    ScenarioResult { failure, ignored: [].into(), ..scenario("failed", vec![]) }
+}
+
+fn terminal(result: &RunResult, everything: bool) -> String {
+    anstream::adapter::strip_str(&report::terminal(result, everything)).to_string()
+}
+
+#[test]
+fn a_run_in_which_everything_matches() {
+    let result = run(vec![good(), demonstration(true)]);
+    assert_snapshot!("terminal, all well", terminal(&result, false));
+    assert_eq!(report::exit_code(&result), 0);
+}
+
+#[test]
+fn a_run_in_which_everything_is_wrong() {
+    let result = run(vec![good(), bad(), demonstration(false), failed()]);
+    assert_snapshot!("terminal, all wrong", terminal(&result, false));
+    assert_snapshot!("terminal, all wrong, verbose", terminal(&result, true));
+    assert_eq!(report::exit_code(&result), 1);
+}
+
+#[test]
+fn a_run_with_nothing_worse_than_doubt() {
+    let cells =
+        vec![cell("c", "a", Decision::Deny, Observation::Dropped, Verdict::Inconclusive(Cause::NoControl))];
+    let result = run(vec![scenario("doubtful", vec![step("no control", cells)])]);
+    assert_snapshot!("terminal, inconclusive", terminal(&result, false));
+    assert_eq!(report::exit_code(&result), 3);
+}
+
+#[test]
+fn a_run_that_was_interrupted() {
+    let mut result = run(vec![good()]);
+    (result.asked, result.interrupted) = (5, true);
+    assert_snapshot!("terminal, interrupted", terminal(&result, false));
+    assert_eq!(report::exit_code(&result), 130);
+}
+
+#[test]
+fn long_lists_are_cut_unless_everything_is_asked_for() {
+    let name = |i: usize| format!("pod-{i}");
+    let cells = (0..40).map(|i| cell(&name(i), "b", Decision::Deny, Observation::Connected, Verdict::Leak));
+    let result = run(vec![scenario("many", vec![step("many leaks", cells.collect())])]);
+    let short = terminal(&result, false);
+    assert!(short.contains("… and 28 more (--verbose shows all)"), "{short}");
+    assert!(!terminal(&result, true).contains("more (--verbose"));
+}
+
+#[test]
+fn json_and_junit() {
+    let result = run(vec![good(), bad(), demonstration(false), failed()]);
+    assert_snapshot!("json", report::json(&result).unwrap());
+    let mut xml = Vec::new();
+    report::junit(&result, &mut xml).unwrap();
+    assert_snapshot!("junit", String::from_utf8(xml).unwrap());
+}
