@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube_core::{Selector, SelectorExt};
 use netproof::generate::{Universe, policy};
 use netproof::policy::{
-    Decision, Destination, Endpoint, Engine, Flow, IpFamily, Labels, Node, Port, Protocol,
+    Decision, Destination, Endpoint, Engine, Flow, IpFamily, Labels, Node, Port, Protocol, UnknownAddresses,
 };
 use netproof::snapshot::Snapshot;
 use netproof::source::{Document, Text};
@@ -312,7 +312,7 @@ fn the_sets_of_allowed_ports_agree_with_single_flows() {
         let mut rng = Rng::with_seed(seed);
         let manifests = manifests(&mut rng);
         let engine = manifests.engine();
-        let mut reach = engine.reach();
+        let mut reach = engine.reach(UnknownAddresses::Undefined);
         let pods: Vec<_> = engine.pods().filter(|(_, pod)| !pod.ended).collect();
         let external = reach.external();
         let group = |reach: &netproof::policy::Reach<'_>, end| match end {

@@ -11,6 +11,7 @@ mod agent;
 mod any_input;
 mod bad_input;
 mod differential;
+mod expect;
 mod lab;
 mod machine;
 mod map;

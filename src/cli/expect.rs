@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Exit, Format, output};
-use crate::expect::{Granularity, Matrix};
+use crate::expect::{Granularity, Matrix, assumes_addresses};
 use crate::policy::Engine;
 use crate::snapshot::Snapshot;
 use crate::{report, source};
@@ -47,6 +47,11 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
         let kinds: Vec<_> =
             snapshot.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::note(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
+    }
+    if assumes_addresses(&snapshot) {
+        output::note(
+            "note: the addresses of some pods are not known: an ipBlock is taken not to cover them, unless it is 0.0.0.0/0 or ::/0",
+        );
     }
     let engine = Engine::new(snapshot.cluster.clone());
     let granularity = if args.pods { Granularity::Pods } else { Granularity::Workloads };

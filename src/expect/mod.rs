@@ -1,7 +1,10 @@
 //! The expected matrix: what every pair of workloads or pods, and of address ranges outside the
 //! cluster, may exchange according to the policies. No packets.
 
-use crate::policy::{AddressRange, Connections, ConnectionsId, Engine, Group, PairConnections, Reach};
+use crate::policy::{
+    AddressRange, Connections, ConnectionsId, Engine, Group, PairConnections, Peer, Peers, Reach,
+    UnknownAddresses,
+};
 use crate::snapshot::{Snapshot, Workload, WorkloadKind};
 
 /// What stands in the rows of a matrix.
@@ -46,7 +49,7 @@ struct End {
 impl<'a> Matrix<'a> {
     /// The matrix of a snapshot. The engine has to be made from its cluster.
     pub fn new(engine: &'a Engine, snapshot: &Snapshot, granularity: Granularity) -> Self {
-        let reach = engine.reach();
+        let reach = engine.reach(UnknownAddresses::OutsideBlocks);
         let by_position: Vec<Option<Group>> = engine.pods().map(|(id, _)| reach.pod(id)).collect();
         let group = |pod: usize| by_position.get(pod).copied().flatten();
         let mut ends = Vec::new();
@@ -74,9 +77,21 @@ impl<'a> Matrix<'a> {
         Self { reach, ends, external }
     }
 
-    /// How wide the widest name is, in characters.
-    pub fn widest_name(&self) -> usize {
-        self.ends.iter().map(|end| end.name.chars().count()).max().unwrap_or_default()
+    /// How wide the widest name in a row is, in characters.
+    pub fn widest_name(&mut self) -> usize {
+        let mut widest = 0;
+        // Ranges depend on what they may exchange; those of the pairs of workloads do not matter.
+        let Self { reach, ends, external } = self;
+        for end in ends.iter() {
+            widest = widest.max(end.name.chars().count());
+            for (_, range, id) in outside(reach, external, end) {
+                let connections = reach.connections(id);
+                if !connections.is_empty() {
+                    widest = widest.max(range.to_string().len());
+                }
+            }
+        }
+        widest
     }
 
     /// Calls `show` for every row: those from workloads in the order of their names, first to
@@ -93,21 +108,45 @@ impl<'a> Matrix<'a> {
                     row(reach, &from.name, &to.name, id, &mut show)?;
                 }
             }
-            for (range, id) in
-                ranges(reach, external, |reach, outside| between(reach, &from.groups, &[outside]))
-            {
-                row(reach, &from.name, &range.to_string(), id, &mut show)?;
+            for (way, range, id) in outside(reach, external, from) {
+                if way == Way::Out {
+                    row(reach, &from.name, &range.to_string(), id, &mut show)?;
+                }
             }
         }
         for to in ends.iter() {
-            for (range, id) in
-                ranges(reach, external, |reach, outside| between(reach, &[outside], &to.groups))
-            {
-                row(reach, &range.to_string(), &to.name, id, &mut show)?;
+            for (way, range, id) in outside(reach, external, to) {
+                if way == Way::In {
+                    row(reach, &range.to_string(), &to.name, id, &mut show)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Whether a workload sends to an address outside, or receives from it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Out,
+    In,
+}
+
+/// What a workload may exchange with the addresses outside, in either way.
+fn outside(
+    reach: &mut Reach<'_>,
+    external: &[(Group, AddressRange)],
+    end: &End,
+) -> Vec<(Way, AddressRange, ConnectionsId)> {
+    let mut found = Vec::new();
+    for way in [Way::Out, Way::In] {
+        let ranges = ranges(reach, external, |reach, outside| match way {
+            Way::Out => between(reach, &end.groups, &[outside]),
+            Way::In => between(reach, &[outside], &end.groups),
+        });
+        found.extend(ranges.into_iter().map(|(range, id)| (way, range, id)));
+    }
+    found
 }
 
 fn row<E>(
@@ -118,7 +157,7 @@ fn row<E>(
     show: &mut impl FnMut(Row<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let connections = reach.connections(id);
-    if connections.allowed.is_empty() && connections.undefined.is_empty() {
+    if connections.is_empty() {
         return Ok(());
     }
     show(Row { from, to, connections, id })
@@ -151,6 +190,27 @@ fn ranges(
         }
     }
     ranges
+}
+
+/// Whether an `ipBlock` of the snapshot's policies has to be compared with a pod whose address is
+/// not known, and so was taken not to cover it.
+pub fn assumes_addresses(snapshot: &Snapshot) -> bool {
+    let is_unknown =
+        |pod: &usize| snapshot.cluster.pods.get(*pod).is_some_and(|pod| pod.addresses.is_empty());
+    let rules = snapshot
+        .cluster
+        .policies
+        .iter()
+        .flat_map(|policy| policy.ingress.iter().chain(&policy.egress).flatten());
+    let mut peers = rules.flat_map(|rule| match &rule.peers {
+        Peers::Any => &[],
+        Peers::Only(peers) => peers.as_slice(),
+    });
+    let has_block = peers.any(|peer| match peer {
+        Peer::IpBlock(block) => !block.is_whole_family(),
+        Peer::Pods { .. } => false,
+    });
+    has_block && snapshot.workloads.iter().flat_map(|workload| &workload.pods).any(is_unknown)
 }
 
 fn name_of(workload: &Workload) -> String {

@@ -33,7 +33,8 @@ fn uncovered(assertion: &Assertion, cells: &[Cell]) -> Option<String> {
             return Some(format!("from: nothing that sends is called `{pattern}`"));
         }
     }
-    let covers = |assertion: &Assertion| cells.iter().any(|c| assertion.covers(&c.from, &c.to, c.probe));
+    let covers =
+        |assertion: &Assertion| cells.iter().any(|c| assertion.covers(&c.from, &c.to, c.family, c.probe));
     for pattern in &assertion.to {
         if !covers(&Assertion { to: vec![pattern.clone()], ..assertion.clone() }) {
             return Some(format!("this assertion covers no cell: none of its senders probes `{pattern}`"));

@@ -27,4 +27,4 @@ pub use model::{
     TargetPort,
 };
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
-pub use reach::{ConnectionsId, Group, PairConnections, Reach};
+pub use reach::{ConnectionsId, Group, PairConnections, Reach, UnknownAddresses};

@@ -18,6 +18,23 @@ pub struct PairConnections {
     pub undefined: Connections,
 }
 
+impl PairConnections {
+    /// Whether nothing is allowed, and nothing left open.
+    pub fn is_empty(&self) -> bool {
+        self.allowed.is_empty() && self.undefined.is_empty()
+    }
+}
+
+/// What to take for granted about pods whose addresses are not known, as in manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownAddresses {
+    /// Nothing: what an `ipBlock` says about them is undefined, as [`Engine::evaluate`] has it.
+    Undefined,
+    /// That no `ipBlock` covers them, but `0.0.0.0/0` and `::/0` without holes: the documentation
+    /// means `ipBlock` for addresses outside the cluster.
+    OutsideBlocks,
+}
+
 /// Identifies the [`PairConnections`] of a pair in a [`Reach`]; equal connections have equal ids.
 pub type ConnectionsId = Id<PairConnections>;
 
@@ -126,6 +143,7 @@ type RowKey = (Vec<PolicyId>, Option<Vec<ContainerPort>>, bool, Direction, IpFam
 #[derive(Debug)]
 pub struct Reach<'a> {
     engine: &'a Engine,
+    unknown: UnknownAddresses,
     algebra: Algebra,
     rows: HashMap<RowKey, Arc<Row>>,
     /// By class and family; `None` where no policy isolates the class.
@@ -137,9 +155,10 @@ pub struct Reach<'a> {
 
 impl Engine {
     /// What every pair of pods and parts of the address space may exchange.
-    pub fn reach(&self) -> Reach<'_> {
+    pub fn reach(&self, unknown: UnknownAddresses) -> Reach<'_> {
         let mut reach = Reach {
             engine: self,
+            unknown,
             algebra: Algebra::new(),
             rows: HashMap::new(),
             egress: Vec::new(),
@@ -262,7 +281,7 @@ impl Reach<'_> {
         if let Some(row) = self.rows.get(&key) {
             return Some(Arc::clone(row));
         }
-        let mut builder = RowBuilder::new(engine, &mut self.algebra, family);
+        let mut builder = RowBuilder::new(engine, &mut self.algebra, family, self.unknown);
         for id in isolating {
             for rule in engine.policies[*id].rules(direction) {
                 match direction {
@@ -324,6 +343,7 @@ struct RowBuilder<'a, 'b> {
     engine: &'a Engine,
     algebra: &'b mut Algebra,
     family: IpFamily,
+    unknown: UnknownAddresses,
     row: Row,
 }
 
@@ -335,13 +355,18 @@ enum Held {
 }
 
 impl<'a, 'b> RowBuilder<'a, 'b> {
-    fn new(engine: &'a Engine, algebra: &'b mut Algebra, family: IpFamily) -> Self {
+    fn new(
+        engine: &'a Engine,
+        algebra: &'b mut Algebra,
+        family: IpFamily,
+        unknown: UnknownAddresses,
+    ) -> Self {
         let nothing = algebra.nothing;
         let row = Row {
             classes: vec![nothing; engine.classes.len()],
             atoms: vec![nothing; engine.space.atoms().len()],
         };
-        Self { engine, algebra, family, row }
+        Self { engine, algebra, family, unknown, row }
     }
 
     fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
@@ -376,7 +401,11 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
             }
         };
         for (entry, (id, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            let held = if everybody { Some(Held::Surely) } else { held(self.engine, peers, id, self.family) };
+            let held = if everybody {
+                Some(Held::Surely)
+            } else {
+                held(self.engine, peers, id, self.family, self.unknown)
+            };
             if let Some(held) = held {
                 let added = bounds_of(self.algebra, ports(Some(class)), held);
                 *entry = self.algebra.union(*entry, added);
@@ -411,7 +440,13 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
 }
 
 /// How surely any of `peers` holds the pods of a class.
-fn held(engine: &Engine, peers: &[PeerId], id: ClassId, family: IpFamily) -> Option<Held> {
+fn held(
+    engine: &Engine,
+    peers: &[PeerId],
+    id: ClassId,
+    family: IpFamily,
+    unknown: UnknownAddresses,
+) -> Option<Held> {
     use super::engine::Membership;
     let class = &engine.classes[id];
     let by_peer = |peer: &PeerId| match &engine.peers[*peer] {
@@ -423,7 +458,10 @@ fn held(engine: &Engine, peers: &[PeerId], id: ClassId, family: IpFamily) -> Opt
             Membership::In(atom) => atoms.contains(atom.index()).then_some(Held::Surely),
             Membership::Unknown if block.family() != family => None,
             Membership::Unknown if block.is_whole_family() => Some(Held::Surely),
-            Membership::Unknown => Some(Held::Perhaps),
+            Membership::Unknown => match unknown {
+                UnknownAddresses::Undefined => Some(Held::Perhaps),
+                UnknownAddresses::OutsideBlocks => None,
+            },
             Membership::NoAddress => None,
         },
     };

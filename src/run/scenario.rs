@@ -234,6 +234,6 @@ impl Situation {
 
 /// What the assertions say about a cell: the last that covers it counts.
 fn last_claim(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
-    let covers = |assertion: &&Assertion| assertion.covers(&cell.from, &cell.to, cell.probe);
+    let covers = |assertion: &&Assertion| assertion.covers(&cell.from, &cell.to, cell.family, cell.probe);
     assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
 }

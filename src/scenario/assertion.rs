@@ -5,7 +5,7 @@ use std::fmt;
 use super::endpoint::EndpointName;
 use super::pattern::EndpointPattern;
 use super::probe::{Probe, parse_port};
-use crate::policy::{Decision, PortRange, Protocol};
+use crate::policy::{Decision, IpFamily, PortRange, Protocol};
 use crate::source::{Location, quote};
 
 /// One line of `expect` or `intent`: a claim about some cells. Of several that cover a cell, the
@@ -20,6 +20,8 @@ pub struct Assertion {
     pub claim: Claim,
     /// Of which probes.
     pub probes: Vec<ProbePattern>,
+    /// In which family; `None` is every family.
+    pub family: Option<IpFamily>,
     /// Where it stands in the file.
     pub at: Location,
 }
@@ -126,12 +128,13 @@ impl fmt::Display for ProbePattern {
 impl Assertion {
     /// Whether the assertion is about this cell. Patterns never stand for a source's own address:
     /// that is `self`.
-    pub fn covers(&self, from: &EndpointName, to: &EndpointName, probe: Probe) -> bool {
+    pub fn covers(&self, from: &EndpointName, to: &EndpointName, family: IpFamily, probe: Probe) -> bool {
         let is_destination = |pattern: &DestinationPattern| match pattern {
             DestinationPattern::Other(pattern) => from != to && pattern.matches(to),
             DestinationPattern::Itself => from == to,
         };
-        self.from.iter().any(|pattern| pattern.matches(from))
+        self.family.is_none_or(|wanted| wanted == family)
+            && self.from.iter().any(|pattern| pattern.matches(from))
             && self.to.iter().any(is_destination)
             && self.probes.iter().any(|pattern| pattern.matches(probe))
     }
@@ -148,6 +151,7 @@ mod tests {
             to: vec![DestinationPattern::parse(to).unwrap()],
             claim: Claim::Deny,
             probes: vec![ProbePattern::parse(probes).unwrap()],
+            family: None,
             at: Location::START,
         }
     }
@@ -157,10 +161,10 @@ mod tests {
     #[test]
     fn a_star_is_everybody_else() {
         let (a, b) = (EndpointName::pod("x", "a"), EndpointName::pod("x", "b"));
-        assert!(assertion("*", "*", "all").covers(&a, &b, HTTP));
-        assert!(!assertion("*", "*", "all").covers(&a, &a, HTTP));
-        assert!(assertion("*", "self", "all").covers(&a, &a, HTTP));
-        assert!(!assertion("*", "self", "all").covers(&a, &b, HTTP));
+        assert!(assertion("*", "*", "all").covers(&a, &b, IpFamily::V4, HTTP));
+        assert!(!assertion("*", "*", "all").covers(&a, &a, IpFamily::V4, HTTP));
+        assert!(assertion("*", "self", "all").covers(&a, &a, IpFamily::V4, HTTP));
+        assert!(!assertion("*", "self", "all").covers(&a, &b, IpFamily::V4, HTTP));
     }
 
     #[test]

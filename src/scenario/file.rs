@@ -159,4 +159,5 @@ pub(super) struct AssertionFile {
     pub(super) allow: Option<Vec<Located<String>>>,
     pub(super) deny: Option<Vec<Located<String>>>,
     pub(super) undefined: Option<Vec<Located<String>>>,
+    pub(super) family: Option<Located<String>>,
 }

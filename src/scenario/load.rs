@@ -13,6 +13,7 @@ use super::probe::Probe;
 use super::state::State;
 use super::step::{Action, Step};
 use super::topology::{self, Topology};
+use crate::policy::IpFamily;
 use crate::snapshot::{Identity, Object, objects};
 use crate::source::{self, Document, Error, Located, Location, Node, Text, Value, decode, quote};
 
@@ -315,7 +316,16 @@ impl Loader {
         let probes = probes.iter().map(|Located { value, at }| {
             ProbePattern::parse(value).map_err(|message| wrong(*at, claim.name(), message))
         });
-        Ok(Assertion { from, to, claim, probes: probes.collect::<Result<_, _>>()?, at })
+        let family = file.family.as_ref().map(|family| self.family(family, "family")).transpose()?;
+        Ok(Assertion { from, to, claim, probes: probes.collect::<Result<_, _>>()?, family, at })
+    }
+
+    /// The name of a family.
+    pub(super) fn family(&self, name: &Located<String>, field: &str) -> Result<IpFamily, Error> {
+        let known = IpFamily::ALL.into_iter().find(|family| family.name() == name.value);
+        known.ok_or_else(|| {
+            self.error(name.at, format!("{field}: {} is neither IPv4 nor IPv6", quote(&name.value)))
+        })
     }
 
     /// A string, or a list of at least one.

@@ -205,13 +205,10 @@ impl Reader<'_> {
 
     fn families(&self, families: &Located<Vec<Located<String>>>) -> Result<Vec<IpFamily>, Error> {
         let mut read = Vec::new();
-        for Located { value, at } in &families.value {
-            let known = IpFamily::ALL.into_iter().find(|family| family.name() == value);
-            let family = known.ok_or_else(|| {
-                self.error(*at, format!("families: {} is neither IPv4 nor IPv6", quote(value)))
-            })?;
+        for located in &families.value {
+            let family = self.loader.family(located, "families")?;
             if read.contains(&family) {
-                return Err(self.error(*at, format!("families: {family} is there twice")));
+                return Err(self.error(located.at, format!("families: {family} is there twice")));
             }
             read.push(family);
         }
