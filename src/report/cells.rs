@@ -6,8 +6,8 @@ use super::style::{FAINT, paint};
 use crate::policy::IpFamily;
 use crate::verdict::CellResult;
 
-/// How many lines a list may have unless everything is asked for.
-const LINES: usize = 12;
+/// How wide the longest names may make the column of the ends.
+const WIDEST: usize = 64;
 
 /// Cells with the same ends and the same text.
 struct Line<'a> {
@@ -17,12 +17,13 @@ struct Line<'a> {
 }
 
 /// Lists cells under an indentation. `seen` says what is remarkable about one, `reason` why it is
-/// so; the cells of one reason are listed together, with the reason below them.
+/// so; the cells of one reason are listed together, with the reason below them. At most `most`
+/// lines of cells are shown.
 pub(super) fn list<'a>(
     text: &mut String,
     cells: impl IntoIterator<Item = &'a CellResult>,
     show_family: bool,
-    everything: bool,
+    most: usize,
     seen: impl Fn(&CellResult) -> String,
     reason: impl Fn(&CellResult) -> String,
 ) {
@@ -48,14 +49,18 @@ pub(super) fn list<'a>(
             None => lines.push(Line { first: cell, probes: vec![cell.cell.probe.to_string()], seen: what }),
         }
     }
-    let mut room = if everything { usize::MAX } else { LINES };
+    let mut room = most;
     let mut shown = 0;
+    let lines = groups.iter().flat_map(|(_, lines)| lines).take(most);
+    let widths = lines.map(|line| (ends(line, show_family).chars().count(), line.probes.join(", ").len()));
+    let (widest_ends, widest_probes) = widths.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
+    let widths = (widest_ends.min(WIDEST), widest_probes.min(WIDEST));
     for (why, lines) in groups {
         if room == 0 {
             break;
         }
         for line in lines.iter().take(room) {
-            write_line(text, line, show_family);
+            write_line(text, line, show_family, widths);
             shown += line.probes.len();
         }
         room = room.saturating_sub(lines.len());
@@ -69,15 +74,19 @@ pub(super) fn list<'a>(
     }
 }
 
-fn write_line(text: &mut String, line: &Line<'_>, show_family: bool) {
+fn ends(line: &Line<'_>, show_family: bool) -> String {
     let cell = &line.first.cell;
     let family = match cell.family {
         IpFamily::V6 if show_family => " IPv6",
         IpFamily::V4 if show_family => " IPv4",
         IpFamily::V4 | IpFamily::V6 => "",
     };
-    let ends = format!("{} → {}{family}", cell.from, cell.to);
-    let columns = format!("    {ends:<32} {:<28} {}", line.probes.join(", "), line.seen);
+    format!("{} → {}{family}", cell.from, cell.to)
+}
+
+fn write_line(text: &mut String, line: &Line<'_>, show_family: bool, (first, second): (usize, usize)) {
+    let (ends, probes) = (ends(line, show_family), line.probes.join(", "));
+    let columns = format!("    {ends:<first$}  {probes:<second$}  {}", line.seen);
     let _ = writeln!(text, "{}", columns.trim_end());
 }
 

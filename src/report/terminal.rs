@@ -32,10 +32,19 @@ struct Report<'a> {
     everything: bool,
 }
 
+/// How many lines a list of cells may have unless everything is asked for.
+const LINES: usize = 12;
+/// How many it may have where it only shows that a demonstration worked.
+const DEMONSTRATED: usize = 2;
+
 /// Cells of a step that belong into a section.
 type Belongs = fn(&CellResult) -> bool;
 
 impl<'a> Report<'a> {
+    fn most(&self, lines: usize) -> usize {
+        if self.everything { usize::MAX } else { lines }
+    }
+
     fn line(&mut self, line: impl std::fmt::Display) {
         let _ = writeln!(self.text, "{line}");
     }
@@ -131,7 +140,8 @@ impl<'a> Report<'a> {
                 has_title = true;
             }
             self.line(format!("  {} › {}", scenario.name, step.name));
-            cells::list(&mut self.text, cells, has_both_families(step), self.everything, &seen, &reason);
+            let most = self.most(LINES);
+            cells::list(&mut self.text, cells, has_both_families(step), most, &seen, &reason);
         }
     }
 
@@ -147,16 +157,17 @@ impl<'a> Report<'a> {
                 self.line(format!("\n{}  {}", paint(UNSURE, "Policy gaps"), paint(FAINT, explanation)));
                 has_title = true;
             }
-            let shown = match scenario.demonstrates {
-                Some(_) => paint(FAINT, " (found, as this scenario demonstrates)"),
-                None => String::new(),
+            let (shown, most) = match scenario.demonstrates {
+                Some(_) => (paint(FAINT, " (found, as this scenario demonstrates)"), DEMONSTRATED),
+                None => (String::new(), LINES),
             };
             self.line(format!("  {} › {}{shown}", scenario.name, step.name));
             let seen = |cell: &CellResult| match cell.intended {
                 Some(intended) => format!("wanted {intended}, the policies {}", verb(cell)),
                 None => String::new(),
             };
-            cells::list(&mut self.text, gaps, has_both_families(step), self.everything, seen, reasons);
+            let most = self.most(most);
+            cells::list(&mut self.text, gaps, has_both_families(step), most, seen, reasons);
         }
     }
 
