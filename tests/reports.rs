@@ -78,6 +78,7 @@ fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
         ignored: [("ResourceQuota".to_owned(), 2)].into(),
         steps,
         failure: None,
+        start: Duration::from_millis(120),
         timeout: Duration::from_millis(80),
         took: Duration::from_millis(640),
     }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Index;
 
-/// An index into an [`Arena`] of `T`.
+/// An index into a list of `T` that an engine keeps.
 pub struct Id<T> {
     index: u32,
     of: PhantomData<fn() -> T>,

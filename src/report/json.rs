@@ -74,6 +74,7 @@ struct ScenarioDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
     ignored: &'a BTreeMap<String, usize>,
+    start_ms: u64,
     timeout_ms: u64,
     took_ms: u64,
     counts: CountsDocument,
@@ -155,6 +156,7 @@ impl<'a> ScenarioDocument<'a> {
             demonstrates: result.demonstrates.map(|_| "policy-gap"),
             failure: result.failure.as_ref().map(|failure| failure.message.as_str()),
             ignored: &result.ignored,
+            start_ms: millis(result.start),
             timeout_ms: millis(result.timeout),
             took_ms: millis(result.took),
             counts: result.counts().into(),

@@ -27,6 +27,7 @@ pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>)
         ignored: scenario.ignored.clone(),
         steps: Vec::new(),
         failure,
+        start: Duration::ZERO,
         timeout: Duration::ZERO,
         took: Duration::ZERO,
     }
@@ -48,6 +49,7 @@ pub(super) async fn carry_out(
         backend,
         events,
         state: State::new(&scenario.topology),
+        start: Duration::ZERO,
         timeout: settings.longest_timeout,
         baseline: HashMap::new(),
         expected: HashMap::new(),
@@ -57,7 +59,13 @@ pub(super) async fn carry_out(
         everywhere: matches!(error, Error::Unavailable(_)),
         message: error.to_string(),
     });
-    ScenarioResult { steps, timeout: run.timeout, took: start.elapsed(), ..not_started(scenario, failure) }
+    ScenarioResult {
+        steps,
+        start: run.start,
+        timeout: run.timeout,
+        took: start.elapsed(),
+        ..not_started(scenario, failure)
+    }
 }
 
 struct ScenarioRun<'a, B> {
@@ -67,6 +75,7 @@ struct ScenarioRun<'a, B> {
     backend: &'a mut B,
     events: &'a Events,
     state: State,
+    start: Duration,
     timeout: Duration,
     /// Whether each cell of the beginning was delivered before there were policies.
     baseline: HashMap<Cell, bool>,
@@ -83,7 +92,9 @@ struct Situation {
 
 impl<B: Backend> ScenarioRun<'_, B> {
     async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
+        let start = Instant::now();
         self.backend.start(&mut self.state).await?;
+        self.start = start.elapsed();
         self.measure_baseline().await;
         for step in &self.scenario.steps {
             let result = self.step(step).await?;

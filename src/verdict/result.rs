@@ -121,6 +121,8 @@ pub struct ScenarioResult {
     pub steps: Vec<StepResult>,
     /// Why the remaining steps were not.
     pub failure: Option<ScenarioFailure>,
+    /// How long it took until the pods were there.
+    pub start: Duration,
     /// How long to wait for an answer, as calibrated before the first step.
     pub timeout: Duration,
     /// How long the scenario took in all.

@@ -1,0 +1,145 @@
+//! How fast it is, beside the figures that it is held to. Prints, and fails nobody: `cargo bench`.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a benchmark that cannot go on has nothing to print"
+)]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_netproof");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder for inputs");
+    let folder = folder.path();
+    report("a step of 3 x 3 pods with 4 ports, denials included (median)", 0.6, median(&steps(folder)));
+    report("the seed library", 20.0, seed_library());
+    report("a lab of 100 pods on 3 nodes, until it is up", 2.0, large_lab(folder));
+    for (what, manifests) in [("alike", manifests(40)), ("all different", manifests(2_000))] {
+        let path = write(folder, "manifests.yaml", &manifests);
+        report(&format!("expect over 2,000 pods, {what}, and 500 policies"), 1.0, expect(&path));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what a benchmark is for")]
+fn report(what: &str, at_most: f64, took: Duration) {
+    let took = took.as_secs_f64();
+    println!("{took:7.2} s  of {at_most:5.2} s  {:5.0} %   {what}", 100.0 * took / at_most);
+}
+
+fn median(durations: &[Duration]) -> Duration {
+    let mut sorted = durations.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn write(folder: &Path, name: &str, content: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, content).expect("an input can be written");
+    path
+}
+
+fn run(arguments: &[&str]) -> Value {
+    let output = Command::new(PROGRAM).args(arguments).args(["-o", "json"]).stderr(Stdio::inherit()).output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success(), "{arguments:?} failed");
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+fn millis(value: &Value) -> Duration {
+    Duration::from_millis(value.as_u64().unwrap_or_default())
+}
+
+/// Twelve steps in turn: denied, opened in part, and opened again.
+fn steps(folder: &Path) -> Vec<Duration> {
+    let mut scenario =
+        "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: speed}\nsteps:\n".to_owned();
+    for i in 0..12 {
+        let rule = match i % 3 {
+            0 => "",
+            1 => ", ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]",
+            _ => ", ingress: [{}], egress: [{}]",
+        };
+        let _ = writeln!(
+            scenario,
+            "- name: step {i}\n  apply: [{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: x}}, spec: {{podSelector: {{}}, policyTypes: [Ingress, Egress]{rule}}}}}]"
+        );
+    }
+    let path = write(folder, "speed.yaml", &scenario);
+    let result = run(&["run", &path.to_string_lossy()]);
+    let steps = result["scenarios"][0]["steps"].as_array().cloned().unwrap_or_default();
+    steps.iter().map(|step| millis(&step["tookMs"])).collect()
+}
+
+fn seed_library() -> Duration {
+    millis(&run(&["run", &format!("{ROOT}/scenarios/seeds")])["tookMs"])
+}
+
+fn large_lab(folder: &Path) -> Duration {
+    let mut scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: large}
+topology:
+  nodes: 3
+  namespaces:
+"
+    .to_owned();
+    for namespace in 0..10 {
+        let _ = writeln!(scenario, "  - name: ns-{namespace}\n    pods:");
+        for pod in 0..10 {
+            let _ = writeln!(scenario, "    - name: pod-{pod}");
+        }
+    }
+    scenario.push_str("probes: [80/TCP]\nsteps: [{name: nothing}]\n");
+    let path = write(folder, "large.yaml", &scenario);
+    millis(&run(&["run", &path.to_string_lossy()])["scenarios"][0]["startMs"])
+}
+
+fn expect(manifests: &Path) -> Duration {
+    let start = Instant::now();
+    let status = Command::new(PROGRAM)
+        .args(["expect", &manifests.to_string_lossy(), "-o", "json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "expect failed");
+    start.elapsed()
+}
+
+/// 2,000 pods with this many different sets of labels, in 50 namespaces with 500 policies.
+fn manifests(kinds: usize) -> String {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut text = String::new();
+    for namespace in 0..50 {
+        let team = namespace % 7;
+        let _ = writeln!(
+            text,
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: ns-{namespace}, labels: {{team: t{team}}}}}"
+        );
+    }
+    for pod in 0..2_000 {
+        let (namespace, kind, tier) = (pod % 50, pod % kinds, ["web", "db", "auth"][pod % 3]);
+        let _ = writeln!(
+            text,
+            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: pod-{pod}\n  namespace: ns-{namespace}\n  labels: {{app: app-{kind}, tier: {tier}}}\nspec:\n  containers:\n  - name: c\n    image: c\n    ports: [{{name: http, containerPort: {}}}]",
+            8_000 + pod % 5
+        );
+    }
+    for policy in 0..500 {
+        let (namespace, tier) = (policy % 50, ["web", "db", "auth"][rng.usize(..3)]);
+        let (team, port, block) = (rng.u8(..7), 80 + rng.u8(..5), rng.u8(..200));
+        let _ = writeln!(
+            text,
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: policy-{policy}, namespace: ns-{namespace}}}\nspec:\n  podSelector: {{matchLabels: {{tier: {tier}}}}}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - from: [{{namespaceSelector: {{matchLabels: {{team: t{team}}}}}}}, {{podSelector: {{}}}}]\n    ports: [{{port: {port}}}, {{port: http}}]\n  egress:\n  - to: [{{ipBlock: {{cidr: 10.{block}.0.0/16}}}}, {{namespaceSelector: {{}}}}]"
+        );
+    }
+    text
+}
