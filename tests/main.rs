@@ -16,4 +16,5 @@ mod lab;
 mod machine;
 mod map;
 mod naive;
+mod readme;
 mod reports;

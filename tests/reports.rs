@@ -200,6 +200,20 @@ fn long_lists_are_cut_unless_everything_is_asked_for() {
 }
 
 #[test]
+fn a_matrix_with_long_names_has_numbers_at_the_top() {
+    let name = |i: usize| format!("a-pod-with-quite-a-long-name-{i}");
+    let mut cells = Vec::new();
+    for from in 1..=4 {
+        for to in 1..=5 {
+            cells.push(cell(&name(from), &name(to), Decision::Allow, Observation::Dropped, Verdict::Blocked));
+        }
+    }
+    let text = terminal(&run(vec![scenario("long", vec![step("names", cells)])]), false);
+    let matrix: Vec<_> = text.lines().skip_while(|line| !line.starts_with('┌')).take(10).collect();
+    assert_snapshot!("terminal, long names", matrix.join("\n"));
+}
+
+#[test]
 fn json_and_junit() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);
     assert_snapshot!("json", report::json(&result).unwrap());

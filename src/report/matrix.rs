@@ -35,17 +35,63 @@ fn matrix(cells: &[&CellResult], family: IpFamily) -> String {
         add(&mut probes, &cell.probe);
         letters.entry((&cell.from, &cell.to)).or_default().push_str(&letter(verdict, expected.decision));
     }
+    let headings = Headings::new(&sources, &destinations);
     let mut table = Builder::new();
-    table.push_record(
-        std::iter::once(format!("{family}")).chain(destinations.iter().map(|to| to.to_string())),
-    );
+    let columns = destinations.iter().map(|to| headings.column(to));
+    table.push_record(std::iter::once(family.to_string()).chain(columns));
     for from in sources {
         let row = destinations.iter().map(|to| letters.get(&(from, to)).cloned().unwrap_or_default());
-        table.push_record(std::iter::once(from.to_string()).chain(row));
+        table.push_record(std::iter::once(headings.row(from)).chain(row));
+    }
+    let mut text = table.build().with(TableStyle::sharp()).to_string();
+    if let Some(rest) = headings.without_row() {
+        let _ = write!(text, "\n{}", paint(FAINT, rest));
     }
     let probes: Vec<_> = probes.into_iter().map(Probe::to_string).collect();
-    let explained = paint(FAINT, format!("letters in this order: {}", probes.join(", ")));
-    format!("{}\n{explained}", table.build().with(TableStyle::sharp()))
+    let _ = write!(text, "\n{}", paint(FAINT, format!("letters in this order: {}", probes.join(", "))));
+    text
+}
+
+/// How wide a matrix may be with names at the top of its columns.
+const WIDEST: usize = 110;
+
+/// The names of rows and columns: numbers at the top where names would make the matrix too wide.
+struct Headings<'a> {
+    numbered: Option<Vec<&'a EndpointName>>,
+    rows: usize,
+}
+
+impl<'a> Headings<'a> {
+    fn new(sources: &[&'a EndpointName], destinations: &[&'a EndpointName]) -> Self {
+        let width =
+            |names: &[&EndpointName]| names.iter().map(|name| name.to_string().len() + 3).sum::<usize>();
+        let first = sources.iter().map(|name| name.to_string().len()).max().unwrap_or_default();
+        let numbered = (first + width(destinations) > WIDEST).then(|| {
+            let mut all = sources.to_vec();
+            all.extend(destinations.iter().filter(|name| !sources.contains(name)));
+            all
+        });
+        Self { numbered, rows: sources.len() }
+    }
+
+    fn number(&self, name: &EndpointName) -> Option<usize> {
+        self.numbered.as_ref()?.iter().position(|other| *other == name).map(|at| at + 1)
+    }
+
+    fn column(&self, name: &EndpointName) -> String {
+        self.number(name).map_or_else(|| name.to_string(), |number| number.to_string())
+    }
+
+    fn row(&self, name: &EndpointName) -> String {
+        self.number(name).map_or_else(|| name.to_string(), |number| format!("{number:>2} {name}"))
+    }
+
+    /// The numbers of destinations that have no row of their own.
+    fn without_row(&self) -> Option<String> {
+        let rest = self.numbered.as_ref()?.iter().enumerate().skip(self.rows);
+        let rest: Vec<_> = rest.map(|(at, name)| format!("{} {name}", at + 1)).collect();
+        (!rest.is_empty()).then(|| rest.join(", "))
+    }
 }
 
 fn add<'a, T: PartialEq>(items: &mut Vec<&'a T>, item: &'a T) {
