@@ -141,9 +141,14 @@ pub(crate) fn address(text: &str, field: &Field<'_>) -> Result<IpAddr, Problem> 
 
 /// An address range in CIDR notation.
 pub(crate) fn cidr(text: &str, field: &Field<'_>) -> Result<IpNet, Problem> {
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| field.problem(format!("{} is not an address range such as 10.0.0.0/8", quote(text))))?;
+    // The address by itself first: a leading zero would be octal to some.
+    let net = text.split_once('/').and_then(|(address, prefix)| {
+        let is_number = prefix.bytes().all(|b| b.is_ascii_digit());
+        IpNet::new(address.parse().ok()?, prefix.parse().ok().filter(|_| is_number)?).ok()
+    });
+    let net = net.ok_or_else(|| {
+        field.problem(format!("{} is not an address range such as 10.0.0.0/8", quote(text)))
+    })?;
     match net.addr() {
         IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
             Err(field.problem(format!("{} hides an IPv4 range in IPv6: write it as IPv4", quote(text))))
@@ -183,7 +188,7 @@ mod tests {
     fn ranges_follow_the_api_server() {
         let root = Field::ROOT;
         assert!(cidr("10.0.0.5/8", &root).is_ok() && cidr("2001:db8::/32", &root).is_ok());
-        for bad in ["10.0.0.0", "10.0.0.0/33", "010.0.0.0/8", "::ffff:10.0.0.0/104", "x"] {
+        for bad in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/+8", "010.0.0.0/8", "::ffff:10.0.0.0/104", "x"] {
             assert!(cidr(bad, &root).is_err(), "{bad}");
         }
     }
