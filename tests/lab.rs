@@ -16,7 +16,7 @@ fn cells(finished: &Finished) -> Vec<(String, Value)> {
     let report: Value = serde_json::from_str(&finished.stdout).unwrap();
     let mut cells = Vec::new();
     for scenario in report["scenarios"].as_array().unwrap() {
-        assert_eq!(scenario["failure"], Value::Null, "{scenario}");
+        assert_eq!(scenario["failure"], Value::Null, "{}", scenario["name"]);
         for step in scenario["steps"].as_array().unwrap() {
             let place =
                 format!("{} › {}", scenario["name"].as_str().unwrap(), step["name"].as_str().unwrap());

@@ -171,15 +171,18 @@ impl Lab {
     }
 
     async fn remove_pod(&mut self, identity: &Identity) -> Result<(), Error> {
+        if let Some(PodSpace { node, link, addresses }) = self.pods.remove(identity) {
+            self.addresses.free_pod(&addresses);
+            // Before its agent ends: the namespace goes with it, and takes the link away at a moment
+            // of its own.
+            if let Some(parent) = self.nodes.get(node) {
+                build::detach(parent.space.clone(), link).await?;
+            }
+        }
         let name = EndpointName::pod(&identity.namespace, &identity.name);
         self.agents.remove(&name);
         self.processes.remove(&name);
-        let Some(PodSpace { node, link, addresses }) = self.pods.remove(identity) else { return Ok(()) };
-        self.addresses.free_pod(&addresses);
-        match self.nodes.get(node) {
-            Some(parent) => build::detach(parent.space.clone(), link).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Puts the rules of every node into force.
