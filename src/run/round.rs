@@ -77,7 +77,9 @@ impl<'a, B: Backend> Rounds<'a, B> {
     fn unsendable(&self, cell: usize) -> Option<Observation> {
         let from = &self.cells.get(cell)?.from;
         let Some(route) = self.route(cell) else {
-            return Some(Observation::ProbeError { message: "one end has no address".to_owned() });
+            return Some(Observation::Unsupported {
+                message: "one end has no address of the family".to_owned(),
+            });
         };
         if self.backend.agent(from).is_none() {
             return Some(Observation::ProbeError { message: format!("{from} has no agent") });

@@ -97,7 +97,10 @@ impl Lab {
 
     /// Makes the nodes. Gives what they, and the external addresses, hang on.
     async fn start_nodes(&mut self, nodes: &mut [Node]) -> Result<Space, Error> {
-        let fabric = build::router(Vec::new(), Vec::new()).await?;
+        // What fails here fails for every scenario.
+        let fabric = build::router(Vec::new(), Vec::new())
+            .await
+            .map_err(|error| Error::Unavailable(format!("this machine cannot run the lab: {error}")))?;
         let mut hosts = Vec::new();
         for (i, node) in nodes.iter_mut().enumerate() {
             let number = node_number(i);
