@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -96,7 +97,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         log: RefCell::default(),
         listeners: RefCell::default(),
         records: RefCell::default(),
-        source_ports: RefCell::default(),
+        source_ports: RefCell::new(SourcePorts::new(SystemTime::now())),
         stop: Notify::new(),
     });
     let mut terminate = signal(SignalKind::terminate())?;

@@ -2,11 +2,13 @@
 //!
 //! A datagram from a port that sent to the same destination a while ago belongs to a connection
 //! that connection tracking still knows, and passes whatever the policies say now. The system's own
-//! choice is random and hits such a port every few thousand probes, which looks like a leak.
+//! choice is random and hits such a port every few thousand probes, which looks like a leak. So does a
+//! pod that got the address of one that ended a moment ago, if both begin with the same ports.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::UdpSocket;
 
@@ -19,14 +21,27 @@ const COUNT: u16 = u16::MAX - FIRST;
 /// How many destinations are remembered. Far more than any batch has.
 const DESTINATIONS: usize = 65_536;
 
+/// The first port moves on by one in this time: faster than rounds follow each other, so that whoever
+/// begins later begins beyond the ports of whoever had the address before; and slowly enough that all
+/// ports take longer than connection tracking remembers a datagram (two or three minutes).
+const STRIDE: Duration = Duration::from_millis(10);
+
 /// Walks through all ports for every destination before it uses one again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SourcePorts {
+    /// How far beyond each destination's own beginning the walk starts.
+    offset: u16,
     /// How many ports each destination has seen.
     used: HashMap<SocketAddr, u16>,
 }
 
 impl SourcePorts {
+    pub(super) fn new(now: SystemTime) -> Self {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let strides = since.as_millis() / STRIDE.as_millis() % u128::from(COUNT);
+        Self { offset: u16::try_from(strides).unwrap_or_default(), used: HashMap::new() }
+    }
+
     /// A socket for datagrams to one destination.
     pub(super) fn connect(&mut self, destination: SocketAddr) -> io::Result<UdpSocket> {
         if self.used.len() >= DESTINATIONS {
@@ -37,7 +52,8 @@ impl SourcePorts {
         let own = if destination.is_ipv4() { v4 } else { v6 };
         let mut tries = 0;
         loop {
-            let port = FIRST + wrapping_add(start(destination), *used);
+            let first = wrapping_add(start(destination), self.offset);
+            let port = FIRST + wrapping_add(first, *used);
             *used = wrapping_add(*used, 1);
             tries += 1;
             match socket::datagrams(SocketAddr::new(own, port)) {
@@ -83,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_destination_never_sees_a_source_port_twice() {
-        let mut ports = SourcePorts::default();
+        let mut ports = SourcePorts::new(SystemTime::now());
         let mut seen = HashSet::new();
         for _ in 0..3_000 {
             let socket = ports.connect("127.0.0.1:9".parse().unwrap()).unwrap();
@@ -91,9 +107,25 @@ mod tests {
         }
     }
 
+    /// What connection tracking remembers of a pod that ended let packets of the next one pass.
+    #[tokio::test]
+    async fn a_pod_that_takes_over_an_address_begins_beyond_the_ports_of_the_former() {
+        let ports_of = |start: SystemTime, probes: usize| -> HashSet<u16> {
+            let mut ports = SourcePorts::new(start);
+            let destination = "127.0.0.1:9".parse().unwrap();
+            let sockets = (0..probes).map(|_| ports.connect(destination).unwrap());
+            sockets.map(|socket| socket.local_addr().unwrap().port()).collect()
+        };
+        let start = SystemTime::now();
+        let former = ports_of(start, 150);
+        let later = ports_of(start + Duration::from_secs(2), 150);
+        let much_later = ports_of(start + Duration::from_secs(180), 150);
+        assert!(former.is_disjoint(&later) && former.is_disjoint(&much_later));
+    }
+
     #[tokio::test]
     async fn probes_at_the_same_time_do_not_take_each_others_ports() {
-        let mut ports = SourcePorts::default();
+        let mut ports = SourcePorts::new(SystemTime::now());
         let open: Vec<_> = (1..=500)
             .map(|port| ports.connect(SocketAddr::new([127, 0, 0, 1].into(), port)).unwrap())
             .collect();
