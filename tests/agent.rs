@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use netproof::backend::Agent;
+use netproof::backend::{Agent, Single};
 use netproof_probe::wire::{Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Target, Transport};
 
 const TOKEN: &str = "a-token-for-tests";
@@ -45,7 +45,7 @@ impl Running {
 
     async fn client(&self) -> Agent {
         let stream = tokio::net::TcpStream::connect(self.api).await.unwrap();
-        Agent::connect("x/a".to_owned(), TOKEN.to_owned(), stream).await.unwrap()
+        Agent::connect("x/a".to_owned(), TOKEN.to_owned(), Box::new(Single::new(stream))).await.unwrap()
     }
 
     /// The first line of the response to a request without the client's help.
@@ -190,7 +190,7 @@ async fn listeners_open_once_and_say_why_they_cannot() {
 fn the_api_is_guarded() {
     let running = Running::start();
     let with = |token: &str, path: &str| {
-        running.raw(&format!("GET {path} HTTP/1.1\nHost: a\n{token}Connection: close\n\n"))
+        running.raw(&format!("POST {path} HTTP/1.1\nHost: a\n{token}Connection: close\n\n"))
     };
     let right = format!("Authorization: Bearer {TOKEN}\n");
     assert_eq!(with(&right, "/v1/info"), "HTTP/1.1 200 OK");

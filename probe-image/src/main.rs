@@ -8,18 +8,26 @@ use netproof_probe::wire::TOKEN_VARIABLE;
 
 const USAGE: &str = "\
 usage: netproof-probe [--name NAME] [--listen ADDRESS:PORT]
+       netproof-probe --connect ADDRESS:PORT
 
 The probe agent of netproof. Serves its control API on loopback; the token that every request has
 to carry is read from NETPROOF_TOKEN.
 
   --name NAME              the name with which it signs its answers (default: the host's)
   --listen ADDRESS:PORT    where to serve, on loopback (default: 127.0.0.1:0, any free port)
+  --connect ADDRESS:PORT   connects standard input and output to an agent, and does nothing else
   --version                print the version
 ";
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
         Ok(Command::Run(options)) => options,
+        Ok(Command::Connect(address)) => {
+            return match agent::connect(address) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            };
+        }
         Ok(Command::Print(text)) => {
             print(&text);
             return ExitCode::SUCCESS;
@@ -31,15 +39,18 @@ fn main() -> ExitCode {
     };
     match agent::run(options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(2)
 }
 
 enum Command {
     Run(Options),
+    Connect(SocketAddr),
     Print(String),
 }
 
@@ -50,10 +61,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String>
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--name" => name = Some(value()?),
-            "--listen" => {
-                let text = value()?;
-                listen = text.parse().map_err(|_| format!("`{text}` is not an address and a port"))?;
-            }
+            "--listen" => listen = address(&value()?)?,
+            "--connect" => return Ok(Command::Connect(address(&value()?)?)),
             "--version" => {
                 return Ok(Command::Print(format!("netproof-probe {}\n", env!("CARGO_PKG_VERSION"))));
             }
@@ -64,6 +73,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String>
     let name = name.unwrap_or_else(host_name);
     let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
     Ok(Command::Run(Options { name, listen, token }))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an address and a port"))
 }
 
 /// In a pod, its name.

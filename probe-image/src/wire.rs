@@ -2,7 +2,7 @@
 //!
 //! | request | body | response |
 //! |---|---|---|
-//! | `GET /v1/info` | – | [`Info`] |
+//! | `POST /v1/info` | – | [`Info`] |
 //! | `POST /v1/listen` | [`ListenRequest`] | [`ListenResponse`] |
 //! | `POST /v1/records` | [`RecordsRequest`] | – |
 //! | `POST /v1/probe` | [`ProbeRequest`] | [`ProbeResponse`] |
@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 
 /// The environment variable that holds the token. Not an argument: those can be read by others.
 pub const TOKEN_VARIABLE: &str = "NETPROOF_TOKEN";
+
+/// The port of an agent's API in a pod: below those that source ports are taken from, and hardly
+/// ever probed.
+pub const CONTROL_PORT: u16 = 15_119;
 
 /// The line that an agent prints on its standard output once its API can be reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]

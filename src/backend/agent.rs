@@ -1,9 +1,12 @@
 //! The client of an agent's control API.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -11,47 +14,117 @@ use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use netproof_probe::wire::{
-    Arrival, ArrivalsRequest, ArrivalsResponse, ListenFailure, ListenRequest, ListenResponse, Listener,
+    Arrival, ArrivalsRequest, ArrivalsResponse, Info, ListenFailure, ListenRequest, ListenResponse, Listener,
     ProbeRequest, ProbeResponse, ProbeResult, RecordsRequest, Target,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Error;
 
 /// How long an agent may take for anything beyond the waiting that it was asked to do.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An agent, reached over one connection that stays open.
+/// How long the way to an agent may be broken before a request that does no harm twice fails.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+/// The pause before a broken way is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A way to reach an agent, and to reach it again when the connection breaks.
+pub trait Connect: fmt::Debug + Send + Sync {
+    /// A new connection to the agent's control API.
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, Unreachable>>;
+}
+
+/// A connection to a control API.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A connection that is there already, and is the only one.
+pub struct Single<S>(std::sync::Mutex<Option<S>>);
+
+impl<S> Single<S> {
+    /// A way that leads along this connection once.
+    pub fn new(stream: S) -> Self {
+        Self(std::sync::Mutex::new(Some(stream)))
+    }
+}
+
+impl<S> fmt::Debug for Single<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Single")
+    }
+}
+
+impl<S: Stream + 'static> Connect for Single<S> {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, Unreachable>> {
+        let taken = self.0.lock().ok().and_then(|mut stream| stream.take());
+        let result = taken.map(|stream| Box::new(stream) as Box<dyn Stream>);
+        let ended = || Unreachable::Gone("its connection has ended".to_owned());
+        Box::pin(std::future::ready(result.ok_or_else(ended)))
+    }
+}
+
+/// Why there is no way to an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The agent has ended, and will not come back.
+    Gone(String),
+    /// Something between here and there is broken, perhaps for a moment only.
+    Broken(String),
+}
+
+/// An agent, reached over one connection that stays open and is opened again when it breaks.
 #[derive(Debug)]
 pub struct Agent {
     name: String,
     token: String,
-    connection: Mutex<SendRequest<Full<Bytes>>>,
+    way: Box<dyn Connect>,
+    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
     /// How far the log of arrivals has been read.
     arrivals_seen: Mutex<u64>,
+    /// Whether the last request failed for good: then the next one need not be patient.
+    is_down: AtomicBool,
+}
+
+/// Whether a request may be sent again if its answer was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Harmless,
+    Never,
+}
+
+/// What went wrong in an exchange.
+enum Broken {
+    /// The connection, or the way to the agent.
+    Way(Unreachable),
+    /// The agent answered, but not what was asked.
+    Answer(String),
 }
 
 impl Agent {
-    /// Talks to the agent at the other end of a stream.
+    /// Talks to the agent at the end of a way, and makes sure that it is the right one.
     ///
     /// # Errors
-    /// If there is none.
-    pub async fn connect<S>(name: String, token: String, stream: S) -> Result<Self, Error>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let result = handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = result.map_err(|error| Error::Agent {
-            agent: name.clone(),
-            message: format!("does not answer: {error}"),
-        })?;
-        // Ends when the agent does, or when this value is dropped.
-        tokio::spawn(connection);
-        Ok(Self { name, token, connection: Mutex::new(sender), arrivals_seen: Mutex::new(0) })
+    /// If there is none, or one of another version.
+    pub async fn connect(name: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
+        let (connection, arrivals_seen) = (Mutex::default(), Mutex::default());
+        let agent = Self { name, token, way, connection, arrivals_seen, is_down: AtomicBool::default() };
+        let info: Info = agent.ask("/v1/info", &(), Duration::ZERO, Repeat::Harmless).await?;
+        let version = env!("CARGO_PKG_VERSION");
+        if info.name != agent.name {
+            return Err(agent.error(format!("is not there, but `{}` is", info.name)));
+        }
+        if info.version != version {
+            let advice = "load the image of this version (`netproof image`) or name it with --image";
+            return Err(agent.error(format!("has version {}, not {version}: {advice}", info.version)));
+        }
+        Ok(agent)
     }
 
     /// The name with which the agent signs its answers.
@@ -68,7 +141,8 @@ impl Agent {
         listeners: impl IntoIterator<Item = Listener>,
     ) -> Result<Vec<(Listener, ListenFailure)>, Error> {
         let request = ListenRequest { listeners: listeners.into_iter().collect() };
-        let ListenResponse { failures } = self.ask("/v1/listen", &request, Duration::ZERO).await?;
+        let ListenResponse { failures } =
+            self.ask("/v1/listen", &request, Duration::ZERO, Repeat::Harmless).await?;
         let failed = request.listeners.into_iter().zip(failures);
         Ok(failed.filter_map(|(listener, failure)| Some((listener, failure?))).collect())
     }
@@ -78,7 +152,7 @@ impl Agent {
     /// # Errors
     /// If the agent cannot be reached.
     pub async fn set_records(&self, records: BTreeMap<String, Vec<IpAddr>>) -> Result<(), Error> {
-        self.ask("/v1/records", &RecordsRequest { records }, Duration::ZERO).await
+        self.ask("/v1/records", &RecordsRequest { records }, Duration::ZERO, Repeat::Harmless).await
     }
 
     /// Sends a batch of probes, and waits for the end of the last. Gives a result for each, in
@@ -90,7 +164,7 @@ impl Agent {
         let count = targets.len();
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let request = ProbeRequest { timeout_ms, targets };
-        let ProbeResponse { results } = self.ask("/v1/probe", &request, timeout).await?;
+        let ProbeResponse { results } = self.ask("/v1/probe", &request, timeout, Repeat::Never).await?;
         if results.len() == count {
             Ok(results)
         } else {
@@ -106,7 +180,7 @@ impl Agent {
         let mut seen = self.arrivals_seen.lock().await;
         let request = ArrivalsRequest { since: *seen };
         let ArrivalsResponse { arrivals, next, lost } =
-            self.ask("/v1/arrivals", &request, Duration::ZERO).await?;
+            self.ask("/v1/arrivals", &request, Duration::ZERO, Repeat::Harmless).await?;
         *seen = next;
         match lost {
             0 => Ok(arrivals),
@@ -114,38 +188,100 @@ impl Agent {
         }
     }
 
+    /// Asks, and asks again while the way is broken if that does no harm.
     async fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
         expected: Duration,
+        repeat: Repeat,
     ) -> Result<T, Error> {
-        let patience = expected + PATIENCE;
-        match timeout(patience, self.exchange(path, body)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.error(format!("did not answer {path} in {} s", patience.as_secs()))),
+        let body = serde_json::to_vec(body).map_err(|error| self.error(format!("{path}: {error}")))?;
+        let start = Instant::now();
+        let patience = if self.is_down.load(Ordering::Relaxed) { Duration::ZERO } else { RECOVERY };
+        loop {
+            let broken = match self.try_once(path, &body, expected).await {
+                Ok(answer) => {
+                    self.is_down.store(false, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(Broken::Answer(message)) => return Err(self.error(message)),
+                Err(Broken::Way(Unreachable::Gone(message))) => {
+                    return Err(Error::AgentGone { agent: self.name.clone(), message });
+                }
+                Err(Broken::Way(Unreachable::Broken(message))) => message,
+            };
+            // Also where it is not tried again: whoever asks next should not find it as broken.
+            sleep(PAUSE).await;
+            if repeat == Repeat::Never || start.elapsed() >= patience {
+                self.is_down.store(repeat == Repeat::Harmless, Ordering::Relaxed);
+                return Err(self.error(format!("cannot be reached: {broken}")));
+            }
         }
     }
 
-    async fn exchange<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let failed = |error: &dyn std::fmt::Display| self.error(format!("failed at {path}: {error}"));
-        let body = serde_json::to_vec(body).map_err(|error| failed(&error))?;
+    async fn try_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+        expected: Duration,
+    ) -> Result<T, Broken> {
+        let broken = |message: String| Broken::Way(Unreachable::Broken(message));
+        let mut connection = self.connection.lock().await;
+        let patience = expected + PATIENCE;
+        // Taken out, so that it does not stay if it fails or is given up.
+        let mut kept = connection.take();
+        let exchange = async {
+            if let Some(sender) = &mut kept
+                && sender.ready().await.is_err()
+            {
+                kept = None;
+            }
+            let mut sender = match kept {
+                Some(sender) => sender,
+                None => self.open().await?,
+            };
+            let (status, body) =
+                self.exchange(&mut sender, path, body).await.map_err(|error| broken(error.to_string()))?;
+            Ok((sender, status, body))
+        };
+        let silent = || broken(format!("no answer to {path} in {} s", patience.as_secs()));
+        let (sender, status, body) = timeout(patience, exchange).await.map_err(|_| silent())??;
+        *connection = Some(sender);
+        if status != StatusCode::OK {
+            let text = String::from_utf8_lossy(&body);
+            return Err(Broken::Answer(format!("refused {path}: {status}: {}", text.trim_end())));
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| Broken::Answer(format!("answered {path} with something else: {error}")))
+    }
+
+    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Broken> {
+        let stream = self.way.connect().await.map_err(Broken::Way)?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Broken::Way(Unreachable::Broken(error.to_string())))?;
+        // Ends when the agent does, or when the sender is dropped.
+        tokio::spawn(connection);
+        sender.ready().await.map_err(|error| Broken::Way(Unreachable::Broken(error.to_string())))?;
+        Ok(sender)
+    }
+
+    async fn exchange(
+        &self,
+        sender: &mut SendRequest<Full<Bytes>>,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)
             .header(HOST, "agent")
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Full::from(body))
-            .map_err(|error| failed(&error))?;
-        let mut connection = self.connection.lock().await;
-        connection.ready().await.map_err(|error| failed(&error))?;
-        let response = connection.send_request(request).await.map_err(|error| failed(&error))?;
+            .body(Full::from(body.to_vec()))?;
+        let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-        if status != StatusCode::OK {
-            return Err(failed(&format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())));
-        }
-        serde_json::from_slice(&body).map_err(|error| failed(&error))
+        Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 
     fn error(&self, message: String) -> Error {

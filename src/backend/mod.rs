@@ -1,12 +1,14 @@
 //! The seam between a run and the place where packets are sent.
 
 mod agent;
+pub mod cluster;
 pub mod lab;
+mod records;
 
 use std::future::Future;
 use std::sync::Arc;
 
-pub use agent::Agent;
+pub use agent::{Agent, Connect, Single, Stream, Unreachable};
 
 use crate::scenario::{Action, EndpointName, State};
 
@@ -39,6 +41,14 @@ pub enum Error {
         /// What was being done.
         doing: String,
         /// Why it did not work.
+        message: String,
+    },
+    /// An agent has ended.
+    #[error("the agent of {agent} is gone: {message}")]
+    AgentGone {
+        /// The agent's name.
+        agent: String,
+        /// How that is known.
         message: String,
     },
     /// An agent could not be reached, or refused.

@@ -266,7 +266,7 @@ fn steps(result: &RunResult) -> impl Iterator<Item = (&ScenarioResult, &StepResu
 fn is_inconclusive(cell: &CellResult) -> bool {
     match &cell.verdict {
         // Nothing to mend here; the verdict counts them.
-        Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress) => false,
+        Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress | Cause::Absent(_)) => false,
         Verdict::Inconclusive(
             Cause::NoControl
             | Cause::NoBaseline

@@ -10,7 +10,7 @@ use netproof_probe::wire::{Listener, Nonce, Outcome, ProbeResult, Target, Transp
 
 use super::listen::Unavailable;
 use super::settle::{Prober, Sighting};
-use crate::backend::{Agent, Backend};
+use crate::backend::{Agent, Backend, Error};
 use crate::plan::{Cell, Route, Router, service_host};
 use crate::policy::IpFamily;
 use crate::scenario::{EndpointName, State};
@@ -43,6 +43,24 @@ struct Batch {
     agent: Arc<Agent>,
     targets: Vec<Target>,
     purposes: Vec<Purpose>,
+}
+
+/// Why an agent did not do what it was asked for.
+#[derive(Debug, Clone)]
+struct Failure {
+    message: String,
+    /// Whether it never will.
+    is_gone: bool,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let is_gone = match error {
+            Error::AgentGone { .. } => true,
+            Error::Agent { .. } | Error::Failed { .. } | Error::Unavailable(_) => false,
+        };
+        Self { message: error.to_string(), is_gone }
+    }
 }
 
 impl<'a, B: Backend> Rounds<'a, B> {
@@ -146,7 +164,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
 
     /// The nonces that arrived at the destinations of some cells, and the destinations whose logs
     /// could not be read.
-    async fn arrivals(&self, cells: &[usize]) -> (HashSet<Nonce>, HashMap<EndpointName, String>) {
+    async fn arrivals(&self, cells: &[usize]) -> (HashSet<Nonce>, HashMap<EndpointName, Failure>) {
         let routes = cells.iter().filter_map(|cell| self.route(*cell));
         let servers: BTreeSet<&EndpointName> =
             routes.flat_map(|route| &route.servers).map(|(endpoint, _)| endpoint).collect();
@@ -163,7 +181,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             match log {
                 Ok(log) => arrived.extend(log.into_iter().map(|arrival| arrival.nonce)),
                 Err(error) => {
-                    unread.insert(agent.clone(), error.to_string());
+                    unread.insert(agent.clone(), Failure::from(&error));
                 }
             }
         }
@@ -196,7 +214,8 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         for &cell in cells {
             match self.unsendable(cell) {
                 Some(observation) => {
-                    sightings.push(Sighting { cell, observation, sent, ended: sent, control: false });
+                    let (control, is_final) = (false, true);
+                    sightings.push(Sighting { cell, observation, sent, ended: sent, control, is_final });
                 }
                 None => sendable.push(cell),
             }
@@ -220,6 +239,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         for (index, nonce, result) in probes {
             let (Some(cell), Some(route)) = (self.cells.get(index), self.route(index)) else { continue };
             let log_failure = route.servers.iter().find_map(|(endpoint, _)| unread.get(endpoint));
+            let mut is_final = false;
             let (observation, took) = match (result, log_failure) {
                 (Ok(result), None) => {
                     let addresses = self.lookup_addresses(cell.family);
@@ -228,16 +248,28 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                         observe(&result.outcome, &self.server_names(route), arrived, &addresses);
                     (observation, Duration::from_micros(result.elapsed_us.into()))
                 }
-                (Err(message), _) => (Observation::ProbeError { message }, Duration::ZERO),
-                (Ok(_), Some(message)) => {
-                    (Observation::ProbeError { message: message.clone() }, Duration::ZERO)
+                (Err(failure), _) => {
+                    is_final = failure.is_gone;
+                    (Observation::ProbeError { message: failure.message }, Duration::ZERO)
+                }
+                (Ok(_), Some(failure)) => {
+                    is_final = failure.is_gone;
+                    (Observation::ProbeError { message: failure.message.clone() }, Duration::ZERO)
                 }
             };
+            is_final |= matches!(observation, Observation::Unsupported { .. });
             let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
                 controls.contains(&(endpoint.clone(), *listener, cell.family))
             };
             let control = !route.servers.is_empty() && route.servers.iter().all(is_up);
-            sightings.push(Sighting { cell: index, observation, sent, ended: sent + took, control });
+            sightings.push(Sighting {
+                cell: index,
+                observation,
+                sent,
+                ended: sent + took,
+                control,
+                is_final,
+            });
         }
         sightings
     }
@@ -248,10 +280,10 @@ impl<B: Backend> Prober for Rounds<'_, B> {
 }
 
 /// Sends a batch. A batch that fails fails all of its probes.
-async fn send(batch: Batch, timeout: Duration) -> Vec<(Purpose, Result<ProbeResult, String>)> {
+async fn send(batch: Batch, timeout: Duration) -> Vec<(Purpose, Result<ProbeResult, Failure>)> {
     let Batch { agent, targets, purposes } = batch;
     match agent.probe(targets, timeout).await {
         Ok(results) => purposes.into_iter().zip(results.into_iter().map(Ok)).collect(),
-        Err(error) => purposes.into_iter().map(|purpose| (purpose, Err(error.to_string()))).collect(),
+        Err(error) => purposes.into_iter().map(|purpose| (purpose, Err(Failure::from(&error)))).collect(),
     }
 }

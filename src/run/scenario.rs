@@ -11,10 +11,10 @@ use super::settle::{Expected, Patience, Track, settle};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Route, Router, cells, listeners};
 use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
-use crate::scenario::{Assertion, Claim, Scenario, State, Step};
+use crate::scenario::{Assertion, Claim, EndpointName, Scenario, State, Step};
 use crate::verdict::{
-    Cause, CellResult, Evidence, Observation, ScenarioFailure, ScenarioResult, StepResult, TimeToSettle,
-    Verdict, judge,
+    Cause, CellResult, Evidence, Machines, Observation, ScenarioFailure, ScenarioResult, StepResult,
+    TimeToSettle, Verdict, judge,
 };
 
 /// The result of a scenario that has not been started.
@@ -86,7 +86,9 @@ struct ScenarioRun<'a, B> {
 /// A state with everything that follows from it.
 struct Situation {
     cells: Vec<Cell>,
+    /// `None` where an obstacle is in the way.
     routes: Vec<Option<Route>>,
+    obstacles: Vec<Option<Cause>>,
     expectations: Vec<Expectation>,
 }
 
@@ -113,6 +115,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
             longest_timeout: self.settings.longest_timeout,
             settle: self.settings.start,
+            handed_over: Duration::ZERO,
         };
         let changed = Instant::now();
         let (tracks, _) = self.settle(&situation, &router, changed, patience).await;
@@ -152,6 +155,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             timeout: self.timeout,
             longest_timeout: self.settings.longest_timeout,
             settle: self.settings.settle,
+            handed_over: changed.elapsed(),
         };
         let (tracks, rounds) = self.settle(&situation, &router, changed, patience).await;
         let decisions = situation.decisions();
@@ -168,7 +172,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         changed: Instant,
         patience: Patience,
     ) -> (Vec<Track>, u32) {
-        let Situation { cells, routes, expectations } = situation;
+        let Situation { cells, routes, expectations, .. } = situation;
         let unavailable = listen::open(self.backend, &listeners(&self.state, &self.scenario.probes)).await;
         let expected = cells.iter().zip(expectations).map(|(cell, expectation)| Expected {
             decision: expectation.decision,
@@ -188,17 +192,19 @@ impl<B: Backend> ScenarioRun<'_, B> {
     }
 
     fn results(&self, step: &Step, situation: Situation, tracks: Vec<Track>) -> Vec<CellResult> {
-        let Situation { cells, routes, expectations } = situation;
-        let cells = cells.into_iter().zip(routes).zip(expectations).zip(tracks);
+        let Situation { cells, obstacles, expectations, .. } = situation;
+        let cells = cells.into_iter().zip(obstacles).zip(expectations).zip(tracks);
         cells
-            .map(|(((cell, route), expected), track)| {
+            .map(|(((cell, obstacle), expected), track)| {
                 let decision = expected.decision;
-                let verdict = match (&route, &track.observation) {
-                    (None, _) => Verdict::Inconclusive(Cause::NoAddress),
-                    (Some(_), None) => {
+                // Without an address there is nothing that the author could disagree with.
+                let is_evaluated = obstacle != Some(Cause::NoAddress);
+                let verdict = match (obstacle, &track.observation) {
+                    (Some(cause), _) => Verdict::Inconclusive(cause),
+                    (None, None) => {
                         Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
                     }
-                    (Some(_), Some(observation)) => judge(&Evidence {
+                    (None, Some(observation)) => judge(&Evidence {
                         decision,
                         observation: observation.clone(),
                         differed: track.differed,
@@ -208,8 +214,12 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 };
                 let is_new = self.expected.get(&cell) != Some(&decision);
                 CellResult {
-                    asserted: last_claim(&step.expect, &cell),
-                    intended: last_claim(&step.intent, &cell),
+                    asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
+                    intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
+                    machines: Machines {
+                        from: machine_of(&self.state, &cell.from),
+                        to: machine_of(&self.state, &cell.to),
+                    },
                     observed: track.observation,
                     attempts: track.attempts,
                     retries: track.retries,
@@ -226,7 +236,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
 impl Situation {
     fn new(scenario: &Scenario, state: &State, engine: &Engine, router: &Router<'_>) -> Self {
         let cells = cells(state, &scenario.probes);
-        let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
+        let mut routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
         let expectations = cells.iter().zip(&routes).map(|(cell, route)| match route {
             Some(route) => engine.evaluate(&route.flow),
             None => Expectation {
@@ -234,13 +244,40 @@ impl Situation {
                 reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
             },
         });
-        Self { expectations: expectations.collect(), cells, routes }
+        let expectations = expectations.collect();
+        let mut obstacles = Vec::new();
+        for (cell, route) in cells.iter().zip(&mut routes) {
+            let absent = [&cell.from, &cell.to].into_iter().find_map(|end| state.absent.get(end));
+            let obstacle = match (absent, &route) {
+                (Some(why), _) => Some(Cause::Absent(why.clone())),
+                (None, None) => Some(Cause::NoAddress),
+                (None, Some(_)) => None,
+            };
+            if obstacle.is_some() {
+                *route = None;
+            }
+            obstacles.push(obstacle);
+        }
+        Self { cells, routes, obstacles, expectations }
     }
 
     fn decisions(&self) -> HashMap<Cell, Decision> {
         let decisions = self.expectations.iter().map(|expectation| expectation.decision);
         self.cells.iter().cloned().zip(decisions).collect()
     }
+}
+
+/// The machine on which an endpoint is, as far as there is just one.
+fn machine_of(state: &State, endpoint: &EndpointName) -> Option<String> {
+    let node = match endpoint {
+        EndpointName::Pod { namespace, name } => {
+            let pods = &state.cluster.pods;
+            pods.iter().find(|pod| pod.namespace == *namespace && pod.name == *name)?.node.as_ref()?
+        }
+        EndpointName::Node(name) => name,
+        EndpointName::Service { .. } | EndpointName::External(_) => return None,
+    };
+    Some(state.machines.get(node).unwrap_or(node).clone())
 }
 
 /// What the assertions say about a cell: the last that covers it counts.

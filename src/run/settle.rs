@@ -18,6 +18,8 @@ pub(super) struct Sighting {
     pub(super) ended: Duration,
     /// Whether the destination's own listener answered at the same time.
     pub(super) control: bool,
+    /// Whether probing again could not change anything.
+    pub(super) is_final: bool,
 }
 
 /// Something that can probe cells.
@@ -45,8 +47,10 @@ pub(super) struct Patience {
     pub(super) timeout: Duration,
     /// How long to wait for the last answers of a cell that should answer.
     pub(super) longest_timeout: Duration,
-    /// How long observations may differ.
+    /// How long observations may differ, once the change has been handed over.
     pub(super) settle: Duration,
+    /// How long that took, since the change.
+    pub(super) handed_over: Duration,
 }
 
 /// What became of a cell.
@@ -55,6 +59,8 @@ pub(super) struct Track {
     /// The last observation; `None` if there was none.
     pub(super) observation: Option<Observation>,
     pub(super) control: bool,
+    /// Whether probing again could not change anything.
+    is_final: bool,
     pub(super) attempts: u32,
     pub(super) retries: u32,
     /// When the observations first held what is expected, and went on holding it.
@@ -81,8 +87,8 @@ pub(super) async fn settle(
     expected: &[Expected],
     patience: Patience,
 ) -> (Vec<Track>, u32) {
-    let mut settling =
-        Settling { prober, expected, patience, tracks: vec![Track::new(); expected.len()], rounds: 0 };
+    let tracks = vec![Track::new(); expected.len()];
+    let mut settling = Settling { prober, expected, patience, tracks, rounds: 0, disturbed: None };
     settling.run().await;
     (settling.tracks, settling.rounds)
 }
@@ -93,6 +99,8 @@ struct Settling<'a, P> {
     patience: Patience,
     tracks: Vec<Track>,
     rounds: u32,
+    /// When something of our own last failed, since the change.
+    disturbed: Option<Duration>,
 }
 
 impl Track {
@@ -100,6 +108,7 @@ impl Track {
         Self {
             observation: None,
             control: false,
+            is_final: false,
             attempts: 0,
             retries: 0,
             settled: None,
@@ -112,13 +121,8 @@ impl Track {
         self.observation.as_ref()?.agrees_with(decision)
     }
 
-    /// Whether probing again could change anything.
-    fn is_hopeless(&self) -> bool {
-        matches!(self.observation, Some(Observation::Unsupported { .. }))
-    }
-
     fn record(&mut self, sighting: Sighting, expected: Expected) {
-        let Sighting { observation, sent, ended, control, .. } = sighting;
+        let Sighting { observation, sent, ended, control, is_final, .. } = sighting;
         let agrees = observation.agrees_with(expected.decision) == Some(true);
         let missed = self.attempts > 0 && self.agrees(expected.decision) != Some(true);
         // A cell that the change just allowed is not retried but waited for.
@@ -140,6 +144,7 @@ impl Track {
         }
         self.observation = Some(observation);
         self.control = control;
+        self.is_final = is_final;
         self.attempts += 1;
     }
 }
@@ -154,11 +159,20 @@ impl<P: Prober> Settling<'_, P> {
             if relapsed.is_empty() {
                 return;
             }
-            if self.prober.elapsed() >= self.patience.settle {
+            if self.is_over() {
                 self.examine(relapsed).await;
                 return;
             }
         }
+    }
+
+    /// Whether there has been time enough. What keeps us from seeing packets may keep the enforcers
+    /// from seeing the change, so the time begins anew after it; once, or it might never end.
+    fn is_over(&self) -> bool {
+        let Patience { settle, handed_over, .. } = self.patience;
+        let longest = handed_over + settle * 2;
+        let begun = self.disturbed.map_or(handed_over, |disturbed| disturbed.max(handed_over));
+        self.prober.elapsed() >= (begun + settle).min(longest)
     }
 
     /// Probes what differs until nothing does, or until the time is over and each cell has had its
@@ -167,8 +181,7 @@ impl<P: Prober> Settling<'_, P> {
         let mut polls = 0;
         loop {
             let differing = self.select(|track, decision| track.agrees(decision) != Some(true));
-            let is_over = self.prober.elapsed() >= self.patience.settle;
-            if differing.is_empty() || (is_over && polls + 1 >= TRIES) {
+            if differing.is_empty() || (self.is_over() && polls + 1 >= TRIES) {
                 return;
             }
             // Cells that should be silent answer at once if they do; a cell that should answer gets
@@ -219,13 +232,11 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    /// The cells that are decided, not hopeless, and for which `is_wanted`.
+    /// The cells that are decided, worth a probe, and for which `is_wanted`.
     fn select(&self, is_wanted: impl Fn(&Track, Decision) -> bool) -> Vec<usize> {
         let pairs = self.tracks.iter().zip(self.expected).enumerate();
         let wanted = pairs.filter(|(_, (track, expected))| {
-            expected.decision != Decision::Undefined
-                && !track.is_hopeless()
-                && is_wanted(track, expected.decision)
+            expected.decision != Decision::Undefined && !track.is_final && is_wanted(track, expected.decision)
         });
         wanted.map(|(cell, _)| cell).collect()
     }
@@ -238,6 +249,9 @@ impl<P: Prober> Settling<'_, P> {
         for sighting in self.prober.round(cells, timeout).await {
             let pair = self.tracks.get_mut(sighting.cell).zip(self.expected.get(sighting.cell));
             if let Some((track, expected)) = pair {
+                if matches!(sighting.observation, Observation::ProbeError { .. }) && !sighting.is_final {
+                    self.disturbed = Some(sighting.ended);
+                }
                 track.record(sighting, *expected);
             }
         }
@@ -273,7 +287,8 @@ mod tests {
                 let shows = &self.shows[cell];
                 let observation = shows[self.played[cell].min(shows.len() - 1)].clone();
                 self.played[cell] += 1;
-                sightings.push(Sighting { cell, observation, sent, ended, control: true });
+                let is_final = matches!(observation, Observation::Unsupported { .. });
+                sightings.push(Sighting { cell, observation, sent, ended, control: true, is_final });
             }
             sightings
         }
@@ -290,6 +305,7 @@ mod tests {
             timeout: Duration::from_millis(100),
             longest_timeout: Duration::from_millis(800),
             settle: Duration::from_millis(400),
+            handed_over: Duration::ZERO,
         };
         let mut script = Script::new(vec![shows]);
         let (mut tracks, _) = settle(&mut script, &[Expected { decision, is_new }], patience).await;

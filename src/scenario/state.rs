@@ -1,19 +1,24 @@
 //! The state of a scenario between two steps.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::endpoint::EndpointName;
 use super::step::Action;
 use super::topology::Topology;
 use crate::policy::{
     Cluster, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy, Pod, Port, Service,
 };
-use crate::snapshot::Identity;
+use crate::snapshot::{Identity, WrittenPolicy};
 
-/// The cluster of a scenario at one moment. Addresses are filled in by the backend that made it.
+/// The cluster of a scenario at one moment. Addresses, and everything else that only the backend
+/// that made it can know, are filled in by that.
 #[derive(Debug, Clone)]
 pub struct State {
     /// What the policy engine sees of it.
     pub cluster: Cluster,
+    /// The policies of the cluster, as they were written.
+    pub written: Vec<WrittenPolicy>,
     /// The addresses outside the cluster.
     pub externals: Vec<External>,
     /// The families that are probed.
@@ -22,6 +27,10 @@ pub struct State {
     pub dns: Option<DnsServer>,
     /// Whether nodes are endpoints of the matrix.
     pub node_endpoints: bool,
+    /// The endpoints that the backend cannot have, each with the reason. Nothing is measured there.
+    pub absent: BTreeMap<EndpointName, String>,
+    /// The machines that the nodes stand for, by the names of the nodes.
+    pub machines: BTreeMap<String, String>,
 }
 
 /// An address outside the cluster.
@@ -59,12 +68,14 @@ impl State {
         let missing = |kind: &str, name: &dyn std::fmt::Display| format!("there is no {kind} {name}");
         match action {
             Action::SetPolicy(policy) => {
-                self.namespace(&policy.namespace)?;
-                replace(&mut self.cluster.policies, policy, identity_of_policy);
+                self.namespace(&policy.policy.namespace)?;
+                replace(&mut self.cluster.policies, &policy.policy, identity_of_policy);
+                replace(&mut self.written, policy, |written| identity_of_policy(&written.policy));
             }
             Action::DeletePolicy(identity) => {
                 remove(&mut self.cluster.policies, identity, identity_of_policy)
                     .map_err(|()| missing("NetworkPolicy", identity))?;
+                self.written.retain(|written| identity_of_policy(&written.policy) != *identity);
             }
             Action::SetService(service) => {
                 self.namespace(&service.namespace)?;
@@ -142,7 +153,7 @@ fn remove<T>(items: &mut Vec<T>, name: &Identity, identity: impl Fn(&T) -> Ident
     Ok(())
 }
 
-fn change_labels(labels: &mut Labels, changes: &std::collections::BTreeMap<String, Option<String>>) {
+fn change_labels(labels: &mut Labels, changes: &BTreeMap<String, Option<String>>) {
     for (key, value) in changes {
         match value {
             Some(value) => labels.insert(key.clone(), value.clone()),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::assertion::Assertion;
-use crate::policy::{NetworkPolicy, Pod, Service};
-use crate::snapshot::Identity;
+use crate::policy::{Pod, Service};
+use crate::snapshot::{Identity, WrittenPolicy};
 
 /// A step of a scenario.
 #[derive(Debug, Clone)]
@@ -20,10 +20,10 @@ pub struct Step {
 }
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Creates or replaces a policy.
-    SetPolicy(NetworkPolicy),
+    SetPolicy(WrittenPolicy),
     /// Deletes a policy.
     DeletePolicy(Identity),
     /// Creates or replaces a Service.

@@ -1,6 +1,6 @@
 //! The cluster of a scenario at its beginning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::check::Checker;
@@ -109,7 +109,16 @@ impl Builder {
         let nodes = (0..nodes).map(|index| ClusterNode { name: node_name(index), addresses: Vec::new() });
         let cluster = Cluster { nodes: nodes.collect(), ..Cluster::default() };
         let families = vec![IpFamily::V4];
-        let state = State { cluster, externals: Vec::new(), families, dns: None, node_endpoints: false };
+        let state = State {
+            cluster,
+            written: Vec::new(),
+            externals: Vec::new(),
+            families,
+            dns: None,
+            node_endpoints: false,
+            absent: BTreeMap::new(),
+            machines: BTreeMap::new(),
+        };
         Self { state, placed: 0 }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use super::object::{Identity, Item, Object, objects};
+use super::object::{Identity, Item, Object, WrittenPolicy, objects};
 use super::workload::{Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Labels, Namespace, Pod};
 use crate::source::{Document, Error, Place};
@@ -82,7 +82,7 @@ impl Builder {
                 self.once("Service", identity(&service.namespace, &service.name), &place)?;
                 self.snapshot.cluster.services.push(service);
             }
-            Object::NetworkPolicy(policy) => {
+            Object::NetworkPolicy(WrittenPolicy { policy, .. }) => {
                 self.once("NetworkPolicy", identity(&policy.namespace, &policy.name), &place)?;
                 self.snapshot.cluster.policies.push(policy);
             }

@@ -14,5 +14,5 @@ mod workload;
 
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
-pub use object::{Identity, Item, Object, objects};
+pub use object::{Identity, Item, Object, WrittenPolicy, objects};
 pub use workload::{Owner, Template, WorkloadKind};

@@ -36,9 +36,19 @@ pub enum Object {
     /// `v1 Service`
     Service(Service),
     /// `networking.k8s.io/v1 NetworkPolicy`
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(WrittenPolicy),
     /// Anything else, by `Kind` or, outside the core group, `Kind.group`.
     Other(String),
+}
+
+/// A policy as it was understood, and as it was written: what a cluster gets is not what netproof
+/// made of it, or a misunderstanding could never show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenPolicy {
+    /// What the engine evaluates.
+    pub policy: NetworkPolicy,
+    /// What the manifest says.
+    pub object: Arc<networking::NetworkPolicy>,
 }
 
 /// The name of a namespaced object.
@@ -162,7 +172,8 @@ fn convert(kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure
             Ok(Object::Service(service::convert(object, identity(&object.metadata)?)?))
         }),
         "NetworkPolicy" => with(node, |object: &networking::NetworkPolicy| {
-            Ok(Object::NetworkPolicy(network_policy::convert(object, identity(&object.metadata)?)?))
+            let policy = network_policy::convert(object, identity(&object.metadata)?)?;
+            Ok(Object::NetworkPolicy(WrittenPolicy { policy, object: Arc::new(object.clone()) }))
         }),
         "Deployment" => template(node, WorkloadKind::Deployment, workload::deployment),
         "StatefulSet" => template(node, WorkloadKind::StatefulSet, workload::stateful_set),

@@ -33,6 +33,8 @@ pub enum Cause {
     NoBaseline,
     /// An end has no address of the family.
     NoAddress,
+    /// An end cannot be had where the packets are sent.
+    Absent(String),
     /// Somebody else answered.
     Misdelivered(String),
     /// The lookup failed for its own reasons.
@@ -48,6 +50,7 @@ impl fmt::Display for Cause {
             Self::NoControl => f.write_str("the destination's own listener was not seen up"),
             Self::NoBaseline => f.write_str("it did not get through before there were policies either"),
             Self::NoAddress => f.write_str("one end has no address of this family"),
+            Self::Absent(why) => f.write_str(why),
             Self::Misdelivered(by) => write!(f, "answered by {by}"),
             Self::DnsFailure(message) => write!(f, "the lookup failed: {message}"),
             Self::ProbeError(message) => f.write_str(message),

@@ -8,6 +8,6 @@ mod result;
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use observation::{Observation, observe};
 pub use result::{
-    CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
+    CellResult, Counts, Machines, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
     TimeToSettle,
 };

@@ -34,6 +34,17 @@ pub struct CellResult {
     /// How long after the change the observations held what is expected, if the step changed what
     /// is expected.
     pub settled: Option<Duration>,
+    /// Where its ends are.
+    pub machines: Machines,
+}
+
+/// The machines on which the ends of a cell are; `None` for what is on no machine, or on several.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Machines {
+    /// Who sends.
+    pub from: Option<String>,
+    /// To whom.
+    pub to: Option<String>,
 }
 
 /// A cell where the owner's intent and the policies say different things.
@@ -251,7 +262,9 @@ impl Counts {
             Verdict::Blocked => &mut counts.blocked,
             Verdict::Flaky => &mut counts.flaky,
             Verdict::Undefined => &mut counts.undefined,
-            Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress) => &mut counts.unsupported,
+            Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress | Cause::Absent(_)) => {
+                &mut counts.unsupported
+            }
             Verdict::Inconclusive(
                 Cause::NoControl
                 | Cause::NoBaseline

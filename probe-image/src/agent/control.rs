@@ -53,7 +53,7 @@ async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answe
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong or missing token"));
     }
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/v1/info") => {
+        (&Method::POST, "/v1/info") => {
             json(&Info { name: shared.name.clone(), version: env!("CARGO_PKG_VERSION").to_owned() })
         }
         (&Method::POST, "/v1/listen") => {

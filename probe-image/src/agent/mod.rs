@@ -1,6 +1,7 @@
 //! The agent itself.
 
 mod arrivals;
+mod bridge;
 mod control;
 mod dns;
 mod listeners;
@@ -22,6 +23,7 @@ use tokio::task::LocalSet;
 
 use crate::wire::Ready;
 use arrivals::ArrivalLog;
+pub use bridge::connect;
 use listeners::Listeners;
 use source_ports::SourcePorts;
 

@@ -11,13 +11,13 @@ mod nft;
 mod process;
 mod sandbox;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::backend::{Agent, Backend, Error};
-use crate::plan::service_host;
+use crate::backend::records::records;
+use crate::backend::{Agent, Backend, Error, Single};
 use crate::policy::{Cluster, NetworkPolicy, Node, Pod};
 use crate::scenario::{Action, EndpointName, State};
 use crate::snapshot::Identity;
@@ -150,7 +150,8 @@ impl Lab {
         for Started { name, space, process, stream } in build::hosts(hosts, &self.token).await? {
             let failed = |error: io::Error| Error::failed(format!("reach the agent of {name}"), error);
             let stream = tokio::net::TcpStream::from_std(stream).map_err(failed)?;
-            let agent = Agent::connect(name.to_string(), self.token.clone(), stream).await?;
+            let way = Box::new(Single::new(stream));
+            let agent = Agent::connect(name.to_string(), self.token.clone(), way).await?;
             self.agents.insert(name.clone(), Arc::new(agent));
             self.processes.insert(name, process);
             spaces.push(space);
@@ -308,19 +309,4 @@ fn check_externals(state: &State) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// The names that the cluster's DNS server knows: Services, and pods by their address.
-fn records(cluster: &Cluster) -> BTreeMap<String, Vec<IpAddr>> {
-    let services = cluster
-        .services
-        .iter()
-        .map(|service| (service_host(&service.namespace, &service.name), service.addresses.clone()));
-    let pods = cluster.pods.iter().flat_map(|pod| {
-        pod.addresses.iter().map(|address| {
-            let label = address.to_string().replace(['.', ':'], "-");
-            (format!("{label}.{}.pod.cluster.local", pod.namespace), vec![*address])
-        })
-    });
-    services.chain(pods).collect()
 }

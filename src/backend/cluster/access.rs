@@ -1,0 +1,141 @@
+//! What a run has to be allowed, and asking whether it is.
+
+use futures_util::future::try_join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::Client;
+use kube::api::{Api, PostParams};
+
+use super::request::{persistently, say};
+use super::settings::{Control, Settings};
+use crate::backend::Error;
+
+/// Verbs on a resource, in all namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rule {
+    group: &'static str,
+    /// With its subresource.
+    resource: &'static str,
+    verbs: &'static [&'static str],
+}
+
+const fn rule(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Rule {
+    Rule { group, resource, verbs }
+}
+
+/// What every run needs.
+const ALWAYS: [Rule; 6] = [
+    rule("", "namespaces", &["create", "delete", "get", "list", "patch"]),
+    rule("", "nodes", &["list"]),
+    rule("", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
+    rule("", "services", &["create", "delete", "patch"]),
+    rule("", "events", &["list"]),
+    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "patch"]),
+];
+
+/// What a cleanup needs.
+const CLEANUP: [Rule; 1] = [rule("", "namespaces", &["delete", "get", "list"])];
+
+// Older API servers ask for get, newer ones for create.
+const PORT_FORWARD: Rule = rule("", "pods/portforward", &["create", "get"]);
+const EXEC: Rule = rule("", "pods/exec", &["create", "get"]);
+const SECRETS: Rule = rule("", "secrets", &["create", "get"]);
+
+/// Makes sure that a run may do all it has to.
+pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<(), Error> {
+    let mut rules = ALWAYS.to_vec();
+    rules.push(match settings.control {
+        Control::PortForward => PORT_FORWARD,
+        Control::Exec => EXEC,
+    });
+    if settings.image_pull_secret.is_some() {
+        rules.push(SECRETS);
+    }
+    check(client, &rules).await
+}
+
+/// Makes sure that a cleanup may do all it has to.
+pub(super) async fn check_cleanup(client: &Client) -> Result<(), Error> {
+    check(client, &CLEANUP).await
+}
+
+async fn check(client: &Client, rules: &[Rule]) -> Result<(), Error> {
+    let asked = rules.iter().flat_map(|rule| rule.verbs.iter().map(move |verb| (*rule, *verb)));
+    let answers = try_join_all(asked.map(|(rule, verb)| async move {
+        let allowed = is_allowed(client, rule, verb).await?;
+        Ok::<_, kube::Error>((rule, verb, allowed))
+    }));
+    let answers = answers
+        .await
+        .map_err(|error| Error::Unavailable(format!("cannot ask what this user may do: {}", say(&error))))?;
+    let mut missing: Vec<(Rule, Vec<&str>)> = Vec::new();
+    for (rule, verb, allowed) in answers {
+        match missing.last_mut() {
+            _ if allowed => {}
+            Some((last, verbs)) if *last == rule => verbs.push(verb),
+            Some(_) | None => missing.push((rule, vec![verb])),
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(&missing))) }
+}
+
+async fn is_allowed(client: &Client, rule: Rule, verb: &str) -> Result<bool, kube::Error> {
+    let (resource, subresource) = match rule.resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (rule.resource, None),
+    };
+    let attributes = ResourceAttributes {
+        group: Some(rule.group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource,
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answer = persistently(async || reviews.create(&PostParams::default(), &review).await).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+fn say_missing(missing: &[(Rule, Vec<&str>)]) -> String {
+    let quoted = |words: &[&str]| format!("[{}]", words.join(", "));
+    let rules = missing.iter().map(|(rule, verbs)| {
+        let group = if rule.group.is_empty() { "\"\"" } else { rule.group };
+        format!("- apiGroups: [{group}]\n  resources: [{}]\n  verbs: {}\n", rule.resource, quoted(verbs))
+    });
+    let rules: String = rules.collect();
+    format!(
+        "this user is not allowed all that is needed: add these rules to a ClusterRole of theirs:\n{}",
+        rules.trim_end()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_permissions_can_be_pasted() {
+        let missing =
+            [(ALWAYS[1], vec!["list"]), (PORT_FORWARD, vec!["create", "get"]), (ALWAYS[5], vec!["patch"])];
+        insta::assert_snapshot!(say_missing(&missing), @r#"
+        this user is not allowed all that is needed: add these rules to a ClusterRole of theirs:
+        - apiGroups: [""]
+          resources: [nodes]
+          verbs: [list]
+        - apiGroups: [""]
+          resources: [pods/portforward]
+          verbs: [create, get]
+        - apiGroups: [networking.k8s.io]
+          resources: [networkpolicies]
+          verbs: [patch]
+        "#);
+    }
+}

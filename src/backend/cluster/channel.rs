@@ -1,0 +1,89 @@
+//! The way to an agent: through the API server into its pod, where no policy is in the way.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, AttachParams};
+use netproof_probe::wire::CONTROL_PORT;
+use tokio::io::join;
+use tokio::sync::Semaphore;
+
+use super::objects::PROGRAM;
+use super::pods::{PodState, PodWatch};
+use super::request::{say, status_code};
+use super::settings::Control;
+use crate::backend::{Connect, Stream, Unreachable};
+use crate::snapshot::Identity;
+
+/// How much an exec may hold back in each direction, in bytes.
+const BUFFER: usize = 1 << 20;
+
+/// The way to the agent of one pod.
+pub(super) struct Channel {
+    pub(super) client: Client,
+    pub(super) control: Control,
+    /// The pod, by its real name.
+    pub(super) pod: Identity,
+    pub(super) watch: PodWatch,
+    /// How many connections may be opened at once.
+    pub(super) permits: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("pod", &self.pod).finish_non_exhaustive()
+    }
+}
+
+impl Connect for Channel {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, Unreachable>> {
+        Box::pin(async {
+            let _permit = self.permits.acquire().await;
+            self.open().await.map_err(|error| self.judge(&error))
+        })
+    }
+}
+
+impl Channel {
+    async fn open(&self) -> Result<Box<dyn Stream>, kube::Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.pod.namespace);
+        match self.control {
+            Control::PortForward => {
+                let mut forward = pods.portforward(&self.pod.name, &[CONTROL_PORT]).await?;
+                let stream = forward.take_stream(CONTROL_PORT).ok_or_else(no_stream)?;
+                Ok(Box::new(stream))
+            }
+            Control::Exec => {
+                let command = [PROGRAM, "--connect", &format!("127.0.0.1:{CONTROL_PORT}")];
+                let parameters = AttachParams::default()
+                    .stdin(true)
+                    .stdout(true)
+                    .stderr(false)
+                    .max_stdin_buf_size(BUFFER)
+                    .max_stdout_buf_size(BUFFER);
+                let mut process = pods.exec(&self.pod.name, command, &parameters).await?;
+                let stdout = process.stdout().ok_or_else(no_stream)?;
+                let stdin = process.stdin().ok_or_else(no_stream)?;
+                Ok(Box::new(join(stdout, stdin)))
+            }
+        }
+    }
+
+    /// Whether the agent may come back.
+    fn judge(&self, error: &kube::Error) -> Unreachable {
+        match self.watch.state(&self.pod) {
+            Some(PodState::Failed(why)) => Unreachable::Gone(why),
+            None if status_code(error) == Some(404) => Unreachable::Gone("its pod was deleted".to_owned()),
+            Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_)) | None => {
+                Unreachable::Broken(say(error))
+            }
+        }
+    }
+}
+
+fn no_stream() -> kube::Error {
+    kube::Error::Service("the API server opened no stream".into())
+}

@@ -1,0 +1,99 @@
+//! Removing what runs left.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::stream::{StreamExt, iter};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, ListParams};
+use kube::{Client, ResourceExt};
+use tokio::time::sleep;
+
+use super::objects::{MANAGED_BY, RUN};
+use super::request::{persistently, say, unless_missing};
+use super::{access, connect};
+use crate::backend::Error;
+
+/// How long namespaces may take to end.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How many requests are sent at once.
+const AT_ONCE: usize = 16;
+
+/// Removes what all runs left that began long enough ago. Gives the names of the namespaces.
+///
+/// # Errors
+/// If the cluster cannot be reached, does not allow it, or takes too long.
+pub async fn cleanup(target: &connect::Target, older_than: Duration) -> Result<Vec<String>, Error> {
+    let connected = connect::connect(target).await?;
+    access::check_cleanup(&connected.client).await?;
+    let (key, value) = MANAGED_BY;
+    let now = SystemTime::now();
+    let is_old = |namespace: &Namespace| {
+        let created = namespace.metadata.creation_timestamp.as_ref();
+        let created = created.and_then(|time| SystemTime::try_from(time.0).ok());
+        created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
+    };
+    let found = list(&connected.client, &format!("{key}={value},{RUN}")).await?;
+    let names: Vec<String> = found.iter().filter(|n| is_old(n)).map(ResourceExt::name_any).collect();
+    delete(&connected.client, &names).await?;
+    wait(&connected.client, &names).await?;
+    Ok(names)
+}
+
+/// Removes everything that one run made.
+pub(super) async fn remove_run(client: &Client, run: &str) -> Result<(), Error> {
+    let found = list(client, &format!("{RUN}={run}")).await?;
+    let names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
+    delete(client, &names).await?;
+    wait(client, &names).await
+}
+
+async fn list(client: &Client, selector: &str) -> Result<Vec<Namespace>, Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let parameters = ListParams::default().labels(selector);
+    let listed = persistently(async || namespaces.list(&parameters).await).await;
+    Ok(listed.map_err(|error| Error::failed("list namespaces", say(&error)))?.items)
+}
+
+/// Asks for the end of namespaces, and of everything in them.
+async fn delete(client: &Client, names: &[String]) -> Result<(), Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let deletions = iter(names).map(async |name| {
+        let deleted = persistently(async || delete_one(&namespaces, name).await).await;
+        deleted.map_err(|error| Error::failed(format!("delete namespace {name}"), say(&error)))
+    });
+    let results: Vec<Result<(), Error>> = deletions.buffer_unordered(AT_ONCE).collect().await;
+    results.into_iter().collect()
+}
+
+/// Asks for the end of namespaces that may be forgotten now: the end of the run makes sure of it.
+pub(super) async fn forget(client: Client, names: Vec<String>) {
+    let namespaces: Api<Namespace> = Api::all(client);
+    for name in names {
+        if let Err(error) = delete_one(&namespaces, &name).await {
+            tracing::debug!("namespace {name} stays until the end of the run: {}", say(&error));
+        }
+    }
+}
+
+async fn delete_one(namespaces: &Api<Namespace>, name: &str) -> Result<(), kube::Error> {
+    unless_missing(namespaces.delete(name, &DeleteParams::background()).await)
+}
+
+async fn wait(client: &Client, names: &[String]) -> Result<(), Error> {
+    let start = Instant::now();
+    let (key, value) = MANAGED_BY;
+    loop {
+        let there = list(client, &format!("{key}={value}")).await?;
+        let left = there.iter().map(ResourceExt::name_any).find(|name| names.contains(name));
+        match left {
+            None => return Ok(()),
+            Some(name) if start.elapsed() >= PATIENCE => {
+                let message = format!("it was still there after {} s", PATIENCE.as_secs());
+                return Err(Error::failed(format!("delete namespace {name}"), message));
+            }
+            Some(_) => sleep(PAUSE).await,
+        }
+    }
+}

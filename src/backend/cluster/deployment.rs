@@ -1,0 +1,409 @@
+//! A topology on the cluster, brought from whatever it is to whatever it should be.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, try_join, try_join_all};
+use futures_util::stream::{StreamExt, TryStreamExt, iter};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::Shared;
+use super::channel::Channel;
+use super::names::Names;
+use super::objects::RUN;
+use super::request::{persistently, say, status_code, unless_missing};
+use crate::backend::records::records;
+use crate::backend::{Agent, Error};
+use crate::policy::{Labels, NAMESPACE_NAME_LABEL, Pod, Service};
+use crate::scenario::{EndpointName, State};
+use crate::snapshot::Identity;
+
+/// How many requests are sent at once.
+const AT_ONCE: usize = 16;
+
+/// How long a pod may take to end.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// How long a new namespace may be without its default service account.
+const NEW_NAMESPACE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A topology on the cluster.
+pub(super) struct Deployment {
+    shared: Arc<Shared>,
+    names: Names,
+    /// The nodes of the cluster that stand for those of the scenario, in turn.
+    group: Vec<String>,
+    namespaces: BTreeMap<String, Labels>,
+    pods: BTreeMap<Identity, Pod>,
+    services: BTreeMap<Identity, Service>,
+    policies: BTreeMap<Identity, Arc<NetworkPolicy>>,
+    agents: HashMap<EndpointName, Arc<Agent>>,
+}
+
+impl Deployment {
+    pub(super) fn new(shared: Arc<Shared>, names: Names, group: Vec<String>) -> Self {
+        Self {
+            shared,
+            names,
+            group,
+            namespaces: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            services: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            agents: HashMap::new(),
+        }
+    }
+
+    pub(super) fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
+        self.agents.get(endpoint).cloned()
+    }
+
+    /// The real names of its namespaces.
+    pub(super) fn namespaces(&self) -> Vec<String> {
+        self.namespaces.keys().map(|name| self.names.namespace(name)).collect()
+    }
+
+    /// Makes the cluster what a state says, and fills in what only the cluster knows.
+    pub(super) async fn converge(&mut self, state: &mut State) -> Result<(), Error> {
+        self.complete(state);
+        self.set_namespaces(state).await?;
+        let surplus: Vec<Identity> = self
+            .pods
+            .iter()
+            .filter(|(_, old)| state.cluster.pods.iter().all(|new| !is_same_pod(old, new)))
+            .map(|(identity, _)| identity.clone())
+            .collect();
+        self.remove_pods(&surplus).await?;
+        // Before the pods: they start in a cluster that has its policies.
+        let (policies, services) =
+            try_join(self.set_policies(state), try_join(self.set_services(state), self.relabel_pods(state)))
+                .await?;
+        self.policies = policies;
+        self.services = services.0;
+        for (identity, labels) in services.1 {
+            if let Some(pod) = self.pods.get_mut(&identity) {
+                pod.labels = labels;
+            }
+        }
+        self.add_pods(state).await?;
+        self.fill_in(state);
+        self.set_records(state).await
+    }
+
+    /// Adds the labels that the cluster's own objects have besides the scenario's, and says what
+    /// cannot be had here.
+    fn complete(&self, state: &mut State) {
+        for namespace in &mut state.cluster.namespaces {
+            namespace.labels = self.shared.maker.labels(&namespace.labels, true);
+        }
+        for pod in &mut state.cluster.pods {
+            pod.labels = self.shared.maker.labels(&pod.labels, false);
+        }
+        for (node, machine) in state.cluster.nodes.iter_mut().zip(self.group.iter().cycle()) {
+            let known = self.shared.survey.machines.iter().find(|known| known.name == *machine);
+            node.addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
+            state.machines.insert(node.name.clone(), machine.clone());
+        }
+        let externals = state.externals.iter().map(|external| {
+            let why = "a run on a cluster has no agent outside of it";
+            (EndpointName::External(external.name.clone()), why.to_owned())
+        });
+        let why = "a run on a cluster opens no ports on its nodes";
+        let nodes = state.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
+        let host_pods = state.cluster.pods.iter().filter(|pod| pod.host_network);
+        let host_pods = host_pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
+        let on_nodes = nodes.chain(host_pods).map(|endpoint| (endpoint, why.to_owned()));
+        state.absent = externals.chain(on_nodes).collect();
+    }
+
+    async fn set_namespaces(&mut self, state: &State) -> Result<(), Error> {
+        let wanted = state.cluster.namespaces.iter().map(|namespace| {
+            let mut labels = namespace.labels.clone();
+            // The API server's own.
+            labels.remove(NAMESPACE_NAME_LABEL);
+            (namespace.name.clone(), labels)
+        });
+        let changed = wanted.filter(|(name, labels)| self.namespaces.get(name) != Some(labels));
+        let changes = try_join_all(changed.map(async |(name, labels)| {
+            self.set_namespace(&name, &labels).await?;
+            Ok::<_, Error>((name, labels))
+        }));
+        let changes = changes.await?;
+        self.namespaces.extend(changes);
+        Ok(())
+    }
+
+    async fn set_namespace(&self, name: &str, labels: &Labels) -> Result<(), Error> {
+        let namespaces: Api<core::Namespace> = Api::all(self.shared.client.clone());
+        let real = self.names.namespace(name);
+        if let Some(old) = self.namespaces.get(name) {
+            let patch = json!({"metadata": {"labels": label_patch(old, labels)}});
+            let patched = persistently(async || {
+                namespaces.patch(&real, &PatchParams::default(), &Patch::Merge(&patch)).await
+            });
+            return patched.await.map(drop).map_err(failed(format!("label namespace {name}")));
+        }
+        let namespace = self.shared.maker.namespace(&real, labels.clone());
+        let created =
+            persistently(async || namespaces.create(&PostParams::default(), &namespace).await).await;
+        match created {
+            Ok(_) => {}
+            Err(error) if status_code(&error) == Some(409) => {
+                // An answer of ours may have been lost; one of somebody else is not touched.
+                let found = persistently(async || namespaces.get(&real).await);
+                let found = found.await.map_err(failed(format!("create namespace {real}")))?;
+                if found.metadata.labels.unwrap_or_default().get(RUN) != Some(&self.shared.maker.run) {
+                    let advice = "choose another beginning with --namespace-prefix";
+                    return Err(Error::Unavailable(format!("namespace {real} is there already: {advice}")));
+                }
+            }
+            Err(error) => return Err(failed(format!("create namespace {real}"))(error)),
+        }
+        if let Some(secret) = &self.shared.pull_secret {
+            let secrets: Api<core::Secret> = Api::namespaced(self.shared.client.clone(), &real);
+            let copy = self.shared.maker.pull_secret(secret, &real);
+            let created = persistently(async || secrets.create(&PostParams::default(), &copy).await).await;
+            created.map(drop).map_err(failed(format!("copy the image pull secret to {real}")))?;
+        }
+        Ok(())
+    }
+
+    /// Gives what the policies are afterwards.
+    async fn set_policies(&self, state: &State) -> Result<BTreeMap<Identity, Arc<NetworkPolicy>>, Error> {
+        let wanted: BTreeMap<Identity, Arc<NetworkPolicy>> = state
+            .written
+            .iter()
+            .map(|written| {
+                let policy = &written.policy;
+                (identity(&policy.namespace, &policy.name), Arc::clone(&written.object))
+            })
+            .collect();
+        let changed = wanted.iter().filter(|(identity, object)| self.policies.get(identity) != Some(object));
+        let set = try_join_all(changed.map(async |(identity, object)| {
+            let Identity { namespace, name } = identity;
+            let policy = self.shared.maker.policy(object, namespace, &self.names);
+            let policies: Api<NetworkPolicy> = self.api(namespace);
+            let applied =
+                persistently(async || policies.patch(name, &apply(), &Patch::Apply(&policy)).await).await;
+            applied.map(drop).map_err(failed(format!("apply NetworkPolicy {identity}")))
+        }));
+        let surplus = self.policies.keys().filter(|identity| !wanted.contains_key(identity));
+        let deleted = try_join_all(surplus.map(|identity| self.delete::<NetworkPolicy>(identity)));
+        try_join(set, deleted).await?;
+        Ok(wanted)
+    }
+
+    /// Gives what the Services are afterwards.
+    async fn set_services(&self, state: &State) -> Result<BTreeMap<Identity, Service>, Error> {
+        let wanted = try_join_all(state.cluster.services.iter().map(async |service| {
+            let identity = identity(&service.namespace, &service.name);
+            let old = self.services.get(&identity);
+            let is_same = |old: &&Service| old.ports == service.ports && old.backends == service.backends;
+            if let Some(old) = old.filter(is_same) {
+                return Ok((identity, old.clone()));
+            }
+            let object = self.shared.maker.service(service, &self.names);
+            let services: Api<core::Service> = self.api(&service.namespace);
+            let applied =
+                persistently(async || services.patch(&service.name, &apply(), &Patch::Apply(&object)).await);
+            let applied = applied.await.map_err(failed(format!("apply Service {identity}")))?;
+            Ok::<_, Error>((identity, Service { addresses: addresses(&applied), ..service.clone() }))
+        }));
+        let wanted: BTreeMap<Identity, Service> = wanted.await?.into_iter().collect();
+        let surplus = self.services.keys().filter(|identity| !wanted.contains_key(identity));
+        try_join_all(surplus.map(|identity| self.delete::<core::Service>(identity))).await?;
+        Ok(wanted)
+    }
+
+    /// Gives the pods that have new labels.
+    async fn relabel_pods(&self, state: &State) -> Result<Vec<(Identity, Labels)>, Error> {
+        let changed = state.cluster.pods.iter().filter_map(|pod| {
+            let identity = identity(&pod.namespace, &pod.name);
+            let old = self.pods.get(&identity)?;
+            (old.labels != pod.labels).then_some((identity, &old.labels, &pod.labels))
+        });
+        try_join_all(changed.map(async |(identity, old, new)| {
+            let pods: Api<core::Pod> = self.api(&identity.namespace);
+            let patch = json!({"metadata": {"labels": label_patch(old, new)}});
+            let patched = persistently(async || {
+                pods.patch(&identity.name, &PatchParams::default(), &Patch::Merge(&patch)).await
+            });
+            patched.await.map(drop).map_err(failed(format!("label pod {identity}")))?;
+            Ok((identity, new.clone()))
+        }))
+        .await
+    }
+
+    /// Deletes pods, and waits until they are gone: another may take the name.
+    pub(super) async fn remove_pods(&mut self, identities: &[Identity]) -> Result<(), Error> {
+        if identities.is_empty() {
+            return Ok(());
+        }
+        try_join_all(identities.iter().map(|identity| self.delete::<core::Pod>(identity))).await?;
+        let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
+        self.shared.watch.gone(&real, ENDING).await?;
+        for identity in identities {
+            self.pods.remove(identity);
+            self.agents.remove(&EndpointName::pod(&identity.namespace, &identity.name));
+        }
+        Ok(())
+    }
+
+    /// Starts the pods that are not there, and connects to their agents.
+    async fn add_pods(&mut self, state: &State) -> Result<(), Error> {
+        let missing =
+            state.cluster.pods.iter().filter(|pod| {
+                !pod.host_network && !self.pods.contains_key(&identity(&pod.namespace, &pod.name))
+            });
+        let missing: Vec<&Pod> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let created = iter(&missing).map(async |pod| self.create_pod(state, pod).await);
+        created.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        let identities: Vec<Identity> =
+            missing.iter().map(|pod| identity(&pod.namespace, &pod.name)).collect();
+        let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
+        let addresses = self.shared.watch.ready(&real, self.shared.maker.settings.pod_timeout).await?;
+        let agents = join_all(real.iter().map(|pod| self.connect(pod))).await;
+        for ((pod, addresses), agent) in missing.iter().zip(addresses).zip(agents) {
+            let agent = Arc::new(agent?);
+            self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
+            let started = Pod { addresses, ..(*pod).clone() };
+            self.pods.insert(identity(&pod.namespace, &pod.name), started);
+        }
+        Ok(())
+    }
+
+    async fn create_pod(&self, state: &State, pod: &Pod) -> Result<(), Error> {
+        let identity = identity(&pod.namespace, &pod.name);
+        let machine = pod.node.as_ref().and_then(|node| state.machines.get(node));
+        let Some(machine) = machine else {
+            return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));
+        };
+        let agent = self.real(&identity).to_string();
+        let object = self.shared.maker.pod(pod, &agent, machine, &self.names);
+        let pods: Api<core::Pod> = self.api(&pod.namespace);
+        let start = Instant::now();
+        loop {
+            let created = persistently(async || pods.create(&PostParams::default(), &object).await).await;
+            match created {
+                Ok(_) => return Ok(()),
+                // The answer to an earlier try was lost: the name is nobody else's.
+                Err(error) if status_code(&error) == Some(409) => return Ok(()),
+                Err(error) if awaits_account(&error) && start.elapsed() < NEW_NAMESPACE => sleep(PAUSE).await,
+                Err(error) => return Err(failed(format!("create pod {identity}"))(error)),
+            }
+        }
+    }
+
+    async fn connect(&self, pod: &Identity) -> Result<Agent, Error> {
+        let Shared { client, maker, watch, permits, .. } = &*self.shared;
+        let channel = Channel {
+            client: client.clone(),
+            control: maker.settings.control,
+            pod: pod.clone(),
+            watch: watch.clone(),
+            permits: Arc::clone(permits),
+        };
+        Agent::connect(pod.to_string(), maker.token.clone(), Box::new(channel)).await
+    }
+
+    /// Fills the addresses in.
+    fn fill_in(&self, state: &mut State) {
+        let cluster = &mut state.cluster;
+        for pod in &mut cluster.pods {
+            if pod.host_network {
+                let node = cluster.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref());
+                pod.addresses = node.map(|node| node.addresses.clone()).unwrap_or_default();
+            } else if let Some(live) = self.pods.get(&identity(&pod.namespace, &pod.name)) {
+                pod.addresses.clone_from(&live.addresses);
+            }
+        }
+        for service in &mut cluster.services {
+            if let Some(live) = self.services.get(&identity(&service.namespace, &service.name)) {
+                service.addresses.clone_from(&live.addresses);
+            }
+        }
+    }
+
+    async fn set_records(&self, state: &State) -> Result<(), Error> {
+        let dns = state.dns.as_ref();
+        let agent = dns.and_then(|dns| self.agent(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)));
+        match agent {
+            Some(agent) => agent.set_records(records(&state.cluster)).await,
+            None => Ok(()),
+        }
+    }
+
+    fn real(&self, identity: &Identity) -> Identity {
+        Identity { namespace: self.names.namespace(&identity.namespace), name: identity.name.clone() }
+    }
+
+    fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.shared.client.clone(), &self.names.namespace(namespace))
+    }
+
+    async fn delete<K>(&self, identity: &Identity) -> Result<(), Error>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let api: Api<K> = self.api(&identity.namespace);
+        let deleted = persistently(async || api.delete(&identity.name, &DeleteParams::default()).await).await;
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        unless_missing(deleted).map_err(failed(format!("delete {kind} {identity}")))
+    }
+}
+
+fn identity(namespace: &str, name: &str) -> Identity {
+    Identity { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// Whether a pod can stay, perhaps with other labels.
+fn is_same_pod(old: &Pod, new: &Pod) -> bool {
+    old.namespace == new.namespace
+        && old.name == new.name
+        && old.ports == new.ports
+        && old.node == new.node
+        && old.host_network == new.host_network
+}
+
+/// A merge patch from labels to others.
+fn label_patch(old: &Labels, new: &Labels) -> BTreeMap<String, Option<String>> {
+    let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
+    removed.chain(new.iter().map(|(key, value)| (key.clone(), Some(value.clone())))).collect()
+}
+
+fn addresses(service: &core::Service) -> Vec<IpAddr> {
+    let spec = service.spec.as_ref();
+    let texts = spec.and_then(|spec| spec.cluster_ips.as_ref()).into_iter().flatten();
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
+
+fn apply() -> PatchParams {
+    PatchParams::apply("netproof").force()
+}
+
+fn failed(doing: String) -> impl FnOnce(kube::Error) -> Error {
+    move |error| Error::failed(doing, say(&error))
+}
+
+/// Whether the namespace is too new for pods: its default service account is made a moment later.
+fn awaits_account(error: &kube::Error) -> bool {
+    status_code(error) == Some(403) && say(error).contains("error looking up service account")
+}

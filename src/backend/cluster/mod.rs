@@ -1,0 +1,357 @@
+//! Any Kubernetes cluster: namespaces of the run's own, with probe pods that are reached through
+//! the API server. Changes nothing that it did not make.
+
+mod access;
+mod channel;
+mod cleanup;
+mod connect;
+mod deployment;
+mod machines;
+mod names;
+mod objects;
+mod pods;
+mod request;
+mod settings;
+mod survey;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use tokio::sync::Semaphore;
+
+use crate::backend::{Agent, Backend, Error};
+use crate::scenario::{Action, EndpointName, Scenario, State};
+
+pub use cleanup::cleanup;
+pub use connect::Target;
+use deployment::Deployment;
+use names::Names;
+use objects::Maker;
+use pods::PodWatch;
+use request::{persistently, say};
+pub use settings::{Control, PullPolicy, Settings};
+use survey::Survey;
+
+/// How many connections to agents are opened at once: each costs the API server a handshake.
+const OPENED_AT_ONCE: usize = 32;
+
+/// A cluster, in use by one run.
+pub struct Cluster {
+    shared: Arc<Shared>,
+    name: String,
+    version: String,
+    /// The nodes that are used.
+    nodes: Vec<String>,
+    /// What to carry out where, by the places of the scenarios.
+    places: Vec<Place>,
+}
+
+/// What the parts of a run share.
+struct Shared {
+    client: Client,
+    maker: Maker,
+    prefix: String,
+    survey: Survey,
+    watch: PodWatch,
+    permits: Arc<Semaphore>,
+    pull_secret: Option<Secret>,
+    pool: Mutex<Pool>,
+    /// How many deployments there ever were.
+    deployments: AtomicUsize,
+    /// Whether a deployment has ever come up.
+    has_started: AtomicBool,
+}
+
+/// Where a scenario is carried out.
+#[derive(Debug, Clone)]
+struct Place {
+    /// Which deployments fit.
+    key: String,
+    group: Vec<String>,
+}
+
+/// Deployments that wait for another scenario.
+#[derive(Default)]
+struct Pool {
+    idle: HashMap<String, Vec<Deployment>>,
+    /// How many scenarios have yet to begin, by the deployments that fit.
+    demand: HashMap<String, usize>,
+}
+
+impl Cluster {
+    /// Connects to a cluster and makes sure that a run can succeed there. Creates nothing yet.
+    ///
+    /// # Errors
+    /// If it cannot be reached or lacks something that a run needs.
+    pub async fn open(settings: Settings) -> Result<Self, Error> {
+        let connected = connect::connect(&settings.target).await?;
+        let client = connected.client;
+        access::check_run(&client, &settings).await?;
+        let survey = survey::survey(&client).await?;
+        let nodes = machines::choose(&survey.machines, &settings.nodes, settings.every_node)?;
+        let run: String = std::iter::repeat_with(|| fastrand::char('a'..='z')).take(5).collect();
+        let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
+        check_prefix(&client, &prefix).await?;
+        let pull_secret = pull_secret(&client, &settings).await?;
+        let watch = PodWatch::start(client.clone(), &run);
+        let token = format!("{:032x}", fastrand::u128(..));
+        let shared = Shared {
+            client,
+            maker: Maker { run, token, settings },
+            prefix,
+            survey,
+            watch,
+            permits: Arc::new(Semaphore::new(OPENED_AT_ONCE)),
+            pull_secret,
+            pool: Mutex::default(),
+            deployments: AtomicUsize::default(),
+            has_started: AtomicBool::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            name: connected.name,
+            version: connected.version,
+            nodes,
+            places: Vec::new(),
+        })
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a report should say about the cluster: pairs of a name and a value.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let survey = &self.shared.survey;
+        let nodes = self.nodes.iter().map(|name| {
+            let known = survey.machines.iter().find(|machine| machine.name == *name);
+            format!("{name} ({})", known.map_or("unknown", |machine| &machine.kubelet))
+        });
+        let unused = survey.machines.len().saturating_sub(self.nodes.len());
+        let others = if unused > 0 { format!(", {unused} more not used") } else { String::new() };
+        let nodes = format!("{}{others}", nodes.collect::<Vec<_>>().join(", "));
+        let plugin = survey.plugin.clone().unwrap_or_else(|| "unknown".to_owned());
+        [("server", self.version.clone()), ("nodes", nodes), ("network plugin", plugin)]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into()
+    }
+
+    /// What the verdicts do not know of.
+    pub fn warnings(&self) -> &[String] {
+        &self.shared.survey.warnings
+    }
+
+    /// What the names of the run's namespaces begin with.
+    pub fn prefix(&self) -> &str {
+        &self.shared.prefix
+    }
+
+    /// The label by which everything of the run can be found.
+    pub fn selector(&self) -> String {
+        format!("{}={}", objects::RUN, self.shared.maker.run)
+    }
+
+    /// Says which scenarios are to be carried out. Gives them in the order in which fewest pods are
+    /// needed, and as often as it takes to cover all nodes that were asked for.
+    pub fn schedule(&mut self, scenarios: &[Scenario]) -> Vec<Scenario> {
+        let settings = &self.shared.maker.settings;
+        let all = settings.every_node || !settings.nodes.is_empty();
+        let mut placed: Vec<(Place, Scenario)> = Vec::new();
+        for scenario in scenarios {
+            let state = State::new(&scenario.topology);
+            // Only so many as it takes, of those that nobody chose.
+            let size = state.cluster.nodes.len();
+            let groups = machines::groups(&self.nodes, size, all);
+            for group in &groups {
+                let mut scenario = scenario.clone();
+                if groups.len() > 1 {
+                    scenario.name = format!("{} on {}", scenario.name, group.join(", "));
+                }
+                placed.push((Place { key: key(&state, group), group: group.clone() }, scenario));
+            }
+        }
+        let mut order: HashMap<String, usize> = HashMap::new();
+        for (place, _) in &placed {
+            let next = order.len();
+            order.entry(place.key.clone()).or_insert(next);
+        }
+        placed.sort_by_key(|(place, _)| order.get(&place.key).copied());
+        let mut pool = self.shared.pool();
+        for (place, _) in &placed {
+            *pool.demand.entry(place.key.clone()).or_default() += 1;
+        }
+        drop(pool);
+        let (places, scenarios) = placed.into_iter().unzip();
+        self.places = places;
+        scenarios
+    }
+
+    /// The backend for a scenario, by its place in what [`schedule`](Self::schedule) gave.
+    ///
+    /// # Errors
+    /// If there is no such place.
+    pub fn backend(&self, index: usize) -> Result<ClusterBackend, Error> {
+        let place = self.places.get(index).cloned();
+        let place = place.ok_or_else(|| Error::Unavailable("no such scenario was scheduled".to_owned()))?;
+        Ok(ClusterBackend { shared: Arc::clone(&self.shared), place, deployment: None, is_broken: false })
+    }
+
+    /// Removes everything that the run made, unless it should stay.
+    ///
+    /// # Errors
+    /// If something stays. The message says how to remove it.
+    pub async fn finish(self) -> Result<(), Error> {
+        if self.shared.maker.settings.keep {
+            return Ok(());
+        }
+        let removed = cleanup::remove_run(&self.shared.client, &self.shared.maker.run).await;
+        removed
+            .map_err(|error| Error::Unavailable(format!("{error}: remove the rest with: netproof cleanup")))
+    }
+}
+
+impl Shared {
+    fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {
+        // Whoever panicked while holding it left nothing half done.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes sure that namespaces with this prefix are nobody's.
+async fn check_prefix(client: &Client, prefix: &str) -> Result<(), Error> {
+    let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if prefix.is_empty() || prefix.len() > 40 || !prefix.chars().all(is_valid) || prefix.starts_with('-') {
+        let rule = "at most 40 lower-case letters, digits and hyphens, beginning with a letter or digit";
+        return Err(Error::Unavailable(format!("--namespace-prefix {prefix}: must be {rule}")));
+    }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let listed = persistently(async || namespaces.list_metadata(&ListParams::default()).await).await;
+    let listed =
+        listed.map_err(|error| Error::Unavailable(format!("cannot list namespaces: {}", say(&error))))?;
+    let begin = format!("{prefix}-");
+    match listed.items.iter().map(ResourceExt::name_any).find(|name| name.starts_with(&begin)) {
+        Some(name) => {
+            let message =
+                format!("--namespace-prefix {prefix}: namespace {name} is there already: choose another");
+            Err(Error::Unavailable(message))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn pull_secret(client: &Client, settings: &Settings) -> Result<Option<Secret>, Error> {
+    let Some(identity) = &settings.image_pull_secret else { return Ok(None) };
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &identity.namespace);
+    let found = persistently(async || secrets.get(&identity.name).await).await;
+    let unusable = |error| Error::Unavailable(format!("--image-pull-secret {identity}: {}", say(&error)));
+    found.map(Some).map_err(unusable)
+}
+
+/// What two topologies have in common if one deployment fits both: the pods, but not their labels.
+fn key(state: &State, group: &[String]) -> String {
+    let namespaces: Vec<&str> = state.cluster.namespaces.iter().map(|n| n.name.as_str()).collect();
+    let pods: Vec<_> = state
+        .cluster
+        .pods
+        .iter()
+        .map(|pod| (&pod.namespace, &pod.name, &pod.ports, &pod.node, pod.host_network))
+        .collect();
+    format!("{namespaces:?} {pods:?} {group:?}")
+}
+
+/// One topology on a cluster.
+pub struct ClusterBackend {
+    shared: Arc<Shared>,
+    place: Place,
+    deployment: Option<Deployment>,
+    /// Whether the deployment may be anything by now.
+    is_broken: bool,
+}
+
+impl ClusterBackend {
+    fn take(&self) -> Deployment {
+        let mut pool = self.shared.pool();
+        if let Some(demand) = pool.demand.get_mut(&self.place.key) {
+            *demand = demand.saturating_sub(1);
+        }
+        let idle = pool.idle.get_mut(&self.place.key).and_then(Vec::pop);
+        drop(pool);
+        idle.unwrap_or_else(|| {
+            let number = self.shared.deployments.fetch_add(1, Ordering::Relaxed) + 1;
+            let names = Names::new(format!("{}-{number}", self.shared.prefix));
+            Deployment::new(Arc::clone(&self.shared), names, self.place.group.clone())
+        })
+    }
+
+    /// An error of a start. What never worked will not work for the next scenario either.
+    fn judge(&self, error: Error) -> Error {
+        if self.shared.has_started.load(Ordering::Relaxed) {
+            error
+        } else {
+            Error::Unavailable(error.to_string())
+        }
+    }
+}
+
+impl Backend for ClusterBackend {
+    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
+        // Broken until the opposite is known.
+        self.is_broken = true;
+        let deployment = self.deployment.insert(self.take());
+        let converged = deployment.converge(state).await;
+        match converged {
+            Ok(()) => {
+                self.shared.has_started.store(true, Ordering::Relaxed);
+                self.is_broken = false;
+                Ok(())
+            }
+            Err(error) => Err(self.judge(error)),
+        }
+    }
+
+    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+        let Some(deployment) = &mut self.deployment else {
+            return Err(Error::failed("change the cluster", "nothing was started"));
+        };
+        self.is_broken = true;
+        let removed = actions.iter().filter_map(|action| match action {
+            Action::RemovePod(identity) => Some(identity.clone()),
+            Action::SetPolicy(_)
+            | Action::DeletePolicy(_)
+            | Action::SetService(_)
+            | Action::DeleteService(_)
+            | Action::LabelPod { .. }
+            | Action::LabelNamespace { .. }
+            | Action::AddPod(_) => None,
+        });
+        deployment.remove_pods(&removed.collect::<Vec<_>>()).await?;
+        deployment.converge(state).await?;
+        self.is_broken = false;
+        Ok(())
+    }
+
+    fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
+        self.deployment.as_ref()?.agent(endpoint)
+    }
+
+    /// Keeps the deployment if another scenario can use it.
+    async fn stop(self) {
+        let Some(deployment) = self.deployment else { return };
+        let mut pool = self.shared.pool();
+        let is_wanted = pool.demand.get(&self.place.key).copied().unwrap_or_default() > 0;
+        if is_wanted && !self.is_broken {
+            pool.idle.entry(self.place.key).or_default().push(deployment);
+            return;
+        }
+        drop(pool);
+        if !self.shared.maker.settings.keep {
+            let (client, names) = (self.shared.client.clone(), deployment.namespaces());
+            tokio::spawn(cleanup::forget(client, names));
+        }
+    }
+}

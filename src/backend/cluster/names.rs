@@ -1,0 +1,107 @@
+//! The names that a scenario's namespaces have on the cluster.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::policy::NAMESPACE_NAME_LABEL;
+
+/// The longest name of a namespace.
+const LONGEST: usize = 63;
+
+/// How many digits stand for the end of a name that is too long.
+const DIGITS: usize = 8;
+
+/// Gives namespaces names that nobody else has.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// Names that begin with a prefix and a hyphen.
+    pub(super) fn new(prefix: String) -> Self {
+        Self { prefix }
+    }
+
+    /// The real name of one of the scenario's namespaces.
+    pub(super) fn namespace(&self, name: &str) -> String {
+        let real = format!("{}-{name}", self.prefix);
+        if real.len() <= LONGEST {
+            return real;
+        }
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let room = LONGEST.saturating_sub(DIGITS + 1);
+        // Namespaces are named in ASCII.
+        let begin = real.get(..room).unwrap_or(&real).trim_end_matches('-');
+        format!("{begin}-{:08x}", hasher.finish() & 0xffff_ffff)
+    }
+
+    /// Makes selectors that name a namespace name the real one.
+    pub(super) fn rewrite(&self, policy: &mut NetworkPolicy) {
+        let Some(spec) = &mut policy.spec else { return };
+        let ingress = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.from.as_mut());
+        let egress = spec.egress.iter_mut().flatten().filter_map(|rule| rule.to.as_mut());
+        let selector = |peer: &mut NetworkPolicyPeer| peer.namespace_selector.take();
+        for peer in ingress.chain(egress).flatten() {
+            peer.namespace_selector = selector(peer).map(|selector| self.rewritten(selector));
+        }
+    }
+
+    fn rewritten(&self, mut selector: LabelSelector) -> LabelSelector {
+        if let Some(name) = selector.match_labels.as_mut().and_then(|l| l.get_mut(NAMESPACE_NAME_LABEL)) {
+            *name = self.namespace(name);
+        }
+        let requirements = selector.match_expressions.iter_mut().flatten();
+        for requirement in requirements.filter(|requirement| requirement.key == NAMESPACE_NAME_LABEL) {
+            for name in requirement.values.iter_mut().flatten() {
+                *name = self.namespace(name);
+            }
+        }
+        selector
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_and_stay_apart() {
+        let names = Names::new("netproof-abcde-1".to_owned());
+        assert_eq!(names.namespace("x"), "netproof-abcde-1-x");
+        let long = "a".repeat(62);
+        let (one, other) = (names.namespace(&format!("{long}x")), names.namespace(&format!("{long}y")));
+        assert_ne!(one, other);
+        assert_eq!((one.len(), other.len()), (LONGEST, LONGEST));
+    }
+
+    #[test]
+    fn selectors_by_name_follow_the_namespaces() {
+        let policy = serde_json::json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "p"},
+            "spec": {"podSelector": {"matchLabels": {"kubernetes.io/metadata.name": "x"}},
+                "ingress": [{"from": [
+                    {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "x", "a": "x"}}},
+                    {"podSelector": {}}]}],
+                "egress": [{"to": [{"namespaceSelector": {"matchExpressions": [
+                    {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["x", "y"]},
+                    {"key": "other", "operator": "In", "values": ["x"]}]}}]}]}
+        });
+        let mut policy: NetworkPolicy = serde_json::from_value(policy).unwrap();
+        Names::new("p".to_owned()).rewrite(&mut policy);
+        let spec = serde_json::to_value(policy.spec).unwrap();
+        let expected = serde_json::json!({
+            "podSelector": {"matchLabels": {"kubernetes.io/metadata.name": "x"}},
+            "ingress": [{"from": [
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "p-x", "a": "x"}}},
+                {"podSelector": {}}]}],
+            "egress": [{"to": [{"namespaceSelector": {"matchExpressions": [
+                {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["p-x", "p-y"]},
+                {"key": "other", "operator": "In", "values": ["x"]}]}}]}]
+        });
+        assert_eq!(spec, expected);
+    }
+}

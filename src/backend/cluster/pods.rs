@@ -1,0 +1,292 @@
+//! Watching the run's pods: which are ready, which cannot start, and which are gone.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{ContainerState, Event as CoreEvent, Pod, PodStatus};
+use kube::api::{Api, ListParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::objects::RUN;
+use crate::backend::Error;
+use crate::snapshot::Identity;
+
+/// How long a pod may be called unschedulable: the scheduler may not have seen a node yet.
+const SCHEDULING: Duration = Duration::from_secs(4);
+
+/// What is known of a pod. Its name is the real one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PodState {
+    /// It is on its way.
+    Starting,
+    /// It is on its way, but no node has room.
+    Unschedulable(String),
+    /// It runs, with these addresses.
+    Ready(Vec<IpAddr>),
+    /// It will not start, or has ended.
+    Failed(String),
+}
+
+type Pods = BTreeMap<Identity, PodState>;
+
+/// A watch over the pods of a run. Ends with its last copy.
+#[derive(Debug, Clone)]
+pub(super) struct PodWatch {
+    client: Client2,
+    pods: watch::Receiver<Pods>,
+    _task: std::sync::Arc<Task>,
+}
+
+/// A client, which has nothing to show.
+#[derive(Clone)]
+struct Client2(Client);
+
+impl std::fmt::Debug for Client2 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl PodWatch {
+    pub(super) fn start(client: Client, run: &str) -> Self {
+        let api: Api<Pod> = Api::all(client.clone());
+        let config = watcher::Config::default().labels(&format!("{RUN}={run}"));
+        let (sender, pods) = watch::channel(Pods::new());
+        let task = tokio::spawn(async move {
+            let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
+            let mut listed = Pods::new();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(Event::Apply(pod)) => {
+                        sender.send_modify(|pods| drop(pods.insert(identity(&pod), state(&pod))));
+                    }
+                    Ok(Event::Delete(pod)) => sender.send_modify(|pods| drop(pods.remove(&identity(&pod)))),
+                    Ok(Event::Init) => listed.clear(),
+                    Ok(Event::InitApply(pod)) => drop(listed.insert(identity(&pod), state(&pod))),
+                    Ok(Event::InitDone) => {
+                        let listed = std::mem::take(&mut listed);
+                        sender.send_modify(|pods| *pods = listed);
+                    }
+                    // It starts again by itself.
+                    Err(error) => tracing::debug!("the watch over pods broke: {error}"),
+                }
+            }
+        });
+        Self { client: Client2(client), pods, _task: std::sync::Arc::new(Task(task.abort_handle())) }
+    }
+
+    /// What is known of a pod; `None` if it is not there.
+    pub(super) fn state(&self, pod: &Identity) -> Option<PodState> {
+        self.pods.borrow().get(pod).cloned()
+    }
+
+    /// Waits until pods are ready. Gives their addresses, in the same order.
+    pub(super) async fn ready(
+        &self,
+        wanted: &[Identity],
+        longest: Duration,
+    ) -> Result<Vec<Vec<IpAddr>>, Error> {
+        let mut pods = self.pods.clone();
+        let deadline = Instant::now() + longest;
+        let mut unschedulable_since = None;
+        loop {
+            let (waiting, alarm) = {
+                let pods = pods.borrow_and_update();
+                let states: Vec<_> = wanted.iter().map(|pod| (pod, pods.get(pod))).collect();
+                if let Some(failure) = states.iter().find_map(|(pod, state)| failure(pod, *state)) {
+                    return Err(failure);
+                }
+                let ready: Vec<_> = states.iter().filter_map(|(_, state)| addresses(*state)).collect();
+                if ready.len() == wanted.len() {
+                    return Ok(ready);
+                }
+                let unschedulable = states.iter().find_map(|(pod, state)| match state {
+                    Some(PodState::Unschedulable(why)) => Some(((*pod).clone(), why.clone())),
+                    Some(PodState::Starting | PodState::Ready(_) | PodState::Failed(_)) | None => None,
+                });
+                if unschedulable.is_none() {
+                    unschedulable_since = None;
+                }
+                let alarm = unschedulable
+                    .map(|found| (found, *unschedulable_since.get_or_insert_with(Instant::now) + SCHEDULING));
+                let waiting = states.iter().find(|(_, state)| addresses(*state).is_none());
+                (waiting.map(|(pod, _)| (*pod).clone()), alarm)
+            };
+            tokio::select! {
+                changed = timeout_at(deadline, pods.changed()) => match changed {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(Error::failed("wait for pods", "the watch over them ended")),
+                    Err(_) => return Err(self.too_late(waiting, longest).await),
+                },
+                () = sleep_until(alarm.as_ref().map_or(deadline, |(_, at)| *at)), if alarm.is_some() => {
+                    let Some(((pod, why), _)) = alarm else { continue };
+                    return Err(Error::failed(format!("start pod {pod}"), format!("no node takes it: {why}")));
+                }
+            }
+        }
+    }
+
+    /// Waits until pods are not there any more.
+    pub(super) async fn gone(&self, unwanted: &[Identity], longest: Duration) -> Result<(), Error> {
+        let mut pods = self.pods.clone();
+        let gone = pods.wait_for(|pods| unwanted.iter().all(|pod| !pods.contains_key(pod)));
+        let failed = |message: &str| Error::failed("delete pods", message);
+        match tokio::time::timeout(longest, gone).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(failed("the watch over them ended")),
+            Err(_) => Err(failed(&format!("they were still there after {} s", longest.as_secs()))),
+        }
+    }
+
+    async fn too_late(&self, pod: Option<Identity>, longest: Duration) -> Error {
+        let Some(pod) = pod else { return Error::failed("wait for pods", "they did not get ready") };
+        let mut message = format!("it was not ready after {} s", longest.as_secs());
+        if let Some(event) = self.last_warning(&pod).await {
+            message = format!("{message}: {event}");
+        }
+        Error::failed(format!("start pod {pod}"), message)
+    }
+
+    /// What the cluster last complained about a pod.
+    async fn last_warning(&self, pod: &Identity) -> Option<String> {
+        let events: Api<CoreEvent> = Api::namespaced(self.client.0.clone(), &pod.namespace);
+        let of_pod = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", pod.name));
+        let events = events.list(&of_pod).await.ok()?.items;
+        let last = events.into_iter().max_by_key(|event| event.metadata.creation_timestamp.clone())?;
+        Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
+    }
+}
+
+fn identity(pod: &Pod) -> Identity {
+    Identity { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() }
+}
+
+fn failure(pod: &Identity, state: Option<&PodState>) -> Option<Error> {
+    match state {
+        Some(PodState::Failed(why)) => Some(Error::failed(format!("start pod {pod}"), why)),
+        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_)) | None => None,
+    }
+}
+
+fn addresses(state: Option<&PodState>) -> Option<Vec<IpAddr>> {
+    match state {
+        Some(PodState::Ready(addresses)) => Some(addresses.clone()),
+        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Failed(_)) | None => None,
+    }
+}
+
+/// Reasons for which a container waits that time alone does not mend.
+const HOPELESS: [&str; 9] = [
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+];
+
+fn state(pod: &Pod) -> PodState {
+    let Some(status) = &pod.status else { return PodState::Starting };
+    if let Some(problem) = ended(status).or_else(|| stuck(status)) {
+        return PodState::Failed(problem);
+    }
+    let conditions = || status.conditions.iter().flatten();
+    if let Some(condition) = conditions().find(|c| c.type_ == "PodScheduled" && c.status == "False") {
+        return match condition.reason.as_deref() {
+            Some("Unschedulable") => PodState::Unschedulable(condition.message.clone().unwrap_or_default()),
+            Some(_) | None => PodState::Starting,
+        };
+    }
+    let is_ready = conditions().any(|c| c.type_ == "Ready" && c.status == "True");
+    let addresses: Vec<IpAddr> =
+        status.pod_ips.iter().flatten().filter_map(|address| address.ip.parse().ok()).collect();
+    if is_ready && !addresses.is_empty() { PodState::Ready(addresses) } else { PodState::Starting }
+}
+
+fn ended(status: &PodStatus) -> Option<String> {
+    match status.phase.as_deref() {
+        Some("Failed" | "Succeeded") => {}
+        Some(_) | None => return None,
+    }
+    let of_container = status.container_statuses.iter().flatten().find_map(|container| {
+        let terminated = container.state.as_ref()?.terminated.as_ref()?;
+        let said = terminated.message.clone().or(terminated.reason.clone()).unwrap_or_default();
+        Some(format!("its agent ended with code {}: {said}", terminated.exit_code))
+    });
+    let of_pod = status.message.clone().or(status.reason.clone());
+    Some(of_pod.or(of_container).unwrap_or_else(|| "it ended".to_owned()))
+}
+
+/// Why a container of the pod does not start.
+fn stuck(status: &PodStatus) -> Option<String> {
+    let states = status.container_statuses.iter().flatten().filter_map(|container| container.state.as_ref());
+    let mut waiting = states.filter_map(|state: &ContainerState| state.waiting.as_ref());
+    waiting.find_map(|waiting| {
+        let reason = waiting.reason.as_deref().filter(|reason| HOPELESS.contains(reason))?;
+        Some(match &waiting.message {
+            Some(message) => format!("{reason}: {message}"),
+            None => reason.to_owned(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: serde_json::Value) -> PodState {
+        let pod = serde_json::json!({"metadata": {"name": "a", "namespace": "x"}, "status": status});
+        state(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn pods_are_ready_with_an_address_only() {
+        let ready = serde_json::json!([{"type": "Ready", "status": "True"}]);
+        let ips = serde_json::json!([{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]);
+        assert_eq!(of(serde_json::json!({"phase": "Running", "conditions": ready})), PodState::Starting);
+        assert_eq!(of(serde_json::json!({"phase": "Running", "podIPs": ips})), PodState::Starting);
+        let addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let status = serde_json::json!({"phase": "Running", "conditions": ready, "podIPs": ips});
+        assert_eq!(of(status), PodState::Ready(addresses));
+    }
+
+    #[test]
+    fn the_reason_of_the_kubelet_is_told() {
+        let waiting = |reason: &str| {
+            of(serde_json::json!({"phase": "Pending", "containerStatuses": [{
+                "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
+                "state": {"waiting": {"reason": reason, "message": "no such image"}}}]}))
+        };
+        assert_eq!(waiting("ErrImagePull"), PodState::Failed("ErrImagePull: no such image".to_owned()));
+        assert_eq!(waiting("ContainerCreating"), PodState::Starting);
+    }
+
+    #[test]
+    fn an_ended_pod_says_how() {
+        let status = serde_json::json!({"phase": "Failed", "reason": "DeadlineExceeded"});
+        assert_eq!(of(status), PodState::Failed("DeadlineExceeded".to_owned()));
+        let status = serde_json::json!({"phase": "Failed", "containerStatuses": [{
+            "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
+            "state": {"terminated": {"exitCode": 2, "reason": "Error"}}}]});
+        assert_eq!(of(status), PodState::Failed("its agent ended with code 2: Error".to_owned()));
+    }
+}

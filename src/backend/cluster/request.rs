@@ -1,0 +1,64 @@
+//! Requests to the API server: again while it is away, and in words that a person understands.
+
+use std::time::{Duration, Instant};
+
+use kube::Error;
+use tokio::time::sleep;
+
+/// How long the API server may be away: a restart takes some seconds.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+/// The pause before a request is sent again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Sends a request, and sends it again while the server is away. For requests that may be sent
+/// twice.
+pub(super) async fn persistently<T>(mut request: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let start = Instant::now();
+    loop {
+        match request().await {
+            Err(error) if is_passing(&error) && start.elapsed() < RECOVERY => sleep(PAUSE).await,
+            result => return result,
+        }
+    }
+}
+
+/// Whether the same request may succeed a moment later.
+fn is_passing(error: &Error) -> bool {
+    match status_code(error) {
+        Some(code) => matches!(code, 429 | 500 | 502 | 503 | 504),
+        None => is_connection(error),
+    }
+}
+
+/// Whether no answer came from the server.
+pub(super) fn is_connection(error: &Error) -> bool {
+    matches!(error, Error::HyperError(_) | Error::Service(_) | Error::ReadEvents(_))
+}
+
+/// The HTTP status that the server answered with, if it answered.
+pub(super) fn status_code(error: &Error) -> Option<u16> {
+    if let Error::Api(status) = error { Some(status.code) } else { None }
+}
+
+/// What a deletion came to: what is not there is as good as deleted.
+pub(super) fn unless_missing<T>(result: Result<T, Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if status_code(&error) == Some(404) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// An error in words: what the server says, or why it says nothing.
+pub(super) fn say(error: &Error) -> String {
+    if let Error::Api(status) = error {
+        let message = status.message.trim();
+        return if message.is_empty() { format!("status {}", status.code) } else { message.to_owned() };
+    }
+    let mut cause: &dyn std::error::Error = error;
+    // The innermost cause is the only one that says something.
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,187 @@
+//! What kind of cluster this is: its version, its nodes, who enforces policies in it, and which
+//! kinds of policies it has that netproof does not model.
+
+use std::net::IpAddr;
+
+use futures_util::future::join_all;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::{Client, ResourceExt};
+
+use super::request::{persistently, say};
+use crate::backend::Error;
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Machine {
+    pub(super) name: String,
+    pub(super) kubelet: String,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) is_ready: bool,
+    /// Whether it is closed for new pods.
+    pub(super) is_cordoned: bool,
+    /// Whether only some pods may run there.
+    pub(super) is_tainted: bool,
+}
+
+/// What was found out about a cluster.
+#[derive(Debug, Clone)]
+pub(super) struct Survey {
+    pub(super) machines: Vec<Machine>,
+    /// The network plugin, as far as it can be told.
+    pub(super) plugin: Option<String>,
+    /// What the verdicts do not know of.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Looks around.
+pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let listed = persistently(async || nodes.list(&ListParams::default()).await).await;
+    let nodes = listed.map_err(|error| Error::failed("list the nodes", say(&error)))?.items;
+    let groups = persistently(async || client.list_api_groups().await).await;
+    let groups = groups.map_err(|error| Error::failed("list the kinds of objects", say(&error)))?;
+    let versions: Vec<(String, String)> = groups
+        .groups
+        .into_iter()
+        .filter_map(|group| {
+            let version = group.preferred_version.map(|v| v.version)?;
+            Some((group.name, version))
+        })
+        .collect();
+    let system: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
+    // Only to name the plugin: without it, it stays unknown.
+    let pods = system.list_metadata(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+    let plugin = plugin(&names, nodes.iter().map(|node| &node.metadata), &versions);
+    let warnings = join_all(OTHERS.iter().map(|other| look_for(client, other, &versions))).await;
+    Ok(Survey {
+        machines: nodes.iter().map(machine).collect(),
+        plugin: plugin.map(str::to_owned),
+        warnings: warnings.into_iter().flatten().collect(),
+    })
+}
+
+fn machine(node: &Node) -> Machine {
+    let status = node.status.as_ref();
+    let spec = node.spec.as_ref();
+    let addresses = status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
+    let internal = addresses.filter(|address| address.type_ == "InternalIP");
+    let is_ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    Machine {
+        name: node.name_any(),
+        kubelet: status
+            .and_then(|status| status.node_info.as_ref())
+            .map(|info| info.kubelet_version.clone())
+            .unwrap_or_default(),
+        addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
+        is_ready: is_ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        is_cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
+        is_tainted: taints.into_iter().any(|taint| taint.effect != "PreferNoSchedule"),
+    }
+}
+
+/// How network plugins show themselves: by pods in kube-system, by annotations of nodes, or by kinds
+/// of objects of their own.
+const PLUGINS: [(&str, &[&str], &[&str], &[&str]); 13] = [
+    ("Cilium", &["cilium"], &["network.cilium.io/"], &["cilium.io"]),
+    ("Calico", &["calico-node", "canal"], &["projectcalico.org/"], &["crd.projectcalico.org"]),
+    ("Antrea", &["antrea-agent"], &["node.antrea.io/"], &["crd.antrea.io"]),
+    ("OVN-Kubernetes", &["ovnkube"], &["k8s.ovn.org/"], &["k8s.ovn.org"]),
+    ("Kube-OVN", &["kube-ovn"], &["ovn.kubernetes.io/"], &["kubeovn.io"]),
+    ("kube-router", &["kube-router"], &["kube-router.io/"], &[]),
+    ("kindnet", &["kindnet"], &[], &[]),
+    ("kube-network-policies", &["kube-network-policies"], &[], &[]),
+    ("Amazon VPC CNI", &["aws-node"], &[], &["networking.k8s.aws"]),
+    ("Azure NPM", &["azure-npm"], &[], &[]),
+    ("GKE Dataplane V2", &["anetd"], &[], &[]),
+    ("Weave Net", &["weave-net"], &[], &[]),
+    ("Flannel (which enforces nothing by itself)", &["kube-flannel"], &["flannel.alpha.coreos.com/"], &[]),
+];
+
+fn plugin<'a>(
+    pods: &[String],
+    nodes: impl Iterator<Item = &'a ObjectMeta>,
+    versions: &[(String, String)],
+) -> Option<&'static str> {
+    let annotations: Vec<&String> =
+        nodes.flat_map(|node| node.annotations.iter().flatten()).map(|(k, _)| k).collect();
+    let found = PLUGINS.iter().find(|(_, prefixes, keys, groups)| {
+        pods.iter().any(|pod| prefixes.iter().any(|prefix| pod.starts_with(prefix)))
+            || annotations.iter().any(|key| keys.iter().any(|own| key.starts_with(own)))
+            || versions.iter().any(|(group, _)| groups.contains(&group.as_str()))
+    });
+    found.map(|(name, ..)| *name)
+}
+
+/// A kind of object that decides about packets, of which the policy engine knows nothing.
+struct Other {
+    group: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+}
+
+const fn other(group: &'static str, kind: &'static str, plural: &'static str) -> Other {
+    Other { group, kind, plural }
+}
+
+const OTHERS: [Other; 17] = [
+    other("policy.networking.k8s.io", "AdminNetworkPolicy", "adminnetworkpolicies"),
+    other("policy.networking.k8s.io", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
+    other("policy.networking.k8s.io", "ClusterNetworkPolicy", "clusternetworkpolicies"),
+    other("cilium.io", "CiliumNetworkPolicy", "ciliumnetworkpolicies"),
+    other("cilium.io", "CiliumClusterwideNetworkPolicy", "ciliumclusterwidenetworkpolicies"),
+    other("crd.projectcalico.org", "NetworkPolicy", "networkpolicies"),
+    other("crd.projectcalico.org", "GlobalNetworkPolicy", "globalnetworkpolicies"),
+    other("projectcalico.org", "NetworkPolicy", "networkpolicies"),
+    other("projectcalico.org", "GlobalNetworkPolicy", "globalnetworkpolicies"),
+    other("crd.antrea.io", "NetworkPolicy", "networkpolicies"),
+    other("crd.antrea.io", "ClusterNetworkPolicy", "clusternetworkpolicies"),
+    other("k8s.ovn.org", "EgressFirewall", "egressfirewalls"),
+    other("k8s.ovn.org", "AdminPolicyBasedExternalRoute", "adminpolicybasedexternalroutes"),
+    other("networking.gke.io", "FQDNNetworkPolicy", "fqdnnetworkpolicies"),
+    other("security.istio.io", "AuthorizationPolicy", "authorizationpolicies"),
+    other("policy.linkerd.io", "AuthorizationPolicy", "authorizationpolicies"),
+    other("crd.nsx.vmware.com", "SecurityPolicy", "securitypolicies"),
+];
+
+/// A warning if the cluster has such objects, or may have them.
+async fn look_for(client: &Client, other: &Other, versions: &[(String, String)]) -> Option<String> {
+    let Other { group, kind, plural } = other;
+    let (_, version) = versions.iter().find(|(name, _)| name == group)?;
+    let resources = client.list_api_group_resources(&format!("{group}/{version}")).await.ok()?;
+    resources.resources.iter().find(|resource| resource.name == *plural)?;
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+    let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let meaning = "netproof does not model them: where they decide, a leak or blocked cell is theirs";
+    match objects.list_metadata(&ListParams::default()).await {
+        Ok(list) if list.items.is_empty() => None,
+        Ok(list) => Some(format!("{} of kind {kind} ({group}) are in force: {meaning}", list.items.len())),
+        Err(_) => {
+            Some(format!("objects of kind {kind} ({group}) may be in force, and cannot be listed: {meaning}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_are_told_apart() {
+        let told = |pods: &[&str], annotations: &[&str], groups: &[&str]| {
+            let pods: Vec<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
+            let annotations = annotations.iter().map(|key| ((*key).to_owned(), String::new())).collect();
+            let node = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
+            let groups: Vec<_> = groups.iter().map(|group| ((*group).to_owned(), "v1".to_owned())).collect();
+            plugin(&pods, [&node].into_iter(), &groups)
+        };
+        assert_eq!(told(&["kindnet-x7k2"], &[], &[]), Some("kindnet"));
+        assert_eq!(told(&[], &["projectcalico.org/IPv4Address"], &[]), Some("Calico"));
+        assert_eq!(told(&["coredns-1"], &[], &["cilium.io"]), Some("Cilium"));
+        assert_eq!(told(&["coredns-1"], &["node.alpha.kubernetes.io/ttl"], &["apps"]), None);
+    }
+}

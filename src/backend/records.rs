@@ -1,0 +1,22 @@
+//! The names that a cluster's DNS server knows.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::plan::service_host;
+use crate::policy::Cluster;
+
+/// Services, and pods by their address.
+pub(super) fn records(cluster: &Cluster) -> BTreeMap<String, Vec<IpAddr>> {
+    let services = cluster
+        .services
+        .iter()
+        .map(|service| (service_host(&service.namespace, &service.name), service.addresses.clone()));
+    let pods = cluster.pods.iter().flat_map(|pod| {
+        pod.addresses.iter().map(|address| {
+            let label = address.to_string().replace(['.', ':'], "-");
+            (format!("{label}.{}.pod.cluster.local", pod.namespace), vec![*address])
+        })
+    });
+    services.chain(pods).collect()
+}
