@@ -22,6 +22,7 @@
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario` |
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `scenario`, `verdict` |
 //! | `report` | what people and machines read | `expect`, `plan`, `policy`, `run`, `scenario`, `verdict` |
+//! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
 //! The agent that runs in every probe pod is a crate of its own, `netproof-probe`.
@@ -30,6 +31,7 @@ pub mod backend;
 pub mod cli;
 pub mod expect;
 pub mod generate;
+pub mod image;
 pub mod plan;
 pub mod policy;
 pub mod report;

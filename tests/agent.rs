@@ -13,7 +13,7 @@ use netproof_probe::wire::{Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Targ
 const TOKEN: &str = "a-token-for-tests";
 
 /// The static binary, built once.
-fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/probe-image/build.sh");

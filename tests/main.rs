@@ -12,6 +12,7 @@ mod any_input;
 mod bad_input;
 mod differential;
 mod expect;
+mod image;
 mod lab;
 mod machine;
 mod map;

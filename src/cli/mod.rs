@@ -3,6 +3,7 @@
 mod duration;
 mod expect;
 mod fuzz;
+mod image;
 mod library;
 mod output;
 mod run;
@@ -35,6 +36,7 @@ enum Command {
     Run(run::RunArgs),
     Expect(expect::ExpectArgs),
     Fuzz(fuzz::FuzzArgs),
+    Image(image::ImageArgs),
 }
 
 /// What to print.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Expect(args) => expect::expect(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Image(args) => image::image(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         // A reader that has seen enough (`| head`) is not an error.

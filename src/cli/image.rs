@@ -1,0 +1,158 @@
+//! `netproof image`
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+
+use super::{Exit, output};
+use crate::image::{self, Binary, DEFAULT_IMAGE, Destination, ImageName};
+
+/// Make the image of the agent, and load it where Kubernetes finds it
+///
+/// The image holds one file, the agent, and is made without Docker and without a registry.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ImageArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Save(SaveArgs),
+    Load(LoadArgs),
+}
+
+/// Write the image to a file
+///
+/// The file is an archive as docker save writes it, which docker load, kind load image-archive and
+/// ctr images import read. The same agent always gives the same bytes.
+#[derive(Debug, Args)]
+#[command(after_help = SAVE_EXAMPLES)]
+struct SaveArgs {
+    /// The file to write, or - for standard output
+    file: PathBuf,
+
+    #[command(flatten)]
+    options: ImageOptions,
+}
+
+/// Load the image into the nodes of a cluster
+#[derive(Debug, Args)]
+#[command(after_help = LOAD_EXAMPLES)]
+struct LoadArgs {
+    #[command(flatten)]
+    destination: DestinationArgs,
+
+    #[command(flatten)]
+    options: ImageOptions,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct DestinationArgs {
+    /// The kind cluster to load it into, with the program kind
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    kind: Option<String>,
+
+    /// The socket of a node's containerd, with the program ctr; may be given several times
+    #[arg(long, value_name = "SOCKET", value_parser = NonEmptyStringValueParser::new())]
+    containerd: Vec<String>,
+}
+
+/// What goes into the image, and its name.
+#[derive(Debug, Args)]
+struct ImageOptions {
+    /// The agent, a static program [default: netproof-probe beside this program]
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+
+    /// The name of the image; without a tag, this program's version is added
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_IMAGE)]
+    image: ImageName,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  netproof image save probe.tar          an archive, to load it where it is needed
+  netproof image load --kind test        into all nodes of the kind cluster test";
+
+const SAVE_EXAMPLES: &str = "\
+Examples:
+  netproof image save probe.tar
+  netproof image save - | ssh node ctr -n k8s.io images import -
+  netproof image save probe.tar --agent \"$(probe-image/build.sh)\"";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  netproof image load --kind test
+  sudo netproof image load --containerd /run/containerd/containerd.sock
+  netproof image load --kind test --image registry.example/team/netproof-probe:1";
+
+pub(super) fn image(args: &ImageArgs) -> anyhow::Result<Exit> {
+    match &args.action {
+        Action::Save(args) => save(args),
+        Action::Load(args) => load(args),
+    }
+}
+
+fn save(args: &SaveArgs) -> anyhow::Result<Exit> {
+    let to_stdout = args.file == Path::new("-");
+    if to_stdout && io::stdout().is_terminal() {
+        anyhow::bail!("an image is nothing for a terminal: name a file, or send standard output somewhere");
+    }
+    let image = args.options.make()?;
+    if to_stdout {
+        // Bytes as they are: `output::result` is for text.
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&image.archive)?;
+        stdout.flush()?;
+    } else {
+        fs::write(&args.file, &image.archive)
+            .with_context(|| format!("could not write {}", args.file.display()))?;
+        output::note(&format!("saved {} to {}", image.title, args.file.display()));
+    }
+    Ok(Exit::Done)
+}
+
+fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
+    let destinations = args.destination.all()?;
+    let image = args.options.make()?;
+    for destination in destinations {
+        destination.load(&image.archive).with_context(|| format!("could not load {}", image.title))?;
+        output::note(&format!("loaded {} into {destination}", image.title));
+    }
+    Ok(Exit::Done)
+}
+
+impl DestinationArgs {
+    /// All are looked at before the first one is changed.
+    fn all(&self) -> Result<Vec<Destination>, image::Error> {
+        let kind = self.kind.iter().map(|cluster| Ok(Destination::Kind { cluster: cluster.clone() }));
+        let containerd = self.containerd.iter().map(|address| Destination::containerd(address));
+        kind.chain(containerd).collect()
+    }
+}
+
+/// An image that is ready.
+struct Image {
+    archive: Vec<u8>,
+    /// What to call it in a message.
+    title: String,
+}
+
+impl ImageOptions {
+    fn make(&self) -> Result<Image, image::Error> {
+        let path = match &self.agent {
+            Some(path) => path.clone(),
+            None => image::find()?,
+        };
+        let agent = Binary::read(&path)?;
+        let archive = image::archive(&agent, &self.image)?;
+        Ok(Image { archive, title: format!("{} ({})", self.image, agent.architecture()) })
+    }
+}

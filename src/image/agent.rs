@@ -1,0 +1,275 @@
+//! The agent that goes into the image: where it is, and whether it can run there.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use object::elf::{self, FileHeader32, FileHeader64, Machine};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::{Endianness, FileKind};
+
+use super::error::{Error, Unfit};
+
+/// The name of the agent's file, beside this program as in the image.
+pub(super) const FILE_NAME: &str = "netproof-probe";
+
+/// The agent beside the program that is running.
+///
+/// # Errors
+/// If it is not there.
+pub fn find() -> Result<PathBuf, Error> {
+    let program =
+        std::env::current_exe().map_err(|problem| Error::Unreadable { path: FILE_NAME.into(), problem })?;
+    let path = program.with_file_name(FILE_NAME);
+    if path.is_file() { Ok(path) } else { Err(Error::NoAgent(path)) }
+}
+
+/// A machine that an image can be for, of those that Kubernetes runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// x86-64
+    Amd64,
+    /// AArch64
+    Arm64,
+    /// 32-bit ARM
+    Arm,
+    /// 32-bit x86
+    I386,
+    /// 64-bit POWER, little-endian
+    Ppc64le,
+    /// 64-bit RISC-V
+    Riscv64,
+    /// IBM Z
+    S390x,
+}
+
+impl Architecture {
+    /// As the `architecture` of an image's configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+            Self::Arm => "arm",
+            Self::I386 => "386",
+            Self::Ppc64le => "ppc64le",
+            Self::Riscv64 => "riscv64",
+            Self::S390x => "s390x",
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The same number can stand for machines of two sizes and two orders of bytes.
+const MACHINES: [(Machine, bool, Endianness, Architecture); 7] = [
+    (elf::EM_X86_64, true, Endianness::Little, Architecture::Amd64),
+    (elf::EM_AARCH64, true, Endianness::Little, Architecture::Arm64),
+    (elf::EM_ARM, false, Endianness::Little, Architecture::Arm),
+    (elf::EM_386, false, Endianness::Little, Architecture::I386),
+    (elf::EM_PPC64, true, Endianness::Little, Architecture::Ppc64le),
+    (elf::EM_RISCV, true, Endianness::Little, Architecture::Riscv64),
+    (elf::EM_S390, true, Endianness::Big, Architecture::S390x),
+];
+
+/// An agent that can run in an image from scratch: a static executable.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Binary {
+    content: Vec<u8>,
+    architecture: Architecture,
+}
+
+impl Binary {
+    /// Reads the agent from a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or nothing could start it in an image from scratch.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let unreadable = |problem| Error::Unreadable { path: path.to_owned(), problem };
+        // A device may be read for ever.
+        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(unreadable(io::Error::other("not a regular file")));
+        }
+        let content = fs::read(path).map_err(unreadable)?;
+        Self::new(content).map_err(|problem| Error::Unfit { path: path.to_owned(), problem })
+    }
+
+    /// The agent with this content of its file.
+    ///
+    /// # Errors
+    /// If nothing could start it in an image from scratch.
+    pub fn new(content: Vec<u8>) -> Result<Self, Unfit> {
+        let architecture = match FileKind::parse(&*content) {
+            Ok(FileKind::Elf32) => check::<FileHeader32<Endianness>>(&content)?,
+            Ok(FileKind::Elf64) => check::<FileHeader64<Endianness>>(&content)?,
+            Ok(_) | Err(_) => return Err(Unfit::NotElf),
+        };
+        Ok(Self { content, architecture })
+    }
+
+    /// The content of the file.
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// The machine that it runs on.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+}
+
+impl fmt::Debug for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Binary({}, {} bytes)", self.architecture, self.content.len())
+    }
+}
+
+/// Whether the kernel can start it without help.
+fn check<E: FileHeader<Endian = Endianness>>(content: &[u8]) -> Result<Architecture, Unfit> {
+    let header = E::parse(content).map_err(damaged)?;
+    let endian = header.endian().map_err(damaged)?;
+    let kind = header.e_type(endian);
+    // A static executable that can be loaded anywhere has the type of a library.
+    if (kind != elf::ET_EXEC && kind != elf::ET_DYN) || header.e_entry(endian).into() == 0 {
+        return Err(Unfit::NotAProgram);
+    }
+    let mut has_code = false;
+    for segment in header.program_headers(endian, content).map_err(damaged)? {
+        if segment.data(endian, content).is_err() {
+            return Err(Unfit::Damaged("a segment ends beyond the file"));
+        }
+        let dynamic = segment.dynamic(endian, content).map_err(damaged)?.unwrap_or_default();
+        let mut entries = dynamic.iter().map(|entry| entry.tag(endian));
+        if segment.p_type(endian) == elf::PT_INTERP || entries.any(|tag| tag == elf::DT_NEEDED) {
+            return Err(Unfit::Dynamic);
+        }
+        has_code |= segment.p_type(endian) == elf::PT_LOAD;
+    }
+    if !has_code {
+        return Err(Unfit::NotAProgram);
+    }
+    let machine = header.e_machine(endian);
+    let known = MACHINES.iter().find(|(number, is_64, order, _)| {
+        (*number, *is_64, *order) == (machine, header.is_type_64(), endian)
+    });
+    known.map(|(.., architecture)| *architecture).ok_or(Unfit::UnknownMachine(machine.0))
+}
+
+fn damaged(_: object::Error) -> Unfit {
+    Unfit::Damaged("its headers cannot be read")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A small 64-bit executable: its type, machine, entry and segments (type, offset, length).
+    fn program(kind: u16, machine: u16, entry: u64, segments: &[(u32, u64, u64)]) -> Vec<u8> {
+        let mut content = b"\x7fELF\x02\x01\x01".to_vec();
+        content.resize(16, 0);
+        content.extend(kind.to_le_bytes());
+        content.extend(machine.to_le_bytes());
+        content.extend(1_u32.to_le_bytes());
+        for word in [entry, 64, 0] {
+            content.extend(word.to_le_bytes());
+        }
+        content.extend(0_u32.to_le_bytes());
+        for half in [64, 56, u16::try_from(segments.len()).unwrap(), 64, 0, 0] {
+            content.extend(half.to_le_bytes());
+        }
+        for (segment, offset, length) in segments {
+            content.extend(segment.to_le_bytes());
+            content.extend(5_u32.to_le_bytes());
+            for word in [*offset, 0, 0, *length, *length, 8] {
+                content.extend(word.to_le_bytes());
+            }
+        }
+        content
+    }
+
+    const LOAD: (u32, u64, u64) = (1, 0, 64);
+    const EXEC: u16 = 2;
+    const DYN: u16 = 3;
+    const X86_64: u16 = 62;
+
+    /// A static program, which an image may be made of.
+    pub(in crate::image) fn static_program() -> Vec<u8> {
+        program(DYN, X86_64, 64, &[LOAD])
+    }
+
+    fn refusal(content: Vec<u8>) -> Unfit {
+        Binary::new(content).unwrap_err()
+    }
+
+    #[test]
+    fn the_architecture_is_that_of_the_header() {
+        for (machine, name) in [(X86_64, "amd64"), (183, "arm64"), (243, "riscv64"), (21, "ppc64le")] {
+            let binary = Binary::new(program(EXEC, machine, 64, &[LOAD])).unwrap();
+            assert_eq!(binary.architecture().name(), name);
+        }
+        // 32-bit ARM's number in a 64-bit file, and the big-endian IBM Z in a little-endian one.
+        for machine in [40, 22, 0] {
+            assert_eq!(refusal(program(EXEC, machine, 64, &[LOAD])), Unfit::UnknownMachine(machine));
+        }
+    }
+
+    #[test]
+    fn what_needs_a_loader_is_refused() {
+        assert_eq!(refusal(program(DYN, X86_64, 64, &[LOAD, (3, 0, 8)])), Unfit::Dynamic);
+        // Without an interpreter, but with a library that it needs.
+        let mut needs_a_library = program(DYN, X86_64, 64, &[LOAD, (2, 176, 16)]);
+        assert_eq!(needs_a_library.len(), 176);
+        needs_a_library.extend([1_u64, 0].map(u64::to_le_bytes).concat());
+        assert_eq!(refusal(needs_a_library), Unfit::Dynamic);
+        let this_test = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(refusal(this_test), Unfit::Dynamic);
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        for content in [&b""[..], b"\x7fEL", b"#!/bin/sh\nexit 0\n", b"MZ", b"!<arch>\n"] {
+            assert_eq!(refusal(content.to_vec()), Unfit::NotElf);
+        }
+        let object_file = program(1, X86_64, 0, &[]);
+        let library = program(DYN, X86_64, 0, &[LOAD]);
+        let core_dump = program(4, X86_64, 0, &[LOAD]);
+        let without_code = program(EXEC, X86_64, 64, &[]);
+        for content in [object_file, library, core_dump, without_code] {
+            assert_eq!(refusal(content), Unfit::NotAProgram);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_refused() {
+        let mut whole = program(EXEC, X86_64, 64, &[(1, 0, 500)]);
+        whole.resize(500, 0);
+        Binary::new(whole.clone()).unwrap();
+        for length in [16, 63, 64, 100, 120, 499] {
+            let cut = whole.get(..length).unwrap().to_vec();
+            assert!(matches!(refusal(cut), Unfit::Damaged(_) | Unfit::NotElf), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_it_panic(
+            changes in prop::collection::vec((0_usize..200, any::<u8>()), 0..8),
+            length in 0_usize..300,
+        ) {
+            let mut content = program(DYN, X86_64, 64, &[LOAD, (2, 176, 16)]);
+            content.resize(length, 0);
+            for (place, value) in changes {
+                if let Some(byte) = content.get_mut(place) {
+                    *byte = value;
+                }
+            }
+            let _ = Binary::new(content);
+        }
+    }
+}

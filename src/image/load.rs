@@ -1,0 +1,125 @@
+//! The tools that load the image where Kubernetes finds it.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use super::error::Error;
+
+/// containerd keeps what the kubelet uses apart from everything else under this name.
+const NAMESPACE: &str = "k8s.io";
+
+/// Where an image is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Every node of a kind cluster.
+    Kind {
+        /// The name of the cluster.
+        cluster: String,
+    },
+    /// The containerd of a node, by the socket on which it serves.
+    Containerd {
+        /// The socket.
+        socket: PathBuf,
+    },
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind { cluster } => write!(f, "the kind cluster {cluster}"),
+            Self::Containerd { socket } => write!(f, "{}", socket.display()),
+        }
+    }
+}
+
+impl Destination {
+    /// The containerd behind a socket, which may be written as a `unix://` address.
+    ///
+    /// # Errors
+    /// If there is no socket: `ctr` would wait for one.
+    pub fn containerd(address: &str) -> Result<Self, Error> {
+        let socket = PathBuf::from(address.strip_prefix("unix://").unwrap_or(address));
+        let problem = match fs::metadata(&socket) {
+            Ok(metadata) if metadata.file_type().is_socket() => return Ok(Self::Containerd { socket }),
+            Ok(_) => "not a socket".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(Error::Socket { path: socket, problem })
+    }
+
+    /// Loads an archive.
+    ///
+    /// # Errors
+    /// If the tool that does it is not there or fails, with what it said.
+    pub fn load(&self, archive: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Kind { cluster } => kind(cluster, archive),
+            Self::Containerd { socket } => ctr(socket, archive),
+        }
+    }
+}
+
+/// kind reads the archive once for every node, so it has to be a file.
+fn kind(cluster: &str, archive: &[u8]) -> Result<(), Error> {
+    let file = temporary(archive).map_err(Error::Temporary)?;
+    let mut command = Command::new("kind");
+    command.args(["load", "image-archive"]).arg(file.path()).args(["--name", cluster]);
+    run("kind", command, b"")
+}
+
+fn temporary(content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("netproof-probe-").suffix(".tar").tempfile()?;
+    file.write_all(content)?;
+    Ok(file)
+}
+
+fn ctr(socket: &Path, archive: &[u8]) -> Result<(), Error> {
+    let mut command = Command::new("ctr");
+    command.arg("-a").arg(socket).args(["-n", NAMESPACE, "images", "import", "-"]);
+    // What it thinks of the configuration of containerd would hide why it failed.
+    command.env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1");
+    run("ctr", command, archive)
+}
+
+/// Runs a tool to its end, with this on its standard input.
+fn run(tool: &'static str, mut command: Command, input: &[u8]) -> Result<(), Error> {
+    let failed = |command: &Command, message: String| {
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+        Error::Tool { command: words.join(" "), message }
+    };
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        if is_missing { Error::NoTool { tool } } else { failed(&command, error.to_string()) }
+    })?;
+    let stdin = child.stdin.take();
+    let (output, written) = thread::scope(|scope| {
+        // What it says is read meanwhile: it might say so much that it stops reading.
+        let writer = scope.spawn(|| stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input)));
+        (child.wait_with_output(), writer.join())
+    });
+    let output = output.map_err(|error| failed(&command, error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(&command, said(&output)));
+    }
+    // A tool that succeeds without having read everything has loaded something else.
+    match written {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed(&command, format!("it did not read the image: {error}"))),
+        Err(_) => Err(failed(&command, "it could not be given the image".to_owned())),
+    }
+}
+
+/// What a tool said about its failure.
+fn said(output: &Output) -> String {
+    let texts = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
+    let said = texts.iter().map(|text| text.trim()).find(|text| !text.is_empty());
+    said.map_or_else(|| format!("it failed and said nothing ({})", output.status), str::to_owned)
+}
