@@ -11,8 +11,8 @@ use netproof::policy::{
 use netproof::report;
 use netproof::scenario::{Claim, Demonstrates, EndpointName, Probe};
 use netproof::verdict::{
-    Cause, CellResult, Observation, RunResult, ScenarioFailure, ScenarioResult, StepResult, TimeToSettle,
-    Verdict,
+    Cause, CellResult, Machines, Observation, RunResult, ScenarioFailure, ScenarioResult, StepResult,
+    Surroundings, TimeToSettle, Verdict,
 };
 
 fn policy(name: &str) -> PolicyName {
@@ -56,6 +56,7 @@ fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict
         attempts: 2,
         retries: 0,
         settled: None,
+        machines: Machines { from: Some("node-1".to_owned()), to: Some("node-2".to_owned()) },
     }
 }
 
@@ -90,7 +91,7 @@ fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
         scenarios,
         asked,
         interrupted: false,
-        backend: "lab".to_owned(),
+        surroundings: Surroundings { name: "lab".to_owned(), ..Surroundings::default() },
         took: Duration::from_millis(1_280),
     }
 }

@@ -7,7 +7,6 @@ use clap::Args;
 
 use super::run::{RunOptions, carry_out};
 use super::{Exit, output};
-use crate::backend::lab::{self, Entered};
 use crate::generate;
 use crate::scenario;
 use crate::source::Text;
@@ -45,7 +44,7 @@ Examples:
 const CASES_PER_SCENARIO: usize = 20;
 
 pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
-    if let Entered::Outside(code) = lab::enter()? {
+    if let Some(code) = args.options.enter()? {
         return Ok(Exit::Code(code));
     }
     let first_seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));

@@ -1,5 +1,7 @@
 //! The command line: one file a command. The only place that prints and that decides exit codes.
 
+mod cleanup;
+mod cluster;
 mod duration;
 mod expect;
 mod fuzz;
@@ -27,15 +29,16 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    everything matches
   1    leaks, blocked cells, policy gaps, or assertions that the policy engine disagrees with
-  2    usage or configuration error: nothing was proved
+  2    usage, configuration or cluster error: nothing was proved
   3    nothing worse than cells that could not be measured or were flaky
   130  interrupted";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Expect(expect::ExpectArgs),
-    Fuzz(fuzz::FuzzArgs),
+    Fuzz(Box<fuzz::FuzzArgs>),
+    Cleanup(cleanup::CleanupArgs),
     Image(image::ImageArgs),
 }
 
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Expect(args) => expect::expect(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Cleanup(args) => cleanup::run(&args),
         Command::Image(args) => image::image(&args),
     };
     let exit = result.unwrap_or_else(|error| {

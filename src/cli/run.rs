@@ -5,21 +5,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::cluster::ClusterOptions;
 use super::{Exit, Format, duration, library, output};
+use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered, Fault, Lab};
 use crate::run::{Events, Settings};
 use crate::scenario::Scenario;
-use crate::verdict::RunResult;
+use crate::snapshot::Identity;
+use crate::verdict::{RunResult, Surroundings};
 use crate::{plan, report, run, scenario, source};
 
 /// Carry out scenarios with real packets, and compare them with what the policies promise
 ///
 /// Runs in the lab: nodes and pods as network namespaces on this machine, policies enforced by its
-/// kernel. Needs no cluster, no root and no image, and leaves nothing behind.
+/// kernel. Needs no cluster, no root and no image, and leaves nothing behind. With --on cluster, the
+/// same scenarios run in namespaces of their own on a Kubernetes cluster, which are removed at the
+/// end.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RunArgs {
@@ -41,6 +46,10 @@ pub(super) struct RunArgs {
 /// How to carry scenarios out, and what to show of them.
 #[derive(Debug, Args)]
 pub(super) struct RunOptions {
+    /// Where to send the packets
+    #[arg(long, value_name = "PLACE", value_enum, default_value_t = On::Lab)]
+    on: On,
+
     /// Make the lab enforce wrongly, to see that it is noticed
     #[arg(long, value_name = "NAME")]
     fault: Option<Fault>,
@@ -54,8 +63,9 @@ pub(super) struct RunOptions {
     verbose: bool,
 
     /// How long after a change packets may differ from what the policies promise
-    #[arg(long, value_name = "TIME", default_value = "400ms", value_parser = duration::parse)]
-    settle: Duration,
+    /// [default: 400ms in the lab, 15s on a cluster]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    settle: Option<Duration>,
 
     /// The shortest time to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = duration::parse)]
@@ -68,6 +78,18 @@ pub(super) struct RunOptions {
     /// How many scenarios to carry out at once
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     parallel: usize,
+
+    #[command(flatten)]
+    cluster: ClusterOptions,
+}
+
+/// Where packets are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// On this machine, in network namespaces.
+    Lab,
+    /// On a Kubernetes cluster.
+    Cluster,
 }
 
 const EXAMPLES: &str = "\
@@ -75,15 +97,16 @@ Examples:
   netproof run                                     the built-in library
   netproof run my-scenarios/ -o json               your own, for a machine to read
   netproof run --fault ignore-udp                  prove that a leak is noticed
-  netproof run tenant.yaml --report results.xml    for CI";
+  netproof run tenant.yaml --report results.xml    for CI
+  netproof run --on cluster                        the cluster of the current context
+  netproof run --on cluster --every-node           also the data path of every node";
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     if args.list_faults {
         output::result(&report::list(&Fault::ALL.map(|fault| (fault.name(), fault.explanation()))))?;
         return Ok(Exit::Done);
     }
-    // Before any thread is started: the rest happens in namespaces of its own.
-    if let Entered::Outside(code) = lab::enter()? {
+    if let Some(code) = args.options.enter()? {
         return Ok(Exit::Code(code));
     }
     let texts = if args.scenarios.is_empty() { library::texts() } else { source::read(&args.scenarios)? };
@@ -102,6 +125,36 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 }
 
 impl RunOptions {
+    /// Enters the lab, if that is where packets are sent. Has to happen before any thread is started.
+    /// Gives the exit code if all has been done inside.
+    pub(super) fn enter(&self) -> anyhow::Result<Option<u8>> {
+        match self.on {
+            On::Lab => {
+                if let Some(option) = self.cluster.misplaced() {
+                    anyhow::bail!("{option} is for runs on a cluster: add --on cluster");
+                }
+                Ok(match lab::enter()? {
+                    Entered::Outside(code) => Some(code),
+                    Entered::Inside => None,
+                })
+            }
+            On::Cluster if self.fault.is_some() => {
+                anyhow::bail!("--fault is for the lab: a cluster has its own")
+            }
+            On::Cluster => Ok(None),
+        }
+    }
+
+    fn settings(&self, start: Duration, settle: Duration) -> Settings {
+        Settings {
+            start,
+            settle,
+            shortest_timeout: self.min_timeout,
+            longest_timeout: self.max_timeout,
+            parallel: self.parallel,
+        }
+    }
+
     /// Prints a result. Gives the exit code that it leads to.
     pub(super) fn report(&self, result: &RunResult) -> anyhow::Result<Exit> {
         if let Some(failure) = result.failure() {
@@ -123,28 +176,91 @@ fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("--report {}", path.display()))
 }
 
-/// Carries scenarios out in the lab, until they end or somebody interrupts.
+/// Carries scenarios out until they end or somebody interrupts.
 pub(super) fn carry_out(options: &RunOptions, scenarios: &[Scenario]) -> anyhow::Result<RunResult> {
-    let settings = Settings {
-        // The lab's pods are there when it has started.
-        start: options.settle,
-        settle: options.settle,
-        shortest_timeout: options.min_timeout,
-        longest_timeout: options.max_timeout,
-        parallel: options.parallel,
-    };
-    let fault = options.fault;
-    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let interrupted = interruption()?;
-        let (events, received) = Events::channel();
-        let progress = tokio::spawn(report::progress(received));
-        let result = run::run(scenarios, &settings, || Lab::new(fault), name, &events, interrupted).await;
-        drop(events);
-        progress.await?;
-        Ok(result)
+        match options.on {
+            On::Lab => in_lab(options, scenarios, interrupted).await,
+            On::Cluster => on_cluster(options, scenarios, interrupted).await,
+        }
     })
+}
+
+async fn in_lab(
+    options: &RunOptions,
+    scenarios: &[Scenario],
+    interrupted: watch::Receiver<bool>,
+) -> anyhow::Result<RunResult> {
+    // The lab's pods are there when it has started.
+    let settle = options.settle.unwrap_or(Duration::from_millis(400));
+    let settings = options.settings(settle, settle);
+    let fault = options.fault;
+    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
+    let surroundings = Surroundings { name, ..Surroundings::default() };
+    let (events, received) = Events::channel();
+    let progress = tokio::spawn(report::progress(received));
+    let result =
+        run::run(scenarios, &settings, |_| Lab::new(fault), surroundings, &events, interrupted).await;
+    drop(events);
+    progress.await?;
+    Ok(result)
+}
+
+/// How long pods and Services of a cluster may take until they reach each other.
+const CLUSTER_START: Duration = Duration::from_secs(30);
+
+async fn on_cluster(
+    options: &RunOptions,
+    scenarios: &[Scenario],
+    mut interrupted: watch::Receiver<bool>,
+) -> anyhow::Result<RunResult> {
+    let mut cluster = tokio::select! {
+        cluster = Cluster::open(options.cluster.settings()) => cluster?,
+        _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
+    };
+    let settings = options.settings(CLUSTER_START, options.settle.unwrap_or(Duration::from_secs(15)));
+    let surroundings = Surroundings {
+        name: format!("cluster {}", cluster.name()),
+        facts: cluster.facts(),
+        warnings: cluster.warnings().to_vec(),
+    };
+    for warning in &surroundings.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    let scenarios = cluster.schedule(scenarios);
+    let (events, received) = Events::channel();
+    let progress = tokio::spawn(report::progress(received));
+    let backend = |index| cluster.backend(index);
+    let result = run::run(&scenarios, &settings, backend, surroundings, &events, interrupted).await;
+    drop(events);
+    progress.await?;
+    if options.cluster.keep {
+        let (prefix, selector) = (cluster.prefix(), cluster.selector());
+        output::note(&format!(
+            "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
+        ));
+    }
+    if let Some(identity) = &options.cluster.save_configmap {
+        complain(save(&cluster, identity, &result).await);
+    }
+    complain(cluster.finish().await.map_err(anyhow::Error::from));
+    Ok(result)
+}
+
+/// Tells of an error that is no reason to lose a result.
+fn complain(result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        output::error(&error);
+    }
+}
+
+async fn save(cluster: &Cluster, identity: &Identity, result: &RunResult) -> anyhow::Result<()> {
+    let text = anstream::adapter::strip_str(&report::terminal(result, false)).to_string();
+    let entries = [("exit-code", report::exit_code(result).to_string()), ("report.txt", text)];
+    let entries = entries.map(|(key, value)| (key.to_owned(), value));
+    Ok(cluster.save(identity, entries.into()).await?)
 }
 
 /// Becomes true when somebody presses Ctrl-C or asks the process to end.

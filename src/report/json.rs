@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::policy::Reason;
-use crate::verdict::{Cause, CellResult, Counts, Outcome, RunResult, ScenarioResult, StepResult, Verdict};
+use crate::verdict::{
+    Cause, CellResult, Counts, MachineCounts, Outcome, RunResult, ScenarioResult, StepResult, Verdict,
+};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
 
@@ -39,9 +41,12 @@ struct RunDocument<'a> {
     outcome: &'static str,
     exit_code: u8,
     backend: &'a str,
+    facts: BTreeMap<&'a str, &'a str>,
+    warnings: &'a [String],
     interrupted: bool,
     took_ms: u64,
     counts: CountsDocument,
+    nodes: BTreeMap<&'a str, MachineDocument>,
     scenarios: Vec<ScenarioDocument<'a>>,
 }
 
@@ -60,6 +65,21 @@ struct CountsDocument {
     policy_gaps: usize,
     disagreements: usize,
     retries: usize,
+}
+
+#[derive(Serialize)]
+struct MachineDocument {
+    source: usize,
+    destination: usize,
+    leak: usize,
+    blocked: usize,
+}
+
+impl From<MachineCounts> for MachineDocument {
+    fn from(counts: MachineCounts) -> Self {
+        let MachineCounts { source, destination, leaks: leak, blocked } = counts;
+        Self { source, destination, leak, blocked }
+    }
 }
 
 #[derive(Serialize)]
@@ -114,6 +134,10 @@ struct CellDocument {
     retries: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_node: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -137,10 +161,13 @@ impl<'a> RunDocument<'a> {
             kind: "RunResult",
             outcome: outcome(result.outcome()),
             exit_code: exit_code(result),
-            backend: &result.backend,
+            backend: &result.surroundings.name,
+            facts: result.surroundings.facts.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            warnings: &result.surroundings.warnings,
             interrupted: result.interrupted,
             took_ms: millis(result.took),
             counts: result.counts().into(),
+            nodes: result.machines().into_iter().map(|(name, counts)| (name, counts.into())).collect(),
             scenarios: result.scenarios.iter().map(ScenarioDocument::new).collect(),
         }
     }
@@ -196,6 +223,8 @@ impl CellDocument {
             attempts: result.attempts,
             retries: result.retries,
             settled_ms: result.settled.map(millis),
+            from_node: result.machines.from.clone(),
+            to_node: result.machines.to.clone(),
         }
     }
 }

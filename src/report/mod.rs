@@ -5,6 +5,7 @@ mod expected;
 mod json;
 mod junit;
 mod list;
+mod machines;
 mod matrix;
 mod progress;
 mod style;

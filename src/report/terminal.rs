@@ -10,8 +10,8 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify};
 
 use super::cells::{self, reasons};
-use super::matrix;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
+use super::{machines, matrix};
 use crate::policy::IpFamily;
 use crate::verdict::{Cause, CellResult, Counts, Outcome, RunResult, ScenarioResult, StepResult, Verdict};
 
@@ -22,6 +22,7 @@ pub fn terminal(result: &RunResult, everything: bool) -> String {
     report.sections();
     report.matrices();
     report.table();
+    report.machines();
     report.notes();
     report.text
 }
@@ -50,15 +51,16 @@ impl<'a> Report<'a> {
     }
 
     fn verdict(&mut self) {
-        let RunResult { scenarios, asked, interrupted, backend, took, .. } = self.result;
+        let RunResult { scenarios, asked, interrupted, surroundings, took, .. } = self.result;
         let counts = self.result.counts();
         let steps: usize = scenarios.iter().map(|scenario| scenario.steps.len()).sum();
         let scope = format!(
-            "{} in {} of {}, {} ({backend})",
+            "{} in {} of {}, {} ({})",
             count(counts.cells(), "cell", "cells"),
             count(steps, "step", "steps"),
             count(scenarios.len(), "scenario", "scenarios"),
             duration(*took),
+            surroundings.name,
         );
         let (word, style, what) = match self.result.outcome() {
             Outcome::Pass => ("PASS", GOOD, "every packet did what the policies promise".to_owned()),
@@ -66,6 +68,9 @@ impl<'a> Report<'a> {
             Outcome::Fail => ("FAIL", BAD, wrong(&counts, scenarios)),
         };
         self.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+        if let Some(place) = machines::place_of_leaks(self.result) {
+            self.line(paint(BAD, place));
+        }
         if *interrupted {
             let ended = format!("interrupted: {} of {asked} scenarios were carried out", scenarios.len());
             self.line(paint(UNSURE, ended));
@@ -82,6 +87,12 @@ impl<'a> Report<'a> {
         }
         if !aside.is_empty() {
             self.line(paint(FAINT, aside.join(", ")));
+        }
+        for (name, value) in &surroundings.facts {
+            self.line(paint(FAINT, format!("{name}: {value}")));
+        }
+        for warning in &surroundings.warnings {
+            self.line(paint(UNSURE, format!("warning: {warning}")));
         }
     }
 
@@ -240,6 +251,17 @@ impl<'a> Report<'a> {
             }
             let lines: Vec<_> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
             self.line(format!("\n{}", lines.join("\n")));
+        }
+    }
+
+    /// One line a node, where they may differ.
+    fn machines(&mut self) {
+        let counts = self.result.counts();
+        let is_cluster = !self.result.surroundings.facts.is_empty();
+        if (is_cluster || counts.leaks + counts.blocked > 0)
+            && let Some(table) = machines::table(self.result)
+        {
+            self.line(format!("\n{}", table.trim_end_matches('\n')));
         }
     }
 

@@ -17,20 +17,20 @@ use tokio::sync::watch;
 
 use crate::backend::{Backend, Error};
 use crate::scenario::Scenario;
-use crate::verdict::{RunResult, ScenarioFailure, ScenarioResult};
+use crate::verdict::{RunResult, ScenarioFailure, ScenarioResult, Surroundings};
 
 pub use event::{Event, Events};
 pub use settings::Settings;
 
-/// Carries out scenarios, each on a backend of its own, `settings.parallel` at a time.
+/// Carries out scenarios, each on a backend of its own by its place, `settings.parallel` at a time.
 ///
 /// `interrupted` becomes true when the run should end early; what was found out until then is in
 /// the result.
 pub async fn run<B: Backend>(
     scenarios: &[Scenario],
     settings: &Settings,
-    new_backend: impl Fn() -> Result<B, Error>,
-    backend_name: String,
+    new_backend: impl Fn(usize) -> Result<B, Error>,
+    surroundings: Surroundings,
     events: &Events,
     interrupted: watch::Receiver<bool>,
 ) -> RunResult {
@@ -46,7 +46,7 @@ pub async fn run<B: Backend>(
     results.sort_by_key(|(index, _)| *index);
     let scenarios = results.into_iter().map(|(_, result)| result).collect();
     let interrupted = *interrupted.borrow();
-    RunResult { scenarios, asked, interrupted, backend: backend_name, took: start.elapsed() }
+    RunResult { scenarios, asked, interrupted, surroundings, took: start.elapsed() }
 }
 
 async fn collect(
@@ -74,7 +74,7 @@ struct One<'a, F> {
     asked: usize,
 }
 
-impl<B: Backend, F: Fn() -> Result<B, Error>> One<'_, F> {
+impl<B: Backend, F: Fn(usize) -> Result<B, Error>> One<'_, F> {
     /// Carries one scenario out; `None` if the run was interrupted before its end.
     async fn carry_out(
         &self,
@@ -85,7 +85,7 @@ impl<B: Backend, F: Fn() -> Result<B, Error>> One<'_, F> {
         let Self { settings, new_backend, events, asked } = self;
         let carried_out = async {
             events.send(Event::ScenarioStarted { index, asked: *asked, name: scenario.name.clone() });
-            let result = match new_backend() {
+            let result = match new_backend(index) {
                 Ok(mut backend) => {
                     let result = scenario::carry_out(index, scenario, settings, &mut backend, events).await;
                     backend.stop().await;

@@ -191,11 +191,22 @@ impl<B: Backend> ScenarioRun<'_, B> {
         (tracks, count)
     }
 
+    /// Where the ends of a cell are; the pods behind a Service may all be on one machine.
+    fn machines(&self, cell: &Cell, route: Option<&Route>) -> Machines {
+        let servers = route.into_iter().flat_map(|route| &route.servers);
+        let mut to = servers.map(|(server, _)| machine_of(&self.state, server));
+        let first = to.next().unwrap_or_else(|| machine_of(&self.state, &cell.to));
+        let is_one = to.all(|other| other == first);
+        Machines { from: machine_of(&self.state, &cell.from), to: first.filter(|_| is_one) }
+    }
+
     fn results(&self, step: &Step, situation: Situation, tracks: Vec<Track>) -> Vec<CellResult> {
-        let Situation { cells, obstacles, expectations, .. } = situation;
-        let cells = cells.into_iter().zip(obstacles).zip(expectations).zip(tracks);
+        let Situation { cells, routes, obstacles, expectations } = situation;
+        let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
+        let machines: Vec<_> = machines.collect();
+        let cells = cells.into_iter().zip(machines).zip(obstacles).zip(expectations).zip(tracks);
         cells
-            .map(|(((cell, obstacle), expected), track)| {
+            .map(|((((cell, machines), obstacle), expected), track)| {
                 let decision = expected.decision;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle != Some(Cause::NoAddress);
@@ -216,10 +227,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 CellResult {
                     asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
                     intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
-                    machines: Machines {
-                        from: machine_of(&self.state, &cell.from),
-                        to: machine_of(&self.state, &cell.to),
-                    },
+                    machines,
                     observed: track.observation,
                     attempts: track.attempts,
                     retries: track.retries,

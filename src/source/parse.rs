@@ -121,7 +121,11 @@ impl Builder {
                 self.anchors.clear();
                 Ok(())
             }
-            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Anchor(..) => Ok(()),
+            Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentEnd
+            | Event::Anchor(..)
+            | Event::Comment(..) => Ok(()),
             _ => Err(SyntaxError { at, message: "something that YAML 1.2 does not have".to_owned() }),
         }
     }

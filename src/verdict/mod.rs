@@ -2,12 +2,14 @@
 //! steps, scenarios and runs.
 
 mod judge;
+mod machine;
 mod observation;
 mod result;
 
 pub use judge::{Cause, Evidence, Verdict, judge};
+pub use machine::{MachineCounts, Machines};
 pub use observation::{Observation, observe};
 pub use result::{
-    CellResult, Counts, Machines, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
-    TimeToSettle,
+    CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
+    Surroundings, TimeToSettle,
 };

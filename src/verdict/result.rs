@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::{Cause, Verdict};
+use super::machine::Machines;
 use super::observation::Observation;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
@@ -36,15 +37,6 @@ pub struct CellResult {
     pub settled: Option<Duration>,
     /// Where its ends are.
     pub machines: Machines,
-}
-
-/// The machines on which the ends of a cell are; `None` for what is on no machine, or on several.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Machines {
-    /// Who sends.
-    pub from: Option<String>,
-    /// To whom.
-    pub to: Option<String>,
 }
 
 /// A cell where the owner's intent and the policies say different things.
@@ -201,10 +193,21 @@ pub struct RunResult {
     pub asked: usize,
     /// Whether the run was interrupted.
     pub interrupted: bool,
-    /// Where packets were sent: `lab`, and with which fault.
-    pub backend: String,
+    /// Where packets were sent.
+    pub surroundings: Surroundings,
     /// How long the run took in all.
     pub took: Duration,
+}
+
+/// Where packets were sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// `lab`, and with which fault, or `cluster` and its name.
+    pub name: String,
+    /// What is worth knowing of it: pairs of a name and a value.
+    pub facts: Vec<(String, String)>,
+    /// What may decide about packets although the verdicts do not know of it.
+    pub warnings: Vec<String>,
 }
 
 impl RunResult {

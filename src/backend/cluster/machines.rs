@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_node_is_in_a_group_and_groups_grow_with_the_nodes() {
-        for count in 1..20 {
+        for count in 1..20_usize {
             let nodes: Vec<String> = (0..count).map(|i| format!("n{i}")).collect();
             let groups = groups(&nodes, 2, true);
             assert!(nodes.iter().all(|node| groups.iter().any(|group| group.contains(node))));

@@ -14,17 +14,19 @@ mod request;
 mod settings;
 mod survey;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
 use crate::backend::{Agent, Backend, Error};
 use crate::scenario::{Action, EndpointName, Scenario, State};
+use crate::snapshot::Identity;
 
 pub use cleanup::cleanup;
 pub use connect::Target;
@@ -199,6 +201,30 @@ impl Cluster {
         let place = self.places.get(index).cloned();
         let place = place.ok_or_else(|| Error::Unavailable("no such scenario was scheduled".to_owned()))?;
         Ok(ClusterBackend { shared: Arc::clone(&self.shared), place, deployment: None, is_broken: false })
+    }
+
+    /// Writes a result to a ConfigMap, which stays.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn save(&self, identity: &Identity, entries: BTreeMap<String, String>) -> Result<(), Error> {
+        let (key, value) = objects::MANAGED_BY;
+        let config_map = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(identity.name.clone()),
+                labels: Some([(key.to_owned(), value.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            data: Some(entries),
+            ..ConfigMap::default()
+        };
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.shared.client.clone(), &identity.namespace);
+        let parameters = PatchParams::apply("netproof").force();
+        let saved = persistently(async || {
+            config_maps.patch(&identity.name, &parameters, &Patch::Apply(&config_map)).await
+        });
+        let failed = |error| Error::failed(format!("write ConfigMap {identity}"), say(&error));
+        saved.await.map(drop).map_err(failed)
     }
 
     /// Removes everything that the run made, unless it should stay.

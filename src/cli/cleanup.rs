@@ -1,0 +1,39 @@
+//! `netproof cleanup`
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::cluster::TargetOptions;
+use super::{Exit, duration, output};
+use crate::backend::cluster::cleanup;
+
+/// Remove what runs left on a cluster
+///
+/// Removes only namespaces that carry the labels of a run of netproof, and what is in them.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CleanupArgs {
+    /// Only what is at least this old: other runs may be going on
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    older_than: Duration,
+
+    #[command(flatten)]
+    target: TargetOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  netproof cleanup                              everything that any run left
+  netproof cleanup --older-than 2h              not what runs that go on need
+  netproof cleanup --context staging";
+
+pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let removed = runtime.block_on(cleanup(&args.target.target(), args.older_than))?;
+    match removed.as_slice() {
+        [] => output::result("nothing was left\n")?,
+        names => output::result(&names.iter().map(|name| format!("removed {name}\n")).collect::<String>())?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,155 @@
+//! The options of runs on a cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
+
+use super::duration;
+use crate::backend::cluster::{Control, PullPolicy, Settings, Target};
+use crate::image::DEFAULT_IMAGE;
+use crate::snapshot::Identity;
+
+/// Which cluster, and as whom.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TargetOptions {
+    /// The kubeconfig file [default: KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE", help_heading = ON_A_CLUSTER)]
+    kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME", help_heading = ON_A_CLUSTER)]
+    context: Option<String>,
+}
+
+/// How to use the cluster.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ClusterOptions {
+    #[command(flatten)]
+    target: TargetOptions,
+
+    /// The probe image
+    #[arg(long, value_name = "IMAGE", default_value = DEFAULT_IMAGE, help_heading = ON_A_CLUSTER)]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    image: String,
+
+    /// When nodes pull the image [default: if it is not there]
+    #[arg(long, value_name = "POLICY", value_enum, help_heading = ON_A_CLUSTER)]
+    image_pull_policy: Option<PullPolicyName>,
+
+    /// A Secret to pull the image with; it is copied to the run's namespaces
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object, help_heading = ON_A_CLUSTER)]
+    image_pull_secret: Option<Identity>,
+
+    /// Use these nodes, each of them as source and destination [default: two that fit]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
+    nodes: Vec<String>,
+
+    /// Use every node on which pods can run: as many runs of each scenario as that takes
+    #[arg(long, conflicts_with = "nodes", help_heading = ON_A_CLUSTER)]
+    every_node: bool,
+
+    /// How to reach the agents
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = ControlName::PortForward)]
+    #[arg(help_heading = ON_A_CLUSTER)]
+    control: ControlName,
+
+    /// What the names of the run's namespaces begin with [default: netproof and a random id]
+    #[arg(long, value_name = "PREFIX", help_heading = ON_A_CLUSTER)]
+    namespace_prefix: Option<String>,
+
+    /// How long pods may take to get ready
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    #[arg(help_heading = ON_A_CLUSTER)]
+    pod_timeout: Duration,
+
+    /// When pods end by themselves, should netproof be killed
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    #[arg(help_heading = ON_A_CLUSTER)]
+    deadline: Duration,
+
+    /// Leave everything on the cluster at the end, and say how to remove it
+    #[arg(long, help_heading = ON_A_CLUSTER)]
+    pub(super) keep: bool,
+
+    /// Also write the result to this ConfigMap
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object, help_heading = ON_A_CLUSTER)]
+    pub(super) save_configmap: Option<Identity>,
+}
+
+const ON_A_CLUSTER: &str = "On a cluster";
+
+/// As the API spells it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum PullPolicyName {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ControlName {
+    PortForward,
+    Exec,
+}
+
+/// Reads `namespace/name`.
+fn object(text: &str) -> Result<Identity, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(Identity { namespace: namespace.to_owned(), name: name.to_owned() })
+        }
+        Some(_) | None => Err("write it as namespace/name".to_owned()),
+    }
+}
+
+impl TargetOptions {
+    pub(super) fn target(&self) -> Target {
+        Target { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+}
+
+impl ClusterOptions {
+    /// The first option that was given although there is no cluster.
+    pub(super) fn misplaced(&self) -> Option<&'static str> {
+        let given = [
+            ("--kubeconfig", self.target.kubeconfig.is_some()),
+            ("--context", self.target.context.is_some()),
+            ("--image", self.image != DEFAULT_IMAGE),
+            ("--image-pull-policy", self.image_pull_policy.is_some()),
+            ("--image-pull-secret", self.image_pull_secret.is_some()),
+            ("--nodes", !self.nodes.is_empty()),
+            ("--every-node", self.every_node),
+            ("--control", self.control != ControlName::PortForward),
+            ("--namespace-prefix", self.namespace_prefix.is_some()),
+            ("--keep", self.keep),
+            ("--save-configmap", self.save_configmap.is_some()),
+        ];
+        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            target: self.target.target(),
+            namespace_prefix: self.namespace_prefix.clone(),
+            image: self.image.clone(),
+            image_pull_policy: self.image_pull_policy.map(|policy| match policy {
+                PullPolicyName::Always => PullPolicy::Always,
+                PullPolicyName::IfNotPresent => PullPolicy::IfNotPresent,
+                PullPolicyName::Never => PullPolicy::Never,
+            }),
+            image_pull_secret: self.image_pull_secret.clone(),
+            nodes: self.nodes.clone(),
+            every_node: self.every_node,
+            control: match self.control {
+                ControlName::PortForward => Control::PortForward,
+                ControlName::Exec => Control::Exec,
+            },
+            pod_timeout: self.pod_timeout,
+            deadline: self.deadline,
+            keep: self.keep,
+        }
+    }
+}

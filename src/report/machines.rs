@@ -1,0 +1,34 @@
+//! What the terminal says of machines.
+
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Modify, Style};
+
+use super::style::thousands;
+use crate::verdict::RunResult;
+
+/// Where the leaks are, if that is one machine among several.
+pub(super) fn place_of_leaks(result: &RunResult) -> Option<String> {
+    let machine = result.leaking_machine()?;
+    Some(format!(
+        "every leak is at node {machine}: no other node let anything pass that it should have denied"
+    ))
+}
+
+/// One line a machine, where there are several.
+pub(super) fn table(result: &RunResult) -> Option<String> {
+    let machines = result.machines();
+    if machines.len() < 2 {
+        return None;
+    }
+    let mut table = Builder::new();
+    table.push_record(["node", "as source", "as destination", "leaks", "blocked"]);
+    for (name, counts) in machines {
+        let numbers = [counts.source, counts.destination, counts.leaks, counts.blocked];
+        table.push_record(std::iter::once(name.to_owned()).chain(numbers.map(thousands)));
+    }
+    let mut table = table.build();
+    table.with(Style::blank());
+    table.with(Modify::new(Columns::new(1..)).with(Alignment::right()));
+    Some(table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect())
+}

@@ -1,0 +1,98 @@
+//! Which machines enforce, and which do not: every node's data path enforces for itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::judge::Verdict;
+use super::result::{CellResult, RunResult};
+use crate::policy::{Direction, Reason};
+
+/// The machines on which the ends of a cell are; `None` for what is on no machine, or on several.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Machines {
+    /// Who sends.
+    pub from: Option<String>,
+    /// To whom.
+    pub to: Option<String>,
+}
+
+/// What was measured at one machine, in numbers of cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MachineCounts {
+    /// It was the source.
+    pub source: usize,
+    /// It was the destination.
+    pub destination: usize,
+    /// It should have denied them, and did not.
+    pub leaks: usize,
+    /// It was an end of them, and they should have been delivered.
+    pub blocked: usize,
+}
+
+impl CellResult {
+    /// The machines that should have denied a cell. `None` if one of them is not known.
+    ///
+    /// The specification does not say where a policy is enforced; all implementations do it where the
+    /// pod is that the policy selects.
+    pub fn enforcers(&self) -> Option<BTreeSet<&str>> {
+        let denied = self.expected.reasons.iter().filter_map(|reason| match reason {
+            Reason::Isolated { direction, .. } => Some(direction),
+            Reason::NotIsolated(_)
+            | Reason::AllowedBy { .. }
+            | Reason::OwnAddress
+            | Reason::OwnNode
+            | Reason::NoPodNetwork
+            | Reason::Undefined(_) => None,
+        });
+        let machine = |direction: &Direction| match direction {
+            Direction::Egress => self.machines.from.as_deref(),
+            Direction::Ingress => self.machines.to.as_deref(),
+        };
+        denied.map(machine).collect()
+    }
+}
+
+impl RunResult {
+    /// What was measured at each machine.
+    pub fn machines(&self) -> BTreeMap<&str, MachineCounts> {
+        let mut counts = BTreeMap::<&str, MachineCounts>::new();
+        for cell in self.cells().filter(|cell| !matches!(cell.verdict, Verdict::Inconclusive(_))) {
+            let Machines { from, to } = &cell.machines;
+            if let Some(from) = from {
+                counts.entry(from).or_default().source += 1;
+            }
+            if let Some(to) = to {
+                counts.entry(to).or_default().destination += 1;
+            }
+            match cell.verdict {
+                Verdict::Leak => {
+                    for machine in cell.enforcers().into_iter().flatten() {
+                        counts.entry(machine).or_default().leaks += 1;
+                    }
+                }
+                Verdict::Blocked => {
+                    for machine in BTreeSet::from_iter([from, to]).into_iter().flatten() {
+                        counts.entry(machine).or_default().blocked += 1;
+                    }
+                }
+                Verdict::Match | Verdict::Flaky | Verdict::Undefined | Verdict::Inconclusive(_) => {}
+            }
+        }
+        counts
+    }
+
+    /// The only machine of several that leaks, if there is one.
+    pub fn leaking_machine(&self) -> Option<&str> {
+        let mut leaks = self.cells().filter(|cell| cell.verdict == Verdict::Leak).peekable();
+        leaks.peek()?;
+        let enforcers: Option<Vec<_>> = leaks.map(CellResult::enforcers).collect();
+        let all: BTreeSet<&str> = enforcers?.into_iter().flatten().collect();
+        let mut all = all.into_iter();
+        let one = all.next().filter(|_| all.next().is_none())?;
+        (self.machines().len() > 1).then_some(one)
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &CellResult> {
+        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        steps.flat_map(|step| &step.cells)
+    }
+}
