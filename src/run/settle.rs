@@ -1,5 +1,6 @@
 //! Settling: polling what differs until it agrees, then confirming everything.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::policy::Decision;
@@ -69,14 +70,29 @@ pub(super) struct Track {
     pub(super) differed: bool,
     /// How long the last answer took.
     pub(super) answered_in: Option<Duration>,
+    /// How many observations in a row have agreed.
+    streak: u32,
+    /// How many have agreed in all.
+    agreed: u32,
+    /// How many have not, after the first that did.
+    missed: u32,
+    /// Whether it has been looked at more closely, and everything is known.
+    is_examined: bool,
 }
 
 /// How often a cell is probed at least before it is said to differ for good.
 const TRIES: u32 = 4;
 /// How often a cell that relapsed after settling is probed again.
 const RETRIES: u32 = 3;
-/// How many of those may go missing without being called flaky: a network may lose a packet.
+/// How often, where the network is seen to lose packets.
+const RETRIES_WITH_LOSS: u32 = 10;
+/// How many probes of an allowed cell may go missing in any case without its being called flaky: a
+/// network may lose a packet.
 const LOST: u32 = 2;
+/// How often a cell has to agree in a row.
+const CONFIRMED: u32 = 2;
+/// How likely loss alone may be the reason for what a cell shows.
+const RISK: f64 = 1e-6;
 /// The pause between rounds that end at once.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -114,6 +130,10 @@ impl Track {
             settled: None,
             differed: false,
             answered_in: None,
+            streak: 0,
+            agreed: 0,
+            missed: 0,
+            is_examined: false,
         }
     }
 
@@ -139,6 +159,13 @@ impl Track {
                 self.settled.get_or_insert(ended);
             }
         }
+        if agrees {
+            self.streak += 1;
+            self.agreed += 1;
+        } else {
+            self.streak = 0;
+            self.missed += u32::from(self.agreed > 0);
+        }
         if observation == Observation::Connected {
             self.answered_in = Some(ended.saturating_sub(sent));
         }
@@ -157,11 +184,32 @@ impl<P: Prober> Settling<'_, P> {
             self.poll().await;
             let relapsed = self.confirm().await;
             if relapsed.is_empty() {
-                return;
+                break;
             }
             if self.is_over() {
                 self.examine(relapsed).await;
-                return;
+                // The others have yet to be confirmed. None is examined twice, so this ends.
+                loop {
+                    let relapsed = self.confirm().await;
+                    if relapsed.is_empty() {
+                        break;
+                    }
+                    self.examine(relapsed).await;
+                }
+                break;
+            }
+        }
+        self.find_restless();
+    }
+
+    /// Finds the allowed cells that missed more probes than the network loses elsewhere.
+    fn find_restless(&mut self) {
+        let loss = self.suspected_loss();
+        for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
+            let is_heard = track.agrees(expected.decision) == Some(true);
+            let by_chance = chance(track.missed, track.missed + track.agreed, loss);
+            if expected.decision == Decision::Allow && is_heard && track.missed > LOST && by_chance < RISK {
+                track.differed = true;
             }
         }
     }
@@ -181,7 +229,7 @@ impl<P: Prober> Settling<'_, P> {
         let mut polls = 0;
         loop {
             let differing = self.select(|track, decision| track.agrees(decision) != Some(true));
-            if differing.is_empty() || (self.is_over() && polls + 1 >= TRIES) {
+            if differing.is_empty() || (self.is_over() && polls + 1 >= TRIES.max(self.silences())) {
                 return;
             }
             // Cells that should be silent answer at once if they do; a cell that should answer gets
@@ -197,39 +245,115 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    /// Probes everything that agrees once more. Gives what does not any more.
+    /// Probes everything that agrees again, until it has agreed often enough. Gives what does not any
+    /// more.
     async fn confirm(&mut self) -> Vec<usize> {
-        let agreeing = self.select(|track, decision| track.agrees(decision) == Some(true));
-        self.round(&agreeing, self.patience.timeout).await;
-        let relapsed = |cell: &usize| {
-            let pair = self.tracks.get(*cell).zip(self.expected.get(*cell));
-            pair.is_some_and(|(track, expected)| track.agrees(expected.decision) != Some(true))
-        };
-        agreeing.into_iter().filter(relapsed).collect()
+        loop {
+            let needed = |decision| match decision {
+                Decision::Allow | Decision::Undefined => CONFIRMED,
+                Decision::Deny => CONFIRMED.max(self.silences()),
+            };
+            let unsure = self.select(|track, decision| {
+                let is_unsure = track.streak < needed(decision) && !track.is_examined;
+                is_unsure && track.agrees(decision) == Some(true)
+            });
+            if unsure.is_empty() {
+                return Vec::new();
+            }
+            self.round(&unsure, self.patience.timeout).await;
+            let relapsed: Vec<usize> = unsure.into_iter().filter(|cell| !self.agrees(*cell)).collect();
+            if !relapsed.is_empty() {
+                self.doubt(&relapsed);
+                return relapsed;
+            }
+        }
+    }
+
+    /// If a denial did not last, none has to be believed yet.
+    fn doubt(&mut self, relapsed: &[usize]) {
+        if relapsed.iter().any(|cell| self.is_denied(*cell)) {
+            for track in &mut self.tracks {
+                track.streak = track.streak.min(1);
+            }
+        }
+    }
+
+    /// How often a cell has to be silent until its silence can hardly be loss: the more often, the
+    /// more of the probes that should be answered go missing.
+    fn silences(&self) -> u32 {
+        let loss = self.suspected_loss();
+        if loss <= 0.0 {
+            return CONFIRMED;
+        }
+        let mut silences = 1;
+        let mut risk = loss;
+        while risk > RISK {
+            risk *= loss;
+            silences += 1;
+        }
+        silences
+    }
+
+    /// The loss to reckon with: twice as much as was seen, which may have been in a good moment.
+    fn suspected_loss(&self) -> f64 {
+        (self.loss() * 2.0).min(0.9)
+    }
+
+    /// The share of probes that went missing although their cells have answered before.
+    fn loss(&self) -> f64 {
+        let allowed = self.tracks.iter().zip(self.expected).filter(|(_, e)| e.decision == Decision::Allow);
+        let (mut missed, mut agreed) = (0, 0);
+        for (track, _) in allowed {
+            missed += track.missed;
+            agreed += track.agreed;
+        }
+        if missed == 0 { 0.0 } else { f64::from(missed) / f64::from(missed + agreed) }
+    }
+
+    fn agrees(&self, cell: usize) -> bool {
+        let pair = self.tracks.get(cell).zip(self.expected.get(cell));
+        pair.is_none_or(|(track, expected)| track.agrees(expected.decision) == Some(true))
     }
 
     /// Looks closer at cells that relapsed although there had been time enough.
     async fn examine(&mut self, relapsed: Vec<usize>) {
-        let mut missed: Vec<(usize, u32)> = relapsed.into_iter().map(|cell| (cell, 1)).collect();
-        for _ in 0..RETRIES {
-            let cells: Vec<usize> = missed.iter().map(|(cell, _)| *cell).collect();
-            self.round(&cells, self.patience.longest_timeout.max(self.patience.timeout)).await;
-            for (cell, count) in &mut missed {
-                let pair = self.tracks.get(*cell).zip(self.expected.get(*cell));
-                if pair.is_some_and(|(track, expected)| track.agrees(expected.decision) != Some(true)) {
-                    *count += 1;
-                }
+        let timeout = self.patience.longest_timeout.max(self.patience.timeout);
+        let loss = self.suspected_loss();
+        let tries = if loss > 0.0 { RETRIES_WITH_LOSS } else { RETRIES };
+        let mut left = relapsed.clone();
+        // The relapse itself is the first time.
+        let mut differing: HashMap<usize, (u32, Option<Observation>)> =
+            relapsed.iter().map(|cell| (*cell, (1, self.observation(*cell)))).collect();
+        for _ in 0..tries {
+            self.round(&left, timeout).await;
+            for cell in left.iter().filter(|cell| !self.agrees(**cell)) {
+                let seen = self.observation(*cell);
+                let (count, last) = differing.entry(*cell).or_default();
+                (*count, *last) = (*count + 1, seen);
+            }
+            // One lost packet may be the network's; one delivered packet is one too many.
+            left.retain(|cell| !self.agrees(*cell) || self.is_denied(*cell));
+        }
+        for (cell, (count, last)) in differing {
+            let is_denied = self.is_denied(cell);
+            let Some(track) = self.tracks.get_mut(cell) else { continue };
+            track.is_examined = true;
+            let silent = tries + 1 - count;
+            if is_denied && silent > 0 && chance(silent, tries + 1, loss) < RISK {
+                track.differed = true;
+            } else if is_denied {
+                // What is missing of it was lost on the way.
+                track.observation = last;
             }
         }
-        for (cell, count) in missed {
-            let Some((track, expected)) = self.tracks.get_mut(cell).zip(self.expected.get(cell)) else {
-                continue;
-            };
-            let always = count == RETRIES + 1;
-            // One delivered packet is one too many; one lost packet may be the network's.
-            let forgiven = expected.decision == Decision::Allow && count <= LOST;
-            track.differed = !always && !forgiven;
-        }
+    }
+
+    fn observation(&self, cell: usize) -> Option<Observation> {
+        self.tracks.get(cell)?.observation.clone()
+    }
+
+    fn is_denied(&self, cell: usize) -> bool {
+        self.expected.get(cell).is_some_and(|expected| expected.decision == Decision::Deny)
     }
 
     /// The cells that are decided, worth a probe, and for which `is_wanted`.
@@ -256,6 +380,12 @@ impl<P: Prober> Settling<'_, P> {
             }
         }
     }
+}
+
+/// How likely it is at most that so many of all go missing, if each does with this probability.
+fn chance(missing: u32, all: u32, loss: f64) -> f64 {
+    let ways = (1..=missing).map(|i| f64::from(all + 1 - i) / f64::from(i) * loss);
+    ways.product()
 }
 
 #[cfg(test)]
@@ -364,6 +494,59 @@ mod tests {
         let shows = vec![Connected, Connected, Connected, Dropped, Connected, Dropped, Connected, Dropped];
         let track = play(Decision::Deny, true, shows).await;
         assert!(track.differed);
+    }
+
+    /// A network that loses packets: allowed cells and leaks are heard only most of the time.
+    struct Lossy {
+        loss: f64,
+        random: fastrand::Rng,
+        is_delivered: Vec<bool>,
+        rounds: u32,
+    }
+
+    impl Prober for Lossy {
+        async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
+            let (sent, is_final) = (self.elapsed(), false);
+            self.rounds += 1;
+            let ended = self.elapsed();
+            let sighting = |&cell: &usize| {
+                let is_heard = self.is_delivered[cell] && self.random.f64() >= self.loss;
+                let observation = if is_heard { Connected } else { Dropped };
+                Sighting { cell, observation, sent, ended, control: true, is_final }
+            };
+            cells.iter().map(sighting).collect()
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(100) * self.rounds
+        }
+    }
+
+    /// With every tenth probe lost, no leak may pass for a denial, and no allowed cell for an outage.
+    #[tokio::test]
+    async fn loss_is_neither_taken_for_a_denial_nor_for_an_outage() {
+        let patience = Patience {
+            timeout: Duration::from_millis(100),
+            longest_timeout: Duration::from_secs(1),
+            settle: Duration::from_secs(5),
+            handed_over: Duration::ZERO,
+        };
+        for seed in 0..8 {
+            // A third is allowed, a third denied, a third leaks.
+            let is_delivered: Vec<bool> = (0..1_500).map(|cell| cell % 3 != 1).collect();
+            let decision = |cell| if cell % 3 == 0 { Decision::Allow } else { Decision::Deny };
+            let expected: Vec<Expected> =
+                (0..1_500).map(|cell| Expected { decision: decision(cell), is_new: false }).collect();
+            let random = fastrand::Rng::with_seed(seed);
+            let mut lossy = Lossy { loss: 0.1, random, is_delivered: is_delivered.clone(), rounds: 0 };
+            let (tracks, _) = settle(&mut lossy, &expected, patience).await;
+            for (cell, track) in tracks.iter().enumerate() {
+                let is_leak = cell % 3 == 2;
+                let agrees = track.agrees(decision(cell)) == Some(true);
+                assert_eq!(!agrees, is_leak, "seed {seed}, cell {cell}: {track:?}");
+                assert!(!track.differed, "seed {seed}, cell {cell}: {track:?}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ pub async fn cleanup(target: &connect::Target, older_than: Duration) -> Result<V
     let now = SystemTime::now();
     let is_old = |namespace: &Namespace| {
         let created = namespace.metadata.creation_timestamp.as_ref();
-        let created = created.and_then(|time| SystemTime::try_from(time.0).ok());
+        let created = created.map(|time| SystemTime::from(time.0));
         created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
     };
     let found = list(&connected.client, &format!("{key}={value},{RUN}")).await?;

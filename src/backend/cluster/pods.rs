@@ -253,7 +253,8 @@ fn stuck(status: &PodStatus) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn of(status: serde_json::Value) -> PodState {
+    fn of(status: impl Into<serde_json::Value>) -> PodState {
+        let status = status.into();
         let pod = serde_json::json!({"metadata": {"name": "a", "namespace": "x"}, "status": status});
         state(&serde_json::from_value(pod).unwrap())
     }

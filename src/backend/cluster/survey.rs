@@ -55,7 +55,7 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     // Only to name the plugin: without it, it stays unknown.
     let pods = system.list_metadata(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
-    let plugin = plugin(&names, nodes.iter().map(|node| &node.metadata), &versions);
+    let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &versions);
     let warnings = join_all(OTHERS.iter().map(|other| look_for(client, other, &versions))).await;
     Ok(Survey {
         machines: nodes.iter().map(machine).collect(),
@@ -84,37 +84,61 @@ fn machine(node: &Node) -> Machine {
     }
 }
 
-/// How network plugins show themselves: by pods in kube-system, by annotations of nodes, or by kinds
-/// of objects of their own.
-const PLUGINS: [(&str, &[&str], &[&str], &[&str]); 13] = [
-    ("Cilium", &["cilium"], &["network.cilium.io/"], &["cilium.io"]),
-    ("Calico", &["calico-node", "canal"], &["projectcalico.org/"], &["crd.projectcalico.org"]),
-    ("Antrea", &["antrea-agent"], &["node.antrea.io/"], &["crd.antrea.io"]),
-    ("OVN-Kubernetes", &["ovnkube"], &["k8s.ovn.org/"], &["k8s.ovn.org"]),
-    ("Kube-OVN", &["kube-ovn"], &["ovn.kubernetes.io/"], &["kubeovn.io"]),
-    ("kube-router", &["kube-router"], &["kube-router.io/"], &[]),
-    ("kindnet", &["kindnet"], &[], &[]),
-    ("kube-network-policies", &["kube-network-policies"], &[], &[]),
-    ("Amazon VPC CNI", &["aws-node"], &[], &["networking.k8s.aws"]),
-    ("Azure NPM", &["azure-npm"], &[], &[]),
-    ("GKE Dataplane V2", &["anetd"], &[], &[]),
-    ("Weave Net", &["weave-net"], &[], &[]),
-    ("Flannel (which enforces nothing by itself)", &["kube-flannel"], &["flannel.alpha.coreos.com/"], &[]),
+/// How a network plugin shows itself.
+struct Plugin {
+    name: &'static str,
+    /// Beginnings of the names of its pods in kube-system.
+    pods: &'static [&'static str],
+    /// Beginnings of the annotations that it gives nodes.
+    annotations: &'static [&'static str],
+    /// Groups of its own kinds of objects.
+    groups: &'static [&'static str],
+}
+
+const fn plugin(
+    name: &'static str,
+    pods: &'static [&'static str],
+    annotations: &'static [&'static str],
+    groups: &'static [&'static str],
+) -> Plugin {
+    Plugin { name, pods, annotations, groups }
+}
+
+const PLUGINS: [Plugin; 13] = [
+    plugin("Cilium", &["cilium"], &["network.cilium.io/"], &["cilium.io"]),
+    plugin("Calico", &["calico-node", "canal"], &["projectcalico.org/"], &["crd.projectcalico.org"]),
+    plugin("Antrea", &["antrea-agent"], &["node.antrea.io/"], &["crd.antrea.io"]),
+    plugin("OVN-Kubernetes", &["ovnkube"], &["k8s.ovn.org/"], &["k8s.ovn.org"]),
+    plugin("Kube-OVN", &["kube-ovn"], &["ovn.kubernetes.io/"], &["kubeovn.io"]),
+    plugin("kube-router", &["kube-router"], &["kube-router.io/"], &[]),
+    plugin("kindnet", &["kindnet"], &[], &[]),
+    plugin("kube-network-policies", &["kube-network-policies"], &[], &[]),
+    plugin("Amazon VPC CNI", &["aws-node"], &[], &["networking.k8s.aws"]),
+    plugin("Azure NPM", &["azure-npm"], &[], &[]),
+    plugin("GKE Dataplane V2", &["anetd"], &[], &[]),
+    plugin("Weave Net", &["weave-net"], &[], &[]),
+    plugin(
+        "Flannel, which enforces nothing by itself",
+        &["kube-flannel"],
+        &["flannel.alpha.coreos.com/"],
+        &[],
+    ),
 ];
 
-fn plugin<'a>(
+fn find_plugin<'a>(
     pods: &[String],
     nodes: impl Iterator<Item = &'a ObjectMeta>,
     versions: &[(String, String)],
 ) -> Option<&'static str> {
     let annotations: Vec<&String> =
         nodes.flat_map(|node| node.annotations.iter().flatten()).map(|(k, _)| k).collect();
-    let found = PLUGINS.iter().find(|(_, prefixes, keys, groups)| {
-        pods.iter().any(|pod| prefixes.iter().any(|prefix| pod.starts_with(prefix)))
-            || annotations.iter().any(|key| keys.iter().any(|own| key.starts_with(own)))
-            || versions.iter().any(|(group, _)| groups.contains(&group.as_str()))
+    let begins = |text: &str, beginnings: &[&str]| beginnings.iter().any(|begin| text.starts_with(begin));
+    let found = PLUGINS.iter().find(|plugin| {
+        pods.iter().any(|pod| begins(pod, plugin.pods))
+            || annotations.iter().any(|key| begins(key, plugin.annotations))
+            || versions.iter().any(|(group, _)| plugin.groups.contains(&group.as_str()))
     });
-    found.map(|(name, ..)| *name)
+    found.map(|plugin| plugin.name)
 }
 
 /// A kind of object that decides about packets, of which the policy engine knows nothing.
@@ -177,7 +201,7 @@ mod tests {
             let annotations = annotations.iter().map(|key| ((*key).to_owned(), String::new())).collect();
             let node = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
             let groups: Vec<_> = groups.iter().map(|group| ((*group).to_owned(), "v1".to_owned())).collect();
-            plugin(&pods, [&node].into_iter(), &groups)
+            find_plugin(&pods, [&node].into_iter(), &groups)
         };
         assert_eq!(told(&["kindnet-x7k2"], &[], &[]), Some("kindnet"));
         assert_eq!(told(&[], &["projectcalico.org/IPv4Address"], &[]), Some("Calico"));
