@@ -10,6 +10,7 @@
 mod agent;
 mod any_input;
 mod bad_input;
+mod cluster;
 mod differential;
 mod expect;
 mod image;

@@ -257,8 +257,8 @@ impl Situation {
         for (cell, route) in cells.iter().zip(&mut routes) {
             let absent = [&cell.from, &cell.to].into_iter().find_map(|end| state.absent.get(end));
             let obstacle = match (absent, &route) {
-                (Some(why), _) => Some(Cause::Absent(why.clone())),
-                (None, None) => Some(Cause::NoAddress),
+                (_, None) => Some(Cause::NoAddress),
+                (Some(why), Some(_)) => Some(Cause::Absent(why.clone())),
                 (None, Some(_)) => None,
             };
             if obstacle.is_some() {

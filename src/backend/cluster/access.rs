@@ -28,14 +28,15 @@ const fn rule(group: &'static str, resource: &'static str, verbs: &'static [&'st
 const ALWAYS: [Rule; 6] = [
     rule("", "namespaces", &["create", "delete", "get", "list", "patch"]),
     rule("", "nodes", &["list"]),
-    rule("", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
+    rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]),
     rule("", "services", &["create", "delete", "patch"]),
     rule("", "events", &["list"]),
     rule("networking.k8s.io", "networkpolicies", &["create", "delete", "patch"]),
 ];
 
 /// What a cleanup needs.
-const CLEANUP: [Rule; 1] = [rule("", "namespaces", &["delete", "get", "list"])];
+const CLEANUP: [Rule; 2] =
+    [rule("", "namespaces", &["delete", "list"]), rule("", "pods", &["deletecollection"])];
 
 // Older API servers ask for get, newer ones for create.
 const PORT_FORWARD: Rule = rule("", "pods/portforward", &["create", "get"]);

@@ -1,14 +1,16 @@
 //! The way to an agent: through the API server into its pod, where no policy is in the way.
 
-use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, AttachParams};
+use kube::api::{Api, AttachParams, AttachedProcess};
 use netproof_probe::wire::CONTROL_PORT;
-use tokio::io::join;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, join};
 use tokio::sync::Semaphore;
 
 use super::objects::PROGRAM;
@@ -67,7 +69,7 @@ impl Channel {
                 let mut process = pods.exec(&self.pod.name, command, &parameters).await?;
                 let stdout = process.stdout().ok_or_else(no_stream)?;
                 let stdin = process.stdin().ok_or_else(no_stream)?;
-                Ok(Box::new(join(stdout, stdin)))
+                Ok(Box::new(Bridge { stream: join(stdout, stdin), _process: process }))
             }
         }
     }
@@ -81,6 +83,40 @@ impl Channel {
                 Unreachable::Broken(say(error))
             }
         }
+    }
+}
+
+/// The standard input and output of a process in a pod. The process ends with this value.
+struct Bridge<S> {
+    stream: S,
+    _process: AttachedProcess,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bridge<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bridge<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{StreamExt, iter};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
@@ -78,6 +78,10 @@ pub(super) async fn forget(client: Client, names: Vec<String>) {
 }
 
 async fn delete_one(namespaces: &Api<Namespace>, name: &str) -> Result<(), kube::Error> {
+    // Nobody waits for what these pods might still have to say; but a namespace waits for its pods.
+    let pods: Api<Pod> = Api::namespaced(namespaces.clone().into_client(), name);
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    unless_missing(pods.delete_collection(&at_once, &ListParams::default()).await)?;
     unless_missing(namespaces.delete(name, &DeleteParams::background()).await)
 }
 

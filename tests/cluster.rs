@@ -1,0 +1,605 @@
+//! Runs on a real cluster: when a context of the kubeconfig is named by `NETPROOF_CLUSTER`. What needs
+//! control of the nodes runs on a cluster that `tests/cluster/up` started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::machine::{Finished, User, file, library, program, run};
+
+/// A cluster is one thing, and faults of one test would be noticed by the others.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+struct Cluster {
+    context: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    /// The cluster that is named to the tests.
+    fn named(test: &str) -> Option<Self> {
+        let Ok(context) = std::env::var("NETPROOF_CLUSTER") else {
+            skipped(test, "no cluster is named by NETPROOF_CLUSTER");
+            return None;
+        };
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Self { context, _turn: turn })
+    }
+
+    /// The cluster, if its nodes are ours to break.
+    fn with_nodes(test: &str) -> Option<Self> {
+        let cluster = Self::named(test)?;
+        if cluster.context == "netproof" && folder().join("settings").exists() {
+            return Some(cluster);
+        }
+        skipped(test, "the cluster was not started by tests/cluster/up");
+        None
+    }
+
+    /// The cluster, if policies are enforced by something that can be stopped.
+    fn with_enforcer(test: &str) -> Option<Self> {
+        let cluster = Self::with_nodes(test)?;
+        if std::env::var_os("NETPROOF_ENFORCER").is_some() {
+            return Some(cluster);
+        }
+        skipped(test, "no command is named by NETPROOF_ENFORCER that enforces policies");
+        None
+    }
+
+    fn arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        let first = ["run", "--on", "cluster", "--context", &self.context];
+        first.into_iter().chain(arguments.iter().copied()).collect()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Finished {
+        run(User::Root, self.arguments(arguments))
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        let (stdout, stderr) = (Stdio::piped(), Stdio::piped());
+        let mut command = Command::new(program());
+        command.args(self.arguments(arguments)).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        command.spawn().unwrap()
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        let kubectl =
+            std::env::var_os("KUBE_BIN").map_or("kubectl".into(), |bin| Path::new(&bin).join("kubectl"));
+        let output =
+            Command::new(kubectl).args(["--context", &self.context]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The namespaces of runs.
+    fn namespaces(&self) -> Vec<String> {
+        let selector = "app.kubernetes.io/managed-by=netproof";
+        let names = self.kubectl(&["get", "namespaces", "-l", selector, "-o", "name"]);
+        names.lines().map(|name| name.trim_start_matches("namespace/").to_owned()).collect()
+    }
+
+    /// All objects, with the versions of those that nothing but a user changes.
+    fn objects(&self) -> BTreeSet<String> {
+        let kinds = self.kubectl(&["api-resources", "--verbs=list", "-o", "name"]);
+        let comings_and_goings = ["events", "events.events.k8s.io", "leases.coordination.k8s.io"];
+        let kinds: Vec<_> = kinds.lines().filter(|kind| !comings_and_goings.contains(kind)).collect();
+        let list = self.kubectl(&["get", "-A", "-o", "json", &kinds.join(",")]);
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let changes_by_itself = ["Node", "ClusterRole", "APIService"];
+        let object = |object: &Value| {
+            let metadata = &object["metadata"];
+            let kind = object["kind"].as_str().unwrap();
+            let version = (!changes_by_itself.contains(&kind)).then(|| metadata["resourceVersion"].clone());
+            format!("{kind} {} {} {version:?}", metadata["namespace"], metadata["name"])
+        };
+        list["items"].as_array().unwrap().iter().map(object).collect()
+    }
+
+    /// A folder with these files of the library.
+    fn scenarios(name: &str, files: &[&str]) -> PathBuf {
+        for path in files {
+            let content = fs::read(library().join(path)).unwrap();
+            file(&format!("{name}/{}", Path::new(path).file_name().unwrap().display()), content);
+        }
+        file(&format!("{name}/README"), "").parent().unwrap().to_path_buf()
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test that does nothing says so")]
+fn skipped(test: &str, why: &str) {
+    eprintln!("{test} is skipped: {why}");
+}
+
+/// Where `tests/cluster/up` keeps its files.
+fn folder() -> PathBuf {
+    std::env::var_os("NETPROOF_CLUSTER_DIR")
+        .map_or_else(|| std::env::temp_dir().join("netproof-cluster"), PathBuf::from)
+}
+
+fn up(arguments: &[&str]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/up");
+    let output = Command::new(script).args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Ends the enforcer of a node, and starts it again at the end.
+struct Stopped(Vec<&'static str>);
+
+impl Stopped {
+    fn enforcers(nodes: &[&'static str]) -> Self {
+        for node in nodes {
+            up(&["stop-enforcer", node]);
+        }
+        Self(nodes.to_vec())
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // The script starts all of them.
+        for node in ["1", "2"] {
+            if !self.0.contains(&node) {
+                up(&["stop-enforcer", node]);
+            }
+        }
+        up(&["enforce", &std::env::var("NETPROOF_ENFORCER").unwrap()]);
+    }
+}
+
+/// A cell of a report: where it is, and what it shows.
+type Cells = BTreeMap<String, Value>;
+
+fn cells(report: &Value) -> Cells {
+    let mut cells = Cells::new();
+    for scenario in report["scenarios"].as_array().unwrap() {
+        for step in scenario["steps"].as_array().unwrap() {
+            for cell in step["cells"].as_array().unwrap() {
+                let ends = ["from", "to", "family", "probe"].map(|field| cell[field].as_str().unwrap());
+                let names = [&scenario["name"], &step["name"]].map(|name| name.as_str().unwrap());
+                cells.insert(format!("{} › {}: {}", names[0], names[1], ends.join(" ")), cell.clone());
+            }
+        }
+    }
+    cells
+}
+
+fn report(finished: &Finished) -> Value {
+    let parsed = serde_json::from_str(&finished.stdout);
+    parsed.unwrap_or_else(|error| unreachable!("{error}: {finished:?}"))
+}
+
+/// Everything that is worse than not measured.
+fn accused(report: &Value) -> Vec<String> {
+    let is_accused = |cell: &Value| matches!(cell["verdict"].as_str().unwrap(), "leak" | "blocked");
+    let accused = cells(report).into_iter().filter(|(_, cell)| is_accused(cell));
+    accused.map(|(place, cell)| format!("{place}: {} {}", cell["verdict"], cell["observed"])).collect()
+}
+
+/// What kube-router is known to do wrong: it writes a policy's ingress and egress rules into one chain, so
+/// that a packet that the egress rule of one pod allows passes the ingress rules of the other, and the other way
+/// round; and it leaves the port out of a rule whose name no pod has.
+const KUBE_ROUTER: [&str; 4] = [
+    "security-zones › the zones: ",
+    "two-customers › inside, databases only for those who need them: ",
+    "policy-types › an empty list of peers is everybody: ",
+    "named-ports › a name that nobody has: ",
+];
+
+fn is_known(place: &str) -> bool {
+    let enforcer = std::env::var("NETPROOF_ENFORCER").unwrap_or_default();
+    enforcer.contains("kube-router") && KUBE_ROUTER.iter().any(|known| place.starts_with(known))
+}
+
+#[test]
+fn cluster_and_lab_give_the_same_verdicts() {
+    let Some(cluster) = Cluster::with_enforcer("cluster_and_lab_give_the_same_verdicts") else { return };
+    let scenarios = library().to_str().unwrap();
+    let on_cluster = report(&cluster.run(&[scenarios, "--settle", "3s", "-o", "json"]));
+    let in_lab = report(&run(User::Root, ["run", scenarios, "--parallel", "2", "-o", "json"]));
+    for scenario in on_cluster["scenarios"].as_array().unwrap() {
+        assert_eq!(scenario["failure"], Value::Null, "{}", scenario["name"]);
+    }
+    let in_lab = cells(&in_lab);
+    let mut measured = 0;
+    let mut differences = Vec::new();
+    for (place, cell) in cells(&on_cluster) {
+        if cell["observed"] == "unsupported" {
+            continue;
+        }
+        measured += 1;
+        let other = &in_lab[&place];
+        if cell["verdict"] != other["verdict"] && !is_known(&place) {
+            differences.push(format!("{place}: {} here, {} in the lab", cell["verdict"], other["verdict"]));
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+    assert!(measured > 8_000, "only {measured} cells were measured");
+    assert_eq!(cluster.namespaces(), Vec::<String>::new());
+}
+
+#[test]
+fn without_an_enforcer_every_asserted_denial_is_a_leak() {
+    let name = "without_an_enforcer_every_asserted_denial_is_a_leak";
+    let Some(cluster) = Cluster::with_enforcer(name) else { return };
+    let _stopped = Stopped::enforcers(&["1", "2"]);
+    let finished =
+        cluster.run(&[library().to_str().unwrap(), "--settle", "200ms", "--parallel", "2", "-o", "json"]);
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let cells = cells(&report(&finished));
+    let denied: Vec<_> = cells.iter().filter(|(_, cell)| cell["asserted"] == "deny").collect();
+    assert!(denied.len() > 1_000, "only {} denials are asserted", denied.len());
+    for (place, cell) in denied {
+        assert!(cell["verdict"] == "leak" || cell["observed"] == "unsupported", "{place}: {cell}");
+    }
+}
+
+/// The pods start and are measured while everything is well; then one node stops following.
+const CHANGES: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: changes}
+steps:
+- name: another pod
+  addPod: [{namespace: x, name: late, node: 1}]
+- name: nothing comes in
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny, namespace: x}
+    spec: {podSelector: {}}
+  expect:
+  - {from: \"*\", to: x/*, deny: [all]}
+- name: nowhere
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny, namespace: y}
+    spec: {podSelector: {}}
+  expect:
+  - {from: \"*\", to: y/*, deny: [all]}
+";
+
+#[test]
+fn a_node_that_stopped_following_is_named() {
+    let Some(cluster) = Cluster::with_enforcer("a_node_that_stopped_following_is_named") else { return };
+    let scenario = file("changes.yaml", CHANGES);
+    let running = cluster.start(&[scenario.to_str().unwrap(), "--settle", "2s", "--verbose"]);
+    // It is started after the baseline.
+    wait_for(|| cluster.kubectl(&["get", "pods", "-A", "-o", "name"]).contains("pod/late"));
+    let _stopped = Stopped::enforcers(&["2"]);
+    let finished = Finished::from(running.wait_with_output().unwrap());
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let mut lines = finished.stdout.lines();
+    assert!(lines.next().unwrap().starts_with("FAIL"), "{}", finished.stdout);
+    assert!(lines.next().unwrap().starts_with("every leak is at node np-node2"), "{}", finished.stdout);
+}
+
+fn wait_for(mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it did not happen");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// Scenarios about which all implementations agree, with many changes.
+const PLAIN: [&str; 4] = [
+    "semantics/policy-lifecycle.yaml",
+    "semantics/relabelling.yaml",
+    "semantics/union.yaml",
+    "semantics/selectors.yaml",
+];
+
+/// Carries the plain scenarios out while something breaks. Nothing may be accused, and what could not be measured
+/// has a cause.
+fn survives(cluster: &Cluster, breaks: impl FnOnce()) -> Value {
+    let scenarios = Cluster::scenarios("plain", &PLAIN);
+    let running = cluster.start(&[scenarios.to_str().unwrap(), "--settle", "5s", "-o", "json"]);
+    let is_ready = || {
+        let phases = cluster.kubectl(&["get", "pods", "-A", "-o", "jsonpath={.items[*].status.phase}"]);
+        phases.split(' ').filter(|phase| *phase == "Running").count() >= 9
+    };
+    wait_for(is_ready);
+    sleep(Duration::from_millis(700));
+    breaks();
+    let finished = Finished::from(running.wait_with_output().unwrap());
+    let report = report(&finished);
+    assert_eq!(accused(&report), Vec::<String>::new(), "{}", finished.stderr);
+    assert!(matches!(finished.code, Some(0 | 3)), "{:?}: {}", finished.code, finished.stderr);
+    for (place, cell) in cells(&report) {
+        let verdict = cell["verdict"].as_str().unwrap();
+        assert!(matches!(verdict, "match" | "inconclusive"), "{place}: {cell}");
+        assert!(verdict == "match" || !cell["cause"].as_str().unwrap().is_empty(), "{place}: {cell}");
+    }
+    report
+}
+
+fn inconclusive(report: &Value) -> u64 {
+    report["counts"]["inconclusive"].as_u64().unwrap()
+}
+
+#[test]
+fn a_restart_of_the_api_server_is_survived() {
+    let Some(cluster) = Cluster::with_enforcer("a_restart_of_the_api_server_is_survived") else { return };
+    let report = survives(&cluster, || up(&["restart", "apiserver"]));
+    assert_eq!(report["scenarios"].as_array().unwrap().len(), PLAIN.len());
+}
+
+#[test]
+fn a_deleted_probe_pod_is_inconclusive_and_named() {
+    let Some(cluster) = Cluster::with_enforcer("a_deleted_probe_pod_is_inconclusive_and_named") else {
+        return;
+    };
+    let report = survives(&cluster, || {
+        let namespace = cluster.namespaces().into_iter().find(|name| name.ends_with("-y")).unwrap();
+        cluster.kubectl(&["delete", "pod", "b", "-n", &namespace, "--wait=false"]);
+    });
+    assert!(inconclusive(&report) > 0);
+    let cells = cells(&report);
+    let mut causes = cells.values().filter_map(|cell| cell["cause"].as_str());
+    assert!(causes.any(|cause| cause.contains("-y/b is gone")), "{report}");
+}
+
+#[test]
+fn a_stopped_kubelet_is_survived() {
+    struct Kubelet;
+    impl Drop for Kubelet {
+        fn drop(&mut self) {
+            up(&["start-kubelet", "2"]);
+        }
+    }
+    let Some(cluster) = Cluster::with_enforcer("a_stopped_kubelet_is_survived") else { return };
+    let mut kubelet = None;
+    survives(&cluster, || {
+        kubelet = Some(Kubelet);
+        up(&["stop-kubelet", "2"]);
+        // Comes back while the run goes on: its end needs the pods to end.
+        std::thread::spawn(|| {
+            sleep(Duration::from_secs(30));
+            up(&["start-kubelet", "2"]);
+        });
+    });
+}
+
+#[test]
+fn lost_packets_are_neither_leaks_nor_outages() {
+    struct Loss;
+    impl Loss {
+        fn rule(action: &str) {
+            let rule = ["-t", "raw", action, "PREROUTING", "-m", "statistic", "--mode", "random"];
+            let output = Command::new("ip")
+                .args(["netns", "exec", "np-node2", "iptables", "-w"])
+                .args(rule)
+                .args(["--probability", "0.05", "-j", "DROP"])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    impl Drop for Loss {
+        fn drop(&mut self) {
+            Self::rule("-D");
+        }
+    }
+    let Some(cluster) = Cluster::with_enforcer("lost_packets_are_neither_leaks_nor_outages") else { return };
+    let mut loss = None;
+    let report = survives(&cluster, || {
+        Loss::rule("-I");
+        loss = Some(Loss);
+    });
+    assert!(report["counts"]["retries"].as_u64().unwrap() > 20, "{}", report["counts"]);
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_and_nothing_else_was_touched() {
+    let name = "what_a_killed_run_left_is_removed_and_nothing_else_was_touched";
+    let Some(cluster) = Cluster::named(name) else { return };
+    let before = cluster.objects();
+    let scenarios = Cluster::scenarios("plain", &PLAIN);
+    let mut running = cluster.start(&[scenarios.to_str().unwrap()]);
+    wait_for(|| cluster.kubectl(&["get", "networkpolicies", "-A", "-o", "name"]).contains("networkpolicy"));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let left = cluster.namespaces();
+    assert!(!left.is_empty());
+    for namespace in &left {
+        let deadlines = "jsonpath={.items[*].spec.activeDeadlineSeconds}";
+        let deadlines = cluster.kubectl(&["get", "pods", "-n", namespace, "-o", deadlines]);
+        assert!(deadlines.split(' ').all(|deadline| deadline == "3600"), "{namespace}: {deadlines}");
+    }
+    let cleanup =
+        |older: &str| run(User::Root, ["cleanup", "--context", &cluster.context, "--older-than", older]);
+    assert_eq!(cleanup("1h").stdout, "nothing was left\n");
+    let finished = cleanup("0s");
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_eq!(finished.stdout.lines().count(), left.len());
+    assert_eq!(cluster.objects(), before);
+}
+
+#[test]
+fn what_cannot_work_is_refused_and_leaves_nothing() {
+    let Some(cluster) = Cluster::named("what_cannot_work_is_refused_and_leaves_nothing") else { return };
+    let scenario = library().join("seeds/default-deny.yaml");
+    let scenario = scenario.to_str().unwrap();
+    let nowhere = file("nowhere.conf", kubeconfig("https://127.0.0.1:1", "wrong"));
+    let server =
+        cluster.kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
+    let stranger = file("stranger.conf", kubeconfig(&server, "wrong"));
+    let refused = |arguments: &[&str], message: &str| {
+        let first = ["run", "--on", "cluster", scenario];
+        let finished = run(User::Root, first.iter().chain(arguments));
+        assert_eq!(finished.code, Some(2), "{arguments:?}: {finished:?}");
+        assert!(finished.stderr.contains(message), "{arguments:?}: {}", finished.stderr);
+        assert_eq!(finished.stdout, "", "{arguments:?}");
+        assert_eq!(cluster.namespaces(), Vec::<String>::new(), "{arguments:?}");
+    };
+    let with = |arguments: &[&'static str]| [&["--context", &cluster.context], arguments].concat();
+    refused(&["--kubeconfig", "/nowhere"], "no kubeconfig");
+    refused(&["--context", "nobody"], "--context nobody: the kubeconfig knows");
+    refused(
+        &["--kubeconfig", nowhere.to_str().unwrap()],
+        "cannot reach the API server at https://127.0.0.1:1",
+    );
+    refused(&["--kubeconfig", stranger.to_str().unwrap()], "does not know this user");
+    refused(&with(&["--nodes", "nobody"]), "--nodes nobody: the cluster has no such node");
+    refused(&with(&["--namespace-prefix", "kube"]), "namespace kube-node-lease is there already");
+    refused(
+        &with(&["--image", "netproof-probe:absent", "--image-pull-policy", "Never"]),
+        "ErrImageNeverPull",
+    );
+    refused(&with(&["--image-pull-secret", "default/nobody"]), "--image-pull-secret default/nobody");
+}
+
+/// A kubeconfig with a token that nobody gave out.
+fn kubeconfig(server: &str, token: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Config
+clusters: [{{name: c, cluster: {{server: \"{server}\", insecure-skip-tls-verify: true}}}}]
+users: [{{name: u, user: {{token: {token}}}}}]
+contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
+current-context: c
+"
+    )
+}
+
+/// Admission that refuses pods: what a user sees of quotas, limits and Pod Security.
+#[test]
+fn pods_that_the_cluster_rejects_are_explained() {
+    struct Policy<'a>(&'a Cluster, &'a str);
+    impl Drop for Policy<'_> {
+        fn drop(&mut self) {
+            self.0.kubectl(&["delete", "-f", self.1]);
+        }
+    }
+    let Some(cluster) = Cluster::named("pods_that_the_cluster_rejects_are_explained") else { return };
+    let manifest = file(
+        "reject.yaml",
+        "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: netproof-test}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  validations: [{expression: \"false\", message: \"this cluster takes no pods\"}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: netproof-test}
+spec:
+  policyName: netproof-test
+  validationActions: [Deny]
+  matchResources: {namespaceSelector: {matchLabels: {app.kubernetes.io/managed-by: netproof}}}
+",
+    );
+    let manifest = manifest.to_str().unwrap();
+    cluster.kubectl(&["apply", "--validate=false", "-f", manifest]);
+    let _policy = Policy(&cluster, manifest);
+    // The API server takes a moment to notice.
+    sleep(Duration::from_secs(2));
+    let finished = cluster.run(&[library().join("seeds/default-deny.yaml").to_str().unwrap()]);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("this cluster takes no pods"), "{}", finished.stderr);
+    assert_eq!(cluster.namespaces(), Vec::<String>::new());
+}
+
+/// `deploy/` is enough, and what is missing without it can be pasted.
+#[test]
+fn the_service_account_of_deploy_can_do_everything() {
+    struct Applied<'a>(&'a Cluster, String);
+    impl Drop for Applied<'_> {
+        fn drop(&mut self) {
+            self.0.kubectl(&["delete", "--wait=true", "-f", &self.1]);
+        }
+    }
+    let Some(cluster) = Cluster::named("the_service_account_of_deploy_can_do_everything") else { return };
+    let rbac = format!("{}/deploy/rbac.yaml", env!("CARGO_MANIFEST_DIR"));
+    cluster.kubectl(&["apply", "--validate=false", "-f", &rbac]);
+    let _applied = Applied(&cluster, rbac);
+    let server =
+        cluster.kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
+    let token =
+        |account: &str| cluster.kubectl(&["create", "token", account, "-n", "netproof"]).trim().to_owned();
+    let as_account = file("account.conf", kubeconfig(&server, &token("netproof")));
+    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    let on_cluster = |config: &Path| {
+        let first = ["run", "--on", "cluster", "--kubeconfig", config.to_str().unwrap()];
+        let options = [scenario.to_str().unwrap(), "--settle", "3s"];
+        let save = ["--save-configmap", "netproof/netproof-result"];
+        run(User::Root, first.into_iter().chain(options).chain(save))
+    };
+    let finished = on_cluster(&as_account);
+    assert!(matches!(finished.code, Some(0 | 1)), "{finished:?}");
+    let saved = "jsonpath={.data.exit-code}";
+    let saved = cluster.kubectl(&["get", "configmap", "netproof-result", "-n", "netproof", "-o", saved]);
+    assert_eq!(Some(saved), finished.code.map(|code| code.to_string()));
+
+    let as_stranger = file("default.conf", kubeconfig(&server, &token("default")));
+    let finished = on_cluster(&as_stranger);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(
+        finished.stderr.contains("  resources: [pods/portforward]\n  verbs: [create, get]\n"),
+        "{finished:?}"
+    );
+    assert_eq!(cluster.namespaces(), Vec::<String>::new());
+}
+
+/// Several runs at once, and topologies at once in each, do not disturb each other.
+#[test]
+fn runs_at_the_same_time_do_not_see_each_other() {
+    let Some(cluster) = Cluster::with_enforcer("runs_at_the_same_time_do_not_see_each_other") else { return };
+    let scenarios = Cluster::scenarios("plain", &PLAIN);
+    let arguments = [scenarios.to_str().unwrap(), "--parallel", "2", "-o", "json"];
+    let running = [cluster.start(&arguments), cluster.start(&arguments)];
+    for child in running {
+        let finished = Finished::from(child.wait_with_output().unwrap());
+        assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&report(&finished)));
+    }
+    assert_eq!(cluster.namespaces(), Vec::<String>::new());
+}
+
+#[test]
+fn every_node_is_source_and_destination() {
+    let Some(cluster) = Cluster::with_enforcer("every_node_is_source_and_destination") else { return };
+    let scenario = library().join("semantics/union.yaml");
+    for nodes in [&["--every-node"][..], &["--nodes", "np-node2"]] {
+        let arguments = [&[scenario.to_str().unwrap(), "-o", "json"], nodes].concat();
+        let finished = cluster.run(&arguments);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let report = report(&finished);
+        let used = report["nodes"].as_object().unwrap();
+        assert_eq!(used.len(), if nodes.len() == 1 { 2 } else { 1 });
+        for counts in used.values() {
+            assert!(counts["source"].as_u64() > Some(100) && counts["destination"].as_u64() > Some(100));
+        }
+    }
+}
+
+/// A process in the pod instead of a port-forward.
+#[test]
+fn exec_is_as_good_a_way_as_a_port_forward() {
+    let Some(cluster) = Cluster::with_enforcer("exec_is_as_good_a_way_as_a_port_forward") else { return };
+    let scenario = library().join("semantics/union.yaml");
+    let finished = cluster.run(&[scenario.to_str().unwrap(), "--control", "exec"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+}
+
+#[test]
+fn an_interrupted_run_cleans_up() {
+    let Some(cluster) = Cluster::named("an_interrupted_run_cleans_up") else { return };
+    let scenarios = Cluster::scenarios("plain", &PLAIN);
+    let running = cluster.start(&[scenarios.to_str().unwrap()]);
+    wait_for(|| !cluster.namespaces().is_empty());
+    let process = nix::unistd::Pid::from_raw(running.id().try_into().unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT).unwrap();
+    let finished = Finished::from(running.wait_with_output().unwrap());
+    assert_eq!(finished.code, Some(130), "{}", finished.stderr);
+    assert_eq!(cluster.namespaces(), Vec::<String>::new());
+}
