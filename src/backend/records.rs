@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use crate::plan::service_host;
 use crate::policy::Cluster;
 
+/// Addresses by name.
+pub(super) type Records = BTreeMap<String, Vec<IpAddr>>;
+
 /// Services, and pods by their address.
-pub(super) fn records(cluster: &Cluster) -> BTreeMap<String, Vec<IpAddr>> {
+pub(super) fn records(cluster: &Cluster) -> Records {
     let services = cluster
         .services
         .iter()

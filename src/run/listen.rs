@@ -1,11 +1,12 @@
 //! Opening the listeners of a state.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use netproof_probe::wire::{ListenFailure, Listener};
 
-use crate::backend::Backend;
+use crate::backend::{Agent, Backend};
 use crate::plan::Listeners;
 use crate::scenario::EndpointName;
 use crate::verdict::Observation;
@@ -24,17 +25,36 @@ impl Unavailable {
     }
 }
 
-/// Opens listeners; those that are open already stay so.
-pub(super) async fn open(backend: &impl Backend, wanted: &Listeners) -> Unavailable {
+/// The listeners that are open, with the agents that hold them open for as long as they live.
+#[derive(Debug, Default)]
+pub(super) struct Open(HashMap<EndpointName, (Arc<Agent>, BTreeSet<Listener>)>);
+
+impl Open {
+    /// Whether these have been opened before, by the same agent.
+    fn has(&self, backend: &impl Backend, endpoint: &EndpointName, wanted: &BTreeSet<Listener>) -> bool {
+        let agent = backend.agent(endpoint);
+        self.0.get(endpoint).zip(agent).is_some_and(|((opener, listeners), agent)| {
+            Arc::ptr_eq(opener, &agent) && listeners.is_superset(wanted)
+        })
+    }
+}
+
+/// Opens listeners that are not open yet.
+pub(super) async fn open(backend: &impl Backend, wanted: &Listeners, open: &mut Open) -> Unavailable {
+    let missing = wanted.iter().filter(|(endpoint, listeners)| !open.has(backend, endpoint, listeners));
+    let missing: Vec<_> = missing.collect();
     let opened =
-        join_all(wanted.iter().map(|(endpoint, listeners)| open_at(backend, endpoint, listeners))).await;
+        join_all(missing.iter().map(|(endpoint, listeners)| open_at(backend, endpoint, listeners))).await;
     let mut unavailable = Unavailable::default();
-    for (endpoint, result) in wanted.keys().zip(opened) {
+    for ((endpoint, listeners), result) in missing.into_iter().zip(opened) {
         match result {
             Err(message) => {
                 unavailable.endpoints.insert(endpoint.clone(), Observation::ProbeError { message });
             }
             Ok(failures) => {
+                if let Some(agent) = backend.agent(endpoint).filter(|_| failures.is_empty()) {
+                    open.0.insert(endpoint.clone(), (agent, listeners.clone()));
+                }
                 for (listener, failure) in failures {
                     unavailable
                         .listeners

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Events};
-use super::listen;
+use super::listen::{self, Open, Unavailable};
 use super::round::Rounds;
 use super::settings::Settings;
 use super::settle::{Expected, Patience, Track, settle};
@@ -51,6 +51,8 @@ pub(super) async fn carry_out(
         state: State::new(&scenario.topology),
         start: Duration::ZERO,
         timeout: settings.longest_timeout,
+        calibrated: settings.longest_timeout,
+        open: Open::default(),
         baseline: HashMap::new(),
         expected: HashMap::new(),
     };
@@ -62,7 +64,7 @@ pub(super) async fn carry_out(
     ScenarioResult {
         steps,
         start: run.start,
-        timeout: run.timeout,
+        timeout: run.calibrated,
         took: start.elapsed(),
         ..not_started(scenario, failure)
     }
@@ -76,7 +78,11 @@ struct ScenarioRun<'a, B> {
     events: &'a Events,
     state: State,
     start: Duration,
+    /// How long to wait for an answer.
     timeout: Duration,
+    /// The same, as the baseline showed it.
+    calibrated: Duration,
+    open: Open,
     /// Whether each cell of the beginning was delivered before there were policies.
     baseline: HashMap<Cell, bool>,
     /// What was expected of each cell after the last change.
@@ -106,7 +112,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
         Ok(())
     }
 
+    async fn open_listeners(&mut self) -> Unavailable {
+        let wanted = listeners(&self.state, &self.scenario.probes);
+        listen::open(self.backend, &wanted, &mut self.open).await
+    }
+
     async fn measure_baseline(&mut self) {
+        let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
         let situation = Situation::new(self.scenario, &self.state, &engine, &router);
@@ -118,11 +130,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
             handed_over: Duration::ZERO,
         };
         let changed = Instant::now();
-        let (tracks, _) = self.settle(&situation, &router, changed, patience).await;
-        let mut answered: Vec<Duration> = tracks.iter().filter_map(|track| track.answered_in).collect();
-        answered.sort_unstable();
-        // The slowest few of a round in which everybody sends at once stand for a bad moment.
-        self.timeout = self.settings.timeout(answered.get(answered.len() * 99 / 100).copied());
+        let (tracks, _) = self.settle(&situation, &router, &unavailable, changed, patience).await;
+        self.timeout = self.settings.timeout(slowest(&tracks));
+        self.calibrated = self.timeout;
         for ((cell, expectation), track) in situation.cells.iter().zip(&situation.expectations).zip(&tracks) {
             // A Service that led nowhere then proves nothing about where it leads now.
             if expectation.decision != Decision::Allow {
@@ -148,6 +158,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         }
         let changed = Instant::now();
         self.backend.apply(&step.actions, &mut self.state).await?;
+        let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
         let situation = Situation::new(self.scenario, &self.state, &engine, &router);
@@ -157,7 +168,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
             settle: self.settings.settle,
             handed_over: changed.elapsed(),
         };
-        let (tracks, rounds) = self.settle(&situation, &router, changed, patience).await;
+        let (tracks, rounds) = self.settle(&situation, &router, &unavailable, changed, patience).await;
+        if let Some(slowest) = slowest(&tracks) {
+            // Follows the network, but not every whim of it.
+            self.timeout = self.settings.timeout(Some(slowest)).max(self.timeout / 2);
+        }
         let decisions = situation.decisions();
         let cells = self.results(step, situation, tracks);
         let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
@@ -169,17 +184,17 @@ impl<B: Backend> ScenarioRun<'_, B> {
         &self,
         situation: &Situation,
         router: &Router<'_>,
+        unavailable: &Unavailable,
         changed: Instant,
         patience: Patience,
     ) -> (Vec<Track>, u32) {
         let Situation { cells, routes, expectations, .. } = situation;
-        let unavailable = listen::open(self.backend, &listeners(&self.state, &self.scenario.probes)).await;
         let expected = cells.iter().zip(expectations).map(|(cell, expectation)| Expected {
             decision: expectation.decision,
             is_new: self.expected.get(cell) != Some(&expectation.decision),
         });
         let expected: Vec<_> = expected.collect();
-        let mut rounds = Rounds::new(self.backend, &self.state, router, cells, routes, &unavailable, changed);
+        let mut rounds = Rounds::new(self.backend, &self.state, router, cells, routes, unavailable, changed);
         let (mut tracks, count) = settle(&mut rounds, &expected, patience).await;
         for cell in rounds.late_arrivals().await {
             if let Some(track) = tracks.get_mut(cell)
@@ -273,6 +288,14 @@ impl Situation {
         let decisions = self.expectations.iter().map(|expectation| expectation.decision);
         self.cells.iter().cloned().zip(decisions).collect()
     }
+}
+
+/// How long the slowest answers took, without the few that stand for a bad moment: in a round, everybody
+/// sends at once.
+fn slowest(tracks: &[Track]) -> Option<Duration> {
+    let mut answered: Vec<Duration> = tracks.iter().filter_map(|track| track.answered_in).collect();
+    answered.sort_unstable();
+    answered.get(answered.len() * 99 / 100).copied()
 }
 
 /// The machine on which an endpoint is, as far as there is just one.

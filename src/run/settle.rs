@@ -170,7 +170,8 @@ impl Track {
             self.answered_in = Some(ended.saturating_sub(sent));
         }
         self.observation = Some(observation);
-        self.control = control;
+        // A listener stays open for as long as its agent lives.
+        self.control |= control;
         self.is_final = is_final;
         self.attempts += 1;
     }
@@ -200,6 +201,21 @@ impl<P: Prober> Settling<'_, P> {
             }
         }
         self.find_restless();
+        self.control().await;
+    }
+
+    /// Silence proves nothing unless the listener was seen up. On a busy machine that may take more
+    /// time than usual.
+    async fn control(&mut self) {
+        let timeout = self.patience.longest_timeout.max(self.patience.timeout);
+        for _ in 0..RETRIES {
+            let uncontrolled = self.select(|track, _| {
+                let is_silent =
+                    matches!(track.observation, Some(Observation::Dropped | Observation::Rejected));
+                is_silent && !track.control
+            });
+            self.round(&uncontrolled, timeout).await;
+        }
     }
 
     /// Finds the allowed cells that missed more probes than the network loses elsewhere.
@@ -547,6 +563,52 @@ mod tests {
                 assert!(!track.differed, "seed {seed}, cell {cell}: {track:?}");
             }
         }
+    }
+
+    /// Its listener is slow to answer its own agent.
+    struct Busy {
+        controls: Vec<bool>,
+        rounds: usize,
+    }
+
+    impl Prober for Busy {
+        async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
+            let (sent, observation, is_final) = (self.elapsed(), Dropped, false);
+            let control = self.controls.get(self.rounds).copied().unwrap_or_default();
+            self.rounds += 1;
+            let ended = self.elapsed();
+            let sighting = |&cell: &usize| Sighting {
+                cell,
+                observation: observation.clone(),
+                sent,
+                ended,
+                control,
+                is_final,
+            };
+            cells.iter().map(sighting).collect()
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(100) * u32::try_from(self.rounds).unwrap()
+        }
+    }
+
+    /// On a loaded machine, a control probe that came too late in the last round made denials inconclusive.
+    #[tokio::test]
+    async fn a_listener_that_was_seen_up_once_is_up() {
+        let patience = Patience {
+            timeout: Duration::from_millis(100),
+            longest_timeout: Duration::from_secs(1),
+            settle: Duration::from_secs(5),
+            handed_over: Duration::ZERO,
+        };
+        let expected = [Expected { decision: Decision::Deny, is_new: true }];
+        for controls in [vec![true, false], vec![false, true], vec![false, false, false, true]] {
+            let mut busy = Busy { controls, rounds: 0 };
+            assert!(settle(&mut busy, &expected, patience).await.0[0].control);
+        }
+        let mut dead = Busy { controls: Vec::new(), rounds: 0 };
+        assert!(!settle(&mut dead, &expected, patience).await.0[0].control);
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use super::channel::Channel;
 use super::names::Names;
 use super::objects::RUN;
 use super::request::{persistently, say, status_code, unless_missing};
-use crate::backend::records::records;
+use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL, Pod, Service};
 use crate::scenario::{EndpointName, State};
@@ -45,6 +45,8 @@ pub(super) struct Deployment {
     services: BTreeMap<Identity, Service>,
     policies: BTreeMap<Identity, Arc<NetworkPolicy>>,
     agents: HashMap<EndpointName, Arc<Agent>>,
+    /// What the DNS server knows.
+    records: Option<(Arc<Agent>, Records)>,
 }
 
 impl Deployment {
@@ -58,6 +60,7 @@ impl Deployment {
             services: BTreeMap::new(),
             policies: BTreeMap::new(),
             agents: HashMap::new(),
+            records: None,
         }
     }
 
@@ -334,13 +337,20 @@ impl Deployment {
         }
     }
 
-    async fn set_records(&self, state: &State) -> Result<(), Error> {
+    async fn set_records(&mut self, state: &State) -> Result<(), Error> {
         let dns = state.dns.as_ref();
         let agent = dns.and_then(|dns| self.agent(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)));
-        match agent {
-            Some(agent) => agent.set_records(records(&state.cluster)).await,
-            None => Ok(()),
+        let Some(agent) = agent else { return Ok(()) };
+        let records = records(&state.cluster);
+        let is_known = self
+            .records
+            .as_ref()
+            .is_some_and(|(holder, known)| Arc::ptr_eq(holder, &agent) && *known == records);
+        if !is_known {
+            agent.set_records(records.clone()).await?;
+            self.records = Some((agent, records));
         }
+        Ok(())
     }
 
     fn real(&self, identity: &Identity) -> Identity {

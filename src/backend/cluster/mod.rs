@@ -7,6 +7,8 @@ mod cleanup;
 mod connect;
 mod deployment;
 mod machines;
+#[cfg(test)]
+mod mocked;
 mod names;
 mod objects;
 mod pods;

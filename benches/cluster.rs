@@ -1,0 +1,62 @@
+//! How fast it is on a cluster with an enforcer, beside the figures that it is held to. Prints, and
+//! fails nobody: `NETPROOF_CLUSTER=CONTEXT cargo bench --bench cluster`.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark that cannot go on has nothing to print, and one that can prints"
+)]
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The files with the 45 cases of Kubernetes' own tests for NetworkPolicy.
+const CASES: [&str; 7] =
+    ["default-deny", "selectors", "ports", "egress", "several-policies", "changes", "ip-block"];
+
+fn main() {
+    let Ok(context) = std::env::var("NETPROOF_CLUSTER") else {
+        println!("no cluster is named by NETPROOF_CLUSTER: nothing was measured");
+        return;
+    };
+    let start = Instant::now();
+    let result = run(&context);
+    let took = start.elapsed();
+    let scenarios = result.get("scenarios").and_then(Value::as_array).cloned().unwrap_or_default();
+    let starts = scenarios.iter().map(|scenario| millis(scenario, "startMs"));
+    // The others found the pods of an earlier one.
+    let starts: Vec<Duration> = starts.filter(|start| *start > Duration::from_millis(500)).collect();
+    let steps = scenarios.iter().filter_map(|scenario| scenario.get("steps")?.as_array());
+    let mut steps: Vec<Duration> = steps.flatten().map(|step| millis(step, "tookMs")).collect();
+    steps.sort_unstable();
+    let at =
+        |share: usize| steps.get(steps.len() * share / 100).or(steps.last()).copied().unwrap_or_default();
+    report("9 pods, from nothing to ready (slowest)", 10.0, starts.into_iter().max().unwrap_or_default());
+    report(&format!("a step of {}, enforcement included (median)", steps.len()), 0.8, at(50));
+    report("the same (90th percentile)", 0.8, at(90));
+    report("45 cases in all, from the start to the last namespace's end", 35.0, took);
+    println!("{}", result.get("counts").unwrap_or(&Value::Null));
+}
+
+fn report(what: &str, at_most: f64, took: Duration) {
+    let took = took.as_secs_f64();
+    println!("{took:7.2} s  of {at_most:5.2} s  {:5.0} %   {what}", 100.0 * took / at_most);
+}
+
+fn run(context: &str) -> Value {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/conformance");
+    let files = CASES.map(|case| format!("{folder}/{case}.yaml"));
+    let output = Command::new(env!("CARGO_BIN_EXE_netproof"))
+        .args(["run", "--on", "cluster", "--context", context, "-o", "json"])
+        .args(files)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("the program runs");
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+fn millis(value: &Value, field: &str) -> Duration {
+    Duration::from_millis(value.get(field).and_then(Value::as_u64).unwrap_or_default())
+}

@@ -1,0 +1,207 @@
+//! What a real server does not show on demand: a service that answers as one would.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::deployment::Deployment;
+use super::names::Names;
+use super::objects::Maker;
+use super::pods::PodWatch;
+use super::settings::{Control, Settings};
+use super::survey::{Machine, Survey, survey};
+use super::{Shared, Target, access};
+use crate::backend::Error;
+use crate::scenario::{State, Topology};
+
+/// An answer: a status and a body.
+type Answer = (u16, Value);
+
+/// A client of a server that answers like this, by method and path.
+fn client(mut answer: impl FnMut(&Method, &str) -> Answer + Send + 'static) -> Client {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    tokio::spawn(async move {
+        while let Some((request, send)) = handle.next_request().await {
+            let (status, body) = answer(request.method(), request.uri().path());
+            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            send.send_response(Response::builder().status(status).body(body).unwrap());
+        }
+    });
+    Client::new(service, "default")
+}
+
+fn status(code: u16, message: &str) -> Answer {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": "", "code": code});
+    (code, body)
+}
+
+fn settings() -> Settings {
+    Settings {
+        target: Target::default(),
+        namespace_prefix: None,
+        image: "probe".to_owned(),
+        image_pull_policy: None,
+        image_pull_secret: None,
+        nodes: Vec::new(),
+        every_node: false,
+        control: Control::PortForward,
+        pod_timeout: Duration::from_secs(1),
+        deadline: Duration::from_secs(60),
+        keep: false,
+    }
+}
+
+/// Brings the standard topology up.
+async fn converge(client: Client) -> Result<(), Error> {
+    let machine = Machine {
+        name: "n".to_owned(),
+        kubelet: String::new(),
+        addresses: Vec::new(),
+        is_ready: true,
+        is_cordoned: false,
+        is_tainted: false,
+    };
+    let shared = Shared {
+        watch: PodWatch::start(client.clone(), "r"),
+        client,
+        maker: Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() },
+        prefix: "netproof-r".to_owned(),
+        survey: Survey { machines: vec![machine], plugin: None, warnings: Vec::new() },
+        permits: Arc::new(Semaphore::new(1)),
+        pull_secret: None,
+        pool: Mutex::default(),
+        deployments: AtomicUsize::default(),
+        has_started: false.into(),
+    };
+    let names = Names::new("netproof-r-1".to_owned());
+    let mut deployment = Deployment::new(Arc::new(shared), names, vec!["n".to_owned()]);
+    deployment.converge(&mut State::new(&Topology::standard(false))).await
+}
+
+/// A namespace or anything else, as it was created.
+fn created() -> Answer {
+    (201, json!({"metadata": {"name": "x"}}))
+}
+
+#[tokio::test]
+async fn what_refuses_a_pod_is_told_in_its_own_words() {
+    let refusals = [
+        "pods \"a\" is forbidden: exceeded quota: team, requested: limits.cpu=500m, used: limits.cpu=16, limited: limits.cpu=16",
+        "pods \"a\" is forbidden: [minimum cpu usage per Container is 100m, but request is 5m]",
+        "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": forbidden sysctls",
+    ];
+    for refusal in refusals {
+        let client = client(move |method, path| match (method, path) {
+            (&Method::POST, path) if path.ends_with("/pods") => status(403, refusal),
+            (&Method::POST, _) => created(),
+            _ => status(404, "not found"),
+        });
+        let error = converge(client).await.unwrap_err().to_string();
+        assert!(error.starts_with("could not create pod x/a: ") || error.contains("create pod"), "{error}");
+        assert!(error.ends_with(refusal), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_of_somebody_else_is_not_taken_over() {
+    let client = client(|method, path| match (method, path) {
+        (&Method::POST, _) => status(409, "namespaces \"netproof-r-1-x\" already exists"),
+        (&Method::GET, "/api/v1/namespaces/netproof-r-1-x") => {
+            (200, json!({"metadata": {"name": "netproof-r-1-x", "labels": {"netproof.dev/run": "other"}}}))
+        }
+        _ => status(404, "not found"),
+    });
+    let error = converge(client).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    let message = error.to_string();
+    assert!(message.starts_with("namespace netproof-r-1-"), "{message}");
+    assert!(message.contains("is there already: choose another beginning"), "{message}");
+}
+
+/// A new namespace has no service account for a moment, and an API server may be away for some.
+#[tokio::test]
+async fn what_passes_is_waited_for() {
+    let (tries, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, counted_too) = (Arc::clone(&tries), Arc::clone(&asked));
+    let client = client(move |method, path| match (method, path) {
+        (&Method::POST, "/api/v1/namespaces") if counted_too.fetch_add(1, Ordering::Relaxed) == 0 => {
+            status(503, "apiserver not ready")
+        }
+        (&Method::POST, path) if path.ends_with("/pods") => {
+            if counted.fetch_add(1, Ordering::Relaxed) < 3 {
+                status(
+                    403,
+                    "pods \"a\" is forbidden: error looking up service account x/default: serviceaccount \"default\" not found",
+                )
+            } else {
+                status(403, "no more")
+            }
+        }
+        (&Method::POST, _) => created(),
+        _ => status(404, "not found"),
+    });
+    let error = converge(client).await.unwrap_err().to_string();
+    assert!(error.ends_with("no more"), "{error}");
+    assert!(tries.load(Ordering::Relaxed) > 3 && asked.load(Ordering::Relaxed) > 3);
+}
+
+#[tokio::test]
+async fn missing_permissions_are_asked_for_by_rule() {
+    let client = client(|_, path| {
+        assert_eq!(path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
+        (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": false}}))
+    });
+    let message = access::check_run(&client, &settings()).await.unwrap_err().to_string();
+    let rules = message.matches("- apiGroups:").count();
+    assert_eq!(rules, 7, "{message}");
+    assert!(message.contains("  resources: [pods/portforward]\n  verbs: [create, get]"), "{message}");
+    assert!(!message.contains("pods/exec"), "{message}");
+}
+
+/// Policies of kinds that the engine does not know are never passed over in silence.
+#[tokio::test]
+async fn other_kinds_of_policies_are_warned_of() {
+    let group = |name: &str, version: &str| {
+        let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
+        json!({"name": name, "versions": [version], "preferredVersion": version})
+    };
+    let groups = json!({"kind": "APIGroupList", "apiVersion": "v1",
+        "groups": [group("cilium.io", "v2"), group("policy.networking.k8s.io", "v1alpha1"), group("apps", "v1")]});
+    let resources = |names: &[&str]| {
+        let resource = |name: &&str| json!({"name": name, "singularName": "", "namespaced": true, "kind": "K", "verbs": ["list"]});
+        let resources: Vec<Value> = names.iter().map(resource).collect();
+        json!({"kind": "APIResourceList", "groupVersion": "g", "resources": resources})
+    };
+    let objects = |count: usize| {
+        let items: Vec<Value> = (0..count).map(|i| json!({"metadata": {"name": format!("p{i}")}})).collect();
+        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
+    };
+    let client = client(move |_, path| match path {
+        "/api/v1/nodes" => {
+            (200, json!({"kind": "NodeList", "apiVersion": "v1", "metadata": {}, "items": []}))
+        }
+        "/apis" => (200, groups.clone()),
+        "/apis/cilium.io/v2" => {
+            (200, resources(&["ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies"]))
+        }
+        "/apis/policy.networking.k8s.io/v1alpha1" => (200, resources(&["adminnetworkpolicies"])),
+        "/apis/cilium.io/v2/ciliumnetworkpolicies" => (200, objects(2)),
+        "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies" => (200, objects(0)),
+        _ => status(403, "forbidden"),
+    });
+    let survey = survey(&client).await.unwrap();
+    assert_eq!(survey.plugin.as_deref(), Some("Cilium"));
+    insta::assert_debug_snapshot!(survey.warnings, @r#"
+    [
+        "objects of kind AdminNetworkPolicy (policy.networking.k8s.io) may be in force, and cannot be listed: netproof does not model them: where they decide, a leak or blocked cell is theirs",
+        "2 of kind CiliumNetworkPolicy (cilium.io) are in force: netproof does not model them: where they decide, a leak or blocked cell is theirs",
+    ]
+    "#);
+}
