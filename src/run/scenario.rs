@@ -170,8 +170,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         };
         let (tracks, rounds) = self.settle(&situation, &router, &unavailable, changed, patience).await;
         if let Some(slowest) = slowest(&tracks) {
-            // Follows the network, but not every whim of it.
-            self.timeout = self.settings.timeout(Some(slowest)).max(self.timeout / 2);
+            // A baseline may have been a bad moment, in which pods were still starting. Another bad moment
+            // shows as probes that go missing, and then silence has to last for longer.
+            self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
         let decisions = situation.decisions();
         let cells = self.results(step, situation, tracks);
