@@ -14,11 +14,11 @@
 //! | `policy` | the policy engine: its own types, selectors, evaluation; pure | – |
 //! | `source` | reading YAML and JSON so that every value knows its place | – |
 //! | `generate` | random policies and scenarios from a seed | – |
-//! | `snapshot` | the state of a cluster from manifests; the only place that knows Kubernetes' types | `policy`, `source` |
+//! | `snapshot` | the state of a cluster from manifests; the only place that converts Kubernetes objects | `policy`, `source` |
 //! | `expect` | the expected matrix of a snapshot; no packets | `policy`, `snapshot` |
 //! | `scenario` | the scenario format, and the states that its steps lead through | `policy`, `snapshot`, `source` |
 //! | `plan` | the cells of a state, and the way of each probe | `policy`, `scenario`, `source` |
-//! | `backend` | the seam to where packets are sent, and the lab behind it | `plan`, `policy`, `scenario`, `snapshot` |
+//! | `backend` | the seam to where packets are sent; the lab and clusters behind it | `plan`, `policy`, `scenario`, `snapshot` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario` |
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `scenario`, `verdict` |
 //! | `report` | what people and machines read | `expect`, `plan`, `policy`, `run`, `scenario`, `verdict` |

@@ -122,6 +122,23 @@ fn say_missing(missing: &[(Rule, Vec<&str>)]) -> String {
 mod tests {
     use super::*;
 
+    /// Neither more nor less than the manifest for running inside of a cluster grants.
+    #[test]
+    fn the_manifest_grants_what_is_needed() {
+        let manifest = include_str!("../../../deploy/rbac.yaml");
+        let (role, _) = manifest.split_once("kind: ClusterRoleBinding").unwrap();
+        for Rule { group, resource, verbs } in ALWAYS.iter().chain([&PORT_FORWARD]).chain(&CLEANUP[1..]) {
+            let group = if group.is_empty() { "\"\"" } else { group };
+            let begin = format!("- apiGroups: [{group}]\n  resources: [{resource}]\n  verbs: [");
+            let (_, rest) = role.split_once(&begin).unwrap_or_else(|| panic!("{resource} is missing"));
+            let granted: Vec<&str> = rest.split(']').next().unwrap().split(", ").collect();
+            assert!(verbs.iter().all(|verb| granted.contains(verb)), "{resource}: {granted:?}");
+        }
+        let verbs = |rules: &[Rule]| rules.iter().map(|rule| rule.verbs.len()).sum::<usize>();
+        let granted: usize = role.lines().filter(|l| l.contains("verbs: [")).map(|l| l.split(", ").count()).sum();
+        assert_eq!(granted, verbs(&ALWAYS) + verbs(&[PORT_FORWARD]), "more is granted than needed");
+    }
+
     #[test]
     fn missing_permissions_can_be_pasted() {
         let missing =
