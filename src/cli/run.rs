@@ -145,10 +145,11 @@ impl RunOptions {
         }
     }
 
-    fn settings(&self, start: Duration, settle: Duration) -> Settings {
+    fn settings(&self, start: Duration, settle: Duration, wiring: Duration) -> Settings {
         Settings {
             start,
             settle,
+            wiring,
             shortest_timeout: self.min_timeout,
             longest_timeout: self.max_timeout,
             parallel: self.parallel,
@@ -195,7 +196,7 @@ async fn in_lab(
 ) -> anyhow::Result<RunResult> {
     // The lab's pods are there when it has started.
     let settle = options.settle.unwrap_or(Duration::from_millis(400));
-    let settings = options.settings(settle, settle);
+    let settings = options.settings(settle, settle, Duration::ZERO);
     let fault = options.fault;
     let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
     let surroundings = Surroundings { name, ..Surroundings::default() };
@@ -211,6 +212,9 @@ async fn in_lab(
 /// How long pods and Services of a cluster may take until they reach each other.
 const CLUSTER_START: Duration = Duration::from_secs(30);
 
+/// How long routes, sets of addresses and virtual addresses may take to reach all nodes.
+const CLUSTER_WIRING: Duration = Duration::from_secs(2);
+
 async fn on_cluster(
     options: &RunOptions,
     scenarios: &[Scenario],
@@ -220,7 +224,12 @@ async fn on_cluster(
         cluster = Cluster::open(options.cluster.settings()) => cluster?,
         _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
     };
-    let settings = options.settings(CLUSTER_START, options.settle.unwrap_or(Duration::from_secs(15)));
+    if let Some(identity) = &options.cluster.save_configmap {
+        // An hour later is too late to find out that it cannot be.
+        cluster.check_save(identity).await?;
+    }
+    let settle = options.settle.unwrap_or(Duration::from_secs(15));
+    let settings = options.settings(CLUSTER_START, settle, CLUSTER_WIRING);
     let surroundings = Surroundings {
         name: format!("cluster {}", cluster.name()),
         facts: cluster.facts(),
@@ -258,7 +267,11 @@ fn complain(result: anyhow::Result<()>) {
 
 async fn save(cluster: &Cluster, identity: &Identity, result: &RunResult) -> anyhow::Result<()> {
     let text = anstream::adapter::strip_str(&report::terminal(result, false)).to_string();
-    let entries = [("exit-code", report::exit_code(result).to_string()), ("report.txt", text)];
+    let (code, text) = match result.failure() {
+        Some(failure) => (2, format!("error: {}\n", failure.message)),
+        None => (report::exit_code(result), text),
+    };
+    let entries = [("exit-code", code.to_string()), ("report.txt", text)];
     let entries = entries.map(|(key, value)| (key.to_owned(), value));
     Ok(cluster.save(identity, entries.into()).await?)
 }
@@ -270,13 +283,21 @@ fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
     let mut terminations = signal(SignalKind::terminate())?;
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupts.recv() => {}
-            _ = terminations.recv() => {}
-            _ = hangups.recv() => {}
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+                _ = hangups.recv() => {}
+            }
+            if is_first {
+                // The run may have ended meanwhile.
+                let _ = stop.send(true);
+            }
         }
-        // The run may have ended meanwhile.
-        let _ = stop.send(true);
+        output::note(
+            "ended at once: if this was a run on a cluster, remove what it left with: netproof cleanup",
+        );
+        std::process::exit(130);
     });
     Ok(interrupted)
 }

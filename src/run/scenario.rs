@@ -1,13 +1,14 @@
 //! One scenario from its start to its end.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Events};
 use super::listen::{self, Open, Unavailable};
 use super::round::Rounds;
 use super::settings::Settings;
-use super::settle::{Expected, Patience, Track, settle};
+use super::settle::{Expected, Loss, Patience, Settled, Track, settle};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Route, Router, cells, listeners};
 use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
@@ -54,6 +55,8 @@ pub(super) async fn carry_out(
         calibrated: settings.longest_timeout,
         open: Open::default(),
         baseline: HashMap::new(),
+        answered: 0,
+        loss: Loss::default(),
         expected: HashMap::new(),
     };
     let mut steps = Vec::new();
@@ -83,11 +86,25 @@ struct ScenarioRun<'a, B> {
     /// The same, as the baseline showed it.
     calibrated: Duration,
     open: Open,
-    /// Whether each cell of the beginning was delivered before there were policies.
-    baseline: HashMap<Cell, bool>,
+    /// Whether each cell was delivered when nothing denied it, and between which addresses.
+    baseline: HashMap<Cell, Baseline>,
+    /// How many cells answered in the baseline.
+    answered: usize,
+    /// What the network has lost so far.
+    loss: Loss,
     /// What was expected of each cell after the last change.
     expected: HashMap<Cell, Decision>,
 }
+
+/// What was seen of a cell before there were policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Baseline {
+    way: Way,
+    delivered: bool,
+}
+
+/// The addresses of both ends: a pod that takes over a name is another one.
+type Way = (Option<IpAddr>, Option<SocketAddr>);
 
 /// A state with everything that follows from it.
 struct Situation {
@@ -128,21 +145,29 @@ impl<B: Backend> ScenarioRun<'_, B> {
             longest_timeout: self.settings.longest_timeout,
             settle: self.settings.start,
             handed_over: Duration::ZERO,
+            wiring: Duration::ZERO,
+            loss: self.loss,
         };
         let changed = Instant::now();
-        let (tracks, _) = self.settle(&situation, &router, &unavailable, changed, patience).await;
-        self.timeout = self.settings.timeout(slowest(&tracks));
+        let Settled { tracks, loss, .. } =
+            self.settle(&situation, &router, &unavailable, changed, patience).await;
+        let answered = answered(&situation.cells, &tracks);
+        let ways: Vec<Way> = situation.ways(&router);
+        self.loss = loss;
+        self.answered = answered.len();
+        self.timeout = self.settings.timeout(slowest(&answered));
         self.calibrated = self.timeout;
-        for ((cell, expectation), track) in situation.cells.iter().zip(&situation.expectations).zip(&tracks) {
+        let cells = situation.cells.iter().zip(ways);
+        for (((cell, way), expectation), track) in cells.zip(&situation.expectations).zip(&tracks) {
             // A Service that led nowhere then proves nothing about where it leads now.
             if expectation.decision != Decision::Allow {
                 continue;
             }
             let delivered =
                 track.observation.as_ref().and_then(|o| o.agrees_with(Decision::Deny)) == Some(false);
-            self.baseline.insert(cell.clone(), delivered);
+            self.baseline.insert(cell.clone(), Baseline { way, delivered });
         }
-        let failed = self.baseline.values().filter(|got_through| !**got_through).count();
+        let failed = self.baseline.values().filter(|baseline| !baseline.delivered).count();
         self.expected = situation.decisions();
         let (cells, timeout) = (tracks.len(), self.timeout);
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
@@ -167,15 +192,22 @@ impl<B: Backend> ScenarioRun<'_, B> {
             longest_timeout: self.settings.longest_timeout,
             settle: self.settings.settle,
             handed_over: changed.elapsed(),
+            wiring: self.settings.wiring,
+            loss: self.loss,
         };
-        let (tracks, rounds) = self.settle(&situation, &router, &unavailable, changed, patience).await;
-        if let Some(slowest) = slowest(&tracks) {
+        let Settled { tracks, rounds, loss } =
+            self.settle(&situation, &router, &unavailable, changed, patience).await;
+        let answered = answered(&situation.cells, &tracks);
+        let ways = situation.ways(&router);
+        self.loss = self.loss.plus(loss);
+        // Few answers may all come from near by.
+        if let Some(slowest) = slowest(&answered).filter(|_| answered.len() * 2 >= self.answered) {
             // A baseline may have been a bad moment, in which pods were still starting. Another bad moment
             // shows as probes that go missing, and then silence has to last for longer.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
         let decisions = situation.decisions();
-        let cells = self.results(step, situation, tracks);
+        let cells = self.results(step, situation, ways, tracks);
         let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
         self.expected = decisions;
         Ok(StepResult { name: step.name.clone(), cells, time, rounds, took: start.elapsed() })
@@ -188,23 +220,33 @@ impl<B: Backend> ScenarioRun<'_, B> {
         unavailable: &Unavailable,
         changed: Instant,
         patience: Patience,
-    ) -> (Vec<Track>, u32) {
+    ) -> Settled {
         let Situation { cells, routes, expectations, .. } = situation;
-        let expected = cells.iter().zip(expectations).map(|(cell, expectation)| Expected {
+        let ways = situation.ways(router);
+        let expected = cells.iter().zip(ways).zip(expectations).map(|((cell, way), expectation)| Expected {
             decision: expectation.decision,
             is_new: self.expected.get(cell) != Some(&expectation.decision),
+            crosses: cell.from != cell.to,
+            is_proved: self.baseline(cell, way) == Some(true),
         });
         let expected: Vec<_> = expected.collect();
         let mut rounds = Rounds::new(self.backend, &self.state, router, cells, routes, unavailable, changed);
-        let (mut tracks, count) = settle(&mut rounds, &expected, patience).await;
+        let mut settled = settle(&mut rounds, &expected, patience).await;
         for cell in rounds.late_arrivals().await {
-            if let Some(track) = tracks.get_mut(cell)
+            if let Some(track) = settled.tracks.get_mut(cell)
                 && matches!(track.observation, Some(Observation::Dropped | Observation::Rejected))
             {
                 track.observation = Some(Observation::OneWay);
             }
         }
-        (tracks, count)
+        settled
+    }
+
+    /// Whether a cell was delivered before there were policies, between the same addresses; `None` if
+    /// it was not there.
+    fn baseline(&self, cell: &Cell, way: Way) -> Option<bool> {
+        let baseline = self.baseline.get(cell).filter(|baseline| baseline.way == way)?;
+        Some(baseline.delivered)
     }
 
     /// Where the ends of a cell are; the pods behind a Service may all be on one machine.
@@ -216,13 +258,19 @@ impl<B: Backend> ScenarioRun<'_, B> {
         Machines { from: machine_of(&self.state, &cell.from), to: first.filter(|_| is_one) }
     }
 
-    fn results(&self, step: &Step, situation: Situation, tracks: Vec<Track>) -> Vec<CellResult> {
+    fn results(
+        &self,
+        step: &Step,
+        situation: Situation,
+        ways: Vec<Way>,
+        tracks: Vec<Track>,
+    ) -> Vec<CellResult> {
         let Situation { cells, routes, obstacles, expectations } = situation;
         let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
         let machines: Vec<_> = machines.collect();
-        let cells = cells.into_iter().zip(machines).zip(obstacles).zip(expectations).zip(tracks);
+        let cells = cells.into_iter().zip(ways).zip(machines).zip(obstacles).zip(expectations).zip(tracks);
         cells
-            .map(|((((cell, machines), obstacle), expected), track)| {
+            .map(|(((((cell, way), machines), obstacle), expected), track)| {
                 let decision = expected.decision;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle != Some(Cause::NoAddress);
@@ -236,7 +284,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                         observation: observation.clone(),
                         differed: track.differed,
                         control: track.control,
-                        baseline: self.baseline.get(&cell).copied(),
+                        baseline: self.baseline(&cell, way),
                     }),
                 };
                 let is_new = self.expected.get(&cell) != Some(&decision);
@@ -285,17 +333,30 @@ impl Situation {
         Self { cells, routes, obstacles, expectations }
     }
 
+    fn ways(&self, router: &Router<'_>) -> Vec<Way> {
+        let way = |(cell, route): (&Cell, &Option<Route>)| {
+            (router.address(&cell.from, cell.family), route.as_ref().map(|route| route.address))
+        };
+        self.cells.iter().zip(&self.routes).map(way).collect()
+    }
+
     fn decisions(&self) -> HashMap<Cell, Decision> {
         let decisions = self.expectations.iter().map(|expectation| expectation.decision);
         self.cells.iter().cloned().zip(decisions).collect()
     }
 }
 
-/// How long the slowest answers took, without the few that stand for a bad moment: in a round, everybody
-/// sends at once.
-fn slowest(tracks: &[Track]) -> Option<Duration> {
-    let mut answered: Vec<Duration> = tracks.iter().filter_map(|track| track.answered_in).collect();
+/// How long the answers took that came over the network, ascending.
+fn answered(cells: &[Cell], tracks: &[Track]) -> Vec<Duration> {
+    let crossing = cells.iter().zip(tracks).filter(|(cell, _)| cell.from != cell.to);
+    let mut answered: Vec<Duration> = crossing.filter_map(|(_, track)| track.answered_in).collect();
     answered.sort_unstable();
+    answered
+}
+
+/// How long the slowest took, without the few that stand for a bad moment: in a round, everybody sends
+/// at once.
+fn slowest(answered: &[Duration]) -> Option<Duration> {
     answered.get(answered.len() * 99 / 100).copied()
 }
 

@@ -9,6 +9,9 @@ pub struct Settings {
     pub start: Duration,
     /// How long after a change observations may differ from what is expected.
     pub settle: Duration,
+    /// How long after a change new pods and Services may be without a way to them. Until then, silence
+    /// proves nothing about them.
+    pub wiring: Duration,
     /// The shortest time to wait for an answer.
     pub shortest_timeout: Duration,
     /// The longest time to wait for an answer.
@@ -36,6 +39,7 @@ mod tests {
         let settings = Settings {
             start: Duration::ZERO,
             settle: Duration::ZERO,
+            wiring: Duration::ZERO,
             shortest_timeout: Duration::from_millis(80),
             longest_timeout: Duration::from_secs(1),
             parallel: 1,

@@ -39,6 +39,44 @@ pub(super) struct Expected {
     pub(super) decision: Decision,
     /// Whether the change made it so.
     pub(super) is_new: bool,
+    /// Whether its probes cross the network, and so tell how much that loses.
+    pub(super) crosses: bool,
+    /// Whether it has been seen to get through between the same addresses. Where not, silence may just
+    /// mean that the way is not there yet.
+    pub(super) is_proved: bool,
+}
+
+/// How many probes went missing although their cells had answered before, and how many did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) missed: u32,
+    pub(super) agreed: u32,
+}
+
+impl Loss {
+    fn share(self) -> f64 {
+        let Self { missed, agreed } = self;
+        if missed == 0 { 0.0 } else { f64::from(missed) / f64::from(missed.saturating_add(agreed)) }
+    }
+
+    /// Both together.
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            missed: self.missed.saturating_add(other.missed),
+            agreed: self.agreed.saturating_add(other.agreed),
+        }
+    }
+}
+
+/// What settling came to.
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// What became of each cell.
+    pub(super) tracks: Vec<Track>,
+    /// How many rounds there were.
+    pub(super) rounds: u32,
+    /// What was lost meanwhile.
+    pub(super) loss: Loss,
 }
 
 /// How patient settling is.
@@ -52,6 +90,10 @@ pub(super) struct Patience {
     pub(super) settle: Duration,
     /// How long that took, since the change.
     pub(super) handed_over: Duration,
+    /// How long afterwards new pods and Services may be without a way to them.
+    pub(super) wiring: Duration,
+    /// What was lost before.
+    pub(super) loss: Loss,
 }
 
 /// What became of a cell.
@@ -78,6 +120,8 @@ pub(super) struct Track {
     missed: u32,
     /// Whether it has been looked at more closely, and everything is known.
     is_examined: bool,
+    /// When it was last probed.
+    probed: Duration,
 }
 
 /// How often a cell is probed at least before it is said to differ for good.
@@ -92,21 +136,18 @@ const LOST: u32 = 2;
 /// How often a cell has to agree in a row.
 const CONFIRMED: u32 = 2;
 /// How likely loss alone may be the reason for what a cell shows.
-const RISK: f64 = 1e-6;
+const RISK: f64 = 1e-4;
 /// The pause between rounds that end at once.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Probes all cells until they hold what is expected and a round over all of them confirms it, or
 /// until patience ends.
-pub(super) async fn settle(
-    prober: &mut impl Prober,
-    expected: &[Expected],
-    patience: Patience,
-) -> (Vec<Track>, u32) {
+pub(super) async fn settle(prober: &mut impl Prober, expected: &[Expected], patience: Patience) -> Settled {
     let tracks = vec![Track::new(); expected.len()];
     let mut settling = Settling { prober, expected, patience, tracks, rounds: 0, disturbed: None };
     settling.run().await;
-    (settling.tracks, settling.rounds)
+    let loss = settling.own_loss();
+    Settled { tracks: settling.tracks, rounds: settling.rounds, loss }
 }
 
 struct Settling<'a, P> {
@@ -134,6 +175,7 @@ impl Track {
             agreed: 0,
             missed: 0,
             is_examined: false,
+            probed: Duration::ZERO,
         }
     }
 
@@ -173,6 +215,7 @@ impl Track {
         // A listener stays open for as long as its agent lives.
         self.control |= control;
         self.is_final = is_final;
+        self.probed = sent;
         self.attempts += 1;
     }
 }
@@ -269,10 +312,13 @@ impl<P: Prober> Settling<'_, P> {
                 Decision::Allow | Decision::Undefined => CONFIRMED,
                 Decision::Deny => CONFIRMED.max(self.silences()),
             };
-            let unsure = self.select(|track, decision| {
+            let mut unsure = self.select(|track, decision| {
                 let is_unsure = track.streak < needed(decision) && !track.is_examined;
                 is_unsure && track.agrees(decision) == Some(true)
             });
+            if unsure.is_empty() {
+                unsure = self.unproved().await;
+            }
             if unsure.is_empty() {
                 return Vec::new();
             }
@@ -283,6 +329,22 @@ impl<P: Prober> Settling<'_, P> {
                 return relapsed;
             }
         }
+    }
+
+    /// Waits until there must be a way to every cell. Gives those that have to be silent even then,
+    /// without having been seen to get through before.
+    async fn unproved(&self) -> Vec<usize> {
+        let due = self.patience.handed_over + self.patience.wiring;
+        let pairs = self.tracks.iter().zip(self.expected).enumerate();
+        let unproved = pairs.filter(|(_, (track, expected))| {
+            let is_early = !expected.is_proved && track.probed < due && !track.is_examined;
+            is_early && expected.decision == Decision::Deny && track.agrees(Decision::Deny) == Some(true)
+        });
+        let unproved: Vec<usize> = unproved.map(|(cell, _)| cell).collect();
+        if !unproved.is_empty() {
+            tokio::time::sleep(due.saturating_sub(self.prober.elapsed())).await;
+        }
+        unproved
     }
 
     /// If a denial did not last, none has to be believed yet.
@@ -315,15 +377,18 @@ impl<P: Prober> Settling<'_, P> {
         (self.loss() * 2.0).min(0.9)
     }
 
-    /// The share of probes that went missing although their cells have answered before.
+    /// The share of probes that go missing: now, or ever since the beginning. Where everything is
+    /// denied, only the past can tell.
     fn loss(&self) -> f64 {
-        let allowed = self.tracks.iter().zip(self.expected).filter(|(_, e)| e.decision == Decision::Allow);
-        let (mut missed, mut agreed) = (0, 0);
-        for (track, _) in allowed {
-            missed += track.missed;
-            agreed += track.agreed;
-        }
-        if missed == 0 { 0.0 } else { f64::from(missed) / f64::from(missed + agreed) }
+        let own = self.own_loss();
+        own.share().max(own.plus(self.patience.loss).share())
+    }
+
+    fn own_loss(&self) -> Loss {
+        let tells = |expected: &Expected| expected.decision == Decision::Allow && expected.crosses;
+        let telling = self.tracks.iter().zip(self.expected).filter(|(_, expected)| tells(expected));
+        let losses = telling.map(|(track, _)| Loss { missed: track.missed, agreed: track.agreed });
+        losses.fold(Loss::default(), Loss::plus)
     }
 
     fn agrees(&self, cell: usize) -> bool {
@@ -446,16 +511,22 @@ mod tests {
 
     use Observation::{Connected, Dropped, OneWay};
 
+    fn plain(decision: Decision) -> Expected {
+        Expected { decision, is_new: false, crosses: true, is_proved: true }
+    }
+
     async fn play(decision: Decision, is_new: bool, shows: Vec<Observation>) -> Track {
         let patience = Patience {
             timeout: Duration::from_millis(100),
             longest_timeout: Duration::from_millis(800),
             settle: Duration::from_millis(400),
             handed_over: Duration::ZERO,
+            wiring: Duration::ZERO,
+            loss: Loss::default(),
         };
         let mut script = Script::new(vec![shows]);
-        let (mut tracks, _) = settle(&mut script, &[Expected { decision, is_new }], patience).await;
-        tracks.remove(0)
+        let expected = Expected { is_new, ..plain(decision) };
+        settle(&mut script, &[expected], patience).await.tracks.remove(0)
     }
 
     #[tokio::test]
@@ -546,22 +617,70 @@ mod tests {
             longest_timeout: Duration::from_secs(1),
             settle: Duration::from_secs(5),
             handed_over: Duration::ZERO,
+            wiring: Duration::ZERO,
+            loss: Loss::default(),
         };
         for seed in 0..8 {
             // A third is allowed, a third denied, a third leaks.
             let is_delivered: Vec<bool> = (0..1_500).map(|cell| cell % 3 != 1).collect();
             let decision = |cell| if cell % 3 == 0 { Decision::Allow } else { Decision::Deny };
-            let expected: Vec<Expected> =
-                (0..1_500).map(|cell| Expected { decision: decision(cell), is_new: false }).collect();
+            let expected: Vec<Expected> = (0..1_500).map(|cell| plain(decision(cell))).collect();
             let random = fastrand::Rng::with_seed(seed);
             let mut lossy = Lossy { loss: 0.1, random, is_delivered: is_delivered.clone(), rounds: 0 };
-            let (tracks, _) = settle(&mut lossy, &expected, patience).await;
+            let tracks = settle(&mut lossy, &expected, patience).await.tracks;
             for (cell, track) in tracks.iter().enumerate() {
                 let is_leak = cell % 3 == 2;
                 let agrees = track.agrees(decision(cell)) == Some(true);
                 assert_eq!(!agrees, is_leak, "seed {seed}, cell {cell}: {track:?}");
                 assert!(!track.differed, "seed {seed}, cell {cell}: {track:?}");
             }
+        }
+    }
+
+    /// Where everything is denied, nothing tells of loss any more: what was lost before has to be known, and
+    /// what a pod sends to itself says nothing.
+    #[tokio::test]
+    async fn loss_is_remembered_where_everything_is_denied() {
+        let patience = Patience {
+            timeout: Duration::from_millis(100),
+            longest_timeout: Duration::from_secs(1),
+            settle: Duration::from_secs(2),
+            handed_over: Duration::ZERO,
+            wiring: Duration::ZERO,
+            loss: Loss { missed: 50, agreed: 450 },
+        };
+        let own = Expected { crosses: false, ..plain(Decision::Allow) };
+        for seed in 0..8 {
+            let expected: Vec<Expected> =
+                (0..600).map(|cell| if cell % 20 == 0 { own } else { plain(Decision::Deny) }).collect();
+            let random = fastrand::Rng::with_seed(seed);
+            let mut lossy = Lossy { loss: 0.1, random, is_delivered: vec![true; 600], rounds: 0 };
+            let settled = settle(&mut lossy, &expected, patience).await;
+            for (track, expected) in settled.tracks.iter().zip(&expected) {
+                let is_leak = track.agrees(Decision::Deny) == Some(false);
+                assert!(is_leak || expected.decision == Decision::Allow, "seed {seed}: {track:?}");
+            }
+        }
+    }
+
+    /// A way that is not there yet looks like a denial.
+    #[tokio::test]
+    async fn a_new_pod_has_to_be_silent_until_there_must_be_a_way_to_it() {
+        let patience = Patience {
+            timeout: Duration::from_millis(100),
+            longest_timeout: Duration::from_secs(1),
+            settle: Duration::from_secs(2),
+            handed_over: Duration::ZERO,
+            wiring: Duration::from_millis(600),
+            loss: Loss::default(),
+        };
+        let shows = vec![Dropped, Dropped, Dropped, Connected];
+        for (is_proved, is_leak) in [(true, false), (false, true)] {
+            let mut script =
+                Script { round_takes: Duration::from_millis(250), ..Script::new(vec![shows.clone()]) };
+            let expected = Expected { is_proved, ..plain(Decision::Deny) };
+            let settled = settle(&mut script, &[expected], patience).await;
+            assert_eq!(settled.tracks[0].agrees(Decision::Deny), Some(!is_leak), "{is_proved}");
         }
     }
 
@@ -601,14 +720,16 @@ mod tests {
             longest_timeout: Duration::from_secs(1),
             settle: Duration::from_secs(5),
             handed_over: Duration::ZERO,
+            wiring: Duration::ZERO,
+            loss: Loss::default(),
         };
-        let expected = [Expected { decision: Decision::Deny, is_new: true }];
+        let expected = [plain(Decision::Deny)];
         for controls in [vec![true, false], vec![false, true], vec![false, false, false, true]] {
             let mut busy = Busy { controls, rounds: 0 };
-            assert!(settle(&mut busy, &expected, patience).await.0[0].control);
+            assert!(settle(&mut busy, &expected, patience).await.tracks[0].control);
         }
         let mut dead = Busy { controls: Vec::new(), rounds: 0 };
-        assert!(!settle(&mut dead, &expected, patience).await.0[0].control);
+        assert!(!settle(&mut dead, &expected, patience).await.tracks[0].control);
     }
 
     #[tokio::test]

@@ -225,9 +225,12 @@ impl RunResult {
 
     /// Why nothing could be carried out, if so.
     pub fn failure(&self) -> Option<&ScenarioFailure> {
-        self.scenarios
-            .iter()
-            .find_map(|scenario| scenario.failure.as_ref().filter(|failure| failure.everywhere))
+        if self.scenarios.iter().any(|scenario| !scenario.steps.is_empty()) {
+            // What was found out until then counts.
+            return None;
+        }
+        let mut failures = self.scenarios.iter().filter_map(|scenario| scenario.failure.as_ref());
+        failures.find(|failure| failure.everywhere)
     }
 }
 

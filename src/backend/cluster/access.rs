@@ -135,7 +135,8 @@ mod tests {
             assert!(verbs.iter().all(|verb| granted.contains(verb)), "{resource}: {granted:?}");
         }
         let verbs = |rules: &[Rule]| rules.iter().map(|rule| rule.verbs.len()).sum::<usize>();
-        let granted: usize = role.lines().filter(|l| l.contains("verbs: [")).map(|l| l.split(", ").count()).sum();
+        let granted: usize =
+            role.lines().filter(|l| l.contains("verbs: [")).map(|l| l.split(", ").count()).sum();
         assert_eq!(granted, verbs(&ALWAYS) + verbs(&[PORT_FORWARD]), "more is granted than needed");
     }
 

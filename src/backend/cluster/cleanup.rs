@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
 
-use super::objects::{MANAGED_BY, RUN};
+use super::objects::RUN;
 use super::request::{persistently, say, unless_missing};
 use super::{access, connect};
 use crate::backend::Error;
@@ -16,6 +16,9 @@ use crate::backend::Error;
 /// How long namespaces may take to end.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a request may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// How many requests are sent at once.
 const AT_ONCE: usize = 16;
@@ -27,14 +30,13 @@ const AT_ONCE: usize = 16;
 pub async fn cleanup(target: &connect::Target, older_than: Duration) -> Result<Vec<String>, Error> {
     let connected = connect::connect(target).await?;
     access::check_cleanup(&connected.client).await?;
-    let (key, value) = MANAGED_BY;
     let now = SystemTime::now();
     let is_old = |namespace: &Namespace| {
         let created = namespace.metadata.creation_timestamp.as_ref();
         let created = created.map(|time| SystemTime::from(time.0));
         created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
     };
-    let found = list(&connected.client, &format!("{key}={value},{RUN}")).await?;
+    let found = list(&connected.client, RUN).await?;
     let names: Vec<String> = found.iter().filter(|n| is_old(n)).map(ResourceExt::name_any).collect();
     delete(&connected.client, &names).await?;
     wait(&connected.client, &names).await?;
@@ -42,11 +44,21 @@ pub async fn cleanup(target: &connect::Target, older_than: Duration) -> Result<V
 }
 
 /// Removes everything that one run made.
-pub(super) async fn remove_run(client: &Client, run: &str) -> Result<(), Error> {
-    let found = list(client, &format!("{RUN}={run}")).await?;
-    let names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
-    delete(client, &names).await?;
-    wait(client, &names).await
+pub(super) async fn remove_run(client: &Client, run: &str, was_started: bool) -> Result<(), Error> {
+    let selector = format!("{RUN}={run}");
+    let mut found = list(client, &selector).await?;
+    if found.is_empty() && was_started {
+        // What was asked for when the run was interrupted may be on its way.
+        sleep(ON_ITS_WAY).await;
+        found = list(client, &selector).await?;
+    }
+    while !found.is_empty() {
+        let names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
+        delete(client, &names).await?;
+        wait(client, &names).await?;
+        found = list(client, &selector).await?;
+    }
+    Ok(())
 }
 
 async fn list(client: &Client, selector: &str) -> Result<Vec<Namespace>, Error> {
@@ -87,9 +99,8 @@ async fn delete_one(namespaces: &Api<Namespace>, name: &str) -> Result<(), kube:
 
 async fn wait(client: &Client, names: &[String]) -> Result<(), Error> {
     let start = Instant::now();
-    let (key, value) = MANAGED_BY;
     loop {
-        let there = list(client, &format!("{key}={value}")).await?;
+        let there = list(client, RUN).await?;
         let left = there.iter().map(ResourceExt::name_any).find(|name| names.contains(name));
         match left {
             None => return Ok(()),

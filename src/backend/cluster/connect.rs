@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::time::timeout;
 
 use super::request::{is_connection, say, status_code};
 use crate::backend::Error;
@@ -30,6 +31,9 @@ pub(super) struct Connected {
 /// How long to wait until the API server takes a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long its first answer may take.
+const ANSWER: Duration = Duration::from_secs(15);
+
 /// Connects, and makes sure that somebody is there who knows us.
 pub(super) async fn connect(target: &Target) -> Result<Connected, Error> {
     let (mut config, name) = config(target).await?;
@@ -37,7 +41,9 @@ pub(super) async fn connect(target: &Target) -> Result<Connected, Error> {
     let url = config.cluster_url.clone();
     let client = Client::try_from(config)
         .map_err(|error| unavailable(format!("cannot use the kubeconfig for {name}: {}", say(&error))))?;
-    let version = client.apiserver_version().await.map_err(|error| {
+    let asked = timeout(ANSWER, client.apiserver_version()).await;
+    let asked = asked.unwrap_or_else(|_| Err(kube::Error::Service("it did not answer".into())));
+    let version = asked.map_err(|error| {
         unavailable(match status_code(&error) {
             Some(401) => format!("the API server at {url} does not know this user: {}", say(&error)),
             Some(403) => format!("the API server at {url} refuses this user: {}", say(&error)),

@@ -17,7 +17,8 @@ use super::Shared;
 use super::channel::Channel;
 use super::names::Names;
 use super::objects::RUN;
-use super::request::{persistently, say, status_code, unless_missing};
+use super::pods::PodState;
+use super::request::{is_there_already, persistently, say, status_code, unless_missing};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL, Pod, Service};
@@ -66,6 +67,13 @@ impl Deployment {
 
     pub(super) fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
         self.agents.get(endpoint).cloned()
+    }
+
+    /// Whether all of its pods still run as they did.
+    pub(super) fn is_whole(&self) -> bool {
+        self.pods.iter().all(|(identity, pod)| {
+            self.shared.watch.state(&self.real(identity)) == Some(PodState::Ready(pod.addresses.clone()))
+        })
     }
 
     /// The real names of its namespaces.
@@ -158,7 +166,7 @@ impl Deployment {
             persistently(async || namespaces.create(&PostParams::default(), &namespace).await).await;
         match created {
             Ok(_) => {}
-            Err(error) if status_code(&error) == Some(409) => {
+            Err(error) if is_there_already(&error) => {
                 // An answer of ours may have been lost; one of somebody else is not touched.
                 let found = persistently(async || namespaces.get(&real).await);
                 let found = found.await.map_err(failed(format!("create namespace {real}")))?;
@@ -173,7 +181,12 @@ impl Deployment {
             let secrets: Api<core::Secret> = Api::namespaced(self.shared.client.clone(), &real);
             let copy = self.shared.maker.pull_secret(secret, &real);
             let created = persistently(async || secrets.create(&PostParams::default(), &copy).await).await;
-            created.map(drop).map_err(failed(format!("copy the image pull secret to {real}")))?;
+            match created {
+                Err(error) if !is_there_already(&error) => {
+                    return Err(failed(format!("copy the image pull secret to {real}"))(error));
+                }
+                Ok(_) | Err(_) => {}
+            }
         }
         Ok(())
     }
@@ -300,7 +313,7 @@ impl Deployment {
             match created {
                 Ok(_) => return Ok(()),
                 // The answer to an earlier try was lost: the name is nobody else's.
-                Err(error) if status_code(&error) == Some(409) => return Ok(()),
+                Err(error) if is_there_already(&error) => return Ok(()),
                 Err(error) if awaits_account(&error) && start.elapsed() < NEW_NAMESPACE => sleep(PAUSE).await,
                 Err(error) => return Err(failed(format!("create pod {identity}"))(error)),
             }

@@ -4,7 +4,7 @@ use super::survey::Machine;
 use crate::backend::Error;
 
 /// The nodes to use, each of which has to be source and destination.
-pub(super) fn choose(machines: &[Machine], named: &[String], every: bool) -> Result<Vec<String>, Error> {
+pub(super) fn choose(machines: &[Machine], named: &[String]) -> Result<Vec<String>, Error> {
     if let Some(unknown) = named.iter().find(|name| machines.iter().all(|m| m.name != **name)) {
         let known: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
         let message = format!("--nodes {unknown}: the cluster has no such node, only {}", known.join(", "));
@@ -20,7 +20,7 @@ pub(super) fn choose(machines: &[Machine], named: &[String], every: bool) -> Res
     let open = |machine: &&Machine| machine.is_ready && !machine.is_cordoned;
     let usual: Vec<_> = machines.iter().filter(open).filter(|machine| !machine.is_tainted).collect();
     // A cluster that is nothing but a control plane still has a data path.
-    let fitting = if usual.is_empty() && !every { machines.iter().filter(open).collect() } else { usual };
+    let fitting = if usual.is_empty() { machines.iter().filter(open).collect() } else { usual };
     if fitting.is_empty() {
         let message = "no node fits: none is ready and open for new pods; or name some with --nodes";
         return Err(Error::Unavailable(message.to_owned()));
@@ -55,14 +55,14 @@ mod tests {
             machine("off", false, false, false),
             machine("closed", true, true, false),
         ];
-        assert_eq!(choose(&machines, &[], false).unwrap(), ["a"]);
-        assert_eq!(choose(&machines[..1], &[], false).unwrap(), ["control"]);
-        assert_eq!(choose(&machines, &["control".to_owned()], false).unwrap(), ["control"]);
-        let refused = |name: &str| choose(&machines, &[name.to_owned()], false).unwrap_err().to_string();
+        assert_eq!(choose(&machines, &[]).unwrap(), ["a"]);
+        assert_eq!(choose(&machines[..1], &[]).unwrap(), ["control"]);
+        assert_eq!(choose(&machines, &["control".to_owned()]).unwrap(), ["control"]);
+        let refused = |name: &str| choose(&machines, &[name.to_owned()]).unwrap_err().to_string();
         assert_eq!(refused("closed"), "--nodes closed: the node is cordoned");
         assert_eq!(refused("off"), "--nodes off: the node is not ready");
         assert_eq!(refused("b"), "--nodes b: the cluster has no such node, only control, a, off, closed");
-        assert!(choose(&machines[2..], &[], false).unwrap_err().to_string().starts_with("no node fits"));
+        assert!(choose(&machines[2..], &[]).unwrap_err().to_string().starts_with("no node fits"));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Cluster {
         let client = connected.client;
         access::check_run(&client, &settings).await?;
         let survey = survey::survey(&client).await?;
-        let nodes = machines::choose(&survey.machines, &settings.nodes, settings.every_node)?;
+        let nodes = machines::choose(&survey.machines, &settings.nodes)?;
         let run: String = std::iter::repeat_with(|| fastrand::char('a'..='z')).take(5).collect();
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
         check_prefix(&client, &prefix).await?;
@@ -205,6 +205,25 @@ impl Cluster {
         Ok(ClusterBackend { shared: Arc::clone(&self.shared), place, deployment: None, is_broken: false })
     }
 
+    /// Makes sure that a result can be written to a ConfigMap, and that it is nobody else's.
+    ///
+    /// # Errors
+    /// If it cannot, or is.
+    pub async fn check_save(&self, identity: &Identity) -> Result<(), Error> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.shared.client.clone(), &identity.namespace);
+        let found = persistently(async || config_maps.get_opt(&identity.name).await).await;
+        let unusable = |why: String| Error::Unavailable(format!("--save-configmap {identity}: {why}"));
+        let found = found.map_err(|error| unusable(say(&error)))?;
+        let (key, value) = objects::MANAGED_BY;
+        let is_ours = |map: &ConfigMap| map.labels().get(key).is_some_and(|found| found == value);
+        match found {
+            Some(map) if !is_ours(&map) => {
+                Err(unusable(format!("it is there, and not netproof's: it lacks the label {key}={value}")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Writes a result to a ConfigMap, which stays.
     ///
     /// # Errors
@@ -237,7 +256,8 @@ impl Cluster {
         if self.shared.maker.settings.keep {
             return Ok(());
         }
-        let removed = cleanup::remove_run(&self.shared.client, &self.shared.maker.run).await;
+        let was_started = self.shared.deployments.load(Ordering::Relaxed) > 0;
+        let removed = cleanup::remove_run(&self.shared.client, &self.shared.maker.run, was_started).await;
         removed
             .map_err(|error| Error::Unavailable(format!("{error}: remove the rest with: netproof cleanup")))
     }
@@ -372,7 +392,7 @@ impl Backend for ClusterBackend {
         let Some(deployment) = self.deployment else { return };
         let mut pool = self.shared.pool();
         let is_wanted = pool.demand.get(&self.place.key).copied().unwrap_or_default() > 0;
-        if is_wanted && !self.is_broken {
+        if is_wanted && !self.is_broken && deployment.is_whole() {
             pool.idle.entry(self.place.key).or_default().push(deployment);
             return;
         }

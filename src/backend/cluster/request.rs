@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use kube::Error;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long the API server may be away: a restart takes some seconds.
 const RECOVERY: Duration = Duration::from_secs(30);
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// The pause before a request is sent again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -16,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) async fn persistently<T>(mut request: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
     let start = Instant::now();
     loop {
-        match request().await {
+        let answer = timeout(ANSWER, request()).await;
+        match answer.unwrap_or_else(|_| Err(Error::Service("the API server did not answer".into()))) {
             Err(error) if is_passing(&error) && start.elapsed() < RECOVERY => sleep(PAUSE).await,
             result => return result,
         }
@@ -26,6 +30,8 @@ pub(super) async fn persistently<T>(mut request: impl AsyncFnMut() -> Result<T, 
 /// Whether the same request may succeed a moment later.
 fn is_passing(error: &Error) -> bool {
     match status_code(error) {
+        // Two requests about the same quota at once: not what is meant by being there already.
+        Some(409) => !is_there_already(error),
         Some(code) => matches!(code, 429 | 500 | 502 | 503 | 504),
         None => is_connection(error),
     }
@@ -39,6 +45,11 @@ pub(super) fn is_connection(error: &Error) -> bool {
 /// The HTTP status that the server answered with, if it answered.
 pub(super) fn status_code(error: &Error) -> Option<u16> {
     if let Error::Api(status) = error { Some(status.code) } else { None }
+}
+
+/// Whether something could not be created because there is one of its name.
+pub(super) fn is_there_already(error: &Error) -> bool {
+    if let Error::Api(status) = error { status.code == 409 && status.reason != "Conflict" } else { false }
 }
 
 /// What a deletion came to: what is not there is as good as deleted.

@@ -53,7 +53,8 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
         .collect();
     let system: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
     // Only to name the plugin: without it, it stays unknown.
-    let pods = system.list_metadata(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let pods = persistently(async || system.list_metadata(&ListParams::default()).await).await;
+    let pods = pods.map(|list| list.items).unwrap_or_default();
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &versions);
     let warnings = join_all(OTHERS.iter().map(|other| look_for(client, other, &versions))).await;
@@ -176,12 +177,14 @@ const OTHERS: [Other; 17] = [
 async fn look_for(client: &Client, other: &Other, versions: &[(String, String)]) -> Option<String> {
     let Other { group, kind, plural } = other;
     let (_, version) = versions.iter().find(|(name, _)| name == group)?;
-    let resources = client.list_api_group_resources(&format!("{group}/{version}")).await.ok()?;
+    let version_of_group = format!("{group}/{version}");
+    let resources =
+        persistently(async || client.list_api_group_resources(&version_of_group).await).await.ok()?;
     resources.resources.iter().find(|resource| resource.name == *plural)?;
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let meaning = "netproof does not model them: where they decide, a leak or blocked cell is theirs";
-    match objects.list_metadata(&ListParams::default()).await {
+    match persistently(async || objects.list_metadata(&ListParams::default()).await).await {
         Ok(list) if list.items.is_empty() => None,
         Ok(list) => Some(format!("{} of kind {kind} ({group}) are in force: {meaning}", list.items.len())),
         Err(_) => {
