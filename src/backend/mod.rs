@@ -8,9 +8,20 @@ mod records;
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt};
+
 pub use agent::{Agent, Connect, Single, Stream, Unreachable};
 
 use crate::scenario::{Action, EndpointName, State};
+
+/// Asks many agents, a bounded number of them at once: behind each may be a stream through the same
+/// API server. Gives the answers in order.
+pub async fn ask_all<T>(requests: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    const AT_ONCE: usize = 128;
+    // Collected first: a lazy iterator would have to live as long as the answers take.
+    let requests: Vec<_> = requests.into_iter().collect();
+    stream::iter(requests).buffered(AT_ONCE).collect().await
+}
 
 /// A place where pods run, policies are enforced and packets are sent.
 pub trait Backend {

@@ -3,10 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use netproof_probe::wire::{ListenFailure, Listener};
 
-use crate::backend::{Agent, Backend};
+use crate::backend::{Agent, Backend, ask_all};
 use crate::plan::Listeners;
 use crate::scenario::EndpointName;
 use crate::verdict::Observation;
@@ -44,7 +43,7 @@ pub(super) async fn open(backend: &impl Backend, wanted: &Listeners, open: &mut 
     let missing = wanted.iter().filter(|(endpoint, listeners)| !open.has(backend, endpoint, listeners));
     let missing: Vec<_> = missing.collect();
     let opened =
-        join_all(missing.iter().map(|(endpoint, listeners)| open_at(backend, endpoint, listeners))).await;
+        ask_all(missing.iter().map(|(endpoint, listeners)| open_at(backend, endpoint, listeners))).await;
     let mut unavailable = Unavailable::default();
     for ((endpoint, listeners), result) in missing.into_iter().zip(opened) {
         match result {

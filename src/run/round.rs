@@ -5,12 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use netproof_probe::wire::{Listener, Nonce, Outcome, ProbeResult, Target, Transport};
 
 use super::listen::Unavailable;
 use super::settle::{Prober, Sighting};
-use crate::backend::{Agent, Backend, Error};
+use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route, Router, service_host};
 use crate::policy::IpFamily;
 use crate::scenario::{EndpointName, State};
@@ -174,7 +173,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             .filter_map(|endpoint| self.backend.agent(endpoint))
             .map(|agent| (agent.name().to_owned(), agent))
             .collect();
-        let logs = join_all(agents.values().map(|agent| agent.arrivals())).await;
+        let logs = ask_all(agents.values().map(|agent| agent.arrivals())).await;
         let mut arrived = HashSet::new();
         let mut unread = HashMap::new();
         for (agent, log) in agents.keys().zip(logs) {
@@ -221,7 +220,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
             }
         }
         let batches = self.batches(&sendable);
-        let results = join_all(batches.into_iter().map(|batch| send(batch, timeout))).await;
+        let results = ask_all(batches.into_iter().map(|batch| send(batch, timeout))).await;
         let (arrived, unread) = self.arrivals(&sendable).await;
 
         let (mut probes, mut controls) = (Vec::new(), HashSet::new());

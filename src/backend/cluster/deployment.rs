@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, try_join, try_join_all};
+use futures_util::future::try_join;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -20,7 +20,7 @@ use super::objects::RUN;
 use super::pods::PodState;
 use super::request::{is_there_already, persistently, say, status_code, unless_missing};
 use crate::backend::records::{Records, records};
-use crate::backend::{Agent, Error};
+use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL, Pod, Service};
 use crate::scenario::{EndpointName, State};
 use crate::snapshot::Identity;
@@ -142,7 +142,7 @@ impl Deployment {
             (namespace.name.clone(), labels)
         });
         let changed = wanted.filter(|(name, labels)| self.namespaces.get(name) != Some(labels));
-        let changes = try_join_all(changed.map(async |(name, labels)| {
+        let changes = bounded(changed.map(async |(name, labels)| {
             self.set_namespace(&name, &labels).await?;
             Ok::<_, Error>((name, labels))
         }));
@@ -202,7 +202,7 @@ impl Deployment {
             })
             .collect();
         let changed = wanted.iter().filter(|(identity, object)| self.policies.get(identity) != Some(object));
-        let set = try_join_all(changed.map(async |(identity, object)| {
+        let set = bounded(changed.map(async |(identity, object)| {
             let Identity { namespace, name } = identity;
             let policy = self.shared.maker.policy(object, namespace, &self.names);
             let policies: Api<NetworkPolicy> = self.api(namespace);
@@ -211,14 +211,14 @@ impl Deployment {
             applied.map(drop).map_err(failed(format!("apply NetworkPolicy {identity}")))
         }));
         let surplus = self.policies.keys().filter(|identity| !wanted.contains_key(identity));
-        let deleted = try_join_all(surplus.map(|identity| self.delete::<NetworkPolicy>(identity)));
+        let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(identity)));
         try_join(set, deleted).await?;
         Ok(wanted)
     }
 
     /// Gives what the Services are afterwards.
     async fn set_services(&self, state: &State) -> Result<BTreeMap<Identity, Service>, Error> {
-        let wanted = try_join_all(state.cluster.services.iter().map(async |service| {
+        let wanted = bounded(state.cluster.services.iter().map(async |service| {
             let identity = identity(&service.namespace, &service.name);
             let old = self.services.get(&identity);
             let is_same = |old: &&Service| old.ports == service.ports && old.backends == service.backends;
@@ -234,7 +234,7 @@ impl Deployment {
         }));
         let wanted: BTreeMap<Identity, Service> = wanted.await?.into_iter().collect();
         let surplus = self.services.keys().filter(|identity| !wanted.contains_key(identity));
-        try_join_all(surplus.map(|identity| self.delete::<core::Service>(identity))).await?;
+        bounded(surplus.map(|identity| self.delete::<core::Service>(identity))).await?;
         Ok(wanted)
     }
 
@@ -245,7 +245,7 @@ impl Deployment {
             let old = self.pods.get(&identity)?;
             (old.labels != pod.labels).then_some((identity, &old.labels, &pod.labels))
         });
-        try_join_all(changed.map(async |(identity, old, new)| {
+        bounded(changed.map(async |(identity, old, new)| {
             let pods: Api<core::Pod> = self.api(&identity.namespace);
             let patch = json!({"metadata": {"labels": label_patch(old, new)}});
             let patched = persistently(async || {
@@ -262,7 +262,7 @@ impl Deployment {
         if identities.is_empty() {
             return Ok(());
         }
-        try_join_all(identities.iter().map(|identity| self.delete::<core::Pod>(identity))).await?;
+        bounded(identities.iter().map(|identity| self.delete::<core::Pod>(identity))).await?;
         let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
         self.shared.watch.gone(&real, ENDING).await?;
         for identity in identities {
@@ -282,13 +282,12 @@ impl Deployment {
         if missing.is_empty() {
             return Ok(());
         }
-        let created = iter(&missing).map(async |pod| self.create_pod(state, pod).await);
-        created.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        bounded(missing.iter().map(|pod| self.create_pod(state, pod))).await?;
         let identities: Vec<Identity> =
             missing.iter().map(|pod| identity(&pod.namespace, &pod.name)).collect();
         let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
         let addresses = self.shared.watch.ready(&real, self.shared.maker.settings.pod_timeout).await?;
-        let agents = join_all(real.iter().map(|pod| self.connect(pod))).await;
+        let agents = ask_all(real.iter().map(|pod| self.connect(pod))).await;
         for ((pod, addresses), agent) in missing.iter().zip(addresses).zip(agents) {
             let agent = Arc::new(agent?);
             self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
@@ -391,6 +390,15 @@ impl Deployment {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         unless_missing(deleted).map_err(failed(format!("delete {kind} {identity}")))
     }
+}
+
+/// Carries requests out, a bounded number of them at once. Gives the results in order.
+async fn bounded<T>(
+    requests: impl IntoIterator<Item = impl Future<Output = Result<T, Error>>>,
+) -> Result<Vec<T>, Error> {
+    // Collected first: a lazy iterator would have to live as long as the answers take.
+    let requests: Vec<_> = requests.into_iter().collect();
+    iter(requests).buffered(AT_ONCE).try_collect().await
 }
 
 fn identity(namespace: &str, name: &str) -> Identity {
