@@ -298,8 +298,8 @@ const PLAIN: [&str; 4] = [
 
 /// Carries the plain scenarios out while something breaks. Nothing may be accused, and what could not be measured
 /// has a cause.
-fn survives(cluster: &Cluster, breaks: impl FnOnce()) -> Value {
-    let scenarios = Cluster::scenarios("plain", &PLAIN);
+fn survives(cluster: &Cluster, files: &[&str], breaks: impl FnOnce()) -> Value {
+    let scenarios = Cluster::scenarios(&format!("plain-{}", files.len()), files);
     let running = cluster.start(&[scenarios.to_str().unwrap(), "--settle", "5s", "-o", "json"]);
     let is_ready = || {
         let phases = cluster.kubectl(&["get", "pods", "-A", "-o", "jsonpath={.items[*].status.phase}"]);
@@ -327,7 +327,7 @@ fn inconclusive(report: &Value) -> u64 {
 #[test]
 fn a_restart_of_the_api_server_is_survived() {
     let Some(cluster) = Cluster::with_enforcer("a_restart_of_the_api_server_is_survived") else { return };
-    let report = survives(&cluster, || up(&["restart", "apiserver"]));
+    let report = survives(&cluster, &PLAIN, || up(&["restart", "apiserver"]));
     assert_eq!(report["scenarios"].as_array().unwrap().len(), PLAIN.len());
 }
 
@@ -336,7 +336,7 @@ fn a_deleted_probe_pod_is_inconclusive_and_named() {
     let Some(cluster) = Cluster::with_enforcer("a_deleted_probe_pod_is_inconclusive_and_named") else {
         return;
     };
-    let report = survives(&cluster, || {
+    let report = survives(&cluster, &PLAIN, || {
         let namespace = cluster.namespaces().into_iter().find(|name| name.ends_with("-y")).unwrap();
         cluster.kubectl(&["delete", "pod", "b", "-n", &namespace, "--wait=false"]);
     });
@@ -350,7 +350,7 @@ fn a_deleted_probe_pod_is_inconclusive_and_named() {
 fn a_stopped_kubelet_is_survived() {
     let Some(cluster) = Cluster::with_enforcer("a_stopped_kubelet_is_survived") else { return };
     let mut again = None;
-    let report = survives(&cluster, || {
+    let report = survives(&cluster, &PLAIN, || {
         up(&["stop-kubelet", "2"]);
         // While the run goes on: its end needs the pods to end.
         again = Some(std::thread::spawn(|| {
@@ -384,7 +384,7 @@ fn lost_packets_are_neither_leaks_nor_outages() {
     }
     let Some(cluster) = Cluster::with_enforcer("lost_packets_are_neither_leaks_nor_outages") else { return };
     let mut loss = None;
-    let report = survives(&cluster, || {
+    let report = survives(&cluster, &PLAIN[2..], || {
         Loss::rule("-I");
         loss = Some(Loss);
     });
