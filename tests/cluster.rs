@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 struct Cluster {
     context: String,
+    /// The kubeconfig, if it is not the usual one.
+    kubeconfig: Option<PathBuf>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -29,7 +32,7 @@ impl Cluster {
             return None;
         };
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Self { context, _turn: turn })
+        Some(Self { context, kubeconfig: None, _turn: turn })
     }
 
     /// The cluster, if its nodes are ours to break.
@@ -53,8 +56,12 @@ impl Cluster {
     }
 
     fn arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let first = ["run", "--on", "cluster", "--context", &self.context];
-        first.into_iter().chain(arguments.iter().copied()).collect()
+        let mut all = vec!["run", "--on", "cluster", "--context", &self.context];
+        if let Some(kubeconfig) = &self.kubeconfig {
+            all.extend(["--kubeconfig", kubeconfig.to_str().unwrap()]);
+        }
+        all.extend(arguments);
+        all
     }
 
     fn run(&self, arguments: &[&str]) -> Finished {
@@ -329,6 +336,63 @@ fn a_restart_of_the_api_server_is_survived() {
     let Some(cluster) = Cluster::with_enforcer("a_restart_of_the_api_server_is_survived") else { return };
     let report = survives(&cluster, &PLAIN, || up(&["restart", "apiserver"]));
     assert_eq!(report["scenarios"].as_array().unwrap().len(), PLAIN.len());
+}
+
+/// A way to the API server whose connections can be cut.
+struct Proxy {
+    address: std::net::SocketAddr,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    fn start(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, open) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+        let kept = Arc::clone(&open);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+                let ends = [&client, &server].map(|end| end.try_clone().unwrap());
+                kept.lock().unwrap().extend([&client, &server].map(|end| end.try_clone().unwrap()));
+                let [mut from_client, mut from_server] = ends;
+                let (mut to_client, mut to_server) = (client, server);
+                std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+                std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+            }
+        });
+        Self { address, open }
+    }
+
+    /// Cuts everything that is open. Gives how many connections that were.
+    fn cut(&self) -> usize {
+        let open = std::mem::take(&mut *self.open.lock().unwrap());
+        for end in &open {
+            // It may have ended by itself.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+        open.len() / 2
+    }
+}
+
+#[test]
+fn broken_control_streams_are_opened_again() {
+    let Some(cluster) = Cluster::with_enforcer("broken_control_streams_are_opened_again") else { return };
+    let server =
+        cluster.kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
+    let host = server.trim_start_matches("https://").to_owned();
+    let proxy = Proxy::start(host.clone());
+    let config = cluster.kubectl(&["config", "view", "--minify", "--raw", "--flatten"]);
+    let config = file("proxied.conf", config.replace(&host, &proxy.address.to_string()));
+    let cluster = Cluster { kubeconfig: Some(config), ..cluster };
+    let report = survives(&cluster, &PLAIN, || {
+        for _ in 0..3 {
+            // One for each pod, and those of requests.
+            assert!(proxy.cut() >= 9);
+            sleep(Duration::from_millis(1_500));
+        }
+    });
+    assert_eq!(report["scenarios"].as_array().unwrap().len(), PLAIN.len());
+    assert!(report["counts"]["match"].as_u64() > Some(4_000), "{}", report["counts"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod round;
 mod scenario;
 mod settings;
 mod settle;
+mod track;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use netproof_probe::wire::{Listener, Nonce, Outcome, ProbeResult, Target, Transport};
 
 use super::listen::Unavailable;
-use super::settle::{Prober, Sighting};
+use super::settle::Prober;
+use super::track::Sighting;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route, Router, service_host};
 use crate::policy::IpFamily;

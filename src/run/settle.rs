@@ -3,25 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::track::{Expected, Loss, Sighting, Track, chance};
 use crate::policy::Decision;
 use crate::verdict::Observation;
-
-/// What one probe of a round showed.
-#[derive(Debug, Clone)]
-pub(super) struct Sighting {
-    /// The cell, by its position.
-    pub(super) cell: usize,
-    /// What both ends saw.
-    pub(super) observation: Observation,
-    /// When it was sent, since the change.
-    pub(super) sent: Duration,
-    /// When its end was known, since the change.
-    pub(super) ended: Duration,
-    /// Whether the destination's own listener answered at the same time.
-    pub(super) control: bool,
-    /// Whether probing again could not change anything.
-    pub(super) is_final: bool,
-}
 
 /// Something that can probe cells.
 pub(super) trait Prober {
@@ -31,41 +15,6 @@ pub(super) trait Prober {
 
     /// How long ago the change was.
     fn elapsed(&self) -> Duration;
-}
-
-/// What is expected of a cell.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    pub(super) decision: Decision,
-    /// Whether the change made it so.
-    pub(super) is_new: bool,
-    /// Whether its probes cross the network, and so tell how much that loses.
-    pub(super) crosses: bool,
-    /// Whether it has been seen to get through between the same addresses. Where not, silence may just
-    /// mean that the way is not there yet.
-    pub(super) is_proved: bool,
-}
-
-/// How many probes went missing although their cells had answered before, and how many did not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Loss {
-    pub(super) missed: u32,
-    pub(super) agreed: u32,
-}
-
-impl Loss {
-    fn share(self) -> f64 {
-        let Self { missed, agreed } = self;
-        if missed == 0 { 0.0 } else { f64::from(missed) / f64::from(missed.saturating_add(agreed)) }
-    }
-
-    /// Both together.
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            missed: self.missed.saturating_add(other.missed),
-            agreed: self.agreed.saturating_add(other.agreed),
-        }
-    }
 }
 
 /// What settling came to.
@@ -94,34 +43,6 @@ pub(super) struct Patience {
     pub(super) wiring: Duration,
     /// What was lost before.
     pub(super) loss: Loss,
-}
-
-/// What became of a cell.
-#[derive(Debug, Clone)]
-pub(super) struct Track {
-    /// The last observation; `None` if there was none.
-    pub(super) observation: Option<Observation>,
-    pub(super) control: bool,
-    /// Whether probing again could not change anything.
-    is_final: bool,
-    pub(super) attempts: u32,
-    pub(super) retries: u32,
-    /// When the observations first held what is expected, and went on holding it.
-    pub(super) settled: Option<Duration>,
-    /// Whether they differed again after settling.
-    pub(super) differed: bool,
-    /// How long the last answer took.
-    pub(super) answered_in: Option<Duration>,
-    /// How many observations in a row have agreed.
-    streak: u32,
-    /// How many have agreed in all.
-    agreed: u32,
-    /// How many have not, after the first that did.
-    missed: u32,
-    /// Whether it has been looked at more closely, and everything is known.
-    is_examined: bool,
-    /// When it was last probed.
-    probed: Duration,
 }
 
 /// How often a cell is probed at least before it is said to differ for good.
@@ -158,66 +79,6 @@ struct Settling<'a, P> {
     rounds: u32,
     /// When something of our own last failed, since the change.
     disturbed: Option<Duration>,
-}
-
-impl Track {
-    fn new() -> Self {
-        Self {
-            observation: None,
-            control: false,
-            is_final: false,
-            attempts: 0,
-            retries: 0,
-            settled: None,
-            differed: false,
-            answered_in: None,
-            streak: 0,
-            agreed: 0,
-            missed: 0,
-            is_examined: false,
-            probed: Duration::ZERO,
-        }
-    }
-
-    fn agrees(&self, decision: Decision) -> Option<bool> {
-        self.observation.as_ref()?.agrees_with(decision)
-    }
-
-    fn record(&mut self, sighting: Sighting, expected: Expected) {
-        let Sighting { observation, sent, ended, control, is_final, .. } = sighting;
-        let agrees = observation.agrees_with(expected.decision) == Some(true);
-        let missed = self.attempts > 0 && self.agrees(expected.decision) != Some(true);
-        // A cell that the change just allowed is not retried but waited for.
-        if missed && expected.decision == Decision::Allow && (self.settled.is_some() || !expected.is_new) {
-            self.retries += 1;
-        }
-        match (agrees, expected.decision) {
-            (false, _) => self.settled = None,
-            // Denied from when it was sent; admitted when the answer was there.
-            (true, Decision::Deny) => {
-                self.settled.get_or_insert(sent);
-            }
-            (true, Decision::Allow | Decision::Undefined) => {
-                self.settled.get_or_insert(ended);
-            }
-        }
-        if agrees {
-            self.streak += 1;
-            self.agreed += 1;
-        } else {
-            self.streak = 0;
-            self.missed += u32::from(self.agreed > 0);
-        }
-        if observation == Observation::Connected {
-            self.answered_in = Some(ended.saturating_sub(sent));
-        }
-        self.observation = Some(observation);
-        // A listener stays open for as long as its agent lives.
-        self.control |= control;
-        self.is_final = is_final;
-        self.probed = sent;
-        self.attempts += 1;
-    }
 }
 
 impl<P: Prober> Settling<'_, P> {
@@ -461,12 +322,6 @@ impl<P: Prober> Settling<'_, P> {
             }
         }
     }
-}
-
-/// How likely it is at most that so many of all go missing, if each does with this probability.
-fn chance(missing: u32, all: u32, loss: f64) -> f64 {
-    let ways = (1..=missing).map(|i| f64::from(all + 1 - i) / f64::from(i) * loss);
-    ways.product()
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join;
-use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -18,15 +17,12 @@ use super::channel::Channel;
 use super::names::Names;
 use super::objects::RUN;
 use super::pods::PodState;
-use super::request::{is_there_already, persistently, say, status_code, unless_missing};
+use super::request::{awaits_account, bounded, failed, is_there_already, persistently, unless_missing};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL, Pod, Service};
 use crate::scenario::{EndpointName, State};
 use crate::snapshot::Identity;
-
-/// How many requests are sent at once.
-const AT_ONCE: usize = 16;
 
 /// How long a pod may take to end.
 const ENDING: Duration = Duration::from_secs(60);
@@ -392,15 +388,6 @@ impl Deployment {
     }
 }
 
-/// Carries requests out, a bounded number of them at once. Gives the results in order.
-async fn bounded<T>(
-    requests: impl IntoIterator<Item = impl Future<Output = Result<T, Error>>>,
-) -> Result<Vec<T>, Error> {
-    // Collected first: a lazy iterator would have to live as long as the answers take.
-    let requests: Vec<_> = requests.into_iter().collect();
-    iter(requests).buffered(AT_ONCE).try_collect().await
-}
-
 fn identity(namespace: &str, name: &str) -> Identity {
     Identity { namespace: namespace.to_owned(), name: name.to_owned() }
 }
@@ -428,13 +415,4 @@ fn addresses(service: &core::Service) -> Vec<IpAddr> {
 
 fn apply() -> PatchParams {
     PatchParams::apply("netproof").force()
-}
-
-fn failed(doing: String) -> impl FnOnce(kube::Error) -> Error {
-    move |error| Error::failed(doing, say(&error))
-}
-
-/// Whether the namespace is too new for pods: its default service account is made a moment later.
-fn awaits_account(error: &kube::Error) -> bool {
-    status_code(error) == Some(403) && say(error).contains("error looking up service account")
 }

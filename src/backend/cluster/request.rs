@@ -1,15 +1,22 @@
 //! Requests to the API server: again while it is away, and in words that a person understands.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use kube::Error;
 use tokio::time::{sleep, timeout};
+
+use crate::backend;
 
 /// How long the API server may be away: a restart takes some seconds.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// How many requests are sent at once.
+const AT_ONCE: usize = 16;
 
 /// The pause before a request is sent again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -72,4 +79,23 @@ pub(super) fn say(error: &Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+/// Carries requests out, a bounded number of them at once. Gives the results in order.
+pub(super) async fn bounded<T>(
+    requests: impl IntoIterator<Item = impl Future<Output = Result<T, backend::Error>>>,
+) -> Result<Vec<T>, backend::Error> {
+    // Collected first: a lazy iterator would have to live as long as the answers take.
+    let requests: Vec<_> = requests.into_iter().collect();
+    iter(requests).buffered(AT_ONCE).try_collect().await
+}
+
+/// What became of an attempt to do something.
+pub(super) fn failed(doing: String) -> impl FnOnce(Error) -> backend::Error {
+    move |error| backend::Error::failed(doing, say(&error))
+}
+
+/// Whether the namespace is too new for pods: its default service account is made a moment later.
+pub(super) fn awaits_account(error: &Error) -> bool {
+    status_code(error) == Some(403) && say(error).contains("error looking up service account")
 }
