@@ -370,14 +370,22 @@ mod tests {
         Expected { decision, is_new: false, crosses: true, is_proved: true }
     }
 
-    async fn play(decision: Decision, is_new: bool, shows: Vec<Observation>) -> Track {
-        let patience = Patience {
+    fn patient() -> Patience {
+        Patience {
             timeout: Duration::from_millis(100),
-            longest_timeout: Duration::from_millis(800),
-            settle: Duration::from_millis(400),
+            longest_timeout: Duration::from_secs(1),
+            settle: Duration::from_secs(5),
             handed_over: Duration::ZERO,
             wiring: Duration::ZERO,
             loss: Loss::default(),
+        }
+    }
+
+    async fn play(decision: Decision, is_new: bool, shows: Vec<Observation>) -> Track {
+        let patience = Patience {
+            longest_timeout: Duration::from_millis(800),
+            settle: Duration::from_millis(400),
+            ..patient()
         };
         let mut script = Script::new(vec![shows]);
         let expected = Expected { is_new, ..plain(decision) };
@@ -467,14 +475,7 @@ mod tests {
     /// With every tenth probe lost, no leak may pass for a denial, and no allowed cell for an outage.
     #[tokio::test]
     async fn loss_is_neither_taken_for_a_denial_nor_for_an_outage() {
-        let patience = Patience {
-            timeout: Duration::from_millis(100),
-            longest_timeout: Duration::from_secs(1),
-            settle: Duration::from_secs(5),
-            handed_over: Duration::ZERO,
-            wiring: Duration::ZERO,
-            loss: Loss::default(),
-        };
+        let patience = patient();
         for seed in 0..8 {
             // A third is allowed, a third denied, a third leaks.
             let is_delivered: Vec<bool> = (0..1_500).map(|cell| cell % 3 != 1).collect();
@@ -496,14 +497,8 @@ mod tests {
     /// what a pod sends to itself says nothing.
     #[tokio::test]
     async fn loss_is_remembered_where_everything_is_denied() {
-        let patience = Patience {
-            timeout: Duration::from_millis(100),
-            longest_timeout: Duration::from_secs(1),
-            settle: Duration::from_secs(2),
-            handed_over: Duration::ZERO,
-            wiring: Duration::ZERO,
-            loss: Loss { missed: 50, agreed: 450 },
-        };
+        let patience =
+            Patience { settle: Duration::from_secs(2), loss: Loss { missed: 50, agreed: 450 }, ..patient() };
         let own = Expected { crosses: false, ..plain(Decision::Allow) };
         for seed in 0..8 {
             let expected: Vec<Expected> =
@@ -521,14 +516,8 @@ mod tests {
     /// A way that is not there yet looks like a denial.
     #[tokio::test]
     async fn a_new_pod_has_to_be_silent_until_there_must_be_a_way_to_it() {
-        let patience = Patience {
-            timeout: Duration::from_millis(100),
-            longest_timeout: Duration::from_secs(1),
-            settle: Duration::from_secs(2),
-            handed_over: Duration::ZERO,
-            wiring: Duration::from_millis(600),
-            loss: Loss::default(),
-        };
+        let patience =
+            Patience { settle: Duration::from_secs(2), wiring: Duration::from_millis(600), ..patient() };
         let shows = vec![Dropped, Dropped, Dropped, Connected];
         for (is_proved, is_leak) in [(true, false), (false, true)] {
             let mut script =
@@ -570,14 +559,7 @@ mod tests {
     /// On a loaded machine, a control probe that came too late in the last round made denials inconclusive.
     #[tokio::test]
     async fn a_listener_that_was_seen_up_once_is_up() {
-        let patience = Patience {
-            timeout: Duration::from_millis(100),
-            longest_timeout: Duration::from_secs(1),
-            settle: Duration::from_secs(5),
-            handed_over: Duration::ZERO,
-            wiring: Duration::ZERO,
-            loss: Loss::default(),
-        };
+        let patience = patient();
         let expected = [plain(Decision::Deny)];
         for controls in [vec![true, false], vec![false, true], vec![false, false, false, true]] {
             let mut busy = Busy { controls, rounds: 0 };

@@ -17,7 +17,9 @@ use super::channel::Channel;
 use super::names::Names;
 use super::objects::RUN;
 use super::pods::PodState;
-use super::request::{awaits_account, bounded, failed, is_there_already, persistently, unless_missing};
+use super::request::{
+    apply, awaits_account, bounded, failed, is_there_already, persistently, unless_missing,
+};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL, Pod, Service};
@@ -411,8 +413,4 @@ fn addresses(service: &core::Service) -> Vec<IpAddr> {
     let spec = service.spec.as_ref();
     let texts = spec.and_then(|spec| spec.cluster_ips.as_ref()).into_iter().flatten();
     texts.filter_map(|text| text.parse().ok()).collect()
-}
-
-fn apply() -> PatchParams {
-    PatchParams::apply("netproof").force()
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch};
 use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
@@ -36,7 +36,7 @@ use deployment::Deployment;
 use names::Names;
 use objects::Maker;
 use pods::PodWatch;
-use request::{persistently, say};
+use request::{apply, failed, persistently, say};
 pub use settings::{Control, PullPolicy, Settings};
 use survey::Survey;
 
@@ -240,12 +240,10 @@ impl Cluster {
             ..ConfigMap::default()
         };
         let config_maps: Api<ConfigMap> = Api::namespaced(self.shared.client.clone(), &identity.namespace);
-        let parameters = PatchParams::apply("netproof").force();
         let saved = persistently(async || {
-            config_maps.patch(&identity.name, &parameters, &Patch::Apply(&config_map)).await
+            config_maps.patch(&identity.name, &apply(), &Patch::Apply(&config_map)).await
         });
-        let failed = |error| Error::failed(format!("write ConfigMap {identity}"), say(&error));
-        saved.await.map(drop).map_err(failed)
+        saved.await.map(drop).map_err(failed(format!("write ConfigMap {identity}")))
     }
 
     /// Removes everything that the run made, unless it should stay.

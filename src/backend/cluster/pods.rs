@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -37,24 +38,13 @@ pub(super) enum PodState {
 type Pods = BTreeMap<Identity, PodState>;
 
 /// A watch over the pods of a run. Ends with its last copy.
-#[derive(Debug, Clone)]
-pub(super) struct PodWatch {
-    client: Client2,
-    pods: watch::Receiver<Pods>,
-    _task: std::sync::Arc<Task>,
-}
-
-/// A client, which has nothing to show.
 #[derive(Clone)]
-struct Client2(Client);
-
-impl std::fmt::Debug for Client2 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
+pub(super) struct PodWatch {
+    client: Client,
+    pods: watch::Receiver<Pods>,
+    _task: Arc<Task>,
 }
 
-#[derive(Debug)]
 struct Task(AbortHandle);
 
 impl Drop for Task {
@@ -88,7 +78,7 @@ impl PodWatch {
                 }
             }
         });
-        Self { client: Client2(client), pods, _task: std::sync::Arc::new(Task(task.abort_handle())) }
+        Self { client, pods, _task: Arc::new(Task(task.abort_handle())) }
     }
 
     /// What is known of a pod; `None` if it is not there.
@@ -165,7 +155,7 @@ impl PodWatch {
 
     /// What the cluster last complained about a pod.
     async fn last_warning(&self, pod: &Identity) -> Option<String> {
-        let events: Api<CoreEvent> = Api::namespaced(self.client.0.clone(), &pod.namespace);
+        let events: Api<CoreEvent> = Api::namespaced(self.client.clone(), &pod.namespace);
         let of_pod = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", pod.name));
         let events = events.list(&of_pod).await.ok()?.items;
         let last = events.into_iter().max_by_key(|event| event.metadata.creation_timestamp.clone())?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use kube::Error;
+use kube::api::PatchParams;
 use tokio::time::{sleep, timeout};
 
 use crate::backend;
@@ -88,6 +89,11 @@ pub(super) async fn bounded<T>(
     // Collected first: a lazy iterator would have to live as long as the answers take.
     let requests: Vec<_> = requests.into_iter().collect();
     iter(requests).buffered(AT_ONCE).try_collect().await
+}
+
+/// How an object is created, or made what it should be.
+pub(super) fn apply() -> PatchParams {
+    PatchParams::apply("netproof").force()
 }
 
 /// What became of an attempt to do something.
