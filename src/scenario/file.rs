@@ -29,6 +29,8 @@ pub(super) struct MetadataFile {
     #[serde(default)]
     pub(super) tags: Vec<String>,
     #[serde(default)]
+    pub(super) items: Vec<Located<i64>>,
+    #[serde(default)]
     pub(super) references: Vec<String>,
 }
 
@@ -115,6 +117,9 @@ pub(super) struct ExternalFile {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct StepFile {
     pub(super) name: Located<String>,
+    #[serde(default)]
+    pub(super) description: String,
+    pub(super) items: Option<Vec<Located<i64>>>,
     /// Manifests, and names of files with manifests.
     #[serde(default)]
     pub(super) apply: Vec<Node>,

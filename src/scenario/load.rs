@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
 use super::check::Checker;
 use super::file::{AssertionFile, DeleteFile, LabelFile, ScenarioFile, StepFile};
+use super::item::Item;
 use super::model::{Demonstrates, Scenario};
 use super::pattern::EndpointPattern;
 use super::probe::Probe;
@@ -107,11 +108,13 @@ impl Loader {
             return Err(self.error(file.steps.at, "steps: at least one step is needed"));
         }
         let mut ignored = BTreeMap::new();
-        let steps = self.steps(file.steps.value, &topology, &mut ignored)?;
+        let items = self.items(&file.metadata.items)?;
+        let steps = self.steps(file.steps.value, &topology, &items, &mut ignored)?;
         Ok(Scenario {
             name: file.metadata.name.value,
             description: file.metadata.description,
             tags: file.metadata.tags,
+            items,
             references: file.metadata.references,
             topology,
             probes,
@@ -120,6 +123,14 @@ impl Loader {
             ignored,
             file: Arc::clone(&self.name),
         })
+    }
+
+    fn items(&self, numbers: &[Located<i64>]) -> Result<BTreeSet<Item>, Error> {
+        let item = |Located { value, at }: &Located<i64>| {
+            Item::new(*value)
+                .ok_or_else(|| self.error(*at, format!("items: docs/semantics.md has no item {value}")))
+        };
+        numbers.iter().map(item).collect()
     }
 
     fn probes(&self, texts: Option<&[Located<String>]>) -> Result<Vec<Probe>, Error> {
@@ -145,6 +156,7 @@ impl Loader {
         &self,
         files: Vec<StepFile>,
         topology: &Topology,
+        items: &BTreeSet<Item>,
         ignored: &mut BTreeMap<String, usize>,
     ) -> Result<Vec<Step>, Error> {
         let mut state = State::new(topology);
@@ -156,12 +168,15 @@ impl Loader {
                     self.error(file.name.at, format!("the step {} is there twice", quote(&file.name.value)))
                 );
             }
+            let own_items = file.items.as_deref().map(|items| self.items(items)).transpose()?;
             let actions = self.actions(&file, &state, ignored)?;
             for Located { value: action, at } in &actions {
                 state.apply(action).map_err(|message| self.error(*at, message))?;
             }
             steps.push(Step {
                 name: file.name.value,
+                description: file.description,
+                items: own_items.unwrap_or_else(|| items.clone()),
                 actions: actions.into_iter().map(|action| action.value).collect(),
                 expect: self.assertions(&file.expect)?,
                 intent: self.assertions(&file.intent)?,

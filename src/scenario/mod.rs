@@ -7,6 +7,7 @@ mod assertion;
 mod check;
 mod endpoint;
 mod file;
+mod item;
 mod load;
 mod model;
 mod pattern;
@@ -17,6 +18,7 @@ mod topology;
 
 pub use assertion::{Assertion, Claim, ProbePattern};
 pub use endpoint::EndpointName;
+pub use item::Item;
 pub use load::{from_document, load};
 pub use model::{Demonstrates, Scenario};
 pub use pattern::EndpointPattern;

@@ -1,8 +1,9 @@
 //! A scenario, read and checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::item::Item;
 use super::probe::Probe;
 use super::step::Step;
 use super::topology::Topology;
@@ -16,6 +17,8 @@ pub struct Scenario {
     pub description: String,
     /// `metadata.tags`
     pub tags: Vec<String>,
+    /// `metadata.items`: what its steps decide, unless they say it themselves.
+    pub items: BTreeSet<Item>,
     /// `metadata.references`
     pub references: Vec<String>,
     /// The cluster at the beginning.

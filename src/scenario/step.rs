@@ -1,8 +1,9 @@
 //! A step: what happens, and what must hold afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::assertion::Assertion;
+use super::item::Item;
 use crate::policy::{Pod, Service};
 use crate::snapshot::{Identity, WrittenPolicy};
 
@@ -11,6 +12,10 @@ use crate::snapshot::{Identity, WrittenPolicy};
 pub struct Step {
     /// Its name; unique in its scenario.
     pub name: String,
+    /// Why it matters.
+    pub description: String,
+    /// The items that it decides, by default those of its scenario.
+    pub items: BTreeSet<Item>,
     /// What happens, in order. Nothing may: then the step only says what must hold.
     pub actions: Vec<Action>,
     /// What the policies then mean, by hand.
