@@ -40,6 +40,18 @@ pub trait Backend {
     fn stop(self) -> impl Future<Output = ()>;
 }
 
+/// A backend that can treat packets in other ways, without changing anything else.
+pub trait Variants: Backend {
+    /// A way to treat packets.
+    type Variant: Copy;
+
+    /// Those of these ways that would treat packets otherwise than now.
+    fn differing(&self, variants: &[Self::Variant]) -> Vec<Self::Variant>;
+
+    /// Treats packets in another way from now on, or as usual.
+    fn vary(&mut self, variant: Option<Self::Variant>) -> impl Future<Output = Result<(), Error>>;
+}
+
 /// Why a backend could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -9,6 +9,7 @@ mod image;
 mod library;
 mod output;
 mod run;
+mod selftest;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ Exit codes:
 enum Command {
     Run(Box<run::RunArgs>),
     Expect(expect::ExpectArgs),
+    Selftest(selftest::SelftestArgs),
     Fuzz(Box<fuzz::FuzzArgs>),
     Cleanup(cleanup::CleanupArgs),
     Image(image::ImageArgs),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Expect(args) => expect::expect(&args),
+        Command::Selftest(args) => selftest::selftest(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Image(args) => image::image(&args),

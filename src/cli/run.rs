@@ -103,7 +103,8 @@ Examples:
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     if args.list_faults {
-        output::result(&report::list(&Fault::ALL.map(|fault| (fault.name(), fault.explanation()))))?;
+        let faults: Vec<_> = Fault::all().map(|fault| (fault.name(), fault.description().to_string())).collect();
+        output::result(&report::list(&faults))?;
         return Ok(Exit::Done);
     }
     if let Some(code) = args.options.enter()? {
@@ -277,7 +278,7 @@ async fn save(cluster: &Cluster, identity: &Identity, result: &RunResult) -> any
 }
 
 /// Becomes true when somebody presses Ctrl-C or asks the process to end.
-fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
+pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
     let (stop, interrupted) = watch::channel(false);
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Names with their explanations, one a paragraph.
-pub fn list(items: &[(&str, &str)]) -> String {
+pub fn list(items: &[(&str, String)]) -> String {
     let widest = items.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut text = String::new();
     for (name, explanation) in items {

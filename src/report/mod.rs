@@ -8,6 +8,7 @@ mod list;
 mod machines;
 mod matrix;
 mod progress;
+mod selftest;
 mod style;
 mod terminal;
 
@@ -15,5 +16,6 @@ pub use expected::{expected_json, expected_table};
 pub use json::{exit_code, json};
 pub use junit::junit;
 pub use list::list;
+pub use selftest::{selftest, selftest_json, selftest_markdown};
 pub use progress::progress;
 pub use terminal::terminal;

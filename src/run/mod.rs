@@ -8,6 +8,7 @@ mod scenario;
 mod settings;
 mod settle;
 mod track;
+mod variants;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,12 +17,13 @@ use futures_util::StreamExt;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
-use crate::backend::{Backend, Error};
+use crate::backend::{Backend, Error, Variants};
 use crate::scenario::Scenario;
 use crate::verdict::{RunResult, ScenarioFailure, ScenarioResult, Surroundings};
 
 pub use event::{Event, Events};
 pub use settings::Settings;
+pub use variants::Trials;
 
 /// Carries out scenarios, each on a backend of its own by its place, `settings.parallel` at a time.
 ///
@@ -48,6 +50,25 @@ pub async fn run<B: Backend>(
     let scenarios = results.into_iter().map(|(_, result)| result).collect();
     let interrupted = *interrupted.borrow();
     RunResult { scenarios, asked, interrupted, surroundings, took: start.elapsed() }
+}
+
+/// Carries one scenario out, and looks after each step at what the backend's variants would show.
+///
+/// `place` is its index in the run, counted from 0, and how many scenarios that has.
+pub async fn run_with_variants<B: Variants>(
+    (index, asked): (usize, usize),
+    scenario: &Scenario,
+    settings: &Settings,
+    mut backend: B,
+    events: &Events,
+    trials: &mut impl Trials<B::Variant>,
+) -> ScenarioResult {
+    events.send(Event::ScenarioStarted { index, asked, name: scenario.name.clone() });
+    let result =
+        scenario::carry_out_with_variants(index, scenario, settings, &mut backend, events, trials).await;
+    backend.stop().await;
+    events.send(Event::ScenarioFinished { index, result: Box::new(result.clone()) });
+    result
 }
 
 async fn collect(

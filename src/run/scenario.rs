@@ -9,8 +9,9 @@ use super::listen::{self, Open, Unavailable};
 use super::round::Rounds;
 use super::settings::Settings;
 use super::settle::{Patience, Settled, settle};
+use super::variants::{Trials, glance};
 use super::track::{Expected, Loss, Track};
-use crate::backend::{Backend, Error};
+use crate::backend::{Backend, Error, Variants};
 use crate::plan::{Cell, Route, Router, cells, listeners};
 use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
 use crate::scenario::{Assertion, Claim, EndpointName, Scenario, State, Step};
@@ -44,34 +45,26 @@ pub(super) async fn carry_out(
     events: &Events,
 ) -> ScenarioResult {
     let start = Instant::now();
-    let mut run = ScenarioRun {
-        index,
-        scenario,
-        settings,
-        backend,
-        events,
-        state: State::new(&scenario.topology),
-        start: Duration::ZERO,
-        timeout: settings.longest_timeout,
-        calibrated: settings.longest_timeout,
-        open: Open::default(),
-        baseline: HashMap::new(),
-        answered: 0,
-        loss: Loss::default(),
-        expected: HashMap::new(),
-    };
+    let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
     let mut steps = Vec::new();
-    let failure = run.all(&mut steps).await.err().map(|error| ScenarioFailure {
-        everywhere: matches!(error, Error::Unavailable(_)),
-        message: error.to_string(),
-    });
-    ScenarioResult {
-        steps,
-        start: run.start,
-        timeout: run.calibrated,
-        took: start.elapsed(),
-        ..not_started(scenario, failure)
-    }
+    let ended = run.all(&mut steps).await;
+    run.result(start, steps, ended)
+}
+
+/// Carries a scenario out, and looks after each step at what variants would show.
+pub(super) async fn carry_out_with_variants<B: Variants>(
+    index: usize,
+    scenario: &Scenario,
+    settings: &Settings,
+    backend: &mut B,
+    events: &Events,
+    trials: &mut impl Trials<B::Variant>,
+) -> ScenarioResult {
+    let start = Instant::now();
+    let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
+    let mut steps = Vec::new();
+    let ended = run.all_with_variants(&mut steps, trials).await;
+    run.result(start, steps, ended)
 }
 
 struct ScenarioRun<'a, B> {
@@ -116,12 +109,51 @@ struct Situation {
     expectations: Vec<Expectation>,
 }
 
-impl<B: Backend> ScenarioRun<'_, B> {
-    async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
+impl<'a, B: Backend> ScenarioRun<'a, B> {
+    fn new(
+        index: usize,
+        scenario: &'a Scenario,
+        settings: &'a Settings,
+        backend: &'a mut B,
+        events: &'a Events,
+    ) -> Self {
+        Self {
+            index,
+            scenario,
+            settings,
+            backend,
+            events,
+            state: State::new(&scenario.topology),
+            start: Duration::ZERO,
+            timeout: settings.longest_timeout,
+            calibrated: settings.longest_timeout,
+            open: Open::default(),
+            baseline: HashMap::new(),
+            answered: 0,
+            loss: Loss::default(),
+            expected: HashMap::new(),
+        }
+    }
+
+    fn result(self, start: Instant, steps: Vec<StepResult>, ended: Result<(), Error>) -> ScenarioResult {
+        let failure = ended.err().map(|error| ScenarioFailure {
+            everywhere: matches!(error, Error::Unavailable(_)),
+            message: error.to_string(),
+        });
+        let (start, timeout, took) = (self.start, self.calibrated, start.elapsed());
+        ScenarioResult { steps, start, timeout, took, ..not_started(self.scenario, failure) }
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
         let start = Instant::now();
         self.backend.start(&mut self.state).await?;
         self.start = start.elapsed();
         self.measure_baseline().await;
+        Ok(())
+    }
+
+    async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
+        self.begin().await?;
         for step in &self.scenario.steps {
             let result = self.step(step).await?;
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
@@ -184,6 +216,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
         }
         let changed = Instant::now();
         self.backend.apply(&step.actions, &mut self.state).await?;
+        let mut result = self.observe(step, changed).await;
+        result.took = start.elapsed();
+        Ok(result)
+    }
+
+    /// Probes all cells until they have settled.
+    async fn observe(&mut self, step: &Step, changed: Instant) -> StepResult {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
@@ -211,7 +250,33 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let cells = self.results(step, situation, ways, tracks);
         let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
         self.expected = decisions;
-        Ok(StepResult { name: step.name.clone(), cells, time, rounds, took: start.elapsed() })
+        StepResult { name: step.name.clone(), cells, time, rounds, took: Duration::ZERO }
+    }
+
+    /// Probes all cells, and once more those that differ.
+    async fn glance(&mut self, step: &Step) -> Vec<CellResult> {
+        let unavailable = self.open_listeners().await;
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let ways = situation.ways(&router);
+        let expected = self.expectations(&situation, &ways);
+        let Situation { cells, routes, .. } = &situation;
+        let changed = Instant::now();
+        let mut rounds = Rounds::new(&*self.backend, &self.state, &router, cells, routes, &unavailable, changed);
+        let tracks = glance(&mut rounds, &expected, self.timeout).await;
+        self.results(step, situation, ways, tracks)
+    }
+
+    fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
+        let cells = situation.cells.iter().zip(ways).zip(&situation.expectations);
+        let expected = cells.map(|((cell, way), expectation)| Expected {
+            decision: expectation.decision,
+            is_new: self.expected.get(cell) != Some(&expectation.decision),
+            crosses: cell.from != cell.to,
+            is_proved: self.baseline(cell, *way) == Some(true),
+        });
+        expected.collect()
     }
 
     async fn settle(
@@ -222,15 +287,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
         changed: Instant,
         patience: Patience,
     ) -> Settled {
-        let Situation { cells, routes, expectations, .. } = situation;
-        let ways = situation.ways(router);
-        let expected = cells.iter().zip(ways).zip(expectations).map(|((cell, way), expectation)| Expected {
-            decision: expectation.decision,
-            is_new: self.expected.get(cell) != Some(&expectation.decision),
-            crosses: cell.from != cell.to,
-            is_proved: self.baseline(cell, way) == Some(true),
-        });
-        let expected: Vec<_> = expected.collect();
+        let Situation { cells, routes, .. } = situation;
+        let expected = self.expectations(situation, &situation.ways(router));
         let mut rounds = Rounds::new(self.backend, &self.state, router, cells, routes, unavailable, changed);
         let mut settled = settle(&mut rounds, &expected, patience).await;
         for cell in rounds.late_arrivals().await {
@@ -303,6 +361,29 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 }
             })
             .collect()
+    }
+}
+
+impl<B: Variants> ScenarioRun<'_, B> {
+    async fn all_with_variants(
+        &mut self,
+        steps: &mut Vec<StepResult>,
+        trials: &mut impl Trials<B::Variant>,
+    ) -> Result<(), Error> {
+        self.begin().await?;
+        for (index, step) in self.scenario.steps.iter().enumerate() {
+            steps.push(self.step(step).await?);
+            let variants = self.backend.differing(&trials.wanted(index));
+            for &variant in &variants {
+                self.backend.vary(Some(variant)).await?;
+                let cells = self.glance(step).await;
+                trials.seen(variant, index, &cells);
+            }
+            if !variants.is_empty() {
+                self.backend.vary(None).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -51,6 +51,17 @@ pub struct WrittenPolicy {
     pub object: Arc<networking::NetworkPolicy>,
 }
 
+impl WrittenPolicy {
+    /// Understands a policy.
+    ///
+    /// # Errors
+    /// If the API server would refuse it.
+    pub fn new(object: networking::NetworkPolicy) -> Result<Self, Problem> {
+        let policy = network_policy::convert(&object, identity(&object.metadata)?)?;
+        Ok(Self { policy, object: Arc::new(object) })
+    }
+}
+
 /// The name of a namespaced object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -172,8 +183,7 @@ fn convert(kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure
             Ok(Object::Service(service::convert(object, identity(&object.metadata)?)?))
         }),
         "NetworkPolicy" => with(node, |object: &networking::NetworkPolicy| {
-            let policy = network_policy::convert(object, identity(&object.metadata)?)?;
-            Ok(Object::NetworkPolicy(WrittenPolicy { policy, object: Arc::new(object.clone()) }))
+            WrittenPolicy::new(object.clone()).map(Object::NetworkPolicy)
         }),
         "Deployment" => template(node, WorkloadKind::Deployment, workload::deployment),
         "StatefulSet" => template(node, WorkloadKind::StatefulSet, workload::stateful_set),

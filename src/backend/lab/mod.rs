@@ -17,16 +17,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::backend::records::records;
-use crate::backend::{Agent, Backend, Error, Single};
-use crate::policy::{Cluster, NetworkPolicy, Node, Pod};
+use crate::backend::{Agent, Backend, Error, Single, Variants};
+use crate::policy::{Cluster, Node, Pod};
 use crate::scenario::{Action, EndpointName, State};
 use crate::snapshot::Identity;
 
 use address::Addresses;
 use build::{Host, Started};
-pub use fault::Fault;
+use fault::{Follower, View};
+pub use fault::{Description, Fault, Hole, Lapse, Misreading, Miscompiling};
 use network::{Role, Space};
-use nft::Nft;
+use nft::{Nft, Program};
 use process::Process;
 pub use process::run_agent;
 pub use sandbox::{Entered, enter};
@@ -48,8 +49,19 @@ pub struct Lab {
     agents: HashMap<EndpointName, Arc<Agent>>,
     processes: HashMap<EndpointName, Process>,
     next_link: u32,
-    /// All policies that there ever were, for an enforcer that does not forget.
-    remembered: Vec<NetworkPolicy>,
+    /// What the enforcer knows of the cluster.
+    follower: Follower,
+    view: View,
+    /// The same for enforcers that would be at fault.
+    variants: Vec<Variant>,
+}
+
+/// An enforcer that would be at fault.
+#[derive(Debug)]
+struct Variant {
+    fault: Fault,
+    follower: Follower,
+    view: View,
 }
 
 #[derive(Debug)]
@@ -86,8 +98,20 @@ impl Lab {
             agents: HashMap::new(),
             processes: HashMap::new(),
             next_link: FIRST_LINK,
-            remembered: Vec::new(),
+            follower: Follower::new(fault),
+            view: View::default(),
+            variants: Vec::new(),
         })
+    }
+
+    /// A lab that enforces as it should, and can be told at any time to enforce with one of these
+    /// faults.
+    ///
+    /// # Errors
+    /// If this machine lacks something that a lab needs.
+    pub fn with_variants(faults: impl IntoIterator<Item = Fault>) -> Result<Self, Error> {
+        let variant = |fault| Variant { fault, follower: Follower::new(Some(fault)), view: View::default() };
+        Ok(Self { variants: faults.into_iter().map(variant).collect(), ..Self::new(None)? })
     }
 
     fn take_link(&mut self) -> u32 {
@@ -189,20 +213,32 @@ impl Lab {
         Ok(())
     }
 
-    /// Puts the rules of every node into force.
-    async fn enforce(&mut self, cluster: &Cluster) -> Result<(), Error> {
-        let failed = |error: io::Error| Error::failed("enforce the policies", error);
-        let in_force = self.in_force(cluster);
-        let mut running = Vec::new();
+    /// Lets the enforcer look at a state, and puts the rules of every node into force.
+    async fn enforce(&mut self, state: &State) -> Result<(), Error> {
+        self.view = self.follower.see(state);
+        for variant in &mut self.variants {
+            variant.view = variant.follower.see(state);
+        }
+        let programs = self.programs(&self.view, self.fault);
+        self.replace_rules(programs).await
+    }
+
+    /// The next rules of every node.
+    fn programs(&self, view: &View, fault: Option<Fault>) -> Vec<Program> {
         let last = self.nodes.len().saturating_sub(1);
-        for (i, (NodeSpace { space, generation }, node)) in
-            self.nodes.iter_mut().zip(&cluster.nodes).enumerate()
-        {
-            if self.fault == Some(Fault::FrozenNode) && i == last && *generation > 0 {
-                continue;
-            }
+        let nodes = self.nodes.iter().zip(&self.view.cluster.nodes).enumerate();
+        let program = |(i, (space, node)): (usize, (&NodeSpace, &Node))| {
+            let view = view.frozen.as_deref().filter(|_| i == last).unwrap_or(view);
+            enforce::program(view, node, space.generation + 1, fault)
+        };
+        nodes.map(program).collect()
+    }
+
+    async fn replace_rules(&mut self, programs: Vec<Program>) -> Result<(), Error> {
+        let failed = |error: io::Error| Error::failed("enforce the policies", error);
+        let mut running = Vec::new();
+        for (NodeSpace { space, generation }, program) in self.nodes.iter_mut().zip(programs) {
             *generation += 1;
-            let program = enforce::program(&in_force, node, *generation, self.fault);
             let (nft, netns) = (self.nft.clone(), space.netns.clone());
             running.push(tokio::spawn(async move { nft.run(&netns, program).await }));
         }
@@ -212,16 +248,8 @@ impl Lab {
         Ok(())
     }
 
-    /// The cluster as the enforcer sees it.
-    fn in_force(&mut self, cluster: &Cluster) -> Cluster {
-        let mut in_force = cluster.clone();
-        if self.fault == Some(Fault::PoliciesNeverRemoved) {
-            let same = |a: &NetworkPolicy, b: &NetworkPolicy| a.namespace == b.namespace && a.name == b.name;
-            self.remembered.retain(|old| !cluster.policies.iter().any(|new| same(old, new)));
-            self.remembered.extend(cluster.policies.iter().cloned());
-            in_force.policies.clone_from(&self.remembered);
-        }
-        in_force
+    fn variant(&self, fault: Fault) -> Option<&Variant> {
+        self.variants.iter().find(|variant| variant.fault == fault)
     }
 
     /// Tells the DNS server the names of the cluster.
@@ -255,7 +283,7 @@ impl Backend for Lab {
         self.fabric = Some(fabric);
         self.add_pods(&mut cluster.pods, &cluster.nodes, externals).await?;
         self.set_records(state).await?;
-        self.enforce(&state.cluster).await
+        self.enforce(state).await
     }
 
     async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
@@ -281,7 +309,7 @@ impl Backend for Lab {
             service.addresses = network::usable(self.addresses.take_service());
         }
         self.set_records(state).await?;
-        self.enforce(&state.cluster).await
+        self.enforce(state).await
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
@@ -290,6 +318,32 @@ impl Backend for Lab {
 
     /// Ends the agents, and with them the last holders of most namespaces.
     async fn stop(self) {}
+}
+
+impl Variants for Lab {
+    type Variant = Fault;
+
+    fn differing(&self, faults: &[Fault]) -> Vec<Fault> {
+        let right = self.programs(&self.view, self.fault);
+        let differs = |fault: &Fault| {
+            self.variant(*fault).is_some_and(|variant| {
+                // Equal rules are made of equal views, unless the fault is in making them.
+                let is_plain = matches!(fault, Fault::Reading(_) | Fault::Following(_));
+                let is_known = is_plain && variant.view.is_same(&self.view);
+                !is_known && self.programs(&variant.view, Some(*fault)) != right
+            })
+        };
+        faults.iter().copied().filter(differs).collect()
+    }
+
+    async fn vary(&mut self, fault: Option<Fault>) -> Result<(), Error> {
+        let varied = fault.and_then(|fault| self.variant(fault));
+        let programs = match varied {
+            Some(variant) => self.programs(&variant.view, fault),
+            None => self.programs(&self.view, self.fault),
+        };
+        self.replace_rules(programs).await
+    }
 }
 
 /// The number of a node, counted from 1; scenarios have at most 64.

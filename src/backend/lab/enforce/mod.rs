@@ -4,20 +4,23 @@
 //! own pods, and translates Services. Compiled straight from the policy model; nothing here asks
 //! the policy engine whether anything matches, or comparing the two would prove nothing.
 
+mod chain;
 mod filter;
+mod ports;
 mod select;
 mod services;
 mod table;
 
-use super::fault::Fault;
+use super::fault::{Fault, View};
 use super::nft::Program;
-use crate::policy::{Cluster, Node};
+use crate::policy::Node;
+pub(super) use select::selects;
 use table::Table;
 
 /// The rules of a node. `generation` counts its programs from 1; each replaces the one before.
-pub(super) fn program(cluster: &Cluster, node: &Node, generation: u64, fault: Option<Fault>) -> Program {
+pub(super) fn program(view: &View, node: &Node, generation: u64, fault: Option<Fault>) -> Program {
     let mut table = Table::new(generation);
-    services::add(&mut table, cluster, node);
-    filter::add(&mut table, cluster, node, fault);
+    services::add(&mut table, &view.cluster, node);
+    filter::add(&mut table, view, node, fault);
     table.finish()
 }

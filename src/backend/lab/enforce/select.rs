@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::super::fault::{View, identity};
 use crate::policy::{Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, Requirement};
 
 /// Whether an object with these labels is selected: whether it breaks none of the requirements.
-pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
+pub(in crate::backend::lab) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     !selector.requirements().any(|requirement| breaks(labels, requirement))
 }
 
@@ -34,9 +35,16 @@ pub(super) fn policies_of<'a>(cluster: &'a Cluster, pod: &Pod) -> Vec<&'a Networ
     cluster.policies.iter().filter(is_subject).collect()
 }
 
+/// The pods that a policy selects.
+pub(super) fn subjects_of<'a>(cluster: &'a Cluster, policy: &'a NetworkPolicy) -> impl Iterator<Item = &'a Pod> {
+    cluster.pods.iter().filter(|pod| {
+        is_filtered(pod) && policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
+    })
+}
+
 /// The pods that a peer of a policy names.
 pub(super) fn pods_of_peer<'a>(
-    cluster: &'a Cluster,
+    view: &'a View,
     policy: &NetworkPolicy,
     namespaces: &NamespaceScope,
     pods: &LabelSelector,
@@ -44,14 +52,15 @@ pub(super) fn pods_of_peer<'a>(
     let in_scope: Vec<&str> = match namespaces {
         NamespaceScope::Own => vec![policy.namespace.as_str()],
         NamespaceScope::Selected(selector) => {
-            let selected = cluster.namespaces.iter().filter(|namespace| selects(selector, &namespace.labels));
+            let selected = view.cluster.namespaces.iter().filter(|namespace| selects(selector, &namespace.labels));
             selected.map(|namespace| namespace.name.as_str()).collect()
         }
     };
     let named = |pod: &&Pod| {
-        is_filtered(pod) && in_scope.contains(&pod.namespace.as_str()) && selects(pods, &pod.labels)
+        let is_known = is_filtered(pod) && !view.strangers.contains(&identity(pod));
+        is_known && in_scope.contains(&pod.namespace.as_str()) && selects(pods, &pod.labels)
     };
-    let named: Vec<_> = cluster.pods.iter().filter(named).collect();
+    let named: Vec<_> = view.cluster.pods.iter().filter(named).collect();
     named.into_iter()
 }
 

@@ -1,0 +1,110 @@
+//! The ports of a rule, as conditions on packets.
+
+use std::collections::BTreeSet;
+
+use super::super::fault::{Fault, Hole, Miscompiling};
+use super::chain::{Family, Writer};
+use super::select::is_filtered;
+use crate::policy::{Direction, Pod, Port, PortSpec, Ports, Protocol};
+
+/// The port that lookups go to.
+const DNS: u16 = 53;
+
+impl Writer<'_> {
+    pub(super) fn ports(&mut self, ports: &Ports, family: Family) -> Vec<String> {
+        match ports {
+            Ports::Any => vec![String::new()],
+            Ports::Only(matches) => {
+                matches.iter().filter_map(|m| self.port(m.protocol, &m.ports, family)).collect()
+            }
+        }
+    }
+
+    fn port(&mut self, protocol: Protocol, ports: &PortSpec, family: Family) -> Option<String> {
+        let transport = transport(protocol);
+        match ports {
+            PortSpec::Any => Some(format!("meta l4proto {transport}")),
+            PortSpec::Range(range)
+                if self.is_hole(Hole::LookupsOverTcpClosed)
+                    && protocol == Protocol::Tcp
+                    && range.first().get() == DNS =>
+            {
+                None
+            }
+            PortSpec::Range(range) => Some(format!("{transport} dport {range}")),
+            PortSpec::Named(name) => self.named(name, protocol, family),
+        }
+    }
+
+    /// A named port has its own number in every pod that receives.
+    fn named(&mut self, name: &str, protocol: Protocol, family: Family) -> Option<String> {
+        let transport = transport(protocol);
+        match self.miscompiling() {
+            Some(Miscompiling::NameOfOnePod) => {
+                let number = self.pods().find_map(|pod| pod.named_port(name, protocol))?;
+                return Some(format!("{transport} dport {number}"));
+            }
+            Some(Miscompiling::NameOfEveryPod) => {
+                let numbers = self.pods().filter_map(|pod| pod.named_port(name, protocol));
+                let numbers: BTreeSet<_> = numbers.map(|number| number.to_string()).collect();
+                let numbers: Vec<_> = numbers.into_iter().collect();
+                return (!numbers.is_empty())
+                    .then(|| format!("{transport} dport {{ {} }}", numbers.join(", ")));
+            }
+            Some(Miscompiling::UnknownNameIsAnyPort)
+                if self.pods().all(|pod| pod.named_port(name, protocol).is_none()) =>
+            {
+                return Some(String::new());
+            }
+            Some(_) | None => {}
+        }
+        let is_senders = self.miscompiling() == Some(Miscompiling::NameOfSender);
+        match (self.direction, is_senders) {
+            (Direction::Ingress, false) | (Direction::Egress, true) => {
+                let port = self.number(self.subject, name, protocol)?;
+                Some(format!("{transport} dport {port}"))
+            }
+            (Direction::Egress, false) | (Direction::Ingress, true) => {
+                self.numbers_of_remotes(name, protocol, family)
+            }
+        }
+    }
+
+    /// The number that a pod at the other end has for a name, together with its address.
+    fn numbers_of_remotes(&mut self, name: &str, protocol: Protocol, family: Family) -> Option<String> {
+        let mut members = BTreeSet::new();
+        for pod in self.pods() {
+            if let Some(port) = self.number(pod, name, protocol) {
+                members.extend(self.known_addresses(pod, family).map(|address| format!("{address} . {port}")));
+            }
+        }
+        if members.is_empty() {
+            return None;
+        }
+        let set = self.table.set(&format!("{} . inet_service", family.address), members);
+        let (header, remote) = (family.header, self.remote());
+        Some(format!("{header} {remote} . {} dport @{set}", transport(protocol)))
+    }
+
+    fn number(&self, pod: &Pod, name: &str, protocol: Protocol) -> Option<Port> {
+        match self.miscompiling() {
+            Some(Miscompiling::NameOfFirstPort) => pod.ports.first().map(|port| port.port),
+            Some(Miscompiling::NameOfAnyProtocol) => {
+                pod.ports.iter().find(|port| port.name.as_deref() == Some(name)).map(|port| port.port)
+            }
+            Some(_) | None => pod.named_port(name, protocol),
+        }
+    }
+
+    fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.view.cluster.pods.iter().filter(|pod| is_filtered(pod))
+    }
+
+    fn is_hole(&self, hole: Hole) -> bool {
+        self.fault == Some(Fault::Packets(hole))
+    }
+}
+
+fn transport(protocol: Protocol) -> String {
+    protocol.name().to_lowercase()
+}

@@ -1,0 +1,297 @@
+//! What an enforcer knows of the cluster: everything, or what a fault lets it notice of changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::misread::misread;
+use super::{Description, Fault, seen, wrong};
+use crate::backend::lab::enforce::selects;
+use crate::policy::{Cluster, Labels, NetworkPolicy, Pod};
+use crate::scenario::State;
+use crate::snapshot::Identity;
+
+/// A kind of change that is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lapse {
+    /// Deleted policies stay in force.
+    PoliciesNeverRemoved,
+    /// Policies stay as they were created.
+    PolicyUpdatesIgnored,
+    /// With a policy, the others of its pods go.
+    DeletionForgetsOthers,
+    /// A direction stays closed when its last policy goes.
+    DeletionStaysClosed,
+    /// Pods keep the labels that they started with.
+    PodLabelsFrozen,
+    /// Namespaces keep the labels that they had first.
+    NamespaceLabelsFrozen,
+    /// Labels that are taken away stay.
+    LabelRemovalsIgnored,
+    /// Pods that start later are no peers.
+    NewPodsNoPeers,
+    /// Pods that start later are not isolated.
+    NewPodsNotIsolated,
+    /// A pod that takes over an address is its former owner.
+    AddressKeepsOwner,
+    /// One node stops following changes after the start.
+    FrozenNode,
+}
+
+impl Lapse {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::PoliciesNeverRemoved,
+        Self::PolicyUpdatesIgnored,
+        Self::DeletionForgetsOthers,
+        Self::DeletionStaysClosed,
+        Self::PodLabelsFrozen,
+        Self::NamespaceLabelsFrozen,
+        Self::LabelRemovalsIgnored,
+        Self::NewPodsNoPeers,
+        Self::NewPodsNotIsolated,
+        Self::AddressKeepsOwner,
+        Self::FrozenNode,
+    ];
+
+    pub(super) fn description(self) -> Description {
+        match self {
+            Self::PoliciesNeverRemoved => {
+                wrong("policies-never-removed", &[33], "a deleted policy goes on isolating and allowing")
+            }
+            Self::PolicyUpdatesIgnored => {
+                wrong("policy-updates-ignored", &[33], "a policy stays in force as it was when it was created")
+            }
+            Self::DeletionForgetsOthers => wrong(
+                "deletion-forgets-others",
+                &[11, 33],
+                "with a policy that is deleted, the other policies of its pods go out of force",
+            ),
+            Self::DeletionStaysClosed => {
+                wrong("deletion-stays-closed", &[33], "a deleted policy allows nothing any more, but goes on isolating")
+            }
+            Self::PodLabelsFrozen => seen(
+                "pod-labels-frozen",
+                &[34],
+                "a pod keeps the labels that it started with",
+                "kubeovn/kube-ovn#1920",
+            ),
+            Self::NamespaceLabelsFrozen => seen(
+                "namespace-labels-frozen",
+                &[34],
+                "a namespace keeps the labels that it had first",
+                "ovn-kubernetes/ovn-kubernetes#1850, kubeovn/kube-ovn#1920",
+            ),
+            Self::LabelRemovalsIgnored => seen(
+                "label-removals-ignored",
+                &[34],
+                "new labels are followed, but those that are taken away or changed stay beside them",
+                "aws/aws-network-policy-agent#602",
+            ),
+            Self::NewPodsNoPeers => seen(
+                "new-pods-no-peers",
+                &[36],
+                "peers are the pods that were there when policies were first enforced: later ones are not allowed",
+                "cloudnativelabs/kube-router#378",
+            ),
+            Self::NewPodsNotIsolated => {
+                wrong("new-pods-not-isolated", &[36], "pods that start later are not isolated")
+            }
+            Self::AddressKeepsOwner => seen(
+                "address-keeps-owner",
+                &[32],
+                "a pod that takes over the address of another is taken for that one",
+                "Azure/azure-container-networking#428, antrea-io/antrea#6507, cloudnativelabs/kube-router#1056",
+            ),
+            Self::FrozenNode => wrong(
+                "frozen-node",
+                &[33, 34],
+                "the last node stops following changes once its pods run, as with a crashed agent: its pods keep the policies of before",
+            ),
+        }
+    }
+}
+
+/// What an enforcer knows of a cluster.
+#[derive(Debug, Clone, Default)]
+pub(in crate::backend::lab) struct View {
+    /// The cluster, with its policies as they are understood.
+    pub(in crate::backend::lab) cluster: Cluster,
+    /// The pods that no peer means.
+    pub(in crate::backend::lab) strangers: BTreeSet<Identity>,
+    /// The pods that nothing isolates.
+    pub(in crate::backend::lab) unguarded: BTreeSet<Identity>,
+    /// What the last node knows instead, if it does not follow changes.
+    pub(in crate::backend::lab) frozen: Option<Box<View>>,
+}
+
+impl View {
+    /// Whether the same is known of the cluster.
+    pub(in crate::backend::lab) fn is_same(&self, other: &Self) -> bool {
+        let Self { cluster, strangers, unguarded, frozen } = self;
+        let Cluster { namespaces, nodes, pods, services, policies } = cluster;
+        (namespaces, nodes, pods) == (&other.cluster.namespaces, &other.cluster.nodes, &other.cluster.pods)
+            && (services, policies) == (&other.cluster.services, &other.cluster.policies)
+            && (strangers, unguarded) == (&other.strangers, &other.unguarded)
+            && frozen.is_none()
+            && other.frozen.is_none()
+    }
+}
+
+/// Follows the changes of a cluster.
+#[derive(Debug, Default)]
+pub(in crate::backend::lab) struct Follower {
+    fault: Option<Fault>,
+    /// Whether the cluster has been seen before.
+    has_begun: bool,
+    /// The policies of the state before.
+    policies: Vec<NetworkPolicy>,
+    /// Policies that are remembered otherwise than they are.
+    remembered: Vec<NetworkPolicy>,
+    /// Pods by their addresses, as they were first seen.
+    pods: BTreeMap<Vec<IpAddr>, Pod>,
+    /// Those of the beginning.
+    first_pods: BTreeSet<Vec<IpAddr>>,
+    namespaces: BTreeMap<String, Labels>,
+    /// The first state.
+    first: Option<Box<View>>,
+}
+
+impl Follower {
+    pub(in crate::backend::lab) fn new(fault: Option<Fault>) -> Self {
+        Self { fault, ..Self::default() }
+    }
+
+    /// Looks at the next state.
+    pub(in crate::backend::lab) fn see(&mut self, state: &State) -> View {
+        let mut view = View { cluster: state.cluster.clone(), ..View::default() };
+        match self.fault {
+            Some(Fault::Following(lapse)) => self.overlook(lapse, &mut view),
+            Some(Fault::Reading(misreading)) => misread(misreading, &mut view.cluster, &state.written),
+            Some(Fault::Rules(_) | Fault::Packets(_)) | None => {}
+        }
+        self.policies.clone_from(&state.cluster.policies);
+        for pod in &state.cluster.pods {
+            self.pods.entry(pod.addresses.clone()).or_insert_with(|| pod.clone());
+            if !self.has_begun {
+                self.first_pods.insert(pod.addresses.clone());
+            }
+        }
+        for namespace in &state.cluster.namespaces {
+            self.namespaces.entry(namespace.name.clone()).or_insert_with(|| namespace.labels.clone());
+        }
+        self.has_begun = true;
+        view
+    }
+
+    fn overlook(&mut self, lapse: Lapse, view: &mut View) {
+        let cluster = &mut view.cluster;
+        match lapse {
+            Lapse::PoliciesNeverRemoved => {
+                self.remembered.retain(|old| find(&cluster.policies, old).is_none());
+                self.remembered.extend(cluster.policies.iter().cloned());
+                cluster.policies.clone_from(&self.remembered);
+            }
+            Lapse::PolicyUpdatesIgnored => {
+                self.remembered.retain(|old| find(&cluster.policies, old).is_some());
+                for policy in &mut cluster.policies {
+                    match find(&self.remembered, policy) {
+                        Some(first) => policy.clone_from(first),
+                        None => self.remembered.push(policy.clone()),
+                    }
+                }
+            }
+            Lapse::DeletionForgetsOthers => self.forget_others(cluster),
+            Lapse::DeletionStaysClosed => {
+                self.remembered.retain(|old| find(&cluster.policies, old).is_none());
+                for deleted in self.policies.iter().filter(|old| find(&cluster.policies, old).is_none()) {
+                    let emptied = |rules: &Option<Vec<_>>| rules.as_ref().map(|_| Vec::new());
+                    let (ingress, egress) = (emptied(&deleted.ingress), emptied(&deleted.egress));
+                    self.remembered.push(NetworkPolicy { ingress, egress, ..deleted.clone() });
+                }
+                cluster.policies.extend(self.remembered.iter().cloned());
+            }
+            Lapse::PodLabelsFrozen => {
+                for pod in &mut cluster.pods {
+                    if let Some(first) = self.first_of(pod) {
+                        pod.labels.clone_from(&first.labels);
+                    }
+                }
+            }
+            Lapse::NamespaceLabelsFrozen => {
+                for namespace in &mut cluster.namespaces {
+                    if let Some(first) = self.namespaces.get(&namespace.name) {
+                        namespace.labels.clone_from(first);
+                    }
+                }
+            }
+            Lapse::LabelRemovalsIgnored => self.keep_labels(cluster),
+            Lapse::NewPodsNoPeers => view.strangers = self.new_pods(cluster),
+            Lapse::NewPodsNotIsolated => view.unguarded = self.new_pods(cluster),
+            Lapse::AddressKeepsOwner => {
+                for pod in &mut cluster.pods {
+                    if let Some(owner) = self.pods.get(&pod.addresses).filter(|owner| !is_same(owner, pod)) {
+                        let Pod { namespace, labels, ports, .. } = owner.clone();
+                        *pod = Pod { namespace, labels, ports, ..pod.clone() };
+                    }
+                }
+            }
+            Lapse::FrozenNode => {
+                view.frozen = Some(self.first.get_or_insert_with(|| Box::new(view.clone())).clone());
+            }
+        }
+    }
+
+    /// Drops the policies that select a pod of a policy that is deleted, until they change.
+    fn forget_others(&mut self, cluster: &mut Cluster) {
+        self.remembered.retain(|forgotten| cluster.policies.contains(forgotten));
+        for deleted in self.policies.iter().filter(|old| find(&cluster.policies, old).is_none()) {
+            let selects = |policy: &NetworkPolicy, pod: &Pod| {
+                policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
+            };
+            let shares =
+                |policy: &&NetworkPolicy| cluster.pods.iter().any(|p| selects(policy, p) && selects(deleted, p));
+            self.remembered.extend(cluster.policies.iter().filter(shares).cloned());
+        }
+        cluster.policies.retain(|policy| !self.remembered.contains(policy));
+    }
+
+    /// Leaves labels that were there before where they were.
+    fn keep_labels(&mut self, cluster: &mut Cluster) {
+        for pod in &mut cluster.pods {
+            if let Some(old) = self.pods.get_mut(&pod.addresses).filter(|old| is_same(old, pod)) {
+                old.labels.append(&mut pod.labels);
+                pod.labels.clone_from(&old.labels);
+            }
+        }
+        for namespace in &mut cluster.namespaces {
+            if let Some(old) = self.namespaces.get_mut(&namespace.name) {
+                old.append(&mut namespace.labels);
+                namespace.labels.clone_from(old);
+            }
+        }
+    }
+
+    /// A pod as it was first seen.
+    fn first_of(&self, pod: &Pod) -> Option<&Pod> {
+        self.pods.get(&pod.addresses).filter(|first| is_same(first, pod))
+    }
+
+    /// The pods that were not there in the beginning.
+    fn new_pods(&self, cluster: &Cluster) -> BTreeSet<Identity> {
+        let is_new = |pod: &&Pod| self.has_begun && !self.first_pods.contains(&pod.addresses);
+        cluster.pods.iter().filter(is_new).map(identity).collect()
+    }
+}
+
+/// The policy of the same name.
+fn find<'a>(policies: &'a [NetworkPolicy], like: &NetworkPolicy) -> Option<&'a NetworkPolicy> {
+    policies.iter().find(|policy| policy.namespace == like.namespace && policy.name == like.name)
+}
+
+fn is_same(a: &Pod, b: &Pod) -> bool {
+    a.namespace == b.namespace && a.name == b.name
+}
+
+pub(in crate::backend::lab) fn identity(pod: &Pod) -> Identity {
+    Identity { namespace: pod.namespace.clone(), name: pod.name.clone() }
+}

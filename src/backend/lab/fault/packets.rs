@@ -1,0 +1,161 @@
+//! Faults of the path that packets take: some never meet the rules, or meet them too early.
+
+use super::{Description, seen, wrong};
+
+/// A way for packets around the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hole {
+    /// Nothing is enforced.
+    NoEnforcement,
+    /// Ingress is not enforced.
+    IgnoreIngress,
+    /// Egress is not enforced.
+    IgnoreEgress,
+    /// UDP is not enforced.
+    IgnoreUdp,
+    /// TCP is not enforced.
+    IgnoreTcp,
+    /// SCTP is not enforced.
+    IgnoreSctp,
+    /// IPv6 is not enforced.
+    IgnoreIpv6,
+    /// What stays on a node is not enforced.
+    SameNodeOpen,
+    /// What leaves a node is not enforced.
+    CrossNodeOpen,
+    /// What comes from outside the cluster, or goes there, is not enforced.
+    OutsideOpen,
+    /// Every node may send to every pod.
+    NodesOpen,
+    /// A node may not send to its own pods.
+    OwnNodeClosed,
+    /// What goes through a Service is not enforced.
+    ServicesOpen,
+    /// Egress is enforced before Services are translated.
+    BeforeTranslation,
+    /// Lookups over UDP are not enforced.
+    LookupsOpen,
+    /// Lookups over TCP are dropped where anything is enforced.
+    LookupsOverTcpClosed,
+    /// Replies to UDP datagrams are lost.
+    DropReplies,
+    /// Replies have to be allowed, too.
+    Stateless,
+    /// What egress allows is not asked about ingress on the same node.
+    EgressShortcut,
+}
+
+impl Hole {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::NoEnforcement,
+        Self::IgnoreIngress,
+        Self::IgnoreEgress,
+        Self::IgnoreUdp,
+        Self::IgnoreTcp,
+        Self::IgnoreSctp,
+        Self::IgnoreIpv6,
+        Self::SameNodeOpen,
+        Self::CrossNodeOpen,
+        Self::OutsideOpen,
+        Self::NodesOpen,
+        Self::OwnNodeClosed,
+        Self::ServicesOpen,
+        Self::BeforeTranslation,
+        Self::LookupsOpen,
+        Self::LookupsOverTcpClosed,
+        Self::DropReplies,
+        Self::Stateless,
+        Self::EgressShortcut,
+    ];
+
+    pub(super) fn description(self) -> Description {
+        match self {
+            Self::NoEnforcement => seen(
+                "no-enforcement",
+                &[1, 4],
+                "policies are accepted and nothing enforces them",
+                "every CNI plugin without NetworkPolicy, flannel for one",
+            ),
+            Self::IgnoreIngress => {
+                wrong("ignore-ingress", &[1, 11], "ingress rules are not enforced: whatever a pod should refuse arrives")
+            }
+            Self::IgnoreEgress => seen(
+                "ignore-egress",
+                &[1, 11],
+                "egress rules are not enforced: pods send wherever they like",
+                "implementations from before egress rules, such as Weave Net until 2.4",
+            ),
+            Self::IgnoreUdp => wrong("ignore-udp", &[7, 15], "UDP passes whatever the policies say"),
+            Self::IgnoreTcp => wrong("ignore-tcp", &[7, 15], "TCP passes whatever the policies say"),
+            Self::IgnoreSctp => wrong("ignore-sctp", &[15], "SCTP passes whatever the policies say"),
+            Self::IgnoreIpv6 => seen(
+                "ignore-ipv6",
+                &[23],
+                "only one family is enforced: IPv6 passes whatever the policies say",
+                "aws/aws-network-policy-agent#55",
+            ),
+            Self::SameNodeOpen => seen(
+                "same-node-open",
+                &[11],
+                "connections between pods of one node are not enforced",
+                "weaveworks/weave#3956, kubernetes/kubernetes#68055",
+            ),
+            Self::CrossNodeOpen => {
+                wrong("cross-node-open", &[11], "connections between pods of two nodes are not enforced")
+            }
+            Self::OutsideOpen => seen(
+                "outside-open",
+                &[5, 8],
+                "connections from and to addresses outside the cluster are not enforced",
+                "aws/aws-network-policy-agent#55",
+            ),
+            Self::NodesOpen => seen(
+                "nodes-open",
+                &[8, 27],
+                "every node may send to every isolated pod, not only to its own",
+                "implementations that count all nodes as hosts to trust, such as Cilium with remote nodes as host",
+            ),
+            Self::OwnNodeClosed => seen(
+                "own-node-closed",
+                &[27],
+                "a pod's own node may not send to it: health checks fail as soon as anything isolates it",
+                "cloudnativelabs/kube-router#195",
+            ),
+            Self::ServicesOpen => seen(
+                "services-open",
+                &[19],
+                "connections through a Service are not enforced",
+                "kubernetes/kubernetes#68055, weaveworks/weave#3452",
+            ),
+            Self::BeforeTranslation => seen(
+                "before-translation",
+                &[19],
+                "egress rules see a Service's address and port instead of those of its pods",
+                "aws/amazon-network-policy-controller-k8s#210",
+            ),
+            Self::LookupsOpen => {
+                wrong("lookups-open", &[29], "UDP to port 53 passes whatever the policies say, so that lookups work: a way out")
+            }
+            Self::LookupsOverTcpClosed => {
+                wrong("lookups-over-tcp-closed", &[29], "rules that allow TCP to port 53 are forgotten: long answers are lost")
+            }
+            Self::DropReplies => wrong(
+                "drop-replies",
+                &[14],
+                "UDP datagrams arrive and their replies are lost: to the sender it looks like a denial, but the datagram was delivered",
+            ),
+            Self::Stateless => wrong(
+                "stateless",
+                &[14],
+                "there is no connection tracking: replies have to be allowed by the policies as if they were new",
+            ),
+            Self::EgressShortcut => seen(
+                "egress-shortcut",
+                &[11],
+                "what a sender's egress rules allow is not asked about ingress where both pods are on one node",
+                "k3s-io/k3s#2390, cloudnativelabs/kube-router#916",
+            ),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Faults in the rules that are made of policies that were understood.
+
+use super::{Description, seen, wrong};
+
+/// A wrong way to put policies together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Miscompiling {
+    /// The first policy that selects a pod decides alone.
+    FirstPolicyOnly,
+    /// All policies that select a pod have to allow.
+    EveryPolicy,
+    /// Only so many policies of a pod are in force.
+    FewPolicies,
+    /// Ingress and egress rules of a policy share a chain.
+    SharedChains,
+    /// What one may send, it may receive.
+    BothWays,
+    /// The holes of an `ipBlock` are denied to all.
+    ExceptDenies,
+    /// An `ipBlock` does not match pods.
+    IpBlockWithoutPods,
+    /// Only one address of each pod is known.
+    OneAddress,
+    /// A port's name means a pod's first port.
+    NameOfFirstPort,
+    /// A port's name is looked up without its protocol.
+    NameOfAnyProtocol,
+    /// A port's name has one number for all pods.
+    NameOfOnePod,
+    /// A port's name stands for the numbers of all pods.
+    NameOfEveryPod,
+    /// A port's name is looked up in the sender.
+    NameOfSender,
+    /// A port's name that nobody has is every port.
+    UnknownNameIsAnyPort,
+}
+
+impl Miscompiling {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::FirstPolicyOnly,
+        Self::EveryPolicy,
+        Self::FewPolicies,
+        Self::SharedChains,
+        Self::BothWays,
+        Self::ExceptDenies,
+        Self::IpBlockWithoutPods,
+        Self::OneAddress,
+        Self::NameOfFirstPort,
+        Self::NameOfAnyProtocol,
+        Self::NameOfOnePod,
+        Self::NameOfEveryPod,
+        Self::NameOfSender,
+        Self::UnknownNameIsAnyPort,
+    ];
+
+    pub(super) fn description(self) -> Description {
+        match self {
+            Self::FirstPolicyOnly => {
+                wrong("first-policy-only", &[11], "the first policy that selects a pod decides alone, as in a firewall with first match")
+            }
+            Self::EveryPolicy => {
+                wrong("every-policy", &[11], "all policies that select a pod have to allow a connection, instead of any")
+            }
+            Self::FewPolicies => {
+                wrong("few-policies", &[11], "of the policies that select a pod, only the first eight are in force, as if a table were full")
+            }
+            Self::SharedChains => seen(
+                "shared-chains",
+                &[1, 11],
+                "a policy's ingress and egress rules share a chain: what its egress allows may come in",
+                "cloudnativelabs/kube-router at 7c2c277 (profile kube-router)",
+            ),
+            Self::BothWays => wrong(
+                "both-ways",
+                &[11, 14],
+                "so that replies pass, rules are made for both directions: whoever may be sent to may also send",
+            ),
+            Self::ExceptDenies => seen(
+                "except-denies",
+                &[22],
+                "the holes of an ipBlock are denied, also where another peer or policy allows them",
+                "antrea-io/antrea#367, ovn-kubernetes/ovn-kubernetes#845",
+            ),
+            Self::IpBlockWithoutPods => seen(
+                "ipblock-without-pods",
+                &[21],
+                "an ipBlock matches addresses outside the cluster only",
+                "cilium/cilium#9209",
+            ),
+            Self::OneAddress => wrong("one-address", &[23], "selectors know only one address of each pod: the other family is denied"),
+            Self::NameOfFirstPort => {
+                wrong("name-of-first-port", &[17], "a port's name stands for the first port that a pod declares, whatever its name")
+            }
+            Self::NameOfAnyProtocol => {
+                wrong("name-of-any-protocol", &[17], "a port's name is looked up without its protocol: a UDP port's name opens TCP")
+            }
+            Self::NameOfOnePod => seen(
+                "name-of-one-pod",
+                &[17],
+                "a port's name has the number that it has in the first pod, in all pods",
+                "cilium/cilium#30003",
+            ),
+            Self::NameOfEveryPod => seen(
+                "name-of-every-pod",
+                &[17],
+                "a port's name stands for every number that it has in any pod, in all pods",
+                "noironetworks/aci-containers#1707",
+            ),
+            Self::NameOfSender => seen(
+                "name-of-sender",
+                &[17],
+                "a port's name is looked up in the pod that sends",
+                "aws/amazon-network-policy-controller-k8s#52",
+            ),
+            Self::UnknownNameIsAnyPort => seen(
+                "unknown-name-is-any-port",
+                &[17],
+                "a port's name that no pod has leaves the rule without a port: it allows all of them",
+                "cloudnativelabs/kube-router at 7c2c277 (profile kube-router)",
+            ),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `netproof selftest`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::run::interruption;
+use super::{Exit, library, output};
+use crate::backend::lab::{self, Entered, Fault};
+use crate::run::{Events, Settings};
+use crate::scenario::{self, Scenario};
+use crate::selftest::SelfTest;
+use crate::{plan, report, source};
+
+/// Prove that the scenarios would notice wrong enforcement
+///
+/// Carries the scenarios out in the lab, and after each step puts the rules of every fault into force that
+/// makes other rules of it. Prints which scenarios detect which faults: undetected faults first, then the
+/// scenarios that detect nothing. Every fault has to be detected by at least two cases.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct SelftestArgs {
+    /// Scenario files, folders of them, or - for standard input [default: the built-in library]
+    scenarios: Vec<PathBuf>,
+
+    /// Only these faults [default: all; see `netproof run --list-faults`]
+    #[arg(long = "fault", value_name = "NAME")]
+    faults: Vec<Fault>,
+
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    output: Format,
+
+    /// How many scenarios to carry out at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
+    parallel: usize,
+}
+
+/// What to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+    /// A table of the faults for a document.
+    Markdown,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  netproof selftest                              the built-in library against every fault
+  netproof selftest my-scenarios/                what would yours notice?
+  netproof selftest --fault ignore-udp           one fault
+  netproof selftest -o markdown > selftest.md    the table of faults, for a document";
+
+pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
+    match lab::enter()? {
+        Entered::Outside(code) => return Ok(Exit::Code(code)),
+        Entered::Inside => {}
+    }
+    let texts = if args.scenarios.is_empty() { library::texts() } else { source::read(&args.scenarios)? };
+    let scenarios = scenario::load(&texts)?;
+    for scenario in &scenarios {
+        plan::check(scenario)?;
+    }
+    let faults = if args.faults.is_empty() { Fault::all().collect() } else { args.faults.clone() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(carry_out(args, &scenarios, &faults))?;
+    let Some(result) = result else {
+        output::note("interrupted: nothing is known yet");
+        return Ok(Exit::Code(130));
+    };
+    output::result(&match args.output {
+        Format::Table => report::selftest(&result),
+        Format::Json => report::selftest_json(&result)?,
+        Format::Markdown => report::selftest_markdown(&result),
+    })?;
+    Ok(if result.is_passed() { Exit::Done } else { Exit::Code(1) })
+}
+
+async fn carry_out(
+    args: &SelftestArgs,
+    scenarios: &[Scenario],
+    faults: &[Fault],
+) -> anyhow::Result<Option<SelfTest>> {
+    let settle = Duration::from_millis(400);
+    let settings = Settings {
+        start: settle,
+        settle,
+        wiring: Duration::ZERO,
+        shortest_timeout: Duration::from_millis(80),
+        longest_timeout: Duration::from_secs(1),
+        parallel: args.parallel,
+    };
+    let interrupted = interruption()?;
+    let (events, received) = Events::channel();
+    let progress = tokio::spawn(report::progress(received));
+    let result = crate::selftest::selftest(scenarios, faults, &settings, &events, interrupted).await;
+    drop(events);
+    progress.await?;
+    Ok(result?)
+}

@@ -1,0 +1,179 @@
+//! The report of a self-test: which scenarios detect which faults.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
+use crate::backend::lab::Fault;
+use crate::selftest::{ENOUGH, ScenarioTrial, SelfTest};
+
+/// The report for people: the verdict, what is undetected, what detects nothing, and the matrix.
+pub fn selftest(result: &SelfTest) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", verdict(result));
+    for fault in result.faults.iter().filter_map(|fault| Some((*fault, result.unmeasurable(*fault)?))) {
+        let (fault, why) = fault;
+        let _ = writeln!(text, "not measurable here: {fault} ({why})");
+    }
+    section(&mut text, "Undetected faults", "what they do would not be noticed: more cases are needed", {
+        result.undetected().into_iter().map(|fault| {
+            let cases = count(result.cases(fault), "case", "cases");
+            format!("{fault} ({cases}): {}", fault.description().explanation)
+        })
+    });
+    section(&mut text, "Accused without a fault", "they do not pass where enforcement is right", {
+        result.accusing().into_iter().map(|trial| {
+            let failure = trial.right.failure.as_ref().map(|failure| format!(": {}", failure.message));
+            format!("{}{}", trial.scenario, failure.unwrap_or_default())
+        })
+    });
+    section(&mut text, "Scenarios that detect nothing", "no fault shows in them", {
+        result.idle().into_iter().map(str::to_owned)
+    });
+    matrix(&mut text, result);
+    text
+}
+
+/// What it comes to, in a sentence without colours.
+fn summary(result: &SelfTest) -> String {
+    let undetected = result.undetected().len();
+    let shown = result.faults.len() - undetected;
+    let shown = shown - result.faults.iter().filter(|fault| result.unmeasurable(**fault).is_some()).count();
+    let detected = match undetected {
+        0 => format!(
+            "each of {} is detected by at least {ENOUGH} cases",
+            count(shown, "fault", "faults")
+        ),
+        _ => format!("{} not detected by {ENOUGH} cases", count(undetected, "fault is", "faults are")),
+    };
+    let accused = match result.accusing().len() {
+        0 => "nothing is accused where there is none".to_owned(),
+        accusing => format!("{} without one", count(accusing, "scenario fails", "scenarios fail")),
+    };
+    format!("{detected}, and {accused}")
+}
+
+fn verdict(result: &SelfTest) -> String {
+    let (style, word) = if result.is_passed() { (GOOD, "PASS") } else { (BAD, "FAIL") };
+    let scope = format!(
+        "{} in {}, {} (lab)",
+        count(result.case_count(), "case", "cases"),
+        count(result.scenarios.len(), "scenario", "scenarios"),
+        duration(result.took)
+    );
+    format!("{}  {}: {scope}", paint(style, word), summary(result))
+}
+
+fn section(text: &mut String, title: &str, meaning: &str, lines: impl Iterator<Item = String>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    let _ = writeln!(text, "\n{}  {}", paint(UNSURE, title), paint(FAINT, meaning));
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
+}
+
+/// Faults by scenarios.
+fn matrix(text: &mut String, result: &SelfTest) {
+    let explanation = "# detected, . enforced otherwise but not seen, blank: makes the same rules";
+    let _ = writeln!(text, "\n{}  {}", paint(STRONG, "Faults × scenarios"), paint(FAINT, explanation));
+    let widest = result.faults.iter().map(|fault| fault.name().len()).max().unwrap_or_default();
+    let numbers: Vec<_> = (1..=result.scenarios.len()).collect();
+    for divisor in [10, 1] {
+        let digit = |number: &usize| match (divisor, number / divisor) {
+            (10, 0) => " ".to_owned(),
+            (_, digits) => (digits % 10).to_string(),
+        };
+        let _ = writeln!(text, "{:widest$}       {}", "", numbers.iter().map(digit).collect::<String>());
+    }
+    let mut faults = result.faults.clone();
+    // Those that least detect first.
+    faults.sort_by_key(|fault| result.detecting(*fault));
+    for fault in faults {
+        let row: String = result.scenarios.iter().map(|trial| mark(trial, fault)).collect();
+        let row = format!("{:widest$}  {:>3}  {row}", fault.name(), result.detecting(fault));
+        let _ = writeln!(text, "{}", row.trim_end());
+    }
+    let _ = writeln!(text);
+    for (number, trial) in numbers.iter().zip(&result.scenarios) {
+        let detected = result.faults.iter().filter(|fault| trial.detects(**fault)).count();
+        let _ = writeln!(text, "{number:>3}  {} ({detected})", trial.scenario);
+    }
+}
+
+fn mark(trial: &ScenarioTrial, fault: Fault) -> char {
+    match trial.detection(fault) {
+        None => ' ',
+        Some(_) if trial.detects(fault) => '#',
+        Some(_) => '.',
+    }
+}
+
+/// The faults in a table of Markdown, each with what detects it.
+pub fn selftest_markdown(result: &SelfTest) -> String {
+    let mut text = format!(
+        "{} cases in {} scenarios against {} faults: {}.\n\n",
+        result.case_count(),
+        result.scenarios.len(),
+        result.faults.len(),
+        summary(result)
+    );
+    let _ = writeln!(text, "| fault | what goes wrong | items | detected by |\n|---|---|---|---|");
+    for fault in &result.faults {
+        let description = fault.description();
+        let items: Vec<_> = description.items.iter().map(u8::to_string).collect();
+        let detected = match result.unmeasurable(*fault) {
+            Some(_) => "not measurable on this kernel".to_owned(),
+            None => count(result.detecting(*fault), "scenario", "scenarios"),
+        };
+        let seen = description.seen.map(|seen| format!(" (seen: {seen})")).unwrap_or_default();
+        let (name, explanation) = (description.name, description.explanation);
+        let _ = writeln!(text, "| `{name}` | {explanation}{seen} | {} | {detected} |", items.join(", "));
+    }
+    text
+}
+
+/// Everything, for machines.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn selftest_json(result: &SelfTest) -> serde_json::Result<String> {
+    let names = |faults: Vec<Fault>| faults.into_iter().map(Fault::name).collect::<Vec<_>>();
+    let fault = |fault: &Fault| {
+        let description = fault.description();
+        let detections = result.scenarios.iter().filter_map(|trial| {
+            let detection = trial.detection(*fault)?;
+            Some(json!({
+                "scenario": trial.scenario,
+                "tried": detection.tried,
+                "steps": detection.steps,
+                "leaks": detection.leaks,
+                "blocked": detection.blocked,
+            }))
+        });
+        json!({
+            "name": description.name,
+            "items": description.items,
+            "explanation": description.explanation,
+            "seen": description.seen,
+            "cases": result.cases(*fault),
+            "unmeasurable": result.unmeasurable(*fault),
+            "scenarios": detections.collect::<Vec<Value>>(),
+        })
+    };
+    let accusing = result.accusing().into_iter().map(|trial| trial.scenario.clone());
+    let report = json!({
+        "passed": result.is_passed(),
+        "cases": result.case_count(),
+        "scenarios": result.scenarios.iter().map(|trial| &trial.scenario).collect::<Vec<_>>(),
+        "undetected": names(result.undetected()),
+        "accusing": accusing.collect::<Vec<_>>(),
+        "idle": result.idle(),
+        "faults": result.faults.iter().map(fault).collect::<Vec<Value>>(),
+        "seconds": result.took.as_secs_f64(),
+    });
+    serde_json::to_string_pretty(&report).map(|text| text + "\n")
+}

@@ -1,0 +1,138 @@
+//! The library against every fault of the lab: proof that it would notice.
+//!
+//! Every scenario is carried out once, by a lab that enforces as it should. After each step, the rules
+//! of each fault that would make other rules of the same state are put into force, and the step's cells
+//! are probed again. A fault that makes the same rules cannot show, and is not tried.
+
+mod result;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::watch;
+
+pub use result::{Detection, ScenarioTrial, SelfTest};
+
+use crate::backend::Error;
+use crate::backend::lab::{Fault, Lab};
+use crate::run::{self, Events, Settings, Trials};
+use crate::scenario::Scenario;
+use crate::verdict::{Cause, CellResult, Verdict};
+
+/// How many cases have to detect every fault.
+pub const ENOUGH: usize = 2;
+
+/// Tries every scenario against every fault. Gives `None` if it was interrupted.
+///
+/// # Errors
+/// If this machine cannot run the lab.
+pub async fn selftest(
+    scenarios: &[Scenario],
+    faults: &[Fault],
+    settings: &Settings,
+    events: &Events,
+    mut interrupted: watch::Receiver<bool>,
+) -> Result<Option<SelfTest>, Error> {
+    let start = Instant::now();
+    let tried = async {
+        let all: Vec<_> = scenarios.iter().enumerate().collect();
+        let mut trials = try_all(&all, faults, 1, settings, events).await?;
+        // Where one scenario alone detects a fault, it has to have more than one case that does.
+        for (index, scenario) in all {
+            let lonely = |fault: &Fault| {
+                let detecting = trials.iter().filter(|trial| trial.detects(*fault));
+                detecting.take(ENOUGH).map(|trial| &trial.scenario).eq([&scenario.name])
+            };
+            let faults: Vec<_> = faults.iter().copied().filter(lonely).collect();
+            if !faults.is_empty() {
+                let again = try_all(&[(index, scenario)], &faults, ENOUGH, settings, events).await?;
+                if let Some(trial) = trials.get_mut(index) {
+                    trial.detections.extend(again.into_iter().flat_map(|trial| trial.detections));
+                }
+            }
+        }
+        Ok(SelfTest { faults: faults.to_vec(), scenarios: trials, took: start.elapsed() })
+    };
+    tokio::select! {
+        biased;
+        _ = interrupted.wait_for(|interrupted| *interrupted) => Ok(None),
+        tried = tried => tried.map(Some),
+    }
+}
+
+/// Tries some scenarios until each has detected every fault in so many cases.
+async fn try_all(
+    scenarios: &[(usize, &Scenario)],
+    faults: &[Fault],
+    cases: usize,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Vec<ScenarioTrial>, Error> {
+    let asked = scenarios.len();
+    let trials = scenarios.iter().map(|&(index, scenario)| async move {
+        let lab = Lab::with_variants(faults.iter().copied())?;
+        let mut wanted = Wanted::new(scenario, faults, cases);
+        let place = (index, asked);
+        let right = run::run_with_variants(place, scenario, settings, lab, events, &mut wanted).await;
+        Ok((index, ScenarioTrial { scenario: scenario.name.clone(), right, detections: wanted.detections() }))
+    });
+    let trials: Vec<_> = trials.collect();
+    let mut tried: Vec<_> =
+        stream::iter(trials).buffer_unordered(settings.parallel.max(1)).collect::<Vec<_>>().await;
+    let mut tried: Vec<_> = tried.drain(..).collect::<Result<_, Error>>()?;
+    tried.sort_by_key(|(index, _): &(usize, _)| *index);
+    Ok(tried.into_iter().map(|(_, trial)| trial).collect())
+}
+
+/// What faults have shown in a scenario so far.
+struct Wanted<'a> {
+    scenario: &'a Scenario,
+    faults: &'a [Fault],
+    /// In how many cases each has to show.
+    cases: usize,
+    shown: BTreeMap<&'static str, (Fault, Detection)>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(scenario: &'a Scenario, faults: &'a [Fault], cases: usize) -> Self {
+        Self { scenario, faults, cases, shown: BTreeMap::new() }
+    }
+
+    fn detections(self) -> Vec<(Fault, Detection)> {
+        self.shown.into_values().collect()
+    }
+}
+
+impl Trials<Fault> for Wanted<'_> {
+    fn wanted(&self, _step: usize) -> Vec<Fault> {
+        let is_open = |fault: &Fault| {
+            self.shown.get(fault.name()).is_none_or(|(_, detection)| detection.steps.len() < self.cases)
+        };
+        self.faults.iter().copied().filter(is_open).collect()
+    }
+
+    fn seen(&mut self, fault: Fault, step: usize, cells: &[CellResult]) {
+        let name = self.scenario.steps.get(step).map(|step| step.name.clone()).unwrap_or_default();
+        let (_, detection) = self.shown.entry(fault.name()).or_insert_with(|| (fault, Detection::default()));
+        detection.tried += 1;
+        let mut is_detected = false;
+        for cell in cells {
+            match &cell.verdict {
+                Verdict::Leak => detection.leaks += 1,
+                Verdict::Blocked => detection.blocked += 1,
+                Verdict::Inconclusive(Cause::Kernel(message)) => {
+                    detection.unmeasurable.get_or_insert_with(|| message.clone());
+                }
+                Verdict::Match | Verdict::Flaky | Verdict::Undefined | Verdict::Inconclusive(_) => {}
+            }
+            is_detected |= matches!(cell.verdict, Verdict::Leak | Verdict::Blocked);
+        }
+        if is_detected {
+            detection.steps.insert(name);
+        }
+    }
+}
+
+/// The names of some steps.
+pub type Steps = BTreeSet<String>;
