@@ -103,7 +103,8 @@ Examples:
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     if args.list_faults {
-        let faults: Vec<_> = Fault::all().map(|fault| (fault.name(), fault.description().to_string())).collect();
+        let faults: Vec<_> =
+            Fault::all().map(|fault| (fault.name(), fault.description().to_string())).collect();
         output::result(&report::list(&faults))?;
         return Ok(Exit::Done);
     }

@@ -16,6 +16,6 @@ pub use expected::{expected_json, expected_table};
 pub use json::{exit_code, json};
 pub use junit::junit;
 pub use list::list;
-pub use selftest::{selftest, selftest_json, selftest_markdown};
 pub use progress::progress;
+pub use selftest::{selftest, selftest_json, selftest_markdown};
 pub use terminal::terminal;

@@ -41,10 +41,7 @@ fn summary(result: &SelfTest) -> String {
     let shown = result.faults.len() - undetected;
     let shown = shown - result.faults.iter().filter(|fault| result.unmeasurable(**fault).is_some()).count();
     let detected = match undetected {
-        0 => format!(
-            "each of {} is detected by at least {ENOUGH} cases",
-            count(shown, "fault", "faults")
-        ),
+        0 => format!("each of {} is detected by at least {ENOUGH} cases", count(shown, "fault", "faults")),
         _ => format!("{} not detected by {ENOUGH} cases", count(undetected, "fault is", "faults are")),
     };
     let accused = match result.accusing().len() {

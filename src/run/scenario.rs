@@ -9,8 +9,8 @@ use super::listen::{self, Open, Unavailable};
 use super::round::Rounds;
 use super::settings::Settings;
 use super::settle::{Patience, Settled, settle};
-use super::variants::{Trials, glance};
 use super::track::{Expected, Loss, Track};
+use super::variants::{Trials, glance};
 use crate::backend::{Backend, Error, Variants};
 use crate::plan::{Cell, Route, Router, cells, listeners};
 use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
@@ -253,21 +253,6 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         StepResult { name: step.name.clone(), cells, time, rounds, took: Duration::ZERO }
     }
 
-    /// Probes all cells, and once more those that differ.
-    async fn glance(&mut self, step: &Step) -> Vec<CellResult> {
-        let unavailable = self.open_listeners().await;
-        let engine = Engine::new(self.state.cluster.clone());
-        let router = Router::new(&self.state, &engine);
-        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
-        let ways = situation.ways(&router);
-        let expected = self.expectations(&situation, &ways);
-        let Situation { cells, routes, .. } = &situation;
-        let changed = Instant::now();
-        let mut rounds = Rounds::new(&*self.backend, &self.state, &router, cells, routes, &unavailable, changed);
-        let tracks = glance(&mut rounds, &expected, self.timeout).await;
-        self.results(step, situation, ways, tracks)
-    }
-
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
         let cells = situation.cells.iter().zip(ways).zip(&situation.expectations);
         let expected = cells.map(|((cell, way), expectation)| Expected {
@@ -317,6 +302,25 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         Machines { from: machine_of(&self.state, &cell.from), to: first.filter(|_| is_one) }
     }
 
+    /// What is true of a cell.
+    fn verdict(&self, situation: &Situation, index: usize, way: Way, track: &Track) -> Verdict {
+        let obstacle = situation.obstacles.get(index).cloned().flatten();
+        let cell = situation.cells.get(index).zip(situation.expectations.get(index));
+        match (obstacle, &track.observation, cell) {
+            (Some(cause), _, _) => Verdict::Inconclusive(cause),
+            (None, Some(observation), Some((cell, expected))) => judge(&Evidence {
+                decision: expected.decision,
+                observation: observation.clone(),
+                differed: track.differed,
+                control: track.control,
+                baseline: self.baseline(cell, way),
+            }),
+            (None, None, _) | (None, _, None) => {
+                Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
+            }
+        }
+    }
+
     fn results(
         &self,
         step: &Step,
@@ -324,28 +328,19 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         ways: Vec<Way>,
         tracks: Vec<Track>,
     ) -> Vec<CellResult> {
+        let verdicts = ways.iter().zip(&tracks).enumerate();
+        let verdicts: Vec<_> =
+            verdicts.map(|(cell, (way, track))| self.verdict(&situation, cell, *way, track)).collect();
         let Situation { cells, routes, obstacles, expectations } = situation;
         let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
         let machines: Vec<_> = machines.collect();
-        let cells = cells.into_iter().zip(ways).zip(machines).zip(obstacles).zip(expectations).zip(tracks);
+        let cells =
+            cells.into_iter().zip(verdicts).zip(machines).zip(obstacles).zip(expectations).zip(tracks);
         cells
-            .map(|(((((cell, way), machines), obstacle), expected), track)| {
+            .map(|(((((cell, verdict), machines), obstacle), expected), track)| {
                 let decision = expected.decision;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle != Some(Cause::NoAddress);
-                let verdict = match (obstacle, &track.observation) {
-                    (Some(cause), _) => Verdict::Inconclusive(cause),
-                    (None, None) => {
-                        Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
-                    }
-                    (None, Some(observation)) => judge(&Evidence {
-                        decision,
-                        observation: observation.clone(),
-                        differed: track.differed,
-                        control: track.control,
-                        baseline: self.baseline(&cell, way),
-                    }),
-                };
                 let is_new = self.expected.get(&cell) != Some(&decision);
                 CellResult {
                     asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
@@ -373,17 +368,40 @@ impl<B: Variants> ScenarioRun<'_, B> {
         self.begin().await?;
         for (index, step) in self.scenario.steps.iter().enumerate() {
             steps.push(self.step(step).await?);
-            let variants = self.backend.differing(&trials.wanted(index));
-            for &variant in &variants {
-                self.backend.vary(Some(variant)).await?;
-                let cells = self.glance(step).await;
-                trials.seen(variant, index, &cells);
-            }
-            if !variants.is_empty() {
-                self.backend.vary(None).await?;
-            }
+            self.try_variants(index, trials).await?;
         }
         Ok(())
+    }
+
+    async fn try_variants(
+        &mut self,
+        index: usize,
+        trials: &mut impl Trials<B::Variant>,
+    ) -> Result<(), Error> {
+        let variants = self.backend.differing(&trials.wanted(index));
+        if variants.is_empty() {
+            return Ok(());
+        }
+        let unavailable = self.open_listeners().await;
+        let state = self.state.clone();
+        let engine = Engine::new(state.cluster.clone());
+        let router = Router::new(&state, &engine);
+        let situation = Situation::new(self.scenario, &state, &engine, &router);
+        let ways = situation.ways(&router);
+        let expected = self.expectations(&situation, &ways);
+        for variant in variants {
+            self.backend.vary(Some(variant)).await?;
+            let Situation { cells, routes, .. } = &situation;
+            let changed = Instant::now();
+            let mut rounds =
+                Rounds::new(&*self.backend, &state, &router, cells, routes, &unavailable, changed);
+            let tracks = glance(&mut rounds, &expected, self.timeout).await;
+            let verdicts: Vec<_> = (0..cells.len())
+                .filter_map(|cell| Some(self.verdict(&situation, cell, *ways.get(cell)?, tracks.get(cell)?)))
+                .collect();
+            trials.seen(variant, index, &verdicts);
+        }
+        self.backend.vary(None).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::settle::Prober;
 use super::track::{Expected, Track};
 use crate::policy::Decision;
-use crate::verdict::CellResult;
+use crate::verdict::Verdict;
 
 /// Whoever wants to know what variants show.
 pub trait Trials<V> {
@@ -13,18 +13,14 @@ pub trait Trials<V> {
     fn wanted(&self, step: usize) -> Vec<V>;
 
     /// Takes what a variant showed in a step.
-    fn seen(&mut self, variant: V, step: usize, cells: &[CellResult]);
+    fn seen(&mut self, variant: V, step: usize, verdicts: &[Verdict]);
 }
 
 /// How much longer the second look waits for answers.
 const SECOND_LOOK: u32 = 4;
 
 /// Probes all cells, and those that differ once more: a variant shows at once or not at all.
-pub(super) async fn glance(
-    prober: &mut impl Prober,
-    expected: &[Expected],
-    timeout: Duration,
-) -> Vec<Track> {
+pub(super) async fn glance(prober: &mut impl Prober, expected: &[Expected], timeout: Duration) -> Vec<Track> {
     let mut tracks = vec![Track::new(); expected.len()];
     let decided = expected.iter().enumerate().filter(|(_, e)| e.decision != Decision::Undefined);
     let mut cells: Vec<usize> = decided.map(|(cell, _)| cell).collect();

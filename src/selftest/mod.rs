@@ -4,6 +4,7 @@
 //! of each fault that would make other rules of the same state are put into force, and the step's cells
 //! are probed again. A fault that makes the same rules cannot show, and is not tried.
 
+mod packets;
 mod result;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use crate::backend::Error;
 use crate::backend::lab::{Fault, Lab};
 use crate::run::{self, Events, Settings, Trials};
 use crate::scenario::Scenario;
-use crate::verdict::{Cause, CellResult, Verdict};
+use crate::verdict::{Cause, Verdict};
 
 /// How many cases have to detect every fault.
 pub const ENOUGH: usize = 2;
@@ -37,19 +38,21 @@ pub async fn selftest(
     let start = Instant::now();
     let tried = async {
         let all: Vec<_> = scenarios.iter().enumerate().collect();
-        let mut trials = try_all(&all, faults, 1, settings, events).await?;
+        let once = all.iter().map(|(index, scenario)| (*index, *scenario, faults.to_vec())).collect();
+        let once = try_all(once, 1, settings, events).await?;
+        let mut trials: Vec<_> = once.into_iter().map(|(_, trial)| trial).collect();
         // Where one scenario alone detects a fault, it has to have more than one case that does.
-        for (index, scenario) in all {
-            let lonely = |fault: &Fault| {
+        let lonely = all.iter().map(|(index, scenario)| {
+            let is_lonely = |fault: &Fault| {
                 let detecting = trials.iter().filter(|trial| trial.detects(*fault));
                 detecting.take(ENOUGH).map(|trial| &trial.scenario).eq([&scenario.name])
             };
-            let faults: Vec<_> = faults.iter().copied().filter(lonely).collect();
-            if !faults.is_empty() {
-                let again = try_all(&[(index, scenario)], &faults, ENOUGH, settings, events).await?;
-                if let Some(trial) = trials.get_mut(index) {
-                    trial.detections.extend(again.into_iter().flat_map(|trial| trial.detections));
-                }
+            (*index, *scenario, faults.iter().copied().filter(is_lonely).collect())
+        });
+        let lonely = lonely.filter(|(_, _, faults): &Try<'_>| !faults.is_empty()).collect();
+        for (index, again) in try_all(lonely, ENOUGH, settings, events).await? {
+            if let Some(trial) = trials.get_mut(index) {
+                trial.detections.extend(again.detections);
             }
         }
         Ok(SelfTest { faults: faults.to_vec(), scenarios: trials, took: start.elapsed() })
@@ -61,28 +64,32 @@ pub async fn selftest(
     }
 }
 
+/// A scenario, by its place, and the faults to try it against.
+type Try<'a> = (usize, &'a Scenario, Vec<Fault>);
+
 /// Tries some scenarios until each has detected every fault in so many cases.
 async fn try_all(
-    scenarios: &[(usize, &Scenario)],
-    faults: &[Fault],
+    scenarios: Vec<Try<'_>>,
     cases: usize,
     settings: &Settings,
     events: &Events,
-) -> Result<Vec<ScenarioTrial>, Error> {
+) -> Result<Vec<(usize, ScenarioTrial)>, Error> {
     let asked = scenarios.len();
-    let trials = scenarios.iter().map(|&(index, scenario)| async move {
+    let trials = scenarios.into_iter().map(|(index, scenario, faults)| async move {
+        let faults: Vec<_> = faults.into_iter().filter(|fault| packets::are_sent(scenario, *fault)).collect();
+        let mut wanted = Wanted::new(scenario, &faults, cases);
         let lab = Lab::with_variants(faults.iter().copied())?;
-        let mut wanted = Wanted::new(scenario, faults, cases);
         let place = (index, asked);
         let right = run::run_with_variants(place, scenario, settings, lab, events, &mut wanted).await;
-        Ok((index, ScenarioTrial { scenario: scenario.name.clone(), right, detections: wanted.detections() }))
+        let (scenario, detections) = (scenario.name.clone(), wanted.detections());
+        Ok((index, ScenarioTrial { scenario, right, detections }))
     });
     let trials: Vec<_> = trials.collect();
     let mut tried: Vec<_> =
         stream::iter(trials).buffer_unordered(settings.parallel.max(1)).collect::<Vec<_>>().await;
     let mut tried: Vec<_> = tried.drain(..).collect::<Result<_, Error>>()?;
     tried.sort_by_key(|(index, _): &(usize, _)| *index);
-    Ok(tried.into_iter().map(|(_, trial)| trial).collect())
+    Ok(tried)
 }
 
 /// What faults have shown in a scenario so far.
@@ -112,13 +119,13 @@ impl Trials<Fault> for Wanted<'_> {
         self.faults.iter().copied().filter(is_open).collect()
     }
 
-    fn seen(&mut self, fault: Fault, step: usize, cells: &[CellResult]) {
+    fn seen(&mut self, fault: Fault, step: usize, verdicts: &[Verdict]) {
         let name = self.scenario.steps.get(step).map(|step| step.name.clone()).unwrap_or_default();
         let (_, detection) = self.shown.entry(fault.name()).or_insert_with(|| (fault, Detection::default()));
         detection.tried += 1;
         let mut is_detected = false;
-        for cell in cells {
-            match &cell.verdict {
+        for verdict in verdicts {
+            match verdict {
                 Verdict::Leak => detection.leaks += 1,
                 Verdict::Blocked => detection.blocked += 1,
                 Verdict::Inconclusive(Cause::Kernel(message)) => {
@@ -126,7 +133,7 @@ impl Trials<Fault> for Wanted<'_> {
                 }
                 Verdict::Match | Verdict::Flaky | Verdict::Undefined | Verdict::Inconclusive(_) => {}
             }
-            is_detected |= matches!(cell.verdict, Verdict::Leak | Verdict::Blocked);
+            is_detected |= matches!(verdict, Verdict::Leak | Verdict::Blocked);
         }
         if is_detected {
             detection.steps.insert(name);

@@ -24,8 +24,8 @@ use crate::snapshot::Identity;
 
 use address::Addresses;
 use build::{Host, Started};
+pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misreading};
 use fault::{Follower, View};
-pub use fault::{Description, Fault, Hole, Lapse, Misreading, Miscompiling};
 use network::{Role, Space};
 use nft::{Nft, Program};
 use process::Process;
@@ -69,6 +69,8 @@ struct NodeSpace {
     space: Space,
     /// How often the node's rules have been replaced.
     generation: u64,
+    /// The rules in force, as those of the first generation.
+    rules: Program,
 }
 
 #[derive(Debug)]
@@ -141,7 +143,7 @@ impl Lab {
         for (node, space) in nodes.iter_mut().zip(self.build(hosts).await?) {
             // Without those of a family that the machine does not have.
             node.addresses.clone_from(&space.addresses);
-            self.nodes.push(NodeSpace { space, generation: 0 });
+            self.nodes.push(NodeSpace { space, generation: 0, rules: Program::default() });
         }
         Ok(fabric)
     }
@@ -219,28 +221,31 @@ impl Lab {
         for variant in &mut self.variants {
             variant.view = variant.follower.see(state);
         }
-        let programs = self.programs(&self.view, self.fault);
-        self.replace_rules(programs).await
+        let rules = self.rules(&self.view, self.fault);
+        self.replace_rules(rules).await
     }
 
-    /// The next rules of every node.
-    fn programs(&self, view: &View, fault: Option<Fault>) -> Vec<Program> {
+    /// The rules of every node, as those of the first generation.
+    fn rules(&self, view: &View, fault: Option<Fault>) -> Vec<Program> {
         let last = self.nodes.len().saturating_sub(1);
-        let nodes = self.nodes.iter().zip(&self.view.cluster.nodes).enumerate();
-        let program = |(i, (space, node)): (usize, (&NodeSpace, &Node))| {
+        let nodes = self.view.cluster.nodes.iter().enumerate();
+        let rules = |(i, node): (usize, &Node)| {
             let view = view.frozen.as_deref().filter(|_| i == last).unwrap_or(view);
-            enforce::program(view, node, space.generation + 1, fault)
+            enforce::program(view, node, fault)
         };
-        nodes.map(program).collect()
+        nodes.map(rules).collect()
     }
 
-    async fn replace_rules(&mut self, programs: Vec<Program>) -> Result<(), Error> {
+    /// Puts rules into force where there are others.
+    async fn replace_rules(&mut self, rules: Vec<Program>) -> Result<(), Error> {
         let failed = |error: io::Error| Error::failed("enforce the policies", error);
         let mut running = Vec::new();
-        for (NodeSpace { space, generation }, program) in self.nodes.iter_mut().zip(programs) {
-            *generation += 1;
-            let (nft, netns) = (self.nft.clone(), space.netns.clone());
-            running.push(tokio::spawn(async move { nft.run(&netns, program).await }));
+        for (node, rules) in self.nodes.iter_mut().zip(rules).filter(|(node, rules)| node.rules != *rules) {
+            node.generation += 1;
+            node.rules = rules;
+            let (nft, netns, generation) = (self.nft.clone(), node.space.netns.clone(), node.generation);
+            let rules = node.rules.clone();
+            running.push(tokio::spawn(async move { nft.run(&netns, &rules, generation).await }));
         }
         for node in running {
             node.await.map_err(io::Error::other).and_then(|result| result).map_err(failed)?;
@@ -324,13 +329,13 @@ impl Variants for Lab {
     type Variant = Fault;
 
     fn differing(&self, faults: &[Fault]) -> Vec<Fault> {
-        let right = self.programs(&self.view, self.fault);
+        let right = self.rules(&self.view, self.fault);
         let differs = |fault: &Fault| {
             self.variant(*fault).is_some_and(|variant| {
                 // Equal rules are made of equal views, unless the fault is in making them.
                 let is_plain = matches!(fault, Fault::Reading(_) | Fault::Following(_));
                 let is_known = is_plain && variant.view.is_same(&self.view);
-                !is_known && self.programs(&variant.view, Some(*fault)) != right
+                !is_known && self.rules(&variant.view, Some(*fault)) != right
             })
         };
         faults.iter().copied().filter(differs).collect()
@@ -338,11 +343,11 @@ impl Variants for Lab {
 
     async fn vary(&mut self, fault: Option<Fault>) -> Result<(), Error> {
         let varied = fault.and_then(|fault| self.variant(fault));
-        let programs = match varied {
-            Some(variant) => self.programs(&variant.view, fault),
-            None => self.programs(&self.view, self.fault),
+        let rules = match varied {
+            Some(variant) => self.rules(&variant.view, fault),
+            None => self.rules(&self.view, self.fault),
         };
-        self.replace_rules(programs).await
+        self.replace_rules(rules).await
     }
 }
 

@@ -35,8 +35,9 @@ impl Nft {
 
     /// Carries out a program inside a namespace: its preparations in as many transactions as they
     /// need, its switch in one.
-    pub(super) async fn run(&self, netns: &Netns, program: Program) -> io::Result<()> {
+    pub(super) async fn run(&self, netns: &Netns, program: &Program, generation: u64) -> io::Result<()> {
         let nft = self.clone();
+        let program = program.of_generation(generation);
         netns
             .run(move || {
                 for transaction in program.preparation.chunks(TRANSACTION) {
@@ -67,11 +68,30 @@ impl Nft {
     }
 }
 
-/// Commands for `nft`, in its own language.
+/// The name of the table in commands whose generation is still open.
+pub(super) const TABLE: &str = "inet netproof_@";
+
+/// Commands for `nft`, in its own language, for a table whose generation is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Program {
     /// What changes nothing yet.
     pub(super) preparation: Vec<String>,
     /// What brings all of it into force at once.
     pub(super) switch: Vec<String>,
+}
+
+impl Program {
+    /// The commands of a generation, counted from 1. Each takes the place of the one before.
+    fn of_generation(&self, generation: u64) -> Self {
+        let name = format!("inet netproof_{generation}");
+        let named = |commands: &[String]| -> Vec<String> {
+            // The name stands after the verb and the kind, and nowhere else.
+            commands.iter().map(|command| command.replacen(TABLE, &name, 1)).collect()
+        };
+        let mut switch = named(&self.switch);
+        if generation > 1 {
+            switch.push(format!("delete table inet netproof_{}", generation - 1));
+        }
+        Self { preparation: named(&self.preparation), switch }
+    }
 }

@@ -85,7 +85,8 @@ impl<'a> Writer<'a> {
     fn policy(&mut self, policy: &NetworkPolicy, lines: &mut Vec<String>) {
         let allowed = self.allowed();
         for rule in policy.rules(self.direction).unwrap_or_default() {
-            lines.extend(self.matches(policy, rule).into_iter().map(|matched| format!("{matched} {allowed}")));
+            lines
+                .extend(self.matches(policy, rule).into_iter().map(|matched| format!("{matched} {allowed}")));
         }
     }
 
@@ -235,7 +236,9 @@ impl<'a> Writer<'a> {
         };
         for rule in policy.rules(direction).unwrap_or_default() {
             let anywhere = Rule { peers: rule.peers.clone(), ports: Ports::Any };
-            lines.extend(self.matches(policy, &anywhere).into_iter().map(|matched| format!("{matched} return")));
+            lines.extend(
+                self.matches(policy, &anywhere).into_iter().map(|matched| format!("{matched} return")),
+            );
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::policy::Node;
 pub(super) use select::selects;
 use table::Table;
 
-/// The rules of a node. `generation` counts its programs from 1; each replaces the one before.
-pub(super) fn program(view: &View, node: &Node, generation: u64, fault: Option<Fault>) -> Program {
-    let mut table = Table::new(generation);
+/// The rules of a node.
+pub(super) fn program(view: &View, node: &Node, fault: Option<Fault>) -> Program {
+    let mut table = Table::new();
     services::add(&mut table, &view.cluster, node);
     filter::add(&mut table, view, node, fault);
     table.finish()

@@ -75,7 +75,8 @@ impl Writer<'_> {
         let mut members = BTreeSet::new();
         for pod in self.pods() {
             if let Some(port) = self.number(pod, name, protocol) {
-                members.extend(self.known_addresses(pod, family).map(|address| format!("{address} . {port}")));
+                members
+                    .extend(self.known_addresses(pod, family).map(|address| format!("{address} . {port}")));
             }
         }
         if members.is_empty() {

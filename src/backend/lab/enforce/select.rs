@@ -36,7 +36,10 @@ pub(super) fn policies_of<'a>(cluster: &'a Cluster, pod: &Pod) -> Vec<&'a Networ
 }
 
 /// The pods that a policy selects.
-pub(super) fn subjects_of<'a>(cluster: &'a Cluster, policy: &'a NetworkPolicy) -> impl Iterator<Item = &'a Pod> {
+pub(super) fn subjects_of<'a>(
+    cluster: &'a Cluster,
+    policy: &'a NetworkPolicy,
+) -> impl Iterator<Item = &'a Pod> {
     cluster.pods.iter().filter(|pod| {
         is_filtered(pod) && policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
     })
@@ -52,7 +55,8 @@ pub(super) fn pods_of_peer<'a>(
     let in_scope: Vec<&str> = match namespaces {
         NamespaceScope::Own => vec![policy.namespace.as_str()],
         NamespaceScope::Selected(selector) => {
-            let selected = view.cluster.namespaces.iter().filter(|namespace| selects(selector, &namespace.labels));
+            let selected =
+                view.cluster.namespaces.iter().filter(|namespace| selects(selector, &namespace.labels));
             selected.map(|namespace| namespace.name.as_str()).collect()
         }
     };

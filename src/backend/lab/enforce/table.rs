@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 
-use super::super::nft::Program;
+use super::super::nft::{Program, TABLE};
 
 /// How many elements one command may add.
 const ELEMENTS: usize = 500;
@@ -12,7 +12,6 @@ const ELEMENTS: usize = 500;
 /// the table before it is deleted in the same moment.
 #[derive(Debug)]
 pub(super) struct Table {
-    generation: u64,
     program: Program,
     /// The names of chains by their rules, and of sets by their type and elements.
     chains: HashMap<Vec<String>, String>,
@@ -21,21 +20,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(generation: u64) -> Self {
-        let mut table = Self {
-            generation,
-            program: Program::default(),
-            chains: HashMap::new(),
-            sets: HashMap::new(),
-            named: 0,
-        };
-        let command = format!("add table {}", table.name());
+    pub(super) fn new() -> Self {
+        let mut table =
+            Self { program: Program::default(), chains: HashMap::new(), sets: HashMap::new(), named: 0 };
+        let command = format!("add table {TABLE}");
         table.program.preparation.push(command);
         table
-    }
-
-    fn name(&self) -> String {
-        format!("inet netproof_{}", self.generation)
     }
 
     fn fresh(&mut self, kind: &str) -> String {
@@ -44,7 +34,7 @@ impl Table {
     }
 
     fn prepare(&mut self, what: &str, rest: &str) {
-        let command = format!("add {what} {} {rest}", self.name());
+        let command = format!("add {what} {TABLE} {rest}");
         self.program.preparation.push(command);
     }
 
@@ -98,15 +88,11 @@ impl Table {
 
     /// A chain that the kernel calls at `hook`.
     pub(super) fn base_chain(&mut self, name: &str, hook: &str, rules: &[String]) {
-        let table = self.name();
-        self.program.switch.push(format!("add chain {table} {name} {{ type {hook}; policy accept; }}"));
-        self.program.switch.extend(rules.iter().map(|rule| format!("add rule {table} {name} {rule}")));
+        self.program.switch.push(format!("add chain {TABLE} {name} {{ type {hook}; policy accept; }}"));
+        self.program.switch.extend(rules.iter().map(|rule| format!("add rule {TABLE} {name} {rule}")));
     }
 
-    pub(super) fn finish(mut self) -> Program {
-        if self.generation > 1 {
-            self.program.switch.push(format!("delete table inet netproof_{}", self.generation - 1));
-        }
+    pub(super) fn finish(self) -> Program {
         self.program
     }
 }

@@ -58,17 +58,21 @@ impl Lapse {
             Self::PoliciesNeverRemoved => {
                 wrong("policies-never-removed", &[33], "a deleted policy goes on isolating and allowing")
             }
-            Self::PolicyUpdatesIgnored => {
-                wrong("policy-updates-ignored", &[33], "a policy stays in force as it was when it was created")
-            }
+            Self::PolicyUpdatesIgnored => wrong(
+                "policy-updates-ignored",
+                &[33],
+                "a policy stays in force as it was when it was created",
+            ),
             Self::DeletionForgetsOthers => wrong(
                 "deletion-forgets-others",
                 &[11, 33],
                 "with a policy that is deleted, the other policies of its pods go out of force",
             ),
-            Self::DeletionStaysClosed => {
-                wrong("deletion-stays-closed", &[33], "a deleted policy allows nothing any more, but goes on isolating")
-            }
+            Self::DeletionStaysClosed => wrong(
+                "deletion-stays-closed",
+                &[33],
+                "a deleted policy allows nothing any more, but goes on isolating",
+            ),
             Self::PodLabelsFrozen => seen(
                 "pod-labels-frozen",
                 &[34],
@@ -248,8 +252,9 @@ impl Follower {
             let selects = |policy: &NetworkPolicy, pod: &Pod| {
                 policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
             };
-            let shares =
-                |policy: &&NetworkPolicy| cluster.pods.iter().any(|p| selects(policy, p) && selects(deleted, p));
+            let shares = |policy: &&NetworkPolicy| {
+                cluster.pods.iter().any(|p| selects(policy, p) && selects(deleted, p))
+            };
             self.remembered.extend(cluster.policies.iter().filter(shares).cloned());
         }
         cluster.policies.retain(|policy| !self.remembered.contains(policy));

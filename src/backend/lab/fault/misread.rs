@@ -90,9 +90,9 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
                 ports.truncate(1);
             }
         }),
-        M::ProtocolIgnored => ports(cluster, |port| {
-            Protocol::ALL.map(|protocol| PortMatch { protocol, ..port.clone() }).into()
-        }),
+        M::ProtocolIgnored => {
+            ports(cluster, |port| Protocol::ALL.map(|protocol| PortMatch { protocol, ..port.clone() }).into())
+        }
         M::NumberlessIsEveryProtocol => ports(cluster, |port| match port.ports {
             PortSpec::Any => {
                 Protocol::ALL.map(|protocol| PortMatch { protocol, ports: PortSpec::Any }).into()
@@ -124,8 +124,7 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
                 .filter(|policy| is_unmatched(policy, cluster))
                 .map(|policy| (policy.namespace.clone(), policy.name.clone()))
                 .collect();
-            let is_matched =
-                |p: &NetworkPolicy| !unmatched.contains(&(p.namespace.clone(), p.name.clone()));
+            let is_matched = |p: &NetworkPolicy| !unmatched.contains(&(p.namespace.clone(), p.name.clone()));
             cluster.policies.retain(is_matched);
         }
         M::SubjectsIgnored => each(cluster, |policy| policy.subjects = LabelSelector::everything()),

@@ -13,8 +13,8 @@ mod rules;
 use std::fmt;
 use std::str::FromStr;
 
-pub(super) use following::{Follower, View, identity};
 pub use following::Lapse;
+pub(super) use following::{Follower, View, identity};
 pub use packets::Hole;
 pub use reading::Misreading;
 pub use rules::Miscompiling;

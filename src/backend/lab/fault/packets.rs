@@ -77,9 +77,11 @@ impl Hole {
                 "policies are accepted and nothing enforces them",
                 "every CNI plugin without NetworkPolicy, flannel for one",
             ),
-            Self::IgnoreIngress => {
-                wrong("ignore-ingress", &[1, 11], "ingress rules are not enforced: whatever a pod should refuse arrives")
-            }
+            Self::IgnoreIngress => wrong(
+                "ignore-ingress",
+                &[1, 11],
+                "ingress rules are not enforced: whatever a pod should refuse arrives",
+            ),
             Self::IgnoreEgress => seen(
                 "ignore-egress",
                 &[1, 11],
@@ -134,12 +136,16 @@ impl Hole {
                 "egress rules see a Service's address and port instead of those of its pods",
                 "aws/amazon-network-policy-controller-k8s#210",
             ),
-            Self::LookupsOpen => {
-                wrong("lookups-open", &[29], "UDP to port 53 passes whatever the policies say, so that lookups work: a way out")
-            }
-            Self::LookupsOverTcpClosed => {
-                wrong("lookups-over-tcp-closed", &[29], "rules that allow TCP to port 53 are forgotten: long answers are lost")
-            }
+            Self::LookupsOpen => wrong(
+                "lookups-open",
+                &[29],
+                "UDP to port 53 passes whatever the policies say, so that lookups work: a way out",
+            ),
+            Self::LookupsOverTcpClosed => wrong(
+                "lookups-over-tcp-closed",
+                &[29],
+                "rules that allow TCP to port 53 are forgotten: long answers are lost",
+            ),
             Self::DropReplies => wrong(
                 "drop-replies",
                 &[14],

@@ -158,110 +158,164 @@ impl Misreading {
                 &[2],
                 "a policy without policyTypes isolates in the directions that have rules: one with egress rules alone lets everything in",
             ),
-            Self::TypesIgnored => {
-                wrong("types-ignored", &[3], "rules of a direction that policyTypes does not name are in force")
+            Self::TypesIgnored => wrong(
+                "types-ignored",
+                &[3],
+                "rules of a direction that policyTypes does not name are in force",
+            ),
+            Self::NoIngressRulesIgnored => wrong(
+                "no-ingress-rules-ignored",
+                &[4],
+                "a default-deny for ingress has no rules, and so does nothing",
+            ),
+            Self::NoEgressRulesIgnored => wrong(
+                "no-egress-rules-ignored",
+                &[4],
+                "a default-deny misses egress: without egress rules it does nothing there",
+            ),
+            Self::EmptyRuleDenies => {
+                wrong("empty-rule-denies", &[4], "the rule {} allows nothing instead of everything")
             }
-            Self::NoIngressRulesIgnored => {
-                wrong("no-ingress-rules-ignored", &[4], "a default-deny for ingress has no rules, and so does nothing")
-            }
-            Self::NoEgressRulesIgnored => {
-                wrong("no-egress-rules-ignored", &[4], "a default-deny misses egress: without egress rules it does nothing there")
-            }
-            Self::EmptyRuleDenies => wrong("empty-rule-denies", &[4], "the rule {} allows nothing instead of everything"),
-            Self::EmptyPeersDeny => {
-                wrong("empty-peers-deny", &[5], "a rule with ports and an empty or missing from or to allows nobody")
-            }
-            Self::EmptyPeersArePods => {
-                wrong("empty-peers-are-pods", &[5], "an empty or missing from or to means the cluster's pods: nothing outside is allowed")
-            }
+            Self::EmptyPeersDeny => wrong(
+                "empty-peers-deny",
+                &[5],
+                "a rule with ports and an empty or missing from or to allows nobody",
+            ),
+            Self::EmptyPeersArePods => wrong(
+                "empty-peers-are-pods",
+                &[5],
+                "an empty or missing from or to means the cluster's pods: nothing outside is allowed",
+            ),
             Self::EmptyPortsDeny => seen(
                 "empty-ports-deny",
                 &[6],
                 "a rule with peers and empty or missing ports allows nothing",
                 "CentaurusInfra/mizar#392",
             ),
-            Self::AllNamespacesAreEverybody => {
-                wrong("all-namespaces-are-everybody", &[8], "namespaceSelector: {} also allows addresses outside the cluster, and nodes")
-            }
+            Self::AllNamespacesAreEverybody => wrong(
+                "all-namespaces-are-everybody",
+                &[8],
+                "namespaceSelector: {} also allows addresses outside the cluster, and nodes",
+            ),
             Self::SelectorsOr => {
                 wrong("selectors-or", &[9], "the two selectors of a peer are two peers: either is enough")
             }
             Self::PodSelectorLost => {
                 wrong("pod-selector-lost", &[9], "of a peer with two selectors only namespaceSelector counts")
             }
-            Self::NamespaceSelectorLost => {
-                wrong("namespace-selector-lost", &[9, 10], "of a peer with two selectors only podSelector counts, in the policy's namespace")
-            }
+            Self::NamespaceSelectorLost => wrong(
+                "namespace-selector-lost",
+                &[9, 10],
+                "of a peer with two selectors only podSelector counts, in the policy's namespace",
+            ),
             Self::PodSelectorEverywhere => {
                 wrong("pod-selector-everywhere", &[10], "a podSelector alone selects pods of every namespace")
             }
             Self::FirstPeerOnly => wrong("first-peer-only", &[9], "only the first peer of a rule counts"),
             Self::FirstRuleOnly => wrong("first-rule-only", &[11], "only the first rule of a policy counts"),
-            Self::FewRules => wrong("few-rules", &[11], "only the first sixteen rules of a policy are in force, as if a table were full"),
+            Self::FewRules => wrong(
+                "few-rules",
+                &[11],
+                "only the first sixteen rules of a policy are in force, as if a table were full",
+            ),
             Self::CrossedRules => seen(
                 "crossed-rules",
                 &[12],
                 "the peers of all rules of a policy are allowed on the ports of all of them",
                 "aws/amazon-network-policy-controller-k8s#218",
             ),
-            Self::IgnorePorts => wrong("ignore-ports", &[12], "rules allow their peers on every port and protocol"),
+            Self::IgnorePorts => {
+                wrong("ignore-ports", &[12], "rules allow their peers on every port and protocol")
+            }
             Self::IgnorePeers => wrong("ignore-peers", &[12], "rules with ports allow them to everybody"),
             Self::FirstPortOnly => wrong("first-port-only", &[6], "only the first port of a rule counts"),
             Self::ProtocolIgnored => {
                 wrong("protocol-ignored", &[7, 15], "a port that is allowed is open for every protocol")
             }
-            Self::NumberlessIsEveryProtocol => {
-                wrong("numberless-is-every-protocol", &[7], "a port entry without a number allows every protocol")
-            }
-            Self::SctpPolicyIgnored => {
-                wrong("sctp-policy-ignored", &[15], "a policy that only names SCTP ports is dropped where SCTP is not known: it isolates nobody")
-            }
+            Self::NumberlessIsEveryProtocol => wrong(
+                "numberless-is-every-protocol",
+                &[7],
+                "a port entry without a number allows every protocol",
+            ),
+            Self::SctpPolicyIgnored => wrong(
+                "sctp-policy-ignored",
+                &[15],
+                "a policy that only names SCTP ports is dropped where SCTP is not known: it isolates nobody",
+            ),
             Self::EndPortFirstOnly => seen(
                 "endport-first-only",
                 &[16],
                 "endPort is not known: of a range only its first port is allowed",
                 "cilium/cilium#28684, noironetworks/aci-containers#1653",
             ),
-            Self::EndPortExclusive => wrong("endport-exclusive", &[16], "the last port of a range is not allowed"),
-            Self::EndPortOpen => wrong("endport-open", &[16], "a range has no end: every port from its first on is allowed"),
+            Self::EndPortExclusive => {
+                wrong("endport-exclusive", &[16], "the last port of a range is not allowed")
+            }
+            Self::EndPortOpen => {
+                wrong("endport-open", &[16], "a range has no end: every port from its first on is allowed")
+            }
             Self::IgnoreExcept => seen(
                 "ignore-except",
                 &[22],
                 "the addresses that an ipBlock excepts are allowed like the rest of it",
                 "cloudnativelabs/kube-router#326, aws/amazon-vpc-cni-k8s#2609",
             ),
-            Self::FirstExceptOnly => wrong("first-except-only", &[22], "only the first range that an ipBlock excepts is denied"),
+            Self::FirstExceptOnly => {
+                wrong("first-except-only", &[22], "only the first range that an ipBlock excepts is denied")
+            }
             Self::ExceptAcrossPeers => seen(
                 "except-across-peers",
                 &[22],
                 "what one ipBlock excepts is taken out of the policy's other blocks, too",
                 "ovn-kubernetes/ovn-kubernetes#845, kubeovn/kube-ovn#3193",
             ),
-            Self::ZeroHoldsIpv6 => wrong("zero-holds-ipv6", &[23], "0.0.0.0/0 stands for everybody: it allows IPv6, too"),
-            Self::UnmatchedPeersIgnored => {
-                wrong("unmatched-peers-ignored", &[13], "a policy whose peers match nobody is empty, and isolates nobody")
+            Self::ZeroHoldsIpv6 => {
+                wrong("zero-holds-ipv6", &[23], "0.0.0.0/0 stands for everybody: it allows IPv6, too")
             }
-            Self::SubjectsIgnored => wrong("subjects-ignored", &[1, 13], "a policy isolates every pod of its namespace"),
-            Self::SubjectsEverywhere => wrong("subjects-everywhere", &[1, 10], "a policy isolates the pods that it selects in every namespace"),
-            Self::SameNameCollides => {
-                wrong("same-name-collides", &[11], "policies are kept by name: of two namespaces' policies of one name only one is in force")
+            Self::UnmatchedPeersIgnored => wrong(
+                "unmatched-peers-ignored",
+                &[13],
+                "a policy whose peers match nobody is empty, and isolates nobody",
+            ),
+            Self::SubjectsIgnored => {
+                wrong("subjects-ignored", &[1, 13], "a policy isolates every pod of its namespace")
             }
+            Self::SubjectsEverywhere => wrong(
+                "subjects-everywhere",
+                &[1, 10],
+                "a policy isolates the pods that it selects in every namespace",
+            ),
+            Self::SameNameCollides => wrong(
+                "same-name-collides",
+                &[11],
+                "policies are kept by name: of two namespaces' policies of one name only one is in force",
+            ),
             Self::NotInNeedsKey => seen(
                 "notin-needs-key",
                 &[24],
                 "NotIn does not match objects that lack the key",
                 "mattfenwick/cyclonus",
             ),
-            Self::DoesNotExistIgnored => wrong("does-not-exist-ignored", &[24], "DoesNotExist is not evaluated: it matches everything"),
-            Self::InFirstValueOnly => wrong("in-first-value-only", &[24], "of the values of In only the first counts"),
-            Self::ExpressionsIgnored => wrong("expressions-ignored", &[24], "matchExpressions are not evaluated beside matchLabels"),
-            Self::EmptyMatchesMissing => {
-                wrong("empty-matches-missing", &[24, 38], "a label with an empty value also matches objects that do not have it")
+            Self::DoesNotExistIgnored => {
+                wrong("does-not-exist-ignored", &[24], "DoesNotExist is not evaluated: it matches everything")
             }
+            Self::InFirstValueOnly => {
+                wrong("in-first-value-only", &[24], "of the values of In only the first counts")
+            }
+            Self::ExpressionsIgnored => {
+                wrong("expressions-ignored", &[24], "matchExpressions are not evaluated beside matchLabels")
+            }
+            Self::EmptyMatchesMissing => wrong(
+                "empty-matches-missing",
+                &[24, 38],
+                "a label with an empty value also matches objects that do not have it",
+            ),
             Self::CaseIgnored => wrong("case-ignored", &[38], "labels are compared without regard to case"),
-            Self::NameLabelUnknown => {
-                wrong("name-label-unknown", &[25], "kubernetes.io/metadata.name is not known: namespaces cannot be named")
-            }
+            Self::NameLabelUnknown => wrong(
+                "name-label-unknown",
+                &[25],
+                "kubernetes.io/metadata.name is not known: namespaces cannot be named",
+            ),
         }
     }
 }

@@ -56,15 +56,21 @@ impl Miscompiling {
 
     pub(super) fn description(self) -> Description {
         match self {
-            Self::FirstPolicyOnly => {
-                wrong("first-policy-only", &[11], "the first policy that selects a pod decides alone, as in a firewall with first match")
-            }
-            Self::EveryPolicy => {
-                wrong("every-policy", &[11], "all policies that select a pod have to allow a connection, instead of any")
-            }
-            Self::FewPolicies => {
-                wrong("few-policies", &[11], "of the policies that select a pod, only the first eight are in force, as if a table were full")
-            }
+            Self::FirstPolicyOnly => wrong(
+                "first-policy-only",
+                &[11],
+                "the first policy that selects a pod decides alone, as in a firewall with first match",
+            ),
+            Self::EveryPolicy => wrong(
+                "every-policy",
+                &[11],
+                "all policies that select a pod have to allow a connection, instead of any",
+            ),
+            Self::FewPolicies => wrong(
+                "few-policies",
+                &[11],
+                "of the policies that select a pod, only the first eight are in force, as if a table were full",
+            ),
             Self::SharedChains => seen(
                 "shared-chains",
                 &[1, 11],
@@ -88,13 +94,21 @@ impl Miscompiling {
                 "an ipBlock matches addresses outside the cluster only",
                 "cilium/cilium#9209",
             ),
-            Self::OneAddress => wrong("one-address", &[23], "selectors know only one address of each pod: the other family is denied"),
-            Self::NameOfFirstPort => {
-                wrong("name-of-first-port", &[17], "a port's name stands for the first port that a pod declares, whatever its name")
-            }
-            Self::NameOfAnyProtocol => {
-                wrong("name-of-any-protocol", &[17], "a port's name is looked up without its protocol: a UDP port's name opens TCP")
-            }
+            Self::OneAddress => wrong(
+                "one-address",
+                &[23],
+                "selectors know only one address of each pod: the other family is denied",
+            ),
+            Self::NameOfFirstPort => wrong(
+                "name-of-first-port",
+                &[17],
+                "a port's name stands for the first port that a pod declares, whatever its name",
+            ),
+            Self::NameOfAnyProtocol => wrong(
+                "name-of-any-protocol",
+                &[17],
+                "a port's name is looked up without its protocol: a UDP port's name opens TCP",
+            ),
             Self::NameOfOnePod => seen(
                 "name-of-one-pod",
                 &[17],
