@@ -20,3 +20,4 @@ mod map;
 mod naive;
 mod readme;
 mod reports;
+mod selftest;

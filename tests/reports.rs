@@ -9,7 +9,7 @@ use netproof::policy::{
     Decision, Direction, Expectation, IpFamily, PolicyName, Port, Protocol, Reason, RuleName, UndefinedCause,
 };
 use netproof::report;
-use netproof::scenario::{Claim, Demonstrates, EndpointName, Probe};
+use netproof::scenario::{Claim, Demonstrates, EndpointName, Item, Probe};
 use netproof::verdict::{
     Cause, CellResult, Machines, Observation, RunResult, ScenarioFailure, ScenarioResult, StepResult,
     Surroundings, TimeToSettle, Verdict,
@@ -67,7 +67,7 @@ fn on_udp(mut cell: CellResult) -> CellResult {
 
 fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
     let time = TimeToSettle { enforce: Some(Duration::from_millis(42)), admit: None };
-    StepResult { name: name.to_owned(), cells, time, rounds: 2, took: Duration::from_millis(310) }
+    StepResult { name: name.to_owned(), items: [Item::new(1).unwrap()].into(), cells, time, rounds: 2, took: Duration::from_millis(310) }
 }
 
 fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {

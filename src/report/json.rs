@@ -105,6 +105,7 @@ struct ScenarioDocument<'a> {
 #[serde(rename_all = "camelCase")]
 struct StepDocument<'a> {
     name: &'a str,
+    items: Vec<u8>,
     counts: CountsDocument,
     time_to_enforce_ms: Option<u64>,
     time_to_admit_ms: Option<u64>,
@@ -196,6 +197,7 @@ impl<'a> StepDocument<'a> {
     fn new(result: &'a StepResult) -> Self {
         Self {
             name: &result.name,
+            items: result.items.iter().map(|item| item.number()).collect(),
             counts: result.counts().into(),
             time_to_enforce_ms: result.time.enforce.map(millis),
             time_to_admit_ms: result.time.admit.map(millis),

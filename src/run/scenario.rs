@@ -250,7 +250,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let cells = self.results(step, situation, ways, tracks);
         let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
         self.expected = decisions;
-        StepResult { name: step.name.clone(), cells, time, rounds, took: Duration::ZERO }
+        let (name, items, took) = (step.name.clone(), step.items.clone(), Duration::ZERO);
+        StepResult { name, items, cells, time, rounds, took }
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {

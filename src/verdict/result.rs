@@ -1,6 +1,6 @@
 //! The results of steps, scenarios and runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::ops::Add;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::machine::Machines;
 use super::observation::Observation;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
-use crate::scenario::{Claim, Demonstrates};
+use crate::scenario::{Claim, Demonstrates, Item};
 
 /// What a step found out about a cell.
 #[derive(Debug, Clone)]
@@ -74,6 +74,8 @@ pub struct TimeToSettle {
 pub struct StepResult {
     /// Its name.
     pub name: String,
+    /// The items of the semantics that it decides.
+    pub items: BTreeSet<Item>,
     /// All of its cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
     /// How long its changes took to be in force.
