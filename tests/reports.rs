@@ -67,7 +67,14 @@ fn on_udp(mut cell: CellResult) -> CellResult {
 
 fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
     let time = TimeToSettle { enforce: Some(Duration::from_millis(42)), admit: None };
-    StepResult { name: name.to_owned(), items: [Item::new(1).unwrap()].into(), cells, time, rounds: 2, took: Duration::from_millis(310) }
+    StepResult {
+        name: name.to_owned(),
+        items: [Item::new(1).unwrap()].into(),
+        cells,
+        time,
+        rounds: 2,
+        took: Duration::from_millis(310),
+    }
 }
 
 fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {

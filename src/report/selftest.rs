@@ -84,7 +84,10 @@ fn matrix(text: &mut String, result: &SelfTest) {
             (10, 0) => " ".to_owned(),
             (_, digits) => (digits % 10).to_string(),
         };
-        let _ = writeln!(text, "{:widest$}       {}", "", numbers.iter().map(digit).collect::<String>());
+        let digits: String = numbers.iter().map(digit).collect();
+        if !digits.trim().is_empty() {
+            let _ = writeln!(text, "{:widest$}       {digits}", "");
+        }
     }
     let mut faults = result.faults.clone();
     // Those that least detect first.

@@ -247,7 +247,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
         let decisions = situation.decisions();
-        let cells = self.results(step, situation, ways, tracks);
+        let cells = self.results(step, situation, &ways, tracks);
         let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
         self.expected = decisions;
         let (name, items, took) = (step.name.clone(), step.items.clone(), Duration::ZERO);
@@ -326,7 +326,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         &self,
         step: &Step,
         situation: Situation,
-        ways: Vec<Way>,
+        ways: &[Way],
         tracks: Vec<Track>,
     ) -> Vec<CellResult> {
         let verdicts = ways.iter().zip(&tracks).enumerate();

@@ -26,6 +26,9 @@ pub(super) const FAMILIES: [Family; 2] = [
 /// How many policies of a pod fit into a table that is too small.
 const FEW_POLICIES: usize = 8;
 
+/// How many chains may follow each other: the kernel allows 16, and two lead here.
+const NESTED: usize = 12;
+
 /// Writes the chain of one pod for one direction.
 pub(super) struct Writer<'a> {
     pub(super) table: &'a mut Table,
@@ -173,7 +176,7 @@ impl<'a> Writer<'a> {
     /// A chain for each policy, one after the other, of which every one has to match.
     fn chain_of_every(mut self, policies: &[&NetworkPolicy]) -> String {
         let mut next = None;
-        for policy in policies.iter().rev() {
+        for policy in policies.iter().take(NESTED).rev() {
             let mut lines = Vec::new();
             let allowed = next.map_or("return".to_owned(), |chain| format!("goto {chain}"));
             for rule in policy.rules(self.direction).unwrap_or_default() {

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 
 use super::reading::Misreading;
+use super::rewrite::{
+    blocks, each, everybody, in_namespaces, lists, peers, pod_peers, ports, ranges, rules, selectors,
+};
 use crate::backend::lab::enforce::selects;
 use crate::policy::{
     Cluster, IpBlock, LabelSelector, Labels, NAMESPACE_NAME_LABEL, NamespaceScope, NetworkPolicy, Peer,
@@ -79,6 +83,7 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
         M::FirstRuleOnly => lists(cluster, |rules| rules.truncate(1)),
         M::FewRules => lists(cluster, |rules| rules.truncate(FEW_RULES)),
         M::CrossedRules => lists(cluster, cross),
+        M::ZippedPeersAndPorts => lists(cluster, zip),
         M::IgnorePorts => rules(cluster, |rule| rule.ports = Ports::Any),
         M::IgnorePeers => rules(cluster, |rule| {
             if rule.ports != Ports::Any {
@@ -91,7 +96,9 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
             }
         }),
         M::ProtocolIgnored => {
-            ports(cluster, |port| Protocol::ALL.map(|protocol| PortMatch { protocol, ..port.clone() }).into())
+            ports(cluster, |port| {
+                Protocol::ALL.map(|protocol| PortMatch { protocol, ..port.clone() }).into()
+            });
         }
         M::NumberlessIsEveryProtocol => ports(cluster, |port| match port.ports {
             PortSpec::Any => {
@@ -99,6 +106,7 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
             }
             PortSpec::Range(_) | PortSpec::Named(_) => vec![port],
         }),
+        M::PortBesideAllOverrides => rules(cluster, override_all),
         M::SctpPolicyIgnored => cluster.policies.retain(|policy| !is_of_sctp(policy)),
         M::EndPortFirstOnly => ranges(cluster, |range| PortRange::single(range.first())),
         M::EndPortExclusive => ranges(cluster, without_last),
@@ -127,6 +135,21 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
             let is_matched = |p: &NetworkPolicy| !unmatched.contains(&(p.namespace.clone(), p.name.clone()));
             cluster.policies.retain(is_matched);
         }
+        M::UnmatchedPeersAreEverybody => {
+            let known = cluster.clone();
+            each(cluster, |policy| {
+                let namespace = policy.namespace.clone();
+                let is_unmatched = |peers: &Peers| match peers {
+                    Peers::Any => false,
+                    Peers::Only(peers) => !peers.iter().any(|peer| matches_any(peer, &namespace, &known)),
+                };
+                for rule in [&mut policy.ingress, &mut policy.egress].into_iter().flatten().flatten() {
+                    if is_unmatched(&rule.peers) {
+                        rule.peers = Peers::Any;
+                    }
+                }
+            });
+        }
         M::SubjectsIgnored => each(cluster, |policy| policy.subjects = LabelSelector::everything()),
         M::SubjectsEverywhere => {
             let names: Vec<_> = cluster.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
@@ -144,6 +167,31 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
         M::NotInNeedsKey => selectors(cluster, |requirement| match &requirement {
             Requirement::NotIn(key, _) => vec![Requirement::Exists(key.clone()), requirement],
             Requirement::In(..) | Requirement::Exists(_) | Requirement::DoesNotExist(_) => vec![requirement],
+        }),
+        M::NotInAnyValue => selectors(cluster, |requirement| match &requirement {
+            Requirement::NotIn(_, values) if values.len() > 1 => Vec::new(),
+            Requirement::NotIn(..)
+            | Requirement::In(..)
+            | Requirement::Exists(_)
+            | Requirement::DoesNotExist(_) => vec![requirement],
+        }),
+        M::NegationsMatchOutside => {
+            let outside = outside(cluster);
+            peers(cluster, |peer| {
+                let is_negative = matches!(&peer, Peer::Pods { namespaces, .. } if is_negation(namespaces));
+                let also = if is_negative { outside.to_vec() } else { Vec::new() };
+                [vec![peer], also].concat()
+            });
+        }
+        M::AnyLabel => peers(cluster, |peer| match peer {
+            Peer::Pods { namespaces, pods } if !pods.is_everything() => {
+                let alone = |requirement: &Requirement| Peer::Pods {
+                    namespaces: namespaces.clone(),
+                    pods: [requirement.clone()].into_iter().collect(),
+                };
+                pods.requirements().map(alone).collect()
+            }
+            Peer::Pods { .. } | Peer::IpBlock(_) => vec![peer],
         }),
         M::DoesNotExistIgnored => selectors(cluster, |requirement| match requirement {
             Requirement::DoesNotExist(_) => Vec::new(),
@@ -202,83 +250,6 @@ fn retype(
     cluster.policies = retyped.collect();
 }
 
-fn each(cluster: &mut Cluster, change: impl Fn(&mut NetworkPolicy)) {
-    cluster.policies.iter_mut().for_each(change);
-}
-
-fn lists(cluster: &mut Cluster, change: impl Fn(&mut Vec<Rule>)) {
-    each(cluster, |policy| [&mut policy.ingress, &mut policy.egress].into_iter().flatten().for_each(&change));
-}
-
-fn rules(cluster: &mut Cluster, change: impl Fn(&mut Rule)) {
-    lists(cluster, |rules| rules.iter_mut().for_each(&change));
-}
-
-fn peers(cluster: &mut Cluster, change: impl Fn(Peer) -> Vec<Peer>) {
-    rules(cluster, |rule| {
-        if let Peers::Only(peers) = &mut rule.peers {
-            *peers = peers.drain(..).flat_map(&change).collect();
-        }
-    });
-}
-
-/// Changes the peers that have both selectors.
-fn pod_peers(cluster: &mut Cluster, change: impl Fn(LabelSelector, LabelSelector) -> Vec<Peer>) {
-    peers(cluster, |peer| match peer {
-        Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods } if !pods.is_everything() => {
-            change(namespaces, pods)
-        }
-        Peer::Pods { .. } | Peer::IpBlock(_) => vec![peer],
-    });
-}
-
-fn blocks(cluster: &mut Cluster, change: impl Fn(&IpBlock) -> IpBlock) {
-    peers(cluster, |peer| match peer {
-        Peer::IpBlock(block) => vec![Peer::IpBlock(change(&block))],
-        Peer::Pods { .. } => vec![peer],
-    });
-}
-
-fn ports(cluster: &mut Cluster, change: impl Fn(PortMatch) -> Vec<PortMatch>) {
-    rules(cluster, |rule| {
-        if let Ports::Only(ports) = &mut rule.ports {
-            *ports = ports.drain(..).flat_map(&change).collect();
-        }
-    });
-}
-
-fn ranges(cluster: &mut Cluster, change: impl Fn(PortRange) -> PortRange) {
-    ports(cluster, |port| match port.ports {
-        PortSpec::Range(range) => vec![PortMatch { ports: PortSpec::Range(change(range)), ..port }],
-        PortSpec::Any | PortSpec::Named(_) => vec![port],
-    });
-}
-
-fn selectors(cluster: &mut Cluster, change: impl Fn(Requirement) -> Vec<Requirement>) {
-    let changed = |selector: &LabelSelector| -> LabelSelector {
-        selector.requirements().cloned().flat_map(&change).collect()
-    };
-    each(cluster, |policy| policy.subjects = changed(&policy.subjects));
-    peers(cluster, |peer| match peer {
-        Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods } => {
-            vec![in_namespaces(changed(&namespaces), changed(&pods))]
-        }
-        Peer::Pods { namespaces: NamespaceScope::Own, pods } => {
-            vec![Peer::Pods { namespaces: NamespaceScope::Own, pods: changed(&pods) }]
-        }
-        Peer::IpBlock(_) => vec![peer],
-    });
-}
-
-fn in_namespaces(namespaces: LabelSelector, pods: LabelSelector) -> Peer {
-    Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods }
-}
-
-/// All pods.
-fn everybody() -> Peer {
-    in_namespaces(LabelSelector::everything(), LabelSelector::everything())
-}
-
 /// Every rule's peers with every rule's ports.
 fn cross(rules: &mut Vec<Rule>) {
     let crossed = rules.iter().flat_map(|with_peers| {
@@ -320,7 +291,7 @@ fn share_holes(policy: &mut NetworkPolicy) {
             for peer in peers {
                 if let Peer::IpBlock(block) = peer {
                     let net = block.net();
-                    let of_family = |hole: &&ipnet::IpNet| hole.addr().is_ipv4() == net.addr().is_ipv4();
+                    let of_family = |hole: &&IpNet| hole.addr().is_ipv4() == net.addr().is_ipv4();
                     *block = IpBlock::new(net, holes.iter().filter(of_family).copied());
                 }
             }
@@ -331,24 +302,70 @@ fn share_holes(policy: &mut NetworkPolicy) {
 /// Whether a policy has rules, and none of them matches any pod.
 fn is_unmatched(policy: &NetworkPolicy, cluster: &Cluster) -> bool {
     let rules: Vec<_> = policy.ingress.iter().chain(&policy.egress).flatten().collect();
-    let matches_pod = |peer: &Peer| match peer {
-        Peer::IpBlock(_) => true,
-        Peer::Pods { namespaces, pods } => cluster.pods.iter().any(|pod| {
-            let in_scope = match namespaces {
-                NamespaceScope::Own => pod.namespace == policy.namespace,
-                NamespaceScope::Selected(selector) => cluster
-                    .namespaces
-                    .iter()
-                    .any(|namespace| namespace.name == pod.namespace && selects(selector, &namespace.labels)),
-            };
-            in_scope && selects(pods, &pod.labels)
-        }),
-    };
     let is_unmatched = |rule: &&Rule| match &rule.peers {
         Peers::Any => false,
-        Peers::Only(peers) => !peers.iter().any(matches_pod),
+        Peers::Only(peers) => !peers.iter().any(|peer| matches_any(peer, &policy.namespace, cluster)),
     };
     !rules.is_empty() && rules.iter().all(is_unmatched)
+}
+
+/// Whether a peer of a policy of a namespace may match anybody.
+fn matches_any(peer: &Peer, namespace: &str, cluster: &Cluster) -> bool {
+    let Peer::Pods { namespaces, pods } = peer else { return true };
+    cluster.pods.iter().any(|pod| {
+        let in_scope = match namespaces {
+            NamespaceScope::Own => pod.namespace == namespace,
+            NamespaceScope::Selected(selector) => cluster
+                .namespaces
+                .iter()
+                .any(|namespace| namespace.name == pod.namespace && selects(selector, &namespace.labels)),
+        };
+        in_scope && selects(pods, &pod.labels)
+    })
+}
+
+/// Whether namespaces are selected by negations alone.
+fn is_negation(namespaces: &NamespaceScope) -> bool {
+    let NamespaceScope::Selected(selector) = namespaces else { return false };
+    let is_negative = |requirement: &Requirement| {
+        matches!(requirement, Requirement::NotIn(..) | Requirement::DoesNotExist(_))
+    };
+    !selector.is_everything() && selector.requirements().all(is_negative)
+}
+
+/// What is neither a pod nor a node, in both families.
+fn outside(cluster: &Cluster) -> [Peer; 2] {
+    let pods = cluster.pods.iter().flat_map(|pod| &pod.addresses);
+    let inside = pods.chain(cluster.nodes.iter().flat_map(|node| &node.addresses));
+    let inside: Vec<_> = inside.map(|address| IpNet::from(*address)).collect();
+    [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())].map(|everything| {
+        let of_family = |net: &&IpNet| net.addr().is_ipv4() == everything.addr().is_ipv4();
+        Peer::IpBlock(IpBlock::new(everything, inside.iter().filter(of_family).copied()))
+    })
+}
+
+/// Each peer of a rule with one of its ports.
+fn zip(rules: &mut Vec<Rule>) {
+    let zipped = rules.drain(..).flat_map(|rule| match (&rule.peers, &rule.ports) {
+        (Peers::Only(peers), Ports::Only(ports)) => {
+            let pairs = peers.iter().zip(ports);
+            let pair = |(peer, port): (&Peer, &PortMatch)| Rule {
+                peers: Peers::Only(vec![peer.clone()]),
+                ports: Ports::Only(vec![port.clone()]),
+            };
+            pairs.map(pair).collect()
+        }
+        (Peers::Any, _) | (_, Ports::Any) => vec![rule],
+    });
+    *rules = zipped.collect();
+}
+
+/// Drops entries for all ports of a protocol beside one for some.
+fn override_all(rule: &mut Rule) {
+    let Ports::Only(ports) = &mut rule.ports else { return };
+    let some: Vec<_> =
+        ports.iter().filter(|port| port.ports != PortSpec::Any).map(|port| port.protocol).collect();
+    ports.retain(|port| port.ports != PortSpec::Any || !some.contains(&port.protocol));
 }
 
 /// A policy in every namespace, each with the peers of the first.

@@ -8,6 +8,7 @@ mod following;
 mod misread;
 mod packets;
 mod reading;
+mod rewrite;
 mod rules;
 
 use std::fmt;

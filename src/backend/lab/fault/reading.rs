@@ -43,6 +43,8 @@ pub enum Misreading {
     FewRules,
     /// Every rule's peers get every rule's ports.
     CrossedRules,
+    /// The first peer gets the first port, the second the second, and so on.
+    ZippedPeersAndPorts,
     /// Rules allow their peers on every port.
     IgnorePorts,
     /// Rules allow their ports to everybody.
@@ -53,6 +55,8 @@ pub enum Misreading {
     ProtocolIgnored,
     /// A port entry without a number is every port of every protocol.
     NumberlessIsEveryProtocol,
+    /// A port beside an entry for all ports takes its place.
+    PortBesideAllOverrides,
     /// A policy that only names SCTP ports isolates nobody.
     SctpPolicyIgnored,
     /// Of a range of ports, only the first is allowed.
@@ -71,6 +75,8 @@ pub enum Misreading {
     ZeroHoldsIpv6,
     /// A policy whose peers match nobody isolates nobody.
     UnmatchedPeersIgnored,
+    /// Peers that match nobody are everybody.
+    UnmatchedPeersAreEverybody,
     /// A policy isolates all pods of its namespace.
     SubjectsIgnored,
     /// A policy isolates the pods of all namespaces.
@@ -79,6 +85,12 @@ pub enum Misreading {
     SameNameCollides,
     /// `NotIn` wants the key to be there.
     NotInNeedsKey,
+    /// Of several values of `NotIn`, any that differs is enough.
+    NotInAnyValue,
+    /// A `namespaceSelector` of negations matches what is in no namespace.
+    NegationsMatchOutside,
+    /// Of several labels of a peer, any is enough.
+    AnyLabel,
     /// `DoesNotExist` is not evaluated.
     DoesNotExistIgnored,
     /// Of the values of `In` only the first counts.
@@ -95,7 +107,7 @@ pub enum Misreading {
 
 impl Misreading {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 49] = [
         Self::OmittedTypesAreBoth,
         Self::OmittedTypesAreIngress,
         Self::OmittedTypesFollowRules,
@@ -115,11 +127,13 @@ impl Misreading {
         Self::FirstRuleOnly,
         Self::FewRules,
         Self::CrossedRules,
+        Self::ZippedPeersAndPorts,
         Self::IgnorePorts,
         Self::IgnorePeers,
         Self::FirstPortOnly,
         Self::ProtocolIgnored,
         Self::NumberlessIsEveryProtocol,
+        Self::PortBesideAllOverrides,
         Self::SctpPolicyIgnored,
         Self::EndPortFirstOnly,
         Self::EndPortExclusive,
@@ -129,10 +143,14 @@ impl Misreading {
         Self::ExceptAcrossPeers,
         Self::ZeroHoldsIpv6,
         Self::UnmatchedPeersIgnored,
+        Self::UnmatchedPeersAreEverybody,
         Self::SubjectsIgnored,
         Self::SubjectsEverywhere,
         Self::SameNameCollides,
         Self::NotInNeedsKey,
+        Self::NotInAnyValue,
+        Self::NegationsMatchOutside,
+        Self::AnyLabel,
         Self::DoesNotExistIgnored,
         Self::InFirstValueOnly,
         Self::ExpressionsIgnored,
@@ -224,6 +242,11 @@ impl Misreading {
                 "the peers of all rules of a policy are allowed on the ports of all of them",
                 "aws/amazon-network-policy-controller-k8s#218",
             ),
+            Self::ZippedPeersAndPorts => wrong(
+                "zipped-peers-and-ports",
+                &[12],
+                "a rule's first peer gets its first port, the second the second, and so on",
+            ),
             Self::IgnorePorts => {
                 wrong("ignore-ports", &[12], "rules allow their peers on every port and protocol")
             }
@@ -236,6 +259,12 @@ impl Misreading {
                 "numberless-is-every-protocol",
                 &[7],
                 "a port entry without a number allows every protocol",
+            ),
+            Self::PortBesideAllOverrides => seen(
+                "port-beside-all-overrides",
+                &[7],
+                "a port beside an entry for all ports of its protocol takes that entry's place",
+                "projectcalico/calico#4373",
             ),
             Self::SctpPolicyIgnored => wrong(
                 "sctp-policy-ignored",
@@ -277,6 +306,12 @@ impl Misreading {
                 &[13],
                 "a policy whose peers match nobody is empty, and isolates nobody",
             ),
+            Self::UnmatchedPeersAreEverybody => seen(
+                "unmatched-peers-are-everybody",
+                &[13],
+                "a rule whose peers match nobody is a rule without peers: it allows everybody",
+                "cloudnativelabs/kube-router#85",
+            ),
             Self::SubjectsIgnored => {
                 wrong("subjects-ignored", &[1, 13], "a policy isolates every pod of its namespace")
             }
@@ -296,6 +331,21 @@ impl Misreading {
                 "NotIn does not match objects that lack the key",
                 "mattfenwick/cyclonus",
             ),
+            Self::NotInAnyValue => seen(
+                "notin-any-value",
+                &[24],
+                "of several values of NotIn it is enough that a label differs from one: it matches everything",
+                "Azure/azure-container-networking#4866",
+            ),
+            Self::NegationsMatchOutside => seen(
+                "negations-match-outside",
+                &[8, 24],
+                "a namespaceSelector of NotIn and DoesNotExist also matches addresses that are in no namespace",
+                "cilium/cilium#46996, Azure/azure-container-networking#4868",
+            ),
+            Self::AnyLabel => {
+                seen("any-label", &[24], "of several labels of a peer any is enough", "Azure/AKS#1135")
+            }
             Self::DoesNotExistIgnored => {
                 wrong("does-not-exist-ignored", &[24], "DoesNotExist is not evaluated: it matches everything")
             }
