@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::super::fault::{Fault, Hole, Miscompiling, View};
 use super::select::{addresses, pods_of_peer, subjects_of};
 use super::table::Table;
-use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, Peers, Pod, Ports, Rule};
+use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, Peers, Pod, PortSpec, Ports, Rule};
 
 /// A family, as nftables spells it.
 #[derive(Clone, Copy)]
@@ -97,13 +97,34 @@ impl<'a> Writer<'a> {
     fn matches(&mut self, policy: &NetworkPolicy, rule: &Rule) -> Vec<String> {
         let mut matches = Vec::new();
         for family in FAMILIES {
+            if self.loses(rule) {
+                continue;
+            }
             let peers = self.peers(policy, &rule.peers, family);
             let ports = self.ports(&rule.ports, family);
             for peer in &peers {
                 matches.extend(ports.iter().map(|port| format!("{peer} {port}")));
             }
+            matches.extend(self.misunderstood_names(policy, rule, family));
         }
         matches
+    }
+
+    /// Whether a rule is lost for the port's name that it has beside an `ipBlock`.
+    fn loses(&self, rule: &Rule) -> bool {
+        self.miscompiling() == Some(Miscompiling::NameWithBlockLost)
+            && self.direction == Direction::Ingress
+            && names_port_for_block(rule)
+    }
+
+    /// The blocks to which a port's name opens everything.
+    fn misunderstood_names(&mut self, policy: &NetworkPolicy, rule: &Rule, family: Family) -> Vec<String> {
+        let misunderstood = self.miscompiling() == Some(Miscompiling::NameTowardsBlockIsAnyPort)
+            && self.direction == Direction::Egress
+            && names_port_for_block(rule);
+        let Peers::Only(peers) = &rule.peers else { return Vec::new() };
+        let blocks = peers.iter().filter(|peer| misunderstood && matches!(peer, Peer::IpBlock(_)));
+        blocks.filter_map(|block| self.peer(policy, block, family)).collect()
     }
 
     pub(super) fn remote(&self) -> &'static str {
@@ -244,4 +265,11 @@ impl<'a> Writer<'a> {
             );
         }
     }
+}
+
+/// Whether a rule has both an `ipBlock` and a port's name.
+fn names_port_for_block(rule: &Rule) -> bool {
+    let (Peers::Only(peers), Ports::Only(ports)) = (&rule.peers, &rule.ports) else { return false };
+    let has_block = peers.iter().any(|peer| matches!(peer, Peer::IpBlock(_)));
+    has_block && ports.iter().any(|port| matches!(port.ports, PortSpec::Named(_)))
 }

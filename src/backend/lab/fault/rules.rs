@@ -33,11 +33,15 @@ pub enum Miscompiling {
     NameOfSender,
     /// A port's name that nobody has is every port.
     UnknownNameIsAnyPort,
+    /// A port's name and an `ipBlock` cannot be in one rule.
+    NameWithBlockLost,
+    /// A port's name towards an `ipBlock` is every port.
+    NameTowardsBlockIsAnyPort,
 }
 
 impl Miscompiling {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::FirstPolicyOnly,
         Self::EveryPolicy,
         Self::FewPolicies,
@@ -52,6 +56,8 @@ impl Miscompiling {
         Self::NameOfEveryPod,
         Self::NameOfSender,
         Self::UnknownNameIsAnyPort,
+        Self::NameWithBlockLost,
+        Self::NameTowardsBlockIsAnyPort,
     ];
 
     pub(super) fn description(self) -> Description {
@@ -132,6 +138,16 @@ impl Miscompiling {
                 &[17],
                 "a port's name that no pod has leaves the rule without a port: it allows all of them",
                 "cloudnativelabs/kube-router at 7c2c277 (profile kube-router)",
+            ),
+            Self::NameWithBlockLost => wrong(
+                "name-with-block-lost",
+                &[18],
+                "an ingress rule with an ipBlock and a port's name is lost: the name is not looked up in the pod that receives",
+            ),
+            Self::NameTowardsBlockIsAnyPort => wrong(
+                "name-towards-block-is-any-port",
+                &[18],
+                "a port's name towards an ipBlock, which cannot be looked up, leaves the rule without a port",
             ),
         }
     }
