@@ -1,5 +1,7 @@
 //! What the README shows is what the program prints.
 
+use netproof::backend::lab::Fault;
+
 use crate::machine::{User, library, run};
 
 const README: &str = include_str!("../README.md");
@@ -34,7 +36,7 @@ fn the_leak_that_it_shows_is_found() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["run", "expect", "fuzz", "image", "cleanup"] {
+    for command in ["run", "selftest", "expect", "fuzz", "image", "cleanup"] {
         let finished = run(User::Ordinary, [command, "--help"]);
         assert_eq!(finished.code, Some(0));
         assert!(finished.stdout.contains("Examples:\n  netproof "), "{command}: {}", finished.stdout);
@@ -42,6 +44,22 @@ fn every_command_has_help_with_an_example() {
     }
     let finished = run(User::Ordinary, ["--help"]);
     assert!(finished.stdout.contains("Exit codes:"));
+}
+
+/// `scripts/certificate` has been run since the library or the faults changed.
+#[test]
+fn the_certificate_is_of_this_library() {
+    let certificate = include_str!("../docs/selftest.md");
+    let texts = netproof::source::read(&[library().to_owned()]).unwrap();
+    let scenarios = netproof::scenario::load(&texts).unwrap();
+    let (count, cases) = (scenarios.len(), scenarios.iter().map(|scenario| scenario.steps.len()).sum::<usize>());
+    let summary = format!("{cases} cases in {count} scenarios against {} faults", Fault::all().count());
+    for text in [certificate, README] {
+        assert!(text.contains(&summary), "run scripts/certificate: it is not about {summary}");
+    }
+    for fault in Fault::all() {
+        assert!(certificate.contains(&format!("| `{fault}` |")), "run scripts/certificate: it lacks {fault}");
+    }
 }
 
 #[test]
