@@ -52,7 +52,8 @@ fn the_certificate_is_of_this_library() {
     let certificate = include_str!("../docs/selftest.md");
     let texts = netproof::source::read(&[library().to_owned()]).unwrap();
     let scenarios = netproof::scenario::load(&texts).unwrap();
-    let (count, cases) = (scenarios.len(), scenarios.iter().map(|scenario| scenario.steps.len()).sum::<usize>());
+    let (count, cases) =
+        (scenarios.len(), scenarios.iter().map(|scenario| scenario.steps.len()).sum::<usize>());
     let summary = format!("{cases} cases in {count} scenarios against {} faults", Fault::all().count());
     for text in [certificate, README] {
         assert!(text.contains(&summary), "run scripts/certificate: it is not about {summary}");

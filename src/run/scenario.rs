@@ -420,7 +420,9 @@ impl Situation {
         let expectations = expectations.collect();
         let mut obstacles = Vec::new();
         for (cell, route) in cells.iter().zip(&mut routes) {
-            let absent = [&cell.from, &cell.to].into_iter().find_map(|end| state.absent.get(end));
+            let servers = route.iter().flat_map(|route| &route.servers).map(|(server, _)| server);
+            let ends = [&cell.from, &cell.to].into_iter().chain(servers);
+            let absent = ends.into_iter().find_map(|end| state.absent.get(end));
             let obstacle = match (absent, &route) {
                 (_, None) => Some(Cause::NoAddress),
                 (Some(why), Some(_)) => Some(Cause::Absent(why.clone())),
