@@ -129,6 +129,31 @@ fn policies_in_scenarios_with_mistakes() {
 }
 
 #[test]
+fn addresses_by_name_with_mistakes() {
+    let mut told = String::new();
+    let mut block = |name: &str, block: &str, rest: &str| {
+        let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: x}, spec: {";
+        let apply = format!(
+            "  apply:\n  - {policy}\n      ingress: [{{from: [\n        {{ipBlock: {block}}}]}}]}}}}\n{rest}"
+        );
+        told.push_str(&scenario(name, &step(&apply)));
+    };
+    block("nobody.yaml", "{cidr: \"{x/q}/32\"}", "");
+    block("service.yaml", "{cidr: \"{service:x/web}/32\"}", "");
+    block("several.yaml", "{cidr: \"{x/*}/32\"}", "");
+    block("form.yaml", "{cidr: \"{x/a}\"}", "");
+    block("prefix.yaml", "{cidr: \"{x/a}/128\"}", "");
+    block("hole.yaml", "{cidr: 0.0.0.0/0, except: [\"{x/a}/32\", \"{x/q}/32\"]}", "");
+    block("outside.yaml", "{cidr: 10.0.0.0/8, except: [\"{x/a}/32\"]}", "");
+    block("too-early.yaml", "{cidr: \"{x/d}/32\"}", "  addPod: [{namespace: x, name: d}]\n");
+    told.push_str(&manifest(
+        "by-name.yaml",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {ingress: [{from: [{ipBlock: {cidr: \"{x/a}/32\"}}]}]}\n",
+    ));
+    assert_snapshot!(told);
+}
+
+#[test]
 fn manifests_that_the_api_server_would_refuse() {
     let mut told = String::new();
     let policy = |name: &str, spec: &str| {

@@ -98,17 +98,7 @@ impl<'a> Router<'a> {
 
     /// The address of an endpoint.
     pub fn address(&self, name: &EndpointName, family: IpFamily) -> Option<IpAddr> {
-        let cluster = &self.state.cluster;
-        let addresses = match name {
-            EndpointName::Pod { namespace, name } => {
-                &cluster.pods.iter().find(|p| p.namespace == *namespace && p.name == *name)?.addresses
-            }
-            EndpointName::Service { namespace, name } => {
-                &cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name)?.addresses
-            }
-            EndpointName::Node(name) => &cluster.nodes.iter().find(|node| node.name == *name)?.addresses,
-            EndpointName::External(name) => &self.state.externals.iter().find(|e| e.name == *name)?.addresses,
-        };
+        let addresses = self.state.addresses(name)?;
         addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
     }
 

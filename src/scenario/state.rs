@@ -69,8 +69,10 @@ impl State {
         match action {
             Action::SetPolicy(policy) => {
                 self.namespace(&policy.policy.namespace)?;
+                let policy =
+                    policy.resolve(&|name| self.address_by_name(name)).map_err(|error| error.to_string())?;
                 replace(&mut self.cluster.policies, &policy.policy, identity_of_policy);
-                replace(&mut self.written, policy, |written| identity_of_policy(&written.policy));
+                replace(&mut self.written, &policy, |written| identity_of_policy(&written.policy));
             }
             Action::DeletePolicy(identity) => {
                 remove(&mut self.cluster.policies, identity, identity_of_policy)
