@@ -87,6 +87,13 @@ fn scenarios_with_mistakes() {
     told.push_str(&scenario("label.yaml", &step("  label: [{pod: x/q, labels: {a: b}}]\n")));
     told.push_str(&scenario("label-value.yaml", &step("  label: [{pod: x/a, labels: {a: b c}}]\n")));
     told.push_str(&scenario("add.yaml", &step("  addPod: [{namespace: x, name: a}]\n")));
+    told.push_str(&scenario("end.yaml", &step("  endPod: [x/q]\n")));
+    told.push_str(&scenario("end-twice.yaml", &step("  endPod: [x/a, x/a]\n")));
+    told.push_str(&scenario("end-add.yaml", &step("  endPod: [x/a]\n  addPod: [{namespace: x, name: a}]\n")));
+    told.push_str(&scenario(
+        "end-assert.yaml",
+        &step("  endPod: [x/a]\n  expect:\n  - {from: x/a, to: \"*\", deny: [all]}\n"),
+    ));
     told.push_str(&scenario("file.yaml", &step("  apply: [missing.yaml]\n")));
     assert_snapshot!(told);
 }

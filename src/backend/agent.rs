@@ -197,6 +197,15 @@ impl Agent {
         }
     }
 
+    /// Asks the agent to end. Whether it did is for those to see who watch over it: its answer may be lost
+    /// with it.
+    pub async fn stop(&self) {
+        let stopped: Result<(), Error> = self.ask("/v1/stop", &(), Duration::ZERO, Repeat::Never).await;
+        if let Err(error) = stopped {
+            tracing::debug!("{error}");
+        }
+    }
+
     /// Asks, and asks again while the way is broken if that does no harm.
     async fn ask<T: DeserializeOwned>(
         &self,

@@ -127,7 +127,7 @@ fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
     match backends {
         Backends::Selected(selector) => {
             let carries = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
-            pod.namespace == namespace && selector.iter().all(carries)
+            !pod.ended && pod.namespace == namespace && selector.iter().all(carries)
         }
         Backends::Addresses(_) | Backends::Unknown => false,
     }
@@ -146,7 +146,7 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
         })
         .collect();
     let mut listeners = Listeners::new();
-    for pod in &cluster.pods {
+    for pod in cluster.pods.iter().filter(|pod| !pod.ended) {
         let own =
             listeners.entry(EndpointName::pod(&pod.namespace, &pod.name)).or_insert_with(|| ports.clone());
         for service in cluster.services.iter().filter(|s| is_backend(pod, &s.namespace, &s.backends)) {

@@ -61,6 +61,7 @@ impl Newcomers {
             | Action::DeleteService(_)
             | Action::LabelPod { .. }
             | Action::LabelNamespace { .. }
+            | Action::EndPod(_)
             | Action::RemovePod(_) => None,
         });
         let born: BTreeMap<_, _> = added

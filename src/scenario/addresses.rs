@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::endpoint::EndpointName;
 use super::state::State;
-use crate::policy::IpFamily;
+use crate::policy::{IpFamily, Pod};
 use crate::snapshot::AddressName;
 
 impl State {
@@ -29,6 +29,10 @@ impl State {
     /// is no such family.
     pub(super) fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, String> {
         let endpoint = EndpointName::parse(&name.holder)?;
+        let is_it = |pod: &&Pod| EndpointName::pod(&pod.namespace, &pod.name) == endpoint;
+        if self.cluster.pods.iter().filter(is_it).any(|pod| pod.ended) {
+            return Err(format!("{endpoint} has ended: its address may be another pod's"));
+        }
         let Some(addresses) = self.addresses(&endpoint) else {
             return Err(format!(
                 "there is no {endpoint} when this is applied: an address can be named from the step after its endpoint came"

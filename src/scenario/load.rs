@@ -205,6 +205,10 @@ impl Loader {
             let pod = self.pod_name(value, *at)?;
             actions.push(Located { value: Action::RemovePod(pod), at: *at });
         }
+        for Located { value, at } in &file.end_pod {
+            let pod = self.pod_name(value, *at)?;
+            actions.push(Located { value: Action::EndPod(pod), at: *at });
+        }
         for Located { value, at } in &file.add_pod {
             let pod = topology::added_pod(self, value, *at, state)?;
             actions.push(Located { value: Action::AddPod(pod), at: *at });

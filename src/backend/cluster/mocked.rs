@@ -19,6 +19,7 @@ use super::survey::{Machine, Survey, survey};
 use super::{Shared, Target, access};
 use crate::backend::Error;
 use crate::scenario::{Scenario, State, Topology};
+use crate::snapshot::Identity;
 
 /// An answer: a status and a body.
 type Answer = (u16, Value);
@@ -259,4 +260,33 @@ async fn other_kinds_of_policies_are_warned_of() {
         "2 of kind CiliumNetworkPolicy (cilium.io) are in force: netproof does not model them: where they decide, a leak or blocked cell is theirs",
     ]
     "#);
+}
+
+/// A pod that ended by itself is told from one that failed, and from one that somebody deleted.
+#[tokio::test]
+async fn pods_that_end_have_to_succeed() {
+    let client = client(|_, path| match path {
+        "/api/v1/pods" => {
+            let pod = |name: &str, phase: &str| json!({"metadata": {"name": name, "namespace": "x"}, "status": {"phase": phase}});
+            let items = [pod("good", "Succeeded"), pod("bad", "Failed"), pod("slow", "Running")];
+            (
+                200,
+                json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}),
+            )
+        }
+        _ => status(404, "not found"),
+    });
+    let watch = PodWatch::start(client, "r");
+    let ended = async |name: &str| {
+        let pod = Identity { namespace: "x".to_owned(), name: name.to_owned() };
+        // What is not listed yet is not there either.
+        while watch.state(&Identity { name: "good".to_owned(), ..pod.clone() }).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        watch.succeeded(&[pod], Duration::from_millis(200)).await.map_err(|error| error.to_string())
+    };
+    assert_eq!(ended("good").await, Ok(()));
+    assert!(ended("bad").await.unwrap_err().contains("x/bad failed"));
+    assert!(ended("gone").await.unwrap_err().contains("x/gone was deleted"));
+    assert!(ended("slow").await.unwrap_err().contains("still ran"));
 }

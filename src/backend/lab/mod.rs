@@ -205,6 +205,15 @@ impl Lab {
         }
     }
 
+    /// Lets a pod's agent end by itself, and takes its network away: its addresses are free.
+    async fn end_pod(&mut self, identity: &Identity) -> Result<(), Error> {
+        let name = EndpointName::pod(&identity.namespace, &identity.name);
+        if let Some(agent) = self.agents.get(&name).filter(|_| self.pods.contains_key(identity)) {
+            agent.stop().await;
+        }
+        self.remove_pod(identity).await
+    }
+
     async fn remove_pod(&mut self, identity: &Identity) -> Result<(), Error> {
         if let Some(PodSpace { node, link, addresses }) = self.pods.remove(identity) {
             self.addresses.free_pod(&addresses);
@@ -323,6 +332,7 @@ impl Backend for Lab {
         for action in actions {
             match action {
                 Action::RemovePod(identity) => self.remove_pod(identity).await?,
+                Action::EndPod(identity) => self.end_pod(identity).await?,
                 Action::AddPod(pod) => {
                     let Cluster { pods, nodes, .. } = &mut state.cluster;
                     let added = pods.iter_mut().find(|p| p.namespace == pod.namespace && p.name == pod.name);
