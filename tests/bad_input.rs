@@ -87,6 +87,13 @@ fn scenarios_with_mistakes() {
     told.push_str(&scenario("label.yaml", &step("  label: [{pod: x/q, labels: {a: b}}]\n")));
     told.push_str(&scenario("label-value.yaml", &step("  label: [{pod: x/a, labels: {a: b c}}]\n")));
     told.push_str(&scenario("add.yaml", &step("  addPod: [{namespace: x, name: a}]\n")));
+    told.push_str(&scenario("end.yaml", &step("  endPod: [x/q]\n")));
+    told.push_str(&scenario("end-twice.yaml", &step("  endPod: [x/a, x/a]\n")));
+    told.push_str(&scenario("end-add.yaml", &step("  endPod: [x/a]\n  addPod: [{namespace: x, name: a}]\n")));
+    told.push_str(&scenario(
+        "end-assert.yaml",
+        &step("  endPod: [x/a]\n  expect:\n  - {from: x/a, to: \"*\", deny: [all]}\n"),
+    ));
     told.push_str(&scenario("file.yaml", &step("  apply: [missing.yaml]\n")));
     assert_snapshot!(told);
 }
@@ -124,6 +131,31 @@ fn policies_in_scenarios_with_mistakes() {
     told.push_str(&scenario(
         "selectors.yaml",
         &policy("x", "      ingress:\n      - from:\n        - podSelectors: {}\n"),
+    ));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn addresses_by_name_with_mistakes() {
+    let mut told = String::new();
+    let mut block = |name: &str, block: &str, rest: &str| {
+        let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: x}, spec: {";
+        let apply = format!(
+            "  apply:\n  - {policy}\n      ingress: [{{from: [\n        {{ipBlock: {block}}}]}}]}}}}\n{rest}"
+        );
+        told.push_str(&scenario(name, &step(&apply)));
+    };
+    block("nobody.yaml", "{cidr: \"{x/q}/32\"}", "");
+    block("service.yaml", "{cidr: \"{service:x/web}/32\"}", "");
+    block("several.yaml", "{cidr: \"{x/*}/32\"}", "");
+    block("form.yaml", "{cidr: \"{x/a}\"}", "");
+    block("prefix.yaml", "{cidr: \"{x/a}/128\"}", "");
+    block("hole.yaml", "{cidr: 0.0.0.0/0, except: [\"{x/a}/32\", \"{x/q}/32\"]}", "");
+    block("outside.yaml", "{cidr: 10.0.0.0/8, except: [\"{x/a}/32\"]}", "");
+    block("too-early.yaml", "{cidr: \"{x/d}/32\"}", "  addPod: [{namespace: x, name: d}]\n");
+    told.push_str(&manifest(
+        "by-name.yaml",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {ingress: [{from: [{ipBlock: {cidr: \"{x/a}/32\"}}]}]}\n",
     ));
     assert_snapshot!(told);
 }

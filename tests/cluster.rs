@@ -641,6 +641,15 @@ fn every_node_is_source_and_destination() {
     }
 }
 
+/// Policies get the addresses that this cluster gave its pods.
+#[test]
+fn addresses_by_name_are_those_of_the_cluster() {
+    let Some(cluster) = Cluster::with_enforcer("addresses_by_name_are_those_of_the_cluster") else { return };
+    let scenario = library().join("semantics/ip-block-pods.yaml");
+    let finished = cluster.run(&[scenario.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&report(&finished)));
+}
+
 /// A process in the pod instead of a port-forward.
 #[test]
 fn exec_is_as_good_a_way_as_a_port_forward() {

@@ -173,6 +173,45 @@ fn random_policies_agree_with_packets() {
     }
 }
 
+/// The rules are there before the pods, and the times count from the pods' first answers.
+#[test]
+fn new_pods_are_isolated_at_once_and_admitted_soon() {
+    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    for user in User::ALL {
+        let finished = run(user, ["run", scenario.to_str().unwrap(), "-o", "json"]);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+        let steps = report["scenarios"][0]["steps"].as_array().unwrap();
+        let times = |field: &str| steps.iter().map(|step| step[field].as_u64()).collect::<Vec<_>>();
+        let isolated = times("newPodsIsolatedMs");
+        // In the last two, nothing isolates the pod that comes.
+        assert_eq!(isolated.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false, false]);
+        assert!(isolated.iter().flatten().all(|millis| *millis < 500), "{isolated:?}");
+        let admitted = times("newPodsAdmittedMs");
+        assert_eq!(admitted.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true, true]);
+        assert!(cells(&finished).iter().all(|(_, cell)| cell["deliveredUntilMs"].is_null()));
+    }
+}
+
+/// Isolation that comes a second late has been too late, though everything settles.
+#[test]
+fn a_packet_to_a_new_pod_before_it_is_isolated_is_a_leak() {
+    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    let options = ["-o", "json", "--fault", "new-pods-open", "--settle", "5s"];
+    let finished = run(User::Ordinary, ["run", scenario.to_str().unwrap()].iter().chain(&options));
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let cells = cells(&finished);
+    let accused: Vec<_> = cells.iter().filter(|(_, cell)| !is_fine(cell)).collect();
+    assert!(accused.len() > 4, "{accused:?}");
+    for (place, cell) in accused {
+        assert!(place.ends_with("a friend and another server start"), "{place}: {cell}");
+        let ends = [&cell["from"], &cell["to"]].map(|end| end == "x/server-2");
+        assert!(cell["verdict"] == "leak" && ends.contains(&true), "{cell}");
+        let until = cell["deliveredUntilMs"].as_u64().unwrap();
+        assert!(until < 1_500, "{cell}");
+    }
+}
+
 /// SCTP is probed where the kernel has it, and is its own cause of not measuring where not.
 #[test]
 fn sctp_is_measured_or_the_kernel_is_named() {

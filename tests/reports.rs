@@ -56,6 +56,7 @@ fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict
         attempts: 2,
         retries: 0,
         settled: None,
+        delivered_until: None,
         machines: Machines { from: Some("node-1".to_owned()), to: Some("node-2".to_owned()) },
     }
 }
@@ -67,11 +68,14 @@ fn on_udp(mut cell: CellResult) -> CellResult {
 
 fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
     let time = TimeToSettle { enforce: Some(Duration::from_millis(42)), admit: None };
+    let new_pods =
+        TimeToSettle { enforce: Some(Duration::from_millis(3)), admit: Some(Duration::from_millis(70)) };
     StepResult {
         name: name.to_owned(),
         items: [Item::new(1).unwrap()].into(),
         cells,
         time,
+        new_pods,
         rounds: 2,
         took: Duration::from_millis(310),
     }
@@ -139,6 +143,7 @@ fn bad() -> ScenarioResult {
     gap.settled = Some(Duration::from_millis(42));
     let mut ipv6 = cell("a", "c", Decision::Deny, Observation::Connected, Verdict::Leak);
     ipv6.cell.family = IpFamily::V6;
+    ipv6.delivered_until = Some(Duration::from_millis(420));
     scenario(
         "bad",
         vec![step("everything is wrong", vec![leak, one_way, blocked, flaky, lost, disagreement, gap, ipv6])],

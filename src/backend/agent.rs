@@ -90,6 +90,8 @@ pub struct Agent {
     arrivals_seen: Mutex<u64>,
     /// Whether the last request failed for good: then the next one need not be patient.
     is_down: AtomicBool,
+    /// When it first answered.
+    since: Instant,
 }
 
 /// Whether a request may be sent again if its answer was lost.
@@ -113,9 +115,11 @@ impl Agent {
     /// # Errors
     /// If there is none, or one of another version.
     pub async fn connect(name: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
-        let (connection, arrivals_seen) = (Mutex::default(), Mutex::default());
-        let agent = Self { name, token, way, connection, arrivals_seen, is_down: AtomicBool::default() };
+        let (connection, arrivals_seen, since) = (Mutex::default(), Mutex::default(), Instant::now());
+        let is_down = AtomicBool::default();
+        let mut agent = Self { name, token, way, connection, arrivals_seen, is_down, since };
         let info: Info = agent.ask("/v1/info", &(), Duration::ZERO, Repeat::Harmless).await?;
+        agent.since = Instant::now();
         let version = env!("CARGO_PKG_VERSION");
         if info.name != agent.name {
             return Err(agent.error(format!("is not there, but `{}` is", info.name)));
@@ -130,6 +134,11 @@ impl Agent {
     /// The name with which the agent signs its answers.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// When it first answered.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// Opens listeners. Gives those that could not be opened.
@@ -185,6 +194,15 @@ impl Agent {
         match lost {
             0 => Ok(arrivals),
             lost => Err(self.error(format!("lost {lost} arrivals from its log"))),
+        }
+    }
+
+    /// Asks the agent to end. Whether it did is for those to see who watch over it: its answer may be lost
+    /// with it.
+    pub async fn stop(&self) {
+        let stopped: Result<(), Error> = self.ask("/v1/stop", &(), Duration::ZERO, Repeat::Never).await;
+        if let Err(error) = stopped {
+            tracing::debug!("{error}");
         }
     }
 

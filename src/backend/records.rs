@@ -15,7 +15,7 @@ pub(super) fn records(cluster: &Cluster) -> Records {
         .services
         .iter()
         .map(|service| (service_host(&service.namespace, &service.name), service.addresses.clone()));
-    let pods = cluster.pods.iter().flat_map(|pod| {
+    let pods = cluster.pods.iter().filter(|pod| !pod.ended).flat_map(|pod| {
         pod.addresses.iter().map(|address| {
             let label = address.to_string().replace(['.', ':'], "-");
             (format!("{label}.{}.pod.cluster.local", pod.namespace), vec![*address])

@@ -70,7 +70,7 @@ impl End {
 
 fn pods(state: &State) -> impl Iterator<Item = End> {
     let name = |pod: &Pod| EndpointName::pod(&pod.namespace, &pod.name);
-    state.cluster.pods.iter().map(move |pod| End::new(name(pod), !pod.host_network))
+    state.cluster.pods.iter().filter(|pod| !pod.ended).map(move |pod| End::new(name(pod), !pod.host_network))
 }
 
 fn services(state: &State) -> impl Iterator<Item = End> {
@@ -138,6 +138,13 @@ mod tests {
     fn the_standard_topology_has_81_pairs() {
         let state = State::new(&Topology::standard(false));
         assert_eq!(cells(&state, &probes(&["80/TCP", "81/TCP", "80/UDP", "81/UDP"])).len(), 81 * 4);
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_neither_sends_nor_receives() {
+        let mut state = State::new(&Topology::standard(false));
+        state.cluster.pods[0].ended = true;
+        assert_eq!(cells(&state, &probes(&["80/TCP"])).len(), 64);
     }
 
     #[test]

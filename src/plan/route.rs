@@ -98,17 +98,7 @@ impl<'a> Router<'a> {
 
     /// The address of an endpoint.
     pub fn address(&self, name: &EndpointName, family: IpFamily) -> Option<IpAddr> {
-        let cluster = &self.state.cluster;
-        let addresses = match name {
-            EndpointName::Pod { namespace, name } => {
-                &cluster.pods.iter().find(|p| p.namespace == *namespace && p.name == *name)?.addresses
-            }
-            EndpointName::Service { namespace, name } => {
-                &cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name)?.addresses
-            }
-            EndpointName::Node(name) => &cluster.nodes.iter().find(|node| node.name == *name)?.addresses,
-            EndpointName::External(name) => &self.state.externals.iter().find(|e| e.name == *name)?.addresses,
-        };
+        let addresses = self.state.addresses(name)?;
         addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
     }
 
@@ -137,7 +127,7 @@ fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
     match backends {
         Backends::Selected(selector) => {
             let carries = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
-            pod.namespace == namespace && selector.iter().all(carries)
+            !pod.ended && pod.namespace == namespace && selector.iter().all(carries)
         }
         Backends::Addresses(_) | Backends::Unknown => false,
     }
@@ -156,7 +146,7 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
         })
         .collect();
     let mut listeners = Listeners::new();
-    for pod in &cluster.pods {
+    for pod in cluster.pods.iter().filter(|pod| !pod.ended) {
         let own =
             listeners.entry(EndpointName::pod(&pod.namespace, &pod.name)).or_insert_with(|| ports.clone());
         for service in cluster.services.iter().filter(|s| is_backend(pod, &s.namespace, &s.backends)) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::style::{FAINT, paint};
+use super::style::{FAINT, duration, paint};
 use crate::policy::IpFamily;
 use crate::verdict::CellResult;
 
@@ -88,6 +88,15 @@ fn write_line(text: &mut String, line: &Line<'_>, show_family: bool, (first, sec
     let (ends, probes) = (ends(line, show_family), line.probes.join(", "));
     let columns = format!("    {ends:<first$}  {probes:<second$}  {}", line.seen);
     let _ = writeln!(text, "{}", columns.trim_end());
+}
+
+/// What was seen of a cell.
+pub(super) fn seen(cell: &CellResult) -> String {
+    let observed = cell.observed.as_ref().map(ToString::to_string).unwrap_or_default();
+    match cell.delivered_until {
+        Some(until) => format!("{observed} until {} after the new pod's first answer", duration(until)),
+        None => observed,
+    }
 }
 
 /// The reasons of an expectation, in one line.

@@ -109,6 +109,10 @@ struct StepDocument<'a> {
     counts: CountsDocument,
     time_to_enforce_ms: Option<u64>,
     time_to_admit_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_pods_isolated_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_pods_admitted_ms: Option<u64>,
     rounds: u32,
     took_ms: u64,
     cells: Vec<CellDocument>,
@@ -135,6 +139,8 @@ struct CellDocument {
     retries: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_until_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,6 +207,8 @@ impl<'a> StepDocument<'a> {
             counts: result.counts().into(),
             time_to_enforce_ms: result.time.enforce.map(millis),
             time_to_admit_ms: result.time.admit.map(millis),
+            new_pods_isolated_ms: result.new_pods.enforce.map(millis),
+            new_pods_admitted_ms: result.new_pods.admit.map(millis),
             rounds: result.rounds,
             took_ms: millis(result.took),
             cells: result.cells.iter().map(CellDocument::new).collect(),
@@ -225,6 +233,7 @@ impl CellDocument {
             attempts: result.attempts,
             retries: result.retries,
             settled_ms: result.settled.map(millis),
+            delivered_until_ms: result.delivered_until.map(millis),
             from_node: result.machines.from.clone(),
             to_node: result.machines.to.clone(),
         }

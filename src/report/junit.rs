@@ -4,7 +4,7 @@ use std::io;
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::cells::reasons;
+use super::cells::{reasons, seen};
 use super::style::join;
 use crate::verdict::{CellResult, Counts, RunResult, ScenarioResult, StepResult, Verdict};
 
@@ -43,7 +43,12 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
     let mut case = TestCase::new(step.name.as_str(), status(scenario, step));
     case.set_classname(scenario.name.as_str());
     case.set_time(step.took);
-    let times = [("timeToEnforceMs", step.time.enforce), ("timeToAdmitMs", step.time.admit)];
+    let times = [
+        ("timeToEnforceMs", step.time.enforce),
+        ("timeToAdmitMs", step.time.admit),
+        ("newPodsIsolatedMs", step.new_pods.enforce),
+        ("newPodsAdmittedMs", step.new_pods.admit),
+    ];
     for (name, time) in times {
         if let Some(time) = time {
             case.add_property(Property::new(name, time.as_millis().to_string()));
@@ -86,8 +91,7 @@ fn difference(cell: &CellResult, with_gaps: bool) -> Option<String> {
     match &cell.verdict {
         Verdict::Match | Verdict::Undefined => {}
         Verdict::Leak | Verdict::Blocked | Verdict::Flaky => {
-            let observed = cell.observed.as_ref().map(ToString::to_string).unwrap_or_default();
-            what.push(format!("{}: {observed}", cell.verdict.name()));
+            what.push(format!("{}: {}", cell.verdict.name(), seen(cell)));
         }
         Verdict::Inconclusive(cause) => what.push(format!("not measured: {cause}")),
     }

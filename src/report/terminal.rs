@@ -9,7 +9,7 @@ use tabled::settings::Style as TableStyle;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify};
 
-use super::cells::{self, reasons};
+use super::cells::{self, reasons, seen};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use super::{machines, matrix};
 use crate::policy::IpFamily;
@@ -266,6 +266,9 @@ impl<'a> Report<'a> {
     }
 
     fn notes(&mut self) {
+        if let Some(times) = new_pods(self.result) {
+            self.line(format!("\n{}", paint(FAINT, times)));
+        }
         let mut ignored = std::collections::BTreeMap::<&str, usize>::new();
         for scenario in &self.result.scenarios {
             for (kind, number) in &scenario.ignored {
@@ -285,6 +288,18 @@ fn steps(result: &RunResult) -> impl Iterator<Item = (&ScenarioResult, &StepResu
     result.scenarios.iter().flat_map(|scenario| scenario.steps.iter().map(move |step| (scenario, step)))
 }
 
+/// How long the slowest new pod took, if there was one.
+fn new_pods(result: &RunResult) -> Option<String> {
+    let slowest =
+        |time: fn(&StepResult) -> Option<Duration>| steps(result).filter_map(|(_, step)| time(step)).max();
+    let isolated =
+        slowest(|step| step.new_pods.enforce).map(|time| format!("isolated after {}", duration(time)));
+    let admitted =
+        slowest(|step| step.new_pods.admit).map(|time| format!("admitted after {}", duration(time)));
+    let times: Vec<_> = [isolated, admitted].into_iter().flatten().collect();
+    (!times.is_empty()).then(|| format!("New pods, counted from their first answer: {}", times.join(", ")))
+}
+
 fn is_inconclusive(cell: &CellResult) -> bool {
     match &cell.verdict {
         // Nothing to mend here; the verdict counts them.
@@ -302,10 +317,6 @@ fn is_inconclusive(cell: &CellResult) -> bool {
 
 fn has_both_families(step: &StepResult) -> bool {
     IpFamily::ALL.into_iter().all(|family| step.cells.iter().any(|cell| cell.cell.family == family))
-}
-
-fn seen(cell: &CellResult) -> String {
-    cell.observed.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 fn verb(cell: &CellResult) -> &'static str {

@@ -3,6 +3,7 @@
 
 mod event;
 mod listen;
+mod newcomers;
 mod round;
 mod scenario;
 mod settings;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{Event, Events};
 use super::listen::{self, Open, Unavailable};
+use super::newcomers::{self, Newcomer, Newcomers};
 use super::round::Rounds;
 use super::settings::Settings;
 use super::settle::{Patience, Settled, settle};
@@ -13,7 +14,7 @@ use super::track::{Expected, Loss, Track};
 use super::variants::{Trials, glance};
 use crate::backend::{Backend, Error, Variants};
 use crate::plan::{Cell, Route, Router, cells, listeners};
-use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
+use crate::policy::{Cluster, Decision, Engine, Expectation, Reason, UndefinedCause};
 use crate::scenario::{Assertion, Claim, EndpointName, Scenario, State, Step};
 use crate::verdict::{
     Cause, CellResult, Evidence, Machines, Observation, ScenarioFailure, ScenarioResult, StepResult,
@@ -107,6 +108,8 @@ struct Situation {
     routes: Vec<Option<Route>>,
     obstacles: Vec<Option<Cause>>,
     expectations: Vec<Expectation>,
+    /// The cells of pods that came with the step.
+    newcomers: Vec<Option<Newcomer>>,
 }
 
 impl<'a, B: Backend> ScenarioRun<'a, B> {
@@ -208,6 +211,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     async fn step(&mut self, step: &Step) -> Result<StepResult, Error> {
         let start = Instant::now();
+        let before = self.state.cluster.clone();
         for action in &step.actions {
             self.state.apply(action).map_err(|message| Error::Failed {
                 doing: format!("carry out step `{}`", step.name),
@@ -216,17 +220,19 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let changed = Instant::now();
         self.backend.apply(&step.actions, &mut self.state).await?;
-        let mut result = self.observe(step, changed).await;
+        let mut result = self.observe(step, before, changed).await;
         result.took = start.elapsed();
         Ok(result)
     }
 
-    /// Probes all cells until they have settled.
-    async fn observe(&mut self, step: &Step, changed: Instant) -> StepResult {
+    /// Probes all cells until they have settled. `before` is the cluster as it was before the step.
+    async fn observe(&mut self, step: &Step, before: Cluster, changed: Instant) -> StepResult {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let mut situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let newcomers = Newcomers::new(&step.actions, before, &self.state, self.backend, changed);
+        situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
         let patience = Patience {
             timeout: self.timeout,
             longest_timeout: self.settings.longest_timeout,
@@ -246,19 +252,21 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             // shows as probes that go missing, and then silence has to last for longer.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
-        let decisions = situation.decisions();
+        let (decisions, of_newcomers) = (situation.decisions(), situation.newcomers.clone());
         let cells = self.results(step, situation, &ways, tracks);
         let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
+        let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
         self.expected = decisions;
         let (name, items, took) = (step.name.clone(), step.items.clone(), Duration::ZERO);
-        StepResult { name, items, cells, time, rounds, took }
+        StepResult { name, items, cells, time, new_pods, rounds, took }
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
-        let cells = situation.cells.iter().zip(ways).zip(&situation.expectations);
-        let expected = cells.map(|((cell, way), expectation)| Expected {
+        let promises = situation.expectations.iter().zip(&situation.newcomers);
+        let cells = situation.cells.iter().zip(ways).zip(promises);
+        let expected = cells.map(|((cell, way), (expectation, newcomer))| Expected {
             decision: expectation.decision,
-            is_new: self.expected.get(cell) != Some(&expectation.decision),
+            is_new: newcomer.is_some() || self.expected.get(cell) != Some(&expectation.decision),
             crosses: cell.from != cell.to,
             is_proved: self.baseline(cell, *way) == Some(true),
         });
@@ -282,6 +290,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
                 && matches!(track.observation, Some(Observation::Dropped | Observation::Rejected))
             {
                 track.observation = Some(Observation::OneWay);
+                track.delivered = Some((track.probed, Observation::OneWay));
             }
         }
         settled
@@ -327,35 +336,47 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         step: &Step,
         situation: Situation,
         ways: &[Way],
-        tracks: Vec<Track>,
+        mut tracks: Vec<Track>,
     ) -> Vec<CellResult> {
+        let late: Vec<_> = tracks
+            .iter_mut()
+            .zip(&situation.expectations)
+            .zip(&situation.newcomers)
+            .map(|((track, expected), newcomer)| newcomer.as_ref()?.convict(track, expected.decision))
+            .collect();
         let verdicts = ways.iter().zip(&tracks).enumerate();
         let verdicts: Vec<_> =
             verdicts.map(|(cell, (way, track))| self.verdict(&situation, cell, *way, track)).collect();
-        let Situation { cells, routes, obstacles, expectations } = situation;
+        let Situation { cells, routes, obstacles, expectations, newcomers } = situation;
         let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
         let machines: Vec<_> = machines.collect();
-        let cells =
-            cells.into_iter().zip(verdicts).zip(machines).zip(obstacles).zip(expectations).zip(tracks);
+        let promises = expectations.into_iter().zip(newcomers).zip(late);
+        let cells = cells.into_iter().zip(verdicts).zip(machines).zip(obstacles).zip(promises).zip(tracks);
         cells
-            .map(|(((((cell, verdict), machines), obstacle), expected), track)| {
-                let decision = expected.decision;
-                // Without an address there is nothing that the author could disagree with.
-                let is_evaluated = obstacle != Some(Cause::NoAddress);
-                let is_new = self.expected.get(&cell) != Some(&decision);
-                CellResult {
-                    asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
-                    intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
-                    machines,
-                    observed: track.observation,
-                    attempts: track.attempts,
-                    retries: track.retries,
-                    settled: track.settled.filter(|_| is_new),
-                    cell,
-                    expected,
-                    verdict,
-                }
-            })
+            .map(
+                |(
+                    ((((cell, verdict), machines), obstacle), ((expected, newcomer), delivered_until)),
+                    track,
+                )| {
+                    let decision = expected.decision;
+                    // Without an address there is nothing that the author could disagree with.
+                    let is_evaluated = obstacle != Some(Cause::NoAddress);
+                    let is_new = newcomer.is_some() || self.expected.get(&cell) != Some(&decision);
+                    CellResult {
+                        asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
+                        intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
+                        machines,
+                        observed: track.observation,
+                        attempts: track.attempts,
+                        retries: track.retries,
+                        settled: track.settled.filter(|_| is_new),
+                        delivered_until,
+                        cell,
+                        expected,
+                        verdict,
+                    }
+                },
+            )
             .collect()
     }
 }
@@ -433,7 +454,8 @@ impl Situation {
             }
             obstacles.push(obstacle);
         }
-        Self { cells, routes, obstacles, expectations }
+        let newcomers = vec![None; cells.len()];
+        Self { cells, routes, obstacles, expectations, newcomers }
     }
 
     fn ways(&self, router: &Router<'_>) -> Vec<Way> {

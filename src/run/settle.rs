@@ -408,6 +408,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_packet_that_was_delivered_once_stays_a_leak_where_none_may_be() {
+        let mut late = play(Decision::Deny, true, vec![Connected, OneWay, Dropped]).await;
+        assert_eq!(late.convict(Decision::Deny), Some(Duration::from_millis(100)));
+        assert_eq!(late.observation, Some(OneWay));
+
+        let mut never = play(Decision::Deny, true, vec![Connected]).await;
+        assert_eq!((never.convict(Decision::Deny), never.observation), (None, Some(Connected)));
+
+        let relapses = vec![Connected, Connected, Connected, Dropped, Connected, Dropped, Connected, Dropped];
+        let mut relapses = play(Decision::Deny, true, relapses).await;
+        relapses.convict(Decision::Deny);
+        assert_eq!((relapses.observation, relapses.differed), (Some(Connected), false));
+
+        let mut at_once = play(Decision::Deny, true, vec![Dropped]).await;
+        assert_eq!((at_once.convict(Decision::Deny), at_once.observation), (None, Some(Dropped)));
+    }
+
+    #[tokio::test]
     async fn one_lucky_loss_does_not_settle_a_denial() {
         // The packet of the first round was lost; enforcement came only later.
         let track = play(Decision::Deny, true, vec![Dropped, Connected, Connected, Dropped]).await;

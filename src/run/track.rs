@@ -84,6 +84,8 @@ pub(super) struct Track {
     pub(super) is_examined: bool,
     /// When it was last probed.
     pub(super) probed: Duration,
+    /// The last probe of it that was delivered: when it was sent, since the change, and what it showed.
+    pub(super) delivered: Option<(Duration, Observation)>,
 }
 
 impl Track {
@@ -102,11 +104,21 @@ impl Track {
             missed: 0,
             is_examined: false,
             probed: Duration::ZERO,
+            delivered: None,
         }
     }
 
     pub(super) fn agrees(&self, decision: Decision) -> Option<bool> {
         self.observation.as_ref()?.agrees_with(decision)
+    }
+
+    /// Lets a delivery be what was seen of a cell of which nothing may be delivered, ever: isolation that
+    /// comes later does not take the packet back. Gives when it was sent, if it was the last.
+    pub(super) fn convict(&mut self, decision: Decision) -> Option<Duration> {
+        let is_over = self.agrees(decision) == Some(true);
+        let (sent, observation) = self.delivered.take()?;
+        (self.observation, self.differed) = (Some(observation), false);
+        is_over.then_some(sent)
     }
 
     pub(super) fn record(&mut self, sighting: Sighting, expected: Expected) {
@@ -133,6 +145,9 @@ impl Track {
         } else {
             self.streak = 0;
             self.missed += u32::from(self.agreed > 0);
+        }
+        if observation.agrees_with(Decision::Deny) == Some(false) {
+            self.delivered = Some((sent, observation.clone()));
         }
         if observation == Observation::Connected {
             self.answered_in = Some(ended.saturating_sub(sent));

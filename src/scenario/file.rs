@@ -130,6 +130,8 @@ pub(super) struct StepFile {
     #[serde(default)]
     pub(super) remove_pod: Vec<Located<String>>,
     #[serde(default)]
+    pub(super) end_pod: Vec<Located<String>>,
+    #[serde(default)]
     pub(super) add_pod: Vec<Located<PodFile>>,
     #[serde(default)]
     pub(super) expect: Vec<Located<AssertionFile>>,

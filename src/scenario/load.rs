@@ -15,7 +15,7 @@ use super::state::State;
 use super::step::{Action, Step};
 use super::topology::{self, Topology};
 use crate::policy::IpFamily;
-use crate::snapshot::{Identity, Object, objects};
+use crate::snapshot::{Identity, Object, objects_by_name};
 use crate::source::{self, Document, Error, Located, Location, Node, Text, Value, decode, quote};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
@@ -193,7 +193,7 @@ impl Loader {
     ) -> Result<Vec<Located<Action>>, Error> {
         let mut actions = Vec::new();
         for node in &file.apply {
-            self.apply(node, &mut actions, ignored)?;
+            self.apply(node, state, &mut actions, ignored)?;
         }
         for Located { value, at } in &file.delete {
             actions.push(Located { value: self.delete(value)?, at: *at });
@@ -204,6 +204,10 @@ impl Loader {
         for Located { value, at } in &file.remove_pod {
             let pod = self.pod_name(value, *at)?;
             actions.push(Located { value: Action::RemovePod(pod), at: *at });
+        }
+        for Located { value, at } in &file.end_pod {
+            let pod = self.pod_name(value, *at)?;
+            actions.push(Located { value: Action::EndPod(pod), at: *at });
         }
         for Located { value, at } in &file.add_pod {
             let pod = topology::added_pod(self, value, *at, state)?;
@@ -216,31 +220,34 @@ impl Loader {
     fn apply(
         &self,
         node: &Node,
+        state: &State,
         actions: &mut Vec<Located<Action>>,
         ignored: &mut BTreeMap<String, usize>,
     ) -> Result<(), Error> {
         let Some(file) = node.as_str() else {
             let document = Document { name: Arc::clone(&self.name), node: node.clone() };
-            return self.manifest(&document, None, actions, ignored);
+            return self.manifest(&document, None, state, actions, ignored);
         };
         let path = Path::new(&*self.name).parent().unwrap_or(Path::new("")).join(file);
         let text: Text = source::read_file(&path)
             .map_err(|error| self.error(node.at, format!("apply: {}: {}", error.place, error.message)))?;
         for document in text.documents()? {
-            self.manifest(&document, Some(node.at), actions, ignored)?;
+            self.manifest(&document, Some(node.at), state, actions, ignored)?;
         }
         Ok(())
     }
 
-    /// `named_at` is where the scenario names the file of the manifest, if it is in another one.
+    /// `named_at` is where the scenario names the file of the manifest, if it is in another one. What
+    /// comes in the same step has no address yet: names stand for what `state` has, before it.
     fn manifest(
         &self,
         document: &Document,
         named_at: Option<Location>,
+        state: &State,
         actions: &mut Vec<Located<Action>>,
         ignored: &mut BTreeMap<String, usize>,
     ) -> Result<(), Error> {
-        for item in objects(document)? {
+        for item in objects_by_name(document, &|name| state.address_by_name(name))? {
             let action = match item.object {
                 Object::NetworkPolicy(policy) => Action::SetPolicy(policy),
                 Object::Service(service) => Action::SetService(service),
@@ -363,5 +370,14 @@ impl Loader {
             | Value::String(_)
             | Value::Mapping(_) => one(node).map(|one| vec![one]),
         }
+    }
+}
+
+#[cfg(test)]
+impl Scenario {
+    /// The scenario of a text without mistakes.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let node = source::parse(text).unwrap().remove(0);
+        from_document(&Document { name: "scenario.yaml".into(), node }).unwrap()
     }
 }

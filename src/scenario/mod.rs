@@ -3,6 +3,7 @@
 //! A file is decoded strictly, checked as a whole, and becomes a [`Scenario`]; its topology becomes
 //! the first [`State`], which every [`Step`] changes.
 
+mod addresses;
 mod assertion;
 mod check;
 mod endpoint;

@@ -69,8 +69,10 @@ impl State {
         match action {
             Action::SetPolicy(policy) => {
                 self.namespace(&policy.policy.namespace)?;
+                let policy =
+                    policy.resolve(&|name| self.address_by_name(name)).map_err(|error| error.to_string())?;
                 replace(&mut self.cluster.policies, &policy.policy, identity_of_policy);
-                replace(&mut self.written, policy, |written| identity_of_policy(&written.policy));
+                replace(&mut self.written, &policy, |written| identity_of_policy(&written.policy));
             }
             Action::DeletePolicy(identity) => {
                 remove(&mut self.cluster.policies, identity, identity_of_policy)
@@ -108,10 +110,22 @@ impl State {
             Action::AddPod(pod) => {
                 self.namespace(&pod.namespace)?;
                 let identity = identity_of_pod(pod);
-                if self.cluster.pods.iter().any(|p| identity_of_pod(p) == identity) {
-                    return Err(format!("there is a pod {identity} already"));
+                match self.cluster.pods.iter().find(|p| identity_of_pod(p) == identity) {
+                    Some(Pod { ended: true, .. }) => {
+                        return Err(format!("there is a pod {identity} that has ended: remove it first"));
+                    }
+                    Some(_) => return Err(format!("there is a pod {identity} already")),
+                    None => {}
                 }
                 self.cluster.pods.push(pod.clone());
+            }
+            Action::EndPod(identity) => {
+                let found = self.cluster.pods.iter_mut().find(|p| identity_of_pod(p) == *identity);
+                let pod = found.ok_or_else(|| missing("pod", identity))?;
+                if pod.ended {
+                    return Err(format!("pod {identity} has ended already"));
+                }
+                pod.ended = true;
             }
             Action::RemovePod(identity) => {
                 remove(&mut self.cluster.pods, identity, identity_of_pod)

@@ -51,6 +51,8 @@ pub enum Action {
     },
     /// Starts a pod. Its addresses are not known yet.
     AddPod(Pod),
+    /// Lets a pod end by itself: it succeeds, and stays as a record without a network.
+    EndPod(Identity),
     /// Deletes a pod.
     RemovePod(Identity),
 }

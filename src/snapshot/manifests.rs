@@ -3,7 +3,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use super::object::{Identity, Item, Object, WrittenPolicy, objects};
+use super::named::WrittenPolicy;
+use super::object::{Identity, Item, Object, objects};
 use super::workload::{Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Labels, Namespace, Pod};
 use crate::source::{Document, Error, Place};

@@ -5,6 +5,7 @@
 
 mod field;
 mod manifests;
+mod named;
 mod network_policy;
 mod object;
 mod pod;
@@ -14,5 +15,6 @@ mod workload;
 
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
-pub use object::{Identity, Item, Object, WrittenPolicy, objects};
+pub use named::{AddressName, Lookup, WrittenPolicy};
+pub use object::{Identity, Item, Object, objects, objects_by_name};
 pub use workload::{Owner, Template, WorkloadKind};

@@ -7,9 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
 use super::field::{Field, Problem};
+use super::named::{Lookup, WrittenPolicy};
 use super::workload::{self, Owner, Template, WorkloadKind};
-use super::{network_policy, pod, rules, service};
-use crate::policy::{Namespace, NetworkPolicy, Pod, Service};
+use super::{pod, rules, service};
+use crate::policy::{Namespace, Pod, Service};
 use crate::source::{Document, Error, Location, Node, Place, decode, quote};
 
 /// The namespace of an object that names none.
@@ -41,27 +42,6 @@ pub enum Object {
     Other(String),
 }
 
-/// A policy as it was understood, and as it was written: what a cluster gets is not what netproof
-/// made of it, or a misunderstanding could never show.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WrittenPolicy {
-    /// What the engine evaluates.
-    pub policy: NetworkPolicy,
-    /// What the manifest says.
-    pub object: Arc<networking::NetworkPolicy>,
-}
-
-impl WrittenPolicy {
-    /// Understands a policy.
-    ///
-    /// # Errors
-    /// If the API server would refuse it.
-    pub fn new(object: networking::NetworkPolicy) -> Result<Self, Problem> {
-        let policy = network_policy::convert(&object, identity(&object.metadata)?)?;
-        Ok(Self { policy, object: Arc::new(object) })
-    }
-}
-
 /// The name of a namespaced object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -78,8 +58,27 @@ pub struct Identity {
 /// something that the API server would refuse.
 pub fn objects(document: &Document) -> Result<Vec<Item>, Error> {
     let mut items = Vec::new();
-    read(&document.name, &document.node, None, &mut items)?;
+    read(Context { file: &document.name, lookup: None }, &document.node, None, &mut items)?;
     Ok(items)
+}
+
+/// The objects of a document in which policies may name addresses; `lookup` says what the names stand
+/// for.
+///
+/// # Errors
+/// As [`objects`], and if a name stands for nothing.
+pub fn objects_by_name(document: &Document, lookup: &Lookup<'_>) -> Result<Vec<Item>, Error> {
+    let mut items = Vec::new();
+    read(Context { file: &document.name, lookup: Some(lookup) }, &document.node, None, &mut items)?;
+    Ok(items)
+}
+
+/// What reading an object takes besides the object.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    file: &'a Arc<str>,
+    /// What names of addresses stand for; `None` where there may be none.
+    lookup: Option<&'a Lookup<'a>>,
 }
 
 /// The kind of an object in a typed list, which need not repeat it.
@@ -90,11 +89,12 @@ struct Inherited<'a> {
 }
 
 fn read(
-    name: &Arc<str>,
+    context: Context<'_>,
     node: &Node,
     inherited: Option<Inherited<'_>>,
     items: &mut Vec<Item>,
 ) -> Result<(), Error> {
+    let name = context.file;
     let field = |field: &str, inherited: Option<&'_ str>| -> Result<String, Error> {
         let found = node.get(field).filter(|node| !node.is_null());
         match (found.map(|found| (found, found.as_str())), inherited) {
@@ -117,11 +117,11 @@ fn read(
         let inherited = Inherited { api_version: &api_version, kind: item_kind };
         let inherited = (!item_kind.is_empty()).then_some(inherited);
         for item in list.items().iter().filter(|item| !item.is_null()) {
-            read(name, item, inherited, items)?;
+            read(context, item, inherited, items)?;
         }
         return Ok(());
     }
-    let object = convert(&kind, &api_version, node).map_err(|Failure { at, message }| {
+    let object = convert(context, &kind, &api_version, node).map_err(|Failure { at, message }| {
         let what = match node.get("metadata").and_then(|m| m.get("name")).and_then(Node::as_str) {
             Some(object_name) => format!("{kind} {}", quote(object_name)),
             None => kind.clone(),
@@ -148,7 +148,7 @@ fn group_of(kind: &str) -> Option<&'static str> {
     }
 }
 
-fn convert(kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure> {
+fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     match group_of(kind) {
         // Removed from Kubernetes long ago, but the same thing: skipping it would lose it.
@@ -183,7 +183,9 @@ fn convert(kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure
             Ok(Object::Service(service::convert(object, identity(&object.metadata)?)?))
         }),
         "NetworkPolicy" => with(node, |object: &networking::NetworkPolicy| {
-            WrittenPolicy::new(object.clone()).map(Object::NetworkPolicy)
+            let Context { file, lookup } = context;
+            let identity = identity(&object.metadata)?;
+            WrittenPolicy::read(object, identity, file, node, lookup).map(Object::NetworkPolicy)
         }),
         "Deployment" => template(node, WorkloadKind::Deployment, workload::deployment),
         "StatefulSet" => template(node, WorkloadKind::StatefulSet, workload::stateful_set),
@@ -220,7 +222,7 @@ fn with<T: DeserializeOwned>(
     })
 }
 
-fn identity(metadata: &ObjectMeta) -> Result<Identity, Problem> {
+pub(super) fn identity(metadata: &ObjectMeta) -> Result<Identity, Problem> {
     let root = Field::ROOT;
     let at = root.field("metadata");
     let Some(object_name) = metadata.name.clone().filter(|name| !name.is_empty()) else {

@@ -35,6 +35,9 @@ pub struct CellResult {
     /// How long after the change the observations held what is expected, if the step changed what
     /// is expected.
     pub settled: Option<Duration>,
+    /// How long after a new pod's first answer it was still delivered, where that pod had to be isolated
+    /// from its first instant and was isolated later.
+    pub delivered_until: Option<Duration>,
     /// Where its ends are.
     pub machines: Machines,
 }
@@ -80,6 +83,9 @@ pub struct StepResult {
     pub cells: Vec<CellResult>,
     /// How long its changes took to be in force.
     pub time: TimeToSettle,
+    /// How long it took since the first answer of a pod that came with the step until it was isolated by
+    /// what was in force before, and until it was admitted.
+    pub new_pods: TimeToSettle,
     /// How many rounds of probes were sent.
     pub rounds: u32,
     /// How long the step took in all.

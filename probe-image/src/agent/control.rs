@@ -23,6 +23,9 @@ use crate::wire::{ArrivalsRequest, Info, ListenRequest, ListenResponse, ProbeReq
 /// The largest body: some 100,000 probes.
 const LARGEST_BODY: usize = 16 << 20;
 
+/// How long an agent that is asked to stop lives on, so that its answer gets away.
+const FAREWELL: Duration = Duration::from_millis(10);
+
 type Answer = Response<Full<Bytes>>;
 
 /// Serves the API for ever.
@@ -76,7 +79,11 @@ async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answe
             json(&response)
         }
         (&Method::POST, "/v1/stop") => {
-            shared.stop.notify_one();
+            let shared = Rc::clone(shared);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(FAREWELL).await;
+                shared.stop.notify_one();
+            });
             json(&())
         }
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "no such request")),

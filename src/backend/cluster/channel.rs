@@ -78,6 +78,7 @@ impl Channel {
     fn judge(&self, error: &kube::Error) -> Unreachable {
         match self.watch.state(&self.pod) {
             Some(PodState::Failed(why)) => Unreachable::Gone(why),
+            Some(PodState::Succeeded) => Unreachable::Gone("it has ended".to_owned()),
             None if status_code(error) == Some(404) => Unreachable::Gone("its pod was deleted".to_owned()),
             Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_)) | None => {
                 Unreachable::Broken(say(error))

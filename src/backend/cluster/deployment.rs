@@ -69,7 +69,7 @@ impl Deployment {
 
     /// Whether all of its pods still run as they did.
     pub(super) fn is_whole(&self) -> bool {
-        self.pods.iter().all(|(identity, pod)| {
+        self.pods.iter().filter(|(_, pod)| !pod.ended).all(|(identity, pod)| {
             self.shared.watch.state(&self.real(identity)) == Some(PodState::Ready(pod.addresses.clone()))
         })
     }
@@ -270,6 +270,24 @@ impl Deployment {
         Ok(())
     }
 
+    /// Lets pods end by themselves, and waits until the cluster knows that they succeeded.
+    pub(super) async fn end_pods(&mut self, identities: &[Identity]) -> Result<(), Error> {
+        let own: Vec<&Identity> = identities.iter().filter(|pod| self.pods.contains_key(pod)).collect();
+        let agents: Vec<Arc<Agent>> = own
+            .iter()
+            .filter_map(|pod| self.agents.remove(&EndpointName::pod(&pod.namespace, &pod.name)))
+            .collect();
+        ask_all(agents.iter().map(|agent| agent.stop())).await;
+        let real: Vec<Identity> = own.iter().map(|identity| self.real(identity)).collect();
+        self.shared.watch.succeeded(&real, ENDING).await?;
+        for identity in own {
+            if let Some(pod) = self.pods.get_mut(identity) {
+                pod.ended = true;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the pods that are not there, and connects to their agents.
     async fn add_pods(&mut self, state: &State) -> Result<(), Error> {
         let missing =
@@ -394,9 +412,10 @@ fn identity(namespace: &str, name: &str) -> Identity {
     Identity { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
-/// Whether a pod can stay, perhaps with other labels.
+/// Whether a pod can stay, perhaps with other labels. None comes back after its end.
 fn is_same_pod(old: &Pod, new: &Pod) -> bool {
-    old.namespace == new.namespace
+    old.ended <= new.ended
+        && old.namespace == new.namespace
         && old.name == new.name
         && old.ports == new.ports
         && old.node == new.node

@@ -18,17 +18,26 @@ use super::settings::{Control, Settings};
 use super::survey::{Machine, Survey, survey};
 use super::{Shared, Target, access};
 use crate::backend::Error;
-use crate::scenario::{State, Topology};
+use crate::scenario::{Scenario, State, Topology};
+use crate::snapshot::Identity;
 
 /// An answer: a status and a body.
 type Answer = (u16, Value);
 
 /// A client of a server that answers like this, by method and path.
 fn client(mut answer: impl FnMut(&Method, &str) -> Answer + Send + 'static) -> Client {
+    client_with_bodies(move |method, path, _| answer(method, path))
+}
+
+/// A client of a server that answers like this, by method, path and body.
+fn client_with_bodies(mut answer: impl FnMut(&Method, &str, &Value) -> Answer + Send + 'static) -> Client {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         while let Some((request, send)) = handle.next_request().await {
-            let (status, body) = answer(request.method(), request.uri().path());
+            let (head, body) = request.into_parts();
+            let body = body.collect_bytes().await.unwrap();
+            let body = serde_json::from_slice(&body).unwrap_or_default();
+            let (status, body) = answer(&head.method, head.uri.path(), &body);
             let body = Body::from(serde_json::to_vec(&body).unwrap());
             send.send_response(Response::builder().status(status).body(body).unwrap());
         }
@@ -60,6 +69,11 @@ fn settings() -> Settings {
 
 /// Brings the standard topology up.
 async fn converge(client: Client) -> Result<(), Error> {
+    converge_to(client, &mut State::new(&Topology::standard(false))).await
+}
+
+/// Brings the cluster to a state.
+async fn converge_to(client: Client, state: &mut State) -> Result<(), Error> {
     let machine = Machine {
         name: "n".to_owned(),
         kubelet: String::new(),
@@ -82,7 +96,7 @@ async fn converge(client: Client) -> Result<(), Error> {
     };
     let names = Names::new("netproof-r-1".to_owned());
     let mut deployment = Deployment::new(Arc::new(shared), names, vec!["n".to_owned()]);
-    deployment.converge(&mut State::new(&Topology::standard(false))).await
+    deployment.converge(state).await
 }
 
 /// A namespace or anything else, as it was created.
@@ -152,6 +166,48 @@ async fn what_passes_is_waited_for() {
     assert!(tries.load(Ordering::Relaxed) > 3 && asked.load(Ordering::Relaxed) > 3);
 }
 
+/// The state after the steps of a scenario in which every pod got an address from these.
+fn state_after(steps: &str, addresses: &[&str]) -> State {
+    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
+    let scenario = Scenario::from_text(&format!("{head}{steps}"));
+    let mut state = State::new(&scenario.topology);
+    for (pod, address) in state.cluster.pods.iter_mut().zip(addresses) {
+        pod.addresses = vec![address.parse().unwrap()];
+    }
+    for action in scenario.steps.iter().flat_map(|step| &step.actions) {
+        state.apply(action).unwrap();
+    }
+    state
+}
+
+#[tokio::test]
+async fn the_server_gets_addresses_for_names() {
+    let step = "steps:\n- name: by name\n  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: p, namespace: x}
+    spec: {podSelector: {}, ingress: [{from: [
+      {ipBlock: {cidr: \"{x/a}/24\", except: [\"{x/b}/32\"]}}, {ipBlock: {cidr: \"{x/c:IPv6}/128\"}}]}]}\n";
+    let mut state = state_after(step, &["10.1.2.3", "10.1.2.4"]);
+    let sent = Arc::new(Mutex::new(Value::Null));
+    let kept = Arc::clone(&sent);
+    let client = client_with_bodies(move |method, path, body| match (method, path) {
+        (&Method::PATCH, path) if path.ends_with("/networkpolicies/p") => {
+            *kept.lock().unwrap() = body["spec"]["ingress"][0]["from"].clone();
+            (200, json!({"metadata": {"name": "p"}}))
+        }
+        (&Method::POST, path) if path.ends_with("/pods") => status(403, "no pods"),
+        (&Method::POST, _) => created(),
+        _ => status(404, "not found"),
+    });
+    assert!(converge_to(client, &mut state).await.is_err());
+    let sent = sent.lock().unwrap().clone();
+    assert_eq!(
+        sent,
+        json!([{"ipBlock": {"cidr": "10.1.2.0/24", "except": ["10.1.2.4/32"]}}, {"ipBlock": {"cidr": "3fff::3/128"}}])
+    );
+}
+
 #[tokio::test]
 async fn missing_permissions_are_asked_for_by_rule() {
     let client = client(|_, path| {
@@ -204,4 +260,33 @@ async fn other_kinds_of_policies_are_warned_of() {
         "2 of kind CiliumNetworkPolicy (cilium.io) are in force: netproof does not model them: where they decide, a leak or blocked cell is theirs",
     ]
     "#);
+}
+
+/// A pod that ended by itself is told from one that failed, and from one that somebody deleted.
+#[tokio::test]
+async fn pods_that_end_have_to_succeed() {
+    let client = client(|_, path| match path {
+        "/api/v1/pods" => {
+            let pod = |name: &str, phase: &str| json!({"metadata": {"name": name, "namespace": "x"}, "status": {"phase": phase}});
+            let items = [pod("good", "Succeeded"), pod("bad", "Failed"), pod("slow", "Running")];
+            (
+                200,
+                json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}),
+            )
+        }
+        _ => status(404, "not found"),
+    });
+    let watch = PodWatch::start(client, "r");
+    let ended = async |name: &str| {
+        let pod = Identity { namespace: "x".to_owned(), name: name.to_owned() };
+        // What is not listed yet is not there either.
+        while watch.state(&Identity { name: "good".to_owned(), ..pod.clone() }).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        watch.succeeded(&[pod], Duration::from_millis(200)).await.map_err(|error| error.to_string())
+    };
+    assert_eq!(ended("good").await, Ok(()));
+    assert!(ended("bad").await.unwrap_err().contains("x/bad failed"));
+    assert!(ended("gone").await.unwrap_err().contains("x/gone was deleted"));
+    assert!(ended("slow").await.unwrap_err().contains("still ran"));
 }

@@ -365,17 +365,22 @@ impl Backend for ClusterBackend {
             return Err(Error::failed("change the cluster", "nothing was started"));
         };
         self.is_broken = true;
-        let removed = actions.iter().filter_map(|action| match action {
-            Action::RemovePod(identity) => Some(identity.clone()),
-            Action::SetPolicy(_)
-            | Action::DeletePolicy(_)
-            | Action::SetService(_)
-            | Action::DeleteService(_)
-            | Action::LabelPod { .. }
-            | Action::LabelNamespace { .. }
-            | Action::AddPod(_) => None,
-        });
-        deployment.remove_pods(&removed.collect::<Vec<_>>()).await?;
+        let (mut removed, mut ended) = (Vec::new(), Vec::new());
+        for action in actions {
+            match action {
+                Action::RemovePod(identity) => removed.push(identity.clone()),
+                Action::EndPod(identity) => ended.push(identity.clone()),
+                Action::SetPolicy(_)
+                | Action::DeletePolicy(_)
+                | Action::SetService(_)
+                | Action::DeleteService(_)
+                | Action::LabelPod { .. }
+                | Action::LabelNamespace { .. }
+                | Action::AddPod(_) => {}
+            }
+        }
+        deployment.remove_pods(&removed).await?;
+        deployment.end_pods(&ended).await?;
         deployment.converge(state).await?;
         self.is_broken = false;
         Ok(())

@@ -31,7 +31,9 @@ pub(super) enum PodState {
     Unschedulable(String),
     /// It runs, with these addresses.
     Ready(Vec<IpAddr>),
-    /// It will not start, or has ended.
+    /// It has ended as it should.
+    Succeeded,
+    /// It will not start, or has ended otherwise.
     Failed(String),
 }
 
@@ -108,7 +110,10 @@ impl PodWatch {
                 }
                 let unschedulable = states.iter().find_map(|(pod, state)| match state {
                     Some(PodState::Unschedulable(why)) => Some(((*pod).clone(), why.clone())),
-                    Some(PodState::Starting | PodState::Ready(_) | PodState::Failed(_)) | None => None,
+                    Some(
+                        PodState::Starting | PodState::Ready(_) | PodState::Succeeded | PodState::Failed(_),
+                    )
+                    | None => None,
                 });
                 if unschedulable.is_none() {
                     unschedulable_since = None;
@@ -144,6 +149,37 @@ impl PodWatch {
         }
     }
 
+    /// Waits until pods have ended as they should.
+    pub(super) async fn succeeded(&self, ending: &[Identity], longest: Duration) -> Result<(), Error> {
+        let mut pods = self.pods.clone();
+        let failed = |message: String| Error::failed("let pods end", message);
+        let state = |pods: &Pods, pod: &Identity| pods.get(pod).cloned();
+        let is_settled = |pods: &Pods| {
+            ending
+                .iter()
+                .all(|pod| matches!(state(pods, pod), Some(PodState::Succeeded | PodState::Failed(_)) | None))
+        };
+        let settled = tokio::time::timeout(longest, pods.wait_for(is_settled)).await;
+        let pods = match settled {
+            Ok(Ok(pods)) => pods.clone(),
+            Ok(Err(_)) => return Err(failed("the watch over them ended".to_owned())),
+            Err(_) => return Err(failed(format!("they still ran after {} s", longest.as_secs()))),
+        };
+        for pod in ending {
+            match state(&pods, pod) {
+                Some(PodState::Failed(why)) => return Err(failed(format!("{pod} failed: {why}"))),
+                None => return Err(failed(format!("{pod} was deleted"))),
+                Some(
+                    PodState::Starting
+                    | PodState::Unschedulable(_)
+                    | PodState::Ready(_)
+                    | PodState::Succeeded,
+                ) => {}
+            }
+        }
+        Ok(())
+    }
+
     async fn too_late(&self, pod: Option<Identity>, longest: Duration) -> Error {
         let Some(pod) = pod else { return Error::failed("wait for pods", "they did not get ready") };
         let mut message = format!("it was not ready after {} s", longest.as_secs());
@@ -170,6 +206,7 @@ fn identity(pod: &Pod) -> Identity {
 fn failure(pod: &Identity, state: Option<&PodState>) -> Option<Error> {
     match state {
         Some(PodState::Failed(why)) => Some(Error::failed(format!("start pod {pod}"), why)),
+        Some(PodState::Succeeded) => Some(Error::failed(format!("start pod {pod}"), "it has ended")),
         Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_)) | None => None,
     }
 }
@@ -177,7 +214,8 @@ fn failure(pod: &Identity, state: Option<&PodState>) -> Option<Error> {
 fn addresses(state: Option<&PodState>) -> Option<Vec<IpAddr>> {
     match state {
         Some(PodState::Ready(addresses)) => Some(addresses.clone()),
-        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Failed(_)) | None => None,
+        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Succeeded | PodState::Failed(_))
+        | None => None,
     }
 }
 
@@ -196,7 +234,10 @@ const HOPELESS: [&str; 9] = [
 
 fn state(pod: &Pod) -> PodState {
     let Some(status) = &pod.status else { return PodState::Starting };
-    if let Some(problem) = ended(status).or_else(|| stuck(status)) {
+    if status.phase.as_deref() == Some("Succeeded") {
+        return PodState::Succeeded;
+    }
+    if let Some(problem) = failed(status).or_else(|| stuck(status)) {
         return PodState::Failed(problem);
     }
     let conditions = || status.conditions.iter().flatten();
@@ -212,10 +253,9 @@ fn state(pod: &Pod) -> PodState {
     if is_ready && !addresses.is_empty() { PodState::Ready(addresses) } else { PodState::Starting }
 }
 
-fn ended(status: &PodStatus) -> Option<String> {
-    match status.phase.as_deref() {
-        Some("Failed" | "Succeeded") => {}
-        Some(_) | None => return None,
+fn failed(status: &PodStatus) -> Option<String> {
+    if status.phase.as_deref() != Some("Failed") {
+        return None;
     }
     let of_container = status.container_statuses.iter().flatten().find_map(|container| {
         let terminated = container.state.as_ref()?.terminated.as_ref()?;
@@ -279,5 +319,6 @@ mod tests {
             "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
             "state": {"terminated": {"exitCode": 2, "reason": "Error"}}}]});
         assert_eq!(of(status), PodState::Failed("its agent ended with code 2: Error".to_owned()));
+        assert_eq!(of(serde_json::json!({"phase": "Succeeded"})), PodState::Succeeded);
     }
 }

@@ -72,14 +72,18 @@ pub(super) fn pods_of_node(number: u8) -> Vec<IpNet> {
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     pods: BTreeMap<u8, BTreeSet<u8>>,
+    /// What was given back, by node: the last comes first.
+    freed: BTreeMap<u8, Vec<u8>>,
     services: u16,
 }
 
 impl Addresses {
-    /// The lowest addresses of a node that are free. `None` if the node is full.
+    /// The addresses of a node that were given back last, or else the lowest that are free. `None` if the
+    /// node is full.
     pub(super) fn take_pod(&mut self, node: u8) -> Option<Vec<IpAddr>> {
         let taken = self.pods.entry(node).or_default();
-        let number = (2..=PODS_PER_NODE + 1).find(|number| !taken.contains(number))?;
+        let freed = self.freed.get_mut(&node).and_then(Vec::pop);
+        let number = freed.or_else(|| (2..=PODS_PER_NODE + 1).find(|number| !taken.contains(number)))?;
         taken.insert(number);
         let [a, b, ..] = pods_v4().network().octets();
         Some(vec![Ipv4Addr::new(a, b, node, number).into(), in_v6(pods_v6(), node.into(), number.into())])
@@ -92,6 +96,7 @@ impl Addresses {
                 let [_, _, node, number] = address.octets();
                 if let Some(taken) = self.pods.get_mut(&node) {
                     taken.remove(&number);
+                    self.freed.entry(node).or_default().push(number);
                 }
             }
         }
@@ -122,6 +127,10 @@ mod tests {
         addresses.free_pod(&first);
         assert_eq!(addresses.take_pod(3).unwrap(), first);
         assert_ne!(second, first);
+        addresses.free_pod(&first);
+        addresses.free_pod(&second);
+        assert_eq!(addresses.take_pod(3).unwrap(), second);
+        assert_eq!(addresses.take_pod(3).unwrap(), first);
         let service: IpAddr = "10.96.0.10".parse().unwrap();
         assert_eq!(addresses.take_service()[0], service);
     }

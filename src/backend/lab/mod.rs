@@ -15,6 +15,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::backend::records::records;
 use crate::backend::{Agent, Backend, Error, Single, Variants};
@@ -49,6 +53,8 @@ pub struct Lab {
     agents: HashMap<EndpointName, Arc<Agent>>,
     processes: HashMap<EndpointName, Process>,
     next_link: u32,
+    /// Rules that a fault makes late.
+    late: Vec<JoinHandle<io::Result<()>>>,
     /// What the enforcer knows of the cluster.
     follower: Follower,
     view: View,
@@ -80,6 +86,9 @@ struct PodSpace {
     addresses: Vec<IpAddr>,
 }
 
+/// How late the rules are that a fault makes late.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The first number of a link; the lower ones are the loopback device and the uplink.
 const FIRST_LINK: u32 = 10;
 
@@ -100,6 +109,7 @@ impl Lab {
             agents: HashMap::new(),
             processes: HashMap::new(),
             next_link: FIRST_LINK,
+            late: Vec::new(),
             follower: Follower::new(fault),
             view: View::default(),
             variants: Vec::new(),
@@ -185,19 +195,23 @@ impl Lab {
         Ok(spaces)
     }
 
-    async fn add_pods(&mut self, pods: &mut [Pod], nodes: &[Node], more: Vec<Host>) -> Result<(), Error> {
-        let mut hosts = more;
-        for pod in &mut *pods {
-            hosts.extend(self.place(pod, nodes)?);
-        }
-        self.build(hosts).await?;
+    /// Lets the pods that use their node's network be served by its agent.
+    fn share_agents(&mut self, pods: &[Pod]) {
         for pod in pods.iter().filter(|pod| pod.host_network) {
             let node = EndpointName::Node(pod.node.clone().unwrap_or_default());
             if let Some(agent) = self.agents.get(&node).cloned() {
                 self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
             }
         }
-        Ok(())
+    }
+
+    /// Lets a pod's agent end by itself, and takes its network away: its addresses are free.
+    async fn end_pod(&mut self, identity: &Identity) -> Result<(), Error> {
+        let name = EndpointName::pod(&identity.namespace, &identity.name);
+        if let Some(agent) = self.agents.get(&name).filter(|_| self.pods.contains_key(identity)) {
+            agent.stop().await;
+        }
+        self.remove_pod(identity).await
     }
 
     async fn remove_pod(&mut self, identity: &Identity) -> Result<(), Error> {
@@ -238,19 +252,37 @@ impl Lab {
 
     /// Puts rules into force where there are others.
     async fn replace_rules(&mut self, rules: Vec<Program>) -> Result<(), Error> {
-        let failed = |error: io::Error| Error::failed("enforce the policies", error);
+        let late = std::mem::take(&mut self.late);
+        finished(late).await?;
+        finished(self.replace_rules_after(rules, Duration::ZERO)).await
+    }
+
+    /// Lets the pods that came with a step be isolated late, if that is the fault.
+    fn isolate_late(&mut self) {
+        if self.fault == Some(Fault::Following(Lapse::NewPodsOpen)) && !self.view.unguarded.is_empty() {
+            self.view.unguarded.clear();
+            let rules = self.rules(&self.view, self.fault);
+            self.late = self.replace_rules_after(rules, LATE);
+        }
+    }
+
+    fn replace_rules_after(
+        &mut self,
+        rules: Vec<Program>,
+        delay: Duration,
+    ) -> Vec<JoinHandle<io::Result<()>>> {
         let mut running = Vec::new();
         for (node, rules) in self.nodes.iter_mut().zip(rules).filter(|(node, rules)| node.rules != *rules) {
             node.generation += 1;
             node.rules = rules;
             let (nft, netns, generation) = (self.nft.clone(), node.space.netns.clone(), node.generation);
             let rules = node.rules.clone();
-            running.push(tokio::spawn(async move { nft.run(&netns, &rules, generation).await }));
+            running.push(tokio::spawn(async move {
+                sleep(delay).await;
+                nft.run(&netns, &rules, generation).await
+            }));
         }
-        for node in running {
-            node.await.map_err(io::Error::other).and_then(|result| result).map_err(failed)?;
-        }
-        Ok(())
+        running
     }
 
     fn variant(&self, fault: Fault) -> Option<&Variant> {
@@ -284,22 +316,28 @@ impl Backend for Lab {
             parent: fabric.clone(),
             link: self.take_link(),
         });
-        let externals = externals.collect();
+        let mut hosts: Vec<Host> = externals.collect();
         self.fabric = Some(fabric);
-        self.add_pods(&mut cluster.pods, &cluster.nodes, externals).await?;
+        for pod in &mut cluster.pods {
+            hosts.extend(self.place(pod, &cluster.nodes)?);
+        }
+        self.build(hosts).await?;
+        self.share_agents(&cluster.pods);
         self.set_records(state).await?;
         self.enforce(state).await
     }
 
     async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+        let mut hosts = Vec::new();
         for action in actions {
             match action {
                 Action::RemovePod(identity) => self.remove_pod(identity).await?,
+                Action::EndPod(identity) => self.end_pod(identity).await?,
                 Action::AddPod(pod) => {
                     let Cluster { pods, nodes, .. } = &mut state.cluster;
                     let added = pods.iter_mut().find(|p| p.namespace == pod.namespace && p.name == pod.name);
                     if let Some(pod) = added {
-                        self.add_pods(std::slice::from_mut(pod), nodes, Vec::new()).await?;
+                        hosts.extend(self.place(pod, nodes)?);
                     }
                 }
                 Action::SetService(_)
@@ -313,8 +351,18 @@ impl Backend for Lab {
         for service in state.cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
             service.addresses = network::usable(self.addresses.take_service());
         }
-        self.set_records(state).await?;
-        self.enforce(state).await
+        // Before new pods are there: they are isolated from their first packet on, and probed from their
+        // agent's first answer on.
+        self.enforce(state).await?;
+        let dns = state.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
+        let is_new = hosts.iter().any(|host| Some(&host.name) == dns.as_ref());
+        if !is_new {
+            self.set_records(state).await?;
+        }
+        self.build(hosts).await?;
+        self.isolate_late();
+        self.share_agents(&state.cluster.pods);
+        if is_new { self.set_records(state).await } else { Ok(()) }
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
@@ -349,6 +397,15 @@ impl Variants for Lab {
         };
         self.replace_rules(rules).await
     }
+}
+
+/// Waits until rules are in force.
+async fn finished(rules: Vec<JoinHandle<io::Result<()>>>) -> Result<(), Error> {
+    for node in rules {
+        let result = node.await.map_err(io::Error::other).and_then(|result| result);
+        result.map_err(|error| Error::failed("enforce the policies", error))?;
+    }
+    Ok(())
 }
 
 /// The number of a node, counted from 1; scenarios have at most 64.

@@ -31,6 +31,8 @@ pub enum Lapse {
     NewPodsNoPeers,
     /// Pods that start later are not isolated.
     NewPodsNotIsolated,
+    /// Pods that start later are isolated a second late.
+    NewPodsOpen,
     /// A pod that takes over an address is its former owner.
     AddressKeepsOwner,
     /// One node stops following changes after the start.
@@ -39,7 +41,7 @@ pub enum Lapse {
 
 impl Lapse {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PoliciesNeverRemoved,
         Self::PolicyUpdatesIgnored,
         Self::DeletionForgetsOthers,
@@ -49,6 +51,7 @@ impl Lapse {
         Self::LabelRemovalsIgnored,
         Self::NewPodsNoPeers,
         Self::NewPodsNotIsolated,
+        Self::NewPodsOpen,
         Self::AddressKeepsOwner,
         Self::FrozenNode,
     ];
@@ -100,6 +103,11 @@ impl Lapse {
             Self::NewPodsNotIsolated => {
                 wrong("new-pods-not-isolated", &[36], "pods that start later are not isolated")
             }
+            Self::NewPodsOpen => wrong(
+                "new-pods-open",
+                &[36],
+                "pods that start later are isolated a second after they started: until then, everything passes",
+            ),
             Self::AddressKeepsOwner => seen(
                 "address-keeps-owner",
                 &[32],
@@ -155,6 +163,8 @@ pub(in crate::backend::lab) struct Follower {
     pods: BTreeMap<Vec<IpAddr>, Pod>,
     /// Those of the beginning.
     first_pods: BTreeSet<Vec<IpAddr>>,
+    /// The pods of the state before.
+    present: BTreeSet<Identity>,
     namespaces: BTreeMap<String, Labels>,
     /// The first state.
     first: Option<Box<View>>,
@@ -180,6 +190,7 @@ impl Follower {
                 self.first_pods.insert(pod.addresses.clone());
             }
         }
+        self.present = state.cluster.pods.iter().map(identity).collect();
         for namespace in &state.cluster.namespaces {
             self.namespaces.entry(namespace.name.clone()).or_insert_with(|| namespace.labels.clone());
         }
@@ -231,6 +242,10 @@ impl Follower {
             Lapse::LabelRemovalsIgnored => self.keep_labels(cluster),
             Lapse::NewPodsNoPeers => view.strangers = self.new_pods(cluster),
             Lapse::NewPodsNotIsolated => view.unguarded = self.new_pods(cluster),
+            Lapse::NewPodsOpen => {
+                let came = |pod: &&Pod| self.has_begun && !self.present.contains(&identity(pod));
+                view.unguarded = cluster.pods.iter().filter(came).map(identity).collect();
+            }
             Lapse::AddressKeepsOwner => {
                 for pod in &mut cluster.pods {
                     if let Some(owner) = self.pods.get(&pod.addresses).filter(|owner| !is_same(owner, pod)) {

@@ -1,0 +1,87 @@
+//! The addresses of a state's endpoints, by name.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::endpoint::EndpointName;
+use super::state::State;
+use crate::policy::{IpFamily, Pod};
+use crate::snapshot::AddressName;
+
+impl State {
+    /// The addresses of an endpoint; empty if they are not known, and `None` if there is no such endpoint.
+    pub fn addresses(&self, endpoint: &EndpointName) -> Option<&[IpAddr]> {
+        let cluster = &self.cluster;
+        let addresses = match endpoint {
+            EndpointName::Pod { namespace, name } => {
+                &cluster.pods.iter().find(|p| p.namespace == *namespace && p.name == *name)?.addresses
+            }
+            EndpointName::Service { namespace, name } => {
+                &cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name)?.addresses
+            }
+            EndpointName::Node(name) => &cluster.nodes.iter().find(|node| node.name == *name)?.addresses,
+            EndpointName::External(name) => &self.externals.iter().find(|e| e.name == *name)?.addresses,
+        };
+        Some(addresses)
+    }
+
+    /// The address that a name in a policy stands for at this moment. Where the endpoint has none of the
+    /// family, it is one that nobody has: before a backend filled the addresses in, and where there
+    /// is no such family.
+    pub(super) fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, String> {
+        let endpoint = EndpointName::parse(&name.holder)?;
+        let is_it = |pod: &&Pod| EndpointName::pod(&pod.namespace, &pod.name) == endpoint;
+        if self.cluster.pods.iter().filter(is_it).any(|pod| pod.ended) {
+            return Err(format!("{endpoint} has ended: its address may be another pod's"));
+        }
+        let Some(addresses) = self.addresses(&endpoint) else {
+            return Err(format!(
+                "there is no {endpoint} when this is applied: an address can be named from the step after its endpoint came"
+            ));
+        };
+        let found = addresses.iter().copied().find(|address| IpFamily::of(*address) == name.family);
+        Ok(found.unwrap_or_else(|| stand_in(name.family, self.number_of(&endpoint))))
+    }
+
+    /// A number that no other endpoint of the state has.
+    fn number_of(&self, endpoint: &EndpointName) -> usize {
+        let cluster = &self.cluster;
+        let pods = cluster.pods.iter().map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
+        let services = cluster.services.iter().map(|s| EndpointName::service(&s.namespace, &s.name));
+        let nodes = cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
+        let externals = self.externals.iter().map(|e| EndpointName::External(e.name.clone()));
+        pods.chain(services).chain(nodes).chain(externals).take_while(|other| other != endpoint).count()
+    }
+}
+
+/// An address from the ranges that are set aside for documentation (RFC 5737 and 9637).
+fn stand_in(family: IpFamily, number: usize) -> IpAddr {
+    // More than there are give one to several: nobody has them anyway.
+    let last = u8::try_from(number % 254 + 1).unwrap_or(u8::MAX);
+    match family {
+        IpFamily::V4 => Ipv4Addr::new(192, 0, 2, last).into(),
+        IpFamily::V6 => Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, last.into()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Topology;
+
+    #[test]
+    fn names_stand_for_addresses_or_for_what_nobody_has() {
+        let mut state = State::new(&Topology::standard(true));
+        state.cluster.pods[1].addresses = vec!["10.244.1.7".parse().unwrap()];
+        let address = |holder: &str, family| {
+            let name = AddressName { holder: holder.to_owned(), family };
+            state.address_by_name(&name).map(|address| address.to_string())
+        };
+        assert_eq!(address("x/b", IpFamily::V4).unwrap(), "10.244.1.7");
+        assert_eq!(address("x/b", IpFamily::V6).unwrap(), "3fff::2");
+        let unknown = ["x/a", "service:kube-system/kube-dns", "node:node-1"];
+        let stand_ins = unknown.map(|holder| address(holder, IpFamily::V4).unwrap());
+        assert_eq!(stand_ins, ["192.0.2.1", "192.0.2.11", "192.0.2.12"]);
+        assert!(address("x/q", IpFamily::V4).unwrap_err().starts_with("there is no x/q when"));
+        assert!(address("x/*", IpFamily::V4).is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! Policies that mean addresses by name: `{x/a}/32` in an `ipBlock` is the address of pod `x/a`.
+//!
+//! Addresses of pods, Services and nodes differ from cluster to cluster and from day to day, so a policy
+//! that is written once can only name them. Whoever reads it says what a name stands for; here the
+//! names are found, replaced, and the rest is checked as if the addresses had been written.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1 as networking;
+
+use super::field::{Field, Problem};
+use super::network_policy;
+use super::object::{Identity, identity};
+use crate::policy::{IpFamily, NetworkPolicy};
+use crate::source::{Error, Node, path_to_string, quote};
+
+/// An address by the name of its holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressName {
+    /// Who has it, as it is written between the braces.
+    pub holder: String,
+    /// Which of the holder's addresses; IPv4 unless `:IPv6` is written.
+    pub family: IpFamily,
+}
+
+/// Says what a name stands for, or why it stands for nothing.
+pub type Lookup<'a> = dyn Fn(&AddressName) -> Result<IpAddr, String> + 'a;
+
+/// A policy as it was understood, and as it was written: what a cluster gets is not what netproof
+/// made of it, or a misunderstanding could never show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenPolicy {
+    /// What the engine evaluates.
+    pub policy: NetworkPolicy,
+    /// What the manifest says, with addresses in place of their names.
+    pub object: Arc<networking::NetworkPolicy>,
+    /// What it was before, if it has such names.
+    by_name: Option<Arc<ByName>>,
+}
+
+/// A policy with names of addresses.
+#[derive(Debug, PartialEq)]
+struct ByName {
+    object: networking::NetworkPolicy,
+    identity: Identity,
+    /// Where it stands.
+    file: Arc<str>,
+    node: Node,
+}
+
+impl WrittenPolicy {
+    /// Understands a policy without names.
+    ///
+    /// # Errors
+    /// If the API server would refuse it.
+    pub fn new(object: networking::NetworkPolicy) -> Result<Self, Problem> {
+        let policy = network_policy::convert(&object, identity(&object.metadata)?)?;
+        Ok(Self { policy, object: Arc::new(object), by_name: None })
+    }
+
+    /// Reads a policy. Names of addresses are mistakes unless there is a `lookup` for them.
+    pub(super) fn read(
+        object: &networking::NetworkPolicy,
+        identity: Identity,
+        file: &Arc<str>,
+        node: &Node,
+        lookup: Option<&Lookup<'_>>,
+    ) -> Result<Self, Problem> {
+        let mut resolved = object.clone();
+        let replaced = match lookup {
+            Some(lookup) => replace(&mut resolved, lookup)?,
+            None => Vec::new(),
+        };
+        let policy = convert(&resolved, identity.clone(), &replaced)?;
+        let by_name = (!replaced.is_empty()).then(|| {
+            Arc::new(ByName { object: object.clone(), identity, file: Arc::clone(file), node: node.clone() })
+        });
+        Ok(Self { policy, object: Arc::new(resolved), by_name })
+    }
+
+    /// The same policy with the addresses that its names stand for now.
+    ///
+    /// # Errors
+    /// If a name stands for nothing, or the API server would refuse what came of it; with its place.
+    pub fn resolve(&self, lookup: &Lookup<'_>) -> Result<Self, Error> {
+        let Some(by_name) = &self.by_name else { return Ok(self.clone()) };
+        let ByName { object, identity, file, node } = &**by_name;
+        let mut object = object.clone();
+        let converted =
+            replace(&mut object, lookup).and_then(|replaced| convert(&object, identity.clone(), &replaced));
+        let policy = converted.map_err(|problem| {
+            let field = path_to_string(&problem.path);
+            let message = format!("NetworkPolicy {identity}: {field}: {}", problem.message);
+            Error::at(file, node.locate(&problem.path), message)
+        })?;
+        Ok(Self { policy, object: Arc::new(object), by_name: Some(Arc::clone(by_name)) })
+    }
+}
+
+/// A range by name, as it is written, and what it became.
+type Replaced = (String, IpNet);
+
+fn convert(
+    object: &networking::NetworkPolicy,
+    identity: Identity,
+    replaced: &[Replaced],
+) -> Result<NetworkPolicy, Problem> {
+    network_policy::convert(object, identity).map_err(|problem| {
+        // Nobody has written these addresses.
+        let said = replaced.iter().filter(|(_, net)| problem.message.contains(&net.to_string()));
+        let said: String = said.map(|(written, net)| format!(" ({net} is `{written}`)")).collect();
+        Problem { message: problem.message + &said, ..problem }
+    })
+}
+
+fn replace(policy: &mut networking::NetworkPolicy, lookup: &Lookup<'_>) -> Result<Vec<Replaced>, Problem> {
+    let (root, mut replaced) = (Field::ROOT, Vec::new());
+    let Some(spec) = &mut policy.spec else { return Ok(replaced) };
+    let spec_at = root.field("spec");
+    let ingress = spec.ingress.iter_mut().flatten().map(|rule| rule.from.as_mut());
+    let egress = spec.egress.iter_mut().flatten().map(|rule| rule.to.as_mut());
+    let rules = ingress.enumerate().map(|rule| ("ingress", "from", rule));
+    for (list, peers_name, (index, peers)) in
+        rules.chain(egress.enumerate().map(|rule| ("egress", "to", rule)))
+    {
+        let list_at = spec_at.field(list);
+        let rule_at = list_at.index(index);
+        let peers_at = rule_at.field(peers_name);
+        for (i, peer) in peers.into_iter().flatten().enumerate() {
+            let peer_at = peers_at.index(i);
+            let at = peer_at.field("ipBlock");
+            let Some(block) = &mut peer.ip_block else { continue };
+            replaced.extend(replace_one(&mut block.cidr, &at.field("cidr"), lookup)?);
+            for (i, hole) in block.except.iter_mut().flatten().enumerate() {
+                replaced.extend(replace_one(hole, &at.field("except").index(i), lookup)?);
+            }
+        }
+    }
+    Ok(replaced)
+}
+
+fn replace_one(text: &mut String, at: &Field<'_>, lookup: &Lookup<'_>) -> Result<Option<Replaced>, Problem> {
+    if !text.starts_with('{') {
+        return Ok(None);
+    }
+    let (name, prefix) = parse(text).map_err(|message| at.problem(message))?;
+    let address = lookup(&name).map_err(|message| at.problem(message))?;
+    let net = IpNet::new(address, prefix).map_err(|_| {
+        let bits = if address.is_ipv4() { "32; write {NAME:IPv6} for an IPv6 address" } else { "128" };
+        at.problem(format!("{}: the prefix of {} is at most {bits}", quote(text), name.family))
+    })?;
+    // The API server refuses host bits.
+    let net = net.trunc();
+    let written = std::mem::replace(text, net.to_string());
+    Ok(Some((written, net)))
+}
+
+/// Reads `{HOLDER}/PREFIX` or `{HOLDER:FAMILY}/PREFIX`.
+fn parse(text: &str) -> Result<(AddressName, u8), String> {
+    let parts = text.strip_prefix('{').and_then(|rest| rest.rsplit_once("}/"));
+    let is_number = |prefix: &str| prefix.bytes().all(|b| b.is_ascii_digit());
+    let parsed = parts.and_then(|(name, prefix)| {
+        let prefix = prefix.parse().ok().filter(|_| is_number(prefix))?;
+        let mut families = IpFamily::ALL.into_iter();
+        let named = families.find_map(|family| Some((name.strip_suffix(&format!(":{family}"))?, family)));
+        let (holder, family) = named.unwrap_or((name, IpFamily::V4));
+        (!holder.is_empty()).then(|| (AddressName { holder: holder.to_owned(), family }, prefix))
+    });
+    parsed.ok_or_else(|| {
+        format!("{} is not an address by name such as {{x/a}}/32 or {{service:x/web:IPv6}}/128", quote(text))
+    })
+}
+
+/// As it is written, without the prefix.
+impl fmt::Display for AddressName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.family {
+            IpFamily::V4 => write!(f, "{{{}}}", self.holder),
+            IpFamily::V6 => write!(f, "{{{}:IPv6}}", self.holder),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_with_family_and_prefix() {
+        for (text, holder, family, prefix) in [
+            ("{x/a}/32", "x/a", IpFamily::V4, 32),
+            ("{x/a:IPv4}/24", "x/a", IpFamily::V4, 24),
+            ("{x/a:IPv6}/128", "x/a", IpFamily::V6, 128),
+            ("{service:x/web:IPv6}/0", "service:x/web", IpFamily::V6, 0),
+        ] {
+            let (name, read) = parse(text).unwrap();
+            assert_eq!((name.holder.as_str(), name.family, read), (holder, family, prefix));
+        }
+        for text in ["{x/a}", "{x/a}/", "{x/a}/+1", "{x/a}/256", "{}/32", "{:IPv6}/32", "{x/a/32", "{x/a}32"]
+        {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    fn replaced(text: &str, address: &str) -> Result<String, String> {
+        let mut text = text.to_owned();
+        let lookup = |_: &AddressName| Ok(address.parse().unwrap());
+        let result = replace_one(&mut text, &Field::ROOT, &lookup);
+        result.map(|_| text).map_err(|problem| problem.message)
+    }
+
+    #[test]
+    fn a_short_prefix_gives_the_network() {
+        assert_eq!(replaced("{x/a}/24", "10.244.1.7").unwrap(), "10.244.1.0/24");
+        assert_eq!(replaced("{x/a:IPv6}/64", "fd00::7").unwrap(), "fd00::/64");
+        assert_eq!(replaced("10.0.0.7/24", "10.244.1.7").unwrap(), "10.0.0.7/24");
+        assert!(replaced("{x/a}/33", "10.244.1.7").unwrap_err().contains("at most 32; write {NAME:IPv6}"));
+    }
+}
