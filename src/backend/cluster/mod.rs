@@ -372,6 +372,8 @@ impl Backend for ClusterBackend {
                 Action::EndPod(identity) => ended.push(identity.clone()),
                 Action::SetPolicy(_)
                 | Action::DeletePolicy(_)
+                | Action::SetClusterPolicy(_)
+                | Action::DeleteClusterPolicy(_)
                 | Action::SetService(_)
                 | Action::DeleteService(_)
                 | Action::LabelPod { .. }

@@ -343,6 +343,8 @@ impl Backend for Lab {
                 Action::SetService(_)
                 | Action::SetPolicy(_)
                 | Action::DeletePolicy(_)
+                | Action::SetClusterPolicy(_)
+                | Action::DeleteClusterPolicy(_)
                 | Action::DeleteService(_)
                 | Action::LabelPod { .. }
                 | Action::LabelNamespace { .. } => {}

@@ -140,9 +140,10 @@ impl View {
     /// Whether the same is known of the cluster.
     pub(in crate::backend::lab) fn is_same(&self, other: &Self) -> bool {
         let Self { cluster, strangers, unguarded, frozen } = self;
-        let Cluster { namespaces, nodes, pods, services, policies } = cluster;
+        let Cluster { namespaces, nodes, pods, services, policies, cluster_policies } = cluster;
         (namespaces, nodes, pods) == (&other.cluster.namespaces, &other.cluster.nodes, &other.cluster.pods)
-            && (services, policies) == (&other.cluster.services, &other.cluster.policies)
+            && services == &other.cluster.services
+            && (policies, cluster_policies) == (&other.cluster.policies, &other.cluster.cluster_policies)
             && (strangers, unguarded) == (&other.strangers, &other.unguarded)
             && frozen.is_none()
             && other.frozen.is_none()
