@@ -28,7 +28,7 @@ use crate::snapshot::Identity;
 
 use address::Addresses;
 use build::{Host, Started};
-pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misreading};
+pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misordering, Misreading};
 use fault::{Follower, View};
 use network::{Role, Space};
 use nft::{Nft, Program};

@@ -137,6 +137,11 @@ pub(in crate::backend::lab) struct View {
 }
 
 impl View {
+    /// Whether peers can mean a pod.
+    pub(in crate::backend::lab) fn knows(&self, pod: &Pod) -> bool {
+        !self.strangers.contains(&identity(pod))
+    }
+
     /// Whether the same is known of the cluster.
     pub(in crate::backend::lab) fn is_same(&self, other: &Self) -> bool {
         let Self { cluster, strangers, unguarded, frozen } = self;
@@ -182,7 +187,7 @@ impl Follower {
         match self.fault {
             Some(Fault::Following(lapse)) => self.overlook(lapse, &mut view),
             Some(Fault::Reading(misreading)) => misread(misreading, &mut view.cluster, &state.written),
-            Some(Fault::Rules(_) | Fault::Packets(_)) | None => {}
+            Some(Fault::Rules(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => {}
         }
         self.policies.clone_from(&state.cluster.policies);
         for pod in &state.cluster.pods {
