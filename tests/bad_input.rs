@@ -209,6 +209,95 @@ fn manifests_that_the_api_server_would_refuse() {
 }
 
 #[test]
+fn cluster_scoped_policies_that_the_api_server_would_refuse() {
+    let mut told = String::new();
+    let policy = |name: &str, version: &str, kind: &str, spec: &str| {
+        let metadata = if kind == "BaselineAdminNetworkPolicy" { "default" } else { "p" };
+        let head = format!("apiVersion: policy.networking.k8s.io/{version}\nkind: {kind}\n");
+        manifest(name, &format!("{head}metadata: {{name: {metadata}}}\nspec: {{{spec}}}\n"))
+    };
+    let admin = |name: &str, spec: &str| {
+        policy(name, "v1alpha1", "AdminNetworkPolicy", &format!("priority: 1, {spec}"))
+    };
+    let subject = "subject: {namespaces: {}}";
+    let egress = |name: &str, rule: &str| admin(name, &format!("{subject}, egress: [{{{rule}}}]"));
+    let cluster = |name: &str, rule: &str| {
+        let spec = format!("tier: Admin, priority: 1, {subject}, egress: [{{action: Accept, {rule}}}]");
+        policy(name, "v1alpha2", "ClusterNetworkPolicy", &spec)
+    };
+    told.push_str(&policy("priority.yaml", "v1alpha1", "AdminNetworkPolicy", subject));
+    told.push_str(&policy(
+        "1001.yaml",
+        "v1alpha1",
+        "AdminNetworkPolicy",
+        &format!("priority: 1001, {subject}"),
+    ));
+    told.push_str(&admin("subject.yaml", "subject: {}"));
+    told.push_str(&admin("subjects.yaml", "subject: {namespaces: {}, pods: {podSelector: {}}}"));
+    told.push_str(&admin("namespaces.yaml", "subject: {pods: {podSelector: {}}}"));
+    told.push_str(&admin("tier.yaml", &format!("{subject}, tier: Admin")));
+    told.push_str(&admin("from.yaml", &format!("{subject}, ingress: [{{action: Deny, from: []}}]")));
+    told.push_str(&admin(
+        "networks.yaml",
+        &format!("{subject}, ingress: [{{action: Deny, from: [{{networks: [10.0.0.0/8]}}]}}]"),
+    ));
+    told.push_str(&egress("no-to.yaml", "action: Deny"));
+    told.push_str(&egress("accept.yaml", "action: Accept, to: [{namespaces: {}}]"));
+    told.push_str(&egress("peer.yaml", "action: Deny, to: [{}]"));
+    told.push_str(&egress("cidr.yaml", "action: Deny, to: [{networks: [10.0.0.0]}]"));
+    told.push_str(&egress("twice.yaml", "action: Deny, to: [{networks: [10.0.0.0/8, 10.0.0.0/8]}]"));
+    told.push_str(&egress("domains.yaml", "action: Deny, to: [{domainNames: [example.com]}]"));
+    told.push_str(&egress("ports.yaml", "action: Deny, to: [{namespaces: {}}], ports: []"));
+    told.push_str(&egress("port.yaml", "action: Deny, to: [{namespaces: {}}], ports: [{}]"));
+    told.push_str(&egress(
+        "0.yaml",
+        "action: Deny, to: [{namespaces: {}}], ports: [{portNumber: {port: 0}}]",
+    ));
+    told.push_str(&egress(
+        "range.yaml",
+        "action: Deny, to: [{namespaces: {}}], ports: [{portRange: {start: 90, end: 80}}]",
+    ));
+    told.push_str(&egress("named.yaml", "action: Deny, to: [{nodes: {}}], ports: [{namedPort: http}]"));
+    told.push_str(&egress("protocols.yaml", "action: Deny, to: [{namespaces: {}}], protocols: []"));
+    told.push_str(&policy(
+        "pass.yaml",
+        "v1alpha1",
+        "BaselineAdminNetworkPolicy",
+        &format!("{subject}, egress: [{{action: Pass, to: [{{namespaces: {{}}}}]}}]"),
+    ));
+    told.push_str(&manifest(
+        "default.yaml",
+        "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: BaselineAdminNetworkPolicy\nmetadata: {name: other}\nspec: {subject: {namespaces: {}}}\n",
+    ));
+    told.push_str(&policy(
+        "no-tier.yaml",
+        "v1alpha2",
+        "ClusterNetworkPolicy",
+        &format!("tier: Base, priority: 1, {subject}"),
+    ));
+    told.push_str(&policy("old.yaml", "v1alpha1", "ClusterNetworkPolicy", subject));
+    told.push_str(&cluster("tcp.yaml", "to: [{namespaces: {}}], protocols: [{tcp: {}}]"));
+    told.push_str(&cluster(
+        "empty.yaml",
+        "to: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {}}}]",
+    ));
+    told.push_str(&cluster(
+        "both.yaml",
+        "to: [{namespaces: {}}], protocols: [{destinationNamedPort: a, udp: {}}]",
+    ));
+    told.push_str(&cluster(
+        "same.yaml",
+        "to: [{namespaces: {}}], protocols: [{udp: {destinationPort: {range: {start: 80, end: 80}}}}]",
+    ));
+    told.push_str(&cluster(
+        "name.yaml",
+        "to: [{networks: [10.0.0.0/8]}], protocols: [{destinationNamedPort: http}]",
+    ));
+    told.push_str(&cluster("list.yaml", &format!("to: [{}]", "{namespaces: {}}, ".repeat(26))));
+    assert_snapshot!(told);
+}
+
+#[test]
 fn manifests_with_mistakes() {
     let mut told = String::new();
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\n";

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use fastrand::Rng;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube_core::{Selector, SelectorExt};
-use netproof::generate::{Universe, policy};
+use netproof::generate::{Universe, cluster_policy, policy};
 use netproof::policy::{
-    Decision, Destination, Endpoint, Engine, Flow, IpFamily, Labels, Node, Port, Protocol, UnknownAddresses,
+    Decision, Destination, Endpoint, Engine, Flow, IpFamily, Labels, Node, PolicyName, Port, Protocol,
+    Reason, UndefinedCause, UnknownAddresses,
 };
 use netproof::snapshot::Snapshot;
 use netproof::source::{Document, Text};
@@ -29,6 +30,7 @@ struct Manifests {
     pods: Vec<Value>,
     services: Vec<Value>,
     policies: Vec<Value>,
+    cluster_policies: Vec<Value>,
     nodes: Vec<(String, Vec<IpAddr>)>,
 }
 
@@ -67,6 +69,7 @@ fn manifests(rng: &mut Rng) -> Manifests {
         pods: Vec::new(),
         services: Vec::new(),
         policies: Vec::new(),
+        cluster_policies: Vec::new(),
         nodes: Vec::new(),
     };
     for number in 1..=2 {
@@ -93,8 +96,19 @@ fn manifests(rng: &mut Rng) -> Manifests {
             manifests.services.push(service(rng, &universe, name));
         }
     }
-    for i in 0..rng.usize(1..5) {
+    // Some have policies of one sort only.
+    let (count, most_for_cluster) = match rng.u8(..6) {
+        0 | 1 => (rng.usize(1..5), 1),
+        2 => (0, 8),
+        _ => (rng.usize(1..5), 8),
+    };
+    for i in 0..count {
         manifests.policies.push(policy(rng, &universe, &format!("policy-{i}")));
+    }
+    for i in 0..rng.usize(..most_for_cluster) {
+        let is_first = manifests.cluster_policies.iter().all(|p| p["kind"] != "BaselineAdminNetworkPolicy");
+        let policy = cluster_policy(rng, &universe, &format!("for-all-{i}"), is_first);
+        manifests.cluster_policies.push(policy);
     }
     manifests
 }
@@ -173,6 +187,7 @@ fn service(rng: &mut Rng, universe: &Universe, namespace: &str) -> Value {
 impl Manifests {
     fn documents(&self) -> Vec<Document> {
         let all = self.namespaces.iter().chain(&self.pods).chain(&self.services).chain(&self.policies);
+        let all = all.chain(&self.cluster_policies);
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": all.collect::<Vec<_>>() });
         Text { name: Arc::from("random"), content: list.to_string() }.documents().unwrap()
     }
@@ -197,6 +212,7 @@ impl Manifests {
             pods: typed(&self.pods),
             services: typed(&self.services),
             policies: typed(&self.policies),
+            cluster_policies: self.cluster_policies.clone(),
         }
     }
 
@@ -256,6 +272,22 @@ fn flow(engine: &Engine, question: Question) -> Flow {
     }
 }
 
+/// What a cluster-scoped policy has to do with an answer.
+fn tier_reason(reason: &Reason) -> Option<&'static str> {
+    match reason {
+        Reason::DeniedBy(_) => Some("denied by a rule"),
+        Reason::PassedBy(_) => Some("passed by a rule"),
+        Reason::AllowedBy { rule, .. } if matches!(rule.policy, PolicyName::Cluster(_)) => {
+            Some("accepted by a rule")
+        }
+        Reason::Undefined(UndefinedCause::Unordered { .. }) => Some("unordered"),
+        Reason::Undefined(UndefinedCause::OwnNodeDenied(_)) => Some("own node denied"),
+        Reason::Undefined(UndefinedCause::NodeLabelsUnknown(_)) => Some("node labels"),
+        Reason::Undefined(UndefinedCause::DomainNames(_)) => Some("domain names"),
+        _ => None,
+    }
+}
+
 fn compare(seed: u64, answers: &mut BTreeMap<&'static str, usize>) {
     let mut rng = Rng::with_seed(seed);
     let manifests = manifests(&mut rng);
@@ -269,12 +301,15 @@ fn compare(seed: u64, answers: &mut BTreeMap<&'static str, usize>) {
             Answer::Undefined => Decision::Undefined,
         };
         *answers.entry(decision.name()).or_default() += 1;
+        for reason in computed.reasons.iter().filter_map(tier_reason) {
+            *answers.entry(reason).or_default() += 1;
+        }
         assert!(!computed.reasons.is_empty());
         assert_eq!(
             computed.decision,
             decision,
             "seed {seed}, {question:?}: the engine says {computed:?}, the naive evaluator {decision}; {:#}",
-            json!({ "pods": manifests.pods, "services": manifests.services, "policies": manifests.policies, "namespaces": manifests.namespaces, "nodes": manifests.nodes })
+            json!({ "pods": manifests.pods, "services": manifests.services, "policies": manifests.policies, "cluster_policies": manifests.cluster_policies, "namespaces": manifests.namespaces, "nodes": manifests.nodes })
         );
     }
 }
@@ -302,6 +337,17 @@ fn the_engine_agrees_with_a_naive_evaluator_over_20_000_random_policy_sets() {
     for decision in ["allow", "deny", "undefined"] {
         let share = answers[decision] as f64 / (SETS as f64 * QUESTIONS as f64);
         assert!(share > 0.1, "only {share:.2} of the answers are `{decision}`: {answers:?}");
+    }
+    for (reason, least) in [
+        ("accepted by a rule", 5_000),
+        ("denied by a rule", 5_000),
+        ("passed by a rule", 2_000),
+        ("unordered", 500),
+        ("own node denied", 20),
+        ("node labels", 100),
+        ("domain names", 100),
+    ] {
+        assert!(answers.get(reason).is_some_and(|count| *count >= least), "{reason}: {answers:?}");
     }
 }
 
@@ -351,9 +397,7 @@ fn the_sets_of_allowed_ports_agree_with_single_flows() {
                         let expectation = engine.evaluate(&flow);
                         let is_real = !matches!(
                             expectation.reasons[0],
-                            netproof::policy::Reason::Undefined(
-                                netproof::policy::UndefinedCause::NoAddress { .. }
-                            )
+                            Reason::Undefined(UndefinedCause::NoAddress { .. })
                         );
                         is_real.then_some(expectation.decision)
                     });

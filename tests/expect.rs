@@ -228,6 +228,56 @@ spec:
     assert_snapshot!("undefined", expect("undefined.yaml", manifests, &[]));
 }
 
+/// The tiers: what an admin denies nobody can allow, what is passed on the namespace decides, and
+/// the baseline holds where it says nothing.
+#[test]
+fn cluster_scoped_policies_come_before_and_after_those_of_namespaces() {
+    let pods = ["front", "back", "other"].map(|name| {
+        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {name}, labels: {{app: {name}}}}}\n---\n")
+    });
+    let policies = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: from-front, namespace: back}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress]
+  ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: front}}}]}]
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: no-telnet}
+spec:
+  priority: 10
+  subject: {namespaces: {}}
+  ingress:
+  - {name: telnet, action: Deny, from: [{namespaces: {}}], ports: [{portNumber: {port: 23}}]}
+  - action: Pass
+    from: [{pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: front}}}}]
+  - {action: Allow, from: [{namespaces: {}}], ports: [{portRange: {protocol: UDP, start: 8000, end: 8999}}]}
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: BaselineAdminNetworkPolicy
+metadata: {name: default}
+spec:
+  subject: {pods: {namespaceSelector: {}, podSelector: {matchExpressions: [{key: app, operator: In, values: [back, other]}]}}}
+  ingress: [{action: Deny, from: [{namespaces: {}}]}]
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: no-internet}
+spec:
+  tier: Baseline
+  priority: 0
+  subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: front}}}
+  egress:
+  - {action: Pass, to: [{namespaces: {}}]}
+  - {action: Accept, to: [{networks: [203.0.113.0/24]}], protocols: [{tcp: {destinationPort: {number: 443}}}]}
+  - {action: Deny, to: [{networks: [0.0.0.0/0, '::/0']}]}
+";
+    assert_snapshot!(expect("tiers.yaml", &format!("{}{policies}", pods.concat()), &[]));
+}
+
 #[test]
 fn nothing_allowed_is_an_empty_list() {
     let manifests = "apiVersion: v1\nkind: Namespace\nmetadata: {name: empty}\n";

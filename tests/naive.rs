@@ -11,6 +11,9 @@ use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicySpec
 use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+
+mod tiers;
 
 /// Everything there is; a node is its name and its addresses.
 pub(crate) struct World {
@@ -19,6 +22,8 @@ pub(crate) struct World {
     pub pods: Vec<Pod>,
     pub services: Vec<Service>,
     pub policies: Vec<NetworkPolicy>,
+    /// As JSON: there are no types of theirs but those under test.
+    pub cluster_policies: Vec<Value>,
 }
 
 /// One end of a connection: an index into the pods or the nodes, or an address outside the cluster.
@@ -62,6 +67,8 @@ struct Flow<'a> {
     ipv6: bool,
     protocol: &'a str,
     port: u16,
+    /// The Service's own port and address, if there was one.
+    service: Option<(u16, Option<IpAddr>)>,
 }
 
 /// An ingress or egress rule, and the namespace of its policy.
@@ -75,7 +82,9 @@ struct Rule<'a> {
 pub(crate) fn evaluate(world: &World, question: Question) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     match question.target {
-        Target::End(target) => plain_answer(&Flow { world, source, target, ipv6, protocol, port }),
+        Target::End(target) => {
+            plain_answer(&Flow { world, source, target, ipv6, protocol, port, service: None })
+        }
         Target::Service(index) => service_answer(world, question, index),
     }
 }
@@ -91,7 +100,7 @@ fn plain_answer(flow: &Flow) -> Answer {
     } else if is_to_node_port(flow) {
         Answer::Undefined // c, item 31
     } else if is_pod_and_its_node(world, source, target) || is_pod_and_its_node(world, target, source) {
-        Answer::Allow // d, item 27
+        own_node_answer(flow) // d, item 27
     } else if is_regular(source) || is_regular(target) {
         worst([direction_answer(flow, false), direction_answer(flow, true)]) // f, item 11
     } else {
@@ -128,18 +137,34 @@ fn is_pod_and_its_node(world: &World, one: End, other: End) -> bool {
 
 /// g: the target's ingress or the source's egress.
 fn direction_answer(flow: &Flow, ingress: bool) -> Answer {
+    let network_policies = || network_policy_answer(flow, ingress);
+    tiers::answer(flow, ingress, &network_policies)
+}
+
+/// What NetworkPolicies alone say; None if none of them isolates the subject.
+fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     let (subject, remote) = if ingress { (flow.target, flow.source) } else { (flow.source, flow.target) };
     let world = flow.world;
-    let Some(subject) = pod(world, subject) else { return Answer::Allow }; // f
-    let Some(mut rules) = isolating_rules(world, subject, ingress) else { return Answer::Allow }; // item 1
+    let subject = pod(world, subject)?; // f
+    let mut rules = isolating_rules(world, subject, ingress)?; // item 1
     let is_host = is_host_network(subject) || pod(world, remote).is_some_and(is_host_network);
     rules.retain(|rule| ports_match_flow(rule, flow)); // item 12: within one rule, peers AND ports
     if rules.iter().any(|rule| peers_match(flow, rule, remote) == Some(true)) {
-        Answer::Allow // item 11
+        Some(Answer::Allow) // item 11
     } else if is_host || rules.iter().any(|rule| peers_match(flow, rule, remote).is_none()) {
-        Answer::Undefined // item 26
+        Some(Answer::Undefined) // item 26
     } else {
-        Answer::Deny // items 4 and 13
+        Some(Answer::Deny) // items 4 and 13
+    }
+}
+
+/// d: NetworkPolicies cannot deny what a pod sends to its own node; whether others can is not said.
+fn own_node_answer(flow: &Flow) -> Answer {
+    let Some(source) = pod(flow.world, flow.source) else { return Answer::Allow };
+    let network_policies = || isolating_rules(flow.world, source, false).map(|_| Answer::Allow);
+    match tiers::answer(flow, false, &network_policies) {
+        Answer::Allow => Answer::Allow,
+        Answer::Deny | Answer::Undefined => Answer::Undefined,
     }
 }
 
@@ -263,8 +288,10 @@ fn service_answer(world: &World, question: Question, index: usize) -> Answer {
         let target = End::Pod(index);
         if is_backend(service, pod) && !lacks_family(world, target, ipv6) {
             let Some(port) = target_port(service_port, pod) else { continue };
-            let flow = Flow { world, source, target, ipv6, protocol, port };
-            answers.push(backend_answer(&flow, virtual_address(&spec, ipv6), question.port));
+            let address = virtual_address(&spec, ipv6);
+            let service = Some((question.port, address));
+            let flow = Flow { world, source, target, ipv6, protocol, port, service };
+            answers.push(backend_answer(&flow, address, question.port));
         }
     }
     match answers.first() {
@@ -301,10 +328,10 @@ fn virtual_address(spec: &ServiceSpec, ipv6: bool) -> Option<IpAddr> {
 
 fn backend_answer(flow: &Flow, virtual_address: Option<IpAddr>, service_port: u16) -> Answer {
     let Some(source) = pod(flow.world, flow.source) else { return plain_answer(flow) };
-    let is_open = |ingress| isolating_rules(flow.world, source, ingress).is_none();
+    let isolated = |ingress| isolating_rules(flow.world, source, ingress).map(|_| Answer::Undefined);
+    let direction = |ingress| tiers::answer(flow, ingress, &|| isolated(ingress));
     match virtual_address {
-        _ if is_to_itself(flow) && is_open(true) && is_open(false) => Answer::Allow, // k, item 28
-        _ if is_to_itself(flow) => Answer::Undefined,
+        _ if is_to_itself(flow) => worst([direction(false), direction(true)]), // k, item 28
         Some(address) if is_address_decisive(flow, source, address, service_port) => Answer::Undefined, // l
         Some(_) | None => plain_answer(flow),
     }
@@ -326,7 +353,8 @@ fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, servi
             by_virtual |= (after || before) && is_inside; // B
         }
     }
-    direction_answer(flow, true) != Answer::Deny && !by_selector && by_backend != by_virtual
+    let matters = direction_answer(flow, true) != Answer::Deny && tiers::admin_leads_on(flow);
+    matters && !by_selector && by_backend != by_virtual
 }
 
 fn pod(world: &World, end: End) -> Option<&Pod> {

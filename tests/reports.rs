@@ -16,7 +16,7 @@ use netproof::verdict::{
 };
 
 fn policy(name: &str) -> PolicyName {
-    PolicyName { namespace: "x".to_owned(), name: name.to_owned() }
+    PolicyName::Namespaced { namespace: "x".to_owned(), name: name.to_owned() }
 }
 
 fn expected(decision: Decision) -> Expectation {

@@ -10,8 +10,8 @@ use crate::backend::cluster::cleanup;
 
 /// Remove what runs left on a cluster
 ///
-/// Removes only namespaces that carry the label of a run of netproof, and what is in them. Without
-/// --older-than also those that runs need which still go on.
+/// Removes only namespaces and cluster-scoped policies that carry the label of a run of netproof, and
+/// what is in them. Without --older-than also those that runs need which still go on.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CleanupArgs {

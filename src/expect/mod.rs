@@ -2,8 +2,8 @@
 //! cluster, may exchange according to the policies. No packets.
 
 use crate::policy::{
-    AddressRange, Connections, ConnectionsId, Engine, Group, PairConnections, Peer, Peers, Reach,
-    UnknownAddresses,
+    AddressRange, ClusterPeer, Connections, ConnectionsId, Engine, Group, PairConnections, Peer, Peers,
+    Reach, UnknownAddresses,
 };
 use crate::snapshot::{Snapshot, Workload, WorkloadKind};
 
@@ -192,7 +192,7 @@ fn ranges(
     ranges
 }
 
-/// Whether an `ipBlock` of the snapshot's policies has to be compared with a pod whose address is
+/// Whether an `ipBlock` or network of the snapshot's policies has to be compared with a pod whose address is
 /// not known, and so was taken not to cover it.
 pub fn assumes_addresses(snapshot: &Snapshot) -> bool {
     let is_unknown =
@@ -202,14 +202,24 @@ pub fn assumes_addresses(snapshot: &Snapshot) -> bool {
         .policies
         .iter()
         .flat_map(|policy| policy.ingress.iter().chain(&policy.egress).flatten());
-    let mut peers = rules.flat_map(|rule| match &rule.peers {
+    let peers = rules.flat_map(|rule| match &rule.peers {
         Peers::Any => &[],
         Peers::Only(peers) => peers.as_slice(),
     });
-    let has_block = peers.any(|peer| match peer {
-        Peer::IpBlock(block) => !block.is_whole_family(),
-        Peer::Pods { .. } => false,
+    let blocks = peers.filter_map(|peer| match peer {
+        Peer::IpBlock(block) => Some(block),
+        Peer::Pods { .. } => None,
     });
+    let cluster_rules = snapshot
+        .cluster
+        .cluster_policies
+        .iter()
+        .flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
+    let networks = cluster_rules.flat_map(|rule| &rule.peers).filter_map(|peer| match peer {
+        ClusterPeer::Network(block) => Some(block),
+        ClusterPeer::Pods(_) | ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => None,
+    });
+    let has_block = blocks.chain(networks).any(|block| !block.is_whole_family());
     has_block && snapshot.workloads.iter().flat_map(|workload| &workload.pods).any(is_unknown)
 }
 

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-use super::universe::{Universe, choose, selector};
+use super::universe::{Universe, choose, namespace_selector, selector};
 
 /// A random policy with this name, as a manifest that the API server would accept.
 pub fn policy(rng: &mut Rng, universe: &Universe, name: &str) -> Value {
@@ -77,13 +77,6 @@ fn peer(rng: &mut Rng, universe: &Universe) -> Value {
         }),
         _ => json!({ "ipBlock": ip_block(rng, universe) }),
     }
-}
-
-fn namespace_selector(rng: &mut Rng, universe: &Universe) -> Value {
-    if rng.u8(..4) == 0 {
-        return json!({ "matchLabels": { "kubernetes.io/metadata.name": choose(rng, &universe.namespaces) } });
-    }
-    selector(rng, &universe.namespace_labels)
 }
 
 fn ip_block(rng: &mut Rng, universe: &Universe) -> Value {

@@ -60,6 +60,14 @@ pub(super) fn selector(rng: &mut Rng, keys: &[(&'static str, Vec<String>)]) -> V
     Value::Object(selector)
 }
 
+/// A random selector of namespaces, now and then by name.
+pub(super) fn namespace_selector(rng: &mut Rng, universe: &Universe) -> Value {
+    if rng.u8(..4) == 0 {
+        return json!({ "matchLabels": { "kubernetes.io/metadata.name": choose(rng, &universe.namespaces) } });
+    }
+    selector(rng, &universe.namespace_labels)
+}
+
 fn expression(rng: &mut Rng, keys: &[(&'static str, Vec<String>)]) -> Option<Value> {
     let (key, values) = choose(rng, keys)?;
     // Now and then a key that nobody has.

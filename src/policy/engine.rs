@@ -11,6 +11,7 @@ use fixedbitset::FixedBitSet;
 
 use super::address::{AddressSpace, AtomId, IpBlock, IpFamily};
 use super::arena::{Arena, Id, Interner};
+use super::cluster_policy::{ClusterPeer, ClusterPolicy, ClusterRule, PodSelector, Tier};
 use super::label::{LabelSelector, Labels};
 use super::model::{
     Cluster, ContainerPort, Direction, Namespace, NamespaceScope, NetworkPolicy, Node, Peer, Peers, Pod,
@@ -24,6 +25,7 @@ pub type NodeId = Id<Node>;
 /// Identifies a Service of an [`Engine`].
 pub type ServiceId = Id<Service>;
 pub(super) type PolicyId = Id<CompiledPolicy>;
+pub(super) type ClusterPolicyId = Id<CompiledClusterPolicy>;
 pub(super) type PeerId = Id<CompiledPeer>;
 pub(super) type ClassId = Id<Class>;
 
@@ -34,11 +36,14 @@ pub struct Engine {
     pub(super) nodes: Arena<Node>,
     pub(super) services: Arena<Service>,
     pub(super) policies: Arena<CompiledPolicy>,
+    pub(super) cluster_policies: Arena<CompiledClusterPolicy>,
     pub(super) peers: Arena<CompiledPeer>,
     pub(super) classes: Arena<Class>,
     pub(super) space: AddressSpace,
     pod_classes: Vec<ClassId>,
     isolating: Vec<Isolating>,
+    /// By class: the cluster-scoped policies of which it is a subject, in the order of the arena.
+    tiers: Vec<Vec<ClusterPolicyId>>,
 }
 
 /// Pods of one namespace that no policy can tell apart.
@@ -90,6 +95,24 @@ impl CompiledPolicy {
     }
 }
 
+/// A cluster-scoped policy whose peers have been matched.
+#[derive(Debug)]
+pub(super) struct CompiledClusterPolicy {
+    pub(super) policy: ClusterPolicy,
+    ingress: Vec<CompiledRule>,
+    egress: Vec<CompiledRule>,
+}
+
+impl CompiledClusterPolicy {
+    /// The compiled rules for a direction, as long as those of the policy.
+    pub(super) fn rules(&self, direction: Direction) -> &[CompiledRule] {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+}
+
 /// A rule whose peers have been matched.
 #[derive(Debug)]
 pub(super) struct CompiledRule {
@@ -105,6 +128,12 @@ pub(super) enum CompiledPeer {
     Pods(FixedBitSet),
     /// The block, and the parts of the address space inside it.
     IpBlock(IpBlock, FixedBitSet),
+    /// All nodes.
+    Nodes,
+    /// Nodes with certain labels, which are not known.
+    SomeNodes,
+    /// Names, of which it is not known what they are resolved to.
+    DomainNames,
 }
 
 /// The policies that isolate the pods of a class.
@@ -117,10 +146,16 @@ struct Isolating {
 impl Engine {
     /// Compiles a cluster. Namespaces that only pods or policies mention are taken to exist.
     pub fn new(cluster: Cluster) -> Self {
-        let Cluster { namespaces, nodes, pods, services, mut policies } = cluster;
+        let Cluster { namespaces, nodes, pods, services, mut policies, mut cluster_policies } = cluster;
         // Reasons list policies in the order of their names, whatever the order of the input.
         policies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        let blocks: Vec<_> = policies.iter().flat_map(blocks_of).collect();
+        // Those of a tier and a kind together, the most important first.
+        cluster_policies.sort_by(|a, b| {
+            let key = |policy: &ClusterPolicy| (policy.tier, policy.name.kind, policy.priority);
+            key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
+        });
+        let of_cluster = cluster_policies.iter().flat_map(blocks_of_cluster_policy);
+        let blocks: Vec<_> = policies.iter().flat_map(blocks_of).chain(of_cluster).collect();
         let space = AddressSpace::new(&blocks);
         let mut names = NamespaceIndex::new(namespaces);
         for name in pods.iter().map(|pod| &pod.namespace).chain(policies.iter().map(|p| &p.namespace)) {
@@ -154,17 +189,30 @@ impl Engine {
                 }
             }
         }
+        let cluster_policies: Vec<_> =
+            cluster_policies.into_iter().map(|policy| matcher.compile_cluster_policy(policy)).collect();
+        let cluster_policies = Arena::from(cluster_policies);
+        let mut tiers = vec![Vec::new(); matcher.classes.len()];
+        for (id, compiled) in cluster_policies.iter() {
+            for class in matcher.in_pod_network(&compiled.policy.subjects) {
+                if let Some(tiers) = tiers.get_mut(class.index()) {
+                    tiers.push(id);
+                }
+            }
+        }
         let Matcher { classes, peers, .. } = matcher;
         Self {
             pods: pods.into(),
             nodes: nodes.into(),
             services: services.into(),
             policies,
+            cluster_policies,
             peers,
             classes,
             space,
             pod_classes,
             isolating,
+            tiers,
         }
     }
 
@@ -190,6 +238,29 @@ impl Engine {
     /// The policies that isolate a class for a direction, in the order of their names.
     pub(super) fn isolating(&self, class: ClassId, direction: Direction) -> &[PolicyId] {
         self.isolating.get(class.index()).map_or(&[], |isolating| isolating.policies(direction))
+    }
+
+    /// The cluster-scoped policies with rules for a direction of which a class is a subject: by tier,
+    /// and there by kind, priority and name.
+    pub(super) fn cluster_policies(
+        &self,
+        class: ClassId,
+        direction: Direction,
+    ) -> impl Iterator<Item = ClusterPolicyId> {
+        let all = self.tiers.get(class.index()).into_iter().flatten().copied();
+        all.filter(move |id| !self.cluster_policies[*id].rules(direction).is_empty())
+    }
+
+    /// The policies of one tier, in lists of those that the specification puts at the same place:
+    /// first by kind, because nothing orders policies of different kinds, then by priority.
+    pub(super) fn in_tier(&self, policies: &[ClusterPolicyId], tier: Tier) -> Vec<Vec<Vec<ClusterPolicyId>>> {
+        let policy = |id: &ClusterPolicyId| &self.cluster_policies[*id].policy;
+        let of_tier: Vec<_> = policies.iter().copied().filter(|id| policy(id).tier == tier).collect();
+        let kinds = of_tier.chunk_by(|a, b| policy(a).name.kind == policy(b).name.kind);
+        let priorities = |of_kind: &[ClusterPolicyId]| {
+            of_kind.chunk_by(|a, b| policy(a).priority == policy(b).priority).map(<[_]>::to_vec).collect()
+        };
+        kinds.map(priorities).collect()
     }
 }
 
@@ -224,6 +295,13 @@ fn blocks_of(policy: &NetworkPolicy) -> impl Iterator<Item = &IpBlock> {
             Peer::IpBlock(block) => Some(block),
             Peer::Pods { .. } => None,
         })
+}
+
+fn blocks_of_cluster_policy(policy: &ClusterPolicy) -> impl Iterator<Item = &IpBlock> {
+    policy.ingress.iter().chain(&policy.egress).flat_map(|rule| &rule.peers).filter_map(|peer| match peer {
+        ClusterPeer::Network(block) => Some(block),
+        ClusterPeer::Pods(_) | ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => None,
+    })
 }
 
 fn membership(pod: &Pod, family: IpFamily, space: &AddressSpace) -> Membership {
@@ -267,6 +345,7 @@ struct Matcher<'a> {
     peers: Arena<CompiledPeer>,
     /// By peer, and by namespace for peers that mean the policy's own.
     peer_ids: HashMap<(Option<Id<Namespace>>, Peer), PeerId>,
+    cluster_peer_ids: HashMap<ClusterPeer, PeerId>,
     /// The label sets that a pod selector matches.
     selected_labels: HashMap<LabelSelector, FixedBitSet>,
 }
@@ -291,6 +370,7 @@ impl<'a> Matcher<'a> {
             space,
             peers: Arena::default(),
             peer_ids: HashMap::new(),
+            cluster_peer_ids: HashMap::new(),
             selected_labels: HashMap::new(),
         }
     }
@@ -334,16 +414,58 @@ impl<'a> Matcher<'a> {
                 }
                 CompiledPeer::Pods(matched)
             }
-            Peer::IpBlock(block) => {
-                let inside = self.space.atoms().iter().filter(|(_, range)| block.contains(range.first()));
-                let mut atoms = FixedBitSet::with_capacity(self.space.atoms().len());
-                atoms.extend(inside.map(|(id, _)| id.index()));
-                CompiledPeer::IpBlock(block.clone(), atoms)
-            }
+            Peer::IpBlock(block) => self.block(block),
         };
         let id = self.peers.push(compiled);
         self.peer_ids.insert(key, id);
         id
+    }
+
+    fn block(&self, block: &IpBlock) -> CompiledPeer {
+        let inside = self.space.atoms().iter().filter(|(_, range)| block.contains(range.first()));
+        let mut atoms = FixedBitSet::with_capacity(self.space.atoms().len());
+        atoms.extend(inside.map(|(id, _)| id.index()));
+        CompiledPeer::IpBlock(block.clone(), atoms)
+    }
+
+    fn compile_cluster_policy(&mut self, policy: ClusterPolicy) -> CompiledClusterPolicy {
+        let mut compile =
+            |rules: &[ClusterRule]| rules.iter().map(|rule| self.cluster_rule(rule)).collect::<Vec<_>>();
+        let (ingress, egress) = (compile(&policy.ingress), compile(&policy.egress));
+        CompiledClusterPolicy { policy, ingress, egress }
+    }
+
+    fn cluster_rule(&mut self, rule: &ClusterRule) -> CompiledRule {
+        let peers = rule.peers.iter().map(|peer| self.cluster_peer(peer)).collect();
+        CompiledRule { peers: Some(peers), ports: rule.ports.clone() }
+    }
+
+    fn cluster_peer(&mut self, peer: &ClusterPeer) -> PeerId {
+        if let Some(id) = self.cluster_peer_ids.get(peer) {
+            return *id;
+        }
+        let compiled = match peer {
+            ClusterPeer::Pods(selector) => {
+                let mut matched = FixedBitSet::with_capacity(self.classes.len());
+                matched.extend(self.in_pod_network(selector).into_iter().map(Id::index));
+                CompiledPeer::Pods(matched)
+            }
+            ClusterPeer::Network(block) => self.block(block),
+            ClusterPeer::Nodes(selector) if selector.is_everything() => CompiledPeer::Nodes,
+            ClusterPeer::Nodes(_) => CompiledPeer::SomeNodes,
+            ClusterPeer::DomainNames(_) => CompiledPeer::DomainNames,
+        };
+        let id = self.peers.push(compiled);
+        self.cluster_peer_ids.insert(peer.clone(), id);
+        id
+    }
+
+    /// The classes that a cluster-scoped policy selects: it never means pods with `hostNetwork`.
+    fn in_pod_network(&mut self, selector: &PodSelector) -> Vec<ClassId> {
+        let namespaces = self.namespaces(&selector.namespaces);
+        let selected = namespaces.into_iter().flat_map(|namespace| self.select(namespace, &selector.pods));
+        let selected: Vec<_> = selected.collect();
+        selected.into_iter().filter(|class| !self.classes[*class].host_network).collect()
     }
 
     fn namespaces(&self, selector: &LabelSelector) -> Vec<Id<Namespace>> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
-use super::engine::{CompiledPeer, CompiledRule, Engine, NodeId, PeerId, PodId, ServiceId};
+use super::engine::{CompiledPeer, CompiledRule, Engine, NodeId, PeerId, PodId, PolicyId, ServiceId};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Pod, PortSpec, Ports, Service, named_port};
 use super::port::{Port, Protocol};
@@ -46,11 +46,20 @@ pub struct Flow {
 
 /// A flow after the translation of Services.
 #[derive(Clone, Copy)]
-pub(super) struct Direct {
+pub(super) struct Direct<'a> {
     pub(super) source: Endpoint,
     pub(super) destination: Endpoint,
     pub(super) family: IpFamily,
     pub(super) protocol: Protocol,
+    pub(super) port: Port,
+    /// The Service to which it was sent.
+    pub(super) via: Option<Via<'a>>,
+}
+
+/// The Service, and the port of it, to which a flow was sent before its translation.
+#[derive(Clone, Copy)]
+pub(super) struct Via<'a> {
+    pub(super) service: &'a Service,
     pub(super) port: Port,
 }
 
@@ -74,7 +83,9 @@ impl Engine {
     /// What the policies in force say about a flow.
     ///
     /// Follows the API documentation of `networking.k8s.io/v1 NetworkPolicySpec`: the union of all
-    /// rules that select an end, the source's egress and the destination's ingress together.
+    /// rules that select an end, the source's egress and the destination's ingress together. Before
+    /// and after that come cluster-scoped policies, by `policy.networking.k8s.io
+    /// ClusterNetworkPolicySpec`.
     pub fn evaluate(&self, flow: &Flow) -> Expectation {
         match flow.destination {
             Destination::Endpoint(destination) => self.evaluate_direct(&Direct {
@@ -83,12 +94,13 @@ impl Engine {
                 family: flow.family,
                 protocol: flow.protocol,
                 port: flow.port,
+                via: None,
             }),
             Destination::Service(id) => self.evaluate_service(flow, &self.services[id]),
         }
     }
 
-    pub(super) fn evaluate_direct(&self, flow: &Direct) -> Expectation {
+    pub(super) fn evaluate_direct(&self, flow: &Direct<'_>) -> Expectation {
         for end in [flow.source, flow.destination] {
             if let Some(endpoint) = self.lacks_address(end, flow.family) {
                 return Expectation::undefined(UndefinedCause::NoAddress { endpoint });
@@ -103,7 +115,7 @@ impl Engine {
             return Expectation::undefined(UndefinedCause::NodePort { service });
         }
         if self.is_own_node(flow.source, flow.destination) {
-            return Expectation::allow(Reason::OwnNode);
+            return self.own_node(flow);
         }
         if !self.is_filtered(flow.source) && !self.is_filtered(flow.destination) {
             return Expectation::allow(Reason::NoPodNetwork);
@@ -150,18 +162,19 @@ impl Engine {
     }
 
     /// What the policies of one end say.
-    pub(super) fn direction(&self, flow: &Direct, direction: Direction) -> Expectation {
-        let (subject, remote) = match direction {
-            Direction::Egress => (flow.source, flow.destination),
-            Direction::Ingress => (flow.destination, flow.source),
-        };
-        let Endpoint::Pod(subject) = subject else {
-            return Expectation::allow(Reason::NotIsolated(direction));
-        };
-        let isolating = self.class_of(subject).map_or(&[][..], |class| self.isolating(class, direction));
-        if isolating.is_empty() {
-            return Expectation::allow(Reason::NotIsolated(direction));
-        }
+    pub(super) fn direction(&self, flow: &Direct<'_>, direction: Direction) -> Expectation {
+        let network_policies = |isolating: &[PolicyId]| self.network_policies(flow, direction, isolating);
+        self.in_order(flow, direction, network_policies, Reason::NotIsolated(direction))
+    }
+
+    /// What the NetworkPolicies say that isolate one end. `isolating` is not empty.
+    fn network_policies(
+        &self,
+        flow: &Direct<'_>,
+        direction: Direction,
+        isolating: &[PolicyId],
+    ) -> Expectation {
+        let (subject, remote) = flow.ends(direction);
         let receiver = self.pod(flow.destination);
         let mut allowing = Vec::new();
         let mut unknown = Vec::new();
@@ -188,7 +201,7 @@ impl Engine {
         if !unknown.is_empty() {
             return Expectation { decision: Decision::Undefined, reasons: unknown };
         }
-        if let Some(pod) = self.host_network_end(Endpoint::Pod(subject)).or(self.host_network_end(remote)) {
+        if let Some(pod) = self.host_network_end(subject).or(self.host_network_end(remote)) {
             return Expectation::undefined(UndefinedCause::HostNetwork { pod });
         }
         let policies = isolating.iter().map(|id| PolicyName::from(&self.policies[*id].policy)).collect();
@@ -257,6 +270,30 @@ impl Engine {
             (CompiledPeer::IpBlock(block, _), Endpoint::Pod(id)) => {
                 block_matches(block, self.pods[id].address(family), family, name)
             }
+            // A pod with `hostNetwork` has the addresses of its node.
+            (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::Pod(id))
+                if !self.pods[id].host_network =>
+            {
+                Match::No
+            }
+            (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::External(_)) => Match::No,
+            (CompiledPeer::Nodes, Endpoint::Pod(_) | Endpoint::Node(_)) => Match::Yes(MatchedBy::Selector),
+            (CompiledPeer::SomeNodes, Endpoint::Pod(_) | Endpoint::Node(_)) => {
+                Match::Unknown(UndefinedCause::NodeLabelsUnknown(name()))
+            }
+            (CompiledPeer::DomainNames, Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_)) => {
+                Match::Unknown(UndefinedCause::DomainNames(name()))
+            }
+        }
+    }
+}
+
+impl Direct<'_> {
+    /// The end whose policies are asked, and the other one.
+    pub(super) fn ends(&self, direction: Direction) -> (Endpoint, Endpoint) {
+        match direction {
+            Direction::Egress => (self.source, self.destination),
+            Direction::Ingress => (self.destination, self.source),
         }
     }
 }
@@ -304,7 +341,7 @@ pub(super) fn port_matches(ports: &Ports, protocol: Protocol, port: Port, receiv
 }
 
 /// Both directions must allow; one that denies decides, whatever is unknown about the other.
-fn both(egress: Expectation, ingress: Expectation) -> Expectation {
+pub(super) fn both(egress: Expectation, ingress: Expectation) -> Expectation {
     let decision = match (egress.decision, ingress.decision) {
         (Decision::Deny, _) | (_, Decision::Deny) => Decision::Deny,
         (Decision::Undefined, _) | (_, Decision::Undefined) => Decision::Undefined,

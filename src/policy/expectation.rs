@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::cluster_policy::{ClusterPolicy, ClusterPolicyName};
 use super::model::{Direction, NetworkPolicy};
 
 /// What the policies in force say about a flow, with every reason.
@@ -53,22 +54,37 @@ impl fmt::Display for Decision {
 
 /// A policy, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PolicyName {
-    /// `metadata.namespace`
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
+pub enum PolicyName {
+    /// A NetworkPolicy.
+    Namespaced {
+        /// `metadata.namespace`
+        namespace: String,
+        /// `metadata.name`
+        name: String,
+    },
+    /// A cluster-scoped policy.
+    Cluster(ClusterPolicyName),
 }
 
 impl From<&NetworkPolicy> for PolicyName {
     fn from(policy: &NetworkPolicy) -> Self {
-        Self { namespace: policy.namespace.clone(), name: policy.name.clone() }
+        Self::Namespaced { namespace: policy.namespace.clone(), name: policy.name.clone() }
     }
 }
 
+impl From<&ClusterPolicy> for PolicyName {
+    fn from(policy: &ClusterPolicy) -> Self {
+        Self::Cluster(policy.name.clone())
+    }
+}
+
+/// `namespace/name`, or `AdminNetworkPolicy name`.
 impl fmt::Display for PolicyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        match self {
+            Self::Namespaced { namespace, name } => write!(f, "{namespace}/{name}"),
+            Self::Cluster(name) => name.fmt(f),
+        }
     }
 }
 
@@ -103,6 +119,11 @@ pub enum Reason {
         /// cluster, Kubernetes' own tests require it to match pods.
         pod_in_ip_block: bool,
     },
+    /// This rule of a cluster-scoped policy denies the flow in its direction.
+    DeniedBy(RuleName),
+    /// This rule of a cluster-scoped policy leaves the flow to the next tier, which the reasons after
+    /// this one are about.
+    PassedBy(RuleName),
     /// These policies isolate the subject for this direction, and no rule of theirs matches.
     Isolated {
         /// The direction.
@@ -163,6 +184,19 @@ pub enum UndefinedCause {
     },
     /// A rule's `ipBlock` has to be compared with an address that is not known.
     AddressUnknown(RuleName),
+    /// Rules of cluster-scoped policies want different things, and nothing says which of them comes
+    /// first: their policies have the same priority, or are of different kinds.
+    Unordered {
+        /// The rules, at least two of them.
+        rules: Vec<RuleName>,
+    },
+    /// A rule of a cluster-scoped policy denies what a pod sends to its own node, which is always
+    /// allowed as far as NetworkPolicies are concerned.
+    OwnNodeDenied(RuleName),
+    /// A rule names nodes by labels, which are not known.
+    NodeLabelsUnknown(RuleName),
+    /// A rule names domains, and it is not known what they are resolved to.
+    DomainNames(RuleName),
     /// An end has no address of this family.
     NoAddress {
         /// The end.
@@ -178,6 +212,8 @@ impl fmt::Display for Reason {
             Self::AllowedBy { rule, pod_in_ip_block: true } => {
                 write!(f, "allowed by {rule} (ipBlock covers the pod's address; implementations differ)")
             }
+            Self::DeniedBy(rule) => write!(f, "denied by {rule}"),
+            Self::PassedBy(rule) => write!(f, "left to the next tier by {rule}"),
             Self::Isolated { direction, policies } => {
                 write!(f, "isolated for {direction} by ")?;
                 for (i, policy) in policies.iter().enumerate() {
@@ -213,6 +249,17 @@ impl fmt::Display for UndefinedCause {
                 write!(f, "the port is a node port of Service {service}, which may hide the source")
             }
             Self::AddressUnknown(rule) => write!(f, "{rule} needs an address that is not known"),
+            Self::Unordered { rules } => {
+                for (i, rule) in rules.iter().enumerate() {
+                    write!(f, "{}{rule}", if i == 0 { "" } else { " and " })?;
+                }
+                f.write_str(" disagree, and nothing says which comes first")
+            }
+            Self::OwnNodeDenied(rule) => write!(f, "{rule} denies what the pod sends to its own node"),
+            Self::NodeLabelsUnknown(rule) => write!(f, "{rule} names nodes by labels, which are not known"),
+            Self::DomainNames(rule) => {
+                write!(f, "{rule} names domains, and it is not known which addresses those have")
+            }
             Self::NoAddress { endpoint } => write!(f, "{endpoint} has no address of this family"),
         }
     }

@@ -1,4 +1,4 @@
-//! The policy engine: what NetworkPolicies promise about a flow, and why.
+//! The policy engine: what NetworkPolicies and cluster-scoped policies promise about a flow, and why.
 //!
 //! Pure: no I/O, no clock, no Kubernetes types. A [`Cluster`] goes in, is compiled into an
 //! [`Engine`], and answers [`Engine::evaluate`] for one flow with every reason, or
@@ -6,6 +6,7 @@
 
 mod address;
 mod arena;
+mod cluster_policy;
 mod engine;
 mod evaluate;
 mod expectation;
@@ -14,9 +15,14 @@ mod model;
 mod port;
 mod reach;
 mod service;
+mod tier_sets;
+mod tiers;
 
 pub use address::{AddressRange, IpBlock, IpFamily};
 pub use arena::Id;
+pub use cluster_policy::{
+    Action, ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, PodSelector, Tier,
+};
 pub use engine::{Engine, NodeId, PodId, ServiceId};
 pub use evaluate::{Destination, Endpoint, Flow};
 pub use expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};

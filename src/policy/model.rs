@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
+use super::cluster_policy::ClusterPolicy;
 use super::label::{LabelSelector, Labels};
 use super::port::{Port, PortRange, Protocol};
 
@@ -21,8 +22,10 @@ pub struct Cluster {
     pub pods: Vec<Pod>,
     /// All Services.
     pub services: Vec<Service>,
-    /// All policies in force.
+    /// All NetworkPolicies in force.
     pub policies: Vec<NetworkPolicy>,
+    /// All cluster-scoped policies in force.
+    pub cluster_policies: Vec<ClusterPolicy>,
 }
 
 /// A namespace.

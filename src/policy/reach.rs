@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use super::address::{AddressRange, AtomId, IpFamily};
 use super::arena::{Arena, Id, Interner};
-use super::engine::{Class, ClassId, CompiledPeer, CompiledRule, Engine, PeerId, PodId, PolicyId};
+use super::cluster_policy::Tier;
+use super::engine::{
+    Class, ClassId, ClusterPolicyId, CompiledPeer, CompiledRule, Engine, PeerId, PodId, PolicyId,
+};
 use super::model::{ContainerPort, Direction, PortSpec, Ports, named_port};
 use super::port::{Connections, PortSet};
+use super::tier_sets::{Held, TierSets};
 
 /// What one end may send to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -78,6 +82,16 @@ impl Bounds {
             possible: self.possible.intersection(&other.possible),
         }
     }
+
+    /// What is allowed if a tier comes before this.
+    fn after(&self, tier: &TierSets) -> Self {
+        let going_on = tier.going_on();
+        let denied = tier.denied.union(&going_on.difference(&self.certain));
+        Self {
+            certain: Connections::all().difference(&denied),
+            possible: tier.accepted.union(&going_on.intersection(&self.possible)),
+        }
+    }
 }
 
 /// Interned bounds, with every operation on a pair of them done once.
@@ -135,9 +149,9 @@ struct Row {
     atoms: Vec<BoundsId>,
 }
 
-/// Rows are equal for all classes that the same policies isolate, unless names of ports have to be
+/// Rows are equal for all classes that the same policies select, unless names of ports have to be
 /// resolved in the subject.
-type RowKey = (Vec<PolicyId>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
+type RowKey = (Vec<PolicyId>, Vec<ClusterPolicyId>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
 
 /// What every pair of ends in a cluster may exchange.
 #[derive(Debug)]
@@ -146,7 +160,7 @@ pub struct Reach<'a> {
     unknown: UnknownAddresses,
     algebra: Algebra,
     rows: HashMap<RowKey, Arc<Row>>,
-    /// By class and family; `None` where no policy isolates the class.
+    /// By class and family; `None` where no policy selects the class.
     egress: Vec<[Option<Arc<Row>>; 2]>,
     ingress: Vec<[Option<Arc<Row>>; 2]>,
     pairs: Arena<PairConnections>,
@@ -268,16 +282,17 @@ impl Reach<'_> {
     fn row(&mut self, subject: ClassId, direction: Direction, family: IpFamily) -> Option<Arc<Row>> {
         let engine = self.engine;
         let isolating = engine.isolating(subject, direction);
-        if isolating.is_empty() {
+        let tiers: Vec<_> = engine.cluster_policies(subject, direction).collect();
+        if isolating.is_empty() && tiers.is_empty() {
             return None;
         }
         let class = &engine.classes[subject];
-        let names_resolve_here = direction == Direction::Ingress
-            && isolating
-                .iter()
-                .any(|id| engine.policies[*id].rules(direction).iter().any(|r| has_names(&r.ports)));
+        let of_policies = isolating.iter().flat_map(|id| engine.policies[*id].rules(direction));
+        let of_tiers = tiers.iter().flat_map(|id| engine.cluster_policies[*id].rules(direction));
+        let names_resolve_here =
+            direction == Direction::Ingress && of_policies.chain(of_tiers).any(|rule| has_names(&rule.ports));
         let ports = names_resolve_here.then(|| class.ports.clone());
-        let key = (isolating.to_vec(), ports, class.host_network, direction, family);
+        let key = (isolating.to_vec(), tiers.clone(), ports, class.host_network, direction, family);
         if let Some(row) = self.rows.get(&key) {
             return Some(Arc::clone(row));
         }
@@ -290,7 +305,15 @@ impl Reach<'_> {
                 }
             }
         }
-        let row = Arc::new(builder.finish(class.host_network));
+        if isolating.is_empty() {
+            builder.open();
+        } else {
+            builder.leave_host_network_open(class.host_network);
+        }
+        if !tiers.is_empty() {
+            builder.add_tiers(&tiers, direction, &class.ports, isolating.is_empty());
+        }
+        let row = Arc::new(builder.row);
         self.rows.insert(key, Arc::clone(&row));
         Some(row)
     }
@@ -345,13 +368,6 @@ struct RowBuilder<'a, 'b> {
     family: IpFamily,
     unknown: UnknownAddresses,
     row: Row,
-}
-
-/// How surely a rule holds a remote end.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Held {
-    Perhaps,
-    Surely,
 }
 
 impl<'a, 'b> RowBuilder<'a, 'b> {
@@ -412,18 +428,23 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
             }
         }
         for (entry, atom) in self.row.atoms.iter_mut().zip(self.engine.space.atoms().ids()) {
-            let inside = |peer: &PeerId| match &self.engine.peers[*peer] {
-                CompiledPeer::Pods(_) => false,
-                CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom.index()),
-            };
-            if everybody || peers.iter().any(inside) {
-                let added = bounds_of(self.algebra, ports(None), Held::Surely);
+            let held = if everybody { Some(Held::Surely) } else { held_outside(self.engine, peers, atom) };
+            if let Some(held) = held {
+                let added = bounds_of(self.algebra, ports(None), held);
                 *entry = self.algebra.union(*entry, added);
             }
         }
     }
 
-    fn finish(mut self, host_network: bool) -> Row {
+    /// Nothing isolates the subject.
+    fn open(&mut self) {
+        for entry in self.row.classes.iter_mut().chain(&mut self.row.atoms) {
+            *entry = self.algebra.everything;
+        }
+    }
+
+    /// What policies say about pods with `hostNetwork` is undefined, unless they allow.
+    fn leave_host_network_open(&mut self, host_network: bool) {
         let undecided = self.algebra.bounds.intern(Bounds::possible(Connections::all()));
         for (entry, (_, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
             if host_network || class.host_network {
@@ -435,7 +456,43 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
                 *entry = self.algebra.union(*entry, undecided);
             }
         }
-        self.row
+    }
+
+    /// Puts the tiers of cluster-scoped policies before and, where no NetworkPolicy isolates the
+    /// subject, after what the row says already.
+    fn add_tiers(
+        &mut self,
+        policies: &[ClusterPolicyId],
+        direction: Direction,
+        subject: &[ContainerPort],
+        has_baseline: bool,
+    ) {
+        let Self { engine, algebra, family, unknown, row } = self;
+        let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
+            Direction::Ingress => connections(&rule.ports, subject),
+            Direction::Egress => connections(&rule.ports, remote),
+        };
+        let mut add = |entry: &mut BoundsId,
+                       matched: &dyn Fn(&CompiledRule) -> Option<(Held, Connections)>| {
+            let tier = |tier| engine.tier_sets(policies, direction, tier, matched);
+            let mut bounds = algebra.bounds.arena()[*entry].clone();
+            if has_baseline {
+                bounds = bounds.after(&tier(Tier::Baseline));
+            }
+            *entry = algebra.bounds.intern(bounds.after(&tier(Tier::Admin)));
+        };
+        for (entry, (id, class)) in row.classes.iter_mut().zip(engine.classes.iter()) {
+            add(entry, &|rule| {
+                let held = held(engine, rule.peers.as_deref().unwrap_or_default(), id, *family, *unknown)?;
+                Some((held, on_ports(rule, &class.ports)))
+            });
+        }
+        for (entry, atom) in row.atoms.iter_mut().zip(engine.space.atoms().ids()) {
+            add(entry, &|rule| {
+                let held = held_outside(engine, rule.peers.as_deref().unwrap_or_default(), atom)?;
+                Some((held, on_ports(rule, &[])))
+            });
+        }
     }
 }
 
@@ -464,6 +521,20 @@ fn held(
             },
             Membership::NoAddress => None,
         },
+        // They have the addresses of their nodes.
+        CompiledPeer::Nodes => class.host_network.then_some(Held::Surely),
+        CompiledPeer::SomeNodes => class.host_network.then_some(Held::Perhaps),
+        CompiledPeer::DomainNames => Some(Held::Perhaps),
+    };
+    peers.iter().filter_map(by_peer).max()
+}
+
+/// How surely any of `peers` holds a part of the address space outside the cluster.
+fn held_outside(engine: &Engine, peers: &[PeerId], atom: AtomId) -> Option<Held> {
+    let by_peer = |peer: &PeerId| match &engine.peers[*peer] {
+        CompiledPeer::Pods(_) | CompiledPeer::Nodes | CompiledPeer::SomeNodes => None,
+        CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom.index()).then_some(Held::Surely),
+        CompiledPeer::DomainNames => Some(Held::Perhaps),
     };
     peers.iter().filter_map(by_peer).max()
 }

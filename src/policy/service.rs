@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::address::IpFamily;
+use super::cluster_policy::Tier;
 use super::engine::{CompiledPeer, CompiledRule, Engine};
-use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, port_matches, service_name};
+use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, both, port_matches, service_name};
 use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
 use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
@@ -78,49 +79,43 @@ impl Engine {
         destination: Endpoint,
         target: Port,
     ) -> Expectation {
-        if flow.source == destination {
-            return self.evaluate_hairpin(flow.source, service);
-        }
         let Flow { source, family, protocol, .. } = *flow;
-        let direct = Direct { source, destination, family, protocol, port: target };
-        match self.undecided_by_address(&direct, service.address(family), flow.port) {
+        let via = Some(Via { service, port: flow.port });
+        let direct = Direct { source, destination, family, protocol, port: target, via };
+        if source == destination {
+            return self.evaluate_hairpin(&direct, service);
+        }
+        match self.undecided_by_address(&direct) {
             Some(rule) => Expectation::undefined(UndefinedCause::ServiceAddressInIpBlock(rule)),
             None => self.evaluate_direct(&direct),
         }
     }
 
-    /// A pod that reaches itself through a Service is allowed where nothing isolates it, and
-    /// undefined elsewhere.
-    fn evaluate_hairpin(&self, source: Endpoint, service: &Service) -> Expectation {
-        let isolated = match source {
-            Endpoint::Pod(id) => self.class_of(id).is_some_and(|class| {
-                Direction::ALL.into_iter().any(|direction| !self.isolating(class, direction).is_empty())
-            }),
-            Endpoint::Node(_) | Endpoint::External(_) => false,
-        };
-        if isolated {
-            return Expectation::undefined(UndefinedCause::Hairpin { service: service_name(service) });
-        }
-        let reasons = Direction::ALL.into_iter().map(Reason::NotIsolated).collect();
-        Expectation { decision: Decision::Allow, reasons }
+    /// A pod that reaches itself through a Service: what NetworkPolicies say about that is undefined.
+    fn evaluate_hairpin(&self, flow: &Direct<'_>, service: &Service) -> Expectation {
+        let undefined = || Expectation::undefined(UndefinedCause::Hairpin { service: service_name(service) });
+        let [egress, ingress] = Direction::ALL
+            .map(|direction| self.in_order(flow, direction, |_| undefined(), Reason::NotIsolated(direction)));
+        let mut expectation = both(egress, ingress);
+        expectation.reasons.dedup();
+        expectation
     }
 
-    /// The egress rule on whose `ipBlock` it depends whether the source may send: the block holds
-    /// the virtual address but not the endpoint's, or the other way round, and implementations
-    /// may compare it with either. `None` if nothing depends on that.
-    fn undecided_by_address(
-        &self,
-        translated: &Direct,
-        virtual_address: Option<IpAddr>,
-        virtual_port: Port,
-    ) -> Option<RuleName> {
-        let (Endpoint::Pod(source), Some(virtual_address)) = (translated.source, virtual_address) else {
+    /// The egress rule of a NetworkPolicy on whose `ipBlock` it depends whether the source may send:
+    /// the block holds the virtual address but not the endpoint's, or the other way round, and
+    /// implementations may compare it with either. `None` if nothing depends on that.
+    fn undecided_by_address(&self, translated: &Direct<'_>) -> Option<RuleName> {
+        let Direct { destination, family, protocol, port, .. } = *translated;
+        let Via { service, port: virtual_port } = translated.via?;
+        let (Endpoint::Pod(source), Some(virtual_address)) = (translated.source, service.address(family))
+        else {
             return None;
         };
-        if self.direction(translated, Direction::Ingress).decision == Decision::Deny {
+        if self.direction(translated, Direction::Ingress).decision == Decision::Deny
+            || !self.tier(translated, Direction::Egress, Tier::Admin).goes_on()
+        {
             return None;
         }
-        let Direct { destination, family, protocol, port, .. } = *translated;
         let receiver = self.pod(destination);
         let (mut for_endpoint, mut for_service) = (None, None);
         for id in self.class_of(source).map_or(&[][..], |class| self.isolating(class, Direction::Egress)) {
@@ -148,10 +143,13 @@ impl Engine {
         }
     }
 
-    fn has_block_with(&self, rule: &CompiledRule, address: IpAddr) -> bool {
+    pub(super) fn has_block_with(&self, rule: &CompiledRule, address: IpAddr) -> bool {
         rule.peers.iter().flatten().any(|peer| match &self.peers[*peer] {
             CompiledPeer::IpBlock(block, _) => block.contains(address),
-            CompiledPeer::Pods(_) => false,
+            CompiledPeer::Pods(_)
+            | CompiledPeer::Nodes
+            | CompiledPeer::SomeNodes
+            | CompiledPeer::DomainNames => false,
         })
     }
 }

@@ -151,7 +151,7 @@ struct CellDocument {
 #[serde(rename_all = "camelCase")]
 struct ReasonDocument {
     text: String,
-    /// `namespace/name` of each policy that the reason names.
+    /// `namespace/name` of each policy that the reason names, or `Kind name` of a cluster-scoped one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     policies: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,7 +244,7 @@ impl ReasonDocument {
     fn new(reason: &Reason) -> Self {
         let (policies, direction, rule) = match reason {
             Reason::NotIsolated(direction) => (Vec::new(), Some(direction.name()), None),
-            Reason::AllowedBy { rule, .. } => {
+            Reason::AllowedBy { rule, .. } | Reason::DeniedBy(rule) | Reason::PassedBy(rule) => {
                 (vec![rule.policy.to_string()], Some(rule.direction.name()), Some(rule.index))
             }
             Reason::Isolated { direction, policies } => {

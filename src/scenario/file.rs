@@ -143,7 +143,8 @@ pub(super) struct StepFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteFile {
     pub(super) kind: Located<String>,
-    pub(super) namespace: String,
+    /// Not for what is cluster-scoped.
+    pub(super) namespace: Option<Located<String>>,
     pub(super) name: String,
 }
 

@@ -14,7 +14,7 @@ use super::probe::Probe;
 use super::state::State;
 use super::step::{Action, Step};
 use super::topology::{self, Topology};
-use crate::policy::IpFamily;
+use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
 use crate::snapshot::{Identity, Object, objects_by_name};
 use crate::source::{self, Document, Error, Located, Location, Node, Text, Value, decode, quote};
 
@@ -250,6 +250,7 @@ impl Loader {
         for item in objects_by_name(document, &|name| state.address_by_name(name))? {
             let action = match item.object {
                 Object::NetworkPolicy(policy) => Action::SetPolicy(policy),
+                Object::ClusterPolicy(policy) => Action::SetClusterPolicy(policy),
                 Object::Service(service) => Action::SetService(service),
                 Object::Namespace(namespace) => Action::LabelNamespace {
                     labels: namespace.labels.into_iter().map(|(key, value)| (key, Some(value))).collect(),
@@ -272,15 +273,28 @@ impl Loader {
     }
 
     fn delete(&self, file: &DeleteFile) -> Result<Action, Error> {
-        let identity = Identity { namespace: file.namespace.clone(), name: file.name.clone() };
-        match file.kind.value.as_str() {
-            "NetworkPolicy" => Ok(Action::DeletePolicy(identity)),
-            "Service" => Ok(Action::DeleteService(identity)),
-            other => {
-                let message = format!("delete.kind: {} is neither NetworkPolicy nor Service", quote(other));
-                Err(self.error(file.kind.at, message))
+        let kind = file.kind.value.as_str();
+        if let Some(kind) = ClusterPolicyKind::of(kind) {
+            if let Some(namespace) = &file.namespace {
+                let message = format!("delete.namespace: a {kind} belongs to no namespace: leave it out");
+                return Err(self.error(namespace.at, message));
             }
+            return Ok(Action::DeleteClusterPolicy(ClusterPolicyName { kind, name: file.name.clone() }));
         }
+        let action = match kind {
+            "NetworkPolicy" => Action::DeletePolicy,
+            "Service" => Action::DeleteService,
+            other => {
+                let kinds = ClusterPolicyKind::ALL.map(ClusterPolicyKind::name).join(", ");
+                let message =
+                    format!("delete.kind: {} is none of NetworkPolicy, Service, {kinds}", quote(other));
+                return Err(self.error(file.kind.at, message));
+            }
+        };
+        let Some(namespace) = &file.namespace else {
+            return Err(self.error(file.kind.at, format!("delete: a {kind} needs its namespace")));
+        };
+        Ok(action(Identity { namespace: namespace.value.clone(), name: file.name.clone() }))
     }
 
     fn label(&self, file: &LabelFile, at: Location) -> Result<Action, Error> {

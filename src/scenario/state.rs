@@ -7,9 +7,10 @@ use super::endpoint::EndpointName;
 use super::step::Action;
 use super::topology::Topology;
 use crate::policy::{
-    Cluster, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy, Pod, Port, Service,
+    Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy, Pod, Port,
+    Service,
 };
-use crate::snapshot::{Identity, WrittenPolicy};
+use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy};
 
 /// The cluster of a scenario at one moment. Addresses, and everything else that only the backend
 /// that made it can know, are filled in by that.
@@ -17,8 +18,10 @@ use crate::snapshot::{Identity, WrittenPolicy};
 pub struct State {
     /// What the policy engine sees of it.
     pub cluster: Cluster,
-    /// The policies of the cluster, as they were written.
+    /// The NetworkPolicies of the cluster, as they were written.
     pub written: Vec<WrittenPolicy>,
+    /// The cluster-scoped policies of the cluster, as they were written.
+    pub written_for_cluster: Vec<WrittenClusterPolicy>,
     /// The addresses outside the cluster.
     pub externals: Vec<External>,
     /// The families that are probed.
@@ -78,6 +81,16 @@ impl State {
                 remove(&mut self.cluster.policies, identity, identity_of_policy)
                     .map_err(|()| missing("NetworkPolicy", identity))?;
                 self.written.retain(|written| identity_of_policy(&written.policy) != *identity);
+            }
+            Action::SetClusterPolicy(policy) => {
+                let name = |policy: &ClusterPolicy| policy.name.clone();
+                replace(&mut self.cluster.cluster_policies, &policy.policy, name);
+                replace(&mut self.written_for_cluster, policy, |written| name(&written.policy));
+            }
+            Action::DeleteClusterPolicy(name) => {
+                remove(&mut self.cluster.cluster_policies, name, |policy| policy.name.clone())
+                    .map_err(|()| format!("there is no {name}"))?;
+                self.written_for_cluster.retain(|written| written.policy.name != *name);
             }
             Action::SetService(service) => {
                 self.namespace(&service.namespace)?;
@@ -153,7 +166,7 @@ fn identity_of_pod(pod: &Pod) -> Identity {
     Identity { namespace: pod.namespace.clone(), name: pod.name.clone() }
 }
 
-fn replace<T: Clone>(items: &mut Vec<T>, item: &T, identity: impl Fn(&T) -> Identity) {
+fn replace<T: Clone, I: PartialEq>(items: &mut Vec<T>, item: &T, identity: impl Fn(&T) -> I) {
     let own = identity(item);
     match items.iter_mut().find(|other| identity(other) == own) {
         Some(other) => *other = item.clone(),
@@ -161,7 +174,7 @@ fn replace<T: Clone>(items: &mut Vec<T>, item: &T, identity: impl Fn(&T) -> Iden
     }
 }
 
-fn remove<T>(items: &mut Vec<T>, name: &Identity, identity: impl Fn(&T) -> Identity) -> Result<(), ()> {
+fn remove<T, I: PartialEq>(items: &mut Vec<T>, name: &I, identity: impl Fn(&T) -> I) -> Result<(), ()> {
     let at = items.iter().position(|item| identity(item) == *name).ok_or(())?;
     items.remove(at);
     Ok(())

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::assertion::Assertion;
 use super::item::Item;
-use crate::policy::{Pod, Service};
-use crate::snapshot::{Identity, WrittenPolicy};
+use crate::policy::{ClusterPolicyName, Pod, Service};
+use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy};
 
 /// A step of a scenario.
 #[derive(Debug, Clone)]
@@ -31,6 +31,10 @@ pub enum Action {
     SetPolicy(WrittenPolicy),
     /// Deletes a policy.
     DeletePolicy(Identity),
+    /// Creates or replaces a cluster-scoped policy.
+    SetClusterPolicy(WrittenClusterPolicy),
+    /// Deletes a cluster-scoped policy.
+    DeleteClusterPolicy(ClusterPolicyName),
     /// Creates or replaces a Service.
     SetService(Service),
     /// Deletes a Service.

@@ -112,6 +112,7 @@ impl Builder {
         let state = State {
             cluster,
             written: Vec::new(),
+            written_for_cluster: Vec::new(),
             externals: Vec::new(),
             families,
             dns: None,

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::named::WrittenPolicy;
-use super::object::{Identity, Item, Object, objects};
+use super::object::{Identity, Item, Object, WrittenClusterPolicy, objects};
 use super::workload::{Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Labels, Namespace, Pod};
 use crate::source::{Document, Error, Place};
@@ -86,6 +86,10 @@ impl Builder {
             Object::NetworkPolicy(WrittenPolicy { policy, .. }) => {
                 self.once("NetworkPolicy", identity(&policy.namespace, &policy.name), &place)?;
                 self.snapshot.cluster.policies.push(policy);
+            }
+            Object::ClusterPolicy(WrittenClusterPolicy { policy, .. }) => {
+                self.once(policy.name.kind.name(), identity("", &policy.name.name), &place)?;
+                self.snapshot.cluster.cluster_policies.push(policy);
             }
             Object::Other(kind) => *self.snapshot.ignored.entry(kind).or_default() += 1,
         }

@@ -3,6 +3,7 @@
 //! The only place that knows Kubernetes' own types: objects are decoded strictly, checked as the
 //! API server checks them, and converted once to the types of [`policy`](crate::policy).
 
+pub mod cluster_policy;
 mod field;
 mod manifests;
 mod named;
@@ -16,5 +17,5 @@ mod workload;
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
 pub use named::{AddressName, Lookup, WrittenPolicy};
-pub use object::{Identity, Item, Object, objects, objects_by_name};
+pub use object::{Identity, Item, Object, WrittenClusterPolicy, objects, objects_by_name};
 pub use workload::{Owner, Template, WorkloadKind};

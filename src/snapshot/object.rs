@@ -6,11 +6,12 @@ use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
+use super::cluster_policy::{self, ClusterPolicyObject, v1alpha1, v1alpha2};
 use super::field::{Field, Problem};
 use super::named::{Lookup, WrittenPolicy};
 use super::workload::{self, Owner, Template, WorkloadKind};
 use super::{pod, rules, service};
-use crate::policy::{Namespace, Pod, Service};
+use crate::policy::{ClusterPolicy, Namespace, Pod, Service};
 use crate::source::{Document, Error, Location, Node, Place, decode, quote};
 
 /// The namespace of an object that names none.
@@ -38,8 +39,19 @@ pub enum Object {
     Service(Service),
     /// `networking.k8s.io/v1 NetworkPolicy`
     NetworkPolicy(WrittenPolicy),
+    /// A kind of `policy.networking.k8s.io`.
+    ClusterPolicy(WrittenClusterPolicy),
     /// Anything else, by `Kind` or, outside the core group, `Kind.group`.
     Other(String),
+}
+
+/// A cluster-scoped policy as it was understood, and as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenClusterPolicy {
+    /// What the engine evaluates.
+    pub policy: ClusterPolicy,
+    /// What the manifest says.
+    pub object: Arc<ClusterPolicyObject>,
 }
 
 /// The name of a namespaced object.
@@ -137,30 +149,32 @@ struct Failure {
     message: String,
 }
 
-/// The API group in which netproof knows a kind.
-fn group_of(kind: &str) -> Option<&'static str> {
+/// The API group and version in which netproof knows a kind.
+fn api_of(kind: &str) -> Option<(&'static str, &'static str)> {
     match kind {
-        "Namespace" | "Pod" | "Service" | "ReplicationController" => Some(""),
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => Some("apps"),
-        "Job" | "CronJob" => Some("batch"),
-        "NetworkPolicy" => Some("networking.k8s.io"),
+        "Namespace" | "Pod" | "Service" | "ReplicationController" => Some(("", "v1")),
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => Some(("apps", "v1")),
+        "Job" | "CronJob" => Some(("batch", "v1")),
+        "NetworkPolicy" => Some(("networking.k8s.io", "v1")),
+        "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy" => Some((cluster_policy::GROUP, "v1alpha1")),
+        "ClusterNetworkPolicy" => Some((cluster_policy::GROUP, "v1alpha2")),
         _ => None,
     }
 }
 
 fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    match group_of(kind) {
+    match api_of(kind) {
         // Removed from Kubernetes long ago, but the same thing: skipping it would lose it.
-        Some(known) if (group == known && version != "v1") || group == "extensions" => {
-            let current = if known.is_empty() { "v1".to_owned() } else { format!("{known}/v1") };
+        Some((known, current)) if (group == known && version != current) || group == "extensions" => {
+            let current = if known.is_empty() { current.to_owned() } else { format!("{known}/{current}") };
             let at = node.get("apiVersion").map_or(node.at, |node| node.at);
             return Err(Failure {
                 at,
                 message: format!("{} is not supported: write {current}", quote(api_version)),
             });
         }
-        Some(known) if group == known => {}
+        Some((known, _)) if group == known => {}
         Some(_) | None => {
             let other = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
             return Ok(Object::Other(other));
@@ -187,6 +201,18 @@ fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> 
             let identity = identity(&object.metadata)?;
             WrittenPolicy::read(object, identity, file, node, lookup).map(Object::NetworkPolicy)
         }),
+        "AdminNetworkPolicy" => with(node, |object: &v1alpha1::AdminNetworkPolicy| {
+            let policy = cluster_policy::admin_network_policy(object)?;
+            Ok(written(policy, ClusterPolicyObject::AdminNetworkPolicy(object.clone())))
+        }),
+        "BaselineAdminNetworkPolicy" => with(node, |object: &v1alpha1::BaselineAdminNetworkPolicy| {
+            let policy = cluster_policy::baseline_admin_network_policy(object)?;
+            Ok(written(policy, ClusterPolicyObject::BaselineAdminNetworkPolicy(object.clone())))
+        }),
+        "ClusterNetworkPolicy" => with(node, |object: &v1alpha2::ClusterNetworkPolicy| {
+            let policy = cluster_policy::cluster_network_policy(object)?;
+            Ok(written(policy, ClusterPolicyObject::ClusterNetworkPolicy(object.clone())))
+        }),
         "Deployment" => template(node, WorkloadKind::Deployment, workload::deployment),
         "StatefulSet" => template(node, WorkloadKind::StatefulSet, workload::stateful_set),
         "DaemonSet" => template(node, WorkloadKind::DaemonSet, workload::daemon_set),
@@ -198,6 +224,10 @@ fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> 
         "CronJob" => template(node, WorkloadKind::CronJob, workload::cron_job),
         other => Ok(Object::Other(other.to_owned())),
     }
+}
+
+fn written(policy: ClusterPolicy, object: ClusterPolicyObject) -> Object {
+    Object::ClusterPolicy(WrittenClusterPolicy { policy, object: Arc::new(object) })
 }
 
 fn template<T: DeserializeOwned>(

@@ -36,8 +36,10 @@ impl CellResult {
     pub fn enforcers(&self) -> Option<BTreeSet<&str>> {
         let denied = self.expected.reasons.iter().filter_map(|reason| match reason {
             Reason::Isolated { direction, .. } => Some(direction),
+            Reason::DeniedBy(rule) => Some(&rule.direction),
             Reason::NotIsolated(_)
             | Reason::AllowedBy { .. }
+            | Reason::PassedBy(_)
             | Reason::OwnAddress
             | Reason::OwnNode
             | Reason::NoPodNetwork

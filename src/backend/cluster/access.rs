@@ -13,14 +13,18 @@ use crate::backend::Error;
 
 /// Verbs on a resource, in all namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rule {
+pub(super) struct Rule {
     group: &'static str,
     /// With its subresource.
     resource: &'static str,
     verbs: &'static [&'static str],
 }
 
-const fn rule(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Rule {
+pub(super) const fn rule(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+) -> Rule {
     Rule { group, resource, verbs }
 }
 
@@ -62,6 +66,15 @@ pub(super) async fn check_cleanup(client: &Client) -> Result<(), Error> {
 }
 
 async fn check(client: &Client, rules: &[Rule]) -> Result<(), Error> {
+    let missing = missing(client, rules).await?;
+    if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(&missing))) }
+}
+
+/// The rules of which this user is not allowed all, with the verbs that they lack.
+pub(super) async fn missing(
+    client: &Client,
+    rules: &[Rule],
+) -> Result<Vec<(Rule, Vec<&'static str>)>, Error> {
     let asked = rules.iter().flat_map(|rule| rule.verbs.iter().map(move |verb| (*rule, *verb)));
     let answers = try_join_all(asked.map(|(rule, verb)| async move {
         let allowed = is_allowed(client, rule, verb).await?;
@@ -70,7 +83,7 @@ async fn check(client: &Client, rules: &[Rule]) -> Result<(), Error> {
     let answers = answers
         .await
         .map_err(|error| Error::Unavailable(format!("cannot ask what this user may do: {}", say(&error))))?;
-    let mut missing: Vec<(Rule, Vec<&str>)> = Vec::new();
+    let mut missing: Vec<(Rule, Vec<&'static str>)> = Vec::new();
     for (rule, verb, allowed) in answers {
         match missing.last_mut() {
             _ if allowed => {}
@@ -78,7 +91,7 @@ async fn check(client: &Client, rules: &[Rule]) -> Result<(), Error> {
             Some(_) | None => missing.push((rule, vec![verb])),
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(&missing))) }
+    Ok(missing)
 }
 
 async fn is_allowed(client: &Client, rule: Rule, verb: &str) -> Result<bool, kube::Error> {
@@ -120,14 +133,18 @@ fn say_missing(missing: &[(Rule, Vec<&str>)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cluster_policies;
     use super::*;
+    use crate::policy::ClusterPolicyKind;
 
     /// Neither more nor less than the manifest for running inside of a cluster grants.
     #[test]
     fn the_manifest_grants_what_is_needed() {
         let manifest = include_str!("../../../deploy/rbac.yaml");
         let (role, _) = manifest.split_once("kind: ClusterRoleBinding").unwrap();
-        for Rule { group, resource, verbs } in ALWAYS.iter().chain([&PORT_FORWARD]).chain(&CLEANUP[1..]) {
+        let for_cluster = ClusterPolicyKind::ALL.map(cluster_policies::rule);
+        let needed = ALWAYS.iter().chain([&PORT_FORWARD]).chain(&CLEANUP[1..]).chain(&for_cluster);
+        for Rule { group, resource, verbs } in needed {
             let group = if group.is_empty() { "\"\"" } else { group };
             let begin = format!("- apiGroups: [{group}]\n  resources: [{resource}]\n  verbs: [");
             let (_, rest) = role.split_once(&begin).unwrap_or_else(|| panic!("{resource} is missing"));
@@ -137,7 +154,8 @@ mod tests {
         let verbs = |rules: &[Rule]| rules.iter().map(|rule| rule.verbs.len()).sum::<usize>();
         let granted: usize =
             role.lines().filter(|l| l.contains("verbs: [")).map(|l| l.split(", ").count()).sum();
-        assert_eq!(granted, verbs(&ALWAYS) + verbs(&[PORT_FORWARD]), "more is granted than needed");
+        let needed = verbs(&ALWAYS) + verbs(&[PORT_FORWARD]) + verbs(&for_cluster);
+        assert_eq!(granted, needed, "more is granted than needed");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::objects::RUN;
 use super::request::{persistently, say, unless_missing};
-use super::{access, connect};
+use super::{access, cluster_policies, connect};
 use crate::backend::Error;
 
 /// How long namespaces may take to end.
@@ -23,7 +23,8 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How many requests are sent at once.
 const AT_ONCE: usize = 16;
 
-/// Removes what all runs left that began long enough ago. Gives the names of the namespaces.
+/// Removes what all runs left that began long enough ago. Gives the names of the namespaces, and the
+/// kinds and names of what belongs to none.
 ///
 /// # Errors
 /// If the cluster cannot be reached, does not allow it, or takes too long.
@@ -38,9 +39,10 @@ pub async fn cleanup(target: &connect::Target, older_than: Duration) -> Result<V
     };
     let found = list(&connected.client, RUN).await?;
     let names: Vec<String> = found.iter().filter(|n| is_old(n)).map(ResourceExt::name_any).collect();
+    let policies = cluster_policies::delete_all(&connected.client, RUN, older_than).await?;
     delete(&connected.client, &names).await?;
     wait(&connected.client, &names).await?;
-    Ok(names)
+    Ok([policies, names].concat())
 }
 
 /// Removes everything that one run made.
@@ -58,7 +60,7 @@ pub(super) async fn remove_run(client: &Client, run: &str, was_started: bool) ->
         wait(client, &names).await?;
         found = list(client, &selector).await?;
     }
-    Ok(())
+    cluster_policies::delete_all(client, &selector, Duration::ZERO).await.map(drop)
 }
 
 async fn list(client: &Client, selector: &str) -> Result<Vec<Namespace>, Error> {

@@ -10,10 +10,12 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
 use super::Shared;
 use super::channel::Channel;
+use super::cluster_policies::{self, Made};
 use super::names::Names;
 use super::objects::RUN;
 use super::pods::PodState;
@@ -22,9 +24,10 @@ use super::request::{
 };
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error, ask_all};
-use crate::policy::{Labels, NAMESPACE_NAME_LABEL, Pod, Service};
+use crate::policy::{ClusterPolicyKind, ClusterPolicyName, Labels, NAMESPACE_NAME_LABEL, Pod, Service};
 use crate::scenario::{EndpointName, State};
-use crate::snapshot::Identity;
+use crate::snapshot::cluster_policy::ClusterPolicyObject;
+use crate::snapshot::{Identity, WrittenClusterPolicy};
 
 /// How long a pod may take to end.
 const ENDING: Duration = Duration::from_secs(60);
@@ -43,6 +46,10 @@ pub(super) struct Deployment {
     pods: BTreeMap<Identity, Pod>,
     services: BTreeMap<Identity, Service>,
     policies: BTreeMap<Identity, Arc<NetworkPolicy>>,
+    /// Those that are there or were asked for.
+    cluster_policies: BTreeMap<ClusterPolicyName, Option<Arc<ClusterPolicyObject>>>,
+    /// Held while it has the BaselineAdminNetworkPolicy.
+    baseline: Option<OwnedMutexGuard<()>>,
     agents: HashMap<EndpointName, Arc<Agent>>,
     /// What the DNS server knows.
     records: Option<(Arc<Agent>, Records)>,
@@ -58,6 +65,8 @@ impl Deployment {
             pods: BTreeMap::new(),
             services: BTreeMap::new(),
             policies: BTreeMap::new(),
+            cluster_policies: BTreeMap::new(),
+            baseline: None,
             agents: HashMap::new(),
             records: None,
         }
@@ -95,6 +104,7 @@ impl Deployment {
             try_join(self.set_policies(state), try_join(self.set_services(state), self.relabel_pods(state)))
                 .await?;
         self.policies = policies;
+        let obstacle = self.set_cluster_policies(state).await?;
         self.services = services.0;
         for (identity, labels) in services.1 {
             if let Some(pod) = self.pods.get_mut(&identity) {
@@ -103,6 +113,11 @@ impl Deployment {
         }
         self.add_pods(state).await?;
         self.fill_in(state);
+        if let Some(why) = obstacle {
+            let pods = state.cluster.pods.iter();
+            let pods = pods.map(|pod| (EndpointName::pod(&pod.namespace, &pod.name), why.clone()));
+            state.absent.extend(pods);
+        }
         self.set_records(state).await
     }
 
@@ -212,6 +227,60 @@ impl Deployment {
         let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(identity)));
         try_join(set, deleted).await?;
         Ok(wanted)
+    }
+
+    /// Gives the reason why nothing can be measured, if not all of them can be there.
+    async fn set_cluster_policies(&mut self, state: &State) -> Result<Option<String>, Error> {
+        let support = &self.shared.survey.cluster_policies;
+        let refused = |written: &WrittenClusterPolicy| {
+            support.get(&written.policy.name.kind).and_then(|usable| usable.as_ref().err().cloned())
+        };
+        let refusal = state.written_for_cluster.iter().find_map(refused);
+        let wanted: BTreeMap<_, _> = match refusal {
+            Some(_) => BTreeMap::new(),
+            None => state.written_for_cluster.iter().map(|w| (w.policy.name.clone(), w)).collect(),
+        };
+        let surplus: Vec<_> =
+            self.cluster_policies.keys().filter(|name| !wanted.contains_key(name)).cloned().collect();
+        self.delete_cluster_policies(surplus).await?;
+        let shared = Arc::clone(&self.shared);
+        for (name, written) in wanted {
+            if self.cluster_policies.get(&name).is_some_and(|known| known.as_ref() == Some(&written.object)) {
+                continue;
+            }
+            if name.kind == ClusterPolicyKind::BaselineAdminNetworkPolicy && self.baseline.is_none() {
+                self.baseline = Some(Arc::clone(&shared.baseline).lock_owned().await);
+            }
+            let object = shared.maker.cluster_policy(written, &self.names, &self.namespaces())?;
+            self.cluster_policies.insert(name.clone(), None);
+            match cluster_policies::set(&shared.client, name.kind, &object, &shared.maker.run).await? {
+                Made::Done => self.cluster_policies.insert(name, Some(Arc::clone(&written.object))),
+                Made::SomebodyElses => {
+                    let real = self.names.cluster_policy(&name);
+                    let why = format!("the cluster has a {} {real} which is not this run's", name.kind);
+                    return Ok(Some(why));
+                }
+            };
+        }
+        Ok(refusal)
+    }
+
+    /// Removes the policies that would stay without the namespaces.
+    pub(super) async fn remove_cluster_policies(&mut self) -> Result<(), Error> {
+        self.delete_cluster_policies(self.cluster_policies.keys().cloned().collect()).await
+    }
+
+    async fn delete_cluster_policies(&mut self, names: Vec<ClusterPolicyName>) -> Result<(), Error> {
+        let Shared { client, maker, .. } = &*self.shared;
+        for name in names {
+            let real = self.names.cluster_policy(&name);
+            cluster_policies::delete(client, name.kind, &real, &maker.run).await?;
+            self.cluster_policies.remove(&name);
+            if name.kind == ClusterPolicyKind::BaselineAdminNetworkPolicy {
+                self.baseline = None;
+            }
+        }
+        Ok(())
     }
 
     /// Gives what the Services are afterwards.

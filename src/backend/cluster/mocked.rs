@@ -1,5 +1,7 @@
 //! What a real server does not show on demand: a service that answers as one would.
 
+mod policies;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +12,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::cluster_policies::Support;
 use super::deployment::Deployment;
 use super::names::Names;
 use super::objects::Maker;
@@ -67,13 +70,8 @@ fn settings() -> Settings {
     }
 }
 
-/// Brings the standard topology up.
-async fn converge(client: Client) -> Result<(), Error> {
-    converge_to(client, &mut State::new(&Topology::standard(false))).await
-}
-
-/// Brings the cluster to a state.
-async fn converge_to(client: Client, state: &mut State) -> Result<(), Error> {
+/// A deployment of a run `r` that is not there yet, and may use these kinds of cluster-scoped policies.
+fn deployment(client: Client, cluster_policies: Support) -> Deployment {
     let machine = Machine {
         name: "n".to_owned(),
         kubelet: String::new(),
@@ -87,16 +85,26 @@ async fn converge_to(client: Client, state: &mut State) -> Result<(), Error> {
         client,
         maker: Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() },
         prefix: "netproof-r".to_owned(),
-        survey: Survey { machines: vec![machine], plugin: None, warnings: Vec::new() },
+        survey: Survey { machines: vec![machine], plugin: None, warnings: Vec::new(), cluster_policies },
         permits: Arc::new(Semaphore::new(1)),
         pull_secret: None,
+        baseline: Arc::default(),
         pool: Mutex::default(),
         deployments: AtomicUsize::default(),
         has_started: false.into(),
     };
     let names = Names::new("netproof-r-1".to_owned());
-    let mut deployment = Deployment::new(Arc::new(shared), names, vec!["n".to_owned()]);
-    deployment.converge(state).await
+    Deployment::new(Arc::new(shared), names, vec!["n".to_owned()])
+}
+
+/// Brings the standard topology up.
+async fn converge(client: Client) -> Result<(), Error> {
+    converge_to(client, &mut State::new(&Topology::standard(false))).await
+}
+
+/// Brings the cluster to a state.
+async fn converge_to(client: Client, state: &mut State) -> Result<(), Error> {
+    deployment(client, Support::new()).converge(state).await
 }
 
 /// A namespace or anything else, as it was created.
@@ -256,7 +264,7 @@ async fn other_kinds_of_policies_are_warned_of() {
     assert_eq!(survey.plugin.as_deref(), Some("Cilium"));
     insta::assert_debug_snapshot!(survey.warnings, @r#"
     [
-        "objects of kind AdminNetworkPolicy (policy.networking.k8s.io) may be in force, and cannot be listed: netproof does not model them: where they decide, a leak or blocked cell is theirs",
+        "objects of kind AdminNetworkPolicy (policy.networking.k8s.io) may be in force, and cannot be listed: netproof knows those of its scenarios only: where they decide, a leak or blocked cell is theirs",
         "2 of kind CiliumNetworkPolicy (cilium.io) are in force: netproof does not model them: where they decide, a leak or blocked cell is theirs",
     ]
     "#);

@@ -4,6 +4,7 @@
 mod access;
 mod channel;
 mod cleanup;
+mod cluster_policies;
 mod connect;
 mod deployment;
 mod machines;
@@ -63,6 +64,8 @@ struct Shared {
     watch: PodWatch,
     permits: Arc<Semaphore>,
     pull_secret: Option<Secret>,
+    /// The right to have the one BaselineAdminNetworkPolicy of the cluster.
+    baseline: Arc<tokio::sync::Mutex<()>>,
     pool: Mutex<Pool>,
     /// How many deployments there ever were.
     deployments: AtomicUsize,
@@ -111,6 +114,7 @@ impl Cluster {
             watch,
             permits: Arc::new(Semaphore::new(OPENED_AT_ONCE)),
             pull_secret,
+            baseline: Arc::default(),
             pool: Mutex::default(),
             deployments: AtomicUsize::default(),
             has_started: AtomicBool::default(),
@@ -372,6 +376,8 @@ impl Backend for ClusterBackend {
                 Action::EndPod(identity) => ended.push(identity.clone()),
                 Action::SetPolicy(_)
                 | Action::DeletePolicy(_)
+                | Action::SetClusterPolicy(_)
+                | Action::DeleteClusterPolicy(_)
                 | Action::SetService(_)
                 | Action::DeleteService(_)
                 | Action::LabelPod { .. }
@@ -391,8 +397,12 @@ impl Backend for ClusterBackend {
     }
 
     /// Keeps the deployment if another scenario can use it.
-    async fn stop(self) {
-        let Some(deployment) = self.deployment else { return };
+    async fn stop(mut self) {
+        let Some(mut deployment) = self.deployment else { return };
+        if !self.shared.maker.settings.keep {
+            // What fails to go is removed at the end of the run.
+            self.is_broken |= deployment.remove_cluster_policies().await.is_err();
+        }
         let mut pool = self.shared.pool();
         let is_wanted = pool.demand.get(&self.place.key).copied().unwrap_or_default() > 0;
         if is_wanted && !self.is_broken && deployment.is_whole() {

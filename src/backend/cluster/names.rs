@@ -10,6 +10,9 @@ use crate::policy::NAMESPACE_NAME_LABEL;
 /// The longest name of a namespace.
 const LONGEST: usize = 63;
 
+/// The longest name of most other objects.
+const LONGEST_OF_CLUSTER: usize = 253;
+
 /// How many digits stand for the end of a name that is too long.
 const DIGITS: usize = 8;
 
@@ -27,15 +30,24 @@ impl Names {
 
     /// The real name of one of the scenario's namespaces.
     pub(super) fn namespace(&self, name: &str) -> String {
+        self.unique(name, LONGEST)
+    }
+
+    /// The real name of an object of the scenario that belongs to no namespace.
+    pub(super) fn of_cluster(&self, name: &str) -> String {
+        self.unique(name, LONGEST_OF_CLUSTER)
+    }
+
+    fn unique(&self, name: &str, longest: usize) -> String {
         let real = format!("{}-{name}", self.prefix);
-        if real.len() <= LONGEST {
+        if real.len() <= longest {
             return real;
         }
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        let room = LONGEST.saturating_sub(DIGITS + 1);
-        // Namespaces are named in ASCII.
-        let begin = real.get(..room).unwrap_or(&real).trim_end_matches('-');
+        let room = longest.saturating_sub(DIGITS + 1);
+        // Names are ASCII.
+        let begin = real.get(..room).unwrap_or(&real).trim_end_matches(['-', '.']);
         format!("{begin}-{:08x}", hasher.finish() & 0xffff_ffff)
     }
 
@@ -50,7 +62,8 @@ impl Names {
         }
     }
 
-    fn rewritten(&self, mut selector: LabelSelector) -> LabelSelector {
+    /// A selector of namespaces that names the real ones.
+    pub(super) fn rewritten(&self, mut selector: LabelSelector) -> LabelSelector {
         if let Some(name) = selector.match_labels.as_mut().and_then(|l| l.get_mut(NAMESPACE_NAME_LABEL)) {
             *name = self.namespace(name);
         }

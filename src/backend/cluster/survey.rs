@@ -10,8 +10,10 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
 
+use super::cluster_policies::{self, Support};
 use super::request::{persistently, say};
 use crate::backend::Error;
+use crate::snapshot::cluster_policy::GROUP;
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) struct Survey {
     pub(super) plugin: Option<String>,
     /// What the verdicts do not know of.
     pub(super) warnings: Vec<String>,
+    /// Which kinds of cluster-scoped policies a run can make.
+    pub(super) cluster_policies: Support,
 }
 
 /// Looks around.
@@ -62,6 +66,7 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
         machines: nodes.iter().map(machine).collect(),
         plugin: plugin.map(str::to_owned),
         warnings: warnings.into_iter().flatten().collect(),
+        cluster_policies: cluster_policies::support(client).await,
     })
 }
 
@@ -145,18 +150,25 @@ fn find_plugin<'a>(
 /// A kind of object that decides about packets, of which the policy engine knows nothing.
 struct Other {
     group: &'static str,
+    /// Which version to ask; `None` is the one that the server prefers.
+    version: Option<&'static str>,
     kind: &'static str,
     plural: &'static str,
 }
 
 const fn other(group: &'static str, kind: &'static str, plural: &'static str) -> Other {
-    Other { group, kind, plural }
+    Other { group, version: None, kind, plural }
+}
+
+/// A kind of which the engine knows the scenarios' own policies only.
+const fn of_others(version: &'static str, kind: &'static str, plural: &'static str) -> Other {
+    Other { group: GROUP, version: Some(version), kind, plural }
 }
 
 const OTHERS: [Other; 17] = [
-    other("policy.networking.k8s.io", "AdminNetworkPolicy", "adminnetworkpolicies"),
-    other("policy.networking.k8s.io", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
-    other("policy.networking.k8s.io", "ClusterNetworkPolicy", "clusternetworkpolicies"),
+    of_others("v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"),
+    of_others("v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
+    of_others("v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies"),
     other("cilium.io", "CiliumNetworkPolicy", "ciliumnetworkpolicies"),
     other("cilium.io", "CiliumClusterwideNetworkPolicy", "ciliumclusterwidenetworkpolicies"),
     other("crd.projectcalico.org", "NetworkPolicy", "networkpolicies"),
@@ -175,15 +187,20 @@ const OTHERS: [Other; 17] = [
 
 /// A warning if the cluster has such objects, or may have them.
 async fn look_for(client: &Client, other: &Other, versions: &[(String, String)]) -> Option<String> {
-    let Other { group, kind, plural } = other;
-    let (_, version) = versions.iter().find(|(name, _)| name == group)?;
+    let Other { group, version, kind, plural } = other;
+    let (_, preferred) = versions.iter().find(|(name, _)| name == group)?;
+    let version = version.unwrap_or(preferred);
     let version_of_group = format!("{group}/{version}");
     let resources =
         persistently(async || client.list_api_group_resources(&version_of_group).await).await.ok()?;
     resources.resources.iter().find(|resource| resource.name == *plural)?;
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let meaning = "netproof does not model them: where they decide, a leak or blocked cell is theirs";
+    let knowledge = match other.version {
+        Some(_) => "knows those of its scenarios only",
+        None => "does not model them",
+    };
+    let meaning = format!("netproof {knowledge}: where they decide, a leak or blocked cell is theirs");
     match persistently(async || objects.list_metadata(&ListParams::default()).await).await {
         Ok(list) if list.items.is_empty() => None,
         Ok(list) => Some(format!("{} of kind {kind} ({group}) are in force: {meaning}", list.items.len())),

@@ -28,7 +28,7 @@ use crate::snapshot::Identity;
 
 use address::Addresses;
 use build::{Host, Started};
-pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misreading};
+pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misordering, Misreading};
 use fault::{Follower, View};
 use network::{Role, Space};
 use nft::{Nft, Program};
@@ -343,6 +343,8 @@ impl Backend for Lab {
                 Action::SetService(_)
                 | Action::SetPolicy(_)
                 | Action::DeletePolicy(_)
+                | Action::SetClusterPolicy(_)
+                | Action::DeleteClusterPolicy(_)
                 | Action::DeleteService(_)
                 | Action::LabelPod { .. }
                 | Action::LabelNamespace { .. } => {}

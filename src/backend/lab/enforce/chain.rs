@@ -75,12 +75,12 @@ impl<'a> Writer<'a> {
     pub(super) fn miscompiling(&self) -> Option<Miscompiling> {
         match self.fault {
             Some(Fault::Rules(miscompiling)) => Some(miscompiling),
-            Some(Fault::Reading(_) | Fault::Following(_) | Fault::Packets(_)) | None => None,
+            Some(Fault::Reading(_) | Fault::Following(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => None,
         }
     }
 
     /// What happens to a packet that a rule matches.
-    fn allowed(&self) -> &'static str {
+    pub(super) fn allowed(&self) -> &'static str {
         let is_final = self.fault == Some(Fault::Packets(Hole::EgressShortcut));
         if is_final && self.direction == Direction::Egress { "accept" } else { "return" }
     }
@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A condition on an address: that it is one of these. `None` if there is none.
-    fn members(&mut self, end: &str, members: BTreeSet<String>, family: Family) -> Option<String> {
+    pub(super) fn members(&mut self, end: &str, members: BTreeSet<String>, family: Family) -> Option<String> {
         if members.is_empty() {
             return None;
         }

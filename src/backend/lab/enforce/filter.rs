@@ -1,6 +1,6 @@
 //! The rules that enforce policies.
 //!
-//! Every isolated pod of the node has a chain for each direction. A packet that returned from its
+//! Every pod of the node that policies select has a chain for each direction. A packet that returned from its
 //! sender's chain and from its receiver's may pass.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use super::super::fault::{Fault, Hole, View, identity};
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{addresses, is_filtered, policies_of};
 use super::table::Table;
+use super::tiers::Tiers;
 use crate::policy::{Direction, Node, Pod};
 
 pub(super) fn add(table: &mut Table, view: &View, node: &Node, fault: Option<Fault>) {
@@ -62,10 +63,17 @@ fn direction_rules(
     for pod in local {
         let policies = policies_of(&view.cluster, pod);
         let isolating: Vec<_> = policies.iter().copied().filter(|p| p.rules(direction).is_some()).collect();
+        let tiers = Tiers::of(view, pod, direction);
+        let mut chain = None;
         if !isolating.is_empty() {
-            let writer = Writer { table, view, direction, subject: pod, fault };
-            chains.push((pod, writer.chain(&isolating, &policies)));
+            let writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
+            chain = Some(writer.chain(&isolating, &policies));
         }
+        if !tiers.is_empty() {
+            let writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
+            chain = writer.tiers(&tiers, chain);
+        }
+        chains.extend(chain.map(|chain| (pod, chain)));
     }
     FAMILIES
         .map(|family| {

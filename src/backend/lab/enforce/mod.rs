@@ -10,6 +10,7 @@ mod ports;
 mod select;
 mod services;
 mod table;
+mod tiers;
 
 use super::fault::{Fault, View};
 use super::nft::Program;

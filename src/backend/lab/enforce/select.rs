@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::fault::{View, identity};
+use super::super::fault::View;
 use crate::policy::{Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, Requirement};
 
 /// Whether an object with these labels is selected: whether it breaks none of the requirements.
@@ -61,7 +61,7 @@ pub(super) fn pods_of_peer<'a>(
         }
     };
     let named = |pod: &&Pod| {
-        let is_known = is_filtered(pod) && !view.strangers.contains(&identity(pod));
+        let is_known = is_filtered(pod) && view.knows(pod);
         is_known && in_scope.contains(&pod.namespace.as_str()) && selects(pods, &pod.labels)
     };
     let named: Vec<_> = view.cluster.pods.iter().filter(named).collect();

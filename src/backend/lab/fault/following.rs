@@ -137,12 +137,18 @@ pub(in crate::backend::lab) struct View {
 }
 
 impl View {
+    /// Whether peers can mean a pod.
+    pub(in crate::backend::lab) fn knows(&self, pod: &Pod) -> bool {
+        !self.strangers.contains(&identity(pod))
+    }
+
     /// Whether the same is known of the cluster.
     pub(in crate::backend::lab) fn is_same(&self, other: &Self) -> bool {
         let Self { cluster, strangers, unguarded, frozen } = self;
-        let Cluster { namespaces, nodes, pods, services, policies } = cluster;
+        let Cluster { namespaces, nodes, pods, services, policies, cluster_policies } = cluster;
         (namespaces, nodes, pods) == (&other.cluster.namespaces, &other.cluster.nodes, &other.cluster.pods)
-            && (services, policies) == (&other.cluster.services, &other.cluster.policies)
+            && services == &other.cluster.services
+            && (policies, cluster_policies) == (&other.cluster.policies, &other.cluster.cluster_policies)
             && (strangers, unguarded) == (&other.strangers, &other.unguarded)
             && frozen.is_none()
             && other.frozen.is_none()
@@ -181,7 +187,7 @@ impl Follower {
         match self.fault {
             Some(Fault::Following(lapse)) => self.overlook(lapse, &mut view),
             Some(Fault::Reading(misreading)) => misread(misreading, &mut view.cluster, &state.written),
-            Some(Fault::Rules(_) | Fault::Packets(_)) | None => {}
+            Some(Fault::Rules(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => {}
         }
         self.policies.clone_from(&state.cluster.policies);
         for pod in &state.cluster.pods {

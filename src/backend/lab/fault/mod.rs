@@ -10,6 +10,7 @@ mod packets;
 mod reading;
 mod rewrite;
 mod rules;
+mod tiers;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,6 +20,7 @@ pub(super) use following::{Follower, View, identity};
 pub use packets::Hole;
 pub use reading::Misreading;
 pub use rules::Miscompiling;
+pub use tiers::Misordering;
 
 /// A named way to enforce wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +31,8 @@ pub enum Fault {
     Following(Lapse),
     /// The rules are not what the policies mean together.
     Rules(Miscompiling),
+    /// Cluster-scoped policies do not come in their order.
+    Tiers(Misordering),
     /// Packets do not meet the rules, or meet those of others.
     Packets(Hole),
 }
@@ -68,7 +72,8 @@ impl Fault {
         let reading = Misreading::ALL.into_iter().map(Self::Reading);
         let rules = Miscompiling::ALL.into_iter().map(Self::Rules);
         let following = Lapse::ALL.into_iter().map(Self::Following);
-        packets.chain(reading).chain(rules).chain(following)
+        let tiers = Misordering::ALL.into_iter().map(Self::Tiers);
+        packets.chain(reading).chain(rules).chain(tiers).chain(following)
     }
 
     /// What there is to know of it.
@@ -77,6 +82,7 @@ impl Fault {
             Self::Reading(misreading) => misreading.description(),
             Self::Following(lapse) => lapse.description(),
             Self::Rules(miscompiling) => miscompiling.description(),
+            Self::Tiers(misordering) => misordering.description(),
             Self::Packets(hole) => hole.description(),
         }
     }

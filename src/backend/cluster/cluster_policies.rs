@@ -1,0 +1,225 @@
+//! Cluster-scoped policies on a cluster: whether it has them, and how those of a run are made and removed.
+//!
+//! They belong to no namespace. So that they concern nobody else, their subjects are limited to the
+//! run's own namespaces, and so that they do not outlive the run, they are removed by its label.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelectorRequirement, ObjectMeta};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions};
+use kube::core::GroupVersionKind;
+use kube::{Client, ResourceExt};
+use serde_json::json;
+
+use super::access;
+use super::names::Names;
+use super::objects::{Maker, RUN};
+use super::request::{failed, is_there_already, persistently, say, status_code, unless_missing};
+use crate::backend::Error;
+use crate::policy::{ClusterPolicyKind, ClusterPolicyName, NAMESPACE_NAME_LABEL};
+use crate::snapshot::WrittenClusterPolicy;
+use crate::snapshot::cluster_policy::GROUP;
+
+/// Which kinds can be used, and why others cannot.
+pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), String>>;
+
+/// What a run does with them.
+const VERBS: [&str; 5] = ["create", "delete", "get", "list", "update"];
+
+/// The version in which a kind is known, and its plural.
+fn api_of(kind: ClusterPolicyKind) -> (&'static str, &'static str) {
+    match kind {
+        ClusterPolicyKind::AdminNetworkPolicy => ("v1alpha1", "adminnetworkpolicies"),
+        ClusterPolicyKind::BaselineAdminNetworkPolicy => ("v1alpha1", "baselineadminnetworkpolicies"),
+        ClusterPolicyKind::ClusterNetworkPolicy => ("v1alpha2", "clusternetworkpolicies"),
+    }
+}
+
+fn resource(kind: ClusterPolicyKind) -> ApiResource {
+    let (version, plural) = api_of(kind);
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, version, kind.name()), plural)
+}
+
+pub(super) fn api(client: &Client, kind: ClusterPolicyKind) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &resource(kind))
+}
+
+/// What a run has to be allowed to do with a kind.
+pub(super) fn rule(kind: ClusterPolicyKind) -> access::Rule {
+    let (_, plural) = api_of(kind);
+    access::rule(GROUP, plural, &VERBS)
+}
+
+/// Which kinds are installed, and may be used.
+pub(super) async fn support(client: &Client) -> Support {
+    join_all(ClusterPolicyKind::ALL.map(async |kind| (kind, is_usable(client, kind).await)))
+        .await
+        .into_iter()
+        .collect()
+}
+
+async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), String> {
+    let (version, plural) = api_of(kind);
+    let served = format!("{GROUP}/{version}");
+    let missing = || format!("the cluster has no {kind}: its definition of {served} is not installed");
+    let resources = match persistently(async || client.list_api_group_resources(&served).await).await {
+        Ok(resources) => resources.resources,
+        Err(error) if status_code(&error) == Some(404) => return Err(missing()),
+        Err(error) => {
+            return Err(format!("it cannot be told whether the cluster has {kind}: {}", say(&error)));
+        }
+    };
+    if !resources.iter().any(|resource| resource.name == plural) {
+        return Err(missing());
+    }
+    match access::missing(client, &[rule(kind)]).await {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => {
+            let verbs: Vec<_> = missing.iter().flat_map(|(_, verbs)| verbs).copied().collect();
+            Err(format!("this user may not {} {plural} ({GROUP})", verbs.join(", ")))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Names {
+    /// The real name of a cluster-scoped policy: its own would be anybody's.
+    pub(super) fn cluster_policy(&self, name: &ClusterPolicyName) -> String {
+        match name.kind {
+            ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::ClusterNetworkPolicy => {
+                self.of_cluster(&name.name)
+            }
+            // There is only one, which cannot be called otherwise.
+            ClusterPolicyKind::BaselineAdminNetworkPolicy => name.name.clone(),
+        }
+    }
+}
+
+impl Maker {
+    /// The policy as it was written, for these namespaces of the run and no others. `namespaces` are real
+    /// names.
+    pub(super) fn cluster_policy(
+        &self,
+        written: &WrittenClusterPolicy,
+        names: &Names,
+        namespaces: &[String],
+    ) -> Result<DynamicObject, Error> {
+        let name = &written.policy.name;
+        let unusable = |why: &str| Error::failed(format!("write {name}"), why);
+        let mut object = (*written.object).clone();
+        for selector in object.peer_namespaces_mut() {
+            *selector = names.rewritten(selector.clone());
+        }
+        let subject = object.subject_mut().namespaces_mut().ok_or_else(|| unusable("it has no subject"))?;
+        *subject = names.rewritten(subject.clone());
+        let one_of = |key: &str, values: Vec<String>| LabelSelectorRequirement {
+            key: key.to_owned(),
+            operator: "In".to_owned(),
+            values: Some(values),
+        };
+        subject.match_expressions.get_or_insert_default().extend([
+            one_of(RUN, vec![self.run.clone()]),
+            // Other scenarios of the run are somebody else, too.
+            one_of(NAMESPACE_NAME_LABEL, namespaces.to_vec()),
+        ]);
+        let labels = self.labels(&object.metadata().labels.clone().unwrap_or_default(), false);
+        let spec = object.spec().ok_or_else(|| unusable("it cannot be written as JSON"))?;
+        let mut made = DynamicObject::new(&names.cluster_policy(name), &resource(name.kind));
+        made.metadata = ObjectMeta { labels: Some(labels), ..made.metadata };
+        Ok(made.data(json!({ "spec": spec })))
+    }
+}
+
+/// What came of making a policy.
+pub(super) enum Made {
+    /// It is in force, as far as the API server is concerned.
+    Done,
+    /// There is one of its name, which is not the run's.
+    SomebodyElses,
+}
+
+/// Creates a policy, or makes it what it should be.
+pub(super) async fn set(
+    client: &Client,
+    kind: ClusterPolicyKind,
+    object: &DynamicObject,
+    run: &str,
+) -> Result<Made, Error> {
+    let policies = api(client, kind);
+    let name = object.name_any();
+    let doing = || format!("apply {kind} {name}");
+    match persistently(async || policies.create(&PostParams::default(), object).await).await {
+        Ok(_) => return Ok(Made::Done),
+        Err(error) if is_there_already(&error) => {}
+        Err(error) => return Err(failed(doing())(error)),
+    }
+    // Looked at and replaced in one: a version that changed in between is refused, and looked at again.
+    let replaced = persistently(async || {
+        let found = policies.get(&name).await?;
+        if found.labels().get(RUN).is_none_or(|of| of != run) {
+            return Ok(Made::SomebodyElses);
+        }
+        let mut object = object.clone();
+        object.metadata.resource_version = found.metadata.resource_version;
+        policies.replace(&name, &PostParams::default(), &object).await.map(|_| Made::Done)
+    });
+    replaced.await.map_err(failed(doing()))
+}
+
+/// Deletes a policy of a run, if it is the run's.
+pub(super) async fn delete(
+    client: &Client,
+    kind: ClusterPolicyKind,
+    name: &str,
+    run: &str,
+) -> Result<(), Error> {
+    let policies = api(client, kind);
+    let deleted = persistently(async || match policies.get_opt(name).await? {
+        Some(found) if found.labels().get(RUN).is_some_and(|of| of == run) => {
+            unless_missing(policies.delete(name, &only(&found)).await)
+        }
+        Some(_) | None => Ok(()),
+    });
+    deleted.await.map_err(failed(format!("delete {kind} {name}")))
+}
+
+/// Deletes what a label selector finds and is at least so old. Gives what it was, by kind and name.
+///
+/// Kinds that the cluster does not have, or that this user may not see, have nothing that could be
+/// found.
+pub(super) async fn delete_all(
+    client: &Client,
+    selector: &str,
+    older_than: Duration,
+) -> Result<Vec<String>, Error> {
+    let now = SystemTime::now();
+    let is_old = |object: &DynamicObject| {
+        let created = object.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
+        created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
+    };
+    let mut deleted = Vec::new();
+    for kind in ClusterPolicyKind::ALL {
+        let policies = api(client, kind);
+        let parameters = ListParams::default().labels(selector);
+        let found = match persistently(async || policies.list(&parameters).await).await {
+            Ok(found) => found.items,
+            Err(error) if matches!(status_code(&error), Some(403 | 404)) => continue,
+            Err(error) => return Err(failed(format!("list objects of kind {kind}"))(error)),
+        };
+        for object in found.iter().filter(|object| is_old(object)) {
+            let name = object.name_any();
+            let run = object.labels().get(RUN).cloned().unwrap_or_default();
+            delete(client, kind, &name, &run).await?;
+            deleted.push(format!("{kind} {name}"));
+        }
+    }
+    Ok(deleted)
+}
+
+/// This object, and no other that may have got its name since.
+fn only(object: &DynamicObject) -> DeleteParams {
+    let preconditions = Preconditions { uid: object.metadata.uid.clone(), resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+}

@@ -1,0 +1,215 @@
+//! Cluster-scoped policies on a cluster that has them, or not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::Method;
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::super::cluster_policies::{self, Support};
+use super::{client_with_bodies, deployment, status};
+use crate::policy::{ClusterPolicyKind, Pod};
+use crate::scenario::{Action, EndpointName, State, Topology};
+use crate::snapshot::{Object, objects};
+use crate::source::Text;
+
+/// A cluster in which the given objects are, by path, and that carries out what is asked of it.
+#[derive(Clone, Default)]
+struct Objects(Arc<Mutex<BTreeMap<String, Value>>>);
+
+impl Objects {
+    fn client(&self) -> Client {
+        let objects = Arc::clone(&self.0);
+        client_with_bodies(move |method, path, body| {
+            let mut body = body.clone();
+            let mut objects = objects.lock().unwrap();
+            let named =
+                |body: &Value| format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or_default());
+            match *method {
+                Method::POST => match objects.contains_key(&named(&body)) {
+                    true => {
+                        let (code, mut answer) = status(409, "already exists");
+                        answer["reason"] = json!("AlreadyExists");
+                        (code, answer)
+                    }
+                    false => {
+                        body["metadata"]["resourceVersion"] = json!("1");
+                        body["metadata"]["uid"] = json!("u");
+                        objects.insert(named(&body), body.clone());
+                        (201, body)
+                    }
+                },
+                Method::PUT => {
+                    assert_eq!(body["metadata"]["resourceVersion"], "1", "{path}: replaced blindly");
+                    objects.insert(path.to_owned(), body.clone());
+                    (200, body)
+                }
+                Method::GET => {
+                    let items: Vec<_> = objects.iter().filter(|(own, _)| own.starts_with(path)).collect();
+                    match items.first() {
+                        Some((own, object)) if *own == path => (200, (*object).clone()),
+                        Some(_) if path.ends_with("policies") => {
+                            let items: Vec<_> = items.iter().map(|(_, object)| (*object).clone()).collect();
+                            (200, json!({"kind": "L", "apiVersion": "v1", "metadata": {}, "items": items}))
+                        }
+                        Some(_) | None => status(404, "not found"),
+                    }
+                }
+                Method::DELETE => match objects.remove(path) {
+                    Some(object) => (200, object),
+                    None => status(404, "not found"),
+                },
+                _ => status(404, "not found"),
+            }
+        })
+    }
+
+    fn insert(&self, path: &str, object: Value) {
+        self.0.lock().unwrap().insert(path.to_owned(), object);
+    }
+
+    fn policies(&self) -> BTreeMap<String, Value> {
+        let objects = self.0.lock().unwrap();
+        let policies = objects.iter().filter_map(|(path, object)| {
+            Some((path.strip_prefix("/apis/policy.networking.k8s.io/")?.to_owned(), object.clone()))
+        });
+        policies.collect()
+    }
+}
+
+fn all_kinds() -> Support {
+    ClusterPolicyKind::ALL.into_iter().map(|kind| (kind, Ok(()))).collect()
+}
+
+/// A state without pods, in which these policies are in force.
+fn state_with(policies: &str) -> State {
+    let mut state = State::new(&Topology::standard(false));
+    state.cluster.pods.clear();
+    state.cluster.services.clear();
+    let text = Text { name: "test".into(), content: policies.to_owned() };
+    for document in text.documents().unwrap() {
+        for item in objects(&document).unwrap() {
+            let Object::ClusterPolicy(policy) = item.object else { panic!("not a cluster-scoped policy") };
+            state.apply(&Action::SetClusterPolicy(policy)).unwrap();
+        }
+    }
+    state
+}
+
+const QUARANTINE: &str = "\
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: quarantine, labels: {own: label}}
+spec:
+  tier: Admin
+  priority: 7
+  subject: {pods: {podSelector: {matchLabels: {app: web}}}}
+  ingress: [{action: Deny, from: [{namespaces: {matchLabels: {kubernetes.io/metadata.name: x}}}]}]
+";
+
+const BASELINE: &str = "\
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: BaselineAdminNetworkPolicy
+metadata: {name: default}
+spec: {subject: {namespaces: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [x]}]}}}
+";
+
+/// What selects pods of the whole cluster is limited to the namespaces of the one scenario.
+#[tokio::test]
+async fn cluster_scoped_policies_concern_nobody_else() {
+    let cluster = Objects::default();
+    let mut deployment = deployment(cluster.client(), all_kinds());
+    deployment.converge(&mut state_with(&format!("{QUARANTINE}---\n{BASELINE}"))).await.unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&cluster.policies()).unwrap());
+}
+
+#[tokio::test]
+async fn cluster_scoped_policies_are_replaced_and_removed() {
+    let cluster = Objects::default();
+    let foreign = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies/theirs";
+    cluster.insert(foreign, json!({"metadata": {"name": "theirs", "labels": {"netproof.dev/run": "other"}}}));
+    let mut deployment = deployment(cluster.client(), all_kinds());
+    deployment.converge(&mut state_with(QUARANTINE)).await.unwrap();
+    let changed =
+        QUARANTINE.replace("priority: 7", "priority: 8").replace("ingress", "egress").replace("from", "to");
+    deployment.converge(&mut state_with(&changed)).await.unwrap();
+    let spec = cluster.policies()["v1alpha2/clusternetworkpolicies/netproof-r-1-quarantine"]["spec"].clone();
+    assert_eq!((&spec["priority"], &spec["ingress"]), (&json!(8), &Value::Null));
+    deployment.converge(&mut state_with(BASELINE)).await.unwrap();
+    let names: Vec<_> = cluster.policies().into_keys().collect();
+    assert_eq!(
+        names,
+        ["v1alpha1/baselineadminnetworkpolicies/default", "v1alpha2/clusternetworkpolicies/theirs"]
+    );
+    deployment.remove_cluster_policies().await.unwrap();
+    assert_eq!(
+        cluster.policies().into_keys().collect::<Vec<_>>(),
+        ["v1alpha2/clusternetworkpolicies/theirs"]
+    );
+}
+
+/// What a killed run left is found by its label. Kinds that the cluster lacks are no error.
+#[tokio::test]
+async fn cleanup_finds_cluster_scoped_policies() {
+    let cluster = Objects::default();
+    deployment(cluster.client(), all_kinds()).converge(&mut state_with(QUARANTINE)).await.unwrap();
+    let (client, selector) = (cluster.client(), "netproof.dev/run");
+    let deleted = cluster_policies::delete_all(&client, selector, Duration::ZERO).await.unwrap();
+    assert_eq!(deleted, ["ClusterNetworkPolicy netproof-r-1-quarantine"]);
+    assert!(cluster.policies().is_empty());
+}
+
+/// Nothing is measured under policies that are not in force, and nobody's policy is taken over.
+#[tokio::test]
+async fn what_cannot_be_in_force_is_not_measured() {
+    let why = |state: &State| state.absent.get(&EndpointName::pod("x", "a")).cloned();
+    let with_pod = |policies: &str| {
+        let mut state = state_with(policies);
+        let pods = State::new(&Topology::standard(false)).cluster.pods;
+        // One that netproof does not start.
+        state.cluster.pods.extend(pods.into_iter().take(1).map(|pod| Pod { host_network: true, ..pod }));
+        state
+    };
+    let lacking: Support =
+        [(ClusterPolicyKind::ClusterNetworkPolicy, Err("it is not installed".to_owned()))].into();
+    let cluster = Objects::default();
+    let mut state = with_pod(QUARANTINE);
+    let mut one = deployment(cluster.client(), lacking);
+    one.converge(&mut state).await.unwrap();
+    assert_eq!(why(&state).as_deref(), Some("it is not installed"));
+    assert!(cluster.policies().is_empty());
+
+    let path = "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies/default";
+    cluster.insert(path, json!({"metadata": {"name": "default"}, "spec": {}}));
+    let mut state = with_pod(BASELINE);
+    let mut other = deployment(cluster.client(), all_kinds());
+    other.converge(&mut state).await.unwrap();
+    let reason = why(&state);
+    assert_eq!(
+        reason.as_deref(),
+        Some("the cluster has a BaselineAdminNetworkPolicy default which is not this run's")
+    );
+    other.remove_cluster_policies().await.unwrap();
+    assert_eq!(cluster.policies().len(), 1);
+}
+
+/// The cluster is asked which kinds it has, and this user what they may do with them.
+#[tokio::test]
+async fn kinds_that_are_missing_are_told() {
+    let client = client_with_bodies(|_, path, body| match path {
+        "/apis/policy.networking.k8s.io/v1alpha1" => {
+            let resource = |name: &str| json!({"name": name, "singularName": "", "namespaced": false, "kind": "K", "verbs": []});
+            let resources = [resource("adminnetworkpolicies"), resource("baselineadminnetworkpolicies")];
+            (200, json!({"kind": "APIResourceList", "groupVersion": "g", "resources": resources}))
+        }
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
+            let asked = &body["spec"]["resourceAttributes"];
+            let allowed = asked["resource"] == "adminnetworkpolicies" || asked["verb"] == "list";
+            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": allowed}}))
+        }
+        _ => status(404, "not found"),
+    });
+    insta::assert_debug_snapshot!(cluster_policies::support(&client).await);
+}

@@ -1,0 +1,185 @@
+//! The rules of cluster-scoped policies: chains around that of the NetworkPolicies of one pod for one
+//! direction.
+//!
+//! The chain of the Admin tier has a line for every way in which a packet can match a rule, in the
+//! order of priorities and rules, and ends by going on to the NetworkPolicies. Where none of them isolates the pod,
+//! it goes on to the chain of the Baseline tier, which is made in the same way and ends by letting
+//! the packet pass.
+
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+use super::super::fault::{Fault, Misordering, View};
+use super::chain::{FAMILIES, Family, Writer};
+use super::select::{is_filtered, selects};
+use crate::policy::{
+    Action, ClusterPeer, ClusterPolicy, ClusterRule, Direction, IpBlock, Pod, PodSelector, Tier,
+};
+
+/// The cluster-scoped policies with rules for a pod and a direction, in their order.
+pub(super) struct Tiers<'a> {
+    admin: Vec<&'a ClusterPolicy>,
+    baseline: Vec<&'a ClusterPolicy>,
+}
+
+impl<'a> Tiers<'a> {
+    pub(super) fn of(view: &'a View, pod: &Pod, direction: Direction) -> Self {
+        let is_subject = |policy: &&ClusterPolicy| {
+            !policy.rules(direction).is_empty() && means(view, &policy.subjects, pod)
+        };
+        let mut policies: Vec<_> = view.cluster.cluster_policies.iter().filter(is_subject).collect();
+        policies.sort_by_key(|policy| policy.priority);
+        let (admin, baseline) = policies.into_iter().partition(|policy| policy.tier == Tier::Admin);
+        Self { admin, baseline }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.admin.is_empty() && self.baseline.is_empty()
+    }
+}
+
+/// Whether a selector of a cluster-scoped policy means a pod.
+fn means(view: &View, selector: &PodSelector, pod: &Pod) -> bool {
+    let mut namespaces = view.cluster.namespaces.iter();
+    let in_scope = namespaces
+        .any(|namespace| namespace.name == pod.namespace && selects(&selector.namespaces, &namespace.labels));
+    in_scope && is_filtered(pod) && selects(&selector.pods, &pod.labels)
+}
+
+impl Writer<'_> {
+    /// The chain for all policies of the pod, by name; `None` if it would let everything pass. `policies`
+    /// is the chain of the NetworkPolicies that isolate it, if any do.
+    pub(super) fn tiers(mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
+        let after_admin = self.after_admin(tiers, policies.clone());
+        let is_wrong = self.misordering() == Some(Misordering::AdminAfterNetworkPolicies);
+        if tiers.admin.is_empty() || (is_wrong && policies.is_some()) {
+            return after_admin;
+        }
+        let passed = match self.misordering() {
+            Some(Misordering::PassSkipsBaseline) => policies,
+            Some(_) | None => after_admin.clone(),
+        };
+        Some(self.tier(&tiers.admin, passed.as_deref(), after_admin.as_deref()))
+    }
+
+    /// The chain of what comes after the Admin tier, by name.
+    fn after_admin(&mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
+        let misordering = self.misordering();
+        if tiers.baseline.is_empty() || misordering == Some(Misordering::BaselineIgnored) {
+            return policies;
+        }
+        match (policies, misordering) {
+            (Some(policies), Some(Misordering::BaselineBeforeNetworkPolicies)) => {
+                Some(self.tier(&tiers.baseline, Some(&policies), Some(&policies)))
+            }
+            (Some(policies), Some(Misordering::BaselineNotOverridden)) => {
+                let baseline = self.tier(&tiers.baseline, None, None);
+                Some(self.table.chain(vec![format!("jump {policies}"), format!("goto {baseline}")]))
+            }
+            (Some(policies), Some(_) | None) => Some(policies),
+            (None, Some(_) | None) => Some(self.tier(&tiers.baseline, None, None)),
+        }
+    }
+
+    fn misordering(&self) -> Option<Misordering> {
+        match self.fault {
+            Some(Fault::Tiers(misordering)) => Some(misordering),
+            Some(Fault::Reading(_) | Fault::Following(_) | Fault::Rules(_) | Fault::Packets(_)) | None => {
+                None
+            }
+        }
+    }
+
+    /// The chain of a tier, by name. `passed` and `unmatched` are the chains to which `Pass` and what no
+    /// rule matches lead.
+    fn tier(&mut self, policies: &[&ClusterPolicy], passed: Option<&str>, unmatched: Option<&str>) -> String {
+        let to =
+            |next: Option<&str>| next.map_or_else(|| "return".to_owned(), |chain| format!("goto {chain}"));
+        let (passed, mut unmatched) = (to(passed), to(unmatched));
+        let mut lines = Vec::new();
+        for rule in self.in_order(policies) {
+            let verdict = match (rule.action, self.misordering()) {
+                (Action::Pass, Some(Misordering::PassIgnored)) => continue,
+                (Action::Accept, Some(Misordering::AcceptGoesOn)) => &passed,
+                (Action::Pass, Some(Misordering::PassAccepts)) | (Action::Accept, _) => self.allowed(),
+                (Action::Deny, _) => "drop",
+                (Action::Pass, _) => &passed,
+            };
+            lines.extend(self.matched_by(rule).into_iter().map(|matched| format!("{matched} {verdict}")));
+        }
+        if self.misordering() == Some(Misordering::SubjectsIsolated) {
+            "drop".clone_into(&mut unmatched);
+        }
+        lines.push(unmatched);
+        self.table.chain(lines)
+    }
+
+    /// All rules of a tier, the first that matches of which decides.
+    fn in_order<'p>(&self, policies: &[&'p ClusterPolicy]) -> Vec<&'p ClusterRule> {
+        let misordering = self.misordering();
+        let mut policies = policies.to_vec();
+        match misordering {
+            Some(Misordering::PrioritiesReversed) => policies.sort_by_key(|policy| Reverse(policy.priority)),
+            Some(Misordering::PrioritiesIgnored) => policies.sort_by_key(|policy| &policy.name.name),
+            Some(Misordering::OnePolicyOnly) => policies.truncate(1),
+            Some(_) | None => {}
+        }
+        let rules = policies.into_iter().flat_map(|policy| {
+            let mut rules: Vec<_> = policy.rules(self.direction).iter().collect();
+            if misordering == Some(Misordering::LastRuleDecides) {
+                rules.reverse();
+            }
+            rules
+        });
+        let mut rules: Vec<_> = rules.collect();
+        if misordering == Some(Misordering::DenyFirst) {
+            rules.sort_by_key(|rule| rule.action != Action::Deny);
+        }
+        rules
+    }
+
+    /// Every way in which a packet can match a rule: a peer, and a port.
+    fn matched_by(&mut self, rule: &ClusterRule) -> Vec<String> {
+        let mut matches = Vec::new();
+        for family in FAMILIES {
+            let peers: Vec<_> = rule.peers.iter().filter_map(|peer| self.end(peer, family)).collect();
+            let ports = self.ports(&rule.ports, family);
+            for peer in &peers {
+                matches.extend(ports.iter().map(|port| format!("{peer} {port}")));
+            }
+        }
+        matches
+    }
+
+    /// A condition on the other end. What names resolve to, and which labels nodes have, nobody tells
+    /// the lab: such peers match nothing.
+    fn end(&mut self, peer: &ClusterPeer, family: Family) -> Option<String> {
+        let of_family = |address: &&IpAddr| address.is_ipv6() == family.ipv6;
+        match peer {
+            ClusterPeer::Pods(selector) => {
+                let view = self.view;
+                let pods =
+                    view.cluster.pods.iter().filter(|pod| view.knows(pod) && means(view, selector, pod));
+                let members = pods.flat_map(|pod| self.known_addresses(pod, family)).map(IpAddr::to_string);
+                self.members(self.remote(), members.collect(), family)
+            }
+            ClusterPeer::Nodes(labels) if labels.is_everything() => {
+                let nodes = self.view.cluster.nodes.iter();
+                let members = nodes.flat_map(|node| node.addresses.iter().filter(of_family));
+                let members = members.map(IpAddr::to_string).collect();
+                self.members(self.remote(), members, family)
+            }
+            ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => None,
+            ClusterPeer::Network(block) => {
+                (block.net().addr().is_ipv6() == family.ipv6).then(|| self.network(block, family))
+            }
+        }
+    }
+
+    fn network(&self, block: &IpBlock, family: Family) -> String {
+        match block.net().prefix_len() {
+            0 => family.only.to_owned(),
+            _ => format!("{} {} {}", family.header, self.remote(), block.net()),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Faults in the order of cluster-scoped policies.
+
+use super::{Description, wrong};
+
+/// A wrong way to put the tiers together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Misordering {
+    /// NetworkPolicies come before the Admin tier.
+    AdminAfterNetworkPolicies,
+    /// The Baseline tier comes before NetworkPolicies.
+    BaselineBeforeNetworkPolicies,
+    /// The Baseline tier also decides what NetworkPolicies allow.
+    BaselineNotOverridden,
+    /// The Baseline tier is not enforced.
+    BaselineIgnored,
+    /// The highest priority number comes first.
+    PrioritiesReversed,
+    /// Policies come in the order of their names.
+    PrioritiesIgnored,
+    /// The last rule that matches decides.
+    LastRuleDecides,
+    /// Whatever any rule denies is denied.
+    DenyFirst,
+    /// Of the policies of a pod, one is in force.
+    OnePolicyOnly,
+    /// `Accept` leaves the last word to NetworkPolicies.
+    AcceptGoesOn,
+    /// `Pass` accepts.
+    PassAccepts,
+    /// `Pass` does nothing.
+    PassIgnored,
+    /// `Pass` leaves the Baseline tier out.
+    PassSkipsBaseline,
+    /// Subjects are isolated.
+    SubjectsIsolated,
+}
+
+impl Misordering {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::AdminAfterNetworkPolicies,
+        Self::BaselineBeforeNetworkPolicies,
+        Self::BaselineNotOverridden,
+        Self::BaselineIgnored,
+        Self::PrioritiesReversed,
+        Self::PrioritiesIgnored,
+        Self::LastRuleDecides,
+        Self::DenyFirst,
+        Self::OnePolicyOnly,
+        Self::AcceptGoesOn,
+        Self::PassAccepts,
+        Self::PassIgnored,
+        Self::PassSkipsBaseline,
+        Self::SubjectsIsolated,
+    ];
+
+    pub(super) fn description(self) -> Description {
+        match self {
+            Self::AdminAfterNetworkPolicies => wrong(
+                "admin-after-network-policies",
+                &[40],
+                "where a NetworkPolicy isolates a pod it decides alone: the Admin tier is asked only elsewhere",
+            ),
+            Self::BaselineBeforeNetworkPolicies => wrong(
+                "baseline-before-network-policies",
+                &[40],
+                "the Baseline tier is asked before NetworkPolicies, which cannot override it",
+            ),
+            Self::BaselineNotOverridden => wrong(
+                "baseline-not-overridden",
+                &[40],
+                "what NetworkPolicies allow, the Baseline tier can still deny",
+            ),
+            Self::BaselineIgnored => wrong("baseline-ignored", &[40], "the Baseline tier is not enforced"),
+            Self::PrioritiesReversed => {
+                wrong("priorities-reversed", &[41], "the policy with the highest priority number comes first")
+            }
+            Self::PrioritiesIgnored => {
+                wrong("priorities-ignored", &[41], "the policies of a tier come in the order of their names")
+            }
+            Self::LastRuleDecides => {
+                wrong("last-rule-decides", &[41], "of a policy's rules the last one that matches decides")
+            }
+            Self::DenyFirst => wrong(
+                "deny-first",
+                &[41],
+                "what any rule of a tier denies is denied, whatever comes before it",
+            ),
+            Self::OnePolicyOnly => wrong(
+                "one-policy-of-a-tier",
+                &[41],
+                "of the policies of a tier that select a pod, only the most important one is in force",
+            ),
+            Self::AcceptGoesOn => {
+                wrong("accept-goes-on", &[41], "what a tier accepts, NetworkPolicies can still deny")
+            }
+            Self::PassAccepts => wrong("pass-accepts", &[42], "Pass accepts: nothing after it can deny"),
+            Self::PassIgnored => {
+                wrong("pass-ignored", &[42], "Pass does nothing: the next rule of its tier decides")
+            }
+            Self::PassSkipsBaseline => wrong(
+                "pass-skips-baseline",
+                &[42],
+                "Pass leads to NetworkPolicies only: where none isolates the pod, the Baseline tier is left out",
+            ),
+            Self::SubjectsIsolated => wrong(
+                "cluster-policies-isolate",
+                &[39],
+                "a cluster-scoped policy isolates its subjects as a NetworkPolicy does: what no rule matches is denied",
+            ),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A random cluster-scoped policy: every kind, every field, and priorities that are often equal.
+
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+
+use super::universe::{Universe, choose, namespace_selector, selector};
+
+/// What the kinds call things.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Admin,
+    Baseline,
+    Cluster,
+}
+
+/// A random cluster-scoped policy with this name, as a manifest that the API server would accept. A
+/// BaselineAdminNetworkPolicy only `with_baseline`, and then it is called `default`: a cluster has
+/// one.
+pub fn cluster_policy(rng: &mut Rng, universe: &Universe, name: &str, with_baseline: bool) -> Value {
+    let kind = match rng.u8(..8) {
+        0..=2 => Kind::Admin,
+        3 if with_baseline => Kind::Baseline,
+        _ => Kind::Cluster,
+    };
+    let mut spec = Map::new();
+    match kind {
+        Kind::Admin => {
+            spec.insert("priority".to_owned(), priority(rng));
+        }
+        Kind::Baseline => {}
+        Kind::Cluster => {
+            spec.insert("tier".to_owned(), json!(choose(rng, &["Admin", "Baseline"])));
+            spec.insert("priority".to_owned(), priority(rng));
+        }
+    }
+    spec.insert("subject".to_owned(), selected(rng, universe, kind));
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        if rng.u8(..8) > 0 {
+            let rules = (0..rng.usize(..5)).map(|_| rule(rng, universe, kind, peers));
+            spec.insert(direction.to_owned(), rules.collect());
+        }
+    }
+    let (version, kind_name, name) = match kind {
+        Kind::Admin => ("v1alpha1", "AdminNetworkPolicy", name),
+        Kind::Baseline => ("v1alpha1", "BaselineAdminNetworkPolicy", "default"),
+        Kind::Cluster => ("v1alpha2", "ClusterNetworkPolicy", name),
+    };
+    json!({
+        "apiVersion": format!("policy.networking.k8s.io/{version}"),
+        "kind": kind_name,
+        "metadata": { "name": name },
+        "spec": spec,
+    })
+}
+
+fn priority(rng: &mut Rng) -> Value {
+    json!(choose(rng, &[0, 10, 10, 20, 1000]))
+}
+
+/// Pods, as a subject or as a peer.
+fn selected(rng: &mut Rng, universe: &Universe, kind: Kind) -> Value {
+    match rng.u8(..8) {
+        0 | 1 => return json!({ "namespaces": {} }),
+        2 | 3 => return json!({ "namespaces": namespace_selector(rng, universe) }),
+        _ => {}
+    }
+    let mut pods = Map::new();
+    // Left out, it means all of them.
+    if kind != Kind::Cluster || rng.u8(..4) > 0 {
+        pods.insert("namespaceSelector".to_owned(), namespace_selector(rng, universe));
+    }
+    pods.insert("podSelector".to_owned(), selector(rng, &universe.pod_labels));
+    json!({ "pods": pods })
+}
+
+fn rule(rng: &mut Rng, universe: &Universe, kind: Kind, peers: &str) -> Value {
+    let accept = if kind == Kind::Cluster { "Accept" } else { "Allow" };
+    let actions: &[&str] = if kind == Kind::Baseline { &[accept, "Deny"] } else { &[accept, "Deny", "Pass"] };
+    let mut rule = Map::new();
+    let mut action = choose(rng, actions).copied();
+    let entries: Vec<_> = (0..rng.usize(1..4)).map(|_| peer(rng, universe, kind, peers)).collect();
+    if entries.iter().any(|peer| peer.get("domainNames").is_some()) {
+        action = Some(accept);
+    }
+    let of_pods = entries.iter().all(|peer| peer.get("namespaces").is_some() || peer.get("pods").is_some());
+    rule.insert("action".to_owned(), json!(action));
+    if rng.u8(..4) == 0 {
+        rule.insert("name".to_owned(), json!("what it is for"));
+    }
+    rule.insert(peers.to_owned(), json!(entries));
+    if rng.bool() {
+        let field = if kind == Kind::Cluster { "protocols" } else { "ports" };
+        let ports = (0..rng.usize(1..3)).map(|_| port(rng, universe, kind, of_pods));
+        rule.insert(field.to_owned(), ports.collect());
+    }
+    Value::Object(rule)
+}
+
+fn peer(rng: &mut Rng, universe: &Universe, kind: Kind, peers: &str) -> Value {
+    if peers == "from" {
+        return selected(rng, universe, kind);
+    }
+    match rng.u8(..12) {
+        0..=2 => {
+            let (first, second) = (block(rng, universe), block(rng, universe));
+            if rng.bool() || first == second {
+                json!({ "networks": [first] })
+            } else {
+                json!({ "networks": [first, second] })
+            }
+        }
+        3 if rng.bool() => json!({ "nodes": {} }),
+        3 => json!({ "nodes": { "matchLabels": { "disk": "fast" } } }),
+        4 if kind != Kind::Baseline && rng.bool() => json!({ "domainNames": ["*.example.com"] }),
+        _ => selected(rng, universe, kind),
+    }
+}
+
+fn block<'a>(rng: &mut Rng, universe: &'a Universe) -> Option<&'a str> {
+    choose(rng, &universe.blocks).map(|(cidr, _)| cidr.as_str())
+}
+
+fn port(rng: &mut Rng, universe: &Universe, kind: Kind, of_pods: bool) -> Value {
+    if of_pods && rng.u8(..4) == 0 {
+        let field = if kind == Kind::Cluster { "destinationNamedPort" } else { "namedPort" };
+        return json!({ field: choose(rng, &universe.port_names) });
+    }
+    let protocol = choose(rng, &universe.protocols).copied().unwrap_or("TCP");
+    let port = choose(rng, &universe.ports);
+    let ends = (port, choose(rng, &universe.ports));
+    let range =
+        if ends.0 == ends.1 || rng.bool() { None } else { Some((ends.0.min(ends.1), ends.0.max(ends.1))) };
+    if kind == Kind::Cluster {
+        let destination = match range {
+            Some((start, end)) => json!({ "range": { "start": start, "end": end } }),
+            None => json!({ "number": port }),
+        };
+        return json!({ protocol.to_lowercase(): { "destinationPort": destination } });
+    }
+    let (field, mut entry) = match range {
+        Some((start, end)) => ("portRange", json!({ "start": start, "end": end })),
+        None => ("portNumber", json!({ "port": port })),
+    };
+    // Left out, it means TCP.
+    if let Some(entry) = entry.as_object_mut()
+        && (protocol != "TCP" || rng.bool())
+    {
+        entry.insert("protocol".to_owned(), json!(protocol));
+    }
+    json!({ field: entry })
+}

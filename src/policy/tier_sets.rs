@@ -1,0 +1,101 @@
+//! What the tiers of cluster-scoped policies may do with all flows to one remote end at once.
+//!
+//! The same order as for one flow, in sets of connections.
+
+use super::cluster_policy::{Action, Tier};
+use super::engine::{ClusterPolicyId, CompiledRule, Engine};
+use super::model::Direction;
+use super::port::Connections;
+
+/// How surely a rule holds a remote end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Held {
+    Perhaps,
+    Surely,
+}
+
+/// Which connections policies may accept, deny, and leave to the next tier. One that is in several
+/// of these sets is undecided.
+#[derive(Debug, Default)]
+pub(super) struct TierSets {
+    pub(super) accepted: Connections,
+    pub(super) denied: Connections,
+    pub(super) passed: Connections,
+    /// What may be matched by no rule.
+    pub(super) unmatched: Connections,
+}
+
+impl TierSets {
+    /// No rule matches.
+    fn none() -> Self {
+        Self { unmatched: Connections::all(), ..Self::default() }
+    }
+
+    /// What the policies after these may be asked about.
+    pub(super) fn going_on(&self) -> Connections {
+        self.passed.union(&self.unmatched)
+    }
+
+    fn add(&mut self, action: Action, connections: &Connections) {
+        let set = match action {
+            Action::Accept => &mut self.accepted,
+            Action::Deny => &mut self.denied,
+            Action::Pass => &mut self.passed,
+        };
+        *set = set.union(connections);
+    }
+
+    /// These policies, and where none of their rules matches, the next ones.
+    fn then(self, next: &Self) -> Self {
+        let reached = |set: &Connections| self.unmatched.intersection(set);
+        Self {
+            accepted: self.accepted.union(&reached(&next.accepted)),
+            denied: self.denied.union(&reached(&next.denied)),
+            passed: self.passed.union(&reached(&next.passed)),
+            unmatched: reached(&next.unmatched),
+        }
+    }
+
+    /// Any of these, if they match.
+    fn any_of(outcomes: impl Iterator<Item = Self>) -> Self {
+        outcomes.fold(Self::none(), |any, outcome| Self {
+            accepted: any.accepted.union(&outcome.accepted),
+            denied: any.denied.union(&outcome.denied),
+            passed: any.passed.union(&outcome.passed),
+            unmatched: any.unmatched.intersection(&outcome.unmatched),
+        })
+    }
+}
+
+impl Engine {
+    /// What a tier may do with the connections of a subject of `policies` and one remote end.
+    /// `matched` says how surely and on which ports a rule holds that end.
+    pub(super) fn tier_sets(
+        &self,
+        policies: &[ClusterPolicyId],
+        direction: Direction,
+        tier: Tier,
+        matched: impl Fn(&CompiledRule) -> Option<(Held, Connections)>,
+    ) -> TierSets {
+        let policy = |id: &ClusterPolicyId| {
+            let compiled = &self.cluster_policies[*id];
+            let mut sets = TierSets::none();
+            for (rule, written) in compiled.rules(direction).iter().zip(compiled.policy.rules(direction)) {
+                let Some((held, ports)) = matched(rule) else { continue };
+                let reached = sets.unmatched.intersection(&ports);
+                sets.add(written.action, &reached);
+                match held {
+                    Held::Surely => sets.unmatched = sets.unmatched.difference(&reached),
+                    Held::Perhaps => {}
+                }
+            }
+            sets
+        };
+        let kinds = self.in_tier(policies, tier).into_iter().map(|priorities| {
+            priorities.iter().fold(TierSets::none(), |before, equals| {
+                before.then(&TierSets::any_of(equals.iter().map(policy)))
+            })
+        });
+        TierSets::any_of(kinds)
+    }
+}

@@ -1,0 +1,235 @@
+//! The order of all policies for one flow: the Admin tier, NetworkPolicies, the Baseline tier.
+//!
+//! Follows the API documentation of `policy.networking.k8s.io`. What is not known (an address) or
+//! not specified (which of two policies with the same priority comes first) makes several
+//! [outcomes](Outcome) possible; where they lead to different decisions, the flow is undefined.
+
+use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
+use super::engine::{ClusterPolicyId, CompiledRule, Engine, PolicyId};
+use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, port_matches, service_name};
+use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
+use super::model::{Direction, Service};
+
+/// What policies may do with a flow.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// The rules that may decide.
+    steps: Vec<Step>,
+    /// Whether it may be that none does.
+    falls_through: bool,
+    /// Why there is more than one possibility.
+    causes: Vec<UndefinedCause>,
+}
+
+/// A rule that may decide.
+#[derive(Debug)]
+struct Step {
+    action: Action,
+    rule: RuleName,
+    /// Whether it matches for certain.
+    is_sure: bool,
+}
+
+impl Engine {
+    /// What the policies of one end say, in their order: `network_policies` is asked about those that
+    /// isolate it, and `open` is the reason why it is open where nothing says otherwise.
+    pub(super) fn in_order(
+        &self,
+        flow: &Direct<'_>,
+        direction: Direction,
+        network_policies: impl Fn(&[PolicyId]) -> Expectation,
+        open: Reason,
+    ) -> Expectation {
+        let (Endpoint::Pod(subject), _) = flow.ends(direction) else {
+            return Expectation::allow(open);
+        };
+        let isolating = self.class_of(subject).map_or(&[][..], |class| self.isolating(class, direction));
+        self.tier(flow, direction, Tier::Admin).conclude(|| {
+            if isolating.is_empty() {
+                let baseline = self.tier(flow, direction, Tier::Baseline);
+                baseline.conclude(|| Expectation::allow(open.clone()))
+            } else {
+                network_policies(isolating)
+            }
+        })
+    }
+
+    /// Between a pod and its own node everything is allowed, as far as NetworkPolicies are concerned.
+    /// Of cluster-scoped policies the specification does not say so.
+    pub(super) fn own_node(&self, flow: &Direct<'_>) -> Expectation {
+        let allowed = |_: &[PolicyId]| Expectation::allow(Reason::OwnNode);
+        let mut expectation = self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode);
+        if expectation.decision == Decision::Deny {
+            expectation.decision = Decision::Undefined;
+            for reason in &mut expectation.reasons {
+                if let Reason::DeniedBy(rule) = reason {
+                    *reason = Reason::Undefined(UndefinedCause::OwnNodeDenied(rule.clone()));
+                }
+            }
+        }
+        expectation
+    }
+
+    /// What the cluster-scoped policies of a tier may do.
+    pub(super) fn tier(&self, flow: &Direct<'_>, direction: Direction, tier: Tier) -> Outcome {
+        let (subject, _) = flow.ends(direction);
+        let class = match subject {
+            Endpoint::Pod(id) => self.class_of(id),
+            Endpoint::Node(_) | Endpoint::External(_) => None,
+        };
+        let policies: Vec<_> =
+            class.into_iter().flat_map(|class| self.cluster_policies(class, direction)).collect();
+        let kinds = self.in_tier(&policies, tier).into_iter().map(|priorities| {
+            priorities.into_iter().fold(Outcome::none(), |before, equals| {
+                before.then(|| {
+                    let each = equals.iter().map(|id| self.cluster_policy(*id, flow, direction));
+                    Outcome::any_of(each.collect())
+                })
+            })
+        });
+        Outcome::any_of(kinds.collect())
+    }
+
+    /// The first rule that matches.
+    fn cluster_policy(&self, id: ClusterPolicyId, flow: &Direct<'_>, direction: Direction) -> Outcome {
+        let compiled = &self.cluster_policies[id];
+        let policy = &compiled.policy;
+        let mut outcome = Outcome::none();
+        for (index, (rule, written)) in
+            compiled.rules(direction).iter().zip(policy.rules(direction)).enumerate()
+        {
+            let name = || RuleName { policy: PolicyName::from(policy), direction, index };
+            let matched = match self.cluster_rule_matches(rule, flow, direction, name) {
+                Match::Yes(_) => match flow.hairpin_unspecified(policy.name.kind) {
+                    Some(service) => {
+                        Match::Unknown(UndefinedCause::Hairpin { service: service_name(service) })
+                    }
+                    None => Match::Yes(MatchedBy::Selector),
+                },
+                Match::Unknown(cause) => Match::Unknown(cause),
+                Match::No => Match::No,
+            };
+            let step = |is_sure| Step { action: written.action, rule: name(), is_sure };
+            match matched {
+                Match::Yes(_) => {
+                    outcome.steps.push(step(true));
+                    outcome.falls_through = false;
+                    return outcome;
+                }
+                Match::Unknown(cause) => {
+                    outcome.steps.push(step(false));
+                    outcome.causes.push(cause);
+                }
+                Match::No => {}
+            }
+        }
+        outcome
+    }
+
+    fn cluster_rule_matches(
+        &self,
+        rule: &CompiledRule,
+        flow: &Direct<'_>,
+        direction: Direction,
+        name: impl Fn() -> RuleName,
+    ) -> Match {
+        let (_, remote) = flow.ends(direction);
+        let on_port = port_matches(&rule.ports, flow.protocol, flow.port, self.pod(flow.destination));
+        let matched = if on_port { self.peers_match(rule, remote, flow.family, &name) } else { Match::No };
+        let Some(Via { service, port }) = flow.via else { return matched };
+        let virtual_address = match direction {
+            Direction::Egress => service.address(flow.family),
+            Direction::Ingress => None,
+        };
+        let Some(virtual_address) = virtual_address else { return matched };
+        // Implementations may compare blocks before or after the translation of the Service.
+        let before = (on_port || port_matches(&rule.ports, flow.protocol, port, None))
+            && self.has_block_with(rule, virtual_address);
+        match (matched, before) {
+            (Match::Yes(MatchedBy::IpBlock), false) | (Match::No, true) => {
+                Match::Unknown(UndefinedCause::ServiceAddressInIpBlock(name()))
+            }
+            (matched @ (Match::Yes(_) | Match::Unknown(_) | Match::No), _) => matched,
+        }
+    }
+}
+
+impl Direct<'_> {
+    /// The Service through which a pod reaches itself, if it is not specified what policies of this
+    /// kind mean for that. ClusterNetworkPolicy applies to it as to anything else.
+    fn hairpin_unspecified(&self, kind: ClusterPolicyKind) -> Option<&Service> {
+        match kind {
+            ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => {
+                self.via.filter(|_| self.source == self.destination).map(|via| via.service)
+            }
+            ClusterPolicyKind::ClusterNetworkPolicy => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// No rule matches.
+    fn none() -> Self {
+        Self { steps: Vec::new(), falls_through: true, causes: Vec::new() }
+    }
+
+    /// Whether it may be that the policies after these decide.
+    pub(super) fn goes_on(&self) -> bool {
+        self.falls_through || self.steps.iter().any(|step| step.action == Action::Pass)
+    }
+
+    /// These policies, and where none of their rules matches, the next ones.
+    fn then(mut self, next: impl FnOnce() -> Self) -> Self {
+        if self.falls_through {
+            let next = next();
+            self.steps.extend(next.steps);
+            self.causes.extend(next.causes);
+            self.falls_through = next.falls_through;
+        }
+        self
+    }
+
+    /// Any of these, if they match: nothing says which.
+    fn any_of(outcomes: Vec<Self>) -> Self {
+        let mut any = Self::none();
+        let matching = || outcomes.iter().filter(|outcome| !outcome.steps.is_empty());
+        let mut actions: Vec<_> =
+            matching().flat_map(|outcome| &outcome.steps).map(|step| step.action).collect();
+        actions.sort_unstable();
+        actions.dedup();
+        if matching().count() > 1 && actions.len() > 1 {
+            let rules = matching().filter_map(|outcome| outcome.steps.first());
+            let rules = rules.map(|step| step.rule.clone()).collect();
+            any.causes.push(UndefinedCause::Unordered { rules });
+        }
+        for outcome in outcomes {
+            any.falls_through &= outcome.falls_through;
+            any.steps.extend(outcome.steps);
+            any.causes.extend(outcome.causes);
+        }
+        any
+    }
+
+    /// The decision, with `rest` for what goes on.
+    fn conclude(self, rest: impl FnOnce() -> Expectation) -> Expectation {
+        let rest = self.goes_on().then(rest);
+        let does = |action| self.steps.iter().any(|step| step.action == action);
+        let rest_is = |decision| rest.as_ref().is_some_and(|rest| rest.decision == decision);
+        let undecided = rest_is(Decision::Undefined);
+        let may_allow = does(Action::Accept) || rest_is(Decision::Allow) || undecided;
+        let may_deny = does(Action::Deny) || rest_is(Decision::Deny) || undecided;
+        if may_allow == may_deny {
+            let of_rest = rest.filter(|_| undecided).into_iter().flat_map(|rest| rest.reasons);
+            let reasons = self.causes.into_iter().map(Reason::Undefined).chain(of_rest).collect();
+            return Expectation { decision: Decision::Undefined, reasons };
+        }
+        let decision = if may_allow { Decision::Allow } else { Decision::Deny };
+        let sure = self.steps.into_iter().filter(|step| step.is_sure).map(|step| match step.action {
+            Action::Accept => Reason::AllowedBy { rule: step.rule, pod_in_ip_block: false },
+            Action::Deny => Reason::DeniedBy(step.rule),
+            Action::Pass => Reason::PassedBy(step.rule),
+        });
+        let reasons = sure.chain(rest.into_iter().flat_map(|rest| rest.reasons)).collect();
+        Expectation { decision, reasons }
+    }
+}

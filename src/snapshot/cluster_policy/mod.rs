@@ -1,0 +1,163 @@
+//! `policy.networking.k8s.io` → [`policy::ClusterPolicy`](crate::policy::ClusterPolicy).
+//!
+//! The three kinds say the same with other words: [`v1alpha1`] and [`v1alpha2`] have their shapes,
+//! [`convert`] what they mean.
+
+mod convert;
+pub mod v1alpha1;
+pub mod v1alpha2;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use serde::{Deserialize, Serialize};
+
+pub(super) use convert::{admin_network_policy, baseline_admin_network_policy, cluster_network_policy};
+
+/// The API group of cluster-scoped policies.
+pub const GROUP: &str = "policy.networking.k8s.io";
+
+/// A cluster-scoped policy, as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClusterPolicyObject {
+    /// `v1alpha1 AdminNetworkPolicy`
+    AdminNetworkPolicy(v1alpha1::AdminNetworkPolicy),
+    /// `v1alpha1 BaselineAdminNetworkPolicy`
+    BaselineAdminNetworkPolicy(v1alpha1::BaselineAdminNetworkPolicy),
+    /// `v1alpha2 ClusterNetworkPolicy`
+    ClusterNetworkPolicy(v1alpha2::ClusterNetworkPolicy),
+}
+
+impl ClusterPolicyObject {
+    /// `metadata`
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::AdminNetworkPolicy(object) => &object.metadata,
+            Self::BaselineAdminNetworkPolicy(object) => &object.metadata,
+            Self::ClusterNetworkPolicy(object) => &object.metadata,
+        }
+    }
+
+    /// `spec`, as JSON; `None` if it cannot be written, which no object does that was read.
+    pub fn spec(&self) -> Option<serde_json::Value> {
+        match self {
+            Self::AdminNetworkPolicy(object) => serde_json::to_value(&object.spec),
+            Self::BaselineAdminNetworkPolicy(object) => serde_json::to_value(&object.spec),
+            Self::ClusterNetworkPolicy(object) => serde_json::to_value(&object.spec),
+        }
+        .ok()
+    }
+
+    /// `spec.subject`
+    pub fn subject_mut(&mut self) -> &mut Subject {
+        match self {
+            Self::AdminNetworkPolicy(object) => &mut object.spec.subject,
+            Self::BaselineAdminNetworkPolicy(object) => &mut object.spec.subject,
+            Self::ClusterNetworkPolicy(object) => &mut object.spec.subject,
+        }
+    }
+
+    /// The selectors of namespaces in `from` and `to`.
+    pub fn peer_namespaces_mut(&mut self) -> Vec<&mut LabelSelector> {
+        match self {
+            Self::AdminNetworkPolicy(v1alpha1::AdminNetworkPolicy { spec, .. }) => {
+                let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);
+                let egress = spec.egress.iter_mut().flatten().flat_map(|rule| &mut rule.to);
+                let ingress = ingress.filter_map(IngressPeer::namespaces_mut);
+                ingress.chain(egress.filter_map(EgressPeer::namespaces_mut)).collect()
+            }
+            Self::BaselineAdminNetworkPolicy(v1alpha1::BaselineAdminNetworkPolicy { spec, .. }) => {
+                let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);
+                let egress = spec.egress.iter_mut().flatten().flat_map(|rule| &mut rule.to);
+                let ingress = ingress.filter_map(IngressPeer::namespaces_mut);
+                ingress.chain(egress.filter_map(v1alpha1::BaselineEgressPeer::namespaces_mut)).collect()
+            }
+            Self::ClusterNetworkPolicy(v1alpha2::ClusterNetworkPolicy { spec, .. }) => {
+                let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);
+                let egress = spec.egress.iter_mut().flatten().flat_map(|rule| &mut rule.to);
+                let ingress = ingress.filter_map(IngressPeer::namespaces_mut);
+                ingress.chain(egress.filter_map(EgressPeer::namespaces_mut)).collect()
+            }
+        }
+    }
+}
+
+/// `AdminNetworkPolicySubject`, `ClusterNetworkPolicySubject`: exactly one field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// All pods of these namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<LabelSelector>,
+    /// Pods of some namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<NamespacedPod>,
+}
+
+/// `NamespacedPod`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespacedPod {
+    /// The namespaces; `v1alpha2` lets it be left out, and then means all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// The pods.
+    pub pod_selector: LabelSelector,
+}
+
+/// An entry of `from`: exactly one field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IngressPeer {
+    /// All pods of these namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<LabelSelector>,
+    /// Pods of some namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<NamespacedPod>,
+}
+
+/// An entry of `to`: exactly one field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressPeer {
+    /// All pods of these namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<LabelSelector>,
+    /// Pods of some namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<NamespacedPod>,
+    /// Nodes, by label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<LabelSelector>,
+    /// Address ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networks: Option<Vec<String>>,
+    /// Names of domains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain_names: Option<Vec<String>>,
+}
+
+impl Subject {
+    /// The selector of its namespaces: that of all of them where it is left out. `None` if the subject
+    /// has no field, which no object has that was read.
+    pub fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
+        either(self.namespaces.as_mut(), self.pods.as_mut())
+    }
+}
+
+impl IngressPeer {
+    fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
+        either(self.namespaces.as_mut(), self.pods.as_mut())
+    }
+}
+
+impl EgressPeer {
+    fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
+        either(self.namespaces.as_mut(), self.pods.as_mut())
+    }
+}
+
+fn either<'a>(
+    namespaces: Option<&'a mut LabelSelector>,
+    pods: Option<&'a mut NamespacedPod>,
+) -> Option<&'a mut LabelSelector> {
+    let of_pods = pods.map(|pods| pods.namespace_selector.get_or_insert_with(LabelSelector::default));
+    namespaces.or(of_pods)
+}

@@ -1,0 +1,207 @@
+//! Cluster-scoped policies, naively: from their JSON to all the things that may happen to a connection.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{
+    Answer, End, Flow, IpNet, LabelSelector, Pod, addresses, is_finished, is_host_network, is_to_itself,
+    labels, matches, named_port, namespace, namespace_labels, pod,
+};
+
+/// What a tier may do: an action, or None for "no rule of it matches".
+type Possible = BTreeSet<Option<&'static str>>;
+
+/// Items 39 to 42: the Admin tier, what NetworkPolicies say (None: they select nothing), the Baseline tier.
+pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> Option<Answer>) -> Answer {
+    let subject = if ingress { flow.target } else { flow.source };
+    let Some(subject) = pod(flow.world, subject) else { return Answer::Allow };
+    let after_baseline = || Answer::Allow;
+    let baseline = || settle(tier(flow, ingress, subject, "Baseline"), &after_baseline);
+    let after_admin = || network_policies().unwrap_or_else(baseline);
+    settle(tier(flow, ingress, subject, "Admin"), &after_admin)
+}
+
+/// Whether anything after the Admin tier can matter to what the source sends.
+pub(super) fn admin_leads_on(flow: &Flow) -> bool {
+    let Some(source) = pod(flow.world, flow.source) else { return true };
+    tier(flow, false, source, "Admin").iter().any(|it| matches!(it, None | Some("Pass")))
+}
+
+/// Item 43: different ends of one story are undefined.
+fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
+    let ends = possible.into_iter().map(|action| match action {
+        Some("Accept") => Answer::Allow,
+        Some("Deny") => Answer::Deny,
+        _ => next(),
+    });
+    let ends: Vec<_> = ends.collect();
+    if ends.iter().all(|end| *end == ends[0]) { ends[0] } else { Answer::Undefined }
+}
+
+fn tier(flow: &Flow, ingress: bool, subject: &Pod, name: &str) -> Possible {
+    // Nothing orders the kinds: each is asked by itself, and any of the answers may count.
+    let kinds = ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
+    either(kinds.map(|kind| {
+        let mut policies: Vec<_> = flow
+            .world
+            .cluster_policies
+            .iter()
+            .filter(|it| it["kind"] == kind && tier_of(it) == name)
+            .collect();
+        policies.retain(|it| selects(flow, &it["spec"]["subject"], subject));
+        let mut priorities: Vec<_> = policies.iter().map(|it| it["spec"]["priority"].as_u64()).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
+        let mut possible = Possible::from([None]);
+        for priority in priorities.into_iter().rev() {
+            let equal = policies.iter().filter(|it| it["spec"]["priority"].as_u64() == priority);
+            let mut first = either(equal.map(|policy| first_match(flow, ingress, policy)));
+            if first.remove(&None) {
+                first.extend(possible);
+            }
+            possible = first;
+        }
+        possible
+    }))
+}
+
+fn tier_of(policy: &Value) -> &str {
+    match policy["kind"].as_str() {
+        Some("AdminNetworkPolicy") => "Admin",
+        Some("BaselineAdminNetworkPolicy") => "Baseline",
+        _ => policy["spec"]["tier"].as_str().unwrap(),
+    }
+}
+
+/// Whatever any of them may do; nothing only if all of them may do nothing.
+fn either(all: impl IntoIterator<Item = Possible>) -> Possible {
+    let all: Vec<_> = all.into_iter().collect();
+    let nothing = all.iter().all(|it| it.contains(&None));
+    let mut union: Possible = all.into_iter().flatten().filter(Option::is_some).collect();
+    if nothing {
+        union.insert(None);
+    }
+    union
+}
+
+/// Item 41: the first rule that matches, and those before it that may.
+fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
+    let mut possible = Possible::new();
+    let direction = if ingress { "ingress" } else { "egress" };
+    for rule in policy["spec"][direction].as_array().into_iter().flatten() {
+        let action = match rule["action"].as_str() {
+            Some("Allow" | "Accept") => "Accept",
+            Some("Deny") => "Deny",
+            _ => "Pass",
+        };
+        // k: only ClusterNetworkPolicy says that it applies to a pod that reaches itself through a Service.
+        let is_unclear = is_to_itself(flow) && policy["kind"] != "ClusterNetworkPolicy";
+        match rule_match(flow, ingress, rule) {
+            Some(true) if !is_unclear => {
+                possible.insert(Some(action));
+                return possible;
+            }
+            Some(false) => {}
+            Some(true) | None => drop(possible.insert(Some(action))),
+        }
+    }
+    possible.insert(None);
+    possible
+}
+
+/// true, false, or None for unknown.
+fn rule_match(flow: &Flow, ingress: bool, rule: &Value) -> Option<bool> {
+    let remote = if ingress { flow.source } else { flow.target };
+    let peers = rule[if ingress { "from" } else { "to" }].as_array().unwrap();
+    let after = ports_match(rule, flow.protocol, flow.port, pod(flow.world, flow.target));
+    let matches: Vec<_> = peers.iter().map(|peer| (peer, peer_match(flow, peer, remote))).collect();
+    let is_network = |peer: &Value| !peer["networks"].is_null();
+    if after && matches.iter().any(|(peer, it)| *it == Some(true) && !is_network(peer)) {
+        return Some(true);
+    }
+    let by_network = after && matches.iter().any(|(peer, it)| *it == Some(true) && is_network(peer));
+    let is_unknown = after && matches.iter().any(|(_, it)| it.is_none());
+    // l: with a Service, networks may be compared with its virtual address.
+    if let Some((service_port, Some(address))) = flow.service
+        && !ingress
+    {
+        let before = after || ports_match(rule, flow.protocol, service_port, None);
+        let by_virtual = before && peers.iter().any(|peer| networks(peer).any(|net| net.contains(&address)));
+        return match (by_network, by_virtual) {
+            (true, true) => Some(true),
+            (false, false) if !is_unknown => Some(false),
+            _ => None,
+        };
+    }
+    if by_network { Some(true) } else { (!is_unknown).then_some(false) }
+}
+
+fn peer_match(flow: &Flow, peer: &Value, remote: End) -> Option<bool> {
+    let host = pod(flow.world, remote).is_some_and(is_host_network);
+    let known = addresses(flow.world, remote);
+    if !peer["domainNames"].is_null() {
+        None
+    } else if !peer["nodes"].is_null() {
+        let is_node = host || matches!(remote, End::Node(_)); // their addresses are the same
+        let is_any = peer["nodes"].as_object().unwrap().is_empty();
+        if is_node && !is_any { None } else { Some(is_node) }
+    } else if !peer["networks"].is_null() {
+        let own: Vec<_> = networks(peer).filter(|net| net.addr().is_ipv6() == flow.ipv6).collect();
+        if own.iter().any(|net| known.iter().any(|address| net.contains(address)) || net.prefix_len() == 0) {
+            Some(true)
+        } else {
+            (!known.is_empty() || own.is_empty()).then_some(false)
+        }
+    } else {
+        Some(pod(flow.world, remote).is_some_and(|pod| selects(flow, peer, pod)))
+    }
+}
+
+fn networks(peer: &Value) -> impl Iterator<Item = IpNet> {
+    peer["networks"].as_array().into_iter().flatten().map(|net| net.as_str().unwrap().parse().unwrap())
+}
+
+/// `{namespaces: …}` or `{pods: {namespaceSelector, podSelector}}`; never pods with hostNetwork.
+fn selects(flow: &Flow, selection: &Value, candidate: &Pod) -> bool {
+    let selector = |value: &Value| -> LabelSelector {
+        if value.is_null() {
+            LabelSelector::default()
+        } else {
+            serde_json::from_value(value.clone()).unwrap()
+        }
+    };
+    let (of_namespaces, of_pods) = match selection.get("pods") {
+        Some(pods) => (selector(&pods["namespaceSelector"]), selector(&pods["podSelector"])),
+        None => (selector(&selection["namespaces"]), LabelSelector::default()),
+    };
+    !is_host_network(candidate)
+        && !is_finished(candidate)
+        && matches(&of_namespaces, &namespace_labels(flow.world, namespace(&candidate.metadata)))
+        && matches(&of_pods, &labels(&candidate.metadata))
+}
+
+fn ports_match(rule: &Value, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
+    let list = rule.get("ports").or(rule.get("protocols")).and_then(Value::as_array);
+    let is_match = |entry: &Value| {
+        let (kind, value) = entry.as_object().unwrap().iter().next().unwrap();
+        let is_protocol = |name: &Value| name.as_str().unwrap_or("TCP") == protocol;
+        let is_in = |range: &Value| {
+            range["start"].as_u64().unwrap() <= u64::from(port)
+                && u64::from(port) <= range["end"].as_u64().unwrap()
+        };
+        match kind.as_str() {
+            "portNumber" => is_protocol(&value["protocol"]) && value["port"] == port,
+            "portRange" => is_protocol(&value["protocol"]) && is_in(value),
+            "namedPort" | "destinationNamedPort" => to.is_some_and(|pod| {
+                named_port(pod, value.as_str().unwrap(), protocol) == Some(i32::from(port))
+            }),
+            own => {
+                let to = &value["destinationPort"];
+                own.to_uppercase() == protocol
+                    && if to["range"].is_null() { to["number"] == port } else { is_in(&to["range"]) }
+            }
+        }
+    };
+    list.is_none_or(|list| list.iter().any(is_match))
+}
