@@ -57,6 +57,8 @@ impl Newcomers {
             Action::AddPod(_)
             | Action::SetPolicy(_)
             | Action::DeletePolicy(_)
+            | Action::SetClusterPolicy(_)
+            | Action::DeleteClusterPolicy(_)
             | Action::SetService(_)
             | Action::DeleteService(_)
             | Action::LabelPod { .. }
@@ -108,7 +110,10 @@ impl Newcomers {
         let isolated = |expectation: &Expectation, direction: Direction| {
             let is_isolated = |reason: &Reason| match reason {
                 Reason::Isolated { direction: of, .. } => *of == direction,
-                Reason::NotIsolated(_)
+                // What the specification says of new pods, it says of NetworkPolicies.
+                Reason::DeniedBy(_)
+                | Reason::PassedBy(_)
+                | Reason::NotIsolated(_)
                 | Reason::AllowedBy { .. }
                 | Reason::OwnAddress
                 | Reason::OwnNode
