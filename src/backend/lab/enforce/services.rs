@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::select::addresses;
 use super::table::Table;
-use crate::policy::{Backends, Cluster, Labels, Node, Pod, Protocol, Service};
+use crate::policy::{Backends, Cluster, Labels, Node, Pod, Port, Protocol, Service, ServicePort};
 
-/// Marks connections of a pod to itself, which need another source, or the pod would answer itself
-/// directly.
-const HAIRPIN: &str = "meta mark 0x6e70";
+/// Marks connections that need another source, or the answer would not come back this way: those of a
+/// pod to itself, and those to a node's port.
+const MASQUERADED: &str = "meta mark 0x6e70";
 
 pub(super) fn add(table: &mut Table, cluster: &Cluster, node: &Node) {
     let mut translate = Vec::new();
@@ -20,11 +20,14 @@ pub(super) fn add(table: &mut Table, cluster: &Cluster, node: &Node) {
             for virtual_address in service.addresses.iter().filter(|address| address.is_ipv6() == ipv6) {
                 verdicts.extend(service_verdicts(table, cluster, service, *virtual_address));
             }
+            for address in node.addresses.iter().filter(|address| address.is_ipv6() == ipv6) {
+                verdicts.extend(node_port_verdicts(table, cluster, service, *address));
+            }
         }
         let map = table.verdict_map(&format!("{address} . inet_proto . inet_service"), verdicts);
         translate.push(format!("{header} daddr . meta l4proto . th dport vmap @{map}"));
         if let Some(own) = node.addresses.iter().find(|address| address.is_ipv6() == ipv6) {
-            masquerade.push(format!("{HAIRPIN} meta nfproto {} snat {header} to {own}", family(ipv6)));
+            masquerade.push(format!("{MASQUERADED} meta nfproto {} snat {header} to {own}", family(ipv6)));
         }
     }
     table.base_chain("prerouting", "nat hook prerouting priority -100", &translate);
@@ -45,36 +48,66 @@ fn service_verdicts(
 ) -> Vec<(String, String)> {
     let mut verdicts = Vec::new();
     for port in &service.ports {
-        let transport = port.protocol.name().to_lowercase();
-        let mut chains = Vec::new();
-        for pod in endpoints(cluster, service) {
-            let Some(target) = port.target.resolve(pod, port.protocol) else { continue };
-            for address in addresses(pod, virtual_address.is_ipv6()) {
-                let endpoint = SocketAddr::new(*address, target.get());
-                chains.push(table.chain(endpoint_rules(endpoint, port.protocol)));
-            }
+        if let Some(choose) = choose_endpoint(table, cluster, service, port, virtual_address.is_ipv6()) {
+            let chain = table.chain(vec![choose]);
+            verdicts.push((key(virtual_address, port.protocol, port.port), format!("goto {chain}")));
         }
-        if chains.is_empty() {
-            continue;
-        }
-        let choices: Vec<_> =
-            chains.iter().enumerate().map(|(i, chain)| format!("{i} : goto {chain}")).collect();
-        let choose = format!("numgen random mod {} vmap {{ {} }}", choices.len(), choices.join(", "));
-        let chain = table.chain(vec![choose]);
-        verdicts.push((format!("{virtual_address} . {transport} . {}", port.port), format!("goto {chain}")));
     }
     verdicts
+}
+
+/// Where each port of a Service on a node's own address leads.
+fn node_port_verdicts(
+    table: &mut Table,
+    cluster: &Cluster,
+    service: &Service,
+    address: IpAddr,
+) -> Vec<(String, String)> {
+    let mut verdicts = Vec::new();
+    for port in &service.ports {
+        let Some(node_port) = port.node_port else { continue };
+        if let Some(choose) = choose_endpoint(table, cluster, service, port, address.is_ipv6()) {
+            let chain = table.chain(vec![MASQUERADE.to_owned(), choose]);
+            verdicts.push((key(address, port.protocol, node_port), format!("goto {chain}")));
+        }
+    }
+    verdicts
+}
+
+fn key(address: IpAddr, protocol: Protocol, port: Port) -> String {
+    format!("{address} . {} . {port}", protocol.name().to_lowercase())
+}
+
+/// A rule that leads to one of the endpoints of a port; `None` if there is none.
+fn choose_endpoint(
+    table: &mut Table,
+    cluster: &Cluster,
+    service: &Service,
+    port: &ServicePort,
+    ipv6: bool,
+) -> Option<String> {
+    let mut chains = Vec::new();
+    for pod in endpoints(cluster, service) {
+        let Some(target) = port.target.resolve(pod, port.protocol) else { continue };
+        for address in addresses(pod, ipv6) {
+            let endpoint = SocketAddr::new(*address, target.get());
+            chains.push(table.chain(endpoint_rules(endpoint, port.protocol)));
+        }
+    }
+    let choices: Vec<_> = chains.iter().enumerate().map(|(i, chain)| format!("{i} : goto {chain}")).collect();
+    let choose = format!("numgen random mod {} vmap {{ {} }}", choices.len(), choices.join(", "));
+    (!choices.is_empty()).then_some(choose)
 }
 
 fn endpoint_rules(endpoint: SocketAddr, protocol: Protocol) -> Vec<String> {
     let header = if endpoint.is_ipv6() { "ip6" } else { "ip" };
     vec![
-        format!("{header} saddr {} {HAIRPIN_SET}", endpoint.ip()),
+        format!("{header} saddr {} {MASQUERADE}", endpoint.ip()),
         format!("meta l4proto {} dnat {header} to {endpoint}", protocol.name().to_lowercase()),
     ]
 }
 
-const HAIRPIN_SET: &str = "meta mark set 0x6e70";
+const MASQUERADE: &str = "meta mark set 0x6e70";
 
 fn endpoints<'a>(cluster: &'a Cluster, service: &'a Service) -> impl Iterator<Item = &'a Pod> {
     cluster.pods.iter().filter(move |pod| {
