@@ -150,9 +150,10 @@ pub(super) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<Newc
 /// The policies and labels of before, with the pods of now.
 fn merged(before: Cluster, now: &Cluster, born: &BTreeMap<EndpointName, Duration>) -> Cluster {
     let is_old = |pod: &Pod| !born.contains_key(&EndpointName::pod(&pod.namespace, &pod.name));
-    let mut merged = Cluster { policies: before.policies, namespaces: before.namespaces, ..now.clone() };
+    let Cluster { policies, cluster_policies, namespaces, pods: old_pods, .. } = before;
+    let mut merged = Cluster { policies, cluster_policies, namespaces, ..now.clone() };
     for pod in merged.pods.iter_mut().filter(|pod| is_old(pod)) {
-        let old = before.pods.iter().find(|old| old.namespace == pod.namespace && old.name == pod.name);
+        let old = old_pods.iter().find(|old| old.namespace == pod.namespace && old.name == pod.name);
         if let Some(old) = old {
             pod.labels.clone_from(&old.labels);
         }
