@@ -54,6 +54,16 @@ pub struct WrittenClusterPolicy {
     pub object: Arc<ClusterPolicyObject>,
 }
 
+impl WrittenClusterPolicy {
+    /// Understands a policy.
+    ///
+    /// # Errors
+    /// If the API server would refuse it.
+    pub fn new(object: ClusterPolicyObject) -> Result<Self, Problem> {
+        Ok(Self { policy: cluster_policy::convert(&object)?, object: Arc::new(object) })
+    }
+}
+
 /// The name of a namespaced object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -202,16 +212,13 @@ fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> 
             WrittenPolicy::read(object, identity, file, node, lookup).map(Object::NetworkPolicy)
         }),
         "AdminNetworkPolicy" => with(node, |object: &v1alpha1::AdminNetworkPolicy| {
-            let policy = cluster_policy::admin_network_policy(object)?;
-            Ok(written(policy, ClusterPolicyObject::AdminNetworkPolicy(object.clone())))
+            for_cluster(ClusterPolicyObject::AdminNetworkPolicy(object.clone()))
         }),
         "BaselineAdminNetworkPolicy" => with(node, |object: &v1alpha1::BaselineAdminNetworkPolicy| {
-            let policy = cluster_policy::baseline_admin_network_policy(object)?;
-            Ok(written(policy, ClusterPolicyObject::BaselineAdminNetworkPolicy(object.clone())))
+            for_cluster(ClusterPolicyObject::BaselineAdminNetworkPolicy(object.clone()))
         }),
         "ClusterNetworkPolicy" => with(node, |object: &v1alpha2::ClusterNetworkPolicy| {
-            let policy = cluster_policy::cluster_network_policy(object)?;
-            Ok(written(policy, ClusterPolicyObject::ClusterNetworkPolicy(object.clone())))
+            for_cluster(ClusterPolicyObject::ClusterNetworkPolicy(object.clone()))
         }),
         "Deployment" => template(node, WorkloadKind::Deployment, workload::deployment),
         "StatefulSet" => template(node, WorkloadKind::StatefulSet, workload::stateful_set),
@@ -226,8 +233,8 @@ fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> 
     }
 }
 
-fn written(policy: ClusterPolicy, object: ClusterPolicyObject) -> Object {
-    Object::ClusterPolicy(WrittenClusterPolicy { policy, object: Arc::new(object) })
+fn for_cluster(object: ClusterPolicyObject) -> Result<Object, Problem> {
+    WrittenClusterPolicy::new(object).map(Object::ClusterPolicy)
 }
 
 fn template<T: DeserializeOwned>(

@@ -5,7 +5,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
-use super::{EgressPeer, IngressPeer, NamespacedPod, Subject, v1alpha1, v1alpha2};
+use super::{ClusterPolicyObject, EgressPeer, IngressPeer, NamespacedPod, Subject, v1alpha1, v1alpha2};
 use crate::policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, IpBlock,
     LabelSelector, PodSelector, PortMatch, PortRange, PortSpec, Ports, Protocol, Tier,
@@ -60,10 +60,16 @@ const CLUSTER: Dialect = Dialect {
     needs_namespaces: false,
 };
 
-/// Converts an AdminNetworkPolicy.
-pub(in crate::snapshot) fn admin_network_policy(
-    policy: &v1alpha1::AdminNetworkPolicy,
-) -> Result<ClusterPolicy, Problem> {
+/// Converts a policy of any kind.
+pub(in crate::snapshot) fn convert(object: &ClusterPolicyObject) -> Result<ClusterPolicy, Problem> {
+    match object {
+        ClusterPolicyObject::AdminNetworkPolicy(policy) => admin_network_policy(policy),
+        ClusterPolicyObject::BaselineAdminNetworkPolicy(policy) => baseline_admin_network_policy(policy),
+        ClusterPolicyObject::ClusterNetworkPolicy(policy) => cluster_network_policy(policy),
+    }
+}
+
+fn admin_network_policy(policy: &v1alpha1::AdminNetworkPolicy) -> Result<ClusterPolicy, Problem> {
     let (root, dialect) = (Field::ROOT, ADMIN);
     let at = root.field("spec");
     let spec = &policy.spec;
@@ -82,8 +88,7 @@ pub(in crate::snapshot) fn admin_network_policy(
     })
 }
 
-/// Converts a BaselineAdminNetworkPolicy.
-pub(in crate::snapshot) fn baseline_admin_network_policy(
+fn baseline_admin_network_policy(
     policy: &v1alpha1::BaselineAdminNetworkPolicy,
 ) -> Result<ClusterPolicy, Problem> {
     let (root, dialect) = (Field::ROOT, BASELINE);
@@ -113,10 +118,7 @@ pub(in crate::snapshot) fn baseline_admin_network_policy(
     })
 }
 
-/// Converts a ClusterNetworkPolicy.
-pub(in crate::snapshot) fn cluster_network_policy(
-    policy: &v1alpha2::ClusterNetworkPolicy,
-) -> Result<ClusterPolicy, Problem> {
+fn cluster_network_policy(policy: &v1alpha2::ClusterNetworkPolicy) -> Result<ClusterPolicy, Problem> {
     let (root, dialect) = (Field::ROOT, CLUSTER);
     let at = root.field("spec");
     let spec = &policy.spec;

@@ -10,7 +10,7 @@ pub mod v1alpha2;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::{Deserialize, Serialize};
 
-pub(super) use convert::{admin_network_policy, baseline_admin_network_policy, cluster_network_policy};
+pub(super) use convert::convert;
 
 /// The API group of cluster-scoped policies.
 pub const GROUP: &str = "policy.networking.k8s.io";

@@ -12,8 +12,8 @@ use super::super::cluster_policies::{self, Support};
 use super::{client_with_bodies, deployment, status};
 use crate::policy::{ClusterPolicyKind, Pod};
 use crate::scenario::{Action, EndpointName, State, Topology};
-use crate::snapshot::{Object, objects};
-use crate::source::Text;
+use crate::snapshot::WrittenClusterPolicy;
+use crate::snapshot::cluster_policy::ClusterPolicyObject;
 
 /// A cluster in which the given objects are, by path, and that carries out what is asked of it.
 #[derive(Clone, Default)]
@@ -84,44 +84,47 @@ fn all_kinds() -> Support {
 }
 
 /// A state without pods, in which these policies are in force.
-fn state_with(policies: &str) -> State {
+fn state_with(policies: impl IntoIterator<Item = ClusterPolicyObject>) -> State {
     let mut state = State::new(&Topology::standard(false));
     state.cluster.pods.clear();
     state.cluster.services.clear();
-    let text = Text { name: "test".into(), content: policies.to_owned() };
-    for document in text.documents().unwrap() {
-        for item in objects(&document).unwrap() {
-            let Object::ClusterPolicy(policy) = item.object else { panic!("not a cluster-scoped policy") };
-            state.apply(&Action::SetClusterPolicy(policy)).unwrap();
-        }
+    for object in policies {
+        let policy = WrittenClusterPolicy::new(object).unwrap();
+        state.apply(&Action::SetClusterPolicy(policy)).unwrap();
     }
     state
 }
 
-const QUARANTINE: &str = "\
-apiVersion: policy.networking.k8s.io/v1alpha2
-kind: ClusterNetworkPolicy
-metadata: {name: quarantine, labels: {own: label}}
-spec:
-  tier: Admin
-  priority: 7
-  subject: {pods: {podSelector: {matchLabels: {app: web}}}}
-  ingress: [{action: Deny, from: [{namespaces: {matchLabels: {kubernetes.io/metadata.name: x}}}]}]
-";
+/// A policy for what pods receive or send.
+fn quarantine(priority: i32, direction: &str, peers: &str) -> ClusterPolicyObject {
+    let own = json!({ "matchLabels": { "kubernetes.io/metadata.name": "x" } });
+    let policy = json!({
+        "metadata": { "name": "quarantine", "labels": { "own": "label" } },
+        "spec": {
+            "tier": "Admin",
+            "priority": priority,
+            "subject": { "pods": { "podSelector": { "matchLabels": { "app": "web" } } } },
+            direction: [{ "action": "Deny", peers: [{ "namespaces": own }] }],
+        },
+    });
+    ClusterPolicyObject::ClusterNetworkPolicy(serde_json::from_value(policy).unwrap())
+}
 
-const BASELINE: &str = "\
-apiVersion: policy.networking.k8s.io/v1alpha1
-kind: BaselineAdminNetworkPolicy
-metadata: {name: default}
-spec: {subject: {namespaces: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [x]}]}}}
-";
+fn baseline() -> ClusterPolicyObject {
+    let others = json!([{ "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["x"] }]);
+    let policy = json!({
+        "metadata": { "name": "default" },
+        "spec": { "subject": { "namespaces": { "matchExpressions": others } } },
+    });
+    ClusterPolicyObject::BaselineAdminNetworkPolicy(serde_json::from_value(policy).unwrap())
+}
 
 /// What selects pods of the whole cluster is limited to the namespaces of the one scenario.
 #[tokio::test]
 async fn cluster_scoped_policies_concern_nobody_else() {
     let cluster = Objects::default();
     let mut deployment = deployment(cluster.client(), all_kinds());
-    deployment.converge(&mut state_with(&format!("{QUARANTINE}---\n{BASELINE}"))).await.unwrap();
+    deployment.converge(&mut state_with([quarantine(7, "ingress", "from"), baseline()])).await.unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&cluster.policies()).unwrap());
 }
 
@@ -131,13 +134,11 @@ async fn cluster_scoped_policies_are_replaced_and_removed() {
     let foreign = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies/theirs";
     cluster.insert(foreign, json!({"metadata": {"name": "theirs", "labels": {"netproof.dev/run": "other"}}}));
     let mut deployment = deployment(cluster.client(), all_kinds());
-    deployment.converge(&mut state_with(QUARANTINE)).await.unwrap();
-    let changed =
-        QUARANTINE.replace("priority: 7", "priority: 8").replace("ingress", "egress").replace("from", "to");
-    deployment.converge(&mut state_with(&changed)).await.unwrap();
+    deployment.converge(&mut state_with([quarantine(7, "ingress", "from")])).await.unwrap();
+    deployment.converge(&mut state_with([quarantine(8, "egress", "to")])).await.unwrap();
     let spec = cluster.policies()["v1alpha2/clusternetworkpolicies/netproof-r-1-quarantine"]["spec"].clone();
     assert_eq!((&spec["priority"], &spec["ingress"]), (&json!(8), &Value::Null));
-    deployment.converge(&mut state_with(BASELINE)).await.unwrap();
+    deployment.converge(&mut state_with([baseline()])).await.unwrap();
     let names: Vec<_> = cluster.policies().into_keys().collect();
     assert_eq!(
         names,
@@ -154,7 +155,10 @@ async fn cluster_scoped_policies_are_replaced_and_removed() {
 #[tokio::test]
 async fn cleanup_finds_cluster_scoped_policies() {
     let cluster = Objects::default();
-    deployment(cluster.client(), all_kinds()).converge(&mut state_with(QUARANTINE)).await.unwrap();
+    deployment(cluster.client(), all_kinds())
+        .converge(&mut state_with([quarantine(7, "ingress", "from")]))
+        .await
+        .unwrap();
     let (client, selector) = (cluster.client(), "netproof.dev/run");
     let deleted = cluster_policies::delete_all(&client, selector, Duration::ZERO).await.unwrap();
     assert_eq!(deleted, ["ClusterNetworkPolicy netproof-r-1-quarantine"]);
@@ -165,8 +169,8 @@ async fn cleanup_finds_cluster_scoped_policies() {
 #[tokio::test]
 async fn what_cannot_be_in_force_is_not_measured() {
     let why = |state: &State| state.absent.get(&EndpointName::pod("x", "a")).cloned();
-    let with_pod = |policies: &str| {
-        let mut state = state_with(policies);
+    let with_pod = |policy: ClusterPolicyObject| {
+        let mut state = state_with([policy]);
         let pods = State::new(&Topology::standard(false)).cluster.pods;
         // One that netproof does not start.
         state.cluster.pods.extend(pods.into_iter().take(1).map(|pod| Pod { host_network: true, ..pod }));
@@ -175,7 +179,7 @@ async fn what_cannot_be_in_force_is_not_measured() {
     let lacking: Support =
         [(ClusterPolicyKind::ClusterNetworkPolicy, Err("it is not installed".to_owned()))].into();
     let cluster = Objects::default();
-    let mut state = with_pod(QUARANTINE);
+    let mut state = with_pod(quarantine(7, "ingress", "from"));
     let mut one = deployment(cluster.client(), lacking);
     one.converge(&mut state).await.unwrap();
     assert_eq!(why(&state).as_deref(), Some("it is not installed"));
@@ -183,7 +187,7 @@ async fn what_cannot_be_in_force_is_not_measured() {
 
     let path = "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies/default";
     cluster.insert(path, json!({"metadata": {"name": "default"}, "spec": {}}));
-    let mut state = with_pod(BASELINE);
+    let mut state = with_pod(baseline());
     let mut other = deployment(cluster.client(), all_kinds());
     other.converge(&mut state).await.unwrap();
     let reason = why(&state);
