@@ -284,7 +284,13 @@ fn tier_reason(reason: &Reason) -> Option<&'static str> {
         Reason::Undefined(UndefinedCause::OwnNodeDenied(_)) => Some("own node denied"),
         Reason::Undefined(UndefinedCause::NodeLabelsUnknown(_)) => Some("node labels"),
         Reason::Undefined(UndefinedCause::DomainNames(_)) => Some("domain names"),
-        _ => None,
+        Reason::NotIsolated(_)
+        | Reason::AllowedBy { .. }
+        | Reason::Isolated { .. }
+        | Reason::OwnAddress
+        | Reason::OwnNode
+        | Reason::NoPodNetwork
+        | Reason::Undefined(_) => None,
     }
 }
 

@@ -175,7 +175,13 @@ mod tests {
                 "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: x}}, spec: {text}}}"
             )
         };
-        let apply = |text: &str| if text.is_empty() { String::new() } else { policy(text) };
+        let apply =
+            |text: &str| if text.is_empty() { String::new() } else { format!("apply: [{}]", policy(text)) };
+        isolated_after(&apply(first), &apply(second))
+    }
+
+    /// The same, with what happens in both steps.
+    fn isolated_after(first: &str, second: &str) -> Vec<String> {
         let scenario = Scenario::from_text(&format!(
             "apiVersion: netproof.dev/v1alpha1
 kind: Scenario
@@ -184,13 +190,11 @@ topology: {{namespaces: [{{name: x, pods: [{{name: a, labels: {{app: a}}}}]}}]}}
 probes: [80/TCP]
 steps:
 - name: before
-  apply: [{}]
+  {first}
 - name: the pod comes
-  apply: [{}]
+  {second}
   addPod: [{{namespace: x, name: new, labels: {{app: new}}}}]
-",
-            apply(first),
-            apply(second)
+"
         ));
         let mut state = State::new(&scenario.topology);
         let mut before = state.cluster.clone();
@@ -228,6 +232,21 @@ steps:
         // Its egress was allowed, and is not any more.
         let allowed = "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{}], ingress: [{}]}";
         assert_eq!(isolated_at_once(allowed, EVERYBODY), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_cluster_scoped_policy_allowed_before_may_take_its_time() {
+        let network_policy = format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: x}}, spec: {EVERYBODY}}}"
+        );
+        let spec = "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Allow, from: [{namespaces: {}}]}], \
+                    egress: [{action: Allow, to: [{namespaces: {}}]}]}";
+        let admin = format!(
+            "{{apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {{name: p}}, spec: {spec}}}"
+        );
+        let first = format!("apply: [{network_policy}, {admin}]");
+        let second = "delete: [{kind: AdminNetworkPolicy, name: p}]";
+        assert_eq!(isolated_after(&first, second), Vec::<String>::new());
     }
 
     #[test]
