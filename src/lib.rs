@@ -18,11 +18,13 @@
 //! | `expect` | the expected matrix of a snapshot; no packets | `policy`, `snapshot` |
 //! | `scenario` | the scenario format, and the states that its steps lead through | `policy`, `snapshot`, `source` |
 //! | `plan` | the cells of a state, and the way of each probe | `policy`, `scenario`, `source` |
+//! | `select` | which of the scenarios that were read are carried out | `plan`, `scenario`, `source` |
+//! | `profile` | what network plugins are known to do differently, as files | `plan`, `policy`, `scenario`, `snapshot`, `source` |
 //! | `backend` | the seam to where packets are sent; the lab and clusters behind it | `plan`, `policy`, `scenario`, `snapshot` |
-//! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario` |
-//! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `scenario`, `verdict` |
+//! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `profile`, `scenario` |
+//! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict` |
-//! | `report` | what people and machines read | `backend`, `expect`, `plan`, `policy`, `run`, `scenario`, `selftest`, `verdict` |
+//! | `report` | what people and machines read | `backend`, `expect`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `verdict` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -35,9 +37,11 @@ pub mod generate;
 pub mod image;
 pub mod plan;
 pub mod policy;
+pub mod profile;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod select;
 pub mod selftest;
 pub mod snapshot;
 pub mod source;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use netproof::source::{Document, Key, Location, Node, Text, Value};
-use netproof::{generate, plan, scenario, snapshot};
+use netproof::{generate, plan, profile, scenario, snapshot};
 use proptest::prelude::*;
 
 /// Reads a text as everything that it could be.
@@ -24,7 +24,8 @@ fn read_document(document: &Document) -> bool {
         matrix.rows(|_| Ok::<_, ()>(())).unwrap();
     });
     let scenario = scenario::from_document(document).and_then(|scenario| plan::check(&scenario));
-    manifests.is_ok() || scenario.is_ok()
+    let profile = profile::from_document(document);
+    manifests.is_ok() || scenario.is_ok() || profile.is_ok()
 }
 
 fn any_node() -> impl Strategy<Value = Node> {
@@ -123,4 +124,27 @@ fn valid_files_with_anything_in_them() {
     }
     // Some changes are harmless; if none or all were, nothing would be tested.
     assert!((100..2_900).contains(&understood), "{understood} of 3,000 were understood");
+}
+
+#[test]
+fn profiles_with_anything_in_them() {
+    let content = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Profile
+metadata: {name: any, description: anything}
+differences:
+- {reason: why, references: [where], cells: {mechanism: pod-address-in-ip-block, expected: allow}}
+- {reason: why, references: where, cells: {scenarios: a*, steps: [b], from: x/*, to: [self, '*'], probes: 80/TCP, family: IPv6}}
+";
+    let mut rng = Rng::with_seed(1);
+    let mut understood = 0;
+    for _ in 0..2_000 {
+        let text = Text { name: Arc::from("any"), content: content.to_owned() };
+        let mut document = text.documents().unwrap().remove(0);
+        for _ in 0..rng.usize(0..3) {
+            mutate(&mut rng, &mut document.node);
+        }
+        understood += usize::from(profile::from_document(&document).is_ok());
+    }
+    assert!((100..1_900).contains(&understood), "{understood} of 2,000 were understood");
 }

@@ -19,6 +19,8 @@ mod lab;
 mod machine;
 mod map;
 mod naive;
+mod profile;
 mod readme;
 mod reports;
+mod select;
 mod selftest;

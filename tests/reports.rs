@@ -8,11 +8,13 @@ use netproof::plan::Cell;
 use netproof::policy::{
     Decision, Direction, Expectation, IpFamily, PolicyName, Port, Protocol, Reason, RuleName, UndefinedCause,
 };
+use netproof::profile;
 use netproof::report;
 use netproof::scenario::{Claim, Demonstrates, EndpointName, Item, Probe};
+use netproof::source::Text;
 use netproof::verdict::{
-    Cause, CellResult, Machines, Observation, RunResult, ScenarioFailure, ScenarioResult, StepResult,
-    Surroundings, TimeToSettle, Verdict,
+    Cause, CellResult, Machines, Observation, Repetitions, RunResult, ScenarioFailure, ScenarioResult,
+    StepResult, Surroundings, TimeToSettle, Verdict, merge,
 };
 
 fn policy(name: &str) -> PolicyName {
@@ -49,6 +51,7 @@ fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict
             probe: Probe::Port { port: Port::new(80).unwrap(), protocol: Protocol::Tcp },
         },
         expected: expected(decision),
+        left_open: None,
         asserted: Some(decision),
         intended: None,
         observed: Some(observed),
@@ -58,6 +61,7 @@ fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict
         settled: None,
         delivered_until: None,
         machines: Machines { from: Some("node-1".to_owned()), to: Some("node-2".to_owned()) },
+        repeated: [].into(),
     }
 }
 
@@ -93,6 +97,7 @@ fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
         start: Duration::from_millis(120),
         timeout: Duration::from_millis(80),
         took: Duration::from_millis(640),
+        repetitions: None,
     }
 }
 
@@ -102,6 +107,9 @@ fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
         scenarios,
         asked,
         interrupted: false,
+        stopped: false,
+        unfinished: Vec::new(),
+        profiles: Vec::new(),
         surroundings: Surroundings { name: "lab".to_owned(), ..Surroundings::default() },
         took: Duration::from_millis(1_280),
     }
@@ -200,6 +208,102 @@ fn a_run_that_was_interrupted() {
     (result.asked, result.interrupted) = (5, true);
     assert_snapshot!("terminal, interrupted", terminal(&result, false));
     assert_eq!(report::exit_code(&result), 130);
+}
+
+/// Five repetitions of the good scenario: one with a leak, one in which a cell could not be measured.
+fn repeated() -> Vec<ScenarioResult> {
+    let mut leaking = good();
+    leaking.steps[0].cells[1] = cell("b", "a", Decision::Deny, Observation::Connected, Verdict::Leak);
+    leaking.steps[0].time.enforce = Some(Duration::from_millis(99));
+    let mut unmeasured = good();
+    unmeasured.steps[0].cells[0].verdict = Verdict::Inconclusive(Cause::NoControl);
+    vec![good(), leaking, good(), unmeasured, good()]
+}
+
+#[test]
+fn a_verdict_that_differs_between_repetitions_is_flaky() {
+    let result = run(merge(repeated(), |_| 5));
+    let cells = &result.scenarios[0].steps[0].cells;
+    assert_eq!((result.scenarios.len(), cells.len()), (1, 4));
+    assert_eq!(cells[0].verdict, Verdict::Inconclusive(Cause::NoControl), "the others say nothing else");
+    assert_eq!(cells[1].verdict, Verdict::Flaky);
+    assert_eq!(cells[1].observed, Some(Observation::Connected), "what was worst is shown");
+    assert_eq!(cells[1].repeated, [("match", 4), ("leak", 1)].into());
+    assert_eq!(cells[2].verdict, Verdict::Undefined);
+    assert!(cells[2].repeated.is_empty());
+    assert_eq!(result.scenarios[0].repetitions, Some(Repetitions { asked: 5, done: 5, same: 3 }));
+    assert_eq!(result.scenarios[0].steps[0].time.enforce, Some(Duration::from_millis(99)));
+    assert_eq!(report::exit_code(&result), 3);
+    assert_snapshot!("terminal, repeated", terminal(&result, false));
+}
+
+#[test]
+fn a_verdict_that_is_always_the_same_is_none_the_flakier() {
+    let result = run(merge(vec![good(), bad(), good(), bad()], |_| 2));
+    let verdicts = |scenario: &ScenarioResult| -> Vec<_> {
+        scenario.steps[0].cells.iter().map(|cell| cell.verdict.clone()).collect()
+    };
+    let names: Vec<_> = result.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+    assert_eq!(names, ["good", "bad"]);
+    assert_eq!(verdicts(&result.scenarios[1]), verdicts(&bad()));
+    assert_eq!(report::exit_code(&result), 1);
+    // Asked for once, there are no repetitions.
+    assert_eq!(merge(vec![good()], |_| 1)[0].repetitions, None);
+}
+
+#[test]
+fn a_run_that_stopped_at_the_first_failure() {
+    let mut result = run(vec![good(), bad()]);
+    result.asked = 16;
+    (result.stopped, result.unfinished) = (true, (1..=14).map(|i| format!("later-{i:02}")).collect());
+    let text = terminal(&result, false);
+    let line = text.lines().find(|line| line.starts_with("stopped")).unwrap();
+    assert_snapshot!(line, @"stopped at the first failure, not carried out: 14 scenarios (later-01, later-02, later-03, later-04, later-05, later-06, later-07, later-08, later-09, later-10, later-11, later-12 and 2 more)");
+    assert_eq!(report::exit_code(&result), 1);
+    let mut xml = Vec::new();
+    report::junit(&result, &mut xml).unwrap();
+    let xml = String::from_utf8(xml).unwrap();
+    assert_eq!(
+        xml.matches("<skipped message=\"not carried out: the run stopped at the first failure\"/>").count(),
+        14
+    );
+    let json: serde_json::Value = serde_json::from_str(&report::json(&result).unwrap()).unwrap();
+    assert_eq!(json["notCarriedOut"].as_array().unwrap().len(), 14);
+}
+
+/// A run with a profile: a leak and a denial in one place, nothing in the other.
+fn with_profile() -> RunResult {
+    let content = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Profile
+metadata: {name: plugin, description: A network plugin.}
+differences:
+- {reason: it forgets UDP, references: [https://plugin.example/1, https://plugin.example/2], cells: {probes: UDP}}
+- {reason: it was slow once, references: https://plugin.example/3, cells: {steps: long ago}}
+";
+    let text = Text { name: "plugin.yaml".into(), content: content.to_owned() };
+    let profiles = profile::load(&[text]).unwrap();
+    let left_open = Some(Arc::clone(&profiles[0].differences[0]));
+    let undefined = |observed| CellResult {
+        left_open: left_open.clone(),
+        attempts: 1,
+        ..on_udp(cell("a", "b", Decision::Deny, observed, Verdict::Undefined))
+    };
+    let mut scenario = good();
+    scenario.steps[0].cells.extend([undefined(Observation::Connected), undefined(Observation::Dropped)]);
+    RunResult { profiles, ..run(vec![scenario]) }
+}
+
+#[test]
+fn a_run_with_a_profile() {
+    let result = with_profile();
+    assert_snapshot!("terminal, profile", terminal(&result, false));
+    assert_snapshot!("terminal, profile, verbose", terminal(&result, true));
+    assert_snapshot!("json, profile", report::json(&result).unwrap());
+    let mut xml = Vec::new();
+    report::junit(&result, &mut xml).unwrap();
+    assert_snapshot!("junit, profile", String::from_utf8(xml).unwrap());
+    assert_eq!(report::exit_code(&result), 0);
 }
 
 #[test]

@@ -8,7 +8,9 @@ mod fuzz;
 mod image;
 mod library;
 mod output;
+mod profile;
 mod run;
+mod select;
 mod selftest;
 
 use std::process::ExitCode;

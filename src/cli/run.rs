@@ -1,23 +1,27 @@
 //! `netproof run`
 
 use std::fs::File;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::cluster::ClusterOptions;
-use super::{Exit, Format, duration, library, output};
+use super::profile::ProfileOptions;
+use super::select::SelectOptions;
+use super::{Exit, Format, duration, output, profile};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered, Fault, Lab};
 use crate::run::{Events, Settings};
 use crate::scenario::Scenario;
 use crate::snapshot::Identity;
 use crate::verdict::{RunResult, Surroundings};
-use crate::{plan, report, run, scenario, source};
+use crate::{plan, report, run};
 
 /// Carry out scenarios with real packets, and compare them with what the policies promise
 ///
@@ -28,19 +32,31 @@ use crate::{plan, report, run, scenario, source};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RunArgs {
-    /// Scenario files, folders of them, or - for standard input [default: the built-in library]
-    scenarios: Vec<PathBuf>,
+    #[command(flatten)]
+    select: SelectOptions,
 
     /// List the faults and what each does
     #[arg(long)]
     list_faults: bool,
 
+    /// List the built-in profiles of network plugins, with their differences
+    #[arg(long)]
+    list_profiles: bool,
+
     /// Also write a JUnit report to this file
     #[arg(long, value_name = "FILE.xml")]
     report: Option<PathBuf>,
 
+    /// Carry out everything so many times: a verdict that is not the same every time is flaky
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = at_least_one())]
+    repeat: usize,
+
     #[command(flatten)]
     options: RunOptions,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=10_000)
 }
 
 /// How to carry scenarios out, and what to show of them.
@@ -76,8 +92,16 @@ pub(super) struct RunOptions {
     max_timeout: Duration,
 
     /// How many scenarios to carry out at once
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    parallel: usize,
+    /// [default: one more than this machine has processors in the lab, 1 on a cluster]
+    #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
+    parallel: Option<usize>,
+
+    /// End after the first scenario that fails
+    #[arg(long)]
+    fail_fast: bool,
+
+    #[command(flatten)]
+    profiles: ProfileOptions,
 
     #[command(flatten)]
     cluster: ClusterOptions,
@@ -96,8 +120,22 @@ const EXAMPLES: &str = "\
 Examples:
   netproof run                                     the built-in library
   netproof run my-scenarios/ -o json               your own, for a machine to read
+  netproof run default-deny 'conformance-*'        some of the library, by name
+  netproof run --list                              what there is, by tag and by item
+  netproof run --tag dns --tag ports               with one of these tags
+  netproof run --tag ingress --skip-tag external   with one, and without another
+  netproof run my-scenarios/ --name 'tenant-*'     some of your own, by name
+  netproof run --item 17                           whatever decides about named ports
+  netproof run --shard 2/4                         one machine's part of four
+  netproof run --parallel 8 --fail-fast            to the first failure
+  netproof run --repeat 20                         are the verdicts always the same?
   netproof run --fault ignore-udp                  prove that a leak is noticed
+  netproof run --list-faults                       what else can be made wrong
+  netproof run -v --settle 2s                      every cell, with more patience
+  netproof run --min-timeout 200ms --max-timeout 3s    on a slow machine
   netproof run tenant.yaml --report results.xml    for CI
+  netproof run --list-profiles                     known differences of network plugins
+  netproof run --profile kube-router --profile my.yaml    leave these undefined
   netproof run --on cluster                        the cluster of the current context
   netproof run --on cluster --every-node           also the data path of every node";
 
@@ -108,14 +146,18 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         output::result(&report::list(&faults))?;
         return Ok(Exit::Done);
     }
+    if args.list_profiles {
+        output::result(&report::profiles(&profile::built_in()?))?;
+        return Ok(Exit::Done);
+    }
+    if args.select.list {
+        list(&args.select.scenarios()?, args.options.output)?;
+        return Ok(Exit::Done);
+    }
     if let Some(code) = args.options.enter()? {
         return Ok(Exit::Code(code));
     }
-    let texts = if args.scenarios.is_empty() { library::texts() } else { source::read(&args.scenarios)? };
-    let scenarios = scenario::load(&texts)?;
-    for scenario in &scenarios {
-        plan::check(scenario)?;
-    }
+    let scenarios = vec![args.select.scenarios()?; args.repeat].concat();
     // Opened before the run: an hour later is too late to find out that it cannot be.
     let junit = args.report.as_deref().map(create).transpose()?;
 
@@ -124,6 +166,15 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         report::junit(&result, file)?;
     }
     args.options.report(&result)
+}
+
+fn list(scenarios: &[Scenario], format: Format) -> anyhow::Result<()> {
+    let sized = |scenario: &Scenario| Ok((scenario.clone(), plan::size(scenario)?));
+    let scenarios = scenarios.iter().map(sized).collect::<anyhow::Result<Vec<_>>>()?;
+    output::result(&match format {
+        Format::Table => report::scenarios_table(&scenarios),
+        Format::Json => report::scenarios_json(&scenarios)?,
+    })
 }
 
 impl RunOptions {
@@ -147,15 +198,28 @@ impl RunOptions {
         }
     }
 
-    fn settings(&self, start: Duration, settle: Duration, wiring: Duration) -> Settings {
-        Settings {
+    fn parallel(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let default = || match self.on {
+            // Much of the time is spent waiting for answers that have to stay away.
+            On::Lab => processors() + 1,
+            // Every topology is a set of pods of its own.
+            On::Cluster => 1,
+        };
+        self.parallel.unwrap_or_else(default)
+    }
+
+    fn settings(&self, start: Duration, settle: Duration, wiring: Duration) -> anyhow::Result<Settings> {
+        Ok(Settings {
             start,
             settle,
             wiring,
             shortest_timeout: self.min_timeout,
             longest_timeout: self.max_timeout,
-            parallel: self.parallel,
-        }
+            parallel: self.parallel(),
+            fail_fast: self.fail_fast,
+            profiles: self.profiles.profiles()?,
+        })
     }
 
     /// Prints a result. Gives the exit code that it leads to.
@@ -198,7 +262,7 @@ async fn in_lab(
 ) -> anyhow::Result<RunResult> {
     // The lab's pods are there when it has started.
     let settle = options.settle.unwrap_or(Duration::from_millis(400));
-    let settings = options.settings(settle, settle, Duration::ZERO);
+    let settings = options.settings(settle, settle, Duration::ZERO)?;
     let fault = options.fault;
     let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
     let surroundings = Surroundings { name, ..Surroundings::default() };
@@ -222,6 +286,8 @@ async fn on_cluster(
     scenarios: &[Scenario],
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
+    let settle = options.settle.unwrap_or(Duration::from_secs(15));
+    let settings = options.settings(CLUSTER_START, settle, CLUSTER_WIRING)?;
     let mut cluster = tokio::select! {
         cluster = Cluster::open(options.cluster.settings()) => cluster?,
         _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
@@ -230,8 +296,6 @@ async fn on_cluster(
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
     }
-    let settle = options.settle.unwrap_or(Duration::from_secs(15));
-    let settings = options.settings(CLUSTER_START, settle, CLUSTER_WIRING);
     let surroundings = Surroundings {
         name: format!("cluster {}", cluster.name()),
         facts: cluster.facts(),

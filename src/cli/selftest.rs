@@ -93,6 +93,8 @@ async fn carry_out(
         shortest_timeout: Duration::from_millis(80),
         longest_timeout: Duration::from_secs(1),
         parallel: args.parallel,
+        fail_fast: false,
+        profiles: Vec::new(),
     };
     let interrupted = interruption()?;
     let (events, received) = Events::channel();

@@ -3,7 +3,9 @@
 mod cell;
 mod coverage;
 mod route;
+mod size;
 
 pub use cell::{Cell, cells};
 pub use coverage::check;
 pub use route::{Listeners, Route, Router, listeners, service_host};
+pub use size::{Size, size};

@@ -95,7 +95,10 @@ pub(super) fn seen(cell: &CellResult) -> String {
     let observed = cell.observed.as_ref().map(ToString::to_string).unwrap_or_default();
     match cell.delivered_until {
         Some(until) => format!("{observed} until {} after the new pod's first answer", duration(until)),
-        None => observed,
+        None => match repeated(cell) {
+            Some(repeated) => format!("{observed} ({repeated})"),
+            None => observed,
+        },
     }
 }
 
@@ -103,4 +106,12 @@ pub(super) fn seen(cell: &CellResult) -> String {
 pub(super) fn reasons(cell: &CellResult) -> String {
     let reasons: Vec<_> = cell.expected.reasons.iter().map(ToString::to_string).collect();
     reasons.join("; ")
+}
+
+/// How often repetitions had which verdict, if that differs: `match 19 times, leak once`.
+pub(super) fn repeated(cell: &CellResult) -> Option<String> {
+    let times = |number: usize| if number == 1 { "once".to_owned() } else { format!("{number} times") };
+    let verdicts: Vec<_> =
+        cell.repeated.iter().map(|(verdict, number)| format!("{verdict} {}", times(*number))).collect();
+    (!verdicts.is_empty()).then(|| verdicts.join(", "))
 }

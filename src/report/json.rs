@@ -1,17 +1,19 @@
 //! The report for machines. Its shape is documented in `docs/json.md` and does not change within
 //! an `apiVersion`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::profiles::{self, ProfileDocument};
 use crate::policy::Reason;
 use crate::verdict::{
-    Cause, CellResult, Counts, MachineCounts, Outcome, RunResult, ScenarioResult, StepResult, Verdict,
+    Cause, CellResult, Counts, MachineCounts, Outcome, Repetitions, RunResult, ScenarioResult, StepResult,
+    Verdict,
 };
 
-const API_VERSION: &str = "netproof.dev/v1alpha1";
+pub(super) const API_VERSION: &str = "netproof.dev/v1alpha1";
 
 /// The report of a run, as one JSON document.
 ///
@@ -44,9 +46,12 @@ struct RunDocument<'a> {
     facts: BTreeMap<&'a str, &'a str>,
     warnings: &'a [String],
     interrupted: bool,
+    stopped: bool,
+    not_carried_out: BTreeSet<&'a str>,
     took_ms: u64,
     counts: CountsDocument,
     nodes: BTreeMap<&'a str, MachineDocument>,
+    profiles: Vec<ProfileDocument<'a>>,
     scenarios: Vec<ScenarioDocument<'a>>,
 }
 
@@ -60,6 +65,7 @@ struct CountsDocument {
     blocked: usize,
     flaky: usize,
     undefined: usize,
+    undefined_by_profile: usize,
     unsupported: usize,
     inconclusive: usize,
     policy_gaps: usize,
@@ -93,12 +99,29 @@ struct ScenarioDocument<'a> {
     demonstrates: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repetitions: Option<RepetitionsDocument>,
     ignored: &'a BTreeMap<String, usize>,
     start_ms: u64,
     timeout_ms: u64,
     took_ms: u64,
     counts: CountsDocument,
     steps: Vec<StepDocument<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RepetitionsDocument {
+    asked: usize,
+    carried_out: usize,
+    same: usize,
+}
+
+impl From<Repetitions> for RepetitionsDocument {
+    fn from(repetitions: Repetitions) -> Self {
+        let Repetitions { asked, done: carried_out, same } = repetitions;
+        Self { asked, carried_out, same }
+    }
 }
 
 #[derive(Serialize)]
@@ -127,6 +150,8 @@ struct CellDocument {
     probe: String,
     verdict: &'static str,
     expected: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<CellDifference>,
     observed: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     asserted: Option<&'static str>,
@@ -139,12 +164,23 @@ struct CellDocument {
     retries: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_ms: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    repeated: BTreeMap<&'static str, usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_until_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_node: Option<String>,
+}
+
+/// Why a profile leaves a cell undefined.
+#[derive(Serialize)]
+struct CellDifference {
+    profile: String,
+    reason: String,
+    /// What the policies promise of it.
+    promised: &'static str,
 }
 
 #[derive(Serialize)]
@@ -172,9 +208,12 @@ impl<'a> RunDocument<'a> {
             facts: result.surroundings.facts.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
             warnings: &result.surroundings.warnings,
             interrupted: result.interrupted,
+            stopped: result.stopped,
+            not_carried_out: result.unfinished.iter().map(String::as_str).collect(),
             took_ms: millis(result.took),
             counts: result.counts().into(),
             nodes: result.machines().into_iter().map(|(name, counts)| (name, counts.into())).collect(),
+            profiles: profiles::documents(result),
             scenarios: result.scenarios.iter().map(ScenarioDocument::new).collect(),
         }
     }
@@ -189,6 +228,7 @@ impl<'a> ScenarioDocument<'a> {
             outcome: outcome(result.outcome()),
             demonstrates: result.demonstrates.map(|_| "policy-gap"),
             failure: result.failure.as_ref().map(|failure| failure.message.as_str()),
+            repetitions: result.repetitions.map(RepetitionsDocument::from),
             ignored: &result.ignored,
             start_ms: millis(result.start),
             timeout_ms: millis(result.timeout),
@@ -224,7 +264,12 @@ impl CellDocument {
             family: result.cell.family.name(),
             probe: result.cell.probe.to_string(),
             verdict: result.verdict.name(),
-            expected: result.expected.decision.name(),
+            expected: result.decision().name(),
+            difference: result.left_open.as_ref().map(|difference| CellDifference {
+                profile: difference.profile.clone(),
+                reason: difference.reason.clone(),
+                promised: result.expected.decision.name(),
+            }),
             observed: result.observed.as_ref().map(|observed| observed.name()),
             asserted: result.asserted.map(|asserted| asserted.name()),
             intended: result.intended.map(|intended| intended.name()),
@@ -234,6 +279,7 @@ impl CellDocument {
             retries: result.retries,
             settled_ms: result.settled.map(millis),
             delivered_until_ms: result.delivered_until.map(millis),
+            repeated: result.repeated.clone(),
             from_node: result.machines.from.clone(),
             to_node: result.machines.to.clone(),
         }
@@ -267,6 +313,7 @@ impl From<Counts> for CountsDocument {
             blocked: counts.blocked,
             flaky: counts.flaky,
             undefined: counts.undefined,
+            undefined_by_profile: counts.left_open,
             unsupported: counts.unsupported,
             inconclusive: counts.inconclusive,
             policy_gaps: counts.gaps,

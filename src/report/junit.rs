@@ -1,12 +1,15 @@
 //! The report for CI: a test suite a scenario, a test case a step.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::cells::{reasons, seen};
+use super::profiles;
 use super::style::join;
-use crate::verdict::{CellResult, Counts, RunResult, ScenarioResult, StepResult, Verdict};
+use crate::profile::Profile;
+use crate::verdict::{CellResult, Counts, Repetitions, RunResult, ScenarioResult, StepResult, Verdict};
 
 /// Writes a run as JUnit XML.
 ///
@@ -16,13 +19,57 @@ pub fn junit(result: &RunResult, to: impl io::Write) -> Result<(), SerializeErro
     let mut report = Report::new("netproof");
     report.set_time(result.took);
     report.add_test_suites(result.scenarios.iter().map(suite));
+    report.add_test_suites(unfinished(result));
+    report.add_test_suites(result.profiles.iter().map(|profile| known(profile, result)));
     report.serialize(to)
+}
+
+/// A skipped suite for each scenario of which nothing is known.
+fn unfinished(result: &RunResult) -> impl Iterator<Item = TestSuite> {
+    let known: BTreeSet<_> = result.scenarios.iter().map(|scenario| &scenario.name).collect();
+    let names: BTreeSet<_> = result.unfinished.iter().filter(|name| !known.contains(name)).collect();
+    let why = match (result.interrupted, result.stopped) {
+        (true, _) => "not carried out: the run was interrupted",
+        (false, true) => "not carried out: the run stopped at the first failure",
+        (false, false) => "not carried out",
+    };
+    names.into_iter().map(move |name| {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(why);
+        let mut suite = TestSuite::new(name.as_str());
+        suite.add_test_case(TestCase::new("all steps are carried out", status));
+        suite
+    })
+}
+
+/// A skipped test case for each difference of a profile: what it leaves undefined neither passes nor fails.
+fn known(profile: &Profile, result: &RunResult) -> TestSuite {
+    let mut suite = TestSuite::new(format!("profile {}", profile.name));
+    for result in result.differences() {
+        if result.difference.profile != profile.name {
+            continue;
+        }
+        let mut status = TestCaseStatus::skipped();
+        status.set_type("left undefined by a profile");
+        if result.is_stale() {
+            status.set_message("stale: no cell of this run is decided by this difference");
+        } else {
+            status.set_message(profiles::summary(&result));
+        }
+        status.set_description(result.difference.references.join("\n"));
+        suite.add_test_case(TestCase::new(result.difference.reason.as_str(), status));
+    }
+    suite
 }
 
 fn suite(scenario: &ScenarioResult) -> TestSuite {
     let mut suite = TestSuite::new(scenario.name.as_str());
     suite.set_time(scenario.took);
     suite.add_property(Property::new("file", &*scenario.file));
+    if let Some(Repetitions { asked, done, same }) = scenario.repetitions {
+        let numbers = [("repetitions", asked), ("carriedOut", done), ("same", same)];
+        suite.add_properties(numbers.map(|(name, number)| Property::new(name, number.to_string())));
+    }
     suite.add_test_cases(scenario.steps.iter().map(|step| case(scenario, step)));
     if let Some(failure) = &scenario.failure {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
@@ -43,6 +90,10 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
     let mut case = TestCase::new(step.name.as_str(), status(scenario, step));
     case.set_classname(scenario.name.as_str());
     case.set_time(step.took);
+    let left_open = step.counts().left_open;
+    if left_open > 0 {
+        case.add_property(Property::new("undefinedByProfile", left_open.to_string()));
+    }
     let times = [
         ("timeToEnforceMs", step.time.enforce),
         ("timeToAdmitMs", step.time.admit),

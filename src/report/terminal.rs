@@ -1,5 +1,6 @@
 //! The report for people: the verdict first, then what is wrong, then the rest.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use tabled::settings::{Alignment, Modify};
 
 use super::cells::{self, reasons, seen};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
-use super::{machines, matrix};
+use super::{machines, matrix, profiles};
 use crate::policy::IpFamily;
-use crate::verdict::{Cause, CellResult, Counts, Outcome, RunResult, ScenarioResult, StepResult, Verdict};
+use crate::verdict::{
+    Cause, CellResult, Counts, Outcome, Repetitions, RunResult, ScenarioResult, StepResult, Verdict,
+};
 
 /// The report of a run. `everything` shows every matrix and every differing cell.
 pub fn terminal(result: &RunResult, everything: bool) -> String {
@@ -51,19 +54,22 @@ impl<'a> Report<'a> {
     }
 
     fn verdict(&mut self) {
-        let RunResult { scenarios, asked, interrupted, surroundings, took, .. } = self.result;
+        let RunResult { scenarios, asked, interrupted, stopped, unfinished, surroundings, profiles, took } =
+            self.result;
         let counts = self.result.counts();
         let steps: usize = scenarios.iter().map(|scenario| scenario.steps.len()).sum();
+        let times = scenarios.iter().filter_map(|scenario| scenario.repetitions).map(|r| r.asked).max();
         let scope = format!(
-            "{} in {} of {}, {} ({})",
+            "{} in {} of {}{}, {} ({})",
             count(counts.cells(), "cell", "cells"),
             count(steps, "step", "steps"),
             count(scenarios.len(), "scenario", "scenarios"),
+            times.map(|times| format!(", {times} times each")).unwrap_or_default(),
             duration(*took),
             surroundings.name,
         );
         let (word, style, what) = match self.result.outcome() {
-            Outcome::Pass => ("PASS", GOOD, "every packet did what the policies promise".to_owned()),
+            Outcome::Pass => ("PASS", GOOD, right(&counts).to_owned()),
             Outcome::Inconclusive => ("INCONCLUSIVE", UNSURE, unsure(&counts, scenarios)),
             Outcome::Fail => ("FAIL", BAD, wrong(&counts, scenarios)),
         };
@@ -75,9 +81,18 @@ impl<'a> Report<'a> {
             let ended = format!("interrupted: {} of {asked} scenarios were carried out", scenarios.len());
             self.line(paint(UNSURE, ended));
         }
+        if *stopped {
+            self.line(paint(UNSURE, left_out(unfinished)));
+        }
         let mut aside = Vec::new();
-        if counts.undefined > 0 {
-            aside.push(format!("{} left undefined by the specification", thousands(counts.undefined)));
+        if counts.undefined > counts.left_open {
+            let by_specification = counts.undefined - counts.left_open;
+            aside.push(format!("{} left undefined by the specification", thousands(by_specification)));
+        }
+        if counts.left_open > 0 {
+            let names: Vec<_> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+            let names = names.join(", ");
+            aside.push(format!("{} left undefined by profile {names}", thousands(counts.left_open)));
         }
         if counts.unsupported > 0 {
             aside.push(format!("{} not measurable here", thousands(counts.unsupported)));
@@ -91,7 +106,7 @@ impl<'a> Report<'a> {
         for (name, value) in &surroundings.facts {
             self.line(paint(FAINT, format!("{name}: {value}")));
         }
-        for warning in &surroundings.warnings {
+        for warning in surroundings.warnings.iter().chain(&profiles::stale(self.result)) {
             self.line(paint(UNSURE, format!("warning: {warning}")));
         }
     }
@@ -120,7 +135,7 @@ impl<'a> Report<'a> {
             UNSURE,
             "inconclusive",
             is_inconclusive,
-            |_| String::new(),
+            |cell| cells::repeated(cell).unwrap_or_default(),
             |cell| match &cell.verdict {
                 Verdict::Inconclusive(cause) => cause.to_string(),
                 Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => {
@@ -129,6 +144,7 @@ impl<'a> Report<'a> {
             },
         );
         self.failures();
+        profiles::section(&mut self.text, self.result, self.everything);
     }
 
     fn section(
@@ -319,6 +335,21 @@ fn has_both_families(step: &StepResult) -> bool {
     IpFamily::ALL.into_iter().all(|family| step.cells.iter().any(|cell| cell.cell.family == family))
 }
 
+/// What a run left out that ended at the first failure.
+fn left_out(unfinished: &[String]) -> String {
+    let names: BTreeSet<_> = unfinished.iter().map(String::as_str).collect();
+    let shown: Vec<_> = names.iter().take(LINES).copied().collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "stopped at the first failure, not carried out: {} ({}{more})",
+        count(names.len(), "scenario", "scenarios"),
+        shown.join(", ")
+    )
+}
+
 fn verb(cell: &CellResult) -> &'static str {
     use crate::policy::Decision;
     match cell.expected.decision {
@@ -332,6 +363,14 @@ fn verb(cell: &CellResult) -> &'static str {
 fn real_gaps(scenarios: &[ScenarioResult]) -> usize {
     let real = scenarios.iter().filter(|scenario| scenario.demonstrates.is_none());
     real.map(|scenario| scenario.counts().gaps).sum()
+}
+
+fn right(counts: &Counts) -> &'static str {
+    if counts.left_open == 0 {
+        "every packet did what the policies promise"
+    } else {
+        "every packet that is judged did what the policies promise"
+    }
 }
 
 fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
@@ -354,10 +393,29 @@ fn unsure(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
         (counts.flaky, "flaky cell", "flaky cells"),
         (failed, "scenario not carried out", "scenarios not carried out"),
     ]);
-    if what.is_empty() { "not everything was carried out".to_owned() } else { what }
+    match what.as_str() {
+        "" if counts.proves_nothing() => "nothing is judged: profiles leave everything undefined".to_owned(),
+        "" => "not everything was carried out".to_owned(),
+        _ => what,
+    }
 }
 
 fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
+    let result = once(scenario, counts);
+    let left_open = match counts.left_open {
+        0 => String::new(),
+        number => format!(", {} undefined by profile", thousands(number)),
+    };
+    match scenario.repetitions {
+        Some(Repetitions { done, same, .. }) => {
+            format!("{result}{left_open}, {same} of {done} times the same")
+        }
+        None => result + &left_open,
+    }
+}
+
+/// The result without what profiles left open, and without how often it was the same.
+fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
     let mut what: Vec<String> = Vec::new();
     if scenario.failure.is_some() {
         what.push("not carried out".to_owned());
@@ -370,6 +428,7 @@ fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
         Outcome::Pass if scenario.demonstrates.is_some() => {
             return paint(GOOD, format!("ok: {counted} found, as it demonstrates"));
         }
+        Outcome::Pass if counts.proves_nothing() => return paint(UNSURE, "not judged"),
         Outcome::Pass => return paint(GOOD, OK),
         Outcome::Inconclusive | Outcome::Fail if counted != OK => what.push(counted),
         Outcome::Inconclusive | Outcome::Fail => {}

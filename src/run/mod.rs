@@ -11,6 +11,7 @@ mod settle;
 mod track;
 mod variants;
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,13 +21,14 @@ use tokio::sync::watch;
 
 use crate::backend::{Backend, Error, Variants};
 use crate::scenario::Scenario;
-use crate::verdict::{RunResult, ScenarioFailure, ScenarioResult, Surroundings};
+use crate::verdict::{Outcome, RunResult, ScenarioFailure, ScenarioResult, Surroundings, merge};
 
 pub use event::{Event, Events};
 pub use settings::Settings;
 pub use variants::Trials;
 
 /// Carries out scenarios, each on a backend of its own by its place, `settings.parallel` at a time.
+/// One that is given more than once is repeated; what its repetitions find out is one result.
 ///
 /// `interrupted` becomes true when the run should end early; what was found out until then is in
 /// the result.
@@ -39,18 +41,29 @@ pub async fn run<B: Backend>(
     interrupted: watch::Receiver<bool>,
 ) -> RunResult {
     let start = Instant::now();
-    let asked = scenarios.len();
-    let one = Arc::new(One { settings, new_backend, events, asked });
+    let one = Arc::new(One { settings, new_backend, events, asked: scenarios.len() });
     let running = scenarios.iter().enumerate().map(|(index, scenario)| {
         let (one, interrupted) = (Arc::clone(&one), interrupted.clone());
         async move { one.carry_out(index, scenario, interrupted).await }
     });
     let running = stream::iter(running.collect::<Vec<_>>());
-    let mut results = collect(running.buffer_unordered(settings.parallel.max(1))).await;
-    results.sort_by_key(|(index, _)| *index);
-    let scenarios = results.into_iter().map(|(_, result)| result).collect();
+    let (results, failed) =
+        collect(running.buffer_unordered(settings.parallel.max(1)), settings.fail_fast).await;
+    let names = || scenarios.iter().map(|scenario| scenario.name.as_str());
+    let left = names().enumerate().filter(|(index, _)| !results.contains_key(index));
+    let unfinished: Vec<_> = left.map(|(_, name)| name.to_owned()).collect();
+    let times = |name: &str| names().filter(|other| *other == name).count();
     let interrupted = *interrupted.borrow();
-    RunResult { scenarios, asked, interrupted, surroundings, took: start.elapsed() }
+    RunResult {
+        scenarios: merge(results.into_values().collect(), times),
+        asked: names().collect::<HashSet<_>>().len(),
+        interrupted,
+        stopped: failed && !unfinished.is_empty(),
+        unfinished,
+        surroundings,
+        profiles: settings.profiles.clone(),
+        took: start.elapsed(),
+    }
 }
 
 /// Carries one scenario out, and looks after each step at what the backend's variants would show.
@@ -72,21 +85,25 @@ pub async fn run_with_variants<B: Variants>(
     result
 }
 
+/// The results by their places, and whether one of them was the reason to stop. With `fail_fast`, a
+/// failure is one.
 async fn collect(
     finished: impl Stream<Item = Option<(usize, ScenarioResult)>>,
-) -> Vec<(usize, ScenarioResult)> {
-    let mut results = Vec::new();
+    fail_fast: bool,
+) -> (BTreeMap<usize, ScenarioResult>, bool) {
+    let mut results = BTreeMap::new();
     let mut finished = std::pin::pin!(finished);
     while let Some(result) = finished.next().await {
         let Some((index, result)) = result else { continue };
         // What would happen to every other scenario need not be told more than once.
         let hopeless = result.failure.as_ref().is_some_and(|failure| failure.everywhere);
-        results.push((index, result));
-        if hopeless {
-            break;
+        let failed = fail_fast && result.outcome() == Outcome::Fail;
+        results.insert(index, result);
+        if hopeless || failed {
+            return (results, failed);
         }
     }
-    results
+    (results, false)
 }
 
 /// What every scenario of a run needs.

@@ -1,7 +1,8 @@
 //! One scenario from its start to its end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Events};
@@ -15,6 +16,7 @@ use super::variants::{Trials, glance};
 use crate::backend::{Backend, Error, Variants};
 use crate::plan::{Cell, Route, Router, cells, listeners};
 use crate::policy::{Cluster, Decision, Engine, Expectation, Reason, UndefinedCause};
+use crate::profile::{Difference, View, left_open};
 use crate::scenario::{Assertion, Claim, EndpointName, Scenario, State, Step};
 use crate::verdict::{
     Cause, CellResult, Evidence, Machines, Observation, ScenarioFailure, ScenarioResult, StepResult,
@@ -34,6 +36,7 @@ pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>)
         start: Duration::ZERO,
         timeout: Duration::ZERO,
         took: Duration::ZERO,
+        repetitions: None,
     }
 }
 
@@ -110,6 +113,10 @@ struct Situation {
     expectations: Vec<Expectation>,
     /// The cells of pods that came with the step.
     newcomers: Vec<Option<Newcomer>>,
+    /// The difference of a profile that leaves a cell undefined.
+    left_open: Vec<Option<Arc<Difference>>>,
+    /// What packets should do: what the policies promise, unless a profile leaves it undefined.
+    decisions: Vec<Decision>,
 }
 
 impl<'a, B: Backend> ScenarioRun<'a, B> {
@@ -165,6 +172,22 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         Ok(())
     }
 
+    /// What follows from the state that a step led to; without one, from the first state.
+    fn situation(&self, step: Option<&Step>, engine: &Engine, router: &Router<'_>) -> Situation {
+        let mut situation = Situation::new(self.scenario, &self.state, engine, router);
+        let view = View {
+            scenario: &self.scenario.name,
+            step: step.map(|step| step.name.as_str()),
+            state: &self.state,
+            cells: &situation.cells,
+            routes: &situation.routes,
+            expectations: &situation.expectations,
+        };
+        let left_open = left_open(&self.settings.profiles, view);
+        situation.leave_open(left_open);
+        situation
+    }
+
     async fn open_listeners(&mut self) -> Unavailable {
         let wanted = listeners(&self.state, &self.scenario.probes);
         listen::open(self.backend, &wanted, &mut self.open).await
@@ -174,7 +197,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let situation = self.situation(None, &engine, &router);
         let patience = Patience {
             // Generous, as nothing is known yet, and growing with every try.
             timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
@@ -194,9 +217,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.timeout = self.settings.timeout(slowest(&answered));
         self.calibrated = self.timeout;
         let cells = situation.cells.iter().zip(ways);
-        for (((cell, way), expectation), track) in cells.zip(&situation.expectations).zip(&tracks) {
+        for (((cell, way), decision), track) in cells.zip(&situation.decisions).zip(&tracks) {
             // A Service that led nowhere then proves nothing about where it leads now.
-            if expectation.decision != Decision::Allow {
+            if *decision != Decision::Allow {
                 continue;
             }
             let delivered =
@@ -204,7 +227,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.baseline.insert(cell.clone(), Baseline { way, delivered });
         }
         let failed = self.baseline.values().filter(|baseline| !baseline.delivered).count();
-        self.expected = situation.decisions();
+        self.expected = situation.decided();
         let (cells, timeout) = (tracks.len(), self.timeout);
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
     }
@@ -230,7 +253,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let mut situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let mut situation = self.situation(Some(step), &engine, &router);
         let newcomers = Newcomers::new(&step.actions, before, &self.state, self.backend, changed);
         situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
         let patience = Patience {
@@ -252,7 +275,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             // shows as probes that go missing, and then silence has to last for longer.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
-        let (decisions, of_newcomers) = (situation.decisions(), situation.newcomers.clone());
+        let (decisions, of_newcomers) = (situation.decided(), situation.newcomers.clone());
         let cells = self.results(step, situation, &ways, tracks);
         let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
@@ -262,11 +285,11 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
-        let promises = situation.expectations.iter().zip(&situation.newcomers);
+        let promises = situation.decisions.iter().zip(&situation.newcomers);
         let cells = situation.cells.iter().zip(ways).zip(promises);
-        let expected = cells.map(|((cell, way), (expectation, newcomer))| Expected {
-            decision: expectation.decision,
-            is_new: newcomer.is_some() || self.expected.get(cell) != Some(&expectation.decision),
+        let expected = cells.map(|((cell, way), (decision, newcomer))| Expected {
+            decision: *decision,
+            is_new: newcomer.is_some() || self.expected.get(cell) != Some(decision),
             crosses: cell.from != cell.to,
             is_proved: self.baseline(cell, *way) == Some(true),
         });
@@ -315,11 +338,11 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     /// What is true of a cell.
     fn verdict(&self, situation: &Situation, index: usize, way: Way, track: &Track) -> Verdict {
         let obstacle = situation.obstacles.get(index).cloned().flatten();
-        let cell = situation.cells.get(index).zip(situation.expectations.get(index));
+        let cell = situation.cells.get(index).zip(situation.decisions.get(index));
         match (obstacle, &track.observation, cell) {
             (Some(cause), _, _) => Verdict::Inconclusive(cause),
-            (None, Some(observation), Some((cell, expected))) => judge(&Evidence {
-                decision: expected.decision,
+            (None, Some(observation), Some((cell, decision))) => judge(&Evidence {
+                decision: *decision,
                 observation: observation.clone(),
                 differed: track.differed,
                 control: track.control,
@@ -340,43 +363,44 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     ) -> Vec<CellResult> {
         let late: Vec<_> = tracks
             .iter_mut()
-            .zip(&situation.expectations)
+            .zip(&situation.decisions)
             .zip(&situation.newcomers)
-            .map(|((track, expected), newcomer)| newcomer.as_ref()?.convict(track, expected.decision))
+            .map(|((track, decision), newcomer)| {
+                newcomer.as_ref().filter(|_| *decision == Decision::Deny)?.convict(track, *decision)
+            })
             .collect();
         let verdicts = ways.iter().zip(&tracks).enumerate();
         let verdicts: Vec<_> =
             verdicts.map(|(cell, (way, track))| self.verdict(&situation, cell, *way, track)).collect();
-        let Situation { cells, routes, obstacles, expectations, newcomers } = situation;
+        let Situation { cells, routes, obstacles, expectations, newcomers, left_open, decisions } = situation;
         let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
         let machines: Vec<_> = machines.collect();
-        let promises = expectations.into_iter().zip(newcomers).zip(late);
-        let cells = cells.into_iter().zip(verdicts).zip(machines).zip(obstacles).zip(promises).zip(tracks);
+        let found = verdicts.into_iter().zip(tracks).zip(late);
+        let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
+        let cells = cells.into_iter().zip(machines).zip(obstacles).zip(found).zip(promises);
         cells
-            .map(
-                |(
-                    ((((cell, verdict), machines), obstacle), ((expected, newcomer), delivered_until)),
-                    track,
-                )| {
-                    let decision = expected.decision;
-                    // Without an address there is nothing that the author could disagree with.
-                    let is_evaluated = obstacle != Some(Cause::NoAddress);
-                    let is_new = newcomer.is_some() || self.expected.get(&cell) != Some(&decision);
-                    CellResult {
-                        asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
-                        intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
-                        machines,
-                        observed: track.observation,
-                        attempts: track.attempts,
-                        retries: track.retries,
-                        settled: track.settled.filter(|_| is_new),
-                        delivered_until,
-                        cell,
-                        expected,
-                        verdict,
-                    }
-                },
-            )
+            .map(|((((cell, machines), obstacle), found), promise)| {
+                let ((verdict, track), delivered_until) = found;
+                let (((expected, left_open), decision), newcomer) = promise;
+                // Without an address there is nothing that the author could disagree with.
+                let is_evaluated = obstacle != Some(Cause::NoAddress);
+                let is_new = newcomer.is_some() || self.expected.get(&cell) != Some(&decision);
+                CellResult {
+                    asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
+                    intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
+                    machines,
+                    observed: track.observation,
+                    attempts: track.attempts,
+                    retries: track.retries,
+                    settled: track.settled.filter(|_| is_new),
+                    delivered_until,
+                    cell,
+                    expected,
+                    left_open,
+                    verdict,
+                    repeated: BTreeMap::new(),
+                }
+            })
             .collect()
     }
 }
@@ -438,7 +462,7 @@ impl Situation {
                 reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
             },
         });
-        let expectations = expectations.collect();
+        let expectations: Vec<_> = expectations.collect();
         let mut obstacles = Vec::new();
         for (cell, route) in cells.iter().zip(&mut routes) {
             let servers = route.iter().flat_map(|route| &route.servers).map(|(server, _)| server);
@@ -454,8 +478,9 @@ impl Situation {
             }
             obstacles.push(obstacle);
         }
-        let newcomers = vec![None; cells.len()];
-        Self { cells, routes, obstacles, expectations, newcomers }
+        let decisions = expectations.iter().map(|expectation| expectation.decision).collect();
+        let (newcomers, left_open) = (vec![None; cells.len()], vec![None; cells.len()]);
+        Self { cells, routes, obstacles, expectations, newcomers, left_open, decisions }
     }
 
     fn ways(&self, router: &Router<'_>) -> Vec<Way> {
@@ -465,9 +490,17 @@ impl Situation {
         self.cells.iter().zip(&self.routes).map(way).collect()
     }
 
-    fn decisions(&self) -> HashMap<Cell, Decision> {
-        let decisions = self.expectations.iter().map(|expectation| expectation.decision);
-        self.cells.iter().cloned().zip(decisions).collect()
+    fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {
+        for (decision, difference) in self.decisions.iter_mut().zip(&left_open) {
+            if difference.is_some() {
+                *decision = Decision::Undefined;
+            }
+        }
+        self.left_open = left_open;
+    }
+
+    fn decided(&self) -> HashMap<Cell, Decision> {
+        self.cells.iter().cloned().zip(self.decisions.iter().copied()).collect()
     }
 }
 

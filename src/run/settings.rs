@@ -1,8 +1,10 @@
-//! How patient a run is.
+//! How a run is carried out.
 
 use std::time::Duration;
 
-/// How patient a run is, and how much it does at once.
+use crate::profile::Profile;
+
+/// How patient a run is, how much it does at once, and what it leaves open.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long pods may take until they reach each other for the first time.
@@ -18,6 +20,10 @@ pub struct Settings {
     pub longest_timeout: Duration,
     /// How many scenarios to carry out at once. At least 1.
     pub parallel: usize,
+    /// Whether to end after the first scenario that fails.
+    pub fail_fast: bool,
+    /// What is known of the network plugin.
+    pub profiles: Vec<Profile>,
 }
 
 impl Settings {
@@ -43,6 +49,8 @@ mod tests {
             shortest_timeout: Duration::from_millis(80),
             longest_timeout: Duration::from_secs(1),
             parallel: 1,
+            fail_fast: false,
+            profiles: Vec::new(),
         };
         let timeout = |millis| settings.timeout(Some(Duration::from_millis(millis))).as_millis();
         assert_eq!((timeout(1), timeout(30), timeout(900)), (80, 150, 1000));

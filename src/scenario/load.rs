@@ -16,7 +16,7 @@ use super::step::{Action, Step};
 use super::topology::{self, Topology};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
 use crate::snapshot::{Identity, Object, objects_by_name};
-use crate::source::{self, Document, Error, Located, Location, Node, Text, Value, decode, quote};
+use crate::source::{self, Document, Error, Located, Location, Node, Text, decode, quote};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
 const KIND: &str = "Scenario";
@@ -49,7 +49,7 @@ pub fn load(texts: &[Text]) -> Result<Vec<Scenario>, Error> {
 /// The first thing that is wrong, with its place.
 pub fn from_document(document: &Document) -> Result<Scenario, Error> {
     let loader = Loader { name: Arc::clone(&document.name) };
-    loader.kind(&document.node)?;
+    source::expect_kind(document, API_VERSION, KIND)?;
     let file: ScenarioFile =
         decode(&document.node).map_err(|error| loader.error(error.at(), error.to_string()))?;
     loader.scenario(file)
@@ -63,29 +63,6 @@ pub(super) struct Loader {
 impl Loader {
     pub(super) fn error(&self, at: Location, message: impl Into<String>) -> Error {
         Error::at(&self.name, at, message)
-    }
-
-    /// Refuses what is not a scenario before its fields are looked at, because they would only be
-    /// unknown.
-    fn kind(&self, node: &Node) -> Result<(), Error> {
-        if !matches!(node.value, Value::Mapping(_)) {
-            let message = format!("expected a scenario, found {}", node.value.describe());
-            return Err(self.error(node.at, message));
-        }
-        for (field, expected) in [("kind", KIND), ("apiVersion", API_VERSION)] {
-            match node.get(field).map(|found| (found, found.as_str())) {
-                Some((_, Some(text))) if text == expected => {}
-                Some((found, _)) => {
-                    let message = format!("{field}: expected `{expected}`, found {}", found.value.describe());
-                    return Err(self.error(found.at, message));
-                }
-                None => {
-                    let message = format!("not a scenario: it has no {field}; write `{field}: {expected}`");
-                    return Err(self.error(node.at, message));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn scenario(&self, file: ScenarioFile) -> Result<Scenario, Error> {
@@ -366,24 +343,7 @@ impl Loader {
 
     /// A string, or a list of at least one.
     pub(super) fn strings(&self, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
-        let one =
-            |node: &Node| match node.as_str() {
-                Some(text) => Ok(Located { value: text.to_owned(), at: node.at }),
-                None => Err(self
-                    .error(node.at, format!("{field}: expected a string, found {}", node.value.describe()))),
-            };
-        match &node.value {
-            Value::Sequence(items) if items.is_empty() => {
-                Err(self.error(node.at, format!("{field}: the list is empty")))
-            }
-            Value::Sequence(items) => items.iter().map(one).collect(),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::String(_)
-            | Value::Mapping(_) => one(node).map(|one| vec![one]),
-        }
+        source::strings(&self.name, node, field)
     }
 }
 

@@ -17,12 +17,12 @@ mod state;
 mod step;
 mod topology;
 
-pub use assertion::{Assertion, Claim, ProbePattern};
+pub use assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
 pub use endpoint::EndpointName;
 pub use item::Item;
 pub use load::{from_document, load};
 pub use model::{Demonstrates, Scenario};
-pub use pattern::EndpointPattern;
+pub use pattern::{EndpointPattern, wildcard};
 pub use probe::Probe;
 pub use state::{DnsServer, External, State};
 pub use step::{Action, Step};

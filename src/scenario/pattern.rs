@@ -77,7 +77,7 @@ impl fmt::Display for EndpointPattern {
 }
 
 /// Whether `text` has the form of `pattern`, in which `*` stands for any text.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub fn wildcard(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

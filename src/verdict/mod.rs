@@ -1,14 +1,18 @@
 //! Intent × expected × observed: what each cell's probes showed, what that means, and the results of
 //! steps, scenarios and runs.
 
+mod difference;
 mod judge;
 mod machine;
 mod observation;
+mod repeat;
 mod result;
 
+pub use difference::DifferenceResult;
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use machine::{MachineCounts, Machines};
 pub use observation::{Observation, observe};
+pub use repeat::{Repetitions, merge};
 pub use result::{
     CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
     Surroundings, TimeToSettle,

@@ -9,8 +9,10 @@ use std::time::Duration;
 use super::judge::{Cause, Verdict};
 use super::machine::Machines;
 use super::observation::Observation;
+use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
+use crate::profile::{Difference, Profile};
 use crate::scenario::{Claim, Demonstrates, Item};
 
 /// What a step found out about a cell.
@@ -20,6 +22,8 @@ pub struct CellResult {
     pub cell: Cell,
     /// What the policies promise, and why.
     pub expected: Expectation,
+    /// The difference of a profile that leaves undefined what packets do, whatever the policies promise.
+    pub left_open: Option<Arc<Difference>>,
     /// What the scenario's author says they promise, if anything.
     pub asserted: Option<Claim>,
     /// What their owner wants, if that is said.
@@ -40,6 +44,8 @@ pub struct CellResult {
     pub delivered_until: Option<Duration>,
     /// Where its ends are.
     pub machines: Machines,
+    /// How many repetitions had which verdict, by its name, if not all had the same.
+    pub repeated: BTreeMap<&'static str, usize>,
 }
 
 /// A cell where the owner's intent and the policies say different things.
@@ -52,6 +58,11 @@ pub struct PolicyGap<'a> {
 }
 
 impl CellResult {
+    /// What packets should do: what the policies promise, unless a profile leaves it undefined.
+    pub fn decision(&self) -> Decision {
+        if self.left_open.is_some() { Decision::Undefined } else { self.expected.decision }
+    }
+
     /// Whether the author's assertion says something else than the policy engine.
     pub fn disagrees(&self) -> bool {
         self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
@@ -107,12 +118,17 @@ impl StepResult {
     pub fn counts(&self) -> Counts {
         let verdicts = self.cells.iter().map(|cell| Counts::of(&cell.verdict)).sum::<Counts>();
         Counts {
+            left_open: self.cells.iter().filter(|cell| is_left_open(cell)).count(),
             gaps: self.gaps().count(),
             disagreements: self.disagreements().count(),
             retries: self.cells.iter().map(|cell| cell.retries as usize).sum(),
             ..verdicts
         }
     }
+}
+
+fn is_left_open(cell: &CellResult) -> bool {
+    cell.left_open.is_some() && cell.verdict == Verdict::Undefined
 }
 
 /// The result of a scenario.
@@ -138,6 +154,8 @@ pub struct ScenarioResult {
     pub timeout: Duration,
     /// How long the scenario took in all.
     pub took: Duration,
+    /// How often it was carried out; `None` if it was asked for once.
+    pub repetitions: Option<Repetitions>,
 }
 
 /// Why a scenario could not be carried out to its end.
@@ -197,12 +215,18 @@ impl ScenarioResult {
 pub struct RunResult {
     /// The scenarios, in the order in which they were given.
     pub scenarios: Vec<ScenarioResult>,
-    /// How many scenarios were asked for.
+    /// How many scenarios were asked for, each counted once.
     pub asked: usize,
     /// Whether the run was interrupted.
     pub interrupted: bool,
+    /// Whether the run ended because a scenario failed, and others were left.
+    pub stopped: bool,
+    /// The names of the scenarios that were not carried out, as often as they were not.
+    pub unfinished: Vec<String>,
     /// Where packets were sent.
     pub surroundings: Surroundings,
+    /// What was known of the network plugin.
+    pub profiles: Vec<Profile>,
     /// How long the run took in all.
     pub took: Duration,
 }
@@ -227,7 +251,9 @@ impl RunResult {
     /// What the run comes to.
     pub fn outcome(&self) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max();
-        let incomplete = self.interrupted || self.scenarios.len() < self.asked;
+        let incomplete = self.interrupted || self.scenarios.len() < self.asked || !self.unfinished.is_empty();
+        // A profile that leaves nothing to judge must not look like a pass.
+        let incomplete = incomplete || self.counts().proves_nothing();
         worst.unwrap_or(Outcome::Pass).max(if incomplete { Outcome::Inconclusive } else { Outcome::Pass })
     }
 
@@ -253,8 +279,10 @@ pub struct Counts {
     pub blocked: usize,
     /// Differing answers after settling.
     pub flaky: usize,
-    /// Left to the implementation.
+    /// Left to the implementation, by the specification or by a profile.
     pub undefined: usize,
+    /// Of these, by a profile.
+    pub left_open: usize,
     /// Not measured because the kernel or the network lacks something that the probe needs.
     pub unsupported: usize,
     /// Not measured for another reason.
@@ -291,6 +319,11 @@ impl Counts {
         counts
     }
 
+    /// Whether profiles left nothing to judge.
+    pub fn proves_nothing(&self) -> bool {
+        self.left_open > 0 && self.matches == 0
+    }
+
     /// All cells.
     pub fn cells(&self) -> usize {
         self.matches
@@ -313,6 +346,7 @@ impl Add for Counts {
             blocked: self.blocked + other.blocked,
             flaky: self.flaky + other.flaky,
             undefined: self.undefined + other.undefined,
+            left_open: self.left_open + other.left_open,
             unsupported: self.unsupported + other.unsupported,
             inconclusive: self.inconclusive + other.inconclusive,
             gaps: self.gaps + other.gaps,
@@ -337,7 +371,7 @@ impl TimeToSettle {
     ) -> Self {
         let mut time = Self::default();
         for cell in cells {
-            let slowest = match (before(&cell.cell), cell.expected.decision) {
+            let slowest = match (before(&cell.cell), cell.decision()) {
                 (Some(Decision::Allow | Decision::Undefined), Decision::Deny) => &mut time.enforce,
                 (Some(Decision::Deny | Decision::Undefined), Decision::Allow) => &mut time.admit,
                 (_, Decision::Allow | Decision::Deny | Decision::Undefined) => continue,

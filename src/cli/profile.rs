@@ -1,0 +1,57 @@
+//! The options that name profiles.
+
+use std::path::Path;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use super::library;
+use crate::profile::{self, Profile};
+use crate::select::near;
+use crate::source;
+
+/// What is known of the network plugin.
+#[derive(Debug, Args)]
+pub(super) struct ProfileOptions {
+    /// Leave undefined what this network plugin is known to do differently: a name of --list-profiles, or a
+    /// file; given more than once, all of them
+    #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
+    profile: Vec<String>,
+}
+
+/// The profiles that are built in.
+pub(super) fn built_in() -> anyhow::Result<Vec<Profile>> {
+    Ok(profile::load(&library::profiles())?)
+}
+
+impl ProfileOptions {
+    /// Reads the profiles.
+    pub(super) fn profiles(&self) -> anyhow::Result<Vec<Profile>> {
+        let mut profiles: Vec<Profile> = Vec::new();
+        for name in &self.profile {
+            for profile in one(name)? {
+                if profiles.iter().any(|other| other.name == profile.name) {
+                    anyhow::bail!("--profile {name}: the profile `{}` is there twice", profile.name);
+                }
+                profiles.push(profile);
+            }
+        }
+        Ok(profiles)
+    }
+}
+
+/// What a name or a file stands for.
+fn one(name: &str) -> anyhow::Result<Vec<Profile>> {
+    let built_in = built_in()?;
+    if let Some(profile) = built_in.iter().find(|profile| profile.name == name) {
+        return Ok(vec![profile.clone()]);
+    }
+    let path = Path::new(name);
+    if path.exists() || name.contains(['/', '.']) {
+        return Ok(profile::load(&[source::read_file(path)?])?);
+    }
+    let names = || built_in.iter().map(|profile| profile.name.as_str());
+    let near = near(name, names());
+    let known = if near.is_empty() { names().collect() } else { near };
+    anyhow::bail!("--profile {name}: neither a built-in profile nor a file; there is {}", known.join(", "))
+}

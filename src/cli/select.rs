@@ -1,0 +1,123 @@
+//! The options that say which scenarios.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use super::library;
+use crate::plan;
+use crate::scenario::{self, Item, Scenario};
+use crate::select::{Nothing, Selection, Shard, choose_names};
+use crate::source::{self, STDIN};
+
+/// Which scenarios.
+#[derive(Debug, Args)]
+pub(super) struct SelectOptions {
+    /// Scenario files, folders of them, - for standard input, or names in the built-in library, in which
+    /// * stands for any text [default: the whole library]
+    scenarios: Vec<PathBuf>,
+
+    /// List what is selected, with the numbers of cases by tag and by item. Sends no packets
+    #[arg(long, help_heading = SELECTION)]
+    pub(super) list: bool,
+
+    /// Only scenarios with this tag; given more than once, with one of them
+    #[arg(long, value_name = "TAG", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
+    tag: Vec<String>,
+
+    /// No scenarios with this tag
+    #[arg(long, value_name = "TAG", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
+    skip_tag: Vec<String>,
+
+    /// Only scenarios with a case that decides this item of docs/semantics.md
+    #[arg(long, value_name = "NUMBER", help_heading = SELECTION, value_parser = item)]
+    item: Vec<Item>,
+
+    /// Only scenarios with this name, in which * stands for any text
+    #[arg(long, value_name = "PATTERN", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
+    name: Vec<String>,
+
+    /// Only this part of what is selected, as 2/4: parts take about the same time
+    #[arg(long, value_name = "PART/ALL", help_heading = SELECTION)]
+    shard: Option<Shard>,
+}
+
+const SELECTION: &str = "Selection";
+
+fn item(text: &str) -> Result<Item, String> {
+    let number = text.parse().ok().and_then(Item::new);
+    number.ok_or_else(|| format!("items have the numbers 1 to {}", Item::all().count()))
+}
+
+impl SelectOptions {
+    /// Reads, checks and selects. At least one.
+    pub(super) fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
+        let selection = Selection {
+            tags: self.tag.clone(),
+            skipped_tags: self.skip_tag.clone(),
+            items: self.item.clone(),
+            names: self.name.clone(),
+            shard: self.shard,
+        };
+        let scenarios = read(&self.scenarios)?;
+        for scenario in &scenarios {
+            plan::check(scenario)?;
+        }
+        Ok(selection.select(scenarios)?)
+    }
+}
+
+/// The scenarios of files, and those of the library that are named.
+fn read(arguments: &[PathBuf]) -> anyhow::Result<Vec<Scenario>> {
+    let (files, names): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|argument| is_file(argument));
+    if files.is_empty() && names.is_empty() {
+        return Ok(scenario::load(&library::texts())?);
+    }
+    let mut scenarios = scenario::load(&source::read(&files)?)?;
+    if names.is_empty() {
+        return Ok(scenarios);
+    }
+    let library = scenario::load(&library::texts())?;
+    for name in &names {
+        let name = name.to_string_lossy();
+        for chosen in choose_names(&name, &name, &library).map_err(in_library)? {
+            match scenarios.iter().find(|other| other.name == chosen.name) {
+                // Two patterns may both stand for it.
+                Some(other) if other.file == chosen.file => {}
+                Some(other) => anyhow::bail!(
+                    "{}: the scenario `{}` is there twice: first in {}",
+                    chosen.file,
+                    chosen.name,
+                    other.file
+                ),
+                None => scenarios.push(chosen.clone()),
+            }
+        }
+    }
+    Ok(scenarios)
+}
+
+/// Whether an argument means a file: it is there, or nothing in the library could have such a name.
+fn is_file(argument: &Path) -> bool {
+    let Some(text) = argument.to_str() else { return true };
+    let looks_like_one = [".yaml", ".yml", ".json"].iter().any(|end| text.ends_with(end));
+    text == STDIN || text.contains('/') || looks_like_one || argument.exists()
+}
+
+fn in_library(nothing: Nothing) -> anyhow::Error {
+    match nothing {
+        Nothing::Name { place, near } => {
+            let hint = match near.as_slice() {
+                [] => "netproof run --list shows all".to_owned(),
+                near => format!("near: {}", near.join(", ")),
+            };
+            anyhow::anyhow!("{place}: neither a file nor a scenario of the built-in library; {hint}")
+        }
+        Nothing::Tag { .. }
+        | Nothing::Item { .. }
+        | Nothing::Left { .. }
+        | Nothing::Shard { .. }
+        | Nothing::Scenario(_) => nothing.into(),
+    }
+}

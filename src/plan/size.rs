@@ -1,0 +1,63 @@
+//! How much there is to do.
+
+use super::cell::cells;
+use crate::scenario::{Scenario, State};
+use crate::source::Error;
+
+/// How much a scenario has to probe, in numbers of cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Before the first step.
+    pub baseline: usize,
+    /// After the steps, all together: what a report counts.
+    pub steps: usize,
+}
+
+impl Size {
+    /// What carrying it out costs, compared with others.
+    pub fn cost(self) -> usize {
+        self.baseline + self.steps
+    }
+}
+
+/// The size of a scenario.
+///
+/// # Errors
+/// If a step cannot be carried out; a scenario that was loaded has none.
+pub fn size(scenario: &Scenario) -> Result<Size, Error> {
+    let mut state = State::new(&scenario.topology);
+    let mut size = Size { baseline: cells(&state, &scenario.probes).len(), steps: 0 };
+    for step in &scenario.steps {
+        for action in &step.actions {
+            state.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
+        }
+        size.steps += cells(&state, &scenario.probes).len();
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+    use crate::source::Text;
+
+    #[test]
+    fn cells_are_counted_before_the_first_step_and_after_every_step() {
+        let content = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: a}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}]}]}
+probes: [80/TCP]
+steps:
+- name: one more
+  addPod: [{namespace: x, name: c}]
+- name: nothing changes
+";
+        let text = Text { name: "a.yaml".into(), content: content.to_owned() };
+        let scenarios = scenario::load(&[text]).unwrap();
+        assert_eq!(size(&scenarios[0]).unwrap(), Size { baseline: 4, steps: 9 + 9 });
+        assert_eq!(size(&scenarios[0]).unwrap().cost(), 22);
+    }
+}

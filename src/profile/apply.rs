@@ -1,0 +1,255 @@
+//! Profiles, held against the cells of a state.
+
+use std::sync::Arc;
+
+use super::mechanism::Readings;
+use super::model::{CellPattern, Difference, Profile};
+use crate::plan::{Cell, Route};
+use crate::policy::{Decision, Expectation};
+use crate::scenario::{State, wildcard};
+
+/// A state of a scenario, and what its policies promise.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The scenario's name.
+    pub scenario: &'a str,
+    /// The step's; `None` before the first.
+    pub step: Option<&'a str>,
+    /// The state.
+    pub state: &'a State,
+    /// Its cells.
+    pub cells: &'a [Cell],
+    /// The way of each cell.
+    pub routes: &'a [Option<Route>],
+    /// What the policies promise of each.
+    pub expectations: &'a [Expectation],
+}
+
+/// The difference that leaves each cell undefined, or `None`: the first that covers it.
+pub fn left_open(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
+    let differences = profiles.iter().flat_map(|profile| &profile.differences);
+    // A name may have its nodes behind it.
+    let scenario = view.scenario.split(" on ").next().unwrap_or_default();
+    let here: Vec<_> =
+        differences.filter(|difference| difference.cells.is_here(scenario, view.step)).collect();
+    let readings = Readings::new(&view.state.cluster);
+    let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
+    let covered = cells.map(|((cell, route), expectation)| {
+        // What the specification leaves open needs no profile.
+        let route = route.as_ref().filter(|_| expectation.decision != Decision::Undefined)?;
+        let covers =
+            |difference: &&&Arc<Difference>| difference.cells.covers(cell, route, expectation, &readings);
+        here.iter().find(covers).map(|difference| Arc::clone(difference))
+    });
+    covered.collect()
+}
+
+impl CellPattern {
+    fn is_here(&self, scenario: &str, step: Option<&str>) -> bool {
+        let fits = |patterns: &[String], name: Option<&str>| {
+            let one = |pattern: &String| name.is_some_and(|name| wildcard(pattern, name));
+            patterns.is_empty() || patterns.iter().any(one)
+        };
+        fits(&self.scenarios, Some(scenario)) && fits(&self.steps, step)
+    }
+
+    fn covers(&self, cell: &Cell, route: &Route, promised: &Expectation, readings: &Readings<'_>) -> bool {
+        let Cell { from, to, family, probe } = cell;
+        self.expected.is_none_or(|expected| expected == promised.decision)
+            && self.covered.covers(from, to, *family, *probe)
+            && self.mechanism.is_none_or(|mechanism| readings.differ(mechanism, &route.flow, promised))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Router, cells};
+    use crate::policy::Engine;
+    use crate::profile::load;
+    use crate::scenario::{self, Scenario};
+    use crate::source::Text;
+
+    fn profile(cells: &str) -> Vec<Profile> {
+        let content = format!(
+            "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {{name: p, description: d}}\ndifferences: [{{reason: r, references: u, cells: {{{cells}}}}}]\n"
+        );
+        load(&[Text { name: "p.yaml".into(), content }]).unwrap()
+    }
+
+    /// Pods x/web (http is 80), x/db (nothing has a name) and y/web (http is 81), and a Service x/web.
+    fn scenario(policies: &str) -> Scenario {
+        let content = format!(
+            "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {{name: s}}
+topology:
+  namespaces:
+  - name: x
+    pods:
+    - {{name: web, labels: {{app: web}}, ports: [{{name: http, port: 80}}]}}
+    - {{name: db, labels: {{app: db}}}}
+    services: [{{name: web, selector: {{app: web}}, ports: [{{port: 8080, targetPort: 80}}, {{port: 80}}]}}]
+  - name: y
+    pods: [{{name: web, labels: {{app: web}}, ports: [{{name: http, port: 81}}]}}]
+  externals: [{{name: office, ip: 203.0.113.10}}]
+probes: [80/TCP, 81/TCP, 80/UDP]
+steps:
+- name: the step
+  apply:
+{policies}"
+        );
+        scenario::load(&[Text { name: "s.yaml".into(), content }]).unwrap().remove(0)
+    }
+
+    fn policy(namespace: &str, spec: &str) -> String {
+        format!(
+            "  - {{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: {namespace}}}, spec: {{{spec}}}}}\n"
+        )
+    }
+
+    /// The cells that a profile leaves undefined after the step, each with what is promised.
+    fn covered(policies: &str, pattern: &str) -> Vec<String> {
+        let scenario = scenario(policies);
+        let mut state = State::new(&scenario.topology);
+        for action in &scenario.steps[0].actions {
+            state.apply(action).unwrap();
+        }
+        for (i, pod) in state.cluster.pods.iter_mut().enumerate() {
+            pod.addresses = vec![format!("10.244.1.{}", i + 1).parse().unwrap()];
+        }
+        state.cluster.services[0].addresses = vec!["10.96.0.1".parse().unwrap()];
+        let engine = Engine::new(state.cluster.clone());
+        let router = Router::new(&state, &engine);
+        let cells = cells(&state, &scenario.probes);
+        let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
+        let expectations: Vec<_> =
+            routes.iter().map(|route| engine.evaluate(&route.as_ref().unwrap().flow)).collect();
+        let view = View {
+            scenario: "s on node-a, node-b",
+            step: Some("the step"),
+            state: &state,
+            cells: &cells,
+            routes: &routes,
+            expectations: &expectations,
+        };
+        let left_open = left_open(&profile(pattern), view);
+        let cells = cells.iter().zip(&expectations).zip(left_open).filter(|(_, open)| open.is_some());
+        cells.map(|((cell, expectation), _)| format!("{cell} {}", expectation.decision)).collect()
+    }
+
+    #[test]
+    fn cells_are_named_by_place_ends_and_promise() {
+        let deny = policy("y", "podSelector: {}");
+        let to_y = ["x/web → y/web 81/TCP deny", "x/db → y/web 81/TCP deny"];
+        assert_eq!(covered(&deny, "from: x/*, to: y/*, probes: 81/TCP"), to_y);
+        assert_eq!(covered(&deny, "scenarios: s, steps: the *, from: x/*, to: y/*, probes: 81/TCP"), to_y);
+        for nowhere in
+            ["scenarios: t", "steps: another", "family: IPv6", "from: x/*, to: y/*, expected: allow"]
+        {
+            assert_eq!(covered(&deny, nowhere), [""; 0], "{nowhere}");
+        }
+        assert!(
+            covered(&deny, "to: self, expected: allow").contains(&"y/web → y/web 80/TCP allow".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_pod_that_only_an_ip_block_allows() {
+        let block = |more: &str| {
+            policy(
+                "x",
+                &format!(
+                    "podSelector: {{matchLabels: {{app: db}}}}, ingress: [{{from: [{{ipBlock: {{cidr: 0.0.0.0/0}}}}{more}], ports: [{{port: 80}}]}}]"
+                ),
+            )
+        };
+        let mechanism = "mechanism: pod-address-in-ip-block";
+        assert_eq!(
+            covered(&block(""), mechanism),
+            ["x/web → x/db 80/TCP allow", "y/web → x/db 80/TCP allow"],
+            "the office is no pod, and other ports are denied"
+        );
+        // A selector allows it, too.
+        assert_eq!(covered(&block(", {podSelector: {}}"), mechanism), ["y/web → x/db 80/TCP allow"]);
+    }
+
+    #[test]
+    fn a_port_name_that_no_receiving_pod_has() {
+        let mechanism = "mechanism: unresolved-port-name";
+        let egress = |name: &str, peers: &str| {
+            policy(
+                "x",
+                &format!(
+                    "podSelector: {{matchLabels: {{app: db}}}}, policyTypes: [Egress], egress: [{{to: [{peers}], ports: [{{port: {name}}}]}}]"
+                ),
+            )
+        };
+        let own = "{podSelector: {matchLabels: {app: web}}}";
+        let to_web = ["80/TCP", "81/TCP", "80/UDP"].map(|probe| format!("x/db → x/web {probe} deny"));
+        let of_pods = |cells: Vec<String>| -> Vec<_> {
+            cells.into_iter().filter(|cell| !cell.contains("service:")).collect()
+        };
+        assert_eq!(of_pods(covered(&egress("nowhere", own), mechanism)), to_web);
+        // One of the peers has the name.
+        assert_eq!(covered(&egress("http", own), mechanism), [""; 0]);
+        // Addresses have no names, and are not pods.
+        assert_eq!(covered(&egress("nowhere", "{ipBlock: {cidr: 203.0.113.0/24}}"), mechanism), [""; 0]);
+        let ingress = policy(
+            "x",
+            "podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {}}], ports: [{port: http}]}]",
+        );
+        let from_web = ["80/TCP", "81/TCP", "80/UDP"].map(|probe| format!("x/web → x/db {probe} deny"));
+        assert_eq!(covered(&ingress, mechanism), from_web, "web has the name, but db receives");
+    }
+
+    #[test]
+    fn port_names_that_stand_for_their_protocol() {
+        let mechanism = "mechanism: port-name-is-protocol, from: y/web, to: x/web";
+        let ingress =
+            |ports: &str| policy("x", &format!("podSelector: {{}}, ingress: [{{ports: [{ports}]}}]"));
+        assert_eq!(covered(&ingress("{port: http}"), mechanism), ["y/web → x/web 81/TCP deny"]);
+        assert_eq!(
+            covered(&ingress("{port: http}, {port: 81}"), mechanism),
+            ["y/web → x/web 80/TCP allow"],
+            "beside a number, the name is lost"
+        );
+    }
+
+    #[test]
+    fn what_the_other_direction_of_the_same_policy_allows() {
+        let mechanism = "mechanism: other-direction-of-same-policy";
+        let both =
+            "podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{ports: [{port: 81}]}], egress: [{}]";
+        let between = [
+            "x/web → x/db 80/TCP deny",
+            "x/web → x/db 80/UDP deny",
+            "x/db → x/web 80/TCP deny",
+            "x/db → x/web 80/UDP deny",
+        ];
+        let cells = covered(&policy("x", both), mechanism);
+        let cells: Vec<_> = cells.iter().filter(|cell| !cell.contains("service:")).collect();
+        assert_eq!(cells, between.each_ref(), "y/web is not selected: its packets are denied by everybody");
+        // What a cluster-scoped policy denies, stays denied.
+        let admin = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {name: a}, spec: {priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}}\n";
+        assert_eq!(covered(&(policy("x", both) + admin), mechanism), [""; 0]);
+        // Two policies are two chains.
+        let two = policy("x", "podSelector: {}, ingress: [{ports: [{port: 81}]}]")
+            + &policy("x", "podSelector: {}, policyTypes: [Egress], egress: [{}]")
+                .replace("name: p", "name: q");
+        assert_eq!(covered(&two, mechanism), [""; 0]);
+    }
+
+    #[test]
+    fn a_service_whose_port_is_not_the_pods() {
+        let mechanism = "mechanism: service-port-differs";
+        let egress = policy(
+            "y",
+            "podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{port: 80}]}]",
+        );
+        assert_eq!(covered(&egress, mechanism), ["y/web → service:x/web 8080/TCP allow"]);
+        // Nothing isolates who sends.
+        assert_eq!(covered(&policy("x", "podSelector: {}"), mechanism), [""; 0]);
+    }
+}

@@ -1,0 +1,165 @@
+//! From a file to profiles.
+
+use std::sync::Arc;
+
+use super::file::{CellsFile, DifferenceFile, ProfileFile};
+use super::mechanism::Mechanism;
+use super::model::{CellPattern, Difference, Profile};
+use crate::policy::{Decision, IpFamily};
+use crate::scenario::{Assertion, Claim, DestinationPattern, EndpointPattern, ProbePattern};
+use crate::snapshot::{Field, rules};
+use crate::source::{
+    Document, Error, Located, Location, Node, Place, Text, decode, expect_kind, quote, strings,
+};
+
+const API_VERSION: &str = "netproof.dev/v1alpha1";
+const KIND: &str = "Profile";
+
+/// Reads the profiles of some texts. At least one a text.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn load(texts: &[Text]) -> Result<Vec<Profile>, Error> {
+    let mut profiles: Vec<Profile> = Vec::new();
+    for text in texts {
+        for document in text.documents()? {
+            let profile = from_document(&document)?;
+            if profiles.iter().any(|other| other.name == profile.name) {
+                let message = format!("the profile {} is there twice", quote(&profile.name));
+                return Err(Error::at(&document.name, document.node.at, message));
+            }
+            profiles.push(profile);
+        }
+    }
+    Ok(profiles)
+}
+
+/// Reads one profile.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn from_document(document: &Document) -> Result<Profile, Error> {
+    expect_kind(document, API_VERSION, KIND)?;
+    let loader = Loader { name: Arc::clone(&document.name) };
+    let file: ProfileFile =
+        decode(&document.node).map_err(|error| loader.error(error.at(), error.to_string()))?;
+    loader.profile(file)
+}
+
+/// Reads one file.
+struct Loader {
+    name: Arc<str>,
+}
+
+impl Loader {
+    fn error(&self, at: Location, message: impl Into<String>) -> Error {
+        Error::at(&self.name, at, message)
+    }
+
+    fn profile(&self, file: ProfileFile) -> Result<Profile, Error> {
+        let Located { value: name, at } = file.metadata.name;
+        rules::subdomain(&name, &Field::ROOT).map_err(|problem| self.error(at, problem.message))?;
+        if file.differences.value.is_empty() {
+            return Err(self.error(file.differences.at, "differences: at least one is needed"));
+        }
+        let differences = file.differences.value.iter();
+        let differences = differences.map(|difference| self.difference(&name, difference).map(Arc::new));
+        let differences = differences.collect::<Result<_, _>>()?;
+        let description = self.text(&file.metadata.description, "metadata.description")?;
+        Ok(Profile { name, description, differences })
+    }
+
+    fn difference(
+        &self,
+        profile: &str,
+        Located { value: file, at }: &Located<DifferenceFile>,
+    ) -> Result<Difference, Error> {
+        let references = strings(&self.name, &file.references, "references")?;
+        Ok(Difference {
+            profile: profile.to_owned(),
+            reason: self.text(&file.reason, "reason")?,
+            references: references
+                .iter()
+                .map(|reference| self.text(reference, "references"))
+                .collect::<Result<_, _>>()?,
+            place: Place { name: Arc::clone(&self.name), location: Some(*at) },
+            cells: self.cells(&file.cells)?,
+        })
+    }
+
+    /// A text that says something, in one line.
+    fn text(&self, text: &Located<String>, field: &str) -> Result<String, Error> {
+        let words: Vec<_> = text.value.split_whitespace().collect();
+        if words.is_empty() {
+            Err(self.error(text.at, format!("{field}: it is empty")))
+        } else {
+            Ok(words.join(" "))
+        }
+    }
+
+    fn cells(&self, Located { value: file, at }: &Located<CellsFile>) -> Result<CellPattern, Error> {
+        let CellsFile { mechanism, scenarios, steps, from, to, probes, family, expected } = file;
+        let ends = [scenarios, steps, from, to, probes];
+        if mechanism.is_none() && family.is_none() && ends.iter().all(|field| field.is_none()) {
+            let message = "cells: name a mechanism, scenarios, steps, from, to, probes or a family: what covers everything leaves nothing to prove";
+            return Err(self.error(*at, message));
+        }
+        let everything = || vec![DestinationPattern::Other(EndpointPattern::Any), DestinationPattern::Itself];
+        let covered = Assertion {
+            from: self
+                .patterns(from.as_ref(), "from", EndpointPattern::parse)?
+                .unwrap_or(vec![EndpointPattern::Any]),
+            to: self.patterns(to.as_ref(), "to", DestinationPattern::parse)?.unwrap_or_else(everything),
+            claim: Claim::Undefined,
+            probes: self
+                .patterns(probes.as_ref(), "probes", ProbePattern::parse)?
+                .unwrap_or(vec![ProbePattern::All]),
+            family: family.as_ref().map(|family| self.family(family)).transpose()?,
+            at: *at,
+        };
+        let name = |text: &str| Ok(text.to_owned());
+        Ok(CellPattern {
+            mechanism: mechanism.as_ref().map(|mechanism| self.mechanism(mechanism)).transpose()?,
+            scenarios: self.patterns(scenarios.as_ref(), "scenarios", name)?.unwrap_or_default(),
+            steps: self.patterns(steps.as_ref(), "steps", name)?.unwrap_or_default(),
+            covered,
+            expected: expected.as_ref().map(|expected| self.expected(expected)).transpose()?,
+        })
+    }
+
+    /// The patterns of a field; `None` if it is not there.
+    fn patterns<T>(
+        &self,
+        node: Option<&Node>,
+        field: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, Error> {
+        let Some(node) = node else { return Ok(None) };
+        let one = |Located { value, at }: &Located<String>| {
+            parse(value).map_err(|message| self.error(*at, format!("{field}: {message}")))
+        };
+        strings(&self.name, node, field)?.iter().map(one).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn mechanism(&self, name: &Located<String>) -> Result<Mechanism, Error> {
+        Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name.value).ok_or_else(|| {
+            let known = Mechanism::ALL.map(Mechanism::name).join(", ");
+            self.error(name.at, format!("mechanism: {} is none of: {known}", quote(&name.value)))
+        })
+    }
+
+    fn family(&self, name: &Located<String>) -> Result<IpFamily, Error> {
+        let known = IpFamily::ALL.into_iter().find(|family| family.name() == name.value);
+        known.ok_or_else(|| {
+            self.error(name.at, format!("family: {} is neither IPv4 nor IPv6", quote(&name.value)))
+        })
+    }
+
+    fn expected(&self, name: &Located<String>) -> Result<Decision, Error> {
+        let known =
+            [Decision::Allow, Decision::Deny].into_iter().find(|decision| decision.name() == name.value);
+        known.ok_or_else(|| {
+            self.error(name.at, format!("expected: {} is neither allow nor deny", quote(&name.value)))
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! Profiles: what network plugins are known to do differently from the policies.
+//!
+//! A [`Profile`] says of some cells that what they should show is left undefined, with a reason and a
+//! reference. It never makes an allowance of a denial, nor a denial of an allowance: a cell that it leaves
+//! undefined is probed and recorded, and neither passes nor fails.
+
+mod apply;
+mod file;
+mod load;
+mod mechanism;
+mod model;
+
+pub use apply::{View, left_open};
+pub use load::{from_document, load};
+pub use mechanism::Mechanism;
+pub use model::{Difference, Profile};

@@ -1,0 +1,150 @@
+//! Profiles: what there are, and what they left undefined.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::cells;
+use super::style::{FAINT, STRONG, UNSURE, count, paint, thousands};
+use crate::policy::Decision;
+use crate::profile::Profile;
+use crate::verdict::{DifferenceResult, RunResult};
+
+/// A list of profiles with their differences.
+pub fn profiles(profiles: &[Profile]) -> String {
+    let mut text = String::new();
+    for (i, profile) in profiles.iter().enumerate() {
+        let space = if i == 0 { "" } else { "\n" };
+        let _ = writeln!(text, "{space}{}  {}", paint(STRONG, &profile.name), profile.description);
+        for difference in &profile.differences {
+            let _ = writeln!(text, "  - {}", difference.reason);
+            for reference in &difference.references {
+                let _ = writeln!(text, "    {}", paint(FAINT, reference));
+            }
+        }
+    }
+    text
+}
+
+/// What each difference left undefined. `everything` lists the cells.
+pub(super) fn section(text: &mut String, result: &RunResult, everything: bool) {
+    let differences = result.differences();
+    let mut differences = differences.iter().filter(|difference| !difference.is_stale()).peekable();
+    if differences.peek().is_some() {
+        let explanation = paint(FAINT, "known differences: recorded, never judged");
+        let _ = writeln!(text, "\n{}  {explanation}", paint(UNSURE, "Left undefined by profiles"));
+    }
+    for result in differences {
+        let _ = writeln!(text, "  {}: {}", result.difference.profile, result.difference.reason);
+        let _ = writeln!(text, "    {}", summary(result));
+        for reference in &result.difference.references {
+            let _ = writeln!(text, "    {}", paint(FAINT, reference));
+        }
+        if everything {
+            let mut cells = result.cells.iter().peekable();
+            while let Some((scenario, step, first)) = cells.next() {
+                let _ = writeln!(text, "  {scenario} › {step}");
+                let mut of_step = vec![*first];
+                while let Some((_, _, cell)) = cells.next_if(|(s, t, _)| (s, t) == (scenario, step)) {
+                    of_step.push(*cell);
+                }
+                let seen = |cell: &_| cells::seen(cell);
+                cells::list(text, of_step, true, usize::MAX, seen, cells::reasons);
+            }
+        }
+    }
+}
+
+/// `36 cells, 36 of them denied by the policies: 30 connected, 6 dropped`
+pub(super) fn summary(result: &DifferenceResult<'_>) -> String {
+    let all = result.cells.len();
+    let words = [(Decision::Deny, "denied"), (Decision::Allow, "allowed")];
+    let promised = words.map(|(decision, word)| (result.promised(decision), word));
+    let promised: Vec<_> = promised
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(
+            |(number, word)| {
+                if number == all { word.to_owned() } else { format!("{} {word}", thousands(number)) }
+            },
+        )
+        .collect();
+    let observed: Vec<_> =
+        result.observed().into_iter().map(|(name, number)| format!("{} {name}", thousands(number))).collect();
+    let mut text = format!(
+        "{}, {} by the policies: {}",
+        count(all, "cell", "cells"),
+        promised.join(", "),
+        observed.join(", ")
+    );
+    if result.as_promised() == all {
+        text.push_str("; all did what the policies promise: is the difference still there?");
+    }
+    text
+}
+
+/// The differences that cover nothing.
+pub(super) fn stale(result: &RunResult) -> Vec<String> {
+    let differences = result.differences().into_iter().filter(DifferenceResult::is_stale);
+    let warning = |result: DifferenceResult<'_>| {
+        let difference = result.difference;
+        format!(
+            "profile {}: no cell of this run is decided by this difference: {} ({})",
+            difference.profile, difference.reason, difference.place
+        )
+    };
+    differences.map(warning).collect()
+}
+
+/// A profile of a run, for machines.
+#[derive(Serialize)]
+pub(super) struct ProfileDocument<'a> {
+    name: &'a str,
+    description: &'a str,
+    differences: Vec<DifferenceDocument<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DifferenceDocument<'a> {
+    reason: &'a str,
+    references: &'a [String],
+    place: String,
+    stale: bool,
+    cells: usize,
+    denied: usize,
+    allowed: usize,
+    as_promised: usize,
+    observed: BTreeMap<&'static str, usize>,
+}
+
+/// The profiles of a run, with what they left undefined.
+pub(super) fn documents(result: &RunResult) -> Vec<ProfileDocument<'_>> {
+    let differences = result.differences();
+    let profiles = result.profiles.iter().map(|profile| {
+        let own = differences.iter().filter(|result| result.difference.profile == profile.name);
+        ProfileDocument {
+            name: &profile.name,
+            description: &profile.description,
+            differences: own.map(DifferenceDocument::new).collect(),
+        }
+    });
+    profiles.collect()
+}
+
+impl<'a> DifferenceDocument<'a> {
+    fn new(result: &DifferenceResult<'a>) -> Self {
+        Self {
+            reason: &result.difference.reason,
+            references: &result.difference.references,
+            place: result.difference.place.to_string(),
+            stale: result.is_stale(),
+            cells: result.cells.len(),
+            denied: result.promised(Decision::Deny),
+            allowed: result.promised(Decision::Allow),
+            as_promised: result.as_promised(),
+            observed: result.observed(),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Choosing scenarios.
+
+use super::near::{hint, near};
+use super::shard::Shard;
+use crate::plan::size;
+use crate::scenario::{Item, Scenario, wildcard};
+use crate::source;
+
+/// What a scenario has to be to be carried out: everything that is said here. Of several values of one
+/// kind, one suffices.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// It has one of these tags.
+    pub tags: Vec<String>,
+    /// It has none of these.
+    pub skipped_tags: Vec<String>,
+    /// One of its cases decides one of these.
+    pub items: Vec<Item>,
+    /// Its name has one of these forms, in which `*` stands for any text.
+    pub names: Vec<String>,
+    /// Of what is left, it is in this part.
+    pub shard: Option<Shard>,
+}
+
+/// Why there is nothing to carry out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Nothing {
+    /// No scenario has a tag.
+    #[error("--tag {tag}: no scenario has this tag{}", hint(.near))]
+    Tag {
+        /// The tag.
+        tag: String,
+        /// Tags that may have been meant.
+        near: Vec<String>,
+    },
+    /// No case decides an item.
+    #[error("--item {item}: no case decides this item ({})", .item.title())]
+    Item {
+        /// The item.
+        item: Item,
+    },
+    /// No scenario has a name.
+    #[error("{place}: no scenario has such a name{}", hint(.near))]
+    Name {
+        /// Where it was asked for, and what.
+        place: String,
+        /// Names that may have been meant.
+        near: Vec<String>,
+    },
+    /// Each value fits some scenario, and no scenario fits all of them.
+    #[error("nothing to run: of {all} scenarios, {}", told(.left))]
+    Left {
+        /// How many there were.
+        all: usize,
+        /// How many each kind of value left of those that the ones before it left.
+        left: Vec<(String, usize)>,
+    },
+    /// There are more shards than scenarios.
+    #[error("--shard {shard}: this shard is empty: there are only {all} scenarios to share")]
+    Shard {
+        /// The shard.
+        shard: Shard,
+        /// How many scenarios there are.
+        all: usize,
+    },
+    /// A scenario cannot be carried out.
+    #[error(transparent)]
+    Scenario(#[from] source::Error),
+}
+
+fn told(left: &[(String, usize)]) -> String {
+    let parts = left.iter().map(|(flag, number)| format!("{flag} leaves {number}"));
+    parts.collect::<Vec<_>>().join(", then ")
+}
+
+impl Selection {
+    /// The scenarios that are selected, in their order. At least one.
+    ///
+    /// # Errors
+    /// If there is none, or a tag, item or name fits none.
+    pub fn select(&self, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
+        self.check(&scenarios)?;
+        let all = scenarios.len();
+        let mut left = Vec::new();
+        let mut selected = scenarios;
+        let mut keep = |flag: &str, values: Vec<String>, fits: &dyn Fn(&Scenario) -> bool| {
+            if !values.is_empty() {
+                selected.retain(fits);
+                left.push((format!("{flag} {}", values.join(&format!(" {flag} "))), selected.len()));
+            }
+        };
+        keep("--name", self.names.clone(), &|scenario| fits_one(&self.names, &scenario.name));
+        keep("--tag", self.tags.clone(), &|scenario| has_one(scenario, &self.tags));
+        let items = self.items.iter().map(ToString::to_string).collect();
+        keep("--item", items, &|scenario| decided(scenario).any(|item| self.items.contains(item)));
+        keep("--skip-tag", self.skipped_tags.clone(), &|scenario| !has_one(scenario, &self.skipped_tags));
+        if selected.is_empty() {
+            return Err(Nothing::Left { all, left });
+        }
+        match self.shard {
+            None => Ok(selected),
+            Some(shard) => in_shard(shard, selected),
+        }
+    }
+
+    /// Whether every value fits a scenario. Leaving out what is not there harms nobody.
+    fn check(&self, scenarios: &[Scenario]) -> Result<(), Nothing> {
+        for pattern in &self.names {
+            choose_names(&format!("--name {pattern}"), pattern, scenarios)?;
+        }
+        for tag in &self.tags {
+            let mut tags = scenarios.iter().flat_map(|scenario| &scenario.tags).map(String::as_str);
+            if !tags.clone().any(|other| other == tag) {
+                return Err(Nothing::Tag { tag: tag.clone(), near: owned(near(tag, &mut tags)) });
+            }
+        }
+        for item in &self.items {
+            if !scenarios.iter().flat_map(decided).any(|other| other == item) {
+                return Err(Nothing::Item { item: *item });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The scenarios whose names have a form, in which `*` stands for any text. `place` says where it was
+/// asked for.
+///
+/// # Errors
+/// If there is none.
+pub fn choose_names<'a>(
+    place: &str,
+    pattern: &str,
+    scenarios: &'a [Scenario],
+) -> Result<Vec<&'a Scenario>, Nothing> {
+    let chosen: Vec<_> = scenarios.iter().filter(|scenario| wildcard(pattern, &scenario.name)).collect();
+    if chosen.is_empty() {
+        let near = owned(near(pattern, scenarios.iter().map(|scenario| scenario.name.as_str())));
+        return Err(Nothing::Name { place: place.to_owned(), near });
+    }
+    Ok(chosen)
+}
+
+fn owned(names: Vec<&str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+fn fits_one(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| wildcard(pattern, name))
+}
+
+fn has_one(scenario: &Scenario, tags: &[String]) -> bool {
+    scenario.tags.iter().any(|tag| tags.contains(tag))
+}
+
+/// What the steps of a scenario decide.
+fn decided(scenario: &Scenario) -> impl Iterator<Item = &Item> {
+    scenario.steps.iter().flat_map(|step| &step.items)
+}
+
+fn in_shard(shard: Shard, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
+    let sizes: Vec<_> = scenarios.iter().map(size).collect::<Result<_, _>>()?;
+    let things: Vec<_> =
+        scenarios.iter().zip(sizes).map(|(scenario, size)| (scenario.name.as_str(), size.cost())).collect();
+    let holds = shard.holds(&things);
+    let all = scenarios.len();
+    let held = scenarios.into_iter().zip(holds).filter_map(|(scenario, holds)| holds.then_some(scenario));
+    let held: Vec<_> = held.collect();
+    if held.is_empty() { Err(Nothing::Shard { shard, all }) } else { Ok(held) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+    use crate::source::Text;
+
+    fn library() -> Vec<Scenario> {
+        let scenario = |name: &str, tags: &str, items: &str| {
+            let content = format!(
+                "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: {name}, tags: [{tags}], items: [{items}]}}\nsteps: [{{name: a}}]\n"
+            );
+            Text { name: format!("{name}.yaml").into(), content }
+        };
+        let texts = [
+            scenario("default-deny", "ingress, egress", "1, 4"),
+            scenario("named-ports", "ingress, ports", "17"),
+            scenario("dns", "egress, dns", "29"),
+        ];
+        scenario::load(&texts).unwrap()
+    }
+
+    fn names(selection: &Selection) -> Result<Vec<String>, String> {
+        let selected = selection.select(library()).map_err(|nothing| nothing.to_string())?;
+        Ok(selected.into_iter().map(|scenario| scenario.name).collect())
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn tagged(tags: &[&str]) -> Selection {
+        Selection { tags: strings(tags), ..Selection::default() }
+    }
+
+    #[test]
+    fn nothing_said_selects_everything() {
+        assert_eq!(names(&Selection::default()).unwrap(), ["default-deny", "named-ports", "dns"]);
+    }
+
+    #[test]
+    fn one_of_several_values_suffices_and_all_kinds_are_needed() {
+        assert_eq!(names(&tagged(&["ports", "dns"])).unwrap(), ["named-ports", "dns"]);
+        let skipping = Selection { skipped_tags: strings(&["dns", "unknown"]), ..tagged(&["egress"]) };
+        assert_eq!(names(&skipping).unwrap(), ["default-deny"]);
+        let named = Selection { names: strings(&["d*"]), ..tagged(&["ingress"]) };
+        assert_eq!(names(&named).unwrap(), ["default-deny"]);
+        let items = [17, 29].map(|number| Item::new(number).unwrap()).to_vec();
+        assert_eq!(names(&Selection { items, ..Selection::default() }).unwrap(), ["named-ports", "dns"]);
+    }
+
+    #[test]
+    fn what_fits_nothing_is_named() {
+        assert_eq!(
+            names(&tagged(&["egress", "port"])).unwrap_err(),
+            "--tag port: no scenario has this tag; near: ports"
+        );
+        let misspelt = Selection { names: strings(&["named-*", "dsn"]), ..Selection::default() };
+        assert_eq!(names(&misspelt).unwrap_err(), "--name dsn: no scenario has such a name; near: dns");
+        let items = vec![Item::new(2).unwrap()];
+        assert_eq!(
+            names(&Selection { items, ..Selection::default() }).unwrap_err(),
+            "--item 2: no case decides this item (policyTypes left out)"
+        );
+    }
+
+    #[test]
+    fn what_is_left_by_each_is_told_if_nothing_is() {
+        let items = vec![Item::new(29).unwrap()];
+        let selection = Selection { items, ..tagged(&["ingress", "ports"]) };
+        assert_eq!(
+            names(&selection).unwrap_err(),
+            "nothing to run: of 3 scenarios, --tag ingress --tag ports leaves 2, then --item 29 leaves 0"
+        );
+        let shard = |text: &str| Selection { shard: Some(text.parse().unwrap()), ..Selection::default() };
+        assert_eq!(
+            names(&shard("4/4")).unwrap_err(),
+            "--shard 4/4: this shard is empty: there are only 3 scenarios to share"
+        );
+        assert_eq!(names(&shard("1/1")).unwrap().len(), 3);
+    }
+}

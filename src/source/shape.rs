@@ -1,0 +1,61 @@
+//! What all of our own formats have in common.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use super::files::Document;
+use super::located::Located;
+use super::node::{Node, Value};
+
+/// Refuses what is not of a kind before its fields are looked at, because they would only be unknown.
+///
+/// # Errors
+/// If the document is not of this kind, or of another version.
+pub fn expect_kind(document: &Document, api_version: &str, kind: &str) -> Result<(), Error> {
+    let Document { name, node } = document;
+    let what = kind.to_lowercase();
+    if !matches!(node.value, Value::Mapping(_)) {
+        let message = format!("expected a {what}, found {}", node.value.describe());
+        return Err(Error::at(name, node.at, message));
+    }
+    for (field, expected) in [("kind", kind), ("apiVersion", api_version)] {
+        match node.get(field).map(|found| (found, found.as_str())) {
+            Some((_, Some(text))) if text == expected => {}
+            Some((found, _)) => {
+                let message = format!("{field}: expected `{expected}`, found {}", found.value.describe());
+                return Err(Error::at(name, found.at, message));
+            }
+            None => {
+                let message = format!("not a {what}: it has no {field}; write `{field}: {expected}`");
+                return Err(Error::at(name, node.at, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The value of a field that is a string, or a list of at least one.
+///
+/// # Errors
+/// If it is something else.
+pub fn strings(name: &Arc<str>, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
+    let one = |node: &Node| match node.as_str() {
+        Some(text) => Ok(Located { value: text.to_owned(), at: node.at }),
+        None => {
+            let message = format!("{field}: expected a string, found {}", node.value.describe());
+            Err(Error::at(name, node.at, message))
+        }
+    };
+    match &node.value {
+        Value::Sequence(items) if items.is_empty() => {
+            Err(Error::at(name, node.at, format!("{field}: the list is empty")))
+        }
+        Value::Sequence(items) => items.iter().map(one).collect(),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::String(_)
+        | Value::Mapping(_) => one(node).map(|one| vec![one]),
+    }
+}

@@ -1,0 +1,68 @@
+//! What the cells show that profiles leave undefined.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::result::{CellResult, RunResult};
+use crate::policy::Decision;
+use crate::profile::Difference;
+
+/// A difference of a profile, and what was observed where it applies.
+#[derive(Debug, Clone)]
+pub struct DifferenceResult<'a> {
+    /// The difference.
+    pub difference: &'a Difference,
+    /// The cells that it leaves undefined, each with the names of its scenario and step.
+    pub cells: Vec<(&'a str, &'a str, &'a CellResult)>,
+}
+
+impl DifferenceResult<'_> {
+    /// Whether it covers no cell of the run.
+    pub fn is_stale(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// How many cells there are of which the policies promise something.
+    pub fn promised(&self, decision: Decision) -> usize {
+        self.cells.iter().filter(|(_, _, cell)| cell.expected.decision == decision).count()
+    }
+
+    /// What was observed, in numbers of cells by the names of observations.
+    pub fn observed(&self) -> BTreeMap<&'static str, usize> {
+        let mut observed = BTreeMap::new();
+        for (_, _, cell) in &self.cells {
+            let name = cell.observed.as_ref().map_or("not probed", |observation| observation.name());
+            *observed.entry(name).or_default() += 1;
+        }
+        observed
+    }
+
+    /// How many cells did what the policies promise all the same.
+    pub fn as_promised(&self) -> usize {
+        let agrees = |cell: &CellResult| {
+            let observed = cell.observed.as_ref();
+            observed.and_then(|observed| observed.agrees_with(cell.expected.decision)) == Some(true)
+        };
+        self.cells.iter().filter(|(_, _, cell)| agrees(cell)).count()
+    }
+}
+
+impl RunResult {
+    /// What the differences of the run's profiles leave undefined, in the order of the profiles.
+    pub fn differences(&self) -> Vec<DifferenceResult<'_>> {
+        let differences = self.profiles.iter().flat_map(|profile| &profile.differences);
+        let differences = differences.map(|difference: &Arc<Difference>| {
+            let steps = self
+                .scenarios
+                .iter()
+                .flat_map(|scenario| scenario.steps.iter().map(move |step| (scenario.name.as_str(), step)));
+            let cells = steps.flat_map(|(scenario, step)| {
+                step.cells.iter().map(move |cell| (scenario, step.name.as_str(), cell))
+            });
+            let is_its_own =
+                |(_, _, cell): &(_, _, &CellResult)| cell.left_open.as_ref().is_some_and(|d| d == difference);
+            DifferenceResult { difference, cells: cells.filter(is_its_own).collect() }
+        });
+        differences.collect()
+    }
+}

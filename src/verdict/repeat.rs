@@ -1,0 +1,130 @@
+//! Scenarios that were carried out more than once: a verdict that is not the same every time is flaky.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::judge::Verdict;
+use super::result::{CellResult, ScenarioResult, StepResult, TimeToSettle};
+
+/// How often a scenario was carried out, and how often with the same verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repetitions {
+    /// How often it should have been carried out.
+    pub asked: usize,
+    /// How often it was.
+    pub done: usize,
+    /// How many of those gave the same verdicts, in every cell.
+    pub same: usize,
+}
+
+/// Takes the results of repetitions together, in the order of the first ones. `asked` is how often a
+/// scenario of a name should have been carried out.
+pub fn merge(results: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Vec<ScenarioResult> {
+    let mut places = HashMap::<String, usize>::new();
+    let mut groups: Vec<Vec<ScenarioResult>> = Vec::new();
+    for result in results {
+        let place = *places.entry(result.name.clone()).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(result),
+            None => groups.push(vec![result]),
+        }
+    }
+    groups.into_iter().filter_map(|group| merge_group(group, &asked)).collect()
+}
+
+/// Results of one scenario, as one; `None` for no results.
+fn merge_group(group: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Option<ScenarioResult> {
+    let first = group.first()?;
+    let asked = asked(&first.name);
+    if asked < 2 {
+        return group.into_iter().next();
+    }
+    let repetitions = Some(Repetitions { asked, done: group.len(), same: same(&group) });
+    // One that was not carried out to its end has fewer steps, and those say the least.
+    let most = group.iter().map(|result| result.steps.len()).max()?;
+    let longest = group.iter().find(|result| result.steps.len() == most)?;
+    let steps = longest.steps.iter().enumerate().map(|(i, step)| {
+        let others: Vec<_> = group.iter().filter_map(|result| result.steps.get(i)).collect();
+        merge_step(step, &others)
+    });
+    Some(ScenarioResult {
+        steps: steps.collect(),
+        failure: group.iter().find_map(|result| result.failure.clone()),
+        start: group.iter().map(|result| result.start).max().unwrap_or_default(),
+        timeout: group.iter().map(|result| result.timeout).max().unwrap_or_default(),
+        took: group.iter().map(|result| result.took).sum(),
+        repetitions,
+        ..longest.clone()
+    })
+}
+
+/// How many results there are of the kind that there is most of.
+fn same(group: &[ScenarioResult]) -> usize {
+    let verdicts = |result: &ScenarioResult| -> Vec<&'static str> {
+        result.steps.iter().flat_map(|step| &step.cells).map(|cell| cell.verdict.name()).collect()
+    };
+    let mut numbers = HashMap::<Vec<&str>, usize>::new();
+    for result in group {
+        *numbers.entry(verdicts(result)).or_default() += 1;
+    }
+    numbers.into_values().max().unwrap_or_default()
+}
+
+fn merge_step(step: &StepResult, repetitions: &[&StepResult]) -> StepResult {
+    let mut cells: Vec<Vec<&CellResult>> = vec![Vec::new(); step.cells.len()];
+    for repetition in repetitions {
+        for ((cell, own), results) in repetition.cells.iter().zip(&step.cells).zip(&mut cells) {
+            if cell.cell == own.cell {
+                results.push(cell);
+            }
+        }
+    }
+    let slowest = |time: fn(&StepResult) -> TimeToSettle| TimeToSettle {
+        enforce: repetitions.iter().filter_map(|step| time(step).enforce).max(),
+        admit: repetitions.iter().filter_map(|step| time(step).admit).max(),
+    };
+    StepResult {
+        cells: step.cells.iter().zip(cells).map(|(cell, results)| merge_cell(cell, &results)).collect(),
+        time: slowest(|step| step.time),
+        new_pods: slowest(|step| step.new_pods),
+        rounds: repetitions.iter().map(|step| step.rounds).sum(),
+        took: repetitions.iter().map(|step| step.took).sum(),
+        ..step.clone()
+    }
+}
+
+fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
+    let mut verdicts = BTreeMap::<&'static str, usize>::new();
+    for repetition in repetitions {
+        *verdicts.entry(repetition.verdict.name()).or_default() += 1;
+    }
+    let (attempts, retries) =
+        repetitions.iter().fold((0, 0), |(a, r), cell| (a + cell.attempts, r + cell.retries));
+    // What is shown of it is what was worst.
+    let worst = repetitions.iter().copied().max_by_key(|cell| severity(&cell.verdict)).unwrap_or(cell);
+    let mut merged = CellResult { attempts, retries, ..worst.clone() };
+    if verdicts.len() > 1 {
+        let could_not_be_measured = verdicts.len() == 2 && verdicts.contains_key(INCONCLUSIVE);
+        merged.verdict = if could_not_be_measured {
+            // It says nothing against the other verdict, and takes its certainty away.
+            let inconclusive = repetitions.iter().find(|cell| cell.verdict.name() == INCONCLUSIVE);
+            inconclusive.map_or(Verdict::Flaky, |cell| cell.verdict.clone())
+        } else {
+            Verdict::Flaky
+        };
+        merged.repeated = verdicts;
+    }
+    merged
+}
+
+const INCONCLUSIVE: &str = "inconclusive";
+
+fn severity(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Match => 0,
+        Verdict::Undefined => 1,
+        Verdict::Inconclusive(_) => 2,
+        Verdict::Flaky => 3,
+        Verdict::Blocked => 4,
+        Verdict::Leak => 5,
+    }
+}

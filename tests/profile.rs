@@ -1,0 +1,229 @@
+//! Profiles: what they leave undefined neither passes nor fails, by the program itself.
+
+use std::collections::BTreeMap;
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::machine::{Finished, User, file, folder, library, run};
+
+fn profile(name: &str, cells: &str) -> String {
+    let content = format!(
+        "apiVersion: netproof.dev/v1alpha1
+kind: Profile
+metadata: {{name: {name}, description: a network plugin}}
+differences:
+- reason: {name} does it differently
+  references: https://plugin.example/{name}
+  cells: {{{cells}}}
+"
+    );
+    file(&format!("profiles/{name}.yaml"), content).to_str().unwrap().to_owned()
+}
+
+/// Nothing may come in, which a lab that ignores UDP lets pass.
+const DENY: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: deny}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}]}]}
+probes: [80/TCP, 80/UDP]
+steps:
+- name: nothing comes in
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny, namespace: x}
+    spec: {podSelector: {}}
+  expect:
+  - {from: \"*\", to: self, allow: [all]}
+  - {from: \"*\", to: \"*\", deny: [all]}
+  intent:
+  - {from: \"*\", to: \"*\", deny: [all]}
+";
+
+fn without_udp(arguments: &[&str]) -> Finished {
+    let scenario = file("profiles/deny/deny.yaml", DENY);
+    let first = ["run", scenario.to_str().unwrap(), "--fault", "ignore-udp"];
+    run(User::Ordinary, first.iter().chain(arguments))
+}
+
+fn json(finished: &Finished) -> Value {
+    serde_json::from_str(&finished.stdout).unwrap()
+}
+
+fn cells(document: &Value) -> Vec<(String, Value)> {
+    let mut cells = Vec::new();
+    for scenario in document["scenarios"].as_array().unwrap() {
+        for step in scenario["steps"].as_array().unwrap() {
+            let names = [&scenario["name"], &step["name"]].map(|name| name.as_str().unwrap());
+            let own = step["cells"].as_array().unwrap().iter();
+            cells.extend(own.map(|cell| (names.join(" › "), cell.clone())));
+        }
+    }
+    cells
+}
+
+#[test]
+fn a_leak_that_is_known_is_recorded_and_not_judged() {
+    assert_eq!(without_udp(&[]).code, Some(1));
+    let known = profile("no-udp", "probes: UDP, expected: deny");
+    let finished = without_udp(&["--profile", &known, "-o", "json"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let document = json(&finished);
+    assert_eq!(document["counts"]["undefinedByProfile"], 2);
+    assert_eq!(
+        (&document["counts"]["disagreements"], &document["counts"]["policyGaps"]),
+        (&0.into(), &0.into())
+    );
+    let left_open = cells(&document).into_iter().filter(|(_, cell)| !cell["difference"].is_null());
+    for (_, cell) in left_open {
+        assert_eq!(cell["difference"]["promised"], "deny");
+        assert_eq!((&cell["verdict"], &cell["expected"]), (&"undefined".into(), &"undefined".into()));
+        assert_eq!((&cell["asserted"], &cell["observed"]), (&"deny".into(), &"connected".into()));
+        assert_eq!(cell["attempts"], 1, "nothing is waited for");
+    }
+    let difference = &document["profiles"][0]["differences"][0];
+    assert_eq!(difference["observed"], serde_json::json!({"connected": 2}));
+    assert_eq!((&difference["cells"], &difference["asPromised"]), (&2.into(), &0.into()));
+    // The same leak by another protocol is one.
+    let other = profile("no-sctp", "probes: SCTP");
+    assert_eq!(without_udp(&["--profile", &other]).code, Some(1));
+}
+
+#[test]
+fn what_the_author_got_wrong_stays_a_disagreement() {
+    let scenario =
+        file("profiles/wrong/wrong.yaml", DENY.replace("deny: [all]}\n  intent", "allow: [UDP]}\n  intent"));
+    let known = profile("no-udp-again", "probes: UDP, expected: deny");
+    let finished =
+        run(User::Ordinary, ["run", scenario.to_str().unwrap(), "--profile", &known, "-o", "json"]);
+    assert_eq!(finished.code, Some(1));
+    assert_eq!(json(&finished)["counts"]["disagreements"], 2);
+}
+
+#[test]
+fn a_difference_that_decides_nothing_is_told() {
+    let known = profile("no-udp", "probes: UDP, expected: deny");
+    let stale = profile("old-times", "mechanism: pod-address-in-ip-block");
+    let finished = without_udp(&["--profile", &known, "--profile", &stale]);
+    assert_eq!(finished.code, Some(0));
+    let warning = finished.stdout.lines().find(|line| line.starts_with("warning: ")).unwrap();
+    assert_snapshot!(warning.replace(&format!("{}/", folder().display()), ""), @"warning: profile old-times: no cell of this run is decided by this difference: old-times does it differently (profiles/old-times.yaml:5:3)");
+    let document = json(&without_udp(&["--profile", &known, "--profile", &stale, "-o", "json"]));
+    let is_stale = |i: usize| document["profiles"][i]["differences"][0]["stale"].clone();
+    assert_eq!((is_stale(0), is_stale(1)), (Value::Bool(false), Value::Bool(true)));
+}
+
+#[test]
+fn a_profile_that_leaves_everything_open_proves_nothing() {
+    let everything = profile("everything", "from: \"*\"");
+    let finished = without_udp(&["--profile", &everything]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stdout);
+    let first = finished.stdout.lines().next().unwrap();
+    assert!(first.starts_with("INCONCLUSIVE  nothing is judged"), "{first}");
+}
+
+/// What was found out about kube-router on a real cluster, cell by cell.
+#[test]
+fn the_profile_of_kube_router_covers_what_was_seen() {
+    let files =
+        ["semantics/policy-types", "semantics/named-ports", "seeds/security-zones", "seeds/two-customers"];
+    let files = files.map(|name| library().join(format!("{name}.yaml")));
+    let files = files.each_ref().map(|path| path.to_str().unwrap());
+    let options = ["run", "--profile", "kube-router", "-o", "json"];
+    let finished = run(User::Ordinary, options.iter().chain(&files));
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let mut numbers = BTreeMap::<String, usize>::new();
+    for (place, cell) in cells(&json(&finished)) {
+        if !cell["difference"].is_null() {
+            assert_eq!(cell["difference"]["promised"], "deny", "{place}: {cell}");
+            *numbers.entry(place).or_default() += 1;
+        }
+    }
+    let seen = [
+        ("policy-types › an empty list of peers is everybody", 2),
+        ("named-ports › a name that nobody has", 12),
+        ("security-zones › the zones", 2),
+        ("two-customers › inside, databases only for those who need them", 32),
+    ];
+    assert_eq!(numbers, seen.map(|(place, number)| (place.to_owned(), number)).into());
+}
+
+/// The lab has faults that are modelled on what profiles describe, by other code: each covers what its fault
+/// changes, and nothing else.
+#[test]
+fn a_profile_covers_what_the_fault_like_it_changes() {
+    let cases = [
+        ("shared-chains", "kube-router", 0, ["two-customers", "security-zones", "both-sides"]),
+        ("unknown-name-is-any-port", "kube-router", 1, ["named-ports", "two-customers", "policy-types"]),
+        ("ipblock-without-pods", "ipblock-pods", 0, ["conformance-ip-block", "named-ports", "ip-block"]),
+    ];
+    for (fault, profile, difference, names) in cases {
+        let with = |more: &[&str]| {
+            let options = ["run", "--fault", fault, "-o", "json"];
+            run(User::Ordinary, options.iter().chain(&names).chain(more))
+        };
+        assert_eq!(with(&[]).code, Some(1), "{fault} is found without the profile");
+        let finished = with(&["--profile", profile]);
+        let document = json(&finished);
+        assert_eq!(finished.code, Some(0), "{fault}: {} {}", document["counts"], finished.stderr);
+        let known = &document["profiles"][0]["differences"][difference];
+        assert!(known["cells"].as_u64() > Some(0), "{fault}: {known}");
+        assert_eq!(known["asPromised"], 0, "{fault}: {known}");
+    }
+}
+
+#[test]
+fn built_in_profiles_are_listed_with_their_differences() {
+    let finished = run(User::Ordinary, ["run", "--list-profiles"]);
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+    assert_snapshot!("list", finished.stdout);
+}
+
+#[test]
+fn profiles_that_are_none_are_refused() {
+    let mut told = String::new();
+    let mut refused = |argument: &str| {
+        let finished = without_udp(&["--profile", argument]);
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{argument}");
+        assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+        told.push_str(&finished.stderr.replace(&format!("{}/", folder().display()), ""));
+    };
+    refused("kube-ruter");
+    refused("nothing-like-it");
+    refused("missing.yaml");
+    let scenario = file("profiles/scenario.yaml", DENY);
+    refused(scenario.to_str().unwrap());
+    for (i, cells) in [
+        "",
+        "mechanism: magic",
+        "mechanisms: [unresolved-port-name]",
+        "expected: deny",
+        "from: nobody",
+        "to: []",
+        "probes: 80",
+        "family: IPv5",
+        "from: \"*\", expected: undefined",
+    ]
+    .iter()
+    .enumerate()
+    {
+        refused(&profile(&format!("bad-{i}"), cells));
+    }
+    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {name: bad, description: d}\n";
+    for (i, rest) in [
+        "differences: []\n",
+        "differences: [{reason: r, cells: {from: \"*\"}}]\n",
+        "differences: [{reason: \" \", references: u, cells: {from: \"*\"}}]\n",
+        "differences: [{reason: r, references: [], cells: {from: \"*\"}}]\n",
+        "difference: []\n",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = file(&format!("profiles/worse-{i}.yaml"), head.to_owned() + rest);
+        refused(path.to_str().unwrap());
+    }
+    assert_snapshot!("refused", told);
+}
