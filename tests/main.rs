@@ -16,6 +16,7 @@ mod differential;
 mod expect;
 mod image;
 mod lab;
+mod latency;
 mod machine;
 mod map;
 mod naive;

@@ -7,6 +7,7 @@ mod expect;
 mod fuzz;
 mod image;
 mod library;
+mod limits;
 mod output;
 mod run;
 mod selftest;
@@ -29,7 +30,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    everything matches
-  1    leaks, blocked cells, policy gaps, or assertions that the policy engine disagrees with
+  1    leaks, blocked cells, policy gaps, assertions that the policy engine disagrees with, or
+       changes that were in force later than asked for
   2    usage, configuration or cluster error: nothing was proved
   3    nothing worse than cells that could not be measured or were flaky
   130  interrupted";

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::cluster::ClusterOptions;
+use super::limits::LimitOptions;
 use super::{Exit, Format, duration, library, output};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered, Fault, Lab};
@@ -78,6 +79,9 @@ pub(super) struct RunOptions {
     /// How many scenarios to carry out at once
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     parallel: usize,
+
+    #[command(flatten)]
+    limits: LimitOptions,
 
     #[command(flatten)]
     cluster: ClusterOptions,
@@ -154,6 +158,7 @@ impl RunOptions {
             wiring,
             shortest_timeout: self.min_timeout,
             longest_timeout: self.max_timeout,
+            limits: self.limits.limits(),
             parallel: self.parallel,
         }
     }

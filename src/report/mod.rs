@@ -4,6 +4,7 @@ mod cells;
 mod expected;
 mod json;
 mod junit;
+mod latency;
 mod list;
 mod machines;
 mod matrix;

@@ -17,8 +17,8 @@ use crate::plan::{Cell, Route, Router, cells, listeners};
 use crate::policy::{Cluster, Decision, Engine, Expectation, Reason, UndefinedCause};
 use crate::scenario::{Assertion, Claim, EndpointName, Scenario, State, Step};
 use crate::verdict::{
-    Cause, CellResult, Evidence, Machines, Observation, ScenarioFailure, ScenarioResult, StepResult,
-    TimeToSettle, Verdict, judge,
+    Before, Cause, CellResult, Change, Evidence, Machines, Observation, ScenarioFailure, ScenarioResult,
+    Settling, StepResult, Verdict, judge,
 };
 
 /// The result of a scenario that has not been started.
@@ -88,7 +88,7 @@ struct ScenarioRun<'a, B> {
     /// What the network has lost so far.
     loss: Loss,
     /// What was expected of each cell after the last change.
-    expected: HashMap<Cell, Decision>,
+    expected: HashMap<Cell, Before>,
 }
 
 /// What was seen of a cell before there were policies.
@@ -204,7 +204,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.baseline.insert(cell.clone(), Baseline { way, delivered });
         }
         let failed = self.baseline.values().filter(|baseline| !baseline.delivered).count();
-        self.expected = situation.decisions();
+        self.expected = situation.expected();
         let (cells, timeout) = (tracks.len(), self.timeout);
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
     }
@@ -220,9 +220,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let changed = Instant::now();
         self.backend.apply(&step.actions, &mut self.state).await?;
-        let mut result = self.observe(step, before, changed).await;
-        result.took = start.elapsed();
-        Ok(result)
+        let handed_over = changed.elapsed();
+        let result = self.observe(step, before, changed).await;
+        Ok(StepResult { handed_over, took: start.elapsed(), ..result })
     }
 
     /// Probes all cells until they have settled. `before` is the cluster as it was before the step.
@@ -252,13 +252,13 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             // shows as probes that go missing, and then silence has to last for longer.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
-        let (decisions, of_newcomers) = (situation.decisions(), situation.newcomers.clone());
+        let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
         let cells = self.results(step, situation, &ways, tracks);
-        let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
-        self.expected = decisions;
-        let (name, items, took) = (step.name.clone(), step.items.clone(), Duration::ZERO);
-        StepResult { name, items, cells, time, new_pods, rounds, took }
+        self.expected = expected;
+        let (name, items) = (step.name.clone(), step.items.clone());
+        let (handed_over, took) = (Duration::ZERO, Duration::ZERO);
+        StepResult { name, items, cells, new_pods, handed_over, rounds, took }
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
@@ -266,7 +266,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let cells = situation.cells.iter().zip(ways).zip(promises);
         let expected = cells.map(|((cell, way), (expectation, newcomer))| Expected {
             decision: expectation.decision,
-            is_new: newcomer.is_some() || self.expected.get(cell) != Some(&expectation.decision),
+            is_new: newcomer.is_some() || self.decided(cell) != Some(expectation.decision),
             crosses: cell.from != cell.to,
             is_proved: self.baseline(cell, *way) == Some(true),
         });
@@ -310,6 +310,27 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let first = to.next().unwrap_or_else(|| machine_of(&self.state, &cell.to));
         let is_one = to.all(|other| other == first);
         Machines { from: machine_of(&self.state, &cell.from), to: first.filter(|_| is_one) }
+    }
+
+    /// What was expected of a cell after the last change.
+    fn decided(&self, cell: &Cell) -> Option<Decision> {
+        Some(self.expected.get(cell)?.decision)
+    }
+
+    /// How long the change took to be in force at a cell. `None` if nothing changed there.
+    fn settling(
+        &self,
+        cell: &Cell,
+        expected: &Expectation,
+        machines: &Machines,
+        newcomer: Option<Newcomer>,
+        track: &Track,
+    ) -> Option<Settling> {
+        // A pod that takes over a name is another one.
+        let before = self.expected.get(cell).filter(|_| newcomer.is_none());
+        let change = Change::since(before, expected.decision)?;
+        let settling = Settling::new(change, track.settled?, before, expected, machines);
+        Some(Settling { opposed: track.opposed, limit: self.settings.limits.of(change), ..settling })
     }
 
     /// What is true of a cell.
@@ -358,10 +379,11 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
                     ((((cell, verdict), machines), obstacle), ((expected, newcomer), delivered_until)),
                     track,
                 )| {
-                    let decision = expected.decision;
                     // Without an address there is nothing that the author could disagree with.
                     let is_evaluated = obstacle != Some(Cause::NoAddress);
-                    let is_new = newcomer.is_some() || self.expected.get(&cell) != Some(&decision);
+                    // A datagram that arrives late shows that the silence before was none.
+                    let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
+                    let settled = self.settling(&cell, &expected, &machines, newcomer, &track);
                     CellResult {
                         asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
                         intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
@@ -369,7 +391,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
                         observed: track.observation,
                         attempts: track.attempts,
                         retries: track.retries,
-                        settled: track.settled.filter(|_| is_new),
+                        settled: settled.filter(|_| is_in_force),
                         delivered_until,
                         cell,
                         expected,
@@ -465,9 +487,8 @@ impl Situation {
         self.cells.iter().zip(&self.routes).map(way).collect()
     }
 
-    fn decisions(&self) -> HashMap<Cell, Decision> {
-        let decisions = self.expectations.iter().map(|expectation| expectation.decision);
-        self.cells.iter().cloned().zip(decisions).collect()
+    fn expected(&self) -> HashMap<Cell, Before> {
+        self.cells.iter().cloned().zip(self.expectations.iter().map(Before::from)).collect()
     }
 }
 

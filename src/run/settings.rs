@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::verdict::Limits;
+
 /// How patient a run is, and how much it does at once.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -16,6 +18,8 @@ pub struct Settings {
     pub shortest_timeout: Duration,
     /// The longest time to wait for an answer.
     pub longest_timeout: Duration,
+    /// How long changes may take to be in force without being called late.
+    pub limits: Limits,
     /// How many scenarios to carry out at once. At least 1.
     pub parallel: usize,
 }
@@ -42,6 +46,7 @@ mod tests {
             wiring: Duration::ZERO,
             shortest_timeout: Duration::from_millis(80),
             longest_timeout: Duration::from_secs(1),
+            limits: Limits::default(),
             parallel: 1,
         };
         let timeout = |millis| settings.timeout(Some(Duration::from_millis(millis))).as_millis();

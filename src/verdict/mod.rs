@@ -2,14 +2,16 @@
 //! steps, scenarios and runs.
 
 mod judge;
+mod latency;
 mod machine;
 mod observation;
 mod result;
 
 pub use judge::{Cause, Evidence, Verdict, judge};
+pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines};
 pub use observation::{Observation, observe};
 pub use result::{
     CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
-    Surroundings, TimeToSettle,
+    Surroundings,
 };
