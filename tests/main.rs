@@ -11,6 +11,7 @@ mod agent;
 mod any_input;
 mod bad_input;
 mod cluster;
+mod compare;
 mod coverage;
 mod differential;
 mod expect;

@@ -39,7 +39,13 @@ fn expected(decision: Decision) -> Expectation {
     Expectation { decision, reasons }
 }
 
-fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict: Verdict) -> CellResult {
+pub(crate) fn cell(
+    from: &str,
+    to: &str,
+    decision: Decision,
+    observed: Observation,
+    verdict: Verdict,
+) -> CellResult {
     let pod = |name: &str| EndpointName::pod("x", name);
     CellResult {
         cell: Cell {
@@ -62,7 +68,7 @@ fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict
 }
 
 /// A cell whose change was in force after some milliseconds.
-fn settled(mut cell: CellResult, change: Change, took: u64, machine: Option<&str>) -> CellResult {
+pub(crate) fn settled(mut cell: CellResult, change: Change, took: u64, machine: Option<&str>) -> CellResult {
     let took = Duration::from_millis(took);
     let opposed = took.checked_sub(Duration::from_millis(30));
     let machine = machine.map(str::to_owned);
@@ -71,17 +77,17 @@ fn settled(mut cell: CellResult, change: Change, took: u64, machine: Option<&str
 }
 
 /// The same cell, with a limit of milliseconds for its change.
-fn limited(mut cell: CellResult, limit: u64) -> CellResult {
+pub(crate) fn limited(mut cell: CellResult, limit: u64) -> CellResult {
     cell.settled.as_mut().unwrap().limit = Some(Duration::from_millis(limit));
     cell
 }
 
-fn on_udp(mut cell: CellResult) -> CellResult {
+pub(crate) fn on_udp(mut cell: CellResult) -> CellResult {
     cell.cell.probe = Probe::Port { port: Port::new(80).unwrap(), protocol: Protocol::Udp };
     cell
 }
 
-fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
+pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
     let new_pods =
         TimeToSettle { enforce: Some(Duration::from_millis(3)), admit: Some(Duration::from_millis(70)) };
     StepResult {
@@ -95,7 +101,7 @@ fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
     }
 }
 
-fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
+pub(crate) fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
     ScenarioResult {
         name: name.to_owned(),
         description: "What it decides.".to_owned(),
@@ -110,7 +116,7 @@ fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
     }
 }
 
-fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
+pub(crate) fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
     let asked = scenarios.len();
     RunResult {
         scenarios,
@@ -269,7 +275,7 @@ fn changes_that_were_in_force_too_late() {
     let result = slow();
     assert_snapshot!("terminal, late", terminal(&result, false));
     assert_eq!(report::exit_code(&result), 1);
-    let json: serde_json::Value = serde_json::from_str(&report::json(&result).unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&report::json(&result, None).unwrap()).unwrap();
     assert_snapshot!("json, latency", serde_json::to_string_pretty(&json["latency"]).unwrap());
     let step = &json["scenarios"][0]["steps"][1];
     assert_snapshot!("json, late cell", serde_json::to_string_pretty(&step["cells"][1]).unwrap());
@@ -283,7 +289,10 @@ fn changes_that_were_in_force_too_late() {
 fn json_and_junit() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);
     let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
-    assert_snapshot!("json", report::json(&result).unwrap().replace(&version, "\"version\": \"VERSION\""));
+    assert_snapshot!(
+        "json",
+        report::json(&result, None).unwrap().replace(&version, "\"version\": \"VERSION\"")
+    );
     let mut xml = Vec::new();
     report::junit(&result, &mut xml).unwrap();
     assert_snapshot!("junit", String::from_utf8(xml).unwrap());

@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod cluster;
+mod compare;
 mod duration;
 mod expect;
 mod fuzz;
@@ -39,6 +40,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Compare(compare::CompareArgs),
     Expect(expect::ExpectArgs),
     Selftest(selftest::SelftestArgs),
     Fuzz(Box<fuzz::FuzzArgs>),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
     }
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Expect(args) => expect::expect(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::cluster::ClusterOptions;
+use super::compare::BaselineOptions;
 use super::limits::LimitOptions;
 use super::{Exit, Format, duration, library, output};
 use crate::backend::cluster::Cluster;
@@ -39,6 +40,9 @@ pub(super) struct RunArgs {
     /// Also write a JUnit report to this file
     #[arg(long, value_name = "FILE.xml")]
     report: Option<PathBuf>,
+
+    #[command(flatten)]
+    baseline: BaselineOptions,
 
     #[command(flatten)]
     options: RunOptions,
@@ -103,7 +107,9 @@ Examples:
   netproof run --fault ignore-udp                  prove that a leak is noticed
   netproof run tenant.yaml --report results.xml    for CI
   netproof run --on cluster                        the cluster of the current context
-  netproof run --on cluster --every-node           also the data path of every node";
+  netproof run --on cluster --every-node           also the data path of every node
+  netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
+  netproof run --baseline before.json              fail only for what is new since then";
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     if args.list_faults {
@@ -123,11 +129,21 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     // Opened before the run: an hour later is too late to find out that it cannot be.
     let junit = args.report.as_deref().map(create).transpose()?;
 
+    let baseline = args.baseline.read()?;
+
     let result = carry_out(&args.options, &scenarios)?;
     if let Some(file) = junit {
         report::junit(&result, file)?;
     }
-    args.options.report(&result)
+    match baseline {
+        Some(before) if result.failure().is_none() => {
+            let RunOptions { output: format, verbose, .. } = args.options;
+            let (text, exit) = args.baseline.report(&before, &result, format, verbose)?;
+            output::result(&text)?;
+            Ok(exit)
+        }
+        Some(_) | None => args.options.report(&result),
+    }
 }
 
 impl RunOptions {
@@ -170,7 +186,7 @@ impl RunOptions {
         }
         let text = match self.output {
             Format::Table => report::terminal(result, self.verbose),
-            Format::Json => report::json(result)?,
+            Format::Json => report::json(result, None)?,
         };
         output::result(&text)?;
         Ok(Exit::Code(report::exit_code(result)))

@@ -6,28 +6,34 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::compare_json::ComparisonDocument;
+use crate::compare::Comparison;
 use crate::policy::Reason;
 use crate::verdict::{
     Cause, CellResult, Counts, Latency, MachineCounts, Outcome, Quantiles, RunResult, ScenarioResult,
     StepResult, TimeToSettle, Verdict,
 };
 
-const API_VERSION: &str = "netproof.dev/v1alpha1";
+pub(super) const API_VERSION: &str = "netproof.dev/v1alpha1";
 
-/// The report of a run, as one JSON document.
+/// The report of a run, as one JSON document, with what changed since an earlier one.
 ///
 /// # Errors
 /// Never, as its shape has nothing that JSON lacks.
-pub fn json(result: &RunResult) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(&RunDocument::new(result))?;
+pub fn json(result: &RunResult, comparison: Option<&Comparison<'_>>) -> serde_json::Result<String> {
+    let comparison = comparison.map(ComparisonDocument::new);
+    let mut text = serde_json::to_string_pretty(&RunDocument { comparison, ..RunDocument::new(result) })?;
     text.push('\n');
     Ok(text)
 }
 
 /// The exit code that a result leads to, as `--help` explains it.
 pub fn exit_code(result: &RunResult) -> u8 {
-    match result.outcome() {
-        _ if result.interrupted => 130,
+    if result.interrupted { 130 } else { outcome_code(result.outcome()) }
+}
+
+pub(super) fn outcome_code(outcome: Outcome) -> u8 {
+    match outcome {
         Outcome::Pass => 0,
         Outcome::Fail => 1,
         Outcome::Inconclusive => 3,
@@ -50,6 +56,8 @@ struct RunDocument<'a> {
     counts: CountsDocument,
     nodes: BTreeMap<&'a str, MachineDocument>,
     latency: RunLatencyDocument<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<ComparisonDocument<'a>>,
     scenarios: Vec<ScenarioDocument<'a>>,
 }
 
@@ -169,7 +177,7 @@ impl<'a> RunLatencyDocument<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct QuantilesDocument {
+pub(super) struct QuantilesDocument {
     steps: usize,
     p50_ms: u64,
     p95_ms: u64,
@@ -250,6 +258,7 @@ impl<'a> RunDocument<'a> {
             counts: result.counts().into(),
             nodes: result.machines().into_iter().map(|(name, counts)| (name, counts.into())).collect(),
             latency: RunLatencyDocument::new(result),
+            comparison: None,
             scenarios: result.scenarios.iter().map(ScenarioDocument::new).collect(),
         }
     }
@@ -368,7 +377,7 @@ fn cause(verdict: &Verdict) -> Option<&Cause> {
     }
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
+pub(super) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Pass => "pass",
         Outcome::Inconclusive => "inconclusive",
@@ -376,6 +385,6 @@ fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
