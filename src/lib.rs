@@ -23,8 +23,9 @@
 //! | `backend` | the seam to where packets are sent; the lab and clusters behind it | `plan`, `policy`, `scenario`, `snapshot` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `profile`, `scenario` |
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict` |
+//! | `compare` | what changed between the results of two runs; pure | `verdict` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict` |
-//! | `report` | what people and machines read | `backend`, `expect`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `verdict` |
+//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `verdict` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -32,6 +33,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod compare;
 pub mod expect;
 pub mod generate;
 pub mod image;

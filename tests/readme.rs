@@ -36,7 +36,7 @@ fn the_leak_that_it_shows_is_found() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["run", "selftest", "expect", "fuzz", "image", "cleanup"] {
+    for command in ["run", "compare", "selftest", "expect", "fuzz", "image", "cleanup"] {
         let finished = run(User::Ordinary, [command, "--help"]);
         assert_eq!(finished.code, Some(0));
         assert!(finished.stdout.contains("Examples:\n  netproof "), "{command}: {}", finished.stdout);

@@ -13,8 +13,8 @@ use netproof::report;
 use netproof::scenario::{Claim, Demonstrates, EndpointName, Item, Probe};
 use netproof::source::Text;
 use netproof::verdict::{
-    Cause, CellResult, Machines, Observation, Repetitions, RunResult, ScenarioFailure, ScenarioResult,
-    StepResult, Surroundings, TimeToSettle, Verdict, merge,
+    Cause, CellResult, Change, Machines, Observation, Repetitions, RunResult, ScenarioFailure,
+    ScenarioResult, Settling, StepResult, Surroundings, TimeToSettle, Verdict, merge,
 };
 
 fn policy(name: &str) -> PolicyName {
@@ -41,7 +41,13 @@ fn expected(decision: Decision) -> Expectation {
     Expectation { decision, reasons }
 }
 
-fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict: Verdict) -> CellResult {
+pub(crate) fn cell(
+    from: &str,
+    to: &str,
+    decision: Decision,
+    observed: Observation,
+    verdict: Verdict,
+) -> CellResult {
     let pod = |name: &str| EndpointName::pod("x", name);
     CellResult {
         cell: Cell {
@@ -65,27 +71,41 @@ fn cell(from: &str, to: &str, decision: Decision, observed: Observation, verdict
     }
 }
 
-fn on_udp(mut cell: CellResult) -> CellResult {
+/// A cell whose change was in force after some milliseconds.
+pub(crate) fn settled(mut cell: CellResult, change: Change, took: u64, machine: Option<&str>) -> CellResult {
+    let took = Duration::from_millis(took);
+    let opposed = took.checked_sub(Duration::from_millis(30));
+    let machine = machine.map(str::to_owned);
+    cell.settled = Some(Settling { change, took, opposed, machine, limit: None });
+    cell
+}
+
+/// The same cell, with a limit of milliseconds for its change.
+pub(crate) fn limited(mut cell: CellResult, limit: u64) -> CellResult {
+    cell.settled.as_mut().unwrap().limit = Some(Duration::from_millis(limit));
+    cell
+}
+
+pub(crate) fn on_udp(mut cell: CellResult) -> CellResult {
     cell.cell.probe = Probe::Port { port: Port::new(80).unwrap(), protocol: Protocol::Udp };
     cell
 }
 
-fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
-    let time = TimeToSettle { enforce: Some(Duration::from_millis(42)), admit: None };
+pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
     let new_pods =
         TimeToSettle { enforce: Some(Duration::from_millis(3)), admit: Some(Duration::from_millis(70)) };
     StepResult {
         name: name.to_owned(),
         items: [Item::new(1).unwrap()].into(),
         cells,
-        time,
         new_pods,
+        handed_over: Duration::from_millis(7),
         rounds: 2,
         took: Duration::from_millis(310),
     }
 }
 
-fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
+pub(crate) fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
     ScenarioResult {
         name: name.to_owned(),
         description: "What it decides.".to_owned(),
@@ -101,7 +121,7 @@ fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
     }
 }
 
-fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
+pub(crate) fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
     let asked = scenarios.len();
     RunResult {
         scenarios,
@@ -122,7 +142,12 @@ fn good() -> ScenarioResult {
             "all is well",
             vec![
                 cell("a", "b", Decision::Allow, Observation::Connected, Verdict::Match),
-                cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match),
+                settled(
+                    cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match),
+                    Change::Enforce,
+                    42,
+                    Some("node-2"),
+                ),
                 cell("a", "c", Decision::Undefined, Observation::Rejected, Verdict::Undefined),
                 on_udp(cell(
                     "a",
@@ -148,7 +173,7 @@ fn bad() -> ScenarioResult {
     disagreement.asserted = Some(Claim::Deny);
     let mut gap = cell("a", "c", Decision::Allow, Observation::Connected, Verdict::Match);
     gap.intended = Some(Claim::Deny);
-    gap.settled = Some(Duration::from_millis(42));
+    gap = settled(gap, Change::Admit, 12, None);
     let mut ipv6 = cell("a", "c", Decision::Deny, Observation::Connected, Verdict::Leak);
     ipv6.cell.family = IpFamily::V6;
     ipv6.delivered_until = Some(Duration::from_millis(420));
@@ -214,7 +239,9 @@ fn a_run_that_was_interrupted() {
 fn repeated() -> Vec<ScenarioResult> {
     let mut leaking = good();
     leaking.steps[0].cells[1] = cell("b", "a", Decision::Deny, Observation::Connected, Verdict::Leak);
-    leaking.steps[0].time.enforce = Some(Duration::from_millis(99));
+    for settled in leaking.steps[0].cells.iter_mut().filter_map(|cell| cell.settled.as_mut()) {
+        settled.took = Duration::from_millis(99);
+    }
     let mut unmeasured = good();
     unmeasured.steps[0].cells[0].verdict = Verdict::Inconclusive(Cause::NoControl);
     vec![good(), leaking, good(), unmeasured, good()]
@@ -232,7 +259,8 @@ fn a_verdict_that_differs_between_repetitions_is_flaky() {
     assert_eq!(cells[2].verdict, Verdict::Undefined);
     assert!(cells[2].repeated.is_empty());
     assert_eq!(result.scenarios[0].repetitions, Some(Repetitions { asked: 5, done: 5, same: 3 }));
-    assert_eq!(result.scenarios[0].steps[0].time.enforce, Some(Duration::from_millis(99)));
+    let time = result.scenarios[0].steps[0].time();
+    assert_eq!(time.enforce.max(time.admit), Some(Duration::from_millis(99)), "the slowest is shown");
     assert_eq!(report::exit_code(&result), 3);
     assert_snapshot!("terminal, repeated", terminal(&result, false));
 }
@@ -267,7 +295,7 @@ fn a_run_that_stopped_at_the_first_failure() {
         xml.matches("<skipped message=\"not carried out: the run stopped at the first failure\"/>").count(),
         14
     );
-    let json: serde_json::Value = serde_json::from_str(&report::json(&result).unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&report::json(&result, None).unwrap()).unwrap();
     assert_eq!(json["notCarriedOut"].as_array().unwrap().len(), 14);
 }
 
@@ -299,7 +327,7 @@ fn a_run_with_a_profile() {
     let result = with_profile();
     assert_snapshot!("terminal, profile", terminal(&result, false));
     assert_snapshot!("terminal, profile, verbose", terminal(&result, true));
-    assert_snapshot!("json, profile", report::json(&result).unwrap());
+    assert_snapshot!("json, profile", report::json(&result, None).unwrap());
     let mut xml = Vec::new();
     report::junit(&result, &mut xml).unwrap();
     assert_snapshot!("junit, profile", String::from_utf8(xml).unwrap());
@@ -330,10 +358,48 @@ fn a_matrix_with_long_names_has_numbers_at_the_top() {
     assert_snapshot!("terminal, long names", matrix.join("\n"));
 }
 
+/// A run on a cluster with more nodes than are shown, in which changes took their time.
+fn slow() -> RunResult {
+    let denied = || cell("a", "b", Decision::Deny, Observation::Dropped, Verdict::Match);
+    let allowed = || cell("b", "a", Decision::Allow, Observation::Connected, Verdict::Match);
+    let at = |node: u64, took: u64| {
+        let mut cell = settled(denied(), Change::Enforce, took, Some(&format!("node-{node}")));
+        cell.cell.to = EndpointName::pod("x", format!("pod-{node}"));
+        limited(cell, 5_000)
+    };
+    let both = limited(settled(on_udp(denied()), Change::Enforce, 900, None), 5_000);
+    let new_pod = settled(on_udp(allowed()), Change::Appear, 9_000, None);
+    let mut first: Vec<_> = (1..=6).map(|node| at(node, node * 100)).collect();
+    first.extend([both, new_pod]);
+    let second = vec![at(1, 120), at(2, 5_310), settled(allowed(), Change::Admit, 260, Some("node-1"))];
+    let mut result = run(vec![scenario("slow", vec![step("deny", first), step("deny again", second)])]);
+    result.surroundings.facts = vec![("server".to_owned(), "v1.36.0".to_owned())];
+    result
+}
+
+#[test]
+fn changes_that_were_in_force_too_late() {
+    let result = slow();
+    assert_snapshot!("terminal, late", terminal(&result, false));
+    assert_eq!(report::exit_code(&result), 1);
+    let json: serde_json::Value = serde_json::from_str(&report::json(&result, None).unwrap()).unwrap();
+    assert_snapshot!("json, latency", serde_json::to_string_pretty(&json["latency"]).unwrap());
+    let step = &json["scenarios"][0]["steps"][1];
+    assert_snapshot!("json, late cell", serde_json::to_string_pretty(&step["cells"][1]).unwrap());
+    assert_eq!((&step["counts"]["late"], &step["timeToEnforceMs"]), (&1.into(), &5_310.into()));
+    let mut xml = Vec::new();
+    report::junit(&result, &mut xml).unwrap();
+    assert_snapshot!("junit, late", String::from_utf8(xml).unwrap());
+}
+
 #[test]
 fn json_and_junit() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);
-    assert_snapshot!("json", report::json(&result).unwrap());
+    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert_snapshot!(
+        "json",
+        report::json(&result, None).unwrap().replace(&version, "\"version\": \"VERSION\"")
+    );
     let mut xml = Vec::new();
     report::junit(&result, &mut xml).unwrap();
     assert_snapshot!("junit", String::from_utf8(xml).unwrap());

@@ -2,11 +2,13 @@
 
 mod cleanup;
 mod cluster;
+mod compare;
 mod duration;
 mod expect;
 mod fuzz;
 mod image;
 mod library;
+mod limits;
 mod output;
 mod profile;
 mod run;
@@ -31,7 +33,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    everything matches
-  1    leaks, blocked cells, policy gaps, or assertions that the policy engine disagrees with
+  1    leaks, blocked cells, policy gaps, assertions that the policy engine disagrees with, or
+       changes that were in force later than asked for
   2    usage, configuration or cluster error: nothing was proved
   3    nothing worse than cells that could not be measured or were flaky
   130  interrupted";
@@ -39,6 +42,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Compare(compare::CompareArgs),
     Expect(expect::ExpectArgs),
     Selftest(selftest::SelftestArgs),
     Fuzz(Box<fuzz::FuzzArgs>),
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
     }
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Expect(args) => expect::expect(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),

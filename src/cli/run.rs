@@ -12,6 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::cluster::ClusterOptions;
+use super::compare::BaselineOptions;
+use super::limits::LimitOptions;
 use super::profile::ProfileOptions;
 use super::select::SelectOptions;
 use super::{Exit, Format, duration, output, profile};
@@ -50,6 +52,9 @@ pub(super) struct RunArgs {
     /// Carry out everything so many times: a verdict that is not the same every time is flaky
     #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = at_least_one())]
     repeat: usize,
+
+    #[command(flatten)]
+    baseline: BaselineOptions,
 
     #[command(flatten)]
     options: RunOptions,
@@ -104,6 +109,9 @@ pub(super) struct RunOptions {
     profiles: ProfileOptions,
 
     #[command(flatten)]
+    limits: LimitOptions,
+
+    #[command(flatten)]
     cluster: ClusterOptions,
 }
 
@@ -137,7 +145,9 @@ Examples:
   netproof run --list-profiles                     known differences of network plugins
   netproof run --profile kube-router --profile my.yaml    leave these undefined
   netproof run --on cluster                        the cluster of the current context
-  netproof run --on cluster --every-node           also the data path of every node";
+  netproof run --on cluster --every-node           also the data path of every node
+  netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
+  netproof run --baseline before.json              fail only for what is new since then";
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     if args.list_faults {
@@ -161,11 +171,21 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     // Opened before the run: an hour later is too late to find out that it cannot be.
     let junit = args.report.as_deref().map(create).transpose()?;
 
+    let baseline = args.baseline.read()?;
+
     let result = carry_out(&args.options, &scenarios)?;
     if let Some(file) = junit {
         report::junit(&result, file)?;
     }
-    args.options.report(&result)
+    match baseline {
+        Some(before) if result.failure().is_none() => {
+            let RunOptions { output: format, verbose, .. } = args.options;
+            let (text, exit) = args.baseline.report(&before, &result, format, verbose)?;
+            output::result(&text)?;
+            Ok(exit)
+        }
+        Some(_) | None => args.options.report(&result),
+    }
 }
 
 fn list(scenarios: &[Scenario], format: Format) -> anyhow::Result<()> {
@@ -216,6 +236,7 @@ impl RunOptions {
             wiring,
             shortest_timeout: self.min_timeout,
             longest_timeout: self.max_timeout,
+            limits: self.limits.limits(),
             parallel: self.parallel(),
             fail_fast: self.fail_fast,
             profiles: self.profiles.profiles()?,
@@ -229,7 +250,7 @@ impl RunOptions {
         }
         let text = match self.output {
             Format::Table => report::terminal(result, self.verbose),
-            Format::Json => report::json(result)?,
+            Format::Json => report::json(result, None)?,
         };
         output::result(&text)?;
         Ok(Exit::Code(report::exit_code(result)))

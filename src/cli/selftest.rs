@@ -11,6 +11,7 @@ use crate::backend::lab::{self, Entered, Fault};
 use crate::run::{Events, Settings};
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
+use crate::verdict::Limits;
 use crate::{plan, report, source};
 
 /// Prove that the scenarios would notice wrong enforcement
@@ -92,6 +93,7 @@ async fn carry_out(
         wiring: Duration::ZERO,
         shortest_timeout: Duration::from_millis(80),
         longest_timeout: Duration::from_secs(1),
+        limits: Limits::default(),
         parallel: args.parallel,
         fail_fast: false,
         profiles: Vec::new(),

@@ -6,29 +6,35 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::compare_json::ComparisonDocument;
 use super::profiles::{self, ProfileDocument};
+use crate::compare::Comparison;
 use crate::policy::Reason;
 use crate::verdict::{
-    Cause, CellResult, Counts, MachineCounts, Outcome, Repetitions, RunResult, ScenarioResult, StepResult,
-    Verdict,
+    Cause, CellResult, Counts, Latency, MachineCounts, Outcome, Quantiles, Repetitions, RunResult,
+    ScenarioResult, StepResult, TimeToSettle, Verdict,
 };
 
 pub(super) const API_VERSION: &str = "netproof.dev/v1alpha1";
 
-/// The report of a run, as one JSON document.
+/// The report of a run, as one JSON document, with what changed since an earlier one.
 ///
 /// # Errors
 /// Never, as its shape has nothing that JSON lacks.
-pub fn json(result: &RunResult) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(&RunDocument::new(result))?;
+pub fn json(result: &RunResult, comparison: Option<&Comparison<'_>>) -> serde_json::Result<String> {
+    let comparison = comparison.map(ComparisonDocument::new);
+    let mut text = serde_json::to_string_pretty(&RunDocument { comparison, ..RunDocument::new(result) })?;
     text.push('\n');
     Ok(text)
 }
 
 /// The exit code that a result leads to, as `--help` explains it.
 pub fn exit_code(result: &RunResult) -> u8 {
-    match result.outcome() {
-        _ if result.interrupted => 130,
+    if result.interrupted { 130 } else { outcome_code(result.outcome()) }
+}
+
+pub(super) fn outcome_code(outcome: Outcome) -> u8 {
+    match outcome {
         Outcome::Pass => 0,
         Outcome::Fail => 1,
         Outcome::Inconclusive => 3,
@@ -40,6 +46,7 @@ pub fn exit_code(result: &RunResult) -> u8 {
 struct RunDocument<'a> {
     api_version: &'static str,
     kind: &'static str,
+    version: &'static str,
     outcome: &'static str,
     exit_code: u8,
     backend: &'a str,
@@ -52,6 +59,9 @@ struct RunDocument<'a> {
     counts: CountsDocument,
     nodes: BTreeMap<&'a str, MachineDocument>,
     profiles: Vec<ProfileDocument<'a>>,
+    latency: RunLatencyDocument<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<ComparisonDocument<'a>>,
     scenarios: Vec<ScenarioDocument<'a>>,
 }
 
@@ -70,6 +80,7 @@ struct CountsDocument {
     inconclusive: usize,
     policy_gaps: usize,
     disagreements: usize,
+    late: usize,
     retries: usize,
 }
 
@@ -132,6 +143,8 @@ struct StepDocument<'a> {
     counts: CountsDocument,
     time_to_enforce_ms: Option<u64>,
     time_to_admit_ms: Option<u64>,
+    nodes: BTreeMap<&'a str, TimeDocument>,
+    handed_over_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     new_pods_isolated_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +152,65 @@ struct StepDocument<'a> {
     rounds: u32,
     took_ms: u64,
     cells: Vec<CellDocument>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TimeDocument {
+    time_to_enforce_ms: Option<u64>,
+    time_to_admit_ms: Option<u64>,
+}
+
+impl From<TimeToSettle> for TimeDocument {
+    fn from(time: TimeToSettle) -> Self {
+        let TimeToSettle { enforce, admit } = time;
+        Self { time_to_enforce_ms: enforce.map(millis), time_to_admit_ms: admit.map(millis) }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RunLatencyDocument<'a> {
+    enforce: Option<QuantilesDocument>,
+    admit: Option<QuantilesDocument>,
+    nodes: BTreeMap<&'a str, LatencyDocument>,
+}
+
+#[derive(Serialize)]
+struct LatencyDocument {
+    enforce: Option<QuantilesDocument>,
+    admit: Option<QuantilesDocument>,
+}
+
+impl From<Latency> for LatencyDocument {
+    fn from(latency: Latency) -> Self {
+        let Latency { enforce, admit } = latency;
+        Self { enforce: enforce.map(QuantilesDocument::from), admit: admit.map(QuantilesDocument::from) }
+    }
+}
+
+impl<'a> RunLatencyDocument<'a> {
+    fn new(result: &'a RunResult) -> Self {
+        let LatencyDocument { enforce, admit } = result.latency().into();
+        let nodes = result.latency_by_machine().into_iter().map(|(name, latency)| (name, latency.into()));
+        Self { enforce, admit, nodes: nodes.collect() }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct QuantilesDocument {
+    steps: usize,
+    p50_ms: u64,
+    p95_ms: u64,
+    max_ms: u64,
+}
+
+impl From<Quantiles> for QuantilesDocument {
+    fn from(quantiles: Quantiles) -> Self {
+        let Quantiles { number: steps, p50, p95, max } = quantiles;
+        Self { steps, p50_ms: millis(p50), p95_ms: millis(p95), max_ms: millis(max) }
+    }
 }
 
 #[derive(Serialize)]
@@ -163,11 +235,19 @@ struct CellDocument {
     attempts: u32,
     retries: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     settled_ms: Option<u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     repeated: BTreeMap<&'static str, usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_until_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opposed_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -202,6 +282,7 @@ impl<'a> RunDocument<'a> {
         Self {
             api_version: API_VERSION,
             kind: "RunResult",
+            version: env!("CARGO_PKG_VERSION"),
             outcome: outcome(result.outcome()),
             exit_code: exit_code(result),
             backend: &result.surroundings.name,
@@ -214,6 +295,8 @@ impl<'a> RunDocument<'a> {
             counts: result.counts().into(),
             nodes: result.machines().into_iter().map(|(name, counts)| (name, counts.into())).collect(),
             profiles: profiles::documents(result),
+            latency: RunLatencyDocument::new(result),
+            comparison: None,
             scenarios: result.scenarios.iter().map(ScenarioDocument::new).collect(),
         }
     }
@@ -241,12 +324,16 @@ impl<'a> ScenarioDocument<'a> {
 
 impl<'a> StepDocument<'a> {
     fn new(result: &'a StepResult) -> Self {
+        let TimeDocument { time_to_enforce_ms, time_to_admit_ms } = result.time().into();
+        let nodes = result.time_by_machine().into_iter().map(|(name, time)| (name, time.into()));
         Self {
             name: &result.name,
             items: result.items.iter().map(|item| item.number()).collect(),
             counts: result.counts().into(),
-            time_to_enforce_ms: result.time.enforce.map(millis),
-            time_to_admit_ms: result.time.admit.map(millis),
+            time_to_enforce_ms,
+            time_to_admit_ms,
+            nodes: nodes.collect(),
+            handed_over_ms: millis(result.handed_over),
             new_pods_isolated_ms: result.new_pods.enforce.map(millis),
             new_pods_admitted_ms: result.new_pods.admit.map(millis),
             rounds: result.rounds,
@@ -258,6 +345,7 @@ impl<'a> StepDocument<'a> {
 
 impl CellDocument {
     fn new(result: &CellResult) -> Self {
+        let settled = result.settled.as_ref();
         Self {
             from: result.cell.from.to_string(),
             to: result.cell.to.to_string(),
@@ -277,7 +365,11 @@ impl CellDocument {
             reasons: result.expected.reasons.iter().map(ReasonDocument::new).collect(),
             attempts: result.attempts,
             retries: result.retries,
-            settled_ms: result.settled.map(millis),
+            change: settled.map(|settled| settled.change.name()),
+            settled_ms: settled.map(|settled| millis(settled.took)),
+            opposed_ms: settled.and_then(|settled| settled.opposed).map(millis),
+            settled_at: settled.and_then(|settled| settled.machine.clone()),
+            limit_ms: settled.and_then(|settled| settled.limit).map(millis),
             delivered_until_ms: result.delivered_until.map(millis),
             repeated: result.repeated.clone(),
             from_node: result.machines.from.clone(),
@@ -318,6 +410,7 @@ impl From<Counts> for CountsDocument {
             inconclusive: counts.inconclusive,
             policy_gaps: counts.gaps,
             disagreements: counts.disagreements,
+            late: counts.late,
             retries: counts.retries,
         }
     }
@@ -330,7 +423,7 @@ fn cause(verdict: &Verdict) -> Option<&Cause> {
     }
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
+pub(super) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Pass => "pass",
         Outcome::Inconclusive => "inconclusive",
@@ -338,6 +431,6 @@ fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

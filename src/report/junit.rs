@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::cells::{reasons, seen};
+use super::latency::lateness;
 use super::profiles;
 use super::style::join;
 use crate::profile::Profile;
-use crate::verdict::{CellResult, Counts, Repetitions, RunResult, ScenarioResult, StepResult, Verdict};
+use crate::verdict::{
+    CellResult, Counts, Latency, Quantiles, Repetitions, RunResult, ScenarioResult, StepResult, TimeToSettle,
+    Verdict,
+};
 
 /// Writes a run as JUnit XML.
 ///
@@ -18,7 +23,8 @@ use crate::verdict::{CellResult, Counts, Repetitions, RunResult, ScenarioResult,
 pub fn junit(result: &RunResult, to: impl io::Write) -> Result<(), SerializeError> {
     let mut report = Report::new("netproof");
     report.set_time(result.took);
-    report.add_test_suites(result.scenarios.iter().map(suite));
+    let whole = latency("run.", &result.latency());
+    report.add_test_suites(result.scenarios.iter().map(|scenario| suite(scenario, &whole)));
     report.add_test_suites(unfinished(result));
     report.add_test_suites(result.profiles.iter().map(|profile| known(profile, result)));
     report.serialize(to)
@@ -62,7 +68,7 @@ fn known(profile: &Profile, result: &RunResult) -> TestSuite {
     suite
 }
 
-fn suite(scenario: &ScenarioResult) -> TestSuite {
+fn suite(scenario: &ScenarioResult, whole_run: &[Property]) -> TestSuite {
     let mut suite = TestSuite::new(scenario.name.as_str());
     suite.set_time(scenario.took);
     suite.add_property(Property::new("file", &*scenario.file));
@@ -70,6 +76,9 @@ fn suite(scenario: &ScenarioResult) -> TestSuite {
         let numbers = [("repetitions", asked), ("carriedOut", done), ("same", same)];
         suite.add_properties(numbers.map(|(name, number)| Property::new(name, number.to_string())));
     }
+    suite.add_properties(latency("", &scenario.latency()));
+    // The report itself has no place for properties.
+    suite.add_properties(whole_run.iter().cloned());
     suite.add_test_cases(scenario.steps.iter().map(|step| case(scenario, step)));
     if let Some(failure) = &scenario.failure {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
@@ -94,24 +103,48 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
     if left_open > 0 {
         case.add_property(Property::new("undefinedByProfile", left_open.to_string()));
     }
-    let times = [
-        ("timeToEnforceMs", step.time.enforce),
-        ("timeToAdmitMs", step.time.admit),
-        ("newPodsIsolatedMs", step.new_pods.enforce),
-        ("newPodsAdmittedMs", step.new_pods.admit),
-    ];
-    for (name, time) in times {
+    case.add_properties(times("", step.time()));
+    for (machine, time) in step.time_by_machine() {
+        case.add_properties(times(&format!(".{machine}"), time));
+    }
+    if step.time() != TimeToSettle::default() {
+        case.add_property(millis("handedOverMs".to_owned(), step.handed_over));
+    }
+    let new_pods = [("newPodsIsolatedMs", step.new_pods.enforce), ("newPodsAdmittedMs", step.new_pods.admit)];
+    for (name, time) in new_pods {
         if let Some(time) = time {
-            case.add_property(Property::new(name, time.as_millis().to_string()));
+            case.add_property(millis(name.to_owned(), time));
         }
     }
     case
 }
 
+/// Times of a step, with an ending for their names.
+fn times(ending: &str, time: TimeToSettle) -> Vec<Property> {
+    let times = [("timeToEnforceMs", time.enforce), ("timeToAdmitMs", time.admit)];
+    let times = times.into_iter().filter_map(|(name, time)| Some((name, time?)));
+    times.map(|(name, time)| millis(format!("{name}{ending}"), time)).collect()
+}
+
+/// Quantiles over steps, with a beginning for their names.
+fn latency(beginning: &str, latency: &Latency) -> Vec<Property> {
+    let times = [("timeToEnforceMs", latency.enforce), ("timeToAdmitMs", latency.admit)];
+    let times = times.into_iter().filter_map(|(name, quantiles)| Some((name, quantiles?)));
+    let properties = times.flat_map(|(name, Quantiles { number: _, p50, p95, max })| {
+        [("p50", p50), ("p95", p95), ("max", max)]
+            .map(|(which, time)| millis(format!("{beginning}{name}.{which}"), time))
+    });
+    properties.collect()
+}
+
+fn millis(name: String, time: Duration) -> Property {
+    Property::new(name, time.as_millis().to_string())
+}
+
 fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
     let counts = step.counts();
     let gaps = if scenario.demonstrates.is_none() { counts.gaps } else { 0 };
-    let kind = if counts.leaks + counts.blocked + counts.disagreements + gaps > 0 {
+    let kind = if counts.leaks + counts.blocked + counts.disagreements + counts.late + gaps > 0 {
         NonSuccessKind::Failure
     } else if counts.flaky + counts.inconclusive > 0 {
         NonSuccessKind::Error
@@ -131,6 +164,7 @@ fn message(counts: &Counts, gaps: usize) -> String {
         (counts.blocked, "blocked", "blocked"),
         (gaps, "policy gap", "policy gaps"),
         (counts.disagreements, "disagreement", "disagreements"),
+        (counts.late, "late", "late"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
     ])
@@ -145,6 +179,9 @@ fn difference(cell: &CellResult, with_gaps: bool) -> Option<String> {
             what.push(format!("{}: {}", cell.verdict.name(), seen(cell)));
         }
         Verdict::Inconclusive(cause) => what.push(format!("not measured: {cause}")),
+    }
+    if cell.is_late() {
+        what.push(format!("late: {}", lateness(cell)));
     }
     if let Some(asserted) = cell.asserted.filter(|_| cell.disagrees()) {
         what.push(format!("asserted {asserted}, computed {}", cell.expected.decision));

@@ -1,9 +1,12 @@
 //! What people and machines read: progress from a run's events, and reports from its result.
 
 mod cells;
+mod compare;
+mod compare_json;
 mod expected;
 mod json;
 mod junit;
+mod latency;
 mod list;
 mod machines;
 mod matrix;
@@ -14,6 +17,8 @@ mod selftest;
 mod style;
 mod terminal;
 
+pub use compare::comparison;
+pub use compare_json::{comparison_exit_code, comparison_json};
 pub use expected::{expected_json, expected_table};
 pub use json::{exit_code, json};
 pub use junit::junit;

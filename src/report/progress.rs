@@ -99,7 +99,10 @@ fn line(result: &ScenarioResult) -> String {
     let word = match result.outcome() {
         Outcome::Pass => "ok".to_owned(),
         Outcome::Inconclusive => "inconclusive".to_owned(),
-        Outcome::Fail => format!("failed: {} leaks, {} blocked", counts.leaks, counts.blocked),
+        Outcome::Fail => {
+            let late = if counts.late > 0 { format!(", {} late", counts.late) } else { String::new() };
+            format!("failed: {} leaks, {} blocked{late}", counts.leaks, counts.blocked)
+        }
     };
     format!("{} {word} ({} cells, {})", result.name, thousands(counts.cells()), duration(result.took))
 }

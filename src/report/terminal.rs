@@ -12,10 +12,11 @@ use tabled::settings::{Alignment, Modify};
 
 use super::cells::{self, reasons, seen};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
-use super::{machines, matrix, profiles};
+use super::{latency, machines, matrix, profiles};
 use crate::policy::IpFamily;
 use crate::verdict::{
-    Cause, CellResult, Counts, Outcome, Repetitions, RunResult, ScenarioResult, StepResult, Verdict,
+    Cause, CellResult, Counts, Outcome, Quantiles, Repetitions, RunResult, ScenarioResult, StepResult,
+    Verdict,
 };
 
 /// The report of a run. `everything` shows every matrix and every differing cell.
@@ -23,6 +24,7 @@ pub fn terminal(result: &RunResult, everything: bool) -> String {
     let mut report = Report { text: String::new(), result, everything };
     report.verdict();
     report.sections();
+    report.latency();
     report.matrices();
     report.table();
     report.machines();
@@ -117,6 +119,8 @@ impl<'a> Report<'a> {
         let is_flaky: Belongs = |cell| cell.verdict == Verdict::Flaky;
         self.section("Leaks", BAD, "denied by the policies, delivered anyway", is_leak, seen, reasons);
         self.section("Blocked", BAD, "allowed by the policies, not delivered", is_blocked, seen, reasons);
+        let late = "in force as promised, but later than asked for";
+        self.section("Late", BAD, late, CellResult::is_late, latency::lateness, reasons);
         self.gaps();
         self.section(
             "Disagreements",
@@ -211,6 +215,12 @@ impl<'a> Report<'a> {
         }
     }
 
+    fn latency(&mut self) {
+        if let Some(table) = latency::table(self.result, self.everything) {
+            self.line(format!("\n{table}"));
+        }
+    }
+
     /// Every step's matrix, or that of the first step that differs.
     fn matrices(&mut self) {
         let differs = |step: &StepResult| {
@@ -236,26 +246,26 @@ impl<'a> Report<'a> {
         table.push_record(["scenario", "step", "cells", "result", "to enforce", "to admit"]);
         for scenario in &self.result.scenarios {
             let total = scenario.counts();
-            let slowest =
-                |time: fn(&StepResult) -> Option<Duration>| scenario.steps.iter().filter_map(time).max();
+            let latency = scenario.latency();
+            let slowest = |quantiles: Option<Quantiles>| time(quantiles.map(|quantiles| quantiles.max));
             let steps = count(scenario.steps.len(), "step", "steps");
             table.push_record([
                 scenario.name.clone(),
                 if self.everything { String::new() } else { steps },
                 thousands(total.cells()),
                 scenario_result(scenario, &total),
-                time(slowest(|step| step.time.enforce)),
-                time(slowest(|step| step.time.admit)),
+                slowest(latency.enforce),
+                slowest(latency.admit),
             ]);
             for step in scenario.steps.iter().filter(|_| self.everything) {
-                let counts = step.counts();
+                let (counts, took) = (step.counts(), step.time());
                 table.push_record([
                     String::new(),
                     step.name.clone(),
                     thousands(counts.cells()),
                     summary(&counts),
-                    time(step.time.enforce),
-                    time(step.time.admit),
+                    time(took.enforce),
+                    time(took.admit),
                 ]);
             }
         }
@@ -380,6 +390,7 @@ fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
         (counts.blocked, "blocked", "blocked"),
         (real_gaps(scenarios), "policy gap", "policy gaps"),
         (counts.disagreements, "disagreement", "disagreements"),
+        (counts.late, "late", "late"),
         (missed, "demonstration missed", "demonstrations missed"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
@@ -445,6 +456,7 @@ fn summary(counts: &Counts) -> String {
         (counts.blocked, "blocked", "blocked"),
         (counts.gaps, "policy gap", "policy gaps"),
         (counts.disagreements, "disagreement", "disagreements"),
+        (counts.late, "late", "late"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
     ]);

@@ -136,13 +136,13 @@ impl Newcomers {
 pub(super) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<Newcomer>)>) -> TimeToSettle {
     let mut times = TimeToSettle::default();
     for (result, newcomer) in cells {
-        let (Some(Newcomer { born, at_once }), Some(settled)) = (newcomer, result.settled) else { continue };
+        let (Some(Newcomer { born, at_once }), Some(settled)) = (newcomer, &result.settled) else { continue };
         let slowest = match result.decision() {
             Decision::Deny if at_once => &mut times.enforce,
             Decision::Allow => &mut times.admit,
             Decision::Deny | Decision::Undefined => continue,
         };
-        *slowest = (*slowest).max(Some(settled.saturating_sub(born)));
+        *slowest = (*slowest).max(Some(settled.took.saturating_sub(born)));
     }
     times
 }

@@ -45,6 +45,9 @@ struct Batch {
     purposes: Vec<Purpose>,
 }
 
+/// A target that was sent, and what became of it.
+type Sent = (Purpose, Result<ProbeResult, Failure>);
+
 /// Why an agent did not do what it was asked for.
 #[derive(Debug, Clone)]
 struct Failure {
@@ -192,6 +195,22 @@ impl<'a, B: Backend> Rounds<'a, B> {
         (arrived, unread_by_endpoint.collect())
     }
 
+    /// Sends a batch. A batch that fails fails all of its probes. Also gives when the probes left their
+    /// agent, since the change: its slowest began with the others.
+    async fn send(&self, batch: Batch, timeout: Duration) -> (Option<Duration>, Vec<Sent>) {
+        let Batch { agent, targets, purposes } = batch;
+        match agent.probe(targets, timeout).await {
+            Ok(results) => {
+                let slowest = results.iter().map(|result| result.elapsed_us).max().unwrap_or_default();
+                let left = self.elapsed().saturating_sub(Duration::from_micros(slowest.into()));
+                (Some(left), purposes.into_iter().zip(results.into_iter().map(Ok)).collect())
+            }
+            Err(error) => {
+                (None, purposes.into_iter().map(|purpose| (purpose, Err(Failure::from(&error)))).collect())
+            }
+        }
+    }
+
     /// The agents that may answer, by the names with which they sign.
     fn server_names(&self, route: &Route) -> Vec<String> {
         let agents = route.servers.iter().filter_map(|(endpoint, _)| self.backend.agent(endpoint));
@@ -215,31 +234,35 @@ impl<B: Backend> Prober for Rounds<'_, B> {
             match self.unsendable(cell) {
                 Some(observation) => {
                     let (control, is_final) = (false, true);
-                    sightings.push(Sighting { cell, observation, sent, ended: sent, control, is_final });
+                    let (left, ended) = (sent, sent);
+                    sightings.push(Sighting { cell, observation, sent, left, ended, control, is_final });
                 }
                 None => sendable.push(cell),
             }
         }
         let batches = self.batches(&sendable);
-        let results = ask_all(batches.into_iter().map(|batch| send(batch, timeout))).await;
+        let results = ask_all(batches.into_iter().map(|batch| self.send(batch, timeout))).await;
         let (arrived, unread) = self.arrivals(&sendable).await;
 
         let (mut probes, mut controls) = (Vec::new(), HashSet::new());
-        for (purpose, result) in results.into_iter().flatten() {
-            match (purpose, result) {
-                (Purpose::Cell(cell, nonce), result) => probes.push((cell, nonce, result)),
-                (Purpose::Control(control), Ok(result)) => {
-                    if matches!(result.outcome, Outcome::Answered { .. } | Outcome::DnsAnswered { .. }) {
-                        controls.insert(control);
+        for (left, batch) in results {
+            for (purpose, result) in batch {
+                match (purpose, result) {
+                    (Purpose::Cell(cell, nonce), result) => probes.push((cell, nonce, left, result)),
+                    (Purpose::Control(control), Ok(result)) => {
+                        if matches!(result.outcome, Outcome::Answered { .. } | Outcome::DnsAnswered { .. }) {
+                            controls.insert(control);
+                        }
                     }
+                    (Purpose::Control(_), Err(_)) => {}
                 }
-                (Purpose::Control(_), Err(_)) => {}
             }
         }
-        for (index, nonce, result) in probes {
+        for (index, nonce, left, result) in probes {
             let (Some(cell), Some(route)) = (self.cells.get(index), self.route(index)) else { continue };
             let log_failure = route.servers.iter().find_map(|(endpoint, _)| unread.get(endpoint));
             let mut is_final = false;
+            let left = left.unwrap_or(sent).max(sent);
             let (observation, took) = match (result, log_failure) {
                 (Ok(result), None) => {
                     let addresses = self.lookup_addresses(cell.family);
@@ -266,7 +289,8 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                 cell: index,
                 observation,
                 sent,
-                ended: sent + took,
+                left,
+                ended: left + took,
                 control,
                 is_final,
             });
@@ -276,14 +300,5 @@ impl<B: Backend> Prober for Rounds<'_, B> {
 
     fn elapsed(&self) -> Duration {
         self.changed.elapsed()
-    }
-}
-
-/// Sends a batch. A batch that fails fails all of its probes.
-async fn send(batch: Batch, timeout: Duration) -> Vec<(Purpose, Result<ProbeResult, Failure>)> {
-    let Batch { agent, targets, purposes } = batch;
-    match agent.probe(targets, timeout).await {
-        Ok(results) => purposes.into_iter().zip(results.into_iter().map(Ok)).collect(),
-        Err(error) => purposes.into_iter().map(|purpose| (purpose, Err(Failure::from(&error)))).collect(),
     }
 }

@@ -19,8 +19,8 @@ use crate::policy::{Cluster, Decision, Engine, Expectation, Reason, UndefinedCau
 use crate::profile::{Difference, View, left_open};
 use crate::scenario::{Assertion, Claim, EndpointName, Scenario, State, Step};
 use crate::verdict::{
-    Cause, CellResult, Evidence, Machines, Observation, ScenarioFailure, ScenarioResult, StepResult,
-    TimeToSettle, Verdict, judge,
+    Before, Cause, CellResult, Change, Evidence, Machines, Observation, ScenarioFailure, ScenarioResult,
+    Settling, StepResult, Verdict, judge,
 };
 
 /// The result of a scenario that has not been started.
@@ -91,7 +91,7 @@ struct ScenarioRun<'a, B> {
     /// What the network has lost so far.
     loss: Loss,
     /// What was expected of each cell after the last change.
-    expected: HashMap<Cell, Decision>,
+    expected: HashMap<Cell, Before>,
 }
 
 /// What was seen of a cell before there were policies.
@@ -227,7 +227,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.baseline.insert(cell.clone(), Baseline { way, delivered });
         }
         let failed = self.baseline.values().filter(|baseline| !baseline.delivered).count();
-        self.expected = situation.decided();
+        self.expected = situation.expected();
         let (cells, timeout) = (tracks.len(), self.timeout);
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
     }
@@ -243,9 +243,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let changed = Instant::now();
         self.backend.apply(&step.actions, &mut self.state).await?;
-        let mut result = self.observe(step, before, changed).await;
-        result.took = start.elapsed();
-        Ok(result)
+        let handed_over = changed.elapsed();
+        let result = self.observe(step, before, changed).await;
+        Ok(StepResult { handed_over, took: start.elapsed(), ..result })
     }
 
     /// Probes all cells until they have settled. `before` is the cluster as it was before the step.
@@ -275,13 +275,13 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             // shows as probes that go missing, and then silence has to last for longer.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
-        let (decisions, of_newcomers) = (situation.decided(), situation.newcomers.clone());
+        let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
         let cells = self.results(step, situation, &ways, tracks);
-        let time = TimeToSettle::of(&cells, |cell| self.expected.get(cell).copied());
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
-        self.expected = decisions;
-        let (name, items, took) = (step.name.clone(), step.items.clone(), Duration::ZERO);
-        StepResult { name, items, cells, time, new_pods, rounds, took }
+        self.expected = expected;
+        let (name, items) = (step.name.clone(), step.items.clone());
+        let (handed_over, took) = (Duration::ZERO, Duration::ZERO);
+        StepResult { name, items, cells, new_pods, handed_over, rounds, took }
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
@@ -289,7 +289,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let cells = situation.cells.iter().zip(ways).zip(promises);
         let expected = cells.map(|((cell, way), (decision, newcomer))| Expected {
             decision: *decision,
-            is_new: newcomer.is_some() || self.expected.get(cell) != Some(decision),
+            is_new: newcomer.is_some() || self.decided(cell) != Some(*decision),
             crosses: cell.from != cell.to,
             is_proved: self.baseline(cell, *way) == Some(true),
         });
@@ -333,6 +333,28 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let first = to.next().unwrap_or_else(|| machine_of(&self.state, &cell.to));
         let is_one = to.all(|other| other == first);
         Machines { from: machine_of(&self.state, &cell.from), to: first.filter(|_| is_one) }
+    }
+
+    /// What was expected of a cell after the last change.
+    fn decided(&self, cell: &Cell) -> Option<Decision> {
+        Some(self.expected.get(cell)?.decision)
+    }
+
+    /// How long the change took to be in force at a cell. `None` if nothing changed there.
+    fn settling(
+        &self,
+        cell: &Cell,
+        expected: &Expectation,
+        decision: Decision,
+        machines: &Machines,
+        newcomer: Option<Newcomer>,
+        track: &Track,
+    ) -> Option<Settling> {
+        // A pod that takes over a name is another one.
+        let before = self.expected.get(cell).filter(|_| newcomer.is_none());
+        let change = Change::since(before, decision)?;
+        let settling = Settling::new(change, track.settled?, before, expected, machines);
+        Some(Settling { opposed: track.opposed, limit: self.settings.limits.of(change), ..settling })
     }
 
     /// What is true of a cell.
@@ -384,7 +406,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
                 let (((expected, left_open), decision), newcomer) = promise;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle != Some(Cause::NoAddress);
-                let is_new = newcomer.is_some() || self.expected.get(&cell) != Some(&decision);
+                // A datagram that arrives late shows that the silence before was none.
+                let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
+                let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
                 CellResult {
                     asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
                     intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
@@ -392,7 +416,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
                     observed: track.observation,
                     attempts: track.attempts,
                     retries: track.retries,
-                    settled: track.settled.filter(|_| is_new),
+                    settled: settled.filter(|_| is_in_force),
                     delivered_until,
                     cell,
                     expected,
@@ -499,8 +523,10 @@ impl Situation {
         self.left_open = left_open;
     }
 
-    fn decided(&self) -> HashMap<Cell, Decision> {
-        self.cells.iter().cloned().zip(self.decisions.iter().copied()).collect()
+    fn expected(&self) -> HashMap<Cell, Before> {
+        let before = self.expectations.iter().zip(&self.decisions);
+        let before = before.map(|(expectation, decision)| Before::new(expectation, *decision));
+        self.cells.iter().cloned().zip(before).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::profile::Profile;
+use crate::verdict::Limits;
 
 /// How patient a run is, how much it does at once, and what it leaves open.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Settings {
     pub shortest_timeout: Duration,
     /// The longest time to wait for an answer.
     pub longest_timeout: Duration,
+    /// How long changes may take to be in force without being called late.
+    pub limits: Limits,
     /// How many scenarios to carry out at once. At least 1.
     pub parallel: usize,
     /// Whether to end after the first scenario that fails.
@@ -48,6 +51,7 @@ mod tests {
             wiring: Duration::ZERO,
             shortest_timeout: Duration::from_millis(80),
             longest_timeout: Duration::from_secs(1),
+            limits: Limits::default(),
             parallel: 1,
             fail_fast: false,
             profiles: Vec::new(),

@@ -354,7 +354,15 @@ mod tests {
                 let observation = shows[self.played[cell].min(shows.len() - 1)].clone();
                 self.played[cell] += 1;
                 let is_final = matches!(observation, Observation::Unsupported { .. });
-                sightings.push(Sighting { cell, observation, sent, ended, control: true, is_final });
+                sightings.push(Sighting {
+                    cell,
+                    observation,
+                    sent,
+                    left: sent,
+                    ended,
+                    control: true,
+                    is_final,
+                });
             }
             sightings
         }
@@ -404,6 +412,7 @@ mod tests {
         let track = play(Decision::Deny, true, vec![Connected, Connected, Dropped]).await;
         assert_eq!(track.observation, Some(Dropped));
         assert_eq!(track.settled, Some(Duration::from_millis(200)));
+        assert_eq!(track.opposed, Some(Duration::from_millis(100)));
         assert!(!track.differed);
     }
 
@@ -480,7 +489,7 @@ mod tests {
             let sighting = |&cell: &usize| {
                 let is_heard = self.is_delivered[cell] && self.random.f64() >= self.loss;
                 let observation = if is_heard { Connected } else { Dropped };
-                Sighting { cell, observation, sent, ended, control: true, is_final }
+                Sighting { cell, observation, sent, left: sent, ended, control: true, is_final }
             };
             cells.iter().map(sighting).collect()
         }
@@ -562,6 +571,7 @@ mod tests {
                 cell,
                 observation: observation.clone(),
                 sent,
+                left: sent,
                 ended,
                 control,
                 is_final,

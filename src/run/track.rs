@@ -12,8 +12,10 @@ pub(super) struct Sighting {
     pub(super) cell: usize,
     /// What both ends saw.
     pub(super) observation: Observation,
-    /// When it was sent, since the change.
+    /// When it was sent at the earliest, since the change.
     pub(super) sent: Duration,
+    /// When it was sent at the latest: it has a way to its agent first.
+    pub(super) left: Duration,
     /// When its end was known, since the change.
     pub(super) ended: Duration,
     /// Whether the destination's own listener answered at the same time.
@@ -70,6 +72,8 @@ pub(super) struct Track {
     pub(super) retries: u32,
     /// When the observations first held what is expected, and went on holding it.
     pub(super) settled: Option<Duration>,
+    /// When the last observation was made that was the opposite of what is expected, at the earliest.
+    pub(super) opposed: Option<Duration>,
     /// Whether they differed again after settling.
     pub(super) differed: bool,
     /// How long the last answer took.
@@ -97,6 +101,7 @@ impl Track {
             attempts: 0,
             retries: 0,
             settled: None,
+            opposed: None,
             differed: false,
             answered_in: None,
             streak: 0,
@@ -122,8 +127,11 @@ impl Track {
     }
 
     pub(super) fn record(&mut self, sighting: Sighting, expected: Expected) {
-        let Sighting { observation, sent, ended, control, is_final, .. } = sighting;
+        let Sighting { observation, sent, left, ended, control, is_final, .. } = sighting;
         let agrees = observation.agrees_with(expected.decision) == Some(true);
+        if observation.agrees_with(expected.decision) == Some(false) {
+            self.opposed = Some(sent);
+        }
         let missed = self.attempts > 0 && self.agrees(expected.decision) != Some(true);
         // A cell that the change just allowed is not retried but waited for.
         if missed && expected.decision == Decision::Allow && (self.settled.is_some() || !expected.is_new) {
@@ -131,9 +139,9 @@ impl Track {
         }
         match (agrees, expected.decision) {
             (false, _) => self.settled = None,
-            // Denied from when it was sent; admitted when the answer was there.
+            // Denied when it was sent; admitted when the answer was there.
             (true, Decision::Deny) => {
-                self.settled.get_or_insert(sent);
+                self.settled.get_or_insert(left);
             }
             (true, Decision::Allow | Decision::Undefined) => {
                 self.settled.get_or_insert(ended);
@@ -150,7 +158,7 @@ impl Track {
             self.delivered = Some((sent, observation.clone()));
         }
         if observation == Observation::Connected {
-            self.answered_in = Some(ended.saturating_sub(sent));
+            self.answered_in = Some(ended.saturating_sub(left));
         }
         self.observation = Some(observation);
         // A listener stays open for as long as its agent lives.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::Verdict;
 use super::result::{CellResult, RunResult};
-use crate::policy::{Direction, Reason};
+use crate::policy::{Direction, Expectation, Reason};
 
 /// The machines on which the ends of a cell are; `None` for what is on no machine, or on several.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,23 +34,35 @@ impl CellResult {
     /// The specification does not say where a policy is enforced; all implementations do it where the
     /// pod is that the policy selects.
     pub fn enforcers(&self) -> Option<BTreeSet<&str>> {
-        let denied = self.expected.reasons.iter().filter_map(|reason| match reason {
-            Reason::Isolated { direction, .. } => Some(direction),
-            Reason::DeniedBy(rule) => Some(&rule.direction),
-            Reason::NotIsolated(_)
-            | Reason::AllowedBy { .. }
-            | Reason::PassedBy(_)
-            | Reason::OwnAddress
-            | Reason::OwnNode
-            | Reason::NoPodNetwork
-            | Reason::Undefined(_) => None,
-        });
-        let machine = |direction: &Direction| match direction {
-            Direction::Egress => self.machines.from.as_deref(),
-            Direction::Ingress => self.machines.to.as_deref(),
-        };
-        denied.map(machine).collect()
+        machines_of(denying(&self.expected), &self.machines)
     }
+}
+
+/// The directions in which policies deny what is expected to be denied.
+pub(super) fn denying(expected: &Expectation) -> impl Iterator<Item = Direction> {
+    expected.reasons.iter().filter_map(|reason| match reason {
+        Reason::Isolated { direction, .. } => Some(*direction),
+        Reason::DeniedBy(rule) => Some(rule.direction),
+        Reason::NotIsolated(_)
+        | Reason::AllowedBy { .. }
+        | Reason::PassedBy(_)
+        | Reason::OwnAddress
+        | Reason::OwnNode
+        | Reason::NoPodNetwork
+        | Reason::Undefined(_) => None,
+    })
+}
+
+/// The machines that have to deny in these directions. `None` if one of them is not known.
+pub(super) fn machines_of(
+    directions: impl IntoIterator<Item = Direction>,
+    machines: &Machines,
+) -> Option<BTreeSet<&str>> {
+    let machine = |direction| match direction {
+        Direction::Egress => machines.from.as_deref(),
+        Direction::Ingress => machines.to.as_deref(),
+    };
+    directions.into_iter().map(machine).collect()
 }
 
 impl RunResult {
@@ -94,7 +106,6 @@ impl RunResult {
     }
 
     fn cells(&self) -> impl Iterator<Item = &CellResult> {
-        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
-        steps.flat_map(|step| &step.cells)
+        self.steps().flat_map(|step| &step.cells)
     }
 }

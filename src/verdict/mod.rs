@@ -3,6 +3,7 @@
 
 mod difference;
 mod judge;
+mod latency;
 mod machine;
 mod observation;
 mod repeat;
@@ -10,10 +11,11 @@ mod result;
 
 pub use difference::DifferenceResult;
 pub use judge::{Cause, Evidence, Verdict, judge};
+pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines};
 pub use observation::{Observation, observe};
 pub use repeat::{Repetitions, merge};
 pub use result::{
     CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
-    Surroundings, TimeToSettle,
+    Surroundings,
 };

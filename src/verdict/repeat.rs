@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::judge::Verdict;
-use super::result::{CellResult, ScenarioResult, StepResult, TimeToSettle};
+use super::latency::TimeToSettle;
+use super::result::{CellResult, ScenarioResult, StepResult};
 
 /// How often a scenario was carried out, and how often with the same verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,7 @@ fn merge_step(step: &StepResult, repetitions: &[&StepResult]) -> StepResult {
     };
     StepResult {
         cells: step.cells.iter().zip(cells).map(|(cell, results)| merge_cell(cell, &results)).collect(),
-        time: slowest(|step| step.time),
+        handed_over: repetitions.iter().map(|step| step.handed_over).max().unwrap_or_default(),
         new_pods: slowest(|step| step.new_pods),
         rounds: repetitions.iter().map(|step| step.rounds).sum(),
         took: repetitions.iter().map(|step| step.took).sum(),
@@ -101,7 +102,10 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
         repetitions.iter().fold((0, 0), |(a, r), cell| (a + cell.attempts, r + cell.retries));
     // What is shown of it is what was worst.
     let worst = repetitions.iter().copied().max_by_key(|cell| severity(&cell.verdict)).unwrap_or(cell);
-    let mut merged = CellResult { attempts, retries, ..worst.clone() };
+    let slowest =
+        repetitions.iter().filter_map(|cell| cell.settled.as_ref()).max_by_key(|settled| settled.took);
+    let settled = slowest.cloned();
+    let mut merged = CellResult { attempts, retries, settled, ..worst.clone() };
     if verdicts.len() > 1 {
         let could_not_be_measured = verdicts.len() == 2 && verdicts.contains_key(INCONCLUSIVE);
         merged.verdict = if could_not_be_measured {

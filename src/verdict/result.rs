@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::{Cause, Verdict};
+use super::latency::{Settling, TimeToSettle};
 use super::machine::Machines;
 use super::observation::Observation;
 use super::repeat::Repetitions;
@@ -36,9 +37,9 @@ pub struct CellResult {
     pub attempts: u32,
     /// How many of those were sent because an allowed probe had gone missing once.
     pub retries: u32,
-    /// How long after the change the observations held what is expected, if the step changed what
-    /// is expected.
-    pub settled: Option<Duration>,
+    /// How long the step's change took to be in force; `None` if it changed nothing here, or if the
+    /// packets did not do what is expected in the end.
+    pub settled: Option<Settling>,
     /// How long after a new pod's first answer it was still delivered, where that pod had to be isolated
     /// from its first instant and was isolated later.
     pub delivered_until: Option<Duration>,
@@ -74,15 +75,6 @@ impl CellResult {
     }
 }
 
-/// How long it took until changes were in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimeToSettle {
-    /// Until the last new denial was enforced; `None` if there was none.
-    pub enforce: Option<Duration>,
-    /// Until the last new allowance was admitted; `None` if there was none.
-    pub admit: Option<Duration>,
-}
-
 /// The result of a step.
 #[derive(Debug, Clone)]
 pub struct StepResult {
@@ -92,11 +84,11 @@ pub struct StepResult {
     pub items: BTreeSet<Item>,
     /// All of its cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
-    /// How long its changes took to be in force.
-    pub time: TimeToSettle,
     /// How long it took since the first answer of a pod that came with the step until it was isolated by
     /// what was in force before, and until it was admitted.
     pub new_pods: TimeToSettle,
+    /// How long it took to hand the changes over to whoever enforces them.
+    pub handed_over: Duration,
     /// How many rounds of probes were sent.
     pub rounds: u32,
     /// How long the step took in all.
@@ -121,6 +113,7 @@ impl StepResult {
             left_open: self.cells.iter().filter(|cell| is_left_open(cell)).count(),
             gaps: self.gaps().count(),
             disagreements: self.disagreements().count(),
+            late: self.cells.iter().filter(|cell| cell.is_late()).count(),
             retries: self.cells.iter().map(|cell| cell.retries as usize).sum(),
             ..verdicts
         }
@@ -174,7 +167,8 @@ pub enum Outcome {
     Pass,
     /// Something could not be measured or was flaky, and nothing is worse.
     Inconclusive,
-    /// Leaks, blocked cells, policy gaps, or assertions that the engine disagrees with.
+    /// Leaks, blocked cells, policy gaps, assertions that the engine disagrees with, or changes that
+    /// were in force too late.
     Fail,
 }
 
@@ -199,7 +193,7 @@ impl ScenarioResult {
             Some(Demonstrates::PolicyGap) => false,
             None => counts.gaps > 0,
         };
-        let fails = counts.leaks + counts.blocked + counts.disagreements > 0;
+        let fails = counts.leaks + counts.blocked + counts.disagreements + counts.late > 0;
         if fails || gaps_count || self.misses_demonstration() {
             Outcome::Fail
         } else if counts.flaky + counts.inconclusive > 0 || self.failure.is_some() {
@@ -291,6 +285,8 @@ pub struct Counts {
     pub gaps: usize,
     /// The author and the policy engine differ.
     pub disagreements: usize,
+    /// The change took longer than it may.
+    pub late: usize,
     /// Probes that were sent again because one had gone missing.
     pub retries: usize,
 }
@@ -351,6 +347,7 @@ impl Add for Counts {
             inconclusive: self.inconclusive + other.inconclusive,
             gaps: self.gaps + other.gaps,
             disagreements: self.disagreements + other.disagreements,
+            late: self.late + other.late,
             retries: self.retries + other.retries,
         }
     }
@@ -359,25 +356,5 @@ impl Add for Counts {
 impl Sum for Counts {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), Add::add)
-    }
-}
-
-impl TimeToSettle {
-    /// The time of a step, from its cells. `before` is what was expected of a cell before the step;
-    /// `None` if it did not exist.
-    pub fn of<'a>(
-        cells: impl IntoIterator<Item = &'a CellResult>,
-        before: impl Fn(&Cell) -> Option<Decision>,
-    ) -> Self {
-        let mut time = Self::default();
-        for cell in cells {
-            let slowest = match (before(&cell.cell), cell.decision()) {
-                (Some(Decision::Allow | Decision::Undefined), Decision::Deny) => &mut time.enforce,
-                (Some(Decision::Deny | Decision::Undefined), Decision::Allow) => &mut time.admit,
-                (_, Decision::Allow | Decision::Deny | Decision::Undefined) => continue,
-            };
-            *slowest = (*slowest).max(cell.settled);
-        }
-        time
     }
 }

@@ -1,0 +1,157 @@
+//! `netproof compare`, and comparing a run with an earlier one
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::{Exit, Format, duration, output};
+use crate::compare::{Record, Thresholds, compare as compare_records};
+use crate::report;
+use crate::verdict::RunResult;
+
+/// Show what broke, what was mended and what became slower between two runs
+///
+/// Reads two results of `netproof run -o json`, for instance from before and after an upgrade. Only what
+/// is new counts: a leak that was there before is listed as such, and does not fail.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CompareArgs {
+    /// The result of the earlier run
+    before: PathBuf,
+
+    /// The result of the later run
+    after: PathBuf,
+
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    output: Format,
+
+    /// Show every difference
+    #[arg(short, long)]
+    verbose: bool,
+
+    #[command(flatten)]
+    thresholds: ThresholdOptions,
+}
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0  nothing new is wrong
+  1  something broke, or with --fail-slower became slower
+  2  usage error, or a file that is no result
+  3  nothing worse than cells that are in doubt, a later run that ended early, or two runs that
+     have nothing in common
+
+Examples:
+  netproof run --on cluster -o json >before.json    before the upgrade
+  netproof run --on cluster -o json >after.json     after it
+  netproof compare before.json after.json
+  netproof compare before.json after.json --fail-slower --slower-by 2s
+  netproof run --on cluster --baseline before.json  the last two in one go";
+
+/// What is called slower.
+#[derive(Debug, Args)]
+pub(super) struct ThresholdOptions {
+    /// Fail if something became slower
+    #[arg(long)]
+    fail_slower: bool,
+
+    /// What is slower takes more than so many times as long [default: 2]
+    #[arg(long, value_name = "TIMES", value_parser = factor)]
+    slower_factor: Option<f64>,
+
+    /// What is slower takes more than so much longer, too [default: 500ms]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    slower_by: Option<Duration>,
+}
+
+impl ThresholdOptions {
+    fn thresholds(&self) -> Thresholds {
+        let Thresholds { factor, by, .. } = Thresholds::default();
+        Thresholds {
+            factor: self.slower_factor.unwrap_or(factor),
+            by: self.slower_by.unwrap_or(by),
+            fail: self.fail_slower,
+        }
+    }
+
+    /// An option that was given.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.fail_slower, "--fail-slower"),
+            (self.slower_factor.is_some(), "--slower-factor"),
+            (self.slower_by.is_some(), "--slower-by"),
+        ];
+        given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
+    }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor >= 1.0);
+    factor.ok_or_else(|| format!("`{text}` is not a factor: write a number from 1, such as 1.5"))
+}
+
+pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<Exit> {
+    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let comparison = compare_records(&before, &after, args.thresholds.thresholds());
+    output::result(&match args.output {
+        Format::Table => report::comparison(&comparison, args.verbose),
+        Format::Json => report::comparison_json(&comparison)?,
+    })?;
+    Ok(Exit::Code(report::comparison_exit_code(&comparison)))
+}
+
+fn read(path: &Path) -> anyhow::Result<Record> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
+    Ok(Record::parse(&name, &text)?)
+}
+
+/// Comparing a run with an earlier one.
+#[derive(Debug, Args)]
+pub(super) struct BaselineOptions {
+    /// Compare with the result of an earlier run (-o json): then only what is new decides how this one
+    /// ends, as with `netproof compare`
+    #[arg(long, value_name = "FILE.json")]
+    baseline: Option<PathBuf>,
+
+    #[command(flatten)]
+    thresholds: ThresholdOptions,
+}
+
+impl BaselineOptions {
+    /// Reads the earlier result. Before the run: an hour later is too late to find out that it is none.
+    pub(super) fn read(&self) -> anyhow::Result<Option<Record>> {
+        if let (None, Some(option)) = (&self.baseline, self.thresholds.given()) {
+            anyhow::bail!("{option} compares with an earlier run: add --baseline FILE.json");
+        }
+        self.baseline.as_deref().map(read).transpose()
+    }
+
+    /// What a run and its comparison with an earlier one print, and how the program ends.
+    pub(super) fn report(
+        &self,
+        before: &Record,
+        result: &RunResult,
+        format: Format,
+        everything: bool,
+    ) -> anyhow::Result<(String, Exit)> {
+        let after = Record::parse("this run", &report::json(result, None)?)?;
+        let comparison = compare_records(before, &after, self.thresholds.thresholds());
+        let text = match format {
+            Format::Table => {
+                let run = report::terminal(result, everything);
+                format!("{}\nThis run\n\n{run}", report::comparison(&comparison, everything))
+            }
+            Format::Json => report::json(result, Some(&comparison))?,
+        };
+        let code = if result.interrupted {
+            report::exit_code(result)
+        } else {
+            report::comparison_exit_code(&comparison)
+        };
+        Ok((text, Exit::Code(code)))
+    }
+}

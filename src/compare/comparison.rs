@@ -1,0 +1,323 @@
+//! What changed between two runs.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::record::{Cell, Key, Problem, Record, Scenario, Step, Verdict};
+use super::times::{Slower, Thresholds, TimeComparison, Times};
+use crate::verdict::Outcome;
+
+/// What changed at a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Something is wrong that was not before.
+    Broke,
+    /// Nothing is proved to be wrong, but it cannot be told any more, or differs from time to time.
+    Doubtful,
+    /// Something was wrong, and all is as promised now.
+    Mended,
+    /// Something else is promised than before, by the policies, the scenario or a profile, or packets do
+    /// something else where nothing is; and nothing new is wrong.
+    Otherwise,
+}
+
+/// A cell that is not as it was.
+#[derive(Debug, Clone)]
+pub struct Difference<'a> {
+    /// Its scenario.
+    pub scenario: &'a str,
+    /// Its step.
+    pub step: &'a str,
+    /// What changed.
+    pub kind: Kind,
+    /// What is wrong now that was not before, the worst first.
+    pub problems: BTreeSet<Problem>,
+    /// How it was; `None` if only the later run has the cell.
+    pub before: Option<&'a Cell>,
+    /// How it is.
+    pub after: &'a Cell,
+}
+
+/// What only one of two runs has. Nothing is known of it in the other.
+#[derive(Debug, Clone, Default)]
+pub struct Coverage<'a> {
+    /// Whole scenarios, with their numbers of cells.
+    pub scenarios: Vec<(&'a str, usize)>,
+    /// Steps of scenarios that both have: scenario, step, and number of cells.
+    pub steps: Vec<(&'a str, &'a str, usize)>,
+    /// Cells of steps that both have: scenario, step, and cell.
+    pub cells: Vec<(&'a str, &'a str, &'a Cell)>,
+}
+
+impl Coverage<'_> {
+    /// All cells.
+    pub fn number(&self) -> usize {
+        let scenarios: usize = self.scenarios.iter().map(|(_, cells)| cells).sum();
+        let steps: usize = self.steps.iter().map(|(_, _, cells)| cells).sum();
+        scenarios + steps + self.cells.len()
+    }
+
+    /// Whether there is nothing of it, not even a scenario without cells.
+    pub fn is_empty(&self) -> bool {
+        self.scenarios.is_empty() && self.steps.is_empty() && self.cells.is_empty()
+    }
+}
+
+/// Something around a run that is not as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Altered<'a> {
+    /// What.
+    pub what: &'a str,
+    /// How it was; `None` if it was not there or not known.
+    pub before: Option<&'a str>,
+    /// How it is.
+    pub after: Option<&'a str>,
+}
+
+/// What changed between two runs.
+#[derive(Debug, Clone)]
+pub struct Comparison<'a> {
+    /// The earlier run.
+    pub before: &'a Record,
+    /// The later run.
+    pub after: &'a Record,
+    /// How many scenarios, steps and cells both have.
+    pub compared: (usize, usize, usize),
+    /// The cells that are not as they were, in the order of the later run.
+    pub differences: Vec<Difference<'a>>,
+    /// How many cells have which problem as they had it before.
+    pub known: Vec<(Problem, usize)>,
+    /// Scenarios that the later run could not carry out to their end, and why; the earlier one could.
+    pub failures: Vec<(&'a str, &'a str)>,
+    /// Scenarios that have to show a mistake, and do so no more.
+    pub misses: Vec<&'a str>,
+    /// What only the earlier run has.
+    pub gone: Coverage<'a>,
+    /// What only the later run has.
+    pub new: Coverage<'a>,
+    /// The times of steps that both measured.
+    pub times: Vec<TimeComparison>,
+    /// The steps that became slower.
+    pub slower: Vec<Slower<'a>>,
+    /// What is called slower.
+    pub thresholds: Thresholds,
+    /// Differing surroundings.
+    pub altered: Vec<Altered<'a>>,
+}
+
+/// Compares two runs.
+pub fn compare<'a>(before: &'a Record, after: &'a Record, thresholds: Thresholds) -> Comparison<'a> {
+    let mut comparing = Comparing::new(before, after, thresholds);
+    comparing.scenarios();
+    comparing.finish()
+}
+
+struct Comparing<'a> {
+    comparison: Comparison<'a>,
+    times: Times<'a>,
+    known: [(Problem, usize); 7],
+}
+
+impl<'a> Comparing<'a> {
+    fn new(before: &'a Record, after: &'a Record, thresholds: Thresholds) -> Self {
+        let comparison = Comparison {
+            before,
+            after,
+            compared: (0, 0, 0),
+            differences: Vec::new(),
+            known: Vec::new(),
+            failures: Vec::new(),
+            misses: Vec::new(),
+            gone: Coverage::default(),
+            new: Coverage::default(),
+            times: Vec::new(),
+            slower: Vec::new(),
+            thresholds,
+            altered: altered(before, after),
+        };
+        let known = Problem::ALL.map(|problem| (problem, 0));
+        Self { comparison, times: Times::new(thresholds), known }
+    }
+
+    fn finish(self) -> Comparison<'a> {
+        let (times, slower) = self.times.finish();
+        let known = self.known.into_iter().filter(|(_, number)| *number > 0).collect();
+        Comparison { times, slower, known, ..self.comparison }
+    }
+
+    fn scenarios(&mut self) {
+        let Comparison { before, after, .. } = self.comparison;
+        let earlier: HashMap<&str, &Scenario> =
+            before.scenarios.iter().map(|scenario| (scenario.name.as_str(), scenario)).collect();
+        let later: BTreeSet<&str> = after.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+        for scenario in &after.scenarios {
+            match earlier.get(scenario.name.as_str()) {
+                Some(before) => {
+                    self.comparison.compared.0 += 1;
+                    self.steps(before, scenario);
+                }
+                None => {
+                    self.comparison.new.scenarios.push((&scenario.name, scenario.cells()));
+                    scenario.steps.iter().for_each(|step| self.new_cells(scenario, step, &step.cells));
+                }
+            }
+            let earlier = earlier.get(scenario.name.as_str());
+            if let Some(failure) = &scenario.failure
+                && earlier.is_none_or(|earlier| earlier.failure.is_none())
+            {
+                self.comparison.failures.push((&scenario.name, failure));
+            }
+            if scenario.misses_demonstration()
+                && !earlier.is_some_and(|earlier| earlier.misses_demonstration())
+            {
+                self.comparison.misses.push(&scenario.name);
+            }
+        }
+        let gone = before.scenarios.iter().filter(|scenario| !later.contains(scenario.name.as_str()));
+        let gone = gone.map(|scenario| (scenario.name.as_str(), scenario.cells()));
+        self.comparison.gone.scenarios.extend(gone);
+    }
+
+    fn steps(&mut self, before: &'a Scenario, after: &'a Scenario) {
+        let earlier: HashMap<&str, &Step> =
+            before.steps.iter().map(|step| (step.name.as_str(), step)).collect();
+        let later: BTreeSet<&str> = after.steps.iter().map(|step| step.name.as_str()).collect();
+        for step in &after.steps {
+            match earlier.get(step.name.as_str()) {
+                Some(earlier) => {
+                    self.comparison.compared.1 += 1;
+                    self.times.add(&after.name, earlier, step);
+                    self.cells(before, earlier, after, step);
+                }
+                None => {
+                    self.comparison.new.steps.push((&after.name, &step.name, step.cells.len()));
+                    self.new_cells(after, step, &step.cells);
+                }
+            }
+        }
+        let gone = before.steps.iter().filter(|step| !later.contains(step.name.as_str()));
+        let gone = gone.map(|step| (before.name.as_str(), step.name.as_str(), step.cells.len()));
+        self.comparison.gone.steps.extend(gone);
+    }
+
+    fn cells(&mut self, before: &'a Scenario, earlier: &'a Step, after: &'a Scenario, later: &'a Step) {
+        let mut left: HashMap<Key<'_>, &Cell> = earlier.cells.iter().map(|cell| (cell.key(), cell)).collect();
+        for cell in &later.cells {
+            match left.remove(&cell.key()) {
+                Some(was) => {
+                    self.comparison.compared.2 += 1;
+                    self.cell(before, was, after, later, cell);
+                }
+                None => {
+                    self.comparison.new.cells.push((&after.name, &later.name, cell));
+                    self.new_cells(after, later, std::slice::from_ref(cell));
+                }
+            }
+        }
+        let gone = earlier.cells.iter().filter(|cell| left.contains_key(&cell.key()));
+        let gone = gone.map(|cell| (before.name.as_str(), earlier.name.as_str(), cell));
+        self.comparison.gone.cells.extend(gone);
+    }
+
+    fn cell(&mut self, before: &Scenario, was: &'a Cell, after: &'a Scenario, step: &'a Step, is: &'a Cell) {
+        let had = problems_before(before, was, is);
+        let has = after.problems(is);
+        let new: BTreeSet<Problem> = has.difference(&had).copied().collect();
+        for (problem, number) in &mut self.known {
+            *number += usize::from(has.contains(problem) && had.contains(problem));
+        }
+        let is_left_open = is.verdict == Verdict::Undefined;
+        let kind = match worst(&new) {
+            Some(kind) => kind,
+            None if has.is_empty() && !had.is_empty() && is.verdict == Verdict::Match => Kind::Mended,
+            None if was.expected != is.expected || was.verdict != is.verdict => Kind::Otherwise,
+            None if is_left_open && was.observed != is.observed => Kind::Otherwise,
+            None => return,
+        };
+        self.differ(after, step, kind, new, Some(was), is);
+    }
+
+    /// What was not there before has no excuse: all that is wrong with it is new.
+    fn new_cells(&mut self, scenario: &'a Scenario, step: &'a Step, cells: &'a [Cell]) {
+        for cell in cells {
+            let problems = scenario.problems(cell);
+            if let Some(kind) = worst(&problems) {
+                self.differ(scenario, step, kind, problems, None, cell);
+            }
+        }
+    }
+
+    fn differ(
+        &mut self,
+        scenario: &'a Scenario,
+        step: &'a Step,
+        kind: Kind,
+        problems: BTreeSet<Problem>,
+        before: Option<&'a Cell>,
+        after: &'a Cell,
+    ) {
+        let (scenario, step) = (scenario.name.as_str(), step.name.as_str());
+        self.comparison.differences.push(Difference { scenario, step, kind, problems, before, after });
+    }
+}
+
+/// What was wrong with a cell. If the earlier run had no limit, the later one's is held against it.
+fn problems_before(scenario: &Scenario, was: &Cell, is: &Cell) -> BTreeSet<Problem> {
+    let mut problems = scenario.problems(was);
+    if is.limit().is_some_and(|limit| was.took_longer_than(limit)) {
+        problems.insert(Problem::Late);
+    }
+    problems
+}
+
+fn worst(problems: &BTreeSet<Problem>) -> Option<Kind> {
+    let worst = problems.first()?;
+    Some(if worst.is_doubt() { Kind::Doubtful } else { Kind::Broke })
+}
+
+fn altered<'a>(before: &'a Record, after: &'a Record) -> Vec<Altered<'a>> {
+    let mut altered = vec![
+        Altered { what: "netproof", before: before.version.as_deref(), after: after.version.as_deref() },
+        Altered { what: "backend", before: Some(&before.backend), after: Some(&after.backend) },
+    ];
+    let facts: BTreeSet<&String> = before.facts.keys().chain(after.facts.keys()).collect();
+    altered.extend(facts.into_iter().map(|fact| Altered {
+        what: fact,
+        before: before.facts.get(fact).map(String::as_str),
+        after: after.facts.get(fact).map(String::as_str),
+    }));
+    let only = |these: &'a [String], those: &[String]| -> Vec<&'a str> {
+        these.iter().filter(|warning| !those.contains(warning)).map(String::as_str).collect()
+    };
+    let gone = only(&before.warnings, &after.warnings).into_iter().map(|warning| (Some(warning), None));
+    let new = only(&after.warnings, &before.warnings).into_iter().map(|warning| (None, Some(warning)));
+    altered.extend(gone.chain(new).map(|(before, after)| Altered { what: "warning", before, after }));
+    altered.retain(|altered| altered.before != altered.after);
+    altered
+}
+
+impl<'a> Comparison<'a> {
+    /// The differences of one kind.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Difference<'a>> {
+        self.differences.iter().filter(move |difference| difference.kind == kind)
+    }
+
+    /// Whether something became slower.
+    pub fn is_slower(&self) -> bool {
+        !self.slower.is_empty() || self.times.iter().any(|times| !times.slower.is_empty())
+    }
+
+    /// What it comes to. Only what is new counts.
+    pub fn outcome(&self) -> Outcome {
+        let broke = self.of(Kind::Broke).next().is_some() || !self.misses.is_empty();
+        if broke || (self.thresholds.fail && self.is_slower()) {
+            return Outcome::Fail;
+        }
+        let is_doubtful = self.of(Kind::Doubtful).next().is_some() || !self.failures.is_empty();
+        let (_, _, cells) = self.compared;
+        // Two runs that have nothing in common prove nothing, and no more does one that ended early.
+        if is_doubtful || cells == 0 || self.after.is_incomplete() {
+            return Outcome::Inconclusive;
+        }
+        Outcome::Pass
+    }
+}

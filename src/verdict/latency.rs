@@ -1,0 +1,392 @@
+//! How long changes took until they were in force: at cells, machines, steps, scenarios and runs.
+//!
+//! A cell's time goes from the change to the first of those probes that did what is expected and went
+//! on doing so. A step's time is that of its slowest cell, because until then the change was not in
+//! force; quantiles are over steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::machine::{Machines, denying, machines_of};
+use super::result::{CellResult, RunResult, ScenarioResult, StepResult};
+use crate::policy::{Decision, Direction, Expectation};
+
+/// What a step changed for a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// It was not denied before, and is now.
+    Enforce,
+    /// It was not allowed before, and is now.
+    Admit,
+    /// It was not there before. Its time has the start of a pod in it, and is none of those that are
+    /// summed up.
+    Appear,
+}
+
+impl Change {
+    /// `enforce`, `admit` or `appear`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Admit => "admit",
+            Self::Appear => "appear",
+        }
+    }
+
+    /// What has changed since before; `None` if nothing has, or nothing that packets could show.
+    pub fn since(before: Option<&Before>, after: Decision) -> Option<Self> {
+        match (before.map(|before| before.decision), after) {
+            (None, Decision::Allow | Decision::Deny) => Some(Self::Appear),
+            (Some(Decision::Allow | Decision::Undefined), Decision::Deny) => Some(Self::Enforce),
+            (Some(Decision::Deny | Decision::Undefined), Decision::Allow) => Some(Self::Admit),
+            (Some(Decision::Allow), Decision::Allow) | (Some(Decision::Deny), Decision::Deny) => None,
+            (None | Some(_), Decision::Undefined) => None,
+        }
+    }
+}
+
+/// What was expected of a cell before a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// What packets had to do.
+    pub decision: Decision,
+    /// In which directions they denied it.
+    denied: Vec<Direction>,
+}
+
+impl Before {
+    /// What was expected where policies promised this, and it was to be judged by this decision.
+    pub fn new(promised: &Expectation, decision: Decision) -> Self {
+        Self { decision, denied: denying(promised).collect() }
+    }
+}
+
+/// How long a step's change took to be in force at a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settling {
+    /// What changed.
+    pub change: Change,
+    /// How long after the change the first of those probes was sent (a denial) or answered (an
+    /// allowance) that agreed and went on agreeing. Handing the change over is part of it.
+    pub took: Duration,
+    /// How long after the change the last probe was sent that showed the opposite; `None` if none
+    /// did. The change was in force at some time between both.
+    pub opposed: Option<Duration>,
+    /// The machine whose time it is: the only one that has to deny the cell, or that had to before.
+    /// `None` if that is not known, or if there are two: the packets of a cell that both ends deny
+    /// only show when the first of them did.
+    pub machine: Option<String>,
+    /// How long it may take.
+    pub limit: Option<Duration>,
+}
+
+impl Settling {
+    /// What is known of a cell that has settled.
+    pub fn new(
+        change: Change,
+        took: Duration,
+        before: Option<&Before>,
+        expected: &Expectation,
+        machines: &Machines,
+    ) -> Self {
+        let denied: Vec<Direction> = match change {
+            Change::Enforce => denying(expected).collect(),
+            Change::Admit => before.map(|before| before.denied.clone()).unwrap_or_default(),
+            Change::Appear => Vec::new(),
+        };
+        let machine = machines_of(denied, machines).and_then(only).map(str::to_owned);
+        Self { change, took, opposed: None, machine, limit: None }
+    }
+
+    /// Whether it took longer than it may, in the milliseconds that reports show.
+    pub fn is_late(&self) -> bool {
+        self.limit.is_some_and(|limit| self.took.as_millis() > limit.as_millis())
+    }
+
+    /// By how much less than `took` it may have been in force.
+    pub fn uncertainty(&self) -> Duration {
+        self.took.saturating_sub(self.opposed.unwrap_or_default())
+    }
+}
+
+fn only(machines: BTreeSet<&str>) -> Option<&str> {
+    let mut machines = machines.into_iter();
+    machines.next().filter(|_| machines.next().is_none())
+}
+
+/// How long changes may take to be in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// New denials.
+    pub enforce: Option<Duration>,
+    /// New allowances.
+    pub admit: Option<Duration>,
+}
+
+impl Limits {
+    /// How long this change may take.
+    pub fn of(&self, change: Change) -> Option<Duration> {
+        match change {
+            Change::Enforce => self.enforce,
+            Change::Admit => self.admit,
+            Change::Appear => None,
+        }
+    }
+}
+
+/// How long it took until changes were in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeToSettle {
+    /// Until the last new denial was enforced; `None` if there was none.
+    pub enforce: Option<Duration>,
+    /// Until the last new allowance was admitted; `None` if there was none.
+    pub admit: Option<Duration>,
+}
+
+impl TimeToSettle {
+    fn of<'a>(times: impl IntoIterator<Item = &'a Settling>) -> Self {
+        times.into_iter().fold(Self::default(), Self::with)
+    }
+
+    fn with(mut self, settling: &Settling) -> Self {
+        let slowest = match settling.change {
+            Change::Enforce => &mut self.enforce,
+            Change::Admit => &mut self.admit,
+            Change::Appear => return self,
+        };
+        *slowest = (*slowest).max(Some(settling.took));
+        self
+    }
+}
+
+/// The middle and the end of a number of times, each one that was measured (nearest rank).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantiles {
+    /// How many times there are.
+    pub number: usize,
+    /// Half of them are not longer.
+    pub p50: Duration,
+    /// 95 of 100 are not longer.
+    pub p95: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl Quantiles {
+    /// Of these times; `None` without any.
+    pub fn of(times: impl IntoIterator<Item = Duration>) -> Option<Self> {
+        let mut times: Vec<Duration> = times.into_iter().collect();
+        times.sort_unstable();
+        let rank = |percent: usize| (times.len() * percent).div_ceil(100).saturating_sub(1);
+        Some(Self {
+            number: times.len(),
+            p50: *times.get(rank(50))?,
+            p95: *times.get(rank(95))?,
+            max: *times.last()?,
+        })
+    }
+}
+
+/// How long the steps of a scenario or a run took until their changes were in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latency {
+    /// Of the steps with new denials.
+    pub enforce: Option<Quantiles>,
+    /// Of the steps with new allowances.
+    pub admit: Option<Quantiles>,
+}
+
+impl Latency {
+    fn of(times: &[TimeToSettle]) -> Self {
+        Self {
+            enforce: Quantiles::of(times.iter().filter_map(|time| time.enforce)),
+            admit: Quantiles::of(times.iter().filter_map(|time| time.admit)),
+        }
+    }
+}
+
+impl CellResult {
+    /// Whether its change took longer than it may.
+    pub fn is_late(&self) -> bool {
+        self.settled.as_ref().is_some_and(Settling::is_late)
+    }
+}
+
+impl StepResult {
+    /// How long its changes took to be in force.
+    pub fn time(&self) -> TimeToSettle {
+        TimeToSettle::of(self.settled())
+    }
+
+    /// The same by machine, of the cells that are the doing of one machine alone.
+    pub fn time_by_machine(&self) -> BTreeMap<&str, TimeToSettle> {
+        let mut times = BTreeMap::<&str, TimeToSettle>::new();
+        for settling in self.settled().filter(|settling| settling.change != Change::Appear) {
+            if let Some(machine) = &settling.machine {
+                let time = times.entry(machine).or_default();
+                *time = time.with(settling);
+            }
+        }
+        times
+    }
+
+    /// By how much less the step's times may be, as far as probes can tell.
+    pub fn uncertainty(&self) -> Duration {
+        let TimeToSettle { enforce, admit } = self.time();
+        let decides = |settling: &&Settling| match settling.change {
+            Change::Enforce => Some(settling.took) == enforce,
+            Change::Admit => Some(settling.took) == admit,
+            Change::Appear => false,
+        };
+        let deciding = self.settled().filter(decides);
+        // Of several cells that took as long, the one that is known best tells.
+        let mut best = BTreeMap::<Change, Duration>::new();
+        for settling in deciding {
+            let uncertainty = best.entry(settling.change).or_insert(Duration::MAX);
+            *uncertainty = (*uncertainty).min(settling.uncertainty());
+        }
+        best.into_values().max().unwrap_or_default()
+    }
+
+    fn settled(&self) -> impl Iterator<Item = &Settling> {
+        self.cells.iter().filter_map(|cell| cell.settled.as_ref())
+    }
+}
+
+impl ScenarioResult {
+    /// How long its steps took until their changes were in force.
+    pub fn latency(&self) -> Latency {
+        Latency::of(&self.steps.iter().map(StepResult::time).collect::<Vec<_>>())
+    }
+}
+
+impl RunResult {
+    /// How long the steps of all scenarios took until their changes were in force.
+    pub fn latency(&self) -> Latency {
+        Latency::of(&self.steps().map(StepResult::time).collect::<Vec<_>>())
+    }
+
+    /// The same by machine.
+    pub fn latency_by_machine(&self) -> BTreeMap<&str, Latency> {
+        let mut times = BTreeMap::<&str, Vec<TimeToSettle>>::new();
+        for (machine, time) in self.steps().flat_map(StepResult::time_by_machine) {
+            times.entry(machine).or_default().push(time);
+        }
+        times.into_iter().map(|(machine, times)| (machine, Latency::of(&times))).collect()
+    }
+
+    /// All steps that were carried out.
+    pub fn steps(&self) -> impl Iterator<Item = &StepResult> {
+        self.scenarios.iter().flat_map(|scenario| &scenario.steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{PolicyName, Reason};
+
+    fn machines() -> Machines {
+        Machines { from: Some("one".to_owned()), to: Some("two".to_owned()) }
+    }
+
+    fn denied(directions: &[Direction]) -> Expectation {
+        let policies = vec![PolicyName::Namespaced { namespace: "x".to_owned(), name: "deny".to_owned() }];
+        let reason = |&direction: &Direction| Reason::Isolated { direction, policies: policies.clone() };
+        Expectation { decision: Decision::Deny, reasons: directions.iter().map(reason).collect() }
+    }
+
+    fn allowed() -> Expectation {
+        let reasons = Direction::ALL.map(Reason::NotIsolated).into();
+        Expectation { decision: Decision::Allow, reasons }
+    }
+
+    fn settling(before: &Expectation, after: &Expectation, machines: &Machines) -> Settling {
+        let before = Before::new(before, before.decision);
+        let change = Change::since(Some(&before), after.decision).unwrap();
+        Settling::new(change, Duration::from_secs(1), Some(&before), after, machines)
+    }
+
+    #[test]
+    fn a_change_is_a_new_denial_or_a_new_allowance() {
+        use Decision::{Allow, Deny, Undefined};
+        let before = |decision| Some(Before { decision, denied: Vec::new() });
+        for (decision, after, change) in [
+            (before(Allow), Deny, Some(Change::Enforce)),
+            (before(Undefined), Deny, Some(Change::Enforce)),
+            (before(Deny), Allow, Some(Change::Admit)),
+            (before(Undefined), Allow, Some(Change::Admit)),
+            (before(Allow), Allow, None),
+            (before(Deny), Deny, None),
+            (before(Deny), Undefined, None),
+            (None, Deny, Some(Change::Appear)),
+            (None, Allow, Some(Change::Appear)),
+            (None, Undefined, None),
+        ] {
+            assert_eq!(Change::since(decision.as_ref(), after), change, "{decision:?} {after}");
+        }
+    }
+
+    #[test]
+    fn a_denial_is_the_doing_of_the_machine_that_has_to_deny() {
+        for (directions, machine) in [
+            (&[Direction::Egress][..], Some("one")),
+            (&[Direction::Ingress], Some("two")),
+            // Whichever is first hides the other.
+            (&Direction::ALL, None),
+        ] {
+            let enforced = settling(&allowed(), &denied(directions), &machines());
+            assert_eq!(enforced.machine.as_deref(), machine, "{directions:?}");
+            let admitted = settling(&denied(directions), &allowed(), &machines());
+            assert_eq!(admitted.machine.as_deref(), machine, "{directions:?}");
+        }
+        let same = Machines { to: machines().from, ..machines() };
+        let both = settling(&allowed(), &denied(&Direction::ALL), &same);
+        assert_eq!(both.machine.as_deref(), Some("one"));
+        let service = Machines { to: None, ..machines() };
+        assert_eq!(settling(&allowed(), &denied(&[Direction::Ingress]), &service).machine, None);
+    }
+
+    #[test]
+    fn late_is_longer_than_the_limit() {
+        let settling = settling(&allowed(), &denied(&[Direction::Ingress]), &machines());
+        let with = |limit| Settling { limit, ..settling.clone() }.is_late();
+        assert!(!with(None) && !with(Some(Duration::from_secs(1))));
+        assert!(with(Some(Duration::from_millis(999))));
+        let limits = Limits { enforce: Some(Duration::ZERO), admit: None };
+        assert_eq!(limits.of(Change::Enforce), Some(Duration::ZERO));
+        assert_eq!((limits.of(Change::Admit), limits.of(Change::Appear)), (None, None));
+    }
+
+    #[test]
+    fn the_time_of_several_cells_is_that_of_the_slowest() {
+        let base = settling(&allowed(), &denied(&[Direction::Ingress]), &machines());
+        let took = |change, millis| Settling { change, took: Duration::from_millis(millis), ..base.clone() };
+        let times = [took(Change::Enforce, 7), took(Change::Enforce, 40), took(Change::Appear, 900)];
+        let expected = TimeToSettle { enforce: Some(Duration::from_millis(40)), admit: None };
+        assert_eq!(TimeToSettle::of(&times), expected);
+    }
+
+    #[test]
+    fn it_may_have_been_in_force_since_the_probe_before() {
+        let base = settling(&allowed(), &denied(&[Direction::Ingress]), &machines());
+        assert_eq!(base.uncertainty(), Duration::from_secs(1));
+        let probed = Settling { opposed: Some(Duration::from_millis(900)), ..base };
+        assert_eq!(probed.uncertainty(), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn quantiles_are_times_that_were_measured() {
+        let of = |millis: &[u64]| {
+            let quantiles = Quantiles::of(millis.iter().map(|millis| Duration::from_millis(*millis)))?;
+            let Quantiles { number, p50, p95, max } = quantiles;
+            Some((number, p50.as_millis(), p95.as_millis(), max.as_millis()))
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[5]), Some((1, 5, 5, 5)));
+        assert_eq!(of(&[9, 1]), Some((2, 1, 9, 9)));
+        assert_eq!(of(&[3, 1, 2]), Some((3, 2, 3, 3)));
+        let hundred: Vec<u64> = (1..=100).rev().collect();
+        assert_eq!(of(&hundred), Some((100, 50, 95, 100)));
+    }
+}

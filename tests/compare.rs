@@ -1,0 +1,269 @@
+//! Comparing two runs: made up ones, and runs of the lab.
+
+use insta::assert_snapshot;
+use netproof::compare::{Record, Thresholds, compare};
+use netproof::policy::Decision::{Allow, Deny, Undefined};
+use netproof::report;
+use netproof::scenario::{Claim, EndpointName};
+use netproof::verdict::Observation::{Connected, Dropped, OneWay};
+use netproof::verdict::{Cause, CellResult, Change, RunResult, ScenarioFailure, StepResult, Verdict};
+use serde_json::Value;
+
+use crate::machine::{Finished, User, file, library, run as netproof};
+use crate::reports::{cell, limited, on_udp, run, scenario, settled, step};
+
+/// A result as the program reads it.
+fn record(name: &str, result: &RunResult) -> Record {
+    Record::parse(name, &report::json(result, None).unwrap()).unwrap()
+}
+
+/// What comparing two results shows, says to a machine, and comes to.
+fn compared(before: &RunResult, after: &RunResult, thresholds: Thresholds) -> (String, Value, u8) {
+    let (before, after) = (record("before.json", before), record("after.json", after));
+    let comparison = compare(&before, &after, thresholds);
+    let text = anstream::adapter::strip_str(&report::comparison(&comparison, false)).to_string();
+    let json = serde_json::from_str(&report::comparison_json(&comparison).unwrap()).unwrap();
+    (text, json, report::comparison_exit_code(&comparison))
+}
+
+fn code(before: &RunResult, after: &RunResult) -> u8 {
+    compared(before, after, Thresholds::default()).2
+}
+
+fn denied() -> CellResult {
+    cell("a", "b", Deny, Dropped, Verdict::Match)
+}
+
+fn leak() -> CellResult {
+    cell("a", "b", Deny, Connected, Verdict::Leak)
+}
+
+fn doubtful() -> CellResult {
+    cell("a", "b", Deny, Dropped, Verdict::Inconclusive(Cause::NoControl))
+}
+
+fn flaky() -> CellResult {
+    cell("a", "b", Deny, Connected, Verdict::Flaky)
+}
+
+fn one(cells: Vec<CellResult>) -> RunResult {
+    run(vec![scenario("one", vec![step("step", cells)])])
+}
+
+#[test]
+fn only_what_is_new_fails() {
+    let blocked = || cell("a", "b", Allow, Dropped, Verdict::Blocked);
+    let left_open = || cell("a", "b", Undefined, Dropped, Verdict::Undefined);
+    let gap = || CellResult { intended: Some(Claim::Allow), ..denied() };
+    let disagreeing = || CellResult { asserted: Some(Claim::Allow), ..denied() };
+    for (before, after, expected) in [
+        (denied(), denied(), 0),
+        (denied(), leak(), 1),
+        (denied(), gap(), 1),
+        (denied(), disagreeing(), 1),
+        (denied(), flaky(), 3),
+        (denied(), doubtful(), 3),
+        (denied(), left_open(), 0),
+        (left_open(), leak(), 1),
+        // It was not known that it leaks.
+        (doubtful(), leak(), 1),
+        (flaky(), leak(), 1),
+        (leak(), leak(), 0),
+        (gap(), gap(), 0),
+        (leak(), denied(), 0),
+        (leak(), blocked(), 1),
+        // It is not known that it leaks no more.
+        (leak(), doubtful(), 3),
+        (leak(), flaky(), 3),
+        (flaky(), flaky(), 0),
+        (doubtful(), doubtful(), 0),
+    ] {
+        let (was, is) = (before.clone(), after.clone());
+        assert_eq!(code(&one(vec![before]), &one(vec![after])), expected, "{was:?}\n{is:?}");
+    }
+}
+
+#[test]
+fn what_was_not_there_before_has_no_excuse() {
+    let before = one(vec![denied()]);
+    for (cell, expected) in [(on_udp(denied()), 0), (on_udp(leak()), 1), (on_udp(doubtful()), 3)] {
+        let cells = || vec![denied(), cell.clone()];
+        let steps = || vec![step("step", vec![denied()]), step("new", vec![cell.clone()])];
+        assert_eq!(code(&before, &one(cells())), expected, "a cell");
+        assert_eq!(code(&before, &run(vec![scenario("one", steps())])), expected, "a step");
+        let scenarios = vec![scenario("one", vec![step("step", vec![denied()])]), scenario("new", steps())];
+        assert_eq!(code(&before, &run(scenarios)), expected, "a scenario");
+    }
+}
+
+#[test]
+fn runs_that_prove_nothing_are_no_pass() {
+    let result = || one(vec![denied()]);
+    assert_eq!(code(&result(), &run(vec![scenario("other", vec![step("step", vec![denied()])])])), 3);
+    assert_eq!(code(&result(), &RunResult { interrupted: true, ..result() }), 3);
+    let mut failed = result();
+    let message = "out of luck".to_owned();
+    failed.scenarios[0].failure = Some(ScenarioFailure { message, everywhere: false });
+    assert_eq!(code(&result(), &failed), 3);
+    assert_eq!(code(&failed, &failed), 0, "it was so before");
+}
+
+#[test]
+fn slower_alone_fails_only_if_asked() {
+    let took = |millis| one(vec![settled(denied(), Change::Enforce, millis, None)]);
+    let asked = Thresholds { fail: true, ..Thresholds::default() };
+    assert_eq!(code(&took(40), &took(4_000)), 0);
+    assert_eq!(compared(&took(40), &took(4_000), asked).2, 1);
+    assert_eq!(compared(&took(40), &took(400), asked).2, 0);
+}
+
+#[test]
+fn a_limit_counts_for_the_earlier_run_too() {
+    let took = |millis| settled(denied(), Change::Enforce, millis, None);
+    let late = || one(vec![limited(took(900), 500)]);
+    assert_eq!(code(&one(vec![took(400)]), &late()), 1);
+    assert_eq!(code(&one(vec![took(800)]), &late()), 0, "it was as late before");
+}
+
+/// Runs between which everything changed that can.
+fn before_and_after() -> (RunResult, RunResult) {
+    let to = |name: &str, mut cell: CellResult| {
+        cell.cell.to = EndpointName::pod("x", name);
+        cell
+    };
+    let in_force = |took| settled(to("slow", denied()), Change::Enforce, took, Some("node-2"));
+    let before = vec![
+        denied(),
+        on_udp(denied()),
+        to("mended", leak()),
+        to("known", leak()),
+        to("lost", denied()),
+        to("open", cell("a", "b", Undefined, Dropped, Verdict::Undefined)),
+        to("profiled", leak()),
+        to("gone", denied()),
+        in_force(40),
+    ];
+    let after = vec![
+        leak(),
+        on_udp(cell("a", "b", Deny, OneWay, Verdict::Leak)),
+        to("mended", denied()),
+        to("known", leak()),
+        to("lost", doubtful()),
+        to("open", cell("a", "b", Undefined, Connected, Verdict::Undefined)),
+        to("profiled", cell("a", "b", Undefined, Connected, Verdict::Undefined)),
+        to("new", flaky()),
+        in_force(4_000),
+    ];
+    let steps = |name: &str, cells| -> Vec<StepResult> {
+        vec![step("deny", cells), step(name, vec![denied()]), step("allow", vec![denied()])]
+    };
+    let mut before = run(vec![
+        scenario("tenants", steps("an old step", before)),
+        scenario("old", vec![step("deny", vec![denied()])]),
+    ]);
+    let mut after = run(vec![
+        scenario("tenants", steps("a new step", after)),
+        scenario("new", vec![step("deny", vec![denied()])]),
+    ]);
+    let facts = |server: &str| vec![("server".to_owned(), server.to_owned())];
+    before.surroundings.facts = facts("v1.35.2");
+    after.surroundings.facts = facts("v1.36.0");
+    after.surroundings.warnings = vec!["CiliumNetworkPolicy x/y is not modelled".to_owned()];
+    (before, after)
+}
+
+#[test]
+fn what_people_and_machines_read() {
+    let (before, after) = before_and_after();
+    let (text, json, code) = compared(&before, &after, Thresholds::default());
+    assert_eq!(code, 1);
+    assert_snapshot!("terminal", text);
+    let text = serde_json::to_string_pretty(&json).unwrap();
+    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert_snapshot!("json", text.replace(&version, "\"version\": \"VERSION\""));
+}
+
+#[test]
+fn good_news_and_none() {
+    let (before, _) = before_and_after();
+    assert_snapshot!("nothing broke", compared(&before, &before, Thresholds::default()).0);
+    let nothing = run(Vec::new());
+    assert_snapshot!("nothing in common", compared(&before, &nothing, Thresholds::default()).0);
+}
+
+#[test]
+fn long_lists_are_cut() {
+    let cells = |verdict: &Verdict| -> Vec<CellResult> {
+        let observed = || if *verdict == Verdict::Leak { Connected } else { Dropped };
+        (0..40).map(|i| cell(&format!("pod-{i}"), "b", Deny, observed(), verdict.clone())).collect()
+    };
+    let (before, after) = (one(cells(&Verdict::Match)), one(cells(&Verdict::Leak)));
+    let text = compared(&before, &after, Thresholds::default()).0;
+    assert!(text.contains("… and 28 more (--verbose shows all)"), "{text}");
+}
+
+const SCENARIO: &str = "seeds/same-namespace-and-dns.yaml";
+
+fn lab(options: &[&str]) -> Finished {
+    let scenario = library().join(SCENARIO);
+    let arguments = ["run", scenario.to_str().unwrap()];
+    netproof(User::Ordinary, arguments.iter().chain(options))
+}
+
+/// An upgrade to a network that forgets about UDP, and back.
+#[test]
+fn runs_of_the_lab_are_compared() {
+    let good = lab(&["-o", "json"]);
+    let bad = lab(&["-o", "json", "--fault", "ignore-udp"]);
+    assert_eq!((good.code, bad.code), (Some(0), Some(1)));
+    let (good, bad) = (file("good.json", good.stdout), file("bad.json", bad.stdout));
+    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+
+    let broke = netproof(User::Ordinary, ["compare", good, bad, "-o", "json"]);
+    assert_eq!(broke.code, Some(1), "{}", broke.stderr);
+    let json: Value = serde_json::from_str(&broke.stdout).unwrap();
+    assert_eq!((&json["counts"]["broke"], &json["counts"]["cells"]), (&18.into(), &113.into()));
+    for cell in json["broke"].as_array().unwrap() {
+        assert_eq!((&cell["probe"], &cell["problems"]), (&"80/UDP".into(), &vec!["leak"].into()));
+    }
+    assert_eq!(json["altered"][0]["after"], "lab with fault ignore-udp");
+
+    let mended = netproof(User::Ordinary, ["compare", bad, good]);
+    assert_eq!(mended.code, Some(0));
+    assert!(mended.stdout.starts_with("PASS  nothing broke, 18 mended since "), "{}", mended.stdout);
+
+    let same = netproof(User::Ordinary, ["compare", bad, bad]);
+    assert_eq!(same.code, Some(0));
+    assert!(same.stdout.contains("as before: 18 leaks"), "{}", same.stdout);
+
+    // In one go. What was there before does not fail, and is shown all the same.
+    let known = lab(&["--fault", "ignore-udp", "--baseline", bad]);
+    assert_eq!(known.code, Some(0), "{}", known.stderr);
+    assert!(known.stdout.starts_with("PASS  nothing broke since "), "{}", known.stdout);
+    assert!(known.stdout.contains("\nThis run\n\nFAIL  18 leaks: "), "{}", known.stdout);
+    let new = lab(&["--fault", "ignore-udp", "--baseline", good, "-o", "json"]);
+    assert_eq!(new.code, Some(1));
+    let json: Value = serde_json::from_str(&new.stdout).unwrap();
+    assert_eq!((&json["kind"], &json["comparison"]["counts"]["broke"]), (&"RunResult".into(), &18.into()));
+    // It can be the baseline of the next run.
+    let next = file("next.json", new.stdout);
+    assert_eq!(netproof(User::Ordinary, ["compare", bad, next.to_str().unwrap()]).code, Some(0));
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let list = file("list.json", "[]");
+    let list = list.to_str().unwrap();
+    for arguments in [
+        &["compare", list, list][..],
+        &["compare", "none.json", list],
+        &["run", "--baseline", list],
+        &["run", "--fail-slower"],
+        &["compare", list, list, "--slower-factor", "0.5"],
+    ] {
+        let finished = netproof(User::Ordinary, arguments);
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+    }
+    let finished = netproof(User::Ordinary, ["compare", "none.json", list]);
+    assert_snapshot!(finished.stderr, @"error: none.json: No such file or directory (os error 2)");
+}
