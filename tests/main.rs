@@ -18,7 +18,6 @@ mod image;
 mod lab;
 mod machine;
 mod map;
-mod naive;
 mod readme;
 mod reports;
 mod selftest;
