@@ -54,7 +54,7 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     while left > 0 {
         let cases = left.min(CASES_PER_SCENARIO);
         let seed = first_seed + texts.len() as u64;
-        let content = serde_json::to_string_pretty(&generate::scenario(seed, cases))?;
+        let content = serde_json::to_string_pretty(&generate::scenario(seed, cases, generate::Ground::Lab))?;
         texts.push(Text { name: format!("random-{seed}.yaml").into(), content });
         left -= cases;
     }
