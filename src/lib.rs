@@ -23,7 +23,8 @@
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario` |
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `scenario`, `verdict` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict` |
-//! | `report` | what people and machines read | `backend`, `expect`, `plan`, `policy`, `run`, `scenario`, `selftest`, `verdict` |
+//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict` |
+//! | `report` | what people and machines read | `backend`, `expect`, `fuzz`, `plan`, `policy`, `run`, `scenario`, `selftest`, `verdict` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -32,6 +33,7 @@
 pub mod backend;
 pub mod cli;
 pub mod expect;
+pub mod fuzz;
 pub mod generate;
 pub mod image;
 pub mod naive;

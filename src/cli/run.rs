@@ -48,19 +48,19 @@ pub(super) struct RunArgs {
 pub(super) struct RunOptions {
     /// Where to send the packets
     #[arg(long, value_name = "PLACE", value_enum, default_value_t = On::Lab)]
-    on: On,
+    pub(super) on: On,
 
     /// Make the lab enforce wrongly, to see that it is noticed
     #[arg(long, value_name = "NAME")]
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
 
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
+    pub(super) output: Format,
 
     /// Show every cell of every step
     #[arg(short, long)]
-    verbose: bool,
+    pub(super) verbose: bool,
 
     /// How long after a change packets may differ from what the policies promise
     /// [default: 400ms in the lab, 15s on a cluster]
@@ -75,17 +75,17 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
     max_timeout: Duration,
 
-    /// How many scenarios to carry out at once
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    parallel: usize,
+    /// How many scenarios to carry out at once [default: 1; of random ones in the lab, as many as go]
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) parallel: Option<usize>,
 
     #[command(flatten)]
-    cluster: ClusterOptions,
+    pub(super) cluster: ClusterOptions,
 }
 
 /// Where packets are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum On {
+pub(super) enum On {
     /// On this machine, in network namespaces.
     Lab,
     /// On a Kubernetes cluster.
@@ -154,8 +154,57 @@ impl RunOptions {
             wiring,
             shortest_timeout: self.min_timeout,
             longest_timeout: self.max_timeout,
-            parallel: self.parallel,
+            parallel: self.parallel.unwrap_or(1),
         }
+    }
+
+    /// How patient a run in the lab is.
+    pub(super) fn for_lab(&self) -> Settings {
+        // The lab's pods are there when it has started.
+        let settle = self.settle.unwrap_or(Duration::from_millis(400));
+        self.settings(settle, settle, Duration::ZERO)
+    }
+
+    /// What the lab is called.
+    pub(super) fn lab(&self) -> Surroundings {
+        let name = self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
+        Surroundings { name, ..Surroundings::default() }
+    }
+
+    /// How patient a run on a cluster is.
+    pub(super) fn for_cluster(&self) -> Settings {
+        self.settings(CLUSTER_START, self.settle.unwrap_or(Duration::from_secs(15)), CLUSTER_WIRING)
+    }
+
+    /// Connects to the cluster, and tells what is worth knowing of it.
+    pub(super) async fn open_cluster(
+        &self,
+        interrupted: &mut watch::Receiver<bool>,
+    ) -> anyhow::Result<(Cluster, Surroundings)> {
+        let cluster = tokio::select! {
+            cluster = Cluster::open(self.cluster.settings()) => cluster?,
+            _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
+        };
+        let surroundings = Surroundings {
+            name: format!("cluster {}", cluster.name()),
+            facts: cluster.facts(),
+            warnings: cluster.warnings().to_vec(),
+        };
+        for warning in &surroundings.warnings {
+            output::note(&format!("warning: {warning}"));
+        }
+        Ok((cluster, surroundings))
+    }
+
+    /// Removes what was made on the cluster, or says how to.
+    pub(super) async fn close_cluster(&self, cluster: Cluster) {
+        if self.cluster.keep {
+            let (prefix, selector) = (cluster.prefix(), cluster.selector());
+            output::note(&format!(
+                "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
+            ));
+        }
+        complain(cluster.finish().await.map_err(anyhow::Error::from));
     }
 
     /// Prints a result. Gives the exit code that it leads to.
@@ -196,12 +245,7 @@ async fn in_lab(
     scenarios: &[Scenario],
     interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
-    // The lab's pods are there when it has started.
-    let settle = options.settle.unwrap_or(Duration::from_millis(400));
-    let settings = options.settings(settle, settle, Duration::ZERO);
-    let fault = options.fault;
-    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
-    let surroundings = Surroundings { name, ..Surroundings::default() };
+    let (fault, settings, surroundings) = (options.fault, options.for_lab(), options.lab());
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let result =
@@ -222,24 +266,12 @@ async fn on_cluster(
     scenarios: &[Scenario],
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
-    let mut cluster = tokio::select! {
-        cluster = Cluster::open(options.cluster.settings()) => cluster?,
-        _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
-    };
+    let (mut cluster, surroundings) = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
     }
-    let settle = options.settle.unwrap_or(Duration::from_secs(15));
-    let settings = options.settings(CLUSTER_START, settle, CLUSTER_WIRING);
-    let surroundings = Surroundings {
-        name: format!("cluster {}", cluster.name()),
-        facts: cluster.facts(),
-        warnings: cluster.warnings().to_vec(),
-    };
-    for warning in &surroundings.warnings {
-        output::note(&format!("warning: {warning}"));
-    }
+    let settings = options.for_cluster();
     let scenarios = cluster.schedule(scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
@@ -247,16 +279,10 @@ async fn on_cluster(
     let result = run::run(&scenarios, &settings, backend, surroundings, &events, interrupted).await;
     drop(events);
     progress.await?;
-    if options.cluster.keep {
-        let (prefix, selector) = (cluster.prefix(), cluster.selector());
-        output::note(&format!(
-            "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
-        ));
-    }
     if let Some(identity) = &options.cluster.save_configmap {
         complain(save(&cluster, identity, &result).await);
     }
-    complain(cluster.finish().await.map_err(anyhow::Error::from));
+    options.close_cluster(cluster).await;
     Ok(result)
 }
 

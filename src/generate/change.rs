@@ -212,17 +212,19 @@ impl Changing {
     fn change_service(&mut self, rng: &mut Rng, step: &mut Step) {
         let Some(place) = rng.choice(&self.universe.namespaces).cloned() else { return };
         let in_lab = self.topology.ground == Ground::Lab;
+        let has_node_port = in_lab && rng.u8(..if self.topology.node_endpoints { 2 } else { 8 }) == 0;
         let service = self.topology.service(rng, &self.universe, "service");
         let Some(namespace) = self.topology.namespaces.iter_mut().find(|n| n.name == place) else { return };
         if !step.touch(format!("service {place}")) {
             return;
         }
-        if !namespace.services.is_empty() && rng.u8(..3) == 0 {
-            namespace.services.clear();
+        let had = namespace.services.len();
+        namespace.services.retain(|service| service.name != "service");
+        if namespace.services.len() < had && rng.u8(..3) == 0 {
             step.delete.push(json!({ "kind": "Service", "namespace": place, "name": "service" }));
         } else if let Some(mut service) = service {
             let mut spec = Map::new();
-            if in_lab && rng.u8(..3) == 0 {
+            if has_node_port {
                 spec.insert("type".to_owned(), json!("NodePort"));
                 if let Some(port) = service.ports.first_mut().and_then(Value::as_object_mut) {
                     port.insert("nodePort".to_owned(), json!(NODE_PORT));
@@ -236,7 +238,7 @@ impl Changing {
                 "metadata": { "name": "service", "namespace": place },
                 "spec": spec,
             }));
-            namespace.services = vec![service];
+            namespace.services.push(service);
         }
     }
 }

@@ -8,12 +8,18 @@ use super::universe::Universe;
 /// Keys, each with the values that it may have.
 pub(super) type Keys = [(&'static str, Vec<String>)];
 
+/// One of the values, those first in the list more often: so objects and selectors often agree.
+fn value<'a>(rng: &mut Rng, values: &'a [String]) -> Option<&'a String> {
+    let at = rng.usize(..values.len().max(1)).min(rng.usize(..values.len().max(1)));
+    values.get(at)
+}
+
 /// Random labels: of each key one of its values, or none.
 pub(super) fn labels(rng: &mut Rng, keys: &Keys) -> Map<String, Value> {
     let mut labels = Map::new();
     for (key, values) in keys {
         if rng.u8(..4) > 0
-            && let Some(value) = rng.choice(values)
+            && let Some(value) = value(rng, values)
         {
             labels.insert((*key).to_owned(), json!(value));
         }
@@ -31,7 +37,7 @@ pub(super) fn selector(rng: &mut Rng, keys: &Keys) -> Value {
         let mut wanted = Map::new();
         for _ in 0..if rng.u8(..6) == 0 { 2 } else { 1 } {
             if let Some((key, values)) = rng.choice(keys)
-                && let Some(value) = rng.choice(values)
+                && let Some(value) = value(rng, values)
             {
                 wanted.insert((*key).to_owned(), json!(value));
             }
@@ -68,7 +74,7 @@ fn expression(rng: &mut Rng, keys: &Keys) -> Option<Value> {
     if matches!(operator, "In" | "NotIn") {
         let mut chosen: Vec<_> = values.iter().filter(|_| rng.bool()).cloned().collect();
         if chosen.is_empty() {
-            chosen.push(rng.choice(values)?.clone());
+            chosen.push(value(rng, values)?.clone());
         }
         expression.as_object_mut()?.insert("values".to_owned(), json!(chosen));
     }

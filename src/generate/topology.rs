@@ -14,8 +14,8 @@ pub(super) const MOST_PODS: usize = 6;
 pub(super) struct Topology {
     pub(super) ground: Ground,
     pub(super) nodes: usize,
-    pub(super) families: Vec<&'static str>,
-    node_endpoints: bool,
+    families: Vec<&'static str>,
+    pub(super) node_endpoints: bool,
     pub(super) namespaces: Vec<Namespace>,
     externals: Vec<Value>,
     pub(super) probes: Vec<String>,
@@ -64,7 +64,7 @@ impl Topology {
             _ => vec!["IPv4"],
         };
         let namespaces: Vec<_> = NAMES.iter().take(rng.usize(1..4)).map(|name| (*name).to_owned()).collect();
-        let universe = Universe::of_scenarios(ground, namespaces.clone());
+        let universe = Universe::of_scenarios(ground, &families, namespaces.clone());
         let mut topology = Self {
             ground,
             nodes,
@@ -88,6 +88,9 @@ impl Topology {
             topology.externals = externals(rng);
         }
         topology.probes = probes(rng);
+        if topology.node_endpoints && rng.bool() {
+            topology.probes.push(format!("{NODE_PORT}/TCP"));
+        }
         if topology.probes.iter().any(|probe| probe.starts_with("DNS")) {
             topology.add_dns(rng);
         }
@@ -105,7 +108,7 @@ impl Topology {
     /// What policies about it choose from.
     pub(super) fn universe(&self) -> Universe {
         let names = self.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
-        Universe::of_scenarios(self.ground, names)
+        Universe::of_scenarios(self.ground, &self.families, names)
     }
 
     /// All pods, each with its namespace.
@@ -139,11 +142,16 @@ impl Topology {
         }
     }
 
+    /// Lets a pod use its node's network, and now and then a Service lead to it.
     fn use_host_network(&mut self, rng: &mut Rng) {
         let place = rng.usize(..self.namespaces.len());
-        let pods = self.namespaces.get_mut(place).map(|namespace| &mut namespace.pods);
-        if let Some(pod) = pods.and_then(|pods| pods.last_mut()) {
-            pod.host_network = true;
+        let Some(namespace) = self.namespaces.get_mut(place) else { return };
+        let Some(pod) = namespace.pods.last_mut() else { return };
+        pod.host_network = true;
+        if let Some((key, value)) = pod.labels.iter().next().filter(|_| rng.bool()) {
+            let selector = [(key.clone(), value.clone())].into_iter().collect();
+            let (name, ports) = ("host".to_owned(), service_ports(rng));
+            namespace.services.push(Service { name, selector, ports });
         }
     }
 
@@ -226,16 +234,12 @@ impl Pod {
 /// Two to four kinds of probes.
 fn probes(rng: &mut Rng) -> Vec<String> {
     let mut kinds =
-        vec!["80/TCP", "80/TCP", "81/TCP", "82/TCP", "80/UDP", "80/UDP", "81/UDP", "DNS", "80/SCTP"];
+        vec!["80/TCP", "80/TCP", "81/TCP", "82/TCP", "80/UDP", "80/UDP", "81/UDP", "DNS", "DNS", "80/SCTP"];
     rng.shuffle(&mut kinds);
     kinds.truncate(rng.usize(2..5));
     kinds.sort_unstable();
     kinds.dedup();
-    let mut probes: Vec<String> = kinds.into_iter().map(str::to_owned).collect();
-    if rng.u8(..8) == 0 {
-        probes.push(format!("{NODE_PORT}/TCP"));
-    }
-    probes
+    kinds.into_iter().map(str::to_owned).collect()
 }
 
 fn externals(rng: &mut Rng) -> Vec<Value> {

@@ -167,7 +167,7 @@ fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     let subject = pod(world, subject)?; // f
     let mut rules = isolating_rules(world, subject, ingress)?; // item 1
     let is_host = is_host_network(subject) || pod(world, remote).is_some_and(is_host_network);
-    rules.retain(|rule| ports_match_flow(rule, flow)); // item 12: within one rule, peers AND ports
+    rules.retain(|rule| ports_match_flow(rule, flow, ingress)); // item 12: within one rule, peers AND ports
     if rules.iter().any(|rule| peers_match(flow, rule, remote) == Some(true)) {
         Some(Answer::Allow) // item 11
     } else if is_host || rules.iter().any(|rule| peers_match(flow, rule, remote).is_none()) {
@@ -267,8 +267,9 @@ fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
 }
 
 /// i, items 17 and 18: the receiving pod resolves names (the subject on ingress, the remote end on egress).
-fn ports_match_flow(rule: &Rule, flow: &Flow) -> bool {
-    ports_match(rule, flow.protocol, flow.port, pod(flow.world, flow.target))
+fn ports_match_flow(rule: &Rule, flow: &Flow, ingress: bool) -> bool {
+    let receiver = pod(flow.world, flow.target).filter(|pod| ingress || !is_host_network(pod)); // item 26
+    ports_match(rule, flow.protocol, flow.port, receiver)
 }
 
 fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
@@ -361,7 +362,7 @@ fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, servi
     let rules = isolating_rules(flow.world, source, false).unwrap_or_default();
     let (mut by_selector, mut by_backend, mut by_virtual) = (false, false, false);
     for rule in &rules {
-        let after = ports_match_flow(rule, flow);
+        let after = ports_match_flow(rule, flow, false);
         let before = ports_match(rule, flow.protocol, service_port, None); // item 18: resolves no name
         by_selector |= after && list(&rule.peers).is_empty();
         for peer in list(&rule.peers) {

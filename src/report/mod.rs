@@ -2,6 +2,8 @@
 
 mod cells;
 mod expected;
+mod fuzz;
+mod fuzz_progress;
 mod json;
 mod junit;
 mod list;
@@ -13,6 +15,8 @@ mod style;
 mod terminal;
 
 pub use expected::{expected_json, expected_table};
+pub use fuzz::{fuzz, fuzz_exit_code, fuzz_json};
+pub use fuzz_progress::FuzzProgress;
 pub use json::{exit_code, json};
 pub use junit::junit;
 pub use list::list;

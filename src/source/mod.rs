@@ -11,6 +11,7 @@ mod located;
 mod node;
 mod parse;
 mod scalar;
+mod write;
 
 pub use decode::{DecodeError, decode};
 pub use error::{Error, Place};
@@ -19,3 +20,4 @@ pub use located::Located;
 pub use node::{Key, Location, Node, Segment, Value};
 pub(crate) use node::{path_to_string, quote};
 pub use parse::{SyntaxError, parse};
+pub use write::to_yaml;
