@@ -118,7 +118,6 @@ pub async fn fuzz<B: Backend>(
             break;
         }
     }
-    drop(carried);
     result.took = start.elapsed();
     // By seed, so that what is followed up does not depend on who was faster.
     result.failures.sort_by_key(|(seed, _)| *seed);

@@ -246,7 +246,7 @@ fn find_pieces(at: &str, value: &Value, pointers: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| add(&i.to_string(), item)),
         Value::Object(fields) => {
-            fields.iter().for_each(|(field, value)| add(&field.replace('~', "~0").replace('/', "~1"), value))
+            fields.iter().for_each(|(field, value)| add(&field.replace('~', "~0").replace('/', "~1"), value));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }

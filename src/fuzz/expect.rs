@@ -30,9 +30,9 @@ fn most_common(cells: &[&(Cell, Decision)]) -> Option<Decision> {
 
 /// The cells of a pair about which something else is decided than about most.
 fn exceptions(cells: &[&(Cell, Decision)], common: Decision) -> Vec<Value> {
-    // By sender, decision and what is sent: the receivers.
-    let mut lines: BTreeMap<(String, Decision, Vec<String>, Option<&'static str>), Vec<String>> =
-        BTreeMap::new();
+    // By sender, decision, probe and family: the receivers.
+    type Kind = (String, Decision, String, Option<&'static str>);
+    let mut lines: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
     let mut pairs: BTreeMap<(String, String), Vec<&(Cell, Decision)>> = BTreeMap::new();
     for entry in cells {
         let (cell, _) = entry;
@@ -44,7 +44,7 @@ fn exceptions(cells: &[&(Cell, Decision)], common: Decision) -> Vec<Value> {
         let is_one = |decision: Decision| cells.iter().all(|(_, other)| *other == decision);
         for (cell, decision) in others {
             let key = if is_one(*decision) {
-                (from.clone(), *decision, vec!["all".to_owned()], None)
+                (from.clone(), *decision, "all".to_owned(), None)
             } else {
                 let is_same =
                     |(other, theirs): &&&(Cell, Decision)| other.probe == cell.probe && theirs == decision;
@@ -52,7 +52,7 @@ fn exceptions(cells: &[&(Cell, Decision)], common: Decision) -> Vec<Value> {
                 let in_all_families =
                     cells.iter().filter(is_same).count() == cells.iter().filter(is_probe).count();
                 let family = (!in_all_families).then(|| cell.family.name());
-                (from.clone(), *decision, vec![cell.probe.to_string()], family)
+                (from.clone(), *decision, cell.probe.to_string(), family)
             };
             let receivers = lines.entry(key).or_default();
             if !receivers.contains(&to) {
@@ -60,12 +60,12 @@ fn exceptions(cells: &[&(Cell, Decision)], common: Decision) -> Vec<Value> {
             }
         }
     }
-    let written = lines.into_iter().map(|((from, decision, probes, family), to)| {
+    let written = lines.into_iter().map(|((from, decision, probe, family), to)| {
         let to = match to.as_slice() {
             [one] => json!(one),
             many => json!(many),
         };
-        let mut line = line(json!(from), to, decision, json!(probes));
+        let mut line = line(json!(from), to, decision, json!([probe]));
         if let (Some(family), Some(fields)) = (family, line.as_object_mut()) {
             fields.insert("family".to_owned(), json!(family));
         }

@@ -21,12 +21,12 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
     (1, |spec| spec.policy_types = types(true, true)),
     (2, |spec| {
         if has_no_types(spec) {
-            spec.policy_types = types(true, false)
+            spec.policy_types = types(true, false);
         }
     }),
     (2, |spec| {
         if has_no_types(spec) {
-            spec.policy_types = types(true, true)
+            spec.policy_types = types(true, true);
         }
     }),
     (2, |spec| {
@@ -44,26 +44,26 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
     }),
     (4, |spec| {
         if !is_some(&spec.ingress) {
-            spec.ingress = Some(vec![NetworkPolicyIngressRule::default()])
+            spec.ingress = Some(vec![NetworkPolicyIngressRule::default()]);
         }
         if !is_some(&spec.egress) && names(spec, "Egress") {
-            spec.egress = Some(vec![NetworkPolicyEgressRule::default()])
+            spec.egress = Some(vec![NetworkPolicyEgressRule::default()]);
         }
     }),
     (4, |spec| keep_rules(spec, |peers, ports| is_some(peers) || is_some(ports))),
     (5, |spec| {
         each_rule(spec, |peers, _| {
             if !is_some(peers) {
-                *peers = Some(vec![own_namespace()])
+                *peers = Some(vec![own_namespace()]);
             }
-        })
+        });
     }),
     (5, |spec| {
         each_rule(spec, |peers, _| {
             if *peers == Some(vec![own_namespace()]) {
-                *peers = None
+                *peers = None;
             }
-        })
+        });
     }),
     (6, |spec| keep_rules(spec, |_, ports| is_some(ports))),
     (7, |spec| each_port_list(spec, |ports| multiply(ports, |port| port.protocol.is_none()))),
@@ -74,7 +74,7 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
                 peer.namespace_selector = None;
                 peer.pod_selector.get_or_insert_default();
             }
-        })
+        });
     }),
     (8, |spec| {
         each_rule(spec, |peers, _| {
@@ -82,24 +82,24 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
                 is_everything(&peer.namespace_selector) && peer.pod_selector.is_none()
             };
             if peers.iter().flatten().any(is_all) {
-                *peers = None
+                *peers = None;
             }
-        })
+        });
     }),
     (9, |spec| each_rule(spec, |peers, _| split_selectors(peers))),
     (9, |spec| {
         each_rule(spec, |peers, _| {
             if let Some(peers) = peers {
-                peers.truncate(1)
+                peers.truncate(1);
             }
-        })
+        });
     }),
     (10, |spec| {
         each_peer(spec, |peer| {
             if peer.pod_selector.is_some() {
                 peer.namespace_selector.get_or_insert_default();
             }
-        })
+        });
     }),
     (12, merge_rules),
     (15, |spec| each_port_list(spec, |ports| multiply(ports, |_| true))),
@@ -110,7 +110,7 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
             for port in ports.iter_mut().filter(|port| is_named(port)) {
                 port.port = Some(IntOrString::Int(80));
             }
-        })
+        });
     }),
     // What cannot be resolved is left out.
     (17, |spec| each_port_list(spec, |ports| ports.retain(|port| !is_named(port)))),
@@ -123,9 +123,9 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
     (22, |spec| {
         each_peer(spec, |peer| {
             if let Some(block) = &mut peer.ip_block {
-                block.except = None
+                block.except = None;
             }
-        })
+        });
     }),
     (23, |spec| each_rule(spec, |peers, _| both_families(peers))),
     (24, |spec| each_selector(spec, |selector| need_the_key(&mut selector.match_expressions))),
@@ -134,15 +134,15 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
             if let Some(labels) = &mut selector.match_labels {
                 labels.retain(|_, value| !value.is_empty());
             }
-        })
+        });
     }),
     (38, |spec| each_selector(spec, lower_case)),
     (38, |spec| {
         each_peer(spec, |peer| {
             if let Some(block) = &mut peer.ip_block {
-                take_host_bits_literally(&mut block.cidr)
+                take_host_bits_literally(&mut block.cidr);
             }
-        })
+        });
     }),
 ];
 

@@ -40,7 +40,7 @@ impl Step {
         is_first
     }
 
-    fn to_value(self, name: &str) -> Value {
+    fn into_value(self, name: &str) -> Value {
         let mut value = Map::new();
         value.insert("name".to_owned(), json!(name));
         let Self { apply, delete, label, remove_pod, add_pod, touched: _ } = self;
@@ -86,7 +86,7 @@ impl Changing {
                 _ => self.change_service(rng, &mut step),
             }
         }
-        step.to_value(name)
+        step.into_value(name)
     }
 
     fn create_policy(&mut self, rng: &mut Rng, step: &mut Step) {

@@ -223,7 +223,9 @@ mod tests {
                 entries.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
                 Read::Mapping(entries)
             }
-            other => other,
+            plain @ (Read::Null | Read::Bool(_) | Read::Integer(_) | Read::Float(_) | Read::String(_)) => {
+                plain
+            }
         };
         node
     }
