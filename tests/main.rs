@@ -14,6 +14,7 @@ mod cluster;
 mod coverage;
 mod differential;
 mod expect;
+mod fuzz;
 mod image;
 mod lab;
 mod machine;

@@ -78,7 +78,7 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     if let Some(failure) = result.hopeless() {
         anyhow::bail!("{}", failure.message);
     }
-    let saved = save(&result.found, &args.save)?;
+    let saved = save(&result.found, &args.save);
     let text = match options.output {
         Format::Table => report::fuzz(&result, &surroundings, &saved, options.verbose),
         Format::Json => report::fuzz_json(&result, &surroundings, &saved)?,
@@ -102,6 +102,11 @@ impl FuzzArgs {
             time: self.time,
             at_once: self.options.parallel.unwrap_or(at_once),
             ground,
+            place: match (self.options.on, self.options.fault) {
+                (On::Lab, None) => String::new(),
+                (On::Lab, Some(fault)) => format!(" --fault {fault}"),
+                (On::Cluster, _) => " --on cluster".to_owned(),
+            },
         }
     }
 }
@@ -144,14 +149,19 @@ async fn on_cluster(
 }
 
 /// Writes the scenarios that show something. Gives their paths, in the order of what was found.
-fn save(found: &[Found], folder: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
+fn save(found: &[Found], folder: &Path) -> Vec<Option<PathBuf>> {
     let save = |found: &Found| {
-        let Some(shown) = &found.shown else { return Ok(None) };
         let path = folder.join(format!("{}.yaml", found.case.scenario()));
-        std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&path, &shown.text))
-            .with_context(|| format!("--save {}", path.display()))?;
-        Ok(Some(path))
+        let text = &found.shown.as_ref()?.text;
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+        match written.with_context(|| format!("--save {}", path.display())) {
+            Ok(()) => Some(path),
+            // No reason to lose what was found: the report shows it instead.
+            Err(error) => {
+                output::error(&error);
+                None
+            }
+        }
     };
     found.iter().map(save).collect()
 }

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::compare::{Differs, Disagreement};
+use super::compare::Disagreement;
 use super::expect::assertions;
 use super::item::decided_for;
 use super::paper::{Case, ask_engine, cases, read};
 use super::world::Naive;
-use crate::generate::Ground;
 use crate::plan::Cell;
 use crate::policy::{Decision, IpFamily, Reason, UndefinedCause};
 
@@ -26,26 +25,21 @@ impl CaseName {
         format!("fuzz-{}-{}", self.seed, self.number)
     }
 
-    /// The command that makes the same case again.
-    pub fn command(self, ground: Ground) -> String {
-        let place = match ground {
-            Ground::Lab => "",
-            Ground::Cluster => " --on cluster",
-        };
+    /// The command that makes the same case again, in the same place.
+    pub fn command(self, place: &str) -> String {
         format!("netproof fuzz --seed {} --cases {}{place}", self.seed, self.number)
     }
 }
 
 /// Writes into a scenario what it is, and after every step what the naive evaluator says must hold.
-pub(super) fn describe(scenario: &Value, name: CaseName, ground: Ground, found: &Disagreement) -> Value {
+pub(super) fn describe(scenario: &Value, name: CaseName, place: &str, found: &Disagreement) -> Value {
     let mut described = scenario.clone();
     let on_paper = read(scenario).ok().and_then(|scenario| cases(&scenario).ok()).unwrap_or_default();
     if let Some(steps) = described.get_mut("steps").and_then(Value::as_array_mut) {
         let last = steps.len();
         for (i, (step, case)) in steps.iter_mut().zip(&on_paper).enumerate() {
             let Some(step) = step.as_object_mut() else { continue };
-            let title =
-                if i + 1 == last { found.differs.to_string() } else { format!("before, step {}", i + 1) };
+            let title = if i + 1 == last { found.differs.to_string() } else { format!("step {}", i + 1) };
             step.insert("name".to_owned(), json!(title));
             step.insert("expect".to_owned(), Value::Array(assertions(&naive_answers(case))));
             // Whoever reads it should not have to wonder about what is empty.
@@ -55,7 +49,7 @@ pub(super) fn describe(scenario: &Value, name: CaseName, ground: Ground, found: 
     let items = on_paper.last().map(|case| decided_for(case, &found.cell)).unwrap_or_default();
     let metadata = json!({
         "name": name.scenario(),
-        "description": description(name, ground, found),
+        "description": description(name, place, found),
         "tags": ["random"],
         "items": items,
     });
@@ -65,21 +59,19 @@ pub(super) fn describe(scenario: &Value, name: CaseName, ground: Ground, found: 
     described
 }
 
-fn description(name: CaseName, ground: Ground, found: &Disagreement) -> String {
-    let Disagreement { cell, engine, naive, observed, differs, .. } = found;
+fn description(name: CaseName, place: &str, found: &Disagreement) -> String {
+    let Disagreement { cell, engine, naive, observed, .. } = found;
     let family = match cell.family {
         IpFamily::V4 => "",
         IpFamily::V6 => " over IPv6",
     };
-    let packets = match (observed, differs) {
-        (Some(seen), _) => format!("packets: {seen}"),
-        (None, Differs::Engine | Differs::Naive | Differs::Evaluators | Differs::Packets) => {
-            "no packets were sent".to_owned()
-        }
+    let packets = match observed {
+        Some(seen) => format!("packets: {seen}"),
+        None => "no packets were sent".to_owned(),
     };
     format!(
         "{cell}{family}: the policy engine says {engine}, the naive evaluator {naive}; {packets}. Shrunk from the last case of {}.",
-        name.command(ground)
+        name.command(place)
     )
 }
 

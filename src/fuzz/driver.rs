@@ -40,6 +40,8 @@ pub struct Limits {
     pub at_once: usize,
     /// Where.
     pub ground: Ground,
+    /// The options that say so, each after a space.
+    pub place: String,
 }
 
 /// How far it is.

@@ -78,7 +78,7 @@ pub(super) async fn follow<B: Backend>(
         let shows = async |group: &[Value]| wanted.shows(runner, group).await;
         let Shrunk { scenario, is_minimal, tries: more } = shrink(start, budget, is_plausible, shows).await;
         tries += more;
-        let described = describe(&scenario, name, limits.ground, &disagreement);
+        let described = describe(&scenario, name, &limits.place, &disagreement);
         shown = Some(Shown { text: to_yaml(&described), is_minimal });
         break;
     }

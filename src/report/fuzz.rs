@@ -126,7 +126,8 @@ fn disagreement(found: &Found, path: Option<&PathBuf>, everything: bool, text: &
             let why = format!("it could perhaps be smaller: ended after {tries}");
             format!("netproof run {}  {}", path.display(), paint(FAINT, why))
         }
-        (_, _) => paint(UNSURE, format!("it did not happen again in {tries}")),
+        (Some(shown), None) => format!("it could not be saved:\n\n{}", shown.text),
+        (None, _) => paint(UNSURE, format!("it did not happen again in {tries}")),
     };
     let _ = writeln!(text, "    {file}");
 }
