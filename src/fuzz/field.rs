@@ -19,6 +19,9 @@ const SELECTOR: [&str; 9] = [
     ".matchExpressions.operator=DoesNotExist",
     ".matchExpressions.values",
 ];
+/// The kinds of cluster-scoped policies.
+const CLUSTER_SCOPED: [&str; 3] =
+    ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
 /// Everything that can be generated, in the order in which it is shown.
@@ -45,6 +48,7 @@ pub fn fields() -> Vec<String> {
         }
         PROTOCOLS.iter().for_each(|protocol| add(&format!("{rule}.ports.protocol={protocol}")));
     }
+    CLUSTER_SCOPED.iter().for_each(|kind| add_cluster_scoped(kind, &mut add));
     for service in ["Service.spec", "topology.namespaces.services"] {
         add(&format!("{service}.selector"));
         for rest in ["", ".name", ".port=number", ".targetPort=number", ".targetPort=name"] {
@@ -83,6 +87,7 @@ pub fn fields() -> Vec<String> {
         "addPod",
         "addPod.namespace",
         "removePod",
+        "endPod",
         "label",
         "label.pod",
         "label.namespace",
@@ -90,12 +95,50 @@ pub fn fields() -> Vec<String> {
         "delete",
         "delete.kind=NetworkPolicy",
         "delete.kind=Service",
+        "delete.kind=AdminNetworkPolicy",
+        "delete.kind=BaselineAdminNetworkPolicy",
+        "delete.kind=ClusterNetworkPolicy",
         "delete.name",
         "delete.namespace",
     ] {
         add(change);
     }
     fields
+}
+
+fn add_cluster_scoped(kind: &str, add: &mut impl FnMut(&str)) {
+    let is_baseline = kind == "BaselineAdminNetworkPolicy";
+    let is_newer = kind == "ClusterNetworkPolicy";
+    let mut add = |rest: &str| add(&format!("{kind}.spec.{rest}"));
+    if is_newer {
+        ["tier=Admin", "tier=Baseline"].into_iter().for_each(&mut add);
+    }
+    if !is_baseline {
+        add("priority");
+    }
+    ["subject", "subject.namespaces", "subject.pods"].into_iter().for_each(&mut add);
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        let mut add = |rest: &str| add(&format!("{direction}{rest}"));
+        let accept = if is_newer { "Accept" } else { "Allow" };
+        ["", ".name", ".action=Deny"].into_iter().for_each(&mut add);
+        add(&format!(".action={accept}"));
+        if !is_baseline {
+            add(".action=Pass");
+        }
+        ["", ".namespaces", ".pods"].iter().for_each(|rest| add(&format!(".{peers}{rest}")));
+        if direction == "egress" {
+            [".to.networks", ".to.nodes"].into_iter().for_each(&mut add);
+            if !is_baseline {
+                add(".to.domainNames");
+            }
+        }
+        let ports: &[&str] = if is_newer {
+            &[".protocols", ".protocols.destinationNamedPort", ".protocols.tcp", ".protocols.udp"]
+        } else {
+            &[".ports", ".ports.namedPort", ".ports.portNumber", ".ports.portRange"]
+        };
+        ports.iter().for_each(|rest| add(rest));
+    }
 }
 
 /// Counts the fields of a topology.
@@ -116,7 +159,7 @@ pub(super) fn count_step(step: &Value, counts: &mut Counts) {
             count(&format!("{kind}.metadata.labels"), labels, counts);
         }
     }
-    for change in ["addPod", "removePod", "label", "delete"] {
+    for change in ["addPod", "removePod", "endPod", "label", "delete"] {
         if let Some(value) = step.get(change) {
             count(change, value, counts);
         }
@@ -130,7 +173,9 @@ fn count(path: &str, value: &Value, counts: &mut Counts) {
             let types: Vec<_> = types.iter().filter_map(Value::as_str).collect();
             format!("{path}={}", types.join(","))
         }
-        ("operator" | "protocol" | "kind", Value::String(text)) => format!("{path}={text}"),
+        ("operator" | "protocol" | "kind" | "action" | "tier", Value::String(text)) => {
+            format!("{path}={text}")
+        }
         ("port" | "targetPort", Value::Number(_)) => format!("{path}=number"),
         ("port" | "targetPort", Value::String(_)) => format!("{path}=name"),
         (_, _) => path.to_owned(),
@@ -138,6 +183,13 @@ fn count(path: &str, value: &Value, counts: &mut Counts) {
     *counts.entry(shown).or_default() += 1;
     // What is below has names that somebody chose.
     if matches!(name, "labels" | "matchLabels" | "selector") {
+        return;
+    }
+    // Below are selectors and numbers like those of NetworkPolicies, in which all is counted.
+    let is_cluster_scoped = CLUSTER_SCOPED.iter().any(|kind| path.starts_with(kind));
+    let is_known =
+        matches!(name, "namespaces" | "pods" | "nodes" | "portNumber" | "portRange" | "tcp" | "udp");
+    if is_cluster_scoped && is_known {
         return;
     }
     let entries: Vec<&serde_json::Map<String, Value>> = match value {

@@ -9,8 +9,9 @@ use super::paper::{Answers, Case, ask_engine};
 use super::reading::{self, Misread};
 use crate::plan::Cell;
 use crate::policy::{
-    Backends, Decision, Direction, Expectation, LabelSelector, NAMESPACE_NAME_LABEL, Namespace,
-    NamespaceScope, NetworkPolicy, Peer, Peers, Pod, Reason, Rule, TargetPort, UndefinedCause,
+    Action as RuleAction, Backends, ClusterPeer, ClusterPolicy, ClusterRule, Decision, Direction,
+    Expectation, LabelSelector, NAMESPACE_NAME_LABEL, Namespace, NamespaceScope, NetworkPolicy, Peer, Peers,
+    Pod, PodSelector, Ports, Reason, Rule, TargetPort, Tier, UndefinedCause,
 };
 use crate::scenario::{Action, EndpointName, Item, Probe, State};
 use crate::snapshot::WrittenPolicy;
@@ -29,7 +30,6 @@ pub fn scope(item: Item) -> Scope {
     match item.number() {
         35 => Scope::OutOfReach("every probe opens a new connection"),
         37 => Scope::OutOfReach("ICMP is not probed, and every probed port has a listener"),
-        39.. => Scope::OutOfReach("random scenarios have no cluster-scoped policies"),
         _ => Scope::Reached,
     }
 }
@@ -119,10 +119,13 @@ impl Found<'_> {
             Action::AddPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
             Action::SetPolicy(_)
             | Action::DeletePolicy(_)
+            | Action::SetClusterPolicy(_)
+            | Action::DeleteClusterPolicy(_)
             | Action::SetService(_)
             | Action::DeleteService(_)
             | Action::LabelPod { .. }
             | Action::LabelNamespace { .. }
+            | Action::EndPod(_)
             | Action::RemovePod(_) => None,
         })
     }
@@ -132,7 +135,7 @@ impl Found<'_> {
 type Witness = fn(&Found<'_>) -> bool;
 
 /// The items of which the engine's own reasons, or the pattern of its answers, say that they decide.
-const WITNESSES: [(u8, Witness); 10] = [
+const WITNESSES: [(u8, Witness); 11] = [
     (14, |found| {
         // The way there is open, and the way back closed: only the reply may pass.
         found.any(|cell, answer| {
@@ -149,6 +152,8 @@ const WITNESSES: [(u8, Witness); 10] = [
             let mut allowing = answer.reasons.iter().filter_map(|reason| match reason {
                 Reason::AllowedBy { rule, pod_in_ip_block } => Some((rule.direction, *pod_in_ip_block)),
                 Reason::NotIsolated(_)
+                | Reason::DeniedBy(_)
+                | Reason::PassedBy(_)
                 | Reason::Isolated { .. }
                 | Reason::OwnAddress
                 | Reason::OwnNode
@@ -176,7 +181,9 @@ const WITNESSES: [(u8, Witness); 10] = [
     (29, |found| {
         found.any(|cell, answer| {
             let by_egress = |reason: &Reason| match reason {
-                Reason::AllowedBy { rule, .. } => rule.direction == Direction::Egress,
+                Reason::AllowedBy { rule, .. } | Reason::DeniedBy(rule) | Reason::PassedBy(rule) => {
+                    rule.direction == Direction::Egress
+                }
                 Reason::Isolated { direction, .. } => *direction == Direction::Egress,
                 Reason::NotIsolated(_)
                 | Reason::OwnAddress
@@ -208,6 +215,7 @@ const WITNESSES: [(u8, Witness); 10] = [
         let names: Vec<_> = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name)).collect();
         found.added().filter(|name| names.contains(name)).any(|name| is_denied_something(found, &name))
     }),
+    (43, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::Unordered { .. }))),
     (36, |found| found.added().any(|name| is_denied_something(found, &name))),
 ];
 
@@ -233,7 +241,7 @@ fn leads_to_host(state: &State, name: &EndpointName) -> bool {
 type MisreadState = fn(&Case) -> Option<State>;
 
 /// The wrong readings of whole states.
-const STATES: [(u8, MisreadState); 9] = [
+const STATES: [(u8, MisreadState); 13] = [
     // The first policy of a namespace is the only one that counts.
     (11, |case| {
         let mut seen = BTreeSet::new();
@@ -322,7 +330,58 @@ const STATES: [(u8, MisreadState); 9] = [
             }
         })
     }),
+    // What no rule of theirs matches is denied.
+    (39, |case| {
+        changed_tiers(case, |policy| {
+            for rules in [&mut policy.ingress, &mut policy.egress] {
+                if !rules.is_empty() {
+                    rules.push(denial());
+                }
+            }
+        })
+    }),
+    // The tiers are the other way round.
+    (40, |case| {
+        changed_tiers(case, |policy| {
+            policy.tier = match policy.tier {
+                Tier::Admin => Tier::Baseline,
+                Tier::Baseline => Tier::Admin,
+            };
+        })
+    }),
+    // The highest priority and the last rule come first.
+    (41, |case| {
+        changed_tiers(case, |policy| {
+            policy.priority = 1000 - policy.priority.min(1000);
+            policy.ingress.reverse();
+            policy.egress.reverse();
+        })
+    }),
+    // Pass is the end of the matter, as Accept is.
+    (42, |case| {
+        changed_tiers(case, |policy| {
+            for rule in policy.ingress.iter_mut().chain(&mut policy.egress) {
+                if rule.action == RuleAction::Pass {
+                    rule.action = RuleAction::Accept;
+                }
+            }
+        })
+    }),
 ];
+
+/// What cluster-scoped policies would be were an item misread; `None` if there are none.
+fn changed_tiers(case: &Case, change: impl Fn(&mut ClusterPolicy)) -> Option<State> {
+    let mut state = case.state.clone();
+    state.cluster.cluster_policies.iter_mut().for_each(change);
+    (!state.cluster.cluster_policies.is_empty()).then_some(state)
+}
+
+/// A rule that denies everybody.
+fn denial() -> ClusterRule {
+    let everybody =
+        PodSelector { namespaces: LabelSelector::everything(), pods: LabelSelector::everything() };
+    ClusterRule { action: RuleAction::Deny, peers: vec![ClusterPeer::Pods(everybody)], ports: Ports::Any }
+}
 
 fn changed(case: &Case, change: impl FnOnce(&mut State)) -> Option<State> {
     let mut state = case.state.clone();

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::world::cluster_policy;
 use crate::policy::{
     Backends, ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod, Protocol, Service, ServicePort, TargetPort,
 };
@@ -14,6 +15,7 @@ pub(super) fn still(state: &State, probes: &[Probe]) -> Value {
     // A topology has no node ports.
     let with_node_ports = state.cluster.services.iter().filter(|service| has_node_port(service));
     let mut apply: Vec<Value> = with_node_ports.map(manifest).collect();
+    apply.extend(state.written_for_cluster.iter().map(cluster_policy));
     apply.extend(state.written.iter().filter_map(|written| serde_json::to_value(&*written.object).ok()));
     let families: Vec<_> = state.families.iter().map(|family| family.name()).collect();
     json!({
@@ -35,7 +37,8 @@ pub(super) fn still(state: &State, probes: &[Probe]) -> Value {
 fn namespace(state: &State, namespace: &Namespace) -> Value {
     let mut labels = namespace.labels.clone();
     labels.remove(NAMESPACE_NAME_LABEL);
-    let pods = state.cluster.pods.iter().filter(|pod| pod.namespace == namespace.name);
+    // Those that have ended are nobody's subjects and nobody's peers.
+    let pods = state.cluster.pods.iter().filter(|pod| pod.namespace == namespace.name && !pod.ended);
     // The Service of the DNS server comes with it.
     let is_dns = |service: &Service| {
         state

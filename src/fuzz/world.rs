@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::{Value, json};
 
 use crate::naive::{self, Answer, End, Question, Target, World};
 use crate::plan::Cell;
@@ -10,6 +11,8 @@ use crate::policy::{
     Backends, ContainerPort, Decision, IpFamily, Labels, Pod, Port, Protocol, Service, TargetPort,
 };
 use crate::scenario::{EndpointName, Probe, State};
+use crate::snapshot::WrittenClusterPolicy;
+use crate::snapshot::cluster_policy::{ClusterPolicyObject, GROUP};
 
 /// The naive evaluator's view of one state.
 pub(super) struct Naive<'a> {
@@ -31,6 +34,7 @@ impl<'a> Naive<'a> {
             services: cluster.services.iter().map(service).collect(),
             // As they were written: what the engine made of them may be the mistake.
             policies: state.written.iter().map(|written| (*written.object).clone()).collect(),
+            cluster_policies: state.written_for_cluster.iter().map(cluster_policy).collect(),
         };
         Self { state, world }
     }
@@ -75,6 +79,22 @@ impl<'a> Naive<'a> {
         };
         Some(Target::End(target))
     }
+}
+
+/// A cluster-scoped policy as JSON.
+pub(super) fn cluster_policy(written: &WrittenClusterPolicy) -> Value {
+    let version = match &*written.object {
+        ClusterPolicyObject::AdminNetworkPolicy(_) | ClusterPolicyObject::BaselineAdminNetworkPolicy(_) => {
+            "v1alpha1"
+        }
+        ClusterPolicyObject::ClusterNetworkPolicy(_) => "v1alpha2",
+    };
+    json!({
+        "apiVersion": format!("{GROUP}/{version}"),
+        "kind": written.policy.name.kind.name(),
+        "metadata": { "name": written.policy.name.name },
+        "spec": written.object.spec(),
+    })
 }
 
 fn metadata(namespace: Option<&str>, name: &str, labels: &Labels) -> ObjectMeta {

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
+use super::cluster_policy::cluster_policy;
 use super::labels::Keys;
 use super::policy::policy_in;
 use super::topology::{MOST_PODS, POD_NAMES, Topology};
@@ -17,8 +18,12 @@ pub(super) struct Changing {
     universe: Universe,
     /// The namespaces and names of the policies in force.
     policies: Vec<(String, String)>,
+    /// The kinds and names of the cluster-scoped policies in force.
+    cluster_policies: Vec<(String, String)>,
     /// How many policies there have been.
     made: usize,
+    /// The pods that have ended and stay as records: their namespaces and names.
+    ended: Vec<(String, String)>,
 }
 
 /// The changes of one step, as a scenario writes them. Nothing is changed twice in one step.
@@ -28,6 +33,7 @@ struct Step {
     delete: Vec<Value>,
     label: Vec<Value>,
     remove_pod: Vec<Value>,
+    end_pod: Vec<Value>,
     add_pod: Vec<Value>,
     touched: Vec<String>,
 }
@@ -43,12 +49,13 @@ impl Step {
     fn into_value(self, name: &str) -> Value {
         let mut value = Map::new();
         value.insert("name".to_owned(), json!(name));
-        let Self { apply, delete, label, remove_pod, add_pod, touched: _ } = self;
+        let Self { apply, delete, label, remove_pod, end_pod, add_pod, touched: _ } = self;
         let lists = [
             ("apply", apply),
             ("delete", delete),
             ("label", label),
             ("removePod", remove_pod),
+            ("endPod", end_pod),
             ("addPod", add_pod),
         ];
         for (field, list) in lists {
@@ -63,7 +70,14 @@ impl Step {
 impl Changing {
     pub(super) fn new(topology: Topology) -> Self {
         let universe = topology.universe();
-        Self { topology, universe, policies: Vec::new(), made: 0 }
+        Self {
+            topology,
+            universe,
+            policies: Vec::new(),
+            cluster_policies: Vec::new(),
+            made: 0,
+            ended: Vec::new(),
+        }
     }
 
     /// The next step: some random changes.
@@ -73,8 +87,11 @@ impl Changing {
         while self.policies.len() < 2 {
             self.create_policy(rng, &mut step);
         }
+        if self.topology.has_tiers && rng.u8(..3) > 0 {
+            self.change_cluster_policy(rng, &mut step);
+        }
         for _ in 0..rng.usize(1..5) {
-            match rng.u8(..16) {
+            match rng.u8(..17) {
                 0..=3 => self.create_policy(rng, &mut step),
                 4..=6 => self.update_policy(rng, &mut step),
                 7 => self.delete_policy(rng, &mut step),
@@ -83,6 +100,7 @@ impl Changing {
                 12 => self.remove_pod(rng, &mut step),
                 13 => self.replace_pod(rng, &mut step),
                 14 => self.add_pod(rng, &mut step),
+                15 => self.end_pod(rng, &mut step),
                 _ => self.change_service(rng, &mut step),
             }
         }
@@ -118,6 +136,26 @@ impl Changing {
             self.policies.remove(at);
             step.delete.push(json!({ "kind": "NetworkPolicy", "namespace": namespace, "name": name }));
         }
+    }
+
+    /// Makes a cluster-scoped policy, or changes or deletes one.
+    fn change_cluster_policy(&mut self, rng: &mut Rng, step: &mut Step) {
+        const MOST: usize = 3;
+        if self.cluster_policies.len() >= MOST {
+            let (kind, name) = self.cluster_policies.swap_remove(rng.usize(..MOST));
+            step.delete.push(json!({ "kind": kind, "name": name }));
+            return;
+        }
+        self.made += 1;
+        let made = cluster_policy(rng, &self.universe, &format!("cluster-{}", self.made), true);
+        let text =
+            |pointer: &str| made.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let own = (text("/kind"), text("/metadata/name"));
+        // A second one of the same name changes the first.
+        if !self.cluster_policies.contains(&own) {
+            self.cluster_policies.push(own);
+        }
+        step.apply.push(made);
     }
 
     fn label_pod(&mut self, rng: &mut Rng, step: &mut Step) {
@@ -161,6 +199,25 @@ impl Changing {
         }
     }
 
+    /// A pod ends by itself and stays as a record, which goes later.
+    fn end_pod(&mut self, rng: &mut Rng, step: &mut Step) {
+        if let Some((namespace, name)) = self.ended.first().cloned() {
+            if !step.touch(format!("pod {namespace}/{name}")) {
+                return;
+            }
+            self.ended.clear();
+            step.remove_pod.push(json!(format!("{namespace}/{name}")));
+            return;
+        }
+        if self.topology.pods().count() > 3
+            && let Some((namespace, name)) = self.removable(rng, step)
+        {
+            self.take_pod(&namespace, &name);
+            step.end_pod.push(json!(format!("{namespace}/{name}")));
+            self.ended.push((namespace, name));
+        }
+    }
+
     /// Another pod of the same name or at the same address, or both.
     fn replace_pod(&mut self, rng: &mut Rng, step: &mut Step) {
         let Some((namespace, name)) = self.removable(rng, step) else { return };
@@ -197,7 +254,8 @@ impl Changing {
     fn start_pod(&mut self, rng: &mut Rng, step: &mut Step, place: &str, node: Option<usize>) {
         let mut pod = self.topology.pod(rng, &self.universe);
         let Some(namespace) = self.topology.namespaces.iter_mut().find(|n| n.name == place) else { return };
-        let is_free = |name: &&str| namespace.pods.iter().all(|pod| pod.name != **name);
+        let has_ended = |name: &str| self.ended.iter().any(|(its, own)| its == place && own == name);
+        let is_free = |name: &&str| namespace.pods.iter().all(|pod| pod.name != **name) && !has_ended(name);
         let Some(name) = POD_NAMES.into_iter().find(is_free) else { return };
         pod.name = name.to_owned();
         pod.node = node.unwrap_or(pod.node);

@@ -16,6 +16,8 @@ pub(super) struct Topology {
     pub(super) nodes: usize,
     families: Vec<&'static str>,
     pub(super) node_endpoints: bool,
+    /// Whether it has cluster-scoped policies.
+    pub(super) has_tiers: bool,
     pub(super) namespaces: Vec<Namespace>,
     externals: Vec<Value>,
     pub(super) probes: Vec<String>,
@@ -70,6 +72,8 @@ impl Topology {
             nodes,
             families,
             node_endpoints: in_lab && rng.u8(..5) == 0,
+            // Few clusters have their definitions.
+            has_tiers: in_lab && rng.u8(..3) == 0,
             namespaces: Vec::new(),
             externals: Vec::new(),
             probes: Vec::new(),
@@ -148,8 +152,10 @@ impl Topology {
         let Some(namespace) = self.namespaces.get_mut(place) else { return };
         let Some(pod) = namespace.pods.last_mut() else { return };
         pod.host_network = true;
-        if let Some((key, value)) = pod.labels.iter().next().filter(|_| rng.bool()) {
-            let selector = [(key.clone(), value.clone())].into_iter().collect();
+        if rng.bool() {
+            // Nobody else has this label, so that its answer is not one of several.
+            pod.labels.insert("app".to_owned(), json!("host"));
+            let selector = [("app".to_owned(), json!("host"))].into_iter().collect();
             let (name, ports) = ("host".to_owned(), service_ports(rng));
             namespace.services.push(Service { name, selector, ports });
         }

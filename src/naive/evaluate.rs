@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-mod tiers;
+use super::tiers;
 
 /// Everything there is; a node is its name and its addresses.
 #[derive(Debug)]
@@ -79,15 +79,15 @@ pub struct Question {
 }
 
 /// A connection after any Service translation (item 19).
-struct Flow<'a> {
-    world: &'a World,
-    source: End,
-    target: End,
-    ipv6: bool,
-    protocol: &'a str,
-    port: u16,
+pub(super) struct Flow<'a> {
+    pub(super) world: &'a World,
+    pub(super) source: End,
+    pub(super) target: End,
+    pub(super) ipv6: bool,
+    pub(super) protocol: &'a str,
+    pub(super) port: u16,
     /// The Service's own port and address, if there was one.
-    service: Option<(u16, Option<IpAddr>)>,
+    pub(super) service: Option<(u16, Option<IpAddr>)>,
 }
 
 /// An ingress or egress rule, and the namespace of its policy.
@@ -138,7 +138,7 @@ fn lacks_family(world: &World, end: End, ipv6: bool) -> bool {
     !known.is_empty() && known.iter().all(|address| address.is_ipv6() != ipv6)
 }
 
-fn is_to_itself(flow: &Flow) -> bool {
+pub(super) fn is_to_itself(flow: &Flow) -> bool {
     matches!(flow.source, End::Pod(_)) && flow.source == flow.target
 }
 
@@ -287,7 +287,7 @@ fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<
     number_matches && or_tcp(&item.protocol) == protocol // items 7 and 15
 }
 
-fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
+pub(super) fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
     let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let containers = spec.containers.iter().chain(list(&spec.init_containers).iter().filter(is_sidecar));
@@ -377,11 +377,11 @@ fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, servi
     matters && !by_selector && by_backend != by_virtual
 }
 
-fn pod(world: &World, end: End) -> Option<&Pod> {
+pub(super) fn pod(world: &World, end: End) -> Option<&Pod> {
     if let End::Pod(index) = end { world.pods.get(index) } else { None }
 }
 
-fn addresses(world: &World, end: End) -> Vec<IpAddr> {
+pub(super) fn addresses(world: &World, end: End) -> Vec<IpAddr> {
     match end {
         End::Pod(_) => pod(world, end).map(pod_addresses).unwrap_or_default(),
         End::Node(index) => world.nodes.get(index).map(|(_, known)| known.clone()).unwrap_or_default(),
@@ -396,24 +396,24 @@ fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
     texts.iter().flat_map(|text| text.parse()).collect()
 }
 
-fn is_host_network(pod: &Pod) -> bool {
+pub(super) fn is_host_network(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
 }
 
-fn is_finished(pod: &Pod) -> bool {
+pub(super) fn is_finished(pod: &Pod) -> bool {
     pod.status.iter().flat_map(|it| &it.phase).any(|phase| phase == "Succeeded" || phase == "Failed")
 }
 
-fn namespace(metadata: &ObjectMeta) -> &str {
+pub(super) fn namespace(metadata: &ObjectMeta) -> &str {
     metadata.namespace.as_deref().unwrap_or("default")
 }
 
-fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
+pub(super) fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
     metadata.labels.clone().unwrap_or_default()
 }
 
 /// Item 25; a namespace that is not listed has that label only.
-fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
+pub(super) fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
     let found = world.namespaces.iter().find(|namespace| namespace.metadata.name.as_deref() == Some(name));
     let mut labels = found.map(|namespace| labels(&namespace.metadata)).unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
@@ -421,7 +421,7 @@ fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
 }
 
 /// Item 24: everything in a selector must hold.
-fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+pub(super) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && list(&selector.match_expressions).iter().all(|requirement| holds(requirement, labels))
 }

@@ -37,7 +37,7 @@ impl Paper {
         let cluster = &mut state.cluster;
         for action in actions {
             match action {
-                Action::RemovePod(identity) => {
+                Action::RemovePod(identity) | Action::EndPod(identity) => {
                     let addresses = self.pods.remove(identity).unwrap_or_default();
                     self.addresses.free_pod(&addresses);
                 }
@@ -49,6 +49,8 @@ impl Paper {
                 }
                 Action::SetPolicy(_)
                 | Action::DeletePolicy(_)
+                | Action::SetClusterPolicy(_)
+                | Action::DeleteClusterPolicy(_)
                 | Action::SetService(_)
                 | Action::DeleteService(_)
                 | Action::LabelPod { .. }

@@ -75,7 +75,9 @@ impl<'a> Writer<'a> {
     pub(super) fn miscompiling(&self) -> Option<Miscompiling> {
         match self.fault {
             Some(Fault::Rules(miscompiling)) => Some(miscompiling),
-            Some(Fault::Reading(_) | Fault::Following(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => None,
+            Some(Fault::Reading(_) | Fault::Following(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => {
+                None
+            }
         }
     }
 
