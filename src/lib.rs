@@ -12,6 +12,7 @@
 //! | module | owns | may import |
 //! |---|---|---|
 //! | `policy` | the policy engine: its own types, selectors, evaluation; pure | – |
+//! | `naive` | a second evaluator, on Kubernetes' own types, that random policies are held against | – |
 //! | `source` | reading YAML and JSON so that every value knows its place | – |
 //! | `generate` | random policies and scenarios from a seed | – |
 //! | `snapshot` | the state of a cluster from manifests; the only place that converts Kubernetes objects | `policy`, `source` |
@@ -25,7 +26,8 @@
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict` |
 //! | `compare` | what changed between the results of two runs; pure | `verdict` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict` |
-//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `verdict` |
+//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict` |
+//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `fuzz`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `verdict` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -35,8 +37,10 @@ pub mod backend;
 pub mod cli;
 pub mod compare;
 pub mod expect;
+pub mod fuzz;
 pub mod generate;
 pub mod image;
+pub mod naive;
 pub mod plan;
 pub mod policy;
 pub mod profile;

@@ -69,19 +69,19 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 pub(super) struct RunOptions {
     /// Where to send the packets
     #[arg(long, value_name = "PLACE", value_enum, default_value_t = On::Lab)]
-    on: On,
+    pub(super) on: On,
 
     /// Make the lab enforce wrongly, to see that it is noticed
     #[arg(long, value_name = "NAME")]
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
 
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
+    pub(super) output: Format,
 
     /// Show every cell of every step
     #[arg(short, long)]
-    verbose: bool,
+    pub(super) verbose: bool,
 
     /// How long after a change packets may differ from what the policies promise
     /// [default: 400ms in the lab, 15s on a cluster]
@@ -99,7 +99,7 @@ pub(super) struct RunOptions {
     /// How many scenarios to carry out at once
     /// [default: one more than this machine has processors in the lab, 1 on a cluster]
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
-    parallel: Option<usize>,
+    pub(super) parallel: Option<usize>,
 
     /// End after the first scenario that fails
     #[arg(long)]
@@ -112,12 +112,12 @@ pub(super) struct RunOptions {
     limits: LimitOptions,
 
     #[command(flatten)]
-    cluster: ClusterOptions,
+    pub(super) cluster: ClusterOptions,
 }
 
 /// Where packets are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum On {
+pub(super) enum On {
     /// On this machine, in network namespaces.
     Lab,
     /// On a Kubernetes cluster.
@@ -243,6 +243,61 @@ impl RunOptions {
         })
     }
 
+    /// How patient a run in the lab is.
+    ///
+    /// # Errors
+    /// If a profile cannot be read.
+    pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
+        // The lab's pods are there when it has started.
+        let settle = self.settle.unwrap_or(Duration::from_millis(400));
+        self.settings(settle, settle, Duration::ZERO)
+    }
+
+    /// What the lab is called.
+    pub(super) fn lab(&self) -> Surroundings {
+        let name = self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
+        Surroundings { name, ..Surroundings::default() }
+    }
+
+    /// How patient a run on a cluster is.
+    ///
+    /// # Errors
+    /// If a profile cannot be read.
+    pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
+        self.settings(CLUSTER_START, self.settle.unwrap_or(Duration::from_secs(15)), CLUSTER_WIRING)
+    }
+
+    /// Connects to the cluster, and tells what is worth knowing of it.
+    pub(super) async fn open_cluster(
+        &self,
+        interrupted: &mut watch::Receiver<bool>,
+    ) -> anyhow::Result<(Cluster, Surroundings)> {
+        let cluster = tokio::select! {
+            cluster = Cluster::open(self.cluster.settings()) => cluster?,
+            _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
+        };
+        let surroundings = Surroundings {
+            name: format!("cluster {}", cluster.name()),
+            facts: cluster.facts(),
+            warnings: cluster.warnings().to_vec(),
+        };
+        for warning in &surroundings.warnings {
+            output::note(&format!("warning: {warning}"));
+        }
+        Ok((cluster, surroundings))
+    }
+
+    /// Removes what was made on the cluster, or says how to.
+    pub(super) async fn close_cluster(&self, cluster: Cluster) {
+        if self.cluster.keep {
+            let (prefix, selector) = (cluster.prefix(), cluster.selector());
+            output::note(&format!(
+                "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
+            ));
+        }
+        complain(cluster.finish().await.map_err(anyhow::Error::from));
+    }
+
     /// Prints a result. Gives the exit code that it leads to.
     pub(super) fn report(&self, result: &RunResult) -> anyhow::Result<Exit> {
         if let Some(failure) = result.failure() {
@@ -281,12 +336,7 @@ async fn in_lab(
     scenarios: &[Scenario],
     interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
-    // The lab's pods are there when it has started.
-    let settle = options.settle.unwrap_or(Duration::from_millis(400));
-    let settings = options.settings(settle, settle, Duration::ZERO)?;
-    let fault = options.fault;
-    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
-    let surroundings = Surroundings { name, ..Surroundings::default() };
+    let (fault, settings, surroundings) = (options.fault, options.for_lab()?, options.lab());
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let result =
@@ -307,23 +357,11 @@ async fn on_cluster(
     scenarios: &[Scenario],
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
-    let settle = options.settle.unwrap_or(Duration::from_secs(15));
-    let settings = options.settings(CLUSTER_START, settle, CLUSTER_WIRING)?;
-    let mut cluster = tokio::select! {
-        cluster = Cluster::open(options.cluster.settings()) => cluster?,
-        _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
-    };
+    let settings = options.for_cluster()?;
+    let (mut cluster, surroundings) = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
-    }
-    let surroundings = Surroundings {
-        name: format!("cluster {}", cluster.name()),
-        facts: cluster.facts(),
-        warnings: cluster.warnings().to_vec(),
-    };
-    for warning in &surroundings.warnings {
-        output::note(&format!("warning: {warning}"));
     }
     let scenarios = cluster.schedule(scenarios);
     let (events, received) = Events::channel();
@@ -332,16 +370,10 @@ async fn on_cluster(
     let result = run::run(&scenarios, &settings, backend, surroundings, &events, interrupted).await;
     drop(events);
     progress.await?;
-    if options.cluster.keep {
-        let (prefix, selector) = (cluster.prefix(), cluster.selector());
-        output::note(&format!(
-            "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
-        ));
-    }
     if let Some(identity) = &options.cluster.save_configmap {
         complain(save(&cluster, identity, &result).await);
     }
-    complain(cluster.finish().await.map_err(anyhow::Error::from));
+    options.close_cluster(cluster).await;
     Ok(result)
 }
 
