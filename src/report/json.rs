@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::open::OpenConnectionDocument;
 use super::profiles::{self, ProfileDocument};
 use crate::policy::Reason;
 use crate::verdict::{
@@ -136,6 +137,8 @@ struct StepDocument<'a> {
     new_pods_isolated_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     new_pods_admitted_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    open_connections: Vec<OpenConnectionDocument>,
     rounds: u32,
     took_ms: u64,
     cells: Vec<CellDocument>,
@@ -249,6 +252,7 @@ impl<'a> StepDocument<'a> {
             time_to_admit_ms: result.time.admit.map(millis),
             new_pods_isolated_ms: result.new_pods.enforce.map(millis),
             new_pods_admitted_ms: result.new_pods.admit.map(millis),
+            open_connections: result.open_connections.iter().map(OpenConnectionDocument::new).collect(),
             rounds: result.rounds,
             took_ms: millis(result.took),
             cells: result.cells.iter().map(CellDocument::new).collect(),

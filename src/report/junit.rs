@@ -6,8 +6,8 @@ use std::io;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::cells::{reasons, seen};
-use super::profiles;
 use super::style::join;
+use super::{open, profiles};
 use crate::profile::Profile;
 use crate::verdict::{CellResult, Counts, Repetitions, RunResult, ScenarioResult, StepResult, Verdict};
 
@@ -104,6 +104,9 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
         if let Some(time) = time {
             case.add_property(Property::new(name, time.as_millis().to_string()));
         }
+    }
+    for (name, number) in open::properties(step) {
+        case.add_property(Property::new(name, number.to_string()));
     }
     case
 }

@@ -7,6 +7,7 @@ mod junit;
 mod list;
 mod machines;
 mod matrix;
+mod open;
 mod profiles;
 mod progress;
 mod scenarios;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Events};
+use super::held::Held;
 use super::listen::{self, Open, Unavailable};
 use super::newcomers::{self, Newcomer, Newcomers};
 use super::round::Rounds;
@@ -234,6 +235,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     async fn step(&mut self, step: &Step) -> Result<StepResult, Error> {
         let start = Instant::now();
+        let held = self.hold(step).await;
         let before = self.state.cluster.clone();
         for action in &step.actions {
             self.state.apply(action).map_err(|message| Error::Failed {
@@ -244,8 +246,24 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let changed = Instant::now();
         self.backend.apply(&step.actions, &mut self.state).await?;
         let mut result = self.observe(step, before, changed).await;
+        let decision = |cell: &Cell| self.expected.get(cell).copied();
+        result.open_connections = held.use_again(&step.actions, decision).await;
         result.took = start.elapsed();
         Ok(result)
+    }
+
+    /// Opens the connections that a step wants to find open, as far as the policies allowed them so far.
+    async fn hold(&self, step: &Step) -> Held {
+        if step.keep_open.is_empty() {
+            return Held::default();
+        }
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let is_wanted =
+            |cell: &Cell| step.keep_open.iter().any(|entry| entry.covers(&cell.from, &cell.to, cell.probe));
+        let cells = situation.allowed().filter(|(cell, _)| is_wanted(cell));
+        Held::open(self.backend, cells, self.settings.longest_timeout).await
     }
 
     /// Probes all cells until they have settled. `before` is the cluster as it was before the step.
@@ -281,7 +299,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
         self.expected = decisions;
         let (name, items, took) = (step.name.clone(), step.items.clone(), Duration::ZERO);
-        StepResult { name, items, cells, time, new_pods, rounds, took }
+        let open_connections = Vec::new();
+        StepResult { name, items, cells, time, new_pods, open_connections, rounds, took }
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
@@ -488,6 +507,15 @@ impl Situation {
             (router.address(&cell.from, cell.family), route.as_ref().map(|route| route.address))
         };
         self.cells.iter().zip(&self.routes).map(way).collect()
+    }
+
+    /// The cells that are expected to be allowed, with their routes.
+    fn allowed(&self) -> impl Iterator<Item = (Cell, Route)> {
+        let cells = self.cells.iter().zip(&self.routes).zip(&self.decisions);
+        cells.filter_map(|((cell, route), decision)| {
+            let route = route.as_ref().filter(|_| *decision == Decision::Allow)?;
+            Some((cell.clone(), route.clone()))
+        })
     }
 
     fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {

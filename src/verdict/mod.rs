@@ -5,6 +5,7 @@ mod difference;
 mod judge;
 mod machine;
 mod observation;
+mod open;
 mod repeat;
 mod result;
 
@@ -12,6 +13,7 @@ pub use difference::DifferenceResult;
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use machine::{MachineCounts, Machines};
 pub use observation::{Observation, observe};
+pub use open::{Fate, OpenConnection, OpenCounts};
 pub use repeat::{Repetitions, merge};
 pub use result::{
     CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,

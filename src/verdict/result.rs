@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::judge::{Cause, Verdict};
 use super::machine::Machines;
 use super::observation::Observation;
+use super::open::OpenConnection;
 use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
@@ -97,6 +98,8 @@ pub struct StepResult {
     /// How long it took since the first answer of a pod that came with the step until it was isolated by
     /// what was in force before, and until it was admitted.
     pub new_pods: TimeToSettle,
+    /// What became of the connections that were open before the step.
+    pub open_connections: Vec<OpenConnection>,
     /// How many rounds of probes were sent.
     pub rounds: u32,
     /// How long the step took in all.
