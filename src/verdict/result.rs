@@ -10,6 +10,7 @@ use super::judge::{Cause, Verdict};
 use super::latency::{Settling, TimeToSettle};
 use super::machine::Machines;
 use super::observation::Observation;
+use super::open::OpenConnection;
 use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
@@ -89,6 +90,8 @@ pub struct StepResult {
     pub new_pods: TimeToSettle,
     /// How long it took to hand the changes over to whoever enforces them.
     pub handed_over: Duration,
+    /// What became of the connections that were open before the step.
+    pub open_connections: Vec<OpenConnection>,
     /// How many rounds of probes were sent.
     pub rounds: u32,
     /// How long the step took in all.
