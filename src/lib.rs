@@ -12,6 +12,7 @@
 //! | module | owns | may import |
 //! |---|---|---|
 //! | `policy` | the policy engine: its own types, selectors, evaluation; pure | – |
+//! | `naive` | a second evaluator, on Kubernetes' own types, that random policies are held against | – |
 //! | `source` | reading YAML and JSON so that every value knows its place | – |
 //! | `generate` | random policies and scenarios from a seed | – |
 //! | `snapshot` | the state of a cluster from manifests; the only place that converts Kubernetes objects | `policy`, `source` |
@@ -37,6 +38,7 @@ pub mod compare;
 pub mod expect;
 pub mod generate;
 pub mod image;
+pub mod naive;
 pub mod plan;
 pub mod policy;
 pub mod profile;

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube_core::{Selector, SelectorExt};
 use netproof::generate::{Universe, cluster_policy, policy};
+use netproof::naive::{self, Answer, End, Question, Target, World};
 use netproof::policy::{
     Decision, Destination, Endpoint, Engine, Flow, IpFamily, Labels, Node, PolicyName, Port, Protocol,
     Reason, UndefinedCause, UnknownAddresses,
@@ -16,8 +17,6 @@ use netproof::snapshot::Snapshot;
 use netproof::source::{Document, Text};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-use crate::naive::{self, Answer, End, Question, Target, World};
 
 /// How many random sets of policies are compared.
 const SETS: u64 = 20_000;

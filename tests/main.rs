@@ -20,7 +20,6 @@ mod lab;
 mod latency;
 mod machine;
 mod map;
-mod naive;
 mod profile;
 mod readme;
 mod reports;

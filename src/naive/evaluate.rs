@@ -1,4 +1,4 @@
-//! A naive evaluator of `NetworkPolicy`, written from the specification only: a test oracle.
+//! The evaluation.
 //! "Item 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b a pod itself,
 //! c node ports, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports,
 //! j Services, k hairpin, l virtual addresses.
@@ -16,11 +16,17 @@ use serde_json::Value;
 mod tiers;
 
 /// Everything there is; a node is its name and its addresses.
-pub(crate) struct World {
+#[derive(Debug)]
+pub struct World {
+    /// The namespaces; one that is only mentioned exists, too.
     pub namespaces: Vec<Namespace>,
+    /// The nodes.
     pub nodes: Vec<(String, Vec<IpAddr>)>,
+    /// The pods, with their status.
     pub pods: Vec<Pod>,
+    /// The Services.
     pub services: Vec<Service>,
+    /// The policies in force.
     pub policies: Vec<NetworkPolicy>,
     /// As JSON: there are no types of theirs but those under test.
     pub cluster_policies: Vec<Value>,
@@ -28,34 +34,47 @@ pub(crate) struct World {
 
 /// One end of a connection: an index into the pods or the nodes, or an address outside the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
+    /// A pod, by its place in the list.
     Pod(usize),
+    /// A node, by its place in the list.
     Node(usize),
+    /// An address outside.
     External(IpAddr),
 }
 
 /// What is connected to: an end itself, or an index into the Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
+    /// An end itself.
     End(End),
+    /// A Service, by its place in the list.
     Service(usize),
 }
 
 /// What the specification says about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
+    /// It must be delivered.
     Allow,
+    /// It must not.
     Deny,
+    /// The specification leaves it open.
     Undefined,
 }
 
 /// May the source open this connection? (The port is the target's own: with a Service, the Service's.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Question {
+pub struct Question {
+    /// Who opens it.
     pub source: End,
+    /// To whom.
     pub target: Target,
+    /// Over IPv6 or over IPv4.
     pub ipv6: bool,
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: &'static str,
+    /// The port.
     pub port: u16,
 }
 
@@ -79,7 +98,7 @@ struct Rule<'a> {
 }
 
 /// Answers one question.
-pub(crate) fn evaluate(world: &World, question: Question) -> Answer {
+pub fn evaluate(world: &World, question: Question) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     match question.target {
         Target::End(target) => {
