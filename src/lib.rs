@@ -26,7 +26,8 @@
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict` |
 //! | `compare` | what changed between the results of two runs; pure | `verdict` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict` |
-//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `verdict` |
+//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict` |
+//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `fuzz`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `verdict` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -36,6 +37,7 @@ pub mod backend;
 pub mod cli;
 pub mod compare;
 pub mod expect;
+pub mod fuzz;
 pub mod generate;
 pub mod image;
 pub mod naive;

@@ -108,7 +108,7 @@ fn valid_files_with_anything_in_them() {
     let mut rng = Rng::with_seed(1);
     let mut understood = 0;
     for seed in 0..3_000 {
-        let content = generate::scenario(seed % 40, 2).to_string();
+        let content = generate::scenario(seed % 40, 2, generate::Ground::Lab).to_string();
         let text = Text { name: Arc::from("any"), content };
         let mut document = text.documents().unwrap().remove(0);
         for _ in 0..rng.usize(1..4) {

@@ -163,16 +163,6 @@ fn changes_that_are_not_followed_are_found() {
     check("frozen-node", |_, cell| cell["verdict"] == "blocked" || cell["verdict"] == "leak");
 }
 
-#[test]
-fn random_policies_agree_with_packets() {
-    for (user, seed) in [(User::Root, "1"), (User::Ordinary, "3")] {
-        // Two topologies of 20 sets of policies each.
-        let finished = run(user, ["fuzz", "--cases", "40", "--seed", seed, "--parallel", "2", "-o", "json"]);
-        assert_eq!(finished.code, Some(0), "as {user:?}: {} {}", finished.stdout, finished.stderr);
-        assert!(cells(&finished).len() > 10_000);
-    }
-}
-
 /// The rules are there before the pods, and the times count from the pods' first answers.
 #[test]
 fn new_pods_are_isolated_at_once_and_admitted_soon() {

@@ -15,6 +15,7 @@ mod compare;
 mod coverage;
 mod differential;
 mod expect;
+mod fuzz;
 mod image;
 mod lab;
 mod latency;

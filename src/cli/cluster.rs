@@ -130,6 +130,10 @@ impl ClusterOptions {
         given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
     }
 
+    pub(super) fn every_node(&self) -> bool {
+        self.every_node
+    }
+
     pub(super) fn settings(&self) -> Settings {
         Settings {
             target: self.target.target(),

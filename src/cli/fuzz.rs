@@ -1,34 +1,46 @@
 //! `netproof fuzz`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use tokio::sync::watch;
 
-use super::run::{RunOptions, carry_out};
-use super::{Exit, output};
-use crate::generate;
-use crate::scenario;
-use crate::source::Text;
+use super::run::{On, RunOptions, interruption, surroundings};
+use super::{Exit, Format, duration, output};
+use crate::backend::lab::Lab;
+use crate::fuzz::{self, Found, FuzzResult, Limits};
+use crate::generate::Ground;
+use crate::report;
+use crate::verdict::Surroundings;
 
-/// Compare the policy engine with packets over random policies
+/// Hold the policy engine, a second evaluator and packets against each other over random cases
 ///
-/// Makes random policies, labels, named ports and Services over namespaces x, y and z with pods a, b
-/// and c, carries them out in the lab, and reports every cell in which engine and packets differ.
+/// Makes random clusters, policies and changes, carries them out, and compares three answers for every
+/// cell: of the policy engine, of a naive evaluator that was written from the specification alone, and
+/// of packets. What they do not agree about is shrunk to a small scenario file that shows it, which
+/// netproof run reads. At the end it says which items of docs/semantics.md were decided how often, and
+/// which fields were generated.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct FuzzArgs {
-    /// How many random sets of policies to try
-    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
-    cases: usize,
+    /// How many random cases to try: changes, each with a few policies in force
+    /// [default: 200, or with --time as many as fit]
+    #[arg(long, value_name = "NUMBER")]
+    cases: Option<usize>,
+
+    /// Begin no more cases after this time
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    time: Option<Duration>,
 
     /// Where randomness begins: the same seed gives the same cases [default: another every time]
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Write every scenario in which something differs to this folder
-    #[arg(long, value_name = "FOLDER")]
-    save: Option<PathBuf>,
+    /// Where to write the scenarios that show a disagreement; made only if there are any
+    #[arg(long, value_name = "FOLDER", default_value = "found")]
+    save: PathBuf,
 
     #[command(flatten)]
     options: RunOptions,
@@ -36,40 +48,122 @@ pub(super) struct FuzzArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  netproof fuzz                            200 random sets of policies
-  netproof fuzz --cases 1000 --seed 7      repeatable
-  netproof fuzz --save found/              keep what differs as scenario files";
+  netproof fuzz                            200 random cases in the lab
+  netproof fuzz --time 10m                 as many as fit
+  netproof fuzz --cases 5000 --seed 7      repeatable
+  netproof fuzz --fault ignore-except      see what it finds where enforcement is wrong
+  netproof fuzz --on cluster --cases 100   on the cluster of the current context";
 
-/// How many cases one lab is used for: its topology is random, too.
-const CASES_PER_SCENARIO: usize = 20;
+const CASES: usize = 200;
 
 pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
-    if let Some(code) = args.options.enter()? {
-        return Ok(Exit::Code(code));
-    }
-    let first_seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    output::note(&format!("seed {first_seed}, {} cases", args.cases));
-    let mut texts = Vec::new();
-    let mut left = args.cases;
-    while left > 0 {
-        let cases = left.min(CASES_PER_SCENARIO);
-        let seed = first_seed + texts.len() as u64;
-        let content = serde_json::to_string_pretty(&generate::scenario(seed, cases))?;
-        texts.push(Text { name: format!("random-{seed}.yaml").into(), content });
-        left -= cases;
-    }
-    let scenarios = scenario::load(&texts)?;
-    let result = carry_out(&args.options, &scenarios)?;
-    if let Some(folder) = &args.save {
-        for (text, scenario) in texts.iter().zip(&result.scenarios) {
-            if scenario.outcome() != crate::verdict::Outcome::Pass {
-                let path = folder.join(&*text.name);
-                std::fs::create_dir_all(folder)
-                    .and_then(|()| std::fs::write(&path, &text.content))
-                    .with_context(|| format!("--save {}", path.display()))?;
-                output::note(&format!("saved {}", path.display()));
-            }
+    let FuzzArgs { options, .. } = args;
+    for (option, is_given) in [
+        ("--every-node", options.cluster.every_node()),
+        ("--save-configmap", options.cluster.save_configmap.is_some()),
+        ("--enforce-within", options.limits.limits().enforce.is_some()),
+        ("--admit-within", options.limits.limits().admit.is_some()),
+    ] {
+        if is_given {
+            anyhow::bail!("{option} is for netproof run");
         }
     }
-    args.options.report(&result)
+    if args.cases == Some(0) {
+        anyhow::bail!("--cases 0: without cases there is nothing to compare");
+    }
+    if let Some(code) = options.enter()? {
+        return Ok(Exit::Code(code));
+    }
+    let limits = args.limits();
+    output::note(&format!("seed {}", limits.seed));
+    let (result, surroundings) = carry_out(options, &limits)?;
+    if let Some(failure) = result.hopeless() {
+        anyhow::bail!("{}", failure.message);
+    }
+    let saved = save(&result.found, &args.save);
+    let text = match options.output {
+        Format::Table => report::fuzz(&result, &surroundings, &saved, options.verbose),
+        Format::Json => report::fuzz_json(&result, &surroundings, &saved)?,
+    };
+    output::result(&text)?;
+    Ok(Exit::Code(report::fuzz_exit_code(&result)))
+}
+
+impl FuzzArgs {
+    fn limits(&self) -> Limits {
+        let ground = match self.options.on {
+            On::Lab => Ground::Lab,
+            On::Cluster => Ground::Cluster,
+        };
+        Limits {
+            // Short enough to be typed again.
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
+            cases: self.cases.or(if self.time.is_some() { None } else { Some(CASES) }),
+            time: self.time,
+            at_once: self.options.parallel(),
+            fail_fast: self.options.fail_fast,
+            ground,
+            place: match (self.options.on, self.options.fault) {
+                (On::Lab, None) => String::new(),
+                (On::Lab, Some(fault)) => format!(" --fault {fault}"),
+                (On::Cluster, _) => " --on cluster".to_owned(),
+            },
+        }
+    }
+}
+
+fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResult, Surroundings)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let interrupted = interruption()?;
+        match options.on {
+            On::Lab => in_lab(options, limits, interrupted).await,
+            On::Cluster => on_cluster(options, limits, interrupted).await,
+        }
+    })
+}
+
+async fn in_lab(
+    options: &RunOptions,
+    limits: &Limits,
+    interrupted: watch::Receiver<bool>,
+) -> anyhow::Result<(FuzzResult, Surroundings)> {
+    let (settings, view) = (options.for_lab()?, report::FuzzProgress::new(limits.cases));
+    let new_lab = |_: &_| Lab::new(options.fault);
+    let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, |progress| view.show(progress)).await;
+    Ok((result, options.lab()))
+}
+
+async fn on_cluster(
+    options: &RunOptions,
+    limits: &Limits,
+    mut interrupted: watch::Receiver<bool>,
+) -> anyhow::Result<(FuzzResult, Surroundings)> {
+    let settings = options.for_cluster()?;
+    let cluster = options.open_cluster(&mut interrupted).await?;
+    let (surroundings, view) = (surroundings(&cluster), report::FuzzProgress::new(limits.cases));
+    let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
+    let result =
+        fuzz::fuzz(limits, &settings, new_backend, interrupted, |progress| view.show(progress)).await;
+    drop(view);
+    options.close_cluster(cluster).await;
+    Ok((result, surroundings))
+}
+
+/// Writes the scenarios that show something. Gives their paths, in the order of what was found.
+fn save(found: &[Found], folder: &Path) -> Vec<Option<PathBuf>> {
+    let save = |found: &Found| {
+        let path = folder.join(format!("{}.yaml", found.case.scenario()));
+        let text = &found.shown.as_ref()?.text;
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+        match written.with_context(|| format!("--save {}", path.display())) {
+            Ok(()) => Some(path),
+            // No reason to lose what was found: the report shows it instead.
+            Err(error) => {
+                output::error(&error);
+                None
+            }
+        }
+    };
+    found.iter().map(save).collect()
 }

@@ -69,19 +69,19 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 pub(super) struct RunOptions {
     /// Where to send the packets
     #[arg(long, value_name = "PLACE", value_enum, default_value_t = On::Lab)]
-    on: On,
+    pub(super) on: On,
 
     /// Make the lab enforce wrongly, to see that it is noticed
     #[arg(long, value_name = "NAME")]
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
 
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
+    pub(super) output: Format,
 
     /// Show every cell of every step
     #[arg(short, long)]
-    verbose: bool,
+    pub(super) verbose: bool,
 
     /// How long after a change packets may differ from what the policies promise
     /// [default: 400ms in the lab, 15s on a cluster]
@@ -103,21 +103,21 @@ pub(super) struct RunOptions {
 
     /// End after the first scenario that fails
     #[arg(long)]
-    fail_fast: bool,
+    pub(super) fail_fast: bool,
 
     #[command(flatten)]
     profiles: ProfileOptions,
 
     #[command(flatten)]
-    limits: LimitOptions,
+    pub(super) limits: LimitOptions,
 
     #[command(flatten)]
-    cluster: ClusterOptions,
+    pub(super) cluster: ClusterOptions,
 }
 
 /// Where packets are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum On {
+pub(super) enum On {
     /// On this machine, in network namespaces.
     Lab,
     /// On a Kubernetes cluster.
@@ -218,7 +218,8 @@ impl RunOptions {
         }
     }
 
-    fn parallel(&self) -> usize {
+    /// How many scenarios to carry out at once.
+    pub(super) fn parallel(&self) -> usize {
         let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let default = || match self.on {
             // Much of the time is spent waiting for answers that have to stay away.
@@ -241,6 +242,46 @@ impl RunOptions {
             fail_fast: self.fail_fast,
             profiles: self.profiles.profiles()?,
         })
+    }
+
+    /// How patient a run in the lab is.
+    pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
+        // The lab's pods are there when it has started.
+        let settle = self.settle.unwrap_or(Duration::from_millis(400));
+        self.settings(settle, settle, Duration::ZERO)
+    }
+
+    /// What the lab is called.
+    pub(super) fn lab(&self) -> Surroundings {
+        let name = self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
+        Surroundings { name, ..Surroundings::default() }
+    }
+
+    /// How patient a run on a cluster is.
+    pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
+        self.settings(CLUSTER_START, self.settle.unwrap_or(Duration::from_secs(15)), CLUSTER_WIRING)
+    }
+
+    /// Connects to the cluster.
+    pub(super) async fn open_cluster(
+        &self,
+        interrupted: &mut watch::Receiver<bool>,
+    ) -> anyhow::Result<Cluster> {
+        tokio::select! {
+            cluster = Cluster::open(self.cluster.settings()) => Ok(cluster?),
+            _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
+        }
+    }
+
+    /// Removes what was made on the cluster, or says how to.
+    pub(super) async fn close_cluster(&self, cluster: Cluster) {
+        if self.cluster.keep {
+            let (prefix, selector) = (cluster.prefix(), cluster.selector());
+            output::note(&format!(
+                "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
+            ));
+        }
+        complain(cluster.finish().await.map_err(anyhow::Error::from));
     }
 
     /// Prints a result. Gives the exit code that it leads to.
@@ -281,12 +322,7 @@ async fn in_lab(
     scenarios: &[Scenario],
     interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
-    // The lab's pods are there when it has started.
-    let settle = options.settle.unwrap_or(Duration::from_millis(400));
-    let settings = options.settings(settle, settle, Duration::ZERO)?;
-    let fault = options.fault;
-    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
-    let surroundings = Surroundings { name, ..Surroundings::default() };
+    let (fault, settings, surroundings) = (options.fault, options.for_lab()?, options.lab());
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let result =
@@ -307,24 +343,13 @@ async fn on_cluster(
     scenarios: &[Scenario],
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
-    let settle = options.settle.unwrap_or(Duration::from_secs(15));
-    let settings = options.settings(CLUSTER_START, settle, CLUSTER_WIRING)?;
-    let mut cluster = tokio::select! {
-        cluster = Cluster::open(options.cluster.settings()) => cluster?,
-        _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
-    };
+    let settings = options.for_cluster()?;
+    let mut cluster = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
     }
-    let surroundings = Surroundings {
-        name: format!("cluster {}", cluster.name()),
-        facts: cluster.facts(),
-        warnings: cluster.warnings().to_vec(),
-    };
-    for warning in &surroundings.warnings {
-        output::note(&format!("warning: {warning}"));
-    }
+    let surroundings = surroundings(&cluster);
     let scenarios = cluster.schedule(scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
@@ -332,17 +357,23 @@ async fn on_cluster(
     let result = run::run(&scenarios, &settings, backend, surroundings, &events, interrupted).await;
     drop(events);
     progress.await?;
-    if options.cluster.keep {
-        let (prefix, selector) = (cluster.prefix(), cluster.selector());
-        output::note(&format!(
-            "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
-        ));
-    }
     if let Some(identity) = &options.cluster.save_configmap {
         complain(save(&cluster, identity, &result).await);
     }
-    complain(cluster.finish().await.map_err(anyhow::Error::from));
+    options.close_cluster(cluster).await;
     Ok(result)
+}
+
+/// What is worth knowing of a cluster. Its warnings are told at once, too.
+pub(super) fn surroundings(cluster: &Cluster) -> Surroundings {
+    for warning in cluster.warnings() {
+        output::note(&format!("warning: {warning}"));
+    }
+    Surroundings {
+        name: format!("cluster {}", cluster.name()),
+        facts: cluster.facts(),
+        warnings: cluster.warnings().to_vec(),
+    }
 }
 
 /// Tells of an error that is no reason to lose a result.

@@ -3,7 +3,8 @@
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-use super::universe::{Universe, choose, namespace_selector, selector};
+use super::labels::{namespace_selector, selector};
+use super::universe::Universe;
 
 /// What the kinds call things.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub fn cluster_policy(rng: &mut Rng, universe: &Universe, name: &str, with_basel
         }
         Kind::Baseline => {}
         Kind::Cluster => {
-            spec.insert("tier".to_owned(), json!(choose(rng, &["Admin", "Baseline"])));
+            spec.insert("tier".to_owned(), json!(rng.choice(&["Admin", "Baseline"])));
             spec.insert("priority".to_owned(), priority(rng));
         }
     }
@@ -54,7 +55,7 @@ pub fn cluster_policy(rng: &mut Rng, universe: &Universe, name: &str, with_basel
 }
 
 fn priority(rng: &mut Rng) -> Value {
-    json!(choose(rng, &[0, 10, 10, 20, 1000]))
+    json!(rng.choice(&[0, 10, 10, 20, 1000]))
 }
 
 /// Pods, as a subject or as a peer.
@@ -77,7 +78,7 @@ fn rule(rng: &mut Rng, universe: &Universe, kind: Kind, peers: &str) -> Value {
     let accept = if kind == Kind::Cluster { "Accept" } else { "Allow" };
     let actions: &[&str] = if kind == Kind::Baseline { &[accept, "Deny"] } else { &[accept, "Deny", "Pass"] };
     let mut rule = Map::new();
-    let mut action = choose(rng, actions).copied();
+    let mut action = rng.choice(actions).copied();
     let entries: Vec<_> = (0..rng.usize(1..4)).map(|_| peer(rng, universe, kind, peers)).collect();
     if entries.iter().any(|peer| peer.get("domainNames").is_some()) {
         action = Some(accept);
@@ -117,17 +118,17 @@ fn peer(rng: &mut Rng, universe: &Universe, kind: Kind, peers: &str) -> Value {
 }
 
 fn block<'a>(rng: &mut Rng, universe: &'a Universe) -> Option<&'a str> {
-    choose(rng, &universe.blocks).map(|(cidr, _)| cidr.as_str())
+    rng.choice(&universe.blocks).map(|(cidr, _)| cidr.as_str())
 }
 
 fn port(rng: &mut Rng, universe: &Universe, kind: Kind, of_pods: bool) -> Value {
     if of_pods && rng.u8(..4) == 0 {
         let field = if kind == Kind::Cluster { "destinationNamedPort" } else { "namedPort" };
-        return json!({ field: choose(rng, &universe.port_names) });
+        return json!({ field: rng.choice(&universe.port_names) });
     }
-    let protocol = choose(rng, &universe.protocols).copied().unwrap_or("TCP");
-    let port = choose(rng, &universe.ports);
-    let ends = (port, choose(rng, &universe.ports));
+    let protocol = rng.choice(&universe.protocols).copied().unwrap_or("TCP");
+    let port = rng.choice(&universe.ports);
+    let ends = (port, rng.choice(&universe.ports));
     let range =
         if ends.0 == ends.1 || rng.bool() { None } else { Some((ends.0.min(ends.1), ends.0.max(ends.1))) };
     if kind == Kind::Cluster {

@@ -3,10 +3,17 @@
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-use super::universe::{Universe, choose, namespace_selector, selector};
+use super::labels::{namespace_selector, selector};
+use super::universe::Universe;
 
 /// A random policy with this name, as a manifest that the API server would accept.
 pub fn policy(rng: &mut Rng, universe: &Universe, name: &str) -> Value {
+    let namespace = rng.choice(&universe.namespaces).cloned().unwrap_or_default();
+    policy_in(rng, universe, &namespace, name)
+}
+
+/// The same, in this namespace.
+pub(super) fn policy_in(rng: &mut Rng, universe: &Universe, namespace: &str, name: &str) -> Value {
     let mut spec = Map::new();
     if rng.u8(..8) > 0 {
         spec.insert("podSelector".to_owned(), selector(rng, &universe.pod_labels));
@@ -29,7 +36,7 @@ pub fn policy(rng: &mut Rng, universe: &Universe, name: &str) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": { "name": name, "namespace": choose(rng, &universe.namespaces) },
+        "metadata": { "name": name, "namespace": namespace },
         "spec": spec,
     })
 }
@@ -80,7 +87,7 @@ fn peer(rng: &mut Rng, universe: &Universe) -> Value {
 }
 
 fn ip_block(rng: &mut Rng, universe: &Universe) -> Value {
-    let Some((cidr, inside)) = choose(rng, &universe.blocks) else { return Value::Null };
+    let Some((cidr, inside)) = rng.choice(&universe.blocks) else { return Value::Null };
     let holes: Vec<_> = inside.iter().filter(|_| rng.u8(..3) == 0).collect();
     if holes.is_empty() { json!({ "cidr": cidr }) } else { json!({ "cidr": cidr, "except": holes }) }
 }
@@ -94,19 +101,19 @@ fn port(rng: &mut Rng, universe: &Universe) -> Value {
             port.insert("protocol".to_owned(), json!("SCTP"));
         }
         _ => {
-            port.insert("protocol".to_owned(), json!(choose(rng, &universe.protocols)));
+            port.insert("protocol".to_owned(), json!(rng.choice(&universe.protocols)));
         }
     }
     match rng.u8(..8) {
         0 | 1 => {}
         2 | 3 => {
-            port.insert("port".to_owned(), json!(choose(rng, &universe.port_names)));
+            port.insert("port".to_owned(), json!(rng.choice(&universe.port_names)));
         }
         4 | 5 => {
-            port.insert("port".to_owned(), json!(choose(rng, &universe.ports)));
+            port.insert("port".to_owned(), json!(rng.choice(&universe.ports)));
         }
         _ => {
-            let (first, last) = (choose(rng, &universe.ports), choose(rng, &universe.ports));
+            let (first, last) = (rng.choice(&universe.ports), rng.choice(&universe.ports));
             port.insert("port".to_owned(), json!(first.min(last)));
             port.insert("endPort".to_owned(), json!(first.max(last)));
         }

@@ -1,8 +1,5 @@
 //! What random policies may talk about. Small, so that selectors often match.
 
-use fastrand::Rng;
-use serde_json::{Map, Value, json};
-
 /// The names, labels, ports and addresses that policies choose from.
 #[derive(Debug, Clone)]
 pub struct Universe {
@@ -22,64 +19,70 @@ pub struct Universe {
     pub blocks: Vec<(String, Vec<String>)>,
 }
 
-/// A random choice that is `Some`, for lists that are never empty.
-pub(super) fn choose<'a, T>(rng: &mut Rng, items: &'a [T]) -> Option<&'a T> {
-    rng.choice(items)
+/// Where random scenarios are to be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// In the lab, which has everything.
+    Lab,
+    /// On a cluster: without agents outside of it and on its nodes, and with an API server that
+    /// checks objects.
+    Cluster,
 }
 
-/// Random labels: of each key one of its values, or none.
-pub(super) fn labels(rng: &mut Rng, keys: &[(&'static str, Vec<String>)]) -> Value {
-    let mut labels = Map::new();
-    for (key, values) in keys {
-        if rng.u8(..4) > 0
-            && let Some(value) = choose(rng, values)
-        {
-            labels.insert((*key).to_owned(), json!(value));
+/// The ports that random scenarios probe, one that a policy's range may just miss, and one for names.
+pub(super) const PORTS: [u16; 4] = [80, 81, 82, 8080];
+
+/// A port of nodes, as the API server hands them out.
+pub(super) const NODE_PORT: u16 = 30080;
+
+impl Universe {
+    /// What the policies of random scenarios choose from. The labels differ in case only here and
+    /// there, as labels may.
+    pub(super) fn of_scenarios(ground: Ground, families: &[&str], namespaces: Vec<String>) -> Self {
+        let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+        let block = |(cidr, inside): &(&str, &[&str])| ((*cidr).to_owned(), owned(inside));
+        let mut blocks: Vec<_> = BLOCKS.iter().map(block).collect();
+        match ground {
+            Ground::Lab => blocks.extend(WITH_HOST_BITS.iter().map(block)),
+            Ground::Cluster => {}
+        }
+        // Of a family that nobody uses, one range is enough.
+        let is_used = |cidr: &str| families.contains(&if cidr.contains(':') { "IPv6" } else { "IPv4" });
+        blocks.retain(|(cidr, _)| is_used(cidr) || cidr.ends_with("/0"));
+        Self {
+            namespaces,
+            namespace_labels: vec![("team", owned(&["red", "blue", "Red"])), ("env", owned(&["prod", ""]))],
+            pod_labels: vec![("app", owned(&["web", "db", "Web"])), ("tier", owned(&["front", "back", ""]))],
+            ports: PORTS.to_vec(),
+            port_names: vec!["http", "admin", "nowhere"],
+            protocols: vec!["TCP", "UDP"],
+            blocks,
         }
     }
-    Value::Object(labels)
 }
 
-/// A random label selector.
-pub(super) fn selector(rng: &mut Rng, keys: &[(&'static str, Vec<String>)]) -> Value {
-    let mut selector = Map::new();
-    if rng.u8(..4) == 0 {
-        return Value::Object(selector);
-    }
-    if rng.bool()
-        && let Some((key, values)) = choose(rng, keys)
-        && let Some(value) = choose(rng, values)
-    {
-        selector.insert("matchLabels".to_owned(), json!({ *key: value }));
-    }
-    let count = if selector.is_empty() { rng.usize(1..3) } else { rng.usize(..2) };
-    let expressions: Vec<_> = (0..count).filter_map(|_| expression(rng, keys)).collect();
-    if !expressions.is_empty() {
-        selector.insert("matchExpressions".to_owned(), Value::Array(expressions));
-    }
-    Value::Object(selector)
-}
+/// Ranges, each with ranges inside: everything, addresses outside, and the lab's pods, Services and
+/// nodes.
+const BLOCKS: [(&str, &[&str]); 14] = [
+    ("0.0.0.0/0", &["203.0.113.0/24", "203.0.113.10/32", "10.244.0.0/16", "10.96.0.0/16"]),
+    ("203.0.113.0/24", &["203.0.113.10/32", "203.0.113.128/25"]),
+    ("203.0.113.10/32", &[]),
+    ("198.51.100.0/24", &["198.51.100.1/32"]),
+    ("10.244.0.0/16", &["10.244.1.0/24", "10.244.2.0/24", "10.244.1.2/32"]),
+    ("10.244.1.0/24", &["10.244.1.2/32", "10.244.1.3/32"]),
+    ("10.96.0.0/16", &["10.96.0.10/32"]),
+    ("172.18.0.0/24", &["172.18.0.1/32"]),
+    ("::/0", &["2001:db8::/32", "fd00:6e70:244::/48", "fd00:6e70:96::/48"]),
+    ("2001:db8::/32", &["2001:db8::10/128"]),
+    ("fd00:6e70:244::/48", &["fd00:6e70:244:1::/64", "fd00:6e70:244:1::2/128"]),
+    ("fd00:6e70:244:1::/64", &["fd00:6e70:244:1::2/128"]),
+    ("fd00:6e70:96::/48", &[]),
+    ("fd00:6e70:18::/48", &["fd00:6e70:18::1/128"]),
+];
 
-/// A random selector of namespaces, now and then by name.
-pub(super) fn namespace_selector(rng: &mut Rng, universe: &Universe) -> Value {
-    if rng.u8(..4) == 0 {
-        return json!({ "matchLabels": { "kubernetes.io/metadata.name": choose(rng, &universe.namespaces) } });
-    }
-    selector(rng, &universe.namespace_labels)
-}
-
-fn expression(rng: &mut Rng, keys: &[(&'static str, Vec<String>)]) -> Option<Value> {
-    let (key, values) = choose(rng, keys)?;
-    // Now and then a key that nobody has.
-    let key = if rng.u8(..8) == 0 { "nobody-has-this" } else { key };
-    let operator = *choose(rng, &["In", "NotIn", "Exists", "DoesNotExist"])?;
-    let mut expression = json!({ "key": key, "operator": operator });
-    if matches!(operator, "In" | "NotIn") {
-        let mut chosen: Vec<_> = values.iter().filter(|_| rng.bool()).cloned().collect();
-        if chosen.is_empty() {
-            chosen.push(choose(rng, values)?.clone());
-        }
-        expression.as_object_mut()?.insert("values".to_owned(), json!(chosen));
-    }
-    Some(expression)
-}
+/// The API server of today refuses these in new objects; older objects have them.
+const WITH_HOST_BITS: [(&str, &[&str]); 3] = [
+    ("203.0.113.77/24", &["203.0.113.10/32"]),
+    ("10.244.1.77/24", &["10.244.1.2/32"]),
+    ("fd00:6e70:244:1::77/64", &[]),
+];

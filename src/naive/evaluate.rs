@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-mod tiers;
+use super::tiers;
 
 /// Everything there is; a node is its name and its addresses.
 #[derive(Debug)]
@@ -79,15 +79,15 @@ pub struct Question {
 }
 
 /// A connection after any Service translation (item 19).
-struct Flow<'a> {
-    world: &'a World,
-    source: End,
-    target: End,
-    ipv6: bool,
-    protocol: &'a str,
-    port: u16,
+pub(super) struct Flow<'a> {
+    pub(super) world: &'a World,
+    pub(super) source: End,
+    pub(super) target: End,
+    pub(super) ipv6: bool,
+    pub(super) protocol: &'a str,
+    pub(super) port: u16,
     /// The Service's own port and address, if there was one.
-    service: Option<(u16, Option<IpAddr>)>,
+    pub(super) service: Option<(u16, Option<IpAddr>)>,
 }
 
 /// An ingress or egress rule, and the namespace of its policy.
@@ -138,7 +138,7 @@ fn lacks_family(world: &World, end: End, ipv6: bool) -> bool {
     !known.is_empty() && known.iter().all(|address| address.is_ipv6() != ipv6)
 }
 
-fn is_to_itself(flow: &Flow) -> bool {
+pub(super) fn is_to_itself(flow: &Flow) -> bool {
     matches!(flow.source, End::Pod(_)) && flow.source == flow.target
 }
 
@@ -167,7 +167,7 @@ fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     let subject = pod(world, subject)?; // f
     let mut rules = isolating_rules(world, subject, ingress)?; // item 1
     let is_host = is_host_network(subject) || pod(world, remote).is_some_and(is_host_network);
-    rules.retain(|rule| ports_match_flow(rule, flow)); // item 12: within one rule, peers AND ports
+    rules.retain(|rule| ports_match_flow(rule, flow, ingress)); // item 12: within one rule, peers AND ports
     if rules.iter().any(|rule| peers_match(flow, rule, remote) == Some(true)) {
         Some(Answer::Allow) // item 11
     } else if is_host || rules.iter().any(|rule| peers_match(flow, rule, remote).is_none()) {
@@ -267,8 +267,9 @@ fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
 }
 
 /// i, items 17 and 18: the receiving pod resolves names (the subject on ingress, the remote end on egress).
-fn ports_match_flow(rule: &Rule, flow: &Flow) -> bool {
-    ports_match(rule, flow.protocol, flow.port, pod(flow.world, flow.target))
+fn ports_match_flow(rule: &Rule, flow: &Flow, ingress: bool) -> bool {
+    let receiver = pod(flow.world, flow.target).filter(|pod| ingress || !is_host_network(pod)); // item 26
+    ports_match(rule, flow.protocol, flow.port, receiver)
 }
 
 fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
@@ -286,7 +287,7 @@ fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<
     number_matches && or_tcp(&item.protocol) == protocol // items 7 and 15
 }
 
-fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
+pub(super) fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
     let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let containers = spec.containers.iter().chain(list(&spec.init_containers).iter().filter(is_sidecar));
@@ -361,7 +362,7 @@ fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, servi
     let rules = isolating_rules(flow.world, source, false).unwrap_or_default();
     let (mut by_selector, mut by_backend, mut by_virtual) = (false, false, false);
     for rule in &rules {
-        let after = ports_match_flow(rule, flow);
+        let after = ports_match_flow(rule, flow, false);
         let before = ports_match(rule, flow.protocol, service_port, None); // item 18: resolves no name
         by_selector |= after && list(&rule.peers).is_empty();
         for peer in list(&rule.peers) {
@@ -376,11 +377,11 @@ fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, servi
     matters && !by_selector && by_backend != by_virtual
 }
 
-fn pod(world: &World, end: End) -> Option<&Pod> {
+pub(super) fn pod(world: &World, end: End) -> Option<&Pod> {
     if let End::Pod(index) = end { world.pods.get(index) } else { None }
 }
 
-fn addresses(world: &World, end: End) -> Vec<IpAddr> {
+pub(super) fn addresses(world: &World, end: End) -> Vec<IpAddr> {
     match end {
         End::Pod(_) => pod(world, end).map(pod_addresses).unwrap_or_default(),
         End::Node(index) => world.nodes.get(index).map(|(_, known)| known.clone()).unwrap_or_default(),
@@ -395,24 +396,24 @@ fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
     texts.iter().flat_map(|text| text.parse()).collect()
 }
 
-fn is_host_network(pod: &Pod) -> bool {
+pub(super) fn is_host_network(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
 }
 
-fn is_finished(pod: &Pod) -> bool {
+pub(super) fn is_finished(pod: &Pod) -> bool {
     pod.status.iter().flat_map(|it| &it.phase).any(|phase| phase == "Succeeded" || phase == "Failed")
 }
 
-fn namespace(metadata: &ObjectMeta) -> &str {
+pub(super) fn namespace(metadata: &ObjectMeta) -> &str {
     metadata.namespace.as_deref().unwrap_or("default")
 }
 
-fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
+pub(super) fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
     metadata.labels.clone().unwrap_or_default()
 }
 
 /// Item 25; a namespace that is not listed has that label only.
-fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
+pub(super) fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
     let found = world.namespaces.iter().find(|namespace| namespace.metadata.name.as_deref() == Some(name));
     let mut labels = found.map(|namespace| labels(&namespace.metadata)).unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
@@ -420,7 +421,7 @@ fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
 }
 
 /// Item 24: everything in a selector must hold.
-fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+pub(super) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && list(&selector.match_expressions).iter().all(|requirement| holds(requirement, labels))
 }

@@ -3,5 +3,6 @@
 //! both.
 
 mod evaluate;
+mod tiers;
 
 pub use evaluate::{Answer, End, Question, Target, World, evaluate};

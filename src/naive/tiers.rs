@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::{
-    Answer, End, Flow, IpNet, LabelSelector, Pod, addresses, is_finished, is_host_network, is_to_itself,
-    labels, matches, named_port, namespace, namespace_labels, pod,
+use super::evaluate::{
+    Answer, End, Flow, addresses, is_finished, is_host_network, is_to_itself, labels, matches, named_port,
+    namespace, namespace_labels, pod,
 };
 
 /// What a tier may do: an action, or None for "no rule of it matches".
@@ -36,7 +39,10 @@ fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
         _ => next(),
     });
     let ends: Vec<_> = ends.collect();
-    if ends.iter().all(|end| *end == ends[0]) { ends[0] } else { Answer::Undefined }
+    match ends.first() {
+        Some(first) if ends.iter().all(|end| end == first) => *first,
+        Some(_) | None => Answer::Undefined,
+    }
 }
 
 fn tier(flow: &Flow, ingress: bool, subject: &Pod, name: &str) -> Possible {
@@ -49,13 +55,13 @@ fn tier(flow: &Flow, ingress: bool, subject: &Pod, name: &str) -> Possible {
             .iter()
             .filter(|it| it["kind"] == kind && tier_of(it) == name)
             .collect();
-        policies.retain(|it| selects(flow, &it["spec"]["subject"], subject));
-        let mut priorities: Vec<_> = policies.iter().map(|it| it["spec"]["priority"].as_u64()).collect();
+        policies.retain(|it| selects(flow, spec(it, "subject"), subject));
+        let mut priorities: Vec<_> = policies.iter().map(|it| spec(it, "priority").as_u64()).collect();
         priorities.sort_unstable();
         priorities.dedup();
         let mut possible = Possible::from([None]);
         for priority in priorities.into_iter().rev() {
-            let equal = policies.iter().filter(|it| it["spec"]["priority"].as_u64() == priority);
+            let equal = policies.iter().filter(|it| spec(it, "priority").as_u64() == priority);
             let mut first = either(equal.map(|policy| first_match(flow, ingress, policy)));
             if first.remove(&None) {
                 first.extend(possible);
@@ -66,11 +72,16 @@ fn tier(flow: &Flow, ingress: bool, subject: &Pod, name: &str) -> Possible {
     }))
 }
 
+/// A field of a policy; null if it has none.
+fn spec<'a>(policy: &'a Value, field: &str) -> &'a Value {
+    policy.get("spec").and_then(|spec| spec.get(field)).unwrap_or(&Value::Null)
+}
+
 fn tier_of(policy: &Value) -> &str {
     match policy["kind"].as_str() {
         Some("AdminNetworkPolicy") => "Admin",
         Some("BaselineAdminNetworkPolicy") => "Baseline",
-        _ => policy["spec"]["tier"].as_str().unwrap(),
+        _ => spec(policy, "tier").as_str().unwrap_or_default(),
     }
 }
 
@@ -89,7 +100,7 @@ fn either(all: impl IntoIterator<Item = Possible>) -> Possible {
 fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
     let mut possible = Possible::new();
     let direction = if ingress { "ingress" } else { "egress" };
-    for rule in policy["spec"][direction].as_array().into_iter().flatten() {
+    for rule in spec(policy, direction).as_array().into_iter().flatten() {
         let action = match rule["action"].as_str() {
             Some("Allow" | "Accept") => "Accept",
             Some("Deny") => "Deny",
@@ -113,7 +124,7 @@ fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
 /// true, false, or None for unknown.
 fn rule_match(flow: &Flow, ingress: bool, rule: &Value) -> Option<bool> {
     let remote = if ingress { flow.source } else { flow.target };
-    let peers = rule[if ingress { "from" } else { "to" }].as_array().unwrap();
+    let peers = rule[if ingress { "from" } else { "to" }].as_array().map_or(&[][..], Vec::as_slice);
     let after = ports_match(rule, flow.protocol, flow.port, pod(flow.world, flow.target));
     let matches: Vec<_> = peers.iter().map(|peer| (peer, peer_match(flow, peer, remote))).collect();
     let is_network = |peer: &Value| !peer["networks"].is_null();
@@ -144,7 +155,7 @@ fn peer_match(flow: &Flow, peer: &Value, remote: End) -> Option<bool> {
         None
     } else if !peer["nodes"].is_null() {
         let is_node = host || matches!(remote, End::Node(_)); // their addresses are the same
-        let is_any = peer["nodes"].as_object().unwrap().is_empty();
+        let is_any = peer["nodes"].as_object().is_some_and(serde_json::Map::is_empty);
         if is_node && !is_any { None } else { Some(is_node) }
     } else if !peer["networks"].is_null() {
         let own: Vec<_> = networks(peer).filter(|net| net.addr().is_ipv6() == flow.ipv6).collect();
@@ -159,7 +170,7 @@ fn peer_match(flow: &Flow, peer: &Value, remote: End) -> Option<bool> {
 }
 
 fn networks(peer: &Value) -> impl Iterator<Item = IpNet> {
-    peer["networks"].as_array().into_iter().flatten().map(|net| net.as_str().unwrap().parse().unwrap())
+    peer["networks"].as_array().into_iter().flatten().filter_map(|net| net.as_str()?.parse().ok())
 }
 
 /// `{namespaces: …}` or `{pods: {namespaceSelector, podSelector}}`; never pods with hostNetwork.
@@ -168,7 +179,7 @@ fn selects(flow: &Flow, selection: &Value, candidate: &Pod) -> bool {
         if value.is_null() {
             LabelSelector::default()
         } else {
-            serde_json::from_value(value.clone()).unwrap()
+            serde_json::from_value(value.clone()).unwrap_or_default()
         }
     };
     let (of_namespaces, of_pods) = match selection.get("pods") {
@@ -184,17 +195,19 @@ fn selects(flow: &Flow, selection: &Value, candidate: &Pod) -> bool {
 fn ports_match(rule: &Value, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
     let list = rule.get("ports").or(rule.get("protocols")).and_then(Value::as_array);
     let is_match = |entry: &Value| {
-        let (kind, value) = entry.as_object().unwrap().iter().next().unwrap();
+        let Some((kind, value)) = entry.as_object().and_then(|entry| entry.iter().next()) else {
+            return false;
+        };
         let is_protocol = |name: &Value| name.as_str().unwrap_or("TCP") == protocol;
         let is_in = |range: &Value| {
-            range["start"].as_u64().unwrap() <= u64::from(port)
-                && u64::from(port) <= range["end"].as_u64().unwrap()
+            let (start, end) = (range["start"].as_u64(), range["end"].as_u64());
+            start.is_some_and(|start| start <= port.into()) && end.is_some_and(|end| u64::from(port) <= end)
         };
         match kind.as_str() {
             "portNumber" => is_protocol(&value["protocol"]) && value["port"] == port,
             "portRange" => is_protocol(&value["protocol"]) && is_in(value),
             "namedPort" | "destinationNamedPort" => to.is_some_and(|pod| {
-                named_port(pod, value.as_str().unwrap(), protocol) == Some(i32::from(port))
+                named_port(pod, value.as_str().unwrap_or_default(), protocol) == Some(i32::from(port))
             }),
             own => {
                 let to = &value["destinationPort"];

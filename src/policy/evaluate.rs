@@ -175,7 +175,7 @@ impl Engine {
         isolating: &[PolicyId],
     ) -> Expectation {
         let (subject, remote) = flow.ends(direction);
-        let receiver = self.pod(flow.destination);
+        let receiver = self.receiver(flow.destination, direction);
         let mut allowing = Vec::new();
         let mut unknown = Vec::new();
         for id in isolating {
@@ -214,6 +214,12 @@ impl Engine {
             Endpoint::Pod(id) => Some(&self.pods[id]),
             Endpoint::Node(_) | Endpoint::External(_) => None,
         }
+    }
+
+    /// The pod on which the named ports of rules for a direction resolve. A destination with hostNetwork
+    /// may be taken for its node, which has none; as a subject it is a pod.
+    pub(super) fn receiver(&self, destination: Endpoint, direction: Direction) -> Option<&Pod> {
+        self.pod(destination).filter(|pod| direction == Direction::Ingress || !pod.host_network)
     }
 
     fn host_network_end(&self, end: Endpoint) -> Option<String> {

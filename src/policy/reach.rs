@@ -392,7 +392,13 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
 
     fn add_egress_rule(&mut self, rule: &CompiledRule) {
         if has_names(&rule.ports) {
-            self.add(rule, |remote| connections(&rule.ports, remote.map_or(&[], |class| &class.ports)));
+            // A pod with hostNetwork may be taken for its node, which has no named ports.
+            let in_pod_network = |class: &&Class| !class.host_network;
+            let ports = |remote: Option<&Class>| {
+                let receiver = remote.filter(in_pod_network).map_or(&[][..], |class| &class.ports);
+                connections(&rule.ports, receiver)
+            };
+            self.add(rule, ports);
         } else {
             let connections = connections(&rule.ports, &[]);
             self.add(rule, |_| connections.clone());

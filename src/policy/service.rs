@@ -116,7 +116,7 @@ impl Engine {
         {
             return None;
         }
-        let receiver = self.pod(destination);
+        let receiver = self.receiver(destination, Direction::Egress);
         let (mut for_endpoint, mut for_service) = (None, None);
         for id in self.class_of(source).map_or(&[][..], |class| self.isolating(class, Direction::Egress)) {
             let policy = &self.policies[*id];

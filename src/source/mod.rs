@@ -12,6 +12,7 @@ mod node;
 mod parse;
 mod scalar;
 mod shape;
+mod write;
 
 pub use decode::{DecodeError, decode};
 pub use error::{Error, Place};
@@ -21,3 +22,4 @@ pub use node::{Key, Location, Node, Segment, Value};
 pub(crate) use node::{path_to_string, quote};
 pub use parse::{SyntaxError, parse};
 pub use shape::{expect_kind, strings};
+pub use write::to_yaml;

@@ -209,6 +209,15 @@ impl Cluster {
         Ok(ClusterBackend { shared: Arc::clone(&self.shared), place, deployment: None, is_broken: false })
     }
 
+    /// The backend for a scenario that was not scheduled, on as many of the nodes as it has.
+    pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
+        let state = State::new(&scenario.topology);
+        let groups = machines::groups(&self.nodes, state.cluster.nodes.len(), false);
+        let group = groups.into_iter().next().unwrap_or_default();
+        let place = Place { key: key(&state, &group), group };
+        ClusterBackend { shared: Arc::clone(&self.shared), place, deployment: None, is_broken: false }
+    }
+
     /// Makes sure that a result can be written to a ConfigMap, and that it is nobody else's.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod fault;
 mod netns;
 mod network;
 mod nft;
+mod paper;
 mod process;
 mod sandbox;
 
@@ -32,6 +33,7 @@ pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misordering, Misr
 use fault::{Follower, View};
 use network::{Role, Space};
 use nft::{Nft, Program};
+pub use paper::Paper;
 use process::Process;
 pub use process::run_agent;
 pub use sandbox::{Entered, enter};

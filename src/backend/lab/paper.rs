@@ -1,0 +1,76 @@
+//! The addresses of a lab that is not there: what packets would meet can be told without sending any.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::address::{self, Addresses};
+use super::node_number;
+use crate::policy::{Node, Pod};
+use crate::scenario::{Action, State};
+use crate::snapshot::Identity;
+
+/// Gives the addresses that a lab would, on a machine that has both families.
+#[derive(Debug, Default)]
+pub struct Paper {
+    addresses: Addresses,
+    /// Those of the pods in the pod network.
+    pods: HashMap<Identity, Vec<IpAddr>>,
+}
+
+impl Paper {
+    /// Fills in the addresses of a state at the beginning.
+    pub fn start(&mut self, state: &mut State) {
+        let cluster = &mut state.cluster;
+        for service in &mut cluster.services {
+            service.addresses = self.addresses.take_service();
+        }
+        for (i, node) in cluster.nodes.iter_mut().enumerate() {
+            node.addresses = address::node(node_number(i));
+        }
+        for pod in &mut cluster.pods {
+            self.place(pod, &cluster.nodes);
+        }
+    }
+
+    /// Fills in the addresses of what these actions made.
+    pub fn apply(&mut self, actions: &[Action], state: &mut State) {
+        let cluster = &mut state.cluster;
+        for action in actions {
+            match action {
+                Action::RemovePod(identity) | Action::EndPod(identity) => {
+                    let addresses = self.pods.remove(identity).unwrap_or_default();
+                    self.addresses.free_pod(&addresses);
+                }
+                Action::AddPod(added) => {
+                    let is_it = |pod: &&mut Pod| pod.namespace == added.namespace && pod.name == added.name;
+                    if let Some(pod) = cluster.pods.iter_mut().find(is_it) {
+                        self.place(pod, &cluster.nodes);
+                    }
+                }
+                Action::SetPolicy(_)
+                | Action::DeletePolicy(_)
+                | Action::SetClusterPolicy(_)
+                | Action::DeleteClusterPolicy(_)
+                | Action::SetService(_)
+                | Action::DeleteService(_)
+                | Action::LabelPod { .. }
+                | Action::LabelNamespace { .. } => {}
+            }
+        }
+        for service in cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
+            service.addresses = self.addresses.take_service();
+        }
+    }
+
+    fn place(&mut self, pod: &mut Pod, nodes: &[Node]) {
+        let node = nodes.iter().enumerate().find(|(_, node)| Some(&node.name) == pod.node.as_ref());
+        let Some((number, node)) = node else { return };
+        if pod.host_network {
+            pod.addresses.clone_from(&node.addresses);
+            return;
+        }
+        pod.addresses = self.addresses.take_pod(node_number(number)).unwrap_or_default();
+        let identity = Identity { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        self.pods.insert(identity, pod.addresses.clone());
+    }
+}

@@ -1,0 +1,78 @@
+//! Carrying one scenario out, and keeping the states that it led through: with the addresses that its
+//! pods really had.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::backend::{Agent, Backend, Error};
+use crate::run::{self, Events, Settings};
+use crate::scenario::{Action, EndpointName, Scenario, State};
+use crate::verdict::{ScenarioResult, Surroundings};
+
+/// What came of a scenario.
+pub(super) struct Carried {
+    pub(super) result: ScenarioResult,
+    /// The state at the beginning, and after every step that was carried out.
+    pub(super) states: Vec<State>,
+}
+
+/// Carries scenarios out.
+pub(super) struct Runner<'a, F> {
+    pub(super) settings: &'a Settings,
+    pub(super) new_backend: F,
+    pub(super) interrupted: watch::Receiver<bool>,
+}
+
+impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
+    /// Carries a scenario out; `None` if it was interrupted.
+    pub(super) async fn carry_out(&self, scenario: &Scenario) -> Option<Carried> {
+        let states = Arc::new(Mutex::new(Vec::new()));
+        let new_backend = |_| {
+            let backend = (self.new_backend)(scenario)?;
+            Ok(Recording { backend, states: Arc::clone(&states) })
+        };
+        // Others tell how it goes on.
+        let (events, _) = Events::channel();
+        let (one, interrupted) = (std::slice::from_ref(scenario), self.interrupted.clone());
+        let ran =
+            run::run(one, self.settings, new_backend, Surroundings::default(), &events, interrupted).await;
+        let result = ran.scenarios.into_iter().next()?;
+        let states = std::mem::take(&mut *states.lock().unwrap_or_else(PoisonError::into_inner));
+        Some(Carried { result, states })
+    }
+}
+
+/// A backend that keeps the states that it made.
+struct Recording<B> {
+    backend: B,
+    states: Arc<Mutex<Vec<State>>>,
+}
+
+impl<B> Recording<B> {
+    fn keep(&self, state: &State) {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(state.clone());
+    }
+}
+
+impl<B: Backend> Backend for Recording<B> {
+    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
+        self.backend.start(state).await?;
+        self.keep(state);
+        Ok(())
+    }
+
+    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+        self.backend.apply(actions, state).await?;
+        self.keep(state);
+        Ok(())
+    }
+
+    fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
+        self.backend.agent(endpoint)
+    }
+
+    async fn stop(self) {
+        self.backend.stop().await;
+    }
+}

@@ -1,0 +1,120 @@
+//! Three answers to one question, and who differs from whom.
+
+use std::fmt;
+
+use super::world::Naive;
+use crate::plan::Cell;
+use crate::policy::{Decision, Reason};
+use crate::scenario::State;
+use crate::verdict::{CellResult, Observation, Verdict};
+
+/// Who differs from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Differs {
+    /// The policy engine: the naive evaluator and the packets agree.
+    Engine,
+    /// The naive evaluator: the policy engine and the packets agree.
+    Naive,
+    /// Engine and naive evaluator from each other, and packets cannot tell who is right.
+    Evaluators,
+    /// The packets: engine and naive evaluator agree.
+    Packets,
+}
+
+impl Differs {
+    /// `engine`, `naive-evaluator`, `evaluators` or `packets`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Naive => "naive-evaluator",
+            Self::Evaluators => "evaluators",
+            Self::Packets => "packets",
+        }
+    }
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Engine => "the policy engine differs from the naive evaluator and from packets",
+            Self::Naive => "the naive evaluator differs from the policy engine and from packets",
+            Self::Evaluators => "the policy engine and the naive evaluator differ; packets cannot tell",
+            Self::Packets => "packets differ from the policy engine and from the naive evaluator",
+        })
+    }
+}
+
+/// A cell about which not all agree.
+#[derive(Debug, Clone)]
+pub struct Disagreement {
+    /// The cell.
+    pub cell: Cell,
+    /// What the engine says.
+    pub engine: Decision,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// What the naive evaluator says.
+    pub naive: Decision,
+    /// What the packets did, if any were sent.
+    pub observed: Option<Observation>,
+    /// Who differs.
+    pub differs: Differs,
+}
+
+/// The disagreements of one step, which left this state.
+pub(super) fn compare(state: &State, cells: &[CellResult]) -> Vec<Disagreement> {
+    let naive = Naive::new(state);
+    let disagreements = cells.iter().filter_map(|result| {
+        // An end that the naive evaluator does not find is one about which it cannot agree.
+        let naive = naive.decide(&result.cell).unwrap_or(Decision::Undefined);
+        let engine = result.expected.decision;
+        let differs = if engine == naive {
+            match result.verdict {
+                Verdict::Leak | Verdict::Blocked => Differs::Packets,
+                Verdict::Match | Verdict::Undefined | Verdict::Flaky | Verdict::Inconclusive(_) => {
+                    return None;
+                }
+            }
+        } else {
+            who_is_alone(engine, naive, result.observed.as_ref())
+        };
+        Some(Disagreement {
+            cell: result.cell.clone(),
+            engine,
+            reasons: result.expected.reasons.clone(),
+            naive,
+            observed: result.observed.clone(),
+            differs,
+        })
+    });
+    disagreements.collect()
+}
+
+/// Packets are a witness for whoever said what they do.
+fn who_is_alone(engine: Decision, naive: Decision, observed: Option<&Observation>) -> Differs {
+    let is_borne_out = |decision: Decision| {
+        decision != Decision::Undefined
+            && observed.and_then(|observation| observation.agrees_with(decision)) == Some(true)
+    };
+    match (is_borne_out(engine), is_borne_out(naive)) {
+        (true, false) => Differs::Naive,
+        (false, true) => Differs::Engine,
+        (true, true) | (false, false) => Differs::Evaluators,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_say_who_is_alone() {
+        use Decision::{Allow, Deny, Undefined};
+        let (connected, dropped) = (Observation::Connected, Observation::Dropped);
+        assert_eq!(who_is_alone(Allow, Deny, Some(&connected)), Differs::Naive);
+        assert_eq!(who_is_alone(Allow, Deny, Some(&dropped)), Differs::Engine);
+        assert_eq!(who_is_alone(Undefined, Deny, Some(&dropped)), Differs::Engine);
+        assert_eq!(who_is_alone(Undefined, Deny, Some(&connected)), Differs::Evaluators);
+        assert_eq!(who_is_alone(Allow, Deny, None), Differs::Evaluators);
+    }
+}

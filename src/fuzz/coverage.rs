@@ -1,0 +1,103 @@
+//! What random cases have reached.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::field::{self, fields};
+use super::item::{self, Scope, scope};
+use super::paper::Case;
+use crate::scenario::Item;
+
+/// What some random cases have reached.
+#[derive(Debug, Clone, Default)]
+pub struct Coverage {
+    items: BTreeMap<u8, usize>,
+    fields: BTreeMap<String, usize>,
+}
+
+impl Coverage {
+    /// Counts one case: its place in its scenario, the scenario as it was generated, and what it came to.
+    pub fn add(&mut self, at: usize, scenario: &Value, case: &Case) {
+        if let Some(topology) = scenario.get("topology").filter(|_| at == 0) {
+            field::count_topology(topology, &mut self.fields);
+        }
+        if let Some(step) = scenario.get("steps").and_then(|steps| steps.get(at)) {
+            field::count_step(step, &mut self.fields);
+        }
+        for item in item::decided(case) {
+            *self.items.entry(item).or_default() += 1;
+        }
+    }
+
+    /// Both together.
+    pub fn merge(&mut self, other: Self) {
+        for (item, count) in other.items {
+            *self.items.entry(item).or_default() += count;
+        }
+        for (field, count) in other.fields {
+            *self.fields.entry(field).or_default() += count;
+        }
+    }
+
+    /// Every item of the semantics: in how many cases it decided a cell, or why it never can.
+    pub fn items(&self) -> impl Iterator<Item = (Item, Result<usize, &'static str>)> {
+        Item::all().map(|item| match scope(item) {
+            Scope::Reached => (item, Ok(self.items.get(&item.number()).copied().unwrap_or_default())),
+            Scope::OutOfReach(why) => (item, Err(why)),
+        })
+    }
+
+    /// Every field, with how often it was generated. Fields that are not in the list come last.
+    pub fn fields(&self) -> Vec<(String, usize)> {
+        let known = fields();
+        let others: Vec<_> = self.fields.keys().filter(|field| !known.contains(field)).cloned().collect();
+        let count = |field: String| {
+            let count = self.fields.get(&field).copied().unwrap_or_default();
+            (field, count)
+        };
+        known.into_iter().chain(others).map(count).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::fuzz::paper::{cases, read};
+    use crate::generate::{self, Ground};
+
+    fn coverage(seeds: std::ops::Range<u64>, ground: Ground) -> Coverage {
+        let mut coverage = Coverage::default();
+        for seed in seeds {
+            let value = generate::scenario(seed, 12, ground);
+            for (at, case) in cases(&read(&value).unwrap()).unwrap().iter().enumerate() {
+                coverage.add(at, &value, case);
+            }
+        }
+        coverage
+    }
+
+    /// What 840 cases of fixed seeds do not reach, nobody should believe to be tested.
+    #[test]
+    fn random_cases_reach_every_item_and_every_field() {
+        let coverage = coverage(1..71, Ground::Lab);
+        let missing: Vec<_> = coverage.items().filter(|(_, count)| *count == Ok(0)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let missing: Vec<_> = coverage.fields().into_iter().filter(|(_, count)| *count == 0).collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+        let known: BTreeSet<_> = fields().into_iter().collect();
+        let unknown: Vec<_> = coverage.fields.into_keys().filter(|field| !known.contains(field)).collect();
+        assert!(unknown.is_empty(), "not in the list: {unknown:#?}");
+    }
+
+    #[test]
+    fn on_a_cluster_nothing_is_generated_that_it_does_not_have() {
+        let coverage = coverage(1..31, Ground::Cluster);
+        let absent = ["nodeEndpoints", "externals", "hostNetwork", "nodePort", "type"];
+        let found: Vec<_> =
+            coverage.fields.keys().filter(|f| absent.iter().any(|a| f.ends_with(a))).collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+}

@@ -1,0 +1,88 @@
+//! A scenario that shows a disagreement, as a file that anybody can read and keep.
+
+use serde_json::{Value, json};
+
+use super::compare::Disagreement;
+use super::expect::assertions;
+use super::item::decided_for;
+use super::paper::{Case, ask_engine, cases, read};
+use super::world::Naive;
+use crate::plan::Cell;
+use crate::policy::{Decision, IpFamily, Reason, UndefinedCause};
+
+/// Which random case something was found in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CaseName {
+    /// The seed of its scenario.
+    pub seed: u64,
+    /// Its number in there, counted from 1.
+    pub number: usize,
+}
+
+impl CaseName {
+    /// A name for a scenario that comes of it.
+    pub fn scenario(self) -> String {
+        format!("fuzz-{}-{}", self.seed, self.number)
+    }
+
+    /// The command that makes the same case again, in the same place.
+    pub fn command(self, place: &str) -> String {
+        format!("netproof fuzz --seed {} --cases {}{place}", self.seed, self.number)
+    }
+}
+
+/// Writes into a scenario what it is, and after every step what the naive evaluator says must hold.
+pub(super) fn describe(scenario: &Value, name: CaseName, place: &str, found: &Disagreement) -> Value {
+    let mut described = scenario.clone();
+    let on_paper = read(scenario).ok().and_then(|scenario| cases(&scenario).ok()).unwrap_or_default();
+    if let Some(steps) = described.get_mut("steps").and_then(Value::as_array_mut) {
+        let last = steps.len();
+        for (i, (step, case)) in steps.iter_mut().zip(&on_paper).enumerate() {
+            let Some(step) = step.as_object_mut() else { continue };
+            let title = if i + 1 == last { found.differs.to_string() } else { format!("step {}", i + 1) };
+            step.insert("name".to_owned(), json!(title));
+            step.insert("expect".to_owned(), Value::Array(assertions(&naive_answers(case))));
+            // Whoever reads it should not have to wonder about what is empty.
+            step.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
+        }
+    }
+    let items = on_paper.last().map(|case| decided_for(case, &found.cell)).unwrap_or_default();
+    let metadata = json!({
+        "name": name.scenario(),
+        "description": description(name, place, found),
+        "tags": ["random"],
+        "items": items,
+    });
+    if let Some(fields) = described.as_object_mut() {
+        fields.insert("metadata".to_owned(), metadata);
+    }
+    described
+}
+
+fn description(name: CaseName, place: &str, found: &Disagreement) -> String {
+    let Disagreement { cell, engine, naive, observed, .. } = found;
+    let family = match cell.family {
+        IpFamily::V4 => "",
+        IpFamily::V6 => " over IPv6",
+    };
+    let packets = match observed {
+        Some(seen) => format!("packets: {seen}"),
+        None => "no packets were sent".to_owned(),
+    };
+    format!(
+        "{cell}{family}: the policy engine says {engine}, the naive evaluator {naive}; {packets}. Shrunk from the last case of {}.",
+        name.command(place)
+    )
+}
+
+/// What the naive evaluator says about every cell that has addresses.
+fn naive_answers(case: &Case) -> Vec<(Cell, Decision)> {
+    let naive = Naive::new(&case.state);
+    let answers = ask_engine(&case.state, &case.probes);
+    let has_addresses = |reasons: &[Reason]| {
+        !reasons.iter().any(|reason| matches!(reason, Reason::Undefined(UndefinedCause::NoAddress { .. })))
+    };
+    let cells = answers.cells.into_iter().zip(answers.engine);
+    let cells = cells.filter(|(_, answer)| has_addresses(&answer.reasons));
+    cells.filter_map(|(cell, _)| Some((cell.clone(), naive.decide(&cell)?))).collect()
+}

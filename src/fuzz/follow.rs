@@ -1,0 +1,164 @@
+//! Following a disagreement up: whether it happens again, and what the least is that shows it.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+use super::carry_out::Runner;
+use super::compare::{Differs, Disagreement, compare};
+use super::describe::{CaseName, describe};
+use super::driver::Limits;
+use super::edit::focused;
+use super::paper::{Case, ask_engine, cases, read};
+use super::shrink::{Budget, Shrunk, shrink};
+use super::still::still;
+use super::world::Naive;
+use crate::backend::{Backend, Error};
+use crate::generate::Ground;
+use crate::scenario::Scenario;
+use crate::source::to_yaml;
+
+/// How many scenarios are carried out at most to shrink one.
+const TRIES: usize = 300;
+/// How long that may take.
+const TIME: Duration = Duration::from_secs(90);
+
+/// A case with a disagreement.
+pub(super) struct Suspect {
+    pub(super) name: CaseName,
+    /// The random scenario up to its step.
+    pub(super) scenario: Value,
+    pub(super) first: Disagreement,
+    /// How many cells of the case are disagreed about.
+    pub(super) cells: usize,
+}
+
+/// A disagreement that has been followed up.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Where it was found.
+    pub case: CaseName,
+    /// What was found: the first cell of the case.
+    pub disagreement: Disagreement,
+    /// How many cells of the case are disagreed about.
+    pub cells: usize,
+    /// The least that shows it; `None` if it did not happen again.
+    pub shown: Option<Shown>,
+    /// How many scenarios were carried out to follow it up.
+    pub tries: usize,
+}
+
+/// A scenario that shows a disagreement.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The scenario file.
+    pub text: String,
+    /// Whether nothing more can be left out of it. If not, tries or time were used up.
+    pub is_minimal: bool,
+}
+
+/// Follows a disagreement up.
+pub(super) async fn follow<B: Backend>(
+    runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
+    limits: &Limits,
+    suspect: Suspect,
+) -> Found {
+    let Suspect { name, scenario, first: disagreement, cells } = suspect;
+    let wanted = Wanted { found: &disagreement, ground: limits.ground };
+    let mut tries = 0;
+    let mut shown = None;
+    for start in wanted.starts(&scenario) {
+        tries += 1;
+        if !wanted.shows(runner, std::slice::from_ref(&start)).await.contains(&true) {
+            continue;
+        }
+        let budget = Budget { tries: TRIES, time: TIME, at_once: limits.at_once };
+        let is_plausible = |value: &Value| wanted.is_plausible(value);
+        let shows = async |group: &[Value]| wanted.shows(runner, group).await;
+        let Shrunk { scenario, is_minimal, tries: more } = shrink(start, budget, is_plausible, shows).await;
+        tries += more;
+        let described = describe(&scenario, name, &limits.place, &disagreement);
+        shown = Some(Shown { text: to_yaml(&described), is_minimal });
+        break;
+    }
+    Found { case: name, disagreement, cells, shown, tries }
+}
+
+/// What a scenario has to show.
+struct Wanted<'a> {
+    found: &'a Disagreement,
+    ground: Ground,
+}
+
+impl Wanted<'_> {
+    /// The scenarios to begin with, those first from which the way is shortest: the state alone, with
+    /// nothing but what the cell needs; the state alone; everything that led to it.
+    fn starts(&self, scenario: &Value) -> Vec<Value> {
+        let still = read(scenario)
+            .ok()
+            .and_then(|scenario| cases(&scenario).ok()?.pop())
+            .map(|case| still(&case.state, &case.probes));
+        let focused_still = still.as_ref().map(|still| focused(still, &self.found.cell));
+        let starts =
+            [focused_still, still, Some(focused(scenario, &self.found.cell)), Some(scenario.clone())];
+        starts.into_iter().flatten().filter(|start| self.is_plausible(start)).collect()
+    }
+
+    /// Whether it can be told, without packets, that a scenario does not show it.
+    fn is_plausible(&self, value: &Value) -> bool {
+        let Some(case) = read(value).ok().and_then(|scenario| cases(&scenario).ok()?.pop()) else {
+            return false;
+        };
+        let Some((engine, naive)) = self.decisions(&case) else { return false };
+        match (self.found.differs, self.ground) {
+            (Differs::Packets, Ground::Lab) => engine == self.found.engine && naive == self.found.naive,
+            // Its addresses are its own.
+            (Differs::Packets, Ground::Cluster) => true,
+            (Differs::Engine | Differs::Naive | Differs::Evaluators, _) => engine != naive,
+        }
+    }
+
+    fn decisions(&self, case: &Case) -> Option<(crate::policy::Decision, crate::policy::Decision)> {
+        let answers = ask_engine(&case.state, &case.probes);
+        let at = answers.cells.iter().position(|cell| *cell == self.found.cell)?;
+        let naive = Naive::new(&case.state).decide(&self.found.cell)?;
+        Some((answers.engine.get(at)?.decision, naive))
+    }
+
+    /// Which of some plausible scenarios show it. Without packets, all do.
+    async fn shows<B: Backend>(
+        &self,
+        runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
+        group: &[Value],
+    ) -> Vec<bool> {
+        match self.found.differs {
+            Differs::Engine | Differs::Naive | Differs::Evaluators => vec![true; group.len()],
+            Differs::Packets => {
+                let running: Vec<_> =
+                    group.iter().map(|value| self.shows_in_packets(runner, value)).collect();
+                stream::iter(running).buffered(group.len().max(1)).collect().await
+            }
+        }
+    }
+
+    async fn shows_in_packets<B: Backend>(
+        &self,
+        runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
+        value: &Value,
+    ) -> bool {
+        let Ok(scenario) = read(value) else { return false };
+        let Some(carried) = runner.carry_out(&scenario).await else { return false };
+        let is_complete = carried.result.steps.len() == scenario.steps.len();
+        let (Some(state), Some(step), true) =
+            (carried.states.last(), carried.result.steps.last(), is_complete)
+        else {
+            return false;
+        };
+        let Disagreement { cell, engine, naive, .. } = self.found;
+        compare(state, &step.cells).iter().any(|other| {
+            let is_same = other.differs == Differs::Packets && other.cell == *cell;
+            is_same && other.engine == *engine && other.naive == *naive
+        })
+    }
+}

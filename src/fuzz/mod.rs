@@ -1,0 +1,27 @@
+//! Random scenarios, held against three judges that know nothing of each other: the policy engine, the
+//! naive evaluator, and packets. What they do not agree about is shrunk to a scenario that shows it.
+
+mod carry_out;
+mod compare;
+mod coverage;
+mod describe;
+mod driver;
+mod edit;
+mod expect;
+mod field;
+mod follow;
+mod item;
+mod paper;
+mod reading;
+mod shrink;
+mod still;
+mod world;
+
+pub use compare::{Differs, Disagreement};
+pub use coverage::Coverage;
+pub use describe::CaseName;
+pub use driver::{FuzzResult, Limits, Progress, fuzz};
+pub use field::fields;
+pub use follow::{Found, Shown};
+pub use item::{Scope, scope};
+pub use paper::{Case, cases};

@@ -1,0 +1,162 @@
+//! A state as the naive evaluator sees it: made of Kubernetes' own objects.
+
+use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::{Value, json};
+
+use crate::naive::{self, Answer, End, Question, Target, World};
+use crate::plan::Cell;
+use crate::policy::{
+    Backends, ContainerPort, Decision, IpFamily, Labels, Pod, Port, Protocol, Service, TargetPort,
+};
+use crate::scenario::{EndpointName, Probe, State};
+use crate::snapshot::WrittenClusterPolicy;
+use crate::snapshot::cluster_policy::{ClusterPolicyObject, GROUP};
+
+/// The naive evaluator's view of one state.
+pub(super) struct Naive<'a> {
+    state: &'a State,
+    world: World,
+}
+
+impl<'a> Naive<'a> {
+    pub(super) fn new(state: &'a State) -> Self {
+        let cluster = &state.cluster;
+        let namespaces = cluster.namespaces.iter().map(|namespace| api::Namespace {
+            metadata: metadata(None, &namespace.name, &namespace.labels),
+            ..api::Namespace::default()
+        });
+        let world = World {
+            namespaces: namespaces.collect(),
+            nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.addresses.clone())).collect(),
+            pods: cluster.pods.iter().map(pod).collect(),
+            services: cluster.services.iter().map(service).collect(),
+            // As they were written: what the engine made of them may be the mistake.
+            policies: state.written.iter().map(|written| (*written.object).clone()).collect(),
+            cluster_policies: state.written_for_cluster.iter().map(cluster_policy).collect(),
+        };
+        Self { state, world }
+    }
+
+    /// What it says about a cell; `None` if an end of the cell is not there.
+    pub(super) fn decide(&self, cell: &Cell) -> Option<Decision> {
+        let (target, protocol, port) = match cell.probe {
+            Probe::Port { port, protocol } => (self.target(&cell.to, cell.family)?, protocol, port),
+            Probe::Dns { over } => {
+                let dns = &self.state.dns.as_ref()?.service;
+                let service = EndpointName::service(&dns.namespace, &dns.name);
+                (self.target(&service, cell.family)?, over, Port::new(53)?)
+            }
+        };
+        let Target::End(source) = self.target(&cell.from, cell.family)? else { return None };
+        let ipv6 = cell.family == IpFamily::V6;
+        let question = Question { source, target, ipv6, protocol: protocol.name(), port: port.get() };
+        Some(match naive::evaluate(&self.world, question) {
+            Answer::Allow => Decision::Allow,
+            Answer::Deny => Decision::Deny,
+            Answer::Undefined => Decision::Undefined,
+        })
+    }
+
+    fn target(&self, name: &EndpointName, family: IpFamily) -> Option<Target> {
+        let cluster = &self.state.cluster;
+        let target = match name {
+            EndpointName::Pod { namespace, name } => {
+                let is_it = |pod: &Pod| pod.namespace == *namespace && pod.name == *name;
+                End::Pod(cluster.pods.iter().position(is_it)?)
+            }
+            EndpointName::Node(name) => End::Node(cluster.nodes.iter().position(|node| node.name == *name)?),
+            EndpointName::External(name) => {
+                let external = self.state.externals.iter().find(|external| external.name == *name)?;
+                let is_of_family = |address: &&std::net::IpAddr| IpFamily::of(**address) == family;
+                End::External(*external.addresses.iter().find(is_of_family)?)
+            }
+            EndpointName::Service { namespace, name } => {
+                let is_it = |service: &Service| service.namespace == *namespace && service.name == *name;
+                return Some(Target::Service(cluster.services.iter().position(is_it)?));
+            }
+        };
+        Some(Target::End(target))
+    }
+}
+
+/// A cluster-scoped policy as JSON.
+pub(super) fn cluster_policy(written: &WrittenClusterPolicy) -> Value {
+    let version = match &*written.object {
+        ClusterPolicyObject::AdminNetworkPolicy(_) | ClusterPolicyObject::BaselineAdminNetworkPolicy(_) => {
+            "v1alpha1"
+        }
+        ClusterPolicyObject::ClusterNetworkPolicy(_) => "v1alpha2",
+    };
+    json!({
+        "apiVersion": format!("{GROUP}/{version}"),
+        "kind": written.policy.name.kind.name(),
+        "metadata": { "name": written.policy.name.name },
+        "spec": written.object.spec(),
+    })
+}
+
+fn metadata(namespace: Option<&str>, name: &str, labels: &Labels) -> ObjectMeta {
+    ObjectMeta {
+        namespace: namespace.map(str::to_owned),
+        name: Some(name.to_owned()),
+        labels: Some(labels.clone()),
+        ..ObjectMeta::default()
+    }
+}
+
+fn pod(pod: &Pod) -> api::Pod {
+    let ports = pod.ports.iter().map(|port: &ContainerPort| api::ContainerPort {
+        name: port.name.clone(),
+        container_port: port.port.get().into(),
+        protocol: Some(port.protocol.name().to_owned()),
+        ..api::ContainerPort::default()
+    });
+    let container = api::Container { ports: Some(ports.collect()), ..api::Container::default() };
+    let addresses = pod.addresses.iter().map(|address| api::PodIP { ip: address.to_string() });
+    api::Pod {
+        metadata: metadata(Some(&pod.namespace), &pod.name, &pod.labels),
+        spec: Some(api::PodSpec {
+            containers: vec![container],
+            host_network: Some(pod.host_network),
+            node_name: pod.node.clone(),
+            ..api::PodSpec::default()
+        }),
+        status: Some(api::PodStatus {
+            phase: Some(if pod.ended { "Succeeded" } else { "Running" }.to_owned()),
+            pod_ips: Some(addresses.collect()),
+            ..api::PodStatus::default()
+        }),
+    }
+}
+
+fn service(service: &Service) -> api::Service {
+    let selector = match &service.backends {
+        Backends::Selected(selector) => Some(selector.clone()),
+        Backends::Addresses(_) | Backends::Unknown => None,
+    };
+    let number = |port: Port| i32::from(port.get());
+    let protocol = |protocol: Protocol| Some(protocol.name().to_owned());
+    let ports = service.ports.iter().map(|port| api::ServicePort {
+        name: port.name.clone(),
+        port: number(port.port),
+        protocol: protocol(port.protocol),
+        node_port: port.node_port.map(number),
+        target_port: Some(match &port.target {
+            TargetPort::Number(target) => IntOrString::Int(number(*target)),
+            TargetPort::Name(name) => IntOrString::String(name.clone()),
+        }),
+        ..api::ServicePort::default()
+    });
+    api::Service {
+        metadata: metadata(Some(&service.namespace), &service.name, &Labels::new()),
+        spec: Some(api::ServiceSpec {
+            selector,
+            cluster_ips: Some(service.addresses.iter().map(ToString::to_string).collect()),
+            ports: Some(ports.collect()),
+            ..api::ServiceSpec::default()
+        }),
+        ..api::Service::default()
+    }
+}

@@ -1,0 +1,82 @@
+//! Random labels and label selectors.
+
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+
+use super::universe::Universe;
+
+/// Keys, each with the values that it may have.
+pub(super) type Keys = [(&'static str, Vec<String>)];
+
+/// One of the values, those first in the list more often: so objects and selectors often agree.
+fn value<'a>(rng: &mut Rng, values: &'a [String]) -> Option<&'a String> {
+    let at = rng.usize(..values.len().max(1)).min(rng.usize(..values.len().max(1)));
+    values.get(at)
+}
+
+/// Random labels: of each key one of its values, or none.
+pub(super) fn labels(rng: &mut Rng, keys: &Keys) -> Map<String, Value> {
+    let mut labels = Map::new();
+    for (key, values) in keys {
+        if rng.u8(..4) > 0
+            && let Some(value) = value(rng, values)
+        {
+            labels.insert((*key).to_owned(), json!(value));
+        }
+    }
+    labels
+}
+
+/// A random label selector.
+pub(super) fn selector(rng: &mut Rng, keys: &Keys) -> Value {
+    let mut selector = Map::new();
+    if rng.u8(..4) == 0 {
+        return Value::Object(selector);
+    }
+    if rng.bool() {
+        let mut wanted = Map::new();
+        for _ in 0..if rng.u8(..6) == 0 { 2 } else { 1 } {
+            if let Some((key, values)) = rng.choice(keys)
+                && let Some(value) = value(rng, values)
+            {
+                wanted.insert((*key).to_owned(), json!(value));
+            }
+        }
+        selector.insert("matchLabels".to_owned(), Value::Object(wanted));
+    }
+    let count = if selector.is_empty() { rng.usize(1..3) } else { rng.usize(..2) };
+    let expressions: Vec<_> = (0..count).filter_map(|_| expression(rng, keys)).collect();
+    if !expressions.is_empty() {
+        selector.insert("matchExpressions".to_owned(), Value::Array(expressions));
+    }
+    Value::Object(selector)
+}
+
+/// A random selector of namespaces, now and then by name.
+pub(super) fn namespace_selector(rng: &mut Rng, universe: &Universe) -> Value {
+    match rng.u8(..8) {
+        0 => json!({ "matchLabels": { "kubernetes.io/metadata.name": rng.choice(&universe.namespaces) } }),
+        1 => json!({ "matchExpressions": [{
+            "key": "kubernetes.io/metadata.name",
+            "operator": rng.choice(["In", "NotIn"]),
+            "values": [rng.choice(&universe.namespaces)],
+        }] }),
+        _ => selector(rng, &universe.namespace_labels),
+    }
+}
+
+fn expression(rng: &mut Rng, keys: &Keys) -> Option<Value> {
+    let (key, values) = rng.choice(keys)?;
+    // Now and then a key that nobody has.
+    let key = if rng.u8(..8) == 0 { "nobody-has-this" } else { key };
+    let operator = rng.choice(["In", "NotIn", "Exists", "DoesNotExist"])?;
+    let mut expression = json!({ "key": key, "operator": operator });
+    if matches!(operator, "In" | "NotIn") {
+        let mut chosen: Vec<_> = values.iter().filter(|_| rng.bool()).cloned().collect();
+        if chosen.is_empty() {
+            chosen.push(value(rng, values)?.clone());
+        }
+        expression.as_object_mut()?.insert("values".to_owned(), json!(chosen));
+    }
+    Some(expression)
+}

@@ -1,0 +1,293 @@
+//! Writing YAML for people: what fits on a line stands on one.
+
+use serde_json::{Map, Value};
+
+use super::node::Value as Read;
+use super::parse::parse;
+
+/// How wide a line may become.
+const WIDTH: usize = 120;
+/// How deep values are always written in lines of their own.
+const OPEN: usize = 2;
+/// The fields that come first, in this order; the others follow by name.
+const ORDER: [&str; 32] = [
+    "apiVersion",
+    "kind",
+    "pod",
+    "name",
+    "namespace",
+    "metadata",
+    "description",
+    "tags",
+    "items",
+    "topology",
+    "nodes",
+    "families",
+    "nodeEndpoints",
+    "labels",
+    "node",
+    "hostNetwork",
+    "dns",
+    "selector",
+    "podSelector",
+    "policyTypes",
+    "ingress",
+    "egress",
+    "namespaces",
+    "pods",
+    "services",
+    "externals",
+    "probes",
+    "from",
+    "to",
+    "namespaceSelector",
+    "key",
+    "operator",
+];
+
+/// A value as a YAML document.
+pub fn to_yaml(value: &Value) -> String {
+    let mut text = String::new();
+    match value {
+        Value::Object(fields) if !fields.is_empty() => mapping(fields, 0, 0, &mut text),
+        Value::Array(items) if !items.is_empty() => sequence(items, 0, 0, &mut text),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
+            text.push_str(&flow(value));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn ordered(fields: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let place = |field: &str| ORDER.iter().position(|other| *other == field).unwrap_or(ORDER.len());
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(field, _)| (place(field), (*field).clone()));
+    fields
+}
+
+fn mapping(fields: &Map<String, Value>, indent: usize, depth: usize, text: &mut String) {
+    for (i, (field, value)) in ordered(fields).into_iter().enumerate() {
+        // The first stands behind the dash of its entry, or at the beginning of the line.
+        if i > 0 || text.is_empty() || text.ends_with('\n') {
+            text.push_str(&" ".repeat(indent));
+        }
+        text.push_str(&scalar(field));
+        text.push(':');
+        below(value, indent, depth + 1, text);
+    }
+}
+
+fn sequence(items: &[Value], indent: usize, depth: usize, text: &mut String) {
+    for item in items {
+        text.push_str(&" ".repeat(indent));
+        text.push('-');
+        match item {
+            Value::Object(fields) if !fields.is_empty() && !fits(item, indent + 2, depth + 1) => {
+                text.push(' ');
+                mapping(fields, indent + 2, depth + 1, text);
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
+                text.push(' ');
+                text.push_str(&flow(item));
+                text.push('\n');
+            }
+        }
+    }
+}
+
+/// The value of a field, behind its colon.
+fn below(value: &Value, indent: usize, depth: usize, text: &mut String) {
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count();
+    match value {
+        Value::Object(fields) if !fields.is_empty() && !fits(value, column, depth) => {
+            text.push('\n');
+            mapping(fields, indent + 2, depth, text);
+        }
+        Value::Array(items) if !items.is_empty() && !fits(value, column, depth) => {
+            text.push('\n');
+            sequence(items, indent, depth, text);
+        }
+        Value::String(words) if column + words.chars().count() > WIDTH && can_be_folded(words) => {
+            folded(words, indent + 2, text);
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
+            text.push(' ');
+            text.push_str(&flow(value));
+            text.push('\n');
+        }
+    }
+}
+
+/// Whether a list or mapping is written on one line that has reached this column.
+fn fits(value: &Value, column: usize, depth: usize) -> bool {
+    let is_list_of_more =
+        value.as_array().is_some_and(|items| items.len() > 1 && items.iter().any(Value::is_object));
+    let holds_more = match value {
+        Value::Array(items) => items.iter().any(|item| item.is_object() || item.is_array()),
+        Value::Object(fields) => fields.values().any(|value| value.is_object() || value.is_array()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    };
+    !is_list_of_more && (depth >= OPEN || !holds_more) && column + 1 + flow(value).chars().count() <= WIDTH
+}
+
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => scalar(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::Object(fields) => {
+            let fields = ordered(fields)
+                .into_iter()
+                .map(|(field, value)| format!("{}: {}", scalar(field), flow(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// A text, in quotes unless it would be read as the same without.
+fn scalar(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '-' | '_' | ' ');
+    let begins_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_itself = || {
+        let read = parse(text).ok().and_then(|nodes| nodes.into_iter().next());
+        read.is_some_and(|node| matches!(node.value, Read::String(read) if read == text))
+    };
+    if begins_well && text.chars().all(is_plain) && is_itself() {
+        return text.to_owned();
+    }
+    // Every JSON string is a YAML string.
+    Value::String(text.to_owned()).to_string()
+}
+
+fn can_be_folded(text: &str) -> bool {
+    !text.contains('\n') && !text.contains("  ") && text.trim() == text && text.contains(' ')
+}
+
+fn folded(words: &str, indent: usize, text: &mut String) {
+    text.push_str(" >-\n");
+    let mut line = String::new();
+    let mut end = |line: &mut String| {
+        text.push_str(&" ".repeat(indent));
+        text.push_str(line);
+        text.push('\n');
+        line.clear();
+    };
+    for word in words.split(' ') {
+        if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
+            end(&mut line);
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    end(&mut line);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::source::{Location, Node};
+
+    fn without_places(mut node: Node) -> Node {
+        node.at = Location::START;
+        node.value = match node.value {
+            Read::Sequence(items) => Read::Sequence(items.into_iter().map(without_places).collect()),
+            Read::Mapping(entries) => {
+                let mut entries: Vec<_> = entries
+                    .into_iter()
+                    .map(|(mut key, value)| {
+                        key.at = Location::START;
+                        (key, without_places(value))
+                    })
+                    .collect();
+                entries.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+                Read::Mapping(entries)
+            }
+            plain @ (Read::Null | Read::Bool(_) | Read::Integer(_) | Read::Float(_) | Read::String(_)) => {
+                plain
+            }
+        };
+        node
+    }
+
+    fn assert_is_read_back(value: &Value) {
+        let read =
+            |text: &str| parse(text).map(|nodes| nodes.into_iter().map(without_places).collect::<Vec<_>>());
+        let yaml = to_yaml(value);
+        assert_eq!(read(&yaml).unwrap(), read(&value.to_string()).unwrap(), "{yaml}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for text in [
+            "80/TCP",
+            "*",
+            "::/0",
+            "true",
+            "null",
+            "10",
+            "1e3",
+            "",
+            " a",
+            "a ",
+            "a: b",
+            "x/a, y",
+            "0x1f",
+            "~",
+            "é",
+            "- a",
+            "no",
+            "a #b",
+            "203.0.113.10",
+        ] {
+            assert_is_read_back(&json!({ "key": text, "list": [text], "in": [{ "a": { text: text } }] }));
+        }
+        assert_is_read_back(&json!({ "text": "word ".repeat(60).trim(), "empty": {}, "none": [] }));
+        assert_is_read_back(&json!([[1, 2], { "a": [] }]));
+        assert_is_read_back(&json!("text"));
+    }
+
+    #[test]
+    fn what_fits_on_a_line_stands_on_one() {
+        let value = json!({
+            "steps": [{ "expect": [{ "to": "*", "from": "*", "deny": ["all"] }, { "to": "self", "from": "*", "allow": ["all"] }], "name": "deny", "apply": [
+                { "kind": "NetworkPolicy", "apiVersion": "networking.k8s.io/v1", "metadata": { "name": "p", "namespace": "x" },
+                    "spec": { "podSelector": {}, "ingress": [{ "from": [{ "namespaceSelector": { "matchLabels": { "team": "red" } } }] }] } },
+            ] }],
+            "metadata": { "name": "n" },
+        });
+        insta::assert_snapshot!(to_yaml(&value), @r#"
+        metadata: {name: n}
+        steps:
+        - name: deny
+          apply:
+          - apiVersion: networking.k8s.io/v1
+            kind: NetworkPolicy
+            metadata: {name: p, namespace: x}
+            spec: {podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: red}}}]}]}
+          expect:
+          - {from: "*", to: "*", deny: [all]}
+          - {from: "*", to: self, allow: [all]}
+        "#);
+    }
+}
