@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::watch;
 
-use super::run::{On, RunOptions, interruption};
+use super::run::{On, RunOptions, interruption, surroundings};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;
 use crate::fuzz::{self, Found, FuzzResult, Limits};
@@ -61,6 +61,8 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     for (option, is_given) in [
         ("--every-node", options.cluster.every_node()),
         ("--save-configmap", options.cluster.save_configmap.is_some()),
+        ("--enforce-within", options.limits.limits().enforce.is_some()),
+        ("--admit-within", options.limits.limits().admit.is_some()),
     ] {
         if is_given {
             anyhow::bail!("{option} is for netproof run");
@@ -89,18 +91,17 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
 
 impl FuzzArgs {
     fn limits(&self) -> Limits {
-        // Most of a lab's time is waiting, until so many wait that the agents keep each other waiting.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (ground, at_once) = match self.options.on {
-            On::Lab => (Ground::Lab, cores * 2),
-            On::Cluster => (Ground::Cluster, 1),
+        let ground = match self.options.on {
+            On::Lab => Ground::Lab,
+            On::Cluster => Ground::Cluster,
         };
         Limits {
             // Short enough to be typed again.
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
             cases: self.cases.or(if self.time.is_some() { None } else { Some(CASES) }),
             time: self.time,
-            at_once: self.options.parallel.unwrap_or(at_once),
+            at_once: self.options.parallel(),
+            fail_fast: self.options.fail_fast,
             ground,
             place: match (self.options.on, self.options.fault) {
                 (On::Lab, None) => String::new(),
@@ -138,8 +139,9 @@ async fn on_cluster(
     limits: &Limits,
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<(FuzzResult, Surroundings)> {
-    let (cluster, surroundings) = options.open_cluster(&mut interrupted).await?;
-    let (settings, view) = (options.for_cluster()?, report::FuzzProgress::new(limits.cases));
+    let settings = options.for_cluster()?;
+    let cluster = options.open_cluster(&mut interrupted).await?;
+    let (surroundings, view) = (surroundings(&cluster), report::FuzzProgress::new(limits.cases));
     let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
     let result =
         fuzz::fuzz(limits, &settings, new_backend, interrupted, |progress| view.show(progress)).await;

@@ -103,13 +103,13 @@ pub(super) struct RunOptions {
 
     /// End after the first scenario that fails
     #[arg(long)]
-    fail_fast: bool,
+    pub(super) fail_fast: bool,
 
     #[command(flatten)]
     profiles: ProfileOptions,
 
     #[command(flatten)]
-    limits: LimitOptions,
+    pub(super) limits: LimitOptions,
 
     #[command(flatten)]
     pub(super) cluster: ClusterOptions,
@@ -218,7 +218,8 @@ impl RunOptions {
         }
     }
 
-    fn parallel(&self) -> usize {
+    /// How many scenarios to carry out at once.
+    pub(super) fn parallel(&self) -> usize {
         let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let default = || match self.on {
             // Much of the time is spent waiting for answers that have to stay away.
@@ -244,9 +245,6 @@ impl RunOptions {
     }
 
     /// How patient a run in the lab is.
-    ///
-    /// # Errors
-    /// If a profile cannot be read.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
         // The lab's pods are there when it has started.
         let settle = self.settle.unwrap_or(Duration::from_millis(400));
@@ -260,31 +258,19 @@ impl RunOptions {
     }
 
     /// How patient a run on a cluster is.
-    ///
-    /// # Errors
-    /// If a profile cannot be read.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
         self.settings(CLUSTER_START, self.settle.unwrap_or(Duration::from_secs(15)), CLUSTER_WIRING)
     }
 
-    /// Connects to the cluster, and tells what is worth knowing of it.
+    /// Connects to the cluster.
     pub(super) async fn open_cluster(
         &self,
         interrupted: &mut watch::Receiver<bool>,
-    ) -> anyhow::Result<(Cluster, Surroundings)> {
-        let cluster = tokio::select! {
-            cluster = Cluster::open(self.cluster.settings()) => cluster?,
+    ) -> anyhow::Result<Cluster> {
+        tokio::select! {
+            cluster = Cluster::open(self.cluster.settings()) => Ok(cluster?),
             _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
-        };
-        let surroundings = Surroundings {
-            name: format!("cluster {}", cluster.name()),
-            facts: cluster.facts(),
-            warnings: cluster.warnings().to_vec(),
-        };
-        for warning in &surroundings.warnings {
-            output::note(&format!("warning: {warning}"));
         }
-        Ok((cluster, surroundings))
     }
 
     /// Removes what was made on the cluster, or says how to.
@@ -358,11 +344,12 @@ async fn on_cluster(
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
     let settings = options.for_cluster()?;
-    let (mut cluster, surroundings) = options.open_cluster(&mut interrupted).await?;
+    let mut cluster = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
     }
+    let surroundings = surroundings(&cluster);
     let scenarios = cluster.schedule(scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
@@ -375,6 +362,18 @@ async fn on_cluster(
     }
     options.close_cluster(cluster).await;
     Ok(result)
+}
+
+/// What is worth knowing of a cluster. Its warnings are told at once, too.
+pub(super) fn surroundings(cluster: &Cluster) -> Surroundings {
+    for warning in cluster.warnings() {
+        output::note(&format!("warning: {warning}"));
+    }
+    Surroundings {
+        name: format!("cluster {}", cluster.name()),
+        facts: cluster.facts(),
+        warnings: cluster.warnings().to_vec(),
+    }
 }
 
 /// Tells of an error that is no reason to lose a result.

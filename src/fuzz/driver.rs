@@ -38,6 +38,8 @@ pub struct Limits {
     pub time: Option<Duration>,
     /// How many scenarios are carried out at once.
     pub at_once: usize,
+    /// Whether no more scenarios are begun after the first disagreement.
+    pub fail_fast: bool,
     /// Where.
     pub ground: Ground,
     /// The options that say so, each after a space.
@@ -100,9 +102,10 @@ pub async fn fuzz<B: Backend>(
     let mut result = FuzzResult { seed: limits.seed, ..FuzzResult::default() };
     let mut suspects = Vec::new();
     let longest = Cell::new(Duration::ZERO);
+    let is_enough = Cell::new(false);
     let batches = stream::unfold(0, |index| {
         let is_late = limits.time.is_some_and(|time| start.elapsed() + longest.get() > time && index > 0);
-        let batch = if is_late { None } else { Batch::new(limits, index) };
+        let batch = if is_late || is_enough.get() { None } else { Batch::new(limits, index) };
         async move { batch.map(|batch| (batch, index + 1)) }
     });
     let carried = batches.map(|batch| async {
@@ -114,6 +117,7 @@ pub async fn fuzz<B: Backend>(
     let mut carried = std::pin::pin!(carried.buffer_unordered(limits.at_once.max(1)));
     while let Some(Some(digest)) = carried.next().await {
         let hopeless = digest.failure.as_ref().is_some_and(|failure| failure.everywhere);
+        is_enough.set(limits.fail_fast && (is_enough.get() || !digest.suspects.is_empty()));
         result.take(digest, &mut suspects);
         progress(Progress::Cases { done: result.cases, disagreeing: result.disagreeing });
         if hopeless {
