@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use netproof::backend::{Agent, Single};
-use netproof_probe::wire::{Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Target, Transport};
+use netproof_probe::wire::{
+    Connection, Exchange, Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Target, Transport,
+};
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -145,6 +147,43 @@ async fn answers_name_the_agent_and_echo_the_nonce() {
     let sent: Vec<_> = (100..104).map(Nonce).zip(listeners).collect();
     assert_eq!(seen, sent, "the log has every nonce, where it arrived");
     assert_eq!(agent.arrivals().await.unwrap(), [], "and tells it once");
+}
+
+/// A connection of one agent to another, and the port at which that listens.
+async fn held(agent: &Agent, server: &Agent, nonce: u64) {
+    let port = free_port();
+    assert_eq!(server.listen([Listener { transport: Transport::Tcp, port }]).await.unwrap(), []);
+    let connection = Connection { nonce: Nonce(nonce), address: ([127, 0, 0, 1], port).into() };
+    let opened = agent.hold(vec![connection], PATIENCE).await.unwrap();
+    assert_eq!(opened[0].outcome, Outcome::Answered { agent: "x/a".to_owned() });
+}
+
+async fn use_again(agent: &Agent, connection: u64) -> Outcome {
+    let exchange = Exchange { connection: Nonce(connection), nonce: Nonce(connection + 1) };
+    agent.use_again(vec![exchange], PATIENCE).await.unwrap().remove(0).outcome
+}
+
+#[tokio::test]
+async fn a_connection_stays_open_until_it_has_been_used_again() {
+    let (running, server) = (Running::start(), Running::start());
+    let (agent, server) = (running.client().await, server.client().await);
+    held(&agent, &server, 7).await;
+    // Longer than a connection may be silent that nobody wants to keep.
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    assert_eq!(use_again(&agent, 7).await, Outcome::Answered { agent: "x/a".to_owned() });
+    let arrived: Vec<_> = server.arrivals().await.unwrap().iter().map(|arrival| arrival.nonce).collect();
+    assert_eq!(arrived, [Nonce(7), Nonce(8)], "each use has a nonce of its own");
+    assert!(matches!(use_again(&agent, 7).await, Outcome::Failed { .. }), "it is closed");
+}
+
+#[tokio::test]
+async fn a_connection_whose_other_end_is_gone_gives_no_answer() {
+    let (running, other) = (Running::start(), Running::start());
+    let agent = running.client().await;
+    held(&agent, &other.client().await, 7).await;
+    drop(other);
+    let outcome = use_again(&agent, 7).await;
+    assert!(matches!(outcome, Outcome::Garbled { .. } | Outcome::Refused), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -95,6 +95,12 @@ fn scenarios_with_mistakes() {
         &step("  endPod: [x/a]\n  expect:\n  - {from: x/a, to: \"*\", deny: [all]}\n"),
     ));
     told.push_str(&scenario("file.yaml", &step("  apply: [missing.yaml]\n")));
+    let kept = |entry: &str| step(&format!("  keepOpen:\n  - {entry}\n"));
+    told.push_str(&scenario("keep-udp.yaml", &kept("{from: x/a, to: y/a, probe: 80/UDP}")));
+    told.push_str(&scenario("keep-from.yaml", &kept("{from: nobody, to: y/a, probe: 80/TCP}")));
+    told.push_str(&scenario("keep-port.yaml", &kept("{from: x/a, to: y/*, probe: 90/TCP}")));
+    told.push_str(&scenario("keep-end.yaml", &kept("{from: x/a, to: y/q, probe: 80/TCP}")));
+    told.push_str(&scenario("keep-field.yaml", &kept("{from: x/a, to: y/a, port: 80/TCP}")));
     assert_snapshot!(told);
 }
 

@@ -356,3 +356,77 @@ fn machines_that_cannot_run_the_lab_are_told_why() {
     let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && echo 0 > /proc/sys/user/max_net_namespaces";
     insta::assert_snapshot!("no namespaces", run_in(forbid));
 }
+
+const KEPT_OPEN: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: kept-open}
+topology:
+  families: [IPv4, IPv6]
+  namespaces:
+  - name: x
+    pods: [{name: a, node: 1}, {name: b, labels: {app: b}, node: 2}, {name: c, node: 2}]
+    services: [{name: b, selector: {app: b}, ports: [{port: 8080, targetPort: 80}]}]
+probes: [80/TCP]
+steps:
+- name: nobody may send any more
+  keepOpen: [{from: x/a, to: x/b, probe: 80/TCP}]
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: a, namespace: x}
+    spec: {podSelector: {}, policyTypes: [Egress]}
+- name: what is denied is not opened
+  keepOpen: [{from: x/a, to: '*', probe: 80/TCP}]
+- name: a pod ends and another one is deleted
+  keepOpen:
+  - {from: x/a, to: x/*, probe: 80/TCP}
+  - {from: x/c, to: x/a, probe: 80/TCP}
+  - {from: x/a, to: 'service:x/b', probe: 8080/TCP}
+  endPod: [x/b]
+  removePod: [x/c]
+";
+
+/// What became of the connections of each step, as `x/a x/b IPv4 80/TCP: survived, deny`.
+fn open_connections(finished: &Finished) -> Vec<Vec<String>> {
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let steps = report["scenarios"][0]["steps"].as_array().unwrap().iter();
+    let told = |open: &Value| {
+        let text = |field: &str| open[field].as_str().unwrap_or("-").to_owned();
+        let ends = ["from", "to", "family", "probe"].map(text).join(" ");
+        format!("{ends}: {}, {}", text("fate"), text("expected"))
+    };
+    let kept = |step: &Value| Some(step["openConnections"].as_array()?.iter().map(told).collect());
+    steps.map(|step| kept(step).unwrap_or_default()).collect()
+}
+
+#[test]
+fn connections_that_were_open_before_a_step_are_reported_and_fail_nothing() {
+    let path = file("kept-open.yaml", KEPT_OPEN);
+    let finished = run(User::Ordinary, ["run", path.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let told = open_connections(&finished);
+    assert_eq!(told[0], ["x/a x/b IPv4 80/TCP: survived, deny", "x/a x/b IPv6 80/TCP: survived, deny"]);
+    assert!(told[1].is_empty() && told[2].is_empty(), "{told:?}");
+
+    // Without the denial, there is something to end.
+    let open = KEPT_OPEN.replace("policyTypes: [Egress]", "policyTypes: [Egress], egress: [{}]");
+    let path = file("kept-open-2.yaml", open);
+    let finished = run(User::Ordinary, ["run", path.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let [_, unchanged, ended] = open_connections(&finished).try_into().unwrap();
+    assert!(!unchanged.is_empty() && unchanged.iter().all(|told| told.ends_with("survived, allow")));
+    let to_pods = ended.iter().filter(|told| !told.contains("service:"));
+    assert!(
+        to_pods.clone().count() == 6 && to_pods.clone().all(|told| told.ends_with("ended, -")),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn connections_that_a_step_cuts_are_told_apart_from_those_that_survive() {
+    let path = file("kept-open-3.yaml", KEPT_OPEN);
+    let options = ["run", path.to_str().unwrap(), "-o", "json", "--fault", "stateless"];
+    let told = open_connections(&run(User::Ordinary, options));
+    assert_eq!(told[0], ["x/a x/b IPv4 80/TCP: cut, deny", "x/a x/b IPv6 80/TCP: cut, deny"]);
+}

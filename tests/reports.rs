@@ -13,8 +13,8 @@ use netproof::report;
 use netproof::scenario::{Claim, Demonstrates, EndpointName, Item, Probe};
 use netproof::source::Text;
 use netproof::verdict::{
-    Cause, CellResult, Change, Machines, Observation, Repetitions, RunResult, ScenarioFailure,
-    ScenarioResult, Settling, StepResult, Surroundings, TimeToSettle, Verdict, merge,
+    Cause, CellResult, Change, Fate, Machines, Observation, OpenConnection, Repetitions, RunResult,
+    ScenarioFailure, ScenarioResult, Settling, StepResult, Surroundings, TimeToSettle, Verdict, merge,
 };
 
 fn policy(name: &str) -> PolicyName {
@@ -99,6 +99,7 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         items: [Item::new(1).unwrap()].into(),
         cells,
         new_pods,
+        open_connections: Vec::new(),
         handed_over: Duration::from_millis(7),
         rounds: 2,
         took: Duration::from_millis(310),
@@ -177,10 +178,17 @@ fn bad() -> ScenarioResult {
     let mut ipv6 = cell("a", "c", Decision::Deny, Observation::Connected, Verdict::Leak);
     ipv6.cell.family = IpFamily::V6;
     ipv6.delivered_until = Some(Duration::from_millis(420));
-    scenario(
-        "bad",
-        vec![step("everything is wrong", vec![leak, one_way, blocked, flaky, lost, disagreement, gap, ipv6])],
-    )
+    let open = [
+        (&leak, Some(Decision::Deny), Fate::Survived),
+        (&blocked, Some(Decision::Allow), Fate::Survived),
+        (&flaky, Some(Decision::Deny), Fate::Cut),
+        (&gap, None, Fate::Ended),
+        (&disagreement, Some(Decision::Allow), Fate::NotMeasured("no answer".to_owned())),
+    ];
+    let open = open.map(|(cell, decision, fate)| OpenConnection { cell: cell.cell.clone(), decision, fate });
+    let cells = vec![leak, one_way, blocked, flaky, lost, disagreement, gap, ipv6];
+    let step = StepResult { open_connections: open.into(), ..step("everything is wrong", cells) };
+    scenario("bad", vec![step])
 }
 
 fn demonstration(gaps: bool) -> ScenarioResult {

@@ -6,6 +6,8 @@
 //! | `POST /v1/listen` | [`ListenRequest`] | [`ListenResponse`] |
 //! | `POST /v1/records` | [`RecordsRequest`] | – |
 //! | `POST /v1/probe` | [`ProbeRequest`] | [`ProbeResponse`] |
+//! | `POST /v1/hold` | [`HoldRequest`] | [`ProbeResponse`] |
+//! | `POST /v1/held` | [`HeldRequest`] | [`ProbeResponse`] |
 //! | `POST /v1/arrivals` | [`ArrivalsRequest`] | [`ArrivalsResponse`] |
 //! | `POST /v1/stop` | – | – |
 //!
@@ -130,7 +132,44 @@ pub struct Target {
     pub name: Option<String>,
 }
 
-/// What became of each probe of a [`ProbeRequest`], in its order.
+/// Asks for TCP connections that stay open until the next [`HeldRequest`] or [`HoldRequest`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HoldRequest {
+    /// How long to wait for each answer, in milliseconds.
+    pub timeout_ms: u32,
+    /// The connections.
+    pub connections: Vec<Connection>,
+}
+
+/// A connection to open and to keep. It is kept if an agent answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// What the receiver has to echo; afterwards the name of the connection.
+    pub nonce: Nonce,
+    /// Where to.
+    pub address: SocketAddr,
+}
+
+/// Asks to use connections once more, all at once, and then to close everything that is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldRequest {
+    /// How long to wait for each answer, in milliseconds.
+    pub timeout_ms: u32,
+    /// What to say over which connection.
+    pub exchanges: Vec<Exchange>,
+}
+
+/// One more use of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// [`Connection::nonce`]
+    pub connection: Nonce,
+    /// What the receiver has to echo this time.
+    pub nonce: Nonce,
+}
+
+/// What became of each probe of a [`ProbeRequest`], connection of a [`HoldRequest`] or exchange of a
+/// [`HeldRequest`], in its order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProbeResponse {
     /// The results.

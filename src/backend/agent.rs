@@ -14,8 +14,9 @@ use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use netproof_probe::wire::{
-    Arrival, ArrivalsRequest, ArrivalsResponse, Info, ListenFailure, ListenRequest, ListenResponse, Listener,
-    ProbeRequest, ProbeResponse, ProbeResult, RecordsRequest, Target,
+    Arrival, ArrivalsRequest, ArrivalsResponse, Connection, Exchange, HeldRequest, HoldRequest, Info,
+    ListenFailure, ListenRequest, ListenResponse, Listener, ProbeRequest, ProbeResponse, ProbeResult,
+    RecordsRequest, Target,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -171,9 +172,49 @@ impl Agent {
     /// If the agent cannot be reached or does not answer for all.
     pub async fn probe(&self, targets: Vec<Target>, timeout: Duration) -> Result<Vec<ProbeResult>, Error> {
         let count = targets.len();
-        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        let request = ProbeRequest { timeout_ms, targets };
-        let ProbeResponse { results } = self.ask("/v1/probe", &request, timeout, Repeat::Never).await?;
+        let request = ProbeRequest { timeout_ms: millis(timeout), targets };
+        self.attempt("/v1/probe", &request, timeout, count).await
+    }
+
+    /// Opens connections that stay open until [`use_again`](Self::use_again), or until others are opened. Gives
+    /// a result for each, in order.
+    ///
+    /// # Errors
+    /// If the agent cannot be reached or does not answer for all.
+    pub async fn hold(
+        &self,
+        connections: Vec<Connection>,
+        timeout: Duration,
+    ) -> Result<Vec<ProbeResult>, Error> {
+        let count = connections.len();
+        let request = HoldRequest { timeout_ms: millis(timeout), connections };
+        self.attempt("/v1/hold", &request, timeout, count).await
+    }
+
+    /// Uses connections that are open once more, and closes all of them. Gives a result for each exchange,
+    /// in order.
+    ///
+    /// # Errors
+    /// If the agent cannot be reached or does not answer for all.
+    pub async fn use_again(
+        &self,
+        exchanges: Vec<Exchange>,
+        timeout: Duration,
+    ) -> Result<Vec<ProbeResult>, Error> {
+        let count = exchanges.len();
+        let request = HeldRequest { timeout_ms: millis(timeout), exchanges };
+        self.attempt("/v1/held", &request, timeout, count).await
+    }
+
+    /// Asks for a number of attempts.
+    async fn attempt(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+        timeout: Duration,
+        count: usize,
+    ) -> Result<Vec<ProbeResult>, Error> {
+        let ProbeResponse { results } = self.ask(path, request, timeout, Repeat::Never).await?;
         if results.len() == count {
             Ok(results)
         } else {
@@ -305,4 +346,8 @@ impl Agent {
     fn error(&self, message: String) -> Error {
         Error::Agent { agent: self.name.clone(), message }
     }
+}
+
+fn millis(timeout: Duration) -> u32 {
+    u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)
 }

@@ -1,16 +1,19 @@
-//! Assertions that are about nothing are mistakes, and found before anything runs.
+//! Assertions and connections that are about nothing are mistakes, and found before anything runs.
 
 use super::cell::{Cell, cells};
-use crate::scenario::{Assertion, Scenario, State};
-use crate::source::Error;
+use crate::scenario::{Assertion, KeepOpen, Scenario, State};
+use crate::source::{Error, Location};
 
-/// Checks that every assertion of a scenario is about at least one cell of its step.
+/// Checks that every assertion of a scenario is about at least one cell of its step, and every connection to
+/// keep open about one that was there before.
 ///
 /// # Errors
 /// The first that is not, with its place.
 pub fn check(scenario: &Scenario) -> Result<(), Error> {
     let mut state = State::new(&scenario.topology);
     for step in &scenario.steps {
+        check_connections(&step.keep_open, &cells(&state, &scenario.probes))
+            .map_err(|(at, what)| Error::at(&scenario.file, at, format!("step `{}`: {what}", step.name)))?;
         for action in &step.actions {
             // The loader carried out the same actions before.
             state.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
@@ -24,6 +27,18 @@ pub fn check(scenario: &Scenario) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Checks that there is a cell for each, before the step.
+fn check_connections(keep_open: &[KeepOpen], cells: &[Cell]) -> Result<(), (Location, String)> {
+    let is_there = |entry: &KeepOpen| cells.iter().any(|cell| entry.covers(&cell.from, &cell.to, cell.probe));
+    match keep_open.iter().find(|entry| !is_there(entry)) {
+        Some(KeepOpen { at, probe, .. }) => {
+            let message = format!("keepOpen: before this step, no `{probe}` is sent between these ends");
+            Err((*at, message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What about the assertion matches nothing; `None` if everything does.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::compare_json::ComparisonDocument;
+use super::open::OpenConnectionDocument;
 use super::profiles::{self, ProfileDocument};
 use crate::compare::Comparison;
 use crate::policy::Reason;
@@ -149,6 +150,8 @@ struct StepDocument<'a> {
     new_pods_isolated_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     new_pods_admitted_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    open_connections: Vec<OpenConnectionDocument>,
     rounds: u32,
     took_ms: u64,
     cells: Vec<CellDocument>,
@@ -336,6 +339,7 @@ impl<'a> StepDocument<'a> {
             handed_over_ms: millis(result.handed_over),
             new_pods_isolated_ms: result.new_pods.enforce.map(millis),
             new_pods_admitted_ms: result.new_pods.admit.map(millis),
+            open_connections: result.open_connections.iter().map(OpenConnectionDocument::new).collect(),
             rounds: result.rounds,
             took_ms: millis(result.took),
             cells: result.cells.iter().map(CellDocument::new).collect(),

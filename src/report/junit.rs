@@ -8,8 +8,8 @@ use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, Te
 
 use super::cells::{reasons, seen};
 use super::latency::lateness;
-use super::profiles;
 use super::style::join;
+use super::{open, profiles};
 use crate::profile::Profile;
 use crate::verdict::{
     CellResult, Counts, Latency, Quantiles, Repetitions, RunResult, ScenarioResult, StepResult, TimeToSettle,
@@ -115,6 +115,9 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
         if let Some(time) = time {
             case.add_property(millis(name.to_owned(), time));
         }
+    }
+    for (name, number) in open::properties(step) {
+        case.add_property(Property::new(name, number.to_string()));
     }
     case
 }

@@ -12,6 +12,7 @@ mod latency;
 mod list;
 mod machines;
 mod matrix;
+mod open;
 mod profiles;
 mod progress;
 mod scenarios;

@@ -12,7 +12,7 @@ use tabled::settings::{Alignment, Modify};
 
 use super::cells::{self, reasons, seen};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
-use super::{latency, machines, matrix, profiles};
+use super::{latency, machines, matrix, open, profiles};
 use crate::policy::IpFamily;
 use crate::verdict::{
     Cause, CellResult, Counts, Outcome, Quantiles, Repetitions, RunResult, ScenarioResult, StepResult,
@@ -291,10 +291,32 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// One line a step that found connections open.
+    fn open_connections(&mut self) {
+        let kept = |(scenario, step): (&'a ScenarioResult, &'a StepResult)| {
+            Some(format!("  {} › {}: {}", scenario.name, step.name, open::summary(step)?))
+        };
+        let lines: Vec<_> = steps(self.result).filter_map(kept).collect();
+        if lines.is_empty() {
+            return;
+        }
+        let title =
+            "Connections that were open before a step: what becomes of them is left to the implementation";
+        self.line(format!("\n{}", paint(FAINT, title)));
+        let most = self.most(LINES);
+        for line in lines.iter().take(most) {
+            self.line(paint(FAINT, line));
+        }
+        if lines.len() > most {
+            self.line(paint(FAINT, format!("  … and {} more (--verbose shows all)", lines.len() - most)));
+        }
+    }
+
     fn notes(&mut self) {
         if let Some(times) = new_pods(self.result) {
             self.line(format!("\n{}", paint(FAINT, times)));
         }
+        self.open_connections();
         let mut ignored = std::collections::BTreeMap::<&str, usize>::new();
         for scenario in &self.result.scenarios {
             for (kind, number) in &scenario.ignored {

@@ -2,6 +2,7 @@
 //! confirmed. Tells what happens as [`Event`]s and knows nothing of reports.
 
 mod event;
+mod held;
 mod listen;
 mod newcomers;
 mod round;

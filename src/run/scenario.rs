@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Events};
+use super::held::Held;
 use super::listen::{self, Open, Unavailable};
 use super::newcomers::{self, Newcomer, Newcomers};
 use super::round::Rounds;
@@ -234,6 +235,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     async fn step(&mut self, step: &Step) -> Result<StepResult, Error> {
         let start = Instant::now();
+        let held = self.hold(step).await;
         let before = self.state.cluster.clone();
         for action in &step.actions {
             self.state.apply(action).map_err(|message| Error::Failed {
@@ -245,7 +247,23 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.backend.apply(&step.actions, &mut self.state).await?;
         let handed_over = changed.elapsed();
         let result = self.observe(step, before, changed).await;
-        Ok(StepResult { handed_over, took: start.elapsed(), ..result })
+        let decision = |cell: &Cell| self.expected.get(cell).map(|before| before.decision);
+        let open_connections = held.use_again(&step.actions, decision).await;
+        Ok(StepResult { handed_over, open_connections, took: start.elapsed(), ..result })
+    }
+
+    /// Opens the connections that a step wants to find open, as far as the policies allowed them so far.
+    async fn hold(&self, step: &Step) -> Held {
+        if step.keep_open.is_empty() {
+            return Held::default();
+        }
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let is_wanted =
+            |cell: &Cell| step.keep_open.iter().any(|entry| entry.covers(&cell.from, &cell.to, cell.probe));
+        let cells = situation.allowed().filter(|(cell, _)| is_wanted(cell));
+        Held::open(self.backend, cells, self.settings.longest_timeout).await
     }
 
     /// Probes all cells until they have settled. `before` is the cluster as it was before the step.
@@ -281,7 +299,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.expected = expected;
         let (name, items) = (step.name.clone(), step.items.clone());
         let (handed_over, took) = (Duration::ZERO, Duration::ZERO);
-        StepResult { name, items, cells, new_pods, handed_over, rounds, took }
+        let open_connections = Vec::new();
+        StepResult { name, items, cells, new_pods, open_connections, handed_over, rounds, took }
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
@@ -512,6 +531,15 @@ impl Situation {
             (router.address(&cell.from, cell.family), route.as_ref().map(|route| route.address))
         };
         self.cells.iter().zip(&self.routes).map(way).collect()
+    }
+
+    /// The cells that are expected to be allowed, with their routes.
+    fn allowed(&self) -> impl Iterator<Item = (Cell, Route)> {
+        let cells = self.cells.iter().zip(&self.routes).zip(&self.decisions);
+        cells.filter_map(|((cell, route), decision)| {
+            let route = route.as_ref().filter(|_| *decision == Decision::Allow)?;
+            Some((cell.clone(), route.clone()))
+        })
     }
 
     fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {

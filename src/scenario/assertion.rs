@@ -46,6 +46,14 @@ impl DestinationPattern {
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "self" { Ok(Self::Itself) } else { EndpointPattern::parse(text).map(Self::Other) }
     }
+
+    /// Whether the pattern stands for this destination of a source.
+    pub(super) fn matches(&self, from: &EndpointName, to: &EndpointName) -> bool {
+        match self {
+            Self::Other(pattern) => from != to && pattern.matches(to),
+            Self::Itself => from == to,
+        }
+    }
 }
 
 /// Probes that an assertion is about.
@@ -129,13 +137,9 @@ impl Assertion {
     /// Whether the assertion is about this cell. Patterns never stand for a source's own address:
     /// that is `self`.
     pub fn covers(&self, from: &EndpointName, to: &EndpointName, family: IpFamily, probe: Probe) -> bool {
-        let is_destination = |pattern: &DestinationPattern| match pattern {
-            DestinationPattern::Other(pattern) => from != to && pattern.matches(to),
-            DestinationPattern::Itself => from == to,
-        };
         self.family.is_none_or(|wanted| wanted == family)
             && self.from.iter().any(|pattern| pattern.matches(from))
-            && self.to.iter().any(is_destination)
+            && self.to.iter().any(|pattern| pattern.matches(from, to))
             && self.probes.iter().any(|pattern| pattern.matches(probe))
     }
 }

@@ -120,6 +120,8 @@ pub(super) struct StepFile {
     #[serde(default)]
     pub(super) description: String,
     pub(super) items: Option<Vec<Located<i64>>>,
+    #[serde(default)]
+    pub(super) keep_open: Vec<Located<KeepOpenFile>>,
     /// Manifests, and names of files with manifests.
     #[serde(default)]
     pub(super) apply: Vec<Node>,
@@ -137,6 +139,15 @@ pub(super) struct StepFile {
     pub(super) expect: Vec<Located<AssertionFile>>,
     #[serde(default)]
     pub(super) intent: Vec<Located<AssertionFile>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeepOpenFile {
+    /// One pattern or a list of them, as `to`.
+    pub(super) from: Node,
+    pub(super) to: Node,
+    pub(super) probe: Located<String>,
 }
 
 #[derive(Debug, Deserialize)]

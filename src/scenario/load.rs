@@ -155,6 +155,7 @@ impl Loader {
                 description: file.description,
                 items: own_items.unwrap_or_else(|| items.clone()),
                 actions: actions.into_iter().map(|action| action.value).collect(),
+                keep_open: self.keep_open(&file.keep_open)?,
                 expect: self.assertions(&file.expect)?,
                 intent: self.assertions(&file.intent)?,
             });
@@ -316,21 +317,29 @@ impl Loader {
         if probes.is_empty() {
             return Err(self.error(at, format!("{claim}: name at least one probe, or all")));
         }
-        let wrong =
-            |at: Location, field: &str, message: String| self.error(at, format!("{field}: {message}"));
-        let mut from = Vec::new();
-        for Located { value, at } in self.strings(&file.from, "from")? {
-            from.push(EndpointPattern::parse(&value).map_err(|message| wrong(at, "from", message))?);
-        }
-        let mut to = Vec::new();
-        for Located { value, at } in self.strings(&file.to, "to")? {
-            to.push(DestinationPattern::parse(&value).map_err(|message| wrong(at, "to", message))?);
-        }
+        let (from, to) = self.ends(&file.from, &file.to)?;
         let probes = probes.iter().map(|Located { value, at }| {
-            ProbePattern::parse(value).map_err(|message| wrong(*at, claim.name(), message))
+            ProbePattern::parse(value).map_err(|message| self.error(*at, format!("{claim}: {message}")))
         });
         let family = file.family.as_ref().map(|family| self.family(family, "family")).transpose()?;
         Ok(Assertion { from, to, claim, probes: probes.collect::<Result<_, _>>()?, family, at })
+    }
+
+    /// The patterns of `from` and `to`.
+    pub(super) fn ends(
+        &self,
+        from: &Node,
+        to: &Node,
+    ) -> Result<(Vec<EndpointPattern>, Vec<DestinationPattern>), Error> {
+        let wrong =
+            |at: Location, field: &str, message: String| self.error(at, format!("{field}: {message}"));
+        let senders = self.strings(from, "from")?.into_iter().map(|Located { value, at }| {
+            EndpointPattern::parse(&value).map_err(|message| wrong(at, "from", message))
+        });
+        let receivers = self.strings(to, "to")?.into_iter().map(|Located { value, at }| {
+            DestinationPattern::parse(&value).map_err(|message| wrong(at, "to", message))
+        });
+        Ok((senders.collect::<Result<_, _>>()?, receivers.collect::<Result<_, _>>()?))
     }
 
     /// The name of a family.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::assertion::Assertion;
 use super::item::Item;
+use super::keep_open::KeepOpen;
 use crate::policy::{ClusterPolicyName, Pod, Service};
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy};
 
@@ -18,6 +19,8 @@ pub struct Step {
     pub items: BTreeSet<Item>,
     /// What happens, in order. Nothing may: then the step only says what must hold.
     pub actions: Vec<Action>,
+    /// The connections that are open while it happens.
+    pub keep_open: Vec<KeepOpen>,
     /// What the policies then mean, by hand.
     pub expect: Vec<Assertion>,
     /// What their owner wants.

@@ -6,6 +6,7 @@ mod judge;
 mod latency;
 mod machine;
 mod observation;
+mod open;
 mod repeat;
 mod result;
 
@@ -14,6 +15,7 @@ pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines};
 pub use observation::{Observation, observe};
+pub use open::{Fate, OpenConnection, OpenCounts};
 pub use repeat::{Repetitions, merge};
 pub use result::{
     CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,

@@ -87,6 +87,7 @@ fn merge_step(step: &StepResult, repetitions: &[&StepResult]) -> StepResult {
         cells: step.cells.iter().zip(cells).map(|(cell, results)| merge_cell(cell, &results)).collect(),
         handed_over: repetitions.iter().map(|step| step.handed_over).max().unwrap_or_default(),
         new_pods: slowest(|step| step.new_pods),
+        open_connections: repetitions.iter().flat_map(|step| step.open_connections.clone()).collect(),
         rounds: repetitions.iter().map(|step| step.rounds).sum(),
         took: repetitions.iter().map(|step| step.took).sum(),
         ..step.clone()

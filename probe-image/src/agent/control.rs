@@ -17,8 +17,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Shared, listeners, prober};
-use crate::wire::{ArrivalsRequest, Info, ListenRequest, ListenResponse, ProbeRequest, RecordsRequest};
+use super::{Shared, held, listeners, prober};
+use crate::wire::{
+    ArrivalsRequest, HeldRequest, HoldRequest, Info, ListenRequest, ListenResponse, ProbeRequest,
+    RecordsRequest,
+};
 
 /// The largest body: some 100,000 probes.
 const LARGEST_BODY: usize = 16 << 20;
@@ -72,6 +75,14 @@ async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answe
         (&Method::POST, "/v1/probe") => {
             let request: ProbeRequest = read(request).await?;
             json(&prober::probe(shared, request).await)
+        }
+        (&Method::POST, "/v1/hold") => {
+            let request: HoldRequest = read(request).await?;
+            json(&held::hold(shared, request).await)
+        }
+        (&Method::POST, "/v1/held") => {
+            let request: HeldRequest = read(request).await?;
+            json(&held::use_again(shared, request).await)
         }
         (&Method::POST, "/v1/arrivals") => {
             let ArrivalsRequest { since } = read(request).await?;

@@ -13,11 +13,14 @@ use tokio::time::timeout;
 
 use super::socket::{self, StreamProtocol};
 use super::{Shared, dns};
-use crate::payload;
+use crate::payload::{self, Asked};
 use crate::wire::{Arrival, ListenFailure, Listener, Nonce, Transport};
 
 /// How long a connection may take to say something. Far beyond any probe.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a connection that will be used again may be silent: longer than any step takes to settle.
+const KEPT: Duration = Duration::from_secs(30 * 60);
 
 /// The open listeners, each with its tasks.
 #[derive(Debug, Default)]
@@ -84,7 +87,7 @@ async fn accept(shared: Rc<Shared>, socket: TcpListener, listener: Listener) {
                 let shared = Rc::clone(&shared);
                 tokio::task::spawn_local(async move {
                     // A connection that breaks is the sender's to report.
-                    let _ = timeout(PATIENCE, converse(&shared, stream, source, listener)).await;
+                    let _ = converse(&shared, stream, source, listener).await;
                 });
             }
             // Out of files for a moment: the connection stays in the backlog.
@@ -99,6 +102,21 @@ async fn converse(
     source: SocketAddr,
     listener: Listener,
 ) -> io::Result<()> {
+    let mut patience = PATIENCE;
+    while timeout(patience, answer_once(shared, &mut stream, source, listener)).await?? {
+        patience = KEPT;
+    }
+    // The sender closes first, so that waiting sockets are not left at this end.
+    timeout(PATIENCE, stream.read_u8()).await?.map(|_| ())
+}
+
+/// Answers one message. Gives whether another one will come.
+async fn answer_once(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    source: SocketAddr,
+    listener: Listener,
+) -> io::Result<bool> {
     match listener.transport {
         Transport::DnsTcp | Transport::DnsUdp => {
             let length = usize::from(stream.read_u16().await?);
@@ -108,17 +126,16 @@ async fn converse(
                 let length = u16::try_from(response.len()).unwrap_or(u16::MAX);
                 stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;
             }
+            Ok(false)
         }
         Transport::Tcp | Transport::Udp | Transport::Sctp => {
-            let message = read_line(&mut stream).await?;
-            if let Some(nonce) = payload::read_probe(&message) {
-                record(shared, nonce, source, listener);
-                stream.write_all(payload::answer(nonce, &shared.name).as_bytes()).await?;
-            }
+            let message = read_line(stream).await?;
+            let Some(Asked { nonce, keep }) = payload::read_probe(&message) else { return Ok(false) };
+            record(shared, nonce, source, listener);
+            stream.write_all(payload::answer(nonce, &shared.name).as_bytes()).await?;
+            Ok(keep)
         }
     }
-    // The sender closes first, so that waiting sockets are not left at this end.
-    stream.read_u8().await.map(|_| ())
 }
 
 /// Reads up to a line feed, or as much as a message may have.
@@ -139,7 +156,7 @@ async fn receive(shared: Rc<Shared>, socket: UdpSocket, listener: Listener) {
         let answer = if listener.transport == Transport::DnsUdp {
             answer_query(&shared, message, source, listener)
         } else {
-            payload::read_probe(message).map(|nonce| {
+            payload::read_probe(message).map(|Asked { nonce, .. }| {
                 record(&shared, nonce, source, listener);
                 payload::answer(nonce, &shared.name).into_bytes()
             })

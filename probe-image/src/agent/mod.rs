@@ -4,6 +4,7 @@ mod arrivals;
 mod bridge;
 mod control;
 mod dns;
+mod held;
 mod listeners;
 mod prober;
 mod socket;
@@ -24,6 +25,7 @@ use tokio::task::LocalSet;
 use crate::wire::Ready;
 use arrivals::ArrivalLog;
 pub use bridge::connect;
+use held::Held;
 use listeners::Listeners;
 use source_ports::SourcePorts;
 
@@ -68,6 +70,7 @@ struct Shared {
     listeners: RefCell<Listeners>,
     records: RefCell<BTreeMap<String, Vec<IpAddr>>>,
     source_ports: RefCell<SourcePorts>,
+    held: RefCell<Held>,
     stop: Notify,
 }
 
@@ -100,6 +103,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         listeners: RefCell::default(),
         records: RefCell::default(),
         source_ports: RefCell::new(SourcePorts::new(SystemTime::now())),
+        held: RefCell::default(),
         stop: Notify::new(),
     });
     let mut terminate = signal(SignalKind::terminate())?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::listeners::read_line;
@@ -22,13 +23,24 @@ use crate::wire::{Nonce, Outcome, ProbeRequest, ProbeResponse, ProbeResult, Targ
 pub(super) async fn probe(shared: &Rc<Shared>, request: ProbeRequest) -> ProbeResponse {
     let ProbeRequest { timeout_ms, targets } = request;
     let patience = Duration::from_millis(timeout_ms.into());
+    let attempts = targets.into_iter().map(|target| {
+        let shared = Rc::clone(shared);
+        async move { attempt(target, &shared.source_ports, patience).await }
+    });
+    all(attempts).await
+}
+
+/// Makes attempts, all at once, and waits for their ends.
+pub(super) async fn all(
+    attempts: impl Iterator<Item = impl Future<Output = ProbeResult> + 'static>,
+) -> ProbeResponse {
     let unsent =
         || ProbeResult { outcome: Outcome::Failed { message: "not sent".to_owned() }, elapsed_us: 0 };
-    let mut results: Vec<_> = targets.iter().map(|_| unsent()).collect();
+    let mut results = Vec::new();
     let mut running = JoinSet::new();
-    for (index, target) in targets.into_iter().enumerate() {
-        let shared = Rc::clone(shared);
-        running.spawn_local(async move { (index, attempt(target, &shared.source_ports, patience).await) });
+    for (index, attempt) in attempts.enumerate() {
+        results.push(unsent());
+        running.spawn_local(async move { (index, attempt.await) });
     }
     while let Some(finished) = running.join_next().await {
         if let Ok((index, result)) = finished
@@ -43,7 +55,17 @@ pub(super) async fn probe(shared: &Rc<Shared>, request: ProbeRequest) -> ProbeRe
 async fn attempt(target: Target, ports: &RefCell<SourcePorts>, patience: Duration) -> ProbeResult {
     let start = Instant::now();
     let mut connected = false;
-    let outcome = match timeout(patience, send(&target, ports, &mut connected)).await {
+    let ended = timeout(patience, send(&target, ports, &mut connected)).await;
+    result(start, ended, connected)
+}
+
+/// What became of an attempt that began at `start`.
+pub(super) fn result(
+    start: Instant,
+    ended: Result<io::Result<Outcome>, Elapsed>,
+    connected: bool,
+) -> ProbeResult {
+    let outcome = match ended {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => failure(&error, connected),
         Err(_) => Outcome::Silent { connected },
@@ -83,8 +105,13 @@ async fn stream(
 ) -> io::Result<Outcome> {
     let mut stream = socket::connect(protocol, address).await?;
     *connected = true;
-    stream.write_all(payload::probe(nonce).as_bytes()).await?;
-    let message = read_line(&mut stream).await?;
+    exchange(&mut stream, &payload::probe(nonce), nonce).await
+}
+
+/// Sends a probe over a connection, and reads what is answered.
+pub(super) async fn exchange(stream: &mut TcpStream, probe: &str, nonce: Nonce) -> io::Result<Outcome> {
+    stream.write_all(probe.as_bytes()).await?;
+    let message = read_line(stream).await?;
     Ok(read_answer(&message, nonce).unwrap_or_else(|| garbled(&message)))
 }
 
@@ -156,7 +183,11 @@ fn failure(error: &io::Error, connected: bool) -> Outcome {
         return Outcome::Unsupported { message };
     }
     let kind = error.kind();
-    if kind == io::ErrorKind::ConnectionRefused || kind == io::ErrorKind::ConnectionReset {
+    if kind == io::ErrorKind::ConnectionRefused
+        || kind == io::ErrorKind::ConnectionReset
+        // The reset came before something was written.
+        || kind == io::ErrorKind::BrokenPipe
+    {
         return Outcome::Refused;
     }
     if kind == io::ErrorKind::HostUnreachable

@@ -1,0 +1,182 @@
+//! Connections that are open while a step changes things. What becomes of them decides no verdict.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netproof_probe::wire::{Connection, Exchange, Nonce, Outcome, ProbeResult};
+
+use crate::backend::{Agent, Backend, Error, ask_all};
+use crate::plan::{Cell, Route};
+use crate::policy::Decision;
+use crate::scenario::{Action, EndpointName};
+use crate::snapshot::Identity;
+use crate::verdict::{Fate, OpenConnection};
+
+/// The connections of one step.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    connections: Vec<HeldConnection>,
+    /// How long to wait for an answer.
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct HeldConnection {
+    cell: Cell,
+    /// By which its agent knows it.
+    nonce: Nonce,
+    agent: Arc<Agent>,
+    /// Who accepted it, or why it is not open.
+    server: Result<EndpointName, String>,
+}
+
+impl Held {
+    /// Opens a connection for each of these cells.
+    pub(super) async fn open(
+        backend: &impl Backend,
+        cells: impl IntoIterator<Item = (Cell, Route)>,
+        timeout: Duration,
+    ) -> Self {
+        let (mut connections, mut routes) = (Vec::new(), Vec::new());
+        for (cell, route) in cells {
+            let Some(agent) = backend.agent(&cell.from) else { continue };
+            let nonce = Nonce(fastrand::u64(..));
+            connections.push(HeldConnection { cell, nonce, agent, server: Err("not opened".to_owned()) });
+            routes.push(route);
+        }
+        let requests = by_agent(&connections, |_| true).into_values().map(|(agent, places)| {
+            let wanted = places.iter().filter_map(|place| {
+                let nonce = connections.get(*place)?.nonce;
+                Some(Connection { nonce, address: routes.get(*place)?.address })
+            });
+            let wanted: Vec<_> = wanted.collect();
+            async move { (places, agent.hold(wanted, timeout).await) }
+        });
+        let opened = ask_all(requests.collect::<Vec<_>>()).await;
+        for (place, result) in opened.into_iter().flat_map(per_place) {
+            if let (Some(connection), Some(route)) = (connections.get_mut(place), routes.get(place)) {
+                connection.server = server(backend, route, result);
+            }
+        }
+        Self { connections, timeout }
+    }
+
+    /// Uses the connections once more, and closes them. `actions` are what the step did, `decision` what the
+    /// policies say about a cell now.
+    pub(super) async fn use_again(
+        self,
+        actions: &[Action],
+        decision: impl Fn(&Cell) -> Option<Decision>,
+    ) -> Vec<OpenConnection> {
+        let Self { connections, timeout } = self;
+        // With its sender, the agent that would have to be asked is gone.
+        let has_sender = |held: &HeldConnection| !is_ended(&held.cell.from, actions);
+        let requests = by_agent(&connections, has_sender).into_values().map(|(agent, places)| {
+            let is_usable = |place: &usize| {
+                let server = connections.get(*place).and_then(|held| held.server.as_ref().ok());
+                server.is_some_and(|server| !is_ended(server, actions))
+            };
+            let places: Vec<_> = places.into_iter().filter(is_usable).collect();
+            let held = places.iter().filter_map(|place| connections.get(*place));
+            let exchanges =
+                held.map(|held| Exchange { connection: held.nonce, nonce: Nonce(fastrand::u64(..)) });
+            let exchanges: Vec<_> = exchanges.collect();
+            // Also where there is nothing to say: it closes what is open.
+            async move { (places, agent.use_again(exchanges, timeout).await) }
+        });
+        let used = ask_all(requests.collect::<Vec<_>>()).await;
+        let mut used: BTreeMap<_, _> = used.into_iter().flat_map(per_place).collect();
+        let mut told = Vec::new();
+        for (place, HeldConnection { cell, server, .. }) in connections.into_iter().enumerate() {
+            let fate = match (server, used.remove(&place)) {
+                (Err(why), _) => Fate::NotMeasured(why),
+                (Ok(_), None) => Fate::Ended,
+                (Ok(_), Some(result)) => fate(result),
+            };
+            told.push(OpenConnection { decision: decision(&cell), cell, fate });
+        }
+        told
+    }
+}
+
+/// The places of connections, by the agent that has them.
+fn by_agent(
+    connections: &[HeldConnection],
+    is_wanted: impl Fn(&HeldConnection) -> bool,
+) -> BTreeMap<String, (Arc<Agent>, Vec<usize>)> {
+    let mut agents = BTreeMap::new();
+    for (place, held) in connections.iter().enumerate().filter(|(_, held)| is_wanted(held)) {
+        let name = held.agent.name().to_owned();
+        let (_, places) = agents.entry(name).or_insert_with(|| (Arc::clone(&held.agent), Vec::new()));
+        places.push(place);
+    }
+    agents
+}
+
+/// The result of each place; a request that fails fails for all of its places.
+fn per_place(
+    (places, results): (Vec<usize>, Result<Vec<ProbeResult>, Error>),
+) -> Vec<(usize, Result<ProbeResult, String>)> {
+    match results {
+        Ok(results) => places.into_iter().zip(results.into_iter().map(Ok)).collect(),
+        Err(error) => places.into_iter().map(|place| (place, Err(error.to_string()))).collect(),
+    }
+}
+
+/// Who accepted a connection, or why it is not open.
+fn server(
+    backend: &impl Backend,
+    route: &Route,
+    result: Result<ProbeResult, String>,
+) -> Result<EndpointName, String> {
+    match result?.outcome {
+        Outcome::Answered { agent: name } => {
+            let mut servers = route.servers.iter().map(|(server, _)| server);
+            let is_it = |server: &&EndpointName| backend.agent(server).is_some_and(|a| a.name() == name);
+            servers.find(is_it).cloned().ok_or_else(|| format!("{name} answered"))
+        }
+        Outcome::Silent { .. } => Err("it could not be opened: no answer".to_owned()),
+        Outcome::Refused => Err("it could not be opened: refused".to_owned()),
+        Outcome::Garbled { .. } | Outcome::DnsAnswered { .. } => {
+            Err("it could not be opened: something else answered".to_owned())
+        }
+        Outcome::Unreachable { message } | Outcome::Unsupported { message } | Outcome::Failed { message } => {
+            Err(format!("it could not be opened: {message}"))
+        }
+    }
+}
+
+fn fate(result: Result<ProbeResult, String>) -> Fate {
+    match result.map(|result| result.outcome) {
+        // Over the same connection, nobody else can answer.
+        Ok(Outcome::Answered { .. }) => Fate::Survived,
+        Ok(
+            Outcome::Silent { .. }
+            | Outcome::Refused
+            | Outcome::Unreachable { .. }
+            | Outcome::Garbled { .. }
+            | Outcome::DnsAnswered { .. },
+        ) => Fate::Cut,
+        Ok(Outcome::Unsupported { message } | Outcome::Failed { message }) | Err(message) => {
+            Fate::NotMeasured(message)
+        }
+    }
+}
+
+/// Whether a step removed a pod or let it end.
+fn is_ended(endpoint: &EndpointName, actions: &[Action]) -> bool {
+    let is_it = |pod: &Identity| *endpoint == EndpointName::pod(&pod.namespace, &pod.name);
+    actions.iter().any(|action| match action {
+        Action::RemovePod(pod) | Action::EndPod(pod) => is_it(pod),
+        Action::SetPolicy(_)
+        | Action::DeletePolicy(_)
+        | Action::SetClusterPolicy(_)
+        | Action::DeleteClusterPolicy(_)
+        | Action::SetService(_)
+        | Action::DeleteService(_)
+        | Action::LabelPod { .. }
+        | Action::LabelNamespace { .. }
+        | Action::AddPod(_) => false,
+    })
+}

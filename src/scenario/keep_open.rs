@@ -1,0 +1,53 @@
+//! Connections that are open while a step changes things.
+
+use super::assertion::DestinationPattern;
+use super::endpoint::EndpointName;
+use super::file::KeepOpenFile;
+use super::load::Loader;
+use super::pattern::EndpointPattern;
+use super::probe::Probe;
+use crate::policy::Protocol;
+use crate::source::{Error, Located, Location, quote};
+
+/// An entry of `keepOpen`: connections that are opened before a step's changes and used again when those
+/// have settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepOpen {
+    /// Who connects.
+    pub from: Vec<EndpointPattern>,
+    /// To whom.
+    pub to: Vec<DestinationPattern>,
+    /// To which port: of TCP, as others have no connections that could stay open.
+    pub probe: Probe,
+    /// Where it stands in the file.
+    pub at: Location,
+}
+
+impl KeepOpen {
+    /// Whether it is about this cell.
+    pub fn covers(&self, from: &EndpointName, to: &EndpointName, probe: Probe) -> bool {
+        self.probe == probe
+            && self.from.iter().any(|pattern| pattern.matches(from))
+            && self.to.iter().any(|pattern| pattern.matches(from, to))
+    }
+}
+
+impl Loader {
+    pub(super) fn keep_open(&self, files: &[Located<KeepOpenFile>]) -> Result<Vec<KeepOpen>, Error> {
+        let entry = |Located { value: KeepOpenFile { from, to, probe }, at }: &Located<KeepOpenFile>| {
+            let (from, to) = self.ends(from, to)?;
+            Ok(KeepOpen { from, to, probe: self.tcp_probe(probe)?, at: *at })
+        };
+        files.iter().map(entry).collect()
+    }
+
+    fn tcp_probe(&self, Located { value, at }: &Located<String>) -> Result<Probe, Error> {
+        match Probe::parse(value).ok().as_deref() {
+            Some([probe @ Probe::Port { protocol: Protocol::Tcp, .. }]) => Ok(*probe),
+            Some(_) | None => {
+                let message = format!("probe: {} does not stay open: write PORT/TCP", quote(value));
+                Err(self.error(*at, message))
+            }
+        }
+    }
+}
