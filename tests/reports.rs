@@ -99,6 +99,7 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         items: [Item::new(1).unwrap()].into(),
         cells,
         new_pods,
+        open_connections: Vec::new(),
         handed_over: Duration::from_millis(7),
         open_connections: Vec::new(),
         rounds: 2,

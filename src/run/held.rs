@@ -10,7 +10,6 @@ use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::policy::Decision;
 use crate::scenario::{Action, EndpointName};
-use crate::snapshot::Identity;
 use crate::verdict::{Fate, OpenConnection};
 
 /// The connections of one step.
@@ -166,9 +165,10 @@ fn fate(result: Result<ProbeResult, String>) -> Fate {
 
 /// Whether a step removed a pod or let it end.
 fn is_ended(endpoint: &EndpointName, actions: &[Action]) -> bool {
-    let is_it = |pod: &Identity| *endpoint == EndpointName::pod(&pod.namespace, &pod.name);
     actions.iter().any(|action| match action {
-        Action::RemovePod(pod) | Action::EndPod(pod) => is_it(pod),
+        Action::RemovePod(pod) | Action::EndPod(pod) => {
+            *endpoint == EndpointName::pod(&pod.namespace, &pod.name)
+        }
         Action::SetPolicy(_)
         | Action::DeletePolicy(_)
         | Action::SetClusterPolicy(_)

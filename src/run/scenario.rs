@@ -247,7 +247,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.backend.apply(&step.actions, &mut self.state).await?;
         let handed_over = changed.elapsed();
         let result = self.observe(step, before, changed).await;
-        let open_connections = held.use_again(&step.actions, |cell: &Cell| self.decided(cell)).await;
+        let decision = |cell: &Cell| self.expected.get(cell).map(|before| before.decision);
+        let open_connections = held.use_again(&step.actions, decision).await;
         Ok(StepResult { handed_over, open_connections, took: start.elapsed(), ..result })
     }
 

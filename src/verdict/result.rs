@@ -88,6 +88,8 @@ pub struct StepResult {
     /// How long it took since the first answer of a pod that came with the step until it was isolated by
     /// what was in force before, and until it was admitted.
     pub new_pods: TimeToSettle,
+    /// What became of the connections that were open before the step.
+    pub open_connections: Vec<OpenConnection>,
     /// How long it took to hand the changes over to whoever enforces them.
     pub handed_over: Duration,
     /// What became of the connections that were open before the step.
