@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netproof::scenario::Item;
 use serde_json::Value;
 
-use crate::machine::{User, library, run};
+use crate::machine::library_run;
 
 /// What a library should have of every item, each allowed and denied.
 const KINDS: [&str; 8] = ["ingress", "egress", "IPv4", "IPv6", "TCP", "UDP", "on one node", "across nodes"];
@@ -47,8 +47,7 @@ fn kinds(cell: &Value) -> Vec<String> {
 
 #[test]
 fn every_item_has_cases_of_every_kind() {
-    let options = ["run", library().to_str().unwrap(), "-o", "json", "--parallel", "3"];
-    let finished = run(User::Ordinary, options);
+    let finished = library_run();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let covered = covered(&serde_json::from_str(&finished.stdout).unwrap());
     let mut missing = Vec::new();

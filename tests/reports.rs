@@ -101,7 +101,6 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         new_pods,
         open_connections: Vec::new(),
         handed_over: Duration::from_millis(7),
-        open_connections: Vec::new(),
         rounds: 2,
         took: Duration::from_millis(310),
     }

@@ -92,8 +92,6 @@ pub struct StepResult {
     pub open_connections: Vec<OpenConnection>,
     /// How long it took to hand the changes over to whoever enforces them.
     pub handed_over: Duration,
-    /// What became of the connections that were open before the step.
-    pub open_connections: Vec<OpenConnection>,
     /// How many rounds of probes were sent.
     pub rounds: u32,
     /// How long the step took in all.
