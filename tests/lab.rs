@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -29,10 +30,12 @@ fn cells(finished: &Finished) -> Vec<(String, Value)> {
 /// Runs the scenarios whose verdicts are looked at one by one; that all faults are found is for the
 /// self-test to show.
 fn run_with_fault(user: User, fault: &str) -> Finished {
-    let folders = ["seeds", "semantics"].map(|folder| library().join(folder));
-    let folders = folders.each_ref().map(|folder| folder.to_str().unwrap());
-    let options = ["run", "-o", "json", "--fault", fault, "--parallel", "3"];
-    run(user, options.iter().chain(&folders))
+    let files = ["seeds", "semantics"].map(|folder| fs::read_dir(library().join(folder)).unwrap());
+    let files = files.into_iter().flatten().map(|file| file.unwrap().path());
+    // Its Service leads to one pod that is isolated and one that is not: with some faults, what shows is chance.
+    let files = files.filter(|file| !file.ends_with("pods-that-end.yaml"));
+    let options = ["run", "-o", "json", "--fault", fault, "--parallel", "3"].map(PathBuf::from);
+    run(user, options.into_iter().chain(files))
 }
 
 /// Whether the verdict is one of those that a right implementation may get: the kernel may lack a
