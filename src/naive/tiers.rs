@@ -1,6 +1,6 @@
 //! Cluster-scoped policies, naively: from their JSON to all the things that may happen to a connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Pod;
@@ -126,13 +126,14 @@ fn rule_match(flow: &Flow, ingress: bool, rule: &Value) -> Option<bool> {
     let remote = if ingress { flow.source } else { flow.target };
     let peers = rule[if ingress { "from" } else { "to" }].as_array().map_or(&[][..], Vec::as_slice);
     let after = ports_match(rule, flow.protocol, flow.port, pod(flow.world, flow.target));
-    let matches: Vec<_> = peers.iter().map(|peer| (peer, peer_match(flow, peer, remote))).collect();
+    let of_interest = if after { peers } else { &[] };
+    let matches: Vec<_> = of_interest.iter().map(|peer| (peer, peer_match(flow, peer, remote))).collect();
     let is_network = |peer: &Value| !peer["networks"].is_null();
-    if after && matches.iter().any(|(peer, it)| *it == Some(true) && !is_network(peer)) {
+    if matches.iter().any(|(peer, it)| *it == Some(true) && !is_network(peer)) {
         return Some(true);
     }
-    let by_network = after && matches.iter().any(|(peer, it)| *it == Some(true) && is_network(peer));
-    let is_unknown = after && matches.iter().any(|(_, it)| it.is_none());
+    let by_network = matches.iter().any(|(peer, it)| *it == Some(true) && is_network(peer));
+    let is_unknown = matches.iter().any(|(_, it)| it.is_none());
     // l: with a Service, networks may be compared with its virtual address.
     if let Some((service_port, Some(address))) = flow.service
         && !ingress
@@ -175,21 +176,20 @@ fn networks(peer: &Value) -> impl Iterator<Item = IpNet> {
 
 /// `{namespaces: …}` or `{pods: {namespaceSelector, podSelector}}`; never pods with hostNetwork.
 fn selects(flow: &Flow, selection: &Value, candidate: &Pod) -> bool {
-    let selector = |value: &Value| -> LabelSelector {
-        if value.is_null() {
-            LabelSelector::default()
-        } else {
-            serde_json::from_value(value.clone()).unwrap_or_default()
-        }
+    if is_host_network(candidate) || is_finished(candidate) {
+        return false;
+    }
+    let selected = |selector: &Value, labels: &BTreeMap<String, String>| {
+        let is_missing = selector.is_null(); // all of them
+        is_missing
+            || matches(&serde_json::from_value::<LabelSelector>(selector.clone()).unwrap_or_default(), labels)
     };
     let (of_namespaces, of_pods) = match selection.get("pods") {
-        Some(pods) => (selector(&pods["namespaceSelector"]), selector(&pods["podSelector"])),
-        None => (selector(&selection["namespaces"]), LabelSelector::default()),
+        Some(pods) => (&pods["namespaceSelector"], &pods["podSelector"]),
+        None => (&selection["namespaces"], &Value::Null),
     };
-    !is_host_network(candidate)
-        && !is_finished(candidate)
-        && matches(&of_namespaces, &namespace_labels(flow.world, namespace(&candidate.metadata)))
-        && matches(&of_pods, &labels(&candidate.metadata))
+    selected(of_namespaces, &namespace_labels(flow.world, namespace(&candidate.metadata)))
+        && selected(of_pods, &labels(&candidate.metadata))
 }
 
 fn ports_match(rule: &Value, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
