@@ -192,6 +192,21 @@ fn good_news_and_none() {
 }
 
 #[test]
+fn profiles_are_surroundings() {
+    let text = report::json(&one(vec![denied()]), None).unwrap();
+    let with_profile = text.replacen("\"profiles\": []", "\"profiles\": [{\"name\": \"cilium\"}]", 1);
+    let (before, after) =
+        (Record::parse("before.json", &text).unwrap(), Record::parse("after.json", &with_profile).unwrap());
+    let altered = |before, after| -> Vec<_> {
+        let comparison = compare(before, after, Thresholds::default());
+        comparison.altered.iter().map(|a| (a.what, a.before, a.after)).collect()
+    };
+    assert_eq!(altered(&before, &after), [("profile", None, Some("cilium"))]);
+    assert_eq!(altered(&after, &before), [("profile", Some("cilium"), None)]);
+    assert_eq!(altered(&after, &after), []);
+}
+
+#[test]
 fn long_lists_are_cut() {
     let cells = |verdict: &Verdict| -> Vec<CellResult> {
         let observed = || if *verdict == Verdict::Leak { Connected } else { Dropped };

@@ -285,12 +285,18 @@ fn altered<'a>(before: &'a Record, after: &'a Record) -> Vec<Altered<'a>> {
         before: before.facts.get(fact).map(String::as_str),
         after: after.facts.get(fact).map(String::as_str),
     }));
-    let only = |these: &'a [String], those: &[String]| -> Vec<&'a str> {
-        these.iter().filter(|warning| !those.contains(warning)).map(String::as_str).collect()
+    let profiles = |record: &'a Record| -> Vec<&'a str> {
+        record.profiles.iter().map(|profile| profile.name.as_str()).collect()
     };
-    let gone = only(&before.warnings, &after.warnings).into_iter().map(|warning| (Some(warning), None));
-    let new = only(&after.warnings, &before.warnings).into_iter().map(|warning| (None, Some(warning)));
-    altered.extend(gone.chain(new).map(|(before, after)| Altered { what: "warning", before, after }));
+    let warnings =
+        |record: &'a Record| -> Vec<&'a str> { record.warnings.iter().map(String::as_str).collect() };
+    for (what, before, after) in
+        [("profile", profiles(before), profiles(after)), ("warning", warnings(before), warnings(after))]
+    {
+        let gone = before.iter().filter(|one| !after.contains(one)).map(|one| (Some(*one), None));
+        let new = after.iter().filter(|one| !before.contains(one)).map(|one| (None, Some(*one)));
+        altered.extend(gone.chain(new).map(|(before, after)| Altered { what, before, after }));
+    }
     altered.retain(|altered| altered.before != altered.after);
     altered
 }

@@ -6,5 +6,5 @@ mod record;
 mod times;
 
 pub use comparison::{Altered, Comparison, Coverage, Difference, Kind, compare};
-pub use record::{Cell, Decision, Error, Problem, Record, Scenario, Step, Verdict};
+pub use record::{Cell, Decision, Error, Problem, Profile, Record, Scenario, Step, Verdict};
 pub use times::{Slower, Thresholds, TimeComparison};

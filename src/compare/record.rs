@@ -49,6 +49,9 @@ pub struct Record {
     pub facts: BTreeMap<String, String>,
     /// What may decide about packets although the verdicts do not know of it.
     pub warnings: Vec<String>,
+    /// The profiles by which differences of network plugins were left open.
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
     /// Whether somebody ended the run early.
     pub interrupted: bool,
     /// Whether a failure did.
@@ -70,6 +73,13 @@ enum ApiVersion {
 #[derive(Debug, Clone, Deserialize)]
 enum RecordKind {
     RunResult,
+}
+
+/// A profile of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
 }
 
 /// What was found out in a scenario.
