@@ -28,7 +28,7 @@ pub enum Scope {
 /// Whether random scenarios can decide an item.
 pub fn scope(item: Item) -> Scope {
     match item.number() {
-        35 => Scope::OutOfReach("every probe opens a new connection"),
+        35 => Scope::OutOfReach("what becomes of an open connection is told, never judged"),
         37 => Scope::OutOfReach("ICMP is not probed, and every probed port has a listener"),
         _ => Scope::Reached,
     }

@@ -121,7 +121,10 @@ fn plain_answer(flow: &Flow) -> Answer {
     } else if is_pod_and_its_node(world, source, target) || is_pod_and_its_node(world, target, source) {
         own_node_answer(flow) // d, item 27
     } else if is_regular(source) || is_regular(target) {
-        worst([direction_answer(flow, false), direction_answer(flow, true)]) // f, item 11
+        match worst([direction_answer(flow, false), direction_answer(flow, true)]) {
+            Answer::Deny if is_host_on_node_of(world, target, source) => Answer::Undefined, // d
+            answer @ (Answer::Allow | Answer::Deny | Answer::Undefined) => answer,          // f, item 11
+        }
     } else {
         Answer::Allow // e
     }
@@ -152,6 +155,12 @@ fn is_pod_and_its_node(world: &World, one: End, other: End) -> bool {
     let (Some(pod), End::Node(index)) = (pod(world, one), other) else { return false };
     let is_own = |(name, _): &(String, _)| pod.spec.iter().any(|it| it.node_name.as_ref() == Some(name));
     world.nodes.get(index).is_some_and(is_own)
+}
+
+/// What uses the network of a pod's node has the node's address. Only cluster-scoped policies deny it for sure.
+fn is_host_on_node_of(world: &World, host: End, other: End) -> bool {
+    let node = |end| pod(world, end).and_then(|pod| pod.spec.as_ref()?.node_name.as_ref());
+    pod(world, host).is_some_and(is_host_network) && node(host).is_some() && node(host) == node(other)
 }
 
 /// g: the target's ingress or the source's egress.

@@ -120,7 +120,14 @@ impl Engine {
         if !self.is_filtered(flow.source) && !self.is_filtered(flow.destination) {
             return Expectation::allow(Reason::NoPodNetwork);
         }
-        both(self.direction(flow, Direction::Egress), self.direction(flow, Direction::Ingress))
+        let expectation =
+            both(self.direction(flow, Direction::Egress), self.direction(flow, Direction::Ingress));
+        // What uses the node's network has the node's address.
+        if self.is_host_of(flow.source, flow.destination) {
+            undecided_on_own_node(expectation)
+        } else {
+            expectation
+        }
     }
 
     /// The pod's name if it has addresses, but none of this family.
@@ -151,6 +158,14 @@ impl Engine {
             }
             (Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_), _) => false,
         }
+    }
+
+    /// Whether the destination is a pod with hostNetwork on the source's own node.
+    fn is_host_of(&self, source: Endpoint, destination: Endpoint) -> bool {
+        let (Some(source), Some(destination)) = (self.pod(source), self.pod(destination)) else {
+            return false;
+        };
+        destination.host_network && source.node.is_some() && source.node == destination.node
     }
 
     /// The Service that has this `nodePort`.
@@ -344,6 +359,19 @@ pub(super) fn port_matches(ports: &Ports, protocol: Protocol, port: Port, receiv
                 }
         }),
     }
+}
+
+/// Whether cluster-scoped policies can deny what a pod sends to its own node is not said.
+pub(super) fn undecided_on_own_node(mut expectation: Expectation) -> Expectation {
+    if expectation.decision == Decision::Deny {
+        expectation.decision = Decision::Undefined;
+        for reason in &mut expectation.reasons {
+            if let Reason::DeniedBy(rule) = reason {
+                *reason = Reason::Undefined(UndefinedCause::OwnNodeDenied(rule.clone()));
+            }
+        }
+    }
+    expectation
 }
 
 /// Both directions must allow; one that denies decides, whatever is unknown about the other.

@@ -43,7 +43,7 @@ pub enum UnknownAddresses {
 pub type ConnectionsId = Id<PairConnections>;
 
 /// Ends that every policy treats alike: pods of one class, or a part of the address space outside
-/// the cluster.
+/// the cluster. On which nodes the pods run is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Group(GroupKind);
 

@@ -6,7 +6,9 @@
 
 use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
 use super::engine::{ClusterPolicyId, CompiledRule, Engine, PolicyId};
-use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, port_matches, service_name};
+use super::evaluate::{
+    Direct, Endpoint, Match, MatchedBy, Via, port_matches, service_name, undecided_on_own_node,
+};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Service};
 
@@ -58,16 +60,7 @@ impl Engine {
     /// Of cluster-scoped policies the specification does not say so.
     pub(super) fn own_node(&self, flow: &Direct<'_>) -> Expectation {
         let allowed = |_: &[PolicyId]| Expectation::allow(Reason::OwnNode);
-        let mut expectation = self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode);
-        if expectation.decision == Decision::Deny {
-            expectation.decision = Decision::Undefined;
-            for reason in &mut expectation.reasons {
-                if let Reason::DeniedBy(rule) = reason {
-                    *reason = Reason::Undefined(UndefinedCause::OwnNodeDenied(rule.clone()));
-                }
-            }
-        }
-        expectation
+        undecided_on_own_node(self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode))
     }
 
     /// What the cluster-scoped policies of a tier may do.
