@@ -63,7 +63,7 @@ pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
     let probes = match (&cell.to, cell.probe) {
         // Its own ports are what is sent to a Service.
         (EndpointName::Service { .. }, _) => json!([]),
-        (_, Probe::Port { .. } | Probe::Dns { .. }) => json!([cell.probe.to_string()]),
+        (_, Probe::Port { .. } | Probe::Dns { .. } | Probe::ByName { .. }) => json!([cell.probe.to_string()]),
     };
     if let Some(object) = focused.as_object_mut() {
         object.insert("probes".to_owned(), probes);

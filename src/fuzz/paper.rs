@@ -34,7 +34,7 @@ pub(super) fn ask_engine(state: &State, probes: &[Probe]) -> Answers {
     let router = Router::new(state, &engine);
     let cells = cells(state, probes);
     let answers = cells.iter().map(|cell| match router.route(cell) {
-        Some(route) => engine.evaluate(&route.flow),
+        Some(route) => route.evaluate(&engine),
         None => Expectation {
             decision: Decision::Undefined,
             reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],

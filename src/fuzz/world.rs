@@ -48,6 +48,15 @@ impl<'a> Naive<'a> {
                 let service = EndpointName::service(&dns.namespace, &dns.name);
                 (self.target(&service, cell.family)?, over, Port::new(53)?)
             }
+            Probe::ByName { port, protocol } => {
+                let one = |probe| self.decide(&Cell { probe, ..cell.clone() });
+                let lookup = one(Probe::Dns { over: Protocol::Udp })?;
+                return Some(match (lookup, one(Probe::Port { port, protocol })?) {
+                    (Decision::Deny, _) | (_, Decision::Deny) => Decision::Deny,
+                    (Decision::Undefined, _) | (_, Decision::Undefined) => Decision::Undefined,
+                    (Decision::Allow, Decision::Allow) => Decision::Allow,
+                });
+            }
         };
         let Target::End(source) = self.target(&cell.from, cell.family)? else { return None };
         let ipv6 = cell.family == IpFamily::V6;

@@ -101,18 +101,19 @@ fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<
         (_, EndpointName::Service { namespace, name }) => {
             let service =
                 state.cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name);
-            let ports = service.into_iter().flat_map(|service| &service.ports);
-            ports.map(|port| Probe::Port { port: port.port, protocol: port.protocol }).collect()
+            let ports = || service.into_iter().flat_map(|service| &service.ports);
+            let by_address = ports().map(|p| Probe::Port { port: p.port, protocol: p.protocol });
+            let by_name = ports().map(|p| Probe::ByName { port: p.port, protocol: p.protocol });
+            let looks_up = state.services_by_name && is_client_of_dns(state, &from.name);
+            by_address.chain(by_name.filter(|_| looks_up)).collect()
         }
         (_, EndpointName::Pod { namespace, name }) => {
             let dns =
                 state.dns.as_ref().filter(|dns| dns.pod.namespace == *namespace && dns.pod.name == *name);
             let is_sent = |probe: &&Probe| match (probe, dns) {
-                // A pod looks names up, and not through itself.
-                (Probe::Dns { .. }, Some(_)) => {
-                    from.name != to.name && matches!(from.name, EndpointName::Pod { .. })
-                }
-                (Probe::Dns { .. }, None) => false,
+                (Probe::Dns { .. }, Some(_)) => is_client_of_dns(state, &from.name),
+                // Only a Service has a name.
+                (Probe::Dns { .. }, None) | (Probe::ByName { .. }, _) => false,
                 // Its port speaks DNS only.
                 (Probe::Port { port, .. }, Some(dns)) => *port != dns.port,
                 (Probe::Port { .. }, None) => true,
@@ -125,10 +126,18 @@ fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<
     }
 }
 
+/// Whether an endpoint looks names up: pods do, and not through themselves.
+fn is_client_of_dns(state: &State, from: &EndpointName) -> bool {
+    let is_server =
+        state.dns.as_ref().is_some_and(|dns| *from == EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
+    matches!(from, EndpointName::Pod { .. }) && !is_server
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Topology;
+    use crate::scenario::{self, Topology};
+    use crate::source::Text;
 
     fn probes(texts: &[&str]) -> Vec<Probe> {
         texts.iter().flat_map(|text| Probe::parse(text).unwrap()).collect()
@@ -145,6 +154,29 @@ mod tests {
         let mut state = State::new(&Topology::standard(false));
         state.cluster.pods[0].ended = true;
         assert_eq!(cells(&state, &probes(&["80/TCP"])).len(), 64);
+    }
+
+    #[test]
+    fn services_are_called_by_their_names_where_the_scenario_wants_it() {
+        let content = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: a}
+topology:
+  servicesByName: true
+  namespaces: [{name: x, pods: [{name: a}], services: [{name: s, selector: {}, ports: [{port: 8080}]}]}]
+probes: [80/TCP]
+steps: [{name: nothing}]
+";
+        let text = Text { name: "a.yaml".into(), content: content.to_owned() };
+        let state = State::new(&scenario::load(&[text]).unwrap()[0].topology);
+        let to_service: Vec<_> = cells(&state, &[])
+            .iter()
+            .filter(|cell| cell.to == EndpointName::service("x", "s"))
+            .map(Cell::to_string)
+            .collect();
+        let by_dns = "kube-system/dns → service:x/s 8080/TCP";
+        assert_eq!(to_service, ["x/a → service:x/s 8080/TCP", "x/a → service:x/s 8080/TCP by name", by_dns]);
     }
 
     #[test]

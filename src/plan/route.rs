@@ -7,7 +7,7 @@ use netproof_probe::wire::{Listener, Transport};
 
 use super::cell::Cell;
 use crate::policy::{
-    Backends, Destination, Endpoint, Engine, Flow, IpFamily, Pod, Port, Protocol, TargetPort,
+    Backends, Destination, Endpoint, Engine, Expectation, Flow, IpFamily, Pod, Port, Protocol, TargetPort,
 };
 use crate::scenario::{EndpointName, Probe, State};
 
@@ -23,10 +23,42 @@ pub struct Route {
     pub address: SocketAddr,
     /// How it travels.
     pub transport: Transport,
-    /// The name to look up: for DNS only.
-    pub name: Option<String>,
+    /// What to look up: for DNS only.
+    pub lookup: Option<Lookup>,
     /// Who may answer it, and where the packet then arrives.
     pub servers: Vec<(EndpointName, Listener)>,
+    /// The lookup that gives its address, where a Service is called by its name.
+    pub first: Option<Box<Route>>,
+}
+
+/// A question to a DNS server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// The name.
+    pub name: String,
+    /// The addresses of which the answer has to give one.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Route {
+    /// The parts of it, in the order in which a client goes them: itself, and what comes first.
+    pub fn legs(&self) -> impl DoubleEndedIterator<Item = &Route> {
+        self.first.as_deref().into_iter().chain([self])
+    }
+
+    /// Everybody who has to answer, on all legs.
+    pub fn all_servers(&self) -> impl Iterator<Item = &(EndpointName, Listener)> {
+        self.legs().flat_map(|leg| &leg.servers)
+    }
+
+    /// What the policies say about it: every leg has to be allowed.
+    pub fn evaluate(&self, engine: &Engine) -> Expectation {
+        let main = engine.evaluate(&self.flow);
+        match &self.first {
+            Some(first) => engine.evaluate(&first.flow).and(main),
+            None => main,
+        }
+    }
 }
 
 /// Finds routes in one state of a cluster.
@@ -57,7 +89,17 @@ impl<'a> Router<'a> {
         // An end without an address of the family cannot send, whatever it sends.
         self.address(from, *family)?;
         match probe {
-            Probe::Dns { over } => self.lookup(source, *family, *over),
+            Probe::Dns { over } => {
+                let dns = &self.state.dns.as_ref()?.service;
+                let own = EndpointName::service(&dns.namespace, &dns.name);
+                self.lookup(source, *family, *over, &own)
+            }
+            Probe::ByName { port, protocol } => {
+                let first = self.lookup(source, *family, Protocol::Udp, to)?;
+                let probe = Probe::Port { port: *port, protocol: *protocol };
+                let route = self.route(&Cell { probe, ..cell.clone() })?;
+                Some(Route { first: Some(Box::new(first)), ..route })
+            }
             Probe::Port { port, protocol } => {
                 let destination = match self.destinations.get(to) {
                     Some(service) => *service,
@@ -66,12 +108,19 @@ impl<'a> Router<'a> {
                 let address = SocketAddr::new(self.address(to, *family)?, port.get());
                 let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
                 let servers = self.servers(to, *protocol, *port);
-                Some(Route { flow, address, transport: transport(*protocol), name: None, servers })
+                let transport = transport(*protocol);
+                Some(Route { flow, address, transport, lookup: None, servers, first: None })
             }
         }
     }
 
-    fn lookup(&self, source: Endpoint, family: IpFamily, over: Protocol) -> Option<Route> {
+    /// The way of a lookup of a Service's name.
+    fn lookup(&self, source: Endpoint, family: IpFamily, over: Protocol, of: &EndpointName) -> Option<Route> {
+        let EndpointName::Service { namespace, name } = of else { return None };
+        let lookup = Lookup {
+            name: service_host(namespace, name),
+            addresses: self.address(of, family).into_iter().collect(),
+        };
         let dns = self.state.dns.as_ref()?;
         let service = EndpointName::service(&dns.service.namespace, &dns.service.name);
         let destination = *self.destinations.get(&service)?;
@@ -82,8 +131,9 @@ impl<'a> Router<'a> {
             flow: Flow { source, destination, family, protocol: over, port },
             address: SocketAddr::new(self.address(&service, family)?, port.get()),
             transport,
-            name: Some(service_host(&dns.service.namespace, &dns.service.name)),
+            lookup: Some(lookup),
             servers: vec![(pod, Listener { transport, port: dns.port.get() })],
+            first: None,
         })
     }
 
@@ -142,7 +192,7 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
             Probe::Port { port, protocol } => {
                 Some(Listener { transport: transport(*protocol), port: port.get() })
             }
-            Probe::Dns { .. } => None,
+            Probe::Dns { .. } | Probe::ByName { .. } => None,
         })
         .collect();
     let mut listeners = Listeners::new();

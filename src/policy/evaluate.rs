@@ -121,7 +121,7 @@ impl Engine {
             return Expectation::allow(Reason::NoPodNetwork);
         }
         let expectation =
-            both(self.direction(flow, Direction::Egress), self.direction(flow, Direction::Ingress));
+            self.direction(flow, Direction::Egress).and(self.direction(flow, Direction::Ingress));
         // What uses the node's network has the node's address.
         if self.is_host_of(flow.source, flow.destination) {
             undecided_on_own_node(expectation)
@@ -372,19 +372,4 @@ pub(super) fn undecided_on_own_node(mut expectation: Expectation) -> Expectation
         }
     }
     expectation
-}
-
-/// Both directions must allow; one that denies decides, whatever is unknown about the other.
-pub(super) fn both(egress: Expectation, ingress: Expectation) -> Expectation {
-    let decision = match (egress.decision, ingress.decision) {
-        (Decision::Deny, _) | (_, Decision::Deny) => Decision::Deny,
-        (Decision::Undefined, _) | (_, Decision::Undefined) => Decision::Undefined,
-        (Decision::Allow, Decision::Allow) => Decision::Allow,
-    };
-    let reasons = [egress, ingress]
-        .into_iter()
-        .filter(|direction| direction.decision == decision)
-        .flat_map(|direction| direction.reasons)
-        .collect();
-    Expectation { decision, reasons }
 }

@@ -22,6 +22,19 @@ impl Expectation {
     pub(super) fn undefined(cause: UndefinedCause) -> Self {
         Self { decision: Decision::Undefined, reasons: vec![Reason::Undefined(cause)] }
     }
+
+    /// What is true of two things that both have to be allowed: one that is denied decides, whatever is
+    /// unknown about the other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let decision = match (self.decision, other.decision) {
+            (Decision::Deny, _) | (_, Decision::Deny) => Decision::Deny,
+            (Decision::Undefined, _) | (_, Decision::Undefined) => Decision::Undefined,
+            (Decision::Allow, Decision::Allow) => Decision::Allow,
+        };
+        let deciding = [self, other].into_iter().filter(|each| each.decision == decision);
+        Self { decision, reasons: deciding.flat_map(|each| each.reasons).collect() }
+    }
 }
 
 /// The answer of an [`Expectation`].

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::address::IpFamily;
 use super::cluster_policy::Tier;
 use super::engine::{CompiledPeer, CompiledRule, Engine};
-use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, both, port_matches, service_name};
+use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, port_matches, service_name};
 use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
 use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
@@ -96,7 +96,7 @@ impl Engine {
         let undefined = || Expectation::undefined(UndefinedCause::Hairpin { service: service_name(service) });
         let [egress, ingress] = Direction::ALL
             .map(|direction| self.in_order(flow, direction, |_| undefined(), Reason::NotIsolated(direction)));
-        let mut expectation = both(egress, ingress);
+        let mut expectation = egress.and(ingress);
         expectation.reasons.dedup();
         expectation
     }

@@ -57,7 +57,7 @@ impl CellPattern {
         let Cell { from, to, family, probe } = cell;
         self.expected.is_none_or(|expected| expected == promised.decision)
             && self.covered.covers(from, to, *family, *probe)
-            && self.mechanism.is_none_or(|mechanism| readings.differ(mechanism, &route.flow, promised))
+            && self.mechanism.is_none_or(|mechanism| readings.differ(mechanism, route, promised))
     }
 }
 
@@ -125,7 +125,7 @@ steps:
         let cells = cells(&state, &scenario.probes);
         let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
         let expectations: Vec<_> =
-            routes.iter().map(|route| engine.evaluate(&route.as_ref().unwrap().flow)).collect();
+            routes.iter().map(|route| route.as_ref().unwrap().evaluate(&engine)).collect();
         let view = View {
             scenario: "s on node-a, node-b",
             step: Some("the step"),

@@ -5,6 +5,7 @@
 
 use std::cell::OnceCell;
 
+use crate::plan::Route;
 use crate::policy::{
     Cluster, Decision, Destination, Direction, Engine, Expectation, Flow, IpBlock, NamespaceScope,
     NetworkPolicy, Peer, Peers, Pod, PolicyName, Port, PortMatch, PortSpec, Ports, Protocol, Reason, Rule,
@@ -71,15 +72,20 @@ impl<'a> Readings<'a> {
         }
     }
 
-    /// Whether a mechanism makes a difference for a flow of which the policies promise this.
-    pub(super) fn differ(&self, mechanism: Mechanism, flow: &Flow, promised: &Expectation) -> bool {
-        let differs = |engine: &Engine| engine.evaluate(flow).decision != promised.decision;
+    /// Whether a mechanism makes a difference for a route of which the policies promise this.
+    pub(super) fn differ(&self, mechanism: Mechanism, route: &Route, promised: &Expectation) -> bool {
+        let differs = |engine: &Engine| route.evaluate(engine).decision != promised.decision;
+        let mut flows = route.legs().map(|leg| &leg.flow);
         match mechanism {
             Mechanism::PodAddressInIpBlock => differs(self.without_pods_in_blocks()),
             Mechanism::UnresolvedPortName => differs(self.names_dropped()),
             Mechanism::PortNameIsProtocol => differs(self.names_as_protocols()),
-            Mechanism::OtherDirectionOfSamePolicy => self.passes_by_other_direction(flow, promised),
-            Mechanism::ServicePortDiffers => self.is_port_translated(flow) && self.is_source_isolated(flow),
+            Mechanism::OtherDirectionOfSamePolicy => {
+                flows.all(|flow| self.passes_by_other_direction(flow, promised))
+            }
+            Mechanism::ServicePortDiffers => {
+                flows.any(|flow| self.is_port_translated(flow) && self.is_source_isolated(flow))
+            }
         }
     }
 

@@ -103,7 +103,7 @@ impl Newcomers {
         let is_new = |direction: Direction| match direction {
             Direction::Egress => self.born.contains_key(&cell.from),
             Direction::Ingress => {
-                let mut servers = route.servers.iter().map(|(server, _)| server);
+                let mut servers = route.all_servers().map(|(server, _)| server);
                 !route.servers.is_empty() && servers.all(|server| self.born.contains_key(server))
             }
         };
@@ -126,7 +126,7 @@ impl Newcomers {
         if new.is_empty() || expected.decision != Decision::Deny {
             return false;
         }
-        let then = before.evaluate(&route.flow);
+        let then = route.evaluate(before);
         new.into_iter().any(|direction| isolated(expected, direction) && isolated(&then, direction))
     }
 }
@@ -211,7 +211,7 @@ steps:
         let router = Router::new(&state, &engine);
         let is_isolated = |cell: &Cell| {
             let route = router.route(cell).unwrap();
-            newcomers.must_be_isolated(&route, cell, &engine.evaluate(&route.flow))
+            newcomers.must_be_isolated(&route, cell, &route.evaluate(&engine))
         };
         let cells = cells(&state, &scenario.probes);
         cells.iter().filter(|cell| is_isolated(cell)).map(ToString::to_string).collect()

@@ -1,31 +1,30 @@
 //! A round: one batch of probes for every source, and then the logs of their destinations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netproof_probe::wire::{Listener, Nonce, Outcome, ProbeResult, Target, Transport};
+use netproof_probe::wire::{Listener, Nonce, Outcome, ProbeResult, Target};
 
 use super::listen::Unavailable;
 use super::settle::Prober;
 use super::track::Sighting;
 use crate::backend::{Agent, Backend, Error, ask_all};
-use crate::plan::{Cell, Route, Router, service_host};
+use crate::plan::{Cell, Route, Router};
 use crate::policy::IpFamily;
-use crate::scenario::{EndpointName, State};
+use crate::scenario::EndpointName;
 use crate::verdict::{Observation, observe};
 
 /// Probes the cells of one state.
 pub(super) struct Rounds<'a, B> {
     backend: &'a B,
-    state: &'a State,
     router: &'a Router<'a>,
     cells: &'a [Cell],
     routes: &'a [Option<Route>],
     unavailable: &'a Unavailable,
     changed: Instant,
-    /// The nonce of each cell's last probe, and whether it was silent.
+    /// The nonce that decided what each cell's last probe showed.
     last: Vec<Option<Nonce>>,
 }
 
@@ -34,7 +33,12 @@ type Control = (EndpointName, Listener, IpFamily);
 
 /// What a target in a batch is there for.
 enum Purpose {
-    Cell(usize, Nonce),
+    /// A leg of a cell's route.
+    Leg {
+        cell: usize,
+        leg: usize,
+        nonce: Nonce,
+    },
     Control(Control),
 }
 
@@ -69,7 +73,6 @@ impl From<&Error> for Failure {
 impl<'a, B: Backend> Rounds<'a, B> {
     pub(super) fn new(
         backend: &'a B,
-        state: &'a State,
         router: &'a Router<'a>,
         cells: &'a [Cell],
         routes: &'a [Option<Route>],
@@ -77,7 +80,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
         changed: Instant,
     ) -> Self {
         let last = vec![None; cells.len()];
-        Self { backend, state, router, cells, routes, unavailable, changed, last }
+        Self { backend, router, cells, routes, unavailable, changed, last }
     }
 
     /// Looks once more at the logs of destinations: the cells whose last probe arrived after all.
@@ -108,13 +111,14 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let server = |(endpoint, listener): &(EndpointName, Listener)| {
             self.unavailable.observation(endpoint, *listener).cloned()
         };
-        route.servers.iter().find_map(server)
+        route.all_servers().find_map(server)
     }
 
     fn batches(&mut self, cells: &[usize]) -> Vec<Batch> {
         // Pods of one node's network share an agent.
         let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
-        let mut controls = BTreeSet::new();
+        // With the name that a lookup there asks for: one will do.
+        let mut controls = BTreeMap::new();
         let mut add = |agent: Arc<Agent>, target: Target, purpose: Purpose| {
             let batch = batches.entry(agent.name().to_owned()).or_insert_with(|| Batch {
                 agent,
@@ -127,17 +131,18 @@ impl<'a, B: Backend> Rounds<'a, B> {
         for &index in cells {
             let (Some(cell), Some(route)) = (self.cells.get(index), self.route(index)) else { continue };
             let Some(agent) = self.backend.agent(&cell.from) else { continue };
-            let nonce = Nonce(fastrand::u64(..));
-            if let Some(last) = self.last.get_mut(index) {
-                *last = Some(nonce);
+            for (leg, &Route { transport, address, ref lookup, ref servers, .. }) in route.legs().enumerate()
+            {
+                let nonce = Nonce(fastrand::u64(..));
+                let name = lookup.as_ref().map(|lookup| lookup.name.clone());
+                let target = Target { nonce, transport, address, name: name.clone() };
+                add(Arc::clone(&agent), target, Purpose::Leg { cell: index, leg, nonce });
+                for (endpoint, listener) in servers {
+                    controls.insert((endpoint.clone(), *listener, cell.family), name.clone());
+                }
             }
-            let Route { transport, address, ref name, ref servers, .. } = *route;
-            add(agent, Target { nonce, transport, address, name: name.clone() }, Purpose::Cell(index, nonce));
-            controls.extend(
-                servers.iter().map(|(endpoint, listener)| (endpoint.clone(), *listener, cell.family)),
-            );
         }
-        for control in controls {
+        for (control, name) in controls {
             let (endpoint, listener, family) = &control;
             let (Some(agent), Some(ip)) =
                 (self.backend.agent(endpoint), self.router.address(endpoint, *family))
@@ -148,21 +153,11 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 nonce: Nonce(fastrand::u64(..)),
                 transport: listener.transport,
                 address: SocketAddr::new(ip, listener.port),
-                name: self.lookup_name(listener.transport),
+                name,
             };
             add(agent, target, Purpose::Control(control));
         }
         batches.into_values().collect()
-    }
-
-    fn lookup_name(&self, transport: Transport) -> Option<String> {
-        match transport {
-            Transport::DnsUdp | Transport::DnsTcp => {
-                let service = &self.state.dns.as_ref()?.service;
-                Some(service_host(&service.namespace, &service.name))
-            }
-            Transport::Tcp | Transport::Udp | Transport::Sctp => None,
-        }
     }
 
     /// The nonces that arrived at the destinations of some cells, and the destinations whose logs
@@ -170,7 +165,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
     async fn arrivals(&self, cells: &[usize]) -> (HashSet<Nonce>, HashMap<EndpointName, Failure>) {
         let routes = cells.iter().filter_map(|cell| self.route(*cell));
         let servers: BTreeSet<&EndpointName> =
-            routes.flat_map(|route| &route.servers).map(|(endpoint, _)| endpoint).collect();
+            routes.flat_map(Route::all_servers).map(|(endpoint, _)| endpoint).collect();
         // An agent that serves several endpoints has one log.
         let agents: BTreeMap<String, Arc<Agent>> = servers
             .iter()
@@ -211,18 +206,59 @@ impl<'a, B: Backend> Rounds<'a, B> {
         }
     }
 
-    /// The agents that may answer, by the names with which they sign.
-    fn server_names(&self, route: &Route) -> Vec<String> {
-        let agents = route.servers.iter().filter_map(|(endpoint, _)| self.backend.agent(endpoint));
+    /// The agents that may answer on a leg, by the names with which they sign.
+    fn server_names(&self, leg: &Route) -> Vec<String> {
+        let agents = leg.servers.iter().filter_map(|(endpoint, _)| self.backend.agent(endpoint));
         agents.map(|agent| agent.name().to_owned()).collect()
     }
 
-    /// The addresses that a lookup has to give.
-    fn lookup_addresses(&self, family: IpFamily) -> Vec<IpAddr> {
-        let Some(dns) = &self.state.dns else { return Vec::new() };
-        let service = EndpointName::service(&dns.service.namespace, &dns.service.name);
-        self.router.address(&service, family).into_iter().collect()
+    /// What a leg's probe showed.
+    fn leg_sighting(
+        &self,
+        leg: &Route,
+        LegSent { nonce, left, result }: LegSent,
+        arrived: &HashSet<Nonce>,
+        unread: &HashMap<EndpointName, Failure>,
+    ) -> LegSighting {
+        let failed = |failure: &Failure| LegSighting {
+            nonce: Some(nonce),
+            observation: Observation::ProbeError { message: failure.message.clone() },
+            left,
+            took: Duration::ZERO,
+            is_final: failure.is_gone,
+        };
+        let log_failure = leg.servers.iter().find_map(|(endpoint, _)| unread.get(endpoint));
+        match (result, log_failure) {
+            (Err(failure), _) => failed(&failure),
+            (Ok(_), Some(failure)) => failed(failure),
+            (Ok(result), None) => {
+                let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
+                let (servers, arrived) = (self.server_names(leg), arrived.contains(&nonce));
+                let observation = observe(&result.outcome, &servers, arrived, addresses.unwrap_or_default());
+                let is_final = matches!(observation, Observation::Unsupported { .. });
+                let took = Duration::from_micros(result.elapsed_us.into());
+                LegSighting { nonce: Some(nonce), observation, left, took, is_final }
+            }
+        }
     }
+}
+
+/// A leg's probe, and what its agent says of it.
+struct LegSent {
+    nonce: Nonce,
+    /// When it left at the latest, since the change.
+    left: Option<Duration>,
+    result: Result<ProbeResult, Failure>,
+}
+
+/// What a leg's probe showed.
+struct LegSighting {
+    /// The one whose arrival would show that the cell was delivered.
+    nonce: Option<Nonce>,
+    observation: Observation,
+    left: Option<Duration>,
+    took: Duration,
+    is_final: bool,
 }
 
 impl<B: Backend> Prober for Rounds<'_, B> {
@@ -244,11 +280,13 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         let results = ask_all(batches.into_iter().map(|batch| self.send(batch, timeout))).await;
         let (arrived, unread) = self.arrivals(&sendable).await;
 
-        let (mut probes, mut controls) = (Vec::new(), HashSet::new());
+        let (mut probes, mut controls) = (BTreeMap::<usize, BTreeMap<usize, LegSent>>::new(), HashSet::new());
         for (left, batch) in results {
             for (purpose, result) in batch {
                 match (purpose, result) {
-                    (Purpose::Cell(cell, nonce), result) => probes.push((cell, nonce, left, result)),
+                    (Purpose::Leg { cell, leg, nonce }, result) => {
+                        probes.entry(cell).or_default().insert(leg, LegSent { nonce, left, result });
+                    }
                     (Purpose::Control(control), Ok(result)) => {
                         if matches!(result.outcome, Outcome::Answered { .. } | Outcome::DnsAnswered { .. }) {
                             controls.insert(control);
@@ -258,41 +296,27 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                 }
             }
         }
-        for (index, nonce, left, result) in probes {
+        for (index, mut legs) in probes {
             let (Some(cell), Some(route)) = (self.cells.get(index), self.route(index)) else { continue };
-            let log_failure = route.servers.iter().find_map(|(endpoint, _)| unread.get(endpoint));
-            let mut is_final = false;
-            let left = left.unwrap_or(sent).max(sent);
-            let (observation, took) = match (result, log_failure) {
-                (Ok(result), None) => {
-                    let addresses = self.lookup_addresses(cell.family);
-                    let arrived = arrived.contains(&nonce);
-                    let observation =
-                        observe(&result.outcome, &self.server_names(route), arrived, &addresses);
-                    (observation, Duration::from_micros(result.elapsed_us.into()))
-                }
-                (Err(failure), _) => {
-                    is_final = failure.is_gone;
-                    (Observation::ProbeError { message: failure.message }, Duration::ZERO)
-                }
-                (Ok(_), Some(failure)) => {
-                    is_final = failure.is_gone;
-                    (Observation::ProbeError { message: failure.message.clone() }, Duration::ZERO)
-                }
-            };
-            is_final |= matches!(observation, Observation::Unsupported { .. });
+            let seen = route.legs().enumerate().filter_map(|(leg, route)| {
+                Some(self.leg_sighting(route, legs.remove(&leg)?, &arrived, &unread))
+            });
+            let Some(decisive) = until_failure(seen) else { continue };
+            if let Some(last) = self.last.get_mut(index) {
+                *last = decisive.nonce;
+            }
             let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
                 controls.contains(&(endpoint.clone(), *listener, cell.family))
             };
-            let control = !route.servers.is_empty() && route.servers.iter().all(is_up);
+            let left = decisive.left.unwrap_or(sent).max(sent);
             sightings.push(Sighting {
                 cell: index,
-                observation,
                 sent,
                 left,
-                ended: left + took,
-                control,
-                is_final,
+                ended: left + decisive.took,
+                control: !route.servers.is_empty() && route.all_servers().all(is_up),
+                is_final: decisive.is_final,
+                observation: decisive.observation,
             });
         }
         sightings
@@ -300,5 +324,66 @@ impl<B: Backend> Prober for Rounds<'_, B> {
 
     fn elapsed(&self) -> Duration {
         self.changed.elapsed()
+    }
+}
+
+/// What a client sees of legs: it goes no further than to the first that fails.
+fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting> {
+    let mut legs = legs.peekable();
+    while let Some(leg) = legs.next() {
+        let is_last = legs.peek().is_none();
+        if is_last {
+            return Some(leg);
+        }
+        if let Some(observation) = without_name(&leg.observation) {
+            return Some(LegSighting { observation, nonce: None, ..leg });
+        }
+    }
+    None
+}
+
+/// What the failure of a lookup makes of the connection that needs it; `None` if it did not fail. Wherever
+/// the question went, nothing was sent to the Service.
+fn without_name(lookup: &Observation) -> Option<Observation> {
+    match lookup {
+        Observation::Connected => None,
+        Observation::OneWay => Some(Observation::Dropped),
+        Observation::DnsFailure { message } => {
+            Some(Observation::ProbeError { message: format!("its name was not found: {message}") })
+        }
+        Observation::Dropped
+        | Observation::Rejected
+        | Observation::Misdelivered { .. }
+        | Observation::Unsupported { .. }
+        | Observation::ProbeError { .. } => Some(lookup.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(observation: Observation) -> LegSighting {
+        LegSighting { nonce: Some(Nonce(7)), observation, left: None, took: Duration::ZERO, is_final: false }
+    }
+
+    /// What a lookup and a connection show together, and whether a late arrival would count.
+    fn together(lookup: Observation, connection: Observation) -> (Observation, bool) {
+        let seen = until_failure([leg(lookup), leg(connection)].into_iter()).unwrap();
+        (seen.observation, seen.nonce.is_some())
+    }
+
+    #[test]
+    fn a_connection_by_name_ends_with_its_lookup() {
+        use Observation::{Connected, Dropped, OneWay, Rejected};
+        assert_eq!(together(Connected, Connected), (Connected, true));
+        assert_eq!(together(Connected, Dropped), (Dropped, true));
+        assert_eq!(together(Connected, OneWay), (OneWay, true));
+        assert_eq!(together(Rejected, Connected), (Rejected, false));
+        // The question arrived; nothing was sent to the Service.
+        assert_eq!(together(OneWay, Connected), (Dropped, false));
+        let failed = Observation::DnsFailure { message: "response code 3".to_owned() };
+        let (observation, _) = together(failed, Dropped);
+        assert_eq!(observation.agrees_with(crate::policy::Decision::Deny), None, "nothing was learned");
     }
 }

@@ -325,7 +325,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     ) -> Settled {
         let Situation { cells, routes, .. } = situation;
         let expected = self.expectations(situation, &situation.ways(router));
-        let mut rounds = Rounds::new(self.backend, &self.state, router, cells, routes, unavailable, changed);
+        let mut rounds = Rounds::new(self.backend, router, cells, routes, unavailable, changed);
         let mut settled = settle(&mut rounds, &expected, patience).await;
         for cell in rounds.late_arrivals().await {
             if let Some(track) = settled.tracks.get_mut(cell)
@@ -482,8 +482,7 @@ impl<B: Variants> ScenarioRun<'_, B> {
             self.backend.vary(Some(variant)).await?;
             let Situation { cells, routes, .. } = &situation;
             let changed = Instant::now();
-            let mut rounds =
-                Rounds::new(&*self.backend, &state, &router, cells, routes, &unavailable, changed);
+            let mut rounds = Rounds::new(&*self.backend, &router, cells, routes, &unavailable, changed);
             let tracks = glance(&mut rounds, &expected, self.timeout).await;
             let verdicts: Vec<_> = (0..cells.len())
                 .filter_map(|cell| Some(self.verdict(&situation, cell, *ways.get(cell)?, tracks.get(cell)?)))
@@ -499,7 +498,7 @@ impl Situation {
         let cells = cells(state, &scenario.probes);
         let mut routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
         let expectations = cells.iter().zip(&routes).map(|(cell, route)| match route {
-            Some(route) => engine.evaluate(&route.flow),
+            Some(route) => route.evaluate(engine),
             None => Expectation {
                 decision: Decision::Undefined,
                 reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
@@ -508,7 +507,7 @@ impl Situation {
         let expectations: Vec<_> = expectations.collect();
         let mut obstacles = Vec::new();
         for (cell, route) in cells.iter().zip(&mut routes) {
-            let servers = route.iter().flat_map(|route| &route.servers).map(|(server, _)| server);
+            let servers = route.iter().flat_map(Route::all_servers).map(|(server, _)| server);
             let ends = [&cell.from, &cell.to].into_iter().chain(servers);
             let absent = ends.into_iter().find_map(|end| state.absent.get(end));
             let obstacle = match (absent, &route) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::endpoint::EndpointName;
 use super::pattern::EndpointPattern;
-use super::probe::{Probe, parse_port};
+use super::probe::{BY_NAME, Probe, parse_port};
 use crate::policy::{Decision, IpFamily, PortRange, Protocol};
 use crate::source::{Location, quote};
 
@@ -67,6 +67,8 @@ pub enum ProbePattern {
     Ports(PortRange, Protocol),
     /// `DNS`, `DNS/UDP` or `DNS/TCP`
     Dns(Option<Protocol>),
+    /// `80/TCP by name` or `80-90/TCP by name`: ports of a Service after a lookup of its name.
+    ByName(PortRange, Protocol),
 }
 
 impl ProbePattern {
@@ -75,7 +77,8 @@ impl ProbePattern {
     /// # Errors
     /// If the text has none of the forms, with those that it may have.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let unknown = || format!("{} is not a probe: write all, TCP, 80/TCP, 80-90/TCP or DNS", quote(text));
+        let expected = "write all, TCP, 80/TCP, 80-90/TCP, 80/TCP by name or DNS";
+        let unknown = || format!("{} is not a probe: {expected}", quote(text));
         match text {
             "all" => return Ok(Self::All),
             "DNS" => return Ok(Self::Dns(None)),
@@ -86,12 +89,15 @@ impl ProbePattern {
         let Some((ports, protocol)) = text.split_once('/') else {
             return text.parse().map(Self::Protocol).map_err(|()| unknown());
         };
+        let (protocol, by_name) = match protocol.strip_suffix(BY_NAME) {
+            Some(protocol) => (protocol, true),
+            None => (protocol, false),
+        };
         let protocol = protocol.parse().map_err(|()| unknown())?;
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-        let range = PortRange::new(parse_port(first)?, parse_port(last)?);
-        range
-            .map(|range| Self::Ports(range, protocol))
-            .ok_or_else(|| format!("{} ends before it begins", quote(text)))
+        let range = PortRange::new(parse_port(first)?, parse_port(last)?)
+            .ok_or_else(|| format!("{} ends before it begins", quote(text)))?;
+        Ok(if by_name { Self::ByName(range, protocol) } else { Self::Ports(range, protocol) })
     }
 
     /// Whether the pattern stands for this probe.
@@ -99,13 +105,14 @@ impl ProbePattern {
         match (self, probe) {
             (Self::All, _) => true,
             (Self::Protocol(wanted), Probe::Port { protocol, .. }) => wanted == protocol,
-            (Self::Ports(range, wanted), Probe::Port { port, protocol }) => {
+            (Self::Ports(range, wanted), Probe::Port { port, protocol })
+            | (Self::ByName(range, wanted), Probe::ByName { port, protocol }) => {
                 wanted == protocol && range.contains(port)
             }
             (Self::Dns(wanted), Probe::Dns { over }) => wanted.is_none_or(|wanted| wanted == over),
-            (Self::Protocol(_) | Self::Ports(..), Probe::Dns { .. }) | (Self::Dns(_), Probe::Port { .. }) => {
-                false
-            }
+            (Self::Protocol(_) | Self::Ports(..), Probe::Dns { .. } | Probe::ByName { .. })
+            | (Self::Dns(_), Probe::Port { .. } | Probe::ByName { .. })
+            | (Self::ByName(..), Probe::Port { .. } | Probe::Dns { .. }) => false,
         }
     }
 }
@@ -129,6 +136,7 @@ impl fmt::Display for ProbePattern {
             Self::Ports(range, protocol) => write!(f, "{range}/{protocol}"),
             Self::Dns(None) => f.write_str("DNS"),
             Self::Dns(Some(over)) => write!(f, "DNS/{over}"),
+            Self::ByName(range, protocol) => write!(f, "{range}/{protocol}{BY_NAME}"),
         }
     }
 }
@@ -179,6 +187,10 @@ mod tests {
         assert!(matches("TCP", HTTP) && !matches("TCP", dns) && !matches("UDP", HTTP));
         assert!(matches("80-90/TCP", HTTP) && !matches("81-90/TCP", HTTP) && !matches("80/UDP", HTTP));
         assert!(matches("DNS", dns) && matches("DNS/UDP", dns) && !matches("DNS/TCP", dns));
+        let by_name = Probe::ByName { port: Port::new(80).unwrap(), protocol: Protocol::Tcp };
+        assert!(matches("80/TCP by name", by_name) && matches("all", by_name));
+        assert!(!matches("80/TCP", by_name) && !matches("TCP", by_name) && !matches("DNS", by_name));
+        assert!(!matches("80/TCP by name", HTTP) && !matches("81/TCP by name", by_name));
         assert!(ProbePattern::parse("90-80/TCP").is_err() && ProbePattern::parse("http").is_err());
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct TopologyFile {
     pub(super) externals: Vec<ExternalFile>,
     #[serde(default)]
     pub(super) node_endpoints: bool,
+    #[serde(default)]
+    pub(super) services_by_name: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,9 +1,12 @@
-//! What is sent: a protocol and a port, or a DNS lookup.
+//! What is sent: a protocol and a port, a DNS lookup, or both after each other.
 
 use std::fmt;
 
 use crate::policy::{Port, Protocol};
 use crate::source::quote;
+
+/// What follows the port of a probe that looks a name up first.
+pub(super) const BY_NAME: &str = " by name";
 
 /// One kind of probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +22,13 @@ pub enum Probe {
     Dns {
         /// UDP or TCP.
         over: Protocol,
+    },
+    /// To a Service by its name: a lookup over UDP, then what the port says.
+    ByName {
+        /// The Service's port.
+        port: Port,
+        /// Its protocol.
+        protocol: Protocol,
     },
 }
 
@@ -55,6 +65,7 @@ impl fmt::Display for Probe {
         match self {
             Self::Port { port, protocol } => write!(f, "{port}/{protocol}"),
             Self::Dns { over } => write!(f, "DNS/{over}"),
+            Self::ByName { port, protocol } => write!(f, "{port}/{protocol}{BY_NAME}"),
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct State {
     pub dns: Option<DnsServer>,
     /// Whether nodes are endpoints of the matrix.
     pub node_endpoints: bool,
+    /// Whether Services are probed by their names, too.
+    pub services_by_name: bool,
     /// The endpoints that the backend cannot have, each with the reason. Nothing is measured there.
     pub absent: BTreeMap<EndpointName, String>,
     /// The machines that the nodes stand for, by the names of the nodes.

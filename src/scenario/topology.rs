@@ -49,7 +49,7 @@ impl Topology {
     }
 }
 
-/// Reads a topology. `dns` asks for a DNS server even where the file describes none.
+/// Reads a topology. `dns` asks for a DNS server even where the file describes none, as Services by name do.
 pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Topology, Error> {
     let reader = Reader { loader, check: Checker::new(loader) };
     let nodes = match &file.nodes {
@@ -63,6 +63,7 @@ pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Top
     };
     let mut builder = Builder::new(nodes);
     builder.state.node_endpoints = file.node_endpoints;
+    builder.state.services_by_name = file.services_by_name;
     if let Some(families) = &file.families {
         builder.state.families = reader.families(families)?;
     }
@@ -78,7 +79,7 @@ pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Top
         let external = reader.external(external, &builder.state)?;
         builder.state.externals.push(external);
     }
-    if dns && builder.state.dns.is_none() {
+    if (dns || file.services_by_name) && builder.state.dns.is_none() {
         builder.add_dns();
     }
     Ok(builder.finish())
@@ -117,6 +118,7 @@ impl Builder {
             families,
             dns: None,
             node_endpoints: false,
+            services_by_name: false,
             absent: BTreeMap::new(),
             machines: BTreeMap::new(),
         };

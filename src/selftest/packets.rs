@@ -11,13 +11,17 @@ const DNS: Port = Port::new(53).unwrap();
 pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     let Fault::Packets(hole) = fault else { return true };
     let start = State::new(&scenario.topology);
-    let over = |wanted: Protocol| scenario.probes.iter().any(|probe| protocol(*probe) == wanted);
+    let by_name = start.services_by_name;
+    let over = |wanted: Protocol| {
+        (by_name && wanted == Protocol::Udp) || scenario.probes.iter().any(|p| protocol(*p) == wanted)
+    };
     let looks_up = |over: Protocol| {
         let is_lookup = |probe: &Probe| match *probe {
             Probe::Dns { over: used } => used == over,
             Probe::Port { port, protocol } => port == DNS && protocol == over,
+            Probe::ByName { .. } => over == Protocol::Udp,
         };
-        scenario.probes.iter().any(is_lookup)
+        (by_name && over == Protocol::Udp) || scenario.probes.iter().any(is_lookup)
     };
     let has_nodes = start.node_endpoints || start.cluster.pods.iter().any(|pod| pod.host_network);
     let makes_services =
@@ -44,7 +48,7 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
 
 fn protocol(probe: Probe) -> Protocol {
     match probe {
-        Probe::Port { protocol, .. } => protocol,
+        Probe::Port { protocol, .. } | Probe::ByName { protocol, .. } => protocol,
         Probe::Dns { over } => over,
     }
 }
