@@ -1,7 +1,7 @@
 //! `policy.networking.k8s.io` → [`policy::ClusterPolicy`](crate::policy::ClusterPolicy).
 //!
 //! The three kinds say the same with other words: [`v1alpha1`] and [`v1alpha2`] have their shapes,
-//! [`convert`] what they mean.
+//! `convert` what they mean.
 
 mod convert;
 pub mod v1alpha1;
