@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::watch;
 
-use super::run::{On, RunOptions, interruption, surroundings};
+use super::interruption::interruption;
+use super::run_options::{On, RunOptions, surroundings};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;
 use crate::fuzz::{self, Found, FuzzResult, Limits};

@@ -7,11 +7,13 @@ mod duration;
 mod expect;
 mod fuzz;
 mod image;
+mod interruption;
 mod library;
 mod limits;
 mod output;
 mod profile;
 mod run;
+mod run_options;
 mod select;
 mod selftest;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::run::interruption;
+use super::interruption::interruption;
 use super::{Exit, library, output};
 use crate::backend::lab::{self, Entered, Fault};
 use crate::run::{Events, Settings};

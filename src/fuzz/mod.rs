@@ -12,7 +12,6 @@ mod field;
 mod follow;
 mod item;
 mod paper;
-mod reading;
 mod shrink;
 mod still;
 mod world;

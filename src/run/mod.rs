@@ -10,7 +10,6 @@ mod scenario;
 mod settings;
 mod settle;
 mod track;
-mod variants;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -25,8 +24,8 @@ use crate::scenario::Scenario;
 use crate::verdict::{Outcome, RunResult, ScenarioFailure, ScenarioResult, Surroundings, merge};
 
 pub use event::{Event, Events};
+pub use scenario::Trials;
 pub use settings::Settings;
-pub use variants::Trials;
 
 /// Carries out scenarios, each on a backend of its own by its place, `settings.parallel` at a time.
 /// One that is given more than once is repeated; what its repetitions find out is one result.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::address::{self, Addresses};
-use super::node_number;
+use super::hosts::node_number;
 use crate::policy::{Node, Pod};
 use crate::scenario::{Action, State};
 use crate::snapshot::Identity;

@@ -1,7 +1,7 @@
-//! Wrong readings of the items of the semantics.
+//! Wrong readings of the items of the semantics: what single policies are taken for.
 //!
 //! An item decides something in a case if a cell's answer would be another one, were the item misread.
-//! Each reading here makes of a policy, or of a state, what somebody who misreads the item takes it for.
+//! Each reading here makes of a policy what somebody who misreads the item takes it for.
 
 use k8s_openapi::api::networking::v1::{
     NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,

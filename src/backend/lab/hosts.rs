@@ -1,0 +1,140 @@
+//! The nodes and pods of a lab: made, given their addresses, and taken away.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::build::{self, Host, Started};
+use super::network::{self, Role, Space};
+use super::nft::Program;
+use super::{Lab, address};
+use crate::backend::{Agent, Error, Single};
+use crate::policy::{Node, Pod};
+use crate::scenario::EndpointName;
+use crate::snapshot::Identity;
+
+#[derive(Debug)]
+pub(super) struct NodeSpace {
+    pub(super) space: Space,
+    /// How often the node's rules have been replaced.
+    pub(super) generation: u64,
+    /// The rules in force, as those of the first generation.
+    pub(super) rules: Program,
+}
+
+#[derive(Debug)]
+pub(super) struct PodSpace {
+    node: usize,
+    link: u32,
+    addresses: Vec<IpAddr>,
+}
+
+impl Lab {
+    pub(super) fn take_link(&mut self) -> u32 {
+        self.next_link += 1;
+        self.next_link - 1
+    }
+
+    /// Makes the nodes. Gives what they, and the external addresses, hang on.
+    pub(super) async fn start_nodes(&mut self, nodes: &mut [Node]) -> Result<Space, Error> {
+        // What fails here fails for every scenario.
+        let fabric = build::router(Vec::new(), Vec::new())
+            .await
+            .map_err(|error| Error::Unavailable(format!("this machine cannot run the lab: {error}")))?;
+        let mut hosts = Vec::new();
+        for (i, node) in nodes.iter_mut().enumerate() {
+            let number = node_number(i);
+            node.addresses = address::node(number);
+            hosts.push(Host {
+                name: EndpointName::Node(node.name.clone()),
+                role: Role::Router,
+                addresses: node.addresses.clone(),
+                subnets: address::pods_of_node(number),
+                parent: fabric.clone(),
+                link: self.take_link(),
+            });
+        }
+        for (node, space) in nodes.iter_mut().zip(self.build(hosts).await?) {
+            // Without those of a family that the machine does not have.
+            node.addresses.clone_from(&space.addresses);
+            self.nodes.push(NodeSpace { space, generation: 0, rules: Program::default() });
+        }
+        Ok(fabric)
+    }
+
+    /// Gives a pod its addresses, and says what has to be made for it: nothing for a pod that uses
+    /// its node's network.
+    pub(super) fn place(&mut self, pod: &mut Pod, nodes: &[Node]) -> Result<Option<Host>, Error> {
+        let identity = Identity { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        let failed = |message: &str| Error::failed(format!("place pod {identity}"), message);
+        let node = nodes.iter().position(|node| Some(&node.name) == pod.node.as_ref());
+        let node = node.ok_or_else(|| failed("its node is not there"))?;
+        if pod.host_network {
+            pod.addresses = nodes.get(node).map(|node| node.addresses.clone()).unwrap_or_default();
+            return Ok(None);
+        }
+        let room = format!("a node of the lab has room for {} pods", address::PODS_PER_NODE);
+        let addresses = self.addresses.take_pod(node_number(node)).ok_or_else(|| failed(&room))?;
+        let parent =
+            self.nodes.get(node).ok_or_else(|| failed("its node has not been started"))?.space.clone();
+        let link = self.take_link();
+        pod.addresses = network::usable(addresses.clone());
+        self.pods.insert(identity, PodSpace { node, link, addresses: addresses.clone() });
+        let name = EndpointName::pod(&pod.namespace, &pod.name);
+        Ok(Some(Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link }))
+    }
+
+    /// Makes hosts and starts an agent in each.
+    pub(super) async fn build(&mut self, hosts: Vec<Host>) -> Result<Vec<Space>, Error> {
+        let mut spaces = Vec::new();
+        for Started { name, space, process, stream } in build::hosts(hosts, &self.token).await? {
+            let failed = |error: io::Error| Error::failed(format!("reach the agent of {name}"), error);
+            let stream = tokio::net::TcpStream::from_std(stream).map_err(failed)?;
+            let way = Box::new(Single::new(stream));
+            let agent = Agent::connect(name.to_string(), self.token.clone(), way).await?;
+            self.agents.insert(name.clone(), Arc::new(agent));
+            self.processes.insert(name, process);
+            spaces.push(space);
+        }
+        Ok(spaces)
+    }
+
+    /// Lets the pods that use their node's network be served by its agent.
+    pub(super) fn share_agents(&mut self, pods: &[Pod]) {
+        for pod in pods.iter().filter(|pod| pod.host_network) {
+            let node = EndpointName::Node(pod.node.clone().unwrap_or_default());
+            if let Some(agent) = self.agents.get(&node).cloned() {
+                self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
+            }
+        }
+    }
+
+    /// Lets a pod's agent end by itself, and takes its network away: its addresses are free.
+    pub(super) async fn end_pod(&mut self, identity: &Identity) -> Result<(), Error> {
+        let name = EndpointName::pod(&identity.namespace, &identity.name);
+        if let Some(agent) = self.agents.get(&name).filter(|_| self.pods.contains_key(identity)) {
+            agent.stop().await;
+        }
+        self.remove_pod(identity).await
+    }
+
+    pub(super) async fn remove_pod(&mut self, identity: &Identity) -> Result<(), Error> {
+        if let Some(PodSpace { node, link, addresses }) = self.pods.remove(identity) {
+            self.addresses.free_pod(&addresses);
+            // Before its agent ends: the namespace goes with it, and takes the link away at a moment
+            // of its own.
+            if let Some(parent) = self.nodes.get(node) {
+                build::detach(parent.space.clone(), link).await?;
+            }
+        }
+        let name = EndpointName::pod(&identity.namespace, &identity.name);
+        self.agents.remove(&name);
+        self.processes.remove(&name);
+        Ok(())
+    }
+}
+
+/// The number of a node, counted from 1; scenarios have at most 64.
+pub(super) fn node_number(index: usize) -> u8 {
+    u8::try_from(index + 1).unwrap_or(u8::MAX)
+}

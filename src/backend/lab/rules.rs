@@ -1,0 +1,84 @@
+//! The rules of a lab's nodes, and putting them into force.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::fault::{Fault, Lapse, View};
+use super::nft::Program;
+use super::{Lab, enforce};
+use crate::backend::Error;
+use crate::policy::Node;
+use crate::scenario::State;
+
+/// How late the rules are that a fault makes late.
+const LATE: Duration = Duration::from_secs(1);
+
+impl Lab {
+    /// Lets the enforcer look at a state, and puts the rules of every node into force.
+    pub(super) async fn enforce(&mut self, state: &State) -> Result<(), Error> {
+        self.view = self.follower.see(state);
+        for variant in &mut self.variants {
+            variant.view = variant.follower.see(state);
+        }
+        let rules = self.rules(&self.view, self.fault);
+        self.replace_rules(rules).await
+    }
+
+    /// The rules of every node, as those of the first generation.
+    pub(super) fn rules(&self, view: &View, fault: Option<Fault>) -> Vec<Program> {
+        let last = self.nodes.len().saturating_sub(1);
+        let nodes = self.view.cluster.nodes.iter().enumerate();
+        let rules = |(i, node): (usize, &Node)| {
+            let view = view.frozen.as_deref().filter(|_| i == last).unwrap_or(view);
+            enforce::program(view, node, fault)
+        };
+        nodes.map(rules).collect()
+    }
+
+    /// Puts rules into force where there are others.
+    pub(super) async fn replace_rules(&mut self, rules: Vec<Program>) -> Result<(), Error> {
+        let late = std::mem::take(&mut self.late);
+        finished(late).await?;
+        finished(self.replace_rules_after(rules, Duration::ZERO)).await
+    }
+
+    /// Lets the pods that came with a step be isolated late, if that is the fault.
+    pub(super) fn isolate_late(&mut self) {
+        if self.fault == Some(Fault::Following(Lapse::NewPodsOpen)) && !self.view.unguarded.is_empty() {
+            self.view.unguarded.clear();
+            let rules = self.rules(&self.view, self.fault);
+            self.late = self.replace_rules_after(rules, LATE);
+        }
+    }
+
+    fn replace_rules_after(
+        &mut self,
+        rules: Vec<Program>,
+        delay: Duration,
+    ) -> Vec<JoinHandle<io::Result<()>>> {
+        let mut running = Vec::new();
+        for (node, rules) in self.nodes.iter_mut().zip(rules).filter(|(node, rules)| node.rules != *rules) {
+            node.generation += 1;
+            node.rules = rules;
+            let (nft, netns, generation) = (self.nft.clone(), node.space.netns.clone(), node.generation);
+            let rules = node.rules.clone();
+            running.push(tokio::spawn(async move {
+                sleep(delay).await;
+                nft.run(&netns, &rules, generation).await
+            }));
+        }
+        running
+    }
+}
+
+/// Waits until rules are in force.
+async fn finished(rules: Vec<JoinHandle<io::Result<()>>>) -> Result<(), Error> {
+    for node in rules {
+        let result = node.await.map_err(io::Error::other).and_then(|result| result);
+        result.map_err(|error| Error::failed("enforce the policies", error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Enforcers that would be at fault, tried out on a lab that enforces as it should.
+
+use super::Lab;
+use super::fault::{Fault, Follower, View};
+use crate::backend::{Error, Variants};
+
+/// An enforcer that would be at fault.
+#[derive(Debug)]
+pub(super) struct Variant {
+    fault: Fault,
+    pub(super) follower: Follower,
+    pub(super) view: View,
+}
+
+impl Lab {
+    /// A lab that enforces as it should, and can be told at any time to enforce with one of these
+    /// faults.
+    ///
+    /// # Errors
+    /// If this machine lacks something that a lab needs.
+    pub fn with_variants(faults: impl IntoIterator<Item = Fault>) -> Result<Self, Error> {
+        let variant = |fault| Variant { fault, follower: Follower::new(Some(fault)), view: View::default() };
+        Ok(Self { variants: faults.into_iter().map(variant).collect(), ..Self::new(None)? })
+    }
+
+    fn variant(&self, fault: Fault) -> Option<&Variant> {
+        self.variants.iter().find(|variant| variant.fault == fault)
+    }
+}
+
+impl Variants for Lab {
+    type Variant = Fault;
+
+    fn differing(&self, faults: &[Fault]) -> Vec<Fault> {
+        let right = self.rules(&self.view, self.fault);
+        let differs = |fault: &Fault| {
+            self.variant(*fault).is_some_and(|variant| {
+                // Equal rules are made of equal views, unless the fault is in making them.
+                let is_plain = matches!(fault, Fault::Reading(_) | Fault::Following(_));
+                let is_known = is_plain && variant.view.is_same(&self.view);
+                !is_known && self.rules(&variant.view, Some(*fault)) != right
+            })
+        };
+        faults.iter().copied().filter(differs).collect()
+    }
+
+    async fn vary(&mut self, fault: Option<Fault>) -> Result<(), Error> {
+        let varied = fault.and_then(|fault| self.variant(fault));
+        let rules = match varied {
+            Some(variant) => self.rules(&variant.view, fault),
+            None => self.rules(&self.view, self.fault),
+        };
+        self.replace_rules(rules).await
+    }
+}

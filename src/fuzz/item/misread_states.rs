@@ -1,0 +1,229 @@
+//! Wrong readings of the items of the semantics: what whole states are taken for.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::misread_policies::has_names;
+use crate::fuzz::paper::Case;
+use crate::policy::{
+    Action, ClusterPeer, ClusterPolicy, ClusterRule, LabelSelector, NAMESPACE_NAME_LABEL, Namespace,
+    NamespaceScope, NetworkPolicy, Peer, Peers, Pod, PodSelector, Ports, Rule, TargetPort, Tier,
+};
+use crate::scenario::State;
+use crate::snapshot::WrittenPolicy;
+
+/// What a state would be were an item misread; `None` if the same.
+pub(super) type MisreadState = fn(&Case) -> Option<State>;
+
+/// The wrong readings of whole states.
+pub(super) const STATES: [(u8, MisreadState); 13] = [
+    // The first policy of a namespace is the only one that counts.
+    (11, |case| {
+        let mut seen = BTreeSet::new();
+        changed(case, |state| {
+            state.cluster.policies.sort_by(|a, b| a.name.cmp(&b.name));
+            state.cluster.policies.retain(|policy| seen.insert(policy.namespace.clone()));
+        })
+    }),
+    // A direction of whose rules nobody is the peer is not isolated at all.
+    (13, |case| {
+        changed(case, |state| {
+            let all = state.clone();
+            for policy in &mut state.cluster.policies {
+                let namespace = policy.namespace.clone();
+                for rules in [&mut policy.ingress, &mut policy.egress] {
+                    let is_void = |rules: &mut Vec<Rule>| {
+                        !rules.is_empty() && rules.iter().all(|rule| names_nobody(&all, &namespace, rule))
+                    };
+                    rules.take_if(is_void);
+                }
+            }
+        })
+    }),
+    // A policy that selects nobody selects everybody.
+    (13, |case| {
+        changed(case, |state| {
+            let pods = state.cluster.pods.clone();
+            for policy in &mut state.cluster.policies {
+                let mut own = pods.iter().filter(|pod| pod.namespace == policy.namespace);
+                if !own.any(|pod| policy.subjects.matches(&pod.labels)) {
+                    policy.subjects = LabelSelector::everything();
+                }
+            }
+        })
+    }),
+    (18, resolve_names_for_addresses),
+    // Policies see the Service's port.
+    (19, |case| {
+        changed(case, |state| {
+            for port in state.cluster.services.iter_mut().flat_map(|service| &mut service.ports) {
+                port.target = TargetPort::Number(port.port);
+            }
+        })
+    }),
+    (25, |case| {
+        changed(case, |state| {
+            for Namespace { labels, .. } in &mut state.cluster.namespaces {
+                labels.remove(NAMESPACE_NAME_LABEL);
+            }
+        })
+    }),
+    (27, |case| changed(case, |state| state.cluster.pods.iter_mut().for_each(|pod| pod.node = None))),
+    // Policies that were changed or deleted stay what they were.
+    (33, |case| {
+        let mut is_changed = false;
+        let mut misread = case.state.clone();
+        for old in &case.before.cluster.policies {
+            let is_it = |new: &&mut NetworkPolicy| new.namespace == old.namespace && new.name == old.name;
+            match misread.cluster.policies.iter_mut().find(is_it) {
+                Some(new) if new == old => {}
+                Some(new) => (*new, is_changed) = (old.clone(), true),
+                None => {
+                    misread.cluster.policies.push(old.clone());
+                    is_changed = true;
+                }
+            }
+        }
+        is_changed.then_some(misread)
+    }),
+    (34, |case| {
+        changed(case, |state| {
+            let before = &case.before.cluster;
+            for pod in &mut state.cluster.pods {
+                let is_it = |old: &&Pod| {
+                    // The same name and address: nobody has replaced it.
+                    old.namespace == pod.namespace && old.name == pod.name && old.addresses == pod.addresses
+                };
+                if let Some(old) = before.pods.iter().find(is_it) {
+                    pod.labels.clone_from(&old.labels);
+                }
+            }
+            for namespace in &mut state.cluster.namespaces {
+                if let Some(old) = before.namespaces.iter().find(|old| old.name == namespace.name) {
+                    namespace.labels.clone_from(&old.labels);
+                }
+            }
+        })
+    }),
+    // What no rule of theirs matches is denied.
+    (39, |case| {
+        changed_tiers(case, |policy| {
+            for rules in [&mut policy.ingress, &mut policy.egress] {
+                if !rules.is_empty() {
+                    rules.push(denial());
+                }
+            }
+        })
+    }),
+    // The tiers are the other way round.
+    (40, |case| {
+        changed_tiers(case, |policy| {
+            policy.tier = match policy.tier {
+                Tier::Admin => Tier::Baseline,
+                Tier::Baseline => Tier::Admin,
+            };
+        })
+    }),
+    // The highest priority and the last rule come first.
+    (41, |case| {
+        changed_tiers(case, |policy| {
+            policy.priority = 1000 - policy.priority.min(1000);
+            policy.ingress.reverse();
+            policy.egress.reverse();
+        })
+    }),
+    // Pass is the end of the matter, as Accept is.
+    (42, |case| {
+        changed_tiers(case, |policy| {
+            for rule in policy.ingress.iter_mut().chain(&mut policy.egress) {
+                if rule.action == Action::Pass {
+                    rule.action = Action::Accept;
+                }
+            }
+        })
+    }),
+];
+
+/// What cluster-scoped policies would be were an item misread; `None` if there are none.
+fn changed_tiers(case: &Case, change: impl Fn(&mut ClusterPolicy)) -> Option<State> {
+    let mut state = case.state.clone();
+    state.cluster.cluster_policies.iter_mut().for_each(change);
+    (!state.cluster.cluster_policies.is_empty()).then_some(state)
+}
+
+/// A rule that denies everybody.
+fn denial() -> ClusterRule {
+    let everybody =
+        PodSelector { namespaces: LabelSelector::everything(), pods: LabelSelector::everything() };
+    ClusterRule { action: Action::Deny, peers: vec![ClusterPeer::Pods(everybody)], ports: Ports::Any }
+}
+
+fn changed(case: &Case, change: impl FnOnce(&mut State)) -> Option<State> {
+    let mut state = case.state.clone();
+    change(&mut state);
+    Some(state)
+}
+
+/// Whether a rule's peers are selectors that match no pod.
+fn names_nobody(state: &State, own: &str, rule: &Rule) -> bool {
+    let Peers::Only(peers) = &rule.peers else { return false };
+    let names_somebody = |peer: &Peer| match peer {
+        Peer::IpBlock(_) => true,
+        Peer::Pods { namespaces, pods } => state.cluster.pods.iter().any(|pod| {
+            let is_in_scope = match namespaces {
+                NamespaceScope::Own => pod.namespace == own,
+                NamespaceScope::Selected(selector) => {
+                    let namespace = state.cluster.namespaces.iter().find(|n| n.name == pod.namespace);
+                    namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
+                }
+            };
+            is_in_scope && pods.matches(&pod.labels)
+        }),
+    };
+    !peers.iter().any(names_somebody)
+}
+
+/// A named port towards an address range means the numbers that pods have for the name.
+fn resolve_names_for_addresses(case: &Case) -> Option<State> {
+    let mut state = case.state.clone();
+    let ports = |name: &str| {
+        let pods = case.state.cluster.pods.iter().flat_map(|pod| &pod.ports);
+        let named = pods.filter(|port| port.name.as_deref() == Some(name));
+        let entries = named.map(|port| NetworkPolicyPort {
+            port: Some(IntOrString::Int(port.port.get().into())),
+            protocol: Some(port.protocol.name().to_owned()),
+            end_port: None,
+        });
+        entries.collect::<Vec<_>>()
+    };
+    let mut is_changed = false;
+    for (policy, written) in state.cluster.policies.iter_mut().zip(&case.state.written) {
+        let mut object = (*written.object).clone();
+        let Some(rules) = object.spec.as_mut().and_then(|spec| spec.egress.as_mut()) else { continue };
+        let mut more = Vec::new();
+        for rule in rules.iter().filter(|rule| has_names(&rule.ports)) {
+            let to: Vec<_> =
+                rule.to.iter().flatten().filter(|peer| peer.ip_block.is_some()).cloned().collect();
+            let resolved: Vec<_> = rule
+                .ports
+                .iter()
+                .flatten()
+                .flat_map(|port| match &port.port {
+                    Some(IntOrString::String(name)) => ports(name),
+                    Some(IntOrString::Int(_)) | None => Vec::new(),
+                })
+                .collect();
+            if !resolved.is_empty() && !to.is_empty() {
+                more.push(NetworkPolicyEgressRule { to: Some(to), ports: Some(resolved) });
+            }
+        }
+        if !more.is_empty() {
+            rules.extend(more);
+            *policy = WrittenPolicy::new(object).ok()?.policy;
+            is_changed = true;
+        }
+    }
+    is_changed.then_some(state)
+}

@@ -1,0 +1,132 @@
+//! Which items of the semantics random scenarios can decide, and whether a case does.
+
+mod misread_policies;
+mod misread_states;
+mod witnesses;
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::paper::{Answers, Case, ask_engine};
+use crate::plan::Cell;
+use crate::policy::{Expectation, NetworkPolicy, Reason, UndefinedCause};
+use crate::scenario::{Action, EndpointName, Item, State};
+use crate::snapshot::WrittenPolicy;
+
+use misread_policies::{Misread, POLICIES};
+use misread_states::STATES;
+use witnesses::WITNESSES;
+
+/// Whether random scenarios can decide an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// They can.
+    Reached,
+    /// They cannot, for this reason.
+    OutOfReach(&'static str),
+}
+
+/// Whether random scenarios can decide an item.
+pub fn scope(item: Item) -> Scope {
+    match item.number() {
+        35 => Scope::OutOfReach("what becomes of an open connection is told, never judged"),
+        37 => Scope::OutOfReach("ICMP is not probed, and every probed port has a listener"),
+        _ => Scope::Reached,
+    }
+}
+
+/// The items that a case decides, by number.
+pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
+    let found = Found { case, answers: ask_engine(&case.state, &case.probes) };
+    let mut items: BTreeSet<u8> =
+        WITNESSES.iter().filter(|(_, is_decided)| is_decided(&found)).map(|(item, _)| *item).collect();
+    for (item, misread) in POLICIES {
+        if !items.contains(&item) && found.misread_policies(misread).is_some_and(|s| found.differs(&s)) {
+            items.insert(item);
+        }
+    }
+    for (item, misread) in STATES {
+        if !items.contains(&item) && misread(case).is_some_and(|state| found.differs(&state)) {
+            items.insert(item);
+        }
+    }
+    items
+}
+
+/// The items for which a cell of a case would have another answer, were they misread.
+pub(super) fn decided_for(case: &Case, cell: &Cell) -> BTreeSet<u8> {
+    let mut answers = ask_engine(&case.state, &case.probes);
+    let Some(at) = answers.cells.iter().position(|other| other == cell) else { return BTreeSet::new() };
+    answers.cells = answers.cells.into_iter().skip(at).take(1).collect();
+    answers.engine = answers.engine.into_iter().skip(at).take(1).collect();
+    let found = Found { case, answers };
+    let policies = POLICIES
+        .iter()
+        .filter(|(_, misread)| found.misread_policies(*misread).is_some_and(|state| found.differs(&state)));
+    let states =
+        STATES.iter().filter(|(_, misread)| misread(case).is_some_and(|state| found.differs(&state)));
+    policies.map(|(item, _)| *item).chain(states.map(|(item, _)| *item)).collect()
+}
+
+/// A case, and what the engine says of it.
+struct Found<'a> {
+    case: &'a Case,
+    answers: Answers,
+}
+
+impl Found<'_> {
+    /// The state with every policy misread; `None` if that changes none.
+    fn misread_policies(&self, misread: Misread) -> Option<State> {
+        let mut policies: Option<Vec<NetworkPolicy>> = None;
+        for (at, written) in self.case.state.written.iter().enumerate() {
+            let mut object = (*written.object).clone();
+            misread(object.spec.get_or_insert_default());
+            if object.spec != written.object.spec {
+                let policies = policies.get_or_insert_with(|| {
+                    self.case.state.written.iter().map(|written| written.policy.clone()).collect()
+                });
+                // Misread, it may have become something that the API server would refuse.
+                let policy = WrittenPolicy::new(object).ok()?.policy;
+                *policies.get_mut(at)? = policy;
+            }
+        }
+        let mut state = self.case.state.clone();
+        state.cluster.policies = policies?;
+        Some(state)
+    }
+
+    /// Whether any cell has another answer in another state.
+    fn differs(&self, state: &State) -> bool {
+        let other: HashMap<_, _> = {
+            let Answers { cells, engine } = ask_engine(state, &self.case.probes);
+            cells.into_iter().zip(engine).map(|(cell, answer)| (cell, answer.decision)).collect()
+        };
+        let mut pairs = self.answers.cells.iter().zip(&self.answers.engine);
+        pairs.any(|(cell, answer)| other.get(cell).is_some_and(|other| *other != answer.decision))
+    }
+
+    fn any(&self, is_it: impl Fn(&Cell, &Expectation) -> bool) -> bool {
+        self.answers.cells.iter().zip(&self.answers.engine).any(|(cell, answer)| is_it(cell, answer))
+    }
+
+    fn any_undefined(&self, is_it: impl Fn(&UndefinedCause) -> bool) -> bool {
+        self.any(|_, answer| {
+            answer.reasons.iter().any(|reason| matches!(reason, Reason::Undefined(cause) if is_it(cause)))
+        })
+    }
+
+    fn added(&self) -> impl Iterator<Item = EndpointName> {
+        self.case.actions.iter().filter_map(|action| match action {
+            Action::AddPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
+            Action::SetPolicy(_)
+            | Action::DeletePolicy(_)
+            | Action::SetClusterPolicy(_)
+            | Action::DeleteClusterPolicy(_)
+            | Action::SetService(_)
+            | Action::DeleteService(_)
+            | Action::LabelPod { .. }
+            | Action::LabelNamespace { .. }
+            | Action::EndPod(_)
+            | Action::RemovePod(_) => None,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! The items that decide a case by what the engine says of it.
+
+use super::Found;
+use crate::plan::Cell;
+use crate::policy::{Backends, Decision, Direction, Expectation, Pod, Reason, UndefinedCause};
+use crate::scenario::{EndpointName, Probe, State};
+
+/// Says of a case whether something of it is decided by an item.
+pub(super) type Witness = fn(&Found<'_>) -> bool;
+
+/// The items of which the engine's own reasons, or the pattern of its answers, say that they decide.
+pub(super) const WITNESSES: [(u8, Witness); 11] = [
+    (14, |found| {
+        // The way there is open, and the way back closed: only the reply may pass.
+        found.any(|cell, answer| {
+            answer.decision == Decision::Allow
+                && found.any(|back, answer| {
+                    let is_way_back = back.from == cell.to && back.to == cell.from && cell.from != cell.to;
+                    is_way_back && back.family == cell.family && answer.decision == Decision::Deny
+                })
+        })
+    }),
+    (20, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::ServiceAddressInIpBlock(_)))),
+    (21, |found| {
+        found.any(|_, answer| {
+            let mut allowing = answer.reasons.iter().filter_map(|reason| match reason {
+                Reason::AllowedBy { rule, pod_in_ip_block } => Some((rule.direction, *pod_in_ip_block)),
+                Reason::NotIsolated(_)
+                | Reason::DeniedBy(_)
+                | Reason::PassedBy(_)
+                | Reason::Isolated { .. }
+                | Reason::OwnAddress
+                | Reason::OwnNode
+                | Reason::NoPodNetwork
+                | Reason::Undefined(_) => None,
+            });
+            let allowing: Vec<_> = allowing.by_ref().collect();
+            Direction::ALL.into_iter().any(|direction| {
+                let mut own = allowing.iter().filter(|(other, _)| *other == direction).peekable();
+                own.peek().is_some() && own.all(|(_, in_block)| *in_block)
+            })
+        })
+    }),
+    (26, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::HostNetwork { .. }))),
+    (28, |found| {
+        found.any(|cell, answer| {
+            // Others do not get there.
+            let is_closed = |other: &Cell, answer: &Expectation| {
+                let is_same = other.to == cell.to && other.probe == cell.probe && other.family == cell.family;
+                is_same && other.from != cell.from && answer.decision == Decision::Deny
+            };
+            answer.reasons.contains(&Reason::OwnAddress) && found.any(is_closed)
+        }) || found.any_undefined(|cause| matches!(cause, UndefinedCause::Hairpin { .. }))
+    }),
+    (29, |found| {
+        found.any(|cell, answer| {
+            let by_egress = |reason: &Reason| match reason {
+                Reason::AllowedBy { rule, .. } | Reason::DeniedBy(rule) | Reason::PassedBy(rule) => {
+                    rule.direction == Direction::Egress
+                }
+                Reason::Isolated { direction, .. } => *direction == Direction::Egress,
+                Reason::NotIsolated(_)
+                | Reason::OwnAddress
+                | Reason::OwnNode
+                | Reason::NoPodNetwork
+                | Reason::Undefined(_) => false,
+            };
+            matches!(cell.probe, Probe::Dns { .. }) && answer.reasons.iter().any(by_egress)
+        })
+    }),
+    (30, |found| {
+        found.any(|cell, answer| {
+            let by_host =
+                |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::HostNetwork { .. }));
+            let leads_to_host = || leads_to_host(&found.case.state, &cell.to);
+            matches!(cell.to, EndpointName::Service { .. })
+                && answer.reasons.iter().any(by_host)
+                && leads_to_host()
+        })
+    }),
+    (31, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::NodePort { .. }))),
+    (32, |found| {
+        // Another pod had its address, and it is denied something.
+        let had = |pod: &Pod| {
+            let mut before = found.case.before.cluster.pods.iter();
+            before.any(|old| !old.host_network && old.addresses.iter().any(|a| pod.addresses.contains(a)))
+        };
+        let pods = found.case.state.cluster.pods.iter().filter(|pod| !pod.host_network && had(pod));
+        let names: Vec<_> = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name)).collect();
+        found.added().filter(|name| names.contains(name)).any(|name| is_denied_something(found, &name))
+    }),
+    (43, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::Unordered { .. }))),
+    (36, |found| found.added().any(|name| is_denied_something(found, &name))),
+];
+
+fn is_denied_something(found: &Found<'_>, name: &EndpointName) -> bool {
+    found.any(|cell, answer| (cell.from == *name || cell.to == *name) && answer.decision == Decision::Deny)
+}
+
+fn leads_to_host(state: &State, name: &EndpointName) -> bool {
+    state.cluster.services.iter().any(|service| {
+        let is_it = *name == EndpointName::service(&service.namespace, &service.name);
+        let leads_to = |pod: &Pod| match &service.backends {
+            Backends::Selected(wanted) => {
+                pod.namespace == service.namespace
+                    && wanted.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+            }
+            Backends::Addresses(_) | Backends::Unknown => false,
+        };
+        is_it && state.cluster.pods.iter().any(|pod| pod.host_network && leads_to(pod))
+    })
+}

@@ -1,0 +1,66 @@
+//! What was seen of the cells before there were policies.
+
+use std::time::{Duration, Instant};
+
+use super::situation::Way;
+use super::{ScenarioRun, answered, slowest};
+use crate::backend::Backend;
+use crate::plan::{Cell, Router};
+use crate::policy::{Decision, Engine};
+use crate::run::event::Event;
+use crate::run::settle::{Patience, Settled};
+
+/// What was seen of a cell before there were policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Baseline {
+    way: Way,
+    delivered: bool,
+}
+
+impl<B: Backend> ScenarioRun<'_, B> {
+    pub(super) async fn measure_baseline(&mut self) {
+        let unavailable = self.open_listeners().await;
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = self.situation(None, &engine, &router);
+        let patience = Patience {
+            // Generous, as nothing is known yet, and growing with every try.
+            timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
+            longest_timeout: self.settings.longest_timeout,
+            settle: self.settings.start,
+            handed_over: Duration::ZERO,
+            wiring: Duration::ZERO,
+            loss: self.loss,
+        };
+        let changed = Instant::now();
+        let Settled { tracks, loss, .. } =
+            self.settle(&situation, &router, &unavailable, changed, patience).await;
+        let answered = answered(&situation.cells, &tracks);
+        let ways: Vec<Way> = situation.ways(&router);
+        self.loss = loss;
+        self.answered = answered.len();
+        self.timeout = self.settings.timeout(slowest(&answered));
+        self.calibrated = self.timeout;
+        let cells = situation.cells.iter().zip(ways);
+        for (((cell, way), decision), track) in cells.zip(&situation.decisions).zip(&tracks) {
+            // A Service that led nowhere then proves nothing about where it leads now.
+            if *decision != Decision::Allow {
+                continue;
+            }
+            let delivered =
+                track.observation.as_ref().and_then(|o| o.agrees_with(Decision::Deny)) == Some(false);
+            self.baseline.insert(cell.clone(), Baseline { way, delivered });
+        }
+        let failed = self.baseline.values().filter(|baseline| !baseline.delivered).count();
+        self.expected = situation.expected();
+        let (cells, timeout) = (tracks.len(), self.timeout);
+        self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
+    }
+
+    /// Whether a cell was delivered before there were policies, between the same addresses; `None` if
+    /// it was not there.
+    pub(super) fn baseline(&self, cell: &Cell, way: Way) -> Option<bool> {
+        let baseline = self.baseline.get(cell).filter(|baseline| baseline.way == way)?;
+        Some(baseline.delivered)
+    }
+}

@@ -1,0 +1,283 @@
+//! One scenario from its start to its end.
+
+mod baseline;
+mod results;
+mod situation;
+mod variants;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::event::{Event, Events};
+use super::held::Held;
+use super::listen::{self, Open, Unavailable};
+use super::newcomers::{self, Newcomers};
+use super::round::Rounds;
+use super::settings::Settings;
+use super::settle::{Patience, Settled, settle};
+use super::track::{Expected, Loss, Track};
+use crate::backend::{Backend, Error};
+use crate::plan::{Cell, Router, listeners};
+use crate::policy::{Cluster, Decision, Engine};
+use crate::profile::{View, left_open};
+use crate::scenario::{Scenario, State, Step};
+use crate::verdict::{Before, Observation, ScenarioFailure, ScenarioResult, StepResult};
+
+use baseline::Baseline;
+use situation::{Situation, Way};
+pub use variants::Trials;
+pub(super) use variants::carry_out_with_variants;
+
+/// The result of a scenario that has not been started.
+pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>) -> ScenarioResult {
+    ScenarioResult {
+        name: scenario.name.clone(),
+        description: scenario.description.clone(),
+        file: scenario.file.clone(),
+        demonstrates: scenario.demonstrates,
+        ignored: scenario.ignored.clone(),
+        steps: Vec::new(),
+        failure,
+        start: Duration::ZERO,
+        timeout: Duration::ZERO,
+        took: Duration::ZERO,
+        repetitions: None,
+    }
+}
+
+/// Carries a scenario out.
+pub(super) async fn carry_out(
+    index: usize,
+    scenario: &Scenario,
+    settings: &Settings,
+    backend: &mut impl Backend,
+    events: &Events,
+) -> ScenarioResult {
+    let start = Instant::now();
+    let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
+    let mut steps = Vec::new();
+    let ended = run.all(&mut steps).await;
+    run.result(start, steps, ended)
+}
+
+struct ScenarioRun<'a, B> {
+    index: usize,
+    scenario: &'a Scenario,
+    settings: &'a Settings,
+    backend: &'a mut B,
+    events: &'a Events,
+    state: State,
+    start: Duration,
+    /// How long to wait for an answer.
+    timeout: Duration,
+    /// The same, as the baseline showed it.
+    calibrated: Duration,
+    open: Open,
+    /// Whether each cell was delivered when nothing denied it, and between which addresses.
+    baseline: HashMap<Cell, Baseline>,
+    /// How many cells answered in the baseline.
+    answered: usize,
+    /// What the network has lost so far.
+    loss: Loss,
+    /// What was expected of each cell after the last change.
+    expected: HashMap<Cell, Before>,
+}
+
+impl<'a, B: Backend> ScenarioRun<'a, B> {
+    fn new(
+        index: usize,
+        scenario: &'a Scenario,
+        settings: &'a Settings,
+        backend: &'a mut B,
+        events: &'a Events,
+    ) -> Self {
+        Self {
+            index,
+            scenario,
+            settings,
+            backend,
+            events,
+            state: State::new(&scenario.topology),
+            start: Duration::ZERO,
+            timeout: settings.longest_timeout,
+            calibrated: settings.longest_timeout,
+            open: Open::default(),
+            baseline: HashMap::new(),
+            answered: 0,
+            loss: Loss::default(),
+            expected: HashMap::new(),
+        }
+    }
+
+    fn result(self, start: Instant, steps: Vec<StepResult>, ended: Result<(), Error>) -> ScenarioResult {
+        let failure = ended.err().map(|error| ScenarioFailure {
+            everywhere: matches!(error, Error::Unavailable(_)),
+            message: error.to_string(),
+        });
+        let (start, timeout, took) = (self.start, self.calibrated, start.elapsed());
+        ScenarioResult { steps, start, timeout, took, ..not_started(self.scenario, failure) }
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
+        let start = Instant::now();
+        self.backend.start(&mut self.state).await?;
+        self.start = start.elapsed();
+        self.measure_baseline().await;
+        Ok(())
+    }
+
+    async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
+        self.begin().await?;
+        for step in &self.scenario.steps {
+            let result = self.step(step).await?;
+            self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
+            steps.push(result);
+        }
+        Ok(())
+    }
+
+    /// What follows from the state that a step led to; without one, from the first state.
+    fn situation(&self, step: Option<&Step>, engine: &Engine, router: &Router<'_>) -> Situation {
+        let mut situation = Situation::new(self.scenario, &self.state, engine, router);
+        let view = View {
+            scenario: &self.scenario.name,
+            step: step.map(|step| step.name.as_str()),
+            state: &self.state,
+            cells: &situation.cells,
+            routes: &situation.routes,
+            expectations: &situation.expectations,
+        };
+        let left_open = left_open(&self.settings.profiles, view);
+        situation.leave_open(left_open);
+        situation
+    }
+
+    async fn open_listeners(&mut self) -> Unavailable {
+        let wanted = listeners(&self.state, &self.scenario.probes);
+        listen::open(self.backend, &wanted, &mut self.open).await
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<StepResult, Error> {
+        let start = Instant::now();
+        let held = self.hold(step).await;
+        let before = self.state.cluster.clone();
+        for action in &step.actions {
+            self.state.apply(action).map_err(|message| Error::Failed {
+                doing: format!("carry out step `{}`", step.name),
+                message,
+            })?;
+        }
+        let changed = Instant::now();
+        self.backend.apply(&step.actions, &mut self.state).await?;
+        let handed_over = changed.elapsed();
+        let result = self.observe(step, before, changed).await;
+        let decision = |cell: &Cell| self.expected.get(cell).map(|before| before.decision);
+        let open_connections = held.use_again(&step.actions, decision).await;
+        Ok(StepResult { handed_over, open_connections, took: start.elapsed(), ..result })
+    }
+
+    /// Opens the connections that a step wants to find open, as far as the policies allowed them so far.
+    async fn hold(&self, step: &Step) -> Held {
+        if step.keep_open.is_empty() {
+            return Held::default();
+        }
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let is_wanted =
+            |cell: &Cell| step.keep_open.iter().any(|entry| entry.covers(&cell.from, &cell.to, cell.probe));
+        let cells = situation.allowed().filter(|(cell, _)| is_wanted(cell));
+        Held::open(self.backend, cells, self.settings.longest_timeout).await
+    }
+
+    /// Probes all cells until they have settled. `before` is the cluster as it was before the step.
+    async fn observe(&mut self, step: &Step, before: Cluster, changed: Instant) -> StepResult {
+        let unavailable = self.open_listeners().await;
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let mut situation = self.situation(Some(step), &engine, &router);
+        let newcomers = Newcomers::new(&step.actions, before, &self.state, self.backend, changed);
+        situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
+        let patience = Patience {
+            timeout: self.timeout,
+            longest_timeout: self.settings.longest_timeout,
+            settle: self.settings.settle,
+            handed_over: changed.elapsed(),
+            wiring: self.settings.wiring,
+            loss: self.loss,
+        };
+        let Settled { tracks, rounds, loss } =
+            self.settle(&situation, &router, &unavailable, changed, patience).await;
+        let answered = answered(&situation.cells, &tracks);
+        let ways = situation.ways(&router);
+        self.loss = self.loss.plus(loss);
+        // Few answers may all come from near by.
+        if let Some(slowest) = slowest(&answered).filter(|_| answered.len() * 2 >= self.answered) {
+            // A baseline may have been a bad moment, in which pods were still starting. Another bad moment
+            // shows as probes that go missing, and then silence has to last for longer.
+            self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
+        }
+        let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
+        let cells = self.results(step, situation, &ways, tracks);
+        let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
+        self.expected = expected;
+        let (name, items) = (step.name.clone(), step.items.clone());
+        let (handed_over, took) = (Duration::ZERO, Duration::ZERO);
+        let open_connections = Vec::new();
+        StepResult { name, items, cells, new_pods, open_connections, handed_over, rounds, took }
+    }
+
+    fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
+        let promises = situation.decisions.iter().zip(&situation.newcomers);
+        let cells = situation.cells.iter().zip(ways).zip(promises);
+        let expected = cells.map(|((cell, way), (decision, newcomer))| Expected {
+            decision: *decision,
+            is_new: newcomer.is_some() || self.decided(cell) != Some(*decision),
+            crosses: cell.from != cell.to,
+            is_proved: self.baseline(cell, *way) == Some(true),
+        });
+        expected.collect()
+    }
+
+    async fn settle(
+        &self,
+        situation: &Situation,
+        router: &Router<'_>,
+        unavailable: &Unavailable,
+        changed: Instant,
+        patience: Patience,
+    ) -> Settled {
+        let Situation { cells, routes, .. } = situation;
+        let expected = self.expectations(situation, &situation.ways(router));
+        let mut rounds = Rounds::new(self.backend, router, cells, routes, unavailable, changed);
+        let mut settled = settle(&mut rounds, &expected, patience).await;
+        for cell in rounds.late_arrivals().await {
+            if let Some(track) = settled.tracks.get_mut(cell)
+                && matches!(track.observation, Some(Observation::Dropped | Observation::Rejected))
+            {
+                track.observation = Some(Observation::OneWay);
+                track.delivered = Some((track.probed, Observation::OneWay));
+            }
+        }
+        settled
+    }
+
+    /// What was expected of a cell after the last change.
+    fn decided(&self, cell: &Cell) -> Option<Decision> {
+        Some(self.expected.get(cell)?.decision)
+    }
+}
+
+/// How long the answers took that came over the network, ascending.
+fn answered(cells: &[Cell], tracks: &[Track]) -> Vec<Duration> {
+    let crossing = cells.iter().zip(tracks).filter(|(cell, _)| cell.from != cell.to);
+    let mut answered: Vec<Duration> = crossing.filter_map(|(_, track)| track.answered_in).collect();
+    answered.sort_unstable();
+    answered
+}
+
+/// How long the slowest took, without the few that stand for a bad moment: in a round, everybody sends
+/// at once.
+fn slowest(answered: &[Duration]) -> Option<Duration> {
+    answered.get(answered.len() * 99 / 100).copied()
+}

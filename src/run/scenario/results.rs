@@ -1,0 +1,131 @@
+//! What a step showed: the verdict of each cell, and how long it took to be in force.
+
+use std::collections::BTreeMap;
+
+use super::ScenarioRun;
+use super::situation::{Situation, Way};
+use crate::backend::Backend;
+use crate::plan::{Cell, Route};
+use crate::policy::{Decision, Expectation};
+use crate::run::newcomers::Newcomer;
+use crate::run::track::Track;
+use crate::scenario::{Assertion, Claim, EndpointName, State, Step};
+use crate::verdict::{Cause, CellResult, Change, Evidence, Machines, Settling, Verdict, judge};
+
+impl<B: Backend> ScenarioRun<'_, B> {
+    pub(super) fn results(
+        &self,
+        step: &Step,
+        situation: Situation,
+        ways: &[Way],
+        mut tracks: Vec<Track>,
+    ) -> Vec<CellResult> {
+        let late: Vec<_> = tracks
+            .iter_mut()
+            .zip(&situation.decisions)
+            .zip(&situation.newcomers)
+            .map(|((track, decision), newcomer)| {
+                newcomer.as_ref().filter(|_| *decision == Decision::Deny)?.convict(track, *decision)
+            })
+            .collect();
+        let verdicts = ways.iter().zip(&tracks).enumerate();
+        let verdicts: Vec<_> =
+            verdicts.map(|(cell, (way, track))| self.verdict(&situation, cell, *way, track)).collect();
+        let Situation { cells, routes, obstacles, expectations, newcomers, left_open, decisions } = situation;
+        let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
+        let machines: Vec<_> = machines.collect();
+        let found = verdicts.into_iter().zip(tracks).zip(late);
+        let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
+        let cells = cells.into_iter().zip(machines).zip(obstacles).zip(found).zip(promises);
+        cells
+            .map(|((((cell, machines), obstacle), found), promise)| {
+                let ((verdict, track), delivered_until) = found;
+                let (((expected, left_open), decision), newcomer) = promise;
+                // Without an address there is nothing that the author could disagree with.
+                let is_evaluated = obstacle != Some(Cause::NoAddress);
+                // A datagram that arrives late shows that the silence before was none.
+                let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
+                let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
+                CellResult {
+                    asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
+                    intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
+                    machines,
+                    observed: track.observation,
+                    attempts: track.attempts,
+                    retries: track.retries,
+                    settled: settled.filter(|_| is_in_force),
+                    delivered_until,
+                    cell,
+                    expected,
+                    left_open,
+                    verdict,
+                    repeated: BTreeMap::new(),
+                }
+            })
+            .collect()
+    }
+
+    /// What is true of a cell.
+    pub(super) fn verdict(&self, situation: &Situation, index: usize, way: Way, track: &Track) -> Verdict {
+        let obstacle = situation.obstacles.get(index).cloned().flatten();
+        let cell = situation.cells.get(index).zip(situation.decisions.get(index));
+        match (obstacle, &track.observation, cell) {
+            (Some(cause), _, _) => Verdict::Inconclusive(cause),
+            (None, Some(observation), Some((cell, decision))) => judge(&Evidence {
+                decision: *decision,
+                observation: observation.clone(),
+                differed: track.differed,
+                control: track.control,
+                baseline: self.baseline(cell, way),
+            }),
+            (None, None, _) | (None, _, None) => {
+                Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
+            }
+        }
+    }
+
+    /// How long the change took to be in force at a cell. `None` if nothing changed there.
+    fn settling(
+        &self,
+        cell: &Cell,
+        expected: &Expectation,
+        decision: Decision,
+        machines: &Machines,
+        newcomer: Option<Newcomer>,
+        track: &Track,
+    ) -> Option<Settling> {
+        // A pod that takes over a name is another one.
+        let before = self.expected.get(cell).filter(|_| newcomer.is_none());
+        let change = Change::since(before, decision)?;
+        let settling = Settling::new(change, track.settled?, before, expected, machines);
+        Some(Settling { opposed: track.opposed, limit: self.settings.limits.of(change), ..settling })
+    }
+
+    /// Where the ends of a cell are; the pods behind a Service may all be on one machine.
+    fn machines(&self, cell: &Cell, route: Option<&Route>) -> Machines {
+        let servers = route.into_iter().flat_map(|route| &route.servers);
+        let mut to = servers.map(|(server, _)| machine_of(&self.state, server));
+        let first = to.next().unwrap_or_else(|| machine_of(&self.state, &cell.to));
+        let is_one = to.all(|other| other == first);
+        Machines { from: machine_of(&self.state, &cell.from), to: first.filter(|_| is_one) }
+    }
+}
+
+/// The machine on which an endpoint is, as far as there is just one.
+fn machine_of(state: &State, endpoint: &EndpointName) -> Option<String> {
+    let node = match endpoint {
+        EndpointName::Pod { namespace, name } => {
+            let pods = &state.cluster.pods;
+            pods.iter().find(|pod| pod.namespace == *namespace && pod.name == *name)?.node.as_ref()?
+        }
+        EndpointName::Node(name) => name,
+        EndpointName::Service { .. } | EndpointName::External(_) => return None,
+    };
+    Some(state.machines.get(node).unwrap_or(node).clone())
+}
+
+/// What the assertions say about a cell: the last that covers it counts.
+fn last_claim(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
+    let covers = |assertion: &&Assertion| assertion.covers(&cell.from, &cell.to, cell.family, cell.probe);
+    assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
+}

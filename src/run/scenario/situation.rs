@@ -1,0 +1,94 @@
+//! A state of a cluster, and what each cell of it should do.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::plan::{Cell, Route, Router, cells};
+use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
+use crate::profile::Difference;
+use crate::run::newcomers::Newcomer;
+use crate::scenario::{Scenario, State};
+use crate::verdict::{Before, Cause};
+
+/// The addresses of both ends: a pod that takes over a name is another one.
+pub(super) type Way = (Option<IpAddr>, Option<SocketAddr>);
+
+/// A state with everything that follows from it.
+pub(super) struct Situation {
+    pub(super) cells: Vec<Cell>,
+    /// `None` where an obstacle is in the way.
+    pub(super) routes: Vec<Option<Route>>,
+    pub(super) obstacles: Vec<Option<Cause>>,
+    pub(super) expectations: Vec<Expectation>,
+    /// The cells of pods that came with the step.
+    pub(super) newcomers: Vec<Option<Newcomer>>,
+    /// The difference of a profile that leaves a cell undefined.
+    pub(super) left_open: Vec<Option<Arc<Difference>>>,
+    /// What packets should do: what the policies promise, unless a profile leaves it undefined.
+    pub(super) decisions: Vec<Decision>,
+}
+
+impl Situation {
+    pub(super) fn new(scenario: &Scenario, state: &State, engine: &Engine, router: &Router<'_>) -> Self {
+        let cells = cells(state, &scenario.probes);
+        let mut routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
+        let expectations = cells.iter().zip(&routes).map(|(cell, route)| match route {
+            Some(route) => route.evaluate(engine),
+            None => Expectation {
+                decision: Decision::Undefined,
+                reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
+            },
+        });
+        let expectations: Vec<_> = expectations.collect();
+        let mut obstacles = Vec::new();
+        for (cell, route) in cells.iter().zip(&mut routes) {
+            let servers = route.iter().flat_map(Route::all_servers).map(|(server, _)| server);
+            let ends = [&cell.from, &cell.to].into_iter().chain(servers);
+            let absent = ends.into_iter().find_map(|end| state.absent.get(end));
+            let obstacle = match (absent, &route) {
+                (_, None) => Some(Cause::NoAddress),
+                (Some(why), Some(_)) => Some(Cause::Absent(why.clone())),
+                (None, Some(_)) => None,
+            };
+            if obstacle.is_some() {
+                *route = None;
+            }
+            obstacles.push(obstacle);
+        }
+        let decisions = expectations.iter().map(|expectation| expectation.decision).collect();
+        let (newcomers, left_open) = (vec![None; cells.len()], vec![None; cells.len()]);
+        Self { cells, routes, obstacles, expectations, newcomers, left_open, decisions }
+    }
+
+    pub(super) fn ways(&self, router: &Router<'_>) -> Vec<Way> {
+        let way = |(cell, route): (&Cell, &Option<Route>)| {
+            (router.address(&cell.from, cell.family), route.as_ref().map(|route| route.address))
+        };
+        self.cells.iter().zip(&self.routes).map(way).collect()
+    }
+
+    /// The cells that are expected to be allowed, with their routes.
+    pub(super) fn allowed(&self) -> impl Iterator<Item = (Cell, Route)> {
+        let cells = self.cells.iter().zip(&self.routes).zip(&self.decisions);
+        cells.filter_map(|((cell, route), decision)| {
+            let route = route.as_ref().filter(|_| *decision == Decision::Allow)?;
+            Some((cell.clone(), route.clone()))
+        })
+    }
+
+    pub(super) fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {
+        for (decision, difference) in self.decisions.iter_mut().zip(&left_open) {
+            if difference.is_some() {
+                *decision = Decision::Undefined;
+            }
+        }
+        self.left_open = left_open;
+    }
+
+    pub(super) fn expected(&self) -> HashMap<Cell, Before> {
+        let before = self.expectations.iter().zip(&self.decisions);
+        let before = before.map(|(expectation, decision)| Before::new(expectation, *decision));
+        self.cells.iter().cloned().zip(before).collect()
+    }
+}

@@ -1,0 +1,61 @@
+//! What the kinds of cluster-scoped policies differ in.
+
+use crate::policy::{Action, ClusterPolicyKind, ClusterPolicyName};
+use crate::snapshot::field::{Field, Problem};
+use crate::snapshot::rules;
+
+/// What the kinds differ in.
+#[derive(Clone, Copy)]
+pub(super) struct Dialect {
+    pub(super) kind: ClusterPolicyKind,
+    /// The actions of rules, by name.
+    pub(super) actions: &'static [(&'static str, Action)],
+    /// How many rules, peers and ports there may be in one list.
+    pub(super) longest: usize,
+    /// Whether `pods` needs a `namespaceSelector`.
+    pub(super) needs_namespaces: bool,
+}
+
+pub(super) const ADMIN: Dialect = Dialect {
+    kind: ClusterPolicyKind::AdminNetworkPolicy,
+    actions: &[("Allow", Action::Accept), ("Deny", Action::Deny), ("Pass", Action::Pass)],
+    longest: 100,
+    needs_namespaces: true,
+};
+
+pub(super) const BASELINE: Dialect = Dialect {
+    kind: ClusterPolicyKind::BaselineAdminNetworkPolicy,
+    actions: &[("Allow", Action::Accept), ("Deny", Action::Deny)],
+    longest: 100,
+    needs_namespaces: true,
+};
+
+pub(super) const CLUSTER: Dialect = Dialect {
+    kind: ClusterPolicyKind::ClusterNetworkPolicy,
+    actions: &[("Accept", Action::Accept), ("Deny", Action::Deny), ("Pass", Action::Pass)],
+    longest: 25,
+    needs_namespaces: false,
+};
+
+impl Dialect {
+    pub(super) fn name(self, name: Option<&str>) -> Result<ClusterPolicyName, Problem> {
+        let root = Field::ROOT;
+        let metadata = root.field("metadata");
+        let at = metadata.field("name");
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Err(at.problem("is missing")) };
+        rules::subdomain(name, &at)?;
+        Ok(ClusterPolicyName { kind: self.kind, name: name.to_owned() })
+    }
+
+    /// A list, if it is not too long.
+    pub(super) fn list<'a, T>(self, items: &'a [T], at: &Field<'_>) -> Result<&'a [T], Problem> {
+        if items.len() > self.longest {
+            return Err(at.problem(format!(
+                "must have at most {} entries, found {}",
+                self.longest,
+                items.len()
+            )));
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,123 @@
+//! Whom cluster-scoped policies and their rules select.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+
+use super::dialect::Dialect;
+use crate::policy::{ClusterPeer, ClusterPolicyKind, IpBlock, LabelSelector, PodSelector};
+use crate::snapshot::cluster_policy::{EgressPeer, IngressPeer, NamespacedPod, Subject};
+use crate::snapshot::field::{Field, Problem};
+use crate::snapshot::network_policy::selector;
+use crate::snapshot::rules;
+use crate::source::quote;
+
+/// How many ranges or domain names one peer may have.
+const LIST: usize = 25;
+
+impl Dialect {
+    pub(super) fn peers<P>(
+        self,
+        peers: &[P],
+        at: &Field<'_>,
+        convert: impl Fn(Self, &P, &Field<'_>) -> Result<Vec<ClusterPeer>, Problem>,
+    ) -> Result<Vec<ClusterPeer>, Problem> {
+        if peers.is_empty() {
+            return Err(at.problem("must have at least one entry"));
+        }
+        let peers = self.list(peers, at)?.iter().enumerate();
+        let peers: Vec<_> =
+            peers.map(|(i, peer)| convert(self, peer, &at.index(i))).collect::<Result<_, _>>()?;
+        Ok(peers.into_iter().flatten().collect())
+    }
+
+    pub(super) fn subject(self, subject: &Subject, at: &Field<'_>) -> Result<PodSelector, Problem> {
+        match (&subject.namespaces, &subject.pods) {
+            (Some(namespaces), None) => all_pods_of(namespaces, &at.field("namespaces")),
+            (None, Some(pods)) => self.pods(pods, &at.field("pods")),
+            (None, None) | (Some(_), Some(_)) => {
+                Err(at.problem("must have exactly one of namespaces and pods"))
+            }
+        }
+    }
+
+    fn pods(self, pods: &NamespacedPod, at: &Field<'_>) -> Result<PodSelector, Problem> {
+        let namespaces_at = at.field("namespaceSelector");
+        let namespaces = match &pods.namespace_selector {
+            Some(namespaces) => selector(namespaces, &namespaces_at)?,
+            None if self.needs_namespaces => {
+                return Err(namespaces_at.problem("is missing: write {} for all namespaces"));
+            }
+            None => LabelSelector::everything(),
+        };
+        Ok(PodSelector { namespaces, pods: selector(&pods.pod_selector, &at.field("podSelector"))? })
+    }
+
+    pub(super) fn ingress_peer(
+        self,
+        peer: &IngressPeer,
+        at: &Field<'_>,
+    ) -> Result<Vec<ClusterPeer>, Problem> {
+        let selected = match (&peer.namespaces, &peer.pods) {
+            (Some(namespaces), None) => all_pods_of(namespaces, &at.field("namespaces"))?,
+            (None, Some(pods)) => self.pods(pods, &at.field("pods"))?,
+            (None, None) | (Some(_), Some(_)) => {
+                return Err(at.problem("must have exactly one of namespaces and pods"));
+            }
+        };
+        Ok(vec![ClusterPeer::Pods(selected)])
+    }
+
+    pub(super) fn egress_peer(self, peer: &EgressPeer, at: &Field<'_>) -> Result<Vec<ClusterPeer>, Problem> {
+        let EgressPeer { namespaces, pods, nodes, networks, domain_names } = peer;
+        let one = |peer| Ok(vec![peer]);
+        match (namespaces, pods, nodes, networks, domain_names) {
+            (Some(namespaces), None, None, None, None) => {
+                one(ClusterPeer::Pods(all_pods_of(namespaces, &at.field("namespaces"))?))
+            }
+            (None, Some(pods), None, None, None) => {
+                one(ClusterPeer::Pods(self.pods(pods, &at.field("pods"))?))
+            }
+            (None, None, Some(nodes), None, None) => {
+                one(ClusterPeer::Nodes(selector(nodes, &at.field("nodes"))?))
+            }
+            (None, None, None, Some(networks), None) => networks_of(networks, &at.field("networks")),
+            (None, None, None, None, Some(names)) => {
+                some(names, &at.field("domainNames"))?;
+                one(ClusterPeer::DomainNames(names.clone()))
+            }
+            (None | Some(_), None | Some(_), None | Some(_), None | Some(_), None | Some(_)) => {
+                let domains = match self.kind {
+                    ClusterPolicyKind::BaselineAdminNetworkPolicy => "nodes and networks",
+                    ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::ClusterNetworkPolicy => {
+                        "nodes, networks and domainNames"
+                    }
+                };
+                Err(at.problem(format!("must have exactly one of namespaces, pods, {domains}")))
+            }
+        }
+    }
+}
+
+fn all_pods_of(namespaces: &meta::LabelSelector, at: &Field<'_>) -> Result<PodSelector, Problem> {
+    Ok(PodSelector { namespaces: selector(namespaces, at)?, pods: LabelSelector::everything() })
+}
+
+fn networks_of(networks: &[String], at: &Field<'_>) -> Result<Vec<ClusterPeer>, Problem> {
+    some(networks, at)?;
+    let network = |(i, text): (usize, &String)| {
+        let net = rules::cidr(text, &at.index(i))?;
+        Ok(ClusterPeer::Network(IpBlock::new(net, [])))
+    };
+    networks.iter().enumerate().map(network).collect()
+}
+
+/// At least one entry, and not too many; each once.
+fn some(entries: &[String], at: &Field<'_>) -> Result<(), Problem> {
+    if entries.is_empty() || entries.len() > LIST {
+        return Err(at.problem(format!("must have 1 to {LIST} entries, found {}", entries.len())));
+    }
+    let twice = entries.iter().enumerate().find(|(i, entry)| entries.iter().take(*i).any(|e| e == *entry));
+    match twice {
+        Some((i, entry)) => Err(at.index(i).problem(format!("{} is there twice", quote(entry)))),
+        None => Ok(()),
+    }
+}
