@@ -110,7 +110,6 @@ impl RunOptions {
 
     /// How many scenarios to carry out at once.
     pub(super) fn parallel(&self) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let default = || match self.on {
             // Much of the time is spent waiting for answers that have to stay away.
             On::Lab => processors() + 1,
@@ -205,4 +204,9 @@ pub(super) fn complain(result: anyhow::Result<()>) {
     if let Err(error) = result {
         output::error(&error);
     }
+}
+
+/// How many processors this machine gives to the program.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::interruption::interruption;
+use super::run_options::processors;
 use super::{Exit, library, output};
 use crate::backend::lab::{self, Entered, Fault};
 use crate::run::{Events, Settings};
@@ -33,9 +34,9 @@ pub(super) struct SelftestArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
-    /// How many scenarios to carry out at once
-    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
-    parallel: usize,
+    /// How many scenarios to carry out at once [default: four times as many as there are processors]
+    #[arg(long, value_name = "NUMBER")]
+    parallel: Option<usize>,
 }
 
 /// What to print.
@@ -94,7 +95,8 @@ async fn carry_out(
         shortest_timeout: Duration::from_millis(80),
         longest_timeout: Duration::from_secs(1),
         limits: Limits::default(),
-        parallel: args.parallel,
+        // Most of the time is spent waiting for answers that have to stay away.
+        parallel: args.parallel.unwrap_or_else(|| 4 * processors()),
         fail_fast: false,
         profiles: Vec::new(),
     };

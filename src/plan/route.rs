@@ -54,10 +54,15 @@ impl Route {
     /// What the policies say about it: every leg has to be allowed.
     pub fn evaluate(&self, engine: &Engine) -> Expectation {
         let main = engine.evaluate(&self.flow);
-        match &self.first {
-            Some(first) => engine.evaluate(&first.flow).and(main),
-            None => main,
+        let Some(first) = &self.first else { return main };
+        let Expectation { decision, reasons } = engine.evaluate(&first.flow).and(main);
+        let mut once = Vec::new();
+        for reason in reasons {
+            if !once.contains(&reason) {
+                once.push(reason);
+            }
         }
+        Expectation { decision, reasons: once }
     }
 }
 
