@@ -1,0 +1,135 @@
+//! The verdict of a run, and what it rests on.
+
+use std::collections::BTreeSet;
+
+use super::{LINES, Report};
+use crate::report::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
+use crate::report::{machines, profiles};
+use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult};
+
+impl Report<'_> {
+    pub(super) fn verdict(&mut self) {
+        let RunResult { scenarios, asked, interrupted, stopped, unfinished, surroundings, .. } = self.result;
+        let counts = self.result.counts();
+        self.headline(&counts);
+        if let Some(place) = machines::place_of_leaks(self.result) {
+            self.line(paint(BAD, place));
+        }
+        if *interrupted {
+            let ended = format!("interrupted: {} of {asked} scenarios were carried out", scenarios.len());
+            self.line(paint(UNSURE, ended));
+        }
+        if *stopped {
+            self.line(paint(UNSURE, left_out(unfinished)));
+        }
+        self.aside(&counts);
+        for (name, value) in &surroundings.facts {
+            self.line(paint(FAINT, format!("{name}: {value}")));
+        }
+        for warning in surroundings.warnings.iter().chain(&profiles::stale(self.result)) {
+            self.line(paint(UNSURE, format!("warning: {warning}")));
+        }
+    }
+
+    /// The verdict, and of how much.
+    fn headline(&mut self, counts: &Counts) {
+        let RunResult { scenarios, surroundings, took, .. } = self.result;
+        let steps: usize = scenarios.iter().map(|scenario| scenario.steps.len()).sum();
+        let times = scenarios.iter().filter_map(|scenario| scenario.repetitions).map(|r| r.asked).max();
+        let scope = format!(
+            "{} in {} of {}{}, {} ({})",
+            count(counts.cells(), "cell", "cells"),
+            count(steps, "step", "steps"),
+            count(scenarios.len(), "scenario", "scenarios"),
+            times.map(|times| format!(", {times} times each")).unwrap_or_default(),
+            duration(*took),
+            surroundings.name,
+        );
+        let (word, style, what) = match self.result.outcome() {
+            Outcome::Pass => ("PASS", GOOD, right(counts).to_owned()),
+            Outcome::Inconclusive => ("INCONCLUSIVE", UNSURE, unsure(counts, scenarios)),
+            Outcome::Fail => ("FAIL", BAD, wrong(counts, scenarios)),
+        };
+        self.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+    }
+
+    /// What was seen and decides nothing.
+    fn aside(&mut self, counts: &Counts) {
+        let mut aside = Vec::new();
+        if counts.undefined > counts.left_open {
+            let by_specification = counts.undefined - counts.left_open;
+            aside.push(format!("{} left undefined by the specification", thousands(by_specification)));
+        }
+        if counts.left_open > 0 {
+            let names: Vec<_> = self.result.profiles.iter().map(|profile| profile.name.as_str()).collect();
+            let names = names.join(", ");
+            aside.push(format!("{} left undefined by profile {names}", thousands(counts.left_open)));
+        }
+        if counts.unsupported > 0 {
+            aside.push(format!("{} not measurable here", thousands(counts.unsupported)));
+        }
+        if counts.retries > 0 {
+            aside.push(count(counts.retries, "retry", "retries"));
+        }
+        if !aside.is_empty() {
+            self.line(paint(FAINT, aside.join(", ")));
+        }
+    }
+}
+
+/// What a run left out that ended at the first failure.
+fn left_out(unfinished: &[String]) -> String {
+    let names: BTreeSet<_> = unfinished.iter().map(String::as_str).collect();
+    let shown: Vec<_> = names.iter().take(LINES).copied().collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "stopped at the first failure, not carried out: {} ({}{more})",
+        count(names.len(), "scenario", "scenarios"),
+        shown.join(", ")
+    )
+}
+
+/// The scenarios whose policy gaps are mistakes, not demonstrations.
+fn real_gaps(scenarios: &[ScenarioResult]) -> usize {
+    let real = scenarios.iter().filter(|scenario| scenario.demonstrates.is_none());
+    real.map(|scenario| scenario.counts().gaps).sum()
+}
+
+fn right(counts: &Counts) -> &'static str {
+    if counts.left_open == 0 {
+        "every packet did what the policies promise"
+    } else {
+        "every packet that is judged did what the policies promise"
+    }
+}
+
+fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
+    let missed = scenarios.iter().filter(|scenario| scenario.misses_demonstration()).count();
+    join([
+        (counts.leaks, "leak", "leaks"),
+        (counts.blocked, "blocked", "blocked"),
+        (real_gaps(scenarios), "policy gap", "policy gaps"),
+        (counts.disagreements, "disagreement", "disagreements"),
+        (counts.late, "late", "late"),
+        (missed, "demonstration missed", "demonstrations missed"),
+        (counts.flaky, "flaky", "flaky"),
+        (counts.inconclusive, "not measured", "not measured"),
+    ])
+}
+
+fn unsure(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
+    let failed = scenarios.iter().filter(|scenario| scenario.failure.is_some()).count();
+    let what = join([
+        (counts.inconclusive, "cell not measured", "cells not measured"),
+        (counts.flaky, "flaky cell", "flaky cells"),
+        (failed, "scenario not carried out", "scenarios not carried out"),
+    ]);
+    match what.as_str() {
+        "" if counts.proves_nothing() => "nothing is judged: profiles leave everything undefined".to_owned(),
+        "" => "not everything was carried out".to_owned(),
+        _ => what,
+    }
+}

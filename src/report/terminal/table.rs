@@ -1,0 +1,110 @@
+//! The table at the end: what came of each scenario, or of each step.
+
+use std::time::Duration;
+
+use tabled::builder::Builder;
+use tabled::settings::Style as TableStyle;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Modify};
+
+use super::Report;
+use crate::report::style::{BAD, GOOD, UNSURE, count, duration, join, paint, thousands};
+use crate::verdict::{Counts, Outcome, Quantiles, Repetitions, ScenarioResult};
+
+impl Report<'_> {
+    /// One line a scenario, or a step.
+    pub(super) fn table(&mut self) {
+        let mut table = Builder::new();
+        table.push_record(["scenario", "step", "cells", "result", "to enforce", "to admit"]);
+        for scenario in &self.result.scenarios {
+            let total = scenario.counts();
+            let latency = scenario.latency();
+            let slowest = |quantiles: Option<Quantiles>| time(quantiles.map(|quantiles| quantiles.max));
+            let steps = count(scenario.steps.len(), "step", "steps");
+            table.push_record([
+                scenario.name.clone(),
+                if self.everything { String::new() } else { steps },
+                thousands(total.cells()),
+                scenario_result(scenario, &total),
+                slowest(latency.enforce),
+                slowest(latency.admit),
+            ]);
+            for step in scenario.steps.iter().filter(|_| self.everything) {
+                let (counts, took) = (step.counts(), step.time());
+                table.push_record([
+                    String::new(),
+                    step.name.clone(),
+                    thousands(counts.cells()),
+                    summary(&counts),
+                    time(took.enforce),
+                    time(took.admit),
+                ]);
+            }
+        }
+        if !self.result.scenarios.is_empty() {
+            let mut table = table.build();
+            table.with(TableStyle::blank());
+            for column in [2, 4, 5] {
+                table.with(Modify::new(Columns::one(column)).with(Alignment::right()));
+            }
+            let lines: Vec<_> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
+            self.line(format!("\n{}", lines.join("\n")));
+        }
+    }
+}
+
+fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
+    let result = once(scenario, counts);
+    let left_open = match counts.left_open {
+        0 => String::new(),
+        number => format!(", {} undefined by profile", thousands(number)),
+    };
+    match scenario.repetitions {
+        Some(Repetitions { done, same, .. }) => {
+            format!("{result}{left_open}, {same} of {done} times the same")
+        }
+        None => result + &left_open,
+    }
+}
+
+/// The result without what profiles left open, and without how often it was the same.
+fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
+    let mut what: Vec<String> = Vec::new();
+    if scenario.failure.is_some() {
+        what.push("not carried out".to_owned());
+    }
+    if scenario.misses_demonstration() {
+        what.push("no policy gap found".to_owned());
+    }
+    let counted = summary(counts);
+    match scenario.outcome() {
+        Outcome::Pass if scenario.demonstrates.is_some() => {
+            return paint(GOOD, format!("ok: {counted} found, as it demonstrates"));
+        }
+        Outcome::Pass if counts.proves_nothing() => return paint(UNSURE, "not judged"),
+        Outcome::Pass => return paint(GOOD, OK),
+        Outcome::Inconclusive | Outcome::Fail if counted != OK => what.push(counted),
+        Outcome::Inconclusive | Outcome::Fail => {}
+    }
+    let style = if scenario.outcome() == Outcome::Fail { BAD } else { UNSURE };
+    paint(style, what.join(", "))
+}
+
+const OK: &str = "ok";
+
+fn summary(counts: &Counts) -> String {
+    let what = join([
+        (counts.leaks, "leak", "leaks"),
+        (counts.blocked, "blocked", "blocked"),
+        (counts.gaps, "policy gap", "policy gaps"),
+        (counts.disagreements, "disagreement", "disagreements"),
+        (counts.late, "late", "late"),
+        (counts.flaky, "flaky", "flaky"),
+        (counts.inconclusive, "not measured", "not measured"),
+    ]);
+    if what.is_empty() { OK.to_owned() } else { what }
+}
+
+fn time(time: Option<Duration>) -> String {
+    time.map(duration).unwrap_or_default()
+}
