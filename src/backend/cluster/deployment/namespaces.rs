@@ -1,0 +1,71 @@
+//! The namespaces of a topology on the cluster.
+
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::{Deployment, label_patch};
+use crate::backend::Error;
+use crate::backend::cluster::objects::RUN;
+use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
+use crate::policy::{Labels, NAMESPACE_NAME_LABEL};
+use crate::scenario::State;
+
+impl Deployment {
+    pub(super) async fn set_namespaces(&mut self, state: &State) -> Result<(), Error> {
+        let wanted = state.cluster.namespaces.iter().map(|namespace| {
+            let mut labels = namespace.labels.clone();
+            // The API server's own.
+            labels.remove(NAMESPACE_NAME_LABEL);
+            (namespace.name.clone(), labels)
+        });
+        let changed = wanted.filter(|(name, labels)| self.namespaces.get(name) != Some(labels));
+        let changes = bounded(changed.map(async |(name, labels)| {
+            self.set_namespace(&name, &labels).await?;
+            Ok::<_, Error>((name, labels))
+        }));
+        let changes = changes.await?;
+        self.namespaces.extend(changes);
+        Ok(())
+    }
+
+    async fn set_namespace(&self, name: &str, labels: &Labels) -> Result<(), Error> {
+        let namespaces: Api<core::Namespace> = Api::all(self.shared.client.clone());
+        let real = self.names.namespace(name);
+        if let Some(old) = self.namespaces.get(name) {
+            let patch = json!({"metadata": {"labels": label_patch(old, labels)}});
+            let patched = persistently(async || {
+                namespaces.patch(&real, &PatchParams::default(), &Patch::Merge(&patch)).await
+            });
+            return patched.await.map(drop).map_err(failed(format!("label namespace {name}")));
+        }
+        let namespace = self.shared.maker.namespace(&real, labels.clone());
+        let created =
+            persistently(async || namespaces.create(&PostParams::default(), &namespace).await).await;
+        match created {
+            Ok(_) => {}
+            Err(error) if is_there_already(&error) => {
+                // An answer of ours may have been lost; one of somebody else is not touched.
+                let found = persistently(async || namespaces.get(&real).await);
+                let found = found.await.map_err(failed(format!("create namespace {real}")))?;
+                if found.metadata.labels.unwrap_or_default().get(RUN) != Some(&self.shared.maker.run) {
+                    let advice = "choose another beginning with --namespace-prefix";
+                    return Err(Error::Unavailable(format!("namespace {real} is there already: {advice}")));
+                }
+            }
+            Err(error) => return Err(failed(format!("create namespace {real}"))(error)),
+        }
+        if let Some(secret) = &self.shared.pull_secret {
+            let secrets: Api<core::Secret> = Api::namespaced(self.shared.client.clone(), &real);
+            let copy = self.shared.maker.pull_secret(secret, &real);
+            let created = persistently(async || secrets.create(&PostParams::default(), &copy).await).await;
+            match created {
+                Err(error) if !is_there_already(&error) => {
+                    return Err(failed(format!("copy the image pull secret to {real}"))(error));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! The pods of a topology on the cluster, from their start to their end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Deployment, identity, label_patch};
+use crate::backend::cluster::Shared;
+use crate::backend::cluster::channel::Channel;
+use crate::backend::cluster::request::{awaits_account, bounded, failed, is_there_already, persistently};
+use crate::backend::{Agent, Error, ask_all};
+use crate::policy::{Labels, Pod};
+use crate::scenario::{EndpointName, State};
+use crate::snapshot::Identity;
+
+/// How long a pod may take to end.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// How long a new namespace may be without its default service account.
+const NEW_NAMESPACE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Deployment {
+    /// Gives the pods that have new labels.
+    pub(super) async fn relabel_pods(&self, state: &State) -> Result<Vec<(Identity, Labels)>, Error> {
+        let changed = state.cluster.pods.iter().filter_map(|pod| {
+            let identity = identity(&pod.namespace, &pod.name);
+            let old = self.pods.get(&identity)?;
+            (old.labels != pod.labels).then_some((identity, &old.labels, &pod.labels))
+        });
+        bounded(changed.map(async |(identity, old, new)| {
+            let pods: Api<core::Pod> = self.api(&identity.namespace);
+            let patch = json!({"metadata": {"labels": label_patch(old, new)}});
+            let patched = persistently(async || {
+                pods.patch(&identity.name, &PatchParams::default(), &Patch::Merge(&patch)).await
+            });
+            patched.await.map(drop).map_err(failed(format!("label pod {identity}")))?;
+            Ok((identity, new.clone()))
+        }))
+        .await
+    }
+
+    /// Deletes pods, and waits until they are gone: another may take the name.
+    pub(in crate::backend::cluster) async fn remove_pods(
+        &mut self,
+        identities: &[Identity],
+    ) -> Result<(), Error> {
+        if identities.is_empty() {
+            return Ok(());
+        }
+        bounded(identities.iter().map(|identity| self.delete::<core::Pod>(identity))).await?;
+        let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
+        self.shared.watch.gone(&real, ENDING).await?;
+        for identity in identities {
+            self.pods.remove(identity);
+            self.agents.remove(&EndpointName::pod(&identity.namespace, &identity.name));
+        }
+        Ok(())
+    }
+
+    /// Lets pods end by themselves, and waits until the cluster knows that they succeeded.
+    pub(in crate::backend::cluster) async fn end_pods(
+        &mut self,
+        identities: &[Identity],
+    ) -> Result<(), Error> {
+        let own: Vec<&Identity> = identities.iter().filter(|pod| self.pods.contains_key(pod)).collect();
+        let agents: Vec<Arc<Agent>> = own
+            .iter()
+            .filter_map(|pod| self.agents.remove(&EndpointName::pod(&pod.namespace, &pod.name)))
+            .collect();
+        ask_all(agents.iter().map(|agent| agent.stop())).await;
+        let real: Vec<Identity> = own.iter().map(|identity| self.real(identity)).collect();
+        self.shared.watch.succeeded(&real, ENDING).await?;
+        for identity in own {
+            if let Some(pod) = self.pods.get_mut(identity) {
+                pod.ended = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the pods that are not there, and connects to their agents.
+    pub(super) async fn add_pods(&mut self, state: &State) -> Result<(), Error> {
+        let missing =
+            state.cluster.pods.iter().filter(|pod| {
+                !pod.host_network && !self.pods.contains_key(&identity(&pod.namespace, &pod.name))
+            });
+        let missing: Vec<&Pod> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        bounded(missing.iter().map(|pod| self.create_pod(state, pod))).await?;
+        let identities: Vec<Identity> =
+            missing.iter().map(|pod| identity(&pod.namespace, &pod.name)).collect();
+        let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
+        let addresses = self.shared.watch.ready(&real, self.shared.maker.settings.pod_timeout).await?;
+        let agents = ask_all(real.iter().map(|pod| self.connect(pod))).await;
+        for ((pod, addresses), agent) in missing.iter().zip(addresses).zip(agents) {
+            let agent = Arc::new(agent?);
+            self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
+            let started = Pod { addresses, ..(*pod).clone() };
+            self.pods.insert(identity(&pod.namespace, &pod.name), started);
+        }
+        Ok(())
+    }
+
+    async fn create_pod(&self, state: &State, pod: &Pod) -> Result<(), Error> {
+        let identity = identity(&pod.namespace, &pod.name);
+        let machine = pod.node.as_ref().and_then(|node| state.machines.get(node));
+        let Some(machine) = machine else {
+            return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));
+        };
+        let agent = self.real(&identity).to_string();
+        let object = self.shared.maker.pod(pod, &agent, machine, &self.names);
+        let pods: Api<core::Pod> = self.api(&pod.namespace);
+        let start = Instant::now();
+        loop {
+            let created = persistently(async || pods.create(&PostParams::default(), &object).await).await;
+            match created {
+                Ok(_) => return Ok(()),
+                // The answer to an earlier try was lost: the name is nobody else's.
+                Err(error) if is_there_already(&error) => return Ok(()),
+                Err(error) if awaits_account(&error) && start.elapsed() < NEW_NAMESPACE => sleep(PAUSE).await,
+                Err(error) => return Err(failed(format!("create pod {identity}"))(error)),
+            }
+        }
+    }
+
+    async fn connect(&self, pod: &Identity) -> Result<Agent, Error> {
+        let Shared { client, maker, watch, permits, .. } = &*self.shared;
+        let channel = Channel {
+            client: client.clone(),
+            control: maker.settings.control,
+            pod: pod.clone(),
+            watch: watch.clone(),
+            permits: Arc::clone(permits),
+        };
+        Agent::connect(pod.to_string(), maker.token.clone(), Box::new(channel)).await
+    }
+}
+
+/// Whether a pod can stay, perhaps with other labels. None comes back after its end.
+pub(super) fn is_same_pod(old: &Pod, new: &Pod) -> bool {
+    old.ended <= new.ended
+        && old.namespace == new.namespace
+        && old.name == new.name
+        && old.ports == new.ports
+        && old.node == new.node
+        && old.host_network == new.host_network
+}

@@ -1,0 +1,101 @@
+//! The policies of a topology on the cluster: those of its namespaces, and the cluster-scoped ones.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::try_join;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, Patch};
+
+use super::{Deployment, identity};
+use crate::backend::Error;
+use crate::backend::cluster::Shared;
+use crate::backend::cluster::cluster_policies::{self, Made};
+use crate::backend::cluster::request::{apply, bounded, failed, persistently};
+use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
+use crate::scenario::State;
+use crate::snapshot::{Identity, WrittenClusterPolicy};
+
+impl Deployment {
+    /// Gives what the policies are afterwards.
+    pub(super) async fn set_policies(
+        &self,
+        state: &State,
+    ) -> Result<BTreeMap<Identity, Arc<NetworkPolicy>>, Error> {
+        let wanted: BTreeMap<Identity, Arc<NetworkPolicy>> = state
+            .written
+            .iter()
+            .map(|written| {
+                let policy = &written.policy;
+                (identity(&policy.namespace, &policy.name), Arc::clone(&written.object))
+            })
+            .collect();
+        let changed = wanted.iter().filter(|(identity, object)| self.policies.get(identity) != Some(object));
+        let set = bounded(changed.map(async |(identity, object)| {
+            let Identity { namespace, name } = identity;
+            let policy = self.shared.maker.policy(object, namespace, &self.names);
+            let policies: Api<NetworkPolicy> = self.api(namespace);
+            let applied =
+                persistently(async || policies.patch(name, &apply(), &Patch::Apply(&policy)).await).await;
+            applied.map(drop).map_err(failed(format!("apply NetworkPolicy {identity}")))
+        }));
+        let surplus = self.policies.keys().filter(|identity| !wanted.contains_key(identity));
+        let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(identity)));
+        try_join(set, deleted).await?;
+        Ok(wanted)
+    }
+
+    /// Gives the reason why nothing can be measured, if not all of them can be there.
+    pub(super) async fn set_cluster_policies(&mut self, state: &State) -> Result<Option<String>, Error> {
+        let support = &self.shared.survey.cluster_policies;
+        let refused = |written: &WrittenClusterPolicy| {
+            support.get(&written.policy.name.kind).and_then(|usable| usable.as_ref().err().cloned())
+        };
+        let refusal = state.written_for_cluster.iter().find_map(refused);
+        let wanted: BTreeMap<_, _> = match refusal {
+            Some(_) => BTreeMap::new(),
+            None => state.written_for_cluster.iter().map(|w| (w.policy.name.clone(), w)).collect(),
+        };
+        let surplus: Vec<_> =
+            self.cluster_policies.keys().filter(|name| !wanted.contains_key(name)).cloned().collect();
+        self.delete_cluster_policies(surplus).await?;
+        let shared = Arc::clone(&self.shared);
+        for (name, written) in wanted {
+            if self.cluster_policies.get(&name).is_some_and(|known| known.as_ref() == Some(&written.object)) {
+                continue;
+            }
+            if name.kind == ClusterPolicyKind::BaselineAdminNetworkPolicy && self.baseline.is_none() {
+                self.baseline = Some(Arc::clone(&shared.baseline).lock_owned().await);
+            }
+            let object = shared.maker.cluster_policy(written, &self.names, &self.namespaces())?;
+            self.cluster_policies.insert(name.clone(), None);
+            match cluster_policies::set(&shared.client, name.kind, &object, &shared.maker.run).await? {
+                Made::Done => self.cluster_policies.insert(name, Some(Arc::clone(&written.object))),
+                Made::SomebodyElses => {
+                    let real = self.names.cluster_policy(&name);
+                    let why = format!("the cluster has a {} {real} which is not this run's", name.kind);
+                    return Ok(Some(why));
+                }
+            };
+        }
+        Ok(refusal)
+    }
+
+    /// Removes the policies that would stay without the namespaces.
+    pub(in crate::backend::cluster) async fn remove_cluster_policies(&mut self) -> Result<(), Error> {
+        self.delete_cluster_policies(self.cluster_policies.keys().cloned().collect()).await
+    }
+
+    async fn delete_cluster_policies(&mut self, names: Vec<ClusterPolicyName>) -> Result<(), Error> {
+        let Shared { client, maker, .. } = &*self.shared;
+        for name in names {
+            let real = self.names.cluster_policy(&name);
+            cluster_policies::delete(client, name.kind, &real, &maker.run).await?;
+            self.cluster_policies.remove(&name);
+            if name.kind == ClusterPolicyKind::BaselineAdminNetworkPolicy {
+                self.baseline = None;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! The Services of a topology on the cluster.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{Api, Patch};
+
+use super::{Deployment, identity};
+use crate::backend::Error;
+use crate::backend::cluster::request::{apply, bounded, failed, persistently};
+use crate::policy::Service;
+use crate::scenario::State;
+use crate::snapshot::Identity;
+
+impl Deployment {
+    /// Gives what the Services are afterwards.
+    pub(super) async fn set_services(&self, state: &State) -> Result<BTreeMap<Identity, Service>, Error> {
+        let wanted = bounded(state.cluster.services.iter().map(async |service| {
+            let identity = identity(&service.namespace, &service.name);
+            let old = self.services.get(&identity);
+            let is_same = |old: &&Service| old.ports == service.ports && old.backends == service.backends;
+            if let Some(old) = old.filter(is_same) {
+                return Ok((identity, old.clone()));
+            }
+            let object = self.shared.maker.service(service, &self.names);
+            let services: Api<core::Service> = self.api(&service.namespace);
+            let applied =
+                persistently(async || services.patch(&service.name, &apply(), &Patch::Apply(&object)).await);
+            let applied = applied.await.map_err(failed(format!("apply Service {identity}")))?;
+            Ok::<_, Error>((identity, Service { addresses: addresses(&applied), ..service.clone() }))
+        }));
+        let wanted: BTreeMap<Identity, Service> = wanted.await?.into_iter().collect();
+        let surplus = self.services.keys().filter(|identity| !wanted.contains_key(identity));
+        bounded(surplus.map(|identity| self.delete::<core::Service>(identity))).await?;
+        Ok(wanted)
+    }
+}
+
+fn addresses(service: &core::Service) -> Vec<IpAddr> {
+    let spec = service.spec.as_ref();
+    let texts = spec.and_then(|spec| spec.cluster_ips.as_ref()).into_iter().flatten();
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
