@@ -1,0 +1,133 @@
+//! A cell: what was expected, what was seen, and why.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::millis;
+use crate::policy::Reason;
+use crate::verdict::{Cause, CellResult, Verdict};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CellDocument {
+    from: String,
+    to: String,
+    family: &'static str,
+    probe: String,
+    verdict: &'static str,
+    expected: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<CellDifference>,
+    observed: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asserted: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intended: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    reasons: Vec<ReasonDocument>,
+    attempts: u32,
+    retries: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_ms: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    repeated: BTreeMap<&'static str, usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_until_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opposed_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_node: Option<String>,
+}
+
+impl CellDocument {
+    pub(super) fn new(result: &CellResult) -> Self {
+        let settled = result.settled.as_ref();
+        Self {
+            from: result.cell.from.to_string(),
+            to: result.cell.to.to_string(),
+            family: result.cell.family.name(),
+            probe: result.cell.probe.to_string(),
+            verdict: result.verdict.name(),
+            expected: result.decision().name(),
+            difference: result.left_open.as_ref().map(|difference| CellDifference {
+                profile: difference.profile.clone(),
+                reason: difference.reason.clone(),
+                promised: result.expected.decision.name(),
+            }),
+            observed: result.observed.as_ref().map(|observed| observed.name()),
+            asserted: result.asserted.map(|asserted| asserted.name()),
+            intended: result.intended.map(|intended| intended.name()),
+            cause: cause(&result.verdict).map(ToString::to_string),
+            reasons: result.expected.reasons.iter().map(ReasonDocument::new).collect(),
+            attempts: result.attempts,
+            retries: result.retries,
+            change: settled.map(|settled| settled.change.name()),
+            settled_ms: settled.map(|settled| millis(settled.took)),
+            opposed_ms: settled.and_then(|settled| settled.opposed).map(millis),
+            settled_at: settled.and_then(|settled| settled.machine.clone()),
+            limit_ms: settled.and_then(|settled| settled.limit).map(millis),
+            delivered_until_ms: result.delivered_until.map(millis),
+            repeated: result.repeated.clone(),
+            from_node: result.machines.from.clone(),
+            to_node: result.machines.to.clone(),
+        }
+    }
+}
+
+/// Why a profile leaves a cell undefined.
+#[derive(Serialize)]
+struct CellDifference {
+    profile: String,
+    reason: String,
+    /// What the policies promise of it.
+    promised: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReasonDocument {
+    text: String,
+    /// `namespace/name` of each policy that the reason names, or `Kind name` of a cluster-scoped one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
+    /// The rule's place in its list, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<usize>,
+}
+
+impl ReasonDocument {
+    fn new(reason: &Reason) -> Self {
+        let (policies, direction, rule) = match reason {
+            Reason::NotIsolated(direction) => (Vec::new(), Some(direction.name()), None),
+            Reason::AllowedBy { rule, .. } | Reason::DeniedBy(rule) | Reason::PassedBy(rule) => {
+                (vec![rule.policy.to_string()], Some(rule.direction.name()), Some(rule.index))
+            }
+            Reason::Isolated { direction, policies } => {
+                (policies.iter().map(ToString::to_string).collect(), Some(direction.name()), None)
+            }
+            Reason::OwnAddress | Reason::OwnNode | Reason::NoPodNetwork | Reason::Undefined(_) => {
+                (Vec::new(), None, None)
+            }
+        };
+        Self { text: reason.to_string(), policies, direction, rule }
+    }
+}
+
+fn cause(verdict: &Verdict) -> Option<&Cause> {
+    match verdict {
+        Verdict::Inconclusive(cause) => Some(cause),
+        Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => None,
+    }
+}
