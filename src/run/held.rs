@@ -9,7 +9,7 @@ use netproof_probe::wire::{Connection, Exchange, Nonce, Outcome, ProbeResult};
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::policy::Decision;
-use crate::scenario::{Action, EndpointName};
+use crate::scenario::{Action, EndpointName, PodChange};
 use crate::verdict::{Fate, OpenConnection};
 
 /// The connections of one step.
@@ -165,18 +165,10 @@ fn fate(result: Result<ProbeResult, String>) -> Fate {
 
 /// Whether a step removed a pod or let it end.
 fn is_ended(endpoint: &EndpointName, actions: &[Action]) -> bool {
-    actions.iter().any(|action| match action {
-        Action::RemovePod(pod) | Action::EndPod(pod) => {
+    actions.iter().filter_map(Action::pod_change).any(|change| match change {
+        PodChange::Removed(pod) | PodChange::Ended(pod) => {
             *endpoint == EndpointName::pod(&pod.namespace, &pod.name)
         }
-        Action::SetPolicy(_)
-        | Action::DeletePolicy(_)
-        | Action::SetClusterPolicy(_)
-        | Action::DeleteClusterPolicy(_)
-        | Action::SetService(_)
-        | Action::DeleteService(_)
-        | Action::LabelPod { .. }
-        | Action::LabelNamespace { .. }
-        | Action::AddPod(_) => false,
+        PodChange::Added(_) => false,
     })
 }

@@ -12,7 +12,7 @@ use super::track::Track;
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
 use crate::policy::{Cluster, Decision, Direction, Engine, Expectation, Pod, Reason};
-use crate::scenario::{Action, EndpointName, State};
+use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::verdict::{CellResult, TimeToSettle};
 
 /// The pods that came with a step.
@@ -52,19 +52,9 @@ impl Newcomers {
         backend: &impl Backend,
         changed: Instant,
     ) -> Self {
-        let added = actions.iter().filter_map(|action| match action {
-            Action::AddPod(pod) if !pod.host_network => Some(EndpointName::pod(&pod.namespace, &pod.name)),
-            Action::AddPod(_)
-            | Action::SetPolicy(_)
-            | Action::DeletePolicy(_)
-            | Action::SetClusterPolicy(_)
-            | Action::DeleteClusterPolicy(_)
-            | Action::SetService(_)
-            | Action::DeleteService(_)
-            | Action::LabelPod { .. }
-            | Action::LabelNamespace { .. }
-            | Action::EndPod(_)
-            | Action::RemovePod(_) => None,
+        let added = actions.iter().filter_map(Action::pod_change).filter_map(|change| match change {
+            PodChange::Added(pod) if !pod.host_network => Some(EndpointName::pod(&pod.namespace, &pod.name)),
+            PodChange::Added(_) | PodChange::Ended(_) | PodChange::Removed(_) => None,
         });
         let born: BTreeMap<_, _> = added
             .filter_map(|pod| {

@@ -27,5 +27,5 @@ pub use model::{Demonstrates, Scenario};
 pub use pattern::{EndpointPattern, wildcard};
 pub use probe::Probe;
 pub use state::{DnsServer, External, State};
-pub use step::{Action, Step};
+pub use step::{Action, PodChange, Step};
 pub use topology::{DNS_SERVICE, Topology};

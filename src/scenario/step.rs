@@ -63,3 +63,33 @@ pub enum Action {
     /// Deletes a pod.
     RemovePod(Identity),
 }
+
+/// What becomes of a pod in a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PodChange<'a> {
+    /// It starts.
+    Added(&'a Pod),
+    /// It ends by itself.
+    Ended(&'a Identity),
+    /// It is deleted.
+    Removed(&'a Identity),
+}
+
+impl Action {
+    /// The pod that comes or goes; `None` if none does.
+    pub fn pod_change(&self) -> Option<PodChange<'_>> {
+        match self {
+            Self::AddPod(pod) => Some(PodChange::Added(pod)),
+            Self::EndPod(pod) => Some(PodChange::Ended(pod)),
+            Self::RemovePod(pod) => Some(PodChange::Removed(pod)),
+            Self::SetPolicy(_)
+            | Self::DeletePolicy(_)
+            | Self::SetClusterPolicy(_)
+            | Self::DeleteClusterPolicy(_)
+            | Self::SetService(_)
+            | Self::DeleteService(_)
+            | Self::LabelPod { .. }
+            | Self::LabelNamespace { .. } => None,
+        }
+    }
+}

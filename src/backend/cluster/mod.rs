@@ -28,7 +28,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
 use crate::backend::{Agent, Backend, Error};
-use crate::scenario::{Action, EndpointName, Scenario, State};
+use crate::scenario::{Action, EndpointName, PodChange, Scenario, State};
 use crate::snapshot::Identity;
 
 pub use cleanup::cleanup;
@@ -379,19 +379,11 @@ impl Backend for ClusterBackend {
         };
         self.is_broken = true;
         let (mut removed, mut ended) = (Vec::new(), Vec::new());
-        for action in actions {
-            match action {
-                Action::RemovePod(identity) => removed.push(identity.clone()),
-                Action::EndPod(identity) => ended.push(identity.clone()),
-                Action::SetPolicy(_)
-                | Action::DeletePolicy(_)
-                | Action::SetClusterPolicy(_)
-                | Action::DeleteClusterPolicy(_)
-                | Action::SetService(_)
-                | Action::DeleteService(_)
-                | Action::LabelPod { .. }
-                | Action::LabelNamespace { .. }
-                | Action::AddPod(_) => {}
+        for change in actions.iter().filter_map(Action::pod_change) {
+            match change {
+                PodChange::Removed(identity) => removed.push(identity.clone()),
+                PodChange::Ended(identity) => ended.push(identity.clone()),
+                PodChange::Added(_) => {}
             }
         }
         deployment.remove_pods(&removed).await?;

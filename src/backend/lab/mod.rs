@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::backend::records::records;
 use crate::backend::{Agent, Backend, Error};
 use crate::policy::Cluster;
-use crate::scenario::{Action, EndpointName, State};
+use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::snapshot::Identity;
 
 use address::Addresses;
@@ -133,25 +133,17 @@ impl Backend for Lab {
 
     async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
         let mut hosts = Vec::new();
-        for action in actions {
-            match action {
-                Action::RemovePod(identity) => self.remove_pod(identity).await?,
-                Action::EndPod(identity) => self.end_pod(identity).await?,
-                Action::AddPod(pod) => {
+        for change in actions.iter().filter_map(Action::pod_change) {
+            match change {
+                PodChange::Removed(identity) => self.remove_pod(identity).await?,
+                PodChange::Ended(identity) => self.end_pod(identity).await?,
+                PodChange::Added(pod) => {
                     let Cluster { pods, nodes, .. } = &mut state.cluster;
                     let added = pods.iter_mut().find(|p| p.namespace == pod.namespace && p.name == pod.name);
                     if let Some(pod) = added {
                         hosts.extend(self.place(pod, nodes)?);
                     }
                 }
-                Action::SetService(_)
-                | Action::SetPolicy(_)
-                | Action::DeletePolicy(_)
-                | Action::SetClusterPolicy(_)
-                | Action::DeleteClusterPolicy(_)
-                | Action::DeleteService(_)
-                | Action::LabelPod { .. }
-                | Action::LabelNamespace { .. } => {}
             }
         }
         for service in state.cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {

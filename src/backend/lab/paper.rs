@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::address::{self, Addresses};
 use super::hosts::node_number;
 use crate::policy::{Node, Pod};
-use crate::scenario::{Action, State};
+use crate::scenario::{Action, PodChange, State};
 use crate::snapshot::Identity;
 
 /// Gives the addresses that a lab would, on a machine that has both families.
@@ -35,26 +35,18 @@ impl Paper {
     /// Fills in the addresses of what these actions made.
     pub fn apply(&mut self, actions: &[Action], state: &mut State) {
         let cluster = &mut state.cluster;
-        for action in actions {
-            match action {
-                Action::RemovePod(identity) | Action::EndPod(identity) => {
+        for change in actions.iter().filter_map(Action::pod_change) {
+            match change {
+                PodChange::Removed(identity) | PodChange::Ended(identity) => {
                     let addresses = self.pods.remove(identity).unwrap_or_default();
                     self.addresses.free_pod(&addresses);
                 }
-                Action::AddPod(added) => {
+                PodChange::Added(added) => {
                     let is_it = |pod: &&mut Pod| pod.namespace == added.namespace && pod.name == added.name;
                     if let Some(pod) = cluster.pods.iter_mut().find(is_it) {
                         self.place(pod, &cluster.nodes);
                     }
                 }
-                Action::SetPolicy(_)
-                | Action::DeletePolicy(_)
-                | Action::SetClusterPolicy(_)
-                | Action::DeleteClusterPolicy(_)
-                | Action::SetService(_)
-                | Action::DeleteService(_)
-                | Action::LabelPod { .. }
-                | Action::LabelNamespace { .. } => {}
             }
         }
         for service in cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {

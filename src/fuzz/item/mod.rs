@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::paper::{Answers, Case, ask_engine};
 use crate::plan::Cell;
 use crate::policy::{Expectation, NetworkPolicy, Reason, UndefinedCause};
-use crate::scenario::{Action, EndpointName, Item, State};
+use crate::scenario::{Action, EndpointName, Item, PodChange, State};
 use crate::snapshot::WrittenPolicy;
 
 use misread_policies::{Misread, POLICIES};
@@ -115,18 +115,9 @@ impl Found<'_> {
     }
 
     fn added(&self) -> impl Iterator<Item = EndpointName> {
-        self.case.actions.iter().filter_map(|action| match action {
-            Action::AddPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
-            Action::SetPolicy(_)
-            | Action::DeletePolicy(_)
-            | Action::SetClusterPolicy(_)
-            | Action::DeleteClusterPolicy(_)
-            | Action::SetService(_)
-            | Action::DeleteService(_)
-            | Action::LabelPod { .. }
-            | Action::LabelNamespace { .. }
-            | Action::EndPod(_)
-            | Action::RemovePod(_) => None,
+        self.case.actions.iter().filter_map(Action::pod_change).filter_map(|change| match change {
+            PodChange::Added(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
+            PodChange::Ended(_) | PodChange::Removed(_) => None,
         })
     }
 }
