@@ -43,6 +43,20 @@ pub enum Cause {
     ProbeError(String),
 }
 
+impl Cause {
+    /// Whether there is nothing here that could be measured, and so nothing to mend.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Kernel(_) | Self::NoAddress | Self::Absent(_) => true,
+            Self::NoControl
+            | Self::NoBaseline
+            | Self::Misdelivered(_)
+            | Self::DnsFailure(_)
+            | Self::ProbeError(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,7 +6,7 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judge::{Cause, Verdict};
+use super::judge::Verdict;
 use super::latency::{Settling, TimeToSettle};
 use super::machine::Machines;
 use super::observation::Observation;
@@ -303,16 +303,8 @@ impl Counts {
             Verdict::Blocked => &mut counts.blocked,
             Verdict::Flaky => &mut counts.flaky,
             Verdict::Undefined => &mut counts.undefined,
-            Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress | Cause::Absent(_)) => {
-                &mut counts.unsupported
-            }
-            Verdict::Inconclusive(
-                Cause::NoControl
-                | Cause::NoBaseline
-                | Cause::Misdelivered(_)
-                | Cause::DnsFailure(_)
-                | Cause::ProbeError(_),
-            ) => &mut counts.inconclusive,
+            Verdict::Inconclusive(cause) if cause.is_unsupported() => &mut counts.unsupported,
+            Verdict::Inconclusive(_) => &mut counts.inconclusive,
         };
         *counter = 1;
         counts

@@ -7,7 +7,7 @@ use crate::policy::{Decision, IpFamily};
 use crate::report::cells::{self, reasons, seen};
 use crate::report::style::{BAD, FAINT, UNSURE, paint};
 use crate::report::{latency, profiles};
-use crate::verdict::{Cause, CellResult, StepResult, Verdict};
+use crate::verdict::{CellResult, StepResult, Verdict};
 
 /// How many it may have where it only shows that a demonstration worked.
 const DEMONSTRATED: usize = 2;
@@ -121,15 +121,8 @@ impl Report<'_> {
 
 fn is_inconclusive(cell: &CellResult) -> bool {
     match &cell.verdict {
-        // Nothing to mend here; the verdict counts them.
-        Verdict::Inconclusive(Cause::Kernel(_) | Cause::NoAddress | Cause::Absent(_)) => false,
-        Verdict::Inconclusive(
-            Cause::NoControl
-            | Cause::NoBaseline
-            | Cause::Misdelivered(_)
-            | Cause::DnsFailure(_)
-            | Cause::ProbeError(_),
-        ) => true,
+        // What is not supported is counted beside the verdict.
+        Verdict::Inconclusive(cause) => !cause.is_unsupported(),
         Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => false,
     }
 }
