@@ -30,7 +30,16 @@ impl Dialect {
     }
 
     pub(super) fn subject(self, subject: &Subject, at: &Field<'_>) -> Result<PodSelector, Problem> {
-        match (&subject.namespaces, &subject.pods) {
+        self.selected(&subject.namespaces, &subject.pods, at)
+    }
+
+    fn selected(
+        self,
+        namespaces: &Option<meta::LabelSelector>,
+        pods: &Option<NamespacedPod>,
+        at: &Field<'_>,
+    ) -> Result<PodSelector, Problem> {
+        match (namespaces, pods) {
             (Some(namespaces), None) => all_pods_of(namespaces, &at.field("namespaces")),
             (None, Some(pods)) => self.pods(pods, &at.field("pods")),
             (None, None) | (Some(_), Some(_)) => {
@@ -56,14 +65,7 @@ impl Dialect {
         peer: &IngressPeer,
         at: &Field<'_>,
     ) -> Result<Vec<ClusterPeer>, Problem> {
-        let selected = match (&peer.namespaces, &peer.pods) {
-            (Some(namespaces), None) => all_pods_of(namespaces, &at.field("namespaces"))?,
-            (None, Some(pods)) => self.pods(pods, &at.field("pods"))?,
-            (None, None) | (Some(_), Some(_)) => {
-                return Err(at.problem("must have exactly one of namespaces and pods"));
-            }
-        };
-        Ok(vec![ClusterPeer::Pods(selected)])
+        Ok(vec![ClusterPeer::Pods(self.selected(&peer.namespaces, &peer.pods, at)?)])
     }
 
     pub(super) fn egress_peer(self, peer: &EgressPeer, at: &Field<'_>) -> Result<Vec<ClusterPeer>, Problem> {
