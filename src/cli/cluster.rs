@@ -99,7 +99,7 @@ enum ControlName {
 fn object(text: &str) -> Result<Identity, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(Identity { namespace: namespace.to_owned(), name: name.to_owned() })
+            Ok(Identity::new(namespace, name))
         }
         Some(_) | None => Err("write it as namespace/name".to_owned()),
     }

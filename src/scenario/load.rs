@@ -272,7 +272,7 @@ impl Loader {
         let Some(namespace) = &file.namespace else {
             return Err(self.error(file.kind.at, format!("delete: a {kind} needs its namespace")));
         };
-        Ok(action(Identity { namespace: namespace.value.clone(), name: file.name.clone() }))
+        Ok(action(Identity::new(&namespace.value, &file.name)))
     }
 
     fn label(&self, file: &LabelFile, at: Location) -> Result<Action, Error> {
@@ -294,9 +294,7 @@ impl Loader {
 
     fn pod_name(&self, text: &str, at: Location) -> Result<Identity, Error> {
         match text.split_once('/') {
-            Some((namespace, name)) if !name.contains('/') => {
-                Ok(Identity { namespace: namespace.to_owned(), name: name.to_owned() })
-            }
+            Some((namespace, name)) if !name.contains('/') => Ok(Identity::new(namespace, name)),
             Some(_) | None => {
                 Err(self.error(at, format!("{} is not a pod: write NAMESPACE/POD", quote(text))))
             }

@@ -6,10 +6,7 @@ use std::net::IpAddr;
 use super::endpoint::EndpointName;
 use super::step::Action;
 use super::topology::Topology;
-use crate::policy::{
-    Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy, Pod, Port,
-    Service,
-};
+use crate::policy::{Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, Pod, Port};
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy};
 
 /// The cluster of a scenario at one moment. Addresses, and everything else that only the backend
@@ -76,13 +73,13 @@ impl State {
                 self.namespace(&policy.policy.namespace)?;
                 let policy =
                     policy.resolve(&|name| self.address_by_name(name)).map_err(|error| error.to_string())?;
-                replace(&mut self.cluster.policies, &policy.policy, identity_of_policy);
-                replace(&mut self.written, &policy, |written| identity_of_policy(&written.policy));
+                replace(&mut self.cluster.policies, &policy.policy, Identity::of_policy);
+                replace(&mut self.written, &policy, |written| Identity::of_policy(&written.policy));
             }
             Action::DeletePolicy(identity) => {
-                remove(&mut self.cluster.policies, identity, identity_of_policy)
+                remove(&mut self.cluster.policies, identity, Identity::of_policy)
                     .map_err(|()| missing("NetworkPolicy", identity))?;
-                self.written.retain(|written| identity_of_policy(&written.policy) != *identity);
+                self.written.retain(|written| Identity::of_policy(&written.policy) != *identity);
             }
             Action::SetClusterPolicy(policy) => {
                 let name = |policy: &ClusterPolicy| policy.name.clone();
@@ -101,19 +98,19 @@ impl State {
                     .cluster
                     .services
                     .iter()
-                    .find(|s| identity_of_service(s) == identity_of_service(&service));
+                    .find(|s| Identity::of_service(s) == Identity::of_service(&service));
                 if let Some(old) = old {
                     // A Service keeps its virtual addresses for life.
                     service.addresses.clone_from(&old.addresses);
                 }
-                replace(&mut self.cluster.services, &service, identity_of_service);
+                replace(&mut self.cluster.services, &service, Identity::of_service);
             }
             Action::DeleteService(identity) => {
-                remove(&mut self.cluster.services, identity, identity_of_service)
+                remove(&mut self.cluster.services, identity, Identity::of_service)
                     .map_err(|()| missing("Service", identity))?;
             }
             Action::LabelPod { pod, labels } => {
-                let found = self.cluster.pods.iter_mut().find(|p| identity_of_pod(p) == *pod);
+                let found = self.cluster.pods.iter_mut().find(|p| Identity::of_pod(p) == *pod);
                 change_labels(&mut found.ok_or_else(|| missing("pod", pod))?.labels, labels);
             }
             Action::LabelNamespace { namespace, labels } => {
@@ -124,8 +121,8 @@ impl State {
             }
             Action::AddPod(pod) => {
                 self.namespace(&pod.namespace)?;
-                let identity = identity_of_pod(pod);
-                match self.cluster.pods.iter().find(|p| identity_of_pod(p) == identity) {
+                let identity = Identity::of_pod(pod);
+                match self.cluster.pods.iter().find(|p| Identity::of_pod(p) == identity) {
                     Some(Pod { ended: true, .. }) => {
                         return Err(format!("there is a pod {identity} that has ended: remove it first"));
                     }
@@ -135,7 +132,7 @@ impl State {
                 self.cluster.pods.push(pod.clone());
             }
             Action::EndPod(identity) => {
-                let found = self.cluster.pods.iter_mut().find(|p| identity_of_pod(p) == *identity);
+                let found = self.cluster.pods.iter_mut().find(|p| Identity::of_pod(p) == *identity);
                 let pod = found.ok_or_else(|| missing("pod", identity))?;
                 if pod.ended {
                     return Err(format!("pod {identity} has ended already"));
@@ -143,7 +140,7 @@ impl State {
                 pod.ended = true;
             }
             Action::RemovePod(identity) => {
-                remove(&mut self.cluster.pods, identity, identity_of_pod)
+                remove(&mut self.cluster.pods, identity, Identity::of_pod)
                     .map_err(|()| missing("pod", identity))?;
             }
         }
@@ -154,18 +151,6 @@ impl State {
         let found = self.cluster.namespaces.iter_mut().find(|namespace| namespace.name == name);
         found.ok_or_else(|| format!("the topology has no namespace {name}"))
     }
-}
-
-fn identity_of_policy(policy: &NetworkPolicy) -> Identity {
-    Identity { namespace: policy.namespace.clone(), name: policy.name.clone() }
-}
-
-fn identity_of_service(service: &Service) -> Identity {
-    Identity { namespace: service.namespace.clone(), name: service.name.clone() }
-}
-
-fn identity_of_pod(pod: &Pod) -> Identity {
-    Identity { namespace: pod.namespace.clone(), name: pod.name.clone() }
 }
 
 fn replace<T: Clone, I: PartialEq>(items: &mut Vec<T>, item: &T, identity: impl Fn(&T) -> I) {

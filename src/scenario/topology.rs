@@ -163,7 +163,7 @@ impl Builder {
     /// Makes a pod the DNS server, behind the usual Service.
     fn serve_dns(&mut self, pod: &Pod, port: Port) {
         let (_, service) = DNS_SERVICE;
-        let service = Identity { namespace: pod.namespace.clone(), name: service.to_owned() };
+        let service = Identity::new(&pod.namespace, service);
         let ports = [Protocol::Udp, Protocol::Tcp].map(|protocol| ServicePort {
             name: Some(format!("dns-{}", protocol.name().to_lowercase())),
             protocol,
@@ -178,7 +178,7 @@ impl Builder {
             ports: ports.into(),
             backends: Backends::Selected(pod.labels.clone()),
         });
-        let pod = Identity { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        let pod = Identity::of_pod(pod);
         self.state.dns = Some(DnsServer { pod, port, service });
     }
 

@@ -63,32 +63,29 @@ struct Builder {
 impl Builder {
     fn add(&mut self, item: Item) -> Result<(), Error> {
         let Item { object, place } = item;
-        let identity =
-            |namespace: &str, name: &str| Identity { namespace: namespace.into(), name: name.into() };
         match object {
             Object::Namespace(namespace) => {
-                self.once("Namespace", identity("", &namespace.name), &place)?;
+                self.once("Namespace", Identity::new("", &namespace.name), &place)?;
                 self.snapshot.cluster.namespaces.push(namespace);
             }
             Object::Pod(pod, owner) => {
-                self.once("Pod", identity(&pod.namespace, &pod.name), &place)?;
+                self.once("Pod", Identity::of_pod(&pod), &place)?;
                 self.pods.push((pod, owner));
             }
             Object::Template(template) => {
-                let pod = &template.pod;
-                self.once(template.kind.name(), identity(&pod.namespace, &pod.name), &place)?;
+                self.once(template.kind.name(), Identity::of_pod(&template.pod), &place)?;
                 self.templates.push(template);
             }
             Object::Service(service) => {
-                self.once("Service", identity(&service.namespace, &service.name), &place)?;
+                self.once("Service", Identity::of_service(&service), &place)?;
                 self.snapshot.cluster.services.push(service);
             }
             Object::NetworkPolicy(WrittenPolicy { policy, .. }) => {
-                self.once("NetworkPolicy", identity(&policy.namespace, &policy.name), &place)?;
+                self.once("NetworkPolicy", Identity::of_policy(&policy), &place)?;
                 self.snapshot.cluster.policies.push(policy);
             }
             Object::ClusterPolicy(WrittenClusterPolicy { policy, .. }) => {
-                self.once(policy.name.kind.name(), identity("", &policy.name.name), &place)?;
+                self.once(policy.name.kind.name(), Identity::new("", &policy.name.name), &place)?;
                 self.snapshot.cluster.cluster_policies.push(policy);
             }
             Object::Other(kind) => *self.snapshot.ignored.entry(kind).or_default() += 1,
@@ -122,9 +119,8 @@ impl Builder {
     /// nothing else makes at least one pod.
     fn attach_pods(&mut self) {
         type Key = (WorkloadKind, Identity);
-        let key = |namespace: &str, owner: &Owner| -> Key {
-            (owner.kind, Identity { namespace: namespace.to_owned(), name: owner.name.clone() })
-        };
+        let key =
+            |namespace: &str, owner: &Owner| -> Key { (owner.kind, Identity::new(namespace, &owner.name)) };
         let owners: HashMap<Key, Key> = self
             .templates
             .iter()
@@ -146,8 +142,7 @@ impl Builder {
         let pods = &mut self.snapshot.cluster.pods;
         let mut members: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
         for (pod, owner) in self.pods.drain(..) {
-            let own =
-                || (WorkloadKind::Pod, Identity { namespace: pod.namespace.clone(), name: pod.name.clone() });
+            let own = || (WorkloadKind::Pod, Identity::of_pod(&pod));
             let workload = owner.map_or_else(own, |owner| top(key(&pod.namespace, &owner)));
             if !pod.ended {
                 members.entry(workload).or_default().push(pods.len());
@@ -188,7 +183,7 @@ impl Builder {
 
 impl Template {
     fn key(&self) -> (WorkloadKind, Identity) {
-        (self.kind, Identity { namespace: self.pod.namespace.clone(), name: self.pod.name.clone() })
+        (self.kind, Identity::of_pod(&self.pod))
     }
 }
 

@@ -11,7 +11,7 @@ use super::field::{Field, Problem};
 use super::named::{Lookup, WrittenPolicy};
 use super::workload::{self, Owner, Template, WorkloadKind};
 use super::{pod, rules, service};
-use crate::policy::{ClusterPolicy, Namespace, Pod, Service};
+use crate::policy::{ClusterPolicy, Namespace, NetworkPolicy, Pod, Service};
 use crate::source::{Document, Error, Location, Node, Place, decode, quote};
 
 /// The namespace of an object that names none.
@@ -71,6 +71,28 @@ pub struct Identity {
     pub namespace: String,
     /// `metadata.name`
     pub name: String,
+}
+
+impl Identity {
+    /// The name of an object in a namespace; one without has an empty one.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The name of a pod.
+    pub fn of_pod(pod: &Pod) -> Self {
+        Self::new(&pod.namespace, &pod.name)
+    }
+
+    /// The name of a Service.
+    pub fn of_service(service: &Service) -> Self {
+        Self::new(&service.namespace, &service.name)
+    }
+
+    /// The name of a NetworkPolicy.
+    pub fn of_policy(policy: &NetworkPolicy) -> Self {
+        Self::new(&policy.namespace, &policy.name)
+    }
 }
 
 /// The objects of a document: itself, or the items of a list.

@@ -286,7 +286,7 @@ async fn pods_that_end_have_to_succeed() {
     });
     let watch = PodWatch::start(client, "r");
     let ended = async |name: &str| {
-        let pod = Identity { namespace: "x".to_owned(), name: name.to_owned() };
+        let pod = Identity::new("x", name);
         // What is not listed yet is not there either.
         while watch.state(&Identity { name: "good".to_owned(), ..pod.clone() }).is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;

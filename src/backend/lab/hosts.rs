@@ -65,7 +65,7 @@ impl Lab {
     /// Gives a pod its addresses, and says what has to be made for it: nothing for a pod that uses
     /// its node's network.
     pub(super) fn place(&mut self, pod: &mut Pod, nodes: &[Node]) -> Result<Option<Host>, Error> {
-        let identity = Identity { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        let identity = Identity::of_pod(pod);
         let failed = |message: &str| Error::failed(format!("place pod {identity}"), message);
         let node = nodes.iter().position(|node| Some(&node.name) == pod.node.as_ref());
         let node = node.ok_or_else(|| failed("its node is not there"))?;

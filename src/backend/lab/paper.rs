@@ -62,7 +62,7 @@ impl Paper {
             return;
         }
         pod.addresses = self.addresses.take_pod(node_number(number)).unwrap_or_default();
-        let identity = Identity { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        let identity = Identity::of_pod(pod);
         self.pods.insert(identity, pod.addresses.clone());
     }
 }

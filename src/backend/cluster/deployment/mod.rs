@@ -144,12 +144,12 @@ impl Deployment {
             if pod.host_network {
                 let node = cluster.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref());
                 pod.addresses = node.map(|node| node.addresses.clone()).unwrap_or_default();
-            } else if let Some(live) = self.pods.get(&identity(&pod.namespace, &pod.name)) {
+            } else if let Some(live) = self.pods.get(&Identity::of_pod(pod)) {
                 pod.addresses.clone_from(&live.addresses);
             }
         }
         for service in &mut cluster.services {
-            if let Some(live) = self.services.get(&identity(&service.namespace, &service.name)) {
+            if let Some(live) = self.services.get(&Identity::of_service(service)) {
                 service.addresses.clone_from(&live.addresses);
             }
         }
@@ -196,10 +196,6 @@ impl Deployment {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         unless_missing(deleted).map_err(failed(format!("delete {kind} {identity}")))
     }
-}
-
-fn identity(namespace: &str, name: &str) -> Identity {
-    Identity { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 /// A merge patch from labels to others.

@@ -8,7 +8,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{Deployment, identity, label_patch};
+use super::{Deployment, label_patch};
 use crate::backend::cluster::Shared;
 use crate::backend::cluster::channel::Channel;
 use crate::backend::cluster::request::{awaits_account, bounded, failed, is_there_already, persistently};
@@ -28,7 +28,7 @@ impl Deployment {
     /// Gives the pods that have new labels.
     pub(super) async fn relabel_pods(&self, state: &State) -> Result<Vec<(Identity, Labels)>, Error> {
         let changed = state.cluster.pods.iter().filter_map(|pod| {
-            let identity = identity(&pod.namespace, &pod.name);
+            let identity = Identity::of_pod(pod);
             let old = self.pods.get(&identity)?;
             (old.labels != pod.labels).then_some((identity, &old.labels, &pod.labels))
         });
@@ -85,17 +85,17 @@ impl Deployment {
 
     /// Starts the pods that are not there, and connects to their agents.
     pub(super) async fn add_pods(&mut self, state: &State) -> Result<(), Error> {
-        let missing =
-            state.cluster.pods.iter().filter(|pod| {
-                !pod.host_network && !self.pods.contains_key(&identity(&pod.namespace, &pod.name))
-            });
+        let missing = state
+            .cluster
+            .pods
+            .iter()
+            .filter(|pod| !pod.host_network && !self.pods.contains_key(&Identity::of_pod(pod)));
         let missing: Vec<&Pod> = missing.collect();
         if missing.is_empty() {
             return Ok(());
         }
         bounded(missing.iter().map(|pod| self.create_pod(state, pod))).await?;
-        let identities: Vec<Identity> =
-            missing.iter().map(|pod| identity(&pod.namespace, &pod.name)).collect();
+        let identities: Vec<Identity> = missing.iter().map(|pod| Identity::of_pod(pod)).collect();
         let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
         let addresses = self.shared.watch.ready(&real, self.shared.maker.settings.pod_timeout).await?;
         let agents = ask_all(real.iter().map(|pod| self.connect(pod))).await;
@@ -103,13 +103,13 @@ impl Deployment {
             let agent = Arc::new(agent?);
             self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
             let started = Pod { addresses, ..(*pod).clone() };
-            self.pods.insert(identity(&pod.namespace, &pod.name), started);
+            self.pods.insert(Identity::of_pod(pod), started);
         }
         Ok(())
     }
 
     async fn create_pod(&self, state: &State, pod: &Pod) -> Result<(), Error> {
-        let identity = identity(&pod.namespace, &pod.name);
+        let identity = Identity::of_pod(pod);
         let machine = pod.node.as_ref().and_then(|node| state.machines.get(node));
         let Some(machine) = machine else {
             return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));

@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, Patch};
 
-use super::{Deployment, identity};
+use super::Deployment;
 use crate::backend::Error;
 use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies::{self, Made};
@@ -25,10 +25,7 @@ impl Deployment {
         let wanted: BTreeMap<Identity, Arc<NetworkPolicy>> = state
             .written
             .iter()
-            .map(|written| {
-                let policy = &written.policy;
-                (identity(&policy.namespace, &policy.name), Arc::clone(&written.object))
-            })
+            .map(|written| (Identity::of_policy(&written.policy), Arc::clone(&written.object)))
             .collect();
         let changed = wanted.iter().filter(|(identity, object)| self.policies.get(identity) != Some(object));
         let set = bounded(changed.map(async |(identity, object)| {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, Patch};
 
-use super::{Deployment, identity};
+use super::Deployment;
 use crate::backend::Error;
 use crate::backend::cluster::request::{apply, bounded, failed, persistently};
 use crate::policy::Service;
@@ -17,7 +17,7 @@ impl Deployment {
     /// Gives what the Services are afterwards.
     pub(super) async fn set_services(&self, state: &State) -> Result<BTreeMap<Identity, Service>, Error> {
         let wanted = bounded(state.cluster.services.iter().map(async |service| {
-            let identity = identity(&service.namespace, &service.name);
+            let identity = Identity::of_service(service);
             let old = self.services.get(&identity);
             let is_same = |old: &&Service| old.ports == service.ports && old.backends == service.backends;
             if let Some(old) = old.filter(is_same) {

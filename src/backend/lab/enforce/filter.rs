@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::fault::{Fault, Hole, View, identity};
+use super::super::fault::{Fault, Hole, View};
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{addresses, is_filtered, policies_of};
 use super::table::Table;
 use super::tiers::Tiers;
 use crate::policy::{Direction, Node, Pod};
+use crate::snapshot::Identity;
 
 pub(super) fn add(table: &mut Table, view: &View, node: &Node, fault: Option<Fault>) {
     let has = |hole| fault.is_some_and(|fault| fault.is_hole(hole));
@@ -57,7 +58,7 @@ fn direction_rules(
         Direction::Egress => "saddr",
         Direction::Ingress => "daddr",
     };
-    let is_guarded = |pod: &&Pod| is_filtered(pod) && !view.unguarded.contains(&identity(pod));
+    let is_guarded = |pod: &&Pod| is_filtered(pod) && !view.unguarded.contains(&Identity::of_pod(pod));
     let local = local_pods(view, node).filter(is_guarded);
     let mut chains: Vec<(&Pod, String)> = Vec::new();
     for pod in local {

@@ -139,7 +139,7 @@ pub(in crate::backend::lab) struct View {
 impl View {
     /// Whether peers can mean a pod.
     pub(in crate::backend::lab) fn knows(&self, pod: &Pod) -> bool {
-        !self.strangers.contains(&identity(pod))
+        !self.strangers.contains(&Identity::of_pod(pod))
     }
 
     /// Whether the same is known of the cluster.
@@ -196,7 +196,7 @@ impl Follower {
                 self.first_pods.insert(pod.addresses.clone());
             }
         }
-        self.present = state.cluster.pods.iter().map(identity).collect();
+        self.present = state.cluster.pods.iter().map(Identity::of_pod).collect();
         for namespace in &state.cluster.namespaces {
             self.namespaces.entry(namespace.name.clone()).or_insert_with(|| namespace.labels.clone());
         }
@@ -249,8 +249,8 @@ impl Follower {
             Lapse::NewPodsNoPeers => view.strangers = self.new_pods(cluster),
             Lapse::NewPodsNotIsolated => view.unguarded = self.new_pods(cluster),
             Lapse::NewPodsOpen => {
-                let came = |pod: &&Pod| self.has_begun && !self.present.contains(&identity(pod));
-                view.unguarded = cluster.pods.iter().filter(came).map(identity).collect();
+                let came = |pod: &&Pod| self.has_begun && !self.present.contains(&Identity::of_pod(pod));
+                view.unguarded = cluster.pods.iter().filter(came).map(Identity::of_pod).collect();
             }
             Lapse::AddressKeepsOwner => {
                 for pod in &mut cluster.pods {
@@ -305,7 +305,7 @@ impl Follower {
     /// The pods that were not there in the beginning.
     fn new_pods(&self, cluster: &Cluster) -> BTreeSet<Identity> {
         let is_new = |pod: &&Pod| self.has_begun && !self.first_pods.contains(&pod.addresses);
-        cluster.pods.iter().filter(is_new).map(identity).collect()
+        cluster.pods.iter().filter(is_new).map(Identity::of_pod).collect()
     }
 }
 
@@ -316,8 +316,4 @@ fn find<'a>(policies: &'a [NetworkPolicy], like: &NetworkPolicy) -> Option<&'a N
 
 fn is_same(a: &Pod, b: &Pod) -> bool {
     a.namespace == b.namespace && a.name == b.name
-}
-
-pub(in crate::backend::lab) fn identity(pod: &Pod) -> Identity {
-    Identity { namespace: pod.namespace.clone(), name: pod.name.clone() }
 }

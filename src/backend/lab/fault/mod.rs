@@ -16,7 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use following::Lapse;
-pub(super) use following::{Follower, View, identity};
+pub(super) use following::{Follower, View};
 pub use packets::Hole;
 pub use reading::Misreading;
 pub use rules::Miscompiling;
