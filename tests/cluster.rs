@@ -176,11 +176,6 @@ fn cells(report: &Value) -> Cells {
     cells
 }
 
-fn report(finished: &Finished) -> Value {
-    let parsed = serde_json::from_str(&finished.stdout);
-    parsed.unwrap_or_else(|error| unreachable!("{error}: {finished:?}"))
-}
-
 /// Everything that is worse than not measured.
 fn accused(report: &Value) -> Vec<String> {
     let is_accused = |cell: &Value| matches!(cell["verdict"].as_str().unwrap(), "leak" | "blocked");
@@ -199,9 +194,9 @@ fn cluster_and_lab_give_the_same_verdicts() {
     let Some(cluster) = Cluster::with_enforcer("cluster_and_lab_give_the_same_verdicts") else { return };
     let scenarios = library().to_str().unwrap();
     let on_cluster = [&[scenarios, "--settle", "3s", "-o", "json"], profile()].concat();
-    let on_cluster = report(&cluster.run(&on_cluster));
+    let on_cluster = cluster.run(&on_cluster).json();
     let in_lab = [&["run", scenarios, "--parallel", "2", "-o", "json"], profile()].concat();
-    let in_lab = report(&run(User::Root, in_lab));
+    let in_lab = run(User::Root, in_lab).json();
     for scenario in on_cluster["scenarios"].as_array().unwrap() {
         assert_eq!(scenario["failure"], Value::Null, "{}", scenario["name"]);
     }
@@ -237,7 +232,7 @@ fn without_an_enforcer_every_asserted_denial_is_a_leak() {
     let finished =
         cluster.run(&[library().to_str().unwrap(), "--settle", "200ms", "--parallel", "2", "-o", "json"]);
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-    let cells = cells(&report(&finished));
+    let cells = cells(&finished.json());
     let denied: Vec<_> = cells.iter().filter(|(_, cell)| cell["asserted"] == "deny").collect();
     assert!(denied.len() > 1_000, "only {} denials are asserted", denied.len());
     for (place, cell) in denied {
@@ -315,7 +310,7 @@ fn survives(cluster: &Cluster, files: &[&str], breaks: impl FnOnce()) -> Value {
     sleep(Duration::from_millis(700));
     breaks();
     let finished = Finished::from(running.wait_with_output().unwrap());
-    let report = report(&finished);
+    let report = finished.json();
     assert_eq!(accused(&report), Vec::<String>::new(), "{}", finished.stderr);
     assert!(matches!(finished.code, Some(0 | 3)), "{:?}: {}", finished.code, finished.stderr);
     for (place, cell) in cells(&report) {
@@ -618,7 +613,7 @@ fn runs_at_the_same_time_do_not_see_each_other() {
     let running = [cluster.start(&arguments), cluster.start(&arguments)];
     for child in running {
         let finished = Finished::from(child.wait_with_output().unwrap());
-        assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&report(&finished)));
+        assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
     }
     assert_eq!(cluster.namespaces(), Vec::<String>::new());
 }
@@ -631,7 +626,7 @@ fn every_node_is_source_and_destination() {
         let arguments = [&[scenario.to_str().unwrap(), "-o", "json"], nodes].concat();
         let finished = cluster.run(&arguments);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        let report = report(&finished);
+        let report = finished.json();
         let used = report["nodes"].as_object().unwrap();
         assert_eq!(used.len(), if nodes.len() == 1 { 2 } else { 1 });
         for counts in used.values() {
@@ -646,7 +641,7 @@ fn addresses_by_name_are_those_of_the_cluster() {
     let Some(cluster) = Cluster::with_enforcer("addresses_by_name_are_those_of_the_cluster") else { return };
     let scenario = library().join("semantics/ip-block-pods.yaml");
     let finished = cluster.run(&[scenario.to_str().unwrap(), "-o", "json"]);
-    assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&report(&finished)));
+    assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
 }
 
 /// A process in the pod instead of a port-forward.

@@ -236,7 +236,7 @@ fn runs_of_the_lab_are_compared() {
 
     let broke = netproof(User::Ordinary, ["compare", good, bad, "-o", "json"]);
     assert_eq!(broke.code, Some(1), "{}", broke.stderr);
-    let json: Value = serde_json::from_str(&broke.stdout).unwrap();
+    let json = broke.json();
     assert_eq!((&json["counts"]["broke"], &json["counts"]["cells"]), (&18.into(), &113.into()));
     for cell in json["broke"].as_array().unwrap() {
         assert_eq!((&cell["probe"], &cell["problems"]), (&"80/UDP".into(), &vec!["leak"].into()));
@@ -258,7 +258,7 @@ fn runs_of_the_lab_are_compared() {
     assert!(known.stdout.contains("\nThis run\n\nFAIL  18 leaks: "), "{}", known.stdout);
     let new = lab(&["--fault", "ignore-udp", "--baseline", good, "-o", "json"]);
     assert_eq!(new.code, Some(1));
-    let json: Value = serde_json::from_str(&new.stdout).unwrap();
+    let json = new.json();
     assert_eq!((&json["kind"], &json["comparison"]["counts"]["broke"]), (&"RunResult".into(), &18.into()));
     // It can be the baseline of the next run.
     let next = file("next.json", new.stdout);

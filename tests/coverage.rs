@@ -50,7 +50,7 @@ fn kinds(cell: &Value) -> Vec<String> {
 fn every_item_has_cases_of_every_kind() {
     let finished = library_run();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let covered = covered(&serde_json::from_str(&finished.stdout).unwrap());
+    let covered = covered(&finished.json());
     let mut missing = Vec::new();
     for item in Item::all() {
         let impossible = IMPOSSIBLE.iter().find(|(number, ..)| *number == item.number());

@@ -13,11 +13,7 @@ use netproof::source;
 use netproof::verdict::{Counts, Observation, Surroundings};
 use serde_json::Value;
 
-use crate::machine::{Finished, User, folder, run};
-
-fn json(finished: &Finished) -> Value {
-    serde_json::from_str(&finished.stdout).unwrap()
-}
+use crate::machine::{User, folder, run};
 
 #[test]
 fn engine_naive_evaluator_and_packets_agree() {
@@ -25,7 +21,7 @@ fn engine_naive_evaluator_and_packets_agree() {
         let finished =
             run(user, ["fuzz", "--cases", "40", "--seed", seed, "-o", "json", "--save", "nothing"]);
         assert_eq!(finished.code, Some(0), "as {user:?}: {} {}", finished.stdout, finished.stderr);
-        let report = json(&finished);
+        let report = finished.json();
         assert_eq!((report["cases"].as_u64(), report["disagreeing"].as_u64()), (Some(40), Some(0)));
         assert!(report["cells"].as_u64().unwrap() > 2_000, "{}", report["cells"]);
         // Nothing was found, so there is nothing to save.
@@ -45,7 +41,7 @@ fn find(fault: &str, seed: &str, cases: &str) -> std::path::PathBuf {
     // Who may write to the folder.
     let finished = run(User::Root, ["fuzz"].iter().chain(&arguments));
     assert_eq!(finished.code, Some(1), "{} {}", finished.stdout, finished.stderr);
-    let report = json(&finished);
+    let report = finished.json();
     let found = &report["found"][0];
     assert_eq!((&found["differs"], &found["minimal"]), (&"packets".into(), &true.into()), "{found}");
     folder().join(found["file"].as_str().unwrap())
@@ -88,7 +84,7 @@ fn a_change_that_is_not_followed_is_found_and_shrunk() {
 fn the_same_seed_gives_the_same_cases_however_many_at_once() {
     let reached = |parallel: &str| {
         let arguments = ["--cases", "30", "--seed", "11", "-o", "json", "--parallel", parallel];
-        let report = json(&run(User::Ordinary, ["fuzz"].iter().chain(&arguments)));
+        let report = run(User::Ordinary, ["fuzz"].iter().chain(&arguments)).json();
         (report["cases"].clone(), report["cells"].clone(), report["items"].clone(), report["fields"].clone())
     };
     assert_eq!(reached("1"), reached("3"));
@@ -98,7 +94,7 @@ fn the_same_seed_gives_the_same_cases_however_many_at_once() {
 fn time_ends_it() {
     let finished = run(User::Ordinary, ["fuzz", "--time", "1s", "--seed", "1", "-o", "json"]);
     assert_eq!(finished.code, Some(0), "{} {}", finished.stdout, finished.stderr);
-    assert!((1..400).contains(&json(&finished)["cases"].as_u64().unwrap()));
+    assert!((1..400).contains(&finished.json()["cases"].as_u64().unwrap()));
 }
 
 #[test]

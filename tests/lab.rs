@@ -14,7 +14,7 @@ use crate::machine::{Finished, User, command, file, folder, library, library_run
 
 /// All cells of a JSON report, each with the names of its scenario and step.
 fn cells(finished: &Finished) -> Vec<(String, Value)> {
-    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let report = finished.json();
     let mut cells = Vec::new();
     for scenario in report["scenarios"].as_array().unwrap() {
         assert_eq!(scenario["failure"], Value::Null, "{}", scenario["name"]);
@@ -171,7 +171,7 @@ fn new_pods_are_isolated_at_once_and_admitted_soon() {
     for user in User::ALL {
         let finished = run(user, ["run", scenario.to_str().unwrap(), "-o", "json"]);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+        let report = finished.json();
         let steps = report["scenarios"][0]["steps"].as_array().unwrap();
         let times = |field: &str| steps.iter().map(|step| step[field].as_u64()).collect::<Vec<_>>();
         let isolated = times("newPodsIsolatedMs");
@@ -390,7 +390,7 @@ steps:
 
 /// What became of the connections of each step, as `x/a x/b IPv4 80/TCP: survived, deny`.
 fn open_connections(finished: &Finished) -> Vec<Vec<String>> {
-    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let report = finished.json();
     let steps = report["scenarios"][0]["steps"].as_array().unwrap().iter();
     let told = |open: &Value| {
         let text = |field: &str| open[field].as_str().unwrap_or("-").to_owned();

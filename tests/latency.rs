@@ -27,7 +27,7 @@ fn report(options: &[&str]) -> (Option<i32>, Value) {
     let path = file("changes.yaml", SCENARIO);
     let arguments = ["run", path.to_str().unwrap(), "-o", "json"];
     let finished = run(User::Ordinary, arguments.iter().chain(options));
-    (finished.code, serde_json::from_str(&finished.stdout).unwrap())
+    (finished.code, finished.json())
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::{env, fs};
 
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::Value;
+
 /// Who runs the program. Everything that concerns the lab is tested as both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
@@ -89,6 +91,14 @@ impl From<Output> for Finished {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+}
+
+impl Finished {
+    /// What it printed, which has to be JSON.
+    pub(crate) fn json(&self) -> Value {
+        let parsed = serde_json::from_str(&self.stdout);
+        parsed.unwrap_or_else(|error| unreachable!("{error}: {self:?}"))
     }
 }
 

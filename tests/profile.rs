@@ -48,10 +48,6 @@ fn without_udp(arguments: &[&str]) -> Finished {
     run(User::Ordinary, first.iter().chain(arguments))
 }
 
-fn json(finished: &Finished) -> Value {
-    serde_json::from_str(&finished.stdout).unwrap()
-}
-
 fn cells(document: &Value) -> Vec<(String, Value)> {
     let mut cells = Vec::new();
     for scenario in document["scenarios"].as_array().unwrap() {
@@ -70,7 +66,7 @@ fn a_leak_that_is_known_is_recorded_and_not_judged() {
     let known = profile("no-udp", "probes: UDP, expected: deny");
     let finished = without_udp(&["--profile", &known, "-o", "json"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let document = json(&finished);
+    let document = finished.json();
     assert_eq!(document["counts"]["undefinedByProfile"], 2);
     assert_eq!(
         (&document["counts"]["disagreements"], &document["counts"]["policyGaps"]),
@@ -99,7 +95,7 @@ fn what_the_author_got_wrong_stays_a_disagreement() {
     let finished =
         run(User::Ordinary, ["run", scenario.to_str().unwrap(), "--profile", &known, "-o", "json"]);
     assert_eq!(finished.code, Some(1));
-    assert_eq!(json(&finished)["counts"]["disagreements"], 2);
+    assert_eq!(finished.json()["counts"]["disagreements"], 2);
 }
 
 #[test]
@@ -110,7 +106,7 @@ fn a_difference_that_decides_nothing_is_told() {
     assert_eq!(finished.code, Some(0));
     let warning = finished.stdout.lines().find(|line| line.starts_with("warning: ")).unwrap();
     assert_snapshot!(warning.replace(&format!("{}/", folder().display()), ""), @"warning: profile old-times: no cell of this run is decided by this difference: old-times does it differently (profiles/old-times.yaml:5:3)");
-    let document = json(&without_udp(&["--profile", &known, "--profile", &stale, "-o", "json"]));
+    let document = without_udp(&["--profile", &known, "--profile", &stale, "-o", "json"]).json();
     let is_stale = |i: usize| document["profiles"][i]["differences"][0]["stale"].clone();
     assert_eq!((is_stale(0), is_stale(1)), (Value::Bool(false), Value::Bool(true)));
 }
@@ -135,7 +131,7 @@ fn the_profile_of_kube_router_covers_what_was_seen() {
     let finished = run(User::Ordinary, options.iter().chain(&files));
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let mut numbers = BTreeMap::<String, usize>::new();
-    for (place, cell) in cells(&json(&finished)) {
+    for (place, cell) in cells(&finished.json()) {
         if !cell["difference"].is_null() {
             assert_eq!(cell["difference"]["promised"], "deny", "{place}: {cell}");
             *numbers.entry(place).or_default() += 1;
@@ -166,7 +162,7 @@ fn a_profile_covers_what_the_fault_like_it_changes() {
         };
         assert_eq!(with(&[]).code, Some(1), "{fault} is found without the profile");
         let finished = with(&["--profile", profile]);
-        let document = json(&finished);
+        let document = finished.json();
         assert_eq!(finished.code, Some(0), "{fault}: {} {}", document["counts"], finished.stderr);
         let known = &document["profiles"][0]["differences"][difference];
         assert!(known["cells"].as_u64() > Some(0), "{fault}: {known}");

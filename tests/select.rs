@@ -45,7 +45,7 @@ fn what_is_selected_is_listed_with_what_it_decides() {
     let listed = few_with(&["--list"]);
     assert_eq!((listed.code, listed.stderr.as_str()), (Some(0), ""));
     assert_snapshot!("list", listed.stdout);
-    let document: Value = serde_json::from_str(&few_with(&["--list", "-o", "json"]).stdout).unwrap();
+    let document = few_with(&["--list", "-o", "json"]).json();
     assert_eq!(document["kind"], "ScenarioList");
     assert_eq!(document["tags"]["egress"], serde_json::json!({"scenarios": 2, "cases": 5}));
     assert_eq!(document["items"][29]["cases"], 0, "item 30 is in a step that asserts nothing");
@@ -71,7 +71,7 @@ fn names(arguments: &[&str]) -> Vec<String> {
     let first = ["run", "--list", "-o", "json"];
     let finished = run(User::Ordinary, first.iter().chain(arguments));
     assert_eq!(finished.code, Some(0), "{arguments:?}: {}", finished.stderr);
-    let document: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let document = finished.json();
     let scenarios = document["scenarios"].as_array().unwrap();
     scenarios.iter().map(|scenario| scenario["name"].as_str().unwrap().to_owned()).collect()
 }
@@ -159,7 +159,7 @@ fn a_run_stops_at_the_first_failure_if_it_is_told_to() {
     let document = |more: &[&str]| -> Value {
         let finished = run(User::Root, options.iter().chain(more));
         assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-        serde_json::from_str(&finished.stdout).unwrap()
+        finished.json()
     };
     let stopped = document(&["--fail-fast"]);
     assert_eq!(
@@ -176,7 +176,7 @@ fn a_run_stops_at_the_first_failure_if_it_is_told_to() {
 fn repetitions_are_one_result() {
     let finished = few_with(&["--name", "n*", "--name", "dns", "--repeat", "3", "-o", "json"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let document: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let document = finished.json();
     let scenarios = document["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), 2);
     for scenario in scenarios {
