@@ -229,8 +229,9 @@ fn without_an_enforcer_every_asserted_denial_is_a_leak() {
     let name = "without_an_enforcer_every_asserted_denial_is_a_leak";
     let Some(cluster) = Cluster::with_enforcer(name) else { return };
     let _stopped = Stopped::enforcers(&["1", "2"]);
-    let finished =
-        cluster.run(&[library().to_str().unwrap(), "--settle", "200ms", "--parallel", "2", "-o", "json"]);
+    let folders = ["seeds", "semantics"].map(|folder| library().join(folder));
+    let [seeds, semantics] = folders.each_ref().map(|folder| folder.to_str().unwrap());
+    let finished = cluster.run(&[seeds, semantics, "--settle", "200ms", "-o", "json"]);
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     let cells = cells(&finished.json());
     let denied: Vec<_> = cells.iter().filter(|(_, cell)| cell["asserted"] == "deny").collect();
@@ -633,6 +634,17 @@ fn every_node_is_source_and_destination() {
             assert!(counts["source"].as_u64() > Some(100) && counts["destination"].as_u64() > Some(100));
         }
     }
+}
+
+/// A merge keeps the `policyTypes` that the server made of the rules before: an egress rule that comes later
+/// would isolate nothing.
+#[test]
+fn a_policy_that_gets_its_first_egress_rule_isolates_for_egress() {
+    let name = "a_policy_that_gets_its_first_egress_rule_isolates_for_egress";
+    let Some(cluster) = Cluster::with_enforcer(name) else { return };
+    let scenario = library().join("isolation/default-policy-types.yaml");
+    let finished = cluster.run(&[&[scenario.to_str().unwrap(), "-o", "json"], profile()].concat());
+    assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
 }
 
 /// Policies get the addresses that this cluster gave its pods.

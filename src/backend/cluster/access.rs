@@ -35,7 +35,7 @@ const ALWAYS: [Rule; 6] = [
     rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]),
     rule("", "services", &["create", "delete", "patch"]),
     rule("", "events", &["list"]),
-    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "patch"]),
+    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "update"]),
 ];
 
 /// What a cleanup needs.
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn missing_permissions_can_be_pasted() {
         let missing =
-            [(ALWAYS[1], vec!["list"]), (PORT_FORWARD, vec!["create", "get"]), (ALWAYS[5], vec!["patch"])];
+            [(ALWAYS[1], vec!["list"]), (PORT_FORWARD, vec!["create", "get"]), (ALWAYS[5], vec!["update"])];
         insta::assert_snapshot!(say_missing(&missing), @r#"
         this user is not allowed all that is needed: add these rules to a ClusterRole of theirs:
         - apiGroups: [""]
@@ -172,7 +172,7 @@ mod tests {
           verbs: [create, get]
         - apiGroups: [networking.k8s.io]
           resources: [networkpolicies]
-          verbs: [patch]
+          verbs: [update]
         "#);
     }
 }

@@ -200,9 +200,9 @@ async fn the_server_gets_addresses_for_names() {
     let sent = Arc::new(Mutex::new(Value::Null));
     let kept = Arc::clone(&sent);
     let client = client_with_bodies(move |method, path, body| match (method, path) {
-        (&Method::PATCH, path) if path.ends_with("/networkpolicies/p") => {
+        (&Method::POST, path) if path.ends_with("/networkpolicies") => {
             *kept.lock().unwrap() = body["spec"]["ingress"][0]["from"].clone();
-            (200, json!({"metadata": {"name": "p"}}))
+            (201, json!({"metadata": {"name": "p"}}))
         }
         (&Method::POST, path) if path.ends_with("/pods") => status(403, "no pods"),
         (&Method::POST, _) => created(),

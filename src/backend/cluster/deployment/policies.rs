@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures_util::future::try_join;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, Patch};
+use kube::api::{Api, PostParams};
 
 use super::Deployment;
 use crate::backend::Error;
 use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies::{self, Made};
-use crate::backend::cluster::request::{apply, bounded, failed, persistently};
+use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
 use crate::scenario::State;
 use crate::snapshot::{Identity, WrittenClusterPolicy};
@@ -32,9 +32,19 @@ impl Deployment {
             let Identity { namespace, name } = identity;
             let policy = self.shared.maker.policy(object, namespace, &self.names);
             let policies: Api<NetworkPolicy> = self.api(namespace);
-            let applied =
-                persistently(async || policies.patch(name, &apply(), &Patch::Apply(&policy)).await).await;
-            applied.map(drop).map_err(failed(format!("apply NetworkPolicy {identity}")))
+            // Replaced and not merged: the server fills in `policyTypes`, and would keep what it made of
+            // earlier rules.
+            let replace = async || policies.replace(name, &PostParams::default(), &policy).await;
+            let create = async || policies.create(&PostParams::default(), &policy).await;
+            let set = match self.policies.contains_key(identity) {
+                true => persistently(replace).await,
+                false => match persistently(create).await {
+                    // By a request whose answer was lost.
+                    Err(error) if is_there_already(&error) => persistently(replace).await,
+                    created => created,
+                },
+            };
+            set.map(drop).map_err(failed(format!("apply NetworkPolicy {identity}")))
         }));
         let surplus = self.policies.keys().filter(|identity| !wanted.contains_key(identity));
         let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(identity)));
