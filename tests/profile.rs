@@ -87,6 +87,26 @@ fn a_leak_that_is_known_is_recorded_and_not_judged() {
     assert_eq!(without_udp(&["--profile", &other]).code, Some(1));
 }
 
+/// Of a new pod only the first moment is left open; what lasts is a leak all the same.
+#[test]
+fn a_new_pod_that_is_isolated_late_is_left_undefined() {
+    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    let known = profile("late", "mechanism: new-pods-open-at-first");
+    let with = |fault: &str| {
+        let options = ["-o", "json", "--settle", "5s", "--profile", &known, "--fault", fault];
+        run(User::Ordinary, ["run", scenario.to_str().unwrap()].iter().chain(&options))
+    };
+    let late = with("new-pods-open");
+    assert_eq!(late.code, Some(0), "{}", late.stderr);
+    let document = late.json();
+    let left_open: Vec<_> =
+        cells(&document).into_iter().filter(|(_, cell)| !cell["difference"].is_null()).collect();
+    assert!(left_open.len() > 4, "{left_open:?}");
+    assert!(left_open.iter().all(|(_, cell)| cell["verdict"] == "undefined"));
+    assert!(left_open.iter().any(|(_, cell)| cell["deliveredUntilMs"].is_u64()));
+    assert_eq!(with("no-enforcement").code, Some(1));
+}
+
 #[test]
 fn what_the_author_got_wrong_stays_a_disagreement() {
     let scenario =

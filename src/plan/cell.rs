@@ -164,7 +164,7 @@ kind: Scenario
 metadata: {name: a}
 topology:
   servicesByName: true
-  namespaces: [{name: x, pods: [{name: a}], services: [{name: s, selector: {}, ports: [{port: 8080}]}]}]
+  namespaces: [{name: x, pods: [{name: a}], services: [{name: s, selector: {app: a}, ports: [{port: 8080}]}]}]
 probes: [80/TCP]
 steps: [{name: nothing}]
 ";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::mechanism::Readings;
+use super::mechanism::{Mechanism, Readings};
 use super::model::{CellPattern, Difference, Profile};
 use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation};
@@ -27,18 +27,36 @@ pub struct View<'a> {
 
 /// The difference that leaves each cell undefined, or `None`: the first that covers it.
 pub fn left_open(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
+    let readings = Readings::new(&view.state.cluster);
+    first_difference(profiles, view, |pattern, route, promised| {
+        // What the specification leaves open needs no profile.
+        promised.decision != Decision::Undefined
+            && pattern.mechanism.is_none_or(|mechanism| readings.differ(mechanism, route, promised))
+    })
+}
+
+/// The difference that leaves the first moment of a new pod open in each cell, or `None`. Of the cells only
+/// those are meant in which a new pod has to be isolated.
+pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
+    first_difference(profiles, view, |pattern, _, _| pattern.mechanism == Some(Mechanism::NewPodsOpenAtFirst))
+}
+
+fn first_difference(
+    profiles: &[Profile],
+    view: View<'_>,
+    is_it: impl Fn(&CellPattern, &Route, &Expectation) -> bool,
+) -> Vec<Option<Arc<Difference>>> {
     let differences = profiles.iter().flat_map(|profile| &profile.differences);
     // A name may have its nodes behind it.
     let scenario = view.scenario.split(" on ").next().unwrap_or_default();
     let here: Vec<_> =
         differences.filter(|difference| difference.cells.is_here(scenario, view.step)).collect();
-    let readings = Readings::new(&view.state.cluster);
     let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
-    let covered = cells.map(|((cell, route), expectation)| {
-        // What the specification leaves open needs no profile.
-        let route = route.as_ref().filter(|_| expectation.decision != Decision::Undefined)?;
-        let covers =
-            |difference: &&&Arc<Difference>| difference.cells.covers(cell, route, expectation, &readings);
+    let covered = cells.map(|((cell, route), promised)| {
+        let route = route.as_ref()?;
+        let covers = |difference: &&&Arc<Difference>| {
+            difference.cells.covers(cell, promised) && is_it(&difference.cells, route, promised)
+        };
         here.iter().find(covers).map(|difference| Arc::clone(difference))
     });
     covered.collect()
@@ -53,11 +71,11 @@ impl CellPattern {
         fits(&self.scenarios, Some(scenario)) && fits(&self.steps, step)
     }
 
-    fn covers(&self, cell: &Cell, route: &Route, promised: &Expectation, readings: &Readings<'_>) -> bool {
+    /// Whether the cell's ends, probe and promise are those that the pattern names.
+    fn covers(&self, cell: &Cell, promised: &Expectation) -> bool {
         let Cell { from, to, family, probe } = cell;
         self.expected.is_none_or(|expected| expected == promised.decision)
             && self.covered.covers(from, to, *family, *probe)
-            && self.mechanism.is_none_or(|mechanism| readings.differ(mechanism, route, promised))
     }
 }
 
@@ -67,7 +85,7 @@ mod tests {
     use crate::plan::{Router, cells};
     use crate::policy::Engine;
     use crate::profile::load;
-    use crate::scenario::{self, Scenario};
+    use crate::scenario;
     use crate::source::Text;
 
     fn profile(cells: &str) -> Vec<Profile> {
@@ -78,8 +96,8 @@ mod tests {
     }
 
     /// Pods x/web (http is 80), x/db (nothing has a name) and y/web (http is 81), and a Service x/web.
-    fn scenario(policies: &str) -> Scenario {
-        let content = format!(
+    fn content(policies: &str) -> String {
+        format!(
             "\
 apiVersion: netproof.dev/v1alpha1
 kind: Scenario
@@ -99,8 +117,7 @@ steps:
 - name: the step
   apply:
 {policies}"
-        );
-        scenario::load(&[Text { name: "s.yaml".into(), content }]).unwrap().remove(0)
+        )
     }
 
     fn policy(namespace: &str, spec: &str) -> String {
@@ -111,7 +128,12 @@ steps:
 
     /// The cells that a profile leaves undefined after the step, each with what is promised.
     fn covered(policies: &str, pattern: &str) -> Vec<String> {
-        let scenario = scenario(policies);
+        covered_in(&content(policies), pattern)
+    }
+
+    fn covered_in(content: &str, pattern: &str) -> Vec<String> {
+        let text = Text { name: "s.yaml".into(), content: content.to_owned() };
+        let scenario = scenario::load(&[text]).unwrap().remove(0);
         let mut state = State::new(&scenario.topology);
         for action in &scenario.steps[0].actions {
             state.apply(action).unwrap();
@@ -215,6 +237,47 @@ steps:
             ["y/web → x/web 80/TCP allow"],
             "beside a number, the name is lost"
         );
+    }
+
+    #[test]
+    fn port_names_that_pods_of_the_policys_own_namespace_explain() {
+        let mechanism = "mechanism: port-name-of-own-namespace, from: x/db";
+        let egress = |peers: &str| {
+            policy(
+                "x",
+                &format!(
+                    "podSelector: {{matchLabels: {{app: db}}}}, policyTypes: [Egress], egress: [{{{peers}ports: [{{port: http}}]}}]"
+                ),
+            )
+        };
+        let of_pods = |cells: Vec<String>| -> Vec<_> {
+            cells.into_iter().filter(|cell| !cell.contains("service:")).collect()
+        };
+        assert_eq!(
+            of_pods(covered(&egress(""), mechanism)),
+            ["x/db → y/web 80/TCP deny", "x/db → y/web 81/TCP allow", "x/db → external:office 80/TCP deny"],
+            "80 is what x/web calls so"
+        );
+        assert_eq!(covered(&egress("to: [{namespaceSelector: {}}], "), mechanism), [""; 0]);
+        let ingress = policy("x", "podSelector: {}, ingress: [{ports: [{port: http}]}]");
+        assert_eq!(covered(&ingress, "mechanism: port-name-of-own-namespace"), [""; 0]);
+    }
+
+    #[test]
+    fn port_names_that_are_mixed_among_receivers() {
+        let egress = policy(
+            "x",
+            "podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{port: admin}]}]",
+        );
+        let covered_with = |http: &str| {
+            let db = "{name: db, labels: {app: db}";
+            let ports = format!("{db}, ports: [{{name: http, port: {http}}}, {{name: admin, port: 81}}]");
+            let scenario = content(&egress).replace(db, &ports);
+            covered_in(&scenario, "mechanism: port-names-mixed")
+        };
+        // The `http` of x/db is that of x/web, and brings x/web's address under `admin`.
+        assert_eq!(covered_with("80"), ["x/web → y/web 81/TCP deny"]);
+        assert_eq!(covered_with("82"), [""; 0]);
     }
 
     #[test]

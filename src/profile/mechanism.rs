@@ -4,11 +4,13 @@
 //! way. So a difference is said once, and holds for scenarios that nobody has written yet.
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 
 use crate::plan::Route;
 use crate::policy::{
     Cluster, Decision, Destination, Direction, Engine, Expectation, Flow, IpBlock, NamespaceScope,
-    NetworkPolicy, Peer, Peers, Pod, PolicyName, Port, PortMatch, PortSpec, Ports, Protocol, Reason, Rule,
+    NetworkPolicy, Peer, Peers, Pod, PolicyName, Port, PortMatch, PortRange, PortSpec, Ports, Protocol,
+    Reason, Rule,
 };
 
 /// A way to read policies.
@@ -22,20 +24,32 @@ pub enum Mechanism {
     /// Port names stand for every port of their protocol, or for none where a rule has numbers of that
     /// protocol, too.
     PortNameIsProtocol,
+    /// A port name in an egress rule without peers stands for the numbers that the pods of the policy's own
+    /// namespace give it, wherever the packet goes.
+    PortNameOfOwnNamespace,
+    /// Where two of a rule's receiving pods give a name the same number, a port name stands for every number that
+    /// any of the receiving pods gives it, in all of them.
+    PortNamesMixed,
     /// What one direction's rules of a policy allow passes the other direction of the same policy, too.
     OtherDirectionOfSamePolicy,
     /// The source's policies see a Service's own port where it differs from the pod's.
     ServicePortDiffers,
+    /// A new pod is isolated a moment after it has started. Only the moment is left open: what is delivered
+    /// afterwards is a leak.
+    NewPodsOpenAtFirst,
 }
 
 impl Mechanism {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::PodAddressInIpBlock,
         Self::UnresolvedPortName,
         Self::PortNameIsProtocol,
+        Self::PortNameOfOwnNamespace,
+        Self::PortNamesMixed,
         Self::OtherDirectionOfSamePolicy,
         Self::ServicePortDiffers,
+        Self::NewPodsOpenAtFirst,
     ];
 
     /// The name in a profile.
@@ -44,8 +58,11 @@ impl Mechanism {
             Self::PodAddressInIpBlock => "pod-address-in-ip-block",
             Self::UnresolvedPortName => "unresolved-port-name",
             Self::PortNameIsProtocol => "port-name-is-protocol",
+            Self::PortNameOfOwnNamespace => "port-name-of-own-namespace",
+            Self::PortNamesMixed => "port-names-mixed",
             Self::OtherDirectionOfSamePolicy => "other-direction-of-same-policy",
             Self::ServicePortDiffers => "service-port-differs",
+            Self::NewPodsOpenAtFirst => "new-pods-open-at-first",
         }
     }
 }
@@ -56,6 +73,8 @@ pub(super) struct Readings<'a> {
     without_pods_in_blocks: OnceCell<Engine>,
     names_dropped: OnceCell<Engine>,
     names_as_protocols: OnceCell<Engine>,
+    names_of_own_namespace: OnceCell<Engine>,
+    names_mixed: OnceCell<Engine>,
     egress: OnceCell<Engine>,
     ingress: OnceCell<Engine>,
 }
@@ -67,6 +86,8 @@ impl<'a> Readings<'a> {
             without_pods_in_blocks: OnceCell::new(),
             names_dropped: OnceCell::new(),
             names_as_protocols: OnceCell::new(),
+            names_of_own_namespace: OnceCell::new(),
+            names_mixed: OnceCell::new(),
             egress: OnceCell::new(),
             ingress: OnceCell::new(),
         }
@@ -80,9 +101,13 @@ impl<'a> Readings<'a> {
             Mechanism::PodAddressInIpBlock => differs(self.without_pods_in_blocks()),
             Mechanism::UnresolvedPortName => differs(self.names_dropped()),
             Mechanism::PortNameIsProtocol => differs(self.names_as_protocols()),
+            Mechanism::PortNameOfOwnNamespace => differs(self.names_of_own_namespace()),
+            Mechanism::PortNamesMixed => differs(self.names_mixed()),
             Mechanism::OtherDirectionOfSamePolicy => {
                 flows.all(|flow| self.passes_by_other_direction(flow, promised))
             }
+            // Not by how policies are read, and not for as long as the step lasts.
+            Mechanism::NewPodsOpenAtFirst => false,
             Mechanism::ServicePortDiffers => {
                 flows.any(|flow| self.is_port_translated(flow) && self.is_source_isolated(flow))
             }
@@ -140,6 +165,34 @@ impl<'a> Readings<'a> {
         })
     }
 
+    fn names_of_own_namespace(&self) -> &Engine {
+        self.names_of_own_namespace.get_or_init(|| {
+            self.read(|policy, direction, rule| {
+                let Rule { peers: Peers::Any, ports: Ports::Only(ports) } = &rule else { return vec![rule] };
+                if direction == Direction::Ingress {
+                    return vec![rule];
+                }
+                let pods = self.filtered_pods();
+                let own: Vec<_> = pods.filter(|pod| pod.namespace == policy.namespace).collect();
+                vec![Rule { peers: Peers::Any, ports: numbers(ports, &own) }]
+            })
+        })
+    }
+
+    fn names_mixed(&self) -> &Engine {
+        self.names_mixed.get_or_init(|| {
+            self.read(|policy, direction, rule| {
+                let receivers = self.receivers(policy, direction, &rule);
+                match &rule.ports {
+                    Ports::Only(ports) if share_a_number(&receivers) => {
+                        vec![Rule { peers: rule.peers.clone(), ports: numbers(ports, &receivers) }]
+                    }
+                    Ports::Only(_) | Ports::Any => vec![rule],
+                }
+            })
+        })
+    }
+
     /// The cluster with every rule replaced.
     fn read(&self, change: impl Fn(&NetworkPolicy, Direction, Rule) -> Vec<Rule>) -> Engine {
         let policies = self.cluster.policies.iter().map(|policy| {
@@ -159,15 +212,7 @@ impl<'a> Readings<'a> {
     /// Whether all ports of a rule are names that no pod has that receives by it.
     fn are_unresolved(&self, policy: &NetworkPolicy, direction: Direction, rule: &Rule) -> bool {
         let Ports::Only(ports) = &rule.ports else { return false };
-        let receives = |pod: &Pod| match direction {
-            Direction::Ingress => pod.namespace == policy.namespace && policy.subjects.matches(&pod.labels),
-            Direction::Egress => match &rule.peers {
-                Peers::Any => true,
-                Peers::Only(peers) => peers.iter().any(|peer| self.is_peer(policy, peer, pod)),
-            },
-        };
-        let receivers: Vec<_> =
-            self.cluster.pods.iter().filter(|pod| !pod.ended && !pod.host_network && receives(pod)).collect();
+        let receivers = self.receivers(policy, direction, rule);
         let is_unresolved = |port: &PortMatch| match &port.ports {
             PortSpec::Named(name) => {
                 receivers.iter().all(|pod| pod.named_port(name, port.protocol).is_none())
@@ -175,6 +220,23 @@ impl<'a> Readings<'a> {
             PortSpec::Any | PortSpec::Range(_) => false,
         };
         ports.iter().all(is_unresolved)
+    }
+
+    /// The pods that policies can select.
+    fn filtered_pods(&self) -> impl Iterator<Item = &'a Pod> {
+        self.cluster.pods.iter().filter(|pod| !pod.ended && !pod.host_network)
+    }
+
+    /// The pods that receive by a rule.
+    fn receivers(&self, policy: &NetworkPolicy, direction: Direction, rule: &Rule) -> Vec<&'a Pod> {
+        let receives = |pod: &Pod| match direction {
+            Direction::Ingress => pod.namespace == policy.namespace && policy.subjects.matches(&pod.labels),
+            Direction::Egress => match &rule.peers {
+                Peers::Any => true,
+                Peers::Only(peers) => peers.iter().any(|peer| self.is_peer(policy, peer, pod)),
+            },
+        };
+        self.filtered_pods().filter(|pod| receives(pod)).collect()
     }
 
     fn is_peer(&self, policy: &NetworkPolicy, peer: &Peer, pod: &Pod) -> bool {
@@ -251,4 +313,30 @@ impl<'a> Readings<'a> {
         let reasons = self.only(Direction::Egress).evaluate(flow).reasons;
         !reasons.iter().all(|reason| matches!(reason, Reason::NotIsolated(_)))
     }
+}
+
+/// The ports with every name replaced by the numbers that any of these pods gives it.
+fn numbers(ports: &[PortMatch], pods: &[&Pod]) -> Ports {
+    let numbers = |port: &PortMatch| match &port.ports {
+        PortSpec::Named(name) => pods
+            .iter()
+            .filter_map(|pod| pod.named_port(name, port.protocol))
+            .map(|number| PortSpec::Range(PortRange::single(number)))
+            .map(|ports| PortMatch { protocol: port.protocol, ports })
+            .collect(),
+        PortSpec::Any | PortSpec::Range(_) => vec![port.clone()],
+    };
+    Ports::Only(ports.iter().flat_map(numbers).collect())
+}
+
+/// Whether two of the pods have a port of the same name, protocol and number.
+fn share_a_number(pods: &[&Pod]) -> bool {
+    let mut seen = HashSet::new();
+    pods.iter().any(|pod| {
+        let named = pod.ports.iter().filter(|port| port.name.is_some());
+        let own: HashSet<_> = named.map(|port| (&port.name, port.protocol, port.port)).collect();
+        let is_shared = own.iter().any(|port| seen.contains(port));
+        seen.extend(own);
+        is_shared
+    })
 }

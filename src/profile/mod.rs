@@ -10,7 +10,7 @@ mod load;
 mod mechanism;
 mod model;
 
-pub use apply::{View, left_open};
+pub use apply::{View, left_open, open_at_first};
 pub use load::{from_document, load};
 pub use mechanism::Mechanism;
 pub use model::{Difference, Profile};

@@ -127,7 +127,7 @@ pub(super) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<Newc
     let mut times = TimeToSettle::default();
     for (result, newcomer) in cells {
         let (Some(Newcomer { born, at_once }), Some(settled)) = (newcomer, &result.settled) else { continue };
-        let slowest = match result.decision() {
+        let slowest = match result.expected.decision {
             Decision::Deny if at_once => &mut times.enforce,
             Decision::Allow => &mut times.admit,
             Decision::Deny | Decision::Undefined => continue,

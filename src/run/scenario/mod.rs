@@ -19,7 +19,7 @@ use super::track::{Expected, Loss, Track};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
-use crate::profile::{View, left_open};
+use crate::profile::{View, left_open, open_at_first};
 use crate::scenario::{Scenario, State, Step};
 use crate::verdict::{Before, Observation, ScenarioFailure, ScenarioResult, StepResult};
 
@@ -139,17 +139,21 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     /// What follows from the state that a step led to; without one, from the first state.
     fn situation(&self, step: Option<&Step>, engine: &Engine, router: &Router<'_>) -> Situation {
         let mut situation = Situation::new(self.scenario, &self.state, engine, router);
-        let view = View {
+        let left_open = left_open(&self.settings.profiles, self.view(step, &situation));
+        situation.leave_open(left_open);
+        situation
+    }
+
+    /// What profiles are held against.
+    fn view<'s>(&'s self, step: Option<&'s Step>, situation: &'s Situation) -> View<'s> {
+        View {
             scenario: &self.scenario.name,
             step: step.map(|step| step.name.as_str()),
             state: &self.state,
             cells: &situation.cells,
             routes: &situation.routes,
             expectations: &situation.expectations,
-        };
-        let left_open = left_open(&self.settings.profiles, view);
-        situation.leave_open(left_open);
-        situation
+        }
     }
 
     async fn open_listeners(&mut self) -> Unavailable {
@@ -198,6 +202,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let mut situation = self.situation(Some(step), &engine, &router);
         let newcomers = Newcomers::new(&step.actions, before, &self.state, self.backend, changed);
         situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
+        let open_at_first = open_at_first(&self.settings.profiles, self.view(Some(step), &situation));
+        situation.leave_first_moment_open(open_at_first);
         let patience = Patience {
             timeout: self.timeout,
             longest_timeout: self.settings.longest_timeout,

@@ -31,20 +31,34 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let verdicts = ways.iter().zip(&tracks).enumerate();
         let verdicts: Vec<_> =
             verdicts.map(|(cell, (way, track))| self.verdict(&situation, cell, *way, track)).collect();
-        let Situation { cells, routes, obstacles, expectations, newcomers, left_open, decisions } = situation;
+        let Situation {
+            cells,
+            routes,
+            obstacles,
+            expectations,
+            newcomers,
+            left_open,
+            open_at_first,
+            decisions,
+        } = situation;
         let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
         let machines: Vec<_> = machines.collect();
         let found = verdicts.into_iter().zip(tracks).zip(late);
+        let left_open = left_open.into_iter().zip(open_at_first);
         let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
         let cells = cells.into_iter().zip(machines).zip(obstacles).zip(found).zip(promises);
         cells
             .map(|((((cell, machines), obstacle), found), promise)| {
                 let ((verdict, track), delivered_until) = found;
-                let (((expected, left_open), decision), newcomer) = promise;
+                let (((expected, (left_open, open_at_first)), decision), newcomer) = promise;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle != Some(Cause::NoAddress);
                 // A datagram that arrives late shows that the silence before was none.
                 let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
+                let (verdict, left_open) = match open_at_first {
+                    Some(difference) if is_in_force => (Verdict::Undefined, Some(difference)),
+                    Some(_) | None => (verdict, left_open),
+                };
                 let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
                 CellResult {
                     asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),

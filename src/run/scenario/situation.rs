@@ -25,6 +25,8 @@ pub(super) struct Situation {
     pub(super) newcomers: Vec<Option<Newcomer>>,
     /// The difference of a profile that leaves a cell undefined.
     pub(super) left_open: Vec<Option<Arc<Difference>>>,
+    /// The difference of a profile that leaves the first moment of a newcomer undefined.
+    pub(super) open_at_first: Vec<Option<Arc<Difference>>>,
     /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub(super) decisions: Vec<Decision>,
 }
@@ -57,8 +59,9 @@ impl Situation {
             obstacles.push(obstacle);
         }
         let decisions = expectations.iter().map(|expectation| expectation.decision).collect();
-        let (newcomers, left_open) = (vec![None; cells.len()], vec![None; cells.len()]);
-        Self { cells, routes, obstacles, expectations, newcomers, left_open, decisions }
+        let newcomers = vec![None; cells.len()];
+        let (left_open, open_at_first) = (vec![None; cells.len()], vec![None; cells.len()]);
+        Self { cells, routes, obstacles, expectations, newcomers, left_open, open_at_first, decisions }
     }
 
     pub(super) fn ways(&self, router: &Router<'_>) -> Vec<Way> {
@@ -75,6 +78,14 @@ impl Situation {
             let route = route.as_ref().filter(|_| *decision == Decision::Allow)?;
             Some((cell.clone(), route.clone()))
         })
+    }
+
+    /// Leaves open what happens before newcomers are isolated, where they have to be at once.
+    pub(super) fn leave_first_moment_open(&mut self, differences: Vec<Option<Arc<Difference>>>) {
+        let is_at_once = |newcomer: &Option<Newcomer>| newcomer.is_some_and(|newcomer| newcomer.at_once);
+        let differences = differences.into_iter().zip(&self.newcomers);
+        self.open_at_first =
+            differences.map(|(difference, newcomer)| difference.filter(|_| is_at_once(newcomer))).collect();
     }
 
     pub(super) fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {
