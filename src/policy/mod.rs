@@ -14,6 +14,7 @@ mod label;
 mod model;
 mod port;
 mod reach;
+mod rule_ports;
 mod service;
 mod tier_sets;
 mod tiers;

@@ -9,8 +9,9 @@ use super::cluster_policy::Tier;
 use super::engine::{
     Class, ClassId, ClusterPolicyId, CompiledPeer, CompiledRule, Engine, PeerId, PodId, PolicyId,
 };
-use super::model::{ContainerPort, Direction, PortSpec, Ports, named_port};
-use super::port::{Connections, PortSet};
+use super::model::{ContainerPort, Direction};
+use super::port::Connections;
+use super::rule_ports::{HeldPorts, has_names};
 use super::tier_sets::{Held, TierSets};
 
 /// What one end may send to another.
@@ -70,6 +71,15 @@ impl Bounds {
 
     fn possible(connections: Connections) -> Self {
         Self { certain: Connections::default(), possible: connections }
+    }
+
+    /// What a rule allows on `ports` to an end that it holds so surely.
+    fn of(held: Option<Held>, ports: &Connections) -> Self {
+        match held {
+            Some(Held::Surely) => Self::certain(ports.clone()),
+            Some(Held::Perhaps) => Self::possible(ports.clone()),
+            None => Self::default(),
+        }
     }
 
     fn union(&self, other: &Self) -> Self {
@@ -337,30 +347,6 @@ fn look_up(
     }
 }
 
-fn has_names(ports: &Ports) -> bool {
-    match ports {
-        Ports::Any => false,
-        Ports::Only(matches) => matches.iter().any(|m| matches!(m.ports, PortSpec::Named(_))),
-    }
-}
-
-/// The ports of a rule; names are those of `receiver`, the container ports of the pod that
-/// receives.
-fn connections(ports: &Ports, receiver: &[ContainerPort]) -> Connections {
-    match ports {
-        Ports::Any => Connections::all(),
-        Ports::Only(matches) => matches.iter().fold(Connections::default(), |all, m| {
-            let ports = match &m.ports {
-                PortSpec::Any => PortSet::all(),
-                PortSpec::Range(range) => PortSet::from(*range),
-                PortSpec::Named(name) => named_port(receiver, name, m.protocol)
-                    .map_or_else(PortSet::default, |port| super::port::PortRange::single(port).into()),
-            };
-            all.union(&Connections::of(m.protocol, ports))
-        }),
-    }
-}
-
 /// Adds up the rules of one subject.
 struct RowBuilder<'a, 'b> {
     engine: &'a Engine,
@@ -386,57 +372,61 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
     }
 
     fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
-        let connections = connections(&rule.ports, subject);
-        self.add(rule, |_| connections.clone());
+        self.add_on_ports(rule, &HeldPorts::of(&rule.ports, subject).all());
     }
 
     fn add_egress_rule(&mut self, rule: &CompiledRule) {
-        if has_names(&rule.ports) {
-            // A pod with hostNetwork may be taken for its node, which has no named ports.
-            let in_pod_network = |class: &&Class| !class.host_network;
-            let ports = |remote: Option<&Class>| {
-                let receiver = remote.filter(in_pod_network).map_or(&[][..], |class| &class.ports);
-                connections(&rule.ports, receiver)
-            };
-            self.add(rule, ports);
-        } else {
-            let connections = connections(&rule.ports, &[]);
-            self.add(rule, |_| connections.clone());
+        if !has_names(&rule.ports) {
+            return self.add_on_ports(rule, &HeldPorts::of(&rule.ports, &[]).by_number);
         }
+        // The bounds rarely differ between remote ends: intern each distinct value once.
+        let mut last: Option<(Bounds, BoundsId)> = None;
+        self.add(rule, |algebra, remote, held| {
+            held.any()?;
+            // A pod with hostNetwork may be taken for its node, which has no named ports.
+            let receiver = remote.filter(|class| !class.host_network);
+            let ports = HeldPorts::of(&rule.ports, receiver.map_or(&[], |class| &class.ports));
+            let bounds = Bounds::of(held.by_selector, &ports.all())
+                .union(&Bounds::of(held.by_block, &ports.by_number))
+                // Not every implementation resolves a name on a pod that only a block holds.
+                .union(&Bounds::of(held.by_block.and(Some(Held::Perhaps)), &ports.by_name));
+            match &last {
+                Some((same, id)) if *same == bounds => Some(*id),
+                Some(_) | None => {
+                    let id = algebra.bounds.intern(bounds.clone());
+                    last = Some((bounds, id));
+                    Some(id)
+                }
+            }
+        });
     }
 
-    fn add(&mut self, rule: &CompiledRule, ports: impl Fn(Option<&Class>) -> Connections) {
-        let everybody = rule.peers.is_none();
-        let peers = rule.peers.as_deref().unwrap_or_default();
-        // The ports rarely differ between remote ends: intern each distinct value once.
-        let mut last: Option<(Connections, Held, BoundsId)> = None;
-        let mut bounds_of = |algebra: &mut Algebra, connections: Connections, held| match &last {
-            Some((same, same_held, id)) if *same == connections && *same_held == held => *id,
-            Some(_) | None => {
-                let bounds = match held {
-                    Held::Surely => Bounds::certain(connections.clone()),
-                    Held::Perhaps => Bounds::possible(connections.clone()),
-                };
-                let id = algebra.bounds.intern(bounds);
-                last = Some((connections, held, id));
-                id
-            }
-        };
+    /// Adds a rule that has the same ports for every remote end.
+    fn add_on_ports(&mut self, rule: &CompiledRule, ports: &Connections) {
+        let mut intern = |held| self.algebra.bounds.intern(Bounds::of(Some(held), ports));
+        let (surely, perhaps) = (intern(Held::Surely), intern(Held::Perhaps));
+        self.add(rule, |_, _, held| match held.any()? {
+            Held::Surely => Some(surely),
+            Held::Perhaps => Some(perhaps),
+        });
+    }
+
+    /// Adds what a rule allows between the subject and each remote end: `bounds` says that of a class,
+    /// or of a part of the address space, and of how surely the rule's peers hold it.
+    fn add(
+        &mut self,
+        rule: &CompiledRule,
+        mut bounds: impl FnMut(&mut Algebra, Option<&Class>, HeldByPeers) -> Option<BoundsId>,
+    ) {
         for (entry, (id, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            let held = if everybody {
-                Some(Held::Surely)
-            } else {
-                held(self.engine, peers, id, self.family, self.unknown)
-            };
-            if let Some(held) = held {
-                let added = bounds_of(self.algebra, ports(Some(class)), held);
+            let held = held(self.engine, rule.peers.as_deref(), id, self.family, self.unknown);
+            if let Some(added) = bounds(self.algebra, Some(class), held) {
                 *entry = self.algebra.union(*entry, added);
             }
         }
         for (entry, atom) in self.row.atoms.iter_mut().zip(self.engine.space.atoms().ids()) {
-            let held = if everybody { Some(Held::Surely) } else { held_outside(self.engine, peers, atom) };
-            if let Some(held) = held {
-                let added = bounds_of(self.algebra, ports(None), held);
+            let held = held_outside(self.engine, rule.peers.as_deref(), atom);
+            if let Some(added) = bounds(self.algebra, None, held) {
                 *entry = self.algebra.union(*entry, added);
             }
         }
@@ -475,8 +465,8 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
     ) {
         let Self { engine, algebra, family, unknown, row } = self;
         let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
-            Direction::Ingress => connections(&rule.ports, subject),
-            Direction::Egress => connections(&rule.ports, remote),
+            Direction::Ingress => HeldPorts::of(&rule.ports, subject).all(),
+            Direction::Egress => HeldPorts::of(&rule.ports, remote).all(),
         };
         let mut add = |entry: &mut BoundsId,
                        matched: &dyn Fn(&CompiledRule) -> Option<(Held, Connections)>| {
@@ -489,30 +479,63 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         };
         for (entry, (id, class)) in row.classes.iter_mut().zip(engine.classes.iter()) {
             add(entry, &|rule| {
-                let held = held(engine, rule.peers.as_deref().unwrap_or_default(), id, *family, *unknown)?;
+                let held = held(engine, rule.peers.as_deref(), id, *family, *unknown).any()?;
                 Some((held, on_ports(rule, &class.ports)))
             });
         }
         for (entry, atom) in row.atoms.iter_mut().zip(engine.space.atoms().ids()) {
             add(entry, &|rule| {
-                let held = held_outside(engine, rule.peers.as_deref().unwrap_or_default(), atom)?;
+                let held = held_outside(engine, rule.peers.as_deref(), atom).any()?;
                 Some((held, on_ports(rule, &[])))
             });
         }
     }
 }
 
-/// How surely any of `peers` holds the pods of a class.
+/// How surely the peers of a rule hold a remote end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct HeldByPeers {
+    /// By anything but a block of addresses, or because the rule names no peers.
+    by_selector: Option<Held>,
+    by_block: Option<Held>,
+}
+
+impl HeldByPeers {
+    /// By any of them, `None` being everybody; `how` says it of a peer.
+    fn of(engine: &Engine, peers: Option<&[PeerId]>, how: impl Fn(&CompiledPeer) -> Option<Held>) -> Self {
+        let Some(peers) = peers else {
+            return Self { by_selector: Some(Held::Surely), by_block: None };
+        };
+        peers.iter().fold(Self::default(), |all, id| {
+            let peer = &engine.peers[*id];
+            let held = how(peer);
+            match peer {
+                CompiledPeer::IpBlock(..) => Self { by_block: all.by_block.max(held), ..all },
+                CompiledPeer::Pods(_)
+                | CompiledPeer::Nodes
+                | CompiledPeer::SomeNodes
+                | CompiledPeer::DomainNames => Self { by_selector: all.by_selector.max(held), ..all },
+            }
+        })
+    }
+
+    /// By whatever holds it.
+    fn any(self) -> Option<Held> {
+        self.by_selector.max(self.by_block)
+    }
+}
+
+/// How surely `peers` hold the pods of a class.
 fn held(
     engine: &Engine,
-    peers: &[PeerId],
+    peers: Option<&[PeerId]>,
     id: ClassId,
     family: IpFamily,
     unknown: UnknownAddresses,
-) -> Option<Held> {
+) -> HeldByPeers {
     use super::engine::Membership;
     let class = &engine.classes[id];
-    let by_peer = |peer: &PeerId| match &engine.peers[*peer] {
+    HeldByPeers::of(engine, peers, |peer| match peer {
         CompiledPeer::Pods(classes) => classes.contains(id.index()).then_some(match class.host_network {
             true => Held::Perhaps,
             false => Held::Surely,
@@ -531,16 +554,14 @@ fn held(
         CompiledPeer::Nodes => class.host_network.then_some(Held::Surely),
         CompiledPeer::SomeNodes => class.host_network.then_some(Held::Perhaps),
         CompiledPeer::DomainNames => Some(Held::Perhaps),
-    };
-    peers.iter().filter_map(by_peer).max()
+    })
 }
 
-/// How surely any of `peers` holds a part of the address space outside the cluster.
-fn held_outside(engine: &Engine, peers: &[PeerId], atom: AtomId) -> Option<Held> {
-    let by_peer = |peer: &PeerId| match &engine.peers[*peer] {
+/// How surely `peers` hold a part of the address space outside the cluster.
+fn held_outside(engine: &Engine, peers: Option<&[PeerId]>, atom: AtomId) -> HeldByPeers {
+    HeldByPeers::of(engine, peers, |peer| match peer {
         CompiledPeer::Pods(_) | CompiledPeer::Nodes | CompiledPeer::SomeNodes => None,
         CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom.index()).then_some(Held::Surely),
         CompiledPeer::DomainNames => Some(Held::Perhaps),
-    };
-    peers.iter().filter_map(by_peer).max()
+    })
 }

@@ -8,7 +8,7 @@ use super::model::Direction;
 use super::port::Connections;
 
 /// How surely a rule holds a remote end.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Held {
     Perhaps,
     Surely,
