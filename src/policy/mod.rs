@@ -6,6 +6,7 @@
 
 mod address;
 mod arena;
+mod bounds;
 mod cluster_policy;
 mod engine;
 mod evaluate;
@@ -14,6 +15,8 @@ mod label;
 mod model;
 mod port;
 mod reach;
+mod row;
+mod rule_peers;
 mod rule_ports;
 mod service;
 mod tier_sets;
@@ -34,4 +37,5 @@ pub use model::{
     TargetPort,
 };
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
-pub use reach::{ConnectionsId, Group, PairConnections, Reach, UnknownAddresses};
+pub use reach::{ConnectionsId, Group, PairConnections, Reach};
+pub use rule_peers::UnknownAddresses;

@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::address::{AddressRange, AtomId, IpFamily};
-use super::arena::{Arena, Id, Interner};
-use super::cluster_policy::Tier;
-use super::engine::{
-    Class, ClassId, ClusterPolicyId, CompiledPeer, CompiledRule, Engine, PeerId, PodId, PolicyId,
-};
+use super::arena::{Arena, Id};
+use super::bounds::{Algebra, Bounds, BoundsId};
+use super::engine::{ClassId, ClusterPolicyId, Engine, Membership, PodId, PolicyId};
 use super::model::{ContainerPort, Direction};
 use super::port::Connections;
-use super::rule_ports::{HeldPorts, has_names};
-use super::tier_sets::{Held, TierSets};
+use super::row::{Row, RowBuilder};
+use super::rule_peers::UnknownAddresses;
+use super::rule_ports::has_names;
 
 /// What one end may send to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -30,16 +29,6 @@ impl PairConnections {
     }
 }
 
-/// What to take for granted about pods whose addresses are not known, as in manifests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownAddresses {
-    /// Nothing: what an `ipBlock` says about them is undefined, as [`Engine::evaluate`] has it.
-    Undefined,
-    /// That no `ipBlock` covers them, but `0.0.0.0/0` and `::/0` without holes: the documentation
-    /// means `ipBlock` for addresses outside the cluster.
-    OutsideBlocks,
-}
-
 /// Identifies the [`PairConnections`] of a pair in a [`Reach`]; equal connections have equal ids.
 pub type ConnectionsId = Id<PairConnections>;
 
@@ -52,111 +41,6 @@ pub struct Group(GroupKind);
 enum GroupKind {
     Pods(ClassId),
     External(AtomId),
-}
-
-/// What is allowed for certain, and what may be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Bounds {
-    certain: Connections,
-    // INVARIANT: holds all of `certain`.
-    possible: Connections,
-}
-
-type BoundsId = Id<Bounds>;
-
-impl Bounds {
-    fn certain(connections: Connections) -> Self {
-        Self { possible: connections.clone(), certain: connections }
-    }
-
-    fn possible(connections: Connections) -> Self {
-        Self { certain: Connections::default(), possible: connections }
-    }
-
-    /// What a rule allows on `ports` to an end that it holds so surely.
-    fn of(held: Option<Held>, ports: &Connections) -> Self {
-        match held {
-            Some(Held::Surely) => Self::certain(ports.clone()),
-            Some(Held::Perhaps) => Self::possible(ports.clone()),
-            None => Self::default(),
-        }
-    }
-
-    fn union(&self, other: &Self) -> Self {
-        Self { certain: self.certain.union(&other.certain), possible: self.possible.union(&other.possible) }
-    }
-
-    fn intersection(&self, other: &Self) -> Self {
-        Self {
-            certain: self.certain.intersection(&other.certain),
-            possible: self.possible.intersection(&other.possible),
-        }
-    }
-
-    /// What is allowed if a tier comes before this.
-    fn after(&self, tier: &TierSets) -> Self {
-        let going_on = tier.going_on();
-        let denied = tier.denied.union(&going_on.difference(&self.certain));
-        Self {
-            certain: Connections::all().difference(&denied),
-            possible: tier.accepted.union(&going_on.intersection(&self.possible)),
-        }
-    }
-}
-
-/// Interned bounds, with every operation on a pair of them done once.
-#[derive(Debug)]
-struct Algebra {
-    bounds: Interner<Bounds>,
-    unions: HashMap<(BoundsId, BoundsId), BoundsId>,
-    intersections: HashMap<(BoundsId, BoundsId), BoundsId>,
-    nothing: BoundsId,
-    everything: BoundsId,
-}
-
-impl Algebra {
-    fn new() -> Self {
-        let mut bounds = Interner::default();
-        let nothing = bounds.intern(Bounds::default());
-        let everything = bounds.intern(Bounds::certain(Connections::all()));
-        Self { bounds, unions: HashMap::new(), intersections: HashMap::new(), nothing, everything }
-    }
-
-    fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
-        if a == b || b == self.nothing || a == self.everything {
-            return a;
-        }
-        if a == self.nothing || b == self.everything {
-            return b;
-        }
-        let Self { bounds, unions, .. } = self;
-        *unions.entry((a, b)).or_insert_with(|| {
-            let united = bounds.arena()[a].union(&bounds.arena()[b]);
-            bounds.intern(united)
-        })
-    }
-
-    fn intersection(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
-        if a == b || a == self.nothing || b == self.everything {
-            return a;
-        }
-        if b == self.nothing || a == self.everything {
-            return b;
-        }
-        let Self { bounds, intersections, .. } = self;
-        *intersections.entry((a, b)).or_insert_with(|| {
-            let common = bounds.arena()[a].intersection(&bounds.arena()[b]);
-            bounds.intern(common)
-        })
-    }
-}
-
-/// What the subjects of some policies may exchange with each class and each part of the address
-/// space.
-#[derive(Debug)]
-struct Row {
-    classes: Vec<BoundsId>,
-    atoms: Vec<BoundsId>,
 }
 
 /// Rows are equal for all classes that the same policies select, unless names of ports have to be
@@ -265,9 +149,7 @@ impl Reach<'_> {
 
     fn has(&self, group: Group, family: IpFamily) -> bool {
         match group.0 {
-            GroupKind::Pods(class) => {
-                self.engine.classes[class].membership(family) != super::engine::Membership::NoAddress
-            }
+            GroupKind::Pods(class) => self.engine.classes[class].membership(family) != Membership::NoAddress,
             GroupKind::External(atom) => self.engine.space.atoms()[atom].family() == family,
         }
     }
@@ -345,223 +227,4 @@ fn look_up(
         GroupKind::Pods(class) => row.classes.get(class.index()).copied(),
         GroupKind::External(atom) => row.atoms.get(atom.index()).copied(),
     }
-}
-
-/// Adds up the rules of one subject.
-struct RowBuilder<'a, 'b> {
-    engine: &'a Engine,
-    algebra: &'b mut Algebra,
-    family: IpFamily,
-    unknown: UnknownAddresses,
-    row: Row,
-}
-
-impl<'a, 'b> RowBuilder<'a, 'b> {
-    fn new(
-        engine: &'a Engine,
-        algebra: &'b mut Algebra,
-        family: IpFamily,
-        unknown: UnknownAddresses,
-    ) -> Self {
-        let nothing = algebra.nothing;
-        let row = Row {
-            classes: vec![nothing; engine.classes.len()],
-            atoms: vec![nothing; engine.space.atoms().len()],
-        };
-        Self { engine, algebra, family, unknown, row }
-    }
-
-    fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
-        self.add_on_ports(rule, &HeldPorts::of(&rule.ports, subject).all());
-    }
-
-    fn add_egress_rule(&mut self, rule: &CompiledRule) {
-        if !has_names(&rule.ports) {
-            return self.add_on_ports(rule, &HeldPorts::of(&rule.ports, &[]).by_number);
-        }
-        // The bounds rarely differ between remote ends: intern each distinct value once.
-        let mut last: Option<(Bounds, BoundsId)> = None;
-        self.add(rule, |algebra, remote, held| {
-            held.any()?;
-            // A pod with hostNetwork may be taken for its node, which has no named ports.
-            let receiver = remote.filter(|class| !class.host_network);
-            let ports = HeldPorts::of(&rule.ports, receiver.map_or(&[], |class| &class.ports));
-            let bounds = Bounds::of(held.by_selector, &ports.all())
-                .union(&Bounds::of(held.by_block, &ports.by_number))
-                // Not every implementation resolves a name on a pod that only a block holds.
-                .union(&Bounds::of(held.by_block.and(Some(Held::Perhaps)), &ports.by_name));
-            match &last {
-                Some((same, id)) if *same == bounds => Some(*id),
-                Some(_) | None => {
-                    let id = algebra.bounds.intern(bounds.clone());
-                    last = Some((bounds, id));
-                    Some(id)
-                }
-            }
-        });
-    }
-
-    /// Adds a rule that has the same ports for every remote end.
-    fn add_on_ports(&mut self, rule: &CompiledRule, ports: &Connections) {
-        let mut intern = |held| self.algebra.bounds.intern(Bounds::of(Some(held), ports));
-        let (surely, perhaps) = (intern(Held::Surely), intern(Held::Perhaps));
-        self.add(rule, |_, _, held| match held.any()? {
-            Held::Surely => Some(surely),
-            Held::Perhaps => Some(perhaps),
-        });
-    }
-
-    /// Adds what a rule allows between the subject and each remote end: `bounds` says that of a class,
-    /// or of a part of the address space, and of how surely the rule's peers hold it.
-    fn add(
-        &mut self,
-        rule: &CompiledRule,
-        mut bounds: impl FnMut(&mut Algebra, Option<&Class>, HeldByPeers) -> Option<BoundsId>,
-    ) {
-        for (entry, (id, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            let held = held(self.engine, rule.peers.as_deref(), id, self.family, self.unknown);
-            if let Some(added) = bounds(self.algebra, Some(class), held) {
-                *entry = self.algebra.union(*entry, added);
-            }
-        }
-        for (entry, atom) in self.row.atoms.iter_mut().zip(self.engine.space.atoms().ids()) {
-            let held = held_outside(self.engine, rule.peers.as_deref(), atom);
-            if let Some(added) = bounds(self.algebra, None, held) {
-                *entry = self.algebra.union(*entry, added);
-            }
-        }
-    }
-
-    /// Nothing isolates the subject.
-    fn open(&mut self) {
-        for entry in self.row.classes.iter_mut().chain(&mut self.row.atoms) {
-            *entry = self.algebra.everything;
-        }
-    }
-
-    /// What policies say about pods with `hostNetwork` is undefined, unless they allow.
-    fn leave_host_network_open(&mut self, host_network: bool) {
-        let undecided = self.algebra.bounds.intern(Bounds::possible(Connections::all()));
-        for (entry, (_, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            if host_network || class.host_network {
-                *entry = self.algebra.union(*entry, undecided);
-            }
-        }
-        if host_network {
-            for entry in &mut self.row.atoms {
-                *entry = self.algebra.union(*entry, undecided);
-            }
-        }
-    }
-
-    /// Puts the tiers of cluster-scoped policies before and, where no NetworkPolicy isolates the
-    /// subject, after what the row says already.
-    fn add_tiers(
-        &mut self,
-        policies: &[ClusterPolicyId],
-        direction: Direction,
-        subject: &[ContainerPort],
-        has_baseline: bool,
-    ) {
-        let Self { engine, algebra, family, unknown, row } = self;
-        let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
-            Direction::Ingress => HeldPorts::of(&rule.ports, subject).all(),
-            Direction::Egress => HeldPorts::of(&rule.ports, remote).all(),
-        };
-        let mut add = |entry: &mut BoundsId,
-                       matched: &dyn Fn(&CompiledRule) -> Option<(Held, Connections)>| {
-            let tier = |tier| engine.tier_sets(policies, direction, tier, matched);
-            let mut bounds = algebra.bounds.arena()[*entry].clone();
-            if has_baseline {
-                bounds = bounds.after(&tier(Tier::Baseline));
-            }
-            *entry = algebra.bounds.intern(bounds.after(&tier(Tier::Admin)));
-        };
-        for (entry, (id, class)) in row.classes.iter_mut().zip(engine.classes.iter()) {
-            add(entry, &|rule| {
-                let held = held(engine, rule.peers.as_deref(), id, *family, *unknown).any()?;
-                Some((held, on_ports(rule, &class.ports)))
-            });
-        }
-        for (entry, atom) in row.atoms.iter_mut().zip(engine.space.atoms().ids()) {
-            add(entry, &|rule| {
-                let held = held_outside(engine, rule.peers.as_deref(), atom).any()?;
-                Some((held, on_ports(rule, &[])))
-            });
-        }
-    }
-}
-
-/// How surely the peers of a rule hold a remote end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct HeldByPeers {
-    /// By anything but a block of addresses, or because the rule names no peers.
-    by_selector: Option<Held>,
-    by_block: Option<Held>,
-}
-
-impl HeldByPeers {
-    /// By any of them, `None` being everybody; `how` says it of a peer.
-    fn of(engine: &Engine, peers: Option<&[PeerId]>, how: impl Fn(&CompiledPeer) -> Option<Held>) -> Self {
-        let Some(peers) = peers else {
-            return Self { by_selector: Some(Held::Surely), by_block: None };
-        };
-        peers.iter().fold(Self::default(), |all, id| {
-            let peer = &engine.peers[*id];
-            let held = how(peer);
-            match peer {
-                CompiledPeer::IpBlock(..) => Self { by_block: all.by_block.max(held), ..all },
-                CompiledPeer::Pods(_)
-                | CompiledPeer::Nodes
-                | CompiledPeer::SomeNodes
-                | CompiledPeer::DomainNames => Self { by_selector: all.by_selector.max(held), ..all },
-            }
-        })
-    }
-
-    /// By whatever holds it.
-    fn any(self) -> Option<Held> {
-        self.by_selector.max(self.by_block)
-    }
-}
-
-/// How surely `peers` hold the pods of a class.
-fn held(
-    engine: &Engine,
-    peers: Option<&[PeerId]>,
-    id: ClassId,
-    family: IpFamily,
-    unknown: UnknownAddresses,
-) -> HeldByPeers {
-    use super::engine::Membership;
-    let class = &engine.classes[id];
-    HeldByPeers::of(engine, peers, |peer| match peer {
-        CompiledPeer::Pods(classes) => classes.contains(id.index()).then_some(match class.host_network {
-            true => Held::Perhaps,
-            false => Held::Surely,
-        }),
-        CompiledPeer::IpBlock(block, atoms) => match class.membership(family) {
-            Membership::In(atom) => atoms.contains(atom.index()).then_some(Held::Surely),
-            Membership::Unknown if block.family() != family => None,
-            Membership::Unknown if block.is_whole_family() => Some(Held::Surely),
-            Membership::Unknown => match unknown {
-                UnknownAddresses::Undefined => Some(Held::Perhaps),
-                UnknownAddresses::OutsideBlocks => None,
-            },
-            Membership::NoAddress => None,
-        },
-        // They have the addresses of their nodes.
-        CompiledPeer::Nodes => class.host_network.then_some(Held::Surely),
-        CompiledPeer::SomeNodes => class.host_network.then_some(Held::Perhaps),
-        CompiledPeer::DomainNames => Some(Held::Perhaps),
-    })
-}
-
-/// How surely `peers` hold a part of the address space outside the cluster.
-fn held_outside(engine: &Engine, peers: Option<&[PeerId]>, atom: AtomId) -> HeldByPeers {
-    HeldByPeers::of(engine, peers, |peer| match peer {
-        CompiledPeer::Pods(_) | CompiledPeer::Nodes | CompiledPeer::SomeNodes => None,
-        CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom.index()).then_some(Held::Surely),
-        CompiledPeer::DomainNames => Some(Held::Perhaps),
-    })
 }
