@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
-use super::engine::{CompiledPeer, CompiledRule, Engine, NodeId, PeerId, PodId, PolicyId, ServiceId};
+use super::compiled::{CompiledPeer, CompiledRule, PeerId, PolicyId};
+use super::engine::{Engine, NodeId, PodId, ServiceId};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Pod, Service};
 use super::port::{Port, Protocol};

@@ -7,11 +7,14 @@
 mod address;
 mod arena;
 mod bounds;
+mod class;
 mod cluster_policy;
+mod compiled;
 mod engine;
 mod evaluate;
 mod expectation;
 mod label;
+mod matcher;
 mod model;
 mod port;
 mod reach;

@@ -2,8 +2,10 @@
 
 use super::address::IpFamily;
 use super::bounds::{Algebra, Bounds, BoundsId};
+use super::class::Class;
 use super::cluster_policy::Tier;
-use super::engine::{Class, ClusterPolicyId, CompiledRule, Engine};
+use super::compiled::{ClusterPolicyId, CompiledRule};
+use super::engine::Engine;
 use super::model::{ContainerPort, Direction};
 use super::port::Connections;
 use super::rule_peers::{Held, HeldByPeers, UnknownAddresses, held, held_outside};

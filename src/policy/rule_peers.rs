@@ -1,7 +1,9 @@
 //! The peers of a rule: how surely they hold all pods of a class, or a part of the address space.
 
 use super::address::{AtomId, IpFamily};
-use super::engine::{ClassId, CompiledPeer, Engine, Membership, PeerId};
+use super::class::{ClassId, Membership};
+use super::compiled::{CompiledPeer, PeerId};
+use super::engine::Engine;
 
 /// What to take for granted about pods whose addresses are not known, as in manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

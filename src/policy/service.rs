@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::address::IpFamily;
 use super::cluster_policy::Tier;
-use super::engine::{CompiledPeer, CompiledRule, Engine};
+use super::compiled::{CompiledPeer, CompiledRule};
+use super::engine::Engine;
 use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, service_name};
 use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
 use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};

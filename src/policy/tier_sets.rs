@@ -3,7 +3,8 @@
 //! The same order as for one flow, in sets of connections.
 
 use super::cluster_policy::{Action, Tier};
-use super::engine::{ClusterPolicyId, CompiledRule, Engine};
+use super::compiled::{ClusterPolicyId, CompiledRule};
+use super::engine::Engine;
 use super::model::Direction;
 use super::port::Connections;
 use super::rule_peers::Held;

@@ -5,7 +5,8 @@
 //! [outcomes](Outcome) possible; where they lead to different decisions, the flow is undefined.
 
 use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
-use super::engine::{ClusterPolicyId, CompiledRule, Engine, PolicyId};
+use super::compiled::{ClusterPolicyId, CompiledRule, PolicyId};
+use super::engine::Engine;
 use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name, undecided_on_own_node};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Service};
