@@ -122,6 +122,10 @@ fn topologies_with_mistakes() {
         "capital.yaml",
         "  namespaces:\n  - {name: x, pods: [{name: a, ports: [{name: HTTP, port: 80}]}]}\n",
     ));
+    told.push_str(&topology(
+        "same-name.yaml",
+        "  namespaces:\n  - name: x\n    pods:\n    - name: a\n      ports:\n      - {name: dns, port: 53, protocol: UDP}\n      - {name: dns, port: 53}\n",
+    ));
     assert_snapshot!(told);
 }
 
@@ -315,6 +319,13 @@ fn manifests_with_mistakes() {
     told.push_str(&manifest(
         "port.yaml",
         &format!("{pod}spec: {{containers: [{{name: c, ports: [{{containerPort: 80, name: Web}}]}}]}}\n"),
+    ));
+    // Of the three containers, only the last repeats a name of its own.
+    told.push_str(&manifest(
+        "same-name.yaml",
+        &format!(
+            "{pod}spec:\n  containers:\n  - {{name: c, ports: [{{containerPort: 80, name: web}}]}}\n  - {{name: d, ports: [{{containerPort: 81, name: web}}]}}\n  - name: e\n    ports:\n    - {{containerPort: 53, name: dns, protocol: UDP}}\n    - {{containerPort: 53, name: dns}}\n"
+        ),
     ));
     told.push_str(&manifest("nameless.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {}\n"));
     told.push_str(&manifest(

@@ -11,8 +11,7 @@ use crate::machine::library_run;
 const KINDS: [&str; 8] = ["ingress", "egress", "IPv4", "IPv6", "TCP", "UDP", "on one node", "across nodes"];
 
 /// What an item cannot have, and why.
-const IMPOSSIBLE: [(u8, &[&str], &str); 4] = [
-    (18, &["on one node"], "an address outside is on no node, and the names of pods are item 17"),
+const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
     (30, &["UDP"], "the API server and its webhooks speak TCP"),
     (31, &["on one node"], "where an ingress rule decides, the pod's own node is always admitted"),
     (43, &["egress", "ingress"], "what is ambiguous is neither allowed nor denied by a rule"),

@@ -104,12 +104,37 @@ fn manifests(rng: &mut Rng) -> Manifests {
     for i in 0..count {
         manifests.policies.push(policy(rng, &universe, &format!("policy-{i}")));
     }
+    // Names of ports for address ranges hold hardly ever anything where both are left to chance.
+    if rng.u8(..3) == 0 {
+        manifests.policies.push(names_for_blocks(rng, &universe));
+    }
     for i in 0..rng.usize(..most_for_cluster) {
         let is_first = manifests.cluster_policies.iter().all(|p| p["kind"] != "BaselineAdminNetworkPolicy");
         let policy = cluster_policy(rng, &universe, &format!("for-all-{i}"), is_first);
         manifests.cluster_policies.push(policy);
     }
     manifests
+}
+
+/// An egress policy with ports' names for address ranges, and at times other peers and ports beside them.
+fn names_for_blocks(rng: &mut Rng, universe: &Universe) -> Value {
+    let blocks: Vec<_> = universe.blocks.iter().map(|(cidr, _)| cidr).collect();
+    let mut to: Vec<_> = (0..2).map(|_| json!({ "ipBlock": { "cidr": rng.choice(&blocks) } })).collect();
+    if rng.u8(..4) == 0 {
+        to.push(json!({ "podSelector": { "matchLabels": labels(rng, &universe.pod_labels) } }));
+    }
+    let protocols = ["TCP", "UDP", "SCTP"];
+    let names =
+        protocols.map(|protocol| json!({ "protocol": protocol, "port": rng.choice(&universe.port_names) }));
+    let mut ports = names.to_vec();
+    if rng.u8(..4) == 0 {
+        ports.push(json!({ "protocol": rng.choice(protocols), "port": rng.choice(PORTS) }));
+    }
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": { "name": "names-for-blocks", "namespace": rng.choice(&universe.namespaces) },
+        "spec": { "podSelector": {}, "policyTypes": ["Egress"], "egress": [{ "to": to, "ports": ports }] },
+    })
 }
 
 fn labels(rng: &mut Rng, keys: &[(&'static str, Vec<String>)]) -> Value {
@@ -239,6 +264,19 @@ impl Manifests {
             protocol: rng.choice(["TCP", "UDP", "SCTP"]).unwrap(),
             port: rng.choice(PORTS).unwrap(),
         };
+        // Often a port that the pod declares: names stand for no other.
+        if let Target::End(End::Pod(pod)) = question.target
+            && rng.bool()
+            && let Some(container) = rng.choice(self.pods[pod]["spec"]["containers"].as_array().unwrap())
+        {
+            let port = &container["ports"][0];
+            question.port = u16::try_from(port["containerPort"].as_u64().unwrap()).unwrap();
+            question.protocol = match port["protocol"].as_str().unwrap() {
+                "UDP" => "UDP",
+                "SCTP" => "SCTP",
+                _ => "TCP",
+            };
+        }
         if !self.services.is_empty() && rng.u8(..4) == 0 {
             let service = rng.usize(..self.services.len());
             question.target = Target::Service(service);
@@ -271,8 +309,8 @@ fn flow(engine: &Engine, question: Question) -> Flow {
     }
 }
 
-/// What a cluster-scoped policy has to do with an answer.
-fn tier_reason(reason: &Reason) -> Option<&'static str> {
+/// What an answer has to do with what is rare: cluster-scoped policies, and ports' names for blocks.
+fn rare_reason(reason: &Reason) -> Option<&'static str> {
     match reason {
         Reason::DeniedBy(_) => Some("denied by a rule"),
         Reason::PassedBy(_) => Some("passed by a rule"),
@@ -283,6 +321,7 @@ fn tier_reason(reason: &Reason) -> Option<&'static str> {
         Reason::Undefined(UndefinedCause::OwnNodeDenied(_)) => Some("own node denied"),
         Reason::Undefined(UndefinedCause::NodeLabelsUnknown(_)) => Some("node labels"),
         Reason::Undefined(UndefinedCause::DomainNames(_)) => Some("domain names"),
+        Reason::Undefined(UndefinedCause::PortNameForIpBlock(_)) => Some("port name for an ipBlock"),
         Reason::NotIsolated(_)
         | Reason::AllowedBy { .. }
         | Reason::Isolated { .. }
@@ -306,7 +345,7 @@ fn compare(seed: u64, answers: &mut BTreeMap<&'static str, usize>) {
             Answer::Undefined => Decision::Undefined,
         };
         *answers.entry(decision.name()).or_default() += 1;
-        for reason in computed.reasons.iter().filter_map(tier_reason) {
+        for reason in computed.reasons.iter().filter_map(rare_reason) {
             *answers.entry(reason).or_default() += 1;
         }
         assert!(!computed.reasons.is_empty());
@@ -351,6 +390,7 @@ fn the_engine_agrees_with_a_naive_evaluator_over_20_000_random_policy_sets() {
         ("own node denied", 20),
         ("node labels", 100),
         ("domain names", 100),
+        ("port name for an ipBlock", 100),
     ] {
         assert!(answers.get(reason).is_some_and(|count| *count >= least), "{reason}: {answers:?}");
     }

@@ -140,7 +140,7 @@ impl Topology {
             name: String::new(),
             labels: labels(rng, &universe.pod_labels),
             node: rng.usize(1..=self.nodes),
-            ports: container_ports(rng, self.ground),
+            ports: container_ports(rng),
             host_network: false,
             dns: None,
         }
@@ -259,9 +259,8 @@ fn externals(rng: &mut Rng) -> Vec<Value> {
     all.iter().cycle().skip(first).take(count).cloned().collect()
 }
 
-/// Named ports, with other numbers in every pod. One name may stand for a port of each protocol, but
-/// not within one container, and a pod on a cluster has just one.
-fn container_ports(rng: &mut Rng, ground: Ground) -> Vec<Value> {
+/// Named ports, with other numbers and protocols in every pod; a name is there once, as in every container.
+fn container_ports(rng: &mut Rng) -> Vec<Value> {
     let mut ports: Vec<Value> = Vec::new();
     for name in ["http", "admin"] {
         for protocol in ["TCP", "UDP"] {
@@ -270,7 +269,7 @@ fn container_ports(rng: &mut Rng, ground: Ground) -> Vec<Value> {
                 |field: &str, value: &Value| ports.iter().any(|port| port.get(field) == Some(value));
             let number_is_taken =
                 ports.iter().any(|port| port["port"] == json!(number) && port["protocol"] == protocol);
-            let name_is_taken = ground == Ground::Cluster && is_taken("name", &json!(name));
+            let name_is_taken = is_taken("name", &json!(name));
             if rng.bool() && !number_is_taken && !name_is_taken {
                 ports.push(json!({ "name": name, "port": number, "protocol": protocol }));
             }

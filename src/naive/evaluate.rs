@@ -177,9 +177,9 @@ fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     let mut rules = isolating_rules(world, subject, ingress)?; // item 1
     let is_host = is_host_network(subject) || pod(world, remote).is_some_and(is_host_network);
     rules.retain(|rule| ports_match_flow(rule, flow, ingress)); // item 12: within one rule, peers AND ports
-    if rules.iter().any(|rule| peers_match(flow, rule, remote) == Some(true)) {
+    if rules.iter().any(|rule| rule_match(flow, rule, remote, ingress) == Some(true)) {
         Some(Answer::Allow) // item 11
-    } else if is_host || rules.iter().any(|rule| peers_match(flow, rule, remote).is_none()) {
+    } else if is_host || rules.iter().any(|rule| rule_match(flow, rule, remote, ingress).is_none()) {
         Some(Answer::Undefined) // item 26
     } else {
         Some(Answer::Deny) // items 4 and 13
@@ -224,6 +224,18 @@ fn rules_of(namespace: &str, spec: NetworkPolicySpec, ingress: bool) -> Vec<Rule
     let outgoing = spec.egress.into_iter().flatten().map(|rule| (rule.to, rule.ports));
     let wanted: Vec<_> = if ingress { incoming.collect() } else { outgoing.collect() };
     wanted.into_iter().map(|(peers, ports)| Rule { namespace, peers, ports }).collect()
+}
+
+/// true, false, or None for unknown, of a rule whose ports match.
+fn rule_match(flow: &Flow, rule: &Rule, remote: End, ingress: bool) -> Option<bool> {
+    let answer = peers_match(flow, rule, remote);
+    if ingress || answer == Some(false) || ports_match(rule, flow.protocol, flow.port, None) {
+        return answer;
+    }
+    // Item 18: only a name is left, which some cannot resolve for a range of addresses.
+    let mut selectors = list(&rule.peers).iter().filter(|peer| peer.ip_block.is_none());
+    let is_selected = |peer| peer_match(flow, peer, rule.namespace, remote) == Some(true);
+    (list(&rule.peers).is_empty() || selectors.any(is_selected)).then_some(true)
 }
 
 /// h: true, false, or None for unknown.
@@ -366,24 +378,30 @@ fn backend_answer(flow: &Flow, virtual_address: Option<IpAddr>, service_port: u1
     }
 }
 
-/// l, item 20: does it matter whether ipBlocks see the Service's virtual address or the backend's own?
+/// l, items 18 and 20: does it matter whether ipBlocks see the Service's virtual address or the backend's
+/// own, and whether names are resolved for them?
 fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, service_port: u16) -> bool {
     let rules = isolating_rules(flow.world, source, false).unwrap_or_default();
-    let (mut by_selector, mut by_backend, mut by_virtual) = (false, false, false);
-    for rule in &rules {
-        let after = ports_match_flow(rule, flow, false);
-        let before = ports_match(rule, flow.protocol, service_port, None); // item 18: resolves no name
-        by_selector |= after && list(&rule.peers).is_empty();
-        for peer in list(&rule.peers) {
-            let is_match = peer_match(flow, peer, rule.namespace, flow.target) == Some(true);
-            by_selector |= after && is_match && peer.ip_block.is_none();
-            by_backend |= after && is_match && peer.ip_block.is_some(); // A
-            let is_inside = peer.ip_block.as_ref().is_some_and(|it| block_contains(it, &virtual_address));
-            by_virtual |= (after || before) && is_inside; // B
-        }
-    }
-    let matters = direction_answer(flow, true) != Answer::Deny && tiers::admin_leads_on(flow);
-    matters && !by_selector && by_backend != by_virtual
+    let leaves = |sees_virtual: bool, resolves: bool| {
+        rules.iter().any(|rule| {
+            let by_selector = ports_match_flow(rule, flow, false);
+            let own_number = ports_match(rule, flow.protocol, flow.port, None);
+            let service_number = sees_virtual && ports_match(rule, flow.protocol, service_port, None);
+            let by_block = own_number || service_number || (resolves && by_selector);
+            let is_peer = |peer: &_| peer_match(flow, peer, rule.namespace, flow.target) == Some(true);
+            let holds = |peer: &NetworkPolicyPeer| match &peer.ip_block {
+                None => by_selector && is_peer(peer),
+                Some(block) if sees_virtual => by_block && block_contains(block, &virtual_address),
+                Some(_) => by_block && is_peer(peer),
+            };
+            let peers = list(&rule.peers);
+            if peers.is_empty() { by_selector } else { peers.iter().any(holds) }
+        })
+    };
+    let first = leaves(false, false);
+    let differs =
+        [(false, true), (true, false), (true, true)].map(|(sees, resolves)| leaves(sees, resolves) != first);
+    direction_answer(flow, true) != Answer::Deny && tiers::admin_leads_on(flow) && differs.contains(&true)
 }
 
 pub(super) fn pod(world: &World, end: End) -> Option<&Pod> {

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
-use super::engine::{CompiledPeer, CompiledRule, Engine, NodeId, PeerId, PodId, PolicyId, ServiceId};
+use super::compiled::{CompiledPeer, CompiledRule, PeerId, PolicyId};
+use super::engine::{Engine, NodeId, PodId, ServiceId};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
-use super::model::{Direction, Pod, PortSpec, Ports, Service, named_port};
+use super::model::{Direction, Pod, Service};
 use super::port::{Port, Protocol};
+use super::rule_ports::{self, HeldBy};
 
 /// One end of a flow, as a packet shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -196,11 +198,16 @@ impl Engine {
         for id in isolating {
             let policy = &self.policies[*id];
             for (index, rule) in policy.rules(direction).iter().enumerate() {
-                if !port_matches(&rule.ports, flow.protocol, flow.port, receiver) {
-                    continue;
-                }
+                let held = rule_ports::held_by(&rule.ports, flow.protocol, flow.port, receiver);
+                let Some(port_by) = held else { continue };
                 let name = || RuleName { policy: (&policy.policy).into(), direction, index };
                 match self.peers_match(rule, remote, flow.family, name) {
+                    // On ingress the name is the subject's own, whoever sends.
+                    Match::Yes(MatchedBy::IpBlock)
+                        if port_by == HeldBy::Name && direction == Direction::Egress =>
+                    {
+                        unknown.push(Reason::Undefined(UndefinedCause::PortNameForIpBlock(name())));
+                    }
                     Match::Yes(by) => {
                         let pod_in_ip_block = by == MatchedBy::IpBlock && matches!(remote, Endpoint::Pod(_));
                         allowing.push(Reason::AllowedBy { rule: name(), pod_in_ip_block });
@@ -340,24 +347,6 @@ fn block_matches(
         // Whatever the address is, it is in there.
         None if block.is_whole_family() => Match::Yes(MatchedBy::IpBlock),
         None => Match::Unknown(UndefinedCause::AddressUnknown(name())),
-    }
-}
-
-/// Whether a rule's ports hold `port`. Names are those of the receiving pod's containers; without
-/// a receiving pod they cannot be resolved and match nothing.
-pub(super) fn port_matches(ports: &Ports, protocol: Protocol, port: Port, receiver: Option<&Pod>) -> bool {
-    match ports {
-        Ports::Any => true,
-        Ports::Only(matches) => matches.iter().any(|m| {
-            m.protocol == protocol
-                && match &m.ports {
-                    PortSpec::Any => true,
-                    PortSpec::Range(range) => range.contains(port),
-                    PortSpec::Named(name) => {
-                        receiver.and_then(|pod| named_port(&pod.ports, name, protocol)) == Some(port)
-                    }
-                }
-        }),
     }
 }
 

@@ -197,6 +197,10 @@ pub enum UndefinedCause {
     },
     /// A rule's `ipBlock` has to be compared with an address that is not known.
     AddressUnknown(RuleName),
+    /// An egress rule holds the port by its name only, and the pod by an `ipBlock` only. A block says
+    /// nothing about pods, so that some implementations have nothing to resolve the name on; others
+    /// resolve it on every pod in the block.
+    PortNameForIpBlock(RuleName),
     /// Rules of cluster-scoped policies want different things, and nothing says which of them comes
     /// first: their policies have the same priority, or are of different kinds.
     Unordered {
@@ -262,6 +266,12 @@ impl fmt::Display for UndefinedCause {
                 write!(f, "the port is a node port of Service {service}, which may hide the source")
             }
             Self::AddressUnknown(rule) => write!(f, "{rule} needs an address that is not known"),
+            Self::PortNameForIpBlock(rule) => {
+                write!(
+                    f,
+                    "{rule} names the port for an ipBlock, for which not every implementation resolves it"
+                )
+            }
             Self::Unordered { rules } => {
                 for (i, rule) in rules.iter().enumerate() {
                     write!(f, "{}{rule}", if i == 0 { "" } else { " and " })?;

@@ -6,14 +6,21 @@
 
 mod address;
 mod arena;
+mod bounds;
+mod class;
 mod cluster_policy;
+mod compiled;
 mod engine;
 mod evaluate;
 mod expectation;
 mod label;
+mod matcher;
 mod model;
 mod port;
 mod reach;
+mod row;
+mod rule_peers;
+mod rule_ports;
 mod service;
 mod tier_sets;
 mod tiers;
@@ -33,4 +40,5 @@ pub use model::{
     TargetPort,
 };
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
-pub use reach::{ConnectionsId, Group, PairConnections, Reach, UnknownAddresses};
+pub use reach::{ConnectionsId, Group, PairConnections, Reach};
+pub use rule_peers::UnknownAddresses;

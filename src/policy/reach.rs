@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::address::{AddressRange, AtomId, IpFamily};
-use super::arena::{Arena, Id, Interner};
-use super::cluster_policy::Tier;
-use super::engine::{
-    Class, ClassId, ClusterPolicyId, CompiledPeer, CompiledRule, Engine, PeerId, PodId, PolicyId,
-};
-use super::model::{ContainerPort, Direction, PortSpec, Ports, named_port};
-use super::port::{Connections, PortSet};
-use super::tier_sets::{Held, TierSets};
+use super::arena::{Arena, Id};
+use super::bounds::{Algebra, Bounds, BoundsId};
+use super::class::{ClassId, Membership};
+use super::compiled::{ClusterPolicyId, PolicyId};
+use super::engine::{Engine, PodId};
+use super::model::{ContainerPort, Direction};
+use super::port::Connections;
+use super::row::{Row, RowBuilder};
+use super::rule_peers::UnknownAddresses;
+use super::rule_ports::has_names;
 
 /// What one end may send to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -29,16 +31,6 @@ impl PairConnections {
     }
 }
 
-/// What to take for granted about pods whose addresses are not known, as in manifests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownAddresses {
-    /// Nothing: what an `ipBlock` says about them is undefined, as [`Engine::evaluate`] has it.
-    Undefined,
-    /// That no `ipBlock` covers them, but `0.0.0.0/0` and `::/0` without holes: the documentation
-    /// means `ipBlock` for addresses outside the cluster.
-    OutsideBlocks,
-}
-
 /// Identifies the [`PairConnections`] of a pair in a [`Reach`]; equal connections have equal ids.
 pub type ConnectionsId = Id<PairConnections>;
 
@@ -51,102 +43,6 @@ pub struct Group(GroupKind);
 enum GroupKind {
     Pods(ClassId),
     External(AtomId),
-}
-
-/// What is allowed for certain, and what may be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Bounds {
-    certain: Connections,
-    // INVARIANT: holds all of `certain`.
-    possible: Connections,
-}
-
-type BoundsId = Id<Bounds>;
-
-impl Bounds {
-    fn certain(connections: Connections) -> Self {
-        Self { possible: connections.clone(), certain: connections }
-    }
-
-    fn possible(connections: Connections) -> Self {
-        Self { certain: Connections::default(), possible: connections }
-    }
-
-    fn union(&self, other: &Self) -> Self {
-        Self { certain: self.certain.union(&other.certain), possible: self.possible.union(&other.possible) }
-    }
-
-    fn intersection(&self, other: &Self) -> Self {
-        Self {
-            certain: self.certain.intersection(&other.certain),
-            possible: self.possible.intersection(&other.possible),
-        }
-    }
-
-    /// What is allowed if a tier comes before this.
-    fn after(&self, tier: &TierSets) -> Self {
-        let going_on = tier.going_on();
-        let denied = tier.denied.union(&going_on.difference(&self.certain));
-        Self {
-            certain: Connections::all().difference(&denied),
-            possible: tier.accepted.union(&going_on.intersection(&self.possible)),
-        }
-    }
-}
-
-/// Interned bounds, with every operation on a pair of them done once.
-#[derive(Debug)]
-struct Algebra {
-    bounds: Interner<Bounds>,
-    unions: HashMap<(BoundsId, BoundsId), BoundsId>,
-    intersections: HashMap<(BoundsId, BoundsId), BoundsId>,
-    nothing: BoundsId,
-    everything: BoundsId,
-}
-
-impl Algebra {
-    fn new() -> Self {
-        let mut bounds = Interner::default();
-        let nothing = bounds.intern(Bounds::default());
-        let everything = bounds.intern(Bounds::certain(Connections::all()));
-        Self { bounds, unions: HashMap::new(), intersections: HashMap::new(), nothing, everything }
-    }
-
-    fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
-        if a == b || b == self.nothing || a == self.everything {
-            return a;
-        }
-        if a == self.nothing || b == self.everything {
-            return b;
-        }
-        let Self { bounds, unions, .. } = self;
-        *unions.entry((a, b)).or_insert_with(|| {
-            let united = bounds.arena()[a].union(&bounds.arena()[b]);
-            bounds.intern(united)
-        })
-    }
-
-    fn intersection(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
-        if a == b || a == self.nothing || b == self.everything {
-            return a;
-        }
-        if b == self.nothing || a == self.everything {
-            return b;
-        }
-        let Self { bounds, intersections, .. } = self;
-        *intersections.entry((a, b)).or_insert_with(|| {
-            let common = bounds.arena()[a].intersection(&bounds.arena()[b]);
-            bounds.intern(common)
-        })
-    }
-}
-
-/// What the subjects of some policies may exchange with each class and each part of the address
-/// space.
-#[derive(Debug)]
-struct Row {
-    classes: Vec<BoundsId>,
-    atoms: Vec<BoundsId>,
 }
 
 /// Rows are equal for all classes that the same policies select, unless names of ports have to be
@@ -255,9 +151,7 @@ impl Reach<'_> {
 
     fn has(&self, group: Group, family: IpFamily) -> bool {
         match group.0 {
-            GroupKind::Pods(class) => {
-                self.engine.classes[class].membership(family) != super::engine::Membership::NoAddress
-            }
+            GroupKind::Pods(class) => self.engine.classes[class].membership(family) != Membership::NoAddress,
             GroupKind::External(atom) => self.engine.space.atoms()[atom].family() == family,
         }
     }
@@ -335,212 +229,4 @@ fn look_up(
         GroupKind::Pods(class) => row.classes.get(class.index()).copied(),
         GroupKind::External(atom) => row.atoms.get(atom.index()).copied(),
     }
-}
-
-fn has_names(ports: &Ports) -> bool {
-    match ports {
-        Ports::Any => false,
-        Ports::Only(matches) => matches.iter().any(|m| matches!(m.ports, PortSpec::Named(_))),
-    }
-}
-
-/// The ports of a rule; names are those of `receiver`, the container ports of the pod that
-/// receives.
-fn connections(ports: &Ports, receiver: &[ContainerPort]) -> Connections {
-    match ports {
-        Ports::Any => Connections::all(),
-        Ports::Only(matches) => matches.iter().fold(Connections::default(), |all, m| {
-            let ports = match &m.ports {
-                PortSpec::Any => PortSet::all(),
-                PortSpec::Range(range) => PortSet::from(*range),
-                PortSpec::Named(name) => named_port(receiver, name, m.protocol)
-                    .map_or_else(PortSet::default, |port| super::port::PortRange::single(port).into()),
-            };
-            all.union(&Connections::of(m.protocol, ports))
-        }),
-    }
-}
-
-/// Adds up the rules of one subject.
-struct RowBuilder<'a, 'b> {
-    engine: &'a Engine,
-    algebra: &'b mut Algebra,
-    family: IpFamily,
-    unknown: UnknownAddresses,
-    row: Row,
-}
-
-impl<'a, 'b> RowBuilder<'a, 'b> {
-    fn new(
-        engine: &'a Engine,
-        algebra: &'b mut Algebra,
-        family: IpFamily,
-        unknown: UnknownAddresses,
-    ) -> Self {
-        let nothing = algebra.nothing;
-        let row = Row {
-            classes: vec![nothing; engine.classes.len()],
-            atoms: vec![nothing; engine.space.atoms().len()],
-        };
-        Self { engine, algebra, family, unknown, row }
-    }
-
-    fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
-        let connections = connections(&rule.ports, subject);
-        self.add(rule, |_| connections.clone());
-    }
-
-    fn add_egress_rule(&mut self, rule: &CompiledRule) {
-        if has_names(&rule.ports) {
-            // A pod with hostNetwork may be taken for its node, which has no named ports.
-            let in_pod_network = |class: &&Class| !class.host_network;
-            let ports = |remote: Option<&Class>| {
-                let receiver = remote.filter(in_pod_network).map_or(&[][..], |class| &class.ports);
-                connections(&rule.ports, receiver)
-            };
-            self.add(rule, ports);
-        } else {
-            let connections = connections(&rule.ports, &[]);
-            self.add(rule, |_| connections.clone());
-        }
-    }
-
-    fn add(&mut self, rule: &CompiledRule, ports: impl Fn(Option<&Class>) -> Connections) {
-        let everybody = rule.peers.is_none();
-        let peers = rule.peers.as_deref().unwrap_or_default();
-        // The ports rarely differ between remote ends: intern each distinct value once.
-        let mut last: Option<(Connections, Held, BoundsId)> = None;
-        let mut bounds_of = |algebra: &mut Algebra, connections: Connections, held| match &last {
-            Some((same, same_held, id)) if *same == connections && *same_held == held => *id,
-            Some(_) | None => {
-                let bounds = match held {
-                    Held::Surely => Bounds::certain(connections.clone()),
-                    Held::Perhaps => Bounds::possible(connections.clone()),
-                };
-                let id = algebra.bounds.intern(bounds);
-                last = Some((connections, held, id));
-                id
-            }
-        };
-        for (entry, (id, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            let held = if everybody {
-                Some(Held::Surely)
-            } else {
-                held(self.engine, peers, id, self.family, self.unknown)
-            };
-            if let Some(held) = held {
-                let added = bounds_of(self.algebra, ports(Some(class)), held);
-                *entry = self.algebra.union(*entry, added);
-            }
-        }
-        for (entry, atom) in self.row.atoms.iter_mut().zip(self.engine.space.atoms().ids()) {
-            let held = if everybody { Some(Held::Surely) } else { held_outside(self.engine, peers, atom) };
-            if let Some(held) = held {
-                let added = bounds_of(self.algebra, ports(None), held);
-                *entry = self.algebra.union(*entry, added);
-            }
-        }
-    }
-
-    /// Nothing isolates the subject.
-    fn open(&mut self) {
-        for entry in self.row.classes.iter_mut().chain(&mut self.row.atoms) {
-            *entry = self.algebra.everything;
-        }
-    }
-
-    /// What policies say about pods with `hostNetwork` is undefined, unless they allow.
-    fn leave_host_network_open(&mut self, host_network: bool) {
-        let undecided = self.algebra.bounds.intern(Bounds::possible(Connections::all()));
-        for (entry, (_, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            if host_network || class.host_network {
-                *entry = self.algebra.union(*entry, undecided);
-            }
-        }
-        if host_network {
-            for entry in &mut self.row.atoms {
-                *entry = self.algebra.union(*entry, undecided);
-            }
-        }
-    }
-
-    /// Puts the tiers of cluster-scoped policies before and, where no NetworkPolicy isolates the
-    /// subject, after what the row says already.
-    fn add_tiers(
-        &mut self,
-        policies: &[ClusterPolicyId],
-        direction: Direction,
-        subject: &[ContainerPort],
-        has_baseline: bool,
-    ) {
-        let Self { engine, algebra, family, unknown, row } = self;
-        let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
-            Direction::Ingress => connections(&rule.ports, subject),
-            Direction::Egress => connections(&rule.ports, remote),
-        };
-        let mut add = |entry: &mut BoundsId,
-                       matched: &dyn Fn(&CompiledRule) -> Option<(Held, Connections)>| {
-            let tier = |tier| engine.tier_sets(policies, direction, tier, matched);
-            let mut bounds = algebra.bounds.arena()[*entry].clone();
-            if has_baseline {
-                bounds = bounds.after(&tier(Tier::Baseline));
-            }
-            *entry = algebra.bounds.intern(bounds.after(&tier(Tier::Admin)));
-        };
-        for (entry, (id, class)) in row.classes.iter_mut().zip(engine.classes.iter()) {
-            add(entry, &|rule| {
-                let held = held(engine, rule.peers.as_deref().unwrap_or_default(), id, *family, *unknown)?;
-                Some((held, on_ports(rule, &class.ports)))
-            });
-        }
-        for (entry, atom) in row.atoms.iter_mut().zip(engine.space.atoms().ids()) {
-            add(entry, &|rule| {
-                let held = held_outside(engine, rule.peers.as_deref().unwrap_or_default(), atom)?;
-                Some((held, on_ports(rule, &[])))
-            });
-        }
-    }
-}
-
-/// How surely any of `peers` holds the pods of a class.
-fn held(
-    engine: &Engine,
-    peers: &[PeerId],
-    id: ClassId,
-    family: IpFamily,
-    unknown: UnknownAddresses,
-) -> Option<Held> {
-    use super::engine::Membership;
-    let class = &engine.classes[id];
-    let by_peer = |peer: &PeerId| match &engine.peers[*peer] {
-        CompiledPeer::Pods(classes) => classes.contains(id.index()).then_some(match class.host_network {
-            true => Held::Perhaps,
-            false => Held::Surely,
-        }),
-        CompiledPeer::IpBlock(block, atoms) => match class.membership(family) {
-            Membership::In(atom) => atoms.contains(atom.index()).then_some(Held::Surely),
-            Membership::Unknown if block.family() != family => None,
-            Membership::Unknown if block.is_whole_family() => Some(Held::Surely),
-            Membership::Unknown => match unknown {
-                UnknownAddresses::Undefined => Some(Held::Perhaps),
-                UnknownAddresses::OutsideBlocks => None,
-            },
-            Membership::NoAddress => None,
-        },
-        // They have the addresses of their nodes.
-        CompiledPeer::Nodes => class.host_network.then_some(Held::Surely),
-        CompiledPeer::SomeNodes => class.host_network.then_some(Held::Perhaps),
-        CompiledPeer::DomainNames => Some(Held::Perhaps),
-    };
-    peers.iter().filter_map(by_peer).max()
-}
-
-/// How surely any of `peers` holds a part of the address space outside the cluster.
-fn held_outside(engine: &Engine, peers: &[PeerId], atom: AtomId) -> Option<Held> {
-    let by_peer = |peer: &PeerId| match &engine.peers[*peer] {
-        CompiledPeer::Pods(_) | CompiledPeer::Nodes | CompiledPeer::SomeNodes => None,
-        CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom.index()).then_some(Held::Surely),
-        CompiledPeer::DomainNames => Some(Held::Perhaps),
-    };
-    peers.iter().filter_map(by_peer).max()
 }

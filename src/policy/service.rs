@@ -4,11 +4,13 @@ use std::net::IpAddr;
 
 use super::address::IpFamily;
 use super::cluster_policy::Tier;
-use super::engine::{CompiledPeer, CompiledRule, Engine};
-use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, port_matches, service_name};
+use super::compiled::{CompiledPeer, CompiledRule};
+use super::engine::Engine;
+use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, service_name};
 use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
 use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
+use super::rule_ports::{self, HeldBy};
 
 impl Engine {
     /// What the policies say about a Service's virtual address: what they say about each of its
@@ -104,6 +106,8 @@ impl Engine {
     /// The egress rule of a NetworkPolicy on whose `ipBlock` it depends whether the source may send:
     /// the block holds the virtual address but not the endpoint's, or the other way round, and
     /// implementations may compare it with either. `None` if nothing depends on that.
+    ///
+    /// What a block allows by a port's name only, it allows for certain neither before nor after.
     fn undecided_by_address(&self, translated: &Direct<'_>) -> Option<RuleName> {
         let Direct { destination, family, protocol, port, .. } = *translated;
         let Via { service, port: virtual_port } = translated.via?;
@@ -117,29 +121,37 @@ impl Engine {
             return None;
         }
         let receiver = self.receiver(destination, Direction::Egress);
-        let (mut for_endpoint, mut for_service) = (None, None);
+        let (mut for_endpoint, mut for_service, mut for_service_by_name) = (None, None, None);
         for id in self.class_of(source).map_or(&[][..], |class| self.isolating(class, Direction::Egress)) {
             let policy = &self.policies[*id];
             for (index, rule) in policy.rules(Direction::Egress).iter().enumerate() {
                 let name =
                     || RuleName { policy: (&policy.policy).into(), direction: Direction::Egress, index };
-                let on_target = port_matches(&rule.ports, protocol, port, receiver);
-                if on_target {
+                let holds = |port, receiver| rule_ports::held_by(&rule.ports, protocol, port, receiver);
+                let on_target = holds(port, receiver);
+                if let Some(port_by) = on_target {
                     match self.peers_match(rule, destination, family, name) {
                         Match::Yes(MatchedBy::Selector) => return None,
-                        Match::Yes(MatchedBy::IpBlock) => for_endpoint = Some(name()),
+                        Match::Yes(MatchedBy::IpBlock) => match port_by {
+                            HeldBy::Number => for_endpoint = Some(name()),
+                            HeldBy::Name => {}
+                        },
                         Match::Unknown(_) | Match::No => {}
                     }
                 }
-                let on_port = on_target || port_matches(&rule.ports, protocol, virtual_port, None);
-                if on_port && self.has_block_with(rule, virtual_address) {
-                    for_service = Some(name());
+                if self.has_block_with(rule, virtual_address) {
+                    match on_target.max(holds(virtual_port, None)) {
+                        Some(HeldBy::Number) => for_service = Some(name()),
+                        Some(HeldBy::Name) => for_service_by_name = Some(name()),
+                        None => {}
+                    }
                 }
             }
         }
-        match (for_endpoint, for_service) {
-            (Some(_), Some(_)) | (None, None) => None,
-            (Some(rule), None) | (None, Some(rule)) => Some(rule),
+        match (for_endpoint, for_service.is_some()) {
+            (Some(_), true) => None,
+            (Some(rule), false) => Some(rule),
+            (None, _) => for_service.or(for_service_by_name),
         }
     }
 

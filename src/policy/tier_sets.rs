@@ -3,16 +3,11 @@
 //! The same order as for one flow, in sets of connections.
 
 use super::cluster_policy::{Action, Tier};
-use super::engine::{ClusterPolicyId, CompiledRule, Engine};
+use super::compiled::{ClusterPolicyId, CompiledRule};
+use super::engine::Engine;
 use super::model::Direction;
 use super::port::Connections;
-
-/// How surely a rule holds a remote end.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Held {
-    Perhaps,
-    Surely,
-}
+use super::rule_peers::Held;
 
 /// Which connections policies may accept, deny, and leave to the next tier. One that is in several
 /// of these sets is undecided.

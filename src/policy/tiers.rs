@@ -5,12 +5,12 @@
 //! [outcomes](Outcome) possible; where they lead to different decisions, the flow is undefined.
 
 use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
-use super::engine::{ClusterPolicyId, CompiledRule, Engine, PolicyId};
-use super::evaluate::{
-    Direct, Endpoint, Match, MatchedBy, Via, port_matches, service_name, undecided_on_own_node,
-};
+use super::compiled::{ClusterPolicyId, CompiledRule, PolicyId};
+use super::engine::Engine;
+use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name, undecided_on_own_node};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Service};
+use super::rule_ports;
 
 /// What policies may do with a flow.
 #[derive(Debug)]
@@ -127,7 +127,9 @@ impl Engine {
         name: impl Fn() -> RuleName,
     ) -> Match {
         let (_, remote) = flow.ends(direction);
-        let on_port = port_matches(&rule.ports, flow.protocol, flow.port, self.pod(flow.destination));
+        let holds =
+            |port, receiver| rule_ports::held_by(&rule.ports, flow.protocol, port, receiver).is_some();
+        let on_port = holds(flow.port, self.pod(flow.destination));
         let matched = if on_port { self.peers_match(rule, remote, flow.family, &name) } else { Match::No };
         let Some(Via { service, port }) = flow.via else { return matched };
         let virtual_address = match direction {
@@ -136,8 +138,7 @@ impl Engine {
         };
         let Some(virtual_address) = virtual_address else { return matched };
         // Implementations may compare blocks before or after the translation of the Service.
-        let before = (on_port || port_matches(&rule.ports, flow.protocol, port, None))
-            && self.has_block_with(rule, virtual_address);
+        let before = (on_port || holds(port, None)) && self.has_block_with(rule, virtual_address);
         match (matched, before) {
             (Match::Yes(MatchedBy::IpBlock), false) | (Match::No, true) => {
                 Match::Unknown(UndefinedCause::ServiceAddressInIpBlock(name()))

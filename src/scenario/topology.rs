@@ -290,9 +290,18 @@ impl Reader<'_> {
             }
         };
         let mut ports = Vec::new();
+        // A pod has one container, and the API server wants each port of a container to have its own name.
+        let mut names = BTreeSet::new();
         for port in &file.ports {
             if let Some(name) = &port.name {
                 self.check.port_name(name)?;
+                if !names.insert(&name.value) {
+                    let message = format!(
+                        "ports: {} is there twice: each port of a container has its own name",
+                        quote(&name.value)
+                    );
+                    return Err(self.error(name.at, message));
+                }
             }
             ports.push(ContainerPort {
                 name: port.name.as_ref().map(|name| name.value.clone()),

@@ -1,11 +1,14 @@
 //! `v1 Pod`, and the pods that a template makes.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1 as api;
 
 use super::field::{Field, Problem};
 use super::object::Identity;
 use super::rules;
 use crate::policy::{ContainerPort, Labels, Pod};
+use crate::source::quote;
 
 /// Converts a pod of the API.
 pub(super) fn convert(pod: &api::Pod, identity: Identity) -> Result<Pod, Problem> {
@@ -64,10 +67,17 @@ fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerP
     let mut ports = Vec::new();
     for (container_at, container) in containers.chain(sidecars) {
         let ports_at = container_at.field("ports");
+        // Whatever the protocol (`validateContainerPorts`); other containers may repeat them.
+        let mut names = BTreeSet::new();
         for (i, port) in container.ports.iter().flatten().enumerate() {
             let at = ports_at.index(i);
             if let Some(name) = &port.name {
                 rules::port_name(name, &at.field("name"))?;
+                if !names.insert(name) {
+                    let message =
+                        format!("{} is there twice: each port of a container has its own name", quote(name));
+                    return Err(at.field("name").problem(message));
+                }
             }
             ports.push(ContainerPort {
                 name: port.name.clone(),

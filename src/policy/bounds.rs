@@ -1,0 +1,105 @@
+//! What policies allow as a lower and an upper bound, and operations on many of them.
+
+use std::collections::HashMap;
+
+use super::arena::{Id, Interner};
+use super::port::Connections;
+use super::rule_peers::Held;
+use super::tier_sets::TierSets;
+
+/// What is allowed for certain, and what may be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Bounds {
+    pub(super) certain: Connections,
+    // INVARIANT: holds all of `certain`.
+    pub(super) possible: Connections,
+}
+
+pub(super) type BoundsId = Id<Bounds>;
+
+impl Bounds {
+    fn certain(connections: Connections) -> Self {
+        Self { possible: connections.clone(), certain: connections }
+    }
+
+    pub(super) fn possible(connections: Connections) -> Self {
+        Self { certain: Connections::default(), possible: connections }
+    }
+
+    /// What a rule allows on `ports` to an end that it holds so surely.
+    pub(super) fn of(held: Option<Held>, ports: &Connections) -> Self {
+        match held {
+            Some(Held::Surely) => Self::certain(ports.clone()),
+            Some(Held::Perhaps) => Self::possible(ports.clone()),
+            None => Self::default(),
+        }
+    }
+
+    pub(super) fn union(&self, other: &Self) -> Self {
+        Self { certain: self.certain.union(&other.certain), possible: self.possible.union(&other.possible) }
+    }
+
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        Self {
+            certain: self.certain.intersection(&other.certain),
+            possible: self.possible.intersection(&other.possible),
+        }
+    }
+
+    /// What is allowed if a tier comes before this.
+    pub(super) fn after(&self, tier: &TierSets) -> Self {
+        let going_on = tier.going_on();
+        let denied = tier.denied.union(&going_on.difference(&self.certain));
+        Self {
+            certain: Connections::all().difference(&denied),
+            possible: tier.accepted.union(&going_on.intersection(&self.possible)),
+        }
+    }
+}
+
+/// Interned bounds, with every operation on a pair of them done once.
+#[derive(Debug)]
+pub(super) struct Algebra {
+    pub(super) bounds: Interner<Bounds>,
+    unions: HashMap<(BoundsId, BoundsId), BoundsId>,
+    intersections: HashMap<(BoundsId, BoundsId), BoundsId>,
+    pub(super) nothing: BoundsId,
+    pub(super) everything: BoundsId,
+}
+
+impl Algebra {
+    pub(super) fn new() -> Self {
+        let mut bounds = Interner::default();
+        let nothing = bounds.intern(Bounds::default());
+        let everything = bounds.intern(Bounds::certain(Connections::all()));
+        Self { bounds, unions: HashMap::new(), intersections: HashMap::new(), nothing, everything }
+    }
+
+    pub(super) fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
+        if a == b || b == self.nothing || a == self.everything {
+            return a;
+        }
+        if a == self.nothing || b == self.everything {
+            return b;
+        }
+        let Self { bounds, unions, .. } = self;
+        *unions.entry((a, b)).or_insert_with(|| {
+            let united = bounds.arena()[a].union(&bounds.arena()[b]);
+            bounds.intern(united)
+        })
+    }
+
+    pub(super) fn intersection(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
+        if a == b || a == self.nothing || b == self.everything {
+            return a;
+        }
+        if b == self.nothing || a == self.everything {
+            return b;
+        }
+        let Self { bounds, intersections, .. } = self;
+        *intersections.entry((a, b)).or_insert_with(|| {
+            let common = bounds.arena()[a].intersection(&bounds.arena()[b]);
+            bounds.intern(common)
+        })
+    }
+}

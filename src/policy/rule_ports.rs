@@ -1,0 +1,371 @@
+//! The ports of a rule: one port, or all that it holds, and whether by number or by name.
+//!
+//! The difference matters where a rule has a port's name beside an `ipBlock`: a block says nothing
+//! about pods, so that not every implementation resolves a name on a pod that only a block holds.
+
+use super::model::{ContainerPort, Pod, PortSpec, Ports, named_port};
+use super::port::{Connections, Port, PortRange, PortSet, Protocol};
+
+/// By what a rule's ports hold a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum HeldBy {
+    /// By a name only.
+    Name,
+    /// By a number, a range, or an entry that holds every port.
+    Number,
+}
+
+/// By what a rule's ports hold `port`; `None` if they do not. Names are those of the receiving pod's
+/// containers; without a receiving pod they cannot be resolved and match nothing.
+pub(super) fn held_by(
+    ports: &Ports,
+    protocol: Protocol,
+    port: Port,
+    receiver: Option<&Pod>,
+) -> Option<HeldBy> {
+    let Ports::Only(matches) = ports else { return Some(HeldBy::Number) };
+    let of_protocol = matches.iter().filter(|m| m.protocol == protocol);
+    let holding = of_protocol.filter_map(|m| match &m.ports {
+        PortSpec::Any => Some(HeldBy::Number),
+        PortSpec::Range(range) => range.contains(port).then_some(HeldBy::Number),
+        PortSpec::Named(name) => {
+            let resolved = receiver.and_then(|pod| named_port(&pod.ports, name, protocol));
+            (resolved == Some(port)).then_some(HeldBy::Name)
+        }
+    });
+    holding.max()
+}
+
+/// All ports of a rule. What is in both sets is held by a number.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct HeldPorts {
+    pub(super) by_number: Connections,
+    pub(super) by_name: Connections,
+}
+
+impl HeldPorts {
+    /// The ports of a rule; names are those of `receiver`, the container ports of the pod that
+    /// receives.
+    pub(super) fn of(ports: &Ports, receiver: &[ContainerPort]) -> Self {
+        let mut held = Self::default();
+        let Ports::Only(matches) = ports else {
+            held.by_number = Connections::all();
+            return held;
+        };
+        for m in matches {
+            let (set, ports) = match &m.ports {
+                PortSpec::Any => (&mut held.by_number, PortSet::all()),
+                PortSpec::Range(range) => (&mut held.by_number, PortSet::from(*range)),
+                PortSpec::Named(name) => {
+                    let Some(port) = named_port(receiver, name, m.protocol) else { continue };
+                    (&mut held.by_name, PortSet::from(PortRange::single(port)))
+                }
+            };
+            *set = set.union(&Connections::of(m.protocol, ports));
+        }
+        held
+    }
+
+    /// By whatever they are held.
+    pub(super) fn all(&self) -> Connections {
+        self.by_number.union(&self.by_name)
+    }
+}
+
+/// Whether a rule's ports depend on who receives.
+pub(super) fn has_names(ports: &Ports) -> bool {
+    match ports {
+        Ports::Any => false,
+        Ports::Only(matches) => matches.iter().any(|m| matches!(m.ports, PortSpec::Named(_))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Backends, Cluster, Decision, Destination, Direction, Endpoint, Engine, Flow, IpBlock, IpFamily,
+        LabelSelector, Labels, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, Requirement, Rule,
+        Service, ServicePort, TargetPort, UnknownAddresses,
+    };
+    use super::*;
+
+    const WEB: &str = "10.0.0.2";
+    const SERVICE: &str = "10.96.0.1";
+
+    fn number(port: u16) -> Port {
+        Port::new(port).unwrap()
+    }
+
+    fn pod(name: &str, address: &str, ports: &[(&str, u16, Protocol)]) -> Pod {
+        let port = |(name, port, protocol): &(&str, u16, Protocol)| ContainerPort {
+            name: Some((*name).to_owned()),
+            port: number(*port),
+            protocol: *protocol,
+        };
+        Pod {
+            namespace: "x".to_owned(),
+            name: name.to_owned(),
+            labels: Labels::from([("pod".to_owned(), name.to_owned())]),
+            addresses: address.parse().into_iter().collect(),
+            ports: ports.iter().map(port).collect(),
+            host_network: name == "host",
+            node: None,
+            ended: false,
+        }
+    }
+
+    /// A client; a server with a port named `http`; one without names; one with its node's network; and a
+    /// Service before the first.
+    fn cluster(direction: Direction, rules: Vec<Rule>) -> Cluster {
+        let http = ("http", 80, Protocol::Tcp);
+        let subjects = match direction {
+            Direction::Egress => selector("client"),
+            Direction::Ingress => selector("web"),
+        };
+        let (egress, ingress) = match direction {
+            Direction::Egress => (Some(rules), None),
+            Direction::Ingress => (None, Some(rules)),
+        };
+        let service_port = ServicePort {
+            name: None,
+            protocol: Protocol::Tcp,
+            port: number(8080),
+            target: TargetPort::Number(number(80)),
+            node_port: None,
+        };
+        Cluster {
+            pods: vec![
+                pod("client", "10.0.0.1", &[("http", 81, Protocol::Tcp)]),
+                pod("web", WEB, &[http, ("query", 81, Protocol::Udp)]),
+                pod("nameless", "10.0.0.3", &[]),
+                pod("host", "172.18.0.2", &[http]),
+            ],
+            services: vec![Service {
+                namespace: "x".to_owned(),
+                name: "web".to_owned(),
+                addresses: vec![SERVICE.parse().unwrap()],
+                ports: vec![service_port],
+                backends: Backends::Selected(Labels::from([("pod".to_owned(), "web".to_owned())])),
+            }],
+            policies: vec![NetworkPolicy {
+                namespace: "x".to_owned(),
+                name: "p".to_owned(),
+                subjects,
+                egress,
+                ingress,
+            }],
+            ..Cluster::default()
+        }
+    }
+
+    fn selector(pod: &str) -> LabelSelector {
+        [Requirement::In("pod".to_owned(), [pod.to_owned()].into())].into_iter().collect()
+    }
+
+    fn selected(pod: &str) -> Peer {
+        Peer::Pods { namespaces: NamespaceScope::Own, pods: selector(pod) }
+    }
+
+    fn block(net: &str) -> Peer {
+        Peer::IpBlock(IpBlock::new(net.parse().unwrap(), []))
+    }
+
+    fn named(name: &str) -> PortMatch {
+        PortMatch { protocol: Protocol::Tcp, ports: PortSpec::Named(name.to_owned()) }
+    }
+
+    fn numbered(port: u16) -> PortMatch {
+        PortMatch { protocol: Protocol::Tcp, ports: PortSpec::Range(PortRange::single(number(port))) }
+    }
+
+    fn rule(peers: impl Into<Vec<Peer>>, ports: impl Into<Vec<PortMatch>>) -> Rule {
+        Rule { peers: Peers::Only(peers.into()), ports: Ports::Only(ports.into()) }
+    }
+
+    fn end(engine: &Engine, name: &str) -> Endpoint {
+        let pod = engine.pods().find(|(_, pod)| pod.name == name);
+        pod.map_or_else(|| Endpoint::External(name.parse().unwrap()), |(id, _)| Endpoint::Pod(id))
+    }
+
+    /// What is promised of a flow from the client, and why. One flow and the set of all flows have to agree.
+    fn promised(cluster: Cluster, to: &str, protocol: Protocol, port: u16) -> String {
+        let engine = Engine::new(cluster);
+        let (source, destination) = (end(&engine, "client"), end(&engine, to));
+        let port = number(port);
+        let expectation = engine.evaluate(&Flow {
+            source,
+            destination: Destination::Endpoint(destination),
+            family: IpFamily::V4,
+            protocol,
+            port,
+        });
+        let mut reach = engine.reach(UnknownAddresses::Undefined);
+        let external = reach.external();
+        let group = |end| match end {
+            Endpoint::Pod(id) => reach.pod(id).unwrap(),
+            Endpoint::External(address) => {
+                let holds =
+                    |range: &crate::policy::AddressRange| range.first() <= address && address <= range.last();
+                external.iter().find(|(_, range)| holds(range)).unwrap().0
+            }
+            Endpoint::Node(_) => panic!("no end of these tests is a node"),
+        };
+        let (from, to) = (group(source), group(destination));
+        let pair = reach.between(from, to);
+        let pair = reach.connections(pair);
+        let of_set = match (pair.allowed.contains(protocol, port), pair.undefined.contains(protocol, port)) {
+            (true, false) => Decision::Allow,
+            (false, true) => Decision::Undefined,
+            (false, false) => Decision::Deny,
+            (true, true) => panic!("{port} is both allowed and left open"),
+        };
+        assert_eq!(expectation.decision, of_set, "the set says otherwise: {expectation:?}");
+        let reasons: Vec<_> = expectation.reasons.iter().map(ToString::to_string).collect();
+        format!("{}: {}", expectation.decision, reasons.join("; "))
+    }
+
+    /// The same of egress rules, without the reasons.
+    fn decided(rules: &[Rule], to: &str, protocol: Protocol, port: u16) -> String {
+        let promised = promised(cluster(Direction::Egress, rules.to_vec()), to, protocol, port);
+        promised.split(':').next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_port_name_for_a_block_was_promised_and_is_left_open_on_pods_that_have_it() {
+        let rules = [rule([block("10.0.0.0/8")], [named("http")])];
+        assert_eq!(
+            promised(cluster(Direction::Egress, rules.to_vec()), "web", Protocol::Tcp, 80),
+            "undefined: undefined: x/p egress[0] names the port for an ipBlock, for which not every implementation resolves it"
+        );
+        assert_eq!(decided(&rules, "web", Protocol::Tcp, 81), "deny", "the client's number is not the pod's");
+        assert_eq!(decided(&rules, "web", Protocol::Udp, 80), "deny", "the name is TCP's");
+        assert_eq!(decided(&rules, "nameless", Protocol::Tcp, 80), "deny");
+        let of_udp = [rule([block("10.0.0.0/8")], [named("query")])];
+        assert_eq!(decided(&of_udp, "web", Protocol::Tcp, 81), "deny", "the name is UDP's, the entry TCP's");
+        let elsewhere = [rule([block("10.0.0.3/32")], [named("http")])];
+        assert_eq!(decided(&elsewhere, "web", Protocol::Tcp, 80), "deny", "the block does not hold the pod");
+    }
+
+    #[test]
+    fn addresses_without_a_pod_have_no_names() {
+        let rules = [rule([block("0.0.0.0/0")], [named("http")])];
+        assert_eq!(decided(&rules, "203.0.113.10", Protocol::Tcp, 80), "deny");
+        // It may be taken for its node, which has none, and nothing else is promised of it.
+        assert_eq!(
+            promised(cluster(Direction::Egress, rules.to_vec()), "host", Protocol::Tcp, 80),
+            "undefined: undefined: x/host uses its node's network"
+        );
+    }
+
+    #[test]
+    fn a_number_beside_the_name_decides() {
+        let rules = [rule([block("10.0.0.0/8")], [named("http"), numbered(80), numbered(81)])];
+        assert_eq!(decided(&rules, "web", Protocol::Tcp, 80), "allow");
+        assert_eq!(decided(&rules, "web", Protocol::Tcp, 81), "allow");
+        assert_eq!(decided(&rules, "203.0.113.10", Protocol::Tcp, 80), "deny");
+        let all_tcp = PortMatch { protocol: Protocol::Tcp, ports: PortSpec::Any };
+        let rules = [rule([block("10.0.0.0/8")], [named("http"), all_tcp])];
+        assert_eq!(decided(&rules, "web", Protocol::Tcp, 80), "allow");
+    }
+
+    #[test]
+    fn a_selector_in_the_same_rule_resolves_the_name() {
+        for peers in [[block("10.0.0.0/8"), selected("web")], [selected("web"), block("10.0.0.0/8")]] {
+            assert_eq!(decided(&[rule(peers, [named("http")])], "web", Protocol::Tcp, 80), "allow");
+        }
+        let of_another = [rule([selected("nameless"), block("10.0.0.0/8")], [named("http")])];
+        assert_eq!(decided(&of_another, "web", Protocol::Tcp, 80), "undefined");
+        let everybody = Rule { peers: Peers::Any, ports: Ports::Only(vec![named("http")]) };
+        assert_eq!(decided(&[everybody], "web", Protocol::Tcp, 80), "allow");
+    }
+
+    #[test]
+    fn another_rule_that_allows_decides() {
+        let open = rule([block("10.0.0.0/8")], [named("http")]);
+        for other in [rule([selected("web")], [numbered(80)]), rule([block("10.0.0.2/32")], [numbered(80)])] {
+            assert_eq!(decided(&[open.clone(), other.clone()], "web", Protocol::Tcp, 80), "allow");
+            assert_eq!(decided(&[other, open.clone()], "web", Protocol::Tcp, 80), "allow");
+        }
+        let of_another_port = rule([selected("web")], [numbered(81)]);
+        assert_eq!(decided(&[open, of_another_port], "web", Protocol::Tcp, 80), "undefined");
+    }
+
+    #[test]
+    fn on_ingress_the_name_is_the_subject_s_whoever_sends() {
+        let rules = vec![rule([block("10.0.0.0/8")], [named("http")])];
+        let allowed = promised(cluster(Direction::Ingress, rules.clone()), "web", Protocol::Tcp, 80);
+        assert_eq!(
+            allowed,
+            "allow: no policy isolates for egress; allowed by x/p ingress[0] (ipBlock covers the pod's address; implementations differ)"
+        );
+        let denied = promised(cluster(Direction::Ingress, rules), "web", Protocol::Tcp, 81);
+        assert!(denied.starts_with("deny: "), "{denied}");
+    }
+
+    #[test]
+    fn a_pod_whose_address_is_not_known() {
+        let without_addresses = |rules: &[Rule]| {
+            let mut cluster = cluster(Direction::Egress, rules.to_vec());
+            cluster.pods.iter_mut().for_each(|pod| pod.addresses.clear());
+            cluster
+        };
+        let rules = [rule([block("0.0.0.0/0")], [named("http")])];
+        assert_eq!(
+            promised(without_addresses(&rules), "web", Protocol::Tcp, 80),
+            "undefined: undefined: x/p egress[0] names the port for an ipBlock, for which not every implementation resolves it"
+        );
+        let rules = [rule([block("10.0.0.0/8")], [named("http")])];
+        assert_eq!(
+            promised(without_addresses(&rules), "web", Protocol::Tcp, 80),
+            "undefined: undefined: x/p egress[0] needs an address that is not known"
+        );
+        assert!(promised(without_addresses(&rules), "web", Protocol::Tcp, 81).starts_with("deny: "));
+    }
+
+    /// What is promised of the Service before the server, on its port 8080, which is the server's 80.
+    fn of_service(rules: Vec<Rule>) -> Decision {
+        let engine = Engine::new(cluster(Direction::Egress, rules));
+        let source = end(&engine, "client");
+        let (id, _) = engine.services().next().unwrap();
+        let destination = Destination::Service(id);
+        let flow =
+            Flow { source, destination, family: IpFamily::V4, protocol: Protocol::Tcp, port: number(8080) };
+        engine.evaluate(&flow).decision
+    }
+
+    #[test]
+    fn before_the_translation_of_a_service_a_name_promises_nothing_either() {
+        let (pod, service) = (
+            |ports: PortMatch| rule([block("10.0.0.2/32")], [ports]),
+            |ports: PortMatch| rule([block("10.96.0.1/32")], [ports]),
+        );
+        assert_eq!(of_service(vec![pod(numbered(80)), service(numbered(8080))]), Decision::Allow);
+        // Each of these is not allowed by everybody: names that are resolved for no block, blocks that are
+        // compared before the translation, or after it.
+        for rules in [
+            vec![pod(named("http"))],
+            vec![service(named("http"))],
+            vec![pod(named("http")), service(named("http"))],
+            vec![pod(numbered(80)), service(named("http"))],
+            vec![pod(named("http")), service(numbered(8080))],
+        ] {
+            assert_eq!(of_service(rules.clone()), Decision::Undefined, "{rules:?}");
+        }
+        assert_eq!(of_service(vec![pod(named("nowhere")), service(named("nowhere"))]), Decision::Deny);
+        let selector = rule([selected("web")], [named("http")]);
+        assert_eq!(of_service(vec![service(named("http")), selector]), Decision::Allow);
+    }
+
+    #[test]
+    fn of_all_ports_a_number_and_a_name_are_told_apart() {
+        let web = pod("web", WEB, &[("http", 80, Protocol::Tcp)]);
+        let ports = Ports::Only(vec![named("http"), numbered(81), named("nowhere")]);
+        let HeldPorts { by_number, by_name } = HeldPorts::of(&ports, &web.ports);
+        assert_eq!((by_number.to_string(), by_name.to_string()), ("TCP 81".to_owned(), "TCP 80".to_owned()));
+        let on = |port, receiver| held_by(&ports, Protocol::Tcp, number(port), receiver);
+        assert_eq!([on(80, Some(&web)), on(81, Some(&web))], [Some(HeldBy::Name), Some(HeldBy::Number)]);
+        assert_eq!([on(80, None), on(81, None)], [None, Some(HeldBy::Number)]);
+        assert!(HeldPorts::of(&Ports::Any, &[]).by_number.is_all());
+        assert_eq!(held_by(&Ports::Any, Protocol::Sctp, number(1), None), Some(HeldBy::Number));
+    }
+}
