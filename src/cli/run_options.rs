@@ -50,7 +50,7 @@ pub(super) struct RunOptions {
     max_timeout: Duration,
 
     /// How many scenarios to carry out at once
-    /// [default: one more than this machine has processors in the lab, 6 on a cluster]
+    /// [default: one more than this machine has processors in the lab, 5 on a cluster]
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     pub(super) parallel: Option<usize>,
 
@@ -114,7 +114,7 @@ impl RunOptions {
             // Much of the time is spent waiting for answers that have to stay away.
             On::Lab => processors() + 1,
             // Every topology is a set of pods of its own, a dozen or two.
-            On::Cluster => 6,
+            On::Cluster => 5,
         };
         self.parallel.unwrap_or_else(default)
     }

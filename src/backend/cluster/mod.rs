@@ -52,7 +52,7 @@ pub struct Cluster {
     /// The nodes that are used.
     nodes: Vec<String>,
     /// What to carry out where, by the places of the scenarios.
-    places: Vec<Place>,
+    groups: Vec<Group>,
 }
 
 /// What the parts of a run share.
@@ -73,20 +73,26 @@ struct Shared {
     has_started: AtomicBool,
 }
 
-/// Where a scenario is carried out.
-#[derive(Debug, Clone)]
-struct Place {
-    /// Which deployments fit.
-    key: String,
-    group: Vec<String>,
-}
+/// The nodes of the cluster on which a scenario is carried out, in the order of its own.
+type Group = Vec<String>;
 
-/// Deployments that wait for another scenario.
+/// Deployments that wait for another scenario. Any will do that is on the same nodes: it is brought to
+/// the scenario's topology, and keeps the pods that this has, too.
 #[derive(Default)]
 struct Pool {
-    idle: HashMap<String, Vec<Deployment>>,
-    /// How many scenarios have yet to begin, by the deployments that fit.
-    demand: HashMap<String, usize>,
+    idle: HashMap<Group, Vec<Deployment>>,
+    /// How many scenarios have yet to begin.
+    demand: HashMap<Group, usize>,
+}
+
+impl Pool {
+    /// The deployment that keeps most of its pods for a state.
+    fn take(&mut self, group: &Group, state: &State) -> Option<Deployment> {
+        let idle = self.idle.get_mut(group)?;
+        let best =
+            (0..idle.len()).max_by_key(|place| idle.get(*place).map(|deployment| deployment.kept(state)));
+        best.map(|place| idle.swap_remove(place))
+    }
 }
 
 impl Cluster {
@@ -124,7 +130,7 @@ impl Cluster {
             name: connected.name,
             version: connected.version,
             nodes,
-            places: Vec::new(),
+            groups: Vec::new(),
         })
     }
 
@@ -164,12 +170,12 @@ impl Cluster {
         format!("{}={}", objects::RUN, self.shared.maker.run)
     }
 
-    /// Says which scenarios are to be carried out. Gives them in the order in which fewest pods are
-    /// needed, and as often as it takes to cover all nodes that were asked for.
+    /// Says which scenarios are to be carried out. Gives those with the same or similar pods after each
+    /// other, and as often as it takes to cover all nodes that were asked for.
     pub fn schedule(&mut self, scenarios: &[Scenario]) -> Vec<Scenario> {
         let settings = &self.shared.maker.settings;
         let all = settings.every_node || !settings.nodes.is_empty();
-        let mut placed: Vec<(Place, Scenario)> = Vec::new();
+        let mut placed: Vec<(String, Group, Scenario)> = Vec::new();
         for scenario in scenarios {
             let state = State::new(&scenario.topology);
             // Only so many as it takes, of those that nobody chose.
@@ -180,22 +186,17 @@ impl Cluster {
                 if groups.len() > 1 {
                     scenario.name = format!("{} on {}", scenario.name, group.join(", "));
                 }
-                placed.push((Place { key: key(&state, group), group: group.clone() }, scenario));
+                placed.push((key(&state, group), group.clone(), scenario));
             }
         }
-        let mut order: HashMap<String, usize> = HashMap::new();
-        for (place, _) in &placed {
-            let next = order.len();
-            order.entry(place.key.clone()).or_insert(next);
-        }
-        placed.sort_by_key(|(place, _)| order.get(&place.key).copied());
+        placed.sort_by(|(one, ..), (other, ..)| one.cmp(other));
         let mut pool = self.shared.pool();
-        for (place, _) in &placed {
-            *pool.demand.entry(place.key.clone()).or_default() += 1;
+        for (_, group, _) in &placed {
+            *pool.demand.entry(group.clone()).or_default() += 1;
         }
         drop(pool);
-        let (places, scenarios) = placed.into_iter().unzip();
-        self.places = places;
+        let (groups, scenarios) = placed.into_iter().map(|(_, group, scenario)| (group, scenario)).unzip();
+        self.groups = groups;
         scenarios
     }
 
@@ -204,9 +205,9 @@ impl Cluster {
     /// # Errors
     /// If there is no such place.
     pub fn backend(&self, index: usize) -> Result<ClusterBackend, Error> {
-        let place = self.places.get(index).cloned();
-        let place = place.ok_or_else(|| Error::Unavailable("no such scenario was scheduled".to_owned()))?;
-        Ok(ClusterBackend { shared: Arc::clone(&self.shared), place, deployment: None, is_broken: false })
+        let group = self.groups.get(index).cloned();
+        let group = group.ok_or_else(|| Error::Unavailable("no such scenario was scheduled".to_owned()))?;
+        Ok(ClusterBackend { shared: Arc::clone(&self.shared), group, deployment: None, is_broken: false })
     }
 
     /// The backend for a scenario that was not scheduled, on as many of the nodes as it has.
@@ -214,8 +215,7 @@ impl Cluster {
         let state = State::new(&scenario.topology);
         let groups = machines::groups(&self.nodes, state.cluster.nodes.len(), false);
         let group = groups.into_iter().next().unwrap_or_default();
-        let place = Place { key: key(&state, &group), group };
-        ClusterBackend { shared: Arc::clone(&self.shared), place, deployment: None, is_broken: false }
+        ClusterBackend { shared: Arc::clone(&self.shared), group, deployment: None, is_broken: false }
     }
 
     /// Makes sure that a result can be written to a ConfigMap, and that it is nobody else's.
@@ -311,7 +311,7 @@ async fn pull_secret(client: &Client, settings: &Settings) -> Result<Option<Secr
     found.map(Some).map_err(unusable)
 }
 
-/// What two topologies have in common if one deployment fits both: the pods, but not their labels.
+/// What two topologies have in common that have the same pods, apart from their labels.
 fn key(state: &State, group: &[String]) -> String {
     let namespaces: Vec<&str> = state.cluster.namespaces.iter().map(|n| n.name.as_str()).collect();
     let pods: Vec<_> = state
@@ -326,24 +326,24 @@ fn key(state: &State, group: &[String]) -> String {
 /// One topology on a cluster.
 pub struct ClusterBackend {
     shared: Arc<Shared>,
-    place: Place,
+    group: Group,
     deployment: Option<Deployment>,
     /// Whether the deployment may be anything by now.
     is_broken: bool,
 }
 
 impl ClusterBackend {
-    fn take(&self) -> Deployment {
+    fn take(&self, state: &State) -> Deployment {
         let mut pool = self.shared.pool();
-        if let Some(demand) = pool.demand.get_mut(&self.place.key) {
+        if let Some(demand) = pool.demand.get_mut(&self.group) {
             *demand = demand.saturating_sub(1);
         }
-        let idle = pool.idle.get_mut(&self.place.key).and_then(Vec::pop);
+        let idle = pool.take(&self.group, state);
         drop(pool);
         idle.unwrap_or_else(|| {
             let number = self.shared.deployments.fetch_add(1, Ordering::Relaxed) + 1;
             let names = Names::new(format!("{}-{number}", self.shared.prefix));
-            Deployment::new(Arc::clone(&self.shared), names, self.place.group.clone())
+            Deployment::new(Arc::clone(&self.shared), names, self.group.clone())
         })
     }
 
@@ -361,7 +361,7 @@ impl Backend for ClusterBackend {
     async fn start(&mut self, state: &mut State) -> Result<(), Error> {
         // Broken until the opposite is known.
         self.is_broken = true;
-        let deployment = self.deployment.insert(self.take());
+        let deployment = self.deployment.insert(self.take(state));
         let converged = deployment.converge(state).await;
         match converged {
             Ok(()) => {
@@ -405,9 +405,9 @@ impl Backend for ClusterBackend {
             self.is_broken |= deployment.remove_cluster_policies().await.is_err();
         }
         let mut pool = self.shared.pool();
-        let is_wanted = pool.demand.get(&self.place.key).copied().unwrap_or_default() > 0;
+        let is_wanted = pool.demand.get(&self.group).copied().unwrap_or_default() > 0;
         if is_wanted && !self.is_broken && deployment.is_whole() {
-            pool.idle.entry(self.place.key).or_default().push(deployment);
+            pool.idle.entry(self.group).or_default().push(deployment);
             return;
         }
         drop(pool);

@@ -20,11 +20,11 @@ use super::request::{failed, persistently, unless_missing};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
 use crate::policy::{ClusterPolicyName, Labels, Pod, Service};
-use crate::scenario::{EndpointName, State};
+use crate::scenario::{DnsServer, EndpointName, State};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
 
-use pods::is_same_pod;
+use pods::{ENDING, is_same_pod};
 
 /// A topology on the cluster.
 pub(super) struct Deployment {
@@ -41,6 +41,8 @@ pub(super) struct Deployment {
     /// Held while it has the BaselineAdminNetworkPolicy.
     baseline: Option<OwnedMutexGuard<()>>,
     agents: HashMap<EndpointName, Arc<Agent>>,
+    /// Its ports speak DNS and nothing else.
+    dns: Option<DnsServer>,
     /// What the DNS server knows.
     records: Option<(Arc<Agent>, Records)>,
 }
@@ -58,6 +60,7 @@ impl Deployment {
             cluster_policies: BTreeMap::new(),
             baseline: None,
             agents: HashMap::new(),
+            dns: None,
             records: None,
         }
     }
@@ -78,17 +81,32 @@ impl Deployment {
         self.namespaces.keys().map(|name| self.names.namespace(name)).collect()
     }
 
+    /// How many of its pods a state has, too.
+    pub(super) fn kept(&self, state: &State) -> usize {
+        self.pods.keys().filter(|identity| self.can_stay(identity, state)).count()
+    }
+
+    /// Whether one of its pods can be one of the state's.
+    fn can_stay(&self, identity: &Identity, state: &State) -> bool {
+        // What listens for DNS does not listen for anything else, nor the other way round.
+        let servers = [&self.dns, &state.dns];
+        let speaks_dns = servers.iter().any(|dns| dns.as_ref().is_some_and(|dns| dns.pod == *identity));
+        let old = self.pods.get(identity).filter(|_| !speaks_dns || self.dns == state.dns);
+        old.is_some_and(|old| state.cluster.pods.iter().any(|new| is_same_pod(old, new)))
+    }
+
     /// Makes the cluster what a state says, and fills in what only the cluster knows.
     pub(super) async fn converge(&mut self, state: &mut State) -> Result<(), Error> {
         self.complete(state);
         self.set_namespaces(state).await?;
-        let surplus: Vec<Identity> = self
-            .pods
-            .iter()
-            .filter(|(_, old)| state.cluster.pods.iter().all(|new| !is_same_pod(old, new)))
-            .map(|(identity, _)| identity.clone())
-            .collect();
-        self.remove_pods(&surplus).await?;
+        let is_surplus = |identity: &&Identity| !self.can_stay(identity, state);
+        let surplus = self.pods.keys().filter(is_surplus).cloned();
+        let is_in_the_way =
+            |identity: &Identity| state.cluster.pods.iter().any(|pod| Identity::of_pod(pod) == *identity);
+        let (in_the_way, others): (Vec<_>, Vec<_>) = surplus.partition(is_in_the_way);
+        self.remove_pods(&in_the_way).await?;
+        let leaving = self.delete_pods(&others).await?;
+        self.dns.clone_from(&state.dns);
         // Before the pods: they start in a cluster that has its policies.
         let (policies, services) =
             try_join(self.set_policies(state), try_join(self.set_services(state), self.relabel_pods(state)))
@@ -102,6 +120,7 @@ impl Deployment {
             }
         }
         self.add_pods(state).await?;
+        self.shared.watch.gone(&leaving, ENDING).await?;
         self.fill_in(state);
         if let Some(why) = obstacle {
             let pods = state.cluster.pods.iter();

@@ -18,7 +18,7 @@ use crate::scenario::{EndpointName, State};
 use crate::snapshot::Identity;
 
 /// How long a pod may take to end.
-const ENDING: Duration = Duration::from_secs(60);
+pub(super) const ENDING: Duration = Duration::from_secs(60);
 
 /// How long a new namespace may be without its default service account.
 const NEW_NAMESPACE: Duration = Duration::from_secs(20);
@@ -49,17 +49,18 @@ impl Deployment {
         &mut self,
         identities: &[Identity],
     ) -> Result<(), Error> {
-        if identities.is_empty() {
-            return Ok(());
-        }
+        let leaving = self.delete_pods(identities).await?;
+        self.shared.watch.gone(&leaving, ENDING).await
+    }
+
+    /// Deletes pods, and gives the real names of those that are on their way.
+    pub(super) async fn delete_pods(&mut self, identities: &[Identity]) -> Result<Vec<Identity>, Error> {
         bounded(identities.iter().map(|identity| self.delete::<core::Pod>(identity))).await?;
-        let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
-        self.shared.watch.gone(&real, ENDING).await?;
         for identity in identities {
             self.pods.remove(identity);
             self.agents.remove(&EndpointName::pod(&identity.namespace, &identity.name));
         }
-        Ok(())
+        Ok(identities.iter().map(|identity| self.real(identity)).collect())
     }
 
     /// Lets pods end by themselves, and waits until the cluster knows that they succeeded.
