@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
@@ -131,7 +132,11 @@ pub(super) async fn attach(parent: &Space, child: &Space, number: u32) -> io::Re
 /// Removes the link of a child, and with it the routes to it.
 pub(super) async fn detach(parent: &Space, number: u32) -> io::Result<()> {
     parent.netns.enter()?;
-    open()?.link().del(number).execute().await.map_err(netlink("remove a link"))
+    match open()?.link().del(number).execute().await {
+        // With a child that ended by itself the kernel removes it, sooner or later.
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -(Errno::ENODEV as i32) => Ok(()),
+        removed => removed.map_err(netlink("remove a link")),
+    }
 }
 
 async fn add_pair(
