@@ -65,6 +65,12 @@ pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
         (EndpointName::Service { .. }, _) => json!([]),
         (_, Probe::Port { .. } | Probe::Dns { .. } | Probe::ByName { .. }) => json!([cell.probe.to_string()]),
     };
+    for step in focused.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(fields) = step.as_object_mut() {
+            // Connections are told of and never disagreed about.
+            fields.remove("keepOpen");
+        }
+    }
     if let Some(object) = focused.as_object_mut() {
         object.insert("probes".to_owned(), probes);
     }
@@ -155,6 +161,9 @@ fn without_object(scenario: &Value, is_gone: &dyn Fn(&Object<'_>) -> bool) -> Va
         pod.split_once('/').is_some_and(|(namespace, name)| is_gone(&Object::Pod(namespace, name)))
     };
     for step in smaller.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(manifests) = step.get_mut("apply") {
+            forget_addresses(manifests, &named);
+        }
         retain(step, "apply", &|manifest| {
             let metadata = manifest.get("metadata").unwrap_or(&Value::Null);
             match text(manifest, "kind") {
@@ -171,10 +180,28 @@ fn without_object(scenario: &Value, is_gone: &dyn Fn(&Object<'_>) -> bool) -> Va
             Some(pod) => !named(pod),
             None => !is_gone(&Object::Namespace(text(label, "namespace"))),
         });
-        retain(step, "removePod", &|pod| !named(pod.as_str().unwrap_or_default()));
+        for field in ["removePod", "endPod"] {
+            retain(step, field, &|pod| !named(pod.as_str().unwrap_or_default()));
+        }
         retain(step, "addPod", &|pod| !is_gone(&Object::Pod(text(pod, "namespace"), text(pod, "name"))));
     }
     smaller
+}
+
+/// Leaves out of manifests the ranges that are addresses of some pods.
+fn forget_addresses(value: &mut Value, named: &dyn Fn(&str) -> bool) {
+    let is_named = |cidr: &Value| {
+        let holder = cidr.as_str().and_then(|cidr| cidr.strip_prefix('{')?.split(['}', ':']).next());
+        holder.is_some_and(named)
+    };
+    match value {
+        Value::Array(items) => {
+            items.retain(|item| !is_named(item) && !item.pointer("/ipBlock/cidr").is_some_and(is_named));
+            items.iter_mut().for_each(|item| forget_addresses(item, named));
+        }
+        Value::Object(fields) => fields.values_mut().for_each(|field| forget_addresses(field, named)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The scenario without what a pointer leads to.
@@ -275,6 +302,9 @@ mod tests {
             "steps": [
                 {"name": "1", "label": [{"pod": "x/a", "labels": {}}, {"namespace": "x", "labels": {}}]},
                 {"name": "2", "removePod": ["x/a"], "addPod": [{"namespace": "x", "name": "a"}]},
+                {"name": "3", "endPod": ["x/a", "x/b"], "apply": [{"kind": "NetworkPolicy", "spec": {"to": [
+                    {"ipBlock": {"cidr": "{x/a}/32"}}, {"ipBlock": {"cidr": "{x/b}/32"}}, {"ipBlock": {"cidr": "::/0", "except": ["{x/a:IPv6}/128"]}},
+                ]}}]},
             ],
         });
         let smaller = without_object(&scenario, &|object| *object == Object::Pod("x", "a"));
@@ -283,6 +313,9 @@ mod tests {
             "steps": [
                 {"name": "1", "label": [{"namespace": "x", "labels": {}}]},
                 {"name": "2", "removePod": [], "addPod": []},
+                {"name": "3", "endPod": ["x/b"], "apply": [{"kind": "NetworkPolicy", "spec": {"to": [
+                    {"ipBlock": {"cidr": "{x/b}/32"}}, {"ipBlock": {"cidr": "::/0", "except": []}},
+                ]}}]},
             ],
         });
         assert_eq!(smaller, expected);

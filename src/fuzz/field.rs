@@ -40,7 +40,7 @@ pub fn fields() -> Vec<String> {
         for selector in ["podSelector", "namespaceSelector"] {
             SELECTOR.iter().for_each(|rest| add(&format!("{rule}.{peers}.{selector}{rest}")));
         }
-        for rest in ["", ".cidr", ".except"] {
+        for rest in ["", ".cidr=range", ".cidr=name", ".except"] {
             add(&format!("{rule}.{peers}.ipBlock{rest}"));
         }
         for rest in ["", ".port=number", ".port=name", ".endPort"] {
@@ -62,6 +62,7 @@ pub fn fields() -> Vec<String> {
         "nodes",
         "families",
         "nodeEndpoints",
+        "servicesByName",
         "externals",
         "externals.name",
         "externals.ip",
@@ -100,6 +101,10 @@ pub fn fields() -> Vec<String> {
         "delete.kind=ClusterNetworkPolicy",
         "delete.name",
         "delete.namespace",
+        "keepOpen",
+        "keepOpen.from",
+        "keepOpen.to",
+        "keepOpen.probe",
     ] {
         add(change);
     }
@@ -159,7 +164,7 @@ pub(super) fn count_step(step: &Value, counts: &mut Counts) {
             count(&format!("{kind}.metadata.labels"), labels, counts);
         }
     }
-    for change in ["addPod", "removePod", "endPod", "label", "delete"] {
+    for change in ["addPod", "removePod", "endPod", "label", "delete", "keepOpen"] {
         if let Some(value) = step.get(change) {
             count(change, value, counts);
         }
@@ -176,6 +181,8 @@ fn count(path: &str, value: &Value, counts: &mut Counts) {
         ("operator" | "protocol" | "kind" | "action" | "tier", Value::String(text)) => {
             format!("{path}={text}")
         }
+        ("cidr", Value::String(text)) if text.starts_with('{') => format!("{path}=name"),
+        ("cidr", Value::String(_)) => format!("{path}=range"),
         ("port" | "targetPort", Value::Number(_)) => format!("{path}=number"),
         ("port" | "targetPort", Value::String(_)) => format!("{path}=name"),
         (_, _) => path.to_owned(),

@@ -35,6 +35,7 @@ struct Step {
     remove_pod: Vec<Value>,
     end_pod: Vec<Value>,
     add_pod: Vec<Value>,
+    keep_open: Vec<Value>,
     touched: Vec<String>,
 }
 
@@ -49,7 +50,7 @@ impl Step {
     fn into_value(self, name: &str) -> Value {
         let mut value = Map::new();
         value.insert("name".to_owned(), json!(name));
-        let Self { apply, delete, label, remove_pod, end_pod, add_pod, touched: _ } = self;
+        let Self { apply, delete, label, remove_pod, end_pod, add_pod, keep_open, touched: _ } = self;
         let lists = [
             ("apply", apply),
             ("delete", delete),
@@ -57,6 +58,7 @@ impl Step {
             ("removePod", remove_pod),
             ("endPod", end_pod),
             ("addPod", add_pod),
+            ("keepOpen", keep_open),
         ];
         for (field, list) in lists {
             if !list.is_empty() {
@@ -83,6 +85,9 @@ impl Changing {
     /// The next step: some random changes.
     pub(super) fn step(&mut self, rng: &mut Rng, name: &str) -> Value {
         let mut step = Step::default();
+        // Policies may name the addresses of the pods that are there now.
+        self.universe = self.topology.universe();
+        self.keep_open(rng, &mut step);
         // Without policies there is nothing to see.
         while self.policies.len() < 2 {
             self.create_policy(rng, &mut step);
@@ -91,7 +96,7 @@ impl Changing {
             self.change_cluster_policy(rng, &mut step);
         }
         for _ in 0..rng.usize(1..5) {
-            match rng.u8(..17) {
+            match rng.u8(..18) {
                 0..=3 => self.create_policy(rng, &mut step),
                 4..=6 => self.update_policy(rng, &mut step),
                 7 => self.delete_policy(rng, &mut step),
@@ -105,6 +110,15 @@ impl Changing {
             }
         }
         step.into_value(name)
+    }
+
+    /// Now and then, connections are open while the step changes things.
+    fn keep_open(&self, rng: &mut Rng, step: &mut Step) {
+        let of_tcp = self.topology.probes.iter().filter(|probe| probe.ends_with("/TCP"));
+        let Some(probe) = rng.choice(of_tcp.collect::<Vec<_>>()) else { return };
+        if rng.u8(..6) == 0 {
+            step.keep_open.push(json!({ "from": "*", "to": "*", "probe": probe }));
+        }
     }
 
     fn create_policy(&mut self, rng: &mut Rng, step: &mut Step) {
@@ -270,7 +284,8 @@ impl Changing {
     fn change_service(&mut self, rng: &mut Rng, step: &mut Step) {
         let Some(place) = rng.choice(&self.universe.namespaces).cloned() else { return };
         let in_lab = self.topology.ground == Ground::Lab;
-        let has_node_port = in_lab && rng.u8(..if self.topology.node_endpoints { 2 } else { 8 }) == 0;
+        let chance = if self.topology.node_endpoints { 12 } else { 2 };
+        let has_node_port = in_lab && rng.u8(..16) < chance;
         let service = self.topology.service(rng, &self.universe, "service");
         let Some(namespace) = self.topology.namespaces.iter_mut().find(|n| n.name == place) else { return };
         if !step.touch(format!("service {place}")) {

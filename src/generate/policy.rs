@@ -87,8 +87,15 @@ fn peer(rng: &mut Rng, universe: &Universe) -> Value {
 }
 
 fn ip_block(rng: &mut Rng, universe: &Universe) -> Value {
+    let named = if rng.u8(..4) == 0 { rng.choice(&universe.addresses) } else { None };
+    if let Some(address) = named {
+        return json!({ "cidr": address });
+    }
     let Some((cidr, inside)) = rng.choice(&universe.blocks) else { return Value::Null };
-    let holes: Vec<_> = inside.iter().filter(|_| rng.u8(..3) == 0).collect();
+    let is_inside =
+        |address: &&String| cidr.ends_with("/0") && cidr.contains("::") == address.contains(":IPv6");
+    let named = universe.addresses.iter().filter(is_inside);
+    let holes: Vec<_> = inside.iter().chain(named).filter(|_| rng.u8(..3) == 0).collect();
     if holes.is_empty() { json!({ "cidr": cidr }) } else { json!({ "cidr": cidr, "except": holes }) }
 }
 

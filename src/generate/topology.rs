@@ -16,6 +16,8 @@ pub(super) struct Topology {
     pub(super) nodes: usize,
     families: Vec<&'static str>,
     pub(super) node_endpoints: bool,
+    /// Whether clients look Services up.
+    services_by_name: bool,
     /// Whether it has cluster-scoped policies.
     pub(super) has_tiers: bool,
     pub(super) namespaces: Vec<Namespace>,
@@ -72,6 +74,7 @@ impl Topology {
             nodes,
             families,
             node_endpoints: in_lab && rng.u8(..5) == 0,
+            services_by_name: rng.u8(..5) == 0,
             // Few clusters have their definitions.
             has_tiers: in_lab && rng.u8(..3) == 0,
             namespaces: Vec::new(),
@@ -92,10 +95,10 @@ impl Topology {
             topology.externals = externals(rng);
         }
         topology.probes = probes(rng);
-        if topology.node_endpoints && rng.bool() {
+        if topology.node_endpoints && rng.u8(..4) > 0 {
             topology.probes.push(format!("{NODE_PORT}/TCP"));
         }
-        if topology.probes.iter().any(|probe| probe.starts_with("DNS")) {
+        if topology.services_by_name || topology.probes.iter().any(|probe| probe.starts_with("DNS")) {
             topology.add_dns(rng);
         }
         for at in 0..topology.namespaces.len() {
@@ -109,10 +112,14 @@ impl Topology {
         topology
     }
 
-    /// What policies about it choose from.
+    /// What policies about it choose from: the addresses of its pods, too.
     pub(super) fn universe(&self) -> Universe {
         let names = self.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
-        Universe::of_scenarios(self.ground, &self.families, names)
+        let mut universe = Universe::of_scenarios(self.ground, &self.families, names);
+        for (namespace, pod) in self.pods() {
+            universe.add_addresses(&self.families, &format!("{}/{}", namespace.name, pod.name));
+        }
+        universe
     }
 
     /// All pods, each with its namespace.
@@ -194,6 +201,9 @@ impl Topology {
         value.insert("families".to_owned(), json!(self.families));
         if self.node_endpoints {
             value.insert("nodeEndpoints".to_owned(), json!(true));
+        }
+        if self.services_by_name {
+            value.insert("servicesByName".to_owned(), json!(true));
         }
         value.insert("namespaces".to_owned(), self.namespaces.iter().map(Namespace::to_value).collect());
         if !self.externals.is_empty() {

@@ -17,6 +17,8 @@ pub struct Universe {
     pub protocols: Vec<&'static str>,
     /// Address ranges of both families, each with ranges inside it.
     pub blocks: Vec<(String, Vec<String>)>,
+    /// Addresses of pods by their names, as scenarios write them in a NetworkPolicy: each as a range.
+    pub addresses: Vec<String>,
 }
 
 /// Where random scenarios are to be carried out.
@@ -57,6 +59,17 @@ impl Universe {
             port_names: vec!["http", "admin", "nowhere"],
             protocols: vec!["TCP", "UDP"],
             blocks,
+            addresses: Vec::new(),
+        }
+    }
+
+    /// Adds the addresses of a pod.
+    pub(super) fn add_addresses(&mut self, families: &[&str], pod: &str) {
+        for family in families {
+            self.addresses.push(match *family {
+                "IPv6" => format!("{{{pod}:IPv6}}/128"),
+                _ => format!("{{{pod}}}/32"),
+            });
         }
     }
 }
