@@ -155,8 +155,8 @@ async fn in_lab(
     let (fault, settings, surroundings) = (options.fault, options.for_lab()?, options.lab());
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
-    let result =
-        run::run(scenarios, &settings, |_| Lab::new(fault), surroundings, &events, interrupted).await;
+    let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
+    let result = run::run(scenarios, backends, &settings, surroundings, &events, interrupted).await;
     drop(events);
     progress.await?;
     Ok(result)
@@ -168,7 +168,7 @@ async fn on_cluster(
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
     let settings = options.for_cluster()?;
-    let mut cluster = options.open_cluster(&mut interrupted).await?;
+    let cluster = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
@@ -177,8 +177,8 @@ async fn on_cluster(
     let scenarios = cluster.schedule(scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
-    let backend = |index| cluster.backend(index);
-    let result = run::run(&scenarios, &settings, backend, surroundings, &events, interrupted).await;
+    let result =
+        run::run(&scenarios, cluster.backends(), &settings, surroundings, &events, interrupted).await;
     drop(events);
     progress.await?;
     if let Some(identity) = &options.cluster.save_configmap {

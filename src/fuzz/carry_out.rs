@@ -28,15 +28,13 @@ impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
     /// Carries a scenario out; `None` if it was interrupted.
     pub(super) async fn carry_out(&self, scenario: &Scenario) -> Option<Carried> {
         let states = Arc::new(Mutex::new(Vec::new()));
-        let new_backend = |_| {
-            let backend = (self.new_backend)(scenario)?;
-            Ok(Recording { backend, states: Arc::clone(&states) })
-        };
+        let backend =
+            (self.new_backend)(scenario).map(|backend| Recording { backend, states: Arc::clone(&states) });
+        let backends = std::iter::once((0, backend));
         // Others tell how it goes on.
         let (events, _) = Events::channel();
         let (one, interrupted) = (std::slice::from_ref(scenario), self.interrupted.clone());
-        let ran =
-            run::run(one, self.settings, new_backend, Surroundings::default(), &events, interrupted).await;
+        let ran = run::run(one, backends, self.settings, Surroundings::default(), &events, interrupted).await;
         let result = ran.scenarios.into_iter().next()?;
         let states = std::mem::take(&mut *states.lock().unwrap_or_else(PoisonError::into_inner));
         Some(Carried { result, states })

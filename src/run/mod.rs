@@ -12,7 +12,6 @@ mod settle;
 mod track;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -27,28 +26,27 @@ pub use event::{Event, Events};
 pub use scenario::Trials;
 pub use settings::Settings;
 
-/// Carries out scenarios, each on a backend of its own by its place, `settings.parallel` at a time.
-/// One that is given more than once is repeated; what its repetitions find out is one result.
+/// Carries out scenarios, `settings.parallel` at a time. `backends` gives the place of each among them and its
+/// own backend, in the order in which they are to be carried out; it is asked whenever there is room for
+/// one more. One that is given more than once is repeated; what its repetitions find out is one result.
 ///
 /// `interrupted` becomes true when the run should end early; what was found out until then is in
 /// the result.
 pub async fn run<B: Backend>(
     scenarios: &[Scenario],
+    backends: impl Iterator<Item = (usize, Result<B, Error>)>,
     settings: &Settings,
-    new_backend: impl Fn(usize) -> Result<B, Error>,
     surroundings: Surroundings,
     events: &Events,
     interrupted: watch::Receiver<bool>,
 ) -> RunResult {
     let start = Instant::now();
-    let one = Arc::new(One { settings, new_backend, events, asked: scenarios.len() });
-    let running = scenarios.iter().enumerate().map(|(index, scenario)| {
-        let (one, interrupted) = (Arc::clone(&one), interrupted.clone());
-        async move { one.carry_out(index, scenario, interrupted).await }
+    let one = One { settings, events, asked: scenarios.len() };
+    let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
+        Some(one.carry_out(index, scenarios.get(index)?, backend, interrupted.clone()))
     });
-    let running = stream::iter(running.collect::<Vec<_>>());
-    let (results, failed) =
-        collect(running.buffer_unordered(settings.parallel.max(1)), settings.fail_fast).await;
+    let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
+    let (results, failed) = collect(running, settings.fail_fast).await;
     let names = || scenarios.iter().map(|scenario| scenario.name.as_str());
     let left = names().enumerate().filter(|(index, _)| !results.contains_key(index));
     let unfinished: Vec<_> = left.map(|(_, name)| name.to_owned()).collect();
@@ -107,25 +105,25 @@ async fn collect(
 }
 
 /// What every scenario of a run needs.
-struct One<'a, F> {
+struct One<'a> {
     settings: &'a Settings,
-    new_backend: F,
     events: &'a Events,
     asked: usize,
 }
 
-impl<B: Backend, F: Fn(usize) -> Result<B, Error>> One<'_, F> {
+impl One<'_> {
     /// Carries one scenario out; `None` if the run was interrupted before its end.
-    async fn carry_out(
+    async fn carry_out<B: Backend>(
         &self,
         index: usize,
         scenario: &Scenario,
+        backend: Result<B, Error>,
         mut interrupted: watch::Receiver<bool>,
     ) -> Option<(usize, ScenarioResult)> {
-        let Self { settings, new_backend, events, asked } = self;
+        let Self { settings, events, asked } = self;
         let carried_out = async {
             events.send(Event::ScenarioStarted { index, asked: *asked, name: scenario.name.clone() });
-            let result = match new_backend(index) {
+            let result = match backend {
                 Ok(mut backend) => {
                     let result = scenario::carry_out(index, scenario, settings, &mut backend, events).await;
                     backend.stop().await;

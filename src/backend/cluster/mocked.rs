@@ -89,7 +89,7 @@ fn deployment(client: Client, cluster_policies: Support) -> Deployment {
         permits: Arc::new(Semaphore::new(1)),
         pull_secret: None,
         baseline: Arc::default(),
-        pool: Mutex::default(),
+        schedule: Mutex::default(),
         deployments: AtomicUsize::default(),
         has_started: false.into(),
     };

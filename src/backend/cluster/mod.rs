@@ -14,12 +14,13 @@ mod names;
 mod objects;
 mod pods;
 mod request;
+mod schedule;
 mod settings;
 mod survey;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -38,6 +39,7 @@ use names::Names;
 use objects::Maker;
 use pods::PodWatch;
 use request::{apply, failed, persistently, say};
+use schedule::{Group, Schedule, Turn};
 pub use settings::{Control, PullPolicy, Settings};
 use survey::Survey;
 
@@ -51,8 +53,6 @@ pub struct Cluster {
     version: String,
     /// The nodes that are used.
     nodes: Vec<String>,
-    /// What to carry out where, by the places of the scenarios.
-    groups: Vec<Group>,
 }
 
 /// What the parts of a run share.
@@ -66,33 +66,11 @@ struct Shared {
     pull_secret: Option<Secret>,
     /// The right to have the one BaselineAdminNetworkPolicy of the cluster.
     baseline: Arc<tokio::sync::Mutex<()>>,
-    pool: Mutex<Pool>,
+    schedule: Mutex<Schedule>,
     /// How many deployments there ever were.
     deployments: AtomicUsize,
     /// Whether a deployment has ever come up.
     has_started: AtomicBool,
-}
-
-/// The nodes of the cluster on which a scenario is carried out, in the order of its own.
-type Group = Vec<String>;
-
-/// Deployments that wait for another scenario. Any will do that is on the same nodes: it is brought to
-/// the scenario's topology, and keeps the pods that this has, too.
-#[derive(Default)]
-struct Pool {
-    idle: HashMap<Group, Vec<Deployment>>,
-    /// How many scenarios have yet to begin.
-    demand: HashMap<Group, usize>,
-}
-
-impl Pool {
-    /// The deployment that keeps most of its pods for a state.
-    fn take(&mut self, group: &Group, state: &State) -> Option<Deployment> {
-        let idle = self.idle.get_mut(group)?;
-        let best =
-            (0..idle.len()).max_by_key(|place| idle.get(*place).map(|deployment| deployment.kept(state)));
-        best.map(|place| idle.swap_remove(place))
-    }
 }
 
 impl Cluster {
@@ -121,17 +99,11 @@ impl Cluster {
             permits: Arc::new(Semaphore::new(OPENED_AT_ONCE)),
             pull_secret,
             baseline: Arc::default(),
-            pool: Mutex::default(),
+            schedule: Mutex::default(),
             deployments: AtomicUsize::default(),
             has_started: AtomicBool::default(),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            name: connected.name,
-            version: connected.version,
-            nodes,
-            groups: Vec::new(),
-        })
+        Ok(Self { shared: Arc::new(shared), name: connected.name, version: connected.version, nodes })
     }
 
     /// The cluster's name.
@@ -170,52 +142,53 @@ impl Cluster {
         format!("{}={}", objects::RUN, self.shared.maker.run)
     }
 
-    /// Says which scenarios are to be carried out. Gives those with the same or similar pods after each
-    /// other, and as often as it takes to cover all nodes that were asked for.
-    pub fn schedule(&mut self, scenarios: &[Scenario]) -> Vec<Scenario> {
+    /// Says which scenarios are to be carried out. Gives them as often as it takes to cover all nodes that
+    /// were asked for.
+    pub fn schedule(&self, scenarios: &[Scenario]) -> Vec<Scenario> {
         let settings = &self.shared.maker.settings;
         let all = settings.every_node || !settings.nodes.is_empty();
-        let mut placed: Vec<(String, Group, Scenario)> = Vec::new();
+        let mut placed = Vec::new();
+        let mut schedule = self.shared.schedule();
         for scenario in scenarios {
             let state = State::new(&scenario.topology);
             // Only so many as it takes, of those that nobody chose.
-            let size = state.cluster.nodes.len();
-            let groups = machines::groups(&self.nodes, size, all);
+            let groups = machines::groups(&self.nodes, state.cluster.nodes.len(), all);
             for group in &groups {
+                schedule.add(Turn { index: placed.len(), group: group.clone(), state: state.clone() });
                 let mut scenario = scenario.clone();
                 if groups.len() > 1 {
                     scenario.name = format!("{} on {}", scenario.name, group.join(", "));
                 }
-                placed.push((key(&state, group), group.clone(), scenario));
+                placed.push(scenario);
             }
         }
-        placed.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-        let mut pool = self.shared.pool();
-        for (_, group, _) in &placed {
-            *pool.demand.entry(group.clone()).or_default() += 1;
-        }
-        drop(pool);
-        let (groups, scenarios) = placed.into_iter().map(|(_, group, scenario)| (group, scenario)).unzip();
-        self.groups = groups;
-        scenarios
+        placed
     }
 
-    /// The backend for a scenario, by its place in what [`schedule`](Self::schedule) gave.
-    ///
-    /// # Errors
-    /// If there is no such place.
-    pub fn backend(&self, index: usize) -> Result<ClusterBackend, Error> {
-        let group = self.groups.get(index).cloned();
-        let group = group.ok_or_else(|| Error::Unavailable("no such scenario was scheduled".to_owned()))?;
-        Ok(ClusterBackend { shared: Arc::clone(&self.shared), group, deployment: None, is_broken: false })
+    /// The backends for what [`schedule`](Self::schedule) gave, by its places there. Each is for the scenario
+    /// that finds most of its pods when it is asked for.
+    pub fn backends(&self) -> impl Iterator<Item = (usize, Result<ClusterBackend, Error>)> + '_ {
+        std::iter::from_fn(|| {
+            let (turn, deployment) = self.shared.schedule().next()?;
+            Some((turn.index, Ok(self.backend(turn.group, deployment))))
+        })
     }
 
     /// The backend for a scenario that was not scheduled, on as many of the nodes as it has.
     pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
         let state = State::new(&scenario.topology);
         let groups = machines::groups(&self.nodes, state.cluster.nodes.len(), false);
-        let group = groups.into_iter().next().unwrap_or_default();
-        ClusterBackend { shared: Arc::clone(&self.shared), group, deployment: None, is_broken: false }
+        self.backend(groups.into_iter().next().unwrap_or_default(), None)
+    }
+
+    /// A backend on a deployment that is there, or on a new one.
+    fn backend(&self, group: Group, deployment: Option<Deployment>) -> ClusterBackend {
+        let deployment = deployment.unwrap_or_else(|| {
+            let number = self.shared.deployments.fetch_add(1, Ordering::Relaxed) + 1;
+            let names = Names::new(format!("{}-{number}", self.shared.prefix));
+            Deployment::new(Arc::clone(&self.shared), names, group.clone())
+        });
+        ClusterBackend { shared: Arc::clone(&self.shared), group, deployment, is_broken: false }
     }
 
     /// Makes sure that a result can be written to a ConfigMap, and that it is nobody else's.
@@ -275,9 +248,9 @@ impl Cluster {
 }
 
 impl Shared {
-    fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
         // Whoever panicked while holding it left nothing half done.
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -311,42 +284,16 @@ async fn pull_secret(client: &Client, settings: &Settings) -> Result<Option<Secr
     found.map(Some).map_err(unusable)
 }
 
-/// What two topologies have in common that have the same pods, apart from their labels.
-fn key(state: &State, group: &[String]) -> String {
-    let namespaces: Vec<&str> = state.cluster.namespaces.iter().map(|n| n.name.as_str()).collect();
-    let pods: Vec<_> = state
-        .cluster
-        .pods
-        .iter()
-        .map(|pod| (&pod.namespace, &pod.name, &pod.ports, &pod.node, pod.host_network))
-        .collect();
-    format!("{namespaces:?} {pods:?} {group:?}")
-}
-
 /// One topology on a cluster.
 pub struct ClusterBackend {
     shared: Arc<Shared>,
     group: Group,
-    deployment: Option<Deployment>,
+    deployment: Deployment,
     /// Whether the deployment may be anything by now.
     is_broken: bool,
 }
 
 impl ClusterBackend {
-    fn take(&self, state: &State) -> Deployment {
-        let mut pool = self.shared.pool();
-        if let Some(demand) = pool.demand.get_mut(&self.group) {
-            *demand = demand.saturating_sub(1);
-        }
-        let idle = pool.take(&self.group, state);
-        drop(pool);
-        idle.unwrap_or_else(|| {
-            let number = self.shared.deployments.fetch_add(1, Ordering::Relaxed) + 1;
-            let names = Names::new(format!("{}-{number}", self.shared.prefix));
-            Deployment::new(Arc::clone(&self.shared), names, self.group.clone())
-        })
-    }
-
     /// An error of a start. What never worked will not work for the next scenario either.
     fn judge(&self, error: Error) -> Error {
         if self.shared.has_started.load(Ordering::Relaxed) {
@@ -361,8 +308,7 @@ impl Backend for ClusterBackend {
     async fn start(&mut self, state: &mut State) -> Result<(), Error> {
         // Broken until the opposite is known.
         self.is_broken = true;
-        let deployment = self.deployment.insert(self.take(state));
-        let converged = deployment.converge(state).await;
+        let converged = self.deployment.converge(state).await;
         match converged {
             Ok(()) => {
                 self.shared.has_started.store(true, Ordering::Relaxed);
@@ -374,9 +320,6 @@ impl Backend for ClusterBackend {
     }
 
     async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
-        let Some(deployment) = &mut self.deployment else {
-            return Err(Error::failed("change the cluster", "nothing was started"));
-        };
         self.is_broken = true;
         let (mut removed, mut ended) = (Vec::new(), Vec::new());
         for change in actions.iter().filter_map(Action::pod_change) {
@@ -386,34 +329,32 @@ impl Backend for ClusterBackend {
                 PodChange::Added(_) => {}
             }
         }
-        deployment.remove_pods(&removed).await?;
-        deployment.end_pods(&ended).await?;
-        deployment.converge(state).await?;
+        self.deployment.remove_pods(&removed).await?;
+        self.deployment.end_pods(&ended).await?;
+        self.deployment.converge(state).await?;
         self.is_broken = false;
         Ok(())
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
-        self.deployment.as_ref()?.agent(endpoint)
+        self.deployment.agent(endpoint)
     }
 
     /// Keeps the deployment if another scenario can use it.
     async fn stop(mut self) {
-        let Some(mut deployment) = self.deployment else { return };
-        if !self.shared.maker.settings.keep {
+        let removes = !self.shared.maker.settings.keep;
+        if removes {
             // What fails to go is removed at the end of the run.
-            self.is_broken |= deployment.remove_cluster_policies().await.is_err();
+            self.is_broken |= self.deployment.remove_cluster_policies().await.is_err();
         }
-        let mut pool = self.shared.pool();
-        let is_wanted = pool.demand.get(&self.group).copied().unwrap_or_default() > 0;
-        if is_wanted && !self.is_broken && deployment.is_whole() {
-            pool.idle.entry(self.group).or_default().push(deployment);
-            return;
-        }
-        drop(pool);
-        if !self.shared.maker.settings.keep {
-            let (client, names) = (self.shared.client.clone(), deployment.namespaces());
-            tokio::spawn(cleanup::forget(client, names));
+        let is_usable = !self.is_broken && self.deployment.is_whole();
+        let left = if is_usable {
+            self.shared.schedule().give_back(self.group, self.deployment)
+        } else {
+            Some(self.deployment)
+        };
+        if let Some(deployment) = left.filter(|_| removes) {
+            tokio::spawn(cleanup::forget(self.shared.client.clone(), deployment.namespaces()));
         }
     }
 }

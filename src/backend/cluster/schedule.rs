@@ -1,0 +1,90 @@
+//! Whose turn it is on a cluster: pods cost more than anything else, so the next scenario is the one that
+//! finds most of its pods.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::deployment::Deployment;
+use crate::scenario::State;
+
+/// The nodes of the cluster on which a scenario is carried out, in the order of its own.
+pub(super) type Group = Vec<String>;
+
+/// A scenario that waits for its turn.
+pub(super) struct Turn {
+    /// Its place in the run.
+    pub(super) index: usize,
+    pub(super) group: Group,
+    /// The one that it begins with.
+    pub(super) state: State,
+}
+
+/// The scenarios that wait, and the deployments that wait for them. Any will do that is on the same
+/// nodes: it is brought to the scenario's topology, and keeps the pods that this has, too.
+#[derive(Default)]
+pub(super) struct Schedule {
+    waiting: Vec<Turn>,
+    idle: HashMap<Group, Vec<Deployment>>,
+}
+
+impl Schedule {
+    pub(super) fn add(&mut self, turn: Turn) {
+        self.waiting.push(turn);
+    }
+
+    /// The next scenario, with the deployment that it should be carried out on; without one, it needs a
+    /// new one.
+    pub(super) fn next(&mut self) -> Option<(Turn, Option<Deployment>)> {
+        let (place, deployment) = best(self.waiting.iter().map(|turn| {
+            let idle = self.idle.get(&turn.group).into_iter().flatten();
+            let kept = idle.map(|deployment| deployment.kept(&turn.state));
+            (turn.state.cluster.pods.len(), kept.collect())
+        }))?;
+        let turn = self.waiting.remove(place);
+        let idle = self.idle.get_mut(&turn.group);
+        let deployment = deployment.zip(idle).map(|(deployment, idle)| idle.swap_remove(deployment));
+        Some((turn, deployment))
+    }
+
+    /// Keeps a deployment for the next scenario on its nodes; gives it back if there is none.
+    pub(super) fn give_back(&mut self, group: Group, deployment: Deployment) -> Option<Deployment> {
+        if !self.waiting.iter().any(|turn| turn.group == group) {
+            return Some(deployment);
+        }
+        self.idle.entry(group).or_default().push(deployment);
+        None
+    }
+}
+
+/// The place of the scenario that comes next, and of its deployment among those that it could have: most
+/// of its pods are there, and few are missing. `waiting` gives the number of its pods, and how many of them
+/// each of these deployments has. Where nothing is, the one with the most pods comes first: others will
+/// find them.
+fn best(waiting: impl Iterator<Item = (usize, Vec<usize>)>) -> Option<(usize, Option<usize>)> {
+    let fits = waiting.enumerate().flat_map(|(place, (pods, kept))| {
+        let of_deployments = kept.into_iter().enumerate();
+        let reused = of_deployments
+            .map(move |(deployment, kept)| ((1, kept, Reverse(pods)), Reverse(place), Some(deployment)));
+        let alone = ((0, pods, Reverse(0)), Reverse(place), None);
+        reused.chain([alone])
+    });
+    let (_, Reverse(place), deployment) = fits.max()?;
+    Some((place, deployment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::best;
+
+    #[test]
+    fn the_scenario_comes_next_that_finds_most_of_its_pods() {
+        let best =
+            |waiting: &[(usize, &[usize])]| best(waiting.iter().map(|(pods, kept)| (*pods, kept.to_vec())));
+        assert_eq!(best(&[(3, &[1, 2]), (9, &[0, 0]), (2, &[0, 1])]), Some((0, Some(1))));
+        assert_eq!(best(&[(3, &[2]), (2, &[2])]), Some((1, Some(0))), "the fewest are missing");
+        assert_eq!(best(&[(3, &[2]), (3, &[2])]), Some((0, Some(0))), "the order that was asked for");
+        assert_eq!(best(&[(1, &[]), (4, &[]), (2, &[])]), Some((1, None)), "nothing is there yet");
+        assert_eq!(best(&[(1, &[]), (2, &[0])]), Some((1, Some(0))), "nodes of its own");
+        assert_eq!(best(&[]), None);
+    }
+}
