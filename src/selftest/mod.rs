@@ -75,12 +75,12 @@ async fn try_all(
     events: &Events,
 ) -> Result<Vec<(usize, ScenarioTrial)>, Error> {
     let asked = scenarios.len();
-    let trials = scenarios.into_iter().map(|(index, scenario, faults)| async move {
+    let trials = scenarios.into_iter().enumerate().map(|(place, (index, scenario, faults))| async move {
         let faults: Vec<_> = faults.into_iter().filter(|fault| packets::are_sent(scenario, *fault)).collect();
         let mut wanted = Wanted::new(scenario, &faults, cases);
         let lab = Lab::with_variants(faults.iter().copied())?;
-        let place = (index, asked);
-        let right = run::run_with_variants(place, scenario, settings, lab, events, &mut wanted).await;
+        let right =
+            run::run_with_variants((place, asked), scenario, settings, lab, events, &mut wanted).await;
         let (scenario, detections) = (scenario.name.clone(), wanted.detections());
         Ok((index, ScenarioTrial { scenario, right, detections }))
     });

@@ -51,6 +51,7 @@ impl Writer<'_> {
                 return (!numbers.is_empty())
                     .then(|| format!("{transport} dport {{ {} }}", numbers.join(", ")));
             }
+            Some(Miscompiling::NameIsAnyPort) => return self.all_ports_of(name, family),
             Some(Miscompiling::UnknownNameIsAnyPort)
                 if self.pods().all(|pod| pod.named_port(name, protocol).is_none()) =>
             {
@@ -66,6 +67,24 @@ impl Writer<'_> {
             }
             (Direction::Egress, false) | (Direction::Ingress, true) => {
                 self.numbers_of_remotes(name, protocol, family)
+            }
+        }
+    }
+
+    /// The pods that receive and have a port of this name, whatever its number and protocol.
+    fn all_ports_of(&mut self, name: &str, family: Family) -> Option<String> {
+        let has_name = |pod: &&Pod| pod.ports.iter().any(|port| port.name.as_deref() == Some(name));
+        match self.direction {
+            Direction::Ingress => has_name(&self.subject).then(String::new),
+            Direction::Egress => {
+                let addresses =
+                    self.pods().filter(has_name).flat_map(|pod| self.known_addresses(pod, family));
+                let members: BTreeSet<_> = addresses.map(|address| address.to_string()).collect();
+                if members.is_empty() {
+                    return None;
+                }
+                let set = self.table.set(family.address, members);
+                Some(format!("{} {} @{set}", family.header, self.remote()))
             }
         }
     }

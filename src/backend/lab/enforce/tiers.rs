@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::super::fault::{Fault, Misordering, View};
 use super::chain::{FAMILIES, Family, Writer};
-use super::select::{is_filtered, selects};
+use super::select::{is_filtered, policies_of, selects};
 use crate::policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterRule, Direction, IpBlock, Pod, PodSelector, Tier,
 };
@@ -77,6 +77,11 @@ impl Writer<'_> {
                 Some(self.table.chain(vec![format!("jump {policies}"), format!("goto {baseline}")]))
             }
             (Some(policies), Some(_) | None) => Some(policies),
+            (None, Some(Misordering::BaselineLeavesSelected))
+                if !policies_of(&self.view.cluster, self.subject).is_empty() =>
+            {
+                None
+            }
             (None, Some(_) | None) => Some(self.tier(&tiers.baseline, None, None)),
         }
     }

@@ -31,6 +31,8 @@ pub enum Miscompiling {
     NameOfEveryPod,
     /// A port's name is looked up in the sender.
     NameOfSender,
+    /// A port's name means all ports of the pods that have it.
+    NameIsAnyPort,
     /// A port's name that nobody has is every port.
     UnknownNameIsAnyPort,
     /// A port's name and an `ipBlock` cannot be in one rule.
@@ -41,7 +43,7 @@ pub enum Miscompiling {
 
 impl Miscompiling {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::FirstPolicyOnly,
         Self::EveryPolicy,
         Self::FewPolicies,
@@ -55,6 +57,7 @@ impl Miscompiling {
         Self::NameOfOnePod,
         Self::NameOfEveryPod,
         Self::NameOfSender,
+        Self::NameIsAnyPort,
         Self::UnknownNameIsAnyPort,
         Self::NameWithBlockLost,
         Self::NameTowardsBlockIsAnyPort,
@@ -132,6 +135,12 @@ impl Miscompiling {
                 &[17],
                 "a port's name is looked up in the pod that sends",
                 "aws/amazon-network-policy-controller-k8s#52",
+            ),
+            Self::NameIsAnyPort => seen(
+                "name-is-any-port",
+                &[17],
+                "a port's name stands for all ports and protocols of the pods that have it",
+                "kubernetes-sigs/kube-network-policies at 5f81cc3, with AdminNetworkPolicy",
             ),
             Self::UnknownNameIsAnyPort => seen(
                 "unknown-name-is-any-port",

@@ -1,6 +1,6 @@
 //! Faults in the order of cluster-scoped policies.
 
-use super::{Description, wrong};
+use super::{Description, seen, wrong};
 
 /// A wrong way to put the tiers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +13,8 @@ pub enum Misordering {
     BaselineNotOverridden,
     /// The Baseline tier is not enforced.
     BaselineIgnored,
+    /// A NetworkPolicy for one direction takes a pod out of the Baseline tier for both.
+    BaselineLeavesSelected,
     /// The highest priority number comes first.
     PrioritiesReversed,
     /// Policies come in the order of their names.
@@ -37,11 +39,12 @@ pub enum Misordering {
 
 impl Misordering {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AdminAfterNetworkPolicies,
         Self::BaselineBeforeNetworkPolicies,
         Self::BaselineNotOverridden,
         Self::BaselineIgnored,
+        Self::BaselineLeavesSelected,
         Self::PrioritiesReversed,
         Self::PrioritiesIgnored,
         Self::LastRuleDecides,
@@ -72,6 +75,12 @@ impl Misordering {
                 "what NetworkPolicies allow, the Baseline tier can still deny",
             ),
             Self::BaselineIgnored => wrong("baseline-ignored", &[40], "the Baseline tier is not enforced"),
+            Self::BaselineLeavesSelected => seen(
+                "baseline-leaves-selected",
+                &[40],
+                "a pod that a NetworkPolicy isolates for one direction is left out of the Baseline tier for both",
+                "kubernetes-sigs/kube-network-policies at 5f81cc3, with BaselineAdminNetworkPolicy",
+            ),
             Self::PrioritiesReversed => {
                 wrong("priorities-reversed", &[41], "the policy with the highest priority number comes first")
             }
