@@ -94,6 +94,13 @@ fn scenarios_with_mistakes() {
         "end-assert.yaml",
         &step("  endPod: [x/a]\n  expect:\n  - {from: x/a, to: \"*\", deny: [all]}\n"),
     ));
+    let service = |namespace: &str| {
+        format!(
+            "  - apiVersion: v1\n    kind: Service\n    metadata: {{name: web, namespace: {namespace}}}\n    \
+             spec: {{type: NodePort, selector: {{app: web}}, ports: [{{port: 80, nodePort: 30080}}]}}\n"
+        )
+    };
+    told.push_str(&scenario("node-port.yaml", &step(&format!("  apply:\n{}{}", service("x"), service("y")))));
     told.push_str(&scenario("file.yaml", &step("  apply: [missing.yaml]\n")));
     let kept = |entry: &str| step(&format!("  keepOpen:\n  - {entry}\n"));
     told.push_str(&scenario("keep-udp.yaml", &kept("{from: x/a, to: y/a, probe: 80/UDP}")));

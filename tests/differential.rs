@@ -46,6 +46,7 @@ fn universe() -> Universe {
         ports: PORTS.to_vec(),
         port_names: vec!["http", "admin"],
         protocols: vec!["TCP", "UDP", "SCTP"],
+        addresses: Vec::new(),
         blocks: vec![
             block("0.0.0.0/0", &["203.0.113.0/24", "10.0.0.0/8"]),
             block("::/0", &["2001:db8::/32", "fd00::/16"]),

@@ -112,11 +112,12 @@ impl Changing {
         step.into_value(name)
     }
 
-    /// Now and then, connections are open while the step changes things.
+    /// Now and then, connections are open while the step changes things. They are waited for, which takes
+    /// longer than all else.
     fn keep_open(&self, rng: &mut Rng, step: &mut Step) {
         let of_tcp = self.topology.probes.iter().filter(|probe| probe.ends_with("/TCP"));
         let Some(probe) = rng.choice(of_tcp.collect::<Vec<_>>()) else { return };
-        if rng.u8(..6) == 0 {
+        if rng.u8(..30) == 0 {
             step.keep_open.push(json!({ "from": "*", "to": "*", "probe": probe }));
         }
     }
@@ -285,7 +286,12 @@ impl Changing {
         let Some(place) = rng.choice(&self.universe.namespaces).cloned() else { return };
         let in_lab = self.topology.ground == Ground::Lab;
         let chance = if self.topology.node_endpoints { 12 } else { 2 };
-        let has_node_port = in_lab && rng.u8(..16) < chance;
+        let is_free = |own: &str| {
+            let others = self.topology.namespaces.iter().filter(|namespace| namespace.name != own);
+            let mut ports = others.flat_map(|other| &other.services).flat_map(|service| &service.ports);
+            ports.all(|port| port.get("nodePort").is_none())
+        };
+        let has_node_port = in_lab && rng.u8(..16) < chance && is_free(&place);
         let service = self.topology.service(rng, &self.universe, "service");
         let Some(namespace) = self.topology.namespaces.iter_mut().find(|n| n.name == place) else { return };
         if !step.touch(format!("service {place}")) {

@@ -217,6 +217,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
         &self,
         leg: &Route,
         LegSent { nonce, left, result }: LegSent,
+        control: bool,
         arrived: &HashSet<Nonce>,
         unread: &HashMap<EndpointName, Failure>,
     ) -> LegSighting {
@@ -225,6 +226,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             observation: Observation::ProbeError { message: failure.message.clone() },
             left,
             took: Duration::ZERO,
+            control,
             is_final: failure.is_gone,
         };
         let log_failure = leg.servers.iter().find_map(|(endpoint, _)| unread.get(endpoint));
@@ -237,7 +239,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 let observation = observe(&result.outcome, &servers, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
                 let took = Duration::from_micros(result.elapsed_us.into());
-                LegSighting { nonce: Some(nonce), observation, left, took, is_final }
+                LegSighting { nonce: Some(nonce), observation, left, took, control, is_final }
             }
         }
     }
@@ -258,6 +260,8 @@ struct LegSighting {
     observation: Observation,
     left: Option<Duration>,
     took: Duration,
+    /// Whether all who may answer were seen up.
+    control: bool,
     is_final: bool,
 }
 
@@ -298,23 +302,24 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         }
         for (index, mut legs) in probes {
             let (Some(cell), Some(route)) = (self.cells.get(index), self.route(index)) else { continue };
+            let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
+                controls.contains(&(endpoint.clone(), *listener, cell.family))
+            };
             let seen = route.legs().enumerate().filter_map(|(leg, route)| {
-                Some(self.leg_sighting(route, legs.remove(&leg)?, &arrived, &unread))
+                let control = !route.servers.is_empty() && route.servers.iter().all(is_up);
+                Some(self.leg_sighting(route, legs.remove(&leg)?, control, &arrived, &unread))
             });
             let Some(decisive) = until_failure(seen) else { continue };
             if let Some(last) = self.last.get_mut(index) {
                 *last = decisive.nonce;
             }
-            let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
-                controls.contains(&(endpoint.clone(), *listener, cell.family))
-            };
             let left = decisive.left.unwrap_or(sent).max(sent);
             sightings.push(Sighting {
                 cell: index,
                 sent,
                 left,
                 ended: left + decisive.took,
-                control: !route.servers.is_empty() && route.all_servers().all(is_up),
+                control: decisive.control,
                 is_final: decisive.is_final,
                 observation: decisive.observation,
             });
@@ -364,7 +369,19 @@ mod tests {
     use super::*;
 
     fn leg(observation: Observation) -> LegSighting {
-        LegSighting { nonce: Some(Nonce(7)), observation, left: None, took: Duration::ZERO, is_final: false }
+        let (left, took) = (None, Duration::ZERO);
+        LegSighting { nonce: Some(Nonce(7)), observation, left, took, control: true, is_final: false }
+    }
+
+    /// A refused lookup is proved by who answers lookups, wherever the connection would have led.
+    #[test]
+    fn the_control_is_that_of_the_leg_that_decides() {
+        let control = |lookup| {
+            let nowhere = LegSighting { control: false, ..leg(Observation::Rejected) };
+            until_failure([leg(lookup), nowhere].into_iter()).unwrap().control
+        };
+        assert!(control(Observation::Dropped));
+        assert!(!control(Observation::Connected));
     }
 
     /// What a lookup and a connection show together, and whether a late arrival would count.

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use super::endpoint::EndpointName;
 use super::step::Action;
 use super::topology::Topology;
-use crate::policy::{Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, Pod, Port};
+use crate::policy::{
+    Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, Pod, Port, Service,
+    ServicePort,
+};
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy};
 
 /// The cluster of a scenario at one moment. Addresses, and everything else that only the backend
@@ -93,6 +96,7 @@ impl State {
             }
             Action::SetService(service) => {
                 self.namespace(&service.namespace)?;
+                self.check_node_ports(service)?;
                 let mut service = service.clone();
                 let old = self
                     .cluster
@@ -142,6 +146,29 @@ impl State {
             Action::RemovePod(identity) => {
                 remove(&mut self.cluster.pods, identity, Identity::of_pod)
                     .map_err(|()| missing("pod", identity))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A port of the nodes leads to one Service, as the API server sees to.
+    fn check_node_ports(&self, service: &Service) -> Result<(), String> {
+        let own = Identity::of_service(service);
+        let others = self.cluster.services.iter().filter(|other| Identity::of_service(other) != own);
+        for (other, taken) in others.flat_map(|other| other.ports.iter().map(move |port| (other, port))) {
+            let is_same = |port: &&ServicePort| {
+                port.node_port.is_some()
+                    && port.node_port == taken.node_port
+                    && port.protocol == taken.protocol
+            };
+            if let Some(ServicePort { protocol, node_port: Some(port), .. }) =
+                service.ports.iter().find(is_same)
+            {
+                let other = Identity::of_service(other);
+                return Err(format!(
+                    "Service {own}: nodePort {port}/{} is that of Service {other} already",
+                    protocol.name()
+                ));
             }
         }
         Ok(())
