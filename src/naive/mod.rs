@@ -3,6 +3,7 @@
 //! both.
 
 mod evaluate;
+mod objects;
 mod tiers;
 
 pub use evaluate::{Answer, End, Question, Target, World, evaluate};

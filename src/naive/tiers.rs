@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::evaluate::{
-    Answer, End, Flow, addresses, is_finished, is_host_network, is_to_itself, labels, matches, named_port,
-    namespace, namespace_labels, pod,
+use super::evaluate::{Answer, End, Flow, is_to_itself};
+use super::objects::{
+    addresses, is_finished, is_host_network, labels, matches, named_port, namespace, namespace_labels, pod,
 };
 
 /// What a tier may do: an action, or None for "no rule of it matches".
