@@ -154,20 +154,16 @@ impl State {
     /// A port of the nodes leads to one Service, as the API server sees to.
     fn check_node_ports(&self, service: &Service) -> Result<(), String> {
         let own = Identity::of_service(service);
-        let others = self.cluster.services.iter().filter(|other| Identity::of_service(other) != own);
-        for (other, taken) in others.flat_map(|other| other.ports.iter().map(move |port| (other, port))) {
-            let is_same = |port: &&ServicePort| {
-                port.node_port.is_some()
-                    && port.node_port == taken.node_port
-                    && port.protocol == taken.protocol
+        let others = || self.cluster.services.iter().filter(|other| Identity::of_service(other) != own);
+        for ServicePort { protocol, node_port, .. } in &service.ports {
+            let Some(port) = node_port else { continue };
+            let has_it = |other: &&Service| {
+                other.ports.iter().any(|p| p.node_port == *node_port && p.protocol == *protocol)
             };
-            if let Some(ServicePort { protocol, node_port: Some(port), .. }) =
-                service.ports.iter().find(is_same)
-            {
-                let other = Identity::of_service(other);
+            if let Some(other) = others().find(has_it) {
+                let (other, protocol) = (Identity::of_service(other), protocol.name());
                 return Err(format!(
-                    "Service {own}: nodePort {port}/{} is that of Service {other} already",
-                    protocol.name()
+                    "Service {own}: nodePort {port}/{protocol} is that of Service {other} already"
                 ));
             }
         }

@@ -1,6 +1,7 @@
 //! The ports of a rule, as conditions on packets.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::super::fault::{Fault, Hole, Miscompiling};
 use super::chain::{Family, Writer};
@@ -79,12 +80,8 @@ impl Writer<'_> {
             Direction::Egress => {
                 let addresses =
                     self.pods().filter(has_name).flat_map(|pod| self.known_addresses(pod, family));
-                let members: BTreeSet<_> = addresses.map(|address| address.to_string()).collect();
-                if members.is_empty() {
-                    return None;
-                }
-                let set = self.table.set(family.address, members);
-                Some(format!("{} {} @{set}", family.header, self.remote()))
+                let members = addresses.map(IpAddr::to_string).collect();
+                self.members(self.remote(), members, family)
             }
         }
     }
