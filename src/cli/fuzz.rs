@@ -53,7 +53,8 @@ Examples:
   netproof fuzz --time 10m                 as many as fit
   netproof fuzz --cases 5000 --seed 7      repeatable
   netproof fuzz --fault ignore-except      see what it finds where enforcement is wrong
-  netproof fuzz --on cluster --cases 100   on the cluster of the current context";
+  netproof fuzz --on cluster --cases 100   on the cluster of the current context
+  netproof fuzz --on cluster --profile kube-router    only what its profile does not know";
 
 const CASES: usize = 200;
 
@@ -96,6 +97,11 @@ impl FuzzArgs {
             On::Lab => Ground::Lab,
             On::Cluster => Ground::Cluster,
         };
+        let place = match (self.options.on, self.options.fault) {
+            (On::Lab, None) => String::new(),
+            (On::Lab, Some(fault)) => format!(" --fault {fault}"),
+            (On::Cluster, _) => " --on cluster".to_owned(),
+        };
         Limits {
             // Short enough to be typed again.
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
@@ -104,11 +110,7 @@ impl FuzzArgs {
             at_once: self.options.parallel(),
             fail_fast: self.options.fail_fast,
             ground,
-            place: match (self.options.on, self.options.fault) {
-                (On::Lab, None) => String::new(),
-                (On::Lab, Some(fault)) => format!(" --fault {fault}"),
-                (On::Cluster, _) => " --on cluster".to_owned(),
-            },
+            place: place + &self.options.profiles.as_given(),
         }
     }
 }

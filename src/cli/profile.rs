@@ -25,6 +25,11 @@ pub(super) fn built_in() -> anyhow::Result<Vec<Profile>> {
 }
 
 impl ProfileOptions {
+    /// The options as they were given, each after a space.
+    pub(super) fn as_given(&self) -> String {
+        self.profile.iter().map(|name| format!(" --profile {name}")).collect()
+    }
+
     /// Reads the profiles.
     pub(super) fn profiles(&self) -> anyhow::Result<Vec<Profile>> {
         let mut profiles: Vec<Profile> = Vec::new();

@@ -59,7 +59,7 @@ pub(super) struct RunOptions {
     pub(super) fail_fast: bool,
 
     #[command(flatten)]
-    profiles: ProfileOptions,
+    pub(super) profiles: ProfileOptions,
 
     #[command(flatten)]
     pub(super) limits: LimitOptions,

@@ -1,6 +1,6 @@
 //! The evaluation.
-//! "Item 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b a pod itself,
-//! c node ports, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports,
+//! "Item 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b node ports,
+//! c a pod itself, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports,
 //! j Services, k hairpin, l virtual addresses.
 
 use std::net::IpAddr;
@@ -117,10 +117,10 @@ fn plain_answer(flow: &Flow) -> Answer {
     let is_regular = |end| pod(world, end).is_some_and(|pod| !is_host_network(pod));
     if lacks_family(world, source, ipv6) || lacks_family(world, target, ipv6) {
         Answer::Undefined // a, item 23
-    } else if is_to_itself(flow) {
-        Answer::Allow // b, item 28
     } else if is_to_node_port(flow) {
-        Answer::Undefined // c, item 31
+        Answer::Undefined // b, item 31
+    } else if is_to_itself(flow) {
+        Answer::Allow // c, item 28
     } else if is_pod_and_its_node(world, source, target) || is_pod_and_its_node(world, target, source) {
         own_node_answer(flow) // d, item 27
     } else if is_regular(source) || is_regular(target) {
@@ -148,10 +148,13 @@ pub(super) fn is_to_itself(flow: &Flow) -> bool {
     matches!(flow.source, End::Pod(_)) && flow.source == flow.target
 }
 
+/// After a Service there is no second translation (item 19).
 fn is_to_node_port(flow: &Flow) -> bool {
+    let is_node =
+        matches!(flow.target, End::Node(_)) || pod(flow.world, flow.target).is_some_and(is_host_network);
     let specs = flow.world.services.iter().flat_map(|service| &service.spec);
     let mut ports = specs.flat_map(|it| list(&it.ports)).filter(|it| or_tcp(&it.protocol) == flow.protocol);
-    matches!(flow.target, End::Node(_)) && ports.any(|it| it.node_port == Some(i32::from(flow.port)))
+    is_node && flow.service.is_none() && ports.any(|it| it.node_port == Some(i32::from(flow.port)))
 }
 
 fn is_pod_and_its_node(world: &World, one: End, other: End) -> bool {

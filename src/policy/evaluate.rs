@@ -108,13 +108,11 @@ impl Engine {
                 return Expectation::undefined(UndefinedCause::NoAddress { endpoint });
             }
         }
+        if let Some(service) = self.node_port(flow) {
+            return Expectation::undefined(UndefinedCause::NodePort { service });
+        }
         if flow.source == flow.destination && matches!(flow.source, Endpoint::Pod(_)) {
             return Expectation::allow(Reason::OwnAddress);
-        }
-        if let Endpoint::Node(_) = flow.destination
-            && let Some(service) = self.node_port(flow.protocol, flow.port)
-        {
-            return Expectation::undefined(UndefinedCause::NodePort { service });
         }
         if self.is_own_node(flow.source, flow.destination) {
             return self.own_node(flow);
@@ -170,10 +168,19 @@ impl Engine {
         destination.host_network && source.node.is_some() && source.node == destination.node
     }
 
-    /// The Service that has this `nodePort`.
-    fn node_port(&self, protocol: Protocol, port: Port) -> Option<String> {
+    /// The Service whose `nodePort` the flow is sent to. A pod with hostNetwork has its node's address; what
+    /// a Service leads to is not translated again.
+    fn node_port(&self, flow: &Direct<'_>) -> Option<String> {
+        let has_nodes_address = match flow.destination {
+            Endpoint::Pod(pod) => self.pods[pod].host_network,
+            Endpoint::Node(_) => true,
+            Endpoint::External(_) => false,
+        };
+        if !has_nodes_address || flow.via.is_some() {
+            return None;
+        }
         let has_port = |service: &Service| {
-            service.ports.iter().any(|p| p.protocol == protocol && p.node_port == Some(port))
+            service.ports.iter().any(|p| p.protocol == flow.protocol && p.node_port == Some(flow.port))
         };
         self.services.iter().find(|(_, service)| has_port(service)).map(|(_, service)| service_name(service))
     }

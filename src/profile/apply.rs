@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::mechanism::{Mechanism, Readings};
+use super::mechanism::Mechanism;
 use super::model::{CellPattern, Difference, Profile};
+use super::reading::Readings;
 use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation};
 use crate::scenario::{State, wildcard};
@@ -25,26 +26,39 @@ pub struct View<'a> {
     pub expectations: &'a [Expectation],
 }
 
-/// The difference that leaves each cell undefined, or `None`: the first that covers it.
+/// The difference that leaves each cell undefined, or `None`: the first that covers it by itself, or else one
+/// of those that do so together.
 pub fn left_open(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
     let readings = Readings::new(&view.state.cluster);
-    first_difference(profiles, view, |pattern, route, promised| {
+    choose(profiles, view, |covering, route, promised| {
         // What the specification leaves open needs no profile.
-        promised.decision != Decision::Undefined
-            && pattern.mechanism.is_none_or(|mechanism| readings.differ(mechanism, route, promised))
+        if promised.decision == Decision::Undefined {
+            return None;
+        }
+        let differ = |mechanism| readings.differ(&[mechanism], route, promised.decision);
+        let alone = |difference: &&&Arc<Difference>| difference.cells.mechanism.is_none_or(differ);
+        covering.iter().find(alone).copied().or_else(|| {
+            let mechanisms: Vec<_> = covering.iter().filter_map(|it| it.cells.mechanism).collect();
+            let first = readings.together(&mechanisms, route, promised.decision)?;
+            covering.iter().find(|difference| difference.cells.mechanism == Some(first)).copied()
+        })
     })
 }
 
 /// The difference that leaves the first moment of a new pod open in each cell, or `None`. Of the cells only
 /// those are meant in which a new pod has to be isolated.
 pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
-    first_difference(profiles, view, |pattern, _, _| pattern.mechanism == Some(Mechanism::NewPodsOpenAtFirst))
+    choose(profiles, view, |covering, _, _| {
+        let is_it = |it: &&&Arc<Difference>| it.cells.mechanism == Some(Mechanism::NewPodsOpenAtFirst);
+        covering.iter().find(is_it).copied()
+    })
 }
 
-fn first_difference(
+/// What is chosen of the differences that cover each cell's ends, probe and promise, in their order.
+fn choose(
     profiles: &[Profile],
     view: View<'_>,
-    is_it: impl Fn(&CellPattern, &Route, &Expectation) -> bool,
+    choice: impl for<'a> Fn(&[&'a Arc<Difference>], &Route, &Expectation) -> Option<&'a Arc<Difference>>,
 ) -> Vec<Option<Arc<Difference>>> {
     let differences = profiles.iter().flat_map(|profile| &profile.differences);
     // A name may have its nodes behind it.
@@ -52,14 +66,12 @@ fn first_difference(
     let here: Vec<_> =
         differences.filter(|difference| difference.cells.is_here(scenario, view.step)).collect();
     let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
-    let covered = cells.map(|((cell, route), promised)| {
-        let route = route.as_ref()?;
-        let covers = |difference: &&&Arc<Difference>| {
-            difference.cells.covers(cell, promised) && is_it(&difference.cells, route, promised)
-        };
-        here.iter().find(covers).map(|difference| Arc::clone(difference))
+    let chosen = cells.map(|((cell, route), promised)| {
+        let covers = |difference: &&Arc<Difference>| difference.cells.covers(cell, promised);
+        let covering: Vec<_> = here.iter().copied().filter(covers).collect();
+        choice(&covering, route.as_ref()?, promised).cloned()
     });
-    covered.collect()
+    chosen.collect()
 }
 
 impl CellPattern {
@@ -141,7 +153,9 @@ steps:
         for (i, pod) in state.cluster.pods.iter_mut().enumerate() {
             pod.addresses = vec![format!("10.244.1.{}", i + 1).parse().unwrap()];
         }
-        state.cluster.services[0].addresses = vec!["10.96.0.1".parse().unwrap()];
+        for (i, service) in state.cluster.services.iter_mut().enumerate() {
+            service.addresses = vec![format!("10.96.0.{}", i + 1).parse().unwrap()];
+        }
         let engine = Engine::new(state.cluster.clone());
         let router = Router::new(&state, &engine);
         let cells = cells(&state, &scenario.probes);
@@ -302,6 +316,36 @@ steps:
             + &policy("x", "podSelector: {}, policyTypes: [Egress], egress: [{}]")
                 .replace("name: p", "name: q");
         assert_eq!(covered(&two, mechanism), [""; 0]);
+    }
+
+    #[test]
+    fn mechanisms_that_only_together_let_pass() {
+        // The rule becomes one without ports, and that passes the other direction, too.
+        let both = "podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{from: [{podSelector: {}}], ports: [{port: nowhere}]}]";
+        let (unresolved, other) =
+            ("mechanism: unresolved-port-name", "mechanism: other-direction-of-same-policy");
+        for alone in [unresolved, other] {
+            assert_eq!(covered(&policy("x", both), alone), [""; 0], "{alone}");
+        }
+        let together =
+            format!("{unresolved}, from: x/db, to: x/web}}}}, {{reason: s, references: u, cells: {{{other}");
+        let between = ["80/TCP", "81/TCP", "80/UDP"].map(|probe| format!("x/db → x/web {probe} deny"));
+        assert_eq!(covered(&policy("x", both), &together), between);
+    }
+
+    #[test]
+    fn a_denied_lookup_that_passes_by_the_other_direction_leaves_what_follows_open() {
+        // The pod is the Service's own, and what it may send to itself is undefined.
+        let scenario = content(&policy("x", "podSelector: {}, policyTypes: [Ingress, Egress], egress: [{}]"))
+            .replace(
+                "    services:",
+                "    - {name: dns, labels: {k8s-app: kube-dns}, dns: {port: 53}}\n    services:",
+            )
+            .replace("probes: [80/TCP, 81/TCP, 80/UDP]", "  servicesByName: true\nprobes: []");
+        assert!(
+            covered_in(&scenario, "mechanism: other-direction-of-same-policy, from: x/web")
+                .contains(&"x/web → service:x/web 8080/TCP by name deny".to_owned())
+        );
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod file;
 mod load;
 mod mechanism;
 mod model;
+mod reading;
+mod rewrite;
 
 pub use apply::{View, left_open, open_at_first};
 pub use load::{from_document, load};
