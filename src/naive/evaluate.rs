@@ -115,10 +115,8 @@ pub fn evaluate(world: &World, question: Question) -> Answer {
 fn plain_answer(flow: &Flow) -> Answer {
     let Flow { world, source, target, ipv6, .. } = *flow;
     let is_regular = |end| pod(world, end).is_some_and(|pod| !is_host_network(pod));
-    if lacks_family(world, source, ipv6) || lacks_family(world, target, ipv6) {
-        Answer::Undefined // a, item 23
-    } else if is_to_node_port(flow) {
-        Answer::Undefined // b, item 31
+    if lacks_family(world, source, ipv6) || lacks_family(world, target, ipv6) || is_to_node_port(flow) {
+        Answer::Undefined // a and b, items 23 and 31
     } else if is_to_itself(flow) {
         Answer::Allow // c, item 28
     } else if is_pod_and_its_node(world, source, target) || is_pod_and_its_node(world, target, source) {

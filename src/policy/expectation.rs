@@ -27,11 +27,7 @@ impl Expectation {
     /// unknown about the other.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let decision = match (self.decision, other.decision) {
-            (Decision::Deny, _) | (_, Decision::Deny) => Decision::Deny,
-            (Decision::Undefined, _) | (_, Decision::Undefined) => Decision::Undefined,
-            (Decision::Allow, Decision::Allow) => Decision::Allow,
-        };
+        let decision = self.decision.and(other.decision);
         let deciding = [self, other].into_iter().filter(|each| each.decision == decision);
         Self { decision, reasons: deciding.flat_map(|each| each.reasons).collect() }
     }
@@ -49,6 +45,16 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// What is true of two things that both have to be allowed.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Deny, _) | (_, Self::Deny) => Self::Deny,
+            (Self::Undefined, _) | (_, Self::Undefined) => Self::Undefined,
+            (Self::Allow, Self::Allow) => Self::Allow,
+        }
+    }
+
     /// `allow`, `deny` or `undefined`.
     pub fn name(self) -> &'static str {
         match self {

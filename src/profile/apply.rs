@@ -308,6 +308,10 @@ steps:
         let cells = covered(&policy("x", both), mechanism);
         let cells: Vec<_> = cells.iter().filter(|cell| !cell.contains("service:")).collect();
         assert_eq!(cells, between.each_ref(), "y/web is not selected: its packets are denied by everybody");
+        // Of a block that holds the pod, but not the Service, nobody knows.
+        let block = "podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{ipBlock: {cidr: 10.244.1.1/32}}]}]";
+        let to_web = format!("{mechanism}, from: x/db, to: service:x/web, probes: 80/TCP");
+        assert_eq!(covered(&policy("x", block), &to_web), ["x/db → service:x/web 80/TCP deny"]);
         // What a cluster-scoped policy denies, stays denied.
         let admin = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {name: a}, spec: {priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}}\n";
         assert_eq!(covered(&(policy("x", both) + admin), mechanism), [""; 0]);

@@ -3,7 +3,7 @@
 //! A cell is decided by a mechanism if the policies promise something else when they are read in that
 //! way. So a difference is said once, and holds for scenarios that nobody has written yet.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -61,21 +61,22 @@ impl<'a> Readings<'a> {
     }
 }
 
+/// One direction of some policies.
+type Part = (Direction, Vec<PolicyName>);
+
 /// The policies of one state, read in some ways at once.
 struct Reading {
     mechanisms: Vec<Mechanism>,
     cluster: Cluster,
     engine: Engine,
-    egress: OnceCell<Engine>,
-    ingress: OnceCell<Engine>,
+    parts: RefCell<HashMap<Part, Rc<Engine>>>,
 }
 
 impl Reading {
     fn new(cluster: &Cluster, mechanisms: &[Mechanism]) -> Self {
         let cluster = rewritten(cluster, mechanisms);
         let engine = Engine::new(cluster.clone());
-        let (egress, ingress) = (OnceCell::new(), OnceCell::new());
-        Self { mechanisms: mechanisms.to_vec(), cluster, engine, egress, ingress }
+        Self { mechanisms: mechanisms.to_vec(), cluster, engine, parts: RefCell::default() }
     }
 
     /// What the policies promise of a route, read in these ways.
@@ -84,71 +85,72 @@ impl Reading {
         if self.has(Mechanism::ServicePortDiffers) && route.legs().any(|leg| is_open(&leg.flow)) {
             return Decision::Undefined;
         }
-        let decisions: Vec<_> = route.legs().map(|leg| self.decide_leg(&leg.flow)).collect();
-        let order = [Decision::Deny, Decision::Undefined];
-        order.into_iter().find(|decision| decisions.contains(decision)).unwrap_or(Decision::Allow)
+        route.legs().map(|leg| self.decide_leg(&leg.flow)).fold(Decision::Allow, Decision::and)
     }
 
     fn decide_leg(&self, flow: &Flow) -> Decision {
         let promised = self.engine.evaluate(flow);
-        if self.has(Mechanism::OtherDirectionOfSamePolicy) && self.passes_by_other_direction(flow, &promised)
-        {
-            return Decision::Allow;
+        match promised.decision {
+            Decision::Deny if self.has(Mechanism::OtherDirectionOfSamePolicy) => {
+                self.with_other_direction(flow, &promised)
+            }
+            Decision::Allow | Decision::Deny | Decision::Undefined => promised.decision,
         }
-        promised.decision
     }
 
     fn has(&self, mechanism: Mechanism) -> bool {
         self.mechanisms.contains(&mechanism)
     }
 
-    /// The policies of one direction alone.
-    fn only(&self, direction: Direction) -> &Engine {
-        let engine = match direction {
-            Direction::Egress => &self.egress,
-            Direction::Ingress => &self.ingress,
+    /// One direction alone of some policies.
+    fn only(&self, direction: Direction, policies: Vec<PolicyName>) -> Rc<Engine> {
+        let compile = |(direction, policies): &Part| {
+            let is_one = |policy: &&NetworkPolicy| policies.contains(&PolicyName::from(*policy));
+            let policies =
+                self.cluster.policies.iter().filter(is_one).cloned().map(|policy| match direction {
+                    Direction::Egress => NetworkPolicy { ingress: None, ..policy },
+                    Direction::Ingress => NetworkPolicy { egress: None, ..policy },
+                });
+            Rc::new(Engine::new(Cluster { policies: policies.collect(), ..self.cluster.clone() }))
         };
-        engine.get_or_init(|| {
-            let policies = self.cluster.policies.iter().cloned().map(|policy| match direction {
-                Direction::Egress => NetworkPolicy { ingress: None, ..policy },
-                Direction::Ingress => NetworkPolicy { egress: None, ..policy },
-            });
-            Engine::new(Cluster { policies: policies.collect(), ..self.cluster.clone() })
-        })
+        let mut parts = self.parts.borrow_mut();
+        Rc::clone(parts.entry((direction, policies)).or_insert_with_key(compile))
     }
 
-    /// Whether each direction that denies would let the flow pass by a rule of the other direction of a
-    /// policy that denies it.
-    fn passes_by_other_direction(&self, flow: &Flow, promised: &Expectation) -> bool {
-        let allows = |direction: Direction, policies: &[PolicyName]| {
-            self.only(direction).evaluate(flow).reasons.iter().any(
-                |reason| matches!(reason, Reason::AllowedBy { rule, .. } if policies.contains(&rule.policy)),
-            )
+    /// What comes of a denial if the policies that deny let pass what their rules of the other direction allow.
+    fn with_other_direction(&self, flow: &Flow, denied: &Expectation) -> Decision {
+        let by_rules_of = |policies: &Vec<PolicyName>, direction| {
+            let Expectation { decision, reasons } = self.only(direction, policies.clone()).evaluate(flow);
+            let is_one = |reason: &Reason| matches!(reason, Reason::AllowedBy { rule, .. } if policies.contains(&rule.policy));
+            match decision {
+                Decision::Allow if !reasons.iter().any(is_one) => Decision::Deny,
+                Decision::Allow | Decision::Deny | Decision::Undefined => decision,
+            }
         };
-        let passes = |reason: &Reason| match reason {
+        let decisions = denied.reasons.iter().map(|reason| match reason {
             Reason::Isolated { direction: Direction::Egress, policies } => {
-                allows(Direction::Ingress, policies)
+                by_rules_of(policies, Direction::Ingress)
             }
             Reason::Isolated { direction: Direction::Ingress, policies } => {
-                allows(Direction::Egress, policies)
+                by_rules_of(policies, Direction::Egress)
             }
             // Of another kind of policy.
-            Reason::DeniedBy(_) => false,
+            Reason::DeniedBy(_) => Decision::Deny,
             Reason::NotIsolated(_)
             | Reason::AllowedBy { .. }
             | Reason::PassedBy(_)
             | Reason::OwnAddress
             | Reason::OwnNode
             | Reason::NoPodNetwork
-            | Reason::Undefined(_) => true,
-        };
-        promised.decision == Decision::Deny && promised.reasons.iter().all(passes)
+            | Reason::Undefined(_) => Decision::Allow,
+        });
+        decisions.fold(Decision::Allow, Decision::and)
     }
 
     /// Whether the flow goes to a Service, and arrives at another port.
     fn is_port_translated(&self, flow: &Flow) -> bool {
         let Destination::Service(id) = flow.destination else { return false };
-        let service = self.only(Direction::Egress).services().find(|(other, _)| *other == id);
+        let service = self.engine.services().find(|(other, _)| *other == id);
         let is_it = |protocol: Protocol, port: Port| protocol == flow.protocol && port == flow.port;
         let ports = service.into_iter().flat_map(|(_, service)| &service.ports);
         ports.filter(|port| is_it(port.protocol, port.port)).any(|port| {
@@ -160,7 +162,8 @@ impl Reading {
 
     /// Whether policies isolate the source for egress.
     fn is_source_isolated(&self, flow: &Flow) -> bool {
-        let reasons = self.only(Direction::Egress).evaluate(flow).reasons;
+        let all = self.cluster.policies.iter().map(PolicyName::from).collect();
+        let reasons = self.only(Direction::Egress, all).evaluate(flow).reasons;
         !reasons.iter().all(|reason| matches!(reason, Reason::NotIsolated(_)))
     }
 }
