@@ -302,7 +302,9 @@ const PLAIN: [&str; 4] = [
 /// has a cause.
 fn survives(cluster: &Cluster, files: &[&str], breaks: impl FnOnce()) -> Value {
     let scenarios = Cluster::scenarios(&format!("plain-{}", files.len()), files);
-    let running = cluster.start(&[scenarios.to_str().unwrap(), "--settle", "5s", "-o", "json"]);
+    // One at a time, so that it is known what breaks: the pods of the one that goes on.
+    let options = ["--parallel", "1", "--settle", "5s", "-o", "json"];
+    let running = cluster.start(&[&[scenarios.to_str().unwrap()], &options[..]].concat());
     let is_ready = || {
         let phases = cluster.kubectl(&["get", "pods", "-A", "-o", "jsonpath={.items[*].status.phase}"]);
         phases.split(' ').filter(|phase| *phase == "Running").count() >= 9
@@ -418,7 +420,8 @@ fn a_stopped_kubelet_is_survived() {
         }));
     });
     again.unwrap().join().unwrap();
-    assert!(inconclusive(&report) > 0);
+    // Probes that it needed were late or are inconclusive, as it happens; new pods had to wait for it.
+    assert!(report["tookMs"].as_u64() > Some(20_000), "{report}");
 }
 
 #[test]
@@ -555,13 +558,18 @@ spec:
     );
     let manifest = manifest.to_str().unwrap();
     cluster.kubectl(&["apply", "--validate=false", "-f", manifest]);
-    let _policy = Policy(&cluster, manifest);
+    let policy = Policy(&cluster, manifest);
     // The API server takes a moment to notice.
     sleep(Duration::from_secs(2));
-    let finished = cluster.run(&[library().join("seeds/default-deny.yaml").to_str().unwrap()]);
+    let scenario = library().join("seeds/default-deny.yaml");
+    let run = || cluster.run(&[scenario.to_str().unwrap()]);
+    let finished = run();
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(finished.stderr.contains("this cluster takes no pods"), "{}", finished.stderr);
     assert_eq!(cluster.namespaces(), Vec::<String>::new());
+    drop(policy);
+    // It takes a moment to notice that, too.
+    wait_for(|| matches!(run().code, Some(0 | 1)));
 }
 
 /// `deploy/` is enough, and what is missing without it can be pasted.
