@@ -46,6 +46,11 @@ impl Bounds {
         }
     }
 
+    /// The same, with some connections left open.
+    pub(super) fn leaving_open(&self, connections: &Connections) -> Self {
+        Self { certain: self.certain.difference(connections), possible: self.possible.union(connections) }
+    }
+
     /// What is allowed if a tier comes before this.
     pub(super) fn after(&self, tier: &TierSets) -> Self {
         let going_on = tier.going_on();

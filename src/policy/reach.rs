@@ -10,7 +10,7 @@ use super::class::{ClassId, Membership};
 use super::compiled::{ClusterPolicyId, PolicyId};
 use super::engine::{Engine, PodId};
 use super::model::{ContainerPort, Direction};
-use super::port::Connections;
+use super::port::{Connections, PortRange, PortSet};
 use super::row::{Row, RowBuilder};
 use super::rule_peers::UnknownAddresses;
 use super::rule_ports::has_names;
@@ -59,6 +59,8 @@ pub struct Reach<'a> {
     /// By class and family; `None` where no policy selects the class.
     egress: Vec<[Option<Arc<Row>>; 2]>,
     ingress: Vec<[Option<Arc<Row>>; 2]>,
+    /// The ports by which Services are reached at the addresses of nodes.
+    node_ports: Connections,
     pairs: Arena<PairConnections>,
     pair_ids: HashMap<BoundsId, ConnectionsId>,
 }
@@ -73,6 +75,7 @@ impl Engine {
             rows: HashMap::new(),
             egress: Vec::new(),
             ingress: Vec::new(),
+            node_ports: node_ports(self),
             pairs: Arena::default(),
             pair_ids: HashMap::new(),
         };
@@ -157,13 +160,24 @@ impl Reach<'_> {
     }
 
     fn in_family(&mut self, source: Group, destination: Group, family: IpFamily) -> BoundsId {
-        if !self.is_filtered(source) && !self.is_filtered(destination) {
-            return self.algebra.everything;
-        }
-        let egress = look_up(&self.egress, source, destination, family);
-        let ingress = look_up(&self.ingress, destination, source, family);
         let everything = self.algebra.everything;
-        self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything))
+        let bounds = if self.is_filtered(source) || self.is_filtered(destination) {
+            let egress = look_up(&self.egress, source, destination, family);
+            let ingress = look_up(&self.ingress, destination, source, family);
+            self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything))
+        } else {
+            everything
+        };
+        match destination.0 {
+            // It has its node's address.
+            GroupKind::Pods(class)
+                if self.engine.classes[class].host_network && !self.node_ports.is_empty() =>
+            {
+                let open = self.algebra.bounds.arena()[bounds].leaving_open(&self.node_ports);
+                self.algebra.bounds.intern(open)
+            }
+            GroupKind::Pods(_) | GroupKind::External(_) => bounds,
+        }
     }
 
     fn is_filtered(&self, group: Group) -> bool {
@@ -211,6 +225,14 @@ impl Reach<'_> {
         self.rows.insert(key, Arc::clone(&row));
         Some(row)
     }
+}
+
+fn node_ports(engine: &Engine) -> Connections {
+    let ports = engine.services.iter().flat_map(|(_, service)| &service.ports);
+    let node_ports = ports.filter_map(|port| Some((port.protocol, PortRange::single(port.node_port?))));
+    node_ports.fold(Connections::default(), |all, (protocol, port)| {
+        all.union(&Connections::of(protocol, PortSet::from(port)))
+    })
 }
 
 fn look_up(

@@ -75,7 +75,12 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
     let aside = join([
         (counts.flaky, "flaky cell", "flaky cells"),
         (counts.inconclusive, "cell that could not be measured", "cells that could not be measured"),
-        (counts.undefined, "left undefined by the specification", "left undefined by the specification"),
+        (
+            counts.undefined.saturating_sub(counts.left_open),
+            "left undefined by the specification",
+            "left undefined by the specification",
+        ),
+        (counts.left_open, "left undefined by profiles", "left undefined by profiles"),
         (counts.unsupported, "not measurable here", "not measurable here"),
         (counts.retries, "retry", "retries"),
     ]);
@@ -200,6 +205,7 @@ pub fn fuzz_json(
         disagreeing: result.disagreeing,
         cells: result.counts.cells(),
         undefined: result.counts.undefined,
+        undefined_by_profile: result.counts.left_open,
         unsupported: result.counts.unsupported,
         flaky: result.counts.flaky,
         inconclusive: result.counts.inconclusive,
@@ -227,6 +233,7 @@ struct FuzzDocument<'a> {
     disagreeing: usize,
     cells: usize,
     undefined: usize,
+    undefined_by_profile: usize,
     unsupported: usize,
     flaky: usize,
     inconclusive: usize,
