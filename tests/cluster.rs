@@ -420,8 +420,12 @@ fn a_stopped_kubelet_is_survived() {
         }));
     });
     again.unwrap().join().unwrap();
-    // Probes that it needed were late or are inconclusive, as it happens; new pods had to wait for it.
-    assert!(report["tookMs"].as_u64() > Some(20_000), "{report}");
+    // Whatever it met waited for it: a step, or the start of the next pods.
+    let scenarios = report["scenarios"].as_array().unwrap();
+    let steps = scenarios.iter().flat_map(|scenario| scenario["steps"].as_array().unwrap());
+    let waits =
+        steps.map(|step| &step["tookMs"]).chain(scenarios.iter().map(|scenario| &scenario["startMs"]));
+    assert!(waits.filter_map(Value::as_u64).any(|wait| wait > 10_000), "{report}");
 }
 
 #[test]

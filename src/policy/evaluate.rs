@@ -102,6 +102,14 @@ impl Engine {
         }
     }
 
+    /// The same about each end that the flow may arrive at: more than one, or none, only behind a Service.
+    pub fn evaluate_each(&self, flow: &Flow) -> Vec<Expectation> {
+        match flow.destination {
+            Destination::Endpoint(_) => vec![self.evaluate(flow)],
+            Destination::Service(id) => self.evaluate_endpoints(flow, &self.services[id]),
+        }
+    }
+
     pub(super) fn evaluate_direct(&self, flow: &Direct<'_>) -> Expectation {
         for end in [flow.source, flow.destination] {
             if let Some(endpoint) = self.lacks_address(end, flow.family) {

@@ -61,6 +61,8 @@ pub struct Reach<'a> {
     ingress: Vec<[Option<Arc<Row>>; 2]>,
     /// The ports by which Services are reached at the addresses of nodes.
     node_ports: Connections,
+    /// What becomes of bounds at the address of a node.
+    of_nodes: HashMap<BoundsId, BoundsId>,
     pairs: Arena<PairConnections>,
     pair_ids: HashMap<BoundsId, ConnectionsId>,
 }
@@ -76,6 +78,7 @@ impl Engine {
             egress: Vec::new(),
             ingress: Vec::new(),
             node_ports: node_ports(self),
+            of_nodes: HashMap::new(),
             pairs: Arena::default(),
             pair_ids: HashMap::new(),
         };
@@ -173,8 +176,11 @@ impl Reach<'_> {
             GroupKind::Pods(class)
                 if self.engine.classes[class].host_network && !self.node_ports.is_empty() =>
             {
-                let open = self.algebra.bounds.arena()[bounds].leaving_open(&self.node_ports);
-                self.algebra.bounds.intern(open)
+                let Self { algebra, node_ports, of_nodes, .. } = self;
+                *of_nodes.entry(bounds).or_insert_with(|| {
+                    let open = algebra.bounds.arena()[bounds].leaving_open(node_ports);
+                    algebra.bounds.intern(open)
+                })
             }
             GroupKind::Pods(_) | GroupKind::External(_) => bounds,
         }

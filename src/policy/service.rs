@@ -16,24 +16,29 @@ impl Engine {
     /// What the policies say about a Service's virtual address: what they say about each of its
     /// endpoints, or that they do not agree.
     pub(super) fn evaluate_service(&self, flow: &Flow, service: &Service) -> Expectation {
-        let name = || service_name(service);
+        let undefined =
+            |cause: fn(String) -> UndefinedCause| Expectation::undefined(cause(service_name(service)));
+        let mut endpoints = self.evaluate_endpoints(flow, service).into_iter();
+        match endpoints.next() {
+            None => undefined(|service| UndefinedCause::NoBackends { service }),
+            Some(first) if endpoints.all(|other| other.decision == first.decision) => first,
+            Some(_) => undefined(|service| UndefinedCause::BackendsDiffer { service }),
+        }
+    }
+
+    /// What the policies say about each of a Service's endpoints, in the order of the pods or addresses.
+    pub(super) fn evaluate_endpoints(&self, flow: &Flow, service: &Service) -> Vec<Expectation> {
+        let undefined =
+            |cause: fn(String) -> UndefinedCause| vec![Expectation::undefined(cause(service_name(service)))];
         let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
         let Some(port) = port else {
-            return Expectation::undefined(UndefinedCause::NoServicePort { service: name() });
+            return undefined(|service| UndefinedCause::NoServicePort { service });
         };
         let Some(backends) = self.backends(service, port, flow.family) else {
-            return Expectation::undefined(UndefinedCause::BackendsUnknown { service: name() });
+            return undefined(|service| UndefinedCause::BackendsUnknown { service });
         };
-        let mut merged: Option<Expectation> = None;
-        for (destination, target) in backends {
-            let expectation = self.evaluate_backend(flow, service, destination, target);
-            merged = Some(match merged {
-                None => expectation,
-                Some(other) if other.decision == expectation.decision => other,
-                Some(_) => return Expectation::undefined(UndefinedCause::BackendsDiffer { service: name() }),
-            });
-        }
-        merged.unwrap_or_else(|| Expectation::undefined(UndefinedCause::NoBackends { service: name() }))
+        let backends = backends.into_iter();
+        backends.map(|(endpoint, target)| self.evaluate_backend(flow, service, endpoint, target)).collect()
     }
 
     /// The endpoints that one port of a Service leads to, each with its port; `None` if it cannot

@@ -292,6 +292,13 @@ steps:
         // The `http` of x/db is that of x/web, and brings x/web's address under `admin`.
         assert_eq!(covered_with("80"), ["x/web → y/web 81/TCP deny"]);
         assert_eq!(covered_with("82"), [""; 0]);
+        // Without peers, the numbers are open at every address anyway.
+        let to_anybody = egress.replace("to: [{namespaceSelector: {}}], ", "");
+        let scenario = content(&to_anybody).replace(
+            "{name: db, labels: {app: db}",
+            "{name: db, labels: {app: db}, ports: [{name: http, port: 80}, {name: admin, port: 81}]",
+        );
+        assert_eq!(covered_in(&scenario, "mechanism: port-names-mixed"), [""; 0]);
     }
 
     #[test]
@@ -312,9 +319,33 @@ steps:
         let block = "podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{ipBlock: {cidr: 10.244.1.1/32}}]}]";
         let to_web = format!("{mechanism}, from: x/db, to: service:x/web, probes: 80/TCP");
         assert_eq!(covered(&policy("x", block), &to_web), ["x/db → service:x/web 80/TCP deny"]);
+        // Of two pods behind a Service only one can be reached so, whichever comes first.
+        let policies = policy(
+            "x",
+            "podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [a]}]}, policyTypes: [Ingress, Egress], egress: [{}]",
+        ) + &policy("x", "podSelector: {matchLabels: {app: a}}").replace("name: p", "name: q");
+        for order in [["a", "b"], ["b", "a"]] {
+            let pods =
+                order.map(|app| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n"));
+            let services = "    services: [{name: web, selector: ";
+            let scenario = content(&policies).replace(
+                &format!("{services}{{app: web}}"),
+                &format!("{}{services}{{tier: back}}", pods.concat()),
+            );
+            let from_db = format!("{mechanism}, from: x/db, to: service:x/web, probes: 80/TCP");
+            assert_eq!(covered_in(&scenario, &from_db), ["x/db → service:x/web 80/TCP deny"], "{order:?}");
+        }
         // What a cluster-scoped policy denies, stays denied.
         let admin = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {name: a}, spec: {priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}}\n";
         assert_eq!(covered(&(policy("x", both) + admin), mechanism), [""; 0]);
+        // What cluster-scoped policies leave open in a direction of which the policy has no rules is nothing to it.
+        let unordered = ["a", "b"]
+            .iter()
+            .zip(["Allow", "Deny"])
+            .map(|(name, action)| admin.replace("name: a", &format!("name: {name}")).replace("Deny", action));
+        let egress_only =
+            policy("x", "podSelector: {}, policyTypes: [Egress]") + &unordered.collect::<String>();
+        assert_eq!(covered(&egress_only, &format!("{mechanism}, from: x/*, to: y/*")), [""; 0]);
         // Two policies are two chains.
         let two = policy("x", "podSelector: {}, ingress: [{ports: [{port: 81}]}]")
             + &policy("x", "podSelector: {}, policyTypes: [Egress], egress: [{}]")

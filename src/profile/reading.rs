@@ -11,8 +11,8 @@ use super::mechanism::Mechanism;
 use super::rewrite::rewritten;
 use crate::plan::Route;
 use crate::policy::{
-    Cluster, Decision, Destination, Direction, Engine, Expectation, Flow, NetworkPolicy, PolicyName, Port,
-    Protocol, Reason,
+    Cluster, Decision, Destination, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy,
+    PolicyName, Port, Protocol, Reason,
 };
 
 /// The policies of one state, read in other ways. Each is compiled when it is needed.
@@ -28,6 +28,9 @@ impl<'a> Readings<'a> {
 
     /// Whether a route comes out otherwise than promised if the policies are read in these ways at once.
     pub(super) fn differ(&self, mechanisms: &[Mechanism], route: &Route, promised: Decision) -> bool {
+        if mechanisms.iter().all(|mechanism| *mechanism == Mechanism::NewPodsOpenAtFirst) {
+            return false;
+        }
         let is_given = |mechanism: &&Mechanism| mechanisms.contains(mechanism);
         let in_order = Mechanism::ALL.iter().filter(is_given).copied().collect();
         let mut by_mechanisms = self.by_mechanisms.borrow_mut();
@@ -47,12 +50,13 @@ impl<'a> Readings<'a> {
         route: &Route,
         promised: Decision,
     ) -> Option<Mechanism> {
-        if !self.differ(mechanisms, route, promised) {
+        let is_reading = |mechanism: &&Mechanism| **mechanism != Mechanism::NewPodsOpenAtFirst;
+        let mut needed: Vec<_> = mechanisms.iter().filter(is_reading).copied().collect();
+        if needed.len() < 2 || !self.differ(&needed, route, promised) {
             return None;
         }
-        let mut needed = mechanisms.to_vec();
-        for mechanism in mechanisms {
-            let others: Vec<_> = needed.iter().copied().filter(|other| other != mechanism).collect();
+        for mechanism in needed.clone() {
+            let others: Vec<_> = needed.iter().copied().filter(|other| *other != mechanism).collect();
             if self.differ(&others, route, promised) {
                 needed = others;
             }
@@ -89,12 +93,18 @@ impl Reading {
     }
 
     fn decide_leg(&self, flow: &Flow) -> Decision {
-        let promised = self.engine.evaluate(flow);
-        match promised.decision {
-            Decision::Deny if self.has(Mechanism::OtherDirectionOfSamePolicy) => {
-                self.with_other_direction(flow, &promised)
-            }
-            Decision::Allow | Decision::Deny | Decision::Undefined => promised.decision,
+        let promised = self.engine.evaluate(flow).decision;
+        if promised != Decision::Deny || !self.has(Mechanism::OtherDirectionOfSamePolicy) {
+            return promised;
+        }
+        let ends = self.engine.evaluate_each(flow);
+        let mut decisions =
+            ends.iter().enumerate().map(|(place, denied)| self.with_other_direction(flow, place, denied));
+        match decisions.next() {
+            None => promised,
+            Some(first) if decisions.all(|other| other == first) => first,
+            // Which end it is, is not known.
+            Some(_) => Decision::Undefined,
         }
     }
 
@@ -111,16 +121,21 @@ impl Reading {
                     Direction::Egress => NetworkPolicy { ingress: None, ..policy },
                     Direction::Ingress => NetworkPolicy { egress: None, ..policy },
                 });
-            Rc::new(Engine::new(Cluster { policies: policies.collect(), ..self.cluster.clone() }))
+            let (policies, cluster_policies) = (policies.collect(), Vec::new());
+            Rc::new(Engine::new(Cluster { policies, cluster_policies, ..self.cluster.clone() }))
         };
         let mut parts = self.parts.borrow_mut();
         Rc::clone(parts.entry((direction, policies)).or_insert_with_key(compile))
     }
 
     /// What comes of a denial if the policies that deny let pass what their rules of the other direction allow.
-    fn with_other_direction(&self, flow: &Flow, denied: &Expectation) -> Decision {
+    /// `place` is that of the end among those at which the flow may arrive.
+    fn with_other_direction(&self, flow: &Flow, place: usize, denied: &Expectation) -> Decision {
         let by_rules_of = |policies: &Vec<PolicyName>, direction| {
-            let Expectation { decision, reasons } = self.only(direction, policies.clone()).evaluate(flow);
+            let ends = self.only(direction, policies.clone()).evaluate_each(flow);
+            let Some(Expectation { decision, reasons }) = ends.into_iter().nth(place) else {
+                return Decision::Deny;
+            };
             let is_one = |reason: &Reason| matches!(reason, Reason::AllowedBy { rule, .. } if policies.contains(&rule.policy));
             match decision {
                 Decision::Allow if !reasons.iter().any(is_one) => Decision::Deny,
@@ -162,8 +177,14 @@ impl Reading {
 
     /// Whether policies isolate the source for egress.
     fn is_source_isolated(&self, flow: &Flow) -> bool {
-        let all = self.cluster.policies.iter().map(PolicyName::from).collect();
-        let reasons = self.only(Direction::Egress, all).evaluate(flow).reasons;
-        !reasons.iter().all(|reason| matches!(reason, Reason::NotIsolated(_)))
+        let source = self.engine.pods().find(|(id, _)| flow.source == Endpoint::Pod(*id));
+        source.is_some_and(|(_, pod)| {
+            let selects = |policy: &NetworkPolicy| {
+                policy.namespace == pod.namespace
+                    && policy.rules(Direction::Egress).is_some()
+                    && policy.subjects.matches(&pod.labels)
+            };
+            !pod.host_network && self.cluster.policies.iter().any(selects)
+        })
     }
 }

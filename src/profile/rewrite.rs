@@ -86,6 +86,10 @@ impl<'a> Rewriter<'a> {
     }
 
     fn names_mixed(&self, policy: &NetworkPolicy, direction: Direction, rule: Rule) -> Rule {
+        // Without peers there are no addresses to mix.
+        if direction == Direction::Egress && matches!(rule.peers, Peers::Any) {
+            return rule;
+        }
         let receivers = self.receivers(policy, direction, &rule);
         match &rule.ports {
             Ports::Only(ports) if share_a_number(&receivers) => {
