@@ -206,6 +206,11 @@ pub struct NetworkPolicy {
 }
 
 impl NetworkPolicy {
+    /// Whether a pod is one of its subjects. That it has ended, or uses its node's network, is not looked at.
+    pub fn selects(&self, pod: &Pod) -> bool {
+        self.namespace == pod.namespace && self.subjects.matches(&pod.labels)
+    }
+
     /// The rules for a direction; `None` if the policy does not isolate its subjects for it.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {

@@ -16,26 +16,24 @@ impl Engine {
     /// What the policies say about a Service's virtual address: what they say about each of its
     /// endpoints, or that they do not agree.
     pub(super) fn evaluate_service(&self, flow: &Flow, service: &Service) -> Expectation {
-        let undefined =
-            |cause: fn(String) -> UndefinedCause| Expectation::undefined(cause(service_name(service)));
+        let name = || service_name(service);
         let mut endpoints = self.evaluate_endpoints(flow, service).into_iter();
         match endpoints.next() {
-            None => undefined(|service| UndefinedCause::NoBackends { service }),
+            None => Expectation::undefined(UndefinedCause::NoBackends { service: name() }),
             Some(first) if endpoints.all(|other| other.decision == first.decision) => first,
-            Some(_) => undefined(|service| UndefinedCause::BackendsDiffer { service }),
+            Some(_) => Expectation::undefined(UndefinedCause::BackendsDiffer { service: name() }),
         }
     }
 
     /// What the policies say about each of a Service's endpoints, in the order of the pods or addresses.
     pub(super) fn evaluate_endpoints(&self, flow: &Flow, service: &Service) -> Vec<Expectation> {
-        let undefined =
-            |cause: fn(String) -> UndefinedCause| vec![Expectation::undefined(cause(service_name(service)))];
+        let name = || service_name(service);
         let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
         let Some(port) = port else {
-            return undefined(|service| UndefinedCause::NoServicePort { service });
+            return vec![Expectation::undefined(UndefinedCause::NoServicePort { service: name() })];
         };
         let Some(backends) = self.backends(service, port, flow.family) else {
-            return undefined(|service| UndefinedCause::BackendsUnknown { service });
+            return vec![Expectation::undefined(UndefinedCause::BackendsUnknown { service: name() })];
         };
         let backends = backends.into_iter();
         backends.map(|(endpoint, target)| self.evaluate_backend(flow, service, endpoint, target)).collect()

@@ -136,9 +136,10 @@ impl Reading {
             let Some(Expectation { decision, reasons }) = ends.into_iter().nth(place) else {
                 return Decision::Deny;
             };
-            let is_one = |reason: &Reason| matches!(reason, Reason::AllowedBy { rule, .. } if policies.contains(&rule.policy));
+            let is_by_rule = |reason: &Reason| matches!(reason, Reason::AllowedBy { .. });
             match decision {
-                Decision::Allow if !reasons.iter().any(is_one) => Decision::Deny,
+                // None of them isolates for that direction.
+                Decision::Allow if !reasons.iter().any(is_by_rule) => Decision::Deny,
                 Decision::Allow | Decision::Deny | Decision::Undefined => decision,
             }
         };
@@ -179,12 +180,8 @@ impl Reading {
     fn is_source_isolated(&self, flow: &Flow) -> bool {
         let source = self.engine.pods().find(|(id, _)| flow.source == Endpoint::Pod(*id));
         source.is_some_and(|(_, pod)| {
-            let selects = |policy: &NetworkPolicy| {
-                policy.namespace == pod.namespace
-                    && policy.rules(Direction::Egress).is_some()
-                    && policy.subjects.matches(&pod.labels)
-            };
-            !pod.host_network && self.cluster.policies.iter().any(selects)
+            let isolates = |policy: &NetworkPolicy| policy.egress.is_some() && policy.selects(pod);
+            !pod.host_network && self.cluster.policies.iter().any(isolates)
         })
     }
 }

@@ -120,7 +120,7 @@ impl<'a> Rewriter<'a> {
     /// The pods that receive by a rule.
     fn receivers(&self, policy: &NetworkPolicy, direction: Direction, rule: &Rule) -> Vec<&'a Pod> {
         let receives = |pod: &Pod| match direction {
-            Direction::Ingress => pod.namespace == policy.namespace && policy.subjects.matches(&pod.labels),
+            Direction::Ingress => policy.selects(pod),
             Direction::Egress => match &rule.peers {
                 Peers::Any => true,
                 Peers::Only(peers) => peers.iter().any(|peer| self.is_peer(policy, peer, pod)),
