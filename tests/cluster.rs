@@ -668,6 +668,45 @@ fn addresses_by_name_are_those_of_the_cluster() {
     assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
 }
 
+/// Pods cost more than anything else: the next scenario has those that are like its own, with its labels.
+#[test]
+fn pods_are_used_again_under_other_names() {
+    let Some(cluster) = Cluster::with_enforcer("pods_are_used_again_under_other_names") else { return };
+    let head = |name: &str| {
+        format!(
+            "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: {name}}}\nprobes: [80/TCP]\n"
+        )
+    };
+    let policy = "- apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: servers, namespace: x}
+    spec: {podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]}";
+    let three = "topology:\n  namespaces:\n  - name: x\n    pods:
+    - {name: one, labels: {app: friend}, node: 1}
+    - {name: two, labels: {app: server}, node: 2}
+    - {name: three, labels: {app: other}, node: 2, ports: [{name: http, port: 80}]}";
+    let two = "topology:\n  namespaces:\n  - name: x\n    pods:
+    - {name: one, labels: {app: server}, node: 2}
+    - {name: stranger, labels: {app: other}, node: 1}";
+    let steps = |of: &str| format!("steps:\n- name: friends\n  apply:\n  {policy}\n  expect: [{of}]\n");
+    let (denied, passed) =
+        ("{from: x/three, to: x/two, deny: [all]}", "{from: x/one, to: x/two, allow: [all]}");
+    file("reuse/three.yaml", format!("{}{three}\n{}", head("three"), steps(&[denied, passed].join(", "))));
+    let denied = "{from: x/stranger, to: x/one, deny: [all]}, {from: x/one, to: x/stranger, allow: [all]}";
+    let folder = file("reuse/two.yaml", format!("{}{two}\n{}", head("two"), steps(denied)));
+    let folder = folder.parent().unwrap().to_str().unwrap();
+    let finished = cluster.run(&[folder, "--parallel", "1", "--keep", "-o", "json"]);
+    assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
+    let format =
+        r"custom-columns=N:.metadata.name,P:.metadata.annotations.netproof\.dev/pod,L:.metadata.labels.app";
+    let selector = "app.kubernetes.io/managed-by=netproof";
+    let pods = cluster.kubectl(&["get", "pods", "-A", "-l", selector, "--no-headers", "-o", format]);
+    let pods: Vec<Vec<&str>> = pods.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(pods, [["one", "x/stranger", "other"], ["two", "x/one", "server"]]);
+    let cleanup = run(User::Root, ["cleanup", "--context", &cluster.context]);
+    assert_eq!(cleanup.code, Some(0), "{cleanup:?}");
+}
+
 /// A process in the pod instead of a port-forward.
 #[test]
 fn exec_is_as_good_a_way_as_a_port_forward() {

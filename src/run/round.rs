@@ -212,6 +212,16 @@ impl<'a, B: Backend> Rounds<'a, B> {
         agents.map(|agent| agent.name().to_owned()).collect()
     }
 
+    /// An answer from the wrong agent is told by its endpoint, not by the name with which it signs.
+    fn by_endpoint(&self, observation: Observation) -> Observation {
+        let Observation::Misdelivered { by } = &observation else { return observation };
+        let signs = |endpoint: &&EndpointName| self.backend.agent(endpoint).is_some_and(|a| a.name() == by);
+        match self.cells.iter().map(|cell| &cell.from).find(signs) {
+            Some(endpoint) => Observation::Misdelivered { by: endpoint.to_string() },
+            None => observation,
+        }
+    }
+
     /// What a leg's probe showed.
     fn leg_sighting(
         &self,
@@ -236,7 +246,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             (Ok(result), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
                 let (servers, arrived) = (self.server_names(leg), arrived.contains(&nonce));
-                let observation = observe(&result.outcome, &servers, arrived, addresses.unwrap_or_default());
+                let observed = observe(&result.outcome, &servers, arrived, addresses.unwrap_or_default());
+                let observation = self.by_endpoint(observed);
                 let is_final = matches!(observation, Observation::Unsupported { .. });
                 let took = Duration::from_micros(result.elapsed_us.into());
                 LegSighting { nonce: Some(nonce), observation, left, took, control, is_final }

@@ -25,10 +25,10 @@ use crate::scenario::{Scenario, State, Topology};
 use crate::snapshot::Identity;
 
 /// An answer: a status and a body.
-type Answer = (u16, Value);
+pub(super) type Answer = (u16, Value);
 
 /// A client of a server that answers like this, by method and path.
-fn client(mut answer: impl FnMut(&Method, &str) -> Answer + Send + 'static) -> Client {
+pub(super) fn client(mut answer: impl FnMut(&Method, &str) -> Answer + Send + 'static) -> Client {
     client_with_bodies(move |method, path, _| answer(method, path))
 }
 
@@ -48,7 +48,7 @@ fn client_with_bodies(mut answer: impl FnMut(&Method, &str, &Value) -> Answer + 
     Client::new(service, "default")
 }
 
-fn status(code: u16, message: &str) -> Answer {
+pub(super) fn status(code: u16, message: &str) -> Answer {
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": "", "code": code});
     (code, body)
@@ -71,7 +71,7 @@ fn settings() -> Settings {
 }
 
 /// A deployment of a run `r` that is not there yet, and may use these kinds of cluster-scoped policies.
-fn deployment(client: Client, cluster_policies: Support) -> Deployment {
+pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deployment {
     let machine = Machine {
         name: "n".to_owned(),
         kubelet: String::new(),

@@ -308,8 +308,7 @@ impl Backend for ClusterBackend {
     async fn start(&mut self, state: &mut State) -> Result<(), Error> {
         // Broken until the opposite is known.
         self.is_broken = true;
-        let converged = self.deployment.converge(state).await;
-        match converged {
+        match self.deployment.start(state).await {
             Ok(()) => {
                 self.shared.has_started.store(true, Ordering::Relaxed);
                 self.is_broken = false;

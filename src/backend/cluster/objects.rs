@@ -12,12 +12,16 @@ use netproof_probe::wire::{CONTROL_PORT, TOKEN_VARIABLE};
 use super::names::Names;
 use super::settings::Settings;
 use crate::policy::{Backends, Labels, Pod, Service, TargetPort};
+use crate::snapshot::Identity;
 
 /// The label that everything carries which netproof made, and its value.
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "netproof");
 
 /// The label with the id of the run that made something.
 pub(super) const RUN: &str = "netproof.dev/run";
+
+/// The annotation of a pod with its namespace and name in the scenario that it is used in.
+pub(super) const POD: &str = "netproof.dev/pod";
 
 /// The Pod Security level that is enforced on all namespaces.
 const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
@@ -116,19 +120,20 @@ impl Maker {
         }
     }
 
-    /// A pod with an agent that signs as `agent`, on a machine.
-    pub(super) fn pod(&self, pod: &Pod, agent: &str, machine: &str, names: &Names) -> core::Pod {
+    /// A pod of the scenario with an agent that signs with the real name, on a machine.
+    pub(super) fn pod(&self, pod: &Pod, real: &Identity, machine: &str) -> core::Pod {
         let no_sidecars = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
         let annotations = no_sidecars.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let mut metadata =
-            self.metadata(Some(names.namespace(&pod.namespace)), &pod.name, self.labels(&pod.labels, false));
-        metadata.annotations = Some(annotations.into());
+        let noted = (POD.to_owned(), Identity::of_pod(pod).to_string());
+        let labels = self.labels(&pod.labels, false);
+        let mut metadata = self.metadata(Some(real.namespace.clone()), &real.name, labels);
+        metadata.annotations = Some(annotations.into_iter().chain([noted]).collect());
         let pull_secret = core::LocalObjectReference { name: PULL_SECRET.to_owned() };
         let deadline = i64::try_from(self.settings.deadline.as_secs()).unwrap_or(i64::MAX);
         core::Pod {
             metadata,
             spec: Some(core::PodSpec {
-                containers: vec![self.container(pod, agent)],
+                containers: vec![self.container(pod, &real.to_string())],
                 restart_policy: Some("Never".to_owned()),
                 active_deadline_seconds: Some(deadline.max(1)),
                 termination_grace_period_seconds: Some(1),

@@ -20,7 +20,7 @@ pub(super) struct Turn {
 }
 
 /// The scenarios that wait, and the deployments that wait for them. Any will do that is on the same
-/// nodes: it is brought to the scenario's topology, and keeps the pods that this has, too.
+/// nodes: it is brought to the scenario's topology, and keeps the pods that can be pods of this, too.
 #[derive(Default)]
 pub(super) struct Schedule {
     waiting: Vec<Turn>,

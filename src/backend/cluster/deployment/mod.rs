@@ -3,6 +3,7 @@
 mod namespaces;
 mod pods;
 mod policies;
+mod reuse;
 mod services;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,12 +20,13 @@ use super::pods::PodState;
 use super::request::{failed, persistently, unless_missing};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
-use crate::policy::{ClusterPolicyName, Labels, Pod, Service};
+use crate::policy::{ClusterPolicyName, Labels, Service};
 use crate::scenario::{DnsServer, EndpointName, State};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
 
-use pods::{ENDING, is_same_pod};
+use pods::ENDING;
+use reuse::Running;
 
 /// A topology on the cluster.
 pub(super) struct Deployment {
@@ -33,7 +35,8 @@ pub(super) struct Deployment {
     /// The nodes of the cluster that stand for those of the scenario, in turn.
     group: Vec<String>,
     namespaces: BTreeMap<String, Labels>,
-    pods: BTreeMap<Identity, Pod>,
+    /// By their names in the scenario.
+    pods: BTreeMap<Identity, Running>,
     services: BTreeMap<Identity, Service>,
     policies: BTreeMap<Identity, Arc<NetworkPolicy>>,
     /// Those that are there or were asked for.
@@ -71,8 +74,8 @@ impl Deployment {
 
     /// Whether all of its pods still run as they did.
     pub(super) fn is_whole(&self) -> bool {
-        self.pods.iter().filter(|(_, pod)| !pod.ended).all(|(identity, pod)| {
-            self.shared.watch.state(&self.real(identity)) == Some(PodState::Ready(pod.addresses.clone()))
+        self.pods.values().filter(|running| !running.pod.ended).all(|Running { pod, real, .. }| {
+            self.shared.watch.state(real) == Some(PodState::Ready(pod.addresses.clone()))
         })
     }
 
@@ -81,31 +84,21 @@ impl Deployment {
         self.namespaces.keys().map(|name| self.names.namespace(name)).collect()
     }
 
-    /// How many of its pods a state has, too.
-    pub(super) fn kept(&self, state: &State) -> usize {
-        self.pods.keys().filter(|identity| self.can_stay(identity, state)).count()
+    /// Makes the cluster what a scenario begins with, whatever was there before, and fills in what only the
+    /// cluster knows.
+    pub(super) async fn start(&mut self, state: &mut State) -> Result<(), Error> {
+        let leaving = self.hand_over(state).await?;
+        self.converge(state).await?;
+        self.shared.watch.gone(&leaving, ENDING).await
     }
 
-    /// Whether one of its pods can be one of the state's.
-    fn can_stay(&self, identity: &Identity, state: &State) -> bool {
-        // What listens for DNS does not listen for anything else, nor the other way round.
-        let servers = [&self.dns, &state.dns];
-        let speaks_dns = servers.iter().any(|dns| dns.as_ref().is_some_and(|dns| dns.pod == *identity));
-        let old = self.pods.get(identity).filter(|_| !speaks_dns || self.dns == state.dns);
-        old.is_some_and(|old| state.cluster.pods.iter().any(|new| is_same_pod(old, new)))
-    }
-
-    /// Makes the cluster what a state says, and fills in what only the cluster knows.
+    /// Makes the cluster what a state says, and fills in what only the cluster knows. What is not there and
+    /// should be is new.
     pub(super) async fn converge(&mut self, state: &mut State) -> Result<(), Error> {
         self.complete(state);
         self.set_namespaces(state).await?;
-        let is_surplus = |identity: &&Identity| !self.can_stay(identity, state);
-        let surplus = self.pods.keys().filter(is_surplus).cloned();
-        let is_in_the_way =
-            |identity: &Identity| state.cluster.pods.iter().any(|pod| Identity::of_pod(pod) == *identity);
-        let (in_the_way, others): (Vec<_>, Vec<_>) = surplus.partition(is_in_the_way);
-        self.remove_pods(&in_the_way).await?;
-        let leaving = self.delete_pods(&others).await?;
+        let surplus = self.pods.keys().filter(|identity| !self.can_stay(identity, state)).cloned();
+        self.remove_pods(&surplus.collect::<Vec<_>>()).await?;
         self.dns.clone_from(&state.dns);
         // Before the pods: they start in a cluster that has its policies.
         let (policies, services) =
@@ -115,12 +108,12 @@ impl Deployment {
         let obstacle = self.set_cluster_policies(state).await?;
         self.services = services.0;
         for (identity, labels) in services.1 {
-            if let Some(pod) = self.pods.get_mut(&identity) {
-                pod.labels = labels;
+            if let Some(running) = self.pods.get_mut(&identity) {
+                running.pod.labels = labels;
+                running.noted = identity;
             }
         }
         self.add_pods(state).await?;
-        self.shared.watch.gone(&leaving, ENDING).await?;
         self.fill_in(state);
         if let Some(why) = obstacle {
             let pods = state.cluster.pods.iter();
@@ -164,7 +157,7 @@ impl Deployment {
                 let node = cluster.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref());
                 pod.addresses = node.map(|node| node.addresses.clone()).unwrap_or_default();
             } else if let Some(live) = self.pods.get(&Identity::of_pod(pod)) {
-                pod.addresses.clone_from(&live.addresses);
+                pod.addresses.clone_from(&live.pod.addresses);
             }
         }
         for service in &mut cluster.services {
@@ -202,7 +195,8 @@ impl Deployment {
         Api::namespaced(self.shared.client.clone(), &self.names.namespace(namespace))
     }
 
-    async fn delete<K>(&self, identity: &Identity) -> Result<(), Error>
+    /// Deletes what has this real name.
+    async fn delete<K>(&self, real: Identity) -> Result<(), Error>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
             + Clone
@@ -210,10 +204,10 @@ impl Deployment {
             + serde::de::DeserializeOwned,
         K::DynamicType: Default,
     {
-        let api: Api<K> = self.api(&identity.namespace);
-        let deleted = persistently(async || api.delete(&identity.name, &DeleteParams::default()).await).await;
+        let api: Api<K> = Api::namespaced(self.shared.client.clone(), &real.namespace);
+        let deleted = persistently(async || api.delete(&real.name, &DeleteParams::default()).await).await;
         let kind = K::kind(&K::DynamicType::default()).into_owned();
-        unless_missing(deleted).map_err(failed(format!("delete {kind} {identity}")))
+        unless_missing(deleted).map_err(failed(format!("delete {kind} {real}")))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The pods of a topology on the cluster, from their start to their end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,11 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::sleep;
 
+use super::reuse::Running;
 use super::{Deployment, label_patch};
 use crate::backend::cluster::Shared;
 use crate::backend::cluster::channel::Channel;
+use crate::backend::cluster::objects::POD;
 use crate::backend::cluster::request::{awaits_account, bounded, failed, is_there_already, persistently};
 use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, Pod};
@@ -25,18 +28,21 @@ const NEW_NAMESPACE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Deployment {
-    /// Gives the pods that have new labels.
+    /// Gives pods their labels, and says on each what it is in the scenario. Gives those that changed.
     pub(super) async fn relabel_pods(&self, state: &State) -> Result<Vec<(Identity, Labels)>, Error> {
         let changed = state.cluster.pods.iter().filter_map(|pod| {
             let identity = Identity::of_pod(pod);
             let old = self.pods.get(&identity)?;
-            (old.labels != pod.labels).then_some((identity, &old.labels, &pod.labels))
+            let is_changed = old.pod.labels != pod.labels || old.noted != identity;
+            is_changed.then_some((identity, old, &pod.labels))
         });
         bounded(changed.map(async |(identity, old, new)| {
             let pods: Api<core::Pod> = self.api(&identity.namespace);
-            let patch = json!({"metadata": {"labels": label_patch(old, new)}});
+            let annotations = BTreeMap::from([(POD, identity.to_string())]);
+            let labels = label_patch(&old.pod.labels, new);
+            let patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
             let patched = persistently(async || {
-                pods.patch(&identity.name, &PatchParams::default(), &Patch::Merge(&patch)).await
+                pods.patch(&old.real.name, &PatchParams::default(), &Patch::Merge(&patch)).await
             });
             patched.await.map(drop).map_err(failed(format!("label pod {identity}")))?;
             Ok((identity, new.clone()))
@@ -55,12 +61,19 @@ impl Deployment {
 
     /// Deletes pods, and gives the real names of those that are on their way.
     pub(super) async fn delete_pods(&mut self, identities: &[Identity]) -> Result<Vec<Identity>, Error> {
-        bounded(identities.iter().map(|identity| self.delete::<core::Pod>(identity))).await?;
+        let real: Vec<Identity> = self.real_pods(identities);
+        bounded(real.iter().map(|pod| self.delete::<core::Pod>(pod.clone()))).await?;
         for identity in identities {
             self.pods.remove(identity);
             self.agents.remove(&EndpointName::pod(&identity.namespace, &identity.name));
         }
-        Ok(identities.iter().map(|identity| self.real(identity)).collect())
+        Ok(real)
+    }
+
+    /// What pods are called on the cluster.
+    fn real_pods<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> Vec<Identity> {
+        let running = identities.into_iter().filter_map(|identity| self.pods.get(identity));
+        running.map(|running| running.real.clone()).collect()
     }
 
     /// Lets pods end by themselves, and waits until the cluster knows that they succeeded.
@@ -74,11 +87,11 @@ impl Deployment {
             .filter_map(|pod| self.agents.remove(&EndpointName::pod(&pod.namespace, &pod.name)))
             .collect();
         ask_all(agents.iter().map(|agent| agent.stop())).await;
-        let real: Vec<Identity> = own.iter().map(|identity| self.real(identity)).collect();
+        let real = self.real_pods(own.iter().copied());
         self.shared.watch.succeeded(&real, ENDING).await?;
         for identity in own {
-            if let Some(pod) = self.pods.get_mut(identity) {
-                pod.ended = true;
+            if let Some(running) = self.pods.get_mut(identity) {
+                running.pod.ended = true;
             }
         }
         Ok(())
@@ -95,28 +108,26 @@ impl Deployment {
         if missing.is_empty() {
             return Ok(());
         }
-        bounded(missing.iter().map(|pod| self.create_pod(state, pod))).await?;
-        let identities: Vec<Identity> = missing.iter().map(|pod| Identity::of_pod(pod)).collect();
-        let real: Vec<Identity> = identities.iter().map(|identity| self.real(identity)).collect();
-        let addresses = self.shared.watch.ready(&real, self.shared.maker.settings.pod_timeout).await?;
-        let agents = ask_all(real.iter().map(|pod| self.connect(pod))).await;
-        for ((pod, addresses), agent) in missing.iter().zip(addresses).zip(agents) {
-            let agent = Arc::new(agent?);
+        let names = self.new_names(&missing);
+        bounded(missing.iter().zip(&names).map(|(pod, real)| self.create_pod(state, pod, real))).await?;
+        let addresses = self.shared.watch.ready(&names, self.shared.maker.settings.pod_timeout).await?;
+        let agents = ask_all(names.iter().map(|pod| self.connect(pod))).await;
+        for (((pod, real), addresses), agent) in missing.iter().zip(names).zip(addresses).zip(agents) {
+            let (agent, identity) = (Arc::new(agent?), Identity::of_pod(pod));
             self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
-            let started = Pod { addresses, ..(*pod).clone() };
-            self.pods.insert(Identity::of_pod(pod), started);
+            let pod = Pod { addresses, ..(*pod).clone() };
+            self.pods.insert(identity.clone(), Running { pod, real, noted: identity });
         }
         Ok(())
     }
 
-    async fn create_pod(&self, state: &State, pod: &Pod) -> Result<(), Error> {
+    async fn create_pod(&self, state: &State, pod: &Pod, real: &Identity) -> Result<(), Error> {
         let identity = Identity::of_pod(pod);
         let machine = pod.node.as_ref().and_then(|node| state.machines.get(node));
         let Some(machine) = machine else {
             return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));
         };
-        let agent = self.real(&identity).to_string();
-        let object = self.shared.maker.pod(pod, &agent, machine, &self.names);
+        let object = self.shared.maker.pod(pod, real, machine);
         let pods: Api<core::Pod> = self.api(&pod.namespace);
         let start = Instant::now();
         loop {
@@ -142,14 +153,4 @@ impl Deployment {
         };
         Agent::connect(pod.to_string(), maker.token.clone(), Box::new(channel)).await
     }
-}
-
-/// Whether a pod can stay, perhaps with other labels. None comes back after its end.
-pub(super) fn is_same_pod(old: &Pod, new: &Pod) -> bool {
-    old.ended <= new.ended
-        && old.namespace == new.namespace
-        && old.name == new.name
-        && old.ports == new.ports
-        && old.node == new.node
-        && old.host_network == new.host_network
 }

@@ -47,7 +47,7 @@ impl Deployment {
             set.map(drop).map_err(failed(format!("apply NetworkPolicy {identity}")))
         }));
         let surplus = self.policies.keys().filter(|identity| !wanted.contains_key(identity));
-        let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(identity)));
+        let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(self.real(identity))));
         try_join(set, deleted).await?;
         Ok(wanted)
     }

@@ -32,7 +32,7 @@ impl Deployment {
         }));
         let wanted: BTreeMap<Identity, Service> = wanted.await?.into_iter().collect();
         let surplus = self.services.keys().filter(|identity| !wanted.contains_key(identity));
-        bounded(surplus.map(|identity| self.delete::<core::Service>(identity))).await?;
+        bounded(surplus.map(|identity| self.delete::<core::Service>(self.real(identity)))).await?;
         Ok(wanted)
     }
 }
