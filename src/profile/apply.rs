@@ -292,6 +292,15 @@ steps:
         // The `http` of x/db is that of x/web, and brings x/web's address under `admin`.
         assert_eq!(covered_with("80"), ["x/web → y/web 81/TCP deny"]);
         assert_eq!(covered_with("82"), [""; 0]);
+        // The numbers of one name can be exchanged.
+        let ingress = policy("x", "podSelector: {}, ingress: [{ports: [{port: http}]}]");
+        let with_81 = "{name: db, labels: {app: db}, ports: [{name: http, port: 81}]";
+        let scenario = content(&ingress).replace("{name: db, labels: {app: db}", with_81);
+        let to_web = "mechanism: port-names-mixed, to: x/web";
+        assert_eq!(
+            covered_in(&scenario, to_web),
+            ["x/db → x/web 81/TCP deny", "y/web → x/web 81/TCP deny", "external:office → x/web 81/TCP deny"]
+        );
         // Without peers, the numbers are open at every address anyway.
         let to_anybody = egress.replace("to: [{namespaceSelector: {}}], ", "");
         let scenario = content(&to_anybody).replace(

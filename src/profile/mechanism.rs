@@ -14,8 +14,8 @@ pub enum Mechanism {
     /// A port name in an egress rule without peers stands for the numbers that the pods of the policy's own
     /// namespace give it, wherever the packet goes.
     PortNameOfOwnNamespace,
-    /// Where two of a rule's receiving pods give a name the same number, a port name stands for every number that
-    /// any of the receiving pods gives it, in all of them.
+    /// Where two of a rule's receiving pods give its name different numbers, or any name the same one, a port name
+    /// stands for every number that any of the receiving pods gives it, in all of them.
     PortNamesMixed,
     /// What one direction's rules of a policy allow passes the other direction of the same policy, too.
     OtherDirectionOfSamePolicy,

@@ -92,10 +92,12 @@ impl<'a> Rewriter<'a> {
         }
         let receivers = self.receivers(policy, direction, &rule);
         match &rule.ports {
-            Ports::Only(ports) if share_a_number(&receivers) => {
-                Rule { ports: numbers(ports, &receivers), ..rule }
+            Ports::Only(ports) => {
+                let is_mixed = share_a_number(&receivers)
+                    || ports.iter().any(|port| has_several_numbers(port, &receivers));
+                if is_mixed { Rule { ports: numbers(ports, &receivers), ..rule } } else { rule }
             }
-            Ports::Only(_) | Ports::Any => rule,
+            Ports::Any => rule,
         }
     }
 
@@ -181,4 +183,16 @@ fn share_a_number(pods: &[&Pod]) -> bool {
         seen.extend(own);
         is_shared
     })
+}
+
+/// Whether a port's name stands for different numbers in these pods.
+fn has_several_numbers(port: &PortMatch, pods: &[&Pod]) -> bool {
+    match &port.ports {
+        PortSpec::Named(name) => {
+            let numbers: HashSet<_> =
+                pods.iter().filter_map(|pod| pod.named_port(name, port.protocol)).collect();
+            numbers.len() > 1
+        }
+        PortSpec::Any | PortSpec::Range(_) => false,
+    }
 }

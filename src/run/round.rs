@@ -216,8 +216,10 @@ impl<'a, B: Backend> Rounds<'a, B> {
     fn by_endpoint(&self, observation: Observation) -> Observation {
         let Observation::Misdelivered { by } = &observation else { return observation };
         let signs = |endpoint: &&EndpointName| self.backend.agent(endpoint).is_some_and(|a| a.name() == by);
-        match self.cells.iter().map(|cell| &cell.from).find(signs) {
-            Some(endpoint) => Observation::Misdelivered { by: endpoint.to_string() },
+        let mut signers = self.cells.iter().map(|cell| &cell.from).filter(signs).map(EndpointName::to_string);
+        // Pods of a node's network share its agent.
+        match signers.clone().find(|name| name == by).or_else(|| signers.next()) {
+            Some(by) => Observation::Misdelivered { by },
             None => observation,
         }
     }

@@ -37,6 +37,10 @@ pub(super) struct Deployment {
     namespaces: BTreeMap<String, Labels>,
     /// By their names in the scenario.
     pods: BTreeMap<Identity, Running>,
+    /// What those are called on the cluster that a step has removed.
+    former: BTreeMap<Identity, Identity>,
+    /// What those are called that the scenario before had, and that may still be on their way.
+    leaving: Vec<Identity>,
     services: BTreeMap<Identity, Service>,
     policies: BTreeMap<Identity, Arc<NetworkPolicy>>,
     /// Those that are there or were asked for.
@@ -58,6 +62,8 @@ impl Deployment {
             group,
             namespaces: BTreeMap::new(),
             pods: BTreeMap::new(),
+            former: BTreeMap::new(),
+            leaving: Vec::new(),
             services: BTreeMap::new(),
             policies: BTreeMap::new(),
             cluster_policies: BTreeMap::new(),
@@ -87,9 +93,9 @@ impl Deployment {
     /// Makes the cluster what a scenario begins with, whatever was there before, and fills in what only the
     /// cluster knows.
     pub(super) async fn start(&mut self, state: &mut State) -> Result<(), Error> {
-        let leaving = self.hand_over(state).await?;
+        self.hand_over(state).await?;
         self.converge(state).await?;
-        self.shared.watch.gone(&leaving, ENDING).await
+        self.shared.watch.gone(&std::mem::take(&mut self.leaving), ENDING).await
     }
 
     /// Makes the cluster what a state says, and fills in what only the cluster knows. What is not there and
@@ -99,7 +105,6 @@ impl Deployment {
         self.set_namespaces(state).await?;
         let surplus = self.pods.keys().filter(|identity| !self.can_stay(identity, state)).cloned();
         self.remove_pods(&surplus.collect::<Vec<_>>()).await?;
-        self.dns.clone_from(&state.dns);
         // Before the pods: they start in a cluster that has its policies.
         let (policies, services) =
             try_join(self.set_policies(state), try_join(self.set_services(state), self.relabel_pods(state)))

@@ -64,7 +64,9 @@ impl Deployment {
         let real: Vec<Identity> = self.real_pods(identities);
         bounded(real.iter().map(|pod| self.delete::<core::Pod>(pod.clone()))).await?;
         for identity in identities {
-            self.pods.remove(identity);
+            if let Some(running) = self.pods.remove(identity) {
+                self.former.insert(identity.clone(), running.real);
+            }
             self.agents.remove(&EndpointName::pod(&identity.namespace, &identity.name));
         }
         Ok(real)

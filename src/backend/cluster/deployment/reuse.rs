@@ -24,12 +24,14 @@ impl Deployment {
         self.heirs(state).len()
     }
 
-    /// Makes the pods of the scenario before those of the next, and deletes the ones that this does not
-    /// have. Gives the real names of those that are on their way.
-    pub(super) async fn hand_over(&mut self, state: &State) -> Result<Vec<Identity>, Error> {
+    /// Makes the pods of the scenario before those of the next, and begins to delete the ones that this does
+    /// not have.
+    pub(super) async fn hand_over(&mut self, state: &State) -> Result<(), Error> {
         let heirs = self.heirs(state);
         let heirless = self.pods.keys().filter(|old| !heirs.contains_key(*old)).cloned();
-        let leaving = self.delete_pods(&heirless.collect::<Vec<_>>()).await?;
+        self.leaving = self.delete_pods(&heirless.collect::<Vec<_>>()).await?;
+        self.former.clear();
+        self.dns.clone_from(&state.dns);
         let mut agents = std::mem::take(&mut self.agents);
         for (old, mut running) in std::mem::take(&mut self.pods) {
             let Some(new) = heirs.get(&old).cloned() else { continue };
@@ -39,7 +41,7 @@ impl Deployment {
             running.pod.name.clone_from(&new.name);
             self.pods.insert(new, running);
         }
-        Ok(leaving)
+        Ok(())
     }
 
     /// The pods that can stay, each with the one of the state that it becomes: the one of its name, or else
@@ -81,26 +83,25 @@ impl Deployment {
         old.is_some_and(|old| state.cluster.pods.iter().any(|new| is_it(old, new)))
     }
 
-    /// Names for new pods on the cluster: their own, with a number where a pod of another name has it.
+    /// Names for new pods on the cluster. One that replaces another has the name of that one: to the cluster,
+    /// too, it is the same name. Others have their own, with a number where a pod has it that is there or is
+    /// about to end.
     pub(super) fn new_names(&self, pods: &[&Pod]) -> Vec<Identity> {
-        let mut taken: BTreeSet<Identity> = self.pods.values().map(|running| running.real.clone()).collect();
-        let mut name = |pod: &&Pod| {
-            let numbered = |number: usize| match number {
-                1 => pod.name.clone(),
-                _ => format!("{}-{number}", pod.name),
-            };
-            let namespace = self.names.namespace(&pod.namespace);
-            let mut number = 1;
-            loop {
-                let real = Identity { namespace: namespace.clone(), name: numbered(number) };
-                // One that is about to end has it, too.
-                if self.shared.watch.state(&real).is_none() && taken.insert(real.clone()) {
-                    return real;
-                }
-                number += 1;
-            }
+        let running = self.pods.values().map(|running| &running.real);
+        let mut taken: BTreeSet<Identity> = running.chain(&self.leaving).cloned().collect();
+        let mut take = |real: Identity| {
+            (self.shared.watch.state(&real).is_none() && taken.insert(real.clone())).then_some(real)
         };
-        pods.iter().map(&mut name).collect()
+        let former = |pod: &&Pod| self.former.get(&Identity::of_pod(pod)).cloned();
+        let again: Vec<Option<Identity>> = pods.iter().map(|pod| take(former(pod)?)).collect();
+        let mut new = |pod: &Pod| {
+            let namespace = self.names.namespace(&pod.namespace);
+            let numbered = (2..).map(|number| format!("{}-{number}", pod.name));
+            let names = std::iter::once(pod.name.clone()).chain(numbered);
+            names.map(|name| Identity { namespace: namespace.clone(), name }).find_map(&mut take)
+        };
+        // There are more numbers than pods.
+        pods.iter().zip(again).filter_map(|(pod, again)| again.or_else(|| new(pod))).collect()
     }
 }
 
@@ -156,10 +157,12 @@ mod tests {
     async fn handed_over(before: &State, after: &State) -> (Vec<String>, Vec<String>) {
         let (mut deployment, deleted) = deployed(before);
         let kept = deployment.kept(after);
-        let leaving = deployment.hand_over(after).await.unwrap();
+        deployment.hand_over(after).await.unwrap();
+        // They stay what they have become.
+        assert!(deployment.pods.keys().all(|pod| deployment.can_stay(pod, after)));
         let now = deployment.pods.iter().map(|(new, old)| format!("{} is {}", old.real.name, new.name));
         let (now, deleted) = (now.collect::<Vec<_>>(), deleted.lock().unwrap().clone());
-        assert_eq!((kept, leaving.len()), (now.len(), deleted.len()));
+        assert_eq!((kept, deployment.leaving.len()), (now.len(), deleted.len()));
         (now, deleted)
     }
 
@@ -192,14 +195,36 @@ mod tests {
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is a", 1));
         let (now, deleted) = handed_over(&state(&names), &state(&names)).await;
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is a, dns is dns", 0));
+        let after = state(&["name: dns, node: 1"]);
+        let (now, deleted) = handed_over(&state(&names), &after).await;
+        assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is dns", 1));
+    }
+
+    /// What new pods of a state are called.
+    fn names(deployment: &Deployment, state: &State) -> Vec<String> {
+        let names = deployment.new_names(&state.cluster.pods.iter().collect::<Vec<_>>());
+        names.into_iter().map(|real| real.name).collect()
     }
 
     #[tokio::test]
     async fn a_new_pod_takes_no_name_that_another_has() {
-        let (deployment, _) = deployed(&state(&["name: a, node: 1", "name: a-2, node: 1"]));
+        let (mut deployment, _) = deployed(&state(&["name: a, node: 1", "name: a-2, node: 1"]));
         let new = state(&["name: a, node: 2", "name: a-3, node: 2", "name: b, node: 2"]);
-        let names = deployment.new_names(&new.cluster.pods.iter().collect::<Vec<_>>());
-        let names: Vec<&str> = names.iter().map(|real| real.name.as_str()).collect();
-        assert_eq!(names, ["a-3", "a-3-2", "b"]);
+        assert_eq!(names(&deployment, &new), ["a-3", "a-3-2", "b"]);
+        // What is about to end is waited for by its name.
+        deployment.hand_over(&new).await.unwrap();
+        assert_eq!(names(&deployment, &new), ["a-3", "a-3-2", "b"]);
+    }
+
+    /// What keeps addresses by name would not be found out otherwise.
+    #[tokio::test]
+    async fn a_pod_that_replaces_another_has_its_name_on_the_cluster() {
+        let (mut deployment, _) = deployed(&state(&["name: a, node: 1", "name: b, node: 2"]));
+        let after = state(&["name: c, node: 1", "name: d, node: 2"]);
+        deployment.hand_over(&after).await.unwrap();
+        deployment.delete_pods(&[Identity::new("x", "c")]).await.unwrap();
+        assert_eq!(names(&deployment, &state(&["name: a, node: 1", "name: c, node: 2"])), ["a-2", "a"]);
+        deployment.hand_over(&after).await.unwrap();
+        assert_eq!(names(&deployment, &state(&["name: c, node: 1"])), ["c"], "another scenario's");
     }
 }
