@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netproof::scenario::Item;
 use serde_json::Value;
 
-use crate::machine::library_run;
+use crate::machine::{library, library_run};
 
 /// What a library should have of every item, each allowed and denied.
 const KINDS: [&str; 8] = ["ingress", "egress", "IPv4", "IPv6", "TCP", "UDP", "on one node", "across nodes"];
@@ -17,7 +17,7 @@ const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
     (43, &["egress", "ingress"], "what is ambiguous is neither allowed nor denied by a rule"),
 ];
 
-/// Of each item, what its cases allow, deny and leave undefined.
+/// Of each item, what its cases claim. Whether they decide it is for `src/fuzz/item` to say.
 fn covered(report: &Value) -> BTreeMap<u8, BTreeSet<String>> {
     let mut covered = BTreeMap::<u8, BTreeSet<String>>::new();
     let list = |value: &Value| value.as_array().unwrap().clone();
@@ -43,6 +43,18 @@ fn kinds(cell: &Value) -> Vec<String> {
     }
     kinds.push(String::new());
     kinds.into_iter().map(|kind| format!("{claim} {kind}").trim_end().to_owned()).collect()
+}
+
+#[test]
+fn every_case_says_why_it_matters() {
+    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
+    for scenario in netproof::scenario::load(&texts).unwrap() {
+        assert!(!scenario.description.is_empty(), "{}", scenario.name);
+        for step in &scenario.steps {
+            assert!(!step.description.is_empty(), "{} › {}", scenario.name, step.name);
+            assert!(!step.items.is_empty(), "{} › {}", scenario.name, step.name);
+        }
+    }
 }
 
 #[test]

@@ -38,8 +38,7 @@ pub fn selftest(result: &SelfTest) -> String {
 /// What it comes to, in a sentence without colours.
 fn summary(result: &SelfTest) -> String {
     let undetected = result.undetected().len();
-    let shown = result.faults.len() - undetected;
-    let shown = shown - result.faults.iter().filter(|fault| result.unmeasurable(**fault).is_some()).count();
+    let shown = result.faults.len() - undetected - unmeasurable(result).count();
     let detected = match undetected {
         0 => format!("each of {} is detected by at least {ENOUGH} cases", count(shown, "fault", "faults")),
         _ => format!("{} not detected by {ENOUGH} cases", count(undetected, "fault is", "faults are")),
@@ -49,6 +48,11 @@ fn summary(result: &SelfTest) -> String {
         accusing => format!("{} without one", count(accusing, "scenario fails", "scenarios fail")),
     };
     format!("{detected}, and {accused}")
+}
+
+/// The faults that this machine's kernel cannot show.
+fn unmeasurable(result: &SelfTest) -> impl Iterator<Item = Fault> {
+    result.faults.iter().copied().filter(|fault| result.unmeasurable(*fault).is_some())
 }
 
 fn verdict(result: &SelfTest) -> String {
@@ -115,12 +119,16 @@ fn mark(trial: &ScenarioTrial, fault: Fault) -> char {
 /// The faults in a table of Markdown, each with what detects it.
 pub fn selftest_markdown(result: &SelfTest) -> String {
     let mut text = format!(
-        "{} cases in {} scenarios against {} faults: {}.\n\n",
+        "{} cases in {} scenarios against {} faults: {}.",
         result.case_count(),
         result.scenarios.len(),
         result.faults.len(),
         summary(result)
     );
+    for fault in unmeasurable(result) {
+        let _ = write!(text, " `{fault}` cannot be shown on this kernel.");
+    }
+    text.push_str("\n\n");
     let _ = writeln!(text, "| fault | what goes wrong | items | detected by |\n|---|---|---|---|");
     for fault in &result.faults {
         let description = fault.description();

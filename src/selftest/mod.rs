@@ -128,7 +128,8 @@ impl Trials<Fault> for Wanted<'_> {
             match verdict {
                 Verdict::Leak => detection.leaks += 1,
                 Verdict::Blocked => detection.blocked += 1,
-                Verdict::Inconclusive(Cause::Kernel(message)) => {
+                // Other cells of the step would have to show any other fault.
+                Verdict::Inconclusive(Cause::Kernel(message)) if packets::may_be_unsendable(fault) => {
                     detection.unmeasurable.get_or_insert_with(|| message.clone());
                 }
                 Verdict::Match | Verdict::Flaky | Verdict::Undefined | Verdict::Inconclusive(_) => {}
@@ -143,3 +144,26 @@ impl Trials<Fault> for Wanted<'_> {
 
 /// The names of some steps.
 pub type Steps = BTreeSet<String>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::lab::Hole;
+
+    /// In a step with SCTP among its probes, every fault that is tried meets cells that the kernel cannot send.
+    #[test]
+    fn a_kernel_without_sctp_excuses_no_other_fault() {
+        let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
+        let scenario =
+            Scenario::from_text(&format!("{head}probes: [80/TCP, 80/SCTP]\nsteps: [{{name: s}}]\n"));
+        let faults = [Fault::Packets(Hole::IgnoreSctp), Fault::Packets(Hole::IgnoreIngress)];
+        let mut wanted = Wanted::new(&scenario, &faults, 1);
+        let unsent = Verdict::Inconclusive(Cause::Kernel("no SCTP".to_owned()));
+        for fault in faults {
+            wanted.seen(fault, 0, &[Verdict::Match, unsent.clone()]);
+        }
+        let excused: Vec<_> =
+            wanted.detections().into_iter().map(|(f, d)| (f.name(), d.unmeasurable)).collect();
+        assert_eq!(excused, [("ignore-ingress", None), ("ignore-sctp", Some("no SCTP".to_owned()))]);
+    }
+}

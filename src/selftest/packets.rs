@@ -46,6 +46,31 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     }
 }
 
+/// Whether a fault is about nothing but packets that a kernel may be unable to send.
+pub(super) fn may_be_unsendable(fault: Fault) -> bool {
+    let Fault::Packets(hole) = fault else { return false };
+    match hole {
+        Hole::IgnoreSctp | Hole::IgnoreIpv6 => true,
+        Hole::NoEnforcement
+        | Hole::IgnoreIngress
+        | Hole::IgnoreEgress
+        | Hole::IgnoreUdp
+        | Hole::IgnoreTcp
+        | Hole::DropReplies
+        | Hole::SameNodeOpen
+        | Hole::CrossNodeOpen
+        | Hole::Stateless
+        | Hole::EgressShortcut
+        | Hole::LookupsOpen
+        | Hole::LookupsOverTcpClosed
+        | Hole::OutsideOpen
+        | Hole::NodesOpen
+        | Hole::OwnNodeClosed
+        | Hole::ServicesOpen
+        | Hole::BeforeTranslation => false,
+    }
+}
+
 fn protocol(probe: Probe) -> Protocol {
     match probe {
         Probe::Port { protocol, .. } | Probe::ByName { protocol, .. } => protocol,

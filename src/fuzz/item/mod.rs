@@ -121,3 +121,33 @@ impl Found<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::fuzz::paper::cases;
+    use crate::{scenario, source};
+
+    /// What a step says that it is about, it may be wrong about. Of those that name an item, at least two have
+    /// a cell with another answer, were it misread.
+    #[test]
+    fn the_library_decides_the_items_that_it_names() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let reached = Item::all().filter(|item| scope(*item) == Scope::Reached);
+        let mut deciding: BTreeMap<u8, usize> = reached.map(|item| (item.number(), 0)).collect();
+        for scenario in scenario::load(&source::read(&[folder]).unwrap()).unwrap() {
+            for (step, case) in scenario.steps.iter().zip(cases(&scenario).unwrap()) {
+                let decided = decided(&case);
+                for (item, steps) in &mut deciding {
+                    let is_named = step.items.iter().any(|named| named.number() == *item);
+                    *steps += usize::from(is_named && decided.contains(item));
+                }
+            }
+        }
+        let too_few: Vec<_> = deciding.into_iter().filter(|(_, steps)| *steps < 2).collect();
+        assert!(too_few.is_empty(), "items, and the steps that decide them: {too_few:?}");
+    }
+}

@@ -103,10 +103,11 @@ impl Lapse {
             Self::NewPodsNotIsolated => {
                 wrong("new-pods-not-isolated", &[36], "pods that start later are not isolated")
             }
-            Self::NewPodsOpen => wrong(
+            Self::NewPodsOpen => seen(
                 "new-pods-open",
                 &[36],
                 "pods that start later are isolated a second after they started: until then, everything passes",
+                "cloudnativelabs/kube-router#873",
             ),
             Self::AddressKeepsOwner => seen(
                 "address-keeps-owner",
