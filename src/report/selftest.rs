@@ -12,8 +12,7 @@ use crate::selftest::{ENOUGH, ScenarioTrial, SelfTest};
 pub fn selftest(result: &SelfTest) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", verdict(result));
-    for fault in result.faults.iter().filter_map(|fault| Some((*fault, result.unmeasurable(*fault)?))) {
-        let (fault, why) = fault;
+    for (fault, why) in unmeasurable(result) {
         let _ = writeln!(text, "not measurable here: {fault} ({why})");
     }
     section(&mut text, "Undetected faults", "what they do would not be noticed: more cases are needed", {
@@ -50,9 +49,9 @@ fn summary(result: &SelfTest) -> String {
     format!("{detected}, and {accused}")
 }
 
-/// The faults that this machine's kernel cannot show.
-fn unmeasurable(result: &SelfTest) -> impl Iterator<Item = Fault> {
-    result.faults.iter().copied().filter(|fault| result.unmeasurable(*fault).is_some())
+/// The faults that this machine's kernel cannot show, and why.
+fn unmeasurable(result: &SelfTest) -> impl Iterator<Item = (Fault, &str)> {
+    result.faults.iter().filter_map(|fault| Some((*fault, result.unmeasurable(*fault)?)))
 }
 
 fn verdict(result: &SelfTest) -> String {
@@ -125,7 +124,7 @@ pub fn selftest_markdown(result: &SelfTest) -> String {
         result.faults.len(),
         summary(result)
     );
-    for fault in unmeasurable(result) {
+    for (fault, _) in unmeasurable(result) {
         let _ = write!(text, " `{fault}` cannot be shown on this kernel.");
     }
     text.push_str("\n\n");

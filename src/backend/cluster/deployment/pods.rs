@@ -1,6 +1,5 @@
 //! The pods of a topology on the cluster, from their start to their end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,9 +37,8 @@ impl Deployment {
         });
         bounded(changed.map(async |(identity, old, new)| {
             let pods: Api<core::Pod> = self.api(&identity.namespace);
-            let annotations = BTreeMap::from([(POD, identity.to_string())]);
             let labels = label_patch(&old.pod.labels, new);
-            let patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
+            let patch = json!({"metadata": {"labels": labels, "annotations": {(POD): identity.to_string()}}});
             let patched = persistently(async || {
                 pods.patch(&old.real.name, &PatchParams::default(), &Patch::Merge(&patch)).await
             });

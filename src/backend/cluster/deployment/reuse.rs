@@ -58,14 +58,13 @@ impl Deployment {
             }
         }
         // What speaks DNS does nothing else, before or after.
-        let speaks =
-            |dns: &Option<DnsServer>, pod: &Identity| dns.as_ref().is_some_and(|dns| dns.pod == *pod);
-        for (old, running) in self.pods.iter().filter(|(old, _)| !speaks(&self.dns, old)) {
+        for (old, running) in self.pods.iter().filter(|(old, _)| !speaks(self.dns.as_ref(), old)) {
             if heirs.contains_key(old) {
                 continue;
             }
-            let fits =
-                |(new, pod): &(&Identity, &&Pod)| !speaks(&state.dns, new) && is_alike(&running.pod, pod);
+            let fits = |(new, pod): &(&Identity, &&Pod)| {
+                !speaks(state.dns.as_ref(), new) && is_alike(&running.pod, pod)
+            };
             if let Some(new) = vacant.iter().find(fits).map(|(new, _)| new.clone()) {
                 vacant.remove(&new);
                 heirs.insert(old.clone(), new);
@@ -76,8 +75,7 @@ impl Deployment {
 
     /// Whether one of the pods can stay what it is.
     pub(super) fn can_stay(&self, identity: &Identity, state: &State) -> bool {
-        let servers = [&self.dns, &state.dns];
-        let speaks_dns = servers.iter().any(|dns| dns.as_ref().is_some_and(|dns| dns.pod == *identity));
+        let speaks_dns = [&self.dns, &state.dns].iter().any(|dns| speaks(dns.as_ref(), identity));
         let old = self.pods.get(identity).filter(|_| !speaks_dns || self.dns == state.dns);
         let is_it = |old: &Running, new: &Pod| old.pod.name == new.name && is_alike(&old.pod, new);
         old.is_some_and(|old| state.cluster.pods.iter().any(|new| is_it(old, new)))
@@ -103,6 +101,11 @@ impl Deployment {
         // There are more numbers than pods.
         pods.iter().zip(again).filter_map(|(pod, again)| again.or_else(|| new(pod))).collect()
     }
+}
+
+/// Whether a pod is the DNS server.
+fn speaks(dns: Option<&DnsServer>, pod: &Identity) -> bool {
+    dns.is_some_and(|dns| dns.pod == *pod)
 }
 
 /// Whether a pod can be another, under whatever name and with whatever labels. None comes back after its
