@@ -64,6 +64,7 @@ pub(crate) fn cell(
         verdict,
         attempts: 2,
         retries: 0,
+        silences: 2,
         settled: None,
         delivered_until: None,
         machines: Machines { from: Some("node-1".to_owned()), to: Some("node-2".to_owned()) },
@@ -119,6 +120,7 @@ pub(crate) fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
         timeout: Duration::from_millis(80),
         took: Duration::from_millis(640),
         repetitions: None,
+        required: [].into(),
     }
 }
 

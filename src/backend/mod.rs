@@ -6,6 +6,7 @@ pub mod lab;
 mod records;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
@@ -23,6 +24,29 @@ pub async fn ask_all<T>(requests: impl IntoIterator<Item = impl Future<Output = 
     stream::iter(requests).buffered(AT_ONCE).collect().await
 }
 
+/// The port on which canaries listen: beside that of the agents' API, and hardly ever probed.
+pub const CANARY_PORT: u16 = 15_120;
+
+/// Where the ends of a path are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// On a node, by its name where the packets are sent.
+    Node(String),
+    /// Outside the cluster.
+    Outside,
+}
+
+/// A pod that no policy can select, and that probes others of its kind.
+#[derive(Debug, Clone)]
+pub struct Canary {
+    /// Where it is.
+    pub place: Place,
+    /// Its agent.
+    pub agent: Arc<Agent>,
+    /// Its addresses, at most one a family.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// A place where pods run, policies are enforced and packets are sent.
 pub trait Backend {
     /// Makes everything that a state describes, and fills in its addresses. Policies are not
@@ -35,6 +59,10 @@ pub trait Backend {
 
     /// The agent that sends and receives for an endpoint.
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>>;
+
+    /// The canaries, once it has started: two at each place that endpoints can be at, as the path between
+    /// two pods of one node needs both.
+    fn canaries(&self) -> Vec<Canary>;
 
     /// Removes everything that was made.
     fn stop(self) -> impl Future<Output = ()>;

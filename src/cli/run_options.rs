@@ -15,6 +15,7 @@ use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered, Fault};
 use crate::report;
 use crate::run::Settings;
+use crate::scenario::Capability;
 use crate::verdict::{RunResult, Surroundings};
 
 /// How to carry scenarios out, and what to show of them.
@@ -44,6 +45,20 @@ pub(super) struct RunOptions {
     /// The shortest time to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = duration::parse)]
     min_timeout: Duration,
+
+    /// How long to wait after the last denied probe for arrivals that are late
+    /// [default: 300ms in the lab, 2s on a cluster]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    linger: Option<Duration>,
+
+    /// The share of leaking connections to find with 95 % at every node, policy and direction: the smaller,
+    /// the more probes are sent
+    #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
+    confidence: f64,
+
+    /// What must not be skipped: fail if the place lacks one of these
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    require: Vec<Capability>,
 
     /// The longest time to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
@@ -77,11 +92,12 @@ pub(super) enum On {
     Cluster,
 }
 
-/// How long pods and Services of a cluster may take until they reach each other.
-const CLUSTER_START: Duration = Duration::from_secs(30);
-
-/// How long routes, sets of addresses and virtual addresses may take to reach all nodes.
-const CLUSTER_WIRING: Duration = Duration::from_secs(2);
+/// Reads a share such as `0.1%`.
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let wrong = || format!("`{text}` is not a share: write one above 0% and below 100%, such as 0.1%");
+    percent.filter(|percent| *percent > 0.0 && *percent < 100.0).map(|p| p / 100.0).ok_or_else(wrong)
+}
 
 pub(super) fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=10_000)
@@ -119,25 +135,28 @@ impl RunOptions {
         self.parallel.unwrap_or_else(default)
     }
 
-    fn settings(&self, start: Duration, settle: Duration, wiring: Duration) -> anyhow::Result<Settings> {
+    /// These settings, as the options change them.
+    fn settings(&self, default: Settings) -> anyhow::Result<Settings> {
         Ok(Settings {
-            start,
-            settle,
-            wiring,
+            settle: self.settle.unwrap_or(default.settle),
             shortest_timeout: self.min_timeout,
             longest_timeout: self.max_timeout,
+            linger: self.linger.unwrap_or(default.linger),
+            leak_share: self.confidence,
             limits: self.limits.limits(),
+            required: self.require.iter().copied().collect(),
             parallel: self.parallel(),
             fail_fast: self.fail_fast,
             profiles: self.profiles.profiles()?,
+            ..default
         })
     }
 
-    /// How patient a run in the lab is.
+    /// How a run in the lab is carried out.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
+        let settings = self.settings(Settings::lab())?;
         // The lab's pods are there when it has started.
-        let settle = self.settle.unwrap_or(Duration::from_millis(400));
-        self.settings(settle, settle, Duration::ZERO)
+        Ok(Settings { start: settings.settle, ..settings })
     }
 
     /// What the lab is called.
@@ -146,9 +165,9 @@ impl RunOptions {
         Surroundings { name, ..Surroundings::default() }
     }
 
-    /// How patient a run on a cluster is.
+    /// How a run on a cluster is carried out.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
-        self.settings(CLUSTER_START, self.settle.unwrap_or(Duration::from_secs(15)), CLUSTER_WIRING)
+        self.settings(Settings::cluster())
     }
 
     /// Connects to the cluster.

@@ -1,7 +1,6 @@
 //! `netproof selftest`
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -12,7 +11,6 @@ use crate::backend::lab::{self, Entered, Fault};
 use crate::run::{Events, Settings};
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
-use crate::verdict::Limits;
 use crate::{plan, report, source};
 
 /// Prove that the scenarios would notice wrong enforcement
@@ -87,18 +85,10 @@ async fn carry_out(
     scenarios: &[Scenario],
     faults: &[Fault],
 ) -> anyhow::Result<Option<SelfTest>> {
-    let settle = Duration::from_millis(400);
     let settings = Settings {
-        start: settle,
-        settle,
-        wiring: Duration::ZERO,
-        shortest_timeout: Duration::from_millis(80),
-        longest_timeout: Duration::from_secs(1),
-        limits: Limits::default(),
         // Most of the time is spent waiting for answers that have to stay away.
         parallel: args.parallel.unwrap_or_else(|| 4 * processors()),
-        fail_fast: false,
-        profiles: Vec::new(),
+        ..Settings::lab()
     };
     let interrupted = interruption()?;
     let (events, received) = Events::channel();

@@ -155,6 +155,8 @@ pub enum Verdict {
     Flaky,
     /// Nobody says what has to be.
     Undefined,
+    /// The place lacks what the scenario requires.
+    Skipped,
     /// It could not be measured.
     Inconclusive,
 }
@@ -168,6 +170,7 @@ impl Verdict {
             Self::Blocked => "blocked",
             Self::Flaky => "flaky",
             Self::Undefined => "undefined",
+            Self::Skipped => "skipped",
             Self::Inconclusive => "inconclusive",
         }
     }
@@ -302,7 +305,8 @@ impl Scenario {
             Verdict::Leak => drop(problems.insert(Problem::Leak)),
             Verdict::Blocked => drop(problems.insert(Problem::Blocked)),
             Verdict::Flaky => drop(problems.insert(Problem::Flaky)),
-            Verdict::Inconclusive => drop(problems.insert(Problem::Inconclusive)),
+            // What was measured once and is skipped now is not known any more.
+            Verdict::Skipped | Verdict::Inconclusive => drop(problems.insert(Problem::Inconclusive)),
         }
         let is_other = |claim: Option<Decision>| claim.is_some_and(|claim| claim != cell.expected);
         if is_other(cell.asserted) {
@@ -404,7 +408,7 @@ mod tests {
         insta::assert_snapshot!(error(&with_cells("").replace("v1alpha1", "v2")), @"before.json: no result of `netproof run -o json`: unknown variant `netproof.dev/v2`, expected `netproof.dev/v1alpha1` at line 1 column 32");
         insta::assert_snapshot!(error(&with_cells("").replace("RunResult", "ScenarioList")), @"before.json: no result of `netproof run -o json`: unknown variant `ScenarioList`, expected `RunResult` at line 1 column 62");
         insta::assert_snapshot!(error(&with_cells("").replace("interrupted", "other")), @"before.json: no result of `netproof run -o json`: missing field `interrupted` at line 3 column 87");
-        insta::assert_snapshot!(error(&with_cells(&CELL.replace("match", "fine"))), @"before.json: no result of `netproof run -o json`: unknown variant `fine`, expected one of `match`, `leak`, `blocked`, `flaky`, `undefined`, `inconclusive` at line 3 column 164");
+        insta::assert_snapshot!(error(&with_cells(&CELL.replace("match", "fine"))), @"before.json: no result of `netproof run -o json`: unknown variant `fine`, expected one of `match`, `leak`, `blocked`, `flaky`, `undefined`, `skipped`, `inconclusive` at line 3 column 164");
         insta::assert_snapshot!(error(&with_cells(&CELL.replace("\"to\"", "\"towards\""))), @"before.json: no result of `netproof run -o json`: missing field `to` at line 4 column 101");
         insta::assert_snapshot!(error(&with_cells(&format!("{CELL}, {CELL}"))), @"before.json: `x/a → x/b 80/TCP (IPv4)` in step `t` of scenario `s` is there twice: its verdicts cannot be told apart");
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::backend::{Agent, Backend, Error};
+use crate::backend::{Agent, Backend, Canary, Error};
 use crate::run::{self, Events, Settings};
 use crate::scenario::{Action, EndpointName, Scenario, State};
 use crate::verdict::{ScenarioResult, Surroundings};
@@ -68,6 +68,10 @@ impl<B: Backend> Backend for Recording<B> {
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
         self.backend.agent(endpoint)
+    }
+
+    fn canaries(&self) -> Vec<Canary> {
+        self.backend.canaries()
     }
 
     async fn stop(self) {

@@ -71,7 +71,11 @@ pub(super) fn compare(state: &State, cells: &[CellResult]) -> Vec<Disagreement> 
         let differs = if engine == naive {
             match result.verdict {
                 Verdict::Leak | Verdict::Blocked => Differs::Packets,
-                Verdict::Match | Verdict::Undefined | Verdict::Flaky | Verdict::Inconclusive(_) => {
+                Verdict::Match
+                | Verdict::Undefined
+                | Verdict::Flaky
+                | Verdict::Skipped(_)
+                | Verdict::Inconclusive(_) => {
                     return None;
                 }
             }

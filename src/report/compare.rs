@@ -61,7 +61,7 @@ impl Report<'_> {
         let Comparison { after, compared: (scenarios, steps, cells), .. } = *self.comparison;
         let (word, style) = match self.comparison.outcome() {
             Outcome::Pass => ("PASS", GOOD),
-            Outcome::Inconclusive => ("INCONCLUSIVE", UNSURE),
+            Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE),
             Outcome::Fail => ("FAIL", BAD),
         };
         let what = headline(self.comparison);
@@ -305,6 +305,7 @@ fn transition(difference: &Difference<'_>) -> String {
             what.push(format!("{before} → {observed}"));
         }
         Verdict::Inconclusive => what.extend(after.cause.clone()),
+        Verdict::Skipped => what.push("the place lacks what it requires".to_owned()),
     }
     for problem in problems {
         match problem {

@@ -81,7 +81,7 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
             "left undefined by the specification",
         ),
         (counts.left_open, "left undefined by profiles", "left undefined by profiles"),
-        (counts.unsupported, "not measurable here", "not measurable here"),
+        (counts.skipped, "skipped", "skipped"),
         (counts.retries, "retry", "retries"),
     ]);
     if !aside.is_empty() {
@@ -206,7 +206,7 @@ pub fn fuzz_json(
         cells: result.counts.cells(),
         undefined: result.counts.undefined,
         undefined_by_profile: result.counts.left_open,
-        unsupported: result.counts.unsupported,
+        skipped: result.counts.skipped,
         flaky: result.counts.flaky,
         inconclusive: result.counts.inconclusive,
         failures: result.failures.iter().map(|(seed, failure)| (*seed, failure.message.as_str())).collect(),
@@ -234,7 +234,7 @@ struct FuzzDocument<'a> {
     cells: usize,
     undefined: usize,
     undefined_by_profile: usize,
-    unsupported: usize,
+    skipped: usize,
     flaky: usize,
     inconclusive: usize,
     failures: BTreeMap<u64, &'a str>,

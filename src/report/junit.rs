@@ -12,8 +12,8 @@ use super::style::join;
 use super::{open, profiles};
 use crate::profile::Profile;
 use crate::verdict::{
-    CellResult, Counts, Latency, Quantiles, Repetitions, RunResult, ScenarioResult, StepResult, TimeToSettle,
-    Verdict,
+    CellResult, Counts, Latency, Outcome, Quantiles, Repetitions, RunResult, ScenarioResult, StepResult,
+    TimeToSettle, Verdict,
 };
 
 /// Writes a run as JUnit XML.
@@ -99,9 +99,16 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
     let mut case = TestCase::new(step.name.as_str(), status(scenario, step));
     case.set_classname(scenario.name.as_str());
     case.set_time(step.took);
-    let left_open = step.counts().left_open;
-    if left_open > 0 {
-        case.add_property(Property::new("undefinedByProfile", left_open.to_string()));
+    let counts = step.counts();
+    let numbers = [
+        ("claims", counts.claims),
+        ("judged", counts.judged),
+        ("skipped", counts.skipped_claims),
+        ("excused", counts.excused_claims),
+        ("undefinedByProfile", counts.left_open),
+    ];
+    for (name, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
+        case.add_property(Property::new(name, number.to_string()));
     }
     case.add_properties(times("", step.time()));
     for (machine, time) in step.time_by_machine() {
@@ -149,10 +156,12 @@ fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
     let gaps = if scenario.demonstrates.is_none() { counts.gaps } else { 0 };
     let kind = if counts.leaks + counts.blocked + counts.disagreements + counts.late + gaps > 0 {
         NonSuccessKind::Failure
-    } else if counts.flaky + counts.inconclusive > 0 {
-        NonSuccessKind::Error
     } else {
-        return TestCaseStatus::success();
+        match step.outcome(scenario.demonstrates) {
+            Outcome::Pass => return TestCaseStatus::success(),
+            Outcome::Skipped => return skipped(&counts),
+            Outcome::Inconclusive | Outcome::Fail => NonSuccessKind::Error,
+        }
     };
     let mut status = TestCaseStatus::non_success(kind);
     status.set_message(message(&counts, gaps)).set_type("netproof");
@@ -161,8 +170,18 @@ fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
     status
 }
 
+/// A step of which nothing was judged, as declared.
+fn skipped(counts: &Counts) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(join([
+        (counts.skipped_claims, "claim skipped", "claims skipped"),
+        (counts.excused_claims, "claim excused by a profile", "claims excused by a profile"),
+    ]));
+    status
+}
+
 fn message(counts: &Counts, gaps: usize) -> String {
-    join([
+    let what = join([
         (counts.leaks, "leak", "leaks"),
         (counts.blocked, "blocked", "blocked"),
         (gaps, "policy gap", "policy gaps"),
@@ -170,14 +189,15 @@ fn message(counts: &Counts, gaps: usize) -> String {
         (counts.late, "late", "late"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
-    ])
+    ]);
+    if what.is_empty() { "nothing was judged".to_owned() } else { what }
 }
 
 /// A line for a cell that is not as it should be.
 fn difference(cell: &CellResult, with_gaps: bool) -> Option<String> {
     let mut what = Vec::new();
     match &cell.verdict {
-        Verdict::Match | Verdict::Undefined => {}
+        Verdict::Match | Verdict::Undefined | Verdict::Skipped(_) => {}
         Verdict::Leak | Verdict::Blocked | Verdict::Flaky => {
             what.push(format!("{}: {}", cell.verdict.name(), seen(cell)));
         }

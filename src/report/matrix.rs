@@ -108,6 +108,7 @@ fn letter(verdict: &Verdict, decision: Decision) -> String {
         (Verdict::Blocked, _) => paint(BAD, 'B'),
         (Verdict::Flaky, _) => paint(UNSURE, '~'),
         (Verdict::Undefined, _) => paint(FAINT, 'u'),
+        (Verdict::Skipped(_), _) => paint(FAINT, 's'),
         (Verdict::Inconclusive(_), _) => paint(UNSURE, '?'),
     }
 }

@@ -98,6 +98,7 @@ fn line(result: &ScenarioResult) -> String {
     let counts = result.counts();
     let word = match result.outcome() {
         Outcome::Pass => "ok".to_owned(),
+        Outcome::Skipped => "skipped".to_owned(),
         Outcome::Inconclusive => "inconclusive".to_owned(),
         Outcome::Fail => {
             let late = if counts.late > 0 { format!(", {} late", counts.late) } else { String::new() };

@@ -1,10 +1,13 @@
 //! Carrying scenarios out: rounds of probes that settle by polling what differs and are then
 //! confirmed. Tells what happens as [`Event`]s and knows nothing of reports.
 
+mod canary;
 mod event;
 mod held;
+mod ledger;
 mod listen;
 mod newcomers;
+mod power;
 mod round;
 mod scenario;
 mod settings;

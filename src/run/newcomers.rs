@@ -33,13 +33,13 @@ pub(super) struct Newcomer {
 }
 
 impl Newcomer {
-    /// Lets one delivery decide where there must be none. Gives how long after the newcomer's first answer
-    /// it was, if it was the last.
-    pub(super) fn convict(&self, track: &mut Track, decision: Decision) -> Option<Duration> {
+    /// Records one delivery as a leak where there must be none. Returns how long after the newcomer's first
+    /// answer it was, if it was the last.
+    pub(super) fn record_leak(&self, track: &mut Track, decision: Decision) -> Option<Duration> {
         if !self.at_once {
             return None;
         }
-        Some(track.convict(decision)?.saturating_sub(self.born))
+        Some(track.record_leak(decision)?.saturating_sub(self.born))
     }
 }
 

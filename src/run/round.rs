@@ -7,39 +7,53 @@ use std::time::{Duration, Instant};
 
 use netproof_probe::wire::{Listener, Nonce, Outcome, ProbeResult, Target};
 
+use super::canary::{Canaries, Path};
+use super::ledger::Ledger;
 use super::listen::Unavailable;
 use super::settle::Prober;
 use super::track::Sighting;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route, Router};
-use crate::policy::IpFamily;
-use crate::scenario::EndpointName;
-use crate::verdict::{Observation, observe};
+use crate::policy::{Decision, IpFamily};
+use crate::scenario::{EndpointName, State};
+use crate::verdict::{Control, Observation, observe};
 
-/// Probes the cells of one state.
+/// The cells of one state, and what is needed to probe them.
+pub(super) struct Probing<'a, B> {
+    pub(super) backend: &'a B,
+    pub(super) state: &'a State,
+    pub(super) router: &'a Router<'a>,
+    pub(super) canaries: &'a Canaries,
+    pub(super) cells: &'a [Cell],
+    pub(super) routes: &'a [Option<Route>],
+    pub(super) decisions: &'a [Decision],
+    pub(super) unavailable: &'a Unavailable,
+    /// When the state was changed to what it is.
+    pub(super) changed: Instant,
+}
+
+/// Probes the cells of one state, round by round.
 pub(super) struct Rounds<'a, B> {
-    backend: &'a B,
-    router: &'a Router<'a>,
-    cells: &'a [Cell],
-    routes: &'a [Option<Route>],
-    unavailable: &'a Unavailable,
-    changed: Instant,
-    /// The nonce that decided what each cell's last probe showed.
-    last: Vec<Option<Nonce>>,
+    probing: Probing<'a, B>,
+    ledger: &'a mut Ledger,
+    /// The paths of every cell's legs, by the leg's index; `None` where no canary is.
+    paths: Vec<Vec<Vec<Option<Path>>>>,
 }
 
 /// A listener at an address of its own pod.
-type Control = (EndpointName, Listener, IpFamily);
+type OwnListener = (EndpointName, Listener, IpFamily);
 
 /// What a target in a batch is there for.
 enum Purpose {
     /// A leg of a cell's route.
     Leg {
-        cell: usize,
+        /// The index of the probe in the round: a cell may have several.
+        probe: usize,
         leg: usize,
         nonce: Nonce,
     },
-    Control(Control),
+    Listener(OwnListener),
+    Canary(Path, Nonce),
 }
 
 /// What one agent has to send in a round.
@@ -71,107 +85,116 @@ impl From<&Error> for Failure {
 }
 
 impl<'a, B: Backend> Rounds<'a, B> {
-    pub(super) fn new(
-        backend: &'a B,
-        router: &'a Router<'a>,
-        cells: &'a [Cell],
-        routes: &'a [Option<Route>],
-        unavailable: &'a Unavailable,
-        changed: Instant,
-    ) -> Self {
-        let last = vec![None; cells.len()];
-        Self { backend, router, cells, routes, unavailable, changed, last }
-    }
-
-    /// Looks once more at the logs of destinations: the cells whose last probe arrived after all.
-    pub(super) async fn late_arrivals(&self) -> HashSet<usize> {
-        let cells: Vec<usize> = (0..self.cells.len()).collect();
-        let (arrived, _) = self.arrivals(&cells).await;
-        let is_late = |cell: &usize| {
-            self.last.get(*cell).copied().flatten().is_some_and(|nonce| arrived.contains(&nonce))
+    pub(super) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger) -> Self {
+        let Probing { state, canaries, cells, routes, .. } = probing;
+        let paths = |(cell, route): (&Cell, &Option<Route>)| {
+            let legs = route.iter().flat_map(Route::legs);
+            legs.map(|leg| canaries.paths(state, &cell.from, cell.family, leg)).collect()
         };
-        cells.into_iter().filter(is_late).collect()
+        let paths = cells.iter().zip(routes).map(paths).collect();
+        Self { probing, ledger, paths }
     }
 
     fn route(&self, cell: usize) -> Option<&'a Route> {
-        self.routes.get(cell)?.as_ref()
+        self.probing.routes.get(cell)?.as_ref()
     }
 
-    /// What can be told of a cell without sending anything.
+    fn cell(&self, cell: usize) -> Option<&'a Cell> {
+        self.probing.cells.get(cell)
+    }
+
+    fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
+        self.probing.backend.agent(endpoint)
+    }
+
+    /// The paths of a cell's leg.
+    fn paths(&self, cell: usize, leg: usize) -> &[Option<Path>] {
+        self.paths.get(cell).and_then(|legs| legs.get(leg)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What can be said of a cell without sending anything.
     fn unsendable(&self, cell: usize) -> Option<Observation> {
-        let from = &self.cells.get(cell)?.from;
+        let from = &self.cell(cell)?.from;
         let Some(route) = self.route(cell) else {
             return Some(Observation::Unsupported {
                 message: "one end has no address of the family".to_owned(),
             });
         };
-        if self.backend.agent(from).is_none() {
+        if self.agent(from).is_none() {
             return Some(Observation::ProbeError { message: format!("{from} has no agent") });
         }
         let server = |(endpoint, listener): &(EndpointName, Listener)| {
-            self.unavailable.observation(endpoint, *listener).cloned()
+            self.probing.unavailable.observation(endpoint, *listener).cloned()
         };
         route.all_servers().find_map(server)
     }
 
-    fn batches(&mut self, cells: &[usize]) -> Vec<Batch> {
-        // Pods of one node's network share an agent.
-        let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
+    /// The batches of a round that probes these cells.
+    fn batches(&self, probes: &[usize]) -> Vec<Batch> {
+        let mut batches = Batches::default();
         // With the name that a lookup there asks for: one will do.
-        let mut controls = BTreeMap::new();
-        let mut add = |agent: Arc<Agent>, target: Target, purpose: Purpose| {
-            let batch = batches.entry(agent.name().to_owned()).or_insert_with(|| Batch {
-                agent,
-                targets: Vec::new(),
-                purposes: Vec::new(),
-            });
-            batch.targets.push(target);
-            batch.purposes.push(purpose);
-        };
-        for &index in cells {
-            let (Some(cell), Some(route)) = (self.cells.get(index), self.route(index)) else { continue };
-            let Some(agent) = self.backend.agent(&cell.from) else { continue };
+        let mut listeners = BTreeMap::new();
+        let mut paths = BTreeSet::new();
+        for (probe, &index) in probes.iter().enumerate() {
+            let (Some(cell), Some(route)) = (self.cell(index), self.route(index)) else { continue };
+            let Some(agent) = self.agent(&cell.from) else { continue };
             for (leg, &Route { transport, address, ref lookup, ref servers, .. }) in route.legs().enumerate()
             {
                 let nonce = Nonce(fastrand::u64(..));
                 let name = lookup.as_ref().map(|lookup| lookup.name.clone());
                 let target = Target { nonce, transport, address, name: name.clone() };
-                add(Arc::clone(&agent), target, Purpose::Leg { cell: index, leg, nonce });
+                batches.add(&agent, target, Purpose::Leg { probe, leg, nonce });
                 for (endpoint, listener) in servers {
-                    controls.insert((endpoint.clone(), *listener, cell.family), name.clone());
+                    listeners.insert((endpoint.clone(), *listener, cell.family), name.clone());
                 }
+                paths.extend(self.paths(index, leg).iter().flatten().copied());
             }
         }
-        for (control, name) in controls {
-            let (endpoint, listener, family) = &control;
-            let (Some(agent), Some(ip)) =
-                (self.backend.agent(endpoint), self.router.address(endpoint, *family))
-            else {
-                continue;
-            };
-            let target = Target {
-                nonce: Nonce(fastrand::u64(..)),
-                transport: listener.transport,
-                address: SocketAddr::new(ip, listener.port),
-                name,
-            };
-            add(agent, target, Purpose::Control(control));
-        }
-        batches.into_values().collect()
+        self.add_controls(&mut batches, listeners, paths);
+        batches.finish()
     }
 
-    /// The nonces that arrived at the destinations of some cells, and the destinations whose logs
-    /// could not be read.
+    /// Adds what vouches for the probes of a round: a probe of each listener by its own agent, and a canary on
+    /// each path.
+    fn add_controls(
+        &self,
+        batches: &mut Batches,
+        listeners: BTreeMap<OwnListener, Option<String>>,
+        paths: BTreeSet<Path>,
+    ) {
+        for (own, name) in listeners {
+            let (endpoint, listener, family) = &own;
+            let ip = self.probing.router.address(endpoint, *family);
+            let (Some(agent), Some(ip)) = (self.agent(endpoint), ip) else { continue };
+            let address = SocketAddr::new(ip, listener.port);
+            let nonce = Nonce(fastrand::u64(..));
+            let target = Target { nonce, transport: listener.transport, address, name };
+            batches.add(&agent, target, Purpose::Listener(own));
+        }
+        for path in paths {
+            let Some((sender, _, address, transport)) = self.probing.canaries.ends(path) else { continue };
+            let nonce = Nonce(fastrand::u64(..));
+            let target = Target { nonce, transport, address, name: None };
+            batches.add(sender, target, Purpose::Canary(path, nonce));
+        }
+    }
+
+    /// The nonces that arrived at the destinations of some cells and of their canaries, and the destinations
+    /// whose logs could not be read.
     async fn arrivals(&self, cells: &[usize]) -> (HashSet<Nonce>, HashMap<EndpointName, Failure>) {
         let routes = cells.iter().filter_map(|cell| self.route(*cell));
         let servers: BTreeSet<&EndpointName> =
             routes.flat_map(Route::all_servers).map(|(endpoint, _)| endpoint).collect();
+        let paths = cells.iter().filter_map(|cell| self.paths.get(*cell)).flatten().flatten().flatten();
+        let paths: BTreeSet<Path> = paths.copied().collect();
+        let receivers = paths.into_iter().filter_map(|path| {
+            let (_, receiver, ..) = self.probing.canaries.ends(path)?;
+            Some(Arc::clone(receiver))
+        });
         // An agent that serves several endpoints has one log.
-        let agents: BTreeMap<String, Arc<Agent>> = servers
-            .iter()
-            .filter_map(|endpoint| self.backend.agent(endpoint))
-            .map(|agent| (agent.name().to_owned(), agent))
-            .collect();
+        let agents = servers.iter().filter_map(|endpoint| self.agent(endpoint));
+        let agents: BTreeMap<String, Arc<Agent>> =
+            agents.chain(receivers).map(|agent| (agent.name().to_owned(), agent)).collect();
         let logs = ask_all(agents.values().map(|agent| agent.arrivals())).await;
         let mut arrived = HashSet::new();
         let mut unread = HashMap::new();
@@ -184,7 +207,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             }
         }
         let unread_by_endpoint = servers.into_iter().filter_map(|endpoint| {
-            let agent = self.backend.agent(endpoint)?;
+            let agent = self.agent(endpoint)?;
             Some((endpoint.clone(), unread.get(agent.name())?.clone()))
         });
         (arrived, unread_by_endpoint.collect())
@@ -208,15 +231,16 @@ impl<'a, B: Backend> Rounds<'a, B> {
 
     /// The agents that may answer on a leg, by the names with which they sign.
     fn server_names(&self, leg: &Route) -> Vec<String> {
-        let agents = leg.servers.iter().filter_map(|(endpoint, _)| self.backend.agent(endpoint));
+        let agents = leg.servers.iter().filter_map(|(endpoint, _)| self.agent(endpoint));
         agents.map(|agent| agent.name().to_owned()).collect()
     }
 
     /// An answer from the wrong agent is told by its endpoint, not by the name with which it signs.
     fn by_endpoint(&self, observation: Observation) -> Observation {
         let Observation::Misdelivered { by } = &observation else { return observation };
-        let signs = |endpoint: &&EndpointName| self.backend.agent(endpoint).is_some_and(|a| a.name() == by);
-        let mut signers = self.cells.iter().map(|cell| &cell.from).filter(signs).map(EndpointName::to_string);
+        let signs = |endpoint: &&EndpointName| self.agent(endpoint).is_some_and(|a| a.name() == by);
+        let mut signers =
+            self.probing.cells.iter().map(|cell| &cell.from).filter(signs).map(EndpointName::to_string);
         // Pods of a node's network share its agent.
         match signers.clone().find(|name| name == by).or_else(|| signers.next()) {
             Some(by) => Observation::Misdelivered { by },
@@ -225,14 +249,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
     }
 
     /// What a leg's probe showed.
-    fn leg_sighting(
-        &self,
-        leg: &Route,
-        LegSent { nonce, left, result }: LegSent,
-        control: bool,
-        arrived: &HashSet<Nonce>,
-        unread: &HashMap<EndpointName, Failure>,
-    ) -> LegSighting {
+    fn leg_sighting(&self, leg: &Route, sent: LegSent, control: Control, arrived: &Arrived) -> LegSighting {
+        let LegSent { nonce, left, result } = sent;
         let failed = |failure: &Failure| LegSighting {
             nonce: Some(nonce),
             observation: Observation::ProbeError { message: failure.message.clone() },
@@ -241,13 +259,13 @@ impl<'a, B: Backend> Rounds<'a, B> {
             control,
             is_final: failure.is_gone,
         };
-        let log_failure = leg.servers.iter().find_map(|(endpoint, _)| unread.get(endpoint));
+        let log_failure = leg.servers.iter().find_map(|(endpoint, _)| arrived.unread.get(endpoint));
         match (result, log_failure) {
             (Err(failure), _) => failed(&failure),
             (Ok(_), Some(failure)) => failed(failure),
             (Ok(result), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
-                let (servers, arrived) = (self.server_names(leg), arrived.contains(&nonce));
+                let (servers, arrived) = (self.server_names(leg), arrived.nonces.contains(&nonce));
                 let observed = observe(&result.outcome, &servers, arrived, addresses.unwrap_or_default());
                 let observation = self.by_endpoint(observed);
                 let is_final = matches!(observation, Observation::Unsupported { .. });
@@ -255,6 +273,96 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 LegSighting { nonce: Some(nonce), observation, left, took, control, is_final }
             }
         }
+    }
+
+    /// What a probe of a cell showed, all of its legs together.
+    fn sighting(&mut self, index: usize, legs: Legs, sent: Duration, arrived: &Arrived) -> Option<Sighting> {
+        let (cell, route) = (self.cell(index)?, self.route(index)?);
+        let mut legs = legs;
+        let seen = route.legs().enumerate().filter_map(|(leg, route)| {
+            let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
+                arrived.listeners.contains(&(endpoint.clone(), *listener, cell.family))
+            };
+            let listener = !route.servers.is_empty() && route.servers.iter().all(is_up);
+            let is_alive = |path: &Option<Path>| path.is_some_and(|path| arrived.paths.contains(&path));
+            let control = Control { listener, path: self.paths(index, leg).iter().all(is_alive) };
+            Some(self.leg_sighting(route, legs.remove(&leg)?, control, arrived))
+        });
+        let decisive = until_failure(seen)?;
+        let left = decisive.left.unwrap_or(sent).max(sent);
+        let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
+        if let Some(nonce) = decisive.nonce
+            && is_denied
+            && decisive.observation.agrees_with(Decision::Deny) != Some(false)
+        {
+            self.ledger.note(nonce, index, sent);
+        }
+        Some(Sighting {
+            cell: index,
+            sent,
+            left,
+            ended: left + decisive.took,
+            control: decisive.control,
+            is_final: decisive.is_final,
+            observation: decisive.observation,
+        })
+    }
+
+    /// Sorts what the agents say of a round's probes.
+    fn sort(results: Vec<(Option<Duration>, Vec<Sent>)>, arrived: &mut Arrived) -> BTreeMap<usize, Legs> {
+        let mut probes = BTreeMap::<usize, Legs>::new();
+        for (left, batch) in results {
+            for (purpose, result) in batch {
+                let is_answered = result.as_ref().is_ok_and(|result| {
+                    matches!(result.outcome, Outcome::Answered { .. } | Outcome::DnsAnswered { .. })
+                });
+                match purpose {
+                    Purpose::Leg { probe, leg, nonce } => {
+                        probes.entry(probe).or_default().insert(leg, LegSent { nonce, left, result });
+                    }
+                    Purpose::Listener(own) if is_answered => drop(arrived.listeners.insert(own)),
+                    // That the answer is lost says nothing against the way there.
+                    Purpose::Canary(path, nonce) if is_answered || arrived.nonces.contains(&nonce) => {
+                        arrived.paths.insert(path);
+                    }
+                    Purpose::Listener(_) | Purpose::Canary(..) => {}
+                }
+            }
+        }
+        probes
+    }
+}
+
+/// The legs of one probe, by their indices.
+type Legs = BTreeMap<usize, LegSent>;
+
+/// What the destinations of a round show.
+#[derive(Default)]
+struct Arrived {
+    nonces: HashSet<Nonce>,
+    /// The destinations whose logs could not be read.
+    unread: HashMap<EndpointName, Failure>,
+    /// The listeners that answered their own agents.
+    listeners: HashSet<OwnListener>,
+    /// The paths on which a canary got through.
+    paths: HashSet<Path>,
+}
+
+/// The batches of a round, by the names of the agents that send them: pods of one node's network share an
+/// agent.
+#[derive(Default)]
+struct Batches(BTreeMap<String, Batch>);
+
+impl Batches {
+    fn add(&mut self, agent: &Arc<Agent>, target: Target, purpose: Purpose) {
+        let new = || Batch { agent: Arc::clone(agent), targets: Vec::new(), purposes: Vec::new() };
+        let batch = self.0.entry(agent.name().to_owned()).or_insert_with(new);
+        batch.targets.push(target);
+        batch.purposes.push(purpose);
+    }
+
+    fn finish(self) -> Vec<Batch> {
+        self.0.into_values().collect()
     }
 }
 
@@ -273,8 +381,8 @@ struct LegSighting {
     observation: Observation,
     left: Option<Duration>,
     took: Duration,
-    /// Whether all who may answer were seen up.
-    control: bool,
+    /// What vouches for all who may answer.
+    control: Control,
     is_final: bool,
 }
 
@@ -286,7 +394,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         for &cell in cells {
             match self.unsendable(cell) {
                 Some(observation) => {
-                    let (control, is_final) = (false, true);
+                    let (control, is_final) = (Control::default(), true);
                     let (left, ended) = (sent, sent);
                     sightings.push(Sighting { cell, observation, sent, left, ended, control, is_final });
                 }
@@ -295,53 +403,25 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         }
         let batches = self.batches(&sendable);
         let results = ask_all(batches.into_iter().map(|batch| self.send(batch, timeout))).await;
-        let (arrived, unread) = self.arrivals(&sendable).await;
-
-        let (mut probes, mut controls) = (BTreeMap::<usize, BTreeMap<usize, LegSent>>::new(), HashSet::new());
-        for (left, batch) in results {
-            for (purpose, result) in batch {
-                match (purpose, result) {
-                    (Purpose::Leg { cell, leg, nonce }, result) => {
-                        probes.entry(cell).or_default().insert(leg, LegSent { nonce, left, result });
-                    }
-                    (Purpose::Control(control), Ok(result)) => {
-                        if matches!(result.outcome, Outcome::Answered { .. } | Outcome::DnsAnswered { .. }) {
-                            controls.insert(control);
-                        }
-                    }
-                    (Purpose::Control(_), Err(_)) => {}
-                }
-            }
-        }
-        for (index, mut legs) in probes {
-            let (Some(cell), Some(route)) = (self.cells.get(index), self.route(index)) else { continue };
-            let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
-                controls.contains(&(endpoint.clone(), *listener, cell.family))
-            };
-            let seen = route.legs().enumerate().filter_map(|(leg, route)| {
-                let control = !route.servers.is_empty() && route.servers.iter().all(is_up);
-                Some(self.leg_sighting(route, legs.remove(&leg)?, control, &arrived, &unread))
-            });
-            let Some(decisive) = until_failure(seen) else { continue };
-            if let Some(last) = self.last.get_mut(index) {
-                *last = decisive.nonce;
-            }
-            let left = decisive.left.unwrap_or(sent).max(sent);
-            sightings.push(Sighting {
-                cell: index,
-                sent,
-                left,
-                ended: left + decisive.took,
-                control: decisive.control,
-                is_final: decisive.is_final,
-                observation: decisive.observation,
-            });
+        let (nonces, unread) = self.arrivals(&sendable).await;
+        let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
+        self.ledger.arrived(arrived.nonces.iter().copied());
+        for (probe, legs) in Self::sort(results, &mut arrived) {
+            let cell = sendable.get(probe).copied();
+            sightings.extend(cell.and_then(|cell| self.sighting(cell, legs, sent, &arrived)));
         }
         sightings
     }
 
+    async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
+        let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
+        let (arrived, _) = self.arrivals(&cells).await;
+        self.ledger.arrived(arrived);
+        self.ledger.take_late()
+    }
+
     fn elapsed(&self) -> Duration {
-        self.changed.elapsed()
+        self.probing.changed.elapsed()
     }
 }
 
@@ -383,15 +463,16 @@ mod tests {
 
     fn leg(observation: Observation) -> LegSighting {
         let (left, took) = (None, Duration::ZERO);
-        LegSighting { nonce: Some(Nonce(7)), observation, left, took, control: true, is_final: false }
+        let control = Control::ALIVE;
+        LegSighting { nonce: Some(Nonce(7)), observation, left, took, control, is_final: false }
     }
 
     /// A refused lookup is proved by who answers lookups, wherever the connection would have led.
     #[test]
     fn the_control_is_that_of_the_leg_that_decides() {
         let control = |lookup| {
-            let nowhere = LegSighting { control: false, ..leg(Observation::Rejected) };
-            until_failure([leg(lookup), nowhere].into_iter()).unwrap().control
+            let nowhere = LegSighting { control: Control::default(), ..leg(Observation::Rejected) };
+            until_failure([leg(lookup), nowhere].into_iter()).unwrap().control == Control::ALIVE
         };
         assert!(control(Observation::Dropped));
         assert!(!control(Observation::Connected));
@@ -414,6 +495,6 @@ mod tests {
         assert_eq!(together(OneWay, Connected), (Dropped, false));
         let failed = Observation::DnsFailure { message: "response code 3".to_owned() };
         let (observation, _) = together(failed, Dropped);
-        assert_eq!(observation.agrees_with(crate::policy::Decision::Deny), None, "nothing was learned");
+        assert_eq!(observation.agrees_with(Decision::Deny), None, "nothing was learned");
     }
 }

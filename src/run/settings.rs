@@ -1,8 +1,10 @@
 //! How a run is carried out.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::profile::Profile;
+use crate::scenario::Capability;
 use crate::verdict::Limits;
 
 /// How patient a run is, how much it does at once, and what it leaves open.
@@ -19,8 +21,15 @@ pub struct Settings {
     pub shortest_timeout: Duration,
     /// The longest time to wait for an answer.
     pub longest_timeout: Duration,
+    /// How long to wait after the last denied probe for arrivals that are late.
+    pub linger: Duration,
+    /// The share of leaking connections, above 0 and below 1, that has to be found with 95 % at every point
+    /// that enforces a policy.
+    pub leak_share: f64,
     /// How long changes may take to be in force without being called late.
     pub limits: Limits,
+    /// What the place must have, whatever scenarios declare: a lack of it is a failure.
+    pub required: BTreeSet<Capability>,
     /// How many scenarios to carry out at once. At least 1.
     pub parallel: usize,
     /// Whether to end after the first scenario that fails.
@@ -30,6 +39,37 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Those of the lab, whose pods are there when it has started.
+    pub fn lab() -> Self {
+        let settle = Duration::from_millis(400);
+        Self {
+            start: settle,
+            settle,
+            wiring: Duration::ZERO,
+            shortest_timeout: Duration::from_millis(80),
+            longest_timeout: Duration::from_secs(1),
+            linger: Duration::from_millis(300),
+            leak_share: 0.1,
+            limits: Limits::default(),
+            required: BTreeSet::new(),
+            parallel: 1,
+            fail_fast: false,
+            profiles: Vec::new(),
+        }
+    }
+
+    /// Those of a cluster, where pods take time until they reach each other, and routes, sets of addresses and
+    /// virtual addresses until they are on all nodes.
+    pub fn cluster() -> Self {
+        Self {
+            start: Duration::from_secs(30),
+            settle: Duration::from_secs(15),
+            wiring: Duration::from_secs(2),
+            linger: Duration::from_secs(2),
+            ..Self::lab()
+        }
+    }
+
     /// How long to wait for an answer where `slowest` were the slowest answers of a round without
     /// loss: far beyond them, because a denial is only as sure as the patience it outlasted.
     pub(super) fn timeout(&self, slowest: Option<Duration>) -> Duration {
@@ -45,17 +85,7 @@ mod tests {
 
     #[test]
     fn the_timeout_follows_the_network_within_its_bounds() {
-        let settings = Settings {
-            start: Duration::ZERO,
-            settle: Duration::ZERO,
-            wiring: Duration::ZERO,
-            shortest_timeout: Duration::from_millis(80),
-            longest_timeout: Duration::from_secs(1),
-            limits: Limits::default(),
-            parallel: 1,
-            fail_fast: false,
-            profiles: Vec::new(),
-        };
+        let settings = Settings::lab();
         let timeout = |millis| settings.timeout(Some(Duration::from_millis(millis))).as_millis();
         assert_eq!((timeout(1), timeout(30), timeout(900)), (80, 150, 1000));
         assert_eq!(settings.timeout(None), Duration::from_secs(1));

@@ -17,6 +17,8 @@ pub(super) struct ScenarioFile {
     pub(super) topology: Option<TopologyFile>,
     pub(super) probes: Option<Vec<Located<String>>>,
     pub(super) steps: Located<Vec<StepFile>>,
+    #[serde(default)]
+    pub(super) requires: Vec<Located<String>>,
     pub(super) demonstrates: Option<Located<String>>,
 }
 
@@ -122,6 +124,8 @@ pub(super) struct StepFile {
     #[serde(default)]
     pub(super) description: String,
     pub(super) items: Option<Vec<Located<i64>>>,
+    #[serde(default)]
+    pub(super) requires: Vec<Located<String>>,
     #[serde(default)]
     pub(super) keep_open: Vec<Located<KeepOpenFile>>,
     /// Manifests, and names of files with manifests.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
+use super::capability::Capability;
 use super::check::Checker;
 use super::file::{AssertionFile, DeleteFile, LabelFile, ScenarioFile, StepFile};
 use super::item::Item;
@@ -86,7 +87,8 @@ impl Loader {
         }
         let mut ignored = BTreeMap::new();
         let items = self.items(&file.metadata.items)?;
-        let steps = self.steps(file.steps.value, &topology, &items, &mut ignored)?;
+        let requires = self.requires(&file.requires)?;
+        let steps = self.steps(file.steps.value, &topology, &items, &requires, &mut ignored)?;
         Ok(Scenario {
             name: file.metadata.name.value,
             description: file.metadata.description,
@@ -108,6 +110,13 @@ impl Loader {
                 .ok_or_else(|| self.error(*at, format!("items: docs/semantics.md has no item {value}")))
         };
         numbers.iter().map(item).collect()
+    }
+
+    fn requires(&self, names: &[Located<String>]) -> Result<BTreeSet<Capability>, Error> {
+        let capability = |Located { value, at }: &Located<String>| {
+            value.parse().map_err(|message| self.error(*at, format!("requires: {message}")))
+        };
+        names.iter().map(capability).collect()
     }
 
     fn probes(&self, texts: Option<&[Located<String>]>) -> Result<Vec<Probe>, Error> {
@@ -134,6 +143,7 @@ impl Loader {
         files: Vec<StepFile>,
         topology: &Topology,
         items: &BTreeSet<Item>,
+        requires: &BTreeSet<Capability>,
         ignored: &mut BTreeMap<String, usize>,
     ) -> Result<Vec<Step>, Error> {
         let mut state = State::new(topology);
@@ -154,6 +164,7 @@ impl Loader {
                 name: file.name.value,
                 description: file.description,
                 items: own_items.unwrap_or_else(|| items.clone()),
+                requires: &self.requires(&file.requires)? | requires,
                 actions: actions.into_iter().map(|action| action.value).collect(),
                 keep_open: self.keep_open(&file.keep_open)?,
                 expect: self.assertions(&file.expect)?,

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod assertion;
+mod capability;
 mod check;
 mod endpoint;
 mod file;
@@ -19,6 +20,7 @@ mod step;
 mod topology;
 
 pub use assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
+pub use capability::{Absence, Capability};
 pub use endpoint::EndpointName;
 pub use item::Item;
 pub use keep_open::KeepOpen;

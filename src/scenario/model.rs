@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::capability::Capability;
 use super::item::Item;
 use super::probe::Probe;
 use super::step::Step;
@@ -33,6 +34,13 @@ pub struct Scenario {
     pub ignored: BTreeMap<String, usize>,
     /// The file that it was read from.
     pub file: Arc<str>,
+}
+
+impl Scenario {
+    /// What its steps require, all together.
+    pub fn requires(&self) -> BTreeSet<Capability> {
+        self.steps.iter().flat_map(|step| step.requires.iter().copied()).collect()
+    }
 }
 
 /// What a scenario demonstrates.

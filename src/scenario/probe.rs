@@ -33,6 +33,14 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// The transport protocol that a denial of it is about.
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Port { protocol, .. } | Self::ByName { protocol, .. } => protocol,
+            Self::Dns { over } => over,
+        }
+    }
+
     /// Reads `80/TCP`, `DNS` (over both UDP and TCP), `DNS/UDP` or `DNS/TCP`.
     ///
     /// # Errors

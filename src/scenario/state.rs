@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::capability::Absence;
 use super::endpoint::EndpointName;
 use super::step::Action;
 use super::topology::Topology;
@@ -32,8 +33,8 @@ pub struct State {
     pub node_endpoints: bool,
     /// Whether Services are probed by their names, too.
     pub services_by_name: bool,
-    /// The endpoints that the backend cannot have, each with the reason. Nothing is measured there.
-    pub absent: BTreeMap<EndpointName, String>,
+    /// The endpoints that the backend cannot have. Nothing is measured there.
+    pub absent: BTreeMap<EndpointName, Absence>,
     /// The machines that the nodes stand for, by the names of the nodes.
     pub machines: BTreeMap<String, String>,
 }
@@ -62,6 +63,20 @@ impl State {
     /// The state at the beginning.
     pub fn new(topology: &Topology) -> Self {
         topology.state()
+    }
+
+    /// The node on which an endpoint is, by its name where the packets are sent; `None` for what is on no
+    /// node.
+    pub fn machine_of(&self, endpoint: &EndpointName) -> Option<String> {
+        let node = match endpoint {
+            EndpointName::Pod { namespace, name } => {
+                let mut pods = self.cluster.pods.iter();
+                pods.find(|pod| pod.namespace == *namespace && pod.name == *name)?.node.as_ref()?
+            }
+            EndpointName::Node(name) => name,
+            EndpointName::Service { .. } | EndpointName::External(_) => return None,
+        };
+        Some(self.machines.get(node).unwrap_or(node).clone())
     }
 
     /// Carries out an action.

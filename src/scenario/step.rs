@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assertion::Assertion;
+use super::capability::Capability;
 use super::item::Item;
 use super::keep_open::KeepOpen;
 use crate::policy::{ClusterPolicyName, Pod, Service};
@@ -17,6 +18,9 @@ pub struct Step {
     pub description: String,
     /// The items that it decides, by default those of its scenario.
     pub items: BTreeSet<Item>,
+    /// What the place has to have, by the scenario or the step itself. Cells for which it is lacking are
+    /// skipped.
+    pub requires: BTreeSet<Capability>,
     /// What happens, in order. Nothing may: then the step only says what must hold.
     pub actions: Vec<Action>,
     /// The connections that are open while it happens.

@@ -18,8 +18,8 @@ pub use result::{Detection, ScenarioTrial, SelfTest};
 use crate::backend::Error;
 use crate::backend::lab::{Fault, Lab};
 use crate::run::{self, Events, Settings, Trials};
-use crate::scenario::Scenario;
-use crate::verdict::{Cause, Verdict};
+use crate::scenario::{Capability, Scenario};
+use crate::verdict::Verdict;
 
 /// How many cases have to detect every fault.
 pub const ENOUGH: usize = 2;
@@ -129,10 +129,14 @@ impl Trials<Fault> for Wanted<'_> {
                 Verdict::Leak => detection.leaks += 1,
                 Verdict::Blocked => detection.blocked += 1,
                 // Other cells of the step would have to show any other fault.
-                Verdict::Inconclusive(Cause::Kernel(message)) if packets::may_be_unsendable(fault) => {
-                    detection.unmeasurable.get_or_insert_with(|| message.clone());
+                Verdict::Skipped(Capability::Sctp) if packets::may_be_unsendable(fault) => {
+                    detection.unmeasurable.get_or_insert_with(|| "no SCTP".to_owned());
                 }
-                Verdict::Match | Verdict::Flaky | Verdict::Undefined | Verdict::Inconclusive(_) => {}
+                Verdict::Match
+                | Verdict::Flaky
+                | Verdict::Undefined
+                | Verdict::Skipped(_)
+                | Verdict::Inconclusive(_) => {}
             }
             is_detected |= matches!(verdict, Verdict::Leak | Verdict::Blocked);
         }
@@ -158,7 +162,7 @@ mod tests {
             Scenario::from_text(&format!("{head}probes: [80/TCP, 80/SCTP]\nsteps: [{{name: s}}]\n"));
         let faults = [Fault::Packets(Hole::IgnoreSctp), Fault::Packets(Hole::IgnoreIngress)];
         let mut wanted = Wanted::new(&scenario, &faults, 1);
-        let unsent = Verdict::Inconclusive(Cause::Kernel("no SCTP".to_owned()));
+        let unsent = Verdict::Skipped(Capability::Sctp);
         for fault in faults {
             wanted.seen(fault, 0, &[Verdict::Match, unsent.clone()]);
         }

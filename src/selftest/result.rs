@@ -94,7 +94,10 @@ impl SelfTest {
 
     /// The scenarios that do not pass where enforcement is right.
     pub fn accusing(&self) -> Vec<&ScenarioTrial> {
-        self.scenarios.iter().filter(|trial| trial.right.outcome() != Outcome::Pass).collect()
+        self.scenarios
+            .iter()
+            .filter(|trial| !matches!(trial.right.outcome(), Outcome::Pass | Outcome::Skipped))
+            .collect()
     }
 
     /// How many cases the scenarios have.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::observation::Observation;
+use super::observation::{Control, Observation};
 use crate::policy::Decision;
+use crate::scenario::Capability;
 
 /// What is true of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +15,12 @@ pub enum Verdict {
     Leak,
     /// Allowed by the policies, and not delivered: an outage.
     Blocked,
-    /// The answers differed after settling.
+    /// Allowed by the policies, and not always delivered after settling.
     Flaky,
     /// The specification does not say; what was seen is recorded.
     Undefined,
+    /// The place lacks what the scenario says that it requires.
+    Skipped(Capability),
     /// It could not be measured.
     Inconclusive(Cause),
 }
@@ -29,6 +32,14 @@ pub enum Cause {
     Kernel(String),
     /// The destination's listener was not seen up, so silence proves nothing.
     NoControl,
+    /// No canary got through between the same nodes while the probe was silent.
+    NoPath,
+    /// Nothing was delivered between the same addresses afterwards, when no policy denied it any more.
+    NoControlAfterwards,
+    /// Every probe that was thought to be dropped arrived later.
+    LateArrival,
+    /// The network loses so many packets that so few dropped probes may be loss.
+    Unconfirmed,
     /// The probe did not get through before there were policies, so its failing now proves nothing.
     NoBaseline,
     /// An end has no address of the family.
@@ -43,25 +54,17 @@ pub enum Cause {
     ProbeError(String),
 }
 
-impl Cause {
-    /// Whether there is nothing here that could be measured, and so nothing to mend.
-    pub fn is_unsupported(&self) -> bool {
-        match self {
-            Self::Kernel(_) | Self::NoAddress | Self::Absent(_) => true,
-            Self::NoControl
-            | Self::NoBaseline
-            | Self::Misdelivered(_)
-            | Self::DnsFailure(_)
-            | Self::ProbeError(_) => false,
-        }
-    }
-}
-
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernel(message) => write!(f, "the kernel cannot do it: {message}"),
             Self::NoControl => f.write_str("the destination's own listener was not seen up"),
+            Self::NoPath => f.write_str("no canary got through between the same nodes at the same time"),
+            Self::NoControlAfterwards => {
+                f.write_str("it did not get through after the policies were removed either")
+            }
+            Self::LateArrival => f.write_str("its probes arrived after their round"),
+            Self::Unconfirmed => f.write_str("the network loses too many packets to tell"),
             Self::NoBaseline => f.write_str("it did not get through before there were policies either"),
             Self::NoAddress => f.write_str("one end has no address of this family"),
             Self::Absent(why) => f.write_str(why),
@@ -81,6 +84,7 @@ impl Verdict {
             Self::Blocked => "blocked",
             Self::Flaky => "flaky",
             Self::Undefined => "undefined",
+            Self::Skipped(_) => "skipped",
             Self::Inconclusive(_) => "inconclusive",
         }
     }
@@ -93,10 +97,14 @@ pub struct Evidence {
     pub decision: Decision,
     /// The last observation.
     pub observation: Observation,
-    /// Whether the observations after settling differed.
+    /// Whether an allowed cell went missing more often than the network loses packets.
     pub differed: bool,
-    /// Whether the destination's listener was seen up in this step.
-    pub control: bool,
+    /// Whether a denied cell was delivered after the settle deadline, be it once.
+    pub leaked: bool,
+    /// Whether silence may be loss: the cell was not silent as often as the network requires.
+    pub unconfirmed: bool,
+    /// What vouches for silence.
+    pub control: Control,
     /// Whether the probe got through before there were policies; `None` if the cell did not exist
     /// then.
     pub baseline: Option<bool>,
@@ -104,28 +112,40 @@ pub struct Evidence {
 
 /// What the evidence proves.
 pub fn judge(evidence: &Evidence) -> Verdict {
-    let Evidence { decision, observation, differed, control, baseline } = evidence;
-    if let Observation::Unsupported { message } = observation {
-        return Verdict::Inconclusive(Cause::Kernel(message.clone()));
+    let Evidence { decision, observation, differed, leaked, unconfirmed, control, baseline } = evidence;
+    match decision {
+        Decision::Undefined => return Verdict::Undefined,
+        // One delivered packet is enough.
+        Decision::Deny if *leaked => return Verdict::Leak,
+        Decision::Deny | Decision::Allow => {}
     }
-    let agrees = match (decision, observation.agrees_with(*decision)) {
-        (Decision::Undefined, _) => return Verdict::Undefined,
-        (Decision::Allow | Decision::Deny, Some(agrees)) => agrees,
-        (Decision::Allow | Decision::Deny, None) => return Verdict::Inconclusive(cause(observation)),
+    let Some(agrees) = observation.agrees_with(*decision) else {
+        return Verdict::Inconclusive(cause(observation));
     };
     // Only silence needs a control: what was delivered proves itself.
-    let silent = matches!(observation, Observation::Dropped | Observation::Rejected);
-    if silent && !control {
-        return Verdict::Inconclusive(Cause::NoControl);
+    if observation.is_silence()
+        && let Some(cause) = doubt(*control, *baseline, *unconfirmed)
+    {
+        return Verdict::Inconclusive(cause);
     }
-    if silent && *baseline == Some(false) {
-        return Verdict::Inconclusive(Cause::NoBaseline);
+    match (agrees, decision) {
+        (true, Decision::Allow) if *differed => Verdict::Flaky,
+        (true, _) => Verdict::Match,
+        (false, Decision::Deny) => Verdict::Leak,
+        (false, Decision::Allow | Decision::Undefined) => Verdict::Blocked,
     }
-    match (agrees, differed, decision) {
-        (_, true, _) => Verdict::Flaky,
-        (true, false, _) => Verdict::Match,
-        (false, false, Decision::Deny) => Verdict::Leak,
-        (false, false, Decision::Allow | Decision::Undefined) => Verdict::Blocked,
+}
+
+/// Why silence proves nothing; `None` if it does.
+fn doubt(control: Control, baseline: Option<bool>, unconfirmed: bool) -> Option<Cause> {
+    if !control.listener {
+        Some(Cause::NoControl)
+    } else if baseline == Some(false) {
+        Some(Cause::NoBaseline)
+    } else if !control.path {
+        Some(Cause::NoPath)
+    } else {
+        unconfirmed.then_some(Cause::Unconfirmed)
     }
 }
 
@@ -146,7 +166,9 @@ mod tests {
     use super::*;
 
     fn evidence(decision: Decision, observation: Observation) -> Evidence {
-        Evidence { decision, observation, differed: false, control: true, baseline: Some(true) }
+        let (differed, leaked, unconfirmed) = (false, false, false);
+        let (control, baseline) = (Control::ALIVE, Some(true));
+        Evidence { decision, observation, differed, leaked, unconfirmed, control, baseline }
     }
 
     #[test]
@@ -172,21 +194,33 @@ mod tests {
     #[test]
     fn silence_without_a_control_proves_nothing() {
         for decision in [Decision::Allow, Decision::Deny] {
-            let without = Evidence { control: false, ..evidence(decision, Observation::Dropped) };
-            assert_eq!(judge(&without), Verdict::Inconclusive(Cause::NoControl));
-            let never = Evidence { baseline: Some(false), ..evidence(decision, Observation::Dropped) };
-            assert_eq!(judge(&never), Verdict::Inconclusive(Cause::NoBaseline));
+            let silent = || evidence(decision, Observation::Dropped);
+            let inconclusive = |evidence: &Evidence, cause| {
+                assert_eq!(judge(evidence), Verdict::Inconclusive(cause), "{decision}");
+            };
+            let control = Control { listener: false, path: true };
+            inconclusive(&Evidence { control, ..silent() }, Cause::NoControl);
+            let control = Control { listener: true, path: false };
+            inconclusive(&Evidence { control, ..silent() }, Cause::NoPath);
+            inconclusive(&Evidence { baseline: Some(false), ..silent() }, Cause::NoBaseline);
+            inconclusive(&Evidence { unconfirmed: true, ..silent() }, Cause::Unconfirmed);
         }
     }
 
     #[test]
     fn a_delivery_needs_no_control() {
         let leak = Evidence {
-            control: false,
+            control: Control::default(),
             baseline: Some(false),
             ..evidence(Decision::Deny, Observation::OneWay)
         };
         assert_eq!(judge(&leak), Verdict::Leak);
+    }
+
+    #[test]
+    fn one_delivered_packet_is_a_leak_whatever_came_later() {
+        let later = Evidence { leaked: true, ..evidence(Decision::Deny, Observation::Dropped) };
+        assert_eq!(judge(&later), Verdict::Leak);
     }
 
     #[test]
@@ -205,10 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_differ_after_settling_are_flaky() {
-        for observation in [Observation::Connected, Observation::Dropped] {
-            let flaky = Evidence { differed: true, ..evidence(Decision::Deny, observation) };
-            assert_eq!(judge(&flaky), Verdict::Flaky);
-        }
+    fn only_an_allowed_cell_is_flaky() {
+        let flaky = Evidence { differed: true, ..evidence(Decision::Allow, Observation::Connected) };
+        assert_eq!(judge(&flaky), Verdict::Flaky);
     }
 }

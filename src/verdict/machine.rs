@@ -69,7 +69,10 @@ impl RunResult {
     /// What was measured at each machine.
     pub fn machines(&self) -> BTreeMap<&str, MachineCounts> {
         let mut counts = BTreeMap::<&str, MachineCounts>::new();
-        for cell in self.cells().filter(|cell| !matches!(cell.verdict, Verdict::Inconclusive(_))) {
+        for cell in self
+            .cells()
+            .filter(|cell| !matches!(cell.verdict, Verdict::Inconclusive(_) | Verdict::Skipped(_)))
+        {
             let Machines { from, to } = &cell.machines;
             if let Some(from) = from {
                 counts.entry(from).or_default().source += 1;
@@ -88,7 +91,11 @@ impl RunResult {
                         counts.entry(machine).or_default().blocked += 1;
                     }
                 }
-                Verdict::Match | Verdict::Flaky | Verdict::Undefined | Verdict::Inconclusive(_) => {}
+                Verdict::Match
+                | Verdict::Flaky
+                | Verdict::Undefined
+                | Verdict::Skipped(_)
+                | Verdict::Inconclusive(_) => {}
             }
         }
         counts

@@ -40,7 +40,27 @@ pub enum Observation {
     },
 }
 
+/// What vouches for a probe that was not answered: without both, silence proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Control {
+    /// Whether the destination's own listener answered its own agent.
+    pub listener: bool,
+    /// Whether canaries got through between the same nodes, with the same family and protocol, in the
+    /// same round.
+    pub path: bool,
+}
+
+impl Control {
+    /// A listener that is up, at the end of a path that is alive.
+    pub const ALIVE: Self = Self { listener: true, path: true };
+}
+
 impl Observation {
+    /// Whether nothing was delivered and nothing was answered.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Dropped | Self::Rejected)
+    }
+
     /// Whether the observation is what a decision promises; `None` if it does not tell.
     pub fn agrees_with(&self, decision: Decision) -> Option<bool> {
         let delivered = match self {

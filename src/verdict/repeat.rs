@@ -105,16 +105,17 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     let worst = repetitions.iter().copied().max_by_key(|cell| severity(&cell.verdict)).unwrap_or(cell);
     let slowest =
         repetitions.iter().filter_map(|cell| cell.settled.as_ref()).max_by_key(|settled| settled.took);
-    let settled = slowest.cloned();
-    let mut merged = CellResult { attempts, retries, settled, ..worst.clone() };
+    let settled = slowest.cloned().filter(|_| worst.verdict != Verdict::Leak);
+    let silences = repetitions.iter().map(|cell| cell.silences).sum();
+    let mut merged = CellResult { attempts, retries, silences, settled, ..worst.clone() };
     if verdicts.len() > 1 {
-        let could_not_be_measured = verdicts.len() == 2 && verdicts.contains_key(INCONCLUSIVE);
-        merged.verdict = if could_not_be_measured {
+        let inconclusive = repetitions.iter().find(|cell| cell.verdict.name() == INCONCLUSIVE);
+        merged.verdict = match inconclusive {
+            // One delivered packet is a leak, whatever the other repetitions show.
+            _ if worst.verdict == Verdict::Leak => Verdict::Leak,
             // It says nothing against the other verdict, and takes its certainty away.
-            let inconclusive = repetitions.iter().find(|cell| cell.verdict.name() == INCONCLUSIVE);
-            inconclusive.map_or(Verdict::Flaky, |cell| cell.verdict.clone())
-        } else {
-            Verdict::Flaky
+            Some(inconclusive) if verdicts.len() == 2 => inconclusive.verdict.clone(),
+            Some(_) | None => Verdict::Flaky,
         };
         merged.repeated = verdicts;
     }
@@ -127,9 +128,10 @@ fn severity(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Match => 0,
         Verdict::Undefined => 1,
-        Verdict::Inconclusive(_) => 2,
-        Verdict::Flaky => 3,
-        Verdict::Blocked => 4,
-        Verdict::Leak => 5,
+        Verdict::Skipped(_) => 2,
+        Verdict::Inconclusive(_) => 3,
+        Verdict::Flaky => 4,
+        Verdict::Blocked => 5,
+        Verdict::Leak => 6,
     }
 }

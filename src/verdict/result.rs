@@ -11,11 +11,12 @@ use super::latency::{Settling, TimeToSettle};
 use super::machine::Machines;
 use super::observation::Observation;
 use super::open::OpenConnection;
+use super::power::Power;
 use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
 use crate::profile::{Difference, Profile};
-use crate::scenario::{Claim, Demonstrates, Item};
+use crate::scenario::{Capability, Claim, Demonstrates, Item};
 
 /// What a step found out about a cell.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct CellResult {
     pub verdict: Verdict,
     /// How many probes were sent.
     pub attempts: u32,
+    /// How many of those were dropped on a path that was alive, if it is denied: what the denial rests on.
+    pub silences: u32,
     /// How many of those were sent because an allowed probe had gone missing once.
     pub retries: u32,
     /// How long the step's change took to be in force; `None` if it changed nothing here, or if the
@@ -68,6 +71,25 @@ impl CellResult {
     /// Whether the author's assertion says something else than the policy engine.
     pub fn disagrees(&self) -> bool {
         self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
+    }
+
+    /// Whether it claims something that a run has to judge: its author asserts it, or the policies deny it.
+    pub fn is_claim(&self) -> bool {
+        let is_asserted = self.asserted.is_some_and(|asserted| asserted != Decision::Undefined);
+        is_asserted || self.expected.decision == Decision::Deny
+    }
+
+    /// Whether packets showed what is true of it.
+    pub fn is_judged(&self) -> bool {
+        match self.verdict {
+            Verdict::Match | Verdict::Leak | Verdict::Blocked => true,
+            Verdict::Flaky | Verdict::Undefined | Verdict::Skipped(_) | Verdict::Inconclusive(_) => false,
+        }
+    }
+
+    /// Whether a known deviation is why it is not judged.
+    pub fn is_excused(&self) -> bool {
+        self.left_open.is_some() && self.verdict == Verdict::Undefined
     }
 
     fn gap(&self) -> Option<PolicyGap<'_>> {
@@ -111,20 +133,19 @@ impl StepResult {
 
     /// How many cells have which verdict.
     pub fn counts(&self) -> Counts {
-        let verdicts = self.cells.iter().map(|cell| Counts::of(&cell.verdict)).sum::<Counts>();
+        let cells = self.cells.iter().map(Counts::of).sum::<Counts>();
         Counts {
-            left_open: self.cells.iter().filter(|cell| is_left_open(cell)).count(),
             gaps: self.gaps().count(),
             disagreements: self.disagreements().count(),
             late: self.cells.iter().filter(|cell| cell.is_late()).count(),
-            retries: self.cells.iter().map(|cell| cell.retries as usize).sum(),
-            ..verdicts
+            ..cells
         }
     }
-}
 
-fn is_left_open(cell: &CellResult) -> bool {
-    cell.left_open.is_some() && cell.verdict == Verdict::Undefined
+    /// What the step comes to.
+    pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
+        self.counts().outcome(demonstrates)
+    }
 }
 
 /// The result of a scenario.
@@ -152,6 +173,8 @@ pub struct ScenarioResult {
     pub took: Duration,
     /// How often it was carried out; `None` if it was asked for once.
     pub repetitions: Option<Repetitions>,
+    /// What the run must have, whatever scenarios declare.
+    pub required: BTreeSet<Capability>,
 }
 
 /// Why a scenario could not be carried out to its end.
@@ -163,15 +186,17 @@ pub struct ScenarioFailure {
     pub everywhere: bool,
 }
 
-/// What a result comes to.
+/// What a result comes to. The worst of several is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Everything matches.
+    /// Nothing was judged, as declared: the place lacks what is required, or a profile excuses all of it.
+    Skipped,
+    /// Every claim was judged and holds, except those that were skipped or excused as declared.
     Pass,
-    /// Something could not be measured or was flaky, and nothing is worse.
+    /// A claim was not judged, or something was flaky, and nothing is worse.
     Inconclusive,
-    /// Leaks, blocked cells, policy gaps, assertions that the engine disagrees with, or changes that
-    /// were in force too late.
+    /// Leaks, blocked cells, policy gaps, assertions that the engine disagrees with, changes that were in
+    /// force too late, or a lack of what the run must have.
     Fail,
 }
 
@@ -189,20 +214,29 @@ impl ScenarioResult {
         }
     }
 
+    /// What the run must have and this scenario had to be without.
+    pub fn lacking(&self) -> BTreeSet<Capability> {
+        let skipped = self.steps.iter().flat_map(|step| &step.cells).filter_map(|cell| match cell.verdict {
+            Verdict::Skipped(capability) => Some(capability),
+            Verdict::Match
+            | Verdict::Leak
+            | Verdict::Blocked
+            | Verdict::Flaky
+            | Verdict::Undefined
+            | Verdict::Inconclusive(_) => None,
+        });
+        skipped.filter(|capability| self.required.contains(capability)).collect()
+    }
+
     /// What the scenario comes to.
     pub fn outcome(&self) -> Outcome {
-        let counts = self.counts();
-        let gaps_count = match self.demonstrates {
-            Some(Demonstrates::PolicyGap) => false,
-            None => counts.gaps > 0,
-        };
-        let fails = counts.leaks + counts.blocked + counts.disagreements + counts.late > 0;
-        if fails || gaps_count || self.misses_demonstration() {
+        let outcome = self.counts().outcome(self.demonstrates);
+        if self.misses_demonstration() || !self.lacking().is_empty() {
             Outcome::Fail
-        } else if counts.flaky + counts.inconclusive > 0 || self.failure.is_some() {
-            Outcome::Inconclusive
+        } else if self.failure.is_some() {
+            outcome.max(Outcome::Inconclusive)
         } else {
-            Outcome::Pass
+            outcome
         }
     }
 }
@@ -245,13 +279,30 @@ impl RunResult {
         self.scenarios.iter().map(ScenarioResult::counts).sum()
     }
 
-    /// What the run comes to.
+    /// What the run comes to. A pass has to prove something: at least one denial.
     pub fn outcome(&self) -> Outcome {
-        let worst = self.scenarios.iter().map(ScenarioResult::outcome).max();
+        let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
         let incomplete = self.interrupted || self.scenarios.len() < self.asked || !self.unfinished.is_empty();
-        // A profile that leaves nothing to judge must not look like a pass.
-        let incomplete = incomplete || self.counts().proves_nothing();
-        worst.unwrap_or(Outcome::Pass).max(if incomplete { Outcome::Inconclusive } else { Outcome::Pass })
+        if incomplete || self.counts().proves_nothing() { worst.max(Outcome::Inconclusive) } else { worst }
+    }
+
+    /// How many claims were skipped for want of each capability.
+    pub fn skipped(&self) -> BTreeMap<Capability, usize> {
+        let mut skipped = BTreeMap::new();
+        for cell in self.scenarios.iter().flat_map(|s| &s.steps).flat_map(|step| &step.cells) {
+            if let Verdict::Skipped(capability) = cell.verdict
+                && cell.is_claim()
+            {
+                *skipped.entry(capability).or_default() += 1;
+            }
+        }
+        skipped
+    }
+
+    /// What the denials of the run rest on.
+    pub fn power(&self) -> Power {
+        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        steps.map(StepResult::power).fold(Power::default(), Power::plus)
     }
 
     /// Why nothing could be carried out, if so.
@@ -274,16 +325,26 @@ pub struct Counts {
     pub leaks: usize,
     /// Outages.
     pub blocked: usize,
-    /// Differing answers after settling.
+    /// Allowed, and not always delivered after settling.
     pub flaky: usize,
     /// Left to the implementation, by the specification or by a profile.
     pub undefined: usize,
     /// Of these, by a profile.
     pub left_open: usize,
-    /// Not measured because the kernel or the network lacks something that the probe needs.
-    pub unsupported: usize,
+    /// Not measured because the place lacks what the scenario says that it requires.
+    pub skipped: usize,
     /// Not measured for another reason.
     pub inconclusive: usize,
+    /// What has to be judged: asserted by the author, or denied by the policies.
+    pub claims: usize,
+    /// Claims that were judged.
+    pub judged: usize,
+    /// Judged claims that are denials.
+    pub judged_denials: usize,
+    /// Claims that were skipped.
+    pub skipped_claims: usize,
+    /// Claims that a profile excuses.
+    pub excused_claims: usize,
     /// Intent and policies differ.
     pub gaps: usize,
     /// The author and the policy engine differ.
@@ -295,24 +356,61 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(verdict: &Verdict) -> Self {
-        let mut counts = Self::default();
-        let counter = match verdict {
+    fn of(cell: &CellResult) -> Self {
+        let (is_claim, is_judged) = (cell.is_claim(), cell.is_judged());
+        let is_denial = cell.expected.decision == Decision::Deny;
+        let is_skipped = matches!(cell.verdict, Verdict::Skipped(_));
+        let mut counts = Self {
+            left_open: usize::from(cell.is_excused()),
+            claims: usize::from(is_claim),
+            judged: usize::from(is_claim && is_judged),
+            judged_denials: usize::from(is_judged && is_denial),
+            skipped_claims: usize::from(is_claim && is_skipped),
+            excused_claims: usize::from(is_claim && cell.is_excused()),
+            retries: cell.retries as usize,
+            ..Self::default()
+        };
+        let counter = match &cell.verdict {
             Verdict::Match => &mut counts.matches,
             Verdict::Leak => &mut counts.leaks,
             Verdict::Blocked => &mut counts.blocked,
             Verdict::Flaky => &mut counts.flaky,
             Verdict::Undefined => &mut counts.undefined,
-            Verdict::Inconclusive(cause) if cause.is_unsupported() => &mut counts.unsupported,
+            Verdict::Skipped(_) => &mut counts.skipped,
             Verdict::Inconclusive(_) => &mut counts.inconclusive,
         };
         *counter = 1;
         counts
     }
 
-    /// Whether profiles left nothing to judge.
+    /// Whether no denial was judged: then nothing is known about isolation.
     pub fn proves_nothing(&self) -> bool {
-        self.left_open > 0 && self.matches == 0
+        self.judged_denials == 0
+    }
+
+    /// The claims that nothing explains and that were not judged.
+    pub fn unjudged(&self) -> usize {
+        self.claims.saturating_sub(self.judged + self.skipped_claims + self.excused_claims)
+    }
+
+    /// What cells with these counts come to.
+    fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
+        let gaps_count = match demonstrates {
+            Some(Demonstrates::PolicyGap) => false,
+            None => self.gaps > 0,
+        };
+        if self.leaks + self.blocked + self.disagreements + self.late > 0 || gaps_count {
+            Outcome::Fail
+        } else if self.flaky + self.inconclusive + self.unjudged() > 0 {
+            Outcome::Inconclusive
+        } else if self.judged > 0 {
+            Outcome::Pass
+        } else if self.skipped + self.left_open > 0 {
+            Outcome::Skipped
+        } else {
+            // Nothing was claimed, so nothing is proved.
+            Outcome::Inconclusive
+        }
     }
 
     /// All cells.
@@ -322,7 +420,7 @@ impl Counts {
             + self.blocked
             + self.flaky
             + self.undefined
-            + self.unsupported
+            + self.skipped
             + self.inconclusive
     }
 }
@@ -338,8 +436,13 @@ impl Add for Counts {
             flaky: self.flaky + other.flaky,
             undefined: self.undefined + other.undefined,
             left_open: self.left_open + other.left_open,
-            unsupported: self.unsupported + other.unsupported,
+            skipped: self.skipped + other.skipped,
             inconclusive: self.inconclusive + other.inconclusive,
+            claims: self.claims + other.claims,
+            judged: self.judged + other.judged,
+            judged_denials: self.judged_denials + other.judged_denials,
+            skipped_claims: self.skipped_claims + other.skipped_claims,
+            excused_claims: self.excused_claims + other.excused_claims,
             gaps: self.gaps + other.gaps,
             disagreements: self.disagreements + other.disagreements,
             late: self.late + other.late,

@@ -12,6 +12,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::canaries::Canaries;
 use super::cluster_policies::Support;
 use super::deployment::Deployment;
 use super::names::Names;
@@ -90,6 +91,7 @@ pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deploymen
         pull_secret: None,
         baseline: Arc::default(),
         schedule: Mutex::default(),
+        canaries: Canaries::default(),
         deployments: AtomicUsize::default(),
         has_started: false.into(),
     };

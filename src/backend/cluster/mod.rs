@@ -2,6 +2,7 @@
 //! the API server. Changes nothing that it did not make.
 
 mod access;
+mod canaries;
 mod channel;
 mod cleanup;
 mod cluster_policies;
@@ -22,16 +23,18 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::try_join;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, Patch};
 use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
-use crate::backend::{Agent, Backend, Error};
+use crate::backend::{Agent, Backend, Canary, Error};
 use crate::scenario::{Action, EndpointName, PodChange, Scenario, State};
 use crate::snapshot::Identity;
 
+use canaries::Canaries;
 pub use cleanup::cleanup;
 pub use connect::Target;
 use deployment::Deployment;
@@ -67,6 +70,7 @@ struct Shared {
     /// The right to have the one BaselineAdminNetworkPolicy of the cluster.
     baseline: Arc<tokio::sync::Mutex<()>>,
     schedule: Mutex<Schedule>,
+    canaries: Canaries,
     /// How many deployments there ever were.
     deployments: AtomicUsize,
     /// Whether a deployment has ever come up.
@@ -100,6 +104,7 @@ impl Cluster {
             pull_secret,
             baseline: Arc::default(),
             schedule: Mutex::default(),
+            canaries: Canaries::default(),
             deployments: AtomicUsize::default(),
             has_started: AtomicBool::default(),
         };
@@ -188,7 +193,8 @@ impl Cluster {
             let names = Names::new(format!("{}-{number}", self.shared.prefix));
             Deployment::new(Arc::clone(&self.shared), names, group.clone())
         });
-        ClusterBackend { shared: Arc::clone(&self.shared), group, deployment, is_broken: false }
+        let (shared, canaries) = (Arc::clone(&self.shared), Vec::new());
+        ClusterBackend { shared, group, deployment, canaries, is_broken: false }
     }
 
     /// Makes sure that a result can be written to a ConfigMap, and that it is nobody else's.
@@ -289,6 +295,7 @@ pub struct ClusterBackend {
     shared: Arc<Shared>,
     group: Group,
     deployment: Deployment,
+    canaries: Vec<Canary>,
     /// Whether the deployment may be anything by now.
     is_broken: bool,
 }
@@ -308,8 +315,10 @@ impl Backend for ClusterBackend {
     async fn start(&mut self, state: &mut State) -> Result<(), Error> {
         // Broken until the opposite is known.
         self.is_broken = true;
-        match self.deployment.start(state).await {
-            Ok(()) => {
+        let canaries = self.shared.canaries.on(&self.shared, &self.group);
+        match try_join(self.deployment.start(state), canaries).await {
+            Ok(((), canaries)) => {
+                self.canaries = canaries;
                 self.shared.has_started.store(true, Ordering::Relaxed);
                 self.is_broken = false;
                 Ok(())
@@ -337,6 +346,10 @@ impl Backend for ClusterBackend {
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
         self.deployment.agent(endpoint)
+    }
+
+    fn canaries(&self) -> Vec<Canary> {
+        self.canaries.clone()
     }
 
     /// Keeps the deployment if another scenario can use it.

@@ -68,6 +68,20 @@ pub(super) fn pods_of_node(number: u8) -> Vec<IpNet> {
     vec![v4, v6]
 }
 
+/// The addresses of a node's canaries, beyond those of its pods: one for each of `which`, 0 or 1.
+pub(super) fn canary(node: u8, which: u8) -> Vec<IpAddr> {
+    let number = PODS_PER_NODE + 3 + which;
+    let [a, b, ..] = pods_v4().network().octets();
+    vec![Ipv4Addr::new(a, b, node, number).into(), in_v6(pods_v6(), node.into(), number.into())]
+}
+
+/// The addresses of the canary outside the cluster. They are in the range of the nodes, where no external
+/// address of a scenario can be.
+pub(super) fn canary_outside() -> Vec<IpAddr> {
+    let [a, b, ..] = nodes_v4().network().octets();
+    vec![Ipv4Addr::new(a, b, 255, 1).into(), in_v6(nodes_v6(), 0xffff, 1)]
+}
+
 /// Hands out addresses for pods and Services.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {

@@ -3,6 +3,7 @@
 
 mod address;
 mod build;
+mod canaries;
 mod enforce;
 mod fault;
 mod hosts;
@@ -17,12 +18,13 @@ mod variants;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use crate::backend::records::records;
-use crate::backend::{Agent, Backend, Error};
+use crate::backend::{Agent, Backend, Canary, Error, Place};
 use crate::policy::Cluster;
 use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::snapshot::Identity;
@@ -56,6 +58,8 @@ pub struct Lab {
     /// The agents by endpoint. A node's agent serves all pods that use its network.
     agents: HashMap<EndpointName, Arc<Agent>>,
     processes: HashMap<EndpointName, Process>,
+    /// Where each canary is, what it is called here, and its addresses.
+    canaries: Vec<(Place, EndpointName, Vec<IpAddr>)>,
     next_link: u32,
     /// Rules that a fault makes late.
     late: Vec<JoinHandle<io::Result<()>>>,
@@ -85,6 +89,7 @@ impl Lab {
             pods: HashMap::new(),
             agents: HashMap::new(),
             processes: HashMap::new(),
+            canaries: Vec::new(),
             next_link: FIRST_LINK,
             late: Vec::new(),
             follower: Follower::new(fault),
@@ -121,6 +126,8 @@ impl Backend for Lab {
             link: self.take_link(),
         });
         let mut hosts: Vec<Host> = externals.collect();
+        let outside = (!hosts.is_empty()).then_some(&fabric);
+        hosts.extend(self.place_canaries(&cluster.nodes, outside));
         self.fabric = Some(fabric);
         for pod in &mut cluster.pods {
             hosts.extend(self.place(pod, &cluster.nodes)?);
@@ -165,6 +172,10 @@ impl Backend for Lab {
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
         self.agents.get(endpoint).cloned()
+    }
+
+    fn canaries(&self) -> Vec<Canary> {
+        self.started_canaries()
     }
 
     /// Ends the agents, and with them the last holders of most namespaces.

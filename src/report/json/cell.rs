@@ -27,8 +27,12 @@ pub(super) struct CellDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<String>,
     reasons: Vec<ReasonDocument>,
+    /// What the place lacks, if the cell was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requires: Option<&'static str>,
     attempts: u32,
     retries: u32,
+    silences: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +75,16 @@ impl CellDocument {
             reasons: result.expected.reasons.iter().map(ReasonDocument::new).collect(),
             attempts: result.attempts,
             retries: result.retries,
+            silences: result.silences,
+            requires: match result.verdict {
+                Verdict::Skipped(capability) => Some(capability.name()),
+                Verdict::Match
+                | Verdict::Leak
+                | Verdict::Blocked
+                | Verdict::Flaky
+                | Verdict::Undefined
+                | Verdict::Inconclusive(_) => None,
+            },
             change: settled.map(|settled| settled.change.name()),
             settled_ms: settled.map(|settled| millis(settled.took)),
             opposed_ms: settled.and_then(|settled| settled.opposed).map(millis),
@@ -128,6 +142,11 @@ impl ReasonDocument {
 fn cause(verdict: &Verdict) -> Option<&Cause> {
     match verdict {
         Verdict::Inconclusive(cause) => Some(cause),
-        Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => None,
+        Verdict::Match
+        | Verdict::Leak
+        | Verdict::Blocked
+        | Verdict::Flaky
+        | Verdict::Undefined
+        | Verdict::Skipped(_) => None,
     }
 }

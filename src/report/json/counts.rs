@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::verdict::{Counts, MachineCounts};
+use crate::verdict::{Counts, MachineCounts, Power};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,8 +15,13 @@ pub(super) struct CountsDocument {
     flaky: usize,
     undefined: usize,
     undefined_by_profile: usize,
-    unsupported: usize,
+    skipped: usize,
     inconclusive: usize,
+    claims: usize,
+    judged: usize,
+    judged_denials: usize,
+    skipped_claims: usize,
+    excused_claims: usize,
     policy_gaps: usize,
     disagreements: usize,
     late: usize,
@@ -33,8 +38,13 @@ impl From<Counts> for CountsDocument {
             flaky: counts.flaky,
             undefined: counts.undefined,
             undefined_by_profile: counts.left_open,
-            unsupported: counts.unsupported,
+            skipped: counts.skipped,
             inconclusive: counts.inconclusive,
+            claims: counts.claims,
+            judged: counts.judged,
+            judged_denials: counts.judged_denials,
+            skipped_claims: counts.skipped_claims,
+            excused_claims: counts.excused_claims,
             policy_gaps: counts.gaps,
             disagreements: counts.disagreements,
             late: counts.late,
@@ -55,5 +65,32 @@ impl From<MachineCounts> for MachineDocument {
     fn from(counts: MachineCounts) -> Self {
         let MachineCounts { source, destination, leaks: leak, blocked } = counts;
         Self { source, destination, leak, blocked }
+    }
+}
+
+/// What the proved denials rest on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProofDocument {
+    denials: usize,
+    dropped_probes: u64,
+    fewest_per_denial: u32,
+    enforcement_points: usize,
+    fewest_per_enforcement_point: u32,
+    /// From 0 to 1; absent where nothing was proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detectable_share: Option<f64>,
+}
+
+impl From<Power> for ProofDocument {
+    fn from(power: Power) -> Self {
+        Self {
+            denials: power.denials,
+            dropped_probes: power.probes,
+            fewest_per_denial: power.fewest_per_cell,
+            enforcement_points: power.points,
+            fewest_per_enforcement_point: power.fewest_per_point,
+            detectable_share: (power.points > 0).then(|| power.detectable_share()),
+        }
     }
 }

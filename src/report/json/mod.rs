@@ -16,7 +16,7 @@ use super::profiles::{self, ProfileDocument};
 use crate::compare::Comparison;
 use crate::verdict::{Outcome, RunResult};
 
-use counts::{CountsDocument, MachineDocument};
+use counts::{CountsDocument, MachineDocument, ProofDocument};
 pub(super) use latency::QuantilesDocument;
 use latency::RunLatencyDocument;
 use scenario::ScenarioDocument;
@@ -43,7 +43,8 @@ pub(super) fn outcome_code(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Pass => 0,
         Outcome::Fail => 1,
-        Outcome::Inconclusive => 3,
+        // A run that skips everything proves nothing.
+        Outcome::Inconclusive | Outcome::Skipped => 3,
     }
 }
 
@@ -63,6 +64,8 @@ struct RunDocument<'a> {
     not_carried_out: BTreeSet<&'a str>,
     took_ms: u64,
     counts: CountsDocument,
+    proof: ProofDocument,
+    skipped: BTreeMap<&'static str, usize>,
     nodes: BTreeMap<&'a str, MachineDocument>,
     profiles: Vec<ProfileDocument<'a>>,
     latency: RunLatencyDocument<'a>,
@@ -87,6 +90,8 @@ impl<'a> RunDocument<'a> {
             not_carried_out: result.unfinished.iter().map(String::as_str).collect(),
             took_ms: millis(result.took),
             counts: result.counts().into(),
+            proof: result.power().into(),
+            skipped: result.skipped().into_iter().map(|(capability, n)| (capability.name(), n)).collect(),
             nodes: result.machines().into_iter().map(|(name, counts)| (name, counts.into())).collect(),
             profiles: profiles::documents(result),
             latency: RunLatencyDocument::new(result),
@@ -98,6 +103,7 @@ impl<'a> RunDocument<'a> {
 
 pub(super) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
+        Outcome::Skipped => "skipped",
         Outcome::Pass => "pass",
         Outcome::Inconclusive => "inconclusive",
         Outcome::Fail => "fail",

@@ -22,6 +22,7 @@ impl Report<'_> {
         if *stopped {
             self.line(paint(UNSURE, left_out(unfinished)));
         }
+        self.power();
         self.aside(&counts);
         for (name, value) in &surroundings.facts {
             self.line(paint(FAINT, format!("{name}: {value}")));
@@ -37,8 +38,7 @@ impl Report<'_> {
         let steps: usize = scenarios.iter().map(|scenario| scenario.steps.len()).sum();
         let times = scenarios.iter().filter_map(|scenario| scenario.repetitions).map(|r| r.asked).max();
         let scope = format!(
-            "{} in {} of {}{}, {} ({})",
-            count(counts.cells(), "cell", "cells"),
+            "in {} of {}{}, {} ({})",
             count(steps, "step", "steps"),
             count(scenarios.len(), "scenario", "scenarios"),
             times.map(|times| format!(", {times} times each")).unwrap_or_default(),
@@ -46,27 +46,56 @@ impl Report<'_> {
             surroundings.name,
         );
         let (word, style, what) = match self.result.outcome() {
-            Outcome::Pass => ("PASS", GOOD, right(counts).to_owned()),
-            Outcome::Inconclusive => ("INCONCLUSIVE", UNSURE, unsure(counts, scenarios)),
+            Outcome::Pass => ("PASS", GOOD, claims(counts)),
+            Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE, unsure(counts, scenarios)),
             Outcome::Fail => ("FAIL", BAD, wrong(counts, scenarios)),
         };
-        self.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+        let rest = match self.result.outcome() {
+            Outcome::Pass => format!("{},", right(counts)),
+            Outcome::Inconclusive | Outcome::Skipped | Outcome::Fail => format!("{} judged", claims(counts)),
+        };
+        self.line(format!("{}  {}: {rest} {scope}", paint(style, word), paint(STRONG, what)));
+    }
+
+    fn profile_names(&self) -> String {
+        let names: Vec<_> = self.result.profiles.iter().map(|profile| profile.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// How much the proved denials prove.
+    fn power(&mut self) {
+        let power = self.result.power();
+        if power.points == 0 {
+            return;
+        }
+        let each = |least: u32| count(least as usize, "dropped probe", "dropped probes");
+        let proof = format!(
+            "each denial rests on at least {}, each node, policy and direction on at least {}: a leak of {} of \
+             the connections would have shown with 95 %",
+            each(power.fewest_per_cell),
+            each(power.fewest_per_point),
+            percent(power.detectable_share()),
+        );
+        self.line(paint(FAINT, proof));
     }
 
     /// What was seen and decides nothing.
     fn aside(&mut self, counts: &Counts) {
         let mut aside = Vec::new();
+        for (capability, number) in self.result.skipped() {
+            aside.push(format!("{} skipped for want of {capability}", count(number, "claim", "claims")));
+        }
+        if counts.excused_claims > 0 {
+            let excused = count(counts.excused_claims, "claim", "claims");
+            aside.push(format!("{excused} excused by profile {}", self.profile_names()));
+        }
         if counts.undefined > counts.left_open {
             let by_specification = counts.undefined - counts.left_open;
             aside.push(format!("{} left undefined by the specification", thousands(by_specification)));
         }
         if counts.left_open > 0 {
-            let names: Vec<_> = self.result.profiles.iter().map(|profile| profile.name.as_str()).collect();
-            let names = names.join(", ");
+            let names = self.profile_names();
             aside.push(format!("{} left undefined by profile {names}", thousands(counts.left_open)));
-        }
-        if counts.unsupported > 0 {
-            aside.push(format!("{} not measurable here", thousands(counts.unsupported)));
         }
         if counts.retries > 0 {
             aside.push(count(counts.retries, "retry", "retries"));
@@ -98,6 +127,23 @@ fn real_gaps(scenarios: &[ScenarioResult]) -> usize {
     real.map(|scenario| scenario.counts().gaps).sum()
 }
 
+/// How many claims were judged, of all.
+fn claims(counts: &Counts) -> String {
+    format!("{} of {}", thousands(counts.judged), count(counts.claims, "claim", "claims"))
+}
+
+/// A share, from 0 to 1, with two digits that count.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent >= 10.0 {
+        format!("{percent:.0} %")
+    } else if percent >= 1.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.2} %")
+    }
+}
+
 fn right(counts: &Counts) -> &'static str {
     if counts.left_open == 0 {
         "every packet did what the policies promise"
@@ -108,6 +154,8 @@ fn right(counts: &Counts) -> &'static str {
 
 fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
     let missed = scenarios.iter().filter(|scenario| scenario.misses_demonstration()).count();
+    let lacking: BTreeSet<_> = scenarios.iter().flat_map(ScenarioResult::lacking).collect();
+    let lacking = lacking.len();
     join([
         (counts.leaks, "leak", "leaks"),
         (counts.blocked, "blocked", "blocked"),
@@ -115,6 +163,7 @@ fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
         (counts.disagreements, "disagreement", "disagreements"),
         (counts.late, "late", "late"),
         (missed, "demonstration missed", "demonstrations missed"),
+        (lacking, "lack of what --require names", "lacks of what --require names"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
     ])
@@ -128,7 +177,10 @@ fn unsure(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
         (failed, "scenario not carried out", "scenarios not carried out"),
     ]);
     match what.as_str() {
-        "" if counts.proves_nothing() => "nothing is judged: profiles leave everything undefined".to_owned(),
+        "" if counts.judged == 0 => "nothing was judged".to_owned(),
+        "" if counts.proves_nothing() => {
+            "no denial was judged, so nothing is known about isolation".to_owned()
+        }
         "" => "not everything was carried out".to_owned(),
         _ => what,
     }

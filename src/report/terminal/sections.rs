@@ -45,9 +45,12 @@ impl Report<'_> {
             |cell| cells::repeated(cell).unwrap_or_default(),
             |cell| match &cell.verdict {
                 Verdict::Inconclusive(cause) => cause.to_string(),
-                Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => {
-                    String::new()
-                }
+                Verdict::Match
+                | Verdict::Leak
+                | Verdict::Blocked
+                | Verdict::Flaky
+                | Verdict::Undefined
+                | Verdict::Skipped(_) => String::new(),
             },
         );
         self.failures();
@@ -120,11 +123,7 @@ impl Report<'_> {
 }
 
 fn is_inconclusive(cell: &CellResult) -> bool {
-    match &cell.verdict {
-        // What is not supported is counted beside the verdict.
-        Verdict::Inconclusive(cause) => !cause.is_unsupported(),
-        Verdict::Match | Verdict::Leak | Verdict::Blocked | Verdict::Flaky | Verdict::Undefined => false,
-    }
+    matches!(cell.verdict, Verdict::Inconclusive(_))
 }
 
 fn has_both_families(step: &StepResult) -> bool {

@@ -9,6 +9,7 @@ use tabled::settings::{Alignment, Modify};
 
 use super::Report;
 use crate::report::style::{BAD, GOOD, UNSURE, count, duration, join, paint, thousands};
+use crate::scenario::Capability;
 use crate::verdict::{Counts, Outcome, Quantiles, Repetitions, ScenarioResult};
 
 impl Report<'_> {
@@ -59,6 +60,11 @@ fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
         0 => String::new(),
         number => format!(", {} undefined by profile", thousands(number)),
     };
+    let skipped = match counts.skipped {
+        0 => String::new(),
+        number => format!(", {} skipped", thousands(number)),
+    };
+    let left_open = skipped + &left_open;
     match scenario.repetitions {
         Some(Repetitions { done, same, .. }) => {
             format!("{result}{left_open}, {same} of {done} times the same")
@@ -73,6 +79,10 @@ fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
     if scenario.failure.is_some() {
         what.push("not carried out".to_owned());
     }
+    let lacking: Vec<_> = scenario.lacking().into_iter().map(Capability::name).collect();
+    if !lacking.is_empty() {
+        what.push(format!("lacks {}", lacking.join(", ")));
+    }
     if scenario.misses_demonstration() {
         what.push("no policy gap found".to_owned());
     }
@@ -81,7 +91,7 @@ fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
         Outcome::Pass if scenario.demonstrates.is_some() => {
             return paint(GOOD, format!("ok: {counted} found, as it demonstrates"));
         }
-        Outcome::Pass if counts.proves_nothing() => return paint(UNSURE, "not judged"),
+        Outcome::Skipped => return paint(UNSURE, "skipped"),
         Outcome::Pass => return paint(GOOD, OK),
         Outcome::Inconclusive | Outcome::Fail if counted != OK => what.push(counted),
         Outcome::Inconclusive | Outcome::Fail => {}

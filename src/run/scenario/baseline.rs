@@ -8,7 +8,8 @@ use crate::backend::Backend;
 use crate::plan::{Cell, Router};
 use crate::policy::{Decision, Engine};
 use crate::run::event::Event;
-use crate::run::settle::{Patience, Settled};
+use crate::run::ledger::Ledger;
+use crate::run::settle::{SettleDeadlines, Settled};
 
 /// What was seen of a cell before there were policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
         let situation = self.situation(None, &engine, &router);
-        let patience = Patience {
+        let deadlines = SettleDeadlines {
             // Generous, as nothing is known yet, and growing with every try.
             timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
             longest_timeout: self.settings.longest_timeout,
@@ -33,8 +34,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
             loss: self.loss,
         };
         let changed = Instant::now();
+        // Without policies, nothing is denied that could arrive late.
+        let mut ledger = Ledger::default();
         let Settled { tracks, loss, .. } =
-            self.settle(&situation, &router, &unavailable, changed, patience).await;
+            self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
         let answered = answered(&situation.cells, &tracks);
         let ways: Vec<Way> = situation.ways(&router);
         self.loss = loss;

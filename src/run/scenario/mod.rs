@@ -1,29 +1,35 @@
 //! One scenario from its start to its end.
 
 mod baseline;
+mod brackets;
+mod control;
 mod results;
 mod situation;
 mod variants;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use super::canary::Canaries;
 use super::event::{Event, Events};
 use super::held::Held;
+use super::ledger::Ledger;
 use super::listen::{self, Open, Unavailable};
 use super::newcomers::{self, Newcomers};
-use super::round::Rounds;
+use super::power::Pools;
+use super::round::{Probing, Rounds};
 use super::settings::Settings;
-use super::settle::{Patience, Settled, settle};
+use super::settle::{SettleDeadlines, Settled, settle};
 use super::track::{Expected, Loss, Track};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, left_open, open_at_first};
 use crate::scenario::{Scenario, State, Step};
-use crate::verdict::{Before, Observation, ScenarioFailure, ScenarioResult, StepResult};
+use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, enforcement_points, probes_for};
 
 use baseline::Baseline;
+use brackets::Brackets;
 use situation::{Situation, Way};
 pub use variants::Trials;
 pub(super) use variants::carry_out_with_variants;
@@ -42,6 +48,7 @@ pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>)
         timeout: Duration::ZERO,
         took: Duration::ZERO,
         repetitions: None,
+        required: BTreeSet::new(),
     }
 }
 
@@ -57,6 +64,7 @@ pub(super) async fn carry_out(
     let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
     let mut steps = Vec::new();
     let ended = run.all(&mut steps).await;
+    run.look_back(&mut steps).await;
     run.result(start, steps, ended)
 }
 
@@ -81,6 +89,15 @@ struct ScenarioRun<'a, B> {
     loss: Loss,
     /// What was expected of each cell after the last change.
     expected: HashMap<Cell, Before>,
+    canaries: Canaries,
+    /// The probes that nothing may answer.
+    ledger: Ledger,
+    /// The denials that a delivery over the same path has yet to follow.
+    brackets: Brackets,
+    /// For each step, from when on each cell held what is expected, and the settle deadline.
+    in_force: Vec<(Vec<Option<Duration>>, Duration)>,
+    /// When the last probe of a step was sent.
+    last_probe: Instant,
 }
 
 impl<'a, B: Backend> ScenarioRun<'a, B> {
@@ -106,6 +123,11 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             answered: 0,
             loss: Loss::default(),
             expected: HashMap::new(),
+            canaries: Canaries::default(),
+            ledger: Ledger::default(),
+            brackets: Brackets::default(),
+            in_force: Vec::new(),
+            last_probe: Instant::now(),
         }
     }
 
@@ -115,13 +137,15 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             message: error.to_string(),
         });
         let (start, timeout, took) = (self.start, self.calibrated, start.elapsed());
-        ScenarioResult { steps, start, timeout, took, ..not_started(self.scenario, failure) }
+        let required = self.settings.required.clone();
+        ScenarioResult { steps, start, timeout, took, required, ..not_started(self.scenario, failure) }
     }
 
     async fn begin(&mut self) -> Result<(), Error> {
         let start = Instant::now();
         self.backend.start(&mut self.state).await?;
         self.start = start.elapsed();
+        self.canaries = Canaries::open(self.backend).await;
         self.measure_baseline().await;
         Ok(())
     }
@@ -129,11 +153,12 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
         self.begin().await?;
         for step in &self.scenario.steps {
+            self.control_before(step).await?;
             let result = self.step(step).await?;
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
         }
-        Ok(())
+        self.control().await
     }
 
     /// What follows from the state that a step led to; without one, from the first state.
@@ -204,16 +229,14 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
         let open_at_first = open_at_first(&self.settings.profiles, self.view(Some(step), &situation));
         situation.leave_first_moment_open(open_at_first);
-        let patience = Patience {
-            timeout: self.timeout,
-            longest_timeout: self.settings.longest_timeout,
-            settle: self.settings.settle,
-            handed_over: changed.elapsed(),
-            wiring: self.settings.wiring,
-            loss: self.loss,
-        };
-        let Settled { tracks, rounds, loss } =
-            self.settle(&situation, &router, &unavailable, changed, patience).await;
+        let deadlines = self.deadlines(changed.elapsed());
+        let mut ledger = std::mem::take(&mut self.ledger);
+        ledger.begin(Some(self.in_force.len()));
+        let settled = self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
+        ledger.begin(None);
+        self.ledger = ledger;
+        let Settled { tracks, rounds, loss, deadline } = settled;
+        self.last_probe = Instant::now();
         let answered = answered(&situation.cells, &tracks);
         let ways = situation.ways(&router);
         self.loss = self.loss.plus(loss);
@@ -224,7 +247,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
         let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
+        let since = tracks.iter().map(|track| track.settled).collect();
         let cells = self.results(step, situation, &ways, tracks);
+        self.brackets.take_step(self.in_force.len(), &cells, &ways);
+        self.in_force.push((since, deadline));
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
         self.expected = expected;
         let (name, items) = (step.name.clone(), step.items.clone());
@@ -245,27 +271,45 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         expected.collect()
     }
 
+    /// How long a change may take that took so long to be handed over.
+    fn deadlines(&self, handed_over: Duration) -> SettleDeadlines {
+        SettleDeadlines {
+            timeout: self.timeout,
+            longest_timeout: self.settings.longest_timeout,
+            settle: self.settings.settle,
+            handed_over,
+            wiring: self.settings.wiring,
+            loss: self.loss,
+        }
+    }
+
     async fn settle(
         &self,
         situation: &Situation,
         router: &Router<'_>,
         unavailable: &Unavailable,
+        ledger: &mut Ledger,
         changed: Instant,
-        patience: Patience,
+        deadlines: SettleDeadlines,
     ) -> Settled {
-        let Situation { cells, routes, .. } = situation;
+        let Situation { cells, routes, decisions, .. } = situation;
         let expected = self.expectations(situation, &situation.ways(router));
-        let mut rounds = Rounds::new(self.backend, router, cells, routes, unavailable, changed);
-        let mut settled = settle(&mut rounds, &expected, patience).await;
-        for cell in rounds.late_arrivals().await {
-            if let Some(track) = settled.tracks.get_mut(cell)
-                && matches!(track.observation, Some(Observation::Dropped | Observation::Rejected))
-            {
-                track.observation = Some(Observation::OneWay);
-                track.delivered = Some((track.probed, Observation::OneWay));
-            }
-        }
-        settled
+        let pools = self.pools(situation);
+        let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
+        let probing =
+            Probing { backend, state, router, canaries, cells, routes, decisions, unavailable, changed };
+        settle(&mut Rounds::new(probing, ledger), &expected, &pools, deadlines).await
+    }
+
+    /// What denies each cell together with others.
+    fn pools(&self, situation: &Situation) -> Pools {
+        let Situation { cells, routes, expectations, decisions, .. } = situation;
+        let cells = cells.iter().zip(routes).zip(expectations).zip(decisions);
+        let points = cells.map(|(((cell, route), expected), decision)| match decision {
+            Decision::Deny => enforcement_points(expected, &self.machines(cell, route.as_ref())),
+            Decision::Allow | Decision::Undefined => Vec::new(),
+        });
+        Pools::new(points.collect(), probes_for(self.settings.leak_share))
     }
 
     /// What was expected of a cell after the last change.

@@ -1,16 +1,16 @@
 //! What a step showed: the verdict of each cell, and how long it took to be in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ScenarioRun;
-use super::situation::{Situation, Way};
+use super::situation::{Obstacle, Situation, Way};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
-use crate::policy::{Decision, Expectation};
+use crate::policy::{Decision, Expectation, Protocol};
 use crate::run::newcomers::Newcomer;
 use crate::run::track::Track;
-use crate::scenario::{Assertion, Claim, EndpointName, State, Step};
-use crate::verdict::{Cause, CellResult, Change, Evidence, Machines, Settling, Verdict, judge};
+use crate::scenario::{Assertion, Capability, Claim, Step};
+use crate::verdict::{Cause, CellResult, Change, Evidence, Machines, Observation, Settling, Verdict, judge};
 
 impl<B: Backend> ScenarioRun<'_, B> {
     pub(super) fn results(
@@ -25,12 +25,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
             .zip(&situation.decisions)
             .zip(&situation.newcomers)
             .map(|((track, decision), newcomer)| {
-                newcomer.as_ref().filter(|_| *decision == Decision::Deny)?.convict(track, *decision)
+                newcomer.as_ref().filter(|_| *decision == Decision::Deny)?.record_leak(track, *decision)
             })
             .collect();
         let verdicts = ways.iter().zip(&tracks).enumerate();
-        let verdicts: Vec<_> =
-            verdicts.map(|(cell, (way, track))| self.verdict(&situation, cell, *way, track)).collect();
+        let verdicts =
+            verdicts.map(|(cell, (way, track))| self.verdict(&situation, &step.requires, cell, *way, track));
+        let verdicts: Vec<_> = verdicts.collect();
         let Situation {
             cells,
             routes,
@@ -52,7 +53,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 let ((verdict, track), delivered_until) = found;
                 let (((expected, (left_open, open_at_first)), decision), newcomer) = promise;
                 // Without an address there is nothing that the author could disagree with.
-                let is_evaluated = obstacle != Some(Cause::NoAddress);
+                let is_evaluated = obstacle.is_none_or(|obstacle| obstacle.cause != Cause::NoAddress);
                 // A datagram that arrives late shows that the silence before was none.
                 let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
                 let (verdict, left_open) = match open_at_first {
@@ -67,6 +68,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                     observed: track.observation,
                     attempts: track.attempts,
                     retries: track.retries,
+                    silences: track.silences,
                     settled: settled.filter(|_| is_in_force),
                     delivered_until,
                     cell,
@@ -79,16 +81,36 @@ impl<B: Backend> ScenarioRun<'_, B> {
             .collect()
     }
 
-    /// What is true of a cell.
-    pub(super) fn verdict(&self, situation: &Situation, index: usize, way: Way, track: &Track) -> Verdict {
+    /// What is true of a cell. Where the place lacks something, it is skipped if the step says that it
+    /// requires it.
+    pub(super) fn verdict(
+        &self,
+        situation: &Situation,
+        requires: &BTreeSet<Capability>,
+        index: usize,
+        way: Way,
+        track: &Track,
+    ) -> Verdict {
+        let unless_declared = |cause: Cause, capability: Option<Capability>| match capability
+            .filter(|capability| requires.contains(capability))
+        {
+            Some(capability) => Verdict::Skipped(capability),
+            None => Verdict::Inconclusive(cause),
+        };
         let obstacle = situation.obstacles.get(index).cloned().flatten();
         let cell = situation.cells.get(index).zip(situation.decisions.get(index));
         match (obstacle, &track.observation, cell) {
-            (Some(cause), _, _) => Verdict::Inconclusive(cause),
+            (Some(Obstacle { cause, capability }), _, _) => unless_declared(cause, capability),
+            (None, Some(Observation::Unsupported { message }), Some((cell, _))) => {
+                let is_sctp = cell.probe.protocol() == Protocol::Sctp;
+                unless_declared(Cause::Kernel(message.clone()), is_sctp.then_some(Capability::Sctp))
+            }
             (None, Some(observation), Some((cell, decision))) => judge(&Evidence {
                 decision: *decision,
                 observation: observation.clone(),
                 differed: track.differed,
+                leaked: track.leaked,
+                unconfirmed: track.unconfirmed,
                 control: track.control,
                 baseline: self.baseline(cell, way),
             }),
@@ -116,26 +138,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
     }
 
     /// Where the ends of a cell are; the pods behind a Service may all be on one machine.
-    fn machines(&self, cell: &Cell, route: Option<&Route>) -> Machines {
+    pub(super) fn machines(&self, cell: &Cell, route: Option<&Route>) -> Machines {
         let servers = route.into_iter().flat_map(|route| &route.servers);
-        let mut to = servers.map(|(server, _)| machine_of(&self.state, server));
-        let first = to.next().unwrap_or_else(|| machine_of(&self.state, &cell.to));
+        let mut to = servers.map(|(server, _)| self.state.machine_of(server));
+        let first = to.next().unwrap_or_else(|| self.state.machine_of(&cell.to));
         let is_one = to.all(|other| other == first);
-        Machines { from: machine_of(&self.state, &cell.from), to: first.filter(|_| is_one) }
+        Machines { from: self.state.machine_of(&cell.from), to: first.filter(|_| is_one) }
     }
-}
-
-/// The machine on which an endpoint is, as far as there is just one.
-fn machine_of(state: &State, endpoint: &EndpointName) -> Option<String> {
-    let node = match endpoint {
-        EndpointName::Pod { namespace, name } => {
-            let pods = &state.cluster.pods;
-            pods.iter().find(|pod| pod.namespace == *namespace && pod.name == *name)?.node.as_ref()?
-        }
-        EndpointName::Node(name) => name,
-        EndpointName::Service { .. } | EndpointName::External(_) => return None,
-    };
-    Some(state.machines.get(node).unwrap_or(node).clone())
 }
 
 /// What the assertions say about a cell: the last that covers it counts.

@@ -5,11 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::plan::{Cell, Route, Router, cells};
-use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
+use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
 use crate::profile::Difference;
 use crate::run::newcomers::Newcomer;
-use crate::scenario::{Scenario, State};
+use crate::scenario::{Capability, Scenario, State};
 use crate::verdict::{Before, Cause};
+
+/// Why nothing can be sent for a cell.
+#[derive(Debug, Clone)]
+pub(super) struct Obstacle {
+    pub(super) cause: Cause,
+    /// What the place would need; `None` if no scenario can declare it.
+    pub(super) capability: Option<Capability>,
+}
 
 /// The addresses of both ends: a pod that takes over a name is another one.
 pub(super) type Way = (Option<IpAddr>, Option<SocketAddr>);
@@ -19,7 +27,7 @@ pub(super) struct Situation {
     pub(super) cells: Vec<Cell>,
     /// `None` where an obstacle is in the way.
     pub(super) routes: Vec<Option<Route>>,
-    pub(super) obstacles: Vec<Option<Cause>>,
+    pub(super) obstacles: Vec<Option<Obstacle>>,
     pub(super) expectations: Vec<Expectation>,
     /// The cells of pods that came with the step.
     pub(super) newcomers: Vec<Option<Newcomer>>,
@@ -49,8 +57,17 @@ impl Situation {
             let ends = [&cell.from, &cell.to].into_iter().chain(servers);
             let absent = ends.into_iter().find_map(|end| state.absent.get(end));
             let obstacle = match (absent, &route) {
-                (_, None) => Some(Cause::NoAddress),
-                (Some(why), Some(_)) => Some(Cause::Absent(why.clone())),
+                (_, None) => Some(Obstacle {
+                    cause: Cause::NoAddress,
+                    capability: Some(match cell.family {
+                        IpFamily::V4 => Capability::Ipv4,
+                        IpFamily::V6 => Capability::Ipv6,
+                    }),
+                }),
+                (Some(absence), Some(_)) => Some(Obstacle {
+                    cause: Cause::Absent(absence.why.clone()),
+                    capability: absence.capability,
+                }),
                 (None, Some(_)) => None,
             };
             if obstacle.is_some() {
@@ -97,9 +114,32 @@ impl Situation {
         self.left_open = left_open;
     }
 
+    /// Keeps these cells only, and expects all of them to be delivered.
+    pub(super) fn only(self, is_kept: impl Fn(&Cell, usize) -> bool) -> Self {
+        let cells = self.cells.iter().zip(&self.obstacles).enumerate();
+        let kept = cells.map(|(index, (cell, obstacle))| obstacle.is_none() && is_kept(cell, index));
+        let kept: Vec<bool> = kept.collect();
+        let count = kept.iter().filter(|kept| **kept).count();
+        Self {
+            cells: filter(self.cells, &kept),
+            routes: filter(self.routes, &kept),
+            obstacles: filter(self.obstacles, &kept),
+            expectations: filter(self.expectations, &kept),
+            newcomers: filter(self.newcomers, &kept),
+            left_open: filter(self.left_open, &kept),
+            open_at_first: filter(self.open_at_first, &kept),
+            decisions: vec![Decision::Allow; count],
+        }
+    }
+
     pub(super) fn expected(&self) -> HashMap<Cell, Before> {
         let before = self.expectations.iter().zip(&self.decisions);
         let before = before.map(|(expectation, decision)| Before::new(expectation, *decision));
         self.cells.iter().cloned().zip(before).collect()
     }
+}
+
+/// The items that are kept.
+fn filter<T>(items: Vec<T>, kept: &[bool]) -> Vec<T> {
+    items.into_iter().zip(kept).filter(|(_, kept)| **kept).map(|(item, _)| item).collect()
 }

@@ -8,11 +8,12 @@ use crate::backend::{Error, Variants};
 use crate::plan::Router;
 use crate::policy::{Decision, Engine};
 use crate::run::event::Events;
-use crate::run::round::Rounds;
+use crate::run::ledger::Ledger;
+use crate::run::round::{Probing, Rounds};
 use crate::run::settings::Settings;
 use crate::run::settle::Prober;
 use crate::run::track::{Expected, Track};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Step};
 use crate::verdict::{ScenarioResult, StepResult, Verdict};
 
 /// Whoever wants to know what variants show.
@@ -40,6 +41,7 @@ pub(in crate::run) async fn carry_out_with_variants<B: Variants>(
     let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
     let mut steps = Vec::new();
     let ended = run.all_with_variants(&mut steps, trials).await;
+    run.look_back(&mut steps).await;
     run.result(start, steps, ended)
 }
 
@@ -51,15 +53,16 @@ impl<B: Variants> ScenarioRun<'_, B> {
     ) -> Result<(), Error> {
         self.begin().await?;
         for (index, step) in self.scenario.steps.iter().enumerate() {
+            self.control_before(step).await?;
             steps.push(self.step(step).await?);
-            self.try_variants(index, trials).await?;
+            self.try_variants((index, step), trials).await?;
         }
-        Ok(())
+        self.control().await
     }
 
     async fn try_variants(
         &mut self,
-        index: usize,
+        (index, step): (usize, &Step),
         trials: &mut impl Trials<B::Variant>,
     ) -> Result<(), Error> {
         let variants = self.backend.differing(&trials.wanted(index));
@@ -75,13 +78,20 @@ impl<B: Variants> ScenarioRun<'_, B> {
         let expected = self.expectations(&situation, &ways);
         for variant in variants {
             self.backend.vary(Some(variant)).await?;
-            let Situation { cells, routes, .. } = &situation;
-            let changed = Instant::now();
-            let mut rounds = Rounds::new(&*self.backend, &router, cells, routes, &unavailable, changed);
+            let Situation { cells, routes, decisions, .. } = &situation;
+            let (backend, canaries, unavailable) = (&*self.backend, &self.canaries, &unavailable);
+            let (state, router, changed) = (&state, &router, Instant::now());
+            let probing =
+                Probing { backend, state, router, canaries, cells, routes, decisions, unavailable, changed };
+            // What a variant lets through is no late arrival of the step's own.
+            let mut ledger = Ledger::default();
+            let mut rounds = Rounds::new(probing, &mut ledger);
             let tracks = glance(&mut rounds, &expected, self.timeout).await;
-            let verdicts: Vec<_> = (0..cells.len())
-                .filter_map(|cell| Some(self.verdict(&situation, cell, *ways.get(cell)?, tracks.get(cell)?)))
-                .collect();
+            let requires = &step.requires;
+            let verdict = |cell: usize| {
+                Some(self.verdict(&situation, requires, cell, *ways.get(cell)?, tracks.get(cell)?))
+            };
+            let verdicts: Vec<_> = (0..cells.len()).filter_map(verdict).collect();
             trials.seen(variant, index, &verdicts);
         }
         self.backend.vary(None).await
@@ -100,7 +110,7 @@ async fn glance(prober: &mut impl Prober, expected: &[Expected], timeout: Durati
         for sighting in prober.round(&cells, timeout).await {
             let pair = tracks.get_mut(sighting.cell).zip(expected.get(sighting.cell));
             if let Some((track, expected)) = pair {
-                track.record(sighting, *expected);
+                track.record(sighting, *expected, Duration::ZERO);
             }
         }
         let agrees = |cell: &usize| {

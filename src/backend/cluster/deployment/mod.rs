@@ -21,7 +21,7 @@ use super::request::{failed, persistently, unless_missing};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
 use crate::policy::{ClusterPolicyName, Labels, Service};
-use crate::scenario::{DnsServer, EndpointName, State};
+use crate::scenario::{Absence, Capability, DnsServer, EndpointName, State};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
 
@@ -74,6 +74,11 @@ impl Deployment {
         }
     }
 
+    /// Has these nodes of the cluster stand for those of the next state, in turn.
+    pub(super) fn use_nodes(&mut self, group: Vec<String>) {
+        self.group = group;
+    }
+
     pub(super) fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
         self.agents.get(endpoint).cloned()
     }
@@ -120,9 +125,9 @@ impl Deployment {
         }
         self.add_pods(state).await?;
         self.fill_in(state);
-        if let Some(why) = obstacle {
+        if let Some(absence) = obstacle {
             let pods = state.cluster.pods.iter();
-            let pods = pods.map(|pod| (EndpointName::pod(&pod.namespace, &pod.name), why.clone()));
+            let pods = pods.map(|pod| (EndpointName::pod(&pod.namespace, &pod.name), absence.clone()));
             state.absent.extend(pods);
         }
         self.set_records(state).await
@@ -144,14 +149,18 @@ impl Deployment {
         }
         let externals = state.externals.iter().map(|external| {
             let why = "a run on a cluster has no agent outside of it";
-            (EndpointName::External(external.name.clone()), why.to_owned())
+            (EndpointName::External(external.name.clone()), why)
         });
         let why = "a run on a cluster opens no ports on its nodes";
         let nodes = state.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
         let host_pods = state.cluster.pods.iter().filter(|pod| pod.host_network);
         let host_pods = host_pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
-        let on_nodes = nodes.chain(host_pods).map(|endpoint| (endpoint, why.to_owned()));
-        state.absent = externals.chain(on_nodes).collect();
+        let on_nodes = nodes.chain(host_pods).map(|endpoint| (endpoint, why));
+        let absence = |(endpoint, why): (EndpointName, &str)| {
+            let capability = Capability::of_endpoint(&endpoint);
+            (endpoint, Absence { capability, why: why.to_owned() })
+        };
+        state.absent = externals.chain(on_nodes).map(absence).collect();
     }
 
     /// Fills the addresses in.

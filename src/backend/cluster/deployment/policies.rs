@@ -13,7 +13,7 @@ use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies::{self, Made};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
-use crate::scenario::State;
+use crate::scenario::{Absence, Capability, State};
 use crate::snapshot::{Identity, WrittenClusterPolicy};
 
 impl Deployment {
@@ -52,8 +52,8 @@ impl Deployment {
         Ok(wanted)
     }
 
-    /// Gives the reason why nothing can be measured, if not all of them can be there.
-    pub(super) async fn set_cluster_policies(&mut self, state: &State) -> Result<Option<String>, Error> {
+    /// Returns why nothing can be measured, if not all of them can be there.
+    pub(super) async fn set_cluster_policies(&mut self, state: &State) -> Result<Option<Absence>, Error> {
         let support = &self.shared.survey.cluster_policies;
         let refused = |written: &WrittenClusterPolicy| {
             support.get(&written.policy.name.kind).and_then(|usable| usable.as_ref().err().cloned())
@@ -81,11 +81,11 @@ impl Deployment {
                 Made::SomebodyElses => {
                     let real = self.names.cluster_policy(&name);
                     let why = format!("the cluster has a {} {real} which is not this run's", name.kind);
-                    return Ok(Some(why));
+                    return Ok(Some(Absence { capability: None, why }));
                 }
             };
         }
-        Ok(refusal)
+        Ok(refusal.map(|why| Absence { capability: Some(Capability::ClusterPolicies), why }))
     }
 
     /// Removes the policies that would stay without the namespaces.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::cluster_policies::{self, Support};
 use super::{client_with_bodies, deployment, status};
 use crate::policy::{ClusterPolicyKind, Pod};
-use crate::scenario::{Action, EndpointName, State, Topology};
+use crate::scenario::{Absence, Action, Capability, EndpointName, State, Topology};
 use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
 
@@ -168,7 +168,7 @@ async fn cleanup_finds_cluster_scoped_policies() {
 /// Nothing is measured under policies that are not in force, and nobody's policy is taken over.
 #[tokio::test]
 async fn what_cannot_be_in_force_is_not_measured() {
-    let why = |state: &State| state.absent.get(&EndpointName::pod("x", "a")).cloned();
+    let absence = |state: &State| state.absent.get(&EndpointName::pod("x", "a")).cloned().unwrap();
     let with_pod = |policy: ClusterPolicyObject| {
         let mut state = state_with([policy]);
         let pods = State::new(&Topology::standard(false)).cluster.pods;
@@ -182,7 +182,9 @@ async fn what_cannot_be_in_force_is_not_measured() {
     let mut state = with_pod(quarantine(7, "ingress", "from"));
     let mut one = deployment(cluster.client(), lacking);
     one.converge(&mut state).await.unwrap();
-    assert_eq!(why(&state).as_deref(), Some("it is not installed"));
+    let why = "it is not installed".to_owned();
+    let capability = Some(Capability::ClusterPolicies);
+    assert_eq!(absence(&state), Absence { capability, why });
     assert!(cluster.policies().is_empty());
 
     let path = "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies/default";
@@ -190,11 +192,8 @@ async fn what_cannot_be_in_force_is_not_measured() {
     let mut state = with_pod(baseline());
     let mut other = deployment(cluster.client(), all_kinds());
     other.converge(&mut state).await.unwrap();
-    let reason = why(&state);
-    assert_eq!(
-        reason.as_deref(),
-        Some("the cluster has a BaselineAdminNetworkPolicy default which is not this run's")
-    );
+    let why = "the cluster has a BaselineAdminNetworkPolicy default which is not this run's".to_owned();
+    assert_eq!(absence(&state), Absence { capability: None, why }, "no scenario can declare that");
     other.remove_cluster_policies().await.unwrap();
     assert_eq!(cluster.policies().len(), 1);
 }

@@ -1,0 +1,82 @@
+//! The canaries of a run on a cluster: two pods on each node that is used, in a namespace of their own that no
+//! policy of a scenario can select.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::Shared;
+use super::deployment::Deployment;
+use super::names::Names;
+use crate::backend::{Canary, Error, Place};
+use crate::policy::{Labels, Namespace, Node, Pod};
+use crate::scenario::{EndpointName, State, Topology};
+
+/// The name of their namespace, behind that of the run.
+const NAMESPACE: &str = "canaries";
+
+/// How many canaries a node has: the path between two pods of one node needs both.
+const EACH: usize = 2;
+
+/// The canaries that have been started.
+#[derive(Default)]
+pub(super) struct Canaries(Mutex<Option<Started>>);
+
+struct Started {
+    deployment: Deployment,
+    state: State,
+}
+
+impl Canaries {
+    /// The canaries of these nodes. Starts those that are missing.
+    pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Vec<Canary>, Error> {
+        let mut started = self.0.lock().await;
+        let Started { deployment, state } = started.get_or_insert_with(|| Started::new(shared));
+        let known = |state: &State, name: &str| state.cluster.nodes.iter().any(|node| node.name == name);
+        let missing: Vec<&String> = nodes.iter().filter(|name| !known(state, name)).collect();
+        if !missing.is_empty() {
+            let mut wanted = state.clone();
+            for name in missing {
+                add(&mut wanted, name);
+            }
+            deployment.use_nodes(wanted.cluster.nodes.iter().map(|node| node.name.clone()).collect());
+            deployment.converge(&mut wanted).await?;
+            *state = wanted;
+        }
+        let pods =
+            state.cluster.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(|n| nodes.contains(n)));
+        let canaries = pods.filter_map(|pod| {
+            let agent = deployment.agent(&EndpointName::pod(&pod.namespace, &pod.name))?;
+            let place = Place::Node(pod.node.clone()?);
+            Some(Canary { place, agent, addresses: pod.addresses.clone() })
+        });
+        Ok(canaries.collect())
+    }
+}
+
+impl Started {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let mut state = State::new(&Topology::standard(false));
+        state.cluster.nodes.clear();
+        state.cluster.pods.clear();
+        state.cluster.namespaces = vec![Namespace::new(NAMESPACE, Labels::new())];
+        let names = Names::new(shared.prefix.clone());
+        Self { deployment: Deployment::new(Arc::clone(shared), names, Vec::new()), state }
+    }
+}
+
+/// Adds a node with its canaries.
+fn add(state: &mut State, node: &str) {
+    let number = state.cluster.nodes.len() + 1;
+    state.cluster.nodes.push(Node { name: node.to_owned(), addresses: Vec::new() });
+    state.cluster.pods.extend((1..=EACH).map(|which| Pod {
+        namespace: NAMESPACE.to_owned(),
+        name: format!("canary-{number}-{which}"),
+        labels: Labels::new(),
+        addresses: Vec::new(),
+        ports: Vec::new(),
+        host_network: false,
+        node: Some(node.to_owned()),
+        ended: false,
+    }));
+}

@@ -1,0 +1,102 @@
+//! Canaries: probes between pods that no policy can select, in every round. They show that the path
+//! between two nodes was alive while a denied probe stayed silent.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use netproof_probe::wire::{Listener, Transport};
+
+use crate::backend::{Agent, Backend, CANARY_PORT, Canary, Place, ask_all};
+use crate::plan::Route;
+use crate::policy::{IpFamily, Protocol};
+use crate::scenario::{EndpointName, State};
+
+/// A direction between two places, with what travels along it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Path {
+    /// The index of the sender's place.
+    from: usize,
+    /// The index of the receiver's place.
+    to: usize,
+    family: IpFamily,
+    protocol: Protocol,
+}
+
+/// The canaries of a scenario, at their places.
+#[derive(Debug, Default)]
+pub(super) struct Canaries {
+    places: HashMap<Place, usize>,
+    /// Those of each place.
+    at: Vec<Vec<Canary>>,
+}
+
+impl Canaries {
+    /// Opens the listeners of a backend's canaries. One that cannot listen vouches for nothing, so that
+    /// denials on its paths are inconclusive.
+    pub(super) async fn open(backend: &impl Backend) -> Self {
+        let all = backend.canaries();
+        let listeners = [Transport::Tcp, Transport::Udp, Transport::Sctp]
+            .map(|transport| Listener { transport, port: CANARY_PORT });
+        let opened = ask_all(all.iter().map(|canary| canary.agent.listen(listeners))).await;
+        for (canary, opened) in all.iter().zip(opened) {
+            if let Err(error) = opened {
+                tracing::warn!("the canary at {:?} cannot listen: {error}", canary.place);
+            }
+        }
+        let mut canaries = Self::default();
+        for canary in all {
+            let next = canaries.at.len();
+            let index = *canaries.places.entry(canary.place.clone()).or_insert(next);
+            match canaries.at.get_mut(index) {
+                Some(at) => at.push(canary),
+                None => canaries.at.push(vec![canary]),
+            }
+        }
+        canaries
+    }
+
+    /// The paths of a leg from an endpoint to all who may answer it; `None` where no canary is.
+    pub(super) fn paths(
+        &self,
+        state: &State,
+        from: &EndpointName,
+        family: IpFamily,
+        leg: &Route,
+    ) -> Vec<Option<Path>> {
+        let protocol = match leg.transport {
+            Transport::Tcp | Transport::DnsTcp => Protocol::Tcp,
+            Transport::Udp | Transport::DnsUdp => Protocol::Udp,
+            Transport::Sctp => Protocol::Sctp,
+        };
+        let place = |endpoint: &EndpointName| self.places.get(&place_of(state, endpoint)?).copied();
+        let from = place(from);
+        let path = |(server, _): &(EndpointName, Listener)| {
+            Some(Path { from: from?, to: place(server)?, family, protocol })
+        };
+        leg.servers.iter().map(path).collect()
+    }
+
+    /// Who sends along a path, and who receives and where. At one place, two canaries are needed.
+    pub(super) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr, Transport)> {
+        let sender = self.at.get(path.from)?.first()?;
+        let mut others = self.at.get(path.to)?.iter();
+        let receiver = others.find(|other| !Arc::ptr_eq(&other.agent, &sender.agent))?;
+        let address = receiver.addresses.iter().find(|address| IpFamily::of(**address) == path.family)?;
+        let transport = match path.protocol {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+            Protocol::Sctp => Transport::Sctp,
+        };
+        Some((&sender.agent, &receiver.agent, SocketAddr::new(*address, CANARY_PORT), transport))
+    }
+}
+
+/// Where an endpoint is. A Service is at the places of its pods.
+fn place_of(state: &State, endpoint: &EndpointName) -> Option<Place> {
+    match endpoint {
+        EndpointName::Pod { .. } | EndpointName::Node(_) => state.machine_of(endpoint).map(Place::Node),
+        EndpointName::External(_) => Some(Place::Outside),
+        EndpointName::Service { .. } => None,
+    }
+}

@@ -1,0 +1,139 @@
+//! The probes of a whole scenario that nothing may answer: one that arrives after its round, even several
+//! steps later, shows that the silence was none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use netproof_probe::wire::Nonce;
+
+/// A probe of a denied cell that has not arrived so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    /// The step, counted from 0; `None` for rounds that no report shows.
+    step: Option<usize>,
+    /// The cell's index in that step.
+    cell: usize,
+    /// When it was sent, since the step's change.
+    at: Duration,
+}
+
+/// The probes that should never arrive, and those that did.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    sent: HashMap<Nonce, Sent>,
+    late: Vec<Sent>,
+    /// The step whose probes are being sent.
+    step: Option<usize>,
+}
+
+/// What late arrivals say about the denial of a cell in a step that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// It was delivered although it was sent after the settle deadline.
+    Leak,
+    /// Every probe that was thought to be dropped arrived.
+    NothingLeft,
+}
+
+impl Ledger {
+    /// Notes the probes of this step from now on.
+    pub(super) fn begin(&mut self, step: Option<usize>) {
+        self.step = step;
+    }
+
+    /// Notes a probe that has been sent.
+    pub(super) fn note(&mut self, nonce: Nonce, cell: usize, at: Duration) {
+        self.sent.insert(nonce, Sent { step: self.step, cell, at });
+    }
+
+    /// Takes in what arrived. Probes that are known to be delivered are not late.
+    pub(super) fn arrived(&mut self, nonces: impl IntoIterator<Item = Nonce>) {
+        self.late.extend(nonces.into_iter().filter_map(|nonce| self.sent.remove(&nonce)));
+    }
+
+    /// The cells of the present step of which probes arrived late, and when those were sent. Each arrival is
+    /// returned once.
+    pub(super) fn take_late(&mut self) -> Vec<(usize, Duration)> {
+        let (own, others) =
+            std::mem::take(&mut self.late).into_iter().partition(|sent| sent.step == self.step);
+        self.late = others;
+        let own: Vec<Sent> = own;
+        own.into_iter().map(|sent| (sent.cell, sent.at)).collect()
+    }
+
+    /// What arrived too late for its step, by step and cell. `in_force` returns for a cell of a step from when
+    /// on it was silent, and the step's settle deadline; `None` if it is no proved denial.
+    pub(super) fn afterwards(
+        &self,
+        in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
+    ) -> BTreeMap<(usize, usize), Afterwards> {
+        let mut late = BTreeMap::<(usize, usize), Vec<Duration>>::new();
+        for Sent { step, cell, at } in &self.late {
+            if let Some(step) = step {
+                late.entry((*step, *cell)).or_default().push(*at);
+            }
+        }
+        let mut silent = HashMap::<(usize, usize), Vec<Duration>>::new();
+        for Sent { step, cell, at } in self.sent.values() {
+            if let Some(key) = step.map(|step| (step, *cell)).filter(|key| late.contains_key(key)) {
+                silent.entry(key).or_default().push(*at);
+            }
+        }
+        let said = late.into_iter().filter_map(|(key, arrived)| {
+            let (since, deadline) = in_force(key.0, key.1)?;
+            let last = arrived.into_iter().filter(|at| *at >= since).max()?;
+            let is_silent_since = silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
+            match (last >= deadline, is_silent_since) {
+                (true, _) => Some((key, Afterwards::Leak)),
+                (false, false) => Some((key, Afterwards::NothingLeft)),
+                (false, true) => None,
+            }
+        });
+        said.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// A cell in force since 100 ms of a step with a deadline of 400 ms, whose probes were sent at these
+    /// times and of which these arrived late.
+    fn after(sent: &[u64], arrived: &[u64]) -> Option<Afterwards> {
+        let mut ledger = Ledger::default();
+        ledger.begin(Some(0));
+        for at in sent {
+            ledger.note(Nonce(*at), 7, millis(*at));
+        }
+        ledger.begin(Some(1));
+        ledger.arrived(arrived.iter().map(|at| Nonce(*at)));
+        assert!(ledger.take_late().is_empty(), "they are of the step before");
+        ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7))
+    }
+
+    #[test]
+    fn a_probe_from_after_the_deadline_that_arrives_steps_later_is_a_leak() {
+        assert_eq!(after(&[100, 450], &[450]), Some(Afterwards::Leak));
+    }
+
+    #[test]
+    fn late_arrivals_from_before_the_deadline_take_their_own_silence_away() {
+        assert_eq!(after(&[100, 200], &[100, 200]), Some(Afterwards::NothingLeft));
+        assert_eq!(after(&[100, 200], &[100]), None, "a later probe was dropped");
+        assert_eq!(after(&[50, 200], &[50]), None, "it was not in force yet");
+    }
+
+    #[test]
+    fn late_arrivals_of_the_present_step_are_returned_once() {
+        let mut ledger = Ledger::default();
+        ledger.begin(Some(3));
+        ledger.note(Nonce(1), 9, millis(20));
+        ledger.arrived([Nonce(1), Nonce(2)]);
+        assert_eq!(ledger.take_late(), [(9, millis(20))]);
+        assert!(ledger.take_late().is_empty());
+    }
+}

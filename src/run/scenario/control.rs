@@ -1,0 +1,179 @@
+//! The control round: without policies, every denied cell has to be delivered again. A denial whose path died
+//! before its step, or whose pod never had one, is none.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::{Duration, Instant};
+
+use super::ScenarioRun;
+use super::brackets::Place;
+use crate::backend::{Agent, Backend, Error, ask_all};
+use crate::plan::Router;
+use crate::policy::Engine;
+use crate::run::ledger::Afterwards;
+use crate::scenario::{Action, EndpointName, State, Step};
+use crate::snapshot::Identity;
+use crate::verdict::{Cause, CellResult, Observation, StepResult, Verdict};
+
+impl<B: Backend> ScenarioRun<'_, B> {
+    /// Removes all policies, and probes the cells whose denials no delivery has followed.
+    pub(super) async fn control(&mut self) -> Result<(), Error> {
+        if self.brackets.is_empty() {
+            return Ok(());
+        }
+        let removal = removal_of_policies(&self.state);
+        let changed = Instant::now();
+        self.change("remove the policies", &removal).await?;
+        let handed_over = changed.elapsed();
+        let unavailable = self.open_listeners().await;
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = self.situation(None, &engine, &router);
+        let ways = situation.ways(&router);
+        let wants =
+            |cell: &_, index: usize| ways.get(index).is_some_and(|way| self.brackets.wants(cell, *way));
+        let situation = situation.only(wants);
+        let ways = situation.ways(&router);
+        let deadlines = self.deadlines(handed_over);
+        let mut ledger = std::mem::take(&mut self.ledger);
+        let settled = self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
+        self.ledger = ledger;
+        for ((cell, way), track) in situation.cells.iter().zip(ways).zip(&settled.tracks) {
+            self.brackets.take(cell, way, track.observation.as_ref());
+        }
+        Ok(())
+    }
+
+    /// The control round of the cells whose ends a step takes away. The policies are in force again
+    /// afterwards.
+    pub(super) async fn control_before(&mut self, step: &Step) -> Result<(), Error> {
+        if !self.brackets.are_broken_by(&step.actions) {
+            return Ok(());
+        }
+        let restoration = restoration_of_policies(&self.state);
+        self.control().await?;
+        let changed = Instant::now();
+        self.change("apply the policies again", &restoration).await?;
+        let handed_over = changed.elapsed();
+        let unavailable = self.open_listeners().await;
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = self.situation(None, &engine, &router);
+        let deadlines = self.deadlines(handed_over);
+        let mut ledger = std::mem::take(&mut self.ledger);
+        self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
+        self.ledger = ledger;
+        // Before its ends are gone, and their logs with them.
+        self.read_logs().await;
+        Ok(())
+    }
+
+    /// Changes the policies on the way between two steps.
+    async fn change(&mut self, doing: &str, actions: &[Action]) -> Result<(), Error> {
+        for action in actions {
+            self.state.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
+        }
+        self.backend.apply(actions, &mut self.state).await
+    }
+
+    /// Takes back what later arrivals and missing controls say about steps that are over.
+    pub(super) async fn look_back(&mut self, steps: &mut [StepResult]) {
+        let waited = self.last_probe.elapsed();
+        let has_denials = steps.iter().flat_map(|step| &step.cells).any(is_proved_denial);
+        if has_denials {
+            tokio::time::sleep(self.settings.linger.saturating_sub(waited)).await;
+        }
+        let unread = self.read_logs().await;
+        for place in self.brackets.open() {
+            doubt(steps, place, Cause::NoControlAfterwards);
+        }
+        let in_force = |step: usize, cell: usize| -> Option<(Duration, Duration)> {
+            let (since, deadline) = self.in_force.get(step)?;
+            Some((since.get(cell).copied().flatten()?, *deadline))
+        };
+        for (place, said) in self.ledger.afterwards(in_force) {
+            match said {
+                Afterwards::Leak => record_leak(steps, place),
+                Afterwards::NothingLeft => doubt(steps, place, Cause::LateArrival),
+            }
+        }
+        for cell in steps.iter_mut().flat_map(|step| &mut step.cells) {
+            if unread.contains(&cell.cell.to) && is_proved_denial(cell) {
+                let message = "the log of its destination could not be read at the end";
+                cell.verdict = Verdict::Inconclusive(Cause::ProbeError(message.to_owned()));
+            }
+        }
+    }
+
+    /// Reads the logs of all endpoints that are there. Returns those that could not be read, and the Services
+    /// of their namespaces.
+    async fn read_logs(&mut self) -> HashSet<EndpointName> {
+        let state = &self.state;
+        let pods = state.cluster.pods.iter().filter(|pod| !pod.ended);
+        let pods = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
+        let nodes = state.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
+        let externals = state.externals.iter().map(|external| EndpointName::External(external.name.clone()));
+        let endpoints: Vec<_> = pods.chain(nodes).chain(externals).collect();
+        let agents = endpoints.iter().filter_map(|name| Some((name, self.backend.agent(name)?)));
+        let agents: Vec<_> = agents.collect();
+        let mut asked = BTreeSet::new();
+        let once: Vec<_> = agents.iter().filter(|(_, agent)| asked.insert(agent.name().to_owned())).collect();
+        let logs = ask_all(once.iter().map(|(_, agent)| agent.arrivals())).await;
+        let mut unread = BTreeSet::new();
+        for ((_, agent), log) in once.into_iter().zip(logs) {
+            match log {
+                Ok(log) => self.ledger.arrived(log.into_iter().map(|arrival| arrival.nonce)),
+                Err(error) => {
+                    tracing::debug!("{error}");
+                    unread.insert(agent.name().to_owned());
+                }
+            }
+        }
+        let is_unread = |(_, agent): &&(&EndpointName, std::sync::Arc<Agent>)| unread.contains(agent.name());
+        let unread: Vec<EndpointName> =
+            agents.iter().filter(is_unread).map(|(name, _)| (*name).clone()).collect();
+        let services = self.state.cluster.services.iter().filter(|service| {
+            let is_there = |name: &EndpointName| {
+                matches!(name, EndpointName::Pod { namespace, .. } if *namespace == service.namespace)
+            };
+            unread.iter().any(is_there)
+        });
+        let services = services.map(|service| EndpointName::service(&service.namespace, &service.name));
+        services.chain(unread.iter().cloned()).collect()
+    }
+}
+
+fn is_proved_denial(cell: &CellResult) -> bool {
+    cell.verdict == Verdict::Match && cell.decision() == crate::policy::Decision::Deny
+}
+
+fn cell_at(steps: &mut [StepResult], (step, cell): Place) -> Option<&mut CellResult> {
+    steps.get_mut(step)?.cells.get_mut(cell).filter(|cell| is_proved_denial(cell))
+}
+
+/// Takes back that a denial was proved.
+fn doubt(steps: &mut [StepResult], place: Place, cause: Cause) {
+    if let Some(cell) = cell_at(steps, place) {
+        cell.verdict = Verdict::Inconclusive(cause);
+        cell.settled = None;
+    }
+}
+
+/// Records that a probe of a step that is over was delivered.
+fn record_leak(steps: &mut [StepResult], place: Place) {
+    if let Some(cell) = cell_at(steps, place) {
+        cell.verdict = Verdict::Leak;
+        cell.observed = Some(Observation::OneWay);
+        cell.settled = None;
+    }
+}
+
+fn removal_of_policies(state: &State) -> Vec<Action> {
+    let policies = state.written.iter().map(|written| Identity::of_policy(&written.policy));
+    let of_cluster = state.written_for_cluster.iter().map(|written| written.policy.name.clone());
+    policies.map(Action::DeletePolicy).chain(of_cluster.map(Action::DeleteClusterPolicy)).collect()
+}
+
+fn restoration_of_policies(state: &State) -> Vec<Action> {
+    let policies = state.written.iter().cloned().map(Action::SetPolicy);
+    policies.chain(state.written_for_cluster.iter().cloned().map(Action::SetClusterPolicy)).collect()
+}

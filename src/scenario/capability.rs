@@ -1,0 +1,88 @@
+//! What a scenario may require of the place where its packets are sent.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::endpoint::EndpointName;
+
+/// An endpoint that a place does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absence {
+    /// What the place lacks; `None` if no scenario can declare it.
+    pub capability: Option<Capability>,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// Something that not every place has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Capability {
+    /// Sockets of the Stream Control Transmission Protocol.
+    Sctp,
+    /// IPv4 addresses for pods.
+    Ipv4,
+    /// IPv6 addresses for pods.
+    Ipv6,
+    /// Agents at addresses outside the cluster.
+    Externals,
+    /// Agents on nodes.
+    NodeEndpoints,
+    /// Pods with `hostNetwork`.
+    HostNetwork,
+    /// The kinds of cluster-scoped policies that the scenario applies.
+    ClusterPolicies,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Sctp,
+        Self::Ipv4,
+        Self::Ipv6,
+        Self::Externals,
+        Self::NodeEndpoints,
+        Self::HostNetwork,
+        Self::ClusterPolicies,
+    ];
+
+    /// Its name, as scenarios and `--require` write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sctp => "sctp",
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::Externals => "externals",
+            Self::NodeEndpoints => "nodeEndpoints",
+            Self::HostNetwork => "hostNetwork",
+            Self::ClusterPolicies => "cluster-policies",
+        }
+    }
+
+    /// What an endpoint needs that a place cannot have. Of pods, only those with `hostNetwork` do.
+    pub fn of_endpoint(endpoint: &EndpointName) -> Option<Self> {
+        match endpoint {
+            EndpointName::External(_) => Some(Self::Externals),
+            EndpointName::Node(_) => Some(Self::NodeEndpoints),
+            EndpointName::Pod { .. } => Some(Self::HostNetwork),
+            EndpointName::Service { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Capability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|capability| capability.name() == text);
+        known.ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.into_iter().map(Self::name).collect();
+            format!("`{text}` is not something that can be required: write one of {}", names.join(", "))
+        })
+    }
+}
