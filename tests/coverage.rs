@@ -57,6 +57,15 @@ fn every_case_says_why_it_matters() {
     }
 }
 
+/// A cell that cannot be measured is inconclusive unless its scenario declares what it needs.
+#[test]
+fn every_scenario_declares_what_it_needs() {
+    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
+    for scenario in netproof::scenario::load(&texts).unwrap() {
+        assert_eq!(scenario.requires(), scenario.needs(), "{}", scenario.file);
+    }
+}
+
 #[test]
 fn every_item_has_cases_of_every_kind() {
     let finished = library_run();

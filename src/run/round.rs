@@ -257,6 +257,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             left,
             took: Duration::ZERO,
             control,
+            is_last: true,
             is_final: failure.is_gone,
         };
         let log_failure = leg.servers.iter().find_map(|(endpoint, _)| arrived.unread.get(endpoint));
@@ -270,7 +271,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 let observation = self.by_endpoint(observed);
                 let is_final = matches!(observation, Observation::Unsupported { .. });
                 let took = Duration::from_micros(result.elapsed_us.into());
-                LegSighting { nonce: Some(nonce), observation, left, took, control, is_final }
+                LegSighting { nonce: Some(nonce), observation, left, took, control, is_last: true, is_final }
             }
         }
     }
@@ -303,6 +304,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             left,
             ended: left + decisive.took,
             control: decisive.control,
+            found_name: decisive.is_last,
             is_final: decisive.is_final,
             observation: decisive.observation,
         })
@@ -383,6 +385,8 @@ struct LegSighting {
     took: Duration,
     /// What vouches for all who may answer.
     control: Control,
+    /// Whether it is the last leg, and so no lookup of its name failed.
+    is_last: bool,
     is_final: bool,
 }
 
@@ -396,7 +400,17 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                 Some(observation) => {
                     let (control, is_final) = (Control::default(), true);
                     let (left, ended) = (sent, sent);
-                    sightings.push(Sighting { cell, observation, sent, left, ended, control, is_final });
+                    let found_name = true;
+                    sightings.push(Sighting {
+                        cell,
+                        observation,
+                        sent,
+                        left,
+                        ended,
+                        control,
+                        found_name,
+                        is_final,
+                    });
                 }
                 None => sendable.push(cell),
             }
@@ -434,7 +448,7 @@ fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting>
             return Some(leg);
         }
         if let Some(observation) = without_name(&leg.observation) {
-            return Some(LegSighting { observation, nonce: None, ..leg });
+            return Some(LegSighting { observation, nonce: None, is_last: false, ..leg });
         }
     }
     None
@@ -464,7 +478,8 @@ mod tests {
     fn leg(observation: Observation) -> LegSighting {
         let (left, took) = (None, Duration::ZERO);
         let control = Control::ALIVE;
-        LegSighting { nonce: Some(Nonce(7)), observation, left, took, control, is_final: false }
+        let (is_last, is_final) = (true, false);
+        LegSighting { nonce: Some(Nonce(7)), observation, left, took, control, is_last, is_final }
     }
 
     /// A refused lookup is proved by who answers lookups, wherever the connection would have led.

@@ -477,6 +477,7 @@ mod tests {
                     left: sent,
                     ended,
                     control: Control::ALIVE,
+                    found_name: true,
                     is_final,
                 });
             }
@@ -662,6 +663,7 @@ mod tests {
                 left,
                 ended,
                 control,
+                found_name: true,
                 is_final,
             };
             cells.iter().map(sighting).collect()
@@ -708,7 +710,16 @@ mod tests {
             let sighting = |&cell: &usize| {
                 let is_heard = self.is_delivered[cell] && self.random.f64() >= self.loss;
                 let observation = if is_heard { Connected } else { Dropped };
-                Sighting { cell, observation, sent, left: sent, ended, control: Control::ALIVE, is_final }
+                Sighting {
+                    cell,
+                    observation,
+                    sent,
+                    left: sent,
+                    ended,
+                    control: Control::ALIVE,
+                    found_name: true,
+                    is_final,
+                }
             };
             cells.iter().map(sighting).collect()
         }
@@ -805,6 +816,7 @@ mod tests {
                 left: sent,
                 ended,
                 control,
+                found_name: true,
                 is_final,
             };
             cells.iter().map(sighting).collect()

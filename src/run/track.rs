@@ -20,6 +20,8 @@ pub(super) struct Sighting {
     pub(super) ended: Duration,
     /// What vouches for the probe's path in the same round.
     pub(super) control: Control,
+    /// Whether the name was found that it had to look up, if any.
+    pub(super) found_name: bool,
     /// Whether another probe could not change anything.
     pub(super) is_final: bool,
 }
@@ -73,6 +75,8 @@ pub(super) struct Track {
     /// Whether the destination's own listener answered at any time: it stays open as long as its agent
     /// lives.
     listener_up: bool,
+    /// Whether the last probe found the name that it had to look up, if any.
+    pub(super) found_name: bool,
     /// Whether another probe could not change anything.
     pub(super) is_final: bool,
     pub(super) attempts: u32,
@@ -128,7 +132,7 @@ impl Track {
     /// Takes in what a probe showed. A denied cell that is delivered by a probe that was sent at `deadline`
     /// or later has leaked, whatever later probes show.
     pub(super) fn record(&mut self, sighting: Sighting, expected: Expected, deadline: Duration) {
-        let Sighting { observation, sent, left, ended, control, is_final, .. } = sighting;
+        let Sighting { observation, sent, left, ended, control, found_name, is_final, .. } = sighting;
         let agrees = observation.agrees_with(expected.decision) == Some(true);
         let is_delivered = observation.agrees_with(Decision::Deny) == Some(false);
         if observation.agrees_with(expected.decision) == Some(false) {
@@ -158,7 +162,7 @@ impl Track {
         if !self.leaked || is_delivered {
             self.observation = Some(observation);
         }
-        self.is_final = is_final;
+        (self.found_name, self.is_final) = (found_name, is_final);
         self.probed = sent;
         self.attempts += 1;
     }

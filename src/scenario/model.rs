@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::capability::Capability;
 use super::item::Item;
 use super::probe::Probe;
-use super::step::Step;
+use super::state::State;
+use super::step::{Action, PodChange, Step};
 use super::topology::Topology;
+use crate::policy::{IpFamily, Protocol};
 
 /// A scenario.
 #[derive(Debug, Clone)]
@@ -40,6 +42,31 @@ impl Scenario {
     /// What its steps require, all together.
     pub fn requires(&self) -> BTreeSet<Capability> {
         self.steps.iter().flat_map(|step| step.requires.iter().copied()).collect()
+    }
+
+    /// What a place has to have so that every cell can be measured. IPv4 only counts beside IPv6.
+    pub fn needs(&self) -> BTreeSet<Capability> {
+        let state = State::new(&self.topology);
+        let actions = || self.steps.iter().flat_map(|step| &step.actions);
+        let added = actions().filter_map(Action::pod_change).filter_map(|change| match change {
+            PodChange::Added(pod) => Some(pod),
+            PodChange::Ended(_) | PodChange::Removed(_) => None,
+        });
+        let has_family = |family| state.families.contains(&family);
+        let is_sctp = |probe: &Probe| probe.protocol() == Protocol::Sctp;
+        let needs = [
+            (Capability::Sctp, self.probes.iter().any(is_sctp)),
+            (Capability::Ipv4, has_family(IpFamily::V4) && has_family(IpFamily::V6)),
+            (Capability::Ipv6, has_family(IpFamily::V6)),
+            (Capability::Externals, !state.externals.is_empty()),
+            (Capability::NodeEndpoints, state.node_endpoints),
+            (Capability::HostNetwork, state.cluster.pods.iter().chain(added).any(|pod| pod.host_network)),
+            (
+                Capability::ClusterPolicies,
+                actions().any(|action| matches!(action, Action::SetClusterPolicy(_))),
+            ),
+        ];
+        needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(capability, _)| capability).collect()
     }
 }
 

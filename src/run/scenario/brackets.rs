@@ -1,37 +1,54 @@
 //! Denials between deliveries: a path that was alive before a denied probe and after it was alive meanwhile.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use super::situation::Way;
-use crate::plan::Cell;
-use crate::policy::Decision;
-use crate::scenario::{Action, EndpointName};
-use crate::verdict::{CellResult, Observation, Verdict};
+use crate::plan::{Cell, Router, cells};
+use crate::policy::{Decision, Engine};
+use crate::run::track::Track;
+use crate::scenario::{Action, Probe, State};
+use crate::verdict::{CellResult, Verdict};
 
 /// A cell of a step that is over: the step's index, and the cell's in it.
 pub(super) type Place = (usize, usize);
 
+/// A proved denial that needs a delivery.
+#[derive(Debug, Clone, Copy)]
+struct Denial {
+    place: Place,
+    /// Whether the lookup of a connection by name was denied already: then the lookup is what has to be
+    /// delivered, wherever the connection would lead.
+    is_lookup: bool,
+}
+
 /// The proved denials that no delivery between the same addresses has followed so far.
 #[derive(Debug, Default)]
-pub(super) struct Brackets(HashMap<(Cell, Way), Vec<Place>>);
+pub(super) struct Brackets(HashMap<(Cell, Way), Vec<Denial>>);
 
 impl Brackets {
     /// Takes in what a step showed.
-    pub(super) fn take_step(&mut self, step: usize, cells: &[CellResult], ways: &[Way]) {
-        for (index, (result, way)) in cells.iter().zip(ways).enumerate() {
-            let key = || (result.cell.clone(), *way);
-            if result.observed.as_ref().is_some_and(is_delivered) {
-                self.0.remove(&key());
-            } else if result.decision() == Decision::Deny && result.verdict == Verdict::Match {
-                self.0.entry(key()).or_default().push((step, index));
+    pub(super) fn take_step(&mut self, step: usize, cells: &[CellResult], ways: &[Way], tracks: &[Track]) {
+        for (index, ((result, way), track)) in cells.iter().zip(ways).zip(tracks).enumerate() {
+            self.take(&result.cell, *way, track);
+            if result.decision() == Decision::Deny && result.verdict == Verdict::Match {
+                let denial = Denial { place: (step, index), is_lookup: !track.found_name };
+                self.0.entry((result.cell.clone(), *way)).or_default().push(denial);
             }
         }
     }
 
-    /// Takes in what a round without policies showed of a cell.
-    pub(super) fn take(&mut self, cell: &Cell, way: Way, observation: Option<&Observation>) {
-        if observation.is_some_and(is_delivered) {
-            self.0.remove(&(cell.clone(), way));
+    /// Takes in what a round showed of a cell.
+    pub(super) fn take(&mut self, cell: &Cell, way: Way, track: &Track) {
+        let key = (cell.clone(), way);
+        if track.agrees(Decision::Deny) == Some(false) {
+            self.0.remove(&key);
+        } else if track.found_name
+            && let Some(denials) = self.0.get_mut(&key)
+        {
+            denials.retain(|denial| !denial.is_lookup);
+            if denials.is_empty() {
+                self.0.remove(&key);
+            }
         }
     }
 
@@ -44,35 +61,40 @@ impl Brackets {
         self.0.contains_key(&(cell.clone(), way))
     }
 
-    /// Whether these actions take an end away whose denials still need a delivery.
-    pub(super) fn are_broken_by(&self, actions: &[Action]) -> bool {
-        let removed: BTreeSet<EndpointName> = actions.iter().filter_map(removed).collect();
-        !removed.is_empty()
-            && self.0.keys().any(|(cell, _)| removed.contains(&cell.from) || removed.contains(&cell.to))
+    /// Whether the next state has no path any more for denials that still need a delivery.
+    pub(super) fn are_broken_by(&self, actions: &[Action], next: &State, probes: &[Probe]) -> bool {
+        if self.is_empty() || !actions.iter().any(changes_paths) {
+            return false;
+        }
+        let engine = Engine::new(next.cluster.clone());
+        let router = Router::new(next, &engine);
+        let cells: HashSet<Cell> = cells(next, probes).into_iter().collect();
+        let leads_somewhere = |cell: &Cell| {
+            // Its address may not be known yet, but it is there.
+            cells.contains(cell) && router.route(cell).is_none_or(|route| !route.servers.is_empty())
+        };
+        self.0.keys().any(|(cell, _)| !leads_somewhere(cell))
     }
 
     /// The denials that nothing ever followed.
     pub(super) fn open(&self) -> impl Iterator<Item = Place> {
-        self.0.values().flatten().copied()
+        self.0.values().flatten().map(|denial| denial.place)
     }
 }
 
-fn is_delivered(observation: &Observation) -> bool {
-    observation.agrees_with(Decision::Deny) == Some(false)
-}
-
-/// The end that an action takes away.
-fn removed(action: &Action) -> Option<EndpointName> {
+/// Whether an action changes which ends there are, or where Services lead.
+fn changes_paths(action: &Action) -> bool {
     match action {
-        Action::RemovePod(pod) | Action::EndPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
-        Action::DeleteService(service) => Some(EndpointName::service(&service.namespace, &service.name)),
+        Action::RemovePod(_)
+        | Action::EndPod(_)
+        | Action::SetService(_)
+        | Action::DeleteService(_)
+        | Action::LabelPod { .. } => true,
         Action::SetPolicy(_)
         | Action::DeletePolicy(_)
         | Action::SetClusterPolicy(_)
         | Action::DeleteClusterPolicy(_)
-        | Action::SetService(_)
-        | Action::LabelPod { .. }
         | Action::LabelNamespace { .. }
-        | Action::AddPod(_) => None,
+        | Action::AddPod(_) => false,
     }
 }

@@ -38,7 +38,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let settled = self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
         self.ledger = ledger;
         for ((cell, way), track) in situation.cells.iter().zip(ways).zip(&settled.tracks) {
-            self.brackets.take(cell, way, track.observation.as_ref());
+            self.brackets.take(cell, way, track);
         }
         Ok(())
     }
@@ -46,7 +46,14 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// The control round of the cells whose ends a step takes away. The policies are in force again
     /// afterwards.
     pub(super) async fn control_before(&mut self, step: &Step) -> Result<(), Error> {
-        if !self.brackets.are_broken_by(&step.actions) {
+        let mut next = self.state.clone();
+        for action in &step.actions {
+            // The step itself says what is wrong.
+            if next.apply(action).is_err() {
+                return Ok(());
+            }
+        }
+        if !self.brackets.are_broken_by(&step.actions, &next, &self.scenario.probes) {
             return Ok(());
         }
         let restoration = restoration_of_policies(&self.state);

@@ -248,8 +248,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
         let since = tracks.iter().map(|track| track.settled).collect();
-        let cells = self.results(step, situation, &ways, tracks);
-        self.brackets.take_step(self.in_force.len(), &cells, &ways);
+        let cells = self.results(step, situation, &ways, tracks.clone());
+        self.brackets.take_step(self.in_force.len(), &cells, &ways, &tracks);
         self.in_force.push((since, deadline));
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
         self.expected = expected;
