@@ -14,6 +14,7 @@ mod cluster;
 mod compare;
 mod coverage;
 mod differential;
+mod evidence;
 mod expect;
 mod fuzz;
 mod image;

@@ -6,7 +6,7 @@ use super::world::cluster_policy;
 use crate::policy::{
     Backends, ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod, Protocol, Service, ServicePort, TargetPort,
 };
-use crate::scenario::{Probe, State};
+use crate::scenario::{Capability, Probe, State};
 
 /// A scenario that begins with everything that a state holds but its policies, and then applies those.
 pub(super) fn still(state: &State, probes: &[Probe]) -> Value {
@@ -22,6 +22,7 @@ pub(super) fn still(state: &State, probes: &[Probe]) -> Value {
         "apiVersion": "netproof.dev/v1alpha1",
         "kind": "Scenario",
         "metadata": { "name": "still" },
+        "requires": Capability::ALL.map(Capability::name),
         "topology": {
             "nodes": state.cluster.nodes.len(),
             "families": families,

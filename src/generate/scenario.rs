@@ -12,7 +12,7 @@ use super::universe::Ground;
 pub fn scenario(seed: u64, cases: usize, ground: Ground) -> Value {
     let mut rng = Rng::with_seed(seed);
     let topology = Topology::random(&mut rng, ground);
-    let (value, probes) = (topology.to_value(), topology.probes.clone());
+    let (value, probes, requires) = (topology.to_value(), topology.probes.clone(), topology.capabilities());
     let mut changing = Changing::new(topology);
     let steps: Vec<_> = (1..=cases).map(|case| changing.step(&mut rng, &format!("case {case}"))).collect();
     json!({
@@ -23,6 +23,7 @@ pub fn scenario(seed: u64, cases: usize, ground: Ground) -> Value {
             "description": "Random policies and changes: engine, naive evaluator and packets have to agree.",
             "tags": ["random"],
         },
+        "requires": requires,
         "topology": value,
         "probes": probes,
         "steps": steps,
@@ -43,8 +44,10 @@ mod tests {
                 assert_eq!(text, scenario(seed, 12, ground).to_string());
                 let content = text.clone();
                 let text = Text { name: format!("seed {seed}").into(), content };
-                let read = from_document(&text.documents().unwrap()[0]);
-                assert_eq!(read.map(|scenario| scenario.steps.len()), Ok(12), "{}", text.content);
+                let read = from_document(&text.documents().unwrap()[0]).unwrap();
+                assert_eq!(read.steps.len(), 12, "{}", text.content);
+                // What cannot be measured somewhere is skipped there.
+                assert!(read.requires().is_superset(&read.needs()), "{}", text.content);
             }
         }
     }

@@ -57,6 +57,21 @@ const NAMES: [&str; 3] = ["x", "y", "z"];
 pub(super) const POD_NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 impl Topology {
+    /// What a place has to have for it, as scenarios write it.
+    pub(super) fn capabilities(&self) -> Vec<&'static str> {
+        let pods = || self.namespaces.iter().flat_map(|namespace| &namespace.pods);
+        let is_needed = [
+            ("sctp", self.probes.iter().any(|probe| probe.ends_with("SCTP"))),
+            ("ipv4", self.families == ["IPv4", "IPv6"]),
+            ("ipv6", self.families.contains(&"IPv6")),
+            ("externals", !self.externals.is_empty()),
+            ("nodeEndpoints", self.node_endpoints),
+            ("hostNetwork", pods().any(|pod| pod.host_network)),
+            ("cluster-policies", self.has_tiers),
+        ];
+        is_needed.into_iter().filter(|(_, is_needed)| *is_needed).map(|(name, _)| name).collect()
+    }
+
     /// A random cluster of one to three nodes and three to six pods.
     pub(super) fn random(rng: &mut Rng, ground: Ground) -> Self {
         let in_lab = ground == Ground::Lab;

@@ -12,7 +12,7 @@ use crate::scenario::{EndpointName, Probe};
 use crate::verdict::{CellResult, StepResult, Verdict};
 
 /// What the letters mean.
-pub(super) const LEGEND: &str = "+ connected   - denied   both as promised;   L leak   B blocked   ~ flaky   u undefined   ? not measured";
+pub(super) const LEGEND: &str = "+ connected   - denied   both as promised;   L leak   B blocked   ~ flaky   u undefined   s skipped   ? not measured";
 
 /// The matrices of a step, one for each family.
 pub(super) fn matrices(step: &StepResult) -> String {

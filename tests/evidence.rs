@@ -1,0 +1,107 @@
+//! A pass is positive evidence: what was not judged never counts as one.
+
+use crate::machine::{Finished, User, file, run};
+
+/// A scenario with a denial of TCP and one of SCTP, which this kernel may not have.
+fn scenario(requires: &str, probes: &str) -> String {
+    format!(
+        "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {{name: evidence}}
+{requires}
+topology: {{namespaces: [{{name: x, pods: [{{name: a, labels: {{app: a}}}}, {{name: b}}]}}]}}
+probes: [{probes}]
+steps:
+- name: a is isolated
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {{name: isolated, namespace: x}}
+    spec: {{podSelector: {{matchLabels: {{app: a}}}}}}
+  expect:
+  - {{from: x/b, to: x/a, deny: [all]}}
+"
+    )
+}
+
+fn run_with(name: &str, content: &str, options: &[&str]) -> Finished {
+    let path = file(name, content);
+    run(User::Ordinary, ["run", path.to_str().unwrap(), "-o", "json"].iter().chain(options))
+}
+
+/// Whether the kernel has SCTP: without, its cells are skipped.
+fn has_sctp() -> bool {
+    let finished = run_with("has-sctp.yaml", &scenario("requires: [sctp]", "80/TCP, 80/SCTP"), &[]);
+    finished.json()["counts"]["skipped"] == 0
+}
+
+/// Nothing enforces, the only denial cannot be sent, and the run said PASS.
+#[test]
+fn a_run_that_judged_nothing_is_no_pass() {
+    if has_sctp() {
+        return;
+    }
+    for requires in ["", "requires: [sctp]"] {
+        let content = scenario(requires, "80/SCTP");
+        let finished = run_with("only-sctp.yaml", &content, &["--fault", "no-enforcement"]);
+        assert_eq!(finished.code, Some(3), "{requires}: {}", finished.stderr);
+        assert_eq!(finished.json()["counts"]["judged"], 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_skipped_only_if_it_is_declared() {
+    if has_sctp() {
+        return;
+    }
+    let declared = run_with("declared.yaml", &scenario("requires: [sctp]", "80/TCP, 80/SCTP"), &[]);
+    assert_eq!(declared.code, Some(0), "{}", declared.stderr);
+    let report = declared.json();
+    assert_eq!(report["counts"]["skippedClaims"], 1, "{}", report["counts"]);
+    assert_eq!(report["skipped"]["sctp"], 1);
+    let undeclared = run_with("undeclared.yaml", &scenario("", "80/TCP, 80/SCTP"), &[]);
+    assert_eq!(undeclared.code, Some(3));
+}
+
+#[test]
+fn what_must_not_be_skipped_is_a_failure() {
+    if has_sctp() {
+        return;
+    }
+    let content = scenario("requires: [sctp]", "80/TCP, 80/SCTP");
+    let required = run_with("required.yaml", &content, &["--require", "ipv6,sctp"]);
+    assert_eq!(required.code, Some(1), "{}", required.stderr);
+    let other = run_with("required-other.yaml", &content, &["--require", "ipv6"]);
+    assert_eq!(other.code, Some(0), "{}", other.stderr);
+}
+
+/// Without a denial, nothing is known about isolation.
+#[test]
+fn a_run_without_a_denial_is_no_pass() {
+    let content = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: open}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}]}]}
+probes: [80/TCP]
+steps: [{name: nothing is denied, expect: [{from: '*', to: '*', allow: [all]}]}]
+";
+    let finished = run_with("open.yaml", content, &[]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+}
+
+/// The report says what a denial rests on, and sends more where more is wanted.
+#[test]
+fn a_smaller_share_of_leaks_takes_more_probes() {
+    let share = |options: &[&str]| {
+        let content = scenario("", "80/TCP");
+        let finished = run_with("power.yaml", &content, options);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        finished.json()["proof"]["detectableShare"].as_f64().unwrap()
+    };
+    let default = share(&[]);
+    assert!(default <= 0.1, "{default}");
+    let small = share(&["--confidence", "1%"]);
+    assert!(small <= 0.01, "{small}");
+}
