@@ -7,6 +7,7 @@ use super::item::Item;
 use super::probe::Probe;
 use super::step::Step;
 use super::topology::Topology;
+use crate::snapshot::Unmodelled;
 
 /// A scenario.
 #[derive(Debug, Clone)]
@@ -31,6 +32,10 @@ pub struct Scenario {
     pub demonstrates: Option<Demonstrates>,
     /// The objects of its manifests that have no part in NetworkPolicy, by kind and number.
     pub ignored: BTreeMap<String, usize>,
+    /// The kinds of objects of its manifests without which the expected answers are not known.
+    pub unmodelled: Vec<Unmodelled>,
+    /// What to warn of.
+    pub warnings: Vec<String>,
     /// The file that it was read from.
     pub file: Arc<str>,
 }

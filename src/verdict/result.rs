@@ -16,6 +16,7 @@ use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
 use crate::profile::{Difference, Profile};
 use crate::scenario::{Claim, Demonstrates, Item};
+use crate::snapshot::Unmodelled;
 
 /// What a step found out about a cell.
 #[derive(Debug, Clone)]
@@ -237,6 +238,8 @@ pub struct Surroundings {
     pub facts: Vec<(String, String)>,
     /// What may decide about packets although the verdicts do not know of it.
     pub warnings: Vec<String>,
+    /// The kinds of which there are objects without which the expected answers are not known.
+    pub unmodelled: Vec<Unmodelled>,
 }
 
 impl RunResult {
@@ -250,8 +253,13 @@ impl RunResult {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max();
         let incomplete = self.interrupted || self.scenarios.len() < self.asked || !self.unfinished.is_empty();
         // A profile that leaves nothing to judge must not look like a pass.
-        let incomplete = incomplete || self.counts().proves_nothing();
+        let incomplete = incomplete || self.counts().proves_nothing() || self.lacks_a_model();
         worst.unwrap_or(Outcome::Pass).max(if incomplete { Outcome::Inconclusive } else { Outcome::Pass })
+    }
+
+    /// Whether objects decide here that netproof does not model, and that the user does not accept.
+    pub fn lacks_a_model(&self) -> bool {
+        self.surroundings.unmodelled.iter().any(|kind| !kind.is_accepted)
     }
 
     /// Why nothing could be carried out, if so.

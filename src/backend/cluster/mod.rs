@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 
 use crate::backend::{Agent, Backend, Error};
 use crate::scenario::{Action, EndpointName, PodChange, Scenario, State};
-use crate::snapshot::Identity;
+use crate::snapshot::{Identity, Unmodelled};
 
 pub use cleanup::cleanup;
 pub use connect::Target;
@@ -130,6 +130,11 @@ impl Cluster {
     /// What the verdicts do not know of.
     pub fn warnings(&self) -> &[String] {
         &self.shared.survey.warnings
+    }
+
+    /// The kinds of which the cluster has objects that the policy engine does not know of.
+    pub fn unmodelled(&self) -> &[Unmodelled] {
+        &self.shared.survey.unmodelled
     }
 
     /// What the names of the run's namespaces begin with.
