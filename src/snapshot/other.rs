@@ -175,25 +175,21 @@ const FOREIGN_POLICIES: &[Kinds] = {
 
 /// Kinds that make pods, by group, and how to get manifests that netproof can read instead.
 const POD_MAKERS: &[(&str, &str, &str)] = &[
-    (
-        "",
-        "PodTemplate",
-        "is a template of pods, which netproof does not read: add the pods that are made of it",
-    ),
+    ("", "PodTemplate", "is a template of pods, which netproof sees only where the input has them"),
     (
         "",
         "DeploymentConfig",
-        "makes pods, which netproof does not read: add the pods (kubectl get pods -o json)",
+        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
     ),
     (
         "apps.openshift.io",
         "DeploymentConfig",
-        "makes pods, which netproof does not read: add the pods (kubectl get pods -o json)",
+        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
     ),
     (
         "argoproj.io",
         "Rollout",
-        "makes pods, which netproof does not read: add the pods (kubectl get pods -o json)",
+        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
     ),
     (
         "",
@@ -204,6 +200,11 @@ const POD_MAKERS: &[(&str, &str, &str)] = &[
         "template.openshift.io",
         "Template",
         "is a template of objects, which netproof does not read: pipe `oc process -f FILE -o json` to it",
+    ),
+    (
+        "kustomize.config.k8s.io",
+        "Kustomization",
+        "describes what kustomize makes: pipe `kubectl kustomize DIR` to netproof",
     ),
 ];
 
@@ -328,6 +329,7 @@ mod tests {
             "Rollout.argoproj.io",
             "PodTemplate",
             "Template.template.openshift.io",
+            "Kustomization.kustomize.config.k8s.io",
         ] {
             assert_eq!(sorted(&[name]).unmodelled.len(), 1, "{name}");
         }

@@ -280,14 +280,29 @@ fn as_key(node: Node) -> Result<Key, SyntaxError> {
         Value::String(name) => name,
         Value::Bool(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
-        // Others would be written with an exponent.
-        Value::Float(value) if value == 0.0 || (1e-4..1e6).contains(&value.abs()) => value.to_string(),
-        Value::Null | Value::Float(_) | Value::Sequence(_) | Value::Mapping(_) => {
+        Value::Float(value) => float_key(value),
+        Value::Null | Value::Sequence(_) | Value::Mapping(_) => {
             let message = format!("a key must be a string, found {}: quote it", value.describe());
             return Err(SyntaxError { at, message });
         }
     };
     Ok(Key { name, at })
+}
+
+/// A number as Go writes it with `FormatFloat(value, 'g', -1, 32)`.
+fn float_key(value: f64) -> String {
+    let value = value as f32;
+    let with_exponent = format!("{value:e}");
+    match with_exponent
+        .split_once('e')
+        .and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)))
+    {
+        Some((digits, exponent)) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        Some(_) | None => value.to_string(),
+    }
 }
 
 /// Adds the entries of merged mappings that are not there yet.
@@ -330,7 +345,14 @@ fn scalar(
 ) -> Result<Value, String> {
     let Some(tag) = tag else {
         return Ok(match style {
-            ScalarStyle::Plain => resolve(&text, dialect),
+            ScalarStyle::Plain => {
+                let value = resolve(&text, dialect);
+                // Objects are sent as JSON, which has no such numbers.
+                if dialect == Dialect::Kubectl && matches!(value, Value::Float(value) if !value.is_finite()) {
+                    return Err(format!("{} is no number that an object may have", quote(&text)));
+                }
+                value
+            }
             ScalarStyle::SingleQuoted
             | ScalarStyle::DoubleQuoted
             | ScalarStyle::Literal
@@ -481,10 +503,10 @@ mod tests {
 
     #[test]
     fn keys_that_are_no_strings_are_read_as_kubectl_writes_them() {
-        let node = manifest("1: a\n0x10: b\nyes: c\n1.5: d\n");
+        let node = manifest("1: a\n0x10: b\nyes: c\n1.5: d\n1e10: e\n0.00001: f\n");
         let Value::Mapping(entries) = &node.value else { unreachable!() };
         let names: Vec<_> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
-        assert_eq!(names, ["1", "16", "true", "1.5"]);
+        assert_eq!(names, ["1", "16", "true", "1.5", "1e+10", "1e-05"]);
     }
 
     #[test]
@@ -495,7 +517,7 @@ mod tests {
         assert_eq!(node.get("c").unwrap().value, Value::Float(1.0));
         assert_eq!(node.get("d").unwrap().as_str(), Some("1"));
         assert!(node.get("e").unwrap().get("f").is_some());
-        for text in ["a: !!binary '*'\n", "a: !!int x\n", "a: !!bool 1\n"] {
+        for text in ["a: .nan\n", "a: -.inf\n", "a: !!binary '*'\n", "a: !!int x\n", "a: !!bool 1\n"] {
             assert!(parse_as(text, Dialect::Kubectl).is_err(), "{text}");
         }
     }

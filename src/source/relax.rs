@@ -50,7 +50,7 @@ impl Relaxer {
         let rest = line.trim_start_matches([' ', '\t']);
         let (space, is_blank) = (line.len() - rest.len(), rest.trim().is_empty());
         if is_blank {
-            self.written.push_str(line);
+            self.blank_line(line);
             return;
         }
         let is_separator = is_separator(line);
@@ -87,8 +87,20 @@ impl Relaxer {
             }
             State::Node | State::Plain | State::Block => {
                 self.state = State::Node;
-                self.scan(rest, 0, space, true);
+                let marker = if is_separator { SEPARATOR_WIDTH } else { 0 };
+                self.scan(rest, marker, space, true);
             }
+        }
+    }
+
+    /// A quoted scalar has a line break there, whatever space is on the line.
+    fn blank_line(&mut self, line: &str) {
+        let line_break = line.trim_start_matches([' ', '\t']);
+        if matches!(self.state, State::Quoted(_)) && line.contains('\t') {
+            self.is_changed = true;
+            self.written.push_str(line_break);
+        } else {
+            self.written.push_str(line);
         }
     }
 
@@ -205,6 +217,9 @@ impl Relaxer {
     }
 }
 
+/// `---` or `...`
+const SEPARATOR_WIDTH: usize = 3;
+
 /// Whether a line ends or begins a document.
 fn is_separator(line: &str) -> bool {
     let after = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
@@ -227,6 +242,8 @@ mod tests {
             ("a: [\n\t1,\n\t\t2\n]\n", "a: [\n 1,\n  2\n]\n"),
             ("a:\n- b: {\n\t\"c\": 'd',\n\t}\n", "a:\n- b: {\n \"c\": 'd',\n }\n"),
             ("a: \"\\\n\tb\"\n", "a: \"\\\n b\"\n"),
+            ("---\na: 'b\n\t\nc'\n", "---\na: 'b\n\n c'\n"),
+            ("---\na: [\n\t]\n--- {\n\ta: b}\n", "---\na: [\n ]\n--- {\n a: b}\n"),
         ] {
             assert_eq!(relax(text).as_deref(), Some(relaxed), "{text}");
         }

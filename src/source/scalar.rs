@@ -118,7 +118,9 @@ fn float(text: &str) -> Option<Value> {
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     // Rust's own parser also takes words such as `inf`; YAML writes `.inf`.
     let is_float = is_numeric && mantissa.contains(|c: char| c.is_ascii_digit());
-    if is_float { text.parse().ok().map(Value::Float) } else { None }
+    let value = if is_float { text.parse().ok() } else { None };
+    // What is too large for a float is text.
+    value.filter(|value: &f64| value.is_finite()).map(Value::Float)
 }
 
 #[cfg(test)]
@@ -154,6 +156,7 @@ mod tests {
             ("-0b101", Value::Integer(-5)),
             ("--1", Value::String("--1".into())),
             ("1e", Value::String("1e".into())),
+            ("1e400", Value::String("1e400".into())),
             ("+.inf", Value::Float(f64::INFINITY)),
             ("-.nan", Value::String("-.nan".into())),
             ("2024-01-01", Value::String("2024-01-01".into())),
