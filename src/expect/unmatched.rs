@@ -124,7 +124,7 @@ impl<'a> Pods<'a> {
         let with_pods = || self.namespaces.iter().filter(|namespace| !namespace.pods.is_empty());
         Some(match namespaces {
             NamespaceSet::Named(name) => {
-                let near = did_you_mean(near(name, with_pods().map(|namespace| namespace.name)));
+                let near = did_you_mean(&near(name, with_pods().map(|namespace| namespace.name)));
                 format!("selects no pod: namespace {name} has none{near}")
             }
             NamespaceSet::Selected(selector) => {
@@ -165,10 +165,10 @@ fn hint<'a>(selector: &LabelSelector, labels: impl IntoIterator<Item = &'a Label
             }
         }
     }
-    did_you_mean(meant.iter().map(String::as_str).collect())
+    did_you_mean(&meant.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn did_you_mean(names: Vec<&str>) -> String {
+fn did_you_mean(names: &[&str]) -> String {
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
 }
 

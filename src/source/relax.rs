@@ -81,7 +81,8 @@ impl Relaxer {
             }
             State::Plain if self.flow > 0 || is_inside => {
                 let starts_node = rest.starts_with([',', ']', '}', '#', ':']);
-                if let Some(at) = if starts_node { Some(0) } else { self.plain(rest, 0) } {
+                let end = if starts_node { Some(0) } else { self.plain(rest, 0) };
+                if let Some(at) = end {
                     self.scan(rest, at, space, false);
                 }
             }
