@@ -11,7 +11,8 @@ use proptest::prelude::*;
 /// Reads a text as everything that it could be.
 fn read(content: String) -> bool {
     let text = Text { name: Arc::from("any"), content };
-    let Ok(documents) = text.documents() else { return false };
+    let (own, manifests) = (text.documents(), text.manifests());
+    let documents = [own, manifests].into_iter().filter_map(Result::ok).collect::<Vec<_>>().concat();
     let understood = documents.iter().map(read_document).collect::<Vec<_>>();
     understood.into_iter().any(|understood| understood)
 }

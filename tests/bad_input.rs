@@ -318,7 +318,8 @@ fn cluster_scoped_policies_that_the_api_server_would_refuse() {
 fn manifests_with_mistakes() {
     let mut told = String::new();
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\n";
-    told.push_str(&manifest("twice.yaml", &format!("{pod}---\n{pod}")));
+    let other = pod.replace("name: a,", "labels: {app: other}, name: a,");
+    told.push_str(&manifest("twice.yaml", &format!("{pod}---\n{other}")));
     told.push_str(&manifest(
         "labels.yaml",
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  lables: {a: b}\n",
@@ -351,11 +352,82 @@ fn manifests_with_mistakes() {
     assert_snapshot!(told);
 }
 
+/// Objects that the API server does not know must not be skipped: a policy that is not applied was `isolated`.
+#[test]
+fn known_kinds_with_a_wrong_api_version_or_name() {
+    let mut told = String::new();
+    let object = |name: &str, api_version: &str, kind: &str| {
+        manifest(name, &format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"))
+    };
+    told.push_str(&object("core.yaml", "v1", "NetworkPolicy"));
+    told.push_str(&object("short.yaml", "networking/v1", "NetworkPolicy"));
+    told.push_str(&object("group-only.yaml", "networking.k8s.io", "NetworkPolicy"));
+    told.push_str(&object("beta.yaml", "networking.k8s.io/v1beta1", "NetworkPolicy"));
+    told.push_str(&object("case.yaml", "networking.k8s.io/v1", "Networkpolicy"));
+    told.push_str(&object("plural.yaml", "networking.k8s.io/v1", "NetworkPolicies"));
+    told.push_str(&object("deployment.yaml", "v1", "Deployment"));
+    told.push_str(&object("pod.yaml", "apps/v1", "Pod"));
+    told.push_str(&object("namespaces.yaml", "v1", "Namespaces"));
+    told.push_str(&object("policy.yaml", "networking.k8s.io/v1", "ClusterNetworkPolicy"));
+    let list = |name: &str, api_version: &str, kind: &str, rest: &str| {
+        manifest(name, &format!("apiVersion: {api_version}\nkind: {kind}\n{rest}"))
+    };
+    let item = "- {apiVersion: v1, kind: Namespace, metadata: {name: a}}\n";
+    told.push_str(&list("items-case.yaml", "v1", "List", &format!("Items:\n{item}")));
+    told.push_str(&list("item.yaml", "networking.k8s.io/v1", "NetworkPolicyList", &format!("item:\n{item}")));
+    told.push_str(&list("no-items.yaml", "v1", "PodList", ""));
+    told.push_str(&list("mapping.yaml", "v1", "List", "items: {a: b}\n"));
+    told.push_str(&list("list-case.yaml", "v1", "list", &format!("items:\n{item}")));
+    told.push_str(&list("list-group.yaml", "v1", "NetworkPolicyList", "items: []\n"));
+    told.push_str(&list("list-kind.yaml", "v1", "NetworkpolicyList", "items: []\n"));
+    let wrong = "- {apiVersion: v1, kind: Namespace, metadata: {name: a}}\n- {apiVersion: v1, kind: NetworkPolicy, metadata: {name: a}}\n";
+    told.push_str(&list("in-list.yaml", "v1", "List", &format!("items:\n{wrong}")));
+    assert_snapshot!(told);
+}
+
+/// What kustomize or Helm would still change must not be read as it is.
+#[test]
+fn folders_whose_manifests_have_to_be_built() {
+    let mut told = String::new();
+    let refused = |path: &str| refusal(&run(User::Root, ["expect", path]));
+    file("bad/built/pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n");
+    for (folder, described) in [
+        ("kustomize/overlays/prod", "kustomization.yaml"),
+        ("kustomize/yml", "kustomization.yml"),
+        ("kustomize/it's here", "Kustomization"),
+        ("helm/shop", "Chart.yaml"),
+    ] {
+        file(&format!("bad/{folder}/{described}"), "namespace: shop\n");
+        file(&format!("bad/{folder}/a/pod.yaml"), "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n");
+        told.push_str(&refused(&format!("bad/{folder}")));
+    }
+    told.push_str(&refused("bad/kustomize/overlays"));
+    told.push_str(&refused("bad/helm/shop/Chart.yaml"));
+    told.push_str(&refused("bad/kustomize/yml/kustomization.yml"));
+    assert_snapshot!(told);
+}
+
+#[test]
+fn words_that_kubectl_takes_for_booleans() {
+    let pod =
+        |labels: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {{{labels}}}}}\n");
+    let mut told = manifest("y.yaml", &pod("ns: y"));
+    told.push_str(&manifest("N.yaml", &pod("ns: N")));
+    assert_snapshot!(told, @"
+    error: bad/y.yaml:3:34: Pod `a`: metadata.labels.ns: expected a string, found the boolean `true`: quote it
+    error: bad/N.yaml:3:34: Pod `a`: metadata.labels.ns: expected a string, found the boolean `false`: quote it
+    ");
+}
+
 #[test]
 fn inputs_that_are_not_there() {
     let mut told = String::new();
     std::fs::create_dir_all(folder().join("bad/nothing-in-it")).unwrap();
     told.push_str(&refusal(&run(User::Root, ["run", "bad/nothing-in-it"])));
+    file("bad/comments-only/a.yaml", "# nothing\n---\n");
+    file("bad/comments-only/b.yaml", "");
+    told.push_str(&refusal(&run(User::Root, ["expect", "bad/comments-only"])));
+    told.push_str(&refusal(&run(User::Root, ["expect", "bad/comments-only/b.yaml"])));
     told.push_str(&refusal(&run(User::Root, ["run", "bad/not-there.yaml"])));
     told.push_str(&refusal(&run(User::Root, ["expect", "bad/not-there"])));
     told.push_str(&refusal(&run(User::Root, ["run", "--report", "bad/report.txt"])));

@@ -5,6 +5,7 @@ use netproof::compare::{Record, Thresholds, compare};
 use netproof::policy::Decision::{Allow, Deny, Undefined};
 use netproof::report;
 use netproof::scenario::{Claim, EndpointName};
+use netproof::snapshot::Unmodelled;
 use netproof::verdict::Observation::{Connected, Dropped, OneWay};
 use netproof::verdict::{Cause, CellResult, Change, RunResult, ScenarioFailure, StepResult, Verdict};
 use serde_json::Value;
@@ -48,6 +49,28 @@ fn flaky() -> CellResult {
 
 fn one(cells: Vec<CellResult>) -> RunResult {
     run(vec![scenario("one", vec![step("step", cells)])])
+}
+
+/// Objects that decide about packets and that nobody knew of are no reason to call an upgrade good.
+#[test]
+fn a_kind_that_is_not_modelled_and_was_not_there_before_is_inconclusive() {
+    let kind = |is_accepted| Unmodelled {
+        kind: "CiliumNetworkPolicy.cilium.io".to_owned(),
+        count: Some(1),
+        why: "decides".to_owned(),
+        is_accepted,
+    };
+    let with = |kinds: Vec<Unmodelled>| {
+        let mut result = one(vec![denied()]);
+        result.surroundings.unmodelled = kinds;
+        result
+    };
+    assert_eq!(code(&with(vec![]), &with(vec![kind(false)])), 3);
+    assert_eq!(code(&with(vec![]), &with(vec![kind(true)])), 0);
+    assert_eq!(code(&with(vec![kind(false)]), &with(vec![kind(false)])), 0);
+    assert_eq!(code(&with(vec![kind(false)]), &with(vec![])), 0);
+    let (text, ..) = compared(&with(vec![]), &with(vec![kind(false)]), Thresholds::default());
+    assert!(text.contains("not modelled: – → CiliumNetworkPolicy.cilium.io"), "{text}");
 }
 
 #[test]

@@ -27,3 +27,4 @@ mod readme;
 mod reports;
 mod select;
 mod selftest;
+mod unmodelled;

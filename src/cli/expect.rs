@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::accept::AcceptOptions;
 use super::{Exit, Format, output};
-use crate::expect::{Granularity, Matrix, assumes_addresses};
+use crate::expect::{Granularity, Matrix, assumes_addresses, unmatched};
 use crate::policy::Engine;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::{report, source};
 
 /// Show which connections the policies of manifests allow. Sends no packets
@@ -29,37 +30,75 @@ pub(super) struct ExpectArgs {
     /// Pods instead of workloads
     #[arg(long)]
     pods: bool,
+
+    /// The namespace of objects that name none, as kubectl apply -n; those that name one stay in it
+    /// [default: default]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    namespace: Option<String>,
+
+    #[command(flatten)]
+    accept: AcceptOptions,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   netproof expect deploy/                          workloads of a folder of manifests
   netproof expect --pods -o json all.yaml          pods, for a machine to read
-  kubectl get ns,pods,svc,netpol,deploy -A -o json | netproof expect -";
+  netproof expect -n shop shop.yaml                as kubectl apply -n shop -f shop.yaml
+  kubectl get ns,pods,svc,netpol,deploy -A -o json | netproof expect -
+  kubectl kustomize overlays/prod | netproof expect -";
 
 pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
-    let mut documents = Vec::new();
-    for text in source::read(&args.paths)? {
-        documents.extend(text.documents()?);
-    }
-    let snapshot = Snapshot::from_documents(&documents)?;
-    if !snapshot.ignored.is_empty() {
-        let kinds: Vec<_> =
-            snapshot.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
+    let snapshot = read(args)?;
+    let Snapshot { cluster, other, warnings, .. } = &snapshot;
+    if !other.ignored.is_empty() {
+        let kinds: Vec<_> = other.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::note(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
+    }
+    if snapshot.workloads.is_empty() && cluster.policies.len() + cluster.cluster_policies.len() > 0 {
+        for kind in &other.unmodelled {
+            output::note(&format!("not modelled: {kind}"));
+        }
+        anyhow::bail!(
+            "there are policies and no pods, so nothing can be said: add the manifests of the workloads, or \
+             pipe a dump of the cluster (kubectl get ns,pods,svc,netpol,deploy -A -o json | netproof expect -)"
+        );
+    }
+    let warnings = [warnings, &other.warnings, &unmatched(cluster)].map(Vec::as_slice).concat();
+    for warning in &warnings {
+        output::note(&format!("warning: {warning}"));
     }
     if assumes_addresses(&snapshot) {
         output::note(
             "note: the addresses of some pods are not known: an ipBlock is taken not to cover them, unless it is 0.0.0.0/0 or ::/0",
         );
     }
-    let engine = Engine::new(snapshot.cluster.clone());
+    let engine = Engine::new(cluster.clone());
     let granularity = if args.pods { Granularity::Pods } else { Granularity::Workloads };
     let mut matrix = Matrix::new(&engine, &snapshot, granularity);
+    let unmodelled = args.accept.mark(&other.unmodelled);
+    let about = report::About { warnings: &warnings, unmodelled: &unmodelled };
     let stdout = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     match args.output {
-        Format::Table => report::expected_table(&mut matrix, stdout)?,
-        Format::Json => report::expected_json(&mut matrix, stdout)?,
+        Format::Table => report::expected_table(&mut matrix, about, stdout)?,
+        Format::Json => report::expected_json(&mut matrix, about, stdout)?,
     }
-    Ok(Exit::Done)
+    Ok(Exit::Code(report::expected_exit_code(about)))
+}
+
+fn read(args: &ExpectArgs) -> anyhow::Result<Snapshot> {
+    source::refuse_unbuilt(&args.paths, "netproof expect -")?;
+    let mut documents = Vec::new();
+    for text in source::read(&args.paths)? {
+        documents.extend(text.manifests()?);
+    }
+    Ok(Snapshot::read(&documents, args.namespace.as_deref())?)
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    if snapshot::is_namespace(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of a namespace".to_owned())
+    }
 }

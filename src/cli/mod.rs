@@ -1,5 +1,6 @@
 //! The command line: one file a command. The only place that prints and that decides exit codes.
 
+mod accept;
 mod cleanup;
 mod cluster;
 mod compare;
@@ -38,7 +39,8 @@ Exit codes:
   1    leaks, blocked cells, policy gaps, assertions that the policy engine disagrees with, or
        changes that were in force later than asked for
   2    usage, configuration or cluster error: nothing was proved
-  3    nothing worse than cells that could not be measured or were flaky
+  3    nothing worse than cells that could not be measured or were flaky, or objects that netproof does
+       not model and --accept-unmodelled does not name
   130  interrupted";
 
 #[derive(Debug, Subcommand)]

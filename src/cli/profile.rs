@@ -7,8 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::library;
 use crate::profile::{self, Profile};
-use crate::select::near;
-use crate::source;
+use crate::source::{self, near};
 
 /// What is known of the network plugin.
 #[derive(Debug, Args)]

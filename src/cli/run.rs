@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::accept::AcceptOptions;
 use super::compare::BaselineOptions;
 use super::interruption::interruption;
 use super::run_options::{On, RunOptions, at_least_one, complain, surroundings};
@@ -47,6 +48,9 @@ pub(super) struct RunArgs {
     /// Carry out everything so many times: a verdict that is not the same every time is flaky
     #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = at_least_one())]
     repeat: usize,
+
+    #[command(flatten)]
+    accept: AcceptOptions,
 
     #[command(flatten)]
     baseline: BaselineOptions,
@@ -104,7 +108,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 
     let baseline = args.baseline.read()?;
 
-    let result = carry_out(&args.options, &scenarios)?;
+    let result = carry_out(&args.options, &args.accept, &scenarios)?;
     if let Some(file) = junit {
         report::junit(&result, file)?;
     }
@@ -136,23 +140,29 @@ fn create(path: &Path) -> anyhow::Result<File> {
 }
 
 /// Carries scenarios out until they end or somebody interrupts.
-fn carry_out(options: &RunOptions, scenarios: &[Scenario]) -> anyhow::Result<RunResult> {
+fn carry_out(
+    options: &RunOptions,
+    accept: &AcceptOptions,
+    scenarios: &[Scenario],
+) -> anyhow::Result<RunResult> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let interrupted = interruption()?;
         match options.on {
-            On::Lab => in_lab(options, scenarios, interrupted).await,
-            On::Cluster => on_cluster(options, scenarios, interrupted).await,
+            On::Lab => in_lab(options, accept, scenarios, interrupted).await,
+            On::Cluster => on_cluster(options, accept, scenarios, interrupted).await,
         }
     })
 }
 
 async fn in_lab(
     options: &RunOptions,
+    accept: &AcceptOptions,
     scenarios: &[Scenario],
     interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
-    let (fault, settings, surroundings) = (options.fault, options.for_lab()?, options.lab());
+    let (fault, settings) = (options.fault, options.for_lab()?);
+    let surroundings = accept.complete(options.lab(), scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
@@ -164,6 +174,7 @@ async fn in_lab(
 
 async fn on_cluster(
     options: &RunOptions,
+    accept: &AcceptOptions,
     scenarios: &[Scenario],
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
@@ -173,7 +184,7 @@ async fn on_cluster(
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
     }
-    let surroundings = surroundings(&cluster);
+    let surroundings = accept.complete(surroundings(&cluster), scenarios);
     let scenarios = cluster.schedule(scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));

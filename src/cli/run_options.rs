@@ -211,10 +211,14 @@ pub(super) fn surroundings(cluster: &Cluster) -> Surroundings {
     for warning in cluster.warnings() {
         output::note(&format!("warning: {warning}"));
     }
+    for kind in cluster.unmodelled() {
+        output::note(&format!("warning: not modelled: {kind}"));
+    }
     Surroundings {
         name: format!("cluster {}", cluster.name()),
         facts: cluster.facts(),
         warnings: cluster.warnings().to_vec(),
+        unmodelled: cluster.unmodelled().to_vec(),
     }
 }
 

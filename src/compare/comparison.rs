@@ -290,15 +290,23 @@ fn altered<'a>(before: &'a Record, after: &'a Record) -> Vec<Altered<'a>> {
     };
     let warnings =
         |record: &'a Record| -> Vec<&'a str> { record.warnings.iter().map(String::as_str).collect() };
-    for (what, before, after) in
-        [("profile", profiles(before), profiles(after)), ("warning", warnings(before), warnings(after))]
-    {
+    for (what, before, after) in [
+        ("profile", profiles(before), profiles(after)),
+        ("warning", warnings(before), warnings(after)),
+        ("not modelled", unaccepted(before), unaccepted(after)),
+    ] {
         let gone = before.iter().filter(|one| !after.contains(one)).map(|one| (Some(*one), None));
         let new = after.iter().filter(|one| !before.contains(one)).map(|one| (None, Some(*one)));
         altered.extend(gone.chain(new).map(|(before, after)| Altered { what, before, after }));
     }
     altered.retain(|altered| altered.before != altered.after);
     altered
+}
+
+/// The kinds that a run did not model, and that its user did not accept.
+fn unaccepted(record: &Record) -> Vec<&str> {
+    let kinds = record.unmodelled.iter().filter(|kind| !kind.accepted);
+    kinds.map(|kind| kind.kind.as_str()).collect()
 }
 
 impl<'a> Comparison<'a> {
@@ -320,6 +328,8 @@ impl<'a> Comparison<'a> {
         }
         let is_doubtful = self.of(Kind::Doubtful).next().is_some() || !self.failures.is_empty();
         let (_, _, cells) = self.compared;
+        let before = unaccepted(self.before);
+        let is_doubtful = is_doubtful || unaccepted(self.after).iter().any(|kind| !before.contains(kind));
         // Two runs that have nothing in common prove nothing, and no more does one that ended early.
         if is_doubtful || cells == 0 || self.after.is_incomplete() {
             return Outcome::Inconclusive;

@@ -49,6 +49,9 @@ pub struct Record {
     pub facts: BTreeMap<String, String>,
     /// What may decide about packets although the verdicts do not know of it.
     pub warnings: Vec<String>,
+    /// The kinds of objects that netproof did not model.
+    #[serde(default)]
+    pub unmodelled: Vec<Unmodelled>,
     /// The profiles by which differences of network plugins were left open.
     #[serde(default)]
     pub profiles: Vec<Profile>,
@@ -73,6 +76,15 @@ enum ApiVersion {
 #[derive(Debug, Clone, Deserialize)]
 enum RecordKind {
     RunResult,
+}
+
+/// A kind of objects that a run did not model.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Unmodelled {
+    /// `Kind` or, outside the core group, `Kind.group`.
+    pub kind: String,
+    /// Whether the user accepted by name that it was left out.
+    pub accepted: bool,
 }
 
 /// A profile of a run.

@@ -1,6 +1,10 @@
 //! The expected matrix: what every pair of workloads or pods, and of address ranges outside the
 //! cluster, may exchange according to the policies. No packets.
 
+mod unmatched;
+
+pub use unmatched::unmatched;
+
 use crate::policy::{
     AddressRange, ClusterPeer, Connections, ConnectionsId, Engine, Group, PairConnections, Peer, Peers,
     Reach, UnknownAddresses,

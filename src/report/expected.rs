@@ -5,14 +5,33 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use super::json::{API_VERSION, outcome_code};
+use super::unmodelled;
 use crate::expect::{Matrix, Row, port_lists};
 use crate::policy::{Connections, ConnectionsId, PairConnections};
+use crate::snapshot::Unmodelled;
+use crate::verdict::Outcome;
+
+/// What a reader of a matrix has to know besides its rows.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// What may mean something else than the author of the manifests thinks.
+    pub warnings: &'a [String],
+    /// The kinds of which there are objects without which the matrix is not complete.
+    pub unmodelled: &'a [Unmodelled],
+}
+
+/// The exit code that goes with a matrix, as `--help` explains it.
+pub fn expected_exit_code(about: About<'_>) -> u8 {
+    let is_complete = about.unmodelled.iter().all(|kind| kind.is_accepted);
+    outcome_code(if is_complete { Outcome::Pass } else { Outcome::Inconclusive })
+}
 
 /// Writes a matrix as a table.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn expected_table(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result<()> {
+pub fn expected_table(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Write) -> io::Result<()> {
     let width = matrix.widest_name().max(4);
     writeln!(to, "{:width$}  {:width$}  CONNECTIONS", "FROM", "TO")?;
     let mut texts: HashMap<ConnectionsId, String> = HashMap::new();
@@ -20,6 +39,9 @@ pub fn expected_table(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result
         let text = texts.entry(id).or_insert_with(|| connections_text(connections));
         writeln!(to, "{from:width$}  {destination:width$}  {text}")
     })?;
+    for (i, kind) in about.unmodelled.iter().enumerate() {
+        writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, unmodelled::line(kind))?;
+    }
     to.flush()
 }
 
@@ -32,12 +54,16 @@ fn connections_text(connections: &PairConnections) -> String {
     }
 }
 
-/// Writes a matrix as a JSON list of `{from, to, connections}`; its shape is documented in
-/// `docs/json.md`.
+/// Writes a matrix as JSON; its shape is documented in `docs/json.md`.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn expected_json(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result<()> {
+pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Write) -> io::Result<()> {
+    let About { warnings, unmodelled } = about;
+    writeln!(to, r#"{{"apiVersion":"{API_VERSION}","kind":"ExpectedMatrix","#)?;
+    writeln!(to, r#""warnings":{},"#, json!(warnings))?;
+    writeln!(to, r#""unmodelled":{},"#, json!(unmodelled::documents(unmodelled)))?;
+    write!(to, r#""pairs":"#)?;
     // Each name and each set of connections is turned into JSON once.
     let mut names: HashMap<String, String> = HashMap::new();
     let mut rests: HashMap<ConnectionsId, String> = HashMap::new();
@@ -54,7 +80,7 @@ pub fn expected_json(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result<
         separator = ",\n";
         io::Result::Ok(())
     })?;
-    let end = if separator == "[\n" { "[]\n" } else { "\n]\n" };
+    let end = if separator == "[\n" { "[]}\n" } else { "\n]}\n" };
     to.write_all(end.as_bytes())?;
     to.flush()
 }

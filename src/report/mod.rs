@@ -19,10 +19,11 @@ mod scenarios;
 mod selftest;
 mod style;
 mod terminal;
+mod unmodelled;
 
 pub use compare::comparison;
 pub use compare_json::{comparison_exit_code, comparison_json};
-pub use expected::{expected_json, expected_table};
+pub use expected::{About, expected_exit_code, expected_json, expected_table};
 pub use fuzz::{fuzz, fuzz_exit_code, fuzz_json};
 pub use fuzz_progress::FuzzProgress;
 pub use json::{exit_code, json};

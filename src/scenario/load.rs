@@ -16,7 +16,7 @@ use super::state::State;
 use super::step::{Action, Step};
 use super::topology::{self, Topology};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
-use crate::snapshot::{Identity, Object, objects_by_name};
+use crate::snapshot::{Identity, Object, OtherKinds, Reading, objects};
 use crate::source::{self, Document, Error, Located, Location, Node, Text, decode, quote};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
@@ -89,6 +89,7 @@ impl Loader {
         let items = self.items(&file.metadata.items)?;
         let requires = self.requires(&file.requires)?;
         let steps = self.steps(file.steps.value, &topology, &items, &requires, &mut ignored)?;
+        let OtherKinds { ignored, unmodelled, warnings } = OtherKinds::new(&ignored);
         Ok(Scenario {
             name: file.metadata.name.value,
             description: file.metadata.description,
@@ -100,6 +101,8 @@ impl Loader {
             steps,
             demonstrates,
             ignored,
+            unmodelled,
+            warnings,
             file: Arc::clone(&self.name),
         })
     }
@@ -220,7 +223,7 @@ impl Loader {
         let path = Path::new(&*self.name).parent().unwrap_or(Path::new("")).join(file);
         let text: Text = source::read_file(&path)
             .map_err(|error| self.error(node.at, format!("apply: {}: {}", error.place, error.message)))?;
-        for document in text.documents()? {
+        for document in text.manifests()? {
             self.manifest(&document, Some(node.at), state, actions, ignored)?;
         }
         Ok(())
@@ -236,7 +239,9 @@ impl Loader {
         actions: &mut Vec<Located<Action>>,
         ignored: &mut BTreeMap<String, usize>,
     ) -> Result<(), Error> {
-        for item in objects_by_name(document, &|name| state.address_by_name(name))? {
+        let lookup = |name: &_| state.address_by_name(name);
+        let reading = Reading { lookup: Some(&lookup), ..Reading::default() };
+        for item in objects(document, reading)? {
             let action = match item.object {
                 Object::NetworkPolicy(policy) => Action::SetPolicy(policy),
                 Object::ClusterPolicy(policy) => Action::SetClusterPolicy(policy),

@@ -10,6 +10,7 @@ use super::state::State;
 use super::step::{Action, PodChange, Step};
 use super::topology::Topology;
 use crate::policy::{IpFamily, Protocol};
+use crate::snapshot::Unmodelled;
 
 /// A scenario.
 #[derive(Debug, Clone)]
@@ -34,6 +35,10 @@ pub struct Scenario {
     pub demonstrates: Option<Demonstrates>,
     /// The objects of its manifests that have no part in NetworkPolicy, by kind and number.
     pub ignored: BTreeMap<String, usize>,
+    /// The kinds of objects of its manifests without which the expected answers are not known.
+    pub unmodelled: Vec<Unmodelled>,
+    /// What to warn of.
+    pub warnings: Vec<String>,
     /// The file that it was read from.
     pub file: Arc<str>,
 }

@@ -3,10 +3,8 @@
 //! A value that fits no scenario is an error: a misspelt tag must not look like a run in which
 //! everything matches.
 
-mod near;
 mod selection;
 mod shard;
 
-pub use near::near;
 pub use selection::{Nothing, Selection, choose_names};
 pub use shard::Shard;

@@ -1,10 +1,11 @@
 //! Choosing scenarios.
 
-use super::near::{hint, near};
+use std::fmt::Write;
+
 use super::shard::Shard;
 use crate::plan::size;
 use crate::scenario::{Item, Scenario, wildcard};
-use crate::source;
+use crate::source::{self, near};
 
 /// What a scenario has to be to be carried out: everything that is said here. Of several values of one
 /// kind, one suffices.
@@ -167,6 +168,15 @@ fn in_shard(shard: Shard, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Not
     let held = scenarios.into_iter().zip(holds).filter_map(|(scenario, holds)| holds.then_some(scenario));
     let held: Vec<_> = held.collect();
     if held.is_empty() { Err(Nothing::Shard { shard, all }) } else { Ok(held) }
+}
+
+/// `; near: a, b`, or nothing if nothing is.
+fn hint(near: &[String]) -> String {
+    let mut text = String::new();
+    for (i, name) in near.iter().enumerate() {
+        let _ = write!(text, "{}{name}", if i == 0 { "; near: " } else { ", " });
+    }
+    text
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::named::WrittenPolicy;
-use super::object::{Identity, Item, Object, WrittenClusterPolicy, objects};
+use super::notice::{UnknownFields, empty_fields};
+use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, objects};
+use super::other::OtherKinds;
 use super::workload::{Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Labels, Namespace, Pod};
-use crate::source::{Document, Error, Place};
+use crate::source::{Document, Error, Node, Place};
 
 /// What a set of manifests describes.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +19,10 @@ pub struct Snapshot {
     /// What the pods belong to, by namespace, name and kind. Every pod that has not ended belongs
     /// to one workload.
     pub workloads: Vec<Workload>,
-    /// The kinds that netproof does not model and how many objects of each there were.
-    pub ignored: BTreeMap<String, usize>,
+    /// The kinds that netproof does not read.
+    pub other: OtherKinds,
+    /// What in the manifests may mean something else than their author thinks, with its place.
+    pub warnings: Vec<String>,
 }
 
 /// A workload and its pods.
@@ -40,11 +44,23 @@ impl Snapshot {
     ///
     /// # Errors
     /// If a document holds something that is no object, that the API server would refuse, or that
-    /// was in an earlier document already.
+    /// was in an earlier document already with other content.
     pub fn from_documents<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Result<Self, Error> {
+        Self::read(documents, None)
+    }
+
+    /// Reads the objects of all documents. Those that name no namespace are in this one, or in `default`.
+    ///
+    /// # Errors
+    /// As [`from_documents`](Self::from_documents).
+    pub fn read<'a>(
+        documents: impl IntoIterator<Item = &'a Document>,
+        namespace: Option<&str>,
+    ) -> Result<Self, Error> {
+        let reading = Reading { namespace, tolerates_newer_servers: true, ..Reading::default() };
         let mut builder = Builder::default();
         for document in documents {
-            for item in objects(document)? {
+            for item in objects(document, reading)? {
                 builder.add(item)?;
             }
         }
@@ -52,64 +68,104 @@ impl Snapshot {
     }
 }
 
+/// An object that was read, for its next occurrence.
+type Seen<'a> = (Place, &'a Node);
+
 #[derive(Default)]
-struct Builder {
+struct Builder<'a> {
     snapshot: Snapshot,
-    seen: HashMap<(&'static str, Identity), Place>,
+    seen: HashMap<(&'static str, Identity), Seen<'a>>,
     pods: Vec<(Pod, Option<Owner>)>,
     templates: Vec<Template>,
+    /// How many objects leave it to the API server to complete the same name.
+    generated: HashMap<(&'static str, Identity), usize>,
+    others: BTreeMap<String, usize>,
+    unknown: UnknownFields,
 }
 
-impl Builder {
-    fn add(&mut self, item: Item) -> Result<(), Error> {
-        let Item { object, place } = item;
+impl<'a> Builder<'a> {
+    fn add(&mut self, item: Item<'a>) -> Result<(), Error> {
+        let Item { object, place, node, unknown_fields } = item;
+        self.unknown.add(unknown_fields, &place);
         match object {
             Object::Namespace(namespace) => {
-                self.once("Namespace", Identity::new("", &namespace.name), &place)?;
-                self.snapshot.cluster.namespaces.push(namespace);
+                if self.is_new("Namespace", Identity::new("", &namespace.name), (place, node))? {
+                    self.snapshot.cluster.namespaces.push(namespace);
+                }
             }
-            Object::Pod(pod, owner) => {
-                self.once("Pod", Identity::of_pod(&pod), &place)?;
-                self.pods.push((pod, owner));
+            Object::Pod(mut pod, owner) => {
+                self.complete_name("Pod", &mut pod, node);
+                if self.is_new("Pod", Identity::of_pod(&pod), (place, node))? {
+                    self.pods.push((pod, owner));
+                }
             }
-            Object::Template(template) => {
-                self.once(template.kind.name(), Identity::of_pod(&template.pod), &place)?;
-                self.templates.push(template);
+            Object::Template(mut template) => {
+                let kind = template.kind.name();
+                self.complete_name(kind, &mut template.pod, node);
+                if self.is_new(kind, Identity::of_pod(&template.pod), (place, node))? {
+                    self.templates.push(template);
+                }
             }
             Object::Service(service) => {
-                self.once("Service", Identity::of_service(&service), &place)?;
-                self.snapshot.cluster.services.push(service);
+                if self.is_new("Service", Identity::of_service(&service), (place, node))? {
+                    self.snapshot.cluster.services.push(service);
+                }
             }
             Object::NetworkPolicy(WrittenPolicy { policy, .. }) => {
-                self.once("NetworkPolicy", Identity::of_policy(&policy), &place)?;
-                self.snapshot.cluster.policies.push(policy);
+                let identity = Identity::of_policy(&policy);
+                if self.is_new("NetworkPolicy", identity.clone(), (place.clone(), node))? {
+                    self.snapshot.warnings.extend(empty_fields(&identity, &place.name, node));
+                    self.snapshot.cluster.policies.push(policy);
+                }
             }
             Object::ClusterPolicy(WrittenClusterPolicy { policy, .. }) => {
-                self.once(policy.name.kind.name(), Identity::new("", &policy.name.name), &place)?;
-                self.snapshot.cluster.cluster_policies.push(policy);
+                let identity = Identity::new("", &policy.name.name);
+                if self.is_new(policy.name.kind.name(), identity, (place, node))? {
+                    self.snapshot.cluster.cluster_policies.push(policy);
+                }
             }
-            Object::Other(kind) => *self.snapshot.ignored.entry(kind).or_default() += 1,
+            Object::Other(kind) => *self.others.entry(kind).or_default() += 1,
         }
         Ok(())
     }
 
-    fn once(&mut self, kind: &'static str, identity: Identity, place: &Place) -> Result<(), Error> {
+    /// Whether an object was not there before. The same object may be in several dumps of a cluster.
+    fn is_new(&mut self, kind: &'static str, identity: Identity, seen: Seen<'a>) -> Result<bool, Error> {
         match self.seen.entry((kind, identity)) {
             Entry::Vacant(entry) => {
-                entry.insert(place.clone());
-                Ok(())
+                entry.insert(seen);
+                Ok(true)
             }
             Entry::Occupied(entry) => {
-                let ((kind, identity), first) = (entry.key(), entry.get());
-                let message = format!("{kind} {identity} is there twice: first at {first}");
-                Err(Error { place: place.clone(), message })
+                let ((kind, identity), (first, node)) = (entry.key(), entry.get());
+                if node.has_same_content(seen.1) {
+                    return Ok(false);
+                }
+                let message =
+                    format!("{kind} {identity} is there twice with different content: first at {first}");
+                Err(Error { place: seen.0, message })
             }
+        }
+    }
+
+    /// Tells objects apart that leave it to the API server to complete the same name.
+    fn complete_name(&mut self, kind: &'static str, pod: &mut Pod, node: &Node) {
+        let written = node.get("metadata").and_then(|metadata| metadata.get("name"));
+        if written.and_then(Node::as_str).is_some_and(|name| !name.is_empty()) {
+            return;
+        }
+        let number = self.generated.entry((kind, Identity::of_pod(pod))).or_default();
+        *number += 1;
+        if *number > 1 {
+            pod.name = format!("{}-{number}", pod.name);
         }
     }
 
     fn finish(mut self) -> Snapshot {
         self.attach_pods();
         self.add_namespaces();
+        self.snapshot.other = OtherKinds::new(&self.others);
+        self.snapshot.warnings.extend(self.unknown.warnings());
         let by_name = |w: &Workload| (w.identity.clone(), w.kind);
         self.snapshot.workloads.sort_by_key(by_name);
         self.snapshot

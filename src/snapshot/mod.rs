@@ -5,10 +5,14 @@
 
 pub mod cluster_policy;
 mod field;
+mod kind;
+mod list;
 mod manifests;
 mod named;
 mod network_policy;
+mod notice;
 mod object;
+mod other;
 mod pod;
 pub(crate) mod rules;
 mod service;
@@ -17,5 +21,11 @@ mod workload;
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
 pub use named::{AddressName, Lookup, WrittenPolicy};
-pub use object::{Identity, Item, Object, WrittenClusterPolicy, objects, objects_by_name};
+pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, objects};
+pub use other::{ForeignPolicy, OtherKinds, Part, Unmodelled, foreign_policies};
 pub use workload::{Owner, Template, WorkloadKind};
+
+/// Whether a namespace may have this name.
+pub fn is_namespace(name: &str) -> bool {
+    rules::dns_label(name, &Field::ROOT).is_ok()
+}

@@ -57,7 +57,7 @@ impl WrittenPolicy {
     /// # Errors
     /// If the API server would refuse it.
     pub fn new(object: networking::NetworkPolicy) -> Result<Self, Problem> {
-        let policy = network_policy::convert(&object, identity(&object.metadata)?)?;
+        let policy = network_policy::convert(&object, identity(&object.metadata, None)?)?;
         Ok(Self { policy, object: Arc::new(object), by_name: None })
     }
 

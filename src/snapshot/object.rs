@@ -1,5 +1,6 @@
 //! From a document to the objects in it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
@@ -8,22 +9,28 @@ use serde::de::DeserializeOwned;
 
 use super::cluster_policy::{self, ClusterPolicyObject, v1alpha1, v1alpha2};
 use super::field::{Field, Problem};
+use super::kind::{self, Kind, Mistake, Named};
+use super::list;
 use super::named::{Lookup, WrittenPolicy};
 use super::workload::{self, Owner, Template, WorkloadKind};
 use super::{pod, rules, service};
-use crate::policy::{ClusterPolicy, Namespace, NetworkPolicy, Pod, Service};
-use crate::source::{Document, Error, Location, Node, Place, decode, quote};
+use crate::policy::{ClusterPolicy, ClusterPolicyKind, Namespace, NetworkPolicy, Pod, Service};
+use crate::source::{Document, Error, Location, Node, Place, decode, decode_live, quote};
 
 /// The namespace of an object that names none.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
 /// An object of a document, and its place.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct Item<'a> {
     /// The object.
     pub object: Object,
     /// Where it begins.
     pub place: Place,
+    /// What is written there.
+    pub node: &'a Node,
+    /// Fields that its kind does not have, if a server has written it: the kind and the path.
+    pub unknown_fields: BTreeSet<String>,
 }
 
 /// An object, converted.
@@ -95,25 +102,26 @@ impl Identity {
     }
 }
 
+/// How objects are read.
+#[derive(Clone, Copy, Default)]
+pub struct Reading<'a> {
+    /// The namespace of objects that name none; `default` if there is none here either.
+    pub namespace: Option<&'a str>,
+    /// What names of addresses stand for; `None` where policies may not name addresses.
+    pub lookup: Option<&'a Lookup<'a>>,
+    /// Whether an object that a server has written may have fields that its kind does not have: a newer
+    /// server's. In a file that a user has written they are mistakes.
+    pub tolerates_newer_servers: bool,
+}
+
 /// The objects of a document: itself, or the items of a list.
 ///
 /// # Errors
 /// If the document is no Kubernetes object, has a field that its kind does not know, or holds
-/// something that the API server would refuse.
-pub fn objects(document: &Document) -> Result<Vec<Item>, Error> {
+/// something that the API server would refuse; or if a name of an address stands for nothing.
+pub fn objects<'a>(document: &'a Document, reading: Reading<'_>) -> Result<Vec<Item<'a>>, Error> {
     let mut items = Vec::new();
-    read(Context { file: &document.name, lookup: None }, &document.node, None, &mut items)?;
-    Ok(items)
-}
-
-/// The objects of a document in which policies may name addresses; `lookup` says what the names stand
-/// for.
-///
-/// # Errors
-/// As [`objects`], and if a name stands for nothing.
-pub fn objects_by_name(document: &Document, lookup: &Lookup<'_>) -> Result<Vec<Item>, Error> {
-    let mut items = Vec::new();
-    read(Context { file: &document.name, lookup: Some(lookup) }, &document.node, None, &mut items)?;
+    read(Context { file: &document.name, reading }, &document.node, None, &mut items)?;
     Ok(items)
 }
 
@@ -121,8 +129,7 @@ pub fn objects_by_name(document: &Document, lookup: &Lookup<'_>) -> Result<Vec<I
 #[derive(Clone, Copy)]
 struct Context<'a> {
     file: &'a Arc<str>,
-    /// What names of addresses stand for; `None` where there may be none.
-    lookup: Option<&'a Lookup<'a>>,
+    reading: Reading<'a>,
 }
 
 /// The kind of an object in a typed list, which need not repeat it.
@@ -132,126 +139,128 @@ struct Inherited<'a> {
     kind: &'a str,
 }
 
-fn read(
+fn read<'a>(
     context: Context<'_>,
-    node: &Node,
+    node: &'a Node,
     inherited: Option<Inherited<'_>>,
-    items: &mut Vec<Item>,
+    items: &mut Vec<Item<'a>>,
 ) -> Result<(), Error> {
     let name = context.file;
-    let field = |field: &str, inherited: Option<&'_ str>| -> Result<String, Error> {
-        let found = node.get(field).filter(|node| !node.is_null());
-        match (found.map(|found| (found, found.as_str())), inherited) {
-            (Some((_, Some(text))), _) => Ok(text.to_owned()),
-            (Some((found, None)), _) => {
-                let message = format!("{field}: expected a string, found {}", found.value.describe());
-                Err(Error::at(name, found.at, message))
-            }
-            (None, Some(inherited)) => Ok(inherited.to_owned()),
-            (None, None) => {
-                let message = format!("not a Kubernetes object: it has no {field}");
-                Err(Error::at(name, node.at, message))
-            }
-        }
-    };
-    let kind = field("kind", inherited.map(|i| i.kind))?;
-    let api_version = field("apiVersion", inherited.map(|i| i.api_version))?;
-
-    if let (Some(item_kind), Some(list)) = (kind.strip_suffix("List"), node.get("items")) {
-        let inherited = Inherited { api_version: &api_version, kind: item_kind };
-        let inherited = (!item_kind.is_empty()).then_some(inherited);
-        for item in list.items().iter().filter(|item| !item.is_null()) {
-            read(context, item, inherited, items)?;
-        }
-        return Ok(());
-    }
-    let object = convert(context, &kind, &api_version, node).map_err(|Failure { at, message }| {
+    let kind = type_field(name, node, "kind", inherited.map(|i| i.kind))?;
+    let api_version = type_field(name, node, "apiVersion", inherited.map(|i| i.api_version))?;
+    let failed = |Failure { at, message }: Failure| {
         let what = match node.get("metadata").and_then(|m| m.get("name")).and_then(Node::as_str) {
             Some(object_name) => format!("{kind} {}", quote(object_name)),
             None => kind.clone(),
         };
         Error::at(name, at, format!("{what}: {message}"))
-    })?;
-    items.push(Item { object, place: Place { name: Arc::clone(name), location: Some(node.at) } });
+    };
+    if let Some(list) = list::of(node, &api_version, &kind).map_err(failed)? {
+        let inherited = list.kind.as_deref().map(|kind| Inherited { api_version: &api_version, kind });
+        for item in list.items.iter().filter(|item| !item.is_null()) {
+            read(context, item, inherited, items)?;
+        }
+        return Ok(());
+    }
+    let named = kind::look_up(&api_version, &kind).map_err(|mistake| failed(Failure::from(node, mistake)))?;
+    let (object, unknown_fields) = match named {
+        Named::Known(kind) => convert(context, kind, node).map_err(failed)?,
+        Named::Other(kind) => (Object::Other(kind), BTreeSet::new()),
+    };
+    let unknown_fields = unknown_fields.iter().map(|field| format!("{kind}: unknown field {}", quote(field)));
+    let unknown_fields = unknown_fields.collect();
+    let place = Place { name: Arc::clone(name), location: Some(node.at) };
+    items.push(Item { object, place, node, unknown_fields });
     Ok(())
 }
 
-struct Failure {
-    at: Location,
-    message: String,
+/// `kind` or `apiVersion`.
+fn type_field(name: &Arc<str>, node: &Node, field: &str, inherited: Option<&str>) -> Result<String, Error> {
+    let found = node.get(field).filter(|node| !node.is_null());
+    match (found.map(|found| (found, found.as_str())), inherited) {
+        (Some((_, Some(text))), _) => Ok(text.to_owned()),
+        (Some((found, None)), _) => {
+            let message = format!("{field}: expected a string, found {}", found.value.describe());
+            Err(Error::at(name, found.at, message))
+        }
+        (None, Some(inherited)) => Ok(inherited.to_owned()),
+        (None, None) => {
+            let message = format!("not a Kubernetes object: it has no {field}");
+            Err(Error::at(name, node.at, message))
+        }
+    }
 }
 
-/// The API group and version in which netproof knows a kind.
-fn api_of(kind: &str) -> Option<(&'static str, &'static str)> {
-    match kind {
-        "Namespace" | "Pod" | "Service" | "ReplicationController" => Some(("", "v1")),
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => Some(("apps", "v1")),
-        "Job" | "CronJob" => Some(("batch", "v1")),
-        "NetworkPolicy" => Some(("networking.k8s.io", "v1")),
-        "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy" => Some((cluster_policy::GROUP, "v1alpha1")),
-        "ClusterNetworkPolicy" => Some((cluster_policy::GROUP, "v1alpha2")),
-        _ => None,
+/// What is wrong with an object, and where.
+pub(super) struct Failure {
+    pub(super) at: Location,
+    pub(super) message: String,
+}
+
+impl Failure {
+    /// A wrong `kind` or `apiVersion`; in a typed list it may be that of the list.
+    pub(super) fn from(node: &Node, mistake: Mistake) -> Self {
+        let Mistake { field, message } = mistake;
+        Self { at: node.get(field).map_or(node.at, |field| field.at), message }
     }
 }
 
-fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> Result<Object, Failure> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    match api_of(kind) {
-        // Removed from Kubernetes long ago, but the same thing: skipping it would lose it.
-        Some((known, current)) if (group == known && version != current) || group == "extensions" => {
-            let current = if known.is_empty() { current.to_owned() } else { format!("{known}/{current}") };
-            let at = node.get("apiVersion").map_or(node.at, |node| node.at);
-            return Err(Failure {
-                at,
-                message: format!("{} is not supported: write {current}", quote(api_version)),
-            });
-        }
-        Some((known, _)) if group == known => {}
-        Some(_) | None => {
-            let other = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-            return Ok(Object::Other(other));
-        }
-    }
+type Converted = (Object, BTreeSet<String>);
+
+fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, Failure> {
+    let Context { file, reading } = context;
     match kind {
-        "Namespace" => with(node, |namespace: &core::Namespace| {
+        Kind::Namespace => with(context, node, |namespace: &core::Namespace| {
             let root = Field::ROOT;
-            let identity = identity(&namespace.metadata)?;
+            let identity = identity(&namespace.metadata, None)?;
             let labels = namespace.metadata.labels.clone().unwrap_or_default();
             rules::dns_label(&identity.name, &root.field("metadata").field("name"))?;
             rules::labels(&labels, &root.field("metadata").field("labels"))?;
             Ok(Object::Namespace(Namespace::new(identity.name, labels)))
         }),
-        "Pod" => with(node, |object: &core::Pod| {
-            let owner = workload::owner(&object.metadata);
-            Ok(Object::Pod(pod::convert(object, identity(&object.metadata)?)?, owner))
+        Kind::Service => with(context, node, |object: &core::Service| {
+            let identity = identity(&object.metadata, reading.namespace)?;
+            Ok(Object::Service(service::convert(object, identity)?))
         }),
-        "Service" => with(node, |object: &core::Service| {
-            Ok(Object::Service(service::convert(object, identity(&object.metadata)?)?))
+        Kind::NetworkPolicy => with(context, node, |object: &networking::NetworkPolicy| {
+            let identity = identity(&object.metadata, reading.namespace)?;
+            WrittenPolicy::read(object, identity, file, node, reading.lookup).map(Object::NetworkPolicy)
         }),
-        "NetworkPolicy" => with(node, |object: &networking::NetworkPolicy| {
-            let Context { file, lookup } = context;
-            let identity = identity(&object.metadata)?;
-            WrittenPolicy::read(object, identity, file, node, lookup).map(Object::NetworkPolicy)
-        }),
-        "AdminNetworkPolicy" => with(node, |object: &v1alpha1::AdminNetworkPolicy| {
-            for_cluster(ClusterPolicyObject::AdminNetworkPolicy(object.clone()))
-        }),
-        "BaselineAdminNetworkPolicy" => with(node, |object: &v1alpha1::BaselineAdminNetworkPolicy| {
-            for_cluster(ClusterPolicyObject::BaselineAdminNetworkPolicy(object.clone()))
-        }),
-        "ClusterNetworkPolicy" => with(node, |object: &v1alpha2::ClusterNetworkPolicy| {
-            for_cluster(ClusterPolicyObject::ClusterNetworkPolicy(object.clone()))
-        }),
-        "Deployment" => template(node, WorkloadKind::Deployment, workload::deployment),
-        "StatefulSet" => template(node, WorkloadKind::StatefulSet, workload::stateful_set),
-        "DaemonSet" => template(node, WorkloadKind::DaemonSet, workload::daemon_set),
-        "ReplicaSet" => template(node, WorkloadKind::ReplicaSet, workload::replica_set),
-        "ReplicationController" => {
-            template(node, WorkloadKind::ReplicationController, workload::replication_controller)
+        Kind::ClusterPolicy(ClusterPolicyKind::AdminNetworkPolicy) => {
+            with(context, node, |object: &v1alpha1::AdminNetworkPolicy| {
+                for_cluster(ClusterPolicyObject::AdminNetworkPolicy(object.clone()))
+            })
         }
-        "Job" => template(node, WorkloadKind::Job, workload::job),
-        "CronJob" => template(node, WorkloadKind::CronJob, workload::cron_job),
-        other => Ok(Object::Other(other.to_owned())),
+        Kind::ClusterPolicy(ClusterPolicyKind::BaselineAdminNetworkPolicy) => {
+            with(context, node, |object: &v1alpha1::BaselineAdminNetworkPolicy| {
+                for_cluster(ClusterPolicyObject::BaselineAdminNetworkPolicy(object.clone()))
+            })
+        }
+        Kind::ClusterPolicy(ClusterPolicyKind::ClusterNetworkPolicy) => {
+            with(context, node, |object: &v1alpha2::ClusterNetworkPolicy| {
+                for_cluster(ClusterPolicyObject::ClusterNetworkPolicy(object.clone()))
+            })
+        }
+        Kind::Workload(kind) => convert_workload(context, kind, node),
+    }
+}
+
+fn convert_workload(context: Context<'_>, kind: WorkloadKind, node: &Node) -> Result<Converted, Failure> {
+    match kind {
+        WorkloadKind::Pod => with(context, node, |object: &core::Pod| {
+            let owner = workload::owner(&object.metadata);
+            let identity = generated_identity(&object.metadata, context.reading.namespace)?;
+            Ok(Object::Pod(pod::convert(object, identity)?, owner))
+        }),
+        WorkloadKind::Deployment => template(context, node, kind, workload::deployment),
+        WorkloadKind::StatefulSet => template(context, node, kind, workload::stateful_set),
+        WorkloadKind::DaemonSet => template(context, node, kind, workload::daemon_set),
+        WorkloadKind::ReplicaSet => template(context, node, kind, workload::replica_set),
+        WorkloadKind::ReplicationController => {
+            template(context, node, kind, workload::replication_controller)
+        }
+        WorkloadKind::Job => template(context, node, kind, workload::job),
+        WorkloadKind::CronJob => template(context, node, kind, workload::cron_job),
     }
 }
 
@@ -260,34 +269,72 @@ fn for_cluster(object: ClusterPolicyObject) -> Result<Object, Problem> {
 }
 
 fn template<T: DeserializeOwned>(
+    context: Context<'_>,
     node: &Node,
     kind: WorkloadKind,
     source: impl FnOnce(&T) -> workload::Source<'_>,
-) -> Result<Object, Failure> {
-    with(node, |object: &T| {
+) -> Result<Converted, Failure> {
+    with(context, node, |object: &T| {
         let source = source(object);
-        workload::convert(&source, kind, identity(source.metadata)?).map(Object::Template)
+        let identity = generated_identity(source.metadata, context.reading.namespace)?;
+        workload::convert(&source, kind, identity).map(Object::Template)
     })
 }
 
 fn with<T: DeserializeOwned>(
+    context: Context<'_>,
     node: &Node,
     convert: impl FnOnce(&T) -> Result<Object, Problem>,
-) -> Result<Object, Failure> {
-    let object = decode(node).map_err(|error| Failure { at: error.at(), message: error.to_string() })?;
-    convert(&object).map_err(|problem| Failure {
+) -> Result<Converted, Failure> {
+    let decoded = if context.reading.tolerates_newer_servers && is_live(node) {
+        decode_live(node)
+    } else {
+        decode(node).map(|object| (object, BTreeSet::new()))
+    };
+    let (object, unknown_fields) =
+        decoded.map_err(|error| Failure { at: error.at(), message: error.to_string() })?;
+    let converted = convert(&object).map_err(|problem| Failure {
         at: node.locate(&problem.path),
         message: format!("{}: {}", crate::source::path_to_string(&problem.path), problem.message),
-    })
+    })?;
+    Ok((converted, unknown_fields))
 }
 
-pub(super) fn identity(metadata: &ObjectMeta) -> Result<Identity, Problem> {
+/// Whether an API server has written an object: it alone gives these fields.
+fn is_live(node: &Node) -> bool {
+    let metadata = node.get("metadata");
+    let has =
+        |field: &str| metadata.and_then(|metadata| metadata.get(field)).is_some_and(|f| f.as_str().is_some());
+    has("uid") && has("resourceVersion") && has("creationTimestamp")
+}
+
+/// The name of an object in its namespace, or in `namespace` if it names none.
+pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
     let root = Field::ROOT;
     let at = root.field("metadata");
     let Some(object_name) = metadata.name.clone().filter(|name| !name.is_empty()) else {
         return Err(at.field("name").problem("is missing"));
     };
-    let namespace = metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
-    rules::dns_label(&namespace, &at.field("namespace"))?;
-    Ok(Identity { namespace, name: object_name })
+    let namespace = metadata.namespace.as_deref().filter(|name| !name.is_empty()).or(namespace);
+    let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
+    rules::dns_label(namespace, &at.field("namespace"))?;
+    Ok(Identity::new(namespace, &object_name))
+}
+
+/// What stands for the characters that the API server adds to a `generateName`.
+const GENERATED: &str = "xxxxx";
+
+/// The name of an object that may leave it to the API server to complete it.
+fn generated_identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
+    let prefix = metadata.generate_name.as_deref().filter(|prefix| !prefix.is_empty());
+    match (metadata.name.as_deref().filter(|name| !name.is_empty()), prefix) {
+        (None, Some(prefix)) => {
+            let name = Some(format!("{prefix}{GENERATED}"));
+            identity(
+                &ObjectMeta { name, namespace: metadata.namespace.clone(), ..ObjectMeta::default() },
+                namespace,
+            )
+        }
+        (Some(_), _) | (None, None) => identity(metadata, namespace),
+    }
 }

@@ -1,5 +1,7 @@
 //! From a document to a typed value, with every error at its place.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer};
@@ -14,7 +16,27 @@ use super::node::{Key, Location, Node, Segment, Value, path_to_string};
 /// # Errors
 /// If the document does not have the type's shape.
 pub fn decode<'a, T: de::Deserialize<'a>>(node: &'a Node) -> Result<T, DecodeError> {
-    T::deserialize(Decoder { node, depth: 0, tolerant: false }).map_err(|error| error.within(node.at))
+    let decoder = Decoder { node, depth: 0, tolerant: false, trace: None };
+    T::deserialize(decoder).map_err(|error| error.within(node.at))
+}
+
+/// Decodes a document that a server has written. Returns the fields that the type does not know beside the value:
+/// newer servers have them. Each is a path without the places in lists.
+///
+/// # Errors
+/// If the document does not have the type's shape otherwise.
+pub fn decode_live<T: de::DeserializeOwned>(node: &Node) -> Result<(T, BTreeSet<String>), DecodeError> {
+    let trace = Trace::default();
+    let decoder = Decoder { node, depth: 0, tolerant: false, trace: Some(&trace) };
+    let value = T::deserialize(decoder).map_err(|error| error.within(node.at))?;
+    Ok((value, trace.unknown.into_inner()))
+}
+
+/// The way to where a decoder is, and the unknown fields that it has passed.
+#[derive(Default)]
+struct Trace<'a> {
+    path: RefCell<Vec<&'a str>>,
+    unknown: RefCell<BTreeSet<String>>,
 }
 
 /// A document that does not have the shape of a type.
@@ -71,13 +93,15 @@ impl de::Error for DecodeError {
 }
 
 #[derive(Clone, Copy)]
-struct Decoder<'a> {
+struct Decoder<'a, 't> {
     node: &'a Node,
     depth: usize,
     tolerant: bool,
+    /// Where to note unknown fields; `None` if they are errors.
+    trace: Option<&'t Trace<'a>>,
 }
 
-impl<'a> Decoder<'a> {
+impl<'a> Decoder<'a, '_> {
     fn wrong_type(self, expected: &str) -> DecodeError {
         let hint = match (&self.node.value, expected) {
             (Value::Bool(_) | Value::Integer(_) | Value::Float(_), "a string") => ": quote it",
@@ -88,11 +112,11 @@ impl<'a> Decoder<'a> {
     }
 
     fn child(self, node: &'a Node, tolerant: bool) -> Self {
-        Self { node, depth: self.depth + 1, tolerant }
+        Self { node, depth: self.depth + 1, tolerant, ..self }
     }
 }
 
-impl<'de> Deserializer<'de> for Decoder<'de> {
+impl<'de> Deserializer<'de> for Decoder<'de, '_> {
     type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -187,6 +211,10 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         if self.tolerant {
             return visitor.visit_unit();
         }
+        if let Some(trace) = self.trace {
+            trace.unknown.borrow_mut().insert(trace.path.borrow().join("."));
+            return visitor.visit_unit();
+        }
         Err(DecodeError { unknown_field: true, ..DecodeError::new(String::new()) })
     }
 
@@ -196,13 +224,13 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
     }
 }
 
-struct Items<'a> {
-    parent: Decoder<'a>,
+struct Items<'a, 't> {
+    parent: Decoder<'a, 't>,
     items: std::slice::Iter<'a, Node>,
     index: usize,
 }
 
-impl<'a> SeqAccess<'a> for Items<'a> {
+impl<'a> SeqAccess<'a> for Items<'a, '_> {
     type Error = DecodeError;
 
     fn next_element_seed<T: DeserializeSeed<'a>>(
@@ -223,13 +251,13 @@ impl<'a> SeqAccess<'a> for Items<'a> {
     }
 }
 
-struct Entries<'a> {
-    parent: Decoder<'a>,
+struct Entries<'a, 't> {
+    parent: Decoder<'a, 't>,
     entries: std::slice::Iter<'a, (Key, Node)>,
     value: Option<(&'a Key, &'a Node)>,
 }
 
-impl<'a> MapAccess<'a> for Entries<'a> {
+impl<'a> MapAccess<'a> for Entries<'a, '_> {
     type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
@@ -243,7 +271,14 @@ impl<'a> MapAccess<'a> for Entries<'a> {
             return Err(DecodeError::new("a value without a key".to_owned()));
         };
         let tolerant = self.parent.tolerant || (self.parent.depth == 0 && key.name == "status");
-        seed.deserialize(self.parent.child(node, tolerant)).map_err(|error| {
+        if let Some(trace) = self.parent.trace {
+            trace.path.borrow_mut().push(&key.name);
+        }
+        let value = seed.deserialize(self.parent.child(node, tolerant));
+        if let Some(trace) = self.parent.trace {
+            trace.path.borrow_mut().pop();
+        }
+        value.map_err(|error| {
             // An unknown field is wrong at its name, anything else at its value.
             let at = if error.unknown_field { key.at } else { node.at };
             error.within(at).under(Segment::Field(key.name.clone()))
@@ -343,6 +378,29 @@ metadata: {name: a}
 status: {new: {field: 1}}
 ";
         decode::<NetworkPolicy>(&parse(text).unwrap()[0]).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_live_object_is_a_newer_servers() {
+        let text = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: a}
+spec:
+  newField: {deep: 1}
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from:
+    - {podSelector: {}, newPeer: 1}
+    - {podSelector: {}, newPeer: 2}
+";
+        let node = parse(text).unwrap().remove(0);
+        let (policy, unknown) = decode_live::<NetworkPolicy>(&node).unwrap();
+        assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["spec.ingress.from.newPeer", "spec.newField"]);
+        assert!(policy.spec.unwrap().pod_selector.unwrap().match_labels.unwrap().contains_key("app"));
+        // What is not unknown but wrong is an error in any case.
+        let node = parse(&text.replace("app: web", "app: 1")).unwrap().remove(0);
+        assert!(decode_live::<NetworkPolicy>(&node).is_err());
     }
 
     #[derive(Debug, Deserialize)]

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use super::error::Error;
 use super::node::{Location, Node};
-use super::parse::parse;
+use super::parse::{Dialect, parse_as};
 
 /// The path that means standard input.
 pub const STDIN: &str = "-";
@@ -31,7 +31,7 @@ pub struct Document {
 }
 
 /// Reads files, every `.yaml`, `.yml` and `.json` file in and below folders, and standard input
-/// (`-`), in that order; within a folder by name.
+/// (`-`), in that order; within a folder by name. Files in folders that have nothing but comments are left out.
 ///
 /// # Errors
 /// If a path cannot be read, a text is not UTF-8, or a folder holds no such file.
@@ -44,21 +44,33 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Text>, Error> {
             io::stdin().read_to_end(&mut bytes).map_err(|error| Error::whole(&name, error.to_string()))?;
             texts.push(Text { content: utf8(&name, bytes)?, name });
         } else if path.is_dir() {
-            let mut files = Vec::new();
-            find(path, &mut files)?;
-            if files.is_empty() {
-                let message = "no .yaml, .yml or .json file in this folder";
-                return Err(Error::whole(&name_of(path), message));
-            }
-            files.sort();
-            for file in files {
-                texts.push(read_file(&file)?);
-            }
+            texts.extend(read_folder(path)?);
         } else {
             texts.push(read_file(path)?);
         }
     }
     Ok(texts)
+}
+
+fn read_folder(folder: &Path) -> Result<Vec<Text>, Error> {
+    let files = find(folder)?;
+    if files.is_empty() {
+        return Err(Error::whole(&name_of(folder), "no .yaml, .yml or .json file in this folder"));
+    }
+    let mut texts = files.iter().map(|file| read_file(file)).collect::<Result<Vec<_>, _>>()?;
+    texts.retain(|text| !text.is_blank());
+    if texts.is_empty() {
+        return Err(Error::whole(&name_of(folder), "nothing but comments in the files of this folder"));
+    }
+    Ok(texts)
+}
+
+/// Every `.yaml`, `.yml` and `.json` file in and below a folder, by name.
+pub(super) fn find(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    find_below(folder, &mut files)?;
+    files.sort();
+    Ok(files)
 }
 
 /// Reads one file.
@@ -73,12 +85,31 @@ pub fn read_file(path: &Path) -> Result<Text, Error> {
 }
 
 impl Text {
-    /// The documents of the text. At least one.
+    /// Whether there is nothing in the text but comments and separators of documents.
+    fn is_blank(&self) -> bool {
+        let text = self.content.strip_prefix('\u{feff}').unwrap_or(&self.content);
+        text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#') || line == "---")
+    }
+
+    /// The documents of the text, in netproof's own formats. At least one.
     ///
     /// # Errors
     /// If the text is not YAML, or empty.
     pub fn documents(&self) -> Result<Vec<Document>, Error> {
-        let nodes = parse(&self.content).map_err(|error| Error::at(&self.name, error.at, error.message))?;
+        self.parse(Dialect::Own)
+    }
+
+    /// The documents of the text, which are manifests, read as `kubectl` reads them. At least one.
+    ///
+    /// # Errors
+    /// If the text is not YAML, or empty.
+    pub fn manifests(&self) -> Result<Vec<Document>, Error> {
+        self.parse(Dialect::Kubectl)
+    }
+
+    fn parse(&self, dialect: Dialect) -> Result<Vec<Document>, Error> {
+        let nodes = parse_as(&self.content, dialect)
+            .map_err(|error| Error::at(&self.name, error.at, error.message))?;
         if nodes.is_empty() {
             return Err(Error::whole(&self.name, "nothing in it: expected at least one YAML document"));
         }
@@ -86,7 +117,7 @@ impl Text {
     }
 }
 
-fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn find_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     let failed =
         |error: io::Error| Error::whole(&name_of(folder), format!("cannot be read: {}", reason(&error)));
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -97,7 +128,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
         }
         // A link to a folder could lead in a circle.
         if entry.file_type().map_err(failed)?.is_dir() {
-            find(&path, files)?;
+            find_below(&path, files)?;
         } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
             files.push(path);
         }
@@ -116,7 +147,7 @@ fn utf8(name: &Arc<str>, bytes: Vec<u8>) -> Result<String, Error> {
     })
 }
 
-fn name_of(path: &Path) -> Arc<str> {
+pub(super) fn name_of(path: &Path) -> Arc<str> {
     Arc::from(path.display().to_string())
 }
 

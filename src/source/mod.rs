@@ -4,22 +4,27 @@
 //! through [`decode`], for which a field that the type does not know is an error: a misspelt field
 //! of a policy would select everything.
 
+mod built;
 mod decode;
 mod error;
 mod files;
 mod located;
+mod near;
 mod node;
 mod parse;
+mod relax;
 mod scalar;
 mod shape;
 mod write;
 
-pub use decode::{DecodeError, decode};
+pub use built::refuse_unbuilt;
+pub use decode::{DecodeError, decode, decode_live};
 pub use error::{Error, Place};
 pub use files::{Document, STDIN, Text, read, read_file};
 pub use located::Located;
+pub use near::near;
 pub use node::{Key, Location, Node, Segment, Value};
 pub(crate) use node::{path_to_string, quote};
-pub use parse::{SyntaxError, parse};
+pub use parse::{Dialect, SyntaxError, parse, parse_as};
 pub use shape::{expect_kind, strings};
 pub use write::to_yaml;

@@ -115,6 +115,24 @@ impl Node {
         self.value == Value::Null
     }
 
+    /// Whether this says the same as another node, wherever both stand and in whatever order their fields are.
+    pub fn has_same_content(&self, other: &Node) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Sequence(items), Value::Sequence(others)) => {
+                items.len() == others.len()
+                    && items.iter().zip(others).all(|(item, other)| item.has_same_content(other))
+            }
+            (Value::Mapping(entries), Value::Mapping(others)) => {
+                let (entries, others) = (by_name(entries), by_name(others));
+                let same = |((key, value), (other_key, other)): (&Entry<'_>, &Entry<'_>)| {
+                    key == other_key && value.has_same_content(other)
+                };
+                entries.len() == others.len() && entries.iter().zip(&others).all(same)
+            }
+            (value, other) => value == other,
+        }
+    }
+
     /// The place of the part at `path`, or of the innermost part on the way to it that exists.
     pub fn locate(&self, path: &[Segment]) -> Location {
         let mut node = self;
@@ -130,6 +148,14 @@ impl Node {
         }
         node.at
     }
+}
+
+type Entry<'a> = (&'a str, &'a Node);
+
+fn by_name(entries: &[(Key, Node)]) -> Vec<Entry<'_>> {
+    let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.name.as_str(), value)).collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    entries
 }
 
 impl Value {

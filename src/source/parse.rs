@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, Tag};
+use serde::de::IgnoredAny;
 
 use super::node::{Key, Location, Node, Value, quote};
-use super::scalar::resolve;
+use super::relax::relax;
+use super::scalar::{resolve, tagged};
 
-/// How many nodes aliases may add to one text. Far above any honest use; a few lines of nested
-/// aliases could otherwise fill the memory.
-const ALIASED_NODES: usize = 1_000_000;
+/// How many bytes aliases may add to one text, in memory. Far above any honest use; a few lines of nested
+/// aliases, or many aliases of one long text, could otherwise fill the memory.
+const ALIASED_BYTES: usize = 64 << 20;
 
 /// The documents of a text that is not YAML, or the first thing in it that is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,35 +23,99 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// Parses a stream of YAML documents; JSON is YAML. Empty documents are left out.
+/// Which YAML a text is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// That of netproof's own formats: single letters are text, and a tag that is not YAML's own is an error.
+    Own,
+    /// That of manifests, as `kubectl` reads them: `y` and `n` are booleans, and other tags have no meaning.
+    Kubectl,
+}
+
+/// Parses a stream of documents of netproof's own formats; JSON is YAML. Empty documents are left out.
 ///
 /// # Errors
-/// If the text is not YAML, repeats a key, has a key that is not a string or a tag that is not
-/// YAML's own, or grows beyond measure through aliases.
+/// If the text is not YAML, repeats a key, has a key that is no scalar, a value that its tag does not fit, or a tag
+/// that is not YAML's own, or grows beyond measure through aliases.
 pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
+    parse_as(text, Dialect::Own)
+}
+
+/// Parses a stream of documents.
+///
+/// # Errors
+/// As [`parse`], except for tags.
+pub fn parse_as(text: &str, dialect: Dialect) -> Result<Vec<Node>, SyntaxError> {
     // Some editors begin a file with a byte order mark; the parser would take it for content.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::default();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| SyntaxError {
-            at: location(error.marker()),
-            message: format!("not YAML: {}", error.kind()),
-        })?;
-        builder.event(event, location(&span.start))?;
+    let (mut documents, mut aliased) = (Vec::new(), 0);
+    for (start, part) in json_documents(text) {
+        let mut builder = Builder::new(dialect, start, aliased);
+        if let Err(failure) = builder.read(part) {
+            let relaxed = if failure.is_about_space { relax(part) } else { None };
+            let Some(relaxed) = relaxed else { return Err(failure.error) };
+            builder = Builder::new(dialect, start, aliased);
+            builder.read(&relaxed).map_err(|failure| failure.error)?;
+        }
+        aliased = builder.aliased;
+        documents.append(&mut builder.documents);
     }
-    Ok(builder.documents)
+    Ok(documents)
 }
 
-fn location(marker: &Marker) -> Location {
+/// The JSON documents of a text that has several, one after the other, and the rest of it; otherwise the whole text.
+/// Each with the place where it begins.
+fn json_documents(text: &str) -> Vec<(Location, &str)> {
+    let whole = vec![(Location::START, text)];
+    if !text.trim_start().starts_with('{') {
+        return whole;
+    }
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let mut ends = Vec::new();
+    while let Some(Ok(_)) = stream.next() {
+        ends.push(stream.byte_offset());
+    }
+    if ends.len() < 2 {
+        return whole;
+    }
+    let (mut parts, mut rest, mut at) = (Vec::new(), text, Location::START);
+    let mut begin = 0;
+    for end in ends {
+        let Some((part, after)) = rest.split_at_checked(end - begin) else { return whole };
+        parts.push((at, part));
+        at = after_text(at, part);
+        (rest, begin) = (after, end);
+    }
+    parts.push((at, rest));
+    parts
+}
+
+/// The place at the end of a text that begins at a place.
+fn after_text(start: Location, text: &str) -> Location {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Location { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
+    let last = number(text.rsplit('\n').next().unwrap_or_default().chars().count());
+    match number(text.matches('\n').count()) {
+        0 => Location { column: start.column.saturating_add(last), ..start },
+        lines => Location { line: start.line.saturating_add(lines), column: last.saturating_add(1) },
+    }
 }
 
-#[derive(Default)]
+/// Why a text cannot be read.
+struct Failure {
+    error: SyntaxError,
+    /// Whether it is space where YAML 1.2 wants other space, so that relaxing it may help.
+    is_about_space: bool,
+}
+
 struct Builder {
+    dialect: Dialect,
+    /// Where the text begins in its file.
+    start: Location,
     documents: Vec<Node>,
     open: Vec<Open>,
+    /// What anchors stand for, and how many bytes that is.
     anchors: HashMap<usize, (Node, usize)>,
+    /// How many bytes copies have taken.
     aliased: usize,
 }
 
@@ -69,19 +135,54 @@ enum Content {
 const MERGE: &str = "<<";
 
 impl Builder {
+    fn new(dialect: Dialect, start: Location, aliased: usize) -> Self {
+        Self { dialect, start, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), aliased }
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), Failure> {
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(|error| Failure {
+                error: SyntaxError {
+                    at: self.location(error.marker()),
+                    message: format!("not YAML: {}", error.kind()),
+                },
+                is_about_space: matches!(
+                    error.kind(),
+                    ErrorKind::TabInBlockIndentation
+                        | ErrorKind::TabInIndentation
+                        | ErrorKind::InvalidQuotedScalarIndent
+                ),
+            })?;
+            let at = self.location(&span.start);
+            self.event(event, at).map_err(|error| Failure { error, is_about_space: false })?;
+        }
+        Ok(())
+    }
+
+    fn location(&self, marker: &Marker) -> Location {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (line, column) = (number(marker.line()).max(1), number(marker.col()).saturating_add(1));
+        let Location { line: first, column: shift } = self.start;
+        Location {
+            line: line.saturating_add(first - 1),
+            column: if line == 1 { column.saturating_add(shift - 1) } else { column },
+        }
+    }
+
     fn event(&mut self, event: Event<'_>, at: Location) -> Result<(), SyntaxError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let value = scalar(text, style, tag.as_deref(), at)?;
+                let value = scalar(text, style, tag.as_deref(), self.dialect)
+                    .map_err(|message| SyntaxError { at, message })?;
                 self.complete(Node { value, at }, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                collection_tag(tag.as_deref(), "seq", at)?;
+                self.collection_tag(tag.as_deref(), "seq", at)?;
                 self.open.push(Open { at, anchor, content: Content::Sequence(Vec::new()) });
                 Ok(())
             }
             Event::MappingStart(_, anchor, tag) => {
-                collection_tag(tag.as_deref(), "map", at)?;
+                self.collection_tag(tag.as_deref(), "map", at)?;
                 let content = Content::Mapping {
                     entries: Vec::new(),
                     names: HashSet::new(),
@@ -102,16 +203,10 @@ impl Builder {
                 None => Ok(()),
             },
             Event::Alias(anchor) => {
-                let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
-                    return Err(SyntaxError { at, message: "an alias inside its own anchor".to_owned() });
-                };
-                self.aliased += size;
-                if self.aliased > ALIASED_NODES {
-                    return Err(SyntaxError {
-                        at,
-                        message: "aliases make this document too large".to_owned(),
-                    });
-                }
+                let inside = || SyntaxError { at, message: "an alias inside its own anchor".to_owned() };
+                let size = self.anchors.get(&anchor).map(|(_, size)| *size).ok_or_else(inside)?;
+                self.count_copy(size, at)?;
+                let node = self.anchors.get(&anchor).map(|(node, _)| node.clone()).ok_or_else(inside)?;
                 self.complete(node, 0)
             }
             Event::UnresolvedAlias(name) => {
@@ -130,10 +225,29 @@ impl Builder {
         }
     }
 
+    /// Counts a copy before it is made.
+    fn count_copy(&mut self, size: usize, at: Location) -> Result<(), SyntaxError> {
+        self.aliased = self.aliased.saturating_add(size);
+        if self.aliased > ALIASED_BYTES {
+            return Err(SyntaxError { at, message: "aliases make this document too large".to_owned() });
+        }
+        Ok(())
+    }
+
+    fn collection_tag(&self, tag: Option<&Tag>, expected: &str, at: Location) -> Result<(), SyntaxError> {
+        match (tag, self.dialect) {
+            (Some(tag), Dialect::Own) if !tag.is_yaml_core_schema_tag(expected) => {
+                Err(SyntaxError { at, message: unknown_tag(tag) })
+            }
+            (Some(_) | None, Dialect::Own | Dialect::Kubectl) => Ok(()),
+        }
+    }
+
     /// Puts a finished node where it belongs.
     fn complete(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         if anchor != 0 {
             let size = size(&node);
+            self.count_copy(size, node.at)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
         match self.open.last_mut().map(|open| &mut open.content) {
@@ -159,20 +273,35 @@ impl Builder {
     }
 }
 
+/// The key that `kubectl` makes of a scalar.
 fn as_key(node: Node) -> Result<Key, SyntaxError> {
     let Node { value, at } = node;
-    match value {
-        Value::String(name) => Ok(Key { name, at }),
-        // `kubectl` refuses these as keys of labels, too: they would become another string.
-        Value::Null
-        | Value::Bool(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::Sequence(_)
-        | Value::Mapping(_) => {
+    let name = match value {
+        Value::String(name) => name,
+        Value::Bool(value) => value.to_string(),
+        Value::Integer(value) => value.to_string(),
+        Value::Float(value) => float_key(value),
+        Value::Null | Value::Sequence(_) | Value::Mapping(_) => {
             let message = format!("a key must be a string, found {}: quote it", value.describe());
-            Err(SyntaxError { at, message })
+            return Err(SyntaxError { at, message });
         }
+    };
+    Ok(Key { name, at })
+}
+
+/// A number as Go writes it with `FormatFloat(value, 'g', -1, 32)`.
+fn float_key(value: f64) -> String {
+    let value = value as f32;
+    let with_exponent = format!("{value:e}");
+    match with_exponent
+        .split_once('e')
+        .and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)))
+    {
+        Some((digits, exponent)) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        Some(_) | None => value.to_string(),
     }
 }
 
@@ -212,48 +341,51 @@ fn scalar(
     text: Cow<'_, str>,
     style: ScalarStyle,
     tag: Option<&Tag>,
-    at: Location,
-) -> Result<Value, SyntaxError> {
-    let suffix = match tag {
-        Some(tag) if tag.is_yaml_core_schema() => Some(tag.suffix()),
-        // `!` alone asks for the plain, unresolved text.
-        Some(tag) if tag.handle().is_empty() && tag.suffix() == "!" => Some("str"),
-        Some(tag) => return Err(unknown_tag(tag, at)),
-        None => None,
-    };
-    match (suffix, style) {
-        (Some("str"), _) => Ok(Value::String(text.into_owned())),
-        (Some(_), _) | (None, ScalarStyle::Plain) => Ok(resolve(&text)),
-        (
-            None,
+    dialect: Dialect,
+) -> Result<Value, String> {
+    let Some(tag) = tag else {
+        return Ok(match style {
+            ScalarStyle::Plain => {
+                let value = resolve(&text, dialect);
+                // Objects are sent as JSON, which has no such numbers.
+                if dialect == Dialect::Kubectl && matches!(value, Value::Float(value) if !value.is_finite()) {
+                    return Err(format!("{} is no number that an object may have", quote(&text)));
+                }
+                value
+            }
             ScalarStyle::SingleQuoted
             | ScalarStyle::DoubleQuoted
             | ScalarStyle::Literal
-            | ScalarStyle::Folded,
-        ) => Ok(Value::String(text.into_owned())),
+            | ScalarStyle::Folded => Value::String(text.into_owned()),
+        });
+    };
+    match (tag.suffix_in_namespace(YAML_TAGS).as_deref(), dialect) {
+        (Some(name), _) => tagged(text, name, dialect).unwrap_or_else(|| Err(unknown_tag(tag))),
+        // `!` alone asks for the plain, unresolved text.
+        (None, _) if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.into_owned())),
+        (None, Dialect::Kubectl) => Ok(Value::String(text.into_owned())),
+        (None, Dialect::Own) => Err(unknown_tag(tag)),
     }
 }
 
-fn collection_tag(tag: Option<&Tag>, expected: &str, at: Location) -> Result<(), SyntaxError> {
-    match tag {
-        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix() == expected) => Err(unknown_tag(tag, at)),
-        Some(_) | None => Ok(()),
-    }
+/// The namespace of YAML's own tags.
+const YAML_TAGS: &str = "tag:yaml.org,2002:";
+
+fn unknown_tag(tag: &Tag) -> String {
+    format!("unknown tag {}", quote(&format!("{}{}", tag.handle(), tag.suffix())))
 }
 
-fn unknown_tag(tag: &Tag, at: Location) -> SyntaxError {
-    SyntaxError {
-        at,
-        message: format!("unknown tag {}", quote(&format!("{}{}", tag.handle(), tag.suffix()))),
-    }
-}
-
+/// How many bytes a node takes.
 fn size(node: &Node) -> usize {
-    1 + match &node.value {
+    let within = match &node.value {
         Value::Sequence(items) => items.iter().map(size).sum(),
-        Value::Mapping(entries) => entries.iter().map(|(_, node)| size(node)).sum(),
-        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => 0,
-    }
+        Value::Mapping(entries) => {
+            entries.iter().map(|(key, node)| size_of::<Key>() + key.name.len() + size(node)).sum()
+        }
+        Value::String(text) => text.len(),
+        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => 0,
+    };
+    size_of::<Node>() + within
 }
 
 #[cfg(test)]
@@ -303,7 +435,10 @@ mod tests {
     #[test]
     fn what_could_be_misread_is_an_error() {
         assert_eq!(message("a: 1\na: 2\n"), "2:1: the field `a` is there twice");
-        assert_eq!(message("yes: 1\n"), "1:1: a key must be a string, found the boolean `true`: quote it");
+        assert_eq!(message("~: 1\n"), "1:1: a key must be a string, found nothing: quote it");
+        assert_eq!(message("? [a]\n: 1\n"), "1:3: a key must be a string, found a list: quote it");
+        assert_eq!(message("yes: 1\non: 2\n"), "2:1: the field `true` is there twice");
+        assert_eq!(message("a: !!int b\n"), "1:10: `b` is no int");
         assert_eq!(message("a: !secret x\n"), "1:12: unknown tag `!secret`");
     }
 
@@ -317,10 +452,89 @@ mod tests {
         assert!(message(&text).ends_with("aliases make this document too large"), "{}", message(&text));
     }
 
+    #[test]
+    fn many_aliases_of_one_long_text_cannot_fill_the_memory() {
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000_000), vec!["*a"; 3000].join(", "));
+        assert_eq!(message(&text).split_once(": ").unwrap().1, "aliases make this document too large");
+        // Copies that anchors keep count, too.
+        let text = format!("{}{}{}", "&a [".repeat(200), "x, ".repeat(200_000), "]".repeat(200));
+        assert!(message(&text).ends_with("aliases make this document too large"), "{}", message(&text));
+    }
+
+    fn manifest(text: &str) -> Node {
+        parse_as(text, Dialect::Kubectl).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_quoted_scalar_need_not_be_indented() {
+        let node = manifest("a:\n  b: \"one\ntwo\n\n  three\"\n  c: 'x\n\ty'\n  d: 1\n");
+        let a = node.get("a").unwrap();
+        assert_eq!(a.get("b").unwrap().as_str(), Some("one two\nthree"));
+        assert_eq!(a.get("c").unwrap().as_str(), Some("x y"));
+        assert_eq!(a.get("d").unwrap().at, Location { line: 8, column: 6 });
+        assert!(parse_as("a:\n  b: \"one\n---\ntwo\"\n", Dialect::Kubectl).is_err());
+    }
+
+    #[test]
+    fn lines_of_flow_collections_may_begin_with_tabs_and_those_of_blocks_may_not() {
+        let node = manifest("a:\n- b: {\n\t\"c\": [1,\n\t2]\n\t}\n");
+        let c = node.get("a").unwrap().items()[0].get("b").unwrap().get("c").unwrap();
+        assert_eq!(c.items()[1], Node { value: Value::Integer(2), at: Location { line: 4, column: 2 } });
+        assert_eq!(manifest("{\n\t\"a\": 1\n}\n").get("a").unwrap().value, Value::Integer(1));
+        let error = parse_as("a: [1]\nb:\n\tc: 1\n", Dialect::Kubectl).unwrap_err();
+        assert_eq!(error.at.line, 3);
+    }
+
+    #[test]
+    fn json_documents_may_follow_each_other() {
+        let text = "{\n\t\"a\": 1}{\"b\": 2}\n {\"c\":\n 3}\n";
+        let nodes = parse_as(text, Dialect::Kubectl).unwrap();
+        let found: Vec<_> =
+            nodes.iter().zip(["a", "b", "c"]).map(|(node, key)| node.get(key).unwrap().at).collect();
+        let places = [(2, 7), (2, 15), (4, 2)].map(|(line, column)| Location { line, column });
+        assert_eq!(found, places);
+        assert_eq!(nodes.len(), 3);
+        let error = parse_as("{\"a\": 1}\n{\"b\": 2}\n{\"c\": \n", Dialect::Kubectl).unwrap_err();
+        assert!(error.at.line >= 3, "{error:?}");
+        // YAML that only begins like JSON is one document.
+        assert_eq!(parse_as("{a: 1}\n", Dialect::Kubectl).unwrap().len(), 1);
+        assert_eq!(parse_as("{\"a\": 1}\n---\nb: 2\n", Dialect::Kubectl).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn keys_that_are_no_strings_are_read_as_kubectl_writes_them() {
+        let node = manifest("1: a\n0x10: b\nyes: c\n1.5: d\n1e10: e\n0.00001: f\n");
+        let Value::Mapping(entries) = &node.value else { unreachable!() };
+        let names: Vec<_> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
+        assert_eq!(names, ["1", "16", "true", "1.5", "1e+10", "1e-05"]);
+    }
+
+    #[test]
+    fn tags_mean_what_kubectl_takes_them_for() {
+        let node = manifest("a: !!binary aGVsbG8=\nb: !!str 1\nc: !!float 1\nd: !secret 1\ne: !x {f: 1}\n");
+        assert_eq!(node.get("a").unwrap().as_str(), Some("hello"));
+        assert_eq!(node.get("b").unwrap().as_str(), Some("1"));
+        assert_eq!(node.get("c").unwrap().value, Value::Float(1.0));
+        assert_eq!(node.get("d").unwrap().as_str(), Some("1"));
+        assert!(node.get("e").unwrap().get("f").is_some());
+        for text in ["a: .nan\n", "a: -.inf\n", "a: !!binary '*'\n", "a: !!int x\n", "a: !!bool 1\n"] {
+            assert!(parse_as(text, Dialect::Kubectl).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn single_letters_are_booleans_for_kubectl_and_names_for_netproof() {
+        assert_eq!(manifest("a: y\n").get("a").unwrap().value, Value::Bool(true));
+        assert_eq!(manifest("a: N\n").get("a").unwrap().value, Value::Bool(false));
+        assert_eq!(one("a: y\n").get("a").unwrap().as_str(), Some("y"));
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "\\PC*") {
             let _ = parse(&text);
+            let _ = parse_as(&text, Dialect::Kubectl);
+            let _ = relax(&text);
         }
 
         #[test]

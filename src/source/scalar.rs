@@ -1,66 +1,126 @@
 //! What an unquoted word means.
 //!
-//! As `kubectl` reads YAML (version 1.1 with its booleans and octal numbers), with one exception:
-//! the single letters `y` and `n` stay strings, because they are used as names.
+//! As `kubectl` reads YAML (`resolve.go` of go.yaml.in/yaml/v2: version 1.1 with its booleans and octal numbers). In
+//! netproof's own formats the single letters `y` and `n` stay strings, because they are used as names.
 
-use super::node::Value;
+use std::borrow::Cow;
+
+use super::node::{Value, quote};
+use super::parse::Dialect;
 
 /// The value of a plain (unquoted) scalar.
-pub(super) fn resolve(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
-            return Value::Bool(false);
-        }
+pub(super) fn resolve(text: &str, dialect: Dialect) -> Value {
+    match (text, dialect) {
+        ("" | "~" | "null" | "Null" | "NULL", _) => return Value::Null,
+        ("true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON", _)
+        | ("y" | "Y", Dialect::Kubectl) => return Value::Bool(true),
+        ("false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF", _)
+        | ("n" | "N", Dialect::Kubectl) => return Value::Bool(false),
         _ => {}
     }
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return Value::String(text.to_owned());
     }
-    integer(text).map(Value::Integer).or_else(|| float(text).map(Value::Float)).unwrap_or_else(|| {
-        // Neither: `10.0.0.0/8`, `1.2.3`, `-`, `80a`.
-        Value::String(text.to_owned())
-    })
+    // Neither number: `10.0.0.0/8`, `1.2.3`, `-`, `80a`.
+    number(text).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn integer(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
+/// The value of a scalar with one of YAML's own tags; `None` if there is no such tag for scalars.
+pub(super) fn tagged(text: Cow<'_, str>, tag: &str, dialect: Dialect) -> Option<Result<Value, String>> {
+    let resolved = || resolve(&text, dialect);
+    let value = match (tag, resolved()) {
+        ("str" | "timestamp", _) => Value::String(text.into_owned()),
+        ("binary", _) => return Some(binary(&text)),
+        // What is lost is lost for `kubectl`, too.
+        ("float", Value::Integer(value)) => Value::Float(value as f64),
+        ("int", value @ Value::Integer(_))
+        | ("float", value @ Value::Float(_))
+        | ("bool", value @ Value::Bool(_))
+        | ("null", value @ Value::Null) => value,
+        ("int" | "float" | "bool" | "null", _) => return Some(Err(format!("{} is no {tag}", quote(&text)))),
+        _ => return None,
     };
-    if !digits.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
+    Some(Ok(value))
+}
+
+fn binary(text: &str) -> Result<Value, String> {
+    let bytes = base64(text).ok_or_else(|| format!("{} is no base64", quote(text)))?;
+    Ok(Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Decodes base64 with its padding.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let text: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let mut chunks = text.chunks(4).peekable();
+    while let Some(chunk) = chunks.next() {
+        let padding = chunk.iter().rev().take_while(|byte| **byte == b'=').count();
+        if chunk.len() < 4 || padding > 2 || (padding > 0 && chunks.peek().is_some()) {
+            return None;
+        }
+        let digits = chunk.iter().take(4 - padding).map(|byte| base64_digit(*byte));
+        let bits = digits
+            .chain(std::iter::repeat_n(Some(0), padding))
+            .try_fold(0, |bits, digit| Some(bits << 6 | u32::from(digit?)))?;
+        let [_, decoded @ ..] = bits.to_be_bytes();
+        bytes.extend(decoded.iter().take(3 - padding));
     }
-    let digits = digits.replace('_', "");
-    let (radix, digits) = match digits.as_bytes() {
-        [b'0', b'x', ..] => (16, digits.get(2..)?),
-        [b'0', b'b', ..] => (2, digits.get(2..)?),
-        [b'0', b'o', ..] => (8, digits.get(2..)?),
-        [b'0', _, ..] => (8, digits.get(1..)?),
-        _ => (10, digits.as_str()),
+    Some(bytes)
+}
+
+fn base64_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+fn number(text: &str) -> Option<Value> {
+    match text.trim_start_matches(['-', '+']) {
+        ".inf" | ".Inf" | ".INF" if text.starts_with('-') => return Some(Value::Float(f64::NEG_INFINITY)),
+        ".inf" | ".Inf" | ".INF" => return Some(Value::Float(f64::INFINITY)),
+        ".nan" | ".NaN" | ".NAN" if text.starts_with('.') => return Some(Value::Float(f64::NAN)),
+        _ => {}
+    }
+    // A float that begins with its point may have no underscores.
+    let plain = if text.starts_with('.') { text.to_owned() } else { text.replace('_', "") };
+    integer(&plain).or_else(|| float(&plain))
+}
+
+fn integer(text: &str) -> Option<Value> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (radix, digits) = match unsigned.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, unsigned.get(2..)?),
+        [b'0', b'b' | b'B', ..] => (2, unsigned.get(2..)?),
+        [b'0', b'o' | b'O', ..] => (8, unsigned.get(2..)?),
+        [b'0', _, ..] => (8, unsigned.get(1..)?),
+        _ => (10, unsigned),
     };
     if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
         return None;
     }
-    let value = i64::from_str_radix(digits, radix).ok()?;
-    if negative { value.checked_neg() } else { Some(value) }
+    let value = i128::from_str_radix(digits, radix).ok()?;
+    let value = if text.starts_with('-') { -value } else { value };
+    match i64::try_from(value) {
+        Ok(value) => Some(Value::Integer(value)),
+        // Numbers of 64 bits without a sign; more have to be floats.
+        Err(_) => u64::try_from(value).ok().map(|value| Value::Float(value as f64)),
+    }
 }
 
-fn float(text: &str) -> Option<f64> {
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+/// `yamlStyleFloat`: digits on at least one side of the point.
+fn float(text: &str) -> Option<Value> {
+    let is_numeric = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'));
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     // Rust's own parser also takes words such as `inf`; YAML writes `.inf`.
-    let numeric = unsigned.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
-        && unsigned.contains(|c: char| c.is_ascii_digit());
-    if numeric {
-        return text.parse().ok();
-    }
-    match unsigned {
-        ".inf" | ".Inf" | ".INF" if text.starts_with('-') => Some(f64::NEG_INFINITY),
-        ".inf" | ".Inf" | ".INF" => Some(f64::INFINITY),
-        ".nan" | ".NaN" | ".NAN" => Some(f64::NAN),
-        _ => None,
-    }
+    let is_float = is_numeric && mantissa.contains(|c: char| c.is_ascii_digit());
+    let value = if is_float { text.parse().ok() } else { None };
+    // What is too large for a float is text.
+    value.filter(|value: &f64| value.is_finite()).map(Value::Float)
 }
 
 #[cfg(test)]
@@ -90,9 +150,29 @@ mod tests {
             ("2001:db8::/32", Value::String("2001:db8::/32".into())),
             ("9223372036854775808", Value::Float(9_223_372_036_854_775_808.0)),
             ("inf", Value::String("inf".into())),
+            ("1_000.5", Value::Float(1000.5)),
+            ("0X1f", Value::Integer(31)),
+            ("0xFFFFFFFFFFFFFFFF", Value::Float(18_446_744_073_709_551_615.0)),
+            ("-0b101", Value::Integer(-5)),
+            ("--1", Value::String("--1".into())),
+            ("1e", Value::String("1e".into())),
+            ("1e400", Value::String("1e400".into())),
+            ("+.inf", Value::Float(f64::INFINITY)),
+            ("-.nan", Value::String("-.nan".into())),
+            ("2024-01-01", Value::String("2024-01-01".into())),
         ];
         for (text, value) in cases {
-            assert_eq!(resolve(text), value, "{text}");
+            assert_eq!(resolve(text, Dialect::Own), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_is_decoded_or_refused() {
+        for (text, decoded) in [("", ""), ("YQ==", "a"), ("YWI=", "ab"), ("YWJj\nZA==\n", "abcd")] {
+            assert_eq!(base64(text).as_deref(), Some(decoded.as_bytes()), "{text}");
+        }
+        for text in ["Y", "YQ", "YQ=", "Y===", "YQ==YQ==", "Y Q=", "YQ=x", "é=="] {
+            assert_eq!(base64(text), None, "{text}");
         }
     }
 }

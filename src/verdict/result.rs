@@ -17,6 +17,7 @@ use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
 use crate::profile::{Difference, Profile};
 use crate::scenario::{Capability, Claim, Demonstrates, Item};
+use crate::snapshot::Unmodelled;
 
 /// What a step found out about a cell.
 #[derive(Debug, Clone)]
@@ -271,6 +272,8 @@ pub struct Surroundings {
     pub facts: Vec<(String, String)>,
     /// What may decide about packets although the verdicts do not know of it.
     pub warnings: Vec<String>,
+    /// The kinds of which there are objects without which the expected answers are not known.
+    pub unmodelled: Vec<Unmodelled>,
 }
 
 impl RunResult {
@@ -283,7 +286,8 @@ impl RunResult {
     pub fn outcome(&self) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
         let incomplete = self.interrupted || self.scenarios.len() < self.asked || !self.unfinished.is_empty();
-        if incomplete || self.counts().proves_nothing() { worst.max(Outcome::Inconclusive) } else { worst }
+        let incomplete = incomplete || self.counts().proves_nothing() || self.lacks_a_model();
+        if incomplete { worst.max(Outcome::Inconclusive) } else { worst }
     }
 
     /// How many claims were skipped for want of each capability.
@@ -303,6 +307,11 @@ impl RunResult {
     pub fn power(&self) -> Power {
         let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
         steps.map(StepResult::power).fold(Power::default(), Power::plus)
+    }
+
+    /// Whether objects decide here that netproof does not model, and that the user does not accept.
+    pub fn lacks_a_model(&self) -> bool {
+        self.surroundings.unmodelled.iter().any(|kind| !kind.is_accepted)
     }
 
     /// Why nothing could be carried out, if so.

@@ -86,7 +86,13 @@ pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deploymen
         client,
         maker: Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() },
         prefix: "netproof-r".to_owned(),
-        survey: Survey { machines: vec![machine], plugin: None, warnings: Vec::new(), cluster_policies },
+        survey: Survey {
+            machines: vec![machine],
+            plugin: None,
+            warnings: Vec::new(),
+            unmodelled: Vec::new(),
+            cluster_policies,
+        },
         permits: Arc::new(Semaphore::new(1)),
         pull_secret: None,
         baseline: Arc::default(),
@@ -240,8 +246,8 @@ async fn other_kinds_of_policies_are_warned_of() {
     };
     let groups = json!({"kind": "APIGroupList", "apiVersion": "v1",
         "groups": [group("cilium.io", "v2"), group("policy.networking.k8s.io", "v1alpha1"), group("apps", "v1")]});
-    let resources = |names: &[&str]| {
-        let resource = |name: &&str| json!({"name": name, "singularName": "", "namespaced": true, "kind": "K", "verbs": ["list"]});
+    let resources = |names: &[(&str, &str)]| {
+        let resource = |(name, kind): &(&str, &str)| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["list"]});
         let resources: Vec<Value> = names.iter().map(resource).collect();
         json!({"kind": "APIResourceList", "groupVersion": "g", "resources": resources})
     };
@@ -255,21 +261,31 @@ async fn other_kinds_of_policies_are_warned_of() {
         }
         "/apis" => (200, groups.clone()),
         "/apis/cilium.io/v2" => {
-            (200, resources(&["ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies"]))
+            let names = [
+                ("ciliumnetworkpolicies", "CiliumNetworkPolicy"),
+                ("ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy"),
+                ("ciliumendpoints", "CiliumEndpoint"),
+            ];
+            (200, resources(&names))
         }
-        "/apis/policy.networking.k8s.io/v1alpha1" => (200, resources(&["adminnetworkpolicies"])),
+        "/apis/policy.networking.k8s.io/v1alpha1" => {
+            (200, resources(&[("adminnetworkpolicies", "AdminNetworkPolicy")]))
+        }
+        "/apis/policy.networking.k8s.io/v1alpha2" => status(404, "not found"),
         "/apis/cilium.io/v2/ciliumnetworkpolicies" => (200, objects(2)),
         "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies" => (200, objects(0)),
         _ => status(403, "forbidden"),
     });
     let survey = survey(&client).await.unwrap();
     assert_eq!(survey.plugin.as_deref(), Some("Cilium"));
-    insta::assert_debug_snapshot!(survey.warnings, @r#"
+    let unmodelled: Vec<_> = survey.unmodelled.iter().map(ToString::to_string).collect();
+    insta::assert_debug_snapshot!(unmodelled, @r#"
     [
-        "objects of kind AdminNetworkPolicy (policy.networking.k8s.io) may be in force, and cannot be listed: netproof knows those of its scenarios only: where they decide, a leak or blocked cell is theirs",
-        "2 of kind CiliumNetworkPolicy (cilium.io) are in force: netproof does not model them: where they decide, a leak or blocked cell is theirs",
+        "AdminNetworkPolicy.policy.networking.k8s.io (cannot be listed): decides beside the scenarios' own, which are all that netproof knows of",
+        "CiliumNetworkPolicy.cilium.io (2): allows or denies packets by rules that netproof does not model",
     ]
     "#);
+    assert_eq!(survey.warnings, [""; 0]);
 }
 
 /// A pod that ended by itself is told from one that failed, and from one that somebody deleted.

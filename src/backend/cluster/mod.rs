@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::backend::{Agent, Backend, Canary, Error};
 use crate::scenario::{Action, EndpointName, PodChange, Scenario, State};
-use crate::snapshot::Identity;
+use crate::snapshot::{Identity, Unmodelled};
 
 use canaries::Canaries;
 pub use cleanup::cleanup;
@@ -135,6 +135,11 @@ impl Cluster {
     /// What the verdicts do not know of.
     pub fn warnings(&self) -> &[String] {
         &self.shared.survey.warnings
+    }
+
+    /// The kinds of which the cluster has objects that the policy engine does not know of.
+    pub fn unmodelled(&self) -> &[Unmodelled] {
+        &self.shared.survey.unmodelled
     }
 
     /// What the names of the run's namespaces begin with.

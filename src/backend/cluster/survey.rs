@@ -5,15 +5,16 @@ use std::net::IpAddr;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, ObjectMeta};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
 
 use super::cluster_policies::{self, Support};
-use super::request::{persistently, say};
+use super::request::{persistently, say, status_code};
 use crate::backend::Error;
 use crate::snapshot::cluster_policy::GROUP;
+use crate::snapshot::{Part, Unmodelled, foreign_policies};
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +35,10 @@ pub(super) struct Survey {
     pub(super) machines: Vec<Machine>,
     /// The network plugin, as far as it can be told.
     pub(super) plugin: Option<String>,
-    /// What the verdicts do not know of.
+    /// What may decide about requests, or beside the networks of pods.
     pub(super) warnings: Vec<String>,
+    /// Kinds of which the cluster has policies that the engine does not know of.
+    pub(super) unmodelled: Vec<Unmodelled>,
     /// Which kinds of cluster-scoped policies a run can make.
     pub(super) cluster_policies: Support,
 }
@@ -61,11 +64,19 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let pods = pods.map(|list| list.items).unwrap_or_default();
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &versions);
-    let warnings = join_all(OTHERS.iter().map(|other| look_for(client, other, &versions))).await;
+    let found = join_all(others().into_iter().map(|other| look_for(client, other, &versions))).await;
+    let (mut unmodelled, mut warnings) = (Vec::new(), Vec::new());
+    for found in found.into_iter().flatten() {
+        match found {
+            Found::Unmodelled(kind) => unmodelled.push(kind),
+            Found::Warning(warning) => warnings.push(warning),
+        }
+    }
     Ok(Survey {
         machines: nodes.iter().map(machine).collect(),
         plugin: plugin.map(str::to_owned),
-        warnings: warnings.into_iter().flatten().collect(),
+        warnings,
+        unmodelled,
         cluster_policies: cluster_policies::support(client).await,
     })
 }
@@ -153,60 +164,75 @@ struct Other {
     /// Which version to ask; `None` is the one that the server prefers.
     version: Option<&'static str>,
     kind: &'static str,
-    plural: &'static str,
+    /// What it means for the verdicts.
+    part: Part,
 }
 
-const fn other(group: &'static str, kind: &'static str, plural: &'static str) -> Other {
-    Other { group, version: None, kind, plural }
+fn others() -> Vec<Other> {
+    // The engine knows only the scenarios' own policies of these kinds.
+    let modelled = [
+        ("v1alpha1", "AdminNetworkPolicy"),
+        ("v1alpha1", "BaselineAdminNetworkPolicy"),
+        ("v1alpha2", "ClusterNetworkPolicy"),
+    ];
+    let modelled = modelled.map(|(version, kind)| {
+        let why = "decides beside the scenarios' own, which are all that netproof knows of".to_owned();
+        Other { group: GROUP, version: Some(version), kind, part: Part::Unmodelled(why) }
+    });
+    let foreign = foreign_policies().map(|policy| Other {
+        group: policy.group,
+        version: None,
+        kind: policy.kind,
+        part: policy.part(),
+    });
+    modelled.into_iter().chain(foreign).collect()
 }
 
-/// A kind of which the engine knows the scenarios' own policies only.
-const fn of_others(version: &'static str, kind: &'static str, plural: &'static str) -> Other {
-    Other { group: GROUP, version: Some(version), kind, plural }
-}
-
-const OTHERS: [Other; 17] = [
-    of_others("v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"),
-    of_others("v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
-    of_others("v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies"),
-    other("cilium.io", "CiliumNetworkPolicy", "ciliumnetworkpolicies"),
-    other("cilium.io", "CiliumClusterwideNetworkPolicy", "ciliumclusterwidenetworkpolicies"),
-    other("crd.projectcalico.org", "NetworkPolicy", "networkpolicies"),
-    other("crd.projectcalico.org", "GlobalNetworkPolicy", "globalnetworkpolicies"),
-    other("projectcalico.org", "NetworkPolicy", "networkpolicies"),
-    other("projectcalico.org", "GlobalNetworkPolicy", "globalnetworkpolicies"),
-    other("crd.antrea.io", "NetworkPolicy", "networkpolicies"),
-    other("crd.antrea.io", "ClusterNetworkPolicy", "clusternetworkpolicies"),
-    other("k8s.ovn.org", "EgressFirewall", "egressfirewalls"),
-    other("k8s.ovn.org", "AdminPolicyBasedExternalRoute", "adminpolicybasedexternalroutes"),
-    other("networking.gke.io", "FQDNNetworkPolicy", "fqdnnetworkpolicies"),
-    other("security.istio.io", "AuthorizationPolicy", "authorizationpolicies"),
-    other("policy.linkerd.io", "AuthorizationPolicy", "authorizationpolicies"),
-    other("crd.nsx.vmware.com", "SecurityPolicy", "securitypolicies"),
-];
-
-/// A warning if the cluster has such objects, or may have them.
-async fn look_for(client: &Client, other: &Other, versions: &[(String, String)]) -> Option<String> {
-    let Other { group, version, kind, plural } = other;
+/// What the cluster has of such objects, or may have. Without an answer it may have some.
+async fn look_for(client: &Client, other: Other, versions: &[(String, String)]) -> Option<Found> {
+    let Other { group, version, kind, part } = other;
     let (_, preferred) = versions.iter().find(|(name, _)| name == group)?;
-    let version = version.unwrap_or(preferred);
+    let count = count(client, group, version.unwrap_or(preferred), kind).await;
+    let (name, count) = (format!("{kind}.{group}"), count?);
+    match part {
+        Part::None => None,
+        Part::Unmodelled(why) => {
+            Some(Found::Unmodelled(Unmodelled { kind: name, count: count.ok(), why, is_accepted: false }))
+        }
+        Part::Perhaps(why) => {
+            let count =
+                count.map_or_else(|NotListed| "cannot be listed".to_owned(), |count| count.to_string());
+            Some(Found::Warning(format!("{name} ({count}): {why}")))
+        }
+    }
+}
+
+enum Found {
+    Unmodelled(Unmodelled),
+    Warning(String),
+}
+
+/// The server does not say what objects it has.
+struct NotListed;
+
+/// How many objects of a kind there are; `None` if there are none, or the cluster does not have the kind.
+async fn count(client: &Client, group: &str, version: &str, kind: &str) -> Option<Result<usize, NotListed>> {
     let version_of_group = format!("{group}/{version}");
-    let resources =
-        persistently(async || client.list_api_group_resources(&version_of_group).await).await.ok()?;
-    resources.resources.iter().find(|resource| resource.name == *plural)?;
+    let listed = persistently(async || client.list_api_group_resources(&version_of_group).await).await;
+    let resources = match listed {
+        Ok(resources) => resources,
+        // The group has other versions only.
+        Err(error) if status_code(&error) == Some(404) => return None,
+        Err(_) => return Some(Err(NotListed)),
+    };
+    let is_it = |resource: &&APIResource| resource.kind == kind && !resource.name.contains('/');
+    let plural = &resources.resources.iter().find(is_it)?.name;
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let knowledge = match other.version {
-        Some(_) => "knows those of its scenarios only",
-        None => "does not model them",
-    };
-    let meaning = format!("netproof {knowledge}: where they decide, a leak or blocked cell is theirs");
     match persistently(async || objects.list_metadata(&ListParams::default()).await).await {
         Ok(list) if list.items.is_empty() => None,
-        Ok(list) => Some(format!("{} of kind {kind} ({group}) are in force: {meaning}", list.items.len())),
-        Err(_) => {
-            Some(format!("objects of kind {kind} ({group}) may be in force, and cannot be listed: {meaning}"))
-        }
+        Ok(list) => Some(Ok(list.items.len())),
+        Err(_) => Some(Err(NotListed)),
     }
 }
 

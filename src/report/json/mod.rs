@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::compare_json::ComparisonDocument;
 use super::profiles::{self, ProfileDocument};
+use super::unmodelled::{self, UnmodelledDocument};
 use crate::compare::Comparison;
 use crate::verdict::{Outcome, RunResult};
 
@@ -59,6 +60,7 @@ struct RunDocument<'a> {
     backend: &'a str,
     facts: BTreeMap<&'a str, &'a str>,
     warnings: &'a [String],
+    unmodelled: Vec<UnmodelledDocument<'a>>,
     interrupted: bool,
     stopped: bool,
     not_carried_out: BTreeSet<&'a str>,
@@ -85,6 +87,7 @@ impl<'a> RunDocument<'a> {
             backend: &result.surroundings.name,
             facts: result.surroundings.facts.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
             warnings: &result.surroundings.warnings,
+            unmodelled: unmodelled::documents(&result.surroundings.unmodelled),
             interrupted: result.interrupted,
             stopped: result.stopped,
             not_carried_out: result.unfinished.iter().map(String::as_str).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{LINES, Report};
 use crate::report::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
-use crate::report::{machines, profiles};
+use crate::report::{machines, profiles, unmodelled};
 use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult};
 
 impl Report<'_> {
@@ -27,6 +27,9 @@ impl Report<'_> {
         for (name, value) in &surroundings.facts {
             self.line(paint(FAINT, format!("{name}: {value}")));
         }
+        for kind in &surroundings.unmodelled {
+            self.line(paint(UNSURE, unmodelled::line(kind)));
+        }
         for warning in surroundings.warnings.iter().chain(&profiles::stale(self.result)) {
             self.line(paint(UNSURE, format!("warning: {warning}")));
         }
@@ -47,7 +50,7 @@ impl Report<'_> {
         );
         let (word, style, what) = match self.result.outcome() {
             Outcome::Pass => ("PASS", GOOD, claims(counts)),
-            Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE, unsure(counts, scenarios)),
+            Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE, unsure(counts, self.result)),
             Outcome::Fail => ("FAIL", BAD, wrong(counts, scenarios)),
         };
         let rest = match self.result.outcome() {
@@ -169,12 +172,14 @@ fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
     ])
 }
 
-fn unsure(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
-    let failed = scenarios.iter().filter(|scenario| scenario.failure.is_some()).count();
+fn unsure(counts: &Counts, result: &RunResult) -> String {
+    let failed = result.scenarios.iter().filter(|scenario| scenario.failure.is_some()).count();
+    let unaccepted = result.surroundings.unmodelled.iter().filter(|kind| !kind.is_accepted).count();
     let what = join([
         (counts.inconclusive, "cell not measured", "cells not measured"),
         (counts.flaky, "flaky cell", "flaky cells"),
         (failed, "scenario not carried out", "scenarios not carried out"),
+        (unaccepted, "kind of objects not modelled", "kinds of objects not modelled"),
     ]);
     match what.as_str() {
         "" if counts.judged == 0 => "nothing was judged".to_owned(),

@@ -1,6 +1,4 @@
-//! What somebody may have meant.
-
-use std::fmt::Write;
+//! Names that a user may have meant.
 
 /// How many names are offered at most.
 const MOST: usize = 3;
@@ -20,15 +18,6 @@ pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&
     found.sort_unstable();
     found.dedup();
     found.into_iter().map(|(_, name)| name).take(MOST).collect()
-}
-
-/// `; near: a, b`, or nothing if nothing is.
-pub(super) fn hint(near: &[String]) -> String {
-    let mut text = String::new();
-    for (i, name) in near.iter().enumerate() {
-        let _ = write!(text, "{}{name}", if i == 0 { "; near: " } else { ", " });
-    }
-    text
 }
 
 /// How many letters have to be added, taken away or replaced.

@@ -1,0 +1,52 @@
+//! The option that accepts what netproof does not model.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::scenario::Scenario;
+use crate::snapshot::Unmodelled;
+use crate::verdict::Surroundings;
+
+/// Which unmodelled kinds may be left out.
+#[derive(Debug, Args)]
+pub(super) struct AcceptOptions {
+    /// Accept that objects of these kinds are left out: Kind, or Kind.group. Without it, objects that decide
+    /// about packets or make pods, and that netproof does not model, end with exit code 3
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    accept_unmodelled: Vec<String>,
+}
+
+impl AcceptOptions {
+    /// The kinds, each with whether it is accepted.
+    pub(super) fn mark(&self, kinds: &[Unmodelled]) -> Vec<Unmodelled> {
+        let mut kinds = kinds.to_vec();
+        for kind in &mut kinds {
+            kind.accept(&self.accept_unmodelled);
+        }
+        kinds
+    }
+
+    /// Adds what the manifests of scenarios have that netproof does not model to what the place has.
+    pub(super) fn complete(&self, mut place: Surroundings, scenarios: &[Scenario]) -> Surroundings {
+        let mut kinds: BTreeMap<String, Unmodelled> = BTreeMap::new();
+        // Repetitions of a scenario are the same objects.
+        let scenarios: BTreeMap<&str, &Scenario> =
+            scenarios.iter().map(|scenario| (scenario.name.as_str(), scenario)).collect();
+        let written = scenarios.values().flat_map(|scenario| &scenario.unmodelled);
+        for kind in place.unmodelled.iter().chain(written) {
+            match kinds.get_mut(&kind.kind) {
+                Some(known) => known.count = known.count.zip(kind.count).map(|(a, b)| a + b),
+                None => {
+                    kinds.insert(kind.kind.clone(), kind.clone());
+                }
+            }
+        }
+        place.unmodelled = self.mark(&kinds.into_values().collect::<Vec<_>>());
+        for (name, scenario) in scenarios {
+            place.warnings.extend(scenario.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        }
+        place
+    }
+}

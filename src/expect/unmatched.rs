@@ -1,0 +1,277 @@
+//! Policies and peers that select no pod: mostly a misspelt label.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::policy::{
+    Cluster, ClusterPeer, Direction, LabelSelector, Labels, NAMESPACE_NAME_LABEL, NamespaceScope, Peer,
+    Peers, PodSelector, Requirement,
+};
+use crate::source::near;
+
+/// One warning for each policy, and for each peer of policies, that selects no pod of a cluster.
+pub fn unmatched(cluster: &Cluster) -> Vec<String> {
+    let pods = Pods::new(cluster);
+    let mut finder =
+        Finder { pods: &pods, known: HashMap::new(), peers: BTreeMap::new(), warnings: Vec::new() };
+    for policy in &cluster.policies {
+        let name = format!("NetworkPolicy {}/{}", policy.namespace, policy.name);
+        let own = NamespaceSet::Named(&policy.namespace);
+        finder.subject(&name, Selected { namespaces: own, pods: &policy.subjects });
+        for (direction, rules) in [(Direction::Ingress, &policy.ingress), (Direction::Egress, &policy.egress)]
+        {
+            for (index, rule) in rules.iter().flatten().enumerate() {
+                let Peers::Only(peers) = &rule.peers else { continue };
+                for (place, peer) in peers.iter().enumerate() {
+                    let Peer::Pods { namespaces, pods } = peer else { continue };
+                    let namespaces = match namespaces {
+                        NamespaceScope::Own => own,
+                        NamespaceScope::Selected(namespaces) => NamespaceSet::Selected(namespaces),
+                    };
+                    let field = field(direction, index, place);
+                    finder.peer(&name, &field, Selected { namespaces, pods });
+                }
+            }
+        }
+    }
+    for policy in &cluster.cluster_policies {
+        let name = format!("{} {}", policy.name.kind, policy.name.name);
+        finder.subject(&name, Selected::from(&policy.subjects));
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for (index, rule) in policy.rules(direction).iter().enumerate() {
+                for (place, peer) in rule.peers.iter().enumerate() {
+                    let ClusterPeer::Pods(selected) = peer else { continue };
+                    finder.peer(&name, &field(direction, index, place), Selected::from(selected));
+                }
+            }
+        }
+    }
+    finder.finish()
+}
+
+/// `spec.ingress[0].from[1]`
+fn field(direction: Direction, rule: usize, peer: usize) -> String {
+    match direction {
+        Direction::Ingress => format!("spec.ingress[{rule}].from[{peer}]"),
+        Direction::Egress => format!("spec.egress[{rule}].to[{peer}]"),
+    }
+}
+
+/// The namespaces whose pods a policy or peer selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum NamespaceSet<'a> {
+    Named(&'a str),
+    Selected(&'a LabelSelector),
+}
+
+/// What a policy or peer selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Selected<'a> {
+    namespaces: NamespaceSet<'a>,
+    pods: &'a LabelSelector,
+}
+
+impl<'a> From<&'a PodSelector> for Selected<'a> {
+    fn from(selector: &'a PodSelector) -> Self {
+        Self { namespaces: NamespaceSet::Selected(&selector.namespaces), pods: &selector.pods }
+    }
+}
+
+/// A namespace and the sets of labels that its pods have, each once.
+struct Namespace<'a> {
+    name: &'a str,
+    labels: &'a Labels,
+    pods: BTreeSet<&'a Labels>,
+}
+
+struct Pods<'a> {
+    namespaces: Vec<Namespace<'a>>,
+}
+
+impl<'a> Pods<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        let mut by_namespace = BTreeMap::<&str, BTreeSet<&Labels>>::new();
+        for pod in cluster.pods.iter().filter(|pod| !pod.ended) {
+            by_namespace.entry(&pod.namespace).or_default().insert(&pod.labels);
+        }
+        let namespaces = cluster.namespaces.iter().map(|namespace| Namespace {
+            name: &namespace.name,
+            labels: &namespace.labels,
+            pods: by_namespace.remove(namespace.name.as_str()).unwrap_or_default(),
+        });
+        Self { namespaces: namespaces.collect() }
+    }
+
+    fn of(&self, set: NamespaceSet<'_>) -> impl Iterator<Item = &Namespace<'a>> {
+        self.namespaces.iter().filter(move |namespace| match set {
+            NamespaceSet::Named(name) => namespace.name == name,
+            NamespaceSet::Selected(selector) => selector.matches(namespace.labels),
+        })
+    }
+
+    /// Why nothing is selected, and what may be meant; `None` if something is.
+    fn why_none(&self, selected: Selected<'_>) -> Option<String> {
+        let Selected { namespaces, pods } = selected;
+        let mut labels = BTreeSet::new();
+        for namespace in self.of(namespaces) {
+            if namespace.pods.iter().any(|labels| pods.matches(labels)) {
+                return None;
+            }
+            labels.extend(namespace.pods.iter().copied());
+        }
+        if !labels.is_empty() {
+            return Some(format!("selects no pod ({pods}){}", hint(pods, labels)));
+        }
+        let with_pods = || self.namespaces.iter().filter(|namespace| !namespace.pods.is_empty());
+        Some(match namespaces {
+            NamespaceSet::Named(name) => {
+                let near = did_you_mean(&near(name, with_pods().map(|namespace| namespace.name)));
+                format!("selects no pod: namespace {name} has none{near}")
+            }
+            NamespaceSet::Selected(selector) => {
+                let hint = hint(selector, with_pods().map(|namespace| namespace.labels));
+                format!("selects no pod: no namespace with pods is selected ({selector}){hint}")
+            }
+        })
+    }
+}
+
+/// The labels that are there and similar to what a selector asks for.
+fn hint<'a>(selector: &LabelSelector, labels: impl IntoIterator<Item = &'a Labels>) -> String {
+    let labels: Vec<&Labels> = labels.into_iter().collect();
+    let mut meant = Vec::new();
+    for requirement in selector.requirements() {
+        let (key, values) = match requirement {
+            Requirement::In(key, values) => (key, Some(values)),
+            Requirement::Exists(key) => (key, None),
+            Requirement::NotIn(..) | Requirement::DoesNotExist(_) => continue,
+        };
+        let mut there = labels.iter().filter_map(|labels| labels.get(key).map(String::as_str)).peekable();
+        match (there.peek(), values) {
+            (None, _) => {
+                let keys: BTreeSet<_> =
+                    labels.iter().flat_map(|labels| labels.keys().map(String::as_str)).collect();
+                meant.extend(near(key, keys).into_iter().map(str::to_owned));
+            }
+            (Some(_), None) => {}
+            (Some(_), Some(values)) => {
+                let there: BTreeSet<_> = there.collect();
+                if !values.iter().any(|value| there.contains(value.as_str())) {
+                    let similar = values.iter().flat_map(|value| near(value, there.iter().copied()));
+                    // The name of a namespace needs no key to be understood.
+                    let named =
+                        |value| if key == NAMESPACE_NAME_LABEL { value } else { format!("{key}={value}") };
+                    meant.extend(similar.map(str::to_owned).map(named));
+                }
+            }
+        }
+    }
+    did_you_mean(&meant.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn did_you_mean(names: &[&str]) -> String {
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
+}
+
+struct Finder<'a> {
+    pods: &'a Pods<'a>,
+    /// Policies of a tenant repeat each other's peers.
+    known: HashMap<Selected<'a>, Option<String>>,
+    /// Peers that select nothing: where the first is, and how many more there are, by what is wrong with them.
+    peers: BTreeMap<String, (String, usize)>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Finder<'a> {
+    fn subject(&mut self, name: &str, selected: Selected<'a>) {
+        if let Some(why) = self.why_none(selected) {
+            self.warnings.push(format!("{name} {why}"));
+        }
+    }
+
+    fn peer(&mut self, name: &str, field: &str, selected: Selected<'a>) {
+        if let Some(why) = self.why_none(selected) {
+            let first = || (format!("{name}: {field}"), 0);
+            self.peers.entry(why).and_modify(|(_, more)| *more += 1).or_insert_with(first);
+        }
+    }
+
+    fn why_none(&mut self, selected: Selected<'a>) -> Option<String> {
+        self.known.entry(selected).or_insert_with(|| self.pods.why_none(selected)).clone()
+    }
+
+    fn finish(self) -> Vec<String> {
+        let mut warnings = self.warnings;
+        warnings.extend(self.peers.into_iter().map(|(why, (first, more))| match more {
+            0 => format!("{first} {why}"),
+            1 => format!("{first} {why} (so does 1 more peer)"),
+            more => format!("{first} {why} (so do {more} more peers)"),
+        }));
+        warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Snapshot;
+    use crate::source::Text;
+
+    fn warnings(policies: &str) -> Vec<String> {
+        let pod = |namespace: &str, app: &str| {
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {app}, namespace: {namespace}, labels: {{app: {app}}}}}\n---\n"
+            )
+        };
+        let namespace =
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {env: production}}\n---\n";
+        let content = [namespace, &pod("shop", "carts"), &pod("shop", "front-end"), policies].concat();
+        let text = Text { name: "shop.yaml".into(), content };
+        unmatched(&Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster)
+    }
+
+    fn policy(metadata: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{{metadata}}}\nspec: {{{spec}}}\n---\n"
+        )
+    }
+
+    #[test]
+    fn a_policy_that_selects_no_pod_is_warned_about() {
+        assert_eq!(
+            warnings(&policy(
+                "name: cart-access, namespace: shop",
+                "podSelector: {matchLabels: {app: cart}}"
+            )),
+            ["NetworkPolicy shop/cart-access selects no pod (app=cart); did you mean app=carts?"]
+        );
+        assert_eq!(
+            warnings(&policy("name: deny, namespace: shpo", "podSelector: {}")),
+            ["NetworkPolicy shpo/deny selects no pod: namespace shpo has none; did you mean shop?"]
+        );
+        assert_eq!(
+            warnings(&policy("name: key, namespace: shop", "podSelector: {matchLabels: {apps: carts}}")),
+            ["NetworkPolicy shop/key selects no pod (apps=carts); did you mean app?"]
+        );
+        assert_eq!(warnings(&policy("name: all, namespace: shop", "podSelector: {}")), [""; 0]);
+    }
+
+    #[test]
+    fn a_peer_that_selects_no_pod_is_warned_about_once() {
+        let spec = "podSelector: {}, ingress: [{from: [{podSelector: {}}, {podSelector: {matchLabels: {app: frontend}}}]}]";
+        let two =
+            [policy("name: a, namespace: shop", spec), policy("name: b, namespace: shop", spec)].concat();
+        assert_eq!(
+            warnings(&two),
+            [
+                "NetworkPolicy shop/a: spec.ingress[0].from[1] selects no pod (app=frontend); did you mean app=front-end? (so does 1 more peer)"
+            ]
+        );
+        let spec = "podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {env: prod}}}]}]";
+        assert_eq!(
+            warnings(&policy("name: a, namespace: shop", spec)),
+            [
+                "NetworkPolicy shop/a: spec.egress[0].to[0] selects no pod: no namespace with pods is selected (env=prod); did you mean env=production?"
+            ]
+        );
+    }
+}

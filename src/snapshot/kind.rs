@@ -1,0 +1,233 @@
+//! The kinds of objects that netproof reads: one table.
+
+use super::cluster_policy::GROUP as CLUSTER_POLICIES;
+use super::other;
+use super::workload::WorkloadKind;
+use crate::policy::ClusterPolicyKind;
+use crate::source::near;
+
+/// A kind that netproof reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Namespace,
+    Service,
+    NetworkPolicy,
+    ClusterPolicy(ClusterPolicyKind),
+    Workload(WorkloadKind),
+}
+
+impl Kind {
+    /// The kind's name in the API.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Service => "Service",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::ClusterPolicy(kind) => kind.name(),
+            Self::Workload(kind) => kind.name(),
+        }
+    }
+}
+
+/// A row of the table.
+struct Known {
+    kind: Kind,
+    /// The names that `kubectl get` takes for the kind. Users write them in manifests by mistake.
+    aliases: &'static [&'static str],
+    group: &'static str,
+    version: &'static str,
+}
+
+impl Known {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+const fn known(
+    kind: Kind,
+    group: &'static str,
+    version: &'static str,
+    aliases: &'static [&'static str],
+) -> Known {
+    Known { kind, aliases, group, version }
+}
+
+const KNOWN: [Known; 14] = {
+    use ClusterPolicyKind as Cluster;
+    use Kind::{ClusterPolicy, Workload};
+    use WorkloadKind as Work;
+    [
+        known(Kind::Namespace, "", "v1", &["namespaces", "ns"]),
+        known(Workload(Work::Pod), "", "v1", &["pods", "po"]),
+        known(Kind::Service, "", "v1", &["services", "svc"]),
+        known(Workload(Work::ReplicationController), "", "v1", &["replicationcontrollers", "rc"]),
+        known(Workload(Work::Deployment), "apps", "v1", &["deployments", "deploy"]),
+        known(Workload(Work::StatefulSet), "apps", "v1", &["statefulsets", "sts"]),
+        known(Workload(Work::DaemonSet), "apps", "v1", &["daemonsets", "ds"]),
+        known(Workload(Work::ReplicaSet), "apps", "v1", &["replicasets", "rs"]),
+        known(Workload(Work::Job), "batch", "v1", &["jobs"]),
+        known(Workload(Work::CronJob), "batch", "v1", &["cronjobs", "cj"]),
+        known(Kind::NetworkPolicy, "networking.k8s.io", "v1", &["networkpolicies", "netpol"]),
+        known(
+            ClusterPolicy(Cluster::AdminNetworkPolicy),
+            CLUSTER_POLICIES,
+            "v1alpha1",
+            &["adminnetworkpolicies", "anp"],
+        ),
+        known(
+            ClusterPolicy(Cluster::BaselineAdminNetworkPolicy),
+            CLUSTER_POLICIES,
+            "v1alpha1",
+            &["baselineadminnetworkpolicies", "banp"],
+        ),
+        known(
+            ClusterPolicy(Cluster::ClusterNetworkPolicy),
+            CLUSTER_POLICIES,
+            "v1alpha2",
+            &["clusternetworkpolicies", "cnp"],
+        ),
+    ]
+};
+
+/// What an object's `apiVersion` and `kind` name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// A kind that netproof reads.
+    Known(Kind),
+    /// Another one: `Kind` or, outside the core group, `Kind.group`.
+    Other(String),
+}
+
+/// A kind that netproof reads, written so that the API server does not know it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    /// Which of the two fields is wrong.
+    pub(super) field: &'static str,
+    /// What it should be.
+    pub(super) message: String,
+}
+
+/// Looks up what an object is.
+///
+/// Only the group tells a mistake from another kind of the same name: `v1 NetworkPolicy` does not exist, and
+/// `projectcalico.org/v3 NetworkPolicy` is Calico's own. The groups of custom resources are domains.
+pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let full = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+    if !is_own(group) {
+        return Ok(Named::Other(full));
+    }
+    if let Some(known) = KNOWN.iter().find(|known| known.kind.name() == kind) {
+        if (known.group, known.version) == (group, version) {
+            return Ok(Named::Known(known.kind));
+        }
+        let wanted = known.api_version();
+        let message =
+            format!("kind {kind} is of {wanted}, found {api_version}: write `apiVersion: {wanted}`");
+        return Err(Mistake { field: "apiVersion", message });
+    }
+    if other::is_built_in(kind) {
+        return Ok(Named::Other(full));
+    }
+    let is_meant = |known: &&Known| {
+        known.kind.name().eq_ignore_ascii_case(kind)
+            || known.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(kind))
+    };
+    if let Some(known) = KNOWN.iter().find(is_meant) {
+        let name = known.kind.name();
+        let message = format!("there is no kind {kind}: write `kind: {name}` (of {})", known.api_version());
+        return Err(Mistake { field: "kind", message });
+    }
+    Ok(Named::Other(full))
+}
+
+/// The kinds that netproof reads whose names are similar to this one.
+pub(super) fn similar(kind: &str) -> Vec<&'static str> {
+    near(kind, KNOWN.iter().map(|known| known.kind.name()))
+}
+
+/// Whether a group is one of Kubernetes' own: these are names without a dot, or end in `.k8s.io`. The groups of
+/// custom resources are domains (the API server wants a dot in them); `x-k8s.io` is that of experiments.
+pub(super) fn is_own(group: &str) -> bool {
+    let is_below =
+        |domain: &str| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    !group.contains('.') || is_below("k8s.io") || is_below("kubernetes.io")
+}
+
+/// Whether no project but Kubernetes itself may add kinds to a group, so that a kind that netproof does not
+/// know is misspelt, or of a newer version.
+pub(super) fn is_closed(group: &str) -> bool {
+    !group.contains('.') || KNOWN.iter().any(|known| known.group == group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(api_version: &str, kind: &str) -> String {
+        let Mistake { field, message } = look_up(api_version, kind).unwrap_err();
+        format!("{field}: {message}")
+    }
+
+    #[test]
+    fn every_known_kind_is_found_and_refused_with_any_other_api_version() {
+        for known in &KNOWN {
+            let (name, api_version) = (known.kind.name(), known.api_version());
+            assert_eq!(look_up(&api_version, name), Ok(Named::Known(known.kind)));
+            for wrong in
+                ["v1", "v2", "V1", "apps/v1", "extensions/v1beta1", "networking/v1", "networking.k8s.io"]
+            {
+                if wrong != api_version {
+                    assert!(mistake(wrong, name).starts_with("apiVersion: "), "{wrong} {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_known_kind_is_refused_in_another_case_or_as_a_resource() {
+        for known in &KNOWN {
+            let name = known.kind.name();
+            let wrong = [name.to_lowercase(), name.to_uppercase()];
+            for kind in wrong.into_iter().chain(known.aliases.iter().map(|alias| (*alias).to_owned())) {
+                assert!(mistake(&known.api_version(), &kind).starts_with("kind: "), "{kind}");
+            }
+        }
+        assert_eq!(
+            mistake("networking.k8s.io/v1", "NetworkPolicies"),
+            "kind: there is no kind NetworkPolicies: write `kind: NetworkPolicy` (of networking.k8s.io/v1)"
+        );
+    }
+
+    #[test]
+    fn kinds_of_custom_resources_may_have_any_name() {
+        for (api_version, kind) in [
+            ("projectcalico.org/v3", "NetworkPolicy"),
+            ("crd.projectcalico.org/v1", "NetworkPolicy"),
+            ("serving.knative.dev/v1", "Service"),
+            ("apps.kruise.io/v1beta1", "StatefulSet"),
+            ("networking.k8s.aws/v1alpha1", "ClusterNetworkPolicy"),
+            ("multicluster.x-k8s.io/v1", "namespaces"),
+        ] {
+            let (group, _) = api_version.split_once('/').unwrap();
+            assert_eq!(look_up(api_version, kind), Ok(Named::Other(format!("{kind}.{group}"))));
+        }
+    }
+
+    #[test]
+    fn other_kinds_of_kubernetes_are_no_mistakes() {
+        for (api_version, kind, name) in [
+            ("v1", "ConfigMap", "ConfigMap"),
+            ("networking.k8s.io/v1", "Ingress", "Ingress.networking.k8s.io"),
+            ("policy/v1", "PodDisruptionBudget", "PodDisruptionBudget.policy"),
+            ("metrics.k8s.io/v1beta1", "PodMetrics", "PodMetrics.metrics.k8s.io"),
+        ] {
+            assert_eq!(look_up(api_version, kind), Ok(Named::Other(name.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Lists of objects: `v1 List`, and the typed ones that the API server sends.
+
+use super::kind;
+use super::object::Failure;
+use crate::source::{Key, Node, Value, near};
+
+/// A list of objects.
+pub(super) struct List<'a> {
+    pub(super) items: &'a [Node],
+    /// The kind of items that name none; `None` in a `v1 List`, whose items all do.
+    pub(super) kind: Option<String>,
+}
+
+const LIST: &str = "List";
+const ITEMS: &str = "items";
+
+/// The list that an object is, if it is one.
+///
+/// A list without `items` is refused: what stands below a misspelt `Items:` would be skipped in silence.
+pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Option<List<'a>>, Failure> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let items = node.get(ITEMS);
+    let Some(item_kind) = kind.strip_suffix(LIST) else {
+        return match wrong_case(kind) {
+            Some(right) if kind::is_own(group) => {
+                let at = node.get("kind").map_or(node.at, |kind| kind.at);
+                Err(Failure { at, message: format!("there is no kind {kind}: write `kind: {right}`") })
+            }
+            Some(_) | None => Ok(None),
+        };
+    };
+    if !item_kind.is_empty() {
+        kind::look_up(api_version, item_kind).map_err(|mistake| Failure::from(node, mistake))?;
+    }
+    let Some(items) = items else {
+        let misspelt = misspelt_items(node);
+        // A custom resource may well be called `AllowList` and hold something else.
+        if !kind::is_own(group) && misspelt.is_none() {
+            return Ok(None);
+        }
+        let found = misspelt.map(|key| format!(", only `{}`", key.name)).unwrap_or_default();
+        let at = misspelt.map_or(node.at, |key| key.at);
+        return Err(Failure { at, message: format!("a list needs `{ITEMS}`{found}: write `{ITEMS}:`") });
+    };
+    let items = match &items.value {
+        Value::Sequence(items) => items.as_slice(),
+        // What Go writes for an empty list.
+        Value::Null => &[],
+        Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) | Value::Mapping(_) => {
+            let message = format!("{ITEMS}: expected a list, found {}", items.value.describe());
+            return Err(Failure { at: items.at, message });
+        }
+    };
+    let kind = (!item_kind.is_empty()).then(|| item_kind.to_owned());
+    Ok(Some(List { items, kind }))
+}
+
+/// How `list`, `Lists` or `podlist` should be written.
+fn wrong_case(kind: &str) -> Option<String> {
+    let kind = kind.strip_suffix('s').unwrap_or(kind);
+    let start = kind.len().checked_sub(LIST.len())?;
+    let (item_kind, ending) = kind.split_at_checked(start)?;
+    ending.eq_ignore_ascii_case(LIST).then(|| format!("{item_kind}{LIST}"))
+}
+
+/// The field that is meant to be `items`.
+fn misspelt_items(node: &Node) -> Option<&Key> {
+    let Value::Mapping(entries) = &node.value else { return None };
+    let is_meant = |name: &str| !near(&name.to_lowercase(), [ITEMS]).is_empty();
+    entries.iter().map(|(key, _)| key).find(|key| is_meant(&key.name))
+}

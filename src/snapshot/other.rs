@@ -1,0 +1,388 @@
+//! The kinds of objects that netproof does not read, and what they may do to the answer.
+
+use std::collections::BTreeMap;
+
+use super::kind;
+
+/// What objects of a kind that netproof does not read mean for the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing: `ConfigMap`, `Secret` and the like.
+    None,
+    /// They decide about packets or make pods: without them the answer is not known. Says what they do.
+    Unmodelled(String),
+    /// They may do so, and mostly do not. Says what they may do.
+    Perhaps(String),
+}
+
+/// A kind of which objects were found that netproof does not model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmodelled {
+    /// `Kind` or, outside the core group, `Kind.group`.
+    pub kind: String,
+    /// How many objects were found; `None` if they could not be counted.
+    pub count: Option<usize>,
+    /// What they do.
+    pub why: String,
+    /// Whether the user accepts, by name, that they are left out.
+    pub is_accepted: bool,
+}
+
+/// The kinds of objects that were not read, by what they mean for the answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OtherKinds {
+    /// The kinds without a part in NetworkPolicy, and how many objects of each were found.
+    pub ignored: BTreeMap<String, usize>,
+    /// The kinds without which the answer is not known.
+    pub unmodelled: Vec<Unmodelled>,
+    /// What to warn of.
+    pub warnings: Vec<String>,
+}
+
+impl OtherKinds {
+    /// Sorts kinds, each with the number of its objects.
+    pub fn new(kinds: &BTreeMap<String, usize>) -> Self {
+        let mut sorted = Self::default();
+        // One warning for all kinds that may do the same.
+        let mut perhaps = BTreeMap::<String, Vec<String>>::new();
+        for (kind, count) in kinds {
+            match part_of(kind) {
+                Part::None => {
+                    sorted.ignored.insert(kind.clone(), *count);
+                }
+                Part::Unmodelled(why) => sorted.unmodelled.push(Unmodelled {
+                    kind: kind.clone(),
+                    count: Some(*count),
+                    why,
+                    is_accepted: false,
+                }),
+                Part::Perhaps(why) => perhaps.entry(why).or_default().push(format!("{kind} ({count})")),
+            }
+        }
+        let warnings = perhaps.into_iter().map(|(why, kinds)| format!("{}: {why}", kinds.join(", ")));
+        sorted.warnings.extend(warnings);
+        sorted
+    }
+}
+
+impl Unmodelled {
+    /// Marks the kind as accepted if one of these names it: as `Kind`, or as `Kind.group`.
+    pub fn accept(&mut self, names: &[String]) {
+        let (kind, _) = split(&self.kind);
+        self.is_accepted |= names.iter().any(|name| *name == self.kind || name == kind);
+    }
+}
+
+/// `Kind.group (count): why`
+impl std::fmt::Display for Unmodelled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            Some(count) => write!(f, "{} ({count}): {}", self.kind, self.why),
+            None => write!(f, "{} (cannot be listed): {}", self.kind, self.why),
+        }
+    }
+}
+
+fn split(name: &str) -> (&str, &str) {
+    name.split_once('.').unwrap_or((name, ""))
+}
+
+/// A kind that decides about packets, beside NetworkPolicy or above it.
+#[derive(Debug, Clone, Copy)]
+pub struct ForeignPolicy {
+    /// Its API group.
+    pub group: &'static str,
+    /// Its name.
+    pub kind: &'static str,
+    effect: Effect,
+}
+
+/// What a foreign policy does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It allows or denies packets.
+    Decides,
+    /// It is only planned: the network plugin does not enforce it.
+    Staged,
+    /// It leads packets elsewhere, or gives them another source address.
+    Redirects,
+    /// It gives pods networks of their own.
+    Separates,
+    /// It decides about requests, above the connections that NetworkPolicies allow.
+    ActsAbove,
+    /// It gives pods further networks, where no NetworkPolicy holds.
+    AddsNetworks,
+}
+
+impl ForeignPolicy {
+    /// What it means for the answer.
+    pub fn part(&self) -> Part {
+        let unmodelled = |what: &str| Part::Unmodelled(what.to_owned());
+        match self.effect {
+            Effect::Decides => unmodelled("allows or denies packets by rules that netproof does not model"),
+            Effect::Staged => unmodelled("is staged: it is not in force, and netproof does not model what it plans"),
+            Effect::Redirects => unmodelled("changes where packets come from or go to, which netproof does not model"),
+            Effect::Separates => unmodelled("gives pods networks of their own, which netproof does not model"),
+            Effect::ActsAbove => {
+                Part::Perhaps("decides about requests on connections that policies allow; netproof shows the connections".to_owned())
+            }
+            Effect::AddsNetworks => Part::Perhaps(
+                "pods may have further networks, where NetworkPolicies do not hold and netproof does not look".to_owned(),
+            ),
+        }
+    }
+}
+
+/// The foreign kinds that decide about packets.
+pub fn foreign_policies() -> impl Iterator<Item = ForeignPolicy> {
+    FOREIGN_POLICIES.iter().flat_map(|(group, effect, kinds)| {
+        kinds.iter().map(|kind| ForeignPolicy { group, kind, effect: *effect })
+    })
+}
+
+type Kinds = (&'static str, Effect, &'static [&'static str]);
+
+const FOREIGN_POLICIES: &[Kinds] = {
+    use Effect::{ActsAbove, AddsNetworks, Decides, Redirects, Separates, Staged};
+    const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "Profile"];
+    const CALICO_STAGED: &[&str] =
+        &["StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy"];
+    &[
+        ("cilium.io", Decides, &["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"]),
+        ("cilium.io", Redirects, &["CiliumLocalRedirectPolicy", "CiliumEgressGatewayPolicy"]),
+        ("crd.projectcalico.org", Decides, CALICO),
+        ("crd.projectcalico.org", Staged, CALICO_STAGED),
+        ("projectcalico.org", Decides, CALICO),
+        ("projectcalico.org", Staged, CALICO_STAGED),
+        ("crd.antrea.io", Decides, &["NetworkPolicy", "ClusterNetworkPolicy"]),
+        ("crd.antrea.io", Redirects, &["Egress"]),
+        ("networking.k8s.aws", Decides, &["ApplicationNetworkPolicy", "ClusterNetworkPolicy"]),
+        ("k8s.ovn.org", Decides, &["EgressFirewall"]),
+        ("k8s.ovn.org", Redirects, &["AdminPolicyBasedExternalRoute"]),
+        ("k8s.ovn.org", Separates, &["UserDefinedNetwork", "ClusterUserDefinedNetwork"]),
+        ("network.openshift.io", Decides, &["EgressNetworkPolicy", "NetNamespace"]),
+        ("networking.gke.io", Decides, &["FQDNNetworkPolicy"]),
+        ("kubeovn.io", Decides, &["SecurityGroup"]),
+        ("crd.nsx.vmware.com", Decides, &["SecurityPolicy"]),
+        ("k8s.cni.cncf.io", Decides, &["MultiNetworkPolicy"]),
+        ("k8s.cni.cncf.io", AddsNetworks, &["NetworkAttachmentDefinition"]),
+        ("security.istio.io", ActsAbove, &["AuthorizationPolicy", "PeerAuthentication"]),
+        ("policy.linkerd.io", ActsAbove, &["AuthorizationPolicy", "ServerAuthorization"]),
+        ("kuma.io", ActsAbove, &["MeshTrafficPermission"]),
+        ("consul.hashicorp.com", ActsAbove, &["ServiceIntentions"]),
+    ]
+};
+
+/// Kinds that make pods, by group, and how to get manifests that netproof can read instead.
+const POD_MAKERS: &[(&str, &str, &str)] = &[
+    ("", "PodTemplate", "is a template of pods, which netproof sees only where the input has them"),
+    (
+        "",
+        "DeploymentConfig",
+        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
+    ),
+    (
+        "apps.openshift.io",
+        "DeploymentConfig",
+        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
+    ),
+    (
+        "argoproj.io",
+        "Rollout",
+        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
+    ),
+    (
+        "",
+        "Template",
+        "is a template of objects, which netproof does not read: pipe `oc process -f FILE -o json` to it",
+    ),
+    (
+        "template.openshift.io",
+        "Template",
+        "is a template of objects, which netproof does not read: pipe `oc process -f FILE -o json` to it",
+    ),
+    (
+        "kustomize.config.k8s.io",
+        "Kustomization",
+        "describes what kustomize makes: pipe `kubectl kustomize DIR` to netproof",
+    ),
+];
+
+/// Groups of custom resources that neither make pods nor decide about packets, apart from the kinds above.
+const PLAIN_GROUPS: &[&str] = &[
+    "cilium.io",
+    "crd.projectcalico.org",
+    "projectcalico.org",
+    "crd.antrea.io",
+    "networking.k8s.aws",
+    "k8s.ovn.org",
+    "external-secrets.io",
+    "generators.external-secrets.io",
+    "cert-manager.io",
+    "bitnami.com",
+    "route.openshift.io",
+    "security.openshift.io",
+    "networking.istio.io",
+    "telemetry.istio.io",
+    "traefik.io",
+    "kyverno.io",
+    "snapshot.storage.k8s.io",
+    "metrics.k8s.io",
+    "autoscaling.k8s.io",
+];
+
+/// Single kinds of that sort.
+const PLAIN: &[(&str, &[&str])] = &[
+    (
+        "monitoring.coreos.com",
+        &["ServiceMonitor", "PodMonitor", "Probe", "PrometheusRule", "ScrapeConfig", "AlertmanagerConfig"],
+    ),
+    ("keda.sh", &["ScaledObject", "TriggerAuthentication", "ClusterTriggerAuthentication"]),
+    (
+        "gateway.networking.k8s.io",
+        &["HTTPRoute", "GRPCRoute", "TCPRoute", "UDPRoute", "TLSRoute", "ReferenceGrant"],
+    ),
+    ("argoproj.io", &["AppProject", "AnalysisTemplate", "ClusterAnalysisTemplate"]),
+];
+
+/// What Kubernetes itself defines and netproof does not read.
+#[rustfmt::skip]
+const BUILT_IN: &[&str] = &[
+    "APIService", "Binding", "CSIDriver", "CSINode", "CSIStorageCapacity", "CertificateSigningRequest",
+    "ClusterRole", "ClusterRoleBinding", "ClusterTrustBundle", "ComponentStatus", "ConfigMap",
+    "ControllerRevision", "CustomResourceDefinition", "DeviceClass", "DeviceTaintRule", "EndpointSlice",
+    "Endpoints", "Event", "FlowSchema", "HorizontalPodAutoscaler", "IPAddress", "Ingress", "IngressClass",
+    "Lease", "LeaseCandidate", "LimitRange", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration", "Node", "NodeMetrics", "PersistentVolume", "PersistentVolumeClaim",
+    "PodCertificateRequest", "PodDisruptionBudget", "PodGroup", "PodMetrics", "PodSecurityPolicy",
+    "PriorityClass", "PriorityLevelConfiguration", "ResourceClaim", "ResourceClaimTemplate",
+    "ResourceQuota", "ResourceSlice", "Role", "RoleBinding", "RuntimeClass", "Secret", "ServiceAccount",
+    "ServiceCIDR", "StorageClass", "StorageVersion", "StorageVersionMigration",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration",
+    "VolumeAttachment", "VolumeAttributesClass", "Workload",
+];
+
+/// Whether Kubernetes itself defines a kind that netproof does not read.
+pub(super) fn is_built_in(kind: &str) -> bool {
+    BUILT_IN.contains(&kind)
+}
+
+/// What objects of a kind mean for the answer. The kind is `Kind` or, outside the core group, `Kind.group`.
+fn part_of(name: &str) -> Part {
+    let (kind, group) = split(name);
+    let is_it = |other_group: &str, other_kind: &str| other_group == group && other_kind == kind;
+    if let Some(policy) = foreign_policies().find(|policy| is_it(policy.group, policy.kind)) {
+        return policy.part();
+    }
+    if let Some((.., why)) = POD_MAKERS.iter().find(|(group, kind, _)| is_it(group, kind)) {
+        return Part::Unmodelled((*why).to_owned());
+    }
+    let is_plain = PLAIN_GROUPS.contains(&group)
+        || PLAIN.iter().any(|(group, kinds)| kinds.iter().any(|kind| is_it(group, kind)));
+    if is_plain || (kind::is_own(group) && is_built_in(kind)) {
+        return Part::None;
+    }
+    if kind::is_closed(group) {
+        let near = kind::similar(kind);
+        let hint =
+            if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(" or ")) };
+        return Part::Unmodelled(format!("netproof knows no such kind of Kubernetes{hint}"));
+    }
+    // A policy of a network plugin that netproof has never heard of must not look like a ConfigMap.
+    if ["NetworkPolicy", "Firewall"].into_iter().any(|ending| kind.ends_with(ending)) {
+        return Part::Unmodelled(
+            "seems to allow or deny packets, by rules that netproof does not model".to_owned(),
+        );
+    }
+    Part::Perhaps(
+        "custom resources may make pods, which netproof does not see unless they are in the input".to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(names: &[&str]) -> OtherKinds {
+        OtherKinds::new(&names.iter().map(|name| ((*name).to_owned(), 1)).collect())
+    }
+
+    #[test]
+    fn policies_of_other_kinds_are_told_apart_from_config_maps() {
+        for name in [
+            "CiliumNetworkPolicy.cilium.io",
+            "CiliumClusterwideNetworkPolicy.cilium.io",
+            "NetworkPolicy.crd.projectcalico.org",
+            "GlobalNetworkPolicy.projectcalico.org",
+            "StagedKubernetesNetworkPolicy.projectcalico.org",
+            "ClusterNetworkPolicy.crd.antrea.io",
+            "ApplicationNetworkPolicy.networking.k8s.aws",
+            "ClusterNetworkPolicy.networking.k8s.aws",
+            "EgressFirewall.k8s.ovn.org",
+            "AdminPolicyBasedExternalRoute.k8s.ovn.org",
+            "UserDefinedNetwork.k8s.ovn.org",
+            "SomeNetworkPolicy.unheard.of.example",
+            "NetworkPolcy.networking.k8s.io",
+            "Deploiment.apps",
+            "DeploymentConfig",
+            "DeploymentConfig.apps.openshift.io",
+            "Rollout.argoproj.io",
+            "PodTemplate",
+            "Template.template.openshift.io",
+            "Kustomization.kustomize.config.k8s.io",
+        ] {
+            assert_eq!(sorted(&[name]).unmodelled.len(), 1, "{name}");
+        }
+        for name in [
+            "ConfigMap",
+            "Secret",
+            "Ingress.networking.k8s.io",
+            "Role.rbac.authorization.k8s.io",
+            "CiliumEndpoint.cilium.io",
+            "Tier.projectcalico.org",
+            "ServiceMonitor.monitoring.coreos.com",
+        ] {
+            assert_eq!(sorted(&[name]).ignored.len(), 1, "{name}");
+        }
+        for name in [
+            "Prometheus.monitoring.coreos.com",
+            "VirtualMachine.kubevirt.io",
+            "ClusterServiceVersion.operators.coreos.com",
+            "StatefulSet.apps.kruise.io",
+            "Secret.unheard.of.example",
+            "AuthorizationPolicy.security.istio.io",
+            "NetworkAttachmentDefinition.k8s.cni.cncf.io",
+        ] {
+            assert_eq!(sorted(&[name]).warnings.len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn kinds_that_may_do_the_same_are_one_warning() {
+        let warnings = sorted(&["B.example.com", "A.example.com", "C.example.org"]).warnings;
+        assert_eq!(
+            warnings,
+            [
+                "A.example.com (1), B.example.com (1), C.example.org (1): custom resources may make pods, which netproof does not see unless they are in the input"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_misspelt_kind_of_kubernetes_is_told_what_it_may_be() {
+        let unmodelled = sorted(&["NetworkPolcy.networking.k8s.io"]).unmodelled.remove(0);
+        assert!(unmodelled.why.contains("did you mean NetworkPolicy"), "{unmodelled}");
+    }
+
+    #[test]
+    fn kinds_are_accepted_by_name_with_or_without_their_group() {
+        let accepted = |names: &[&str]| {
+            let mut kind = sorted(&["NetworkPolicy.projectcalico.org"]).unmodelled.remove(0);
+            kind.accept(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            kind.is_accepted
+        };
+        assert!(accepted(&["NetworkPolicy"]));
+        assert!(accepted(&["Other", "NetworkPolicy.projectcalico.org"]));
+        assert!(!accepted(&["NetworkPolicy.crd.projectcalico.org", "networkpolicy", ""]));
+    }
+}

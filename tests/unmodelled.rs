@@ -1,0 +1,119 @@
+//! Objects that decide about packets or make pods, and that netproof does not model: never a pass unless they are
+//! accepted by name.
+
+use insta::assert_snapshot;
+
+use crate::machine::{User, file, folder, run};
+
+const PODS: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: x}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, namespace: x}
+---
+";
+
+const OTHERS: &str = "\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: a, namespace: x}
+---
+apiVersion: projectcalico.org/v3
+kind: StagedNetworkPolicy
+metadata: {name: a, namespace: x}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: a, namespace: x}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolcy
+metadata: {name: a, namespace: x}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: Prometheus
+metadata: {name: a, namespace: x}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: a, namespace: x}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, namespace: x}
+";
+
+#[test]
+fn expect_names_them_and_ends_with_3_unless_they_are_accepted() {
+    let path = file("unmodelled/all.yaml", [PODS, OTHERS].concat());
+    let expect =
+        |arguments: &[&str]| run(User::Ordinary, ["expect", path.to_str().unwrap()].iter().chain(arguments));
+    let finished = expect(&[]);
+    assert_eq!(finished.code, Some(3));
+    assert_snapshot!("expect", format!("{}{}", finished.stderr, finished.stdout));
+    assert_snapshot!("expect, json", expect(&["-o", "json"]).stdout);
+
+    let some = "CiliumNetworkPolicy,StagedNetworkPolicy.projectcalico.org";
+    assert_eq!(expect(&["--accept-unmodelled", some]).code, Some(3));
+    let finished = expect(&["--accept-unmodelled", some, "--accept-unmodelled", "Rollout,NetworkPolcy"]);
+    assert_eq!(finished.code, Some(0));
+    assert!(
+        finished.stdout.contains("not modelled, and accepted: Rollout.argoproj.io (1)"),
+        "{}",
+        finished.stdout
+    );
+}
+
+#[test]
+fn pods_alone_that_are_not_modelled_are_named_with_the_message() {
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {}}\n---\n";
+    let path = file("unmodelled/rollout.yaml", [policy, OTHERS].concat());
+    let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""));
+    assert!(finished.stderr.contains("not modelled: Rollout.argoproj.io (1)"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_scenario_that_applies_them_is_inconclusive_unless_they_are_accepted() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: foreign}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}]}]}
+probes: [80/TCP]
+steps:
+- name: deny
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny, namespace: x}
+    spec: {podSelector: {}}
+  - apiVersion: crd.antrea.io/v1beta1
+    kind: ClusterNetworkPolicy
+    metadata: {name: foreign}
+  - {apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: x}}
+  expect: [{from: \"*\", to: \"*\", deny: [all]}]
+";
+    let path = file("unmodelled/scenario.yaml", scenario);
+    let run =
+        |arguments: &[&str]| run(User::Ordinary, ["run", path.to_str().unwrap()].iter().chain(arguments));
+    let finished = run(&["-o", "json", "--repeat", "2"]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    let json = finished.json();
+    assert_eq!(json["outcome"], "inconclusive");
+    assert_eq!(json["unmodelled"][0]["kind"], "ClusterNetworkPolicy.crd.antrea.io");
+    assert_eq!(json["unmodelled"][0]["count"], 1);
+    assert_eq!(json["unmodelled"][0]["accepted"], false);
+    assert_eq!(json["scenarios"][0]["ignored"], serde_json::json!({"ConfigMap": 1}));
+
+    let table = run(&[]).stdout;
+    assert!(table.starts_with("INCONCLUSIVE"), "{table}");
+    assert!(table.contains("not modelled: ClusterNetworkPolicy.crd.antrea.io (1)"), "{table}");
+    let finished = run(&["--accept-unmodelled", "ClusterNetworkPolicy.crd.antrea.io"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stdout);
+    assert!(finished.stdout.contains("not modelled, and accepted:"), "{}", finished.stdout);
+    assert!(folder().exists());
+}
