@@ -13,15 +13,16 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use netproof_probe::random::Nonces;
 use netproof_probe::wire::{
-    Arrival, ArrivalsRequest, ArrivalsResponse, Connection, Exchange, HeldRequest, HoldRequest, Info,
-    ListenFailure, ListenRequest, ListenResponse, Listener, ProbeRequest, ProbeResponse, ProbeResult,
-    RecordsRequest, Target,
+    Arrival, ArrivalsRequest, ArrivalsResponse, Capabilities, Connection, Exchange, HeldRequest, HoldRequest,
+    Info, ListenFailure, ListenRequest, ListenResponse, Listener, Nonce, ProbeRequest, ProbeResponse,
+    ProbeResult, RecordsRequest, Target, WIRE_VERSION,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{sleep, timeout};
 
 use super::Error;
@@ -89,6 +90,9 @@ pub struct Agent {
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
     /// How far the log of arrivals has been read.
     arrivals_seen: Mutex<u64>,
+    capabilities: OnceCell<Capabilities>,
+    /// The nonces of its probes.
+    nonces: Nonces,
     /// Whether the last request failed for good: then the next one need not be patient.
     is_down: AtomicBool,
     /// When it first answered.
@@ -117,17 +121,23 @@ impl Agent {
     /// If there is none, or one of another version.
     pub async fn connect(name: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
         let (connection, arrivals_seen, since) = (Mutex::default(), Mutex::default(), Instant::now());
-        let is_down = AtomicBool::default();
-        let mut agent = Self { name, token, way, connection, arrivals_seen, is_down, since };
+        let (is_down, capabilities) = (AtomicBool::default(), OnceCell::default());
+        let nonces = Nonces::draw().map_err(super::no_random_numbers)?;
+        let mut agent =
+            Self { name, token, way, connection, arrivals_seen, capabilities, nonces, is_down, since };
         let info: Info = agent.ask("/v1/info", &(), Duration::ZERO, Repeat::Harmless).await?;
         agent.since = Instant::now();
         let version = env!("CARGO_PKG_VERSION");
         if info.name != agent.name {
             return Err(agent.error(format!("is not there, but `{}` is", info.name)));
         }
+        let advice = "load the image of this version (`netproof image`) or name it with --image";
         if info.version != version {
-            let advice = "load the image of this version (`netproof image`) or name it with --image";
             return Err(agent.error(format!("has version {}, not {version}: {advice}", info.version)));
+        }
+        if info.wire != WIRE_VERSION {
+            let wire = format!("speaks version {} of the probes, not {WIRE_VERSION}", info.wire);
+            return Err(agent.error(format!("{wire}: {advice}")));
         }
         Ok(agent)
     }
@@ -140,6 +150,20 @@ impl Agent {
     /// When it first answered.
     pub fn since(&self) -> Instant {
         self.since
+    }
+
+    /// Returns a nonce that no probe had before.
+    pub fn next_nonce(&self) -> Nonce {
+        self.nonces.next()
+    }
+
+    /// Returns which sockets the agent's kernel has. The agent is asked once.
+    ///
+    /// # Errors
+    /// If the agent cannot be reached, or cannot find it out.
+    pub async fn capabilities(&self) -> Result<&Capabilities, Error> {
+        let ask = || self.ask("/v1/capabilities", &(), Duration::ZERO, Repeat::Harmless);
+        self.capabilities.get_or_try_init(ask).await
     }
 
     /// Opens listeners. Gives those that could not be opened.

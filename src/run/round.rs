@@ -14,7 +14,7 @@ use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route, Router};
 use crate::policy::IpFamily;
 use crate::scenario::EndpointName;
-use crate::verdict::{Observation, observe};
+use crate::verdict::{Agents, Observation, observe};
 
 /// Probes the cells of one state.
 pub(super) struct Rounds<'a, B> {
@@ -133,7 +133,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             let Some(agent) = self.backend.agent(&cell.from) else { continue };
             for (leg, &Route { transport, address, ref lookup, ref servers, .. }) in route.legs().enumerate()
             {
-                let nonce = Nonce(fastrand::u64(..));
+                let nonce = agent.next_nonce();
                 let name = lookup.as_ref().map(|lookup| lookup.name.clone());
                 let target = Target { nonce, transport, address, name: name.clone() };
                 add(Arc::clone(&agent), target, Purpose::Leg { cell: index, leg, nonce });
@@ -150,7 +150,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 continue;
             };
             let target = Target {
-                nonce: Nonce(fastrand::u64(..)),
+                nonce: agent.next_nonce(),
                 transport: listener.transport,
                 address: SocketAddr::new(ip, listener.port),
                 name,
@@ -212,16 +212,15 @@ impl<'a, B: Backend> Rounds<'a, B> {
         agents.map(|agent| agent.name().to_owned()).collect()
     }
 
-    /// An answer from the wrong agent is told by its endpoint, not by the name with which it signs.
-    fn by_endpoint(&self, observation: Observation) -> Observation {
-        let Observation::Misdelivered { by } = &observation else { return observation };
-        let signs = |endpoint: &&EndpointName| self.backend.agent(endpoint).is_some_and(|a| a.name() == by);
-        let mut signers = self.cells.iter().map(|cell| &cell.from).filter(signs).map(EndpointName::to_string);
+    /// What a report calls the agent that signs with a name: its endpoint.
+    fn endpoint(&self, agent: &str) -> Option<String> {
+        let signs =
+            |endpoint: &&EndpointName| self.backend.agent(endpoint).is_some_and(|a| a.name() == agent);
+        let servers = self.routes.iter().flatten().flat_map(Route::all_servers).map(|(server, _)| server);
+        let known = self.cells.iter().map(|cell| &cell.from).chain(servers);
+        let signers: Vec<String> = known.filter(signs).map(EndpointName::to_string).collect();
         // Pods of a node's network share its agent.
-        match signers.clone().find(|name| name == by).or_else(|| signers.next()) {
-            Some(by) => Observation::Misdelivered { by },
-            None => observation,
-        }
+        signers.iter().find(|name| *name == agent).or(signers.first()).cloned()
     }
 
     /// What a leg's probe showed.
@@ -248,8 +247,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             (Ok(result), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
                 let (servers, arrived) = (self.server_names(leg), arrived.contains(&nonce));
-                let observed = observe(&result.outcome, &servers, arrived, addresses.unwrap_or_default());
-                let observation = self.by_endpoint(observed);
+                let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
+                let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
                 let took = Duration::from_micros(result.elapsed_us.into());
                 LegSighting { nonce: Some(nonce), observation, left, took, control, is_final }

@@ -14,7 +14,7 @@ pub use difference::DifferenceResult;
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines};
-pub use observation::{Observation, observe};
+pub use observation::{Agents, Observation, observe};
 pub use open::{Fate, OpenConnection, OpenCounts};
 pub use repeat::{Repetitions, merge};
 pub use result::{

@@ -19,10 +19,11 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
+use netproof_probe::random;
 use tokio::task::JoinHandle;
 
 use crate::backend::records::records;
-use crate::backend::{Agent, Backend, Error};
+use crate::backend::{Agent, Backend, Error, no_random_numbers};
 use crate::policy::Cluster;
 use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::snapshot::Identity;
@@ -78,7 +79,7 @@ impl Lab {
         Ok(Self {
             nft: Nft::find()?,
             fault,
-            token: format!("{:032x}", fastrand::u128(..)),
+            token: random::token().map_err(no_random_numbers)?,
             addresses: Addresses::default(),
             fabric: None,
             nodes: Vec::new(),
