@@ -16,6 +16,7 @@ mod coverage;
 mod differential;
 mod expect;
 mod fuzz;
+mod hostile;
 mod image;
 mod lab;
 mod latency;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use super::escape::{Plain, escape_json};
 use crate::expect::{Matrix, Row, port_lists};
 use crate::policy::{Connections, ConnectionsId, PairConnections};
 
@@ -18,7 +19,7 @@ pub fn expected_table(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result
     let mut texts: HashMap<ConnectionsId, String> = HashMap::new();
     matrix.rows(|Row { from, to: destination, connections, id }| {
         let text = texts.entry(id).or_insert_with(|| connections_text(connections));
-        writeln!(to, "{from:width$}  {destination:width$}  {text}")
+        writeln!(to, "{:width$}  {:width$}  {text}", Plain(from), Plain(destination))
     })?;
     to.flush()
 }
@@ -45,7 +46,7 @@ pub fn expected_json(matrix: &mut Matrix<'_>, mut to: impl Write) -> io::Result<
     matrix.rows(|Row { from, to: destination, connections, id }| {
         for name in [from, destination] {
             if !names.contains_key(name) {
-                names.insert(name.to_owned(), json!(name).to_string());
+                names.insert(name.to_owned(), escape_json(&json!(name).to_string()).into_owned());
             }
         }
         let quoted = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();
