@@ -173,8 +173,8 @@ async fn on_cluster(
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
     }
-    let surroundings = surroundings(&cluster);
     let scenarios = cluster.schedule(scenarios);
+    let surroundings = surroundings(&cluster);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let result =

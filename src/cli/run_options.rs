@@ -196,6 +196,7 @@ pub(super) fn surroundings(cluster: &Cluster) -> Surroundings {
         name: format!("cluster {}", cluster.name()),
         facts: cluster.facts(),
         warnings: cluster.warnings().to_vec(),
+        nodes: Some(cluster.node_coverage().into()),
     }
 }
 

@@ -18,6 +18,6 @@ pub use observation::{Agents, Observation, observe};
 pub use open::{Fate, OpenConnection, OpenCounts};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
-    Surroundings,
+    CellResult, Counts, NodeCoverage, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult,
+    StepResult, Surroundings,
 };
