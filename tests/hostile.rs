@@ -38,8 +38,8 @@ fn hostile_cells() -> Vec<CellResult> {
             Some(HOSTILE),
         ),
     ];
-    for cell in &mut cells {
-        cell.cell.to = EndpointName::Pod { namespace: hostile(), name: hostile() };
+    for (i, cell) in cells.iter_mut().enumerate() {
+        cell.cell.to = EndpointName::Pod { namespace: hostile(), name: format!("{HOSTILE}{i}") };
         cell.machines.to = Some(hostile());
         cell.machines.from = Some("node-1".to_owned());
         cell.intended = Some(Claim::Allow);

@@ -122,7 +122,7 @@ impl Agent {
     pub async fn connect(name: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
         let (connection, arrivals_seen, since) = (Mutex::default(), Mutex::default(), Instant::now());
         let (is_down, capabilities) = (AtomicBool::default(), OnceCell::default());
-        let nonces = Nonces::draw().map_err(super::no_random_numbers)?;
+        let nonces = Nonces::draw().map_err(|error| super::no_random_numbers(&error))?;
         let mut agent =
             Self { name, token, way, connection, arrivals_seen, capabilities, nonces, is_down, since };
         let info: Info = agent.ask("/v1/info", &(), Duration::ZERO, Repeat::Harmless).await?;
@@ -374,4 +374,37 @@ impl Agent {
 
 fn millis(timeout: Duration) -> u32 {
     u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// Connects to something that answers with this, whatever it is asked.
+    async fn connect_to(info: String) -> Result<Agent, Error> {
+        let (own, mut other) = duplex(4_096);
+        tokio::spawn(async move {
+            let _ = other.read(&mut [0; 4_096]).await;
+            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{info}", info.len());
+            let _ = other.write_all(response.as_bytes()).await;
+            std::future::pending::<()>().await;
+        });
+        Agent::connect("x/a".to_owned(), "token".to_owned(), Box::new(Single::new(own))).await
+    }
+
+    /// Agents of different versions do not understand each other's probes: everything would look denied.
+    #[tokio::test]
+    async fn an_agent_that_speaks_other_probes_is_refused() {
+        let info =
+            |wire: &str| format!(r#"{{"name": "x/a", "version": "{}"{wire}}}"#, env!("CARGO_PKG_VERSION"));
+        assert!(connect_to(info(&format!(r#", "wire": {WIRE_VERSION}"#))).await.is_ok());
+        for (wire, version) in [("", 0), (r#", "wire": 7"#, 7)] {
+            let refused = connect_to(info(wire)).await.unwrap_err().to_string();
+            let expected =
+                format!("speaks version {version} of the probes, not {WIRE_VERSION}: load the image");
+            assert!(refused.contains(&expected), "{refused}");
+        }
+    }
 }

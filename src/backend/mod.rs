@@ -102,6 +102,6 @@ impl Error {
 }
 
 /// Reports that there is nothing to make tokens and nonces of.
-fn no_random_numbers(error: std::io::Error) -> Error {
+fn no_random_numbers(error: &std::io::Error) -> Error {
     Error::Unavailable(format!("the operating system has no random numbers: {error}"))
 }

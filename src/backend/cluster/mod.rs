@@ -91,12 +91,12 @@ impl Cluster {
             named => Wanted::Named(named),
         };
         let nodes = machines::choose(&survey.machines, wanted)?;
-        let run = random::word(5).map_err(no_random_numbers)?;
+        let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
         check_prefix(&client, &prefix).await?;
         let pull_secret = pull_secret(&client, &settings).await?;
         let watch = PodWatch::start(client.clone(), &run);
-        let token = random::token().map_err(no_random_numbers)?;
+        let token = random::token().map_err(|error| no_random_numbers(&error))?;
         let shared = Shared {
             client,
             maker: Maker { run, token, settings },

@@ -79,7 +79,7 @@ impl Lab {
         Ok(Self {
             nft: Nft::find()?,
             fault,
-            token: random::token().map_err(no_random_numbers)?,
+            token: random::token().map_err(|error| no_random_numbers(&error))?,
             addresses: Addresses::default(),
             fabric: None,
             nodes: Vec::new(),

@@ -251,6 +251,7 @@ fn spec(policy: &NetworkPolicy) -> Value {
     let default =
         || ["Ingress"].into_iter().chain(is_egress.then_some("Egress")).map(str::to_owned).collect();
     let types = spec.policy_types.filter(|types| !types.is_empty()).unwrap_or_else(default);
+    spec.pod_selector.get_or_insert_default();
     spec.policy_types = Some(types.into_iter().collect::<BTreeSet<_>>().into_iter().collect());
     let ingress = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
     let egress = spec.egress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
