@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use netproof::backend::{Agent, Single};
 use netproof_probe::wire::{
-    Connection, Exchange, Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Target, Transport,
+    Connection, Exchange, Family, ListenFailure, Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Target,
+    Transport,
 };
 
 const TOKEN: &str = "a-token-for-tests";
@@ -29,25 +30,41 @@ pub(crate) fn binary() -> &'static Path {
 struct Running {
     child: Child,
     api: SocketAddr,
+    token: &'static str,
 }
 
 impl Running {
     fn start() -> Self {
-        let mut child = Command::new(binary())
+        Self::start_with(TOKEN)
+    }
+
+    fn start_with(token: &'static str) -> Self {
+        Self::start_command(Command::new(binary()), token)
+    }
+
+    /// An agent that may have only so many files open.
+    fn start_with_files(files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(binary());
+        Self::start_command(shell, TOKEN)
+    }
+
+    fn start_command(mut command: Command, token: &'static str) -> Self {
+        let mut child = command
             .args(["--name", "x/a"])
-            .env(TOKEN_VARIABLE, TOKEN)
+            .env(TOKEN_VARIABLE, token)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Ready { listening } = serde_json::from_str(&line).unwrap();
-        Self { child, api: listening }
+        Self { child, api: listening, token }
     }
 
     async fn client(&self) -> Agent {
         let stream = tokio::net::TcpStream::connect(self.api).await.unwrap();
-        Agent::connect("x/a".to_owned(), TOKEN.to_owned(), Box::new(Single::new(stream))).await.unwrap()
+        Agent::connect("x/a".to_owned(), self.token.to_owned(), Box::new(Single::new(stream))).await.unwrap()
     }
 
     /// The first line of the response to a request without the client's help.
@@ -78,6 +95,11 @@ fn target(nonce: u64, transport: Transport, address: SocketAddr) -> Target {
     let name = matches!(transport, Transport::DnsUdp | Transport::DnsTcp)
         .then(|| "web.x.svc.cluster.local".to_owned());
     Target { nonce: Nonce(nonce), transport, address, name }
+}
+
+/// What an agent of another run would send: signed, but with another key.
+fn foreign_probe(nonce: u64) -> String {
+    format!("netproof2 {nonce:016x} {:032x}\n", u128::from(nonce) * 0x9e37_79b9_7f4a_7c15)
 }
 
 /// A port that nobody uses at the moment.
@@ -209,6 +231,179 @@ async fn a_wrong_address_is_noticed() {
     echoing.join().unwrap();
     assert!(matches!(results[0].outcome, Outcome::Garbled { .. }), "{:?}", results[0]);
     assert!(results[1..].iter().all(|result| result.outcome == Outcome::Refused), "{results:?}");
+}
+
+/// Opens a listener, and gives its address.
+async fn listen(agent: &Agent, transport: Transport) -> SocketAddr {
+    let port = free_port();
+    assert_eq!(agent.listen([Listener { transport, port }]).await.unwrap(), []);
+    ([127, 0, 0, 1], port).into()
+}
+
+/// The nonces that arrived.
+async fn arrived(agent: &Agent) -> Vec<Nonce> {
+    agent.arrivals().await.unwrap().iter().map(|arrival| arrival.nonce).collect()
+}
+
+/// Seen: anybody who reached a listener could fill the log of arrivals, and with it hide leaks.
+#[tokio::test]
+async fn foreign_packets_never_arrive_and_cannot_fill_the_log() {
+    let running = Running::start();
+    let agent = running.client().await;
+    let (udp, tcp) = (listen(&agent, Transport::Udp).await, listen(&agent, Transport::Tcp).await);
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    // More than the log has room for. The kernel may drop some: the agent is one of many on its node.
+    for nonce in 0..50_000 {
+        let _ = stranger.send_to(foreign_probe(nonce).as_bytes(), udp);
+        // As agents sent them before there were keys.
+        let _ = stranger.send_to(format!("netproof1 {nonce:016x}\n").as_bytes(), udp);
+    }
+    assert!(stranger.recv_from(&mut [0; 100]).is_err(), "a stranger gets no answer");
+    for nonce in 0..100 {
+        let mut stream = TcpStream::connect(tcp).unwrap();
+        stream.write_all(foreign_probe(nonce).as_bytes()).unwrap();
+        assert_eq!(stream.read(&mut [0; 100]).unwrap_or_default(), 0, "a stranger gets no answer");
+    }
+    let targets = vec![target(1, Transport::Udp, udp), target(2, Transport::Tcp, tcp)];
+    for result in agent.probe(targets, PATIENCE).await.unwrap() {
+        assert_eq!(result.outcome, Outcome::Answered { agent: "x/a".to_owned() });
+    }
+    assert_eq!(arrived(&agent).await.len(), 2, "the log has what the run sent, and nothing else");
+}
+
+#[tokio::test]
+async fn probes_of_another_run_do_not_arrive() {
+    let (running, other) = (Running::start(), Running::start_with("a-token-of-another-run"));
+    let (agent, other) = (running.client().await, other.client().await);
+    let (udp, tcp) = (listen(&agent, Transport::Udp).await, listen(&agent, Transport::Tcp).await);
+    let dns = listen(&agent, Transport::DnsUdp).await;
+    let targets = [(1, Transport::Udp, udp), (2, Transport::Tcp, tcp), (3, Transport::DnsUdp, dns)];
+    let targets = targets.map(|(nonce, transport, address)| target(nonce, transport, address));
+    let results = other.probe(targets.into(), Duration::from_millis(300)).await.unwrap();
+    let outcomes: Vec<_> = results.into_iter().map(|result| result.outcome).collect();
+    assert_eq!(outcomes[0], Outcome::Silent { connected: false });
+    assert_eq!(outcomes[1], Outcome::Garbled { text: String::new() }, "the connection is closed at once");
+    // A lookup works for everybody.
+    assert_eq!(outcomes[2], Outcome::DnsAnswered { agent: None, code: 3, addresses: Vec::new() });
+    assert_eq!(arrived(&agent).await, []);
+}
+
+/// A server that keeps what it gets, and answers whatever it is told to.
+fn recorder(
+    answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
+) -> (SocketAddr, std::sync::mpsc::Receiver<Vec<u8>>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let (send, seen) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_000];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let message = buffer[..length].to_vec();
+            let _ = socket.send_to(&answer(&message), from);
+            if send.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn a_replayed_probe_arrives_once() {
+    let running = Running::start();
+    let agent = running.client().await;
+    let udp = listen(&agent, Transport::Udp).await;
+    let tcp = listen(&agent, Transport::Tcp).await;
+    let (address, seen) = recorder(|_| b"nothing".to_vec());
+    agent.probe(vec![target(1, Transport::Udp, address)], PATIENCE).await.unwrap();
+    let probe = seen.recv().unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    // Of a datagram, nobody can make a connection.
+    let mut stream = TcpStream::connect(tcp).unwrap();
+    stream.write_all(&probe).unwrap();
+    assert_eq!(stream.read(&mut [0; 100]).unwrap_or_default(), 0);
+    assert_eq!(arrived(&agent).await, []);
+    for _ in 0..5 {
+        stranger.send_to(&probe, udp).unwrap();
+    }
+    let answers = std::iter::from_fn(|| stranger.recv_from(&mut [0; 400]).ok()).count();
+    assert_eq!(answers, 1);
+    assert_eq!(arrived(&agent).await, [Nonce(1)]);
+}
+
+#[tokio::test]
+async fn nobody_answers_in_an_agents_name() {
+    let running = Running::start();
+    let agent = running.client().await;
+    let udp = listen(&agent, Transport::Udp).await;
+    let text = |message: &[u8]| String::from_utf8_lossy(message).trim_end().to_owned();
+    // The probe with a name behind it, the nonce alone as agents answered before there were keys, and nothing.
+    let named = recorder(move |message| format!("{} x/a\n", text(message)).into_bytes());
+    let earlier = recorder(move |message| {
+        format!("netproof1 {} x/a\n", text(message).split(' ').nth(1).unwrap()).into_bytes()
+    });
+    // A real answer, to another probe.
+    let (address, seen) = recorder(|_| Vec::new());
+    agent.probe(vec![target(7, Transport::Udp, address)], PATIENCE).await.unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(&seen.recv().unwrap(), udp).unwrap();
+    let mut buffer = [0; 400];
+    let length = stranger.recv(&mut buffer).unwrap();
+    let real = buffer[..length].to_vec();
+    assert!(text(&real).ends_with("x/a"));
+    let replayed = recorder(move |_| real.clone());
+    for (i, (address, _)) in [&named, &earlier, &replayed].into_iter().enumerate() {
+        let results = agent.probe(vec![target(10 + i as u64, Transport::Udp, *address)], PATIENCE).await;
+        let outcome = &results.unwrap()[0].outcome;
+        assert!(matches!(outcome, Outcome::Garbled { .. }), "{i}: {outcome:?}");
+    }
+}
+
+/// Seen: connections that say nothing used up all files, and the agent ended.
+#[tokio::test]
+async fn a_flood_of_connections_shuts_nobody_out() {
+    let running = Running::start_with_files(300);
+    let agent = running.client().await;
+    let tcp = listen(&agent, Transport::Tcp).await;
+    let open = |address, count: usize| -> Vec<_> {
+        (0..count).filter_map(|_| TcpStream::connect_timeout(&address, PATIENCE).ok()).collect()
+    };
+    let _listeners = open(tcp, 400);
+    let _control = open(running.api, 200);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let results = agent.probe(vec![target(1, Transport::Tcp, tcp)], PATIENCE).await.unwrap();
+    assert_eq!(results[0].outcome, Outcome::Answered { agent: "x/a".to_owned() });
+    // A client that comes later is let in, too.
+    assert_eq!(arrived(&running.client().await).await, [Nonce(1)]);
+}
+
+#[tokio::test]
+async fn only_an_agent_of_the_run_keeps_a_connection() {
+    let running = Running::start();
+    let agent = running.client().await;
+    let tcp = listen(&agent, Transport::Tcp).await;
+    let mut stream = TcpStream::connect(tcp).unwrap();
+    let probe = foreign_probe(1).replace("netproof2 ", "netproof2 keep ");
+    stream.write_all(probe.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(stream.read(&mut [0; 100]).unwrap(), 0, "it is closed at once");
+}
+
+#[tokio::test]
+async fn an_agent_knows_which_sockets_there_are() {
+    let running = Running::start();
+    let agent = running.client().await;
+    let capabilities = agent.capabilities().await.unwrap();
+    assert_eq!(capabilities.missing(Transport::Tcp, Family::Ipv4), None);
+    assert_eq!(capabilities.missing(Transport::DnsUdp, Family::Ipv4), None);
+    // It is what listening finds out, too.
+    let sctp = Listener { transport: Transport::Sctp, port: free_port() };
+    let failures = agent.listen([sctp]).await.unwrap();
+    let is_unsupported = failures.iter().any(|(_, why)| matches!(why, ListenFailure::Unsupported(_)));
+    let missing = |family| capabilities.missing(Transport::Sctp, family).is_some();
+    assert_eq!(missing(Family::Ipv4) && missing(Family::Ipv6), is_unsupported);
 }
 
 #[tokio::test]

@@ -84,6 +84,16 @@ impl Cluster {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What kubectl says where it fails.
+    fn refusal(&self, arguments: &[&str]) -> String {
+        let kubectl =
+            std::env::var_os("KUBE_BIN").map_or("kubectl".into(), |bin| Path::new(&bin).join("kubectl"));
+        let output =
+            Command::new(kubectl).args(["--context", &self.context]).args(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// The namespaces of runs.
     fn namespaces(&self) -> Vec<String> {
         let selector = "app.kubernetes.io/managed-by=netproof";
@@ -576,19 +586,73 @@ spec:
     wait_for(|| matches!(run().code, Some(0 | 1)));
 }
 
+/// Manifests that are removed at the end.
+struct Applied<'a>(&'a Cluster, String);
+
+impl<'a> Applied<'a> {
+    /// A manifest of `deploy/`.
+    fn of_deploy(cluster: &'a Cluster, name: &str) -> Self {
+        let path = format!("{}/deploy/{name}", env!("CARGO_MANIFEST_DIR"));
+        cluster.kubectl(&["apply", "--validate=false", "-f", &path]);
+        Self(cluster, path)
+    }
+}
+
+impl Drop for Applied<'_> {
+    fn drop(&mut self) {
+        self.0.kubectl(&["delete", "--wait=true", "-f", &self.1]);
+    }
+}
+
+/// Rights in all namespaces are close to cluster-admin: admission keeps them to the namespaces of runs.
+#[test]
+fn the_service_account_of_deploy_is_kept_to_its_own() {
+    let Some(cluster) = Cluster::named("the_service_account_of_deploy_is_kept_to_its_own") else { return };
+    let _applied =
+        [Applied::of_deploy(&cluster, "rbac.yaml"), Applied::of_deploy(&cluster, "admission.yaml")];
+    // The API server takes a moment to notice.
+    sleep(Duration::from_secs(2));
+    let account = "--as=system:serviceaccount:netproof:netproof";
+    let refused = |name: &str, manifest: &str, message: &str| {
+        let path = file(&format!("admission/{name}.yaml"), manifest);
+        let refusal = cluster.refusal(&[account, "create", "--validate=false", "-f", path.to_str().unwrap()]);
+        assert!(refusal.contains(message), "{name}: {refusal}");
+    };
+    let namespace = |name: &str, labels: &str| {
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{{labels}}}}}}}")
+    };
+    let restricted = "pod-security.kubernetes.io/enforce: restricted";
+    refused("other", &namespace("kube-other", restricted), "may only create, change and delete namespaces");
+    refused("open", &namespace("netproof-open", ""), "must enforce Pod Security restricted");
+    let pod = |namespace: &str, spec: &str| {
+        let container = "{name: agent, image: x}";
+        let metadata = format!("{{name: a, namespace: {namespace}}}");
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {metadata}, spec: {{containers: [{container}], {spec}}}}}"
+        )
+    };
+    let no_token = "automountServiceAccountToken: false";
+    refused("pod", &pod("default", no_token), "may only act in namespaces netproof-*");
+    let path = file("admission/ours.yaml", namespace("netproof-test", restricted));
+    let path = path.to_str().unwrap();
+    cluster.kubectl(&[account, "create", "--validate=false", "-f", path]);
+    let _namespace = Applied(&cluster, path.to_owned());
+    refused("token", &pod("netproof-test", "restartPolicy: Never"), "may have no token");
+    let volume = format!("{no_token}, volumes: [{{name: s, secret: {{secretName: s}}}}]");
+    refused("volume", &pod("netproof-test", &volume), "may have no volumes");
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: s, namespace: netproof-test},
+        spec: {externalIPs: [192.0.2.1], ports: [{port: 80}]}}";
+    refused("service", service, "may only have addresses of the cluster");
+    let refusal = cluster.refusal(&[account, "delete", "namespace", "default"]);
+    assert!(refusal.contains("may only create, change and delete namespaces"), "{refusal}");
+}
+
 /// `deploy/` is enough, and what is missing without it can be pasted.
 #[test]
 fn the_service_account_of_deploy_can_do_everything() {
-    struct Applied<'a>(&'a Cluster, String);
-    impl Drop for Applied<'_> {
-        fn drop(&mut self) {
-            self.0.kubectl(&["delete", "--wait=true", "-f", &self.1]);
-        }
-    }
     let Some(cluster) = Cluster::named("the_service_account_of_deploy_can_do_everything") else { return };
-    let rbac = format!("{}/deploy/rbac.yaml", env!("CARGO_MANIFEST_DIR"));
-    cluster.kubectl(&["apply", "--validate=false", "-f", &rbac]);
-    let _applied = Applied(&cluster, rbac);
+    let _applied =
+        [Applied::of_deploy(&cluster, "rbac.yaml"), Applied::of_deploy(&cluster, "admission.yaml")];
     let server =
         cluster.kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
     let token =
@@ -646,6 +710,50 @@ fn every_node_is_source_and_destination() {
             assert!(counts["source"].as_u64() > Some(100) && counts["destination"].as_u64() > Some(100));
         }
     }
+}
+
+/// Nodes with a taint run the pods of those who tolerate it: what is proved of the others says nothing of them.
+#[test]
+fn every_node_includes_tainted_nodes() {
+    struct Taint<'a>(&'a Cluster);
+    impl Drop for Taint<'_> {
+        fn drop(&mut self) {
+            self.0.kubectl(&["taint", "node", "np-node2", "netproof-test-"]);
+        }
+    }
+    let Some(cluster) = Cluster::with_nodes("every_node_includes_tainted_nodes") else { return };
+    cluster.kubectl(&["taint", "node", "np-node2", "netproof-test=x:NoSchedule"]);
+    let _taint = Taint(&cluster);
+    let scenario = library().join("semantics/union.yaml");
+    for (every, used) in [(&["--every-node"][..], 2), (&[], 1)] {
+        let finished = cluster.run(&[&[scenario.to_str().unwrap(), "-o", "json"], every].concat());
+        let report = finished.json();
+        assert_eq!(report["nodeCoverage"]["used"], used, "{}", finished.stderr);
+        assert_eq!(report["nodeCoverage"]["all"], 2);
+        assert_eq!(report["nodes"].as_object().unwrap().len(), used);
+    }
+}
+
+/// Generators such as Kyverno's add policies to every new namespace: verdicts would be about others than those in
+/// force.
+#[test]
+fn a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named() {
+    let name = "a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named";
+    let Some(cluster) = Cluster::with_enforcer(name) else { return };
+    let scenario = library().join("semantics/union.yaml");
+    let running = cluster.start(&[scenario.to_str().unwrap(), "-o", "json"]);
+    wait_for(|| !cluster.namespaces().is_empty());
+    // It selects nobody: only who looks for it can find it.
+    let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: generated},
+        spec: {podSelector: {matchLabels: {nobody: here}}}}";
+    let policy = file("generated.yaml", policy);
+    let namespace = cluster.namespaces().remove(0);
+    cluster.kubectl(&["apply", "-n", &namespace, "-f", policy.to_str().unwrap()]);
+    let finished = Finished::from(running.wait_with_output().unwrap());
+    assert_eq!(finished.code, Some(3), "{finished:?}");
+    let failure = finished.json()["scenarios"][0]["failure"].to_string();
+    assert!(failure.contains(&format!("NetworkPolicy {namespace}/generated is not the run's")), "{failure}");
+    assert_eq!(cluster.namespaces(), Vec::<String>::new());
 }
 
 /// A merge keeps the `policyTypes` that the server made of the rules before: an egress rule that comes later

@@ -17,6 +17,7 @@ mod differential;
 mod evidence;
 mod expect;
 mod fuzz;
+mod hostile;
 mod image;
 mod lab;
 mod latency;

@@ -5,5 +5,7 @@
 //! has its types, which are all that a client needs.
 
 pub mod agent;
+mod mac;
 mod payload;
+pub mod random;
 pub mod wire;

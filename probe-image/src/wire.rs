@@ -3,6 +3,7 @@
 //! | request | body | response |
 //! |---|---|---|
 //! | `POST /v1/info` | – | [`Info`] |
+//! | `POST /v1/capabilities` | – | [`Capabilities`] |
 //! | `POST /v1/listen` | [`ListenRequest`] | [`ListenResponse`] |
 //! | `POST /v1/records` | [`RecordsRequest`] | – |
 //! | `POST /v1/probe` | [`ProbeRequest`] | [`ProbeResponse`] |
@@ -20,7 +21,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// The environment variable that holds the token. Not an argument: those can be read by others.
+/// The version of everything that agents say: to each other in probes, and here. Agents of different
+/// versions do not understand each other's probes, so a run refuses to begin with them.
+pub const WIRE_VERSION: u32 = 2;
+
+/// The environment variable that holds the token. Not an argument: those can be read by others. From it,
+/// all agents of a run derive the key that signs their probes.
 pub const TOKEN_VARIABLE: &str = "NETPROOF_TOKEN";
 
 /// The port of an agent's API in a pod: below those that source ports are taken from, and hardly
@@ -67,6 +73,54 @@ pub struct Info {
     pub name: String,
     /// The version of this crate.
     pub version: String,
+    /// [`WIRE_VERSION`]; 0 for agents older than it.
+    #[serde(default)]
+    pub wire: u32,
+}
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// What an agent's kernel lets it have, found out by creating sockets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// One for each of TCP, UDP and SCTP in each family.
+    pub sockets: Vec<Capability>,
+}
+
+impl Capabilities {
+    /// Returns why there are no sockets of a transport and a family; `None` if there are. DNS travels in
+    /// the sockets of TCP and UDP. A socket that the agent did not report is missing.
+    pub fn missing(&self, transport: Transport, family: Family) -> Option<&str> {
+        let carrier = match transport {
+            Transport::Tcp | Transport::DnsTcp => Transport::Tcp,
+            Transport::Udp | Transport::DnsUdp => Transport::Udp,
+            Transport::Sctp => Transport::Sctp,
+        };
+        let mut sockets = self.sockets.iter();
+        match sockets.find(|socket| socket.transport == carrier && socket.family == family) {
+            Some(socket) => socket.missing.as_deref(),
+            None => Some("the agent did not report it"),
+        }
+    }
+}
+
+/// Whether there are sockets of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// The transport: TCP, UDP or SCTP.
+    pub transport: Transport,
+    /// The family.
+    pub family: Family,
+    /// The system's reason why there are none; `None` if there are.
+    pub missing: Option<String>,
 }
 
 /// A port to listen on, at every address of the agent.
@@ -96,7 +150,7 @@ pub struct ListenResponse {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "message")]
 pub enum ListenFailure {
-    /// The kernel does not have the protocol.
+    /// The kernel has no sockets of the protocol, in any family.
     Unsupported(String),
     /// Anything else.
     Other(String),
@@ -210,17 +264,18 @@ pub enum Outcome {
     },
     /// A reset, or an ICMP message that the port cannot be reached.
     Refused,
-    /// Another ICMP message, or no route.
+    /// Another ICMP message, or no route: what the network did to a packet, whatever the message says about
+    /// protocols.
     Unreachable {
         /// The system's reason.
         message: String,
     },
-    /// Something answered, but not an agent, or not to this attempt.
+    /// Something answered, but not an agent of this run, or not to this attempt.
     Garbled {
         /// The beginning of what it said.
         text: String,
     },
-    /// The kernel does not have the protocol.
+    /// The kernel has no socket of the protocol and the family: nothing was sent. See [`Capabilities`].
     Unsupported {
         /// The system's reason.
         message: String,

@@ -13,15 +13,16 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use netproof_probe::random::Nonces;
 use netproof_probe::wire::{
-    Arrival, ArrivalsRequest, ArrivalsResponse, Connection, Exchange, HeldRequest, HoldRequest, Info,
-    ListenFailure, ListenRequest, ListenResponse, Listener, ProbeRequest, ProbeResponse, ProbeResult,
-    RecordsRequest, Target,
+    Arrival, ArrivalsRequest, ArrivalsResponse, Capabilities, Connection, Exchange, HeldRequest, HoldRequest,
+    Info, ListenFailure, ListenRequest, ListenResponse, Listener, Nonce, ProbeRequest, ProbeResponse,
+    ProbeResult, RecordsRequest, Target, WIRE_VERSION,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{sleep, timeout};
 
 use super::Error;
@@ -89,6 +90,9 @@ pub struct Agent {
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
     /// How far the log of arrivals has been read.
     arrivals_seen: Mutex<u64>,
+    capabilities: OnceCell<Capabilities>,
+    /// The nonces of its probes.
+    nonces: Nonces,
     /// Whether the last request failed for good: then the next one need not be patient.
     is_down: AtomicBool,
     /// When it first answered.
@@ -117,17 +121,23 @@ impl Agent {
     /// If there is none, or one of another version.
     pub async fn connect(name: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
         let (connection, arrivals_seen, since) = (Mutex::default(), Mutex::default(), Instant::now());
-        let is_down = AtomicBool::default();
-        let mut agent = Self { name, token, way, connection, arrivals_seen, is_down, since };
+        let (is_down, capabilities) = (AtomicBool::default(), OnceCell::default());
+        let nonces = Nonces::draw().map_err(|error| super::no_random_numbers(&error))?;
+        let mut agent =
+            Self { name, token, way, connection, arrivals_seen, capabilities, nonces, is_down, since };
         let info: Info = agent.ask("/v1/info", &(), Duration::ZERO, Repeat::Harmless).await?;
         agent.since = Instant::now();
         let version = env!("CARGO_PKG_VERSION");
         if info.name != agent.name {
             return Err(agent.error(format!("is not there, but `{}` is", info.name)));
         }
+        let advice = "load the image of this version (`netproof image`) or name it with --image";
         if info.version != version {
-            let advice = "load the image of this version (`netproof image`) or name it with --image";
             return Err(agent.error(format!("has version {}, not {version}: {advice}", info.version)));
+        }
+        if info.wire != WIRE_VERSION {
+            let wire = format!("speaks version {} of the probes, not {WIRE_VERSION}", info.wire);
+            return Err(agent.error(format!("{wire}: {advice}")));
         }
         Ok(agent)
     }
@@ -140,6 +150,20 @@ impl Agent {
     /// When it first answered.
     pub fn since(&self) -> Instant {
         self.since
+    }
+
+    /// Returns a nonce that no probe had before.
+    pub fn next_nonce(&self) -> Nonce {
+        self.nonces.next()
+    }
+
+    /// Returns which sockets the agent's kernel has. The agent is asked once.
+    ///
+    /// # Errors
+    /// If the agent cannot be reached, or cannot find it out.
+    pub async fn capabilities(&self) -> Result<&Capabilities, Error> {
+        let ask = || self.ask("/v1/capabilities", &(), Duration::ZERO, Repeat::Harmless);
+        self.capabilities.get_or_try_init(ask).await
     }
 
     /// Opens listeners. Gives those that could not be opened.
@@ -350,4 +374,37 @@ impl Agent {
 
 fn millis(timeout: Duration) -> u32 {
     u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// Connects to something that answers with this, whatever it is asked.
+    async fn connect_to(info: String) -> Result<Agent, Error> {
+        let (own, mut other) = duplex(4_096);
+        tokio::spawn(async move {
+            let _ = other.read(&mut [0; 4_096]).await;
+            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{info}", info.len());
+            let _ = other.write_all(response.as_bytes()).await;
+            std::future::pending::<()>().await;
+        });
+        Agent::connect("x/a".to_owned(), "token".to_owned(), Box::new(Single::new(own))).await
+    }
+
+    /// Agents of different versions do not understand each other's probes: everything would look denied.
+    #[tokio::test]
+    async fn an_agent_that_speaks_other_probes_is_refused() {
+        let info =
+            |wire: &str| format!(r#"{{"name": "x/a", "version": "{}"{wire}}}"#, env!("CARGO_PKG_VERSION"));
+        assert!(connect_to(info(&format!(r#", "wire": {WIRE_VERSION}"#))).await.is_ok());
+        for (wire, version) in [("", 0), (r#", "wire": 7"#, 7)] {
+            let refused = connect_to(info(wire)).await.unwrap_err().to_string();
+            let expected =
+                format!("speaks version {version} of the probes, not {WIRE_VERSION}: load the image");
+            assert!(refused.contains(&expected), "{refused}");
+        }
+    }
 }

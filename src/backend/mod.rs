@@ -57,6 +57,17 @@ pub trait Backend {
     /// hands the policies over to those who enforce them.
     fn apply(&mut self, actions: &[Action], state: &mut State) -> impl Future<Output = Result<(), Error>>;
 
+    /// Makes sure that what was made for a state is what it was made as, and that nobody added to it. For
+    /// after a step was measured: whatever was found then is what the packets followed.
+    ///
+    /// # Errors
+    /// If somebody changed it. The message says what, and who if that is known.
+    fn check_intact(&self, state: &State) -> impl Future<Output = Result<(), Error>> {
+        // Nobody else can reach into most backends.
+        let _ = state;
+        std::future::ready(Ok(()))
+    }
+
     /// The agent that sends and receives for an endpoint.
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>>;
 
@@ -116,4 +127,9 @@ impl Error {
     fn failed(doing: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self::Failed { doing: doing.into(), message: message.to_string() }
     }
+}
+
+/// Reports that there is nothing to make tokens and nonces of.
+fn no_random_numbers(error: &std::io::Error) -> Error {
+    Error::Unavailable(format!("the operating system has no random numbers: {error}"))
 }

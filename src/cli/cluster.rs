@@ -46,7 +46,8 @@ pub(super) struct ClusterOptions {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
     nodes: Vec<String>,
 
-    /// Use every node on which pods can run: as many runs of each scenario as that takes
+    /// Use every node on which probe pods can run, tainted ones included: as many runs of each scenario as
+    /// that takes
     #[arg(long, conflicts_with = "nodes", help_heading = ON_A_CLUSTER)]
     every_node: bool,
 

@@ -2,13 +2,16 @@
 
 use std::io::{self, Write};
 
+use crate::report;
+
 /// Writes a result.
 ///
 /// # Errors
 /// If standard output is closed or full.
 pub(super) fn result(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    // Writers make what others say safe; what one of them forgets is stopped here.
+    stdout.write_all(report::guard(text).as_bytes())?;
     stdout.flush()?;
     Ok(())
 }
@@ -21,7 +24,7 @@ pub(super) fn error(error: &anyhow::Error) {
 /// Tells something that is no result.
 pub(super) fn note(text: &str) {
     // Without standard error there is nobody left to tell.
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", report::message(text));
 }
 
 /// Whether the reader of standard output went away.

@@ -184,12 +184,12 @@ async fn on_cluster(
         // An hour later is too late to find out that it cannot be.
         cluster.check_save(identity).await?;
     }
+    let scheduled = cluster.schedule(scenarios);
     let surroundings = accept.complete(surroundings(&cluster), scenarios);
-    let scenarios = cluster.schedule(scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let result =
-        run::run(&scenarios, cluster.backends(), &settings, surroundings, &events, interrupted).await;
+        run::run(&scheduled, cluster.backends(), &settings, surroundings, &events, interrupted).await;
     drop(events);
     progress.await?;
     if let Some(identity) = &options.cluster.save_configmap {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::escape::shown;
 use super::style::{FAINT, duration, paint};
 use crate::policy::IpFamily;
 use crate::verdict::CellResult;
@@ -31,7 +32,7 @@ pub(super) fn list<'a>(
     let mut total = 0;
     for cell in cells {
         total += 1;
-        let (why, what) = (reason(cell), seen(cell));
+        let (why, what) = (shown(reason(cell)), shown(seen(cell)));
         let at = match groups.iter().position(|(other, _)| *other == why) {
             Some(at) => at,
             None => {
@@ -45,8 +46,8 @@ pub(super) fn list<'a>(
             a.from == b.from && a.to == b.to && a.family == b.family && line.seen == what
         };
         match lines.iter_mut().rev().find(same) {
-            Some(line) => line.probes.push(cell.cell.probe.to_string()),
-            None => lines.push(Line { first: cell, probes: vec![cell.cell.probe.to_string()], seen: what }),
+            Some(line) => line.probes.push(shown(cell.cell.probe)),
+            None => lines.push(Line { first: cell, probes: vec![shown(cell.cell.probe)], seen: what }),
         }
     }
     let mut room = most;
@@ -81,7 +82,7 @@ fn ends(line: &Line<'_>, show_family: bool) -> String {
         IpFamily::V4 if show_family => " IPv4",
         IpFamily::V4 | IpFamily::V6 => "",
     };
-    format!("{} → {}{family}", cell.from, cell.to)
+    shown(format!("{} → {}{family}", cell.from, cell.to))
 }
 
 fn write_line(text: &mut String, line: &Line<'_>, show_family: bool, (first, second): (usize, usize)) {

@@ -7,6 +7,7 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify, Style as TableStyle};
 
+use super::escape::{Plain, lines, shown};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint};
 use crate::compare::{
     Altered, Cell, Comparison, Coverage, Difference, Kind, Problem, Slower, TimeComparison, Verdict,
@@ -54,7 +55,7 @@ impl Report<'_> {
     }
 
     fn title(&mut self, style: Style, title: &str, explanation: &str) {
-        self.line(format!("\n{}  {}", paint(style, title), paint(FAINT, explanation)));
+        self.line(format!("\n{}  {}", paint(style, title), paint(FAINT, Plain(explanation))));
     }
 
     fn verdict(&mut self) {
@@ -71,15 +72,15 @@ impl Report<'_> {
             count(steps, "step", "steps"),
             count(scenarios, "scenario", "scenarios"),
         );
-        let what = paint(STRONG, what);
-        self.line(format!("{}  {what}: {scope} with {}", paint(style, word), after.name));
+        let what = paint(STRONG, Plain(what));
+        self.line(format!("{}  {what}: {scope} with {}", paint(style, word), Plain(&after.name)));
     }
 
     fn asides(&mut self) {
         let comparison = self.comparison;
         for (record, style) in [(comparison.before, FAINT), (comparison.after, UNSURE)] {
             if record.is_incomplete() {
-                self.line(paint(style, format!("{} ended before its time", record.name)));
+                self.line(paint(style, Plain(format!("{} ended before its time", record.name))));
             }
         }
         for (name, style, what) in [("gone", UNSURE, &comparison.gone), ("new", FAINT, &comparison.new)] {
@@ -94,7 +95,7 @@ impl Report<'_> {
         }
         for Altered { what, before, after } in &comparison.altered {
             let (before, after) = (before.unwrap_or("–"), after.unwrap_or("–"));
-            self.line(paint(UNSURE, format!("{what}: {before} → {after}")));
+            self.line(paint(UNSURE, Plain(format!("{what}: {before} → {after}"))));
         }
     }
 
@@ -112,7 +113,7 @@ impl Report<'_> {
         }
         self.title(style, title, explanation);
         for ((scenario, step), differences) in places {
-            self.line(format!("  {scenario} › {step}"));
+            self.line(Plain(format!("  {scenario} › {step}")));
             self.list(&differences);
         }
     }
@@ -135,7 +136,7 @@ impl Report<'_> {
         let rows = lines.iter().take(self.most).map(|line| {
             let Cell { from, to, family, .. } = line.first;
             let family = if families { format!(" {family}") } else { String::new() };
-            (format!("{from} → {to}{family}"), line.probes.join(", "), &line.what)
+            (shown(format!("{from} → {to}{family}")), shown(line.probes.join(", ")), shown(&line.what))
         });
         let rows: Vec<_> = rows.collect();
         let ends = rows.iter().map(|(ends, _, _)| ends.chars().count()).max().unwrap_or_default();
@@ -163,7 +164,7 @@ impl Report<'_> {
     fn failures(&mut self) {
         for (scenario, failure) in &self.comparison.failures {
             self.title(UNSURE, "Not carried out", scenario);
-            self.line(format!("    {failure}"));
+            self.line(format!("    {}", lines(failure)));
         }
     }
 
@@ -182,7 +183,7 @@ impl Report<'_> {
         let most = self.most;
         for Slower { scenario, step, change, before, after } in slower.iter().take(most) {
             let (before, after) = (duration(*before), duration(*after));
-            self.line(format!("  {scenario} › {step}: {} {before} → {after}", name_of(*change)));
+            self.line(Plain(format!("  {scenario} › {step}: {} {before} → {after}", name_of(*change))));
         }
         self.more(slower.len().saturating_sub(most));
         for TimeComparison { change, slower, .. } in &self.comparison.times {
@@ -205,7 +206,7 @@ impl Report<'_> {
             coverage.cells.iter().map(|(scenario, step, cell)| format!("{scenario} › {step}: {cell}"));
         let lines: Vec<String> = scenarios.chain(steps).chain(single).collect();
         for line in lines.iter().take(self.most) {
-            self.line(format!("  {line}"));
+            self.line(Plain(format!("  {line}")));
         }
         self.more(lines.len().saturating_sub(self.most));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::escape;
 use super::json::{API_VERSION, QuantilesDocument, millis, outcome, outcome_code};
 use crate::compare::{
     Altered, Cell, Comparison, Coverage, Difference, Kind, Problem, Record, Slower, TimeComparison,
@@ -14,9 +15,7 @@ use crate::compare::{
 /// # Errors
 /// Never, as its shape has nothing that JSON lacks.
 pub fn comparison_json(comparison: &Comparison<'_>) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(&ComparisonDocument::new(comparison))?;
-    text.push('\n');
-    Ok(text)
+    escape::json(&ComparisonDocument::new(comparison))
 }
 
 /// The exit code that a comparison leads to.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use super::escape::{Plain, escape_json};
 use super::json::{API_VERSION, outcome_code};
 use super::unmodelled;
 use crate::expect::{Matrix, Row, port_lists};
@@ -37,7 +38,7 @@ pub fn expected_table(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wr
     let mut texts: HashMap<ConnectionsId, String> = HashMap::new();
     matrix.rows(|Row { from, to: destination, connections, id }| {
         let text = texts.entry(id).or_insert_with(|| connections_text(connections));
-        writeln!(to, "{from:width$}  {destination:width$}  {text}")
+        writeln!(to, "{:width$}  {:width$}  {text}", Plain(from), Plain(destination))
     })?;
     for (i, kind) in about.unmodelled.iter().enumerate() {
         writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, unmodelled::line(kind))?;
@@ -71,7 +72,7 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
     matrix.rows(|Row { from, to: destination, connections, id }| {
         for name in [from, destination] {
             if !names.contains_key(name) {
-                names.insert(name.to_owned(), json!(name).to_string());
+                names.insert(name.to_owned(), escape_json(&json!(name).to_string()).into_owned());
             }
         }
         let quoted = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();

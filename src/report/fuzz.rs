@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::escape::{self, Plain, lines};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::fuzz::{Found, FuzzResult};
 use crate::verdict::Surroundings;
@@ -52,7 +53,7 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
         count(*cases, "case", "cases"),
         duration(*took),
         *cases as f64 / took.as_secs_f64().max(1e-9),
-        surroundings.name,
+        Plain(&surroundings.name),
     );
     let (word, style, what) = match (fuzz_exit_code(result), disagreeing) {
         (1 | 130, 1..) => {
@@ -70,7 +71,7 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
     }
     for (seed, failure) in failures {
         let message = format!("the scenario of seed {seed} could not be carried out: {}", failure.message);
-        let _ = writeln!(text, "{}", paint(UNSURE, message));
+        let _ = writeln!(text, "{}", paint(UNSURE, lines(&message)));
     }
     let aside = join([
         (counts.flaky, "flaky cell", "flaky cells"),
@@ -88,7 +89,7 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
         let _ = writeln!(text, "{}", paint(FAINT, aside));
     }
     for (name, value) in &surroundings.facts {
-        let _ = writeln!(text, "{}", paint(FAINT, format!("{name}: {value}")));
+        let _ = writeln!(text, "{}", paint(FAINT, Plain(format!("{name}: {value}"))));
     }
 }
 
@@ -103,7 +104,7 @@ fn disagreement(found: &Found, path: Option<&PathBuf>, everything: bool, text: &
         paint(FAINT, format!("({command}: {cells})"))
     );
     let observed = match &disagreement.observed {
-        Some(observed) => observed.to_string(),
+        Some(observed) => escape::shown(observed),
         None => "not sent".to_owned(),
     };
     let (engine, naive) = (disagreement.engine, disagreement.naive);
@@ -111,11 +112,11 @@ fn disagreement(found: &Found, path: Option<&PathBuf>, everything: bool, text: &
     let _ = writeln!(
         text,
         "    {} ({family}): engine {engine}, naive evaluator {naive}, packets {observed}",
-        disagreement.cell
+        Plain(&disagreement.cell)
     );
     if everything {
         for reason in &disagreement.reasons {
-            let _ = writeln!(text, "      {}", paint(FAINT, reason));
+            let _ = writeln!(text, "      {}", paint(FAINT, Plain(reason)));
         }
     }
     let tries = count(*tries, "try", "tries");
@@ -216,9 +217,7 @@ pub fn fuzz_json(
         items: items.collect(),
         fields: result.coverage.fields().into_iter().collect(),
     };
-    let mut text = serde_json::to_string_pretty(&document)?;
-    text.push('\n');
-    Ok(text)
+    escape::json(&document)
 }
 
 #[derive(Serialize)]

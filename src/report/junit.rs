@@ -1,4 +1,7 @@
 //! The report for CI: a test suite a scenario, a test case a step.
+//!
+//! XML 1.0 has no escapes for control characters, and what writes it here would leave them out: text of others
+//! has visible escapes, as on a terminal.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::cells::{reasons, seen};
+use super::escape::{Plain, lines, message, shown};
 use super::latency::lateness;
 use super::style::join;
 use super::{open, profiles};
@@ -42,7 +46,7 @@ fn unfinished(result: &RunResult) -> impl Iterator<Item = TestSuite> {
     names.into_iter().map(move |name| {
         let mut status = TestCaseStatus::skipped();
         status.set_message(why);
-        let mut suite = TestSuite::new(name.as_str());
+        let mut suite = TestSuite::new(shown(name));
         suite.add_test_case(TestCase::new("all steps are carried out", status));
         suite
     })
@@ -50,7 +54,7 @@ fn unfinished(result: &RunResult) -> impl Iterator<Item = TestSuite> {
 
 /// A skipped test case for each difference of a profile: what it leaves undefined neither passes nor fails.
 fn known(profile: &Profile, result: &RunResult) -> TestSuite {
-    let mut suite = TestSuite::new(format!("profile {}", profile.name));
+    let mut suite = TestSuite::new(shown(format!("profile {}", profile.name)));
     for result in result.differences() {
         if result.difference.profile != profile.name {
             continue;
@@ -60,18 +64,18 @@ fn known(profile: &Profile, result: &RunResult) -> TestSuite {
         if result.is_stale() {
             status.set_message("stale: no cell of this run is decided by this difference");
         } else {
-            status.set_message(profiles::summary(&result));
+            status.set_message(shown(profiles::summary(&result)));
         }
-        status.set_description(result.difference.references.join("\n"));
-        suite.add_test_case(TestCase::new(result.difference.reason.as_str(), status));
+        status.set_description(message(&result.difference.references.join("\n")));
+        suite.add_test_case(TestCase::new(shown(&result.difference.reason), status));
     }
     suite
 }
 
 fn suite(scenario: &ScenarioResult, whole_run: &[Property]) -> TestSuite {
-    let mut suite = TestSuite::new(scenario.name.as_str());
+    let mut suite = TestSuite::new(shown(&scenario.name));
     suite.set_time(scenario.took);
-    suite.add_property(Property::new("file", &*scenario.file));
+    suite.add_property(Property::new("file", shown(&scenario.file)));
     if let Some(Repetitions { asked, done, same }) = scenario.repetitions {
         let numbers = [("repetitions", asked), ("carriedOut", done), ("same", same)];
         suite.add_properties(numbers.map(|(name, number)| Property::new(name, number.to_string())));
@@ -82,7 +86,7 @@ fn suite(scenario: &ScenarioResult, whole_run: &[Property]) -> TestSuite {
     suite.add_test_cases(scenario.steps.iter().map(|step| case(scenario, step)));
     if let Some(failure) = &scenario.failure {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        status.set_message(failure.message.as_str()).set_type("not carried out");
+        status.set_message(lines(&failure.message)).set_type("not carried out");
         suite.add_test_case(TestCase::new("all steps are carried out", status));
     }
     if scenario.misses_demonstration() {
@@ -96,8 +100,8 @@ fn suite(scenario: &ScenarioResult, whole_run: &[Property]) -> TestSuite {
 }
 
 fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
-    let mut case = TestCase::new(step.name.as_str(), status(scenario, step));
-    case.set_classname(scenario.name.as_str());
+    let mut case = TestCase::new(shown(&step.name), status(scenario, step));
+    case.set_classname(shown(&scenario.name));
     case.set_time(step.took);
     let counts = step.counts();
     let numbers = [
@@ -112,7 +116,7 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
     }
     case.add_properties(times("", step.time()));
     for (machine, time) in step.time_by_machine() {
-        case.add_properties(times(&format!(".{machine}"), time));
+        case.add_properties(times(&shown(format!(".{machine}")), time));
     }
     if step.time() != TimeToSettle::default() {
         case.add_property(millis("handedOverMs".to_owned(), step.handed_over));
@@ -164,7 +168,7 @@ fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
         }
     };
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_message(message(&counts, gaps)).set_type("netproof");
+    status.set_message(counted(&counts, gaps)).set_type("netproof");
     status
         .set_description(step.cells.iter().filter_map(|cell| difference(cell, gaps > 0)).collect::<String>());
     status
@@ -180,7 +184,7 @@ fn skipped(counts: &Counts) -> TestCaseStatus {
     status
 }
 
-fn message(counts: &Counts, gaps: usize) -> String {
+fn counted(counts: &Counts, gaps: usize) -> String {
     let what = join([
         (counts.leaks, "leak", "leaks"),
         (counts.blocked, "blocked", "blocked"),
@@ -216,5 +220,6 @@ fn difference(cell: &CellResult, with_gaps: bool) -> Option<String> {
     if what.is_empty() {
         return None;
     }
-    Some(format!("{} ({}): {} [{}]\n", cell.cell, cell.cell.family, what.join("; "), reasons(cell)))
+    let line = format!("{} ({}): {} [{}]", cell.cell, cell.cell.family, what.join("; "), reasons(cell));
+    Some(format!("{}\n", Plain(line)))
 }

@@ -6,6 +6,7 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify, Style};
 
+use super::escape::Plain;
 use super::style::{FAINT, duration, paint, thousands};
 use crate::verdict::{CellResult, Change, Latency, Quantiles, RunResult, Settling, StepResult};
 
@@ -39,7 +40,7 @@ pub(super) fn table(result: &RunResult, everything: bool) -> Option<String> {
         // Times differ from run to run, and lines should not change places for that.
         nodes.sort_by_key(|(machine, _)| *machine);
         for (machine, quantiles) in nodes {
-            table.push_record(row(format!("  at {machine}"), quantiles));
+            table.push_record(row(format!("  at {}", Plain(machine)), quantiles));
         }
     }
     if run == Latency::default() {

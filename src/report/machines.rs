@@ -4,6 +4,7 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify, Style};
 
+use super::escape::shown;
 use super::style::thousands;
 use crate::verdict::RunResult;
 
@@ -25,7 +26,7 @@ pub(super) fn table(result: &RunResult) -> Option<String> {
     table.push_record(["node", "as source", "as destination", "leaks", "blocked"]);
     for (name, counts) in machines {
         let numbers = [counts.source, counts.destination, counts.leaks, counts.blocked];
-        table.push_record(std::iter::once(name.to_owned()).chain(numbers.map(thousands)));
+        table.push_record(std::iter::once(shown(name)).chain(numbers.map(thousands)));
     }
     let mut table = table.build();
     table.with(Style::blank());

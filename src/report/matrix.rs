@@ -6,9 +6,10 @@ use std::fmt::Write;
 use tabled::builder::Builder;
 use tabled::settings::Style as TableStyle;
 
+use super::escape::{Plain, shown};
 use super::style::{BAD, FAINT, GOOD, UNSURE, paint};
 use crate::policy::{Decision, IpFamily};
-use crate::scenario::{EndpointName, Probe};
+use crate::scenario::EndpointName;
 use crate::verdict::{CellResult, StepResult, Verdict};
 
 /// What the letters mean.
@@ -47,7 +48,7 @@ fn matrix(cells: &[&CellResult], family: IpFamily) -> String {
     if let Some(rest) = headings.without_row() {
         let _ = write!(text, "\n{}", paint(FAINT, rest));
     }
-    let probes: Vec<_> = probes.into_iter().map(Probe::to_string).collect();
+    let probes: Vec<_> = probes.into_iter().map(shown).collect();
     let _ = write!(text, "\n{}", paint(FAINT, format!("letters in this order: {}", probes.join(", "))));
     text
 }
@@ -63,9 +64,8 @@ struct Headings<'a> {
 
 impl<'a> Headings<'a> {
     fn new(sources: &[&'a EndpointName], destinations: &[&'a EndpointName]) -> Self {
-        let width =
-            |names: &[&EndpointName]| names.iter().map(|name| name.to_string().len() + 3).sum::<usize>();
-        let first = sources.iter().map(|name| name.to_string().len()).max().unwrap_or_default();
+        let width = |names: &[&EndpointName]| names.iter().map(|name| shown(name).len() + 3).sum::<usize>();
+        let first = sources.iter().map(|name| shown(name).len()).max().unwrap_or_default();
         let numbered = (first + width(destinations) > WIDEST).then(|| {
             let mut all = sources.to_vec();
             all.extend(destinations.iter().filter(|name| !sources.contains(name)));
@@ -79,17 +79,17 @@ impl<'a> Headings<'a> {
     }
 
     fn column(&self, name: &EndpointName) -> String {
-        self.number(name).map_or_else(|| name.to_string(), |number| number.to_string())
+        self.number(name).map_or_else(|| shown(name), |number| number.to_string())
     }
 
     fn row(&self, name: &EndpointName) -> String {
-        self.number(name).map_or_else(|| name.to_string(), |number| format!("{number:>2} {name}"))
+        self.number(name).map_or_else(|| shown(name), |number| format!("{number:>2} {}", Plain(name)))
     }
 
     /// The numbers of destinations that have no row of their own.
     fn without_row(&self) -> Option<String> {
         let rest = self.numbered.as_ref()?.iter().enumerate().skip(self.rows);
-        let rest: Vec<_> = rest.map(|(at, name)| format!("{} {name}", at + 1)).collect();
+        let rest: Vec<_> = rest.map(|(at, name)| format!("{} {}", at + 1, Plain(name))).collect();
         (!rest.is_empty()).then(|| rest.join(", "))
     }
 }

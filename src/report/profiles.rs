@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::cells;
+use super::escape::Plain;
 use super::style::{FAINT, STRONG, UNSURE, count, paint, thousands};
 use crate::policy::Decision;
 use crate::profile::Profile;
@@ -16,11 +17,12 @@ pub fn profiles(profiles: &[Profile]) -> String {
     let mut text = String::new();
     for (i, profile) in profiles.iter().enumerate() {
         let space = if i == 0 { "" } else { "\n" };
-        let _ = writeln!(text, "{space}{}  {}", paint(STRONG, &profile.name), profile.description);
+        let _ =
+            writeln!(text, "{space}{}  {}", paint(STRONG, Plain(&profile.name)), Plain(&profile.description));
         for difference in &profile.differences {
-            let _ = writeln!(text, "  - {}", difference.reason);
+            let _ = writeln!(text, "  - {}", Plain(&difference.reason));
             for reference in &difference.references {
-                let _ = writeln!(text, "    {}", paint(FAINT, reference));
+                let _ = writeln!(text, "    {}", paint(FAINT, Plain(reference)));
             }
         }
     }
@@ -36,15 +38,19 @@ pub(super) fn section(text: &mut String, result: &RunResult, everything: bool) {
         let _ = writeln!(text, "\n{}  {explanation}", paint(UNSURE, "Left undefined by profiles"));
     }
     for result in differences {
-        let _ = writeln!(text, "  {}: {}", result.difference.profile, result.difference.reason);
+        let _ = writeln!(
+            text,
+            "{}",
+            Plain(format!("  {}: {}", result.difference.profile, result.difference.reason))
+        );
         let _ = writeln!(text, "    {}", summary(result));
         for reference in &result.difference.references {
-            let _ = writeln!(text, "    {}", paint(FAINT, reference));
+            let _ = writeln!(text, "    {}", paint(FAINT, Plain(reference)));
         }
         if everything {
             let mut cells = result.cells.iter().peekable();
             while let Some((scenario, step, first)) = cells.next() {
-                let _ = writeln!(text, "  {scenario} › {step}");
+                let _ = writeln!(text, "  {} › {}", Plain(scenario), Plain(step));
                 let mut of_step = vec![*first];
                 while let Some((_, _, cell)) = cells.next_if(|(s, t, _)| (s, t) == (scenario, step)) {
                     of_step.push(*cell);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::escape::{lines, shown};
 use super::style::{duration, thousands};
 use crate::run::Event;
 use crate::verdict::{Outcome, ScenarioResult};
@@ -50,7 +51,7 @@ impl View {
                     if result.failure.as_ref().is_some_and(|f| f.everywhere) => {}
                 Event::ScenarioFinished { index, result } => {
                     // Without standard error there is nobody to show it to.
-                    let _ = writeln!(std::io::stderr(), "[{}/{asked}] {}", index + 1, line(result));
+                    let _ = writeln!(std::io::stderr(), "[{}/{asked}] {}", index + 1, lines(&line(result)));
                 }
             },
         }
@@ -91,7 +92,7 @@ fn show_on_bar(
             bar.set_position(*finished as u64);
         }
     }
-    bar.set_message(running.values().cloned().collect::<Vec<_>>().join(" · "));
+    bar.set_message(shown(running.values().cloned().collect::<Vec<_>>().join(" · ")));
 }
 
 fn line(result: &ScenarioResult) -> String {

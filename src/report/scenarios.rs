@@ -8,6 +8,7 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify, Style};
 
+use super::escape::{self, shown};
 use super::style::{count, thousands};
 use crate::plan::Size;
 use crate::scenario::{Item, Scenario};
@@ -61,12 +62,12 @@ pub fn scenarios_table(scenarios: &[(Scenario, Size)]) -> String {
     for (scenario, size) in scenarios {
         let items: Vec<_> = items(scenario).iter().map(Item::to_string).collect();
         table.push_record([
-            scenario.name.clone(),
+            shown(&scenario.name),
             thousands(scenario.steps.len()),
             thousands(cases(scenario)),
             thousands(size.steps),
             items.join(", "),
-            scenario.tags.join(", "),
+            shown(scenario.tags.join(", ")),
         ]);
     }
     let mut text = lines(table, 1..4);
@@ -82,7 +83,7 @@ pub fn scenarios_table(scenarios: &[(Scenario, Size)]) -> String {
     let mut tags = Builder::new();
     tags.push_record(["tag", "scenarios", "cases"]);
     for (tag, numbers) in by_tag(scenarios) {
-        tags.push_record([tag.to_owned(), thousands(numbers.scenarios), thousands(numbers.cases)]);
+        tags.push_record([shown(tag), thousands(numbers.scenarios), thousands(numbers.cases)]);
     }
     let _ = write!(text, "\n{}", lines(tags, 1..3));
     let by_item = by_item(scenarios);
@@ -172,7 +173,5 @@ pub fn scenarios_json(scenarios: &[(Scenario, Size)]) -> serde_json::Result<Stri
             })
             .collect(),
     };
-    let mut text = serde_json::to_string_pretty(&document)?;
-    text.push('\n');
-    Ok(text)
+    escape::json(&document)
 }

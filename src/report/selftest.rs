@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::escape::{self, Plain};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
 use crate::backend::lab::Fault;
 use crate::selftest::{ENOUGH, ScenarioTrial, SelfTest};
@@ -13,7 +14,7 @@ pub fn selftest(result: &SelfTest) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", verdict(result));
     for (fault, why) in unmeasurable(result) {
-        let _ = writeln!(text, "not measurable here: {fault} ({why})");
+        let _ = writeln!(text, "not measurable here: {fault} ({})", Plain(why));
     }
     section(&mut text, "Undetected faults", "what they do would not be noticed: more cases are needed", {
         result.undetected().into_iter().map(|fault| {
@@ -72,7 +73,7 @@ fn section(text: &mut String, title: &str, meaning: &str, lines: impl Iterator<I
     }
     let _ = writeln!(text, "\n{}  {}", paint(UNSURE, title), paint(FAINT, meaning));
     for line in lines {
-        let _ = writeln!(text, "  {line}");
+        let _ = writeln!(text, "  {}", Plain(line));
     }
 }
 
@@ -103,7 +104,7 @@ fn matrix(text: &mut String, result: &SelfTest) {
     let _ = writeln!(text);
     for (number, trial) in numbers.iter().zip(&result.scenarios) {
         let detected = result.faults.iter().filter(|fault| trial.detects(**fault)).count();
-        let _ = writeln!(text, "{number:>3}  {} ({detected})", trial.scenario);
+        let _ = writeln!(text, "{number:>3}  {} ({detected})", Plain(&trial.scenario));
     }
 }
 
@@ -182,5 +183,5 @@ pub fn selftest_json(result: &SelfTest) -> serde_json::Result<String> {
         "faults": result.faults.iter().map(fault).collect::<Vec<Value>>(),
         "seconds": result.took.as_secs_f64(),
     });
-    serde_json::to_string_pretty(&report).map(|text| text + "\n")
+    escape::json(&report)
 }

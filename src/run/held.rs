@@ -40,7 +40,7 @@ impl Held {
         let (mut connections, mut routes) = (Vec::new(), Vec::new());
         for (cell, route) in cells {
             let Some(agent) = backend.agent(&cell.from) else { continue };
-            let nonce = Nonce(fastrand::u64(..));
+            let nonce = agent.next_nonce();
             connections.push(HeldConnection { cell, nonce, agent, server: Err("not opened".to_owned()) });
             routes.push(route);
         }
@@ -79,7 +79,7 @@ impl Held {
             let places: Vec<_> = places.into_iter().filter(is_usable).collect();
             let held = places.iter().filter_map(|place| connections.get(*place));
             let exchanges =
-                held.map(|held| Exchange { connection: held.nonce, nonce: Nonce(fastrand::u64(..)) });
+                held.map(|held| Exchange { connection: held.nonce, nonce: held.agent.next_nonce() });
             let exchanges: Vec<_> = exchanges.collect();
             // Also where there is nothing to say: it closes what is open.
             async move { (places, agent.use_again(exchanges, timeout).await) }
@@ -133,7 +133,7 @@ fn server(
         Outcome::Answered { agent: name } => {
             let mut servers = route.servers.iter().map(|(server, _)| server);
             let is_it = |server: &&EndpointName| backend.agent(server).is_some_and(|a| a.name() == name);
-            servers.find(is_it).cloned().ok_or_else(|| format!("{name} answered"))
+            servers.find(is_it).cloned().ok_or_else(|| "another agent answered".to_owned())
         }
         Outcome::Silent { .. } => Err("it could not be opened: no answer".to_owned()),
         Outcome::Refused => Err("it could not be opened: refused".to_owned()),

@@ -16,7 +16,7 @@ use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route, Router};
 use crate::policy::{Decision, IpFamily};
 use crate::scenario::{EndpointName, State};
-use crate::verdict::{Control, Observation, observe};
+use crate::verdict::{Agents, Control, Observation, observe};
 
 /// The cells of one state, and what is needed to probe them.
 pub(super) struct Probing<'a, B> {
@@ -140,7 +140,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             let Some(agent) = self.agent(&cell.from) else { continue };
             for (leg, &Route { transport, address, ref lookup, ref servers, .. }) in route.legs().enumerate()
             {
-                let nonce = Nonce(fastrand::u64(..));
+                let nonce = agent.next_nonce();
                 let name = lookup.as_ref().map(|lookup| lookup.name.clone());
                 let target = Target { nonce, transport, address, name: name.clone() };
                 batches.add(&agent, target, Purpose::Leg { probe, leg, nonce });
@@ -167,13 +167,13 @@ impl<'a, B: Backend> Rounds<'a, B> {
             let ip = self.probing.router.address(endpoint, *family);
             let (Some(agent), Some(ip)) = (self.agent(endpoint), ip) else { continue };
             let address = SocketAddr::new(ip, listener.port);
-            let nonce = Nonce(fastrand::u64(..));
+            let nonce = agent.next_nonce();
             let target = Target { nonce, transport: listener.transport, address, name };
             batches.add(&agent, target, Purpose::Listener(own));
         }
         for path in paths {
             let Some((sender, _, address, transport)) = self.probing.canaries.ends(path) else { continue };
-            let nonce = Nonce(fastrand::u64(..));
+            let nonce = sender.next_nonce();
             let target = Target { nonce, transport, address, name: None };
             batches.add(sender, target, Purpose::Canary(path, nonce));
         }
@@ -235,17 +235,15 @@ impl<'a, B: Backend> Rounds<'a, B> {
         agents.map(|agent| agent.name().to_owned()).collect()
     }
 
-    /// An answer from the wrong agent is told by its endpoint, not by the name with which it signs.
-    fn by_endpoint(&self, observation: Observation) -> Observation {
-        let Observation::Misdelivered { by } = &observation else { return observation };
-        let signs = |endpoint: &&EndpointName| self.agent(endpoint).is_some_and(|a| a.name() == by);
-        let mut signers =
-            self.probing.cells.iter().map(|cell| &cell.from).filter(signs).map(EndpointName::to_string);
+    /// What a report calls the agent that signs with a name: its endpoint.
+    fn endpoint(&self, agent: &str) -> Option<String> {
+        let signs = |endpoint: &&EndpointName| self.agent(endpoint).is_some_and(|a| a.name() == agent);
+        let routes = self.probing.routes.iter().flatten();
+        let servers = routes.flat_map(Route::all_servers).map(|(server, _)| server);
+        let known = self.probing.cells.iter().map(|cell| &cell.from).chain(servers);
+        let signers: Vec<String> = known.filter(signs).map(EndpointName::to_string).collect();
         // Pods of a node's network share its agent.
-        match signers.clone().find(|name| name == by).or_else(|| signers.next()) {
-            Some(by) => Observation::Misdelivered { by },
-            None => observation,
-        }
+        signers.iter().find(|name| *name == agent).or(signers.first()).cloned()
     }
 
     /// What a leg's probe showed.
@@ -267,8 +265,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             (Ok(result), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
                 let (servers, arrived) = (self.server_names(leg), arrived.nonces.contains(&nonce));
-                let observed = observe(&result.outcome, &servers, arrived, addresses.unwrap_or_default());
-                let observation = self.by_endpoint(observed);
+                let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
+                let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
                 let took = Duration::from_micros(result.elapsed_us.into());
                 LegSighting { nonce: Some(nonce), observation, left, took, control, is_last: true, is_final }
@@ -316,7 +314,18 @@ impl<'a, B: Backend> Rounds<'a, B> {
         for (left, batch) in results {
             for (purpose, result) in batch {
                 let is_answered = result.as_ref().is_ok_and(|result| {
-                    matches!(result.outcome, Outcome::Answered { .. } | Outcome::DnsAnswered { .. })
+                    // What no agent signed proves nothing.
+                    let is_signed = |outcome: &Outcome| match outcome {
+                        Outcome::Answered { .. } => true,
+                        Outcome::DnsAnswered { agent, .. } => agent.is_some(),
+                        Outcome::Silent { .. }
+                        | Outcome::Refused
+                        | Outcome::Unreachable { .. }
+                        | Outcome::Garbled { .. }
+                        | Outcome::Unsupported { .. }
+                        | Outcome::Failed { .. } => false,
+                    };
+                    is_signed(&result.outcome)
                 });
                 match purpose {
                     Purpose::Leg { probe, leg, nonce } => {

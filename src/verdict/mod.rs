@@ -15,11 +15,11 @@ pub use difference::DifferenceResult;
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines};
-pub use observation::{Control, Observation, observe};
+pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection, OpenCounts};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, probes_for};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, Counts, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
-    Surroundings,
+    CellResult, Counts, NodeCoverage, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult,
+    StepResult, Surroundings,
 };

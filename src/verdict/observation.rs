@@ -107,14 +107,49 @@ impl fmt::Display for Observation {
     }
 }
 
-/// Takes both ends' testimony together. `servers` are the agents that may answer, `arrived` is
-/// whether one of them received the nonce, and `addresses` is what a lookup has to give.
-pub fn observe(outcome: &Outcome, servers: &[String], arrived: bool, addresses: &[IpAddr]) -> Observation {
+/// The agents that an answer may come from.
+pub struct Agents<'a> {
+    /// Those that may answer this probe, by the names with which they sign.
+    pub servers: &'a [String],
+    /// Finds out what a report calls the agent that signs with a name; `None` if the run has none.
+    pub endpoint: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Agents<'_> {
+    fn may_answer(&self, agent: &str) -> bool {
+        self.servers.iter().any(|server| server == agent)
+    }
+
+    /// An answer from an agent that should not have got the probe. Only names that the run gave itself reach a
+    /// report.
+    fn misdelivered(&self, agent: &str) -> Observation {
+        let by = (self.endpoint)(agent).unwrap_or_else(|| "an unknown agent".to_owned());
+        Observation::Misdelivered { by }
+    }
+}
+
+/// The longest text of an answer that a report shows, in characters.
+const SHOWN: usize = 80;
+
+/// Shortens what somebody else said, and makes it visible: in quotes, with escapes.
+fn quote(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN).collect();
+    let rest = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown:?}{rest}")
+}
+
+/// Takes both ends' testimony together. `arrived` is whether one of the agents that may answer received the
+/// nonce, and `addresses` is what a lookup has to give.
+pub fn observe(outcome: &Outcome, agents: &Agents<'_>, arrived: bool, addresses: &[IpAddr]) -> Observation {
     match outcome {
-        Outcome::Answered { agent } if servers.contains(agent) => Observation::Connected,
-        Outcome::Answered { agent } => Observation::Misdelivered { by: agent.clone() },
-        Outcome::DnsAnswered { agent: Some(agent), .. } if !servers.contains(agent) => {
-            Observation::Misdelivered { by: agent.clone() }
+        Outcome::Answered { agent } if agents.may_answer(agent) => Observation::Connected,
+        Outcome::Answered { agent } => agents.misdelivered(agent),
+        Outcome::DnsAnswered { agent: Some(agent), .. } if !agents.may_answer(agent) => {
+            agents.misdelivered(agent)
+        }
+        // Anybody can give the right addresses.
+        Outcome::DnsAnswered { agent: None, .. } => {
+            Observation::Misdelivered { by: "a DNS server that is no agent of this run".to_owned() }
         }
         Outcome::DnsAnswered { code: 0, addresses: given, .. }
             if given.iter().any(|a| addresses.contains(a)) =>
@@ -122,7 +157,8 @@ pub fn observe(outcome: &Outcome, servers: &[String], arrived: bool, addresses: 
             Observation::Connected
         }
         Outcome::DnsAnswered { code: 0, addresses: given, .. } => {
-            Observation::DnsFailure { message: format!("the answer was {given:?} and not {addresses:?}") }
+            let shown: Vec<_> = given.iter().take(4).collect();
+            Observation::DnsFailure { message: format!("the answer was {shown:?} and not {addresses:?}") }
         }
         Outcome::DnsAnswered { code, .. } => {
             Observation::DnsFailure { message: format!("response code {code}") }
@@ -137,7 +173,7 @@ pub fn observe(outcome: &Outcome, servers: &[String], arrived: bool, addresses: 
         }
         Outcome::Refused | Outcome::Unreachable { .. } => Observation::Rejected,
         Outcome::Garbled { text } => {
-            Observation::Misdelivered { by: format!("something that said {text:?}") }
+            Observation::Misdelivered { by: format!("something that said {}", quote(text)) }
         }
         Outcome::Unsupported { message } => Observation::Unsupported { message: message.clone() },
         Outcome::Failed { message } => Observation::ProbeError { message: message.clone() },
@@ -149,7 +185,9 @@ mod tests {
     use super::*;
 
     fn seen(outcome: &Outcome, arrived: bool) -> Observation {
-        observe(outcome, &["x/a".to_owned()], arrived, &["10.96.0.10".parse().unwrap()])
+        let endpoint = |name: &str| (name == "x/b").then(|| "pod x/b".to_owned());
+        let agents = Agents { servers: &["x/a".to_owned()], endpoint: &endpoint };
+        observe(outcome, &agents, arrived, &["10.96.0.10".parse().unwrap()])
     }
 
     fn answered(agent: &str) -> Outcome {
@@ -159,7 +197,28 @@ mod tests {
     #[test]
     fn an_answer_counts_only_from_the_intended_agent() {
         assert_eq!(seen(&answered("x/a"), true), Observation::Connected);
-        assert_eq!(seen(&answered("x/b"), false), Observation::Misdelivered { by: "x/b".to_owned() });
+        assert_eq!(seen(&answered("x/b"), false), Observation::Misdelivered { by: "pod x/b".to_owned() });
+    }
+
+    /// Seen: a responder that answered with escape sequences painted a green PASS over the report.
+    #[test]
+    fn nothing_that_a_stranger_says_is_taken_for_a_name() {
+        let hostile = "\u{1b}[2J\u{1b}[32mPASS\u{202e}\u{9b}\n".repeat(20);
+        for outcome in [answered(&hostile), Outcome::Garbled { text: hostile.clone() }] {
+            let text = seen(&outcome, true).to_string();
+            assert!(text.chars().count() < 800 && text.is_ascii() || text.ends_with('…'), "{text}");
+            assert!(!text.contains(['\u{1b}', '\n', '\u{202e}', '\u{9b}']), "{text:?}");
+        }
+        assert_eq!(seen(&answered(&hostile), true).to_string(), "answered by an unknown agent");
+    }
+
+    #[test]
+    fn a_lookup_that_no_agent_answered_proves_nothing() {
+        let addresses = vec!["10.96.0.10".parse().unwrap()];
+        let observation = seen(&Outcome::DnsAnswered { agent: None, code: 0, addresses }, false);
+        for decision in [Decision::Allow, Decision::Deny] {
+            assert_eq!(observation.agrees_with(decision), None);
+        }
     }
 
     #[test]

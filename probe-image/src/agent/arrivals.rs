@@ -1,27 +1,46 @@
 //! The log of what arrived.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use crate::wire::{Arrival, ArrivalsResponse};
+use crate::wire::{Arrival, ArrivalsResponse, Nonce};
 
 /// How many arrivals are kept until somebody asks.
 const CAPACITY: usize = 32_768;
 
-/// Numbered arrivals; the oldest give way when nobody asks for them.
+/// How many nonces are remembered, so that each arrives once.
+const REMEMBERED: usize = 32_768;
+
+/// Numbered arrivals; the oldest give way when nobody asks for them. Only what was signed with the run's key
+/// gets here: nobody else can fill it.
 #[derive(Debug, Default)]
 pub(super) struct ArrivalLog {
     /// The number of the first arrival that is still here.
     first: u64,
     arrivals: VecDeque<Arrival>,
+    seen: HashSet<Nonce>,
+    /// `seen`, oldest first.
+    order: VecDeque<Nonce>,
 }
 
 impl ArrivalLog {
-    pub(super) fn record(&mut self, arrival: Arrival) {
+    /// Records an arrival. Returns `false` if its nonce has arrived before: every probe has a nonce of its
+    /// own, so this one is a copy, made by the network or by a stranger who saw the probe.
+    pub(super) fn record(&mut self, arrival: Arrival) -> bool {
+        if !self.seen.insert(arrival.nonce) {
+            return false;
+        }
+        self.order.push_back(arrival.nonce);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
         if self.arrivals.len() == CAPACITY {
             self.arrivals.pop_front();
             self.first += 1;
         }
         self.arrivals.push_back(arrival);
+        true
     }
 
     /// The arrivals from number `since` on. Those before it are forgotten.
@@ -42,7 +61,7 @@ impl ArrivalLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Listener, Nonce, Transport};
+    use crate::wire::{Listener, Transport};
 
     fn arrival(nonce: u64) -> Arrival {
         let listener = Listener { transport: Transport::Udp, port: 80 };
@@ -62,6 +81,21 @@ mod tests {
         let second = log.since(first.next);
         assert_eq!(second.arrivals, [arrival(3)]);
         assert_eq!((second.next, second.lost), (3, 0));
+    }
+
+    #[test]
+    fn a_copy_of_a_probe_does_not_arrive() {
+        let mut log = ArrivalLog::default();
+        assert!(log.record(arrival(1)));
+        assert!(!log.record(arrival(1)));
+        assert_eq!(log.since(0).arrivals, [arrival(1)]);
+        // Not even once the arrival has been told.
+        log.since(1);
+        assert!(!log.record(arrival(1)));
+        for nonce in 0..2 * REMEMBERED as u64 {
+            log.record(arrival(nonce));
+        }
+        assert_eq!((log.seen.len(), log.order.len()), (REMEMBERED, REMEMBERED));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The HTTP API.
 
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,14 +17,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Shared, held, listeners, prober};
+use super::strangers::{Admission, Strangers};
+use super::{Shared, held, listeners, prober, socket};
+use crate::mac::are_equal;
 use crate::wire::{
     ArrivalsRequest, HeldRequest, HoldRequest, Info, ListenRequest, ListenResponse, ProbeRequest,
-    RecordsRequest,
+    RecordsRequest, WIRE_VERSION,
 };
 
 /// The largest body: some 100,000 probes.
 const LARGEST_BODY: usize = 16 << 20;
+
+/// The largest header, and as much of a body as is read at once.
+const LARGEST_BUFFER: usize = 64 << 10;
+
+/// The most connections that have not shown the token, of all programs that share the agent's loopback.
+const STRANGERS: usize = 32;
+
+/// How long a connection may take to show the token.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long an agent that is asked to stop lives on, so that its answer gets away.
 const FAREWELL: Duration = Duration::from_millis(10);
@@ -32,26 +46,50 @@ const FAREWELL: Duration = Duration::from_millis(10);
 type Answer = Response<Full<Bytes>>;
 
 /// Serves the API for ever.
-pub(super) async fn serve(shared: Rc<Shared>, listener: TcpListener) -> io::Result<()> {
+pub(super) async fn serve(shared: Rc<Shared>, listener: TcpListener) {
+    let strangers = Strangers::new(STRANGERS, STRANGERS);
     loop {
-        let (stream, _) = listener.accept().await?;
-        tokio::task::spawn_local(serve_connection(Rc::clone(&shared), stream));
+        match listener.accept().await {
+            Ok((stream, source)) => Strangers::admit(&strangers, source.ip(), |admission| {
+                tokio::task::spawn_local(serve_connection(Rc::clone(&shared), stream, admission))
+                    .abort_handle()
+            }),
+            // Out of files for a moment: the connection stays in the backlog.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
     }
 }
 
-async fn serve_connection(shared: Rc<Shared>, stream: TcpStream) {
+async fn serve_connection(shared: Rc<Shared>, stream: TcpStream, admission: Admission) {
     // Small requests and responses in turns: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+    let admission = Rc::new(Cell::new(Some(admission)));
+    let stranger = Rc::clone(&admission);
+    let service = service_fn(move |request: Request<Incoming>| {
         let shared = Rc::clone(&shared);
+        if is_authorized(request.headers().get(AUTHORIZATION), &shared.token) {
+            stranger.set(None);
+        }
         async move { Ok::<_, Infallible>(answer(&shared, request).await.unwrap_or_else(Answer::from)) }
     });
-    // A broken connection is the client's to notice.
-    let _ = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(24 * 60 * 60))
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .max_buf_size(LARGEST_BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    let is_over = async {
+        tokio::time::sleep(PATIENCE).await;
+        // Whoever has the token may take its time.
+        match admission.take() {
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // A broken connection is the client's to notice.
+        _ = connection => {}
+        () = is_over => {}
+    }
 }
 
 async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answer, Refusal> {
@@ -60,7 +98,15 @@ async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answe
     }
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/v1/info") => {
-            json(&Info { name: shared.name.clone(), version: env!("CARGO_PKG_VERSION").to_owned() })
+            let version = env!("CARGO_PKG_VERSION").to_owned();
+            json(&Info { name: shared.name.clone(), version, wire: WIRE_VERSION })
+        }
+        (&Method::POST, "/v1/capabilities") => {
+            let capabilities = socket::capabilities();
+            json(
+                &capabilities
+                    .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?,
+            )
         }
         (&Method::POST, "/v1/listen") => {
             let ListenRequest { listeners } = read(request).await?;
@@ -105,8 +151,7 @@ fn is_authorized(header: Option<&HeaderValue>, token: &str) -> bool {
     let Some(given) = header.and_then(|header| header.as_bytes().strip_prefix(b"Bearer ")) else {
         return false;
     };
-    // In time that does not depend on where they differ.
-    given.len() == token.len() && given.iter().zip(token.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+    are_equal(given, token.as_bytes())
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {

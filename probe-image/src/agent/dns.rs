@@ -1,4 +1,4 @@
-//! DNS queries that carry a nonce, and a server that echoes it.
+//! DNS queries that carry a signed nonce, and a server that echoes it.
 //!
 //! The nonce travels in an EDNS option of the range for local use (RFC 6891). A server that is no
 //! agent ignores it; the answer then still shows that the query arrived, but not at whom.
@@ -8,42 +8,103 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use simple_dns::rdata::{A, AAAA, OPT, OPTCode, RData};
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE};
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, RCODE, ResourceRecord, TYPE};
 
-use crate::wire::{Nonce, Outcome};
+use crate::mac::{Key, LENGTH, Mac, Purpose};
+use crate::payload::transport_byte;
+use crate::wire::{Nonce, Outcome, Transport};
 
 /// The longest message in a datagram without fragments.
 pub(super) const LONGEST: usize = 1_232;
 
+/// A nonce, and the code of the query.
 const NONCE_OPTION: u16 = 65_001;
+
+/// The code of the response, and the agent's name.
 const AGENT_OPTION: u16 = 65_002;
 
-/// A query for the addresses of `name`, of the family in which it is sent. `None` if `name` is
-/// not a DNS name.
-pub(super) fn query(nonce: Nonce, name: &str, ipv6: bool) -> Option<Vec<u8>> {
-    let mut packet = Packet::new_query(id(nonce));
-    packet.set_flags(PacketFlag::RECURSION_DESIRED);
-    let kind = if ipv6 { TYPE::AAAA } else { TYPE::A };
-    let name = Name::new(name).ok()?;
-    packet.questions.push(Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false));
-    *packet.opt_mut() = Some(options(vec![(NONCE_OPTION, nonce.0.to_be_bytes().to_vec())]));
-    packet.build_bytes_vec().ok()
+/// What a probe looks up: the addresses of a name, of the family in which the query is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) nonce: Nonce,
+    pub(super) transport: Transport,
+    pub(super) name: &'a str,
+    pub(super) ipv6: bool,
 }
 
-/// What a response to a query means; `None` if it is no response to it.
-pub(super) fn read_response(message: &[u8], nonce: Nonce) -> Option<Outcome> {
-    let packet = Packet::parse(message).ok()?;
-    if !packet.has_flags(PacketFlag::RESPONSE) || packet.id() != id(nonce) {
-        return None;
+impl Question<'_> {
+    fn kind(&self) -> TYPE {
+        if self.ipv6 { TYPE::AAAA } else { TYPE::A }
     }
-    if let Some(echo) = option(&packet, NONCE_OPTION)
-        && *echo != nonce.0.to_be_bytes()
-    {
-        return None;
+
+    /// Writes the query; `None` if the name is not a DNS name.
+    pub(super) fn query(&self, key: &Key) -> Option<Vec<u8>> {
+        let mut packet = Packet::new_query(id(self.nonce));
+        packet.set_flags(PacketFlag::RECURSION_DESIRED);
+        let name = Name::new(self.name).ok()?;
+        let question =
+            simple_dns::Question::new(name, QTYPE::TYPE(self.kind()), QCLASS::CLASS(CLASS::IN), false);
+        let code = query_code(key, self.transport, self.nonce, &[&question]);
+        packet.questions.push(question);
+        let data = [self.nonce.0.to_be_bytes().as_slice(), code.bytes()].concat();
+        *packet.opt_mut() = Some(options(vec![(NONCE_OPTION, data)]));
+        packet.build_bytes_vec().ok()
     }
-    let agent = option(&packet, AGENT_OPTION).map(|name| String::from_utf8_lossy(name).into_owned());
-    let addresses = packet.answers.iter().filter_map(|record| address(&record.rdata)).collect();
-    Some(Outcome::DnsAnswered { agent, code: packet.rcode() as u16, addresses })
+
+    /// Reads what a response means. `None` if it is no response to this query, or claims to be an agent's and
+    /// is not.
+    pub(super) fn read_response(&self, key: &Key, message: &[u8]) -> Option<Outcome> {
+        let packet = Packet::parse(message).ok()?;
+        if !packet.has_flags(PacketFlag::RESPONSE) || packet.id() != id(self.nonce) {
+            return None;
+        }
+        let code = packet.rcode() as u16;
+        let addresses: Vec<IpAddr> =
+            packet.answers.iter().filter_map(|record| address(&record.rdata)).collect();
+        let agent = match option(&packet, AGENT_OPTION) {
+            None => None,
+            Some(option) => {
+                let (signed, name) = option.split_at_checked(LENGTH)?;
+                let right = response_code(key, self.transport, self.nonce, name, code, &addresses);
+                if !Mac::from_bytes(signed)?.matches(&right) {
+                    return None;
+                }
+                Some(String::from_utf8_lossy(name).into_owned())
+            }
+        };
+        Some(Outcome::DnsAnswered { agent, code, addresses })
+    }
+}
+
+/// Signs a query: the nonce, how it travels, and what is looked up.
+fn query_code(key: &Key, transport: Transport, nonce: Nonce, questions: &[&simple_dns::Question<'_>]) -> Mac {
+    let asked: Vec<String> = questions
+        .iter()
+        // Resolvers on the way may change the case of a name.
+        .map(|question| format!("{} {:?}", question.qname.to_string().to_ascii_lowercase(), question.qtype))
+        .collect();
+    let (transport, nonce) = ([transport_byte(transport)], nonce.0.to_be_bytes());
+    let parts: Vec<&[u8]> =
+        [transport.as_slice(), &nonce].into_iter().chain(asked.iter().map(String::as_bytes)).collect();
+    key.sign(Purpose::Query, &parts)
+}
+
+/// Signs a response: to which query, by whom, and what it says.
+fn response_code(
+    key: &Key,
+    transport: Transport,
+    nonce: Nonce,
+    agent: &[u8],
+    code: u16,
+    addresses: &[IpAddr],
+) -> Mac {
+    let mut addresses = addresses.to_vec();
+    // Resolvers on the way may change the order.
+    addresses.sort_unstable();
+    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    let said = format!("{code} {}", addresses.join(" "));
+    let (transport, nonce) = ([transport_byte(transport)], nonce.0.to_be_bytes());
+    key.sign(Purpose::Response, &[&transport, &nonce, agent, said.as_bytes()])
 }
 
 fn address(data: &RData<'_>) -> Option<IpAddr> {
@@ -56,40 +117,65 @@ fn address(data: &RData<'_>) -> Option<IpAddr> {
     }
 }
 
-/// Answers a query from `records`, signed by `agent`. Gives the response, and the nonce if the
-/// query has one; `None` if the message is no query.
-pub(super) fn respond(
-    message: &[u8],
-    records: &BTreeMap<String, Vec<IpAddr>>,
-    agent: &str,
-) -> Option<(Vec<u8>, Option<Nonce>)> {
-    let packet = Packet::parse(message).ok()?;
-    if packet.has_flags(PacketFlag::RESPONSE) {
-        return None;
-    }
-    let nonce =
-        option(&packet, NONCE_OPTION).and_then(|data| Some(Nonce(u64::from_be_bytes(data.try_into().ok()?))));
-    let mut reply = Packet::new_reply(packet.id());
-    reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
-    for question in &packet.questions {
-        match records.get(&question.qname.to_string().to_ascii_lowercase()) {
-            None => *reply.rcode_mut() = RCODE::NameError,
-            Some(addresses) => {
-                let wanted = addresses.iter().filter_map(|address| record(question, *address));
-                reply.answers.extend(wanted);
-            }
-        }
-        reply.questions.push(question.clone());
-    }
-    let nonce_option = nonce.map(|nonce| (NONCE_OPTION, nonce.0.to_be_bytes().to_vec()));
-    let agent_option = (AGENT_OPTION, agent.as_bytes().to_vec());
-    if packet.opt().is_some() {
-        *reply.opt_mut() = Some(options(nonce_option.into_iter().chain([agent_option]).collect()));
-    }
-    Some((reply.build_bytes_vec_compressed().ok()?, nonce))
+/// Who answers queries, and how.
+pub(super) struct Responder<'a> {
+    pub(super) key: &'a Key,
+    pub(super) agent: &'a str,
+    pub(super) transport: Transport,
+    pub(super) records: &'a BTreeMap<String, Vec<IpAddr>>,
 }
 
-fn record<'a>(question: &Question<'a>, address: IpAddr) -> Option<ResourceRecord<'a>> {
+impl Responder<'_> {
+    /// Answers a query; `None` if the message is none. `arrived` gets the nonce of a query that was signed
+    /// with the key, and says whether to answer it. Queries of others are answered as by any server.
+    pub(super) fn respond(&self, message: &[u8], arrived: impl FnOnce(Nonce) -> bool) -> Option<Vec<u8>> {
+        let packet = Packet::parse(message).ok()?;
+        if packet.has_flags(PacketFlag::RESPONSE) {
+            return None;
+        }
+        let nonce = self.read_nonce(&packet);
+        if nonce.is_some_and(|nonce| !arrived(nonce)) {
+            return None;
+        }
+        let mut reply = Packet::new_reply(packet.id());
+        reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+        for question in &packet.questions {
+            match self.records.get(&question.qname.to_string().to_ascii_lowercase()) {
+                None => *reply.rcode_mut() = RCODE::NameError,
+                Some(addresses) => {
+                    let wanted = addresses.iter().filter_map(|address| record(question, *address));
+                    reply.answers.extend(wanted);
+                }
+            }
+            reply.questions.push(question.clone());
+        }
+        if packet.opt().is_some() {
+            let own = nonce.map(|nonce| self.sign(&reply, nonce));
+            *reply.opt_mut() = Some(options(own.into_iter().collect()));
+        }
+        reply.build_bytes_vec_compressed().ok()
+    }
+
+    /// Reads the nonce of a query, if the query was signed with the key.
+    fn read_nonce(&self, packet: &Packet<'_>) -> Option<Nonce> {
+        let (nonce, code) = option(packet, NONCE_OPTION)?.split_at_checked(size_of::<Nonce>())?;
+        let nonce = Nonce(u64::from_be_bytes(nonce.try_into().ok()?));
+        let questions: Vec<_> = packet.questions.iter().collect();
+        let right = query_code(self.key, self.transport, nonce, &questions);
+        Mac::from_bytes(code)?.matches(&right).then_some(nonce)
+    }
+
+    /// Signs a response, in an option that also has the agent's name.
+    fn sign(&self, reply: &Packet<'_>, nonce: Nonce) -> (u16, Vec<u8>) {
+        let addresses: Vec<IpAddr> =
+            reply.answers.iter().filter_map(|record| address(&record.rdata)).collect();
+        let (agent, code) = (self.agent.as_bytes(), reply.rcode() as u16);
+        let signed = response_code(self.key, self.transport, nonce, agent, code, &addresses);
+        (AGENT_OPTION, [signed.bytes(), agent].concat())
+    }
+}
+
+fn record<'a>(question: &simple_dns::Question<'a>, address: IpAddr) -> Option<ResourceRecord<'a>> {
     let (kind, data) = match address {
         IpAddr::V4(address) => (TYPE::A, RData::A(A { address: address.into() })),
         IpAddr::V6(address) => (TYPE::AAAA, RData::AAAA(AAAA { address: address.into() })),
@@ -123,35 +209,104 @@ mod tests {
         [("dns.kube-system.svc.cluster.local".to_owned(), addresses)].into()
     }
 
+    fn key() -> Key {
+        Key::from_token("token")
+    }
+
+    fn question(name: &str) -> Question<'_> {
+        Question { nonce: Nonce(0x1122_3344_5566_7788), transport: Transport::DnsUdp, name, ipv6: false }
+    }
+
+    /// What the agent answers, and the nonce that it saw.
+    fn respond(transport: Transport, query: &[u8]) -> (Option<Vec<u8>>, Option<Nonce>) {
+        let (records, mut seen) = (records(), None);
+        let responder = Responder { key: &key(), agent: "kube-system/dns", transport, records: &records };
+        let response = responder.respond(query, |nonce| seen.replace(nonce).is_none());
+        (response, seen)
+    }
+
     #[test]
-    fn an_agent_answers_with_the_nonce_and_its_name() {
-        let nonce = Nonce(0x1122_3344_5566_7788);
+    fn an_agent_answers_with_its_name() {
         for (ipv6, address) in [(false, "10.96.0.10"), (true, "fd00::10")] {
-            let query = query(nonce, "DNS.kube-system.svc.cluster.local", ipv6).unwrap();
-            let (response, seen) = respond(&query, &records(), "kube-system/dns").unwrap();
-            assert_eq!(seen, Some(nonce));
-            let outcome = read_response(&response, nonce).unwrap();
-            let agent = Some("kube-system/dns".to_owned());
-            let addresses = vec![address.parse().unwrap()];
-            assert_eq!(outcome, Outcome::DnsAnswered { agent, code: 0, addresses });
+            for transport in [Transport::DnsUdp, Transport::DnsTcp] {
+                let question = Question { ipv6, transport, ..question("DNS.kube-system.svc.cluster.local") };
+                let (response, seen) = respond(transport, &question.query(&key()).unwrap());
+                assert_eq!(seen, Some(question.nonce));
+                let outcome = question.read_response(&key(), &response.unwrap()).unwrap();
+                let agent = Some("kube-system/dns".to_owned());
+                let addresses = vec![address.parse().unwrap()];
+                assert_eq!(outcome, Outcome::DnsAnswered { agent, code: 0, addresses });
+            }
         }
     }
 
     #[test]
     fn an_unknown_name_is_answered_too() {
-        let query = query(Nonce(1), "nobody.svc.cluster.local", false).unwrap();
-        let (response, _) = respond(&query, &records(), "a").unwrap();
-        let outcome = read_response(&response, Nonce(1)).unwrap();
-        assert_eq!(outcome, Outcome::DnsAnswered { agent: Some("a".into()), code: 3, addresses: vec![] });
+        let question = question("nobody.svc.cluster.local");
+        let (response, _) = respond(Transport::DnsUdp, &question.query(&key()).unwrap());
+        let outcome = question.read_response(&key(), &response.unwrap()).unwrap();
+        let agent = Some("kube-system/dns".into());
+        assert_eq!(outcome, Outcome::DnsAnswered { agent, code: 3, addresses: vec![] });
     }
 
     #[test]
     fn a_response_to_another_query_is_none() {
-        let query = query(Nonce(1), "x.local", false).unwrap();
-        let (response, _) = respond(&query, &records(), "a").unwrap();
-        assert_eq!(read_response(&response, Nonce(2)), None);
-        assert_eq!(read_response(&response, Nonce(0x1_0001)), None);
-        assert_eq!(read_response(&query, Nonce(1)), None);
-        assert_eq!(read_response(b"", Nonce(1)), None);
+        let question = question("x.local");
+        let query = question.query(&key()).unwrap();
+        let response = respond(Transport::DnsUdp, &query).0.unwrap();
+        let with_nonce = |nonce| Question { nonce: Nonce(nonce), ..question };
+        assert_eq!(with_nonce(2).read_response(&key(), &response), None);
+        // One that has the same id.
+        assert_eq!(with_nonce(question.nonce.0 ^ 0x1_0000).read_response(&key(), &response), None);
+        assert_eq!(question.read_response(&key(), &query), None);
+        assert_eq!(question.read_response(&key(), b""), None);
+    }
+
+    /// A program that looks something up, or an agent of another run, is answered; but nothing arrived.
+    #[test]
+    fn queries_of_others_are_answered_and_do_not_arrive() {
+        let question = question("dns.kube-system.svc.cluster.local");
+        let foreign = question.query(&Key::from_token("other")).unwrap();
+        let signed = question.query(&key()).unwrap();
+        let mut packet = Packet::parse(&signed).unwrap();
+        let other_name = Name::new("db.kube-system.svc.cluster.local").unwrap();
+        packet.questions[0].qname = other_name;
+        let renamed = packet.build_bytes_vec().unwrap();
+        packet.opt_mut().as_mut().unwrap().opt_codes.clear();
+        let plain = packet.build_bytes_vec().unwrap();
+        for query in [foreign, renamed, plain] {
+            let (response, seen) = respond(Transport::DnsUdp, &query);
+            assert_eq!(seen, None);
+            let response = response.unwrap();
+            assert_eq!(option(&Packet::parse(&response).unwrap(), AGENT_OPTION), None);
+        }
+        // Over another transport than the one it was signed for.
+        assert_eq!(respond(Transport::DnsTcp, &signed).1, None);
+    }
+
+    #[test]
+    fn a_response_in_an_agents_name_needs_its_code() {
+        let question = question("dns.kube-system.svc.cluster.local");
+        let response = respond(Transport::DnsUdp, &question.query(&key()).unwrap()).0.unwrap();
+        assert_eq!(question.read_response(&Key::from_token("other"), &response), None);
+        let changed = |change: fn(&mut Packet<'_>)| {
+            let mut packet = Packet::parse(&response).unwrap();
+            change(&mut packet);
+            question.read_response(&key(), &packet.build_bytes_vec().unwrap())
+        };
+        assert!(changed(|_| ()).is_some());
+        assert_eq!(changed(|packet| packet.answers.clear()), None, "with other addresses");
+        assert_eq!(changed(|packet| *packet.rcode_mut() = RCODE::Refused), None, "with another code");
+        let without = changed(|packet| packet.opt_mut().as_mut().unwrap().opt_codes.clear()).unwrap();
+        assert!(matches!(without, Outcome::DnsAnswered { agent: None, .. }), "{without:?}");
+    }
+
+    #[test]
+    fn a_copy_of_a_query_gets_no_answer() {
+        let query = question("x.local").query(&key()).unwrap();
+        let records = records();
+        let responder =
+            Responder { key: &key(), agent: "a", transport: Transport::DnsUdp, records: &records };
+        assert_eq!(responder.respond(&query, |_| false), None);
     }
 }

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use super::Shared;
 use super::prober::{all, exchange, result};
 use super::socket::{self, StreamProtocol};
-use crate::payload;
+use crate::payload::Asked;
 use crate::wire::{
-    Connection, Exchange, HeldRequest, HoldRequest, Nonce, Outcome, ProbeResponse, ProbeResult,
+    Connection, Exchange, HeldRequest, HoldRequest, Nonce, Outcome, ProbeResponse, ProbeResult, Transport,
 };
 
 /// The open connections, by the nonces with which they were opened.
@@ -38,7 +38,8 @@ async fn open(shared: &Shared, connection: Connection, patience: Duration) -> Pr
     let attempt = async {
         let mut stream = socket::connect(StreamProtocol::Tcp, address).await?;
         connected.set(true);
-        let outcome = exchange(&mut stream, &payload::keeping_probe(nonce), nonce).await?;
+        let asked = Asked { nonce, keep: true };
+        let outcome = exchange(&shared.key, &mut stream, Transport::Tcp, asked).await?;
         if matches!(outcome, Outcome::Answered { .. }) {
             shared.held.borrow_mut().insert(nonce, stream);
         }
@@ -54,16 +55,17 @@ pub(super) async fn use_again(shared: &Rc<Shared>, request: HeldRequest) -> Prob
     let patience = Duration::from_millis(request.timeout_ms.into());
     let attempts = request.exchanges.into_iter().map(|Exchange { connection, nonce }| {
         let stream = held.remove(&connection);
+        let shared = Rc::clone(shared);
         async move {
             let start = Instant::now();
-            let ended = timeout(patience, say(stream, nonce)).await;
+            let ended = timeout(patience, say(&shared, stream, nonce)).await;
             result(start, ended, true)
         }
     });
     all(attempts).await
 }
 
-async fn say(stream: Option<TcpStream>, nonce: Nonce) -> io::Result<Outcome> {
+async fn say(shared: &Shared, stream: Option<TcpStream>, nonce: Nonce) -> io::Result<Outcome> {
     let mut stream = stream.ok_or_else(|| io::Error::other("no such connection is open"))?;
-    exchange(&mut stream, &payload::probe(nonce), nonce).await
+    exchange(&shared.key, &mut stream, Transport::Tcp, Asked::once(nonce)).await
 }

@@ -11,15 +11,18 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::socket::{self, StreamProtocol};
-use super::{Shared, dns};
+use super::Shared;
+use super::dns::{self, Responder};
+use super::socket::{self, Local, StreamProtocol};
+use super::strangers::{Admission, Strangers};
 use crate::payload::{self, Asked};
 use crate::wire::{Arrival, ListenFailure, Listener, Nonce, Transport};
 
 /// How long a connection may take to say something. Far beyond any probe.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a connection that will be used again may be silent: longer than any step takes to settle.
+/// How long a connection that will be used again may be silent: longer than any step takes to settle. Only
+/// agents of the run can keep one.
 const KEPT: Duration = Duration::from_secs(30 * 60);
 
 /// The open listeners, each with its tasks.
@@ -44,12 +47,14 @@ pub(super) fn open(shared: &Rc<Shared>, listener: Listener) -> Result<(), Listen
     for ip in socket::unspecified() {
         match open_at(shared, listener, SocketAddr::new(ip, listener.port)) {
             Ok(task) => tasks.push(task),
-            // A system without IPv6 still has IPv4.
-            Err(error) if socket::is_unsupported(&error) => unsupported = Some(error),
-            Err(error) => {
-                tasks.iter().for_each(AbortHandle::abort);
-                return Err(ListenFailure::Other(error.to_string()));
-            }
+            Err(error) => match Local::of(&error) {
+                // A system without IPv6 still has IPv4.
+                Some(Local::Unsupported(_)) => unsupported = Some(error),
+                Some(Local::Setup(_)) | None => {
+                    tasks.iter().for_each(AbortHandle::abort);
+                    return Err(ListenFailure::Other(error.to_string()));
+                }
+            },
         }
     }
     match unsupported {
@@ -83,13 +88,14 @@ fn open_at(shared: &Rc<Shared>, listener: Listener, address: SocketAddr) -> io::
 async fn accept(shared: Rc<Shared>, socket: TcpListener, listener: Listener) {
     loop {
         match socket.accept().await {
-            Ok((stream, source)) => {
+            Ok((stream, source)) => Strangers::admit(&shared.strangers, source.ip(), |admission| {
                 let shared = Rc::clone(&shared);
-                tokio::task::spawn_local(async move {
+                let serve = async move {
                     // A connection that breaks is the sender's to report.
-                    let _ = converse(&shared, stream, source, listener).await;
-                });
-            }
+                    let _ = converse(&shared, stream, source, listener, admission).await;
+                };
+                tokio::task::spawn_local(serve).abort_handle()
+            }),
             // Out of files for a moment: the connection stays in the backlog.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
@@ -101,39 +107,75 @@ async fn converse(
     mut stream: TcpStream,
     source: SocketAddr,
     listener: Listener,
+    admission: Admission,
 ) -> io::Result<()> {
-    let mut patience = PATIENCE;
-    while timeout(patience, answer_once(shared, &mut stream, source, listener)).await?? {
-        patience = KEPT;
+    let (mut patience, mut admission) = (PATIENCE, Some(admission));
+    loop {
+        match timeout(patience, answer_once(shared, &mut stream, source, listener)).await?? {
+            Peer::Stranger => return Ok(()),
+            Peer::Agent { keep } => {
+                admission = None;
+                if !keep {
+                    break;
+                }
+                patience = KEPT;
+            }
+            // It may be about to read the answer, but is still a stranger.
+            Peer::Resolver => break,
+        }
     }
     // The sender closes first, so that waiting sockets are not left at this end.
-    timeout(PATIENCE, stream.read_u8()).await?.map(|_| ())
+    let closed = timeout(PATIENCE, stream.read_u8()).await?.map(|_| ());
+    drop(admission);
+    closed
 }
 
-/// Answers one message. Gives whether another one will come.
+/// Who sent a message.
+enum Peer {
+    /// An agent of the run, which may keep the connection for another message.
+    Agent { keep: bool },
+    /// Somebody who looked something up.
+    Resolver,
+    /// Somebody else.
+    Stranger,
+}
+
+/// Answers one message.
 async fn answer_once(
     shared: &Shared,
     stream: &mut TcpStream,
     source: SocketAddr,
     listener: Listener,
-) -> io::Result<bool> {
+) -> io::Result<Peer> {
     match listener.transport {
         Transport::DnsTcp | Transport::DnsUdp => {
             let length = usize::from(stream.read_u16().await?);
             let mut message = vec![0; length];
             stream.read_exact(&mut message).await?;
-            if let Some(response) = answer_query(shared, &message, source, listener) {
-                let length = u16::try_from(response.len()).unwrap_or(u16::MAX);
-                stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;
-            }
-            Ok(false)
+            let mut peer = Peer::Resolver;
+            let arrived = |nonce| {
+                peer = Peer::Agent { keep: false };
+                record(shared, nonce, source, listener)
+            };
+            let Some(response) = answer_query(shared, &message, listener, arrived) else {
+                return Ok(Peer::Stranger);
+            };
+            let length = u16::try_from(response.len()).unwrap_or(u16::MAX);
+            stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;
+            Ok(peer)
         }
         Transport::Tcp | Transport::Udp | Transport::Sctp => {
             let message = read_line(stream).await?;
-            let Some(Asked { nonce, keep }) = payload::read_probe(&message) else { return Ok(false) };
-            record(shared, nonce, source, listener);
-            stream.write_all(payload::answer(nonce, &shared.name).as_bytes()).await?;
-            Ok(keep)
+            let Some(Asked { nonce, keep }) = payload::read_probe(&shared.key, listener.transport, &message)
+            else {
+                return Ok(Peer::Stranger);
+            };
+            if !record(shared, nonce, source, listener) {
+                return Ok(Peer::Stranger);
+            }
+            let answer = payload::answer(&shared.key, listener.transport, nonce, &shared.name);
+            stream.write_all(answer.as_bytes()).await?;
+            Ok(Peer::Agent { keep })
         }
     }
 }
@@ -153,13 +195,11 @@ async fn receive(shared: Rc<Shared>, socket: UdpSocket, listener: Listener) {
         // An error here is an ICMP message about an earlier answer.
         let Ok((length, source)) = socket.recv_from(&mut buffer).await else { continue };
         let message = buffer.get(..length).unwrap_or_default();
+        let arrived = |nonce| record(&shared, nonce, source, listener);
         let answer = if listener.transport == Transport::DnsUdp {
-            answer_query(&shared, message, source, listener)
+            answer_query(&shared, message, listener, arrived)
         } else {
-            payload::read_probe(message).map(|Asked { nonce, .. }| {
-                record(&shared, nonce, source, listener);
-                payload::answer(nonce, &shared.name).into_bytes()
-            })
+            answer_datagram(&shared, message, listener, arrived)
         };
         if let Some(answer) = answer {
             let _ = socket.send_to(&answer, source).await;
@@ -167,14 +207,29 @@ async fn receive(shared: Rc<Shared>, socket: UdpSocket, listener: Listener) {
     }
 }
 
-fn answer_query(shared: &Shared, message: &[u8], source: SocketAddr, listener: Listener) -> Option<Vec<u8>> {
-    let (response, nonce) = dns::respond(message, &shared.records.borrow(), &shared.name)?;
-    if let Some(nonce) = nonce {
-        record(shared, nonce, source, listener);
-    }
-    Some(response)
+fn answer_datagram(
+    shared: &Shared,
+    message: &[u8],
+    listener: Listener,
+    arrived: impl FnOnce(Nonce) -> bool,
+) -> Option<Vec<u8>> {
+    let Asked { nonce, .. } = payload::read_probe(&shared.key, listener.transport, message)?;
+    let answer = || payload::answer(&shared.key, listener.transport, nonce, &shared.name).into_bytes();
+    arrived(nonce).then(answer)
 }
 
-fn record(shared: &Shared, nonce: Nonce, source: SocketAddr, listener: Listener) {
-    shared.log.borrow_mut().record(Arrival { nonce, listener, source });
+fn answer_query(
+    shared: &Shared,
+    message: &[u8],
+    listener: Listener,
+    arrived: impl FnOnce(Nonce) -> bool,
+) -> Option<Vec<u8>> {
+    let Shared { key, name: agent, records, .. } = shared;
+    let transport = listener.transport;
+    Responder { key, agent, transport, records: &records.borrow() }.respond(message, arrived)
+}
+
+/// Records an arrival; `false` if it is a copy of an earlier one.
+fn record(shared: &Shared, nonce: Nonce, source: SocketAddr, listener: Listener) -> bool {
+    shared.log.borrow_mut().record(Arrival { nonce, listener, source })
 }

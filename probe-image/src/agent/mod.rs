@@ -3,12 +3,14 @@
 mod arrivals;
 mod bridge;
 mod control;
+mod descriptors;
 mod dns;
 mod held;
 mod listeners;
 mod prober;
 mod socket;
 mod source_ports;
+mod strangers;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,12 +24,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
+use crate::mac::Key;
 use crate::wire::Ready;
 use arrivals::ArrivalLog;
 pub use bridge::connect;
+use descriptors::Descriptors;
 use held::Held;
 use listeners::Listeners;
 use source_ports::SourcePorts;
+use strangers::Strangers;
 
 /// How to run an agent.
 #[derive(Debug, Clone)]
@@ -66,6 +71,11 @@ pub enum Error {
 struct Shared {
     name: String,
     token: String,
+    /// Signs probes and answers.
+    key: Key,
+    descriptors: Descriptors,
+    /// Connections to listeners that have not been authenticated.
+    strangers: Rc<RefCell<Strangers>>,
     log: RefCell<ArrivalLog>,
     listeners: RefCell<Listeners>,
     records: RefCell<BTreeMap<String, Vec<IpAddr>>>,
@@ -86,7 +96,6 @@ pub fn run(options: Options) -> Result<(), Error> {
     if options.token.is_empty() {
         return Err(Error::NoToken);
     }
-    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, serve(options))
 }
@@ -96,9 +105,13 @@ async fn serve(options: Options) -> Result<(), Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let ready = Ready { listening: listener.local_addr()? };
+    let descriptors = Descriptors::of_system();
     let shared = Rc::new(Shared {
         name,
+        key: Key::from_token(&token),
         token,
+        strangers: Strangers::new(descriptors.strangers, descriptors.strangers / 2),
+        descriptors,
         log: RefCell::default(),
         listeners: RefCell::default(),
         records: RefCell::default(),
@@ -110,7 +123,7 @@ async fn serve(options: Options) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     announce(&ready)?;
     tokio::select! {
-        result = control::serve(Rc::clone(&shared), listener) => result?,
+        () = control::serve(Rc::clone(&shared), listener) => {}
         () = shared.stop.notified() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -123,13 +136,4 @@ fn announce(ready: &Ready) -> io::Result<()> {
     serde_json::to_writer(&mut stdout, ready)?;
     stdout.write_all(b"\n")?;
     stdout.flush()
-}
-
-/// Every probe in flight is an open file, and the usual limit of 1,024 is far too low.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Without it, large batches report the probes that could not be sent.
-    let _ = setrlimit(Resource::Nofile, limit);
 }

@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use super::dns::Question;
 use super::listeners::read_line;
-use super::socket::{self, StreamProtocol};
+use super::socket::{self, Local, StreamProtocol};
 use super::source_ports::SourcePorts;
 use super::{Shared, dns};
-use crate::payload;
+use crate::mac::Key;
+use crate::payload::{self, Asked};
 use crate::wire::{Nonce, Outcome, ProbeRequest, ProbeResponse, ProbeResult, Target, Transport};
 
 /// Sends all probes of a batch at once and waits for their ends.
@@ -25,7 +27,7 @@ pub(super) async fn probe(shared: &Rc<Shared>, request: ProbeRequest) -> ProbeRe
     let patience = Duration::from_millis(timeout_ms.into());
     let attempts = targets.into_iter().map(|target| {
         let shared = Rc::clone(shared);
-        async move { attempt(target, &shared.source_ports, patience).await }
+        async move { attempt(&shared, target, patience).await }
     });
     all(attempts).await
 }
@@ -52,10 +54,14 @@ pub(super) async fn all(
     ProbeResponse { results }
 }
 
-async fn attempt(target: Target, ports: &RefCell<SourcePorts>, patience: Duration) -> ProbeResult {
+async fn attempt(shared: &Shared, target: Target, patience: Duration) -> ProbeResult {
     let start = Instant::now();
     let mut connected = false;
-    let ended = timeout(patience, send(&target, ports, &mut connected)).await;
+    let Some(_permit) = shared.descriptors.for_probe() else {
+        let message = "too many probes at once for the limit on open files".to_owned();
+        return ProbeResult { outcome: Outcome::Failed { message }, elapsed_us: 0 };
+    };
+    let ended = timeout(patience, send(shared, &target, &mut connected)).await;
     result(start, ended, connected)
 }
 
@@ -73,61 +79,75 @@ pub(super) fn result(
     ProbeResult { outcome, elapsed_us: u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX) }
 }
 
-async fn send(target: &Target, ports: &RefCell<SourcePorts>, connected: &mut bool) -> io::Result<Outcome> {
+async fn send(shared: &Shared, target: &Target, connected: &mut bool) -> io::Result<Outcome> {
     let Target { nonce, transport, address, name } = target;
+    let (key, ports) = (&shared.key, &shared.source_ports);
     match transport {
-        Transport::Tcp => stream(StreamProtocol::Tcp, *nonce, *address, connected).await,
-        Transport::Sctp => stream(StreamProtocol::Sctp, *nonce, *address, connected).await,
+        Transport::Tcp => stream(key, StreamProtocol::Tcp, target, connected).await,
+        Transport::Sctp => stream(key, StreamProtocol::Sctp, target, connected).await,
         Transport::Udp => {
-            datagram(ports, payload::probe(*nonce).as_bytes(), *address, |m| read_answer(m, *nonce)).await
+            let probe = payload::probe(key, *transport, Asked::once(*nonce));
+            datagram(ports, probe.as_bytes(), *address, |m| read_answer(key, *transport, m, *nonce)).await
         }
         Transport::DnsUdp => {
-            let query = query(target, name.as_deref())?;
-            datagram(ports, &query, *address, |message| dns::read_response(message, *nonce)).await
+            let question = question(target, name.as_deref())?;
+            let query = question.query(key).ok_or_else(no_name)?;
+            datagram(ports, &query, *address, |message| question.read_response(key, message)).await
         }
         Transport::DnsTcp => {
-            let query = query(target, name.as_deref())?;
-            dns_over_tcp(&query, *nonce, *address, connected).await
+            let question = question(target, name.as_deref())?;
+            dns_over_tcp(key, &question, *address, connected).await
         }
     }
 }
 
-fn query(target: &Target, name: Option<&str>) -> io::Result<Vec<u8>> {
-    name.and_then(|name| dns::query(target.nonce, name, target.address.is_ipv6()))
-        .ok_or_else(|| io::Error::other("a DNS probe needs the name to look up"))
+fn question<'a>(target: &Target, name: Option<&'a str>) -> io::Result<Question<'a>> {
+    let Target { nonce, transport, address, .. } = *target;
+    let name = name.ok_or_else(no_name)?;
+    Ok(Question { nonce, transport, name, ipv6: address.is_ipv6() })
+}
+
+fn no_name() -> io::Error {
+    io::Error::other("a DNS probe needs the name to look up")
 }
 
 async fn stream(
+    key: &Key,
     protocol: StreamProtocol,
-    nonce: Nonce,
-    address: SocketAddr,
+    target: &Target,
     connected: &mut bool,
 ) -> io::Result<Outcome> {
-    let mut stream = socket::connect(protocol, address).await?;
+    let mut stream = socket::connect(protocol, target.address).await?;
     *connected = true;
-    exchange(&mut stream, &payload::probe(nonce), nonce).await
+    exchange(key, &mut stream, target.transport, Asked::once(target.nonce)).await
 }
 
 /// Sends a probe over a connection, and reads what is answered.
-pub(super) async fn exchange(stream: &mut TcpStream, probe: &str, nonce: Nonce) -> io::Result<Outcome> {
-    stream.write_all(probe.as_bytes()).await?;
+pub(super) async fn exchange(
+    key: &Key,
+    stream: &mut TcpStream,
+    transport: Transport,
+    asked: Asked,
+) -> io::Result<Outcome> {
+    stream.write_all(payload::probe(key, transport, asked).as_bytes()).await?;
     let message = read_line(stream).await?;
-    Ok(read_answer(&message, nonce).unwrap_or_else(|| garbled(&message)))
+    Ok(read_answer(key, transport, &message, asked.nonce).unwrap_or_else(|| garbled(&message)))
 }
 
 async fn dns_over_tcp(
-    query: &[u8],
-    nonce: Nonce,
+    key: &Key,
+    question: &Question<'_>,
     address: SocketAddr,
     connected: &mut bool,
 ) -> io::Result<Outcome> {
+    let query = question.query(key).ok_or_else(no_name)?;
     let mut stream: TcpStream = socket::connect(StreamProtocol::Tcp, address).await?;
     *connected = true;
     let length = u16::try_from(query.len()).unwrap_or(u16::MAX);
-    stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
+    stream.write_all(&[&length.to_be_bytes(), query.as_slice()].concat()).await?;
     let mut message = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut message).await?;
-    Ok(dns::read_response(&message, nonce).unwrap_or_else(|| garbled(&message)))
+    Ok(question.read_response(key, &message).unwrap_or_else(|| garbled(&message)))
 }
 
 async fn datagram(
@@ -165,11 +185,9 @@ fn receive(socket: &UdpSocket, read: impl Fn(&[u8]) -> Option<Outcome>) -> io::R
     Ok(read(message).unwrap_or_else(|| garbled(message)))
 }
 
-fn read_answer(message: &[u8], nonce: Nonce) -> Option<Outcome> {
-    match payload::read_answer(message) {
-        Some((echo, agent)) if echo == nonce => Some(Outcome::Answered { agent: agent.to_owned() }),
-        Some(_) | None => None,
-    }
+fn read_answer(key: &Key, transport: Transport, message: &[u8], nonce: Nonce) -> Option<Outcome> {
+    payload::read_answer(key, transport, nonce, message)
+        .map(|agent| Outcome::Answered { agent: agent.to_owned() })
 }
 
 fn garbled(message: &[u8]) -> Outcome {
@@ -177,10 +195,13 @@ fn garbled(message: &[u8]) -> Outcome {
     Outcome::Garbled { text }
 }
 
+/// What an error means. Before the network was reached it is ours; afterwards, it is what the network did.
 fn failure(error: &io::Error, connected: bool) -> Outcome {
     let message = error.to_string();
-    if socket::is_unsupported(error) {
-        return Outcome::Unsupported { message };
+    match Local::of(error) {
+        Some(Local::Unsupported(_)) => return Outcome::Unsupported { message },
+        Some(Local::Setup(_)) => return Outcome::Failed { message },
+        None => {}
     }
     let kind = error.kind();
     if kind == io::ErrorKind::ConnectionRefused
@@ -190,10 +211,7 @@ fn failure(error: &io::Error, connected: bool) -> Outcome {
     {
         return Outcome::Refused;
     }
-    if kind == io::ErrorKind::HostUnreachable
-        || kind == io::ErrorKind::NetworkUnreachable
-        || kind == io::ErrorKind::PermissionDenied
-    {
+    if is_unreachable(error) {
         return Outcome::Unreachable { message };
     }
     if connected && kind == io::ErrorKind::UnexpectedEof {
@@ -204,4 +222,63 @@ fn failure(error: &io::Error, connected: bool) -> Outcome {
         return Outcome::Silent { connected };
     }
     Outcome::Failed { message }
+}
+
+/// Whether an error is what an ICMP message (see `icmp_err_convert` and `icmpv6_err_convert` of Linux), a
+/// missing route, or a filter on the way out makes of a packet. That includes errors that sound as if the
+/// kernel lacked something: an ICMP message "protocol unreachable" becomes ENOPROTOOPT.
+fn is_unreachable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errors = [
+        Errno::NETUNREACH,
+        Errno::HOSTUNREACH,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::NOPROTOOPT,
+        Errno::PROTONOSUPPORT,
+        Errno::AFNOSUPPORT,
+        Errno::OPNOTSUPP,
+        Errno::PROTO,
+        Errno::ACCESS,
+        Errno::PERM,
+    ];
+    errors.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    /// Seen: an ICMP message "protocol unreachable" was taken for a kernel without the protocol, and cells
+    /// that had to be allowed passed.
+    #[test]
+    fn what_happens_to_a_packet_that_was_sent_is_never_unsupported() {
+        for errno in [
+            Errno::NOPROTOOPT,
+            Errno::PROTONOSUPPORT,
+            Errno::AFNOSUPPORT,
+            Errno::OPNOTSUPP,
+            Errno::PROTO,
+            Errno::HOSTUNREACH,
+            Errno::PERM,
+        ] {
+            for connected in [false, true] {
+                let outcome = failure(&io::Error::from_raw_os_error(errno.raw_os_error()), connected);
+                assert!(matches!(outcome, Outcome::Unreachable { .. }), "{errno:?}: {outcome:?}");
+            }
+        }
+        for errno in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE] {
+            let outcome = failure(&io::Error::from_raw_os_error(errno.raw_os_error()), false);
+            assert_eq!(outcome, Outcome::Refused, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn what_fails_for_lack_of_resources_is_an_error_of_ours() {
+        for errno in [Errno::MFILE, Errno::NOBUFS, Errno::MSGSIZE, Errno::ADDRNOTAVAIL] {
+            let outcome = failure(&io::Error::from_raw_os_error(errno.raw_os_error()), false);
+            assert!(matches!(outcome, Outcome::Failed { .. }), "{errno:?}: {outcome:?}");
+        }
+    }
 }

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
+use crate::wire::{Capabilities, Capability, Family, Transport};
+
 /// A protocol of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamProtocol {
@@ -24,6 +26,52 @@ impl StreamProtocol {
 
 const BACKLOG: i32 = 4_096;
 
+/// What failed before anything could reach the network. Whatever fails later is what the network did.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Local {
+    /// The kernel has no such socket, or does not let this pod have one.
+    #[error("{0}")]
+    Unsupported(io::Error),
+    /// The socket is there, but could not be prepared, or there were no resources for it.
+    #[error("{0}")]
+    Setup(io::Error),
+}
+
+impl Local {
+    /// Returns what failed before the network was reached, if that is what an error is about.
+    pub(super) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// Judges why a socket could not be created.
+    fn creation(error: io::Error) -> io::Error {
+        use rustix::io::Errno;
+        // A seccomp filter or a security module refuses with the last two.
+        let missing = [
+            Errno::PROTONOSUPPORT,
+            Errno::SOCKTNOSUPPORT,
+            Errno::PFNOSUPPORT,
+            Errno::AFNOSUPPORT,
+            Errno::NOPROTOOPT,
+            Errno::OPNOTSUPP,
+            Errno::ACCESS,
+            Errno::PERM,
+        ];
+        let is_missing = missing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+        let local = if is_missing { Self::Unsupported } else { Self::Setup };
+        io::Error::new(error.kind(), local(error))
+    }
+
+    fn setup(error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), Self::Setup(error))
+    }
+}
+
+/// Creates a socket. Every other function gets its sockets here.
+fn create(domain: Domain, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    Socket::new(domain, kind.nonblocking(), Some(protocol)).map_err(Local::creation)
+}
+
 /// Every address of each family.
 pub(super) fn unspecified() -> [IpAddr; 2] {
     [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
@@ -32,9 +80,8 @@ pub(super) fn unspecified() -> [IpAddr; 2] {
 /// Connects. Closing the connection will reset it: thousands of probes must not leave thousands
 /// of sockets waiting.
 pub(super) async fn connect(protocol: StreamProtocol, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(protocol.number()))?;
-    socket.set_linger(Some(std::time::Duration::ZERO))?;
+    let socket = create(Domain::for_address(address), Type::STREAM, protocol.number())?;
+    socket.set_linger(Some(std::time::Duration::ZERO)).map_err(Local::setup)?;
     // An SCTP association of the one-to-one style is used through the same calls as a connection.
     let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
     Ok(stream)
@@ -43,18 +90,22 @@ pub(super) async fn connect(protocol: StreamProtocol, address: SocketAddr) -> io
 /// Listens for connections.
 pub(super) fn listen(protocol: StreamProtocol, address: SocketAddr) -> io::Result<TcpListener> {
     let socket = bound(address, Type::STREAM, protocol.number())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    socket.listen(BACKLOG).and_then(|()| TcpListener::from_std(socket.into())).map_err(Local::setup)
 }
 
 /// Opens a port for datagrams.
 pub(super) fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = bound(address, Type::DGRAM, Protocol::UDP)?;
-    UdpSocket::from_std(socket.into())
+    UdpSocket::from_std(socket.into()).map_err(Local::setup)
 }
 
 fn bound(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
+    let socket = create(Domain::for_address(address), kind, protocol)?;
+    bind(&socket, address, kind).map_err(Local::setup)?;
+    Ok(socket)
+}
+
+fn bind(socket: &Socket, address: SocketAddr, kind: Type) -> io::Result<()> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -62,13 +113,66 @@ fn bound(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Sock
         // A listener must open again although connections of its predecessor still linger.
         socket.set_reuse_address(true)?;
     }
-    socket.bind(&address.into())?;
-    Ok(socket)
+    socket.bind(&address.into())
 }
 
-/// Whether the kernel does not have a protocol or a family.
-pub(super) fn is_unsupported(error: &io::Error) -> bool {
+/// Finds out which sockets the kernel has, by creating one of each kind.
+///
+/// # Errors
+/// If that cannot be found out at this moment.
+pub(super) fn capabilities() -> io::Result<Capabilities> {
+    let families = [(Family::Ipv4, Domain::IPV4), (Family::Ipv6, Domain::IPV6)];
+    let transports = [
+        (Transport::Tcp, Type::STREAM, Protocol::TCP),
+        (Transport::Udp, Type::DGRAM, Protocol::UDP),
+        (Transport::Sctp, Type::STREAM, Protocol::SCTP),
+    ];
+    let kinds = families.into_iter().flat_map(|family| transports.map(|transport| (family, transport)));
+    let sockets = kinds.map(|((family, domain), (transport, kind, protocol))| {
+        let missing = match create(domain, kind, protocol) {
+            Ok(_) => None,
+            Err(error) => match Local::of(&error) {
+                Some(Local::Unsupported(why)) => Some(why.to_string()),
+                Some(Local::Setup(_)) | None => return Err(error),
+            },
+        };
+        Ok(Capability { transport, family, missing })
+    });
+    Ok(Capabilities { sockets: sockets.collect::<io::Result<_>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
     use rustix::io::Errno;
-    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
-    is(Errno::PROTONOSUPPORT) || is(Errno::SOCKTNOSUPPORT) || is(Errno::AFNOSUPPORT) || is(Errno::NOPROTOOPT)
+
+    fn os(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    #[test]
+    fn only_the_kernel_itself_can_lack_a_protocol() {
+        for errno in [Errno::PROTONOSUPPORT, Errno::AFNOSUPPORT, Errno::SOCKTNOSUPPORT, Errno::PERM] {
+            let error = Local::creation(os(errno));
+            assert!(matches!(Local::of(&error), Some(Local::Unsupported(_))), "{error}");
+        }
+        // There is such a socket, but not at this moment.
+        let error = Local::creation(os(Errno::MFILE));
+        assert!(matches!(Local::of(&error), Some(Local::Setup(_))));
+        // What an ICMP message makes of a packet that was sent.
+        assert!(Local::of(&os(Errno::NOPROTOOPT)).is_none());
+    }
+
+    #[test]
+    fn capabilities_are_those_of_the_sockets_that_can_be_created() {
+        let capabilities = capabilities().unwrap();
+        assert_eq!(capabilities.sockets.len(), 6);
+        for transport in [Transport::Tcp, Transport::Udp, Transport::DnsTcp, Transport::DnsUdp] {
+            assert_eq!(capabilities.missing(transport, Family::Ipv4), None);
+        }
+        let sctp = create(Domain::IPV4, Type::STREAM, Protocol::SCTP);
+        assert_eq!(capabilities.missing(Transport::Sctp, Family::Ipv4).is_some(), sctp.is_err());
+        let none = Capabilities { sockets: Vec::new() };
+        assert!(none.missing(Transport::Tcp, Family::Ipv4).is_some(), "what is unknown is missing");
+    }
 }

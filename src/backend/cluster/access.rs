@@ -35,7 +35,7 @@ const ALWAYS: [Rule; 6] = [
     rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]),
     rule("", "services", &["create", "delete", "patch"]),
     rule("", "events", &["list"]),
-    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "update"]),
+    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]),
 ];
 
 /// What a cleanup needs.

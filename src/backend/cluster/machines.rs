@@ -3,29 +3,59 @@
 use super::survey::Machine;
 use crate::backend::Error;
 
+/// Which nodes were requested.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// Those that usual pods can run on.
+    Usual,
+    /// Every node on which a probe pod can run, with or without a toleration.
+    Every,
+    /// Those with these names.
+    Named(&'a [String]),
+}
+
 /// The nodes to use, each of which has to be source and destination.
-pub(super) fn choose(machines: &[Machine], named: &[String]) -> Result<Vec<String>, Error> {
-    if let Some(unknown) = named.iter().find(|name| machines.iter().all(|m| m.name != **name)) {
-        let known: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
-        let message = format!("--nodes {unknown}: the cluster has no such node, only {}", known.join(", "));
-        return Err(Error::Unavailable(message));
+pub(super) fn choose(machines: &[Machine], wanted: Wanted<'_>) -> Result<Vec<String>, Error> {
+    if let Wanted::Named(named) = wanted {
+        return check(machines, named).map(|()| named.to_vec());
     }
-    if let Some(lost) = machines.iter().find(|m| named.contains(&m.name) && (!m.is_ready || m.is_cordoned)) {
-        let why = if lost.is_cordoned { "is cordoned" } else { "is not ready" };
-        return Err(Error::Unavailable(format!("--nodes {}: the node {why}", lost.name)));
-    }
-    if !named.is_empty() {
-        return Ok(named.to_vec());
-    }
-    let open = |machine: &&Machine| machine.is_ready && !machine.is_cordoned;
+    let open = |machine: &&Machine| reason_against(machine).is_none();
     let usual: Vec<_> = machines.iter().filter(open).filter(|machine| !machine.is_tainted).collect();
-    // A cluster that is nothing but a control plane still has a data path.
-    let fitting = if usual.is_empty() { machines.iter().filter(open).collect() } else { usual };
+    let fitting = match wanted {
+        Wanted::Usual | Wanted::Named(_) if !usual.is_empty() => usual,
+        // A cluster that is nothing but a control plane still has a data path.
+        Wanted::Usual | Wanted::Every | Wanted::Named(_) => machines.iter().filter(open).collect(),
+    };
     if fitting.is_empty() {
         let message = "no node fits: none is ready and open for new pods; or name some with --nodes";
         return Err(Error::Unavailable(message.to_owned()));
     }
     Ok(fitting.into_iter().map(|machine| machine.name.clone()).collect())
+}
+
+/// Makes sure that pods can run on all nodes that were named.
+fn check(machines: &[Machine], named: &[String]) -> Result<(), Error> {
+    for name in named {
+        let Some(machine) = machines.iter().find(|machine| machine.name == *name) else {
+            let known: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
+            let known = known.join(", ");
+            let message = format!("--nodes {name}: the cluster has no such node, only {known}");
+            return Err(Error::Unavailable(message));
+        };
+        if let Some(why) = reason_against(machine) {
+            return Err(Error::Unavailable(format!("--nodes {name}: the node {why}")));
+        }
+    }
+    Ok(())
+}
+
+/// Why no probe pod can run on a node, if none can.
+pub(super) fn reason_against(machine: &Machine) -> Option<String> {
+    match machine {
+        Machine { is_cordoned: true, .. } => Some("is cordoned".to_owned()),
+        Machine { is_ready: false, .. } => Some("is not ready".to_owned()),
+        Machine { obstacle, .. } => obstacle.clone(),
+    }
 }
 
 /// Groups of at most `size` nodes: one group, or as many as it takes until every node is in one.
@@ -42,27 +72,51 @@ pub(super) fn groups(nodes: &[String], size: usize, all: bool) -> Vec<Vec<String
 mod tests {
     use super::*;
 
-    fn machine(name: &str, is_ready: bool, is_cordoned: bool, is_tainted: bool) -> Machine {
-        let (kubelet, addresses) = (String::new(), Vec::new());
-        Machine { name: name.to_owned(), kubelet, addresses, is_ready, is_cordoned, is_tainted }
+    fn machine(name: &str) -> Machine {
+        Machine {
+            name: name.to_owned(),
+            kubelet: String::new(),
+            addresses: Vec::new(),
+            is_ready: true,
+            is_cordoned: false,
+            is_tainted: false,
+            obstacle: None,
+        }
+    }
+
+    fn machines() -> [Machine; 5] {
+        [
+            Machine { is_tainted: true, ..machine("control") },
+            machine("a"),
+            Machine { is_ready: false, ..machine("off") },
+            Machine { is_cordoned: true, ..machine("closed") },
+            Machine { is_tainted: true, obstacle: Some("has the taint x".to_owned()), ..machine("full") },
+        ]
     }
 
     #[test]
     fn only_nodes_that_take_pods_are_chosen() {
-        let machines = [
-            machine("control", true, false, true),
-            machine("a", true, false, false),
-            machine("off", false, false, false),
-            machine("closed", true, true, false),
-        ];
-        assert_eq!(choose(&machines, &[]).unwrap(), ["a"]);
-        assert_eq!(choose(&machines[..1], &[]).unwrap(), ["control"]);
-        assert_eq!(choose(&machines, &["control".to_owned()]).unwrap(), ["control"]);
-        let refused = |name: &str| choose(&machines, &[name.to_owned()]).unwrap_err().to_string();
+        let machines = machines();
+        let named = |name: &str| choose(&machines, Wanted::Named(&[name.to_owned()]));
+        assert_eq!(choose(&machines, Wanted::Usual).unwrap(), ["a"]);
+        assert_eq!(choose(&machines[..1], Wanted::Usual).unwrap(), ["control"]);
+        assert_eq!(named("control").unwrap(), ["control"]);
+        let refused = |name: &str| named(name).unwrap_err().to_string();
         assert_eq!(refused("closed"), "--nodes closed: the node is cordoned");
         assert_eq!(refused("off"), "--nodes off: the node is not ready");
-        assert_eq!(refused("b"), "--nodes b: the cluster has no such node, only control, a, off, closed");
-        assert!(choose(&machines[2..], &[]).unwrap_err().to_string().starts_with("no node fits"));
+        assert_eq!(refused("full"), "--nodes full: the node has the taint x");
+        assert_eq!(
+            refused("b"),
+            "--nodes b: the cluster has no such node, only control, a, off, closed, full"
+        );
+        let none = choose(&machines[2..], Wanted::Usual).unwrap_err();
+        assert!(none.to_string().starts_with("no node fits"));
+    }
+
+    /// Tainted nodes run pods, too: those that tolerate it, such as the tenants for whom they are.
+    #[test]
+    fn every_node_means_tainted_nodes_too() {
+        assert_eq!(choose(&machines(), Wanted::Every).unwrap(), ["control", "a"]);
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deploymen
         is_ready: true,
         is_cordoned: false,
         is_tainted: false,
+        obstacle: None,
     };
     let shared = Shared {
         watch: PodWatch::start(client.clone(), "r"),

@@ -28,9 +28,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, Patch};
 use kube::{Client, ResourceExt};
+use netproof_probe::random;
 use tokio::sync::Semaphore;
 
-use crate::backend::{Agent, Backend, Canary, Error};
+use crate::backend::{Agent, Backend, Canary, Error, no_random_numbers};
 use crate::scenario::{Action, EndpointName, PodChange, Scenario, State};
 use crate::snapshot::{Identity, Unmodelled};
 
@@ -38,6 +39,7 @@ use canaries::Canaries;
 pub use cleanup::cleanup;
 pub use connect::Target;
 use deployment::Deployment;
+use machines::Wanted;
 use names::Names;
 use objects::Maker;
 use pods::PodWatch;
@@ -87,13 +89,18 @@ impl Cluster {
         let client = connected.client;
         access::check_run(&client, &settings).await?;
         let survey = survey::survey(&client).await?;
-        let nodes = machines::choose(&survey.machines, &settings.nodes)?;
-        let run: String = std::iter::repeat_with(|| fastrand::char('a'..='z')).take(5).collect();
+        let wanted = match settings.nodes.as_slice() {
+            [] if settings.every_node => Wanted::Every,
+            [] => Wanted::Usual,
+            named => Wanted::Named(named),
+        };
+        let nodes = machines::choose(&survey.machines, wanted)?;
+        let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
         check_prefix(&client, &prefix).await?;
         let pull_secret = pull_secret(&client, &settings).await?;
         let watch = PodWatch::start(client.clone(), &run);
-        let token = format!("{:032x}", fastrand::u128(..));
+        let token = random::token().map_err(|error| no_random_numbers(&error))?;
         let shared = Shared {
             client,
             maker: Maker { run, token, settings },
@@ -116,20 +123,43 @@ impl Cluster {
         &self.name
     }
 
-    /// What a report should say about the cluster: pairs of a name and a value.
+    /// What a report should say about the cluster: pairs of a name and a value. For after
+    /// [`schedule`](Self::schedule), which decides about the nodes.
     pub fn facts(&self) -> Vec<(String, String)> {
         let survey = &self.shared.survey;
-        let nodes = self.nodes.iter().map(|name| {
+        let used = self.used_nodes();
+        let nodes = used.iter().map(|name| {
             let known = survey.machines.iter().find(|machine| machine.name == *name);
             format!("{name} ({})", known.map_or("unknown", |machine| &machine.kubelet))
         });
-        let unused = survey.machines.len().saturating_sub(self.nodes.len());
-        let others = if unused > 0 { format!(", {unused} more not used") } else { String::new() };
-        let nodes = format!("{}{others}", nodes.collect::<Vec<_>>().join(", "));
+        let nodes = nodes.collect::<Vec<_>>().join(", ");
+        let nodes = format!("{} of {}: {nodes}", used.len(), survey.machines.len());
         let plugin = survey.plugin.clone().unwrap_or_else(|| "unknown".to_owned());
-        [("server", self.version.clone()), ("nodes", nodes), ("network plugin", plugin)]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into()
+        let mut facts = vec![("server", self.version.clone()), ("nodes", nodes)];
+        facts.extend(self.unfit_nodes().map(|nodes| ("nodes without probe pods", nodes)));
+        facts.push(("network plugin", plugin));
+        facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// How many of the cluster's nodes the scenarios run on, and how many it has.
+    pub fn node_coverage(&self) -> (usize, usize) {
+        (self.used_nodes().len(), self.shared.survey.machines.len())
+    }
+
+    /// The nodes that scenarios run on; before any is scheduled, all that they may.
+    fn used_nodes(&self) -> Vec<String> {
+        let scheduled = self.shared.schedule().nodes().clone();
+        if scheduled.is_empty() { self.nodes.clone() } else { scheduled.into_iter().collect() }
+    }
+
+    /// The nodes on which no probe pod can run, with the reasons.
+    fn unfit_nodes(&self) -> Option<String> {
+        let unfit = self.shared.survey.machines.iter().filter_map(|machine| {
+            let why = machines::reason_against(machine)?;
+            Some(format!("{} {why}", machine.name))
+        });
+        let unfit: Vec<String> = unfit.collect();
+        (!unfit.is_empty()).then(|| unfit.join(", "))
     }
 
     /// What the verdicts do not know of.
@@ -347,6 +377,10 @@ impl Backend for ClusterBackend {
         self.deployment.converge(state).await?;
         self.is_broken = false;
         Ok(())
+    }
+
+    async fn check_intact(&self, state: &State) -> Result<(), Error> {
+        self.deployment.check_intact(state).await
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

@@ -32,6 +32,9 @@ pub(super) const PULL_SECRET: &str = "netproof-pull";
 /// Where the image has the agent.
 pub(super) const PROGRAM: &str = "/netproof-probe";
 
+/// The name of a pod's only container.
+pub(super) const AGENT: &str = "agent";
+
 /// A user and a group that nobody is.
 const NOBODY: i64 = 65_532;
 
@@ -162,7 +165,7 @@ impl Maker {
             ..core::ContainerPort::default()
         };
         core::Container {
-            name: "agent".to_owned(),
+            name: AGENT.to_owned(),
             image: Some(self.settings.image.clone()),
             image_pull_policy: self.settings.image_pull_policy.map(|policy| policy.name().to_owned()),
             args: Some(arguments.map(str::to_owned).into()),

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use futures_util::future::join_all;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, ObjectMeta};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
@@ -25,8 +25,10 @@ pub(super) struct Machine {
     pub(super) is_ready: bool,
     /// Whether it is closed for new pods.
     pub(super) is_cordoned: bool,
-    /// Whether only some pods may run there.
+    /// Whether only pods that tolerate it may run there. Probe pods tolerate every taint.
     pub(super) is_tainted: bool,
+    /// Why no probe pod can run there, whatever it tolerates.
+    pub(super) obstacle: Option<String>,
 }
 
 /// What was found out about a cluster.
@@ -97,8 +99,36 @@ fn machine(node: &Node) -> Machine {
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
         is_ready: is_ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
         is_cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
-        is_tainted: taints.into_iter().any(|taint| taint.effect != "PreferNoSchedule"),
+        is_tainted: taints.clone().any(|taint| taint.effect != "PreferNoSchedule"),
+        obstacle: obstacle(status.and_then(|status| status.node_info.as_ref()), taints),
     }
+}
+
+/// Taints of nodes that start no pods at the moment, or none of ours: the kubelet refuses them, or there is
+/// no kubelet.
+const OBSTACLES: [&str; 8] = [
+    "node.kubernetes.io/disk-pressure",
+    "node.kubernetes.io/memory-pressure",
+    "node.kubernetes.io/pid-pressure",
+    "node.kubernetes.io/network-unavailable",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/out-of-service",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "virtual-kubelet.io/provider",
+];
+
+/// Why no probe pod can run on a node, if none can.
+fn obstacle<'a>(
+    info: Option<&NodeSystemInfo>,
+    taints: impl IntoIterator<Item = &'a Taint>,
+) -> Option<String> {
+    let system = info.map(|info| info.operating_system.as_str()).filter(|system| !system.is_empty());
+    if let Some(other) = system.filter(|system| *system != "linux") {
+        return Some(format!("runs {other}, and the probe image is for linux"));
+    }
+    let mut taints = taints.into_iter();
+    let taint = taints.find(|taint| OBSTACLES.contains(&taint.key.as_str()))?;
+    Some(format!("has the taint {}", taint.key))
 }
 
 /// How a network plugin shows itself.
@@ -239,6 +269,20 @@ async fn count(client: &Client, group: &str, version: &str, kind: &str) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_that_start_no_pods_are_told_from_nodes_that_need_a_toleration() {
+        let taint =
+            |key: &str| Taint { key: key.to_owned(), effect: "NoSchedule".into(), ..Taint::default() };
+        let info =
+            |system: &str| NodeSystemInfo { operating_system: system.into(), ..NodeSystemInfo::default() };
+        let of = |system: &str, key: &str| obstacle(Some(&info(system)), &[taint(key)]);
+        assert_eq!(of("linux", "node-role.kubernetes.io/control-plane"), None);
+        assert_eq!(of("linux", "dedicated"), None);
+        assert_eq!(of("", "nvidia.com/gpu"), None, "unknown");
+        assert!(of("windows", "dedicated").unwrap().contains("runs windows"));
+        assert!(of("linux", "node.kubernetes.io/disk-pressure").unwrap().contains("disk-pressure"));
+    }
 
     #[test]
     fn plugins_are_told_apart() {

@@ -21,10 +21,11 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netproof_probe::random;
 use tokio::task::JoinHandle;
 
 use crate::backend::records::records;
-use crate::backend::{Agent, Backend, Canary, Error, Place};
+use crate::backend::{Agent, Backend, Canary, Error, Place, no_random_numbers};
 use crate::policy::Cluster;
 use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::snapshot::Identity;
@@ -82,7 +83,7 @@ impl Lab {
         Ok(Self {
             nft: Nft::find()?,
             fault,
-            token: format!("{:032x}", fastrand::u128(..)),
+            token: random::token().map_err(|error| no_random_numbers(&error))?,
             addresses: Addresses::default(),
             fabric: None,
             nodes: Vec::new(),

@@ -12,10 +12,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::compare_json::ComparisonDocument;
+use super::escape;
 use super::profiles::{self, ProfileDocument};
 use super::unmodelled::{self, UnmodelledDocument};
 use crate::compare::Comparison;
-use crate::verdict::{Outcome, RunResult};
+use crate::verdict::{NodeCoverage, Outcome, RunResult};
 
 use counts::{CountsDocument, MachineDocument, ProofDocument};
 pub(super) use latency::QuantilesDocument;
@@ -30,9 +31,7 @@ pub(super) const API_VERSION: &str = "netproof.dev/v1alpha1";
 /// Never, as its shape has nothing that JSON lacks.
 pub fn json(result: &RunResult, comparison: Option<&Comparison<'_>>) -> serde_json::Result<String> {
     let comparison = comparison.map(ComparisonDocument::new);
-    let mut text = serde_json::to_string_pretty(&RunDocument { comparison, ..RunDocument::new(result) })?;
-    text.push('\n');
-    Ok(text)
+    escape::json(&RunDocument { comparison, ..RunDocument::new(result) })
 }
 
 /// The exit code that a result leads to, as `--help` explains it.
@@ -61,6 +60,8 @@ struct RunDocument<'a> {
     facts: BTreeMap<&'a str, &'a str>,
     warnings: &'a [String],
     unmodelled: Vec<UnmodelledDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_coverage: Option<NodeCoverageDocument>,
     interrupted: bool,
     stopped: bool,
     not_carried_out: BTreeSet<&'a str>,
@@ -76,6 +77,19 @@ struct RunDocument<'a> {
     scenarios: Vec<ScenarioDocument<'a>>,
 }
 
+/// How many of a cluster's nodes were used.
+#[derive(Serialize)]
+struct NodeCoverageDocument {
+    used: usize,
+    all: usize,
+}
+
+impl From<NodeCoverage> for NodeCoverageDocument {
+    fn from(NodeCoverage { used, all }: NodeCoverage) -> Self {
+        Self { used, all }
+    }
+}
+
 impl<'a> RunDocument<'a> {
     fn new(result: &'a RunResult) -> Self {
         Self {
@@ -88,6 +102,7 @@ impl<'a> RunDocument<'a> {
             facts: result.surroundings.facts.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
             warnings: &result.surroundings.warnings,
             unmodelled: unmodelled::documents(&result.surroundings.unmodelled),
+            node_coverage: result.surroundings.nodes.map(NodeCoverageDocument::from),
             interrupted: result.interrupted,
             stopped: result.stopped,
             not_carried_out: result.unfinished.iter().map(String::as_str).collect(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{LINES, Report};
+use crate::report::escape::Plain;
 use crate::report::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::report::{machines, profiles, unmodelled};
 use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult};
@@ -13,25 +14,25 @@ impl Report<'_> {
         let counts = self.result.counts();
         self.headline(&counts);
         if let Some(place) = machines::place_of_leaks(self.result) {
-            self.line(paint(BAD, place));
+            self.line(paint(BAD, Plain(place)));
         }
         if *interrupted {
             let ended = format!("interrupted: {} of {asked} scenarios were carried out", scenarios.len());
             self.line(paint(UNSURE, ended));
         }
         if *stopped {
-            self.line(paint(UNSURE, left_out(unfinished)));
+            self.line(paint(UNSURE, Plain(left_out(unfinished))));
         }
         self.power();
         self.aside(&counts);
         for (name, value) in &surroundings.facts {
-            self.line(paint(FAINT, format!("{name}: {value}")));
+            self.line(paint(FAINT, Plain(format!("{name}: {value}"))));
         }
         for kind in &surroundings.unmodelled {
             self.line(paint(UNSURE, unmodelled::line(kind)));
         }
         for warning in surroundings.warnings.iter().chain(&profiles::stale(self.result)) {
-            self.line(paint(UNSURE, format!("warning: {warning}")));
+            self.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
         }
     }
 
@@ -46,7 +47,7 @@ impl Report<'_> {
             count(scenarios.len(), "scenario", "scenarios"),
             times.map(|times| format!(", {times} times each")).unwrap_or_default(),
             duration(*took),
-            surroundings.name,
+            Plain(&surroundings.name),
         );
         let (word, style, what) = match self.result.outcome() {
             Outcome::Pass => ("PASS", GOOD, claims(counts)),
@@ -104,7 +105,7 @@ impl Report<'_> {
             aside.push(count(counts.retries, "retry", "retries"));
         }
         if !aside.is_empty() {
-            self.line(paint(FAINT, aside.join(", ")));
+            self.line(paint(FAINT, Plain(aside.join(", "))));
         }
     }
 }

@@ -7,6 +7,7 @@ mod table;
 
 use std::fmt::Write;
 
+use super::escape::Plain;
 use super::style::{FAINT, STRONG, paint};
 use super::{latency, machines, matrix};
 use crate::verdict::{RunResult, ScenarioResult, StepResult};
@@ -57,7 +58,7 @@ impl Report<'_> {
         let mut shown = 0;
         for (scenario, step) in steps(self.result) {
             if self.everything || (shown == 0 && differs(step)) {
-                self.line(format!("\n{} › {}", paint(STRONG, &scenario.name), step.name));
+                self.line(format!("\n{} › {}", paint(STRONG, Plain(&scenario.name)), Plain(&step.name)));
                 self.text.push_str(&matrix::matrices(step));
                 shown += 1;
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{LINES, Report, steps};
+use crate::report::escape::{Plain, shown};
 use crate::report::open;
 use crate::report::style::{FAINT, duration, paint};
 use crate::verdict::{RunResult, ScenarioResult, StepResult};
@@ -24,14 +25,14 @@ impl<'a> Report<'a> {
             let kinds: Vec<_> = ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
             let note =
                 format!("Objects without a part in NetworkPolicy were not looked at: {}", kinds.join(", "));
-            self.line(format!("\n{}", paint(FAINT, note)));
+            self.line(format!("\n{}", paint(FAINT, Plain(note))));
         }
     }
 
     /// One line a step that found connections open.
     fn open_connections(&mut self) {
         let kept = |(scenario, step): (&'a ScenarioResult, &'a StepResult)| {
-            Some(format!("  {} › {}: {}", scenario.name, step.name, open::summary(step)?))
+            Some(shown(format!("  {} › {}: {}", scenario.name, step.name, open::summary(step)?)))
         };
         let lines: Vec<_> = steps(self.result).filter_map(kept).collect();
         if lines.is_empty() {

@@ -5,6 +5,7 @@ use anstyle::Style;
 use super::{LINES, Report, steps};
 use crate::policy::{Decision, IpFamily};
 use crate::report::cells::{self, reasons, seen};
+use crate::report::escape::{Plain, lines};
 use crate::report::style::{BAD, FAINT, UNSURE, paint};
 use crate::report::{latency, profiles};
 use crate::verdict::{CellResult, StepResult, Verdict};
@@ -76,7 +77,7 @@ impl Report<'_> {
                 self.line(format!("\n{}  {}", paint(style, title), paint(FAINT, explanation)));
                 has_title = true;
             }
-            self.line(format!("  {} › {}", scenario.name, step.name));
+            self.line(Plain(format!("  {} › {}", scenario.name, step.name)));
             let most = self.most(LINES);
             cells::list(&mut self.text, cells, has_both_families(step), most, &seen, &reason);
         }
@@ -98,7 +99,7 @@ impl Report<'_> {
                 Some(_) => (paint(FAINT, " (found, as this scenario demonstrates)"), DEMONSTRATED),
                 None => (String::new(), LINES),
             };
-            self.line(format!("  {} › {}{shown}", scenario.name, step.name));
+            self.line(format!("  {} › {}{shown}", Plain(&scenario.name), Plain(&step.name)));
             let seen = |cell: &CellResult| match cell.intended {
                 Some(intended) => format!("wanted {intended}, the policies {}", verb(cell)),
                 None => String::new(),
@@ -111,11 +112,11 @@ impl Report<'_> {
     fn failures(&mut self) {
         for scenario in &self.result.scenarios {
             if let Some(failure) = &scenario.failure {
-                self.line(format!("\n{}  {}", paint(UNSURE, "Not carried out"), scenario.name));
-                self.line(format!("    {}", failure.message));
+                self.line(format!("\n{}  {}", paint(UNSURE, "Not carried out"), Plain(&scenario.name)));
+                self.line(format!("    {}", lines(&failure.message)));
             }
             if scenario.misses_demonstration() {
-                self.line(format!("\n{}  {}", paint(BAD, "Nothing demonstrated"), scenario.name));
+                self.line(format!("\n{}  {}", paint(BAD, "Nothing demonstrated"), Plain(&scenario.name)));
                 self.line("    it has to show a policy gap, and there is none");
             }
         }

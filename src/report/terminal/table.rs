@@ -8,6 +8,7 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify};
 
 use super::Report;
+use crate::report::escape::shown;
 use crate::report::style::{BAD, GOOD, UNSURE, count, duration, join, paint, thousands};
 use crate::scenario::Capability;
 use crate::verdict::{Counts, Outcome, Quantiles, Repetitions, ScenarioResult};
@@ -23,7 +24,7 @@ impl Report<'_> {
             let slowest = |quantiles: Option<Quantiles>| time(quantiles.map(|quantiles| quantiles.max));
             let steps = count(scenario.steps.len(), "step", "steps");
             table.push_record([
-                scenario.name.clone(),
+                shown(&scenario.name),
                 if self.everything { String::new() } else { steps },
                 thousands(total.cells()),
                 scenario_result(scenario, &total),
@@ -34,7 +35,7 @@ impl Report<'_> {
                 let (counts, took) = (step.counts(), step.time());
                 table.push_record([
                     String::new(),
-                    step.name.clone(),
+                    shown(&step.name),
                     thousands(counts.cells()),
                     summary(&counts),
                     time(took.enforce),

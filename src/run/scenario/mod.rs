@@ -202,6 +202,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let result = self.observe(step, before, changed).await;
         let decision = |cell: &Cell| self.expected.get(cell).map(|before| before.decision);
         let open_connections = held.use_again(&step.actions, decision).await;
+        // What followed other policies than the step's is no verdict about those.
+        self.backend.check_intact(&self.state).await?;
         Ok(StepResult { handed_over, open_connections, took: start.elapsed(), ..result })
     }
 

@@ -1,5 +1,6 @@
 //! A topology on the cluster, brought from whatever it is to whatever it should be.
 
+mod intact;
 mod namespaces;
 mod pods;
 mod policies;

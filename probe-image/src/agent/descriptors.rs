@@ -1,0 +1,72 @@
+//! How many files the agent may have open, and for what.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Files that neither probes nor strangers get: the control API has to answer whatever happens.
+const RESERVED: usize = 64;
+
+/// Connections that have not yet proved that they belong to the run.
+const STRANGERS: usize = 512;
+
+/// A limit on open files, in parts.
+#[derive(Debug, Clone)]
+pub(super) struct Descriptors {
+    /// The most connections of strangers.
+    pub(super) strangers: usize,
+    /// How many more probes may be in flight.
+    probes: Rc<Cell<usize>>,
+}
+
+impl Descriptors {
+    /// Raises the limit as far as the system allows, and shares it out. Every probe in flight is an open
+    /// file, and the usual limit of 1,024 is far too low.
+    pub(super) fn of_system() -> Self {
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        // Without it, large batches report the probes that could not be sent.
+        let _ = setrlimit(Resource::Nofile, limit);
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self::of(usize::try_from(files).unwrap_or(usize::MAX))
+    }
+
+    fn of(files: usize) -> Self {
+        let strangers = STRANGERS.min(files / 4);
+        let probes = files.saturating_sub(strangers + RESERVED);
+        Self { strangers, probes: Rc::new(Cell::new(probes)) }
+    }
+
+    /// Takes a file for a probe; `None` if there is none left.
+    pub(super) fn for_probe(&self) -> Option<Permit> {
+        let left = self.probes.get().checked_sub(1)?;
+        self.probes.set(left);
+        Some(Permit(Rc::clone(&self.probes)))
+    }
+}
+
+/// A file that a probe may have open as long as it has this.
+#[derive(Debug)]
+pub(super) struct Permit(Rc<Cell<usize>>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_api_has_files_of_its_own() {
+        let few = Descriptors::of(1_024);
+        let taken: Vec<Permit> = std::iter::from_fn(|| few.for_probe()).collect();
+        assert_eq!(taken.len() + few.strangers, 1_024 - RESERVED);
+        drop(taken);
+        assert!(few.for_probe().is_some());
+        assert!(Descriptors::of(10).for_probe().is_none());
+    }
+}

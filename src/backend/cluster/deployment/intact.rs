@@ -1,0 +1,501 @@
+//! Whether the run's objects on the cluster are what netproof sent, and whether anybody added policies to its
+//! namespaces: then the packets follow other policies than those that verdicts are about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join3;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+
+use super::Deployment;
+use crate::backend::Error;
+use crate::backend::cluster::Shared;
+use crate::backend::cluster::cluster_policies;
+use crate::backend::cluster::objects::{AGENT, RUN};
+use crate::backend::cluster::request::{bounded, failed, persistently};
+use crate::policy::{Backends, Labels, NAMESPACE_NAME_LABEL};
+use crate::scenario::State;
+use crate::snapshot::Identity;
+
+/// What to do about it.
+const ADVICE: &str =
+    "exempt the namespaces with label app.kubernetes.io/managed-by=netproof from what did it";
+
+impl Deployment {
+    /// Reads the run's objects back, and compares them with what a state says.
+    ///
+    /// # Errors
+    /// If an admission webhook or a controller changed them or added to them, or they cannot be read.
+    pub(in crate::backend::cluster) async fn check_intact(&self, state: &State) -> Result<(), Error> {
+        let (namespaces, pods, policies) =
+            try_join3(self.list_namespaces(), self.list_pods(), self.list_policies()).await?;
+        let selected = self.selected_labels(state)?;
+        let mut changes: Vec<String> = self.changed_namespaces(&namespaces, &selected);
+        changes.extend(self.changed_pods(&pods, &selected));
+        changes.extend(self.changed_policies(&policies, state));
+        changes.extend(self.changed_cluster_policies(state).await?);
+        match changes.as_slice() {
+            [] => Ok(()),
+            _ => {
+                let message = format!("{}: {ADVICE}", changes.join("; "));
+                Err(Error::failed("measure what the scenario's policies do", message))
+            }
+        }
+    }
+
+    fn of_run(&self) -> ListParams {
+        ListParams::default().labels(&format!("{RUN}={}", self.shared.maker.run))
+    }
+
+    async fn list_namespaces(&self) -> Result<BTreeMap<String, ObjectMeta>, Error> {
+        let namespaces: Api<core::Namespace> = Api::all(self.shared.client.clone());
+        let listed = persistently(async || namespaces.list_metadata(&self.of_run()).await).await;
+        let items = listed.map_err(failed("list the run's namespaces".to_owned()))?.items;
+        Ok(items.into_iter().map(|namespace| (namespace.name_any(), namespace.metadata)).collect())
+    }
+
+    async fn list_pods(&self) -> Result<BTreeMap<Identity, core::Pod>, Error> {
+        let pods: Api<core::Pod> = Api::all(self.shared.client.clone());
+        let listed = persistently(async || pods.list(&self.of_run()).await).await;
+        let items = listed.map_err(failed("list the run's pods".to_owned()))?.items;
+        let identity = |pod: &core::Pod| Identity::new(&pod.namespace().unwrap_or_default(), &pod.name_any());
+        Ok(items.into_iter().map(|pod| (identity(&pod), pod)).collect())
+    }
+
+    /// All policies in the run's namespaces, whoever made them.
+    async fn list_policies(&self) -> Result<BTreeMap<Identity, NetworkPolicy>, Error> {
+        let lists = bounded(self.namespaces().into_iter().map(async |namespace| {
+            let policies: Api<NetworkPolicy> = Api::namespaced(self.shared.client.clone(), &namespace);
+            let listed = persistently(async || policies.list(&ListParams::default()).await).await;
+            let items = listed.map_err(failed(format!("list the NetworkPolicies of {namespace}")))?.items;
+            let identity = |policy: &NetworkPolicy| Identity::new(&namespace, &policy.name_any());
+            Ok::<_, Error>(items.into_iter().map(|policy| (identity(&policy), policy)).collect::<Vec<_>>())
+        }));
+        Ok(lists.await?.into_iter().flatten().collect())
+    }
+
+    /// The keys of labels that a selector of the state asks for. No other label decides about packets.
+    fn selected_labels(&self, state: &State) -> Result<BTreeSet<String>, Error> {
+        let mut keys = BTreeSet::new();
+        for written in &state.written {
+            add_keys(&to_json(&*written.object), &mut keys);
+        }
+        for written in &state.written_for_cluster {
+            let object = self.shared.maker.cluster_policy(written, &self.names, &self.namespaces())?;
+            add_keys(&object.data, &mut keys);
+        }
+        for service in &state.cluster.services {
+            match &service.backends {
+                Backends::Selected(selector) => keys.extend(selector.keys().cloned()),
+                Backends::Addresses(_) | Backends::Unknown => {}
+            }
+        }
+        // The API server sets it, to the real name.
+        keys.remove(NAMESPACE_NAME_LABEL);
+        Ok(keys)
+    }
+
+    fn changed_namespaces(
+        &self,
+        found: &BTreeMap<String, ObjectMeta>,
+        selected: &BTreeSet<String>,
+    ) -> Vec<String> {
+        let sent = self.namespaces.iter().map(|(name, labels)| (self.names.namespace(name), labels));
+        let changed = sent.filter_map(|(real, labels)| {
+            let what = format!("namespace {real}");
+            let Some(metadata) = found.get(&real) else { return Some(format!("{what} {LOST}")) };
+            changed_labels(&what, labels, metadata, selected)
+        });
+        changed.collect()
+    }
+
+    fn changed_pods(
+        &self,
+        found: &BTreeMap<Identity, core::Pod>,
+        selected: &BTreeSet<String>,
+    ) -> Vec<String> {
+        let changed = self.pods.values().filter(|running| !running.pod.ended).filter_map(|running| {
+            let what = format!("pod {}", running.real);
+            let Some(pod) = found.get(&running.real) else { return Some(format!("{what} {LOST}")) };
+            changed_labels(&what, &running.pod.labels, &pod.metadata, selected)
+                .or_else(|| added_containers(&what, pod))
+        });
+        changed.collect()
+    }
+
+    fn changed_policies(&self, found: &BTreeMap<Identity, NetworkPolicy>, state: &State) -> Vec<String> {
+        let sent: BTreeMap<Identity, NetworkPolicy> = state
+            .written
+            .iter()
+            .map(|written| {
+                let identity = Identity::of_policy(&written.policy);
+                let policy = self.shared.maker.policy(&written.object, &identity.namespace, &self.names);
+                (self.real(&identity), policy)
+            })
+            .collect();
+        let foreign = found.iter().filter(|(real, _)| !sent.contains_key(real)).map(|(real, policy)| {
+            format!("NetworkPolicy {real} is not the run's ({})", writers(&policy.metadata))
+        });
+        let changed = sent.iter().filter_map(|(real, policy)| {
+            let Some(found) = found.get(real) else { return Some(format!("NetworkPolicy {real} is gone")) };
+            let difference = first_difference("spec", &spec(policy), &spec(found))?;
+            Some(format!("NetworkPolicy {real} was changed: {difference} ({})", writers(&found.metadata)))
+        });
+        foreign.chain(changed).collect()
+    }
+}
+
+impl Deployment {
+    /// The cluster-scoped policies that are not what was sent. Their definitions fill in defaults that are not
+    /// known here: only what was sent has to be there.
+    async fn changed_cluster_policies(&self, state: &State) -> Result<Vec<String>, Error> {
+        let Shared { client, maker, .. } = &*self.shared;
+        let made = state
+            .written_for_cluster
+            .iter()
+            .filter(|written| self.cluster_policies.get(&written.policy.name).is_some_and(Option::is_some));
+        let changes = bounded(made.map(async |written| {
+            let name = &written.policy.name;
+            let sent = maker.cluster_policy(written, &self.names, &self.namespaces())?;
+            let policies = cluster_policies::api(client, name.kind);
+            let real = self.names.cluster_policy(name);
+            let found = persistently(async || policies.get_opt(&real).await).await;
+            let Some(found) = found.map_err(failed(format!("read {} {real} back", name.kind)))? else {
+                return Ok(Some(format!("{} {real} is gone", name.kind)));
+            };
+            let spec = |data: &Value| data.get("spec").cloned().unwrap_or_default();
+            let (sent, mut now) = (spec(&sent.data), spec(&found.data));
+            leave_out_defaults(&sent, &mut now);
+            let difference = first_difference("spec", &sent, &now);
+            Ok(difference.map(|difference| {
+                format!("{} {real} was changed: {difference} ({})", name.kind, writers(&found.metadata))
+            }))
+        }));
+        Ok(changes.await?.into_iter().flatten().collect())
+    }
+}
+
+/// What became of an object that the run cannot find any more.
+const LOST: &str = "is gone, or has lost the label netproof.dev/run";
+
+/// Finds the first label that is not what was sent. Labels that somebody added and that no selector asks for
+/// change nothing: many platforms label every namespace.
+fn changed_labels(
+    what: &str,
+    sent: &Labels,
+    found: &ObjectMeta,
+    selected: &BTreeSet<String>,
+) -> Option<String> {
+    let none = Labels::new();
+    let now = found.labels.as_ref().unwrap_or(&none);
+    let is_own = |key: &&String| *key != NAMESPACE_NAME_LABEL;
+    let changed = sent.keys().filter(is_own).find(|key| sent.get(*key) != now.get(*key));
+    let added = || now.keys().find(|key| selected.contains(*key) && !sent.contains_key(*key));
+    let key = changed.or_else(added)?;
+    let shown = |labels: &Labels| labels.get(key).map_or("missing".to_owned(), |value| format!("`{value}`"));
+    let (before, now) = (shown(sent), shown(now));
+    Some(format!("label {key} of {what} was changed from {before} to {now} ({})", writers(found)))
+}
+
+/// Names the containers that an injector added: their rules for packets would decide in place of policies.
+fn added_containers(what: &str, pod: &core::Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let added: Vec<&str> =
+        all.map(|container| container.name.as_str()).filter(|name| *name != AGENT).collect();
+    (!added.is_empty()).then(|| format!("{what} was given the containers {}", added.join(", ")))
+}
+
+/// Who wrote an object, by what the API server recorded.
+fn writers(metadata: &ObjectMeta) -> String {
+    let managers = metadata.managed_fields.iter().flatten().filter_map(|entry| entry.manager.as_deref());
+    let managers: BTreeSet<&str> = managers.collect();
+    if managers.is_empty() {
+        return "written by somebody whom the API server does not name".to_owned();
+    }
+    format!("written by {}", managers.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn to_json(value: &impl serde::Serialize) -> Value {
+    // Kubernetes' own types have nothing that JSON lacks.
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// Adds the keys of labels that selectors in an object ask for.
+fn add_keys(value: &Value, keys: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::Object(labels)) = fields.get("matchLabels") {
+                keys.extend(labels.keys().cloned());
+            }
+            if let Some(Value::Array(requirements)) = fields.get("matchExpressions") {
+                let named = requirements.iter().filter_map(|r| r.get("key").and_then(Value::as_str));
+                keys.extend(named.map(str::to_owned));
+            }
+            fields.values().for_each(|value| add_keys(value, keys));
+        }
+        Value::Array(items) => items.iter().for_each(|item| add_keys(item, keys)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The spec of a policy with what the API server fills in, and without what it leaves out: whether two are the
+/// same is then whether they are equal.
+fn spec(policy: &NetworkPolicy) -> Value {
+    let mut spec = policy.spec.clone().unwrap_or_default();
+    let is_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
+    let default =
+        || ["Ingress"].into_iter().chain(is_egress.then_some("Egress")).map(str::to_owned).collect();
+    let types = spec.policy_types.filter(|types| !types.is_empty()).unwrap_or_else(default);
+    spec.pod_selector.get_or_insert_default();
+    spec.policy_types = Some(types.into_iter().collect::<BTreeSet<_>>().into_iter().collect());
+    let ingress = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
+    let egress = spec.egress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
+    for port in ingress.chain(egress).flatten() {
+        port.protocol.get_or_insert_with(|| "TCP".to_owned());
+    }
+    let mut spec = to_json(&spec);
+    leave_out_empty(&mut spec);
+    spec
+}
+
+/// Leaves out what means the same as its absence: empty lists, and empty parts of selectors. An empty selector
+/// itself means something.
+fn leave_out_empty(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(leave_out_empty);
+            fields.retain(|key, value| match value {
+                Value::Null => false,
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(labels) => key != "matchLabels" || !labels.is_empty(),
+                Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+            });
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_out_empty),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Leaves out the fields that were not sent.
+fn leave_out_defaults(sent: &Value, found: &mut Value) {
+    match (sent, found) {
+        (Value::Object(sent), Value::Object(found)) => {
+            found.retain(|key, _| sent.contains_key(key));
+            for (key, found) in found {
+                if let Some(sent) = sent.get(key) {
+                    leave_out_defaults(sent, found);
+                }
+            }
+        }
+        (Value::Array(sent), Value::Array(found)) => {
+            sent.iter().zip(found).for_each(|(sent, found)| leave_out_defaults(sent, found));
+        }
+        _ => {}
+    }
+}
+
+/// Says where two values first differ.
+fn first_difference(path: &str, sent: &Value, found: &Value) -> Option<String> {
+    if sent == found {
+        return None;
+    }
+    match (sent, found) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let field =
+                |key: &String| (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+            keys.into_iter().find_map(|key| {
+                let (sent, found) = field(key);
+                first_difference(&format!("{path}.{key}"), sent, found)
+            })
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let mut pairs = a.iter().zip(b).enumerate();
+            pairs.find_map(|(i, (sent, found))| first_difference(&format!("{path}[{i}]"), sent, found))
+        }
+        _ => Some(format!("{path} was sent as {} and is {}", short(sent), short(found))),
+    }
+}
+
+/// A value on one line, cut off where it gets long.
+fn short(value: &Value) -> String {
+    const LONGEST: usize = 120;
+    let text = match value {
+        Value::Null => return "absent".to_owned(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::backend::cluster::cluster_policies::Support;
+    use crate::backend::cluster::deployment::reuse::Running;
+    use crate::backend::cluster::mocked::{client, deployment, status};
+    use crate::scenario::Scenario;
+
+    const SCENARIO: &str = "apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: s}
+topology: {namespaces: [{name: x, labels: {team: red}, pods: [{name: a, labels: {app: a}}]}]}
+steps:
+- name: one
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: web, namespace: x}
+    spec: {podSelector: {matchLabels: {app: a}}, ingress: [{from: [], ports: [{port: 80}]}], egress: []}
+";
+
+    fn state() -> State {
+        let scenario = Scenario::from_text(SCENARIO);
+        let mut state = State::new(&scenario.topology);
+        for action in scenario.steps.iter().flat_map(|step| &step.actions) {
+            state.apply(action).unwrap();
+        }
+        state
+    }
+
+    fn namespace() -> Value {
+        let labels = json!({"team": "red", "netproof.dev/run": "r", "kubernetes.io/metadata.name": "netproof-r-1-x",
+            "cattle.io/project": "p", "app.kubernetes.io/managed-by": "netproof"});
+        json!({"metadata": {"name": "netproof-r-1-x", "labels": labels}})
+    }
+
+    fn pod() -> Value {
+        let labels = json!({"app": "a", "netproof.dev/run": "r", "app.kubernetes.io/managed-by": "netproof"});
+        json!({"metadata": {"namespace": "netproof-r-1-x", "name": "a", "labels": labels},
+            "spec": {"containers": [{"name": "agent"}]}})
+    }
+
+    fn policy() -> Value {
+        let spec = json!({"podSelector": {"matchLabels": {"app": "a"}}, "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"port": 80, "protocol": "TCP"}]}]});
+        json!({"metadata": {"namespace": "netproof-r-1-x", "name": "web"}, "spec": spec})
+    }
+
+    fn foreign_policy() -> Value {
+        json!({"metadata": {"namespace": "netproof-r-1-x", "name": "default-deny", "managedFields": [
+            {"manager": "kyverno", "operation": "Update"}]}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}})
+    }
+
+    /// What is said about a cluster that has these objects.
+    async fn judged(namespaces: Vec<Value>, pods: Vec<Value>, policies: Vec<Value>) -> Option<String> {
+        let list = |kind: &str, version: &str, items: &[Value]| json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": items});
+        let client = client(move |_, path| match path {
+            "/api/v1/namespaces" => (200, list("PartialObjectMetadataList", "meta.k8s.io/v1", &namespaces)),
+            "/api/v1/pods" => (200, list("PodList", "v1", &pods)),
+            "/apis/networking.k8s.io/v1/namespaces/netproof-r-1-x/networkpolicies" => {
+                (200, list("NetworkPolicyList", "networking.k8s.io/v1", &policies))
+            }
+            _ => status(404, path),
+        });
+        let (mut deployment, state) = (deployment(client, Support::new()), state());
+        let labels = |own: &[(&str, &str)]| -> Labels {
+            let run = [("netproof.dev/run", "r"), ("app.kubernetes.io/managed-by", "netproof")];
+            run.iter().chain(own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        deployment.namespaces.insert("x".to_owned(), labels(&[("team", "red")]));
+        for pod in &state.cluster.pods {
+            let identity = Identity::of_pod(pod);
+            let real = Identity::new("netproof-r-1-x", &pod.name);
+            let pod = crate::policy::Pod { labels: labels(&[("app", "a")]), ..pod.clone() };
+            deployment.pods.insert(identity.clone(), Running { pod, real, noted: identity });
+        }
+        deployment.check_intact(&state).await.err().map(|error| error.to_string())
+    }
+
+    fn changed(mut object: Value, pointer: &str, value: Value) -> Value {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[key.replace("~1", "/")] = value;
+        object
+    }
+
+    #[tokio::test]
+    async fn what_the_api_server_fills_in_and_unselected_labels_change_nothing() {
+        assert_eq!(judged(vec![namespace()], vec![pod()], vec![policy()]).await, None);
+    }
+
+    /// Seen: Kyverno generates a default deny in every new namespace.
+    #[tokio::test]
+    async fn a_policy_that_a_generator_added_is_named() {
+        let message = judged(vec![namespace()], vec![pod()], vec![policy(), foreign_policy()]).await.unwrap();
+        let what = "NetworkPolicy netproof-r-1-x/default-deny is not the run's (written by kyverno)";
+        assert!(message.contains(what) && message.contains("exempt"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn what_an_admission_webhook_changed_is_named() {
+        let (namespaces, pods, policies) = (vec![namespace()], vec![pod()], vec![policy()]);
+        let from = json!([{"from": [{"podSelector": {}}], "ports": [{"port": 80, "protocol": "TCP"}]}]);
+        let other = changed(policy(), "/spec/ingress", from);
+        let message = judged(namespaces.clone(), pods.clone(), vec![other]).await.unwrap();
+        assert!(
+            message.contains("web was changed: spec.ingress[0].from was sent as absent and is [{"),
+            "{message}"
+        );
+        let message = judged(namespaces.clone(), pods.clone(), Vec::new()).await.unwrap();
+        assert!(message.contains("web is gone"), "{message}");
+
+        let other = changed(namespace(), "/metadata/labels/team", json!("blue"));
+        let message = judged(vec![other], pods.clone(), policies.clone()).await.unwrap();
+        assert!(
+            message.contains("label team of namespace netproof-r-1-x was changed from `red` to `blue`"),
+            "{message}"
+        );
+        let other = changed(pod(), "/metadata/labels/app", json!("b"));
+        let message = judged(namespaces.clone(), vec![other], policies.clone()).await.unwrap();
+        assert!(
+            message.contains("label app of pod netproof-r-1-x/a was changed from `a` to `b`"),
+            "{message}"
+        );
+        let message = judged(namespaces.clone(), Vec::new(), policies.clone()).await.unwrap();
+        assert!(message.contains("pod netproof-r-1-x/a is gone, or has lost the label"), "{message}");
+
+        let sidecar = json!([{"name": "agent"}, {"name": "istio-proxy"}]);
+        let other = changed(pod(), "/spec/containers", sidecar);
+        let message = judged(namespaces, vec![other], policies).await.unwrap();
+        assert!(message.contains("was given the containers istio-proxy"), "{message}");
+    }
+
+    #[test]
+    fn defaults_of_a_definition_are_no_change() {
+        let sent = json!({"priority": 1, "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]});
+        let changed = |mut found: Value| {
+            leave_out_defaults(&sent, &mut found);
+            first_difference("spec", &sent, &found)
+        };
+        let same = json!({"priority": 1, "tier": "Admin", "ingress": [{"action": "Deny", "name": "",
+            "from": [{"namespaces": {}}]}]});
+        assert_eq!(changed(same), None);
+        let other = json!({"priority": 1, "ingress": [{"action": "Accept", "from": [{"namespaces": {}}]}]});
+        let expected = "spec.ingress[0].action was sent as \"Deny\" and is \"Accept\"";
+        assert_eq!(changed(other).as_deref(), Some(expected));
+        let more = json!({"priority": 1, "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}, {}]});
+        assert!(changed(more).is_some());
+    }
+
+    /// A namespace that gets a label for which a policy asks is in another set of peers.
+    #[tokio::test]
+    async fn an_added_label_that_a_selector_asks_for_is_named() {
+        let other = changed(namespace(), "/metadata/labels/app", json!("a"));
+        let message = judged(vec![other], vec![pod()], vec![policy()]).await.unwrap();
+        assert!(
+            message.contains("label app of namespace netproof-r-1-x was changed from missing to `a`"),
+            "{message}"
+        );
+    }
+}

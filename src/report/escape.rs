@@ -1,0 +1,171 @@
+//! Text of others on a terminal: names, labels, YAML, what servers and agents say.
+//!
+//! A terminal obeys control characters: what a stranger says could clear the report and paint another one.
+//! Every writer for people makes such characters visible. JSON and XML have escapes of their own.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write};
+
+use serde::Serialize;
+
+/// Makes the characters of a text visible that a terminal would obey, or that hide or reorder others. A text
+/// stays on one line.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if text.contains(is_unsafe) { Cow::Owned(escaped(text)) } else { Cow::Borrowed(text) }
+}
+
+/// [`plain`] for what is not yet a text.
+pub(super) fn shown(value: impl Display) -> String {
+    let text = value.to_string();
+    if text.contains(is_unsafe) { escaped(&text) } else { text }
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        push(&mut safe, character, is_unsafe(character));
+    }
+    safe
+}
+
+fn push(safe: &mut String, character: char, is_unsafe: bool) {
+    if is_unsafe {
+        // Writing to a string never fails.
+        let _ = write!(safe, "{}", character.escape_unicode());
+    } else {
+        safe.push(character);
+    }
+}
+
+/// [`plain`] for a message that may have several lines, each of which but the first is indented: none can pass
+/// for a line of the report.
+pub(super) fn lines(message: &str) -> String {
+    message.lines().map(plain).collect::<Vec<_>>().join("\n    ")
+}
+
+/// Makes a message safe that is all that is printed: its lines stay, and it has no colours.
+pub fn message(message: &str) -> String {
+    message.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a document as JSON. Characters that a terminal would obey are in the escapes of JSON, so that the
+/// document can be looked at.
+///
+/// # Errors
+/// If it has something that JSON lacks.
+pub(super) fn json(document: &impl Serialize) -> serde_json::Result<String> {
+    let mut text = escape_json(&serde_json::to_string_pretty(document)?).into_owned();
+    text.push('\n');
+    Ok(text)
+}
+
+/// Escapes within JSON: outside of strings, it has no character that would have to be.
+pub(super) fn escape_json(json: &str) -> Cow<'_, str> {
+    let is_unsafe = |c| is_unsafe(c) && c != '\n';
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_unsafe(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether a character is obeyed instead of shown (category Cc), invisible, or reorders others (Cf, Zl, Zp and
+/// what is similar). Letters of every script are none of these.
+fn is_unsafe(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_control();
+    }
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Makes a whole report safe, which has lines and colours of its own: only line feeds and sequences that set
+/// colours stay. The last guard before a terminal, for text that no writer made safe.
+pub fn guard(report: &str) -> Cow<'_, str> {
+    if !report.contains(|c| is_unsafe(c) && c != '\n') {
+        return Cow::Borrowed(report);
+    }
+    let mut safe = String::with_capacity(report.len() + 16);
+    let mut rest = report;
+    while let Some(character) = rest.chars().next() {
+        let length = match colour(rest) {
+            Some(length) => {
+                safe.push_str(rest.get(..length).unwrap_or_default());
+                length
+            }
+            None => {
+                push(&mut safe, character, is_unsafe(character) && character != '\n');
+                character.len_utf8()
+            }
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Cow::Owned(safe)
+}
+
+/// The length of the sequence at the beginning of a text that sets a colour, if there is one.
+fn colour(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
+    parameters.get(end..)?.starts_with('m').then_some(2 + end + 1)
+}
+
+/// A text that is shown as [`plain`] does.
+pub(super) struct Plain<T>(pub(super) T);
+
+impl<T: Display> Display for Plain<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&shown(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_becomes_visible() {
+        assert_eq!(plain("\u{1b}[32mPASS\u{7}"), "\\u{1b}[32mPASS\\u{7}");
+        assert_eq!(plain("a\nb\r\tc\u{9b}2J"), "a\\u{a}b\\u{d}\\u{9}c\\u{9b}2J");
+        assert_eq!(plain("\u{202e}kaeL\u{2066}\u{200b}"), "\\u{202e}kaeL\\u{2066}\\u{200b}");
+        for ordinary in ["tenant-a/web", "Größe", "東京 › النص", "a → b", "\\u{1b}"] {
+            assert_eq!(plain(ordinary), ordinary);
+        }
+    }
+
+    #[test]
+    fn json_has_escapes_of_its_own() {
+        let hostile = "\u{1b}[32m\u{202e}\u{9b}\u{e0041}\n\"é";
+        let text = json(&[hostile]).unwrap();
+        assert_eq!(text, "[\n  \"\\u001b[32m\\u202e\\u009b\\udb40\\udc41\\n\\\"é\"\n]\n");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&text).unwrap(), [hostile]);
+    }
+
+    #[test]
+    fn no_line_of_a_message_passes_for_one_of_the_report() {
+        assert_eq!(lines("refused\nPASS\r\n\u{1b}[2J"), "refused\n    PASS\n    \\u{1b}[2J");
+        assert_eq!(message("a:\n  b\u{1b}[32m\n"), "a:\n  b\\u{1b}[32m\n");
+    }
+
+    #[test]
+    fn the_guard_leaves_a_reports_own_lines_and_colours() {
+        let own = "\u{1b}[1m\u{1b}[31mFAIL\u{1b}[0m  1 leak\n  next line\n";
+        assert_eq!(guard(own), own);
+        assert_eq!(guard("\u{1b}[2J\u{1b}]0;title\u{7}"), "\\u{1b}[2J\\u{1b}]0;title\\u{7}");
+        assert_eq!(guard("\u{1b}[31m\u{1b}[1;1H\u{202e}"), "\u{1b}[31m\\u{1b}[1;1H\\u{202e}");
+        assert_eq!(guard("\u{1b}["), "\\u{1b}[");
+    }
+}

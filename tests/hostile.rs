@@ -1,0 +1,121 @@
+//! Names, labels, answers and messages that a stranger chose: no report obeys them.
+
+use std::sync::Arc;
+
+use netproof::compare::{Record, Thresholds, compare};
+use netproof::policy::Decision::{Allow, Deny};
+use netproof::report;
+use netproof::scenario::{Claim, EndpointName};
+use netproof::verdict::{
+    Cause, CellResult, Change, Observation, RunResult, ScenarioFailure, ScenarioResult, Verdict,
+};
+
+use crate::reports::{cell, run, scenario, settled, step};
+
+/// Clears the screen, and paints a report of its own: with the report's own colours, on lines of its own, behind
+/// the terminal's back, and in characters that XML does not have.
+const HOSTILE: &str = "x\u{1b}[2J\u{1b}[1m\u{1b}[32mPASS\u{1b}[0m  every packet\r\nPASS  every packet\u{9b}2J\
+    \u{1b}]0;title\u{7}\u{202e}ssap\u{2066}\u{200b}\u{0}\u{8}\u{7f}\u{fffe}]]>";
+
+fn hostile() -> String {
+    HOSTILE.to_owned()
+}
+
+fn hostile_cells() -> Vec<CellResult> {
+    let by = Observation::Misdelivered { by: hostile() };
+    let misdelivered = Verdict::Inconclusive(Cause::Misdelivered(hostile()));
+    let error = Verdict::Inconclusive(Cause::ProbeError(hostile()));
+    let lookup = Observation::DnsFailure { message: hostile() };
+    let mut cells = vec![
+        cell("a", "b", Deny, Observation::Connected, Verdict::Leak),
+        cell("b", "a", Allow, by, misdelivered),
+        cell("b", "c", Allow, lookup, Verdict::Blocked),
+        cell("c", "a", Deny, Observation::ProbeError { message: hostile() }, error),
+        settled(
+            cell("a", "c", Deny, Observation::Dropped, Verdict::Flaky),
+            Change::Enforce,
+            42,
+            Some(HOSTILE),
+        ),
+    ];
+    for (i, cell) in cells.iter_mut().enumerate() {
+        cell.cell.to = EndpointName::Pod { namespace: hostile(), name: format!("{HOSTILE}{i}") };
+        cell.machines.to = Some(hostile());
+        cell.machines.from = Some("node-1".to_owned());
+        cell.intended = Some(Claim::Allow);
+        cell.asserted = Some(Claim::Allow);
+    }
+    cells
+}
+
+/// A result in which everything that is a text is hostile.
+fn hostile_run() -> RunResult {
+    let scenario = ScenarioResult {
+        description: hostile(),
+        file: Arc::from(HOSTILE),
+        ignored: [(hostile(), 1)].into(),
+        failure: Some(ScenarioFailure { message: hostile(), everywhere: false }),
+        ..scenario(HOSTILE, vec![step(HOSTILE, hostile_cells())])
+    };
+    let mut result = run(vec![scenario]);
+    result.surroundings.name = hostile();
+    result.surroundings.facts = vec![(hostile(), hostile())];
+    result.surroundings.warnings = vec![hostile()];
+    result.unfinished = vec![hostile()];
+    result.stopped = true;
+    result
+}
+
+/// Whether a text has nothing that a terminal obeys, apart from its lines.
+fn assert_harmless(format: &str, text: &str) {
+    let is_harmful =
+        |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}\u{fffe}".contains(c);
+    let at = text.find(is_harmful);
+    let around: Option<String> = at.map(|at| text[at..].chars().take(40).collect());
+    assert_eq!(around, None, "{format}");
+    let forged = text.lines().find(|line| line.trim_start().starts_with("PASS") && !line.contains("› x"));
+    let is_forged = forged.is_some_and(|line| !line.starts_with("    "));
+    assert!(!is_forged, "{format}: {forged:?}");
+}
+
+/// What is left of a report for people once its own colours are taken out.
+fn without_own_colours(text: &str) -> String {
+    ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[2m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m"]
+        .iter()
+        .fold(text.to_owned(), |text, colour| text.replace(colour, ""))
+}
+
+/// Seen: a responder in a tenant's pod answered with escape sequences, and painted a green PASS over the report.
+#[test]
+fn no_report_obeys_what_a_stranger_says() {
+    let result = hostile_run();
+    for everything in [false, true] {
+        let text = report::terminal(&result, everything);
+        assert!(!text.contains("\u{1b}[32m"), "nothing here is green: {text}");
+        assert_harmless("terminal", &without_own_colours(&text));
+    }
+    let json = report::json(&result, None).unwrap();
+    assert_harmless("json", &json);
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(read["scenarios"][0]["name"], HOSTILE, "machines get what was said");
+    let mut xml = Vec::new();
+    report::junit(&result, &mut xml).unwrap();
+    let xml = String::from_utf8(xml).unwrap();
+    assert_harmless("junit", &xml);
+    assert!(xml.contains("\\u{1b}[2J") && xml.contains("\\u{202e}"), "what was said is visible: {xml}");
+
+    let record = |name: &str| Record::parse(name, &json).unwrap();
+    let (before, after) = (record(HOSTILE), record(HOSTILE));
+    let comparison = compare(&before, &after, Thresholds::default());
+    let text = report::comparison(&comparison, true);
+    assert_harmless("comparison", &without_own_colours(&text).replace("PASS", ""));
+    assert_harmless("comparison as JSON", &report::comparison_json(&comparison).unwrap());
+}
+
+/// The last guard, before standard output and standard error: for text that no writer made safe.
+#[test]
+fn what_is_printed_is_guarded() {
+    let guarded = report::guard(HOSTILE);
+    assert_harmless("output", &without_own_colours(&guarded).replace("\nPASS", ""));
+    assert_harmless("errors", &report::message(HOSTILE).replace("\nPASS", ""));
+}
