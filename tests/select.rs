@@ -9,17 +9,21 @@ use serde_json::Value;
 
 use crate::machine::{Finished, User, file, folder, library, program, run};
 
-/// A scenario in which nothing is denied, with as many cases as steps.
+/// A scenario in which one pod is isolated, with as many cases as steps.
 fn scenario(name: &str, tags: &str, items: &str, steps: usize) -> String {
+    let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: b, namespace: x}, \
+                  spec: {podSelector: {matchLabels: {app: b}}}}";
     let step = |i: usize| {
-        format!("- name: step {i}\n  expect: [{{from: \"*\", to: [\"*\", self], allow: [all]}}]\n")
+        let own = "{from: \"*\", to: [\"*\", self], allow: [all]}";
+        let apply = if i == 1 { format!("  apply: [{policy}]\n") } else { String::new() };
+        format!("- name: step {i}\n{apply}  expect: [{own}, {{from: x/a, to: x/b, deny: [all]}}]\n")
     };
     let steps: String = (1..=steps).map(step).collect();
     format!(
         "apiVersion: netproof.dev/v1alpha1
 kind: Scenario
 metadata: {{name: {name}, tags: [{tags}], items: [{items}]}}
-topology: {{namespaces: [{{name: x, pods: [{{name: a}}, {{name: b}}]}}]}}
+topology: {{namespaces: [{{name: x, pods: [{{name: a}}, {{name: b, labels: {{app: b}}}}]}}]}}
 probes: [80/TCP]
 steps:
 {steps}"

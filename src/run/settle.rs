@@ -69,7 +69,7 @@ const CONFIRMED: u32 = 2;
 const RISK: f64 = 1e-4;
 /// The pause between rounds that end at once.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long after the settle deadline a step may go on, whatever its cells show.
+/// How long after the settle deadline a step may go on for what packets may have been lost.
 const OVERTIME: Duration = Duration::from_millis(1_500);
 /// How often a denied cell is probed after the deadline if it was delivered once after all denials had been
 /// silent: a leak of a tenth of its connections shows with 96 %.
@@ -162,9 +162,6 @@ impl<P: Prober> Settling<'_, P> {
                 is_silent && !(track.control.listener && track.control.path)
             });
             self.round(&uncontrolled, self.longest_timeout()).await;
-            if self.is_exhausted() {
-                break;
-            }
         }
     }
 
@@ -194,9 +191,11 @@ impl<P: Prober> Settling<'_, P> {
         self.prober.elapsed() >= self.deadline()
     }
 
-    /// Whether the step has to end, whatever its cells show.
-    fn is_exhausted(&self) -> bool {
-        self.prober.elapsed() >= self.deadline() + OVERTIME
+    /// Whether there has been time enough, and so many rounds are enough tries: on a busy machine, one round
+    /// may take longer than all of the time. What a network that loses packets needs beyond them has an end.
+    fn is_enough(&self, rounds: u32) -> bool {
+        let is_exhausted = self.prober.elapsed() >= self.deadline() + OVERTIME;
+        self.is_over() && rounds >= TRIES && (is_exhausted || rounds >= self.required_drops())
     }
 
     fn longest_timeout(&self) -> Duration {
@@ -209,8 +208,7 @@ impl<P: Prober> Settling<'_, P> {
         let mut polls = 0;
         loop {
             let differing = self.select(|track, decision| track.agrees(decision) != Some(true));
-            let has_tried = polls + 1 >= TRIES.max(self.required_drops());
-            if differing.is_empty() || (self.is_over() && has_tried) || self.is_exhausted() {
+            if differing.is_empty() || self.is_enough(polls + 1) {
                 return;
             }
             // Cells that should be silent answer at once if they do; a cell that should answer gets
@@ -241,7 +239,7 @@ impl<P: Prober> Settling<'_, P> {
                 is_unsure && track.agrees(decision) == Some(true)
             });
             // Where a path is dead, nothing ever confirms its denials.
-            if self.is_exhausted() || (self.is_over() && rounds >= TRIES.max(required)) {
+            if self.is_enough(rounds) {
                 unsure.clear();
             }
             unsure.extend(self.without_power(&unsure));
@@ -395,15 +393,16 @@ impl<P: Prober> Settling<'_, P> {
     async fn examine(&mut self, relapsed: Vec<usize>) {
         let tries = if self.suspected_loss() > 0.0 { RETRIES_WITH_LOSS } else { RETRIES };
         let mut left: Vec<usize> = relapsed.into_iter().filter(|cell| !self.is_denied(*cell)).collect();
+        // None is examined twice, so this ends.
+        for cell in &left {
+            if let Some(track) = self.tracks.get_mut(*cell) {
+                track.is_examined = true;
+            }
+        }
         for _ in 0..tries {
             let timeout = (self.deadlines.timeout * PATIENCE).min(self.longest_timeout());
             self.round(&left, timeout).await;
             left.retain(|cell| !self.agrees(*cell));
-        }
-        for cell in left {
-            if let Some(track) = self.tracks.get_mut(cell) {
-                track.is_examined = true;
-            }
         }
     }
 

@@ -79,6 +79,19 @@ impl State {
         Some(self.machines.get(node).unwrap_or(node).clone())
     }
 
+    /// The actions that delete all policies.
+    pub fn removal_of_policies(&self) -> Vec<Action> {
+        let policies = self.written.iter().map(|written| Identity::of_policy(&written.policy));
+        let of_cluster = self.written_for_cluster.iter().map(|written| written.policy.name.clone());
+        policies.map(Action::DeletePolicy).chain(of_cluster.map(Action::DeleteClusterPolicy)).collect()
+    }
+
+    /// The actions that create all policies as they are.
+    pub fn restoration_of_policies(&self) -> Vec<Action> {
+        let policies = self.written.iter().cloned().map(Action::SetPolicy);
+        policies.chain(self.written_for_cluster.iter().cloned().map(Action::SetClusterPolicy)).collect()
+    }
+
     /// Carries out an action.
     ///
     /// # Errors

@@ -10,8 +10,7 @@ use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::Router;
 use crate::policy::Engine;
 use crate::run::ledger::Afterwards;
-use crate::scenario::{Action, EndpointName, State, Step};
-use crate::snapshot::Identity;
+use crate::scenario::{Action, EndpointName, Step};
 use crate::verdict::{Cause, CellResult, Observation, StepResult, Verdict};
 
 impl<B: Backend> ScenarioRun<'_, B> {
@@ -20,7 +19,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         if self.brackets.is_empty() {
             return Ok(());
         }
-        let removal = removal_of_policies(&self.state);
+        let removal = self.state.removal_of_policies();
         let changed = Instant::now();
         self.change("remove the policies", &removal).await?;
         let handed_over = changed.elapsed();
@@ -56,7 +55,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         if !self.brackets.are_broken_by(&step.actions, &next, &self.scenario.probes) {
             return Ok(());
         }
-        let restoration = restoration_of_policies(&self.state);
+        let restoration = self.state.restoration_of_policies();
         self.control().await?;
         let changed = Instant::now();
         self.change("apply the policies again", &restoration).await?;
@@ -172,15 +171,4 @@ fn record_leak(steps: &mut [StepResult], place: Place) {
         cell.observed = Some(Observation::OneWay);
         cell.settled = None;
     }
-}
-
-fn removal_of_policies(state: &State) -> Vec<Action> {
-    let policies = state.written.iter().map(|written| Identity::of_policy(&written.policy));
-    let of_cluster = state.written_for_cluster.iter().map(|written| written.policy.name.clone());
-    policies.map(Action::DeletePolicy).chain(of_cluster.map(Action::DeleteClusterPolicy)).collect()
-}
-
-fn restoration_of_policies(state: &State) -> Vec<Action> {
-    let policies = state.written.iter().cloned().map(Action::SetPolicy);
-    policies.chain(state.written_for_cluster.iter().cloned().map(Action::SetClusterPolicy)).collect()
 }
