@@ -1,10 +1,12 @@
 //! Carrying scenarios out: rounds of probes that settle by polling what differs and are then
 //! confirmed. Tells what happens as [`Event`]s and knows nothing of reports.
 
+mod batch;
 mod canary;
 mod event;
 mod held;
 mod ledger;
+mod legs;
 mod listen;
 mod newcomers;
 mod power;
@@ -12,6 +14,7 @@ mod round;
 mod scenario;
 mod settings;
 mod settle;
+mod settle_loss;
 mod track;
 
 use std::collections::{BTreeMap, HashSet};

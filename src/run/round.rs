@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netproof_probe::wire::{Listener, Nonce, Outcome, ProbeResult, Target};
+use netproof_probe::wire::{Listener, Nonce, Outcome, Target};
 
+use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
 use super::canary::{Canaries, Path};
 use super::ledger::Ledger;
+use super::legs::{LegSent, LegSighting, until_failure};
 use super::listen::Unavailable;
 use super::settle::Prober;
 use super::track::Sighting;
-use crate::backend::{Agent, Backend, Error, ask_all};
+use crate::backend::{Agent, Backend, ask_all};
 use crate::plan::{Cell, Route, Router};
-use crate::policy::{Decision, IpFamily};
+use crate::policy::Decision;
 use crate::scenario::{EndpointName, State};
 use crate::verdict::{Agents, Control, Observation, observe};
 
@@ -38,50 +40,6 @@ pub(super) struct Rounds<'a, B> {
     ledger: &'a mut Ledger,
     /// The paths of every cell's legs, by the leg's index; `None` where no canary is.
     paths: Vec<Vec<Vec<Option<Path>>>>,
-}
-
-/// A listener at an address of its own pod.
-type OwnListener = (EndpointName, Listener, IpFamily);
-
-/// What a target in a batch is there for.
-enum Purpose {
-    /// A leg of a cell's route.
-    Leg {
-        /// The index of the probe in the round: a cell may have several.
-        probe: usize,
-        leg: usize,
-        nonce: Nonce,
-    },
-    Listener(OwnListener),
-    Canary(Path, Nonce),
-}
-
-/// What one agent has to send in a round.
-struct Batch {
-    agent: Arc<Agent>,
-    targets: Vec<Target>,
-    purposes: Vec<Purpose>,
-}
-
-/// A target that was sent, and what became of it.
-type Sent = (Purpose, Result<ProbeResult, Failure>);
-
-/// Why an agent did not do what it was asked for.
-#[derive(Debug, Clone)]
-struct Failure {
-    message: String,
-    /// Whether it never will.
-    is_gone: bool,
-}
-
-impl From<&Error> for Failure {
-    fn from(error: &Error) -> Self {
-        let is_gone = match error {
-            Error::AgentGone { .. } => true,
-            Error::Agent { .. } | Error::Failed { .. } | Error::Unavailable(_) => false,
-        };
-        Self { message: error.to_string(), is_gone }
-    }
 }
 
 impl<'a, B: Backend> Rounds<'a, B> {
@@ -359,46 +317,6 @@ struct Arrived {
     paths: HashSet<Path>,
 }
 
-/// The batches of a round, by the names of the agents that send them: pods of one node's network share an
-/// agent.
-#[derive(Default)]
-struct Batches(BTreeMap<String, Batch>);
-
-impl Batches {
-    fn add(&mut self, agent: &Arc<Agent>, target: Target, purpose: Purpose) {
-        let new = || Batch { agent: Arc::clone(agent), targets: Vec::new(), purposes: Vec::new() };
-        let batch = self.0.entry(agent.name().to_owned()).or_insert_with(new);
-        batch.targets.push(target);
-        batch.purposes.push(purpose);
-    }
-
-    fn finish(self) -> Vec<Batch> {
-        self.0.into_values().collect()
-    }
-}
-
-/// A leg's probe, and what its agent says of it.
-struct LegSent {
-    nonce: Nonce,
-    /// When it left at the latest, since the change.
-    left: Option<Duration>,
-    result: Result<ProbeResult, Failure>,
-}
-
-/// What a leg's probe showed.
-struct LegSighting {
-    /// The one whose arrival would show that the cell was delivered.
-    nonce: Option<Nonce>,
-    observation: Observation,
-    left: Option<Duration>,
-    took: Duration,
-    /// What vouches for all who may answer.
-    control: Control,
-    /// Whether it is the last leg, and so no lookup of its name failed.
-    is_last: bool,
-    is_final: bool,
-}
-
 impl<B: Backend> Prober for Rounds<'_, B> {
     async fn round(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting> {
         let sent = self.elapsed();
@@ -445,80 +363,5 @@ impl<B: Backend> Prober for Rounds<'_, B> {
 
     fn elapsed(&self) -> Duration {
         self.probing.changed.elapsed()
-    }
-}
-
-/// What a client sees of legs: it goes no further than to the first that fails.
-fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting> {
-    let mut legs = legs.peekable();
-    while let Some(leg) = legs.next() {
-        let is_last = legs.peek().is_none();
-        if is_last {
-            return Some(leg);
-        }
-        if let Some(observation) = without_name(&leg.observation) {
-            return Some(LegSighting { observation, nonce: None, is_last: false, ..leg });
-        }
-    }
-    None
-}
-
-/// What the failure of a lookup makes of the connection that needs it; `None` if it did not fail. Wherever
-/// the question went, nothing was sent to the Service.
-fn without_name(lookup: &Observation) -> Option<Observation> {
-    match lookup {
-        Observation::Connected => None,
-        Observation::OneWay => Some(Observation::Dropped),
-        Observation::DnsFailure { message } => {
-            Some(Observation::ProbeError { message: format!("its name was not found: {message}") })
-        }
-        Observation::Dropped
-        | Observation::Rejected
-        | Observation::Misdelivered { .. }
-        | Observation::Unsupported { .. }
-        | Observation::ProbeError { .. } => Some(lookup.clone()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leg(observation: Observation) -> LegSighting {
-        let (left, took) = (None, Duration::ZERO);
-        let control = Control::ALIVE;
-        let (is_last, is_final) = (true, false);
-        LegSighting { nonce: Some(Nonce(7)), observation, left, took, control, is_last, is_final }
-    }
-
-    /// A refused lookup is proved by who answers lookups, wherever the connection would have led.
-    #[test]
-    fn the_control_is_that_of_the_leg_that_decides() {
-        let control = |lookup| {
-            let nowhere = LegSighting { control: Control::default(), ..leg(Observation::Rejected) };
-            until_failure([leg(lookup), nowhere].into_iter()).unwrap().control == Control::ALIVE
-        };
-        assert!(control(Observation::Dropped));
-        assert!(!control(Observation::Connected));
-    }
-
-    /// What a lookup and a connection show together, and whether a late arrival would count.
-    fn together(lookup: Observation, connection: Observation) -> (Observation, bool) {
-        let seen = until_failure([leg(lookup), leg(connection)].into_iter()).unwrap();
-        (seen.observation, seen.nonce.is_some())
-    }
-
-    #[test]
-    fn a_connection_by_name_ends_with_its_lookup() {
-        use Observation::{Connected, Dropped, OneWay, Rejected};
-        assert_eq!(together(Connected, Connected), (Connected, true));
-        assert_eq!(together(Connected, Dropped), (Dropped, true));
-        assert_eq!(together(Connected, OneWay), (OneWay, true));
-        assert_eq!(together(Rejected, Connected), (Rejected, false));
-        // The question arrived; nothing was sent to the Service.
-        assert_eq!(together(OneWay, Connected), (Dropped, false));
-        let failed = Observation::DnsFailure { message: "response code 3".to_owned() };
-        let (observation, _) = together(failed, Dropped);
-        assert_eq!(observation.agrees_with(Decision::Deny), None, "nothing was learned");
     }
 }

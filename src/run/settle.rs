@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::power::Pools;
-use super::track::{Expected, Loss, Sighting, Track, chance};
+use super::track::{Expected, Loss, Sighting, Track};
 use crate::policy::Decision;
 use crate::verdict::Observation;
 
@@ -60,13 +60,10 @@ const RETRIES: u32 = 3;
 const PATIENCE: u32 = 3;
 /// How often, where the network is seen to lose packets.
 const RETRIES_WITH_LOSS: u32 = 10;
-/// How many probes of an allowed cell may go missing in any case without its being called flaky: a
-/// network may lose a packet.
-const LOST: u32 = 2;
 /// How often a cell has to agree in a row.
-const CONFIRMED: u32 = 2;
+pub(super) const CONFIRMED: u32 = 2;
 /// How likely loss alone may be the reason for what a cell shows.
-const RISK: f64 = 1e-4;
+pub(super) const RISK: f64 = 1e-4;
 /// The pause between rounds that end at once.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long after the settle deadline a step may go on for what packets may have been lost.
@@ -104,12 +101,12 @@ pub(super) async fn settle(
     Settled { tracks: settling.tracks, rounds: settling.rounds, loss, deadline }
 }
 
-struct Settling<'a, P> {
+pub(super) struct Settling<'a, P> {
     prober: &'a mut P,
-    expected: &'a [Expected],
+    pub(super) expected: &'a [Expected],
     pools: &'a Pools,
-    deadlines: SettleDeadlines,
-    tracks: Vec<Track>,
+    pub(super) deadlines: SettleDeadlines,
+    pub(super) tracks: Vec<Track>,
     rounds: u32,
     /// When something of our own last failed, since the change.
     disturbed: Option<Duration>,
@@ -139,42 +136,15 @@ impl<P: Prober> Settling<'_, P> {
         self.find_unconfirmed();
     }
 
-    /// Finds the cells whose silence may be loss: denied ones, and allowed ones that have answered.
-    fn find_unconfirmed(&mut self) {
-        let (required, loss) = (self.required_drops(), self.suspected_loss());
-        for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
-            let is_silent = track.agrees(Decision::Deny) == Some(true);
-            track.unconfirmed = is_silent
-                && match expected.decision {
-                    Decision::Deny => track.streak < required,
-                    Decision::Allow => track.agreed > 0 && chance(track.missing, track.missing, loss) > RISK,
-                    Decision::Undefined => false,
-                };
-        }
-    }
-
     /// Silence proves nothing unless the listener was seen up and the path alive. On a busy machine that
     /// may take more time than usual.
     async fn control(&mut self) {
         for _ in 0..RETRIES {
-            let uncontrolled = self.select(|track, _| {
+            let uncontrolled = self.select(|track, decision| {
                 let is_silent = track.observation.as_ref().is_some_and(Observation::is_silence);
-                is_silent && !(track.control.listener && track.control.path)
+                is_silent && !(track.control.listener && (track.control.path || decision == Decision::Allow))
             });
             self.round(&uncontrolled, self.longest_timeout()).await;
-        }
-    }
-
-    /// Finds the allowed cells that missed more probes than the network loses elsewhere.
-    fn find_intermittent(&mut self) {
-        let loss = self.suspected_loss();
-        for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
-            let is_heard = track.agrees(expected.decision) == Some(true);
-            let missed = track.all_missed();
-            let by_chance = chance(missed, missed + track.agreed, loss);
-            if expected.decision == Decision::Allow && is_heard && missed > LOST && by_chance < RISK {
-                track.differed = true;
-            }
         }
     }
 
@@ -346,41 +316,6 @@ impl<P: Prober> Settling<'_, P> {
         let cells: Vec<usize> = denied.into_iter().chain(closer).collect();
         self.round(&cells, self.deadlines.timeout).await;
         true
-    }
-
-    /// How often a cell has to be silent until its silence can hardly be loss: the more often, the
-    /// more of the probes that should be answered go missing.
-    fn required_drops(&self) -> u32 {
-        let loss = self.suspected_loss();
-        if loss <= 0.0 {
-            return CONFIRMED;
-        }
-        let mut silences = 1;
-        let mut risk = loss;
-        while risk > RISK {
-            risk *= loss;
-            silences += 1;
-        }
-        silences.max(CONFIRMED)
-    }
-
-    /// The loss to reckon with: twice as much as was seen, which may have been in a good moment.
-    fn suspected_loss(&self) -> f64 {
-        (self.loss() * 2.0).min(0.9)
-    }
-
-    /// The share of probes that go missing: now, or ever since the beginning. Where everything is
-    /// denied, only the past can tell.
-    fn loss(&self) -> f64 {
-        let own = self.own_loss();
-        own.share().max(own.plus(self.deadlines.loss).share())
-    }
-
-    fn own_loss(&self) -> Loss {
-        let tells = |expected: &Expected| expected.decision == Decision::Allow && expected.crosses;
-        let telling = self.tracks.iter().zip(self.expected).filter(|(_, expected)| tells(expected));
-        let losses = telling.map(|(track, _)| Loss { missed: track.missed, agreed: track.agreed });
-        losses.fold(Loss::default(), Loss::plus)
     }
 
     fn agrees(&self, cell: usize) -> bool {

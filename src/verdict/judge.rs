@@ -124,7 +124,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     };
     // Only silence needs a control: what was delivered proves itself.
     if observation.is_silence()
-        && let Some(cause) = doubt(*control, *baseline, *unconfirmed)
+        && let Some(cause) = doubt(*decision, *control, *baseline, *unconfirmed)
     {
         return Verdict::Inconclusive(cause);
     }
@@ -136,13 +136,14 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
 }
 
-/// Why silence proves nothing; `None` if it does.
-fn doubt(control: Control, baseline: Option<bool>, unconfirmed: bool) -> Option<Cause> {
+/// Why silence proves nothing; `None` if it does. A dead path explains the silence of a denied cell, and is the
+/// outage of an allowed one.
+fn doubt(decision: Decision, control: Control, baseline: Option<bool>, unconfirmed: bool) -> Option<Cause> {
     if !control.listener {
         Some(Cause::NoControl)
     } else if baseline == Some(false) {
         Some(Cause::NoBaseline)
-    } else if !control.path {
+    } else if !control.path && decision == Decision::Deny {
         Some(Cause::NoPath)
     } else {
         unconfirmed.then_some(Cause::Unconfirmed)
@@ -200,11 +201,17 @@ mod tests {
             };
             let control = Control { listener: false, path: true };
             inconclusive(&Evidence { control, ..silent() }, Cause::NoControl);
-            let control = Control { listener: true, path: false };
-            inconclusive(&Evidence { control, ..silent() }, Cause::NoPath);
             inconclusive(&Evidence { baseline: Some(false), ..silent() }, Cause::NoBaseline);
             inconclusive(&Evidence { unconfirmed: true, ..silent() }, Cause::Unconfirmed);
         }
+    }
+
+    #[test]
+    fn a_dead_path_is_no_denial_but_an_outage() {
+        let control = Control { listener: true, path: false };
+        let silent = |decision| Evidence { control, ..evidence(decision, Observation::Dropped) };
+        assert_eq!(judge(&silent(Decision::Deny)), Verdict::Inconclusive(Cause::NoPath));
+        assert_eq!(judge(&silent(Decision::Allow)), Verdict::Blocked);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Intent × expected × observed: what each cell's probes showed, what that means, and the results of
 //! steps, scenarios and runs.
 
+mod counts;
 mod difference;
 mod judge;
 mod latency;
@@ -11,6 +12,7 @@ mod power;
 mod repeat;
 mod result;
 
+pub use counts::Counts;
 pub use difference::DifferenceResult;
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
@@ -20,6 +22,6 @@ pub use open::{Fate, OpenConnection, OpenCounts};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, probes_for};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, Counts, NodeCoverage, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult,
-    StepResult, Surroundings,
+    CellResult, NodeCoverage, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
+    Surroundings,
 };

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::iter::Sum;
-use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::counts::Counts;
 use super::judge::Verdict;
 use super::latency::{Settling, TimeToSettle};
 use super::machine::Machines;
@@ -348,146 +347,5 @@ impl RunResult {
         }
         let mut failures = self.scenarios.iter().filter_map(|scenario| scenario.failure.as_ref());
         failures.find(|failure| failure.everywhere)
-    }
-}
-
-/// Numbers of cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// As the policies say.
-    pub matches: usize,
-    /// Breaches.
-    pub leaks: usize,
-    /// Outages.
-    pub blocked: usize,
-    /// Allowed, and not always delivered after settling.
-    pub flaky: usize,
-    /// Left to the implementation, by the specification or by a profile.
-    pub undefined: usize,
-    /// Of these, by a profile.
-    pub left_open: usize,
-    /// Not measured because the place lacks what the scenario says that it requires.
-    pub skipped: usize,
-    /// Not measured for another reason.
-    pub inconclusive: usize,
-    /// What has to be judged: asserted by the author, or denied by the policies.
-    pub claims: usize,
-    /// Claims that were judged.
-    pub judged: usize,
-    /// Judged claims that are denials.
-    pub judged_denials: usize,
-    /// Claims that were skipped.
-    pub skipped_claims: usize,
-    /// Claims that a profile excuses.
-    pub excused_claims: usize,
-    /// Intent and policies differ.
-    pub gaps: usize,
-    /// The author and the policy engine differ.
-    pub disagreements: usize,
-    /// The change took longer than it may.
-    pub late: usize,
-    /// Probes that were sent again because one had gone missing.
-    pub retries: usize,
-}
-
-impl Counts {
-    fn of(cell: &CellResult) -> Self {
-        let (is_claim, is_judged) = (cell.is_claim(), cell.is_judged());
-        let is_denial = cell.expected.decision == Decision::Deny;
-        let is_skipped = matches!(cell.verdict, Verdict::Skipped(_));
-        let mut counts = Self {
-            left_open: usize::from(cell.is_excused()),
-            claims: usize::from(is_claim),
-            judged: usize::from(is_claim && is_judged),
-            judged_denials: usize::from(is_judged && is_denial),
-            skipped_claims: usize::from(is_claim && is_skipped),
-            excused_claims: usize::from(is_claim && cell.is_excused()),
-            retries: cell.retries as usize,
-            ..Self::default()
-        };
-        let counter = match &cell.verdict {
-            Verdict::Match => &mut counts.matches,
-            Verdict::Leak => &mut counts.leaks,
-            Verdict::Blocked => &mut counts.blocked,
-            Verdict::Flaky => &mut counts.flaky,
-            Verdict::Undefined => &mut counts.undefined,
-            Verdict::Skipped(_) => &mut counts.skipped,
-            Verdict::Inconclusive(_) => &mut counts.inconclusive,
-        };
-        *counter = 1;
-        counts
-    }
-
-    /// Whether no denial was judged: then nothing is known about isolation.
-    pub fn proves_nothing(&self) -> bool {
-        self.judged_denials == 0
-    }
-
-    /// The claims that nothing explains and that were not judged.
-    pub fn unjudged(&self) -> usize {
-        self.claims.saturating_sub(self.judged + self.skipped_claims + self.excused_claims)
-    }
-
-    /// What cells with these counts come to.
-    fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
-        let gaps_count = match demonstrates {
-            Some(Demonstrates::PolicyGap) => false,
-            None => self.gaps > 0,
-        };
-        if self.leaks + self.blocked + self.disagreements + self.late > 0 || gaps_count {
-            Outcome::Fail
-        } else if self.flaky + self.inconclusive + self.unjudged() > 0 {
-            Outcome::Inconclusive
-        } else if self.judged > 0 {
-            Outcome::Pass
-        } else if self.skipped + self.left_open > 0 {
-            Outcome::Skipped
-        } else {
-            // Nothing was claimed, so nothing is proved.
-            Outcome::Inconclusive
-        }
-    }
-
-    /// All cells.
-    pub fn cells(&self) -> usize {
-        self.matches
-            + self.leaks
-            + self.blocked
-            + self.flaky
-            + self.undefined
-            + self.skipped
-            + self.inconclusive
-    }
-}
-
-impl Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            matches: self.matches + other.matches,
-            leaks: self.leaks + other.leaks,
-            blocked: self.blocked + other.blocked,
-            flaky: self.flaky + other.flaky,
-            undefined: self.undefined + other.undefined,
-            left_open: self.left_open + other.left_open,
-            skipped: self.skipped + other.skipped,
-            inconclusive: self.inconclusive + other.inconclusive,
-            claims: self.claims + other.claims,
-            judged: self.judged + other.judged,
-            judged_denials: self.judged_denials + other.judged_denials,
-            skipped_claims: self.skipped_claims + other.skipped_claims,
-            excused_claims: self.excused_claims + other.excused_claims,
-            gaps: self.gaps + other.gaps,
-            disagreements: self.disagreements + other.disagreements,
-            late: self.late + other.late,
-            retries: self.retries + other.retries,
-        }
-    }
-}
-
-impl Sum for Counts {
-    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
-        counts.fold(Self::default(), Add::add)
     }
 }
