@@ -42,6 +42,9 @@ steps:
   - {from: \"*\", to: \"*\", deny: [all]}
 ";
 
+/// What covers the denials of UDP, and no others.
+const NO_UDP: &str = "policies: x/deny, probes: UDP, direction: ingress, expected: deny";
+
 fn without_udp(arguments: &[&str]) -> Finished {
     let scenario = file("profiles/deny/deny.yaml", DENY);
     let first = ["run", scenario.to_str().unwrap(), "--fault", "ignore-udp"];
@@ -63,7 +66,7 @@ fn cells(document: &Value) -> Vec<(String, Value)> {
 #[test]
 fn a_leak_that_is_known_is_recorded_and_not_judged() {
     assert_eq!(without_udp(&[]).code, Some(1));
-    let known = profile("no-udp", "probes: UDP, expected: deny");
+    let known = profile("no-udp", NO_UDP);
     let finished = without_udp(&["--profile", &known, "-o", "json"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let document = finished.json();
@@ -83,7 +86,7 @@ fn a_leak_that_is_known_is_recorded_and_not_judged() {
     assert_eq!(difference["observed"], serde_json::json!({"connected": 2}));
     assert_eq!((&difference["cells"], &difference["asPromised"]), (&2.into(), &0.into()));
     // The same leak by another protocol is one.
-    let other = profile("no-sctp", "probes: SCTP");
+    let other = profile("no-sctp", "policies: x/deny, probes: SCTP, direction: ingress");
     assert_eq!(without_udp(&["--profile", &other]).code, Some(1));
 }
 
@@ -111,7 +114,7 @@ fn a_new_pod_that_is_isolated_late_is_left_undefined() {
 fn what_the_author_got_wrong_stays_a_disagreement() {
     let scenario =
         file("profiles/wrong/wrong.yaml", DENY.replace("deny: [all]}\n  intent", "allow: [UDP]}\n  intent"));
-    let known = profile("no-udp-again", "probes: UDP, expected: deny");
+    let known = profile("no-udp-again", NO_UDP);
     let finished =
         run(User::Ordinary, ["run", scenario.to_str().unwrap(), "--profile", &known, "-o", "json"]);
     assert_eq!(finished.code, Some(1));
@@ -120,7 +123,7 @@ fn what_the_author_got_wrong_stays_a_disagreement() {
 
 #[test]
 fn a_difference_that_decides_nothing_is_told() {
-    let known = profile("no-udp", "probes: UDP, expected: deny");
+    let known = profile("no-udp", NO_UDP);
     let stale = profile("old-times", "mechanism: pod-address-in-ip-block");
     let finished = without_udp(&["--profile", &known, "--profile", &stale]);
     assert_eq!(finished.code, Some(0));
@@ -131,13 +134,70 @@ fn a_difference_that_decides_nothing_is_told() {
     assert_eq!((is_stale(0), is_stale(1)), (Value::Bool(false), Value::Bool(true)));
 }
 
+/// A profile with every bound that it needs, which covers the one denial that there is.
 #[test]
-fn a_profile_that_leaves_everything_open_proves_nothing() {
-    let everything = profile("everything", "from: \"*\"");
-    let finished = without_udp(&["--profile", &everything]);
+fn a_profile_that_covers_every_denial_leaves_no_pass() {
+    let one_denial =
+        DENY.replace("[80/TCP, 80/UDP]", "[80/UDP]").replace("{name: b}]", "{name: b}], services: []");
+    let one_denial = one_denial.replace("podSelector: {}", "podSelector: {matchLabels: {receives: all}}");
+    let one_denial = one_denial.replace("{name: b}", "{name: b, labels: {receives: all}}").replace(
+        "  - {from: \"*\", to: \"*\", deny: [all]}\n  intent:\n  - {from: \"*\", to: \"*\", deny: [all]}\n",
+        "  - {from: x/a, to: x/b, deny: [all]}\n  - {from: x/b, to: x/a, allow: [all]}\n",
+    );
+    let scenario = file("profiles/one/one-denial.yaml", one_denial);
+    let known = profile("covers-all", NO_UDP);
+    let with = |more: &[&str]| {
+        let first = ["run", scenario.to_str().unwrap(), "--profile", &known];
+        run(User::Ordinary, first.iter().chain(more))
+    };
+    let document = with(&["-o", "json"]).json();
+    assert_eq!((&document["outcome"], &document["exitCode"]), (&"inconclusive".into(), &3.into()));
+    assert_eq!(document["scenarios"][0]["outcome"], "skipped");
+    let counts = &document["counts"];
+    assert_eq!((&counts["judgedDenials"], &counts["excusedClaims"]), (&0.into(), &1.into()));
+    assert!(counts["judged"].as_u64() > Some(0), "what is allowed was judged: {counts}");
+    let own = &document["profiles"][0];
+    assert_eq!((&own["excusedDenials"], &own["denials"]), (&1.into(), &1.into()));
+
+    let finished = with(&["--verbose"]);
     assert_eq!(finished.code, Some(3), "{}", finished.stdout);
-    let first = finished.stdout.lines().next().unwrap();
-    assert!(first.starts_with("INCONCLUSIVE  nothing is judged"), "{first}");
+    let lines = |start: &str| -> Vec<_> {
+        finished.stdout.lines().filter(|line| line.trim_start().starts_with(start)).collect()
+    };
+    assert_snapshot!(lines("warning: ").concat(), @"");
+    assert!(lines("deny ").concat().contains("skipped, 1 undefined by profile"), "{}", finished.stdout);
+    assert!(lines("nothing comes in ").concat().contains("skipped"), "{}", finished.stdout);
+    assert!(!finished.stdout.contains(" ok"), "{}", finished.stdout);
+
+    let junit = with(&["-o", "junit"]).stdout;
+    assert!(junit.contains(r#"<skipped message="1 claim excused by a profile"/>"#), "{junit}");
+}
+
+/// Mechanisms cover what they explain: all of them together leave denials of every scenario judged.
+#[test]
+fn a_profile_of_all_mechanisms_leaves_denials_judged() {
+    let names = [
+        "pod-address-in-ip-block",
+        "unresolved-port-name",
+        "port-name-is-protocol",
+        "port-name-of-own-namespace",
+        "port-names-mixed",
+        "other-direction-of-same-policy",
+        "service-port-differs",
+        "new-pods-open-at-first",
+    ];
+    let cells = names.map(|name| format!("mechanism: {name}"));
+    let all = profile("all-mechanisms", &cells.join("}\n- reason: another\n  references: u\n  cells: {"));
+    let seeds = library().join("seeds");
+    let finished = run(User::Ordinary, ["run", seeds.to_str().unwrap(), "--profile", &all, "-o", "json"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let document = finished.json();
+    let own = &document["profiles"][0];
+    assert!(own["excusedDenials"].as_u64() > Some(0), "{own}");
+    for scenario in document["scenarios"].as_array().unwrap() {
+        let judged = scenario["counts"]["judgedDenials"].as_u64();
+        assert!(judged > Some(0), "{}: {}", scenario["name"], scenario["counts"]);
+    }
 }
 
 /// What was found out about kube-router on a real cluster, cell by cell.
@@ -223,7 +283,13 @@ fn profiles_that_are_none_are_refused() {
         "to: []",
         "probes: 80",
         "family: IPv5",
-        "from: \"*\", expected: undefined",
+        "expected: undefined",
+        "expected: deny, from: \"*\"",
+        "expected: allow, from: \"*\"",
+        "policies: \"*\", probes: UDP, direction: ingress",
+        "policies: x/deny, probes: all, direction: ingress",
+        "policies: x/deny, probes: UDP, direction: all",
+        "policies: deny, probes: UDP, direction: ingress",
     ]
     .iter()
     .enumerate()
@@ -233,9 +299,9 @@ fn profiles_that_are_none_are_refused() {
     let head = "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {name: bad, description: d}\n";
     for (i, rest) in [
         "differences: []\n",
-        "differences: [{reason: r, cells: {from: \"*\"}}]\n",
-        "differences: [{reason: \" \", references: u, cells: {from: \"*\"}}]\n",
-        "differences: [{reason: r, references: [], cells: {from: \"*\"}}]\n",
+        "differences: [{reason: r, cells: {mechanism: port-names-mixed}}]\n",
+        "differences: [{reason: \" \", references: u, cells: {mechanism: port-names-mixed}}]\n",
+        "differences: [{reason: r, references: [], cells: {mechanism: port-names-mixed}}]\n",
         "difference: []\n",
     ]
     .iter()

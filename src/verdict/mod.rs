@@ -11,7 +11,7 @@ mod power;
 mod repeat;
 mod result;
 
-pub use difference::DifferenceResult;
+pub use difference::{DifferenceResult, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines};

@@ -189,7 +189,8 @@ pub struct ScenarioFailure {
 /// What a result comes to. The worst of several is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Nothing was judged, as declared: the place lacks what is required, or a profile excuses all of it.
+    /// Nothing was judged, or no denial of several, as declared: the place lacks what is required, or a profile
+    /// excuses all of it.
     Skipped,
     /// Every claim was judged and holds, except those that were skipped or excused as declared.
     Pass,
@@ -339,6 +340,8 @@ pub struct Counts {
     pub claims: usize,
     /// Claims that were judged.
     pub judged: usize,
+    /// What the policies deny, judged or not.
+    pub denials: usize,
     /// Judged claims that are denials.
     pub judged_denials: usize,
     /// Claims that were skipped.
@@ -364,6 +367,7 @@ impl Counts {
             left_open: usize::from(cell.is_excused()),
             claims: usize::from(is_claim),
             judged: usize::from(is_claim && is_judged),
+            denials: usize::from(is_denial),
             judged_denials: usize::from(is_judged && is_denial),
             skipped_claims: usize::from(is_claim && is_skipped),
             excused_claims: usize::from(is_claim && cell.is_excused()),
@@ -403,6 +407,9 @@ impl Counts {
             Outcome::Fail
         } else if self.flaky + self.inconclusive + self.unjudged() > 0 {
             Outcome::Inconclusive
+        } else if self.denials > 0 && self.proves_nothing() {
+            // All of them were skipped or excused: the allowances that are left prove no isolation.
+            Outcome::Skipped
         } else if self.judged > 0 {
             Outcome::Pass
         } else if self.skipped + self.left_open > 0 {
@@ -440,6 +447,7 @@ impl Add for Counts {
             inconclusive: self.inconclusive + other.inconclusive,
             claims: self.claims + other.claims,
             judged: self.judged + other.judged,
+            denials: self.denials + other.denials,
             judged_denials: self.judged_denials + other.judged_denials,
             skipped_claims: self.skipped_claims + other.skipped_claims,
             excused_claims: self.excused_claims + other.excused_claims,

@@ -27,7 +27,8 @@ impl Report<'_> {
         for (name, value) in &surroundings.facts {
             self.line(paint(FAINT, format!("{name}: {value}")));
         }
-        for warning in surroundings.warnings.iter().chain(&profiles::stale(self.result)) {
+        let (wide, stale) = (profiles::wide(self.result), profiles::stale(self.result));
+        for warning in surroundings.warnings.iter().chain(&wide).chain(&stale) {
             self.line(paint(UNSURE, format!("warning: {warning}")));
         }
     }
