@@ -1,6 +1,7 @@
 //! Profiles: what they leave undefined neither passes nor fails, by the program itself.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -134,17 +135,29 @@ fn a_difference_that_decides_nothing_is_told() {
     assert_eq!((is_stale(0), is_stale(1)), (Value::Bool(false), Value::Bool(true)));
 }
 
+/// One pod can be reached by nobody: a denial, and an allowance the other way.
+const ONE_DENIAL: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: one-denial}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b, labels: {app: b}}]}]}
+probes: [80/UDP]
+steps:
+- name: nothing comes in
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny, namespace: x}
+    spec: {podSelector: {matchLabels: {app: b}}}
+  expect:
+  - {from: x/a, to: x/b, deny: [all]}
+  - {from: x/b, to: x/a, allow: [all]}
+";
+
 /// A profile with every bound that it needs, which covers the one denial that there is.
 #[test]
 fn a_profile_that_covers_every_denial_leaves_no_pass() {
-    let one_denial =
-        DENY.replace("[80/TCP, 80/UDP]", "[80/UDP]").replace("{name: b}]", "{name: b}], services: []");
-    let one_denial = one_denial.replace("podSelector: {}", "podSelector: {matchLabels: {receives: all}}");
-    let one_denial = one_denial.replace("{name: b}", "{name: b, labels: {receives: all}}").replace(
-        "  - {from: \"*\", to: \"*\", deny: [all]}\n  intent:\n  - {from: \"*\", to: \"*\", deny: [all]}\n",
-        "  - {from: x/a, to: x/b, deny: [all]}\n  - {from: x/b, to: x/a, allow: [all]}\n",
-    );
-    let scenario = file("profiles/one/one-denial.yaml", one_denial);
+    let scenario = file("profiles/one/one-denial.yaml", ONE_DENIAL);
     let known = profile("covers-all", NO_UDP);
     let with = |more: &[&str]| {
         let first = ["run", scenario.to_str().unwrap(), "--profile", &known];
@@ -164,12 +177,15 @@ fn a_profile_that_covers_every_denial_leaves_no_pass() {
     let lines = |start: &str| -> Vec<_> {
         finished.stdout.lines().filter(|line| line.trim_start().starts_with(start)).collect()
     };
-    assert_snapshot!(lines("warning: ").concat(), @"");
-    assert!(lines("deny ").concat().contains("skipped, 1 undefined by profile"), "{}", finished.stdout);
+    assert_snapshot!(lines("warning: ").concat(), @"warning: profile covers-all excuses 1 of 1 denial");
+    assert!(lines("one-denial ").concat().contains("skipped, 1 undefined by profile"), "{}", finished.stdout);
     assert!(lines("nothing comes in ").concat().contains("skipped"), "{}", finished.stdout);
     assert!(!finished.stdout.contains(" ok"), "{}", finished.stdout);
 
-    let junit = with(&["-o", "junit"]).stdout;
+    let report = file("profiles/one/junit.xml", "");
+    std::fs::set_permissions(&report, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(with(&["--report", report.to_str().unwrap()]).code, Some(3));
+    let junit = std::fs::read_to_string(report).unwrap();
     assert!(junit.contains(r#"<skipped message="1 claim excused by a profile"/>"#), "{junit}");
 }
 
@@ -186,18 +202,24 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
         "service-port-differs",
         "new-pods-open-at-first",
     ];
-    let cells = names.map(|name| format!("mechanism: {name}"));
-    let all = profile("all-mechanisms", &cells.join("}\n- reason: another\n  references: u\n  cells: {"));
+    let mechanisms = names.map(|name| format!("mechanism: {name}"));
+    let all =
+        profile("all-mechanisms", &mechanisms.join("}\n- reason: another\n  references: u\n  cells: {"));
     let seeds = library().join("seeds");
     let finished = run(User::Ordinary, ["run", seeds.to_str().unwrap(), "--profile", &all, "-o", "json"]);
-    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_ne!(finished.code, Some(1), "{}", finished.stderr);
     let document = finished.json();
     let own = &document["profiles"][0];
-    assert!(own["excusedDenials"].as_u64() > Some(0), "{own}");
-    for scenario in document["scenarios"].as_array().unwrap() {
-        let judged = scenario["counts"]["judgedDenials"].as_u64();
-        assert!(judged > Some(0), "{}: {}", scenario["name"], scenario["counts"]);
+    let (excused, denials) = (own["excusedDenials"].as_u64().unwrap(), own["denials"].as_u64().unwrap());
+    assert!(excused > 0 && excused < denials / 10, "{excused} of {denials}");
+    let mut denied = BTreeMap::<String, bool>::new();
+    for (place, cell) in cells(&document) {
+        let scenario = place.split(" › ").next().unwrap().to_owned();
+        if cell["expected"] == "deny" || cell["difference"]["promised"] == "deny" {
+            *denied.entry(scenario).or_default() |= cell["verdict"] == "match";
+        }
     }
+    assert!(denied.len() > 5 && denied.values().all(|is_judged| *is_judged), "{denied:?}");
 }
 
 /// What was found out about kube-router on a real cluster, cell by cell.

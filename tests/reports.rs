@@ -10,7 +10,7 @@ use netproof::policy::{
 };
 use netproof::profile;
 use netproof::report;
-use netproof::scenario::{Claim, Demonstrates, EndpointName, Item, Probe};
+use netproof::scenario::{Capability, Claim, Demonstrates, EndpointName, Item, Probe};
 use netproof::source::Text;
 use netproof::verdict::{
     Cause, CellResult, Change, Fate, Machines, Observation, OpenConnection, Repetitions, RunResult,
@@ -157,7 +157,7 @@ fn good() -> ScenarioResult {
                     "b",
                     Decision::Allow,
                     Observation::Unsupported { message: "no SCTP".to_owned() },
-                    Verdict::Inconclusive(Cause::Kernel("no SCTP".to_owned())),
+                    Verdict::Skipped(Capability::Sctp),
                 )),
             ],
         )],
