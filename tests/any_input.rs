@@ -135,7 +135,7 @@ kind: Profile
 metadata: {name: any, description: anything}
 differences:
 - {reason: why, references: [where], cells: {mechanism: pod-address-in-ip-block, expected: allow}}
-- {reason: why, references: where, cells: {scenarios: a*, steps: [b], from: x/*, to: [self, '*'], probes: 80/TCP, family: IPv6}}
+- {reason: why, references: where, cells: {scenarios: a*, steps: [b], from: x/*, to: [self, '*'], probes: 80/TCP, policies: [x/*, AdminNetworkPolicy a], direction: egress, family: IPv6}}
 ";
     let mut rng = Rng::with_seed(1);
     let mut understood = 0;

@@ -1,6 +1,7 @@
 //! Profiles: what they leave undefined neither passes nor fails, by the program itself.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -42,6 +43,9 @@ steps:
   - {from: \"*\", to: \"*\", deny: [all]}
 ";
 
+/// What covers the denials of UDP, and no others.
+const NO_UDP: &str = "policies: x/deny, probes: UDP, direction: ingress, expected: deny";
+
 fn without_udp(arguments: &[&str]) -> Finished {
     let scenario = file("profiles/deny/deny.yaml", DENY);
     let first = ["run", scenario.to_str().unwrap(), "--fault", "ignore-udp"];
@@ -63,7 +67,7 @@ fn cells(document: &Value) -> Vec<(String, Value)> {
 #[test]
 fn a_leak_that_is_known_is_recorded_and_not_judged() {
     assert_eq!(without_udp(&[]).code, Some(1));
-    let known = profile("no-udp", "probes: UDP, expected: deny");
+    let known = profile("no-udp", NO_UDP);
     let finished = without_udp(&["--profile", &known, "-o", "json"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let document = finished.json();
@@ -83,7 +87,7 @@ fn a_leak_that_is_known_is_recorded_and_not_judged() {
     assert_eq!(difference["observed"], serde_json::json!({"connected": 2}));
     assert_eq!((&difference["cells"], &difference["asPromised"]), (&2.into(), &0.into()));
     // The same leak by another protocol is one.
-    let other = profile("no-sctp", "probes: SCTP");
+    let other = profile("no-sctp", "policies: x/deny, probes: SCTP, direction: ingress");
     assert_eq!(without_udp(&["--profile", &other]).code, Some(1));
 }
 
@@ -111,7 +115,7 @@ fn a_new_pod_that_is_isolated_late_is_left_undefined() {
 fn what_the_author_got_wrong_stays_a_disagreement() {
     let scenario =
         file("profiles/wrong/wrong.yaml", DENY.replace("deny: [all]}\n  intent", "allow: [UDP]}\n  intent"));
-    let known = profile("no-udp-again", "probes: UDP, expected: deny");
+    let known = profile("no-udp-again", NO_UDP);
     let finished =
         run(User::Ordinary, ["run", scenario.to_str().unwrap(), "--profile", &known, "-o", "json"]);
     assert_eq!(finished.code, Some(1));
@@ -120,7 +124,7 @@ fn what_the_author_got_wrong_stays_a_disagreement() {
 
 #[test]
 fn a_difference_that_decides_nothing_is_told() {
-    let known = profile("no-udp", "probes: UDP, expected: deny");
+    let known = profile("no-udp", NO_UDP);
     let stale = profile("old-times", "mechanism: pod-address-in-ip-block");
     let finished = without_udp(&["--profile", &known, "--profile", &stale]);
     assert_eq!(finished.code, Some(0));
@@ -131,13 +135,91 @@ fn a_difference_that_decides_nothing_is_told() {
     assert_eq!((is_stale(0), is_stale(1)), (Value::Bool(false), Value::Bool(true)));
 }
 
+/// One pod can be reached by nobody: a denial, and an allowance the other way.
+const ONE_DENIAL: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: one-denial}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b, labels: {app: b}}]}]}
+probes: [80/UDP]
+steps:
+- name: nothing comes in
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny, namespace: x}
+    spec: {podSelector: {matchLabels: {app: b}}}
+  expect:
+  - {from: x/a, to: x/b, deny: [all]}
+  - {from: x/b, to: x/a, allow: [all]}
+";
+
+/// A profile with every bound that it needs, which covers the one denial that there is.
 #[test]
-fn a_profile_that_leaves_everything_open_proves_nothing() {
-    let everything = profile("everything", "from: \"*\"");
-    let finished = without_udp(&["--profile", &everything]);
+fn a_profile_that_covers_every_denial_leaves_no_pass() {
+    let scenario = file("profiles/one/one-denial.yaml", ONE_DENIAL);
+    let known = profile("covers-all", NO_UDP);
+    let with = |more: &[&str]| {
+        let first = ["run", scenario.to_str().unwrap(), "--profile", &known];
+        run(User::Ordinary, first.iter().chain(more))
+    };
+    let document = with(&["-o", "json"]).json();
+    assert_eq!((&document["outcome"], &document["exitCode"]), (&"inconclusive".into(), &3.into()));
+    assert_eq!(document["scenarios"][0]["outcome"], "skipped");
+    let counts = &document["counts"];
+    assert_eq!((&counts["judgedDenials"], &counts["excusedClaims"]), (&0.into(), &1.into()));
+    assert!(counts["judged"].as_u64() > Some(0), "what is allowed was judged: {counts}");
+    let own = &document["profiles"][0];
+    assert_eq!((&own["excusedDenials"], &own["denials"]), (&1.into(), &1.into()));
+
+    let finished = with(&["--verbose"]);
     assert_eq!(finished.code, Some(3), "{}", finished.stdout);
-    let first = finished.stdout.lines().next().unwrap();
-    assert!(first.starts_with("INCONCLUSIVE  nothing is judged"), "{first}");
+    let lines = |start: &str| -> Vec<_> {
+        finished.stdout.lines().filter(|line| line.trim_start().starts_with(start)).collect()
+    };
+    assert_snapshot!(lines("warning: ").concat(), @"warning: profile covers-all excuses 1 of 1 denial");
+    assert!(lines("one-denial ").concat().contains("skipped, 1 undefined by profile"), "{}", finished.stdout);
+    assert!(lines("nothing comes in ").concat().contains("skipped"), "{}", finished.stdout);
+    assert!(!finished.stdout.contains(" ok"), "{}", finished.stdout);
+
+    let report = file("profiles/one/junit.xml", "");
+    std::fs::set_permissions(&report, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(with(&["--report", report.to_str().unwrap()]).code, Some(3));
+    let junit = std::fs::read_to_string(report).unwrap();
+    assert!(junit.contains(r#"<skipped message="1 claim excused by a profile"/>"#), "{junit}");
+}
+
+/// Mechanisms cover what they explain: all of them together leave denials of every scenario judged.
+#[test]
+fn a_profile_of_all_mechanisms_leaves_denials_judged() {
+    let names = [
+        "pod-address-in-ip-block",
+        "unresolved-port-name",
+        "port-name-is-protocol",
+        "port-name-of-own-namespace",
+        "port-names-mixed",
+        "other-direction-of-same-policy",
+        "service-port-differs",
+        "new-pods-open-at-first",
+    ];
+    let mechanisms = names.map(|name| format!("mechanism: {name}"));
+    let all =
+        profile("all-mechanisms", &mechanisms.join("}\n- reason: another\n  references: u\n  cells: {"));
+    let seeds = library().join("seeds");
+    let finished = run(User::Ordinary, ["run", seeds.to_str().unwrap(), "--profile", &all, "-o", "json"]);
+    assert_ne!(finished.code, Some(1), "{}", finished.stderr);
+    let document = finished.json();
+    let own = &document["profiles"][0];
+    let (excused, denials) = (own["excusedDenials"].as_u64().unwrap(), own["denials"].as_u64().unwrap());
+    assert!(excused > 0 && excused < denials / 10, "{excused} of {denials}");
+    let mut denied = BTreeMap::<String, bool>::new();
+    for (place, cell) in cells(&document) {
+        let scenario = place.split(" › ").next().unwrap().to_owned();
+        if cell["expected"] == "deny" || cell["difference"]["promised"] == "deny" {
+            *denied.entry(scenario).or_default() |= cell["verdict"] == "match";
+        }
+    }
+    assert!(denied.len() > 5 && denied.values().all(|is_judged| *is_judged), "{denied:?}");
 }
 
 /// What was found out about kube-router on a real cluster, cell by cell.
@@ -223,7 +305,13 @@ fn profiles_that_are_none_are_refused() {
         "to: []",
         "probes: 80",
         "family: IPv5",
-        "from: \"*\", expected: undefined",
+        "expected: undefined",
+        "expected: deny, from: \"*\"",
+        "expected: allow, from: \"*\"",
+        "policies: \"*\", probes: UDP, direction: ingress",
+        "policies: x/deny, probes: all, direction: ingress",
+        "policies: x/deny, probes: UDP, direction: all",
+        "policies: deny, probes: UDP, direction: ingress",
     ]
     .iter()
     .enumerate()
@@ -233,9 +321,9 @@ fn profiles_that_are_none_are_refused() {
     let head = "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {name: bad, description: d}\n";
     for (i, rest) in [
         "differences: []\n",
-        "differences: [{reason: r, cells: {from: \"*\"}}]\n",
-        "differences: [{reason: \" \", references: u, cells: {from: \"*\"}}]\n",
-        "differences: [{reason: r, references: [], cells: {from: \"*\"}}]\n",
+        "differences: [{reason: r, cells: {mechanism: port-names-mixed}}]\n",
+        "differences: [{reason: \" \", references: u, cells: {mechanism: port-names-mixed}}]\n",
+        "differences: [{reason: r, references: [], cells: {mechanism: port-names-mixed}}]\n",
         "difference: []\n",
     ]
     .iter()

@@ -319,8 +319,8 @@ apiVersion: netproof.dev/v1alpha1
 kind: Profile
 metadata: {name: plugin, description: A network plugin.}
 differences:
-- {reason: it forgets UDP, references: [https://plugin.example/1, https://plugin.example/2], cells: {probes: UDP}}
-- {reason: it was slow once, references: https://plugin.example/3, cells: {steps: long ago}}
+- {reason: it forgets UDP, references: [https://plugin.example/1, https://plugin.example/2], cells: {policies: [x/allow-web, x/default-deny], probes: UDP, direction: ingress}}
+- {reason: it was slow once, references: https://plugin.example/3, cells: {steps: long ago, probes: UDP, expected: allow}}
 ";
     let text = Text { name: "plugin.yaml".into(), content: content.to_owned() };
     let profiles = profile::load(&[text]).unwrap();

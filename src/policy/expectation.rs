@@ -23,6 +23,24 @@ impl Expectation {
         Self { decision: Decision::Undefined, reasons: vec![Reason::Undefined(cause)] }
     }
 
+    /// Returns the policies that allow or deny the flow, each with the direction in which it does. Empty
+    /// where no policy decides, and where the specification leaves the flow undefined.
+    pub fn deciding_policies(&self) -> Vec<(&PolicyName, Direction)> {
+        let deciding = self.reasons.iter().flat_map(|reason| match reason {
+            Reason::Isolated { direction, policies } => {
+                policies.iter().map(|policy| (policy, *direction)).collect()
+            }
+            Reason::DeniedBy(rule) | Reason::AllowedBy { rule, .. } => vec![(&rule.policy, rule.direction)],
+            Reason::NotIsolated(_)
+            | Reason::PassedBy(_)
+            | Reason::OwnAddress
+            | Reason::OwnNode
+            | Reason::NoPodNetwork
+            | Reason::Undefined(_) => Vec::new(),
+        });
+        deciding.collect()
+    }
+
     /// What is true of two things that both have to be allowed: one that is denied decides, whatever is
     /// unknown about the other.
     #[must_use]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::mechanism::Mechanism;
 use super::model::{CellPattern, Difference, Profile};
 use super::reading::Readings;
+use super::unenforced::Unenforced;
 use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation};
 use crate::scenario::{State, wildcard};
@@ -30,13 +31,18 @@ pub struct View<'a> {
 /// of those that do so together.
 pub fn left_open(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
     let readings = Readings::new(&view.state.cluster);
+    let unenforced = Unenforced::new(&view.state.cluster);
     choose(profiles, view, |covering, route, promised| {
         // What the specification leaves open needs no profile.
         if promised.decision == Decision::Undefined {
             return None;
         }
         let differ = |mechanism| readings.differ(&[mechanism], route, promised.decision);
-        let alone = |difference: &&&Arc<Difference>| difference.cells.mechanism.is_none_or(differ);
+        let alone = |difference: &&&Arc<Difference>| match (difference.cells.mechanism, promised.decision) {
+            (Some(mechanism), _) => differ(mechanism),
+            (None, Decision::Deny) => !unenforced.others_deny(&difference.cells.policies, route),
+            (None, Decision::Allow | Decision::Undefined) => true,
+        };
         covering.iter().find(alone).copied().or_else(|| {
             let mechanisms: Vec<_> = covering.iter().filter_map(|it| it.cells.mechanism).collect();
             let first = readings.together(&mechanisms, route, promised.decision)?;
@@ -83,10 +89,11 @@ impl CellPattern {
         fits(&self.scenarios, Some(scenario)) && fits(&self.steps, step)
     }
 
-    /// Whether the cell's ends, probe and promise are those that the pattern names.
+    /// Whether the cell's ends, probe, promise and deciding policies are those that the pattern names.
     fn covers(&self, cell: &Cell, promised: &Expectation) -> bool {
         let Cell { from, to, family, probe } = cell;
         self.expected.is_none_or(|expected| expected == promised.decision)
+            && self.policies.decides(promised)
             && self.covered.covers(from, to, *family, *probe)
     }
 }
@@ -179,16 +186,85 @@ steps:
     fn cells_are_named_by_place_ends_and_promise() {
         let deny = policy("y", "podSelector: {}");
         let to_y = ["x/web → y/web 81/TCP deny", "x/db → y/web 81/TCP deny"];
-        assert_eq!(covered(&deny, "from: x/*, to: y/*, probes: 81/TCP"), to_y);
-        assert_eq!(covered(&deny, "scenarios: s, steps: the *, from: x/*, to: y/*, probes: 81/TCP"), to_y);
-        for nowhere in
-            ["scenarios: t", "steps: another", "family: IPv6", "from: x/*, to: y/*, expected: allow"]
-        {
-            assert_eq!(covered(&deny, nowhere), [""; 0], "{nowhere}");
+        let bounds = "policies: y/p, direction: ingress, probes: 81/TCP";
+        let to_y_from_x = format!("{bounds}, from: x/*, to: y/*");
+        assert_eq!(covered(&deny, &to_y_from_x), to_y);
+        assert_eq!(covered(&deny, &format!("{to_y_from_x}, scenarios: s, steps: the *")), to_y);
+        for nowhere in ["scenarios: t", "steps: another", "family: IPv6", "expected: allow"] {
+            assert_eq!(covered(&deny, &format!("{to_y_from_x}, {nowhere}")), [""; 0], "{nowhere}");
         }
         assert!(
-            covered(&deny, "to: self, expected: allow").contains(&"y/web → y/web 80/TCP allow".to_owned())
+            covered(&deny, "to: self, probes: TCP, expected: allow")
+                .contains(&"y/web → y/web 80/TCP allow".to_owned())
         );
+    }
+
+    #[test]
+    fn a_policy_that_denies_too_still_has_to_be_enforced() {
+        let to_y = "probes: 81/TCP, from: x/web, to: y/*";
+        let by =
+            |policies: &str, direction: &str| format!("policies: {policies}, direction: {direction}, {to_y}");
+        let excused = ["x/web → y/web 81/TCP deny"];
+        let deny = policy("y", "podSelector: {}");
+        let second = deny.replace("name: p", "name: q");
+        let sender = policy("x", "podSelector: {}, policyTypes: [Egress]");
+        assert_eq!(covered(&deny, &by("y/p", "ingress")), excused);
+        for (policies, direction) in [("y/p", "egress"), ("y/q", "ingress"), ("x/*", "ingress")] {
+            assert_eq!(covered(&deny, &by(policies, direction)), [""; 0], "{policies} {direction}");
+        }
+        // Both isolate the receiver: one that is not enforced lets nothing pass.
+        let both = format!("{deny}{second}");
+        assert_eq!(covered(&both, &by("y/p", "ingress")), [""; 0]);
+        assert_eq!(covered(&both, &by("[y/p, y/q]", "ingress")), excused);
+        // The sender is isolated, too.
+        let each = format!("{deny}{sender}");
+        for (policies, direction) in [("y/p", "ingress"), ("x/p", "egress"), ("'*/p'", "egress")] {
+            assert_eq!(covered(&each, &by(policies, direction)), [""; 0], "{policies} {direction}");
+        }
+        // A tier that would come after the denial.
+        let baseline = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: BaselineAdminNetworkPolicy, metadata: {name: default}, spec: {subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}}\n";
+        let tiers = format!("{deny}{baseline}");
+        assert_eq!(covered(&tiers, &by("y/p", "ingress")), [""; 0]);
+        assert_eq!(covered(&tiers, &by("[y/p, BaselineAdminNetworkPolicy default]", "ingress")), excused);
+        assert_eq!(covered(baseline, &by("BaselineAdminNetworkPolicy *", "ingress")), excused);
+    }
+
+    #[test]
+    fn a_service_is_excused_only_with_all_of_its_endpoints() {
+        let pods =
+            ["a", "b"].map(|app| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n"));
+        let service = "    services: [{name: web, selector: ";
+        let policies = ["a", "b"].map(|app| {
+            policy("x", &format!("podSelector: {{matchLabels: {{app: {app}}}}}"))
+                .replace("name: p", &format!("name: {app}"))
+        });
+        let scenario = content(&policies.concat())
+            .replace(&format!("{service}{{app: web}}"), &format!("{}{service}{{tier: back}}", pods.concat()));
+        let by = |policies: &str| {
+            let pattern = format!("policies: {policies}, direction: ingress, probes: 80/TCP");
+            covered_in(&scenario, &format!("{pattern}, from: x/db, to: service:x/web"))
+        };
+        // The reasons are those of the first endpoint.
+        assert_eq!(by("x/a"), [""; 0]);
+        assert_eq!(by("x/b"), [""; 0]);
+        assert_eq!(by("[x/a, x/b]"), ["x/db → service:x/web 80/TCP deny"]);
+    }
+
+    #[test]
+    fn an_allowance_is_excused_with_the_policies_of_a_direction_that_allow_it() {
+        let allow = policy("y", "podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]");
+        let second = allow.replace("name: p", "name: q");
+        let sender = policy("x", "podSelector: {}, policyTypes: [Egress], egress: [{}]");
+        let by = |policies: &str, more: &str| {
+            let to_y = "expected: allow, probes: 81/TCP, from: x/web, to: y/*";
+            covered(policies, &format!("{to_y}, {more}"))
+        };
+        let excused = ["x/web → y/web 81/TCP allow"];
+        for more in ["policies: y/p", "direction: ingress", "family: IPv4"] {
+            assert_eq!(by(&format!("{allow}{sender}"), more), excused, "{more}");
+        }
+        assert_eq!(by(&format!("{allow}{second}"), "policies: y/p"), [""; 0], "another policy allows it");
+        assert_eq!(by(&allow, "direction: egress"), [""; 0], "no policy isolates the sender");
     }
 
     #[test]

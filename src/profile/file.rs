@@ -41,6 +41,8 @@ pub(super) struct CellsFile {
     pub(super) from: Option<Node>,
     pub(super) to: Option<Node>,
     pub(super) probes: Option<Node>,
+    pub(super) policies: Option<Node>,
+    pub(super) direction: Option<Located<String>>,
     pub(super) family: Option<Located<String>>,
     pub(super) expected: Option<Located<String>>,
 }

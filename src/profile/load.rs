@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::bounds;
 use super::file::{CellsFile, DifferenceFile, ProfileFile};
 use super::mechanism::Mechanism;
-use super::model::{CellPattern, Difference, Profile};
-use crate::policy::{Decision, IpFamily};
+use super::model::{CellPattern, Difference, PolicyPattern, Profile};
+use crate::policy::{Decision, Direction, IpFamily};
 use crate::scenario::{Assertion, Claim, DestinationPattern, EndpointPattern, ProbePattern};
 use crate::snapshot::{Field, rules};
 use crate::source::{
@@ -98,12 +99,18 @@ impl Loader {
     }
 
     fn cells(&self, Located { value: file, at }: &Located<CellsFile>) -> Result<CellPattern, Error> {
-        let CellsFile { mechanism, scenarios, steps, from, to, probes, family, expected } = file;
-        let ends = [scenarios, steps, from, to, probes];
-        if mechanism.is_none() && family.is_none() && ends.iter().all(|field| field.is_none()) {
-            let message = "cells: name a mechanism, scenarios, steps, from, to, probes or a family: what covers everything leaves nothing to prove";
-            return Err(self.error(*at, message));
-        }
+        let CellsFile {
+            mechanism,
+            scenarios,
+            steps,
+            from,
+            to,
+            probes,
+            policies,
+            direction,
+            family,
+            expected,
+        } = file;
         let everything = || vec![DestinationPattern::Other(EndpointPattern::Any), DestinationPattern::Itself];
         let covered = Assertion {
             from: self
@@ -118,13 +125,19 @@ impl Loader {
             at: *at,
         };
         let name = |text: &str| Ok(text.to_owned());
-        Ok(CellPattern {
+        let cells = CellPattern {
             mechanism: mechanism.as_ref().map(|mechanism| self.mechanism(mechanism)).transpose()?,
             scenarios: self.patterns(scenarios.as_ref(), "scenarios", name)?.unwrap_or_default(),
             steps: self.patterns(steps.as_ref(), "steps", name)?.unwrap_or_default(),
             covered,
+            policies: PolicyPattern {
+                names: self.patterns(policies.as_ref(), "policies", policy)?.unwrap_or_default(),
+                direction: direction.as_ref().map(|direction| self.direction(direction)).transpose()?,
+            },
             expected: expected.as_ref().map(|expected| self.expected(expected)).transpose()?,
-        })
+        };
+        bounds::check(file, *at, &cells).map_err(|(at, message)| self.error(at, message))?;
+        Ok(cells)
     }
 
     /// The patterns of a field; `None` if it is not there.
@@ -155,11 +168,30 @@ impl Loader {
         })
     }
 
+    fn direction(&self, name: &Located<String>) -> Result<Direction, Error> {
+        let known = Direction::ALL.into_iter().find(|direction| direction.name() == name.value);
+        known.ok_or_else(|| {
+            self.error(name.at, format!("direction: {} is neither ingress nor egress", quote(&name.value)))
+        })
+    }
+
     fn expected(&self, name: &Located<String>) -> Result<Decision, Error> {
         let known =
             [Decision::Allow, Decision::Deny].into_iter().find(|decision| decision.name() == name.value);
         known.ok_or_else(|| {
             self.error(name.at, format!("expected: {} is neither allow nor deny", quote(&name.value)))
         })
+    }
+}
+
+/// Returns a pattern for names of policies. Without a separator and a wildcard it would match none.
+fn policy(text: &str) -> Result<String, String> {
+    if text.contains(['/', ' ', '*']) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{} names no policy: write NAMESPACE/NAME or KIND NAME, with * for any text",
+            quote(text)
+        ))
     }
 }

@@ -5,12 +5,14 @@
 //! undefined is probed and recorded, and neither passes nor fails.
 
 mod apply;
+mod bounds;
 mod file;
 mod load;
 mod mechanism;
 mod model;
 mod reading;
 mod rewrite;
+mod unenforced;
 
 pub use apply::{View, left_open, open_at_first};
 pub use load::{from_document, load};

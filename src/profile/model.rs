@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::mechanism::Mechanism;
-use crate::policy::Decision;
-use crate::scenario::Assertion;
+use crate::policy::{Decision, Direction, Expectation, PolicyName};
+use crate::scenario::{Assertion, wildcard};
 use crate::source::Place;
 
 /// What a network plugin is known to do differently.
@@ -43,6 +43,45 @@ pub(super) struct CellPattern {
     pub(super) steps: Vec<String>,
     /// Their ends, probes and families are these.
     pub(super) covered: Assertion,
+    /// These policies decide them.
+    pub(super) policies: PolicyPattern,
     /// The policies promise this.
     pub(super) expected: Option<Decision>,
+}
+
+/// Which policies, in which direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct PolicyPattern {
+    /// They have one of these names, as reports show it; empty means all policies.
+    pub(super) names: Vec<String>,
+    /// They decide in this direction; `None` means both.
+    pub(super) direction: Option<Direction>,
+}
+
+impl PolicyPattern {
+    /// Whether it stands for a policy in a direction.
+    pub(super) fn matches(&self, policy: &PolicyName, direction: Direction) -> bool {
+        let name = policy.to_string();
+        self.direction.is_none_or(|own| own == direction)
+            && (self.names.is_empty() || self.names.iter().any(|pattern| wildcard(pattern, &name)))
+    }
+
+    /// Whether these policies alone decide a promise. All policies that deny a flow have to be among them,
+    /// because one that is not has to stop the flow by itself. Of policies that allow a flow it is enough that
+    /// they are all of one direction: a flow that one direction stops does not arrive.
+    pub(super) fn decides(&self, promised: &Expectation) -> bool {
+        if *self == Self::default() {
+            return true;
+        }
+        let deciding = promised.deciding_policies();
+        let matches = |(policy, direction): &(&PolicyName, Direction)| self.matches(policy, *direction);
+        match promised.decision {
+            Decision::Deny => !deciding.is_empty() && deciding.iter().all(matches),
+            Decision::Allow => Direction::ALL.into_iter().any(|direction| {
+                let mut own = deciding.iter().filter(|(_, other)| *other == direction).peekable();
+                own.peek().is_some() && own.all(matches)
+            }),
+            Decision::Undefined => false,
+        }
+    }
 }

@@ -174,7 +174,7 @@ fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
     status
 }
 
-/// A step of which nothing was judged, as declared.
+/// A step of which no denial was judged, as declared.
 fn skipped(counts: &Counts) -> TestCaseStatus {
     let mut status = TestCaseStatus::skipped();
     status.set_message(join([

@@ -10,7 +10,7 @@ use super::escape::Plain;
 use super::style::{FAINT, STRONG, UNSURE, count, paint, thousands};
 use crate::policy::Decision;
 use crate::profile::Profile;
-use crate::verdict::{DifferenceResult, RunResult};
+use crate::verdict::{DifferenceResult, Excuses, RunResult};
 
 /// A list of profiles with their differences.
 pub fn profiles(profiles: &[Profile]) -> String {
@@ -103,11 +103,24 @@ pub(super) fn stale(result: &RunResult) -> Vec<String> {
     differences.map(warning).collect()
 }
 
+/// The profiles that excuse more than half of the run's denials.
+pub(super) fn wide(result: &RunResult) -> Vec<String> {
+    let warning = |excuses: Excuses<'_>| {
+        let Excuses { profile, excused, denials } = excuses;
+        let denials = count(denials, "denial", "denials");
+        format!("profile {profile} excuses {} of {denials}", thousands(excused))
+    };
+    result.excuses().into_iter().filter(Excuses::is_most).map(warning).collect()
+}
+
 /// A profile of a run, for machines.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct ProfileDocument<'a> {
     name: &'a str,
     description: &'a str,
+    excused_denials: usize,
+    denials: usize,
     differences: Vec<DifferenceDocument<'a>>,
 }
 
@@ -128,11 +141,13 @@ struct DifferenceDocument<'a> {
 /// The profiles of a run, with what they left undefined.
 pub(super) fn documents(result: &RunResult) -> Vec<ProfileDocument<'_>> {
     let differences = result.differences();
-    let profiles = result.profiles.iter().map(|profile| {
+    let profiles = result.profiles.iter().zip(result.excuses()).map(|(profile, excuses)| {
         let own = differences.iter().filter(|result| result.difference.profile == profile.name);
         ProfileDocument {
             name: &profile.name,
             description: &profile.description,
+            excused_denials: excuses.excused,
+            denials: excuses.denials,
             differences: own.map(DifferenceDocument::new).collect(),
         }
     });

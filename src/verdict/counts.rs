@@ -31,6 +31,8 @@ pub struct Counts {
     pub claims: usize,
     /// Claims that were judged.
     pub judged: usize,
+    /// What the policies deny, judged or not.
+    pub denials: usize,
     /// Judged claims that are denials.
     pub judged_denials: usize,
     /// Claims that were skipped.
@@ -56,6 +58,7 @@ impl Counts {
             left_open: usize::from(cell.is_excused()),
             claims: usize::from(is_claim),
             judged: usize::from(is_claim && is_judged),
+            denials: usize::from(is_denial),
             judged_denials: usize::from(is_judged && is_denial),
             skipped_claims: usize::from(is_claim && is_skipped),
             excused_claims: usize::from(is_claim && cell.is_excused()),
@@ -95,6 +98,9 @@ impl Counts {
             Outcome::Fail
         } else if self.flaky + self.inconclusive + self.unjudged() > 0 {
             Outcome::Inconclusive
+        } else if self.denials > 0 && self.proves_nothing() {
+            // All of them were skipped or excused: the allowances that are left prove no isolation.
+            Outcome::Skipped
         } else if self.judged > 0 {
             Outcome::Pass
         } else if self.skipped + self.left_open > 0 {
@@ -132,6 +138,7 @@ impl Add for Counts {
             inconclusive: self.inconclusive + other.inconclusive,
             claims: self.claims + other.claims,
             judged: self.judged + other.judged,
+            denials: self.denials + other.denials,
             judged_denials: self.judged_denials + other.judged_denials,
             skipped_claims: self.skipped_claims + other.skipped_claims,
             excused_claims: self.excused_claims + other.excused_claims,

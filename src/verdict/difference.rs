@@ -47,7 +47,40 @@ impl DifferenceResult<'_> {
     }
 }
 
+/// How many denials of a run a profile excuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excuses<'a> {
+    /// The name of the profile.
+    pub profile: &'a str,
+    /// The denials that it excuses.
+    pub excused: usize,
+    /// All denials of the run.
+    pub denials: usize,
+}
+
+impl Excuses<'_> {
+    /// Whether the profile excuses more than half of the denials, so that little is left to prove.
+    pub fn is_most(&self) -> bool {
+        self.excused > self.denials / 2
+    }
+}
+
 impl RunResult {
+    /// How many denials each profile of the run excuses.
+    pub fn excuses(&self) -> Vec<Excuses<'_>> {
+        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        let cells = steps.flat_map(|step| &step.cells);
+        let denials: Vec<_> = cells.filter(|cell| cell.expected.decision == Decision::Deny).collect();
+        let excuses = self.profiles.iter().map(|profile| {
+            let is_its_own = |cell: &&&CellResult| {
+                cell.is_excused() && cell.left_open.as_ref().is_some_and(|d| d.profile == profile.name)
+            };
+            let excused = denials.iter().filter(is_its_own).count();
+            Excuses { profile: &profile.name, excused, denials: denials.len() }
+        });
+        excuses.collect()
+    }
+
     /// What the differences of the run's profiles leave undefined, in the order of the profiles.
     pub fn differences(&self) -> Vec<DifferenceResult<'_>> {
         let differences = self.profiles.iter().flat_map(|profile| &profile.differences);

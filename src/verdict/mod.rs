@@ -13,7 +13,7 @@ mod repeat;
 mod result;
 
 pub use counts::Counts;
-pub use difference::DifferenceResult;
+pub use difference::{DifferenceResult, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines};

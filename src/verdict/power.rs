@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::judge::Verdict;
 use super::machine::Machines;
 use super::result::{CellResult, StepResult};
-use crate::policy::{Decision, Direction, Expectation, PolicyName, Reason};
+use crate::policy::{Decision, Direction, Expectation, PolicyName};
 
 /// How sure a share has to be.
 const CONFIDENCE: f64 = 0.95;
@@ -28,25 +28,12 @@ pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> Vec<En
     if expected.decision != Decision::Deny {
         return Vec::new();
     }
-    let point = |policy: &PolicyName, direction: Direction| {
+    let points = expected.deciding_policies().into_iter().map(|(policy, direction)| {
         let node = match direction {
             Direction::Egress => &machines.from,
             Direction::Ingress => &machines.to,
         };
         EnforcementPoint { node: node.clone(), policy: policy.clone(), direction }
-    };
-    let points = expected.reasons.iter().flat_map(|reason| match reason {
-        Reason::Isolated { direction, policies } => {
-            policies.iter().map(|policy| point(policy, *direction)).collect()
-        }
-        Reason::DeniedBy(rule) => vec![point(&rule.policy, rule.direction)],
-        Reason::NotIsolated(_)
-        | Reason::AllowedBy { .. }
-        | Reason::PassedBy(_)
-        | Reason::OwnAddress
-        | Reason::OwnNode
-        | Reason::NoPodNetwork
-        | Reason::Undefined(_) => Vec::new(),
     });
     points.collect()
 }

@@ -190,7 +190,8 @@ pub struct ScenarioFailure {
 /// What a result comes to. The worst of several is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Nothing was judged, as declared: the place lacks what is required, or a profile excuses all of it.
+    /// Nothing was judged, or no denial of several, as declared: the place lacks what is required, or a profile
+    /// excuses all of it.
     Skipped,
     /// Every claim was judged and holds, except those that were skipped or excused as declared.
     Pass,

@@ -31,7 +31,8 @@ impl Report<'_> {
         for kind in &surroundings.unmodelled {
             self.line(paint(UNSURE, unmodelled::line(kind)));
         }
-        for warning in surroundings.warnings.iter().chain(&profiles::stale(self.result)) {
+        let (wide, stale) = (profiles::wide(self.result), profiles::stale(self.result));
+        for warning in surroundings.warnings.iter().chain(&wide).chain(&stale) {
             self.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
         }
     }

@@ -10,8 +10,8 @@ use tabled::settings::{Alignment, Modify};
 use super::Report;
 use crate::report::escape::shown;
 use crate::report::style::{BAD, GOOD, UNSURE, count, duration, join, paint, thousands};
-use crate::scenario::Capability;
-use crate::verdict::{Counts, Outcome, Quantiles, Repetitions, ScenarioResult};
+use crate::scenario::{Capability, Demonstrates};
+use crate::verdict::{Counts, Outcome, Quantiles, Repetitions, ScenarioResult, StepResult};
 
 impl Report<'_> {
     /// One line a scenario, or a step.
@@ -37,7 +37,7 @@ impl Report<'_> {
                     String::new(),
                     shown(&step.name),
                     thousands(counts.cells()),
-                    summary(&counts),
+                    step_result(step, scenario.demonstrates),
                     time(took.enforce),
                     time(took.admit),
                 ]);
@@ -74,6 +74,14 @@ fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
     }
 }
 
+/// The result of one step. What was skipped or excused as declared is never `ok`.
+fn step_result(step: &StepResult, demonstrates: Option<Demonstrates>) -> String {
+    match step.outcome(demonstrates) {
+        Outcome::Skipped => SKIPPED.to_owned(),
+        Outcome::Pass | Outcome::Inconclusive | Outcome::Fail => summary(&step.counts()),
+    }
+}
+
 /// The result without what profiles left open, and without how often it was the same.
 fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
     let mut what: Vec<String> = Vec::new();
@@ -92,7 +100,7 @@ fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
         Outcome::Pass if scenario.demonstrates.is_some() => {
             return paint(GOOD, format!("ok: {counted} found, as it demonstrates"));
         }
-        Outcome::Skipped => return paint(UNSURE, "skipped"),
+        Outcome::Skipped => return paint(UNSURE, SKIPPED),
         Outcome::Pass => return paint(GOOD, OK),
         Outcome::Inconclusive | Outcome::Fail if counted != OK => what.push(counted),
         Outcome::Inconclusive | Outcome::Fail => {}
@@ -102,6 +110,7 @@ fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
 }
 
 const OK: &str = "ok";
+const SKIPPED: &str = "skipped";
 
 fn summary(counts: &Counts) -> String {
     let what = join([

@@ -1,0 +1,58 @@
+//! The policies of one state without those that a difference says are not enforced.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::model::PolicyPattern;
+use crate::plan::Route;
+use crate::policy::{
+    Cluster, ClusterPolicy, Decision, Direction, Engine, Expectation, NetworkPolicy, PolicyName,
+};
+
+/// The policies of one state without some of them. Each such engine is compiled when it is needed.
+pub(super) struct Unenforced<'a> {
+    cluster: &'a Cluster,
+    by_pattern: RefCell<HashMap<PolicyPattern, Rc<Engine>>>,
+}
+
+impl<'a> Unenforced<'a> {
+    pub(super) fn new(cluster: &'a Cluster) -> Self {
+        Self { cluster, by_pattern: RefCell::default() }
+    }
+
+    /// Returns whether the other policies deny a route, or one of the ends at which it may arrive. The reasons
+    /// of an expectation do not tell: they end at the first tier that denies, and are those of one endpoint of
+    /// a Service.
+    pub(super) fn others_deny(&self, pattern: &PolicyPattern, route: &Route) -> bool {
+        let mut by_pattern = self.by_pattern.borrow_mut();
+        let engine = by_pattern
+            .entry(pattern.clone())
+            .or_insert_with_key(|pattern| Rc::new(Engine::new(without(self.cluster, pattern))))
+            .clone();
+        drop(by_pattern);
+        let denies = |end: &Expectation| end.decision == Decision::Deny;
+        route.legs().any(|leg| engine.evaluate_each(&leg.flow).iter().any(denies))
+    }
+}
+
+/// Returns the cluster without the rules of these policies for the pattern's direction.
+fn without(cluster: &Cluster, pattern: &PolicyPattern) -> Cluster {
+    let goes = |name: &PolicyName, direction| pattern.matches(name, direction);
+    let policies = cluster.policies.iter().map(|policy| {
+        let name = PolicyName::from(policy);
+        let keep = |direction| policy.rules(direction).filter(|_| !goes(&name, direction)).map(<[_]>::to_vec);
+        let (ingress, egress) = (keep(Direction::Ingress), keep(Direction::Egress));
+        NetworkPolicy { ingress, egress, ..policy.clone() }
+    });
+    let cluster_policies = cluster.cluster_policies.iter().map(|policy| {
+        let name = PolicyName::from(policy);
+        let keep = |direction| {
+            if goes(&name, direction) { Vec::new() } else { policy.rules(direction).to_vec() }
+        };
+        let (ingress, egress) = (keep(Direction::Ingress), keep(Direction::Egress));
+        ClusterPolicy { ingress, egress, ..policy.clone() }
+    });
+    let (policies, cluster_policies) = (policies.collect(), cluster_policies.collect());
+    Cluster { policies, cluster_policies, ..cluster.clone() }
+}
