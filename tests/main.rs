@@ -26,3 +26,4 @@ mod readme;
 mod reports;
 mod select;
 mod selftest;
+mod unknown_facts;

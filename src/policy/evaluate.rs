@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
-use super::compiled::{CompiledPeer, CompiledRule, PeerId, PolicyId};
+use super::class::Membership;
+use super::compiled::{
+    CompiledPeer, CompiledRule, Coverage, Matched, MatchedAtoms, MatchedClasses, PeerId, PolicyId,
+};
 use super::engine::{Engine, NodeId, PodId, ServiceId};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Pod, Service};
@@ -138,13 +141,16 @@ impl Engine {
         }
     }
 
-    /// The pod's name if it has addresses, but none of this family.
+    /// The end's name if it has no address of this family.
     fn lacks_address(&self, end: Endpoint, family: IpFamily) -> Option<String> {
         let lacks = |addresses: &[IpAddr]| {
             !addresses.is_empty() && !addresses.iter().any(|address| IpFamily::of(*address) == family)
         };
         match end {
-            Endpoint::Pod(id) => lacks(&self.pods[id].addresses).then(|| name_of(&self.pods[id])),
+            Endpoint::Pod(id) => {
+                let membership = self.class_of(id).map(|class| self.classes[class].membership(family));
+                (membership == Some(Membership::NoAddress)).then(|| name_of(&self.pods[id]))
+            }
             Endpoint::Node(id) => lacks(&self.nodes[id].addresses).then(|| self.nodes[id].name.clone()),
             Endpoint::External(address) => lacks(&[address]).then(|| address.to_string()),
         }
@@ -295,14 +301,7 @@ impl Engine {
         name: impl Fn() -> RuleName,
     ) -> Match {
         match (&self.peers[peer], remote) {
-            (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => {
-                let matched = self.class_of(id).is_some_and(|class| classes.contains(class.index()));
-                match (matched, self.host_network_end(remote)) {
-                    (true, Some(pod)) => Match::Unknown(UndefinedCause::HostNetwork { pod }),
-                    (true, None) => Match::Yes(MatchedBy::Selector),
-                    (false, _) => Match::No,
-                }
-            }
+            (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => self.selector_matches(classes, id, name),
             (CompiledPeer::Pods(_), Endpoint::Node(_) | Endpoint::External(_)) => Match::No,
             (CompiledPeer::IpBlock(block, _), Endpoint::External(address)) => {
                 block_matches(block, Some(address), family, name)
@@ -310,8 +309,8 @@ impl Engine {
             (CompiledPeer::IpBlock(block, _), Endpoint::Node(id)) => {
                 block_matches(block, self.nodes[id].address(family), family, name)
             }
-            (CompiledPeer::IpBlock(block, _), Endpoint::Pod(id)) => {
-                block_matches(block, self.pods[id].address(family), family, name)
+            (CompiledPeer::IpBlock(_, atoms), Endpoint::Pod(id)) => {
+                self.block_matches_pod(atoms, id, family, name)
             }
             // A pod with `hostNetwork` has the addresses of its node.
             (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::Pod(id))
@@ -327,6 +326,37 @@ impl Engine {
             (CompiledPeer::DomainNames, Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_)) => {
                 Match::Unknown(UndefinedCause::DomainNames(name()))
             }
+        }
+    }
+}
+
+/// How surely peers match a pod.
+impl Engine {
+    fn selector_matches(&self, classes: &MatchedClasses, pod: PodId, name: impl Fn() -> RuleName) -> Match {
+        let matched = self.class_of(pod).and_then(|class| classes.of(class));
+        match (matched, self.host_network_end(Endpoint::Pod(pod))) {
+            (None, _) => Match::No,
+            (Some(_), Some(pod)) => Match::Unknown(UndefinedCause::HostNetwork { pod }),
+            (Some(Matched::Surely), None) => Match::Yes(MatchedBy::Selector),
+            (Some(Matched::Perhaps(facts)), None) => Match::Unknown(UndefinedCause::LabelsUnknown {
+                rule: name(),
+                facts: self.facts.get(facts).clone(),
+            }),
+        }
+    }
+
+    fn block_matches_pod(
+        &self,
+        atoms: &MatchedAtoms,
+        pod: PodId,
+        family: IpFamily,
+        name: impl Fn() -> RuleName,
+    ) -> Match {
+        let class = self.class_of(pod).map(|class| &self.classes[class]);
+        match class.map_or(Coverage::None, |class| class.coverage(family, atoms)) {
+            Coverage::All => Match::Yes(MatchedBy::IpBlock),
+            Coverage::Some => Match::Unknown(UndefinedCause::AddressUnknown(name())),
+            Coverage::None => Match::No,
         }
     }
 }

@@ -4,12 +4,15 @@
 //! API server checks them, and converted once to the types of [`policy`](crate::policy).
 
 pub mod cluster_policy;
+mod controller_labels;
 mod field;
 mod manifests;
 mod named;
 mod network_policy;
+mod node;
 mod object;
 mod pod;
+mod ranges;
 pub(crate) mod rules;
 mod service;
 mod workload;
@@ -17,5 +20,7 @@ mod workload;
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
 pub use named::{AddressName, Lookup, WrittenPolicy};
+pub use node::ReadNode;
 pub use object::{Identity, Item, Object, WrittenClusterPolicy, objects, objects_by_name};
+pub use ranges::AddressRanges;
 pub use workload::{Owner, Template, WorkloadKind};

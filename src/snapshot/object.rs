@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use super::cluster_policy::{self, ClusterPolicyObject, v1alpha1, v1alpha2};
 use super::field::{Field, Problem};
 use super::named::{Lookup, WrittenPolicy};
+use super::node::ReadNode;
 use super::workload::{self, Owner, Template, WorkloadKind};
-use super::{pod, rules, service};
+use super::{node, pod, rules, service};
 use crate::policy::{ClusterPolicy, Namespace, NetworkPolicy, Pod, Service};
 use crate::source::{Document, Error, Location, Node, Place, decode, quote};
 
@@ -31,6 +32,8 @@ pub struct Item {
 pub enum Object {
     /// `v1 Namespace`
     Namespace(Namespace),
+    /// `v1 Node`
+    Node(ReadNode),
     /// `v1 Pod`
     Pod(Pod, Option<Owner>),
     /// Something that makes pods.
@@ -184,7 +187,7 @@ struct Failure {
 /// The API group and version in which netproof knows a kind.
 fn api_of(kind: &str) -> Option<(&'static str, &'static str)> {
     match kind {
-        "Namespace" | "Pod" | "Service" | "ReplicationController" => Some(("", "v1")),
+        "Namespace" | "Node" | "Pod" | "Service" | "ReplicationController" => Some(("", "v1")),
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => Some(("apps", "v1")),
         "Job" | "CronJob" => Some(("batch", "v1")),
         "NetworkPolicy" => Some(("networking.k8s.io", "v1")),
@@ -221,6 +224,7 @@ fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> 
             rules::labels(&labels, &root.field("metadata").field("labels"))?;
             Ok(Object::Namespace(Namespace::new(identity.name, labels)))
         }),
+        "Node" => with(node, |object: &core::Node| node::convert(object).map(Object::Node)),
         "Pod" => with(node, |object: &core::Pod| {
             let owner = workload::owner(&object.metadata);
             Ok(Object::Pod(pod::convert(object, identity(&object.metadata)?)?, owner))
