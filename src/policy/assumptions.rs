@@ -53,7 +53,8 @@ impl Engine {
 
     /// The rules of all policies that select a class, or perhaps do.
     fn rules_about(&self, subject: ClassId, direction: Direction) -> impl Iterator<Item = &CompiledRule> {
-        let policies = self.isolating(subject, direction).all().map(move |id| self.policies[id].rules(direction));
+        let policies =
+            self.isolating(subject, direction).all().map(move |id| self.policies[id].rules(direction));
         let tiers = self.cluster_policies(subject, direction);
         let tiers = tiers.map(move |policy| self.cluster_policies[policy.id].rules(direction));
         policies.chain(tiers).flatten()

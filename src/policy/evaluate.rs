@@ -4,9 +4,7 @@ use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
 use super::class::Membership;
-use super::compiled::{
-    CompiledPeer, CompiledRule, Coverage, Matched, MatchedAtoms, MatchedClasses, PeerId, PolicyId,
-};
+use super::compiled::{CompiledPeer, CompiledRule, PeerId, PolicyId};
 use super::engine::{Engine, NodeId, PodId, ServiceId};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Pod, Service};
@@ -265,7 +263,7 @@ impl Engine {
         self.pod(destination).filter(|pod| direction == Direction::Ingress || !pod.host_network)
     }
 
-    fn host_network_end(&self, end: Endpoint) -> Option<String> {
+    pub(super) fn host_network_end(&self, end: Endpoint) -> Option<String> {
         self.pod(end).filter(|pod| pod.host_network).map(name_of)
     }
 
@@ -326,37 +324,6 @@ impl Engine {
             (CompiledPeer::DomainNames, Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_)) => {
                 Match::Unknown(UndefinedCause::DomainNames(name()))
             }
-        }
-    }
-}
-
-/// How surely peers match a pod.
-impl Engine {
-    fn selector_matches(&self, classes: &MatchedClasses, pod: PodId, name: impl Fn() -> RuleName) -> Match {
-        let matched = self.class_of(pod).and_then(|class| classes.of(class));
-        match (matched, self.host_network_end(Endpoint::Pod(pod))) {
-            (None, _) => Match::No,
-            (Some(_), Some(pod)) => Match::Unknown(UndefinedCause::HostNetwork { pod }),
-            (Some(Matched::Surely), None) => Match::Yes(MatchedBy::Selector),
-            (Some(Matched::Perhaps(facts)), None) => Match::Unknown(UndefinedCause::LabelsUnknown {
-                rule: name(),
-                facts: self.facts.get(facts).clone(),
-            }),
-        }
-    }
-
-    fn block_matches_pod(
-        &self,
-        atoms: &MatchedAtoms,
-        pod: PodId,
-        family: IpFamily,
-        name: impl Fn() -> RuleName,
-    ) -> Match {
-        let class = self.class_of(pod).map(|class| &self.classes[class]);
-        match class.map_or(Coverage::None, |class| class.coverage(family, atoms)) {
-            Coverage::All => Match::Yes(MatchedBy::IpBlock),
-            Coverage::Some => Match::Unknown(UndefinedCause::AddressUnknown(name())),
-            Coverage::None => Match::No,
         }
     }
 }

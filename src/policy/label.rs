@@ -237,4 +237,36 @@ mod tests {
         .collect();
         assert_eq!(selector.to_string(), "app=web,tier notin (a, b),!legacy");
     }
+
+    /// A key may be known, be there with some value, or be anything.
+    #[test]
+    fn a_selector_depends_only_on_keys_that_decide() {
+        let known = labels(&[("app", "web")]);
+        let hash = UnknownLabels { values: values(&["hash"]), others: false };
+        let others = UnknownLabels::others();
+        let is = |key: &str, value: &str| Requirement::In(key.to_owned(), values(&[value]));
+        let is_not = |key: &str, value: &str| Requirement::NotIn(key.to_owned(), values(&[value]));
+        let exists = |key: &str| Requirement::Exists(key.to_owned());
+        let lacks = |key: &str| Requirement::DoesNotExist(key.to_owned());
+        let depends = |keys: &[&str]| Selection::DependsOn(values(keys));
+        let (yes, no) = (Selection::Selected, Selection::NotSelected);
+        for (requirements, with_hash, with_others) in [
+            (vec![], yes.clone(), yes.clone()),
+            (vec![is("app", "web")], yes.clone(), yes.clone()),
+            (vec![is("app", "db"), is("hash", "1")], no.clone(), no.clone()),
+            (vec![is("hash", "1")], depends(&["hash"]), depends(&["hash"])),
+            (vec![exists("hash")], yes.clone(), depends(&["hash"])),
+            (vec![lacks("hash")], no.clone(), depends(&["hash"])),
+            (vec![is_not("hash", "1")], depends(&["hash"]), depends(&["hash"])),
+            // What no value can meet, and what every value meets.
+            (vec![is("hash", "1"), is_not("hash", "1")], no.clone(), no.clone()),
+            (vec![is("hash", "1"), lacks("hash")], no.clone(), no.clone()),
+            (vec![exists("hash"), is_not("team", "a")], yes.clone(), depends(&["hash", "team"])),
+            (vec![is("team", "a")], no.clone(), depends(&["team"])),
+        ] {
+            let selector: LabelSelector = requirements.into_iter().collect();
+            assert_eq!(selector.select(&known, &hash), with_hash, "{selector}");
+            assert_eq!(selector.select(&known, &others), with_others, "{selector}");
+        }
+    }
 }

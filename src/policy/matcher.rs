@@ -208,8 +208,10 @@ impl<'a> Matcher<'a> {
         let mut matched = MatchedClasses { surely, perhaps: BTreeMap::new() };
         for (namespace, depends_on) in namespaces {
             for (class, how) in self.select(*namespace, depends_on.as_ref(), pods) {
+                if !is_meant(&self.classes[class]) {
+                    continue;
+                }
                 match how {
-                    _ if !is_meant(&self.classes[class]) => {}
                     Matched::Surely => matched.surely.insert(class.index()),
                     Matched::Perhaps(facts) => {
                         matched.perhaps.insert(class.index(), facts);

@@ -19,6 +19,7 @@ mod label;
 mod matcher;
 mod model;
 mod node_paths;
+mod pod_match;
 mod port;
 mod reach;
 mod row;

@@ -148,8 +148,10 @@ fn coverage(block: &IpBlock, ranges: &[IpNet]) -> Coverage {
     };
     let is_of_family = |range: &&IpNet| IpFamily::of(range.addr()) == block.family();
     let mut all = ranges.iter().filter(is_of_family).map(of_range);
+    if block.is_whole_family() {
+        return Coverage::All;
+    }
     match all.next() {
-        _ if block.is_whole_family() => Coverage::All,
         None if ranges.is_empty() => Coverage::Some,
         None => Coverage::None,
         Some(first) if all.all(|next| next == first) => first,

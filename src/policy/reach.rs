@@ -221,9 +221,9 @@ impl<'a> Reach<'a> {
             return None;
         }
         let mut alternatives = isolating.alternatives();
-        let row = self.row_of(alternatives.next()?, &tiers, subject, direction, family);
+        let row = self.row_of(&alternatives.next()?, &tiers, subject, direction, family);
         Some(alternatives.fold(row, |row, policies| {
-            let other = self.row_of(policies, &tiers, subject, direction, family);
+            let other = self.row_of(&policies, &tiers, subject, direction, family);
             Arc::new(row.either(&other, &mut self.algebra))
         }))
     }
@@ -231,7 +231,7 @@ impl<'a> Reach<'a> {
     /// The row of a subject that these policies isolate, in the order of their names.
     fn row_of(
         &mut self,
-        isolating: Vec<PolicyId>,
+        isolating: &[PolicyId],
         tiers: &[TierPolicy],
         subject: ClassId,
         direction: Direction,
@@ -244,12 +244,12 @@ impl<'a> Reach<'a> {
         let names_resolve_here =
             direction == Direction::Ingress && of_policies.chain(of_tiers).any(|rule| has_names(&rule.ports));
         let ports = names_resolve_here.then(|| class.ports.clone());
-        let key = (isolating.clone(), tiers.to_vec(), ports, class.host_network, direction, family);
+        let key = (isolating.to_vec(), tiers.to_vec(), ports, class.host_network, direction, family);
         if let Some(row) = self.rows.get(&key) {
             return Arc::clone(row);
         }
         let mut builder = RowBuilder::new(engine, &mut self.algebra, family);
-        for id in &isolating {
+        for id in isolating {
             for rule in engine.policies[*id].rules(direction) {
                 match direction {
                     Direction::Ingress => builder.add_ingress_rule(rule, &class.ports),
