@@ -261,8 +261,8 @@ mod tests {
             // What no value can meet, and what every value meets.
             (vec![is("hash", "1"), is_not("hash", "1")], no.clone(), no.clone()),
             (vec![is("hash", "1"), lacks("hash")], no.clone(), no.clone()),
-            (vec![exists("hash"), is_not("team", "a")], yes.clone(), depends(&["hash", "team"])),
-            (vec![is("team", "a")], no.clone(), depends(&["team"])),
+            (vec![exists("hash"), is_not("team", "a")], yes, depends(&["hash", "team"])),
+            (vec![is("team", "a")], no, depends(&["team"])),
         ] {
             let selector: LabelSelector = requirements.into_iter().collect();
             assert_eq!(selector.select(&known, &hash), with_hash, "{selector}");
