@@ -27,4 +27,5 @@ mod readme;
 mod reports;
 mod select;
 mod selftest;
+mod unknown_facts;
 mod unmodelled;

@@ -139,6 +139,20 @@ impl AddressRange {
         IpFamily::of(self.first)
     }
 
+    /// The parts of the range that are not in `net`.
+    pub fn without(self, net: &IpNet) -> Vec<Self> {
+        let (first, last) = (net.network(), net.broadcast());
+        if self.family() != IpFamily::of(first) || last < self.first || self.last < first {
+            return vec![self];
+        }
+        let family = self.family();
+        let before = (self.first < first)
+            .then(|| Self { first: self.first, last: family.address(number(first).saturating_sub(1)) });
+        let after = (last < self.last)
+            .then(|| Self { first: family.address(number(last).saturating_add(1)), last: self.last });
+        before.into_iter().chain(after).collect()
+    }
+
     /// One range for both, if `next` begins where this one ends.
     pub fn join(self, next: Self) -> Option<Self> {
         let adjacent =

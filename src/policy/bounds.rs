@@ -18,7 +18,7 @@ pub(super) struct Bounds {
 pub(super) type BoundsId = Id<Bounds>;
 
 impl Bounds {
-    fn certain(connections: Connections) -> Self {
+    pub(super) fn certain(connections: Connections) -> Self {
         Self { possible: connections.clone(), certain: connections }
     }
 
@@ -49,6 +49,14 @@ impl Bounds {
     /// The same, with some connections left open.
     pub(super) fn leaving_open(&self, connections: &Connections) -> Self {
         Self { certain: self.certain.difference(connections), possible: self.possible.union(connections) }
+    }
+
+    /// What is allowed if it is not known which of two states is the real one.
+    pub(super) fn either(&self, other: &Self) -> Self {
+        Self {
+            certain: self.certain.intersection(&other.certain),
+            possible: self.possible.union(&other.possible),
+        }
     }
 
     /// What is allowed if a tier comes before this.

@@ -1,15 +1,20 @@
 //! Policies whose peers have been matched.
 
+use std::collections::BTreeMap;
+
 use fixedbitset::FixedBitSet;
 
-use super::address::IpBlock;
+use super::address::{AtomId, IpBlock};
 use super::arena::Id;
+use super::class::{AddressSet, ClassId};
 use super::cluster_policy::ClusterPolicy;
 use super::model::{Direction, NetworkPolicy, Ports};
+use super::unknown::UnknownFacts;
 
 pub(super) type PolicyId = Id<CompiledPolicy>;
 pub(super) type ClusterPolicyId = Id<CompiledClusterPolicy>;
 pub(super) type PeerId = Id<CompiledPeer>;
+pub(super) type FactsId = Id<UnknownFacts>;
 
 /// A policy whose peers have been matched.
 #[derive(Debug)]
@@ -58,13 +63,76 @@ pub(super) struct CompiledRule {
 #[derive(Debug)]
 pub(super) enum CompiledPeer {
     /// The classes whose labels and namespace match.
-    Pods(FixedBitSet),
+    Pods(MatchedClasses),
     /// The block, and the parts of the address space inside it.
-    IpBlock(IpBlock, FixedBitSet),
+    IpBlock(IpBlock, MatchedAtoms),
     /// All nodes.
     Nodes,
     /// Nodes with certain labels, which are not known.
     SomeNodes,
     /// Names, of which it is not known what they are resolved to.
     DomainNames,
+}
+
+/// How surely a peer or a subject selector matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Matched {
+    /// Whatever is not known.
+    Surely,
+    /// Depending on these facts.
+    Perhaps(FactsId),
+}
+
+/// The classes that a selector matches.
+#[derive(Debug, Default)]
+pub(super) struct MatchedClasses {
+    pub(super) surely: FixedBitSet,
+    /// By the index of the class.
+    pub(super) perhaps: BTreeMap<usize, FactsId>,
+}
+
+impl MatchedClasses {
+    /// How surely a class is matched; `None` if it is not.
+    pub(super) fn of(&self, class: ClassId) -> Option<Matched> {
+        if self.surely.contains(class.index()) {
+            return Some(Matched::Surely);
+        }
+        self.perhaps.get(&class.index()).map(|facts| Matched::Perhaps(*facts))
+    }
+}
+
+/// The parts of the address space that a block holds.
+#[derive(Debug)]
+pub(super) struct MatchedAtoms {
+    inside: FixedBitSet,
+    /// Of each set of parts in which an address may be: whether the block holds all of them, or none.
+    among: Vec<Coverage>,
+}
+
+/// How much of a set of parts a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coverage {
+    All,
+    Some,
+    None,
+}
+
+impl MatchedAtoms {
+    pub(super) fn new<'a>(inside: FixedBitSet, sets: impl Iterator<Item = &'a AddressSet>) -> Self {
+        let coverage = |set: &AddressSet| match (set.is_disjoint(&inside), set.is_subset(&inside)) {
+            (true, _) => Coverage::None,
+            (false, true) => Coverage::All,
+            (false, false) => Coverage::Some,
+        };
+        Self { among: sets.map(coverage).collect(), inside }
+    }
+
+    pub(super) fn contains(&self, atom: AtomId) -> bool {
+        self.inside.contains(atom.index())
+    }
+
+    /// How much of a set the block holds.
+    pub(super) fn coverage(&self, set: Id<AddressSet>) -> Coverage {
+        self.among.get(set.index()).copied().unwrap_or(Coverage::Some)
+    }
 }

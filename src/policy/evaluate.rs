@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
+use super::class::Membership;
 use super::compiled::{CompiledPeer, CompiledRule, PeerId, PolicyId};
 use super::engine::{Engine, NodeId, PodId, ServiceId};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
@@ -138,13 +139,16 @@ impl Engine {
         }
     }
 
-    /// The pod's name if it has addresses, but none of this family.
+    /// The end's name if it has no address of this family.
     fn lacks_address(&self, end: Endpoint, family: IpFamily) -> Option<String> {
         let lacks = |addresses: &[IpAddr]| {
             !addresses.is_empty() && !addresses.iter().any(|address| IpFamily::of(*address) == family)
         };
         match end {
-            Endpoint::Pod(id) => lacks(&self.pods[id].addresses).then(|| name_of(&self.pods[id])),
+            Endpoint::Pod(id) => {
+                let membership = self.class_of(id).map(|class| self.classes[class].membership(family));
+                (membership == Some(Membership::NoAddress)).then(|| name_of(&self.pods[id]))
+            }
             Endpoint::Node(id) => lacks(&self.nodes[id].addresses).then(|| self.nodes[id].name.clone()),
             Endpoint::External(address) => lacks(&[address]).then(|| address.to_string()),
         }
@@ -259,7 +263,7 @@ impl Engine {
         self.pod(destination).filter(|pod| direction == Direction::Ingress || !pod.host_network)
     }
 
-    fn host_network_end(&self, end: Endpoint) -> Option<String> {
+    pub(super) fn host_network_end(&self, end: Endpoint) -> Option<String> {
         self.pod(end).filter(|pod| pod.host_network).map(name_of)
     }
 
@@ -295,14 +299,7 @@ impl Engine {
         name: impl Fn() -> RuleName,
     ) -> Match {
         match (&self.peers[peer], remote) {
-            (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => {
-                let matched = self.class_of(id).is_some_and(|class| classes.contains(class.index()));
-                match (matched, self.host_network_end(remote)) {
-                    (true, Some(pod)) => Match::Unknown(UndefinedCause::HostNetwork { pod }),
-                    (true, None) => Match::Yes(MatchedBy::Selector),
-                    (false, _) => Match::No,
-                }
-            }
+            (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => self.selector_matches(classes, id, name),
             (CompiledPeer::Pods(_), Endpoint::Node(_) | Endpoint::External(_)) => Match::No,
             (CompiledPeer::IpBlock(block, _), Endpoint::External(address)) => {
                 block_matches(block, Some(address), family, name)
@@ -310,8 +307,8 @@ impl Engine {
             (CompiledPeer::IpBlock(block, _), Endpoint::Node(id)) => {
                 block_matches(block, self.nodes[id].address(family), family, name)
             }
-            (CompiledPeer::IpBlock(block, _), Endpoint::Pod(id)) => {
-                block_matches(block, self.pods[id].address(family), family, name)
+            (CompiledPeer::IpBlock(_, atoms), Endpoint::Pod(id)) => {
+                self.block_matches_pod(atoms, id, family, name)
             }
             // A pod with `hostNetwork` has the addresses of its node.
             (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::Pod(id))

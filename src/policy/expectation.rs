@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::cluster_policy::{ClusterPolicy, ClusterPolicyName};
 use super::model::{Direction, NetworkPolicy};
+use super::unknown::UnknownFacts;
 
 /// What the policies in force say about a flow, with every reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +204,20 @@ pub enum UndefinedCause {
     },
     /// A rule's `ipBlock` has to be compared with an address that is not known.
     AddressUnknown(RuleName),
+    /// Whether a rule matches the other end depends on labels that are not known.
+    LabelsUnknown {
+        /// The rule.
+        rule: RuleName,
+        /// The facts that are not known.
+        facts: UnknownFacts,
+    },
+    /// Whether a policy selects the pod depends on labels that are not known.
+    SubjectUnknown {
+        /// The policy.
+        policy: PolicyName,
+        /// The facts that are not known.
+        facts: UnknownFacts,
+    },
     /// An egress rule holds the port by its name only, and the pod by an `ipBlock` only. A block says
     /// nothing about pods, so that some implementations have nothing to resolve the name on; others
     /// resolve it on every pod in the block.
@@ -272,6 +287,12 @@ impl fmt::Display for UndefinedCause {
                 write!(f, "the port is a node port of Service {service}, which may hide the source")
             }
             Self::AddressUnknown(rule) => write!(f, "{rule} needs an address that is not known"),
+            Self::LabelsUnknown { rule, facts } => {
+                write!(f, "{rule} needs to know what is not known: {}", listed(facts))
+            }
+            Self::SubjectUnknown { policy, facts } => {
+                write!(f, "{policy} may or may not select the pod: {}", listed(facts))
+            }
             Self::PortNameForIpBlock(rule) => {
                 write!(
                     f,
@@ -292,4 +313,8 @@ impl fmt::Display for UndefinedCause {
             Self::NoAddress { endpoint } => write!(f, "{endpoint} has no address of this family"),
         }
     }
+}
+
+fn listed(facts: &UnknownFacts) -> String {
+    facts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

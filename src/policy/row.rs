@@ -4,11 +4,11 @@ use super::address::IpFamily;
 use super::bounds::{Algebra, Bounds, BoundsId};
 use super::class::Class;
 use super::cluster_policy::Tier;
-use super::compiled::{ClusterPolicyId, CompiledRule};
-use super::engine::Engine;
+use super::compiled::CompiledRule;
+use super::engine::{Engine, TierPolicy};
 use super::model::{ContainerPort, Direction};
 use super::port::Connections;
-use super::rule_peers::{Held, HeldByPeers, UnknownAddresses, held, held_outside};
+use super::rule_peers::{Held, HeldByPeers, held, held_outside};
 use super::rule_ports::{HeldPorts, has_names};
 
 /// What the subjects of some policies may exchange with each class and each part of the address
@@ -19,28 +19,40 @@ pub(super) struct Row {
     pub(super) atoms: Vec<BoundsId>,
 }
 
+impl Row {
+    /// What the subject may exchange if it is not known which of two rows is the real one.
+    pub(super) fn either(&self, other: &Self, algebra: &mut Algebra) -> Self {
+        let mut merge = |(a, b): (&BoundsId, &BoundsId)| {
+            if a == b {
+                return *a;
+            }
+            let bounds = algebra.bounds.arena();
+            let either = bounds[*a].either(&bounds[*b]);
+            algebra.bounds.intern(either)
+        };
+        Self {
+            classes: self.classes.iter().zip(&other.classes).map(&mut merge).collect(),
+            atoms: self.atoms.iter().zip(&other.atoms).map(&mut merge).collect(),
+        }
+    }
+}
+
 /// Adds up the rules of one subject.
 pub(super) struct RowBuilder<'a, 'b> {
     engine: &'a Engine,
     algebra: &'b mut Algebra,
     family: IpFamily,
-    unknown: UnknownAddresses,
     pub(super) row: Row,
 }
 
 impl<'a, 'b> RowBuilder<'a, 'b> {
-    pub(super) fn new(
-        engine: &'a Engine,
-        algebra: &'b mut Algebra,
-        family: IpFamily,
-        unknown: UnknownAddresses,
-    ) -> Self {
+    pub(super) fn new(engine: &'a Engine, algebra: &'b mut Algebra, family: IpFamily) -> Self {
         let nothing = algebra.nothing;
         let row = Row {
             classes: vec![nothing; engine.classes.len()],
             atoms: vec![nothing; engine.space.atoms().len()],
         };
-        Self { engine, algebra, family, unknown, row }
+        Self { engine, algebra, family, row }
     }
 
     pub(super) fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
@@ -91,7 +103,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         mut bounds: impl FnMut(&mut Algebra, Option<&Class>, HeldByPeers) -> Option<BoundsId>,
     ) {
         for (entry, (id, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            let held = held(self.engine, rule.peers.as_deref(), id, self.family, self.unknown);
+            let held = held(self.engine, rule.peers.as_deref(), id, self.family);
             if let Some(added) = bounds(self.algebra, Some(class), held) {
                 *entry = self.algebra.union(*entry, added);
             }
@@ -130,12 +142,12 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
     /// subject, after what the row says already.
     pub(super) fn add_tiers(
         &mut self,
-        policies: &[ClusterPolicyId],
+        policies: &[TierPolicy],
         direction: Direction,
         subject: &[ContainerPort],
         has_baseline: bool,
     ) {
-        let Self { engine, algebra, family, unknown, row } = self;
+        let Self { engine, algebra, family, row } = self;
         let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
             Direction::Ingress => HeldPorts::of(&rule.ports, subject).all(),
             Direction::Egress => HeldPorts::of(&rule.ports, remote).all(),
@@ -151,7 +163,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         };
         for (entry, (id, class)) in row.classes.iter_mut().zip(engine.classes.iter()) {
             add(entry, &|rule| {
-                let held = held(engine, rule.peers.as_deref(), id, *family, *unknown).any()?;
+                let held = held(engine, rule.peers.as_deref(), id, *family).any()?;
                 Some((held, on_ports(rule, &class.ports)))
             });
         }

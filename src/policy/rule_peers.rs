@@ -1,19 +1,9 @@
 //! The peers of a rule: how surely they hold all pods of a class, or a part of the address space.
 
 use super::address::{AtomId, IpFamily};
-use super::class::{ClassId, Membership};
-use super::compiled::{CompiledPeer, PeerId};
+use super::class::ClassId;
+use super::compiled::{CompiledPeer, Coverage, Matched, PeerId};
 use super::engine::Engine;
-
-/// What to take for granted about pods whose addresses are not known, as in manifests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownAddresses {
-    /// Nothing: what an `ipBlock` says about them is undefined, as [`Engine::evaluate`] has it.
-    Undefined,
-    /// That no `ipBlock` covers them, but `0.0.0.0/0` and `::/0` without holes: the documentation
-    /// means `ipBlock` for addresses outside the cluster.
-    OutsideBlocks,
-}
 
 /// How surely a rule holds a remote end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,28 +46,17 @@ impl HeldByPeers {
 }
 
 /// How surely `peers` hold the pods of a class.
-pub(super) fn held(
-    engine: &Engine,
-    peers: Option<&[PeerId]>,
-    id: ClassId,
-    family: IpFamily,
-    unknown: UnknownAddresses,
-) -> HeldByPeers {
+pub(super) fn held(engine: &Engine, peers: Option<&[PeerId]>, id: ClassId, family: IpFamily) -> HeldByPeers {
     let class = &engine.classes[id];
     HeldByPeers::of(engine, peers, |peer| match peer {
-        CompiledPeer::Pods(classes) => classes.contains(id.index()).then_some(match class.host_network {
-            true => Held::Perhaps,
-            false => Held::Surely,
+        CompiledPeer::Pods(classes) => classes.of(id).map(|matched| match matched {
+            Matched::Surely if !class.host_network => Held::Surely,
+            Matched::Surely | Matched::Perhaps(_) => Held::Perhaps,
         }),
-        CompiledPeer::IpBlock(block, atoms) => match class.membership(family) {
-            Membership::In(atom) => atoms.contains(atom.index()).then_some(Held::Surely),
-            Membership::Unknown if block.family() != family => None,
-            Membership::Unknown if block.is_whole_family() => Some(Held::Surely),
-            Membership::Unknown => match unknown {
-                UnknownAddresses::Undefined => Some(Held::Perhaps),
-                UnknownAddresses::OutsideBlocks => None,
-            },
-            Membership::NoAddress => None,
+        CompiledPeer::IpBlock(_, atoms) => match class.coverage(family, atoms) {
+            Coverage::All => Some(Held::Surely),
+            Coverage::Some => Some(Held::Perhaps),
+            Coverage::None => None,
         },
         // They have the addresses of their nodes.
         CompiledPeer::Nodes => class.host_network.then_some(Held::Surely),
@@ -90,7 +69,7 @@ pub(super) fn held(
 pub(super) fn held_outside(engine: &Engine, peers: Option<&[PeerId]>, atom: AtomId) -> HeldByPeers {
     HeldByPeers::of(engine, peers, |peer| match peer {
         CompiledPeer::Pods(_) | CompiledPeer::Nodes | CompiledPeer::SomeNodes => None,
-        CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom.index()).then_some(Held::Surely),
+        CompiledPeer::IpBlock(_, atoms) => atoms.contains(atom).then_some(Held::Surely),
         CompiledPeer::DomainNames => Some(Held::Perhaps),
     })
 }

@@ -85,7 +85,7 @@ mod tests {
     use super::super::{
         Backends, Cluster, Decision, Destination, Direction, Endpoint, Engine, Flow, IpBlock, IpFamily,
         LabelSelector, Labels, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, Requirement, Rule,
-        Service, ServicePort, TargetPort, UnknownAddresses,
+        Service, ServicePort, TargetPort,
     };
     use super::*;
 
@@ -109,8 +109,7 @@ mod tests {
             addresses: address.parse().into_iter().collect(),
             ports: ports.iter().map(port).collect(),
             host_network: name == "host",
-            node: None,
-            ended: false,
+            ..Pod::default()
         }
     }
 
@@ -146,6 +145,7 @@ mod tests {
                 addresses: vec![SERVICE.parse().unwrap()],
                 ports: vec![service_port],
                 backends: Backends::Selected(Labels::from([("pod".to_owned(), "web".to_owned())])),
+                exposure: None,
             }],
             policies: vec![NetworkPolicy {
                 namespace: "x".to_owned(),
@@ -199,7 +199,7 @@ mod tests {
             protocol,
             port,
         });
-        let mut reach = engine.reach(UnknownAddresses::Undefined);
+        let mut reach = engine.reach();
         let external = reach.external();
         let group = |end| match end {
             Endpoint::Pod(id) => reach.pod(id).unwrap(),
@@ -211,7 +211,7 @@ mod tests {
             Endpoint::Node(_) => panic!("no end of these tests is a node"),
         };
         let (from, to) = (group(source), group(destination));
-        let pair = reach.between(from, to);
+        let pair = reach.between(&[from], &[to]);
         let pair = reach.connections(pair);
         let of_set = match (pair.allowed.contains(protocol, port), pair.undefined.contains(protocol, port)) {
             (true, false) => Decision::Allow,

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use super::address::IpFamily;
 use super::cluster_policy::Tier;
 use super::compiled::{CompiledPeer, CompiledRule};
-use super::engine::Engine;
+use super::engine::{Engine, Isolating};
 use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, service_name};
 use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
+use super::label::Selection;
 use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
 use super::rule_ports::{self, HeldBy};
@@ -63,6 +64,15 @@ impl Engine {
                         && !pod.ended
                         && reachable
                 };
+                let is_open = |pod: &Pod| {
+                    pod.namespace == service.namespace
+                        && !pod.ended
+                        && !pod.unknown_labels.is_empty()
+                        && matches!(service.backends.select(pod), Selection::DependsOn(_))
+                };
+                if self.pods.iter().any(|(_, pod)| is_open(pod)) {
+                    return None;
+                }
                 let pods = self.pods.iter().filter(|(_, pod)| selected(pod));
                 let with_port =
                     |(id, pod): (_, &Pod)| Some((Endpoint::Pod(id), target.resolve(pod, port.protocol)?));
@@ -125,8 +135,9 @@ impl Engine {
         }
         let receiver = self.receiver(destination, Direction::Egress);
         let (mut for_endpoint, mut for_service, mut for_service_by_name) = (None, None, None);
-        for id in self.class_of(source).map_or(&[][..], |class| self.isolating(class, Direction::Egress)) {
-            let policy = &self.policies[*id];
+        let isolating = self.class_of(source).map(|class| self.isolating(class, Direction::Egress));
+        for id in isolating.into_iter().flat_map(Isolating::all) {
+            let policy = &self.policies[id];
             for (index, rule) in policy.rules(Direction::Egress).iter().enumerate() {
                 let name =
                     || RuleName { policy: (&policy.policy).into(), direction: Direction::Egress, index };

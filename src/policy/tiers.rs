@@ -5,8 +5,8 @@
 //! [outcomes](Outcome) possible; where they lead to different decisions, the flow is undefined.
 
 use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
-use super::compiled::{ClusterPolicyId, CompiledRule, PolicyId};
-use super::engine::Engine;
+use super::compiled::{CompiledRule, FactsId, Matched, PolicyId};
+use super::engine::{Engine, Isolating, TierPolicy};
 use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name, undecided_on_own_node};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Service};
@@ -45,15 +45,60 @@ impl Engine {
         let (Endpoint::Pod(subject), _) = flow.ends(direction) else {
             return Expectation::allow(open);
         };
-        let isolating = self.class_of(subject).map_or(&[][..], |class| self.isolating(class, direction));
-        self.tier(flow, direction, Tier::Admin).conclude(|| {
-            if isolating.is_empty() {
+        let Some(class) = self.class_of(subject) else { return Expectation::allow(open) };
+        let isolating = self.isolating(class, direction);
+        let isolated_by = |policies: &[PolicyId]| {
+            if policies.is_empty() {
                 let baseline = self.tier(flow, direction, Tier::Baseline);
                 baseline.conclude(|| Expectation::allow(open.clone()))
             } else {
-                network_policies(isolating)
+                network_policies(policies)
             }
+        };
+        self.tier(flow, direction, Tier::Admin).conclude(|| {
+            if isolating.perhaps.is_empty() {
+                return isolated_by(&isolating.surely);
+            }
+            self.whichever_isolate(isolating, isolated_by)
         })
+    }
+
+    /// What is said of a subject of which it is not known which of some policies select it. `isolated_by` is
+    /// asked about each set of policies that may be those that do.
+    fn whichever_isolate(
+        &self,
+        isolating: &Isolating,
+        isolated_by: impl Fn(&[PolicyId]) -> Expectation,
+    ) -> Expectation {
+        let mut alternatives = isolating.alternatives().map(|policies| isolated_by(&policies));
+        let Some(mut all) = alternatives.next() else { return isolated_by(&[]) };
+        let unselected = all.decision;
+        for ((id, facts), selected) in isolating.perhaps.iter().zip(alternatives) {
+            if selected.decision == unselected {
+                all.reasons.extend(selected.reasons);
+                continue;
+            }
+            all.decision = Decision::Undefined;
+            all.reasons.push(Reason::Undefined(self.subject_unknown(*id, *facts)));
+            all.reasons.extend(selected.reasons);
+        }
+        if all.decision == Decision::Undefined {
+            all.reasons.retain(|reason| matches!(reason, Reason::Undefined(_)));
+        }
+        let mut seen = Vec::new();
+        all.reasons.retain(|reason| {
+            let is_new = !seen.contains(reason);
+            if is_new {
+                seen.push(reason.clone());
+            }
+            is_new
+        });
+        all
+    }
+
+    fn subject_unknown(&self, id: PolicyId, facts: FactsId) -> UndefinedCause {
+        let policy = PolicyName::from(&self.policies[id].policy);
+        UndefinedCause::SubjectUnknown { policy, facts: self.facts.get(facts).clone() }
     }
 
     /// Between a pod and its own node everything is allowed, as far as NetworkPolicies are concerned.
@@ -75,7 +120,7 @@ impl Engine {
         let kinds = self.in_tier(&policies, tier).into_iter().map(|priorities| {
             priorities.into_iter().fold(Outcome::none(), |before, equals| {
                 before.then(|| {
-                    let each = equals.iter().map(|id| self.cluster_policy(*id, flow, direction));
+                    let each = equals.iter().map(|policy| self.cluster_policy(*policy, flow, direction));
                     Outcome::any_of(each.collect())
                 })
             })
@@ -83,9 +128,26 @@ impl Engine {
         Outcome::any_of(kinds.collect())
     }
 
-    /// The first rule that matches.
-    fn cluster_policy(&self, id: ClusterPolicyId, flow: &Direct<'_>, direction: Direction) -> Outcome {
-        let compiled = &self.cluster_policies[id];
+    /// The first rule that matches, if the policy selects the subject.
+    fn cluster_policy(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
+        let mut outcome = self.first_match(policy, flow, direction);
+        match policy.selects {
+            Matched::Perhaps(facts) if !outcome.steps.is_empty() => {
+                outcome.steps.iter_mut().for_each(|step| step.is_sure = false);
+                outcome.falls_through = true;
+                outcome.causes.push(UndefinedCause::SubjectUnknown {
+                    policy: PolicyName::from(&self.cluster_policies[policy.id].policy),
+                    facts: self.facts.get(facts).clone(),
+                });
+            }
+            Matched::Perhaps(_) | Matched::Surely => {}
+        }
+        outcome
+    }
+
+    /// The first rule that matches, and those before it that may.
+    fn first_match(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
+        let compiled = &self.cluster_policies[policy.id];
         let policy = &compiled.policy;
         let mut outcome = Outcome::none();
         for (index, (rule, written)) in

@@ -255,6 +255,10 @@ impl Loader {
                         "a scenario's pods are those of its topology and of addPod: describe it there";
                     return Err(Error { place: item.place, message: message.to_owned() });
                 }
+                Object::Node(_) => {
+                    let message = "a scenario's nodes are those of its topology: describe them there";
+                    return Err(Error { place: item.place, message: message.to_owned() });
+                }
                 Object::Other(kind) => {
                     *ignored.entry(kind).or_default() += 1;
                     continue;

@@ -177,6 +177,7 @@ impl Builder {
             addresses: Vec::new(),
             ports: ports.into(),
             backends: Backends::Selected(pod.labels.clone()),
+            exposure: None,
         });
         let pod = Identity::of_pod(pod);
         self.state.dns = Some(DnsServer { pod, port, service });
@@ -196,11 +197,8 @@ fn plain_pod(namespace: &str, name: &str, labels: Labels, node: usize) -> Pod {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         labels,
-        addresses: Vec::new(),
-        ports: Vec::new(),
-        host_network: false,
         node: Some(node_name(node)),
-        ended: false,
+        ..Pod::default()
     }
 }
 
@@ -328,6 +326,7 @@ impl Reader<'_> {
             addresses: Vec::new(),
             ports: file.ports.iter().map(|port| self.service_port(port)).collect::<Result<_, _>>()?,
             backends: Backends::Selected(selector),
+            exposure: None,
         })
     }
 

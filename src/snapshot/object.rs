@@ -12,8 +12,9 @@ use super::field::{Field, Problem};
 use super::kind::{self, Kind, Mistake, Named};
 use super::list;
 use super::named::{Lookup, WrittenPolicy};
+use super::node::ReadNode;
 use super::workload::{self, Owner, Template, WorkloadKind};
-use super::{pod, rules, service};
+use super::{node, pod, rules, service};
 use crate::policy::{ClusterPolicy, ClusterPolicyKind, Namespace, NetworkPolicy, Pod, Service};
 use crate::source::{Document, Error, Location, Node, Place, decode, decode_live, quote};
 
@@ -38,6 +39,8 @@ pub struct Item<'a> {
 pub enum Object {
     /// `v1 Namespace`
     Namespace(Namespace),
+    /// `v1 Node`
+    Node(ReadNode),
     /// `v1 Pod`
     Pod(Pod, Option<Owner>),
     /// Something that makes pods.
@@ -218,6 +221,7 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
             rules::labels(&labels, &root.field("metadata").field("labels"))?;
             Ok(Object::Namespace(Namespace::new(identity.name, labels)))
         }),
+        Kind::Node => with(context, node, |object: &core::Node| node::convert(object).map(Object::Node)),
         Kind::Service => with(context, node, |object: &core::Service| {
             let identity = identity(&object.metadata, reading.namespace)?;
             Ok(Object::Service(service::convert(object, identity)?))

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::field::{Field, Problem};
 use super::object::Identity;
 use super::rules::{self, NumberOrName};
-use crate::policy::{Backends, Service, ServicePort, TargetPort};
+use crate::policy::{Backends, Exposure, Service, ServicePort, TargetPort};
 
 /// Converts a Service.
 pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Service, Problem> {
@@ -34,7 +34,14 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
     } else {
         Backends::Selected(selector)
     };
-    Ok(Service { namespace: identity.namespace, name: identity.name, addresses, ports, backends })
+    let exposures = [Exposure::NodePort, Exposure::LoadBalancer];
+    let exposure = exposures.into_iter().find(|exposure| {
+        // With `Local` the nodes keep the client's address.
+        spec.type_.as_deref() == Some(exposure.name())
+            && spec.external_traffic_policy.as_deref() != Some("Local")
+    });
+    let Identity { namespace, name } = identity;
+    Ok(Service { namespace, name, addresses, ports, backends, exposure })
 }
 
 fn port(port: &api::ServicePort, at: &Field<'_>) -> Result<ServicePort, Problem> {
