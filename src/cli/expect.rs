@@ -48,6 +48,10 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
             snapshot.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::note(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
     }
+    for (why, services) in &snapshot.unshown {
+        let names: Vec<_> = services.iter().map(ToString::to_string).collect();
+        output::note(&format!("note: not in the table: Service {}: {why}", names.join(", ")));
+    }
     if assumes_addresses(&snapshot) {
         output::note(
             "note: the addresses of some pods are not known: an ipBlock is taken not to cover them, unless it is 0.0.0.0/0 or ::/0",

@@ -2,7 +2,7 @@
 
 use fixedbitset::FixedBitSet;
 
-use super::address::IpBlock;
+use super::address::{AtomSet, IpBlock};
 use super::arena::Id;
 use super::cluster_policy::ClusterPolicy;
 use super::model::{Direction, NetworkPolicy, Ports};
@@ -60,7 +60,7 @@ pub(super) enum CompiledPeer {
     /// The classes whose labels and namespace match.
     Pods(FixedBitSet),
     /// The block, and the parts of the address space inside it.
-    IpBlock(IpBlock, FixedBitSet),
+    IpBlock(IpBlock, AtomSet),
     /// All nodes.
     Nodes,
     /// Nodes with certain labels, which are not known.

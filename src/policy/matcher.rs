@@ -122,10 +122,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn block(&self, block: &IpBlock) -> CompiledPeer {
-        let inside = self.space.atoms().iter().filter(|(_, range)| block.contains(range.first()));
-        let mut atoms = FixedBitSet::with_capacity(self.space.atoms().len());
-        atoms.extend(inside.map(|(id, _)| id.index()));
-        CompiledPeer::IpBlock(block.clone(), atoms)
+        CompiledPeer::IpBlock(block.clone(), self.space.atoms_of(block))
     }
 
     pub(super) fn compile_cluster_policy(&mut self, policy: ClusterPolicy) -> CompiledClusterPolicy {

@@ -18,12 +18,14 @@ mod matcher;
 mod model;
 mod port;
 mod reach;
+mod reading;
 mod row;
 mod rule_peers;
 mod rule_ports;
 mod service;
 mod tier_sets;
 mod tiers;
+mod undefined;
 
 pub use address::{AddressRange, IpBlock, IpFamily};
 pub use arena::Id;
@@ -41,4 +43,6 @@ pub use model::{
 };
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
 pub use reach::{ConnectionsId, Group, PairConnections, Reach};
+pub use reading::Interpretation;
 pub use rule_peers::UnknownAddresses;
+pub use undefined::UndefinedKind;

@@ -70,13 +70,14 @@ impl Engine {
         policies: &[ClusterPolicyId],
         direction: Direction,
         tier: Tier,
-        matched: impl Fn(&CompiledRule) -> Option<(Held, Connections)>,
+        matched: impl Fn(ClusterPolicyId, usize, &CompiledRule) -> Option<(Held, Connections)>,
     ) -> TierSets {
         let policy = |id: &ClusterPolicyId| {
             let compiled = &self.cluster_policies[*id];
             let mut sets = TierSets::none();
-            for (rule, written) in compiled.rules(direction).iter().zip(compiled.policy.rules(direction)) {
-                let Some((held, ports)) = matched(rule) else { continue };
+            let rules = compiled.rules(direction).iter().zip(compiled.policy.rules(direction));
+            for (index, (rule, written)) in rules.enumerate() {
+                let Some((held, ports)) = matched(*id, index, rule) else { continue };
                 let reached = sets.unmatched.intersection(&ports);
                 sets.add(written.action, &reached);
                 match held {

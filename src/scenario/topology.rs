@@ -114,6 +114,7 @@ impl Builder {
             cluster,
             written: Vec::new(),
             written_for_cluster: Vec::new(),
+            written_services: Vec::new(),
             externals: Vec::new(),
             families,
             dns: None,
@@ -177,6 +178,9 @@ impl Builder {
             addresses: Vec::new(),
             ports: ports.into(),
             backends: Backends::Selected(pod.labels.clone()),
+            headless: false,
+            only_local: false,
+            chooses_node_ports: false,
         });
         let pod = Identity::of_pod(pod);
         self.state.dns = Some(DnsServer { pod, port, service });
@@ -328,6 +332,9 @@ impl Reader<'_> {
             addresses: Vec::new(),
             ports: file.ports.iter().map(|port| self.service_port(port)).collect::<Result<_, _>>()?,
             backends: Backends::Selected(selector),
+            headless: false,
+            only_local: false,
+            chooses_node_ports: false,
         })
     }
 

@@ -1,10 +1,11 @@
 //! From objects to the state of a cluster.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::named::WrittenPolicy;
-use super::object::{Identity, Item, Object, WrittenClusterPolicy, objects};
+use super::object::{Identity, Item, Object, WrittenClusterPolicy, WrittenService, objects};
+use super::service::Unshown;
 use super::workload::{Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Labels, Namespace, Pod};
 use crate::source::{Document, Error, Place};
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub workloads: Vec<Workload>,
     /// The kinds that netproof does not model and how many objects of each there were.
     pub ignored: BTreeMap<String, usize>,
+    /// The Services that do something which the expected matrix does not show, by the reason.
+    pub unshown: BTreeMap<Unshown, Vec<Identity>>,
 }
 
 /// A workload and its pods.
@@ -76,8 +79,11 @@ impl Builder {
                 self.once(template.kind.name(), Identity::of_pod(&template.pod), &place)?;
                 self.templates.push(template);
             }
-            Object::Service(service) => {
+            Object::Service(WrittenService { service, unshown, .. }) => {
                 self.once("Service", Identity::of_service(&service), &place)?;
+                if let Some(why) = unshown {
+                    self.snapshot.unshown.entry(why).or_default().push(Identity::of_service(&service));
+                }
                 self.snapshot.cluster.services.push(service);
             }
             Object::NetworkPolicy(WrittenPolicy { policy, .. }) => {
@@ -176,7 +182,8 @@ impl Builder {
         let mut missing: Vec<_> = mentioned.cloned().collect();
         missing.sort_unstable();
         missing.dedup();
-        missing.retain(|name| !namespaces.iter().any(|namespace| namespace.name == *name));
+        let known: HashSet<&str> = namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
+        missing.retain(|name| !known.contains(name.as_str()));
         namespaces.extend(missing.into_iter().map(|name| Namespace::new(name, Labels::new())));
     }
 }

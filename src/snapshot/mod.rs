@@ -17,5 +17,6 @@ mod workload;
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
 pub use named::{AddressName, Lookup, WrittenPolicy};
-pub use object::{Identity, Item, Object, WrittenClusterPolicy, objects, objects_by_name};
+pub use object::{Identity, Item, Object, WrittenClusterPolicy, WrittenService, objects, objects_by_name};
+pub use service::Unshown;
 pub use workload::{Owner, Template, WorkloadKind};

@@ -9,10 +9,11 @@ use serde::de::DeserializeOwned;
 use super::cluster_policy::{self, ClusterPolicyObject, v1alpha1, v1alpha2};
 use super::field::{Field, Problem};
 use super::named::{Lookup, WrittenPolicy};
+use super::service::{self, Unshown};
 use super::workload::{self, Owner, Template, WorkloadKind};
-use super::{pod, rules, service};
+use super::{pod, rules};
 use crate::policy::{ClusterPolicy, Namespace, NetworkPolicy, Pod, Service};
-use crate::source::{Document, Error, Location, Node, Place, decode, quote};
+use crate::source::{Document, Error, Located, Location, Node, Place, decode, quote};
 
 /// The namespace of an object that names none.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -36,13 +37,26 @@ pub enum Object {
     /// Something that makes pods.
     Template(Template),
     /// `v1 Service`
-    Service(Service),
+    Service(WrittenService),
     /// `networking.k8s.io/v1 NetworkPolicy`
     NetworkPolicy(WrittenPolicy),
     /// A kind of `policy.networking.k8s.io`.
     ClusterPolicy(WrittenClusterPolicy),
     /// Anything else, by `Kind` or, outside the core group, `Kind.group`.
     Other(String),
+}
+
+/// A Service as it was understood, and what that leaves out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenService {
+    /// What the engine evaluates.
+    pub service: Service,
+    /// What the manifest says.
+    pub object: Arc<core::Service>,
+    /// Why the expected matrix does not show what it does; `None` if nothing is left out.
+    pub unshown: Option<Unshown>,
+    /// What no scenario can test of it, and where that stands; `None` if everything can be tested.
+    pub untestable: Option<Located<String>>,
 }
 
 /// A cluster-scoped policy as it was understood, and as it was written.
@@ -226,7 +240,16 @@ fn convert(context: Context<'_>, kind: &str, api_version: &str, node: &Node) -> 
             Ok(Object::Pod(pod::convert(object, identity(&object.metadata)?)?, owner))
         }),
         "Service" => with(node, |object: &core::Service| {
-            Ok(Object::Service(service::convert(object, identity(&object.metadata)?)?))
+            let locate = |problem: Problem| Located {
+                at: node.locate(&problem.path),
+                value: format!("{}: {}", crate::source::path_to_string(&problem.path), problem.message),
+            };
+            Ok(Object::Service(WrittenService {
+                service: service::convert(object, identity(&object.metadata)?)?,
+                object: Arc::new(object.clone()),
+                unshown: service::unshown(object),
+                untestable: service::untestable(object).map(locate),
+            }))
         }),
         "NetworkPolicy" => with(node, |object: &networking::NetworkPolicy| {
             let Context { file, lookup } = context;
