@@ -232,7 +232,8 @@ spec:
 /// Parses the rows of a matrix.
 fn rows(name: &str, manifests: &str, arguments: &[&str]) -> Vec<Value> {
     let printed = expect(name, manifests, &[arguments, &["-o", "json"]].concat());
-    serde_json::from_str(&printed).unwrap()
+    let document: Value = serde_json::from_str(&printed).unwrap();
+    document["pairs"].as_array().unwrap().clone()
 }
 
 /// The row between two ends.
@@ -723,7 +724,7 @@ fn policies_without_pods_give_a_message_and_no_table() {
     let path = file("expect/policies.yaml", DENY);
     let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""));
-    assert_snapshot!(finished.stderr, @"error: there are policies and no pods, so nothing can be said: add the manifests of the workloads, or pipe a dump of the cluster (kubectl get ns,pods,svc,netpol,deploy -A -o json | netproof expect -)");
+    assert_snapshot!(finished.stderr, @"error: there are policies and no pods, so nothing can be said: add the manifests of the workloads, or pipe a dump of the cluster (kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -)");
 }
 
 /// Everything in one file that kubectl reads and a stricter reader would refuse.

@@ -84,10 +84,14 @@ Examples:
 
 pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
     let snapshot = read(args)?;
-    let Snapshot { cluster, other, warnings, .. } = &snapshot;
+    let Snapshot { cluster, other, warnings, unshown, .. } = &snapshot;
     if !other.ignored.is_empty() {
         let kinds: Vec<_> = other.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::note(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
+    }
+    for (why, services) in unshown {
+        let names: Vec<_> = services.iter().map(ToString::to_string).collect();
+        output::note(&format!("note: not in the table: Service {}: {why}", names.join(", ")));
     }
     if snapshot.workloads.is_empty() && cluster.policies.len() + cluster.cluster_policies.len() > 0 {
         for kind in &other.unmodelled {

@@ -1,10 +1,11 @@
 //! Policies whose peers have been matched.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use fixedbitset::FixedBitSet;
 
-use super::address::{AtomId, IpBlock};
+use super::address::{AtomId, AtomSet, IpBlock};
 use super::arena::Id;
 use super::class::{AddressSet, ClassId};
 use super::cluster_policy::ClusterPolicy;
@@ -104,31 +105,44 @@ impl MatchedClasses {
 /// The parts of the address space that a block holds.
 #[derive(Debug)]
 pub(super) struct MatchedAtoms {
-    inside: FixedBitSet,
+    inside: AtomSet,
     /// Of each set of parts in which an address may be: whether the block holds all of them, or none.
     among: Vec<Coverage>,
 }
 
 /// How much of a set of parts a block holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Coverage {
-    All,
-    Some,
     None,
+    Some,
+    All,
 }
 
 impl MatchedAtoms {
-    pub(super) fn new<'a>(inside: FixedBitSet, sets: impl Iterator<Item = &'a AddressSet>) -> Self {
-        let coverage = |set: &AddressSet| match (set.is_disjoint(&inside), set.is_subset(&inside)) {
-            (true, _) => Coverage::None,
-            (false, true) => Coverage::All,
-            (false, false) => Coverage::Some,
+    pub(super) fn new<'a>(inside: AtomSet, sets: impl Iterator<Item = &'a AddressSet>) -> Self {
+        let coverage = |set: &AddressSet| {
+            let number: usize = inside.ranges().map(|range| set.count_ones(range)).sum();
+            match number {
+                0 => Coverage::None,
+                all if all == set.count_ones(..) => Coverage::All,
+                _ => Coverage::Some,
+            }
         };
         Self { among: sets.map(coverage).collect(), inside }
     }
 
     pub(super) fn contains(&self, atom: AtomId) -> bool {
-        self.inside.contains(atom.index())
+        self.inside.contains(atom)
+    }
+
+    /// The parts as ranges of indices, ascending and disjoint.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        self.inside.ranges()
+    }
+
+    /// How much the block holds of each set of parts in which an address may be.
+    pub(super) fn among(&self) -> &[Coverage] {
+        &self.among
     }
 
     /// How much of a set the block holds.

@@ -177,6 +177,11 @@ impl Engine {
         self.pods.iter()
     }
 
+    /// The pod of an id of this engine.
+    pub fn pod(&self, id: PodId) -> &Pod {
+        &self.pods[id]
+    }
+
     /// All nodes, in the order in which the cluster listed them.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter()

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::cluster_policy::{ClusterPolicy, ClusterPolicyName};
 use super::model::{Direction, NetworkPolicy};
+use super::reading::Interpretation;
 use super::unknown::UnknownFacts;
 
 /// What the policies in force say about a flow, with every reason.
@@ -159,6 +160,31 @@ pub enum Reason {
     NoPodNetwork,
     /// The specification leaves it to the implementation.
     Undefined(UndefinedCause),
+    /// What one reading of the specification says, where the readings disagree.
+    Reading {
+        /// What the reading says about each point that the flow depends on.
+        interpretations: Vec<Interpretation>,
+        /// The answer under this reading.
+        decision: Decision,
+    },
+}
+
+impl Reason {
+    /// The rule of a cluster-scoped policy that denies.
+    pub(super) fn denying_rule(&self) -> Option<&RuleName> {
+        match self {
+            Self::DeniedBy(rule) => Some(rule),
+            Self::NotIsolated(_)
+            | Self::AllowedBy { .. }
+            | Self::PassedBy(_)
+            | Self::Isolated { .. }
+            | Self::OwnAddress
+            | Self::OwnNode
+            | Self::NoPodNetwork
+            | Self::Undefined(_)
+            | Self::Reading { .. } => None,
+        }
+    }
 }
 
 /// Why the specification does not decide a flow.
@@ -263,6 +289,13 @@ impl fmt::Display for Reason {
             Self::OwnNode => f.write_str("a pod and its own node always reach each other"),
             Self::NoPodNetwork => f.write_str("neither end is in the pod network"),
             Self::Undefined(cause) => write!(f, "undefined: {cause}"),
+            Self::Reading { interpretations, decision } => {
+                f.write_str("if ")?;
+                for (i, interpretation) in interpretations.iter().enumerate() {
+                    write!(f, "{}{interpretation}", if i == 0 { "" } else { ", and " })?;
+                }
+                write!(f, ": {decision}")
+            }
         }
     }
 }

@@ -136,11 +136,8 @@ impl<'a> Matcher<'a> {
     }
 
     fn block(&self, block: &IpBlock) -> CompiledPeer {
-        let inside = self.space.atoms().iter().filter(|(_, range)| block.contains(range.first()));
-        let mut atoms = FixedBitSet::with_capacity(self.space.atoms().len());
-        atoms.extend(inside.map(|(id, _)| id.index()));
         let sets = self.address_sets.iter().map(|(_, set)| set);
-        CompiledPeer::IpBlock(block.clone(), MatchedAtoms::new(atoms, sets))
+        CompiledPeer::IpBlock(block.clone(), MatchedAtoms::new(self.space.atoms_of(block), sets))
     }
 
     pub(super) fn compile_cluster_policy(&mut self, policy: ClusterPolicy) -> CompiledClusterPolicy {

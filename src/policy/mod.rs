@@ -22,12 +22,14 @@ mod node_paths;
 mod pod_match;
 mod port;
 mod reach;
+mod reading;
 mod row;
 mod rule_peers;
 mod rule_ports;
 mod service;
 mod tier_sets;
 mod tiers;
+mod undefined;
 mod unknown;
 
 pub use address::{AddressRange, IpBlock, IpFamily};
@@ -46,4 +48,6 @@ pub use model::{
 };
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
 pub use reach::{ConnectionsId, Group, PairConnections, Reach};
+pub use reading::Interpretation;
+pub use undefined::UndefinedKind;
 pub use unknown::{UnknownFact, UnknownFacts, UnknownLabels};

@@ -154,6 +154,13 @@ pub struct Service {
     /// How it is reached from outside the cluster, through nodes that may put their address in place of the
     /// client's.
     pub exposure: Option<Exposure>,
+    /// `spec.clusterIP: None`: its name stands for the addresses of its endpoints. Nothing is translated, neither
+    /// addresses nor ports.
+    pub headless: bool,
+    /// `spec.internalTrafficPolicy: Local`: the Service leads only to endpoints on the sender's node.
+    pub only_local: bool,
+    /// Whether the API server gives a `nodePort` to each port that names none, as for a `LoadBalancer`.
+    pub chooses_node_ports: bool,
 }
 
 /// How a Service is reached from outside the cluster.
@@ -167,7 +174,7 @@ pub enum Exposure {
 
 impl Exposure {
     /// The value of `type`.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::NodePort => "NodePort",
             Self::LoadBalancer => "LoadBalancer",
@@ -175,7 +182,20 @@ impl Exposure {
     }
 }
 
+/// The range from which the API server chooses a `nodePort`, unless `--service-node-port-range` says otherwise.
+const NODE_PORTS: (u16, u16) = (30_000, 32_767);
+
 impl Service {
+    /// The ports of nodes that may lead to the Service.
+    pub fn node_ports(&self) -> impl Iterator<Item = (Protocol, PortRange)> {
+        let (first, last) = NODE_PORTS;
+        let any = PortRange::new(Port::new(first).unwrap_or(Port::MIN), Port::new(last).unwrap_or(Port::MAX));
+        self.ports.iter().filter_map(move |port| {
+            let known = port.node_port.map(PortRange::single);
+            Some((port.protocol, known.or(any.filter(|_| self.chooses_node_ports))?))
+        })
+    }
+
     /// The Service's virtual address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         first_of(&self.addresses, family)

@@ -82,7 +82,7 @@ impl Engine {
         let isolating = self.isolating(class, Direction::Egress);
         let in_family = |family| {
             let tier = |tier| {
-                self.tier_sets(&tiers, Direction::Egress, tier, |rule| {
+                self.tier_sets(&tiers, Direction::Egress, tier, |_, _, rule| {
                     Some((self.holds_own_node(rule, family, nodes)?, HeldPorts::of(&rule.ports, &[]).all()))
                 })
             };

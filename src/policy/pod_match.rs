@@ -3,23 +3,23 @@
 use super::address::IpFamily;
 use super::compiled::{Coverage, Matched, MatchedAtoms, MatchedClasses};
 use super::engine::{Engine, PodId};
-use super::evaluate::{Endpoint, Match, MatchedBy};
+use super::evaluate::{Direct, Match, MatchedBy};
 use super::expectation::{RuleName, UndefinedCause};
 
 impl Engine {
-    /// Whether a selector matches a pod, whose labels may be known in part.
+    /// Whether a selector matches a pod, whose labels may be known in part. None matches what counts as a node.
     pub(super) fn selector_matches(
         &self,
         classes: &MatchedClasses,
         pod: PodId,
+        flow: &Direct<'_>,
         name: impl Fn() -> RuleName,
     ) -> Match {
         let matched = self.class_of(pod).and_then(|class| classes.of(class));
-        match (matched, self.host_network_end(Endpoint::Pod(pod))) {
-            (None, _) => Match::No,
-            (Some(_), Some(pod)) => Match::Unknown(UndefinedCause::HostNetwork { pod }),
-            (Some(Matched::Surely), None) => Match::Yes(MatchedBy::Selector),
-            (Some(Matched::Perhaps(facts)), None) => Match::Unknown(UndefinedCause::LabelsUnknown {
+        match matched.filter(|_| self.counts_as_pod(&self.pods[pod], flow)) {
+            None => Match::No,
+            Some(Matched::Surely) => Match::Yes(MatchedBy::Selector),
+            Some(Matched::Perhaps(facts)) => Match::Unknown(UndefinedCause::LabelsUnknown {
                 rule: name(),
                 facts: self.facts.get(facts).clone(),
             }),

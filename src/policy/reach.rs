@@ -10,8 +10,9 @@ use super::class::{ClassId, Membership};
 use super::compiled::PolicyId;
 use super::engine::{Engine, PodId, TierPolicy};
 use super::model::{ContainerPort, Direction};
-use super::port::{Connections, PortRange, PortSet};
-use super::row::{Row, RowBuilder};
+use super::port::Connections;
+use super::row::{Row, RowBuilder, Tiers, View};
+use super::rule_peers::Hosts;
 use super::rule_ports::has_names;
 use super::unknown::UnknownFacts;
 
@@ -62,8 +63,8 @@ pub struct Reach<'a> {
     ingress: Vec<[Option<Arc<Row>>; 2]>,
     /// The ports by which Services are reached at the addresses of nodes.
     node_ports: Connections,
-    /// What becomes of bounds at the address of a node.
-    of_nodes: HashMap<BoundsId, BoundsId>,
+    /// What becomes of bounds where an end has `hostNetwork`, by whether the destination has.
+    of_hosts: HashMap<(BoundsId, bool), BoundsId>,
     pairs: Interner<PairConnections>,
     /// The pairs that depend on nothing that is not known.
     pair_ids: HashMap<BoundsId, ConnectionsId>,
@@ -81,7 +82,7 @@ impl Engine {
             egress: Vec::new(),
             ingress: Vec::new(),
             node_ports: node_ports(self),
-            of_nodes: HashMap::new(),
+            of_hosts: HashMap::new(),
             pairs: Interner::default(),
             pair_ids: HashMap::new(),
             undefined_ids: HashMap::new(),
@@ -184,31 +185,29 @@ impl<'a> Reach<'a> {
 
     fn in_family(&mut self, source: Group, destination: Group, family: IpFamily) -> BoundsId {
         let everything = self.algebra.everything;
-        let bounds = if self.is_filtered(source) || self.is_filtered(destination) {
-            let egress = look_up(&self.egress, source, destination, family);
-            let ingress = look_up(&self.ingress, destination, source, family);
-            self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything))
-        } else {
-            everything
-        };
-        match destination.0 {
-            // It has its node's address.
-            GroupKind::Pods(class)
-                if self.engine.classes[class].host_network && !self.node_ports.is_empty() =>
-            {
-                let Self { algebra, node_ports, of_nodes, .. } = self;
-                *of_nodes.entry(bounds).or_insert_with(|| {
-                    let open = algebra.bounds.arena()[bounds].leaving_open(node_ports);
-                    algebra.bounds.intern(open)
-                })
-            }
-            GroupKind::Pods(_) | GroupKind::External(_) => bounds,
+        let egress = look_up(&self.egress, source, destination, family);
+        let ingress = look_up(&self.ingress, destination, source, family);
+        let bounds = self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything));
+        if !self.is_host(source) && !self.is_host(destination) {
+            return bounds;
         }
+        // What is denied to it as a pod may be open to it as a node, at the latest on the other pod's own node.
+        // It has its node's address, where Services may have ports.
+        let is_destination = self.is_host(destination);
+        let Self { algebra, node_ports, of_hosts, .. } = self;
+        *of_hosts.entry((bounds, is_destination)).or_insert_with(|| {
+            let undecided = Bounds::possible(Connections::all());
+            let mut open = algebra.bounds.arena()[bounds].union(&undecided);
+            if is_destination {
+                open = open.leaving_open(node_ports);
+            }
+            algebra.bounds.intern(open)
+        })
     }
 
-    fn is_filtered(&self, group: Group) -> bool {
+    fn is_host(&self, group: Group) -> bool {
         match group.0 {
-            GroupKind::Pods(class) => !self.engine.classes[class].host_network,
+            GroupKind::Pods(class) => self.engine.classes[class].host_network,
             GroupKind::External(_) => false,
         }
     }
@@ -248,7 +247,8 @@ impl<'a> Reach<'a> {
         if let Some(row) = self.rows.get(&key) {
             return Arc::clone(row);
         }
-        let mut builder = RowBuilder::new(engine, &mut self.algebra, family);
+        let view = View { engine, family, hosts: Hosts::beside(class) };
+        let mut builder = RowBuilder::new(view, &mut self.algebra);
         for id in isolating {
             for rule in engine.policies[*id].rules(direction) {
                 match direction {
@@ -257,15 +257,14 @@ impl<'a> Reach<'a> {
                 }
             }
         }
-        if isolating.is_empty() {
-            builder.open();
-        } else {
-            builder.leave_host_network_open(class.host_network);
-        }
+        let of_rules = builder.row();
+        let has_baseline = isolating.is_empty();
+        let mut row = if has_baseline { Row::open(engine, &self.algebra) } else { of_rules };
         if !tiers.is_empty() {
-            builder.add_tiers(tiers, direction, &class.ports, isolating.is_empty());
+            let tiers = Tiers { policies: tiers, direction, subject: &class.ports, has_baseline };
+            row.add_tiers(view, &mut self.algebra, &tiers);
         }
-        let row = Arc::new(builder.row);
+        let row = Arc::new(row);
         self.rows.insert(key, Arc::clone(&row));
         row
     }
@@ -279,11 +278,7 @@ fn pairs_of<'a>(
 }
 
 fn node_ports(engine: &Engine) -> Connections {
-    let ports = engine.services.iter().flat_map(|(_, service)| &service.ports);
-    let node_ports = ports.filter_map(|port| Some((port.protocol, PortRange::single(port.node_port?))));
-    node_ports.fold(Connections::default(), |all, (protocol, port)| {
-        all.union(&Connections::of(protocol, PortSet::from(port)))
-    })
+    engine.services.iter().flat_map(|(_, service)| service.node_ports()).collect()
 }
 
 fn look_up(

@@ -3,7 +3,7 @@
 //! The same order as for one flow, in sets of connections.
 
 use super::cluster_policy::{Action, Tier};
-use super::compiled::{CompiledRule, Matched};
+use super::compiled::{ClusterPolicyId, CompiledRule, Matched};
 use super::engine::{Engine, TierPolicy};
 use super::model::Direction;
 use super::port::Connections;
@@ -70,13 +70,14 @@ impl Engine {
         policies: &[TierPolicy],
         direction: Direction,
         tier: Tier,
-        matched: impl Fn(&CompiledRule) -> Option<(Held, Connections)>,
+        matched: impl Fn(ClusterPolicyId, usize, &CompiledRule) -> Option<(Held, Connections)>,
     ) -> TierSets {
         let policy = |TierPolicy { id, selects }: &TierPolicy| {
             let compiled = &self.cluster_policies[*id];
             let mut sets = TierSets::none();
-            for (rule, written) in compiled.rules(direction).iter().zip(compiled.policy.rules(direction)) {
-                let Some((held, ports)) = matched(rule) else { continue };
+            let rules = compiled.rules(direction).iter().zip(compiled.policy.rules(direction));
+            for (index, (rule, written)) in rules.enumerate() {
+                let Some((held, ports)) = matched(*id, index, rule) else { continue };
                 let reached = sets.unmatched.intersection(&ports);
                 sets.add(written.action, &reached);
                 match held {

@@ -7,9 +7,10 @@
 use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
 use super::compiled::{CompiledRule, FactsId, Matched, PolicyId};
 use super::engine::{Engine, Isolating, TierPolicy};
-use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name, undecided_on_own_node};
+use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
-use super::model::{Direction, Service};
+use super::model::Direction;
+use super::reading::{Interpretation, Point};
 use super::rule_ports;
 
 /// What policies may do with a flow.
@@ -48,7 +49,7 @@ impl Engine {
         let Some(class) = self.class_of(subject) else { return Expectation::allow(open) };
         let isolating = self.isolating(class, direction);
         let isolated_by = |policies: &[PolicyId]| {
-            if policies.is_empty() {
+            if policies.is_empty() || !self.counts_as_pod(&self.pods[subject], flow) {
                 let baseline = self.tier(flow, direction, Tier::Baseline);
                 baseline.conclude(|| Expectation::allow(open.clone()))
             } else {
@@ -83,7 +84,7 @@ impl Engine {
             all.reasons.extend(selected.reasons);
         }
         if all.decision == Decision::Undefined {
-            all.reasons.retain(|reason| matches!(reason, Reason::Undefined(_)));
+            all.reasons.retain(|reason| matches!(reason, Reason::Undefined(_) | Reason::Reading { .. }));
         }
         let mut seen = Vec::new();
         all.reasons.retain(|reason| {
@@ -105,7 +106,15 @@ impl Engine {
     /// Of cluster-scoped policies the specification does not say so.
     pub(super) fn own_node(&self, flow: &Direct<'_>) -> Expectation {
         let allowed = |_: &[PolicyId]| Expectation::allow(Reason::OwnNode);
-        undecided_on_own_node(self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode))
+        let expectation = self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode);
+        let denying = expectation.reasons.iter().find_map(Reason::denying_rule);
+        let Some(rule) = denying.filter(|_| expectation.decision == Decision::Deny) else {
+            return expectation;
+        };
+        match flow.reading.of(Point::OwnNode, || UndefinedCause::OwnNodeDenied(rule.clone())) {
+            true => expectation,
+            false => Expectation::allow(Reason::OwnNode),
+        }
     }
 
     /// What the cluster-scoped policies of a tier may do.
@@ -155,12 +164,8 @@ impl Engine {
         {
             let name = || RuleName { policy: PolicyName::from(policy), direction, index };
             let matched = match self.cluster_rule_matches(rule, flow, direction, name) {
-                Match::Yes(_) => match flow.hairpin_unspecified(policy.name.kind) {
-                    Some(service) => {
-                        Match::Unknown(UndefinedCause::Hairpin { service: service_name(service) })
-                    }
-                    None => Match::Yes(MatchedBy::Selector),
-                },
+                Match::Yes(_) if flow.is_exempt_hairpin(policy.name.kind) => Match::No,
+                Match::Yes(_) => Match::Yes(MatchedBy::Selector),
                 Match::Unknown(cause) => Match::Unknown(cause),
                 Match::No => Match::No,
             };
@@ -191,34 +196,37 @@ impl Engine {
         let (_, remote) = flow.ends(direction);
         let holds =
             |port, receiver| rule_ports::held_by(&rule.ports, flow.protocol, port, receiver).is_some();
-        let on_port = holds(flow.port, self.pod(flow.destination));
-        let matched = if on_port { self.peers_match(rule, remote, flow.family, &name) } else { Match::No };
-        let Some(Via { service, port }) = flow.via else { return matched };
-        let virtual_address = match direction {
-            Direction::Egress => service.address(flow.family),
-            Direction::Ingress => None,
-        };
-        let Some(virtual_address) = virtual_address else { return matched };
-        // Implementations may compare blocks before or after the translation of the Service.
-        let before = (on_port || holds(port, None)) && self.has_block_with(rule, virtual_address);
-        match (matched, before) {
-            (Match::Yes(MatchedBy::IpBlock), false) | (Match::No, true) => {
-                Match::Unknown(UndefinedCause::ServiceAddressInIpBlock(name()))
+        let on_port = holds(flow.port, self.pod_at(flow.destination));
+        match self.sees_virtual_address(rule, flow, direction, &name) {
+            // Selectors see the endpoint, blocks the Service.
+            Some((address, port)) => {
+                if (on_port || holds(port, None)) && self.has_block_with(rule, address) {
+                    Match::Yes(MatchedBy::IpBlock)
+                } else if on_port {
+                    self.selectors_match(rule, remote, flow, &name)
+                } else {
+                    Match::No
+                }
             }
-            (matched @ (Match::Yes(_) | Match::Unknown(_) | Match::No), _) => matched,
+            None if on_port => self.peers_match(rule, remote, flow, &name),
+            None => Match::No,
         }
     }
 }
 
 impl Direct<'_> {
-    /// The Service through which a pod reaches itself, if it is not specified what policies of this
-    /// kind mean for that. ClusterNetworkPolicy applies to it as to anything else.
-    fn hairpin_unspecified(&self, kind: ClusterPolicyKind) -> Option<&Service> {
+    /// Whether a pod reaches itself through a Service, and the reading says that policies of this kind do not
+    /// apply to that. ClusterNetworkPolicy applies to it as to anything else.
+    fn is_exempt_hairpin(&self, kind: ClusterPolicyKind) -> bool {
+        let Some(Via { service, .. }) = self.via.filter(|_| self.source == self.destination) else {
+            return false;
+        };
         match kind {
             ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => {
-                self.via.filter(|_| self.source == self.destination).map(|via| via.service)
+                let cause = || UndefinedCause::Hairpin { service: service_name(service) };
+                !self.reading.of(Point::Hairpin, cause)
             }
-            ClusterPolicyKind::ClusterNetworkPolicy => None,
+            ClusterPolicyKind::ClusterNetworkPolicy => false,
         }
     }
 }
@@ -266,6 +274,23 @@ impl Outcome {
         any
     }
 
+    /// What each rule decides if it comes first, where nothing says which one does.
+    fn readings(&self, rest: Option<&Expectation>) -> Vec<Reason> {
+        if !self.causes.iter().any(|cause| matches!(cause, UndefinedCause::Unordered { .. })) {
+            return Vec::new();
+        }
+        let decision = |action| match action {
+            Action::Accept => Decision::Allow,
+            Action::Deny => Decision::Deny,
+            Action::Pass => rest.map_or(Decision::Undefined, |rest| rest.decision),
+        };
+        let reading = |step: &Step| Reason::Reading {
+            interpretations: vec![Interpretation::ComesFirst(step.rule.clone())],
+            decision: decision(step.action),
+        };
+        self.steps.iter().map(reading).collect()
+    }
+
     /// The decision, with `rest` for what goes on.
     fn conclude(self, rest: impl FnOnce() -> Expectation) -> Expectation {
         let rest = self.goes_on().then(rest);
@@ -275,8 +300,10 @@ impl Outcome {
         let may_allow = does(Action::Accept) || rest_is(Decision::Allow) || undecided;
         let may_deny = does(Action::Deny) || rest_is(Decision::Deny) || undecided;
         if may_allow == may_deny {
+            let readings = self.readings(rest.as_ref());
             let of_rest = rest.filter(|_| undecided).into_iter().flat_map(|rest| rest.reasons);
-            let reasons = self.causes.into_iter().map(Reason::Undefined).chain(of_rest).collect();
+            let causes = self.causes.into_iter().map(Reason::Undefined);
+            let reasons = causes.chain(of_rest).chain(readings).collect();
             return Expectation { decision: Decision::Undefined, reasons };
         }
         let decision = if may_allow { Decision::Allow } else { Decision::Deny };

@@ -114,6 +114,7 @@ impl Builder {
             cluster,
             written: Vec::new(),
             written_for_cluster: Vec::new(),
+            written_services: Vec::new(),
             externals: Vec::new(),
             families,
             dns: None,
@@ -178,6 +179,9 @@ impl Builder {
             ports: ports.into(),
             backends: Backends::Selected(pod.labels.clone()),
             exposure: None,
+            headless: false,
+            only_local: false,
+            chooses_node_ports: false,
         });
         let pod = Identity::of_pod(pod);
         self.state.dns = Some(DnsServer { pod, port, service });
@@ -327,6 +331,9 @@ impl Reader<'_> {
             ports: file.ports.iter().map(|port| self.service_port(port)).collect::<Result<_, _>>()?,
             backends: Backends::Selected(selector),
             exposure: None,
+            headless: false,
+            only_local: false,
+            chooses_node_ports: false,
         })
     }
 

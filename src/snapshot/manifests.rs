@@ -1,15 +1,16 @@
 //! From objects to the state of a cluster.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::controller_labels;
 use super::named::WrittenPolicy;
 use super::node::ReadNode;
 use super::notice::{UnknownFields, empty_fields};
-use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, objects};
+use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 use super::other::OtherKinds;
 use super::ranges::{self, AddressRanges};
+use super::service::Unshown;
 use super::workload::{Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Namespace, Pod};
 use crate::source::{Document, Error, Node, Place};
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub other: OtherKinds,
     /// What in the manifests may mean something else than their author thinks, with its place.
     pub warnings: Vec<String>,
+    /// The Services that do something which the expected matrix does not show, by the reason.
+    pub unshown: BTreeMap<Unshown, Vec<Identity>>,
 }
 
 /// A workload and its pods.
@@ -150,8 +153,12 @@ impl<'a> Builder<'a> {
                     self.templates.push(template);
                 }
             }
-            Object::Service(service) => {
-                if self.is_new("Service", Identity::of_service(&service), (place, node))? {
+            Object::Service(WrittenService { service, unshown, .. }) => {
+                let identity = Identity::of_service(&service);
+                if self.is_new("Service", identity.clone(), (place, node))? {
+                    if let Some(why) = unshown {
+                        self.snapshot.unshown.entry(why).or_default().push(identity);
+                    }
                     self.snapshot.cluster.services.push(service);
                 }
             }
@@ -290,7 +297,8 @@ impl<'a> Builder<'a> {
         let mut missing: Vec<_> = mentioned.cloned().collect();
         missing.sort_unstable();
         missing.dedup();
-        missing.retain(|name| !namespaces.iter().any(|namespace| namespace.name == *name));
+        let known: HashSet<&str> = namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
+        missing.retain(|name| !known.contains(name.as_str()));
         namespaces.extend(missing.into_iter().map(Namespace::mentioned));
     }
 }

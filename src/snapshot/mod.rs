@@ -25,9 +25,10 @@ pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
 pub use named::{AddressName, Lookup, WrittenPolicy};
 pub use node::ReadNode;
-pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, objects};
+pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 pub use other::{ForeignPolicy, OtherKinds, Part, Unmodelled, foreign_policies};
 pub use ranges::AddressRanges;
+pub use service::Unshown;
 pub use workload::{Owner, Template, WorkloadKind};
 
 /// Whether a namespace may have this name.

@@ -1,6 +1,7 @@
 //! Intent × expected × observed: what each cell's probes showed, what that means, and the results of
 //! steps, scenarios and runs.
 
+mod backend;
 mod difference;
 mod judge;
 mod latency;
@@ -11,6 +12,7 @@ mod power;
 mod repeat;
 mod result;
 
+pub use backend::applicable;
 pub use difference::DifferenceResult;
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};

@@ -46,7 +46,8 @@ pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> Vec<En
         | Reason::OwnAddress
         | Reason::OwnNode
         | Reason::NoPodNetwork
-        | Reason::Undefined(_) => Vec::new(),
+        | Reason::Undefined(_)
+        | Reason::Reading { .. } => Vec::new(),
     });
     points.collect()
 }
