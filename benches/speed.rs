@@ -26,6 +26,34 @@ fn main() {
         let path = write(folder, "manifests.yaml", &manifests);
         report(&format!("expect over 2,000 pods, {what}, and 500 policies"), 1.0, expect(&path));
     }
+    for (what, rules) in [
+        (
+            "4,000 ipBlocks in one rule",
+            format!("- from: [{}]", list(4_000, |i| format!("{{ipBlock: {{cidr: {}/31}}}}", address(4 * i)))),
+        ),
+        (
+            "4,000 ipBlocks in 4,000 rules",
+            list_of_rules(4_000, |i| format!("from: [{{ipBlock: {{cidr: {}/31}}}}]", address(4 * i))),
+        ),
+        (
+            "65,000 excepts",
+            format!(
+                "- from: [{{ipBlock: {{cidr: 0.0.0.0/0, except: [{}]}}}}]",
+                list(65_000, |i| format!("{}/32", address(2 * i)))
+            ),
+        ),
+        (
+            "32,000 ports in one rule",
+            format!("- ports: [{}]", list(32_000, |i| format!("{{port: {}}}", 1 + 2 * i))),
+        ),
+        (
+            "32,000 ports in 32,000 rules",
+            list_of_rules(32_000, |i| format!("ports: [{{port: {}}}]", 1 + 2 * i)),
+        ),
+    ] {
+        let path = write(folder, "manifests.yaml", &one_policy(&rules));
+        report(&format!("expect over {what}"), 1.0, expect(&path));
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what a benchmark is for")]
@@ -112,6 +140,26 @@ fn expect(manifests: &Path) -> Duration {
         .status();
     assert!(status.is_ok_and(|status| status.success()), "expect failed");
     start.elapsed()
+}
+
+/// An IPv4 address by number.
+fn address(number: u32) -> std::net::Ipv4Addr {
+    std::net::Ipv4Addr::from(0x0b00_0000 + number)
+}
+
+fn list(count: u32, item: impl Fn(u32) -> String) -> String {
+    (0..count).map(item).collect::<Vec<_>>().join(", ")
+}
+
+fn list_of_rules(count: u32, rule: impl Fn(u32) -> String) -> String {
+    (0..count).map(|i| format!("- {}\n", rule(i))).collect::<Vec<_>>().join("  ")
+}
+
+/// A pod, and a policy with these ingress rules.
+fn one_policy(rules: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: x}}\nspec: {{containers: [{{name: c, image: c}}]}}\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: x}}\nspec:\n  podSelector: {{}}\n  ingress:\n  {rules}\n"
+    )
 }
 
 /// 2,000 pods with this many different sets of labels, in 50 namespaces with 500 policies.

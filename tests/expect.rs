@@ -185,8 +185,14 @@ fn pods_of_a_cluster_belong_to_their_workloads() {
             rows.iter().map(|row| row["from"].as_str().unwrap().to_owned()).filter(|name| name.contains('['));
         names.collect::<std::collections::BTreeSet<_>>()
     };
-    let expected = ["shop/alone[Pod]", "shop/static[Pod]", "shop/web[Deployment]", "tools/backup[CronJob]"];
-    // The database sends nothing, so it has no row of its own.
+    // The database sends nothing but to its own node.
+    let expected = [
+        "shop/alone[Pod]",
+        "shop/db[StatefulSet]",
+        "shop/static[Pod]",
+        "shop/web[Deployment]",
+        "tools/backup[CronJob]",
+    ];
     assert_eq!(names(&["-o", "json"]).into_iter().collect::<Vec<_>>(), expected);
     assert!(names(&["-o", "json", "--pods"]).contains("shop/web-5d9f-a[Pod]"));
 }
@@ -221,6 +227,335 @@ spec:
   - {to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 80}]}
 ";
     assert_snapshot!("undefined", expect("undefined.yaml", manifests, &[]));
+}
+
+/// Parses the rows of a matrix.
+fn rows(name: &str, manifests: &str, arguments: &[&str]) -> Vec<Value> {
+    let printed = expect(name, manifests, &[arguments, &["-o", "json"]].concat());
+    let document: Value = serde_json::from_str(&printed).unwrap();
+    document["pairs"].as_array().unwrap().clone()
+}
+
+/// The row between two ends.
+fn row<'a>(rows: &'a [Value], from: &str, to: &str) -> &'a Value {
+    rows.iter().find(|row| row["from"] == from && row["to"] == to).unwrap_or(&Value::Null)
+}
+
+/// A Deployment whose pods have the label `app`, with its name.
+fn deployment(namespace: &str, name: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec: {{containers: [{{name: c, image: c}}]}}\n---\n"
+    )
+}
+
+/// The usual rule against the metadata server of a cloud: `web` could reach `db`, and was shown as denied.
+#[test]
+fn a_block_with_a_hole_says_nothing_about_pods_without_addresses() {
+    let manifests = deployment("shop", "web")
+        + &deployment("shop", "db")
+        + "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: no-metadata, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [169.254.169.254/32]}}]}]
+";
+    assert_snapshot!("hole", expect("hole.yaml", &manifests, &[]));
+    let (web, db) = ("shop/web[Deployment]", "shop/db[Deployment]");
+    let unknown = rows("hole.yaml", &manifests, &[]);
+    assert_eq!(row(&unknown, web, db)["undefined"], "all");
+    assert_eq!(row(&unknown, web, db)["assumptions"][0], "the addresses of pods are not in the input");
+    // The whole range is inside the block, or outside, or has parts of both.
+    for (ranges, answer) in [
+        (&["--pod-cidr", "10.0.0.0/8"][..], Some("connections")),
+        (&["--pod-cidr", "169.254.169.254/32"], None),
+        (&["--pod-cidr", "fd00::/64"], None),
+        (&["--pod-cidr", "10.0.0.0/8", "--pod-cidr", "fd00::/64"], Some("connections")),
+        (&["--pod-cidr", "169.254.0.0/16"], Some("undefined")),
+    ] {
+        let rows = rows("hole.yaml", &manifests, ranges);
+        let row = row(&rows, web, db);
+        let found = ["undefined", "connections"].into_iter().find(|field| row[*field] == "all");
+        assert_eq!(found, answer, "{ranges:?}: {row}");
+    }
+    // Ranges of pods and Services are not outside the cluster.
+    let rows = rows("hole.yaml", &manifests, &["--pod-cidr", "10.0.0.0/9", "--service-cidr", "10.128.0.0/9"]);
+    assert_eq!(row(&rows, db, "11.0.0.0-255.255.255.255")["connections"], "all");
+    let path = file("expect/hole.yaml", &manifests);
+    let wrong = run(User::Ordinary, ["expect", path.to_str().unwrap(), "--pod-cidr", "10.0.0.0"]);
+    assert_eq!(wrong.code, Some(2));
+}
+
+/// An address of the input shows that an option is wrong.
+#[test]
+fn ranges_that_the_input_contradicts_are_refused() {
+    let manifests = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: x}
+spec: {containers: [{name: c, image: c}]}
+status: {podIPs: [{ip: 10.244.1.7}]}
+";
+    let path = file("expect/contradicted.yaml", manifests);
+    let finished = run(User::Ordinary, ["expect", path.to_str().unwrap(), "--pod-cidr", "10.96.0.0/16"]);
+    assert_eq!(finished.code, Some(2));
+    assert_snapshot!("contradicted", finished.stderr);
+}
+
+/// Only mentioned, it was taken to have no labels: an allowed pair was shown as isolated.
+#[test]
+fn a_namespace_that_is_only_mentioned_may_have_any_labels() {
+    let manifests = deployment("shop", "web")
+        + &deployment("tools", "backup")
+        + "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: shop}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {}
+  ingress:
+  - from: [{namespaceSelector: {matchLabels: {team: tools}}}]
+    ports: [{port: 80}]
+  - from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: tools}}}]
+    ports: [{port: 443}]
+";
+    assert_snapshot!("mentioned", expect("mentioned.yaml", &manifests, &[]));
+    let rows = rows("mentioned.yaml", &manifests, &[]);
+    let row = row(&rows, "tools/backup[Deployment]", "shop/web[Deployment]");
+    assert_eq!(row["connections"]["TCP"][0], "443");
+    assert_eq!(row["undefined"]["TCP"][0], "80");
+    assert_eq!(row["assumptions"][0], "the labels of namespace tools are not in the input");
+}
+
+/// Labels that controllers add decide about policies like any others.
+#[test]
+fn pods_of_templates_have_the_labels_that_controllers_add() {
+    let job = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, namespace: x}}\nspec:\n  {spec}template:\n    spec: {{restartPolicy: Never, containers: [{{name: c, image: c}}]}}\n---\n"
+        )
+    };
+    let workload = |kind: &str, spec: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {}, namespace: x}}\nspec:\n  {spec}selector: {{matchLabels: {{app: a}}}}\n  template:\n    metadata: {{labels: {{app: a}}}}\n    spec: {{containers: [{{name: c, image: c}}]}}\n---\n",
+            kind.to_lowercase()
+        )
+    };
+    let pods = [
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---\n".to_owned(),
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: target, namespace: x}\nspec: {containers: [{name: c, image: c}]}\n---\n".to_owned(),
+        job("load", ""),
+        job("indexed", "completionMode: Indexed\n  completions: 3\n  "),
+        job("manual", "manualSelector: true\n  selector: {}\n  "),
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: cron, namespace: x}\nspec:\n  schedule: '@daily'\n  jobTemplate:\n    spec:\n      template:\n        spec: {restartPolicy: Never, containers: [{name: c, image: c}]}\n---\n".to_owned(),
+        workload("Deployment", ""),
+        workload("ReplicaSet", ""),
+        workload("DaemonSet", ""),
+        workload("StatefulSet", "replicas: 2\n  ordinals: {start: 5}\n  serviceName: s\n  "),
+    ]
+    .concat();
+    // Which workloads an ingress rule with this label surely matches, and which perhaps.
+    let matched = |label: &str, arguments: &[&str]| -> (Vec<String>, Vec<String>) {
+        let policy = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: x}}\nspec:\n  podSelector: {{matchExpressions: [{{key: app, operator: DoesNotExist}}, {{key: controller-uid, operator: DoesNotExist}}]}}\n  ingress: [{{from: [{{podSelector: {{matchExpressions: [{{{label}}}]}}}}]}}]\n"
+        );
+        let rows = rows("controllers.yaml", &format!("{pods}{policy}"), arguments);
+        let with = |field: &str| {
+            let to_target = rows.iter().filter(|row| row["to"] == "x/target[Pod]" && row[field] == "all");
+            let from = to_target.map(|row| row["from"].as_str().unwrap().to_owned());
+            from.filter(|from| from.contains('[')).collect()
+        };
+        (with("connections"), with("undefined"))
+    };
+    let is = |key: &str, value: &str| format!("key: {key}, operator: In, values: ['{value}']");
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    for key in ["job-name", "batch.kubernetes.io/job-name"] {
+        assert_eq!(matched(&is(key, "load"), &[]), (names(&["x/load[Job]"]), names(&["x/cron[CronJob]"])));
+    }
+    for key in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
+        let jobs = names(&["x/cron[CronJob]", "x/indexed[Job]", "x/load[Job]"]);
+        assert_eq!(matched(&format!("key: {key}, operator: Exists"), &[]), (jobs.clone(), names(&[])));
+        assert_eq!(matched(&is(key, "0"), &[]), (names(&[]), jobs));
+    }
+    let index = "batch.kubernetes.io/job-completion-index";
+    assert_eq!(matched(&is(index, "0"), &[]), (names(&[]), names(&["x/indexed[Job]"])));
+    assert_eq!(
+        matched(&is("pod-template-hash", "0"), &[]),
+        (names(&[]), names(&["x/deployment[Deployment]"]))
+    );
+    let revisions = names(&["x/daemonset[DaemonSet]", "x/statefulset[StatefulSet]"]);
+    assert_eq!(matched(&is("controller-revision-hash", "0"), &[]), (names(&[]), revisions));
+    assert_eq!(
+        matched(&is("pod-template-generation", "1"), &[]),
+        (names(&[]), names(&["x/daemonset[DaemonSet]"]))
+    );
+    for label in
+        [is("statefulset.kubernetes.io/pod-name", "statefulset-6"), is("apps.kubernetes.io/pod-index", "6")]
+    {
+        assert_eq!(matched(&label, &[]), (names(&["x/statefulset[StatefulSet]"]), names(&[])));
+        assert_eq!(matched(&label, &["--pods"]), (names(&["x/statefulset-6[Pod]"]), names(&[])));
+    }
+}
+
+/// Replicas of one workload are a pair, too: a pod of `web` and another one.
+#[test]
+fn pods_of_one_workload_are_a_pair() {
+    let manifests = deployment("shop", "web")
+        + "\
+apiVersion: v1
+kind: Pod
+metadata: {name: alone, namespace: shop}
+spec: {containers: [{name: c, image: c}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: one, namespace: shop}
+spec:
+  serviceName: one
+  selector: {matchLabels: {app: one}}
+  template:
+    metadata: {labels: {app: one}}
+    spec: {containers: [{name: c, image: c}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: two, namespace: shop}
+spec:
+  replicas: 2
+  serviceName: two
+  selector: {matchLabels: {app: two}}
+  template:
+    metadata: {labels: {app: two}}
+    spec: {containers: [{name: c, image: c}]}
+";
+    let rows = rows("pairs.yaml", &manifests, &[]);
+    let paired = rows.iter().filter(|row| row["from"] == row["to"]).map(|row| row["from"].as_str().unwrap());
+    assert_eq!(paired.collect::<Vec<_>>(), ["shop/two[StatefulSet]", "shop/web[Deployment]"]);
+}
+
+/// What comes from nodes: a pod's own node is always allowed, and a Service's node ports and load balancers are
+/// only as far as everybody is.
+#[test]
+fn own_nodes_and_services_of_nodes_have_rows() {
+    let service = |name: &str, fields: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}, {{name: b, port: 81}}], {fields}}}\n---\n"
+        )
+    };
+    let manifests = [
+        deployment("shop", "web"),
+        deployment("shop", "open"),
+        service("inside", "type: ClusterIP"),
+        service("outside", "type: NodePort"),
+        service("balanced", "type: LoadBalancer"),
+        service("local", "type: LoadBalancer, externalTrafficPolicy: Local"),
+        "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress, Egress]
+  ingress: [{ports: [{port: 8080}]}]
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: no-nodes}
+spec:
+  tier: Admin
+  priority: 0
+  subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: open}}}}
+  egress: [{action: Deny, to: [{nodes: {}}], protocols: [{tcp: {destinationPort: {number: 10250}}}]}]
+"
+        .to_owned(),
+    ]
+    .concat();
+    assert_snapshot!("nodes", expect("nodes.yaml", &manifests, &[]));
+}
+
+/// The ranges that nodes have for pods count only where pods have their addresses from there.
+#[test]
+fn nodes_say_where_addresses_are() {
+    let policy = "\
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+spec: {podCIDRs: [10.244.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 172.18.0.2}, {type: Hostname, address: node-1}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: x}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host, namespace: x}
+spec: {hostNetwork: true, nodeName: node-1, containers: [{name: c, image: c}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: out, namespace: x}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  egress:
+  - {to: [{ipBlock: {cidr: 10.244.0.0/16}}], ports: [{port: 80}]}
+  - {to: [{ipBlock: {cidr: 172.18.0.0/16}}], ports: [{port: 443}]}
+---
+";
+    let pod = |address: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: seen, namespace: x}}\nspec: {{nodeName: node-1, containers: [{{name: c, image: c}}]}}\nstatus: {{podIPs: [{{ip: {address}}}]}}\n"
+        )
+    };
+    let with = |pod: &str| {
+        let manifests = [deployment("x", "web"), deployment("x", "db"), policy.to_owned(), pod.to_owned()];
+        rows("nodes-cidr.yaml", &manifests.concat(), &[])
+    };
+    let (web, db) = ("x/web[Deployment]", "x/db[Deployment]");
+    let from_there = with(&pod("10.244.1.7"));
+    assert_eq!(row(&from_there, web, db)["connections"]["TCP"][0], "80");
+    assert_eq!(row(&from_there, web, db)["undefined"], Value::Null);
+    // As of plugins that have ranges of their own.
+    let from_elsewhere = with(&pod("10.0.0.7"));
+    assert_eq!(row(&from_elsewhere, web, db)["undefined"]["TCP"][0], "80");
+    let without_evidence = with("");
+    assert_eq!(row(&without_evidence, web, db)["undefined"]["TCP"][0], "80");
+    // The address of a pod with hostNetwork is its node's.
+    assert_eq!(row(&from_there, web, "x/host[Pod]")["connections"]["TCP"][0], "443");
+}
+
+/// What `docs/expect.md` shows is what the program prints.
+#[test]
+fn the_documentation_shows_what_is_printed() {
+    let documentation = include_str!("../docs/expect.md");
+    let (_, after) = documentation.split_once("```yaml\n").unwrap();
+    let (manifests, mut rest) = after.split_once("```").unwrap();
+    file("shop.yaml", manifests);
+    let mut commands = 0;
+    while let Some((_, after)) = rest.split_once("\n    netproof expect ") {
+        let (arguments, after) = after.split_once('\n').unwrap();
+        let (shown, after) = after.split_once("```text\n").unwrap().1.split_once("```").unwrap();
+        let finished = run(User::Ordinary, ["expect"].into_iter().chain(arguments.split(' ')));
+        assert_eq!(succeeded(&finished), shown, "netproof expect {arguments}");
+        commands += 1;
+        rest = after;
+    }
+    assert_eq!(commands, 2);
 }
 
 /// The tiers: what an admin denies nobody can allow, what is passed on the namespace decides, and
@@ -389,7 +724,7 @@ fn policies_without_pods_give_a_message_and_no_table() {
     let path = file("expect/policies.yaml", DENY);
     let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""));
-    assert_snapshot!(finished.stderr, @"error: there are policies and no pods, so nothing can be said: add the manifests of the workloads, or pipe a dump of the cluster (kubectl get ns,pods,svc,netpol,deploy -A -o json | netproof expect -)");
+    assert_snapshot!(finished.stderr, @"error: there are policies and no pods, so nothing can be said: add the manifests of the workloads, or pipe a dump of the cluster (kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -)");
 }
 
 /// Everything in one file that kubectl reads and a stricter reader would refuse.

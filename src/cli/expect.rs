@@ -3,13 +3,15 @@
 use std::io::BufWriter;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::Args;
+use ipnet::IpNet;
 
 use super::accept::AcceptOptions;
 use super::{Exit, Format, output};
-use crate::expect::{Granularity, Matrix, assumes_addresses, unmatched};
+use crate::expect::{Granularity, Matrix, unmatched};
 use crate::policy::Engine;
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::{self, AddressRanges, Snapshot};
 use crate::{report, source};
 
 /// Show which connections the policies of manifests allow. Sends no packets
@@ -38,6 +40,37 @@ pub(super) struct ExpectArgs {
 
     #[command(flatten)]
     accept: AcceptOptions,
+
+    #[command(flatten)]
+    ranges: RangeOptions,
+}
+
+/// Where addresses are that the manifests do not contain. Give all ranges, of both families if the cluster has
+/// both.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Addresses")]
+struct RangeOptions {
+    /// A range of which pods have their addresses. May be repeated
+    #[arg(long, value_name = "CIDR")]
+    pod_cidr: Vec<IpNet>,
+
+    /// A range of the virtual addresses of Services. May be repeated
+    #[arg(long, value_name = "CIDR")]
+    service_cidr: Vec<IpNet>,
+
+    /// A range of which nodes have their addresses. May be repeated
+    #[arg(long, value_name = "CIDR")]
+    node_cidr: Vec<IpNet>,
+}
+
+impl RangeOptions {
+    fn ranges(&self) -> AddressRanges {
+        AddressRanges {
+            pods: self.pod_cidr.clone(),
+            services: self.service_cidr.clone(),
+            nodes: self.node_cidr.clone(),
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -45,15 +78,20 @@ Examples:
   netproof expect deploy/                          workloads of a folder of manifests
   netproof expect --pods -o json all.yaml          pods, for a machine to read
   netproof expect -n shop shop.yaml                as kubectl apply -n shop -f shop.yaml
-  kubectl get ns,pods,svc,netpol,deploy -A -o json | netproof expect -
+  netproof expect --pod-cidr 10.244.0.0/16 deploy/ where policies have ipBlocks
+  kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -
   kubectl kustomize overlays/prod | netproof expect -";
 
 pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
     let snapshot = read(args)?;
-    let Snapshot { cluster, other, warnings, .. } = &snapshot;
+    let Snapshot { cluster, other, warnings, unshown, .. } = &snapshot;
     if !other.ignored.is_empty() {
         let kinds: Vec<_> = other.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::note(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
+    }
+    for (why, services) in unshown {
+        let names: Vec<_> = services.iter().map(ToString::to_string).collect();
+        output::note(&format!("note: not in the table: Service {}: {why}", names.join(", ")));
     }
     if snapshot.workloads.is_empty() && cluster.policies.len() + cluster.cluster_policies.len() > 0 {
         for kind in &other.unmodelled {
@@ -61,17 +99,12 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
         }
         anyhow::bail!(
             "there are policies and no pods, so nothing can be said: add the manifests of the workloads, or \
-             pipe a dump of the cluster (kubectl get ns,pods,svc,netpol,deploy -A -o json | netproof expect -)"
+             pipe a dump of the cluster (kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -)"
         );
     }
     let warnings = [warnings, &other.warnings, &unmatched(cluster)].map(Vec::as_slice).concat();
     for warning in &warnings {
         output::note(&format!("warning: {warning}"));
-    }
-    if assumes_addresses(&snapshot) {
-        output::note(
-            "note: the addresses of some pods are not known: an ipBlock is taken not to cover them, unless it is 0.0.0.0/0 or ::/0",
-        );
     }
     let engine = Engine::new(cluster.clone());
     let granularity = if args.pods { Granularity::Pods } else { Granularity::Workloads };
@@ -92,7 +125,9 @@ fn read(args: &ExpectArgs) -> anyhow::Result<Snapshot> {
     for text in source::read(&args.paths)? {
         documents.extend(text.manifests()?);
     }
-    Ok(Snapshot::read(&documents, args.namespace.as_deref())?)
+    let mut snapshot = Snapshot::read(&documents, args.namespace.as_deref())?;
+    snapshot.narrow(args.ranges.ranges()).map_err(|message| anyhow!(message))?;
+    Ok(snapshot)
 }
 
 fn namespace(text: &str) -> Result<String, String> {

@@ -1,93 +1,67 @@
 //! The expected matrix: what every pair of workloads or pods, and of address ranges outside the
 //! cluster, may exchange according to the policies. No packets.
 
+mod end;
+mod exposed;
 mod unmatched;
 
+use ipnet::IpNet;
+
+use end::End;
+pub use end::Granularity;
+use exposed::Exposed;
 pub use unmatched::unmatched;
 
 use crate::policy::{
-    AddressRange, ClusterPeer, Connections, ConnectionsId, Engine, Group, PairConnections, Peer, Peers,
-    Reach, UnknownAddresses,
+    AddressRange, Connections, ConnectionsId, Direction, Engine, Group, PairConnections, Reach,
 };
-use crate::snapshot::{Snapshot, Workload, WorkloadKind};
-
-/// What stands in the rows of a matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Granularity {
-    /// Workloads: a Deployment is one, however many pods it has. The connections of two workloads
-    /// are those of any of their pods.
-    Workloads,
-    /// Pods, those that a workload's template makes included.
-    Pods,
-}
+use crate::snapshot::Snapshot;
 
 /// One row: what `from` may send to `to`. Pairs that may exchange nothing have none.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
-    /// `namespace/name[Kind]`, or an address range.
+    /// `namespace/name[Kind]`, `own node`, or an address range.
     pub from: &'a str,
     /// As `from`.
     pub to: &'a str,
-    /// What the policies allow, and what the specification leaves open.
+    /// What the policies allow, and what is undefined.
     pub connections: &'a PairConnections,
     /// Equal connections have equal ids.
     pub id: ConnectionsId,
 }
+
+/// The node on which a pod runs, whichever that is.
+const OWN_NODE: &str = "own node";
 
 /// The expected matrix of a cluster.
 #[derive(Debug)]
 pub struct Matrix<'a> {
     reach: Reach<'a>,
     ends: Vec<End>,
+    exposed: Vec<Exposed>,
     external: Vec<(Group, AddressRange)>,
-}
-
-/// A workload or a pod.
-#[derive(Debug)]
-struct End {
-    name: String,
-    /// The groups of its pods, each once.
-    groups: Vec<Group>,
+    /// The ranges that hold all addresses of nodes.
+    nodes: Vec<IpNet>,
 }
 
 impl<'a> Matrix<'a> {
     /// The matrix of a snapshot. The engine has to be made from its cluster.
     pub fn new(engine: &'a Engine, snapshot: &Snapshot, granularity: Granularity) -> Self {
-        let reach = engine.reach(UnknownAddresses::OutsideBlocks);
+        let reach = engine.reach();
         let by_position: Vec<Option<Group>> = engine.pods().map(|(id, _)| reach.pod(id)).collect();
-        let group = |pod: usize| by_position.get(pod).copied().flatten();
-        let mut ends = Vec::new();
-        for workload in &snapshot.workloads {
-            match granularity {
-                Granularity::Workloads => {
-                    let mut groups = Vec::new();
-                    for group in workload.pods.iter().filter_map(|pod| group(*pod)) {
-                        if !groups.contains(&group) {
-                            groups.push(group);
-                        }
-                    }
-                    ends.push(End { name: name_of(workload), groups });
-                }
-                Granularity::Pods => {
-                    let pods = pods_of(workload, snapshot);
-                    ends.extend(
-                        pods.into_iter()
-                            .map(|(name, pod)| End { name, groups: group(pod).into_iter().collect() }),
-                    );
-                }
-            }
-        }
-        let external = reach.external();
-        Self { reach, ends, external }
+        let ends = end::all(snapshot, granularity, &by_position);
+        let exposed = exposed::all(snapshot, &ends, &by_position);
+        let external = outside_of(snapshot, reach.external());
+        Self { reach, ends, exposed, external, nodes: snapshot.ranges.nodes.clone() }
     }
 
     /// How wide the widest name in a row is, in characters.
     pub fn widest_name(&mut self) -> usize {
-        let mut widest = 0;
+        let Self { reach, ends, exposed, external, .. } = self;
+        let names = ends.iter().map(|end| &end.name).chain(exposed.iter().map(|service| &service.name));
+        let mut widest = names.map(|name| name.chars().count()).chain([OWN_NODE.len()]).max().unwrap_or(0);
         // Ranges depend on what they may exchange; those of the pairs of workloads do not matter.
-        let Self { reach, ends, external } = self;
         for end in ends.iter() {
-            widest = widest.max(end.name.chars().count());
             for (_, range, id) in outside(reach, external, end) {
                 let connections = reach.connections(id);
                 if !connections.is_empty() {
@@ -99,24 +73,37 @@ impl<'a> Matrix<'a> {
     }
 
     /// Calls `show` for every row: those from workloads in the order of their names, first to
-    /// other workloads and then to addresses outside; last those from addresses outside.
+    /// workloads, then to their own nodes and to addresses outside; then what comes from their own nodes, through
+    /// Services, and from addresses outside.
     ///
     /// # Errors
     /// The first error of `show`.
     pub fn rows<E>(&mut self, mut show: impl FnMut(Row<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { reach, ends, external } = self;
+        let Self { reach, ends, exposed, external, nodes } = self;
         for (i, from) in ends.iter().enumerate() {
             for (j, to) in ends.iter().enumerate() {
-                if i != j {
-                    let id = between(reach, &from.groups, &to.groups);
+                if i != j || from.has_several_pods {
+                    let id = reach.between(&from.groups, &to.groups);
                     row(reach, &from.name, &to.name, id, &mut show)?;
                 }
+            }
+            if let Some(id) = reach.own_node(&from.groups, Direction::Egress, nodes) {
+                row(reach, &from.name, OWN_NODE, id, &mut show)?;
             }
             for (way, range, id) in outside(reach, external, from) {
                 if way == Way::Out {
                     row(reach, &from.name, &range.to_string(), id, &mut show)?;
                 }
             }
+        }
+        for to in ends.iter() {
+            if let Some(id) = reach.own_node(&to.groups, Direction::Ingress, nodes) {
+                row(reach, OWN_NODE, &to.name, id, &mut show)?;
+            }
+        }
+        for Exposed { name, to, pods } in exposed.iter() {
+            let id = reach.through_nodes(pods);
+            row(reach, name, to, id, &mut show)?;
         }
         for to in ends.iter() {
             for (way, range, id) in outside(reach, external, to) {
@@ -127,6 +114,17 @@ impl<'a> Matrix<'a> {
         }
         Ok(())
     }
+}
+
+/// The addresses outside the cluster: those that are said to be the pods' and Services' are not.
+fn outside_of(snapshot: &Snapshot, all: Vec<(Group, AddressRange)>) -> Vec<(Group, AddressRange)> {
+    let inside = snapshot.ranges.pods.iter().chain(&snapshot.ranges.services);
+    inside.fold(all, |all, net| {
+        let parts = all
+            .into_iter()
+            .flat_map(|(group, range)| range.without(net).into_iter().map(move |part| (group, part)));
+        parts.collect()
+    })
 }
 
 /// Whether a workload sends to an address outside, or receives from it.
@@ -145,8 +143,8 @@ fn outside(
     let mut found = Vec::new();
     for way in [Way::Out, Way::In] {
         let ranges = ranges(reach, external, |reach, outside| match way {
-            Way::Out => between(reach, &end.groups, &[outside]),
-            Way::In => between(reach, &[outside], &end.groups),
+            Way::Out => reach.between(&end.groups, &[outside]),
+            Way::In => reach.between(&[outside], &end.groups),
         });
         found.extend(ranges.into_iter().map(|(range, id)| (way, range, id)));
     }
@@ -167,17 +165,6 @@ fn row<E>(
     show(Row { from, to, connections, id })
 }
 
-/// What any pod of one end may send to any pod of the other.
-fn between(reach: &mut Reach<'_>, from: &[Group], to: &[Group]) -> ConnectionsId {
-    let mut pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
-    let Some((source, destination)) = pairs.next() else { return reach.nothing() };
-    let first = reach.between(source, destination);
-    pairs.fold(first, |united, (source, destination)| {
-        let next = reach.between(source, destination);
-        reach.unite(united, next)
-    })
-}
-
 /// The address ranges outside, joined where they may exchange the same.
 fn ranges(
     reach: &mut Reach<'_>,
@@ -194,56 +181,6 @@ fn ranges(
         }
     }
     ranges
-}
-
-/// Whether an `ipBlock` or network of the snapshot's policies has to be compared with a pod whose address is
-/// not known, and so was taken not to cover it.
-pub fn assumes_addresses(snapshot: &Snapshot) -> bool {
-    let is_unknown =
-        |pod: &usize| snapshot.cluster.pods.get(*pod).is_some_and(|pod| pod.addresses.is_empty());
-    let rules = snapshot
-        .cluster
-        .policies
-        .iter()
-        .flat_map(|policy| policy.ingress.iter().chain(&policy.egress).flatten());
-    let peers = rules.flat_map(|rule| match &rule.peers {
-        Peers::Any => &[],
-        Peers::Only(peers) => peers.as_slice(),
-    });
-    let blocks = peers.filter_map(|peer| match peer {
-        Peer::IpBlock(block) => Some(block),
-        Peer::Pods { .. } => None,
-    });
-    let cluster_rules = snapshot
-        .cluster
-        .cluster_policies
-        .iter()
-        .flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
-    let networks = cluster_rules.flat_map(|rule| &rule.peers).filter_map(|peer| match peer {
-        ClusterPeer::Network(block) => Some(block),
-        ClusterPeer::Pods(_) | ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => None,
-    });
-    let has_block = blocks.chain(networks).any(|block| !block.is_whole_family());
-    has_block && snapshot.workloads.iter().flat_map(|workload| &workload.pods).any(is_unknown)
-}
-
-fn name_of(workload: &Workload) -> String {
-    format!("{}[{}]", workload.identity, workload.kind)
-}
-
-/// The names of a workload's pods and their positions. Those that its template makes are numbered.
-fn pods_of(workload: &Workload, snapshot: &Snapshot) -> Vec<(String, usize)> {
-    let pod = WorkloadKind::Pod;
-    match (workload.replicas, workload.pods.first()) {
-        (Some(replicas), Some(template)) => {
-            let name = |number| format!("{}-{number}[{pod}]", workload.identity);
-            (0..replicas).map(|number| (name(number), *template)).collect()
-        }
-        (Some(_) | None, _) => {
-            let found = workload.pods.iter().filter_map(|at| Some((snapshot.cluster.pods.get(*at)?, *at)));
-            found.map(|(p, at)| (format!("{}/{}[{pod}]", p.namespace, p.name), at)).collect()
-        }
-    }
 }
 
 /// The ports of connections by protocol, as the JSON report writes them: `["80", "90-99"]`.

@@ -1,14 +1,15 @@
 //! Policies and peers that select no pod: mostly a misspelt label.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::policy::{
     Cluster, ClusterPeer, Direction, LabelSelector, Labels, NAMESPACE_NAME_LABEL, NamespaceScope, Peer,
-    Peers, PodSelector, Requirement,
+    Peers, PodSelector, Requirement, Selection, UnknownLabels,
 };
 use crate::source::near;
 
-/// One warning for each policy, and for each peer of policies, that selects no pod of a cluster.
+/// One warning for each policy, and for each peer of policies, that selects no pod of a cluster. What perhaps
+/// selects one, by labels that are not known, is not warned about.
 pub fn unmatched(cluster: &Cluster) -> Vec<String> {
     let pods = Pods::new(cluster);
     let mut finder =
@@ -76,11 +77,28 @@ impl<'a> From<&'a PodSelector> for Selected<'a> {
     }
 }
 
+/// The labels of an object, as far as they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Labelled<'a> {
+    known: &'a Labels,
+    unknown: &'a UnknownLabels,
+}
+
+impl Labelled<'_> {
+    /// Whether a selector may match the object.
+    fn may_match(self, selector: &LabelSelector) -> bool {
+        match selector.select(self.known, self.unknown) {
+            Selection::Selected | Selection::DependsOn(_) => true,
+            Selection::NotSelected => false,
+        }
+    }
+}
+
 /// A namespace and the sets of labels that its pods have, each once.
 struct Namespace<'a> {
     name: &'a str,
-    labels: &'a Labels,
-    pods: BTreeSet<&'a Labels>,
+    labels: Labelled<'a>,
+    pods: HashSet<Labelled<'a>>,
 }
 
 struct Pods<'a> {
@@ -89,13 +107,16 @@ struct Pods<'a> {
 
 impl<'a> Pods<'a> {
     fn new(cluster: &'a Cluster) -> Self {
-        let mut by_namespace = BTreeMap::<&str, BTreeSet<&Labels>>::new();
+        let mut by_namespace = BTreeMap::<&str, HashSet<Labelled<'_>>>::new();
         for pod in cluster.pods.iter().filter(|pod| !pod.ended) {
-            by_namespace.entry(&pod.namespace).or_default().insert(&pod.labels);
+            by_namespace
+                .entry(&pod.namespace)
+                .or_default()
+                .insert(Labelled { known: &pod.labels, unknown: &pod.unknown_labels });
         }
         let namespaces = cluster.namespaces.iter().map(|namespace| Namespace {
             name: &namespace.name,
-            labels: &namespace.labels,
+            labels: Labelled { known: &namespace.labels, unknown: &namespace.unknown_labels },
             pods: by_namespace.remove(namespace.name.as_str()).unwrap_or_default(),
         });
         Self { namespaces: namespaces.collect() }
@@ -104,7 +125,7 @@ impl<'a> Pods<'a> {
     fn of(&self, set: NamespaceSet<'_>) -> impl Iterator<Item = &Namespace<'a>> {
         self.namespaces.iter().filter(move |namespace| match set {
             NamespaceSet::Named(name) => namespace.name == name,
-            NamespaceSet::Selected(selector) => selector.matches(namespace.labels),
+            NamespaceSet::Selected(selector) => namespace.labels.may_match(selector),
         })
     }
 
@@ -113,10 +134,10 @@ impl<'a> Pods<'a> {
         let Selected { namespaces, pods } = selected;
         let mut labels = BTreeSet::new();
         for namespace in self.of(namespaces) {
-            if namespace.pods.iter().any(|labels| pods.matches(labels)) {
+            if namespace.pods.iter().any(|labels| labels.may_match(pods)) {
                 return None;
             }
-            labels.extend(namespace.pods.iter().copied());
+            labels.extend(namespace.pods.iter().map(|labels| labels.known));
         }
         if !labels.is_empty() {
             return Some(format!("selects no pod ({pods}){}", hint(pods, labels)));
@@ -128,7 +149,7 @@ impl<'a> Pods<'a> {
                 format!("selects no pod: namespace {name} has none{near}")
             }
             NamespaceSet::Selected(selector) => {
-                let hint = hint(selector, with_pods().map(|namespace| namespace.labels));
+                let hint = hint(selector, with_pods().map(|namespace| namespace.labels.known));
                 format!("selects no pod: no namespace with pods is selected ({selector}){hint}")
             }
         })

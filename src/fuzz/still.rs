@@ -7,14 +7,14 @@ use crate::policy::{
     Backends, ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod, Protocol, Service, ServicePort, TargetPort,
 };
 use crate::scenario::{Capability, Probe, State};
+use crate::snapshot::Identity;
 
 /// A scenario that begins with everything that a state holds but its policies, and then applies those.
 pub(super) fn still(state: &State, probes: &[Probe]) -> Value {
     let namespaces = state.cluster.namespaces.iter().map(|namespace| self::namespace(state, namespace));
     let externals = state.externals.iter().map(|e| json!({ "name": e.name, "ip": e.addresses }));
-    // A topology has no node ports.
-    let with_node_ports = state.cluster.services.iter().filter(|service| has_node_port(service));
-    let mut apply: Vec<Value> = with_node_ports.map(manifest).collect();
+    let written = state.written_services.iter();
+    let mut apply: Vec<Value> = written.filter_map(|w| serde_json::to_value(&*w.object).ok()).collect();
     apply.extend(state.written_for_cluster.iter().map(cluster_policy));
     apply.extend(state.written.iter().filter_map(|written| serde_json::to_value(&*written.object).ok()));
     let families: Vec<_> = state.families.iter().map(|family| family.name()).collect();
@@ -47,9 +47,13 @@ fn namespace(state: &State, namespace: &Namespace) -> Value {
             .as_ref()
             .is_some_and(|dns| dns.service.namespace == service.namespace && dns.service.name == service.name)
     };
+    let is_written = |service: &Service| {
+        let identity = Identity::of_service(service);
+        state.written_services.iter().any(|written| Identity::of_service(&written.service) == identity)
+    };
     let services =
         state.cluster.services.iter().filter(|service| {
-            service.namespace == namespace.name && !is_dns(service) && !has_node_port(service)
+            service.namespace == namespace.name && !is_dns(service) && !is_written(service)
         });
     let services = services.map(|service| {
         let mut value = spec(service);
@@ -93,21 +97,6 @@ fn container_port(port: &ContainerPort) -> Value {
     Value::Object(value)
 }
 
-fn has_node_port(service: &Service) -> bool {
-    service.ports.iter().any(|port| port.node_port.is_some())
-}
-
-fn manifest(service: &Service) -> Value {
-    let mut spec = spec(service);
-    spec.insert("type".to_owned(), json!("NodePort"));
-    json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": { "name": service.name, "namespace": service.namespace },
-        "spec": spec,
-    })
-}
-
 fn spec(service: &Service) -> Map<String, Value> {
     let mut value = Map::new();
     match &service.backends {
@@ -128,9 +117,6 @@ fn service_port(port: &ServicePort) -> Value {
         TargetPort::Number(number) if *number == port.port => {}
         TargetPort::Number(number) => drop(value.insert("targetPort".to_owned(), json!(number.get()))),
         TargetPort::Name(name) => drop(value.insert("targetPort".to_owned(), json!(name))),
-    }
-    if let Some(number) = port.node_port {
-        value.insert("nodePort".to_owned(), json!(number.get()));
     }
     add_protocol(port.protocol, &mut value);
     Value::Object(value)

@@ -11,8 +11,8 @@ use crate::policy::{
     Backends, ContainerPort, Decision, IpFamily, Labels, Pod, Port, Protocol, Service, TargetPort,
 };
 use crate::scenario::{EndpointName, Probe, State};
-use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::{ClusterPolicyObject, GROUP};
+use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenService};
 
 /// The naive evaluator's view of one state.
 pub(super) struct Naive<'a> {
@@ -31,7 +31,7 @@ impl<'a> Naive<'a> {
             namespaces: namespaces.collect(),
             nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.addresses.clone())).collect(),
             pods: cluster.pods.iter().map(pod).collect(),
-            services: cluster.services.iter().map(service).collect(),
+            services: cluster.services.iter().map(|service| service_of(state, service)).collect(),
             // As they were written: what the engine made of them may be the mistake.
             policies: state.written.iter().map(|written| (*written.object).clone()).collect(),
             cluster_policies: state.written_for_cluster.iter().map(cluster_policy).collect(),
@@ -140,6 +140,17 @@ fn pod(pod: &Pod) -> api::Pod {
     }
 }
 
+/// A Service as it was written, with the addresses that it got. One of the topology was not written as an object.
+fn service_of(state: &State, known: &Service) -> api::Service {
+    let is_it =
+        |written: &&WrittenService| Identity::of_service(&written.service) == Identity::of_service(known);
+    let Some(written) = state.written_services.iter().find(is_it) else { return service(known) };
+    let mut object = (*written.object).clone();
+    let addresses = known.addresses.iter().map(ToString::to_string).collect();
+    object.spec.get_or_insert_default().cluster_ips = Some(addresses);
+    object
+}
+
 fn service(service: &Service) -> api::Service {
     let selector = match &service.backends {
         Backends::Selected(selector) => Some(selector.clone()),
@@ -164,6 +175,7 @@ fn service(service: &Service) -> api::Service {
             selector,
             cluster_ips: Some(service.addresses.iter().map(ToString::to_string).collect()),
             ports: Some(ports.collect()),
+            internal_traffic_policy: service.only_local.then(|| "Local".to_owned()),
             ..api::ServiceSpec::default()
         }),
         ..api::Service::default()

@@ -1,7 +1,7 @@
 //! The evaluation.
 //! "Item 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b node ports,
 //! c a pod itself, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports,
-//! j Services, k hairpin, l virtual addresses.
+//! j Services, k hairpin, l virtual addresses, m readings.
 
 use std::net::IpAddr;
 
@@ -91,6 +91,22 @@ pub(super) struct Flow<'a> {
     pub(super) port: u16,
     /// The Service's own port and address, if there was one.
     pub(super) service: Option<(u16, Option<IpAddr>)>,
+    pub(super) reading: Reading,
+}
+
+/// m: one way to read what the specification leaves open, for a whole connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reading {
+    /// Item 26: pods with hostNetwork are treated as pods, and not as their nodes.
+    pub(super) hosts_are_pods: bool,
+    /// Item 20: blocks are compared with a Service's address, and not with the backend's.
+    pub(super) blocks_see_services: bool,
+    /// Item 18.
+    blocks_resolve_names: bool,
+    /// Item 28.
+    pub(super) filters_hairpins: bool,
+    /// Item 27: of cluster-scoped policies.
+    denies_own_node: bool,
 }
 
 /// An ingress or egress rule, and the namespace of its policy.
@@ -105,30 +121,70 @@ pub fn evaluate(world: &World, question: Question) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     match question.target {
         Target::End(target) => {
-            plain_answer(&Flow { world, source, target, ipv6, protocol, port, service: None })
+            let reading = Reading::default();
+            let flow = Flow { world, source, target, ipv6, protocol, port, service: None, reading };
+            under_all_readings(flow, plain_answer)
         }
         Target::Service(index) => service_answer(world, question, index),
     }
 }
 
+/// m: the answer of all readings, if it is one.
+fn under_all_readings(mut flow: Flow, answer: fn(&Flow) -> Answer) -> Answer {
+    let world = flow.world;
+    let ends = [flow.source, flow.target];
+    let has_host = ends.iter().filter_map(|end| pod(world, *end)).any(is_host_network);
+    let has_node = has_host || ends.iter().any(|end| matches!(end, End::Node(_)));
+    let is_through_service = flow.service.is_some();
+    let is_named = |port: &NetworkPolicyPort| matches!(port.port, Some(IntOrString::String(_)));
+    let of_source = pod(world, flow.source).and_then(|source| isolating_rules(world, source, false));
+    let has_names = of_source.iter().flatten().any(|rule| list(&rule.ports).iter().any(is_named));
+    let choices = |is_open: bool| if is_open { &[false, true][..] } else { &[false][..] };
+    let mut first = None;
+    for &hosts_are_pods in choices(has_host) {
+        for &blocks_see_services in choices(is_through_service) {
+            for &filters_hairpins in choices(is_through_service && is_to_itself(&flow)) {
+                for &blocks_resolve_names in choices(has_names) {
+                    for &denies_own_node in choices(has_node) {
+                        flow.reading = Reading {
+                            hosts_are_pods,
+                            blocks_see_services,
+                            blocks_resolve_names,
+                            filters_hairpins,
+                            denies_own_node,
+                        };
+                        let next = answer(&flow);
+                        if *first.get_or_insert(next) != next {
+                            return Answer::Undefined;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    first.unwrap_or(Answer::Undefined) // there is always a reading
+}
+
 /// A connection without a Service: a to f.
 fn plain_answer(flow: &Flow) -> Answer {
     let Flow { world, source, target, ipv6, .. } = *flow;
-    let is_regular = |end| pod(world, end).is_some_and(|pod| !is_host_network(pod));
+    let is_regular = |end| pod(world, end).is_some_and(|pod| is_treated_as_pod(flow, pod));
     if lacks_family(world, source, ipv6) || lacks_family(world, target, ipv6) || is_to_node_port(flow) {
         Answer::Undefined // a and b, items 23 and 31
     } else if is_to_itself(flow) {
         Answer::Allow // c, item 28
-    } else if is_pod_and_its_node(world, source, target) || is_pod_and_its_node(world, target, source) {
+    } else if is_pod_and_its_node(flow, source, target) || is_pod_and_its_node(flow, target, source) {
         own_node_answer(flow) // d, item 27
     } else if is_regular(source) || is_regular(target) {
-        match worst([direction_answer(flow, false), direction_answer(flow, true)]) {
-            Answer::Deny if is_host_on_node_of(world, target, source) => Answer::Undefined, // d
-            answer @ (Answer::Allow | Answer::Deny | Answer::Undefined) => answer,          // f, item 11
-        }
+        worst([direction_answer(flow, false), direction_answer(flow, true)]) // f, item 11
     } else {
         Answer::Allow // e
     }
+}
+
+/// Item 26.
+fn is_treated_as_pod(flow: &Flow, pod: &Pod) -> bool {
+    !is_host_network(pod) || flow.reading.hosts_are_pods
 }
 
 /// f: Deny dominates, then Undefined, then Allow.
@@ -151,20 +207,37 @@ fn is_to_node_port(flow: &Flow) -> bool {
     let is_node =
         matches!(flow.target, End::Node(_)) || pod(flow.world, flow.target).is_some_and(is_host_network);
     let specs = flow.world.services.iter().flat_map(|service| &service.spec);
-    let mut ports = specs.flat_map(|it| list(&it.ports)).filter(|it| or_tcp(&it.protocol) == flow.protocol);
-    is_node && flow.service.is_none() && ports.any(|it| it.node_port == Some(i32::from(flow.port)))
+    let mut ports = specs.flat_map(|spec| list(&spec.ports).iter().map(move |port| (spec, port)));
+    let is_it = |(spec, port): (&ServiceSpec, &ServicePort)| {
+        // Where no number is written, the API server chooses one of its range.
+        let is_chosen = match spec.type_.as_deref() {
+            Some("NodePort") => true,
+            Some("LoadBalancer") => spec.allocate_load_balancer_node_ports != Some(false),
+            _ => false,
+        };
+        let is_number = match port.node_port {
+            None | Some(0) => is_chosen && (30_000..=32_767).contains(&flow.port),
+            Some(number) => number == i32::from(flow.port),
+        };
+        is_number && or_tcp(&port.protocol) == flow.protocol
+    };
+    is_node && flow.service.is_none() && ports.any(is_it)
 }
 
-fn is_pod_and_its_node(world: &World, one: End, other: End) -> bool {
-    let (Some(pod), End::Node(index)) = (pod(world, one), other) else { return false };
-    let is_own = |(name, _): &(String, _)| pod.spec.iter().any(|it| it.node_name.as_ref() == Some(name));
-    world.nodes.get(index).is_some_and(is_own)
-}
-
-/// What uses the network of a pod's node has the node's address. Only cluster-scoped policies deny it for sure.
-fn is_host_on_node_of(world: &World, host: End, other: End) -> bool {
-    let node = |end| pod(world, end).and_then(|pod| pod.spec.as_ref()?.node_name.as_ref());
-    pod(world, host).is_some_and(is_host_network) && node(host).is_some() && node(host) == node(other)
+/// What uses the network of a pod's node may be that node.
+fn is_pod_and_its_node(flow: &Flow, one: End, other: End) -> bool {
+    let Some(own) = pod(flow.world, one) else { return false };
+    let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    match other {
+        End::Node(index) => {
+            flow.world.nodes.get(index).is_some_and(|(name, _)| node(own).as_ref() == Some(name))
+        }
+        End::Pod(_) => pod(flow.world, other).is_some_and(|host| {
+            let is_host = is_host_network(host) && !is_host_network(own) && !is_treated_as_pod(flow, host);
+            is_host && node(host).is_some() && node(host) == node(own)
+        }),
+        End::External(_) => false,
+    }
 }
 
 /// g: the target's ingress or the source's egress.
@@ -177,14 +250,13 @@ fn direction_answer(flow: &Flow, ingress: bool) -> Answer {
 fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     let (subject, remote) = if ingress { (flow.target, flow.source) } else { (flow.source, flow.target) };
     let world = flow.world;
-    let subject = pod(world, subject)?; // f
-    let mut rules = isolating_rules(world, subject, ingress)?; // item 1
-    let is_host = is_host_network(subject) || pod(world, remote).is_some_and(is_host_network);
-    rules.retain(|rule| ports_match_flow(rule, flow, ingress)); // item 12: within one rule, peers AND ports
-    if rules.iter().any(|rule| rule_match(flow, rule, remote, ingress) == Some(true)) {
+    let subject = pod(world, subject).filter(|pod| is_treated_as_pod(flow, pod))?; // f, item 26
+    let rules = isolating_rules(world, subject, ingress)?; // item 1
+    let matches: Vec<_> = rules.iter().map(|rule| rule_match(flow, rule, remote, ingress)).collect();
+    if matches.contains(&Some(true)) {
         Some(Answer::Allow) // item 11
-    } else if is_host || rules.iter().any(|rule| rule_match(flow, rule, remote, ingress).is_none()) {
-        Some(Answer::Undefined) // item 26
+    } else if matches.contains(&None) {
+        Some(Answer::Undefined)
     } else {
         Some(Answer::Deny) // items 4 and 13
     }
@@ -195,8 +267,8 @@ fn own_node_answer(flow: &Flow) -> Answer {
     let Some(source) = pod(flow.world, flow.source) else { return Answer::Allow };
     let network_policies = || isolating_rules(flow.world, source, false).map(|_| Answer::Allow);
     match tiers::answer(flow, false, &network_policies) {
-        Answer::Allow => Answer::Allow,
-        Answer::Deny | Answer::Undefined => Answer::Undefined,
+        Answer::Deny if !flow.reading.denies_own_node => Answer::Allow,
+        answer @ (Answer::Allow | Answer::Deny | Answer::Undefined) => answer,
     }
 }
 
@@ -230,34 +302,41 @@ fn rules_of(namespace: &str, spec: NetworkPolicySpec, ingress: bool) -> Vec<Rule
     wanted.into_iter().map(|(peers, ports)| Rule { namespace, peers, ports }).collect()
 }
 
-/// true, false, or None for unknown, of a rule whose ports match.
+/// h: true, false, or None for unknown. Item 12: within one rule, peers AND ports.
 fn rule_match(flow: &Flow, rule: &Rule, remote: End, ingress: bool) -> Option<bool> {
-    let answer = peers_match(flow, rule, remote);
-    if ingress || answer == Some(false) || ports_match(rule, flow.protocol, flow.port, None) {
-        return answer;
-    }
-    // Item 18: only a name is left, which some cannot resolve for a range of addresses.
-    let mut selectors = list(&rule.peers).iter().filter(|peer| peer.ip_block.is_none());
-    let is_selected = |peer| peer_match(flow, peer, rule.namespace, remote) == Some(true);
-    (list(&rule.peers).is_empty() || selectors.any(is_selected)).then_some(true)
-}
-
-/// h: true, false, or None for unknown.
-fn peers_match(flow: &Flow, rule: &Rule, remote: End) -> Option<bool> {
+    let on_port = |port, to| ports_match(rule, flow.protocol, port, to);
+    // Items 17 and 18: the receiving pod resolves names (the subject on ingress, the remote end on egress).
+    let receiver = pod(flow.world, flow.target).filter(|pod| ingress || is_treated_as_pod(flow, pod)); // item 26
+    let by_selector = on_port(flow.port, receiver);
     let peers = list(&rule.peers);
-    let is_any = |wanted| peers.iter().any(|peer| peer_match(flow, peer, rule.namespace, remote) == wanted);
-    if peers.is_empty() || is_any(Some(true)) {
-        return Some(true); // item 5; item 9: two peers are OR
+    if peers.is_empty() {
+        return Some(by_selector); // item 5
     }
-    if is_any(None) { None } else { Some(false) }
+    // l, item 20
+    let service = flow.service.filter(|_| !ingress && flow.reading.blocks_see_services);
+    let service = service.and_then(|(port, address)| Some((port, address?)));
+    let by_number = on_port(flow.port, None) || service.is_some_and(|(port, _)| on_port(port, None));
+    let by_block = by_number || (by_selector && (ingress || flow.reading.blocks_resolve_names)); // item 18
+    let matches = peers.iter().map(|peer| match (&peer.ip_block, service) {
+        (Some(_), _) if !by_block => Some(false),
+        (Some(block), Some((_, address))) => Some(block_contains(block, &address)),
+        (None, _) if !by_selector => Some(false),
+        (Some(_), None) | (None, _) => peer_match(flow, peer, rule.namespace, remote),
+    });
+    let matches: Vec<_> = matches.collect();
+    if matches.contains(&Some(true)) {
+        return Some(true); // item 9: two peers are OR
+    }
+    if matches.contains(&None) { None } else { Some(false) }
 }
 
 fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, remote: End) -> Option<bool> {
     match (&peer.ip_block, pod(flow.world, remote)) {
         (Some(block), _) => block_match(block, &addresses(flow.world, remote), flow.ipv6),
         (None, None) => Some(false), // item 8
-        (None, Some(pod)) if !selects(flow.world, peer, policy_namespace, pod) => Some(false),
-        (None, Some(pod)) => (!is_host_network(pod)).then_some(true), // item 26
+        (None, Some(pod)) => {
+            Some(selects(flow.world, peer, policy_namespace, pod) && is_treated_as_pod(flow, pod)) // item 26
+        }
     }
 }
 
@@ -291,12 +370,7 @@ fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
     is_in(&block.cidr) && !list(&block.except).iter().any(is_in)
 }
 
-/// i, items 17 and 18: the receiving pod resolves names (the subject on ingress, the remote end on egress).
-fn ports_match_flow(rule: &Rule, flow: &Flow, ingress: bool) -> bool {
-    let receiver = pod(flow.world, flow.target).filter(|pod| ingress || !is_host_network(pod)); // item 26
-    ports_match(rule, flow.protocol, flow.port, receiver)
-}
-
+/// i
 fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
     let items = list(&rule.ports);
     items.is_empty() || items.iter().any(|item| port_matches(item, protocol, port, to)) // item 6
@@ -317,18 +391,32 @@ fn service_answer(world: &World, question: Question, index: usize) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     let Some(service) = world.services.get(index) else { return Answer::Undefined }; // never asked
     let spec = service.spec.clone().unwrap_or_default();
+    let is_headless = virtual_addresses(&spec).any(|text| text == "None");
     let is_wanted = |it: &&ServicePort| it.port == i32::from(port) && or_tcp(&it.protocol) == protocol;
-    let Some(service_port) = list(&spec.ports).iter().find(is_wanted) else { return Answer::Undefined };
+    let service_port = list(&spec.ports).iter().find(is_wanted);
+    if service_port.is_none() && !is_headless {
+        return Answer::Undefined;
+    }
+    let own_node = node_name(world, source);
     let mut answers = Vec::new();
     for (index, pod) in world.pods.iter().enumerate() {
         let target = End::Pod(index);
-        if is_backend(service, pod) && !lacks_family(world, target, ipv6) {
-            let Some(port) = target_port(service_port, pod) else { continue };
-            let address = virtual_address(&spec, ipv6);
-            let service = Some((question.port, address));
-            let flow = Flow { world, source, target, ipv6, protocol, port, service };
-            answers.push(backend_answer(&flow, address, question.port));
+        if !is_backend(service, pod) || lacks_family(world, target, ipv6) {
+            continue;
         }
+        // Without a virtual address the client calls the pod itself.
+        let own = if is_headless { Some(port) } else { service_port.and_then(|it| target_port(it, pod)) };
+        let Some(port) = own else { continue };
+        if spec.internal_traffic_policy.as_deref() == Some("Local") {
+            match (&own_node, node_name(world, target)) {
+                (Some(own), Some(other)) if *own != other => continue,
+                (Some(_), Some(_)) => {}
+                (None, _) | (_, None) => return Answer::Undefined,
+            }
+        }
+        let service = (!is_headless).then(|| (question.port, virtual_address(&spec, ipv6)));
+        let flow = Flow { world, source, target, ipv6, protocol, port, service, reading: Reading::default() };
+        answers.push(under_all_readings(flow, backend_answer));
     }
     match answers.first() {
         Some(first) if answers.iter().all(|answer| answer == first) => *first,
@@ -357,44 +445,30 @@ fn target_port(service_port: &ServicePort, pod: &Pod) -> Option<u16> {
 }
 
 fn virtual_address(spec: &ServiceSpec, ipv6: bool) -> Option<IpAddr> {
-    let texts = list(&spec.cluster_ips).iter().chain(&spec.cluster_ip); // the one is the first of the others
-    let mut addresses = texts.filter_map(|text| text.parse().ok()); // "None" and "" are no addresses
+    let mut addresses = virtual_addresses(spec).filter_map(|text| text.parse().ok()); // "None" and "" are none
     addresses.find(|address: &IpAddr| address.is_ipv6() == ipv6)
 }
 
-fn backend_answer(flow: &Flow, virtual_address: Option<IpAddr>, service_port: u16) -> Answer {
-    let Some(source) = pod(flow.world, flow.source) else { return plain_answer(flow) };
-    let isolated = |ingress| isolating_rules(flow.world, source, ingress).map(|_| Answer::Undefined);
-    let direction = |ingress| tiers::answer(flow, ingress, &|| isolated(ingress));
-    match virtual_address {
-        _ if is_to_itself(flow) => worst([direction(false), direction(true)]), // k, item 28
-        Some(address) if is_address_decisive(flow, source, address, service_port) => Answer::Undefined, // l
-        Some(_) | None => plain_answer(flow),
+fn virtual_addresses(spec: &ServiceSpec) -> impl Iterator<Item = &String> {
+    list(&spec.cluster_ips).iter().chain(&spec.cluster_ip) // the one is the first of the others
+}
+
+fn node_name(world: &World, end: End) -> Option<String> {
+    match end {
+        End::Pod(_) => pod(world, end)?.spec.as_ref()?.node_name.clone(),
+        End::Node(index) => world.nodes.get(index).map(|(name, _)| name.clone()),
+        End::External(_) => None,
     }
 }
 
-/// l, items 18 and 20: does it matter whether ipBlocks see the Service's virtual address or the backend's
-/// own, and whether names are resolved for them?
-fn is_address_decisive(flow: &Flow, source: &Pod, virtual_address: IpAddr, service_port: u16) -> bool {
-    let rules = isolating_rules(flow.world, source, false).unwrap_or_default();
-    let leaves = |sees_virtual: bool, resolves: bool| {
-        rules.iter().any(|rule| {
-            let by_selector = ports_match_flow(rule, flow, false);
-            let own_number = ports_match(rule, flow.protocol, flow.port, None);
-            let service_number = sees_virtual && ports_match(rule, flow.protocol, service_port, None);
-            let by_block = own_number || service_number || (resolves && by_selector);
-            let is_peer = |peer: &_| peer_match(flow, peer, rule.namespace, flow.target) == Some(true);
-            let holds = |peer: &NetworkPolicyPeer| match &peer.ip_block {
-                None => by_selector && is_peer(peer),
-                Some(block) if sees_virtual => by_block && block_contains(block, &virtual_address),
-                Some(_) => by_block && is_peer(peer),
-            };
-            let peers = list(&rule.peers);
-            if peers.is_empty() { by_selector } else { peers.iter().any(holds) }
-        })
+fn backend_answer(flow: &Flow) -> Answer {
+    if !is_to_itself(flow) || flow.service.is_none() {
+        return plain_answer(flow);
+    }
+    // k, item 28
+    let network_policies = |ingress| match network_policy_answer(flow, ingress) {
+        Some(_) if !flow.reading.filters_hairpins => Some(Answer::Allow),
+        answer => answer,
     };
-    let first = leaves(false, false);
-    let differs =
-        [(false, true), (true, false), (true, true)].map(|(sees, resolves)| leaves(sees, resolves) != first);
-    direction_answer(flow, true) != Answer::Deny && tiers::admin_leads_on(flow) && differs.contains(&true)
+    worst([false, true].map(|ingress| tiers::answer(flow, ingress, &|| network_policies(ingress))))
 }

@@ -25,12 +25,6 @@ pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> 
     settle(tier(flow, ingress, subject, "Admin"), &after_admin)
 }
 
-/// Whether anything after the Admin tier can matter to what the source sends.
-pub(super) fn admin_leads_on(flow: &Flow) -> bool {
-    let Some(source) = pod(flow.world, flow.source) else { return true };
-    tier(flow, false, source, "Admin").iter().any(|it| matches!(it, None | Some("Pass")))
-}
-
 /// Item 43: different ends of one story are undefined.
 fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
     let ends = possible.into_iter().map(|action| match action {
@@ -107,14 +101,15 @@ fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
             _ => "Pass",
         };
         // k: only ClusterNetworkPolicy says that it applies to a pod that reaches itself through a Service.
-        let is_unclear = is_to_itself(flow) && policy["kind"] != "ClusterNetworkPolicy";
+        let applies = policy["kind"] == "ClusterNetworkPolicy" || flow.reading.filters_hairpins;
         match rule_match(flow, ingress, rule) {
-            Some(true) if !is_unclear => {
+            Some(true) if is_to_itself(flow) && !applies => {}
+            Some(true) => {
                 possible.insert(Some(action));
                 return possible;
             }
             Some(false) => {}
-            Some(true) | None => drop(possible.insert(Some(action))),
+            None => drop(possible.insert(Some(action))),
         }
     }
     possible.insert(None);
@@ -126,27 +121,22 @@ fn rule_match(flow: &Flow, ingress: bool, rule: &Value) -> Option<bool> {
     let remote = if ingress { flow.source } else { flow.target };
     let peers = rule[if ingress { "from" } else { "to" }].as_array().map_or(&[][..], Vec::as_slice);
     let after = ports_match(rule, flow.protocol, flow.port, pod(flow.world, flow.target));
-    let of_interest = if after { peers } else { &[] };
-    let matches: Vec<_> = of_interest.iter().map(|peer| (peer, peer_match(flow, peer, remote))).collect();
-    let is_network = |peer: &Value| !peer["networks"].is_null();
-    if matches.iter().any(|(peer, it)| *it == Some(true) && !is_network(peer)) {
+    // l: with a Service, networks may be compared with its virtual address.
+    let service = flow.service.filter(|_| !ingress && flow.reading.blocks_see_services);
+    let service = service.and_then(|(port, address)| Some((port, address?)));
+    let matches = peers.iter().map(|peer| match service {
+        Some((port, address)) if !peer["networks"].is_null() => {
+            let on_port = after || ports_match(rule, flow.protocol, port, None);
+            Some(on_port && networks(peer).any(|net| net.contains(&address)))
+        }
+        _ if after => peer_match(flow, peer, remote),
+        _ => Some(false),
+    });
+    let matches: Vec<_> = matches.collect();
+    if matches.contains(&Some(true)) {
         return Some(true);
     }
-    let by_network = matches.iter().any(|(peer, it)| *it == Some(true) && is_network(peer));
-    let is_unknown = matches.iter().any(|(_, it)| it.is_none());
-    // l: with a Service, networks may be compared with its virtual address.
-    if let Some((service_port, Some(address))) = flow.service
-        && !ingress
-    {
-        let before = after || ports_match(rule, flow.protocol, service_port, None);
-        let by_virtual = before && peers.iter().any(|peer| networks(peer).any(|net| net.contains(&address)));
-        return match (by_network, by_virtual) {
-            (true, true) => Some(true),
-            (false, false) if !is_unknown => Some(false),
-            _ => None,
-        };
-    }
-    if by_network { Some(true) } else { (!is_unknown).then_some(false) }
+    if matches.contains(&None) { None } else { Some(false) }
 }
 
 fn peer_match(flow: &Flow, peer: &Value, remote: End) -> Option<bool> {

@@ -53,7 +53,34 @@ impl Route {
 
     /// What the policies say about it: every leg has to be allowed.
     pub fn evaluate(&self, engine: &Engine) -> Expectation {
-        let main = engine.evaluate(&self.flow);
+        self.after_first(engine, engine.evaluate(&self.flow))
+    }
+
+    /// What the policies say about a probe that arrives at each of the ends that may answer. They differ only
+    /// behind a Service; empty if it is not known where the Service leads.
+    pub fn evaluate_servers(&self, engine: &Engine) -> Vec<(EndpointName, Expectation)> {
+        let arrivals = engine.evaluate_arrivals(&self.flow).into_iter();
+        let named = |(end, expectation)| Some((self.server_at(engine, end)?, expectation));
+        let servers = arrivals.filter_map(named);
+        servers.map(|(server, expectation)| (server, self.after_first(engine, expectation))).collect()
+    }
+
+    /// Which of the servers an end is.
+    fn server_at(&self, engine: &Engine, end: Endpoint) -> Option<EndpointName> {
+        let names = self.servers.iter().map(|(name, _)| name);
+        match end {
+            Endpoint::Pod(id) => {
+                let pod = engine.pod(id);
+                let name = EndpointName::pod(&pod.namespace, &pod.name);
+                names.into_iter().find(|server| **server == name).cloned()
+            }
+            // The probe is sent to the end itself.
+            Endpoint::Node(_) | Endpoint::External(_) => names.into_iter().next().cloned(),
+        }
+    }
+
+    /// What is true of the way as a whole if `main` is true of its last leg.
+    fn after_first(&self, engine: &Engine, main: Expectation) -> Expectation {
         let Some(first) = &self.first else { return main };
         let Expectation { decision, reasons } = engine.evaluate(&first.flow).and(main);
         let mut once = Vec::new();
@@ -112,7 +139,7 @@ impl<'a> Router<'a> {
                 };
                 let address = SocketAddr::new(self.address(to, *family)?, port.get());
                 let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
-                let servers = self.servers(to, *protocol, *port);
+                let servers = self.servers(cell, *protocol, *port);
                 let transport = transport(*protocol);
                 Some(Route { flow, address, transport, lookup: None, servers, first: None })
             }
@@ -157,10 +184,10 @@ impl<'a> Router<'a> {
         addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
     }
 
-    fn servers(&self, to: &EndpointName, protocol: Protocol, port: Port) -> Vec<(EndpointName, Listener)> {
-        let EndpointName::Service { namespace, name } = to else {
+    fn servers(&self, cell: &Cell, protocol: Protocol, port: Port) -> Vec<(EndpointName, Listener)> {
+        let EndpointName::Service { namespace, name } = &cell.to else {
             let listener = Listener { transport: transport(protocol), port: port.get() };
-            return vec![(to.clone(), listener)];
+            return vec![(cell.to.clone(), listener)];
         };
         let is_it = |s: &&crate::policy::Service| s.namespace == *namespace && s.name == *name;
         let Some(service) = self.state.cluster.services.iter().find(is_it) else { return Vec::new() };
@@ -168,7 +195,9 @@ impl<'a> Router<'a> {
         let Some(target) = port.map(|port| &port.target) else { return Vec::new() };
         let backends =
             self.state.cluster.pods.iter().filter(|pod| is_backend(pod, namespace, &service.backends));
-        backends.filter_map(|pod| backend_listener(pod, target, protocol)).collect()
+        let own = self.node_of(&cell.from);
+        let is_usable = |pod: &&Pod| !service.only_local || (own.is_some() && pod.node.as_deref() == own);
+        backends.filter(is_usable).filter_map(|pod| backend_listener(pod, target, protocol)).collect()
     }
 }
 
@@ -226,6 +255,20 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
     let externals = state.externals.iter();
     listeners.extend(externals.map(|e| (EndpointName::External(e.name.clone()), ports.clone())));
     listeners
+}
+
+impl Router<'_> {
+    /// The name of the node on which an endpoint is.
+    fn node_of<'b>(&'b self, name: &'b EndpointName) -> Option<&'b str> {
+        match name {
+            EndpointName::Pod { namespace, name } => {
+                let is_it = |pod: &&Pod| pod.namespace == *namespace && pod.name == *name && !pod.ended;
+                self.state.cluster.pods.iter().find(is_it)?.node.as_deref()
+            }
+            EndpointName::Node(name) => Some(name),
+            EndpointName::Service { .. } | EndpointName::External(_) => None,
+        }
+    }
 }
 
 /// The name of a Service in the cluster's DNS.

@@ -18,7 +18,7 @@ pub(super) struct Bounds {
 pub(super) type BoundsId = Id<Bounds>;
 
 impl Bounds {
-    fn certain(connections: Connections) -> Self {
+    pub(super) fn certain(connections: Connections) -> Self {
         Self { possible: connections.clone(), certain: connections }
     }
 
@@ -51,6 +51,14 @@ impl Bounds {
         Self { certain: self.certain.difference(connections), possible: self.possible.union(connections) }
     }
 
+    /// What is allowed if it is not known which of two states is the real one.
+    pub(super) fn either(&self, other: &Self) -> Self {
+        Self {
+            certain: self.certain.intersection(&other.certain),
+            possible: self.possible.union(&other.possible),
+        }
+    }
+
     /// What is allowed if a tier comes before this.
     pub(super) fn after(&self, tier: &TierSets) -> Self {
         let going_on = tier.going_on();
@@ -59,6 +67,59 @@ impl Bounds {
             certain: Connections::all().difference(&denied),
             possible: tier.accepted.union(&going_on.intersection(&self.possible)),
         }
+    }
+}
+
+/// A sum of bounds that has not been computed yet: an index into [`Sums`]. The default is the empty sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Sum(Option<u32>);
+
+/// Sums of many bounds. Adding a summand only notes it: computing each intermediate union of thousands of rules
+/// would take time and memory that grow with the square of their number.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    /// Each sum, as a shorter one and the last summand.
+    parts: Vec<(Sum, BoundsId)>,
+    known: HashMap<(Sum, BoundsId), Sum>,
+    totals: HashMap<Sum, BoundsId>,
+}
+
+impl Sums {
+    /// The sum with one more summand.
+    pub(super) fn add(&mut self, sum: Sum, summand: BoundsId) -> Sum {
+        if self.last(sum).is_some_and(|(_, last)| last == summand) {
+            return sum;
+        }
+        *self.known.entry((sum, summand)).or_insert_with(|| {
+            self.parts.push((sum, summand));
+            // INVARIANT: memory ends before 2^32 sums.
+            Sum(u32::try_from(self.parts.len() - 1).ok())
+        })
+    }
+
+    fn last(&self, sum: Sum) -> Option<(Sum, BoundsId)> {
+        self.parts.get(sum.0? as usize).copied()
+    }
+
+    /// The union of all summands.
+    pub(super) fn total(&mut self, sum: Sum, algebra: &mut Algebra) -> BoundsId {
+        if let Some(total) = self.totals.get(&sum) {
+            return *total;
+        }
+        let mut summands = Vec::new();
+        let mut rest = sum;
+        while let Some((shorter, last)) = self.last(rest) {
+            summands.push(last);
+            rest = shorter;
+        }
+        summands.sort_unstable();
+        summands.dedup();
+        let bounds = |id: &BoundsId| &algebra.bounds.arena()[*id];
+        let certain = Connections::union_of(summands.iter().map(|id| &bounds(id).certain));
+        let possible = Connections::union_of(summands.iter().map(|id| &bounds(id).possible));
+        let total = algebra.bounds.intern(Bounds { certain, possible });
+        self.totals.insert(sum, total);
+        total
     }
 }
 

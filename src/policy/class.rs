@@ -1,17 +1,27 @@
 //! Pods that every policy treats alike.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use fixedbitset::FixedBitSet;
+use ipnet::IpNet;
+
 use super::address::{AddressSpace, AtomId, IpFamily};
-use super::arena::Id;
-use super::label::Labels;
+use super::arena::{Arena, Id, Interner};
+use super::compiled::{Coverage, MatchedAtoms};
 use super::model::{ContainerPort, Namespace, Pod};
+use super::unknown::PartialLabels;
 
 pub(super) type ClassId = Id<Class>;
+
+/// Parts of the address space of which one holds an address that is not known.
+pub(super) type AddressSet = FixedBitSet;
 
 /// Pods of one namespace that no policy can tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Class {
     pub(super) namespace: Id<Namespace>,
-    pub(super) labels: Id<Labels>,
+    pub(super) labels: Id<PartialLabels>,
     pub(super) ports: Vec<ContainerPort>,
     pub(super) host_network: bool,
     pub(super) ended: bool,
@@ -21,12 +31,12 @@ pub(super) struct Class {
 /// Where a class stands towards the `ipBlock`s of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Membership {
-    /// Nothing is known about its addresses.
-    Unknown,
-    /// It has addresses, but none of this family.
+    /// It has no address of this family.
     NoAddress,
     /// Its address of this family is in this part.
     In(AtomId),
+    /// Its address of this family is not known, but in one of these parts.
+    Among(Id<AddressSet>),
 }
 
 impl Class {
@@ -37,15 +47,69 @@ impl Class {
             IpFamily::V6 => v6,
         }
     }
+
+    /// How much a block holds of the parts in which its address may be.
+    pub(super) fn coverage(&self, family: IpFamily, block: &MatchedAtoms) -> Coverage {
+        match self.membership(family) {
+            Membership::NoAddress => Coverage::None,
+            Membership::In(atom) if block.contains(atom) => Coverage::All,
+            Membership::In(_) => Coverage::None,
+            Membership::Among(set) => block.coverage(set),
+        }
+    }
 }
 
-impl Membership {
-    /// Where a pod stands.
-    pub(super) fn of(pod: &Pod, family: IpFamily, space: &AddressSpace) -> Self {
-        match pod.address(family) {
-            Some(address) => space.atom(address).map_or(Self::NoAddress, Self::In),
-            None if pod.addresses.is_empty() => Self::Unknown,
-            None => Self::NoAddress,
+/// Says where pods stand, and keeps the sets of parts in which unknown addresses are.
+pub(super) struct Memberships<'a> {
+    space: &'a AddressSpace,
+    sets: Interner<AddressSet>,
+    by_ranges: HashMap<Vec<IpNet>, [Membership; 2]>,
+}
+
+impl<'a> Memberships<'a> {
+    pub(super) fn new(space: &'a AddressSpace) -> Self {
+        Self { space, sets: Interner::default(), by_ranges: HashMap::new() }
+    }
+
+    /// Where a pod stands in each family.
+    pub(super) fn of(&mut self, pod: &Pod) -> [Membership; 2] {
+        if !pod.addresses.is_empty() {
+            return IpFamily::ALL.map(|family| self.at(pod.address(family)));
         }
+        if let Some(known) = self.by_ranges.get(&pod.address_ranges) {
+            return *known;
+        }
+        let found = IpFamily::ALL.map(|family| self.among(&pod.address_ranges, family));
+        self.by_ranges.insert(pod.address_ranges.clone(), found);
+        found
+    }
+
+    fn at(&self, address: Option<IpAddr>) -> Membership {
+        address.and_then(|address| self.space.atom(address)).map_or(Membership::NoAddress, Membership::In)
+    }
+
+    fn among(&mut self, ranges: &[IpNet], family: IpFamily) -> Membership {
+        let of_family: Vec<_> = ranges.iter().filter(|range| IpFamily::of(range.addr()) == family).collect();
+        // Who gives ranges gives all of them: without one of a family, no pod has an address of it.
+        if of_family.is_empty() && !ranges.is_empty() {
+            return Membership::NoAddress;
+        }
+        let overlaps = |range: &IpNet, (first, last): (IpAddr, IpAddr)| {
+            range.network() <= last && first <= range.broadcast()
+        };
+        let atoms = self.space.atoms();
+        let possible = atoms.iter().filter(|(_, part)| {
+            let ends = (part.first(), part.last());
+            part.family() == family
+                && (of_family.is_empty() || of_family.iter().any(|range| overlaps(range, ends)))
+        });
+        let mut set = AddressSet::with_capacity(atoms.len());
+        set.extend(possible.map(|(id, _)| id.index()));
+        Membership::Among(self.sets.intern(set))
+    }
+
+    /// The sets to which [`Membership::Among`] refers.
+    pub(super) fn into_sets(self) -> Arena<AddressSet> {
+        self.sets.into_arena()
     }
 }

@@ -5,13 +5,20 @@
 //! label sets, never against pods, and the results are kept as bit sets over classes. All
 //! questions to the engine are answered from these.
 
-use super::address::{AddressSpace, IpBlock, IpFamily};
+use std::collections::BTreeSet;
+
+use super::address::{AddressSpace, IpBlock};
 use super::arena::{Arena, Id, Interner};
-use super::class::{Class, ClassId, Membership};
+use super::class::{Class, ClassId, Memberships};
 use super::cluster_policy::{ClusterPeer, ClusterPolicy, Tier};
-use super::compiled::{ClusterPolicyId, CompiledClusterPolicy, CompiledPeer, CompiledPolicy, PolicyId};
+use super::compiled::{
+    ClusterPolicyId, CompiledClusterPolicy, CompiledPeer, CompiledPolicy, FactsId, Matched, PolicyId,
+};
+use super::facts::Facts;
+use super::label::LabelSelector;
 use super::matcher::{Matcher, NamespaceIndex};
 use super::model::{Cluster, Direction, NetworkPolicy, Node, Peer, Peers, Pod, Service};
+use super::unknown::PartialLabels;
 
 /// Identifies a pod of an [`Engine`].
 pub type PodId = Id<Pod>;
@@ -31,17 +38,59 @@ pub struct Engine {
     pub(super) peers: Arena<CompiledPeer>,
     pub(super) classes: Arena<Class>,
     pub(super) space: AddressSpace,
+    pub(super) facts: Facts,
     pod_classes: Vec<ClassId>,
-    isolating: Vec<Isolating>,
+    /// By class.
+    isolating: Vec<[Isolating; 2]>,
     /// By class: the cluster-scoped policies of which it is a subject, in the order of the arena.
-    tiers: Vec<Vec<ClusterPolicyId>>,
+    tiers: Vec<Vec<TierPolicy>>,
 }
 
-/// The policies that isolate the pods of a class.
+/// The policies that isolate the pods of a class for one direction, in the order of their names.
 #[derive(Debug, Default, Clone)]
-struct Isolating {
-    ingress: Vec<PolicyId>,
-    egress: Vec<PolicyId>,
+pub(super) struct Isolating {
+    pub(super) surely: Vec<PolicyId>,
+    /// Those that do so depending on facts that are not known.
+    pub(super) perhaps: Vec<(PolicyId, FactsId)>,
+}
+
+impl Isolating {
+    const NONE: &'static Self = &Self { surely: Vec::new(), perhaps: Vec::new() };
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.surely.is_empty() && self.perhaps.is_empty()
+    }
+
+    /// All policies, those that perhaps isolate included.
+    pub(super) fn all(&self) -> impl Iterator<Item = PolicyId> {
+        self.surely.iter().copied().chain(self.perhaps.iter().map(|(id, _)| *id))
+    }
+
+    /// The sets of policies that have to be looked at, because each may be those that really isolate: without
+    /// those that perhaps do, and with each one of these. Several of these together allow what any of them
+    /// allows, so that no more sets are needed.
+    pub(super) fn alternatives(&self) -> impl Iterator<Item = Vec<PolicyId>> {
+        let with = |(id, _): &(PolicyId, FactsId)| {
+            let mut policies = self.surely.clone();
+            policies.insert(policies.partition_point(|other| other < id), *id);
+            policies
+        };
+        std::iter::once(self.surely.clone()).chain(self.perhaps.iter().map(with))
+    }
+
+    fn add(&mut self, id: PolicyId, how: Matched) {
+        match how {
+            Matched::Surely => self.surely.push(id),
+            Matched::Perhaps(facts) => self.perhaps.push((id, facts)),
+        }
+    }
+}
+
+/// A cluster-scoped policy, and how surely it selects the subject in question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TierPolicy {
+    pub(super) id: ClusterPolicyId,
+    pub(super) selects: Matched,
 }
 
 impl Engine {
@@ -63,30 +112,36 @@ impl Engine {
             names.ensure(name);
         }
 
+        let keys = pod_label_keys(&policies, &cluster_policies);
         let mut labels = Interner::default();
         let mut classes = Interner::default();
+        let mut memberships = Memberships::new(&space);
         let pod_classes = pods
             .iter()
             .map(|pod| {
                 classes.intern(Class {
                     namespace: names.ensure(&pod.namespace),
-                    labels: labels.intern(pod.labels.clone()),
+                    labels: labels.intern(PartialLabels::restricted(&pod.labels, &pod.unknown_labels, &keys)),
                     ports: pod.ports.clone(),
                     host_network: pod.host_network,
                     ended: pod.ended,
-                    addresses: IpFamily::ALL.map(|family| Membership::of(pod, family, &space)),
+                    addresses: memberships.of(pod),
                 })
             })
             .collect();
 
-        let mut matcher = Matcher::new(names, labels.into_arena(), classes.into_arena(), &space);
-        let mut isolating = vec![Isolating::default(); matcher.classes.len()];
+        let sets = memberships.into_sets();
+        let mut matcher = Matcher::new(names, labels.into_arena(), classes.into_arena(), &space, sets);
+        let mut isolating = vec![<[Isolating; 2]>::default(); matcher.classes.len()];
         let policies: Vec<_> = policies.into_iter().map(|policy| matcher.compile(policy)).collect();
         let policies = Arena::from(policies);
         for (id, compiled) in policies.iter() {
-            for class in matcher.subjects(&compiled.policy) {
-                if let Some(isolating) = isolating.get_mut(class.index()) {
-                    isolating.add(id, &compiled.policy);
+            for (class, how) in matcher.subjects(&compiled.policy) {
+                let Some(isolating) = isolating.get_mut(class.index()) else { continue };
+                for (isolating, direction) in isolating.iter_mut().zip(Direction::ALL) {
+                    if compiled.policy.rules(direction).is_some() {
+                        isolating.add(id, how);
+                    }
                 }
             }
         }
@@ -95,13 +150,12 @@ impl Engine {
         let cluster_policies = Arena::from(cluster_policies);
         let mut tiers = vec![Vec::new(); matcher.classes.len()];
         for (id, compiled) in cluster_policies.iter() {
-            for class in matcher.in_pod_network(&compiled.policy.subjects) {
-                if let Some(tiers) = tiers.get_mut(class.index()) {
-                    tiers.push(id);
-                }
+            let subjects = matcher.in_pod_network(&compiled.policy.subjects);
+            for (class, tiers) in matcher.classes.ids().zip(&mut tiers) {
+                tiers.extend(subjects.of(class).map(|selects| TierPolicy { id, selects }));
             }
         }
-        let Matcher { classes, peers, .. } = matcher;
+        let Matcher { classes, peers, facts, .. } = matcher;
         Self {
             pods: pods.into(),
             nodes: nodes.into(),
@@ -111,6 +165,7 @@ impl Engine {
             peers,
             classes,
             space,
+            facts,
             pod_classes,
             isolating,
             tiers,
@@ -120,6 +175,11 @@ impl Engine {
     /// All pods, in the order in which the cluster listed them.
     pub fn pods(&self) -> impl Iterator<Item = (PodId, &Pod)> {
         self.pods.iter()
+    }
+
+    /// The pod of an id of this engine.
+    pub fn pod(&self, id: PodId) -> &Pod {
+        &self.pods[id]
     }
 
     /// All nodes, in the order in which the cluster listed them.
@@ -136,9 +196,13 @@ impl Engine {
         self.pod_classes.get(pod.index()).copied()
     }
 
-    /// The policies that isolate a class for a direction, in the order of their names.
-    pub(super) fn isolating(&self, class: ClassId, direction: Direction) -> &[PolicyId] {
-        self.isolating.get(class.index()).map_or(&[], |isolating| isolating.policies(direction))
+    /// The policies that isolate a class for a direction.
+    pub(super) fn isolating(&self, class: ClassId, direction: Direction) -> &Isolating {
+        let Some([egress, ingress]) = self.isolating.get(class.index()) else { return Isolating::NONE };
+        match direction {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
+        }
     }
 
     /// The cluster-scoped policies with rules for a direction of which a class is a subject: by tier,
@@ -147,59 +211,61 @@ impl Engine {
         &self,
         class: ClassId,
         direction: Direction,
-    ) -> impl Iterator<Item = ClusterPolicyId> {
+    ) -> impl Iterator<Item = TierPolicy> {
         let all = self.tiers.get(class.index()).into_iter().flatten().copied();
-        all.filter(move |id| !self.cluster_policies[*id].rules(direction).is_empty())
+        all.filter(move |policy| !self.cluster_policies[policy.id].rules(direction).is_empty())
     }
 
     /// The policies of one tier, in lists of those that the specification puts at the same place:
     /// first by kind, because nothing orders policies of different kinds, then by priority.
-    pub(super) fn in_tier(&self, policies: &[ClusterPolicyId], tier: Tier) -> Vec<Vec<Vec<ClusterPolicyId>>> {
-        let policy = |id: &ClusterPolicyId| &self.cluster_policies[*id].policy;
-        let of_tier: Vec<_> = policies.iter().copied().filter(|id| policy(id).tier == tier).collect();
+    pub(super) fn in_tier(&self, policies: &[TierPolicy], tier: Tier) -> Vec<Vec<Vec<TierPolicy>>> {
+        let policy = |policy: &TierPolicy| &self.cluster_policies[policy.id].policy;
+        let of_tier: Vec<_> = policies.iter().copied().filter(|each| policy(each).tier == tier).collect();
         let kinds = of_tier.chunk_by(|a, b| policy(a).name.kind == policy(b).name.kind);
-        let priorities = |of_kind: &[ClusterPolicyId]| {
+        let priorities = |of_kind: &[TierPolicy]| {
             of_kind.chunk_by(|a, b| policy(a).priority == policy(b).priority).map(<[_]>::to_vec).collect()
         };
         kinds.map(priorities).collect()
     }
 }
 
-impl Isolating {
-    fn add(&mut self, id: PolicyId, policy: &NetworkPolicy) {
-        if policy.ingress.is_some() {
-            self.ingress.push(id);
-        }
-        if policy.egress.is_some() {
-            self.egress.push(id);
-        }
-    }
+/// The keys of all labels by which policies select pods.
+fn pod_label_keys(policies: &[NetworkPolicy], cluster_policies: &[ClusterPolicy]) -> BTreeSet<String> {
+    let peers = policies.iter().flat_map(peers_of).filter_map(|peer| match peer {
+        Peer::Pods { pods, .. } => Some(pods),
+        Peer::IpBlock(_) => None,
+    });
+    let cluster_peers =
+        cluster_policies.iter().flat_map(peers_of_cluster_policy).filter_map(|peer| match peer {
+            ClusterPeer::Pods(selector) => Some(&selector.pods),
+            ClusterPeer::Nodes(_) | ClusterPeer::Network(_) | ClusterPeer::DomainNames(_) => None,
+        });
+    let subjects = policies.iter().map(|policy| &policy.subjects);
+    let cluster_subjects = cluster_policies.iter().map(|policy| &policy.subjects.pods);
+    let selectors = peers.chain(cluster_peers).chain(subjects).chain(cluster_subjects);
+    selectors.flat_map(LabelSelector::requirements).map(|requirement| requirement.key().clone()).collect()
+}
 
-    fn policies(&self, direction: Direction) -> &[PolicyId] {
-        match direction {
-            Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
-        }
-    }
+fn peers_of(policy: &NetworkPolicy) -> impl Iterator<Item = &Peer> {
+    [&policy.ingress, &policy.egress].into_iter().flatten().flatten().flat_map(|rule| match &rule.peers {
+        Peers::Any => &[],
+        Peers::Only(peers) => peers.as_slice(),
+    })
+}
+
+fn peers_of_cluster_policy(policy: &ClusterPolicy) -> impl Iterator<Item = &ClusterPeer> {
+    policy.ingress.iter().chain(&policy.egress).flat_map(|rule| &rule.peers)
 }
 
 fn blocks_of(policy: &NetworkPolicy) -> impl Iterator<Item = &IpBlock> {
-    [&policy.ingress, &policy.egress]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .flat_map(|rule| match &rule.peers {
-            Peers::Any => &[],
-            Peers::Only(peers) => peers.as_slice(),
-        })
-        .filter_map(|peer| match peer {
-            Peer::IpBlock(block) => Some(block),
-            Peer::Pods { .. } => None,
-        })
+    peers_of(policy).filter_map(|peer| match peer {
+        Peer::IpBlock(block) => Some(block),
+        Peer::Pods { .. } => None,
+    })
 }
 
 fn blocks_of_cluster_policy(policy: &ClusterPolicy) -> impl Iterator<Item = &IpBlock> {
-    policy.ingress.iter().chain(&policy.egress).flat_map(|rule| &rule.peers).filter_map(|peer| match peer {
+    peers_of_cluster_policy(policy).filter_map(|peer| match peer {
         ClusterPeer::Network(block) => Some(block),
         ClusterPeer::Pods(_) | ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => None,
     })

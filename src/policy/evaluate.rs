@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use super::address::{IpBlock, IpFamily};
+use super::class::Membership;
 use super::compiled::{CompiledPeer, CompiledRule, PeerId, PolicyId};
 use super::engine::{Engine, NodeId, PodId, ServiceId};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
 use super::model::{Direction, Pod, Service};
 use super::port::{Port, Protocol};
+use super::reading::{Point, Reading, under_all_readings};
 use super::rule_ports::{self, HeldBy};
 
 /// One end of a flow, as a packet shows it.
@@ -56,6 +58,8 @@ pub(super) struct Direct<'a> {
     pub(super) port: Port,
     /// The Service to which it was sent.
     pub(super) via: Option<Via<'a>>,
+    /// The reading of the specification under which it is evaluated.
+    pub(super) reading: &'a Reading,
 }
 
 /// The Service, and the port of it, to which a flow was sent before its translation.
@@ -65,7 +69,7 @@ pub(super) struct Via<'a> {
     pub(super) port: Port,
 }
 
-/// Whether a rule's peers hold the remote end.
+/// Whether a rule's peers match the remote end.
 pub(super) enum Match {
     Yes(MatchedBy),
     Unknown(UndefinedCause),
@@ -82,7 +86,7 @@ pub(super) enum MatchedBy {
 }
 
 impl Engine {
-    /// What the policies in force say about a flow.
+    /// What the policies in force say about a flow, under every reading that the specification allows.
     ///
     /// Follows the API documentation of `networking.k8s.io/v1 NetworkPolicySpec`: the union of all
     /// rules that select an end, the source's egress and the destination's ingress together. Before
@@ -90,23 +94,39 @@ impl Engine {
     /// ClusterNetworkPolicySpec`.
     pub fn evaluate(&self, flow: &Flow) -> Expectation {
         match flow.destination {
-            Destination::Endpoint(destination) => self.evaluate_direct(&Direct {
-                source: flow.source,
-                destination,
-                family: flow.family,
-                protocol: flow.protocol,
-                port: flow.port,
-                via: None,
+            Destination::Endpoint(destination) => under_all_readings(|reading| {
+                self.evaluate_direct(&Direct {
+                    source: flow.source,
+                    destination,
+                    family: flow.family,
+                    protocol: flow.protocol,
+                    port: flow.port,
+                    via: None,
+                    reading,
+                })
             }),
             Destination::Service(id) => self.evaluate_service(flow, &self.services[id]),
         }
     }
 
-    /// The same about each end that the flow may arrive at: more than one, or none, only behind a Service.
+    /// Like [`Engine::evaluate`], but returns one expectation per end at which the flow may arrive: more than
+    /// one, or none, only behind a Service.
     pub fn evaluate_each(&self, flow: &Flow) -> Vec<Expectation> {
         match flow.destination {
             Destination::Endpoint(_) => vec![self.evaluate(flow)],
-            Destination::Service(id) => self.evaluate_endpoints(flow, &self.services[id]),
+            Destination::Service(id) => match self.evaluate_endpoints(flow, &self.services[id]) {
+                Ok(endpoints) => endpoints.into_iter().map(|(_, expectation)| expectation).collect(),
+                Err(cause) => vec![Expectation::undefined(cause)],
+            },
+        }
+    }
+
+    /// Returns each end at which the flow may arrive, with the expectation for a packet that arrives there. Empty
+    /// if the ends are not known.
+    pub fn evaluate_arrivals(&self, flow: &Flow) -> Vec<(Endpoint, Expectation)> {
+        match flow.destination {
+            Destination::Endpoint(destination) => vec![(destination, self.evaluate(flow))],
+            Destination::Service(id) => self.evaluate_endpoints(flow, &self.services[id]).unwrap_or_default(),
         }
     }
 
@@ -122,58 +142,61 @@ impl Engine {
         if flow.source == flow.destination && matches!(flow.source, Endpoint::Pod(_)) {
             return Expectation::allow(Reason::OwnAddress);
         }
-        if self.is_own_node(flow.source, flow.destination) {
+        if self.is_own_node(flow) {
             return self.own_node(flow);
         }
-        if !self.is_filtered(flow.source) && !self.is_filtered(flow.destination) {
+        if !self.is_filtered(flow.source, flow) && !self.is_filtered(flow.destination, flow) {
             return Expectation::allow(Reason::NoPodNetwork);
         }
-        let expectation =
-            self.direction(flow, Direction::Egress).and(self.direction(flow, Direction::Ingress));
-        // What uses the node's network has the node's address.
-        if self.is_host_of(flow.source, flow.destination) {
-            undecided_on_own_node(expectation)
-        } else {
-            expectation
-        }
+        self.direction(flow, Direction::Egress).and(self.direction(flow, Direction::Ingress))
     }
 
-    /// The pod's name if it has addresses, but none of this family.
+    /// The end's name if it has no address of this family.
     fn lacks_address(&self, end: Endpoint, family: IpFamily) -> Option<String> {
         let lacks = |addresses: &[IpAddr]| {
             !addresses.is_empty() && !addresses.iter().any(|address| IpFamily::of(*address) == family)
         };
         match end {
-            Endpoint::Pod(id) => lacks(&self.pods[id].addresses).then(|| name_of(&self.pods[id])),
+            Endpoint::Pod(id) => {
+                let membership = self.class_of(id).map(|class| self.classes[class].membership(family));
+                (membership == Some(Membership::NoAddress)).then(|| name_of(&self.pods[id]))
+            }
             Endpoint::Node(id) => lacks(&self.nodes[id].addresses).then(|| self.nodes[id].name.clone()),
             Endpoint::External(address) => lacks(&[address]).then(|| address.to_string()),
         }
     }
 
-    /// Whether policies can select this end: pods in the pod network, and pods of which
-    /// implementations may think so.
-    fn is_filtered(&self, end: Endpoint) -> bool {
+    /// Whether an end counts as a pod: a pod with `hostNetwork` does in one of the readings.
+    fn is_filtered(&self, end: Endpoint, flow: &Direct<'_>) -> bool {
         match end {
-            Endpoint::Pod(id) => !self.pods[id].host_network,
+            Endpoint::Pod(id) => self.counts_as_pod(&self.pods[id], flow),
             Endpoint::Node(_) | Endpoint::External(_) => false,
         }
     }
 
-    fn is_own_node(&self, source: Endpoint, destination: Endpoint) -> bool {
-        match (source, destination) {
-            (Endpoint::Pod(pod), Endpoint::Node(node)) | (Endpoint::Node(node), Endpoint::Pod(pod)) => {
-                self.pods[pod].node.as_deref() == Some(self.nodes[node].name.as_str())
-            }
-            (Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_), _) => false,
-        }
+    /// Whether a pod counts as a pod. One with `hostNetwork` counts as its node in one of the readings.
+    pub(super) fn counts_as_pod(&self, pod: &Pod, flow: &Direct<'_>) -> bool {
+        let cause = || UndefinedCause::HostNetwork { pod: name_of(pod) };
+        !pod.host_network || flow.reading.of(Point::HostNetwork, cause)
     }
 
-    /// Whether the destination is a pod with hostNetwork on the source's own node.
-    fn is_host_of(&self, source: Endpoint, destination: Endpoint) -> bool {
-        let (Some(source), Some(destination)) = (self.pod(source), self.pod(destination)) else {
-            return false;
+    /// Whether one end is the node on which the other one runs, or counts as it.
+    fn is_own_node(&self, flow: &Direct<'_>) -> bool {
+        let is_node_of = |host: Endpoint, other: Endpoint| {
+            let Some(pod) = self.pod_at(other) else { return false };
+            let Some(node) = &pod.node else { return false };
+            match host {
+                Endpoint::Node(id) => self.nodes[id].name == *node,
+                Endpoint::Pod(id) => {
+                    let host = &self.pods[id];
+                    let is_on_node =
+                        host.host_network && !pod.host_network && host.node.as_ref() == Some(node);
+                    is_on_node && !self.counts_as_pod(host, flow)
+                }
+                Endpoint::External(_) => false,
+            }
         };
-        destination.host_network && source.node.is_some() && source.node == destination.node
+        is_node_of(flow.source, flow.destination) || is_node_of(flow.destination, flow.source)
     }
 
     /// The Service whose `nodePort` the flow is sent to. A pod with hostNetwork has its node's address; what
@@ -188,7 +211,8 @@ impl Engine {
             return None;
         }
         let has_port = |service: &Service| {
-            service.ports.iter().any(|p| p.protocol == flow.protocol && p.node_port == Some(flow.port))
+            let mut ports = service.node_ports();
+            ports.any(|(protocol, ports)| protocol == flow.protocol && ports.contains(flow.port))
         };
         self.services.iter().find(|(_, service)| has_port(service)).map(|(_, service)| service_name(service))
     }
@@ -200,29 +224,20 @@ impl Engine {
     }
 
     /// What the NetworkPolicies say that isolate one end. `isolating` is not empty.
-    fn network_policies(
+    pub(super) fn network_policies(
         &self,
         flow: &Direct<'_>,
         direction: Direction,
         isolating: &[PolicyId],
     ) -> Expectation {
-        let (subject, remote) = flow.ends(direction);
-        let receiver = self.receiver(flow.destination, direction);
+        let (_, remote) = flow.ends(direction);
         let mut allowing = Vec::new();
         let mut unknown = Vec::new();
         for id in isolating {
             let policy = &self.policies[*id];
             for (index, rule) in policy.rules(direction).iter().enumerate() {
-                let held = rule_ports::held_by(&rule.ports, flow.protocol, flow.port, receiver);
-                let Some(port_by) = held else { continue };
                 let name = || RuleName { policy: (&policy.policy).into(), direction, index };
-                match self.peers_match(rule, remote, flow.family, name) {
-                    // On ingress the name is the subject's own, whoever sends.
-                    Match::Yes(MatchedBy::IpBlock)
-                        if port_by == HeldBy::Name && direction == Direction::Egress =>
-                    {
-                        unknown.push(Reason::Undefined(UndefinedCause::PortNameForIpBlock(name())));
-                    }
+                match self.rule_matches(rule, flow, direction, name) {
                     Match::Yes(by) => {
                         let pod_in_ip_block = by == MatchedBy::IpBlock && matches!(remote, Endpoint::Pod(_));
                         allowing.push(Reason::AllowedBy { rule: name(), pod_in_ip_block });
@@ -238,42 +253,112 @@ impl Engine {
         if !unknown.is_empty() {
             return Expectation { decision: Decision::Undefined, reasons: unknown };
         }
-        if let Some(pod) = self.host_network_end(subject).or(self.host_network_end(remote)) {
-            return Expectation::undefined(UndefinedCause::HostNetwork { pod });
-        }
         let policies = isolating.iter().map(|id| PolicyName::from(&self.policies[*id].policy)).collect();
         Expectation { decision: Decision::Deny, reasons: vec![Reason::Isolated { direction, policies }] }
     }
 
+    /// Whether a rule of a NetworkPolicy matches a flow.
+    fn rule_matches(
+        &self,
+        rule: &CompiledRule,
+        flow: &Direct<'_>,
+        direction: Direction,
+        name: impl Fn() -> RuleName,
+    ) -> Match {
+        let (_, remote) = flow.ends(direction);
+        let receiver = self.receiver(flow, direction);
+        let on_port = rule_ports::held_by(&rule.ports, flow.protocol, flow.port, receiver);
+        let virtual_address = self.sees_virtual_address(rule, flow, direction, &name);
+        let peers = || match virtual_address {
+            None => self.peers_match(rule, remote, flow, &name),
+            // Blocks are compared with the Service's address instead.
+            Some(_) => self.selectors_match(rule, remote, flow, &name),
+        };
+        let mut matched = if on_port.is_some() { peers() } else { Match::No };
+        let mut port_by = on_port.unwrap_or(HeldBy::Number);
+        if let Some((address, port)) = virtual_address
+            && !matches!(matched, Match::Yes(MatchedBy::Selector))
+            && self.has_block_with(rule, address)
+            && let Some(by) = on_port.max(rule_ports::held_by(&rule.ports, flow.protocol, port, None))
+        {
+            (matched, port_by) = (Match::Yes(MatchedBy::IpBlock), by);
+        }
+        match matched {
+            // On ingress the name is the subject's own, whoever sends.
+            Match::Yes(MatchedBy::IpBlock) if port_by == HeldBy::Name && direction == Direction::Egress => {
+                match flow.reading.of(Point::PortName, || UndefinedCause::PortNameForIpBlock(name())) {
+                    true => Match::Yes(MatchedBy::IpBlock),
+                    false => Match::No,
+                }
+            }
+            matched @ (Match::Yes(_) | Match::Unknown(_) | Match::No) => matched,
+        }
+    }
+
+    /// The virtual address and the port of a Service with which the blocks of a rule are compared, if the
+    /// reading compares them before the translation. On egress only: a virtual address never sends.
+    pub(super) fn sees_virtual_address(
+        &self,
+        rule: &CompiledRule,
+        flow: &Direct<'_>,
+        direction: Direction,
+        name: impl Fn() -> RuleName,
+    ) -> Option<(IpAddr, Port)> {
+        let Via { service, port } = flow.via.filter(|_| direction == Direction::Egress)?;
+        let address = service.address(flow.family)?;
+        let is_block = |peer: &PeerId| matches!(self.peers[*peer], CompiledPeer::IpBlock(..));
+        let has_blocks = rule.peers.iter().flatten().any(is_block);
+        let cause = || UndefinedCause::ServiceAddressInIpBlock(name());
+        (has_blocks && flow.reading.of(Point::ServiceAddress, cause)).then_some((address, port))
+    }
+
     /// The pod of an end that is a pod.
-    pub(super) fn pod(&self, end: Endpoint) -> Option<&Pod> {
+    pub(super) fn pod_at(&self, end: Endpoint) -> Option<&Pod> {
         match end {
             Endpoint::Pod(id) => Some(&self.pods[id]),
             Endpoint::Node(_) | Endpoint::External(_) => None,
         }
     }
 
-    /// The pod on which the named ports of rules for a direction resolve. A destination with hostNetwork
-    /// may be taken for its node, which has none; as a subject it is a pod.
-    pub(super) fn receiver(&self, destination: Endpoint, direction: Direction) -> Option<&Pod> {
-        self.pod(destination).filter(|pod| direction == Direction::Ingress || !pod.host_network)
-    }
-
-    fn host_network_end(&self, end: Endpoint) -> Option<String> {
-        self.pod(end).filter(|pod| pod.host_network).map(name_of)
+    /// The pod on which the named ports of a NetworkPolicy's rules resolve. A destination that counts as its node
+    /// has none.
+    fn receiver(&self, flow: &Direct<'_>, direction: Direction) -> Option<&Pod> {
+        let pod = self.pod_at(flow.destination)?;
+        (direction == Direction::Ingress || self.counts_as_pod(pod, flow)).then_some(pod)
     }
 
     pub(super) fn peers_match(
         &self,
         rule: &CompiledRule,
         remote: Endpoint,
-        family: IpFamily,
+        flow: &Direct<'_>,
         name: impl Fn() -> RuleName,
     ) -> Match {
+        self.any_peer_matches(rule, |peer| self.peer_matches(peer, remote, flow, &name))
+    }
+
+    /// Whether a peer that is no block of addresses matches.
+    pub(super) fn selectors_match(
+        &self,
+        rule: &CompiledRule,
+        remote: Endpoint,
+        flow: &Direct<'_>,
+        name: impl Fn() -> RuleName,
+    ) -> Match {
+        self.any_peer_matches(rule, |peer| match &self.peers[peer] {
+            CompiledPeer::IpBlock(..) => Match::No,
+            CompiledPeer::Pods(_)
+            | CompiledPeer::Nodes
+            | CompiledPeer::SomeNodes
+            | CompiledPeer::DomainNames => self.peer_matches(peer, remote, flow, &name),
+        })
+    }
+
+    fn any_peer_matches(&self, rule: &CompiledRule, matches: impl Fn(PeerId) -> Match) -> Match {
         let Some(peers) = &rule.peers else { return Match::Yes(MatchedBy::Selector) };
         let mut best = Match::No;
         for peer in peers {
-            match self.peer_matches(*peer, remote, family, &name) {
+            match matches(*peer) {
                 Match::Yes(MatchedBy::Selector) => return Match::Yes(MatchedBy::Selector),
                 Match::Yes(MatchedBy::IpBlock) => best = Match::Yes(MatchedBy::IpBlock),
                 Match::Unknown(cause) => {
@@ -291,17 +376,13 @@ impl Engine {
         &self,
         peer: PeerId,
         remote: Endpoint,
-        family: IpFamily,
+        flow: &Direct<'_>,
         name: impl Fn() -> RuleName,
     ) -> Match {
+        let family = flow.family;
         match (&self.peers[peer], remote) {
             (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => {
-                let matched = self.class_of(id).is_some_and(|class| classes.contains(class.index()));
-                match (matched, self.host_network_end(remote)) {
-                    (true, Some(pod)) => Match::Unknown(UndefinedCause::HostNetwork { pod }),
-                    (true, None) => Match::Yes(MatchedBy::Selector),
-                    (false, _) => Match::No,
-                }
+                self.selector_matches(classes, id, flow, name)
             }
             (CompiledPeer::Pods(_), Endpoint::Node(_) | Endpoint::External(_)) => Match::No,
             (CompiledPeer::IpBlock(block, _), Endpoint::External(address)) => {
@@ -310,8 +391,8 @@ impl Engine {
             (CompiledPeer::IpBlock(block, _), Endpoint::Node(id)) => {
                 block_matches(block, self.nodes[id].address(family), family, name)
             }
-            (CompiledPeer::IpBlock(block, _), Endpoint::Pod(id)) => {
-                block_matches(block, self.pods[id].address(family), family, name)
+            (CompiledPeer::IpBlock(_, atoms), Endpoint::Pod(id)) => {
+                self.block_matches_pod(atoms, id, family, name)
             }
             // A pod with `hostNetwork` has the addresses of its node.
             (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::Pod(id))
@@ -341,7 +422,7 @@ impl Direct<'_> {
     }
 }
 
-fn name_of(pod: &Pod) -> String {
+pub(super) fn name_of(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace, pod.name)
 }
 
@@ -363,17 +444,4 @@ fn block_matches(
         None if block.is_whole_family() => Match::Yes(MatchedBy::IpBlock),
         None => Match::Unknown(UndefinedCause::AddressUnknown(name())),
     }
-}
-
-/// Whether cluster-scoped policies can deny what a pod sends to its own node is not said.
-pub(super) fn undecided_on_own_node(mut expectation: Expectation) -> Expectation {
-    if expectation.decision == Decision::Deny {
-        expectation.decision = Decision::Undefined;
-        for reason in &mut expectation.reasons {
-            if let Reason::DeniedBy(rule) = reason {
-                *reason = Reason::Undefined(UndefinedCause::OwnNodeDenied(rule.clone()));
-            }
-        }
-    }
-    expectation
 }

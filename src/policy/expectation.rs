@@ -4,6 +4,8 @@ use std::fmt;
 
 use super::cluster_policy::{ClusterPolicy, ClusterPolicyName};
 use super::model::{Direction, NetworkPolicy};
+use super::reading::Interpretation;
+use super::unknown::UnknownFacts;
 
 /// What the policies in force say about a flow, with every reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,8 @@ impl Expectation {
             | Reason::OwnAddress
             | Reason::OwnNode
             | Reason::NoPodNetwork
-            | Reason::Undefined(_) => Vec::new(),
+            | Reason::Undefined(_)
+            | Reason::Reading { .. } => Vec::new(),
         });
         deciding.collect()
     }
@@ -176,6 +179,31 @@ pub enum Reason {
     NoPodNetwork,
     /// The specification leaves it to the implementation.
     Undefined(UndefinedCause),
+    /// What one reading of the specification says, where the readings disagree.
+    Reading {
+        /// What the reading says about each point that the flow depends on.
+        interpretations: Vec<Interpretation>,
+        /// The answer under this reading.
+        decision: Decision,
+    },
+}
+
+impl Reason {
+    /// The rule of a cluster-scoped policy that denies.
+    pub(super) fn denying_rule(&self) -> Option<&RuleName> {
+        match self {
+            Self::DeniedBy(rule) => Some(rule),
+            Self::NotIsolated(_)
+            | Self::AllowedBy { .. }
+            | Self::PassedBy(_)
+            | Self::Isolated { .. }
+            | Self::OwnAddress
+            | Self::OwnNode
+            | Self::NoPodNetwork
+            | Self::Undefined(_)
+            | Self::Reading { .. } => None,
+        }
+    }
 }
 
 /// Why the specification does not decide a flow.
@@ -221,6 +249,20 @@ pub enum UndefinedCause {
     },
     /// A rule's `ipBlock` has to be compared with an address that is not known.
     AddressUnknown(RuleName),
+    /// Whether a rule matches the other end depends on labels that are not known.
+    LabelsUnknown {
+        /// The rule.
+        rule: RuleName,
+        /// The facts that are not known.
+        facts: UnknownFacts,
+    },
+    /// Whether a policy selects the pod depends on labels that are not known.
+    SubjectUnknown {
+        /// The policy.
+        policy: PolicyName,
+        /// The facts that are not known.
+        facts: UnknownFacts,
+    },
     /// An egress rule holds the port by its name only, and the pod by an `ipBlock` only. A block says
     /// nothing about pods, so that some implementations have nothing to resolve the name on; others
     /// resolve it on every pod in the block.
@@ -266,6 +308,13 @@ impl fmt::Display for Reason {
             Self::OwnNode => f.write_str("a pod and its own node always reach each other"),
             Self::NoPodNetwork => f.write_str("neither end is in the pod network"),
             Self::Undefined(cause) => write!(f, "undefined: {cause}"),
+            Self::Reading { interpretations, decision } => {
+                f.write_str("if ")?;
+                for (i, interpretation) in interpretations.iter().enumerate() {
+                    write!(f, "{}{interpretation}", if i == 0 { "" } else { ", and " })?;
+                }
+                write!(f, ": {decision}")
+            }
         }
     }
 }
@@ -290,6 +339,12 @@ impl fmt::Display for UndefinedCause {
                 write!(f, "the port is a node port of Service {service}, which may hide the source")
             }
             Self::AddressUnknown(rule) => write!(f, "{rule} needs an address that is not known"),
+            Self::LabelsUnknown { rule, facts } => {
+                write!(f, "{rule} needs to know what is not known: {}", listed(facts))
+            }
+            Self::SubjectUnknown { policy, facts } => {
+                write!(f, "{policy} may or may not select the pod: {}", listed(facts))
+            }
             Self::PortNameForIpBlock(rule) => {
                 write!(
                     f,
@@ -310,4 +365,8 @@ impl fmt::Display for UndefinedCause {
             Self::NoAddress { endpoint } => write!(f, "{endpoint} has no address of this family"),
         }
     }
+}
+
+fn listed(facts: &UnknownFacts) -> String {
+    facts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

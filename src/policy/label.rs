@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::unknown::UnknownLabels;
+
 /// The labels of a pod or a namespace, by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -29,16 +31,61 @@ pub enum Requirement {
     DoesNotExist(String),
 }
 
+/// What an object may have at one key.
+#[derive(Clone, Copy)]
+enum Candidate<'a> {
+    Absent,
+    Value(&'a String),
+    /// A value that no requirement names.
+    Unnamed,
+}
+
 impl Requirement {
-    /// Whether an object with these labels meets the requirement.
-    pub fn matches(&self, labels: &Labels) -> bool {
+    /// The key of the label that the requirement is about.
+    pub fn key(&self) -> &String {
         match self {
-            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
-            Self::Exists(key) => labels.contains_key(key),
-            Self::DoesNotExist(key) => !labels.contains_key(key),
+            Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => key,
         }
     }
+
+    /// Whether an object with these labels meets the requirement.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.admits(labels.get(self.key()).map_or(Candidate::Absent, Candidate::Value))
+    }
+
+    fn admits(&self, candidate: Candidate<'_>) -> bool {
+        match (self, candidate) {
+            (Self::In(_, values), Candidate::Value(value)) => values.contains(value),
+            (Self::NotIn(_, values), Candidate::Value(value)) => !values.contains(value),
+            (Self::In(..) | Self::Exists(_), Candidate::Absent)
+            | (Self::In(..), Candidate::Unnamed)
+            | (Self::DoesNotExist(_), Candidate::Value(_) | Candidate::Unnamed) => false,
+            (Self::NotIn(..) | Self::DoesNotExist(_), Candidate::Absent)
+            | (Self::NotIn(..), Candidate::Unnamed)
+            | (Self::Exists(_), Candidate::Value(_) | Candidate::Unnamed) => true,
+        }
+    }
+
+    /// The values that the requirement names.
+    fn values(&self) -> impl Iterator<Item = &String> {
+        match self {
+            Self::In(_, values) | Self::NotIn(_, values) => Some(values),
+            Self::Exists(_) | Self::DoesNotExist(_) => None,
+        }
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// Whether a selector matches an object whose labels are known in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// It does, whatever is not known.
+    Selected,
+    /// It does not, whatever is not known.
+    NotSelected,
+    /// That depends on the labels with these keys. Never empty.
+    DependsOn(BTreeSet<String>),
 }
 
 impl LabelSelector {
@@ -50,6 +97,44 @@ impl LabelSelector {
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches(labels))
+    }
+
+    /// Whether an object is selected of which these labels are known, and of whose others `unknown` says what
+    /// is.
+    ///
+    /// The answer is exact: it depends on a key only if two values of that key lead to different answers.
+    pub fn select(&self, labels: &Labels, unknown: &UnknownLabels) -> Selection {
+        if unknown.is_empty() {
+            return if self.matches(labels) { Selection::Selected } else { Selection::NotSelected };
+        }
+        let mut by_key: BTreeMap<&String, Vec<&Requirement>> = BTreeMap::new();
+        for requirement in &self.requirements {
+            by_key.entry(requirement.key()).or_default().push(requirement);
+        }
+        let mut depends_on = BTreeSet::new();
+        for (key, requirements) in by_key {
+            // Values that no requirement names are alike, so that one stands for all of them.
+            let named = requirements.iter().flat_map(|requirement| requirement.values());
+            let candidates: Vec<_> = match labels.get(key) {
+                Some(value) => vec![Candidate::Value(value)],
+                None if unknown.values.contains(key) => {
+                    named.map(Candidate::Value).chain([Candidate::Unnamed]).collect()
+                }
+                None if unknown.others => {
+                    named.map(Candidate::Value).chain([Candidate::Unnamed, Candidate::Absent]).collect()
+                }
+                None => vec![Candidate::Absent],
+            };
+            let admitted = |candidate: &&Candidate<'_>| requirements.iter().all(|r| r.admits(**candidate));
+            match candidates.iter().filter(admitted).count() {
+                0 => return Selection::NotSelected,
+                count if count == candidates.len() => {}
+                _ => {
+                    depends_on.insert(key.clone());
+                }
+            }
+        }
+        if depends_on.is_empty() { Selection::Selected } else { Selection::DependsOn(depends_on) }
     }
 
     /// Whether the selector has no requirement and so matches every object.
@@ -151,5 +236,37 @@ mod tests {
         .into_iter()
         .collect();
         assert_eq!(selector.to_string(), "app=web,tier notin (a, b),!legacy");
+    }
+
+    /// A key may be known, be there with some value, or be anything.
+    #[test]
+    fn a_selector_depends_only_on_keys_that_decide() {
+        let known = labels(&[("app", "web")]);
+        let hash = UnknownLabels { values: values(&["hash"]), others: false };
+        let others = UnknownLabels::others();
+        let is = |key: &str, value: &str| Requirement::In(key.to_owned(), values(&[value]));
+        let is_not = |key: &str, value: &str| Requirement::NotIn(key.to_owned(), values(&[value]));
+        let exists = |key: &str| Requirement::Exists(key.to_owned());
+        let lacks = |key: &str| Requirement::DoesNotExist(key.to_owned());
+        let depends = |keys: &[&str]| Selection::DependsOn(values(keys));
+        let (yes, no) = (Selection::Selected, Selection::NotSelected);
+        for (requirements, with_hash, with_others) in [
+            (vec![], yes.clone(), yes.clone()),
+            (vec![is("app", "web")], yes.clone(), yes.clone()),
+            (vec![is("app", "db"), is("hash", "1")], no.clone(), no.clone()),
+            (vec![is("hash", "1")], depends(&["hash"]), depends(&["hash"])),
+            (vec![exists("hash")], yes.clone(), depends(&["hash"])),
+            (vec![lacks("hash")], no.clone(), depends(&["hash"])),
+            (vec![is_not("hash", "1")], depends(&["hash"]), depends(&["hash"])),
+            // What no value can meet, and what every value meets.
+            (vec![is("hash", "1"), is_not("hash", "1")], no.clone(), no.clone()),
+            (vec![is("hash", "1"), lacks("hash")], no.clone(), no.clone()),
+            (vec![exists("hash"), is_not("team", "a")], yes, depends(&["hash", "team"])),
+            (vec![is("team", "a")], no, depends(&["team"])),
+        ] {
+            let selector: LabelSelector = requirements.into_iter().collect();
+            assert_eq!(selector.select(&known, &hash), with_hash, "{selector}");
+            assert_eq!(selector.select(&known, &others), with_others, "{selector}");
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! Matching selectors and peers against distinct label sets and classes, never against pods.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fixedbitset::FixedBitSet;
 
 use super::address::{AddressSpace, IpBlock};
 use super::arena::{Arena, Id};
-use super::class::{Class, ClassId};
+use super::class::{AddressSet, Class, ClassId};
 use super::cluster_policy::{ClusterPeer, ClusterPolicy, ClusterRule, PodSelector};
-use super::compiled::{CompiledClusterPolicy, CompiledPeer, CompiledPolicy, CompiledRule, PeerId};
-use super::label::{LabelSelector, Labels};
+use super::compiled::{
+    CompiledClusterPolicy, CompiledPeer, CompiledPolicy, CompiledRule, Matched, MatchedAtoms, MatchedClasses,
+    PeerId,
+};
+use super::facts::Facts;
+use super::label::{LabelSelector, Selection};
 use super::model::{Direction, Namespace, NamespaceScope, NetworkPolicy, Peer, Peers, Rule};
+use super::unknown::{PartialLabels, UnknownFact, UnknownFacts};
 
 /// Namespaces by name.
 pub(super) struct NamespaceIndex {
@@ -29,33 +34,44 @@ impl NamespaceIndex {
         if let Some(id) = self.by_name.get(name) {
             return *id;
         }
-        let id = self.namespaces.push(Namespace::new(name, Labels::new()));
+        let id = self.namespaces.push(Namespace::mentioned(name));
         self.by_name.insert(name.to_owned(), id);
         id
     }
 }
 
+/// The label sets that a pod selector matches.
+#[derive(Default)]
+struct SelectedLabels {
+    surely: FixedBitSet,
+    /// By the index of the label set: the keys on which it depends.
+    perhaps: HashMap<usize, BTreeSet<String>>,
+}
+
 /// Matches selectors and peers, each distinct one once.
 pub(super) struct Matcher<'a> {
     names: NamespaceIndex,
-    labels: Arena<Labels>,
+    labels: Arena<PartialLabels>,
     pub(super) classes: Arena<Class>,
     classes_by_namespace: HashMap<Id<Namespace>, Vec<ClassId>>,
     space: &'a AddressSpace,
+    /// The sets of parts in which unknown addresses are.
+    address_sets: Arena<AddressSet>,
     pub(super) peers: Arena<CompiledPeer>,
     /// By peer, and by namespace for peers that mean the policy's own.
     peer_ids: HashMap<(Option<Id<Namespace>>, Peer), PeerId>,
     cluster_peer_ids: HashMap<ClusterPeer, PeerId>,
-    /// The label sets that a pod selector matches.
-    selected_labels: HashMap<LabelSelector, FixedBitSet>,
+    selected_labels: HashMap<LabelSelector, SelectedLabels>,
+    pub(super) facts: Facts,
 }
 
 impl<'a> Matcher<'a> {
     pub(super) fn new(
         names: NamespaceIndex,
-        labels: Arena<Labels>,
+        labels: Arena<PartialLabels>,
         classes: Arena<Class>,
         space: &'a AddressSpace,
+        address_sets: Arena<AddressSet>,
     ) -> Self {
         let mut classes_by_namespace = HashMap::<_, Vec<_>>::new();
         // A pod that has ended is nobody's subject and nobody's peer.
@@ -68,10 +84,12 @@ impl<'a> Matcher<'a> {
             classes,
             classes_by_namespace,
             space,
+            address_sets,
             peers: Arena::default(),
             peer_ids: HashMap::new(),
             cluster_peer_ids: HashMap::new(),
             selected_labels: HashMap::new(),
+            facts: Facts::default(),
         }
     }
 
@@ -105,14 +123,10 @@ impl<'a> Matcher<'a> {
         let compiled = match peer {
             Peer::Pods { namespaces, pods } => {
                 let namespaces = match namespaces {
-                    NamespaceScope::Own => vec![own],
+                    NamespaceScope::Own => vec![(own, None)],
                     NamespaceScope::Selected(selector) => self.namespaces(selector),
                 };
-                let mut matched = FixedBitSet::with_capacity(self.classes.len());
-                for namespace in namespaces {
-                    matched.extend(self.select(namespace, pods).into_iter().map(Id::index));
-                }
-                CompiledPeer::Pods(matched)
+                CompiledPeer::Pods(self.matched(&namespaces, pods, |_| true))
             }
             Peer::IpBlock(block) => self.block(block),
         };
@@ -122,10 +136,8 @@ impl<'a> Matcher<'a> {
     }
 
     fn block(&self, block: &IpBlock) -> CompiledPeer {
-        let inside = self.space.atoms().iter().filter(|(_, range)| block.contains(range.first()));
-        let mut atoms = FixedBitSet::with_capacity(self.space.atoms().len());
-        atoms.extend(inside.map(|(id, _)| id.index()));
-        CompiledPeer::IpBlock(block.clone(), atoms)
+        let sets = self.address_sets.iter().map(|(_, set)| set);
+        CompiledPeer::IpBlock(block.clone(), MatchedAtoms::new(self.space.atoms_of(block), sets))
     }
 
     pub(super) fn compile_cluster_policy(&mut self, policy: ClusterPolicy) -> CompiledClusterPolicy {
@@ -145,11 +157,7 @@ impl<'a> Matcher<'a> {
             return *id;
         }
         let compiled = match peer {
-            ClusterPeer::Pods(selector) => {
-                let mut matched = FixedBitSet::with_capacity(self.classes.len());
-                matched.extend(self.in_pod_network(selector).into_iter().map(Id::index));
-                CompiledPeer::Pods(matched)
-            }
+            ClusterPeer::Pods(selector) => CompiledPeer::Pods(self.in_pod_network(selector)),
             ClusterPeer::Network(block) => self.block(block),
             ClusterPeer::Nodes(selector) if selector.is_everything() => CompiledPeer::Nodes,
             ClusterPeer::Nodes(_) => CompiledPeer::SomeNodes,
@@ -161,36 +169,103 @@ impl<'a> Matcher<'a> {
     }
 
     /// The classes that a cluster-scoped policy selects: it never means pods with `hostNetwork`.
-    pub(super) fn in_pod_network(&mut self, selector: &PodSelector) -> Vec<ClassId> {
+    pub(super) fn in_pod_network(&mut self, selector: &PodSelector) -> MatchedClasses {
         let namespaces = self.namespaces(&selector.namespaces);
-        let selected = namespaces.into_iter().flat_map(|namespace| self.select(namespace, &selector.pods));
-        let selected: Vec<_> = selected.collect();
-        selected.into_iter().filter(|class| !self.classes[*class].host_network).collect()
+        self.matched(&namespaces, &selector.pods, |class| !class.host_network)
     }
 
-    fn namespaces(&self, selector: &LabelSelector) -> Vec<Id<Namespace>> {
+    /// The namespaces that a selector matches, each with the fact on which that depends.
+    fn namespaces(&self, selector: &LabelSelector) -> Vec<(Id<Namespace>, Option<UnknownFact>)> {
+        let namespaces = self.names.namespaces.iter();
         let matching =
-            self.names.namespaces.iter().filter(|(_, namespace)| selector.matches(&namespace.labels));
-        matching.map(|(id, _)| id).collect()
+            namespaces.filter_map(|(id, Namespace { name, labels, unknown_labels })| {
+                match selector.select(labels, unknown_labels) {
+                    Selection::Selected => Some((id, None)),
+                    Selection::NotSelected => None,
+                    Selection::DependsOn(_) => {
+                        Some((id, Some(UnknownFact::NamespaceLabels { namespace: name.clone() })))
+                    }
+                }
+            });
+        matching.collect()
     }
 
-    pub(super) fn subjects(&mut self, policy: &NetworkPolicy) -> Vec<ClassId> {
+    pub(super) fn subjects(&mut self, policy: &NetworkPolicy) -> Vec<(ClassId, Matched)> {
         let namespace = self.names.ensure(&policy.namespace);
-        self.select(namespace, &policy.subjects)
+        self.select(namespace, None, &policy.subjects)
     }
 
-    fn select(&mut self, namespace: Id<Namespace>, pods: &LabelSelector) -> Vec<ClassId> {
+    fn matched(
+        &mut self,
+        namespaces: &[(Id<Namespace>, Option<UnknownFact>)],
+        pods: &LabelSelector,
+        is_meant: impl Fn(&Class) -> bool,
+    ) -> MatchedClasses {
+        let surely = FixedBitSet::with_capacity(self.classes.len());
+        let mut matched = MatchedClasses { surely, perhaps: BTreeMap::new() };
+        for (namespace, depends_on) in namespaces {
+            for (class, how) in self.select(*namespace, depends_on.as_ref(), pods) {
+                if !is_meant(&self.classes[class]) {
+                    continue;
+                }
+                match how {
+                    Matched::Surely => matched.surely.insert(class.index()),
+                    Matched::Perhaps(facts) => {
+                        matched.perhaps.insert(class.index(), facts);
+                    }
+                }
+            }
+        }
+        matched
+    }
+
+    /// The classes of a namespace that `pods` selects, if the selector of the namespaces matches it;
+    /// `depends_on` is the fact on which that depends.
+    fn select(
+        &mut self,
+        namespace: Id<Namespace>,
+        depends_on: Option<&UnknownFact>,
+        pods: &LabelSelector,
+    ) -> Vec<(ClassId, Matched)> {
         let Some(candidates) = self.classes_by_namespace.get(&namespace) else { return Vec::new() };
         let selected = match self.selected_labels.get(pods) {
             Some(selected) => selected,
             None => {
-                let matching = self.labels.iter().filter(|(_, labels)| pods.matches(labels));
-                let mut selected = FixedBitSet::with_capacity(self.labels.len());
-                selected.extend(matching.map(|(id, _)| id.index()));
+                let selected = SelectedLabels::new(pods, &self.labels);
                 self.selected_labels.entry(pods.clone()).or_insert(selected)
             }
         };
-        let matches = |class: &&ClassId| selected.contains(self.classes[**class].labels.index());
-        candidates.iter().filter(matches).copied().collect()
+        let facts = &mut self.facts;
+        let mut how = |keys: Option<&BTreeSet<String>>| -> Matched {
+            let keys = keys.into_iter().flatten().map(|key| UnknownFact::PodLabel { key: key.clone() });
+            let all: UnknownFacts = keys.chain(depends_on.cloned()).collect();
+            if all.is_empty() { Matched::Surely } else { Matched::Perhaps(facts.intern(all)) }
+        };
+        let mut found = Vec::new();
+        for class in candidates {
+            let labels = self.classes[*class].labels.index();
+            if selected.surely.contains(labels) {
+                found.push((*class, how(None)));
+            } else if let Some(keys) = selected.perhaps.get(&labels) {
+                found.push((*class, how(Some(keys))));
+            }
+        }
+        found
+    }
+}
+
+impl SelectedLabels {
+    fn new(selector: &LabelSelector, all: &Arena<PartialLabels>) -> Self {
+        let mut selected = Self { surely: FixedBitSet::with_capacity(all.len()), perhaps: HashMap::new() };
+        for (id, PartialLabels { known, unknown }) in all.iter() {
+            match selector.select(known, unknown) {
+                Selection::Selected => selected.surely.insert(id.index()),
+                Selection::NotSelected => {}
+                Selection::DependsOn(keys) => {
+                    selected.perhaps.insert(id.index(), keys);
+                }
+            }
+        }
+        selected
     }
 }

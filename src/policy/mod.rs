@@ -6,6 +6,7 @@
 
 mod address;
 mod arena;
+mod assumptions;
 mod bounds;
 mod class;
 mod cluster_policy;
@@ -13,17 +14,23 @@ mod compiled;
 mod engine;
 mod evaluate;
 mod expectation;
+mod facts;
 mod label;
 mod matcher;
 mod model;
+mod node_paths;
+mod pod_match;
 mod port;
 mod reach;
+mod reading;
 mod row;
 mod rule_peers;
 mod rule_ports;
 mod service;
 mod tier_sets;
 mod tiers;
+mod undefined;
+mod unknown;
 
 pub use address::{AddressRange, IpBlock, IpFamily};
 pub use arena::Id;
@@ -33,12 +40,14 @@ pub use cluster_policy::{
 pub use engine::{Engine, NodeId, PodId, ServiceId};
 pub use evaluate::{Destination, Endpoint, Flow};
 pub use expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
-pub use label::{LabelSelector, Labels, Requirement};
+pub use label::{LabelSelector, Labels, Requirement, Selection};
 pub use model::{
-    Backends, Cluster, ContainerPort, Direction, NAMESPACE_NAME_LABEL, Namespace, NamespaceScope,
+    Backends, Cluster, ContainerPort, Direction, Exposure, NAMESPACE_NAME_LABEL, Namespace, NamespaceScope,
     NetworkPolicy, Node, Peer, Peers, Pod, PortMatch, PortSpec, Ports, Rule, Service, ServicePort,
     TargetPort,
 };
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
 pub use reach::{ConnectionsId, Group, PairConnections, Reach};
-pub use rule_peers::UnknownAddresses;
+pub use reading::Interpretation;
+pub use undefined::UndefinedKind;
+pub use unknown::{UnknownFact, UnknownFacts, UnknownLabels};

@@ -3,13 +3,17 @@
 //! These are netproof's own types. Kubernetes objects are converted to them once, in
 //! [`snapshot`](crate::snapshot), with every default of the API already applied.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::address::{IpBlock, IpFamily};
 use super::cluster_policy::ClusterPolicy;
-use super::label::{LabelSelector, Labels};
+use super::label::{LabelSelector, Labels, Requirement, Selection};
 use super::port::{Port, PortRange, Protocol};
+use super::unknown::UnknownLabels;
 
 /// The state of a cluster at one moment.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +39,8 @@ pub struct Namespace {
     pub name: String,
     /// `metadata.labels`, with `kubernetes.io/metadata.name`.
     pub labels: Labels,
+    /// What is not known about its labels.
+    pub unknown_labels: UnknownLabels,
 }
 
 /// The label that the API server sets on every namespace, to its name.
@@ -45,7 +51,12 @@ impl Namespace {
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
         labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.clone());
-        Self { name, labels }
+        Self { name, labels, unknown_labels: UnknownLabels::default() }
+    }
+
+    /// A namespace that other objects mention: of its labels only the one that the API server sets is known.
+    pub fn mentioned(name: impl Into<String>) -> Self {
+        Self { unknown_labels: UnknownLabels::others(), ..Self::new(name, Labels::new()) }
     }
 }
 
@@ -59,16 +70,21 @@ pub struct Node {
 }
 
 /// A pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pod {
     /// `metadata.namespace`
     pub namespace: String,
     /// `metadata.name`
     pub name: String,
-    /// `metadata.labels`
+    /// `metadata.labels`, as far as they are known.
     pub labels: Labels,
+    /// What is not known about its labels.
+    pub unknown_labels: UnknownLabels,
     /// `status.podIPs`; empty where they are not known, as in manifests.
     pub addresses: Vec<IpAddr>,
+    /// Where `addresses` is empty: the ranges that hold all addresses that the pod can have. Empty if they
+    /// can be any.
+    pub address_ranges: Vec<IpNet>,
     /// The container ports of all containers that can serve, in order.
     pub ports: Vec<ContainerPort>,
     /// `spec.hostNetwork`
@@ -135,9 +151,51 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Where the Service leads.
     pub backends: Backends,
+    /// How it is reached from outside the cluster, through nodes that may put their address in place of the
+    /// client's.
+    pub exposure: Option<Exposure>,
+    /// `spec.clusterIP: None`: its name stands for the addresses of its endpoints. Nothing is translated, neither
+    /// addresses nor ports.
+    pub headless: bool,
+    /// `spec.internalTrafficPolicy: Local`: the Service leads only to endpoints on the sender's node.
+    pub only_local: bool,
+    /// Whether the API server gives a `nodePort` to each port that names none, as for a `LoadBalancer`.
+    pub chooses_node_ports: bool,
 }
 
+/// How a Service is reached from outside the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Exposure {
+    /// `type: NodePort`
+    NodePort,
+    /// `type: LoadBalancer`
+    LoadBalancer,
+}
+
+impl Exposure {
+    /// The value of `type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NodePort => "NodePort",
+            Self::LoadBalancer => "LoadBalancer",
+        }
+    }
+}
+
+/// The range from which the API server chooses a `nodePort`, unless `--service-node-port-range` says otherwise.
+const NODE_PORTS: (u16, u16) = (30_000, 32_767);
+
 impl Service {
+    /// The ports of nodes that may lead to the Service.
+    pub fn node_ports(&self) -> impl Iterator<Item = (Protocol, PortRange)> {
+        let (first, last) = NODE_PORTS;
+        let any = PortRange::new(Port::new(first).unwrap_or(Port::MIN), Port::new(last).unwrap_or(Port::MAX));
+        self.ports.iter().filter_map(move |port| {
+            let known = port.node_port.map(PortRange::single);
+            Some((port.protocol, known.or(any.filter(|_| self.chooses_node_ports))?))
+        })
+    }
+
     /// The Service's virtual address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         first_of(&self.addresses, family)
@@ -153,6 +211,22 @@ pub enum Backends {
     Addresses(Vec<IpAddr>),
     /// It cannot be told: no selector and no known endpoints, or an external name.
     Unknown,
+}
+
+impl Backends {
+    /// Whether they are pods with these labels, in the namespace of the Service.
+    pub fn select(&self, pod: &Pod) -> Selection {
+        match self {
+            Self::Selected(labels) if !labels.is_empty() => {
+                let has = |(key, value): (&String, &String)| {
+                    Requirement::In(key.clone(), BTreeSet::from([value.clone()]))
+                };
+                let selector: LabelSelector = labels.iter().map(has).collect();
+                selector.select(&pod.labels, &pod.unknown_labels)
+            }
+            Self::Selected(_) | Self::Addresses(_) | Self::Unknown => Selection::NotSelected,
+        }
+    }
 }
 
 /// A port of a Service.
@@ -206,7 +280,8 @@ pub struct NetworkPolicy {
 }
 
 impl NetworkPolicy {
-    /// Whether a pod is one of its subjects. That it has ended, or uses its node's network, is not looked at.
+    /// Whether a pod is one of its subjects, by the labels that are known. That it has ended, or uses its node's
+    /// network, is not looked at.
     pub fn selects(&self, pod: &Pod) -> bool {
         self.namespace == pod.namespace && self.subjects.matches(&pod.labels)
     }

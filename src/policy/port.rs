@@ -125,24 +125,14 @@ impl PortSet {
 
     /// Whether `port` is in the set.
     pub fn contains(&self, port: Port) -> bool {
-        self.ranges.iter().any(|range| range.contains(port))
+        let after = self.ranges.partition_point(|range| range.first <= port);
+        after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|range| port <= range.last)
     }
 
     /// The ports that are in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        let mut ranges = [self.ranges.as_slice(), other.ranges.as_slice()].concat();
-        ranges.sort_unstable();
-        let mut merged: Vec<PortRange> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match merged.last_mut() {
-                Some(last) if range.first.get() <= last.last.get().saturating_add(1) => {
-                    last.last = last.last.max(range.last);
-                }
-                Some(_) | None => merged.push(range),
-            }
-        }
-        Self { ranges: merged }
+        self.ranges.iter().chain(&other.ranges).copied().collect()
     }
 
     /// The ports that are in both sets.
@@ -181,6 +171,24 @@ impl PortSet {
             ranges.extend(PortRange::new(first, Port::MAX));
         }
         Self { ranges }
+    }
+}
+
+/// All ports of some ranges, in any order: they are sorted and merged once.
+impl FromIterator<PortRange> for PortSet {
+    fn from_iter<I: IntoIterator<Item = PortRange>>(ranges: I) -> Self {
+        let mut ranges: Vec<_> = ranges.into_iter().collect();
+        ranges.sort_unstable();
+        let mut merged: Vec<PortRange> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.first.get() <= last.last.get().saturating_add(1) => {
+                    last.last = last.last.max(range.last);
+                }
+                Some(_) | None => merged.push(range),
+            }
+        }
+        Self { ranges: merged }
     }
 }
 
@@ -265,6 +273,15 @@ impl Connections {
         self.zip(other, PortSet::union)
     }
 
+    /// What is in any of some sets.
+    pub fn union_of<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let of = |protocol| {
+            let sets = all.clone().map(|connections| connections.ports(protocol));
+            sets.flat_map(|ports| &ports.ranges).copied().collect()
+        };
+        Self { tcp: of(Protocol::Tcp), udp: of(Protocol::Udp), sctp: of(Protocol::Sctp) }
+    }
+
     /// What is in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
@@ -283,6 +300,23 @@ impl Connections {
             udp: combine(&self.udp, &other.udp),
             sctp: combine(&self.sctp, &other.sctp),
         }
+    }
+}
+
+/// All of some ranges, in any order.
+impl FromIterator<(Protocol, PortRange)> for Connections {
+    fn from_iter<I: IntoIterator<Item = (Protocol, PortRange)>>(ranges: I) -> Self {
+        let mut of_protocols: [Vec<PortRange>; 3] = Default::default();
+        let [tcp, udp, sctp] = &mut of_protocols;
+        for (protocol, range) in ranges {
+            match protocol {
+                Protocol::Tcp => tcp.push(range),
+                Protocol::Udp => udp.push(range),
+                Protocol::Sctp => sctp.push(range),
+            }
+        }
+        let [tcp, udp, sctp] = of_protocols.map(PortSet::from_iter);
+        Self { tcp, udp, sctp }
     }
 }
 

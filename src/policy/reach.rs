@@ -4,24 +4,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::address::{AddressRange, AtomId, IpFamily};
-use super::arena::{Arena, Id};
+use super::arena::{Id, Interner};
 use super::bounds::{Algebra, Bounds, BoundsId};
 use super::class::{ClassId, Membership};
-use super::compiled::{ClusterPolicyId, PolicyId};
-use super::engine::{Engine, PodId};
+use super::compiled::PolicyId;
+use super::engine::{Engine, PodId, TierPolicy};
 use super::model::{ContainerPort, Direction};
-use super::port::{Connections, PortRange, PortSet};
-use super::row::{Row, RowBuilder};
-use super::rule_peers::UnknownAddresses;
+use super::port::Connections;
+use super::row::{Row, RowBuilder, Tiers, View};
+use super::rule_peers::Hosts;
 use super::rule_ports::has_names;
+use super::unknown::UnknownFacts;
 
 /// What one end may send to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PairConnections {
     /// What the policies allow.
     pub allowed: Connections,
-    /// What the specification leaves to the implementation.
+    /// What the specification leaves to the implementation, and what depends on facts that are not known.
     pub undefined: Connections,
+    /// The facts that are not known and on which `undefined` depends.
+    pub assumptions: UnknownFacts,
 }
 
 impl PairConnections {
@@ -37,23 +40,22 @@ pub type ConnectionsId = Id<PairConnections>;
 /// Ends that every policy treats alike: pods of one class, or a part of the address space outside
 /// the cluster. On which nodes the pods run is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Group(GroupKind);
+pub struct Group(pub(super) GroupKind);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum GroupKind {
+pub(super) enum GroupKind {
     Pods(ClassId),
     External(AtomId),
 }
 
 /// Rows are equal for all classes that the same policies select, unless names of ports have to be
 /// resolved in the subject.
-type RowKey = (Vec<PolicyId>, Vec<ClusterPolicyId>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
+type RowKey = (Vec<PolicyId>, Vec<TierPolicy>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
 
 /// What every pair of ends in a cluster may exchange.
 #[derive(Debug)]
 pub struct Reach<'a> {
     engine: &'a Engine,
-    unknown: UnknownAddresses,
     algebra: Algebra,
     rows: HashMap<RowKey, Arc<Row>>,
     /// By class and family; `None` where no policy selects the class.
@@ -61,26 +63,29 @@ pub struct Reach<'a> {
     ingress: Vec<[Option<Arc<Row>>; 2]>,
     /// The ports by which Services are reached at the addresses of nodes.
     node_ports: Connections,
-    /// What becomes of bounds at the address of a node.
-    of_nodes: HashMap<BoundsId, BoundsId>,
-    pairs: Arena<PairConnections>,
+    /// What becomes of bounds where an end has `hostNetwork`, by whether the destination has.
+    of_hosts: HashMap<(BoundsId, bool), BoundsId>,
+    pairs: Interner<PairConnections>,
+    /// The pairs that depend on nothing that is not known.
     pair_ids: HashMap<BoundsId, ConnectionsId>,
+    /// The pairs of groups that have something undefined, by what that depends on.
+    undefined_ids: HashMap<(Group, Group), ConnectionsId>,
 }
 
 impl Engine {
     /// What every pair of pods and parts of the address space may exchange.
-    pub fn reach(&self, unknown: UnknownAddresses) -> Reach<'_> {
+    pub fn reach(&self) -> Reach<'_> {
         let mut reach = Reach {
             engine: self,
-            unknown,
             algebra: Algebra::new(),
             rows: HashMap::new(),
             egress: Vec::new(),
             ingress: Vec::new(),
             node_ports: node_ports(self),
-            of_nodes: HashMap::new(),
-            pairs: Arena::default(),
+            of_hosts: HashMap::new(),
+            pairs: Interner::default(),
             pair_ids: HashMap::new(),
+            undefined_ids: HashMap::new(),
         };
         for class in self.classes.ids() {
             let egress = IpFamily::ALL.map(|family| reach.row(class, Direction::Egress, family));
@@ -92,7 +97,7 @@ impl Engine {
     }
 }
 
-impl Reach<'_> {
+impl<'a> Reach<'a> {
     /// The group of a pod.
     pub fn pod(&self, pod: PodId) -> Option<Group> {
         self.engine.class_of(pod).map(|class| Group(GroupKind::Pods(class)))
@@ -105,57 +110,73 @@ impl Reach<'_> {
         atoms.map(|(id, range)| (Group(GroupKind::External(id)), *range)).collect()
     }
 
-    /// What any end of `source` may send to any *other* end of `destination`, over every family
+    /// What any end of the `sources` may send to any *other* end of the `destinations`, over every family
     /// that both have.
-    pub fn between(&mut self, source: Group, destination: Group) -> ConnectionsId {
+    pub fn between(&mut self, sources: &[Group], destinations: &[Group]) -> ConnectionsId {
+        let single = match (sources, destinations) {
+            ([source], [destination]) => Some((*source, *destination)),
+            (_, _) => None,
+        };
+        if let Some(id) = single.and_then(|pair| self.undefined_ids.get(&pair)) {
+            return *id;
+        }
         let mut united = self.algebra.nothing;
-        for family in IpFamily::ALL {
-            if self.has(source, family) && self.has(destination, family) {
-                let bounds = self.in_family(source, destination, family);
-                united = self.algebra.union(united, bounds);
+        for (source, destination) in pairs_of(sources, destinations) {
+            for family in IpFamily::ALL {
+                if self.has_family(source, family) && self.has_family(destination, family) {
+                    let bounds = self.in_family(source, destination, family);
+                    united = self.algebra.union(united, bounds);
+                }
             }
         }
-        self.pair(united)
+        self.pair(united, sources, destinations)
     }
 
-    /// What is in either of two sets of connections.
-    pub fn unite(&mut self, a: ConnectionsId, b: ConnectionsId) -> ConnectionsId {
-        if a == b {
-            return a;
-        }
-        let (a, b) = (self.bounds_of(a), self.bounds_of(b));
-        let united = self.algebra.union(a, b);
-        self.pair(united)
+    pub(super) fn engine(&self) -> &'a Engine {
+        self.engine
     }
 
-    /// No connections.
-    pub fn nothing(&mut self) -> ConnectionsId {
-        self.pair(self.algebra.nothing)
+    /// The ports by which Services are reached at the addresses of nodes.
+    pub(super) fn node_ports(&self) -> &Connections {
+        &self.node_ports
     }
 
-    fn pair(&mut self, id: BoundsId) -> ConnectionsId {
+    /// The id of what is allowed in these bounds, if what is not certain depends on these facts.
+    pub(super) fn push(&mut self, bounds: Bounds, assumptions: UnknownFacts) -> ConnectionsId {
+        let undefined = bounds.possible.difference(&bounds.certain);
+        let assumptions = if undefined.is_empty() { UnknownFacts::new() } else { assumptions };
+        self.pairs.intern(PairConnections { allowed: bounds.certain, undefined, assumptions })
+    }
+
+    fn pair(&mut self, id: BoundsId, sources: &[Group], destinations: &[Group]) -> ConnectionsId {
         if let Some(pair) = self.pair_ids.get(&id) {
             return *pair;
         }
-        let bounds = &self.algebra.bounds.arena()[id];
+        let bounds = self.algebra.bounds.arena()[id].clone();
         let undefined = bounds.possible.difference(&bounds.certain);
-        let pair = self.pairs.push(PairConnections { allowed: bounds.certain.clone(), undefined });
-        self.pair_ids.insert(id, pair);
+        if undefined.is_empty() {
+            let pair = self.push(bounds, UnknownFacts::new());
+            self.pair_ids.insert(id, pair);
+            return pair;
+        }
+        let pairs = pairs_of(sources, destinations);
+        let assumptions = pairs
+            .flat_map(|(source, destination)| self.engine.assumptions(source, destination, &undefined))
+            .collect();
+        let pair = self.push(bounds, assumptions);
+        if let ([source], [destination]) = (sources, destinations) {
+            self.undefined_ids.insert((*source, *destination), pair);
+        }
         pair
-    }
-
-    fn bounds_of(&mut self, pair: ConnectionsId) -> BoundsId {
-        let PairConnections { allowed, undefined } = &self.pairs[pair];
-        let bounds = Bounds { certain: allowed.clone(), possible: allowed.union(undefined) };
-        self.algebra.bounds.intern(bounds)
     }
 
     /// The connections that an id stands for.
     pub fn connections(&self, id: ConnectionsId) -> &PairConnections {
-        &self.pairs[id]
+        &self.pairs.arena()[id]
     }
 
-    fn has(&self, group: Group, family: IpFamily) -> bool {
+    /// Whether ends of a group may have an address of a family.
+    pub(super) fn has_family(&self, group: Group, family: IpFamily) -> bool {
         match group.0 {
             GroupKind::Pods(class) => self.engine.classes[class].membership(family) != Membership::NoAddress,
             GroupKind::External(atom) => self.engine.space.atoms()[atom].family() == family,
@@ -164,31 +185,29 @@ impl Reach<'_> {
 
     fn in_family(&mut self, source: Group, destination: Group, family: IpFamily) -> BoundsId {
         let everything = self.algebra.everything;
-        let bounds = if self.is_filtered(source) || self.is_filtered(destination) {
-            let egress = look_up(&self.egress, source, destination, family);
-            let ingress = look_up(&self.ingress, destination, source, family);
-            self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything))
-        } else {
-            everything
-        };
-        match destination.0 {
-            // It has its node's address.
-            GroupKind::Pods(class)
-                if self.engine.classes[class].host_network && !self.node_ports.is_empty() =>
-            {
-                let Self { algebra, node_ports, of_nodes, .. } = self;
-                *of_nodes.entry(bounds).or_insert_with(|| {
-                    let open = algebra.bounds.arena()[bounds].leaving_open(node_ports);
-                    algebra.bounds.intern(open)
-                })
-            }
-            GroupKind::Pods(_) | GroupKind::External(_) => bounds,
+        let egress = look_up(&self.egress, source, destination, family);
+        let ingress = look_up(&self.ingress, destination, source, family);
+        let bounds = self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything));
+        if !self.is_host(source) && !self.is_host(destination) {
+            return bounds;
         }
+        // What is denied to it as a pod may be open to it as a node, at the latest on the other pod's own node.
+        // It has its node's address, where Services may have ports.
+        let is_destination = self.is_host(destination);
+        let Self { algebra, node_ports, of_hosts, .. } = self;
+        *of_hosts.entry((bounds, is_destination)).or_insert_with(|| {
+            let undecided = Bounds::possible(Connections::all());
+            let mut open = algebra.bounds.arena()[bounds].union(&undecided);
+            if is_destination {
+                open = open.leaving_open(node_ports);
+            }
+            algebra.bounds.intern(open)
+        })
     }
 
-    fn is_filtered(&self, group: Group) -> bool {
+    fn is_host(&self, group: Group) -> bool {
         match group.0 {
-            GroupKind::Pods(class) => !self.engine.classes[class].host_network,
+            GroupKind::Pods(class) => self.engine.classes[class].host_network,
             GroupKind::External(_) => false,
         }
     }
@@ -200,17 +219,36 @@ impl Reach<'_> {
         if isolating.is_empty() && tiers.is_empty() {
             return None;
         }
+        let mut alternatives = isolating.alternatives();
+        let row = self.row_of(&alternatives.next()?, &tiers, subject, direction, family);
+        Some(alternatives.fold(row, |row, policies| {
+            let other = self.row_of(&policies, &tiers, subject, direction, family);
+            Arc::new(row.either(&other, &mut self.algebra))
+        }))
+    }
+
+    /// The row of a subject that these policies isolate, in the order of their names.
+    fn row_of(
+        &mut self,
+        isolating: &[PolicyId],
+        tiers: &[TierPolicy],
+        subject: ClassId,
+        direction: Direction,
+        family: IpFamily,
+    ) -> Arc<Row> {
+        let engine = self.engine;
         let class = &engine.classes[subject];
         let of_policies = isolating.iter().flat_map(|id| engine.policies[*id].rules(direction));
-        let of_tiers = tiers.iter().flat_map(|id| engine.cluster_policies[*id].rules(direction));
+        let of_tiers = tiers.iter().flat_map(|policy| engine.cluster_policies[policy.id].rules(direction));
         let names_resolve_here =
             direction == Direction::Ingress && of_policies.chain(of_tiers).any(|rule| has_names(&rule.ports));
         let ports = names_resolve_here.then(|| class.ports.clone());
-        let key = (isolating.to_vec(), tiers.clone(), ports, class.host_network, direction, family);
+        let key = (isolating.to_vec(), tiers.to_vec(), ports, class.host_network, direction, family);
         if let Some(row) = self.rows.get(&key) {
-            return Some(Arc::clone(row));
+            return Arc::clone(row);
         }
-        let mut builder = RowBuilder::new(engine, &mut self.algebra, family, self.unknown);
+        let view = View { engine, family, hosts: Hosts::beside(class) };
+        let mut builder = RowBuilder::new(view, &mut self.algebra);
         for id in isolating {
             for rule in engine.policies[*id].rules(direction) {
                 match direction {
@@ -219,26 +257,28 @@ impl Reach<'_> {
                 }
             }
         }
-        if isolating.is_empty() {
-            builder.open();
-        } else {
-            builder.leave_host_network_open(class.host_network);
-        }
+        let of_rules = builder.row();
+        let has_baseline = isolating.is_empty();
+        let mut row = if has_baseline { Row::open(engine, &self.algebra) } else { of_rules };
         if !tiers.is_empty() {
-            builder.add_tiers(&tiers, direction, &class.ports, isolating.is_empty());
+            let tiers = Tiers { policies: tiers, direction, subject: &class.ports, has_baseline };
+            row.add_tiers(view, &mut self.algebra, &tiers);
         }
-        let row = Arc::new(builder.row);
+        let row = Arc::new(row);
         self.rows.insert(key, Arc::clone(&row));
-        Some(row)
+        row
     }
 }
 
+fn pairs_of<'a>(
+    sources: &'a [Group],
+    destinations: &'a [Group],
+) -> impl Iterator<Item = (Group, Group)> + use<'a> {
+    sources.iter().flat_map(|source| destinations.iter().map(|destination| (*source, *destination)))
+}
+
 fn node_ports(engine: &Engine) -> Connections {
-    let ports = engine.services.iter().flat_map(|(_, service)| &service.ports);
-    let node_ports = ports.filter_map(|port| Some((port.protocol, PortRange::single(port.node_port?))));
-    node_ports.fold(Connections::default(), |all, (protocol, port)| {
-        all.union(&Connections::of(protocol, PortSet::from(port)))
-    })
+    engine.services.iter().flat_map(|(_, service)| service.node_ports()).collect()
 }
 
 fn look_up(

@@ -1,14 +1,16 @@
 //! What one subject may exchange with everybody: its rules and tiers, added up.
 
+use std::collections::HashMap;
+
 use super::address::IpFamily;
-use super::bounds::{Algebra, Bounds, BoundsId};
+use super::bounds::{Algebra, Bounds, BoundsId, Sum, Sums};
 use super::class::Class;
 use super::cluster_policy::Tier;
 use super::compiled::{ClusterPolicyId, CompiledRule};
-use super::engine::Engine;
+use super::engine::{Engine, TierPolicy};
 use super::model::{ContainerPort, Direction};
 use super::port::Connections;
-use super::rule_peers::{Held, HeldByPeers, UnknownAddresses, held, held_outside};
+use super::rule_peers::{Held, HeldByPeers, Hosts, RulePeers};
 use super::rule_ports::{HeldPorts, has_names};
 
 /// What the subjects of some policies may exchange with each class and each part of the address
@@ -19,28 +21,28 @@ pub(super) struct Row {
     pub(super) atoms: Vec<BoundsId>,
 }
 
+/// What a row is about: how its subject sees remote ends.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) family: IpFamily,
+    pub(super) hosts: Hosts,
+}
+
 /// Adds up the rules of one subject.
 pub(super) struct RowBuilder<'a, 'b> {
-    engine: &'a Engine,
+    view: View<'a>,
     algebra: &'b mut Algebra,
-    family: IpFamily,
-    unknown: UnknownAddresses,
-    pub(super) row: Row,
+    sums: Sums,
+    classes: Vec<Sum>,
+    atoms: Vec<Sum>,
 }
 
 impl<'a, 'b> RowBuilder<'a, 'b> {
-    pub(super) fn new(
-        engine: &'a Engine,
-        algebra: &'b mut Algebra,
-        family: IpFamily,
-        unknown: UnknownAddresses,
-    ) -> Self {
-        let nothing = algebra.nothing;
-        let row = Row {
-            classes: vec![nothing; engine.classes.len()],
-            atoms: vec![nothing; engine.space.atoms().len()],
-        };
-        Self { engine, algebra, family, unknown, row }
+    pub(super) fn new(view: View<'a>, algebra: &'b mut Algebra) -> Self {
+        let classes = vec![Sum::default(); view.engine.classes.len()];
+        let atoms = vec![Sum::default(); view.engine.space.atoms().len()];
+        Self { view, algebra, sums: Sums::default(), classes, atoms }
     }
 
     pub(super) fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
@@ -51,12 +53,12 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         if !has_names(&rule.ports) {
             return self.add_on_ports(rule, &HeldPorts::of(&rule.ports, &[]).by_number);
         }
+        let hosts = self.view.hosts;
         // The bounds rarely differ between remote ends: intern each distinct value once.
         let mut last: Option<(Bounds, BoundsId)> = None;
         self.add(rule, |algebra, remote, held| {
             held.any()?;
-            // A pod with hostNetwork may be taken for its node, which has no named ports.
-            let receiver = remote.filter(|class| !class.host_network);
+            let receiver = remote.filter(|class| hosts.resolve_names_on(class));
             let ports = HeldPorts::of(&rule.ports, receiver.map_or(&[], |class| &class.ports));
             let bounds = Bounds::of(held.by_selector, &ports.all())
                 .union(&Bounds::of(held.by_block, &ports.by_number))
@@ -90,76 +92,100 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         rule: &CompiledRule,
         mut bounds: impl FnMut(&mut Algebra, Option<&Class>, HeldByPeers) -> Option<BoundsId>,
     ) {
-        for (entry, (id, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            let held = held(self.engine, rule.peers.as_deref(), id, self.family, self.unknown);
-            if let Some(added) = bounds(self.algebra, Some(class), held) {
-                *entry = self.algebra.union(*entry, added);
+        let engine = self.view.engine;
+        let peers = RulePeers::new(engine, rule.peers.as_deref());
+        for (entry, (id, class)) in self.classes.iter_mut().zip(engine.classes.iter()) {
+            if let Some(added) = bounds(self.algebra, Some(class), peers.hold(self.view, id)) {
+                *entry = self.sums.add(*entry, added);
             }
         }
-        for (entry, atom) in self.row.atoms.iter_mut().zip(self.engine.space.atoms().ids()) {
-            let held = held_outside(self.engine, rule.peers.as_deref(), atom);
-            if let Some(added) = bounds(self.algebra, None, held) {
-                *entry = self.algebra.union(*entry, added);
-            }
-        }
-    }
-
-    /// Nothing isolates the subject.
-    pub(super) fn open(&mut self) {
-        for entry in self.row.classes.iter_mut().chain(&mut self.row.atoms) {
-            *entry = self.algebra.everything;
-        }
-    }
-
-    /// What policies say about pods with `hostNetwork` is undefined, unless they allow.
-    pub(super) fn leave_host_network_open(&mut self, host_network: bool) {
-        let undecided = self.algebra.bounds.intern(Bounds::possible(Connections::all()));
-        for (entry, (_, class)) in self.row.classes.iter_mut().zip(self.engine.classes.iter()) {
-            if host_network || class.host_network {
-                *entry = self.algebra.union(*entry, undecided);
-            }
-        }
-        if host_network {
-            for entry in &mut self.row.atoms {
-                *entry = self.algebra.union(*entry, undecided);
+        for atom in peers.atoms(engine) {
+            let Some(entry) = self.atoms.get_mut(atom.index()) else { continue };
+            if let Some(added) = bounds(self.algebra, None, peers.hold_outside(atom)) {
+                *entry = self.sums.add(*entry, added);
             }
         }
     }
 
-    /// Puts the tiers of cluster-scoped policies before and, where no NetworkPolicy isolates the
-    /// subject, after what the row says already.
-    pub(super) fn add_tiers(
-        &mut self,
-        policies: &[ClusterPolicyId],
-        direction: Direction,
-        subject: &[ContainerPort],
-        has_baseline: bool,
-    ) {
-        let Self { engine, algebra, family, unknown, row } = self;
+    /// What the rules allow together.
+    pub(super) fn row(self) -> Row {
+        let Self { algebra, mut sums, classes, atoms, .. } = self;
+        let mut total = |sum: Sum| sums.total(sum, algebra);
+        Row {
+            classes: classes.into_iter().map(&mut total).collect(),
+            atoms: atoms.into_iter().map(&mut total).collect(),
+        }
+    }
+}
+
+/// The cluster-scoped policies of a subject.
+pub(super) struct Tiers<'a> {
+    pub(super) policies: &'a [TierPolicy],
+    pub(super) direction: Direction,
+    /// The container ports of the subject.
+    pub(super) subject: &'a [ContainerPort],
+    /// Whether the Baseline tier counts: no NetworkPolicy isolates the subject.
+    pub(super) has_baseline: bool,
+}
+
+impl Row {
+    /// The row of a subject that nothing isolates.
+    pub(super) fn open(engine: &Engine, algebra: &Algebra) -> Self {
+        Self {
+            classes: vec![algebra.everything; engine.classes.len()],
+            atoms: vec![algebra.everything; engine.space.atoms().len()],
+        }
+    }
+
+    /// What the subject may exchange if it is not known which of two rows is the real one.
+    pub(super) fn either(&self, other: &Self, algebra: &mut Algebra) -> Self {
+        let mut merge = |(a, b): (&BoundsId, &BoundsId)| {
+            if a == b {
+                return *a;
+            }
+            let bounds = algebra.bounds.arena();
+            let either = bounds[*a].either(&bounds[*b]);
+            algebra.bounds.intern(either)
+        };
+        Self {
+            classes: self.classes.iter().zip(&other.classes).map(&mut merge).collect(),
+            atoms: self.atoms.iter().zip(&other.atoms).map(&mut merge).collect(),
+        }
+    }
+
+    /// Puts tiers before and, where no NetworkPolicy isolates the subject, after what the row says already.
+    pub(super) fn add_tiers(&mut self, view: View<'_>, algebra: &mut Algebra, tiers: &Tiers<'_>) {
+        let View { engine, .. } = view;
+        let Tiers { policies, direction, subject, has_baseline } = *tiers;
+        let peers: HashMap<_, _> = policies
+            .iter()
+            .flat_map(|TierPolicy { id, .. }| {
+                let rules = engine.cluster_policies[*id].rules(direction).iter().enumerate();
+                rules.map(|(index, rule)| ((*id, index), RulePeers::new(engine, rule.peers.as_deref())))
+            })
+            .collect();
         let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
             Direction::Ingress => HeldPorts::of(&rule.ports, subject).all(),
             Direction::Egress => HeldPorts::of(&rule.ports, remote).all(),
         };
-        let mut add = |entry: &mut BoundsId,
-                       matched: &dyn Fn(&CompiledRule) -> Option<(Held, Connections)>| {
-            let tier = |tier| engine.tier_sets(policies, direction, tier, matched);
-            let mut bounds = algebra.bounds.arena()[*entry].clone();
-            if has_baseline {
-                bounds = bounds.after(&tier(Tier::Baseline));
-            }
-            *entry = algebra.bounds.intern(bounds.after(&tier(Tier::Admin)));
-        };
-        for (entry, (id, class)) in row.classes.iter_mut().zip(engine.classes.iter()) {
-            add(entry, &|rule| {
-                let held = held(engine, rule.peers.as_deref(), id, *family, *unknown).any()?;
-                Some((held, on_ports(rule, &class.ports)))
-            });
+        let mut add =
+            |entry: &mut BoundsId, hold: &dyn Fn(&RulePeers) -> HeldByPeers, remote: &[ContainerPort]| {
+                let matched = |id: ClusterPolicyId, index: usize, rule: &CompiledRule| {
+                    let held = hold(peers.get(&(id, index))?).any()?;
+                    Some((held, on_ports(rule, remote)))
+                };
+                let tier = |tier| engine.tier_sets(policies, direction, tier, matched);
+                let mut bounds = algebra.bounds.arena()[*entry].clone();
+                if has_baseline {
+                    bounds = bounds.after(&tier(Tier::Baseline));
+                }
+                *entry = algebra.bounds.intern(bounds.after(&tier(Tier::Admin)));
+            };
+        for (entry, (id, class)) in self.classes.iter_mut().zip(engine.classes.iter()) {
+            add(entry, &|peers| peers.hold(view, id), &class.ports);
         }
-        for (entry, atom) in row.atoms.iter_mut().zip(engine.space.atoms().ids()) {
-            add(entry, &|rule| {
-                let held = held_outside(engine, rule.peers.as_deref(), atom).any()?;
-                Some((held, on_ports(rule, &[])))
-            });
+        for (entry, atom) in self.atoms.iter_mut().zip(engine.space.atoms().ids()) {
+            add(entry, &|peers| peers.hold_outside(atom), &[]);
         }
     }
 }

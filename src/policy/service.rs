@@ -3,40 +3,65 @@
 use std::net::IpAddr;
 
 use super::address::IpFamily;
-use super::cluster_policy::Tier;
-use super::compiled::{CompiledPeer, CompiledRule};
+use super::compiled::{CompiledPeer, CompiledRule, PolicyId};
 use super::engine::Engine;
-use super::evaluate::{Direct, Endpoint, Flow, Match, MatchedBy, Via, service_name};
-use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
+use super::evaluate::{Direct, Endpoint, Flow, Via, name_of, service_name};
+use super::expectation::{Expectation, Reason, UndefinedCause};
+use super::label::Selection;
 use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
-use super::rule_ports::{self, HeldBy};
+use super::reading::{Interpretation, Point, Reading, under_all_readings};
 
 impl Engine {
     /// What the policies say about a Service's virtual address: what they say about each of its
     /// endpoints, or that they do not agree.
     pub(super) fn evaluate_service(&self, flow: &Flow, service: &Service) -> Expectation {
-        let name = || service_name(service);
-        let mut endpoints = self.evaluate_endpoints(flow, service).into_iter();
-        match endpoints.next() {
-            None => Expectation::undefined(UndefinedCause::NoBackends { service: name() }),
-            Some(first) if endpoints.all(|other| other.decision == first.decision) => first,
-            Some(_) => Expectation::undefined(UndefinedCause::BackendsDiffer { service: name() }),
+        let endpoints = match self.evaluate_endpoints(flow, service) {
+            Ok(endpoints) => endpoints,
+            Err(cause) => return Expectation::undefined(cause),
+        };
+        let Some((_, first)) = endpoints.first() else {
+            return Expectation::undefined(UndefinedCause::NoBackends { service: service_name(service) });
+        };
+        if endpoints.iter().all(|(_, other)| other.decision == first.decision) {
+            return first.clone();
         }
+        let mut differ =
+            Expectation::undefined(UndefinedCause::BackendsDiffer { service: service_name(service) });
+        differ.reasons.extend(endpoints.into_iter().map(|(endpoint, expectation)| Reason::Reading {
+            interpretations: vec![Interpretation::Backend(self.name_of_end(endpoint))],
+            decision: expectation.decision,
+        }));
+        differ
     }
 
     /// What the policies say about each of a Service's endpoints, in the order of the pods or addresses.
-    pub(super) fn evaluate_endpoints(&self, flow: &Flow, service: &Service) -> Vec<Expectation> {
+    ///
+    /// # Errors
+    /// If it is not known where the flow leads.
+    pub(super) fn evaluate_endpoints(
+        &self,
+        flow: &Flow,
+        service: &Service,
+    ) -> Result<Vec<(Endpoint, Expectation)>, UndefinedCause> {
         let name = || service_name(service);
-        let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
-        let Some(port) = port else {
-            return vec![Expectation::undefined(UndefinedCause::NoServicePort { service: name() })];
+        let port = match service.headless {
+            // Its name stands for the endpoints themselves, whatever ports it lists.
+            true => &ServicePort::untranslated(flow),
+            false => {
+                let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
+                port.ok_or_else(|| UndefinedCause::NoServicePort { service: name() })?
+            }
         };
-        let Some(backends) = self.backends(service, port, flow.family) else {
-            return vec![Expectation::undefined(UndefinedCause::BackendsUnknown { service: name() })];
+        let backends = self.backends(service, port, flow.family);
+        let backends = backends.and_then(|backends| self.usable(backends, service, flow.source));
+        let backends = backends.ok_or_else(|| UndefinedCause::BackendsUnknown { service: name() })?;
+        let evaluate = |(endpoint, target)| {
+            let evaluate =
+                |reading: &Reading| self.evaluate_backend(flow, service, endpoint, target, reading);
+            (endpoint, under_all_readings(evaluate))
         };
-        let backends = backends.into_iter();
-        backends.map(|(endpoint, target)| self.evaluate_backend(flow, service, endpoint, target)).collect()
+        Ok(backends.into_iter().map(evaluate).collect())
     }
 
     /// The endpoints that one port of a Service leads to, each with its port; `None` if it cannot
@@ -63,11 +88,49 @@ impl Engine {
                         && !pod.ended
                         && reachable
                 };
+                let is_open = |pod: &Pod| {
+                    pod.namespace == service.namespace
+                        && !pod.ended
+                        && !pod.unknown_labels.is_empty()
+                        && matches!(service.backends.select(pod), Selection::DependsOn(_))
+                };
+                if self.pods.iter().any(|(_, pod)| is_open(pod)) {
+                    return None;
+                }
                 let pods = self.pods.iter().filter(|(_, pod)| selected(pod));
                 let with_port =
                     |(id, pod): (_, &Pod)| Some((Endpoint::Pod(id), target.resolve(pod, port.protocol)?));
                 Some(pods.filter_map(with_port).collect())
             }
+        }
+    }
+
+    /// Those of a Service's endpoints that a sender may use; `None` if that depends on a node that is not known.
+    fn usable(
+        &self,
+        backends: Vec<(Endpoint, Port)>,
+        service: &Service,
+        source: Endpoint,
+    ) -> Option<Vec<(Endpoint, Port)>> {
+        if !service.only_local {
+            return Some(backends);
+        }
+        let own = self.node_of(source)?;
+        let mut usable = Vec::new();
+        for (endpoint, port) in backends {
+            if self.node_of(endpoint)? == own {
+                usable.push((endpoint, port));
+            }
+        }
+        Some(usable)
+    }
+
+    /// The name of the node on which an end is.
+    fn node_of(&self, end: Endpoint) -> Option<&str> {
+        match end {
+            Endpoint::Pod(id) => self.pods[id].node.as_deref(),
+            Endpoint::Node(id) => Some(&self.nodes[id].name),
+            Endpoint::External(_) => None,
         }
     }
 
@@ -83,78 +146,40 @@ impl Engine {
         service: &Service,
         destination: Endpoint,
         target: Port,
+        reading: &Reading,
     ) -> Expectation {
         let Flow { source, family, protocol, .. } = *flow;
-        let via = Some(Via { service, port: flow.port });
-        let direct = Direct { source, destination, family, protocol, port: target, via };
-        if source == destination {
-            return self.evaluate_hairpin(&direct, service);
-        }
-        match self.undecided_by_address(&direct) {
-            Some(rule) => Expectation::undefined(UndefinedCause::ServiceAddressInIpBlock(rule)),
-            None => self.evaluate_direct(&direct),
+        let via = (!service.headless).then_some(Via { service, port: flow.port });
+        let direct = Direct { source, destination, family, protocol, port: target, via, reading };
+        if source == destination && via.is_some() {
+            self.evaluate_hairpin(&direct, service)
+        } else {
+            self.evaluate_direct(&direct)
         }
     }
 
-    /// A pod that reaches itself through a Service: what NetworkPolicies say about that is undefined.
+    /// A pod that reaches itself through a Service: NetworkPolicies may apply to that or not.
     fn evaluate_hairpin(&self, flow: &Direct<'_>, service: &Service) -> Expectation {
-        let undefined = || Expectation::undefined(UndefinedCause::Hairpin { service: service_name(service) });
-        let [egress, ingress] = Direction::ALL
-            .map(|direction| self.in_order(flow, direction, |_| undefined(), Reason::NotIsolated(direction)));
+        let [egress, ingress] = Direction::ALL.map(|direction| {
+            let network_policies = |isolating: &[PolicyId]| {
+                let cause = || UndefinedCause::Hairpin { service: service_name(service) };
+                match flow.reading.of(Point::Hairpin, cause) {
+                    true => self.network_policies(flow, direction, isolating),
+                    false => Expectation::allow(Reason::OwnAddress),
+                }
+            };
+            self.in_order(flow, direction, network_policies, Reason::NotIsolated(direction))
+        });
         let mut expectation = egress.and(ingress);
         expectation.reasons.dedup();
         expectation
     }
 
-    /// The egress rule of a NetworkPolicy on whose `ipBlock` it depends whether the source may send:
-    /// the block holds the virtual address but not the endpoint's, or the other way round, and
-    /// implementations may compare it with either. `None` if nothing depends on that.
-    ///
-    /// What a block allows by a port's name only, it allows for certain neither before nor after.
-    fn undecided_by_address(&self, translated: &Direct<'_>) -> Option<RuleName> {
-        let Direct { destination, family, protocol, port, .. } = *translated;
-        let Via { service, port: virtual_port } = translated.via?;
-        let (Endpoint::Pod(source), Some(virtual_address)) = (translated.source, service.address(family))
-        else {
-            return None;
-        };
-        if self.direction(translated, Direction::Ingress).decision == Decision::Deny
-            || !self.tier(translated, Direction::Egress, Tier::Admin).goes_on()
-        {
-            return None;
-        }
-        let receiver = self.receiver(destination, Direction::Egress);
-        let (mut for_endpoint, mut for_service, mut for_service_by_name) = (None, None, None);
-        for id in self.class_of(source).map_or(&[][..], |class| self.isolating(class, Direction::Egress)) {
-            let policy = &self.policies[*id];
-            for (index, rule) in policy.rules(Direction::Egress).iter().enumerate() {
-                let name =
-                    || RuleName { policy: (&policy.policy).into(), direction: Direction::Egress, index };
-                let holds = |port, receiver| rule_ports::held_by(&rule.ports, protocol, port, receiver);
-                let on_target = holds(port, receiver);
-                if let Some(port_by) = on_target {
-                    match self.peers_match(rule, destination, family, name) {
-                        Match::Yes(MatchedBy::Selector) => return None,
-                        Match::Yes(MatchedBy::IpBlock) => match port_by {
-                            HeldBy::Number => for_endpoint = Some(name()),
-                            HeldBy::Name => {}
-                        },
-                        Match::Unknown(_) | Match::No => {}
-                    }
-                }
-                if self.has_block_with(rule, virtual_address) {
-                    match on_target.max(holds(virtual_port, None)) {
-                        Some(HeldBy::Number) => for_service = Some(name()),
-                        Some(HeldBy::Name) => for_service_by_name = Some(name()),
-                        None => {}
-                    }
-                }
-            }
-        }
-        match (for_endpoint, for_service.is_some()) {
-            (Some(_), true) => None,
-            (Some(rule), false) => Some(rule),
-            (None, _) => for_service.or(for_service_by_name),
+    fn name_of_end(&self, end: Endpoint) -> String {
+        match end {
+            Endpoint::Pod(id) => name_of(&self.pods[id]),
+            Endpoint::Node(id) => self.nodes[id].name.clone(),
+            Endpoint::External(address) => address.to_string(),
         }
     }
 
@@ -166,5 +191,13 @@ impl Engine {
             | CompiledPeer::SomeNodes
             | CompiledPeer::DomainNames => false,
         })
+    }
+}
+
+impl ServicePort {
+    /// The port of a flow that is not translated.
+    fn untranslated(flow: &Flow) -> Self {
+        let Flow { protocol, port, .. } = *flow;
+        Self { name: None, protocol, port, target: TargetPort::Number(port), node_port: None }
     }
 }

@@ -3,8 +3,8 @@
 //! The same order as for one flow, in sets of connections.
 
 use super::cluster_policy::{Action, Tier};
-use super::compiled::{ClusterPolicyId, CompiledRule};
-use super::engine::Engine;
+use super::compiled::{ClusterPolicyId, CompiledRule, Matched};
+use super::engine::{Engine, TierPolicy};
 use super::model::Direction;
 use super::port::Connections;
 use super::rule_peers::Held;
@@ -67,22 +67,28 @@ impl Engine {
     /// `matched` says how surely and on which ports a rule holds that end.
     pub(super) fn tier_sets(
         &self,
-        policies: &[ClusterPolicyId],
+        policies: &[TierPolicy],
         direction: Direction,
         tier: Tier,
-        matched: impl Fn(&CompiledRule) -> Option<(Held, Connections)>,
+        matched: impl Fn(ClusterPolicyId, usize, &CompiledRule) -> Option<(Held, Connections)>,
     ) -> TierSets {
-        let policy = |id: &ClusterPolicyId| {
+        let policy = |TierPolicy { id, selects }: &TierPolicy| {
             let compiled = &self.cluster_policies[*id];
             let mut sets = TierSets::none();
-            for (rule, written) in compiled.rules(direction).iter().zip(compiled.policy.rules(direction)) {
-                let Some((held, ports)) = matched(rule) else { continue };
+            let rules = compiled.rules(direction).iter().zip(compiled.policy.rules(direction));
+            for (index, (rule, written)) in rules.enumerate() {
+                let Some((held, ports)) = matched(*id, index, rule) else { continue };
                 let reached = sets.unmatched.intersection(&ports);
                 sets.add(written.action, &reached);
                 match held {
                     Held::Surely => sets.unmatched = sets.unmatched.difference(&reached),
                     Held::Perhaps => {}
                 }
+            }
+            match selects {
+                Matched::Surely => {}
+                // Perhaps none of its rules is about the subject.
+                Matched::Perhaps(_) => sets.unmatched = Connections::all(),
             }
             sets
         };

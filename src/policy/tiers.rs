@@ -5,11 +5,12 @@
 //! [outcomes](Outcome) possible; where they lead to different decisions, the flow is undefined.
 
 use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
-use super::compiled::{ClusterPolicyId, CompiledRule, PolicyId};
-use super::engine::Engine;
-use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name, undecided_on_own_node};
+use super::compiled::{CompiledRule, FactsId, Matched, PolicyId};
+use super::engine::{Engine, Isolating, TierPolicy};
+use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name};
 use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
-use super::model::{Direction, Service};
+use super::model::Direction;
+use super::reading::{Interpretation, Point};
 use super::rule_ports;
 
 /// What policies may do with a flow.
@@ -45,22 +46,75 @@ impl Engine {
         let (Endpoint::Pod(subject), _) = flow.ends(direction) else {
             return Expectation::allow(open);
         };
-        let isolating = self.class_of(subject).map_or(&[][..], |class| self.isolating(class, direction));
-        self.tier(flow, direction, Tier::Admin).conclude(|| {
-            if isolating.is_empty() {
+        let Some(class) = self.class_of(subject) else { return Expectation::allow(open) };
+        let isolating = self.isolating(class, direction);
+        let isolated_by = |policies: &[PolicyId]| {
+            if policies.is_empty() || !self.counts_as_pod(&self.pods[subject], flow) {
                 let baseline = self.tier(flow, direction, Tier::Baseline);
                 baseline.conclude(|| Expectation::allow(open.clone()))
             } else {
-                network_policies(isolating)
+                network_policies(policies)
             }
+        };
+        self.tier(flow, direction, Tier::Admin).conclude(|| {
+            if isolating.perhaps.is_empty() {
+                return isolated_by(&isolating.surely);
+            }
+            self.whichever_isolate(isolating, isolated_by)
         })
+    }
+
+    /// What is said of a subject of which it is not known which of some policies select it. `isolated_by` is
+    /// asked about each set of policies that may be those that do.
+    fn whichever_isolate(
+        &self,
+        isolating: &Isolating,
+        isolated_by: impl Fn(&[PolicyId]) -> Expectation,
+    ) -> Expectation {
+        let mut alternatives = isolating.alternatives().map(|policies| isolated_by(&policies));
+        let Some(mut all) = alternatives.next() else { return isolated_by(&[]) };
+        let unselected = all.decision;
+        for ((id, facts), selected) in isolating.perhaps.iter().zip(alternatives) {
+            if selected.decision == unselected {
+                all.reasons.extend(selected.reasons);
+                continue;
+            }
+            all.decision = Decision::Undefined;
+            all.reasons.push(Reason::Undefined(self.subject_unknown(*id, *facts)));
+            all.reasons.extend(selected.reasons);
+        }
+        if all.decision == Decision::Undefined {
+            all.reasons.retain(|reason| matches!(reason, Reason::Undefined(_) | Reason::Reading { .. }));
+        }
+        let mut seen = Vec::new();
+        all.reasons.retain(|reason| {
+            let is_new = !seen.contains(reason);
+            if is_new {
+                seen.push(reason.clone());
+            }
+            is_new
+        });
+        all
+    }
+
+    fn subject_unknown(&self, id: PolicyId, facts: FactsId) -> UndefinedCause {
+        let policy = PolicyName::from(&self.policies[id].policy);
+        UndefinedCause::SubjectUnknown { policy, facts: self.facts.get(facts).clone() }
     }
 
     /// Between a pod and its own node everything is allowed, as far as NetworkPolicies are concerned.
     /// Of cluster-scoped policies the specification does not say so.
     pub(super) fn own_node(&self, flow: &Direct<'_>) -> Expectation {
         let allowed = |_: &[PolicyId]| Expectation::allow(Reason::OwnNode);
-        undecided_on_own_node(self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode))
+        let expectation = self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode);
+        let denying = expectation.reasons.iter().find_map(Reason::denying_rule);
+        let Some(rule) = denying.filter(|_| expectation.decision == Decision::Deny) else {
+            return expectation;
+        };
+        match flow.reading.of(Point::OwnNode, || UndefinedCause::OwnNodeDenied(rule.clone())) {
+            true => expectation,
+            false => Expectation::allow(Reason::OwnNode),
+        }
     }
 
     /// What the cluster-scoped policies of a tier may do.
@@ -75,7 +129,7 @@ impl Engine {
         let kinds = self.in_tier(&policies, tier).into_iter().map(|priorities| {
             priorities.into_iter().fold(Outcome::none(), |before, equals| {
                 before.then(|| {
-                    let each = equals.iter().map(|id| self.cluster_policy(*id, flow, direction));
+                    let each = equals.iter().map(|policy| self.cluster_policy(*policy, flow, direction));
                     Outcome::any_of(each.collect())
                 })
             })
@@ -83,9 +137,26 @@ impl Engine {
         Outcome::any_of(kinds.collect())
     }
 
-    /// The first rule that matches.
-    fn cluster_policy(&self, id: ClusterPolicyId, flow: &Direct<'_>, direction: Direction) -> Outcome {
-        let compiled = &self.cluster_policies[id];
+    /// The first rule that matches, if the policy selects the subject.
+    fn cluster_policy(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
+        let mut outcome = self.first_match(policy, flow, direction);
+        match policy.selects {
+            Matched::Perhaps(facts) if !outcome.steps.is_empty() => {
+                outcome.steps.iter_mut().for_each(|step| step.is_sure = false);
+                outcome.falls_through = true;
+                outcome.causes.push(UndefinedCause::SubjectUnknown {
+                    policy: PolicyName::from(&self.cluster_policies[policy.id].policy),
+                    facts: self.facts.get(facts).clone(),
+                });
+            }
+            Matched::Perhaps(_) | Matched::Surely => {}
+        }
+        outcome
+    }
+
+    /// The first rule that matches, and those before it that may.
+    fn first_match(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
+        let compiled = &self.cluster_policies[policy.id];
         let policy = &compiled.policy;
         let mut outcome = Outcome::none();
         for (index, (rule, written)) in
@@ -93,12 +164,8 @@ impl Engine {
         {
             let name = || RuleName { policy: PolicyName::from(policy), direction, index };
             let matched = match self.cluster_rule_matches(rule, flow, direction, name) {
-                Match::Yes(_) => match flow.hairpin_unspecified(policy.name.kind) {
-                    Some(service) => {
-                        Match::Unknown(UndefinedCause::Hairpin { service: service_name(service) })
-                    }
-                    None => Match::Yes(MatchedBy::Selector),
-                },
+                Match::Yes(_) if flow.is_exempt_hairpin(policy.name.kind) => Match::No,
+                Match::Yes(_) => Match::Yes(MatchedBy::Selector),
                 Match::Unknown(cause) => Match::Unknown(cause),
                 Match::No => Match::No,
             };
@@ -129,34 +196,37 @@ impl Engine {
         let (_, remote) = flow.ends(direction);
         let holds =
             |port, receiver| rule_ports::held_by(&rule.ports, flow.protocol, port, receiver).is_some();
-        let on_port = holds(flow.port, self.pod(flow.destination));
-        let matched = if on_port { self.peers_match(rule, remote, flow.family, &name) } else { Match::No };
-        let Some(Via { service, port }) = flow.via else { return matched };
-        let virtual_address = match direction {
-            Direction::Egress => service.address(flow.family),
-            Direction::Ingress => None,
-        };
-        let Some(virtual_address) = virtual_address else { return matched };
-        // Implementations may compare blocks before or after the translation of the Service.
-        let before = (on_port || holds(port, None)) && self.has_block_with(rule, virtual_address);
-        match (matched, before) {
-            (Match::Yes(MatchedBy::IpBlock), false) | (Match::No, true) => {
-                Match::Unknown(UndefinedCause::ServiceAddressInIpBlock(name()))
+        let on_port = holds(flow.port, self.pod_at(flow.destination));
+        match self.sees_virtual_address(rule, flow, direction, &name) {
+            // Selectors see the endpoint, blocks the Service.
+            Some((address, port)) => {
+                if (on_port || holds(port, None)) && self.has_block_with(rule, address) {
+                    Match::Yes(MatchedBy::IpBlock)
+                } else if on_port {
+                    self.selectors_match(rule, remote, flow, &name)
+                } else {
+                    Match::No
+                }
             }
-            (matched @ (Match::Yes(_) | Match::Unknown(_) | Match::No), _) => matched,
+            None if on_port => self.peers_match(rule, remote, flow, &name),
+            None => Match::No,
         }
     }
 }
 
 impl Direct<'_> {
-    /// The Service through which a pod reaches itself, if it is not specified what policies of this
-    /// kind mean for that. ClusterNetworkPolicy applies to it as to anything else.
-    fn hairpin_unspecified(&self, kind: ClusterPolicyKind) -> Option<&Service> {
+    /// Whether a pod reaches itself through a Service, and the reading says that policies of this kind do not
+    /// apply to that. ClusterNetworkPolicy applies to it as to anything else.
+    fn is_exempt_hairpin(&self, kind: ClusterPolicyKind) -> bool {
+        let Some(Via { service, .. }) = self.via.filter(|_| self.source == self.destination) else {
+            return false;
+        };
         match kind {
             ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => {
-                self.via.filter(|_| self.source == self.destination).map(|via| via.service)
+                let cause = || UndefinedCause::Hairpin { service: service_name(service) };
+                !self.reading.of(Point::Hairpin, cause)
             }
-            ClusterPolicyKind::ClusterNetworkPolicy => None,
+            ClusterPolicyKind::ClusterNetworkPolicy => false,
         }
     }
 }
@@ -204,6 +274,23 @@ impl Outcome {
         any
     }
 
+    /// What each rule decides if it comes first, where nothing says which one does.
+    fn readings(&self, rest: Option<&Expectation>) -> Vec<Reason> {
+        if !self.causes.iter().any(|cause| matches!(cause, UndefinedCause::Unordered { .. })) {
+            return Vec::new();
+        }
+        let decision = |action| match action {
+            Action::Accept => Decision::Allow,
+            Action::Deny => Decision::Deny,
+            Action::Pass => rest.map_or(Decision::Undefined, |rest| rest.decision),
+        };
+        let reading = |step: &Step| Reason::Reading {
+            interpretations: vec![Interpretation::ComesFirst(step.rule.clone())],
+            decision: decision(step.action),
+        };
+        self.steps.iter().map(reading).collect()
+    }
+
     /// The decision, with `rest` for what goes on.
     fn conclude(self, rest: impl FnOnce() -> Expectation) -> Expectation {
         let rest = self.goes_on().then(rest);
@@ -213,8 +300,10 @@ impl Outcome {
         let may_allow = does(Action::Accept) || rest_is(Decision::Allow) || undecided;
         let may_deny = does(Action::Deny) || rest_is(Decision::Deny) || undecided;
         if may_allow == may_deny {
+            let readings = self.readings(rest.as_ref());
             let of_rest = rest.filter(|_| undecided).into_iter().flat_map(|rest| rest.reasons);
-            let reasons = self.causes.into_iter().map(Reason::Undefined).chain(of_rest).collect();
+            let causes = self.causes.into_iter().map(Reason::Undefined);
+            let reasons = causes.chain(of_rest).chain(readings).collect();
             return Expectation { decision: Decision::Undefined, reasons };
         }
         let decision = if may_allow { Decision::Allow } else { Decision::Deny };

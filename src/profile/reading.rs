@@ -158,7 +158,8 @@ impl Reading {
             | Reason::OwnAddress
             | Reason::OwnNode
             | Reason::NoPodNetwork
-            | Reason::Undefined(_) => Decision::Allow,
+            | Reason::Undefined(_)
+            | Reason::Reading { .. } => Decision::Allow,
         });
         decisions.fold(Decision::Allow, Decision::and)
     }

@@ -9,7 +9,7 @@ use super::escape::{Plain, escape_json};
 use super::json::{API_VERSION, outcome_code};
 use super::unmodelled;
 use crate::expect::{Matrix, Row, port_lists};
-use crate::policy::{Connections, ConnectionsId, PairConnections};
+use crate::policy::{Connections, ConnectionsId, PairConnections, UnknownFact};
 use crate::snapshot::Unmodelled;
 use crate::verdict::Outcome;
 
@@ -36,22 +36,65 @@ pub fn expected_table(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wr
     let width = matrix.widest_name().max(4);
     writeln!(to, "{:width$}  {:width$}  CONNECTIONS", "FROM", "TO")?;
     let mut texts: HashMap<ConnectionsId, String> = HashMap::new();
+    let mut legend = Legend::default();
     matrix.rows(|Row { from, to: destination, connections, id }| {
-        let text = texts.entry(id).or_insert_with(|| connections_text(connections));
+        let text = texts.entry(id).or_insert_with(|| connections_text(connections, &mut legend));
         writeln!(to, "{:width$}  {:width$}  {text}", Plain(from), Plain(destination))
     })?;
+    legend.write(&mut to)?;
     for (i, kind) in about.unmodelled.iter().enumerate() {
         writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, unmodelled::line(kind))?;
     }
     to.flush()
 }
 
-fn connections_text(connections: &PairConnections) -> String {
-    let PairConnections { allowed, undefined } = connections;
+fn connections_text(connections: &PairConnections, legend: &mut Legend) -> String {
+    let PairConnections { allowed, undefined, assumptions } = connections;
+    let mut marks = || assumptions.iter().map(|fact| legend.mark(fact)).collect::<String>();
     match (allowed.is_empty(), undefined.is_empty()) {
         (_, true) => allowed.to_string(),
-        (true, false) => format!("undefined: {undefined}"),
-        (false, false) => format!("{allowed}; undefined: {undefined}"),
+        (true, false) => format!("undefined: {undefined}{}", marks()),
+        (false, false) => format!("{allowed}; undefined: {undefined}{}", marks()),
+    }
+}
+
+/// The facts on which rows depend, each with a mark.
+#[derive(Default)]
+struct Legend {
+    facts: Vec<UnknownFact>,
+}
+
+impl Legend {
+    /// The mark of a fact, with a space before it.
+    fn mark(&mut self, fact: &UnknownFact) -> String {
+        let known = self.facts.iter().position(|other| other == fact);
+        let at = known.unwrap_or_else(|| {
+            self.facts.push(fact.clone());
+            self.facts.len() - 1
+        });
+        format!(" [{}]", at + 1)
+    }
+
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        if self.facts.is_empty() {
+            return Ok(());
+        }
+        writeln!(to, "\nundefined because")?;
+        for (i, fact) in self.facts.iter().enumerate() {
+            writeln!(to, "  [{}]  {fact}{}", i + 1, how_to_say(fact))?;
+        }
+        Ok(())
+    }
+}
+
+/// How to say what is not known.
+fn how_to_say(fact: &UnknownFact) -> &'static str {
+    match fact {
+        UnknownFact::NamespaceLabels { .. } => ": add its Namespace object",
+        UnknownFact::PodLabel { .. } => ": a controller sets it; add the pods of a running cluster",
+        UnknownFact::PodAddresses => ": give --pod-cidr, or add the pods of a running cluster",
+        UnknownFact::NodeAddresses => ": give --node-cidr, or add the Node objects",
+        UnknownFact::NodeLabels | UnknownFact::DomainNames => "",
     }
 }
 
@@ -88,10 +131,12 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
 
 /// Everything of a row but its ends.
 fn rest(connections: &PairConnections) -> String {
-    let PairConnections { allowed, undefined } = connections;
+    let PairConnections { allowed, undefined, assumptions } = connections;
     let mut rest = format!(r#""connections":{}"#, value(allowed));
     if !undefined.is_empty() {
         rest.push_str(&format!(r#","undefined":{}"#, value(undefined)));
+        let assumptions: Vec<_> = assumptions.iter().map(ToString::to_string).collect();
+        rest.push_str(&format!(r#","assumptions":{}"#, json!(assumptions)));
     }
     rest
 }

@@ -108,7 +108,8 @@ impl Newcomers {
                 | Reason::OwnAddress
                 | Reason::OwnNode
                 | Reason::NoPodNetwork
-                | Reason::Undefined(_) => false,
+                | Reason::Undefined(_)
+                | Reason::Reading { .. } => false,
             };
             expectation.decision == Decision::Deny && expectation.reasons.iter().any(is_isolated)
         };

@@ -17,7 +17,7 @@ use super::step::{Action, Step};
 use super::topology::{self, Topology};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
 use crate::snapshot::{Identity, Object, OtherKinds, Reading, objects};
-use crate::source::{self, Document, Error, Located, Location, Node, Text, decode, quote};
+use crate::source::{self, Document, Error, Located, Location, Node, Place, Text, decode, quote};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
 const KIND: &str = "Scenario";
@@ -245,7 +245,14 @@ impl Loader {
             let action = match item.object {
                 Object::NetworkPolicy(policy) => Action::SetPolicy(policy),
                 Object::ClusterPolicy(policy) => Action::SetClusterPolicy(policy),
-                Object::Service(service) => Action::SetService(service),
+                Object::Service(service) => match service.untestable {
+                    None => Action::SetService(service),
+                    Some(Located { value, at }) => {
+                        let place = Place { location: Some(at), ..item.place };
+                        let message = format!("Service {}: {value}", quote(&service.service.name));
+                        return Err(Error { place, message });
+                    }
+                },
                 Object::Namespace(namespace) => Action::LabelNamespace {
                     labels: namespace.labels.into_iter().map(|(key, value)| (key, Some(value))).collect(),
                     namespace: namespace.name,
@@ -253,6 +260,10 @@ impl Loader {
                 Object::Pod(..) | Object::Template(_) => {
                     let message =
                         "a scenario's pods are those of its topology and of addPod: describe it there";
+                    return Err(Error { place: item.place, message: message.to_owned() });
+                }
+                Object::Node(_) => {
+                    let message = "a scenario's nodes are those of its topology: describe them there";
                     return Err(Error { place: item.place, message: message.to_owned() });
                 }
                 Object::Other(kind) => {

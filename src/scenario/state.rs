@@ -11,7 +11,7 @@ use crate::policy::{
     Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, Pod, Port, Service,
     ServicePort,
 };
-use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy};
+use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenService};
 
 /// The cluster of a scenario at one moment. Addresses, and everything else that only the backend
 /// that made it can know, are filled in by that.
@@ -23,6 +23,8 @@ pub struct State {
     pub written: Vec<WrittenPolicy>,
     /// The cluster-scoped policies of the cluster, as they were written.
     pub written_for_cluster: Vec<WrittenClusterPolicy>,
+    /// The Services that steps brought, as they were written. Those of the topology are not among them.
+    pub written_services: Vec<WrittenService>,
     /// The addresses outside the cluster.
     pub externals: Vec<External>,
     /// The families that are probed.
@@ -122,7 +124,8 @@ impl State {
                     .map_err(|()| format!("there is no {name}"))?;
                 self.written_for_cluster.retain(|written| written.policy.name != *name);
             }
-            Action::SetService(service) => {
+            Action::SetService(written) => {
+                let service = &written.service;
                 self.namespace(&service.namespace)?;
                 self.check_node_ports(service)?;
                 let mut service = service.clone();
@@ -136,10 +139,14 @@ impl State {
                     service.addresses.clone_from(&old.addresses);
                 }
                 replace(&mut self.cluster.services, &service, Identity::of_service);
+                replace(&mut self.written_services, written, |written| {
+                    Identity::of_service(&written.service)
+                });
             }
             Action::DeleteService(identity) => {
                 remove(&mut self.cluster.services, identity, Identity::of_service)
                     .map_err(|()| missing("Service", identity))?;
+                self.written_services.retain(|written| Identity::of_service(&written.service) != *identity);
             }
             Action::LabelPod { pod, labels } => {
                 let found = self.cluster.pods.iter_mut().find(|p| Identity::of_pod(p) == *pod);

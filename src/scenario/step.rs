@@ -6,8 +6,8 @@ use super::assertion::Assertion;
 use super::capability::Capability;
 use super::item::Item;
 use super::keep_open::KeepOpen;
-use crate::policy::{ClusterPolicyName, Pod, Service};
-use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy};
+use crate::policy::{ClusterPolicyName, Pod};
+use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenService};
 
 /// A step of a scenario.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub enum Action {
     /// Deletes a cluster-scoped policy.
     DeleteClusterPolicy(ClusterPolicyName),
     /// Creates or replaces a Service.
-    SetService(Service),
+    SetService(WrittenService),
     /// Deletes a Service.
     DeleteService(Identity),
     /// Sets labels of a pod, or takes them away.

@@ -114,6 +114,7 @@ impl Builder {
             cluster,
             written: Vec::new(),
             written_for_cluster: Vec::new(),
+            written_services: Vec::new(),
             externals: Vec::new(),
             families,
             dns: None,
@@ -177,6 +178,10 @@ impl Builder {
             addresses: Vec::new(),
             ports: ports.into(),
             backends: Backends::Selected(pod.labels.clone()),
+            exposure: None,
+            headless: false,
+            only_local: false,
+            chooses_node_ports: false,
         });
         let pod = Identity::of_pod(pod);
         self.state.dns = Some(DnsServer { pod, port, service });
@@ -196,11 +201,8 @@ fn plain_pod(namespace: &str, name: &str, labels: Labels, node: usize) -> Pod {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         labels,
-        addresses: Vec::new(),
-        ports: Vec::new(),
-        host_network: false,
         node: Some(node_name(node)),
-        ended: false,
+        ..Pod::default()
     }
 }
 
@@ -328,6 +330,10 @@ impl Reader<'_> {
             addresses: Vec::new(),
             ports: file.ports.iter().map(|port| self.service_port(port)).collect::<Result<_, _>>()?,
             backends: Backends::Selected(selector),
+            exposure: None,
+            headless: false,
+            only_local: false,
+            chooses_node_ports: false,
         })
     }
 

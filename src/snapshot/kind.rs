@@ -10,6 +10,7 @@ use crate::source::near;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
     Namespace,
+    Node,
     Service,
     NetworkPolicy,
     ClusterPolicy(ClusterPolicyKind),
@@ -21,6 +22,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::ClusterPolicy(kind) => kind.name(),
@@ -57,12 +59,13 @@ const fn known(
     Known { kind, aliases, group, version }
 }
 
-const KNOWN: [Known; 14] = {
+const KNOWN: [Known; 15] = {
     use ClusterPolicyKind as Cluster;
     use Kind::{ClusterPolicy, Workload};
     use WorkloadKind as Work;
     [
         known(Kind::Namespace, "", "v1", &["namespaces", "ns"]),
+        known(Kind::Node, "", "v1", &["nodes", "no"]),
         known(Workload(Work::Pod), "", "v1", &["pods", "po"]),
         known(Kind::Service, "", "v1", &["services", "svc"]),
         known(Workload(Work::ReplicationController), "", "v1", &["replicationcontrollers", "rc"]),

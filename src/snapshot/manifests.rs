@@ -1,14 +1,18 @@
 //! From objects to the state of a cluster.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::controller_labels;
 use super::named::WrittenPolicy;
+use super::node::ReadNode;
 use super::notice::{UnknownFields, empty_fields};
-use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, objects};
+use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 use super::other::OtherKinds;
+use super::ranges::{self, AddressRanges};
+use super::service::Unshown;
 use super::workload::{Owner, Template, WorkloadKind};
-use crate::policy::{Cluster, Labels, Namespace, Pod};
+use crate::policy::{Cluster, Namespace, Pod};
 use crate::source::{Document, Error, Node, Place};
 
 /// What a set of manifests describes.
@@ -19,10 +23,15 @@ pub struct Snapshot {
     /// What the pods belong to, by namespace, name and kind. Every pod that has not ended belongs
     /// to one workload.
     pub workloads: Vec<Workload>,
+    /// The ranges of addresses of which it was said that the cluster uses them; those of nodes are else the
+    /// addresses of the Nodes in the input.
+    pub ranges: AddressRanges,
     /// The kinds that netproof does not read.
     pub other: OtherKinds,
     /// What in the manifests may mean something else than their author thinks, with its place.
     pub warnings: Vec<String>,
+    /// The Services that do something which the expected matrix does not show, by the reason.
+    pub unshown: BTreeMap<Unshown, Vec<Identity>>,
 }
 
 /// A workload and its pods.
@@ -37,6 +46,25 @@ pub struct Workload {
     /// How many pods the one in `pods` stands for, if it is not a pod of the input but made from
     /// the workload's template.
     pub replicas: Option<u32>,
+}
+
+impl Workload {
+    /// Whether the workload may have two pods at the same time, which then may exchange something.
+    ///
+    /// One replica is no promise: while a template changes or a pod ends, the next pod is there already, and
+    /// policies hold for a pod until its end. Only the pods of a StatefulSet wait for each other.
+    pub fn may_have_several_pods(&self) -> bool {
+        match self.kind {
+            WorkloadKind::Pod => false,
+            WorkloadKind::StatefulSet => self.pods.len() > 1,
+            WorkloadKind::Deployment
+            | WorkloadKind::DaemonSet
+            | WorkloadKind::ReplicaSet
+            | WorkloadKind::ReplicationController
+            | WorkloadKind::Job
+            | WorkloadKind::CronJob => self.replicas != Some(0),
+        }
+    }
 }
 
 impl Snapshot {
@@ -66,6 +94,19 @@ impl Snapshot {
         }
         Ok(builder.finish())
     }
+
+    /// Says where addresses are that are not known. What the input says itself goes before.
+    ///
+    /// # Errors
+    /// If an address of the input is in none of the ranges that it has to be in.
+    pub fn narrow(&mut self, mut ranges: AddressRanges) -> Result<(), String> {
+        ranges.apply(&mut self.cluster)?;
+        if ranges.nodes.is_empty() {
+            ranges.nodes.append(&mut self.ranges.nodes);
+        }
+        self.ranges = ranges;
+        Ok(())
+    }
 }
 
 /// An object that was read, for its next occurrence.
@@ -77,6 +118,7 @@ struct Builder<'a> {
     seen: HashMap<(&'static str, Identity), Seen<'a>>,
     pods: Vec<(Pod, Option<Owner>)>,
     templates: Vec<Template>,
+    nodes: Vec<ReadNode>,
     /// How many objects leave it to the API server to complete the same name.
     generated: HashMap<(&'static str, Identity), usize>,
     others: BTreeMap<String, usize>,
@@ -93,6 +135,11 @@ impl<'a> Builder<'a> {
                     self.snapshot.cluster.namespaces.push(namespace);
                 }
             }
+            Object::Node(read) => {
+                if self.is_new("Node", Identity::new("", &read.node.name), (place, node))? {
+                    self.nodes.push(read);
+                }
+            }
             Object::Pod(mut pod, owner) => {
                 self.complete_name("Pod", &mut pod, node);
                 if self.is_new("Pod", Identity::of_pod(&pod), (place, node))? {
@@ -106,8 +153,12 @@ impl<'a> Builder<'a> {
                     self.templates.push(template);
                 }
             }
-            Object::Service(service) => {
-                if self.is_new("Service", Identity::of_service(&service), (place, node))? {
+            Object::Service(WrittenService { service, unshown, .. }) => {
+                let identity = Identity::of_service(&service);
+                if self.is_new("Service", identity.clone(), (place, node))? {
+                    if let Some(why) = unshown {
+                        self.snapshot.unshown.entry(why).or_default().push(identity);
+                    }
                     self.snapshot.cluster.services.push(service);
                 }
             }
@@ -166,6 +217,8 @@ impl<'a> Builder<'a> {
         self.add_namespaces();
         self.snapshot.other = OtherKinds::new(&self.others);
         self.snapshot.warnings.extend(self.unknown.warnings());
+        self.snapshot.ranges.nodes = ranges::from_nodes(&mut self.snapshot.cluster, &self.nodes);
+        self.snapshot.cluster.nodes = self.nodes.drain(..).map(|read| read.node).collect();
         let by_name = |w: &Workload| (w.identity.clone(), w.kind);
         self.snapshot.workloads.sort_by_key(by_name);
         self.snapshot
@@ -209,10 +262,22 @@ impl<'a> Builder<'a> {
         for template in self.templates.drain(..) {
             let key = template.key();
             let made_by_another = top(key.clone()) != key;
-            if !made_by_another && !members.contains_key(&key) {
-                replicas.insert(key.clone(), template.replicas);
-                members.insert(key, vec![pods.len()]);
-                pods.push(template.pod);
+            if made_by_another || members.contains_key(&key) {
+                continue;
+            }
+            match template.first_number {
+                Some(first) if template.replicas > 0 => {
+                    let numbers = first..first.saturating_add(template.replicas);
+                    let made = numbers.map(|number| controller_labels::numbered(&template.pod, number));
+                    let from = pods.len();
+                    pods.extend(made);
+                    members.insert(key, (from..pods.len()).collect());
+                }
+                Some(_) | None => {
+                    replicas.insert(key.clone(), template.replicas);
+                    members.insert(key, vec![pods.len()]);
+                    pods.push(template.pod);
+                }
             }
         }
         self.snapshot.workloads.extend(members.into_iter().map(|(key, pods)| Workload {
@@ -232,8 +297,9 @@ impl<'a> Builder<'a> {
         let mut missing: Vec<_> = mentioned.cloned().collect();
         missing.sort_unstable();
         missing.dedup();
-        missing.retain(|name| !namespaces.iter().any(|namespace| namespace.name == *name));
-        namespaces.extend(missing.into_iter().map(|name| Namespace::new(name, Labels::new())));
+        let known: HashSet<&str> = namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
+        missing.retain(|name| !known.contains(name.as_str()));
+        namespaces.extend(missing.into_iter().map(Namespace::mentioned));
     }
 }
 

@@ -4,16 +4,19 @@
 //! API server checks them, and converted once to the types of [`policy`](crate::policy).
 
 pub mod cluster_policy;
+mod controller_labels;
 mod field;
 mod kind;
 mod list;
 mod manifests;
 mod named;
 mod network_policy;
+mod node;
 mod notice;
 mod object;
 mod other;
 mod pod;
+mod ranges;
 pub(crate) mod rules;
 mod service;
 mod workload;
@@ -21,8 +24,11 @@ mod workload;
 pub use field::{Field, Problem};
 pub use manifests::{Snapshot, Workload};
 pub use named::{AddressName, Lookup, WrittenPolicy};
-pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, objects};
+pub use node::ReadNode;
+pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 pub use other::{ForeignPolicy, OtherKinds, Part, Unmodelled, foreign_policies};
+pub use ranges::AddressRanges;
+pub use service::Unshown;
 pub use workload::{Owner, Template, WorkloadKind};
 
 /// Whether a namespace may have this name.

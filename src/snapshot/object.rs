@@ -12,10 +12,12 @@ use super::field::{Field, Problem};
 use super::kind::{self, Kind, Mistake, Named};
 use super::list;
 use super::named::{Lookup, WrittenPolicy};
+use super::node::ReadNode;
+use super::service::{self, Unshown};
 use super::workload::{self, Owner, Template, WorkloadKind};
-use super::{pod, rules, service};
+use super::{node, pod, rules};
 use crate::policy::{ClusterPolicy, ClusterPolicyKind, Namespace, NetworkPolicy, Pod, Service};
-use crate::source::{Document, Error, Location, Node, Place, decode, decode_live, quote};
+use crate::source::{Document, Error, Located, Location, Node, Place, decode, decode_live, quote};
 
 /// The namespace of an object that names none.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -38,18 +40,33 @@ pub struct Item<'a> {
 pub enum Object {
     /// `v1 Namespace`
     Namespace(Namespace),
+    /// `v1 Node`
+    Node(ReadNode),
     /// `v1 Pod`
     Pod(Pod, Option<Owner>),
     /// Something that makes pods.
     Template(Template),
     /// `v1 Service`
-    Service(Service),
+    Service(WrittenService),
     /// `networking.k8s.io/v1 NetworkPolicy`
     NetworkPolicy(WrittenPolicy),
     /// A kind of `policy.networking.k8s.io`.
     ClusterPolicy(WrittenClusterPolicy),
     /// Anything else, by `Kind` or, outside the core group, `Kind.group`.
     Other(String),
+}
+
+/// A Service as it was understood, and what that leaves out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenService {
+    /// What the engine evaluates.
+    pub service: Service,
+    /// What the manifest says.
+    pub object: Arc<core::Service>,
+    /// Why the expected matrix does not show what it does; `None` if nothing is left out.
+    pub unshown: Option<Unshown>,
+    /// What no scenario can test of it, and where that stands; `None` if everything can be tested.
+    pub untestable: Option<Located<String>>,
 }
 
 /// A cluster-scoped policy as it was understood, and as it was written.
@@ -218,9 +235,19 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
             rules::labels(&labels, &root.field("metadata").field("labels"))?;
             Ok(Object::Namespace(Namespace::new(identity.name, labels)))
         }),
+        Kind::Node => with(context, node, |object: &core::Node| node::convert(object).map(Object::Node)),
         Kind::Service => with(context, node, |object: &core::Service| {
             let identity = identity(&object.metadata, reading.namespace)?;
-            Ok(Object::Service(service::convert(object, identity)?))
+            let locate = |problem: Problem| Located {
+                at: node.locate(&problem.path),
+                value: format!("{}: {}", crate::source::path_to_string(&problem.path), problem.message),
+            };
+            Ok(Object::Service(WrittenService {
+                service: service::convert(object, identity)?,
+                object: Arc::new(object.clone()),
+                unshown: service::unshown(object),
+                untestable: service::untestable(object).map(locate),
+            }))
         }),
         Kind::NetworkPolicy => with(context, node, |object: &networking::NetworkPolicy| {
             let identity = identity(&object.metadata, reading.namespace)?;

@@ -43,11 +43,10 @@ pub(super) fn from_template(
         namespace: identity.namespace,
         name: identity.name,
         labels: labels.clone(),
-        addresses: Vec::new(),
         ports: spec.map(|spec| container_ports(spec, &spec_at)).transpose()?.unwrap_or_default(),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         node: spec.and_then(|spec| spec.node_name.clone()),
-        ended: false,
+        ..Pod::default()
     })
 }
 

@@ -1,12 +1,22 @@
 //! `v1 Service`.
 
+use std::fmt;
+
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::field::{Field, Problem};
 use super::object::Identity;
 use super::rules::{self, NumberOrName};
-use crate::policy::{Backends, Service, ServicePort, TargetPort};
+use crate::policy::{Backends, Exposure, Service, ServicePort, TargetPort};
+use crate::source::quote;
+
+const EXTERNAL_NAME: &str = "ExternalName";
+const LOAD_BALANCER: &str = Exposure::LoadBalancer.name();
+const NODE_PORT: &str = Exposure::NodePort.name();
+
+/// The values of `spec.type`.
+const KINDS: [&str; 4] = ["ClusterIP", NODE_PORT, LOAD_BALANCER, EXTERNAL_NAME];
 
 /// Converts a Service.
 pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Service, Problem> {
@@ -27,14 +37,158 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
         addresses.push(rules::address(address, &addresses_at.index(i))?);
     }
 
+    let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
+    if !KINDS.contains(&kind) {
+        let message = format!("{} is none of {}", quote(kind), KINDS.join(", "));
+        return Err(at.field("type").problem(message));
+    }
+    let policy = spec.internal_traffic_policy.as_deref().unwrap_or("Cluster");
+    if !["Cluster", "Local"].contains(&policy) {
+        let message = format!("{} is neither Cluster nor Local", quote(policy));
+        return Err(at.field("internalTrafficPolicy").problem(message));
+    }
     let selector = spec.selector.clone().unwrap_or_default();
     rules::labels(&selector, &at.field("selector"))?;
-    let backends = if selector.is_empty() || spec.type_.as_deref() == Some("ExternalName") {
+    let backends = if selector.is_empty() || kind == EXTERNAL_NAME {
         Backends::Unknown
     } else {
         Backends::Selected(selector)
     };
-    Ok(Service { namespace: identity.namespace, name: identity.name, addresses, ports, backends })
+    let exposures = [Exposure::NodePort, Exposure::LoadBalancer];
+    let exposure = exposures.into_iter().find(|exposure| {
+        // With `Local` the nodes keep the client's address.
+        kind == exposure.name() && spec.external_traffic_policy.as_deref() != Some("Local")
+    });
+    Ok(Service {
+        namespace: identity.namespace,
+        name: identity.name,
+        addresses,
+        ports,
+        backends,
+        exposure,
+        headless: kind == "ClusterIP" && is_headless(spec),
+        only_local: policy == "Local",
+        chooses_node_ports: kind == NODE_PORT
+            || (kind == LOAD_BALANCER && spec.allocate_load_balancer_node_ports != Some(false)),
+    })
+}
+
+fn is_headless(spec: &api::ServiceSpec) -> bool {
+    let listed = spec.cluster_ips.as_deref().unwrap_or(spec.cluster_ip.as_slice());
+    listed.iter().any(|address| address == "None")
+}
+
+/// What a Service has that no scenario can test: neither the lab nor a cluster's matrix would do what it says.
+/// `None` if it has nothing of the kind.
+pub(super) fn untestable(service: &api::Service) -> Option<Problem> {
+    let spec = service.spec.as_ref()?;
+    let root = Field::ROOT;
+    let at = root.field("spec");
+    let refuse = |field: &str, message: &str| Some(at.field(field).problem(message));
+    match spec.type_.as_deref() {
+        Some(EXTERNAL_NAME) => {
+            return refuse(
+                "type",
+                "ExternalName is not supported in scenarios: it is a name of something else: probe an external address instead",
+            );
+        }
+        Some(LOAD_BALANCER) => {
+            return refuse(
+                "type",
+                "LoadBalancer is not supported in scenarios: nothing here balances: write NodePort or ClusterIP",
+            );
+        }
+        Some(_) | None => {}
+    }
+    if is_headless(spec) {
+        let field = if spec.cluster_ips.is_some() { "clusterIPs" } else { "clusterIP" };
+        return refuse(
+            field,
+            "a headless Service is not supported in scenarios: it has no address of its own: probe its pods instead",
+        );
+    }
+    let is_set =
+        |value: &Option<String>, default: &str| value.as_deref().is_some_and(|value| value != default);
+    let is_listed = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let refused = [
+        (
+            is_set(&spec.external_traffic_policy, "Cluster"),
+            "externalTrafficPolicy",
+            "what comes from outside is not probed by node ports: leave it out, or write Cluster",
+        ),
+        (
+            is_set(&spec.session_affinity, "None"),
+            "sessionAffinity",
+            "the choice of an endpoint is not modelled: leave it out, or write None",
+        ),
+        (
+            spec.publish_not_ready_addresses == Some(true),
+            "publishNotReadyAddresses",
+            "pods of scenarios are ready: leave it out",
+        ),
+        (
+            is_set(&spec.traffic_distribution, ""),
+            "trafficDistribution",
+            "the choice of an endpoint is not modelled: leave it out",
+        ),
+        (
+            is_set(&spec.ip_family_policy, "PreferDualStack"),
+            "ipFamilyPolicy",
+            "Services of scenarios have an address of every family: leave it out",
+        ),
+        (
+            is_listed(&spec.ip_families),
+            "ipFamilies",
+            "Services of scenarios have an address of every family: leave it out",
+        ),
+        (
+            is_listed(&spec.external_ips),
+            "externalIPs",
+            "Services of scenarios have no other addresses: leave it out",
+        ),
+        (is_set(&spec.load_balancer_ip, ""), "loadBalancerIP", "nothing here balances: leave it out"),
+        (
+            is_listed(&spec.load_balancer_source_ranges),
+            "loadBalancerSourceRanges",
+            "nothing here balances: leave it out",
+        ),
+    ];
+    let (_, field, why) = refused.into_iter().find(|(is_refused, ..)| *is_refused)?;
+    refuse(field, &format!("not supported in scenarios: {why}"))
+}
+
+/// What a Service has that decides about connections, and that the expected matrix does not show.
+pub(super) fn unshown(service: &api::Service) -> Option<Unshown> {
+    let spec = service.spec.as_ref()?;
+    match spec.type_.as_deref() {
+        Some(EXTERNAL_NAME) => Some(Unshown::ExternalName),
+        Some(_) | None if spec.external_ips.as_ref().is_some_and(|list| !list.is_empty()) => {
+            Some(Unshown::ExternalAddresses)
+        }
+        Some(_) | None => None,
+    }
+}
+
+/// Why the expected matrix does not show what a Service does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unshown {
+    /// `type: ExternalName`
+    ExternalName,
+    /// `externalIPs`
+    ExternalAddresses,
+}
+
+impl fmt::Display for Unshown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ExternalName => {
+                "type ExternalName: a name of something else, whose addresses are not known here; what its clients may send there is in the rows of these addresses"
+            }
+            Self::ExternalAddresses => {
+                "externalIPs: what comes through these addresses may have a node's address or the client's, and both have to be allowed at its pods"
+            }
+        })
+    }
 }
 
 fn port(port: &api::ServicePort, at: &Field<'_>) -> Result<ServicePort, Problem> {

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
+use super::controller_labels::{Controller, JobLabels, POD_TEMPLATE_HASH};
 use super::field::{Field, Problem};
 use super::object::Identity;
 use super::{network_policy, pod, rules};
@@ -82,7 +83,7 @@ pub(super) fn owner(metadata: &ObjectMeta) -> Option<Owner> {
     if kind == WorkloadKind::ReplicaSet {
         // A Deployment's ReplicaSets are named after it and their template, so it can be told
         // although its own object may not be in the input.
-        let hash = metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
+        let hash = metadata.labels.as_ref().and_then(|labels| labels.get(POD_TEMPLATE_HASH));
         let deployment = hash.and_then(|hash| controller.name.strip_suffix(hash)?.strip_suffix('-'));
         if let Some(deployment) = deployment {
             return Some(Owner { kind: WorkloadKind::Deployment, name: deployment.to_owned() });
@@ -98,6 +99,8 @@ pub struct Template {
     pub kind: WorkloadKind,
     /// A pod that it makes, named like the workload.
     pub pod: Pod,
+    /// The number of the first pod, if pods are numbered and each has its number in its labels.
+    pub first_number: Option<u32>,
     /// How many pods it makes.
     pub replicas: u32,
     /// Who made the workload itself.
@@ -115,6 +118,7 @@ pub(super) struct Source<'a> {
     replicas: Option<(&'static str, i32)>,
     /// The selector that has to match the template.
     selector: Option<&'a LabelSelector>,
+    controller: Controller<'a>,
 }
 
 /// How many pods a workload may make: far more than clusters hold, and few enough to be listed.
@@ -129,16 +133,20 @@ pub(super) fn deployment(object: &apps::Deployment) -> Source<'_> {
         path: TEMPLATE,
         replicas: object.spec.replicas.map(|n| ("replicas", n)),
         selector: Some(&object.spec.selector),
+        controller: Controller::Deployment,
     }
 }
 
 pub(super) fn stateful_set(object: &apps::StatefulSet) -> Source<'_> {
+    let start = object.spec.ordinals.as_ref().and_then(|ordinals| ordinals.start);
+    let first = start.and_then(|start| u32::try_from(start).ok()).unwrap_or(0);
     Source {
         metadata: &object.metadata,
         template: Some(&object.spec.template),
         path: TEMPLATE,
         replicas: object.spec.replicas.map(|n| ("replicas", n)),
         selector: Some(&object.spec.selector),
+        controller: Controller::StatefulSet { first },
     }
 }
 
@@ -149,6 +157,7 @@ pub(super) fn daemon_set(object: &apps::DaemonSet) -> Source<'_> {
         path: TEMPLATE,
         replicas: None,
         selector: Some(&object.spec.selector),
+        controller: Controller::DaemonSet,
     }
 }
 
@@ -159,6 +168,7 @@ pub(super) fn replica_set(object: &apps::ReplicaSet) -> Source<'_> {
         path: TEMPLATE,
         replicas: object.spec.replicas.map(|n| ("replicas", n)),
         selector: Some(&object.spec.selector),
+        controller: Controller::Replicas,
     }
 }
 
@@ -171,11 +181,14 @@ pub(super) fn replication_controller(object: &core::ReplicationController) -> So
         replicas: spec.and_then(|spec| spec.replicas).map(|n| ("replicas", n)),
         // Defaults to the template's labels, and has another type.
         selector: None,
+        controller: Controller::Replicas,
     }
 }
 
 pub(super) fn job(object: &batch::Job) -> Source<'_> {
     let spec = object.spec.as_ref();
+    // With only a `generateName`, the API server chooses the name, and with it a label.
+    let name = object.metadata.name.as_deref().filter(|name| !name.is_empty());
     Source {
         metadata: &object.metadata,
         template: spec.map(|spec| &spec.template),
@@ -183,6 +196,7 @@ pub(super) fn job(object: &batch::Job) -> Source<'_> {
         replicas: spec.and_then(|spec| spec.parallelism).map(|n| ("parallelism", n)),
         // Written by the API server, together with the label that it matches.
         selector: None,
+        controller: Controller::Job(JobLabels::new(name, spec)),
     }
 }
 
@@ -193,6 +207,7 @@ pub(super) fn cron_job(object: &batch::CronJob) -> Source<'_> {
         path: &["spec", "jobTemplate", "spec", "template"],
         replicas: None,
         selector: None,
+        controller: Controller::Job(JobLabels::new(None, object.spec.job_template.spec.as_ref())),
     }
 }
 
@@ -229,8 +244,15 @@ pub(super) fn convert(
                 return Err(at.field("metadata").field("labels").problem(message));
             }
         }
-        let pod = pod::from_template(&labels, template.spec.as_ref(), identity, at)?;
-        Ok(Template { kind, pod, replicas, owner: owner(source.metadata) })
+        let mut pod = pod::from_template(&labels, template.spec.as_ref(), identity, at)?;
+        source.controller.label(&mut pod);
+        let first_number = match source.controller {
+            Controller::StatefulSet { first } => Some(first),
+            Controller::Deployment | Controller::DaemonSet | Controller::Replicas | Controller::Job(_) => {
+                None
+            }
+        };
+        Ok(Template { kind, pod, first_number, replicas, owner: owner(source.metadata) })
     })
 }
 

@@ -49,7 +49,8 @@ pub(super) fn denying(expected: &Expectation) -> impl Iterator<Item = Direction>
         | Reason::OwnAddress
         | Reason::OwnNode
         | Reason::NoPodNetwork
-        | Reason::Undefined(_) => None,
+        | Reason::Undefined(_)
+        | Reason::Reading { .. } => None,
     })
 }
 

@@ -72,11 +72,7 @@ fn add(state: &mut State, node: &str) {
     state.cluster.pods.extend((1..=EACH).map(|which| Pod {
         namespace: NAMESPACE.to_owned(),
         name: format!("canary-{number}-{which}"),
-        labels: Labels::new(),
-        addresses: Vec::new(),
-        ports: Vec::new(),
-        host_network: false,
         node: Some(node.to_owned()),
-        ended: false,
+        ..Pod::default()
     }));
 }

@@ -93,6 +93,7 @@ impl Maker {
                 selector,
                 ports: Some(service.ports.iter().enumerate().map(port).collect()),
                 ip_family_policy: Some("PreferDualStack".to_owned()),
+                internal_traffic_policy: service.only_local.then(|| "Local".to_owned()),
                 ..core::ServiceSpec::default()
             }),
             ..core::Service::default()

@@ -32,7 +32,8 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
                 | Reason::OwnAddress
                 | Reason::OwnNode
                 | Reason::NoPodNetwork
-                | Reason::Undefined(_) => None,
+                | Reason::Undefined(_)
+                | Reason::Reading { .. } => None,
             });
             let allowing: Vec<_> = allowing.by_ref().collect();
             Direction::ALL.into_iter().any(|direction| {
@@ -63,7 +64,8 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
                 | Reason::OwnAddress
                 | Reason::OwnNode
                 | Reason::NoPodNetwork
-                | Reason::Undefined(_) => false,
+                | Reason::Undefined(_)
+                | Reason::Reading { .. } => false,
             };
             matches!(cell.probe, Probe::Dns { .. }) && answer.reasons.iter().any(by_egress)
         })

@@ -119,6 +119,12 @@ struct ReasonDocument {
     /// The rule's place in its list, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<usize>,
+    /// The point on which the specification is not clear, by its name in `docs/semantics.md`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undefined: Option<&'static str>,
+    /// The answer of one reading, where the readings disagree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reading: Option<&'static str>,
 }
 
 impl ReasonDocument {
@@ -131,11 +137,25 @@ impl ReasonDocument {
             Reason::Isolated { direction, policies } => {
                 (policies.iter().map(ToString::to_string).collect(), Some(direction.name()), None)
             }
-            Reason::OwnAddress | Reason::OwnNode | Reason::NoPodNetwork | Reason::Undefined(_) => {
-                (Vec::new(), None, None)
-            }
+            Reason::OwnAddress
+            | Reason::OwnNode
+            | Reason::NoPodNetwork
+            | Reason::Undefined(_)
+            | Reason::Reading { .. } => (Vec::new(), None, None),
         };
-        Self { text: reason.to_string(), policies, direction, rule }
+        let (undefined, reading) = match reason {
+            Reason::Undefined(cause) => (Some(cause.kind().name()), None),
+            Reason::Reading { decision, .. } => (None, Some(decision.name())),
+            Reason::NotIsolated(_)
+            | Reason::AllowedBy { .. }
+            | Reason::DeniedBy(_)
+            | Reason::PassedBy(_)
+            | Reason::Isolated { .. }
+            | Reason::OwnAddress
+            | Reason::OwnNode
+            | Reason::NoPodNetwork => (None, None),
+        };
+        Self { text: reason.to_string(), policies, direction, rule, undefined, reading }
     }
 }
 

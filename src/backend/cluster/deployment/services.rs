@@ -19,7 +19,9 @@ impl Deployment {
         let wanted = bounded(state.cluster.services.iter().map(async |service| {
             let identity = Identity::of_service(service);
             let old = self.services.get(&identity);
-            let is_same = |old: &&Service| old.ports == service.ports && old.backends == service.backends;
+            // All but the addresses, which only the cluster knows.
+            let is_same =
+                |old: &&Service| **old == Service { addresses: old.addresses.clone(), ..service.clone() };
             if let Some(old) = old.filter(is_same) {
                 return Ok((identity, old.clone()));
             }

@@ -18,7 +18,7 @@ pub(super) fn add(table: &mut Table, cluster: &Cluster, node: &Node) {
         let mut verdicts = Vec::new();
         for service in &cluster.services {
             for virtual_address in service.addresses.iter().filter(|address| address.is_ipv6() == ipv6) {
-                verdicts.extend(service_verdicts(table, cluster, service, *virtual_address));
+                verdicts.extend(service_verdicts(table, cluster, node, service, *virtual_address));
             }
             for address in node.addresses.iter().filter(|address| address.is_ipv6() == ipv6) {
                 verdicts.extend(node_port_verdicts(table, cluster, service, *address));
@@ -43,12 +43,15 @@ fn family(ipv6: bool) -> &'static str {
 fn service_verdicts(
     table: &mut Table,
     cluster: &Cluster,
+    node: &Node,
     service: &Service,
     virtual_address: IpAddr,
 ) -> Vec<(String, String)> {
+    let is_usable = |pod: &Pod| !service.only_local || pod.node.as_ref() == Some(&node.name);
+    let pods: Vec<&Pod> = endpoints(cluster, service).filter(|pod| is_usable(pod)).collect();
     let mut verdicts = Vec::new();
     for port in &service.ports {
-        if let Some(choose) = choose_endpoint(table, cluster, service, port, virtual_address.is_ipv6()) {
+        if let Some(choose) = choose_endpoint(table, &pods, port, virtual_address.is_ipv6()) {
             let chain = table.chain(vec![choose]);
             verdicts.push((key(virtual_address, port.protocol, port.port), format!("goto {chain}")));
         }
@@ -63,10 +66,12 @@ fn node_port_verdicts(
     service: &Service,
     address: IpAddr,
 ) -> Vec<(String, String)> {
+    // `internalTrafficPolicy` is not about these.
+    let pods: Vec<&Pod> = endpoints(cluster, service).collect();
     let mut verdicts = Vec::new();
     for port in &service.ports {
         let Some(node_port) = port.node_port else { continue };
-        if let Some(choose) = choose_endpoint(table, cluster, service, port, address.is_ipv6()) {
+        if let Some(choose) = choose_endpoint(table, &pods, port, address.is_ipv6()) {
             let chain = table.chain(vec![MASQUERADE.to_owned(), choose]);
             verdicts.push((key(address, port.protocol, node_port), format!("goto {chain}")));
         }
@@ -78,16 +83,10 @@ fn key(address: IpAddr, protocol: Protocol, port: Port) -> String {
     format!("{address} . {} . {port}", protocol.name().to_lowercase())
 }
 
-/// A rule that leads to one of the endpoints of a port; `None` if there is none.
-fn choose_endpoint(
-    table: &mut Table,
-    cluster: &Cluster,
-    service: &Service,
-    port: &ServicePort,
-    ipv6: bool,
-) -> Option<String> {
+/// A rule that leads to one of the pods behind a port; `None` if there is none.
+fn choose_endpoint(table: &mut Table, pods: &[&Pod], port: &ServicePort, ipv6: bool) -> Option<String> {
     let mut chains = Vec::new();
-    for pod in endpoints(cluster, service) {
+    for pod in pods {
         let Some(target) = port.target.resolve(pod, port.protocol) else { continue };
         for address in addresses(pod, ipv6) {
             let endpoint = SocketAddr::new(*address, target.get());

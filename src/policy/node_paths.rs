@@ -1,0 +1,160 @@
+//! Traffic between pods and nodes: a pod's own node, and what comes through the nodes to a Service.
+
+use ipnet::IpNet;
+
+use super::address::{IpBlock, IpFamily};
+use super::bounds::Bounds;
+use super::class::ClassId;
+use super::cluster_policy::Tier;
+use super::compiled::{CompiledPeer, CompiledRule, Coverage};
+use super::engine::Engine;
+use super::model::Direction;
+use super::port::Connections;
+use super::reach::{ConnectionsId, Group, GroupKind, PairConnections, Reach};
+use super::rule_peers::Held;
+use super::rule_ports::HeldPorts;
+use super::unknown::UnknownFacts;
+
+impl Reach<'_> {
+    /// What pods may send to their own nodes (`Egress`), or receive from there. `None` if all of them use the
+    /// networks of their nodes.
+    ///
+    /// NetworkPolicies always allow it. Whether cluster-scoped policies can deny what a pod sends is not
+    /// specified, so that what they deny is undefined. `nodes` are the ranges that hold all addresses of nodes,
+    /// empty if these are not known.
+    pub fn own_node(
+        &mut self,
+        pods: &[Group],
+        direction: Direction,
+        nodes: &[IpNet],
+    ) -> Option<ConnectionsId> {
+        let engine = self.engine();
+        let classes = pods.iter().filter_map(|group| match group.0 {
+            GroupKind::Pods(class) if !engine.classes[class].host_network => Some(class),
+            GroupKind::Pods(_) | GroupKind::External(_) => None,
+        });
+        let (mut all, mut assumptions) = (None::<Bounds>, UnknownFacts::new());
+        for class in classes {
+            let bounds = match direction {
+                Direction::Ingress => Bounds::certain(Connections::all()),
+                Direction::Egress => {
+                    assumptions.extend(engine.own_node_assumptions(class, nodes));
+                    engine.to_own_node(class, nodes).leaving_open(self.node_ports())
+                }
+            };
+            all = Some(all.map_or(bounds.clone(), |all| all.union(&bounds)));
+        }
+        let bounds = all?;
+        Some(self.push(bounds, assumptions))
+    }
+
+    /// What comes through nodes to pods, each with the ports to which a Service leads there: through node ports,
+    /// or through a load balancer.
+    ///
+    /// It may have the client's address or that of any node, so that only what is allowed to every address is
+    /// certain. The rest is undefined: a pod's own node may always send to it.
+    pub fn through_nodes(&mut self, pods: &[(Group, Connections)]) -> ConnectionsId {
+        let outside: Vec<_> =
+            self.external().into_iter().map(|(group, range)| (group, range.family())).collect();
+        let (mut all, mut assumptions) = (Bounds::default(), UnknownFacts::new());
+        for (pod, ports) in pods {
+            let mut certain = ports.clone();
+            for (group, family) in &outside {
+                if !self.has_family(*pod, *family) {
+                    continue;
+                }
+                let from = self.between(&[*group], &[*pod]);
+                let PairConnections { allowed, assumptions: facts, .. } = self.connections(from);
+                if !ports.difference(allowed).is_empty() {
+                    assumptions.extend(facts.iter().cloned());
+                }
+                certain = certain.intersection(allowed);
+            }
+            all = all.union(&Bounds { certain, possible: ports.clone() });
+        }
+        self.push(all, assumptions)
+    }
+}
+
+impl Engine {
+    fn to_own_node(&self, class: ClassId, nodes: &[IpNet]) -> Bounds {
+        let tiers: Vec<_> = self.cluster_policies(class, Direction::Egress).collect();
+        let isolating = self.isolating(class, Direction::Egress);
+        let in_family = |family| {
+            let tier = |tier| {
+                self.tier_sets(&tiers, Direction::Egress, tier, |_, _, rule| {
+                    Some((self.holds_own_node(rule, family, nodes)?, HeldPorts::of(&rule.ports, &[]).all()))
+                })
+            };
+            let open = Bounds::certain(Connections::all());
+            let bounds = match (isolating.surely.is_empty(), isolating.perhaps.is_empty()) {
+                (true, true) => open.after(&tier(Tier::Baseline)),
+                (true, false) => open.either(&open.after(&tier(Tier::Baseline))),
+                (false, _) => open,
+            };
+            bounds.after(&tier(Tier::Admin))
+        };
+        let [v4, v6] = IpFamily::ALL.map(in_family);
+        Bounds { possible: Connections::all(), ..v4.union(&v6) }
+    }
+
+    /// How surely a rule of a cluster-scoped policy matches the own node of a pod: any of the nodes.
+    fn holds_own_node(&self, rule: &CompiledRule, family: IpFamily, nodes: &[IpNet]) -> Option<Held> {
+        let Some(peers) = &rule.peers else { return Some(Held::Surely) };
+        let held = peers.iter().map(|peer| match &self.peers[*peer] {
+            CompiledPeer::Pods(_) => None,
+            CompiledPeer::IpBlock(block, _) if block.family() != family => None,
+            CompiledPeer::IpBlock(block, _) => match coverage(block, nodes) {
+                Coverage::All => Some(Held::Surely),
+                Coverage::Some => Some(Held::Perhaps),
+                Coverage::None => None,
+            },
+            CompiledPeer::Nodes => Some(Held::Surely),
+            CompiledPeer::SomeNodes | CompiledPeer::DomainNames => Some(Held::Perhaps),
+        });
+        held.max().flatten()
+    }
+
+    fn own_node_assumptions(&self, class: ClassId, nodes: &[IpNet]) -> UnknownFacts {
+        let tiers = self.cluster_policies(class, Direction::Egress);
+        let rules = tiers.flat_map(|policy| self.cluster_policies[policy.id].rules(Direction::Egress));
+        let peers = rules.flat_map(|rule| rule.peers.iter().flatten());
+        let facts = peers.filter_map(|peer| match &self.peers[*peer] {
+            CompiledPeer::IpBlock(block, _) => {
+                (coverage(block, nodes) == Coverage::Some).then_some(self.facts.node_addresses)
+            }
+            CompiledPeer::SomeNodes => Some(self.facts.node_labels),
+            CompiledPeer::DomainNames => Some(self.facts.domain_names),
+            CompiledPeer::Pods(_) | CompiledPeer::Nodes => None,
+        });
+        facts.flat_map(|facts| self.facts.get(facts)).cloned().collect()
+    }
+}
+
+/// How much of some ranges a block holds, as far as they are of its family. Without any range it is not known
+/// where the addresses are.
+fn coverage(block: &IpBlock, ranges: &[IpNet]) -> Coverage {
+    // Ranges are nested or have nothing in common.
+    let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+    let of_range = |range: &IpNet| {
+        let net = block.net();
+        if !overlap(&net, range) || block.except().iter().any(|hole| hole.contains(range)) {
+            Coverage::None
+        } else if net.contains(range) && !block.except().iter().any(|hole| overlap(hole, range)) {
+            Coverage::All
+        } else {
+            Coverage::Some
+        }
+    };
+    let is_of_family = |range: &&IpNet| IpFamily::of(range.addr()) == block.family();
+    let mut all = ranges.iter().filter(is_of_family).map(of_range);
+    if block.is_whole_family() {
+        return Coverage::All;
+    }
+    match all.next() {
+        None if ranges.is_empty() => Coverage::Some,
+        None => Coverage::None,
+        Some(first) if all.all(|next| next == first) => first,
+        Some(_) => Coverage::Some,
+    }
+}

@@ -1,0 +1,258 @@
+//! The readings that the specification allows.
+//!
+//! Where the specification leaves a point to the implementation, a flow is evaluated under each reading of that
+//! point. The flow is undefined only if the readings disagree. A reading is one implementation: it answers a
+//! point in the same way wherever the point occurs in a flow.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
+
+/// A point on which the specification allows two readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Point {
+    /// Whether a pod with `hostNetwork` counts as a pod. The documentation allows exactly two possibilities, for
+    /// peers and subjects alike: as every other pod, or as its node.
+    /// <https://kubernetes.io/docs/concepts/services-networking/network-policies/#networkpolicy-and-hostnetwork-pods>
+    HostNetwork,
+    /// Whether address blocks see a Service's virtual address: policies may be applied before or after its
+    /// translation.
+    ServiceAddress,
+    /// Whether a port's name is resolved on a pod that only an `ipBlock` matches.
+    PortName,
+    /// Whether a pod that reaches itself through a Service is filtered.
+    Hairpin,
+    /// Whether cluster-scoped policies can deny what a pod sends to its own node.
+    OwnNode,
+}
+
+/// What one reading of the specification says about one point, or one of the ends that a Service may choose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Interpretation {
+    /// A pod with `hostNetwork` counts as a pod.
+    HostNetworkIsPod,
+    /// A pod with `hostNetwork` counts as its node.
+    HostNetworkIsNode,
+    /// Address blocks are compared before a Service's address is translated.
+    BeforeTranslation,
+    /// Address blocks are compared after a Service's address was translated.
+    AfterTranslation,
+    /// A port's name is resolved on a pod that only an `ipBlock` matches.
+    NameResolved,
+    /// A port's name is not resolved on a pod that only an `ipBlock` matches.
+    NameNotResolved,
+    /// A pod that reaches itself through a Service is filtered.
+    HairpinFiltered,
+    /// A pod that reaches itself through a Service is not filtered.
+    HairpinNotFiltered,
+    /// Cluster-scoped policies apply to what a pod sends to its own node.
+    OwnNodeFiltered,
+    /// A pod always reaches its own node.
+    OwnNodeReached,
+    /// This rule comes before those that it disagrees with.
+    ComesFirst(RuleName),
+    /// The Service chooses this end, by name.
+    Backend(String),
+}
+
+impl fmt::Display for Interpretation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostNetworkIsPod => f.write_str("a pod with hostNetwork counts as a pod"),
+            Self::HostNetworkIsNode => f.write_str("a pod with hostNetwork counts as its node"),
+            Self::BeforeTranslation => f.write_str("blocks see the Service's address"),
+            Self::AfterTranslation => f.write_str("blocks see the endpoint's address"),
+            Self::NameResolved => f.write_str("port names are resolved for an ipBlock"),
+            Self::NameNotResolved => f.write_str("port names are not resolved for an ipBlock"),
+            Self::HairpinFiltered => f.write_str("a pod is filtered on its way to itself"),
+            Self::HairpinNotFiltered => f.write_str("a pod always reaches itself"),
+            Self::OwnNodeFiltered => f.write_str("cluster-scoped policies apply to a pod's own node"),
+            Self::OwnNodeReached => f.write_str("a pod always reaches its own node"),
+            Self::ComesFirst(rule) => write!(f, "{rule} comes first"),
+            Self::Backend(name) => write!(f, "at {name}"),
+        }
+    }
+}
+
+impl Point {
+    /// What a reading says about the point.
+    fn interpretation(self, answer: bool) -> Interpretation {
+        match (self, answer) {
+            (Self::HostNetwork, true) => Interpretation::HostNetworkIsPod,
+            (Self::HostNetwork, false) => Interpretation::HostNetworkIsNode,
+            (Self::ServiceAddress, true) => Interpretation::BeforeTranslation,
+            (Self::ServiceAddress, false) => Interpretation::AfterTranslation,
+            (Self::PortName, true) => Interpretation::NameResolved,
+            (Self::PortName, false) => Interpretation::NameNotResolved,
+            (Self::Hairpin, true) => Interpretation::HairpinFiltered,
+            (Self::Hairpin, false) => Interpretation::HairpinNotFiltered,
+            (Self::OwnNode, true) => Interpretation::OwnNodeFiltered,
+            (Self::OwnNode, false) => Interpretation::OwnNodeReached,
+        }
+    }
+}
+
+/// One reading: the points that it answers with yes. It answers all others with no.
+type Yes = Vec<Point>;
+
+/// A reading, and the points that an evaluation asked it about.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    yes: Yes,
+    asked: RefCell<Vec<(Point, UndefinedCause)>>,
+}
+
+impl Reading {
+    /// What the reading says about a point. `cause` says why the point matters to the flow.
+    pub(super) fn of(&self, point: Point, cause: impl FnOnce() -> UndefinedCause) -> bool {
+        self.asked.borrow_mut().push((point, cause()));
+        self.yes.contains(&point)
+    }
+}
+
+/// Evaluates a flow under every reading of the points that the evaluation asks about.
+pub(super) fn under_all_readings(evaluate: impl Fn(&Reading) -> Expectation) -> Expectation {
+    let mut points: Vec<Point> = Vec::new();
+    loop {
+        let mut asked = Vec::new();
+        let mut answers = Vec::new();
+        for yes in subsets(&points) {
+            let reading = Reading { yes, asked: RefCell::default() };
+            let expectation = evaluate(&reading);
+            asked.extend(reading.asked.into_inner());
+            answers.push((reading.yes, expectation));
+        }
+        let known = points.len();
+        for (point, _) in &asked {
+            if !points.contains(point) {
+                points.push(*point);
+            }
+        }
+        if points.len() == known {
+            return combine(&points, answers, asked);
+        }
+    }
+}
+
+/// All subsets, the empty one first.
+fn subsets(points: &[Point]) -> Vec<Yes> {
+    points.iter().fold(vec![Vec::new()], |subsets, point| {
+        let with = |subset: &Yes| subset.iter().copied().chain([*point]).collect();
+        let others: Vec<Yes> = subsets.iter().map(with).collect();
+        subsets.into_iter().chain(others).collect()
+    })
+}
+
+/// One answer if the readings agree; otherwise the points on which the answer depends, and each reading of them.
+fn combine(
+    points: &[Point],
+    answers: Vec<(Yes, Expectation)>,
+    asked: Vec<(Point, UndefinedCause)>,
+) -> Expectation {
+    let decisive: Vec<Point> = points.iter().copied().filter(|point| decides(*point, &answers)).collect();
+    let mut reasons = Vec::new();
+    let mut add = |reason: Reason| {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    };
+    if decisive.is_empty() {
+        let decision = answers.first().map_or(Decision::Undefined, |(_, first)| first.decision);
+        let all = match decision {
+            Decision::Undefined => answers.len(),
+            Decision::Allow | Decision::Deny => 1,
+        };
+        answers.into_iter().take(all).flat_map(|(_, answer)| answer.reasons).for_each(add);
+        return Expectation { decision, reasons };
+    }
+    for (point, cause) in asked {
+        if decisive.contains(&point) {
+            add(Reason::Undefined(cause));
+        }
+    }
+    let mut readings = Vec::new();
+    for (yes, answer) in answers {
+        let interpretation = |point: &Point| point.interpretation(yes.contains(point));
+        let interpretations = decisive.iter().map(interpretation).collect();
+        readings.push(Reason::Reading { interpretations, decision: answer.decision });
+        if answer.decision == Decision::Undefined {
+            answer
+                .reasons
+                .into_iter()
+                .filter(|reason| matches!(reason, Reason::Undefined(_)))
+                .for_each(&mut add);
+        }
+    }
+    readings.into_iter().for_each(add);
+    Expectation { decision: Decision::Undefined, reasons }
+}
+
+/// Whether two readings that differ in this point only give different answers.
+fn decides(point: Point, answers: &[(Yes, Expectation)]) -> bool {
+    let without = |yes: &Yes| yes.iter().copied().filter(|other| *other != point).collect::<Yes>();
+    answers.iter().any(|(yes, answer)| {
+        yes.contains(&point)
+            && answers.iter().any(|(other, of_other)| {
+                !other.contains(&point) && *other == without(yes) && of_other.decision != answer.decision
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(decision: Decision) -> Expectation {
+        Expectation { decision, reasons: vec![Reason::OwnAddress] }
+    }
+
+    fn hairpin() -> UndefinedCause {
+        UndefinedCause::Hairpin { service: "x/web".to_owned() }
+    }
+
+    fn host() -> UndefinedCause {
+        UndefinedCause::HostNetwork { pod: "x/host".to_owned() }
+    }
+
+    #[test]
+    fn readings_that_agree_decide() {
+        let agreed = under_all_readings(|reading| {
+            let _ = reading.of(Point::HostNetwork, host);
+            answer(Decision::Deny)
+        });
+        assert_eq!(agreed, answer(Decision::Deny));
+    }
+
+    #[test]
+    fn readings_that_disagree_are_listed_with_their_answers() {
+        let differing = under_all_readings(|reading| {
+            let _ = reading.of(Point::HostNetwork, host);
+            match reading.of(Point::Hairpin, hairpin) {
+                true => answer(Decision::Deny),
+                false => answer(Decision::Allow),
+            }
+        });
+        assert_eq!(differing.decision, Decision::Undefined);
+        let reasons: Vec<_> = differing.reasons.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            reasons,
+            [
+                "undefined: the pod may reach itself through Service x/web",
+                "if a pod always reaches itself: allow",
+                "if a pod is filtered on its way to itself: deny",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_point_that_only_another_reading_asks_about_is_found() {
+        let nested = under_all_readings(|reading| {
+            let is_open = reading.of(Point::Hairpin, hairpin) && reading.of(Point::HostNetwork, host);
+            answer(if is_open { Decision::Allow } else { Decision::Deny })
+        });
+        assert_eq!(nested.decision, Decision::Undefined);
+        let readings = nested.reasons.iter().filter(|reason| matches!(reason, Reason::Reading { .. }));
+        assert_eq!(readings.count(), 4);
+    }
+}

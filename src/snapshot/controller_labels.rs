@@ -1,0 +1,114 @@
+//! The labels that controllers and the API server add to pods that are made from templates.
+//!
+//! After `pkg/controller/deployment/sync.go`, `statefulset/stateful_set_utils.go`, `daemon/update.go` and
+//! `pkg/registry/batch/job/strategy.go` of Kubernetes.
+
+use k8s_openapi::api::batch::v1 as batch;
+
+use crate::policy::Pod;
+
+/// The hash of a Deployment's template.
+pub(super) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+const REVISION_HASH: &str = "controller-revision-hash";
+const GENERATION: &str = "pod-template-generation";
+const STATEFUL_SET_POD: &str = "statefulset.kubernetes.io/pod-name";
+const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+const JOB_NAMES: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
+const JOB_UIDS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
+const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+/// Who makes pods from a template, and what its labels depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Controller<'a> {
+    Deployment,
+    /// Its pods are numbered from `first`.
+    StatefulSet {
+        first: u32,
+    },
+    DaemonSet,
+    /// A ReplicaSet or ReplicationController: it adds nothing.
+    Replicas,
+    Job(JobLabels<'a>),
+}
+
+/// What the labels of a Job's pods depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct JobLabels<'a> {
+    /// The Job's name; `None` if a CronJob makes it, or if the API server completes it.
+    pub(super) name: Option<&'a str>,
+    is_indexed: bool,
+    /// `spec.manualSelector`: the API server adds no labels.
+    has_manual_selector: bool,
+}
+
+impl<'a> JobLabels<'a> {
+    pub(super) fn new(name: Option<&'a str>, spec: Option<&batch::JobSpec>) -> Self {
+        let mode = spec.and_then(|spec| spec.completion_mode.as_deref());
+        Self {
+            name,
+            is_indexed: mode == Some("Indexed"),
+            has_manual_selector: spec.and_then(|spec| spec.manual_selector).unwrap_or(false),
+        }
+    }
+}
+
+impl Controller<'_> {
+    /// Adds the labels that all pods of the workload get.
+    pub(super) fn label(self, pod: &mut Pod) {
+        match self {
+            Self::Deployment => set_unknown(pod, POD_TEMPLATE_HASH),
+            Self::StatefulSet { .. } => {
+                for key in [REVISION_HASH, STATEFUL_SET_POD, POD_INDEX] {
+                    set_unknown(pod, key);
+                }
+            }
+            Self::DaemonSet => {
+                set_unknown(pod, REVISION_HASH);
+                set_unknown(pod, GENERATION);
+            }
+            Self::Replicas => {}
+            Self::Job(job) => job.label(pod),
+        }
+    }
+}
+
+impl JobLabels<'_> {
+    fn label(self, pod: &mut Pod) {
+        if !self.has_manual_selector {
+            // The API server keeps what the template says already, as that of a Job in a cluster does.
+            for key in JOB_NAMES.into_iter().filter(|key| !pod.labels.contains_key(*key)).collect::<Vec<_>>()
+            {
+                match self.name {
+                    Some(name) => set(pod, key, name.to_owned()),
+                    None => set_unknown(pod, key),
+                }
+            }
+            for key in JOB_UIDS.into_iter().filter(|key| !pod.labels.contains_key(*key)).collect::<Vec<_>>() {
+                set_unknown(pod, key);
+            }
+        }
+        if self.is_indexed {
+            set_unknown(pod, COMPLETION_INDEX);
+        }
+    }
+}
+
+/// The pod with a number of a StatefulSet, made from the one that stands for all of them.
+pub(super) fn numbered(pod: &Pod, number: u32) -> Pod {
+    let mut numbered = Pod { name: format!("{}-{number}", pod.name), ..pod.clone() };
+    let name = numbered.name.clone();
+    set(&mut numbered, STATEFUL_SET_POD, name);
+    set(&mut numbered, POD_INDEX, number.to_string());
+    numbered
+}
+
+fn set(pod: &mut Pod, key: &str, value: String) {
+    pod.unknown_labels.values.remove(key);
+    pod.labels.insert(key.to_owned(), value);
+}
+
+/// Controllers overwrite what a template says about their keys.
+fn set_unknown(pod: &mut Pod, key: &str) {
+    pod.labels.remove(key);
+    pod.unknown_labels.values.insert(key.to_owned());
+}

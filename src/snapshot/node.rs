@@ -1,0 +1,49 @@
+//! `v1 Node`.
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1 as api;
+
+use super::field::{Field, Problem};
+use super::rules;
+use crate::policy::Node;
+
+/// A node, and the ranges from which its pods may have their addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadNode {
+    /// The node.
+    pub node: Node,
+    /// `spec.podCIDRs`. Network plugins that assign addresses by themselves do not keep to it.
+    pub pod_ranges: Vec<IpNet>,
+}
+
+/// Converts a node.
+pub(super) fn convert(object: &api::Node) -> Result<ReadNode, Problem> {
+    let root = Field::ROOT;
+    let at = root.field("metadata");
+    let Some(name) = object.metadata.name.clone().filter(|name| !name.is_empty()) else {
+        return Err(at.field("name").problem("is missing"));
+    };
+    rules::subdomain(&name, &at.field("name"))?;
+
+    let status_at = root.field("status");
+    let addresses_at = status_at.field("addresses");
+    let mut addresses = Vec::new();
+    let listed = object.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    // The others are names: `Hostname`, `InternalDNS`, `ExternalDNS`.
+    let is_address = |address: &api::NodeAddress| matches!(&*address.type_, "InternalIP" | "ExternalIP");
+    for (i, address) in listed.enumerate().filter(|(_, address)| is_address(address)) {
+        let address = rules::address(&address.address, &addresses_at.index(i).field("address"))?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+
+    let spec_at = root.field("spec");
+    let spec = object.spec.clone().unwrap_or_default();
+    let (listed, field) = match (spec.pod_cidrs, spec.pod_cidr) {
+        (Some(all), _) => (all, "podCIDRs"),
+        (None, first) => (first.into_iter().collect(), "podCIDR"),
+    };
+    let pod_ranges = listed.iter().map(|range| rules::cidr(range, &spec_at.field(field)));
+    Ok(ReadNode { node: Node { name, addresses }, pod_ranges: pod_ranges.collect::<Result<_, _>>()? })
+}
