@@ -23,6 +23,7 @@ mod machine;
 mod map;
 mod profile;
 mod readme;
+mod reported;
 mod reports;
 mod select;
 mod selftest;
