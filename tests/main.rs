@@ -17,6 +17,7 @@ mod differential;
 mod expect;
 mod fuzz;
 mod image;
+mod interference;
 mod lab;
 mod latency;
 mod machine;
