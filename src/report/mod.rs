@@ -3,6 +3,7 @@
 mod cells;
 mod compare;
 mod compare_json;
+mod disturbed;
 mod expected;
 mod fuzz;
 mod fuzz_progress;
@@ -22,6 +23,7 @@ mod terminal;
 
 pub use compare::comparison;
 pub use compare_json::{comparison_exit_code, comparison_json};
+pub use disturbed::disturbed;
 pub use expected::{expected_json, expected_table};
 pub use fuzz::{fuzz, fuzz_exit_code, fuzz_json};
 pub use fuzz_progress::FuzzProgress;
