@@ -54,11 +54,12 @@ fn the_certificate_is_of_this_library() {
     let scenarios = netproof::scenario::load(&texts).unwrap();
     let (count, cases) =
         (scenarios.len(), scenarios.iter().map(|scenario| scenario.steps.len()).sum::<usize>());
-    let summary = format!("{cases} cases in {count} scenarios against {} faults", Fault::all().count());
+    let faults: Vec<_> = Fault::all().filter(|fault| fault.is_in_selftest()).collect();
+    let summary = format!("{cases} cases in {count} scenarios against {} faults", faults.len());
     for text in [certificate, README] {
         assert!(text.contains(&summary), "run scripts/certificate: it is not about {summary}");
     }
-    for fault in Fault::all() {
+    for fault in faults {
         assert!(certificate.contains(&format!("| `{fault}` |")), "run scripts/certificate: it lacks {fault}");
     }
 }

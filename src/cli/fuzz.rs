@@ -11,7 +11,7 @@ use super::interruption::interruption;
 use super::run_options::{On, RunOptions, surroundings};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;
-use crate::fuzz::{self, Found, FuzzResult, Limits};
+use crate::fuzz::{self, DisturbLimits, Found, FuzzResult, Limits};
 use crate::generate::Ground;
 use crate::report;
 use crate::verdict::Surroundings;
@@ -43,6 +43,11 @@ pub(super) struct FuzzArgs {
     #[arg(long, value_name = "FOLDER", default_value = "found")]
     save: PathBuf,
 
+    /// Interfere with the lab while random scenarios are run, and count wrong answers. A test of netproof itself, for
+    /// its developers: `--cases` counts scenarios then
+    #[arg(long, hide = true)]
+    interfere: bool,
+
     #[command(flatten)]
     options: RunOptions,
 }
@@ -73,8 +78,14 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     if args.cases == Some(0) {
         anyhow::bail!("--cases 0: without cases there is nothing to compare");
     }
+    if args.interfere && options.on != On::Lab {
+        anyhow::bail!("--interfere is for the lab: nobody interferes with a cluster");
+    }
     if let Some(code) = options.enter()? {
         return Ok(Exit::Code(code));
+    }
+    if args.interfere {
+        return interfere(args);
     }
     let limits = args.limits();
     output::note(&format!("seed {}", limits.seed));
@@ -89,6 +100,24 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     };
     output::result(&text)?;
     Ok(Exit::Code(report::fuzz_exit_code(&result)))
+}
+
+/// Counts wrong answers of scenarios that are interfered with. Exit code 1 if there are any.
+fn interfere(args: &FuzzArgs) -> anyhow::Result<Exit> {
+    let Limits { seed, cases, time, at_once, .. } = args.limits();
+    let limits = DisturbLimits { seed, scenarios: cases.unwrap_or(usize::MAX), time, at_once };
+    output::note(&format!("seed {seed}"));
+    let settings = args.options.for_lab()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let tallies = runtime.block_on(async {
+        let interrupted = interruption()?;
+        anyhow::Ok(fuzz::disturb(limits, &settings, args.options.fault, interrupted).await?)
+    })?;
+    if tallies.is_empty() {
+        anyhow::bail!("no scenario was run to its end: nothing was tested");
+    }
+    output::result(&report::disturbed(&tallies))?;
+    Ok(Exit::Code(u8::from(tallies.values().any(|tally| !tally.suspicious.is_empty()))))
 }
 
 impl FuzzArgs {

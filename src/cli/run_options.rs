@@ -46,8 +46,8 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = duration::parse)]
     min_timeout: Duration,
 
-    /// How long to wait after the last denied probe for arrivals that are late
-    /// [default: 300ms in the lab, 2s on a cluster]
+    /// How long to wait after the last denied probe for arrivals that are late, at least twice as long as for
+    /// an answer [default: 300ms in the lab, 2s on a cluster]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     linger: Option<Duration>,
 

@@ -24,7 +24,7 @@ pub(super) struct SelftestArgs {
     /// Scenario files, folders of them, or - for standard input [default: the built-in library]
     scenarios: Vec<PathBuf>,
 
-    /// Only these faults [default: all; see `netproof run --list-faults`]
+    /// Only these faults [default: all of `netproof run --list-faults` that one look at each cell can show]
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<Fault>,
 
@@ -56,6 +56,11 @@ Examples:
   netproof selftest -o markdown > selftest.md    the table of faults, for a document";
 
 pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
+    if let Some(fault) = args.faults.iter().find(|fault| !fault.is_in_selftest()) {
+        anyhow::bail!(
+            "--fault {fault}: one look at each cell cannot show it: try `netproof run --fault {fault}`"
+        );
+    }
     match lab::enter()? {
         Entered::Outside(code) => return Ok(Exit::Code(code)),
         Entered::Inside => {}
@@ -65,7 +70,10 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
     for scenario in &scenarios {
         plan::check(scenario)?;
     }
-    let faults = if args.faults.is_empty() { Fault::all().collect() } else { args.faults.clone() };
+    let faults = match args.faults.as_slice() {
+        [] => Fault::all().filter(|fault| fault.is_in_selftest()).collect(),
+        faults => faults.to_vec(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(carry_out(args, &scenarios, &faults))?;
     let Some(result) = result else {

@@ -3,6 +3,7 @@
 mod cells;
 mod compare;
 mod compare_json;
+mod disturbed;
 mod escape;
 mod expected;
 mod fuzz;
@@ -24,6 +25,7 @@ mod unmodelled;
 
 pub use compare::comparison;
 pub use compare_json::{comparison_exit_code, comparison_json};
+pub use disturbed::disturbed;
 pub use escape::{guard, message};
 pub use expected::{About, expected_exit_code, expected_json, expected_table};
 pub use fuzz::{fuzz, fuzz_exit_code, fuzz_json};

@@ -558,6 +558,16 @@ mod tests {
         assert!(settled.tracks[40].attempts <= 3, "denials are confirmed as if nothing were lost");
     }
 
+    /// A timeout that is longer than the time of a step once left every denial with one silence.
+    #[tokio::test]
+    async fn a_denial_is_confirmed_even_if_its_first_probe_took_all_the_time() {
+        let mut script = Script::new(vec![vec![Dropped]]);
+        script.round_takes = Duration::from_secs(3);
+        let deadlines = SettleDeadlines { settle: Duration::ZERO, ..deadlines() };
+        let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
+        assert!(!settled.tracks[0].unconfirmed, "{settled:?}");
+    }
+
     /// Where no canary gets through, silence is no denial.
     #[tokio::test]
     async fn silence_on_a_dead_path_is_never_confirmed() {

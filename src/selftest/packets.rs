@@ -42,7 +42,11 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
         | Hole::SameNodeOpen
         | Hole::CrossNodeOpen
         | Hole::Stateless
-        | Hole::EgressShortcut => true,
+        | Hole::EgressShortcut
+        | Hole::DeadPath
+        | Hole::LeaksTenPercent
+        | Hole::LeaksOnePercent
+        | Hole::DeliversLate => true,
     }
 }
 
@@ -61,6 +65,10 @@ pub(super) fn may_be_unsendable(fault: Fault) -> bool {
         | Hole::CrossNodeOpen
         | Hole::Stateless
         | Hole::EgressShortcut
+        | Hole::DeadPath
+        | Hole::LeaksTenPercent
+        | Hole::LeaksOnePercent
+        | Hole::DeliversLate
         | Hole::LookupsOpen
         | Hole::LookupsOverTcpClosed
         | Hole::OutsideOpen

@@ -38,7 +38,7 @@ pub enum Cause {
     NoControlAfterwards,
     /// Every probe that was thought to be dropped arrived later.
     LateArrival,
-    /// The network loses so many packets that so few dropped probes may be loss.
+    /// So few dropped probes may be loss: the network loses too many packets, or there was no time for more.
     Unconfirmed,
     /// The probe did not get through before there were policies, so its failing now proves nothing.
     NoBaseline,
@@ -64,7 +64,7 @@ impl fmt::Display for Cause {
                 f.write_str("it did not get through after the policies were removed either")
             }
             Self::LateArrival => f.write_str("its probes arrived after their round"),
-            Self::Unconfirmed => f.write_str("the network loses too many packets to tell"),
+            Self::Unconfirmed => f.write_str("it could not be probed often enough to tell silence from loss"),
             Self::NoBaseline => f.write_str("it did not get through before there were policies either"),
             Self::NoAddress => f.write_str("one end has no address of this family"),
             Self::Absent(why) => f.write_str(why),

@@ -4,9 +4,12 @@
 mod address;
 mod build;
 mod canaries;
+mod detour;
 mod enforce;
 mod fault;
+mod frame;
 mod hosts;
+mod interfere;
 mod netns;
 mod network;
 mod nft;
@@ -20,6 +23,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use netproof_probe::random;
 use tokio::task::JoinHandle;
@@ -32,9 +36,12 @@ use crate::snapshot::Identity;
 
 use address::Addresses;
 use build::Host;
+use detour::KeptOpen;
+pub use detour::{Detour, OpenDetour};
 pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misordering, Misreading};
 use fault::{Follower, View};
 use hosts::{NodeSpace, PodSpace};
+pub use interfere::Interference;
 use network::{Role, Space};
 use nft::Nft;
 pub use paper::Paper;
@@ -62,6 +69,8 @@ pub struct Lab {
     /// Where each canary is, what it is called here, and its addresses.
     canaries: Vec<(Place, EndpointName, Vec<IpAddr>)>,
     next_link: u32,
+    /// What a fault delivers late takes this way.
+    detours: Vec<KeptOpen>,
     /// Rules that a fault makes late.
     late: Vec<JoinHandle<io::Result<()>>>,
     /// What the enforcer knows of the cluster.
@@ -73,6 +82,9 @@ pub struct Lab {
 
 /// The first number of a link; the lower ones are the loopback device and the uplink.
 const FIRST_LINK: u32 = 10;
+
+/// How late packets are that a fault delivers late.
+const DELIVERED_LATE: Duration = Duration::from_secs(5);
 
 impl Lab {
     /// A lab that has not been started, which enforces wrongly if it is told to.
@@ -92,11 +104,25 @@ impl Lab {
             processes: HashMap::new(),
             canaries: Vec::new(),
             next_link: FIRST_LINK,
+            detours: Vec::new(),
             late: Vec::new(),
             follower: Follower::new(fault),
             view: View::default(),
             variants: Vec::new(),
         })
+    }
+
+    /// Lets every node deliver late what it denies, if that is the fault.
+    async fn open_detours(&mut self) -> Result<(), Error> {
+        if self.fault != Some(Fault::Packets(Hole::DeliversLate)) {
+            return Ok(());
+        }
+        let detour = Detour { per_mille: 1000, delay: DELIVERED_LATE };
+        for node in &self.nodes {
+            let kept_open = detour.keep_open(&node.space.netns).await;
+            self.detours.push(kept_open.map_err(|error| Error::failed("deliver packets late", error))?);
+        }
+        Ok(())
     }
 
     /// Tells the DNS server the names of the cluster.
@@ -135,6 +161,7 @@ impl Backend for Lab {
         }
         self.build(hosts).await?;
         self.share_agents(&cluster.pods);
+        self.open_detours().await?;
         self.set_records(state).await?;
         self.enforce(state).await
     }

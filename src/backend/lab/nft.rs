@@ -48,6 +48,12 @@ impl Nft {
             .await
     }
 
+    /// Runs commands inside a namespace, in one transaction.
+    pub(super) async fn apply(&self, netns: &Netns, commands: Vec<String>) -> io::Result<()> {
+        let nft = self.clone();
+        netns.run(move || nft.transaction(&commands)).await
+    }
+
     fn transaction(&self, commands: &[String]) -> io::Result<()> {
         let mut child = Command::new(&*self.path)
             .args(["-f", "-"])

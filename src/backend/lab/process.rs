@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use netproof_probe::agent::{self, Options};
 use netproof_probe::wire::{Ready, TOKEN_VARIABLE};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Turns the program into an agent when it is its first argument. Not a command for people.
 const ARGUMENT: &str = "--lab-agent";
@@ -49,6 +51,13 @@ impl Process {
         Ok(Self { child, output })
     }
 
+    /// Lets it stand still until the returned value is dropped.
+    pub(super) fn stop(&self) -> io::Result<Stopped> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).map_err(io::Error::other)?);
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(Stopped(pid))
+    }
+
     /// Waits until its API is there, and connects. The calling thread has to be in its namespace.
     pub(super) fn connect(&mut self) -> io::Result<TcpStream> {
         let ended = || io::Error::other("the agent ended before it was ready");
@@ -62,6 +71,17 @@ impl Process {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(stream)
+    }
+}
+
+/// An agent that stands still.
+#[derive(Debug)]
+pub(super) struct Stopped(Pid);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        let _ = kill(self.0, Signal::SIGCONT);
     }
 }
 

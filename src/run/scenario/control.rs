@@ -8,7 +8,7 @@ use super::ScenarioRun;
 use super::brackets::Place;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::Router;
-use crate::policy::Engine;
+use crate::policy::{Decision, Engine};
 use crate::run::ledger::Afterwards;
 use crate::scenario::{Action, EndpointName, Step};
 use crate::verdict::{Cause, CellResult, Observation, StepResult, Verdict};
@@ -84,9 +84,12 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// Takes back what later arrivals and missing controls say about steps that are over.
     pub(super) async fn look_back(&mut self, steps: &mut [StepResult]) {
         let waited = self.last_probe.elapsed();
-        let has_denials = steps.iter().flat_map(|step| &step.cells).any(is_proved_denial);
+        let has_denials =
+            steps.iter().flat_map(|step| &step.cells).any(|cell| cell.decision() == Decision::Deny);
         if has_denials {
-            tokio::time::sleep(self.settings.linger.saturating_sub(waited)).await;
+            // What takes longer than an answer may take is late by about as much.
+            let linger = self.settings.linger.max(self.calibrated * 2);
+            tokio::time::sleep(linger.saturating_sub(waited)).await;
         }
         let unread = self.read_logs().await;
         for place in self.brackets.open() {
@@ -149,16 +152,16 @@ impl<B: Backend> ScenarioRun<'_, B> {
 }
 
 fn is_proved_denial(cell: &CellResult) -> bool {
-    cell.verdict == Verdict::Match && cell.decision() == crate::policy::Decision::Deny
+    cell.verdict == Verdict::Match && cell.decision() == Decision::Deny
 }
 
 fn cell_at(steps: &mut [StepResult], (step, cell): Place) -> Option<&mut CellResult> {
-    steps.get_mut(step)?.cells.get_mut(cell).filter(|cell| is_proved_denial(cell))
+    steps.get_mut(step)?.cells.get_mut(cell)
 }
 
 /// Takes back that a denial was proved.
 fn doubt(steps: &mut [StepResult], place: Place, cause: Cause) {
-    if let Some(cell) = cell_at(steps, place) {
+    if let Some(cell) = cell_at(steps, place).filter(|cell| is_proved_denial(cell)) {
         cell.verdict = Verdict::Inconclusive(cause);
         cell.settled = None;
     }
@@ -166,7 +169,7 @@ fn doubt(steps: &mut [StepResult], place: Place, cause: Cause) {
 
 /// Records that a probe of a step that is over was delivered.
 fn record_leak(steps: &mut [StepResult], place: Place) {
-    if let Some(cell) = cell_at(steps, place) {
+    if let Some(cell) = cell_at(steps, place).filter(|cell| cell.decision() == Decision::Deny) {
         cell.verdict = Verdict::Leak;
         cell.observed = Some(Observation::OneWay);
         cell.settled = None;

@@ -99,7 +99,7 @@ impl<'a> Writer<'a> {
     fn matches(&mut self, policy: &NetworkPolicy, rule: &Rule) -> Vec<String> {
         let mut matches = Vec::new();
         for family in FAMILIES {
-            if self.loses(rule) {
+            if self.loses(rule) || !self.view.can_allow(self.subject, family.ipv6) {
                 continue;
             }
             let peers = self.peers(policy, &rule.peers, family);
@@ -193,7 +193,9 @@ impl<'a> Writer<'a> {
             Some(Miscompiling::OneAddress) => 1,
             Some(_) | None => pod.addresses.len(),
         };
-        pod.addresses.iter().take(count).filter(move |address| address.is_ipv6() == family.ipv6)
+        let can_allow = self.view.can_allow(pod, family.ipv6);
+        let is_known = move |address: &&IpAddr| can_allow && address.is_ipv6() == family.ipv6;
+        pod.addresses.iter().take(count).filter(is_known)
     }
 
     /// A chain for each policy, one after the other, of which every one has to match.

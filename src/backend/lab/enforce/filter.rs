@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::fault::{Fault, Hole, View};
+use super::super::fault::{Fault, Hole, Miscompiling, View};
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{addresses, is_filtered, policies_of};
 use super::table::Table;
@@ -20,6 +20,9 @@ pub(super) fn add(table: &mut Table, view: &View, node: &Node, fault: Option<Fau
         return;
     }
     let mut first = Vec::new();
+    if has(Hole::DeadPath) {
+        first.extend(FAMILIES.into_iter().flat_map(|family| dead_path(table, view, family)));
+    }
     if has(Hole::DropReplies) {
         first.push("meta l4proto udp ct direction reply drop".to_owned());
     }
@@ -74,6 +77,9 @@ fn direction_rules(
             let writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
             chain = writer.tiers(&tiers, chain);
         }
+        if fault == Some(Fault::Rules(Miscompiling::UnselectedIsolated)) && view.has_policies() {
+            chain = chain.or_else(|| Some(table.chain(vec!["drop".to_owned()])));
+        }
         chains.extend(chain.map(|chain| (pod, chain)));
     }
     FAMILIES
@@ -102,6 +108,8 @@ fn open(table: &mut Table, view: &View, node: &Node, fault: Option<Fault>) -> Ve
         Hole::IgnoreIpv6 => plain("meta nfproto ipv6 accept"),
         Hole::ServicesOpen => plain("ct status dnat accept"),
         Hole::LookupsOpen => plain("udp dport 53 accept"),
+        Hole::LeaksTenPercent => plain("ct state new numgen random mod 100 < 10 accept"),
+        Hole::LeaksOnePercent => plain("ct state new numgen random mod 100 < 1 accept"),
         Hole::SameNodeOpen | Hole::CrossNodeOpen | Hole::OutsideOpen | Hole::NodesOpen => {
             FAMILIES.into_iter().flat_map(|family| by_place(table, view, node, hole, family)).collect()
         }
@@ -113,8 +121,27 @@ fn open(table: &mut Table, view: &View, node: &Node, fault: Option<Fault>) -> Ve
         | Hole::LookupsOverTcpClosed
         | Hole::DropReplies
         | Hole::Stateless
-        | Hole::EgressShortcut => Vec::new(),
+        | Hole::EgressShortcut
+        | Hole::DeadPath
+        | Hole::DeliversLate => Vec::new(),
     }
+}
+
+/// What is lost between the first two nodes: all that they and their pods send each other.
+fn dead_path(table: &mut Table, view: &View, family: Family) -> Vec<String> {
+    let [one, other, ..] = view.cluster.nodes.as_slice() else { return Vec::new() };
+    if !view.has_policies() {
+        return Vec::new();
+    }
+    let [one, other] = [one, other].map(|node| {
+        let pods = local_pods(view, node).flat_map(|pod| &pod.addresses);
+        let of_family = pods.chain(&node.addresses).filter(|address| address.is_ipv6() == family.ipv6);
+        table.set(family.address, of_family.map(IpAddr::to_string).collect())
+    });
+    let header = family.header;
+    [(&one, &other), (&other, &one)]
+        .map(|(from, to)| format!("{header} saddr @{from} {header} daddr @{to} drop"))
+        .into()
 }
 
 /// What passes because of where its ends are.

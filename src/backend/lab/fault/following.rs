@@ -35,13 +35,15 @@ pub enum Lapse {
     NewPodsOpen,
     /// A pod that takes over an address is its former owner.
     AddressKeepsOwner,
+    /// A pod that is replaced under its name is known by one of its addresses only.
+    RestartedPodLosesFamily,
     /// One node stops following changes after the start.
     FrozenNode,
 }
 
 impl Lapse {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PoliciesNeverRemoved,
         Self::PolicyUpdatesIgnored,
         Self::DeletionForgetsOthers,
@@ -53,6 +55,7 @@ impl Lapse {
         Self::NewPodsNotIsolated,
         Self::NewPodsOpen,
         Self::AddressKeepsOwner,
+        Self::RestartedPodLosesFamily,
         Self::FrozenNode,
     ];
 
@@ -115,6 +118,12 @@ impl Lapse {
                 "a pod that takes over the address of another is taken for that one",
                 "Azure/azure-container-networking#428, antrea-io/antrea#6507, cloudnativelabs/kube-router#1056",
             ),
+            Self::RestartedPodLosesFamily => seen(
+                "restarted-pod-loses-family",
+                &[23, 32],
+                "a pod that is replaced under its name stays known by its IPv6 address only: over IPv4, nothing is allowed",
+                "k3s-io/k3s#10053",
+            ),
             Self::FrozenNode => wrong(
                 "frozen-node",
                 &[33, 34],
@@ -133,6 +142,8 @@ pub(in crate::backend::lab) struct View {
     pub(in crate::backend::lab) strangers: BTreeSet<Identity>,
     /// The pods that nothing isolates.
     pub(in crate::backend::lab) unguarded: BTreeSet<Identity>,
+    /// The pods to which and from which nothing is allowed over IPv4.
+    pub(in crate::backend::lab) without_ipv4: BTreeSet<Identity>,
     /// What the last node knows instead, if it does not follow changes.
     pub(in crate::backend::lab) frozen: Option<Box<View>>,
 }
@@ -143,14 +154,25 @@ impl View {
         !self.strangers.contains(&Identity::of_pod(pod))
     }
 
+    /// Whether there is any policy.
+    pub(in crate::backend::lab) fn has_policies(&self) -> bool {
+        !self.cluster.policies.is_empty() || !self.cluster.cluster_policies.is_empty()
+    }
+
+    /// Whether anything can be allowed to or from a pod over a family.
+    pub(in crate::backend::lab) fn can_allow(&self, pod: &Pod, ipv6: bool) -> bool {
+        ipv6 || !self.without_ipv4.contains(&Identity::of_pod(pod))
+    }
+
     /// Whether the same is known of the cluster.
     pub(in crate::backend::lab) fn is_same(&self, other: &Self) -> bool {
-        let Self { cluster, strangers, unguarded, frozen } = self;
+        let Self { cluster, strangers, unguarded, without_ipv4, frozen } = self;
         let Cluster { namespaces, nodes, pods, services, policies, cluster_policies } = cluster;
         (namespaces, nodes, pods) == (&other.cluster.namespaces, &other.cluster.nodes, &other.cluster.pods)
             && services == &other.cluster.services
             && (policies, cluster_policies) == (&other.cluster.policies, &other.cluster.cluster_policies)
             && (strangers, unguarded) == (&other.strangers, &other.unguarded)
+            && *without_ipv4 == other.without_ipv4
             && frozen.is_none()
             && other.frozen.is_none()
     }
@@ -170,8 +192,12 @@ pub(in crate::backend::lab) struct Follower {
     pods: BTreeMap<Vec<IpAddr>, Pod>,
     /// Those of the beginning.
     first_pods: BTreeSet<Vec<IpAddr>>,
-    /// The pods of the state before.
-    present: BTreeSet<Identity>,
+    /// The pods of the state before, and their addresses.
+    present: BTreeMap<Identity, Vec<IpAddr>>,
+    /// The pods of all states before.
+    ever_present: BTreeSet<Identity>,
+    /// Those that came back under their name.
+    restarted: BTreeSet<Identity>,
     namespaces: BTreeMap<String, Labels>,
     /// The first state.
     first: Option<Box<View>>,
@@ -197,7 +223,9 @@ impl Follower {
                 self.first_pods.insert(pod.addresses.clone());
             }
         }
-        self.present = state.cluster.pods.iter().map(Identity::of_pod).collect();
+        let present = state.cluster.pods.iter().map(|pod| (Identity::of_pod(pod), pod.addresses.clone()));
+        self.present = present.collect();
+        self.ever_present.extend(self.present.keys().cloned());
         for namespace in &state.cluster.namespaces {
             self.namespaces.entry(namespace.name.clone()).or_insert_with(|| namespace.labels.clone());
         }
@@ -250,7 +278,7 @@ impl Follower {
             Lapse::NewPodsNoPeers => view.strangers = self.new_pods(cluster),
             Lapse::NewPodsNotIsolated => view.unguarded = self.new_pods(cluster),
             Lapse::NewPodsOpen => {
-                let came = |pod: &&Pod| self.has_begun && !self.present.contains(&Identity::of_pod(pod));
+                let came = |pod: &&Pod| self.has_begun && !self.present.contains_key(&Identity::of_pod(pod));
                 view.unguarded = cluster.pods.iter().filter(came).map(Identity::of_pod).collect();
             }
             Lapse::AddressKeepsOwner => {
@@ -260,6 +288,16 @@ impl Follower {
                         *pod = Pod { namespace, labels, ports, ..pod.clone() };
                     }
                 }
+            }
+            Lapse::RestartedPodLosesFamily => {
+                for pod in &cluster.pods {
+                    let identity = Identity::of_pod(pod);
+                    let is_as_before = self.present.get(&identity) == Some(&pod.addresses);
+                    if self.ever_present.contains(&identity) && !is_as_before {
+                        self.restarted.insert(identity);
+                    }
+                }
+                view.without_ipv4.clone_from(&self.restarted);
             }
             Lapse::FrozenNode => {
                 view.frozen = Some(self.first.get_or_insert_with(|| Box::new(view.clone())).clone());

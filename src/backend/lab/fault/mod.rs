@@ -92,6 +92,19 @@ impl Fault {
         self.description().name
     }
 
+    /// Whether one look at each cell shows it, in scenarios that every cluster accepts: then the self-test tries it. The
+    /// others have tests of their own. A share of connections shows by chance, and what is late shows later; a CIDR with
+    /// host bits is refused by API servers that validate strictly, so no scenario of the library has one.
+    pub fn is_in_selftest(self) -> bool {
+        match self {
+            Self::Packets(hole) => {
+                !matches!(hole, Hole::LeaksTenPercent | Hole::LeaksOnePercent | Hole::DeliversLate)
+            }
+            Self::Reading(misreading) => misreading != Misreading::HostBitsDropPolicy,
+            Self::Following(_) | Self::Rules(_) | Self::Tiers(_) => true,
+        }
+    }
+
     /// Whether it is this hole.
     pub(super) fn is_hole(self, hole: Hole) -> bool {
         self == Self::Packets(hole)

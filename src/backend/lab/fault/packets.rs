@@ -43,11 +43,19 @@ pub enum Hole {
     Stateless,
     /// What egress allows is not asked about ingress on the same node.
     EgressShortcut,
+    /// Nothing gets from the first node to the second once there are policies.
+    DeadPath,
+    /// One connection in ten is not enforced.
+    LeaksTenPercent,
+    /// One connection in a hundred is not enforced.
+    LeaksOnePercent,
+    /// What is denied is delivered after five seconds.
+    DeliversLate,
 }
 
 impl Hole {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::NoEnforcement,
         Self::IgnoreIngress,
         Self::IgnoreEgress,
@@ -67,6 +75,10 @@ impl Hole {
         Self::DropReplies,
         Self::Stateless,
         Self::EgressShortcut,
+        Self::DeadPath,
+        Self::LeaksTenPercent,
+        Self::LeaksOnePercent,
+        Self::DeliversLate,
     ];
 
     pub(super) fn description(self) -> Description {
@@ -161,6 +173,26 @@ impl Hole {
                 &[11],
                 "what a sender's egress rules allow is not asked about ingress where both pods are on one node",
                 "k3s-io/k3s#2390, cloudnativelabs/kube-router#916",
+            ),
+            Self::DeadPath => wrong(
+                "dead-path",
+                &[1],
+                "as soon as there is any policy, nothing passes between the first two nodes, as with a tunnel that broke",
+            ),
+            Self::LeaksTenPercent => wrong(
+                "leaks-10-percent",
+                &[1, 4],
+                "one connection in ten passes whatever the policies say, as where one of several queues lacks the rules",
+            ),
+            Self::LeaksOnePercent => wrong(
+                "leaks-1-percent",
+                &[1, 4],
+                "one connection in a hundred passes whatever the policies say: --confidence says how many probes find that",
+            ),
+            Self::DeliversLate => wrong(
+                "delivers-after-5s",
+                &[1, 4],
+                "packets that are denied are held back for five seconds and delivered then",
             ),
         }
     }

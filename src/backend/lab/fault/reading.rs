@@ -73,6 +73,10 @@ pub enum Misreading {
     ExceptAcrossPeers,
     /// `0.0.0.0/0` holds IPv6 addresses.
     ZeroHoldsIpv6,
+    /// A rule that only has `ipBlock`s allows everybody.
+    IpBlocksAreEverybody,
+    /// A policy with a CIDR that has host bits isolates nobody.
+    HostBitsDropPolicy,
     /// A policy whose peers match nobody isolates nobody.
     UnmatchedPeersIgnored,
     /// Peers that match nobody are everybody.
@@ -107,7 +111,7 @@ pub enum Misreading {
 
 impl Misreading {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::OmittedTypesAreBoth,
         Self::OmittedTypesAreIngress,
         Self::OmittedTypesFollowRules,
@@ -142,6 +146,8 @@ impl Misreading {
         Self::FirstExceptOnly,
         Self::ExceptAcrossPeers,
         Self::ZeroHoldsIpv6,
+        Self::IpBlocksAreEverybody,
+        Self::HostBitsDropPolicy,
         Self::UnmatchedPeersIgnored,
         Self::UnmatchedPeersAreEverybody,
         Self::SubjectsIgnored,
@@ -298,9 +304,23 @@ impl Misreading {
                 "what one ipBlock excepts is taken out of the policy's other blocks, too",
                 "ovn-kubernetes/ovn-kubernetes#845, kubeovn/kube-ovn#3193",
             ),
-            Self::ZeroHoldsIpv6 => {
-                wrong("zero-holds-ipv6", &[23], "0.0.0.0/0 stands for everybody: it allows IPv6, too")
-            }
+            Self::ZeroHoldsIpv6 => wrong(
+                "zero-holds-ipv6",
+                &[23],
+                "0.0.0.0/0, with or without except, stands for everybody else: it allows IPv6, too",
+            ),
+            Self::IpBlocksAreEverybody => seen(
+                "ipblocks-are-everybody",
+                &[13, 22],
+                "ipBlock is not known: a rule that has nothing else is a rule without peers, and admits pods, too",
+                "weaveworks/weave#3347",
+            ),
+            Self::HostBitsDropPolicy => seen(
+                "host-bits-drop-policy",
+                &[38],
+                "a policy with a CIDR that has host bits, such as 10.0.0.0/0, is dropped: it isolates nobody",
+                "Azure/azure-container-networking#4867",
+            ),
             Self::UnmatchedPeersIgnored => wrong(
                 "unmatched-peers-ignored",
                 &[13],

@@ -39,11 +39,13 @@ pub enum Miscompiling {
     NameWithBlockLost,
     /// A port's name towards an `ipBlock` is every port.
     NameTowardsBlockIsAnyPort,
+    /// Pods that no policy selects are isolated, too.
+    UnselectedIsolated,
 }
 
 impl Miscompiling {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::FirstPolicyOnly,
         Self::EveryPolicy,
         Self::FewPolicies,
@@ -61,6 +63,7 @@ impl Miscompiling {
         Self::UnknownNameIsAnyPort,
         Self::NameWithBlockLost,
         Self::NameTowardsBlockIsAnyPort,
+        Self::UnselectedIsolated,
     ];
 
     pub(super) fn description(self) -> Description {
@@ -157,6 +160,12 @@ impl Miscompiling {
                 "name-towards-block-is-any-port",
                 &[18],
                 "a port's name towards an ipBlock, which cannot be looked up, leaves the rule without a port",
+            ),
+            Self::UnselectedIsolated => seen(
+                "isolated-without-policy",
+                &[1],
+                "as soon as there is any policy, pods that none selects are isolated, too",
+                "openshift/sdn#488",
             ),
         }
     }

@@ -1,9 +1,11 @@
 //! Which addresses an `ipBlock` is taken to hold.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use k8s_openapi::api::networking::v1 as networking;
 
-use super::super::rewrite::{blocks, each, rules};
+use super::super::rewrite::{blocks, each, peers, rules};
 use crate::policy::{Cluster, IpBlock, NetworkPolicy, Peer, Peers};
+use crate::snapshot::{Identity, WrittenPolicy};
 
 pub(super) fn ignore_except(cluster: &mut Cluster) {
     blocks(cluster, |block| IpBlock::new(block.net(), []));
@@ -18,12 +20,42 @@ pub(super) fn except_across_peers(cluster: &mut Cluster) {
 }
 
 pub(super) fn zero_holds_ipv6(cluster: &mut Cluster) {
+    // Whether anything is excepted or not: what is written about one family says nothing about the other.
+    peers(cluster, |peer| match &peer {
+        Peer::IpBlock(block) if block.net().prefix_len() == 0 => {
+            let other = match block.net() {
+                IpNet::V4(_) => Ipv6Net::default().into(),
+                IpNet::V6(_) => Ipv4Net::default().into(),
+            };
+            vec![Peer::IpBlock(IpBlock::new(other, [])), peer]
+        }
+        Peer::IpBlock(_) | Peer::Pods { .. } => vec![peer],
+    });
+}
+
+pub(super) fn ip_blocks_are_everybody(cluster: &mut Cluster) {
     rules(cluster, |rule| {
-        let zero = |peer: &Peer| matches!(peer, Peer::IpBlock(block) if block.is_whole_family());
-        if matches!(&rule.peers, Peers::Only(peers) if peers.iter().any(zero)) {
+        let is_block = |peer: &Peer| matches!(peer, Peer::IpBlock(_));
+        if matches!(&rule.peers, Peers::Only(peers) if peers.iter().all(is_block)) {
             rule.peers = Peers::Any;
         }
     });
+}
+
+pub(super) fn host_bits_drop_policy(cluster: &mut Cluster, written: &[WrittenPolicy]) {
+    let dropped = written.iter().filter(|written| has_host_bits(&written.object));
+    let dropped: Vec<_> = dropped.map(|written| Identity::of_policy(&written.policy)).collect();
+    cluster.policies.retain(|policy| !dropped.contains(&Identity::of_policy(policy)));
+}
+
+fn has_host_bits(policy: &networking::NetworkPolicy) -> bool {
+    let Some(spec) = &policy.spec else { return false };
+    let from = spec.ingress.iter().flatten().flat_map(|rule| rule.from.iter().flatten());
+    let to = spec.egress.iter().flatten().flat_map(|rule| rule.to.iter().flatten());
+    let blocks = from.chain(to).filter_map(|peer| peer.ip_block.as_ref());
+    let mut ranges =
+        blocks.flat_map(|block| std::iter::once(&block.cidr).chain(block.except.iter().flatten()));
+    ranges.any(|range| range.parse::<IpNet>().is_ok_and(|net| net.trunc() != net))
 }
 
 /// Takes what one block of a direction excepts out of its others.

@@ -51,6 +51,8 @@ pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[
         M::FirstExceptOnly => blocks::first_except_only(cluster),
         M::ExceptAcrossPeers => blocks::except_across_peers(cluster),
         M::ZeroHoldsIpv6 => blocks::zero_holds_ipv6(cluster),
+        M::IpBlocksAreEverybody => blocks::ip_blocks_are_everybody(cluster),
+        M::HostBitsDropPolicy => blocks::host_bits_drop_policy(cluster, written),
         M::UnmatchedPeersIgnored => peers::unmatched_peers_ignored(cluster),
         M::UnmatchedPeersAreEverybody => peers::unmatched_peers_are_everybody(cluster),
         M::SubjectsIgnored => subjects::subjects_ignored(cluster),

@@ -1,0 +1,135 @@
+//! Interference with a running lab: what happens to real networks while somebody measures them.
+//!
+//! None of it is the enforcer's doing, so none of it may become a leak or an outage of the policies; and what cannot be
+//! measured because of it may not pass. A seed says where it happens, so that a run can be repeated.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Lab;
+use super::netns::Netns;
+use crate::backend::Error;
+use crate::scenario::EndpointName;
+
+/// Something that happens to a running lab, and stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interference {
+    /// Everything is lost that one node and its pods, and all others, send each other.
+    PathDies,
+    /// A fifth of the packets is lost that nodes forward.
+    Loss,
+    /// One agent stands still for a while: what it should answer, and what arrives there, is known late.
+    Delay,
+    /// One agent is killed.
+    AgentKilled,
+}
+
+/// How long an agent stands still: far longer than the shortest timeout, and shorter than the longest.
+const DELAY: Duration = Duration::from_millis(700);
+
+const TABLE: &str = "inet interference";
+
+impl Interference {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::PathDies, Self::Loss, Self::Delay, Self::AgentKilled];
+
+    /// Returns the one that a seed stands for.
+    pub fn from_seed(seed: u64) -> Self {
+        match fastrand::Rng::with_seed(seed).u8(0..4) {
+            0 => Self::PathDies,
+            1 => Self::Loss,
+            2 => Self::Delay,
+            _ => Self::AgentKilled,
+        }
+    }
+
+    /// Returns a word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PathDies => "path-dies",
+            Self::Loss => "loss-of-20-percent",
+            Self::Delay => "delay",
+            Self::AgentKilled => "agent-killed",
+        }
+    }
+}
+
+impl Lab {
+    /// Interferes with the lab at a place that the seed decides. Returns the place.
+    ///
+    /// # Errors
+    /// If the lab has not been started, or the kernel refuses.
+    pub async fn interfere(&mut self, interference: Interference, seed: u64) -> Result<String, Error> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        match interference {
+            Interference::PathDies => {
+                let node = random.usize(..self.nodes.len().max(1));
+                let rules = ["iifname eth0 drop", "oifname eth0 drop"];
+                self.drop_packets(node, &rules).await?;
+                Ok(format!("node-{}", node + 1))
+            }
+            Interference::Loss => {
+                for node in 0..self.nodes.len() {
+                    self.drop_packets(node, &["numgen random mod 100 < 20 drop"]).await?;
+                }
+                Ok("every node".to_owned())
+            }
+            Interference::Delay => {
+                let name = self.any_agent(&mut random)?;
+                if let Some(process) = self.processes.get(&name) {
+                    let failed = |error| Error::failed(format!("stop the agent of {name}"), error);
+                    let stopped = process.stop().map_err(failed)?;
+                    tokio::spawn(async move {
+                        sleep(DELAY).await;
+                        drop(stopped);
+                    });
+                }
+                Ok(name.to_string())
+            }
+            Interference::AgentKilled => {
+                let name = self.any_agent(&mut random)?;
+                // Its namespace is held by the lab; its network stays.
+                self.processes.remove(&name);
+                Ok(name.to_string())
+            }
+        }
+    }
+
+    /// Chooses an agent. They are put in order first, so that a seed means the same one every time.
+    fn any_agent(&self, random: &mut fastrand::Rng) -> Result<EndpointName, Error> {
+        let mut names: Vec<_> = self.processes.keys().collect();
+        names.sort_unstable();
+        let chosen = random.choice(names).cloned();
+        chosen.ok_or_else(|| Error::failed("interfere with an agent", "the lab has none"))
+    }
+
+    /// Lets a node lose what it forwards and these rules match.
+    async fn drop_packets(&self, node: usize, rules: &[&str]) -> Result<(), Error> {
+        let netns: Option<&Netns> = self.nodes.get(node).map(|node| &node.space.netns);
+        let netns = netns.ok_or_else(|| Error::failed("interfere with a node", "it has not been started"))?;
+        let mut commands = vec![
+            format!("add table {TABLE}"),
+            // Before the rules that enforce policies: it must not look as if those had dropped anything.
+            format!("add chain {TABLE} forward {{ type filter hook forward priority -10; policy accept; }}"),
+        ];
+        commands.extend(rules.iter().map(|rule| format!("add rule {TABLE} forward {rule}")));
+        let applied = self.nft.apply(netns, commands).await;
+        applied.map_err(|error| Error::failed("interfere with a node", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn seeds_stand_for_all_kinds_and_always_for_the_same() {
+        let of_seeds = || (0..50).map(|seed| Interference::from_seed(seed).name());
+        assert!(of_seeds().eq(of_seeds()));
+        let names: BTreeSet<_> = Interference::ALL.map(Interference::name).into();
+        assert_eq!(of_seeds().collect::<BTreeSet<_>>(), names);
+    }
+}

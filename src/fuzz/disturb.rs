@@ -1,0 +1,198 @@
+//! Random scenarios whose lab is interfered with: paths die, packets are lost, agents stand still or are killed.
+//!
+//! Nobody but the enforcer may be accused of a leak, and no leak may become a pass. What a scenario shows without
+//! interference is the truth that it is compared with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+
+use super::carry_out::Runner;
+use super::paper::read;
+use crate::backend::lab::{Fault, Interference, Lab};
+use crate::backend::{Agent, Backend, Canary, Error};
+use crate::generate::{self, Ground};
+use crate::plan;
+use crate::policy::Decision;
+use crate::run::Settings;
+use crate::scenario::{Action, EndpointName, Scenario, State};
+use crate::source;
+use crate::verdict::{Outcome, ScenarioResult, Verdict};
+
+/// How many changes a scenario has: the interference comes with one of them.
+const STEPS: usize = 4;
+
+/// Which random scenarios, and how many.
+#[derive(Debug, Clone, Copy)]
+pub struct DisturbLimits {
+    /// The seed of the first scenario, which the others follow.
+    pub seed: u64,
+    /// How many scenarios at most.
+    pub scenarios: usize,
+    /// After how long no more scenarios are begun.
+    pub time: Option<Duration>,
+    /// How many scenarios are run at once.
+    pub at_once: usize,
+}
+
+/// What disturbed scenarios came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many were run.
+    pub scenarios: usize,
+    /// Those that passed.
+    pub passed: usize,
+    /// Those that failed, with leaks or outages.
+    pub failed: usize,
+    /// Those that were inconclusive.
+    pub inconclusive: usize,
+    /// Those that could not be run to their end.
+    pub broken: usize,
+    /// Those that leak when they are left alone; 0 without a fault.
+    pub leaking: usize,
+    /// Denials that are called leaks although nothing leaks.
+    pub false_leaks: usize,
+    /// Passes of scenarios that leak when they are left alone.
+    pub hidden_leaks: usize,
+    /// Cells that leak when they are left alone, and match.
+    pub hidden_cells: usize,
+    /// The seeds of scenarios with false leaks, hidden leaks or hidden cells.
+    pub suspicious: BTreeSet<u64>,
+}
+
+/// Runs random scenarios, each with an interference that its seed decides. Returns what came of them by the name of the
+/// interference. If it is interrupted, those that ended before are returned.
+///
+/// # Errors
+/// If a scenario that was generated cannot be read.
+pub async fn disturb(
+    limits: DisturbLimits,
+    settings: &Settings,
+    fault: Option<Fault>,
+    interrupted: watch::Receiver<bool>,
+) -> Result<BTreeMap<&'static str, Tally>, source::Error> {
+    let start = Instant::now();
+    let is_over = || limits.time.is_some_and(|time| start.elapsed() > time);
+    let seeds = (0..limits.scenarios as u64).map(|index| limits.seed.wrapping_add(index));
+    let seeds = seeds.take_while(|_| !is_over());
+    let one = |seed| run_one(seed, settings, fault, interrupted.clone());
+    let mut ran = std::pin::pin!(stream::iter(seeds).map(one).buffer_unordered(limits.at_once.max(1)));
+    let mut tallies = BTreeMap::<_, Tally>::new();
+    while let Some(ran) = ran.next().await {
+        let Some((seed, interference, pair)) = ran? else { break };
+        tallies.entry(interference.name()).or_default().take(seed, pair);
+    }
+    Ok(tallies)
+}
+
+/// A scenario that was left alone, if that can show a leak, and the same scenario with interference.
+struct Pair {
+    alone: Option<ScenarioResult>,
+    disturbed: ScenarioResult,
+}
+
+/// Runs the scenario of a seed; `None` if that was interrupted.
+async fn run_one(
+    seed: u64,
+    settings: &Settings,
+    fault: Option<Fault>,
+    interrupted: watch::Receiver<bool>,
+) -> Result<Option<(u64, Interference, Pair)>, source::Error> {
+    let scenario = read(&generate::scenario(seed, STEPS, Ground::Lab))?;
+    let interference = Interference::from_seed(seed);
+    let alone = match fault {
+        None => None,
+        Some(_) => {
+            let new_backend = |_: &Scenario| Lab::new(fault);
+            let runner = Runner { settings, new_backend, interrupted: interrupted.clone() };
+            let Some(carried) = runner.carry_out(&scenario).await else { return Ok(None) };
+            Some(carried.result)
+        }
+    };
+    let new_backend = |scenario: &Scenario| {
+        let at = fastrand::Rng::with_seed(seed).usize(0..scenario.steps.len().max(1));
+        Ok(Disturbed { lab: Lab::new(fault)?, interference, seed, changes_left: at })
+    };
+    let runner = Runner { settings, new_backend, interrupted };
+    let carried = runner.carry_out(&scenario).await;
+    Ok(carried.map(|carried| (seed, interference, Pair { alone, disturbed: carried.result })))
+}
+
+/// The cells of the steps of a result for which `is_wanted`.
+fn places(result: &ScenarioResult, is_wanted: impl Fn(&Verdict) -> bool) -> BTreeSet<(usize, plan::Cell)> {
+    let steps = result.steps.iter().enumerate();
+    let cells = steps.flat_map(|(at, step)| step.cells.iter().map(move |cell| (at, cell)));
+    let denied = cells.filter(|(_, cell)| cell.decision() == Decision::Deny && is_wanted(&cell.verdict));
+    denied.map(|(at, cell)| (at, cell.cell.clone())).collect()
+}
+
+impl Tally {
+    fn take(&mut self, seed: u64, pair: Pair) {
+        let Pair { alone, disturbed } = pair;
+        let true_leaks = alone
+            .as_ref()
+            .map(|alone| places(alone, |verdict| *verdict == Verdict::Leak))
+            .unwrap_or_default();
+        let outcome = disturbed.outcome();
+        let leaks = places(&disturbed, |verdict| *verdict == Verdict::Leak);
+        let matches = places(&disturbed, |verdict| *verdict == Verdict::Match);
+        self.scenarios += 1;
+        self.broken += usize::from(disturbed.failure.is_some());
+        self.passed += usize::from(outcome == Outcome::Pass);
+        self.failed += usize::from(outcome == Outcome::Fail);
+        self.inconclusive += usize::from(outcome == Outcome::Inconclusive);
+        self.leaking += usize::from(!true_leaks.is_empty());
+        // A fault may leak where the run that was left alone had no leak to show, as of a cell that was inconclusive.
+        let false_leaks = if alone.is_none() { leaks.len() } else { 0 };
+        let hidden_leaks = usize::from(!true_leaks.is_empty() && outcome == Outcome::Pass);
+        let hidden_cells = true_leaks.intersection(&matches).count();
+        self.false_leaks += false_leaks;
+        self.hidden_leaks += hidden_leaks;
+        self.hidden_cells += hidden_cells;
+        if false_leaks + hidden_leaks + hidden_cells > 0 {
+            self.suspicious.insert(seed);
+        }
+    }
+}
+
+/// A lab that is interfered with when so many changes have been made.
+struct Disturbed {
+    lab: Lab,
+    interference: Interference,
+    seed: u64,
+    changes_left: usize,
+}
+
+impl Backend for Disturbed {
+    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
+        self.lab.start(state).await
+    }
+
+    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+        self.lab.apply(actions, state).await?;
+        match self.changes_left {
+            0 => {
+                self.changes_left = usize::MAX;
+                let place = self.lab.interfere(self.interference, self.seed).await?;
+                tracing::debug!("{} at {place}", self.interference.name());
+            }
+            left => self.changes_left = left - 1,
+        }
+        Ok(())
+    }
+
+    fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
+        self.lab.agent(endpoint)
+    }
+
+    fn canaries(&self) -> Vec<Canary> {
+        self.lab.canaries()
+    }
+
+    async fn stop(self) {
+        self.lab.stop().await;
+    }
+}

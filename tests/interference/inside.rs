@@ -1,0 +1,80 @@
+//! What this test program does when it is started inside the network of a pod or a node of somebody's lab.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use netproof::backend::lab::Detour;
+use serde::{Deserialize, Serialize};
+
+/// Says what to do, as JSON.
+pub(super) const VARIABLE: &str = "NETPROOF_INTERFERENCE";
+
+/// What a helper writes into its file when it is ready.
+pub(super) const READY: &[u8] = b"ready";
+
+/// A thing to do inside.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Helper {
+    /// Let packets pass by the rules of the node.
+    Detour { per_mille: u32, delay_ms: u64 },
+    /// Answer probes with a name of our own.
+    Answer { port: u16, name: String },
+}
+
+#[derive(Deserialize)]
+struct Order {
+    #[serde(rename = "do")]
+    helper: Helper,
+    ready: PathBuf,
+}
+
+/// No test: the harness starts this program again with this as its only test.
+#[test]
+#[ignore = "started by the harness, inside of a lab"]
+fn helper() {
+    let Ok(order) = std::env::var(VARIABLE) else { return };
+    // Nobody else would end it.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).unwrap();
+    let Order { helper, ready } = serde_json::from_str(&order).unwrap();
+    match helper {
+        Helper::Detour { per_mille, delay_ms } => {
+            let detour = Detour { per_mille, delay: Duration::from_millis(delay_ms) };
+            let mut detour = detour.open().unwrap();
+            fs::write(&ready, READY).unwrap();
+            loop {
+                detour.carry();
+            }
+        }
+        Helper::Answer { port, name } => answer(port, &name, &ready),
+    }
+}
+
+/// Answers like an agent, with another name: what it was asked is echoed.
+fn answer(port: u16, name: &str, ready: &Path) {
+    let (streams, datagrams) = ((Ipv6Addr::UNSPECIFIED, port), (Ipv6Addr::UNSPECIFIED, port));
+    let (streams, datagrams) = (TcpListener::bind(streams).unwrap(), UdpSocket::bind(datagrams).unwrap());
+    fs::write(ready, READY).unwrap();
+    let signed = |question: &str| format!("{} {name}\n", question.trim_end());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 2048];
+            loop {
+                let (length, from) = datagrams.recv_from(&mut buffer).unwrap();
+                let question = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                // The asker may be gone.
+                let _ = datagrams.send_to(signed(&question).as_bytes(), from);
+            }
+        });
+        for stream in streams.incoming() {
+            scope.spawn(move || {
+                let mut stream = stream.unwrap();
+                let mut question = String::new();
+                let _ = BufReader::new(&stream).read_line(&mut question);
+                let _ = stream.write_all(signed(&question).as_bytes());
+            });
+        }
+    });
+}
