@@ -41,10 +41,7 @@ fn run_with_fault(user: User, fault: &str) -> Finished {
 /// Whether the verdict is one of those that a right implementation may get: the kernel may lack a
 /// protocol, and the library declares that.
 fn is_fine(cell: &Value) -> bool {
-    match cell["verdict"].as_str().unwrap() {
-        "match" | "undefined" | "skipped" => true,
-        _ => false,
-    }
+    matches!(cell["verdict"].as_str().unwrap(), "match" | "undefined" | "skipped")
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl RunOptions {
     }
 
     /// These settings, as the options change them.
-    fn settings(&self, default: Settings) -> anyhow::Result<Settings> {
+    fn settings(&self, default: &Settings) -> anyhow::Result<Settings> {
         Ok(Settings {
             settle: self.settle.unwrap_or(default.settle),
             shortest_timeout: self.min_timeout,
@@ -148,13 +148,13 @@ impl RunOptions {
             parallel: self.parallel(),
             fail_fast: self.fail_fast,
             profiles: self.profiles.profiles()?,
-            ..default
+            ..*default
         })
     }
 
     /// How a run in the lab is carried out.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
-        let settings = self.settings(Settings::lab())?;
+        let settings = self.settings(&Settings::lab())?;
         // The lab's pods are there when it has started.
         Ok(Settings { start: settings.settle, ..settings })
     }
@@ -167,7 +167,7 @@ impl RunOptions {
 
     /// How a run on a cluster is carried out.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
-        self.settings(Settings::cluster())
+        self.settings(&Settings::cluster())
     }
 
     /// Connects to the cluster.

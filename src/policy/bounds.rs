@@ -115,8 +115,8 @@ impl Sums {
         summands.sort_unstable();
         summands.dedup();
         let bounds = |id: &BoundsId| &algebra.bounds.arena()[*id];
-        let certain = Connections::union_of(summands.iter().map(|id| &bounds(id).certain));
-        let possible = Connections::union_of(summands.iter().map(|id| &bounds(id).possible));
+        let certain = Connections::union_of(&summands.iter().map(|id| &bounds(id).certain));
+        let possible = Connections::union_of(&summands.iter().map(|id| &bounds(id).possible));
         let total = algebra.bounds.intern(Bounds { certain, possible });
         self.totals.insert(sum, total);
         total

@@ -274,7 +274,7 @@ impl Connections {
     }
 
     /// What is in any of some sets.
-    pub fn union_of<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+    pub fn union_of<'a>(all: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
         let of = |protocol| {
             let sets = all.clone().map(|connections| connections.ports(protocol));
             sets.flat_map(|ports| &ports.ranges).copied().collect()

@@ -504,7 +504,7 @@ mod tests {
     #[test]
     fn keys_that_are_no_strings_are_read_as_kubectl_writes_them() {
         let node = manifest("1: a\n0x10: b\nyes: c\n1.5: d\n1e10: e\n0.00001: f\n");
-        let Value::Mapping(entries) = &node.value else { unreachable!() };
+        let Value::Mapping(entries) = &node.value else { panic!("{}", node.value.describe()) };
         let names: Vec<_> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
         assert_eq!(names, ["1", "16", "true", "1.5", "1e+10", "1e-05"]);
     }
