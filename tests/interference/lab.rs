@@ -100,7 +100,7 @@ impl RunningLab {
             if name.starts_with("node:") {
                 self.help(
                     agent,
-                    Helper::Detour { per_mille, delay_ms: delay.as_millis().try_into().unwrap() },
+                    &Helper::Detour { per_mille, delay_ms: delay.as_millis().try_into().unwrap() },
                 );
             }
         }
@@ -119,7 +119,7 @@ impl RunningLab {
     pub(super) fn answer(&mut self, pod: &str, port: u16, name: &str) {
         const STRANGER: u16 = 8666;
         let agent = self.agent(pod);
-        self.help(agent, Helper::Answer { port: STRANGER, name: name.to_owned() });
+        self.help(agent, &Helper::Answer { port: STRANGER, name: name.to_owned() });
         let redirect = |protocol: &str| {
             format!(
                 "add rule inet interference stranger iifname eth0 {protocol} dport {port} redirect to :{STRANGER}"
@@ -192,7 +192,7 @@ impl RunningLab {
     }
 
     /// Starts a helper in the network of an agent, and waits until it is ready.
-    fn help(&mut self, agent: u32, helper: Helper) {
+    fn help(&mut self, agent: u32, helper: &Helper) {
         let mut command = enter(agent, this_program());
         command.args(["interference::inside::helper", "--exact", "--ignored", "--nocapture"]);
         let ready = folder().join(format!("interference/ready-{:016x}", fastrand::u64(..)));

@@ -6,7 +6,7 @@ use super::situation::Way;
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Decision, Engine};
 use crate::run::track::Track;
-use crate::scenario::{Action, Probe, State};
+use crate::scenario::{Action, EndpointName, Probe, State};
 use crate::verdict::{CellResult, Verdict};
 
 /// A cell of a step that is over: the step's index, and the cell's in it.
@@ -66,12 +66,16 @@ impl Brackets {
         if self.is_empty() || !actions.iter().any(changes_paths) {
             return false;
         }
+        // One that comes back under its name in the same step is another.
+        let removed: HashSet<EndpointName> = actions.iter().filter_map(removed_end).collect();
         let engine = Engine::new(next.cluster.clone());
         let router = Router::new(next, &engine);
         let cells: HashSet<Cell> = cells(next, probes).into_iter().collect();
         let leads_somewhere = |cell: &Cell| {
             // Its address may not be known yet, but it is there.
-            cells.contains(cell) && router.route(cell).is_none_or(|route| !route.servers.is_empty())
+            let is_gone = removed.contains(&cell.from) || removed.contains(&cell.to);
+            let leads_to = || router.route(cell).is_none_or(|route| !route.servers.is_empty());
+            !is_gone && cells.contains(cell) && leads_to()
         };
         self.0.keys().any(|(cell, _)| !leads_somewhere(cell))
     }
@@ -79,6 +83,22 @@ impl Brackets {
     /// The denials that nothing ever followed.
     pub(super) fn open(&self) -> impl Iterator<Item = Place> {
         self.0.values().flatten().map(|denial| denial.place)
+    }
+}
+
+/// The end that an action takes away.
+fn removed_end(action: &Action) -> Option<EndpointName> {
+    match action {
+        Action::RemovePod(pod) | Action::EndPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
+        Action::DeleteService(service) => Some(EndpointName::service(&service.namespace, &service.name)),
+        Action::SetPolicy(_)
+        | Action::DeletePolicy(_)
+        | Action::SetClusterPolicy(_)
+        | Action::DeleteClusterPolicy(_)
+        | Action::SetService(_)
+        | Action::LabelPod { .. }
+        | Action::LabelNamespace { .. }
+        | Action::AddPod(_) => None,
     }
 }
 
