@@ -68,6 +68,15 @@ pub trait Backend {
         std::future::ready(Ok(()))
     }
 
+    /// Changes the policies between two steps, for a control round: no step led to this state.
+    fn apply_between_steps(
+        &mut self,
+        actions: &[Action],
+        state: &mut State,
+    ) -> impl Future<Output = Result<(), Error>> {
+        self.apply(actions, state)
+    }
+
     /// The agent that sends and receives for an endpoint.
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>>;
 

@@ -66,6 +66,10 @@ impl<B: Backend> Backend for Recording<B> {
         Ok(())
     }
 
+    async fn apply_between_steps(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+        self.backend.apply_between_steps(actions, state).await
+    }
+
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
         self.backend.agent(endpoint)
     }

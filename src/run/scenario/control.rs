@@ -78,7 +78,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         for action in actions {
             self.state.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
         }
-        self.backend.apply(actions, &mut self.state).await
+        self.backend.apply_between_steps(actions, &mut self.state).await
     }
 
     /// Takes back what later arrivals and missing controls say about steps that are over.
