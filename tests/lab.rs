@@ -156,7 +156,12 @@ fn lost_replies_are_found_as_outages_of_udp_only() {
 
 #[test]
 fn changes_that_are_not_followed_are_found() {
-    check("policies-never-removed", |_, cell| cell["verdict"] == "blocked" || cell["verdict"] == "leak");
+    check("policies-never-removed", |_, cell| {
+        // Nothing gets through in the control round, either.
+        let is_without_control =
+            cell["cause"] == "it did not get through after the policies were removed either";
+        cell["verdict"] == "blocked" || cell["verdict"] == "leak" || is_without_control
+    });
     check("frozen-node", |_, cell| cell["verdict"] == "blocked" || cell["verdict"] == "leak");
 }
 
@@ -376,7 +381,8 @@ fn connections_that_were_open_before_a_step_are_reported_and_fail_nothing() {
     let open = KEPT_OPEN.replace("policyTypes: [Egress]", "policyTypes: [Egress], egress: [{}]");
     let path = file("kept-open-2.yaml", open);
     let finished = run(User::Ordinary, ["run", path.to_str().unwrap(), "-o", "json"]);
-    assert_eq!(finished.code, Some(0), "{finished:?}");
+    // Nothing is denied, so no denial is proved.
+    assert_eq!(finished.code, Some(3), "{finished:?}");
     let [_, unchanged, ended] = open_connections(&finished).try_into().unwrap();
     assert!(!unchanged.is_empty() && unchanged.iter().all(|told| told.ends_with("survived, allow")));
     let to_pods = ended.iter().filter(|told| !told.contains("service:"));

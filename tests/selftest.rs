@@ -6,6 +6,7 @@ const SCENARIO: &str = "\
 apiVersion: netproof.dev/v1alpha1
 kind: Scenario
 metadata: {name: one-pod-may-not-send}
+requires: [sctp]
 topology: {namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]}
 probes: [80/TCP, 80/SCTP]
 steps:

@@ -65,8 +65,11 @@ fn stand_in(family: IpFamily, number: usize) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::scenario::Topology;
+    use crate::scenario::{self, Topology};
+    use crate::source::Text;
 
     #[test]
     fn names_stand_for_addresses_or_for_what_nobody_has() {
@@ -83,5 +86,41 @@ mod tests {
         assert_eq!(stand_ins, ["192.0.2.1", "192.0.2.11", "192.0.2.12"]);
         assert!(address("x/q", IpFamily::V4).unwrap_err().starts_with("there is no x/q when"));
         assert!(address("x/*", IpFamily::V4).is_err());
+    }
+
+    const POD_WITH_A_NAMED_ADDRESS: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: an-address-by-name}
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}, {name: c}]}]}
+steps:
+- name: only c may be sent to
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: p, namespace: x}
+    spec: {podSelector: {}, egress: [{to: [{ipBlock: {cidr: \"{x/c}/32\"}}]}]}
+- name: c is deleted
+  removePod: [x/c]
+";
+
+    /// Between two steps, policies are removed and restored. A pod whose address one of them names may have
+    /// been deleted by then, and the API server still has the policy with its address.
+    #[test]
+    fn restored_policies_name_the_address_of_a_pod_that_is_gone() {
+        let text = Text { name: Arc::from("a.yaml"), content: POD_WITH_A_NAMED_ADDRESS.to_owned() };
+        let scenario = scenario::load(&[text]).unwrap().remove(0);
+        let mut state = State::new(&scenario.topology);
+        state.cluster.pods[2].addresses = vec!["10.244.1.7".parse().unwrap()];
+        for action in scenario.steps.iter().flat_map(|step| &step.actions) {
+            state.apply(action).unwrap();
+        }
+        let policies = state.cluster.policies.clone();
+        let restoration = state.restoration_of_policies();
+        for action in state.removal_of_policies().iter().chain(&restoration) {
+            state.apply(action).unwrap();
+        }
+        assert_eq!(state.cluster.policies, policies);
+        assert!(format!("{policies:?}").contains("10.244.1.7/32"), "{policies:?}");
     }
 }

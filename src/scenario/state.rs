@@ -88,9 +88,10 @@ impl State {
         policies.map(Action::DeletePolicy).chain(of_cluster.map(Action::DeleteClusterPolicy)).collect()
     }
 
-    /// The actions that create all policies as they are.
+    /// The actions that create all policies as they are: what an address by name stood for when its policy was
+    /// applied, it stands for again, even if the pod is gone.
     pub fn restoration_of_policies(&self) -> Vec<Action> {
-        let policies = self.written.iter().cloned().map(Action::SetPolicy);
+        let policies = self.written.iter().map(|policy| Action::SetPolicy(policy.pinned()));
         policies.chain(self.written_for_cluster.iter().cloned().map(Action::SetClusterPolicy)).collect()
     }
 

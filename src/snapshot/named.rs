@@ -98,6 +98,12 @@ impl WrittenPolicy {
         })?;
         Ok(Self { policy, object: Arc::new(object), by_name: Some(Arc::clone(by_name)) })
     }
+
+    /// The same policy, in which names go on to stand for the addresses that they stand for now.
+    #[must_use]
+    pub fn pinned(&self) -> Self {
+        Self { by_name: None, ..self.clone() }
+    }
 }
 
 /// A range by name, as it is written, and what it became.
