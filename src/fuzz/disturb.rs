@@ -1,10 +1,10 @@
 //! Random scenarios whose lab is interfered with: paths die, packets are lost, agents stand still or are killed.
 //!
-//! Nobody but the enforcer may be accused of a leak, and no leak may become a pass. What a scenario shows without
-//! interference is the truth that it is compared with.
+//! Only the enforcer may be accused of a leak, no leak may become a pass, and no denial may be proved over a path that is
+//! dead. What a scenario shows without interference is the truth that it is compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -59,7 +59,9 @@ pub struct Tally {
     pub hidden_leaks: usize,
     /// Cells that leak when they are left alone, and match.
     pub hidden_cells: usize,
-    /// The seeds of scenarios with false leaks, hidden leaks or hidden cells.
+    /// Denials that count as proved although nothing could get through.
+    pub dead_proofs: usize,
+    /// The seeds of scenarios with any of the last four.
     pub suspicious: BTreeSet<u64>,
 }
 
@@ -83,7 +85,7 @@ pub async fn disturb(
     let mut tallies = BTreeMap::<_, Tally>::new();
     while let Some(ran) = ran.next().await {
         let Some((seed, interference, pair)) = ran? else { break };
-        tallies.entry(interference.name()).or_default().take(seed, pair);
+        tallies.entry(interference.name()).or_default().take(seed, interference, pair);
     }
     Ok(tallies)
 }
@@ -92,6 +94,16 @@ pub async fn disturb(
 struct Pair {
     alone: Option<ScenarioResult>,
     disturbed: ScenarioResult,
+    /// Unset if the scenario ended before.
+    happened: Arc<OnceLock<Happened>>,
+}
+
+/// When and where a lab was interfered with.
+#[derive(Debug)]
+struct Happened {
+    /// The index of the step.
+    step: usize,
+    place: String,
 }
 
 /// Runs the scenario of a seed; `None` if that was interrupted.
@@ -112,13 +124,15 @@ async fn run_one(
             Some(carried.result)
         }
     };
+    let happened = Arc::new(OnceLock::new());
     let new_backend = |scenario: &Scenario| {
         let at = fastrand::Rng::with_seed(seed).usize(0..scenario.steps.len().max(1));
-        Ok(Disturbed { lab: Lab::new(fault)?, interference, seed, changes_left: at })
+        let happened = Arc::clone(&happened);
+        Ok(Disturbed { lab: Lab::new(fault)?, interference, seed, at, next_step: 0, happened })
     };
     let runner = Runner { settings, new_backend, interrupted };
     let carried = runner.carry_out(&scenario).await;
-    Ok(carried.map(|carried| (seed, interference, Pair { alone, disturbed: carried.result })))
+    Ok(carried.map(|carried| (seed, interference, Pair { alone, disturbed: carried.result, happened })))
 }
 
 /// The cells of the steps of a result for which `is_wanted`.
@@ -129,9 +143,28 @@ fn places(result: &ScenarioResult, is_wanted: impl Fn(&Verdict) -> bool) -> BTre
     denied.map(|(at, cell)| (at, cell.cell.clone())).collect()
 }
 
+/// The proved denials between pods of a node whose path has died, and what is not on that node.
+fn dead_proofs(result: &ScenarioResult, happened: &Happened) -> usize {
+    // A Service may be on any node, and what a node itself sends is not forwarded.
+    let has_place = |end: &EndpointName| match end {
+        EndpointName::Pod { .. } | EndpointName::External(_) => true,
+        EndpointName::Service { .. } | EndpointName::Node(_) => false,
+    };
+    let since = result.steps.iter().skip(happened.step).flat_map(|step| &step.cells);
+    let proved = since.filter(|cell| cell.decision() == Decision::Deny && cell.verdict == Verdict::Match);
+    let dead = proved.filter(|cell| {
+        let ends = [&cell.machines.from, &cell.machines.to].map(|machine| machine.as_deref());
+        has_place(&cell.cell.from)
+            && has_place(&cell.cell.to)
+            && ends[0] != ends[1]
+            && ends.contains(&Some(happened.place.as_str()))
+    });
+    dead.count()
+}
+
 impl Tally {
-    fn take(&mut self, seed: u64, pair: Pair) {
-        let Pair { alone, disturbed } = pair;
+    fn take(&mut self, seed: u64, interference: Interference, pair: Pair) {
+        let Pair { alone, disturbed, happened } = pair;
         let true_leaks = alone
             .as_ref()
             .map(|alone| places(alone, |verdict| *verdict == Verdict::Leak))
@@ -149,21 +182,30 @@ impl Tally {
         let false_leaks = if alone.is_none() { leaks.len() } else { 0 };
         let hidden_leaks = usize::from(!true_leaks.is_empty() && outcome == Outcome::Pass);
         let hidden_cells = true_leaks.intersection(&matches).count();
+        let dead_proofs = match (interference, happened.get()) {
+            (Interference::PathDies, Some(happened)) => dead_proofs(&disturbed, happened),
+            (Interference::PathDies, None)
+            | (Interference::Loss | Interference::Delay | Interference::AgentKilled, _) => 0,
+        };
+        self.dead_proofs += dead_proofs;
         self.false_leaks += false_leaks;
         self.hidden_leaks += hidden_leaks;
         self.hidden_cells += hidden_cells;
-        if false_leaks + hidden_leaks + hidden_cells > 0 {
+        if false_leaks + hidden_leaks + hidden_cells + dead_proofs > 0 {
             self.suspicious.insert(seed);
         }
     }
 }
 
-/// A lab that is interfered with when so many changes have been made.
+/// A lab that is interfered with in one of the steps.
 struct Disturbed {
     lab: Lab,
     interference: Interference,
     seed: u64,
-    changes_left: usize,
+    /// The index of the step.
+    at: usize,
+    next_step: usize,
+    happened: Arc<OnceLock<Happened>>,
 }
 
 impl Backend for Disturbed {
@@ -173,15 +215,23 @@ impl Backend for Disturbed {
 
     async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
         self.lab.apply(actions, state).await?;
-        match self.changes_left {
-            0 => {
-                self.changes_left = usize::MAX;
-                let place = self.lab.interfere(self.interference, self.seed).await?;
-                tracing::debug!("{} at {place}", self.interference.name());
-            }
-            left => self.changes_left = left - 1,
+        let step = self.next_step;
+        self.next_step += 1;
+        if step == self.at {
+            let place = self.lab.interfere(self.interference, self.seed).await?;
+            tracing::debug!("{} at {place}", self.interference.name());
+            // A step is applied once.
+            let _ = self.happened.set(Happened { step, place });
         }
         Ok(())
+    }
+
+    async fn check_intact(&self, state: &State) -> Result<(), Error> {
+        self.lab.check_intact(state).await
+    }
+
+    async fn apply_between_steps(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+        self.lab.apply_between_steps(actions, state).await
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

@@ -10,12 +10,13 @@ pub fn disturbed(tallies: &BTreeMap<&str, Tally>) -> String {
     let mut text = String::new();
     for (name, tally) in tallies {
         let Tally { scenarios, passed, failed, inconclusive, broken, leaking, .. } = tally;
-        let Tally { false_leaks, hidden_leaks, hidden_cells, suspicious, .. } = tally;
+        let Tally { false_leaks, hidden_leaks, hidden_cells, dead_proofs, suspicious, .. } = tally;
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{name}: {scenarios} scenarios, {passed} passed, {failed} failed, {inconclusive} inconclusive, {broken} broken off\n  \
-             false leaks: {false_leaks}\n  passes of the {leaking} that leak: {hidden_leaks}\n  cells that leak and match: {hidden_cells}"
+             false leaks: {false_leaks}\n  passes of the {leaking} that leak: {hidden_leaks}\n  cells that leak and match: {hidden_cells}\n  \
+             denials proved over a dead path: {dead_proofs}"
         );
         if !suspicious.is_empty() {
             let seeds: Vec<_> = suspicious.iter().map(u64::to_string).collect();
@@ -38,10 +39,12 @@ mod tests {
           false leaks: 0
           passes of the 0 that leak: 0
           cells that leak and match: 0
+          denials proved over a dead path: 0
         path-dies: 3 scenarios, 2 passed, 1 failed, 0 inconclusive, 0 broken off
           false leaks: 0
           passes of the 1 that leak: 1
           cells that leak and match: 0
+          denials proved over a dead path: 0
           seeds: 7
         ");
     }

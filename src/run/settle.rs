@@ -50,6 +50,8 @@ pub(super) struct SettleDeadlines {
     pub(super) wiring: Duration,
     /// What was lost before.
     pub(super) loss: Loss,
+    /// How often an allowed cell has to be delivered in a row.
+    pub(super) deliveries: u32,
 }
 
 /// How often a cell is probed at least before it is said to differ for good.
@@ -201,7 +203,7 @@ impl<P: Prober> Settling<'_, P> {
         loop {
             let required = self.required_drops();
             let needed = |decision| match decision {
-                Decision::Allow | Decision::Undefined => CONFIRMED,
+                Decision::Allow | Decision::Undefined => self.deadlines.deliveries,
                 Decision::Deny => required,
             };
             let mut unsure = self.select(|track, decision| {
@@ -441,6 +443,7 @@ mod tests {
             handed_over: Duration::ZERO,
             wiring: Duration::ZERO,
             loss: Loss::default(),
+            deliveries: CONFIRMED,
         }
     }
 

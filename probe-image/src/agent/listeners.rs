@@ -180,11 +180,21 @@ async fn answer_once(
     }
 }
 
-/// Reads up to a line feed, or as much as a message may have.
+/// Reads up to a line feed, or as much as a message may have. What follows the line feed is dropped: a sender waits
+/// for the answer before it sends more.
 pub(super) async fn read_line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut message = Vec::new();
-    while message.len() < payload::LONGEST && message.last() != Some(&b'\n') {
-        message.push(stream.read_u8().await?);
+    let mut message = Vec::with_capacity(payload::LONGEST);
+    while message.len() < payload::LONGEST {
+        // A system call for every byte took an eighth of the time of a run.
+        let left = payload::LONGEST.saturating_sub(message.len());
+        let mut rest = (&mut *stream).take(u64::try_from(left).unwrap_or(u64::MAX));
+        if rest.read_buf(&mut message).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(end) = message.iter().position(|byte| *byte == b'\n') {
+            message.truncate(end + 1);
+            break;
+        }
     }
     Ok(message)
 }

@@ -9,7 +9,7 @@ use crate::plan::{Cell, Router};
 use crate::policy::{Decision, Engine};
 use crate::run::event::Event;
 use crate::run::ledger::Ledger;
-use crate::run::settle::{SettleDeadlines, Settled};
+use crate::run::settle::{CONFIRMED, SettleDeadlines, Settled};
 
 /// What was seen of a cell before there were policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             handed_over: Duration::ZERO,
             wiring: Duration::ZERO,
             loss: self.loss,
+            deliveries: CONFIRMED,
         };
         let changed = Instant::now();
         // Without policies, nothing is denied that could arrive late.

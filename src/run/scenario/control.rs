@@ -10,6 +10,7 @@ use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::Router;
 use crate::policy::{Decision, Engine};
 use crate::run::ledger::Afterwards;
+use crate::run::settle::SettleDeadlines;
 use crate::scenario::{Action, EndpointName, Step};
 use crate::verdict::{Cause, CellResult, Observation, StepResult, Verdict};
 
@@ -32,7 +33,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
             |cell: &_, index: usize| ways.get(index).is_some_and(|way| self.brackets.wants(cell, *way));
         let situation = situation.only(wants);
         let ways = situation.ways(&router);
-        let deadlines = self.deadlines(handed_over);
+        // One delivery shows that the path is alive.
+        let deadlines = SettleDeadlines { deliveries: 1, ..self.deadlines(handed_over) };
         let mut ledger = std::mem::take(&mut self.ledger);
         let settled = self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
         self.ledger = ledger;

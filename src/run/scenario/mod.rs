@@ -19,7 +19,7 @@ use super::newcomers::{self, Newcomers};
 use super::power::Pools;
 use super::round::{Probing, Rounds};
 use super::settings::Settings;
-use super::settle::{SettleDeadlines, Settled, settle};
+use super::settle::{CONFIRMED, SettleDeadlines, Settled, settle};
 use super::track::{Expected, Loss, Track};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
@@ -282,6 +282,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             handed_over,
             wiring: self.settings.wiring,
             loss: self.loss,
+            deliveries: CONFIRMED,
         }
     }
 
