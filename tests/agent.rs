@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use netproof::backend::{Agent, Single};
 use netproof_probe::wire::{
-    Connection, Exchange, Family, ListenFailure, Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Target,
-    Transport,
+    Connection, Exchange, ListenFailure, Listener, Nonce, Outcome, Ready, TOKEN_VARIABLE, Target, Transport,
 };
 
 const TOKEN: &str = "a-token-for-tests";
@@ -395,15 +394,17 @@ async fn only_an_agent_of_the_run_keeps_a_connection() {
 async fn an_agent_knows_which_sockets_there_are() {
     let running = Running::start();
     let agent = running.client().await;
-    let capabilities = agent.capabilities().await.unwrap();
-    assert_eq!(capabilities.missing(Transport::Tcp, Family::Ipv4), None);
-    assert_eq!(capabilities.missing(Transport::DnsUdp, Family::Ipv4), None);
+    let [ipv4, ipv6] = ["127.0.0.1:80", "[::1]:80"].map(|address| address.parse().unwrap());
+    assert_eq!(agent.missing(Transport::Sctp, ipv4), None, "it has not been asked");
+    agent.find_capabilities().await.unwrap();
+    assert_eq!(agent.missing(Transport::Tcp, ipv4), None);
+    assert_eq!(agent.missing(Transport::DnsUdp, ipv4), None);
     // It is what listening finds out, too.
     let sctp = Listener { transport: Transport::Sctp, port: free_port() };
     let failures = agent.listen([sctp]).await.unwrap();
     let is_unsupported = failures.iter().any(|(_, why)| matches!(why, ListenFailure::Unsupported(_)));
-    let missing = |family| capabilities.missing(Transport::Sctp, family).is_some();
-    assert_eq!(missing(Family::Ipv4) && missing(Family::Ipv6), is_unsupported);
+    let is_missing = |address| agent.missing(Transport::Sctp, address).is_some();
+    assert_eq!(is_missing(ipv4) && is_missing(ipv6), is_unsupported);
 }
 
 #[tokio::test]

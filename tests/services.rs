@@ -7,6 +7,7 @@ use netproof::scenario;
 use netproof::snapshot::Snapshot;
 use netproof::source::Text;
 
+use crate::machine::{User, library, run};
 use crate::readings::{engine, evaluate, flow, pod, policy};
 
 /// A client on each node, two servers on the first, and a Service before these.
@@ -135,4 +136,29 @@ steps:
     );
     let text = Text { name: Arc::from("scenario.yaml"), content };
     scenario::load(&[text]).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Each cell of a Service of which one pod is closed: its verdict, what is expected, and the node that was reached.
+fn half_closed(arguments: &[&str]) -> Vec<[String; 3]> {
+    let path = library().join("services/backends.yaml");
+    let all = [&["run", path.to_str().unwrap(), "-o", "json"], arguments].concat();
+    let report = run(User::Ordinary, all).json();
+    let mut steps = report["scenarios"][0]["steps"].as_array().unwrap().iter();
+    let step = steps.find(|step| step["name"] == "one of two pods is closed").unwrap();
+    let cells = step["cells"].as_array().unwrap().iter().filter(|cell| cell["to"] == "service:y/web");
+    let text = |cell: &serde_json::Value, field: &str| cell[field].as_str().unwrap_or("-").to_owned();
+    cells.map(|cell| ["verdict", "expected", "toNode"].map(|field| text(cell, field))).collect()
+}
+
+/// Such a cell was undefined, whatever the packets did.
+#[test]
+fn a_closed_endpoint_that_answers_for_its_service_is_a_leak() {
+    let as_promised = half_closed(&[]);
+    assert!(!as_promised.is_empty());
+    assert!(as_promised.iter().all(|[verdict, ..]| verdict == "undefined"), "{as_promised:?}");
+    let open = half_closed(&["--fault", "no-enforcement"]);
+    assert_eq!(open.len(), as_promised.len());
+    let is_leak = |cell: &&[String; 3]| cell[..2] == ["leak", "deny"] && cell[2] != "-";
+    // What a pod of the Service sends there may come back to itself.
+    assert!(open.iter().filter(is_leak).count() * 2 > open.len(), "{open:?}");
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, HOST};
@@ -15,9 +15,9 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use netproof_probe::random::Nonces;
 use netproof_probe::wire::{
-    Arrival, ArrivalsRequest, ArrivalsResponse, Capabilities, Connection, Exchange, HeldRequest, HoldRequest,
-    Info, ListenFailure, ListenRequest, ListenResponse, Listener, Nonce, ProbeRequest, ProbeResponse,
-    ProbeResult, RecordsRequest, Target, WIRE_VERSION,
+    Arrival, ArrivalsRequest, ArrivalsResponse, Capabilities, Connection, Exchange, Family, HeldRequest,
+    HoldRequest, Info, ListenFailure, ListenRequest, ListenResponse, Listener, Nonce, ProbeRequest,
+    ProbeResponse, ProbeResult, RecordsRequest, Target, Transport, WIRE_VERSION,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +35,9 @@ const RECOVERY: Duration = Duration::from_secs(15);
 
 /// The pause before a broken way is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The most bytes of an answer: far more than the longest log of arrivals, and less than the memory of a machine.
+const LONGEST_ANSWER: usize = 64 << 20;
 
 /// A way to reach an agent, and to reach it again when the connection breaks.
 pub trait Connect: fmt::Debug + Send + Sync {
@@ -157,13 +160,21 @@ impl Agent {
         self.nonces.next()
     }
 
-    /// Returns which sockets the agent's kernel has. The agent is asked once.
+    /// Finds out which sockets the agent's kernel has. The agent is asked once.
     ///
     /// # Errors
     /// If the agent cannot be reached, or cannot find it out.
-    pub async fn capabilities(&self) -> Result<&Capabilities, Error> {
+    pub async fn find_capabilities(&self) -> Result<(), Error> {
         let ask = || self.ask("/v1/capabilities", &(), Duration::ZERO, Repeat::Harmless);
-        self.capabilities.get_or_try_init(ask).await
+        self.capabilities.get_or_try_init(ask).await?;
+        Ok(())
+    }
+
+    /// Returns why the agent's kernel has no sockets that reach an address; `None` if it has them, or has not been
+    /// [asked](Self::find_capabilities).
+    pub fn missing(&self, transport: Transport, address: SocketAddr) -> Option<&str> {
+        let family = if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        self.capabilities.get()?.missing(transport, family)
     }
 
     /// Opens listeners. Gives those that could not be opened.
@@ -364,7 +375,8 @@ impl Agent {
             .body(Full::from(body.to_vec()))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER);
+        Ok((status, body.collect().await?.to_bytes()))
     }
 
     fn error(&self, message: String) -> Error {

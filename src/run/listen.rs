@@ -71,6 +71,8 @@ async fn open_at(
     listeners: &BTreeSet<Listener>,
 ) -> Result<Vec<(Listener, ListenFailure)>, String> {
     let agent = backend.agent(endpoint).ok_or_else(|| format!("{endpoint} has no agent"))?;
+    // Before anything is sent: what happens to a packet afterwards says nothing about sockets.
+    agent.find_capabilities().await.map_err(|error| error.to_string())?;
     agent.listen(listeners.iter().copied()).await.map_err(|error| error.to_string())
 }
 

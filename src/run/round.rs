@@ -12,6 +12,7 @@ use super::canary::{Canaries, Path};
 use super::ledger::Ledger;
 use super::legs::{LegSent, LegSighting, until_failure};
 use super::listen::Unavailable;
+use super::scenario::Promises;
 use super::settle::Prober;
 use super::track::Sighting;
 use crate::backend::{Agent, Backend, ask_all};
@@ -28,6 +29,8 @@ pub(super) struct Probing<'a, B> {
     pub(super) canaries: &'a Canaries,
     pub(super) cells: &'a [Cell],
     pub(super) routes: &'a [Option<Route>],
+    /// What each endpoint of a Service is promised, where they differ.
+    pub(super) backends: &'a [Promises],
     pub(super) decisions: &'a [Decision],
     pub(super) unavailable: &'a Unavailable,
     /// When the state was changed to what it is.
@@ -78,8 +81,12 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 message: "one end has no address of the family".to_owned(),
             });
         };
-        if self.agent(from).is_none() {
+        let Some(agent) = self.agent(from) else {
             return Some(Observation::ProbeError { message: format!("{from} has no agent") });
+        };
+        let missing = |leg: &Route| agent.missing(leg.transport, leg.address).map(str::to_owned);
+        if let Some(message) = route.legs().find_map(missing) {
+            return Some(Observation::Unsupported { message });
         }
         let server = |(endpoint, listener): &(EndpointName, Listener)| {
             self.probing.unavailable.observation(endpoint, *listener).cloned()
@@ -137,9 +144,12 @@ impl<'a, B: Backend> Rounds<'a, B> {
         }
     }
 
-    /// The nonces that arrived at the destinations of some cells and of their canaries, and the destinations
-    /// whose logs could not be read.
-    async fn arrivals(&self, cells: &[usize]) -> (HashSet<Nonce>, HashMap<EndpointName, Failure>) {
+    /// The nonces that arrived at the destinations of some cells and of their canaries, each with the names of the
+    /// agents where it did, and the destinations whose logs could not be read.
+    async fn arrivals(
+        &self,
+        cells: &[usize],
+    ) -> (HashMap<Nonce, Vec<String>>, HashMap<EndpointName, Failure>) {
         let routes = cells.iter().filter_map(|cell| self.route(*cell));
         let servers: BTreeSet<&EndpointName> =
             routes.flat_map(Route::all_servers).map(|(endpoint, _)| endpoint).collect();
@@ -154,11 +164,15 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let agents: BTreeMap<String, Arc<Agent>> =
             agents.chain(receivers).map(|agent| (agent.name().to_owned(), agent)).collect();
         let logs = ask_all(agents.values().map(|agent| agent.arrivals())).await;
-        let mut arrived = HashSet::new();
+        let mut arrived = HashMap::<Nonce, Vec<String>>::new();
         let mut unread = HashMap::new();
         for (agent, log) in agents.keys().zip(logs) {
             match log {
-                Ok(log) => arrived.extend(log.into_iter().map(|arrival| arrival.nonce)),
+                Ok(log) => {
+                    for arrival in log {
+                        arrived.entry(arrival.nonce).or_default().push(agent.clone());
+                    }
+                }
                 Err(error) => {
                     unread.insert(agent.clone(), Failure::from(&error));
                 }
@@ -222,7 +236,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             (Ok(_), Some(failure)) => failed(failure),
             (Ok(result), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
-                let (servers, arrived) = (self.server_names(leg), arrived.nonces.contains(&nonce));
+                let (servers, arrived) = (self.server_names(leg), arrived.nonces.contains_key(&nonce));
                 let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
                 let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
@@ -261,9 +275,21 @@ impl<'a, B: Backend> Rounds<'a, B> {
             ended: left + decisive.took,
             control: decisive.control,
             found_name: decisive.is_last,
+            denied_backend: decisive.nonce.and_then(|nonce| self.denied_backend(index, nonce, arrived)),
             is_final: decisive.is_final,
             observation: decisive.observation,
         })
+    }
+
+    /// The endpoint of a cell's Service that a probe reached although the policies deny that.
+    fn denied_backend(&self, cell: usize, nonce: Nonce, arrived: &Arrived) -> Option<EndpointName> {
+        let agents = arrived.nonces.get(&nonce)?;
+        let denied =
+            self.probing.backends.get(cell)?.iter().filter(|(_, promise)| promise.decision == Decision::Deny);
+        let is_reached = |endpoint: &&EndpointName| {
+            self.agent(endpoint).is_some_and(|agent| agents.iter().any(|a| a == agent.name()))
+        };
+        denied.map(|(endpoint, _)| endpoint).find(is_reached).cloned()
     }
 
     /// Sorts what the agents say of a round's probes.
@@ -291,7 +317,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
                     }
                     Purpose::Listener(own) if is_answered => drop(arrived.listeners.insert(own)),
                     // That the answer is lost says nothing against the way there.
-                    Purpose::Canary(path, nonce) if is_answered || arrived.nonces.contains(&nonce) => {
+                    Purpose::Canary(path, nonce) if is_answered || arrived.nonces.contains_key(&nonce) => {
                         arrived.paths.insert(path);
                     }
                     Purpose::Listener(_) | Purpose::Canary(..) => {}
@@ -308,7 +334,8 @@ type Legs = BTreeMap<usize, LegSent>;
 /// What the destinations of a round show.
 #[derive(Default)]
 struct Arrived {
-    nonces: HashSet<Nonce>,
+    /// Each with the agents where it arrived.
+    nonces: HashMap<Nonce, Vec<String>>,
     /// The destinations whose logs could not be read.
     unread: HashMap<EndpointName, Failure>,
     /// The listeners that answered their own agents.
@@ -327,7 +354,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                 Some(observation) => {
                     let (control, is_final) = (Control::default(), true);
                     let (left, ended) = (sent, sent);
-                    let found_name = true;
+                    let (found_name, denied_backend) = (true, None);
                     sightings.push(Sighting {
                         cell,
                         observation,
@@ -336,6 +363,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                         ended,
                         control,
                         found_name,
+                        denied_backend,
                         is_final,
                     });
                 }
@@ -346,7 +374,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         let results = ask_all(batches.into_iter().map(|batch| self.send(batch, timeout))).await;
         let (nonces, unread) = self.arrivals(&sendable).await;
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
-        self.ledger.arrived(arrived.nonces.iter().copied());
+        self.ledger.arrived(arrived.nonces.keys().copied());
         for (probe, legs) in Self::sort(results, &mut arrived) {
             let cell = sendable.get(probe).copied();
             sightings.extend(cell.and_then(|cell| self.sighting(cell, legs, sent, &arrived)));
@@ -357,7 +385,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
     async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
         let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
         let (arrived, _) = self.arrivals(&cells).await;
-        self.ledger.arrived(arrived);
+        self.ledger.arrived(arrived.into_keys());
         self.ledger.take_late()
     }
 

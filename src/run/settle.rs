@@ -73,6 +73,9 @@ const OVERTIME: Duration = Duration::from_millis(1_500);
 /// How often a denied cell is probed after the deadline if it was delivered once after all denials had been
 /// silent: a leak of a tenth of its connections shows with 96 %.
 const REPROBES: usize = 30;
+/// How often a Service is probed whose endpoints are promised different things: of four endpoints, each is chosen
+/// with 99.7 %.
+const BACKEND_PROBES: usize = 20;
 /// The most probes of one round that are sent to look closer.
 const CLOSER_LOOK: usize = 3_000;
 
@@ -133,6 +136,7 @@ impl<P: Prober> Settling<'_, P> {
                 self.examine(relapsed).await;
             }
         }
+        self.try_backends().await;
         self.find_intermittent();
         self.control().await;
         self.find_unconfirmed();
@@ -320,6 +324,33 @@ impl<P: Prober> Settling<'_, P> {
         true
     }
 
+    /// Probes a Service whose endpoints are promised different things so often that each of them is chosen, and
+    /// after the deadline if one was reached that is denied.
+    async fn try_backends(&mut self) {
+        let mixed = self.expected.iter().enumerate().filter(|(_, expected)| expected.has_denied_backend);
+        let mixed: Vec<usize> = mixed.map(|(cell, _)| cell).collect();
+        if mixed.is_empty() {
+            return;
+        }
+        let times = (CLOSER_LOOK / mixed.len()).clamp(1, BACKEND_PROBES);
+        let often: Vec<usize> = mixed.iter().flat_map(|cell| std::iter::repeat_n(*cell, times)).collect();
+        // The deadline has an end, so this has one.
+        loop {
+            for cell in &mixed {
+                if let Some(track) = self.tracks.get_mut(*cell) {
+                    track.denied_backend = None;
+                }
+            }
+            self.round(&often, self.deadlines.timeout).await;
+            let mut reached = mixed.iter().filter_map(|cell| self.tracks.get(*cell)?.denied_backend.as_ref());
+            if reached.all(|(_, is_after_deadline)| *is_after_deadline) {
+                return;
+            }
+            let left = self.deadline().saturating_sub(self.prober.elapsed());
+            tokio::time::sleep(left).await;
+        }
+    }
+
     fn agrees(&self, cell: usize) -> bool {
         let pair = self.tracks.get(cell).zip(self.expected.get(cell));
         pair.is_none_or(|(track, expected)| track.agrees(expected.decision) == Some(true))
@@ -378,6 +409,7 @@ impl<P: Prober> Settling<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::EndpointName;
     use crate::verdict::Control;
 
     /// Plays back what each cell shows, one round after the other; the last observation stays.
@@ -386,12 +418,20 @@ mod tests {
         rounds: u32,
         played: Vec<usize>,
         round_takes: Duration,
+        /// Until when the first cell reaches a denied endpoint of its Service.
+        denied_until: Duration,
     }
 
     impl Script {
         fn new(shows: Vec<Vec<Observation>>) -> Self {
             let played = vec![0; shows.len()];
-            Self { shows, rounds: 0, played, round_takes: Duration::from_millis(100) }
+            Self {
+                shows,
+                rounds: 0,
+                played,
+                round_takes: Duration::from_millis(100),
+                denied_until: Duration::ZERO,
+            }
         }
     }
 
@@ -406,6 +446,8 @@ mod tests {
                 let observation = shows[self.played[cell].min(shows.len() - 1)].clone();
                 self.played[cell] += 1;
                 let is_final = matches!(observation, Observation::Unsupported { .. });
+                let is_denied = cell == 0 && sent < self.denied_until;
+                let denied_backend = is_denied.then(|| EndpointName::pod("x", "db"));
                 sightings.push(Sighting {
                     cell,
                     observation,
@@ -414,6 +456,7 @@ mod tests {
                     ended,
                     control: Control::ALIVE,
                     found_name: true,
+                    denied_backend,
                     is_final,
                 });
             }
@@ -432,7 +475,7 @@ mod tests {
     use Observation::{Connected, Dropped, OneWay};
 
     fn plain(decision: Decision) -> Expected {
-        Expected { decision, is_new: false, crosses: true, is_proved: true }
+        Expected { decision, is_new: false, crosses: true, is_proved: true, has_denied_backend: false }
     }
 
     fn deadlines() -> SettleDeadlines {
@@ -611,6 +654,7 @@ mod tests {
                 ended,
                 control,
                 found_name: true,
+                denied_backend: None,
                 is_final,
             };
             cells.iter().map(sighting).collect()
@@ -665,6 +709,7 @@ mod tests {
                     ended,
                     control: Control::ALIVE,
                     found_name: true,
+                    denied_backend: None,
                     is_final,
                 }
             };
@@ -764,6 +809,7 @@ mod tests {
                 ended,
                 control,
                 found_name: true,
+                denied_backend: None,
                 is_final,
             };
             cells.iter().map(sighting).collect()
@@ -803,5 +849,28 @@ mod tests {
     async fn what_the_kernel_cannot_do_is_not_tried_again() {
         let unsupported = Observation::Unsupported { message: "no SCTP".to_owned() };
         assert_eq!(play(Decision::Deny, true, vec![unsupported]).await.attempts, 1);
+    }
+
+    /// What a Service shows whose one endpoint is denied and reached until then, with a settle time of 400 ms.
+    async fn play_service(denied_until: u64) -> Track {
+        let mut script = Script::new(vec![vec![Connected]]);
+        script.denied_until = Duration::from_millis(denied_until);
+        let deadlines = SettleDeadlines { settle: Duration::from_millis(400), ..deadlines() };
+        let expected = Expected { has_denied_backend: true, ..plain(Decision::Undefined) };
+        settle(&mut script, &[expected], &Pools::default(), deadlines).await.tracks.remove(0)
+    }
+
+    #[tokio::test]
+    async fn a_denied_endpoint_of_a_service_may_be_reached_until_the_deadline() {
+        assert_eq!(play_service(0).await.attempts, 1 + BACKEND_PROBES as u32);
+        let settled_late = play_service(200).await;
+        assert_eq!(settled_late.leaked_to(), None);
+    }
+
+    #[tokio::test]
+    async fn a_denied_endpoint_of_a_service_that_is_reached_after_the_deadline_is_a_leak() {
+        let leak = play_service(10_000).await;
+        assert_eq!(leak.leaked_to(), Some(&EndpointName::pod("x", "db")));
+        assert_eq!(leak.observation, Some(Connected));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::Decision;
+use crate::scenario::EndpointName;
 use crate::verdict::{Control, Observation};
 
 /// What one probe of a round showed.
@@ -22,6 +23,8 @@ pub(super) struct Sighting {
     pub(super) control: Control,
     /// Whether the name was found that it had to look up, if any.
     pub(super) found_name: bool,
+    /// The endpoint of a Service that it reached, if that one is denied though others are not.
+    pub(super) denied_backend: Option<EndpointName>,
     /// Whether another probe could not change anything.
     pub(super) is_final: bool,
 }
@@ -37,6 +40,9 @@ pub(super) struct Expected {
     /// Whether a probe between the same addresses was delivered before. If not, silence may mean that
     /// the path does not exist yet.
     pub(super) is_proved: bool,
+    /// Whether it is undefined only because a Service leads to endpoints that are promised different things, and one
+    /// of them is denied.
+    pub(super) has_denied_backend: bool,
 }
 
 /// How many probes of allowed cells went missing and came back, and how many were answered.
@@ -89,6 +95,8 @@ pub(super) struct Track {
     pub(super) differed: bool,
     /// Whether a denied cell was delivered after the settle deadline. One packet is enough.
     pub(super) leaked: bool,
+    /// The denied endpoint of a Service that was last reached, and whether that was after the settle deadline.
+    pub(super) denied_backend: Option<(EndpointName, bool)>,
     /// Whether silence may be loss: the cell was not silent as often as the network requires.
     pub(super) unconfirmed: bool,
     /// How long the last answer took.
@@ -120,6 +128,12 @@ impl Track {
         self.observation.as_ref()?.agrees_with(decision)
     }
 
+    /// The denied endpoint of a Service that was reached after the settle deadline.
+    pub(super) fn leaked_to(&self) -> Option<&EndpointName> {
+        let (endpoint, is_after_deadline) = self.denied_backend.as_ref()?;
+        is_after_deadline.then_some(endpoint)
+    }
+
     /// Records an early delivery as a leak, even if later probes are dropped: isolation that comes later
     /// does not take the packet back. Returns when it was sent, if it was the last.
     pub(super) fn record_leak(&mut self, decision: Decision) -> Option<Duration> {
@@ -135,6 +149,11 @@ impl Track {
         let Sighting { observation, sent, left, ended, control, found_name, is_final, .. } = sighting;
         let agrees = observation.agrees_with(expected.decision) == Some(true);
         let is_delivered = observation.agrees_with(Decision::Deny) == Some(false);
+        let is_shown = self.leaked || self.leaked_to().is_some();
+        let shows_leak = is_delivered && (self.leaked || sighting.denied_backend.is_some());
+        if let Some(endpoint) = sighting.denied_backend {
+            self.denied_backend = Some((endpoint, sent >= deadline));
+        }
         if observation.agrees_with(expected.decision) == Some(false) {
             self.opposed = Some(sent);
         }
@@ -159,7 +178,7 @@ impl Track {
             self.answered_in = Some(ended.saturating_sub(left));
         }
         // What has leaked keeps the observation that shows it.
-        if !self.leaked || is_delivered {
+        if !is_shown || shows_leak {
             self.observation = Some(observation);
         }
         (self.found_name, self.is_final) = (found_name, is_final);

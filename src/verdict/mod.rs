@@ -1,7 +1,6 @@
 //! Intent × expected × observed: what each cell's probes showed, what that means, and the results of
 //! steps, scenarios and runs.
 
-mod backend;
 mod counts;
 mod difference;
 mod judge;
@@ -13,7 +12,6 @@ mod power;
 mod repeat;
 mod result;
 
-pub use backend::applicable;
 pub use counts::Counts;
 pub use difference::{DifferenceResult, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};

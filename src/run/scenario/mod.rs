@@ -30,6 +30,7 @@ use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, enforc
 
 use baseline::Baseline;
 use brackets::Brackets;
+pub(super) use situation::Promises;
 use situation::{Situation, Way};
 pub use variants::Trials;
 pub(super) use variants::carry_out_with_variants;
@@ -263,12 +264,13 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
         let promises = situation.decisions.iter().zip(&situation.newcomers);
-        let cells = situation.cells.iter().zip(ways).zip(promises);
-        let expected = cells.map(|((cell, way), (decision, newcomer))| Expected {
+        let cells = situation.cells.iter().zip(ways).zip(promises).zip(&situation.backends);
+        let expected = cells.map(|(((cell, way), (decision, newcomer)), backends)| Expected {
             decision: *decision,
             is_new: newcomer.is_some() || self.decided(cell) != Some(*decision),
             crosses: cell.from != cell.to,
             is_proved: self.baseline(cell, *way) == Some(true),
+            has_denied_backend: backends.iter().any(|(_, promise)| promise.decision == Decision::Deny),
         });
         expected.collect()
     }
@@ -295,12 +297,22 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         changed: Instant,
         deadlines: SettleDeadlines,
     ) -> Settled {
-        let Situation { cells, routes, decisions, .. } = situation;
+        let Situation { cells, routes, backends, decisions, .. } = situation;
         let expected = self.expectations(situation, &situation.ways(router));
         let pools = self.pools(situation);
         let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
-        let probing =
-            Probing { backend, state, router, canaries, cells, routes, decisions, unavailable, changed };
+        let probing = Probing {
+            backend,
+            state,
+            router,
+            canaries,
+            cells,
+            routes,
+            backends,
+            decisions,
+            unavailable,
+            changed,
+        };
         settle(&mut Rounds::new(probing, ledger), &expected, &pools, deadlines).await
     }
 

@@ -36,14 +36,24 @@ impl<B: Backend> ScenarioRun<'_, B> {
             cells,
             routes,
             obstacles,
-            expectations,
+            mut expectations,
+            backends,
             newcomers,
             left_open,
             open_at_first,
             decisions,
         } = situation;
         let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
-        let machines: Vec<_> = machines.collect();
+        let mut machines: Vec<_> = machines.collect();
+        let ends = expectations.iter_mut().zip(&mut machines).zip(backends).zip(&tracks);
+        for (((expected, machines), backends), track) in ends {
+            let Some(reached) = track.leaked_to() else { continue };
+            let promises = backends.into_iter().find(|(endpoint, _)| endpoint == reached);
+            if let Some((endpoint, promise)) = promises {
+                *expected = promise;
+                machines.to = self.state.machine_of(&endpoint);
+            }
+        }
         let found = verdicts.into_iter().zip(tracks).zip(late);
         let left_open = left_open.into_iter().zip(open_at_first);
         let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
@@ -60,9 +70,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
                     Some(difference) if is_in_force => (Verdict::Undefined, Some(difference)),
                     Some(_) | None => (verdict, left_open),
                 };
+                let is_of_endpoint = track.leaked_to().is_some();
                 let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
                 CellResult {
-                    asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated),
+                    // What is said of the Service is not said of the endpoint that was reached.
+                    asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated && !is_of_endpoint),
                     intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
                     machines,
                     observed: track.observation,
@@ -105,6 +117,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 let is_sctp = cell.probe.protocol() == Protocol::Sctp;
                 unless_declared(Cause::Kernel(message.clone()), is_sctp.then_some(Capability::Sctp))
             }
+            // It is known which endpoint was reached, and that one is denied.
+            (None, Some(_), Some(_)) if track.leaked_to().is_some() => Verdict::Leak,
             (None, Some(observation), Some((cell, decision))) => judge(&Evidence {
                 decision: *decision,
                 observation: observation.clone(),

@@ -8,7 +8,7 @@ use crate::plan::{Cell, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
 use crate::profile::Difference;
 use crate::run::newcomers::Newcomer;
-use crate::scenario::{Capability, Scenario, State};
+use crate::scenario::{Capability, EndpointName, Scenario, State};
 use crate::verdict::{Before, Cause};
 
 /// Why nothing can be sent for a cell.
@@ -22,6 +22,9 @@ pub(super) struct Obstacle {
 /// The addresses of both ends: a pod that takes over a name is another one.
 pub(super) type Way = (Option<IpAddr>, Option<SocketAddr>);
 
+/// What the policies promise of a packet that arrives at each of several ends.
+pub(in crate::run) type Promises = Vec<(EndpointName, Expectation)>;
+
 /// A state with everything that follows from it.
 pub(super) struct Situation {
     pub(super) cells: Vec<Cell>,
@@ -29,6 +32,8 @@ pub(super) struct Situation {
     pub(super) routes: Vec<Option<Route>>,
     pub(super) obstacles: Vec<Option<Obstacle>>,
     pub(super) expectations: Vec<Expectation>,
+    /// Where the endpoints of a Service are promised different things, what each is promised; else empty.
+    pub(super) backends: Vec<Promises>,
     /// The cells of pods that came with the step.
     pub(super) newcomers: Vec<Option<Newcomer>>,
     /// The difference of a profile that leaves a cell undefined.
@@ -51,6 +56,11 @@ impl Situation {
             },
         });
         let expectations: Vec<_> = expectations.collect();
+        let backends = expectations.iter().zip(&routes).map(|(expectation, route)| {
+            let route = route.as_ref().filter(|_| backends_differ(expectation));
+            route.map(|route| route.evaluate_servers(engine)).unwrap_or_default()
+        });
+        let backends: Vec<_> = backends.collect();
         let mut obstacles = Vec::new();
         for (cell, route) in cells.iter().zip(&mut routes) {
             let servers = route.iter().flat_map(Route::all_servers).map(|(server, _)| server);
@@ -78,7 +88,17 @@ impl Situation {
         let decisions = expectations.iter().map(|expectation| expectation.decision).collect();
         let newcomers = vec![None; cells.len()];
         let (left_open, open_at_first) = (vec![None; cells.len()], vec![None; cells.len()]);
-        Self { cells, routes, obstacles, expectations, newcomers, left_open, open_at_first, decisions }
+        Self {
+            cells,
+            routes,
+            obstacles,
+            expectations,
+            backends,
+            newcomers,
+            left_open,
+            open_at_first,
+            decisions,
+        }
     }
 
     pub(super) fn ways(&self, router: &Router<'_>) -> Vec<Way> {
@@ -106,9 +126,12 @@ impl Situation {
     }
 
     pub(super) fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {
-        for (decision, difference) in self.decisions.iter_mut().zip(&left_open) {
+        for ((decision, backends), difference) in
+            self.decisions.iter_mut().zip(&mut self.backends).zip(&left_open)
+        {
             if difference.is_some() {
                 *decision = Decision::Undefined;
+                backends.clear();
             }
         }
         self.left_open = left_open;
@@ -125,6 +148,7 @@ impl Situation {
             routes: filter(self.routes, &kept),
             obstacles: filter(self.obstacles, &kept),
             expectations: filter(self.expectations, &kept),
+            backends: vec![Vec::new(); count],
             newcomers: filter(self.newcomers, &kept),
             left_open: filter(self.left_open, &kept),
             open_at_first: filter(self.open_at_first, &kept),
@@ -137,6 +161,12 @@ impl Situation {
         let before = before.map(|(expectation, decision)| Before::new(expectation, *decision));
         self.cells.iter().cloned().zip(before).collect()
     }
+}
+
+/// Whether nothing but the endpoint that a packet reaches decides.
+fn backends_differ(expectation: &Expectation) -> bool {
+    let is_why = |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::BackendsDiffer { .. }));
+    expectation.decision == Decision::Undefined && expectation.reasons.iter().any(is_why)
 }
 
 /// The items that are kept.

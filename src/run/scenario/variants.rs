@@ -78,11 +78,21 @@ impl<B: Variants> ScenarioRun<'_, B> {
         let expected = self.expectations(&situation, &ways);
         for variant in variants {
             self.backend.vary(Some(variant)).await?;
-            let Situation { cells, routes, decisions, .. } = &situation;
+            let Situation { cells, routes, backends, decisions, .. } = &situation;
             let (backend, canaries, unavailable) = (&*self.backend, &self.canaries, &unavailable);
             let (state, router, changed) = (&state, &router, Instant::now());
-            let probing =
-                Probing { backend, state, router, canaries, cells, routes, decisions, unavailable, changed };
+            let probing = Probing {
+                backend,
+                state,
+                router,
+                canaries,
+                cells,
+                routes,
+                backends,
+                decisions,
+                unavailable,
+                changed,
+            };
             // What a variant lets through is no late arrival of the step's own.
             let mut ledger = Ledger::default();
             let mut rounds = Rounds::new(probing, &mut ledger);
