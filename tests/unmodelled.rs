@@ -3,6 +3,8 @@
 
 use insta::assert_snapshot;
 
+use netproof::snapshot::foreign_policies;
+
 use crate::machine::{User, file, folder, run};
 
 const PODS: &str = "\
@@ -116,4 +118,32 @@ steps:
     assert_eq!(finished.code, Some(0), "{}", finished.stdout);
     assert!(finished.stdout.contains("not modelled, and accepted:"), "{}", finished.stdout);
     assert!(folder().exists());
+}
+
+/// A run counts these objects; what it may not list, there may be, and the run is inconclusive.
+#[test]
+fn the_service_account_may_list_every_kind_that_a_run_looks_for() {
+    let role = include_str!("../deploy/rbac.yaml").replace('-', "");
+    let rules: Vec<&str> = role.split(" apiGroups: [").skip(1).collect();
+    let has = |list: &str, wanted: &str| {
+        let (list, _) = list.split_once(']').unwrap();
+        list.split(", ").any(|item| item == wanted)
+    };
+    let may_list = |group: &str, resource: &str| {
+        rules.iter().any(|rule| {
+            let resources = rule.split_once("resources: [").is_some_and(|(_, list)| has(list, resource));
+            let verbs = rule.split_once("verbs: [").is_some_and(|(_, list)| has(list, "list"));
+            has(rule, group) && resources && verbs
+        })
+    };
+    for policy in foreign_policies() {
+        let kind = policy.kind.to_lowercase();
+        let plural = match kind.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None if kind.ends_with("intentions") => kind,
+            None if kind.ends_with('s') => format!("{kind}es"),
+            None => format!("{kind}s"),
+        };
+        assert!(may_list(&policy.group.replace('-', ""), &plural), "{plural}.{}", policy.group);
+    }
 }

@@ -81,7 +81,7 @@ impl Ledger {
         }
         let said = late.into_iter().filter_map(|(key, arrived)| {
             let (since, deadline) = in_force(key.0, key.1)?;
-            let last = arrived.into_iter().filter(|at| *at >= since).max()?;
+            let last = arrived.into_iter().filter(|at| *at >= since.min(deadline)).max()?;
             let is_silent_since = silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
             match (last >= deadline, is_silent_since) {
                 (true, _) => Some((key, Afterwards::Leak)),
@@ -135,5 +135,18 @@ mod tests {
         ledger.arrived([Nonce(1), Nonce(2)]);
         assert_eq!(ledger.take_late(), [(9, millis(20))]);
         assert!(ledger.take_late().is_empty());
+    }
+
+    #[test]
+    fn a_probe_from_after_the_deadline_is_a_leak_though_the_silence_began_with_it() {
+        let mut ledger = Ledger::default();
+        ledger.begin(Some(0));
+        for at in [450, 600] {
+            ledger.note(Nonce(at), 7, millis(at));
+        }
+        ledger.begin(Some(1));
+        ledger.arrived([Nonce(450)]);
+        let said = ledger.afterwards(|_, _| Some((millis(500), millis(400)))).remove(&(0, 7));
+        assert_eq!(said, Some(Afterwards::Leak));
     }
 }

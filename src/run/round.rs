@@ -144,12 +144,12 @@ impl<'a, B: Backend> Rounds<'a, B> {
         }
     }
 
-    /// The nonces that arrived at the destinations of some cells and of their canaries, each with the names of the
-    /// agents where it did, and the destinations whose logs could not be read.
+    /// The nonces that arrived at the destinations of some cells and of their canaries, each with the places where it
+    /// did, and the destinations whose logs could not be read.
     async fn arrivals(
         &self,
         cells: &[usize],
-    ) -> (HashMap<Nonce, Vec<String>>, HashMap<EndpointName, Failure>) {
+    ) -> (HashMap<Nonce, Vec<ArrivedAt>>, HashMap<EndpointName, Failure>) {
         let routes = cells.iter().filter_map(|cell| self.route(*cell));
         let servers: BTreeSet<&EndpointName> =
             routes.flat_map(Route::all_servers).map(|(endpoint, _)| endpoint).collect();
@@ -164,13 +164,13 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let agents: BTreeMap<String, Arc<Agent>> =
             agents.chain(receivers).map(|agent| (agent.name().to_owned(), agent)).collect();
         let logs = ask_all(agents.values().map(|agent| agent.arrivals())).await;
-        let mut arrived = HashMap::<Nonce, Vec<String>>::new();
+        let mut arrived = HashMap::<Nonce, Vec<ArrivedAt>>::new();
         let mut unread = HashMap::new();
         for (agent, log) in agents.keys().zip(logs) {
             match log {
                 Ok(log) => {
                     for arrival in log {
-                        arrived.entry(arrival.nonce).or_default().push(agent.clone());
+                        arrived.entry(arrival.nonce).or_default().push((agent.clone(), arrival.listener));
                     }
                 }
                 Err(error) => {
@@ -259,11 +259,17 @@ impl<'a, B: Backend> Rounds<'a, B> {
             let control = Control { listener, path: self.paths(index, leg).iter().all(is_alive) };
             Some(self.leg_sighting(route, legs.remove(&leg)?, control, arrived))
         });
-        let decisive = until_failure(seen)?;
+        let mut decisive = until_failure(seen)?;
         let left = decisive.left.unwrap_or(sent).max(sent);
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
+        let has_arrived = decisive.nonce.is_some_and(|nonce| arrived.nonces.contains_key(&nonce));
+        if is_denied && has_arrived && decisive.observation.agrees_with(Decision::Deny).is_none() {
+            // Whatever else failed, it was delivered.
+            (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
+        }
         if let Some(nonce) = decisive.nonce
             && is_denied
+            && !has_arrived
             && decisive.observation.agrees_with(Decision::Deny) != Some(false)
         {
             self.ledger.note(nonce, index, sent);
@@ -283,13 +289,19 @@ impl<'a, B: Backend> Rounds<'a, B> {
 
     /// The endpoint of a cell's Service that a probe reached although the policies deny that.
     fn denied_backend(&self, cell: usize, nonce: Nonce, arrived: &Arrived) -> Option<EndpointName> {
-        let agents = arrived.nonces.get(&nonce)?;
-        let denied =
-            self.probing.backends.get(cell)?.iter().filter(|(_, promise)| promise.decision == Decision::Deny);
-        let is_reached = |endpoint: &&EndpointName| {
-            self.agent(endpoint).is_some_and(|agent| agents.iter().any(|a| a == agent.name()))
+        let places = arrived.nonces.get(&nonce)?;
+        let promises = self.probing.backends.get(cell)?;
+        let is_denied = |endpoint: &EndpointName| {
+            promises.iter().any(|(other, promise)| other == endpoint && promise.decision == Decision::Deny)
         };
-        denied.map(|(endpoint, _)| endpoint).find(is_reached).cloned()
+        let is_reached = |(endpoint, listener): &&(EndpointName, Listener)| {
+            let agent = self.agent(endpoint);
+            // Pods of a node's network share its agent, and listen at ports of their own.
+            is_denied(endpoint)
+                && agent.is_some_and(|agent| places.iter().any(|(a, at)| a == agent.name() && at == listener))
+        };
+        let servers = &self.route(cell)?.servers;
+        servers.iter().find(is_reached).map(|(endpoint, _)| endpoint.clone())
     }
 
     /// Sorts what the agents say of a round's probes.
@@ -328,14 +340,17 @@ impl<'a, B: Backend> Rounds<'a, B> {
     }
 }
 
+/// The name of an agent, and its listener.
+type ArrivedAt = (String, Listener);
+
 /// The legs of one probe, by their indices.
 type Legs = BTreeMap<usize, LegSent>;
 
 /// What the destinations of a round show.
 #[derive(Default)]
 struct Arrived {
-    /// Each with the agents where it arrived.
-    nonces: HashMap<Nonce, Vec<String>>,
+    /// Each with the places where it arrived.
+    nonces: HashMap<Nonce, Vec<ArrivedAt>>,
     /// The destinations whose logs could not be read.
     unread: HashMap<EndpointName, Failure>,
     /// The listeners that answered their own agents.

@@ -99,6 +99,7 @@ pub(super) async fn settle(
         rounds: 0,
         disturbed: None,
         suspects: BTreeSet::new(),
+        closer_looks: 0,
         is_powerless: false,
     };
     settling.run().await;
@@ -117,6 +118,8 @@ pub(super) struct Settling<'a, P> {
     disturbed: Option<Duration>,
     /// The denied cells that were delivered after all denials had been silent, and before the deadline.
     suspects: BTreeSet<usize>,
+    /// How often suspects have been probed after the deadline.
+    closer_looks: u32,
     /// Whether the last round added no silence, so that more of them would not either.
     is_powerless: bool,
 }
@@ -308,7 +311,8 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// Probes all denials once after the deadline, and those often that did not last before it: a network that
-    /// leaks a tenth of the connections looks like one that was slow. Returns whether there were any.
+    /// leaks a tenth of the connections looks like one that was slow. What was not seen that often, as its agent failed
+    /// or its path was dead, is probed again, and stays suspect in the end. Returns whether there were any.
     async fn look_closer(&mut self) -> bool {
         let suspects: Vec<usize> = std::mem::take(&mut self.suspects).into_iter().collect();
         if suspects.is_empty() {
@@ -320,7 +324,20 @@ impl<P: Prober> Settling<'_, P> {
         let times = (CLOSER_LOOK / suspects.len()).clamp(CONFIRMED as usize, REPROBES);
         let closer = suspects.iter().flat_map(|cell| std::iter::repeat_n(*cell, times));
         let cells: Vec<usize> = denied.into_iter().chain(closer).collect();
+        let silences = |tracks: &[Track], cell: usize| tracks.get(cell).map_or(0, |track| track.silences);
+        let before: Vec<u32> = suspects.iter().map(|cell| silences(&self.tracks, *cell)).collect();
         self.round(&cells, self.deadlines.timeout).await;
+        self.closer_looks += 1;
+        let enough = u32::try_from(times).unwrap_or(u32::MAX);
+        for (cell, before) in suspects.into_iter().zip(before) {
+            let is_seen = silences(&self.tracks, cell) >= before.saturating_add(enough);
+            if let Some(track) = self.tracks.get_mut(cell) {
+                track.is_suspect = !is_seen && !track.leaked;
+                if track.is_suspect && self.closer_looks < RETRIES {
+                    self.suspects.insert(cell);
+                }
+            }
+        }
         true
     }
 
@@ -337,7 +354,9 @@ impl<P: Prober> Settling<'_, P> {
         // The deadline has an end, so this has one.
         loop {
             for cell in &mixed {
-                if let Some(track) = self.tracks.get_mut(*cell) {
+                if let Some(track) = self.tracks.get_mut(*cell)
+                    && track.leaked_to().is_none()
+                {
                     track.denied_backend = None;
                 }
             }
@@ -849,6 +868,16 @@ mod tests {
     async fn what_the_kernel_cannot_do_is_not_tried_again() {
         let unsupported = Observation::Unsupported { message: "no SCTP".to_owned() };
         assert_eq!(play(Decision::Deny, true, vec![unsupported]).await.attempts, 1);
+    }
+
+    /// The look at a denial that did not last was lost with its round, and two silences were enough again.
+    #[tokio::test]
+    async fn a_closer_look_that_failed_is_repeated() {
+        let failed = Observation::ProbeError { message: "its agent is gone".to_owned() };
+        let mut shows = vec![Dropped, Connected, Dropped, Dropped];
+        shows.extend(vec![failed; 1 + REPROBES]);
+        shows.extend([Dropped, Dropped, Connected]);
+        assert!(play(Decision::Deny, true, shows).await.leaked);
     }
 
     /// What a Service shows whose one endpoint is denied and reached until then, with a settle time of 400 ms.

@@ -52,7 +52,7 @@ impl<P: Prober> Settling<'_, P> {
             let is_silent = track.agrees(Decision::Deny) == Some(true);
             track.unconfirmed = is_silent
                 && match expected.decision {
-                    Decision::Deny => track.streak < required,
+                    Decision::Deny => track.is_suspect || track.streak < required,
                     Decision::Allow => {
                         let may_be_loss = chance(track.missing, track.missing, loss) > RISK;
                         track.agreed > 0 && track.missing > 0 && may_be_loss

@@ -97,6 +97,11 @@ pub(super) struct Track {
     pub(super) leaked: bool,
     /// The denied endpoint of a Service that was last reached, and whether that was after the settle deadline.
     pub(super) denied_backend: Option<(EndpointName, bool)>,
+    /// Who answered a denied probe that was sent after the settle deadline, instead of its destination.
+    pub(super) misdelivered: Option<String>,
+    /// Whether it was delivered before the deadline though all denials had been silent, and has not been probed
+    /// often enough since.
+    pub(super) is_suspect: bool,
     /// Whether silence may be loss: the cell was not silent as often as the network requires.
     pub(super) unconfirmed: bool,
     /// How long the last answer took.
@@ -173,6 +178,12 @@ impl Track {
         if is_delivered {
             self.delivered = Some((sent, observation.clone()));
         }
+        if let Observation::Misdelivered { by } = &observation
+            && expected.decision == Decision::Deny
+            && sent >= deadline
+        {
+            self.misdelivered = Some(by.clone());
+        }
         self.leaked |= is_delivered && expected.decision == Decision::Deny && sent >= deadline;
         if observation == Observation::Connected {
             self.answered_in = Some(ended.saturating_sub(left));
@@ -190,7 +201,8 @@ impl Track {
     /// back; a probe from before it was in force does not.
     pub(super) fn record_late(&mut self, sent: Duration, deadline: Duration) -> bool {
         let is_silent = self.observation.as_ref().is_some_and(Observation::is_silence);
-        if !is_silent || self.settled.is_none_or(|settled| sent < settled) {
+        let is_before = self.settled.is_none_or(|settled| sent < settled);
+        if !is_silent || (is_before && sent < deadline) {
             return false;
         }
         self.settled = None;

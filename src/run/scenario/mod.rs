@@ -167,6 +167,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let mut situation = Situation::new(self.scenario, &self.state, engine, router);
         let left_open = left_open(&self.settings.profiles, self.view(step, &situation));
         situation.leave_open(left_open);
+        if !self.settings.profiles.is_empty() {
+            // Profiles say what they leave open of cells, not of the endpoints of a Service.
+            situation.backends.iter_mut().for_each(Vec::clear);
+        }
         situation
     }
 

@@ -119,6 +119,12 @@ impl<B: Backend> ScenarioRun<'_, B> {
             }
             // It is known which endpoint was reached, and that one is denied.
             (None, Some(_), Some(_)) if track.leaked_to().is_some() => Verdict::Leak,
+            // Silence is not all that it showed.
+            (None, Some(observation), Some((_, Decision::Deny)))
+                if observation.is_silence() && track.misdelivered.is_some() =>
+            {
+                Verdict::Inconclusive(Cause::Misdelivered(track.misdelivered.clone().unwrap_or_default()))
+            }
             (None, Some(observation), Some((cell, decision))) => judge(&Evidence {
                 decision: *decision,
                 observation: observation.clone(),
