@@ -159,6 +159,6 @@ fn a_closed_endpoint_that_answers_for_its_service_is_a_leak() {
     let open = half_closed(&["--fault", "no-enforcement"]);
     assert_eq!(open.len(), as_promised.len());
     let is_leak = |cell: &&[String; 3]| cell[..2] == ["leak", "deny"] && cell[2] != "-";
-    // What a pod of the Service sends there may come back to itself.
+    // A pod of the Service may reach itself, which is not filtered: such a cell need not be a leak.
     assert!(open.iter().filter(is_leak).count() * 2 > open.len(), "{open:?}");
 }

@@ -1,6 +1,7 @@
 //! Carrying scenarios out: rounds of probes that settle by polling what differs and are then
 //! confirmed. Tells what happens as [`Event`]s and knows nothing of reports.
 
+mod arrived;
 mod batch;
 mod canary;
 mod event;
@@ -14,6 +15,7 @@ mod round;
 mod scenario;
 mod settings;
 mod settle;
+mod settle_closer;
 mod settle_loss;
 mod track;
 

@@ -1,12 +1,13 @@
 //! A round: one batch of probes for every source, and then the logs of their destinations.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netproof_probe::wire::{Listener, Nonce, Outcome, Target};
+use netproof_probe::wire::{Listener, Nonce, Target};
 
+use super::arrived::{Arrived, ArrivedAt, Legs};
 use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
 use super::canary::{Canaries, Path};
 use super::ledger::Ledger;
@@ -29,7 +30,7 @@ pub(super) struct Probing<'a, B> {
     pub(super) canaries: &'a Canaries,
     pub(super) cells: &'a [Cell],
     pub(super) routes: &'a [Option<Route>],
-    /// What each endpoint of a Service is promised, where they differ.
+    /// For a Service whose endpoints are promised different things: what each of them is promised. Else empty.
     pub(super) backends: &'a [Promises],
     pub(super) decisions: &'a [Decision],
     pub(super) unavailable: &'a Unavailable,
@@ -236,7 +237,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             (Ok(_), Some(failure)) => failed(failure),
             (Ok(result), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
-                let (servers, arrived) = (self.server_names(leg), arrived.nonces.contains_key(&nonce));
+                let (servers, arrived) = (self.server_names(leg), arrived.has(nonce));
                 let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
                 let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
@@ -262,9 +263,9 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let mut decisive = until_failure(seen)?;
         let left = decisive.left.unwrap_or(sent).max(sent);
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
-        let has_arrived = decisive.nonce.is_some_and(|nonce| arrived.nonces.contains_key(&nonce));
+        let has_arrived = decisive.nonce.is_some_and(|nonce| arrived.has(nonce));
         if is_denied && has_arrived && decisive.observation.agrees_with(Decision::Deny).is_none() {
-            // Whatever else failed, it was delivered.
+            // It was delivered, even if its agent's answer or another log was lost.
             (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
         }
         if let Some(nonce) = decisive.nonce
@@ -303,60 +304,6 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let servers = &self.route(cell)?.servers;
         servers.iter().find(is_reached).map(|(endpoint, _)| endpoint.clone())
     }
-
-    /// Sorts what the agents say of a round's probes.
-    fn sort(results: Vec<(Option<Duration>, Vec<Sent>)>, arrived: &mut Arrived) -> BTreeMap<usize, Legs> {
-        let mut probes = BTreeMap::<usize, Legs>::new();
-        for (left, batch) in results {
-            for (purpose, result) in batch {
-                let is_answered = result.as_ref().is_ok_and(|result| {
-                    // What no agent signed proves nothing.
-                    let is_signed = |outcome: &Outcome| match outcome {
-                        Outcome::Answered { .. } => true,
-                        Outcome::DnsAnswered { agent, .. } => agent.is_some(),
-                        Outcome::Silent { .. }
-                        | Outcome::Refused
-                        | Outcome::Unreachable { .. }
-                        | Outcome::Garbled { .. }
-                        | Outcome::Unsupported { .. }
-                        | Outcome::Failed { .. } => false,
-                    };
-                    is_signed(&result.outcome)
-                });
-                match purpose {
-                    Purpose::Leg { probe, leg, nonce } => {
-                        probes.entry(probe).or_default().insert(leg, LegSent { nonce, left, result });
-                    }
-                    Purpose::Listener(own) if is_answered => drop(arrived.listeners.insert(own)),
-                    // That the answer is lost says nothing against the way there.
-                    Purpose::Canary(path, nonce) if is_answered || arrived.nonces.contains_key(&nonce) => {
-                        arrived.paths.insert(path);
-                    }
-                    Purpose::Listener(_) | Purpose::Canary(..) => {}
-                }
-            }
-        }
-        probes
-    }
-}
-
-/// The name of an agent, and its listener.
-type ArrivedAt = (String, Listener);
-
-/// The legs of one probe, by their indices.
-type Legs = BTreeMap<usize, LegSent>;
-
-/// What the destinations of a round show.
-#[derive(Default)]
-struct Arrived {
-    /// Each with the places where it arrived.
-    nonces: HashMap<Nonce, Vec<ArrivedAt>>,
-    /// The destinations whose logs could not be read.
-    unread: HashMap<EndpointName, Failure>,
-    /// The listeners that answered their own agents.
-    listeners: HashSet<OwnListener>,
-    /// The paths on which a canary got through.
-    paths: HashSet<Path>,
 }
 
 impl<B: Backend> Prober for Rounds<'_, B> {
@@ -390,7 +337,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         let (nonces, unread) = self.arrivals(&sendable).await;
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
         self.ledger.arrived(arrived.nonces.keys().copied());
-        for (probe, legs) in Self::sort(results, &mut arrived) {
+        for (probe, legs) in arrived.sort(results) {
             let cell = sendable.get(probe).copied();
             sightings.extend(cell.and_then(|cell| self.sighting(cell, legs, sent, &arrived)));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::power::Pools;
+use super::settle_closer::CLOSER_LOOK;
 use super::track::{Expected, Loss, Sighting, Track};
 use crate::policy::Decision;
 use crate::verdict::Observation;
@@ -57,7 +58,7 @@ pub(super) struct SettleDeadlines {
 /// How often a cell is probed at least before it is said to differ for good.
 const TRIES: u32 = 4;
 /// How often an allowed cell that relapsed after settling is probed again.
-const RETRIES: u32 = 3;
+pub(super) const RETRIES: u32 = 3;
 /// How many times as long as usual they may take to answer then.
 const PATIENCE: u32 = 3;
 /// How often, where the network is seen to lose packets.
@@ -70,15 +71,6 @@ pub(super) const RISK: f64 = 1e-4;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long after the settle deadline a step may go on for what packets may have been lost.
 const OVERTIME: Duration = Duration::from_millis(1_500);
-/// How often a denied cell is probed after the deadline if it was delivered once after all denials had been
-/// silent: a leak of a tenth of its connections shows with 96 %.
-const REPROBES: usize = 30;
-/// How often a Service is probed whose endpoints are promised different things: of four endpoints, each is chosen
-/// with 99.7 %.
-const BACKEND_PROBES: usize = 20;
-/// The most probes of one round that are sent to look closer.
-const CLOSER_LOOK: usize = 3_000;
-
 /// Probes all cells until they hold what is expected and a round over all of them confirms it, or
 /// until the time is over.
 ///
@@ -108,7 +100,7 @@ pub(super) async fn settle(
 }
 
 pub(super) struct Settling<'a, P> {
-    prober: &'a mut P,
+    pub(super) prober: &'a mut P,
     pub(super) expected: &'a [Expected],
     pools: &'a Pools,
     pub(super) deadlines: SettleDeadlines,
@@ -117,9 +109,9 @@ pub(super) struct Settling<'a, P> {
     /// When something of our own last failed, since the change.
     disturbed: Option<Duration>,
     /// The denied cells that were delivered after all denials had been silent, and before the deadline.
-    suspects: BTreeSet<usize>,
+    pub(super) suspects: BTreeSet<usize>,
     /// How often suspects have been probed after the deadline.
-    closer_looks: u32,
+    pub(super) closer_looks: u32,
     /// Whether the last round added no silence, so that more of them would not either.
     is_powerless: bool,
 }
@@ -159,7 +151,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// From when on nothing may differ any more. What keeps us from seeing packets may keep the enforcers
     /// from seeing the change, so the time begins anew after it; once, or it might never end.
-    fn deadline(&self) -> Duration {
+    pub(super) fn deadline(&self) -> Duration {
         let SettleDeadlines { settle, handed_over, .. } = self.deadlines;
         let longest = handed_over + settle * 2;
         let begun = self.disturbed.map_or(handed_over, |disturbed| disturbed.max(handed_over));
@@ -297,79 +289,6 @@ impl<P: Prober> Settling<'_, P> {
         unproved
     }
 
-    /// If a denial did not last, no other has to be believed yet, and this one needs a closer look.
-    fn suspect(&mut self, relapsed: &BTreeSet<usize>) {
-        let denied: Vec<usize> = relapsed.iter().copied().filter(|cell| self.is_denied(*cell)).collect();
-        if denied.is_empty() {
-            return;
-        }
-        let has_leaked = |cell: &usize| self.tracks.get(*cell).is_some_and(|track| track.leaked);
-        self.suspects.extend(denied.into_iter().filter(|cell| !has_leaked(cell)));
-        for track in &mut self.tracks {
-            track.streak = track.streak.min(1);
-        }
-    }
-
-    /// Probes all denials once after the deadline, and those often that did not last before it: a network that
-    /// leaks a tenth of the connections looks like one that was slow. What was not seen that often, as its agent failed
-    /// or its path was dead, is probed again, and stays suspect in the end. Returns whether there were any.
-    async fn look_closer(&mut self) -> bool {
-        let suspects: Vec<usize> = std::mem::take(&mut self.suspects).into_iter().collect();
-        if suspects.is_empty() {
-            return false;
-        }
-        let left = self.deadline().saturating_sub(self.prober.elapsed());
-        tokio::time::sleep(left).await;
-        let denied = self.select(|_, decision| decision == Decision::Deny);
-        let times = (CLOSER_LOOK / suspects.len()).clamp(CONFIRMED as usize, REPROBES);
-        let closer = suspects.iter().flat_map(|cell| std::iter::repeat_n(*cell, times));
-        let cells: Vec<usize> = denied.into_iter().chain(closer).collect();
-        let silences = |tracks: &[Track], cell: usize| tracks.get(cell).map_or(0, |track| track.silences);
-        let before: Vec<u32> = suspects.iter().map(|cell| silences(&self.tracks, *cell)).collect();
-        self.round(&cells, self.deadlines.timeout).await;
-        self.closer_looks += 1;
-        let enough = u32::try_from(times).unwrap_or(u32::MAX);
-        for (cell, before) in suspects.into_iter().zip(before) {
-            let is_seen = silences(&self.tracks, cell) >= before.saturating_add(enough);
-            if let Some(track) = self.tracks.get_mut(cell) {
-                track.is_suspect = !is_seen && !track.leaked;
-                if track.is_suspect && self.closer_looks < RETRIES {
-                    self.suspects.insert(cell);
-                }
-            }
-        }
-        true
-    }
-
-    /// Probes a Service whose endpoints are promised different things so often that each of them is chosen, and
-    /// after the deadline if one was reached that is denied.
-    async fn try_backends(&mut self) {
-        let mixed = self.expected.iter().enumerate().filter(|(_, expected)| expected.has_denied_backend);
-        let mixed: Vec<usize> = mixed.map(|(cell, _)| cell).collect();
-        if mixed.is_empty() {
-            return;
-        }
-        let times = (CLOSER_LOOK / mixed.len()).clamp(1, BACKEND_PROBES);
-        let often: Vec<usize> = mixed.iter().flat_map(|cell| std::iter::repeat_n(*cell, times)).collect();
-        // The deadline has an end, so this has one.
-        loop {
-            for cell in &mixed {
-                if let Some(track) = self.tracks.get_mut(*cell)
-                    && track.leaked_to().is_none()
-                {
-                    track.denied_backend = None;
-                }
-            }
-            self.round(&often, self.deadlines.timeout).await;
-            let mut reached = mixed.iter().filter_map(|cell| self.tracks.get(*cell)?.denied_backend.as_ref());
-            if reached.all(|(_, is_after_deadline)| *is_after_deadline) {
-                return;
-            }
-            let left = self.deadline().saturating_sub(self.prober.elapsed());
-            tokio::time::sleep(left).await;
-        }
-    }
-
     fn agrees(&self, cell: usize) -> bool {
         let pair = self.tracks.get(cell).zip(self.expected.get(cell));
         pair.is_none_or(|(track, expected)| track.agrees(expected.decision) == Some(true))
@@ -393,12 +312,12 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    fn is_denied(&self, cell: usize) -> bool {
+    pub(super) fn is_denied(&self, cell: usize) -> bool {
         self.expected.get(cell).is_some_and(|expected| expected.decision == Decision::Deny)
     }
 
     /// The cells that are decided, worth a probe, and for which `is_wanted`. What has leaked is known.
-    fn select(&self, is_wanted: impl Fn(&Track, Decision) -> bool) -> Vec<usize> {
+    pub(super) fn select(&self, is_wanted: impl Fn(&Track, Decision) -> bool) -> Vec<usize> {
         let pairs = self.tracks.iter().zip(self.expected).enumerate();
         let wanted = pairs.filter(|(_, (track, expected))| {
             let is_open = expected.decision != Decision::Undefined && !track.is_final && !track.leaked;
@@ -407,7 +326,7 @@ impl<P: Prober> Settling<'_, P> {
         wanted.map(|(cell, _)| cell).collect()
     }
 
-    async fn round(&mut self, cells: &[usize], timeout: Duration) {
+    pub(super) async fn round(&mut self, cells: &[usize], timeout: Duration) {
         if cells.is_empty() {
             return;
         }
@@ -428,6 +347,7 @@ impl<P: Prober> Settling<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::settle_closer::{BACKEND_PROBES, REPROBES};
     use crate::scenario::EndpointName;
     use crate::verdict::Control;
 
@@ -880,7 +800,8 @@ mod tests {
         assert!(play(Decision::Deny, true, shows).await.leaked);
     }
 
-    /// What a Service shows whose one endpoint is denied and reached until then, with a settle time of 400 ms.
+    /// The track of a Service with an endpoint that is denied, and that every probe reaches until `denied_until`
+    /// milliseconds. The settle time is 400 ms.
     async fn play_service(denied_until: u64) -> Track {
         let mut script = Script::new(vec![vec![Connected]]);
         script.denied_until = Duration::from_millis(denied_until);

@@ -103,6 +103,9 @@ pub struct Evidence {
     pub leaked: bool,
     /// Whether silence may be loss: the cell was not silent as often as the network requires.
     pub unconfirmed: bool,
+    /// Who answered instead of the destination of a denied probe that was sent after the settle deadline, if
+    /// any other than the last showed that.
+    pub misdelivered: Option<String>,
     /// What vouches for silence.
     pub control: Control,
     /// Whether the probe got through before there were policies; `None` if the cell did not exist
@@ -112,7 +115,7 @@ pub struct Evidence {
 
 /// What the evidence proves.
 pub fn judge(evidence: &Evidence) -> Verdict {
-    let Evidence { decision, observation, differed, leaked, unconfirmed, control, baseline } = evidence;
+    let Evidence { decision, observation, differed, leaked, .. } = evidence;
     match decision {
         Decision::Undefined => return Verdict::Undefined,
         // One delivered packet is enough.
@@ -124,7 +127,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     };
     // Only silence needs a control: what was delivered proves itself.
     if observation.is_silence()
-        && let Some(cause) = doubt(*decision, *control, *baseline, *unconfirmed)
+        && let Some(cause) = doubt(evidence)
     {
         return Verdict::Inconclusive(cause);
     }
@@ -138,12 +141,15 @@ pub fn judge(evidence: &Evidence) -> Verdict {
 
 /// Why silence proves nothing; `None` if it does. A dead path explains the silence of a denied cell, and is the
 /// outage of an allowed one.
-fn doubt(decision: Decision, control: Control, baseline: Option<bool>, unconfirmed: bool) -> Option<Cause> {
-    if !control.listener {
+fn doubt(evidence: &Evidence) -> Option<Cause> {
+    let Evidence { decision, unconfirmed, misdelivered, control, baseline, .. } = evidence;
+    if let Some(by) = misdelivered {
+        Some(Cause::Misdelivered(by.clone()))
+    } else if !control.listener {
         Some(Cause::NoControl)
-    } else if baseline == Some(false) {
+    } else if *baseline == Some(false) {
         Some(Cause::NoBaseline)
-    } else if !control.path && decision == Decision::Deny {
+    } else if !control.path && *decision == Decision::Deny {
         Some(Cause::NoPath)
     } else {
         unconfirmed.then_some(Cause::Unconfirmed)
@@ -168,8 +174,8 @@ mod tests {
 
     fn evidence(decision: Decision, observation: Observation) -> Evidence {
         let (differed, leaked, unconfirmed) = (false, false, false);
-        let (control, baseline) = (Control::ALIVE, Some(true));
-        Evidence { decision, observation, differed, leaked, unconfirmed, control, baseline }
+        let (misdelivered, control, baseline) = (None, Control::ALIVE, Some(true));
+        Evidence { decision, observation, differed, leaked, unconfirmed, misdelivered, control, baseline }
     }
 
     #[test]
@@ -203,6 +209,8 @@ mod tests {
             inconclusive(&Evidence { control, ..silent() }, Cause::NoControl);
             inconclusive(&Evidence { baseline: Some(false), ..silent() }, Cause::NoBaseline);
             inconclusive(&Evidence { unconfirmed: true, ..silent() }, Cause::Unconfirmed);
+            let misdelivered = Some("y/c".to_owned());
+            inconclusive(&Evidence { misdelivered, ..silent() }, Cause::Misdelivered("y/c".to_owned()));
         }
     }
 

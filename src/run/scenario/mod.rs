@@ -168,7 +168,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let left_open = left_open(&self.settings.profiles, self.view(step, &situation));
         situation.leave_open(left_open);
         if !self.settings.profiles.is_empty() {
-            // Profiles say what they leave open of cells, not of the endpoints of a Service.
+            // A profile says which cells are left open. It does not say so of single endpoints of a Service.
             situation.backends.iter_mut().for_each(Vec::clear);
         }
         situation
@@ -301,23 +301,23 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         changed: Instant,
         deadlines: SettleDeadlines,
     ) -> Settled {
-        let Situation { cells, routes, backends, decisions, .. } = situation;
         let expected = self.expectations(situation, &situation.ways(router));
         let pools = self.pools(situation);
-        let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
-        let probing = Probing {
-            backend,
-            state,
-            router,
-            canaries,
-            cells,
-            routes,
-            backends,
-            decisions,
-            unavailable,
-            changed,
-        };
+        let probing = self.probing(situation, router, unavailable, changed);
         settle(&mut Rounds::new(probing, ledger), &expected, &pools, deadlines).await
+    }
+
+    /// What is needed to probe the cells of a situation.
+    fn probing<'s>(
+        &'s self,
+        situation: &'s Situation,
+        router: &'s Router<'s>,
+        unavailable: &'s Unavailable,
+        changed: Instant,
+    ) -> Probing<'s, B> {
+        let Situation { cells, routes, backends, decisions, .. } = situation;
+        let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
+        Probing { backend, state, router, canaries, cells, routes, backends, decisions, unavailable, changed }
     }
 
     /// What denies each cell together with others.

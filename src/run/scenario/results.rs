@@ -73,7 +73,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 let is_of_endpoint = track.leaked_to().is_some();
                 let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
                 CellResult {
-                    // What is said of the Service is not said of the endpoint that was reached.
+                    // The author wrote about the Service, and this result is about one of its endpoints.
                     asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated && !is_of_endpoint),
                     intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
                     machines,
@@ -119,18 +119,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
             }
             // It is known which endpoint was reached, and that one is denied.
             (None, Some(_), Some(_)) if track.leaked_to().is_some() => Verdict::Leak,
-            // Silence is not all that it showed.
-            (None, Some(observation), Some((_, Decision::Deny)))
-                if observation.is_silence() && track.misdelivered.is_some() =>
-            {
-                Verdict::Inconclusive(Cause::Misdelivered(track.misdelivered.clone().unwrap_or_default()))
-            }
             (None, Some(observation), Some((cell, decision))) => judge(&Evidence {
                 decision: *decision,
                 observation: observation.clone(),
                 differed: track.differed,
                 leaked: track.leaked,
                 unconfirmed: track.unconfirmed,
+                misdelivered: track.misdelivered.clone(),
                 control: track.control,
                 baseline: self.baseline(cell, way),
             }),

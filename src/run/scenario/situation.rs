@@ -22,7 +22,7 @@ pub(super) struct Obstacle {
 /// The addresses of both ends: a pod that takes over a name is another one.
 pub(super) type Way = (Option<IpAddr>, Option<SocketAddr>);
 
-/// What the policies promise of a packet that arrives at each of several ends.
+/// Several endpoints, each with what the policies promise of a packet that arrives there.
 pub(in crate::run) type Promises = Vec<(EndpointName, Expectation)>;
 
 /// A state with everything that follows from it.
@@ -32,7 +32,7 @@ pub(super) struct Situation {
     pub(super) routes: Vec<Option<Route>>,
     pub(super) obstacles: Vec<Option<Obstacle>>,
     pub(super) expectations: Vec<Expectation>,
-    /// Where the endpoints of a Service are promised different things, what each is promised; else empty.
+    /// For a Service whose endpoints are promised different things: what each of them is promised. Else empty.
     pub(super) backends: Vec<Promises>,
     /// The cells of pods that came with the step.
     pub(super) newcomers: Vec<Option<Newcomer>>,
@@ -126,12 +126,9 @@ impl Situation {
     }
 
     pub(super) fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {
-        for ((decision, backends), difference) in
-            self.decisions.iter_mut().zip(&mut self.backends).zip(&left_open)
-        {
+        for (decision, difference) in self.decisions.iter_mut().zip(&left_open) {
             if difference.is_some() {
                 *decision = Decision::Undefined;
-                backends.clear();
             }
         }
         self.left_open = left_open;

@@ -9,7 +9,7 @@ use crate::plan::Router;
 use crate::policy::{Decision, Engine};
 use crate::run::event::Events;
 use crate::run::ledger::Ledger;
-use crate::run::round::{Probing, Rounds};
+use crate::run::round::Rounds;
 use crate::run::settings::Settings;
 use crate::run::settle::Prober;
 use crate::run::track::{Expected, Track};
@@ -70,29 +70,14 @@ impl<B: Variants> ScenarioRun<'_, B> {
             return Ok(());
         }
         let unavailable = self.open_listeners().await;
-        let state = self.state.clone();
-        let engine = Engine::new(state.cluster.clone());
-        let router = Router::new(&state, &engine);
-        let situation = Situation::new(self.scenario, &state, &engine, &router);
+        let engine = Engine::new(self.state.cluster.clone());
+        let router = Router::new(&self.state, &engine);
+        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
         let ways = situation.ways(&router);
         let expected = self.expectations(&situation, &ways);
         for variant in variants {
             self.backend.vary(Some(variant)).await?;
-            let Situation { cells, routes, backends, decisions, .. } = &situation;
-            let (backend, canaries, unavailable) = (&*self.backend, &self.canaries, &unavailable);
-            let (state, router, changed) = (&state, &router, Instant::now());
-            let probing = Probing {
-                backend,
-                state,
-                router,
-                canaries,
-                cells,
-                routes,
-                backends,
-                decisions,
-                unavailable,
-                changed,
-            };
+            let probing = self.probing(&situation, &router, &unavailable, Instant::now());
             // What a variant lets through is no late arrival of the step's own.
             let mut ledger = Ledger::default();
             let mut rounds = Rounds::new(probing, &mut ledger);
@@ -101,7 +86,7 @@ impl<B: Variants> ScenarioRun<'_, B> {
             let verdict = |cell: usize| {
                 Some(self.verdict(&situation, requires, cell, *ways.get(cell)?, tracks.get(cell)?))
             };
-            let verdicts: Vec<_> = (0..cells.len()).filter_map(verdict).collect();
+            let verdicts: Vec<_> = (0..situation.cells.len()).filter_map(verdict).collect();
             trials.seen(variant, index, &verdicts);
         }
         self.backend.vary(None).await

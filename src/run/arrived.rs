@@ -1,0 +1,72 @@
+//! What a round's probes showed at their destinations, and the answers sorted by what they were sent for.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use netproof_probe::wire::{Listener, Nonce, Outcome};
+
+use super::batch::{Failure, OwnListener, Purpose, Sent};
+use super::canary::Path;
+use super::legs::LegSent;
+use crate::scenario::EndpointName;
+
+/// The name of an agent, and its listener.
+pub(super) type ArrivedAt = (String, Listener);
+
+/// The legs of one probe, by their indices.
+pub(super) type Legs = BTreeMap<usize, LegSent>;
+
+/// What the destinations of a round show.
+#[derive(Default)]
+pub(super) struct Arrived {
+    /// Each with the places where it arrived.
+    pub(super) nonces: HashMap<Nonce, Vec<ArrivedAt>>,
+    /// The destinations whose logs could not be read.
+    pub(super) unread: HashMap<EndpointName, Failure>,
+    /// The listeners that answered their own agents.
+    pub(super) listeners: HashSet<OwnListener>,
+    /// The paths on which a canary got through.
+    pub(super) paths: HashSet<Path>,
+}
+
+impl Arrived {
+    /// Whether a probe arrived anywhere.
+    pub(super) fn has(&self, nonce: Nonce) -> bool {
+        self.nonces.contains_key(&nonce)
+    }
+
+    /// Sorts what the agents say of a round's probes.
+    pub(super) fn sort(&mut self, results: Vec<(Option<Duration>, Vec<Sent>)>) -> BTreeMap<usize, Legs> {
+        let mut probes = BTreeMap::<usize, Legs>::new();
+        for (left, batch) in results {
+            for (purpose, result) in batch {
+                let is_answered = result.as_ref().is_ok_and(|result| {
+                    // What no agent signed proves nothing.
+                    let is_signed = |outcome: &Outcome| match outcome {
+                        Outcome::Answered { .. } => true,
+                        Outcome::DnsAnswered { agent, .. } => agent.is_some(),
+                        Outcome::Silent { .. }
+                        | Outcome::Refused
+                        | Outcome::Unreachable { .. }
+                        | Outcome::Garbled { .. }
+                        | Outcome::Unsupported { .. }
+                        | Outcome::Failed { .. } => false,
+                    };
+                    is_signed(&result.outcome)
+                });
+                match purpose {
+                    Purpose::Leg { probe, leg, nonce } => {
+                        probes.entry(probe).or_default().insert(leg, LegSent { nonce, left, result });
+                    }
+                    Purpose::Listener(own) if is_answered => drop(self.listeners.insert(own)),
+                    // That the answer is lost says nothing against the way there.
+                    Purpose::Canary(path, nonce) if is_answered || self.has(nonce) => {
+                        self.paths.insert(path);
+                    }
+                    Purpose::Listener(_) | Purpose::Canary(..) => {}
+                }
+            }
+        }
+        probes
+    }
+}

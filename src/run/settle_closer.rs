@@ -1,0 +1,91 @@
+//! A closer look after the settle deadline: at denials that did not last, and at each endpoint of a Service.
+
+use std::collections::BTreeSet;
+
+use super::settle::{CONFIRMED, Prober, RETRIES, Settling};
+use super::track::Track;
+use crate::policy::Decision;
+
+/// How often a denied cell is probed after the deadline if it was delivered once after all denials had been
+/// silent: a leak of a tenth of its connections shows with 96 %.
+pub(super) const REPROBES: usize = 30;
+/// How often a Service is probed whose endpoints are promised different things: of four endpoints, each is chosen
+/// with 99.7 %.
+pub(super) const BACKEND_PROBES: usize = 20;
+/// The most probes of one round that are sent to look closer.
+pub(super) const CLOSER_LOOK: usize = 3_000;
+
+impl<P: Prober> Settling<'_, P> {
+    /// If a denial did not last, no other has to be believed yet, and this one needs a closer look.
+    pub(super) fn suspect(&mut self, relapsed: &BTreeSet<usize>) {
+        let denied: Vec<usize> = relapsed.iter().copied().filter(|cell| self.is_denied(*cell)).collect();
+        if denied.is_empty() {
+            return;
+        }
+        let has_leaked = |cell: &usize| self.tracks.get(*cell).is_some_and(|track| track.leaked);
+        self.suspects.extend(denied.into_iter().filter(|cell| !has_leaked(cell)));
+        for track in &mut self.tracks {
+            track.streak = track.streak.min(1);
+        }
+    }
+
+    /// Probes all denials once after the deadline, and those often that did not last before it: a network that
+    /// leaks a tenth of the connections looks like one that was slow. What was not seen that often, as its agent failed
+    /// or its path was dead, is probed again, and stays suspect in the end. Returns whether there were any.
+    pub(super) async fn look_closer(&mut self) -> bool {
+        let suspects: Vec<usize> = std::mem::take(&mut self.suspects).into_iter().collect();
+        if suspects.is_empty() {
+            return false;
+        }
+        let left = self.deadline().saturating_sub(self.prober.elapsed());
+        tokio::time::sleep(left).await;
+        let denied = self.select(|_, decision| decision == Decision::Deny);
+        let times = (CLOSER_LOOK / suspects.len()).clamp(CONFIRMED as usize, REPROBES);
+        let closer = suspects.iter().flat_map(|cell| std::iter::repeat_n(*cell, times));
+        let cells: Vec<usize> = denied.into_iter().chain(closer).collect();
+        let silences = |tracks: &[Track], cell: usize| tracks.get(cell).map_or(0, |track| track.silences);
+        let before: Vec<u32> = suspects.iter().map(|cell| silences(&self.tracks, *cell)).collect();
+        self.round(&cells, self.deadlines.timeout).await;
+        self.closer_looks += 1;
+        let enough = u32::try_from(times).unwrap_or(u32::MAX);
+        for (cell, before) in suspects.into_iter().zip(before) {
+            let is_seen = silences(&self.tracks, cell) >= before.saturating_add(enough);
+            if let Some(track) = self.tracks.get_mut(cell) {
+                track.is_suspect = !is_seen && !track.leaked;
+                if track.is_suspect && self.closer_looks < RETRIES {
+                    self.suspects.insert(cell);
+                }
+            }
+        }
+        true
+    }
+
+    /// Probes a Service whose endpoints are promised different things so often that each of them is chosen, and
+    /// after the deadline if one was reached that is denied.
+    pub(super) async fn try_backends(&mut self) {
+        let mixed = self.expected.iter().enumerate().filter(|(_, expected)| expected.has_denied_backend);
+        let mixed: Vec<usize> = mixed.map(|(cell, _)| cell).collect();
+        if mixed.is_empty() {
+            return;
+        }
+        let times = (CLOSER_LOOK / mixed.len()).clamp(1, BACKEND_PROBES);
+        let often: Vec<usize> = mixed.iter().flat_map(|cell| std::iter::repeat_n(*cell, times)).collect();
+        // The deadline has an end, so this has one.
+        loop {
+            for cell in &mixed {
+                if let Some(track) = self.tracks.get_mut(*cell)
+                    && track.leaked_to().is_none()
+                {
+                    track.denied_backend = None;
+                }
+            }
+            self.round(&often, self.deadlines.timeout).await;
+            let mut reached = mixed.iter().filter_map(|cell| self.tracks.get(*cell)?.denied_backend.as_ref());
+            if reached.all(|(_, is_after_deadline)| *is_after_deadline) {
+                return;
+            }
+            let left = self.deadline().saturating_sub(self.prober.elapsed());
+            tokio::time::sleep(left).await;
+        }
+    }
+}
