@@ -105,3 +105,42 @@ fn a_smaller_share_of_leaks_takes_more_probes() {
     let small = share(&["--confidence", "1%"]);
     assert!(small <= 0.01, "{small}");
 }
+
+/// The denial stands before and after the second step: its silences from before the node reacts prove nothing. The run
+/// said PASS.
+#[test]
+fn a_denial_that_a_step_leaves_as_it_is_is_judged_once_the_step_is_in_force() {
+    let policy = |name: &str| {
+        let (metadata, spec) =
+            (format!("{{name: {name}, namespace: x}}"), "{podSelector: {matchLabels: {app: a}}}");
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {metadata}, spec: {spec}}}"
+        )
+    };
+    let content = format!(
+        "apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {{name: late}}
+topology: {{namespaces: [{{name: x, pods: [{{name: a, labels: {{app: a}}}}, {{name: b}}]}}]}}
+probes: [80/TCP]
+steps:
+- {{name: two policies, apply: [{}, {}]}}
+- {{name: one of them, delete: [{{kind: NetworkPolicy, namespace: x, name: two}}]}}
+",
+        policy("one"),
+        policy("two")
+    );
+    let run = |options: &[&str]| run_with("late.yaml", &content, options);
+    let sound = run(&[]);
+    assert_eq!(sound.code, Some(0), "{}", sound.stderr);
+
+    let fault = ["--fault", "deletion-opens-late"];
+    let patient = run(&[&fault[..], &["--settle", "3s"]].concat());
+    assert_eq!(patient.code, Some(1), "{}", patient.stderr);
+    assert_eq!(patient.json()["counts"]["leak"], 1);
+
+    // When the time is over, it is known that the node has not worked the step off.
+    let impatient = run(&fault);
+    assert_eq!(impatient.code, Some(3), "{}", impatient.stderr);
+    assert!(impatient.stdout.contains("still enforced the state before the step"), "{}", impatient.stdout);
+}

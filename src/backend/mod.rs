@@ -47,6 +47,36 @@ pub struct Canary {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The first port on which sentinels listen.
+const SENTINEL_PORT: u16 = CANARY_PORT + 1;
+
+/// How many ports the policy of sentinels lets through in turn.
+const SENTINEL_PORTS: u16 = 3;
+
+/// Pods that a policy isolates but for one TCP port, which is another one after every change. A packet that
+/// gets through to a port that was closed before shows that the pod's node has worked off all changes until then.
+#[derive(Debug, Clone, Default)]
+pub struct Sentinels {
+    /// The pods, each on a node.
+    pub pods: Vec<Canary>,
+    /// The port that was open before the last change.
+    pub former: u16,
+    /// The port that is open.
+    pub open: u16,
+    /// The port that will be open after the next change.
+    pub next: u16,
+}
+
+impl Sentinels {
+    /// Those of these pods after so many changes, whose ports begin with this one.
+    fn after(changes: u16, pods: Vec<Canary>, first: u16) -> Self {
+        let port = |changes: u16| first + changes % SENTINEL_PORTS;
+        // Counted from one turn on, as there was a port before the first change, too.
+        let turn = changes % SENTINEL_PORTS + SENTINEL_PORTS;
+        Self { pods, former: port(turn - 1), open: port(turn), next: port(turn + 1) }
+    }
+}
+
 /// A place where pods run, policies are enforced and packets are sent.
 pub trait Backend {
     /// Makes everything that a state describes, and fills in its addresses. Policies are not
@@ -83,6 +113,9 @@ pub trait Backend {
     /// The canaries, once it has started: two at each place that endpoints can be at, as the path between
     /// two pods of one node needs both.
     fn canaries(&self) -> Vec<Canary>;
+
+    /// The sentinels as they are after the last change.
+    fn sentinels(&self) -> Sentinels;
 
     /// Removes everything that was made.
     fn stop(self) -> impl Future<Output = ()>;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::backend::{Agent, Backend, Canary, Error};
+use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::run::{self, Events, Settings};
 use crate::scenario::{Action, EndpointName, Scenario, State};
 use crate::verdict::{ScenarioResult, Surroundings};
@@ -70,12 +70,20 @@ impl<B: Backend> Backend for Recording<B> {
         self.backend.apply_between_steps(actions, state).await
     }
 
+    async fn check_intact(&self, state: &State) -> Result<(), Error> {
+        self.backend.check_intact(state).await
+    }
+
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
         self.backend.agent(endpoint)
     }
 
     fn canaries(&self) -> Vec<Canary> {
         self.backend.canaries()
+    }
+
+    fn sentinels(&self) -> Sentinels {
+        self.backend.sentinels()
     }
 
     async fn stop(self) {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::carry_out::Runner;
 use super::paper::read;
 use crate::backend::lab::{Fault, Interference, Lab};
-use crate::backend::{Agent, Backend, Canary, Error};
+use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::generate::{self, Ground};
 use crate::plan;
 use crate::policy::Decision;
@@ -240,6 +240,10 @@ impl Backend for Disturbed {
 
     fn canaries(&self) -> Vec<Canary> {
         self.lab.canaries()
+    }
+
+    fn sentinels(&self) -> Sentinels {
+        self.lab.sentinels()
     }
 
     async fn stop(self) {

@@ -13,9 +13,11 @@ mod newcomers;
 mod power;
 mod round;
 mod scenario;
+mod sentinel;
 mod settings;
 mod settle;
 mod settle_closer;
+mod settle_in_force;
 mod settle_loss;
 mod track;
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use netproof_probe::wire::{Listener, Nonce, Target};
 
 use super::arrived::{Arrived, ArrivedAt, Legs};
@@ -14,6 +15,7 @@ use super::ledger::Ledger;
 use super::legs::{LegSent, LegSighting, until_failure};
 use super::listen::Unavailable;
 use super::scenario::Promises;
+use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
 use super::track::Sighting;
 use crate::backend::{Agent, Backend, ask_all};
@@ -42,19 +44,21 @@ pub(super) struct Probing<'a, B> {
 pub(super) struct Rounds<'a, B> {
     probing: Probing<'a, B>,
     ledger: &'a mut Ledger,
+    /// What shows whether the change is in force; `None` if that is not asked.
+    watch: Option<&'a mut Watch>,
     /// The paths of every cell's legs, by the leg's index; `None` where no canary is.
     paths: Vec<Vec<Vec<Option<Path>>>>,
 }
 
 impl<'a, B: Backend> Rounds<'a, B> {
-    pub(super) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger) -> Self {
+    pub(super) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger, watch: Option<&'a mut Watch>) -> Self {
         let Probing { state, canaries, cells, routes, .. } = probing;
         let paths = |(cell, route): (&Cell, &Option<Route>)| {
             let legs = route.iter().flat_map(Route::legs);
             legs.map(|leg| canaries.paths(state, &cell.from, cell.family, leg)).collect()
         };
         let paths = cells.iter().zip(routes).map(paths).collect();
-        Self { probing, ledger, paths }
+        Self { probing, ledger, watch, paths }
     }
 
     fn route(&self, cell: usize) -> Option<&'a Route> {
@@ -333,7 +337,16 @@ impl<B: Backend> Prober for Rounds<'_, B> {
             }
         }
         let batches = self.batches(&sendable);
-        let results = ask_all(batches.into_iter().map(|batch| self.send(batch, timeout))).await;
+        let mut watch = self.watch.take();
+        let changed = self.probing.changed;
+        let look = async {
+            if let Some(watch) = &mut watch {
+                watch.look(changed, timeout, !cells.is_empty()).await;
+            }
+        };
+        let send = ask_all(batches.into_iter().map(|batch| self.send(batch, timeout)));
+        let (results, ()) = join(send, look).await;
+        self.watch = watch;
         let (nonces, unread) = self.arrivals(&sendable).await;
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
         self.ledger.arrived(arrived.nonces.keys().copied());
@@ -349,6 +362,10 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         let (arrived, _) = self.arrivals(&cells).await;
         self.ledger.arrived(arrived.into_keys());
         self.ledger.take_late()
+    }
+
+    fn signal(&self) -> Signal {
+        self.watch.as_ref().map_or_else(Signal::not_asked, |watch| watch.signal())
     }
 
     fn elapsed(&self) -> Duration {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::power::Pools;
+use super::sentinel::Signal;
 use super::settle_closer::CLOSER_LOOK;
+use super::settle_in_force::GLANCE;
 use super::track::{Expected, Loss, Sighting, Track};
 use crate::policy::Decision;
 use crate::verdict::Observation;
@@ -12,12 +14,16 @@ use crate::verdict::Observation;
 /// Something that can probe cells.
 pub(super) trait Prober {
     /// Probes some cells, all at once, and waits for each answer at most `timeout`. A cell that is named
-    /// several times is probed as often. Returns one sighting for each probe.
+    /// several times is probed as often. Returns one sighting for each probe. Looks at the sentinels, too, and
+    /// without cells at nothing else.
     async fn round(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting>;
 
     /// Looks once more at the logs of all destinations. Returns the cells of which a probe arrived after its
     /// round, and when it was sent, since the change.
     async fn late_arrivals(&mut self) -> Vec<(usize, Duration)>;
+
+    /// What the sentinels have shown.
+    fn signal(&self) -> Signal;
 
     /// How long ago the change was.
     fn elapsed(&self) -> Duration;
@@ -34,6 +40,8 @@ pub(super) struct Settled {
     pub(super) loss: Loss,
     /// From when on a delivery of a denied cell is a leak, since the change.
     pub(super) deadline: Duration,
+    /// The nodes that enforced then what was there before the change.
+    pub(super) stale: BTreeSet<String>,
 }
 
 /// How long settling waits, and for what.
@@ -68,7 +76,7 @@ pub(super) const CONFIRMED: u32 = 2;
 /// How likely loss alone may be the reason for what a cell shows.
 pub(super) const RISK: f64 = 1e-4;
 /// The pause between rounds that end at once.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 /// How long after the settle deadline a step may go on for what packets may have been lost.
 const OVERTIME: Duration = Duration::from_millis(1_500);
 /// Probes all cells until they hold what is expected and a round over all of them confirms it, or
@@ -95,8 +103,8 @@ pub(super) async fn settle(
         is_powerless: false,
     };
     settling.run().await;
-    let (loss, deadline) = (settling.own_loss(), settling.deadline());
-    Settled { tracks: settling.tracks, rounds: settling.rounds, loss, deadline }
+    let (loss, deadline, stale) = (settling.own_loss(), settling.deadline(), settling.prober.signal().stale);
+    Settled { tracks: settling.tracks, rounds: settling.rounds, loss, deadline, stale }
 }
 
 pub(super) struct Settling<'a, P> {
@@ -118,6 +126,7 @@ pub(super) struct Settling<'a, P> {
 
 impl<P: Prober> Settling<'_, P> {
     async fn run(&mut self) {
+        self.prober.round(&[], GLANCE).await;
         let all: Vec<usize> = (0..self.expected.len()).collect();
         self.round(&all, self.deadlines.timeout).await;
         loop {
@@ -158,7 +167,7 @@ impl<P: Prober> Settling<'_, P> {
         (begun + settle).min(longest)
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.prober.elapsed() >= self.deadline()
     }
 
@@ -215,7 +224,7 @@ impl<P: Prober> Settling<'_, P> {
             }
             unsure.extend(self.without_power(&unsure));
             if unsure.is_empty() {
-                unsure = self.unproved().await;
+                unsure = self.premature().await;
             }
             let relapsed = if unsure.is_empty() {
                 let relapsed = self.arrived_late().await;
@@ -244,7 +253,8 @@ impl<P: Prober> Settling<'_, P> {
     /// The cells whose pools have not seen as many silences as the wanted confidence needs, each as often as
     /// it has to be probed besides `planned`.
     fn without_power(&self, planned: &[usize]) -> Vec<usize> {
-        if self.is_powerless {
+        // Nothing counts yet before the change is in force.
+        if self.is_powerless || (self.prober.signal().in_force.is_none() && !self.is_over()) {
             return Vec::new();
         }
         let mut silences: Vec<u32> = self.tracks.iter().map(|track| track.silences).collect();
@@ -271,22 +281,6 @@ impl<P: Prober> Settling<'_, P> {
             }
         }
         late
-    }
-
-    /// Waits until there must be a path to every cell. Returns those that have to be silent even then,
-    /// without having been seen to get through before.
-    async fn unproved(&self) -> Vec<usize> {
-        let due = self.deadlines.handed_over + self.deadlines.wiring;
-        let pairs = self.tracks.iter().zip(self.expected).enumerate();
-        let unproved = pairs.filter(|(_, (track, expected))| {
-            let is_early = !expected.is_proved && track.probed < due && !track.is_examined;
-            is_early && expected.decision == Decision::Deny && track.agrees(Decision::Deny) == Some(true)
-        });
-        let unproved: Vec<usize> = unproved.map(|(cell, _)| cell).collect();
-        if !unproved.is_empty() {
-            tokio::time::sleep(due.saturating_sub(self.prober.elapsed())).await;
-        }
-        unproved
     }
 
     fn agrees(&self, cell: usize) -> bool {
@@ -331,14 +325,16 @@ impl<P: Prober> Settling<'_, P> {
             return;
         }
         self.rounds += 1;
-        for sighting in self.prober.round(cells, timeout).await {
+        let sightings = self.prober.round(cells, timeout).await;
+        let in_force = self.prober.signal().in_force;
+        for sighting in sightings {
             let deadline = self.deadline();
             let pair = self.tracks.get_mut(sighting.cell).zip(self.expected.get(sighting.cell));
             if let Some((track, expected)) = pair {
                 if matches!(sighting.observation, Observation::ProbeError { .. }) && !sighting.is_final {
                     self.disturbed = Some(sighting.ended);
                 }
-                track.record(sighting, *expected, deadline);
+                track.record(sighting, *expected, deadline, in_force.unwrap_or(deadline));
             }
         }
     }
@@ -359,6 +355,8 @@ mod tests {
         round_takes: Duration,
         /// Until when the first cell reaches a denied endpoint of its Service.
         denied_until: Duration,
+        in_force: Option<Duration>,
+        glances: u32,
     }
 
     impl Script {
@@ -370,6 +368,8 @@ mod tests {
                 played,
                 round_takes: Duration::from_millis(100),
                 denied_until: Duration::ZERO,
+                in_force: Some(Duration::ZERO),
+                glances: 0,
             }
         }
     }
@@ -377,7 +377,11 @@ mod tests {
     impl Prober for Script {
         async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
             let sent = self.elapsed();
-            self.rounds += 1;
+            match cells {
+                [] if self.in_force.is_none() => self.glances += 1,
+                [] => {}
+                _ => self.rounds += 1,
+            }
             let ended = self.elapsed();
             let mut sightings = Vec::new();
             for &cell in cells {
@@ -406,8 +410,12 @@ mod tests {
             Vec::new()
         }
 
+        fn signal(&self) -> Signal {
+            Signal { in_force: self.in_force, stale: BTreeSet::new() }
+        }
+
         fn elapsed(&self) -> Duration {
-            self.round_takes * self.rounds
+            self.round_takes * self.rounds + GLANCE * self.glances
         }
     }
 
@@ -603,6 +611,10 @@ mod tests {
             std::mem::take(&mut self.late)
         }
 
+        fn signal(&self) -> Signal {
+            Signal::not_asked()
+        }
+
         fn elapsed(&self) -> Duration {
             Duration::from_millis(100) * self.rounds
         }
@@ -635,7 +647,7 @@ mod tests {
     impl Prober for Lossy {
         async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
             let (sent, is_final) = (self.elapsed(), false);
-            self.rounds += 1;
+            self.rounds += u32::from(!cells.is_empty());
             let ended = self.elapsed();
             let sighting = |&cell: &usize| {
                 let is_heard = self.is_delivered[cell] && self.random.f64() >= self.loss;
@@ -657,6 +669,10 @@ mod tests {
 
         async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
             Vec::new()
+        }
+
+        fn signal(&self) -> Signal {
+            Signal::not_asked()
         }
 
         fn elapsed(&self) -> Duration {
@@ -726,6 +742,32 @@ mod tests {
         }
     }
 
+    /// A denial that stands before and after a change looks the same until the change is in force.
+    #[tokio::test]
+    async fn silences_from_before_the_change_is_in_force_prove_nothing() {
+        let shows = vec![Dropped, Dropped, Connected];
+        for in_force in [Some(Duration::from_millis(300)), None] {
+            let mut script = Script { in_force, ..Script::new(vec![shows.clone()]) };
+            let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines()).await;
+            assert!(settled.tracks[0].leaked, "{in_force:?}");
+        }
+        // A network that works the change off at once need not be waited for.
+        let mut script = Script::new(vec![shows]);
+        let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines()).await;
+        assert_eq!(settled.tracks[0].observation, Some(Dropped));
+    }
+
+    #[tokio::test]
+    async fn a_denial_rests_on_the_silences_since_the_change_is_in_force() {
+        let in_force = Some(Duration::from_millis(250));
+        let mut script = Script { in_force, ..Script::new(vec![vec![Dropped]]) };
+        let track = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines()).await;
+        // As much time again after it was seen: 500 ms.
+        let Track { silences, attempts, probed, .. } = &track.tracks[0];
+        assert!(*probed >= Duration::from_millis(500), "{probed:?}");
+        assert!(*silences > 0 && silences < attempts, "{silences} of {attempts}");
+    }
+
     /// Its listener is slow to answer its own agent.
     struct Busy {
         controls: Vec<bool>,
@@ -738,7 +780,7 @@ mod tests {
             let (sent, observation, is_final) = (self.elapsed(), Dropped, false);
             let listener = self.controls.get(self.rounds).copied().unwrap_or_default();
             let control = Control { listener, path: self.path };
-            self.rounds += 1;
+            self.rounds += usize::from(!cells.is_empty());
             let ended = self.elapsed();
             let sighting = |&cell: &usize| Sighting {
                 cell,
@@ -756,6 +798,10 @@ mod tests {
 
         async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
             Vec::new()
+        }
+
+        fn signal(&self) -> Signal {
+            Signal::not_asked()
         }
 
         fn elapsed(&self) -> Duration {

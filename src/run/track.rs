@@ -108,7 +108,8 @@ pub(super) struct Track {
     pub(super) answered_in: Option<Duration>,
     /// How many observations in a row have agreed. A silence counts only if its path was alive.
     pub(super) streak: u32,
-    /// How many silences with a live path a denial rests on: all since it last disagreed.
+    /// How many silences with a live path a denial rests on: all since it last disagreed and the change is in
+    /// force.
     pub(super) silences: u32,
     /// How many have agreed in all.
     pub(super) agreed: u32,
@@ -149,8 +150,14 @@ impl Track {
     }
 
     /// Takes in what a probe showed. A denied cell that is delivered by a probe that was sent at `deadline`
-    /// or later has leaked, whatever later probes show.
-    pub(super) fn record(&mut self, sighting: Sighting, expected: Expected, deadline: Duration) {
+    /// or later has leaked, whatever later probes show. A denial rests on silences since the change is `in_force`.
+    pub(super) fn record(
+        &mut self,
+        sighting: Sighting,
+        expected: Expected,
+        deadline: Duration,
+        in_force: Duration,
+    ) {
         let Sighting { observation, sent, left, ended, control, found_name, is_final, .. } = sighting;
         let agrees = observation.agrees_with(expected.decision) == Some(true);
         let is_delivered = observation.agrees_with(Decision::Deny) == Some(false);
@@ -172,7 +179,7 @@ impl Track {
         match (agrees, expected.decision) {
             (false, _) => self.disagree(control, expected),
             // Denied when it was sent; admitted when the answer was there.
-            (true, Decision::Deny) => self.stay_silent(left, control),
+            (true, Decision::Deny) => self.stay_silent(left, control, sent >= in_force),
             (true, Decision::Allow | Decision::Undefined) => self.answer(ended),
         }
         if is_delivered {
@@ -225,14 +232,14 @@ impl Track {
         self.missing += u32::from(should_answer && control.path);
     }
 
-    fn stay_silent(&mut self, left: Duration, control: Control) {
+    fn stay_silent(&mut self, left: Duration, control: Control, counts: bool) {
         if self.streak == 0 {
             self.control = control;
         }
         if control.path {
             self.settled.get_or_insert(left);
             self.streak += 1;
-            self.silences += 1;
+            self.silences += u32::from(counts);
             self.agreed += 1;
         }
         self.control = Control { path: self.control.path || control.path, listener: self.listener_up };

@@ -36,6 +36,9 @@ pub enum Cause {
     NoPath,
     /// Nothing was delivered between the same addresses afterwards, when no policy denied it any more.
     NoControlAfterwards,
+    /// This node had not worked off the step's change when the time was over, and the change makes no difference to
+    /// the cell.
+    NotInForce(String),
     /// Every probe that was thought to be dropped arrived later.
     LateArrival,
     /// So few dropped probes may be loss: the network loses too many packets, or there was no time for more.
@@ -62,6 +65,9 @@ impl fmt::Display for Cause {
             Self::NoPath => f.write_str("no canary got through between the same nodes at the same time"),
             Self::NoControlAfterwards => {
                 f.write_str("it did not get through after the policies were removed either")
+            }
+            Self::NotInForce(node) => {
+                write!(f, "{node} still enforced the state before the step when the settle time was over")
             }
             Self::LateArrival => f.write_str("its probes arrived after their round"),
             Self::Unconfirmed => f.write_str("it could not be probed often enough to tell silence from loss"),

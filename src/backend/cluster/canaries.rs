@@ -1,5 +1,5 @@
 //! The canaries of a run on a cluster: two pods on each node that is used, in a namespace of their own that no
-//! policy of a scenario can select.
+//! policy of a scenario can select. With them, a sentinel on each node.
 
 use std::sync::Arc;
 
@@ -13,25 +13,34 @@ use crate::policy::{Labels, Namespace, Node, Pod};
 use crate::scenario::{EndpointName, State, Topology};
 
 /// The name of their namespace, behind that of the run.
-const NAMESPACE: &str = "canaries";
+pub(super) const NAMESPACE: &str = "canaries";
 
 /// How many canaries a node has: the path between two pods of one node needs both.
 const EACH: usize = 2;
 
+/// The label of sentinels, and its value.
+pub(super) const SENTINEL: (&str, &str) = ("netproof.dev/role", "sentinel");
+
+/// The canaries and sentinels of some nodes.
+pub(super) struct Started {
+    pub(super) canaries: Vec<Canary>,
+    pub(super) sentinels: Vec<Canary>,
+}
+
 /// The canaries that have been started.
 #[derive(Default)]
-pub(super) struct Canaries(Mutex<Option<Started>>);
+pub(super) struct Canaries(Mutex<Option<Running>>);
 
-struct Started {
+struct Running {
     deployment: Deployment,
     state: State,
 }
 
 impl Canaries {
     /// The canaries of these nodes. Starts those that are missing.
-    pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Vec<Canary>, Error> {
+    pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Started, Error> {
         let mut started = self.0.lock().await;
-        let Started { deployment, state } = started.get_or_insert_with(|| Started::new(shared));
+        let Running { deployment, state } = started.get_or_insert_with(|| Running::new(shared));
         let known = |state: &State, name: &str| state.cluster.nodes.iter().any(|node| node.name == name);
         let missing: Vec<&String> = nodes.iter().filter(|name| !known(state, name)).collect();
         if !missing.is_empty() {
@@ -45,16 +54,21 @@ impl Canaries {
         }
         let pods =
             state.cluster.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(|n| nodes.contains(n)));
-        let canaries = pods.filter_map(|pod| {
-            let agent = deployment.agent(&EndpointName::pod(&pod.namespace, &pod.name))?;
-            let place = Place::Node(pod.node.clone()?);
-            Some(Canary { place, agent, addresses: pod.addresses.clone() })
-        });
-        Ok(canaries.collect())
+        let mut found = Started { canaries: Vec::new(), sentinels: Vec::new() };
+        for pod in pods {
+            let agent = deployment.agent(&EndpointName::pod(&pod.namespace, &pod.name));
+            let (Some(agent), Some(node)) = (agent, pod.node.clone()) else { continue };
+            let canary = Canary { place: Place::Node(node), agent, addresses: pod.addresses.clone() };
+            match is_sentinel(pod) {
+                true => found.sentinels.push(canary),
+                false => found.canaries.push(canary),
+            }
+        }
+        Ok(found)
     }
 }
 
-impl Started {
+impl Running {
     fn new(shared: &Arc<Shared>) -> Self {
         let mut state = State::new(&Topology::standard(false));
         state.cluster.nodes.clear();
@@ -65,14 +79,23 @@ impl Started {
     }
 }
 
-/// Adds a node with its canaries.
+fn is_sentinel(pod: &Pod) -> bool {
+    let (key, value) = SENTINEL;
+    pod.labels.get(key).is_some_and(|found| found == value)
+}
+
+/// Adds a node with its canaries and its sentinel.
 fn add(state: &mut State, node: &str) {
     let number = state.cluster.nodes.len() + 1;
     state.cluster.nodes.push(Node { name: node.to_owned(), addresses: Vec::new() });
-    state.cluster.pods.extend((1..=EACH).map(|which| Pod {
+    let pod = |name: String| Pod {
         namespace: NAMESPACE.to_owned(),
-        name: format!("canary-{number}-{which}"),
+        name,
         node: Some(node.to_owned()),
         ..Pod::default()
-    }));
+    };
+    state.cluster.pods.extend((1..=EACH).map(|which| pod(format!("canary-{number}-{which}"))));
+    let (key, value) = SENTINEL;
+    let labels = [(key.to_owned(), value.to_owned())].into();
+    state.cluster.pods.push(Pod { labels, ..pod(format!("sentinel-{number}")) });
 }

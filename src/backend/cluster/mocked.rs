@@ -18,6 +18,7 @@ use super::deployment::Deployment;
 use super::names::Names;
 use super::objects::Maker;
 use super::pods::PodWatch;
+use super::sentinels::Turns;
 use super::settings::{Control, Settings};
 use super::survey::{Machine, Survey, survey};
 use super::{Shared, Target, access};
@@ -99,6 +100,7 @@ pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deploymen
         baseline: Arc::default(),
         schedule: Mutex::default(),
         canaries: Canaries::default(),
+        sentinels: Turns::default(),
         deployments: AtomicUsize::default(),
         has_started: false.into(),
     };

@@ -16,6 +16,7 @@ mod objects;
 mod pods;
 mod request;
 mod schedule;
+mod sentinels;
 mod settings;
 mod survey;
 
@@ -31,7 +32,7 @@ use kube::{Client, ResourceExt};
 use netproof_probe::random;
 use tokio::sync::Semaphore;
 
-use crate::backend::{Agent, Backend, Canary, Error, no_random_numbers};
+use crate::backend::{Agent, Backend, Canary, Error, Sentinels, no_random_numbers};
 use crate::scenario::{Action, EndpointName, PodChange, Scenario, State};
 use crate::snapshot::{Identity, Unmodelled};
 
@@ -45,6 +46,7 @@ use objects::Maker;
 use pods::PodWatch;
 use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
+use sentinels::Turns;
 pub use settings::{Control, PullPolicy, Settings};
 use survey::Survey;
 
@@ -73,6 +75,7 @@ struct Shared {
     baseline: Arc<tokio::sync::Mutex<()>>,
     schedule: Mutex<Schedule>,
     canaries: Canaries,
+    sentinels: Turns,
     /// How many deployments there ever were.
     deployments: AtomicUsize,
     /// Whether a deployment has ever come up.
@@ -112,6 +115,7 @@ impl Cluster {
             baseline: Arc::default(),
             schedule: Mutex::default(),
             canaries: Canaries::default(),
+            sentinels: Turns::default(),
             deployments: AtomicUsize::default(),
             has_started: AtomicBool::default(),
         };
@@ -229,7 +233,7 @@ impl Cluster {
             Deployment::new(Arc::clone(&self.shared), names, group.clone())
         });
         let (shared, canaries) = (Arc::clone(&self.shared), Vec::new());
-        ClusterBackend { shared, group, deployment, canaries, is_broken: false }
+        ClusterBackend { shared, group, deployment, canaries, sentinels: None, is_broken: false }
     }
 
     /// Makes sure that a result can be written to a ConfigMap, and that it is nobody else's.
@@ -331,6 +335,8 @@ pub struct ClusterBackend {
     group: Group,
     deployment: Deployment,
     canaries: Vec<Canary>,
+    /// Once it has started.
+    sentinels: Option<sentinels::Turn>,
     /// Whether the deployment may be anything by now.
     is_broken: bool,
 }
@@ -352,8 +358,10 @@ impl Backend for ClusterBackend {
         self.is_broken = true;
         let canaries = self.shared.canaries.on(&self.shared, &self.group);
         match try_join(self.deployment.start(state), canaries).await {
-            Ok(((), canaries)) => {
-                self.canaries = canaries;
+            Ok(((), started)) => {
+                self.canaries = started.canaries;
+                let turn = self.shared.sentinels.take(started.sentinels);
+                self.sentinels.insert(turn).move_on(&self.shared).await?;
                 self.shared.has_started.store(true, Ordering::Relaxed);
                 self.is_broken = false;
                 Ok(())
@@ -375,6 +383,9 @@ impl Backend for ClusterBackend {
         self.deployment.remove_pods(&removed).await?;
         self.deployment.end_pods(&ended).await?;
         self.deployment.converge(state).await?;
+        if let Some(sentinels) = &mut self.sentinels {
+            sentinels.move_on(&self.shared).await?;
+        }
         self.is_broken = false;
         Ok(())
     }
@@ -391,8 +402,15 @@ impl Backend for ClusterBackend {
         self.canaries.clone()
     }
 
+    fn sentinels(&self) -> Sentinels {
+        self.sentinels.as_ref().map(sentinels::Turn::sentinels).unwrap_or_default()
+    }
+
     /// Keeps the deployment if another scenario can use it.
     async fn stop(mut self) {
+        if let Some(turn) = &self.sentinels {
+            self.shared.sentinels.give_back(turn);
+        }
         let removes = !self.shared.maker.settings.keep;
         if removes {
             // What fails to go is removed at the end of the run.

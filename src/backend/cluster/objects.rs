@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use netproof_probe::wire::{CONTROL_PORT, TOKEN_VARIABLE};
 
@@ -108,6 +110,33 @@ impl Maker {
         let name = written.metadata.name.clone().unwrap_or_default();
         policy.metadata = self.metadata(Some(names.namespace(namespace)), &name, labels);
         policy
+    }
+
+    /// The policy that lets packets through to pods with this label at one TCP port only.
+    pub(super) fn open_port(
+        &self,
+        namespace: &str,
+        name: &str,
+        (key, value): (&str, &str),
+        port: u16,
+    ) -> NetworkPolicy {
+        let port = NetworkPolicyPort {
+            port: Some(IntOrString::Int(port.into())),
+            protocol: Some("TCP".to_owned()),
+            ..NetworkPolicyPort::default()
+        };
+        let selector = LabelSelector {
+            match_labels: Some([(key.to_owned(), value.to_owned())].into()),
+            ..LabelSelector::default()
+        };
+        let spec = NetworkPolicySpec {
+            pod_selector: Some(selector),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![NetworkPolicyIngressRule { ports: Some(vec![port]), from: None }]),
+            egress: None,
+        };
+        let labels = self.labels(&Labels::new(), false);
+        NetworkPolicy { metadata: self.metadata(Some(namespace.to_owned()), name, labels), spec: Some(spec) }
     }
 
     /// A copy of the Secret with which the image is pulled.

@@ -15,7 +15,10 @@ use crate::snapshot::Identity;
 
 #[derive(Debug)]
 pub(super) struct NodeSpace {
+    pub(super) name: String,
     pub(super) space: Space,
+    /// The port of its sentinels that is open.
+    pub(super) open: u16,
     /// How often the node's rules have been replaced.
     pub(super) generation: u64,
     /// The rules in force, as those of the first generation.
@@ -57,7 +60,8 @@ impl Lab {
         for (node, space) in nodes.iter_mut().zip(self.build(hosts).await?) {
             // Without those of a family that the machine does not have.
             node.addresses.clone_from(&space.addresses);
-            self.nodes.push(NodeSpace { space, generation: 0, rules: Program::default() });
+            let (name, rules) = (node.name.clone(), Program::default());
+            self.nodes.push(NodeSpace { name, space, open: 0, generation: 0, rules });
         }
         Ok(fabric)
     }

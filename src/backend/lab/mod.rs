@@ -29,7 +29,7 @@ use netproof_probe::random;
 use tokio::task::JoinHandle;
 
 use crate::backend::records::records;
-use crate::backend::{Agent, Backend, Canary, Error, Place, no_random_numbers};
+use crate::backend::{Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, no_random_numbers};
 use crate::policy::Cluster;
 use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::snapshot::Identity;
@@ -68,6 +68,8 @@ pub struct Lab {
     processes: HashMap<EndpointName, Process>,
     /// Where each canary is, what it is called here, and its addresses.
     canaries: Vec<(Place, EndpointName, Vec<IpAddr>)>,
+    /// How often the enforcer was told of changes.
+    changes: u16,
     next_link: u32,
     /// What a fault delivers late takes this way.
     detours: Vec<KeptOpen>,
@@ -103,6 +105,7 @@ impl Lab {
             agents: HashMap::new(),
             processes: HashMap::new(),
             canaries: Vec::new(),
+            changes: 0,
             next_link: FIRST_LINK,
             detours: Vec::new(),
             late: Vec::new(),
@@ -204,6 +207,13 @@ impl Backend for Lab {
 
     fn canaries(&self) -> Vec<Canary> {
         self.started_canaries()
+    }
+
+    fn sentinels(&self) -> Sentinels {
+        let on_nodes = self.started_canaries().into_iter().filter(|canary| canary.place != Place::Outside);
+        // The second of each node: the first one sends to it.
+        let second = on_nodes.skip(1).step_by(2);
+        Sentinels::after(self.changes, second.collect(), SENTINEL_PORT)
     }
 
     /// Ends the agents, and with them the last holders of most namespaces.

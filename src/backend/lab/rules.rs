@@ -1,4 +1,7 @@
 //! The rules of a lab's nodes, and putting them into force.
+//!
+//! With them comes what isolates the sentinels. It is no policy, so that no fault reads it wrongly: it only says
+//! which changes a node has worked off.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use tokio::time::sleep;
 use super::fault::{Fault, Lapse, View};
 use super::nft::Program;
 use super::{Lab, enforce};
-use crate::backend::Error;
+use crate::backend::{Backend, Canary, Error, Place};
 use crate::policy::Node;
 use crate::scenario::State;
 
@@ -23,7 +26,12 @@ impl Lab {
         for variant in &mut self.variants {
             variant.view = variant.follower.see(state);
         }
+        self.changes = self.changes.wrapping_add(1);
         let rules = self.rules(&self.view, self.fault);
+        if self.fault == Some(Fault::Following(Lapse::DeletionOpensLate)) && !self.view.unguarded.is_empty() {
+            self.late = self.replace_rules_after(rules, LATE);
+            return Ok(());
+        }
         self.replace_rules(rules).await
     }
 
@@ -40,8 +48,7 @@ impl Lab {
 
     /// Puts rules into force where there are others.
     pub(super) async fn replace_rules(&mut self, rules: Vec<Program>) -> Result<(), Error> {
-        let late = std::mem::take(&mut self.late);
-        finished(late).await?;
+        finished(std::mem::take(&mut self.late)).await?;
         finished(self.replace_rules_after(rules, Duration::ZERO)).await
     }
 
@@ -60,7 +67,20 @@ impl Lab {
         delay: Duration,
     ) -> Vec<JoinHandle<io::Result<()>>> {
         let mut running = Vec::new();
-        for (node, rules) in self.nodes.iter_mut().zip(rules).filter(|(node, rules)| node.rules != *rules) {
+        let sentinels = self.sentinels();
+        let is_frozen = self.view.frozen.is_some();
+        let last = self.nodes.len().saturating_sub(1);
+        for (index, (node, mut rules)) in self.nodes.iter_mut().zip(rules).enumerate() {
+            // A node that follows no changes does not follow this one either.
+            if !(is_frozen && index == last && node.generation > 0) {
+                node.open = sentinels.open;
+            }
+            let at = |pod: &&Canary| matches!(&pod.place, Place::Node(name) if *name == node.name);
+            let addresses = sentinels.pods.iter().filter(at).flat_map(|pod| &pod.addresses);
+            enforce::isolate(&mut rules, addresses, node.open);
+            if node.rules == rules {
+                continue;
+            }
             node.generation += 1;
             node.rules = rules;
             let (nft, netns, generation) = (self.nft.clone(), node.space.netns.clone(), node.generation);

@@ -38,7 +38,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         // Without policies, nothing is denied that could arrive late.
         let mut ledger = Ledger::default();
         let Settled { tracks, loss, .. } =
-            self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
+            self.settle(&situation, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
         let answered = answered(&situation.cells, &tracks);
         let ways: Vec<Way> = situation.ways(&router);
         self.loss = loss;

@@ -36,7 +36,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
         // One delivery shows that the path is alive.
         let deadlines = SettleDeadlines { deliveries: 1, ..self.deadlines(handed_over) };
         let mut ledger = std::mem::take(&mut self.ledger);
-        let settled = self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
+        let settled =
+            self.settle(&situation, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
         self.ledger = ledger;
         for ((cell, way), track) in situation.cells.iter().zip(ways).zip(&settled.tracks) {
             self.brackets.take(cell, way, track);
@@ -68,7 +69,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let situation = self.situation(None, &engine, &router);
         let deadlines = self.deadlines(handed_over);
         let mut ledger = std::mem::take(&mut self.ledger);
-        self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
+        self.settle(&situation, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
         self.ledger = ledger;
         // Before its ends are gone, and their logs with them.
         self.read_logs().await;
@@ -80,7 +81,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         for action in actions {
             self.state.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
         }
-        self.backend.apply_between_steps(actions, &mut self.state).await
+        self.backend.apply_between_steps(actions, &mut self.state).await?;
+        self.watch.begin(self.backend);
+        Ok(())
     }
 
     /// Takes back what later arrivals and missing controls say about steps that are over.

@@ -18,6 +18,7 @@ use super::listen::{self, Open, Unavailable};
 use super::newcomers::{self, Newcomers};
 use super::power::Pools;
 use super::round::{Probing, Rounds};
+use super::sentinel::Watch;
 use super::settings::Settings;
 use super::settle::{CONFIRMED, SettleDeadlines, Settled, settle};
 use super::track::{Expected, Loss, Track};
@@ -91,6 +92,7 @@ struct ScenarioRun<'a, B> {
     /// What was expected of each cell after the last change.
     expected: HashMap<Cell, Before>,
     canaries: Canaries,
+    watch: Watch,
     /// The probes that nothing may answer.
     ledger: Ledger,
     /// The denials that a delivery over the same path has yet to follow.
@@ -125,6 +127,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             loss: Loss::default(),
             expected: HashMap::new(),
             canaries: Canaries::default(),
+            watch: Watch::default(),
             ledger: Ledger::default(),
             brackets: Brackets::default(),
             in_force: Vec::new(),
@@ -147,6 +150,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.backend.start(&mut self.state).await?;
         self.start = start.elapsed();
         self.canaries = Canaries::open(self.backend).await;
+        self.watch = Watch::open(self.backend).await;
         self.measure_baseline().await;
         Ok(())
     }
@@ -155,6 +159,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.begin().await?;
         for step in &self.scenario.steps {
             self.control_before(step).await?;
+            self.watch.prepare(self.timeout).await;
             let result = self.step(step).await?;
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
@@ -203,6 +208,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let changed = Instant::now();
         self.backend.apply(&step.actions, &mut self.state).await?;
+        self.watch.begin(self.backend);
         let handed_over = changed.elapsed();
         let result = self.observe(step, before, changed).await;
         let decision = |cell: &Cell| self.expected.get(cell).map(|before| before.decision);
@@ -239,10 +245,12 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let deadlines = self.deadlines(changed.elapsed());
         let mut ledger = std::mem::take(&mut self.ledger);
         ledger.begin(Some(self.in_force.len()));
-        let settled = self.settle(&situation, &router, &unavailable, &mut ledger, changed, deadlines).await;
+        let mut watch = std::mem::take(&mut self.watch);
+        let kept = (&mut ledger, Some(&mut watch));
+        let settled = self.settle(&situation, &router, &unavailable, kept, changed, deadlines).await;
         ledger.begin(None);
-        self.ledger = ledger;
-        let Settled { tracks, rounds, loss, deadline } = settled;
+        (self.ledger, self.watch) = (ledger, watch);
+        let Settled { tracks, rounds, loss, deadline, stale } = settled;
         self.last_probe = Instant::now();
         let answered = answered(&situation.cells, &tracks);
         let ways = situation.ways(&router);
@@ -255,7 +263,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
         let since = tracks.iter().map(|track| track.settled).collect();
-        let cells = self.results(step, situation, &ways, tracks.clone());
+        let cells = self.results(step, situation, &ways, tracks.clone(), &stale);
         self.brackets.take_step(self.in_force.len(), &cells, &ways, &tracks);
         self.in_force.push((since, deadline));
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
@@ -297,14 +305,14 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         situation: &Situation,
         router: &Router<'_>,
         unavailable: &Unavailable,
-        ledger: &mut Ledger,
+        (ledger, watch): (&mut Ledger, Option<&mut Watch>),
         changed: Instant,
         deadlines: SettleDeadlines,
     ) -> Settled {
         let expected = self.expectations(situation, &situation.ways(router));
         let pools = self.pools(situation);
         let probing = self.probing(situation, router, unavailable, changed);
-        settle(&mut Rounds::new(probing, ledger), &expected, &pools, deadlines).await
+        settle(&mut Rounds::new(probing, ledger, watch), &expected, &pools, deadlines).await
     }
 
     /// What is needed to probe the cells of a situation.

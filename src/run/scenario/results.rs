@@ -19,6 +19,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         situation: Situation,
         ways: &[Way],
         mut tracks: Vec<Track>,
+        stale: &BTreeSet<String>,
     ) -> Vec<CellResult> {
         let late: Vec<_> = tracks
             .iter_mut()
@@ -64,6 +65,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 let (((expected, (left_open, open_at_first)), decision), newcomer) = promise;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle.is_none_or(|obstacle| obstacle.cause != Cause::NoAddress);
+                let verdict = match self.stale_node(&cell, decision, &machines, newcomer, stale) {
+                    Some(node) if verdict == Verdict::Match => Verdict::Inconclusive(Cause::NotInForce(node)),
+                    Some(_) | None => verdict,
+                };
                 // A datagram that arrives late shows that the silence before was none.
                 let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
                 let (verdict, left_open) = match open_at_first {
@@ -133,6 +138,25 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
             }
         }
+    }
+
+    /// The node because of which a cell that a step does not change says nothing about the step: it had not worked
+    /// off the change.
+    fn stale_node(
+        &self,
+        cell: &Cell,
+        decision: Decision,
+        machines: &Machines,
+        newcomer: Option<Newcomer>,
+        stale: &BTreeSet<String>,
+    ) -> Option<String> {
+        let is_changed = newcomer.is_some() || self.decided(cell) != Some(decision);
+        let Machines { from, to } = machines;
+        let is_end = |node: &&String| {
+            // The endpoints of a Service may be anywhere.
+            from.as_ref() == Some(*node) || to.as_ref().is_none_or(|to| to == *node)
+        };
+        stale.iter().find(is_end).filter(|_| !is_changed).cloned()
     }
 
     /// How long the change took to be in force at a cell. `None` if nothing changed there.

@@ -54,6 +54,7 @@ impl<B: Variants> ScenarioRun<'_, B> {
         self.begin().await?;
         for (index, step) in self.scenario.steps.iter().enumerate() {
             self.control_before(step).await?;
+            self.watch.prepare(self.timeout).await;
             steps.push(self.step(step).await?);
             self.try_variants((index, step), trials).await?;
         }
@@ -80,7 +81,7 @@ impl<B: Variants> ScenarioRun<'_, B> {
             let probing = self.probing(&situation, &router, &unavailable, Instant::now());
             // What a variant lets through is no late arrival of the step's own.
             let mut ledger = Ledger::default();
-            let mut rounds = Rounds::new(probing, &mut ledger);
+            let mut rounds = Rounds::new(probing, &mut ledger, None);
             let tracks = glance(&mut rounds, &expected, self.timeout).await;
             let requires = &step.requires;
             let verdict = |cell: usize| {
@@ -105,7 +106,7 @@ async fn glance(prober: &mut impl Prober, expected: &[Expected], timeout: Durati
         for sighting in prober.round(&cells, timeout).await {
             let pair = tracks.get_mut(sighting.cell).zip(expected.get(sighting.cell));
             if let Some((track, expected)) = pair {
-                track.record(sighting, *expected, Duration::ZERO);
+                track.record(sighting, *expected, Duration::ZERO, Duration::ZERO);
             }
         }
         let agrees = |cell: &usize| {

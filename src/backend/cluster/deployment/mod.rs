@@ -3,7 +3,7 @@
 mod intact;
 mod namespaces;
 mod pods;
-mod policies;
+pub(super) mod policies;
 mod reuse;
 mod services;
 

@@ -16,6 +16,27 @@ use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
 use crate::scenario::{Absence, Capability, State};
 use crate::snapshot::{Identity, WrittenClusterPolicy};
 
+/// Creates a policy, or replaces the one that is there. Replaced and not merged: the server fills in
+/// `policyTypes`, and would keep what it made of earlier rules.
+pub(in crate::backend::cluster) async fn write(
+    policies: &Api<NetworkPolicy>,
+    name: &str,
+    policy: &NetworkPolicy,
+    is_there: bool,
+) -> Result<(), kube::Error> {
+    let replace = async || policies.replace(name, &PostParams::default(), policy).await;
+    let create = async || policies.create(&PostParams::default(), policy).await;
+    let written = match is_there {
+        true => persistently(replace).await,
+        false => match persistently(create).await {
+            // By a request whose answer was lost.
+            Err(error) if is_there_already(&error) => persistently(replace).await,
+            created => created,
+        },
+    };
+    written.map(drop)
+}
+
 impl Deployment {
     /// Gives what the policies are afterwards.
     pub(super) async fn set_policies(
@@ -31,20 +52,8 @@ impl Deployment {
         let set = bounded(changed.map(async |(identity, object)| {
             let Identity { namespace, name } = identity;
             let policy = self.shared.maker.policy(object, namespace, &self.names);
-            let policies: Api<NetworkPolicy> = self.api(namespace);
-            // Replaced and not merged: the server fills in `policyTypes`, and would keep what it made of
-            // earlier rules.
-            let replace = async || policies.replace(name, &PostParams::default(), &policy).await;
-            let create = async || policies.create(&PostParams::default(), &policy).await;
-            let set = match self.policies.contains_key(identity) {
-                true => persistently(replace).await,
-                false => match persistently(create).await {
-                    // By a request whose answer was lost.
-                    Err(error) if is_there_already(&error) => persistently(replace).await,
-                    created => created,
-                },
-            };
-            set.map(drop).map_err(failed(format!("apply NetworkPolicy {identity}")))
+            let set = write(&self.api(namespace), name, &policy, self.policies.contains_key(identity)).await;
+            set.map_err(failed(format!("apply NetworkPolicy {identity}")))
         }));
         let surplus = self.policies.keys().filter(|identity| !wanted.contains_key(identity));
         let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(self.real(identity))));

@@ -12,8 +12,11 @@ mod services;
 mod table;
 mod tiers;
 
+use std::net::IpAddr;
+
 use super::fault::{Fault, View};
-use super::nft::Program;
+use super::nft::{Program, TABLE};
+use crate::backend::{SENTINEL_PORT, SENTINEL_PORTS};
 use crate::policy::Node;
 pub(super) use select::selects;
 use table::Table;
@@ -24,4 +27,20 @@ pub(super) fn program(view: &View, node: &Node, fault: Option<Fault>) -> Program
     services::add(&mut table, &view.cluster, node);
     filter::add(&mut table, view, node, fault);
     table.finish()
+}
+
+/// Isolates the sentinels with these addresses, but for the port that is open to them. What is closed refuses at
+/// once, so that nobody has to wait for it.
+pub(super) fn isolate<'a>(rules: &mut Program, sentinels: impl IntoIterator<Item = &'a IpAddr>, open: u16) {
+    let chain = format!("{TABLE} sentinels");
+    rules
+        .switch
+        .push(format!("add chain {chain} {{ type filter hook forward priority -5; policy accept; }}"));
+    let closed = (SENTINEL_PORT..SENTINEL_PORT + SENTINEL_PORTS).filter(|port| *port != open);
+    let closed = closed.map(|port| port.to_string()).collect::<Vec<_>>().join(", ");
+    for address in sentinels {
+        let header = if address.is_ipv6() { "ip6" } else { "ip" };
+        let rule = format!("{header} daddr {address} tcp dport {{ {closed} }} reject with tcp reset");
+        rules.switch.push(format!("add rule {chain} {rule}"));
+    }
 }

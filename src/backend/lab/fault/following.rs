@@ -19,6 +19,8 @@ pub enum Lapse {
     PolicyUpdatesIgnored,
     /// With a policy, the others of its pods go.
     DeletionForgetsOthers,
+    /// A second after a policy was deleted, its pods are open.
+    DeletionOpensLate,
     /// A direction stays closed when its last policy goes.
     DeletionStaysClosed,
     /// Pods keep the labels that they started with.
@@ -43,10 +45,11 @@ pub enum Lapse {
 
 impl Lapse {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PoliciesNeverRemoved,
         Self::PolicyUpdatesIgnored,
         Self::DeletionForgetsOthers,
+        Self::DeletionOpensLate,
         Self::DeletionStaysClosed,
         Self::PodLabelsFrozen,
         Self::NamespaceLabelsFrozen,
@@ -73,6 +76,11 @@ impl Lapse {
                 "deletion-forgets-others",
                 &[11, 33],
                 "with a policy that is deleted, the other policies of its pods go out of force",
+            ),
+            Self::DeletionOpensLate => wrong(
+                "deletion-opens-late",
+                &[11, 33],
+                "a second after a policy was deleted, the pods that it had selected are open, whatever else selects them",
             ),
             Self::DeletionStaysClosed => wrong(
                 "deletion-stays-closed",
@@ -251,9 +259,10 @@ impl Follower {
                 }
             }
             Lapse::DeletionForgetsOthers => self.forget_others(cluster),
+            Lapse::DeletionOpensLate => view.unguarded = self.pods_of_deleted(cluster),
             Lapse::DeletionStaysClosed => {
                 self.remembered.retain(|old| find(&cluster.policies, old).is_none());
-                for deleted in self.policies.iter().filter(|old| find(&cluster.policies, old).is_none()) {
+                for deleted in deleted(&self.policies, cluster) {
                     let emptied = |rules: &Option<Vec<_>>| rules.as_ref().map(|_| Vec::new());
                     let (ingress, egress) = (emptied(&deleted.ingress), emptied(&deleted.egress));
                     self.remembered.push(NetworkPolicy { ingress, egress, ..deleted.clone() });
@@ -305,15 +314,19 @@ impl Follower {
         }
     }
 
+    /// The pods that a policy selects which is deleted.
+    fn pods_of_deleted(&self, cluster: &Cluster) -> BTreeSet<Identity> {
+        let is_selected =
+            |pod: &&Pod| deleted(&self.policies, cluster).any(|deleted| is_subject(deleted, pod));
+        cluster.pods.iter().filter(is_selected).map(Identity::of_pod).collect()
+    }
+
     /// Drops the policies that select a pod of a policy that is deleted, until they change.
     fn forget_others(&mut self, cluster: &mut Cluster) {
         self.remembered.retain(|forgotten| cluster.policies.contains(forgotten));
-        for deleted in self.policies.iter().filter(|old| find(&cluster.policies, old).is_none()) {
-            let selects = |policy: &NetworkPolicy, pod: &Pod| {
-                policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
-            };
+        for deleted in deleted(&self.policies, cluster) {
             let shares = |policy: &&NetworkPolicy| {
-                cluster.pods.iter().any(|p| selects(policy, p) && selects(deleted, p))
+                cluster.pods.iter().any(|pod| is_subject(policy, pod) && is_subject(deleted, pod))
             };
             self.remembered.extend(cluster.policies.iter().filter(shares).cloned());
         }
@@ -346,6 +359,20 @@ impl Follower {
         let is_new = |pod: &&Pod| self.has_begun && !self.first_pods.contains(&pod.addresses);
         cluster.pods.iter().filter(is_new).map(Identity::of_pod).collect()
     }
+}
+
+/// Those of some policies that the cluster does not have any more.
+fn deleted<'a>(
+    policies: &'a [NetworkPolicy],
+    cluster: &Cluster,
+) -> impl Iterator<Item = &'a NetworkPolicy> + use<'a> {
+    let is_deleted = |old: &&NetworkPolicy| find(&cluster.policies, old).is_none();
+    policies.iter().filter(is_deleted).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether a policy selects a pod.
+fn is_subject(policy: &NetworkPolicy, pod: &Pod) -> bool {
+    policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
 }
 
 /// The policy of the same name.

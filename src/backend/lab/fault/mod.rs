@@ -101,7 +101,8 @@ impl Fault {
                 !matches!(hole, Hole::LeaksTenPercent | Hole::LeaksOnePercent | Hole::DeliversLate)
             }
             Self::Reading(misreading) => misreading != Misreading::HostBitsDropPolicy,
-            Self::Following(_) | Self::Rules(_) | Self::Tiers(_) => true,
+            Self::Following(lapse) => lapse != Lapse::DeletionOpensLate,
+            Self::Rules(_) | Self::Tiers(_) => true,
         }
     }
 

@@ -1,0 +1,204 @@
+//! Whether the nodes have worked off a change. A denial that stands before and after a step looks the same until
+//! they have, so its silences prove nothing about the step before.
+//!
+//! Sentinels are pods that a policy isolates but for one port, which is another one after every change. A packet
+//! that gets through to a port that was closed before shows that its node enforces what was changed until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netproof_probe::wire::{Listener, Outcome, ProbeResult, Target, Transport};
+
+use crate::backend::{Agent, Backend, Canary, Place, Sentinels, ask_all};
+
+/// How often to look before a change at what it will open.
+const PREPARATIONS: usize = 2;
+
+/// Whether a change is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signal {
+    /// Since when all nodes enforce it, since the change. `None` if that has not been seen.
+    pub(super) in_force: Option<Duration>,
+    /// The nodes that were last seen to enforce what was there before.
+    pub(super) stale: BTreeSet<String>,
+}
+
+impl Signal {
+    /// For those to whom it makes no difference.
+    pub(super) fn not_asked() -> Self {
+        Self { in_force: Some(Duration::ZERO), stale: BTreeSet::new() }
+    }
+}
+
+/// What the sentinels of a scenario have shown.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    posts: Vec<Post>,
+    /// The ports as they are after the last change.
+    former: u16,
+    open: u16,
+    next: u16,
+}
+
+/// A canary that looks at a sentinel.
+#[derive(Debug)]
+struct Post {
+    node: String,
+    from: Arc<Agent>,
+    to: IpAddr,
+    /// The port that was closed when another one was open.
+    closed: Option<u16>,
+    /// When a packet got through that shows that the change is in force, since the change.
+    seen: Option<Duration>,
+    /// Whether the port was open that should not be any more, and the one closed that should be open.
+    is_stale: bool,
+}
+
+/// What a post's probe to a port showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// It got through, and its answer was there at this time since the change.
+    Open(Duration),
+    Closed,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl Watch {
+    /// Opens the listeners of a backend's sentinels. They are looked at from their own node and from another one:
+    /// a dead path between those says nothing.
+    pub(super) async fn open(backend: &impl Backend) -> Self {
+        let Sentinels { pods, former, open, next } = backend.sentinels();
+        let listeners = [former, open, next].map(|port| Listener { transport: Transport::Tcp, port });
+        let opened = ask_all(pods.iter().map(|sentinel| sentinel.agent.listen(listeners))).await;
+        let canaries = backend.canaries();
+        let mut posts = Vec::new();
+        for (sentinel, opened) in pods.into_iter().zip(opened) {
+            if !opened.is_ok_and(|failures| failures.is_empty()) {
+                tracing::warn!("the sentinel at {:?} cannot listen", sentinel.place);
+                continue;
+            }
+            posts.extend(posts_of(&sentinel, &canaries));
+        }
+        Self { posts, former, open, next }
+    }
+
+    /// Takes in that there was a change.
+    pub(super) fn begin(&mut self, backend: &impl Backend) {
+        let Sentinels { former, open, next, pods: _ } = backend.sentinels();
+        (self.former, self.open, self.next) = (former, open, next);
+        for post in &mut self.posts {
+            post.closed = post.closed.filter(|closed| *closed == open);
+            (post.seen, post.is_stale) = (None, false);
+        }
+    }
+
+    /// Looks until it is known what the next change will open, or that cannot be known. The change before has had
+    /// its time.
+    pub(super) async fn prepare(&mut self, timeout: Duration) {
+        for _ in 0..PREPARATIONS {
+            if self.posts.iter().all(|post| post.closed == Some(self.next)) {
+                return;
+            }
+            self.look(Instant::now(), timeout, true).await;
+        }
+    }
+
+    /// Looks at the sentinels of the nodes that have not been seen to enforce the change, and at what the next
+    /// change will open. A probe without an answer shows that its port is closed if it was patient.
+    pub(super) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
+        let ports = [self.open, self.next, self.former];
+        let [open, next, former] = ports;
+        let looks = self.posts.iter().map(async |post| {
+            if post.seen.is_some() && post.closed == Some(next) {
+                return None;
+            }
+            let target = |port| Target {
+                nonce: post.from.next_nonce(),
+                transport: Transport::Tcp,
+                address: SocketAddr::new(post.to, port),
+                name: None,
+            };
+            let sent = post.from.probe(ports.map(target).to_vec(), timeout).await;
+            let results: [ProbeResult; 3] = sent.ok()?.try_into().ok()?;
+            let slowest = results.iter().map(|result| result.elapsed_us).max().unwrap_or_default();
+            let left = changed.elapsed().saturating_sub(Duration::from_micros(slowest.into()));
+            Some(results.map(|result| shown(&result, left, is_patient)))
+        });
+        let looks = ask_all(looks).await;
+        for (post, look) in self.posts.iter_mut().zip(looks) {
+            if let Some([at_open, at_next, at_former]) = look {
+                post.take([(open, at_open), (next, at_next), (former, at_former)]);
+            }
+        }
+    }
+
+    pub(super) fn signal(&self) -> Signal {
+        Signal { in_force: self.in_force(), stale: self.stale() }
+    }
+
+    fn in_force(&self) -> Option<Duration> {
+        let mut nodes = BTreeMap::<&str, Option<Duration>>::new();
+        for post in &self.posts {
+            let seen = nodes.entry(&post.node).or_default();
+            *seen = [*seen, post.seen].into_iter().flatten().min();
+        }
+        nodes.into_values().collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    fn stale(&self) -> BTreeSet<String> {
+        let is_up = |node: &str| self.posts.iter().any(|post| post.node == node && post.seen.is_some());
+        let stale = self.posts.iter().filter(|post| post.is_stale && !is_up(&post.node));
+        stale.map(|post| post.node.clone()).collect()
+    }
+}
+
+/// The posts that look at a sentinel: one on its node, and one on another.
+fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
+    let (Place::Node(node), Some(to)) = (&sentinel.place, sentinel.addresses.first()) else {
+        return Vec::new();
+    };
+    let others = canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
+    let is_near = |canary: &&Canary| canary.place == sentinel.place;
+    let is_far = |canary: &&Canary| matches!(&canary.place, Place::Node(other) if other != node);
+    let near = others.clone().find(is_near);
+    near.into_iter()
+        .chain(others.clone().find(is_far))
+        .map(|canary| Post {
+            node: node.clone(),
+            from: Arc::clone(&canary.agent),
+            to: *to,
+            closed: None,
+            seen: None,
+            is_stale: false,
+        })
+        .collect()
+}
+
+fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
+    match result.outcome {
+        Outcome::Answered { .. } => Shown::Open(left + Duration::from_micros(result.elapsed_us.into())),
+        Outcome::Refused | Outcome::Unreachable { .. } => Shown::Closed,
+        Outcome::Silent { connected: false } if is_patient => Shown::Closed,
+        Outcome::Silent { .. }
+        | Outcome::DnsAnswered { .. }
+        | Outcome::Garbled { .. }
+        | Outcome::Unsupported { .. }
+        | Outcome::Failed { .. } => Shown::Unknown,
+    }
+}
+
+impl Post {
+    fn take(&mut self, [(open, at_open), (next, at_next), (_, at_former)]: [(u16, Shown); 3]) {
+        self.is_stale = at_open == Shown::Closed && matches!(at_former, Shown::Open(_));
+        let Shown::Open(when) = at_open else { return };
+        if self.closed == Some(open) {
+            self.seen = self.seen.or(Some(when));
+        }
+        if at_next == Shown::Closed && (self.seen.is_some() || self.closed.is_none()) {
+            self.closed = Some(next);
+        }
+    }
+}
