@@ -1,7 +1,7 @@
 //! How much a denial proves: how many probes were dropped at each point that enforces it, and which share
 //! of leaking connections would have shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::Verdict;
 use super::machine::Machines;
@@ -17,25 +17,38 @@ const CONFIDENCE: f64 = 0.95;
 pub struct EnforcementPoint {
     /// The node; `None` if it is not known, or not the only one.
     pub node: Option<String>,
-    /// The policy that denies.
-    pub policy: PolicyName,
+    /// The policies that deny. Where several isolate a pod, no probe tells which of them dropped it.
+    pub policies: BTreeSet<PolicyName>,
     /// In which direction.
     pub direction: Direction,
 }
 
-/// The points that deny a flow between these nodes.
+/// The points that deny a flow between these nodes, at most one a direction.
 pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> Vec<EnforcementPoint> {
     if expected.decision != Decision::Deny {
         return Vec::new();
     }
-    let points = expected.deciding_policies().into_iter().map(|(policy, direction)| {
+    let mut points = BTreeMap::<Direction, BTreeSet<PolicyName>>::new();
+    for (policy, direction) in expected.deciding_policies() {
+        points.entry(direction).or_default().insert(policy.clone());
+    }
+    let point = |(direction, policies)| {
         let node = match direction {
             Direction::Egress => &machines.from,
             Direction::Ingress => &machines.to,
         };
-        EnforcementPoint { node: node.clone(), policy: policy.clone(), direction }
-    });
-    points.collect()
+        EnforcementPoint { node: node.clone(), policies, direction }
+    };
+    points.into_iter().map(point).collect()
+}
+
+/// The point that a dropped probe between these nodes proves. What is denied in both directions proves neither: what
+/// the sender's node drops never comes to the receiver's.
+pub fn proved_point(expected: &Expectation, machines: &Machines) -> Option<EnforcementPoint> {
+    match <[EnforcementPoint; 1]>::try_from(enforcement_points(expected, machines)) {
+        Ok([point]) => Some(point),
+        Err(_) => None,
+    }
 }
 
 /// The smallest share of leaking connections, from 0 to 1, that so many probes find with 95 %.
@@ -64,13 +77,20 @@ pub struct Power {
     pub fewest_per_cell: u32,
     /// How many points enforced them.
     pub points: usize,
-    /// The fewest of them at one point.
+    /// How many of those were not told apart from others: the other direction denied the same flows.
+    pub untold: usize,
+    /// The fewest probes at one of the other points.
     pub fewest_per_point: u32,
 }
 
 impl Power {
+    /// How many points were told apart from others.
+    pub fn told(&self) -> usize {
+        self.points.saturating_sub(self.untold)
+    }
+
     /// The smallest share of leaking connections, from 0 to 1, that would have been found with 95 % at
-    /// every point.
+    /// every point that was told apart from others.
     pub fn detectable_share(&self) -> f64 {
         detectable_share(self.fewest_per_point)
     }
@@ -78,16 +98,21 @@ impl Power {
     /// Of several steps together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        // One without denials has no fewest.
-        if self.denials == 0 || other.denials == 0 {
-            return if self.denials == 0 { other } else { self };
-        }
+        let fewest =
+            |(is_any, one): (bool, u32), (is_any_other, other): (bool, u32)| match (is_any, is_any_other) {
+                (true, true) => one.min(other),
+                (true, false) => one,
+                (false, _) => other,
+            };
+        let (cells, other_cells) = (self.denials > 0, other.denials > 0);
+        let (told, other_told) = (self.told() > 0, other.told() > 0);
         Self {
             denials: self.denials + other.denials,
             probes: self.probes + other.probes,
-            fewest_per_cell: self.fewest_per_cell.min(other.fewest_per_cell),
+            fewest_per_cell: fewest((cells, self.fewest_per_cell), (other_cells, other.fewest_per_cell)),
             points: self.points + other.points,
-            fewest_per_point: self.fewest_per_point.min(other.fewest_per_point),
+            untold: self.untold + other.untold,
+            fewest_per_point: fewest((told, self.fewest_per_point), (other_told, other.fewest_per_point)),
         }
     }
 }
@@ -97,11 +122,15 @@ fn is_proved_denial(cell: &&CellResult) -> bool {
 }
 
 impl StepResult {
-    /// How many probes each enforcement point of a proved denial dropped.
-    pub fn enforcement(&self) -> BTreeMap<EnforcementPoint, u32> {
+    /// How many probes each enforcement point of a proved denial dropped for sure; 0 where it is not told apart
+    /// from others.
+    fn enforcement(&self) -> BTreeMap<EnforcementPoint, u32> {
         let mut probes = BTreeMap::new();
         for cell in self.cells.iter().filter(is_proved_denial) {
             for point in enforcement_points(&cell.expected, &cell.machines) {
+                probes.entry(point).or_default();
+            }
+            if let Some(point) = proved_point(&cell.expected, &cell.machines) {
                 *probes.entry(point).or_default() += cell.silences;
             }
         }
@@ -112,12 +141,14 @@ impl StepResult {
     pub fn power(&self) -> Power {
         let denials = || self.cells.iter().filter(is_proved_denial).map(|cell| cell.silences);
         let points = self.enforcement();
+        let told = || points.values().copied().filter(|probes| *probes > 0);
         Power {
             denials: denials().count(),
             probes: denials().map(u64::from).sum(),
             fewest_per_cell: denials().min().unwrap_or_default(),
             points: points.len(),
-            fewest_per_point: points.into_values().min().unwrap_or_default(),
+            untold: points.len() - told().count(),
+            fewest_per_point: told().min().unwrap_or_default(),
         }
     }
 }
@@ -125,6 +156,7 @@ impl StepResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Reason;
 
     #[test]
     fn shares_and_numbers_of_probes_belong_together() {
@@ -139,8 +171,37 @@ mod tests {
 
     #[test]
     fn a_step_without_denials_takes_no_power_away() {
-        let power = Power { denials: 3, probes: 9, fewest_per_cell: 2, points: 1, fewest_per_point: 9 };
+        let power =
+            Power { denials: 3, probes: 9, fewest_per_cell: 2, points: 1, untold: 0, fewest_per_point: 9 };
         assert_eq!(power.plus(Power::default()), power);
         assert_eq!(Power::default().plus(power), power);
+        let untold = Power { untold: 1, fewest_per_point: 0, ..power };
+        assert_eq!(power.plus(untold).fewest_per_point, 9);
+    }
+
+    /// What the sender's node drops never comes to the receiver's: its silence proves nothing there.
+    #[test]
+    fn what_both_directions_deny_proves_neither() {
+        let isolated = |direction, names: &[&str]| Reason::Isolated {
+            direction,
+            policies: names.iter().map(|name| policy(name)).collect(),
+        };
+        let deny = |reasons| Expectation { decision: Decision::Deny, reasons };
+        let machines = Machines { from: Some("one".to_owned()), to: Some("two".to_owned()) };
+
+        let (egress, ingress) =
+            (isolated(Direction::Egress, &["e"]), isolated(Direction::Ingress, &["a", "b"]));
+        let both = deny(vec![egress, ingress.clone()]);
+        assert_eq!(enforcement_points(&both, &machines).len(), 2);
+        assert_eq!(proved_point(&both, &machines), None);
+
+        // Two policies that isolate one pod are one point.
+        let policies = ["a", "b"].map(policy).into();
+        let point = EnforcementPoint { node: machines.to.clone(), policies, direction: Direction::Ingress };
+        assert_eq!(proved_point(&deny(vec![ingress]), &machines), Some(point));
+    }
+
+    fn policy(name: &str) -> PolicyName {
+        PolicyName::Namespaced { namespace: "x".to_owned(), name: name.to_owned() }
     }
 }

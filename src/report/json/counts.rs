@@ -76,8 +76,9 @@ pub(super) struct ProofDocument {
     dropped_probes: u64,
     fewest_per_denial: u32,
     enforcement_points: usize,
+    untold_enforcement_points: usize,
     fewest_per_enforcement_point: u32,
-    /// From 0 to 1; absent where nothing was proved.
+    /// From 0 to 1; absent where no enforcement point was told apart from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     detectable_share: Option<f64>,
 }
@@ -89,8 +90,9 @@ impl From<Power> for ProofDocument {
             dropped_probes: power.probes,
             fewest_per_denial: power.fewest_per_cell,
             enforcement_points: power.points,
+            untold_enforcement_points: power.untold,
             fewest_per_enforcement_point: power.fewest_per_point,
-            detectable_share: (power.points > 0).then(|| power.detectable_share()),
+            detectable_share: (power.told() > 0).then(|| power.detectable_share()),
         }
     }
 }

@@ -74,13 +74,23 @@ impl Report<'_> {
             return;
         }
         let each = |least: u32| count(least as usize, "dropped probe", "dropped probes");
-        let proof = format!(
-            "each denial rests on at least {}, each node, policy and direction on at least {}: a leak of {} of \
-             the connections would have shown with 95 %",
-            each(power.fewest_per_cell),
-            each(power.fewest_per_point),
-            percent(power.detectable_share()),
-        );
+        let mut proof = format!("each denial rests on at least {}", each(power.fewest_per_cell));
+        if power.told() > 0 {
+            let rest = format!(
+                ", each node, set of policies and direction on at least {}: a leak of {} of the connections would \
+                 have shown with 95 %",
+                each(power.fewest_per_point),
+                percent(power.detectable_share())
+            );
+            proof.push_str(&rest);
+        }
+        if power.untold > 0 {
+            let (untold, points) = (thousands(power.untold), thousands(power.points));
+            let rest = format!(
+                "; {untold} of {points} of those were not told apart from others, as both directions denied"
+            );
+            proof.push_str(&rest);
+        }
         self.line(paint(FAINT, proof));
     }
 

@@ -27,7 +27,7 @@ use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, left_open, open_at_first};
 use crate::scenario::{Scenario, State, Step};
-use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, enforcement_points, probes_for};
+use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, probes_for, proved_point};
 
 use baseline::Baseline;
 use brackets::Brackets;
@@ -333,8 +333,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let Situation { cells, routes, expectations, decisions, .. } = situation;
         let cells = cells.iter().zip(routes).zip(expectations).zip(decisions);
         let points = cells.map(|(((cell, route), expected), decision)| match decision {
-            Decision::Deny => enforcement_points(expected, &self.machines(cell, route.as_ref())),
-            Decision::Allow | Decision::Undefined => Vec::new(),
+            Decision::Deny => proved_point(expected, &self.machines(cell, route.as_ref())),
+            Decision::Allow | Decision::Undefined => None,
         });
         Pools::new(points.collect(), probes_for(self.settings.leak_share))
     }
