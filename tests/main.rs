@@ -24,6 +24,7 @@ mod lab;
 mod latency;
 mod machine;
 mod map;
+mod oracle;
 mod profile;
 mod readings;
 mod readme;

@@ -234,8 +234,9 @@ impl<P: Prober> Settling<'_, P> {
                 relapsed
             } else {
                 let before = self.all_silences();
+                let is_in_force = self.counts();
                 self.round(&unsure, self.deadlines.timeout).await;
-                self.is_powerless = self.all_silences() <= before;
+                self.is_powerless = is_in_force && self.all_silences() <= before;
                 unsure.into_iter().filter(|cell| !self.agrees(*cell)).collect::<BTreeSet<_>>()
             };
             rounds += 1;
@@ -253,8 +254,7 @@ impl<P: Prober> Settling<'_, P> {
     /// The cells whose pools have not seen as many silences as the wanted confidence needs, each as often as
     /// it has to be probed besides `planned`.
     fn without_power(&self, planned: &[usize]) -> Vec<usize> {
-        // Nothing counts yet before the change is in force.
-        if self.is_powerless || (self.prober.signal().in_force.is_none() && !self.is_over()) {
+        if self.is_powerless || !self.counts() {
             return Vec::new();
         }
         let mut silences: Vec<u32> = self.tracks.iter().map(|track| track.silences).collect();

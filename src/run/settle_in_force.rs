@@ -30,7 +30,7 @@ impl<P: Prober> Settling<'_, P> {
             if premature.is_empty() {
                 return premature;
             }
-            if self.prober.signal().in_force.is_none() && !self.is_over() {
+            if !self.counts() {
                 tokio::time::sleep(PAUSE).await;
                 self.prober.round(&[], GLANCE).await;
                 continue;
@@ -41,9 +41,14 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
+    /// Whether a silence says something about the change by now.
+    pub(super) fn counts(&self) -> bool {
+        self.prober.signal().in_force.is_some() || self.is_over()
+    }
+
     /// From when on a silence says something about the change: it was seen to be in force by then, or there has been
     /// time enough. A node works off one thing after the other, so that is given as much time again.
-    pub(super) fn in_force(&self) -> Duration {
+    fn in_force(&self) -> Duration {
         match self.prober.signal().in_force {
             Some(seen) => seen + seen.saturating_sub(self.deadlines.handed_over),
             None => self.deadline(),
