@@ -107,7 +107,11 @@ fn a_new_pod_that_is_isolated_late_is_left_undefined() {
         cells(&document).into_iter().filter(|(_, cell)| !cell["difference"].is_null()).collect();
     assert!(left_open.len() > 4, "{left_open:?}");
     assert!(left_open.iter().all(|(_, cell)| cell["verdict"] == "undefined"));
-    assert!(left_open.iter().any(|(_, cell)| cell["deliveredUntilMs"].is_u64()));
+    assert!(left_open.iter().all(|(_, cell)| cell["deliveredUntilMs"].is_u64()));
+    // Where the pods are isolated at once, nothing is excused.
+    let sound = run(User::Ordinary, ["run", scenario.to_str().unwrap(), "-o", "json", "--profile", &known]);
+    assert_eq!(sound.json()["counts"]["undefinedByProfile"], 0, "{}", sound.stderr);
+    assert!(!sound.stdout.contains("no cell of this run is decided"), "{}", sound.stdout);
     assert_eq!(with("no-enforcement").code, Some(1));
 }
 

@@ -6,11 +6,22 @@ use super::address::IpFamily;
 use super::compiled::{CompiledPeer, CompiledRule, PolicyId};
 use super::engine::Engine;
 use super::evaluate::{Direct, Endpoint, Flow, Via, name_of, service_name};
-use super::expectation::{Expectation, Reason, UndefinedCause};
+use super::expectation::{Decision, Expectation, Reason, UndefinedCause};
 use super::label::Selection;
 use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
 use super::reading::{Interpretation, Point, Reading, under_all_readings};
+
+/// Why all endpoints are denied: not all of them need be denied by the same policies.
+fn all_reasons(endpoints: Vec<(Endpoint, Expectation)>) -> Expectation {
+    let mut reasons = Vec::new();
+    for reason in endpoints.into_iter().flat_map(|(_, expectation)| expectation.reasons) {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    Expectation { decision: Decision::Deny, reasons }
+}
 
 impl Engine {
     /// What the policies say about a Service's virtual address: what they say about each of its
@@ -24,7 +35,10 @@ impl Engine {
             return Expectation::undefined(UndefinedCause::NoBackends { service: service_name(service) });
         };
         if endpoints.iter().all(|(_, other)| other.decision == first.decision) {
-            return first.clone();
+            return match first.decision {
+                Decision::Allow | Decision::Undefined => first.clone(),
+                Decision::Deny => all_reasons(endpoints),
+            };
         }
         let mut differ =
             Expectation::undefined(UndefinedCause::BackendsDiffer { service: service_name(service) });

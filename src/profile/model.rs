@@ -32,6 +32,14 @@ pub struct Difference {
     pub(super) cells: CellPattern,
 }
 
+impl Difference {
+    /// Whether it leaves a moment open, which may be over before the first probe: a run in which it decides nothing says
+    /// nothing about it.
+    pub fn is_momentary(&self) -> bool {
+        self.cells.mechanism == Some(Mechanism::NewPodsOpenAtFirst)
+    }
+}
+
 /// Which cells: those for which everything holds that is said here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CellPattern {

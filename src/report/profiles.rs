@@ -32,7 +32,7 @@ pub fn profiles(profiles: &[Profile]) -> String {
 /// What each difference left undefined. `everything` lists the cells.
 pub(super) fn section(text: &mut String, result: &RunResult, everything: bool) {
     let differences = result.differences();
-    let mut differences = differences.iter().filter(|difference| !difference.is_stale()).peekable();
+    let mut differences = differences.iter().filter(|difference| !difference.cells.is_empty()).peekable();
     if differences.peek().is_some() {
         let explanation = paint(FAINT, "known differences: recorded, never judged");
         let _ = writeln!(text, "\n{}  {explanation}", paint(UNSURE, "Left undefined by profiles"));

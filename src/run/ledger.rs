@@ -15,6 +15,8 @@ struct Sent {
     cell: usize,
     /// When it was sent, since the step's change.
     at: Duration,
+    /// Whether its path was alive: on a dead one, silence proves nothing.
+    is_proof: bool,
 }
 
 /// The probes that should never arrive, and those that did.
@@ -42,8 +44,8 @@ impl Ledger {
     }
 
     /// Notes a probe that has been sent.
-    pub(super) fn note(&mut self, nonce: Nonce, cell: usize, at: Duration) {
-        self.sent.insert(nonce, Sent { step: self.step, cell, at });
+    pub(super) fn note(&mut self, nonce: Nonce, cell: usize, at: Duration, is_proof: bool) {
+        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof });
     }
 
     /// Takes in what arrived. Probes that are known to be delivered are not late.
@@ -68,13 +70,13 @@ impl Ledger {
         in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
     ) -> BTreeMap<(usize, usize), Afterwards> {
         let mut late = BTreeMap::<(usize, usize), Vec<Duration>>::new();
-        for Sent { step, cell, at } in &self.late {
+        for Sent { step, cell, at, .. } in &self.late {
             if let Some(step) = step {
                 late.entry((*step, *cell)).or_default().push(*at);
             }
         }
         let mut silent = HashMap::<(usize, usize), Vec<Duration>>::new();
-        for Sent { step, cell, at } in self.sent.values() {
+        for Sent { step, cell, at, .. } in self.sent.values().filter(|sent| sent.is_proof) {
             if let Some(key) = step.map(|step| (step, *cell)).filter(|key| late.contains_key(key)) {
                 silent.entry(key).or_default().push(*at);
             }
@@ -107,7 +109,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
         for at in sent {
-            ledger.note(Nonce(*at), 7, millis(*at));
+            ledger.note(Nonce(*at), 7, millis(*at), true);
         }
         ledger.begin(Some(1));
         ledger.arrived(arrived.iter().map(|at| Nonce(*at)));
@@ -128,10 +130,22 @@ mod tests {
     }
 
     #[test]
+    fn a_silence_on_a_dead_path_does_not_stand_for_one_that_was_taken_away() {
+        let mut ledger = Ledger::default();
+        ledger.begin(Some(0));
+        ledger.note(Nonce(1), 7, millis(150), true);
+        ledger.note(Nonce(2), 7, millis(200), false);
+        ledger.begin(Some(1));
+        ledger.arrived([Nonce(1)]);
+        let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
+        assert_eq!(said, Some(Afterwards::NothingLeft));
+    }
+
+    #[test]
     fn late_arrivals_of_the_present_step_are_returned_once() {
         let mut ledger = Ledger::default();
         ledger.begin(Some(3));
-        ledger.note(Nonce(1), 9, millis(20));
+        ledger.note(Nonce(1), 9, millis(20), true);
         ledger.arrived([Nonce(1), Nonce(2)]);
         assert_eq!(ledger.take_late(), [(9, millis(20))]);
         assert!(ledger.take_late().is_empty());
@@ -142,7 +156,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
         for at in [450, 600] {
-            ledger.note(Nonce(at), 7, millis(at));
+            ledger.note(Nonce(at), 7, millis(at), true);
         }
         ledger.begin(Some(1));
         ledger.arrived([Nonce(450)]);

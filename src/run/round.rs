@@ -277,7 +277,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             && !has_arrived
             && decisive.observation.agrees_with(Decision::Deny) != Some(false)
         {
-            self.ledger.note(nonce, index, sent);
+            self.ledger.note(nonce, index, sent, decisive.control.path);
         }
         Some(Sighting {
             cell: index,

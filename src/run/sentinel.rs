@@ -4,7 +4,7 @@
 //! Sentinels are pods that a policy isolates but for one port, which is another one after every change. A packet
 //! that gets through to a port that was closed before shows that its node enforces what was changed until then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use netproof_probe::wire::{Listener, Outcome, ProbeResult, Target, Transport};
 
 use crate::backend::{Agent, Backend, Canary, Place, Sentinels, ask_all};
+use crate::policy::IpFamily;
 
 /// How often to look before a change at what it will open.
 const PREPARATIONS: usize = 2;
@@ -36,23 +37,28 @@ impl Signal {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     posts: Vec<Post>,
+    /// What has to be seen: each node and family with a sentinel.
+    wanted: BTreeSet<Side>,
     /// The ports as they are after the last change.
     former: u16,
     open: u16,
     next: u16,
 }
 
+/// A node and a family: implementations write the rules of each family by themselves.
+type Side = (String, IpFamily);
+
 /// A canary that looks at a sentinel.
 #[derive(Debug)]
 struct Post {
-    node: String,
+    side: Side,
     from: Arc<Agent>,
     to: IpAddr,
     /// The port that was closed when another one was open.
     closed: Option<u16>,
     /// When a packet got through that shows that the change is in force, since the change.
     seen: Option<Duration>,
-    /// Whether the port was open that should not be any more, and the one closed that should be open.
+    /// Whether a port was open that should not be, and the one closed that should be open.
     is_stale: bool,
 }
 
@@ -74,15 +80,16 @@ impl Watch {
         let listeners = [former, open, next].map(|port| Listener { transport: Transport::Tcp, port });
         let opened = ask_all(pods.iter().map(|sentinel| sentinel.agent.listen(listeners))).await;
         let canaries = backend.canaries();
-        let mut posts = Vec::new();
+        let (mut posts, mut wanted) = (Vec::new(), BTreeSet::new());
         for (sentinel, opened) in pods.into_iter().zip(opened) {
+            wanted.extend(sides(&sentinel).map(|(side, _)| side));
             if !opened.is_ok_and(|failures| failures.is_empty()) {
                 tracing::warn!("the sentinel at {:?} cannot listen", sentinel.place);
                 continue;
             }
             posts.extend(posts_of(&sentinel, &canaries));
         }
-        Self { posts, former, open, next }
+        Self { posts, wanted, former, open, next }
     }
 
     /// Takes in that there was a change.
@@ -140,41 +147,47 @@ impl Watch {
     }
 
     fn in_force(&self) -> Option<Duration> {
-        let mut nodes = BTreeMap::<&str, Option<Duration>>::new();
-        for post in &self.posts {
-            let seen = nodes.entry(&post.node).or_default();
-            *seen = [*seen, post.seen].into_iter().flatten().min();
-        }
-        nodes.into_values().collect::<Option<Vec<_>>>()?.into_iter().max()
+        let seen = |side: &Side| {
+            let posts = self.posts.iter().filter(|post| post.side == *side);
+            posts.filter_map(|post| post.seen).min()
+        };
+        self.wanted.iter().map(seen).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     fn stale(&self) -> BTreeSet<String> {
-        let is_up = |node: &str| self.posts.iter().any(|post| post.node == node && post.seen.is_some());
-        let stale = self.posts.iter().filter(|post| post.is_stale && !is_up(&post.node));
-        stale.map(|post| post.node.clone()).collect()
+        let is_up = |side: &Side| self.posts.iter().any(|post| post.side == *side && post.seen.is_some());
+        let stale = self.posts.iter().filter(|post| post.is_stale && !is_up(&post.side));
+        stale.map(|post| post.side.0.clone()).collect()
     }
+}
+
+/// The node of a sentinel with each family, and its address there.
+fn sides(sentinel: &Canary) -> impl Iterator<Item = (Side, IpAddr)> {
+    let sides = sentinel.addresses.iter().filter_map(|address| match &sentinel.place {
+        Place::Node(node) => Some(((node.clone(), IpFamily::of(*address)), *address)),
+        Place::Outside => None,
+    });
+    sides.collect::<Vec<_>>().into_iter()
 }
 
 /// The posts that look at a sentinel: one on its node, and one on another.
 fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
-    let (Place::Node(node), Some(to)) = (&sentinel.place, sentinel.addresses.first()) else {
-        return Vec::new();
-    };
-    let others = canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
-    let is_near = |canary: &&Canary| canary.place == sentinel.place;
-    let is_far = |canary: &&Canary| matches!(&canary.place, Place::Node(other) if other != node);
-    let near = others.clone().find(is_near);
-    near.into_iter()
-        .chain(others.clone().find(is_far))
-        .map(|canary| Post {
-            node: node.clone(),
-            from: Arc::clone(&canary.agent),
-            to: *to,
+    let others = || canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
+    let near = others().find(|canary| canary.place == sentinel.place);
+    let far = others().find(|canary| canary.place != sentinel.place && canary.place != Place::Outside);
+    let from: Vec<_> = near.into_iter().chain(far).map(|canary| &canary.agent).collect();
+    let posts = sides(sentinel).flat_map(|(side, to)| {
+        let post = move |from: &&Arc<Agent>| Post {
+            side: side.clone(),
+            from: Arc::clone(from),
+            to,
             closed: None,
             seen: None,
             is_stale: false,
-        })
-        .collect()
+        };
+        from.iter().map(post).collect::<Vec<_>>()
+    });
+    posts.collect()
 }
 
 fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
@@ -192,7 +205,9 @@ fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
 
 impl Post {
     fn take(&mut self, [(open, at_open), (next, at_next), (_, at_former)]: [(u16, Shown); 3]) {
-        self.is_stale = at_open == Shown::Closed && matches!(at_former, Shown::Open(_));
+        // The ports take turns, so it may be two changes behind, too.
+        let is_open = |shown| matches!(shown, Shown::Open(_));
+        self.is_stale = at_open == Shown::Closed && (is_open(at_former) || is_open(at_next));
         let Shown::Open(when) = at_open else { return };
         if self.closed == Some(open) {
             self.seen = self.seen.or(Some(when));

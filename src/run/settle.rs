@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::power::Pools;
 use super::sentinel::Signal;
 use super::settle_closer::CLOSER_LOOK;
-use super::settle_in_force::GLANCE;
 use super::track::{Expected, Loss, Sighting, Track};
 use crate::policy::Decision;
 use crate::verdict::Observation;
@@ -101,9 +100,12 @@ pub(super) async fn settle(
         suspects: BTreeSet::new(),
         closer_looks: 0,
         is_powerless: false,
+        stale: BTreeSet::new(),
     };
     settling.run().await;
-    let (loss, deadline, stale) = (settling.own_loss(), settling.deadline(), settling.prober.signal().stale);
+    let (loss, deadline) = (settling.own_loss(), settling.leak_deadline());
+    // A node that works the change off meanwhile was late all the same.
+    let stale = settling.stale.union(&settling.prober.signal().stale).cloned().collect();
     Settled { tracks: settling.tracks, rounds: settling.rounds, loss, deadline, stale }
 }
 
@@ -122,13 +124,16 @@ pub(super) struct Settling<'a, P> {
     pub(super) closer_looks: u32,
     /// Whether the last round added no silence, so that more of them would not either.
     is_powerless: bool,
+    /// The nodes that still enforced what was there before when the denials were believed.
+    stale: BTreeSet<String>,
 }
 
 impl<P: Prober> Settling<'_, P> {
     async fn run(&mut self) {
-        self.prober.round(&[], GLANCE).await;
+        self.glance().await;
         let all: Vec<usize> = (0..self.expected.len()).collect();
         self.round(&all, self.deadlines.timeout).await;
+        let mut relapses = 0;
         loop {
             self.poll().await;
             let relapsed = self.confirm().await;
@@ -137,13 +142,20 @@ impl<P: Prober> Settling<'_, P> {
                     break;
                 }
             } else if self.is_over() {
+                // What fails again and again has no end of its own.
+                relapses += u32::from(self.prober.elapsed() >= self.deadline() + OVERTIME);
+                if relapses > RETRIES {
+                    break;
+                }
                 self.examine(relapsed).await;
             }
         }
+        self.stale = self.prober.signal().stale;
         self.try_backends().await;
         self.find_intermittent();
         self.control().await;
         self.find_unconfirmed();
+        self.find_cut_short();
     }
 
     /// Silence proves nothing unless the listener was seen up and the path alive. On a busy machine that
@@ -158,13 +170,17 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    /// From when on nothing may differ any more. What keeps us from seeing packets may keep the enforcers
-    /// from seeing the change, so the time begins anew after it; once, or it might never end.
+    /// From when on a delivery of a denied cell is a leak. What keeps us from seeing packets may keep the enforcers
+    /// from seeing the change, so the time begins anew after it.
+    pub(super) fn leak_deadline(&self) -> Duration {
+        let SettleDeadlines { settle, handed_over, .. } = self.deadlines;
+        self.disturbed.map_or(handed_over, |disturbed| disturbed.max(handed_over)) + settle
+    }
+
+    /// How long to wait for that: the time begins anew once, or it might never end.
     pub(super) fn deadline(&self) -> Duration {
         let SettleDeadlines { settle, handed_over, .. } = self.deadlines;
-        let longest = handed_over + settle * 2;
-        let begun = self.disturbed.map_or(handed_over, |disturbed| disturbed.max(handed_over));
-        (begun + settle).min(longest)
+        self.leak_deadline().min(handed_over + settle * 2)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -209,23 +225,22 @@ impl<P: Prober> Settling<'_, P> {
         let mut rounds = 0;
         self.is_powerless = false;
         loop {
+            self.await_force().await;
+            let in_force = self.in_force();
             let required = self.required_drops();
             let needed = |decision| match decision {
                 Decision::Allow | Decision::Undefined => self.deadlines.deliveries,
                 Decision::Deny => required,
             };
             let mut unsure = self.select(|track, decision| {
-                let is_unsure = track.streak < needed(decision) && !track.is_examined;
-                is_unsure && track.agrees(decision) == Some(true)
+                let is_unsure = track.streak < needed(decision) || track.probed < in_force;
+                is_unsure && !track.is_examined && track.agrees(decision) == Some(true)
             });
             // Where a path is dead, nothing ever confirms its denials.
             if self.is_enough(rounds) {
                 unsure.clear();
             }
             unsure.extend(self.without_power(&unsure));
-            if unsure.is_empty() {
-                unsure = self.premature().await;
-            }
             let relapsed = if unsure.is_empty() {
                 let relapsed = self.arrived_late().await;
                 if relapsed.is_empty() {
@@ -234,9 +249,8 @@ impl<P: Prober> Settling<'_, P> {
                 relapsed
             } else {
                 let before = self.all_silences();
-                let is_in_force = self.counts();
                 self.round(&unsure, self.deadlines.timeout).await;
-                self.is_powerless = is_in_force && self.all_silences() <= before;
+                self.is_powerless = self.all_silences() <= before;
                 unsure.into_iter().filter(|cell| !self.agrees(*cell)).collect::<BTreeSet<_>>()
             };
             rounds += 1;
@@ -254,7 +268,7 @@ impl<P: Prober> Settling<'_, P> {
     /// The cells whose pools have not seen as many silences as the wanted confidence needs, each as often as
     /// it has to be probed besides `planned`.
     fn without_power(&self, planned: &[usize]) -> Vec<usize> {
-        if self.is_powerless || !self.counts() {
+        if self.is_powerless {
             return Vec::new();
         }
         let mut silences: Vec<u32> = self.tracks.iter().map(|track| track.silences).collect();
@@ -273,7 +287,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// The cells that look silent although a probe arrived after its round.
     async fn arrived_late(&mut self) -> BTreeSet<usize> {
-        let deadline = self.deadline();
+        let deadline = self.leak_deadline();
         let mut late = BTreeSet::new();
         for (cell, sent) in self.prober.late_arrivals().await {
             if self.tracks.get_mut(cell).is_some_and(|track| track.record_late(sent, deadline)) {
@@ -326,15 +340,15 @@ impl<P: Prober> Settling<'_, P> {
         }
         self.rounds += 1;
         let sightings = self.prober.round(cells, timeout).await;
-        let in_force = self.prober.signal().in_force;
+        let in_force = self.in_force();
         for sighting in sightings {
-            let deadline = self.deadline();
-            let pair = self.tracks.get_mut(sighting.cell).zip(self.expected.get(sighting.cell));
-            if let Some((track, expected)) = pair {
+            let Some(expected) = self.expected.get(sighting.cell) else { continue };
+            let (deadline, due) = (self.leak_deadline(), self.due(expected, in_force));
+            if let Some(track) = self.tracks.get_mut(sighting.cell) {
                 if matches!(sighting.observation, Observation::ProbeError { .. }) && !sighting.is_final {
                     self.disturbed = Some(sighting.ended);
                 }
-                track.record(sighting, *expected, deadline, in_force.unwrap_or(deadline));
+                track.record(sighting, *expected, deadline, due);
             }
         }
     }
@@ -415,7 +429,7 @@ mod tests {
         }
 
         fn elapsed(&self) -> Duration {
-            self.round_takes * self.rounds + GLANCE * self.glances
+            self.round_takes * self.rounds + Duration::from_millis(20) * self.glances
         }
     }
 

@@ -70,8 +70,7 @@ impl<P: Prober> Settling<'_, P> {
         }
         let times = (CLOSER_LOOK / mixed.len()).clamp(1, BACKEND_PROBES);
         let often: Vec<usize> = mixed.iter().flat_map(|cell| std::iter::repeat_n(*cell, times)).collect();
-        // The deadline has an end, so this has one.
-        loop {
+        for _ in 0..=RETRIES {
             for cell in &mixed {
                 if let Some(track) = self.tracks.get_mut(*cell)
                     && track.leaked_to().is_none()

@@ -5,40 +5,34 @@ use std::time::Duration;
 use super::settle::{PAUSE, Prober, Settling};
 use super::track::Expected;
 use crate::policy::Decision;
+use crate::verdict::Observation;
 
 /// How long to wait for the answer of a sentinel, which is there at once or not at all.
-pub(super) const GLANCE: Duration = Duration::from_millis(20);
+const GLANCE: Duration = Duration::from_millis(60);
 
 impl<P: Prober> Settling<'_, P> {
-    /// Waits until the change is in force, and there must be a path to every cell. Returns those that have only
-    /// been probed before.
-    pub(super) async fn premature(&mut self) -> Vec<usize> {
-        loop {
-            let in_force = self.in_force();
-            let wired = self.deadlines.handed_over + self.deadlines.wiring;
-            let due = |expected: &Expected| match expected.decision {
-                Decision::Deny if !expected.is_proved => in_force.max(wired),
-                Decision::Allow | Decision::Deny | Decision::Undefined => in_force,
-            };
-            let pairs = self.tracks.iter().zip(self.expected).enumerate();
-            let premature = pairs.filter(|(_, (track, expected))| {
-                let is_early = track.probed < due(expected) && !track.is_examined && !track.is_final;
-                let is_decided = expected.decision != Decision::Undefined;
-                is_early && is_decided && !track.leaked && track.agrees(expected.decision) == Some(true)
-            });
-            let premature: Vec<usize> = premature.map(|(cell, _)| cell).collect();
-            if premature.is_empty() {
-                return premature;
-            }
-            if !self.counts() {
-                tokio::time::sleep(PAUSE).await;
-                self.prober.round(&[], GLANCE).await;
-                continue;
-            }
-            let due = premature.iter().filter_map(|cell| self.expected.get(*cell)).map(due).max();
-            tokio::time::sleep(due.unwrap_or_default().saturating_sub(self.prober.elapsed())).await;
-            return premature;
+    /// Looks whether the change is in force already, so that the first round says something about it.
+    pub(super) async fn glance(&mut self) {
+        self.prober.round(&[], GLANCE).await;
+        let left = self.in_force().saturating_sub(self.prober.elapsed());
+        if left <= GLANCE {
+            tokio::time::sleep(left).await;
         }
+    }
+
+    /// Waits until the change is in force, and there must be a path to every cell.
+    pub(super) async fn await_force(&mut self) {
+        while !self.counts() {
+            tokio::time::sleep(PAUSE).await;
+            self.prober.round(&[], GLANCE).await;
+        }
+        let in_force = self.in_force();
+        let silent = self.tracks.iter().zip(self.expected).filter(|(track, expected)| {
+            expected.decision == Decision::Deny && track.agrees(Decision::Deny) == Some(true)
+        });
+        let due = silent.map(|(_, expected)| self.due(expected, in_force)).max();
+        let due = due.unwrap_or_default().max(in_force);
+        tokio::time::sleep(due.saturating_sub(self.prober.elapsed())).await;
     }
 
     /// Whether a silence says something about the change by now.
@@ -48,10 +42,32 @@ impl<P: Prober> Settling<'_, P> {
 
     /// From when on a silence says something about the change: it was seen to be in force by then, or there has been
     /// time enough. A node works off one thing after the other, so that is given as much time again.
-    fn in_force(&self) -> Duration {
+    pub(super) fn in_force(&self) -> Duration {
         match self.prober.signal().in_force {
             Some(seen) => seen + seen.saturating_sub(self.deadlines.handed_over),
             None => self.deadline(),
+        }
+    }
+
+    /// The same for one cell, to which there must be a path, too.
+    pub(super) fn due(&self, expected: &Expected, in_force: Duration) -> Duration {
+        let wired = self.deadlines.handed_over + self.deadlines.wiring;
+        match expected.decision {
+            Decision::Deny if !expected.is_proved => in_force.max(wired),
+            Decision::Allow | Decision::Deny | Decision::Undefined => in_force,
+        }
+    }
+
+    /// What differs although there was no time for it after the last disturbance is not known.
+    pub(super) fn find_cut_short(&mut self) {
+        if self.prober.elapsed() >= self.leak_deadline() {
+            return;
+        }
+        for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
+            if track.agrees(expected.decision) == Some(false) && !track.leaked {
+                let message = "agents or the API server were away, and too little time was left afterwards";
+                track.observation = Some(Observation::ProbeError { message: message.to_owned() });
+            }
         }
     }
 }

@@ -106,7 +106,7 @@ pub(super) struct Track {
     pub(super) unconfirmed: bool,
     /// How long the last answer took.
     pub(super) answered_in: Option<Duration>,
-    /// How many observations in a row have agreed. A silence counts only if its path was alive.
+    /// How many observations in a row have agreed. A silence counts only if its path was alive and the change in force.
     pub(super) streak: u32,
     /// How many silences with a live path a denial rests on: all since it last disagreed and the change is in
     /// force.
@@ -238,7 +238,7 @@ impl Track {
         }
         if control.path {
             self.settled.get_or_insert(left);
-            self.streak += 1;
+            self.streak += u32::from(counts);
             self.silences += u32::from(counts);
             self.agreed += 1;
         }

@@ -17,9 +17,9 @@ pub struct DifferenceResult<'a> {
 }
 
 impl DifferenceResult<'_> {
-    /// Whether it covers no cell of the run.
+    /// Whether it covers no cell of the run, although it would if it were still there.
     pub fn is_stale(&self) -> bool {
-        self.cells.is_empty()
+        self.cells.is_empty() && !self.difference.is_momentary()
     }
 
     /// How many cells there are of which the policies promise something.

@@ -122,16 +122,16 @@ fn is_proved_denial(cell: &&CellResult) -> bool {
 }
 
 impl StepResult {
-    /// How many probes each enforcement point of a proved denial dropped for sure; 0 where it is not told apart
+    /// How many probes each enforcement point of a proved denial dropped for sure; `None` where it is not told apart
     /// from others.
-    fn enforcement(&self) -> BTreeMap<EnforcementPoint, u32> {
-        let mut probes = BTreeMap::new();
+    fn enforcement(&self) -> BTreeMap<EnforcementPoint, Option<u32>> {
+        let mut probes = BTreeMap::<EnforcementPoint, Option<u32>>::new();
         for cell in self.cells.iter().filter(is_proved_denial) {
             for point in enforcement_points(&cell.expected, &cell.machines) {
                 probes.entry(point).or_default();
             }
             if let Some(point) = proved_point(&cell.expected, &cell.machines) {
-                *probes.entry(point).or_default() += cell.silences;
+                *probes.entry(point).or_default().get_or_insert_default() += cell.silences;
             }
         }
         probes
@@ -141,7 +141,7 @@ impl StepResult {
     pub fn power(&self) -> Power {
         let denials = || self.cells.iter().filter(is_proved_denial).map(|cell| cell.silences);
         let points = self.enforcement();
-        let told = || points.values().copied().filter(|probes| *probes > 0);
+        let told = || points.values().copied().flatten();
         Power {
             denials: denials().count(),
             probes: denials().map(u64::from).sum(),

@@ -288,7 +288,7 @@ fn this_program() -> &'static Path {
     })
 }
 
-fn make_writable(path: &Path) {
+pub(super) fn make_writable(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
 }

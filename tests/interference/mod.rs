@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use self::lab::RunningLab;
+use self::lab::{RunningLab, make_writable};
 use crate::machine::{Finished, User, file, folder};
 
 /// Two pods on two nodes, and two steps after each of which nobody reaches anybody else.
@@ -147,13 +147,14 @@ fn a_datagram_that_is_delivered_after_its_timeout_is_a_leak() {
 const HOSTILE: &str = "x/b\u{1b}[2J\u{1b}[H\u{1b}]0;owned\u{7}\r\u{202e}\u{9b}31m\u{1b}[32mPASS\u{1b}[0m every packet did what the policies promise";
 
 #[test]
-#[ignore = "needs D21 of issue 11: what comes from outside is escaped"]
 fn a_stranger_who_answers_with_escape_sequences_paints_nothing() {
     let scenario =
         denied("[80/TCP, 80/UDP]").replace("policyTypes: [Ingress]", "policyTypes: [Ingress], ingress: [{}]");
     let scenario = scenario.replacen("deny", "allow", 1);
     let report = folder().join("interference/hostile.xml");
     file("interference/hostile.xml", "");
+    // netproof runs as another user.
+    make_writable(&report);
     for format in [&["-v", "--report", report.to_str().unwrap()][..], &["-o", "json"]] {
         // What the kernel's users see of it is a terminal's business: everything is shown as on one.
         let mut lab = RunningLab::start_on_terminal("hostile", &scenario, &[format, &SLOW[2..]].concat());

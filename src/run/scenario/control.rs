@@ -72,7 +72,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
         self.settle(&situation, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
         self.ledger = ledger;
         // Before its ends are gone, and their logs with them.
-        self.read_logs().await;
+        let unread = self.read_logs().await;
+        self.unread.push((self.in_force.len(), unread));
         Ok(())
     }
 
@@ -90,13 +91,14 @@ impl<B: Backend> ScenarioRun<'_, B> {
     pub(super) async fn look_back(&mut self, steps: &mut [StepResult]) {
         let waited = self.last_probe.elapsed();
         let has_denials =
-            steps.iter().flat_map(|step| &step.cells).any(|cell| cell.decision() == Decision::Deny);
+            steps.iter().flat_map(|step| &step.cells).any(|cell| cell.expected.decision == Decision::Deny);
         if has_denials {
             // What takes longer than an answer may take is late by about as much.
             let linger = self.settings.linger.max(self.calibrated * 2);
             tokio::time::sleep(linger.saturating_sub(waited)).await;
         }
         let unread = self.read_logs().await;
+        self.unread.push((steps.len(), unread));
         for place in self.brackets.open() {
             doubt(steps, place, Cause::NoControlAfterwards);
         }
@@ -110,10 +112,12 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 Afterwards::NothingLeft => doubt(steps, place, Cause::LateArrival),
             }
         }
-        for cell in steps.iter_mut().flat_map(|step| &mut step.cells) {
-            if unread.contains(&cell.cell.to) && is_proved_denial(cell) {
-                let message = "the log of its destination could not be read at the end";
-                cell.verdict = Verdict::Inconclusive(Cause::ProbeError(message.to_owned()));
+        for (before, endpoints) in &self.unread {
+            for cell in steps.iter_mut().take(*before).flat_map(|step| &mut step.cells) {
+                if endpoints.contains(&cell.cell.to) && is_proved_denial(cell) {
+                    let message = "the log of its destination could not be read afterwards";
+                    cell.verdict = Verdict::Inconclusive(Cause::ProbeError(message.to_owned()));
+                }
             }
         }
     }
@@ -174,8 +178,9 @@ fn doubt(steps: &mut [StepResult], place: Place, cause: Cause) {
 
 /// Records that a probe of a step that is over was delivered.
 fn record_leak(steps: &mut [StepResult], place: Place) {
-    if let Some(cell) = cell_at(steps, place).filter(|cell| cell.decision() == Decision::Deny) {
-        cell.verdict = Verdict::Leak;
+    // Also where a profile excuses that it was delivered at first; what it leaves open for good was never noted.
+    if let Some(cell) = cell_at(steps, place).filter(|cell| cell.expected.decision == Decision::Deny) {
+        (cell.verdict, cell.left_open) = (Verdict::Leak, None);
         cell.observed = Some(Observation::OneWay);
         cell.settled = None;
     }

@@ -7,7 +7,7 @@ mod results;
 mod situation;
 mod variants;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::canary::Canaries;
@@ -26,7 +26,7 @@ use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, left_open, open_at_first};
-use crate::scenario::{Scenario, State, Step};
+use crate::scenario::{EndpointName, Scenario, State, Step};
 use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, probes_for, proved_point};
 
 use baseline::Baseline;
@@ -99,6 +99,8 @@ struct ScenarioRun<'a, B> {
     brackets: Brackets,
     /// For each step, from when on each cell held what is expected, and the settle deadline.
     in_force: Vec<(Vec<Option<Duration>>, Duration)>,
+    /// The destinations whose logs could not be read after so many steps.
+    unread: Vec<(usize, HashSet<EndpointName>)>,
     /// When the last probe of a step was sent.
     last_probe: Instant,
 }
@@ -131,6 +133,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             ledger: Ledger::default(),
             brackets: Brackets::default(),
             in_force: Vec::new(),
+            unread: Vec::new(),
             last_probe: Instant::now(),
         }
     }

@@ -21,6 +21,15 @@ impl<B: Backend> ScenarioRun<'_, B> {
         mut tracks: Vec<Track>,
         stale: &BTreeSet<String>,
     ) -> Vec<CellResult> {
+        // Before a delivery at first takes the place of what was seen later.
+        let verdicts_of = |tracks: &[Track]| -> Vec<Verdict> {
+            let verdicts = ways.iter().zip(tracks).enumerate();
+            let verdict = |(cell, (way, track)): (usize, (&Way, &Track))| {
+                self.verdict(&situation, &step.requires, cell, *way, track)
+            };
+            verdicts.map(verdict).collect()
+        };
+        let later = verdicts_of(&tracks);
         let late: Vec<_> = tracks
             .iter_mut()
             .zip(&situation.decisions)
@@ -29,10 +38,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 newcomer.as_ref().filter(|_| *decision == Decision::Deny)?.record_leak(track, *decision)
             })
             .collect();
-        let verdicts = ways.iter().zip(&tracks).enumerate();
-        let verdicts =
-            verdicts.map(|(cell, (way, track))| self.verdict(&situation, &step.requires, cell, *way, track));
-        let verdicts: Vec<_> = verdicts.collect();
+        let verdicts = verdicts_of(&tracks);
+        let nodes = situation.cells.iter().zip(&situation.routes);
+        let nodes: Vec<_> = nodes.map(|(cell, route)| self.nodes(cell, route.as_ref())).collect();
         let Situation {
             cells,
             routes,
@@ -55,24 +63,26 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 machines.to = self.state.machine_of(&endpoint);
             }
         }
-        let found = verdicts.into_iter().zip(tracks).zip(late);
+        let found = verdicts.into_iter().zip(later).zip(nodes).zip(tracks).zip(late);
         let left_open = left_open.into_iter().zip(open_at_first);
         let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
         let cells = cells.into_iter().zip(machines).zip(obstacles).zip(found).zip(promises);
         cells
             .map(|((((cell, machines), obstacle), found), promise)| {
-                let ((verdict, track), delivered_until) = found;
+                let ((((verdict, later), nodes), track), delivered_until) = found;
                 let (((expected, (left_open, open_at_first)), decision), newcomer) = promise;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle.is_none_or(|obstacle| obstacle.cause != Cause::NoAddress);
-                let verdict = match self.stale_node(&cell, decision, &machines, newcomer, stale) {
+                let verdict = match self.stale_node(&cell, decision, newcomer, nodes, stale) {
                     Some(node) if verdict == Verdict::Match => Verdict::Inconclusive(Cause::NotInForce(node)),
                     Some(_) | None => verdict,
                 };
                 // A datagram that arrives late shows that the silence before was none.
                 let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
+                // What was never delivered needs no excuse, and what is not in force later has none.
+                let is_excused = later == Verdict::Match && delivered_until.is_some();
                 let (verdict, left_open) = match open_at_first {
-                    Some(difference) if is_in_force => (Verdict::Undefined, Some(difference)),
+                    Some(difference) if is_excused => (Verdict::Undefined, Some(difference)),
                     Some(_) | None => (verdict, left_open),
                 };
                 let is_of_endpoint = track.leaked_to().is_some();
@@ -146,17 +156,24 @@ impl<B: Backend> ScenarioRun<'_, B> {
         &self,
         cell: &Cell,
         decision: Decision,
-        machines: &Machines,
         newcomer: Option<Newcomer>,
+        nodes: BTreeSet<String>,
         stale: &BTreeSet<String>,
     ) -> Option<String> {
-        let is_changed = newcomer.is_some() || self.decided(cell) != Some(decision);
-        let Machines { from, to } = machines;
-        let is_end = |node: &&String| {
-            // The endpoints of a Service may be anywhere.
-            from.as_ref() == Some(*node) || to.as_ref().is_none_or(|to| to == *node)
+        // Only the opposite shows that the cell follows the change.
+        let is_changed = match (self.decided(cell), decision) {
+            (Some(Decision::Allow), Decision::Deny) | (Some(Decision::Deny), Decision::Allow) => true,
+            (Some(Decision::Allow | Decision::Deny | Decision::Undefined) | None, _) => newcomer.is_some(),
         };
-        stale.iter().find(is_end).filter(|_| !is_changed).cloned()
+        nodes.into_iter().find(|node| stale.contains(node)).filter(|_| !is_changed)
+    }
+
+    /// The nodes that take part in a cell: those of its source, of all endpoints of its Service, and of the server that
+    /// it asks for a name.
+    fn nodes(&self, cell: &Cell, route: Option<&Route>) -> BTreeSet<String> {
+        let servers = route.into_iter().flat_map(Route::all_servers).map(|(server, _)| server);
+        let ends = servers.chain([&cell.from, &cell.to]).filter(|_| cell.from != cell.to);
+        ends.filter_map(|end| self.state.machine_of(end)).collect()
     }
 
     /// How long the change took to be in force at a cell. `None` if nothing changed there.
