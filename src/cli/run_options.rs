@@ -51,7 +51,7 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     linger: Option<Duration>,
 
-    /// The share of leaking connections to find with 95 % at every node, policy and direction: the smaller,
+    /// The share of leaking connections to find with 95 % at every node, set of policies and direction: the smaller,
     /// the more probes are sent
     #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
     confidence: f64,

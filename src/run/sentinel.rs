@@ -54,6 +54,12 @@ struct Post {
     side: Side,
     from: Arc<Agent>,
     to: IpAddr,
+    known: Known,
+}
+
+/// What a post knows of its sentinel.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
     /// The port that was closed when another one was open.
     closed: Option<u16>,
     /// When a packet got through that shows that the change is in force, since the change.
@@ -97,8 +103,7 @@ impl Watch {
         let Sentinels { former, open, next, pods: _ } = backend.sentinels();
         (self.former, self.open, self.next) = (former, open, next);
         for post in &mut self.posts {
-            post.closed = post.closed.filter(|closed| *closed == open);
-            (post.seen, post.is_stale) = (None, false);
+            post.known = post.known.after_change(open);
         }
     }
 
@@ -106,7 +111,7 @@ impl Watch {
     /// its time.
     pub(super) async fn prepare(&mut self, timeout: Duration) {
         for _ in 0..PREPARATIONS {
-            if self.posts.iter().all(|post| post.closed == Some(self.next)) {
+            if self.posts.iter().all(|post| post.known.closed == Some(self.next)) {
                 return;
             }
             self.look(Instant::now(), timeout, true).await;
@@ -119,7 +124,7 @@ impl Watch {
         let ports = [self.open, self.next, self.former];
         let [open, next, former] = ports;
         let looks = self.posts.iter().map(async |post| {
-            if post.seen.is_some() && post.closed == Some(next) {
+            if post.known.seen.is_some() && post.known.closed == Some(next) {
                 return None;
             }
             let target = |port| Target {
@@ -137,7 +142,7 @@ impl Watch {
         let looks = ask_all(looks).await;
         for (post, look) in self.posts.iter_mut().zip(looks) {
             if let Some([at_open, at_next, at_former]) = look {
-                post.take([(open, at_open), (next, at_next), (former, at_former)]);
+                post.known.take([(open, at_open), (next, at_next), (former, at_former)]);
             }
         }
     }
@@ -149,14 +154,15 @@ impl Watch {
     fn in_force(&self) -> Option<Duration> {
         let seen = |side: &Side| {
             let posts = self.posts.iter().filter(|post| post.side == *side);
-            posts.filter_map(|post| post.seen).min()
+            posts.filter_map(|post| post.known.seen).min()
         };
         self.wanted.iter().map(seen).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     fn stale(&self) -> BTreeSet<String> {
-        let is_up = |side: &Side| self.posts.iter().any(|post| post.side == *side && post.seen.is_some());
-        let stale = self.posts.iter().filter(|post| post.is_stale && !is_up(&post.side));
+        let is_up =
+            |side: &Side| self.posts.iter().any(|post| post.side == *side && post.known.seen.is_some());
+        let stale = self.posts.iter().filter(|post| post.known.is_stale && !is_up(&post.side));
         stale.map(|post| post.side.0.clone()).collect()
     }
 }
@@ -181,9 +187,7 @@ fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
             side: side.clone(),
             from: Arc::clone(from),
             to,
-            closed: None,
-            seen: None,
-            is_stale: false,
+            known: Known::default(),
         };
         from.iter().map(post).collect::<Vec<_>>()
     });
@@ -203,7 +207,12 @@ fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
     }
 }
 
-impl Post {
+impl Known {
+    /// What is known after a change that opens this port.
+    fn after_change(self, open: u16) -> Self {
+        Self { closed: self.closed.filter(|closed| *closed == open), ..Self::default() }
+    }
+
     fn take(&mut self, [(open, at_open), (next, at_next), (_, at_former)]: [(u16, Shown); 3]) {
         // The ports take turns, so it may be two changes behind, too.
         let is_open = |shown| matches!(shown, Shown::Open(_));
@@ -215,5 +224,51 @@ impl Post {
         if at_next == Shown::Closed && (self.seen.is_some() || self.closed.is_none()) {
             self.closed = Some(next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Shown::{Closed, Unknown};
+
+    const fn open(millis: u64) -> Shown {
+        Shown::Open(Duration::from_millis(millis))
+    }
+
+    /// What is known after a change from port 1 to port 2, where the looks showed ports 2, 3 and 1 like this.
+    fn after(before: Known, looks: &[[Shown; 3]]) -> Known {
+        let mut known = before.after_change(2);
+        for [at_open, at_next, at_former] in looks {
+            known.take([(2, *at_open), (3, *at_next), (1, *at_former)]);
+        }
+        known
+    }
+
+    const CLOSED_BEFORE: Known = Known { closed: Some(2), seen: None, is_stale: false };
+
+    #[test]
+    fn a_port_that_was_closed_and_opens_shows_that_the_change_is_in_force() {
+        let known = after(CLOSED_BEFORE, &[[Closed, Closed, open(1)], [open(40), Closed, Closed]]);
+        assert_eq!((known.seen, known.closed), (Some(Duration::from_millis(40)), Some(3)));
+        assert!(!known.is_stale);
+    }
+
+    /// Where nobody enforces policies, every port is open at any time.
+    #[test]
+    fn a_port_that_was_never_closed_shows_nothing() {
+        let known = after(Known::default(), &[[open(1), open(1), open(1)]]);
+        assert_eq!((known.seen, known.closed), (None, None));
+        let known = after(Known::default(), &[[open(1), Closed, Closed]]);
+        assert_eq!((known.seen, known.closed), (None, Some(3)), "but the next change can be seen");
+    }
+
+    #[test]
+    fn who_still_has_an_older_port_open_is_stale() {
+        assert!(after(CLOSED_BEFORE, &[[Closed, Closed, open(1)]]).is_stale);
+        assert!(after(CLOSED_BEFORE, &[[Closed, open(1), Closed]]).is_stale, "two changes behind");
+        // Its agent is gone, or the path to it.
+        assert!(!after(CLOSED_BEFORE, &[[Closed, Closed, Closed]]).is_stale);
+        assert!(!after(CLOSED_BEFORE, &[[Unknown, Unknown, open(1)]]).is_stale);
     }
 }

@@ -56,6 +56,9 @@ pub(super) struct SettleDeadlines {
     pub(super) handed_over: Duration,
     /// How long afterwards new pods and Services may be without a path to them.
     pub(super) wiring: Duration,
+    /// Whether the change is more than one of NetworkPolicies. Sentinels follow those; labels, pods and Services come to
+    /// the nodes on ways of their own, for which there is as much time as for paths.
+    pub(super) is_mixed: bool,
     /// What was lost before.
     pub(super) loss: Loss,
     /// How often an allowed cell has to be delivered in a row.
@@ -446,6 +449,7 @@ mod tests {
             settle: Duration::from_secs(5),
             handed_over: Duration::ZERO,
             wiring: Duration::ZERO,
+            is_mixed: false,
             loss: Loss::default(),
             deliveries: CONFIRMED,
         }
@@ -780,6 +784,20 @@ mod tests {
         let Track { silences, attempts, probed, .. } = &track.tracks[0];
         assert!(*probed >= Duration::from_millis(500), "{probed:?}");
         assert!(*silences > 0 && silences < attempts, "{silences} of {attempts}");
+    }
+
+    /// A label comes to the nodes on another way than the sentinels' policy.
+    #[tokio::test]
+    async fn what_is_no_policy_has_as_much_time_as_paths() {
+        let shows = vec![Dropped, Dropped, Dropped, Connected];
+        for (is_mixed, is_leak) in [(false, false), (true, true)] {
+            let wiring = Duration::from_millis(600);
+            let deadlines = SettleDeadlines { is_mixed, wiring, ..deadlines() };
+            let mut script =
+                Script { round_takes: Duration::from_millis(250), ..Script::new(vec![shows.clone()]) };
+            let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
+            assert_eq!(settled.tracks[0].leaked, is_leak, "{is_mixed}");
+        }
     }
 
     /// Its listener is slow to answer its own agent.

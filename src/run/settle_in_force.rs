@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settle::{PAUSE, Prober, Settling};
+use super::settle::{PAUSE, Prober, SettleDeadlines, Settling};
 use super::track::Expected;
 use crate::policy::Decision;
 use crate::verdict::Observation;
@@ -43,8 +43,10 @@ impl<P: Prober> Settling<'_, P> {
     /// From when on a silence says something about the change: it was seen to be in force by then, or there has been
     /// time enough. A node works off one thing after the other, so that is given as much time again.
     pub(super) fn in_force(&self) -> Duration {
+        let SettleDeadlines { handed_over, wiring, is_mixed, .. } = self.deadlines;
+        let least = if is_mixed { handed_over + wiring } else { Duration::ZERO };
         match self.prober.signal().in_force {
-            Some(seen) => seen + seen.saturating_sub(self.deadlines.handed_over),
+            Some(seen) => (seen + seen.saturating_sub(handed_over)).max(least),
             None => self.deadline(),
         }
     }

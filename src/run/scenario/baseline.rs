@@ -31,6 +31,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             settle: self.settings.start,
             handed_over: Duration::ZERO,
             wiring: Duration::ZERO,
+            is_mixed: false,
             loss: self.loss,
             deliveries: CONFIRMED,
         };

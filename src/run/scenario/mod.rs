@@ -26,7 +26,7 @@ use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, left_open, open_at_first};
-use crate::scenario::{EndpointName, Scenario, State, Step};
+use crate::scenario::{Action, EndpointName, Scenario, State, Step};
 use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, probes_for, proved_point};
 
 use baseline::Baseline;
@@ -245,7 +245,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
         let open_at_first = open_at_first(&self.settings.profiles, self.view(Some(step), &situation));
         situation.leave_first_moment_open(open_at_first);
-        let deadlines = self.deadlines(changed.elapsed());
+        let is_policy = |action: &Action| matches!(action, Action::SetPolicy(_) | Action::DeletePolicy(_));
+        let is_mixed = !step.actions.iter().all(is_policy);
+        let deadlines = SettleDeadlines { is_mixed, ..self.deadlines(changed.elapsed()) };
         let mut ledger = std::mem::take(&mut self.ledger);
         ledger.begin(Some(self.in_force.len()));
         let mut watch = std::mem::take(&mut self.watch);
@@ -298,6 +300,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             settle: self.settings.settle,
             handed_over,
             wiring: self.settings.wiring,
+            is_mixed: false,
             loss: self.loss,
             deliveries: CONFIRMED,
         }
