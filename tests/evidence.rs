@@ -139,6 +139,13 @@ steps:
     assert_eq!(patient.code, Some(1), "{}", patient.stderr);
     assert_eq!(patient.json()["counts"]["leak"], 1);
 
+    // The settle time is for what changes. Between two states that both deny there is nothing that allows.
+    let brief = run(&["--fault", "deletion-opens-briefly"]);
+    assert_eq!(brief.code, Some(1), "{}", brief.stderr);
+    let cells = &brief.json()["scenarios"][0]["steps"][1]["cells"];
+    let leak = cells.as_array().unwrap().iter().find(|cell| cell["verdict"] == "leak").unwrap().clone();
+    assert!(leak["deliveredUntilMs"].as_u64().is_some_and(|until| until < 400), "{leak}");
+
     // When the time is over, it is known that the node has not worked the step off.
     let impatient = run(&fault);
     assert_eq!(impatient.code, Some(3), "{}", impatient.stderr);

@@ -13,8 +13,9 @@ use netproof::report;
 use netproof::scenario::{Capability, Claim, Demonstrates, EndpointName, Item, Probe};
 use netproof::source::Text;
 use netproof::verdict::{
-    Cause, CellResult, Change, Fate, Machines, Observation, OpenConnection, Repetitions, RunResult,
-    ScenarioFailure, ScenarioResult, Settling, StepResult, Surroundings, TimeToSettle, Verdict, merge,
+    Cause, CellResult, Change, DeliveredUntil, Fate, Machines, Observation, OpenConnection, Repetitions,
+    RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, Surroundings, TimeToSettle, Verdict,
+    merge,
 };
 
 fn policy(name: &str) -> PolicyName {
@@ -179,7 +180,7 @@ fn bad() -> ScenarioResult {
     gap = settled(gap, Change::Admit, 12, None);
     let mut ipv6 = cell("a", "c", Decision::Deny, Observation::Connected, Verdict::Leak);
     ipv6.cell.family = IpFamily::V6;
-    ipv6.delivered_until = Some(Duration::from_millis(420));
+    ipv6.delivered_until = Some(DeliveredUntil::AfterNewPod(Duration::from_millis(420)));
     let open = [
         (&leak, Some(Decision::Deny), Fate::Survived),
         (&blocked, Some(Decision::Allow), Fate::Survived),

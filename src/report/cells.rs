@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::escape::shown;
 use super::style::{FAINT, duration, paint};
 use crate::policy::IpFamily;
-use crate::verdict::CellResult;
+use crate::verdict::{CellResult, DeliveredUntil};
 
 /// How wide the longest names may make the column of the ends.
 const WIDEST: usize = 64;
@@ -95,7 +95,12 @@ fn write_line(text: &mut String, line: &Line<'_>, show_family: bool, (first, sec
 pub(super) fn seen(cell: &CellResult) -> String {
     let observed = cell.observed.as_ref().map(ToString::to_string).unwrap_or_default();
     match cell.delivered_until {
-        Some(until) => format!("{observed} until {} after the new pod's first answer", duration(until)),
+        Some(DeliveredUntil::AfterNewPod(until)) => {
+            format!("{observed} until {} after the new pod's first answer", duration(until))
+        }
+        Some(DeliveredUntil::AfterChange(until)) => {
+            format!("{observed} until {} after a change that leaves it denied", duration(until))
+        }
         None => match repeated(cell) {
             Some(repeated) => format!("{observed} ({repeated})"),
             None => observed,

@@ -19,6 +19,24 @@ use crate::profile::{Difference, Profile};
 use crate::scenario::{Capability, Claim, Demonstrates, Item};
 use crate::snapshot::Unmodelled;
 
+/// Until when a denied cell was delivered, where the settle time excuses nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveredUntil {
+    /// So long after a new pod's first answer: what was in force before it came isolates it from its first instant.
+    AfterNewPod(Duration),
+    /// So long after a change that leaves the denial as it is.
+    AfterChange(Duration),
+}
+
+impl DeliveredUntil {
+    /// How long that was.
+    pub fn duration(self) -> Duration {
+        match self {
+            Self::AfterNewPod(duration) | Self::AfterChange(duration) => duration,
+        }
+    }
+}
+
 /// What a step found out about a cell.
 #[derive(Debug, Clone)]
 pub struct CellResult {
@@ -45,9 +63,8 @@ pub struct CellResult {
     /// How long the step's change took to be in force; `None` if it changed nothing here, or if the
     /// packets did not do what is expected in the end.
     pub settled: Option<Settling>,
-    /// How long after a new pod's first answer it was still delivered, where that pod had to be isolated
-    /// from its first instant and was isolated later.
-    pub delivered_until: Option<Duration>,
+    /// Until when it was delivered, where it must not be even once and was denied in the end.
+    pub delivered_until: Option<DeliveredUntil>,
     /// Where its ends are.
     pub machines: Machines,
     /// How many repetitions had which verdict, by its name, if not all had the same.

@@ -16,6 +16,9 @@ use crate::backend::{Backend, Canary, Error, Place};
 use crate::policy::Node;
 use crate::scenario::State;
 
+/// How long a moment is for which a fault opens pods.
+const BRIEFLY: Duration = Duration::from_millis(150);
+
 /// How late the rules are that a fault makes late.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -28,11 +31,16 @@ impl Lab {
         }
         self.changes = self.changes.wrapping_add(1);
         let rules = self.rules(&self.view, self.fault);
-        if self.fault == Some(Fault::Following(Lapse::DeletionOpensLate)) && !self.view.unguarded.is_empty() {
+        let fault = self.fault.filter(|_| !self.view.unguarded.is_empty());
+        if fault == Some(Fault::Following(Lapse::DeletionOpensLate)) {
             self.late = self.replace_rules_after(rules, LATE);
             return Ok(());
         }
-        self.replace_rules(rules).await
+        self.replace_rules(rules).await?;
+        if fault == Some(Fault::Following(Lapse::DeletionOpensBriefly)) {
+            self.isolate_after(BRIEFLY);
+        }
+        Ok(())
     }
 
     /// The rules of every node, as those of the first generation.
@@ -55,10 +63,15 @@ impl Lab {
     /// Lets the pods that came with a step be isolated late, if that is the fault.
     pub(super) fn isolate_late(&mut self) {
         if self.fault == Some(Fault::Following(Lapse::NewPodsOpen)) && !self.view.unguarded.is_empty() {
-            self.view.unguarded.clear();
-            let rules = self.rules(&self.view, self.fault);
-            self.late = self.replace_rules_after(rules, LATE);
+            self.isolate_after(LATE);
         }
+    }
+
+    /// Isolates all pods again, later.
+    fn isolate_after(&mut self, delay: Duration) {
+        self.view.unguarded.clear();
+        let rules = self.rules(&self.view, self.fault);
+        self.late = self.replace_rules_after(rules, delay);
     }
 
     fn replace_rules_after(

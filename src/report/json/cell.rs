@@ -90,7 +90,7 @@ impl CellDocument {
             opposed_ms: settled.and_then(|settled| settled.opposed).map(millis),
             settled_at: settled.and_then(|settled| settled.machine.clone()),
             limit_ms: settled.and_then(|settled| settled.limit).map(millis),
-            delivered_until_ms: result.delivered_until.map(millis),
+            delivered_until_ms: result.delivered_until.map(|until| millis(until.duration())),
             repeated: result.repeated.clone(),
             from_node: result.machines.from.clone(),
             to_node: result.machines.to.clone(),

@@ -61,6 +61,12 @@ impl Brackets {
         self.0.contains_key(&(cell.clone(), way))
     }
 
+    /// Whether this step proved that a cell is denied, and nothing was delivered since.
+    pub(super) fn denied_in(&self, step: usize, cell: &Cell, way: Way) -> bool {
+        let denials = self.0.get(&(cell.clone(), way)).into_iter().flatten();
+        denials.into_iter().any(|denial| denial.place.0 == step)
+    }
+
     /// Whether the next state has no path any more for denials that still need a delivery.
     pub(super) fn are_broken_by(&self, actions: &[Action], next: &State, probes: &[Probe]) -> bool {
         if self.is_empty() || !actions.iter().any(changes_paths) {

@@ -10,7 +10,9 @@ use crate::policy::{Decision, Expectation, Protocol};
 use crate::run::newcomers::Newcomer;
 use crate::run::track::Track;
 use crate::scenario::{Assertion, Capability, Claim, Step};
-use crate::verdict::{Cause, CellResult, Change, Evidence, Machines, Observation, Settling, Verdict, judge};
+use crate::verdict::{
+    Cause, CellResult, Change, DeliveredUntil, Evidence, Machines, Observation, Settling, Verdict, judge,
+};
 
 impl<B: Backend> ScenarioRun<'_, B> {
     pub(super) fn results(
@@ -30,14 +32,18 @@ impl<B: Backend> ScenarioRun<'_, B> {
             verdicts.map(verdict).collect()
         };
         let later = verdicts_of(&tracks);
-        let late: Vec<_> = tracks
-            .iter_mut()
-            .zip(&situation.decisions)
-            .zip(&situation.newcomers)
-            .map(|((track, decision), newcomer)| {
-                newcomer.as_ref().filter(|_| *decision == Decision::Deny)?.record_leak(track, *decision)
-            })
-            .collect();
+        let ends = situation.cells.iter().zip(ways).zip(&situation.newcomers);
+        let late = tracks.iter_mut().zip(&situation.decisions).zip(ends);
+        let late = late.map(|((track, decision), ((cell, way), newcomer))| match (decision, newcomer) {
+            (Decision::Deny, Some(newcomer)) => {
+                newcomer.record_leak(track, *decision).map(DeliveredUntil::AfterNewPod)
+            }
+            (Decision::Deny, None) if self.stays_denied(step, cell, *way) => {
+                track.record_leak(*decision).map(DeliveredUntil::AfterChange)
+            }
+            (Decision::Deny, None) | (Decision::Allow | Decision::Undefined, _) => None,
+        });
+        let late: Vec<_> = late.collect();
         let verdicts = verdicts_of(&tracks);
         let nodes = situation.cells.iter().zip(&situation.routes);
         let nodes: Vec<_> = nodes.map(|(cell, route)| self.nodes(cell, route.as_ref())).collect();
@@ -148,6 +154,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
             }
         }
+    }
+
+    /// Whether a cell is denied at every moment of a step: before it, after it, and there is nothing in between, as only
+    /// one thing changes. The settle time is for what changes.
+    fn stays_denied(&self, step: &Step, cell: &Cell, way: Way) -> bool {
+        let before = self.in_force.len().checked_sub(1);
+        step.actions.len() == 1 && before.is_some_and(|before| self.brackets.denied_in(before, cell, way))
     }
 
     /// The node because of which a cell that a step does not change says nothing about the step: it had not worked

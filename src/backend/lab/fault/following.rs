@@ -21,6 +21,8 @@ pub enum Lapse {
     DeletionForgetsOthers,
     /// A second after a policy was deleted, its pods are open.
     DeletionOpensLate,
+    /// While a policy is being deleted, its pods are open.
+    DeletionOpensBriefly,
     /// A direction stays closed when its last policy goes.
     DeletionStaysClosed,
     /// Pods keep the labels that they started with.
@@ -45,11 +47,12 @@ pub enum Lapse {
 
 impl Lapse {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PoliciesNeverRemoved,
         Self::PolicyUpdatesIgnored,
         Self::DeletionForgetsOthers,
         Self::DeletionOpensLate,
+        Self::DeletionOpensBriefly,
         Self::DeletionStaysClosed,
         Self::PodLabelsFrozen,
         Self::NamespaceLabelsFrozen,
@@ -81,6 +84,11 @@ impl Lapse {
                 "deletion-opens-late",
                 &[11, 33],
                 "a second after a policy was deleted, the pods that it had selected are open, whatever else selects them",
+            ),
+            Self::DeletionOpensBriefly => wrong(
+                "deletion-opens-briefly",
+                &[11, 33],
+                "while a policy is being deleted, the pods that it had selected are open for a moment, whatever else selects them",
             ),
             Self::DeletionStaysClosed => wrong(
                 "deletion-stays-closed",
@@ -259,7 +267,9 @@ impl Follower {
                 }
             }
             Lapse::DeletionForgetsOthers => self.forget_others(cluster),
-            Lapse::DeletionOpensLate => view.unguarded = self.pods_of_deleted(cluster),
+            Lapse::DeletionOpensLate | Lapse::DeletionOpensBriefly => {
+                view.unguarded = self.pods_of_deleted(cluster);
+            }
             Lapse::DeletionStaysClosed => {
                 self.remembered.retain(|old| find(&cluster.policies, old).is_none());
                 for deleted in deleted(&self.policies, cluster) {

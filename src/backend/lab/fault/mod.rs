@@ -101,7 +101,9 @@ impl Fault {
                 !matches!(hole, Hole::LeaksTenPercent | Hole::LeaksOnePercent | Hole::DeliversLate)
             }
             Self::Reading(misreading) => misreading != Misreading::HostBitsDropPolicy,
-            Self::Following(lapse) => lapse != Lapse::DeletionOpensLate,
+            Self::Following(lapse) => {
+                !matches!(lapse, Lapse::DeletionOpensLate | Lapse::DeletionOpensBriefly)
+            }
             Self::Rules(_) | Self::Tiers(_) => true,
         }
     }
