@@ -37,7 +37,7 @@ impl Signal {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     posts: Vec<Post>,
-    /// What has to be seen: each node and family with a sentinel.
+    /// Each node and family with a sentinel: all of them have to be seen.
     wanted: BTreeSet<Side>,
     /// The ports as they are after the last change.
     former: u16,
@@ -74,7 +74,7 @@ enum Shown {
     /// It got through, and its answer was there at this time since the change.
     Open(Duration),
     Closed,
-    /// Nobody can tell.
+    /// The probe does not tell.
     Unknown,
 }
 
@@ -88,7 +88,7 @@ impl Watch {
         let canaries = backend.canaries();
         let (mut posts, mut wanted) = (Vec::new(), BTreeSet::new());
         for (sentinel, opened) in pods.into_iter().zip(opened) {
-            wanted.extend(sides(&sentinel).map(|(side, _)| side));
+            wanted.extend(sides(&sentinel).into_iter().map(|(side, _)| side));
             if !opened.is_ok_and(|failures| failures.is_empty()) {
                 tracing::warn!("the sentinel at {:?} cannot listen", sentinel.place);
                 continue;
@@ -168,12 +168,12 @@ impl Watch {
 }
 
 /// The node of a sentinel with each family, and its address there.
-fn sides(sentinel: &Canary) -> impl Iterator<Item = (Side, IpAddr)> {
+fn sides(sentinel: &Canary) -> Vec<(Side, IpAddr)> {
     let sides = sentinel.addresses.iter().filter_map(|address| match &sentinel.place {
         Place::Node(node) => Some(((node.clone(), IpFamily::of(*address)), *address)),
         Place::Outside => None,
     });
-    sides.collect::<Vec<_>>().into_iter()
+    sides.collect()
 }
 
 /// The posts that look at a sentinel: one on its node, and one on another.
@@ -182,7 +182,7 @@ fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
     let near = others().find(|canary| canary.place == sentinel.place);
     let far = others().find(|canary| canary.place != sentinel.place && canary.place != Place::Outside);
     let from: Vec<_> = near.into_iter().chain(far).map(|canary| &canary.agent).collect();
-    let posts = sides(sentinel).flat_map(|(side, to)| {
+    let posts = sides(sentinel).into_iter().flat_map(|(side, to)| {
         let post = move |from: &&Arc<Agent>| Post {
             side: side.clone(),
             from: Arc::clone(from),

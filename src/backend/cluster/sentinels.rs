@@ -34,11 +34,11 @@ pub(super) struct Turn {
 
 impl Turns {
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        // Whoever panicked while holding it left nothing half done.
+        // A panic while it was held left nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the first policy that nobody has, or a new one.
+    /// Takes the first policy that is free, or a new one.
     pub(super) fn take(&self, pods: Vec<Canary>) -> Turn {
         let mut slots = self.slots();
         let free = slots.iter().position(|slot| !slot.is_taken);
@@ -70,8 +70,8 @@ impl Turn {
         Sentinels::after(self.changes, self.pods.clone(), self.first_port())
     }
 
-    /// Opens the next port. Whoever enforces policies in their order has worked off everything before when packets
-    /// get through to it.
+    /// Opens the next port. When packets get through to it, an enforcer that takes policies in their order has worked
+    /// off all that came before.
     pub(super) async fn move_on(&mut self, shared: &Shared) -> Result<(), Error> {
         let namespace = Names::new(shared.prefix.clone()).namespace(NAMESPACE);
         let name = format!("sentinel-{}", self.number);

@@ -23,15 +23,14 @@ impl<B: Backend> ScenarioRun<'_, B> {
         mut tracks: Vec<Track>,
         stale: &BTreeSet<String>,
     ) -> Vec<CellResult> {
-        // Before a delivery at first takes the place of what was seen later.
-        let verdicts_of = |tracks: &[Track]| -> Vec<Verdict> {
-            let verdicts = ways.iter().zip(tracks).enumerate();
-            let verdict = |(cell, (way, track)): (usize, (&Way, &Track))| {
-                self.verdict(&situation, &step.requires, cell, *way, track)
-            };
-            verdicts.map(verdict).collect()
+        let verdict = |(cell, (way, track)): (usize, (&Way, &Track))| {
+            self.verdict(&situation, &step.requires, cell, *way, track)
         };
-        let later = verdicts_of(&tracks);
+        // Before a delivery at first takes the place of what was seen later: only a profile asks for that.
+        let is_open_at_first = |cell: usize| situation.open_at_first.get(cell).is_some_and(Option::is_some);
+        let held = ways.iter().zip(&tracks).enumerate();
+        let held = held.map(|seen| is_open_at_first(seen.0) && verdict(seen) == Verdict::Match);
+        let held: Vec<bool> = held.collect();
         let ends = situation.cells.iter().zip(ways).zip(&situation.newcomers);
         let late = tracks.iter_mut().zip(&situation.decisions).zip(ends);
         let late = late.map(|((track, decision), ((cell, way), newcomer))| match (decision, newcomer) {
@@ -44,9 +43,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             (Decision::Deny, None) | (Decision::Allow | Decision::Undefined, _) => None,
         });
         let late: Vec<_> = late.collect();
-        let verdicts = verdicts_of(&tracks);
-        let nodes = situation.cells.iter().zip(&situation.routes);
-        let nodes: Vec<_> = nodes.map(|(cell, route)| self.nodes(cell, route.as_ref())).collect();
+        let verdicts: Vec<_> = ways.iter().zip(&tracks).enumerate().map(verdict).collect();
         let Situation {
             cells,
             routes,
@@ -69,24 +66,24 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 machines.to = self.state.machine_of(&endpoint);
             }
         }
-        let found = verdicts.into_iter().zip(later).zip(nodes).zip(tracks).zip(late);
+        let found = verdicts.into_iter().zip(held).zip(routes).zip(tracks).zip(late);
         let left_open = left_open.into_iter().zip(open_at_first);
         let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
         let cells = cells.into_iter().zip(machines).zip(obstacles).zip(found).zip(promises);
         cells
             .map(|((((cell, machines), obstacle), found), promise)| {
-                let ((((verdict, later), nodes), track), delivered_until) = found;
+                let ((((verdict, is_held), route), track), delivered_until) = found;
                 let (((expected, (left_open, open_at_first)), decision), newcomer) = promise;
                 // Without an address there is nothing that the author could disagree with.
                 let is_evaluated = obstacle.is_none_or(|obstacle| obstacle.cause != Cause::NoAddress);
-                let verdict = match self.stale_node(&cell, decision, newcomer, nodes, stale) {
+                let verdict = match self.stale_node(&cell, decision, newcomer, route.as_ref(), stale) {
                     Some(node) if verdict == Verdict::Match => Verdict::Inconclusive(Cause::NotInForce(node)),
                     Some(_) | None => verdict,
                 };
                 // A datagram that arrives late shows that the silence before was none.
                 let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
                 // What was never delivered needs no excuse, and what is not in force later has none.
-                let is_excused = later == Verdict::Match && delivered_until.is_some();
+                let is_excused = is_held && delivered_until.is_some();
                 let (verdict, left_open) = match open_at_first {
                     Some(difference) if is_excused => (Verdict::Undefined, Some(difference)),
                     Some(_) | None => (verdict, left_open),
@@ -170,7 +167,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         cell: &Cell,
         decision: Decision,
         newcomer: Option<Newcomer>,
-        nodes: BTreeSet<String>,
+        route: Option<&Route>,
         stale: &BTreeSet<String>,
     ) -> Option<String> {
         // Only the opposite shows that the cell follows the change.
@@ -178,7 +175,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
             (Some(Decision::Allow), Decision::Deny) | (Some(Decision::Deny), Decision::Allow) => true,
             (Some(Decision::Allow | Decision::Deny | Decision::Undefined) | None, _) => newcomer.is_some(),
         };
-        nodes.into_iter().find(|node| stale.contains(node)).filter(|_| !is_changed)
+        // Hardly ever is a node stale.
+        let is_end = |node: &&String| self.nodes(cell, route).contains(*node);
+        stale.iter().find(is_end).filter(|_| !is_changed).cloned()
     }
 
     /// The nodes that take part in a cell: those of its source, of all endpoints of its Service, and of the server that

@@ -29,8 +29,8 @@ pub(super) fn program(view: &View, node: &Node, fault: Option<Fault>) -> Program
     table.finish()
 }
 
-/// Isolates the sentinels with these addresses, but for the port that is open to them. What is closed refuses at
-/// once, so that nobody has to wait for it.
+/// Isolates the sentinels with these addresses, but for the port that is open to them. A closed port refuses at
+/// once: a probe of it takes no time.
 pub(super) fn isolate<'a>(rules: &mut Program, sentinels: impl IntoIterator<Item = &'a IpAddr>, open: u16) {
     let chain = format!("{TABLE} sentinels");
     rules

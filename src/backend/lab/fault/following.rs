@@ -324,10 +324,10 @@ impl Follower {
         }
     }
 
-    /// The pods that a policy selects which is deleted.
+    /// The pods that a deleted policy selects.
     fn pods_of_deleted(&self, cluster: &Cluster) -> BTreeSet<Identity> {
-        let is_selected =
-            |pod: &&Pod| deleted(&self.policies, cluster).any(|deleted| is_subject(deleted, pod));
+        let deleted = deleted(&self.policies, cluster);
+        let is_selected = |pod: &&Pod| deleted.iter().any(|deleted| is_subject(deleted, pod));
         cluster.pods.iter().filter(is_selected).map(Identity::of_pod).collect()
     }
 
@@ -372,12 +372,8 @@ impl Follower {
 }
 
 /// Those of some policies that the cluster does not have any more.
-fn deleted<'a>(
-    policies: &'a [NetworkPolicy],
-    cluster: &Cluster,
-) -> impl Iterator<Item = &'a NetworkPolicy> + use<'a> {
-    let is_deleted = |old: &&NetworkPolicy| find(&cluster.policies, old).is_none();
-    policies.iter().filter(is_deleted).collect::<Vec<_>>().into_iter()
+fn deleted<'a>(policies: &'a [NetworkPolicy], cluster: &Cluster) -> Vec<&'a NetworkPolicy> {
+    policies.iter().filter(|old| find(&cluster.policies, old).is_none()).collect()
 }
 
 /// Whether a policy selects a pod.
