@@ -156,7 +156,7 @@ async fn datagram(
     address: SocketAddr,
     read: impl Fn(&[u8]) -> Option<Outcome>,
 ) -> io::Result<Outcome> {
-    let socket = ports.borrow_mut().connect(address)?;
+    let socket = ports.borrow_mut().connect(address, Instant::now())?;
     socket.connect(address).await?;
     socket.send(message).await?;
     loop {

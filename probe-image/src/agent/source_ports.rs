@@ -3,12 +3,13 @@
 //! A datagram from a port that sent to the same destination a while ago belongs to a connection
 //! that connection tracking still knows, and passes whatever the policies say now. The system's own
 //! choice is random and hits such a port every few thousand probes, which looks like a leak. So does a
-//! pod that got the address of one that ended a moment ago, if both begin with the same ports.
+//! pod that got the address of one that ended a moment ago, if both begin with the same ports. And so does
+//! a datagram to a pod from a port that sent to a Service before, if the Service led to that pod.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::net::UdpSocket;
 
@@ -26,24 +27,63 @@ const DESTINATIONS: usize = 65_536;
 /// ports take longer than connection tracking remembers a datagram (two or three minutes).
 const STRIDE: Duration = Duration::from_millis(10);
 
-/// Walks through all ports for every destination before it uses one again.
+/// How long connection tracking may remember a datagram, with something to spare (the kernel's
+/// `nf_conntrack_udp_timeout_stream` is two minutes).
+const REMEMBERED: Duration = Duration::from_secs(180);
+
+/// How many ports may be left out because they were used a moment ago. The rest is enough to find one quickly.
+const LEFT_OUT: usize = 32_768;
+
+/// Walks through all ports for every destination before it uses one again, and leaves out those that
+/// any other destination has just seen: two destinations may be the same pod.
 #[derive(Debug)]
 pub(super) struct SourcePorts {
     /// How far beyond each destination's own beginning the walk starts.
     offset: u16,
     /// How many ports each destination has seen.
     used: HashMap<SocketAddr, u16>,
+    recent: Recent,
+}
+
+/// The ports that were used a moment ago, the oldest first.
+#[derive(Debug, Default)]
+struct Recent {
+    order: VecDeque<(Instant, u16)>,
+    ports: HashSet<u16>,
+}
+
+impl Recent {
+    fn add(&mut self, port: u16, now: Instant) {
+        if self.ports.insert(port) {
+            self.order.push_back((now, port));
+        }
+    }
+
+    /// Forgets what connection tracking has forgotten, too, and the oldest where they are too many.
+    fn forget(&mut self, now: Instant) {
+        while let Some((then, port)) = self.order.front()
+            && (now.saturating_duration_since(*then) > REMEMBERED || self.order.len() > LEFT_OUT)
+        {
+            self.ports.remove(port);
+            self.order.pop_front();
+        }
+    }
 }
 
 impl SourcePorts {
     pub(super) fn new(now: SystemTime) -> Self {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let strides = since.as_millis() / STRIDE.as_millis() % u128::from(COUNT);
-        Self { offset: u16::try_from(strides).unwrap_or_default(), used: HashMap::new() }
+        Self {
+            offset: u16::try_from(strides).unwrap_or_default(),
+            used: HashMap::new(),
+            recent: Recent::default(),
+        }
     }
 
     /// A socket for datagrams to one destination.
-    pub(super) fn connect(&mut self, destination: SocketAddr) -> io::Result<UdpSocket> {
+    pub(super) fn connect(&mut self, destination: SocketAddr, now: Instant) -> io::Result<UdpSocket> {
+        self.recent.forget(now);
         if self.used.len() >= DESTINATIONS {
             self.used.clear();
         }
@@ -56,11 +96,17 @@ impl SourcePorts {
             let port = FIRST + wrapping_add(first, *used);
             *used = wrapping_add(*used, 1);
             tries += 1;
+            if self.recent.ports.contains(&port) && tries < COUNT {
+                continue;
+            }
             match socket::datagrams(SocketAddr::new(own, port)) {
                 // Another probe of the batch, or a listener, has it.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < COUNT => {}
                 Err(error) => return Err(error),
-                Ok(socket) => return Ok(socket),
+                Ok(socket) => {
+                    self.recent.add(port, now);
+                    return Ok(socket);
+                }
             }
         }
     }
@@ -102,7 +148,7 @@ mod tests {
         let mut ports = SourcePorts::new(SystemTime::now());
         let mut seen = HashSet::new();
         for _ in 0..3_000 {
-            let socket = ports.connect("127.0.0.1:9".parse().unwrap()).unwrap();
+            let socket = ports.connect("127.0.0.1:9".parse().unwrap(), Instant::now()).unwrap();
             assert!(seen.insert(socket.local_addr().unwrap().port()));
         }
     }
@@ -113,7 +159,7 @@ mod tests {
         let ports_of = |start: SystemTime, probes: usize| -> HashSet<u16> {
             let mut ports = SourcePorts::new(start);
             let destination = "127.0.0.1:9".parse().unwrap();
-            let sockets = (0..probes).map(|_| ports.connect(destination).unwrap());
+            let sockets = (0..probes).map(|_| ports.connect(destination, Instant::now()).unwrap());
             sockets.map(|socket| socket.local_addr().unwrap().port()).collect()
         };
         let start = SystemTime::now();
@@ -123,11 +169,47 @@ mod tests {
         assert!(former.is_disjoint(&later) && former.is_disjoint(&much_later));
     }
 
+    /// What connection tracking remembered of a datagram to a Service let later ones to the pod behind it pass.
+    #[tokio::test]
+    async fn two_destinations_do_not_see_the_same_source_port() {
+        let mut ports = SourcePorts::new(SystemTime::now());
+        let service = SocketAddr::new([127, 0, 0, 1].into(), 80);
+        // The destination whose walk begins next beyond that of the Service.
+        let distance = |port: &u16| {
+            let pod = SocketAddr::new([127, 0, 0, 1].into(), *port);
+            wrapping_add(start(pod), COUNT - start(service))
+        };
+        let pod = (1_000..=u16::MAX).min_by_key(distance).unwrap();
+        assert!(distance(&pod) < 100, "the walks overlap");
+        let mut sent_to = |port: u16, now: Instant| -> HashSet<u16> {
+            let destination = SocketAddr::new([127, 0, 0, 1].into(), port);
+            let sockets = (0..200).map(|_| ports.connect(destination, now).unwrap());
+            sockets.map(|socket| socket.local_addr().unwrap().port()).collect()
+        };
+        let start = Instant::now();
+        let first = sent_to(80, start);
+        assert!(sent_to(pod, start + Duration::from_secs(100)).is_disjoint(&first));
+    }
+
+    #[test]
+    fn a_port_is_free_again_when_connection_tracking_has_forgotten_it() {
+        let (mut recent, start) = (Recent::default(), Instant::now());
+        recent.add(1, start);
+        recent.add(2, start + Duration::from_secs(100));
+        recent.forget(start + REMEMBERED + Duration::from_secs(1));
+        assert_eq!(recent.ports, HashSet::from([2]));
+        for port in 0..=u16::MAX {
+            recent.add(port, start + Duration::from_secs(200));
+            recent.forget(start + Duration::from_secs(200));
+        }
+        assert_eq!((recent.ports.len(), recent.order.len()), (LEFT_OUT, LEFT_OUT));
+    }
+
     #[tokio::test]
     async fn probes_at_the_same_time_do_not_take_each_others_ports() {
         let mut ports = SourcePorts::new(SystemTime::now());
         let open: Vec<_> = (1..=500)
-            .map(|port| ports.connect(SocketAddr::new([127, 0, 0, 1].into(), port)).unwrap())
+            .map(|port| ports.connect(SocketAddr::new([127, 0, 0, 1].into(), port), Instant::now()).unwrap())
             .collect();
         let distinct: HashSet<_> = open.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
         assert_eq!(distinct.len(), 500);
