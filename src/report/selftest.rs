@@ -5,7 +5,9 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::escape::{self, Plain};
+use super::json::ScenarioDocument;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
+use super::terminal;
 use crate::backend::lab::Fault;
 use crate::selftest::{ENOUGH, ScenarioTrial, SelfTest};
 
@@ -23,11 +25,13 @@ pub fn selftest(result: &SelfTest) -> String {
         })
     });
     section(&mut text, "Accused without a fault", "they do not pass where enforcement is right", {
-        result.accusing().into_iter().map(|trial| {
-            let failure = trial.right.failure.as_ref().map(|failure| format!(": {}", failure.message));
-            format!("{}{}", trial.scenario, failure.unwrap_or_default())
-        })
+        result.accusing().into_iter().map(|trial| trial.scenario.clone())
     });
+    text.push_str(&terminal::findings(&result.run_of(result.accusing())));
+    section(&mut text, "Carried out again", "inconclusive at first, for these reasons", {
+        result.unmeasured.iter().map(|trial| trial.scenario.clone())
+    });
+    text.push_str(&terminal::findings(&result.run_of(&result.unmeasured)));
     section(&mut text, "Scenarios that detect nothing", "no fault shows in them", {
         result.idle().into_iter().map(str::to_owned)
     });
@@ -172,13 +176,14 @@ pub fn selftest_json(result: &SelfTest) -> serde_json::Result<String> {
             "scenarios": detections.collect::<Vec<Value>>(),
         })
     };
-    let accusing = result.accusing().into_iter().map(|trial| trial.scenario.clone());
+    let accusing = result.accusing().into_iter().map(|trial| ScenarioDocument::new(&trial.right));
     let report = json!({
         "passed": result.is_passed(),
         "cases": result.case_count(),
         "scenarios": result.scenarios.iter().map(|trial| &trial.scenario).collect::<Vec<_>>(),
         "undetected": names(result.undetected()),
         "accusing": accusing.collect::<Vec<_>>(),
+        "carriedOutAgain": result.unmeasured.iter().map(|trial| &trial.scenario).collect::<Vec<_>>(),
         "idle": result.idle(),
         "faults": result.faults.iter().map(fault).collect::<Vec<Value>>(),
         "seconds": result.took.as_secs_f64(),

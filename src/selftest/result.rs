@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ENOUGH, Steps};
 use crate::backend::lab::Fault;
-use crate::verdict::{Outcome, ScenarioResult};
+use crate::verdict::{Outcome, RunResult, ScenarioResult, Surroundings};
 
 /// What a self-test found out.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct SelfTest {
     pub faults: Vec<Fault>,
     /// What each scenario showed, in order.
     pub scenarios: Vec<ScenarioTrial>,
+    /// What those showed that were carried out once more, because they were inconclusive at first.
+    pub unmeasured: Vec<ScenarioTrial>,
     /// How long it took.
     pub took: Duration,
 }
@@ -44,6 +46,11 @@ pub struct Detection {
 }
 
 impl ScenarioTrial {
+    /// Whether not all could be measured where enforcement is right, and nothing was accused.
+    pub fn is_inconclusive(&self) -> bool {
+        self.right.outcome() == Outcome::Inconclusive
+    }
+
     /// What a fault showed; `None` if it made no other rules.
     pub fn detection(&self, fault: Fault) -> Option<&Detection> {
         let last = self.detections.iter().rev().find(|(other, _)| *other == fault);
@@ -98,6 +105,21 @@ impl SelfTest {
             .iter()
             .filter(|trial| !matches!(trial.right.outcome(), Outcome::Pass | Outcome::Skipped))
             .collect()
+    }
+
+    /// What some of the scenarios found where enforcement is right, as a run of their own.
+    pub fn run_of<'a>(&self, trials: impl IntoIterator<Item = &'a ScenarioTrial>) -> RunResult {
+        let scenarios: Vec<_> = trials.into_iter().map(|trial| trial.right.clone()).collect();
+        RunResult {
+            asked: scenarios.len(),
+            scenarios,
+            interrupted: false,
+            stopped: false,
+            unfinished: Vec::new(),
+            surroundings: Surroundings::default(),
+            profiles: Vec::new(),
+            took: self.took,
+        }
     }
 
     /// How many cases the scenarios have.

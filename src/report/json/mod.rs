@@ -21,7 +21,7 @@ use crate::verdict::{NodeCoverage, Outcome, RunResult};
 use counts::{CountsDocument, MachineDocument, ProofDocument};
 pub(super) use latency::QuantilesDocument;
 use latency::RunLatencyDocument;
-use scenario::ScenarioDocument;
+pub(super) use scenario::ScenarioDocument;
 
 pub(super) const API_VERSION: &str = "netproof.dev/v1alpha1";
 

@@ -13,7 +13,7 @@ use crate::verdict::{Repetitions, ScenarioResult, StepResult};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ScenarioDocument<'a> {
+pub(in crate::report) struct ScenarioDocument<'a> {
     name: &'a str,
     description: &'a str,
     file: &'a str,
@@ -33,7 +33,7 @@ pub(super) struct ScenarioDocument<'a> {
 }
 
 impl<'a> ScenarioDocument<'a> {
-    pub(super) fn new(result: &'a ScenarioResult) -> Self {
+    pub(in crate::report) fn new(result: &'a ScenarioResult) -> Self {
         Self {
             name: &result.name,
             description: &result.description,

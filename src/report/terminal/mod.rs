@@ -25,6 +25,13 @@ pub fn terminal(result: &RunResult, everything: bool) -> String {
     report.text
 }
 
+/// Only what is wrong, as the report of a run has it.
+pub(super) fn findings(result: &RunResult) -> String {
+    let mut report = Report { text: String::new(), result, everything: false };
+    report.sections();
+    report.text
+}
+
 struct Report<'a> {
     text: String,
     result: &'a RunResult,
