@@ -117,12 +117,10 @@ pub async fn fuzz<B: Backend>(
     let mut carried = std::pin::pin!(carried.buffer_unordered(limits.at_once.max(1)));
     while let Some(Some(digest)) = carried.next().await {
         let hopeless = digest.failure.as_ref().is_some_and(|failure| failure.everywhere);
-        is_enough.set(limits.fail_fast && (is_enough.get() || !digest.suspects.is_empty()));
+        // Those that are under way end by themselves: what is stopped gives nothing back.
+        is_enough.set(is_enough.get() || hopeless || (limits.fail_fast && !digest.suspects.is_empty()));
         result.take(digest, &mut suspects);
         progress(Progress::Cases { done: result.cases, disagreeing: result.disagreeing });
-        if hopeless {
-            break;
-        }
     }
     result.took = start.elapsed();
     // By seed, so that what is followed up does not depend on who was faster.
