@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use insta::assert_snapshot;
+use netproof::policy::ClusterPolicyKind;
 use netproof::snapshot::{ForeignPolicy, foreign_policies};
 
 use crate::machine::{User, file, folder, run};
@@ -125,7 +126,7 @@ steps:
 /// granted with them.
 #[test]
 fn the_service_account_may_list_every_kind_that_a_run_looks_for() {
-    let manifest = include_str!("../deploy/rbac.yaml");
+    let manifest = include_str!("../deploy/account.yaml");
     let (_, role) = manifest.split_once("name: netproof-other-policies").unwrap();
     let (role, _) = role.split_once("---").unwrap();
     let mut granted = BTreeSet::new();
@@ -146,5 +147,7 @@ fn the_service_account_may_list_every_kind_that_a_run_looks_for() {
         None => format!("{kind}s"),
     };
     let wanted = |policy: ForeignPolicy| format!("{}.{}", plural(&policy.kind.to_lowercase()), policy.group);
-    assert_eq!(granted, foreign_policies().map(wanted).collect());
+    let modelled = ClusterPolicyKind::ALL
+        .map(|kind| format!("{}.policy.networking.k8s.io", plural(&kind.name().to_lowercase())));
+    assert_eq!(granted, foreign_policies().map(wanted).chain(modelled).collect());
 }

@@ -11,13 +11,17 @@ use crate::backend::cluster::cleanup;
 /// Remove what runs left on a cluster
 ///
 /// Removes only namespaces and cluster-scoped policies that carry the label of a run of netproof, and
-/// what is in them. Without --older-than also those that runs need which still go on.
+/// what is in them. Prepared namespaces are emptied and stay. Without --older-than also those that runs need which still go on.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CleanupArgs {
     /// Only what is at least this old: other runs may be going on
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     older_than: Duration,
+
+    /// In these namespaces, which were prepared for netproof, and in no others
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    prepared_namespaces: Vec<String>,
 
     #[command(flatten)]
     target: TargetOptions,
@@ -27,11 +31,13 @@ const EXAMPLES: &str = "\
 Examples:
   netproof cleanup                              everything that any run left
   netproof cleanup --older-than 2h              not what runs that go on need
-  netproof cleanup --context staging";
+  netproof cleanup --context staging
+  netproof cleanup --prepared-namespaces netproof-01,netproof-02";
 
 pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let removed = runtime.block_on(cleanup(&args.target.target(), args.older_than))?;
+    let removed =
+        runtime.block_on(cleanup(&args.target.target(), &args.prepared_namespaces, args.older_than))?;
     match removed.as_slice() {
         [] => output::result("nothing was left\n")?,
         names => output::result(&names.iter().map(|name| format!("removed {name}\n")).collect::<String>())?,

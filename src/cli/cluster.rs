@@ -60,6 +60,12 @@ pub(super) struct ClusterOptions {
     #[arg(long, value_name = "PREFIX", help_heading = ON_A_CLUSTER)]
     namespace_prefix: Option<String>,
 
+    /// Use these namespaces, which were prepared for netproof alone, and make none: the first is for canaries,
+    /// the others are for scenarios
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
+    #[arg(conflicts_with_all = ["namespace_prefix", "keep", "image_pull_secret"])]
+    prepared_namespaces: Vec<String>,
+
     /// How long pods may take to get ready
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     #[arg(help_heading = ON_A_CLUSTER)]
@@ -125,6 +131,7 @@ impl ClusterOptions {
             ("--every-node", self.every_node),
             ("--control", self.control != ControlName::PortForward),
             ("--namespace-prefix", self.namespace_prefix.is_some()),
+            ("--prepared-namespaces", !self.prepared_namespaces.is_empty()),
             ("--keep", self.keep),
             ("--save-configmap", self.save_configmap.is_some()),
         ];
@@ -139,6 +146,7 @@ impl ClusterOptions {
         Settings {
             target: self.target.target(),
             namespace_prefix: self.namespace_prefix.clone(),
+            prepared_namespaces: self.prepared_namespaces.clone(),
             image: self.image.clone(),
             image_pull_policy: self.image_pull_policy.map(|policy| match policy {
                 PullPolicyName::Always => PullPolicy::Always,

@@ -7,11 +7,11 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-use super::request::{persistently, say};
+use super::request::{bounded, persistently, say};
 use super::settings::{Control, Settings};
 use crate::backend::Error;
 
-/// Verbs on a resource, in all namespaces.
+/// Verbs on a resource, in one namespace or in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     group: &'static str,
@@ -38,6 +38,27 @@ const ALWAYS: [Rule; 6] = [
     rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]),
 ];
 
+/// What a run in prepared namespaces needs to know of the cluster.
+const PREPARED: [Rule; 1] = [rule("", "nodes", &["list"])];
+
+/// What it needs in each of these.
+const IN_PREPARED: [Rule; 5] = [
+    // A namespace is in itself: a Role in it can grant this.
+    rule("", "namespaces", &["get", "patch"]),
+    rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]),
+    rule("", "services", &["create", "delete", "list", "patch"]),
+    rule("", "events", &["list"]),
+    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]),
+];
+
+/// What a cleanup of prepared namespaces needs in each of them.
+const CLEANUP_IN_PREPARED: [Rule; 4] = [
+    rule("", "namespaces", &["get", "patch"]),
+    rule("", "pods", &["deletecollection", "list"]),
+    rule("", "services", &["delete", "list"]),
+    rule("networking.k8s.io", "networkpolicies", &["delete", "list"]),
+];
+
 /// What a cleanup needs.
 const CLEANUP: [Rule; 2] =
     [rule("", "namespaces", &["delete", "list"]), rule("", "pods", &["deletecollection"])];
@@ -49,35 +70,46 @@ const SECRETS: Rule = rule("", "secrets", &["create", "get"]);
 
 /// Makes sure that a run may do all it has to.
 pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<(), Error> {
-    let mut rules = ALWAYS.to_vec();
-    rules.push(match settings.control {
+    let control = match settings.control {
         Control::PortForward => PORT_FORWARD,
         Control::Exec => EXEC,
-    });
+    };
+    if !settings.prepared_namespaces.is_empty() {
+        check(client, None, &PREPARED).await?;
+        let rules: Vec<Rule> = IN_PREPARED.into_iter().chain([control]).collect();
+        let checks = settings.prepared_namespaces.iter().map(|name| check(client, Some(name), &rules));
+        return bounded(checks).await.map(drop);
+    }
+    let mut rules: Vec<Rule> = ALWAYS.into_iter().chain([control]).collect();
     if settings.image_pull_secret.is_some() {
         rules.push(SECRETS);
     }
-    check(client, &rules).await
+    check(client, None, &rules).await
 }
 
 /// Makes sure that a cleanup may do all it has to.
-pub(super) async fn check_cleanup(client: &Client) -> Result<(), Error> {
-    check(client, &CLEANUP).await
+pub(super) async fn check_cleanup(client: &Client, prepared: &[String]) -> Result<(), Error> {
+    if prepared.is_empty() {
+        return check(client, None, &CLEANUP).await;
+    }
+    let checks = prepared.iter().map(|name| check(client, Some(name), &CLEANUP_IN_PREPARED));
+    bounded(checks).await.map(drop)
 }
 
-async fn check(client: &Client, rules: &[Rule]) -> Result<(), Error> {
-    let missing = missing(client, rules).await?;
-    if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(&missing))) }
+async fn check(client: &Client, namespace: Option<&str>, rules: &[Rule]) -> Result<(), Error> {
+    let missing = missing(client, namespace, rules).await?;
+    if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(namespace, &missing))) }
 }
 
-/// The rules of which this user is not allowed all, with the verbs that they lack.
+/// The rules of which this user is not allowed all, with the verbs that they lack, in one namespace or in all.
 pub(super) async fn missing(
     client: &Client,
+    namespace: Option<&str>,
     rules: &[Rule],
 ) -> Result<Vec<(Rule, Vec<&'static str>)>, Error> {
     let asked = rules.iter().flat_map(|rule| rule.verbs.iter().map(move |verb| (*rule, *verb)));
     let answers = try_join_all(asked.map(|(rule, verb)| async move {
-        let allowed = is_allowed(client, rule, verb).await?;
+        let allowed = is_allowed(client, namespace, rule, verb).await?;
         Ok::<_, kube::Error>((rule, verb, allowed))
     }));
     let answers = answers
@@ -94,13 +126,21 @@ pub(super) async fn missing(
     Ok(missing)
 }
 
-async fn is_allowed(client: &Client, rule: Rule, verb: &str) -> Result<bool, kube::Error> {
+async fn is_allowed(
+    client: &Client,
+    namespace: Option<&str>,
+    rule: Rule,
+    verb: &str,
+) -> Result<bool, kube::Error> {
     let (resource, subresource) = match rule.resource.split_once('/') {
         Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
         None => (rule.resource, None),
     };
     let attributes = ResourceAttributes {
         group: Some(rule.group.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        // Only this namespace, not those that it holds.
+        name: namespace.filter(|_| resource == "namespaces").map(str::to_owned),
         resource: Some(resource.to_owned()),
         subresource,
         verb: Some(verb.to_owned()),
@@ -118,17 +158,18 @@ async fn is_allowed(client: &Client, rule: Rule, verb: &str) -> Result<bool, kub
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-fn say_missing(missing: &[(Rule, Vec<&str>)]) -> String {
+fn say_missing(namespace: Option<&str>, missing: &[(Rule, Vec<&str>)]) -> String {
     let quoted = |words: &[&str]| format!("[{}]", words.join(", "));
     let rules = missing.iter().map(|(rule, verbs)| {
         let group = if rule.group.is_empty() { "\"\"" } else { rule.group };
         format!("- apiGroups: [{group}]\n  resources: [{}]\n  verbs: {}\n", rule.resource, quoted(verbs))
     });
     let rules: String = rules.collect();
-    format!(
-        "this user is not allowed all that is needed: add these rules to a ClusterRole of theirs:\n{}",
-        rules.trim_end()
-    )
+    let role = match namespace {
+        Some(namespace) => format!("a Role of theirs in namespace {namespace}"),
+        None => "a ClusterRole of theirs".to_owned(),
+    };
+    format!("this user is not allowed all that is needed: add these rules to {role}:\n{}", rules.trim_end())
 }
 
 #[cfg(test)]
@@ -137,32 +178,53 @@ mod tests {
     use super::*;
     use crate::policy::ClusterPolicyKind;
 
-    /// Neither more nor less than the manifest for running inside of a cluster grants.
-    #[test]
-    fn the_manifest_grants_what_is_needed() {
-        let manifest = include_str!("../../../deploy/rbac.yaml");
-        let (role, _) = manifest.split_once("kind: ClusterRoleBinding").unwrap();
-        let for_cluster = ClusterPolicyKind::ALL.map(cluster_policies::rule);
-        let needed = ALWAYS.iter().chain([&PORT_FORWARD]).chain(&CLEANUP[1..]).chain(&for_cluster);
-        for Rule { group, resource, verbs } in needed {
+    /// A role in a manifest has to grant these rules, and nothing else.
+    fn assert_grants(role: &str, rules: &[Rule]) {
+        for Rule { group, resource, verbs } in rules {
             let group = if group.is_empty() { "\"\"" } else { group };
             let begin = format!("- apiGroups: [{group}]\n  resources: [{resource}]\n  verbs: [");
             let (_, rest) = role.split_once(&begin).unwrap_or_else(|| panic!("{resource} is missing"));
             let granted: Vec<&str> = rest.split(']').next().unwrap().split(", ").collect();
             assert!(verbs.iter().all(|verb| granted.contains(verb)), "{resource}: {granted:?}");
         }
-        let verbs = |rules: &[Rule]| rules.iter().map(|rule| rule.verbs.len()).sum::<usize>();
+        let needed = rules.iter().map(|rule| rule.verbs.len()).sum::<usize>();
         let granted: usize =
             role.lines().filter(|l| l.contains("verbs: [")).map(|l| l.split(", ").count()).sum();
-        let needed = verbs(&ALWAYS) + verbs(&[PORT_FORWARD]) + verbs(&for_cluster);
         assert_eq!(granted, needed, "more is granted than needed");
+    }
+
+    /// Neither more nor less than the manifest for running inside of a cluster grants.
+    #[test]
+    fn the_manifest_grants_what_is_needed() {
+        let manifest = include_str!("../../../deploy/rbac.yaml");
+        let (role, _) = manifest.split_once("kind: ClusterRoleBinding").unwrap();
+        let for_cluster = ClusterPolicyKind::ALL.map(cluster_policies::rule);
+        let needed: Vec<Rule> = ALWAYS.into_iter().chain([PORT_FORWARD]).chain(for_cluster).collect();
+        assert_grants(role, &needed);
+        // A cleanup needs nothing that a run does not.
+        let is_granted =
+            |rule: &Rule, verb| needed.iter().any(|n| n.resource == rule.resource && n.verbs.contains(verb));
+        assert!(CLEANUP.iter().all(|rule| rule.verbs.iter().all(|verb| is_granted(rule, verb))));
+    }
+
+    #[test]
+    fn the_manifest_for_prepared_namespaces_grants_what_is_needed_in_them() {
+        let manifest = include_str!("../../../deploy/prepared.yaml");
+        let (role, rest) = manifest.split_once("---").unwrap();
+        let needed: Vec<Rule> = IN_PREPARED.into_iter().chain([PORT_FORWARD]).collect();
+        assert_grants(role, &needed);
+        let (for_cluster, _) = rest.split_once("kind: ClusterRoleBinding").unwrap();
+        assert_grants(for_cluster, &PREPARED);
+        let is_granted =
+            |rule: &Rule, verb| needed.iter().any(|n| n.resource == rule.resource && n.verbs.contains(verb));
+        assert!(CLEANUP_IN_PREPARED.iter().all(|rule| rule.verbs.iter().all(|verb| is_granted(rule, verb))));
     }
 
     #[test]
     fn missing_permissions_can_be_pasted() {
         let missing =
             [(ALWAYS[1], vec!["list"]), (PORT_FORWARD, vec!["create", "get"]), (ALWAYS[5], vec!["update"])];
-        insta::assert_snapshot!(say_missing(&missing), @r#"
+        insta::assert_snapshot!(say_missing(None, &missing), @r#"
         this user is not allowed all that is needed: add these rules to a ClusterRole of theirs:
         - apiGroups: [""]
           resources: [nodes]

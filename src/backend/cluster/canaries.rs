@@ -7,7 +7,6 @@ use tokio::sync::Mutex;
 
 use super::Shared;
 use super::deployment::Deployment;
-use super::names::Names;
 use crate::backend::{Canary, Error, Place};
 use crate::policy::{Labels, Namespace, Node, Pod};
 use crate::scenario::{EndpointName, State, Topology};
@@ -74,7 +73,7 @@ impl Running {
         state.cluster.nodes.clear();
         state.cluster.pods.clear();
         state.cluster.namespaces = vec![Namespace::new(NAMESPACE, Labels::new())];
-        let names = Names::new(shared.prefix.clone());
+        let names = shared.names_of_canaries();
         Self { deployment: Deployment::new(Arc::clone(shared), names, Vec::new()), state }
     }
 }

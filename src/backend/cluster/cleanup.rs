@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{StreamExt, iter};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
 
 use super::objects::RUN;
-use super::request::{persistently, say, unless_missing};
-use super::{access, cluster_policies, connect};
+use super::request::{failed, persistently, say, unless_missing};
+use super::{access, cluster_policies, connect, pods, prepared};
 use crate::backend::Error;
 
 /// How long namespaces may take to end.
@@ -23,14 +23,20 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How many requests are sent at once.
 const AT_ONCE: usize = 16;
 
-/// Removes what all runs left that began long enough ago. Gives the names of the namespaces, and the
-/// kinds and names of what belongs to none.
+/// Removes what all runs left that began long enough ago, in these prepared namespaces or else everywhere. Gives the names of the namespaces, and the kinds and names of what belongs to none.
 ///
 /// # Errors
 /// If the cluster cannot be reached, does not allow it, or takes too long.
-pub async fn cleanup(target: &connect::Target, older_than: Duration) -> Result<Vec<String>, Error> {
+pub async fn cleanup(
+    target: &connect::Target,
+    prepared: &[String],
+    older_than: Duration,
+) -> Result<Vec<String>, Error> {
     let connected = connect::connect(target).await?;
-    access::check_cleanup(&connected.client).await?;
+    access::check_cleanup(&connected.client, prepared).await?;
+    if !prepared.is_empty() {
+        return release(&connected.client, prepared, older_than).await;
+    }
     let now = SystemTime::now();
     let is_old = |namespace: &Namespace| {
         let created = namespace.metadata.creation_timestamp.as_ref();
@@ -38,14 +44,28 @@ pub async fn cleanup(target: &connect::Target, older_than: Duration) -> Result<V
         created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
     };
     let found = list(&connected.client, RUN).await?;
-    let names: Vec<String> = found.iter().filter(|n| is_old(n)).map(ResourceExt::name_any).collect();
+    let (prepared, made): (Vec<_>, Vec<_>) = found.iter().partition(|found| prepared::is_prepared(found));
+    let prepared: Vec<String> = prepared.into_iter().map(ResourceExt::name_any).collect();
+    let names: Vec<String> = made.into_iter().filter(|n| is_old(n)).map(ResourceExt::name_any).collect();
     let policies = cluster_policies::delete_all(&connected.client, RUN, older_than).await?;
     delete(&connected.client, &names).await?;
     wait(&connected.client, &names).await?;
-    Ok([policies, names].concat())
+    let released = release(&connected.client, &prepared, older_than).await?;
+    Ok([policies, names, released].concat())
 }
 
-/// Removes everything that one run made.
+/// Removes what runs left in prepared namespaces, and their policies that belong to none.
+async fn release(client: &Client, prepared: &[String], older_than: Duration) -> Result<Vec<String>, Error> {
+    let (released, runs) = prepared::cleanup(client, prepared, older_than).await?;
+    let mut removed = Vec::new();
+    for run in runs {
+        let selector = format!("{RUN}={run}");
+        removed.extend(cluster_policies::delete_all(client, &selector, Duration::ZERO).await?);
+    }
+    Ok([removed, released].concat())
+}
+
+/// Removes everything that one run made in namespaces of its own.
 pub(super) async fn remove_run(client: &Client, run: &str, was_started: bool) -> Result<(), Error> {
     let selector = format!("{RUN}={run}");
     let mut found = list(client, &selector).await?;
@@ -75,7 +95,7 @@ async fn delete(client: &Client, names: &[String]) -> Result<(), Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let deletions = iter(names).map(async |name| {
         let deleted = persistently(async || delete_one(&namespaces, name).await).await;
-        deleted.map_err(|error| Error::failed(format!("delete namespace {name}"), say(&error)))
+        deleted.map_err(failed(format!("delete namespace {name}")))
     });
     let results: Vec<Result<(), Error>> = deletions.buffer_unordered(AT_ONCE).collect().await;
     results.into_iter().collect()
@@ -93,9 +113,7 @@ pub(super) async fn forget(client: Client, names: Vec<String>) {
 
 async fn delete_one(namespaces: &Api<Namespace>, name: &str) -> Result<(), kube::Error> {
     // Nobody waits for what these pods might still have to say; but a namespace waits for its pods.
-    let pods: Api<Pod> = Api::namespaced(namespaces.clone().into_client(), name);
-    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    unless_missing(pods.delete_collection(&at_once, &ListParams::default()).await)?;
+    pods::delete_all(&namespaces.clone().into_client(), name, "", Some(0)).await?;
     unless_missing(namespaces.delete(name, &DeleteParams::background()).await)
 }
 

@@ -74,7 +74,7 @@ async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), Strin
     if !resources.iter().any(|resource| resource.name == plural) {
         return Err(missing());
     }
-    match access::missing(client, &[rule(kind)]).await {
+    match access::missing(client, None, &[rule(kind)]).await {
         Ok(missing) if missing.is_empty() => Ok(()),
         Ok(missing) => {
             let verbs: Vec<_> = missing.iter().flat_map(|(_, verbs)| verbs).copied().collect();

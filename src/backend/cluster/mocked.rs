@@ -60,6 +60,7 @@ fn settings() -> Settings {
     Settings {
         target: Target::default(),
         namespace_prefix: None,
+        prepared_namespaces: Vec::new(),
         image: "probe".to_owned(),
         image_pull_policy: None,
         image_pull_secret: None,
@@ -84,10 +85,11 @@ pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deploymen
         obstacle: None,
     };
     let shared = Shared {
-        watch: PodWatch::start(client.clone(), "r"),
+        watch: PodWatch::start(client.clone(), "r", &[]),
         client,
         maker: Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() },
         prefix: "netproof-r".to_owned(),
+        prepared: None,
         survey: Survey {
             machines: vec![machine],
             plugin: None,
@@ -305,7 +307,7 @@ async fn pods_that_end_have_to_succeed() {
         }
         _ => status(404, "not found"),
     });
-    let watch = PodWatch::start(client, "r");
+    let watch = PodWatch::start(client, "r", &[]);
     let ended = async |name: &str| {
         let pod = Identity::new("x", name);
         // What is not listed yet is not there either.

@@ -14,6 +14,7 @@ mod mocked;
 mod names;
 mod objects;
 mod pods;
+mod prepared;
 mod request;
 mod schedule;
 mod sentinels;
@@ -23,6 +24,7 @@ mod survey;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::try_join;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -44,6 +46,7 @@ use machines::Wanted;
 use names::Names;
 use objects::Maker;
 use pods::PodWatch;
+use prepared::Prepared;
 use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
 use sentinels::Turns;
@@ -67,6 +70,8 @@ struct Shared {
     client: Client,
     maker: Maker,
     prefix: String,
+    /// Where it may make no namespaces.
+    prepared: Option<Prepared>,
     survey: Survey,
     watch: PodWatch,
     permits: Arc<Semaphore>,
@@ -100,14 +105,22 @@ impl Cluster {
         let nodes = machines::choose(&survey.machines, wanted)?;
         let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
-        check_prefix(&client, &prefix).await?;
+        let prepared = match settings.prepared_namespaces.as_slice() {
+            [] => None,
+            names => Some(Prepared::new(names)),
+        };
+        match &prepared {
+            Some(prepared) => prepared.check(&client).await?,
+            None => check_prefix(&client, &prefix).await?,
+        }
         let pull_secret = pull_secret(&client, &settings).await?;
-        let watch = PodWatch::start(client.clone(), &run);
+        let watch = PodWatch::start(client.clone(), &run, &settings.prepared_namespaces);
         let token = random::token().map_err(|error| no_random_numbers(&error))?;
         let shared = Shared {
             client,
             maker: Maker { run, token, settings },
             prefix,
+            prepared,
             survey,
             watch,
             permits: Arc::new(Semaphore::new(OPENED_AT_ONCE)),
@@ -285,14 +298,39 @@ impl Cluster {
         if self.shared.maker.settings.keep {
             return Ok(());
         }
-        let was_started = self.shared.deployments.load(Ordering::Relaxed) > 0;
-        let removed = cleanup::remove_run(&self.shared.client, &self.shared.maker.run, was_started).await;
-        removed
-            .map_err(|error| Error::Unavailable(format!("{error}: remove the rest with: netproof cleanup")))
+        let Shared { client, maker, prepared, deployments, .. } = &*self.shared;
+        let was_started = deployments.load(Ordering::Relaxed) > 0;
+        let removed = match prepared {
+            Some(prepared) => {
+                let removed = prepared.remove_run(client, &maker.run, was_started).await;
+                let selector = self.selector();
+                let policies = cluster_policies::delete_all(client, &selector, Duration::ZERO).await;
+                removed.and(policies.map(drop))
+            }
+            None => cleanup::remove_run(client, &maker.run, was_started).await,
+        };
+        let options = match maker.settings.prepared_namespaces.as_slice() {
+            [] => String::new(),
+            names => format!(" --prepared-namespaces {}", names.join(",")),
+        };
+        removed.map_err(|error| {
+            Error::Unavailable(format!("{error}: remove the rest with: netproof cleanup{options}"))
+        })
     }
 }
 
 impl Shared {
+    /// The names of the canaries' namespace.
+    fn names_of_canaries(&self) -> Names {
+        let prefix = self.prefix.clone();
+        match &self.prepared {
+            Some(prepared) => {
+                Names::prepared(prefix, [(canaries::NAMESPACE.to_owned(), prepared.canaries())].into())
+            }
+            None => Names::new(prefix),
+        }
+    }
+
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
         // Whoever panicked while holding it left nothing half done.
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
@@ -356,6 +394,8 @@ impl Backend for ClusterBackend {
     async fn start(&mut self, state: &mut State) -> Result<(), Error> {
         // Broken until the opposite is known.
         self.is_broken = true;
+        // Where this one needs more than there are, the next may not.
+        self.deployment.borrow_prepared(state).await?;
         let canaries = self.shared.canaries.on(&self.shared, &self.group);
         match try_join(self.deployment.start(state), canaries).await {
             Ok(((), started)) => {
@@ -415,6 +455,14 @@ impl Backend for ClusterBackend {
         if removes {
             // What fails to go is removed at the end of the run.
             self.is_broken |= self.deployment.remove_cluster_policies().await.is_err();
+        }
+        if let Some(prepared) = &self.shared.prepared {
+            // A policy that could not be removed would select the next one's pods, too.
+            match self.is_broken && self.deployment.has_cluster_policies() {
+                true => prepared.close(),
+                false => self.deployment.give_prepared_back(prepared).await,
+            }
+            return;
         }
         let is_usable = !self.is_broken && self.deployment.is_whole();
         let left = if is_usable {

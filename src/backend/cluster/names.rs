@@ -1,5 +1,6 @@
 //! The names that a scenario's namespaces have on the cluster.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
@@ -20,17 +21,28 @@ const DIGITS: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: String,
+    /// The prepared namespaces that stand for those of the scenario, where the run makes none.
+    prepared: BTreeMap<String, String>,
 }
 
 impl Names {
     /// Names that begin with a prefix and a hyphen.
     pub(super) fn new(prefix: String) -> Self {
-        Self { prefix }
+        Self { prefix, prepared: BTreeMap::new() }
+    }
+
+    /// Names of prepared namespaces for some of the scenario's.
+    pub(super) fn prepared(prefix: String, prepared: BTreeMap<String, String>) -> Self {
+        Self { prefix, prepared }
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The real name of one of the scenario's namespaces.
     pub(super) fn namespace(&self, name: &str) -> String {
-        self.unique(name, LONGEST)
+        self.prepared.get(name).cloned().unwrap_or_else(|| self.unique(name, LONGEST))
     }
 
     /// The real name of an object of the scenario that belongs to no namespace.
@@ -89,6 +101,15 @@ mod tests {
         let (one, other) = (names.namespace(&format!("{long}x")), names.namespace(&format!("{long}y")));
         assert_ne!(one, other);
         assert_eq!((one.len(), other.len()), (LONGEST, LONGEST));
+    }
+
+    #[test]
+    fn prepared_namespaces_stand_for_those_of_the_scenario() {
+        let prepared = [("x".to_owned(), "team-7".to_owned())].into();
+        let names = Names::prepared("netproof-abcde".to_owned(), prepared);
+        assert_eq!(names.namespace("x"), "team-7");
+        assert_eq!(names.namespace("nowhere"), "netproof-abcde-nowhere", "a name that nobody has");
+        assert_eq!(names.of_cluster("x"), "netproof-abcde-x");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) const RUN: &str = "netproof.dev/run";
 pub(super) const POD: &str = "netproof.dev/pod";
 
 /// The Pod Security level that is enforced on all namespaces.
-const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
+pub(super) const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
 
 /// The name of the Secret with which the image is pulled.
 pub(super) const PULL_SECRET: &str = "netproof-pull";

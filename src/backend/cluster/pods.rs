@@ -7,20 +7,25 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerState, Event as CoreEvent, Pod, PodStatus};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::objects::RUN;
+use super::request::{failed as refused, persistently, unless_missing};
 use crate::backend::Error;
 use crate::snapshot::Identity;
 
 /// How long a pod may be called unschedulable: the scheduler may not have seen a node yet.
 const SCHEDULING: Duration = Duration::from_secs(4);
+
+/// How long pods may take to be gone after they were asked to end at once.
+const ENDING: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is known of a pod. Its name is the real one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,43 +49,67 @@ type Pods = BTreeMap<Identity, PodState>;
 pub(super) struct PodWatch {
     client: Client,
     pods: watch::Receiver<Pods>,
-    _task: Arc<Task>,
+    _tasks: Arc<Tasks>,
 }
 
-struct Task(AbortHandle);
+struct Tasks(Vec<AbortHandle>);
 
-impl Drop for Task {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Keeps what is known of the pods of a namespace, or of all.
+async fn follow(
+    api: Api<Pod>,
+    config: watcher::Config,
+    namespace: Option<String>,
+    sender: Arc<watch::Sender<Pods>>,
+) {
+    let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
+    let mut listed = Pods::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(pod)) => {
+                sender.send_modify(|pods| drop(pods.insert(identity(&pod), state(&pod))));
+            }
+            Ok(Event::Delete(pod)) => sender.send_modify(|pods| drop(pods.remove(&identity(&pod)))),
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(pod)) => drop(listed.insert(identity(&pod), state(&pod))),
+            Ok(Event::InitDone) => {
+                let listed = std::mem::take(&mut listed);
+                let is_elsewhere =
+                    |pod: &Identity| namespace.as_ref().is_some_and(|namespace| *namespace != pod.namespace);
+                sender.send_modify(|pods| {
+                    pods.retain(|pod, _| is_elsewhere(pod));
+                    pods.extend(listed);
+                });
+            }
+            // It starts again by itself.
+            Err(error) => tracing::debug!("the watch over pods broke: {error}"),
+        }
     }
 }
 
 impl PodWatch {
-    pub(super) fn start(client: Client, run: &str) -> Self {
-        let api: Api<Pod> = Api::all(client.clone());
+    /// Watches the pods of a run, in all namespaces if none are named.
+    pub(super) fn start(client: Client, run: &str, namespaces: &[String]) -> Self {
         let config = watcher::Config::default().labels(&format!("{RUN}={run}"));
         let (sender, pods) = watch::channel(Pods::new());
-        let task = tokio::spawn(async move {
-            let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
-            let mut listed = Pods::new();
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(Event::Apply(pod)) => {
-                        sender.send_modify(|pods| drop(pods.insert(identity(&pod), state(&pod))));
-                    }
-                    Ok(Event::Delete(pod)) => sender.send_modify(|pods| drop(pods.remove(&identity(&pod)))),
-                    Ok(Event::Init) => listed.clear(),
-                    Ok(Event::InitApply(pod)) => drop(listed.insert(identity(&pod), state(&pod))),
-                    Ok(Event::InitDone) => {
-                        let listed = std::mem::take(&mut listed);
-                        sender.send_modify(|pods| *pods = listed);
-                    }
-                    // It starts again by itself.
-                    Err(error) => tracing::debug!("the watch over pods broke: {error}"),
-                }
-            }
-        });
-        Self { client, pods, _task: Arc::new(Task(task.abort_handle())) }
+        let sender = Arc::new(sender);
+        let follow = |namespace: Option<&String>| {
+            let api: Api<Pod> = match namespace {
+                Some(namespace) => Api::namespaced(client.clone(), namespace),
+                None => Api::all(client.clone()),
+            };
+            tokio::spawn(follow(api, config.clone(), namespace.cloned(), Arc::clone(&sender))).abort_handle()
+        };
+        let tasks = match namespaces {
+            [] => vec![follow(None)],
+            _ => namespaces.iter().map(|namespace| follow(Some(namespace))).collect(),
+        };
+        Self { client, pods, _tasks: Arc::new(Tasks(tasks)) }
     }
 
     /// What is known of a pod; `None` if it is not there.
@@ -196,6 +225,37 @@ impl PodWatch {
         let events = events.list(&of_pod).await.ok()?.items;
         let last = events.into_iter().max_by_key(|event| event.metadata.creation_timestamp.clone())?;
         Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
+    }
+}
+
+/// Asks for the end of pods, in so many seconds or in their own time.
+pub(super) async fn delete_all(
+    client: &Client,
+    namespace: &str,
+    selector: &str,
+    grace: Option<u32>,
+) -> Result<(), kube::Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let parameters = DeleteParams { grace_period_seconds: grace, ..DeleteParams::default() };
+    unless_missing(pods.delete_collection(&parameters, &ListParams::default().labels(selector)).await)
+}
+
+/// Waits until pods are not there any more, as the server itself says.
+pub(super) async fn until_gone(client: &Client, namespace: &str, selector: &str) -> Result<(), Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let selected = ListParams::default().labels(selector);
+    let start = Instant::now();
+    loop {
+        let listed = persistently(async || pods.list_metadata(&selected).await).await;
+        let left = listed.map_err(refused(format!("list the pods of {namespace}")))?.items;
+        match left.first() {
+            None => return Ok(()),
+            Some(pod) if start.elapsed() >= ENDING => {
+                let message = format!("{} was still there after {} s", pod.name_any(), ENDING.as_secs());
+                return Err(Error::failed(format!("delete the pods of {namespace}"), message));
+            }
+            Some(_) => sleep(PAUSE).await,
+        }
     }
 }
 

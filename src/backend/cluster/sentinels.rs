@@ -9,7 +9,6 @@ use kube::api::Api;
 use super::Shared;
 use super::canaries::{NAMESPACE, SENTINEL};
 use super::deployment::policies::write;
-use super::names::Names;
 use super::request::failed;
 use crate::backend::{Canary, Error, SENTINEL_PORT, SENTINEL_PORTS, Sentinels};
 
@@ -73,7 +72,7 @@ impl Turn {
     /// Opens the next port. When packets get through to it, an enforcer that takes policies in their order has worked
     /// off all that came before.
     pub(super) async fn move_on(&mut self, shared: &Shared) -> Result<(), Error> {
-        let namespace = Names::new(shared.prefix.clone()).namespace(NAMESPACE);
+        let namespace = shared.names_of_canaries().namespace(NAMESPACE);
         let name = format!("sentinel-{}", self.number);
         let open = self.sentinels().next;
         let policy = shared.maker.open_port(&namespace, &name, SENTINEL, open);

@@ -12,6 +12,8 @@ pub struct Settings {
     pub target: Target,
     /// What the names of all namespaces begin with; `None` for `netproof` and the run's id.
     pub namespace_prefix: Option<String>,
+    /// Namespaces that were prepared for runs, the first for canaries; empty if the run makes its own.
+    pub prepared_namespaces: Vec<String>,
     /// The probe image.
     pub image: String,
     /// When nodes pull the image; `None` for the cluster's default.

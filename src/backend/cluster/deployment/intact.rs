@@ -9,13 +9,14 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use kube::core::NamespaceResourceScope;
 use serde_json::Value;
 
 use super::Deployment;
 use crate::backend::Error;
 use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies;
-use crate::backend::cluster::objects::{AGENT, RUN};
+use crate::backend::cluster::objects::AGENT;
 use crate::backend::cluster::request::{bounded, failed, persistently};
 use crate::policy::{Backends, Labels, NAMESPACE_NAME_LABEL};
 use crate::scenario::State;
@@ -32,7 +33,7 @@ impl Deployment {
     /// If an admission webhook or a controller changed them or added to them, or they cannot be read.
     pub(in crate::backend::cluster) async fn check_intact(&self, state: &State) -> Result<(), Error> {
         let (namespaces, pods, policies) =
-            try_join3(self.list_namespaces(), self.list_pods(), self.list_policies()).await?;
+            try_join3(self.read_namespaces(), self.list_pods(), self.list_policies()).await?;
         let selected = self.selected_labels(state)?;
         let mut changes: Vec<String> = self.changed_namespaces(&namespaces, &selected);
         changes.extend(self.changed_pods(&pods, &selected));
@@ -47,33 +48,43 @@ impl Deployment {
         }
     }
 
-    fn of_run(&self) -> ListParams {
-        ListParams::default().labels(&format!("{RUN}={}", self.shared.maker.run))
-    }
-
-    async fn list_namespaces(&self) -> Result<BTreeMap<String, ObjectMeta>, Error> {
+    async fn read_namespaces(&self) -> Result<BTreeMap<String, ObjectMeta>, Error> {
         let namespaces: Api<core::Namespace> = Api::all(self.shared.client.clone());
-        let listed = persistently(async || namespaces.list_metadata(&self.of_run()).await).await;
-        let items = listed.map_err(failed("list the run's namespaces".to_owned()))?.items;
-        Ok(items.into_iter().map(|namespace| (namespace.name_any(), namespace.metadata)).collect())
+        let found = bounded(self.namespaces().into_iter().map(async |name| {
+            let found = persistently(async || namespaces.get_metadata_opt(&name).await).await;
+            let found = found.map_err(failed(format!("read namespace {name}")))?;
+            Ok::<_, Error>(found.map(|namespace| (name, namespace.metadata)))
+        }));
+        Ok(found.await?.into_iter().flatten().collect())
     }
 
+    /// All pods in the run's namespaces, whoever made them.
     async fn list_pods(&self) -> Result<BTreeMap<Identity, core::Pod>, Error> {
-        let pods: Api<core::Pod> = Api::all(self.shared.client.clone());
-        let listed = persistently(async || pods.list(&self.of_run()).await).await;
-        let items = listed.map_err(failed("list the run's pods".to_owned()))?.items;
-        let identity = |pod: &core::Pod| Identity::new(&pod.namespace().unwrap_or_default(), &pod.name_any());
-        Ok(items.into_iter().map(|pod| (identity(&pod), pod)).collect())
+        self.list::<core::Pod>().await
     }
 
     /// All policies in the run's namespaces, whoever made them.
     async fn list_policies(&self) -> Result<BTreeMap<Identity, NetworkPolicy>, Error> {
+        self.list::<NetworkPolicy>().await
+    }
+
+    /// Lists objects in the namespaces of the deployment.
+    async fn list<K>(&self) -> Result<BTreeMap<Identity, K>, Error>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
         let lists = bounded(self.namespaces().into_iter().map(async |namespace| {
-            let policies: Api<NetworkPolicy> = Api::namespaced(self.shared.client.clone(), &namespace);
-            let listed = persistently(async || policies.list(&ListParams::default()).await).await;
-            let items = listed.map_err(failed(format!("list the NetworkPolicies of {namespace}")))?.items;
-            let identity = |policy: &NetworkPolicy| Identity::new(&namespace, &policy.name_any());
-            Ok::<_, Error>(items.into_iter().map(|policy| (identity(&policy), policy)).collect::<Vec<_>>())
+            let objects: Api<K> = Api::namespaced(self.shared.client.clone(), &namespace);
+            let listed = persistently(async || objects.list(&ListParams::default()).await).await;
+            let doing = || format!("list objects of kind {kind} in {namespace}");
+            let items = listed.map_err(|error| failed(doing())(error))?.items;
+            let identity = |object: &K| Identity::new(&namespace, &object.name_any());
+            Ok::<_, Error>(items.into_iter().map(|object| (identity(&object), object)).collect::<Vec<_>>())
         }));
         Ok(lists.await?.into_iter().flatten().collect())
     }
@@ -107,7 +118,7 @@ impl Deployment {
         let sent = self.namespaces.iter().map(|(name, labels)| (self.names.namespace(name), labels));
         let changed = sent.filter_map(|(real, labels)| {
             let what = format!("namespace {real}");
-            let Some(metadata) = found.get(&real) else { return Some(format!("{what} {LOST}")) };
+            let Some(metadata) = found.get(&real) else { return Some(format!("{what} is gone")) };
             changed_labels(&what, labels, metadata, selected)
         });
         changed.collect()
@@ -120,11 +131,16 @@ impl Deployment {
     ) -> Vec<String> {
         let changed = self.pods.values().filter(|running| !running.pod.ended).filter_map(|running| {
             let what = format!("pod {}", running.real);
-            let Some(pod) = found.get(&running.real) else { return Some(format!("{what} {LOST}")) };
+            let Some(pod) = found.get(&running.real) else { return Some(format!("{what} is gone")) };
             changed_labels(&what, &running.pod.labels, &pod.metadata, selected)
                 .or_else(|| added_containers(&what, pod))
         });
-        changed.collect()
+        let own: BTreeSet<&Identity> = self.pods.values().map(|running| &running.real).collect();
+        let foreign = found
+            .iter()
+            .filter(|(real, _)| !own.contains(real))
+            .map(|(real, pod)| format!("pod {real} is not the scenario's ({})", writers(&pod.metadata)));
+        changed.chain(foreign).collect()
     }
 
     fn changed_policies(&self, found: &BTreeMap<Identity, NetworkPolicy>, state: &State) -> Vec<String> {
@@ -178,9 +194,6 @@ impl Deployment {
         Ok(changes.await?.into_iter().flatten().collect())
     }
 }
-
-/// What became of an object that the run cannot find any more.
-const LOST: &str = "is gone, or has lost the label netproof.dev/run";
 
 /// Finds the first label that is not what was sent. Labels that somebody added and that no selector asks for
 /// change nothing: many platforms label every namespace.
@@ -396,8 +409,11 @@ steps:
     async fn judged(namespaces: Vec<Value>, pods: Vec<Value>, policies: Vec<Value>) -> Option<String> {
         let list = |kind: &str, version: &str, items: &[Value]| json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": items});
         let client = client(move |_, path| match path {
-            "/api/v1/namespaces" => (200, list("PartialObjectMetadataList", "meta.k8s.io/v1", &namespaces)),
-            "/api/v1/pods" => (200, list("PodList", "v1", &pods)),
+            "/api/v1/namespaces/netproof-r-1-x" => match namespaces.first() {
+                Some(namespace) => (200, namespace.clone()),
+                None => status(404, path),
+            },
+            "/api/v1/namespaces/netproof-r-1-x/pods" => (200, list("PodList", "v1", &pods)),
             "/apis/networking.k8s.io/v1/namespaces/netproof-r-1-x/networkpolicies" => {
                 (200, list("NetworkPolicyList", "networking.k8s.io/v1", &policies))
             }
@@ -437,6 +453,15 @@ steps:
         assert!(message.contains(what) && message.contains("exempt"), "{message}");
     }
 
+    /// It may have what a selector asks for, and nobody would know of it.
+    #[tokio::test]
+    async fn a_pod_of_somebody_else_is_named() {
+        let mut other = changed(pod(), "/metadata/name", json!("b"));
+        other["metadata"]["labels"] = json!({});
+        let message = judged(vec![namespace()], vec![pod(), other], vec![policy()]).await.unwrap();
+        assert!(message.contains("pod netproof-r-1-x/b is not the scenario's (written by"), "{message}");
+    }
+
     #[tokio::test]
     async fn what_an_admission_webhook_changed_is_named() {
         let (namespaces, pods, policies) = (vec![namespace()], vec![pod()], vec![policy()]);
@@ -463,7 +488,7 @@ steps:
             "{message}"
         );
         let message = judged(namespaces.clone(), Vec::new(), policies.clone()).await.unwrap();
-        assert!(message.contains("pod netproof-r-1-x/a is gone, or has lost the label"), "{message}");
+        assert!(message.contains("pod netproof-r-1-x/a is gone"), "{message}");
 
         let sidecar = json!([{"name": "agent"}, {"name": "istio-proxy"}]);
         let other = changed(pod(), "/spec/containers", sidecar);

@@ -18,6 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::Shared;
 use super::names::Names;
 use super::pods::PodState;
+use super::prepared::Borrowed;
 use super::request::{failed, persistently, unless_missing};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
@@ -33,6 +34,8 @@ use reuse::Running;
 pub(super) struct Deployment {
     shared: Arc<Shared>,
     names: Names,
+    /// The prepared namespaces that it is in, where the run makes none.
+    borrowed: Option<Borrowed>,
     /// The nodes of the cluster that stand for those of the scenario, in turn.
     group: Vec<String>,
     namespaces: BTreeMap<String, Labels>,
@@ -60,6 +63,7 @@ impl Deployment {
         Self {
             shared,
             names,
+            borrowed: None,
             group,
             namespaces: BTreeMap::new(),
             pods: BTreeMap::new(),

@@ -6,7 +6,10 @@ use serde_json::json;
 
 use super::{Deployment, label_patch};
 use crate::backend::Error;
+use crate::backend::cluster::Shared;
+use crate::backend::cluster::names::Names;
 use crate::backend::cluster::objects::RUN;
+use crate::backend::cluster::prepared::{self, Prepared};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL};
 use crate::scenario::State;
@@ -29,9 +32,35 @@ impl Deployment {
         Ok(())
     }
 
+    /// Takes as many prepared namespaces as the state has, where the run makes none.
+    pub(in crate::backend::cluster) async fn borrow_prepared(&mut self, state: &State) -> Result<(), Error> {
+        let Some(prepared) = &self.shared.prepared else { return Ok(()) };
+        let namespaces = &state.cluster.namespaces;
+        let borrowed = prepared.borrow(namespaces.len()).await?;
+        let names = namespaces.iter().map(|namespace| namespace.name.clone()).zip(borrowed.names.clone());
+        self.names = Names::prepared(self.names.prefix().to_owned(), names.collect());
+        self.borrowed = Some(borrowed);
+        Ok(())
+    }
+
+    /// Removes what is in the prepared namespaces, and gives them back.
+    pub(in crate::backend::cluster) async fn give_prepared_back(&mut self, prepared: &Prepared) {
+        let Shared { client, maker, .. } = &*self.shared;
+        if let Some(borrowed) = self.borrowed.take()
+            && let Err(error) = prepared.give_back(client, &maker.run, borrowed).await
+        {
+            // The scenarios that would need them say so.
+            tracing::debug!("prepared namespaces stay in use: {error}");
+        }
+    }
+
     async fn set_namespace(&self, name: &str, labels: &Labels) -> Result<(), Error> {
         let namespaces: Api<core::Namespace> = Api::all(self.shared.client.clone());
         let real = self.names.namespace(name);
+        if self.shared.prepared.is_some() {
+            let Shared { client, maker, .. } = &*self.shared;
+            return prepared::set_labels(client, &real, &maker.run, labels).await;
+        }
         if let Some(old) = self.namespaces.get(name) {
             let patch = json!({"metadata": {"labels": label_patch(old, labels)}});
             let patched = persistently(async || {

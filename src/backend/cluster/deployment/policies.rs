@@ -102,6 +102,11 @@ impl Deployment {
         self.delete_cluster_policies(self.cluster_policies.keys().cloned().collect()).await
     }
 
+    /// Whether some are there, or may be.
+    pub(in crate::backend::cluster) fn has_cluster_policies(&self) -> bool {
+        !self.cluster_policies.is_empty()
+    }
+
     async fn delete_cluster_policies(&mut self, names: Vec<ClusterPolicyName>) -> Result<(), Error> {
         let Shared { client, maker, .. } = &*self.shared;
         for name in names {

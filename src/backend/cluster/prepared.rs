@@ -1,0 +1,435 @@
+//! Namespaces that somebody prepared for runs, for users who may not make namespaces.
+//!
+//! A run takes them over by labels, and gives them back as it found them. Which labels are its own, an annotation of
+//! the namespace says: whoever cleans up after a run that was killed knows it, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::stream::{StreamExt, iter};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, ResourceExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use super::objects::{MANAGED_BY, POD_SECURITY, RUN};
+use super::pods;
+use super::request::{bounded, failed, persistently, unless_missing};
+use crate::backend::Error;
+use crate::policy::Labels;
+
+/// The annotation of a prepared namespace that a run has taken over.
+const TAKEN: &str = "netproof.dev/taken";
+
+/// How long a request may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// How many namespaces are given back at once.
+const AT_ONCE: usize = 8;
+
+/// What that annotation says, as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Taken {
+    /// The keys of the labels that the run added.
+    labels: BTreeSet<String>,
+    /// When, in seconds since 1970.
+    since: u64,
+}
+
+/// The prepared namespaces of a run.
+pub(super) struct Prepared {
+    names: Vec<String>,
+    free: Mutex<Vec<String>>,
+    /// As many as are free; closed when one could not be given back.
+    permits: Arc<Semaphore>,
+}
+
+/// Prepared namespaces in use by a scenario.
+pub(super) struct Borrowed {
+    pub(super) names: Vec<String>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Prepared {
+    /// The first of the names is for canaries, the others are for scenarios.
+    pub(super) fn new(names: &[String]) -> Self {
+        let free: Vec<String> = names.iter().skip(1).cloned().collect();
+        let permits = Arc::new(Semaphore::new(free.len()));
+        Self { names: names.to_vec(), free: Mutex::new(free), permits }
+    }
+
+    /// Makes sure that they are there as they have to be, and nobody uses them.
+    pub(super) async fn check(&self, client: &Client) -> Result<(), Error> {
+        let distinct: BTreeSet<&String> = self.names.iter().collect();
+        if distinct.len() < 2 || distinct.len() < self.names.len() {
+            let message = "--prepared-namespaces: name at least two, each once: the first is for canaries";
+            return Err(Error::Unavailable(message.to_owned()));
+        }
+        let checks = self.names.iter().map(async |name| {
+            let found = get(client, name).await?;
+            refuse_taken(name, &found.metadata)?;
+            refuse_unlabelled(name, &found.metadata)?;
+            refuse_used::<NetworkPolicy>(client, name).await?;
+            refuse_used::<Service>(client, name).await?;
+            refuse_used::<Pod>(client, name).await
+        });
+        bounded(checks).await.map(drop)
+    }
+
+    /// The one for canaries.
+    pub(super) fn canaries(&self) -> String {
+        self.names.first().cloned().unwrap_or_default()
+    }
+
+    /// Waits until so many of the others are free.
+    pub(super) async fn borrow(&self, number: usize) -> Result<Borrowed, Error> {
+        let others = self.names.len().saturating_sub(1);
+        let doing = || format!("take {number} prepared namespaces");
+        if number > others {
+            let message = format!(
+                "there are {others} besides that of the canaries: name {} more with --prepared-namespaces",
+                number - others
+            );
+            return Err(Error::failed(doing(), message));
+        }
+        let permits = Arc::clone(&self.permits);
+        let asked = u32::try_from(number).unwrap_or(u32::MAX);
+        let Ok(permit) = permits.acquire_many_owned(asked).await else {
+            return Err(Error::failed(doing(), "an earlier scenario could not give its namespaces back"));
+        };
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(rest) = free.len().checked_sub(number) else {
+            return Err(Error::failed(doing(), "some were not given back by a scenario that was stopped"));
+        };
+        Ok(Borrowed { names: free.split_off(rest), permit })
+    }
+
+    /// Removes from them what the run made there, and lets others have them.
+    pub(super) async fn give_back(
+        &self,
+        client: &Client,
+        run: &str,
+        borrowed: Borrowed,
+    ) -> Result<(), Error> {
+        let Borrowed { names, permit } = borrowed;
+        let released = release(client, &names, run).await;
+        if released.is_err() {
+            self.close();
+        } else {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+            drop(permit);
+        }
+        released
+    }
+
+    /// No further scenario gets any: what was left in some of them would disturb it.
+    pub(super) fn close(&self) {
+        self.permits.close();
+    }
+
+    /// Removes everything that the run made in any of them.
+    pub(super) async fn remove_run(
+        &self,
+        client: &Client,
+        run: &str,
+        was_started: bool,
+    ) -> Result<(), Error> {
+        let released = release(client, &self.names, run).await;
+        if was_started {
+            // What was asked for when the run was interrupted may be on its way.
+            sleep(ON_ITS_WAY).await;
+            return released.and(release(client, &self.names, run).await);
+        }
+        released
+    }
+}
+
+/// Takes a prepared namespace over for a run, or changes the labels that it has for it. `labels` are all that the
+/// scenario says, with the run's own.
+pub(super) async fn set_labels(client: &Client, name: &str, run: &str, labels: &Labels) -> Result<(), Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    // Looked at and changed in one: what changed in between is refused, and looked at again.
+    let patched = persistently(async || {
+        let found = namespaces.get(name).await?;
+        let patch = match taking_over(name, &found.metadata, run, labels) {
+            Ok(patch) => patch,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        namespaces.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(|_| Ok(()))
+    });
+    patched.await.map_err(failed(format!("take namespace {name} over")))?
+}
+
+/// The merge patch that gives a prepared namespace the labels of a scenario, and says which they are.
+fn taking_over(name: &str, found: &ObjectMeta, run: &str, labels: &Labels) -> Result<Value, Error> {
+    let doing = || format!("take namespace {name} over");
+    let none = Labels::new();
+    let now = found.labels.as_ref().unwrap_or(&none);
+    if now.get(RUN).is_some_and(|of| of != run) {
+        refuse_taken(name, found)?;
+    }
+    let taken = taken(found).filter(|_| now.contains_key(RUN));
+    let is_own = |key: &String| taken.as_ref().is_some_and(|taken| taken.labels.contains(key));
+    let foreign: BTreeMap<&String, &String> = now.iter().filter(|(key, _)| !is_own(key)).collect();
+    let clash = labels.iter().find(|(key, value)| foreign.get(key).is_some_and(|other| other != value));
+    if let Some((key, value)) = clash {
+        let message = format!("a scenario needs its label {key} to be `{value}`: remove the label from it");
+        return Err(Error::failed(doing(), message));
+    }
+    let added: BTreeSet<String> = labels.keys().filter(|key| !foreign.contains_key(key)).cloned().collect();
+    let removed = taken.iter().flat_map(|taken| &taken.labels).filter(|key| !added.contains(*key));
+    let removed = removed.map(|key| (key.clone(), Value::Null));
+    let changes: BTreeMap<String, Value> =
+        removed.chain(added.iter().map(|key| (key.clone(), json!(labels.get(key))))).collect();
+    let since = taken.map_or_else(seconds, |taken| taken.since);
+    let taken = json!(Taken { labels: added, since }).to_string();
+    Ok(json!({"metadata": {
+        "resourceVersion": found.resource_version,
+        "labels": changes,
+        "annotations": {(TAKEN): taken},
+    }}))
+}
+
+/// Removes what a run made in namespaces, and the labels by which it took them over. One that fails keeps none of the
+/// others from it.
+async fn release(client: &Client, names: &[String], run: &str) -> Result<(), Error> {
+    let released = iter(names.to_vec()).map(async |name| release_one(client, &name, run).await);
+    let released: Vec<Result<(), Error>> = released.buffer_unordered(AT_ONCE).collect().await;
+    released.into_iter().collect()
+}
+
+/// Removes what any run made in namespaces that were taken over long enough ago. Gives the names of those, and the runs.
+pub(super) async fn cleanup(
+    client: &Client,
+    names: &[String],
+    older_than: Duration,
+) -> Result<(Vec<String>, BTreeSet<String>), Error> {
+    let (mut released, mut runs) = (Vec::new(), BTreeSet::new());
+    for name in names {
+        let found = get(client, name).await?;
+        let Some(run) = found.labels().get(RUN).cloned() else { continue };
+        let age = taken(&found.metadata).map_or(u64::MAX, |taken| seconds().saturating_sub(taken.since));
+        if age >= older_than.as_secs() {
+            release_one(client, name, &run).await?;
+            released.push(name.clone());
+            runs.insert(run);
+        }
+    }
+    Ok((released, runs))
+}
+
+async fn release_one(client: &Client, name: &str, run: &str) -> Result<(), Error> {
+    let selector = format!("{RUN}={run}");
+    // With their own time to end: the next ones may have the same names.
+    let deleted = persistently(async || pods::delete_all(client, name, &selector, None).await).await;
+    deleted.map_err(failed(format!("delete the pods of {name}")))?;
+    delete_all::<NetworkPolicy>(client, name, &selector).await?;
+    delete_all::<Service>(client, name, &selector).await?;
+    pods::until_gone(client, name, &selector).await?;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let patched = persistently(async || {
+        let found = namespaces.get(name).await?;
+        match giving_back(&found.metadata, run) {
+            Some(patch) => {
+                let patch = Patch::Merge(&patch);
+                namespaces.patch(name, &PatchParams::default(), &patch).await.map(drop)
+            }
+            None => Ok(()),
+        }
+    });
+    patched.await.map_err(failed(format!("give namespace {name} back")))
+}
+
+/// The merge patch that makes a prepared namespace what it was before a run; `None` if the run does not have it.
+fn giving_back(found: &ObjectMeta, run: &str) -> Option<Value> {
+    found.labels.as_ref()?.get(RUN).filter(|of| *of == run)?;
+    let (managed_by, _) = MANAGED_BY;
+    let unknown = || [RUN, managed_by].map(str::to_owned).into();
+    let keys = taken(found).map_or_else(unknown, |taken| taken.labels);
+    let labels: BTreeMap<String, Value> = keys.into_iter().map(|key| (key, Value::Null)).collect();
+    Some(json!({"metadata": {
+        "resourceVersion": found.resource_version,
+        "labels": labels,
+        "annotations": {(TAKEN): Value::Null},
+    }}))
+}
+
+async fn delete_all<K>(client: &Client, namespace: &str, selector: &str) -> Result<(), Error>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K::DynamicType: Default,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    let parameters = ListParams::default().labels(selector);
+    let listed = persistently(async || objects.list_metadata(&parameters).await).await;
+    let listed = listed.map_err(failed(format!("list objects of kind {kind} in {namespace}")))?;
+    bounded(listed.items.iter().map(ResourceExt::name_any).map(async |name| {
+        let deleted = persistently(async || objects.delete(&name, &DeleteParams::default()).await);
+        unless_missing(deleted.await).map_err(failed(format!("delete {kind} {namespace}/{name}")))
+    }))
+    .await
+    .map(drop)
+}
+
+async fn get(client: &Client, name: &str) -> Result<Namespace, Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = persistently(async || namespaces.get(name).await).await;
+    found.map_err(failed(format!("read the prepared namespace {name}")))
+}
+
+/// Whether a namespace was there before the run that took it over: it must not be deleted.
+pub(super) fn is_prepared(namespace: &Namespace) -> bool {
+    namespace.annotations().contains_key(TAKEN)
+}
+
+fn refuse_taken(name: &str, found: &ObjectMeta) -> Result<(), Error> {
+    match found.labels.as_ref().and_then(|labels| labels.get(RUN)) {
+        Some(run) => Err(Error::Unavailable(format!(
+            "the prepared namespace {name} is in use by run {run}, or was left by it: then remove what is in it with: \
+             netproof cleanup --prepared-namespaces {name}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a namespace whose Pod Security nobody set: what a run sets it has to take back, and may not be allowed to.
+fn refuse_unlabelled(name: &str, found: &ObjectMeta) -> Result<(), Error> {
+    let (key, value) = POD_SECURITY;
+    match found.labels.as_ref().and_then(|labels| labels.get(key)) {
+        Some(found) if found == value => Ok(()),
+        Some(_) | None => Err(Error::Unavailable(format!(
+            "the prepared namespace {name} lacks the label {key}={value}: set it"
+        ))),
+    }
+}
+
+/// Refuses a namespace with objects that would disturb a run, or that it would disturb.
+async fn refuse_used<K>(client: &Client, namespace: &str) -> Result<(), Error>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K::DynamicType: Default,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    let listed = persistently(async || objects.list_metadata(&ListParams::default()).await).await;
+    let listed = listed.map_err(failed(format!("list objects of kind {kind} in {namespace}")))?;
+    match listed.items.first() {
+        Some(object) => Err(Error::Unavailable(format!(
+            "the prepared namespace {namespace} is not empty: it has the {kind} {}: prepare namespaces for netproof \
+             alone",
+            object.name_any()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// What a run wrote on a namespace; `None` if none did.
+fn taken(metadata: &ObjectMeta) -> Option<Taken> {
+    serde_json::from_str(metadata.annotations.as_ref()?.get(TAKEN)?).ok()
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn found(pairs: &[(&str, &str)], own: Option<&[&str]>) -> ObjectMeta {
+        let taken =
+            own.map(|own| Taken { labels: own.iter().map(|key| (*key).to_owned()).collect(), since: 7 });
+        ObjectMeta {
+            labels: Some(labels(pairs)),
+            annotations: taken.map(|taken| [(TAKEN.to_owned(), json!(taken).to_string())].into()),
+            resource_version: Some("5".to_owned()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_labelled_stays_theirs() {
+        let before = found(&[("team", "a"), ("enforce", "restricted")], None);
+        let wanted = labels(&[("enforce", "restricted"), ("env", "x"), (RUN, "r")]);
+        let patch = taking_over("n", &before, "r", &wanted).unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({"env": "x", (RUN): "r"}));
+        assert_eq!(patch["metadata"]["resourceVersion"], "5", "nobody else may have changed it since");
+        let taken: Taken =
+            serde_json::from_str(patch["metadata"]["annotations"][TAKEN].as_str().unwrap()).unwrap();
+        assert_eq!(taken.labels, BTreeSet::from(["env".to_owned(), RUN.to_owned()]));
+    }
+
+    #[test]
+    fn labels_of_the_step_before_go() {
+        let before =
+            found(&[("team", "a"), ("env", "x"), ("tier", "y"), (RUN, "r")], Some(&["env", "tier", RUN]));
+        let patch = taking_over("n", &before, "r", &labels(&[("env", "z"), (RUN, "r")])).unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({"env": "z", "tier": null, (RUN): "r"}));
+        assert!(patch["metadata"]["annotations"][TAKEN].as_str().unwrap().contains("\"since\":7"));
+    }
+
+    #[test]
+    fn what_is_given_back_has_the_labels_that_it_had() {
+        let taken = found(&[("team", "a"), ("env", "x"), (RUN, "r")], Some(&["env", RUN]));
+        let patch = giving_back(&taken, "r").unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({"env": null, (RUN): null}));
+        assert_eq!(patch["metadata"]["annotations"], json!({(TAKEN): null}));
+        assert_eq!(giving_back(&taken, "other"), None, "another run has it by now");
+        assert_eq!(giving_back(&found(&[("team", "a")], None), "r"), None);
+        // Whatever became of the annotation, it is not in use any more.
+        let patch = giving_back(&found(&[("team", "a"), (RUN, "r")], None), "r").unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({"app.kubernetes.io/managed-by": null, (RUN): null}));
+    }
+
+    /// Labels that somebody sets after a run are theirs, whatever an annotation of that run still says.
+    #[test]
+    fn an_annotation_counts_only_while_a_run_has_the_namespace() {
+        let before = found(&[("env", "prod")], Some(&["env", RUN]));
+        let refused = taking_over("n", &before, "r", &labels(&[("env", "x"), (RUN, "r")]));
+        assert!(refused.unwrap_err().to_string().contains("label env to be `x`"));
+    }
+
+    #[test]
+    fn a_label_that_a_scenario_needs_otherwise_is_named() {
+        let refused = taking_over("n", &found(&[("env", "prod")], None), "r", &labels(&[("env", "x")]));
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("label env to be `x`"), "{message}");
+    }
+
+    #[test]
+    fn what_another_run_took_is_refused() {
+        let taken = found(&[(RUN, "other")], Some(&[RUN]));
+        let message = taking_over("n", &taken, "r", &labels(&[(RUN, "r")])).unwrap_err().to_string();
+        assert!(message.contains("in use by run other") && message.contains("netproof cleanup"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn scenarios_wait_for_namespaces_and_get_no_more_than_there_are() {
+        let names = ["c", "1", "2", "3"].map(str::to_owned);
+        let prepared = Prepared::new(&names);
+        let message = prepared.borrow(4).await.err().unwrap().to_string();
+        assert!(message.contains("name 1 more with --prepared-namespaces"), "{message}");
+        let first = prepared.borrow(2).await.unwrap();
+        assert_eq!(first.names.len(), 2);
+        let waiting = tokio::time::timeout(Duration::from_millis(50), prepared.borrow(2)).await;
+        assert!(waiting.is_err(), "only one is left");
+        let other = prepared.borrow(1).await.unwrap();
+        assert!(!first.names.contains(&other.names[0]) && other.names[0] != "c");
+        // Stopped, and nothing of it was removed.
+        drop(first);
+        let message = prepared.borrow(2).await.err().unwrap().to_string();
+        assert!(message.contains("not given back"), "{message}");
+    }
+}
