@@ -177,13 +177,14 @@ pub fn selftest_json(result: &SelfTest) -> serde_json::Result<String> {
         })
     };
     let accusing = result.accusing().into_iter().map(|trial| ScenarioDocument::new(&trial.right));
+    let again = result.unmeasured.iter().map(|trial| ScenarioDocument::new(&trial.right));
     let report = json!({
         "passed": result.is_passed(),
         "cases": result.case_count(),
         "scenarios": result.scenarios.iter().map(|trial| &trial.scenario).collect::<Vec<_>>(),
         "undetected": names(result.undetected()),
         "accusing": accusing.collect::<Vec<_>>(),
-        "carriedOutAgain": result.unmeasured.iter().map(|trial| &trial.scenario).collect::<Vec<_>>(),
+        "carriedOutAgain": again.collect::<Vec<_>>(),
         "idle": result.idle(),
         "faults": result.faults.iter().map(fault).collect::<Vec<Value>>(),
         "seconds": result.took.as_secs_f64(),

@@ -35,7 +35,7 @@ pub async fn cleanup(
     let connected = connect::connect(target).await?;
     access::check_cleanup(&connected.client, prepared).await?;
     if !prepared.is_empty() {
-        return release(&connected.client, prepared, older_than).await;
+        return prepared::cleanup(&connected.client, prepared, older_than).await;
     }
     let now = SystemTime::now();
     let is_old = |namespace: &Namespace| {
@@ -50,19 +50,8 @@ pub async fn cleanup(
     let policies = cluster_policies::delete_all(&connected.client, RUN, older_than).await?;
     delete(&connected.client, &names).await?;
     wait(&connected.client, &names).await?;
-    let released = release(&connected.client, &prepared, older_than).await?;
+    let released = prepared::cleanup(&connected.client, &prepared, older_than).await?;
     Ok([policies, names, released].concat())
-}
-
-/// Removes what runs left in prepared namespaces, and their policies that belong to none.
-async fn release(client: &Client, prepared: &[String], older_than: Duration) -> Result<Vec<String>, Error> {
-    let (released, runs) = prepared::cleanup(client, prepared, older_than).await?;
-    let mut removed = Vec::new();
-    for run in runs {
-        let selector = format!("{RUN}={run}");
-        removed.extend(cluster_policies::delete_all(client, &selector, Duration::ZERO).await?);
-    }
-    Ok([removed, released].concat())
 }
 
 /// Removes everything that one run made in namespaces of its own.

@@ -302,10 +302,12 @@ impl Cluster {
         let was_started = deployments.load(Ordering::Relaxed) > 0;
         let removed = match prepared {
             Some(prepared) => {
-                let removed = prepared.remove_run(client, &maker.run, was_started).await;
+                // First: by the labels of the namespaces, a cleanup finds out whose policies are left.
                 let selector = self.selector();
-                let policies = cluster_policies::delete_all(client, &selector, Duration::ZERO).await;
-                removed.and(policies.map(drop))
+                match cluster_policies::delete_all(client, &selector, Duration::ZERO).await {
+                    Ok(_) => prepared.remove_run(client, &maker.run, was_started).await,
+                    Err(error) => Err(error),
+                }
             }
             None => cleanup::remove_run(client, &maker.run, was_started).await,
         };
@@ -460,7 +462,7 @@ impl Backend for ClusterBackend {
             // A policy that could not be removed would select the next one's pods, too.
             match self.is_broken && self.deployment.has_cluster_policies() {
                 true => prepared.close(),
-                false => self.deployment.give_prepared_back(prepared).await,
+                false => self.deployment.give_prepared_back(prepared, self.is_broken).await,
             }
             return;
         }

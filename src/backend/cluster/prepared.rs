@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use super::cluster_policies;
 use super::objects::{MANAGED_BY, POD_SECURITY, RUN};
 use super::pods;
 use super::request::{bounded, failed, persistently, unless_missing};
@@ -111,14 +112,19 @@ impl Prepared {
         Ok(Borrowed { names: free.split_off(rest), permit })
     }
 
-    /// Removes from them what the run made there, and lets others have them.
+    /// Removes from them what the run made there, and lets others have them. Where something broke, what was asked for may
+    /// be on its way.
     pub(super) async fn give_back(
         &self,
         client: &Client,
         run: &str,
         borrowed: Borrowed,
+        is_broken: bool,
     ) -> Result<(), Error> {
         let Borrowed { names, permit } = borrowed;
+        if is_broken {
+            sleep(ON_ITS_WAY).await;
+        }
         let released = release(client, &names, run).await;
         if released.is_err() {
             self.close();
@@ -142,12 +148,12 @@ impl Prepared {
         was_started: bool,
     ) -> Result<(), Error> {
         let released = release(client, &self.names, run).await;
-        if was_started {
-            // What was asked for when the run was interrupted may be on its way.
-            sleep(ON_ITS_WAY).await;
-            return released.and(release(client, &self.names, run).await);
+        if !was_started {
+            return released;
         }
-        released
+        // What was asked for when the run was interrupted may be on its way.
+        sleep(ON_ITS_WAY).await;
+        release(client, &self.names, run).await
     }
 }
 
@@ -205,24 +211,27 @@ async fn release(client: &Client, names: &[String], run: &str) -> Result<(), Err
     released.into_iter().collect()
 }
 
-/// Removes what any run made in namespaces that were taken over long enough ago. Gives the names of those, and the runs.
+/// Removes what any run made in namespaces that were taken over long enough ago, and its policies that belong to none.
+/// Gives the names of all that.
 pub(super) async fn cleanup(
     client: &Client,
     names: &[String],
     older_than: Duration,
-) -> Result<(Vec<String>, BTreeSet<String>), Error> {
-    let (mut released, mut runs) = (Vec::new(), BTreeSet::new());
+) -> Result<Vec<String>, Error> {
+    let mut removed = Vec::new();
     for name in names {
         let found = get(client, name).await?;
         let Some(run) = found.labels().get(RUN).cloned() else { continue };
         let age = taken(&found.metadata).map_or(u64::MAX, |taken| seconds().saturating_sub(taken.since));
         if age >= older_than.as_secs() {
+            // First: only the label says which run's they are.
+            let selector = format!("{RUN}={run}");
+            removed.extend(cluster_policies::delete_all(client, &selector, Duration::ZERO).await?);
             release_one(client, name, &run).await?;
-            released.push(name.clone());
-            runs.insert(run);
+            removed.push(name.clone());
         }
     }
-    Ok((released, runs))
+    Ok(removed)
 }
 
 async fn release_one(client: &Client, name: &str, run: &str) -> Result<(), Error> {

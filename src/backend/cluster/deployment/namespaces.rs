@@ -44,10 +44,14 @@ impl Deployment {
     }
 
     /// Removes what is in the prepared namespaces, and gives them back.
-    pub(in crate::backend::cluster) async fn give_prepared_back(&mut self, prepared: &Prepared) {
+    pub(in crate::backend::cluster) async fn give_prepared_back(
+        &mut self,
+        prepared: &Prepared,
+        is_broken: bool,
+    ) {
         let Shared { client, maker, .. } = &*self.shared;
         if let Some(borrowed) = self.borrowed.take()
-            && let Err(error) = prepared.give_back(client, &maker.run, borrowed).await
+            && let Err(error) = prepared.give_back(client, &maker.run, borrowed, is_broken).await
         {
             // The scenarios that would need them say so.
             tracing::debug!("prepared namespaces stay in use: {error}");
