@@ -28,27 +28,33 @@ pub(super) const fn rule(
     Rule { group, resource, verbs }
 }
 
-/// What every run needs.
+const NODES: Rule = rule("", "nodes", &["list"]);
+const PODS: Rule =
+    rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]);
+const EVENTS: Rule = rule("", "events", &["list"]);
+const POLICIES: Rule = rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]);
+
+/// What a run needs that makes its own namespaces.
 const ALWAYS: [Rule; 6] = [
     rule("", "namespaces", &["create", "delete", "get", "list", "patch"]),
-    rule("", "nodes", &["list"]),
-    rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]),
+    NODES,
+    PODS,
     rule("", "services", &["create", "delete", "patch"]),
-    rule("", "events", &["list"]),
-    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]),
+    EVENTS,
+    POLICIES,
 ];
 
 /// What a run in prepared namespaces needs to know of the cluster.
-const PREPARED: [Rule; 1] = [rule("", "nodes", &["list"])];
+const PREPARED: [Rule; 1] = [NODES];
 
 /// What it needs in each of these.
 const IN_PREPARED: [Rule; 5] = [
     // A namespace is in itself: a Role in it can grant this.
     rule("", "namespaces", &["get", "patch"]),
-    rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]),
+    PODS,
     rule("", "services", &["create", "delete", "list", "patch"]),
-    rule("", "events", &["list"]),
-    rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]),
+    EVENTS,
+    POLICIES,
 ];
 
 /// What a cleanup of prepared namespaces needs in each of them.
@@ -193,6 +199,13 @@ mod tests {
         assert_eq!(granted, needed, "more is granted than needed");
     }
 
+    /// Some rules have to allow all that others do.
+    fn assert_covers(rules: &[Rule], others: &[Rule]) {
+        let is_granted =
+            |rule: &Rule, verb| rules.iter().any(|n| n.resource == rule.resource && n.verbs.contains(verb));
+        assert!(others.iter().all(|rule| rule.verbs.iter().all(|verb| is_granted(rule, verb))));
+    }
+
     /// Neither more nor less than the manifest for running inside of a cluster grants.
     #[test]
     fn the_manifest_grants_what_is_needed() {
@@ -202,9 +215,7 @@ mod tests {
         let needed: Vec<Rule> = ALWAYS.into_iter().chain([PORT_FORWARD]).chain(for_cluster).collect();
         assert_grants(role, &needed);
         // A cleanup needs nothing that a run does not.
-        let is_granted =
-            |rule: &Rule, verb| needed.iter().any(|n| n.resource == rule.resource && n.verbs.contains(verb));
-        assert!(CLEANUP.iter().all(|rule| rule.verbs.iter().all(|verb| is_granted(rule, verb))));
+        assert_covers(&needed, &CLEANUP);
     }
 
     #[test]
@@ -215,9 +226,7 @@ mod tests {
         assert_grants(role, &needed);
         let (for_cluster, _) = rest.split_once("kind: ClusterRoleBinding").unwrap();
         assert_grants(for_cluster, &PREPARED);
-        let is_granted =
-            |rule: &Rule, verb| needed.iter().any(|n| n.resource == rule.resource && n.verbs.contains(verb));
-        assert!(CLEANUP_IN_PREPARED.iter().all(|rule| rule.verbs.iter().all(|verb| is_granted(rule, verb))));
+        assert_covers(&needed, &CLEANUP_IN_PREPARED);
     }
 
     #[test]
