@@ -115,6 +115,38 @@ fn a_new_pod_that_is_isolated_late_is_left_undefined() {
     assert_eq!(with("no-enforcement").code, Some(1));
 }
 
+/// While rules are replaced, only the moment is left open, and only of the policy that a step replaces.
+#[test]
+fn what_passes_while_rules_are_replaced_is_left_undefined() {
+    let policy = |ports: &str| {
+        let spec = format!("{{podSelector: {{matchLabels: {{app: a}}}}, ingress: [{{ports: [{ports}]}}]}}");
+        let metadata = "{name: p, namespace: x}";
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {metadata}, spec: {spec}}}"
+        )
+    };
+    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: replaced}\n";
+    let topology = "topology: {namespaces: [{name: x, pods: [{name: a, labels: {app: a}}, {name: b}]}]}\n";
+    let (first, second) = (policy("{port: 80}"), policy("{port: 80}, {port: 81}"));
+    let steps = format!("steps:\n- {{name: one, apply: [{first}]}}\n- {{name: other, apply: [{second}]}}\n");
+    let scenario =
+        file("replaced.yaml", format!("{head}{topology}probes: [80/TCP, 81/TCP, 82/TCP]\n{steps}"));
+    let known = profile("in-parts", "mechanism: rules-replaced-in-parts");
+    let with = |options: &[&str]| {
+        run(User::Ordinary, ["run", scenario.to_str().unwrap(), "-o", "json"].iter().chain(options))
+    };
+    let brief = ["--fault", "update-opens-briefly"];
+    let leak = with(&brief);
+    assert_eq!((leak.code, &leak.json()["counts"]["leak"]), (Some(1), &1.into()), "{}", leak.stdout);
+    let excused = with(&[&brief[..], &["--profile", &known]].concat());
+    assert_eq!(excused.code, Some(0), "{}", excused.stdout);
+    assert_eq!(excused.json()["counts"]["undefinedByProfile"], 1);
+    // Where nothing passes, nothing is left open; what stays open is a leak.
+    let sound = with(&["--profile", &known]);
+    assert_eq!((sound.code, &sound.json()["counts"]["undefinedByProfile"]), (Some(0), &0.into()));
+    assert_eq!(with(&["--fault", "no-enforcement", "--profile", &known]).code, Some(1));
+}
+
 #[test]
 fn what_the_author_got_wrong_stays_a_disagreement() {
     let scenario =
@@ -205,6 +237,7 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
         "other-direction-of-same-policy",
         "service-port-differs",
         "new-pods-open-at-first",
+        "rules-replaced-in-parts",
     ];
     let mechanisms = names.map(|name| format!("mechanism: {name}"));
     let all =

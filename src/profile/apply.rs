@@ -7,7 +7,7 @@ use super::model::{CellPattern, Difference, Profile};
 use super::reading::Readings;
 use super::unenforced::Unenforced;
 use crate::plan::{Cell, Route};
-use crate::policy::{Decision, Expectation};
+use crate::policy::{Decision, Expectation, PolicyName};
 use crate::scenario::{State, wildcard};
 
 /// A state of a scenario, and what its policies promise.
@@ -58,6 +58,29 @@ pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Dif
         let is_it = |it: &&&Arc<Difference>| it.cells.mechanism == Some(Mechanism::NewPodsOpenAtFirst);
         covering.iter().find(is_it).copied()
     })
+}
+
+/// The difference that leaves the moment open in which the rules of a policy are replaced, in each cell that this policy
+/// could open, or `None`.
+pub fn open_while_replaced(
+    profiles: &[Profile],
+    view: View<'_>,
+    replaced: &PolicyName,
+) -> Vec<Option<Arc<Difference>>> {
+    choose(profiles, view, |covering, _, promised| {
+        let is_it = |it: &&&Arc<Difference>| it.cells.mechanism == Some(Mechanism::RulesReplacedInParts);
+        covering.iter().find(is_it).copied().filter(|_| could_open(replaced, promised))
+    })
+}
+
+/// Whether a flow would pass if a policy allowed it: in each direction that denies it, the policy is among those that
+/// isolate the pod.
+fn could_open(policy: &PolicyName, promised: &Expectation) -> bool {
+    let deciding = promised.deciding_policies();
+    let isolates = |direction| deciding.contains(&(policy, direction));
+    promised.decision == Decision::Deny
+        && !deciding.is_empty()
+        && deciding.iter().all(|(_, direction)| isolates(*direction))
 }
 
 /// What is chosen of the differences that cover each cell's ends, probe and promise, in their order.

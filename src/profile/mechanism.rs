@@ -24,11 +24,15 @@ pub enum Mechanism {
     /// A new pod is isolated a moment after it has started. Only the moment is left open: what is delivered
     /// afterwards is a leak. No other way to read the policies.
     NewPodsOpenAtFirst,
+    /// The parts of a policy's rules are replaced one after the other, and what it denies before and after passes for a
+    /// moment. Only the moment is left open, in steps that do nothing but replace the policy. No other way to read
+    /// the policies.
+    RulesReplacedInParts,
 }
 
 impl Mechanism {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PodAddressInIpBlock,
         Self::UnresolvedPortName,
         Self::PortNameIsProtocol,
@@ -37,7 +41,22 @@ impl Mechanism {
         Self::OtherDirectionOfSamePolicy,
         Self::ServicePortDiffers,
         Self::NewPodsOpenAtFirst,
+        Self::RulesReplacedInParts,
     ];
+
+    /// Whether it leaves a moment open, and is no other way to read the policies.
+    pub fn is_momentary(self) -> bool {
+        match self {
+            Self::NewPodsOpenAtFirst | Self::RulesReplacedInParts => true,
+            Self::PodAddressInIpBlock
+            | Self::UnresolvedPortName
+            | Self::PortNameIsProtocol
+            | Self::PortNameOfOwnNamespace
+            | Self::PortNamesMixed
+            | Self::OtherDirectionOfSamePolicy
+            | Self::ServicePortDiffers => false,
+        }
+    }
 
     /// The name in a profile.
     pub fn name(self) -> &'static str {
@@ -50,6 +69,7 @@ impl Mechanism {
             Self::OtherDirectionOfSamePolicy => "other-direction-of-same-policy",
             Self::ServicePortDiffers => "service-port-differs",
             Self::NewPodsOpenAtFirst => "new-pods-open-at-first",
+            Self::RulesReplacedInParts => "rules-replaced-in-parts",
         }
     }
 }

@@ -14,7 +14,7 @@ mod reading;
 mod rewrite;
 mod unenforced;
 
-pub use apply::{View, left_open, open_at_first};
+pub use apply::{View, left_open, open_at_first, open_while_replaced};
 pub use load::{from_document, load};
 pub use mechanism::Mechanism;
 pub use model::{Difference, Profile};

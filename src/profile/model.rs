@@ -36,7 +36,7 @@ impl Difference {
     /// Whether it leaves a moment open, which may be over before the first probe: a run in which it decides nothing says
     /// nothing about it.
     pub fn is_momentary(&self) -> bool {
-        self.cells.mechanism == Some(Mechanism::NewPodsOpenAtFirst)
+        self.cells.mechanism.is_some_and(Mechanism::is_momentary)
     }
 }
 

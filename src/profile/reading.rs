@@ -28,7 +28,7 @@ impl<'a> Readings<'a> {
 
     /// Whether a route comes out otherwise than promised if the policies are read in these ways at once.
     pub(super) fn differ(&self, mechanisms: &[Mechanism], route: &Route, promised: Decision) -> bool {
-        if mechanisms.iter().all(|mechanism| *mechanism == Mechanism::NewPodsOpenAtFirst) {
+        if mechanisms.iter().all(|mechanism| mechanism.is_momentary()) {
             return false;
         }
         let is_given = |mechanism: &&Mechanism| mechanisms.contains(mechanism);
@@ -50,7 +50,7 @@ impl<'a> Readings<'a> {
         route: &Route,
         promised: Decision,
     ) -> Option<Mechanism> {
-        let is_reading = |mechanism: &&Mechanism| **mechanism != Mechanism::NewPodsOpenAtFirst;
+        let is_reading = |mechanism: &&Mechanism| !mechanism.is_momentary();
         let mut needed: Vec<_> = mechanisms.iter().filter(is_reading).copied().collect();
         if needed.len() < 2 || !self.differ(&needed, route, promised) {
             return None;

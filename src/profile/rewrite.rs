@@ -46,7 +46,8 @@ impl<'a> Rewriter<'a> {
             Mechanism::PortNamesMixed => vec![self.names_mixed(policy, direction, rule)],
             Mechanism::OtherDirectionOfSamePolicy
             | Mechanism::ServicePortDiffers
-            | Mechanism::NewPodsOpenAtFirst => vec![rule],
+            | Mechanism::NewPodsOpenAtFirst
+            | Mechanism::RulesReplacedInParts => vec![rule],
         }
     }
 

@@ -37,7 +37,10 @@ impl Lab {
             return Ok(());
         }
         self.replace_rules(rules).await?;
-        if fault == Some(Fault::Following(Lapse::DeletionOpensBriefly)) {
+        let is_brief = |fault| {
+            matches!(fault, Fault::Following(Lapse::DeletionOpensBriefly | Lapse::UpdateOpensBriefly))
+        };
+        if fault.is_some_and(is_brief) {
             self.isolate_after(BRIEFLY);
         }
         Ok(())

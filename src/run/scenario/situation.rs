@@ -117,12 +117,20 @@ impl Situation {
         })
     }
 
-    /// Leaves open what happens before newcomers are isolated, where they have to be at once.
-    pub(super) fn leave_first_moment_open(&mut self, differences: Vec<Option<Arc<Difference>>>) {
-        let is_at_once = |newcomer: &Option<Newcomer>| newcomer.is_some_and(|newcomer| newcomer.at_once);
-        let differences = differences.into_iter().zip(&self.newcomers);
-        self.open_at_first =
-            differences.map(|(difference, newcomer)| difference.filter(|_| is_at_once(newcomer))).collect();
+    /// Leaves open what happens before newcomers are isolated, where they have to be at once, and what happens to others
+    /// while rules are replaced, if they are.
+    pub(super) fn leave_first_moment_open(
+        &mut self,
+        of_newcomers: Vec<Option<Arc<Difference>>>,
+        of_others: Option<Vec<Option<Arc<Difference>>>>,
+    ) {
+        let of_others = of_others.unwrap_or_else(|| vec![None; self.cells.len()]);
+        let differences = of_newcomers.into_iter().zip(of_others).zip(&self.newcomers);
+        let open = differences.map(|((of_newcomer, of_other), newcomer)| match newcomer {
+            Some(newcomer) => of_newcomer.filter(|_| newcomer.at_once),
+            None => of_other,
+        });
+        self.open_at_first = open.collect();
     }
 
     pub(super) fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {

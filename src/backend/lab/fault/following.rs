@@ -23,6 +23,8 @@ pub enum Lapse {
     DeletionOpensLate,
     /// While a policy is being deleted, its pods are open.
     DeletionOpensBriefly,
+    /// While the rules of a policy are replaced, its pods are open.
+    UpdateOpensBriefly,
     /// A direction stays closed when its last policy goes.
     DeletionStaysClosed,
     /// Pods keep the labels that they started with.
@@ -47,12 +49,13 @@ pub enum Lapse {
 
 impl Lapse {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::PoliciesNeverRemoved,
         Self::PolicyUpdatesIgnored,
         Self::DeletionForgetsOthers,
         Self::DeletionOpensLate,
         Self::DeletionOpensBriefly,
+        Self::UpdateOpensBriefly,
         Self::DeletionStaysClosed,
         Self::PodLabelsFrozen,
         Self::NamespaceLabelsFrozen,
@@ -89,6 +92,11 @@ impl Lapse {
                 "deletion-opens-briefly",
                 &[11, 33],
                 "while a policy is being deleted, the pods that it had selected are open for a moment, whatever else selects them",
+            ),
+            Self::UpdateOpensBriefly => wrong(
+                "update-opens-briefly",
+                &[33],
+                "while the rules of a policy are being replaced, the pods that it selects are open for a moment",
             ),
             Self::DeletionStaysClosed => wrong(
                 "deletion-stays-closed",
@@ -268,8 +276,9 @@ impl Follower {
             }
             Lapse::DeletionForgetsOthers => self.forget_others(cluster),
             Lapse::DeletionOpensLate | Lapse::DeletionOpensBriefly => {
-                view.unguarded = self.pods_of_deleted(cluster);
+                view.unguarded = pods_of(&deleted(&self.policies, cluster), cluster);
             }
+            Lapse::UpdateOpensBriefly => view.unguarded = pods_of(&updated(&self.policies, cluster), cluster),
             Lapse::DeletionStaysClosed => {
                 self.remembered.retain(|old| find(&cluster.policies, old).is_none());
                 for deleted in deleted(&self.policies, cluster) {
@@ -324,13 +333,6 @@ impl Follower {
         }
     }
 
-    /// The pods that a deleted policy selects.
-    fn pods_of_deleted(&self, cluster: &Cluster) -> BTreeSet<Identity> {
-        let deleted = deleted(&self.policies, cluster);
-        let is_selected = |pod: &&Pod| deleted.iter().any(|deleted| is_subject(deleted, pod));
-        cluster.pods.iter().filter(is_selected).map(Identity::of_pod).collect()
-    }
-
     /// Drops the policies that select a pod of a policy that is deleted, until they change.
     fn forget_others(&mut self, cluster: &mut Cluster) {
         self.remembered.retain(|forgotten| cluster.policies.contains(forgotten));
@@ -374,6 +376,17 @@ impl Follower {
 /// Those of some policies that the cluster does not have any more.
 fn deleted<'a>(policies: &'a [NetworkPolicy], cluster: &Cluster) -> Vec<&'a NetworkPolicy> {
     policies.iter().filter(|old| find(&cluster.policies, old).is_none()).collect()
+}
+
+/// The policies as they were that are not what they were.
+fn updated<'a>(policies: &'a [NetworkPolicy], cluster: &Cluster) -> Vec<&'a NetworkPolicy> {
+    policies.iter().filter(|old| find(&cluster.policies, old).is_some_and(|new| new != *old)).collect()
+}
+
+/// The pods that some policies select.
+fn pods_of(policies: &[&NetworkPolicy], cluster: &Cluster) -> BTreeSet<Identity> {
+    let is_selected = |pod: &&Pod| policies.iter().any(|policy| is_subject(policy, pod));
+    cluster.pods.iter().filter(is_selected).map(Identity::of_pod).collect()
 }
 
 /// Whether a policy selects a pod.

@@ -101,9 +101,10 @@ impl Fault {
                 !matches!(hole, Hole::LeaksTenPercent | Hole::LeaksOnePercent | Hole::DeliversLate)
             }
             Self::Reading(misreading) => misreading != Misreading::HostBitsDropPolicy,
-            Self::Following(lapse) => {
-                !matches!(lapse, Lapse::DeletionOpensLate | Lapse::DeletionOpensBriefly)
-            }
+            Self::Following(lapse) => !matches!(
+                lapse,
+                Lapse::DeletionOpensLate | Lapse::DeletionOpensBriefly | Lapse::UpdateOpensBriefly
+            ),
             Self::Rules(_) | Self::Tiers(_) => true,
         }
     }
