@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::mechanism::Mechanism;
 use super::model::{CellPattern, Difference, Profile};
+use super::parts::mixed;
 use super::reading::Readings;
 use super::unenforced::Unenforced;
 use crate::plan::{Cell, Route};
-use crate::policy::{Decision, Expectation, PolicyName};
+use crate::policy::{Cluster, Decision, Engine, Expectation};
 use crate::scenario::{State, wildcard};
 
 /// A state of a scenario, and what its policies promise.
@@ -60,27 +61,20 @@ pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Dif
     })
 }
 
-/// The difference that leaves the moment open in which the rules of a policy are replaced, in each cell that this policy
-/// could open, or `None`.
+/// The difference that leaves the moment open in which the rules of a policy are replaced, in each cell that passes if
+/// the peers of some rules can use the ports of others, or `None`. `before` is the cluster before the change.
 pub fn open_while_replaced(
     profiles: &[Profile],
     view: View<'_>,
-    replaced: &PolicyName,
+    before: &Cluster,
 ) -> Vec<Option<Arc<Difference>>> {
-    choose(profiles, view, |covering, _, promised| {
+    let engine = mixed(before, &view.state.cluster).map(Engine::new);
+    choose(profiles, view, |covering, route, promised| {
+        let engine = engine.as_ref().filter(|_| promised.decision == Decision::Deny)?;
         let is_it = |it: &&&Arc<Difference>| it.cells.mechanism == Some(Mechanism::RulesReplacedInParts);
-        covering.iter().find(is_it).copied().filter(|_| could_open(replaced, promised))
+        let difference = covering.iter().find(is_it)?;
+        Some(*difference).filter(|_| route.evaluate(engine).decision != Decision::Deny)
     })
-}
-
-/// Whether a flow would pass if a policy allowed it: in each direction that denies it, the policy is among those that
-/// isolate the pod.
-fn could_open(policy: &PolicyName, promised: &Expectation) -> bool {
-    let deciding = promised.deciding_policies();
-    let isolates = |direction| deciding.contains(&(policy, direction));
-    promised.decision == Decision::Deny
-        && !deciding.is_empty()
-        && deciding.iter().all(|(_, direction)| isolates(*direction))
 }
 
 /// What is chosen of the differences that cover each cell's ends, probe and promise, in their order.
@@ -125,9 +119,8 @@ impl CellPattern {
 mod tests {
     use super::*;
     use crate::plan::{Router, cells};
-    use crate::policy::Engine;
     use crate::profile::load;
-    use crate::scenario;
+    use crate::scenario::{self, Probe};
     use crate::source::Text;
 
     fn profile(cells: &str) -> Vec<Profile> {
@@ -173,7 +166,8 @@ steps:
         covered_in(&content(policies), pattern)
     }
 
-    fn covered_in(content: &str, pattern: &str) -> Vec<String> {
+    /// The state that the first step leads to, with addresses, and the probes.
+    fn after_steps(content: &str) -> (State, Vec<Probe>) {
         let text = Text { name: "s.yaml".into(), content: content.to_owned() };
         let scenario = scenario::load(&[text]).unwrap().remove(0);
         let mut state = State::new(&scenario.topology);
@@ -186,9 +180,14 @@ steps:
         for (i, service) in state.cluster.services.iter_mut().enumerate() {
             service.addresses = vec![format!("10.96.0.{}", i + 1).parse().unwrap()];
         }
+        (state, scenario.probes)
+    }
+
+    fn covered_in(content: &str, pattern: &str) -> Vec<String> {
+        let (state, probes) = after_steps(content);
         let engine = Engine::new(state.cluster.clone());
         let router = Router::new(&state, &engine);
-        let cells = cells(&state, &scenario.probes);
+        let cells = cells(&state, &probes);
         let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
         let expectations: Vec<_> =
             routes.iter().map(|route| route.as_ref().unwrap().evaluate(&engine)).collect();
@@ -501,5 +500,62 @@ steps:
         assert_eq!(covered(&egress, mechanism), ["y/web → service:x/web 8080/TCP allow"]);
         // Nothing isolates who sends.
         assert_eq!(covered(&policy("x", "podSelector: {}"), mechanism), [""; 0]);
+    }
+
+    /// The cells that are left open while `before` is replaced by `after`.
+    fn open_between(before: &str, after: &str) -> Vec<String> {
+        let [(before, _), (state, probes)] = [before, after].map(|policies| after_steps(&content(policies)));
+        let engine = Engine::new(state.cluster.clone());
+        let router = Router::new(&state, &engine);
+        let cells = cells(&state, &probes);
+        let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
+        let promised = |route: &Option<Route>| route.as_ref().unwrap().evaluate(&engine);
+        let expectations: Vec<_> = routes.iter().map(promised).collect();
+        let (scenario, step) = ("s", None);
+        let view = View {
+            scenario,
+            step,
+            state: &state,
+            cells: &cells,
+            routes: &routes,
+            expectations: &expectations,
+        };
+        let profiles = profile("mechanism: rules-replaced-in-parts, to: x/web");
+        let open = open_while_replaced(&profiles, view, &before.cluster);
+        let open = cells.iter().zip(open).filter(|(_, difference)| difference.is_some());
+        open.map(|(cell, _)| cell.to_string()).collect()
+    }
+
+    #[test]
+    fn what_rules_allow_that_are_replaced_in_parts() {
+        let rule = |peer: &str, port: u16| {
+            format!(
+                "{{from: [{{podSelector: {{matchLabels: {{app: {peer}}}}}}}], ports: [{{port: {port}}}]}}"
+            )
+        };
+        let to_web = |rules: &str| {
+            policy("x", &format!("podSelector: {{matchLabels: {{app: web}}}}, ingress: [{rules}]"))
+        };
+        let first = rule("db", 80);
+        let before = to_web(&first);
+        assert_eq!(
+            open_between(&before, &to_web(&rule("db", 81))),
+            ["x/db → x/web 80/TCP"],
+            "what was allowed before may pass for a moment anyway, and 80/UDP is of neither rule"
+        );
+        assert_eq!(
+            open_between(&before, &to_web(&rule("nobody", 81))),
+            ["x/db → x/web 80/TCP", "x/db → x/web 81/TCP"]
+        );
+        // A new policy replaces nothing, nor does one that selects other pods now.
+        assert_eq!(open_between(&policy("y", "podSelector: {}"), &before), [""; 0]);
+        assert_eq!(
+            open_between(&before, &policy("x", &format!("podSelector: {{}}, ingress: [{}]", rule("x", 81)))),
+            [""; 0]
+        );
+        // What another policy denies, this one cannot open.
+        let egress = policy("x", "podSelector: {matchLabels: {app: db}}, policyTypes: [Egress]")
+            .replace("name: p", "name: q");
+        assert_eq!(open_between(&(before + &egress), &(to_web(&rule("nobody", 81)) + &egress)), [""; 0]);
     }
 }

@@ -1,5 +1,7 @@
 //! The ways to read policies that a profile can name.
 
+use std::time::Duration;
+
 /// A way to read policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mechanism {
@@ -24,8 +26,8 @@ pub enum Mechanism {
     /// A new pod is isolated a moment after it has started. Only the moment is left open: what is delivered
     /// afterwards is a leak. No other way to read the policies.
     NewPodsOpenAtFirst,
-    /// The parts of a policy's rules are replaced one after the other, and what it denies before and after passes for a
-    /// moment. Only the moment is left open, in steps that do nothing but replace the policy. No other way to read
+    /// The parts of a policy's rules are replaced one after the other: for a moment of at most two seconds, the peers of
+    /// some rules, old or new, can use the ports of others. What is delivered later is a leak. No other way to read
     /// the policies.
     RulesReplacedInParts,
 }
@@ -55,6 +57,22 @@ impl Mechanism {
             | Self::PortNamesMixed
             | Self::OtherDirectionOfSamePolicy
             | Self::ServicePortDiffers => false,
+        }
+    }
+
+    /// How long the moment may be that it leaves open. `None` if it may last until the settle deadline, or if it leaves
+    /// no moment open.
+    pub fn longest_moment(self) -> Option<Duration> {
+        match self {
+            Self::RulesReplacedInParts => Some(Duration::from_secs(2)),
+            Self::NewPodsOpenAtFirst
+            | Self::PodAddressInIpBlock
+            | Self::UnresolvedPortName
+            | Self::PortNameIsProtocol
+            | Self::PortNameOfOwnNamespace
+            | Self::PortNamesMixed
+            | Self::OtherDirectionOfSamePolicy
+            | Self::ServicePortDiffers => None,
         }
     }
 

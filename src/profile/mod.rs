@@ -10,6 +10,7 @@ mod file;
 mod load;
 mod mechanism;
 mod model;
+mod parts;
 mod reading;
 mod rewrite;
 mod unenforced;

@@ -1,6 +1,7 @@
 //! A profile, read and checked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::mechanism::Mechanism;
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
@@ -37,6 +38,11 @@ impl Difference {
     /// nothing about it.
     pub fn is_momentary(&self) -> bool {
         self.cells.mechanism.is_some_and(Mechanism::is_momentary)
+    }
+
+    /// Whether something that lasted so long is no longer than the moment that is left open.
+    pub fn is_moment(&self, lasted: Duration) -> bool {
+        self.cells.mechanism.and_then(Mechanism::longest_moment).is_none_or(|longest| lasted <= longest)
     }
 }
 

@@ -30,7 +30,10 @@ impl Brackets {
     pub(super) fn take_step(&mut self, step: usize, cells: &[CellResult], ways: &[Way], tracks: &[Track]) {
         for (index, ((result, way), track)) in cells.iter().zip(ways).zip(tracks).enumerate() {
             self.take(&result.cell, *way, track);
-            if result.decision() == Decision::Deny && result.verdict == Verdict::Match {
+            // Where a profile excuses a moment, silence followed it.
+            let is_held = result.verdict == Verdict::Match && result.decision() == Decision::Deny
+                || result.is_excused() && result.delivered_until.is_some();
+            if is_held {
                 let denial = Denial { place: (step, index), is_lookup: !track.found_name };
                 self.0.entry((result.cell.clone(), *way)).or_default().push(denial);
             }

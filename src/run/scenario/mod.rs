@@ -24,7 +24,7 @@ use super::settle::{CONFIRMED, SettleDeadlines, Settled, settle};
 use super::track::{Expected, Loss, Track};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
-use crate::policy::{Cluster, Decision, Engine, PolicyName};
+use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, left_open, open_at_first, open_while_replaced};
 use crate::scenario::{Action, EndpointName, Scenario, State, Step};
 use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, probes_for, proved_point};
@@ -241,12 +241,11 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
         let mut situation = self.situation(Some(step), &engine, &router);
+        let of_others =
+            open_while_replaced(&self.settings.profiles, self.view(Some(step), &situation), &before);
         let newcomers = Newcomers::new(&step.actions, before, &self.state, self.backend, changed);
         situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
         let of_newcomers = open_at_first(&self.settings.profiles, self.view(Some(step), &situation));
-        let of_others = replaced(step).map(|policy| {
-            open_while_replaced(&self.settings.profiles, self.view(Some(step), &situation), &policy)
-        });
         situation.leave_first_moment_open(of_newcomers, of_others);
         let is_policy = |action: &Action| matches!(action, Action::SetPolicy(_) | Action::DeletePolicy(_));
         let is_mixed = !step.actions.iter().all(is_policy);
@@ -366,12 +365,4 @@ fn answered(cells: &[Cell], tracks: &[Track]) -> Vec<Duration> {
 /// at once.
 fn slowest(answered: &[Duration]) -> Option<Duration> {
     answered.get(answered.len() * 99 / 100).copied()
-}
-
-/// The policy that a step sets, if it does nothing else.
-fn replaced(step: &Step) -> Option<PolicyName> {
-    match step.actions.as_slice() {
-        [Action::SetPolicy(written)] => Some(PolicyName::from(&written.policy)),
-        _ => None,
-    }
 }

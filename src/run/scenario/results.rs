@@ -83,10 +83,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 // A datagram that arrives late shows that the silence before was none.
                 let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
                 // What was never delivered needs no excuse, and what is not in force later has none.
-                let is_excused = is_held && delivered_until.is_some();
-                let (verdict, left_open) = match open_at_first {
-                    Some(difference) if is_excused => (Verdict::Undefined, Some(difference)),
-                    Some(_) | None => (verdict, left_open),
+                let until = delivered_until.filter(|_| is_held).map(DeliveredUntil::duration);
+                let excuse = open_at_first.filter(|it| until.is_some_and(|until| it.is_moment(until)));
+                let (verdict, left_open) = match excuse {
+                    Some(difference) => (Verdict::Undefined, Some(difference)),
+                    None => (verdict, left_open),
                 };
                 let is_of_endpoint = track.leaked_to().is_some();
                 let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);

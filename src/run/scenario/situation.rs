@@ -38,7 +38,7 @@ pub(super) struct Situation {
     pub(super) newcomers: Vec<Option<Newcomer>>,
     /// The difference of a profile that leaves a cell undefined.
     pub(super) left_open: Vec<Option<Arc<Difference>>>,
-    /// The difference of a profile that leaves the first moment of a newcomer undefined.
+    /// The difference of a profile that leaves the first moment undefined: that of a newcomer, or the one after a change.
     pub(super) open_at_first: Vec<Option<Arc<Difference>>>,
     /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub(super) decisions: Vec<Decision>,
@@ -118,13 +118,12 @@ impl Situation {
     }
 
     /// Leaves open what happens before newcomers are isolated, where they have to be at once, and what happens to others
-    /// while rules are replaced, if they are.
+    /// while rules are replaced.
     pub(super) fn leave_first_moment_open(
         &mut self,
         of_newcomers: Vec<Option<Arc<Difference>>>,
-        of_others: Option<Vec<Option<Arc<Difference>>>>,
+        of_others: Vec<Option<Arc<Difference>>>,
     ) {
-        let of_others = of_others.unwrap_or_else(|| vec![None; self.cells.len()]);
         let differences = of_newcomers.into_iter().zip(of_others).zip(&self.newcomers);
         let open = differences.map(|((of_newcomer, of_other), newcomer)| match newcomer {
             Some(newcomer) => of_newcomer.filter(|_| newcomer.at_once),
