@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 /// The version of everything that agents say: to each other in probes, and here. Agents of different
 /// versions do not understand each other's probes, so a run refuses to begin with them.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 
 /// The environment variable that holds the token. Not an argument: those can be read by others. From it,
 /// all agents of a run derive the key that signs their probes.
@@ -64,6 +64,16 @@ pub enum Transport {
     DnsUdp,
     /// A DNS query over a TCP connection.
     DnsTcp,
+}
+
+impl Transport {
+    /// Whether a connection comes before the first message.
+    pub fn is_stream(self) -> bool {
+        match self {
+            Self::Tcp | Self::Sctp | Self::DnsTcp => true,
+            Self::Udp | Self::DnsUdp => false,
+        }
+    }
 }
 
 /// What an agent is.
@@ -264,6 +274,11 @@ pub enum Outcome {
     },
     /// A reset, or an ICMP message that the port cannot be reached.
     Refused,
+    /// A connection was established, and then broken off.
+    Cut {
+        /// The system's reason.
+        message: String,
+    },
     /// Another ICMP message, or no route: what the network did to a packet, whatever the message says about
     /// protocols.
     Unreachable {

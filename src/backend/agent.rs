@@ -257,6 +257,14 @@ impl Agent {
         }
     }
 
+    /// Ends the attempts to connect that go on after their result has been told.
+    ///
+    /// # Errors
+    /// If the agent cannot be reached.
+    pub async fn give_up(&self) -> Result<(), Error> {
+        self.ask("/v1/give-up", &(), Duration::ZERO, Repeat::Harmless).await
+    }
+
     /// What arrived at the agent's listeners since the last time.
     ///
     /// # Errors

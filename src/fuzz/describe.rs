@@ -8,7 +8,7 @@ use super::item::decided_for;
 use super::paper::{Case, ask_engine, cases, read};
 use super::world::Naive;
 use crate::plan::Cell;
-use crate::policy::{Decision, IpFamily, Reason, UndefinedCause};
+use crate::policy::{Decision, IpFamily};
 
 /// Which random case something was found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,10 +79,7 @@ fn description(name: CaseName, place: &str, found: &Disagreement) -> String {
 fn naive_answers(case: &Case) -> Vec<(Cell, Decision)> {
     let naive = Naive::new(&case.state);
     let answers = ask_engine(&case.state, &case.probes);
-    let has_addresses = |reasons: &[Reason]| {
-        !reasons.iter().any(|reason| matches!(reason, Reason::Undefined(UndefinedCause::NoAddress { .. })))
-    };
     let cells = answers.cells.into_iter().zip(answers.engine);
-    let cells = cells.filter(|(_, answer)| has_addresses(&answer.reasons));
+    let cells = cells.filter(|(_, answer)| !answer.has_no_address());
     cells.filter_map(|(cell, _)| Some((cell.clone(), naive.decide(&cell)?))).collect()
 }

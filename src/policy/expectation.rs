@@ -25,6 +25,12 @@ impl Expectation {
         Self { decision: Decision::Undefined, reasons: vec![Reason::Undefined(cause)] }
     }
 
+    /// Whether an end has no address of the family, so that there is nothing to decide.
+    pub fn has_no_address(&self) -> bool {
+        let is_it = |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::NoAddress { .. }));
+        self.reasons.iter().any(is_it)
+    }
+
     /// Returns the policies that allow or deny the flow, each with the direction in which it does. Empty
     /// where no policy decides, and where the specification leaves the flow undefined.
     pub fn deciding_policies(&self) -> Vec<(&PolicyName, Direction)> {

@@ -47,6 +47,7 @@ impl Arrived {
                         Outcome::DnsAnswered { agent, .. } => agent.is_some(),
                         Outcome::Silent { .. }
                         | Outcome::Refused
+                        | Outcome::Cut { .. }
                         | Outcome::Unreachable { .. }
                         | Outcome::Garbled { .. }
                         | Outcome::Unsupported { .. }

@@ -140,9 +140,10 @@ fn server(
         Outcome::Garbled { .. } | Outcome::DnsAnswered { .. } => {
             Err("it could not be opened: something else answered".to_owned())
         }
-        Outcome::Unreachable { message } | Outcome::Unsupported { message } | Outcome::Failed { message } => {
-            Err(format!("it could not be opened: {message}"))
-        }
+        Outcome::Cut { message }
+        | Outcome::Unreachable { message }
+        | Outcome::Unsupported { message }
+        | Outcome::Failed { message } => Err(format!("it could not be opened: {message}")),
     }
 }
 
@@ -153,6 +154,7 @@ fn fate(result: Result<ProbeResult, String>) -> Fate {
         Ok(
             Outcome::Silent { .. }
             | Outcome::Refused
+            | Outcome::Cut { .. }
             | Outcome::Unreachable { .. }
             | Outcome::Garbled { .. }
             | Outcome::DnsAnswered { .. },

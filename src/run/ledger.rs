@@ -17,6 +17,19 @@ struct Sent {
     at: Duration,
     /// Whether its path was alive: on a dead one, silence proves nothing.
     is_proof: bool,
+    /// Whether its attempt to connect ends before the policies change. A datagram is under way until it arrives.
+    ends: Ends,
+}
+
+/// Until when a probe can arrive that says something about the policies at the time when it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// At any time: it is a datagram, which is sent once.
+    Never,
+    /// Its attempt to connect goes on, and is given up before the policies change.
+    WhenGivenUp,
+    /// It could not be given up, so that its arrival says nothing.
+    Unknown,
 }
 
 /// The probes that should never arrive, and those that did.
@@ -44,13 +57,24 @@ impl Ledger {
     }
 
     /// Notes a probe that has been sent.
-    pub(super) fn note(&mut self, nonce: Nonce, cell: usize, at: Duration, is_proof: bool) {
-        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof });
+    pub(super) fn note(&mut self, nonce: Nonce, cell: usize, at: Duration, is_proof: bool, ends: Ends) {
+        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends });
+    }
+
+    /// Takes in that attempts to connect may go on while the policies change.
+    pub(super) fn forget_streams(&mut self) {
+        for sent in self.sent.values_mut().filter(|sent| sent.ends == Ends::WhenGivenUp) {
+            sent.ends = Ends::Unknown;
+        }
     }
 
     /// Takes in what arrived. Probes that are known to be delivered are not late.
     pub(super) fn arrived(&mut self, nonces: impl IntoIterator<Item = Nonce>) {
-        self.late.extend(nonces.into_iter().filter_map(|nonce| self.sent.remove(&nonce)));
+        for nonce in nonces {
+            if self.sent.get(&nonce).is_some_and(|sent| sent.ends != Ends::Unknown) {
+                self.late.extend(self.sent.remove(&nonce));
+            }
+        }
     }
 
     /// The cells of the present step of which probes arrived late, and when those were sent. Each arrival is
@@ -109,7 +133,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
         for at in sent {
-            ledger.note(Nonce(*at), 7, millis(*at), true);
+            ledger.note(Nonce(*at), 7, millis(*at), true, Ends::Never);
         }
         ledger.begin(Some(1));
         ledger.arrived(arrived.iter().map(|at| Nonce(*at)));
@@ -133,8 +157,8 @@ mod tests {
     fn a_silence_on_a_dead_path_does_not_stand_for_one_that_was_taken_away() {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
-        ledger.note(Nonce(1), 7, millis(150), true);
-        ledger.note(Nonce(2), 7, millis(200), false);
+        ledger.note(Nonce(1), 7, millis(150), true, Ends::Never);
+        ledger.note(Nonce(2), 7, millis(200), false, Ends::Never);
         ledger.begin(Some(1));
         ledger.arrived([Nonce(1)]);
         let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
@@ -145,7 +169,7 @@ mod tests {
     fn late_arrivals_of_the_present_step_are_returned_once() {
         let mut ledger = Ledger::default();
         ledger.begin(Some(3));
-        ledger.note(Nonce(1), 9, millis(20), true);
+        ledger.note(Nonce(1), 9, millis(20), true, Ends::Never);
         ledger.arrived([Nonce(1), Nonce(2)]);
         assert_eq!(ledger.take_late(), [(9, millis(20))]);
         assert!(ledger.take_late().is_empty());
@@ -156,11 +180,25 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
         for at in [450, 600] {
-            ledger.note(Nonce(at), 7, millis(at), true);
+            ledger.note(Nonce(at), 7, millis(at), true, Ends::Never);
         }
         ledger.begin(Some(1));
         ledger.arrived([Nonce(450)]);
         let said = ledger.afterwards(|_, _| Some((millis(500), millis(400)))).remove(&(0, 7));
         assert_eq!(said, Some(Afterwards::Leak));
+    }
+
+    /// An agent that stands still cannot be asked, but its kernel goes on connecting.
+    #[test]
+    fn a_connection_that_could_not_be_given_up_says_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.begin(Some(0));
+        ledger.note(Nonce(1), 7, millis(450), true, Ends::WhenGivenUp);
+        ledger.note(Nonce(2), 7, millis(450), true, Ends::Never);
+        ledger.forget_streams();
+        ledger.arrived([Nonce(1)]);
+        assert_eq!(ledger.take_late(), []);
+        ledger.arrived([Nonce(2)]);
+        assert_eq!(ledger.take_late(), [(7, millis(450))]);
     }
 }

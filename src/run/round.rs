@@ -11,7 +11,7 @@ use netproof_probe::wire::{Listener, Nonce, Target};
 use super::arrived::{Arrived, ArrivedAt, Legs};
 use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
 use super::canary::{Canaries, Path};
-use super::ledger::Ledger;
+use super::ledger::{Ends, Ledger};
 use super::legs::{LegSent, LegSighting, until_failure};
 use super::listen::Unavailable;
 use super::scenario::Promises;
@@ -265,6 +265,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             Some(self.leg_sighting(route, legs.remove(&leg)?, control, arrived))
         });
         let mut decisive = until_failure(seen)?;
+        // Its nonce is that of the last leg.
+        let is_stream = route.transport.is_stream();
         let left = decisive.left.unwrap_or(sent).max(sent);
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
         let has_arrived = decisive.nonce.is_some_and(|nonce| arrived.has(nonce));
@@ -277,7 +279,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             && !has_arrived
             && decisive.observation.agrees_with(Decision::Deny) != Some(false)
         {
-            self.ledger.note(nonce, index, sent, decisive.control.path);
+            let ends = if is_stream { Ends::WhenGivenUp } else { Ends::Never };
+            self.ledger.note(nonce, index, sent, decisive.control.path, ends);
         }
         Some(Sighting {
             cell: index,

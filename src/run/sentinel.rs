@@ -200,6 +200,7 @@ fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
         Outcome::Refused | Outcome::Unreachable { .. } => Shown::Closed,
         Outcome::Silent { connected: false } if is_patient => Shown::Closed,
         Outcome::Silent { .. }
+        | Outcome::Cut { .. }
         | Outcome::DnsAnswered { .. }
         | Outcome::Garbled { .. }
         | Outcome::Unsupported { .. }

@@ -343,14 +343,19 @@ impl<P: Prober> Settling<'_, P> {
         }
         self.rounds += 1;
         let sightings = self.prober.round(cells, timeout).await;
-        let in_force = self.in_force();
+        let is_lost = |sighting: &Sighting| {
+            matches!(sighting.observation, Observation::ProbeError { .. }) && !sighting.is_final
+        };
+        let disturbed = sightings.iter().map(|sighting| sighting.ended).max();
+        // An agent that is away concerns its own cells. Where nobody can be asked, the enforcers may hear nothing either.
+        if sightings.iter().all(is_lost) {
+            self.disturbed = self.disturbed.max(disturbed);
+        }
+        let (in_force, deadline) = (self.in_force(), self.leak_deadline());
         for sighting in sightings {
             let Some(expected) = self.expected.get(sighting.cell) else { continue };
-            let (deadline, due) = (self.leak_deadline(), self.due(expected, in_force));
+            let due = self.due(expected, in_force);
             if let Some(track) = self.tracks.get_mut(sighting.cell) {
-                if matches!(sighting.observation, Observation::ProbeError { .. }) && !sighting.is_final {
-                    self.disturbed = Some(sighting.ended);
-                }
                 track.record(sighting, *expected, deadline, due);
             }
         }
@@ -439,7 +444,8 @@ mod tests {
     use Observation::{Connected, Dropped, OneWay};
 
     fn plain(decision: Decision) -> Expected {
-        Expected { decision, is_new: false, crosses: true, is_proved: true, has_denied_backend: false }
+        let (is_new, crosses, is_proved, service) = (false, true, true, None);
+        Expected { decision, is_new, crosses, is_proved, service, has_denied_backend: false }
     }
 
     fn deadlines() -> SettleDeadlines {
@@ -758,6 +764,27 @@ mod tests {
             let settled = settle(&mut script, &[expected], &Pools::default(), deadlines).await;
             assert_eq!(settled.tracks[0].agrees(Decision::Deny), Some(!is_leak), "{is_proved}");
         }
+    }
+
+    /// Seen: kube-proxy needs some seconds for a new Service, and until then nothing answers at its address.
+    #[tokio::test]
+    async fn a_new_service_has_to_be_silent_until_it_delivers_or_the_time_is_over() {
+        let deadlines = SettleDeadlines { settle: Duration::from_secs(2), ..deadlines() };
+        let denied = Expected { is_proved: false, service: Some(0), ..plain(Decision::Deny) };
+        let allowed = Expected { decision: Decision::Allow, is_new: true, ..denied };
+        let late = [vec![Dropped; 8], vec![Connected]].concat();
+        for expected in [vec![denied], vec![denied, allowed]] {
+            let mut script =
+                Script { round_takes: Duration::from_millis(100), ..Script::new(vec![late.clone(); 2]) };
+            let settled = settle(&mut script, &expected, &Pools::default(), deadlines).await;
+            assert_eq!(settled.tracks[0].agrees(Decision::Deny), Some(false), "{expected:?}");
+        }
+        // Where an address delivers to one, it is known for all.
+        let shows = vec![vec![Dropped], vec![Dropped, Dropped, Connected]];
+        let mut script = Script::new(shows);
+        let settled = settle(&mut script, &[denied, allowed], &Pools::default(), deadlines).await;
+        assert_eq!(settled.tracks[0].agrees(Decision::Deny), Some(true));
+        assert!(script.elapsed() < deadlines.settle, "{:?}", script.elapsed());
     }
 
     /// A denial that stands before and after a change looks the same until the change is in force.

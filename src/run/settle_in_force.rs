@@ -54,10 +54,25 @@ impl<P: Prober> Settling<'_, P> {
     /// The same for one cell, to which there must be a path, too.
     pub(super) fn due(&self, expected: &Expected, in_force: Duration) -> Duration {
         let wired = self.deadlines.handed_over + self.deadlines.wiring;
-        match expected.decision {
-            Decision::Deny if !expected.is_proved => in_force.max(wired),
-            Decision::Allow | Decision::Deny | Decision::Undefined => in_force,
+        match (expected.decision, expected.service) {
+            (Decision::Allow | Decision::Undefined, _) => in_force,
+            (Decision::Deny, _) if expected.is_proved => in_force,
+            (Decision::Deny, None) => in_force.max(wired),
+            // Nodes learn of Services from somebody else than of policies, in a time that nobody promises.
+            (Decision::Deny, Some(service)) => {
+                in_force.max(wired).max(self.delivered_by(service).unwrap_or_else(|| self.deadline()))
+            }
         }
+    }
+
+    /// Since when cells of this Service and node are delivered. `None` if none is.
+    fn delivered_by(&self, service: usize) -> Option<Duration> {
+        let cells = self.tracks.iter().zip(self.expected).filter(|(track, expected)| {
+            expected.service == Some(service)
+                && expected.decision == Decision::Allow
+                && track.agrees(Decision::Allow) == Some(true)
+        });
+        cells.filter_map(|(track, _)| track.settled).min()
     }
 
     /// What differs although there was no time for it after the last disturbance is not known.

@@ -40,6 +40,9 @@ pub(super) struct Expected {
     /// Whether a probe between the same addresses was delivered before. If not, silence may mean that
     /// the path does not exist yet.
     pub(super) is_proved: bool,
+    /// The cells from the same node to the same address of a Service have the same number: what one of them delivers
+    /// shows that the node knows the address. `None` if it goes to no Service.
+    pub(super) service: Option<usize>,
     /// Whether it is undefined only because a Service leads to endpoints that are promised different things, and one
     /// of them is denied.
     pub(super) has_denied_backend: bool,
@@ -164,7 +167,8 @@ impl Track {
         let is_shown = self.leaked || self.leaked_to().is_some();
         let shows_leak = is_delivered && (self.leaked || sighting.denied_backend.is_some());
         if let Some(endpoint) = sighting.denied_backend {
-            self.denied_backend = Some((endpoint, sent >= deadline));
+            let is_late = self.denied_backend.as_ref().is_some_and(|(_, is_late)| *is_late);
+            self.denied_backend = Some((endpoint, is_late || sent >= deadline));
         }
         if observation.agrees_with(expected.decision) == Some(false) {
             self.opposed = Some(sent);

@@ -59,6 +59,12 @@ impl Before {
     pub fn new(promised: &Expectation, decision: Decision) -> Self {
         Self { decision, denied: denying(promised).collect() }
     }
+
+    /// Whether one end at least denies it before and after a step. Where the denial passes from one end to the other,
+    /// nobody says which of them hears of the change first.
+    pub fn is_denied_at_one_end_still(&self, promised: &Expectation) -> bool {
+        denying(promised).any(|direction| self.denied.contains(&direction))
+    }
 }
 
 /// How long a step's change took to be in force at a cell.

@@ -163,7 +163,9 @@ pub fn observe(outcome: &Outcome, agents: &Agents<'_>, arrived: bool, addresses:
         Outcome::DnsAnswered { code, .. } => {
             Observation::DnsFailure { message: format!("response code {code}") }
         }
-        Outcome::Silent { .. } | Outcome::Refused | Outcome::Unreachable { .. } if arrived => {
+        Outcome::Silent { .. } | Outcome::Refused | Outcome::Cut { .. } | Outcome::Unreachable { .. }
+            if arrived =>
+        {
             Observation::OneWay
         }
         Outcome::Silent { connected: false } => Observation::Dropped,
@@ -171,6 +173,9 @@ pub fn observe(outcome: &Outcome, agents: &Agents<'_>, arrived: bool, addresses:
         Outcome::Silent { connected: true } => {
             Observation::Misdelivered { by: "something that accepts connections".to_owned() }
         }
+        Outcome::Cut { .. } => Observation::Misdelivered {
+            by: "something that accepts connections and breaks them off".to_owned(),
+        },
         Outcome::Refused | Outcome::Unreachable { .. } => Observation::Rejected,
         Outcome::Garbled { text } => {
             Observation::Misdelivered { by: format!("something that said {}", quote(text)) }
@@ -228,6 +233,15 @@ mod tests {
             assert_eq!(observation, Observation::OneWay);
             assert_eq!(observation.agrees_with(Decision::Deny), Some(false));
             assert_eq!(observation.agrees_with(Decision::Allow), Some(false));
+        }
+    }
+
+    /// Kubernetes' own tests call it connected.
+    #[test]
+    fn a_connection_that_was_established_is_no_denial() {
+        for outcome in [Outcome::Silent { connected: true }, Outcome::Cut { message: "reset".to_owned() }] {
+            assert_eq!(seen(&outcome, false).agrees_with(Decision::Deny), None);
+            assert_eq!(seen(&outcome, true), Observation::OneWay);
         }
     }
 

@@ -89,6 +89,7 @@ impl CellResult {
     /// Whether the author's assertion says something else than the policy engine.
     pub fn disagrees(&self) -> bool {
         self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
+            && !self.expected.has_no_address()
     }
 
     /// Whether it claims something that a run has to judge: its author asserts it, or the policies deny it.
@@ -112,7 +113,8 @@ impl CellResult {
 
     fn gap(&self) -> Option<PolicyGap<'_>> {
         let intended = self.intended?;
-        (intended != self.expected.decision).then_some(PolicyGap { cell: self, intended })
+        (intended != self.expected.decision && !self.expected.has_no_address())
+            .then_some(PolicyGap { cell: self, intended })
     }
 }
 

@@ -125,6 +125,32 @@ fn a_share_of_connections_that_leaks_is_a_leak() {
     assert_eq!(finished.code, Some(1), "{finished:?}");
 }
 
+/// An application waits for longer than a probe.
+#[test]
+fn a_connection_that_comes_about_after_its_timeout_is_a_leak() {
+    let options = [
+        "-o",
+        "json",
+        "--settle",
+        "0ms",
+        "--min-timeout",
+        "200ms",
+        "--max-timeout",
+        "200ms",
+        "--linger",
+        "4s",
+    ];
+    let mut lab = RunningLab::start(User::Ordinary, "late-connection", &denied("[80/TCP]"), &options);
+    let stopped = lab.stop_at_generation(1);
+    lab.detour(1000, Duration::from_millis(300));
+    drop(stopped);
+    let finished = lab.finish();
+    for cell in crossing(&finished, 1) {
+        assert_eq!(cell["verdict"], "leak", "{cell}");
+    }
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+}
+
 /// Whatever the timeout, what arrives was delivered.
 #[test]
 fn a_datagram_that_is_delivered_after_its_timeout_is_a_leak() {

@@ -130,6 +130,12 @@ async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answe
             let request: HeldRequest = read(request).await?;
             json(&held::use_again(shared, request).await)
         }
+        (&Method::POST, "/v1/give-up") => {
+            shared.late.borrow_mut().give_up();
+            // Their sockets are closed when the runtime has dropped them.
+            tokio::task::yield_now().await;
+            json(&())
+        }
         (&Method::POST, "/v1/arrivals") => {
             let ArrivalsRequest { since } = read(request).await?;
             let response = shared.log.borrow_mut().since(since);

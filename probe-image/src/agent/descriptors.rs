@@ -11,11 +11,16 @@ const RESERVED: usize = 64;
 /// Connections that have not yet proved that they belong to the run.
 const STRANGERS: usize = 512;
 
+/// Attempts to connect that go on after their result has been told.
+const LATE: usize = 1_024;
+
 /// A limit on open files, in parts.
 #[derive(Debug, Clone)]
 pub(super) struct Descriptors {
     /// The most connections of strangers.
     pub(super) strangers: usize,
+    /// The most attempts that go on after their result has been told.
+    pub(super) late: usize,
     /// How many more probes may be in flight.
     probes: Rc<Cell<usize>>,
 }
@@ -33,9 +38,9 @@ impl Descriptors {
     }
 
     fn of(files: usize) -> Self {
-        let strangers = STRANGERS.min(files / 4);
-        let probes = files.saturating_sub(strangers + RESERVED);
-        Self { strangers, probes: Rc::new(Cell::new(probes)) }
+        let (strangers, late) = (STRANGERS.min(files / 4), LATE.min(files / 8));
+        let probes = files.saturating_sub(strangers + late + RESERVED);
+        Self { strangers, late, probes: Rc::new(Cell::new(probes)) }
     }
 
     /// Takes a file for a probe; `None` if there is none left.
@@ -64,7 +69,7 @@ mod tests {
     fn the_control_api_has_files_of_its_own() {
         let few = Descriptors::of(1_024);
         let taken: Vec<Permit> = std::iter::from_fn(|| few.for_probe()).collect();
-        assert_eq!(taken.len() + few.strangers, 1_024 - RESERVED);
+        assert_eq!(taken.len() + few.strangers + few.late, 1_024 - RESERVED);
         drop(taken);
         assert!(few.for_probe().is_some());
         assert!(Descriptors::of(10).for_probe().is_none());

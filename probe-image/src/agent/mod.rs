@@ -6,6 +6,7 @@ mod control;
 mod descriptors;
 mod dns;
 mod held;
+mod late;
 mod listeners;
 mod prober;
 mod socket;
@@ -30,6 +31,7 @@ use arrivals::ArrivalLog;
 pub use bridge::connect;
 use descriptors::Descriptors;
 use held::Held;
+use late::Late;
 use listeners::Listeners;
 use source_ports::SourcePorts;
 use strangers::Strangers;
@@ -81,6 +83,7 @@ struct Shared {
     records: RefCell<BTreeMap<String, Vec<IpAddr>>>,
     source_ports: RefCell<SourcePorts>,
     held: RefCell<Held>,
+    late: RefCell<Late>,
     stop: Notify,
 }
 
@@ -111,6 +114,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         key: Key::from_token(&token),
         token,
         strangers: Strangers::new(descriptors.strangers, descriptors.strangers / 2),
+        late: RefCell::new(Late::new(descriptors.late)),
         descriptors,
         log: RefCell::default(),
         listeners: RefCell::default(),

@@ -1,6 +1,6 @@
 //! Sending probes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -54,15 +54,20 @@ pub(super) async fn all(
     ProbeResponse { results }
 }
 
-async fn attempt(shared: &Shared, target: Target, patience: Duration) -> ProbeResult {
+async fn attempt(shared: &Rc<Shared>, target: Target, patience: Duration) -> ProbeResult {
     let start = Instant::now();
-    let mut connected = false;
+    let connected = Rc::new(Cell::new(false));
     let Some(_permit) = shared.descriptors.for_probe() else {
         let message = "too many probes at once for the limit on open files".to_owned();
         return ProbeResult { outcome: Outcome::Failed { message }, elapsed_us: 0 };
     };
-    let ended = timeout(patience, send(shared, &target, &mut connected)).await;
-    result(start, ended, connected)
+    let is_stream = target.transport.is_stream();
+    let mut sending = Box::pin(send(Rc::clone(shared), target, Rc::clone(&connected)));
+    let ended = timeout(patience, &mut sending).await;
+    if ended.is_err() && is_stream && !connected.get() {
+        shared.late.borrow_mut().keep(sending);
+    }
+    result(start, ended, connected.get())
 }
 
 /// What became of an attempt that began at `start`.
@@ -79,24 +84,24 @@ pub(super) fn result(
     ProbeResult { outcome, elapsed_us: u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX) }
 }
 
-async fn send(shared: &Shared, target: &Target, connected: &mut bool) -> io::Result<Outcome> {
-    let Target { nonce, transport, address, name } = target;
+async fn send(shared: Rc<Shared>, target: Target, connected: Rc<Cell<bool>>) -> io::Result<Outcome> {
+    let Target { nonce, transport, address, name } = &target;
     let (key, ports) = (&shared.key, &shared.source_ports);
     match transport {
-        Transport::Tcp => stream(key, StreamProtocol::Tcp, target, connected).await,
-        Transport::Sctp => stream(key, StreamProtocol::Sctp, target, connected).await,
+        Transport::Tcp => stream(key, StreamProtocol::Tcp, &target, &connected).await,
+        Transport::Sctp => stream(key, StreamProtocol::Sctp, &target, &connected).await,
         Transport::Udp => {
             let probe = payload::probe(key, *transport, Asked::once(*nonce));
             datagram(ports, probe.as_bytes(), *address, |m| read_answer(key, *transport, m, *nonce)).await
         }
         Transport::DnsUdp => {
-            let question = question(target, name.as_deref())?;
+            let question = question(&target, name.as_deref())?;
             let query = question.query(key).ok_or_else(no_name)?;
             datagram(ports, &query, *address, |message| question.read_response(key, message)).await
         }
         Transport::DnsTcp => {
-            let question = question(target, name.as_deref())?;
-            dns_over_tcp(key, &question, *address, connected).await
+            let question = question(&target, name.as_deref())?;
+            dns_over_tcp(key, &question, *address, &connected).await
         }
     }
 }
@@ -115,10 +120,10 @@ async fn stream(
     key: &Key,
     protocol: StreamProtocol,
     target: &Target,
-    connected: &mut bool,
+    connected: &Cell<bool>,
 ) -> io::Result<Outcome> {
     let mut stream = socket::connect(protocol, target.address).await?;
-    *connected = true;
+    connected.set(true);
     exchange(key, &mut stream, target.transport, Asked::once(target.nonce)).await
 }
 
@@ -138,11 +143,11 @@ async fn dns_over_tcp(
     key: &Key,
     question: &Question<'_>,
     address: SocketAddr,
-    connected: &mut bool,
+    connected: &Cell<bool>,
 ) -> io::Result<Outcome> {
     let query = question.query(key).ok_or_else(no_name)?;
     let mut stream: TcpStream = socket::connect(StreamProtocol::Tcp, address).await?;
-    *connected = true;
+    connected.set(true);
     let length = u16::try_from(query.len()).unwrap_or(u16::MAX);
     stream.write_all(&[&length.to_be_bytes(), query.as_slice()].concat()).await?;
     let mut message = vec![0; usize::from(stream.read_u16().await?)];
@@ -209,10 +214,10 @@ fn failure(error: &io::Error, connected: bool) -> Outcome {
         // The reset came before something was written.
         || kind == io::ErrorKind::BrokenPipe
     {
-        return Outcome::Refused;
+        return if connected { Outcome::Cut { message } } else { Outcome::Refused };
     }
     if is_unreachable(error) {
-        return Outcome::Unreachable { message };
+        return if connected { Outcome::Cut { message } } else { Outcome::Unreachable { message } };
     }
     if connected && kind == io::ErrorKind::UnexpectedEof {
         // Something accepted the connection and closed it without a word.
@@ -263,14 +268,21 @@ mod tests {
             Errno::HOSTUNREACH,
             Errno::PERM,
         ] {
-            for connected in [false, true] {
-                let outcome = failure(&io::Error::from_raw_os_error(errno.raw_os_error()), connected);
-                assert!(matches!(outcome, Outcome::Unreachable { .. }), "{errno:?}: {outcome:?}");
-            }
+            let outcome = failure(&io::Error::from_raw_os_error(errno.raw_os_error()), false);
+            assert!(matches!(outcome, Outcome::Unreachable { .. }), "{errno:?}: {outcome:?}");
         }
         for errno in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE] {
             let outcome = failure(&io::Error::from_raw_os_error(errno.raw_os_error()), false);
             assert_eq!(outcome, Outcome::Refused, "{errno:?}");
+        }
+    }
+
+    /// Seen: the handshake with a denied destination came about, and a reset afterwards passed for a denial.
+    #[test]
+    fn a_connection_that_was_established_was_not_refused() {
+        for errno in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::HOSTUNREACH, Errno::PERM] {
+            let outcome = failure(&io::Error::from_raw_os_error(errno.raw_os_error()), true);
+            assert!(matches!(outcome, Outcome::Cut { .. }), "{errno:?}: {outcome:?}");
         }
     }
 

@@ -112,7 +112,7 @@ fn removed_end(action: &Action) -> Option<EndpointName> {
 }
 
 /// Whether an action changes which ends there are, or where Services lead.
-fn changes_paths(action: &Action) -> bool {
+pub(super) fn changes_paths(action: &Action) -> bool {
     match action {
         Action::RemovePod(_)
         | Action::EndPod(_)

@@ -1,7 +1,8 @@
 //! The control round: without policies, every denied cell has to be delivered again. A denial whose path died
 //! before its step, or whose pod never had one, is none.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ScenarioRun;
@@ -79,6 +80,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
 
     /// Changes the policies on the way between two steps.
     async fn change(&mut self, doing: &str, actions: &[Action]) -> Result<(), Error> {
+        self.give_up_attempts().await;
         for action in actions {
             self.state.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
         }
@@ -87,16 +89,19 @@ impl<B: Backend> ScenarioRun<'_, B> {
         Ok(())
     }
 
-    /// Takes back what later arrivals and missing controls say about steps that are over.
-    pub(super) async fn look_back(&mut self, steps: &mut [StepResult]) {
-        let waited = self.last_probe.elapsed();
-        let has_denials =
-            steps.iter().flat_map(|step| &step.cells).any(|cell| cell.expected.decision == Decision::Deny);
-        if has_denials {
+    /// Waits for what the last step's denials may have held back, as long as its policies are in force.
+    pub(super) async fn linger(&self, steps: &[StepResult]) {
+        let cells = steps.iter().flat_map(|step| &step.cells);
+        if cells.into_iter().any(|cell| cell.expected.decision == Decision::Deny) {
             // What takes longer than an answer may take is late by about as much.
             let linger = self.settings.linger.max(self.calibrated * 2);
-            tokio::time::sleep(linger.saturating_sub(waited)).await;
+            tokio::time::sleep(linger.saturating_sub(self.last_probe.elapsed())).await;
         }
+    }
+
+    /// Takes back what later arrivals and missing controls say about steps that are over.
+    pub(super) async fn look_back(&mut self, steps: &mut [StepResult]) {
+        self.linger(steps).await;
         let unread = self.read_logs().await;
         self.unread.push((steps.len(), unread));
         for place in self.brackets.open() {
@@ -122,17 +127,37 @@ impl<B: Backend> ScenarioRun<'_, B> {
         }
     }
 
-    /// Reads the logs of all endpoints that are there. Returns those that could not be read, and the Services
-    /// of their namespaces.
-    async fn read_logs(&mut self) -> HashSet<EndpointName> {
+    /// All endpoints that are there, with their agents: pods of a node's network share one.
+    fn agents(&self) -> Vec<(EndpointName, Arc<Agent>)> {
         let state = &self.state;
         let pods = state.cluster.pods.iter().filter(|pod| !pod.ended);
         let pods = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
         let nodes = state.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
         let externals = state.externals.iter().map(|external| EndpointName::External(external.name.clone()));
-        let endpoints: Vec<_> = pods.chain(nodes).chain(externals).collect();
-        let agents = endpoints.iter().filter_map(|name| Some((name, self.backend.agent(name)?)));
-        let agents: Vec<_> = agents.collect();
+        let endpoints = pods.chain(nodes).chain(externals);
+        endpoints.filter_map(|name| self.backend.agent(&name).map(|agent| (name, agent))).collect()
+    }
+
+    /// Ends the attempts to connect that still go on: what the next policies let pass is nothing that these did. An
+    /// agent that cannot be asked may go on, and then its late connections say nothing.
+    pub(super) async fn give_up_attempts(&mut self) {
+        let agents = self.agents();
+        let agents: BTreeMap<&str, &Arc<Agent>> =
+            agents.iter().map(|(_, agent)| (agent.name(), agent)).collect();
+        let given_up = ask_all(agents.values().map(|agent| agent.give_up())).await;
+        let goes_on = |result: &Result<(), Error>| match result {
+            Ok(()) | Err(Error::AgentGone { .. }) => false,
+            Err(Error::Unavailable(_) | Error::Failed { .. } | Error::Agent { .. }) => true,
+        };
+        if given_up.iter().any(goes_on) {
+            self.ledger.forget_streams();
+        }
+    }
+
+    /// Reads the logs of all endpoints that are there. Returns those that could not be read, and the Services
+    /// of their namespaces.
+    async fn read_logs(&mut self) -> HashSet<EndpointName> {
+        let agents = self.agents();
         let mut asked = BTreeSet::new();
         let once: Vec<_> = agents.iter().filter(|(_, agent)| asked.insert(agent.name().to_owned())).collect();
         let logs = ask_all(once.iter().map(|(_, agent)| agent.arrivals())).await;
@@ -146,9 +171,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 }
             }
         }
-        let is_unread = |(_, agent): &&(&EndpointName, std::sync::Arc<Agent>)| unread.contains(agent.name());
-        let unread: Vec<EndpointName> =
-            agents.iter().filter(is_unread).map(|(name, _)| (*name).clone()).collect();
+        let is_unread = |(_, agent): &(EndpointName, Arc<Agent>)| unread.contains(agent.name());
+        let unread: Vec<EndpointName> = agents.into_iter().filter(is_unread).map(|(name, _)| name).collect();
         let services = self.state.cluster.services.iter().filter(|service| {
             let is_there = |name: &EndpointName| {
                 matches!(name, EndpointName::Pod { namespace, .. } if *namespace == service.namespace)

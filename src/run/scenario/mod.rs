@@ -8,6 +8,7 @@ mod situation;
 mod variants;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::canary::Canaries;
@@ -167,6 +168,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
         }
+        self.linger(steps).await;
         self.control().await
     }
 
@@ -203,6 +205,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let start = Instant::now();
         let held = self.hold(step).await;
         let before = self.state.cluster.clone();
+        self.give_up_attempts().await;
         for action in &step.actions {
             self.state.apply(action).map_err(|message| Error::Failed {
                 doing: format!("carry out step `{}`", step.name),
@@ -284,7 +287,12 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
         let promises = situation.decisions.iter().zip(&situation.newcomers);
         let cells = situation.cells.iter().zip(ways).zip(promises).zip(&situation.backends);
+        let mut services = HashMap::new();
         let expected = cells.map(|(((cell, way), (decision, newcomer)), backends)| Expected {
+            service: service_address(cell, *way).map(|address| {
+                let number = services.len();
+                *services.entry((self.state.machine_of(&cell.from), address)).or_insert(number)
+            }),
             decision: *decision,
             is_new: newcomer.is_some() || self.decided(cell) != Some(*decision),
             crosses: cell.from != cell.to,
@@ -365,4 +373,13 @@ fn answered(cells: &[Cell], tracks: &[Track]) -> Vec<Duration> {
 /// at once.
 fn slowest(answered: &[Duration]) -> Option<Duration> {
     answered.get(answered.len() * 99 / 100).copied()
+}
+
+/// The address of the Service that a cell goes to.
+fn service_address(cell: &Cell, (_, address): Way) -> Option<SocketAddr> {
+    match cell.to {
+        // A node stands for the Services with a port at it.
+        EndpointName::Service { .. } | EndpointName::Node(_) => address,
+        EndpointName::Pod { .. } | EndpointName::External(_) => None,
+    }
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ScenarioRun;
+use super::brackets::changes_paths;
 use super::situation::{Obstacle, Situation, Way};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation, Protocol};
 use crate::run::newcomers::Newcomer;
 use crate::run::track::Track;
-use crate::scenario::{Assertion, Capability, Claim, Step};
+use crate::scenario::{Assertion, Capability, Claim, EndpointName, Step};
 use crate::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Evidence, Machines, Observation, Settling, Verdict, judge,
 };
@@ -32,22 +33,24 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let held = held.map(|seen| is_open_at_first(seen.0) && verdict(seen) == Verdict::Match);
         let held: Vec<bool> = held.collect();
         let ends = situation.cells.iter().zip(ways).zip(&situation.newcomers);
-        let late = tracks.iter_mut().zip(&situation.decisions).zip(ends);
-        let late = late.map(|((track, decision), ((cell, way), newcomer))| match (decision, newcomer) {
-            (Decision::Deny, Some(newcomer)) => {
-                newcomer.record_leak(track, *decision).map(DeliveredUntil::AfterNewPod)
-            }
-            (Decision::Deny, None) if self.stays_denied(step, cell, *way) => {
-                track.record_leak(*decision).map(DeliveredUntil::AfterChange)
-            }
-            (Decision::Deny, None) | (Decision::Allow | Decision::Undefined, _) => None,
-        });
+        let promises = situation.decisions.iter().zip(&situation.expectations);
+        let late = tracks.iter_mut().zip(promises).zip(ends);
+        let late =
+            late.map(|((track, (decision, promised)), ((cell, way), newcomer))| match (decision, newcomer) {
+                (Decision::Deny, Some(newcomer)) => {
+                    newcomer.record_leak(track, *decision).map(DeliveredUntil::AfterNewPod)
+                }
+                (Decision::Deny, None) if self.stays_denied(step, cell, *way, promised) => {
+                    track.record_leak(*decision).map(DeliveredUntil::AfterChange)
+                }
+                (Decision::Deny, None) | (Decision::Allow | Decision::Undefined, _) => None,
+            });
         let late: Vec<_> = late.collect();
         let verdicts: Vec<_> = ways.iter().zip(&tracks).enumerate().map(verdict).collect();
         let Situation {
             cells,
             routes,
-            obstacles,
+            obstacles: _,
             mut expectations,
             backends,
             newcomers,
@@ -69,13 +72,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let found = verdicts.into_iter().zip(held).zip(routes).zip(tracks).zip(late);
         let left_open = left_open.into_iter().zip(open_at_first);
         let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
-        let cells = cells.into_iter().zip(machines).zip(obstacles).zip(found).zip(promises);
+        let cells = cells.into_iter().zip(machines).zip(found).zip(promises);
         cells
-            .map(|((((cell, machines), obstacle), found), promise)| {
+            .map(|(((cell, machines), found), promise)| {
                 let ((((verdict, is_held), route), track), delivered_until) = found;
                 let (((expected, (left_open, open_at_first)), decision), newcomer) = promise;
-                // Without an address there is nothing that the author could disagree with.
-                let is_evaluated = obstacle.is_none_or(|obstacle| obstacle.cause != Cause::NoAddress);
                 let verdict = match self.stale_node(&cell, decision, newcomer, route.as_ref(), stale) {
                     Some(node) if verdict == Verdict::Match => Verdict::Inconclusive(Cause::NotInForce(node)),
                     Some(_) | None => verdict,
@@ -93,8 +94,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
                 CellResult {
                     // The author wrote about the Service, and this result is about one of its endpoints.
-                    asserted: last_claim(&step.expect, &cell).filter(|_| is_evaluated && !is_of_endpoint),
-                    intended: last_claim(&step.intent, &cell).filter(|_| is_evaluated),
+                    asserted: last_claim(&step.expect, &cell).filter(|_| !is_of_endpoint),
+                    intended: last_claim(&step.intent, &cell),
                     machines,
                     observed: track.observation,
                     attempts: track.attempts,
@@ -154,11 +155,18 @@ impl<B: Backend> ScenarioRun<'_, B> {
         }
     }
 
-    /// Whether a cell is denied at every moment of a step: before it, after it, and there is nothing in between, as only
-    /// one thing changes. The settle time is for what changes.
-    fn stays_denied(&self, step: &Step, cell: &Cell, way: Way) -> bool {
+    /// Whether a cell is denied at every moment of a step: before it and after it by the same end, and there is nothing
+    /// in between, as only one thing changes. The settle time is for what changes.
+    fn stays_denied(&self, step: &Step, cell: &Cell, way: Way, promised: &Expectation) -> bool {
+        let [action] = step.actions.as_slice() else { return false };
+        // The policies may hear later than the Service that it leads elsewhere.
+        let leads_elsewhere =
+            matches!(cell.to, EndpointName::Service { .. } | EndpointName::Node(_)) && changes_paths(action);
+        let is_same_end =
+            || self.expected.get(cell).is_some_and(|before| before.is_denied_at_one_end_still(promised));
         let before = self.in_force.len().checked_sub(1);
-        step.actions.len() == 1 && before.is_some_and(|before| self.brackets.denied_in(before, cell, way))
+        let is_proved = before.is_some_and(|before| self.brackets.denied_in(before, cell, way));
+        is_proved && !leads_elsewhere && is_same_end()
     }
 
     /// The node because of which a cell that a step does not change says nothing about the step: it had not worked
