@@ -31,11 +31,13 @@ pub enum Capability {
     HostNetwork,
     /// The kinds of cluster-scoped policies that the scenario applies.
     ClusterPolicies,
+    /// A node of its own for each node of the scenario.
+    Nodes,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sctp,
         Self::Ipv4,
         Self::Ipv6,
@@ -43,6 +45,7 @@ impl Capability {
         Self::NodeEndpoints,
         Self::HostNetwork,
         Self::ClusterPolicies,
+        Self::Nodes,
     ];
 
     /// Its name, as scenarios and `--require` write it.
@@ -55,6 +58,7 @@ impl Capability {
             Self::NodeEndpoints => "nodeEndpoints",
             Self::HostNetwork => "hostNetwork",
             Self::ClusterPolicies => "cluster-policies",
+            Self::Nodes => "nodes",
         }
     }
 

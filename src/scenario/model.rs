@@ -57,6 +57,19 @@ impl Scenario {
             PodChange::Added(pod) => Some(pod),
             PodChange::Ended(_) | PodChange::Removed(_) => None,
         });
+        let services = actions().filter_map(|action| match action {
+            Action::SetService(service) => Some(&service.service),
+            Action::SetPolicy(_)
+            | Action::DeletePolicy(_)
+            | Action::SetClusterPolicy(_)
+            | Action::DeleteClusterPolicy(_)
+            | Action::DeleteService(_)
+            | Action::LabelPod { .. }
+            | Action::LabelNamespace { .. }
+            | Action::AddPod(_)
+            | Action::EndPod(_)
+            | Action::RemovePod(_) => None,
+        });
         let has_family = |family| state.families.contains(&family);
         let is_sctp = |probe: &Probe| probe.protocol() == Protocol::Sctp;
         let needs = [
@@ -70,6 +83,7 @@ impl Scenario {
                 Capability::ClusterPolicies,
                 actions().any(|action| matches!(action, Action::SetClusterPolicy(_))),
             ),
+            (Capability::Nodes, state.cluster.services.iter().chain(services).any(|it| it.only_local)),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(capability, _)| capability).collect()
     }

@@ -2,6 +2,8 @@
 
 use super::survey::Machine;
 use crate::backend::Error;
+use crate::policy::Cluster;
+use crate::scenario::{Absence, Capability, EndpointName};
 
 /// Which nodes were requested.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,22 @@ pub(super) fn reason_against(machine: &Machine) -> Option<String> {
     }
 }
 
+/// The Services that lead to the sender's node only, where a run has fewer nodes than the scenario: nodes of the
+/// scenario share one, and its endpoints are those of all of them.
+pub(super) fn without_own_nodes(cluster: &Cluster, found: usize) -> Vec<(EndpointName, Absence)> {
+    let wanted = cluster.nodes.len();
+    if wanted <= found {
+        return Vec::new();
+    }
+    let absence = Absence {
+        capability: Some(Capability::Nodes),
+        why: format!("the scenario has {wanted} nodes, and the run {found}"),
+    };
+    let services = cluster.services.iter().filter(|service| service.only_local);
+    let names = services.map(|service| EndpointName::service(&service.namespace, &service.name));
+    names.map(|name| (name, absence.clone())).collect()
+}
+
 /// Groups of at most `size` nodes: one group, or as many as it takes until every node is in one.
 /// Within a group, every node is source and destination, alone and across nodes; so the number of
 /// groups grows with the nodes, and not with their pairs.
@@ -71,6 +89,8 @@ pub(super) fn groups(nodes: &[String], size: usize, all: bool) -> Vec<Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Backends, Service};
+    use crate::scenario::{State, Topology};
 
     fn machine(name: &str) -> Machine {
         Machine {
@@ -130,5 +150,28 @@ mod tests {
         }
         let nodes = ["a", "b", "c"].map(str::to_owned);
         assert_eq!(groups(&nodes, 2, false), [["a", "b"]]);
+    }
+
+    /// Seen: on a cluster with one node, a correct network was accused.
+    #[test]
+    fn services_of_the_senders_node_need_as_many_nodes_as_the_scenario() {
+        let service = |name: &str, only_local| Service {
+            namespace: "x".to_owned(),
+            name: name.to_owned(),
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            backends: Backends::Unknown,
+            exposure: None,
+            headless: false,
+            only_local,
+            chooses_node_ports: false,
+        };
+        let mut cluster = State::new(&Topology::standard(false)).cluster;
+        cluster.services = vec![service("local", true), service("usual", false)];
+        assert_eq!(without_own_nodes(&cluster, 2), []);
+        let absent = without_own_nodes(&cluster, 1);
+        let [(name, absence)] = absent.as_slice() else { unreachable!("{absent:?}") };
+        assert_eq!(*name, EndpointName::service("x", "local"));
+        assert_eq!(absence.capability, Some(Capability::Nodes));
     }
 }

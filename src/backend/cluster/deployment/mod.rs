@@ -16,6 +16,7 @@ use kube::api::{Api, DeleteParams};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Shared;
+use super::machines::without_own_nodes;
 use super::names::Names;
 use super::pods::PodState;
 use super::prepared::Borrowed;
@@ -166,6 +167,7 @@ impl Deployment {
             (endpoint, Absence { capability, why: why.to_owned() })
         };
         state.absent = externals.chain(on_nodes).map(absence).collect();
+        state.absent.extend(without_own_nodes(&state.cluster, self.group.len()));
     }
 
     /// Fills the addresses in.
