@@ -302,6 +302,22 @@ mod tests {
         Expectation { decision: Decision::Deny, reasons: directions.iter().map(reason).collect() }
     }
 
+    /// Seen: a policy that isolated for egress and then for ingress instead made a leak of the moment in which the one
+    /// node had heard of it, and the other had not.
+    #[test]
+    fn a_denial_that_passes_from_end_to_end_is_denied_by_nobody_all_the_time() {
+        use Direction::{Egress, Ingress};
+        for (before, after, is_still) in [
+            (&[Egress][..], &[Ingress][..], false),
+            (&[Egress], &[Egress], true),
+            (&[Egress, Ingress], &[Ingress], true),
+            (&[], &[Ingress], false),
+        ] {
+            let before = Before::new(&denied(before), Decision::Deny);
+            assert_eq!(before.is_denied_at_one_end_still(&denied(after)), is_still, "{before:?} {after:?}");
+        }
+    }
+
     fn allowed() -> Expectation {
         let reasons = Direction::ALL.map(Reason::NotIsolated).into();
         Expectation { decision: Decision::Allow, reasons }
