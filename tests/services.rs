@@ -84,6 +84,8 @@ fn what_the_expected_matrix_does_not_show_of_a_service_is_noted() {
         ("type: ExternalName, externalName: example.com", "type ExternalName"),
         ("selector: {a: b}, ports: [{port: 80}], externalIPs: [203.0.113.1]", "externalIPs"),
         ("type: NodePort, selector: {a: b}, ports: [{port: 80}], externalIPs: [203.0.113.1]", "externalIPs"),
+        ("type: NodePort, ports: [{port: 80}]", "no selector"),
+        ("type: LoadBalancer, ports: [{port: 80}]", "no selector"),
     ] {
         let notes = service(spec);
         assert!(notes.len() == 1 && notes[0].starts_with(beginning), "{spec}: {notes:?}");
@@ -92,6 +94,14 @@ fn what_the_expected_matrix_does_not_show_of_a_service_is_noted() {
     for kind in ["ClusterIP", "NodePort", "LoadBalancer"] {
         assert!(service(&format!("type: {kind}, selector: {{a: b}}, ports: [{{port: 80}}]")).is_empty());
     }
+    // With `Local` nodes keep the client's address: the rows of addresses outside are the answer.
+    for spec in
+        ["type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]", "ports: [{port: 80}]"]
+    {
+        assert!(service(spec).is_empty(), "{spec}");
+    }
+    let both = service("type: NodePort, ports: [{port: 80}], externalIPs: [203.0.113.1]");
+    assert_eq!(both.len(), 2, "{both:?}");
 }
 
 #[test]

@@ -71,6 +71,44 @@ fn expect_names_them_and_ends_with_3_unless_they_are_accepted() {
     );
 }
 
+/// They were `not looked at, as it has no part in NetworkPolicy`, and the exit code was 0.
+#[test]
+fn policies_of_kyverno_that_make_or_change_objects_are_not_modelled() {
+    let policy = |rule: &str| {
+        format!(
+            "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: p}}\nspec: {{rules: [{{name: first, validate: {{}}}}, {{name: second, {rule}}}]}}\n---\n"
+        )
+    };
+    let generate = "generate: {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, name: deny, data: {}}";
+    for (rule, code) in [(generate, 3), ("mutate: {patchStrategicMerge: {}}", 3), ("verifyImages: []", 0)] {
+        let path = file("unmodelled/kyverno.yaml", [PODS, &policy(rule)].concat());
+        let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
+        assert_eq!(finished.code, Some(code), "{rule}: {}", finished.stdout);
+        let accepted = ["expect", path.to_str().unwrap(), "--accept-unmodelled", "ClusterPolicy.kyverno.io"];
+        assert_eq!(run(User::Ordinary, accepted).code, Some(0), "{rule}");
+    }
+}
+
+/// Without a row it looked denied.
+#[test]
+fn a_service_whose_endpoints_are_not_known_is_named_in_table_and_json() {
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: x}\nspec: {type: LoadBalancer, ports: [{port: 5432}]}\n";
+    let path = file("unmodelled/endpoints.yaml", [PODS, service].concat());
+    let expect = |arguments: &[&str]| {
+        let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()].iter().chain(arguments));
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        finished
+    };
+    let told = expect(&[]).stderr;
+    assert!(
+        told.contains("not in the table: Service x/db: no selector: where it leads is not known"),
+        "{told}"
+    );
+    let json = expect(&["-o", "json"]).json();
+    assert_eq!(json["unshown"][0]["services"], serde_json::json!(["x/db"]));
+    assert!(json["unshown"][0]["why"].as_str().unwrap().starts_with("no selector"), "{json}");
+}
+
 #[test]
 fn pods_alone_that_are_not_modelled_are_named_with_the_message() {
     let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {}}\n---\n";

@@ -89,9 +89,10 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
         let kinds: Vec<_> = other.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::note(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
     }
-    for (why, services) in unshown {
-        let names: Vec<_> = services.iter().map(ToString::to_string).collect();
-        output::note(&format!("note: not in the table: Service {}: {why}", names.join(", ")));
+    let unmodelled = args.accept.mark(&other.unmodelled);
+    let about = report::About { warnings: &[], unmodelled: &unmodelled, unshown };
+    for note in about.notes() {
+        output::note(&format!("note: {note}"));
     }
     if snapshot.workloads.is_empty() && cluster.policies.len() + cluster.cluster_policies.len() > 0 {
         for kind in &other.unmodelled {
@@ -109,8 +110,7 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
     let engine = Engine::new(cluster.clone());
     let granularity = if args.pods { Granularity::Pods } else { Granularity::Workloads };
     let mut matrix = Matrix::new(&engine, &snapshot, granularity);
-    let unmodelled = args.accept.mark(&other.unmodelled);
-    let about = report::About { warnings: &warnings, unmodelled: &unmodelled };
+    let about = report::About { warnings: &warnings, ..about };
     let stdout = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     match args.output {
         Format::Table => report::expected_table(&mut matrix, about, stdout)?,

@@ -1,6 +1,6 @@
 //! The expected matrix, as a table and as JSON. Written row by row: a large cluster has millions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::json::{API_VERSION, outcome_code};
 use super::unmodelled;
 use crate::expect::{Matrix, Row, port_lists};
 use crate::policy::{Connections, ConnectionsId, PairConnections, UnknownFact};
-use crate::snapshot::Unmodelled;
+use crate::snapshot::{Identity, Unmodelled, Unshown};
 use crate::verdict::Outcome;
 
 /// What a reader of a matrix has to know besides its rows.
@@ -20,6 +20,18 @@ pub struct About<'a> {
     pub warnings: &'a [String],
     /// The kinds of which there are objects without which the matrix is not complete.
     pub unmodelled: &'a [Unmodelled],
+    /// The Services that do something which no row shows, by the reason.
+    pub unshown: &'a BTreeMap<Unshown, Vec<Identity>>,
+}
+
+impl About<'_> {
+    /// What no row shows, as lines for a person.
+    pub fn notes(self) -> impl Iterator<Item = String> {
+        self.unshown.iter().map(|(why, services)| {
+            let names: Vec<_> = services.iter().map(ToString::to_string).collect();
+            format!("not in the table: Service {}: {why}", names.join(", "))
+        })
+    }
 }
 
 /// The exit code that goes with a matrix, as `--help` explains it.
@@ -103,10 +115,15 @@ fn how_to_say(fact: &UnknownFact) -> &'static str {
 /// # Errors
 /// If it cannot be written.
 pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Write) -> io::Result<()> {
-    let About { warnings, unmodelled } = about;
+    let About { warnings, unmodelled, unshown } = about;
+    let unshown = unshown.iter().map(|(why, services)| {
+        let services: Vec<_> = services.iter().map(ToString::to_string).collect();
+        json!({ "services": services, "why": why.to_string() })
+    });
     writeln!(to, r#"{{"apiVersion":"{API_VERSION}","kind":"ExpectedMatrix","#)?;
     writeln!(to, r#""warnings":{},"#, json!(warnings))?;
     writeln!(to, r#""unmodelled":{},"#, json!(unmodelled::documents(unmodelled)))?;
+    writeln!(to, r#""unshown":{},"#, unshown.collect::<serde_json::Value>())?;
     write!(to, r#""pairs":"#)?;
     // Each name and each set of connections is turned into JSON once.
     let mut names: HashMap<String, String> = HashMap::new();

@@ -16,7 +16,7 @@ use super::state::State;
 use super::step::{Action, Step};
 use super::topology::{self, Topology};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
-use crate::snapshot::{Identity, Object, OtherKinds, Reading, objects};
+use crate::snapshot::{Identity, Object, OtherKinds, OtherObject, Reading, objects};
 use crate::source::{self, Document, Error, Located, Location, Node, Place, Text, decode, quote};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
@@ -147,7 +147,7 @@ impl Loader {
         topology: &Topology,
         items: &BTreeSet<Item>,
         requires: &BTreeSet<Capability>,
-        ignored: &mut BTreeMap<String, usize>,
+        ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<Vec<Step>, Error> {
         let mut state = State::new(topology);
         let mut names = BTreeSet::new();
@@ -181,7 +181,7 @@ impl Loader {
         &self,
         file: &StepFile,
         state: &State,
-        ignored: &mut BTreeMap<String, usize>,
+        ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<Vec<Located<Action>>, Error> {
         let mut actions = Vec::new();
         for node in &file.apply {
@@ -214,7 +214,7 @@ impl Loader {
         node: &Node,
         state: &State,
         actions: &mut Vec<Located<Action>>,
-        ignored: &mut BTreeMap<String, usize>,
+        ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<(), Error> {
         let Some(file) = node.as_str() else {
             let document = Document { name: Arc::clone(&self.name), node: node.clone() };
@@ -237,7 +237,7 @@ impl Loader {
         named_at: Option<Location>,
         state: &State,
         actions: &mut Vec<Located<Action>>,
-        ignored: &mut BTreeMap<String, usize>,
+        ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<(), Error> {
         let lookup = |name: &_| state.address_by_name(name);
         let reading = Reading { lookup: Some(&lookup), ..Reading::default() };
@@ -266,8 +266,8 @@ impl Loader {
                     let message = "a scenario's nodes are those of its topology: describe them there";
                     return Err(Error { place: item.place, message: message.to_owned() });
                 }
-                Object::Other(kind) => {
-                    *ignored.entry(kind).or_default() += 1;
+                Object::Other(object) => {
+                    *ignored.entry(object).or_default() += 1;
                     continue;
                 }
             };

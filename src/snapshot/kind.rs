@@ -1,7 +1,7 @@
 //! The kinds of objects that netproof reads: one table.
 
 use super::cluster_policy::GROUP as CLUSTER_POLICIES;
-use super::other;
+use super::plain;
 use super::workload::WorkloadKind;
 use crate::policy::ClusterPolicyKind;
 use crate::source::near;
@@ -134,7 +134,7 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
             format!("kind {kind} is of {wanted}, found {api_version}: write `apiVersion: {wanted}`");
         return Err(Mistake { field: "apiVersion", message });
     }
-    if other::is_built_in(kind) {
+    if plain::is_built_in(kind) {
         return Ok(Named::Other(full));
     }
     let is_meant = |known: &&Known| {

@@ -8,7 +8,7 @@ use super::named::WrittenPolicy;
 use super::node::ReadNode;
 use super::notice::{UnknownFields, empty_fields};
 use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
-use super::other::OtherKinds;
+use super::other::{OtherKinds, OtherObject};
 use super::ranges::{self, AddressRanges};
 use super::service::Unshown;
 use super::workload::{Owner, Template, WorkloadKind};
@@ -121,7 +121,7 @@ struct Builder<'a> {
     nodes: Vec<ReadNode>,
     /// How many objects leave it to the API server to complete the same name.
     generated: HashMap<(&'static str, Identity), usize>,
-    others: BTreeMap<String, usize>,
+    others: BTreeMap<OtherObject, usize>,
     unknown: UnknownFields,
 }
 
@@ -156,8 +156,8 @@ impl<'a> Builder<'a> {
             Object::Service(WrittenService { service, unshown, .. }) => {
                 let identity = Identity::of_service(&service);
                 if self.is_new("Service", identity.clone(), (place, node))? {
-                    if let Some(why) = unshown {
-                        self.snapshot.unshown.entry(why).or_default().push(identity);
+                    for why in unshown {
+                        self.snapshot.unshown.entry(why).or_default().push(identity.clone());
                     }
                     self.snapshot.cluster.services.push(service);
                 }
@@ -175,7 +175,7 @@ impl<'a> Builder<'a> {
                     self.snapshot.cluster.cluster_policies.push(policy);
                 }
             }
-            Object::Other(kind) => *self.others.entry(kind).or_default() += 1,
+            Object::Other(object) => *self.others.entry(object).or_default() += 1,
         }
         Ok(())
     }

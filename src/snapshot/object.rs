@@ -13,6 +13,7 @@ use super::kind::{self, Kind, Mistake, Named};
 use super::list;
 use super::named::{Lookup, WrittenPolicy};
 use super::node::ReadNode;
+use super::other::OtherObject;
 use super::service::{self, Unshown};
 use super::workload::{self, Owner, Template, WorkloadKind};
 use super::{node, pod, rules};
@@ -52,8 +53,8 @@ pub enum Object {
     NetworkPolicy(WrittenPolicy),
     /// A kind of `policy.networking.k8s.io`.
     ClusterPolicy(WrittenClusterPolicy),
-    /// Anything else, by `Kind` or, outside the core group, `Kind.group`.
-    Other(String),
+    /// Anything else.
+    Other(OtherObject),
 }
 
 /// A Service as it was understood, and what that leaves out.
@@ -63,8 +64,8 @@ pub struct WrittenService {
     pub service: Service,
     /// What the manifest says.
     pub object: Arc<core::Service>,
-    /// Why the expected matrix does not show what it does; `None` if nothing is left out.
-    pub unshown: Option<Unshown>,
+    /// Why the expected matrix does not show all that it does; empty if nothing is left out.
+    pub unshown: Vec<Unshown>,
     /// What no scenario can test of it, and where that stands; `None` if everything can be tested.
     pub untestable: Option<Located<String>>,
 }
@@ -182,7 +183,7 @@ fn read<'a>(
     let named = kind::look_up(&api_version, &kind).map_err(|mistake| failed(Failure::from(node, mistake)))?;
     let (object, unknown_fields) = match named {
         Named::Known(kind) => convert(context, kind, node).map_err(failed)?,
-        Named::Other(kind) => (Object::Other(kind), BTreeSet::new()),
+        Named::Other(kind) => (Object::Other(OtherObject::new(kind, node)), BTreeSet::new()),
     };
     let unknown_fields = unknown_fields.iter().map(|field| format!("{kind}: unknown field {}", quote(field)));
     let unknown_fields = unknown_fields.collect();
@@ -242,10 +243,11 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
                 at: node.locate(&problem.path),
                 value: format!("{}: {}", crate::source::path_to_string(&problem.path), problem.message),
             };
+            let service = service::convert(object, identity)?;
             Ok(Object::Service(WrittenService {
-                service: service::convert(object, identity)?,
+                unshown: service::unshown(object, &service),
+                service,
                 object: Arc::new(object.clone()),
-                unshown: service::unshown(object),
                 untestable: service::untestable(object).map(locate),
             }))
         }),

@@ -2,7 +2,40 @@
 
 use std::collections::BTreeMap;
 
-use super::kind;
+use super::{kind, plain};
+use crate::source::Node;
+
+/// An object that netproof does not read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OtherObject {
+    /// `Kind` or, outside the core group, `Kind.group`.
+    pub kind: String,
+    /// Whether it is a policy of Kyverno with rules that make or change objects: NetworkPolicies, labels. Most of
+    /// these policies only check objects.
+    writes_objects: bool,
+}
+
+impl OtherObject {
+    /// An object of a kind that netproof does not read.
+    pub(super) fn new(kind: String, node: &Node) -> Self {
+        let (_, group) = split(&kind);
+        let writes_objects = group == KYVERNO && kyverno_writes_objects(node);
+        Self { kind, writes_objects }
+    }
+}
+
+const KYVERNO: &str = "kyverno.io";
+
+/// Kinds of Kyverno whose rules say what they do.
+const KYVERNO_POLICIES: [&str; 2] = ["ClusterPolicy", "Policy"];
+
+fn kyverno_writes_objects(policy: &Node) -> bool {
+    let rules = policy.get("spec").and_then(|spec| spec.get("rules"));
+    let writes = |rule: &Node| {
+        ["generate", "mutate"].into_iter().any(|field| rule.get(field).is_some_and(|rule| !rule.is_null()))
+    };
+    rules.map(Node::items).unwrap_or_default().iter().any(writes)
+}
 
 /// What objects of a kind that netproof does not read mean for the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +73,14 @@ pub struct OtherKinds {
 }
 
 impl OtherKinds {
-    /// Sorts kinds, each with the number of its objects.
-    pub fn new(kinds: &BTreeMap<String, usize>) -> Self {
+    /// Sorts objects that netproof does not read, each with how many there are of it.
+    pub fn new(objects: &BTreeMap<OtherObject, usize>) -> Self {
         let mut sorted = Self::default();
         // One warning for all kinds that may do the same.
         let mut perhaps = BTreeMap::<String, Vec<String>>::new();
-        for (kind, count) in kinds {
-            match part_of(kind) {
+        for (object, count) in objects {
+            let kind = &object.kind;
+            match part_of(object) {
                 Part::None => {
                     sorted.ignored.insert(kind.clone(), *count);
                 }
@@ -144,21 +178,27 @@ type Kinds = (&'static str, Effect, &'static [&'static str]);
 
 const FOREIGN_POLICIES: &[Kinds] = {
     use Effect::{ActsAbove, AddsNetworks, Decides, Redirects, Separates, Staged};
+    const CILIUM_REDIRECTS: &[&str] = &[
+        "CiliumLocalRedirectPolicy",
+        "CiliumEgressGatewayPolicy",
+        "CiliumEnvoyConfig",
+        "CiliumClusterwideEnvoyConfig",
+    ];
     const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "Profile"];
     const CALICO_STAGED: &[&str] =
         &["StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy"];
     &[
         ("cilium.io", Decides, &["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"]),
-        ("cilium.io", Redirects, &["CiliumLocalRedirectPolicy", "CiliumEgressGatewayPolicy"]),
+        ("cilium.io", Redirects, CILIUM_REDIRECTS),
         ("crd.projectcalico.org", Decides, CALICO),
         ("crd.projectcalico.org", Staged, CALICO_STAGED),
         ("projectcalico.org", Decides, CALICO),
         ("projectcalico.org", Staged, CALICO_STAGED),
         ("crd.antrea.io", Decides, &["NetworkPolicy", "ClusterNetworkPolicy"]),
-        ("crd.antrea.io", Redirects, &["Egress"]),
+        ("crd.antrea.io", Redirects, &["Egress", "TrafficControl"]),
         ("networking.k8s.aws", Decides, &["ApplicationNetworkPolicy", "ClusterNetworkPolicy"]),
         ("k8s.ovn.org", Decides, &["EgressFirewall"]),
-        ("k8s.ovn.org", Redirects, &["AdminPolicyBasedExternalRoute"]),
+        ("k8s.ovn.org", Redirects, &["AdminPolicyBasedExternalRoute", "EgressIP", "EgressService"]),
         ("k8s.ovn.org", Separates, &["UserDefinedNetwork", "ClusterUserDefinedNetwork"]),
         ("network.openshift.io", Decides, &["EgressNetworkPolicy", "NetNamespace"]),
         ("networking.gke.io", Decides, &["FQDNNetworkPolicy"]),
@@ -208,68 +248,18 @@ const POD_MAKERS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Groups of custom resources that neither make pods nor decide about packets, apart from the kinds above.
-const PLAIN_GROUPS: &[&str] = &[
-    "cilium.io",
-    "crd.projectcalico.org",
-    "projectcalico.org",
-    "crd.antrea.io",
-    "networking.k8s.aws",
-    "k8s.ovn.org",
-    "external-secrets.io",
-    "generators.external-secrets.io",
-    "cert-manager.io",
-    "bitnami.com",
-    "route.openshift.io",
-    "security.openshift.io",
-    "networking.istio.io",
-    "telemetry.istio.io",
-    "traefik.io",
-    "kyverno.io",
-    "snapshot.storage.k8s.io",
-    "metrics.k8s.io",
-    "autoscaling.k8s.io",
-];
+/// Kinds of admission controllers that make or change objects when others are made.
+const OBJECT_MAKERS: &[(&str, &[&str])] = &[(
+    "policies.kyverno.io",
+    &["GeneratingPolicy", "MutatingPolicy", "NamespacedGeneratingPolicy", "NamespacedMutatingPolicy"],
+)];
 
-/// Single kinds of that sort.
-const PLAIN: &[(&str, &[&str])] = &[
-    (
-        "monitoring.coreos.com",
-        &["ServiceMonitor", "PodMonitor", "Probe", "PrometheusRule", "ScrapeConfig", "AlertmanagerConfig"],
-    ),
-    ("keda.sh", &["ScaledObject", "TriggerAuthentication", "ClusterTriggerAuthentication"]),
-    (
-        "gateway.networking.k8s.io",
-        &["HTTPRoute", "GRPCRoute", "TCPRoute", "UDPRoute", "TLSRoute", "ReferenceGrant"],
-    ),
-    ("argoproj.io", &["AppProject", "AnalysisTemplate", "ClusterAnalysisTemplate"]),
-];
+const MAKES_OBJECTS: &str =
+    "may make or change policies, labels and pods, which netproof sees only where the input has them";
 
-/// What Kubernetes itself defines and netproof does not read.
-#[rustfmt::skip]
-const BUILT_IN: &[&str] = &[
-    "APIService", "Binding", "CSIDriver", "CSINode", "CSIStorageCapacity", "CertificateSigningRequest",
-    "ClusterRole", "ClusterRoleBinding", "ClusterTrustBundle", "ComponentStatus", "ConfigMap",
-    "ControllerRevision", "CustomResourceDefinition", "DeviceClass", "DeviceTaintRule", "EndpointSlice",
-    "Endpoints", "Event", "FlowSchema", "HorizontalPodAutoscaler", "IPAddress", "Ingress", "IngressClass",
-    "Lease", "LeaseCandidate", "LimitRange", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
-    "MutatingWebhookConfiguration", "Node", "NodeMetrics", "PersistentVolume", "PersistentVolumeClaim",
-    "PodCertificateRequest", "PodDisruptionBudget", "PodGroup", "PodMetrics", "PodSecurityPolicy",
-    "PriorityClass", "PriorityLevelConfiguration", "ResourceClaim", "ResourceClaimTemplate",
-    "ResourceQuota", "ResourceSlice", "Role", "RoleBinding", "RuntimeClass", "Secret", "ServiceAccount",
-    "ServiceCIDR", "StorageClass", "StorageVersion", "StorageVersionMigration",
-    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration",
-    "VolumeAttachment", "VolumeAttributesClass", "Workload",
-];
-
-/// Whether Kubernetes itself defines a kind that netproof does not read.
-pub(super) fn is_built_in(kind: &str) -> bool {
-    BUILT_IN.contains(&kind)
-}
-
-/// What objects of a kind mean for the answer. The kind is `Kind` or, outside the core group, `Kind.group`.
-fn part_of(name: &str) -> Part {
-    let (kind, group) = split(name);
+/// What an object means for the answer.
+fn part_of(object: &OtherObject) -> Part {
+    let (kind, group) = split(&object.kind);
     let is_it = |other_group: &str, other_kind: &str| other_group == group && other_kind == kind;
     if let Some(policy) = foreign_policies().find(|policy| is_it(policy.group, policy.kind)) {
         return policy.part();
@@ -277,9 +267,12 @@ fn part_of(name: &str) -> Part {
     if let Some((.., why)) = POD_MAKERS.iter().find(|(group, kind, _)| is_it(group, kind)) {
         return Part::Unmodelled((*why).to_owned());
     }
-    let is_plain = PLAIN_GROUPS.contains(&group)
-        || PLAIN.iter().any(|(group, kinds)| kinds.iter().any(|kind| is_it(group, kind)));
-    if is_plain || (kind::is_own(group) && is_built_in(kind)) {
+    let makes_objects =
+        OBJECT_MAKERS.iter().any(|(group, kinds)| kinds.iter().any(|kind| is_it(group, kind)));
+    if object.writes_objects || makes_objects {
+        return Part::Unmodelled(MAKES_OBJECTS.to_owned());
+    }
+    if plain::is_plain(kind, group) || KYVERNO_POLICIES.iter().any(|kind| is_it(KYVERNO, kind)) {
         return Part::None;
     }
     if kind::is_closed(group) {
@@ -304,7 +297,8 @@ mod tests {
     use super::*;
 
     fn sorted(names: &[&str]) -> OtherKinds {
-        OtherKinds::new(&names.iter().map(|name| ((*name).to_owned(), 1)).collect())
+        let object = |name: &&str| OtherObject { kind: (*name).to_owned(), writes_objects: false };
+        OtherKinds::new(&names.iter().map(|name| (object(name), 1)).collect())
     }
 
     #[test]
@@ -321,6 +315,12 @@ mod tests {
             "EgressFirewall.k8s.ovn.org",
             "AdminPolicyBasedExternalRoute.k8s.ovn.org",
             "UserDefinedNetwork.k8s.ovn.org",
+            "EgressIP.k8s.ovn.org",
+            "EgressService.k8s.ovn.org",
+            "TrafficControl.crd.antrea.io",
+            "CiliumEnvoyConfig.cilium.io",
+            "CiliumClusterwideEnvoyConfig.cilium.io",
+            "MutatingPolicy.policies.kyverno.io",
             "SomeNetworkPolicy.unheard.of.example",
             "NetworkPolcy.networking.k8s.io",
             "Deploiment.apps",
@@ -340,6 +340,8 @@ mod tests {
             "Role.rbac.authorization.k8s.io",
             "CiliumEndpoint.cilium.io",
             "Tier.projectcalico.org",
+            "ClusterPolicy.kyverno.io",
+            "PolicyException.kyverno.io",
             "ServiceMonitor.monitoring.coreos.com",
         ] {
             assert_eq!(sorted(&[name]).ignored.len(), 1, "{name}");
@@ -351,6 +353,9 @@ mod tests {
             "StatefulSet.apps.kruise.io",
             "Secret.unheard.of.example",
             "AuthorizationPolicy.security.istio.io",
+            // Kinds that may be added to groups of which netproof knows others.
+            "CiliumNewKind.cilium.io",
+            "NewKind.kyverno.io",
             "NetworkAttachmentDefinition.k8s.cni.cncf.io",
         ] {
             assert_eq!(sorted(&[name]).warnings.len(), 1, "{name}");

@@ -158,15 +158,18 @@ pub(super) fn untestable(service: &api::Service) -> Option<Problem> {
 }
 
 /// What a Service has that decides about connections, and that the expected matrix does not show.
-pub(super) fn unshown(service: &api::Service) -> Option<Unshown> {
-    let spec = service.spec.as_ref()?;
-    match spec.type_.as_deref() {
-        Some(EXTERNAL_NAME) => Some(Unshown::ExternalName),
-        Some(_) | None if spec.external_ips.as_ref().is_some_and(|list| !list.is_empty()) => {
-            Some(Unshown::ExternalAddresses)
-        }
-        Some(_) | None => None,
+pub(super) fn unshown(object: &api::Service, service: &Service) -> Vec<Unshown> {
+    let Some(spec) = &object.spec else { return Vec::new() };
+    if spec.type_.as_deref() == Some(EXTERNAL_NAME) {
+        return vec![Unshown::ExternalName];
     }
+    let is_open = match (&service.backends, service.exposure) {
+        (Backends::Unknown, Some(Exposure::NodePort | Exposure::LoadBalancer)) => true,
+        (Backends::Unknown | Backends::Selected(_) | Backends::Addresses(_), _) => false,
+    };
+    let has_addresses = spec.external_ips.as_ref().is_some_and(|list| !list.is_empty());
+    let all = [(is_open, Unshown::UnknownBackends), (has_addresses, Unshown::ExternalAddresses)];
+    all.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why).collect()
 }
 
 /// Why the expected matrix does not show what a Service does.
@@ -176,6 +179,8 @@ pub enum Unshown {
     ExternalName,
     /// `externalIPs`
     ExternalAddresses,
+    /// A `NodePort` or `LoadBalancer` without a selector.
+    UnknownBackends,
 }
 
 impl fmt::Display for Unshown {
@@ -186,6 +191,9 @@ impl fmt::Display for Unshown {
             }
             Self::ExternalAddresses => {
                 "externalIPs: what comes through these addresses may have a node's address or the client's, and both have to be allowed at its pods"
+            }
+            Self::UnknownBackends => {
+                "no selector: where it leads is not known, and so not what comes from outside through the nodes to it"
             }
         })
     }

@@ -1,0 +1,100 @@
+//! The kinds of objects that have no part in the answer.
+
+use super::kind;
+
+/// Groups of which no kind decides about packets, makes objects or makes pods. Where some kinds of a group do, the
+/// others are in [`PLAIN`]: a kind that is added to such a group later must not look like a `ConfigMap`.
+const PLAIN_GROUPS: &[&str] = &[
+    "external-secrets.io",
+    "generators.external-secrets.io",
+    "cert-manager.io",
+    "bitnami.com",
+    "route.openshift.io",
+    "security.openshift.io",
+    "networking.istio.io",
+    "telemetry.istio.io",
+    "traefik.io",
+    "snapshot.storage.k8s.io",
+    "metrics.k8s.io",
+    "autoscaling.k8s.io",
+];
+
+/// Single kinds of that sort.
+#[rustfmt::skip]
+const PLAIN: &[(&str, &[&str])] = &[
+    (
+        "monitoring.coreos.com",
+        &["ServiceMonitor", "PodMonitor", "Probe", "PrometheusRule", "ScrapeConfig", "AlertmanagerConfig"],
+    ),
+    ("keda.sh", &["ScaledObject", "TriggerAuthentication", "ClusterTriggerAuthentication"]),
+    (
+        "gateway.networking.k8s.io",
+        &["HTTPRoute", "GRPCRoute", "TCPRoute", "UDPRoute", "TLSRoute", "ReferenceGrant"],
+    ),
+    ("argoproj.io", &["AppProject", "AnalysisTemplate", "ClusterAnalysisTemplate"]),
+    (
+        "cilium.io",
+        &[
+            "CiliumBGPAdvertisement", "CiliumBGPClusterConfig", "CiliumBGPNodeConfig", "CiliumBGPNodeConfigOverride",
+            "CiliumBGPPeerConfig", "CiliumBGPPeeringPolicy", "CiliumCIDRGroup", "CiliumEndpoint",
+            "CiliumEndpointSlice", "CiliumExternalWorkload", "CiliumGatewayClassConfig", "CiliumIdentity",
+            "CiliumL2AnnouncementPolicy", "CiliumLoadBalancerIPPool", "CiliumNode", "CiliumNodeConfig",
+            "CiliumPodIPPool",
+        ],
+    ),
+    ("crd.projectcalico.org", CALICO),
+    ("projectcalico.org", CALICO),
+    (
+        "crd.antrea.io",
+        &[
+            "AntreaAgentInfo", "AntreaControllerInfo", "BGPPolicy", "ClusterGroup", "ExternalEntity", "ExternalIPPool",
+            "ExternalNode", "Group", "IPPool", "NodeLatencyMonitor", "SupportBundleCollection", "Tier", "Traceflow",
+        ],
+    ),
+    ("networking.k8s.aws", &["ClusterPolicyEndpoint", "PolicyEndpoint"]),
+    ("k8s.ovn.org", &["EgressQoS", "NetworkQoS"]),
+    (
+        "kyverno.io",
+        &[
+            "AdmissionReport", "BackgroundScanReport", "ClusterAdmissionReport", "ClusterBackgroundScanReport",
+            "GlobalContextEntry", "PolicyException", "UpdateRequest",
+        ],
+    ),
+];
+
+/// Calico's own, in both groups in which it has them.
+#[rustfmt::skip]
+const CALICO: &[&str] = &[
+    "BGPConfiguration", "BGPFilter", "BGPPeer", "BlockAffinity", "CalicoNodeStatus", "ClusterInformation",
+    "FelixConfiguration", "GlobalNetworkSet", "HostEndpoint", "IPAMBlock", "IPAMConfig", "IPAMConfiguration",
+    "IPAMHandle", "IPPool", "IPReservation", "KubeControllersConfiguration", "NetworkSet", "Tier",
+];
+
+/// What Kubernetes itself defines and netproof does not read.
+#[rustfmt::skip]
+const BUILT_IN: &[&str] = &[
+    "APIService", "Binding", "CSIDriver", "CSINode", "CSIStorageCapacity", "CertificateSigningRequest",
+    "ClusterRole", "ClusterRoleBinding", "ClusterTrustBundle", "ComponentStatus", "ConfigMap",
+    "ControllerRevision", "CustomResourceDefinition", "DeviceClass", "DeviceTaintRule", "EndpointSlice",
+    "Endpoints", "Event", "FlowSchema", "HorizontalPodAutoscaler", "IPAddress", "Ingress", "IngressClass",
+    "Lease", "LeaseCandidate", "LimitRange", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration", "Node", "NodeMetrics", "PersistentVolume", "PersistentVolumeClaim",
+    "PodCertificateRequest", "PodDisruptionBudget", "PodGroup", "PodMetrics", "PodSecurityPolicy",
+    "PriorityClass", "PriorityLevelConfiguration", "ResourceClaim", "ResourceClaimTemplate",
+    "ResourceQuota", "ResourceSlice", "Role", "RoleBinding", "RuntimeClass", "Secret", "ServiceAccount",
+    "ServiceCIDR", "StorageClass", "StorageVersion", "StorageVersionMigration",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration",
+    "VolumeAttachment", "VolumeAttributesClass", "Workload",
+];
+
+/// Whether Kubernetes itself defines a kind that netproof does not read.
+pub(super) fn is_built_in(kind: &str) -> bool {
+    BUILT_IN.contains(&kind)
+}
+
+/// Whether objects of a kind have no part in the answer, whatever is in them.
+pub(super) fn is_plain(kind: &str, group: &str) -> bool {
+    PLAIN_GROUPS.contains(&group)
+        || PLAIN.iter().any(|(plain, kinds)| *plain == group && kinds.contains(&kind))
+        || (kind::is_own(group) && is_built_in(kind))
+}
