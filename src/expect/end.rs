@@ -56,12 +56,12 @@ pub(super) fn all(snapshot: &Snapshot, granularity: Granularity, groups: &[Optio
 /// The names of a workload's pods and their positions. Those that its template makes are numbered.
 fn pods_of(workload: &Workload, snapshot: &Snapshot) -> Vec<(String, usize)> {
     let pod = WorkloadKind::Pod;
-    match (workload.replicas, workload.pods.first()) {
-        (Some(replicas), Some(template)) => {
+    match &workload.replicas {
+        Some(replicas) => {
             let name = |number| format!("{}-{number}[{pod}]", workload.identity);
-            (0..replicas).map(|number| (name(number), *template)).collect()
+            replicas.numbered().map(|(number, at)| (name(number), at)).collect()
         }
-        (Some(_) | None, _) => {
+        None => {
             let found = workload.pods.iter().filter_map(|at| Some((snapshot.cluster.pods.get(*at)?, *at)));
             found.map(|(p, at)| (format!("{}/{}[{pod}]", p.namespace, p.name), at)).collect()
         }

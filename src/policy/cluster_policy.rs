@@ -26,6 +26,20 @@ pub struct ClusterPolicy {
 }
 
 impl ClusterPolicy {
+    /// All peers of its rules.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &ClusterPeer> {
+        self.ingress.iter().chain(&self.egress).flat_map(|rule| &rule.peers)
+    }
+
+    /// The selectors by which it and its peers select pods.
+    pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
+        let peers = self.peers().filter_map(|peer| match peer {
+            ClusterPeer::Pods(selector) => Some(&selector.pods),
+            ClusterPeer::Nodes(_) | ClusterPeer::Network(_) | ClusterPeer::DomainNames(_) => None,
+        });
+        std::iter::once(&self.subjects.pods).chain(peers)
+    }
+
     /// The rules for a direction.
     pub fn rules(&self, direction: Direction) -> &[ClusterRule] {
         match direction {

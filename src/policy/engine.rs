@@ -17,7 +17,7 @@ use super::compiled::{
 use super::facts::Facts;
 use super::label::LabelSelector;
 use super::matcher::{Matcher, NamespaceIndex};
-use super::model::{Cluster, Direction, NetworkPolicy, Node, Peer, Peers, Pod, Service};
+use super::model::{Cluster, Direction, NetworkPolicy, Node, Peer, Pod, Service};
 use super::unknown::PartialLabels;
 
 /// Identifies a pod of an [`Engine`].
@@ -231,41 +231,20 @@ impl Engine {
 
 /// The keys of all labels by which policies select pods.
 fn pod_label_keys(policies: &[NetworkPolicy], cluster_policies: &[ClusterPolicy]) -> BTreeSet<String> {
-    let peers = policies.iter().flat_map(peers_of).filter_map(|peer| match peer {
-        Peer::Pods { pods, .. } => Some(pods),
-        Peer::IpBlock(_) => None,
-    });
-    let cluster_peers =
-        cluster_policies.iter().flat_map(peers_of_cluster_policy).filter_map(|peer| match peer {
-            ClusterPeer::Pods(selector) => Some(&selector.pods),
-            ClusterPeer::Nodes(_) | ClusterPeer::Network(_) | ClusterPeer::DomainNames(_) => None,
-        });
-    let subjects = policies.iter().map(|policy| &policy.subjects);
-    let cluster_subjects = cluster_policies.iter().map(|policy| &policy.subjects.pods);
-    let selectors = peers.chain(cluster_peers).chain(subjects).chain(cluster_subjects);
+    let of_policies = policies.iter().flat_map(NetworkPolicy::pod_selectors);
+    let selectors = of_policies.chain(cluster_policies.iter().flat_map(ClusterPolicy::pod_selectors));
     selectors.flat_map(LabelSelector::requirements).map(|requirement| requirement.key().clone()).collect()
 }
 
-fn peers_of(policy: &NetworkPolicy) -> impl Iterator<Item = &Peer> {
-    [&policy.ingress, &policy.egress].into_iter().flatten().flatten().flat_map(|rule| match &rule.peers {
-        Peers::Any => &[],
-        Peers::Only(peers) => peers.as_slice(),
-    })
-}
-
-fn peers_of_cluster_policy(policy: &ClusterPolicy) -> impl Iterator<Item = &ClusterPeer> {
-    policy.ingress.iter().chain(&policy.egress).flat_map(|rule| &rule.peers)
-}
-
 fn blocks_of(policy: &NetworkPolicy) -> impl Iterator<Item = &IpBlock> {
-    peers_of(policy).filter_map(|peer| match peer {
+    policy.peers().filter_map(|peer| match peer {
         Peer::IpBlock(block) => Some(block),
         Peer::Pods { .. } => None,
     })
 }
 
 fn blocks_of_cluster_policy(policy: &ClusterPolicy) -> impl Iterator<Item = &IpBlock> {
-    peers_of_cluster_policy(policy).filter_map(|peer| match peer {
+    policy.peers().filter_map(|peer| match peer {
         ClusterPeer::Network(block) => Some(block),
         ClusterPeer::Pods(_) | ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => None,
     })

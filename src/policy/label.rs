@@ -67,7 +67,7 @@ impl Requirement {
     }
 
     /// The values that the requirement names.
-    fn values(&self) -> impl Iterator<Item = &String> {
+    pub fn values(&self) -> impl Iterator<Item = &String> {
         match self {
             Self::In(_, values) | Self::NotIn(_, values) => Some(values),
             Self::Exists(_) | Self::DoesNotExist(_) => None,

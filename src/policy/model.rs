@@ -286,6 +286,23 @@ impl NetworkPolicy {
         self.namespace == pod.namespace && self.subjects.matches(&pod.labels)
     }
 
+    /// All peers of its rules.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
+        [&self.ingress, &self.egress].into_iter().flatten().flatten().flat_map(|rule| match &rule.peers {
+            Peers::Any => &[],
+            Peers::Only(peers) => peers.as_slice(),
+        })
+    }
+
+    /// The selectors by which it and its peers select pods.
+    pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
+        let peers = self.peers().filter_map(|peer| match peer {
+            Peer::Pods { pods, .. } => Some(pods),
+            Peer::IpBlock(_) => None,
+        });
+        std::iter::once(&self.subjects).chain(peers)
+    }
+
     /// The rules for a direction; `None` if the policy does not isolate its subjects for it.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {

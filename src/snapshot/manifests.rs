@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::controller_labels;
+use super::attach::{Parts, Workload};
 use super::named::WrittenPolicy;
 use super::node::ReadNode;
 use super::notice::{UnknownFields, empty_fields};
@@ -11,14 +11,13 @@ use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, Writt
 use super::other::{OtherKinds, OtherObject};
 use super::ranges::{self, AddressRanges};
 use super::service::Unshown;
-use super::workload::{Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Namespace, Pod};
 use crate::source::{Document, Error, Node, Place};
 
 /// What a set of manifests describes.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The cluster. A workload without pods of its own has one pod, named like it.
+    /// The cluster. Of a workload without pods of its own it has one pod for all that no selector tells apart.
     pub cluster: Cluster,
     /// What the pods belong to, by namespace, name and kind. Every pod that has not ended belongs
     /// to one workload.
@@ -34,45 +33,12 @@ pub struct Snapshot {
     pub unshown: BTreeMap<Unshown, Vec<Identity>>,
 }
 
-/// A workload and its pods.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
-    /// Its kind.
-    pub kind: WorkloadKind,
-    /// Its name.
-    pub identity: Identity,
-    /// Its pods, as positions in [`Cluster::pods`]. At least one.
-    pub pods: Vec<usize>,
-    /// How many pods the one in `pods` stands for, if it is not a pod of the input but made from
-    /// the workload's template.
-    pub replicas: Option<u32>,
-}
-
-impl Workload {
-    /// Whether the workload may have two pods at the same time, which then may exchange something.
-    ///
-    /// One replica is no promise: while a template changes or a pod ends, the next pod is there already, and
-    /// policies hold for a pod until its end. Only the pods of a StatefulSet wait for each other.
-    pub fn may_have_several_pods(&self) -> bool {
-        match self.kind {
-            WorkloadKind::Pod => false,
-            WorkloadKind::StatefulSet => self.pods.len() > 1,
-            WorkloadKind::Deployment
-            | WorkloadKind::DaemonSet
-            | WorkloadKind::ReplicaSet
-            | WorkloadKind::ReplicationController
-            | WorkloadKind::Job
-            | WorkloadKind::CronJob => self.replicas != Some(0),
-        }
-    }
-}
-
 impl Snapshot {
     /// Reads the objects of all documents.
     ///
     /// # Errors
     /// If a document holds something that is no object, that the API server would refuse, or that
-    /// was in an earlier document already with other content.
+    /// was in an earlier document already with other content; or if the templates make too many pods.
     pub fn from_documents<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Result<Self, Error> {
         Self::read(documents, None)
     }
@@ -92,7 +58,7 @@ impl Snapshot {
                 builder.add(item)?;
             }
         }
-        Ok(builder.finish())
+        builder.finish()
     }
 
     /// Says where addresses are that are not known. What the input says itself goes before.
@@ -116,8 +82,7 @@ type Seen<'a> = (Place, &'a Node);
 struct Builder<'a> {
     snapshot: Snapshot,
     seen: HashMap<(&'static str, Identity), Seen<'a>>,
-    pods: Vec<(Pod, Option<Owner>)>,
-    templates: Vec<Template>,
+    parts: Parts<'a>,
     nodes: Vec<ReadNode>,
     /// How many objects leave it to the API server to complete the same name.
     generated: HashMap<(&'static str, Identity), usize>,
@@ -143,14 +108,14 @@ impl<'a> Builder<'a> {
             Object::Pod(mut pod, owner) => {
                 self.complete_name("Pod", &mut pod, node);
                 if self.is_new("Pod", Identity::of_pod(&pod), (place, node))? {
-                    self.pods.push((pod, owner));
+                    self.parts.pods.push((pod, owner));
                 }
             }
             Object::Template(mut template) => {
                 let kind = template.kind.name();
                 self.complete_name(kind, &mut template.pod, node);
-                if self.is_new(kind, Identity::of_pod(&template.pod), (place, node))? {
-                    self.templates.push(template);
+                if self.is_new(kind, Identity::of_pod(&template.pod), (place.clone(), node))? {
+                    self.parts.templates.push((template, (place, node)));
                 }
             }
             Object::Service(WrittenService { service, unshown, .. }) => {
@@ -212,8 +177,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn finish(mut self) -> Snapshot {
-        self.attach_pods();
+    fn finish(mut self) -> Result<Snapshot, Error> {
+        self.snapshot.workloads = std::mem::take(&mut self.parts).attach(&mut self.snapshot.cluster)?;
         self.add_namespaces();
         self.snapshot.other = OtherKinds::new(&self.others);
         self.snapshot.warnings.extend(self.unknown.warnings());
@@ -221,71 +186,7 @@ impl<'a> Builder<'a> {
         self.snapshot.cluster.nodes = self.nodes.drain(..).map(|read| read.node).collect();
         let by_name = |w: &Workload| (w.identity.clone(), w.kind);
         self.snapshot.workloads.sort_by_key(by_name);
-        self.snapshot
-    }
-
-    /// Gives every pod to the workload at the end of its chain of owners, and every workload that
-    /// nothing else makes at least one pod.
-    fn attach_pods(&mut self) {
-        type Key = (WorkloadKind, Identity);
-        let key =
-            |namespace: &str, owner: &Owner| -> Key { (owner.kind, Identity::new(namespace, &owner.name)) };
-        let owners: HashMap<Key, Key> = self
-            .templates
-            .iter()
-            .filter_map(|template| {
-                Some((template.key(), key(&template.pod.namespace, template.owner.as_ref()?)))
-            })
-            .collect();
-        let top = |mut key: Key| -> Key {
-            // Owners in a circle cannot come from a cluster; the depth of a chain ends the search.
-            for _ in 0..4 {
-                match owners.get(&key) {
-                    Some(owner) => key = owner.clone(),
-                    None => break,
-                }
-            }
-            key
-        };
-
-        let pods = &mut self.snapshot.cluster.pods;
-        let mut members: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
-        for (pod, owner) in self.pods.drain(..) {
-            let own = || (WorkloadKind::Pod, Identity::of_pod(&pod));
-            let workload = owner.map_or_else(own, |owner| top(key(&pod.namespace, &owner)));
-            if !pod.ended {
-                members.entry(workload).or_default().push(pods.len());
-            }
-            pods.push(pod);
-        }
-        let mut replicas = HashMap::new();
-        for template in self.templates.drain(..) {
-            let key = template.key();
-            let made_by_another = top(key.clone()) != key;
-            if made_by_another || members.contains_key(&key) {
-                continue;
-            }
-            match template.first_number {
-                Some(first) if template.replicas > 0 => {
-                    let numbers = first..first.saturating_add(template.replicas);
-                    let made = numbers.map(|number| controller_labels::numbered(&template.pod, number));
-                    let from = pods.len();
-                    pods.extend(made);
-                    members.insert(key, (from..pods.len()).collect());
-                }
-                Some(_) | None => {
-                    replicas.insert(key.clone(), template.replicas);
-                    members.insert(key, vec![pods.len()]);
-                    pods.push(template.pod);
-                }
-            }
-        }
-        self.snapshot.workloads.extend(members.into_iter().map(|(key, pods)| Workload {
-            replicas: replicas.get(&key).copied(),
-            kind: key.0,
-            identity: key.1,
-            pods,
-        }));
+        Ok(self.snapshot)
     }
 
     /// Adds the namespaces that are only mentioned.
@@ -300,12 +201,6 @@ impl<'a> Builder<'a> {
         let known: HashSet<&str> = namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
         missing.retain(|name| !known.contains(name.as_str()));
         namespaces.extend(missing.into_iter().map(Namespace::mentioned));
-    }
-}
-
-impl Template {
-    fn key(&self) -> (WorkloadKind, Identity) {
-        (self.kind, Identity::of_pod(&self.pod))
     }
 }
 

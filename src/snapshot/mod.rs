@@ -3,6 +3,7 @@
 //! The only place that knows Kubernetes' own types: objects are decoded strictly, checked as the
 //! API server checks them, and converted once to the types of [`policy`](crate::policy).
 
+mod attach;
 pub mod cluster_policy;
 mod controller_labels;
 mod field;
@@ -18,17 +19,20 @@ mod other;
 mod plain;
 mod pod;
 mod ranges;
+mod replicas;
 pub(crate) mod rules;
 mod service;
 mod workload;
 
+pub use attach::Workload;
 pub use field::{Field, Problem};
-pub use manifests::{Snapshot, Workload};
+pub use manifests::Snapshot;
 pub use named::{AddressName, Lookup, WrittenPolicy};
 pub use node::ReadNode;
 pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 pub use other::{ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_policies};
 pub use ranges::AddressRanges;
+pub use replicas::Replicas;
 pub use service::Unshown;
 pub use workload::{Owner, Template, WorkloadKind};
 

@@ -45,6 +45,11 @@ impl WorkloadKind {
         Self::CronJob,
     ];
 
+    /// The kind of this name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The kind's name in the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -79,7 +84,7 @@ pub struct Owner {
 pub(super) fn owner(metadata: &ObjectMeta) -> Option<Owner> {
     let controller =
         metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    let kind = WorkloadKind::ALL.into_iter().find(|kind| kind.name() == controller.kind)?;
+    let kind = WorkloadKind::of(&controller.kind)?;
     if kind == WorkloadKind::ReplicaSet {
         // A Deployment's ReplicaSets are named after it and their template, so it can be told
         // although its own object may not be in the input.
@@ -121,8 +126,8 @@ pub(super) struct Source<'a> {
     controller: Controller<'a>,
 }
 
-/// How many pods a workload may make: far more than clusters hold, and few enough to be listed.
-const MOST_PODS: u32 = 150_000;
+/// How many pods all workloads of an input may make: as many as clusters hold, and few enough to be listed.
+pub(super) const MOST_PODS: u32 = 150_000;
 
 const TEMPLATE: &[&str] = &["spec", "template"];
 
