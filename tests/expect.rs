@@ -443,6 +443,82 @@ spec:
     assert_eq!(paired.collect::<Vec<_>>(), ["shop/two[StatefulSet]", "shop/web[Deployment]"]);
 }
 
+/// With an autoscaler a StatefulSet without `replicas` was taken to have a single pod.
+#[test]
+fn a_workload_that_an_autoscaler_names_has_several_pods() {
+    let set = |replicas: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db, namespace: shop}}\nspec:\n  {replicas}\n  serviceName: db\n  selector: {{matchLabels: {{app: db}}}}\n  template:\n    metadata: {{labels: {{app: db}}}}\n    spec: {{containers: [{{name: c, image: c}}]}}\n---\n"
+        )
+    };
+    let horizontal = |target: &str| {
+        format!(
+            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: h, namespace: shop}}\nspec: {{scaleTargetRef: {{{target}}}, maxReplicas: 9}}\n---\n"
+        )
+    };
+    let keda = "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: h, namespace: shop}\nspec: {scaleTargetRef: {kind: StatefulSet, name: db}}\n---\n";
+    let db = "shop/db[StatefulSet]";
+    let is_paired = |manifests: &str| {
+        let rows = rows("scaled.yaml", manifests, &[]);
+        rows.iter().any(|row| row["from"] == db && row["to"] == db)
+    };
+    let (own, foreign) = (
+        "apiVersion: apps/v1, kind: StatefulSet, name: db",
+        "apiVersion: apps.kruise.io/v1, kind: StatefulSet, name: db",
+    );
+    for replicas in ["", "replicas: 0", "replicas: 1"] {
+        let set = set(replicas);
+        assert!(!is_paired(&set), "{replicas}");
+        assert!(is_paired(&(set.clone() + &horizontal(own))), "{replicas}");
+        assert!(is_paired(&(set.clone() + &horizontal("kind: StatefulSet, name: db"))), "{replicas}");
+        assert!(is_paired(&(keda.to_owned() + &set)), "{replicas}");
+        for other in [foreign, "kind: StatefulSet, name: other", "kind: Deployment, name: db"] {
+            assert!(!is_paired(&(set.clone() + &horizontal(other))), "{replicas} {other}");
+        }
+    }
+    // It is looked at, so that it is not among the kinds that have no part in the answer.
+    assert_eq!(told("scaled.yaml", &(set("") + &horizontal(own)), &[]), "");
+    let wrong = told("scaled.yaml", &(set("") + &horizontal("kind: StatefulSet, name: [db]")), &[]);
+    assert!(
+        wrong.contains("expect/scaled.yaml:15:50: HorizontalPodAutoscaler `h`: spec.scaleTargetRef.name: expected a string, found a list"),
+        "{wrong}"
+    );
+}
+
+/// A pod that an autoscaler adds has a number that is not known.
+#[test]
+fn pods_that_an_autoscaler_adds_have_a_row_and_an_unknown_number() {
+    let manifests = pods(&["a"])
+        + "\
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: db}}
+  template: {metadata: {labels: {app: db}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: h}
+spec: {scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: db}, maxReplicas: 9}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p}
+spec: {podSelector: {matchLabels: {apps.kubernetes.io/pod-index: '1'}}}
+";
+    let rows = rows("scaled-pods.yaml", &manifests, &["--pods"]);
+    let to = |to: &str| {
+        let row = row(&rows, "default/a[Pod]", to);
+        ["connections", "undefined"].map(|field| row[field] == "all")
+    };
+    assert_eq!(to("default/db-0[Pod]"), [true, false]);
+    assert_eq!(to("default/db-1[Pod]"), [false, false]);
+    assert_eq!(to("default/db-*[Pod]"), [false, true]);
+    assert_eq!(row(&rows, "default/db-*[Pod]", "default/db-*[Pod]")["undefined"], "all");
+}
+
 /// What comes from nodes: a pod's own node is always allowed, and a Service's node ports and load balancers are
 /// only as far as everybody is.
 #[test]

@@ -47,7 +47,12 @@ pub(super) fn all(snapshot: &Snapshot, granularity: Granularity, groups: &[Optio
         }
         Granularity::Pods => {
             let pods = pods_of(workload, snapshot).into_iter();
-            pods.map(|(name, pod)| End::new(name, vec![pod], groups)).collect()
+            let further = workload.replicas.as_ref().and_then(|replicas| replicas.further);
+            let further = further.map(|pod| End {
+                has_several_pods: true,
+                ..End::new(format!("{}-*[{}]", workload.identity, WorkloadKind::Pod), vec![pod], groups)
+            });
+            pods.map(|(name, pod)| End::new(name, vec![pod], groups)).chain(further).collect()
         }
     };
     snapshot.workloads.iter().flat_map(of_workload).collect()

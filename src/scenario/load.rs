@@ -16,7 +16,7 @@ use super::state::State;
 use super::step::{Action, Step};
 use super::topology::{self, Topology};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
-use crate::snapshot::{Identity, Object, OtherKinds, OtherObject, Reading, objects};
+use crate::snapshot::{Identity, Object, OtherKinds, OtherObject, Reading, Scaler, objects};
 use crate::source::{self, Document, Error, Located, Location, Node, Place, Text, decode, quote};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
@@ -266,7 +266,7 @@ impl Loader {
                     let message = "a scenario's nodes are those of its topology: describe them there";
                     return Err(Error { place: item.place, message: message.to_owned() });
                 }
-                Object::Other(object) => {
+                Object::Scaler(Scaler { object, .. }) | Object::Other(object) => {
                     *ignored.entry(object).or_default() += 1;
                     continue;
                 }

@@ -1,9 +1,10 @@
 //! Which pods belong to which workload.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::object::Identity;
 use super::replicas::{NamedNumbers, Replicas};
+use super::scaler::Scaler;
 use super::workload::{MOST_PODS, Owner, Template, WorkloadKind};
 use crate::policy::{Cluster, Pod};
 use crate::source::{Error, Node, Place};
@@ -19,6 +20,8 @@ pub struct Workload {
     pub pods: Vec<usize>,
     /// What the pods stand for, if they are not pods of the input but made from the workload's template.
     pub replicas: Option<Replicas>,
+    /// Whether an autoscaler names it, so that the number of its pods is not known.
+    pub is_scaled: bool,
 }
 
 impl Workload {
@@ -30,13 +33,13 @@ impl Workload {
         let count = self.replicas.as_ref().map_or(self.pods.len(), Replicas::count);
         match self.kind {
             WorkloadKind::Pod => false,
-            WorkloadKind::StatefulSet => count > 1,
+            WorkloadKind::StatefulSet => self.is_scaled || count > 1,
             WorkloadKind::Deployment
             | WorkloadKind::DaemonSet
             | WorkloadKind::ReplicaSet
             | WorkloadKind::ReplicationController
             | WorkloadKind::Job
-            | WorkloadKind::CronJob => count > 0,
+            | WorkloadKind::CronJob => self.is_scaled || count > 0,
         }
     }
 }
@@ -49,6 +52,7 @@ pub(super) struct Parts<'a> {
     pub(super) pods: Vec<(Pod, Option<Owner>)>,
     /// Each with what is written, and its place.
     pub(super) templates: Vec<(Template, (Place, &'a Node))>,
+    pub(super) scalers: Vec<Scaler>,
 }
 
 impl Parts<'_> {
@@ -59,8 +63,10 @@ impl Parts<'_> {
     /// # Errors
     /// If the templates make too many pods.
     pub(super) fn attach(self, cluster: &mut Cluster) -> Result<Vec<Workload>, Error> {
-        let Self { pods, templates } = self;
+        let Self { pods, templates, scalers } = self;
         let owners = Owners::new(&templates);
+        let scaled: HashSet<Key> =
+            scalers.into_iter().map(|scaler| owners.top((scaler.kind, scaler.workload))).collect();
         let mut members: BTreeMap<Key, (Vec<usize>, Option<Replicas>)> = BTreeMap::new();
         for (pod, owner) in pods {
             let own = || (WorkloadKind::Pod, Identity::of_pod(&pod));
@@ -79,11 +85,13 @@ impl Parts<'_> {
                 continue;
             }
             total = add(total, &template, written)?;
-            let replicas = Replicas::make(template, &named, &mut cluster.pods);
+            let replicas = Replicas::make(template, scaled.contains(&key), &named, &mut cluster.pods);
             members.insert(key, (replicas.pods(), Some(replicas)));
         }
-        let workload =
-            |(key, (pods, replicas)): (Key, _)| Workload { kind: key.0, identity: key.1, pods, replicas };
+        let workload = |(key, (pods, replicas)): (Key, _)| {
+            let is_scaled = scaled.contains(&key);
+            Workload { kind: key.0, identity: key.1, pods, replicas, is_scaled }
+        };
         Ok(members.into_iter().map(workload).collect())
     }
 }

@@ -140,6 +140,7 @@ impl<'a> Builder<'a> {
                     self.snapshot.cluster.cluster_policies.push(policy);
                 }
             }
+            Object::Scaler(scaler) => self.parts.scalers.push(scaler),
             Object::Other(object) => *self.others.entry(object).or_default() += 1,
         }
         Ok(())

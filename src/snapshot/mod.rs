@@ -21,6 +21,7 @@ mod pod;
 mod ranges;
 mod replicas;
 pub(crate) mod rules;
+mod scaler;
 mod service;
 mod workload;
 
@@ -33,6 +34,7 @@ pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenS
 pub use other::{ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_policies};
 pub use ranges::AddressRanges;
 pub use replicas::Replicas;
+pub use scaler::Scaler;
 pub use service::Unshown;
 pub use workload::{Owner, Template, WorkloadKind};
 

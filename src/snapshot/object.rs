@@ -14,6 +14,7 @@ use super::list;
 use super::named::{Lookup, WrittenPolicy};
 use super::node::ReadNode;
 use super::other::OtherObject;
+use super::scaler::{self, Scaler};
 use super::service::{self, Unshown};
 use super::workload::{self, Owner, Template, WorkloadKind};
 use super::{node, pod, rules};
@@ -53,6 +54,8 @@ pub enum Object {
     NetworkPolicy(WrittenPolicy),
     /// A kind of `policy.networking.k8s.io`.
     ClusterPolicy(WrittenClusterPolicy),
+    /// What changes how many pods a workload has.
+    Scaler(Scaler),
     /// Anything else.
     Other(OtherObject),
 }
@@ -183,7 +186,12 @@ fn read<'a>(
     let named = kind::look_up(&api_version, &kind).map_err(|mistake| failed(Failure::from(node, mistake)))?;
     let (object, unknown_fields) = match named {
         Named::Known(kind) => convert(context, kind, node).map_err(failed)?,
-        Named::Other(kind) => (Object::Other(OtherObject::new(kind, node)), BTreeSet::new()),
+        Named::Other(kind) => {
+            let scaler = scaler::read(&kind, node, context.reading.namespace)
+                .map_err(|problem| failed(Failure::of(node, &problem)))?;
+            let other = || Object::Other(OtherObject::new(kind, node));
+            (scaler.map_or_else(other, Object::Scaler), BTreeSet::new())
+        }
     };
     let unknown_fields = unknown_fields.iter().map(|field| format!("{kind}: unknown field {}", quote(field)));
     let unknown_fields = unknown_fields.collect();
@@ -220,6 +228,12 @@ impl Failure {
     pub(super) fn from(node: &Node, mistake: Mistake) -> Self {
         let Mistake { field, message } = mistake;
         Self { at: node.get(field).map_or(node.at, |field| field.at), message }
+    }
+
+    /// Something is wrong with a field of an object.
+    fn of(node: &Node, problem: &Problem) -> Self {
+        let Problem { path, message } = problem;
+        Self { at: node.locate(path), message: format!("{}: {message}", crate::source::path_to_string(path)) }
     }
 }
 
@@ -322,10 +336,7 @@ fn with<T: DeserializeOwned>(
     };
     let (object, unknown_fields) =
         decoded.map_err(|error| Failure { at: error.at(), message: error.to_string() })?;
-    let converted = convert(&object).map_err(|problem| Failure {
-        at: node.locate(&problem.path),
-        message: format!("{}: {}", crate::source::path_to_string(&problem.path), problem.message),
-    })?;
+    let converted = convert(&object).map_err(|problem| Failure::of(node, &problem))?;
     Ok((converted, unknown_fields))
 }
 

@@ -17,11 +17,18 @@ pub struct Replicas {
     named: BTreeMap<u32, usize>,
     /// The position of the pod that stands for all others.
     others: Option<usize>,
+    /// The position of the pod that stands for those that an autoscaler adds; `None` if nothing adds any.
+    pub further: Option<usize>,
 }
 
 impl Replicas {
     /// Makes the pods of a workload, behind those that are there already.
-    pub(super) fn make(template: Template, named: &NamedNumbers, pods: &mut Vec<Pod>) -> Self {
+    pub(super) fn make(
+        template: Template,
+        is_scaled: bool,
+        named: &NamedNumbers,
+        pods: &mut Vec<Pod>,
+    ) -> Self {
         let Template { pod, first_number, replicas, .. } = template;
         let mut add = |pod| {
             pods.push(pod);
@@ -31,18 +38,22 @@ impl Replicas {
         let numbers = first..first.saturating_add(replicas);
         if first_number.is_none() || numbers.is_empty() {
             let only = add(pod);
-            return Self { numbers, named: BTreeMap::new(), others: Some(only) };
+            let further = is_scaled.then_some(only);
+            return Self { numbers, named: BTreeMap::new(), others: Some(only), further };
         }
         let named = named.among(&pod.name, &numbers);
         let other = numbers.clone().find(|number| !named.contains(number));
         let named = named.into_iter().map(|number| (number, add(numbered(&pod, number)))).collect();
         let others = other.map(|number| add(numbered(&pod, number)));
-        Self { numbers, named, others }
+        // Of its number only that there is one is known, as the template's own pod has it.
+        let further = is_scaled.then(|| add(pod));
+        Self { numbers, named, others, further }
     }
 
     /// The positions of the pods in [`Cluster::pods`].
     pub fn pods(&self) -> Vec<usize> {
-        let all: BTreeSet<usize> = self.named.values().copied().chain(self.others).collect();
+        let others = self.others.into_iter().chain(self.further);
+        let all: BTreeSet<usize> = self.named.values().copied().chain(others).collect();
         all.into_iter().collect()
     }
 
@@ -53,7 +64,7 @@ impl Replicas {
             .filter_map(|number| Some((number, *self.named.get(&number).or(self.others.as_ref())?)))
     }
 
-    /// How many pods there are.
+    /// How many pods the workload asks for by itself.
     pub fn count(&self) -> usize {
         self.numbers.len()
     }

@@ -1,0 +1,56 @@
+//! Autoscalers: a workload that one names has a number of pods that is not known.
+
+use super::field::{Field, Problem};
+use super::kind;
+use super::object::{DEFAULT_NAMESPACE, Identity};
+use super::other::OtherObject;
+use super::workload::WorkloadKind;
+use crate::source::Node;
+
+/// An autoscaler of a workload of Kubernetes' own. Its limits are not read: other tools change them, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scaler {
+    /// The autoscaler itself.
+    pub object: OtherObject,
+    /// The kind of the workload.
+    pub kind: WorkloadKind,
+    /// The workload.
+    pub workload: Identity,
+}
+
+/// The kinds of autoscalers, and the kind of workload that they mean where they name none.
+const SCALERS: [(&str, Option<&str>); 2] =
+    [("HorizontalPodAutoscaler.autoscaling", None), ("ScaledObject.keda.sh", Some("Deployment"))];
+
+/// Reads an object of one of these kinds; `None` if it is of another one, or scales custom resources.
+pub(super) fn read(kind: &str, node: &Node, namespace: Option<&str>) -> Result<Option<Scaler>, Problem> {
+    let Some((_, default_kind)) = SCALERS.iter().find(|(name, _)| *name == kind) else { return Ok(None) };
+    let (root, target) = (Field::ROOT, node.get("spec").and_then(|spec| spec.get("scaleTargetRef")));
+    let spec = root.field("spec");
+    let at = spec.field("scaleTargetRef");
+    let missing = |field: &str| at.field(field).problem("is missing");
+    let name = text(target, &at, "name")?.ok_or_else(|| missing("name"))?;
+    let target_kind = text(target, &at, "kind")?.or(*default_kind).ok_or_else(|| missing("kind"))?;
+    let api_version = text(target, &at, "apiVersion")?;
+    let is_own = api_version
+        .is_none_or(|version| kind::is_own(version.split_once('/').map_or("", |(group, _)| group)));
+    let Some(target_kind) = WorkloadKind::of(target_kind).filter(|_| is_own) else { return Ok(None) };
+    let own = node.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Node::as_str);
+    let namespace = own.filter(|name| !name.is_empty()).or(namespace).unwrap_or(DEFAULT_NAMESPACE);
+    Ok(Some(Scaler {
+        object: OtherObject::new(kind.to_owned(), node),
+        kind: target_kind,
+        workload: Identity::new(namespace, name),
+    }))
+}
+
+/// A field with a string, if it is there and not empty.
+fn text<'a>(node: Option<&'a Node>, at: &Field<'_>, field: &str) -> Result<Option<&'a str>, Problem> {
+    let Some(found) = node.and_then(|node| node.get(field)).filter(|found| !found.is_null()) else {
+        return Ok(None);
+    };
+    let text = found.as_str().ok_or_else(|| {
+        at.field(field).problem(format!("expected a string, found {}", found.value.describe()))
+    })?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
