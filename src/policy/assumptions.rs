@@ -2,6 +2,8 @@
 //!
 //! Asked only about pairs that have something undefined, so that the sets themselves need not carry it.
 
+use std::collections::BTreeSet;
+
 use super::address::IpFamily;
 use super::class::{Class, ClassId};
 use super::compiled::{CompiledPeer, CompiledRule, Coverage, FactsId, Matched};
@@ -13,42 +15,41 @@ use super::rule_ports::HeldPorts;
 use super::unknown::UnknownFacts;
 
 impl Engine {
-    /// The facts that are not known and on which it may depend which of the `undefined` connections are allowed.
+    /// The facts that are not known and on which it may depend which of the `undefined` connections the policies of
+    /// a class allow, towards a remote end.
     pub(super) fn assumptions(
         &self,
-        source: Group,
-        destination: Group,
+        subject: ClassId,
+        direction: Direction,
+        remote: Group,
         undefined: &Connections,
     ) -> UnknownFacts {
-        let mut facts = Vec::new();
-        for direction in Direction::ALL {
-            let (subject, remote) = match direction {
-                Direction::Egress => (source, destination),
-                Direction::Ingress => (destination, source),
-            };
-            let GroupKind::Pods(subject) = subject.0 else { continue };
-            let receiver = match destination.0 {
-                GroupKind::Pods(class) => self.classes[class].ports.as_slice(),
-                GroupKind::External(_) => &[],
-            };
-            let matters = |rule: &&CompiledRule| {
-                !HeldPorts::of(&rule.ports, receiver).all().intersection(undefined).is_empty()
-            };
-            self.of_selection(subject, direction, &mut facts);
-            for rule in self.rules_about(subject, direction).filter(matters) {
-                self.of_rule(rule, remote, &mut facts);
+        let receiver = match (direction, remote.0) {
+            (Direction::Ingress, _) => self.classes[subject].ports.as_slice(),
+            (Direction::Egress, GroupKind::Pods(class)) => self.classes[class].ports.as_slice(),
+            (Direction::Egress, GroupKind::External(_)) => &[],
+        };
+        let mut found = self.of_selection(subject, direction);
+        for rule in self.rules_about(subject, direction) {
+            let mut facts = self.of_rule(rule, remote);
+            facts.retain(|facts| !found.contains(facts));
+            // Ports last: of thousands of rules few add a fact that others did not.
+            let matters = || !HeldPorts::of(&rule.ports, receiver).all().intersection(undefined).is_empty();
+            if !facts.is_empty() && matters() {
+                found.extend(facts);
             }
         }
-        facts.into_iter().flat_map(|facts| self.facts.get(facts)).cloned().collect()
+        found.into_iter().flat_map(|facts| self.facts.get(facts)).cloned().collect()
     }
 
     /// The facts on which it depends which policies select a class.
-    fn of_selection(&self, subject: ClassId, direction: Direction, facts: &mut Vec<FactsId>) {
-        facts.extend(self.isolating(subject, direction).perhaps.iter().map(|(_, facts)| *facts));
-        facts.extend(self.cluster_policies(subject, direction).filter_map(|policy| match policy.selects {
+    fn of_selection(&self, subject: ClassId, direction: Direction) -> BTreeSet<FactsId> {
+        let isolating = self.isolating(subject, direction).perhaps.iter().map(|(_, facts)| *facts);
+        let tiers = self.cluster_policies(subject, direction).filter_map(|policy| match policy.selects {
             Matched::Surely => None,
             Matched::Perhaps(facts) => Some(facts),
-        }));
+        });
+        isolating.chain(tiers).collect()
     }
 
     /// The rules of all policies that select a class, or perhaps do.
@@ -61,16 +62,20 @@ impl Engine {
     }
 
     /// The facts on which it depends whether a rule matches a remote end.
-    fn of_rule(&self, rule: &CompiledRule, remote: Group, facts: &mut Vec<FactsId>) {
-        for peer in rule.peers.iter().flatten().map(|peer| &self.peers[*peer]) {
-            match remote.0 {
-                GroupKind::Pods(class) => facts.extend(self.of_peer(peer, class)),
-                GroupKind::External(_) if matches!(peer, CompiledPeer::DomainNames) => {
-                    facts.push(self.facts.domain_names);
-                }
-                GroupKind::External(_) => {}
-            }
-        }
+    fn of_rule(&self, rule: &CompiledRule, remote: Group) -> BTreeSet<FactsId> {
+        let peers = rule.peers.iter().flatten().map(|peer| &self.peers[*peer]);
+        let facts = peers.filter_map(|peer| match (remote.0, peer) {
+            (GroupKind::Pods(class), peer) => self.of_peer(peer, class),
+            (GroupKind::External(_), CompiledPeer::DomainNames) => Some(self.facts.domain_names),
+            (
+                GroupKind::External(_),
+                CompiledPeer::Pods(_)
+                | CompiledPeer::IpBlock(..)
+                | CompiledPeer::Nodes
+                | CompiledPeer::SomeNodes,
+            ) => None,
+        });
+        facts.collect()
     }
 
     fn of_peer(&self, peer: &CompiledPeer, id: ClassId) -> Option<FactsId> {

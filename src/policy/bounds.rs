@@ -129,6 +129,7 @@ pub(super) struct Algebra {
     pub(super) bounds: Interner<Bounds>,
     unions: HashMap<(BoundsId, BoundsId), BoundsId>,
     intersections: HashMap<(BoundsId, BoundsId), BoundsId>,
+    eithers: HashMap<(BoundsId, BoundsId), BoundsId>,
     pub(super) nothing: BoundsId,
     pub(super) everything: BoundsId,
 }
@@ -138,7 +139,8 @@ impl Algebra {
         let mut bounds = Interner::default();
         let nothing = bounds.intern(Bounds::default());
         let everything = bounds.intern(Bounds::certain(Connections::all()));
-        Self { bounds, unions: HashMap::new(), intersections: HashMap::new(), nothing, everything }
+        let (unions, intersections, eithers) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { bounds, unions, intersections, eithers, nothing, everything }
     }
 
     pub(super) fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
@@ -166,6 +168,17 @@ impl Algebra {
         *intersections.entry((a, b)).or_insert_with(|| {
             let common = bounds.arena()[a].intersection(&bounds.arena()[b]);
             bounds.intern(common)
+        })
+    }
+    /// What is allowed if it is not known which of two states is the real one.
+    pub(super) fn either(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
+        if a == b {
+            return a;
+        }
+        let Self { bounds, eithers, .. } = self;
+        *eithers.entry((a, b)).or_insert_with(|| {
+            let either = bounds.arena()[a].either(&bounds.arena()[b]);
+            bounds.intern(either)
         })
     }
 }

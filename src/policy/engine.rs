@@ -47,7 +47,7 @@ pub struct Engine {
 }
 
 /// The policies that isolate the pods of a class for one direction, in the order of their names.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Isolating {
     pub(super) surely: Vec<PolicyId>,
     /// Those that do so depending on facts that are not known.

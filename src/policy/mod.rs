@@ -26,6 +26,7 @@ mod reading;
 mod row;
 mod rule_peers;
 mod rule_ports;
+mod rules;
 mod service;
 mod tier_sets;
 mod tiers;

@@ -1,5 +1,8 @@
 //! Traffic between pods and nodes: a pod's own node, and what comes through the nodes to a Service.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use super::address::{IpBlock, IpFamily};
@@ -48,31 +51,62 @@ impl Reach<'_> {
         Some(self.push(bounds, assumptions))
     }
 
+    /// What every address outside may send to a group. Asked once for all Services that lead there.
+    fn from_anywhere(&mut self, pods: Group) -> Arc<FromAnywhere> {
+        if let Some(known) = self.from_anywhere.get(&pods) {
+            return Arc::clone(known);
+        }
+        let mut ids = BTreeSet::new();
+        for (outside, range) in self.external() {
+            if self.has_family(pods, range.family()) {
+                ids.insert(self.between(&[outside], &[pods]));
+            }
+        }
+        let found = Arc::new(FromAnywhere::new(ids.into_iter().map(|id| self.connections(id))));
+        self.from_anywhere.insert(pods, Arc::clone(&found));
+        found
+    }
+
     /// What comes through nodes to pods, each with the ports to which a Service leads there: through node ports,
     /// or through a load balancer.
     ///
     /// It may have the client's address or that of any node, so that only what is allowed to every address is
     /// certain. The rest is undefined: a pod's own node may always send to it.
     pub fn through_nodes(&mut self, pods: &[(Group, Connections)]) -> ConnectionsId {
-        let outside: Vec<_> =
-            self.external().into_iter().map(|(group, range)| (group, range.family())).collect();
         let (mut all, mut assumptions) = (Bounds::default(), UnknownFacts::new());
         for (pod, ports) in pods {
-            let mut certain = ports.clone();
-            for (group, family) in &outside {
-                if !self.has_family(*pod, *family) {
-                    continue;
-                }
-                let from = self.between(&[*group], &[*pod]);
-                let PairConnections { allowed, assumptions: facts, .. } = self.connections(from);
+            let from = self.from_anywhere(*pod);
+            for (allowed, facts) in &from.open {
                 if !ports.difference(allowed).is_empty() {
                     assumptions.extend(facts.iter().cloned());
                 }
-                certain = certain.intersection(allowed);
             }
+            let certain = ports.intersection(&from.certain);
             all = all.union(&Bounds { certain, possible: ports.clone() });
         }
         self.push(all, assumptions)
+    }
+}
+
+/// What every address outside may send to a group.
+#[derive(Debug)]
+pub(super) struct FromAnywhere {
+    /// What all of them may send.
+    certain: Connections,
+    /// What some of them may send, where that depends on facts that are not known.
+    open: Vec<(Connections, UnknownFacts)>,
+}
+
+impl FromAnywhere {
+    fn new<'a>(from: impl Iterator<Item = &'a PairConnections>) -> Self {
+        let mut all = Self { certain: Connections::all(), open: Vec::new() };
+        for PairConnections { allowed, assumptions, .. } in from {
+            all.certain = all.certain.intersection(allowed);
+            if !assumptions.is_empty() {
+                all.open.push((allowed.clone(), assumptions.clone()));
+            }
+        }
+        all
     }
 }
 

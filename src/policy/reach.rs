@@ -10,10 +10,11 @@ use super::class::{ClassId, Membership};
 use super::compiled::PolicyId;
 use super::engine::{Engine, PodId, TierPolicy};
 use super::model::{ContainerPort, Direction};
+use super::node_paths::FromAnywhere;
 use super::port::Connections;
 use super::row::{Row, RowBuilder, Tiers, View};
 use super::rule_peers::Hosts;
-use super::rule_ports::has_names;
+use super::rules::Rules;
 use super::unknown::UnknownFacts;
 
 /// What one end may send to another.
@@ -48,8 +49,8 @@ pub(super) enum GroupKind {
     External(AtomId),
 }
 
-/// Rows are equal for all classes that the same policies select, unless names of ports have to be
-/// resolved in the subject.
+/// The rows of policies of which it is known that they isolate. They are equal for all classes that the same
+/// policies select, unless names of ports have to be resolved in the subject.
 type RowKey = (Vec<PolicyId>, Vec<TierPolicy>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
 
 /// What every pair of ends in a cluster may exchange.
@@ -58,6 +59,12 @@ pub struct Reach<'a> {
     engine: &'a Engine,
     algebra: Algebra,
     rows: HashMap<RowKey, Arc<Row>>,
+    rules: Interner<Rules>,
+    /// By class, for each direction.
+    rules_of: Vec<[Id<Rules>; 2]>,
+    /// Rows of classes that policies perhaps isolate, with all alternatives in them: their number may be that of
+    /// the policies, so that they are merged once for all classes of which they are the same.
+    merged: HashMap<(Id<Rules>, bool, Direction, IpFamily), Arc<Row>>,
     /// By class and family; `None` where no policy selects the class.
     egress: Vec<[Option<Arc<Row>>; 2]>,
     ingress: Vec<[Option<Arc<Row>>; 2]>,
@@ -70,6 +77,10 @@ pub struct Reach<'a> {
     pair_ids: HashMap<BoundsId, ConnectionsId>,
     /// The pairs of groups that have something undefined, by what that depends on.
     undefined_ids: HashMap<(Group, Group), ConnectionsId>,
+    /// The facts on which these bounds depend, towards a remote end.
+    facts: HashMap<(Id<Rules>, Direction, Group, BoundsId), UnknownFacts>,
+    /// What every address outside may send to a group.
+    pub(super) from_anywhere: HashMap<Group, Arc<FromAnywhere>>,
 }
 
 impl Engine {
@@ -79,6 +90,9 @@ impl Engine {
             engine: self,
             algebra: Algebra::new(),
             rows: HashMap::new(),
+            rules: Interner::default(),
+            rules_of: Vec::new(),
+            merged: HashMap::new(),
             egress: Vec::new(),
             ingress: Vec::new(),
             node_ports: node_ports(self),
@@ -86,8 +100,12 @@ impl Engine {
             pairs: Interner::default(),
             pair_ids: HashMap::new(),
             undefined_ids: HashMap::new(),
+            facts: HashMap::new(),
+            from_anywhere: HashMap::new(),
         };
         for class in self.classes.ids() {
+            let rules = Direction::ALL.map(|direction| reach.rules.intern(self.rules_of(class, direction)));
+            reach.rules_of.push(rules);
             let egress = IpFamily::ALL.map(|family| reach.row(class, Direction::Egress, family));
             let ingress = IpFamily::ALL.map(|family| reach.row(class, Direction::Ingress, family));
             reach.egress.push(egress);
@@ -161,13 +179,46 @@ impl<'a> Reach<'a> {
         }
         let pairs = pairs_of(sources, destinations);
         let assumptions = pairs
-            .flat_map(|(source, destination)| self.engine.assumptions(source, destination, &undefined))
+            .flat_map(|(source, destination)| self.assumptions(source, destination, id, &undefined))
             .collect();
         let pair = self.push(bounds, assumptions);
         if let ([source], [destination]) = (sources, destinations) {
             self.undefined_ids.insert((*source, *destination), pair);
         }
         pair
+    }
+
+    /// The facts that are not known and on which it may depend which of the `undefined` connections of some bounds
+    /// are allowed.
+    fn assumptions(
+        &mut self,
+        source: Group,
+        destination: Group,
+        bounds: BoundsId,
+        undefined: &Connections,
+    ) -> UnknownFacts {
+        let mut all = UnknownFacts::new();
+        for direction in Direction::ALL {
+            let (subject, remote) = match direction {
+                Direction::Egress => (source, destination),
+                Direction::Ingress => (destination, source),
+            };
+            let GroupKind::Pods(subject) = subject.0 else { continue };
+            let Some(rules) = self.rules_id(subject, direction) else { continue };
+            let engine = self.engine;
+            let facts = self.facts.entry((rules, direction, remote, bounds));
+            let facts = facts.or_insert_with(|| engine.assumptions(subject, direction, remote, undefined));
+            all.extend(facts.iter().cloned());
+        }
+        all
+    }
+
+    fn rules_id(&self, class: ClassId, direction: Direction) -> Option<Id<Rules>> {
+        let [egress, ingress] = *self.rules_of.get(class.index())?;
+        match direction {
+            Direction::Egress => Some(egress),
+            Direction::Ingress => Some(ingress),
+        }
     }
 
     /// The connections that an id stands for.
@@ -219,12 +270,19 @@ impl<'a> Reach<'a> {
         if isolating.is_empty() && tiers.is_empty() {
             return None;
         }
+        let rules = self.rules_id(subject, direction)?;
+        let key = (rules, engine.classes[subject].host_network, direction, family);
+        if let Some(row) = self.merged.get(&key) {
+            return Some(Arc::clone(row));
+        }
         let mut alternatives = isolating.alternatives();
         let row = self.row_of(&alternatives.next()?, &tiers, subject, direction, family);
-        Some(alternatives.fold(row, |row, policies| {
+        let row = alternatives.fold(row, |row, policies| {
             let other = self.row_of(&policies, &tiers, subject, direction, family);
             Arc::new(row.either(&other, &mut self.algebra))
-        }))
+        });
+        self.merged.insert(key, Arc::clone(&row));
+        Some(row)
     }
 
     /// The row of a subject that these policies isolate, in the order of their names.
@@ -238,11 +296,7 @@ impl<'a> Reach<'a> {
     ) -> Arc<Row> {
         let engine = self.engine;
         let class = &engine.classes[subject];
-        let of_policies = isolating.iter().flat_map(|id| engine.policies[*id].rules(direction));
-        let of_tiers = tiers.iter().flat_map(|policy| engine.cluster_policies[policy.id].rules(direction));
-        let names_resolve_here =
-            direction == Direction::Ingress && of_policies.chain(of_tiers).any(|rule| has_names(&rule.ports));
-        let ports = names_resolve_here.then(|| class.ports.clone());
+        let ports = engine.resolved_ports(subject, direction, isolating.iter().copied(), tiers);
         let key = (isolating.to_vec(), tiers.to_vec(), ports, class.host_network, direction, family);
         if let Some(row) = self.rows.get(&key) {
             return Arc::clone(row);
@@ -296,5 +350,84 @@ fn look_up(
     match remote.0 {
         GroupKind::Pods(class) => row.classes.get(class.index()).copied(),
         GroupKind::External(atom) => row.atoms.get(atom.index()).copied(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{
+        Cluster, LabelSelector, NetworkPolicy, Pod, Port, PortRange, Protocol, Requirement, UnknownFact,
+        UnknownLabels,
+    };
+    use super::*;
+
+    const COUNT: u16 = 20;
+    const HASH: &str = "pod-template-hash";
+
+    /// Pods that differ in their ports, and policies of which each perhaps selects all of them.
+    fn cluster() -> Cluster {
+        let port = |i: u16| Port::new(i + 1).unwrap();
+        let pod = |i: u16| Pod {
+            namespace: "x".to_owned(),
+            name: i.to_string(),
+            unknown_labels: UnknownLabels { values: BTreeSet::from([HASH.to_owned()]), others: false },
+            ports: vec![ContainerPort { name: None, port: port(i), protocol: Protocol::Tcp }],
+            ..Pod::default()
+        };
+        let policy = |i: u16| NetworkPolicy {
+            namespace: "x".to_owned(),
+            name: i.to_string(),
+            subjects: LabelSelector::from_iter([Requirement::In(
+                HASH.to_owned(),
+                BTreeSet::from([i.to_string()]),
+            )]),
+            ingress: Some(Vec::new()),
+            egress: None,
+        };
+        Cluster {
+            pods: (0..COUNT).map(pod).collect(),
+            policies: (0..COUNT).map(policy).collect(),
+            ..Cluster::default()
+        }
+    }
+
+    /// Each of these was done for each class, or for each pair of them, with all policies.
+    #[test]
+    fn classes_that_the_same_policies_select_share_rows_and_facts() {
+        let engine = Engine::new(cluster());
+        let mut reach = engine.reach();
+        let groups: Vec<_> = engine.pods().map(|(id, _)| reach.pod(id).unwrap()).collect();
+        assert_eq!(groups.iter().collect::<std::collections::HashSet<_>>().len(), usize::from(COUNT));
+        assert_eq!(reach.merged.len(), IpFamily::ALL.len());
+        for source in &groups {
+            for destination in &groups {
+                let id = reach.between(&[*source], &[*destination]);
+                let found = reach.connections(id);
+                assert!(found.allowed.is_empty() && found.undefined.is_all());
+                let fact = UnknownFact::PodLabel { key: HASH.to_owned() };
+                assert_eq!(found.assumptions, UnknownFacts::from([fact]));
+            }
+        }
+        // One for each remote end in each direction.
+        assert_eq!(reach.facts.len(), 2 * groups.len());
+    }
+
+    /// All parts of the address space were asked about for each Service and pod.
+    #[test]
+    fn what_every_address_may_send_is_asked_once_for_all_services() {
+        let engine = Engine::new(cluster());
+        let mut reach = engine.reach();
+        let pod = reach.pod(engine.pods().next().unwrap().0).unwrap();
+        let through = |port| -> Connections {
+            [(Protocol::Tcp, PortRange::single(Port::new(port).unwrap()))].into_iter().collect()
+        };
+        for port in 1..=COUNT {
+            let id = reach.through_nodes(&[(pod, through(port))]);
+            assert_eq!(reach.connections(id).undefined, through(port));
+            assert_eq!(reach.connections(id).assumptions.len(), 1);
+        }
+        assert_eq!(reach.from_anywhere.len(), 1);
     }
 }

@@ -139,14 +139,7 @@ impl Row {
 
     /// What the subject may exchange if it is not known which of two rows is the real one.
     pub(super) fn either(&self, other: &Self, algebra: &mut Algebra) -> Self {
-        let mut merge = |(a, b): (&BoundsId, &BoundsId)| {
-            if a == b {
-                return *a;
-            }
-            let bounds = algebra.bounds.arena();
-            let either = bounds[*a].either(&bounds[*b]);
-            algebra.bounds.intern(either)
-        };
+        let mut merge = |(a, b): (&BoundsId, &BoundsId)| algebra.either(*a, *b);
         Self {
             classes: self.classes.iter().zip(&other.classes).map(&mut merge).collect(),
             atoms: self.atoms.iter().zip(&other.atoms).map(&mut merge).collect(),
