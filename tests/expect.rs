@@ -563,6 +563,24 @@ spec:
     assert_snapshot!("nodes", expect("nodes.yaml", &manifests, &[]));
 }
 
+#[test]
+fn services_lead_to_pods_of_their_own_namespace() {
+    let of = |namespace: &str| {
+        format!(
+            "{}apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{type: NodePort, selector: {{app: web}}, ports: [{{port: 80}}]}}\n---\n",
+            deployment(namespace, "web")
+        )
+    };
+    let manifests = [of("shop-2"), of("a"), of("shop"), deployment("other", "web")].concat();
+    let rows = rows("namespaces.yaml", &manifests, &[]);
+    let exposed = rows.iter().filter(|row| row["from"].as_str().unwrap().ends_with("[NodePort]"));
+    let ways: Vec<_> =
+        exposed.map(|row| ["from", "to"].map(|end| row[end].as_str().unwrap().to_owned())).collect();
+    let expected = ["a", "shop-2", "shop"]
+        .map(|name| [format!("{name}/web[NodePort]"), format!("{name}/web[Deployment]")]);
+    assert_eq!(ways, expected);
+}
+
 /// The ranges that nodes have for pods count only where pods have their addresses from there.
 #[test]
 fn nodes_say_where_addresses_are() {

@@ -1,7 +1,9 @@
 //! What stands in the rows of a matrix: workloads or pods.
 
-use crate::policy::Group;
-use crate::snapshot::{Snapshot, Workload, WorkloadKind};
+use std::collections::HashSet;
+
+use crate::policy::{Group, Pod};
+use crate::snapshot::{Workload, WorkloadKind};
 
 /// What stands in the rows of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,7 @@ pub enum Granularity {
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) name: String,
+    pub(super) namespace: String,
     /// The positions of its pods in the cluster.
     pub(super) pods: Vec<usize>,
     /// The groups of its pods, each once.
@@ -26,40 +29,41 @@ pub(super) struct End {
 }
 
 impl End {
-    fn new(name: String, pods: Vec<usize>, groups: &[Option<Group>]) -> Self {
-        let mut end = Self { name, pods, groups: Vec::new(), has_several_pods: false };
-        for group in end.pods.iter().filter_map(|pod| groups.get(*pod).copied().flatten()) {
-            if !end.groups.contains(&group) {
-                end.groups.push(group);
-            }
-        }
-        end
+    fn new(name: String, workload: &Workload, pods: Vec<usize>, all: &Pods<'_>) -> Self {
+        let mut seen = HashSet::new();
+        let groups = pods.iter().filter_map(|pod| all.get(*pod).and_then(|(group, _)| *group));
+        let groups = groups.filter(|group| seen.insert(*group)).collect();
+        let namespace = workload.identity.namespace.clone();
+        Self { name, namespace, pods, groups, has_several_pods: false }
     }
 }
 
-/// The ends of a matrix; `groups` has the group of each pod, by its position.
-pub(super) fn all(snapshot: &Snapshot, granularity: Granularity, groups: &[Option<Group>]) -> Vec<End> {
+/// Every pod of a cluster, by its position, and its group.
+pub(super) type Pods<'a> = [(Option<Group>, &'a Pod)];
+
+/// The ends of a matrix, in the order of their namespaces.
+pub(super) fn all(workloads: &[Workload], granularity: Granularity, pods: &Pods<'_>) -> Vec<End> {
     let of_workload = |workload: &Workload| match granularity {
         Granularity::Workloads => {
             let name = format!("{}[{}]", workload.identity, workload.kind);
-            let end = End::new(name, workload.pods.clone(), groups);
+            let end = End::new(name, workload, workload.pods.clone(), pods);
             vec![End { has_several_pods: workload.may_have_several_pods(), ..end }]
         }
         Granularity::Pods => {
-            let pods = pods_of(workload, snapshot).into_iter();
+            let end = |(name, pod)| End::new(name, workload, vec![pod], pods);
             let further = workload.replicas.as_ref().and_then(|replicas| replicas.further);
-            let further = further.map(|pod| End {
-                has_several_pods: true,
-                ..End::new(format!("{}-*[{}]", workload.identity, WorkloadKind::Pod), vec![pod], groups)
+            let further = further.map(|pod| {
+                let name = format!("{}-*[{}]", workload.identity, WorkloadKind::Pod);
+                End { has_several_pods: true, ..end((name, pod)) }
             });
-            pods.map(|(name, pod)| End::new(name, vec![pod], groups)).chain(further).collect()
+            pods_of(workload, pods).into_iter().map(end).chain(further).collect()
         }
     };
-    snapshot.workloads.iter().flat_map(of_workload).collect()
+    workloads.iter().flat_map(of_workload).collect()
 }
 
 /// The names of a workload's pods and their positions. Those that its template makes are numbered.
-fn pods_of(workload: &Workload, snapshot: &Snapshot) -> Vec<(String, usize)> {
+fn pods_of(workload: &Workload, pods: &Pods<'_>) -> Vec<(String, usize)> {
     let pod = WorkloadKind::Pod;
     match &workload.replicas {
         Some(replicas) => {
@@ -67,7 +71,7 @@ fn pods_of(workload: &Workload, snapshot: &Snapshot) -> Vec<(String, usize)> {
             replicas.numbered().map(|(number, at)| (name(number), at)).collect()
         }
         None => {
-            let found = workload.pods.iter().filter_map(|at| Some((snapshot.cluster.pods.get(*at)?, *at)));
+            let found = workload.pods.iter().filter_map(|at| Some((pods.get(*at)?.1, *at)));
             found.map(|(p, at)| (format!("{}/{}[{pod}]", p.namespace, p.name), at)).collect()
         }
     }

@@ -13,7 +13,7 @@ use exposed::Exposed;
 pub use unmatched::unmatched;
 
 use crate::policy::{
-    AddressRange, Connections, ConnectionsId, Direction, Engine, Group, PairConnections, Reach,
+    AddressRange, Connections, ConnectionsId, Direction, Engine, Group, PairConnections, Pod, Reach,
 };
 use crate::snapshot::Snapshot;
 
@@ -37,8 +37,9 @@ const OWN_NODE: &str = "own node";
 #[derive(Debug)]
 pub struct Matrix<'a> {
     reach: Reach<'a>,
+    pods: Vec<(Option<Group>, &'a Pod)>,
     ends: Vec<End>,
-    exposed: Vec<Exposed>,
+    exposed: Vec<Exposed<'a>>,
     external: Vec<(Group, AddressRange)>,
     /// The ranges that hold all addresses of nodes.
     nodes: Vec<IpNet>,
@@ -48,17 +49,18 @@ impl<'a> Matrix<'a> {
     /// The matrix of a snapshot. The engine has to be made from its cluster.
     pub fn new(engine: &'a Engine, snapshot: &Snapshot, granularity: Granularity) -> Self {
         let reach = engine.reach();
-        let by_position: Vec<Option<Group>> = engine.pods().map(|(id, _)| reach.pod(id)).collect();
-        let ends = end::all(snapshot, granularity, &by_position);
-        let exposed = exposed::all(snapshot, &ends, &by_position);
+        let pods: Vec<_> = engine.pods().map(|(id, pod)| (reach.pod(id), pod)).collect();
+        let ends = end::all(&snapshot.workloads, granularity, &pods);
         let external = outside_of(snapshot, reach.external());
-        Self { reach, ends, exposed, external, nodes: snapshot.ranges.nodes.clone() }
+        let nodes = snapshot.ranges.nodes.clone();
+        Self { reach, pods, ends, exposed: exposed::all(engine), external, nodes }
     }
 
     /// How wide the widest name in a row is, in characters.
     pub fn widest_name(&mut self) -> usize {
-        let Self { reach, ends, exposed, external, .. } = self;
-        let names = ends.iter().map(|end| &end.name).chain(exposed.iter().map(|service| &service.name));
+        let Self { reach, pods, ends, exposed, external, .. } = self;
+        let shown = exposed.iter().filter(|service| service.ways(ends, pods).next().is_some());
+        let names = ends.iter().map(|end| &end.name).chain(shown.map(|service| &service.name));
         let mut widest = names.map(|name| name.chars().count()).chain([OWN_NODE.len()]).max().unwrap_or(0);
         // Ranges depend on what they may exchange; those of the pairs of workloads do not matter.
         for end in ends.iter() {
@@ -79,7 +81,7 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// The first error of `show`.
     pub fn rows<E>(&mut self, mut show: impl FnMut(Row<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { reach, ends, exposed, external, nodes } = self;
+        let Self { reach, pods, ends, exposed, external, nodes } = self;
         for (i, from) in ends.iter().enumerate() {
             for (j, to) in ends.iter().enumerate() {
                 if i != j || from.has_several_pods {
@@ -101,9 +103,11 @@ impl<'a> Matrix<'a> {
                 row(reach, OWN_NODE, &to.name, id, &mut show)?;
             }
         }
-        for Exposed { name, to, pods } in exposed.iter() {
-            let id = reach.through_nodes(pods);
-            row(reach, name, to, id, &mut show)?;
+        for service in exposed.iter() {
+            for way in service.ways(ends, pods) {
+                let id = reach.through_nodes(&way.pods);
+                row(reach, &service.name, way.to, id, &mut show)?;
+            }
         }
         for to in ends.iter() {
             for (way, range, id) in outside(reach, external, to) {

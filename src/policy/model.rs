@@ -214,18 +214,20 @@ pub enum Backends {
 }
 
 impl Backends {
+    /// What selects them among the pods of the Service's namespace; `None` if nothing does.
+    pub fn selector(&self) -> Option<LabelSelector> {
+        let has =
+            |(key, value): (&String, &String)| Requirement::In(key.clone(), BTreeSet::from([value.clone()]));
+        match self {
+            Self::Selected(labels) if !labels.is_empty() => Some(labels.iter().map(has).collect()),
+            Self::Selected(_) | Self::Addresses(_) | Self::Unknown => None,
+        }
+    }
+
     /// Whether they are pods with these labels, in the namespace of the Service.
     pub fn select(&self, pod: &Pod) -> Selection {
-        match self {
-            Self::Selected(labels) if !labels.is_empty() => {
-                let has = |(key, value): (&String, &String)| {
-                    Requirement::In(key.clone(), BTreeSet::from([value.clone()]))
-                };
-                let selector: LabelSelector = labels.iter().map(has).collect();
-                selector.select(&pod.labels, &pod.unknown_labels)
-            }
-            Self::Selected(_) | Self::Addresses(_) | Self::Unknown => Selection::NotSelected,
-        }
+        let select = |selector: LabelSelector| selector.select(&pod.labels, &pod.unknown_labels);
+        self.selector().map_or(Selection::NotSelected, select)
     }
 }
 
