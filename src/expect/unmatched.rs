@@ -6,14 +6,29 @@ use crate::policy::{
     Cluster, ClusterPeer, Direction, LabelSelector, Labels, NAMESPACE_NAME_LABEL, NamespaceScope, Peer,
     Peers, PodSelector, Requirement, Selection, UnknownLabels,
 };
-use crate::source::near;
+use crate::source::near_within;
+
+/// How many letters are compared at most to find names that may be meant: some ten thousand pairs of names. What is
+/// wrong is said in any case.
+const MOST_STEPS: usize = 5_000_000;
+
+/// How many names are offered at most for one selector.
+const MOST_NAMES: usize = 6;
+
+/// The longest selector that is shown as a whole, in characters.
+const LONGEST: usize = 200;
 
 /// One warning for each policy, and for each peer of policies, that selects no pod of a cluster. What perhaps
 /// selects one, by labels that are not known, is not warned about.
 pub fn unmatched(cluster: &Cluster) -> Vec<String> {
     let pods = Pods::new(cluster);
-    let mut finder =
-        Finder { pods: &pods, known: HashMap::new(), peers: BTreeMap::new(), warnings: Vec::new() };
+    let mut finder = Finder {
+        pods: &pods,
+        known: HashMap::new(),
+        peers: BTreeMap::new(),
+        warnings: Vec::new(),
+        steps: MOST_STEPS,
+    };
     for policy in &cluster.policies {
         let name = format!("NetworkPolicy {}/{}", policy.namespace, policy.name);
         let own = NamespaceSet::Named(&policy.namespace);
@@ -130,7 +145,7 @@ impl<'a> Pods<'a> {
     }
 
     /// Why nothing is selected, and what may be meant; `None` if something is.
-    fn why_none(&self, selected: Selected<'_>) -> Option<String> {
+    fn why_none(&self, selected: Selected<'_>, steps: &mut usize) -> Option<String> {
         let Selected { namespaces, pods } = selected;
         let mut labels = BTreeSet::new();
         for namespace in self.of(namespaces) {
@@ -140,24 +155,38 @@ impl<'a> Pods<'a> {
             labels.extend(namespace.pods.iter().map(|labels| labels.known));
         }
         if !labels.is_empty() {
-            return Some(format!("selects no pod ({pods}){}", hint(pods, labels)));
+            return Some(format!("selects no pod ({}){}", shortened(pods), hint(pods, labels, steps)));
         }
         let with_pods = || self.namespaces.iter().filter(|namespace| !namespace.pods.is_empty());
         Some(match namespaces {
             NamespaceSet::Named(name) => {
-                let near = did_you_mean(&near(name, with_pods().map(|namespace| namespace.name)));
-                format!("selects no pod: namespace {name} has none{near}")
+                let near = near_within(name, with_pods().map(|namespace| namespace.name), steps);
+                format!("selects no pod: namespace {name} has none{}", did_you_mean(&near))
             }
             NamespaceSet::Selected(selector) => {
-                let hint = hint(selector, with_pods().map(|namespace| namespace.labels.known));
+                let hint = hint(selector, with_pods().map(|namespace| namespace.labels.known), steps);
+                let selector = shortened(selector);
                 format!("selects no pod: no namespace with pods is selected ({selector}){hint}")
             }
         })
     }
 }
 
+/// A selector, or its beginning: one with a thousand values is no help to anyone.
+fn shortened(selector: &LabelSelector) -> String {
+    let whole = selector.to_string();
+    match whole.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+        None => whole,
+    }
+}
+
 /// The labels that are there and similar to what a selector asks for.
-fn hint<'a>(selector: &LabelSelector, labels: impl IntoIterator<Item = &'a Labels>) -> String {
+fn hint<'a>(
+    selector: &LabelSelector,
+    labels: impl IntoIterator<Item = &'a Labels>,
+    steps: &mut usize,
+) -> String {
     let labels: Vec<&Labels> = labels.into_iter().collect();
     let mut meant = Vec::new();
     for requirement in selector.requirements() {
@@ -171,22 +200,23 @@ fn hint<'a>(selector: &LabelSelector, labels: impl IntoIterator<Item = &'a Label
             (None, _) => {
                 let keys: BTreeSet<_> =
                     labels.iter().flat_map(|labels| labels.keys().map(String::as_str)).collect();
-                meant.extend(near(key, keys).into_iter().map(str::to_owned));
+                meant.extend(near_within(key, keys, steps).into_iter().map(str::to_owned));
             }
             (Some(_), None) => {}
             (Some(_), Some(values)) => {
                 let there: BTreeSet<_> = there.collect();
                 if !values.iter().any(|value| there.contains(value.as_str())) {
-                    let similar = values.iter().flat_map(|value| near(value, there.iter().copied()));
+                    let similar =
+                        values.iter().flat_map(|value| near_within(value, there.iter().copied(), steps));
                     // The name of a namespace needs no key to be understood.
                     let named =
                         |value| if key == NAMESPACE_NAME_LABEL { value } else { format!("{key}={value}") };
-                    meant.extend(similar.map(str::to_owned).map(named));
+                    meant.extend(similar.map(str::to_owned).map(named).take(MOST_NAMES));
                 }
             }
         }
     }
-    did_you_mean(&meant.iter().map(String::as_str).collect::<Vec<_>>())
+    did_you_mean(&meant.iter().map(String::as_str).take(MOST_NAMES).collect::<Vec<_>>())
 }
 
 fn did_you_mean(names: &[&str]) -> String {
@@ -200,6 +230,8 @@ struct Finder<'a> {
     /// Peers that select nothing: where the first is, and how many more there are, by what is wrong with them.
     peers: BTreeMap<String, (String, usize)>,
     warnings: Vec<String>,
+    /// How much may still be compared for hints, in all warnings together.
+    steps: usize,
 }
 
 impl<'a> Finder<'a> {
@@ -217,7 +249,8 @@ impl<'a> Finder<'a> {
     }
 
     fn why_none(&mut self, selected: Selected<'a>) -> Option<String> {
-        self.known.entry(selected).or_insert_with(|| self.pods.why_none(selected)).clone()
+        let Self { pods, known, steps, .. } = self;
+        known.entry(selected).or_insert_with(|| pods.why_none(selected, steps)).clone()
     }
 
     fn finish(self) -> Vec<String> {
@@ -294,5 +327,28 @@ mod tests {
                 "NetworkPolicy shop/a: spec.egress[0].to[0] selects no pod: no namespace with pods is selected (env=prod); did you mean env=production?"
             ]
         );
+    }
+
+    /// Each value of a selector was compared with each label, and all values were shown.
+    #[test]
+    fn a_long_selector_is_shortened_and_hints_are_few() {
+        let values = |kind: &str| (0..200).map(|i| format!("{kind}{i:060}")).collect::<Vec<_>>();
+        let with = |values: &[String]| {
+            let values = values.join(", ");
+            policy(
+                "name: many, namespace: shop",
+                &format!(
+                    "podSelector: {{matchExpressions: [{{key: app, operator: In, values: [{values}]}}]}}"
+                ),
+            )
+        };
+        let pods: String = values("x")
+            .iter()
+            .map(|name| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}\n---\n"))
+            .collect();
+        let warnings = warnings(&[pods, with(&values("y"))].concat());
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains('…') && warnings[0].len() < 1_000, "{warnings:?}");
+        assert_eq!(warnings[0].matches(" or ").count(), MOST_NAMES - 1, "{warnings:?}");
     }
 }

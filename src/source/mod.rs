@@ -22,7 +22,7 @@ pub use decode::{DecodeError, decode, decode_live};
 pub use error::{Error, Place};
 pub use files::{Document, STDIN, Text, read, read_file};
 pub use located::Located;
-pub use near::near;
+pub use near::{near, near_within};
 pub use node::{Key, Location, Node, Segment, Value};
 pub(crate) use node::{path_to_string, quote};
 pub use parse::{Dialect, SyntaxError, parse, parse_as};

@@ -5,12 +5,33 @@ const MOST: usize = 3;
 
 /// The names that are near to one that is none of them, the nearest first.
 pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut steps = usize::MAX;
+    near_within(wanted, names, &mut steps)
+}
+
+/// As [`near`], but ends where more than `steps` would be taken, and takes off those that were. A step compares two
+/// letters, or passes over a name.
+pub fn near_within<'a>(
+    wanted: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    steps: &mut usize,
+) -> Vec<&'a str> {
     let wanted: String = wanted.chars().filter(|c| *c != '*').collect();
-    let far = 2.max(wanted.chars().count() / 3);
+    let length = wanted.chars().count();
+    let far = 2.max(length / 3);
     let mut found: Vec<(usize, &str)> = Vec::new();
     for name in names {
-        let distance = distance(&wanted, name);
         let is_part = wanted.len() > 2 && (name.contains(&wanted) || wanted.contains(name));
+        let other = name.chars().count();
+        // As many letters have to be added at least.
+        let is_far = length.abs_diff(other) > far && !is_part;
+        let needed = if is_far { 1 } else { 1 + length * other };
+        let Some(left) = steps.checked_sub(needed) else { break };
+        *steps = left;
+        if is_far {
+            continue;
+        }
+        let distance = distance(&wanted, name);
         if distance <= far || is_part {
             found.push((distance, name));
         }
@@ -54,5 +75,19 @@ mod tests {
         assert_eq!(near("deny*", names), ["default-deny", "conformance-default-deny"]);
         assert_eq!(near("service", names), ["services", "selectors"][..1]);
         assert_eq!(near("nothing-like-it", names), [""; 0]);
+    }
+
+    #[test]
+    fn names_of_other_lengths_take_one_step_and_the_search_ends_with_the_steps() {
+        let names = ["ab", "abcdefghijkl", "abd", "abe"];
+        let mut steps = 100;
+        assert_eq!(near_within("abc", names, &mut steps), ["ab", "abd", "abe"]);
+        assert_eq!(steps, 100 - (1 + 6) - (1 + 36) - 2 * (1 + 9));
+        let mut steps = 20;
+        assert_eq!(near_within("xyz", ["xyzzyxyzzyx", "x"], &mut steps), [""; 0]);
+        assert_eq!(near_within("abcd", ["1", "abcdefghij"], &mut 1_000), ["abcdefghij"]);
+        let mut steps = 2;
+        assert_eq!(near_within("abc", ["unlike-it", "abd"], &mut steps), [""; 0]);
+        assert_eq!(steps, 1);
     }
 }
