@@ -54,6 +54,10 @@ fn main() {
         let path = write(folder, "manifests.yaml", &one_policy(&rules));
         report(&format!("expect over {what}"), 1.0, expect(&path));
     }
+    for (what, manifests) in demanding() {
+        let path = write(folder, "manifests.yaml", &manifests);
+        report(&format!("expect over {what}"), 1.0, expect(&path));
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what a benchmark is for")]
@@ -190,4 +194,62 @@ fn manifests(kinds: usize) -> String {
         );
     }
     text
+}
+
+fn many(count: u32, object: impl Fn(u32) -> String) -> String {
+    (0..count).map(|i| object(i) + "---\n").collect()
+}
+
+/// Small inputs that ask for much: the work that they caused grew with the third power of their size.
+fn demanding() -> [(&'static str, String); 5] {
+    let policy = |name: u32, spec: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p{name}}}\nspec: {spec}\n"
+        )
+    };
+    let pod = |i: u32, label: &str, port: u32| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{i}, labels: {{a: {label}}}}}\nspec: {{containers: [{{name: c, image: c, ports: [{{containerPort: {port}}}]}}]}}\n"
+        )
+    };
+    let deployment = |i: u32| {
+        let port = i + 1;
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d{i}}}\nspec: {{selector: {{matchLabels: {{a: b}}}}, template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{{name: c, ports: [{{containerPort: {port}}}]}}]}}}}}}\n"
+        )
+    };
+    let service = |i: u32| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{i}}}\nspec: {{type: NodePort, selector: {{a: b}}, ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let alternative =
+        |i: u32| policy(i, &format!("{{podSelector: {{matchLabels: {{pod-template-hash: h{i}}}}}}}"));
+    let holes = list(2_000, |i| format!("{}/32", address(2 * i)));
+    let holes = format!(
+        "{{podSelector: {{}}, ingress: [{{from: [{{ipBlock: {{cidr: 0.0.0.0/0, except: [{holes}]}}}}]}}]}}"
+    );
+    let rules =
+        list(400, |i| format!("{{to: [{{ipBlock: {{cidr: {}/32}}}}], ports: [{{port: 443}}]}}", address(i)));
+    let rules = format!("{{podSelector: {{}}, policyTypes: [Egress], egress: [{rules}]}}");
+    let value = |kind: &str, i: u32| format!("{}{i:06}", kind.repeat(57));
+    let values = list(200, |i| value("y", i));
+    let values =
+        format!("{{podSelector: {{matchExpressions: [{{key: a, operator: In, values: [{values}]}}]}}}}");
+    [
+        ("200 Deployments that 200 policies perhaps select", many(200, deployment) + &many(200, alternative)),
+        (
+            "60 Services to 60 pods, behind 2,000 excepts",
+            many(60, service) + &many(60, |i| pod(i, "b", 80)) + &policy(0, &holes),
+        ),
+        ("600 Services to 600 pods", many(600, service) + &many(600, |i| pod(i, "b", 80))),
+        (
+            "400 rules that perhaps match 40 pods",
+            policy(0, &rules) + "---\n" + &many(40, |i| pod(i, "b", i + 1)),
+        ),
+        (
+            "200 values that none of 200 pods has",
+            many(200, |i| pod(i, &value("x", i), 80)) + &policy(0, &values),
+        ),
+    ]
 }
