@@ -124,7 +124,11 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Integer(value) => visitor.visit_i64(*value),
-            Value::Float(value) => visitor.visit_f64(*value),
+            // `kubectl` writes `80.0` as the JSON number 80, an integer.
+            Value::Float(value) => match whole(*value) {
+                Some(whole) => visitor.visit_i64(whole),
+                None => visitor.visit_f64(*value),
+            },
             Value::String(text) => visitor.visit_borrowed_str(text),
             Value::Sequence(items) => {
                 visitor.visit_seq(Items { parent: self, items: items.iter(), index: 0 })
@@ -222,6 +226,13 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
         tuple identifier
     }
+}
+
+/// The integer that a float is.
+fn whole(value: f64) -> Option<i64> {
+    // Above, an integer of 64 bits has no room for it; floats of this size are exact.
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    (value.fract() == 0.0 && (-LIMIT..LIMIT).contains(&value)).then_some(value as i64)
 }
 
 struct Items<'a, 't> {
@@ -343,6 +354,7 @@ mod tests {
     use super::super::{Located, parse};
     use super::*;
     use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     use serde::Deserialize;
 
     fn failure<T: for<'a> Deserialize<'a> + fmt::Debug>(text: &str) -> String {
@@ -401,6 +413,25 @@ spec:
         // What is not unknown but wrong is an error in any case.
         let node = parse(&text.replace("app: web", "app: 1")).unwrap().remove(0);
         assert!(decode_live::<NetworkPolicy>(&node).is_err());
+    }
+
+    #[test]
+    fn a_float_that_is_whole_is_an_integer() {
+        use k8s_openapi::api::core::v1::ContainerPort;
+        let port = |text: &str| {
+            let node = parse(&format!("{{containerPort: {text}}}\n")).unwrap().remove(0);
+            decode::<ContainerPort>(&node).map(|port| port.container_port)
+        };
+        for (text, number) in [("8080.0", 8080), ("8.08e3", 8080), ("-1.0", -1), ("080.", 80)] {
+            assert_eq!(port(text).unwrap(), number, "{text}");
+        }
+        for text in ["8080.5", "2147483648.0", "1e30", "1e-1", ".inf", ".nan"] {
+            assert!(port(text).is_err(), "{text}");
+        }
+        let rule = "{spec: {podSelector: {}, ingress: [{ports: [{port: 80.0, endPort: 9e1}]}]}}\n";
+        let policy: NetworkPolicy = decode(&parse(rule).unwrap()[0]).unwrap();
+        let ports = policy.spec.unwrap().ingress.unwrap().remove(0).ports.unwrap();
+        assert_eq!((ports[0].port.clone().unwrap(), ports[0].end_port), (IntOrString::Int(80), Some(90)));
     }
 
     #[derive(Debug, Deserialize)]
