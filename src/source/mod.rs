@@ -8,6 +8,7 @@ mod built;
 mod decode;
 mod error;
 mod files;
+mod kubectl;
 mod located;
 mod near;
 mod node;

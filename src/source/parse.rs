@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, StructureStyle, Tag};
 use serde::de::IgnoredAny;
 
+use super::kubectl;
 use super::node::{Key, Location, Node, Value, quote};
 use super::relax::relax;
 use super::scalar::{resolve, tagged};
@@ -44,17 +45,20 @@ pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
 /// Parses a stream of documents.
 ///
 /// # Errors
-/// As [`parse`], except for tags.
+/// As [`parse`], except for tags; for manifests also where `kubectl` would read something else.
 pub fn parse_as(text: &str, dialect: Dialect) -> Result<Vec<Node>, SyntaxError> {
     // Some editors begin a file with a byte order mark; the parser would take it for content.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut documents, mut aliased) = (Vec::new(), 0);
-    for (start, part) in json_documents(text) {
-        let mut builder = Builder::new(dialect, start, aliased);
-        if let Err(failure) = builder.read(part) {
-            let relaxed = if failure.is_about_space { relax(part) } else { None };
+    for Part { at, text, is_json } in parts(text) {
+        if dialect == Dialect::Kubectl && !is_json {
+            kubectl::check_lines(text, at)?;
+        }
+        let mut builder = Builder::new(dialect, at, aliased);
+        if let Err(failure) = builder.read(text) {
+            let relaxed = if failure.is_about_space { relax(text) } else { None };
             let Some(relaxed) = relaxed else { return Err(failure.error) };
-            builder = Builder::new(dialect, start, aliased);
+            builder = Builder::new(dialect, at, aliased);
             builder.read(&relaxed).map_err(|failure| failure.error)?;
         }
         aliased = builder.aliased;
@@ -63,35 +67,47 @@ pub fn parse_as(text: &str, dialect: Dialect) -> Result<Vec<Node>, SyntaxError> 
     Ok(documents)
 }
 
+/// A part of a text that is parsed by itself.
+struct Part<'a> {
+    /// Where it begins.
+    at: Location,
+    text: &'a str,
+    /// Whether it is JSON, for which `kubectl` has another parser.
+    is_json: bool,
+}
+
 /// The JSON documents of a text that has several, one after the other, and the rest of it; otherwise the whole text.
-/// Each with the place where it begins.
-fn json_documents(text: &str) -> Vec<(Location, &str)> {
-    let whole = vec![(Location::START, text)];
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let whole = |is_json| vec![Part { at: Location::START, text, is_json }];
     if !text.trim_start().starts_with('{') {
-        return whole;
+        return whole(false);
     }
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     let mut ends = Vec::new();
-    while let Some(Ok(_)) = stream.next() {
-        ends.push(stream.byte_offset());
-    }
+    let is_json = loop {
+        match stream.next() {
+            Some(Ok(_)) => ends.push(stream.byte_offset()),
+            Some(Err(_)) => break false,
+            None => break true,
+        }
+    };
     if ends.len() < 2 {
-        return whole;
+        return whole(is_json);
     }
     let (mut parts, mut rest, mut at) = (Vec::new(), text, Location::START);
     let mut begin = 0;
     for end in ends {
-        let Some((part, after)) = rest.split_at_checked(end - begin) else { return whole };
-        parts.push((at, part));
+        let Some((part, after)) = rest.split_at_checked(end - begin) else { return whole(false) };
+        parts.push(Part { at, text: part, is_json: true });
         at = after_text(at, part);
         (rest, begin) = (after, end);
     }
-    parts.push((at, rest));
+    parts.push(Part { at, text: rest, is_json });
     parts
 }
 
 /// The place at the end of a text that begins at a place.
-fn after_text(start: Location, text: &str) -> Location {
+pub(super) fn after_text(start: Location, text: &str) -> Location {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let last = number(text.rsplit('\n').next().unwrap_or_default().chars().count());
     match number(text.matches('\n').count()) {
@@ -123,6 +139,8 @@ struct Builder {
 struct Open {
     at: Location,
     anchor: usize,
+    /// Whether it is in braces or brackets, or within such a collection.
+    is_flow: bool,
     content: Content,
 }
 
@@ -154,6 +172,9 @@ impl Builder {
                 ),
             })?;
             let at = self.location(&span.start);
+            let rest = span.end.byte_offset().and_then(|end| text.get(end..)).unwrap_or_default();
+            self.check_flow_scalar(&event, rest)
+                .map_err(|message| Failure { error: SyntaxError { at, message }, is_about_space: false })?;
             self.event(event, at).map_err(|error| Failure { error, is_about_space: false })?;
         }
         Ok(())
@@ -176,12 +197,12 @@ impl Builder {
                     .map_err(|message| SyntaxError { at, message })?;
                 self.complete(Node { value, at }, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "seq", at)?;
-                self.open.push(Open { at, anchor, content: Content::Sequence(Vec::new()) });
+                self.begin(at, anchor, style, Content::Sequence(Vec::new()));
                 Ok(())
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", at)?;
                 let content = Content::Mapping {
                     entries: Vec::new(),
@@ -189,14 +210,16 @@ impl Builder {
                     key: None,
                     merged: Vec::new(),
                 };
-                self.open.push(Open { at, anchor, content });
+                self.begin(at, anchor, style, content);
                 Ok(())
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(Open { at, anchor, content: Content::Sequence(items) }) => {
+                Some(Open { at, anchor, content: Content::Sequence(items), .. }) => {
                     self.complete(Node { value: Value::Sequence(items), at }, anchor)
                 }
-                Some(Open { at, anchor, content: Content::Mapping { entries, names, merged, .. } }) => {
+                Some(Open {
+                    at, anchor, content: Content::Mapping { entries, names, merged, .. }, ..
+                }) => {
                     let entries = merge(entries, names, merged)?;
                     self.complete(Node { value: Value::Mapping(entries), at }, anchor)
                 }
@@ -223,6 +246,26 @@ impl Builder {
             | Event::Comment(..) => Ok(()),
             _ => Err(SyntaxError { at, message: "something that YAML 1.2 does not have".to_owned() }),
         }
+    }
+
+    fn begin(&mut self, at: Location, anchor: usize, style: StructureStyle, content: Content) {
+        let is_flow = style == StructureStyle::Flow || self.is_in_flow();
+        self.open.push(Open { at, anchor, is_flow, content });
+    }
+
+    fn is_in_flow(&self) -> bool {
+        self.open.last().is_some_and(|open| open.is_flow)
+    }
+
+    /// Refuses a plain scalar that `kubectl` reads otherwise; `rest` is the text behind it.
+    fn check_flow_scalar(&self, event: &Event<'_>, rest: &str) -> Result<(), String> {
+        if let Event::Scalar(text, ScalarStyle::Plain, ..) = event
+            && self.dialect == Dialect::Kubectl
+            && self.is_in_flow()
+        {
+            return kubectl::check_flow_scalar(text, rest);
+        }
+        Ok(())
     }
 
     /// Counts a copy before it is made.
@@ -538,8 +581,9 @@ mod tests {
         }
 
         #[test]
-        fn no_yaml_like_text_makes_it_panic(text in "([a-z&*!<>|?:,\\[\\]{}'\"#%@ \n\t-]|\\.\\.\\.|: |- ){0,80}") {
+        fn no_yaml_like_text_makes_it_panic(text in "([a-z&*!<>|?:,\\[\\]{}'\"#%@ \n\t\r-]|\\.\\.\\.|: |- ){0,80}") {
             let _ = parse(&text);
+            let _ = parse_as(&text, Dialect::Kubectl);
         }
     }
 }
