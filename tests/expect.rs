@@ -119,7 +119,9 @@ fn yaml_json_lists_folders_and_standard_input_are_one() {
         file(&format!("expect/folder/deep/{i}.json"), document.to_string());
     }
     file("expect/folder/README.md", "not a manifest");
-    file("expect/folder/.hidden.yaml", "not: [a manifest");
+    file("expect/folder/.git/hidden.yaml", "not: [a manifest");
+    file("expect/folder/separator.yaml", "--- # nothing\n");
+    file("expect/folder/null.yml", "null\n");
     assert_eq!(succeeded(&run(User::Ordinary, ["expect", "expect/folder", "-o", "json"])), yaml);
 
     let mut child = command(User::Ordinary)
@@ -132,6 +134,16 @@ fn yaml_json_lists_folders_and_standard_input_are_one() {
     child.stdin.take().unwrap().write_all(SHOP.as_bytes()).unwrap();
     assert_eq!(succeeded(&child.wait_with_output().unwrap().into()), yaml);
     assert!(folder().exists());
+}
+
+/// `kubectl` reads them, so a policy in one is in force.
+#[test]
+fn files_whose_names_begin_with_a_dot_are_read() {
+    file("expect/dots/pods.yaml", pods(&["a", "b"]));
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
+    file("expect/dots/.policy.yaml", policy);
+    let table = succeeded(&run(User::Ordinary, ["expect", "expect/dots"]));
+    assert!(!table.contains("default/a[Pod]  default/b[Pod]"), "{table}");
 }
 
 fn to_json(node: &netproof::source::Node) -> Value {

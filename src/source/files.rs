@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use super::error::Error;
 use super::node::{Location, Node};
-use super::parse::{Dialect, parse_as};
+use super::parse::{Dialect, is_empty, parse_as};
 
 /// The path that means standard input.
 pub const STDIN: &str = "-";
@@ -31,7 +31,8 @@ pub struct Document {
 }
 
 /// Reads files, every `.yaml`, `.yml` and `.json` file in and below folders, and standard input
-/// (`-`), in that order; within a folder by name. Files in folders that have nothing but comments are left out.
+/// (`-`), in that order; within a folder by name. Files in folders that have no document but empty ones are left
+/// out, and so are folders within them whose names begin with a dot.
 ///
 /// # Errors
 /// If a path cannot be read, a text is not UTF-8, or a folder holds no such file.
@@ -58,9 +59,12 @@ fn read_folder(folder: &Path) -> Result<Vec<Text>, Error> {
         return Err(Error::whole(&name_of(folder), "no .yaml, .yml or .json file in this folder"));
     }
     let mut texts = files.iter().map(|file| read_file(file)).collect::<Result<Vec<_>, _>>()?;
-    texts.retain(|text| !text.is_blank());
+    texts.retain(|text| !is_empty(&text.content));
     if texts.is_empty() {
-        return Err(Error::whole(&name_of(folder), "nothing but comments in the files of this folder"));
+        return Err(Error::whole(
+            &name_of(folder),
+            "nothing in the files of this folder: expected at least one YAML document",
+        ));
     }
     Ok(texts)
 }
@@ -85,12 +89,6 @@ pub fn read_file(path: &Path) -> Result<Text, Error> {
 }
 
 impl Text {
-    /// Whether there is nothing in the text but comments and separators of documents.
-    fn is_blank(&self) -> bool {
-        let text = self.content.strip_prefix('\u{feff}').unwrap_or(&self.content);
-        text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#') || line == "---")
-    }
-
     /// The documents of the text, in netproof's own formats. At least one.
     ///
     /// # Errors
@@ -123,12 +121,12 @@ fn find_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
         // A link to a folder could lead in a circle.
         if entry.file_type().map_err(failed)?.is_dir() {
-            find_below(&path, files)?;
+            // The folders of tools, such as `.git`. Files are read whatever their name, as `kubectl` does.
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                find_below(&path, files)?;
+            }
         } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
             files.push(path);
         }

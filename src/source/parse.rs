@@ -67,6 +67,26 @@ pub fn parse_as(text: &str, dialect: Dialect) -> Result<Vec<Node>, SyntaxError> 
     Ok(documents)
 }
 
+/// Whether a text has no document, or only ones that say nothing. Stops at the first one that does.
+pub(super) fn is_empty(text: &str) -> bool {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    Parser::new_from_str(text).all(|event| match event {
+        Ok((Event::Scalar(text, ScalarStyle::Plain, _, None), _)) => {
+            resolve(&text, Dialect::Kubectl) == Value::Null
+        }
+        Ok((
+            Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::DocumentEnd
+            | Event::Comment(..),
+            _,
+        )) => true,
+        // Whoever parses the text will say what is wrong with it.
+        Ok(_) | Err(_) => false,
+    })
+}
+
 /// A part of a text that is parsed by itself.
 struct Part<'a> {
     /// Where it begins.
@@ -461,6 +481,17 @@ mod tests {
     }
 
     #[test]
+    fn a_text_without_content_is_empty() {
+        for text in ["", "# a\n", "\u{feff}---\n--- # a\n---\n", "null\n---\n~\n", "# a\n...\n", "---\n\"a\n"]
+        {
+            assert_eq!(is_empty(text), parse(text).is_ok(), "{text}");
+        }
+        for text in ["a: 1\n", "---\n---\n- a\n", "''\n", "{}", "!!null\n", "%YAML 1.1\n"] {
+            assert!(!is_empty(text), "{text}");
+        }
+    }
+
+    #[test]
     fn json_is_read_like_yaml() {
         let node = one(r#"{"a": [1, "2", null, true]}"#);
         let items: Vec<_> = node.get("a").unwrap().items().iter().map(|item| item.value.clone()).collect();
@@ -578,6 +609,7 @@ mod tests {
             let _ = parse(&text);
             let _ = parse_as(&text, Dialect::Kubectl);
             let _ = relax(&text);
+            let _ = is_empty(&text);
         }
 
         #[test]
