@@ -209,6 +209,57 @@ fn pods_of_a_cluster_belong_to_their_workloads() {
     assert!(names(&["-o", "json", "--pods"]).contains("shop/web-5d9f-a[Pod]"));
 }
 
+/// A ReplicaSet whose Deployment is not in the input is all that is known of its pods.
+#[test]
+fn only_what_is_in_the_input_stands_for_a_template() {
+    let owned = |api_version: &str, kind: &str, name: &str| {
+        format!(
+            "ownerReferences: [{{apiVersion: {api_version}, kind: {kind}, name: {name}, uid: u, controller: true}}]"
+        )
+    };
+    let template = |kind: &str, name: &str, owner: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}, {owner}}}\nspec:\n  selector: {{matchLabels: {{app: a}}}}\n  template:\n    metadata: {{labels: {{app: a}}}}\n    spec: {{containers: [{{name: c, image: c}}]}}\n---\n"
+        )
+    };
+    let job = |owner: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: night-1, {owner}}}\nspec:\n  template:\n    spec: {{restartPolicy: Never, containers: [{{name: c, image: c}}]}}\n---\n"
+        )
+    };
+    let pod = |name: &str, owner: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, {owner}}}\nspec: {{containers: [{{name: c, image: c}}]}}\n---\n"
+        )
+    };
+    let check = |manifests: &[String], workloads: &[&str]| {
+        let text = expect("owners.yaml", &manifests.concat(), &["-o", "json"]);
+        let matrix: Value = serde_json::from_str(&text).unwrap();
+        let names = matrix["pairs"].as_array().unwrap().iter().map(|row| row["from"].as_str().unwrap());
+        let names: std::collections::BTreeSet<_> =
+            names.filter_map(|name| name.strip_prefix("default/")).collect();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), workloads);
+    };
+    let of_web = owned("apps/v1", "Deployment", "web");
+    let of_cron_job = owned("batch/v1", "CronJob", "night");
+    let (replica_set, job) = (template("ReplicaSet", "web-1", &of_web), job(&of_cron_job));
+    check(&[replica_set.clone(), job.clone()], &["night-1[Job]", "web-1[ReplicaSet]"]);
+    let deployment = template("Deployment", "web", "");
+    check(&[replica_set.clone(), deployment], &["web[Deployment]"]);
+    // Live pods stand for all above them.
+    let of_replica_set = pod("web-1-x", &owned("apps/v1", "ReplicaSet", "web-1"));
+    let of_job = pod("night-1-x", &owned("batch/v1", "Job", "night-1"));
+    check(&[replica_set, job, of_replica_set, of_job], &["night[CronJob]", "web[Deployment]"]);
+    // Other controllers of the same name, and operators that own what they have installed.
+    let set = template("StatefulSet", "db", "");
+    let of_other_set = pod("db-x", &owned("apps.kruise.io/v1beta1", "StatefulSet", "db"));
+    check(&[set, of_other_set], &["db-x[Pod]", "db[StatefulSet]"]);
+    let operator = template("Deployment", "web", "");
+    let installed = template("Deployment", "installed", &of_web);
+    let helper = pod("helper", &of_web);
+    check(&[operator, installed, helper], &["helper[Pod]", "installed[Deployment]", "web[Deployment]"]);
+}
+
 /// What the specification leaves open is neither allowed nor silently denied.
 #[test]
 fn what_is_not_known_is_said() {

@@ -77,11 +77,14 @@ impl Parts<'_> {
             cluster.pods.push(pod);
         }
         let named = NamedNumbers::new(cluster);
+        let keys: HashSet<Key> = templates.iter().map(|(template, _)| template.key()).collect();
         let mut total = 0;
         for (template, written) in templates {
             let key = template.key();
-            let made_by_another = owners.top(key.clone()) != key;
-            if made_by_another || members.contains_key(&key) {
+            let owner = owners.top(key.clone());
+            // An owner that is not in the input stands for nothing: its pods would be left out in silence.
+            let is_made_by_another = owner != key && keys.contains(&owner);
+            if is_made_by_another || members.contains_key(&owner) {
                 continue;
             }
             total = add(total, &template, written)?;

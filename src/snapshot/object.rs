@@ -291,7 +291,7 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
 fn convert_workload(context: Context<'_>, kind: WorkloadKind, node: &Node) -> Result<Converted, Failure> {
     match kind {
         WorkloadKind::Pod => with(context, node, |object: &core::Pod| {
-            let owner = workload::owner(&object.metadata);
+            let owner = workload::owner(&object.metadata, kind);
             let identity = generated_identity(&object.metadata, context.reading.namespace)?;
             Ok(Object::Pod(pod::convert(object, identity)?, owner))
         }),

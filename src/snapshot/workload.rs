@@ -80,12 +80,41 @@ pub struct Owner {
     pub name: String,
 }
 
-/// The controller of an object, if it is of a kind that netproof knows.
-pub(super) fn owner(metadata: &ObjectMeta) -> Option<Owner> {
+impl WorkloadKind {
+    /// The API group of the kind.
+    fn group(self) -> &'static str {
+        match self {
+            Self::Pod | Self::ReplicationController => "",
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::ReplicaSet => "apps",
+            Self::Job | Self::CronJob => "batch",
+        }
+    }
+
+    /// Whether Kubernetes' own controller of this kind makes objects of the other. Anybody may make anything and
+    /// write himself into it as its controller, but not from the template that netproof reads.
+    fn makes(self, other: Self) -> bool {
+        match self {
+            Self::Deployment => other == Self::ReplicaSet,
+            Self::CronJob => other == Self::Job,
+            Self::StatefulSet
+            | Self::DaemonSet
+            | Self::ReplicaSet
+            | Self::ReplicationController
+            | Self::Job => other == Self::Pod,
+            Self::Pod => false,
+        }
+    }
+}
+
+/// The controller of an object of a kind, if it makes such objects from a template that netproof reads.
+pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> {
     let controller =
         metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    let kind = WorkloadKind::of(&controller.kind)?;
-    if kind == WorkloadKind::ReplicaSet {
+    let group = controller.api_version.split_once('/').map_or("", |(group, _)| group);
+    // Other groups have kinds of these names, too, such as `apps.kruise.io/v1beta1 StatefulSet`.
+    let is_it = |owner: &WorkloadKind| owner.name() == controller.kind && owner.group() == group;
+    let owner_kind = WorkloadKind::ALL.into_iter().find(is_it).filter(|owner| owner.makes(kind))?;
+    if owner_kind == WorkloadKind::ReplicaSet {
         // A Deployment's ReplicaSets are named after it and their template, so it can be told
         // although its own object may not be in the input.
         let hash = metadata.labels.as_ref().and_then(|labels| labels.get(POD_TEMPLATE_HASH));
@@ -94,7 +123,7 @@ pub(super) fn owner(metadata: &ObjectMeta) -> Option<Owner> {
             return Some(Owner { kind: WorkloadKind::Deployment, name: deployment.to_owned() });
         }
     }
-    Some(Owner { kind, name: controller.name.clone() })
+    Some(Owner { kind: owner_kind, name: controller.name.clone() })
 }
 
 /// A workload as it is written: what its pods will be.
@@ -257,7 +286,7 @@ pub(super) fn convert(
                 None
             }
         };
-        Ok(Template { kind, pod, first_number, replicas, owner: owner(source.metadata) })
+        Ok(Template { kind, pod, first_number, replicas, owner: owner(source.metadata, kind) })
     })
 }
 
