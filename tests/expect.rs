@@ -832,21 +832,64 @@ fn jobs_and_pods_may_leave_their_name_to_the_api_server() {
 
 /// A newer API server has fields that this version does not know; a user's file has only misspelt ones.
 #[test]
-fn unknown_fields_are_warned_of_in_a_dump_and_refused_in_a_file() {
-    let policy = |metadata: &str| {
-        format!(
-            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: a{metadata}}}\nspec: {{podSelector: {{}}, newField: 1}}\n---\n"
-        )
+fn unknown_fields_are_tolerated_in_a_dump_and_refused_in_a_file() {
+    let pod = |metadata: &str| {
+        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a{metadata}}}\nspec: {{newField: 1}}\n---\n")
     };
-    let live = ", uid: u, resourceVersion: '1', creationTimestamp: '2026-01-01T00:00:00Z'";
-    let manifests = pods(&["a"]) + &policy(live) + &policy(live).replace("name: a", "name: b");
-    assert_snapshot!(told("live.yaml", &manifests, &[]), @"warning: expect/live.yaml:6:1: NetworkPolicy: unknown field `spec.newField`: a newer server has written it, and netproof does not know what it means, and in 1 more object");
+    let manifests = pods(&["x"]) + &pod(LIVE) + &pod(LIVE).replace("name: a", "name: b");
+    assert_snapshot!(told("live.yaml", &manifests, &[]), @"warning: expect/live.yaml:9:8: Pod: unknown field `spec.newField`: a newer server has written it, and netproof does not know what it means, and in 1 more object");
     let matrix: Value = serde_json::from_str(&expect("live.yaml", &manifests, &["-o", "json"])).unwrap();
     assert_eq!(matrix["warnings"].as_array().unwrap().len(), 1);
-    let path = file("expect/written.yaml", pods(&["a"]) + &policy(""));
+    let path = file("expect/written.yaml", pod(""));
     let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
     assert_eq!(finished.code, Some(2));
     assert!(finished.stderr.contains("unknown field `spec.newField`"), "{}", finished.stderr);
+}
+
+/// What only a server writes.
+const LIVE: &str = ", uid: u, resourceVersion: '1', creationTimestamp: '2026-01-01T00:00:00Z'";
+
+/// Without the field, the policy may select or allow everything.
+#[test]
+fn a_policy_of_a_dump_with_an_unknown_field_is_refused_or_not_modelled() {
+    let policies = |field: &str| {
+        let policy = format!(
+            "kind: NetworkPolicy\nmetadata: {{name: a{LIVE}}}\nspec: {{podSelector: {{}}, {field}}}\n---\n"
+        );
+        let policy = format!("apiVersion: networking.k8s.io/v1\n{policy}");
+        let admin = format!(
+            "kind: AdminNetworkPolicy\nmetadata: {{name: a{LIVE}}}\nspec: {{priority: 1, subject: {{namespaces: {{}}}}, {field}}}\n"
+        );
+        let admin = format!("apiVersion: policy.networking.k8s.io/v1alpha1\n{admin}");
+        pods(&["x"]) + &policy + &policy.replace("name: a", "name: b") + &admin
+    };
+    let path = file("expect/new-field.yaml", policies("newField: 1"));
+    let expect =
+        |arguments: &[&str]| run(User::Ordinary, ["expect", path.to_str().unwrap()].iter().chain(arguments));
+    let finished = expect(&[]);
+    assert_eq!(finished.code, Some(3));
+    assert_eq!(finished.stderr, "");
+    let told: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("not modelled")).collect();
+    let told = told.join("\n").replace(&format!("{}/", folder().display()), "");
+    assert_snapshot!(told, @"
+    not modelled: AdminNetworkPolicy.policy.networking.k8s.io (1): netproof does not know what a newer server means by `spec.newField` (expect/new-field.yaml:19:54); --accept-unmodelled AdminNetworkPolicy.policy.networking.k8s.io accepts that
+    not modelled: NetworkPolicy.networking.k8s.io (2): netproof does not know what a newer server means by `spec.newField` (expect/new-field.yaml:9:26); --accept-unmodelled NetworkPolicy.networking.k8s.io accepts that
+    ");
+    assert_eq!(expect(&["--accept-unmodelled", "NetworkPolicy,AdminNetworkPolicy"]).code, Some(0));
+
+    let refused = |field: &str| {
+        let path = file("expect/misspelt.yaml", policies(field));
+        let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""));
+        finished.stderr.replace(&format!("{}/", folder().display()), "")
+    };
+    assert_snapshot!(refused("ingress: [{form: []}]"), @"error: expect/misspelt.yaml:9:37: NetworkPolicy `a`: unknown field `spec.ingress.form`: did you mean from?");
+    assert_snapshot!(refused("Egress: []"), @"error: expect/misspelt.yaml:9:26: NetworkPolicy `a`: unknown field `spec.Egress`: did you mean egress?");
+    let selector = policies("ingress: []").replace("namespaces: {}", "namespaces: {matchLabel: {a: b}}");
+    let path = file("expect/subject.yaml", selector);
+    let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
+    let message = finished.stderr.replace(&format!("{}/", folder().display()), "");
+    assert_snapshot!(message, @"error: expect/subject.yaml:19:46: AdminNetworkPolicy `a`: unknown field `spec.subject.namespaces.matchLabel`: did you mean matchLabels?");
 }
 
 #[test]

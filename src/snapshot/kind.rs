@@ -121,7 +121,7 @@ pub(super) struct Mistake {
 /// `projectcalico.org/v3 NetworkPolicy` is Calico's own. The groups of custom resources are domains.
 pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let full = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+    let full = full_name(api_version, kind);
     if !is_own(group) {
         return Ok(Named::Other(full));
     }
@@ -147,6 +147,14 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
         return Err(Mistake { field: "kind", message });
     }
     Ok(Named::Other(full))
+}
+
+/// `Kind` or, outside the core group, `Kind.group`.
+pub(super) fn full_name(api_version: &str, kind: &str) -> String {
+    match api_version.split_once('/') {
+        Some((group, _)) if !group.is_empty() => format!("{kind}.{group}"),
+        Some(_) | None => kind.to_owned(),
+    }
 }
 
 /// The kinds that netproof reads whose names are similar to this one.

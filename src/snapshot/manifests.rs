@@ -92,8 +92,8 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn add(&mut self, item: Item<'a>) -> Result<(), Error> {
-        let Item { object, place, node, unknown_fields } = item;
-        self.unknown.add(unknown_fields, &place);
+        self.unknown.add(&item);
+        let Item { object, place, node, .. } = item;
         match object {
             Object::Namespace(namespace) => {
                 if self.is_new("Namespace", Identity::new("", &namespace.name), (place, node))? {
@@ -182,6 +182,7 @@ impl<'a> Builder<'a> {
         self.snapshot.workloads = std::mem::take(&mut self.parts).attach(&mut self.snapshot.cluster)?;
         self.add_namespaces();
         self.snapshot.other = OtherKinds::new(&self.others);
+        self.snapshot.other.unmodelled.extend(self.unknown.unmodelled());
         self.snapshot.warnings.extend(self.unknown.warnings());
         self.snapshot.ranges.nodes = ranges::from_nodes(&mut self.snapshot.cluster, &self.nodes);
         self.snapshot.cluster.nodes = self.nodes.drain(..).map(|read| read.node).collect();

@@ -1,33 +1,85 @@
 //! What in a manifest is no mistake for the API server, and may still mean something else than its author
 //! thinks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::object::Identity;
-use crate::source::{Key, Node, Place, Segment, Value, path_to_string};
+use super::object::{Identity, Item};
+use super::other::Unmodelled;
+use crate::source::{Key, Node, Place, Segment, UnknownField, Value, path_to_string, quote};
 
-/// Fields that a newer API server has written, each with its first place.
+/// Whether an unknown field of a policy may decide about packets. Its metadata does not.
+fn decides(field: &UnknownField) -> bool {
+    field.path.split('.').next() != Some("metadata")
+}
+
+/// Fields that a newer API server has written.
 #[derive(Debug, Default)]
-pub(super) struct UnknownFields(BTreeMap<String, (Place, usize)>);
+pub(super) struct UnknownFields {
+    /// Those that are only worth a warning: each with its first place, and how many objects have it.
+    minor: BTreeMap<String, (Place, usize)>,
+    /// Those without which a policy is not understood, by its kind.
+    policies: BTreeMap<String, UnknownInPolicies>,
+}
+
+/// The unknown fields of the policies of a kind.
+#[derive(Debug, Default)]
+struct UnknownInPolicies {
+    /// How many policies have some.
+    policies: usize,
+    /// The fields, each with its first place.
+    fields: BTreeMap<String, Place>,
+}
+
+/// How many fields a message lists.
+const MOST_FIELDS: usize = 5;
 
 impl UnknownFields {
-    /// Counts the fields of an object.
-    pub(super) fn add(&mut self, fields: BTreeSet<String>, place: &Place) {
-        for field in fields {
-            self.0.entry(field).or_insert_with(|| (place.clone(), 0)).1 += 1;
+    /// Counts the unknown fields of an object of a file.
+    pub(super) fn add(&mut self, item: &Item<'_>) {
+        let Item { object, place, full_kind, unknown_fields, .. } = item;
+        let (deciding, minor): (Vec<_>, Vec<_>) =
+            unknown_fields.iter().partition(|field| object.is_policy() && decides(field));
+        let place_of = |field: &UnknownField| Place { location: Some(field.at), ..place.clone() };
+        for field in minor {
+            let name = format!("{full_kind}: unknown field {}", quote(&field.path));
+            self.minor.entry(name).or_insert_with(|| (place_of(field), 0)).1 += 1;
+        }
+        if deciding.is_empty() {
+            return;
+        }
+        let of_kind = self.policies.entry(full_kind.clone()).or_default();
+        of_kind.policies += 1;
+        for field in deciding {
+            of_kind.fields.entry(field.path.clone()).or_insert_with(|| place_of(field));
         }
     }
 
     /// One warning for each field, however many objects have it.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(field, (place, count))| {
+        self.minor.iter().map(|(field, (place, count))| {
             let objects = match count - 1 {
                 0 => String::new(),
                 1 => ", and in 1 more object".to_owned(),
                 more => format!(", and in {more} more objects"),
             };
             format!("{place}: {field}: a newer server has written it, and netproof does not know what it means{objects}")
+        })
+    }
+
+    /// The kinds of policies that are understood only in part.
+    pub(super) fn unmodelled(&self) -> impl Iterator<Item = Unmodelled> {
+        self.policies.iter().map(|(kind, UnknownInPolicies { policies, fields })| {
+            let mut shown: Vec<_> = fields
+                .iter()
+                .take(MOST_FIELDS)
+                .map(|(field, place)| format!("{} ({place})", quote(field)))
+                .collect();
+            if fields.len() > MOST_FIELDS {
+                shown.push(format!("{} more", fields.len() - MOST_FIELDS));
+            }
+            let why = format!("netproof does not know what a newer server means by {}", shown.join(", "));
+            Unmodelled { kind: kind.clone(), count: Some(*policies), why, is_accepted: false }
         })
     }
 }

@@ -1,6 +1,5 @@
 //! From a document to the objects in it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
@@ -19,7 +18,9 @@ use super::service::{self, Unshown};
 use super::workload::{self, Owner, Template, WorkloadKind};
 use super::{node, pod, rules};
 use crate::policy::{ClusterPolicy, ClusterPolicyKind, Namespace, NetworkPolicy, Pod, Service};
-use crate::source::{Document, Error, Located, Location, Node, Place, decode, decode_live, quote};
+use crate::source::{
+    Document, Error, Located, Location, Node, Place, UnknownField, decode, decode_live, quote,
+};
 
 /// The namespace of an object that names none.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -33,8 +34,10 @@ pub struct Item<'a> {
     pub place: Place,
     /// What is written there.
     pub node: &'a Node,
-    /// Fields that its kind does not have, if a server has written it: the kind and the path.
-    pub unknown_fields: BTreeSet<String>,
+    /// `Kind` or, outside the core group, `Kind.group`.
+    pub full_kind: String,
+    /// Fields that its kind does not have, if a server has written it.
+    pub unknown_fields: Vec<UnknownField>,
 }
 
 /// An object, converted.
@@ -58,6 +61,22 @@ pub enum Object {
     Scaler(Scaler),
     /// Anything else.
     Other(OtherObject),
+}
+
+impl Object {
+    /// Whether it decides about packets.
+    pub(super) fn is_policy(&self) -> bool {
+        match self {
+            Self::NetworkPolicy(_) | Self::ClusterPolicy(_) => true,
+            Self::Namespace(_)
+            | Self::Node(_)
+            | Self::Pod(..)
+            | Self::Template(_)
+            | Self::Service(_)
+            | Self::Scaler(_)
+            | Self::Other(_) => false,
+        }
+    }
 }
 
 /// A Service as it was understood, and what that leaves out.
@@ -190,13 +209,12 @@ fn read<'a>(
             let scaler = scaler::read(&kind, node, context.reading.namespace)
                 .map_err(|problem| failed(Failure::of(node, &problem)))?;
             let other = || Object::Other(OtherObject::new(kind, node));
-            (scaler.map_or_else(other, Object::Scaler), BTreeSet::new())
+            (scaler.map_or_else(other, Object::Scaler), Vec::new())
         }
     };
-    let unknown_fields = unknown_fields.iter().map(|field| format!("{kind}: unknown field {}", quote(field)));
-    let unknown_fields = unknown_fields.collect();
+    let full_kind = kind::full_name(&api_version, &kind);
     let place = Place { name: Arc::clone(name), location: Some(node.at) };
-    items.push(Item { object, place, node, unknown_fields });
+    items.push(Item { object, place, node, full_kind, unknown_fields });
     Ok(())
 }
 
@@ -237,7 +255,7 @@ impl Failure {
     }
 }
 
-type Converted = (Object, BTreeSet<String>);
+type Converted = (Object, Vec<UnknownField>);
 
 fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, Failure> {
     let Context { file, reading } = context;
@@ -265,22 +283,22 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
                 untestable: service::untestable(object).map(locate),
             }))
         }),
-        Kind::NetworkPolicy => with(context, node, |object: &networking::NetworkPolicy| {
+        Kind::NetworkPolicy => policy(context, node, |object: &networking::NetworkPolicy| {
             let identity = identity(&object.metadata, reading.namespace)?;
             WrittenPolicy::read(object, identity, file, node, reading.lookup).map(Object::NetworkPolicy)
         }),
         Kind::ClusterPolicy(ClusterPolicyKind::AdminNetworkPolicy) => {
-            with(context, node, |object: &v1alpha1::AdminNetworkPolicy| {
+            policy(context, node, |object: &v1alpha1::AdminNetworkPolicy| {
                 for_cluster(ClusterPolicyObject::AdminNetworkPolicy(object.clone()))
             })
         }
         Kind::ClusterPolicy(ClusterPolicyKind::BaselineAdminNetworkPolicy) => {
-            with(context, node, |object: &v1alpha1::BaselineAdminNetworkPolicy| {
+            policy(context, node, |object: &v1alpha1::BaselineAdminNetworkPolicy| {
                 for_cluster(ClusterPolicyObject::BaselineAdminNetworkPolicy(object.clone()))
             })
         }
         Kind::ClusterPolicy(ClusterPolicyKind::ClusterNetworkPolicy) => {
-            with(context, node, |object: &v1alpha2::ClusterNetworkPolicy| {
+            policy(context, node, |object: &v1alpha2::ClusterNetworkPolicy| {
                 for_cluster(ClusterPolicyObject::ClusterNetworkPolicy(object.clone()))
             })
         }
@@ -329,15 +347,44 @@ fn with<T: DeserializeOwned>(
     node: &Node,
     convert: impl FnOnce(&T) -> Result<Object, Problem>,
 ) -> Result<Converted, Failure> {
+    let (object, unknown_fields) = decoded(context, node)?;
+    Ok((converted(&object, node, convert)?, unknown_fields))
+}
+
+/// [`with`] for a policy: without a field that is misspelt, it might select or allow everything.
+fn policy<T: DeserializeOwned>(
+    context: Context<'_>,
+    node: &Node,
+    convert: impl FnOnce(&T) -> Result<Object, Problem>,
+) -> Result<Converted, Failure> {
+    let (object, unknown_fields) = decoded(context, node)?;
+    for UnknownField { path, at, meant } in &unknown_fields {
+        if let Some(meant) = meant {
+            let message = format!("unknown field {}: did you mean {meant}?", quote(path));
+            return Err(Failure { at: *at, message });
+        }
+    }
+    Ok((converted(&object, node, convert)?, unknown_fields))
+}
+
+fn decoded<T: DeserializeOwned>(
+    context: Context<'_>,
+    node: &Node,
+) -> Result<(T, Vec<UnknownField>), Failure> {
     let decoded = if context.reading.tolerates_newer_servers && is_live(node) {
         decode_live(node)
     } else {
-        decode(node).map(|object| (object, BTreeSet::new()))
+        decode(node).map(|object| (object, Vec::new()))
     };
-    let (object, unknown_fields) =
-        decoded.map_err(|error| Failure { at: error.at(), message: error.to_string() })?;
-    let converted = convert(&object).map_err(|problem| Failure::of(node, &problem))?;
-    Ok((converted, unknown_fields))
+    decoded.map_err(|error| Failure { at: error.at(), message: error.to_string() })
+}
+
+fn converted<T>(
+    object: &T,
+    node: &Node,
+    convert: impl FnOnce(&T) -> Result<Object, Problem>,
+) -> Result<Object, Failure> {
+    convert(object).map_err(|problem| Failure::of(node, &problem))
 }
 
 /// Whether an API server has written an object: it alone gives these fields.

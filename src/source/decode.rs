@@ -1,13 +1,14 @@
 //! From a document to a typed value, with every error at its place.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer};
 use serde::forward_to_deserialize_any;
 
 use super::located::LOCATED;
+use super::near::misspelt;
 use super::node::{Key, Location, Node, Segment, Value, path_to_string};
 
 /// Decodes a document. A field that the type does not know is an error, except inside the
@@ -20,23 +21,51 @@ pub fn decode<'a, T: de::Deserialize<'a>>(node: &'a Node) -> Result<T, DecodeErr
     T::deserialize(decoder).map_err(|error| error.within(node.at))
 }
 
+/// A field that a type does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownField {
+    /// The way to it, without the places in lists.
+    pub path: String,
+    /// Where its name stands first.
+    pub at: Location,
+    /// The field of the type that is meant, if the name may be misspelt.
+    pub meant: Option<&'static str>,
+}
+
 /// Decodes a document that a server has written. Returns the fields that the type does not know beside the value:
-/// newer servers have them. Each is a path without the places in lists.
+/// newer servers have them. Each path is there once, in order.
 ///
 /// # Errors
 /// If the document does not have the type's shape otherwise.
-pub fn decode_live<T: de::DeserializeOwned>(node: &Node) -> Result<(T, BTreeSet<String>), DecodeError> {
+pub fn decode_live<T: de::DeserializeOwned>(node: &Node) -> Result<(T, Vec<UnknownField>), DecodeError> {
     let trace = Trace::default();
     let decoder = Decoder { node, depth: 0, tolerant: false, trace: Some(&trace) };
     let value = T::deserialize(decoder).map_err(|error| error.within(node.at))?;
-    Ok((value, trace.unknown.into_inner()))
+    Ok((value, trace.unknown.into_inner().into_values().collect()))
 }
 
 /// The way to where a decoder is, and the unknown fields that it has passed.
 #[derive(Default)]
 struct Trace<'a> {
-    path: RefCell<Vec<&'a str>>,
-    unknown: RefCell<BTreeSet<String>>,
+    /// Each key with the fields that its mapping may have.
+    path: RefCell<Vec<(&'a Key, Fields)>>,
+    /// By their paths.
+    unknown: RefCell<BTreeMap<String, UnknownField>>,
+}
+
+/// The names of a type's fields; empty for maps.
+type Fields = &'static [&'static str];
+
+impl Trace<'_> {
+    /// Notes that the type does not know the field at the end of the path.
+    fn note(&self) {
+        let path = self.path.borrow();
+        let Some((key, fields)) = path.last() else { return };
+        let names: Vec<_> = path.iter().map(|(key, _)| key.name.as_str()).collect();
+        let meant = misspelt(&key.name, fields.iter().copied());
+        let field = UnknownField { path: names.join("."), at: key.at, meant };
+        self.unknown.borrow_mut().entry(field.path.clone()).or_insert(field);
+    }
 }
 
 /// A document that does not have the shape of a type.
@@ -134,7 +163,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
                 visitor.visit_seq(Items { parent: self, items: items.iter(), index: 0 })
             }
             Value::Mapping(entries) => {
-                visitor.visit_map(Entries { parent: self, entries: entries.iter(), value: None })
+                visitor.visit_map(Entries { parent: self, fields: &[], entries: entries.iter(), value: None })
             }
         }
         .map_err(|error: DecodeError| error.within(self.node.at))
@@ -172,10 +201,13 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _fields: &'static [&'static str],
+        fields: Fields,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.deserialize_map(visitor)
+        let Value::Mapping(entries) = &self.node.value else { return Err(self.wrong_type("a mapping")) };
+        visitor
+            .visit_map(Entries { parent: self, fields, entries: entries.iter(), value: None })
+            .map_err(|error: DecodeError| error.within(self.node.at))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -216,7 +248,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
             return visitor.visit_unit();
         }
         if let Some(trace) = self.trace {
-            trace.unknown.borrow_mut().insert(trace.path.borrow().join("."));
+            trace.note();
             return visitor.visit_unit();
         }
         Err(DecodeError { unknown_field: true, ..DecodeError::new(String::new()) })
@@ -264,6 +296,7 @@ impl<'a> SeqAccess<'a> for Items<'a, '_> {
 
 struct Entries<'a, 't> {
     parent: Decoder<'a, 't>,
+    fields: Fields,
     entries: std::slice::Iter<'a, (Key, Node)>,
     value: Option<(&'a Key, &'a Node)>,
 }
@@ -283,7 +316,7 @@ impl<'a> MapAccess<'a> for Entries<'a, '_> {
         };
         let tolerant = self.parent.tolerant || (self.parent.depth == 0 && key.name == "status");
         if let Some(trace) = self.parent.trace {
-            trace.path.borrow_mut().push(&key.name);
+            trace.path.borrow_mut().push((key, self.fields));
         }
         let value = seed.deserialize(self.parent.child(node, tolerant));
         if let Some(trace) = self.parent.trace {
@@ -405,10 +438,20 @@ spec:
   - from:
     - {podSelector: {}, newPeer: 1}
     - {podSelector: {}, newPeer: 2}
+  - form: []
 ";
         let node = parse(text).unwrap().remove(0);
         let (policy, unknown) = decode_live::<NetworkPolicy>(&node).unwrap();
-        assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["spec.ingress.from.newPeer", "spec.newField"]);
+        let unknown: Vec<_> = unknown.into_iter().map(|field| (field.path, field.at, field.meant)).collect();
+        let at = |line, column| Location { line, column };
+        assert_eq!(
+            unknown,
+            [
+                ("spec.ingress.form".to_owned(), at(11, 5), Some("from")),
+                ("spec.ingress.from.newPeer".to_owned(), at(9, 24), None),
+                ("spec.newField".to_owned(), at(5, 3), None)
+            ]
+        );
         assert!(policy.spec.unwrap().pod_selector.unwrap().match_labels.unwrap().contains_key("app"));
         // What is not unknown but wrong is an error in any case.
         let node = parse(&text.replace("app: web", "app: 1")).unwrap().remove(0);

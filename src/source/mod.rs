@@ -19,7 +19,7 @@ mod shape;
 mod write;
 
 pub use built::refuse_unbuilt;
-pub use decode::{DecodeError, decode, decode_live};
+pub use decode::{DecodeError, UnknownField, decode, decode_live};
 pub use error::{Error, Place};
 pub use files::{Document, STDIN, Text, read, read_file};
 pub use located::Located;

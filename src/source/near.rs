@@ -41,6 +41,17 @@ pub fn near_within<'a>(
     found.into_iter().map(|(_, name)| name).take(MOST).collect()
 }
 
+/// The name that a user may have misspelt, if one of the names is that near. Unlike [`near`], it has nothing to say
+/// about names that only have a part in common.
+pub(super) fn misspelt<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let length = written.chars().count();
+    let with_distance = names.into_iter().map(|name| (distance(written, name), name));
+    let is_near = |(distance, name): &(usize, &str)| {
+        *distance <= 2.max(length / 3) && *distance < length.min(name.chars().count())
+    };
+    with_distance.filter(is_near).min().map(|(_, name)| name)
+}
+
 /// How many letters have to be added, taken away or replaced.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
@@ -65,6 +76,24 @@ mod tests {
     fn letters_are_counted() {
         for (a, b, letters) in [("", "", 0), ("", "abc", 3), ("deny", "dney", 2), ("ports", "port", 1)] {
             assert_eq!((distance(a, b), distance(b, a)), (letters, letters), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_differs_in_few_letters() {
+        let names = ["from", "ports", "to", "matchLabels", "matchExpressions"];
+        for (written, name) in [
+            ("form", Some("from")),
+            ("From", Some("from")),
+            ("port", Some("ports")),
+            ("matchLabel", Some("matchLabels")),
+            ("matchExpression", Some("matchExpressions")),
+            ("on", None),
+            ("toFQDNs", None),
+            ("newField", None),
+            ("", None),
+        ] {
+            assert_eq!(misspelt(written, names), name, "{written}");
         }
     }
 
