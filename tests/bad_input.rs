@@ -385,6 +385,52 @@ fn known_kinds_with_a_wrong_api_version_or_name() {
     assert_snapshot!(told);
 }
 
+/// Reports show kinds as they are; the API server knows none of these.
+#[test]
+fn kinds_and_api_versions_that_are_no_names() {
+    let mut told = String::new();
+    let object = |name: &str, api_version: &str, kind: &str| {
+        manifest(name, &format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"))
+    };
+    told.push_str(&object("colours.yaml", "evil.io/v1", r#""\e[2J\e[32mPASS\e[0m\nNetworkPolicy""#));
+    told.push_str(&object("c1.yaml", "evil.io/v1", r#""\x9b2J\u202eNetworkPolicy""#));
+    told.push_str(&object("line.yaml", "evil.io/v1", r#""X\nPASS  everything is isolated\nY""#));
+    told.push_str(&object("version.yaml", r#""apps/v1\nfake: line""#, "Deployment"));
+    told.push_str(&object("empty.yaml", "v1", "''"));
+    told.push_str(&manifest("list.yaml", "apiVersion: v1\nkind: \"X\\nList\"\nitems: []\n"));
+    assert_snapshot!(told, @r"
+    error: bad/colours.yaml:2:7: kind: `\u{1b}[2J\u{1b}[32mPASS\u{1b}[0m\nNetworkPolicy` is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter
+    error: bad/c1.yaml:2:7: kind: `\u{9b}2J\u{202e}NetworkPolicy` is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter
+    error: bad/line.yaml:2:7: kind: `X\nPASS  everything is isolated\nY` is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter
+    error: bad/version.yaml:1:13: apiVersion: `apps/v1\nfake: line` is not an apiVersion: write it like `v1` or `networking.k8s.io/v1`
+    error: bad/empty.yaml:2:7: kind: `` is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter
+    error: bad/list.yaml:2:7: kind: `X\nList` is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter
+    ");
+}
+
+/// Where kubectl reads something else, or nothing.
+#[test]
+fn manifests_that_kubectl_reads_otherwise() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n";
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelector: {}\n";
+    let mut told = manifest(
+        "line-separator.yaml",
+        &format!("{policy}  # nobody may connect\u{2028}  ingress: [{{}}]\n"),
+    );
+    told.push_str(&manifest("dots.yaml", &format!("{pod}...\n{policy}")));
+    told.push_str(&manifest(
+        "flow.yaml",
+        &format!("{policy}  egress: [{{to: [{{ipBlock: {{cidr: ::/0}}}}]}}]\n"),
+    ));
+    told.push_str(&manifest("directive.yaml", &format!("%YAML 1.2\n---\n{pod}")));
+    assert_snapshot!(told, @r"
+    error: bad/line-separator.yaml:6:23: kubectl ends the line here, at the invisible character U+2028: write a line feed, or `\L` in double quotes
+    error: bad/dots.yaml:5:1: kubectl ignores what follows `...`: write `---` on a line of its own before it
+    error: bad/flow.yaml:6:34: kubectl does not read `::/0` in braces or brackets, because it begins with `:`: quote it
+    error: bad/directive.yaml:1:1: kubectl reads no directives: remove this line
+    ");
+}
+
 /// What kustomize or Helm would still change must not be read as it is.
 #[test]
 fn folders_whose_manifests_have_to_be_built() {

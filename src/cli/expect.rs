@@ -87,16 +87,16 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
     let Snapshot { cluster, other, warnings, unshown, .. } = &snapshot;
     if !other.ignored.is_empty() {
         let kinds: Vec<_> = other.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
-        output::note(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
+        output::line(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
     }
     let unmodelled = args.accept.mark(&other.unmodelled);
     let about = report::About { warnings: &[], unmodelled: &unmodelled, unshown };
     for note in about.notes() {
-        output::note(&format!("note: {note}"));
+        output::line(&format!("note: {note}"));
     }
     if snapshot.workloads.is_empty() && cluster.policies.len() + cluster.cluster_policies.len() > 0 {
         for kind in &other.unmodelled {
-            output::note(&format!("not modelled: {kind}"));
+            output::line(&format!("not modelled: {kind}"));
         }
         anyhow::bail!(
             "there are policies and no pods, so nothing can be said: add the manifests of the workloads, or \
@@ -105,7 +105,7 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
     }
     let warnings = [warnings, &other.warnings, &unmatched(cluster)].map(Vec::as_slice).concat();
     for warning in &warnings {
-        output::note(&format!("warning: {warning}"));
+        output::line(&format!("warning: {warning}"));
     }
     let engine = Engine::new(cluster.clone());
     let granularity = if args.pods { Granularity::Pods } else { Granularity::Workloads };

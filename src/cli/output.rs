@@ -27,6 +27,11 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{}", report::message(text));
 }
 
+/// Tells something that is no result and has one line, whatever is in it.
+pub(super) fn line(text: &str) {
+    note(&report::one_line(text));
+}
+
 /// Whether the reader of standard output went away.
 pub(super) fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

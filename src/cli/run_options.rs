@@ -209,10 +209,10 @@ impl RunOptions {
 /// What is worth knowing of a cluster. Its warnings are told at once, too.
 pub(super) fn surroundings(cluster: &Cluster) -> Surroundings {
     for warning in cluster.warnings() {
-        output::note(&format!("warning: {warning}"));
+        output::line(&format!("warning: {warning}"));
     }
     for kind in cluster.unmodelled() {
-        output::note(&format!("warning: not modelled: {kind}"));
+        output::line(&format!("warning: not modelled: {kind}"));
     }
     Surroundings {
         name: format!("cluster {}", cluster.name()),

@@ -43,9 +43,25 @@ pub(super) fn lines(message: &str) -> String {
     message.lines().map(plain).collect::<Vec<_>>().join("\n    ")
 }
 
-/// Makes a message safe that is all that is printed: its lines stay, and it has no colours.
+/// Makes a message safe that is all that is printed: its lines stay, and it has no colours. All lines but the first
+/// are indented, so that none can pass for a message of its own.
 pub fn message(message: &str) -> String {
-    message.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+    let mut safe = String::with_capacity(message.len());
+    for (i, line) in message.split('\n').enumerate() {
+        if i > 0 {
+            safe.push('\n');
+        }
+        if i > 0 && !line.is_empty() && !line.starts_with(' ') {
+            safe.push_str("    ");
+        }
+        safe.push_str(&plain(line));
+    }
+    safe
+}
+
+/// [`plain`], for a message that has one line.
+pub fn one_line(message: &str) -> String {
+    plain(message).into_owned()
 }
 
 /// Writes a document as JSON. Characters that a terminal would obey are in the escapes of JSON, so that the
@@ -158,6 +174,8 @@ mod tests {
     fn no_line_of_a_message_passes_for_one_of_the_report() {
         assert_eq!(lines("refused\nPASS\r\n\u{1b}[2J"), "refused\n    PASS\n    \\u{1b}[2J");
         assert_eq!(message("a:\n  b\u{1b}[32m\n"), "a:\n  b\\u{1b}[32m\n");
+        assert_eq!(message("a:\nPASS\n\tPASS"), "a:\n    PASS\n    \\u{9}PASS");
+        assert_eq!(one_line("a\nPASS"), "a\\u{a}PASS");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The expected matrix, as a table and as JSON. Written row by row: a large cluster has millions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde_json::json;
@@ -55,7 +56,7 @@ pub fn expected_table(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wr
     })?;
     legend.write(&mut to)?;
     for (i, kind) in about.unmodelled.iter().enumerate() {
-        writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, unmodelled::line(kind))?;
+        writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, Plain(unmodelled::line(kind)))?;
     }
     to.flush()
 }
@@ -93,7 +94,7 @@ impl Legend {
         }
         writeln!(to, "\nundefined because")?;
         for (i, fact) in self.facts.iter().enumerate() {
-            writeln!(to, "  [{}]  {fact}{}", i + 1, how_to_say(fact))?;
+            writeln!(to, "  [{}]  {}{}", i + 1, Plain(fact), how_to_say(fact))?;
         }
         Ok(())
     }
@@ -121,9 +122,9 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
         json!({ "services": services, "why": why.to_string() })
     });
     writeln!(to, r#"{{"apiVersion":"{API_VERSION}","kind":"ExpectedMatrix","#)?;
-    writeln!(to, r#""warnings":{},"#, json!(warnings))?;
-    writeln!(to, r#""unmodelled":{},"#, json!(unmodelled::documents(unmodelled)))?;
-    writeln!(to, r#""unshown":{},"#, unshown.collect::<serde_json::Value>())?;
+    writeln!(to, r#""warnings":{},"#, escaped(json!(warnings)))?;
+    writeln!(to, r#""unmodelled":{},"#, escaped(json!(unmodelled::documents(unmodelled))))?;
+    writeln!(to, r#""unshown":{},"#, escaped(unshown.collect::<serde_json::Value>()))?;
     write!(to, r#""pairs":"#)?;
     // Each name and each set of connections is turned into JSON once.
     let mut names: HashMap<String, String> = HashMap::new();
@@ -132,7 +133,7 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
     matrix.rows(|Row { from, to: destination, connections, id }| {
         for name in [from, destination] {
             if !names.contains_key(name) {
-                names.insert(name.to_owned(), escape_json(&json!(name).to_string()).into_owned());
+                names.insert(name.to_owned(), escaped(json!(name)));
             }
         }
         let quoted = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();
@@ -146,6 +147,11 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
     to.flush()
 }
 
+/// A value as JSON on one line, without characters that a terminal would obey.
+fn escaped(value: impl Display) -> String {
+    escape_json(&value.to_string()).into_owned()
+}
+
 /// Everything of a row but its ends.
 fn rest(connections: &PairConnections) -> String {
     let PairConnections { allowed, undefined, assumptions } = connections;
@@ -153,7 +159,7 @@ fn rest(connections: &PairConnections) -> String {
     if !undefined.is_empty() {
         rest.push_str(&format!(r#","undefined":{}"#, value(undefined)));
         let assumptions: Vec<_> = assumptions.iter().map(ToString::to_string).collect();
-        rest.push_str(&format!(r#","assumptions":{}"#, json!(assumptions)));
+        rest.push_str(&format!(r#","assumptions":{}"#, escaped(json!(assumptions))));
     }
     rest
 }

@@ -26,7 +26,7 @@ mod unmodelled;
 pub use compare::comparison;
 pub use compare_json::{comparison_exit_code, comparison_json};
 pub use disturbed::disturbed;
-pub use escape::{guard, message};
+pub use escape::{guard, message, one_line};
 pub use expected::{About, expected_exit_code, expected_json, expected_table};
 pub use fuzz::{fuzz, fuzz_exit_code, fuzz_json};
 pub use fuzz_progress::FuzzProgress;

@@ -4,7 +4,7 @@ use super::cluster_policy::GROUP as CLUSTER_POLICIES;
 use super::plain;
 use super::workload::WorkloadKind;
 use crate::policy::ClusterPolicyKind;
-use crate::source::near;
+use crate::source::{near, quote};
 
 /// A kind that netproof reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -149,6 +149,34 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
     Ok(Named::Other(full))
 }
 
+/// What is wrong with a `kind`, which reports show as it is: the API server wants a DNS label, in any case.
+pub(super) fn check_kind(kind: &str) -> Result<(), String> {
+    if is_label(kind) && kind.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return Ok(());
+    }
+    let kind = quote(kind);
+    Err(format!(
+        "{kind} is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter"
+    ))
+}
+
+/// What is wrong with an `apiVersion`: `version`, or `group/version`.
+pub(super) fn check_api_version(api_version: &str) -> Result<(), String> {
+    let is_name = |name: &str| name.len() <= 253 && name.split('.').all(is_label);
+    if api_version.split('/').count() <= 2 && api_version.split('/').all(is_name) {
+        return Ok(());
+    }
+    let api_version = quote(api_version);
+    Err(format!("{api_version} is not an apiVersion: write it like `v1` or `networking.k8s.io/v1`"))
+}
+
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 /// `Kind` or, outside the core group, `Kind.group`.
 pub(super) fn full_name(api_version: &str, kind: &str) -> String {
     match api_version.split_once('/') {
@@ -183,6 +211,26 @@ mod tests {
     fn mistake(api_version: &str, kind: &str) -> String {
         let Mistake { field, message } = look_up(api_version, kind).unwrap_err();
         format!("{field}: {message}")
+    }
+
+    #[test]
+    fn only_names_are_kinds_and_api_versions() {
+        for kind in ["Pod", "pods", "NetworkPolicyList", "My-Kind2"] {
+            assert_eq!(check_kind(kind), Ok(()), "{kind}");
+        }
+        for kind in ["", "X\nPASS", "\u{1b}[2JPod", "a.b", "Ünit", "2Pod", "Pod-", "a b", &"a".repeat(64)] {
+            assert!(check_kind(kind).is_err(), "{kind}");
+        }
+        for api_version in ["v1", "V1", "networking.k8s.io/v1", "networking.k8s.io", "a-b.c/v1alpha1"] {
+            assert_eq!(check_api_version(api_version), Ok(()), "{api_version}");
+        }
+        for api_version in
+            ["", "/v1", "a/", "a/b/c", "apps/v1\nfake: line", "a..b/v1", "apps /v1", "\u{202e}"]
+        {
+            assert!(check_api_version(api_version).is_err(), "{api_version}");
+        }
+        let message = check_kind("X\nY").unwrap_err();
+        assert!(message.starts_with("`X\\nY` is not the name of a kind"), "{message}");
     }
 
     #[test]

@@ -186,8 +186,9 @@ fn read<'a>(
     items: &mut Vec<Item<'a>>,
 ) -> Result<(), Error> {
     let name = context.file;
-    let kind = type_field(name, node, "kind", inherited.map(|i| i.kind))?;
-    let api_version = type_field(name, node, "apiVersion", inherited.map(|i| i.api_version))?;
+    let kind = type_field(name, node, "kind", inherited.map(|i| i.kind), kind::check_kind)?;
+    let inherited_version = inherited.map(|i| i.api_version);
+    let api_version = type_field(name, node, "apiVersion", inherited_version, kind::check_api_version)?;
     let failed = |Failure { at, message }: Failure| {
         let what = match node.get("metadata").and_then(|m| m.get("name")).and_then(Node::as_str) {
             Some(object_name) => format!("{kind} {}", quote(object_name)),
@@ -219,10 +220,19 @@ fn read<'a>(
 }
 
 /// `kind` or `apiVersion`.
-fn type_field(name: &Arc<str>, node: &Node, field: &str, inherited: Option<&str>) -> Result<String, Error> {
+fn type_field(
+    name: &Arc<str>,
+    node: &Node,
+    field: &str,
+    inherited: Option<&str>,
+    check: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<String, Error> {
     let found = node.get(field).filter(|node| !node.is_null());
     match (found.map(|found| (found, found.as_str())), inherited) {
-        (Some((_, Some(text))), _) => Ok(text.to_owned()),
+        (Some((found, Some(text))), _) => {
+            check(text).map_err(|message| Error::at(name, found.at, format!("{field}: {message}")))?;
+            Ok(text.to_owned())
+        }
         (Some((found, None)), _) => {
             let message = format!("{field}: expected a string, found {}", found.value.describe());
             Err(Error::at(name, found.at, message))

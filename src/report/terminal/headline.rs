@@ -29,7 +29,7 @@ impl Report<'_> {
             self.line(paint(FAINT, Plain(format!("{name}: {value}"))));
         }
         for kind in &surroundings.unmodelled {
-            self.line(paint(UNSURE, unmodelled::line(kind)));
+            self.line(paint(UNSURE, Plain(unmodelled::line(kind))));
         }
         let (wide, stale) = (profiles::wide(self.result), profiles::stale(self.result));
         for warning in surroundings.warnings.iter().chain(&wide).chain(&stale) {
