@@ -141,8 +141,9 @@ pub struct Cell {
     pub probe: String,
     /// What is true of it.
     pub verdict: Verdict,
-    /// What the policies promise.
+    /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub expected: Decision,
+    difference: Option<KnownDifference>,
     /// What the packets did.
     pub observed: Option<String>,
     asserted: Option<Decision>,
@@ -151,6 +152,13 @@ pub struct Cell {
     pub cause: Option<String>,
     settled_ms: Option<u64>,
     limit_ms: Option<u64>,
+}
+
+/// Why a profile leaves a cell undefined.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct KnownDifference {
+    /// What the policies promise of it.
+    promised: Decision,
 }
 
 /// What is true of a cell.
@@ -320,7 +328,7 @@ impl Scenario {
             // What was measured once and is skipped now is not known any more.
             Verdict::Skipped | Verdict::Inconclusive => drop(problems.insert(Problem::Inconclusive)),
         }
-        let is_other = |claim: Option<Decision>| claim.is_some_and(|claim| claim != cell.expected);
+        let is_other = |claim: Option<Decision>| claim.is_some_and(|claim| claim != cell.promised());
         if is_other(cell.asserted) {
             problems.insert(Problem::Disagreement);
         }
@@ -338,7 +346,7 @@ impl Scenario {
         match self.demonstrates {
             Some(Demonstrates::PolicyGap) => {
                 let mut cells = self.steps.iter().flat_map(|step| &step.cells);
-                let is_gap = |cell: &Cell| cell.intended.is_some_and(|intended| intended != cell.expected);
+                let is_gap = |cell: &Cell| cell.intended.is_some_and(|intended| intended != cell.promised());
                 self.failure.is_none() && !cells.any(is_gap)
             }
             None => false,
@@ -354,6 +362,11 @@ impl Scenario {
 impl Cell {
     pub(super) fn key(&self) -> Key<'_> {
         (&self.from, &self.to, &self.family, &self.probe)
+    }
+
+    /// What the policies promise, whatever a profile leaves undefined: claims are about the policies.
+    fn promised(&self) -> Decision {
+        self.difference.map_or(self.expected, |difference| difference.promised)
     }
 
     /// How long after the change it was in force, if there was one and it is.
@@ -411,6 +424,24 @@ mod tests {
         assert_eq!((record.name.as_str(), scenario.steps[0].time_to_admit_ms), ("before.json", Some(3)));
         assert_eq!(scenario.problems(cell), [Problem::PolicyGap, Problem::Late].into());
         assert!(!record.is_incomplete() && !scenario.misses_demonstration());
+    }
+
+    /// A profile says what packets do, and nothing about what policies mean.
+    #[test]
+    fn a_claim_is_held_against_the_policies_where_a_profile_leaves_the_cell_undefined() {
+        let excused = r#""verdict": "undefined", "asserted": "deny",
+            "difference": {"profile": "p", "reason": "r", "promised": "deny"}"#;
+        let cell = CELL.replace(r#""verdict": "match""#, excused).replace(r#""settledMs": 7, "#, "");
+        let cell = cell.replace(r#""expected": "deny""#, r#""expected": "undefined""#);
+        let problems = |cell: &str| {
+            let record = Record::parse("before.json", &with_cells(cell)).unwrap();
+            record.scenarios[0].problems(&record.scenarios[0].steps[0].cells[0])
+        };
+        assert_eq!(problems(&cell), [Problem::PolicyGap].into());
+        let intended = r#""intended": "deny""#;
+        assert_eq!(problems(&cell.replace(r#""intended": "allow""#, intended)), [].into());
+        let asserted = cell.replace(r#""asserted": "deny""#, r#""asserted": "allow""#);
+        assert_eq!(problems(&asserted), [Problem::PolicyGap, Problem::Disagreement].into());
     }
 
     #[test]
