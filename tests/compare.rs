@@ -4,14 +4,14 @@ use insta::assert_snapshot;
 use netproof::compare::{Record, Thresholds, compare};
 use netproof::policy::Decision::{Allow, Deny, Undefined};
 use netproof::report;
-use netproof::scenario::{Claim, EndpointName};
+use netproof::scenario::{Capability, Claim, EndpointName};
 use netproof::snapshot::Unmodelled;
 use netproof::verdict::Observation::{Connected, Dropped, OneWay};
 use netproof::verdict::{Cause, CellResult, Change, RunResult, ScenarioFailure, StepResult, Verdict};
 use serde_json::Value;
 
 use crate::machine::{Finished, User, file, library, run as netproof};
-use crate::reports::{cell, limited, on_udp, run, scenario, settled, step};
+use crate::reports::{cell, excused, limited, on_udp, run, scenario, settled, step};
 
 /// A result as the program reads it.
 fn record(name: &str, result: &RunResult) -> Record {
@@ -102,8 +102,54 @@ fn only_what_is_new_fails() {
         (doubtful(), doubtful(), 0),
     ] {
         let (was, is) = (before.clone(), after.clone());
-        assert_eq!(code(&one(vec![before]), &one(vec![after])), expected, "{was:?}\n{is:?}");
+        // What proves isolation elsewhere.
+        let proof = || on_udp(denied());
+        assert_eq!(
+            code(&one(vec![before, proof()]), &one(vec![after, proof()])),
+            expected,
+            "{was:?}\n{is:?}"
+        );
     }
+}
+
+/// A comparison must not pass what the run alone does not.
+#[test]
+fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
+    let allowed = || cell("b", "a", Allow, Connected, Verdict::Match);
+    for (before, after) in [
+        (vec![on_udp(denied())], vec![excused(Dropped)]),
+        (vec![on_udp(denied()), allowed()], vec![excused(Dropped), allowed()]),
+        (vec![doubtful()], vec![doubtful()]),
+        (vec![flaky()], vec![flaky()]),
+        (vec![allowed()], vec![allowed()]),
+    ] {
+        let (before, after) = (one(before), one(after));
+        assert_eq!(report::exit_code(&after), 3, "{after:?}");
+        let (text, json, code) = compared(&before, &after, Thresholds::default());
+        assert_eq!((code, &json["after"]["judgedDenials"]), (3, &0.into()), "{text}");
+        assert!(text.starts_with("INCONCLUSIVE  no denial was judged since before.json: "), "{text}");
+        let why = "\nafter.json judged no denial, so nothing is known about isolation\n";
+        assert!(text.contains(why), "{text}");
+    }
+}
+
+#[test]
+fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
+    let without_ipv6 = |required: &[Capability]| {
+        let skipped = on_udp(cell("a", "b", Deny, Dropped, Verdict::Skipped(Capability::Ipv6)));
+        let mut result = one(vec![denied(), skipped]);
+        result.scenarios[0].required = required.iter().copied().collect();
+        result
+    };
+    let after = without_ipv6(&[Capability::Ipv6]);
+    assert_eq!(report::exit_code(&after), 1);
+    for before in [without_ipv6(&[]), without_ipv6(&[Capability::Ipv6])] {
+        let (text, json, code) = compared(&before, &after, Thresholds::default());
+        assert_eq!((code, &json["after"]["lacking"]), (1, &vec!["ipv6"].into()), "{text}");
+        assert!(text.starts_with("FAIL  1 lack of what --require names since before.json: "), "{text}");
+        assert!(text.contains("\nafter.json lacks what --require names: ipv6\n"), "{text}");
+    }
+    assert_eq!(code(&after, &without_ipv6(&[])), 0, "it is not required any more");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use netproof::plan::Cell;
 use netproof::policy::{
     Decision, Direction, Expectation, IpFamily, PolicyName, Port, Protocol, Reason, RuleName, UndefinedCause,
 };
-use netproof::profile;
+use netproof::profile::{self, Profile};
 use netproof::report;
 use netproof::scenario::{Capability, Claim, Demonstrates, EndpointName, Item, Probe};
 use netproof::source::Text;
@@ -313,8 +313,8 @@ fn a_run_that_stopped_at_the_first_failure() {
     assert_eq!(json["notCarriedOut"].as_array().unwrap().len(), 14);
 }
 
-/// A run with a profile: a leak and a denial in one place, nothing in the other.
-fn with_profile() -> RunResult {
+/// A profile with two differences.
+fn plugin() -> Vec<Profile> {
     let content = "\
 apiVersion: netproof.dev/v1alpha1
 kind: Profile
@@ -324,16 +324,23 @@ differences:
 - {reason: it was slow once, references: https://plugin.example/3, cells: {steps: long ago, probes: UDP, expected: allow}}
 ";
     let text = Text { name: "plugin.yaml".into(), content: content.to_owned() };
-    let profiles = profile::load(&[text]).unwrap();
-    let left_open = Some(Arc::clone(&profiles[0].differences[0]));
-    let undefined = |observed| CellResult {
-        left_open: left_open.clone(),
+    profile::load(&[text]).unwrap()
+}
+
+/// A denial that a profile leaves undefined.
+pub(crate) fn excused(observed: Observation) -> CellResult {
+    CellResult {
+        left_open: Some(Arc::clone(&plugin()[0].differences[0])),
         attempts: 1,
         ..on_udp(cell("a", "b", Decision::Deny, observed, Verdict::Undefined))
-    };
+    }
+}
+
+/// A run with a profile: a leak and a denial in one place, nothing in the other.
+fn with_profile() -> RunResult {
     let mut scenario = good();
-    scenario.steps[0].cells.extend([undefined(Observation::Connected), undefined(Observation::Dropped)]);
-    RunResult { profiles, ..run(vec![scenario]) }
+    scenario.steps[0].cells.extend([excused(Observation::Connected), excused(Observation::Dropped)]);
+    RunResult { profiles: plugin(), ..run(vec![scenario]) }
 }
 
 #[test]

@@ -320,18 +320,20 @@ impl<'a> Comparison<'a> {
         !self.slower.is_empty() || self.times.iter().any(|times| !times.slower.is_empty())
     }
 
-    /// What it comes to. Only what is new counts.
+    /// What it comes to. Only what is new counts, and what no run may be without: a judged denial, and what
+    /// `--require` names.
     pub fn outcome(&self) -> Outcome {
         let broke = self.of(Kind::Broke).next().is_some() || !self.misses.is_empty();
-        if broke || (self.thresholds.fail && self.is_slower()) {
+        if broke || !self.after.lacking.is_empty() || (self.thresholds.fail && self.is_slower()) {
             return Outcome::Fail;
         }
         let is_doubtful = self.of(Kind::Doubtful).next().is_some() || !self.failures.is_empty();
         let (_, _, cells) = self.compared;
         let before = unaccepted(self.before);
         let is_doubtful = is_doubtful || unaccepted(self.after).iter().any(|kind| !before.contains(kind));
-        // Two runs that have nothing in common prove nothing, and no more does one that ended early.
-        if is_doubtful || cells == 0 || self.after.is_incomplete() {
+        // Two runs that have nothing in common prove nothing. Nor does a later run that ended early, or that judged no
+        // denial, even if the earlier run judged none either.
+        if is_doubtful || cells == 0 || self.after.is_incomplete() || self.after.proves_nothing() {
             return Outcome::Inconclusive;
         }
         Outcome::Pass

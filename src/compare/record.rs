@@ -55,6 +55,9 @@ pub struct Record {
     /// The profiles by which differences of network plugins were left open.
     #[serde(default)]
     pub profiles: Vec<Profile>,
+    /// What `--require` names and the run had to be without; absent in the first results.
+    #[serde(default)]
+    pub lacking: BTreeSet<String>,
     /// Whether somebody ended the run early.
     pub interrupted: bool,
     /// Whether a failure did.
@@ -194,6 +197,14 @@ impl Verdict {
             Self::Inconclusive => "inconclusive",
         }
     }
+
+    /// Whether packets showed what is true.
+    fn is_judged(self) -> bool {
+        match self {
+            Self::Match | Self::Leak | Self::Blocked => true,
+            Self::Flaky | Self::Undefined | Self::Skipped | Self::Inconclusive => false,
+        }
+    }
 }
 
 /// What policies promise, an author asserts, or an owner wants.
@@ -313,6 +324,17 @@ impl Record {
     /// Whether the run ended before its time.
     pub fn is_incomplete(&self) -> bool {
         self.interrupted || self.stopped || !self.not_carried_out.is_empty()
+    }
+
+    /// How many denials were judged.
+    pub fn judged_denials(&self) -> usize {
+        let cells = self.scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells);
+        cells.filter(|cell| cell.expected == Decision::Deny && cell.verdict.is_judged()).count()
+    }
+
+    /// Whether no denial was judged: then nothing is known about isolation.
+    pub fn proves_nothing(&self) -> bool {
+        self.judged_denials() == 0
     }
 }
 

@@ -10,7 +10,7 @@ use tabled::settings::{Alignment, Modify, Style as TableStyle};
 use super::escape::{Plain, lines, shown};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint};
 use crate::compare::{
-    Altered, Cell, Comparison, Coverage, Difference, Kind, Problem, Slower, TimeComparison, Verdict,
+    Altered, Cell, Comparison, Coverage, Difference, Kind, Problem, Record, Slower, TimeComparison, Verdict,
 };
 use crate::verdict::{Change, Outcome};
 
@@ -82,6 +82,16 @@ impl Report<'_> {
             if record.is_incomplete() {
                 self.line(paint(style, Plain(format!("{} ended before its time", record.name))));
             }
+            if record.proves_nothing() {
+                let what = "judged no denial, so nothing is known about isolation";
+                self.line(paint(style, Plain(format!("{} {what}", record.name))));
+            }
+        }
+        let Record { name, lacking, .. } = comparison.after;
+        if !lacking.is_empty() {
+            let lacking: Vec<_> = lacking.iter().map(String::as_str).collect();
+            let what = format!("{name} lacks what --require names: {}", lacking.join(", "));
+            self.line(paint(BAD, Plain(what)));
         }
         for (name, style, what) in [("gone", UNSURE, &comparison.gone), ("new", FAINT, &comparison.new)] {
             if !what.is_empty() {
@@ -238,6 +248,7 @@ fn headline(comparison: &Comparison<'_>) -> String {
     let what = join([
         (number(Kind::Broke), "connection broke", "connections broke"),
         (comparison.misses.len(), "demonstration missed", "demonstrations missed"),
+        (comparison.after.lacking.len(), "lack of what --require names", "lacks of what --require names"),
         (number(Kind::Doubtful), "connection in doubt", "connections in doubt"),
         (comparison.failures.len(), "scenario not carried out", "scenarios not carried out"),
     ]);
@@ -247,6 +258,7 @@ fn headline(comparison: &Comparison<'_>) -> String {
         _ if what.is_empty() && comparison.after.is_incomplete() => {
             "nothing broke before the run ended".to_owned()
         }
+        _ if what.is_empty() && comparison.after.proves_nothing() => "no denial was judged".to_owned(),
         _ if what.is_empty() => "nothing broke".to_owned(),
         _ => what,
     };

@@ -1,6 +1,6 @@
 //! A comparison of two runs for machines. Its shape is documented in `docs/json.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -55,6 +55,8 @@ struct RunDocument<'a> {
     backend: &'a str,
     facts: &'a BTreeMap<String, String>,
     incomplete: bool,
+    judged_denials: usize,
+    lacking: &'a BTreeSet<String>,
 }
 
 #[derive(Serialize)]
@@ -187,8 +189,16 @@ impl<'a> ComparisonDocument<'a> {
 
 impl<'a> RunDocument<'a> {
     fn new(record: &'a Record) -> Self {
-        let Record { name, version, backend, facts, .. } = record;
-        Self { file: name, version: version.as_deref(), backend, facts, incomplete: record.is_incomplete() }
+        let Record { name, version, backend, facts, lacking, .. } = record;
+        Self {
+            file: name,
+            version: version.as_deref(),
+            backend,
+            facts,
+            incomplete: record.is_incomplete(),
+            judged_denials: record.judged_denials(),
+            lacking,
+        }
     }
 }
 

@@ -335,6 +335,11 @@ impl RunResult {
         if incomplete { worst.max(Outcome::Inconclusive) } else { worst }
     }
 
+    /// What the run must have and its scenarios had to be without.
+    pub fn lacking(&self) -> BTreeSet<Capability> {
+        self.scenarios.iter().flat_map(ScenarioResult::lacking).collect()
+    }
+
     /// How many claims were skipped for want of each capability.
     pub fn skipped(&self) -> BTreeMap<Capability, usize> {
         let mut skipped = BTreeMap::new();

@@ -16,6 +16,7 @@ use super::escape;
 use super::profiles::{self, ProfileDocument};
 use super::unmodelled::{self, UnmodelledDocument};
 use crate::compare::Comparison;
+use crate::scenario::Capability;
 use crate::verdict::{NodeCoverage, Outcome, RunResult};
 
 use counts::{CountsDocument, MachineDocument, ProofDocument};
@@ -62,6 +63,7 @@ struct RunDocument<'a> {
     unmodelled: Vec<UnmodelledDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node_coverage: Option<NodeCoverageDocument>,
+    lacking: Vec<&'static str>,
     interrupted: bool,
     stopped: bool,
     not_carried_out: BTreeSet<&'a str>,
@@ -103,6 +105,7 @@ impl<'a> RunDocument<'a> {
             warnings: &result.surroundings.warnings,
             unmodelled: unmodelled::documents(&result.surroundings.unmodelled),
             node_coverage: result.surroundings.nodes.map(NodeCoverageDocument::from),
+            lacking: result.lacking().into_iter().map(Capability::name).collect(),
             interrupted: result.interrupted,
             stopped: result.stopped,
             not_carried_out: result.unfinished.iter().map(String::as_str).collect(),

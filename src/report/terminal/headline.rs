@@ -53,7 +53,7 @@ impl Report<'_> {
         let (word, style, what) = match self.result.outcome() {
             Outcome::Pass => ("PASS", GOOD, claims(counts)),
             Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE, unsure(counts, self.result)),
-            Outcome::Fail => ("FAIL", BAD, wrong(counts, scenarios)),
+            Outcome::Fail => ("FAIL", BAD, wrong(counts, self.result)),
         };
         let rest = match self.result.outcome() {
             Outcome::Pass => format!("{},", right(counts)),
@@ -167,18 +167,16 @@ fn right(counts: &Counts) -> &'static str {
     }
 }
 
-fn wrong(counts: &Counts, scenarios: &[ScenarioResult]) -> String {
-    let missed = scenarios.iter().filter(|scenario| scenario.misses_demonstration()).count();
-    let lacking: BTreeSet<_> = scenarios.iter().flat_map(ScenarioResult::lacking).collect();
-    let lacking = lacking.len();
+fn wrong(counts: &Counts, result: &RunResult) -> String {
+    let missed = result.scenarios.iter().filter(|scenario| scenario.misses_demonstration()).count();
     join([
         (counts.leaks, "leak", "leaks"),
         (counts.blocked, "blocked", "blocked"),
-        (real_gaps(scenarios), "policy gap", "policy gaps"),
+        (real_gaps(&result.scenarios), "policy gap", "policy gaps"),
         (counts.disagreements, "disagreement", "disagreements"),
         (counts.late, "late", "late"),
         (missed, "demonstration missed", "demonstrations missed"),
-        (lacking, "lack of what --require names", "lacks of what --require names"),
+        (result.lacking().len(), "lack of what --require names", "lacks of what --require names"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
     ])
