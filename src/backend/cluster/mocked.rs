@@ -1,6 +1,7 @@
 //! What a real server does not show on demand: a service that answers as one would.
 
 mod policies;
+mod survey;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ use super::objects::Maker;
 use super::pods::PodWatch;
 use super::sentinels::Turns;
 use super::settings::{Control, Settings};
-use super::survey::{Machine, Survey, survey};
+use super::survey::{Machine, Survey};
 use super::{Shared, Target, access};
 use crate::backend::Error;
 use crate::scenario::{Scenario, State, Topology};
@@ -240,57 +241,6 @@ async fn missing_permissions_are_asked_for_by_rule() {
     assert_eq!(rules, 7, "{message}");
     assert!(message.contains("  resources: [pods/portforward]\n  verbs: [create, get]"), "{message}");
     assert!(!message.contains("pods/exec"), "{message}");
-}
-
-/// Policies of kinds that the engine does not know are never passed over in silence.
-#[tokio::test]
-async fn other_kinds_of_policies_are_warned_of() {
-    let group = |name: &str, version: &str| {
-        let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
-        json!({"name": name, "versions": [version], "preferredVersion": version})
-    };
-    let groups = json!({"kind": "APIGroupList", "apiVersion": "v1",
-        "groups": [group("cilium.io", "v2"), group("policy.networking.k8s.io", "v1alpha1"), group("apps", "v1")]});
-    let resources = |names: &[(&str, &str)]| {
-        let resource = |(name, kind): &(&str, &str)| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["list"]});
-        let resources: Vec<Value> = names.iter().map(resource).collect();
-        json!({"kind": "APIResourceList", "groupVersion": "g", "resources": resources})
-    };
-    let objects = |count: usize| {
-        let items: Vec<Value> = (0..count).map(|i| json!({"metadata": {"name": format!("p{i}")}})).collect();
-        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
-    };
-    let client = client(move |_, path| match path {
-        "/api/v1/nodes" => {
-            (200, json!({"kind": "NodeList", "apiVersion": "v1", "metadata": {}, "items": []}))
-        }
-        "/apis" => (200, groups.clone()),
-        "/apis/cilium.io/v2" => {
-            let names = [
-                ("ciliumnetworkpolicies", "CiliumNetworkPolicy"),
-                ("ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy"),
-                ("ciliumendpoints", "CiliumEndpoint"),
-            ];
-            (200, resources(&names))
-        }
-        "/apis/policy.networking.k8s.io/v1alpha1" => {
-            (200, resources(&[("adminnetworkpolicies", "AdminNetworkPolicy")]))
-        }
-        "/apis/policy.networking.k8s.io/v1alpha2" => status(404, "not found"),
-        "/apis/cilium.io/v2/ciliumnetworkpolicies" => (200, objects(2)),
-        "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies" => (200, objects(0)),
-        _ => status(403, "forbidden"),
-    });
-    let survey = survey(&client).await.unwrap();
-    assert_eq!(survey.plugin.as_deref(), Some("Cilium"));
-    let unmodelled: Vec<_> = survey.unmodelled.iter().map(ToString::to_string).collect();
-    insta::assert_debug_snapshot!(unmodelled, @r#"
-    [
-        "AdminNetworkPolicy.policy.networking.k8s.io (cannot be listed): decides beside the scenarios' own, which are all that netproof knows of",
-        "CiliumNetworkPolicy.cilium.io (2): allows or denies packets by rules that netproof does not model",
-    ]
-    "#);
-    assert_eq!(survey.warnings, [""; 0]);
 }
 
 /// A pod that ended by itself is told from one that failed, and from one that somebody deleted.

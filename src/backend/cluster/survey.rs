@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Pod, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    APIGroup, APIResource, GroupVersionForDiscovery, ObjectMeta,
+};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
@@ -51,22 +53,14 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let listed = persistently(async || nodes.list(&ListParams::default()).await).await;
     let nodes = listed.map_err(|error| Error::failed("list the nodes", say(&error)))?.items;
     let groups = persistently(async || client.list_api_groups().await).await;
-    let groups = groups.map_err(|error| Error::failed("list the kinds of objects", say(&error)))?;
-    let versions: Vec<(String, String)> = groups
-        .groups
-        .into_iter()
-        .filter_map(|group| {
-            let version = group.preferred_version.map(|v| v.version)?;
-            Some((group.name, version))
-        })
-        .collect();
+    let groups = groups.map_err(|error| Error::failed("list the kinds of objects", say(&error)))?.groups;
     let system: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
     // Only to name the plugin: without it, it stays unknown.
     let pods = persistently(async || system.list_metadata(&ListParams::default()).await).await;
     let pods = pods.map(|list| list.items).unwrap_or_default();
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
-    let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &versions);
-    let found = join_all(others().into_iter().map(|other| look_for(client, other, &versions))).await;
+    let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &groups);
+    let found = join_all(others().into_iter().map(|other| look_for(client, other, &groups))).await;
     let (mut unmodelled, mut warnings) = (Vec::new(), Vec::new());
     for found in found.into_iter().flatten() {
         match found {
@@ -175,7 +169,7 @@ const PLUGINS: [Plugin; 13] = [
 fn find_plugin<'a>(
     pods: &[String],
     nodes: impl Iterator<Item = &'a ObjectMeta>,
-    versions: &[(String, String)],
+    groups: &[APIGroup],
 ) -> Option<&'static str> {
     let annotations: Vec<&String> =
         nodes.flat_map(|node| node.annotations.iter().flatten()).map(|(k, _)| k).collect();
@@ -183,7 +177,7 @@ fn find_plugin<'a>(
     let found = PLUGINS.iter().find(|plugin| {
         pods.iter().any(|pod| begins(pod, plugin.pods))
             || annotations.iter().any(|key| begins(key, plugin.annotations))
-            || versions.iter().any(|(group, _)| plugin.groups.contains(&group.as_str()))
+            || groups.iter().any(|group| plugin.groups.contains(&group.name.as_str()))
     });
     found.map(|plugin| plugin.name)
 }
@@ -191,8 +185,6 @@ fn find_plugin<'a>(
 /// A kind of object that decides about packets, of which the policy engine knows nothing.
 struct Other {
     group: &'static str,
-    /// Which version to ask; `None` is the one that the server prefers.
-    version: Option<&'static str>,
     kind: &'static str,
     /// What it means for the verdicts.
     part: Part,
@@ -200,18 +192,12 @@ struct Other {
 
 fn others() -> Vec<Other> {
     // The engine knows only the scenarios' own policies of these kinds.
-    let modelled = [
-        ("v1alpha1", "AdminNetworkPolicy"),
-        ("v1alpha1", "BaselineAdminNetworkPolicy"),
-        ("v1alpha2", "ClusterNetworkPolicy"),
-    ];
-    let modelled = modelled.map(|(version, kind)| {
+    let modelled = ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"].map(|kind| {
         let why = "decides beside the scenarios' own, which are all that netproof knows of".to_owned();
-        Other { group: GROUP, version: Some(version), kind, part: Part::Unmodelled(why) }
+        Other { group: GROUP, kind, part: Part::Unmodelled(why) }
     });
     let foreign = foreign_policies().map(|policy| Other {
         group: policy.group,
-        version: None,
         kind: policy.kind,
         part: policy.part(),
     });
@@ -219,11 +205,10 @@ fn others() -> Vec<Other> {
 }
 
 /// What the cluster has of such objects, or may have. Without an answer it may have some.
-async fn look_for(client: &Client, other: Other, versions: &[(String, String)]) -> Option<Found> {
-    let Other { group, version, kind, part } = other;
-    let (_, preferred) = versions.iter().find(|(name, _)| name == group)?;
-    let count = count(client, group, version.unwrap_or(preferred), kind).await;
-    let (name, count) = (format!("{kind}.{group}"), count?);
+async fn look_for(client: &Client, other: Other, groups: &[APIGroup]) -> Option<Found> {
+    let Other { group, kind, part } = other;
+    let served = groups.iter().find(|served| served.name == group)?;
+    let (name, count) = (format!("{kind}.{group}"), count(client, served, kind).await?);
     match part {
         Part::None => None,
         Part::Unmodelled(why) => {
@@ -246,24 +231,41 @@ enum Found {
 struct NotListed;
 
 /// How many objects of a kind there are; `None` if there are none, or the cluster does not have the kind.
-async fn count(client: &Client, group: &str, version: &str, kind: &str) -> Option<Result<usize, NotListed>> {
-    let version_of_group = format!("{group}/{version}");
-    let listed = persistently(async || client.list_api_group_resources(&version_of_group).await).await;
-    let resources = match listed {
-        Ok(resources) => resources,
-        // The group has other versions only.
-        Err(error) if status_code(&error) == Some(404) => return None,
-        Err(_) => return Some(Err(NotListed)),
+async fn count(client: &Client, group: &APIGroup, kind: &str) -> Option<Result<usize, NotListed>> {
+    let resource = match resource(client, group, kind).await {
+        Ok(resource) => resource?,
+        Err(NotListed) => return Some(Err(NotListed)),
     };
-    let is_it = |resource: &&APIResource| resource.kind == kind && !resource.name.contains('/');
-    let plural = &resources.resources.iter().find(is_it)?.name;
-    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     match persistently(async || objects.list_metadata(&ListParams::default()).await).await {
         Ok(list) if list.items.is_empty() => None,
         Ok(list) => Some(Ok(list.items.len())),
         Err(_) => Some(Err(NotListed)),
     }
+}
+
+/// The resource of a kind, in the first version of the group that has the kind; `None` if no version has it. The
+/// preferred version comes first, but need not have all kinds of the group.
+async fn resource(client: &Client, group: &APIGroup, kind: &str) -> Result<Option<ApiResource>, NotListed> {
+    let is_it = |resource: &&APIResource| resource.kind == kind && !resource.name.contains('/');
+    let preferred = group.preferred_version.as_ref();
+    let others = group.versions.iter().filter(|version| Some(*version) != preferred);
+    let mut is_known = true;
+    for GroupVersionForDiscovery { group_version, version } in preferred.into_iter().chain(others) {
+        let listed = persistently(async || client.list_api_group_resources(group_version).await).await;
+        match listed {
+            Ok(resources) => {
+                if let Some(APIResource { name, .. }) = resources.resources.iter().find(is_it) {
+                    let kind = GroupVersionKind::gvk(&group.name, version, kind);
+                    return Ok(Some(ApiResource::from_gvk_with_plural(&kind, name)));
+                }
+            }
+            // The version was removed after the groups were listed.
+            Err(error) if status_code(&error) == Some(404) => {}
+            Err(_) => is_known = false,
+        }
+    }
+    if is_known { Ok(None) } else { Err(NotListed) }
 }
 
 #[cfg(test)]
@@ -290,7 +292,8 @@ mod tests {
             let pods: Vec<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
             let annotations = annotations.iter().map(|key| ((*key).to_owned(), String::new())).collect();
             let node = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
-            let groups: Vec<_> = groups.iter().map(|group| ((*group).to_owned(), "v1".to_owned())).collect();
+            let group = |name: &&str| APIGroup { name: (*name).to_owned(), ..APIGroup::default() };
+            let groups: Vec<_> = groups.iter().map(group).collect();
             find_plugin(&pods, [&node].into_iter(), &groups)
         };
         assert_eq!(told(&["kindnet-x7k2"], &[], &[]), Some("kindnet"));
