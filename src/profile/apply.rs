@@ -490,16 +490,79 @@ steps:
         );
     }
 
+    /// A NetworkPolicy of what y may send: these ports, to every pod.
+    fn to_ports(ports: &str) -> String {
+        let rule = format!("{{to: [{{namespaceSelector: {{}}}}], ports: [{ports}]}}");
+        policy("y", &format!("podSelector: {{}}, policyTypes: [Egress], egress: [{rule}]"))
+    }
+
     #[test]
     fn a_service_whose_port_is_not_the_pods() {
         let mechanism = "mechanism: service-port-differs";
-        let egress = policy(
-            "y",
-            "podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{port: 80}]}]",
-        );
-        assert_eq!(covered(&egress, mechanism), ["y/web → service:x/web 8080/TCP allow"]);
+        assert_eq!(covered(&to_ports("{port: 80}"), mechanism), ["y/web → service:x/web 8080/TCP allow"]);
+        assert_eq!(covered(&to_ports("{port: 8080}"), mechanism), ["y/web → service:x/web 8080/TCP deny"]);
+        // Whichever of the ports the rules see.
+        assert_eq!(covered(&to_ports("{port: 80}, {port: 8080}"), mechanism), [""; 0]);
+        assert_eq!(covered(&to_ports("{port: 81}"), mechanism), [""; 0]);
+        assert_eq!(covered(&policy("y", "podSelector: {}, policyTypes: [Egress]"), mechanism), [""; 0]);
         // Nothing isolates who sends.
         assert_eq!(covered(&policy("x", "podSelector: {}"), mechanism), [""; 0]);
+    }
+
+    #[test]
+    fn a_service_whose_port_is_not_the_pods_leads_where_ingress_sees_the_pods_port() {
+        let mechanism = "mechanism: service-port-differs, from: y/web";
+        let ingress = |rules: &str| {
+            policy("x", &format!("podSelector: {{}}, policyTypes: [Ingress], ingress: [{rules}]"))
+        };
+        let to_8080 = to_ports("{port: 8080}");
+        for denied in ["", "{ports: [{port: 8080}]}"] {
+            assert_eq!(covered(&(to_ports("{port: 80}") + &ingress(denied)), mechanism), [""; 0], "{denied}");
+            assert_eq!(covered(&format!("{to_8080}{}", ingress(denied)), mechanism), [""; 0], "{denied}");
+        }
+        assert_eq!(
+            covered(&(to_8080.clone() + &ingress("{ports: [{port: 80}]}")), mechanism),
+            ["y/web → service:x/web 8080/TCP deny"]
+        );
+        // Cluster-scoped policies count in the direction of their rules.
+        let deny = |direction: &str, peers: &str, port: u16| {
+            let ports = format!("ports: [{{portNumber: {{protocol: TCP, port: {port}}}}}]");
+            let rule = format!("{{action: Deny, {peers}: [{{namespaces: {{}}}}], {ports}}}");
+            format!(
+                "  - {{apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {{name: a}}, spec: {{priority: 1, subject: {{namespaces: {{}}}}, {direction}: [{rule}]}}}}\n"
+            )
+        };
+        assert_eq!(covered(&(to_8080.clone() + &deny("ingress", "from", 80)), mechanism), [""; 0]);
+        assert_eq!(covered(&(to_8080.clone() + &deny("egress", "to", 8080)), mechanism), [""; 0]);
+        let both = to_ports("{port: 80}, {port: 8080}");
+        assert_eq!(covered(&(both.clone() + &deny("ingress", "from", 8080)), mechanism), [""; 0]);
+        let baseline = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: BaselineAdminNetworkPolicy, metadata: {name: default}, spec: {subject: {namespaces: {}}, egress: [{action: Deny, to: [{namespaces: {}}]}]}}\n";
+        assert_eq!(covered(&(both + baseline), mechanism), [""; 0], "it comes after the policies of y");
+    }
+
+    #[test]
+    fn a_service_whose_port_is_not_that_of_any_of_its_pods() {
+        let to_app = |app: &str| {
+            to_ports("{port: 8080}").replace(
+                "{namespaceSelector: {}}",
+                &format!("{{namespaceSelector: {{}}, podSelector: {app}}}"),
+            )
+        };
+        let left_open = |policies: &str| {
+            let scenario = content(policies)
+                .replace("    services:", "    - {name: a, labels: {app: a, tier: back}}\n    services:")
+                .replace("{name: web, labels: {app: web}", "{name: web, labels: {app: web, tier: back}")
+                .replace(
+                    "services: [{name: web, selector: {app: web}",
+                    "services: [{name: web, selector: {tier: back}",
+                );
+            covered_in(&scenario, "mechanism: service-port-differs, from: y/web")
+        };
+        let service = ["y/web → service:x/web 8080/TCP deny"];
+        assert_eq!(left_open(&to_app("{}")), service);
+        // Which of them the packet gets to, is not known.
+        assert_eq!(left_open(&to_app("{matchLabels: {app: a}}")), service);
+        assert_eq!(left_open(&to_app("{matchLabels: {app: nobody}}")), [""; 0]);
     }
 
     /// The cells that are left open while `before` is replaced by `after`.

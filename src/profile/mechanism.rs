@@ -21,7 +21,7 @@ pub enum Mechanism {
     PortNamesMixed,
     /// What one direction's rules of a policy allow passes the other direction of the same policy, too.
     OtherDirectionOfSamePolicy,
-    /// The source's policies see a Service's own port where it differs from the pod's.
+    /// Egress rules see a Service's port in the place of the pod's. Ingress rules see the pod's.
     ServicePortDiffers,
     /// A new pod is isolated a moment after it has started. Only the moment is left open: what is delivered
     /// afterwards is a leak. No other way to read the policies.

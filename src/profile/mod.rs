@@ -13,6 +13,7 @@ mod model;
 mod parts;
 mod reading;
 mod rewrite;
+mod service_port;
 mod unenforced;
 
 pub use apply::{View, left_open, open_at_first, open_while_replaced};

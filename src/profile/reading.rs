@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::mechanism::Mechanism;
-use super::rewrite::rewritten;
+use super::rewrite::{one_direction, rewritten};
+use super::service_port::ServicePorts;
 use crate::plan::Route;
 use crate::policy::{
-    Cluster, Decision, Destination, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy,
-    PolicyName, Port, Protocol, Reason,
+    Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy, PolicyName, Reason,
 };
 
 /// The policies of one state, read in other ways. Each is compiled when it is needed.
@@ -73,6 +73,8 @@ struct Reading {
     mechanisms: Vec<Mechanism>,
     cluster: Cluster,
     engine: Engine,
+    /// `None` unless the mechanism is among them.
+    service_ports: Option<ServicePorts>,
     parts: RefCell<HashMap<Part, Rc<Engine>>>,
 }
 
@@ -80,31 +82,37 @@ impl Reading {
     fn new(cluster: &Cluster, mechanisms: &[Mechanism]) -> Self {
         let cluster = rewritten(cluster, mechanisms);
         let engine = Engine::new(cluster.clone());
-        Self { mechanisms: mechanisms.to_vec(), cluster, engine, parts: RefCell::default() }
+        let has_service_ports = mechanisms.contains(&Mechanism::ServicePortDiffers);
+        let service_ports = has_service_ports.then(|| ServicePorts::new(&cluster));
+        Self { mechanisms: mechanisms.to_vec(), cluster, engine, service_ports, parts: RefCell::default() }
     }
 
     /// What the policies promise of a route, read in these ways.
     fn decide(&self, route: &Route) -> Decision {
-        let is_open = |flow: &Flow| self.is_port_translated(flow) && self.is_source_isolated(flow);
-        if self.has(Mechanism::ServicePortDiffers) && route.legs().any(|leg| is_open(&leg.flow)) {
-            return Decision::Undefined;
-        }
         route.legs().map(|leg| self.decide_leg(&leg.flow)).fold(Decision::Allow, Decision::and)
     }
 
     fn decide_leg(&self, flow: &Flow) -> Decision {
-        let promised = self.engine.evaluate(flow).decision;
-        if promised != Decision::Deny || !self.has(Mechanism::OtherDirectionOfSamePolicy) {
-            return promised;
-        }
-        let ends = self.engine.evaluate_each(flow);
-        let mut decisions =
-            ends.iter().enumerate().map(|(place, denied)| self.with_other_direction(flow, place, denied));
+        let ends = self.engine.evaluate_arrivals(flow).into_iter();
+        let mut decisions = ends.map(|(end, promised)| self.decide_end(flow, end, promised));
         match decisions.next() {
-            None => promised,
+            // It is not known where the Service leads, or it leads nowhere.
+            None => Decision::Undefined,
             Some(first) if decisions.all(|other| other == first) => first,
             // Which end it is, is not known.
             Some(_) => Decision::Undefined,
+        }
+    }
+
+    /// What comes of a packet that arrives at an end, of which the rewritten rules promise something.
+    fn decide_end(&self, flow: &Flow, end: Endpoint, promised: Expectation) -> Decision {
+        let seen = self.service_ports.as_ref().and_then(|ports| ports.evaluate(flow, end));
+        let promised = seen.unwrap_or(promised);
+        match promised.decision {
+            Decision::Deny if self.has(Mechanism::OtherDirectionOfSamePolicy) => {
+                self.with_other_direction(flow, end, &promised)
+            }
+            Decision::Allow | Decision::Deny | Decision::Undefined => promised.decision,
         }
     }
 
@@ -116,24 +124,20 @@ impl Reading {
     fn only(&self, direction: Direction, policies: Vec<PolicyName>) -> Rc<Engine> {
         let compile = |(direction, policies): &Part| {
             let is_one = |policy: &&NetworkPolicy| policies.contains(&PolicyName::from(*policy));
-            let policies =
-                self.cluster.policies.iter().filter(is_one).cloned().map(|policy| match direction {
-                    Direction::Egress => NetworkPolicy { ingress: None, ..policy },
-                    Direction::Ingress => NetworkPolicy { egress: None, ..policy },
-                });
-            let (policies, cluster_policies) = (policies.collect(), Vec::new());
-            Rc::new(Engine::new(Cluster { policies, cluster_policies, ..self.cluster.clone() }))
+            let policies = self.cluster.policies.iter().filter(is_one).cloned().collect();
+            let cluster = Cluster { policies, cluster_policies: Vec::new(), ..self.cluster.clone() };
+            Rc::new(Engine::new(one_direction(&cluster, *direction)))
         };
         let mut parts = self.parts.borrow_mut();
         Rc::clone(parts.entry((direction, policies)).or_insert_with_key(compile))
     }
 
-    /// What comes of a denial if the policies that deny let pass what their rules of the other direction allow.
-    /// `place` is that of the end among those at which the flow may arrive.
-    fn with_other_direction(&self, flow: &Flow, place: usize, denied: &Expectation) -> Decision {
+    /// What comes of a denial at an end if the policies that deny let pass what their rules of the other direction
+    /// allow.
+    fn with_other_direction(&self, flow: &Flow, end: Endpoint, denied: &Expectation) -> Decision {
         let by_rules_of = |policies: &Vec<PolicyName>, direction| {
-            let ends = self.only(direction, policies.clone()).evaluate_each(flow);
-            let Some(Expectation { decision, reasons }) = ends.into_iter().nth(place) else {
+            let mut ends = self.only(direction, policies.clone()).evaluate_arrivals(flow).into_iter();
+            let Some((_, Expectation { decision, reasons })) = ends.find(|(other, _)| *other == end) else {
                 return Decision::Deny;
             };
             let is_by_rule = |reason: &Reason| matches!(reason, Reason::AllowedBy { .. });
@@ -162,27 +166,5 @@ impl Reading {
             | Reason::Reading { .. } => Decision::Allow,
         });
         decisions.fold(Decision::Allow, Decision::and)
-    }
-
-    /// Whether the flow goes to a Service, and arrives at another port.
-    fn is_port_translated(&self, flow: &Flow) -> bool {
-        let Destination::Service(id) = flow.destination else { return false };
-        let service = self.engine.services().find(|(other, _)| *other == id);
-        let is_it = |protocol: Protocol, port: Port| protocol == flow.protocol && port == flow.port;
-        let ports = service.into_iter().flat_map(|(_, service)| &service.ports);
-        ports.filter(|port| is_it(port.protocol, port.port)).any(|port| {
-            let pods = self.cluster.pods.iter();
-            let mut targets = pods.filter_map(|pod| port.target.resolve(pod, port.protocol));
-            targets.any(|target| target != port.port)
-        })
-    }
-
-    /// Whether policies isolate the source for egress.
-    fn is_source_isolated(&self, flow: &Flow) -> bool {
-        let source = self.engine.pods().find(|(id, _)| flow.source == Endpoint::Pod(*id));
-        source.is_some_and(|(_, pod)| {
-            let isolates = |policy: &NetworkPolicy| policy.egress.is_some() && policy.selects(pod);
-            !pod.host_network && self.cluster.policies.iter().any(isolates)
-        })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::mechanism::Mechanism;
 use crate::policy::{
-    Cluster, Direction, IpBlock, NamespaceScope, NetworkPolicy, Peer, Peers, Pod, PortMatch, PortRange,
-    PortSpec, Ports, Rule,
+    Cluster, ClusterPolicy, Direction, IpBlock, NamespaceScope, NetworkPolicy, Peer, Peers, Pod, PortMatch,
+    PortRange, PortSpec, Ports, Rule,
 };
 
 /// The cluster with every rule as these mechanisms have it, one after the other.
@@ -24,6 +24,20 @@ pub(super) fn rewritten(cluster: &Cluster, mechanisms: &[Mechanism]) -> Cluster 
         NetworkPolicy { ingress, egress, ..policy.clone() }
     });
     Cluster { policies: policies.collect(), ..cluster.clone() }
+}
+
+/// The cluster with the rules of one direction, and nobody isolated for the other.
+pub(super) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
+    let policies = cluster.policies.iter().cloned().map(|policy| match direction {
+        Direction::Egress => NetworkPolicy { ingress: None, ..policy },
+        Direction::Ingress => NetworkPolicy { egress: None, ..policy },
+    });
+    let cluster_policies = cluster.cluster_policies.iter().cloned().map(|policy| match direction {
+        Direction::Egress => ClusterPolicy { ingress: Vec::new(), ..policy },
+        Direction::Ingress => ClusterPolicy { egress: Vec::new(), ..policy },
+    });
+    let (policies, cluster_policies) = (policies.collect(), cluster_policies.collect());
+    Cluster { policies, cluster_policies, ..cluster.clone() }
 }
 
 struct Rewriter<'a> {
