@@ -49,9 +49,15 @@ impl Exposed<'_> {
         for (group, pod) in end.pods.iter().filter_map(|at| pods.get(*at)) {
             let Some(group) = group.filter(|_| self.may_lead_to(pod)) else { continue };
             let way = (group, self.ports(pod));
-            if !way.1.is_empty() && seen.insert(way.clone()) {
-                found.push(way);
+            // Mostly the pods of an end are all the same.
+            let is_known = found.last() == Some(&way) || seen.contains(&way);
+            if is_known || way.1.is_empty() {
+                continue;
             }
+            if end.pods.len() > 1 {
+                seen.insert(way.clone());
+            }
+            found.push(way);
         }
         Way { to: &end.name, pods: found }
     }

@@ -73,6 +73,9 @@ impl Reach<'_> {
     /// It may have the client's address or that of any node, so that only what is allowed to every address is
     /// certain. The rest is undefined: a pod's own node may always send to it.
     pub fn through_nodes(&mut self, pods: &[(Group, Connections)]) -> ConnectionsId {
+        if let Some(known) = self.through_nodes.get(pods) {
+            return *known;
+        }
         let (mut all, mut assumptions) = (Bounds::default(), UnknownFacts::new());
         for (pod, ports) in pods {
             let from = self.from_anywhere(*pod);
@@ -84,7 +87,9 @@ impl Reach<'_> {
             let certain = ports.intersection(&from.certain);
             all = all.union(&Bounds { certain, possible: ports.clone() });
         }
-        self.push(all, assumptions)
+        let id = self.push(all, assumptions);
+        self.through_nodes.insert(pods.to_vec(), id);
+        id
     }
 }
 

@@ -81,6 +81,8 @@ pub struct Reach<'a> {
     facts: HashMap<(Id<Rules>, Direction, Group, BoundsId), UnknownFacts>,
     /// What every address outside may send to a group.
     pub(super) from_anywhere: HashMap<Group, Arc<FromAnywhere>>,
+    /// What comes through nodes to these pods: mostly the same for many Services and pods.
+    pub(super) through_nodes: HashMap<Vec<(Group, Connections)>, ConnectionsId>,
 }
 
 impl Engine {
@@ -102,6 +104,7 @@ impl Engine {
             undefined_ids: HashMap::new(),
             facts: HashMap::new(),
             from_anywhere: HashMap::new(),
+            through_nodes: HashMap::new(),
         };
         for class in self.classes.ids() {
             let rules = Direction::ALL.map(|direction| reach.rules.intern(self.rules_of(class, direction)));
@@ -429,5 +432,9 @@ mod tests {
             assert_eq!(reach.connections(id).assumptions.len(), 1);
         }
         assert_eq!(reach.from_anywhere.len(), 1);
+        assert_eq!(reach.through_nodes.len(), usize::from(COUNT));
+        let again = reach.through_nodes(&[(pod, through(1))]);
+        assert_eq!(reach.connections(again).undefined, through(1));
+        assert_eq!(reach.through_nodes.len(), usize::from(COUNT));
     }
 }
