@@ -1,5 +1,6 @@
 //! Names, labels, answers and messages that a stranger chose: no report obeys them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use netproof::compare::{Record, Thresholds, compare};
@@ -125,7 +126,8 @@ fn no_report_obeys_what_a_stranger_says() {
 fn no_matrix_obeys_what_a_stranger_says() {
     let snapshot = Snapshot::default();
     let engine = Engine::new(snapshot.cluster.clone());
-    let about = report::About { warnings: &[hostile()], unmodelled: &[hostile_kind()] };
+    let about =
+        report::About { warnings: &[hostile()], unmodelled: &[hostile_kind()], unshown: &BTreeMap::new() };
     let mut matrix = Matrix::new(&engine, &snapshot, Granularity::Workloads);
     let mut table = Vec::new();
     report::expected_table(&mut matrix, about, &mut table).unwrap();

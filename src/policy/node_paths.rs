@@ -52,7 +52,7 @@ impl Reach<'_> {
     }
 
     /// What every address outside may send to a group. Asked once for all Services that lead there.
-    fn from_anywhere(&mut self, pods: Group) -> Arc<FromAnywhere> {
+    fn found_from_anywhere(&mut self, pods: Group) -> Arc<FromAnywhere> {
         if let Some(known) = self.from_anywhere.get(&pods) {
             return Arc::clone(known);
         }
@@ -78,7 +78,7 @@ impl Reach<'_> {
         }
         let (mut all, mut assumptions) = (Bounds::default(), UnknownFacts::new());
         for (pod, ports) in pods {
-            let from = self.from_anywhere(*pod);
+            let from = self.found_from_anywhere(*pod);
             for (allowed, facts) in &from.open {
                 if !ports.difference(allowed).is_empty() {
                     assumptions.extend(facts.iter().cloned());

@@ -533,7 +533,7 @@ steps:
             )
         };
         assert_eq!(covered(&(to_8080.clone() + &deny("ingress", "from", 80)), mechanism), [""; 0]);
-        assert_eq!(covered(&(to_8080.clone() + &deny("egress", "to", 8080)), mechanism), [""; 0]);
+        assert_eq!(covered(&(to_8080 + &deny("egress", "to", 8080)), mechanism), [""; 0]);
         let both = to_ports("{port: 80}, {port: 8080}");
         assert_eq!(covered(&(both.clone() + &deny("ingress", "from", 8080)), mechanism), [""; 0]);
         let baseline = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: BaselineAdminNetworkPolicy, metadata: {name: default}, spec: {subject: {namespaces: {}}, egress: [{action: Deny, to: [{namespaces: {}}]}]}}\n";
