@@ -448,7 +448,7 @@ spec:
             unknown,
             [
                 ("spec.ingress.form".to_owned(), at(11, 5), Some("from")),
-                ("spec.ingress.from.newPeer".to_owned(), at(9, 24), None),
+                ("spec.ingress.from.newPeer".to_owned(), at(9, 25), None),
                 ("spec.newField".to_owned(), at(5, 3), None)
             ]
         );

@@ -192,7 +192,9 @@ impl Builder {
                 ),
             })?;
             let at = self.location(&span.start);
-            let rest = span.end.byte_offset().and_then(|end| text.get(end..)).unwrap_or_default();
+            // A value that is left out is a scalar without characters.
+            let end = span.end.byte_offset().filter(|_| span.end.index() > span.start.index());
+            let rest = end.and_then(|end| text.get(end..)).unwrap_or_default();
             self.check_flow_scalar(&event, rest)
                 .map_err(|message| Failure { error: SyntaxError { at, message }, is_about_space: false })?;
             self.event(event, at).map_err(|error| Failure { error, is_about_space: false })?;
