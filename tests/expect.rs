@@ -293,14 +293,14 @@ spec:
 }
 
 /// Parses the rows of a matrix.
-fn rows(name: &str, manifests: &str, arguments: &[&str]) -> Vec<Value> {
+pub(crate) fn rows(name: &str, manifests: &str, arguments: &[&str]) -> Vec<Value> {
     let printed = expect(name, manifests, &[arguments, &["-o", "json"]].concat());
     let document: Value = serde_json::from_str(&printed).unwrap();
     document["pairs"].as_array().unwrap().clone()
 }
 
 /// The row between two ends.
-fn row<'a>(rows: &'a [Value], from: &str, to: &str) -> &'a Value {
+pub(crate) fn row<'a>(rows: &'a [Value], from: &str, to: &str) -> &'a Value {
     rows.iter().find(|row| row["from"] == from && row["to"] == to).unwrap_or(&Value::Null)
 }
 

@@ -16,6 +16,7 @@ mod coverage;
 mod differential;
 mod evidence;
 mod expect;
+mod expect_addresses;
 mod fuzz;
 mod hostile;
 mod image;

@@ -318,11 +318,13 @@ fn sets_agree_with_single_flows_where_facts_are_not_known() {
                     ends.iter().all(|end| !all_addresses(&cluster.pods[*end], *family).is_empty())
                 });
                 let decisions: Vec<_> = families.map(|family| decide(&engine, ends, family, port)).collect();
-                let has = |decision| decisions.contains(&decision);
                 // On which nodes pods run is not looked at, and a pod reaches hostNetwork on its own node.
                 let has_host = ends.iter().any(|end| cluster.pods[*end].host_network);
-                let is_open = has(Decision::Undefined) || (has_host && has(Decision::Deny));
-                let expected = (has(Decision::Allow), !has(Decision::Allow) && is_open);
+                let has_families = ends.iter().all(|end| {
+                    let pod = &cluster.pods[*end];
+                    !(pod.addresses.is_empty() && pod.address_ranges.is_empty())
+                });
+                let expected = over_families(&decisions, has_families, has_host);
                 let found = (
                     pair.allowed.contains(Protocol::Tcp, port),
                     pair.undefined.contains(Protocol::Tcp, port),
@@ -339,6 +341,20 @@ fn sets_agree_with_single_flows_where_facts_are_not_known() {
         }
     }
     assert_eq!(named.len(), 4, "not every kind of fact mattered");
+}
+
+/// Whether a connection is allowed, and whether it is undefined, of the decisions over each family that two pods may
+/// have in common. If it is not known which they have, each may be the only one. `has_host`: what is denied to one of
+/// the pods may be open to it all the same.
+pub(crate) fn over_families(decisions: &[Decision], has_families: bool, has_host: bool) -> (bool, bool) {
+    let has = |decision| decisions.contains(&decision);
+    let is_allowed = if has_families {
+        has(Decision::Allow)
+    } else {
+        has(Decision::Allow) && !has(Decision::Undefined) && !has(Decision::Deny)
+    };
+    let may_be = has(Decision::Allow) || has(Decision::Undefined) || (has_host && has(Decision::Deny));
+    (is_allowed, !is_allowed && may_be)
 }
 
 /// The facts about two pods that are not known.

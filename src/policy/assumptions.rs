@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::address::IpFamily;
-use super::class::{Class, ClassId};
+use super::class::{Class, ClassId, HasFamily};
 use super::compiled::{CompiledPeer, CompiledRule, Coverage, FactsId, Matched};
 use super::engine::Engine;
 use super::model::Direction;
@@ -29,9 +29,14 @@ impl Engine {
             (Direction::Egress, GroupKind::Pods(class)) => self.classes[class].ports.as_slice(),
             (Direction::Egress, GroupKind::External(_)) => &[],
         };
+        let own = Group(GroupKind::Pods(subject));
+        let families = match direction {
+            Direction::Egress => self.unknown_families(own, remote),
+            Direction::Ingress => self.unknown_families(remote, own),
+        };
         let mut found = self.of_selection(subject, direction);
         for rule in self.rules_about(subject, direction) {
-            let mut facts = self.of_rule(rule, remote);
+            let mut facts = self.of_rule(rule, remote, &families);
             facts.retain(|facts| !found.contains(facts));
             // Ports last: of thousands of rules few add a fact that others did not.
             let matters = || !HeldPorts::of(&rule.ports, receiver).all().intersection(undefined).is_empty();
@@ -61,21 +66,42 @@ impl Engine {
         policies.chain(tiers).flatten()
     }
 
-    /// The facts on which it depends whether a rule matches a remote end.
-    fn of_rule(&self, rule: &CompiledRule, remote: Group) -> BTreeSet<FactsId> {
-        let peers = rule.peers.iter().flatten().map(|peer| &self.peers[*peer]);
-        let facts = peers.filter_map(|peer| match (remote.0, peer) {
-            (GroupKind::Pods(class), peer) => self.of_peer(peer, class),
-            (GroupKind::External(_), CompiledPeer::DomainNames) => Some(self.facts.domain_names),
-            (
-                GroupKind::External(_),
-                CompiledPeer::Pods(_)
-                | CompiledPeer::IpBlock(..)
-                | CompiledPeer::Nodes
-                | CompiledPeer::SomeNodes,
-            ) => None,
-        });
-        facts.collect()
+    /// The facts on which it depends over which of two families two ends reach each other.
+    fn unknown_families(&self, source: Group, destination: Group) -> Vec<FactsId> {
+        let common = IpFamily::ALL.map(|family| self.common_family(source, destination, family));
+        if common.contains(&HasFamily::No) || !common.contains(&HasFamily::Perhaps) {
+            return Vec::new();
+        }
+        let is_open = |class: &Class| {
+            IpFamily::ALL.into_iter().any(|family| class.has_family(family) == HasFamily::Perhaps)
+        };
+        let of_end = |end: Group| match end.0 {
+            GroupKind::Pods(class) => Some(&self.classes[class]).filter(|class| is_open(class)),
+            GroupKind::External(_) => None,
+        };
+        let open = [source, destination].into_iter().filter_map(of_end);
+        open.map(|class| self.unknown_addresses(class)).collect()
+    }
+
+    /// The facts on which it depends whether a rule matches a remote end. A block matches in one family only, so
+    /// that `families` are among them.
+    fn of_rule(&self, rule: &CompiledRule, remote: Group, families: &[FactsId]) -> BTreeSet<FactsId> {
+        let mut facts = BTreeSet::new();
+        for peer in rule.peers.iter().flatten().map(|peer| &self.peers[*peer]) {
+            match remote.0 {
+                GroupKind::Pods(class) => {
+                    facts.extend(self.of_peer(peer, class));
+                    if self.is_block_with(peer, class) {
+                        facts.extend(families);
+                    }
+                }
+                GroupKind::External(_) if matches!(peer, CompiledPeer::DomainNames) => {
+                    facts.insert(self.facts.domain_names);
+                }
+                GroupKind::External(_) => {}
+            }
+        }
+        facts
     }
 
     fn of_peer(&self, peer: &CompiledPeer, id: ClassId) -> Option<FactsId> {
@@ -92,6 +118,19 @@ impl Engine {
             CompiledPeer::Nodes => None,
             CompiledPeer::SomeNodes => class.host_network.then_some(self.facts.node_labels),
             CompiledPeer::DomainNames => Some(self.facts.domain_names),
+        }
+    }
+
+    /// Whether a peer is a block that may hold the pods of a class.
+    fn is_block_with(&self, peer: &CompiledPeer, id: ClassId) -> bool {
+        match peer {
+            CompiledPeer::IpBlock(block, atoms) => {
+                self.classes[id].coverage(block.family(), atoms) != Coverage::None
+            }
+            CompiledPeer::Pods(_)
+            | CompiledPeer::Nodes
+            | CompiledPeer::SomeNodes
+            | CompiledPeer::DomainNames => false,
         }
     }
 

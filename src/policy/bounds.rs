@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::arena::{Id, Interner};
+use super::class::HasFamily;
 use super::port::Connections;
 use super::rule_peers::Held;
 use super::tier_sets::TierSets;
@@ -129,7 +130,7 @@ pub(super) struct Algebra {
     pub(super) bounds: Interner<Bounds>,
     unions: HashMap<(BoundsId, BoundsId), BoundsId>,
     intersections: HashMap<(BoundsId, BoundsId), BoundsId>,
-    eithers: HashMap<(BoundsId, BoundsId), BoundsId>,
+    alternatives: HashMap<(BoundsId, BoundsId), BoundsId>,
     pub(super) nothing: BoundsId,
     pub(super) everything: BoundsId,
 }
@@ -139,8 +140,8 @@ impl Algebra {
         let mut bounds = Interner::default();
         let nothing = bounds.intern(Bounds::default());
         let everything = bounds.intern(Bounds::certain(Connections::all()));
-        let (unions, intersections, eithers) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { bounds, unions, intersections, eithers, nothing, everything }
+        let (unions, intersections, alternatives) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { bounds, unions, intersections, alternatives, nothing, everything }
     }
 
     pub(super) fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
@@ -170,15 +171,39 @@ impl Algebra {
             bounds.intern(common)
         })
     }
+
     /// What is allowed if it is not known which of two states is the real one.
     pub(super) fn either(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
         if a == b {
             return a;
         }
-        let Self { bounds, eithers, .. } = self;
-        *eithers.entry((a, b)).or_insert_with(|| {
+        let Self { bounds, alternatives, .. } = self;
+        *alternatives.entry((a, b)).or_insert_with(|| {
             let either = bounds.arena()[a].either(&bounds.arena()[b]);
             bounds.intern(either)
         })
+    }
+
+    /// What is allowed over any of the families that two ends have in common, of what is allowed over each.
+    ///
+    /// A family that they only may have in common adds nothing that is certain. If that is so of all families,
+    /// each may be the only one: pods and nodes of one cluster reach each other over at least one.
+    pub(super) fn over_families(&mut self, families: [Option<(HasFamily, BoundsId)>; 2]) -> BoundsId {
+        let (mut sure, mut perhaps) = (None, None);
+        for (has, bounds) in families.into_iter().flatten() {
+            match has {
+                HasFamily::No => {}
+                HasFamily::Perhaps => perhaps = Some(perhaps.map_or(bounds, |all| self.either(all, bounds))),
+                HasFamily::Yes => sure = Some(sure.map_or(bounds, |all| self.union(all, bounds))),
+            }
+        }
+        match (sure, perhaps) {
+            (None, None) => self.nothing,
+            (Some(only), None) | (None, Some(only)) => only,
+            (Some(sure), Some(perhaps)) => {
+                let both = self.union(sure, perhaps);
+                self.either(sure, both)
+            }
+        }
     }
 }

@@ -37,9 +37,28 @@ pub(super) enum Membership {
     In(AtomId),
     /// Its address of this family is not known, but in one of these parts.
     Among(Id<AddressSet>),
+    /// Nothing is known about its addresses. It may have none of this family, or one in any of these parts.
+    Perhaps(Id<AddressSet>),
+}
+
+/// Whether an end has an address of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum HasFamily {
+    No,
+    Perhaps,
+    Yes,
 }
 
 impl Class {
+    /// Whether it has an address of a family.
+    pub(super) fn has_family(&self, family: IpFamily) -> HasFamily {
+        match self.membership(family) {
+            Membership::NoAddress => HasFamily::No,
+            Membership::Perhaps(_) => HasFamily::Perhaps,
+            Membership::In(_) | Membership::Among(_) => HasFamily::Yes,
+        }
+    }
+
     pub(super) fn membership(&self, family: IpFamily) -> Membership {
         let [v4, v6] = self.addresses;
         match family {
@@ -54,7 +73,7 @@ impl Class {
             Membership::NoAddress => Coverage::None,
             Membership::In(atom) if block.contains(atom) => Coverage::All,
             Membership::In(_) => Coverage::None,
-            Membership::Among(set) => block.coverage(set),
+            Membership::Among(set) | Membership::Perhaps(set) => block.coverage(set),
         }
     }
 }
@@ -105,10 +124,11 @@ impl<'a> Memberships<'a> {
         });
         let mut set = AddressSet::with_capacity(atoms.len());
         set.extend(possible.map(|(id, _)| id.index()));
-        Membership::Among(self.sets.intern(set))
+        let set = self.sets.intern(set);
+        if ranges.is_empty() { Membership::Perhaps(set) } else { Membership::Among(set) }
     }
 
-    /// The sets to which [`Membership::Among`] refers.
+    /// The sets to which [`Membership`] refers.
     pub(super) fn into_sets(self) -> Arena<AddressSet> {
         self.sets.into_arena()
     }

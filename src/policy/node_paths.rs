@@ -7,11 +7,11 @@ use ipnet::IpNet;
 
 use super::address::{IpBlock, IpFamily};
 use super::bounds::Bounds;
-use super::class::ClassId;
+use super::class::{ClassId, HasFamily};
 use super::cluster_policy::Tier;
 use super::compiled::{CompiledPeer, CompiledRule, Coverage};
 use super::engine::Engine;
-use super::model::Direction;
+use super::model::{Direction, Node};
 use super::port::Connections;
 use super::reach::{ConnectionsId, Group, GroupKind, PairConnections, Reach};
 use super::rule_peers::Held;
@@ -42,7 +42,7 @@ impl Reach<'_> {
                 Direction::Ingress => Bounds::certain(Connections::all()),
                 Direction::Egress => {
                     assumptions.extend(engine.own_node_assumptions(class, nodes));
-                    engine.to_own_node(class, nodes).leaving_open(self.node_ports())
+                    self.to_own_node(class, nodes, &mut assumptions).leaving_open(self.node_ports())
                 }
             };
             all = Some(all.map_or(bounds.clone(), |all| all.union(&bounds)));
@@ -58,7 +58,7 @@ impl Reach<'_> {
         }
         let mut ids = BTreeSet::new();
         for (outside, range) in self.external() {
-            if self.has_family(pods, range.family()) {
+            if self.engine().has_family(pods, range.family()) != HasFamily::No {
                 ids.insert(self.between(&[outside], &[pods]));
             }
         }
@@ -113,28 +113,83 @@ impl FromAnywhere {
         }
         all
     }
+
+    /// What pods of a class may send to their own nodes, over every family that both have.
+    fn to_own_node(&mut self, class: ClassId, nodes: &[IpNet], facts: &mut UnknownFacts) -> Bounds {
+        let engine = self.engine();
+        let families = engine.families_of_own_node(class, nodes).map(|(family, has)| match has {
+            HasFamily::No => None,
+            HasFamily::Perhaps | HasFamily::Yes => {
+                let bounds = engine.to_own_node_in(class, family, nodes);
+                Some((has, self.algebra.bounds.intern(bounds)))
+            }
+        });
+        if let [Some((v4, over_v4)), Some((v6, over_v6))] = families
+            && v4.min(v6) == HasFamily::Perhaps
+            && over_v4 != over_v6
+        {
+            facts.extend(engine.facts_about_own_node_families(class, nodes));
+        }
+        let id = self.algebra.over_families(families);
+        self.algebra.bounds.arena()[id].clone()
+    }
 }
 
 impl Engine {
-    fn to_own_node(&self, class: ClassId, nodes: &[IpNet]) -> Bounds {
+    /// Whether pods of a class and their own nodes have a family in common.
+    fn families_of_own_node(&self, class: ClassId, nodes: &[IpNet]) -> [(IpFamily, HasFamily); 2] {
+        let class = &self.classes[class];
+        let common = IpFamily::ALL
+            .map(|family| (family, class.has_family(family).min(self.nodes_have(family, nodes))));
+        match common {
+            // A pod always reaches its node, so the nodes have addresses that are not in the input.
+            [(_, HasFamily::No), (_, HasFamily::No)] => {
+                IpFamily::ALL.map(|family| (family, class.has_family(family).min(HasFamily::Perhaps)))
+            }
+            [_, _] => common,
+        }
+    }
+
+    /// Whether every node has an address of a family.
+    fn nodes_have(&self, family: IpFamily, ranges: &[IpNet]) -> HasFamily {
+        if ranges.is_empty() {
+            return HasFamily::Perhaps;
+        }
+        let lacks_it = |node: &Node| !node.addresses.is_empty() && node.address(family).is_none();
+        if !ranges.iter().any(|range| IpFamily::of(range.addr()) == family) {
+            HasFamily::No
+        } else if self.nodes.iter().any(|(_, node)| lacks_it(node)) {
+            HasFamily::Perhaps
+        } else {
+            HasFamily::Yes
+        }
+    }
+
+    /// The facts on which it depends over which families pods of a class reach their own nodes.
+    fn facts_about_own_node_families(&self, class: ClassId, nodes: &[IpNet]) -> UnknownFacts {
+        let is_perhaps = |has: HasFamily| has == HasFamily::Perhaps;
+        let of_pods = IpFamily::ALL.map(|family| self.classes[class].has_family(family)).into_iter();
+        let of_nodes = IpFamily::ALL.map(|family| self.nodes_have(family, nodes)).into_iter();
+        let of_pods = of_pods.filter(|has| is_perhaps(*has)).map(|_| self.facts.pod_addresses);
+        let of_nodes = of_nodes.filter(|has| is_perhaps(*has)).map(|_| self.facts.node_addresses);
+        of_pods.chain(of_nodes).flat_map(|facts| self.facts.get(facts)).cloned().collect()
+    }
+
+    fn to_own_node_in(&self, class: ClassId, family: IpFamily, nodes: &[IpNet]) -> Bounds {
         let tiers: Vec<_> = self.cluster_policies(class, Direction::Egress).collect();
         let isolating = self.isolating(class, Direction::Egress);
-        let in_family = |family| {
-            let tier = |tier| {
-                self.tier_sets(&tiers, Direction::Egress, tier, |_, _, rule| {
-                    Some((self.holds_own_node(rule, family, nodes)?, HeldPorts::of(&rule.ports, &[]).all()))
-                })
-            };
-            let open = Bounds::certain(Connections::all());
-            let bounds = match (isolating.surely.is_empty(), isolating.perhaps.is_empty()) {
-                (true, true) => open.after(&tier(Tier::Baseline)),
-                (true, false) => open.either(&open.after(&tier(Tier::Baseline))),
-                (false, _) => open,
-            };
-            bounds.after(&tier(Tier::Admin))
+        let tier = |tier| {
+            self.tier_sets(&tiers, Direction::Egress, tier, |_, _, rule| {
+                Some((self.holds_own_node(rule, family, nodes)?, HeldPorts::of(&rule.ports, &[]).all()))
+            })
         };
-        let [v4, v6] = IpFamily::ALL.map(in_family);
-        Bounds { possible: Connections::all(), ..v4.union(&v6) }
+        let open = Bounds::certain(Connections::all());
+        let bounds = match (isolating.surely.is_empty(), isolating.perhaps.is_empty()) {
+            (true, true) => open.after(&tier(Tier::Baseline)),
+            (true, false) => open.either(&open.after(&tier(Tier::Baseline))),
+            (false, _) => open,
+        };
+        Bounds { possible: Connections::all(), ..bounds.after(&tier(Tier::Admin)) }
     }
 
     /// How surely a rule of a cluster-scoped policy matches the own node of a pod: any of the nodes.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::address::{AddressRange, AtomId, IpFamily};
 use super::arena::{Id, Interner};
 use super::bounds::{Algebra, Bounds, BoundsId};
-use super::class::{ClassId, Membership};
+use super::class::{ClassId, HasFamily};
 use super::compiled::PolicyId;
 use super::engine::{Engine, PodId, TierPolicy};
 use super::model::{ContainerPort, Direction};
@@ -57,7 +57,7 @@ type RowKey = (Vec<PolicyId>, Vec<TierPolicy>, Option<Vec<ContainerPort>>, bool,
 #[derive(Debug)]
 pub struct Reach<'a> {
     engine: &'a Engine,
-    algebra: Algebra,
+    pub(super) algebra: Algebra,
     rows: HashMap<RowKey, Arc<Row>>,
     rules: Interner<Rules>,
     /// By class, for each direction.
@@ -118,6 +118,22 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether ends of a group have an address of a family.
+    pub(super) fn has_family(&self, group: Group, family: IpFamily) -> HasFamily {
+        match group.0 {
+            GroupKind::Pods(class) => self.classes[class].has_family(family),
+            GroupKind::External(atom) if self.space.atoms()[atom].family() == family => HasFamily::Yes,
+            GroupKind::External(_) => HasFamily::No,
+        }
+    }
+
+    /// Whether two ends both have an address of a family.
+    pub(super) fn common_family(&self, source: Group, destination: Group, family: IpFamily) -> HasFamily {
+        self.has_family(source, family).min(self.has_family(destination, family))
+    }
+}
+
 impl<'a> Reach<'a> {
     /// The group of a pod.
     pub fn pod(&self, pod: PodId) -> Option<Group> {
@@ -132,7 +148,7 @@ impl<'a> Reach<'a> {
     }
 
     /// What any end of the `sources` may send to any *other* end of the `destinations`, over every family
-    /// that both have.
+    /// that both have. What depends on the families that they have is undefined.
     pub fn between(&mut self, sources: &[Group], destinations: &[Group]) -> ConnectionsId {
         let single = match (sources, destinations) {
             ([source], [destination]) => Some((*source, *destination)),
@@ -143,12 +159,15 @@ impl<'a> Reach<'a> {
         }
         let mut united = self.algebra.nothing;
         for (source, destination) in pairs_of(sources, destinations) {
-            for family in IpFamily::ALL {
-                if self.has_family(source, family) && self.has_family(destination, family) {
-                    let bounds = self.in_family(source, destination, family);
-                    united = self.algebra.union(united, bounds);
-                }
-            }
+            let families =
+                IpFamily::ALL.map(|family| match self.engine.common_family(source, destination, family) {
+                    HasFamily::No => None,
+                    has @ (HasFamily::Perhaps | HasFamily::Yes) => {
+                        Some((has, self.in_family(source, destination, family)))
+                    }
+                });
+            let bounds = self.algebra.over_families(families);
+            united = self.algebra.union(united, bounds);
         }
         self.pair(united, sources, destinations)
     }
@@ -227,14 +246,6 @@ impl<'a> Reach<'a> {
     /// The connections that an id stands for.
     pub fn connections(&self, id: ConnectionsId) -> &PairConnections {
         &self.pairs.arena()[id]
-    }
-
-    /// Whether ends of a group may have an address of a family.
-    pub(super) fn has_family(&self, group: Group, family: IpFamily) -> bool {
-        match group.0 {
-            GroupKind::Pods(class) => self.engine.classes[class].membership(family) != Membership::NoAddress,
-            GroupKind::External(atom) => self.engine.space.atoms()[atom].family() == family,
-        }
     }
 
     fn in_family(&mut self, source: Group, destination: Group, family: IpFamily) -> BoundsId {

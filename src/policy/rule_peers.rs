@@ -118,7 +118,7 @@ impl RulePeers {
         let perhaps = is_selected || (is_host && self.some_nodes) || self.domain_names;
         let by_block = match class.membership(family) {
             Membership::In(atom) => self.atoms.contains(atom.index()).then_some(Held::Surely),
-            Membership::Among(set) => match self.among.get(set.index()) {
+            Membership::Among(set) | Membership::Perhaps(set) => match self.among.get(set.index()) {
                 Some(Coverage::All) => Some(Held::Surely),
                 Some(Coverage::Some) => Some(Held::Perhaps),
                 // Without blocks there is no coverage of anything.

@@ -1,0 +1,117 @@
+//! `netproof expect` where addresses, or their families, are not in the input.
+
+use serde_json::Value;
+
+use crate::expect::{row, rows};
+
+const PODS: &str = "unknown: the addresses of pods";
+const NODES: &str = "unknown: the addresses of nodes";
+
+/// What a row says of all connections: `allowed`, `denied`, `undefined`, or `unknown` with the first fact.
+fn said(rows: &[Value], from: &str, to: &str) -> String {
+    let row = row(rows, from, to);
+    if row.is_null() {
+        return "denied".to_owned();
+    }
+    if row["connections"] == "all" {
+        return "allowed".to_owned();
+    }
+    assert_eq!(row["undefined"], "all", "{row}");
+    match row["assumptions"].as_array().and_then(|facts| facts.first()).and_then(Value::as_str) {
+        Some(fact) => format!("unknown: {}", fact.trim_end_matches(" are not in the input")),
+        None => "undefined".to_owned(),
+    }
+}
+
+fn joined(manifests: &[&str]) -> String {
+    manifests.concat()
+}
+
+fn namespace() -> String {
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---\n".to_owned()
+}
+
+/// A pod with a label `app`, with its name. `addresses` are those of its status.
+fn pod(name: &str, spec: &str, addresses: &[&str]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(|address| format!("{{ip: '{address}'}}")).collect();
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{app: {name}}}}}\nspec: {{{spec}containers: [{{name: c, image: c}}]}}\nstatus: {{podIPs: [{}]}}\n---\n",
+        addresses.join(", ")
+    )
+}
+
+fn node(name: &str, ranges: &str, addresses: &[(&str, &str)]) -> String {
+    let address = |(kind, address): &(&str, &str)| format!("{{type: {kind}, address: '{address}'}}");
+    let addresses: Vec<_> = addresses.iter().map(address).collect();
+    format!(
+        "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [{ranges}]}}\nstatus: {{addresses: [{}]}}\n---\n",
+        addresses.join(", ")
+    )
+}
+
+/// A policy that allows `web` to send to these blocks only.
+fn egress(blocks: &[&str]) -> String {
+    let to: Vec<_> = blocks.iter().map(|block| format!("{{ipBlock: {{cidr: '{block}'}}}}")).collect();
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: out, namespace: x}}\nspec: {{podSelector: {{matchLabels: {{app: web}}}}, policyTypes: [Egress], egress: [{{to: [{}]}}]}}\n---\n",
+        to.join(", ")
+    )
+}
+
+/// An AdminNetworkPolicy with these egress rules for all pods.
+fn admin(rules: &str) -> String {
+    format!(
+        "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {{name: admin}}\nspec: {{priority: 1, subject: {{namespaces: {{}}}}, egress: [{rules}]}}\n---\n"
+    )
+}
+
+/// Pods without addresses were taken to have one of each family, so that what a block of one family allows was
+/// shown as allowed, in clusters that do not use this family, too.
+#[test]
+fn pods_of_unknown_families_may_lack_the_family_of_a_block() {
+    let pods = [namespace(), pod("web", "", &[]), pod("db", "", &[])].concat();
+    let v6_node = node("node-1", "'fd00:10:244::/64'", &[("InternalIP", "fd00:172::2")]);
+    let dual = &["--pod-cidr", "10.244.0.0/16", "--pod-cidr", "fd00::/64"][..];
+    for (blocks, more, arguments, answer) in [
+        (&["::/0"][..], "", &[][..], PODS),
+        (&["0.0.0.0/0"], "", &[], PODS),
+        (&["0.0.0.0/0"], v6_node.as_str(), &[], PODS),
+        (&["0.0.0.0/0", "::/0"], "", &[], "allowed"),
+        (&["::/0"], "", &["--pod-cidr", "10.244.0.0/16"], "denied"),
+        (&["::/0"], "", &["--pod-cidr", "fd00::/64"], "allowed"),
+        (&["::/0"], "", dual, "allowed"),
+    ] {
+        let rows = rows("families.yaml", &joined(&[&pods, more, &egress(blocks)]), arguments);
+        let answers = [said(&rows, "x/web[Pod]", "x/db[Pod]"), said(&rows, "x/db[Pod]", "x/web[Pod]")];
+        assert_eq!(answers, [answer, "allowed"], "{blocks:?} {arguments:?} {more}");
+    }
+    // The only family that both can have is that of the pod whose addresses are known.
+    let known = [namespace(), pod("web", "", &["10.244.0.5"]), pod("db", "", &[])].concat();
+    for (block, answer) in [("0.0.0.0/0", "allowed"), ("::/0", "denied"), ("10.0.0.0/8", PODS)] {
+        let rows = rows("one-family.yaml", &(known.clone() + &egress(&[block])), &[]);
+        assert_eq!(said(&rows, "x/web[Pod]", "x/db[Pod]"), answer, "{block}");
+    }
+}
+
+/// What is denied over the only family of a pod was taken to be open over the other one.
+#[test]
+fn a_pod_reaches_its_own_node_over_a_family_that_both_have() {
+    let deny = admin("{action: Deny, to: [{networks: [0.0.0.0/0]}]}");
+    let v4_node = node("node-1", "", &[("InternalIP", "172.18.0.2")]);
+    let dual_node = node("node-1", "", &[("InternalIP", "172.18.0.2"), ("InternalIP", "fd00:172::2")]);
+    let (v4, dual) = (&["10.244.0.5"][..], &["10.244.0.5", "fd00:10::5"][..]);
+    for (addresses, node, answer) in [
+        (v4, "", "undefined"),
+        (v4, dual_node.as_str(), "undefined"),
+        (&["fd00:10::5"][..], "", "allowed"),
+        (dual, "", NODES),
+        (dual, &v4_node, "undefined"),
+        (dual, &dual_node, "allowed"),
+        (&[], "", PODS),
+        (&[], &v4_node, "undefined"),
+    ] {
+        let web = pod("web", "nodeName: node-1, ", addresses);
+        let rows = rows("own-node.yaml", &joined(&[&namespace(), &web, node, &deny]), &[]);
+        assert_eq!(said(&rows, "x/web[Pod]", "own node"), answer, "{addresses:?} {node}");
+    }
+}
