@@ -228,6 +228,7 @@ impl Manifests {
         let node = |(name, addresses): &(String, Vec<IpAddr>)| Node {
             name: name.clone(),
             addresses: addresses.clone(),
+            external_addresses: Vec::new(),
         };
         cluster.nodes = self.nodes.iter().map(node).collect();
         Engine::new(cluster)

@@ -115,3 +115,58 @@ fn a_pod_reaches_its_own_node_over_a_family_that_both_have() {
         assert_eq!(said(&rows, "x/web[Pod]", "own node"), answer, "{addresses:?} {node}");
     }
 }
+
+/// The Nodes of an input were taken for all nodes, so that a pod on another one had their addresses.
+#[test]
+fn a_pod_on_a_node_that_is_not_listed_has_unknown_addresses() {
+    let listed = node("node-1", "10.244.1.0/24", &[("InternalIP", "172.18.0.2")]);
+    let web = pod("web", "nodeName: node-1, ", &["10.244.1.5"]);
+    let host = |node: &str| pod("agent", &format!("{node}hostNetwork: true, "), &[]);
+    let (here, there) = ("nodeName: node-1, ", "nodeName: node-2, ");
+    let [web_, db_, agent_] = ["web", "db", "agent"].map(|name| format!("x/{name}[Pod]"));
+    for (db, agent, blocks, to_db, to_agent) in [
+        (there, there, &["10.244.2.0/24", "172.18.0.2/32"][..], PODS, NODES),
+        (there, here, &["10.244.2.0/24", "172.18.0.2/32"], PODS, "allowed"),
+        (here, here, &["10.244.2.0/24", "172.18.0.2/32"], "denied", "allowed"),
+        ("", "", &["10.244.1.0/24", "172.18.0.2/32"], "allowed", "allowed"),
+        // That the one is on another node shows that the list is not complete for the other.
+        ("", there, &["10.244.1.0/24", "172.18.0.2/32"], PODS, NODES),
+        (there, "", &["10.244.1.0/24", "172.18.0.2/32"], PODS, NODES),
+        (here, there, &["10.244.1.0/24", "172.18.0.2/32"], "allowed", NODES),
+    ] {
+        let pods = [namespace(), listed.clone(), web.clone(), pod("db", db, &[]), host(agent)].concat();
+        let rows = rows("not-listed.yaml", &(pods + &egress(blocks)), &[]);
+        let answers = [said(&rows, &web_, &db_), said(&rows, &web_, &agent_)];
+        assert_eq!(answers, [to_db, to_agent], "db: {db:?}, agent: {agent:?}, {blocks:?}");
+    }
+}
+
+/// `podCIDRs` of another node: the plugin does not keep to them.
+#[test]
+fn a_pod_outside_of_the_range_of_its_node_shows_that_ranges_mean_nothing() {
+    let nodes = node("node-1", "10.244.1.0/24", &[]) + &node("node-2", "10.244.2.0/24", &[]);
+    for (address, answer) in [("10.244.1.5", "allowed"), ("10.244.2.5", PODS)] {
+        let web = pod("web", "nodeName: node-1, ", &[address]);
+        let pods = [namespace(), nodes.clone(), web, pod("db", "nodeName: node-2, ", &[])].concat();
+        let rows = rows("ranges.yaml", &(pods + &egress(&["10.244.2.0/24"])), &[]);
+        assert_eq!(said(&rows, "x/web[Pod]", "x/db[Pod]"), answer, "{address}");
+    }
+}
+
+/// The address under which a cloud translates packets to a node counted as the pod's.
+#[test]
+fn a_pod_with_host_network_has_the_internal_addresses_of_its_node() {
+    let (internal, external) = (("InternalIP", "10.0.0.2"), ("ExternalIP", "203.0.113.7"));
+    let pods = [namespace(), pod("web", "", &["10.244.0.5"])].concat()
+        + &pod("agent", "nodeName: node-1, hostNetwork: true, ", &[]);
+    for (addresses, block, answer) in [
+        (&[external, internal][..], "203.0.113.0/24", "undefined"),
+        (&[external, internal], "10.0.0.0/8", "allowed"),
+        (&[external], "203.0.113.0/24", NODES),
+        (&[internal, ("ExternalIP", "2001:db8::7")], "10.0.0.0/8", NODES),
+    ] {
+        let manifests = joined(&[&pods, &node("node-1", "", addresses), &egress(&[block])]);
+        let rows = rows("host-address.yaml", &manifests, &[]);
+        assert_eq!(said(&rows, "x/web[Pod]", "x/agent[Pod]"), answer, "{addresses:?} {block}");
+    }
+}

@@ -14,6 +14,7 @@ pub(crate) fn engine(manifests: &str) -> Engine {
         .map(|number| Node {
             name: format!("node-{number}"),
             addresses: vec![format!("172.18.0.{number}").parse().unwrap()],
+            external_addresses: Vec::new(),
         })
         .into();
     Engine::new(cluster)

@@ -65,8 +65,11 @@ impl Namespace {
 pub struct Node {
     /// `metadata.name`
     pub name: String,
-    /// `status.addresses`; empty where they are not known.
+    /// Those of `status.addresses` with type `InternalIP`; empty where they are not known.
     pub addresses: Vec<IpAddr>,
+    /// Those with type `ExternalIP`. Of many clouds the node itself does not have them: they are translated on the
+    /// way. No pod with `hostNetwork` has them for certain.
+    pub external_addresses: Vec<IpAddr>,
 }
 
 /// A pod.

@@ -107,7 +107,11 @@ struct Builder {
 
 impl Builder {
     fn new(nodes: usize) -> Self {
-        let nodes = (0..nodes).map(|index| ClusterNode { name: node_name(index), addresses: Vec::new() });
+        let nodes = (0..nodes).map(|index| ClusterNode {
+            name: node_name(index),
+            addresses: Vec::new(),
+            external_addresses: Vec::new(),
+        });
         let cluster = Cluster { nodes: nodes.collect(), ..Cluster::default() };
         let families = vec![IpFamily::V4];
         let state = State {

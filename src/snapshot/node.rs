@@ -27,14 +27,18 @@ pub(super) fn convert(object: &api::Node) -> Result<ReadNode, Problem> {
 
     let status_at = root.field("status");
     let addresses_at = status_at.field("addresses");
-    let mut addresses = Vec::new();
+    let (mut addresses, mut external_addresses) = (Vec::new(), Vec::new());
     let listed = object.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    // The others are names: `Hostname`, `InternalDNS`, `ExternalDNS`.
-    let is_address = |address: &api::NodeAddress| matches!(&*address.type_, "InternalIP" | "ExternalIP");
-    for (i, address) in listed.enumerate().filter(|(_, address)| is_address(address)) {
-        let address = rules::address(&address.address, &addresses_at.index(i).field("address"))?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
+    for (i, listed) in listed.enumerate() {
+        let of_type = match &*listed.type_ {
+            "InternalIP" => &mut addresses,
+            "ExternalIP" => &mut external_addresses,
+            // Names: `Hostname`, `InternalDNS`, `ExternalDNS`.
+            _ => continue,
+        };
+        let address = rules::address(&listed.address, &addresses_at.index(i).field("address"))?;
+        if !of_type.contains(&address) {
+            of_type.push(address);
         }
     }
 
@@ -45,5 +49,6 @@ pub(super) fn convert(object: &api::Node) -> Result<ReadNode, Problem> {
         (None, first) => (first.into_iter().collect(), "podCIDR"),
     };
     let pod_ranges = listed.iter().map(|range| rules::cidr(range, &spec_at.field(field)));
-    Ok(ReadNode { node: Node { name, addresses }, pod_ranges: pod_ranges.collect::<Result<_, _>>()? })
+    let pod_ranges = pod_ranges.collect::<Result<_, _>>()?;
+    Ok(ReadNode { node: Node { name, addresses, external_addresses }, pod_ranges })
 }

@@ -86,7 +86,11 @@ fn is_sentinel(pod: &Pod) -> bool {
 /// Adds a node with its canaries and its sentinel.
 fn add(state: &mut State, node: &str) {
     let number = state.cluster.nodes.len() + 1;
-    state.cluster.nodes.push(Node { name: node.to_owned(), addresses: Vec::new() });
+    state.cluster.nodes.push(Node {
+        name: node.to_owned(),
+        addresses: Vec::new(),
+        external_addresses: Vec::new(),
+    });
     let pod = |name: String| Pod {
         namespace: NAMESPACE.to_owned(),
         name,
