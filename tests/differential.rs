@@ -231,6 +231,7 @@ impl Manifests {
             external_addresses: Vec::new(),
         };
         cluster.nodes = self.nodes.iter().map(node).collect();
+        cluster.node_ranges = ["172.18.0.0/24", "fd00:ffff::/64"].map(|net| net.parse().unwrap()).to_vec();
         Engine::new(cluster)
     }
 

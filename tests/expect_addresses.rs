@@ -170,3 +170,69 @@ fn a_pod_with_host_network_has_the_internal_addresses_of_its_node() {
         assert_eq!(said(&rows, "x/web[Pod]", "x/agent[Pod]"), answer, "{addresses:?} {block}");
     }
 }
+
+/// Rows of addresses said nothing of rules about nodes, whose addresses are among them.
+#[test]
+fn rules_about_nodes_are_about_the_addresses_of_nodes() {
+    let web = [namespace(), pod("web", "nodeName: node-1, ", &["10.244.0.5"])].concat();
+    let one = node("node-1", "", &[("InternalIP", "172.18.0.2")]);
+    let two = node("node-2", "", &[("InternalIP", "172.18.0.3"), ("ExternalIP", "203.0.113.7")]);
+    let no_nodes = admin("{action: Deny, to: [{nodes: {}}]}");
+    let only_nodes =
+        admin("{action: Allow, to: [{nodes: {}}]}, {action: Deny, to: [{networks: [0.0.0.0/0]}]}");
+    let no_workers = admin("{action: Deny, to: [{nodes: {matchLabels: {role: worker}}}]}");
+    let said_of = |nodes: &str, policy: &str, arguments: &[&str]| {
+        let rows = rows("to-nodes.yaml", &joined(&[&web, nodes, policy]), arguments);
+        let to = rows.iter().filter(|row| row["from"] == "x/web[Pod]" && row["to"] != "own node");
+        to.map(|row| {
+            format!(
+                "{} {}",
+                row["to"].as_str().unwrap(),
+                said(&rows, "x/web[Pod]", row["to"].as_str().unwrap())
+            )
+        })
+        .collect::<Vec<_>>()
+    };
+    let both = one.clone() + &two;
+    let before = "0.0.0.0-172.18.0.1 allowed";
+    assert_eq!(
+        said_of(&both, &no_nodes, &[]),
+        [
+            before,
+            "172.18.0.4-203.0.113.6 allowed",
+            // Whether rules about nodes mean it is not specified.
+            &format!("203.0.113.7/32 {NODES}"),
+            "203.0.113.8-255.255.255.255 allowed",
+        ]
+    );
+    assert_eq!(
+        said_of(&both, &only_nodes, &[]),
+        ["172.18.0.2/31 allowed", &format!("203.0.113.7/32 {NODES}")]
+    );
+    assert_eq!(
+        said_of(&one, &no_workers, &[]),
+        [before, "172.18.0.2/32 unknown: the labels of nodes", "172.18.0.3-255.255.255.255 allowed",]
+    );
+    // The list is not complete, or there is none.
+    let rest = format!("172.18.0.4-255.255.255.255 {NODES}");
+    assert_eq!(
+        said_of(&two, &only_nodes, &[]),
+        [format!("0.0.0.0-172.18.0.2 {NODES}"), "172.18.0.3/32 allowed".to_owned(), rest]
+    );
+    assert_eq!(said_of("", &only_nodes, &[]), [format!("0.0.0.0/0 {NODES}")]);
+    assert_eq!(said_of("", &no_nodes, &[]), [format!("0.0.0.0/0 {NODES}")]);
+    // Not every address of a range is that of a node.
+    assert_eq!(
+        said_of(&one, &no_nodes, &["--node-cidr", "172.18.0.0/16"]),
+        [
+            "0.0.0.0-172.17.255.255 allowed",
+            &format!("172.18.0.0/31 {NODES}"),
+            &format!("172.18.0.3-172.18.255.255 {NODES}"),
+            "172.19.0.0-255.255.255.255 allowed",
+        ]
+    );
+    assert_eq!(
+        said_of("", &only_nodes, &["--node-cidr", "172.18.0.0/16"]),
+        [format!("172.18.0.0/16 {NODES}")]
+    );
+}

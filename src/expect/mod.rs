@@ -5,8 +5,6 @@ mod end;
 mod exposed;
 mod unmatched;
 
-use ipnet::IpNet;
-
 use end::End;
 pub use end::Granularity;
 use exposed::Exposed;
@@ -41,8 +39,6 @@ pub struct Matrix<'a> {
     ends: Vec<End>,
     exposed: Vec<Exposed<'a>>,
     external: Vec<(Group, AddressRange)>,
-    /// The ranges that hold all addresses of nodes.
-    nodes: Vec<IpNet>,
 }
 
 impl<'a> Matrix<'a> {
@@ -52,13 +48,12 @@ impl<'a> Matrix<'a> {
         let pods: Vec<_> = engine.pods().map(|(id, pod)| (reach.pod(id), pod)).collect();
         let ends = end::all(&snapshot.workloads, granularity, &pods);
         let external = outside_of(snapshot, reach.external());
-        let nodes = snapshot.ranges.nodes.clone();
-        Self { reach, pods, ends, exposed: exposed::all(engine), external, nodes }
+        Self { reach, pods, ends, exposed: exposed::all(engine), external }
     }
 
     /// How wide the widest name in a row is, in characters.
     pub fn widest_name(&mut self) -> usize {
-        let Self { reach, pods, ends, exposed, external, .. } = self;
+        let Self { reach, pods, ends, exposed, external } = self;
         let shown = exposed.iter().filter(|service| service.ways(ends, pods).next().is_some());
         let names = ends.iter().map(|end| &end.name).chain(shown.map(|service| &service.name));
         let mut widest = names.map(|name| name.chars().count()).chain([OWN_NODE.len()]).max().unwrap_or(0);
@@ -81,7 +76,7 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// The first error of `show`.
     pub fn rows<E>(&mut self, mut show: impl FnMut(Row<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { reach, pods, ends, exposed, external, nodes } = self;
+        let Self { reach, pods, ends, exposed, external } = self;
         for (i, from) in ends.iter().enumerate() {
             for (j, to) in ends.iter().enumerate() {
                 if i != j || from.has_several_pods {
@@ -89,7 +84,7 @@ impl<'a> Matrix<'a> {
                     row(reach, &from.name, &to.name, id, &mut show)?;
                 }
             }
-            if let Some(id) = reach.own_node(&from.groups, Direction::Egress, nodes) {
+            if let Some(id) = reach.own_node(&from.groups, Direction::Egress) {
                 row(reach, &from.name, OWN_NODE, id, &mut show)?;
             }
             for (way, range, id) in outside(reach, external, from) {
@@ -99,7 +94,7 @@ impl<'a> Matrix<'a> {
             }
         }
         for to in ends.iter() {
-            if let Some(id) = reach.own_node(&to.groups, Direction::Ingress, nodes) {
+            if let Some(id) = reach.own_node(&to.groups, Direction::Ingress) {
                 row(reach, OWN_NODE, &to.name, id, &mut show)?;
             }
         }
@@ -120,7 +115,8 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The addresses outside the cluster: those that are said to be the pods' and Services' are not.
+/// The addresses outside the cluster: those that are said to be the pods' and Services' are not. Those of nodes
+/// are: a pod may send to any node.
 fn outside_of(snapshot: &Snapshot, all: Vec<(Group, AddressRange)>) -> Vec<(Group, AddressRange)> {
     let inside = snapshot.ranges.pods.iter().chain(&snapshot.ranges.services);
     inside.fold(all, |all, net| {

@@ -4,13 +4,15 @@
 
 use std::collections::BTreeSet;
 
-use super::address::IpFamily;
+use super::address::{AtomId, IpFamily};
 use super::class::{Class, ClassId, HasFamily};
 use super::compiled::{CompiledPeer, CompiledRule, Coverage, FactsId, Matched};
 use super::engine::Engine;
+use super::facts::Facts;
 use super::model::Direction;
 use super::port::Connections;
 use super::reach::{Group, GroupKind};
+use super::rule_peers::Held;
 use super::rule_ports::HeldPorts;
 use super::unknown::UnknownFacts;
 
@@ -95,13 +97,29 @@ impl Engine {
                         facts.extend(families);
                     }
                 }
-                GroupKind::External(_) if matches!(peer, CompiledPeer::DomainNames) => {
-                    facts.insert(self.facts.domain_names);
-                }
-                GroupKind::External(_) => {}
+                GroupKind::External(atom) => facts.extend(self.of_peer_outside(peer, atom)),
             }
         }
         facts
+    }
+
+    /// The facts on which it depends whether a peer holds a part of the address space.
+    fn of_peer_outside(&self, peer: &CompiledPeer, atom: AtomId) -> Vec<FactsId> {
+        let Facts { node_addresses, node_labels, domain_names, .. } = self.facts;
+        let node = || self.node_addresses.hold(atom);
+        match peer {
+            CompiledPeer::Pods(_) | CompiledPeer::IpBlock(..) => Vec::new(),
+            CompiledPeer::DomainNames => vec![domain_names],
+            CompiledPeer::Nodes => match node() {
+                None | Some(Held::Surely) => Vec::new(),
+                Some(Held::Perhaps) => vec![node_addresses],
+            },
+            CompiledPeer::SomeNodes => match node() {
+                None => Vec::new(),
+                Some(Held::Surely) => vec![node_labels],
+                Some(Held::Perhaps) => vec![node_addresses, node_labels],
+            },
+        }
     }
 
     fn of_peer(&self, peer: &CompiledPeer, id: ClassId) -> Option<FactsId> {

@@ -18,6 +18,7 @@ use super::facts::Facts;
 use super::label::LabelSelector;
 use super::matcher::{Matcher, NamespaceIndex};
 use super::model::{Cluster, Direction, NetworkPolicy, Node, Peer, Pod, Service};
+use super::node_addresses::{self, NodeAddresses};
 use super::unknown::PartialLabels;
 
 /// Identifies a pod of an [`Engine`].
@@ -38,6 +39,7 @@ pub struct Engine {
     pub(super) peers: Arena<CompiledPeer>,
     pub(super) classes: Arena<Class>,
     pub(super) space: AddressSpace,
+    pub(super) node_addresses: NodeAddresses,
     pub(super) facts: Facts,
     pod_classes: Vec<ClassId>,
     /// By class.
@@ -96,7 +98,8 @@ pub(super) struct TierPolicy {
 impl Engine {
     /// Compiles a cluster. Namespaces that only pods or policies mention are taken to exist.
     pub fn new(cluster: Cluster) -> Self {
-        let Cluster { namespaces, nodes, pods, services, mut policies, mut cluster_policies } = cluster;
+        let Cluster { namespaces, nodes, node_ranges, pods, services, mut policies, mut cluster_policies } =
+            cluster;
         // Reasons list policies in the order of their names, whatever the order of the input.
         policies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         // Those of a tier and a kind together, the most important first.
@@ -105,8 +108,10 @@ impl Engine {
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
         });
         let of_cluster = cluster_policies.iter().flat_map(blocks_of_cluster_policy);
-        let blocks: Vec<_> = policies.iter().flat_map(blocks_of).chain(of_cluster).collect();
+        let of_nodes = node_addresses::blocks(&nodes, &node_ranges, &cluster_policies);
+        let blocks: Vec<_> = policies.iter().flat_map(blocks_of).chain(of_cluster).chain(&of_nodes).collect();
         let space = AddressSpace::new(&blocks);
+        let node_addresses = NodeAddresses::new(&space, &nodes, node_ranges);
         let mut names = NamespaceIndex::new(namespaces);
         for name in pods.iter().map(|pod| &pod.namespace).chain(policies.iter().map(|p| &p.namespace)) {
             names.ensure(name);
@@ -165,6 +170,7 @@ impl Engine {
             peers,
             classes,
             space,
+            node_addresses,
             facts,
             pod_classes,
             isolating,

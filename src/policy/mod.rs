@@ -18,6 +18,7 @@ mod facts;
 mod label;
 mod matcher;
 mod model;
+mod node_addresses;
 mod node_paths;
 mod pod_match;
 mod port;

@@ -22,6 +22,8 @@ pub struct Cluster {
     pub namespaces: Vec<Namespace>,
     /// All nodes that are known.
     pub nodes: Vec<Node>,
+    /// Ranges that hold all addresses of all nodes; empty if these are not known.
+    pub node_ranges: Vec<IpNet>,
     /// All pods, also those that have ended.
     pub pods: Vec<Pod>,
     /// All Services.

@@ -11,7 +11,7 @@ use super::class::{ClassId, HasFamily};
 use super::cluster_policy::Tier;
 use super::compiled::{CompiledPeer, CompiledRule, Coverage};
 use super::engine::Engine;
-use super::model::{Direction, Node};
+use super::model::Direction;
 use super::port::Connections;
 use super::reach::{ConnectionsId, Group, GroupKind, PairConnections, Reach};
 use super::rule_peers::Held;
@@ -23,14 +23,8 @@ impl Reach<'_> {
     /// networks of their nodes.
     ///
     /// NetworkPolicies always allow it. Whether cluster-scoped policies can deny what a pod sends is not
-    /// specified, so that what they deny is undefined. `nodes` are the ranges that hold all addresses of nodes,
-    /// empty if these are not known.
-    pub fn own_node(
-        &mut self,
-        pods: &[Group],
-        direction: Direction,
-        nodes: &[IpNet],
-    ) -> Option<ConnectionsId> {
+    /// specified, so that what they deny is undefined.
+    pub fn own_node(&mut self, pods: &[Group], direction: Direction) -> Option<ConnectionsId> {
         let engine = self.engine();
         let classes = pods.iter().filter_map(|group| match group.0 {
             GroupKind::Pods(class) if !engine.classes[class].host_network => Some(class),
@@ -41,14 +35,34 @@ impl Reach<'_> {
             let bounds = match direction {
                 Direction::Ingress => Bounds::certain(Connections::all()),
                 Direction::Egress => {
-                    assumptions.extend(engine.own_node_assumptions(class, nodes));
-                    self.to_own_node(class, nodes, &mut assumptions).leaving_open(self.node_ports())
+                    assumptions.extend(engine.own_node_assumptions(class));
+                    self.towards_own_node(class, &mut assumptions).leaving_open(self.node_ports())
                 }
             };
             all = Some(all.map_or(bounds.clone(), |all| all.union(&bounds)));
         }
         let bounds = all?;
         Some(self.push(bounds, assumptions))
+    }
+
+    /// What pods of a class may send to their own nodes, over every family that both have.
+    fn towards_own_node(&mut self, class: ClassId, facts: &mut UnknownFacts) -> Bounds {
+        let engine = self.engine();
+        let families = engine.families_of_own_node(class).map(|(family, has)| match has {
+            HasFamily::No => None,
+            HasFamily::Perhaps | HasFamily::Yes => {
+                let bounds = engine.to_own_node_in(class, family);
+                Some((has, self.algebra.bounds.intern(bounds)))
+            }
+        });
+        if let [Some((v4, over_v4)), Some((v6, over_v6))] = families
+            && v4.min(v6) == HasFamily::Perhaps
+            && over_v4 != over_v6
+        {
+            facts.extend(engine.facts_about_own_node_families(class));
+        }
+        let id = self.algebra.over_families(families);
+        self.algebra.bounds.arena()[id].clone()
     }
 
     /// What every address outside may send to a group. Asked once for all Services that lead there.
@@ -113,34 +127,14 @@ impl FromAnywhere {
         }
         all
     }
-
-    /// What pods of a class may send to their own nodes, over every family that both have.
-    fn to_own_node(&mut self, class: ClassId, nodes: &[IpNet], facts: &mut UnknownFacts) -> Bounds {
-        let engine = self.engine();
-        let families = engine.families_of_own_node(class, nodes).map(|(family, has)| match has {
-            HasFamily::No => None,
-            HasFamily::Perhaps | HasFamily::Yes => {
-                let bounds = engine.to_own_node_in(class, family, nodes);
-                Some((has, self.algebra.bounds.intern(bounds)))
-            }
-        });
-        if let [Some((v4, over_v4)), Some((v6, over_v6))] = families
-            && v4.min(v6) == HasFamily::Perhaps
-            && over_v4 != over_v6
-        {
-            facts.extend(engine.facts_about_own_node_families(class, nodes));
-        }
-        let id = self.algebra.over_families(families);
-        self.algebra.bounds.arena()[id].clone()
-    }
 }
 
 impl Engine {
     /// Whether pods of a class and their own nodes have a family in common.
-    fn families_of_own_node(&self, class: ClassId, nodes: &[IpNet]) -> [(IpFamily, HasFamily); 2] {
+    fn families_of_own_node(&self, class: ClassId) -> [(IpFamily, HasFamily); 2] {
         let class = &self.classes[class];
         let common = IpFamily::ALL
-            .map(|family| (family, class.has_family(family).min(self.nodes_have(family, nodes))));
+            .map(|family| (family, class.has_family(family).min(self.node_addresses.has_family(family))));
         match common {
             // A pod always reaches its node, so the nodes have addresses that are not in the input.
             [(_, HasFamily::No), (_, HasFamily::No)] => {
@@ -150,37 +144,22 @@ impl Engine {
         }
     }
 
-    /// Whether every node has an address of a family.
-    fn nodes_have(&self, family: IpFamily, ranges: &[IpNet]) -> HasFamily {
-        if ranges.is_empty() {
-            return HasFamily::Perhaps;
-        }
-        let lacks_it = |node: &Node| !node.addresses.is_empty() && node.address(family).is_none();
-        if !ranges.iter().any(|range| IpFamily::of(range.addr()) == family) {
-            HasFamily::No
-        } else if self.nodes.iter().any(|(_, node)| lacks_it(node)) {
-            HasFamily::Perhaps
-        } else {
-            HasFamily::Yes
-        }
-    }
-
     /// The facts on which it depends over which families pods of a class reach their own nodes.
-    fn facts_about_own_node_families(&self, class: ClassId, nodes: &[IpNet]) -> UnknownFacts {
+    fn facts_about_own_node_families(&self, class: ClassId) -> UnknownFacts {
         let is_perhaps = |has: HasFamily| has == HasFamily::Perhaps;
         let of_pods = IpFamily::ALL.map(|family| self.classes[class].has_family(family)).into_iter();
-        let of_nodes = IpFamily::ALL.map(|family| self.nodes_have(family, nodes)).into_iter();
+        let of_nodes = IpFamily::ALL.map(|family| self.node_addresses.has_family(family)).into_iter();
         let of_pods = of_pods.filter(|has| is_perhaps(*has)).map(|_| self.facts.pod_addresses);
         let of_nodes = of_nodes.filter(|has| is_perhaps(*has)).map(|_| self.facts.node_addresses);
         of_pods.chain(of_nodes).flat_map(|facts| self.facts.get(facts)).cloned().collect()
     }
 
-    fn to_own_node_in(&self, class: ClassId, family: IpFamily, nodes: &[IpNet]) -> Bounds {
+    fn to_own_node_in(&self, class: ClassId, family: IpFamily) -> Bounds {
         let tiers: Vec<_> = self.cluster_policies(class, Direction::Egress).collect();
         let isolating = self.isolating(class, Direction::Egress);
         let tier = |tier| {
             self.tier_sets(&tiers, Direction::Egress, tier, |_, _, rule| {
-                Some((self.holds_own_node(rule, family, nodes)?, HeldPorts::of(&rule.ports, &[]).all()))
+                Some((self.holds_own_node(rule, family)?, HeldPorts::of(&rule.ports, &[]).all()))
             })
         };
         let open = Bounds::certain(Connections::all());
@@ -193,12 +172,12 @@ impl Engine {
     }
 
     /// How surely a rule of a cluster-scoped policy matches the own node of a pod: any of the nodes.
-    fn holds_own_node(&self, rule: &CompiledRule, family: IpFamily, nodes: &[IpNet]) -> Option<Held> {
+    fn holds_own_node(&self, rule: &CompiledRule, family: IpFamily) -> Option<Held> {
         let Some(peers) = &rule.peers else { return Some(Held::Surely) };
         let held = peers.iter().map(|peer| match &self.peers[*peer] {
             CompiledPeer::Pods(_) => None,
             CompiledPeer::IpBlock(block, _) if block.family() != family => None,
-            CompiledPeer::IpBlock(block, _) => match coverage(block, nodes) {
+            CompiledPeer::IpBlock(block, _) => match coverage(block, self.node_addresses.ranges()) {
                 Coverage::All => Some(Held::Surely),
                 Coverage::Some => Some(Held::Perhaps),
                 Coverage::None => None,
@@ -209,14 +188,14 @@ impl Engine {
         held.max().flatten()
     }
 
-    fn own_node_assumptions(&self, class: ClassId, nodes: &[IpNet]) -> UnknownFacts {
+    fn own_node_assumptions(&self, class: ClassId) -> UnknownFacts {
         let tiers = self.cluster_policies(class, Direction::Egress);
         let rules = tiers.flat_map(|policy| self.cluster_policies[policy.id].rules(Direction::Egress));
         let peers = rules.flat_map(|rule| rule.peers.iter().flatten());
         let facts = peers.filter_map(|peer| match &self.peers[*peer] {
-            CompiledPeer::IpBlock(block, _) => {
-                (coverage(block, nodes) == Coverage::Some).then_some(self.facts.node_addresses)
-            }
+            CompiledPeer::IpBlock(block, _) => (coverage(block, self.node_addresses.ranges())
+                == Coverage::Some)
+                .then_some(self.facts.node_addresses),
             CompiledPeer::SomeNodes => Some(self.facts.node_labels),
             CompiledPeer::DomainNames => Some(self.facts.domain_names),
             CompiledPeer::Pods(_) | CompiledPeer::Nodes => None,

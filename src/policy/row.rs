@@ -101,7 +101,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         }
         for atom in peers.atoms(engine) {
             let Some(entry) = self.atoms.get_mut(atom.index()) else { continue };
-            if let Some(added) = bounds(self.algebra, None, peers.hold_outside(atom)) {
+            if let Some(added) = bounds(self.algebra, None, peers.hold_outside(engine, atom)) {
                 *entry = self.sums.add(*entry, added);
             }
         }
@@ -178,7 +178,7 @@ impl Row {
             add(entry, &|peers| peers.hold(view, id), &class.ports);
         }
         for (entry, atom) in self.atoms.iter_mut().zip(engine.space.atoms().ids()) {
-            add(entry, &|peers| peers.hold_outside(atom), &[]);
+            add(entry, &|peers| peers.hold_outside(engine, atom), &[]);
         }
     }
 }

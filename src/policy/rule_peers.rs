@@ -38,7 +38,7 @@ pub(super) enum Held {
 }
 
 impl Held {
-    fn of(surely: bool, perhaps: bool) -> Option<Self> {
+    pub(super) fn of(surely: bool, perhaps: bool) -> Option<Self> {
         if surely { Some(Self::Surely) } else { perhaps.then_some(Self::Perhaps) }
     }
 }
@@ -129,17 +129,19 @@ impl RulePeers {
         HeldByPeers { by_selector: Held::of(surely, perhaps), by_block }
     }
 
-    /// How surely they hold a part of the address space outside the cluster.
-    pub(super) fn hold_outside(&self, atom: AtomId) -> HeldByPeers {
+    /// How surely they hold a part of the address space, nodes included.
+    pub(super) fn hold_outside(&self, engine: &Engine, atom: AtomId) -> HeldByPeers {
+        let node = if self.nodes || self.some_nodes { engine.node_addresses.hold(atom) } else { None };
+        let is_node = self.nodes && node == Some(Held::Surely);
         HeldByPeers {
-            by_selector: Held::of(self.everybody, self.domain_names),
+            by_selector: Held::of(self.everybody || is_node, self.domain_names || node.is_some()),
             by_block: self.atoms.contains(atom.index()).then_some(Held::Surely),
         }
     }
 
     /// The parts of the address space that they may hold.
     pub(super) fn atoms(&self, engine: &Engine) -> Vec<AtomId> {
-        match self.everybody || self.domain_names {
+        match self.everybody || self.domain_names || self.nodes || self.some_nodes {
             true => engine.space.atoms().ids().collect(),
             false => self.atoms.ones().map(AtomId::new).collect(),
         }

@@ -22,8 +22,7 @@ pub struct Snapshot {
     /// What the pods belong to, by namespace, name and kind. Every pod that has not ended belongs
     /// to one workload.
     pub workloads: Vec<Workload>,
-    /// The ranges of addresses of which it was said that the cluster uses them; those of nodes are else the
-    /// addresses of the Nodes in the input.
+    /// The ranges of addresses of which it was said that the cluster uses them.
     pub ranges: AddressRanges,
     /// The kinds that netproof does not read.
     pub other: OtherKinds,
@@ -65,11 +64,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// If an address of the input is in none of the ranges that it has to be in.
-    pub fn narrow(&mut self, mut ranges: AddressRanges) -> Result<(), String> {
+    pub fn narrow(&mut self, ranges: AddressRanges) -> Result<(), String> {
         ranges.apply(&mut self.cluster)?;
-        if ranges.nodes.is_empty() {
-            ranges.nodes.append(&mut self.ranges.nodes);
-        }
         self.ranges = ranges;
         Ok(())
     }
@@ -184,7 +180,7 @@ impl<'a> Builder<'a> {
         self.snapshot.other = OtherKinds::new(&self.others);
         self.snapshot.other.unmodelled.extend(self.unknown.unmodelled());
         self.snapshot.warnings.extend(self.unknown.warnings());
-        self.snapshot.ranges.nodes = ranges::from_nodes(&mut self.snapshot.cluster, &self.nodes);
+        ranges::from_nodes(&mut self.snapshot.cluster, &self.nodes);
         self.snapshot.cluster.nodes = self.nodes.drain(..).map(|read| read.node).collect();
         let by_name = |w: &Workload| (w.identity.clone(), w.kind);
         self.snapshot.workloads.sort_by_key(by_name);

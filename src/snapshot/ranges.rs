@@ -21,12 +21,12 @@ pub struct AddressRanges {
 }
 
 impl AddressRanges {
-    /// Says of the pods, whose addresses are not known, where these are.
+    /// Says where the addresses of nodes, and of pods with unknown addresses, are.
     ///
     /// # Errors
     /// If an address of the cluster is in none of the ranges that it has to be in.
     pub(super) fn apply(&self, cluster: &mut Cluster) -> Result<(), String> {
-        let Cluster { pods, services, nodes, .. } = cluster;
+        let Cluster { pods, services, nodes, node_ranges, .. } = cluster;
         for pod in pods.iter_mut().filter(|pod| !pod.ended) {
             let (ranges, option) =
                 if pod.host_network { (&self.nodes, "--node-cidr") } else { (&self.pods, "--pod-cidr") };
@@ -43,6 +43,9 @@ impl AddressRanges {
             for addresses in [&node.addresses, &node.external_addresses] {
                 check(addresses, &self.nodes, "--node-cidr", || format!("node {}", node.name))?;
             }
+        }
+        if !self.nodes.is_empty() {
+            node_ranges.clone_from(&self.nodes);
         }
         Ok(())
     }
@@ -67,9 +70,8 @@ fn check(
 }
 
 /// Says where the addresses of pods are that are not known, by the nodes: a pod with `hostNetwork` has its
-/// node's addresses, or those of any node, and the others have theirs from `podCIDRs`. Returns the addresses of
-/// all nodes; empty if one of them is not known.
-pub(super) fn from_nodes(cluster: &mut Cluster, nodes: &[ReadNode]) -> Vec<IpNet> {
+/// node's addresses, or those of any node, and the others have theirs from `podCIDRs`.
+pub(super) fn from_nodes(cluster: &mut Cluster, nodes: &[ReadNode]) {
     let listed = ListedNodes::new(&cluster.pods, nodes);
     let any_node = listed.addresses_of_any();
     let pod_ranges = listed.pod_ranges_of_any();
@@ -83,7 +85,7 @@ pub(super) fn from_nodes(cluster: &mut Cluster, nodes: &[ReadNode]) -> Vec<IpNet
             (Some(_) | None, false) => {}
         }
     }
-    listed.all_addresses()
+    cluster.node_ranges = listed.all_addresses();
 }
 
 /// The Nodes of an input.

@@ -191,9 +191,9 @@ impl View {
     /// Whether the same is known of the cluster.
     pub(in crate::backend::lab) fn is_same(&self, other: &Self) -> bool {
         let Self { cluster, strangers, unguarded, without_ipv4, frozen } = self;
-        let Cluster { namespaces, nodes, pods, services, policies, cluster_policies } = cluster;
+        let Cluster { namespaces, nodes, node_ranges, pods, services, policies, cluster_policies } = cluster;
         (namespaces, nodes, pods) == (&other.cluster.namespaces, &other.cluster.nodes, &other.cluster.pods)
-            && services == &other.cluster.services
+            && (node_ranges, services) == (&other.cluster.node_ranges, &other.cluster.services)
             && (policies, cluster_policies) == (&other.cluster.policies, &other.cluster.cluster_policies)
             && (strangers, unguarded) == (&other.strangers, &other.unguarded)
             && *without_ipv4 == other.without_ipv4
