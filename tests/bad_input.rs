@@ -426,7 +426,7 @@ fn manifests_that_kubectl_reads_otherwise() {
     assert_snapshot!(told, @r"
     error: bad/line-separator.yaml:6:23: kubectl ends the line here, at the invisible character U+2028: write a line feed, or `\L` in double quotes
     error: bad/dots.yaml:5:1: kubectl ignores what follows `...`: write `---` on a line of its own before it
-    error: bad/flow.yaml:6:34: kubectl does not read `::/0` in braces or brackets, because it begins with `:`: quote it
+    error: bad/flow.yaml:6:35: kubectl does not read `::/0` in braces or brackets, because it begins with `:`: quote it
     error: bad/directive.yaml:1:1: kubectl reads no directives: remove this line
     ");
 }

@@ -872,8 +872,8 @@ fn a_policy_of_a_dump_with_an_unknown_field_is_refused_or_not_modelled() {
     let told: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("not modelled")).collect();
     let told = told.join("\n").replace(&format!("{}/", folder().display()), "");
     assert_snapshot!(told, @"
-    not modelled: AdminNetworkPolicy.policy.networking.k8s.io (1): netproof does not know what a newer server means by `spec.newField` (expect/new-field.yaml:19:54); --accept-unmodelled AdminNetworkPolicy.policy.networking.k8s.io accepts that
-    not modelled: NetworkPolicy.networking.k8s.io (2): netproof does not know what a newer server means by `spec.newField` (expect/new-field.yaml:9:26); --accept-unmodelled NetworkPolicy.networking.k8s.io accepts that
+    not modelled: AdminNetworkPolicy.policy.networking.k8s.io (1): netproof does not know what a newer server means by `spec.newField` (expect/new-field.yaml:19:48); --accept-unmodelled AdminNetworkPolicy.policy.networking.k8s.io accepts that
+    not modelled: NetworkPolicy.networking.k8s.io (2): netproof does not know what a newer server means by `spec.newField` (expect/new-field.yaml:9:25); --accept-unmodelled NetworkPolicy.networking.k8s.io accepts that
     ");
     assert_eq!(expect(&["--accept-unmodelled", "NetworkPolicy,AdminNetworkPolicy"]).code, Some(0));
 

@@ -413,6 +413,31 @@ fn changes_that_were_in_force_too_late() {
     assert_snapshot!("junit, late", String::from_utf8(xml).unwrap());
 }
 
+/// A node is covered by what was judged there, not by what was planned there.
+#[test]
+fn the_nodes_that_are_covered_are_those_at_which_cells_were_judged() {
+    let at = |from: &str, to: &str, observed, verdict| CellResult {
+        machines: Machines { from: Some(from.to_owned()), to: Some(to.to_owned()) },
+        ..cell("a", "b", Decision::Deny, observed, verdict)
+    };
+    let cells = vec![
+        at("node-1", "node-3", Observation::Dropped, Verdict::Match),
+        at("node-1", "node-2", Observation::Dropped, Verdict::Inconclusive(Cause::NoControl)),
+        at("node-4", "node-1", Observation::Dropped, Verdict::Undefined),
+    ];
+    let read = |result: &RunResult| serde_json::from_str::<serde_json::Value>(&json(result)).unwrap();
+    let mut result = run(vec![scenario("placed", vec![step("deny", cells)])]);
+    assert!(read(&result)["nodeCoverage"].is_null(), "the lab has no nodes of its own");
+    let nodes = (1..=5).map(|node| (format!("node-{node}"), format!("v1.36.{node}")));
+    result.surroundings.nodes = nodes.collect();
+    let nodes = "2 of 5: node-1 (v1.36.1), node-3 (v1.36.3)";
+    let text = terminal(&result, false);
+    assert!(text.contains(&format!("\nnodes: {nodes}\n")), "{text}");
+    let json = read(&result);
+    assert_eq!(json["facts"]["nodes"], nodes);
+    assert_eq!(json["nodeCoverage"], serde_json::json!({"used": 2, "all": 5}));
+}
+
 #[test]
 fn json_and_junit() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);

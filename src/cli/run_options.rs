@@ -219,7 +219,7 @@ pub(super) fn surroundings(cluster: &Cluster) -> Surroundings {
         facts: cluster.facts(),
         warnings: cluster.warnings().to_vec(),
         unmodelled: cluster.unmodelled().to_vec(),
-        nodes: Some(cluster.node_coverage().into()),
+        nodes: cluster.nodes(),
     }
 }
 

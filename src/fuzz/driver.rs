@@ -1,7 +1,7 @@
 //! One random scenario after the other, many cases in each, until there are enough or the time is over.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -80,6 +80,8 @@ pub struct FuzzResult {
     pub found: Vec<Found>,
     /// What was reached.
     pub coverage: Coverage,
+    /// The machines that are an end of a judged cell.
+    pub judged_machines: BTreeSet<String>,
     /// The scenarios that could not be carried out to their end, each with its seed.
     pub failures: Vec<(u64, ScenarioFailure)>,
     /// Whether it was interrupted.
@@ -162,6 +164,7 @@ struct Digest {
     cases: usize,
     counts: Counts,
     coverage: Coverage,
+    judged_machines: BTreeSet<String>,
     suspects: Vec<Suspect>,
     failure: Option<ScenarioFailure>,
 }
@@ -189,7 +192,8 @@ async fn carry_out<B: Backend>(
 
 fn digest(seed: u64, value: &Value, scenario: Scenario, carried: Carried) -> Digest {
     let Carried { result, states } = carried;
-    let mut digest = Digest { seed, counts: result.counts(), ..Digest::default() };
+    let judged_machines = result.judged_machines().into_iter().map(str::to_owned).collect();
+    let mut digest = Digest { seed, counts: result.counts(), judged_machines, ..Digest::default() };
     let states = states.iter().zip(states.iter().skip(1));
     for (at, ((step, result), (before, state))) in
         scenario.steps.into_iter().zip(&result.steps).zip(states).enumerate()
@@ -223,6 +227,7 @@ impl FuzzResult {
         self.cases += digest.cases;
         self.counts = self.counts + digest.counts;
         self.coverage.merge(digest.coverage);
+        self.judged_machines.extend(digest.judged_machines);
         self.disagreeing += digest.suspects.len();
         suspects.extend(digest.suspects);
         self.failures.extend(digest.failure.map(|failure| (digest.seed, failure)));

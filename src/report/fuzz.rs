@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::escape::{self, Plain, lines};
+use super::machines;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::fuzz::{Found, FuzzResult};
 use crate::verdict::Surroundings;
@@ -88,7 +89,8 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
     if !aside.is_empty() {
         let _ = writeln!(text, "{}", paint(FAINT, aside));
     }
-    for (name, value) in &surroundings.facts {
+    let judged_machines = result.judged_machines.iter().map(String::as_str).collect();
+    for (name, value) in machines::facts(surroundings, &judged_machines) {
         let _ = writeln!(text, "{}", paint(FAINT, Plain(format!("{name}: {value}"))));
     }
 }

@@ -1,4 +1,6 @@
-//! What the terminal says of machines.
+//! What reports say of machines.
+
+use std::collections::BTreeSet;
 
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -6,7 +8,15 @@ use tabled::settings::{Alignment, Modify, Style};
 
 use super::escape::shown;
 use super::style::thousands;
-use crate::verdict::RunResult;
+use crate::verdict::{RunResult, Surroundings};
+
+/// What is worth knowing of where packets were sent, and how many of a cluster's nodes are among the machines at which
+/// cells were judged.
+pub(super) fn facts<'a>(place: &'a Surroundings, judged: &BTreeSet<&str>) -> Vec<(&'a str, String)> {
+    let facts = place.facts.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let nodes = place.coverage(judged).map(|coverage| ("nodes", coverage.to_string()));
+    nodes.into_iter().chain(facts).collect()
+}
 
 /// Where the leaks are, if that is one machine among several.
 pub(super) fn place_of_leaks(result: &RunResult) -> Option<String> {

@@ -1,9 +1,10 @@
 //! Which machines enforce, and which do not: every node's data path enforces for itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::judge::Verdict;
-use super::result::{CellResult, RunResult};
+use super::result::{CellResult, RunResult, ScenarioResult, Surroundings};
 use crate::policy::{Direction, Expectation, Reason};
 
 /// The machines on which the ends of a cell are; `None` for what is on no machine, or on several.
@@ -26,6 +27,37 @@ pub struct MachineCounts {
     pub leaks: usize,
     /// It was an end of them, and they should have been delivered.
     pub blocked: usize,
+}
+
+/// How many of a cluster's nodes a run covers. What a run proves, it proves of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeCoverage<'a> {
+    /// The nodes that are an end of a judged cell, with the versions of their kubelets.
+    pub used: Vec<(&'a str, &'a str)>,
+    /// How many nodes the cluster has.
+    pub all: usize,
+}
+
+impl fmt::Display for NodeCoverage<'_> {
+    /// `2 of 200: node-1 (v1.35.2), node-2 (v1.35.2)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { used, all } = self;
+        write!(f, "{} of {all}", used.len())?;
+        for (index, (name, kubelet)) in used.iter().enumerate() {
+            let separator = if index == 0 { ":" } else { "," };
+            write!(f, "{separator} {name} ({kubelet})")?;
+        }
+        Ok(())
+    }
+}
+
+impl Surroundings {
+    /// How many of the cluster's nodes are among these machines, at which cells were judged; `None` in the lab.
+    pub fn coverage(&self, judged: &BTreeSet<&str>) -> Option<NodeCoverage<'_>> {
+        let used = self.nodes.iter().map(|(name, kubelet)| (name.as_str(), kubelet.as_str()));
+        let used = used.filter(|(name, _)| judged.contains(name)).collect();
+        (!self.nodes.is_empty()).then(|| NodeCoverage { used, all: self.nodes.len() })
+    }
 }
 
 impl CellResult {
@@ -66,7 +98,22 @@ pub(super) fn machines_of(
     directions.into_iter().map(machine).collect()
 }
 
+impl ScenarioResult {
+    /// The machines that are an end of a judged cell. Only of these is anything proved: a run may have others, whose
+    /// pods never started or were never probed.
+    pub fn judged_machines(&self) -> BTreeSet<&str> {
+        let cells = self.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.is_judged());
+        let ends = cells.flat_map(|cell| [&cell.machines.from, &cell.machines.to]);
+        ends.flatten().map(String::as_str).collect()
+    }
+}
+
 impl RunResult {
+    /// The machines that are an end of a judged cell.
+    pub fn judged_machines(&self) -> BTreeSet<&str> {
+        self.scenarios.iter().flat_map(ScenarioResult::judged_machines).collect()
+    }
+
     /// What was measured at each machine.
     pub fn machines(&self) -> BTreeMap<&str, MachineCounts> {
         let mut counts = BTreeMap::<&str, MachineCounts>::new();

@@ -16,12 +16,12 @@ pub use counts::Counts;
 pub use difference::{DifferenceResult, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
-pub use machine::{MachineCounts, Machines};
+pub use machine::{MachineCounts, Machines, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection, OpenCounts};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, probes_for, proved_point};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, DeliveredUntil, NodeCoverage, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult,
-    StepResult, Surroundings,
+    CellResult, DeliveredUntil, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
+    Surroundings,
 };

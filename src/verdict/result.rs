@@ -1,7 +1,6 @@
 //! The results of steps, scenarios and runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -294,31 +293,8 @@ pub struct Surroundings {
     pub warnings: Vec<String>,
     /// The kinds of which there are objects without which the expected answers are not known.
     pub unmodelled: Vec<Unmodelled>,
-    /// How many of a cluster's nodes the run covers; `None` in the lab.
-    pub nodes: Option<NodeCoverage>,
-}
-
-/// How many of a cluster's nodes a run covers. What a run proves, it proves of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeCoverage {
-    /// The nodes that its scenarios run on.
-    pub used: usize,
-    /// All nodes of the cluster.
-    pub all: usize,
-}
-
-impl From<(usize, usize)> for NodeCoverage {
-    fn from((used, all): (usize, usize)) -> Self {
-        Self { used, all }
-    }
-}
-
-impl fmt::Display for NodeCoverage {
-    /// `2 of 200 nodes`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { used, all } = self;
-        write!(f, "{used} of {all} {}", if *all == 1 { "node" } else { "nodes" })
-    }
+    /// All nodes of a cluster, with the versions of their kubelets; none in the lab.
+    pub nodes: BTreeMap<String, String>,
 }
 
 impl RunResult {

@@ -1,6 +1,7 @@
 //! The canaries of a run on a cluster: two pods on each node that is used, in a namespace of their own that no
 //! policy of a scenario can select. With them, a sentinel on each node.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -41,7 +42,8 @@ impl Canaries {
         let mut started = self.0.lock().await;
         let Running { deployment, state } = started.get_or_insert_with(|| Running::new(shared));
         let known = |state: &State, name: &str| state.cluster.nodes.iter().any(|node| node.name == name);
-        let missing: Vec<&String> = nodes.iter().filter(|name| !known(state, name)).collect();
+        // One node of the cluster can stand for several of the scenario's.
+        let missing: BTreeSet<&String> = nodes.iter().filter(|name| !known(state, name)).collect();
         if !missing.is_empty() {
             let mut wanted = state.clone();
             for name in missing {

@@ -1,9 +1,11 @@
 //! Choosing the nodes on which pods run.
 
+use std::collections::BTreeSet;
+
 use super::survey::Machine;
 use crate::backend::Error;
 use crate::policy::Cluster;
-use crate::scenario::{Absence, Capability, EndpointName};
+use crate::scenario::{Absence, Action, Capability, EndpointName, PodChange, Scenario, State};
 
 /// Which nodes were requested.
 #[derive(Debug, Clone, Copy)]
@@ -62,8 +64,8 @@ pub(super) fn reason_against(machine: &Machine) -> Option<String> {
 
 /// The Services that lead to the sender's node only, where a run has fewer nodes than the scenario: nodes of the
 /// scenario share one, and its endpoints are those of all of them.
-pub(super) fn without_own_nodes(cluster: &Cluster, found: usize) -> Vec<(EndpointName, Absence)> {
-    let wanted = cluster.nodes.len();
+pub(super) fn without_own_nodes(cluster: &Cluster, group: &[String]) -> Vec<(EndpointName, Absence)> {
+    let (wanted, found) = (cluster.nodes.len(), group.iter().collect::<BTreeSet<_>>().len());
     if wanted <= found {
         return Vec::new();
     }
@@ -76,12 +78,32 @@ pub(super) fn without_own_nodes(cluster: &Cluster, found: usize) -> Vec<(Endpoin
     names.map(|name| (name, absence.clone())).collect()
 }
 
-/// Groups of at most `size` nodes: one group, or as many as it takes until every node is in one.
-/// Within a group, every node is source and destination, alone and across nodes; so the number of
-/// groups grows with the nodes, and not with their pairs.
-pub(super) fn groups(nodes: &[String], size: usize, all: bool) -> Vec<Vec<String>> {
-    let size = size.clamp(1, nodes.len().max(1));
-    let group = |begin: usize| nodes.iter().cycle().skip(begin).take(size).cloned().collect();
+/// Says for each node of a scenario whether a probe pod is ever on it. `state` is the scenario's first.
+pub(super) fn have_pods(scenario: &Scenario, state: &State) -> Vec<bool> {
+    let changes = scenario.steps.iter().flat_map(|step| &step.actions).filter_map(Action::pod_change);
+    let added = changes.filter_map(|change| match change {
+        PodChange::Added(pod) => Some(pod),
+        PodChange::Ended(_) | PodChange::Removed(_) => None,
+    });
+    // Nothing is measured at pods with hostNetwork.
+    let pods = state.cluster.pods.iter().chain(added).filter(|pod| !pod.host_network);
+    let with_pods: BTreeSet<&str> = pods.filter_map(|pod| pod.node.as_deref()).collect();
+    state.cluster.nodes.iter().map(|node| with_pods.contains(node.name.as_str())).collect()
+}
+
+/// Returns the nodes that stand for those of a scenario, in its order: one group, or as many as it takes until every
+/// node has stood for one with pods. For a node without pods stands one that is not yet in the group, if there is one.
+///
+/// Within a group, every node with pods is source and destination, alone and across nodes; so the number of groups
+/// grows with the nodes, and not with their pairs.
+pub(super) fn groups(nodes: &[String], have_pods: &[bool], all: bool) -> Vec<Vec<String>> {
+    let size = have_pods.iter().filter(|has_pods| **has_pods).count().clamp(1, nodes.len().max(1));
+    let group = |begin: usize| {
+        let mut with_pods = nodes.iter().cycle().skip(begin);
+        let mut others = nodes.iter().cycle().skip(begin + size);
+        let next = |has_pods: &bool| if *has_pods { with_pods.next() } else { others.next() };
+        have_pods.iter().filter_map(next).cloned().collect()
+    };
     let begins = (0..nodes.len()).step_by(size);
     begins.take(if all { usize::MAX } else { 1 }).map(group).collect()
 }
@@ -90,7 +112,7 @@ pub(super) fn groups(nodes: &[String], size: usize, all: bool) -> Vec<Vec<String
 mod tests {
     use super::*;
     use crate::policy::{Backends, Service};
-    use crate::scenario::{State, Topology};
+    use crate::scenario::Topology;
 
     fn machine(name: &str) -> Machine {
         Machine {
@@ -140,16 +162,45 @@ mod tests {
     }
 
     #[test]
-    fn every_node_is_in_a_group_and_groups_grow_with_the_nodes() {
-        for count in 1..20_usize {
+    fn every_node_stands_for_one_with_pods_and_groups_grow_with_the_nodes() {
+        let scenarios: [&[bool]; 5] =
+            [&[true], &[true, true], &[true, false], &[false, true, true], &[true, false, false, true, true]];
+        for (count, have_pods) in (1..20_usize).flat_map(|count| scenarios.map(|scenario| (count, scenario)))
+        {
             let nodes: Vec<String> = (0..count).map(|i| format!("n{i}")).collect();
-            let groups = groups(&nodes, 2, true);
-            assert!(nodes.iter().all(|node| groups.iter().any(|group| group.contains(node))));
-            assert_eq!(groups.len(), count.div_ceil(2));
-            assert!(groups.iter().all(|group| group.len() == 2.min(count)));
+            let groups = groups(&nodes, have_pods, true);
+            let with_pods = |group: &[String]| -> BTreeSet<String> {
+                let places = group.iter().zip(have_pods).filter(|(_, has_pods)| **has_pods);
+                places.map(|(node, _)| node.clone()).collect()
+            };
+            let size = have_pods.iter().filter(|has_pods| **has_pods).count().min(count);
+            let covered: BTreeSet<String> = groups.iter().flat_map(|group| with_pods(group)).collect();
+            assert_eq!((covered.len(), groups.len()), (count, count.div_ceil(size)), "{have_pods:?}");
+            for group in &groups {
+                assert_eq!((group.len(), with_pods(group).len()), (have_pods.len(), size), "{have_pods:?}");
+            }
         }
         let nodes = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!(groups(&nodes, 2, false), [["a", "b"]]);
+        assert_eq!(groups(&nodes, &[true, true], false), [["a", "b"]]);
+        assert_eq!(groups(&nodes, &[false, true], true), [["b", "a"], ["c", "b"], ["a", "c"]]);
+        assert_eq!(groups(&nodes[..1], &[true, true], true), [["a", "a"]]);
+    }
+
+    /// The default is two nodes, whether or not there are pods on both.
+    #[test]
+    fn nodes_with_pods_are_those_that_ever_have_a_probe_pod() {
+        let have_pods = |pods: &str, steps: &str| {
+            let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
+            let topology = format!("topology: {{namespaces: [{{name: x, pods: [{pods}]}}]}}\n");
+            let scenario = Scenario::from_text(&format!("{head}{topology}steps: [{steps}]\n"));
+            have_pods(&scenario, &State::new(&scenario.topology))
+        };
+        let two = "{name: a, node: 1}, {name: b, node: 1}";
+        assert_eq!(have_pods(two, "{name: s}"), [true, false]);
+        let added = "{name: s, addPod: [{namespace: x, name: c, node: 2}]}";
+        assert_eq!(have_pods(two, added), [true, true]);
+        let on_host = "{name: a, node: 2}, {name: b, node: 1, hostNetwork: true}";
+        assert_eq!(have_pods(on_host, "{name: s}"), [false, true]);
     }
 
     /// Seen: on a cluster with one node, a correct network was accused.
@@ -168,8 +219,9 @@ mod tests {
         };
         let mut cluster = State::new(&Topology::standard(false)).cluster;
         cluster.services = vec![service("local", true), service("usual", false)];
-        assert_eq!(without_own_nodes(&cluster, 2), []);
-        let absent = without_own_nodes(&cluster, 1);
+        let nodes = |names: [&str; 2]| names.map(str::to_owned);
+        assert_eq!(without_own_nodes(&cluster, &nodes(["a", "b"])), []);
+        let absent = without_own_nodes(&cluster, &nodes(["a", "a"]));
         let told: Vec<_> = absent.into_iter().map(|(name, absence)| (name, absence.capability)).collect();
         assert_eq!(told, [(EndpointName::service("x", "local"), Some(Capability::Nodes))]);
     }

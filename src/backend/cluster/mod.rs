@@ -61,7 +61,7 @@ pub struct Cluster {
     shared: Arc<Shared>,
     name: String,
     version: String,
-    /// The nodes that are used.
+    /// The nodes that can be used.
     nodes: Vec<String>,
 }
 
@@ -140,33 +140,19 @@ impl Cluster {
         &self.name
     }
 
-    /// What a report should say about the cluster: pairs of a name and a value. For after
-    /// [`schedule`](Self::schedule), which decides about the nodes.
+    /// What a report should say about the cluster: pairs of a name and a value.
     pub fn facts(&self) -> Vec<(String, String)> {
-        let survey = &self.shared.survey;
-        let used = self.used_nodes();
-        let nodes = used.iter().map(|name| {
-            let known = survey.machines.iter().find(|machine| machine.name == *name);
-            format!("{name} ({})", known.map_or("unknown", |machine| &machine.kubelet))
-        });
-        let nodes = nodes.collect::<Vec<_>>().join(", ");
-        let nodes = format!("{} of {}: {nodes}", used.len(), survey.machines.len());
-        let plugin = survey.plugin.clone().unwrap_or_else(|| "unknown".to_owned());
-        let mut facts = vec![("server", self.version.clone()), ("nodes", nodes)];
+        let plugin = self.shared.survey.plugin.clone().unwrap_or_else(|| "unknown".to_owned());
+        let mut facts = vec![("server", self.version.clone())];
         facts.extend(self.unfit_nodes().map(|nodes| ("nodes without probe pods", nodes)));
         facts.push(("network plugin", plugin));
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// How many of the cluster's nodes the scenarios run on, and how many it has.
-    pub fn node_coverage(&self) -> (usize, usize) {
-        (self.used_nodes().len(), self.shared.survey.machines.len())
-    }
-
-    /// The nodes that scenarios run on; before any is scheduled, all that they may.
-    fn used_nodes(&self) -> Vec<String> {
-        let scheduled = self.shared.schedule().nodes().clone();
-        if scheduled.is_empty() { self.nodes.clone() } else { scheduled.into_iter().collect() }
+    /// All nodes of the cluster, with the versions of their kubelets.
+    pub fn nodes(&self) -> BTreeMap<String, String> {
+        let machines = self.shared.survey.machines.iter();
+        machines.map(|machine| (machine.name.clone(), machine.kubelet.clone())).collect()
     }
 
     /// The nodes on which no probe pod can run, with the reasons.
@@ -209,7 +195,7 @@ impl Cluster {
         for scenario in scenarios {
             let state = State::new(&scenario.topology);
             // Only so many as it takes, of those that nobody chose.
-            let groups = machines::groups(&self.nodes, state.cluster.nodes.len(), all);
+            let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &state), all);
             for group in &groups {
                 schedule.add(Turn { index: placed.len(), group: group.clone(), state: state.clone() });
                 let mut scenario = scenario.clone();
@@ -234,7 +220,7 @@ impl Cluster {
     /// The backend for a scenario that was not scheduled, on as many of the nodes as it has.
     pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
         let state = State::new(&scenario.topology);
-        let groups = machines::groups(&self.nodes, state.cluster.nodes.len(), false);
+        let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &state), false);
         self.backend(groups.into_iter().next().unwrap_or_default(), None)
     }
 

@@ -2,7 +2,7 @@
 //! finds most of its pods.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::deployment::Deployment;
 use crate::scenario::State;
@@ -23,21 +23,13 @@ pub(super) struct Turn {
 /// nodes: it is brought to the scenario's topology, and keeps the pods that can be pods of this, too.
 #[derive(Default)]
 pub(super) struct Schedule {
-    /// The nodes of all scenarios that were ever added.
-    nodes: BTreeSet<String>,
     waiting: Vec<Turn>,
     idle: HashMap<Group, Vec<Deployment>>,
 }
 
 impl Schedule {
     pub(super) fn add(&mut self, turn: Turn) {
-        self.nodes.extend(turn.group.iter().cloned());
         self.waiting.push(turn);
-    }
-
-    /// The nodes of all scenarios that were ever added.
-    pub(super) fn nodes(&self) -> &BTreeSet<String> {
-        &self.nodes
     }
 
     /// The next scenario, with the deployment that it should be carried out on; without one, it needs a

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::compare_json::ComparisonDocument;
 use super::escape;
+use super::machines;
 use super::profiles::{self, ProfileDocument};
 use super::unmodelled::{self, UnmodelledDocument};
 use crate::compare::Comparison;
@@ -58,7 +59,7 @@ struct RunDocument<'a> {
     outcome: &'static str,
     exit_code: u8,
     backend: &'a str,
-    facts: BTreeMap<&'a str, &'a str>,
+    facts: BTreeMap<&'a str, String>,
     warnings: &'a [String],
     unmodelled: Vec<UnmodelledDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,14 +87,15 @@ struct NodeCoverageDocument {
     all: usize,
 }
 
-impl From<NodeCoverage> for NodeCoverageDocument {
-    fn from(NodeCoverage { used, all }: NodeCoverage) -> Self {
-        Self { used, all }
+impl From<NodeCoverage<'_>> for NodeCoverageDocument {
+    fn from(NodeCoverage { used, all }: NodeCoverage<'_>) -> Self {
+        Self { used: used.len(), all }
     }
 }
 
 impl<'a> RunDocument<'a> {
     fn new(result: &'a RunResult) -> Self {
+        let judged_machines = result.judged_machines();
         Self {
             api_version: API_VERSION,
             kind: "RunResult",
@@ -101,10 +103,10 @@ impl<'a> RunDocument<'a> {
             outcome: outcome(result.outcome()),
             exit_code: exit_code(result),
             backend: &result.surroundings.name,
-            facts: result.surroundings.facts.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            facts: machines::facts(&result.surroundings, &judged_machines).into_iter().collect(),
             warnings: &result.surroundings.warnings,
             unmodelled: unmodelled::documents(&result.surroundings.unmodelled),
-            node_coverage: result.surroundings.nodes.map(NodeCoverageDocument::from),
+            node_coverage: result.surroundings.coverage(&judged_machines).map(NodeCoverageDocument::from),
             lacking: result.lacking().into_iter().map(Capability::name).collect(),
             interrupted: result.interrupted,
             stopped: result.stopped,

@@ -25,7 +25,7 @@ impl Report<'_> {
         }
         self.power();
         self.aside(&counts);
-        for (name, value) in &surroundings.facts {
+        for (name, value) in machines::facts(surroundings, &self.result.judged_machines()) {
             self.line(paint(FAINT, Plain(format!("{name}: {value}"))));
         }
         for kind in &surroundings.unmodelled {

@@ -167,7 +167,7 @@ impl Deployment {
             (endpoint, Absence { capability, why: why.to_owned() })
         };
         state.absent = externals.chain(on_nodes).map(absence).collect();
-        state.absent.extend(without_own_nodes(&state.cluster, self.group.len()));
+        state.absent.extend(without_own_nodes(&state.cluster, &self.group));
     }
 
     /// Fills the addresses in.
