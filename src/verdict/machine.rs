@@ -56,7 +56,7 @@ impl Surroundings {
     pub fn coverage(&self, judged: &BTreeSet<&str>) -> Option<NodeCoverage<'_>> {
         let used = self.nodes.iter().map(|(name, kubelet)| (name.as_str(), kubelet.as_str()));
         let used = used.filter(|(name, _)| judged.contains(name)).collect();
-        (!self.nodes.is_empty()).then(|| NodeCoverage { used, all: self.nodes.len() })
+        (!self.nodes.is_empty()).then_some(NodeCoverage { used, all: self.nodes.len() })
     }
 }
 
