@@ -883,13 +883,13 @@ fn a_policy_of_a_dump_with_an_unknown_field_is_refused_or_not_modelled() {
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""));
         finished.stderr.replace(&format!("{}/", folder().display()), "")
     };
-    assert_snapshot!(refused("ingress: [{form: []}]"), @"error: expect/misspelt.yaml:9:37: NetworkPolicy `a`: unknown field `spec.ingress.form`: did you mean from?");
-    assert_snapshot!(refused("Egress: []"), @"error: expect/misspelt.yaml:9:26: NetworkPolicy `a`: unknown field `spec.Egress`: did you mean egress?");
+    assert_snapshot!(refused("ingress: [{form: []}]"), @"error: expect/misspelt.yaml:9:36: NetworkPolicy `a`: unknown field `spec.ingress.form`: did you mean from?");
+    assert_snapshot!(refused("Egress: []"), @"error: expect/misspelt.yaml:9:25: NetworkPolicy `a`: unknown field `spec.Egress`: did you mean egress?");
     let selector = policies("ingress: []").replace("namespaces: {}", "namespaces: {matchLabel: {a: b}}");
     let path = file("expect/subject.yaml", selector);
     let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
     let message = finished.stderr.replace(&format!("{}/", folder().display()), "");
-    assert_snapshot!(message, @"error: expect/subject.yaml:19:46: AdminNetworkPolicy `a`: unknown field `spec.subject.namespaces.matchLabel`: did you mean matchLabels?");
+    assert_snapshot!(message, @"error: expect/subject.yaml:19:44: AdminNetworkPolicy `a`: unknown field `spec.subject.namespaces.matchLabel`: did you mean matchLabels?");
 }
 
 #[test]
