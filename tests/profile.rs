@@ -116,6 +116,50 @@ fn a_new_pod_that_is_isolated_late_is_left_undefined() {
     assert_eq!(with("no-enforcement").code, Some(1));
 }
 
+/// One of a Service's pods is open, and the other is closed by a policy that also lets the client send.
+const HALF_CLOSED: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: half-closed}
+topology:
+  namespaces:
+  - name: x
+    pods:
+    - {name: client, labels: {role: isolated}}
+    - {name: open, labels: {app: web}}
+    - {name: closed, labels: {app: web, role: isolated}}
+    services: [{name: web, selector: {app: web}, ports: [{port: 80}]}]
+probes: [80/TCP]
+steps:
+- name: one of two pods is closed
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: p, namespace: x}
+    spec: {podSelector: {matchLabels: {role: isolated}}, policyTypes: [Ingress, Egress], egress: [{}]}
+";
+
+/// A profile said nothing of single endpoints, and so every profile hid what reached the closed one.
+#[test]
+fn a_closed_endpoint_stays_judged_unless_a_profile_covers_it() {
+    let scenario = file("profiles/half-closed/half-closed.yaml", HALF_CLOSED);
+    let leaks = |fault: &str, profiles: &[&str]| -> Vec<String> {
+        let options = ["run", scenario.to_str().unwrap(), "-o", "json", "--fault", fault];
+        let profiles = profiles.iter().flat_map(|profile| ["--profile", profile]);
+        let finished = run(User::Ordinary, options.into_iter().chain(profiles));
+        let cells = cells(&finished.json()).into_iter().map(|(_, cell)| cell);
+        let leaks = cells.filter(|cell| cell["to"] == "service:x/web" && cell["verdict"] == "leak");
+        leaks.map(|cell| cell["from"].as_str().unwrap().to_owned()).collect()
+    };
+    for profiles in [&[][..], &["cilium"], &["aws-vpc-cni", "ovn-kubernetes"]] {
+        assert_eq!(leaks("services-open", profiles), ["x/client", "x/open"], "{profiles:?}");
+    }
+    // Chains that are shared explain what the policy's own pods send, and no more.
+    assert_eq!(leaks("services-open", &["kube-router"]), ["x/open"]);
+    assert_eq!(leaks("shared-chains", &["cilium"]), ["x/client"]);
+    assert_eq!(leaks("shared-chains", &["kube-router"]), [""; 0]);
+}
+
 /// While rules are replaced, only a moment is left open, and only what peers and ports of the policy's rules explain.
 #[test]
 fn what_passes_while_rules_are_replaced_is_left_undefined() {

@@ -7,5 +7,5 @@ mod size;
 
 pub use cell::{Cell, cells};
 pub use coverage::check;
-pub use route::{Listeners, Lookup, Route, Router, listeners, service_host};
+pub use route::{Listeners, Lookup, Promises, Route, Router, listeners, service_host};
 pub use size::{Size, size};

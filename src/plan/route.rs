@@ -14,6 +14,9 @@ use crate::scenario::{EndpointName, Probe, State};
 /// What has to listen, by endpoint.
 pub type Listeners = BTreeMap<EndpointName, BTreeSet<Listener>>;
 
+/// Endpoints, each with what the policies promise of a packet that arrives there.
+pub type Promises = Vec<(EndpointName, Expectation)>;
+
 /// The way of a cell's probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -58,7 +61,7 @@ impl Route {
 
     /// What the policies say about a probe that arrives at each of the ends that may answer. They differ only
     /// behind a Service; empty if it is not known where the Service leads.
-    pub fn evaluate_servers(&self, engine: &Engine) -> Vec<(EndpointName, Expectation)> {
+    pub fn evaluate_servers(&self, engine: &Engine) -> Promises {
         let arrivals = engine.evaluate_arrivals(&self.flow).into_iter();
         let named = |(end, expectation)| Some((self.server_at(engine, end)?, expectation));
         let servers = arrivals.filter_map(named);
@@ -66,7 +69,7 @@ impl Route {
     }
 
     /// Which of the servers an end is.
-    fn server_at(&self, engine: &Engine, end: Endpoint) -> Option<EndpointName> {
+    pub fn server_at(&self, engine: &Engine, end: Endpoint) -> Option<EndpointName> {
         let names = self.servers.iter().map(|(name, _)| name);
         match end {
             Endpoint::Pod(id) => {

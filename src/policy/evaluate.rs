@@ -109,18 +109,6 @@ impl Engine {
         }
     }
 
-    /// Like [`Engine::evaluate`], but returns one expectation per end at which the flow may arrive: more than
-    /// one, or none, only behind a Service.
-    pub fn evaluate_each(&self, flow: &Flow) -> Vec<Expectation> {
-        match flow.destination {
-            Destination::Endpoint(_) => vec![self.evaluate(flow)],
-            Destination::Service(id) => match self.evaluate_endpoints(flow, &self.services[id]) {
-                Ok(endpoints) => endpoints.into_iter().map(|(_, expectation)| expectation).collect(),
-                Err(cause) => vec![Expectation::undefined(cause)],
-            },
-        }
-    }
-
     /// Returns each end at which the flow may arrive, with the expectation for a packet that arrives there. Empty
     /// if the ends are not known.
     pub fn evaluate_arrivals(&self, flow: &Flow) -> Vec<(Endpoint, Expectation)> {

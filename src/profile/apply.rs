@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::arrival::Arrival;
 use super::mechanism::Mechanism;
 use super::model::{CellPattern, Difference, Profile};
 use super::parts::mixed;
 use super::reading::Readings;
 use super::unenforced::Unenforced;
-use crate::plan::{Cell, Route};
+use crate::plan::{Cell, Promises, Route};
 use crate::policy::{Cluster, Decision, Engine, Expectation};
 use crate::scenario::{State, wildcard};
 
@@ -31,25 +32,68 @@ pub struct View<'a> {
 /// The difference that leaves each cell undefined, or `None`: the first that covers it by itself, or else one
 /// of those that do so together.
 pub fn left_open(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
-    let readings = Readings::new(&view.state.cluster);
-    let unenforced = Unenforced::new(&view.state.cluster);
+    let ways = OtherWays::new(&view.state.cluster);
     choose(profiles, view, |covering, route, promised| {
+        ways.first_open(covering, Arrival::anywhere(route), promised)
+    })
+}
+
+/// Returns, for each cell, the promises about single endpoints of its Service without those that a difference leaves
+/// undefined. What a difference explains of one endpoint says nothing about the others.
+pub fn judged_endpoints(
+    profiles: &[Profile],
+    view: View<'_>,
+    promises: impl IntoIterator<Item = Promises>,
+) -> Vec<Promises> {
+    let ways = OtherWays::new(&view.state.cluster);
+    let here = differences_here(profiles, view);
+    let cells = view.cells.iter().zip(view.routes).zip(promises);
+    let judged = cells.map(|((cell, route), mut promises)| {
+        promises.retain(|(endpoint, promised)| {
+            let arrival = route.as_ref().map(|route| Arrival::at(route, endpoint));
+            let covering = covering(&here, cell, promised);
+            arrival.and_then(|arrival| ways.first_open(&covering, arrival, promised)).is_none()
+        });
+        promises
+    });
+    judged.collect()
+}
+
+/// The policies of one state, as differences have them.
+struct OtherWays<'a> {
+    readings: Readings<'a>,
+    unenforced: Unenforced<'a>,
+}
+
+impl<'a> OtherWays<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        Self { readings: Readings::new(cluster), unenforced: Unenforced::new(cluster) }
+    }
+
+    /// The first of some differences that leaves a promise undefined by itself, or else one of those that do so
+    /// together.
+    fn first_open<'d>(
+        &self,
+        covering: &[&'d Arc<Difference>],
+        arrival: Arrival<'_>,
+        promised: &Expectation,
+    ) -> Option<&'d Arc<Difference>> {
         // What the specification leaves open needs no profile.
         if promised.decision == Decision::Undefined {
             return None;
         }
-        let differ = |mechanism| readings.differ(&[mechanism], route, promised.decision);
+        let differ = |mechanism| self.readings.differ(&[mechanism], arrival, promised.decision);
         let alone = |difference: &&&Arc<Difference>| match (difference.cells.mechanism, promised.decision) {
             (Some(mechanism), _) => differ(mechanism),
-            (None, Decision::Deny) => !unenforced.others_deny(&difference.cells.policies, route),
+            (None, Decision::Deny) => !self.unenforced.others_deny(&difference.cells.policies, arrival),
             (None, Decision::Allow | Decision::Undefined) => true,
         };
         covering.iter().find(alone).copied().or_else(|| {
             let mechanisms: Vec<_> = covering.iter().filter_map(|it| it.cells.mechanism).collect();
-            let first = readings.together(&mechanisms, route, promised.decision)?;
+            let first = self.readings.together(&mechanisms, arrival, promised.decision)?;
             covering.iter().find(|difference| difference.cells.mechanism == Some(first)).copied()
         })
-    })
+    }
 }
 
 /// The difference that leaves the first moment of a new pod open in each cell, or `None`. Of the cells only
@@ -83,18 +127,30 @@ fn choose(
     view: View<'_>,
     choice: impl for<'a> Fn(&[&'a Arc<Difference>], &Route, &Expectation) -> Option<&'a Arc<Difference>>,
 ) -> Vec<Option<Arc<Difference>>> {
+    let here = differences_here(profiles, view);
+    let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
+    let chosen = cells.map(|((cell, route), promised)| {
+        choice(&covering(&here, cell, promised), route.as_ref()?, promised).cloned()
+    });
+    chosen.collect()
+}
+
+/// The differences of a scenario and step.
+fn differences_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a Arc<Difference>> {
     let differences = profiles.iter().flat_map(|profile| &profile.differences);
     // A name may have its nodes behind it.
     let scenario = view.scenario.split(" on ").next().unwrap_or_default();
-    let here: Vec<_> =
-        differences.filter(|difference| difference.cells.is_here(scenario, view.step)).collect();
-    let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
-    let chosen = cells.map(|((cell, route), promised)| {
-        let covers = |difference: &&Arc<Difference>| difference.cells.covers(cell, promised);
-        let covering: Vec<_> = here.iter().copied().filter(covers).collect();
-        choice(&covering, route.as_ref()?, promised).cloned()
-    });
-    chosen.collect()
+    differences.filter(|difference| difference.cells.is_here(scenario, view.step)).collect()
+}
+
+/// Those of some differences that cover a cell's ends and probe, and a promise.
+fn covering<'a>(
+    differences: &[&'a Arc<Difference>],
+    cell: &Cell,
+    promised: &Expectation,
+) -> Vec<&'a Arc<Difference>> {
+    let covers = |difference: &&Arc<Difference>| difference.cells.covers(cell, promised);
+    differences.iter().copied().filter(covers).collect()
 }
 
 impl CellPattern {
@@ -183,7 +239,8 @@ steps:
         (state, scenario.probes)
     }
 
-    fn covered_in(content: &str, pattern: &str) -> Vec<String> {
+    /// What is said of the state that the first step leads to.
+    fn in_view<T>(content: &str, ask: impl FnOnce(View<'_>, &Engine) -> T) -> T {
         let (state, probes) = after_steps(content);
         let engine = Engine::new(state.cluster.clone());
         let router = Router::new(&state, &engine);
@@ -199,9 +256,16 @@ steps:
             routes: &routes,
             expectations: &expectations,
         };
-        let left_open = left_open(&profile(pattern), view);
-        let cells = cells.iter().zip(&expectations).zip(left_open).filter(|(_, open)| open.is_some());
-        cells.map(|((cell, expectation), _)| format!("{cell} {}", expectation.decision)).collect()
+        ask(view, &engine)
+    }
+
+    fn covered_in(content: &str, pattern: &str) -> Vec<String> {
+        in_view(content, |view, _| {
+            let left_open = left_open(&profile(pattern), view);
+            let cells = view.cells.iter().zip(view.expectations).zip(left_open);
+            let cells = cells.filter(|(_, open)| open.is_some());
+            cells.map(|((cell, expectation), _)| format!("{cell} {}", expectation.decision)).collect()
+        })
     }
 
     #[test]
@@ -270,6 +334,52 @@ steps:
         assert_eq!(by("x/a"), [""; 0]);
         assert_eq!(by("x/b"), [""; 0]);
         assert_eq!(by("[x/a, x/b]"), ["x/db → service:x/web 80/TCP deny"]);
+    }
+
+    /// The endpoints of x/web that stay judged for x/db, each with what it is promised: pods a, b and c are behind it.
+    fn judged(policies: &str, pattern: &str) -> Vec<String> {
+        let pods =
+            ["a", "b", "c"].map(|app| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n"));
+        let service = "    services: [{name: web, selector: ";
+        let content = content(policies)
+            .replace(&format!("{service}{{app: web}}"), &format!("{}{service}{{tier: back}}", pods.concat()));
+        in_view(&content, |view, engine| {
+            let is_it = |cell: &&Cell| cell.to_string() == "x/db → service:x/web 80/TCP";
+            let place = view.cells.iter().position(|cell| is_it(&cell)).unwrap();
+            let promises = view.routes.iter().map(|route| route.as_ref().unwrap().evaluate_servers(engine));
+            let promises = judged_endpoints(&profile(pattern), view, promises).swap_remove(place);
+            promises.iter().map(|(name, promised)| format!("{name} {}", promised.decision)).collect()
+        })
+    }
+
+    #[test]
+    fn an_endpoint_is_excused_without_the_others_of_its_service() {
+        let deny = |app: &str| {
+            policy("x", &format!("podSelector: {{matchLabels: {{app: {app}}}}}"))
+                .replace("name: p", &format!("name: {app}"))
+        };
+        let policies = deny("b") + &deny("c");
+        let by = |policies: &str| format!("policies: {policies}, direction: ingress, probes: 80/TCP");
+        let all = ["x/a allow", "x/b deny", "x/c deny"];
+        for unrelated in ["mechanism: pod-address-in-ip-block", &by("x/a"), &by("y/*")] {
+            assert_eq!(judged(&policies, unrelated), all, "{unrelated}");
+        }
+        assert_eq!(judged(&policies, &by("x/b")), ["x/a allow", "x/c deny"]);
+        assert_eq!(judged(&policies, &(by("x/b") + ", to: service:x/*")), ["x/a allow", "x/c deny"]);
+        for other in ["to: x/db", "from: y/*", "scenarios: t", "expected: allow"] {
+            assert_eq!(judged(&policies, &format!("{}, {other}", by("x/b"))), all, "{other}");
+        }
+        // Another policy denies it, too.
+        let second = deny("b").replace("name: b", "name: d");
+        assert_eq!(judged(&(policies.clone() + &second), &by("x/b")), all);
+        // Egress of b's own policy, which is db's, too, leads to it; c's does not.
+        let shared = policy(
+            "x",
+            "podSelector: {matchExpressions: [{key: app, operator: In, values: [b, db]}]}, policyTypes: [Ingress, Egress], egress: [{}]",
+        );
+        let other_direction = "mechanism: other-direction-of-same-policy";
+        assert_eq!(judged(&(shared + &deny("c")), other_direction), ["x/a allow", "x/c deny"]);
+        assert_eq!(judged(&policies, other_direction), all);
     }
 
     #[test]
@@ -567,26 +677,13 @@ steps:
 
     /// The cells that are left open while `before` is replaced by `after`.
     fn open_between(before: &str, after: &str) -> Vec<String> {
-        let [(before, _), (state, probes)] = [before, after].map(|policies| after_steps(&content(policies)));
-        let engine = Engine::new(state.cluster.clone());
-        let router = Router::new(&state, &engine);
-        let cells = cells(&state, &probes);
-        let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
-        let promised = |route: &Option<Route>| route.as_ref().unwrap().evaluate(&engine);
-        let expectations: Vec<_> = routes.iter().map(promised).collect();
-        let (scenario, step) = ("s", None);
-        let view = View {
-            scenario,
-            step,
-            state: &state,
-            cells: &cells,
-            routes: &routes,
-            expectations: &expectations,
-        };
+        let (before, _) = after_steps(&content(before));
         let profiles = profile("mechanism: rules-replaced-in-parts, to: x/web");
-        let open = open_while_replaced(&profiles, view, &before.cluster);
-        let open = cells.iter().zip(open).filter(|(_, difference)| difference.is_some());
-        open.map(|(cell, _)| cell.to_string()).collect()
+        in_view(&content(after), |view, _| {
+            let open = open_while_replaced(&profiles, view, &before.cluster);
+            let open = view.cells.iter().zip(open).filter(|(_, difference)| difference.is_some());
+            open.map(|(cell, _)| cell.to_string()).collect()
+        })
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! undefined is probed and recorded, and neither passes nor fails.
 
 mod apply;
+mod arrival;
 mod bounds;
 mod file;
 mod load;
@@ -16,7 +17,7 @@ mod rewrite;
 mod service_port;
 mod unenforced;
 
-pub use apply::{View, left_open, open_at_first, open_while_replaced};
+pub use apply::{View, judged_endpoints, left_open, open_at_first, open_while_replaced};
 pub use load::{from_document, load};
 pub use mechanism::Mechanism;
 pub use model::{Difference, Profile};

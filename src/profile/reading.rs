@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::arrival::Arrival;
 use super::mechanism::Mechanism;
 use super::rewrite::{one_direction, rewritten};
 use super::service_port::ServicePorts;
-use crate::plan::Route;
 use crate::policy::{
     Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy, PolicyName, Reason,
 };
@@ -27,7 +27,7 @@ impl<'a> Readings<'a> {
     }
 
     /// Whether a route comes out otherwise than promised if the policies are read in these ways at once.
-    pub(super) fn differ(&self, mechanisms: &[Mechanism], route: &Route, promised: Decision) -> bool {
+    pub(super) fn differ(&self, mechanisms: &[Mechanism], arrival: Arrival<'_>, promised: Decision) -> bool {
         if mechanisms.iter().all(|mechanism| mechanism.is_momentary()) {
             return false;
         }
@@ -39,7 +39,7 @@ impl<'a> Readings<'a> {
             .or_insert_with_key(|mechanisms| Rc::new(Reading::new(self.cluster, mechanisms)))
             .clone();
         drop(by_mechanisms);
-        reading.decide(route) != promised
+        reading.decide(arrival) != promised
     }
 
     /// The first of some mechanisms that decide a route together, and do not without each other. `None` if all
@@ -47,17 +47,17 @@ impl<'a> Readings<'a> {
     pub(super) fn together(
         &self,
         mechanisms: &[Mechanism],
-        route: &Route,
+        arrival: Arrival<'_>,
         promised: Decision,
     ) -> Option<Mechanism> {
         let is_reading = |mechanism: &&Mechanism| !mechanism.is_momentary();
         let mut needed: Vec<_> = mechanisms.iter().filter(is_reading).copied().collect();
-        if needed.len() < 2 || !self.differ(&needed, route, promised) {
+        if needed.len() < 2 || !self.differ(&needed, arrival, promised) {
             return None;
         }
         for mechanism in needed.clone() {
             let others: Vec<_> = needed.iter().copied().filter(|other| *other != mechanism).collect();
-            if self.differ(&others, route, promised) {
+            if self.differ(&others, arrival, promised) {
                 needed = others;
             }
         }
@@ -88,13 +88,13 @@ impl Reading {
     }
 
     /// What the policies promise of a route, read in these ways.
-    fn decide(&self, route: &Route) -> Decision {
-        route.legs().map(|leg| self.decide_leg(&leg.flow)).fold(Decision::Allow, Decision::and)
+    fn decide(&self, arrival: Arrival<'_>) -> Decision {
+        let legs = arrival.legs(&self.engine);
+        legs.map(|(flow, ends)| self.decide_leg(flow, ends)).fold(Decision::Allow, Decision::and)
     }
 
-    fn decide_leg(&self, flow: &Flow) -> Decision {
-        let ends = self.engine.evaluate_arrivals(flow).into_iter();
-        let mut decisions = ends.map(|(end, promised)| self.decide_end(flow, end, promised));
+    fn decide_leg(&self, flow: &Flow, ends: Vec<(Endpoint, Expectation)>) -> Decision {
+        let mut decisions = ends.into_iter().map(|(end, promised)| self.decide_end(flow, end, promised));
         match decisions.next() {
             // It is not known where the Service leads, or it leads nowhere.
             None => Decision::Undefined,

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::arrival::Arrival;
 use super::model::PolicyPattern;
-use crate::plan::Route;
 use crate::policy::{
-    Cluster, ClusterPolicy, Decision, Direction, Engine, Expectation, NetworkPolicy, PolicyName,
+    Cluster, ClusterPolicy, Decision, Direction, Endpoint, Engine, Expectation, NetworkPolicy, PolicyName,
 };
 
 /// The policies of one state without some of them. Each such engine is compiled when it is needed.
@@ -21,18 +21,17 @@ impl<'a> Unenforced<'a> {
         Self { cluster, by_pattern: RefCell::default() }
     }
 
-    /// Returns whether the other policies deny a route, or one of the ends at which it may arrive. The reasons
-    /// of an expectation do not tell: they end at the first tier that denies, and are those of one endpoint of
-    /// a Service.
-    pub(super) fn others_deny(&self, pattern: &PolicyPattern, route: &Route) -> bool {
+    /// Returns whether the other policies deny one of the ends in question. The reasons of an expectation do not
+    /// tell: they end at the first tier that denies, and are those of one endpoint of a Service.
+    pub(super) fn others_deny(&self, pattern: &PolicyPattern, arrival: Arrival<'_>) -> bool {
         let mut by_pattern = self.by_pattern.borrow_mut();
         let engine = by_pattern
             .entry(pattern.clone())
             .or_insert_with_key(|pattern| Rc::new(Engine::new(without(self.cluster, pattern))))
             .clone();
         drop(by_pattern);
-        let denies = |end: &Expectation| end.decision == Decision::Deny;
-        route.legs().any(|leg| engine.evaluate_each(&leg.flow).iter().any(denies))
+        let denies = |(_, promised): &(Endpoint, Expectation)| promised.decision == Decision::Deny;
+        arrival.legs(&engine).any(|(_, ends)| ends.iter().any(denies))
     }
 }
 

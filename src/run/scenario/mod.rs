@@ -26,13 +26,12 @@ use super::track::{Expected, Loss, Track};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
-use crate::profile::{View, left_open, open_at_first, open_while_replaced};
+use crate::profile::{View, judged_endpoints, left_open, open_at_first, open_while_replaced};
 use crate::scenario::{Action, EndpointName, Scenario, State, Step};
 use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, probes_for, proved_point};
 
 use baseline::Baseline;
 use brackets::Brackets;
-pub(super) use situation::Promises;
 use situation::{Situation, Way};
 pub use variants::Trials;
 pub(super) use variants::carry_out_with_variants;
@@ -177,10 +176,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let mut situation = Situation::new(self.scenario, &self.state, engine, router);
         let left_open = left_open(&self.settings.profiles, self.view(step, &situation));
         situation.leave_open(left_open);
-        if !self.settings.profiles.is_empty() {
-            // A profile says which cells are left open. It does not say so of single endpoints of a Service.
-            situation.backends.iter_mut().for_each(Vec::clear);
-        }
+        let backends = std::mem::take(&mut situation.backends);
+        situation.backends = judged_endpoints(&self.settings.profiles, self.view(step, &situation), backends);
         situation
     }
 

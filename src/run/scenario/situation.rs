@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::plan::{Cell, Route, Router, cells};
+use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
 use crate::profile::Difference;
 use crate::run::newcomers::Newcomer;
-use crate::scenario::{Capability, EndpointName, Scenario, State};
+use crate::scenario::{Capability, Scenario, State};
 use crate::verdict::{Before, Cause};
 
 /// Why nothing can be sent for a cell.
@@ -22,9 +22,6 @@ pub(super) struct Obstacle {
 /// The addresses of both ends: a pod that takes over a name is another one.
 pub(super) type Way = (Option<IpAddr>, Option<SocketAddr>);
 
-/// Several endpoints, each with what the policies promise of a packet that arrives there.
-pub(in crate::run) type Promises = Vec<(EndpointName, Expectation)>;
-
 /// A state with everything that follows from it.
 pub(super) struct Situation {
     pub(super) cells: Vec<Cell>,
@@ -32,7 +29,8 @@ pub(super) struct Situation {
     pub(super) routes: Vec<Option<Route>>,
     pub(super) obstacles: Vec<Option<Obstacle>>,
     pub(super) expectations: Vec<Expectation>,
-    /// For a Service whose endpoints are promised different things: what each of them is promised. Else empty.
+    /// For a Service whose endpoints are promised different things: what each of them is promised, unless a profile
+    /// leaves that undefined. Else empty.
     pub(super) backends: Vec<Promises>,
     /// The cells of pods that came with the step.
     pub(super) newcomers: Vec<Option<Newcomer>>,
