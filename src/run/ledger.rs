@@ -19,6 +19,34 @@ struct Sent {
     is_proof: bool,
     /// Whether its attempt to connect ends before the policies change. A datagram is under way until it arrives.
     ends: Ends,
+    /// What its arrival shows.
+    shows: Shows,
+}
+
+/// What the arrival of a probe shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// The cell was delivered.
+    Delivery,
+    /// The lookup was delivered that comes before the connection. What would have become of that is not known.
+    Lookup,
+}
+
+/// A probe that is noted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noted {
+    pub(super) nonce: Nonce,
+    pub(super) ends: Ends,
+    pub(super) shows: Shows,
+}
+
+/// A probe of the present step that arrived after its round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Late {
+    pub(super) cell: usize,
+    /// When it was sent, since the change.
+    pub(super) sent: Duration,
+    pub(super) shows: Shows,
 }
 
 /// Until when a probe can arrive that says something about the policies at the time when it was sent.
@@ -57,8 +85,9 @@ impl Ledger {
     }
 
     /// Notes a probe that has been sent.
-    pub(super) fn note(&mut self, nonce: Nonce, cell: usize, at: Duration, is_proof: bool, ends: Ends) {
-        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends });
+    pub(super) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
+        let Noted { nonce, ends, shows } = noted;
+        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows });
     }
 
     /// Takes in that attempts to connect may go on while the policies change.
@@ -77,14 +106,14 @@ impl Ledger {
         }
     }
 
-    /// The cells of the present step of which probes arrived late, and when those were sent. Each arrival is
-    /// returned once.
-    pub(super) fn take_late(&mut self) -> Vec<(usize, Duration)> {
+    /// The probes of the present step that arrived late. Each is returned once.
+    pub(super) fn take_late(&mut self) -> Vec<Late> {
         let (own, others) =
             std::mem::take(&mut self.late).into_iter().partition(|sent| sent.step == self.step);
         self.late = others;
         let own: Vec<Sent> = own;
-        own.into_iter().map(|sent| (sent.cell, sent.at)).collect()
+        let late = |Sent { cell, at, shows, .. }: Sent| Late { cell, sent: at, shows };
+        own.into_iter().map(late).collect()
     }
 
     /// What arrived too late for its step, by step and cell. `in_force` returns for a cell of a step from when
@@ -93,10 +122,10 @@ impl Ledger {
         &self,
         in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
     ) -> BTreeMap<(usize, usize), Afterwards> {
-        let mut late = BTreeMap::<(usize, usize), Vec<Duration>>::new();
-        for Sent { step, cell, at, .. } in &self.late {
+        let mut late = BTreeMap::<(usize, usize), Vec<(Duration, Shows)>>::new();
+        for Sent { step, cell, at, shows, .. } in &self.late {
             if let Some(step) = step {
-                late.entry((*step, *cell)).or_default().push(*at);
+                late.entry((*step, *cell)).or_default().push((*at, *shows));
             }
         }
         let mut silent = HashMap::<(usize, usize), Vec<Duration>>::new();
@@ -107,9 +136,11 @@ impl Ledger {
         }
         let said = late.into_iter().filter_map(|(key, arrived)| {
             let (since, deadline) = in_force(key.0, key.1)?;
-            let last = arrived.into_iter().filter(|at| *at >= since.min(deadline)).max()?;
+            let arrived = || arrived.iter().filter(|(at, _)| *at >= since.min(deadline));
+            let last = arrived().map(|(at, _)| *at).max()?;
             let is_silent_since = silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
-            match (last >= deadline, is_silent_since) {
+            let is_leak = |(at, shows): &(Duration, Shows)| *at >= deadline && *shows == Shows::Delivery;
+            match (arrived().any(is_leak), is_silent_since) {
                 (true, _) => Some((key, Afterwards::Leak)),
                 (false, false) => Some((key, Afterwards::NothingLeft)),
                 (false, true) => None,
@@ -127,13 +158,21 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn late(cell: usize, sent: u64) -> Late {
+        Late { cell, sent: millis(sent), shows: Shows::Delivery }
+    }
+
+    fn noted(nonce: u64, ends: Ends) -> Noted {
+        Noted { nonce: Nonce(nonce), ends, shows: Shows::Delivery }
+    }
+
     /// A cell in force since 100 ms of a step with a deadline of 400 ms, whose probes were sent at these
     /// times and of which these arrived late.
     fn after(sent: &[u64], arrived: &[u64]) -> Option<Afterwards> {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
         for at in sent {
-            ledger.note(Nonce(*at), 7, millis(*at), true, Ends::Never);
+            ledger.note(noted(*at, Ends::Never), 7, millis(*at), true);
         }
         ledger.begin(Some(1));
         ledger.arrived(arrived.iter().map(|at| Nonce(*at)));
@@ -157,8 +196,8 @@ mod tests {
     fn a_silence_on_a_dead_path_does_not_stand_for_one_that_was_taken_away() {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
-        ledger.note(Nonce(1), 7, millis(150), true, Ends::Never);
-        ledger.note(Nonce(2), 7, millis(200), false, Ends::Never);
+        ledger.note(noted(1, Ends::Never), 7, millis(150), true);
+        ledger.note(noted(2, Ends::Never), 7, millis(200), false);
         ledger.begin(Some(1));
         ledger.arrived([Nonce(1)]);
         let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
@@ -169,9 +208,9 @@ mod tests {
     fn late_arrivals_of_the_present_step_are_returned_once() {
         let mut ledger = Ledger::default();
         ledger.begin(Some(3));
-        ledger.note(Nonce(1), 9, millis(20), true, Ends::Never);
+        ledger.note(noted(1, Ends::Never), 9, millis(20), true);
         ledger.arrived([Nonce(1), Nonce(2)]);
-        assert_eq!(ledger.take_late(), [(9, millis(20))]);
+        assert_eq!(ledger.take_late(), [late(9, 20)]);
         assert!(ledger.take_late().is_empty());
     }
 
@@ -180,7 +219,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
         for at in [450, 600] {
-            ledger.note(Nonce(at), 7, millis(at), true, Ends::Never);
+            ledger.note(noted(at, Ends::Never), 7, millis(at), true);
         }
         ledger.begin(Some(1));
         ledger.arrived([Nonce(450)]);
@@ -193,12 +232,35 @@ mod tests {
     fn a_connection_that_could_not_be_given_up_says_nothing() {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
-        ledger.note(Nonce(1), 7, millis(450), true, Ends::WhenGivenUp);
-        ledger.note(Nonce(2), 7, millis(450), true, Ends::Never);
+        ledger.note(noted(1, Ends::WhenGivenUp), 7, millis(450), true);
+        ledger.note(noted(2, Ends::Never), 7, millis(450), true);
         ledger.forget_streams();
         ledger.arrived([Nonce(1)]);
         assert_eq!(ledger.take_late(), []);
         ledger.arrived([Nonce(2)]);
-        assert_eq!(ledger.take_late(), [(7, millis(450))]);
+        assert_eq!(ledger.take_late(), [late(7, 450)]);
+    }
+
+    /// Seen: a DNS server stood still, so that the lookup of a connection by name looked denied and came to it later.
+    #[test]
+    fn a_lookup_that_arrives_late_takes_the_silence_away_and_is_no_leak_of_its_connection() {
+        for (at, silent_later, said) in [
+            (450, false, Some(Afterwards::NothingLeft)),
+            (450, true, None),
+            (150, false, Some(Afterwards::NothingLeft)),
+            (150, true, None),
+        ] {
+            let mut ledger = Ledger::default();
+            ledger.begin(Some(0));
+            let lookup = Noted { shows: Shows::Lookup, ..noted(1, Ends::Never) };
+            ledger.note(lookup, 7, millis(at), true);
+            if silent_later {
+                ledger.note(noted(2, Ends::Never), 7, millis(at + 50), true);
+            }
+            ledger.begin(Some(1));
+            ledger.arrived([Nonce(1)]);
+            let afterwards = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
+            assert_eq!(afterwards, said, "{at} {silent_later}");
+        }
     }
 }

@@ -17,8 +17,8 @@ pub(super) struct LegSent {
 
 /// What a leg's probe showed.
 pub(super) struct LegSighting {
-    /// The one whose arrival would show that the cell was delivered.
-    pub(super) nonce: Option<Nonce>,
+    /// Its probe.
+    pub(super) nonce: Nonce,
     pub(super) observation: Observation,
     pub(super) left: Option<Duration>,
     pub(super) took: Duration,
@@ -38,7 +38,7 @@ pub(super) fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<L
             return Some(leg);
         }
         if let Some(observation) = without_name(&leg.observation) {
-            return Some(LegSighting { observation, nonce: None, is_last: false, ..leg });
+            return Some(LegSighting { observation, is_last: false, ..leg });
         }
     }
     None
@@ -70,7 +70,7 @@ mod tests {
         let (left, took) = (None, Duration::ZERO);
         let control = Control::ALIVE;
         let (is_last, is_final) = (true, false);
-        LegSighting { nonce: Some(Nonce(7)), observation, left, took, control, is_last, is_final }
+        LegSighting { nonce: Nonce(7), observation, left, took, control, is_last, is_final }
     }
 
     /// A refused lookup is proved by who answers lookups, wherever the connection would have led.
@@ -87,7 +87,7 @@ mod tests {
     /// What a lookup and a connection show together, and whether a late arrival would count.
     fn together(lookup: Observation, connection: Observation) -> (Observation, bool) {
         let seen = until_failure([leg(lookup), leg(connection)].into_iter()).unwrap();
-        (seen.observation, seen.nonce.is_some())
+        (seen.observation, seen.is_last)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use netproof_probe::wire::{Listener, Nonce, Target};
 use super::arrived::{Arrived, ArrivedAt, Legs};
 use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
 use super::canary::{Canaries, Path};
-use super::ledger::{Ends, Ledger};
+use super::ledger::{Ends, Late, Ledger, Noted, Shows};
 use super::legs::{LegSent, LegSighting, until_failure};
 use super::listen::Unavailable;
 use super::sentinel::{Signal, Watch};
@@ -226,7 +226,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
     fn leg_sighting(&self, leg: &Route, sent: LegSent, control: Control, arrived: &Arrived) -> LegSighting {
         let LegSent { nonce, left, result } = sent;
         let failed = |failure: &Failure| LegSighting {
-            nonce: Some(nonce),
+            nonce,
             observation: Observation::ProbeError { message: failure.message.clone() },
             left,
             took: Duration::ZERO,
@@ -245,7 +245,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
                 let took = Duration::from_micros(result.elapsed_us.into());
-                LegSighting { nonce: Some(nonce), observation, left, took, control, is_last: true, is_final }
+                LegSighting { nonce, observation, left, took, control, is_last: true, is_final }
             }
         }
     }
@@ -264,23 +264,21 @@ impl<'a, B: Backend> Rounds<'a, B> {
             Some(self.leg_sighting(route, legs.remove(&leg)?, control, arrived))
         });
         let mut decisive = until_failure(seen)?;
-        // Its nonce is that of the last leg.
-        let is_stream = route.transport.is_stream();
         let left = decisive.left.unwrap_or(sent).max(sent);
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
-        let has_arrived = decisive.nonce.is_some_and(|nonce| arrived.has(nonce));
-        if is_denied && has_arrived && decisive.observation.agrees_with(Decision::Deny).is_none() {
+        let has_arrived = arrived.has(decisive.nonce);
+        let is_delivered = decisive.is_last && has_arrived;
+        if is_denied && is_delivered && decisive.observation.agrees_with(Decision::Deny).is_none() {
             // It was delivered, even if its agent's answer or another log was lost.
             (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
         }
-        if let Some(nonce) = decisive.nonce
-            && is_denied
-            && !has_arrived
-            && decisive.observation.agrees_with(Decision::Deny) != Some(false)
-        {
-            let ends = if is_stream { Ends::WhenGivenUp } else { Ends::Never };
-            self.ledger.note(nonce, index, sent, decisive.control.path, ends);
+        if is_denied && !has_arrived && decisive.observation.agrees_with(Decision::Deny) != Some(false) {
+            let noted = noted(&decisive, route);
+            self.ledger.note(noted, index, sent, decisive.control.path);
         }
+        let denied_backend = Some(decisive.nonce)
+            .filter(|_| decisive.is_last)
+            .and_then(|nonce| self.denied_backend(index, nonce, arrived));
         Some(Sighting {
             cell: index,
             sent,
@@ -288,7 +286,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             ended: left + decisive.took,
             control: decisive.control,
             found_name: decisive.is_last,
-            denied_backend: decisive.nonce.and_then(|nonce| self.denied_backend(index, nonce, arrived)),
+            denied_backend,
             is_final: decisive.is_final,
             observation: decisive.observation,
         })
@@ -310,6 +308,16 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let servers = &self.route(cell)?.servers;
         servers.iter().find(is_reached).map(|(endpoint, _)| endpoint.clone())
     }
+}
+
+/// What to note of a denied probe that has not arrived.
+fn noted(decisive: &LegSighting, route: &Route) -> Noted {
+    let (shows, leg) = match (&route.first, decisive.is_last) {
+        (Some(lookup), false) => (Shows::Lookup, &**lookup),
+        (Some(_) | None, _) => (Shows::Delivery, route),
+    };
+    let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
+    Noted { nonce: decisive.nonce, ends, shows }
 }
 
 impl<B: Backend> Prober for Rounds<'_, B> {
@@ -359,7 +367,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         sightings
     }
 
-    async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
+    async fn late_arrivals(&mut self) -> Vec<Late> {
         let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
         let (arrived, _) = self.arrivals(&cells).await;
         self.ledger.arrived(arrived.into_keys());

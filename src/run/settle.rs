@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::ledger::Late;
 use super::power::Pools;
 use super::sentinel::Signal;
 use super::settle_closer::CLOSER_LOOK;
@@ -17,9 +18,8 @@ pub(super) trait Prober {
     /// without cells at nothing else.
     async fn round(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting>;
 
-    /// Looks once more at the logs of all destinations. Returns the cells of which a probe arrived after its
-    /// round, and when it was sent, since the change.
-    async fn late_arrivals(&mut self) -> Vec<(usize, Duration)>;
+    /// Looks once more at the logs of all destinations. Returns the probes that arrived after their round.
+    async fn late_arrivals(&mut self) -> Vec<Late>;
 
     /// What the sentinels have shown.
     fn signal(&self) -> Signal;
@@ -292,8 +292,8 @@ impl<P: Prober> Settling<'_, P> {
     async fn arrived_late(&mut self) -> BTreeSet<usize> {
         let deadline = self.leak_deadline();
         let mut late = BTreeSet::new();
-        for (cell, sent) in self.prober.late_arrivals().await {
-            if self.tracks.get_mut(cell).is_some_and(|track| track.record_late(sent, deadline)) {
+        for Late { cell, sent, shows } in self.prober.late_arrivals().await {
+            if self.tracks.get_mut(cell).is_some_and(|track| track.record_late(sent, shows, deadline)) {
                 late.insert(cell);
             }
         }
@@ -365,6 +365,7 @@ impl<P: Prober> Settling<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::ledger::Shows;
     use crate::run::settle_closer::{BACKEND_PROBES, REPROBES};
     use crate::scenario::EndpointName;
     use crate::verdict::Control;
@@ -428,7 +429,7 @@ mod tests {
             sightings
         }
 
-        async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
+        async fn late_arrivals(&mut self) -> Vec<Late> {
             Vec::new()
         }
 
@@ -599,23 +600,30 @@ mod tests {
     #[tokio::test]
     async fn a_late_arrival_is_probed_again_until_the_deadline_and_then_a_leak() {
         let deadlines = SettleDeadlines { settle: Duration::from_millis(400), ..deadlines() };
-        let mut delayed = Delayed { rounds: 0, late: Vec::new() };
-        let settled = settle(&mut delayed, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
+        let delayed = |shows| Delayed { rounds: 0, late: Vec::new(), shows };
+        let mut connections = delayed(Shows::Delivery);
+        let settled = settle(&mut connections, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
         assert!(settled.tracks[0].leaked, "{:?}", settled.tracks[0]);
         assert_eq!(settled.tracks[0].observation, Some(OneWay));
+        // What would have become of a connection whose lookup came late is not known.
+        let mut lookups = delayed(Shows::Lookup);
+        let settled = settle(&mut lookups, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
+        assert!(!settled.tracks[0].leaked, "{:?}", settled.tracks[0]);
+        assert_eq!(settled.tracks[0].agrees(Decision::Deny), None, "{:?}", settled.tracks[0]);
     }
 
     /// A network that delivers everything, after its round.
     struct Delayed {
         rounds: u32,
-        late: Vec<(usize, Duration)>,
+        late: Vec<Late>,
+        shows: Shows,
     }
 
     impl Prober for Delayed {
         async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
             let (sent, observation, is_final) = (self.elapsed(), Dropped, false);
             self.rounds += 1;
-            self.late.extend(cells.iter().map(|cell| (*cell, sent)));
+            self.late.extend(cells.iter().map(|cell| Late { cell: *cell, sent, shows: self.shows }));
             let (left, ended, control) = (sent, self.elapsed(), Control::ALIVE);
             let sighting = |&cell: &usize| Sighting {
                 cell,
@@ -631,7 +639,7 @@ mod tests {
             cells.iter().map(sighting).collect()
         }
 
-        async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
+        async fn late_arrivals(&mut self) -> Vec<Late> {
             std::mem::take(&mut self.late)
         }
 
@@ -691,7 +699,7 @@ mod tests {
             cells.iter().map(sighting).collect()
         }
 
-        async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
+        async fn late_arrivals(&mut self) -> Vec<Late> {
             Vec::new()
         }
 
@@ -852,7 +860,7 @@ mod tests {
             cells.iter().map(sighting).collect()
         }
 
-        async fn late_arrivals(&mut self) -> Vec<(usize, Duration)> {
+        async fn late_arrivals(&mut self) -> Vec<Late> {
             Vec::new()
         }
 

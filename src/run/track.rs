@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ledger::Shows;
 use crate::policy::Decision;
 use crate::scenario::EndpointName;
 use crate::verdict::{Control, Observation};
@@ -210,7 +211,7 @@ impl Track {
 
     /// Takes in that a probe of a denied cell arrived after its round. Returns whether that takes the denial
     /// back; a probe from before it was in force does not.
-    pub(super) fn record_late(&mut self, sent: Duration, deadline: Duration) -> bool {
+    pub(super) fn record_late(&mut self, sent: Duration, shows: Shows, deadline: Duration) -> bool {
         let is_silent = self.observation.as_ref().is_some_and(Observation::is_silence);
         let is_before = self.settled.is_none_or(|settled| sent < settled);
         if !is_silent || (is_before && sent < deadline) {
@@ -218,10 +219,18 @@ impl Track {
         }
         self.settled = None;
         (self.streak, self.silences) = (0, 0);
-        self.opposed = Some(sent);
-        self.delivered = Some((sent, Observation::OneWay));
-        self.observation = Some(Observation::OneWay);
-        self.leaked |= sent >= deadline;
+        match shows {
+            Shows::Delivery => {
+                self.opposed = Some(sent);
+                self.delivered = Some((sent, Observation::OneWay));
+                self.observation = Some(Observation::OneWay);
+                self.leaked |= sent >= deadline;
+            }
+            Shows::Lookup => {
+                let message = "its lookup arrived late".to_owned();
+                self.observation = Some(Observation::ProbeError { message });
+            }
+        }
         true
     }
 
