@@ -70,6 +70,8 @@ impl<B: Variants> ScenarioRun<'_, B> {
         if variants.is_empty() {
             return Ok(());
         }
+        // Those of the step itself, which a variant might let pass.
+        self.give_up_attempts().await;
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
