@@ -116,7 +116,8 @@ fn a_new_pod_that_is_isolated_late_is_left_undefined() {
     assert_eq!(with("no-enforcement").code, Some(1));
 }
 
-/// One of a Service's pods is open, and the other is closed by a policy that also lets the client send.
+/// One of a Service's pods is open, and the other is closed by a policy that also lets the client send. All are on one
+/// node, as only a sender's node knows that an address was a Service's.
 const HALF_CLOSED: &str = "\
 apiVersion: netproof.dev/v1alpha1
 kind: Scenario
@@ -125,9 +126,9 @@ topology:
   namespaces:
   - name: x
     pods:
-    - {name: client, labels: {role: isolated}}
-    - {name: open, labels: {app: web}}
-    - {name: closed, labels: {app: web, role: isolated}}
+    - {name: client, node: 1, labels: {role: isolated}}
+    - {name: open, node: 1, labels: {app: web}}
+    - {name: closed, node: 1, labels: {app: web, role: isolated}}
     services: [{name: web, selector: {app: web}, ports: [{port: 80}]}]
 probes: [80/TCP]
 steps:
