@@ -59,7 +59,7 @@ pub fn message(message: &str) -> String {
     safe
 }
 
-/// [`plain`], for a message that has one line.
+/// As [`message`], for a text that has one line.
 pub fn one_line(message: &str) -> String {
     plain(message).into_owned()
 }
