@@ -272,6 +272,11 @@ impl<'a, B: Backend> Rounds<'a, B> {
             // It was delivered, even if its agent's answer or another log was lost.
             (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
         }
+        if is_denied && has_arrived && !decisive.is_last {
+            // Its lookup got through, and only the answer was lost: that denies nothing.
+            let message = "the lookup arrived, and no answer came back".to_owned();
+            decisive.observation = Observation::DnsFailure { message };
+        }
         if is_denied && !has_arrived && decisive.observation.agrees_with(Decision::Deny) != Some(false) {
             let noted = noted(&decisive, route);
             self.ledger.note(noted, index, sent, decisive.control.path);
