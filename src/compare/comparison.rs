@@ -320,8 +320,8 @@ impl<'a> Comparison<'a> {
         !self.slower.is_empty() || self.times.iter().any(|times| !times.slower.is_empty())
     }
 
-    /// What it comes to. Only what is new counts, and what no run may be without: a judged denial, and what
-    /// `--require` names.
+    /// Whether the later run passes. Problems count only if they are new. A judged denial and what `--require` names
+    /// have to be there in any case.
     pub fn outcome(&self) -> Outcome {
         let broke = self.of(Kind::Broke).next().is_some() || !self.misses.is_empty();
         if broke || !self.after.lacking.is_empty() || (self.thresholds.fail && self.is_slower()) {

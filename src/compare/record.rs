@@ -55,7 +55,7 @@ pub struct Record {
     /// The profiles by which differences of network plugins were left open.
     #[serde(default)]
     pub profiles: Vec<Profile>,
-    /// What `--require` names and the run had to be without; absent in the first results.
+    /// What `--require` names and the run lacked. Results of the first versions do not have the field.
     #[serde(default)]
     pub lacking: BTreeSet<String>,
     /// Whether somebody ended the run early.

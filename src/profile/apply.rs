@@ -1,5 +1,6 @@
 //! Profiles, held against the cells of a state.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use super::arrival::Arrival;
@@ -90,8 +91,7 @@ impl<'a> OtherWays<'a> {
         };
         covering.iter().find(alone).copied().or_else(|| {
             let mechanisms: Vec<_> = covering.iter().filter_map(|it| it.cells.mechanism).collect();
-            let first = self.readings.together(&mechanisms, arrival, promised.decision)?;
-            covering.iter().find(|difference| difference.cells.mechanism == Some(first)).copied()
+            of_mechanism(covering, self.readings.together(&mechanisms, arrival, promised.decision)?)
         })
     }
 }
@@ -99,10 +99,7 @@ impl<'a> OtherWays<'a> {
 /// The difference that leaves the first moment of a new pod open in each cell, or `None`. Of the cells only
 /// those are meant in which a new pod has to be isolated.
 pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
-    choose(profiles, view, |covering, _, _| {
-        let is_it = |it: &&&Arc<Difference>| it.cells.mechanism == Some(Mechanism::NewPodsOpenAtFirst);
-        covering.iter().find(is_it).copied()
-    })
+    choose(profiles, view, |covering, _, _| of_mechanism(covering, Mechanism::NewPodsOpenAtFirst))
 }
 
 /// The difference that leaves the moment open in which the rules of a policy are replaced, in each cell that passes if
@@ -112,12 +109,12 @@ pub fn open_while_replaced(
     view: View<'_>,
     before: &Cluster,
 ) -> Vec<Option<Arc<Difference>>> {
-    let engine = mixed(before, &view.state.cluster).map(Engine::new);
+    // Most runs have no profile with this mechanism.
+    let engine = LazyCell::new(|| mixed(before, &view.state.cluster).map(Engine::new));
     choose(profiles, view, |covering, route, promised| {
+        let difference = of_mechanism(covering, Mechanism::RulesReplacedInParts)?;
         let engine = engine.as_ref().filter(|_| promised.decision == Decision::Deny)?;
-        let is_it = |it: &&&Arc<Difference>| it.cells.mechanism == Some(Mechanism::RulesReplacedInParts);
-        let difference = covering.iter().find(is_it)?;
-        Some(*difference).filter(|_| route.evaluate(engine).decision != Decision::Deny)
+        Some(difference).filter(|_| route.evaluate(engine).decision != Decision::Deny)
     })
 }
 
@@ -141,6 +138,14 @@ fn differences_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a Arc<
     // A name may have its nodes behind it.
     let scenario = view.scenario.split(" on ").next().unwrap_or_default();
     differences.filter(|difference| difference.cells.is_here(scenario, view.step)).collect()
+}
+
+/// The first of some differences with a mechanism.
+fn of_mechanism<'a>(
+    differences: &[&'a Arc<Difference>],
+    mechanism: Mechanism,
+) -> Option<&'a Arc<Difference>> {
+    differences.iter().find(|difference| difference.cells.mechanism == Some(mechanism)).copied()
 }
 
 /// Those of some differences that cover a cell's ends and probe, and a promise.

@@ -84,7 +84,7 @@ mod tests {
         assert!(!control(Observation::Connected));
     }
 
-    /// What a lookup and a connection show together, and whether a late arrival would count.
+    /// What a lookup and a connection show together, and whether it is the connection that shows it.
     fn together(lookup: Observation, connection: Observation) -> (Observation, bool) {
         let seen = until_failure([leg(lookup), leg(connection)].into_iter()).unwrap();
         (seen.observation, seen.is_last)

@@ -267,23 +267,26 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let left = decisive.left.unwrap_or(sent).max(sent);
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
         let has_arrived = arrived.has(decisive.nonce);
-        let is_delivered = decisive.is_last && has_arrived;
-        if is_denied && is_delivered && decisive.observation.agrees_with(Decision::Deny).is_none() {
-            // It was delivered, even if its agent's answer or another log was lost.
-            (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
+        let agrees = decisive.observation.agrees_with(Decision::Deny);
+        match (has_arrived, decisive.is_last) {
+            (true, true) if is_denied && agrees.is_none() => {
+                // It was delivered, even if its agent's answer or another log was lost.
+                (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
+            }
+            (true, false) if is_denied => {
+                // Its lookup got through, and only the answer was lost: that denies nothing.
+                let message = "the lookup arrived, and no answer came back".to_owned();
+                decisive.observation = Observation::DnsFailure { message };
+            }
+            (false, _) if is_denied && agrees != Some(false) => {
+                let noted = noted(&decisive, route);
+                self.ledger.note(noted, index, sent, decisive.control.path);
+            }
+            (true | false, _) => {}
         }
-        if is_denied && has_arrived && !decisive.is_last {
-            // Its lookup got through, and only the answer was lost: that denies nothing.
-            let message = "the lookup arrived, and no answer came back".to_owned();
-            decisive.observation = Observation::DnsFailure { message };
-        }
-        if is_denied && !has_arrived && decisive.observation.agrees_with(Decision::Deny) != Some(false) {
-            let noted = noted(&decisive, route);
-            self.ledger.note(noted, index, sent, decisive.control.path);
-        }
-        let denied_backend = Some(decisive.nonce)
-            .filter(|_| decisive.is_last)
-            .and_then(|nonce| self.denied_backend(index, nonce, arrived));
+        // Whoever answers a lookup is no endpoint of the Service.
+        let nonce = decisive.is_last.then_some(decisive.nonce);
+        let denied_backend = nonce.and_then(|nonce| self.denied_backend(index, nonce, arrived));
         Some(Sighting {
             cell: index,
             sent,

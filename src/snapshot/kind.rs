@@ -179,10 +179,15 @@ fn is_label(text: &str) -> bool {
 
 /// `Kind` or, outside the core group, `Kind.group`.
 pub(super) fn full_name(api_version: &str, kind: &str) -> String {
-    match api_version.split_once('/') {
-        Some((group, _)) if !group.is_empty() => format!("{kind}.{group}"),
-        Some(_) | None => kind.to_owned(),
+    match group(api_version) {
+        "" => kind.to_owned(),
+        group => format!("{kind}.{group}"),
     }
+}
+
+/// The group of an `apiVersion`; empty for the core group, which only has a version.
+pub(super) fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// The kinds that netproof reads whose names are similar to this one.

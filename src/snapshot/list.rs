@@ -18,7 +18,7 @@ const ITEMS: &str = "items";
 ///
 /// A list without `items` is refused: what stands below a misspelt `Items:` would be skipped in silence.
 pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Option<List<'a>>, Failure> {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let group = kind::group(api_version);
     let items = node.get(ITEMS);
     let Some(item_kind) = kind.strip_suffix(LIST) else {
         return match wrong_case(kind) {

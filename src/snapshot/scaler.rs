@@ -32,8 +32,7 @@ pub(super) fn read(kind: &str, node: &Node, namespace: Option<&str>) -> Result<O
     let name = text(target, &at, "name")?.ok_or_else(|| missing("name"))?;
     let target_kind = text(target, &at, "kind")?.or(*default_kind).ok_or_else(|| missing("kind"))?;
     let api_version = text(target, &at, "apiVersion")?;
-    let is_own = api_version
-        .is_none_or(|version| kind::is_own(version.split_once('/').map_or("", |(group, _)| group)));
+    let is_own = api_version.is_none_or(|version| kind::is_own(kind::group(version)));
     let Some(target_kind) = WorkloadKind::of(target_kind).filter(|_| is_own) else { return Ok(None) };
     let own = node.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Node::as_str);
     let namespace = own.filter(|name| !name.is_empty()).or(namespace).unwrap_or(DEFAULT_NAMESPACE);

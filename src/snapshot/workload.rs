@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use super::controller_labels::{Controller, JobLabels, POD_TEMPLATE_HASH};
 use super::field::{Field, Problem};
 use super::object::Identity;
-use super::{network_policy, pod, rules};
+use super::{kind, network_policy, pod, rules};
 use crate::policy::Pod;
 
 /// The kinds of workloads. A pod that nothing owns is its own.
@@ -110,7 +110,7 @@ impl WorkloadKind {
 pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> {
     let controller =
         metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    let group = controller.api_version.split_once('/').map_or("", |(group, _)| group);
+    let group = kind::group(&controller.api_version);
     // Other groups have kinds of these names, too, such as `apps.kruise.io/v1beta1 StatefulSet`.
     let is_it = |owner: &WorkloadKind| owner.name() == controller.kind && owner.group() == group;
     let owner_kind = WorkloadKind::ALL.into_iter().find(is_it).filter(|owner| owner.makes(kind))?;

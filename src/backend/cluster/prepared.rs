@@ -112,8 +112,8 @@ impl Prepared {
         Ok(Borrowed { names: free.split_off(rest), permit })
     }
 
-    /// Removes from them what the run made there, and lets others have them. Where something broke, what was asked for may
-    /// be on its way.
+    /// Removes what the run made in them, and lets other runs take them. If a request failed (`is_broken`), the server may
+    /// still be carrying it out: what it makes is waited for.
     pub(super) async fn give_back(
         &self,
         client: &Client,

@@ -91,8 +91,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
 
     /// Waits for what the last step's denials may have held back, as long as its policies are in force.
     pub(super) async fn linger(&self, steps: &[StepResult]) {
-        let cells = steps.iter().flat_map(|step| &step.cells);
-        if cells.into_iter().any(|cell| cell.expected.decision == Decision::Deny) {
+        let mut cells = steps.iter().flat_map(|step| &step.cells);
+        if cells.any(|cell| cell.expected.decision == Decision::Deny) {
             // What takes longer than an answer may take is late by about as much.
             let linger = self.settings.linger.max(self.calibrated * 2);
             tokio::time::sleep(linger.saturating_sub(self.last_probe.elapsed())).await;
@@ -142,9 +142,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// agent that cannot be asked may go on, and then its late connections say nothing.
     pub(super) async fn give_up_attempts(&mut self) {
         let agents = self.agents();
-        let agents: BTreeMap<&str, &Arc<Agent>> =
-            agents.iter().map(|(_, agent)| (agent.name(), agent)).collect();
-        let given_up = ask_all(agents.values().map(|agent| agent.give_up())).await;
+        let given_up = ask_all(each_once(&agents).map(|agent| agent.give_up())).await;
         let goes_on = |result: &Result<(), Error>| match result {
             Ok(()) | Err(Error::AgentGone { .. }) => false,
             Err(Error::Unavailable(_) | Error::Failed { .. } | Error::Agent { .. }) => true,
@@ -158,11 +156,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// of their namespaces.
     async fn read_logs(&mut self) -> HashSet<EndpointName> {
         let agents = self.agents();
-        let mut asked = BTreeSet::new();
-        let once: Vec<_> = agents.iter().filter(|(_, agent)| asked.insert(agent.name().to_owned())).collect();
-        let logs = ask_all(once.iter().map(|(_, agent)| agent.arrivals())).await;
+        let logs = ask_all(each_once(&agents).map(|agent| agent.arrivals())).await;
         let mut unread = BTreeSet::new();
-        for ((_, agent), log) in once.into_iter().zip(logs) {
+        for (agent, log) in each_once(&agents).zip(logs) {
             match log {
                 Ok(log) => self.ledger.arrived(log.into_iter().map(|arrival| arrival.nonce)),
                 Err(error) => {
@@ -182,6 +178,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let services = services.map(|service| EndpointName::service(&service.namespace, &service.name));
         services.chain(unread.iter().cloned()).collect()
     }
+}
+
+/// The agents of some endpoints, each once.
+fn each_once(agents: &[(EndpointName, Arc<Agent>)]) -> impl Iterator<Item = &Agent> {
+    let by_name: BTreeMap<&str, &Agent> =
+        agents.iter().map(|(_, agent)| (agent.name(), agent.as_ref())).collect();
+    by_name.into_values()
 }
 
 fn is_proved_denial(cell: &CellResult) -> bool {
