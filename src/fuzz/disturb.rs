@@ -61,8 +61,8 @@ pub struct Tally {
     pub hidden_cells: usize,
     /// Denials that count as proved although nothing could get through.
     pub dead_proofs: usize,
-    /// The seeds of scenarios with any of the last four.
-    pub suspicious: BTreeSet<u64>,
+    /// What any of the last four is about, by the seed of its scenario.
+    pub suspicious: BTreeMap<u64, Vec<String>>,
 }
 
 /// Runs random scenarios, each with an interference that its seed decides. Returns what came of them by the name of the
@@ -135,31 +135,43 @@ async fn run_one(
     Ok(carried.map(|carried| (seed, interference, Pair { alone, disturbed: carried.result, happened })))
 }
 
+/// What is wrong with cells of a result, for people.
+fn describe<'a>(
+    cells: impl IntoIterator<Item = (usize, &'a plan::Cell)>,
+    result: &'a ScenarioResult,
+    what: &'a str,
+) -> impl Iterator<Item = String> {
+    let name = |at: usize| result.steps.get(at).map_or("?", |step| step.name.as_str());
+    cells.into_iter().map(move |(at, cell)| format!("{}: {cell} over {} {what}", name(at), cell.family))
+}
+
 /// The cells of the steps of a result for which `is_wanted`.
-fn places(result: &ScenarioResult, is_wanted: impl Fn(&Verdict) -> bool) -> BTreeSet<(usize, plan::Cell)> {
+fn places(result: &ScenarioResult, is_wanted: impl Fn(&Verdict) -> bool) -> BTreeSet<(usize, &plan::Cell)> {
     let steps = result.steps.iter().enumerate();
     let cells = steps.flat_map(|(at, step)| step.cells.iter().map(move |cell| (at, cell)));
     let denied = cells.filter(|(_, cell)| cell.decision() == Decision::Deny && is_wanted(&cell.verdict));
-    denied.map(|(at, cell)| (at, cell.cell.clone())).collect()
+    denied.map(|(at, cell)| (at, &cell.cell)).collect()
 }
 
 /// The proved denials between pods of a node whose path has died, and what is not on that node.
-fn dead_proofs(result: &ScenarioResult, happened: &Happened) -> usize {
+fn dead_proofs<'a>(result: &'a ScenarioResult, happened: &Happened) -> Vec<(usize, &'a plan::Cell)> {
     // A Service may be on any node, and what a node itself sends is not forwarded.
     let has_place = |end: &EndpointName| match end {
         EndpointName::Pod { .. } | EndpointName::External(_) => true,
         EndpointName::Service { .. } | EndpointName::Node(_) => false,
     };
-    let since = result.steps.iter().skip(happened.step).flat_map(|step| &step.cells);
-    let proved = since.filter(|cell| cell.decision() == Decision::Deny && cell.verdict == Verdict::Match);
-    let dead = proved.filter(|cell| {
+    let since = result.steps.iter().enumerate().skip(happened.step);
+    let cells = since.flat_map(|(at, step)| step.cells.iter().map(move |cell| (at, cell)));
+    let proved =
+        cells.filter(|(_, cell)| cell.decision() == Decision::Deny && cell.verdict == Verdict::Match);
+    let dead = proved.filter(|(_, cell)| {
         let ends = [&cell.machines.from, &cell.machines.to].map(|machine| machine.as_deref());
         has_place(&cell.cell.from)
             && has_place(&cell.cell.to)
             && ends[0] != ends[1]
             && ends.contains(&Some(happened.place.as_str()))
     });
-    dead.count()
+    dead.map(|(at, cell)| (at, &cell.cell)).collect()
 }
 
 impl Tally {
@@ -179,20 +191,24 @@ impl Tally {
         self.inconclusive += usize::from(outcome == Outcome::Inconclusive);
         self.leaking += usize::from(!true_leaks.is_empty());
         // A fault may leak where the run that was left alone had no leak to show, as of a cell that was inconclusive.
-        let false_leaks = if alone.is_none() { leaks.len() } else { 0 };
-        let hidden_leaks = usize::from(!true_leaks.is_empty() && outcome == Outcome::Pass);
-        let hidden_cells = true_leaks.intersection(&matches).count();
+        let false_leaks = if alone.is_none() { leaks } else { BTreeSet::new() };
+        let hidden_leaks = if outcome == Outcome::Pass { true_leaks.clone() } else { BTreeSet::new() };
+        let hidden_cells: Vec<_> = true_leaks.intersection(&matches).copied().collect();
         let dead_proofs = match (interference, happened.get()) {
             (Interference::PathDies, Some(happened)) => dead_proofs(&disturbed, happened),
             (Interference::PathDies, None)
-            | (Interference::Loss | Interference::Delay | Interference::AgentKilled, _) => 0,
+            | (Interference::Loss | Interference::Delay | Interference::AgentKilled, _) => Vec::new(),
         };
-        self.dead_proofs += dead_proofs;
-        self.false_leaks += false_leaks;
-        self.hidden_leaks += hidden_leaks;
-        self.hidden_cells += hidden_cells;
-        if false_leaks + hidden_leaks + hidden_cells + dead_proofs > 0 {
-            self.suspicious.insert(seed);
+        self.dead_proofs += dead_proofs.len();
+        self.false_leaks += false_leaks.len();
+        self.hidden_leaks += usize::from(!hidden_leaks.is_empty());
+        self.hidden_cells += hidden_cells.len();
+        let mut found = describe(false_leaks, &disturbed, "is called a leak").collect::<Vec<_>>();
+        found.extend(describe(hidden_leaks, &disturbed, "leaks, and the scenario passes"));
+        found.extend(describe(hidden_cells, &disturbed, "leaks, and matches"));
+        found.extend(describe(dead_proofs, &disturbed, "is proved over a dead path"));
+        if !found.is_empty() {
+            self.suspicious.insert(seed, found);
         }
     }
 }

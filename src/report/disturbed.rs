@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::escape::plain;
 use crate::fuzz::Tally;
 
 /// A paragraph for each kind of interference.
@@ -18,9 +19,11 @@ pub fn disturbed(tallies: &BTreeMap<&str, Tally>) -> String {
              false leaks: {false_leaks}\n  passes of the {leaking} that leak: {hidden_leaks}\n  cells that leak and match: {hidden_cells}\n  \
              denials proved over a dead path: {dead_proofs}"
         );
-        if !suspicious.is_empty() {
-            let seeds: Vec<_> = suspicious.iter().map(u64::to_string).collect();
-            let _ = writeln!(text, "  seeds: {}", seeds.join(", "));
+        for (seed, found) in suspicious {
+            let _ = writeln!(text, "  seed {seed}:");
+            for found in found {
+                let _ = writeln!(text, "    {}", plain(found));
+            }
         }
     }
     text
@@ -33,7 +36,16 @@ mod tests {
     #[test]
     fn wrong_answers_are_counted_with_their_seeds() {
         let tally = || Tally { scenarios: 3, passed: 2, failed: 1, ..Tally::default() };
-        let wrong = Tally { leaking: 1, hidden_leaks: 1, suspicious: [7].into(), ..tally() };
+        let wrong = Tally {
+            leaking: 1,
+            hidden_leaks: 1,
+            suspicious: [(
+                7,
+                vec!["step 1: a/b → c/d TCP 80 over IPv4 leaks, and the scenario passes".to_owned()],
+            )]
+            .into(),
+            ..tally()
+        };
         insta::assert_snapshot!(disturbed(&BTreeMap::from([("delay", tally()), ("path-dies", wrong)])), @r"
         delay: 3 scenarios, 2 passed, 1 failed, 0 inconclusive, 0 broken off
           false leaks: 0
@@ -45,7 +57,8 @@ mod tests {
           passes of the 1 that leak: 1
           cells that leak and match: 0
           denials proved over a dead path: 0
-          seeds: 7
+          seed 7:
+            step 1: a/b → c/d TCP 80 over IPv4 leaks, and the scenario passes
         ");
     }
 }

@@ -25,7 +25,9 @@ pub(super) struct Arrived {
     pub(super) unread: HashMap<EndpointName, Failure>,
     /// The listeners that answered their own agents.
     pub(super) listeners: HashSet<OwnListener>,
-    /// The paths on which a canary got through.
+    /// The paths on which a canary was sent.
+    pub(super) sent: HashSet<Path>,
+    /// Those of them on which it got through.
     pub(super) paths: HashSet<Path>,
 }
 
@@ -60,11 +62,16 @@ impl Arrived {
                         probes.entry(probe).or_default().insert(leg, LegSent { nonce, left, result });
                     }
                     Purpose::Listener(own) if is_answered => drop(self.listeners.insert(own)),
-                    // That the answer is lost says nothing against the way there.
-                    Purpose::Canary(path, nonce) if is_answered || self.has(nonce) => {
-                        self.paths.insert(path);
+                    Purpose::Listener(_) => {}
+                    Purpose::Canary(path, nonce) => {
+                        if result.is_ok() {
+                            self.sent.insert(path);
+                        }
+                        // That the answer is lost says nothing against the way there.
+                        if is_answered || self.has(nonce) {
+                            self.paths.insert(path);
+                        }
                     }
-                    Purpose::Listener(_) | Purpose::Canary(..) => {}
                 }
             }
         }

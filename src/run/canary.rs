@@ -1,12 +1,13 @@
 //! Canaries: probes between pods that no policy can select, in every round. They show that the path
 //! between two nodes was alive while a denied probe stayed silent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use netproof_probe::wire::{Listener, Transport};
 
+use super::track::Loss;
 use crate::backend::{Agent, Backend, CANARY_PORT, Canary, Place, ask_all};
 use crate::plan::Route;
 use crate::policy::{IpFamily, Protocol};
@@ -92,11 +93,56 @@ impl Canaries {
     }
 }
 
+/// How often canaries go missing. Where everything is denied, nothing else tells that packets are lost, and two
+/// silences of a leak would be its denial: a fifth of the packets lost made that of every tenth such run.
+#[derive(Debug, Default)]
+pub(super) struct LostCanaries {
+    loss: Loss,
+    /// How many went missing on each path since the last that got through: it may be dead, which is no loss.
+    missing: HashMap<Path, u32>,
+}
+
+impl LostCanaries {
+    /// Takes in the canaries of a round: on which paths they were `sent`, and on which of them they got `through`.
+    pub(super) fn take(&mut self, sent: &HashSet<Path>, through: &HashSet<Path>) {
+        for path in sent {
+            if through.contains(path) {
+                let missed = self.missing.remove(path).unwrap_or_default();
+                self.loss = self.loss.plus(Loss { missed, agreed: 1 });
+            } else {
+                *self.missing.entry(*path).or_default() += 1;
+            }
+        }
+    }
+
+    /// Those that went missing on a path where later ones got through, and those that got through.
+    pub(super) fn loss(&self) -> Loss {
+        self.loss
+    }
+}
+
 /// Where an endpoint is. A Service is at the places of its pods.
 fn place_of(state: &State, endpoint: &EndpointName) -> Option<Place> {
     match endpoint {
         EndpointName::Pod { .. } | EndpointName::Node(_) => state.machine_of(endpoint).map(Place::Node),
         EndpointName::External(_) => Some(Place::Outside),
         EndpointName::Service { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_is_lost_if_a_later_one_gets_through() {
+        let path = |to| Path { from: 0, to, family: IpFamily::V4, protocol: Protocol::Udp };
+        let paths = |to: &[usize]| to.iter().copied().map(path).collect::<HashSet<_>>();
+        let mut lost = LostCanaries::default();
+        // The first path loses two of four, and the second one dies.
+        for through in [&[0, 1][..], &[], &[], &[0]] {
+            lost.take(&paths(&[0, 1]), &paths(through));
+        }
+        assert_eq!(lost.loss(), Loss { missed: 2, agreed: 3 });
     }
 }

@@ -10,13 +10,13 @@ use netproof_probe::wire::{Listener, Nonce, Target};
 
 use super::arrived::{Arrived, ArrivedAt, Legs};
 use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
-use super::canary::{Canaries, Path};
+use super::canary::{Canaries, LostCanaries, Path};
 use super::ledger::{Ends, Late, Ledger, Noted, Shows};
 use super::legs::{LegSent, LegSighting, until_failure};
 use super::listen::Unavailable;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
-use super::track::Sighting;
+use super::track::{Loss, Sighting};
 use crate::backend::{Agent, Backend, ask_all};
 use crate::plan::{Cell, Promises, Route, Router};
 use crate::policy::Decision;
@@ -47,6 +47,7 @@ pub(super) struct Rounds<'a, B> {
     watch: Option<&'a mut Watch>,
     /// The paths of every cell's legs, by the leg's index; `None` where no canary is.
     paths: Vec<Vec<Vec<Option<Path>>>>,
+    lost: LostCanaries,
 }
 
 impl<'a, B: Backend> Rounds<'a, B> {
@@ -57,7 +58,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             legs.map(|leg| canaries.paths(state, &cell.from, cell.family, leg)).collect()
         };
         let paths = cells.iter().zip(routes).map(paths).collect();
-        Self { probing, ledger, watch, paths }
+        Self { probing, ledger, watch, paths, lost: LostCanaries::default() }
     }
 
     fn route(&self, cell: usize) -> Option<&'a Route> {
@@ -368,7 +369,9 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         let (nonces, unread) = self.arrivals(&sendable).await;
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
         self.ledger.arrived(arrived.nonces.keys().copied());
-        for (probe, legs) in arrived.sort(results) {
+        let probes = arrived.sort(results);
+        self.lost.take(&arrived.sent, &arrived.paths);
+        for (probe, legs) in probes {
             let cell = sendable.get(probe).copied();
             sightings.extend(cell.and_then(|cell| self.sighting(cell, legs, sent, &arrived)));
         }
@@ -380,6 +383,10 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         let (arrived, _) = self.arrivals(&cells).await;
         self.ledger.arrived(arrived.into_keys());
         self.ledger.take_late()
+    }
+
+    fn lost_canaries(&self) -> Loss {
+        self.lost.loss()
     }
 
     fn signal(&self) -> Signal {

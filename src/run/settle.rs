@@ -21,6 +21,9 @@ pub(super) trait Prober {
     /// Looks once more at the logs of all destinations. Returns the probes that arrived after their round.
     async fn late_arrivals(&mut self) -> Vec<Late>;
 
+    /// How many canaries were lost, and how many got through.
+    fn lost_canaries(&self) -> Loss;
+
     /// What the sentinels have shown.
     fn signal(&self) -> Signal;
 
@@ -433,6 +436,10 @@ mod tests {
             Vec::new()
         }
 
+        fn lost_canaries(&self) -> Loss {
+            Loss::default()
+        }
+
         fn signal(&self) -> Signal {
             Signal { in_force: self.in_force, stale: BTreeSet::new() }
         }
@@ -643,6 +650,10 @@ mod tests {
             std::mem::take(&mut self.late)
         }
 
+        fn lost_canaries(&self) -> Loss {
+            Loss::default()
+        }
+
         fn signal(&self) -> Signal {
             Signal::not_asked()
         }
@@ -674,6 +685,7 @@ mod tests {
         random: fastrand::Rng,
         is_delivered: Vec<bool>,
         rounds: u32,
+        canaries: Loss,
     }
 
     impl Prober for Lossy {
@@ -703,6 +715,10 @@ mod tests {
             Vec::new()
         }
 
+        fn lost_canaries(&self) -> Loss {
+            self.canaries
+        }
+
         fn signal(&self) -> Signal {
             Signal::not_asked()
         }
@@ -722,7 +738,13 @@ mod tests {
             let decision = |cell| if cell % 3 == 0 { Decision::Allow } else { Decision::Deny };
             let expected: Vec<Expected> = (0..1_500).map(|cell| plain(decision(cell))).collect();
             let random = fastrand::Rng::with_seed(seed);
-            let mut lossy = Lossy { loss: 0.1, random, is_delivered: is_delivered.clone(), rounds: 0 };
+            let mut lossy = Lossy {
+                loss: 0.1,
+                random,
+                is_delivered: is_delivered.clone(),
+                rounds: 0,
+                canaries: Loss::default(),
+            };
             let tracks = settle(&mut lossy, &expected, &Pools::default(), deadlines).await.tracks;
             for (cell, track) in tracks.iter().enumerate() {
                 let is_leak = cell % 3 == 2;
@@ -733,21 +755,23 @@ mod tests {
         }
     }
 
-    /// Where everything is denied, nothing tells of loss any more: what was lost before has to be known, and
-    /// what a pod sends to itself says nothing.
+    /// Where everything is denied, only canaries tell of loss, and what was lost before; what a pod sends to
+    /// itself says nothing.
     #[tokio::test]
-    async fn loss_is_remembered_where_everything_is_denied() {
-        let deadlines = SettleDeadlines {
-            settle: Duration::from_secs(2),
-            loss: Loss { missed: 50, agreed: 450 },
-            ..deadlines()
-        };
+    async fn loss_is_known_where_everything_is_denied() {
+        let lossy = Loss { missed: 50, agreed: 450 };
+        leaks_are_found_where_everything_is_denied(lossy, Loss::default()).await;
+        leaks_are_found_where_everything_is_denied(Loss::default(), lossy).await;
+    }
+
+    async fn leaks_are_found_where_everything_is_denied(loss: Loss, canaries: Loss) {
+        let deadlines = SettleDeadlines { settle: Duration::from_secs(2), loss, ..deadlines() };
         let own = Expected { crosses: false, ..plain(Decision::Allow) };
         for seed in 0..8 {
             let expected: Vec<Expected> =
                 (0..600).map(|cell| if cell % 20 == 0 { own } else { plain(Decision::Deny) }).collect();
             let random = fastrand::Rng::with_seed(seed);
-            let mut lossy = Lossy { loss: 0.1, random, is_delivered: vec![true; 600], rounds: 0 };
+            let mut lossy = Lossy { loss: 0.1, random, is_delivered: vec![true; 600], rounds: 0, canaries };
             let settled = settle(&mut lossy, &expected, &Pools::default(), deadlines).await;
             for (track, expected) in settled.tracks.iter().zip(&expected) {
                 let is_leak = track.agrees(Decision::Deny) == Some(false);
@@ -862,6 +886,10 @@ mod tests {
 
         async fn late_arrivals(&mut self) -> Vec<Late> {
             Vec::new()
+        }
+
+        fn lost_canaries(&self) -> Loss {
+            Loss::default()
         }
 
         fn signal(&self) -> Signal {

@@ -38,11 +38,12 @@ impl<P: Prober> Settling<'_, P> {
         own.share().max(own.plus(self.deadlines.loss).share())
     }
 
+    /// What was lost in this step: of allowed probes, and of canaries.
     pub(super) fn own_loss(&self) -> Loss {
         let tells = |expected: &Expected| expected.decision == Decision::Allow && expected.crosses;
         let telling = self.tracks.iter().zip(self.expected).filter(|(_, expected)| tells(expected));
         let losses = telling.map(|(track, _)| Loss { missed: track.missed, agreed: track.agreed });
-        losses.fold(Loss::default(), Loss::plus)
+        losses.fold(self.prober.lost_canaries(), Loss::plus)
     }
 
     /// Finds the cells whose silence may be loss: denied ones, and allowed ones that have answered.
