@@ -102,12 +102,16 @@ pub(super) struct LostCanaries {
     missing: HashMap<Path, u32>,
 }
 
+/// How many in a row may be lost. Where more go missing, the path was dead for a while.
+const LOST_IN_A_ROW: u32 = 3;
+
 impl LostCanaries {
     /// Takes in the canaries of a round: on which paths they were `sent`, and on which of them they got `through`.
     pub(super) fn take(&mut self, sent: &HashSet<Path>, through: &HashSet<Path>) {
         for path in sent {
             if through.contains(path) {
-                let missed = self.missing.remove(path).unwrap_or_default();
+                let missing = self.missing.remove(path).unwrap_or_default();
+                let missed = if missing <= LOST_IN_A_ROW { missing } else { 0 };
                 self.loss = self.loss.plus(Loss { missed, agreed: 1 });
             } else {
                 *self.missing.entry(*path).or_default() += 1;
@@ -139,10 +143,14 @@ mod tests {
         let path = |to| Path { from: 0, to, family: IpFamily::V4, protocol: Protocol::Udp };
         let paths = |to: &[usize]| to.iter().copied().map(path).collect::<HashSet<_>>();
         let mut lost = LostCanaries::default();
-        // The first path loses two of four, and the second one dies.
+        // The first path loses two of four, the second one dies, and the third one is dead for a while.
         for through in [&[0, 1][..], &[], &[], &[0]] {
             lost.take(&paths(&[0, 1]), &paths(through));
         }
         assert_eq!(lost.loss(), Loss { missed: 2, agreed: 3 });
+        for through in [&[][..], &[], &[], &[], &[2]] {
+            lost.take(&paths(&[2]), &paths(through));
+        }
+        assert_eq!(lost.loss(), Loss { missed: 2, agreed: 4 });
     }
 }

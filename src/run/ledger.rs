@@ -30,6 +30,8 @@ pub(super) enum Shows {
     Delivery,
     /// The lookup was delivered that comes before the connection. What would have become of that is not known.
     Lookup,
+    /// It was under way when the policies changed, and those that let it pass may be the later ones.
+    Change,
 }
 
 /// A probe that is noted.
@@ -94,6 +96,16 @@ impl Ledger {
     pub(super) fn forget_streams(&mut self) {
         for sent in self.sent.values_mut().filter(|sent| sent.ends == Ends::WhenGivenUp) {
             sent.ends = Ends::Unknown;
+        }
+    }
+
+    /// Takes in that the policies have changed. What is under way meanwhile may pass because of the later ones, unless
+    /// those deny it, too. `is_denied_still` says so for a cell of a step.
+    pub(super) fn policies_changed(&mut self, is_denied_still: impl Fn(usize, usize) -> bool) {
+        for sent in self.sent.values_mut() {
+            if !sent.step.is_some_and(|step| is_denied_still(step, sent.cell)) {
+                sent.shows = Shows::Change;
+            }
         }
     }
 
@@ -183,6 +195,23 @@ mod tests {
     #[test]
     fn a_probe_from_after_the_deadline_that_arrives_steps_later_is_a_leak() {
         assert_eq!(after(&[100, 450], &[450]), Some(Afterwards::Leak));
+    }
+
+    /// Seen: datagrams that the network held back in front of the enforcer, until the policies let them pass.
+    #[test]
+    fn a_probe_that_arrives_when_the_policies_allow_it_is_no_leak() {
+        for (is_denied_still, said) in [(true, Afterwards::Leak), (false, Afterwards::NothingLeft)] {
+            let mut ledger = Ledger::default();
+            ledger.begin(Some(0));
+            ledger.note(noted(1, Ends::Never), 7, millis(450), true);
+            ledger.policies_changed(|step, cell| (step, cell) == (0, 7) && is_denied_still);
+            // It is too late for that to make a difference.
+            ledger.policies_changed(|_, _| true);
+            ledger.begin(Some(1));
+            ledger.arrived([Nonce(1)]);
+            let afterwards = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
+            assert_eq!(afterwards, Some(said));
+        }
     }
 
     #[test]

@@ -75,13 +75,13 @@ impl<P: Prober> Settling<'_, P> {
         cells.filter_map(|(track, _)| track.settled).min()
     }
 
-    /// What differs although there was no time for it after the last disturbance is not known.
+    /// What differs although there was no time for it after the last disturbance is not known. What a probe shows is
+    /// from when it was sent.
     pub(super) fn find_cut_short(&mut self) {
-        if self.prober.elapsed() >= self.leak_deadline() {
-            return;
-        }
+        let deadline = self.leak_deadline();
         for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
-            if track.agrees(expected.decision) == Some(false) && !track.leaked {
+            let is_known = track.leaked || track.probed >= deadline;
+            if track.agrees(expected.decision) == Some(false) && !is_known {
                 let message = "agents or the API server were away, and too little time was left afterwards";
                 track.observation = Some(Observation::ProbeError { message: message.to_owned() });
             }

@@ -214,7 +214,9 @@ impl Track {
     pub(super) fn record_late(&mut self, sent: Duration, shows: Shows, deadline: Duration) -> bool {
         let is_silent = self.observation.as_ref().is_some_and(Observation::is_silence);
         let is_before = self.settled.is_none_or(|settled| sent < settled);
-        if !is_silent || (is_before && sent < deadline) {
+        let is_leak = shows == Shows::Delivery && sent >= deadline;
+        // Whatever else was seen last does not take a packet back.
+        if !is_leak && (!is_silent || is_before && sent < deadline) {
             return false;
         }
         self.settled = None;
@@ -224,10 +226,14 @@ impl Track {
                 self.opposed = Some(sent);
                 self.delivered = Some((sent, Observation::OneWay));
                 self.observation = Some(Observation::OneWay);
-                self.leaked |= sent >= deadline;
+                self.leaked |= is_leak;
             }
             Shows::Lookup => {
                 let message = "its lookup arrived late".to_owned();
+                self.observation = Some(Observation::ProbeError { message });
+            }
+            Shows::Change => {
+                let message = "it arrived after the policies had changed".to_owned();
                 self.observation = Some(Observation::ProbeError { message });
             }
         }

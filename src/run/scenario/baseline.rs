@@ -2,19 +2,24 @@
 
 use std::time::{Duration, Instant};
 
+use netproof_probe::wire::Listener;
+
 use super::situation::Way;
 use super::{ScenarioRun, answered, slowest};
 use crate::backend::Backend;
-use crate::plan::{Cell, Router};
+use crate::plan::{Cell, Route, Router};
 use crate::policy::{Decision, Engine};
 use crate::run::event::Event;
 use crate::run::ledger::Ledger;
 use crate::run::settle::{CONFIRMED, SettleDeadlines, Settled};
+use crate::scenario::EndpointName;
 
 /// What was seen of a cell before there were policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Baseline {
     way: Way,
+    /// Where its address led.
+    servers: Vec<(EndpointName, Listener)>,
     delivered: bool,
 }
 
@@ -46,15 +51,16 @@ impl<B: Backend> ScenarioRun<'_, B> {
         self.answered = answered.len();
         self.timeout = self.settings.timeout(slowest(&answered));
         self.calibrated = self.timeout;
-        let cells = situation.cells.iter().zip(ways);
-        for (((cell, way), decision), track) in cells.zip(&situation.decisions).zip(&tracks) {
+        let cells = situation.cells.iter().zip(ways).zip(&situation.routes);
+        for ((((cell, way), route), decision), track) in cells.zip(&situation.decisions).zip(&tracks) {
             // A Service that led nowhere then proves nothing about where it leads now.
             if *decision != Decision::Allow {
                 continue;
             }
             let delivered =
                 track.observation.as_ref().and_then(|o| o.agrees_with(Decision::Deny)) == Some(false);
-            self.baseline.insert(cell.clone(), Baseline { way, delivered });
+            let servers = route.as_ref().map(|route| route.servers.clone()).unwrap_or_default();
+            self.baseline.insert(cell.clone(), Baseline { way, servers, delivered });
         }
         let failed = self.baseline.values().filter(|baseline| !baseline.delivered).count();
         self.expected = situation.expected();
@@ -62,10 +68,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
     }
 
-    /// Whether a cell was delivered before there were policies, between the same addresses; `None` if
-    /// it was not there.
-    pub(super) fn baseline(&self, cell: &Cell, way: Way) -> Option<bool> {
+    /// Whether a cell was delivered before there were policies, between the same addresses; `None` if it was not there,
+    /// or if its Service leads elsewhere now: the old endpoints' silence is easily taken for that of the new ones.
+    pub(super) fn baseline(&self, cell: &Cell, way: Way, route: Option<&Route>) -> Option<bool> {
         let baseline = self.baseline.get(cell).filter(|baseline| baseline.way == way)?;
-        Some(baseline.delivered)
+        let is_same = route.is_none_or(|route| route.servers == baseline.servers);
+        is_same.then_some(baseline.delivered)
     }
 }

@@ -127,3 +127,8 @@ pub(super) fn changes_paths(action: &Action) -> bool {
         | Action::AddPod(_) => false,
     }
 }
+
+/// Whether an action changes who is at an address, or where Services lead.
+pub(super) fn changes_servers(action: &Action) -> bool {
+    changes_paths(action) || matches!(action, Action::AddPod(_))
+}

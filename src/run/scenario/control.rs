@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ScenarioRun;
-use super::brackets::Place;
+use super::brackets::{Place, changes_servers};
+use super::situation::Situation;
 use crate::backend::{Agent, Backend, Error, ask_all};
-use crate::plan::Router;
+use crate::plan::{Cell, Router};
 use crate::policy::{Decision, Engine};
-use crate::run::ledger::Afterwards;
+use crate::run::ledger::{Afterwards, Ledger};
 use crate::run::settle::SettleDeadlines;
 use crate::scenario::{Action, EndpointName, Step};
 use crate::verdict::{Cause, CellResult, Observation, StepResult, Verdict};
@@ -74,13 +75,14 @@ impl<B: Backend> ScenarioRun<'_, B> {
         self.ledger = ledger;
         // Before its ends are gone, and their logs with them.
         let unread = self.read_logs().await;
-        self.unread.push((self.in_force.len(), unread));
+        self.unread.push((self.past.len(), unread));
         Ok(())
     }
 
     /// Changes the policies on the way between two steps.
     async fn change(&mut self, doing: &str, actions: &[Action]) -> Result<(), Error> {
-        self.give_up_attempts().await;
+        self.end_of_state().await;
+        self.ledger.policies_changed(|_, _| false);
         for action in actions {
             self.state.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
         }
@@ -108,8 +110,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
             doubt(steps, place, Cause::NoControlAfterwards);
         }
         let in_force = |step: usize, cell: usize| -> Option<(Duration, Duration)> {
-            let (since, deadline) = self.in_force.get(step)?;
-            Some((since.get(cell).copied().flatten()?, *deadline))
+            let past = self.past.get(step)?;
+            Some((past.since.get(cell).copied().flatten()?, past.deadline))
         };
         for (place, said) in self.ledger.afterwards(in_force) {
             match said {
@@ -138,9 +140,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
         endpoints.filter_map(|name| self.backend.agent(&name).map(|agent| (name, agent))).collect()
     }
 
-    /// Ends the attempts to connect that still go on: what the next policies let pass is nothing that these did. An
-    /// agent that cannot be asked may go on, and then its late connections say nothing.
-    pub(super) async fn give_up_attempts(&mut self) {
+    /// Takes in what the present policies let pass, before they change: what is under way then may be let pass by the
+    /// next ones. Ends the attempts to connect that still go on. An agent that cannot be asked may go on, and then its
+    /// late connections say nothing.
+    pub(super) async fn end_of_state(&mut self) {
         let agents = self.agents();
         let given_up = ask_all(each_once(&agents).map(|agent| agent.give_up())).await;
         let goes_on = |result: &Result<(), Error>| match result {
@@ -150,6 +153,21 @@ impl<B: Backend> ScenarioRun<'_, B> {
         if given_up.iter().any(goes_on) {
             self.ledger.forget_streams();
         }
+        // A log that cannot be read now is read later, and what it shows then is only doubted.
+        let _ = self.read_logs().await;
+    }
+
+    /// Takes in that a step has changed the policies, and what they promise now.
+    pub(super) fn policies_changed(&self, ledger: &mut Ledger, step: &Step, situation: &Situation) {
+        // An address may belong to somebody else now.
+        let is_same_place = !step.actions.iter().any(changes_servers);
+        let cells = situation.cells.iter().zip(&situation.decisions);
+        let denied: HashSet<&Cell> =
+            cells.filter(|(_, decision)| **decision == Decision::Deny).map(|(cell, _)| cell).collect();
+        let cell_of = |step: usize, cell: usize| self.past.get(step)?.cells.get(cell);
+        ledger.policies_changed(|step, cell| {
+            is_same_place && cell_of(step, cell).is_some_and(|cell| denied.contains(cell))
+        });
     }
 
     /// Reads the logs of all endpoints that are there. Returns those that could not be read, and the Services

@@ -70,6 +70,15 @@ pub(super) async fn carry_out(
     run.result(start, steps, ended)
 }
 
+/// What has to be known of a step when it is over.
+struct Past {
+    cells: Vec<Cell>,
+    /// From when on each cell held what is expected, since the step's change.
+    since: Vec<Option<Duration>>,
+    /// The settle deadline, since then.
+    deadline: Duration,
+}
+
 struct ScenarioRun<'a, B> {
     index: usize,
     scenario: &'a Scenario,
@@ -97,8 +106,8 @@ struct ScenarioRun<'a, B> {
     ledger: Ledger,
     /// The denials that a delivery over the same path has yet to follow.
     brackets: Brackets,
-    /// For each step, from when on each cell held what is expected, and the settle deadline.
-    in_force: Vec<(Vec<Option<Duration>>, Duration)>,
+    /// The steps that are over.
+    past: Vec<Past>,
     /// The destinations whose logs could not be read after so many steps.
     unread: Vec<(usize, HashSet<EndpointName>)>,
     /// When the last probe of a step was sent.
@@ -132,7 +141,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             watch: Watch::default(),
             ledger: Ledger::default(),
             brackets: Brackets::default(),
-            in_force: Vec::new(),
+            past: Vec::new(),
             unread: Vec::new(),
             last_probe: Instant::now(),
         }
@@ -202,7 +211,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let start = Instant::now();
         let held = self.hold(step).await;
         let before = self.state.cluster.clone();
-        self.give_up_attempts().await;
+        self.end_of_state().await;
         for action in &step.actions {
             self.state.apply(action).map_err(|message| Error::Failed {
                 doing: format!("carry out step `{}`", step.name),
@@ -210,7 +219,11 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             })?;
         }
         let changed = Instant::now();
-        self.backend.apply(&step.actions, &mut self.state).await?;
+        if let Err(error) = self.backend.apply(&step.actions, &mut self.state).await {
+            // A part of it may be in force.
+            self.ledger.policies_changed(|_, _| false);
+            return Err(error);
+        }
         self.watch.begin(self.backend);
         let handed_over = changed.elapsed();
         let result = self.observe(step, before, changed).await;
@@ -251,7 +264,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let is_mixed = !step.actions.iter().all(is_policy);
         let deadlines = SettleDeadlines { is_mixed, ..self.deadlines(changed.elapsed()) };
         let mut ledger = std::mem::take(&mut self.ledger);
-        ledger.begin(Some(self.in_force.len()));
+        self.policies_changed(&mut ledger, step, &situation);
+        ledger.begin(Some(self.past.len()));
         let mut watch = std::mem::take(&mut self.watch);
         let kept = (&mut ledger, Some(&mut watch));
         let settled = self.settle(&situation, &router, &unavailable, kept, changed, deadlines).await;
@@ -270,9 +284,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
         let since = tracks.iter().map(|track| track.settled).collect();
+        let past = Past { cells: situation.cells.clone(), since, deadline };
         let cells = self.results(step, situation, &ways, tracks.clone(), &stale);
-        self.brackets.take_step(self.in_force.len(), &cells, &ways, &tracks);
-        self.in_force.push((since, deadline));
+        self.brackets.take_step(self.past.len(), &cells, &ways, &tracks);
+        self.past.push(past);
         let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
         self.expected = expected;
         let (name, items) = (step.name.clone(), step.items.clone());
@@ -285,7 +300,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let promises = situation.decisions.iter().zip(&situation.newcomers);
         let cells = situation.cells.iter().zip(ways).zip(promises).zip(&situation.backends);
         let mut services = HashMap::new();
-        let expected = cells.map(|(((cell, way), (decision, newcomer)), backends)| Expected {
+        let expected = cells.zip(&situation.routes);
+        let expected = expected.map(|((((cell, way), (decision, newcomer)), backends), route)| Expected {
             service: service_address(cell, *way).map(|address| {
                 let number = services.len();
                 *services.entry((self.state.machine_of(&cell.from), address)).or_insert(number)
@@ -293,7 +309,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             decision: *decision,
             is_new: newcomer.is_some() || self.decided(cell) != Some(*decision),
             crosses: cell.from != cell.to,
-            is_proved: self.baseline(cell, *way) == Some(true),
+            is_proved: self.baseline(cell, *way, route.as_ref()) == Some(true),
             has_denied_backend: backends.iter().any(|(_, promise)| promise.decision == Decision::Deny),
         });
         expected.collect()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ScenarioRun;
-use super::brackets::changes_paths;
+use super::brackets::changes_servers;
 use super::situation::{Obstacle, Situation, Way};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
@@ -147,7 +147,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 unconfirmed: track.unconfirmed,
                 misdelivered: track.misdelivered.clone(),
                 control: track.control,
-                baseline: self.baseline(cell, way),
+                baseline: self.baseline(cell, way, situation.routes.get(index).and_then(Option::as_ref)),
             }),
             (None, None, _) | (None, _, None) => {
                 Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
@@ -159,12 +159,12 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// in between, as only one thing changes. The settle time is for what changes.
     fn stays_denied(&self, step: &Step, cell: &Cell, way: Way, promised: &Expectation) -> bool {
         let [action] = step.actions.as_slice() else { return false };
-        // The policies may hear later than the Service that it leads elsewhere.
-        let leads_elsewhere =
-            matches!(cell.to, EndpointName::Service { .. } | EndpointName::Node(_)) && changes_paths(action);
+        // The policies may hear later than the Service that it leads elsewhere, or to a new pod as well.
+        let leads_elsewhere = matches!(cell.to, EndpointName::Service { .. } | EndpointName::Node(_))
+            && changes_servers(action);
         let is_same_end =
             || self.expected.get(cell).is_some_and(|before| before.is_denied_at_one_end_still(promised));
-        let before = self.in_force.len().checked_sub(1);
+        let before = self.past.len().checked_sub(1);
         let is_proved = before.is_some_and(|before| self.brackets.denied_in(before, cell, way));
         is_proved && !leads_elsewhere && is_same_end()
     }

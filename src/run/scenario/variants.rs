@@ -71,7 +71,8 @@ impl<B: Variants> ScenarioRun<'_, B> {
             return Ok(());
         }
         // Those of the step itself, which a variant might let pass.
-        self.give_up_attempts().await;
+        self.end_of_state().await;
+        self.ledger.policies_changed(|_, _| false);
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
