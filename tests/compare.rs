@@ -133,6 +133,21 @@ fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
     }
 }
 
+/// What a scenario that fails both times did not come to, this time, may leak.
+#[test]
+fn a_scenario_that_fails_earlier_than_before_is_inconclusive() {
+    let failure =
+        || Some(ScenarioFailure { everywhere: false, message: "the API server is away".to_owned() });
+    let mut before = one(vec![denied()]);
+    before.scenarios[0].failure = failure();
+    before.scenarios.push(scenario("other", vec![step("step", vec![denied()])]));
+    before.asked = 2;
+    assert_eq!(code(&before, &before), 0, "it got as far as before");
+    let mut after = before.clone();
+    after.scenarios[0].steps.clear();
+    assert_eq!(code(&before, &after), 3);
+}
+
 #[test]
 fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
     let without_ipv6 = |required: &[Capability]| {

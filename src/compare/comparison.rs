@@ -56,6 +56,11 @@ impl Coverage<'_> {
         scenarios + steps + self.cells.len()
     }
 
+    /// How many steps and cells of scenarios that both have.
+    fn parts(&self) -> usize {
+        self.steps.len() + self.cells.len()
+    }
+
     /// Whether there is nothing of it, not even a scenario without cells.
     pub fn is_empty(&self) -> bool {
         self.scenarios.is_empty() && self.steps.is_empty() && self.cells.is_empty()
@@ -150,6 +155,7 @@ impl<'a> Comparing<'a> {
             before.scenarios.iter().map(|scenario| (scenario.name.as_str(), scenario)).collect();
         let later: BTreeSet<&str> = after.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
         for scenario in &after.scenarios {
+            let gone = self.comparison.gone.parts();
             match earlier.get(scenario.name.as_str()) {
                 Some(before) => {
                     self.comparison.compared.0 += 1;
@@ -161,8 +167,10 @@ impl<'a> Comparing<'a> {
                 }
             }
             let earlier = earlier.get(scenario.name.as_str());
+            // One that failed before, too, and got less far now hides what would have come.
+            let is_shorter = self.comparison.gone.parts() > gone;
             if let Some(failure) = &scenario.failure
-                && earlier.is_none_or(|earlier| earlier.failure.is_none())
+                && (is_shorter || earlier.is_none_or(|earlier| earlier.failure.is_none()))
             {
                 self.comparison.failures.push((&scenario.name, failure));
             }

@@ -153,6 +153,8 @@ pub struct Cell {
     intended: Option<Decision>,
     /// Why it could not be measured.
     pub cause: Option<String>,
+    #[serde(default)]
+    reasons: Vec<Reason>,
     settled_ms: Option<u64>,
     limit_ms: Option<u64>,
 }
@@ -162,6 +164,16 @@ pub struct Cell {
 struct KnownDifference {
     /// What the policies promise of it.
     promised: Decision,
+}
+
+/// The kind of reason of a cell with an end that has no address of its family (docs/semantics.md).
+const NO_ADDRESS: &str = "no-address";
+
+/// Why the policies promise what they do.
+#[derive(Debug, Clone, Deserialize)]
+struct Reason {
+    /// The kind of what is undefined, if anything is.
+    undefined: Option<String>,
 }
 
 /// What is true of a cell.
@@ -350,11 +362,10 @@ impl Scenario {
             // What was measured once and is skipped now is not known any more.
             Verdict::Skipped | Verdict::Inconclusive => drop(problems.insert(Problem::Inconclusive)),
         }
-        let is_other = |claim: Option<Decision>| claim.is_some_and(|claim| claim != cell.promised());
-        if is_other(cell.asserted) {
+        if cell.is_other(cell.asserted) {
             problems.insert(Problem::Disagreement);
         }
-        if is_other(cell.intended) && self.demonstrates.is_none() {
+        if cell.is_other(cell.intended) && self.demonstrates.is_none() {
             problems.insert(Problem::PolicyGap);
         }
         if cell.limit_ms.is_some_and(|limit| cell.took_longer_than(limit)) {
@@ -368,8 +379,7 @@ impl Scenario {
         match self.demonstrates {
             Some(Demonstrates::PolicyGap) => {
                 let mut cells = self.steps.iter().flat_map(|step| &step.cells);
-                let is_gap = |cell: &Cell| cell.intended.is_some_and(|intended| intended != cell.promised());
-                self.failure.is_none() && !cells.any(is_gap)
+                self.failure.is_none() && !cells.any(|cell| cell.is_other(cell.intended))
             }
             None => false,
         }
@@ -389,6 +399,13 @@ impl Cell {
     /// What the policies promise, whatever a profile leaves undefined: claims are about the policies.
     fn promised(&self) -> Decision {
         self.difference.map_or(self.expected, |difference| difference.promised)
+    }
+
+    /// Whether a claim says something else than the policies. Of an end without an address, they say nothing.
+    fn is_other(&self, claim: Option<Decision>) -> bool {
+        let has_no_address =
+            || self.reasons.iter().any(|reason| reason.undefined.as_deref() == Some(NO_ADDRESS));
+        claim.is_some_and(|claim| claim != self.promised()) && !has_no_address()
     }
 
     /// How long after the change it was in force, if there was one and it is.
@@ -446,6 +463,19 @@ mod tests {
         assert_eq!((record.name.as_str(), scenario.steps[0].time_to_admit_ms), ("before.json", Some(3)));
         assert_eq!(scenario.problems(cell), [Problem::PolicyGap, Problem::Late].into());
         assert!(!record.is_incomplete() && !scenario.misses_demonstration());
+    }
+
+    /// A cluster that lost IPv6 does not contradict what was asserted of it: nothing is known of it any more.
+    #[test]
+    fn a_claim_about_an_end_without_an_address_is_no_disagreement() {
+        let cell = CELL.replace(r#""verdict": "match""#, r#""verdict": "skipped", "asserted": "deny""#);
+        let cell = cell
+            .replace(r#""settledMs": 7, "#, "")
+            .replace(r#""expected": "deny""#, r#""expected": "undefined""#);
+        let cell = cell.replace('}', r#", "reasons": [{"text": "…", "undefined": "no-address"}]}"#);
+        let record = Record::parse("after.json", &with_cells(&cell)).unwrap();
+        let scenario = &record.scenarios[0];
+        assert_eq!(scenario.problems(&scenario.steps[0].cells[0]), [Problem::Inconclusive].into());
     }
 
     /// A profile says what packets do, and nothing about what policies mean.
