@@ -166,8 +166,7 @@ impl Deployment {
 }
 
 impl Deployment {
-    /// The cluster-scoped policies that are not what was sent. Their definitions fill in defaults that are not
-    /// known here: only what was sent has to be there.
+    /// The cluster-scoped policies that are not what was sent, apart from the defaults of their definitions.
     async fn changed_cluster_policies(&self, state: &State) -> Result<Vec<String>, Error> {
         let Shared { client, maker, .. } = &*self.shared;
         let made = state
@@ -294,11 +293,21 @@ fn leave_out_empty(value: &mut Value) {
     }
 }
 
-/// Leaves out the fields that were not sent.
+/// The fields that definitions of cluster-scoped policies fill in, with what. Whatever else was not sent may decide about
+/// packets: ports that a webhook added to a rule narrow it.
+const DEFAULTS: [(&str, &str); 2] = [("protocol", "TCP"), ("name", "")];
+
+/// Leaves out the fields that were not sent, and were filled in by the definition or mean nothing.
 fn leave_out_defaults(sent: &Value, found: &mut Value) {
     match (sent, found) {
         (Value::Object(sent), Value::Object(found)) => {
-            found.retain(|key, _| sent.contains_key(key));
+            let is_default = |key: &str, value: &Value| match value {
+                Value::String(value) => DEFAULTS.contains(&(key, value.as_str())),
+                Value::Null => true,
+                Value::Array(items) => items.is_empty(),
+                Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+            };
+            found.retain(|key, value| sent.contains_key(key) || !is_default(key, value));
             for (key, found) in found {
                 if let Some(sent) = sent.get(key) {
                     leave_out_defaults(sent, found);
@@ -503,9 +512,16 @@ steps:
             leave_out_defaults(&sent, &mut found);
             first_difference("spec", &sent, &found)
         };
-        let same = json!({"priority": 1, "tier": "Admin", "ingress": [{"action": "Deny", "name": "",
+        let same = json!({"priority": 1, "egress": [], "ingress": [{"action": "Deny", "name": "",
             "from": [{"namespaces": {}}]}]});
         assert_eq!(changed(same), None);
+        let narrower = json!({"priority": 1, "ingress": [{"action": "Deny", "from": [{"namespaces": {}}],
+            "ports": [{"portNumber": {"port": 80}}]}]});
+        let expected = r#"spec.ingress[0].ports was sent as absent and is [{"portNumber":{"port":80}}]"#;
+        assert_eq!(changed(narrower).as_deref(), Some(expected));
+        let wider = json!({"priority": 1, "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}],
+            "egress": [{"action": "Accept", "to": [{"namespaces": {}}]}]});
+        assert!(changed(wider).is_some());
         let other = json!({"priority": 1, "ingress": [{"action": "Accept", "from": [{"namespaces": {}}]}]});
         let expected = "spec.ingress[0].action was sent as \"Deny\" and is \"Accept\"";
         assert_eq!(changed(other).as_deref(), Some(expected));
