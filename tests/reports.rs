@@ -11,6 +11,7 @@ use netproof::policy::{
 use netproof::profile::{self, Profile};
 use netproof::report;
 use netproof::scenario::{Capability, Claim, Demonstrates, EndpointName, Item, Probe};
+use netproof::snapshot::Unmodelled;
 use netproof::source::Text;
 use netproof::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Fate, Machines, Observation, OpenConnection, Repetitions,
@@ -291,6 +292,66 @@ fn a_verdict_that_is_always_the_same_is_none_the_flakier() {
     assert_eq!(report::exit_code(&result), 1);
     // Asked for once, there are no repetitions.
     assert_eq!(merge(vec![good()], |_| 1)[0].repetitions, None);
+}
+
+/// A race that a profile excuses shows in some repetitions only.
+#[test]
+fn a_moment_that_is_excused_in_one_repetition_makes_nothing_flaky() {
+    let with = |cell: CellResult| scenario("raced", vec![step("deny", vec![cell])]);
+    let matched = || with(on_udp(cell("a", "b", Decision::Deny, Observation::Dropped, Verdict::Match)));
+    let result = run(merge(vec![matched(), with(excused(Observation::Connected)), matched()], |_| 3));
+    let merged = &result.scenarios[0].steps[0].cells[0];
+    assert!(merged.is_excused(), "{merged:?}");
+    assert_eq!(merged.repeated, [("match", 2), ("undefined", 1)].into());
+}
+
+/// Whoever only looks at the file of JUnit sees that the run did not pass.
+#[test]
+fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
+    let xml = |result: &RunResult| {
+        let mut xml = Vec::new();
+        report::junit(result, &mut xml).unwrap();
+        String::from_utf8(xml).unwrap()
+    };
+    assert!(!xml(&run(vec![good()])).contains("the whole run"));
+    let unmodelled = |is_accepted| {
+        let mut result = run(vec![good()]);
+        result.surroundings.unmodelled.push(Unmodelled {
+            kind: "CiliumNetworkPolicy.cilium.io".to_owned(),
+            count: Some(1),
+            why: "decides about packets".to_owned(),
+            is_accepted,
+        });
+        result
+    };
+    assert!(!xml(&unmodelled(true)).contains("the whole run"));
+    let allowed = cell("a", "b", Decision::Allow, Observation::Connected, Verdict::Match);
+    let proves_nothing = run(vec![scenario("open", vec![step("open", vec![allowed])])]);
+    // The third of three repetitions is missing, and its scenario is known.
+    let mut unfinished = run(vec![good()]);
+    unfinished.unfinished = vec!["good".to_owned()];
+    let mut lacking = scenario(
+        "lacking",
+        vec![step(
+            "deny",
+            vec![CellResult {
+                verdict: Verdict::Skipped(Capability::Sctp),
+                ..cell("a", "b", Decision::Deny, Observation::Dropped, Verdict::Match)
+            }],
+        )],
+    );
+    lacking.required = [Capability::Sctp].into();
+    for (result, code, case) in [
+        (unmodelled(false), 3, "what decides about packets is modelled"),
+        (proves_nothing, 3, "a denial is judged"),
+        (unfinished, 3, "everything is carried out"),
+        (run(vec![good(), lacking]), 1, "what is required is there"),
+    ] {
+        assert_eq!(report::exit_code(&result), code, "{case}");
+        let xml = xml(&result);
+        let suite = xml.split("<testsuite name=\"the whole run\"").nth(1).expect(case);
+        assert!(suite.contains(case) && !suite.contains("errors=\"0\" failures=\"0\""), "{suite}");
+    }
 }
 
 #[test]

@@ -12,12 +12,12 @@ use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, Te
 use super::cells::{reasons, seen};
 use super::escape::{Plain, lines, message, shown};
 use super::latency::lateness;
-use super::style::join;
-use super::{open, profiles};
+use super::style::{count, join};
+use super::{open, profiles, unmodelled};
 use crate::profile::Profile;
 use crate::verdict::{
-    CellResult, Counts, Latency, Outcome, Quantiles, Repetitions, RunResult, ScenarioResult, StepResult,
-    TimeToSettle, Verdict,
+    CellResult, Counts, Latency, Outcome, Quantiles, Repetitions, RunResult, ScenarioResult, Shortcoming,
+    StepResult, TimeToSettle, Verdict,
 };
 
 /// Writes a run as JUnit XML.
@@ -31,7 +31,49 @@ pub fn junit(result: &RunResult, to: impl io::Write) -> Result<(), SerializeErro
     report.add_test_suites(result.scenarios.iter().map(|scenario| suite(scenario, &whole)));
     report.add_test_suites(unfinished(result));
     report.add_test_suites(result.profiles.iter().map(|profile| known(profile, result)));
+    report.add_test_suites(whole_run(result));
     report.serialize(to)
+}
+
+/// A suite for what is wrong with the run as a whole: a file in which everything is green means that the run passed.
+fn whole_run(result: &RunResult) -> Option<TestSuite> {
+    let cases: Vec<_> =
+        result.shortcomings().iter().map(|shortcoming| shortcoming_case(shortcoming, result)).collect();
+    if cases.is_empty() {
+        return None;
+    }
+    let mut suite = TestSuite::new("the whole run");
+    suite.add_test_cases(cases);
+    Some(suite)
+}
+
+fn shortcoming_case(shortcoming: &Shortcoming, result: &RunResult) -> TestCase {
+    let (name, kind, why) = match shortcoming {
+        Shortcoming::Lacking(lacking) => {
+            let names: Vec<_> = lacking.iter().map(|capability| capability.name()).collect();
+            let why = format!("required and not there: {}", names.join(", "));
+            ("what is required is there", NonSuccessKind::Failure, why)
+        }
+        Shortcoming::Unfinished(left) => {
+            let why = format!(
+                "{} not carried out",
+                count(*left, "scenario or repetition", "scenarios or repetitions")
+            );
+            ("everything is carried out", NonSuccessKind::Error, why)
+        }
+        Shortcoming::NotModelled => {
+            let kinds = result.surroundings.unmodelled.iter().filter(|kind| !kind.is_accepted);
+            let lines: Vec<_> = kinds.map(unmodelled::line).collect();
+            ("what decides about packets is modelled", NonSuccessKind::Error, lines.join("\n"))
+        }
+        Shortcoming::NothingProved => {
+            let why = "no denial was judged, so nothing is known about isolation".to_owned();
+            ("a denial is judged", NonSuccessKind::Error, why)
+        }
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_message(lines(&why)).set_type("netproof");
+    TestCase::new(name, status)
 }
 
 /// A skipped suite for each scenario of which nothing is known.

@@ -22,6 +22,6 @@ pub use open::{Fate, OpenConnection, OpenCounts};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, probes_for, proved_point};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, DeliveredUntil, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, StepResult,
-    Surroundings,
+    CellResult, DeliveredUntil, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, Shortcoming,
+    StepResult, Surroundings,
 };

@@ -108,7 +108,11 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     let settled = slowest.cloned().filter(|_| worst.verdict != Verdict::Leak);
     let silences = repetitions.iter().map(|cell| cell.silences).sum();
     let mut merged = CellResult { attempts, retries, silences, settled, ..worst.clone() };
-    if verdicts.len() > 1 {
+    // A moment that a profile excuses comes and goes, and says nothing against a match.
+    let agree = repetitions.iter().all(|cell| cell.is_excused() || cell.verdict == Verdict::Match);
+    if verdicts.len() > 1 && agree {
+        merged.repeated = verdicts;
+    } else if verdicts.len() > 1 {
         let inconclusive = repetitions.iter().find(|cell| cell.verdict.name() == INCONCLUSIVE);
         merged.verdict = match inconclusive {
             // One delivered packet is a leak, whatever the other repetitions show.

@@ -282,6 +282,19 @@ pub struct RunResult {
     pub took: Duration,
 }
 
+/// What is wrong with a run as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shortcoming {
+    /// It had to be without what it must have.
+    Lacking(BTreeSet<Capability>),
+    /// So many scenarios or repetitions were not carried out.
+    Unfinished(usize),
+    /// There are objects without which the expected answers are not known.
+    NotModelled,
+    /// No denial was judged.
+    NothingProved,
+}
+
 /// Where packets were sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Surroundings {
@@ -306,9 +319,8 @@ impl RunResult {
     /// What the run comes to. A pass has to prove something: at least one denial.
     pub fn outcome(&self) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
-        let incomplete = self.interrupted || self.scenarios.len() < self.asked || !self.unfinished.is_empty();
-        let incomplete = incomplete || self.counts().proves_nothing() || self.lacks_a_model();
-        if incomplete { worst.max(Outcome::Inconclusive) } else { worst }
+        // What is lacking has failed its scenarios already.
+        if self.shortcomings().is_empty() { worst } else { worst.max(Outcome::Inconclusive) }
     }
 
     /// What the run must have and its scenarios had to be without.
@@ -338,6 +350,18 @@ impl RunResult {
     /// Whether objects decide here that netproof does not model, and that the user does not accept.
     pub fn lacks_a_model(&self) -> bool {
         self.surroundings.unmodelled.iter().any(|kind| !kind.is_accepted)
+    }
+
+    /// What is wrong with the run as a whole, whatever its steps show.
+    pub fn shortcomings(&self) -> Vec<Shortcoming> {
+        let left = self.unfinished.len().max(self.asked.saturating_sub(self.scenarios.len()));
+        let all = [
+            (!self.lacking().is_empty()).then(|| Shortcoming::Lacking(self.lacking())),
+            (self.interrupted || left > 0).then_some(Shortcoming::Unfinished(left)),
+            self.lacks_a_model().then_some(Shortcoming::NotModelled),
+            self.counts().proves_nothing().then_some(Shortcoming::NothingProved),
+        ];
+        all.into_iter().flatten().collect()
     }
 
     /// Why nothing could be carried out, if so.
