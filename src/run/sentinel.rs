@@ -4,7 +4,7 @@
 //! Sentinels are pods that a policy isolates but for one port, which is another one after every change. A packet
 //! that gets through to a port that was closed before shows that its node enforces what was changed until then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -123,25 +123,33 @@ impl Watch {
     pub(super) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
         let ports = [self.open, self.next, self.former];
         let [open, next, former] = ports;
-        let looks = self.posts.iter().map(async |post| {
+        // One request for all that an agent looks at: it answers one after the other, and closed ports take their time.
+        let mut batches = BTreeMap::<String, (Arc<Agent>, Vec<usize>, Vec<Target>)>::new();
+        for (index, post) in self.posts.iter().enumerate() {
             if post.known.seen.is_some() && post.known.closed == Some(next) {
-                return None;
+                continue;
             }
-            let target = |port| Target {
+            let new = || (Arc::clone(&post.from), Vec::new(), Vec::new());
+            let (_, posts, targets) = batches.entry(post.from.name().to_owned()).or_insert_with(new);
+            posts.push(index);
+            targets.extend(ports.map(|port| Target {
                 nonce: post.from.next_nonce(),
                 transport: Transport::Tcp,
                 address: SocketAddr::new(post.to, port),
                 name: None,
-            };
-            let sent = post.from.probe(ports.map(target).to_vec(), timeout).await;
-            let results: [ProbeResult; 3] = sent.ok()?.try_into().ok()?;
+            }));
+        }
+        let looks = batches.into_values().map(async |(agent, posts, targets)| {
+            let results = agent.probe(targets, timeout).await.unwrap_or_default();
             let slowest = results.iter().map(|result| result.elapsed_us).max().unwrap_or_default();
             let left = changed.elapsed().saturating_sub(Duration::from_micros(slowest.into()));
-            Some(results.map(|result| shown(&result, left, is_patient)))
+            let (looks, _) = results.as_chunks::<3>();
+            let shown =
+                |look: &[ProbeResult; 3]| look.each_ref().map(|result| shown(result, left, is_patient));
+            posts.into_iter().zip(looks.iter().map(shown)).collect::<Vec<_>>()
         });
-        let looks = ask_all(looks).await;
-        for (post, look) in self.posts.iter_mut().zip(looks) {
-            if let Some([at_open, at_next, at_former]) = look {
+        for (post, [at_open, at_next, at_former]) in ask_all(looks).await.into_iter().flatten() {
+            if let Some(post) = self.posts.get_mut(post) {
                 post.known.take([(open, at_open), (next, at_next), (former, at_former)]);
             }
         }

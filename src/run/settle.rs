@@ -348,7 +348,11 @@ impl<P: Prober> Settling<'_, P> {
                 track.is_examined = true;
             }
         }
-        for _ in 0..tries {
+        for tried in 0..tries {
+            // What an outage takes has an end, too.
+            if left.is_empty() || tried >= RETRIES && self.prober.elapsed() >= self.deadline() + OVERTIME {
+                break;
+            }
             let timeout = (self.deadlines.timeout * PATIENCE).min(self.longest_timeout());
             self.round(&left, timeout).await;
             left.retain(|cell| !self.agrees(*cell));
