@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod kubectl;
 mod located;
+mod mapping;
 mod near;
 mod node;
 mod parse;

@@ -1,12 +1,13 @@
 //! From text to documents.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, StructureStyle, Tag};
 use serde::de::IgnoredAny;
 
 use super::kubectl;
+use super::mapping::{Mapping, cannot_merge};
 use super::node::{Key, Location, Node, Value, quote};
 use super::relax::relax;
 use super::scalar::{resolve, tagged};
@@ -166,11 +167,8 @@ struct Open {
 
 enum Content {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<(Key, Node)>, names: HashSet<String>, key: Option<Key>, merged: Vec<Node> },
+    Mapping(Mapping),
 }
-
-/// The key that merges another mapping into this one.
-const MERGE: &str = "<<";
 
 impl Builder {
     fn new(dialect: Dialect, start: Location, aliased: usize) -> Self {
@@ -215,9 +213,10 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, at: Location) -> Result<(), SyntaxError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let is_merge = is_merge(&text, style, tag.as_deref());
                 let value = scalar(text, style, tag.as_deref(), self.dialect)
                     .map_err(|message| SyntaxError { at, message })?;
-                self.complete(Node { value, at }, anchor)
+                self.complete_scalar(Node { value, at }, anchor, is_merge)
             }
             Event::SequenceStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "seq", at)?;
@@ -226,24 +225,15 @@ impl Builder {
             }
             Event::MappingStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", at)?;
-                let content = Content::Mapping {
-                    entries: Vec::new(),
-                    names: HashSet::new(),
-                    key: None,
-                    merged: Vec::new(),
-                };
-                self.begin(at, anchor, style, content);
+                self.begin(at, anchor, style, Content::Mapping(Mapping::default()));
                 Ok(())
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(Open { at, anchor, content: Content::Sequence(items), .. }) => {
                     self.complete(Node { value: Value::Sequence(items), at }, anchor)
                 }
-                Some(Open {
-                    at, anchor, content: Content::Mapping { entries, names, merged, .. }, ..
-                }) => {
-                    let entries = merge(entries, names, merged)?;
-                    self.complete(Node { value: Value::Mapping(entries), at }, anchor)
+                Some(Open { at, anchor, content: Content::Mapping(mapping), .. }) => {
+                    self.complete(Node { value: Value::Mapping(mapping.finish()), at }, anchor)
                 }
                 None => Ok(()),
             },
@@ -252,6 +242,7 @@ impl Builder {
                 let size = self.anchors.get(&anchor).map(|(_, size)| *size).ok_or_else(inside)?;
                 self.count_copy(size, at)?;
                 let node = self.anchors.get(&anchor).map(|(node, _)| node.clone()).ok_or_else(inside)?;
+                self.check_merged_alias(&node, at)?;
                 self.complete(node, 0)
             }
             Event::UnresolvedAlias(name) => {
@@ -308,8 +299,25 @@ impl Builder {
         }
     }
 
+    /// Refuses an alias behind `<<` that stands for a list, as `kubectl` does: only a list itself is merged.
+    fn check_merged_alias(&self, node: &Node, at: Location) -> Result<(), SyntaxError> {
+        match (self.dialect, self.open.last().map(|open| &open.content), &node.value) {
+            (Dialect::Kubectl, Some(Content::Mapping(mapping)), Value::Sequence(_))
+                if mapping.is_merging() =>
+            {
+                Err(cannot_merge(at))
+            }
+            (Dialect::Kubectl | Dialect::Own, ..) => Ok(()),
+        }
+    }
+
     /// Puts a finished node where it belongs.
     fn complete(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
+        self.complete_scalar(node, anchor, false)
+    }
+
+    /// Puts a finished node where it belongs; `is_merge` says that it is the key that merges.
+    fn complete_scalar(&mut self, node: Node, anchor: usize, is_merge: bool) -> Result<(), SyntaxError> {
         if anchor != 0 {
             let size = size(&node);
             self.count_copy(size, node.at)?;
@@ -322,84 +330,25 @@ impl Builder {
                 }
             }
             Some(Content::Sequence(items)) => items.push(node),
-            Some(Content::Mapping { entries, names, key, merged }) => match key.take() {
-                None => *key = Some(as_key(node)?),
-                Some(key) if key.name == MERGE => merged.push(node),
-                Some(key) => {
-                    if !names.insert(key.name.clone()) {
-                        let message = format!("the field {} is there twice", quote(&key.name));
-                        return Err(SyntaxError { at: key.at, message });
-                    }
-                    entries.push((key, node));
-                }
-            },
+            Some(Content::Mapping(mapping)) => mapping.push(node, is_merge, self.dialect)?,
         }
         Ok(())
     }
 }
 
-/// The key that `kubectl` makes of a scalar.
-fn as_key(node: Node) -> Result<Key, SyntaxError> {
-    let Node { value, at } = node;
-    let name = match value {
-        Value::String(name) => name,
-        Value::Bool(value) => value.to_string(),
-        Value::Integer(value) => value.to_string(),
-        Value::Float(value) => float_key(value),
-        Value::Null | Value::Sequence(_) | Value::Mapping(_) => {
-            let message = format!("a key must be a string, found {}: quote it", value.describe());
-            return Err(SyntaxError { at, message });
-        }
+/// Whether a scalar is the key that merges other mappings, and no text like it: it is not quoted (`isMerge` of
+/// go.yaml.in/yaml/v2).
+fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
+    let is_implicit = match tag {
+        None => style == ScalarStyle::Plain,
+        Some(tag) => is_bare(tag),
     };
-    Ok(Key { name, at })
+    text == "<<" && is_implicit
 }
 
-/// A number as Go writes it with `FormatFloat(value, 'g', -1, 32)`.
-fn float_key(value: f64) -> String {
-    let value = value as f32;
-    let with_exponent = format!("{value:e}");
-    match with_exponent
-        .split_once('e')
-        .and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)))
-    {
-        Some((digits, exponent)) if !(-4..6).contains(&exponent) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
-        }
-        Some(_) | None => value.to_string(),
-    }
-}
-
-/// Adds the entries of merged mappings that are not there yet.
-fn merge(
-    mut entries: Vec<(Key, Node)>,
-    mut names: HashSet<String>,
-    merged: Vec<Node>,
-) -> Result<Vec<(Key, Node)>, SyntaxError> {
-    let mut pending = merged;
-    pending.reverse();
-    while let Some(Node { value, at }) = pending.pop() {
-        match value {
-            Value::Mapping(more) => {
-                entries.extend(more.into_iter().filter(|(key, _)| names.insert(key.name.clone())));
-            }
-            Value::Sequence(items) if items.iter().all(|item| matches!(item.value, Value::Mapping(_))) => {
-                pending.extend(items.into_iter().rev());
-            }
-            Value::Sequence(_)
-            | Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::String(_) => {
-                return Err(SyntaxError {
-                    at,
-                    message: "`<<` merges a mapping or a list of them".to_owned(),
-                });
-            }
-        }
-    }
-    Ok(entries)
+/// Whether a tag is `!` alone.
+fn is_bare(tag: &Tag) -> bool {
+    tag.handle().is_empty() && tag.suffix() == "!"
 }
 
 fn scalar(
@@ -427,7 +376,7 @@ fn scalar(
     match (tag.suffix_in_namespace(YAML_TAGS).as_deref(), dialect) {
         (Some(name), _) => tagged(text, name, dialect).unwrap_or_else(|| Err(unknown_tag(tag))),
         // `!` alone asks for the plain, unresolved text.
-        (None, _) if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.into_owned())),
+        (None, _) if is_bare(tag) => Ok(Value::String(text.into_owned())),
         (None, Dialect::Kubectl) => Ok(Value::String(text.into_owned())),
         (None, Dialect::Own) => Err(unknown_tag(tag)),
     }
@@ -506,6 +455,44 @@ mod tests {
         let used = node.get("use").unwrap();
         assert_eq!(used.get("a").unwrap().value, Value::Integer(1));
         assert_eq!(used.get("c").unwrap().value, Value::Integer(3));
+    }
+
+    /// `kubectl` applies `<<` where it stands: what it merges overwrote a label, and netproof showed the other.
+    #[test]
+    fn in_manifests_a_merge_overwrites_what_is_written_before_it() {
+        let base = "base: &b {a: base}\nmore: &c {a: more, d: more}\n";
+        for (text, a, d) in [
+            ("{a: own, <<: *b}", "base", None),
+            ("{<<: *b, a: own}", "own", None),
+            ("{<<: *b, a: own, <<: {a: third}}", "third", None),
+            ("{<<: *b, <<: *c}", "more", Some("more")),
+            ("{d: own, <<: [*b, *c]}", "base", Some("more")),
+            ("{<<: {<<: *b, a: inner}, d: own}", "inner", Some("own")),
+        ] {
+            let node = manifest(&format!("{base}use: {text}\n"));
+            let found = ["a", "d"].map(|key| node.get("use").unwrap().get(key).and_then(Node::as_str));
+            assert_eq!(found, [Some(a), d], "{text}");
+        }
+        // In netproof's own formats, what is written itself wins, and then what is merged first.
+        let node = one(&format!("{base}use: {{a: own, <<: *b, <<: *c}}\n"));
+        let found = ["a", "d"].map(|key| node.get("use").unwrap().get(key).and_then(Node::as_str));
+        assert_eq!(found, [Some("own"), Some("more")]);
+        for text in ["a: &a [{b: c}]\nd: {<<: *a}\n", "<<: [[{a: b}]]\n", "a: 1\n<<: {a: 2}\na: 3\n"] {
+            assert!(parse_as(text, Dialect::Kubectl).is_err(), "{text}");
+        }
+    }
+
+    /// A quoted `"<<"` is a key like any other, so that a label without effect is no selector.
+    #[test]
+    fn a_quoted_merge_key_is_an_ordinary_key() {
+        for text in ["\"<<\": {a: b}\n", "'<<': {a: b}\n", "{\"<<\": {\"a\": \"b\"}}", "!!str <<: {a: b}\n"] {
+            for dialect in [Dialect::Own, Dialect::Kubectl] {
+                let node = parse_as(text, dialect).unwrap().remove(0);
+                assert!(node.get("a").is_none(), "{text}");
+                assert!(node.get("<<").unwrap().get("a").is_some(), "{text}");
+            }
+        }
+        assert!(manifest("! \"<<\": {a: b}\n").get("a").is_some());
     }
 
     #[test]

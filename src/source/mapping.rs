@@ -1,0 +1,153 @@
+//! The entries of a mapping, and the mappings that `<<` merges into it.
+//!
+//! Merging is not part of YAML 1.2. Own files follow the proposal for YAML 1.1 (<https://yaml.org/type/merge.html>):
+//! what a mapping says itself wins, and of several merged mappings the first. `kubectl` sets the merged keys where
+//! `<<` stands (`decoder.merge` of go.yaml.in/yaml/v2), so that the last of two wins, whichever of them is merged.
+
+use std::collections::HashMap;
+
+use super::node::{Key, Location, Node, Value, quote};
+use super::parse::{Dialect, SyntaxError};
+
+type Entry = (Key, Node);
+
+/// A mapping that is not complete yet.
+#[derive(Default)]
+pub(super) struct Mapping {
+    /// What the next node is the value of; `None` if it is a key.
+    pending: Option<Pending>,
+    entries: Vec<Entry>,
+    by_name: HashMap<String, Position>,
+    /// What own files merge, at the end of the mapping.
+    merged: Vec<Vec<Entry>>,
+}
+
+enum Pending {
+    Key(Key),
+    Merge,
+}
+
+struct Position {
+    index: usize,
+    /// Whether the mapping says the key itself.
+    is_written: bool,
+}
+
+impl Mapping {
+    /// Adds the next key or value. `is_merge` tells the key `<<` from a text like it.
+    ///
+    /// # Errors
+    /// If it is no key, a key that is there already, or nothing that can be merged.
+    pub(super) fn push(&mut self, node: Node, is_merge: bool, dialect: Dialect) -> Result<(), SyntaxError> {
+        match self.pending.take() {
+            None if is_merge => self.pending = Some(Pending::Merge),
+            None => self.pending = Some(Pending::Key(as_key(node)?)),
+            Some(Pending::Key(key)) => self.write(key, node)?,
+            Some(Pending::Merge) => {
+                let mut mappings = mappings_of(node)?;
+                match dialect {
+                    Dialect::Own => self.merged.append(&mut mappings),
+                    // The first of a list wins, so it is set last.
+                    Dialect::Kubectl => {
+                        mappings.into_iter().rev().flatten().for_each(|entry| self.set(entry))
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the next node is merged.
+    pub(super) fn is_merging(&self) -> bool {
+        matches!(self.pending, Some(Pending::Merge))
+    }
+
+    /// Returns all entries, each name once.
+    pub(super) fn finish(mut self) -> Vec<Entry> {
+        for entry in std::mem::take(&mut self.merged).into_iter().flatten() {
+            if !self.by_name.contains_key(&entry.0.name) {
+                self.set(entry);
+            }
+        }
+        self.entries
+    }
+
+    fn write(&mut self, key: Key, node: Node) -> Result<(), SyntaxError> {
+        if self.by_name.get(&key.name).is_some_and(|position| position.is_written) {
+            let message = format!("the field {} is there twice", quote(&key.name));
+            return Err(SyntaxError { at: key.at, message });
+        }
+        let name = key.name.clone();
+        self.set((key, node));
+        if let Some(position) = self.by_name.get_mut(&name) {
+            position.is_written = true;
+        }
+        Ok(())
+    }
+
+    /// Adds an entry, or puts it in the place of the one with the same name.
+    fn set(&mut self, entry: Entry) {
+        let next = Position { index: self.entries.len(), is_written: false };
+        let position = self.by_name.entry(entry.0.name.clone()).or_insert(next);
+        match self.entries.get_mut(position.index) {
+            Some(there) => *there = entry,
+            None => self.entries.push(entry),
+        }
+    }
+}
+
+/// The mappings in the value of `<<`.
+fn mappings_of(node: Node) -> Result<Vec<Vec<Entry>>, SyntaxError> {
+    let at = node.at;
+    let items = match node.value {
+        Value::Sequence(items) => items,
+        value => vec![Node { value, at }],
+    };
+    let entries = |item: Node| match item.value {
+        Value::Mapping(entries) => Ok(entries),
+        Value::Sequence(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::String(_) => Err(cannot_merge(at)),
+    };
+    items.into_iter().map(entries).collect()
+}
+
+/// The error for what `<<` does not merge.
+pub(super) fn cannot_merge(at: Location) -> SyntaxError {
+    SyntaxError { at, message: "`<<` merges a mapping or a list of them".to_owned() }
+}
+
+/// The key that `kubectl` makes of a scalar.
+fn as_key(node: Node) -> Result<Key, SyntaxError> {
+    let Node { value, at } = node;
+    let name = match value {
+        Value::String(name) => name,
+        Value::Bool(value) => value.to_string(),
+        Value::Integer(value) => value.to_string(),
+        Value::Float(value) => float_key(value),
+        Value::Null | Value::Sequence(_) | Value::Mapping(_) => {
+            let message = format!("a key must be a string, found {}: quote it", value.describe());
+            return Err(SyntaxError { at, message });
+        }
+    };
+    Ok(Key { name, at })
+}
+
+/// A number as Go writes it with `FormatFloat(value, 'g', -1, 32)`.
+fn float_key(value: f64) -> String {
+    let value = value as f32;
+    let with_exponent = format!("{value:e}");
+    match with_exponent
+        .split_once('e')
+        .and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)))
+    {
+        Some((digits, exponent)) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        Some(_) | None => value.to_string(),
+    }
+}
