@@ -470,6 +470,119 @@ fn pods_of_templates_have_the_labels_that_controllers_add() {
     }
 }
 
+/// Pods of a cluster, and what owns them.
+fn live(kind: &str, owner: &str, name: &str, labels: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: shop\n  labels: {{{labels}}}\n  ownerReferences: [{{apiVersion: apps/v1, kind: {kind}, name: {owner}, uid: u, controller: true}}]\nspec: {{containers: [{{name: c, image: c}}]}}\nstatus: {{phase: Running, podIPs: [{{ip: 10.244.0.5}}]}}\n---\n"
+    )
+}
+
+/// A workload `web` of the namespace `shop` with these replicas and these labels of its pods.
+fn sized(kind: &str, name: &str, metadata: &str, replicas: u32, labels: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: shop{metadata}}}\nspec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{{labels}}}}}\n    spec: {{containers: [{{name: c, image: c}}]}}\n---\n"
+    )
+}
+
+/// A database of which only pods with this label may be clients.
+fn database(label: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: db, namespace: shop, labels: {{app: db}}}}\nspec: {{containers: [{{name: c, image: c}}]}}\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: shop}}\nspec:\n  podSelector: {{matchLabels: {{app: db}}}}\n  ingress: [{{from: [{{podSelector: {{matchLabels: {{{label}}}}}}}]}}]\n---\n"
+    )
+}
+
+/// The pods that may send everything to the database, and the workloads that may.
+fn clients(manifests: &[String]) -> (Vec<String>, Vec<String>) {
+    let from = |arguments: &[&str]| {
+        let rows = rows("live.yaml", &manifests.concat(), arguments);
+        let to_db = rows.iter().filter(|row| row["to"] == "shop/db[Pod]" && row["connections"] == "all");
+        let from = to_db.filter_map(|row| row["from"].as_str()?.strip_prefix("shop/").map(str::to_owned));
+        from.collect()
+    };
+    (from(&["--pods"]), from(&[]))
+}
+
+/// One live pod of a StatefulSet hid the others: what they may send was denied.
+#[test]
+fn pods_of_a_stateful_set_that_are_not_in_the_input_are_made() {
+    let pod = |number: u32| {
+        let labels = format!(
+            "app: web, apps.kubernetes.io/pod-index: '{number}', statefulset.kubernetes.io/pod-name: web-{number}, controller-revision-hash: a"
+        );
+        live("StatefulSet", "web", &format!("web-{number}"), &labels)
+    };
+    let set = sized("StatefulSet", "web", "", 3, "app: web");
+    let index = |number: u32| database(&format!("apps.kubernetes.io/pod-index: '{number}'"));
+    let workload = || vec!["web[StatefulSet]".to_owned()];
+    assert_eq!(clients(&[set.clone(), pod(0), index(2)]), (vec!["web-2[Pod]".to_owned()], workload()));
+    let all = ["web-0[Pod]", "web-1[Pod]", "web-2[Pod]"].map(str::to_owned).to_vec();
+    assert_eq!(clients(&[set.clone(), pod(0), database("app: web")]), (all.clone(), workload()));
+    assert_eq!(clients(&[set.clone(), pod(0), pod(1), pod(2), database("app: web")]), (all, workload()));
+    // A pod that was made from an older template does not stand for the next one.
+    let renewed = sized("StatefulSet", "web", "", 1, "app: web, role: client");
+    assert_eq!(
+        clients(&[renewed, pod(0), database("role: client")]),
+        (vec!["web-*[Pod]".to_owned()], workload())
+    );
+}
+
+/// A live pod hid the template of its Deployment: what the next pod may send was denied.
+#[test]
+fn a_template_that_differs_from_its_live_pods_is_a_pod_too() {
+    let pod = live("ReplicaSet", "web-5d4", "web-5d4-a", "app: web, pod-template-hash: 5d4");
+    let deployment =
+        |replicas, labels: &str| sized("Deployment", "web", "", replicas, &format!("app: web{labels}"));
+    let web = || vec!["web[Deployment]".to_owned()];
+    let next = || vec!["web-*[Pod]".to_owned()];
+    let client = database("role: client");
+    assert_eq!(clients(&[deployment(1, ", role: client"), pod.clone(), client.clone()]), (next(), web()));
+    assert_eq!(clients(&[deployment(1, ""), pod.clone(), client]), (vec![], vec![]));
+    // Where no policy tells them apart, live pods stand for the template as far as there are enough of them.
+    let everyone = database("app: web");
+    let only = vec!["web-5d4-a[Pod]".to_owned()];
+    for labels in ["", ", role: client"] {
+        let one = [deployment(1, labels), pod.clone(), everyone.clone()];
+        assert_eq!(clients(&one), (only.clone(), web()), "{labels}");
+        let two = [deployment(2, labels), pod.clone(), everyone.clone()];
+        assert_eq!(clients(&two), ([only.clone(), next()].concat(), web()), "{labels}");
+    }
+    let hash = database("pod-template-hash: 5d4");
+    assert_eq!(clients(&[deployment(1, ""), pod, hash]), (only, web()));
+}
+
+/// The ReplicaSet of a Deployment was left out although it still has pods.
+#[test]
+fn replica_sets_and_jobs_with_pods_belong_to_what_has_made_them() {
+    let owned = |kind: &str, name: &str| {
+        format!(", ownerReferences: [{{apiVersion: {kind}, name: {name}, uid: u, controller: true}}]")
+    };
+    let of_web = owned("apps/v1, kind: Deployment", "web");
+    let deployment = sized("Deployment", "web", "", 2, "app: web");
+    let replica_set = |replicas| sized("ReplicaSet", "web-5d4", &of_web, replicas, "app: web, role: client");
+    let web = || vec!["web[Deployment]".to_owned()];
+    let made = ["web-5d4-0[Pod]", "web-5d4-1[Pod]"].map(str::to_owned).to_vec();
+    let client = database("role: client");
+    assert_eq!(clients(&[deployment.clone(), replica_set(2), client.clone()]), (made.clone(), web()));
+    assert_eq!(clients(&[deployment.clone(), replica_set(0), client.clone()]), (vec![], vec![]));
+    let scaled_down = replica_set(0).replace("\n---", "\nstatus: {replicas: 2}\n---");
+    assert_eq!(clients(&[deployment.clone(), scaled_down, client]), (made.clone(), web()));
+    // Its pods stand for those of the Deployment where no policy tells them apart.
+    assert_eq!(clients(&[deployment, replica_set(2), database("app: web")]), (made, web()));
+    let job = |status: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: night-1, namespace: shop{}}}\nspec:\n  template:\n    metadata: {{labels: {{role: client}}}}\n    spec: {{restartPolicy: Never, containers: [{{name: c, image: c}}]}}\n{status}---\n",
+            owned("batch/v1, kind: CronJob", "night")
+        )
+    };
+    let cron_job = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: night, namespace: shop}\nspec:\n  schedule: '@daily'\n  jobTemplate:\n    spec:\n      template:\n        spec: {restartPolicy: Never, containers: [{name: c, image: c}]}\n---\n";
+    let found = |status: &str| clients(&[cron_job.to_owned(), job(status), database("role: client")]).1;
+    assert_eq!(found(""), ["night[CronJob]"]);
+    assert!(found("status: {conditions: [{type: Complete, status: 'True'}]}\n").is_empty());
+    // The Job of the next night has another name.
+    let named = clients(&[cron_job.to_owned(), job(""), database("job-name: night-1")]);
+    assert_eq!(named, (vec!["night-1-0[Pod]".to_owned()], vec!["night[CronJob]".to_owned()]));
+}
+
 /// Replicas of one workload are a pair, too: a pod of `web` and another one.
 #[test]
 fn pods_of_one_workload_are_a_pair() {

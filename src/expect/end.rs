@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::policy::{Group, Pod};
-use crate::snapshot::{Workload, WorkloadKind};
+use crate::snapshot::{Replicas, Workload, WorkloadKind};
 
 /// What stands in the rows of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +51,9 @@ pub(super) fn all(workloads: &[Workload], granularity: Granularity, pods: &Pods<
         }
         Granularity::Pods => {
             let end = |(name, pod)| End::new(name, workload, vec![pod], pods);
-            let further = workload.replicas.as_ref().and_then(|replicas| replicas.further);
-            let further = further.map(|pod| {
-                let name = format!("{}-*[{}]", workload.identity, WorkloadKind::Pod);
-                End { has_several_pods: true, ..end((name, pod)) }
+            let further = workload.replicas.iter().filter_map(|replicas| {
+                let name = format!("{}-*[{}]", replicas.identity, WorkloadKind::Pod);
+                Some(End { has_several_pods: true, ..end((name, replicas.further?)) })
             });
             pods_of(workload, pods).into_iter().map(end).chain(further).collect()
         }
@@ -62,17 +61,15 @@ pub(super) fn all(workloads: &[Workload], granularity: Granularity, pods: &Pods<
     workloads.iter().flat_map(of_workload).collect()
 }
 
-/// The names of a workload's pods and their positions. Those that its template makes are numbered.
+/// The names of a workload's pods and their positions. Those that templates make are numbered.
 fn pods_of(workload: &Workload, pods: &Pods<'_>) -> Vec<(String, usize)> {
     let pod = WorkloadKind::Pod;
-    match &workload.replicas {
-        Some(replicas) => {
-            let name = |number| format!("{}-{number}[{pod}]", workload.identity);
-            replicas.numbered().map(|(number, at)| (name(number), at)).collect()
-        }
-        None => {
-            let found = workload.pods.iter().filter_map(|at| Some((pods.get(*at)?.1, *at)));
-            found.map(|(p, at)| (format!("{}/{}[{pod}]", p.namespace, p.name), at)).collect()
-        }
-    }
+    let made: HashSet<usize> = workload.replicas.iter().flat_map(Replicas::pods).collect();
+    let live = workload.pods.iter().filter(|at| !made.contains(at));
+    let live = live.filter_map(|at| Some((pods.get(*at)?.1, *at)));
+    let numbered = workload.replicas.iter().flat_map(|replicas| {
+        let name = move |number| format!("{}-{number}[{pod}]", replicas.identity);
+        replicas.numbered().map(move |(number, at)| (name(number), at))
+    });
+    live.map(|(p, at)| (format!("{}/{}[{pod}]", p.namespace, p.name), at)).chain(numbered).collect()
 }

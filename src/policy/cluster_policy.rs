@@ -40,6 +40,11 @@ impl ClusterPolicy {
         std::iter::once(&self.subjects.pods).chain(peers)
     }
 
+    /// The ports of all its rules.
+    pub fn ports(&self) -> impl Iterator<Item = &Ports> {
+        self.ingress.iter().chain(&self.egress).map(|rule| &rule.ports)
+    }
+
     /// The rules for a direction.
     pub fn rules(&self, direction: Direction) -> &[ClusterRule] {
         match direction {

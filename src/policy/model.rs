@@ -310,6 +310,11 @@ impl NetworkPolicy {
         std::iter::once(&self.subjects).chain(peers)
     }
 
+    /// The ports of all its rules.
+    pub fn ports(&self) -> impl Iterator<Item = &Ports> {
+        [&self.ingress, &self.egress].into_iter().flatten().flatten().map(|rule| &rule.ports)
+    }
+
     /// The rules for a direction; `None` if the policy does not isolate its subjects for it.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {

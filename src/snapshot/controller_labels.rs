@@ -5,6 +5,7 @@
 
 use k8s_openapi::api::batch::v1 as batch;
 
+use super::workload::WorkloadKind;
 use crate::policy::Pod;
 
 /// The hash of a Deployment's template.
@@ -91,6 +92,14 @@ impl JobLabels<'_> {
             set_unknown(pod, COMPLETION_INDEX);
         }
     }
+}
+
+/// Whether the next pod of a workload has another value of a label than the pods before it. Other labels that
+/// controllers choose depend on the template, or on the workload.
+pub(super) fn differs_in_every_pod(kind: WorkloadKind, key: &str) -> bool {
+    let is_of_job = JOB_NAMES.contains(&key) || JOB_UIDS.contains(&key);
+    [STATEFUL_SET_POD, POD_INDEX, COMPLETION_INDEX].contains(&key)
+        || (kind == WorkloadKind::CronJob && is_of_job)
 }
 
 /// The pod with a number of a StatefulSet, made from the one that stands for all of them.

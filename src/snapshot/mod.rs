@@ -6,6 +6,7 @@
 mod attach;
 pub mod cluster_policy;
 mod controller_labels;
+mod distinction;
 mod field;
 mod kind;
 mod list;

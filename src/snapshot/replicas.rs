@@ -1,56 +1,117 @@
-//! The pods that a workload makes from its template, where the input has none of them.
+//! The pods that a workload makes from its template, as far as the input has none that stand for them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::controller_labels::{POD_INDEX, STATEFUL_SET_POD, numbered};
+use super::controller_labels::numbered;
+use super::distinction::{Distinctions, split_number};
+use super::object::Identity;
 use super::workload::Template;
-use crate::policy::{Backends, Cluster, LabelSelector, Pod, Requirement};
+use crate::policy::Pod;
 
 /// The pods that a workload makes from its template. Those that no selector tells apart are one pod of the
 /// cluster: a StatefulSet may have very many, each with a number of its own in its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replicas {
+    /// The workload, after which they are named.
+    pub identity: Identity,
     /// The numbers at the ends of their names.
     numbers: Range<u32>,
+    /// Those of the numbers whose pods are in the input.
+    live: BTreeSet<u32>,
     /// The positions of the pods whose numbers selectors name.
     named: BTreeMap<u32, usize>,
     /// The position of the pod that stands for all others.
     others: Option<usize>,
-    /// The position of the pod that stands for those that an autoscaler adds; `None` if nothing adds any.
+    /// The position of the pod that stands for any that an autoscaler adds, or that comes in the place of one in
+    /// the input; `None` if there are none.
     pub further: Option<usize>,
 }
 
+/// What the workload of a template has already.
+#[derive(Clone, Copy)]
+pub(super) struct Existing<'a> {
+    /// Pods, each with the count of those for which it stands.
+    pub(super) pods: &'a [(usize, usize)],
+    /// Whether an autoscaler names the workload.
+    pub(super) is_scaled: bool,
+    pub(super) distinctions: &'a Distinctions,
+}
+
 impl Replicas {
-    /// Makes the pods of a workload, behind those that are there already.
-    pub(super) fn make(
-        template: Template,
-        is_scaled: bool,
-        named: &NamedNumbers,
+    /// Makes those pods of a template for which no existing pod stands, behind all pods that are there. `None` if
+    /// there are none.
+    pub(super) fn make(template: &Template, existing: Existing<'_>, pods: &mut Vec<Pod>) -> Option<Self> {
+        match template.first_number {
+            Some(first) => Self::make_numbered(template, first, existing, pods),
+            None => Self::make_alike(template, existing, pods),
+        }
+    }
+
+    fn new(template: &Template, numbers: Range<u32>) -> Self {
+        let (live, named) = (BTreeSet::new(), BTreeMap::new());
+        let identity = Identity::of_pod(&template.pod);
+        Self { identity, numbers, live, named, others: None, further: None }
+    }
+
+    /// The pods of a template that are all the same. If the workload has pods already, only one stands for those
+    /// that come next.
+    fn make_alike(template: &Template, existing: Existing<'_>, pods: &mut Vec<Pod>) -> Option<Self> {
+        let mut made = Self::new(template, 0..template.replicas);
+        if !existing.pods.is_empty() {
+            if existing.count(&template.pod, template, pods) >= (template.replicas as usize).max(1) {
+                return None;
+            }
+            made.numbers = 0..0;
+        }
+        pods.push(template.pod.clone());
+        let only = pods.len() - 1;
+        made.others = Some(only);
+        made.further = (existing.is_scaled || !existing.pods.is_empty()).then_some(only);
+        Some(made)
+    }
+
+    /// The pods of a template that each have their number in their labels.
+    fn make_numbered(
+        template: &Template,
+        first: u32,
+        existing: Existing<'_>,
         pods: &mut Vec<Pod>,
-    ) -> Self {
-        let Template { pod, first_number, replicas, .. } = template;
+    ) -> Option<Self> {
+        let Template { pod, replicas, .. } = template;
+        let mut made = Self::new(template, first..first.saturating_add(*replicas));
+        let mut is_outdated = false;
+        for other in existing.pods.iter().filter_map(|(at, _)| pods.get(*at)) {
+            match split_number(&other.name).filter(|(name, _)| *name == pod.name) {
+                Some((_, number)) if made.numbers.contains(&number) => {
+                    made.live.insert(number);
+                    let next = numbered(pod, number);
+                    is_outdated |= !existing.distinctions.covers(other, &next, template.kind);
+                }
+                Some(_) | None => {}
+            }
+        }
+        let named: BTreeSet<u32> = existing.distinctions.among(&pod.name, &made.numbers);
+        let other = made.missing().find(|number| !named.contains(number));
         let mut add = |pod| {
             pods.push(pod);
             pods.len() - 1
         };
-        let first = first_number.unwrap_or(0);
-        let numbers = first..first.saturating_add(replicas);
-        if first_number.is_none() || numbers.is_empty() {
-            let only = add(pod);
-            let further = is_scaled.then_some(only);
-            return Self { numbers, named: BTreeMap::new(), others: Some(only), further };
-        }
-        let named = named.among(&pod.name, &numbers);
-        let other = numbers.clone().find(|number| !named.contains(number));
-        let named = named.into_iter().map(|number| (number, add(numbered(&pod, number)))).collect();
-        let others = other.map(|number| add(numbered(&pod, number)));
+        let missing = named.difference(&made.live).copied().collect::<Vec<_>>();
+        made.named = missing.into_iter().map(|number| (number, add(numbered(pod, number)))).collect();
+        made.others = other.map(|number| add(numbered(pod, number)));
         // Of its number only that there is one is known, as the template's own pod has it.
-        let further = is_scaled.then(|| add(pod));
-        Self { numbers, named, others, further }
+        if existing.pods.is_empty() && made.numbers.is_empty() {
+            made.others = Some(add(pod.clone()));
+            made.further = made.others.filter(|_| existing.is_scaled);
+        } else if is_outdated || (existing.is_scaled && existing.count(pod, template, pods) == 0) {
+            pods.push(pod.clone());
+            made.further = Some(pods.len() - 1);
+        }
+        (!made.pods().is_empty()).then_some(made)
     }
 
-    /// The positions of the pods in [`Cluster::pods`].
+    /// The positions of the pods in [`Cluster::pods`](crate::policy::Cluster::pods).
     pub fn pods(&self) -> Vec<usize> {
         let others = self.others.into_iter().chain(self.further);
         let all: BTreeSet<usize> = self.named.values().copied().chain(others).collect();
@@ -59,76 +120,27 @@ impl Replicas {
 
     /// The number of each pod, and the position of the one that stands for it.
     pub fn numbered(&self) -> impl Iterator<Item = (u32, usize)> {
-        self.numbers
-            .clone()
-            .filter_map(|number| Some((number, *self.named.get(&number).or(self.others.as_ref())?)))
+        self.missing().filter_map(|number| Some((number, *self.named.get(&number).or(self.others.as_ref())?)))
     }
 
-    /// How many pods the workload asks for by itself.
+    /// The numbers of the pods that are not in the input.
+    fn missing(&self) -> impl Iterator<Item = u32> {
+        self.numbers.clone().filter(|number| !self.live.contains(number))
+    }
+
+    /// How many pods the workload asks for by itself that are not in the input.
     pub fn count(&self) -> usize {
-        self.numbers.len()
+        self.numbers.len() - self.live.len()
     }
 }
 
-/// The numbers of StatefulSets' pods that some selector names. No selector tells pods with other numbers apart.
-#[derive(Debug, Default)]
-pub(super) struct NamedNumbers {
-    /// By `apps.kubernetes.io/pod-index`, of any StatefulSet.
-    of_all: BTreeSet<u32>,
-    /// By `statefulset.kubernetes.io/pod-name`: those of the StatefulSets with this name.
-    by_name: HashMap<String, BTreeSet<u32>>,
-}
-
-impl NamedNumbers {
-    /// Collects the numbers from everything that selects pods.
-    pub(super) fn new(cluster: &Cluster) -> Self {
-        let mut found = Self::default();
-        let of_policies = cluster.policies.iter().flat_map(|policy| policy.pod_selectors());
-        let of_cluster = cluster.cluster_policies.iter().flat_map(|policy| policy.pod_selectors());
-        let requirements = of_policies.chain(of_cluster).flat_map(LabelSelector::requirements);
-        for requirement in requirements {
-            found.add(requirement);
-        }
-        let services = cluster.services.iter().filter_map(|service| match &service.backends {
-            Backends::Selected(labels) => Some(labels),
-            Backends::Addresses(_) | Backends::Unknown => None,
-        });
-        for (key, value) in services.flatten() {
-            found.add_value(key, value);
-        }
-        found
+impl Existing<'_> {
+    /// How many pods stand for one that a template makes.
+    fn count(&self, made: &Pod, template: &Template, pods: &[Pod]) -> usize {
+        let covers =
+            |at: usize| pods.get(at).is_some_and(|pod| self.distinctions.covers(pod, made, template.kind));
+        self.pods.iter().filter(|(at, _)| covers(*at)).map(|(_, count)| count).sum()
     }
-
-    fn add(&mut self, requirement: &Requirement) {
-        for value in requirement.values() {
-            self.add_value(requirement.key(), value);
-        }
-    }
-
-    fn add_value(&mut self, key: &str, value: &str) {
-        match key {
-            POD_INDEX => self.of_all.extend(number(value)),
-            STATEFUL_SET_POD => {
-                if let Some((name, number)) =
-                    value.rsplit_once('-').and_then(|(n, of)| Some((n, number(of)?)))
-                {
-                    self.by_name.entry(name.to_owned()).or_default().insert(number);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Those of the numbers of a StatefulSet's pods.
-    fn among(&self, name: &str, numbers: &Range<u32>) -> BTreeSet<u32> {
-        let by_name = self.by_name.get(name).into_iter().flat_map(|all| all.range(numbers.clone()));
-        self.of_all.range(numbers.clone()).chain(by_name).copied().collect()
-    }
-}
-
-/// A number as controllers write it: `07` is the label of no pod.
-fn number(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|number: &u32| number.to_string() == text)
 }
 
 #[cfg(test)]
@@ -177,7 +189,7 @@ mod tests {
     fn each_number_has_the_pod_that_stands_for_it() {
         let snapshot = read(&[&stateful_set("db", 4), &policy("apps.kubernetes.io/pod-index", "2")]).unwrap();
         let workload = &snapshot.workloads[0];
-        let replicas = workload.replicas.as_ref().unwrap();
+        let replicas = &workload.replicas[0];
         let named = |at: usize| snapshot.cluster.pods[at].name.as_str();
         let pods: Vec<_> = replicas.numbered().map(|(number, at)| (number, named(at))).collect();
         assert_eq!(pods, [(0, "db-0"), (1, "db-0"), (2, "db-2"), (3, "db-0")]);

@@ -137,6 +137,9 @@ pub struct Template {
     pub first_number: Option<u32>,
     /// How many pods it makes.
     pub replicas: u32,
+    /// Whether it has pods or still makes some. What a Deployment has made before, and what a CronJob has made and is
+    /// finished, does not.
+    pub is_active: bool,
     /// Who made the workload itself.
     pub owner: Option<Owner>,
 }
@@ -153,6 +156,8 @@ pub(super) struct Source<'a> {
     /// The selector that has to match the template.
     selector: Option<&'a LabelSelector>,
     controller: Controller<'a>,
+    /// Whether it is over: a Job that has completed or failed.
+    is_finished: bool,
 }
 
 /// How many pods all workloads of an input may make: as many as clusters hold, and few enough to be listed.
@@ -168,6 +173,7 @@ pub(super) fn deployment(object: &apps::Deployment) -> Source<'_> {
         replicas: object.spec.replicas.map(|n| ("replicas", n)),
         selector: Some(&object.spec.selector),
         controller: Controller::Deployment,
+        is_finished: false,
     }
 }
 
@@ -181,6 +187,7 @@ pub(super) fn stateful_set(object: &apps::StatefulSet) -> Source<'_> {
         replicas: object.spec.replicas.map(|n| ("replicas", n)),
         selector: Some(&object.spec.selector),
         controller: Controller::StatefulSet { first },
+        is_finished: false,
     }
 }
 
@@ -192,17 +199,22 @@ pub(super) fn daemon_set(object: &apps::DaemonSet) -> Source<'_> {
         replicas: None,
         selector: Some(&object.spec.selector),
         controller: Controller::DaemonSet,
+        is_finished: false,
     }
 }
 
 pub(super) fn replica_set(object: &apps::ReplicaSet) -> Source<'_> {
+    // One that is scaled down still has the pods that its status counts.
+    let observed = object.status.as_ref().map_or(0, |status| status.replicas);
+    let at_least = |wanted: i32| if wanted < 0 { wanted } else { wanted.max(observed) };
     Source {
         metadata: &object.metadata,
         template: object.spec.template.as_ref(),
         path: TEMPLATE,
-        replicas: object.spec.replicas.map(|n| ("replicas", n)),
+        replicas: object.spec.replicas.map(|n| ("replicas", at_least(n))),
         selector: Some(&object.spec.selector),
         controller: Controller::Replicas,
+        is_finished: false,
     }
 }
 
@@ -216,11 +228,16 @@ pub(super) fn replication_controller(object: &core::ReplicationController) -> So
         // Defaults to the template's labels, and has another type.
         selector: None,
         controller: Controller::Replicas,
+        is_finished: false,
     }
 }
 
 pub(super) fn job(object: &batch::Job) -> Source<'_> {
     let spec = object.spec.as_ref();
+    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let is_final = |condition: &batch::JobCondition| {
+        ["Complete", "Failed"].contains(&condition.type_.as_str()) && condition.status == "True"
+    };
     // With only a `generateName`, the API server chooses the name, and with it a label.
     let name = object.metadata.name.as_deref().filter(|name| !name.is_empty());
     Source {
@@ -231,6 +248,7 @@ pub(super) fn job(object: &batch::Job) -> Source<'_> {
         // Written by the API server, together with the label that it matches.
         selector: None,
         controller: Controller::Job(JobLabels::new(name, spec)),
+        is_finished: conditions.into_iter().flatten().any(is_final),
     }
 }
 
@@ -242,6 +260,7 @@ pub(super) fn cron_job(object: &batch::CronJob) -> Source<'_> {
         replicas: None,
         selector: None,
         controller: Controller::Job(JobLabels::new(None, object.spec.job_template.spec.as_ref())),
+        is_finished: false,
     }
 }
 
@@ -286,7 +305,8 @@ pub(super) fn convert(
                 None
             }
         };
-        Ok(Template { kind, pod, first_number, replicas, owner: owner(source.metadata, kind) })
+        let is_active = replicas > 0 && !source.is_finished;
+        Ok(Template { kind, pod, first_number, replicas, is_active, owner: owner(source.metadata, kind) })
     })
 }
 
