@@ -375,6 +375,8 @@ fn known_kinds_with_a_wrong_api_version_or_name() {
     let item = "- {apiVersion: v1, kind: Namespace, metadata: {name: a}}\n";
     told.push_str(&list("items-case.yaml", "v1", "List", &format!("Items:\n{item}")));
     told.push_str(&list("item.yaml", "networking.k8s.io/v1", "NetworkPolicyList", &format!("item:\n{item}")));
+    told.push_str(&list("items.yaml", "v1", "ConfigMap", &format!("items:\n{item}")));
+    told.push_str(&list("items-of-custom.yaml", "example.com/v1", "Rules", "Items: []\n"));
     told.push_str(&list("no-items.yaml", "v1", "PodList", ""));
     told.push_str(&list("mapping.yaml", "v1", "List", "items: {a: b}\n"));
     told.push_str(&list("list-case.yaml", "v1", "list", &format!("items:\n{item}")));

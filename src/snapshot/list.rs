@@ -26,7 +26,7 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
                 let at = node.get("kind").map_or(node.at, |kind| kind.at);
                 Err(Failure { at, message: format!("there is no kind {kind}: write `kind: {right}`") })
             }
-            Some(_) | None => Ok(None),
+            Some(_) | None => refuse_items(node).map(|()| None),
         };
     };
     if !item_kind.is_empty() {
@@ -53,6 +53,22 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
     };
     let kind = (!item_kind.is_empty()).then(|| item_kind.to_owned());
     Ok(Some(List { items, kind }))
+}
+
+/// Refuses `items` in an object that is not called a list. `kubectl` takes it for one, whatever its kind is, and
+/// applies only what is in it (`detectList` of k8s.io/apimachinery, which ignores the case of the field).
+fn refuse_items(node: &Node) -> Result<(), Failure> {
+    let Value::Mapping(entries) = &node.value else { return Ok(()) };
+    match entries.iter().find(|(key, _)| key.name.eq_ignore_ascii_case(ITEMS)) {
+        None => Ok(()),
+        Some((key, _)) => Err(Failure {
+            at: key.at,
+            message: format!(
+                "kubectl takes an object with `{}` for a list and applies only what is in it: write `kind: List`, or remove the field",
+                key.name
+            ),
+        }),
+    }
 }
 
 /// How `list`, `Lists` or `podlist` should be written.
