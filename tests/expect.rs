@@ -583,6 +583,58 @@ fn replica_sets_and_jobs_with_pods_belong_to_what_has_made_them() {
     assert_eq!(named, (vec!["night-1-0[Pod]".to_owned()], vec!["night[CronJob]".to_owned()]));
 }
 
+/// The API server copies two labels of its node to a pod. A selector that names them was taken to match no pod.
+#[test]
+fn labels_of_the_node_may_be_added_to_a_pod_that_has_none_yet() {
+    let policy = |requirement: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: shop}}\nspec:\n  podSelector: {{matchLabels: {{app: db}}}}\n  ingress: [{{from: [{{podSelector: {{matchExpressions: [{{{requirement}}}]}}}}]}}]\n---\n"
+        )
+    };
+    let db = "apiVersion: v1\nkind: Pod\nmetadata: {name: db, namespace: shop, labels: {app: db}}\nspec: {containers: [{name: c, image: c}]}\n---\n";
+    let web = |labels: &str| {
+        let name = "web[Deployment]";
+        (sized("Deployment", "web", "", 1, &format!("app: web{labels}")), name)
+    };
+    let pod = |labels: &str, bound: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: shop, labels: {{app: web{labels}}}}}\nspec: {{containers: [{{name: c, image: c}}]}}\n{bound}---\n"
+        );
+        (text, "web[Pod]")
+    };
+    let bound = "status: {podIPs: [{ip: 10.244.0.5}]}\n";
+    let (zone, other) = (", topology.kubernetes.io/zone: a", ", topology.kubernetes.io/zone: b");
+    let is_in = "key: topology.kubernetes.io/zone, operator: In, values: [a]";
+    let lacks = "key: topology.kubernetes.io/zone, operator: DoesNotExist";
+    for (requirement, (web, name), answer) in [
+        (is_in, web(""), "undefined"),
+        (lacks, web(""), "undefined"),
+        (lacks.replace("zone", "region").as_str(), web(""), "undefined"),
+        (is_in, web(zone), "undefined"),
+        (is_in, web(other), "undefined"),
+        (lacks, web(zone), "denied"),
+        (is_in, pod("", ""), "undefined"),
+        (is_in, pod("", bound), "denied"),
+        (is_in, pod(zone, bound), "allowed"),
+        (lacks, pod("", bound), "allowed"),
+        ("key: topology.kubernetes.io/rack, operator: DoesNotExist", web(""), "allowed"),
+    ] {
+        let rows = rows("topology.yaml", &format!("{web}{db}{}", policy(requirement)), &[]);
+        let row =
+            rows.iter().find(|row| row["from"] == format!("shop/{name}") && row["to"] == "shop/db[Pod]");
+        let found = match row {
+            None => "denied",
+            Some(row) if row["connections"] == "all" => "allowed",
+            Some(_) => "undefined",
+        };
+        assert_eq!(found, answer, "{requirement} {web}");
+    }
+    // Where pods in the input stand for a template, they show what the node adds.
+    let live = live("ReplicaSet", "web-1", "web-1-a", &format!("app: web, pod-template-hash: '1'{zone}"));
+    let manifests = [web("").0, live, db.to_owned(), policy(is_in)];
+    assert_eq!(clients(&manifests).0, ["web-1-a[Pod]"]);
+}
+
 /// Replicas of one workload are a pair, too: a pod of `web` and another one.
 #[test]
 fn pods_of_one_workload_are_a_pair() {

@@ -111,7 +111,8 @@ fn labels(rng: &mut Rng, keys: &[&str], gaps: bool) -> (Labels, UnknownLabels) {
         match rng.u8(..4) {
             0 => {}
             1 if gaps => {
-                unknown.values.insert((*key).to_owned());
+                let of = if rng.bool() { &mut unknown.values } else { &mut unknown.perhaps };
+                of.insert((*key).to_owned());
             }
             _ => {
                 labels.insert((*key).to_owned(), (*rng.choice(&VALUES).unwrap()).to_owned());
@@ -179,7 +180,7 @@ fn all_labels(keys: &[&str], known: &Labels, unknown: &UnknownLabels) -> Vec<Lab
     for key in keys.iter().filter(|key| !known.contains_key(**key)) {
         let is_there = unknown.values.contains(*key);
         let mut values: Vec<Option<&str>> = Vec::new();
-        if is_there || unknown.others {
+        if is_there || unknown.perhaps.contains(*key) || unknown.others {
             values.extend(VALUES.into_iter().chain([OTHER]).map(Some));
         }
         if !is_there {
@@ -363,8 +364,8 @@ fn gaps(cluster: &Cluster, ends: [usize; 2]) -> UnknownFacts {
     for pod in ends.map(|end| &cluster.pods[end]) {
         let keys = KEYS.iter().map(|key| (*key).to_owned());
         let is_open = |key: &String| {
-            let UnknownLabels { values, others } = &pod.unknown_labels;
-            values.contains(key) || (*others && !pod.labels.contains_key(key))
+            let UnknownLabels { values, perhaps, others } = &pod.unknown_labels;
+            values.contains(key) || perhaps.contains(key) || (*others && !pod.labels.contains_key(key))
         };
         gaps.extend(keys.filter(is_open).map(|key| UnknownFact::PodLabel { key }));
         if pod.addresses.is_empty() {

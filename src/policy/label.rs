@@ -120,7 +120,7 @@ impl LabelSelector {
                 None if unknown.values.contains(key) => {
                     named.map(Candidate::Value).chain([Candidate::Unnamed]).collect()
                 }
-                None if unknown.others => {
+                None if unknown.others || unknown.perhaps.contains(key) => {
                     named.map(Candidate::Value).chain([Candidate::Unnamed, Candidate::Absent]).collect()
                 }
                 None => vec![Candidate::Absent],
@@ -242,7 +242,8 @@ mod tests {
     #[test]
     fn a_selector_depends_only_on_keys_that_decide() {
         let known = labels(&[("app", "web")]);
-        let hash = UnknownLabels { values: values(&["hash"]), others: false };
+        let hash = UnknownLabels { values: values(&["hash"]), ..UnknownLabels::default() };
+        let perhaps = UnknownLabels { perhaps: values(&["hash", "team"]), ..UnknownLabels::default() };
         let others = UnknownLabels::others();
         let is = |key: &str, value: &str| Requirement::In(key.to_owned(), values(&[value]));
         let is_not = |key: &str, value: &str| Requirement::NotIn(key.to_owned(), values(&[value]));
@@ -267,6 +268,7 @@ mod tests {
             let selector: LabelSelector = requirements.into_iter().collect();
             assert_eq!(selector.select(&known, &hash), with_hash, "{selector}");
             assert_eq!(selector.select(&known, &others), with_others, "{selector}");
+            assert_eq!(selector.select(&known, &perhaps), with_others, "{selector}");
         }
     }
 }

@@ -386,7 +386,10 @@ mod tests {
         let pod = |i: u16| Pod {
             namespace: "x".to_owned(),
             name: i.to_string(),
-            unknown_labels: UnknownLabels { values: BTreeSet::from([HASH.to_owned()]), others: false },
+            unknown_labels: UnknownLabels {
+                values: BTreeSet::from([HASH.to_owned()]),
+                ..UnknownLabels::default()
+            },
             ports: vec![ContainerPort { name: None, port: port(i), protocol: Protocol::Tcp }],
             ..Pod::default()
         };

@@ -11,6 +11,8 @@ use super::label::Labels;
 pub struct UnknownLabels {
     /// Keys that are present, with values that are not known: a controller chooses them.
     pub values: BTreeSet<String>,
+    /// Keys that may be present, with any value.
+    pub perhaps: BTreeSet<String>,
     /// Whether keys that are not listed may be present, too.
     pub others: bool,
 }
@@ -18,12 +20,12 @@ pub struct UnknownLabels {
 impl UnknownLabels {
     /// Nothing is known but the labels that are listed.
     pub fn others() -> Self {
-        Self { values: BTreeSet::new(), others: true }
+        Self { others: true, ..Self::default() }
     }
 
     /// Whether all labels are known.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && !self.others
+        self.values.is_empty() && self.perhaps.is_empty() && !self.others
     }
 }
 
@@ -83,6 +85,7 @@ impl PartialLabels {
             known: known.map(|(key, value)| (key.clone(), value.clone())).collect(),
             unknown: UnknownLabels {
                 values: unknown.values.intersection(keys).cloned().collect(),
+                perhaps: unknown.perhaps.intersection(keys).cloned().collect(),
                 others: unknown.others,
             },
         }

@@ -17,6 +17,9 @@ pub(super) const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 const JOB_NAMES: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 const JOB_UIDS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
 const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Labels of a node that the API server copies to a pod when the pod gets the node, from Kubernetes 1.35
+/// (<https://kep.k8s.io/4742>).
+const TOPOLOGY: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
 /// Who makes pods from a template, and what its labels depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,18 @@ pub(super) fn differs_in_every_pod(kind: WorkloadKind, key: &str) -> bool {
     let is_of_job = JOB_NAMES.contains(&key) || JOB_UIDS.contains(&key);
     [STATEFUL_SET_POD, POD_INDEX, COMPLETION_INDEX].contains(&key)
         || (kind == WorkloadKind::CronJob && is_of_job)
+}
+
+/// Adds the labels that a pod without a node may get together with the node. What it has already is overwritten, if
+/// the node has the label.
+pub(super) fn bind_later(pod: &mut Pod) {
+    for key in TOPOLOGY {
+        if pod.labels.contains_key(key) {
+            set_unknown(pod, key);
+        } else {
+            pod.unknown_labels.perhaps.insert(key.to_owned());
+        }
+    }
 }
 
 /// The pod with a number of a StatefulSet, made from the one that stands for all of them.

@@ -98,6 +98,8 @@ impl Distinctions {
                     let has_key = other.is_some() || pod.unknown_labels.values.contains(key);
                     has_key && !controller_labels::differs_in_every_pod(kind, key)
                 }
+                // The node decides, and a pod in the input shows how nodes are labelled.
+                (None, _) if made.unknown_labels.perhaps.contains(key) => true,
                 (None, other) => other.is_none() && !pod.unknown_labels.values.contains(key),
             })
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as api;
 
+use super::controller_labels;
 use super::field::{Field, Problem};
 use super::object::Identity;
 use super::rules;
@@ -16,6 +17,7 @@ pub(super) fn convert(pod: &api::Pod, identity: Identity) -> Result<Pod, Problem
     rules::subdomain(&identity.name, &root.field("metadata").field("name"))?;
     let mut converted =
         from_template(&pod.metadata.labels.clone().unwrap_or_default(), pod.spec.as_ref(), identity, &root)?;
+    let mut is_bound = false;
     if let Some(status) = &pod.status {
         let status_at = root.field("status");
         let addresses_at = status_at.field("podIPs");
@@ -25,7 +27,11 @@ pub(super) fn convert(pod: &api::Pod, identity: Identity) -> Result<Pod, Problem
         if let (true, Some(address)) = (converted.addresses.is_empty(), &status.pod_ip) {
             converted.addresses.push(rules::address(address, &status_at.field("podIP"))?);
         }
+        is_bound = converted.node.is_some() || !converted.addresses.is_empty();
         converted.ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    }
+    if !is_bound {
+        controller_labels::bind_later(&mut converted);
     }
     Ok(converted)
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use super::controller_labels::{Controller, JobLabels, POD_TEMPLATE_HASH};
+use super::controller_labels::{self, Controller, JobLabels, POD_TEMPLATE_HASH};
 use super::field::{Field, Problem};
 use super::object::Identity;
 use super::{kind, network_policy, pod, rules};
@@ -298,6 +298,7 @@ pub(super) fn convert(
             }
         }
         let mut pod = pod::from_template(&labels, template.spec.as_ref(), identity, at)?;
+        controller_labels::bind_later(&mut pod);
         source.controller.label(&mut pod);
         let first_number = match source.controller {
             Controller::StatefulSet { first } => Some(first),
