@@ -3,28 +3,41 @@
 use std::collections::BTreeMap;
 
 use super::{kind, plain};
-use crate::source::Node;
+use crate::source::{Node, Value};
 
 /// An object that netproof does not read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OtherObject {
     /// `Kind` or, outside the core group, `Kind.group`.
     pub kind: String,
-    /// Whether it is a policy of Kyverno with rules that make or change objects: NetworkPolicies, labels. Most of
-    /// these policies only check objects.
-    writes_objects: bool,
+    does: Does,
+}
+
+/// What an object of a kind does that mostly does nothing of the sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Does {
+    Nothing,
+    /// A policy of Kyverno with rules that make or change objects: NetworkPolicies, labels. Most of these policies
+    /// only check objects.
+    WritesObjects,
+    /// A Subnet of Kube-OVN with rules. Every pod of Kube-OVN is in a Subnet, and most of these have none.
+    Decides,
 }
 
 impl OtherObject {
     /// An object of a kind that netproof does not read.
     pub(super) fn new(kind: String, node: &Node) -> Self {
-        let (_, group) = split(&kind);
-        let writes_objects = group == KYVERNO && kyverno_writes_objects(node);
-        Self { kind, writes_objects }
+        let does = match split(&kind) {
+            (_, KYVERNO) if kyverno_writes_objects(node) => Does::WritesObjects,
+            ("Subnet", KUBE_OVN) if subnet_decides(node) => Does::Decides,
+            (_, _) => Does::Nothing,
+        };
+        Self { kind, does }
     }
 }
 
 const KYVERNO: &str = "kyverno.io";
+const KUBE_OVN: &str = "kubeovn.io";
 
 /// Kinds of Kyverno whose rules say what they do.
 const KYVERNO_POLICIES: [&str; 2] = ["ClusterPolicy", "Policy"];
@@ -35,6 +48,21 @@ fn kyverno_writes_objects(policy: &Node) -> bool {
         ["generate", "mutate"].into_iter().any(|field| rule.get(field).is_some_and(|rule| !rule.is_null()))
     };
     rules.map(Node::items).unwrap_or_default().iter().any(writes)
+}
+
+/// Whether a Subnet is closed for others, or has lists of what it allows. A value that is no list or boolean counts.
+fn subnet_decides(subnet: &Node) -> bool {
+    let decides = |value: &Node| match &value.value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Sequence(items) => !items.is_empty(),
+        Value::Bool(true) | Value::Integer(_) | Value::Float(_) | Value::String(_) | Value::Mapping(_) => {
+            true
+        }
+    };
+    let spec = subnet.get("spec");
+    ["private", "allowSubnets", "acls"]
+        .into_iter()
+        .any(|field| spec.and_then(|spec| spec.get(field)).is_some_and(decides))
 }
 
 /// What objects of a kind that netproof does not read mean for the answer.
@@ -153,7 +181,7 @@ impl ForeignPolicy {
     pub fn part(&self) -> Part {
         let unmodelled = |what: &str| Part::Unmodelled(what.to_owned());
         match self.effect {
-            Effect::Decides => unmodelled("allows or denies packets by rules that netproof does not model"),
+            Effect::Decides => unmodelled(DECIDES),
             Effect::Staged => unmodelled("is staged: it is not in force, and netproof does not model what it plans"),
             Effect::Redirects => unmodelled("changes where packets come from or go to, which netproof does not model"),
             Effect::Separates => unmodelled("gives pods networks of their own, which netproof does not model"),
@@ -181,10 +209,11 @@ const FOREIGN_POLICIES: &[Kinds] = {
     const CILIUM_REDIRECTS: &[&str] = &[
         "CiliumLocalRedirectPolicy",
         "CiliumEgressGatewayPolicy",
+        "CiliumEgressNATPolicy",
         "CiliumEnvoyConfig",
         "CiliumClusterwideEnvoyConfig",
     ];
-    const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "Profile"];
+    const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "Profile", "HostEndpoint"];
     const CALICO_STAGED: &[&str] =
         &["StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy"];
     &[
@@ -203,6 +232,9 @@ const FOREIGN_POLICIES: &[Kinds] = {
         ("network.openshift.io", Decides, &["EgressNetworkPolicy", "NetNamespace"]),
         ("networking.gke.io", Decides, &["FQDNNetworkPolicy"]),
         ("kubeovn.io", Decides, &["SecurityGroup"]),
+        ("vpcresources.k8s.aws", Decides, &["SecurityGroupPolicy"]),
+        ("neuvector.com", Decides, &["NvSecurityRule", "NvClusterSecurityRule"]),
+        ("networking.istio.io", Decides, &["Sidecar"]),
         ("crd.nsx.vmware.com", Decides, &["SecurityPolicy"]),
         ("k8s.cni.cncf.io", Decides, &["MultiNetworkPolicy"]),
         ("k8s.cni.cncf.io", AddsNetworks, &["NetworkAttachmentDefinition"]),
@@ -249,10 +281,18 @@ const POD_MAKERS: &[(&str, &str, &str)] = &[
 ];
 
 /// Kinds of admission controllers that make or change objects when others are made.
-const OBJECT_MAKERS: &[(&str, &[&str])] = &[(
-    "policies.kyverno.io",
-    &["GeneratingPolicy", "MutatingPolicy", "NamespacedGeneratingPolicy", "NamespacedMutatingPolicy"],
-)];
+const OBJECT_MAKERS: &[(&str, &[&str])] = &[
+    (
+        "policies.kyverno.io",
+        &["GeneratingPolicy", "MutatingPolicy", "NamespacedGeneratingPolicy", "NamespacedMutatingPolicy"],
+    ),
+    ("admissionregistration.k8s.io", &["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]),
+];
+
+/// How the names of kinds end that decide about packets, in plugins that netproof does not know.
+const DECIDING: [&str; 4] = ["NetworkPolicy", "Firewall", "SecurityGroupPolicy", "SecurityRule"];
+
+const DECIDES: &str = "allows or denies packets by rules that netproof does not model";
 
 const MAKES_OBJECTS: &str =
     "may make or change policies, labels and pods, which netproof sees only where the input has them";
@@ -269,8 +309,10 @@ fn part_of(object: &OtherObject) -> Part {
     }
     let makes_objects =
         OBJECT_MAKERS.iter().any(|(group, kinds)| kinds.iter().any(|kind| is_it(group, kind)));
-    if object.writes_objects || makes_objects {
-        return Part::Unmodelled(MAKES_OBJECTS.to_owned());
+    match object.does {
+        Does::Nothing if !makes_objects => {}
+        Does::Nothing | Does::WritesObjects => return Part::Unmodelled(MAKES_OBJECTS.to_owned()),
+        Does::Decides => return Part::Unmodelled(DECIDES.to_owned()),
     }
     if plain::is_plain(kind, group) || KYVERNO_POLICIES.iter().any(|kind| is_it(KYVERNO, kind)) {
         return Part::None;
@@ -282,13 +324,14 @@ fn part_of(object: &OtherObject) -> Part {
         return Part::Unmodelled(format!("netproof knows no such kind of Kubernetes{hint}"));
     }
     // A policy of a network plugin that netproof has never heard of must not look like a ConfigMap.
-    if ["NetworkPolicy", "Firewall"].into_iter().any(|ending| kind.ends_with(ending)) {
+    if DECIDING.into_iter().any(|ending| kind.ends_with(ending)) {
         return Part::Unmodelled(
             "seems to allow or deny packets, by rules that netproof does not model".to_owned(),
         );
     }
     Part::Perhaps(
-        "custom resources may make pods, which netproof does not see unless they are in the input".to_owned(),
+        "custom resources may make pods or policies, which netproof does not see unless they are in the input"
+            .to_owned(),
     )
 }
 
@@ -297,7 +340,7 @@ mod tests {
     use super::*;
 
     fn sorted(names: &[&str]) -> OtherKinds {
-        let object = |name: &&str| OtherObject { kind: (*name).to_owned(), writes_objects: false };
+        let object = |name: &&str| OtherObject { kind: (*name).to_owned(), does: Does::Nothing };
         OtherKinds::new(&names.iter().map(|name| (object(name), 1)).collect())
     }
 
@@ -322,6 +365,17 @@ mod tests {
             "CiliumClusterwideEnvoyConfig.cilium.io",
             "MutatingPolicy.policies.kyverno.io",
             "SomeNetworkPolicy.unheard.of.example",
+            "SecurityGroupPolicy.vpcresources.k8s.aws",
+            "NvSecurityRule.neuvector.com",
+            "NvClusterSecurityRule.neuvector.com",
+            "CiliumEgressNATPolicy.cilium.io",
+            "HostEndpoint.crd.projectcalico.org",
+            "HostEndpoint.projectcalico.org",
+            "Sidecar.networking.istio.io",
+            "MutatingAdmissionPolicy.admissionregistration.k8s.io",
+            "MutatingAdmissionPolicyBinding.admissionregistration.k8s.io",
+            "SecurityGroupPolicy.unheard.of.example",
+            "PodSecurityRule.unheard.of.example",
             "NetworkPolcy.networking.k8s.io",
             "Deploiment.apps",
             "DeploymentConfig",
@@ -357,8 +411,28 @@ mod tests {
             "CiliumNewKind.cilium.io",
             "NewKind.kyverno.io",
             "NetworkAttachmentDefinition.k8s.cni.cncf.io",
+            "Tenant.capsule.clastix.io",
+            "Application.argoproj.io",
+            "Subnet.kubeovn.io",
         ] {
             assert_eq!(sorted(&[name]).warnings.len(), 1, "{name}");
+        }
+    }
+
+    /// A Subnet that is closed for others was taken for a custom resource without rules.
+    #[test]
+    fn a_subnet_of_kube_ovn_is_a_policy_if_it_has_rules() {
+        for (spec, does) in [
+            ("{private: true}", Does::Decides),
+            ("{acls: [{action: drop}]}", Does::Decides),
+            ("{allowSubnets: [10.0.0.0/8]}", Does::Decides),
+            ("{private: false, acls: [], allowSubnets: null, cidrBlock: 10.16.0.0/16}", Does::Nothing),
+        ] {
+            let node = crate::source::parse(&format!("spec: {spec}\n")).unwrap().remove(0);
+            let subnet = OtherObject::new("Subnet.kubeovn.io".to_owned(), &node);
+            assert_eq!(subnet.does, does, "{spec}");
+            let is_unmodelled = matches!(part_of(&subnet), Part::Unmodelled(_));
+            assert_eq!(is_unmodelled, does == Does::Decides, "{spec}");
         }
     }
 
@@ -368,7 +442,7 @@ mod tests {
         assert_eq!(
             warnings,
             [
-                "A.example.com (1), B.example.com (1), C.example.org (1): custom resources may make pods, which netproof does not see unless they are in the input"
+                "A.example.com (1), B.example.com (1), C.example.org (1): custom resources may make pods or policies, which netproof does not see unless they are in the input"
             ]
         );
     }

@@ -66,7 +66,7 @@ const PLAIN: &[(&str, &[&str])] = &[
 #[rustfmt::skip]
 const CALICO: &[&str] = &[
     "BGPConfiguration", "BGPFilter", "BGPPeer", "BlockAffinity", "CalicoNodeStatus", "ClusterInformation",
-    "FelixConfiguration", "GlobalNetworkSet", "HostEndpoint", "IPAMBlock", "IPAMConfig", "IPAMConfiguration",
+    "FelixConfiguration", "GlobalNetworkSet", "IPAMBlock", "IPAMConfig", "IPAMConfiguration",
     "IPAMHandle", "IPPool", "IPReservation", "KubeControllersConfiguration", "NetworkSet", "Tier",
 ];
 
