@@ -828,6 +828,11 @@ kind: Pod
 metadata: {name: host, namespace: x}
 spec: {hostNetwork: true, nodeName: node-1, containers: [{name: c, image: c}]}
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: here, namespace: x}
+spec: {nodeName: node-1, containers: [{name: c, image: c}]}
+---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: out, namespace: x}
@@ -848,15 +853,17 @@ spec:
         let manifests = [deployment("x", "web"), deployment("x", "db"), policy.to_owned(), pod.to_owned()];
         rows("nodes-cidr.yaml", &manifests.concat(), &[])
     };
-    let (web, db) = ("x/web[Deployment]", "x/db[Deployment]");
+    let (web, db, here) = ("x/web[Deployment]", "x/db[Deployment]", "x/here[Pod]");
     let from_there = with(&pod("10.244.1.7"));
-    assert_eq!(row(&from_there, web, db)["connections"]["TCP"][0], "80");
-    assert_eq!(row(&from_there, web, db)["undefined"], Value::Null);
+    assert_eq!(row(&from_there, web, here)["connections"]["TCP"][0], "80");
+    assert_eq!(row(&from_there, web, here)["undefined"], Value::Null);
+    // A pod without a node may get one that is not in the input.
+    assert_eq!(row(&from_there, web, db)["undefined"]["TCP"][0], "80");
     // As of plugins that have ranges of their own.
     let from_elsewhere = with(&pod("10.0.0.7"));
-    assert_eq!(row(&from_elsewhere, web, db)["undefined"]["TCP"][0], "80");
+    assert_eq!(row(&from_elsewhere, web, here)["undefined"]["TCP"][0], "80");
     let without_evidence = with("");
-    assert_eq!(row(&without_evidence, web, db)["undefined"]["TCP"][0], "80");
+    assert_eq!(row(&without_evidence, web, here)["undefined"]["TCP"][0], "80");
     // The address of a pod with hostNetwork is its node's.
     assert_eq!(row(&from_there, web, "x/host[Pod]")["connections"]["TCP"][0], "443");
 }

@@ -70,18 +70,17 @@ fn check(
 }
 
 /// Says where the addresses of pods are that are not known, by the nodes: a pod with `hostNetwork` has its
-/// node's addresses, or those of any node, and the others have theirs from `podCIDRs`.
+/// node's addresses, or those of any node, and the others have theirs from the `podCIDRs` of their node.
 pub(super) fn from_nodes(cluster: &mut Cluster, nodes: &[ReadNode]) {
     let listed = ListedNodes::new(&cluster.pods, nodes);
     let any_node = listed.addresses_of_any();
-    let pod_ranges = listed.pod_ranges_of_any();
     let is_evident = listed.are_pod_ranges_evident(&cluster.pods);
     for pod in cluster.pods.iter_mut().filter(|pod| pod.addresses.is_empty()) {
         match (listed.node_of(pod), pod.host_network) {
             (Some(read), true) => pod.addresses = of_host_network(&read.node).to_vec(),
             (None, true) => pod.address_ranges.clone_from(&any_node),
             (Some(read), false) if is_evident => pod.address_ranges.clone_from(&read.pod_ranges),
-            (None, false) if is_evident => pod.address_ranges.clone_from(&pod_ranges),
+            // It may run on a node that is not in the input: which nodes there are, no Node says.
             (Some(_) | None, false) => {}
         }
     }
@@ -120,11 +119,6 @@ impl<'a> ListedNodes<'a> {
     fn addresses_of_any(&self) -> Vec<IpNet> {
         let to_nets = |addresses: &[IpAddr]| addresses.iter().copied().map(IpNet::from).collect();
         self.of_any(|read| to_nets(of_host_network(&read.node)))
-    }
-
-    /// The ranges of which a pod on any node has its addresses; empty if these are not known.
-    fn pod_ranges_of_any(&self) -> Vec<IpNet> {
-        self.of_any(|read| read.pod_ranges.clone())
     }
 
     /// The ranges of all nodes together. Empty if nodes are missing, or if not all have ranges of the same
