@@ -264,6 +264,10 @@ fn cluster_scoped_policies_that_the_api_server_would_refuse() {
     told.push_str(&egress("cidr.yaml", "action: Deny, to: [{networks: [10.0.0.0]}]"));
     told.push_str(&egress("twice.yaml", "action: Deny, to: [{networks: [10.0.0.0/8, 10.0.0.0/8]}]"));
     told.push_str(&egress("domains.yaml", "action: Deny, to: [{domainNames: [example.com]}]"));
+    told.push_str(&egress(
+        "domain.yaml",
+        "action: Accept, to: [{domainNames: [example.com, 'not a domain!']}]",
+    ));
     told.push_str(&egress("ports.yaml", "action: Deny, to: [{namespaces: {}}], ports: []"));
     told.push_str(&egress("port.yaml", "action: Deny, to: [{namespaces: {}}], ports: [{}]"));
     told.push_str(&egress(

@@ -371,6 +371,16 @@ status: {podIPs: [{ip: 10.244.1.7}]}
     assert_snapshot!("contradicted", finished.stderr);
 }
 
+/// Manifests may not have such a range, and no address was in it.
+#[test]
+fn an_option_with_an_ipv4_range_in_ipv6_is_refused() {
+    let path = file("expect/mapped.yaml", pods(&["a"]));
+    let finished =
+        run(User::Ordinary, ["expect", path.to_str().unwrap(), "--pod-cidr", "::ffff:10.0.0.0/104"]);
+    assert_eq!(finished.code, Some(2));
+    assert!(finished.stderr.contains("hides an IPv4 range in IPv6: write it as IPv4"), "{}", finished.stderr);
+}
+
 /// Only mentioned, it was taken to have no labels: an allowed pair was shown as isolated.
 #[test]
 fn a_namespace_that_is_only_mentioned_may_have_any_labels() {

@@ -11,7 +11,7 @@ use super::accept::AcceptOptions;
 use super::{Exit, Format, output};
 use crate::expect::{Granularity, Matrix, unmatched};
 use crate::policy::Engine;
-use crate::snapshot::{self, AddressRanges, Snapshot};
+use crate::snapshot::{self, AddressRanges, Field, Snapshot, rules};
 use crate::{report, source};
 
 /// Show which connections the policies of manifests allow. Sends no packets
@@ -51,16 +51,21 @@ pub(super) struct ExpectArgs {
 #[command(next_help_heading = "Addresses")]
 struct RangeOptions {
     /// A range of which pods have their addresses. May be repeated
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
     pod_cidr: Vec<IpNet>,
 
     /// A range of the virtual addresses of Services. May be repeated
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
     service_cidr: Vec<IpNet>,
 
     /// A range of which nodes have their addresses. May be repeated
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
     node_cidr: Vec<IpNet>,
+}
+
+/// A range, as manifests write them.
+fn cidr(text: &str) -> Result<IpNet, String> {
+    rules::cidr(text, &Field::ROOT).map_err(|problem| problem.message)
 }
 
 impl RangeOptions {

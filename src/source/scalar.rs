@@ -92,6 +92,10 @@ fn number(text: &str) -> Option<Value> {
 }
 
 fn integer(text: &str) -> Option<Value> {
+    // `strconv.ParseInt` gets what is behind `0b`, and takes a sign there.
+    if let Some(signed) = text.strip_prefix("0b").filter(|digits| digits.starts_with(['-', '+'])) {
+        return i64::from_str_radix(signed, 2).ok().map(Value::Integer);
+    }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (radix, digits) = match unsigned.as_bytes() {
         [b'0', b'x' | b'X', ..] => (16, unsigned.get(2..)?),
@@ -154,6 +158,10 @@ mod tests {
             ("0X1f", Value::Integer(31)),
             ("0xFFFFFFFFFFFFFFFF", Value::Float(18_446_744_073_709_551_615.0)),
             ("-0b101", Value::Integer(-5)),
+            ("0b-1", Value::Integer(-1)),
+            ("0b+1", Value::Integer(1)),
+            ("-0b-1", Value::String("-0b-1".into())),
+            ("0B-1", Value::String("0B-1".into())),
             ("--1", Value::String("--1".into())),
             ("1e", Value::String("1e".into())),
             ("1e400", Value::String("1e400".into())),

@@ -83,7 +83,7 @@ impl Dialect {
             }
             (None, None, None, Some(networks), None) => networks_of(networks, &at.field("networks")),
             (None, None, None, None, Some(names)) => {
-                some(names, &at.field("domainNames"))?;
+                domains(names, &at.field("domainNames"))?;
                 one(ClusterPeer::DomainNames(names.clone()))
             }
             (None | Some(_), None | Some(_), None | Some(_), None | Some(_), None | Some(_)) => {
@@ -110,6 +110,31 @@ fn networks_of(networks: &[String], at: &Field<'_>) -> Result<Vec<ClusterPeer>, 
         Ok(ClusterPeer::Network(IpBlock::new(net, [])))
     };
     networks.iter().enumerate().map(network).collect()
+}
+
+/// The pattern of `DomainName`: labels with dots between them, perhaps behind `*.`. The API server also takes `[`,
+/// `\\`, `]`, `^`, `_` and a backtick where a label begins, because the pattern says `A-z`.
+fn domains(names: &[String], at: &Field<'_>) -> Result<(), Problem> {
+    let is_first = |c: char| c.is_ascii_alphanumeric() || "[\\]^_`".contains(c);
+    let is_label = |label: &str| {
+        let mut rest = label.chars();
+        rest.next().is_some_and(is_first)
+            && rest.all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+            && (label.chars().count() == 1 || label.ends_with(|c: char| c.is_ascii_alphanumeric()))
+    };
+    let is_domain = |name: &String| {
+        let name = name.strip_prefix("*.").unwrap_or(name);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        name.contains('.') && name.split('.').all(is_label)
+    };
+    some(names, at)?;
+    match names.iter().enumerate().find(|(_, name)| !is_domain(name)) {
+        None => Ok(()),
+        Some((i, name)) => Err(at.index(i).problem(format!(
+            "{} is not the name of a domain such as `example.com` or `*.example.com`",
+            quote(name)
+        ))),
+    }
 }
 
 /// At least one entry, and not too many; each once.
