@@ -159,11 +159,15 @@ fn pod(rng: &mut Rng, universe: &Universe, namespace: &str, i: usize) -> Value {
     };
     let ports: Vec<_> = (0..rng.usize(..4))
         .map(|_| {
-            json!({
+            let mut port = json!({
                 "name": rng.choice(&universe.port_names),
                 "containerPort": rng.choice(PORTS),
                 "protocol": rng.choice(["TCP", "UDP", "SCTP"]),
-            })
+            });
+            if rng.u8(..20) == 0 {
+                port["hostPort"] = json!(rng.choice(PORTS));
+            }
+            port
         })
         .collect();
     let containers: Vec<_> = ports
@@ -331,6 +335,8 @@ fn rare_reason(reason: &Reason) -> Option<&'static str> {
         Reason::Undefined(UndefinedCause::NodeLabelsUnknown(_)) => Some("node labels"),
         Reason::Undefined(UndefinedCause::DomainNames(_)) => Some("domain names"),
         Reason::Undefined(UndefinedCause::PortNameForIpBlock(_)) => Some("port name for an ipBlock"),
+        Reason::Undefined(UndefinedCause::PortNameRepeated(_)) => Some("port name of two ports"),
+        Reason::Undefined(UndefinedCause::HostPort { .. }) => Some("host port"),
         Reason::NotIsolated(_)
         | Reason::AllowedBy { .. }
         | Reason::Isolated { .. }
@@ -401,6 +407,8 @@ fn the_engine_agrees_with_a_naive_evaluator_over_20_000_random_policy_sets() {
         ("node labels", 100),
         ("domain names", 100),
         ("port name for an ipBlock", 100),
+        ("port name of two ports", 30),
+        ("host port", 100),
     ] {
         assert!(answers.get(reason).is_some_and(|count| *count >= least), "{reason}: {answers:?}");
     }

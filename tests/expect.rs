@@ -645,6 +645,45 @@ fn labels_of_the_node_may_be_added_to_a_pod_that_has_none_yet() {
     assert_eq!(clients(&manifests).0, ["web-1-a[Pod]"]);
 }
 
+/// Only the first of two ports with one name was allowed, and the other one denied for certain.
+#[test]
+fn the_second_port_of_a_name_is_undefined() {
+    let manifests = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop}
+spec:
+  containers:
+  - {name: a, image: a, ports: [{name: http, containerPort: 80}]}
+  - {name: b, image: a, ports: [{name: http, containerPort: 8080}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: shop}
+spec: {podSelector: {}, ingress: [{ports: [{port: http}]}]}
+";
+    let rows = rows("two-ports.yaml", manifests, &[]);
+    let row = row(&rows, "0.0.0.0/0", "shop/web[Pod]");
+    assert_eq!((&row["connections"]["TCP"][0], &row["undefined"]["TCP"][0]), (&"80".into(), &"8080".into()));
+}
+
+/// A pod that may send to its node reaches another pod there, whatever isolates that.
+#[test]
+fn host_ports_are_ports_of_nodes_that_are_left_open() {
+    let pod = |name: &str, fields: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{{fields}containers: [{{name: a, image: a, ports: [{{containerPort: 80, hostPort: 8080}}]}}]}}\n---\n"
+        )
+    };
+    let to_node = |db: String| {
+        let rows = rows("host-port.yaml", &(pods(&["web"]) + &db), &[]);
+        row(&rows, "default/web[Pod]", "own node").clone()
+    };
+    assert_eq!(to_node(pod("db", ""))["undefined"]["TCP"][0], "8080");
+    // It has its node's network, and its own rows.
+    assert_eq!(to_node(pod("db", "hostNetwork: true, "))["undefined"], Value::Null);
+}
+
 /// Replicas of one workload are a pair, too: a pod of `web` and another one.
 #[test]
 fn pods_of_one_workload_are_a_pair() {

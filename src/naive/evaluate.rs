@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::objects::{
-    addresses, is_finished, is_host_network, labels, list, matches, named_port, namespace, namespace_labels,
-    or_tcp, pod,
+    addresses, any, both, host_ports, is_finished, is_host_network, is_named_port, labels, list, matches,
+    named_ports, namespace, namespace_labels, or_tcp, pod,
 };
 use super::tiers;
 
@@ -221,7 +221,9 @@ fn is_to_node_port(flow: &Flow) -> bool {
         };
         is_number && or_tcp(&port.protocol) == flow.protocol
     };
-    is_node && flow.service.is_none() && ports.any(is_it)
+    let port = (flow.protocol, i32::from(flow.port));
+    let is_host_port = flow.world.pods.iter().any(|pod| host_ports(pod).contains(&port));
+    is_node && flow.service.is_none() && (is_host_port || ports.any(is_it))
 }
 
 /// What uses the network of a pod's node may be that node.
@@ -310,24 +312,21 @@ fn rule_match(flow: &Flow, rule: &Rule, remote: End, ingress: bool) -> Option<bo
     let by_selector = on_port(flow.port, receiver);
     let peers = list(&rule.peers);
     if peers.is_empty() {
-        return Some(by_selector); // item 5
+        return by_selector; // item 5
     }
     // l, item 20
     let service = flow.service.filter(|_| !ingress && flow.reading.blocks_see_services);
     let service = service.and_then(|(port, address)| Some((port, address?)));
-    let by_number = on_port(flow.port, None) || service.is_some_and(|(port, _)| on_port(port, None));
-    let by_block = by_number || (by_selector && (ingress || flow.reading.blocks_resolve_names)); // item 18
-    let matches = peers.iter().map(|peer| match (&peer.ip_block, service) {
-        (Some(_), _) if !by_block => Some(false),
-        (Some(block), Some((_, address))) => Some(block_contains(block, &address)),
-        (None, _) if !by_selector => Some(false),
-        (Some(_), None) | (None, _) => peer_match(flow, peer, rule.namespace, remote),
-    });
-    let matches: Vec<_> = matches.collect();
-    if matches.contains(&Some(true)) {
-        return Some(true); // item 9: two peers are OR
-    }
-    if matches.contains(&None) { None } else { Some(false) }
+    let by_number =
+        any([on_port(flow.port, None), service.map_or(Some(false), |(port, _)| on_port(port, None))]);
+    let is_resolved = ingress || flow.reading.blocks_resolve_names; // item 18
+    let by_block = any([by_number, both(by_selector, Some(is_resolved))]);
+    // item 9: two peers are OR
+    any(peers.iter().map(|peer| match (&peer.ip_block, service) {
+        (Some(block), Some((_, address))) => both(by_block, Some(block_contains(block, &address))),
+        (Some(_), None) => both(by_block, peer_match(flow, peer, rule.namespace, remote)),
+        (None, _) => both(by_selector, peer_match(flow, peer, rule.namespace, remote)),
+    }))
 }
 
 fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, remote: End) -> Option<bool> {
@@ -371,19 +370,27 @@ fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
 }
 
 /// i
-fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
+fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> Option<bool> {
     let items = list(&rule.ports);
-    items.is_empty() || items.iter().any(|item| port_matches(item, protocol, port, to)) // item 6
+    if items.is_empty() {
+        return Some(true); // item 6
+    }
+    any(items.iter().map(|item| port_matches(item, protocol, port, to)))
 }
 
-fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
+fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<&Pod>) -> Option<bool> {
     let port = i32::from(port);
     let number_matches = match &item.port {
-        None => true, // item 7
-        Some(IntOrString::Int(first)) => *first <= port && port <= item.end_port.unwrap_or(*first), // item 16
-        Some(IntOrString::String(name)) => to.is_some_and(|it| named_port(it, name, protocol) == Some(port)),
+        None => Some(true), // item 7
+        Some(IntOrString::Int(first)) => {
+            Some(*first <= port && port <= item.end_port.unwrap_or(*first)) // item 16
+        }
+        // item 17: a second number of a name is open
+        Some(IntOrString::String(name)) => {
+            to.map_or(Some(false), |it| is_named_port(it, name, protocol, port))
+        }
     };
-    number_matches && or_tcp(&item.protocol) == protocol // items 7 and 15
+    both(number_matches, Some(or_tcp(&item.protocol) == protocol)) // items 7 and 15
 }
 
 /// j: the answer that all backends agree on.
@@ -439,7 +446,9 @@ fn target_port(service_port: &ServicePort, pod: &Pod) -> Option<u16> {
     let number = match &service_port.target_port {
         None | Some(IntOrString::Int(0)) => service_port.port,
         Some(IntOrString::Int(number)) => *number,
-        Some(IntOrString::String(name)) => named_port(pod, name, or_tcp(&service_port.protocol))?,
+        Some(IntOrString::String(name)) => {
+            *named_ports(pod, name, or_tcp(&service_port.protocol)).first()? // the first container's
+        }
     };
     u16::try_from(number).ok()
 }

@@ -76,11 +76,43 @@ pub(super) fn list<T>(list: &Option<Vec<T>>) -> &[T] {
     list.as_deref().unwrap_or_default()
 }
 
-pub(super) fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
-    let spec = pod.spec.as_ref()?;
+/// The ports of its node that lead to a pod, each with its protocol; none if it uses the node's network.
+pub(super) fn host_ports(pod: &Pod) -> Vec<(&str, i32)> {
+    let Some(spec) = pod.spec.as_ref().filter(|_| !is_host_network(pod) && !is_finished(pod)) else {
+        return Vec::new();
+    };
+    let ports = spec.containers.iter().flat_map(|container| list(&container.ports));
+    ports.filter_map(|port| Some((or_tcp(&port.protocol), port.host_port?))).collect()
+}
+
+/// The numbers that a name has in a pod: the first container's, and those that other containers give to it.
+pub(super) fn named_ports(pod: &Pod, name: &str, protocol: &str) -> Vec<i32> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
     let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let containers = spec.containers.iter().chain(list(&spec.init_containers).iter().filter(is_sidecar));
-    let mut ports = containers.flat_map(|container| list(&container.ports));
-    let found = ports.find(|it| it.name.as_deref() == Some(name) && or_tcp(&it.protocol) == protocol)?;
-    Some(found.container_port)
+    let ports = containers.flat_map(|container| list(&container.ports));
+    let named = ports.filter(|it| it.name.as_deref() == Some(name) && or_tcp(&it.protocol) == protocol);
+    named.map(|port| port.container_port).collect()
+}
+
+/// Whether a pod has a port of this name: None if only another container's name is that of another number.
+pub(super) fn is_named_port(pod: &Pod, name: &str, protocol: &str, port: i32) -> Option<bool> {
+    let numbers = named_ports(pod, name, protocol);
+    if numbers.first() == Some(&port) { Some(true) } else { maybe(numbers.contains(&port)) }
+}
+
+/// false, or None for unknown.
+fn maybe(is_open: bool) -> Option<bool> {
+    if is_open { None } else { Some(false) }
+}
+
+/// Both hold; an unknown counts where the other is not false.
+pub(super) fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    if one == Some(false) || other == Some(false) { Some(false) } else { one.and(other) }
+}
+
+/// Any holds; an unknown counts where none is true.
+pub(super) fn any(all: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+    let all: Vec<_> = all.into_iter().collect();
+    if all.contains(&Some(true)) { Some(true) } else { maybe(all.contains(&None)) }
 }

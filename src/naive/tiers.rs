@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::evaluate::{Answer, End, Flow, is_to_itself};
 use super::objects::{
-    addresses, is_finished, is_host_network, labels, matches, named_port, namespace, namespace_labels, pod,
+    addresses, any, both, is_finished, is_host_network, is_named_port, labels, matches, namespace,
+    namespace_labels, pod,
 };
 
 /// What a tier may do: an action, or None for "no rule of it matches".
@@ -124,19 +125,13 @@ fn rule_match(flow: &Flow, ingress: bool, rule: &Value) -> Option<bool> {
     // l: with a Service, networks may be compared with its virtual address.
     let service = flow.service.filter(|_| !ingress && flow.reading.blocks_see_services);
     let service = service.and_then(|(port, address)| Some((port, address?)));
-    let matches = peers.iter().map(|peer| match service {
+    any(peers.iter().map(|peer| match service {
         Some((port, address)) if !peer["networks"].is_null() => {
-            let on_port = after || ports_match(rule, flow.protocol, port, None);
-            Some(on_port && networks(peer).any(|net| net.contains(&address)))
+            let on_port = any([after, ports_match(rule, flow.protocol, port, None)]);
+            both(on_port, Some(networks(peer).any(|net| net.contains(&address))))
         }
-        _ if after => peer_match(flow, peer, remote),
-        _ => Some(false),
-    });
-    let matches: Vec<_> = matches.collect();
-    if matches.contains(&Some(true)) {
-        return Some(true);
-    }
-    if matches.contains(&None) { None } else { Some(false) }
+        _ => both(after, peer_match(flow, peer, remote)),
+    }))
 }
 
 fn peer_match(flow: &Flow, peer: &Value, remote: End) -> Option<bool> {
@@ -182,11 +177,11 @@ fn selects(flow: &Flow, selection: &Value, candidate: &Pod) -> bool {
         && selected(of_pods, &labels(&candidate.metadata))
 }
 
-fn ports_match(rule: &Value, protocol: &str, port: u16, to: Option<&Pod>) -> bool {
+fn ports_match(rule: &Value, protocol: &str, port: u16, to: Option<&Pod>) -> Option<bool> {
     let list = rule.get("ports").or(rule.get("protocols")).and_then(Value::as_array);
     let is_match = |entry: &Value| {
         let Some((kind, value)) = entry.as_object().and_then(|entry| entry.iter().next()) else {
-            return false;
+            return Some(false);
         };
         let is_protocol = |name: &Value| name.as_str().unwrap_or("TCP") == protocol;
         let is_in = |range: &Value| {
@@ -194,17 +189,18 @@ fn ports_match(rule: &Value, protocol: &str, port: u16, to: Option<&Pod>) -> boo
             start.is_some_and(|start| start <= port.into()) && end.is_some_and(|end| u64::from(port) <= end)
         };
         match kind.as_str() {
-            "portNumber" => is_protocol(&value["protocol"]) && value["port"] == port,
-            "portRange" => is_protocol(&value["protocol"]) && is_in(value),
-            "namedPort" | "destinationNamedPort" => to.is_some_and(|pod| {
-                named_port(pod, value.as_str().unwrap_or_default(), protocol) == Some(i32::from(port))
+            "portNumber" => Some(is_protocol(&value["protocol"]) && value["port"] == port),
+            "portRange" => Some(is_protocol(&value["protocol"]) && is_in(value)),
+            "namedPort" | "destinationNamedPort" => to.map_or(Some(false), |pod| {
+                is_named_port(pod, value.as_str().unwrap_or_default(), protocol, i32::from(port))
             }),
             own => {
                 let to = &value["destinationPort"];
-                own.to_uppercase() == protocol
-                    && if to["range"].is_null() { to["number"] == port } else { is_in(&to["range"]) }
+                let is_number =
+                    if to["range"].is_null() { to["number"] == port } else { is_in(&to["range"]) };
+                Some(own.to_uppercase() == protocol && is_number)
             }
         }
     };
-    list.is_none_or(|list| list.iter().any(is_match))
+    list.map_or(Some(true), |list| any(list.iter().map(is_match)))
 }

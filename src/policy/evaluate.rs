@@ -124,8 +124,8 @@ impl Engine {
                 return Expectation::undefined(UndefinedCause::NoAddress { endpoint });
             }
         }
-        if let Some(service) = self.node_port(flow) {
-            return Expectation::undefined(UndefinedCause::NodePort { service });
+        if let Some(cause) = self.node_port(flow) {
+            return Expectation::undefined(cause);
         }
         if flow.source == flow.destination && matches!(flow.source, Endpoint::Pod(_)) {
             return Expectation::allow(Reason::OwnAddress);
@@ -187,9 +187,9 @@ impl Engine {
         is_node_of(flow.source, flow.destination) || is_node_of(flow.destination, flow.source)
     }
 
-    /// The Service whose `nodePort` the flow is sent to. A pod with hostNetwork has its node's address; what
-    /// a Service leads to is not translated again.
-    fn node_port(&self, flow: &Direct<'_>) -> Option<String> {
+    /// The Service whose `nodePort`, or the pod whose `hostPort` the flow is sent to. A pod with hostNetwork has its
+    /// node's address; what a Service leads to is not translated again.
+    fn node_port(&self, flow: &Direct<'_>) -> Option<UndefinedCause> {
         let has_nodes_address = match flow.destination {
             Endpoint::Pod(pod) => self.pods[pod].host_network,
             Endpoint::Node(_) => true,
@@ -202,7 +202,14 @@ impl Engine {
             let mut ports = service.node_ports();
             ports.any(|(protocol, ports)| protocol == flow.protocol && ports.contains(flow.port))
         };
-        self.services.iter().find(|(_, service)| has_port(service)).map(|(_, service)| service_name(service))
+        let of_service = self.services.iter().find(|(_, service)| has_port(service));
+        let of_service =
+            of_service.map(|(_, service)| UndefinedCause::NodePort { service: service_name(service) });
+        of_service.or_else(|| {
+            let has_port = |pod: &Pod| !pod.ended && pod.host_ports.contains(&(flow.protocol, flow.port));
+            let (_, pod) = self.pods.iter().find(|(_, pod)| has_port(pod))?;
+            Some(UndefinedCause::HostPort { pod: name_of(pod) })
+        })
     }
 
     /// What the policies of one end say.
@@ -265,7 +272,7 @@ impl Engine {
         let mut matched = if on_port.is_some() { peers() } else { Match::No };
         let mut port_by = on_port.unwrap_or(HeldBy::Number);
         if let Some((address, port)) = virtual_address
-            && !matches!(matched, Match::Yes(MatchedBy::Selector))
+            && (!matches!(matched, Match::Yes(MatchedBy::Selector)) || port_by == HeldBy::RepeatedName)
             && self.has_block_with(rule, address)
             && let Some(by) = on_port.max(rule_ports::held_by(&rule.ports, flow.protocol, port, None))
         {
@@ -273,13 +280,13 @@ impl Engine {
         }
         match matched {
             // On ingress the name is the subject's own, whoever sends.
-            Match::Yes(MatchedBy::IpBlock) if port_by == HeldBy::Name && direction == Direction::Egress => {
+            Match::Yes(MatchedBy::IpBlock) if port_by < HeldBy::Number && direction == Direction::Egress => {
                 match flow.reading.of(Point::PortName, || UndefinedCause::PortNameForIpBlock(name())) {
-                    true => Match::Yes(MatchedBy::IpBlock),
+                    true => port_by.leave_open(matched, name),
                     false => Match::No,
                 }
             }
-            matched @ (Match::Yes(_) | Match::Unknown(_) | Match::No) => matched,
+            Match::Yes(_) | Match::Unknown(_) | Match::No => port_by.leave_open(matched, name),
         }
     }
 

@@ -253,6 +253,11 @@ pub enum UndefinedCause {
         /// `namespace/name` of the Service.
         service: String,
     },
+    /// The port of the node is a pod's `hostPort`: that pod may see the node as the source.
+    HostPort {
+        /// `namespace/name` of the pod.
+        pod: String,
+    },
     /// A rule's `ipBlock` has to be compared with an address that is not known.
     AddressUnknown(RuleName),
     /// Whether a rule matches the other end depends on labels that are not known.
@@ -273,6 +278,9 @@ pub enum UndefinedCause {
     /// nothing about pods, so that some implementations have nothing to resolve the name on; others
     /// resolve it on every pod in the block.
     PortNameForIpBlock(RuleName),
+    /// A rule holds the port only by a name that two containers of the pod give to different numbers, and the port
+    /// is not the first of them.
+    PortNameRepeated(RuleName),
     /// Rules of cluster-scoped policies want different things, and nothing says which of them comes
     /// first: their policies have the same priority, or are of different kinds.
     Unordered {
@@ -344,6 +352,9 @@ impl fmt::Display for UndefinedCause {
             Self::NodePort { service } => {
                 write!(f, "the port is a node port of Service {service}, which may hide the source")
             }
+            Self::HostPort { pod } => {
+                write!(f, "the port is a hostPort of pod {pod}, where the source may be hidden")
+            }
             Self::AddressUnknown(rule) => write!(f, "{rule} needs an address that is not known"),
             Self::LabelsUnknown { rule, facts } => {
                 write!(f, "{rule} needs to know what is not known: {}", listed(facts))
@@ -356,6 +367,9 @@ impl fmt::Display for UndefinedCause {
                     f,
                     "{rule} names the port for an ipBlock, for which not every implementation resolves it"
                 )
+            }
+            Self::PortNameRepeated(rule) => {
+                write!(f, "{rule} names the port, and another container gives the name to another port")
             }
             Self::Unordered { rules } => {
                 for (i, rule) in rules.iter().enumerate() {

@@ -92,6 +92,8 @@ pub struct Pod {
     pub address_ranges: Vec<IpNet>,
     /// The container ports of all containers that can serve, in order.
     pub ports: Vec<ContainerPort>,
+    /// `hostPort` of its containers: ports of its node that lead to the pod. Empty with `hostNetwork`.
+    pub host_ports: Vec<(Protocol, Port)>,
     /// `spec.hostNetwork`
     pub host_network: bool,
     /// `spec.nodeName`, where it is known.
@@ -108,9 +110,9 @@ impl Pod {
     }
 
     /// The number that a named port has in this pod: `None` if no container of the pod names such
-    /// a port of that protocol. The first container that does decides.
+    /// a port of that protocol. The first container that does decides where a Service names the port.
     pub fn named_port(&self, name: &str, protocol: Protocol) -> Option<Port> {
-        named_port(&self.ports, name, protocol)
+        named_ports(&self.ports, name, protocol).next()
     }
 }
 
@@ -125,11 +127,14 @@ fn first_of(addresses: &[IpAddr], family: IpFamily) -> Option<IpAddr> {
     addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
 }
 
-pub(super) fn named_port(ports: &[ContainerPort], name: &str, protocol: Protocol) -> Option<Port> {
-    ports
-        .iter()
-        .find(|port| port.name.as_deref() == Some(name) && port.protocol == protocol)
-        .map(|port| port.port)
+/// The numbers that containers give to a name, in their order. Several containers may use one name.
+pub(super) fn named_ports(
+    ports: &[ContainerPort],
+    name: &str,
+    protocol: Protocol,
+) -> impl Iterator<Item = Port> {
+    let is_it = move |port: &&ContainerPort| port.name.as_deref() == Some(name) && port.protocol == protocol;
+    ports.iter().filter(is_it).map(|port| port.port)
 }
 
 /// A port that a container declares.

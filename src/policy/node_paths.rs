@@ -159,7 +159,7 @@ impl Engine {
         let isolating = self.isolating(class, Direction::Egress);
         let tier = |tier| {
             self.tier_sets(&tiers, Direction::Egress, tier, |_, _, rule| {
-                Some((self.holds_own_node(rule, family)?, HeldPorts::of(&rule.ports, &[]).all()))
+                Some((self.holds_own_node(rule, family)?, HeldPorts::of(&rule.ports, &[])))
             })
         };
         let open = Bounds::certain(Connections::all());

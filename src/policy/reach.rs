@@ -11,7 +11,7 @@ use super::compiled::PolicyId;
 use super::engine::{Engine, PodId, TierPolicy};
 use super::model::{ContainerPort, Direction};
 use super::node_paths::FromAnywhere;
-use super::port::Connections;
+use super::port::{Connections, PortRange};
 use super::row::{Row, RowBuilder, Tiers, View};
 use super::rule_peers::Hosts;
 use super::rules::Rules;
@@ -68,7 +68,7 @@ pub struct Reach<'a> {
     /// By class and family; `None` where no policy selects the class.
     egress: Vec<[Option<Arc<Row>>; 2]>,
     ingress: Vec<[Option<Arc<Row>>; 2]>,
-    /// The ports by which Services are reached at the addresses of nodes.
+    /// The ports by which Services and pods are reached at the addresses of nodes.
     node_ports: Connections,
     /// What becomes of bounds where an end has `hostNetwork`, by whether the destination has.
     of_hosts: HashMap<(BoundsId, bool), BoundsId>,
@@ -176,7 +176,7 @@ impl<'a> Reach<'a> {
         self.engine
     }
 
-    /// The ports by which Services are reached at the addresses of nodes.
+    /// The ports by which Services and pods are reached at the addresses of nodes.
     pub(super) fn node_ports(&self) -> &Connections {
         &self.node_ports
     }
@@ -346,7 +346,9 @@ fn pairs_of<'a>(
 }
 
 fn node_ports(engine: &Engine) -> Connections {
-    engine.services.iter().flat_map(|(_, service)| service.node_ports()).collect()
+    let of_services = engine.services.iter().flat_map(|(_, service)| service.node_ports());
+    let of_pods = engine.pods.iter().filter(|(_, pod)| !pod.ended).flat_map(|(_, pod)| &pod.host_ports);
+    of_services.chain(of_pods.map(|(protocol, port)| (*protocol, PortRange::single(*port)))).collect()
 }
 
 fn look_up(
@@ -372,8 +374,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::super::{
-        Cluster, LabelSelector, NetworkPolicy, Pod, Port, PortRange, Protocol, Requirement, UnknownFact,
-        UnknownLabels,
+        Cluster, LabelSelector, NetworkPolicy, Pod, Port, Protocol, Requirement, UnknownFact, UnknownLabels,
     };
     use super::*;
 

@@ -46,12 +46,14 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
     }
 
     pub(super) fn add_ingress_rule(&mut self, rule: &CompiledRule, subject: &[ContainerPort]) {
-        self.add_on_ports(rule, &HeldPorts::of(&rule.ports, subject).all());
+        let ports = HeldPorts::of(&rule.ports, subject);
+        self.add_on_ports(rule, &ports.surely(), &ports.by_repeated_name);
     }
 
     pub(super) fn add_egress_rule(&mut self, rule: &CompiledRule) {
         if !has_names(&rule.ports) {
-            return self.add_on_ports(rule, &HeldPorts::of(&rule.ports, &[]).by_number);
+            let ports = HeldPorts::of(&rule.ports, &[]).by_number;
+            return self.add_on_ports(rule, &ports, &Connections::default());
         }
         let hosts = self.view.hosts;
         // The bounds rarely differ between remote ends: intern each distinct value once.
@@ -60,7 +62,8 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
             held.any()?;
             let receiver = remote.filter(|class| hosts.resolve_names_on(class));
             let ports = HeldPorts::of(&rule.ports, receiver.map_or(&[], |class| &class.ports));
-            let bounds = Bounds::of(held.by_selector, &ports.all())
+            let bounds = Bounds::of(held.by_selector, &ports.surely())
+                .union(&Bounds::of(held.any().and(Some(Held::Perhaps)), &ports.by_repeated_name))
                 .union(&Bounds::of(held.by_block, &ports.by_number))
                 // Not every implementation resolves a name on a pod that only a block holds.
                 .union(&Bounds::of(held.by_block.and(Some(Held::Perhaps)), &ports.by_name));
@@ -75,9 +78,10 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         });
     }
 
-    /// Adds a rule that has the same ports for every remote end.
-    fn add_on_ports(&mut self, rule: &CompiledRule, ports: &Connections) {
-        let mut intern = |held| self.algebra.bounds.intern(Bounds::of(Some(held), ports));
+    /// Adds a rule that has the same ports for every remote end, some of them only perhaps.
+    fn add_on_ports(&mut self, rule: &CompiledRule, ports: &Connections, perhaps: &Connections) {
+        let possible = Bounds::possible(perhaps.clone());
+        let mut intern = |held| self.algebra.bounds.intern(Bounds::of(Some(held), ports).union(&possible));
         let (surely, perhaps) = (intern(Held::Surely), intern(Held::Perhaps));
         self.add(rule, |_, _, held| match held.any()? {
             Held::Surely => Some(surely),
@@ -158,8 +162,8 @@ impl Row {
             })
             .collect();
         let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
-            Direction::Ingress => HeldPorts::of(&rule.ports, subject).all(),
-            Direction::Egress => HeldPorts::of(&rule.ports, remote).all(),
+            Direction::Ingress => HeldPorts::of(&rule.ports, subject),
+            Direction::Egress => HeldPorts::of(&rule.ports, remote),
         };
         let mut add =
             |entry: &mut BoundsId, hold: &dyn Fn(&RulePeers) -> HeldByPeers, remote: &[ContainerPort]| {

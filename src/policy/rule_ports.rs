@@ -2,17 +2,34 @@
 //!
 //! The difference matters where a rule has a port's name beside an `ipBlock`: a block says nothing
 //! about pods, so that not every implementation resolves a name on a pod that only a block holds.
+//!
+//! Two containers of a pod may give one name to different numbers. The API says of the name only that it is that of
+//! "a port on a pod": some implementations take the first number, some take all of them.
 
-use super::model::{ContainerPort, Pod, PortSpec, Ports, named_port};
+use super::evaluate::Match;
+use super::expectation::{RuleName, UndefinedCause};
+use super::model::{ContainerPort, Pod, PortSpec, Ports, named_ports};
 use super::port::{Connections, Port, PortRange, Protocol};
 
 /// By what a rule's ports hold a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum HeldBy {
+    /// By a name only, which a container gives to it, and another container before that to another number.
+    RepeatedName,
     /// By a name only.
     Name,
     /// By a number, a range, or an entry that holds every port.
     Number,
+}
+
+impl HeldBy {
+    /// Leaves open what a rule matches only by a name that is not that of one number.
+    pub(super) fn leave_open(self, matched: Match, rule: impl FnOnce() -> RuleName) -> Match {
+        match (self, matched) {
+            (Self::RepeatedName, Match::Yes(_)) => Match::Unknown(UndefinedCause::PortNameRepeated(rule())),
+            (Self::RepeatedName | Self::Name | Self::Number, matched) => matched,
+        }
+    }
 }
 
 /// By what a rule's ports hold `port`; `None` if they do not. Names are those of the receiving pod's
@@ -29,18 +46,23 @@ pub(super) fn held_by(
         PortSpec::Any => Some(HeldBy::Number),
         PortSpec::Range(range) => range.contains(port).then_some(HeldBy::Number),
         PortSpec::Named(name) => {
-            let resolved = receiver.and_then(|pod| named_port(&pod.ports, name, protocol));
-            (resolved == Some(port)).then_some(HeldBy::Name)
+            let ports = receiver.map_or(&[][..], |pod| &pod.ports);
+            match named_ports(ports, name, protocol).position(|named| named == port)? {
+                0 => Some(HeldBy::Name),
+                _ => Some(HeldBy::RepeatedName),
+            }
         }
     });
     holding.max()
 }
 
-/// All ports of a rule. What is in both sets is held by a number.
+/// All ports of a rule. What is in several sets is held by the surest: by a number, then by a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct HeldPorts {
     pub(super) by_number: Connections,
     pub(super) by_name: Connections,
+    /// By a name that another container gives to another number.
+    pub(super) by_repeated_name: Connections,
 }
 
 impl HeldPorts {
@@ -48,25 +70,38 @@ impl HeldPorts {
     /// receives.
     pub(super) fn of(ports: &Ports, receiver: &[ContainerPort]) -> Self {
         let Ports::Only(matches) = ports else {
-            return Self { by_number: Connections::all(), by_name: Connections::default() };
+            return Self { by_number: Connections::all(), ..Self::default() };
         };
         let by_number = matches.iter().filter_map(|m| match &m.ports {
             PortSpec::Any => Some((m.protocol, PortRange::ALL)),
             PortSpec::Range(range) => Some((m.protocol, *range)),
             PortSpec::Named(_) => None,
         });
-        let by_name = matches.iter().filter_map(|m| match &m.ports {
+        let named = matches.iter().filter_map(|m| match &m.ports {
             PortSpec::Any | PortSpec::Range(_) => None,
-            PortSpec::Named(name) => {
-                Some((m.protocol, PortRange::single(named_port(receiver, name, m.protocol)?)))
-            }
+            PortSpec::Named(name) => Some((m.protocol, named_ports(receiver, name, m.protocol))),
         });
-        Self { by_number: by_number.collect(), by_name: by_name.collect() }
+        let (mut by_name, mut by_repeated_name) = (Vec::new(), Vec::new());
+        for (protocol, numbers) in named {
+            let mut numbers = numbers.map(|port| (protocol, PortRange::single(port)));
+            by_name.extend(numbers.next());
+            by_repeated_name.extend(numbers);
+        }
+        Self {
+            by_number: by_number.collect(),
+            by_name: by_name.into_iter().collect(),
+            by_repeated_name: by_repeated_name.into_iter().collect(),
+        }
+    }
+
+    /// Those that are held in every reading.
+    pub(super) fn surely(&self) -> Connections {
+        self.by_number.union(&self.by_name)
     }
 
     /// By whatever they are held.
     pub(super) fn all(&self) -> Connections {
-        self.by_number.union(&self.by_name)
+        self.surely().union(&self.by_repeated_name)
     }
 }
 
@@ -111,8 +146,8 @@ mod tests {
         }
     }
 
-    /// A client; a server with a port named `http`; one without names; one with its node's network; and a
-    /// Service before the first.
+    /// A client; a server with a port named `http`; one without names; one with two ports of that name; one with its
+    /// node's network; and a Service before the first.
     fn cluster(direction: Direction, rules: Vec<Rule>) -> Cluster {
         let http = ("http", 80, Protocol::Tcp);
         let subjects = match direction {
@@ -135,6 +170,7 @@ mod tests {
                 pod("client", "10.0.0.1", &[("http", 81, Protocol::Tcp)]),
                 pod("web", WEB, &[http, ("query", 81, Protocol::Udp)]),
                 pod("nameless", "10.0.0.3", &[]),
+                pod("twice", "10.0.0.4", &[http, ("http", 8080, Protocol::Tcp), ("http", 80, Protocol::Udp)]),
                 pod("host", "172.18.0.2", &[http]),
             ],
             services: vec![Service {
@@ -248,6 +284,25 @@ mod tests {
         assert_eq!(decided(&of_udp, "web", Protocol::Tcp, 81), "deny", "the name is UDP's, the entry TCP's");
         let elsewhere = [rule([block("10.0.0.3/32")], [named("http")])];
         assert_eq!(decided(&elsewhere, "web", Protocol::Tcp, 80), "deny", "the block does not hold the pod");
+    }
+
+    /// Only the first number counted, and the others were denied.
+    #[test]
+    fn a_name_that_two_containers_give_to_different_ports_is_open_for_the_second() {
+        let rules = [rule([selected("twice")], [named("http")])];
+        for (port, decision) in [(80, "allow"), (8080, "undefined"), (81, "deny")] {
+            assert_eq!(decided(&rules, "twice", Protocol::Tcp, port), decision, "{port}");
+        }
+        assert_eq!(decided(&rules, "twice", Protocol::Udp, 80), "deny", "the entry is TCP's");
+        let numbered = [rule([selected("twice")], [named("http"), numbered(8080)])];
+        assert_eq!(decided(&numbered, "twice", Protocol::Tcp, 8080), "allow");
+        let elsewhere = [rule([selected("web")], [named("http")])];
+        assert_eq!(decided(&elsewhere, "twice", Protocol::Tcp, 8080), "deny");
+        let told = promised(cluster(Direction::Egress, rules.to_vec()), "twice", Protocol::Tcp, 8080);
+        assert_eq!(
+            told,
+            "undefined: undefined: x/p egress[0] names the port, and another container gives the name to another port"
+        );
     }
 
     #[test]
@@ -365,7 +420,7 @@ mod tests {
     fn of_all_ports_a_number_and_a_name_are_told_apart() {
         let web = pod("web", WEB, &[("http", 80, Protocol::Tcp)]);
         let ports = Ports::Only(vec![named("http"), numbered(81), named("nowhere")]);
-        let HeldPorts { by_number, by_name } = HeldPorts::of(&ports, &web.ports);
+        let HeldPorts { by_number, by_name, .. } = HeldPorts::of(&ports, &web.ports);
         assert_eq!((by_number.to_string(), by_name.to_string()), ("TCP 81".to_owned(), "TCP 80".to_owned()));
         let on = |port, receiver| held_by(&ports, Protocol::Tcp, number(port), receiver);
         assert_eq!([on(80, Some(&web)), on(81, Some(&web))], [Some(HeldBy::Name), Some(HeldBy::Number)]);

@@ -8,6 +8,7 @@ use super::engine::{Engine, TierPolicy};
 use super::model::Direction;
 use super::port::Connections;
 use super::rule_peers::Held;
+use super::rule_ports::HeldPorts;
 
 /// Which connections policies may accept, deny, and leave to the next tier. One that is in several
 /// of these sets is undecided.
@@ -70,7 +71,7 @@ impl Engine {
         policies: &[TierPolicy],
         direction: Direction,
         tier: Tier,
-        matched: impl Fn(ClusterPolicyId, usize, &CompiledRule) -> Option<(Held, Connections)>,
+        matched: impl Fn(ClusterPolicyId, usize, &CompiledRule) -> Option<(Held, HeldPorts)>,
     ) -> TierSets {
         let policy = |TierPolicy { id, selects }: &TierPolicy| {
             let compiled = &self.cluster_policies[*id];
@@ -78,10 +79,9 @@ impl Engine {
             let rules = compiled.rules(direction).iter().zip(compiled.policy.rules(direction));
             for (index, (rule, written)) in rules.enumerate() {
                 let Some((held, ports)) = matched(*id, index, rule) else { continue };
-                let reached = sets.unmatched.intersection(&ports);
-                sets.add(written.action, &reached);
+                sets.add(written.action, &sets.unmatched.intersection(&ports.all()));
                 match held {
-                    Held::Surely => sets.unmatched = sets.unmatched.difference(&reached),
+                    Held::Surely => sets.unmatched = sets.unmatched.difference(&ports.surely()),
                     Held::Perhaps => {}
                 }
             }

@@ -194,22 +194,19 @@ impl Engine {
         name: impl Fn() -> RuleName,
     ) -> Match {
         let (_, remote) = flow.ends(direction);
-        let holds =
-            |port, receiver| rule_ports::held_by(&rule.ports, flow.protocol, port, receiver).is_some();
-        let on_port = holds(flow.port, self.pod_at(flow.destination));
-        match self.sees_virtual_address(rule, flow, direction, &name) {
+        let held_by = |port, receiver| rule_ports::held_by(&rule.ports, flow.protocol, port, receiver);
+        let on_port = held_by(flow.port, self.pod_at(flow.destination));
+        match (self.sees_virtual_address(rule, flow, direction, &name), on_port) {
             // Selectors see the endpoint, blocks the Service.
-            Some((address, port)) => {
-                if (on_port || holds(port, None)) && self.has_block_with(rule, address) {
-                    Match::Yes(MatchedBy::IpBlock)
-                } else if on_port {
-                    self.selectors_match(rule, remote, flow, &name)
-                } else {
-                    Match::No
-                }
+            (Some((address, port)), _)
+                if let Some(by) = on_port.max(held_by(port, None))
+                    && self.has_block_with(rule, address) =>
+            {
+                by.leave_open(Match::Yes(MatchedBy::IpBlock), name)
             }
-            None if on_port => self.peers_match(rule, remote, flow, &name),
-            None => Match::No,
+            (Some(_), Some(by)) => by.leave_open(self.selectors_match(rule, remote, flow, &name), name),
+            (None, Some(by)) => by.leave_open(self.peers_match(rule, remote, flow, &name), name),
+            (Some(_) | None, None) => Match::No,
         }
     }
 }

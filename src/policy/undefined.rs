@@ -11,7 +11,7 @@ pub enum UndefinedKind {
     ServiceAddress,
     /// A pod that reaches itself through a Service is filtered or not.
     Hairpin,
-    /// A port's name beside an `ipBlock` is resolved or not.
+    /// A port's name beside an `ipBlock` is resolved or not, or is that of several ports.
     PortName,
     /// Cluster-scoped policies apply to a pod's own node or not.
     OwnNode,
@@ -19,7 +19,7 @@ pub enum UndefinedKind {
     Unordered,
     /// The endpoints of a Service have different answers.
     BackendsDiffer,
-    /// A port of a node leads to a Service.
+    /// A port of a node leads to a Service or a pod.
     NodePort,
     /// The endpoints of a Service are not known.
     BackendsUnknown,
@@ -94,11 +94,11 @@ impl UndefinedCause {
             Self::HostNetwork { .. } => UndefinedKind::HostNetwork,
             Self::ServiceAddressInIpBlock(_) => UndefinedKind::ServiceAddress,
             Self::Hairpin { .. } => UndefinedKind::Hairpin,
-            Self::PortNameForIpBlock(_) => UndefinedKind::PortName,
+            Self::PortNameForIpBlock(_) | Self::PortNameRepeated(_) => UndefinedKind::PortName,
             Self::OwnNodeDenied(_) => UndefinedKind::OwnNode,
             Self::Unordered { .. } => UndefinedKind::Unordered,
             Self::BackendsDiffer { .. } => UndefinedKind::BackendsDiffer,
-            Self::NodePort { .. } => UndefinedKind::NodePort,
+            Self::NodePort { .. } | Self::HostPort { .. } => UndefinedKind::NodePort,
             Self::BackendsUnknown { .. } => UndefinedKind::BackendsUnknown,
             Self::NoBackends { .. } => UndefinedKind::NoBackends,
             Self::NoServicePort { .. } => UndefinedKind::NoServicePort,

@@ -8,7 +8,7 @@ use super::controller_labels;
 use super::field::{Field, Problem};
 use super::object::Identity;
 use super::rules;
-use crate::policy::{ContainerPort, Labels, Pod};
+use crate::policy::{ContainerPort, Labels, Pod, Port, Protocol};
 use crate::source::quote;
 
 /// Converts a pod of the API.
@@ -45,22 +45,26 @@ pub(super) fn from_template(
 ) -> Result<Pod, Problem> {
     rules::labels(labels, &at.field("metadata").field("labels"))?;
     let spec_at = at.field("spec");
+    let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
+    let host_ports = spec.filter(|_| !host_network).map(|spec| host_ports(spec, &spec_at));
     Ok(Pod {
         namespace: identity.namespace,
         name: identity.name,
         labels: labels.clone(),
         ports: spec.map(|spec| container_ports(spec, &spec_at)).transpose()?.unwrap_or_default(),
-        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+        host_ports: host_ports.transpose()?.unwrap_or_default(),
+        host_network,
         node: spec.and_then(|spec| spec.node_name.clone()),
         ..Pod::default()
     })
 }
 
-/// The ports by which names are resolved: those of the containers, then those of init containers
-/// that keep running (`podutil.FindPort`).
-fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerPort>, Problem> {
-    let containers_at = at.field("containers");
-    let sidecars_at = at.field("initContainers");
+/// The containers that can serve, with their fields: the containers, then the init containers that keep running.
+fn serving<'a>(
+    spec: &'a api::PodSpec,
+    containers_at: &'a Field<'a>,
+    sidecars_at: &'a Field<'a>,
+) -> impl Iterator<Item = (Field<'a>, &'a api::Container)> {
     let containers = spec.containers.iter().enumerate().map(|(i, c)| (containers_at.index(i), c));
     let sidecars = spec
         .init_containers
@@ -69,8 +73,31 @@ fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerP
         .enumerate()
         .filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"))
         .map(|(i, c)| (sidecars_at.index(i), c));
+    containers.chain(sidecars)
+}
+
+/// The ports of the node that lead to a pod.
+fn host_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<(Protocol, Port)>, Problem> {
+    let (containers_at, sidecars_at) = (at.field("containers"), at.field("initContainers"));
     let mut ports = Vec::new();
-    for (container_at, container) in containers.chain(sidecars) {
+    for (container_at, container) in serving(spec, &containers_at, &sidecars_at) {
+        let ports_at = container_at.field("ports");
+        for (i, port) in container.ports.iter().flatten().enumerate() {
+            let at = ports_at.index(i);
+            if let Some(number) = port.host_port.filter(|number| *number != 0) {
+                let protocol = rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?;
+                ports.push((protocol, rules::port_number(number, &at.field("hostPort"))?));
+            }
+        }
+    }
+    Ok(ports)
+}
+
+/// The ports by which names are resolved, in the order of the containers (`podutil.FindPort`).
+fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerPort>, Problem> {
+    let (containers_at, sidecars_at) = (at.field("containers"), at.field("initContainers"));
+    let mut ports = Vec::new();
+    for (container_at, container) in serving(spec, &containers_at, &sidecars_at) {
         let ports_at = container_at.field("ports");
         // Whatever the protocol (`validateContainerPorts`); other containers may repeat them.
         let mut names = BTreeSet::new();
