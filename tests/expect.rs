@@ -684,6 +684,91 @@ fn host_ports_are_ports_of_nodes_that_are_left_open() {
     assert_eq!(to_node(pod("db", "hostNetwork: true, "))["undefined"], Value::Null);
 }
 
+/// An address of a Service was a row of its own, as if nothing translated it, and the way through it was denied.
+#[test]
+fn what_is_sent_to_an_address_of_a_service_may_reach_its_pods() {
+    let pod = |name: &str, number: u8| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}\nspec: {{containers: [{{name: c, image: c}}]}}\nstatus: {{phase: Running, podIPs: [{{ip: 10.244.0.{number}}}]}}\n---\n"
+        )
+    };
+    let service = |spec: &str, status: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: db, namespace: shop}}\nspec: {{selector: {{app: db}}, ports: [{{port: 80, targetPort: 8080}}]{spec}}}\n{status}---\n"
+        )
+    };
+    let egress = |rule: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: shop}}\nspec: {{podSelector: {{matchLabels: {{app: web}}}}, policyTypes: [Egress], egress: [{rule}]}}\n---\n"
+        )
+    };
+    let isolated = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: q, namespace: shop}\nspec: {podSelector: {matchLabels: {app: db}}}\n---\n";
+    let known = service(", clusterIP: 10.96.0.10, clusterIPs: [10.96.0.10]", "");
+    let external = service(", clusterIP: 10.97.0.1, externalIPs: [198.51.100.7]", "");
+    let balanced = service(
+        ", clusterIP: 10.97.0.1, type: LoadBalancer",
+        "status: {loadBalancer: {ingress: [{ip: 203.0.113.7}, {hostname: a.example}]}}\n",
+    );
+    let cidr = &["--service-cidr", "10.96.0.0/12"][..];
+    let block = |net: &str| egress(&format!("{{to: [{{ipBlock: {{cidr: {net}}}}}]}}"));
+    let on_port = |port: u16| {
+        egress(&format!("{{to: [{{ipBlock: {{cidr: 10.96.0.0/12}}}}], ports: [{{port: {port}}}]}}"))
+    };
+    for (service, policies, arguments, answer) in [
+        (&known, block("10.96.0.0/12"), &[][..], "8080"),
+        (&known, block("10.96.0.11/32"), &[], ""),
+        (&known, on_port(80), &[], "8080"),
+        (&known, on_port(8080), &[], "8080"),
+        (&known, on_port(443), &[], ""),
+        // What the pod itself may not receive stays denied.
+        (&known, block("10.96.0.0/12") + isolated, &[], ""),
+        (&external, block("198.51.100.0/24"), &[], "8080"),
+        (&balanced, block("203.0.113.7/32"), &[], "8080"),
+        (&service("", ""), block("10.96.0.0/12"), cidr, "8080"),
+        (&service("", ""), block("10.112.0.0/12"), cidr, ""),
+        (&service(", clusterIP: None", ""), block("10.96.0.0/12"), cidr, ""),
+    ] {
+        let manifests = [pod("web", 5), pod("db", 6), service.clone(), policies.clone()].concat();
+        let rows = rows("translated.yaml", &manifests, arguments);
+        let to_db = rows.iter().find(|row| row["from"] == "shop/web[Pod]" && row["to"] == "shop/db[Pod]");
+        let found = to_db.map_or("", |row| row["undefined"]["TCP"][0].as_str().unwrap());
+        assert_eq!(found, answer, "{service}{policies}{arguments:?}");
+        let named = "network plugins compare an ipBlock with a Service's address, or with its endpoint's";
+        assert!(to_db.is_none_or(|row| row["assumptions"] == serde_json::json!([named])), "{to_db:?}");
+        // No row is about the address itself.
+        let is_address = |row: &&Value| {
+            ["10.96.0.10", "198.51.100.7", "203.0.113.7"].iter().any(|address| {
+                [format!("{address}/32"), (*address).to_owned()]
+                    .contains(&row["to"].as_str().unwrap().to_owned())
+            })
+        };
+        assert!(!rows.iter().any(|row| is_address(&row)), "{service}{policies}");
+    }
+}
+
+/// A row of a node's address said that its node ports were allowed, whatever isolates the pods behind them.
+#[test]
+fn node_ports_are_left_open_at_addresses_of_nodes() {
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: node-1}\nstatus: {addresses: [{type: InternalIP, address: 172.18.0.3}]}\n---\n";
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec: {type: NodePort, selector: {app: db}, ports: [{port: 80, nodePort: 30080}]}\n---\n";
+    let policy = |net: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{{ipBlock: {{cidr: {net}}}}}]}}]}}\n---\n"
+        )
+    };
+    for (net, arguments, answer) in [
+        ("172.18.0.3/32", &[][..], Value::from("30080")),
+        ("172.18.0.0/24", &[], Value::from("30080")),
+        ("172.18.1.0/24", &[], Value::Null),
+        ("172.18.1.0/24", &["--node-cidr", "172.18.0.0/16"], Value::from("30080")),
+    ] {
+        let rows =
+            rows("node-ports.yaml", &[&pods(&["web"]), node, service, &policy(net)].concat(), arguments);
+        let row = row(&rows, "default/web[Pod]", net);
+        assert_eq!(row["undefined"]["TCP"][0], answer, "{net} {arguments:?}");
+    }
+}
+
 /// Replicas of one workload are a pair, too: a pod of `web` and another one.
 #[test]
 fn pods_of_one_workload_are_a_pair() {

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::end::{End, Pods};
-use crate::policy::{Connections, Engine, Group, LabelSelector, Pod, PortRange, Selection, Service};
+use crate::policy::{
+    Connections, Engine, Exposure, Group, LabelSelector, Pod, PortRange, Protocol, Selection, Service,
+};
 
 /// A Service that is reached through nodes.
 #[derive(Debug)]
@@ -24,17 +26,39 @@ pub(super) struct Way<'a> {
 
 /// Every Service that is reached through nodes and selects pods, by name.
 pub(super) fn all(engine: &Engine) -> Vec<Exposed<'_>> {
-    let exposed = engine.services().filter_map(|(_, service)| {
-        let (exposure, selector) = service.exposure.zip(service.backends.selector())?;
-        let name = format!("{}/{}[{}]", service.namespace, service.name, exposure.name());
-        Some(Exposed { name, service, selector })
-    });
-    let mut all: Vec<_> = exposed.collect();
+    let exposed = engine.services().filter(|(_, service)| service.exposure.is_some());
+    let mut all: Vec<_> = exposed.filter_map(|(_, service)| Exposed::new(service)).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }
 
-impl Exposed<'_> {
+impl<'a> Exposed<'a> {
+    /// A Service, if it selects pods.
+    pub(super) fn new(service: &'a Service) -> Option<Self> {
+        let selector = service.backends.selector()?;
+        let kind = service.exposure.map_or("Service", Exposure::name);
+        let name = format!("{}/{}[{kind}]", service.namespace, service.name);
+        Some(Self { name, service, selector })
+    }
+
+    /// The ports of the Service, each with the port of a pod of an end to which it leads.
+    pub(super) fn translations(&self, end: &End, pods: &Pods<'_>) -> Vec<(Protocol, PortRange, PortRange)> {
+        let mut all = Vec::new();
+        if end.namespace != self.service.namespace {
+            return all;
+        }
+        let of_end = end.pods.iter().filter_map(|at| pods.get(*at));
+        for (_, pod) in of_end.filter(|(_, pod)| self.may_lead_to(pod)) {
+            for port in &self.service.ports {
+                let target = port.target.resolve(pod, port.protocol);
+                let way =
+                    target.map(|to| (port.protocol, PortRange::single(port.port), PortRange::single(to)));
+                all.extend(way.filter(|way| !all.contains(way)));
+            }
+        }
+        all
+    }
+
     /// The ways to each end to which the Service may lead. The ends have to be in the order of their namespaces.
     /// Not collected: there may be as many as Services times pods.
     pub(super) fn ways<'b>(&self, ends: &'b [End], pods: &Pods<'_>) -> impl Iterator<Item = Way<'b>> {

@@ -3,12 +3,16 @@
 
 mod end;
 mod exposed;
+mod translated;
 mod unmatched;
 
 use end::End;
 pub use end::Granularity;
 use exposed::Exposed;
+use translated::{Hop, Sent, Translated};
 pub use unmatched::unmatched;
+
+use ipnet::IpNet;
 
 use crate::policy::{
     AddressRange, Connections, ConnectionsId, Direction, Engine, Group, PairConnections, Pod, Reach,
@@ -38,6 +42,9 @@ pub struct Matrix<'a> {
     pods: Vec<(Option<Group>, &'a Pod)>,
     ends: Vec<End>,
     exposed: Vec<Exposed<'a>>,
+    /// Services whose addresses are translated, and the ways through them to each end.
+    translated: Vec<Translated<'a>>,
+    hops: Vec<Vec<Hop>>,
     external: Vec<(Group, AddressRange)>,
 }
 
@@ -47,13 +54,16 @@ impl<'a> Matrix<'a> {
         let reach = engine.reach();
         let pods: Vec<_> = engine.pods().map(|(id, pod)| (reach.pod(id), pod)).collect();
         let ends = end::all(&snapshot.workloads, granularity, &pods);
-        let external = outside_of(snapshot, reach.external());
-        Self { reach, pods, ends, exposed: exposed::all(engine), external }
+        let translated = translated::all(engine, snapshot, &reach.external());
+        let hops = ends.iter().map(|end| translated::hops(&translated, end, &pods)).collect();
+        let inside = translated::addresses(engine, snapshot).into_iter().chain(snapshot.ranges.pods.clone());
+        let external = outside_of(inside, reach.external());
+        Self { reach, pods, ends, exposed: exposed::all(engine), translated, hops, external }
     }
 
     /// How wide the widest name in a row is, in characters.
     pub fn widest_name(&mut self) -> usize {
-        let Self { reach, pods, ends, exposed, external } = self;
+        let Self { reach, pods, ends, exposed, external, .. } = self;
         let shown = exposed.iter().filter(|service| service.ways(ends, pods).next().is_some());
         let names = ends.iter().map(|end| &end.name).chain(shown.map(|service| &service.name));
         let mut widest = names.map(|name| name.chars().count()).chain([OWN_NODE.len()]).max().unwrap_or(0);
@@ -76,11 +86,18 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// The first error of `show`.
     pub fn rows<E>(&mut self, mut show: impl FnMut(Row<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { reach, pods, ends, exposed, external } = self;
+        let Self { reach, pods, ends, exposed, translated, hops, external } = self;
         for (i, from) in ends.iter().enumerate() {
-            for (j, to) in ends.iter().enumerate() {
+            let mut sent = Sent::default();
+            for (j, (to, hops)) in ends.iter().zip(hops.iter()).enumerate() {
                 if i != j || from.has_several_pods {
-                    let id = reach.between(&from.groups, &to.groups);
+                    let id = match hops.as_slice() {
+                        [] => reach.between(&from.groups, &to.groups),
+                        hops => {
+                            let open = sent.open(reach, translated, &from.groups, hops);
+                            reach.through_services(&from.groups, &to.groups, &open)
+                        }
+                    };
                     row(reach, &from.name, &to.name, id, &mut show)?;
                 }
             }
@@ -115,14 +132,16 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The addresses outside the cluster: those that are said to be the pods' and Services' are not. Those of nodes
-/// are: a pod may send to any node.
-fn outside_of(snapshot: &Snapshot, all: Vec<(Group, AddressRange)>) -> Vec<(Group, AddressRange)> {
-    let inside = snapshot.ranges.pods.iter().chain(&snapshot.ranges.services);
+/// The addresses outside the cluster: those that are known to be pods' or Services' are not. Those of nodes are: a pod
+/// may send to any node.
+fn outside_of(
+    inside: impl Iterator<Item = IpNet>,
+    all: Vec<(Group, AddressRange)>,
+) -> Vec<(Group, AddressRange)> {
     inside.fold(all, |all, net| {
         let parts = all
             .into_iter()
-            .flat_map(|(group, range)| range.without(net).into_iter().map(move |part| (group, part)));
+            .flat_map(|(group, range)| range.without(&net).into_iter().map(move |part| (group, part)));
         parts.collect()
     })
 }

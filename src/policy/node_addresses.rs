@@ -19,6 +19,8 @@ pub(super) struct NodeAddresses {
     surely: FixedBitSet,
     /// The parts in which nodes may have addresses.
     perhaps: FixedBitSet,
+    /// The parts in which the known addresses and ranges of nodes are, also where the space is not cut by them.
+    known: FixedBitSet,
 }
 
 /// The blocks by which the address space is cut, so that each part is in the ranges of nodes as a whole or not at
@@ -55,8 +57,16 @@ impl NodeAddresses {
             perhaps
                 .extend(node.external_addresses.iter().filter_map(|at| space.atom(*at)).map(AtomId::index));
         }
+        let mut known = FixedBitSet::with_capacity(space.atoms().len());
+        let addresses = nodes.iter().flat_map(|node| node.addresses.iter().chain(&node.external_addresses));
+        for net in addresses.map(|address| IpNet::from(*address)).chain(ranges.iter().copied()) {
+            let ends = [net.network(), net.broadcast()].map(|end| space.atom(end).map(AtomId::index));
+            if let [Some(first), Some(last)] = ends {
+                known.insert_range(first..last + 1);
+            }
+        }
         let families = IpFamily::ALL.map(|family| of_every_node(family, nodes, &ranges));
-        Self { ranges, families, surely, perhaps }
+        Self { ranges, families, surely, perhaps, known }
     }
 
     /// Ranges that hold all addresses of nodes; empty if these are not known.
@@ -71,6 +81,11 @@ impl NodeAddresses {
             IpFamily::V4 => v4,
             IpFamily::V6 => v6,
         }
+    }
+
+    /// Whether a part has addresses that are known to be, or that may be, those of nodes.
+    pub(super) fn touch(&self, atom: AtomId) -> bool {
+        self.known.contains(atom.index())
     }
 
     /// How surely the addresses of a part are those of nodes. To be asked only where a policy names nodes.

@@ -15,7 +15,7 @@ use super::port::{Connections, PortRange};
 use super::row::{Row, RowBuilder, Tiers, View};
 use super::rule_peers::Hosts;
 use super::rules::Rules;
-use super::unknown::UnknownFacts;
+use super::unknown::{UnknownFact, UnknownFacts};
 
 /// What one end may send to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -252,7 +252,13 @@ impl<'a> Reach<'a> {
         let everything = self.algebra.everything;
         let egress = look_up(&self.egress, source, destination, family);
         let ingress = look_up(&self.ingress, destination, source, family);
-        let bounds = self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything));
+        let mut bounds =
+            self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything));
+        if self.is_at_node(destination) {
+            let Self { algebra, node_ports, .. } = self;
+            let open = algebra.bounds.arena()[bounds].leaving_open(node_ports);
+            bounds = algebra.bounds.intern(open);
+        }
         if !self.is_host(source) && !self.is_host(destination) {
             return bounds;
         }
@@ -268,6 +274,51 @@ impl<'a> Reach<'a> {
             }
             algebra.bounds.intern(open)
         })
+    }
+
+    /// Whether a part of the address space has addresses of nodes, where ports lead to Services and pods.
+    fn is_at_node(&self, group: Group) -> bool {
+        match group.0 {
+            GroupKind::Pods(_) => false,
+            GroupKind::External(atom) => self.engine.node_addresses.touch(atom),
+        }
+    }
+
+    /// The connections of two ends, if some are open that the sources may send to a Service which leads to the
+    /// destinations. Policies may see them before the Service's address is translated, so that what the sources may
+    /// not send to the destinations themselves is undefined where these may receive it.
+    pub fn through_services(
+        &mut self,
+        sources: &[Group],
+        destinations: &[Group],
+        open: &Connections,
+    ) -> ConnectionsId {
+        let direct = self.between(sources, destinations);
+        let PairConnections { allowed, undefined, mut assumptions } = self.connections(direct).clone();
+        let possible = allowed.union(&undefined);
+        let more = open.difference(&possible).intersection(&self.received(sources, destinations));
+        if more.is_empty() {
+            return direct;
+        }
+        assumptions.insert(UnknownFact::Translation);
+        self.push(Bounds { certain: allowed, possible: possible.union(&more) }, assumptions)
+    }
+
+    /// What the policies of the destinations may let in from the sources.
+    fn received(&self, sources: &[Group], destinations: &[Group]) -> Connections {
+        let mut all = Connections::default();
+        for (source, destination) in pairs_of(sources, destinations) {
+            for family in IpFamily::ALL {
+                if self.engine.common_family(source, destination, family) == HasFamily::No {
+                    continue;
+                }
+                match look_up(&self.ingress, destination, source, family) {
+                    None => return Connections::all(),
+                    Some(bounds) => all = all.union(&self.algebra.bounds.arena()[bounds].possible),
+                }
+            }
+        }
+        all
     }
 
     fn is_host(&self, group: Group) -> bool {
@@ -374,7 +425,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::super::{
-        Cluster, LabelSelector, NetworkPolicy, Pod, Port, Protocol, Requirement, UnknownFact, UnknownLabels,
+        Cluster, LabelSelector, NetworkPolicy, Pod, Port, Protocol, Requirement, UnknownLabels,
     };
     use super::*;
 

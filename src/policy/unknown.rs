@@ -50,6 +50,8 @@ pub enum UnknownFact {
     NodeLabels,
     /// The addresses that domain names are resolved to.
     DomainNames,
+    /// Whether address blocks see the address of a Service or that of its endpoint: the network plugin decides.
+    Translation,
 }
 
 /// The facts that one answer depends on. Never empty where the answer depends on any.
@@ -66,6 +68,9 @@ impl fmt::Display for UnknownFact {
             Self::NodeAddresses => f.write_str("the addresses of nodes are not in the input"),
             Self::NodeLabels => f.write_str("the labels of nodes are not in the input"),
             Self::DomainNames => f.write_str("the addresses of domain names are not in the input"),
+            Self::Translation => f.write_str(
+                "network plugins compare an ipBlock with a Service's address, or with its endpoint's",
+            ),
         }
     }
 }

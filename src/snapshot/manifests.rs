@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 
 use super::attach::{Parts, Workload};
 use super::named::WrittenPolicy;
@@ -22,6 +23,8 @@ pub struct Snapshot {
     /// What the pods belong to, by namespace, name and kind. Every pod that has not ended belongs
     /// to one workload.
     pub workloads: Vec<Workload>,
+    /// The addresses of each Service that nodes translate, beside those in the range of Services.
+    pub external_addresses: BTreeMap<Identity, Vec<IpAddr>>,
     /// The ranges of addresses of which it was said that the cluster uses them.
     pub ranges: AddressRanges,
     /// The kinds that netproof does not read.
@@ -114,12 +117,13 @@ impl<'a> Builder<'a> {
                     self.parts.templates.push((template, (place, node)));
                 }
             }
-            Object::Service(WrittenService { service, unshown, .. }) => {
+            Object::Service(WrittenService { service, unshown, external_addresses, .. }) => {
                 let identity = Identity::of_service(&service);
                 if self.is_new("Service", identity.clone(), (place, node))? {
                     for why in unshown {
                         self.snapshot.unshown.entry(why).or_default().push(identity.clone());
                     }
+                    self.snapshot.external_addresses.insert(identity, external_addresses);
                     self.snapshot.cluster.services.push(service);
                 }
             }

@@ -1,5 +1,6 @@
 //! From a document to the objects in it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
@@ -84,6 +85,8 @@ impl Object {
 pub struct WrittenService {
     /// What the engine evaluates.
     pub service: Service,
+    /// `spec.externalIPs` and `status.loadBalancer.ingress[].ip`: further addresses that nodes translate.
+    pub external_addresses: Vec<IpAddr>,
     /// What the manifest says.
     pub object: Arc<core::Service>,
     /// Why the expected matrix does not show all that it does; empty if nothing is left out.
@@ -287,6 +290,7 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
             };
             let service = service::convert(object, identity)?;
             Ok(Object::Service(WrittenService {
+                external_addresses: service::external_addresses(object)?,
                 unshown: service::unshown(object, &service),
                 service,
                 object: Arc::new(object.clone()),

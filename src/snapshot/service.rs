@@ -1,6 +1,7 @@
 //! `v1 Service`.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -71,6 +72,23 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
         chooses_node_ports: kind == NODE_PORT
             || (kind == LOAD_BALANCER && spec.allocate_load_balancer_node_ports != Some(false)),
     })
+}
+
+/// The addresses outside the range of Services that nodes translate, too.
+pub(super) fn external_addresses(service: &api::Service) -> Result<Vec<IpAddr>, Problem> {
+    let at = Field::ROOT.field("spec");
+    let external_at = at.field("externalIPs");
+    let external = service.spec.iter().flat_map(|spec| spec.external_ips.iter().flatten()).enumerate();
+    let external = external.map(|(i, address)| rules::address(address, &external_at.index(i)));
+    let status_at = Field::ROOT.field("status");
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let balancer_at = status_at.field("loadBalancer");
+    let ingress_at = balancer_at.field("ingress");
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten().enumerate();
+    let ingress = ingress.filter_map(|(i, ingress)| {
+        Some(rules::address(ingress.ip.as_deref()?, &ingress_at.index(i).field("ip")))
+    });
+    external.chain(ingress).collect()
 }
 
 fn is_headless(spec: &api::ServiceSpec) -> bool {
