@@ -466,7 +466,7 @@ fn the_sets_of_allowed_ports_agree_with_single_flows() {
                 let net: ipnet::IpNet = net.parse().unwrap();
                 part.is_some_and(|part| part.first() <= net.broadcast() && net.network() <= part.last())
             };
-            let is_at_node = NODES.iter().any(|net| is_node(&net));
+            let is_at_node = NODES.iter().any(is_node);
             let is_node_port = |protocol: Protocol, port: Port| {
                 let mut of_services = engine.services().flat_map(|(_, service)| service.node_ports());
                 of_services.any(|(of, ports)| of == protocol && ports.contains(port))

@@ -527,7 +527,7 @@ fn pods_of_a_stateful_set_that_are_not_in_the_input_are_made() {
     assert_eq!(clients(&[set.clone(), pod(0), index(2)]), (vec!["web-2[Pod]".to_owned()], workload()));
     let all = ["web-0[Pod]", "web-1[Pod]", "web-2[Pod]"].map(str::to_owned).to_vec();
     assert_eq!(clients(&[set.clone(), pod(0), database("app: web")]), (all.clone(), workload()));
-    assert_eq!(clients(&[set.clone(), pod(0), pod(1), pod(2), database("app: web")]), (all, workload()));
+    assert_eq!(clients(&[set, pod(0), pod(1), pod(2), database("app: web")]), (all, workload()));
     // A pod that was made from an older template does not stand for the next one.
     let renewed = sized("StatefulSet", "web", "", 1, "app: web, role: client");
     assert_eq!(

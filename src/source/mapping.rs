@@ -49,7 +49,7 @@ impl Mapping {
                     Dialect::Own => self.merged.append(&mut mappings),
                     // The first of a list wins, so it is set last.
                     Dialect::Kubectl => {
-                        mappings.into_iter().rev().flatten().for_each(|entry| self.set(entry))
+                        mappings.into_iter().rev().flatten().for_each(|entry| self.set(entry));
                     }
                 }
             }
@@ -101,7 +101,12 @@ fn mappings_of(node: Node) -> Result<Vec<Vec<Entry>>, SyntaxError> {
     let at = node.at;
     let items = match node.value {
         Value::Sequence(items) => items,
-        value => vec![Node { value, at }],
+        value @ (Value::Mapping(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::String(_)) => vec![Node { value, at }],
     };
     let entries = |item: Node| match item.value {
         Value::Mapping(entries) => Ok(entries),
