@@ -65,7 +65,7 @@ pub(super) struct RunOptions {
     max_timeout: Duration,
 
     /// How many scenarios to carry out at once
-    /// [default: one more than this machine has processors in the lab, 5 on a cluster]
+    /// [default: twice as many as this machine has processors and one more in the lab, 5 on a cluster]
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     pub(super) parallel: Option<usize>,
 
@@ -128,7 +128,7 @@ impl RunOptions {
     pub(super) fn parallel(&self) -> usize {
         let default = || match self.on {
             // Much of the time is spent waiting for answers that have to stay away.
-            On::Lab => processors() + 1,
+            On::Lab => 2 * processors() + 1,
             // Every topology is a set of pods of its own, a dozen or two.
             On::Cluster => 5,
         };
