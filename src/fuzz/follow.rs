@@ -22,7 +22,7 @@ use crate::source::to_yaml;
 /// How many scenarios are carried out at most to shrink one.
 const TRIES: usize = 300;
 /// How long that may take.
-const TIME: Duration = Duration::from_secs(90);
+const TIME: Duration = Duration::from_secs(180);
 
 /// A case with a disagreement.
 pub(super) struct Suspect {

@@ -214,7 +214,8 @@ impl Track {
     pub(super) fn record_late(&mut self, sent: Duration, shows: Shows, deadline: Duration) -> bool {
         let is_silent = self.observation.as_ref().is_some_and(Observation::is_silence);
         let is_before = self.settled.is_none_or(|settled| sent < settled);
-        let is_leak = shows == Shows::Delivery && sent >= deadline;
+        // What is known to leak shows nothing new.
+        let is_leak = shows == Shows::Delivery && sent >= deadline && !self.leaked;
         // Whatever else was seen last does not take a packet back.
         if !is_leak && (!is_silent || is_before && sent < deadline) {
             return false;
