@@ -356,7 +356,7 @@ impl RunResult {
     pub fn shortcomings(&self) -> Vec<Shortcoming> {
         let left = self.unfinished.len().max(self.asked.saturating_sub(self.scenarios.len()));
         let all = [
-            (!self.lacking().is_empty()).then(|| Shortcoming::Lacking(self.lacking())),
+            Some(self.lacking()).filter(|lacking| !lacking.is_empty()).map(Shortcoming::Lacking),
             (self.interrupted || left > 0).then_some(Shortcoming::Unfinished(left)),
             self.lacks_a_model().then_some(Shortcoming::NotModelled),
             self.counts().proves_nothing().then_some(Shortcoming::NothingProved),

@@ -154,7 +154,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             self.ledger.forget_streams();
         }
         // A log that cannot be read now is read later, and what it shows then is only doubted.
-        let _ = self.read_logs().await;
+        let _ = self.read_logs_of(&agents).await;
     }
 
     /// Takes in that a step has changed the policies, and what they promise now.
@@ -174,17 +174,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// of their namespaces.
     async fn read_logs(&mut self) -> HashSet<EndpointName> {
         let agents = self.agents();
-        let logs = ask_all(each_once(&agents).map(|agent| agent.arrivals())).await;
-        let mut unread = BTreeSet::new();
-        for (agent, log) in each_once(&agents).zip(logs) {
-            match log {
-                Ok(log) => self.ledger.arrived(log.into_iter().map(|arrival| arrival.nonce)),
-                Err(error) => {
-                    tracing::debug!("{error}");
-                    unread.insert(agent.name().to_owned());
-                }
-            }
-        }
+        let unread = self.read_logs_of(&agents).await;
         let is_unread = |(_, agent): &(EndpointName, Arc<Agent>)| unread.contains(agent.name());
         let unread: Vec<EndpointName> = agents.into_iter().filter(is_unread).map(|(name, _)| name).collect();
         let services = self.state.cluster.services.iter().filter(|service| {
@@ -195,6 +185,22 @@ impl<B: Backend> ScenarioRun<'_, B> {
         });
         let services = services.map(|service| EndpointName::service(&service.namespace, &service.name));
         services.chain(unread.iter().cloned()).collect()
+    }
+
+    /// Reads the logs of agents. Returns the names of those that could not be read.
+    async fn read_logs_of(&mut self, agents: &[(EndpointName, Arc<Agent>)]) -> BTreeSet<String> {
+        let logs = ask_all(each_once(agents).map(|agent| agent.arrivals())).await;
+        let mut unread = BTreeSet::new();
+        for (agent, log) in each_once(agents).zip(logs) {
+            match log {
+                Ok(log) => self.ledger.arrived(log.into_iter().map(|arrival| arrival.nonce)),
+                Err(error) => {
+                    tracing::debug!("{error}");
+                    unread.insert(agent.name().to_owned());
+                }
+            }
+        }
+        unread
     }
 }
 
