@@ -161,7 +161,7 @@ fn a_pod_with_host_network_has_the_internal_addresses_of_its_node() {
     let pods = [namespace(), pod("web", "", &["10.244.0.5"])].concat()
         + &pod("agent", "nodeName: node-1, hostNetwork: true, ", &[]);
     for (addresses, block, answer) in [
-        (&[external, internal][..], "203.0.113.0/24", "undefined"),
+        (&[external, internal][..], "203.0.113.0/24", "unknown: the nodes of pods"),
         (&[external, internal], "10.0.0.0/8", "allowed"),
         (&[external], "203.0.113.0/24", NODES),
         (&[internal, ("ExternalIP", "2001:db8::7")], "10.0.0.0/8", NODES),

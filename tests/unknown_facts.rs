@@ -319,7 +319,7 @@ fn sets_agree_with_single_flows_where_facts_are_not_known() {
                     ends.iter().all(|end| !all_addresses(&cluster.pods[*end], *family).is_empty())
                 });
                 let decisions: Vec<_> = families.map(|family| decide(&engine, ends, family, port)).collect();
-                // On which nodes pods run is not looked at, and a pod reaches hostNetwork on its own node.
+                // Their nodes are not known, and a pod reaches hostNetwork on its own node.
                 let has_host = ends.iter().any(|end| cluster.pods[*end].host_network);
                 let has_families = ends.iter().all(|end| {
                     let pod = &cluster.pods[*end];
@@ -341,7 +341,7 @@ fn sets_agree_with_single_flows_where_facts_are_not_known() {
             named.extend(pair.assumptions.iter().map(std::mem::discriminant));
         }
     }
-    assert_eq!(named.len(), 4, "not every kind of fact mattered");
+    assert_eq!(named.len(), 6, "not every kind of fact mattered");
 }
 
 /// Whether a connection is allowed, and whether it is undefined, of the decisions over each family that two pods may
@@ -361,6 +361,9 @@ pub(crate) fn over_families(decisions: &[Decision], has_families: bool, has_host
 /// The facts about two pods that are not known.
 fn gaps(cluster: &Cluster, ends: [usize; 2]) -> UnknownFacts {
     let mut gaps = UnknownFacts::new();
+    if ends.iter().any(|end| cluster.pods[*end].host_network) {
+        gaps.extend([UnknownFact::HostNetwork, UnknownFact::PodNodes]);
+    }
     for pod in ends.map(|end| &cluster.pods[end]) {
         let keys = KEYS.iter().map(|key| (*key).to_owned());
         let is_open = |key: &String| {

@@ -42,6 +42,8 @@ pub struct Engine {
     pub(super) node_addresses: NodeAddresses,
     pub(super) facts: Facts,
     pod_classes: Vec<ClassId>,
+    /// By class: on which nodes its pods run.
+    places: Vec<Places>,
     /// By class.
     isolating: Vec<[Isolating; 2]>,
     /// By class: the cluster-scoped policies of which it is a subject, in the order of the arena.
@@ -88,6 +90,24 @@ impl Isolating {
     }
 }
 
+/// The nodes on which pods run.
+#[derive(Debug, Default, Clone)]
+struct Places {
+    nodes: BTreeSet<String>,
+    /// Whether the node of one of the pods is not known.
+    is_any_unknown: bool,
+}
+
+/// Whether a pod of one kind and a pod of another run on one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShareNode {
+    No,
+    /// Some of them do.
+    Yes,
+    /// As far as their nodes are known, none do.
+    Perhaps,
+}
+
 /// A cluster-scoped policy, and how surely it selects the subject in question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TierPolicy {
@@ -121,7 +141,7 @@ impl Engine {
         let mut labels = Interner::default();
         let mut classes = Interner::default();
         let mut memberships = Memberships::new(&space);
-        let pod_classes = pods
+        let pod_classes: Vec<ClassId> = pods
             .iter()
             .map(|pod| {
                 classes.intern(Class {
@@ -161,6 +181,14 @@ impl Engine {
             }
         }
         let Matcher { classes, peers, facts, .. } = matcher;
+        let mut places = vec![Places::default(); classes.len()];
+        for (pod, class) in pods.iter().zip(&pod_classes) {
+            let Some(places) = places.get_mut(class.index()).filter(|_| !pod.ended) else { continue };
+            match &pod.node {
+                Some(node) => drop(places.nodes.insert(node.clone())),
+                None => places.is_any_unknown = true,
+            }
+        }
         Self {
             pods: pods.into(),
             nodes: nodes.into(),
@@ -173,6 +201,7 @@ impl Engine {
             node_addresses,
             facts,
             pod_classes,
+            places,
             isolating,
             tiers,
         }
@@ -200,6 +229,19 @@ impl Engine {
 
     pub(super) fn class_of(&self, pod: PodId) -> Option<ClassId> {
         self.pod_classes.get(pod.index()).copied()
+    }
+
+    /// Whether pods of two classes run on one node.
+    pub(super) fn share_node(&self, one: ClassId, other: ClassId) -> ShareNode {
+        let places = |class: ClassId| self.places.get(class.index());
+        let (Some(one), Some(other)) = (places(one), places(other)) else { return ShareNode::Perhaps };
+        if !one.nodes.is_disjoint(&other.nodes) {
+            ShareNode::Yes
+        } else if one.is_any_unknown || other.is_any_unknown {
+            ShareNode::Perhaps
+        } else {
+            ShareNode::No
+        }
     }
 
     /// The policies that isolate a class for a direction.

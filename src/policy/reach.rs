@@ -8,7 +8,7 @@ use super::arena::{Id, Interner};
 use super::bounds::{Algebra, Bounds, BoundsId};
 use super::class::{ClassId, HasFamily};
 use super::compiled::PolicyId;
-use super::engine::{Engine, PodId, TierPolicy};
+use super::engine::{Engine, PodId, ShareNode, TierPolicy};
 use super::model::{ContainerPort, Direction};
 use super::node_paths::FromAnywhere;
 use super::port::{Connections, PortRange};
@@ -39,7 +39,7 @@ impl PairConnections {
 pub type ConnectionsId = Id<PairConnections>;
 
 /// Ends that every policy treats alike: pods of one class, or a part of the address space outside
-/// the cluster. On which nodes the pods run is not looked at.
+/// the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Group(pub(super) GroupKind);
 
@@ -70,8 +70,9 @@ pub struct Reach<'a> {
     ingress: Vec<[Option<Arc<Row>>; 2]>,
     /// The ports by which Services and pods are reached at the addresses of nodes.
     node_ports: Connections,
-    /// What becomes of bounds where an end has `hostNetwork`, by whether the destination has.
-    of_hosts: HashMap<(BoundsId, bool), BoundsId>,
+    /// What becomes of bounds where an end has `hostNetwork`, by what they are where that counts as its node, and by
+    /// whether the destination has.
+    of_hosts: HashMap<(BoundsId, BoundsId, bool), BoundsId>,
     pairs: Interner<PairConnections>,
     /// The pairs that depend on nothing that is not known.
     pair_ids: HashMap<BoundsId, ConnectionsId>,
@@ -232,7 +233,22 @@ impl<'a> Reach<'a> {
             let facts = facts.or_insert_with(|| engine.assumptions(subject, direction, remote, undefined));
             all.extend(facts.iter().cloned());
         }
+        if self.is_host(source) || self.is_host(destination) {
+            all.insert(UnknownFact::HostNetwork);
+            if self.share_node(source, destination) == ShareNode::Perhaps {
+                all.insert(UnknownFact::PodNodes);
+            }
+        }
         all
+    }
+
+    fn share_node(&self, source: Group, destination: Group) -> ShareNode {
+        match (source.0, destination.0) {
+            (GroupKind::Pods(source), GroupKind::Pods(destination)) => {
+                self.engine.share_node(source, destination)
+            }
+            (GroupKind::Pods(_) | GroupKind::External(_), _) => ShareNode::No,
+        }
     }
 
     fn rules_id(&self, class: ClassId, direction: Direction) -> Option<Id<Rules>> {
@@ -259,15 +275,20 @@ impl<'a> Reach<'a> {
             let open = algebra.bounds.arena()[bounds].leaving_open(node_ports);
             bounds = algebra.bounds.intern(open);
         }
-        if !self.is_host(source) && !self.is_host(destination) {
-            return bounds;
-        }
-        // What is denied to it as a pod may be open to it as a node, at the latest on the other pod's own node.
+        // As a node, it is no subject of policies, and what is denied to it as a pod may be open. The other pod's own
+        // policies apply in both readings, but for its own node. Which of both they see, its row knows.
+        let as_node = match (self.is_host(source), self.is_host(destination)) {
+            (false, false) => return bounds,
+            (true, true) => everything,
+            _ if self.share_node(source, destination) != ShareNode::No => everything,
+            (true, false) => ingress.unwrap_or(everything),
+            (false, true) => egress.unwrap_or(everything),
+        };
         // It has its node's address, where Services may have ports.
         let is_destination = self.is_host(destination);
         let Self { algebra, node_ports, of_hosts, .. } = self;
-        *of_hosts.entry((bounds, is_destination)).or_insert_with(|| {
-            let undecided = Bounds::possible(Connections::all());
+        *of_hosts.entry((bounds, as_node, is_destination)).or_insert_with(|| {
+            let undecided = Bounds::possible(algebra.bounds.arena()[as_node].possible.clone());
             let mut open = algebra.bounds.arena()[bounds].union(&undecided);
             if is_destination {
                 open = open.leaving_open(node_ports);

@@ -60,8 +60,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         let mut last: Option<(Bounds, BoundsId)> = None;
         self.add(rule, |algebra, remote, held| {
             held.any()?;
-            let receiver = remote.filter(|class| hosts.resolve_names_on(class));
-            let ports = HeldPorts::of(&rule.ports, receiver.map_or(&[], |class| &class.ports));
+            let ports = received_by(remote, hosts, rule);
             let bounds = Bounds::of(held.by_selector, &ports.surely())
                 .union(&Bounds::of(held.any().and(Some(Held::Perhaps)), &ports.by_repeated_name))
                 .union(&Bounds::of(held.by_block, &ports.by_number))
@@ -122,6 +121,13 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
     }
 }
 
+/// The ports of a rule on the pods of a class, or outside.
+fn received_by(remote: Option<&Class>, hosts: Hosts, rule: &CompiledRule) -> HeldPorts {
+    let Some(class) = remote else { return HeldPorts::of(&rule.ports, &[]) };
+    let ports = HeldPorts::of(&rule.ports, &class.ports);
+    if hosts.resolve_names_on(class) { ports } else { ports.on_host() }
+}
+
 /// The cluster-scoped policies of a subject.
 pub(super) struct Tiers<'a> {
     pub(super) policies: &'a [TierPolicy],
@@ -161,12 +167,12 @@ impl Row {
                 rules.map(|(index, rule)| ((*id, index), RulePeers::new(engine, rule.peers.as_deref())))
             })
             .collect();
-        let on_ports = |rule: &CompiledRule, remote: &[ContainerPort]| match direction {
+        let on_ports = |rule: &CompiledRule, remote: Option<&Class>| match direction {
             Direction::Ingress => HeldPorts::of(&rule.ports, subject),
-            Direction::Egress => HeldPorts::of(&rule.ports, remote),
+            Direction::Egress => received_by(remote, view.hosts, rule),
         };
         let mut add =
-            |entry: &mut BoundsId, hold: &dyn Fn(&RulePeers) -> HeldByPeers, remote: &[ContainerPort]| {
+            |entry: &mut BoundsId, hold: &dyn Fn(&RulePeers) -> HeldByPeers, remote: Option<&Class>| {
                 let matched = |id: ClusterPolicyId, index: usize, rule: &CompiledRule| {
                     let held = hold(peers.get(&(id, index))?).any()?;
                     Some((held, on_ports(rule, remote)))
@@ -179,10 +185,10 @@ impl Row {
                 *entry = algebra.bounds.intern(bounds.after(&tier(Tier::Admin)));
             };
         for (entry, (id, class)) in self.classes.iter_mut().zip(engine.classes.iter()) {
-            add(entry, &|peers| peers.hold(view, id), &class.ports);
+            add(entry, &|peers| peers.hold(view, id), Some(class));
         }
         for (entry, atom) in self.atoms.iter_mut().zip(engine.space.atoms().ids()) {
-            add(entry, &|peers| peers.hold_outside(engine, atom), &[]);
+            add(entry, &|peers| peers.hold_outside(engine, atom), None);
         }
     }
 }

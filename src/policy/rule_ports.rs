@@ -61,7 +61,7 @@ pub(super) fn held_by(
 pub(super) struct HeldPorts {
     pub(super) by_number: Connections,
     pub(super) by_name: Connections,
-    /// By a name that another container gives to another number.
+    /// By a name that another container gives to another number, or that the receiver may not have.
     pub(super) by_repeated_name: Connections,
 }
 
@@ -92,6 +92,12 @@ impl HeldPorts {
             by_name: by_name.into_iter().collect(),
             by_repeated_name: by_repeated_name.into_iter().collect(),
         }
+    }
+
+    /// The same if the receiver counts as a pod, or as its node, which has no names of ports.
+    pub(super) fn on_host(mut self) -> Self {
+        self.by_repeated_name = self.by_repeated_name.union(&std::mem::take(&mut self.by_name));
+        self
     }
 
     /// Those that are held in every reading.

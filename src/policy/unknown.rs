@@ -52,6 +52,10 @@ pub enum UnknownFact {
     DomainNames,
     /// Whether address blocks see the address of a Service or that of its endpoint: the network plugin decides.
     Translation,
+    /// The nodes of pods.
+    PodNodes,
+    /// Whether a pod with `hostNetwork` counts as a pod or as its node: the network plugin decides.
+    HostNetwork,
 }
 
 /// The facts that one answer depends on. Never empty where the answer depends on any.
@@ -65,6 +69,10 @@ impl fmt::Display for UnknownFact {
             }
             Self::PodLabel { key } => write!(f, "the pods' label {key} has a value that is not in the input"),
             Self::PodAddresses => f.write_str("the addresses of pods are not in the input"),
+            Self::PodNodes => f.write_str("the nodes of pods are not in the input"),
+            Self::HostNetwork => {
+                f.write_str("network plugins take a pod with hostNetwork for a pod, or for its node")
+            }
             Self::NodeAddresses => f.write_str("the addresses of nodes are not in the input"),
             Self::NodeLabels => f.write_str("the labels of nodes are not in the input"),
             Self::DomainNames => f.write_str("the addresses of domain names are not in the input"),

@@ -107,7 +107,11 @@ fn how_to_say(fact: &UnknownFact) -> &'static str {
         UnknownFact::PodLabel { .. } => ": a controller sets it; add the pods of a running cluster",
         UnknownFact::PodAddresses => ": give --pod-cidr, or add the pods of a running cluster",
         UnknownFact::NodeAddresses => ": give --node-cidr, or add the Node objects",
-        UnknownFact::NodeLabels | UnknownFact::DomainNames | UnknownFact::Translation => "",
+        UnknownFact::NodeLabels
+        | UnknownFact::DomainNames
+        | UnknownFact::Translation
+        | UnknownFact::HostNetwork => "",
+        UnknownFact::PodNodes => ": add the pods of a running cluster",
     }
 }
 
