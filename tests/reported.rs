@@ -162,6 +162,6 @@ fn a_leak_of_one_percent_is_found_with_enough_confidence() {
 
 #[test]
 fn delivery_after_five_seconds_is_found() {
-    let patient = ["--settle", "0ms", "--min-timeout", "3s", "--max-timeout", "3s", "--linger", "7s"];
+    let patient = ["--settle", "0ms", "--min-timeout", "3s", "--max-timeout", "3s", "--linger", "11s"];
     check_leak("delivers-after-5s", &patient);
 }

@@ -105,6 +105,7 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         open_connections: Vec::new(),
         handed_over: Duration::from_millis(7),
         rounds: 2,
+        loss: 0.0,
         took: Duration::from_millis(310),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::{IpFamily, Pod};
+use crate::policy::{IpFamily, Pod, Service};
 use crate::scenario::{EndpointName, Probe, State};
 
 /// One probe from one endpoint to another.
@@ -126,11 +126,13 @@ fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<
     }
 }
 
-/// Whether an endpoint looks names up: pods do, and not through themselves.
+/// Whether an endpoint looks names up: pods do, not through themselves, and as long as there is somebody to ask.
 fn is_client_of_dns(state: &State, from: &EndpointName) -> bool {
-    let is_server =
-        state.dns.as_ref().is_some_and(|dns| *from == EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
-    matches!(from, EndpointName::Pod { .. }) && !is_server
+    let Some(dns) = &state.dns else { return false };
+    let is_server = *from == EndpointName::pod(&dns.pod.namespace, &dns.pod.name);
+    let is_service =
+        |service: &Service| service.namespace == dns.service.namespace && service.name == dns.service.name;
+    matches!(from, EndpointName::Pod { .. }) && !is_server && state.cluster.services.iter().any(is_service)
 }
 
 #[cfg(test)]
@@ -177,6 +179,14 @@ steps: [{name: nothing}]
             .collect();
         let by_dns = "kube-system/dns → service:x/s 8080/TCP";
         assert_eq!(to_service, ["x/a → service:x/s 8080/TCP", "x/a → service:x/s 8080/TCP by name", by_dns]);
+    }
+
+    /// Seen: their cells lacked an address family, as if the place had none.
+    #[test]
+    fn nobody_looks_names_up_where_the_dns_service_is_gone() {
+        let mut state = State::new(&Topology::standard(true));
+        state.cluster.services.clear();
+        assert_eq!(cells(&state, &probes(&["DNS"])), []);
     }
 
     #[test]

@@ -32,9 +32,10 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
-    /// Whether a probe arrived anywhere.
-    pub(super) fn has(&self, nonce: Nonce) -> bool {
-        self.nonces.contains_key(&nonce)
+    /// Whether a probe arrived at any of these agents.
+    pub(super) fn is_at(&self, nonce: Nonce, agents: &[String]) -> bool {
+        let places = self.nonces.get(&nonce).into_iter().flatten();
+        places.into_iter().any(|(agent, _)| agents.contains(agent))
     }
 
     /// Sorts what the agents say of a round's probes.
@@ -68,7 +69,7 @@ impl Arrived {
                             self.sent.insert(path);
                         }
                         // That the answer is lost says nothing against the way there.
-                        if is_answered || self.has(nonce) {
+                        if is_answered || self.nonces.contains_key(&nonce) {
                             self.paths.insert(path);
                         }
                     }

@@ -92,10 +92,12 @@ impl Ledger {
         self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows });
     }
 
-    /// Takes in that attempts to connect may go on while the policies change.
-    pub(super) fn forget_streams(&mut self) {
+    /// Takes in that attempts to connect may go on while the policies change. `goes_on` says so for a cell of a step.
+    pub(super) fn forget_streams(&mut self, goes_on: impl Fn(usize, usize) -> bool) {
         for sent in self.sent.values_mut().filter(|sent| sent.ends == Ends::WhenGivenUp) {
-            sent.ends = Ends::Unknown;
+            if sent.step.is_none_or(|step| goes_on(step, sent.cell)) {
+                sent.ends = Ends::Unknown;
+            }
         }
     }
 
@@ -263,11 +265,12 @@ mod tests {
         ledger.begin(Some(0));
         ledger.note(noted(1, Ends::WhenGivenUp), 7, millis(450), true);
         ledger.note(noted(2, Ends::Never), 7, millis(450), true);
-        ledger.forget_streams();
+        ledger.note(noted(3, Ends::WhenGivenUp), 8, millis(450), true);
+        ledger.forget_streams(|_, cell| cell == 7);
         ledger.arrived([Nonce(1)]);
         assert_eq!(ledger.take_late(), []);
-        ledger.arrived([Nonce(2)]);
-        assert_eq!(ledger.take_late(), [late(7, 450)]);
+        ledger.arrived([Nonce(2), Nonce(3)]);
+        assert_eq!(ledger.take_late(), [late(7, 450), late(8, 450)], "another agent gave up");
     }
 
     /// Seen: a DNS server stood still, so that the lookup of a connection by name looked denied and came to it later.

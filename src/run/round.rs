@@ -34,6 +34,8 @@ pub(super) struct Probing<'a, B> {
     /// For a Service whose endpoints are promised different things: what each of them is promised. Else empty.
     pub(super) backends: &'a [Promises],
     pub(super) decisions: &'a [Decision],
+    /// Whether the lookup is denied that comes first.
+    pub(super) lookups_denied: &'a [bool],
     pub(super) unavailable: &'a Unavailable,
     /// When the state was changed to what it is.
     pub(super) changed: Instant,
@@ -241,7 +243,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             (Ok(_), Some(failure)) => failed(failure),
             (Ok(result), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
-                let (servers, arrived) = (self.server_names(leg), arrived.has(nonce));
+                let servers = self.server_names(leg);
+                let arrived = arrived.is_at(nonce, &servers);
                 let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
                 let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
@@ -267,20 +270,30 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let mut decisive = until_failure(seen)?;
         let left = decisive.left.unwrap_or(sent).max(sent);
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
-        let has_arrived = arrived.has(decisive.nonce);
+        let leg = route.first.as_deref().filter(|_| !decisive.is_last).unwrap_or(route);
+        let has_arrived = arrived.is_at(decisive.nonce, &self.server_names(leg));
         let agrees = decisive.observation.agrees_with(Decision::Deny);
+        // Whoever answered has it, and it does not come to its destination any more.
+        let is_elsewhere = matches!(decisive.observation, Observation::Misdelivered { .. });
         match (has_arrived, decisive.is_last) {
             (true, true) if is_denied && agrees.is_none() => {
                 // It was delivered, even if its agent's answer or another log was lost.
                 (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
             }
             (true, false) if is_denied => {
-                // Its lookup got through, and only the answer was lost: that denies nothing.
-                let message = "the lookup arrived, and no answer came back".to_owned();
-                decisive.observation = Observation::DnsFailure { message };
+                // Only the answer was lost. Where the lookup is what is denied, that is a delivery; where it is the
+                // connection, nothing was sent that the policies deny.
+                let message = "its lookup arrived, and no answer came back".to_owned();
+                let is_lookup_denied = self.probing.lookups_denied.get(index) == Some(&true);
+                decisive.observation = if is_lookup_denied {
+                    Observation::DnsFailure { message }
+                } else {
+                    Observation::ProbeError { message }
+                };
+                decisive.is_final = false;
             }
-            (false, _) if is_denied && agrees != Some(false) => {
-                let noted = noted(&decisive, route);
+            (false, _) if is_denied && agrees != Some(false) && !is_elsewhere => {
+                let noted = noted(&decisive, leg);
                 self.ledger.note(noted, index, sent, decisive.control.path);
             }
             (true | false, _) => {}
@@ -320,11 +333,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
 }
 
 /// What to note of a denied probe that has not arrived.
-fn noted(decisive: &LegSighting, route: &Route) -> Noted {
-    let (shows, leg) = match (&route.first, decisive.is_last) {
-        (Some(lookup), false) => (Shows::Lookup, &**lookup),
-        (Some(_) | None, _) => (Shows::Delivery, route),
-    };
+fn noted(decisive: &LegSighting, leg: &Route) -> Noted {
+    let shows = if decisive.is_last { Shows::Delivery } else { Shows::Lookup };
     let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
     Noted { nonce: decisive.nonce, ends, shows }
 }

@@ -131,7 +131,7 @@ pub(super) struct Settling<'a, P> {
     /// When the last round was sent that added a silence to what denials rest on.
     last_silence: Duration,
     /// When something of our own last failed, since the change.
-    disturbed: Option<Duration>,
+    pub(super) disturbed: Option<Duration>,
     /// The denied cells that were delivered after all denials had been silent, and before the deadline.
     pub(super) suspects: BTreeSet<usize>,
     /// How often suspects have been probed after the deadline.
@@ -284,9 +284,11 @@ impl<P: Prober> Settling<'_, P> {
                 relapsed
             } else {
                 let before = self.all_silences();
-                self.round(&unsure, self.deadlines.timeout).await;
+                let delivered = self.round(&unsure, self.deadlines.timeout).await;
                 self.is_powerless = self.all_silences() <= before;
-                unsure.into_iter().filter(|cell| !self.agrees(*cell)).collect::<BTreeSet<_>>()
+                // Also what was silent when it was probed once more in the same round.
+                let relapsed = unsure.into_iter().filter(|cell| !self.agrees(*cell));
+                relapsed.chain(delivered).collect::<BTreeSet<_>>()
             };
             rounds += 1;
             if !relapsed.is_empty() {
@@ -315,7 +317,7 @@ impl<P: Prober> Settling<'_, P> {
         let silent = self.select(|track, decision| {
             decision == Decision::Deny && track.agrees(decision) == Some(true) && track.silences > 0
         });
-        let mut missing = self.pools.missing(&silences, &silent);
+        let mut missing = self.pools.missing(&silences, &silent, self.loss());
         missing.truncate(CLOSER_LOOK);
         missing
     }
@@ -373,9 +375,11 @@ impl<P: Prober> Settling<'_, P> {
         wanted.map(|(cell, _)| cell).collect()
     }
 
-    pub(super) async fn round(&mut self, cells: &[usize], timeout: Duration) {
+    /// Probes cells, and takes in what that shows. Returns the denied ones that were delivered, however other probes of
+    /// them ended.
+    pub(super) async fn round(&mut self, cells: &[usize], timeout: Duration) -> BTreeSet<usize> {
         if cells.is_empty() {
-            return;
+            return BTreeSet::new();
         }
         self.rounds += 1;
         self.last_sent = self.prober.elapsed();
@@ -394,9 +398,14 @@ impl<P: Prober> Settling<'_, P> {
         }
         let (in_force, deadline) = (self.in_force(), self.leak_deadline());
         let silences = self.all_silences();
+        let mut delivered = BTreeSet::new();
         for sighting in sightings {
             let Some(expected) = self.expected.get(sighting.cell) else { continue };
             let due = self.due(expected, in_force);
+            let is_delivered = sighting.observation.agrees_with(Decision::Deny) == Some(false);
+            if expected.decision == Decision::Deny && is_delivered {
+                delivered.insert(sighting.cell);
+            }
             if let Some(track) = self.tracks.get_mut(sighting.cell) {
                 track.record(sighting, *expected, deadline, due);
             }
@@ -404,6 +413,24 @@ impl<P: Prober> Settling<'_, P> {
         if self.all_silences() > silences {
             self.last_silence = self.last_sent;
         }
+        // Who let that pass was not enforcing yet, and what it dropped until then proves nothing. After the deadline it
+        // is a leak, and the report says where.
+        let early = delivered.iter().copied().filter(|cell| !self.has_leaked_at(*cell)).collect();
+        self.distrust(&early);
+        delivered
+    }
+
+    /// Lets no silence count any more of these cells, and of those that are denied at the same places.
+    pub(super) fn distrust(&mut self, cells: &BTreeSet<usize>) {
+        for cell in self.pools.mates(cells).into_iter().chain(cells.iter().copied()) {
+            if let Some(track) = self.tracks.get_mut(cell) {
+                track.distrust();
+            }
+        }
+    }
+
+    pub(super) fn has_leaked_at(&self, cell: usize) -> bool {
+        self.tracks.get(cell).is_some_and(|track| track.leaked)
     }
 }
 
@@ -784,7 +811,7 @@ mod tests {
 
         let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
         let point = EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress };
-        let pools = Pools::new(vec![Some(point.clone()), Some(point)], 29);
+        let pools = Pools::new(vec![Some(point.clone()), Some(point)], 0.1);
         let mut script = Script::new(vec![vec![Dropped], vec![Dropped]]);
         let settled = settle(&mut script, &[plain(Decision::Deny); 2], &pools, deadlines()).await;
         let silences: u32 = settled.tracks.iter().map(|track| track.silences).sum();

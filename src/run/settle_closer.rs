@@ -22,8 +22,8 @@ impl<P: Prober> Settling<'_, P> {
         if denied.is_empty() {
             return;
         }
-        let has_leaked = |cell: &usize| self.tracks.get(*cell).is_some_and(|track| track.leaked);
-        self.suspects.extend(denied.into_iter().filter(|cell| !has_leaked(cell)));
+        let suspects: Vec<usize> = denied.into_iter().filter(|cell| !self.has_leaked_at(*cell)).collect();
+        self.suspects.extend(suspects);
         for track in &mut self.tracks {
             track.streak = track.streak.min(1);
         }
@@ -39,6 +39,8 @@ impl<P: Prober> Settling<'_, P> {
         }
         let left = self.deadline().saturating_sub(self.prober.elapsed());
         tokio::time::sleep(left).await;
+        // Those that were tried again and again until they were silent often enough show less than their number.
+        self.distrust(&suspects.iter().copied().collect());
         let denied = self.select(|_, decision| decision == Decision::Deny);
         let times = (CLOSER_LOOK / suspects.len()).clamp(CONFIRMED as usize, REPROBES);
         let closer = suspects.iter().flat_map(|cell| std::iter::repeat_n(*cell, times));
@@ -85,6 +87,109 @@ impl<P: Prober> Settling<'_, P> {
             }
             let left = self.deadline().saturating_sub(self.prober.elapsed());
             tokio::time::sleep(left).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use fastrand::Rng;
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::policy::{Direction, PolicyName};
+    use crate::run::ledger::Late;
+    use crate::run::power::Pools;
+    use crate::run::sentinel::Signal;
+    use crate::run::settle::{SettleDeadlines, settle};
+    use crate::run::track::{Expected, Loss, Sighting};
+    use crate::verdict::{Control, EnforcementPoint, Observation};
+
+    /// Lets a tenth of all denied probes through.
+    struct Leaky {
+        rng: Rng,
+        start: Instant,
+    }
+
+    impl Prober for Leaky {
+        async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
+            let sent = self.elapsed();
+            let sighting = |&cell| Sighting {
+                cell,
+                observation: if self.rng.u8(..10) == 0 {
+                    Observation::Connected
+                } else {
+                    Observation::Dropped
+                },
+                sent,
+                left: sent,
+                ended: sent,
+                control: Control::ALIVE,
+                found_name: true,
+                denied_backend: None,
+                is_final: false,
+            };
+            cells.iter().map(sighting).collect()
+        }
+
+        async fn late_arrivals(&mut self) -> Vec<Late> {
+            Vec::new()
+        }
+
+        fn lost_canaries(&self) -> Loss {
+            Loss::default()
+        }
+
+        fn signal(&self) -> Signal {
+            Signal { in_force: Some(Duration::ZERO), stale: BTreeSet::new() }
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.start.elapsed()
+        }
+    }
+
+    /// Whether all denials of so many cells at one point are believed.
+    async fn is_believed(cells: usize, seed: u64) -> bool {
+        let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
+        let point = EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress };
+        let pools = Pools::new(vec![Some(point); cells], 0.1);
+        let expected = Expected {
+            decision: Decision::Deny,
+            is_new: true,
+            crosses: true,
+            is_proved: true,
+            service: None,
+            has_denied_backend: false,
+        };
+        let deadlines = SettleDeadlines {
+            timeout: Duration::from_millis(1),
+            longest_timeout: Duration::from_millis(1),
+            settle: Duration::from_millis(300),
+            handed_over: Duration::ZERO,
+            wiring: Duration::ZERO,
+            is_mixed: false,
+            loss: Loss::default(),
+            deliveries: CONFIRMED,
+        };
+        let mut prober = Leaky { rng: Rng::with_seed(seed), start: Instant::now() };
+        let settled = settle(&mut prober, &vec![expected; cells], &pools, deadlines).await;
+        let is_match =
+            |track: &Track| !track.leaked && !track.unconfirmed && track.agrees(Decision::Deny) == Some(true);
+        settled.tracks.iter().all(is_match)
+    }
+
+    /// Seen: of 28 probes of one round, the seventh was delivered and the last was not, and the cell was believed. A leak of
+    /// a tenth of the connections matched in 57 of 100 runs, and the report said that it would have shown with 95 %.
+    #[tokio::test]
+    async fn a_leak_of_a_tenth_is_believed_as_rarely_as_the_report_says() {
+        const RUNS: u64 = 500;
+        for cells in [1, 2, 4, 14] {
+            let runs = join_all((0..RUNS).map(|seed| is_believed(cells, seed))).await;
+            let believed = runs.into_iter().filter(|is_believed| *is_believed).count();
+            assert!(believed <= 40, "{believed} of {RUNS} with {cells} cells, and 25 are 5 %");
         }
     }
 }

@@ -79,10 +79,13 @@ impl<P: Prober> Settling<'_, P> {
     /// from when it was sent.
     pub(super) fn find_cut_short(&mut self) {
         let deadline = self.leak_deadline();
+        let message = match self.disturbed {
+            Some(_) => "agents or the API server were away, and too little time was left afterwards",
+            None => "it was not probed any more after the settle time",
+        };
         for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
             let is_known = track.leaked || track.probed >= deadline;
             if track.agrees(expected.decision) == Some(false) && !is_known {
-                let message = "agents or the API server were away, and too little time was left afterwards";
                 track.observation = Some(Observation::ProbeError { message: message.to_owned() });
             }
         }

@@ -33,7 +33,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// The share of probes that go missing: now, or ever since the beginning. Where everything is
     /// denied, only the past can tell.
-    fn loss(&self) -> f64 {
+    pub(super) fn loss(&self) -> f64 {
         let own = self.own_loss();
         own.share().max(own.plus(self.deadlines.loss).share())
     }

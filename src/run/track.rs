@@ -93,6 +93,8 @@ pub(super) struct Track {
     pub(super) retries: u32,
     /// When the observations first held what is expected, and went on holding it.
     pub(super) settled: Option<Duration>,
+    /// When the first of these silences was sent.
+    pub(super) silent_since: Option<Duration>,
     /// When the last observation was made that was the opposite of what is expected, at the earliest.
     pub(super) opposed: Option<Duration>,
     /// Whether an allowed cell went missing more often than the network loses packets.
@@ -184,7 +186,7 @@ impl Track {
         match (agrees, expected.decision) {
             (false, _) => self.disagree(control, expected),
             // Denied when it was sent; admitted when the answer was there.
-            (true, Decision::Deny) => self.stay_silent(left, control, sent >= in_force),
+            (true, Decision::Deny) => self.stay_silent(sent, left, control, sent >= in_force),
             (true, Decision::Allow | Decision::Undefined) => self.answer(ended),
         }
         if is_delivered {
@@ -213,15 +215,15 @@ impl Track {
     /// back; a probe from before it was in force does not.
     pub(super) fn record_late(&mut self, sent: Duration, shows: Shows, deadline: Duration) -> bool {
         let is_silent = self.observation.as_ref().is_some_and(Observation::is_silence);
-        let is_before = self.settled.is_none_or(|settled| sent < settled);
+        let is_before = self.silent_since.is_none_or(|since| sent < since);
         // What is known to leak shows nothing new.
         let is_leak = shows == Shows::Delivery && sent >= deadline && !self.leaked;
         // Whatever else was seen last does not take a packet back.
         if !is_leak && (!is_silent || is_before && sent < deadline) {
             return false;
         }
-        self.settled = None;
-        (self.streak, self.silences) = (0, 0);
+        (self.settled, self.silent_since) = (None, None);
+        self.distrust();
         match shows {
             Shows::Delivery => {
                 self.opposed = Some(sent);
@@ -241,10 +243,14 @@ impl Track {
         true
     }
 
+    /// Lets no silence count that there was so far.
+    pub(super) fn distrust(&mut self) {
+        (self.streak, self.silences) = (0, 0);
+    }
+
     fn disagree(&mut self, control: Control, expected: Expected) {
-        self.settled = None;
-        self.streak = 0;
-        self.silences = 0;
+        (self.settled, self.silent_since) = (None, None);
+        self.distrust();
         self.control.listener = self.listener_up;
         self.control.path |= control.path;
         // What was just allowed may not be in force yet, and a dead path loses everything.
@@ -252,12 +258,13 @@ impl Track {
         self.missing += u32::from(should_answer && control.path);
     }
 
-    fn stay_silent(&mut self, left: Duration, control: Control, counts: bool) {
+    fn stay_silent(&mut self, sent: Duration, left: Duration, control: Control, counts: bool) {
         if self.streak == 0 {
             self.control = control;
         }
         if control.path {
             self.settled.get_or_insert(left);
+            self.silent_since.get_or_insert(sent);
             self.streak += u32::from(counts);
             self.silences += u32::from(counts);
             self.agreed += 1;

@@ -41,6 +41,14 @@ impl Probe {
         }
     }
 
+    /// Whether a lookup of a Service's name comes first.
+    pub fn is_by_name(self) -> bool {
+        match self {
+            Self::ByName { .. } => true,
+            Self::Port { .. } | Self::Dns { .. } => false,
+        }
+    }
+
     /// Reads `80/TCP`, `DNS` (over both UDP and TCP), `DNS/UDP` or `DNS/TCP`.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ use crate::policy::{Decision, Direction, Expectation, PolicyName};
 
 /// How sure a share has to be.
 const CONFIDENCE: f64 = 0.95;
+/// The most loss to reckon with: where nothing gets through, no number of probes is enough.
+const MOST_LOSS: f64 = 0.9;
 
 /// Where a policy is enforced: the specification does not say where, and all implementations do it on the
 /// node of the pod that the policy selects.
@@ -51,23 +53,31 @@ pub fn proved_point(expected: &Expectation, machines: &Machines) -> Option<Enfor
     }
 }
 
-/// The smallest share of leaking connections, from 0 to 1, that so many probes find with 95 %.
-pub fn detectable_share(probes: u32) -> f64 {
-    if probes == 0 { 1.0 } else { 1.0 - (1.0 - CONFIDENCE).powf(1.0 / f64::from(probes)) }
+/// The smallest share of leaking connections, from 0 to 1, that so many probes find with 95 % in a network that loses
+/// this share of packets.
+pub fn detectable_share(probes: u32, loss: f64) -> f64 {
+    if probes == 0 {
+        return 1.0;
+    }
+    // Of all probes, those that leak and are not lost.
+    let delivered = 1.0 - (1.0 - CONFIDENCE).powf(1.0 / f64::from(probes));
+    (delivered / (1.0 - loss)).min(1.0)
 }
 
-/// How many probes find this share of leaking connections with 95 %; `share` is above 0 and below 1.
+/// How many probes find this share of leaking connections with 95 % in a network that loses this share of packets;
+/// `share` is above 0 and below 1.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the conversion saturates, and the value is positive"
 )]
-pub fn probes_for(share: f64) -> u32 {
-    ((1.0 - CONFIDENCE).ln() / (1.0 - share).ln()).ceil() as u32
+pub fn probes_for(share: f64, loss: f64) -> u32 {
+    let delivered = share * (1.0 - loss.min(MOST_LOSS));
+    ((1.0 - CONFIDENCE).ln() / (1.0 - delivered).ln()).ceil() as u32
 }
 
 /// What the denials of a step, or of several, rest on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Power {
     /// How many denials were proved.
     pub denials: usize,
@@ -81,6 +91,8 @@ pub struct Power {
     pub untold: usize,
     /// The fewest probes at one of the other points.
     pub fewest_per_point: u32,
+    /// The largest share of probes that the network lost, from 0 to 1.
+    pub loss: f64,
 }
 
 impl Power {
@@ -92,7 +104,7 @@ impl Power {
     /// The smallest share of leaking connections, from 0 to 1, that would have been found with 95 % at
     /// every point that was told apart from others.
     pub fn detectable_share(&self) -> f64 {
-        detectable_share(self.fewest_per_point)
+        detectable_share(self.fewest_per_point, self.loss)
     }
 
     /// Of several steps together.
@@ -113,6 +125,7 @@ impl Power {
             points: self.points + other.points,
             untold: self.untold + other.untold,
             fewest_per_point: fewest((told, self.fewest_per_point), (other_told, other.fewest_per_point)),
+            loss: self.loss.max(other.loss),
         }
     }
 }
@@ -149,6 +162,8 @@ impl StepResult {
             points: points.len(),
             untold: points.len() - told().count(),
             fewest_per_point: told().min().unwrap_or_default(),
+            // What a step without denials lost takes no power away.
+            loss: if denials().count() == 0 { 0.0 } else { self.loss },
         }
     }
 }
@@ -160,19 +175,34 @@ mod tests {
 
     #[test]
     fn shares_and_numbers_of_probes_belong_together() {
-        assert_eq!(probes_for(0.1), 29);
-        assert_eq!(probes_for(0.001), 2_995);
-        for probes in [1, 2, 29, 500] {
-            assert!(probes_for(detectable_share(probes)) <= probes + 1);
+        assert_eq!(probes_for(0.1, 0.0), 29);
+        assert_eq!(probes_for(0.001, 0.0), 2_995);
+        for (probes, loss) in [1, 2, 29, 500].into_iter().flat_map(|n| [(n, 0.0), (n, 0.04)]) {
+            assert!(probes_for(detectable_share(probes, loss), loss) <= probes + 1);
         }
-        assert!((detectable_share(2) - 0.776).abs() < 0.001);
-        assert_eq!(detectable_share(0), 1.0);
+        assert!((detectable_share(2, 0.0) - 0.776).abs() < 0.001);
+        assert_eq!(detectable_share(0, 0.0), 1.0);
+    }
+
+    /// A leak that is lost does not show.
+    #[test]
+    fn loss_takes_power_away() {
+        assert_eq!(probes_for(0.1, 0.2), 36);
+        assert_eq!(probes_for(0.1, 1.0), 299, "they end");
+        assert!((detectable_share(29, 0.2) - 0.098 / 0.8).abs() < 0.001);
+        assert_eq!(detectable_share(1, 0.2), 1.0, "no share of them is found with 95 %");
     }
 
     #[test]
     fn a_step_without_denials_takes_no_power_away() {
-        let power =
-            Power { denials: 3, probes: 9, fewest_per_cell: 2, points: 1, untold: 0, fewest_per_point: 9 };
+        let power = Power {
+            denials: 3,
+            probes: 9,
+            fewest_per_cell: 2,
+            points: 1,
+            fewest_per_point: 9,
+            ..Power::default()
+        };
         assert_eq!(power.plus(Power::default()), power);
         assert_eq!(Power::default().plus(power), power);
         let untold = Power { untold: 1, fewest_per_point: 0, ..power };

@@ -89,6 +89,7 @@ fn merge_step(step: &StepResult, repetitions: &[&StepResult]) -> StepResult {
         new_pods: slowest(|step| step.new_pods),
         open_connections: repetitions.iter().flat_map(|step| step.open_connections.clone()).collect(),
         rounds: repetitions.iter().map(|step| step.rounds).sum(),
+        loss: repetitions.iter().map(|step| step.loss).fold(0.0, f64::max),
         took: repetitions.iter().map(|step| step.took).sum(),
         ..step.clone()
     }

@@ -135,6 +135,8 @@ pub struct StepResult {
     pub handed_over: Duration,
     /// How many rounds of probes were sent.
     pub rounds: u32,
+    /// The share of probes that the network lost meanwhile, from 0 to 1.
+    pub loss: f64,
     /// How long the step took in all.
     pub took: Duration,
 }

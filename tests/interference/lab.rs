@@ -136,6 +136,18 @@ impl RunningLab {
         );
     }
 
+    /// Lets the answers of a pod's DNS server be lost. Questions come to it.
+    pub(super) fn lose_answers_to_lookups(&self, pod: &str, port: u16) {
+        nft(
+            self.agent(pod),
+            &[
+                "add table inet interference",
+                "add chain inet interference output { type filter hook output priority 0; }",
+                &format!("add rule inet interference output oifname eth0 udp sport {port} drop"),
+            ],
+        );
+    }
+
     /// Kills the agent of an endpoint.
     pub(super) fn kill_agent(&self, endpoint: &str) {
         signal(self.agent(endpoint), Signal::SIGKILL);

@@ -198,6 +198,53 @@ fn a_stranger_who_answers_with_escape_sequences_paints_nothing() {
     }
 }
 
+/// The lookup is allowed, and what is denied was never sent.
+#[test]
+fn a_lookup_whose_answer_is_lost_makes_no_leak_of_the_connection_after_it() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: by-name}
+topology:
+  servicesByName: true
+  namespaces:
+  - {name: kube-system, pods: [{name: dns, labels: {k8s-app: dns}, node: 1, dns: {}}]}
+  - name: x
+    pods: [{name: a, node: 1}, {name: b, labels: {app: b}, node: 2}]
+    services: [{name: s, selector: {app: b}, ports: [{port: 80}]}]
+probes: [80/TCP]
+steps:
+- name: deny
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny, namespace: x}
+    spec: {podSelector: {matchLabels: {app: b}}, policyTypes: [Ingress]}
+- name: deny once more
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: deny-too, namespace: x}
+    spec: {podSelector: {matchLabels: {app: b}}, policyTypes: [Ingress]}
+";
+    let lab = RunningLab::start(User::Ordinary, "lookups", scenario, &SLOW);
+    let stopped = lab.stop_at_generation(2);
+    lab.lose_answers_to_lookups("kube-system/dns", 53);
+    drop(stopped);
+    let finished = lab.finish();
+    let report = finished.json();
+    let cells = report["scenarios"][0]["steps"][1]["cells"].as_array().unwrap();
+    let by_name: Vec<_> = cells
+        .iter()
+        .filter(|cell| cell["probe"].as_str().unwrap().ends_with("by name") && cell["from"] == "x/a")
+        .map(|cell| cell["verdict"].as_str().unwrap())
+        .collect();
+    assert!(
+        !by_name.is_empty() && by_name.iter().all(|verdict| *verdict == "inconclusive"),
+        "{by_name:?} {finished:?}"
+    );
+}
+
 /// Cells that answered before a change was in force, and never again, are blocked: no reason to wait for longer.
 #[test]
 fn outages_that_begin_late_do_not_make_a_step_slow() {

@@ -107,7 +107,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let unread = self.read_logs().await;
         self.unread.push((steps.len(), unread));
         for place in self.brackets.open() {
-            doubt(steps, place, Cause::NoControlAfterwards);
+            let cause = if self.is_controlled {
+                Cause::NoControlAfterwards
+            } else {
+                let message = "the scenario ended before it was seen to get through without policies";
+                Cause::ProbeError(message.to_owned())
+            };
+            doubt(steps, place, cause);
         }
         let in_force = |step: usize, cell: usize| -> Option<(Duration, Duration)> {
             let past = self.past.get(step)?;
@@ -119,9 +125,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 Afterwards::NothingLeft => doubt(steps, place, Cause::LateArrival),
             }
         }
+        let dns = self.state.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
         for (before, endpoints) in &self.unread {
+            let is_unread = |endpoint: &EndpointName| endpoints.contains(endpoint);
             for cell in steps.iter_mut().take(*before).flat_map(|step| &mut step.cells) {
-                if endpoints.contains(&cell.cell.to) && is_proved_denial(cell) {
+                // Its lookup may have arrived there.
+                let is_lookup_unread = cell.cell.probe.is_by_name() && dns.as_ref().is_some_and(is_unread);
+                if (is_unread(&cell.cell.to) || is_lookup_unread) && is_proved_denial(cell) {
                     let message = "the log of its destination could not be read afterwards";
                     cell.verdict = Verdict::Inconclusive(Cause::ProbeError(message.to_owned()));
                 }
@@ -150,9 +160,15 @@ impl<B: Backend> ScenarioRun<'_, B> {
             Ok(()) | Err(Error::AgentGone { .. }) => false,
             Err(Error::Unavailable(_) | Error::Failed { .. } | Error::Agent { .. }) => true,
         };
-        if given_up.iter().any(goes_on) {
-            self.ledger.forget_streams();
-        }
+        let failed = each_once(&agents).zip(&given_up).filter(|(_, result)| goes_on(result));
+        let failed: BTreeSet<&str> = failed.map(|(agent, _)| agent.name()).collect();
+        let of_failed = agents.iter().filter(|(_, agent)| failed.contains(agent.name()));
+        let senders: HashSet<&EndpointName> = of_failed.map(|(endpoint, _)| endpoint).collect();
+        let past = &self.past;
+        self.ledger.forget_streams(|step, cell| {
+            let cell = past.get(step).and_then(|past| past.cells.get(cell));
+            cell.is_none_or(|cell| senders.contains(&cell.from))
+        });
         // A log that cannot be read now is read later, and what it shows then is only doubted.
         let _ = self.read_logs_of(&agents).await;
     }

@@ -28,7 +28,7 @@ use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, judged_endpoints, left_open, open_at_first, open_while_replaced};
 use crate::scenario::{Action, EndpointName, Scenario, State, Step};
-use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, probes_for, proved_point};
+use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, proved_point};
 
 use baseline::Baseline;
 use brackets::Brackets;
@@ -106,6 +106,8 @@ struct ScenarioRun<'a, B> {
     ledger: Ledger,
     /// The denials that a delivery over the same path has yet to follow.
     brackets: Brackets,
+    /// Whether the control round after the last step is over.
+    is_controlled: bool,
     /// The steps that are over.
     past: Vec<Past>,
     /// The destinations whose logs could not be read after so many steps.
@@ -141,6 +143,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             watch: Watch::default(),
             ledger: Ledger::default(),
             brackets: Brackets::default(),
+            is_controlled: false,
             past: Vec::new(),
             unread: Vec::new(),
             last_probe: Instant::now(),
@@ -177,7 +180,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             steps.push(result);
         }
         self.linger(steps).await;
-        self.control().await
+        self.control().await?;
+        self.is_controlled = true;
+        Ok(())
     }
 
     /// What follows from the state that a step led to; without one, from the first state.
@@ -283,7 +288,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
         let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
-        let since = tracks.iter().map(|track| track.settled).collect();
+        let since = tracks.iter().map(|track| track.silent_since).collect();
         let past = Past { cells: situation.cells.clone(), since, deadline };
         let cells = self.results(step, situation, &ways, tracks.clone(), &stale);
         self.brackets.take_step(self.past.len(), &cells, &ways, &tracks);
@@ -292,8 +297,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.expected = expected;
         let (name, items) = (step.name.clone(), step.items.clone());
         let (handed_over, took) = (Duration::ZERO, Duration::ZERO);
-        let open_connections = Vec::new();
-        StepResult { name, items, cells, new_pods, open_connections, handed_over, rounds, took }
+        let (open_connections, loss) = (Vec::new(), loss.share());
+        StepResult { name, items, cells, new_pods, open_connections, handed_over, rounds, loss, took }
     }
 
     fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
@@ -352,9 +357,21 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         unavailable: &'s Unavailable,
         changed: Instant,
     ) -> Probing<'s, B> {
-        let Situation { cells, routes, backends, decisions, .. } = situation;
+        let Situation { cells, routes, backends, decisions, lookups_denied, .. } = situation;
         let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
-        Probing { backend, state, router, canaries, cells, routes, backends, decisions, unavailable, changed }
+        Probing {
+            backend,
+            state,
+            router,
+            canaries,
+            cells,
+            routes,
+            backends,
+            decisions,
+            lookups_denied,
+            unavailable,
+            changed,
+        }
     }
 
     /// What denies each cell together with others.
@@ -365,7 +382,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             Decision::Deny => proved_point(expected, &self.machines(cell, route.as_ref())),
             Decision::Allow | Decision::Undefined => None,
         });
-        Pools::new(points.collect(), probes_for(self.settings.leak_share))
+        Pools::new(points.collect(), self.settings.leak_share)
     }
 
     /// What was expected of a cell after the last change.

@@ -53,6 +53,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             obstacles: _,
             mut expectations,
             backends,
+            lookups_denied: _,
             newcomers,
             left_open,
             open_at_first,

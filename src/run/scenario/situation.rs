@@ -32,6 +32,8 @@ pub(super) struct Situation {
     /// For a Service whose endpoints are promised different things: what each of them is promised, unless a profile
     /// leaves that undefined. Else empty.
     pub(super) backends: Vec<Promises>,
+    /// Whether the lookup that comes first is denied.
+    pub(super) lookups_denied: Vec<bool>,
     /// The cells of pods that came with the step.
     pub(super) newcomers: Vec<Option<Newcomer>>,
     /// The difference of a profile that leaves a cell undefined.
@@ -59,6 +61,11 @@ impl Situation {
             route.map(|route| route.evaluate_servers(engine)).unwrap_or_default()
         });
         let backends: Vec<_> = backends.collect();
+        let lookups_denied = routes.iter().map(|route| {
+            let first = route.as_ref().and_then(|route| route.first.as_ref());
+            first.is_some_and(|first| first.evaluate(engine).decision == Decision::Deny)
+        });
+        let lookups_denied = lookups_denied.collect();
         let mut obstacles = Vec::new();
         for (cell, route) in cells.iter().zip(&mut routes) {
             let servers = route.iter().flat_map(Route::all_servers).map(|(server, _)| server);
@@ -92,6 +99,7 @@ impl Situation {
             obstacles,
             expectations,
             backends,
+            lookups_denied,
             newcomers,
             left_open,
             open_at_first,
@@ -151,6 +159,7 @@ impl Situation {
             obstacles: filter(self.obstacles, &kept),
             expectations: filter(self.expectations, &kept),
             backends: vec![Vec::new(); count],
+            lookups_denied: vec![false; count],
             newcomers: filter(self.newcomers, &kept),
             left_open: filter(self.left_open, &kept),
             open_at_first: filter(self.open_at_first, &kept),
