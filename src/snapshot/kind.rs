@@ -205,7 +205,7 @@ pub(super) fn is_own(group: &str) -> bool {
 
 /// Whether no project but Kubernetes itself may add kinds to a group, so that a kind that netproof does not
 /// know is misspelt, or of a newer version.
-pub(super) fn is_closed(group: &str) -> bool {
+pub fn is_closed(group: &str) -> bool {
     !group.contains('.') || KNOWN.iter().any(|known| known.group == group)
 }
 

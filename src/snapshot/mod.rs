@@ -28,11 +28,12 @@ mod workload;
 
 pub use attach::Workload;
 pub use field::{Field, Problem};
+pub use kind::is_closed as is_closed_group;
 pub use manifests::Snapshot;
 pub use named::{AddressName, Lookup, WrittenPolicy};
 pub use node::ReadNode;
 pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
-pub use other::{ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_policies};
+pub use other::{ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_part, foreign_policies};
 pub use ranges::AddressRanges;
 pub use replicas::Replicas;
 pub use scaler::Scaler;

@@ -297,12 +297,25 @@ const DECIDES: &str = "allows or denies packets by rules that netproof does not 
 const MAKES_OBJECTS: &str =
     "may make or change policies, labels and pods, which netproof sees only where the input has them";
 
+/// What objects of a kind that decides about packets mean for the answer; `None` if the kind is not known to.
+pub fn foreign_part(kind: &str, group: &str) -> Option<Part> {
+    if let Some(policy) = foreign_policies().find(|policy| policy.group == group && policy.kind == kind) {
+        return Some(policy.part());
+    }
+    // A policy of a network plugin that netproof has never heard of must not look like a ConfigMap.
+    let seems_to_decide = !kind::is_closed(group)
+        && !plain::is_plain(kind, group)
+        && DECIDING.into_iter().any(|ending| kind.ends_with(ending));
+    let why = "seems to allow or deny packets, by rules that netproof does not model";
+    seems_to_decide.then(|| Part::Unmodelled(why.to_owned()))
+}
+
 /// What an object means for the answer.
 fn part_of(object: &OtherObject) -> Part {
     let (kind, group) = split(&object.kind);
     let is_it = |other_group: &str, other_kind: &str| other_group == group && other_kind == kind;
-    if let Some(policy) = foreign_policies().find(|policy| is_it(policy.group, policy.kind)) {
-        return policy.part();
+    if let Some(part) = foreign_part(kind, group) {
+        return part;
     }
     if let Some((.., why)) = POD_MAKERS.iter().find(|(group, kind, _)| is_it(group, kind)) {
         return Part::Unmodelled((*why).to_owned());
@@ -322,12 +335,6 @@ fn part_of(object: &OtherObject) -> Part {
         let hint =
             if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(" or ")) };
         return Part::Unmodelled(format!("netproof knows no such kind of Kubernetes{hint}"));
-    }
-    // A policy of a network plugin that netproof has never heard of must not look like a ConfigMap.
-    if DECIDING.into_iter().any(|ending| kind.ends_with(ending)) {
-        return Part::Unmodelled(
-            "seems to allow or deny packets, by rules that netproof does not model".to_owned(),
-        );
     }
     Part::Perhaps(
         "custom resources may make pods or policies, which netproof does not see unless they are in the input"

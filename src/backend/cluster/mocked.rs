@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use kube::Client;
+use kube::api::ApiResource;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -74,8 +75,13 @@ fn settings() -> Settings {
     }
 }
 
-/// A deployment of a run `r` that is not there yet, and may use these kinds of cluster-scoped policies.
-pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deployment {
+/// A deployment of a run `r` that is not there yet, and may use these kinds of cluster-scoped policies. The cluster has
+/// these kinds of foreign ones.
+pub(super) fn deployment(
+    client: Client,
+    cluster_policies: Support,
+    foreign_policies: Vec<ApiResource>,
+) -> Deployment {
     let machine = Machine {
         name: "n".to_owned(),
         kubelet: String::new(),
@@ -96,6 +102,7 @@ pub(super) fn deployment(client: Client, cluster_policies: Support) -> Deploymen
             plugin: None,
             warnings: Vec::new(),
             unmodelled: Vec::new(),
+            foreign_policies,
             cluster_policies,
         },
         permits: Arc::new(Semaphore::new(1)),
@@ -118,7 +125,7 @@ async fn converge(client: Client) -> Result<(), Error> {
 
 /// Brings the cluster to a state.
 async fn converge_to(client: Client, state: &mut State) -> Result<(), Error> {
-    deployment(client, Support::new()).converge(state).await
+    deployment(client, Support::new(), Vec::new()).converge(state).await
 }
 
 /// A namespace or anything else, as it was created.

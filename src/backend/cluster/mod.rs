@@ -8,6 +8,7 @@ mod cleanup;
 mod cluster_policies;
 mod connect;
 mod deployment;
+mod foreign;
 mod machines;
 #[cfg(test)]
 mod mocked;

@@ -3,20 +3,16 @@
 
 use std::net::IpAddr;
 
-use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Pod, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    APIGroup, APIResource, GroupVersionForDiscovery, ObjectMeta,
-};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::core::GroupVersionKind;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, ObjectMeta};
+use kube::api::{Api, ApiResource, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::cluster_policies::{self, Support};
-use super::request::{persistently, say, status_code};
+use super::foreign::{self, Foreign};
+use super::request::{persistently, say};
 use crate::backend::Error;
-use crate::snapshot::cluster_policy::GROUP;
-use crate::snapshot::{Part, Unmodelled, foreign_policies};
+use crate::snapshot::Unmodelled;
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +39,8 @@ pub(super) struct Survey {
     pub(super) warnings: Vec<String>,
     /// Kinds of which the cluster has policies that the engine does not know of.
     pub(super) unmodelled: Vec<Unmodelled>,
+    /// The kinds of such policies that the cluster can have in a namespace.
+    pub(super) foreign_policies: Vec<ApiResource>,
     /// Which kinds of cluster-scoped policies a run can make.
     pub(super) cluster_policies: Support,
 }
@@ -60,19 +58,13 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let pods = pods.map(|list| list.items).unwrap_or_default();
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &groups);
-    let found = join_all(others().into_iter().map(|other| look_for(client, other, &groups))).await;
-    let (mut unmodelled, mut warnings) = (Vec::new(), Vec::new());
-    for found in found.into_iter().flatten() {
-        match found {
-            Found::Unmodelled(kind) => unmodelled.push(kind),
-            Found::Warning(warning) => warnings.push(warning),
-        }
-    }
+    let Foreign { unmodelled, warnings, kinds } = foreign::look(client, &groups).await?;
     Ok(Survey {
         machines: nodes.iter().map(machine).collect(),
         plugin: plugin.map(str::to_owned),
         warnings,
         unmodelled,
+        foreign_policies: kinds,
         cluster_policies: cluster_policies::support(client).await,
     })
 }
@@ -180,92 +172,6 @@ fn find_plugin<'a>(
             || groups.iter().any(|group| plugin.groups.contains(&group.name.as_str()))
     });
     found.map(|plugin| plugin.name)
-}
-
-/// A kind of object that decides about packets, of which the policy engine knows nothing.
-struct Other {
-    group: &'static str,
-    kind: &'static str,
-    /// What it means for the verdicts.
-    part: Part,
-}
-
-fn others() -> Vec<Other> {
-    // The engine knows only the scenarios' own policies of these kinds.
-    let modelled = ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"].map(|kind| {
-        let why = "decides beside the scenarios' own, which are all that netproof knows of".to_owned();
-        Other { group: GROUP, kind, part: Part::Unmodelled(why) }
-    });
-    let foreign = foreign_policies().map(|policy| Other {
-        group: policy.group,
-        kind: policy.kind,
-        part: policy.part(),
-    });
-    modelled.into_iter().chain(foreign).collect()
-}
-
-/// What the cluster has of such objects, or may have. Without an answer it may have some.
-async fn look_for(client: &Client, other: Other, groups: &[APIGroup]) -> Option<Found> {
-    let Other { group, kind, part } = other;
-    let served = groups.iter().find(|served| served.name == group)?;
-    let (name, count) = (format!("{kind}.{group}"), count(client, served, kind).await?);
-    match part {
-        Part::None => None,
-        Part::Unmodelled(why) => {
-            Some(Found::Unmodelled(Unmodelled { kind: name, count: count.ok(), why, is_accepted: false }))
-        }
-        Part::Perhaps(why) => {
-            let count =
-                count.map_or_else(|NotListed| "cannot be listed".to_owned(), |count| count.to_string());
-            Some(Found::Warning(format!("{name} ({count}): {why}")))
-        }
-    }
-}
-
-enum Found {
-    Unmodelled(Unmodelled),
-    Warning(String),
-}
-
-/// The server does not say what objects it has.
-struct NotListed;
-
-/// How many objects of a kind there are; `None` if there are none, or the cluster does not have the kind.
-async fn count(client: &Client, group: &APIGroup, kind: &str) -> Option<Result<usize, NotListed>> {
-    let resource = match resource(client, group, kind).await {
-        Ok(resource) => resource?,
-        Err(NotListed) => return Some(Err(NotListed)),
-    };
-    let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    match persistently(async || objects.list_metadata(&ListParams::default()).await).await {
-        Ok(list) if list.items.is_empty() => None,
-        Ok(list) => Some(Ok(list.items.len())),
-        Err(_) => Some(Err(NotListed)),
-    }
-}
-
-/// The resource of a kind, in the first version of the group that has the kind; `None` if no version has it. The
-/// preferred version comes first, but need not have all kinds of the group.
-async fn resource(client: &Client, group: &APIGroup, kind: &str) -> Result<Option<ApiResource>, NotListed> {
-    let is_it = |resource: &&APIResource| resource.kind == kind && !resource.name.contains('/');
-    let preferred = group.preferred_version.as_ref();
-    let others = group.versions.iter().filter(|version| Some(*version) != preferred);
-    let mut is_known = true;
-    for GroupVersionForDiscovery { group_version, version } in preferred.into_iter().chain(others) {
-        let listed = persistently(async || client.list_api_group_resources(group_version).await).await;
-        match listed {
-            Ok(resources) => {
-                if let Some(APIResource { name, .. }) = resources.resources.iter().find(is_it) {
-                    let kind = GroupVersionKind::gvk(&group.name, version, kind);
-                    return Ok(Some(ApiResource::from_gvk_with_plural(&kind, name)));
-                }
-            }
-            // The version was removed after the groups were listed.
-            Err(error) if status_code(&error) == Some(404) => {}
-            Err(_) => is_known = false,
-        }
-    }
-    if is_known { Ok(None) } else { Err(NotListed) }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
-use kube::core::NamespaceResourceScope;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use serde_json::Value;
 
 use super::Deployment;
@@ -39,6 +39,7 @@ impl Deployment {
         changes.extend(self.changed_pods(&pods, &selected));
         changes.extend(self.changed_policies(&policies, state));
         changes.extend(self.changed_cluster_policies(state).await?);
+        changes.extend(self.foreign_policies().await?);
         match changes.as_slice() {
             [] => Ok(()),
             _ => {
@@ -87,6 +88,27 @@ impl Deployment {
             Ok::<_, Error>(items.into_iter().map(|object| (identity(&object), object)).collect::<Vec<_>>())
         }));
         Ok(lists.await?.into_iter().flatten().collect())
+    }
+
+    /// Policies of kinds that netproof does not model, in the namespaces of the deployment: nobody but a generator
+    /// makes them there.
+    async fn foreign_policies(&self) -> Result<Vec<String>, Error> {
+        let namespaces = self.namespaces();
+        let kinds = self.shared.survey.foreign_policies.iter();
+        let kinds = kinds.flat_map(|kind| namespaces.iter().map(move |namespace| (kind, namespace)));
+        let lists = bounded(kinds.map(async |(kind, namespace)| {
+            let objects: Api<DynamicObject> =
+                Api::namespaced_with(self.shared.client.clone(), namespace, kind);
+            let listed = persistently(async || objects.list_metadata(&ListParams::default()).await).await;
+            let doing = || format!("list objects of kind {} in {namespace}", kind.kind);
+            let items = listed.map_err(|error| failed(doing())(error))?.items;
+            let say = |object: &PartialObjectMeta<DynamicObject>| {
+                let (name, writers) = (object.name_any(), writers(&object.metadata));
+                format!("{}.{} {namespace}/{name} is not the run's ({writers})", kind.kind, kind.group)
+            };
+            Ok::<_, Error>(items.iter().map(say).collect::<Vec<_>>())
+        }));
+        Ok(lists.await?.concat())
     }
 
     /// The keys of labels that a selector of the state asks for. No other label decides about packets.
@@ -361,6 +383,8 @@ fn short(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kube::api::ApiResource;
+    use kube::core::GroupVersionKind;
     use serde_json::json;
 
     use super::*;
@@ -416,6 +440,16 @@ steps:
 
     /// What is said about a cluster that has these objects.
     async fn judged(namespaces: Vec<Value>, pods: Vec<Value>, policies: Vec<Value>) -> Option<String> {
+        judged_beside(namespaces, pods, policies, Vec::new()).await
+    }
+
+    /// The same with objects of Cilium.
+    async fn judged_beside(
+        namespaces: Vec<Value>,
+        pods: Vec<Value>,
+        policies: Vec<Value>,
+        cilium: Vec<Value>,
+    ) -> Option<String> {
         let list = |kind: &str, version: &str, items: &[Value]| json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": items});
         let client = client(move |_, path| match path {
             "/api/v1/namespaces/netproof-r-1-x" => match namespaces.first() {
@@ -426,9 +460,14 @@ steps:
             "/apis/networking.k8s.io/v1/namespaces/netproof-r-1-x/networkpolicies" => {
                 (200, list("NetworkPolicyList", "networking.k8s.io/v1", &policies))
             }
+            "/apis/cilium.io/v2/namespaces/netproof-r-1-x/ciliumnetworkpolicies" => {
+                (200, list("PartialObjectMetadataList", "meta.k8s.io/v1", &cilium))
+            }
             _ => status(404, path),
         });
-        let (mut deployment, state) = (deployment(client, Support::new()), state());
+        let kind = GroupVersionKind::gvk("cilium.io", "v2", "CiliumNetworkPolicy");
+        let kind = ApiResource::from_gvk_with_plural(&kind, "ciliumnetworkpolicies");
+        let (mut deployment, state) = (deployment(client, Support::new(), vec![kind]), state());
         let labels = |own: &[(&str, &str)]| -> Labels {
             let run = [("netproof.dev/run", "r"), ("app.kubernetes.io/managed-by", "netproof")];
             run.iter().chain(own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -460,6 +499,16 @@ steps:
         let message = judged(vec![namespace()], vec![pod()], vec![policy(), foreign_policy()]).await.unwrap();
         let what = "NetworkPolicy netproof-r-1-x/default-deny is not the run's (written by kyverno)";
         assert!(message.contains(what) && message.contains("exempt"), "{message}");
+    }
+
+    /// Also of kinds that netproof does not model, and that were none when the run began.
+    #[tokio::test]
+    async fn a_policy_of_another_kind_that_a_generator_added_is_named() {
+        let (namespaces, pods, policies) = (vec![namespace()], vec![pod()], vec![policy()]);
+        let message = judged_beside(namespaces, pods, policies, vec![foreign_policy()]).await.unwrap();
+        let what =
+            "CiliumNetworkPolicy.cilium.io netproof-r-1-x/default-deny is not the run's (written by kyverno)";
+        assert!(message.contains(what), "{message}");
     }
 
     /// It may have what a selector asks for, and nobody would know of it.

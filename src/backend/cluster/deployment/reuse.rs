@@ -147,7 +147,7 @@ mod tests {
             }
             status(404, "not found")
         });
-        let mut deployment = deployment(client, Support::new());
+        let mut deployment = deployment(client, Support::new(), Vec::new());
         deployment.dns.clone_from(&state.dns);
         for pod in &state.cluster.pods {
             let (identity, real) = (Identity::of_pod(pod), Identity::new("netproof-r-1-x", &pod.name));

@@ -123,7 +123,7 @@ fn baseline() -> ClusterPolicyObject {
 #[tokio::test]
 async fn cluster_scoped_policies_concern_nobody_else() {
     let cluster = Objects::default();
-    let mut deployment = deployment(cluster.client(), all_kinds());
+    let mut deployment = deployment(cluster.client(), all_kinds(), Vec::new());
     deployment.converge(&mut state_with([quarantine(7, "ingress", "from"), baseline()])).await.unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&cluster.policies()).unwrap());
 }
@@ -133,7 +133,7 @@ async fn cluster_scoped_policies_are_replaced_and_removed() {
     let cluster = Objects::default();
     let foreign = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies/theirs";
     cluster.insert(foreign, json!({"metadata": {"name": "theirs", "labels": {"netproof.dev/run": "other"}}}));
-    let mut deployment = deployment(cluster.client(), all_kinds());
+    let mut deployment = deployment(cluster.client(), all_kinds(), Vec::new());
     deployment.converge(&mut state_with([quarantine(7, "ingress", "from")])).await.unwrap();
     deployment.converge(&mut state_with([quarantine(8, "egress", "to")])).await.unwrap();
     let spec = cluster.policies()["v1alpha2/clusternetworkpolicies/netproof-r-1-quarantine"]["spec"].clone();
@@ -155,7 +155,7 @@ async fn cluster_scoped_policies_are_replaced_and_removed() {
 #[tokio::test]
 async fn cleanup_finds_cluster_scoped_policies() {
     let cluster = Objects::default();
-    deployment(cluster.client(), all_kinds())
+    deployment(cluster.client(), all_kinds(), Vec::new())
         .converge(&mut state_with([quarantine(7, "ingress", "from")]))
         .await
         .unwrap();
@@ -180,7 +180,7 @@ async fn what_cannot_be_in_force_is_not_measured() {
         [(ClusterPolicyKind::ClusterNetworkPolicy, Err("it is not installed".to_owned()))].into();
     let cluster = Objects::default();
     let mut state = with_pod(quarantine(7, "ingress", "from"));
-    let mut one = deployment(cluster.client(), lacking);
+    let mut one = deployment(cluster.client(), lacking, Vec::new());
     one.converge(&mut state).await.unwrap();
     let why = "it is not installed".to_owned();
     let capability = Some(Capability::ClusterPolicies);
@@ -190,7 +190,7 @@ async fn what_cannot_be_in_force_is_not_measured() {
     let path = "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies/default";
     cluster.insert(path, json!({"metadata": {"name": "default"}, "spec": {}}));
     let mut state = with_pod(baseline());
-    let mut other = deployment(cluster.client(), all_kinds());
+    let mut other = deployment(cluster.client(), all_kinds(), Vec::new());
     other.converge(&mut state).await.unwrap();
     let why = "the cluster has a BaselineAdminNetworkPolicy default which is not this run's".to_owned();
     assert_eq!(absence(&state), Absence { capability: None, why }, "no scenario can declare that");

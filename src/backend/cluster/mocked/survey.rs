@@ -67,6 +67,29 @@ async fn other_kinds_of_policies_are_warned_of() {
     assert_eq!(survey.warnings, [""; 0]);
 }
 
+/// `expect` names them, too: of a plugin that nobody has heard of, and what a generator may make in a namespace.
+#[tokio::test]
+async fn kinds_that_seem_to_decide_are_found_in_groups_that_nobody_knows() {
+    let client = client(|_, path| match path {
+        "/api/v1/nodes" => no_nodes(),
+        "/apis" => groups(&[("unheard.of.example", &["v1"]), ("apps", &["v1"])]),
+        "/apis/unheard.of.example/v1" => resources(&[
+            ("somenetworkpolicies", "SomeNetworkPolicy"),
+            ("somenetworkpolicies/status", "SomeNetworkPolicy"),
+            ("egressfirewalls", "EgressFirewall"),
+            ("widgets", "Widget"),
+        ]),
+        "/apis/unheard.of.example/v1/somenetworkpolicies" => objects(1),
+        "/apis/unheard.of.example/v1/egressfirewalls" => objects(0),
+        _ => status(403, "forbidden"),
+    });
+    let survey = survey(&client).await.unwrap();
+    let unmodelled: Vec<_> = survey.unmodelled.iter().map(|kind| (kind.kind.as_str(), kind.count)).collect();
+    assert_eq!(unmodelled, [("SomeNetworkPolicy.unheard.of.example", Some(1))]);
+    let kinds: Vec<_> = survey.foreign_policies.iter().map(|kind| kind.kind.as_str()).collect();
+    assert_eq!(kinds, ["EgressFirewall", "SomeNetworkPolicy"]);
+}
+
 /// A group need not have all of its kinds in the version that it prefers.
 #[tokio::test]
 async fn kinds_are_looked_for_in_every_version_of_their_group() {

@@ -192,7 +192,7 @@ impl Hole {
             Self::DeliversLate => wrong(
                 "delivers-after-5s",
                 &[1, 4],
-                "packets that are denied are held back for five seconds and delivered then",
+                "packets that are denied are held back for five seconds and delivered then: --linger says how long to wait for them",
             ),
         }
     }
