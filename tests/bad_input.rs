@@ -378,6 +378,7 @@ fn known_kinds_with_a_wrong_api_version_or_name() {
     };
     let item = "- {apiVersion: v1, kind: Namespace, metadata: {name: a}}\n";
     told.push_str(&list("items-case.yaml", "v1", "List", &format!("Items:\n{item}")));
+    told.push_str(&list("items-twice.yaml", "v1", "List", &format!("Items:\n{item}items: []\n")));
     told.push_str(&list("item.yaml", "networking.k8s.io/v1", "NetworkPolicyList", &format!("item:\n{item}")));
     told.push_str(&list("items.yaml", "v1", "ConfigMap", &format!("items:\n{item}")));
     told.push_str(&list("items-of-custom.yaml", "example.com/v1", "Rules", "Items: []\n"));
@@ -453,7 +454,12 @@ fn folders_whose_manifests_have_to_be_built() {
         file(&format!("bad/{folder}/a/pod.yaml"), "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n");
         told.push_str(&refused(&format!("bad/{folder}")));
     }
+    file("bad/kustomize/bare/only/Kustomization", "namespace: shop\n");
+    file("bad/kustomize/bare/pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n");
+    file("bad/helm/shop/templates/more/pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n");
     told.push_str(&refused("bad/kustomize/overlays"));
+    told.push_str(&refused("bad/kustomize/bare"));
+    told.push_str(&refused("bad/helm/shop/templates/more"));
     told.push_str(&refused("bad/helm/shop/Chart.yaml"));
     told.push_str(&refused("bad/kustomize/yml/kustomization.yml"));
     assert_snapshot!(told);

@@ -60,6 +60,16 @@ fn what_cannot_be_measured_is_skipped_only_if_it_is_declared() {
     let report = declared.json();
     assert_eq!(report["counts"]["skippedClaims"], 1, "{}", report["counts"]);
     assert_eq!(report["skipped"]["sctp"], 1);
+    // One step may need what others do not.
+    let of_step = scenario("", "80/TCP, 80/SCTP")
+        .replace("- name: a is isolated\n", "- name: a is isolated\n  requires: [sctp]\n");
+    let of_step = run_with("declared-by-step.yaml", &of_step, &[]);
+    assert_eq!(
+        (of_step.code, &of_step.json()["skipped"]["sctp"]),
+        (Some(0), &1.into()),
+        "{}",
+        of_step.stderr
+    );
     let undeclared = run_with("undeclared.yaml", &scenario("", "80/TCP, 80/SCTP"), &[]);
     assert_eq!(undeclared.code, Some(3));
 }

@@ -503,8 +503,10 @@ fn database(label: &str) -> String {
 
 /// The pods that may send everything to the database, and the workloads that may.
 fn clients(manifests: &[String]) -> (Vec<String>, Vec<String>) {
+    // Several tests ask at the same time.
+    let name = format!("live-{:x}.yaml", fastrand::u64(..));
     let from = |arguments: &[&str]| {
-        let rows = rows("live.yaml", &manifests.concat(), arguments);
+        let rows = rows(&name, &manifests.concat(), arguments);
         let to_db = rows.iter().filter(|row| row["to"] == "shop/db[Pod]" && row["connections"] == "all");
         let from = to_db.filter_map(|row| row["from"].as_str()?.strip_prefix("shop/").map(str::to_owned));
         from.collect()
@@ -1222,6 +1224,30 @@ spec:
     warning: expect/nothing-selected.yaml:23:7: NetworkPolicy default/cart-access: spec.ingress[2].from[0].podSelector has no value: it counts as left out
     warning: NetworkPolicy default/cart-access selects no pod (app=cart); did you mean app=carts?
     warning: NetworkPolicy default/cart-access: spec.ingress[0].from[0] selects no pod (app=frontend); did you mean app=front-end?
+    ");
+}
+
+#[test]
+fn a_spec_that_is_empty_and_fields_of_cluster_scoped_policies_are_warned_of() {
+    let manifests = pods(&["carts"])
+        + "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nothing}
+spec:
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: for-all}
+spec:
+  priority: 1
+  subject: {namespaces: {matchLabels: }}
+  ingress: [{action: Allow, from: [{namespaces: {}}], ports: }]
+";
+    assert_snapshot!(told("empty-fields.yaml", &manifests, &[]), @"
+    warning: expect/empty-fields.yaml:9:5: NetworkPolicy default/nothing: spec is empty: it selects every pod of the namespace and lets nothing in
+    warning: expect/empty-fields.yaml:16:26: AdminNetworkPolicy for-all: spec.subject.namespaces.matchLabels has no value: it asks for no label
+    warning: expect/empty-fields.yaml:17:55: AdminNetworkPolicy for-all: spec.ingress[0].ports is empty: the rule allows every port, as if the field were left out
     ");
 }
 

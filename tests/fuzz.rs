@@ -90,6 +90,18 @@ fn the_same_seed_gives_the_same_cases_however_many_at_once() {
     assert_eq!(reached("1"), reached("3"));
 }
 
+/// Paths that die, loss, delay and agents that are killed, with an enforcer that leaks and with one that does not.
+#[test]
+fn interference_neither_hides_a_leak_nor_makes_one() {
+    for fault in [&[][..], &["--fault", "ignore-udp"]] {
+        let arguments = ["fuzz", "--interfere", "--cases", "6", "--seed", "9051", "--parallel", "6"];
+        let finished = run(User::Ordinary, arguments.iter().chain(fault));
+        assert_eq!(finished.code, Some(0), "{} {}", finished.stdout, finished.stderr);
+        let carried_out = finished.stdout.lines().filter(|line| line.contains(" scenarios, "));
+        assert!(carried_out.count() > 2, "{}", finished.stdout);
+    }
+}
+
 #[test]
 fn time_ends_it() {
     let finished = run(User::Ordinary, ["fuzz", "--time", "1s", "--seed", "1", "-o", "json"]);

@@ -53,7 +53,10 @@ pub(crate) fn program() -> &'static Path {
 pub(crate) fn file(name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let path = folder().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, content).unwrap();
+    // Another test may be reading the same file: it is never there in part.
+    let part = path.with_extension(format!("{:016x}.part", fastrand::u64(..)));
+    fs::write(&part, content).unwrap();
+    fs::rename(&part, &path).unwrap();
     path
 }
 

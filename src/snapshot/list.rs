@@ -42,6 +42,11 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
         let at = misspelt.map_or(node.at, |key| key.at);
         return Err(Failure { at, message: format!("a list needs `{ITEMS}`{found}: write `{ITEMS}:`") });
     };
+    // `kubectl` ignores the case of fields, and takes whichever comes last.
+    if let Some(key) = other_spelling(node) {
+        let message = format!("`{}` is there beside `{ITEMS}`: leave one of them out", key.name);
+        return Err(Failure { at: key.at, message });
+    }
     let items = match &items.value {
         Value::Sequence(items) => items.as_slice(),
         // What Go writes for an empty list.
@@ -69,6 +74,13 @@ fn refuse_items(node: &Node) -> Result<(), Failure> {
             ),
         }),
     }
+}
+
+/// A field that is `items` but for its case.
+fn other_spelling(node: &Node) -> Option<&Key> {
+    let Value::Mapping(entries) = &node.value else { return None };
+    let is_other = |name: &str| name != ITEMS && name.eq_ignore_ascii_case(ITEMS);
+    entries.iter().map(|(key, _)| key).find(|key| is_other(&key.name))
 }
 
 /// How `list`, `Lists` or `podlist` should be written.

@@ -130,13 +130,15 @@ impl<'a> Builder<'a> {
             Object::NetworkPolicy(WrittenPolicy { policy, .. }) => {
                 let identity = Identity::of_policy(&policy);
                 if self.is_new("NetworkPolicy", identity.clone(), (place.clone(), node))? {
-                    self.snapshot.warnings.extend(empty_fields(&identity, &place.name, node));
+                    let called = format!("NetworkPolicy {identity}");
+                    self.snapshot.warnings.extend(empty_fields(&called, &place.name, node));
                     self.snapshot.cluster.policies.push(policy);
                 }
             }
             Object::ClusterPolicy(WrittenClusterPolicy { policy, .. }) => {
-                let identity = Identity::new("", &policy.name.name);
-                if self.is_new(policy.name.kind.name(), identity, (place, node))? {
+                let (kind, name) = (policy.name.kind.name(), &policy.name.name);
+                if self.is_new(kind, Identity::new("", name), (place.clone(), node))? {
+                    self.snapshot.warnings.extend(empty_fields(&format!("{kind} {name}"), &place.name, node));
                     self.snapshot.cluster.cluster_policies.push(policy);
                 }
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::object::{Identity, Item};
+use super::object::Item;
 use super::other::Unmodelled;
 use crate::source::{Key, Node, Place, Segment, UnknownField, Value, path_to_string, quote};
 
@@ -84,18 +84,33 @@ impl UnknownFields {
     }
 }
 
-/// The fields of a policy that have no value or an empty list, and so allow or select everything.
-pub(super) fn empty_fields(identity: &Identity, file: &Arc<str>, policy: &Node) -> Vec<String> {
+/// The fields of a policy that have no value or an empty list, and so allow or select everything. `policy` is what
+/// messages call it.
+pub(super) fn empty_fields(policy: &str, file: &Arc<str>, node: &Node) -> Vec<String> {
     let mut warnings = Vec::new();
-    if let Some(spec) = policy.get("spec") {
-        let mut path = vec![Segment::Field("spec".to_owned())];
-        find_empty(spec, &mut path, &mut |key, path, meaning| {
-            let (place, field) =
-                (Place { name: Arc::clone(file), location: Some(key.at) }, path_to_string(path));
-            warnings.push(format!("{place}: NetworkPolicy {identity}: {field} {meaning}"));
-        });
+    let mut warn = |at, path: &[Segment], meaning: &str| {
+        let place = Place { name: Arc::clone(file), location: Some(at) };
+        warnings.push(format!("{place}: {policy}: {} {meaning}", path_to_string(path)));
+    };
+    let mut path = vec![Segment::Field("spec".to_owned())];
+    match node.get("spec") {
+        Some(spec) if says_something(spec) => {
+            find_empty(spec, &mut path, &mut |key, path, meaning| warn(key.at, path, meaning));
+        }
+        Some(spec) => {
+            warn(spec.at, &path, "is empty: it selects every pod of the namespace and lets nothing in");
+        }
+        None => warn(node.at, &path, "is missing: it selects every pod of the namespace and lets nothing in"),
     }
     warnings
+}
+
+fn says_something(spec: &Node) -> bool {
+    match &spec.value {
+        Value::Mapping(entries) => !entries.is_empty(),
+        Value::Null => false,
+        Value::Sequence(_) | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => true,
+    }
 }
 
 fn find_empty(node: &Node, path: &mut Vec<Segment>, found: &mut impl FnMut(&Key, &[Segment], &str)) {

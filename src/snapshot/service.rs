@@ -1,5 +1,6 @@
 //! `v1 Service`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -15,6 +16,14 @@ use crate::source::quote;
 const EXTERNAL_NAME: &str = "ExternalName";
 const LOAD_BALANCER: &str = Exposure::LoadBalancer.name();
 const NODE_PORT: &str = Exposure::NodePort.name();
+
+const LOCAL: &str = "Local";
+
+/// The values of `spec.internalTrafficPolicy` and of `spec.externalTrafficPolicy`.
+const TRAFFIC_POLICIES: [&str; 2] = ["Cluster", LOCAL];
+
+/// The values of `spec.ipFamilies`.
+const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
 /// The values of `spec.type`.
 const KINDS: [&str; 4] = ["ClusterIP", NODE_PORT, LOAD_BALANCER, EXTERNAL_NAME];
@@ -38,16 +47,9 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
         addresses.push(rules::address(address, &addresses_at.index(i))?);
     }
 
-    let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
-    if !KINDS.contains(&kind) {
-        let message = format!("{} is none of {}", quote(kind), KINDS.join(", "));
-        return Err(at.field("type").problem(message));
-    }
-    let policy = spec.internal_traffic_policy.as_deref().unwrap_or("Cluster");
-    if !["Cluster", "Local"].contains(&policy) {
-        let message = format!("{} is neither Cluster nor Local", quote(policy));
-        return Err(at.field("internalTrafficPolicy").problem(message));
-    }
+    let kind = spec.type_.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("ClusterIP");
+    check_values(spec, &at)?;
+    let policy = spec.internal_traffic_policy.as_deref();
     let selector = spec.selector.clone().unwrap_or_default();
     rules::labels(&selector, &at.field("selector"))?;
     let backends = if selector.is_empty() || kind == EXTERNAL_NAME {
@@ -58,7 +60,7 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
     let exposures = [Exposure::NodePort, Exposure::LoadBalancer];
     let exposure = exposures.into_iter().find(|exposure| {
         // With `Local` the nodes keep the client's address.
-        kind == exposure.name() && spec.external_traffic_policy.as_deref() != Some("Local")
+        kind == exposure.name() && spec.external_traffic_policy.as_deref() != Some(LOCAL)
     });
     Ok(Service {
         namespace: identity.namespace,
@@ -68,10 +70,45 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
         backends,
         exposure,
         headless: kind == "ClusterIP" && is_headless(spec),
-        only_local: policy == "Local",
+        only_local: policy == Some(LOCAL),
         chooses_node_ports: kind == NODE_PORT
             || (kind == LOAD_BALANCER && spec.allocate_load_balancer_node_ports != Some(false)),
     })
+}
+
+/// Refuses values that the API server refuses: read as something else, they would change what the answer is about.
+fn check_values(spec: &api::ServiceSpec, at: &Field<'_>) -> Result<(), Problem> {
+    let closed: [(&str, &Option<String>, &[&str]); 5] = [
+        ("type", &spec.type_, &KINDS),
+        ("internalTrafficPolicy", &spec.internal_traffic_policy, &TRAFFIC_POLICIES),
+        ("externalTrafficPolicy", &spec.external_traffic_policy, &TRAFFIC_POLICIES),
+        ("sessionAffinity", &spec.session_affinity, &["None", "ClientIP"]),
+        ("ipFamilyPolicy", &spec.ip_family_policy, &["SingleStack", "PreferDualStack", "RequireDualStack"]),
+    ];
+    for (field, value, known) in closed {
+        // The API server puts the default where a value is left out or empty.
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty() && !known.contains(value)) {
+            let message = format!("{} is none of {}", quote(value), known.join(", "));
+            return Err(at.field(field).problem(message));
+        }
+    }
+    let families_at = at.field("ipFamilies");
+    for (i, family) in spec.ip_families.iter().flatten().enumerate() {
+        if !FAMILIES.contains(&family.as_str()) {
+            let message = format!("{} is none of {}", quote(family), FAMILIES.join(", "));
+            return Err(families_at.index(i).problem(message));
+        }
+    }
+    let ports_at = at.field("ports");
+    let mut seen = BTreeSet::new();
+    for (i, port) in spec.ports.iter().flatten().enumerate() {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        if !seen.insert((protocol, port.port)) {
+            let message = format!("{}/{protocol} is there twice: a Service has each port once", port.port);
+            return Err(ports_at.index(i).field("port").problem(message));
+        }
+    }
+    Ok(())
 }
 
 /// The addresses outside the range of Services that nodes translate, too.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::files::{STDIN, find, name_of};
+use super::files::{STDIN, find_below, name_of};
 
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 const CHART: &str = "Chart.yaml";
@@ -16,21 +16,37 @@ const CHART: &str = "Chart.yaml";
 pub fn refuse_unbuilt(paths: &[PathBuf], command: &str) -> Result<(), Error> {
     for path in paths.iter().filter(|path| path.as_os_str() != STDIN) {
         if path.is_dir() {
-            let mut folders = vec![path.as_path()];
-            let files = find(path)?;
-            folders.extend(files.iter().filter_map(|file| file.parent()));
-            folders.dedup();
-            for folder in folders {
-                refuse_folder(folder, command)?;
+            let mut found = Vec::new();
+            find_below(path, &is_description, &mut found)?;
+            found.sort();
+            // The outermost builds those below it, too.
+            found.sort_by_key(|file| file.components().count());
+            for file in found {
+                refuse_folder(file.parent().unwrap_or(Path::new("")), command)?;
             }
-        } else if path
-            .file_name()
-            .is_some_and(|name| KUSTOMIZATIONS.iter().any(|known| name == *known) || name == CHART)
-        {
+            if let Some(chart) = chart_of(path) {
+                refuse_folder(&chart, command)?;
+            }
+        } else if is_description(path) {
             refuse_folder(path.parent().unwrap_or(Path::new("")), command)?;
         }
     }
     Ok(())
+}
+
+/// Whether a file says how a folder is built.
+fn is_description(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| KUSTOMIZATIONS.iter().any(|known| name == *known) || name == CHART)
+}
+
+/// The chart of which a folder is a part: the manifests of one are in its `templates`.
+fn chart_of(folder: &Path) -> Option<PathBuf> {
+    let is_templates = |folder: &&Path| folder.file_name().is_some_and(|name| name == "templates");
+    // As it was written first: messages name it so.
+    [Some(folder.to_path_buf()), folder.canonicalize().ok()].into_iter().flatten().find_map(|folder| {
+        let chart = folder.ancestors().find(is_templates)?.parent()?;
+        chart.join(CHART).is_file().then(|| chart.to_path_buf())
+    })
 }
 
 fn refuse_folder(folder: &Path, command: &str) -> Result<(), Error> {

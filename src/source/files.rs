@@ -70,11 +70,37 @@ fn read_folder(folder: &Path) -> Result<Vec<Text>, Error> {
 }
 
 /// Every `.yaml`, `.yml` and `.json` file in and below a folder, by name.
-pub(super) fn find(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+fn find(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
-    find_below(folder, &mut files)?;
+    let is_manifest =
+        |path: &Path| path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+    find_below(folder, &is_manifest, &mut files)?;
     files.sort();
     Ok(files)
+}
+
+/// Every file in and below a folder for which `is_wanted`, but in folders whose names begin with a dot.
+pub(super) fn find_below(
+    folder: &Path,
+    is_wanted: &impl Fn(&Path) -> bool,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    let failed =
+        |error: io::Error| Error::whole(&name_of(folder), format!("cannot be read: {}", reason(&error)));
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        // A link to a folder could lead in a circle.
+        if entry.file_type().map_err(failed)?.is_dir() {
+            // The folders of tools, such as `.git`. Files are read whatever their name, as `kubectl` does.
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                find_below(&path, is_wanted, files)?;
+            }
+        } else if is_wanted(&path) {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// Reads one file.
@@ -113,25 +139,6 @@ impl Text {
         }
         Ok(nodes.into_iter().map(|node| Document { name: Arc::clone(&self.name), node }).collect())
     }
-}
-
-fn find_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let failed =
-        |error: io::Error| Error::whole(&name_of(folder), format!("cannot be read: {}", reason(&error)));
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        // A link to a folder could lead in a circle.
-        if entry.file_type().map_err(failed)?.is_dir() {
-            // The folders of tools, such as `.git`. Files are read whatever their name, as `kubectl` does.
-            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                find_below(&path, files)?;
-            }
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn utf8(name: &Arc<str>, bytes: Vec<u8>) -> Result<String, Error> {
