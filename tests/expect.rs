@@ -748,6 +748,44 @@ fn what_is_sent_to_an_address_of_a_service_may_reach_its_pods() {
     }
 }
 
+/// As its node, a pod with hostNetwork is no subject of policies, so that whoever may send to its Service reaches it.
+#[test]
+fn what_is_sent_through_a_service_to_a_pod_with_host_network_may_reach_it() {
+    let manifests = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec: {nodeName: node-1, containers: [{name: c, image: c}]}
+status: {phase: Running, podIPs: [{ip: 10.244.0.5}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host, labels: {app: host}}
+spec: {nodeName: node-2, hostNetwork: true, containers: [{name: c, image: c}]}
+status: {phase: Running, podIPs: [{ip: 172.18.0.3}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: host}
+spec: {selector: {app: host}, clusterIP: 10.96.0.7, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: isolated}
+spec: {podSelector: {matchLabels: {app: host}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: CIDR}}]}]}
+";
+    for (block, undefined) in [("10.96.0.0/12", "8080"), ("10.112.0.0/12", "")] {
+        let rows = rows(&format!("host-service-{undefined}.yaml"), &manifests.replace("CIDR", block), &[]);
+        let row = row(&rows, "default/web[Pod]", "default/host[Pod]");
+        assert_eq!(row["undefined"]["TCP"][0].as_str().unwrap_or_default(), undefined, "{block}: {row}");
+    }
+}
+
 /// A row of a node's address said that its node ports were allowed, whatever isolates the pods behind them.
 #[test]
 fn node_ports_are_left_open_at_addresses_of_nodes() {

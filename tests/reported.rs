@@ -144,9 +144,13 @@ fn check_leak(fault: &str, options: &[&str]) {
     let finished = run_with_fault(&denied(), fault, options);
     let accused = accused(&finished);
     assert_eq!(finished.code, Some(1), "{fault}: {finished:?}");
-    for (_, cell) in accused {
+    // On a busy machine, other denials may need more silences than there is time for beside a leak.
+    let is_open =
+        |cell: &Value| cell["cause"].as_str().is_some_and(|cause| cause.contains("silence from loss"));
+    for (_, cell) in accused.iter().filter(|(_, cell)| !is_open(cell)) {
         assert_eq!(cell["verdict"], "leak", "{fault}: {cell}");
     }
+    assert!(accused.iter().any(|(_, cell)| cell["verdict"] == "leak"), "{fault}: {finished:?}");
 }
 
 /// 120 probes are sent at least: none of them leaks in 3 of a million runs.

@@ -322,6 +322,9 @@ impl<'a> Reach<'a> {
             return direct;
         }
         assumptions.insert(UnknownFact::Translation);
+        if destinations.iter().any(|destination| self.is_host(*destination)) {
+            assumptions.insert(UnknownFact::HostNetwork);
+        }
         self.push(Bounds { certain: allowed, possible: possible.union(&more) }, assumptions)
     }
 
@@ -334,6 +337,8 @@ impl<'a> Reach<'a> {
                     continue;
                 }
                 match look_up(&self.ingress, destination, source, family) {
+                    // As its node, it is no subject of policies.
+                    _ if self.is_host(destination) => return Connections::all(),
                     None => return Connections::all(),
                     Some(bounds) => all = all.union(&self.algebra.bounds.arena()[bounds].possible),
                 }

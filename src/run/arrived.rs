@@ -38,6 +38,18 @@ impl Arrived {
         places.into_iter().any(|(agent, _)| agents.contains(agent))
     }
 
+    /// The first agent at which a probe arrived.
+    pub(super) fn elsewhere(&self, nonce: Nonce) -> Option<&str> {
+        let (agent, _) = self.nonces.get(&nonce)?.first()?;
+        Some(agent)
+    }
+
+    /// Every arrival, and the agent of it.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Nonce, &str)> {
+        let places = self.nonces.iter();
+        places.flat_map(|(nonce, places)| places.iter().map(move |(agent, _)| (*nonce, agent.as_str())))
+    }
+
     /// Sorts what the agents say of a round's probes.
     pub(super) fn sort(&mut self, results: Vec<(Option<Duration>, Vec<Sent>)>) -> BTreeMap<usize, Legs> {
         let mut probes = BTreeMap::<usize, Legs>::new();

@@ -1,13 +1,13 @@
 //! The probes of a whole scenario that nothing may answer: one that arrives after its round, even several
 //! steps later, shows that the silence was none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use netproof_probe::wire::Nonce;
 
 /// A probe of a denied cell that has not arrived so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Sent {
     /// The step, counted from 0; `None` for rounds that no report shows.
     step: Option<usize>,
@@ -21,6 +21,8 @@ struct Sent {
     ends: Ends,
     /// What its arrival shows.
     shows: Shows,
+    /// The agents of its destination.
+    servers: Vec<String>,
 }
 
 /// What the arrival of a probe shows.
@@ -32,14 +34,18 @@ pub(super) enum Shows {
     Lookup,
     /// It was under way when the policies changed, and those that let it pass may be the later ones.
     Change,
+    /// It was delivered to somebody else, whom the policies may allow to receive it.
+    Elsewhere,
 }
 
 /// A probe that is noted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Noted {
     pub(super) nonce: Nonce,
     pub(super) ends: Ends,
     pub(super) shows: Shows,
+    /// The agents of its destination.
+    pub(super) servers: Vec<String>,
 }
 
 /// A probe of the present step that arrived after its round.
@@ -88,8 +94,8 @@ impl Ledger {
 
     /// Notes a probe that has been sent.
     pub(super) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
-        let Noted { nonce, ends, shows } = noted;
-        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows });
+        let Noted { nonce, ends, shows, servers } = noted;
+        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, servers });
     }
 
     /// Takes in that attempts to connect may go on while the policies change. `goes_on` says so for a cell of a step.
@@ -111,11 +117,17 @@ impl Ledger {
         }
     }
 
-    /// Takes in what arrived. Probes that are known to be delivered are not late.
-    pub(super) fn arrived(&mut self, nonces: impl IntoIterator<Item = Nonce>) {
-        for nonce in nonces {
-            if self.sent.get(&nonce).is_some_and(|sent| sent.ends != Ends::Unknown) {
-                self.late.extend(self.sent.remove(&nonce));
+    /// Takes in what arrived, and at which agent. Probes that are known to be delivered are not late.
+    pub(super) fn arrived<'a>(&mut self, arrivals: impl IntoIterator<Item = (Nonce, &'a str)>) {
+        for (nonce, agent) in arrivals {
+            if self.sent.get(&nonce).is_none_or(|sent| sent.ends == Ends::Unknown) {
+                continue;
+            }
+            if let Some(mut sent) = self.sent.remove(&nonce) {
+                if !sent.servers.iter().any(|server| server == agent) {
+                    sent.shows = Shows::Elsewhere;
+                }
+                self.late.push(sent);
             }
         }
     }
@@ -137,9 +149,12 @@ impl Ledger {
         in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
     ) -> BTreeMap<(usize, usize), Afterwards> {
         let mut late = BTreeMap::<(usize, usize), Vec<(Duration, Shows)>>::new();
-        for Sent { step, cell, at, shows, .. } in &self.late {
-            if let Some(step) = step {
-                late.entry((*step, *cell)).or_default().push((*at, *shows));
+        let mut connected_late = HashSet::new();
+        for Sent { step, cell, at, shows, ends, .. } in &self.late {
+            let Some(key) = step.map(|step| (step, *cell)) else { continue };
+            late.entry(key).or_default().push((*at, *shows));
+            if *ends == Ends::WhenGivenUp {
+                connected_late.insert(key);
             }
         }
         let mut silent = HashMap::<(usize, usize), Vec<Duration>>::new();
@@ -152,7 +167,9 @@ impl Ledger {
             let (since, deadline) = in_force(key.0, key.1)?;
             let arrived = || arrived.iter().filter(|(at, _)| *at >= since.min(deadline));
             let last = arrived().map(|(at, _)| *at).max()?;
-            let is_silent_since = silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
+            // Later attempts to connect that did not come about were given up before they could.
+            let is_silent_since = !connected_late.contains(&key)
+                && silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
             let is_leak = |(at, shows): &(Duration, Shows)| *at >= deadline && *shows == Shows::Delivery;
             match (arrived().any(is_leak), is_silent_since) {
                 (true, _) => Some((key, Afterwards::Leak)),
@@ -168,6 +185,9 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    /// The agent of the destination.
+    const AT: &str = "x/b";
+
     const fn millis(millis: u64) -> Duration {
         Duration::from_millis(millis)
     }
@@ -177,7 +197,7 @@ mod tests {
     }
 
     fn noted(nonce: u64, ends: Ends) -> Noted {
-        Noted { nonce: Nonce(nonce), ends, shows: Shows::Delivery }
+        Noted { nonce: Nonce(nonce), ends, shows: Shows::Delivery, servers: vec![AT.to_owned()] }
     }
 
     /// A cell in force since 100 ms of a step with a deadline of 400 ms, whose probes were sent at these
@@ -189,7 +209,7 @@ mod tests {
             ledger.note(noted(*at, Ends::Never), 7, millis(*at), true);
         }
         ledger.begin(Some(1));
-        ledger.arrived(arrived.iter().map(|at| Nonce(*at)));
+        ledger.arrived(arrived.iter().map(|at| (Nonce(*at), AT)));
         assert!(ledger.take_late().is_empty(), "they are of the step before");
         ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7))
     }
@@ -210,10 +230,21 @@ mod tests {
             // It is too late for that to make a difference.
             ledger.policies_changed(|_, _| true);
             ledger.begin(Some(1));
-            ledger.arrived([Nonce(1)]);
+            ledger.arrived([(Nonce(1), AT)]);
             let afterwards = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
             assert_eq!(afterwards, Some(said));
         }
+    }
+
+    /// A Service that still leads to another pod, which may receive it.
+    #[test]
+    fn a_probe_that_arrives_at_another_pod_takes_its_silence_away_and_is_no_leak() {
+        let mut ledger = Ledger::default();
+        ledger.begin(Some(0));
+        ledger.note(noted(450, Ends::Never), 7, millis(450), true);
+        ledger.arrived([(Nonce(450), "x/c")]);
+        let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
+        assert_eq!(said, Some(Afterwards::NothingLeft));
     }
 
     #[test]
@@ -223,6 +254,19 @@ mod tests {
         assert_eq!(after(&[50, 200], &[50]), None, "it was not in force yet");
     }
 
+    /// The kernel sends a lost packet of a connection again after a second: a younger attempt had no second try.
+    #[test]
+    fn a_connection_that_came_about_late_takes_younger_silences_away_too() {
+        let mut ledger = Ledger::default();
+        ledger.begin(Some(0));
+        ledger.note(noted(150, Ends::WhenGivenUp), 7, millis(150), true);
+        ledger.note(noted(200, Ends::WhenGivenUp), 7, millis(200), true);
+        ledger.begin(Some(1));
+        ledger.arrived([(Nonce(150), AT)]);
+        let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
+        assert_eq!(said, Some(Afterwards::NothingLeft));
+    }
+
     #[test]
     fn a_silence_on_a_dead_path_does_not_stand_for_one_that_was_taken_away() {
         let mut ledger = Ledger::default();
@@ -230,7 +274,7 @@ mod tests {
         ledger.note(noted(1, Ends::Never), 7, millis(150), true);
         ledger.note(noted(2, Ends::Never), 7, millis(200), false);
         ledger.begin(Some(1));
-        ledger.arrived([Nonce(1)]);
+        ledger.arrived([(Nonce(1), AT)]);
         let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
         assert_eq!(said, Some(Afterwards::NothingLeft));
     }
@@ -240,7 +284,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.begin(Some(3));
         ledger.note(noted(1, Ends::Never), 9, millis(20), true);
-        ledger.arrived([Nonce(1), Nonce(2)]);
+        ledger.arrived([(Nonce(1), AT), (Nonce(2), AT)]);
         assert_eq!(ledger.take_late(), [late(9, 20)]);
         assert!(ledger.take_late().is_empty());
     }
@@ -253,7 +297,7 @@ mod tests {
             ledger.note(noted(at, Ends::Never), 7, millis(at), true);
         }
         ledger.begin(Some(1));
-        ledger.arrived([Nonce(450)]);
+        ledger.arrived([(Nonce(450), AT)]);
         let said = ledger.afterwards(|_, _| Some((millis(500), millis(400)))).remove(&(0, 7));
         assert_eq!(said, Some(Afterwards::Leak));
     }
@@ -267,9 +311,9 @@ mod tests {
         ledger.note(noted(2, Ends::Never), 7, millis(450), true);
         ledger.note(noted(3, Ends::WhenGivenUp), 8, millis(450), true);
         ledger.forget_streams(|_, cell| cell == 7);
-        ledger.arrived([Nonce(1)]);
+        ledger.arrived([(Nonce(1), AT)]);
         assert_eq!(ledger.take_late(), []);
-        ledger.arrived([Nonce(2), Nonce(3)]);
+        ledger.arrived([(Nonce(2), AT), (Nonce(3), AT)]);
         assert_eq!(ledger.take_late(), [late(7, 450), late(8, 450)], "another agent gave up");
     }
 
@@ -290,7 +334,7 @@ mod tests {
                 ledger.note(noted(2, Ends::Never), 7, millis(at + 50), true);
             }
             ledger.begin(Some(1));
-            ledger.arrived([Nonce(1)]);
+            ledger.arrived([(Nonce(1), AT)]);
             let afterwards = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
             assert_eq!(afterwards, said, "{at} {silent_later}");
         }

@@ -41,10 +41,17 @@ impl Pools {
     }
 
     /// The probes that pools still want, by cell: a cell may occur several times. `silences` are the dropped
-    /// probes of every cell, and `silent` are the cells that may be probed for it. The network loses this share of
-    /// the probes.
-    pub(super) fn missing(&self, silences: &[u32], silent: &[usize], loss: f64) -> Vec<usize> {
-        let wanted = probes_for(self.leak_share, loss);
+    /// probes of every cell, and `silent` are the cells that may be probed for it. Pools of a cell that was `suspect`
+    /// want twice as many. The network loses this share of the probes.
+    pub(super) fn missing(
+        &self,
+        silences: &[u32],
+        silent: &[usize],
+        suspect: &BTreeSet<usize>,
+        loss: f64,
+    ) -> Vec<usize> {
+        let once = probes_for(self.leak_share, loss);
+        let suspect: BTreeSet<usize> = suspect.iter().filter_map(|cell| self.of(*cell)).collect();
         let mut dropped = vec![0_u32; self.count];
         let mut members = vec![Vec::new(); self.count];
         for cell in silent {
@@ -55,7 +62,8 @@ impl Pools {
             }
         }
         let mut missing = Vec::new();
-        for (dropped, members) in dropped.into_iter().zip(members) {
+        for (pool, (dropped, members)) in dropped.into_iter().zip(members).enumerate() {
+            let wanted = if suspect.contains(&pool) { once.saturating_mul(2) } else { once };
             // In turn, so that all cells of a pool are probed about equally often.
             let wanted = wanted.saturating_sub(dropped) as usize;
             missing.extend(members.iter().cycle().take(wanted));
@@ -80,13 +88,15 @@ mod tests {
     #[test]
     fn each_pool_gets_as_many_probes_as_it_wants() {
         let pools = Pools::new(vec![Some(point("a")), Some(point("a")), Some(point("b")), None], FIVE_PROBES);
-        let missing = pools.missing(&[1, 1, 1, 1], &[0, 1, 2, 3], 0.0);
+        let missing = pools.missing(&[1, 1, 1, 1], &[0, 1, 2, 3], &BTreeSet::new(), 0.0);
         let of = |cell| missing.iter().filter(|other| **other == cell).count();
         // Pool `a` has 2 and gets 3 in turn; pool `b` has 1.
         assert_eq!((of(0), of(1), of(2), of(3)), (2, 1, 4, 0));
-        assert!(pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], 0.0).is_empty());
-        let with_loss = pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], 0.2);
+        assert!(pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], &BTreeSet::new(), 0.0).is_empty());
+        let with_loss = pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], &BTreeSet::new(), 0.2);
         assert_eq!(with_loss, [0, 1, 2, 2], "a lost probe shows no leak");
+        let suspect = pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], &[2].into(), 0.0);
+        assert_eq!(suspect, [2; 5], "as many again");
     }
 
     #[test]
@@ -98,6 +108,10 @@ mod tests {
 
     #[test]
     fn a_pool_without_a_silent_cell_gets_nothing() {
-        assert!(Pools::new(vec![Some(point("a"))], FIVE_PROBES).missing(&[0], &[], 0.0).is_empty());
+        assert!(
+            Pools::new(vec![Some(point("a"))], FIVE_PROBES)
+                .missing(&[0], &[], &BTreeSet::new(), 0.0)
+                .is_empty()
+        );
     }
 }

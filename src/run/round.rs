@@ -272,9 +272,14 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
         let leg = route.first.as_deref().filter(|_| !decisive.is_last).unwrap_or(route);
         let has_arrived = arrived.is_at(decisive.nonce, &self.server_names(leg));
+        if let Some(agent) = arrived.elsewhere(decisive.nonce).filter(|_| is_denied && !has_arrived)
+            && decisive.observation.is_silence()
+        {
+            // Silence is none where somebody else has it, whom the policies may allow to.
+            let by = self.endpoint(agent).unwrap_or_else(|| agent.to_owned());
+            decisive.observation = Observation::ProbeError { message: format!("it arrived at {by}") };
+        }
         let agrees = decisive.observation.agrees_with(Decision::Deny);
-        // Whoever answered has it, and it does not come to its destination any more.
-        let is_elsewhere = matches!(decisive.observation, Observation::Misdelivered { .. });
         match (has_arrived, decisive.is_last) {
             (true, true) if is_denied && agrees.is_none() => {
                 // It was delivered, even if its agent's answer or another log was lost.
@@ -284,16 +289,15 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 // Only the answer was lost. Where the lookup is what is denied, that is a delivery; where it is the
                 // connection, nothing was sent that the policies deny.
                 let message = "its lookup arrived, and no answer came back".to_owned();
-                let is_lookup_denied = self.probing.lookups_denied.get(index) == Some(&true);
-                decisive.observation = if is_lookup_denied {
-                    Observation::DnsFailure { message }
-                } else {
-                    Observation::ProbeError { message }
-                };
+                if self.probing.lookups_denied.get(index) == Some(&true) {
+                    decisive.observation = Observation::DnsFailure { message };
+                } else if decisive.observation.is_silence() {
+                    decisive.observation = Observation::ProbeError { message };
+                }
                 decisive.is_final = false;
             }
-            (false, _) if is_denied && agrees != Some(false) && !is_elsewhere => {
-                let noted = noted(&decisive, leg);
+            (false, _) if is_denied && agrees != Some(false) => {
+                let noted = noted(&decisive, leg, self.server_names(leg));
                 self.ledger.note(noted, index, sent, decisive.control.path);
             }
             (true | false, _) => {}
@@ -333,10 +337,10 @@ impl<'a, B: Backend> Rounds<'a, B> {
 }
 
 /// What to note of a denied probe that has not arrived.
-fn noted(decisive: &LegSighting, leg: &Route) -> Noted {
+fn noted(decisive: &LegSighting, leg: &Route, servers: Vec<String>) -> Noted {
     let shows = if decisive.is_last { Shows::Delivery } else { Shows::Lookup };
     let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
-    Noted { nonce: decisive.nonce, ends, shows }
+    Noted { nonce: decisive.nonce, ends, shows, servers }
 }
 
 impl<B: Backend> Prober for Rounds<'_, B> {
@@ -378,7 +382,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         self.watch = watch;
         let (nonces, unread) = self.arrivals(&sendable).await;
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
-        self.ledger.arrived(arrived.nonces.keys().copied());
+        self.ledger.arrived(arrived.places());
         let probes = arrived.sort(results);
         self.lost.take(&arrived.sent, &arrived.paths);
         for (probe, legs) in probes {
@@ -390,8 +394,8 @@ impl<B: Backend> Prober for Rounds<'_, B> {
 
     async fn late_arrivals(&mut self) -> Vec<Late> {
         let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
-        let (arrived, _) = self.arrivals(&cells).await;
-        self.ledger.arrived(arrived.into_keys());
+        let (nonces, _) = self.arrivals(&cells).await;
+        self.ledger.arrived(Arrived { nonces, ..Arrived::default() }.places());
         self.ledger.take_late()
     }
 

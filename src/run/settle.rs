@@ -108,6 +108,7 @@ pub(super) async fn settle(
         last_silence: Duration::ZERO,
         disturbed: None,
         suspects: BTreeSet::new(),
+        reexamined: BTreeSet::new(),
         closer_looks: 0,
         is_powerless: false,
         stale: BTreeSet::new(),
@@ -134,6 +135,8 @@ pub(super) struct Settling<'a, P> {
     pub(super) disturbed: Option<Duration>,
     /// The denied cells that were delivered after all denials had been silent, and before the deadline.
     pub(super) suspects: BTreeSet<usize>,
+    /// The cells that have been suspects. What was believed once and was not so is believed for twice as many silences.
+    pub(super) reexamined: BTreeSet<usize>,
     /// How often suspects have been probed after the deadline.
     pub(super) closer_looks: u32,
     /// Whether the last round added no silence, so that more of them would not either.
@@ -317,7 +320,7 @@ impl<P: Prober> Settling<'_, P> {
         let silent = self.select(|track, decision| {
             decision == Decision::Deny && track.agrees(decision) == Some(true) && track.silences > 0
         });
-        let mut missing = self.pools.missing(&silences, &silent, self.loss());
+        let mut missing = self.pools.missing(&silences, &silent, &self.reexamined, self.loss());
         missing.truncate(CLOSER_LOOK);
         missing
     }

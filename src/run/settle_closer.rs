@@ -7,8 +7,8 @@ use super::track::Track;
 use crate::policy::Decision;
 
 /// How often a denied cell is probed after the deadline if it was delivered once after all denials had been
-/// silent: a leak of a tenth of its connections shows with 96 %.
-pub(super) const REPROBES: usize = 30;
+/// silent: a leak of a tenth of its connections shows with 99.8 %.
+pub(super) const REPROBES: usize = 60;
 /// How often a Service is probed whose endpoints are promised different things: of four endpoints, each is chosen
 /// with 99.7 %.
 pub(super) const BACKEND_PROBES: usize = 20;
@@ -39,6 +39,7 @@ impl<P: Prober> Settling<'_, P> {
         }
         let left = self.deadline().saturating_sub(self.prober.elapsed());
         tokio::time::sleep(left).await;
+        self.reexamined.extend(&suspects);
         // Those that were tried again and again until they were silent often enough show less than their number.
         self.distrust(&suspects.iter().copied().collect());
         let denied = self.select(|_, decision| decision == Decision::Deny);
@@ -189,7 +190,7 @@ mod tests {
         for cells in [1, 2, 4, 14] {
             let runs = join_all((0..RUNS).map(|seed| is_believed(cells, seed))).await;
             let believed = runs.into_iter().filter(|is_believed| *is_believed).count();
-            assert!(believed <= 40, "{believed} of {RUNS} with {cells} cells, and 25 are 5 %");
+            assert!(believed <= 38, "{believed} of {RUNS} with {cells} cells, and 25 are 5 %");
         }
     }
 }

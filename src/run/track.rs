@@ -235,6 +235,10 @@ impl Track {
                 let message = "its lookup arrived late".to_owned();
                 self.observation = Some(Observation::ProbeError { message });
             }
+            Shows::Elsewhere => {
+                let message = "it arrived at another pod".to_owned();
+                self.observation = Some(Observation::ProbeError { message });
+            }
             Shows::Change => {
                 let message = "it arrived after the policies had changed".to_owned();
                 self.observation = Some(Observation::ProbeError { message });

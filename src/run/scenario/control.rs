@@ -209,7 +209,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let mut unread = BTreeSet::new();
         for (agent, log) in each_once(agents).zip(logs) {
             match log {
-                Ok(log) => self.ledger.arrived(log.into_iter().map(|arrival| arrival.nonce)),
+                Ok(log) => {
+                    self.ledger.arrived(log.iter().map(|arrival| (arrival.nonce, agent.name())));
+                }
                 Err(error) => {
                     tracing::debug!("{error}");
                     unread.insert(agent.name().to_owned());

@@ -58,7 +58,9 @@ impl<B: Variants> ScenarioRun<'_, B> {
             steps.push(self.step(step).await?);
             self.try_variants((index, step), trials).await?;
         }
-        self.control().await
+        self.control().await?;
+        self.is_controlled = true;
+        Ok(())
     }
 
     async fn try_variants(
