@@ -186,6 +186,8 @@ async fn on_cluster(
     }
     let scheduled = cluster.schedule(scenarios);
     let surroundings = accept.complete(surroundings(&cluster), scenarios);
+    let accepted = surroundings.unmodelled.iter().filter(|kind| kind.is_accepted);
+    cluster.accept(accepted.map(|kind| kind.kind.clone()));
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let result =

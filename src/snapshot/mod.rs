@@ -34,6 +34,7 @@ pub use named::{AddressName, Lookup, WrittenPolicy};
 pub use node::ReadNode;
 pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 pub use other::{ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_part, foreign_policies};
+pub use plain::is_plain_group;
 pub use ranges::AddressRanges;
 pub use replicas::Replicas;
 pub use scaler::Scaler;

@@ -177,6 +177,11 @@ enum Effect {
 }
 
 impl ForeignPolicy {
+    /// Whether it is more than planned.
+    pub fn is_in_force(&self) -> bool {
+        self.effect != Effect::Staged
+    }
+
     /// What it means for the answer.
     pub fn part(&self) -> Part {
         let unmodelled = |what: &str| Part::Unmodelled(what.to_owned());
@@ -400,6 +405,7 @@ mod tests {
             "Ingress.networking.k8s.io",
             "Role.rbac.authorization.k8s.io",
             "CiliumEndpoint.cilium.io",
+            "NetworkPolicy.controlplane.antrea.io",
             "Tier.projectcalico.org",
             "ClusterPolicy.kyverno.io",
             "PolicyException.kyverno.io",

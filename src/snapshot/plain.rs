@@ -16,6 +16,11 @@ const PLAIN_GROUPS: &[&str] = &[
     "traefik.io",
     "snapshot.storage.k8s.io",
     "metrics.k8s.io",
+    "custom.metrics.k8s.io",
+    "external.metrics.k8s.io",
+    // What Antrea's controller works out of policies that are counted where they are written.
+    "controlplane.antrea.io",
+    "stats.antrea.io",
     "autoscaling.k8s.io",
 ];
 
@@ -90,6 +95,11 @@ const BUILT_IN: &[&str] = &[
 /// Whether Kubernetes itself defines a kind that netproof does not read.
 pub(super) fn is_built_in(kind: &str) -> bool {
     BUILT_IN.contains(&kind)
+}
+
+/// Whether no kind of a group has a part in the answer.
+pub fn is_plain_group(group: &str) -> bool {
+    PLAIN_GROUPS.contains(&group)
 }
 
 /// Whether objects of a kind have no part in the answer, whatever is in them.

@@ -10,7 +10,9 @@ use kube::core::GroupVersionKind;
 use super::request::{bounded, persistently, status_code};
 use crate::backend::Error;
 use crate::snapshot::cluster_policy::GROUP;
-use crate::snapshot::{Part, Unmodelled, foreign_part, foreign_policies, is_closed_group};
+use crate::snapshot::{
+    ForeignPolicy, Part, Unmodelled, foreign_part, foreign_policies, is_closed_group, is_plain_group,
+};
 
 /// What the cluster has of such objects, or may have.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ struct Served {
 /// Looks for such objects.
 pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign, Error> {
     let (served, unread) = served_kinds(client, groups).await?;
+    let is_known = |group: &str| group == GROUP || foreign_policies().any(|policy| policy.group == group);
+    let strangers: Vec<&str> = unread.iter().map(String::as_str).filter(|group| !is_known(group)).collect();
     // Kinds that are known are looked for even where the cluster does not say whether it has them.
     let known = foreign_policies().map(|policy| (policy.group, policy.kind));
     let known = MODELLED.iter().map(|kind| (GROUP, *kind)).chain(known);
@@ -53,7 +57,10 @@ pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign
     for (kind, part, count) in found.await? {
         let is_listed = !matches!(count, Some(Err(NotListed)));
         let own = served.get(kind).filter(|served| served.is_namespaced && is_listed);
-        if let (Some(served), Part::Unmodelled(_)) = (own, &part) {
+        let is_planned =
+            |policy: ForeignPolicy| policy.group == kind.0 && policy.kind == kind.1 && !policy.is_in_force();
+        let is_planned = foreign_policies().any(is_planned);
+        if let (Some(served), Part::Unmodelled(_), false) = (own, &part, is_planned) {
             foreign.kinds.push(served.resource.clone());
         }
         let Some(count) = count else { continue };
@@ -69,6 +76,11 @@ pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign
                 foreign.warnings.push(format!("{name} ({count}): {why}"));
             }
         }
+    }
+    if !strangers.is_empty() {
+        let warning =
+            format!("{}: the cluster does not say which kinds these groups have", strangers.join(", "));
+        foreign.warnings.push(warning);
     }
     Ok(foreign)
 }
@@ -91,7 +103,10 @@ async fn served_kinds(
     client: &Client,
     groups: &[APIGroup],
 ) -> Result<(BTreeMap<Kind, Served>, BTreeSet<String>), Error> {
-    let groups = groups.iter().filter(|group| group.name == GROUP || !is_closed_group(&group.name));
+    let is_known = |group: &str| foreign_policies().any(|policy| policy.group == group);
+    let groups = groups.iter().filter(|APIGroup { name, .. }| {
+        name == GROUP || is_known(name) || !(is_closed_group(name) || is_plain_group(name))
+    });
     let versions = groups.flat_map(|group| {
         let preferred = group.preferred_version.as_ref();
         let others = group.versions.iter().filter(move |version| Some(*version) != preferred);
@@ -112,8 +127,9 @@ async fn served_kinds(
                 continue;
             }
         };
-        for APIResource { name, kind, namespaced, .. } in resources {
-            if name.contains('/') {
+        for APIResource { name, kind, namespaced, verbs, .. } in resources {
+            // Parts of objects, and what is only asked about.
+            if name.contains('/') || !verbs.iter().any(|verb| verb == "list") {
                 continue;
             }
             let of_kind = GroupVersionKind::gvk(&group.name, &version.version, &kind);

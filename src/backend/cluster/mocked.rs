@@ -4,7 +4,7 @@ mod policies;
 mod survey;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -111,6 +111,7 @@ pub(super) fn deployment(
         schedule: Mutex::default(),
         canaries: Canaries::default(),
         sentinels: Turns::default(),
+        accepted: OnceLock::new(),
         deployments: AtomicUsize::default(),
         has_started: false.into(),
     };

@@ -22,9 +22,9 @@ mod sentinels;
 mod settings;
 mod survey;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join;
@@ -82,6 +82,8 @@ struct Shared {
     schedule: Mutex<Schedule>,
     canaries: Canaries,
     sentinels: Turns,
+    /// The kinds, as `Kind.group`, of which objects of others are accepted in the run's namespaces.
+    accepted: OnceLock<BTreeSet<String>>,
     /// How many deployments there ever were.
     deployments: AtomicUsize,
     /// Whether a deployment has ever come up.
@@ -130,6 +132,7 @@ impl Cluster {
             schedule: Mutex::default(),
             canaries: Canaries::default(),
             sentinels: Turns::default(),
+            accepted: OnceLock::new(),
             deployments: AtomicUsize::default(),
             has_started: AtomicBool::default(),
         };
@@ -174,6 +177,11 @@ impl Cluster {
     /// The kinds of which the cluster has objects that the policy engine does not know of.
     pub fn unmodelled(&self) -> &[Unmodelled] {
         &self.shared.survey.unmodelled
+    }
+
+    /// Accepts objects of these kinds, as `Kind.group`, in the run's namespaces, whoever makes them. Once.
+    pub fn accept(&self, kinds: impl IntoIterator<Item = String>) {
+        self.shared.accepted.get_or_init(|| kinds.into_iter().collect());
     }
 
     /// What the names of the run's namespaces begin with.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::backend::Error;
 use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies;
 use crate::backend::cluster::objects::AGENT;
-use crate::backend::cluster::request::{bounded, failed, persistently};
+use crate::backend::cluster::request::{bounded, failed, persistently, status_code};
 use crate::policy::{Backends, Labels, NAMESPACE_NAME_LABEL};
 use crate::scenario::State;
 use crate::snapshot::Identity;
@@ -94,14 +94,23 @@ impl Deployment {
     /// makes them there.
     async fn foreign_policies(&self) -> Result<Vec<String>, Error> {
         let namespaces = self.namespaces();
-        let kinds = self.shared.survey.foreign_policies.iter();
+        let is_accepted = |kind: &&ApiResource| {
+            let accepted = self.shared.accepted.get();
+            accepted.is_some_and(|accepted| accepted.contains(&format!("{}.{}", kind.kind, kind.group)))
+        };
+        let kinds = self.shared.survey.foreign_policies.iter().filter(|kind| !is_accepted(kind));
         let kinds = kinds.flat_map(|kind| namespaces.iter().map(move |namespace| (kind, namespace)));
         let lists = bounded(kinds.map(async |(kind, namespace)| {
             let objects: Api<DynamicObject> =
                 Api::namespaced_with(self.shared.client.clone(), namespace, kind);
             let listed = persistently(async || objects.list_metadata(&ListParams::default()).await).await;
             let doing = || format!("list objects of kind {} in {namespace}", kind.kind);
-            let items = listed.map_err(|error| failed(doing())(error))?.items;
+            let items = match listed {
+                Ok(list) => list.items,
+                // The kind was removed after it was found.
+                Err(error) if status_code(&error) == Some(404) => Vec::new(),
+                Err(error) => return Err(failed(doing())(error)),
+            };
             let say = |object: &PartialObjectMeta<DynamicObject>| {
                 let (name, writers) = (object.name_any(), writers(&object.metadata));
                 format!("{}.{} {namespace}/{name} is not the run's ({writers})", kind.kind, kind.group)
@@ -383,7 +392,6 @@ fn short(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::api::ApiResource;
     use kube::core::GroupVersionKind;
     use serde_json::json;
 
