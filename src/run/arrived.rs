@@ -31,6 +31,11 @@ pub(super) struct Arrived {
     pub(super) paths: HashSet<Path>,
 }
 
+/// Returns every arrival with its agent.
+pub(super) fn places(nonces: &HashMap<Nonce, Vec<ArrivedAt>>) -> impl Iterator<Item = (Nonce, &str)> {
+    nonces.iter().flat_map(|(nonce, places)| places.iter().map(move |(agent, _)| (*nonce, agent.as_str())))
+}
+
 impl Arrived {
     /// Whether a probe arrived at any of these agents.
     pub(super) fn is_at(&self, nonce: Nonce, agents: &[String]) -> bool {
@@ -42,12 +47,6 @@ impl Arrived {
     pub(super) fn elsewhere(&self, nonce: Nonce) -> Option<&str> {
         let (agent, _) = self.nonces.get(&nonce)?.first()?;
         Some(agent)
-    }
-
-    /// Every arrival, and the agent of it.
-    pub(super) fn places(&self) -> impl Iterator<Item = (Nonce, &str)> {
-        let places = self.nonces.iter();
-        places.flat_map(|(nonce, places)| places.iter().map(move |(agent, _)| (*nonce, agent.as_str())))
     }
 
     /// Sorts what the agents say of a round's probes.

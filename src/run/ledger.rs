@@ -34,7 +34,7 @@ pub(super) enum Shows {
     Lookup,
     /// It was under way when the policies changed, and those that let it pass may be the later ones.
     Change,
-    /// It was delivered to somebody else, whom the policies may allow to receive it.
+    /// Another pod received it, and the policies may allow that.
     Elsewhere,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use netproof_probe::wire::{Listener, Nonce, Target};
 
-use super::arrived::{Arrived, ArrivedAt, Legs};
+use super::arrived::{Arrived, ArrivedAt, Legs, places};
 use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
 use super::canary::{Canaries, LostCanaries, Path};
 use super::ledger::{Ends, Late, Ledger, Noted, Shows};
@@ -271,11 +271,12 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let left = decisive.left.unwrap_or(sent).max(sent);
         let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
         let leg = route.first.as_deref().filter(|_| !decisive.is_last).unwrap_or(route);
-        let has_arrived = arrived.is_at(decisive.nonce, &self.server_names(leg));
+        let servers = self.server_names(leg);
+        let has_arrived = arrived.is_at(decisive.nonce, &servers);
         if let Some(agent) = arrived.elsewhere(decisive.nonce).filter(|_| is_denied && !has_arrived)
             && decisive.observation.is_silence()
         {
-            // Silence is none where somebody else has it, whom the policies may allow to.
+            // Another pod received it, and the policies may allow that: this is no silence.
             let by = self.endpoint(agent).unwrap_or_else(|| agent.to_owned());
             decisive.observation = Observation::ProbeError { message: format!("it arrived at {by}") };
         }
@@ -297,7 +298,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 decisive.is_final = false;
             }
             (false, _) if is_denied && agrees != Some(false) => {
-                let noted = noted(&decisive, leg, self.server_names(leg));
+                let noted = noted(&decisive, leg, servers);
                 self.ledger.note(noted, index, sent, decisive.control.path);
             }
             (true | false, _) => {}
@@ -382,7 +383,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         self.watch = watch;
         let (nonces, unread) = self.arrivals(&sendable).await;
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
-        self.ledger.arrived(arrived.places());
+        self.ledger.arrived(places(&arrived.nonces));
         let probes = arrived.sort(results);
         self.lost.take(&arrived.sent, &arrived.paths);
         for (probe, legs) in probes {
@@ -395,7 +396,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
     async fn late_arrivals(&mut self) -> Vec<Late> {
         let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
         let (nonces, _) = self.arrivals(&cells).await;
-        self.ledger.arrived(Arrived { nonces, ..Arrived::default() }.places());
+        self.ledger.arrived(places(&nonces));
         self.ledger.take_late()
     }
 

@@ -490,15 +490,10 @@ mod tests {
                 let is_denied = cell == 0 && sent < self.denied_until;
                 let denied_backend = is_denied.then(|| EndpointName::pod("x", "db"));
                 sightings.push(Sighting {
-                    cell,
-                    observation,
-                    sent,
-                    left: sent,
                     ended,
-                    control: Control::ALIVE,
-                    found_name: true,
                     denied_backend,
                     is_final,
+                    ..Sighting::at(sent, cell, observation)
                 });
             }
             sightings
@@ -1028,15 +1023,10 @@ mod tests {
             self.rounds += usize::from(!cells.is_empty());
             let ended = self.elapsed();
             let sighting = |&cell: &usize| Sighting {
-                cell,
-                observation: observation.clone(),
-                sent,
-                left: sent,
                 ended,
                 control,
-                found_name: true,
-                denied_backend: None,
                 is_final,
+                ..Sighting::at(sent, cell, observation.clone())
             };
             cells.iter().map(sighting).collect()
         }

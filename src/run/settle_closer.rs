@@ -106,7 +106,7 @@ mod tests {
     use crate::run::sentinel::Signal;
     use crate::run::settle::{SettleDeadlines, settle};
     use crate::run::track::{Expected, Loss, Sighting};
-    use crate::verdict::{Control, EnforcementPoint, Observation};
+    use crate::verdict::{EnforcementPoint, Observation};
 
     /// Lets a tenth of all denied probes through.
     struct Leaky {
@@ -117,20 +117,10 @@ mod tests {
     impl Prober for Leaky {
         async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
             let sent = self.elapsed();
-            let sighting = |&cell| Sighting {
-                cell,
-                observation: if self.rng.u8(..10) == 0 {
-                    Observation::Connected
-                } else {
-                    Observation::Dropped
-                },
-                sent,
-                left: sent,
-                ended: sent,
-                control: Control::ALIVE,
-                found_name: true,
-                denied_backend: None,
-                is_final: false,
+            let sighting = |&cell: &usize| {
+                let is_let_through = self.rng.u8(..10) == 0;
+                let observation = if is_let_through { Observation::Connected } else { Observation::Dropped };
+                Sighting::at(sent, cell, observation)
             };
             cells.iter().map(sighting).collect()
         }

@@ -30,6 +30,24 @@ pub(super) struct Sighting {
     pub(super) is_final: bool,
 }
 
+#[cfg(test)]
+impl Sighting {
+    /// What a probe shows that is answered at once, if at all, on a live path.
+    pub(super) fn at(sent: Duration, cell: usize, observation: Observation) -> Self {
+        Self {
+            cell,
+            observation,
+            sent,
+            left: sent,
+            ended: sent,
+            control: Control::ALIVE,
+            found_name: true,
+            denied_backend: None,
+            is_final: false,
+        }
+    }
+}
+
 /// What is expected of a cell.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {

@@ -33,7 +33,9 @@ pub use manifests::Snapshot;
 pub use named::{AddressName, Lookup, WrittenPolicy};
 pub use node::ReadNode;
 pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
-pub use other::{ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_part, foreign_policies};
+pub use other::{
+    ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_part, foreign_policies, foreign_policy,
+};
 pub use plain::is_plain_group;
 pub use ranges::AddressRanges;
 pub use replicas::Replicas;

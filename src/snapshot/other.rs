@@ -302,9 +302,14 @@ const DECIDES: &str = "allows or denies packets by rules that netproof does not 
 const MAKES_OBJECTS: &str =
     "may make or change policies, labels and pods, which netproof sees only where the input has them";
 
+/// The foreign kind of this name and group, if it is one.
+pub fn foreign_policy(kind: &str, group: &str) -> Option<ForeignPolicy> {
+    foreign_policies().find(|policy| policy.group == group && policy.kind == kind)
+}
+
 /// What objects of a kind that decides about packets mean for the answer; `None` if the kind is not known to.
 pub fn foreign_part(kind: &str, group: &str) -> Option<Part> {
-    if let Some(policy) = foreign_policies().find(|policy| policy.group == group && policy.kind == kind) {
+    if let Some(policy) = foreign_policy(kind, group) {
         return Some(policy.part());
     }
     // A policy of a network plugin that netproof has never heard of must not look like a ConfigMap.

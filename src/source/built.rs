@@ -18,9 +18,8 @@ pub fn refuse_unbuilt(paths: &[PathBuf], command: &str) -> Result<(), Error> {
         if path.is_dir() {
             let mut found = Vec::new();
             find_below(path, &is_description, &mut found)?;
-            found.sort();
             // The outermost builds those below it, too.
-            found.sort_by_key(|file| file.components().count());
+            found.sort_by_cached_key(|file| (file.components().count(), file.clone()));
             for file in found {
                 refuse_folder(file.parent().unwrap_or(Path::new("")), command)?;
             }

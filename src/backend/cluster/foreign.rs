@@ -11,7 +11,7 @@ use super::request::{bounded, persistently, status_code};
 use crate::backend::Error;
 use crate::snapshot::cluster_policy::GROUP;
 use crate::snapshot::{
-    ForeignPolicy, Part, Unmodelled, foreign_part, foreign_policies, is_closed_group, is_plain_group,
+    Part, Unmodelled, foreign_part, foreign_policies, foreign_policy, is_closed_group, is_plain_group,
 };
 
 /// What the cluster has of such objects, or may have.
@@ -37,7 +37,6 @@ struct Served {
 /// Looks for such objects.
 pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign, Error> {
     let (served, unread) = served_kinds(client, groups).await?;
-    let is_known = |group: &str| group == GROUP || foreign_policies().any(|policy| policy.group == group);
     let strangers: Vec<&str> = unread.iter().map(String::as_str).filter(|group| !is_known(group)).collect();
     // Kinds that are known are looked for even where the cluster does not say whether it has them.
     let known = foreign_policies().map(|policy| (policy.group, policy.kind));
@@ -57,10 +56,8 @@ pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign
     for (kind, part, count) in found.await? {
         let is_listed = !matches!(count, Some(Err(NotListed)));
         let own = served.get(kind).filter(|served| served.is_namespaced && is_listed);
-        let is_planned =
-            |policy: ForeignPolicy| policy.group == kind.0 && policy.kind == kind.1 && !policy.is_in_force();
-        let is_planned = foreign_policies().any(is_planned);
-        if let (Some(served), Part::Unmodelled(_), false) = (own, &part, is_planned) {
+        let is_in_force = foreign_policy(&kind.1, &kind.0).is_none_or(|policy| policy.is_in_force());
+        if let (Some(served), Part::Unmodelled(_), true) = (own, &part, is_in_force) {
             foreign.kinds.push(served.resource.clone());
         }
         let Some(count) = count else { continue };
@@ -88,7 +85,12 @@ pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign
 /// The kinds that the engine models, but of which it knows the scenarios' own objects only.
 const MODELLED: [&str; 3] = ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
 
-/// What objects of a kind mean for the verdicts; `None` if nothing as far as it is known.
+/// Whether a group has kinds that are looked for by name.
+fn is_known(group: &str) -> bool {
+    group == GROUP || foreign_policies().any(|policy| policy.group == group)
+}
+
+/// Returns what objects of a kind mean for the verdicts; `None` if they are not known to mean anything.
 fn part((group, kind): &Kind) -> Option<Part> {
     if group == GROUP && MODELLED.contains(&kind.as_str()) {
         let why = "decides beside the scenarios' own, which are all that netproof knows of".to_owned();
@@ -103,10 +105,9 @@ async fn served_kinds(
     client: &Client,
     groups: &[APIGroup],
 ) -> Result<(BTreeMap<Kind, Served>, BTreeSet<String>), Error> {
-    let is_known = |group: &str| foreign_policies().any(|policy| policy.group == group);
-    let groups = groups.iter().filter(|APIGroup { name, .. }| {
-        name == GROUP || is_known(name) || !(is_closed_group(name) || is_plain_group(name))
-    });
+    let groups = groups
+        .iter()
+        .filter(|APIGroup { name, .. }| is_known(name) || !(is_closed_group(name) || is_plain_group(name)));
     let versions = groups.flat_map(|group| {
         let preferred = group.preferred_version.as_ref();
         let others = group.versions.iter().filter(move |version| Some(*version) != preferred);
