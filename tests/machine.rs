@@ -121,14 +121,6 @@ pub(crate) fn library() -> &'static Path {
     })
 }
 
-/// The whole library in the lab, as an ordinary user: once for all tests that look at it.
-pub(crate) fn library_run() -> &'static Finished {
-    static RUN: OnceLock<Finished> = OnceLock::new();
-    RUN.get_or_init(|| {
-        run(User::Ordinary, ["run", library().to_str().unwrap(), "-o", "json", "--parallel", "6"])
-    })
-}
-
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

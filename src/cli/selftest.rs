@@ -32,7 +32,7 @@ pub(super) struct SelftestArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
-    /// How many scenarios to carry out at once [default: four times as many as there are processors]
+    /// How many scenarios to carry out at once [default: eight times as many as there are processors]
     #[arg(long, value_name = "NUMBER")]
     parallel: Option<usize>,
 }
@@ -95,7 +95,7 @@ async fn carry_out(
 ) -> anyhow::Result<Option<SelfTest>> {
     let settings = Settings {
         // Most of the time is spent waiting for answers that have to stay away.
-        parallel: args.parallel.unwrap_or_else(|| 4 * processors()),
+        parallel: args.parallel.unwrap_or_else(|| 8 * processors()),
         ..Settings::lab()
     };
     let interrupted = interruption()?;

@@ -195,6 +195,21 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The direction in which it decides; `None` if no rule and no isolation does.
+    pub fn direction(&self) -> Option<Direction> {
+        match self {
+            Self::NotIsolated(direction) | Self::Isolated { direction, .. } => Some(*direction),
+            Self::AllowedBy { rule, .. } | Self::DeniedBy(rule) | Self::PassedBy(rule) => {
+                Some(rule.direction)
+            }
+            Self::OwnAddress
+            | Self::OwnNode
+            | Self::NoPodNetwork
+            | Self::Undefined(_)
+            | Self::Reading { .. } => None,
+        }
+    }
+
     /// The rule of a cluster-scoped policy that denies.
     pub(super) fn denying_rule(&self) -> Option<&RuleName> {
         match self {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::millis;
-use crate::policy::Reason;
+use crate::policy::{Direction, Reason};
 use crate::verdict::{Cause, CellResult, Verdict};
 
 #[derive(Serialize)]
@@ -129,19 +129,17 @@ struct ReasonDocument {
 
 impl ReasonDocument {
     fn new(reason: &Reason) -> Self {
-        let (policies, direction, rule) = match reason {
-            Reason::NotIsolated(direction) => (Vec::new(), Some(direction.name()), None),
+        let (policies, rule) = match reason {
             Reason::AllowedBy { rule, .. } | Reason::DeniedBy(rule) | Reason::PassedBy(rule) => {
-                (vec![rule.policy.to_string()], Some(rule.direction.name()), Some(rule.index))
+                (vec![rule.policy.to_string()], Some(rule.index))
             }
-            Reason::Isolated { direction, policies } => {
-                (policies.iter().map(ToString::to_string).collect(), Some(direction.name()), None)
-            }
-            Reason::OwnAddress
+            Reason::Isolated { policies, .. } => (policies.iter().map(ToString::to_string).collect(), None),
+            Reason::NotIsolated(_)
+            | Reason::OwnAddress
             | Reason::OwnNode
             | Reason::NoPodNetwork
             | Reason::Undefined(_)
-            | Reason::Reading { .. } => (Vec::new(), None, None),
+            | Reason::Reading { .. } => (Vec::new(), None),
         };
         let (undefined, reading) = match reason {
             Reason::Undefined(cause) => (Some(cause.kind().name()), None),
@@ -155,6 +153,7 @@ impl ReasonDocument {
             | Reason::OwnNode
             | Reason::NoPodNetwork => (None, None),
         };
+        let direction = reason.direction().map(Direction::name);
         Self { text: reason.to_string(), policies, direction, rule, undefined, reading }
     }
 }
