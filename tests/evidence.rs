@@ -86,6 +86,22 @@ fn what_must_not_be_skipped_is_a_failure() {
     assert_eq!(other.code, Some(0), "{}", other.stderr);
 }
 
+/// A policy that selects nothing at any time is not what its author meant if its label is nearly that of a pod.
+#[test]
+fn a_misspelt_selector_is_warned_about() {
+    let run = |label: &str| {
+        let content = scenario("", "80/TCP")
+            .replace("{matchLabels: {app: a}}", &format!("{{matchLabels: {{{label}}}}}"));
+        run_with("misspelt.yaml", &content.replace("deny: [all]", "allow: [all]"), &[]).json()["warnings"]
+            .clone()
+    };
+    assert_eq!(
+        run("aap: a"),
+        serde_json::json!(["evidence: NetworkPolicy x/isolated selects no pod (aap=a); did you mean app?"])
+    );
+    assert_eq!(run("zone: dark"), serde_json::json!([]), "nothing is similar");
+}
+
 /// Without a denial, nothing is known about isolation.
 #[test]
 fn a_run_without_a_denial_is_no_pass() {
@@ -114,6 +130,41 @@ fn a_smaller_share_of_leaks_takes_more_probes() {
     assert!(default <= 0.1, "{default}");
     let small = share(&["--confidence", "1%"]);
     assert!(small <= 0.01, "{small}");
+}
+
+/// Where both directions deny, nothing was probed more often than twice, whatever share was asked for: four of ten runs
+/// with this fault passed. None of the 1,497 probes leaks in 3 of ten million runs.
+#[test]
+fn what_both_directions_deny_is_probed_as_often_as_the_share_needs() {
+    let content = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: closed}
+topology: {namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 1}]}]}
+probes: [80/TCP]
+steps:
+- name: nobody may send or receive
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: closed, namespace: x}
+    spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+";
+    let run = |options: &[&str]| {
+        run_with("both-directions.yaml", content, &[&["--confidence", "0.2%"], options].concat())
+    };
+    let sound = run(&[]);
+    assert_eq!(sound.code, Some(0), "{}", sound.stderr);
+    let proof = &sound.json()["proof"];
+    assert!(proof["detectableShare"].as_f64().unwrap() <= 0.002, "{proof}");
+    assert_eq!(
+        (&proof["askedShare"], &proof["untoldEnforcementPoints"]),
+        (&0.002.into(), &2.into()),
+        "{proof}"
+    );
+
+    let leaky = run(&["--fault", "leaks-1-percent"]);
+    assert_eq!(leaky.code, Some(1), "{}", leaky.stderr);
 }
 
 /// The denial stands before and after the second step: its silences from before the node reacts prove nothing. The run

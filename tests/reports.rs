@@ -136,6 +136,7 @@ pub(crate) fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
         stopped: false,
         unfinished: Vec::new(),
         profiles: Vec::new(),
+        asked_share: None,
         surroundings: Surroundings { name: "lab".to_owned(), ..Surroundings::default() },
         took: Duration::from_millis(1_280),
     }

@@ -52,9 +52,9 @@ pub(super) struct RunOptions {
     linger: Option<Duration>,
 
     /// The share of leaking connections to find with 95 % at every node, set of policies and direction: the smaller,
-    /// the more probes are sent
-    #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
-    confidence: f64,
+    /// the more probes are sent, and a run that could not send as many is inconclusive [default: 10%, if it can]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    confidence: Option<f64>,
 
     /// What must not be skipped: fail if the place lacks one of these
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]

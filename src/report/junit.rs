@@ -12,6 +12,7 @@ use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, Te
 use super::cells::{reasons, seen};
 use super::escape::{Plain, lines, message, shown};
 use super::latency::lateness;
+use super::proof::less_proved;
 use super::style::{count, join};
 use super::{open, profiles, unmodelled};
 use crate::profile::Profile;
@@ -69,6 +70,10 @@ fn shortcoming_case(shortcoming: &Shortcoming, result: &RunResult) -> TestCase {
         Shortcoming::NothingProved => {
             let why = "no denial was judged, so nothing is known about isolation".to_owned();
             ("a denial is judged", NonSuccessKind::Error, why)
+        }
+        Shortcoming::LessProved { found, asked } => {
+            let why = less_proved(*found, *asked);
+            ("as much is proved as --confidence asks for", NonSuccessKind::Error, why)
         }
     };
     let mut status = TestCaseStatus::non_success(kind);

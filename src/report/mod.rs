@@ -17,6 +17,7 @@ mod matrix;
 mod open;
 mod profiles;
 mod progress;
+mod proof;
 mod scenarios;
 mod selftest;
 mod style;

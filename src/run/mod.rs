@@ -70,6 +70,7 @@ pub async fn run<B: Backend>(
         unfinished,
         surroundings,
         profiles: settings.profiles.clone(),
+        asked_share: settings.leak_share,
         took: start.elapsed(),
     }
 }

@@ -24,8 +24,8 @@ pub struct Settings {
     /// How long to wait after the last denied probe for arrivals that are late.
     pub linger: Duration,
     /// The share of leaking connections, above 0 and below 1, that has to be found with 95 % at every point
-    /// that enforces a policy.
-    pub leak_share: f64,
+    /// that enforces a policy, if one is asked for; `LEAK_SHARE` is tried for otherwise.
+    pub leak_share: Option<f64>,
     /// How long changes may take to be in force without being called late.
     pub limits: Limits,
     /// What the place must have, whatever scenarios declare: a lack of it is a failure.
@@ -38,6 +38,9 @@ pub struct Settings {
     pub profiles: Vec<Profile>,
 }
 
+/// The share of leaking connections that a run tries to find with 95 %, if none is asked for.
+pub(super) const LEAK_SHARE: f64 = 0.1;
+
 impl Settings {
     /// Those of the lab, whose pods are there when it has started.
     pub fn lab() -> Self {
@@ -49,7 +52,7 @@ impl Settings {
             shortest_timeout: Duration::from_millis(80),
             longest_timeout: Duration::from_secs(1),
             linger: Duration::from_millis(300),
-            leak_share: 0.1,
+            leak_share: None,
             limits: Limits::default(),
             required: BTreeSet::new(),
             parallel: 1,

@@ -809,7 +809,7 @@ mod tests {
 
         let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
         let point = EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress };
-        let pools = Pools::new(vec![Some(point.clone()), Some(point)], 0.1);
+        let pools = Pools::new(vec![vec![point.clone()], vec![point]], 0.1);
         let mut script = Script::new(vec![vec![Dropped], vec![Dropped]]);
         let settled = settle(&mut script, &[plain(Decision::Deny); 2], &pools, deadlines()).await;
         let silences: u32 = settled.tracks.iter().map(|track| track.silences).sum();

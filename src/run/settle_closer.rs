@@ -146,7 +146,7 @@ mod tests {
     async fn is_believed(cells: usize, seed: u64) -> bool {
         let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
         let point = EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress };
-        let pools = Pools::new(vec![Some(point); cells], 0.1);
+        let pools = Pools::new(vec![vec![point]; cells], 0.1);
         let expected = Expected {
             decision: Decision::Deny,
             is_new: true,

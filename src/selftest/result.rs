@@ -119,6 +119,7 @@ impl SelfTest {
             unfinished: Vec::new(),
             surroundings: Surroundings::default(),
             profiles: Vec::new(),
+            asked_share: None,
             took: self.took,
         }
     }

@@ -44,15 +44,6 @@ pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> Vec<En
     points.into_iter().map(point).collect()
 }
 
-/// The point that a dropped probe between these nodes proves. What is denied in both directions proves neither: what
-/// the sender's node drops never comes to the receiver's.
-pub fn proved_point(expected: &Expectation, machines: &Machines) -> Option<EnforcementPoint> {
-    match <[EnforcementPoint; 1]>::try_from(enforcement_points(expected, machines)) {
-        Ok([point]) => Some(point),
-        Err(_) => None,
-    }
-}
-
 /// The smallest share of leaking connections, from 0 to 1, that so many probes find with 95 % in a network that loses
 /// this share of packets.
 pub fn detectable_share(probes: u32, loss: f64) -> f64 {
@@ -87,26 +78,16 @@ pub struct Power {
     pub fewest_per_cell: u32,
     /// How many points enforced them.
     pub points: usize,
-    /// How many of those were not told apart from others: the other direction denied the same flows.
+    /// How many of those deny only what the other direction denies, too: nothing shows which of the two dropped it.
     pub untold: usize,
-    /// The fewest probes at one of the other points.
+    /// The fewest probes at one point.
     pub fewest_per_point: u32,
-    /// The largest share of probes that the network lost, from 0 to 1.
-    pub loss: f64,
+    /// The smallest share of leaking connections, from 0 to 1, that would have been found with 95 % at every point, in
+    /// a network that loses as many packets as it did; 1 without any.
+    pub detectable_share: f64,
 }
 
 impl Power {
-    /// How many points were told apart from others.
-    pub fn told(&self) -> usize {
-        self.points.saturating_sub(self.untold)
-    }
-
-    /// The smallest share of leaking connections, from 0 to 1, that would have been found with 95 % at
-    /// every point that was told apart from others.
-    pub fn detectable_share(&self) -> f64 {
-        detectable_share(self.fewest_per_point, self.loss)
-    }
-
     /// Of several steps together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -117,16 +98,23 @@ impl Power {
                 (false, _) => other,
             };
         let (cells, other_cells) = (self.denials > 0, other.denials > 0);
-        let (told, other_told) = (self.told() > 0, other.told() > 0);
+        let (points, other_points) = (self.points > 0, other.points > 0);
         Self {
             denials: self.denials + other.denials,
             probes: self.probes + other.probes,
             fewest_per_cell: fewest((cells, self.fewest_per_cell), (other_cells, other.fewest_per_cell)),
             points: self.points + other.points,
             untold: self.untold + other.untold,
-            fewest_per_point: fewest((told, self.fewest_per_point), (other_told, other.fewest_per_point)),
-            loss: self.loss.max(other.loss),
+            fewest_per_point: fewest((points, self.fewest_per_point), (other_points, other.fewest_per_point)),
+            detectable_share: self.detectable_share.max(other.detectable_share),
         }
+    }
+
+    /// Whether a share of leaking connections that was asked for might not have shown. How much the network loses is an
+    /// estimate, which every probe changes.
+    pub fn falls_short_of(&self, share: f64) -> bool {
+        const TOLERANCE: f64 = 1.05;
+        self.points > 0 && self.detectable_share > share * TOLERANCE
     }
 }
 
@@ -134,36 +122,48 @@ fn is_proved_denial(cell: &&CellResult) -> bool {
     cell.verdict == Verdict::Match && cell.expected.decision == Decision::Deny
 }
 
+/// The probes that an enforcement point may have dropped.
+#[derive(Default)]
+struct Dropped {
+    /// Those that nothing else would have dropped; `None` if it denies nothing alone.
+    alone: Option<u32>,
+    /// Those that the other direction denies, too: a packet that the sender's node drops never comes to the receiver's.
+    together: u32,
+}
+
 impl StepResult {
-    /// How many probes each enforcement point of a proved denial dropped for sure; `None` where it is not told apart
-    /// from others.
-    fn enforcement(&self) -> BTreeMap<EnforcementPoint, Option<u32>> {
-        let mut probes = BTreeMap::<EnforcementPoint, Option<u32>>::new();
+    /// The probes that each enforcement point of a proved denial may have dropped.
+    fn enforcement(&self) -> BTreeMap<EnforcementPoint, Dropped> {
+        let mut dropped = BTreeMap::<EnforcementPoint, Dropped>::new();
         for cell in self.cells.iter().filter(is_proved_denial) {
-            for point in enforcement_points(&cell.expected, &cell.machines) {
-                probes.entry(point).or_default();
-            }
-            if let Some(point) = proved_point(&cell.expected, &cell.machines) {
-                *probes.entry(point).or_default().get_or_insert_default() += cell.silences;
+            let points = enforcement_points(&cell.expected, &cell.machines);
+            let is_only = points.len() == 1;
+            for point in points {
+                let dropped = dropped.entry(point).or_default();
+                if is_only {
+                    *dropped.alone.get_or_insert_default() += cell.silences;
+                } else {
+                    dropped.together += cell.silences;
+                }
             }
         }
-        probes
+        dropped
     }
 
     /// What the denials of the step rest on.
     pub fn power(&self) -> Power {
         let denials = || self.cells.iter().filter(is_proved_denial).map(|cell| cell.silences);
         let points = self.enforcement();
-        let told = || points.values().copied().flatten();
+        let fewest = points.values().map(|dropped| dropped.alone.unwrap_or(dropped.together)).min();
         Power {
             denials: denials().count(),
             probes: denials().map(u64::from).sum(),
             fewest_per_cell: denials().min().unwrap_or_default(),
             points: points.len(),
-            untold: points.len() - told().count(),
-            fewest_per_point: told().min().unwrap_or_default(),
+            untold: points.values().filter(|dropped| dropped.alone.is_none()).count(),
+            fewest_per_point: fewest.unwrap_or_default(),
             // What a step without denials lost takes no power away.
-            loss: if denials().count() == 0 { 0.0 } else { self.loss },
+            detectable_share: fewest.map_or(0.0, |fewest| detectable_share(fewest, self.loss)),
         }
     }
 }
@@ -200,18 +200,25 @@ mod tests {
             probes: 9,
             fewest_per_cell: 2,
             points: 1,
+            untold: 0,
             fewest_per_point: 9,
-            ..Power::default()
+            detectable_share: detectable_share(9, 0.0),
         };
         assert_eq!(power.plus(Power::default()), power);
         assert_eq!(Power::default().plus(power), power);
-        let untold = Power { untold: 1, fewest_per_point: 0, ..power };
-        assert_eq!(power.plus(untold).fewest_per_point, 9);
+        assert!(!Power::default().falls_short_of(0.1));
     }
 
-    /// What the sender's node drops never comes to the receiver's: its silence proves nothing there.
     #[test]
-    fn what_both_directions_deny_proves_neither() {
+    fn what_was_asked_for_is_missed_by_more_than_an_estimate_may_change() {
+        let with =
+            |fewest| Power { points: 1, detectable_share: detectable_share(fewest, 0.0), ..Power::default() };
+        assert!(!with(probes_for(0.01, 0.0)).falls_short_of(0.01));
+        assert!(with(probes_for(0.01, 0.0) * 9 / 10).falls_short_of(0.01));
+    }
+
+    #[test]
+    fn what_both_directions_deny_has_a_point_in_each() {
         let isolated = |direction, names: &[&str]| Reason::Isolated {
             direction,
             policies: names.iter().map(|name| policy(name)).collect(),
@@ -221,14 +228,12 @@ mod tests {
 
         let (egress, ingress) =
             (isolated(Direction::Egress, &["e"]), isolated(Direction::Ingress, &["a", "b"]));
-        let both = deny(vec![egress, ingress.clone()]);
-        assert_eq!(enforcement_points(&both, &machines).len(), 2);
-        assert_eq!(proved_point(&both, &machines), None);
+        assert_eq!(enforcement_points(&deny(vec![egress, ingress.clone()]), &machines).len(), 2);
 
         // Two policies that isolate one pod are one point.
         let policies = ["a", "b"].map(policy).into();
         let point = EnforcementPoint { node: machines.to.clone(), policies, direction: Direction::Ingress };
-        assert_eq!(proved_point(&deny(vec![ingress]), &machines), Some(point));
+        assert_eq!(enforcement_points(&deny(vec![ingress]), &machines), [point]);
     }
 
     fn policy(name: &str) -> PolicyName {

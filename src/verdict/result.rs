@@ -280,12 +280,14 @@ pub struct RunResult {
     pub surroundings: Surroundings,
     /// What was known of the network plugin.
     pub profiles: Vec<Profile>,
+    /// The share of leaking connections, from 0 to 1, that had to be found at every enforcement point, if one was asked for.
+    pub asked_share: Option<f64>,
     /// How long the run took in all.
     pub took: Duration,
 }
 
 /// What is wrong with a run as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Shortcoming {
     /// It had to be without what it must have.
     Lacking(BTreeSet<Capability>),
@@ -295,6 +297,13 @@ pub enum Shortcoming {
     NotModelled,
     /// No denial was judged.
     NothingProved,
+    /// Fewer probes were dropped somewhere than the share of leaking connections needs that was asked for.
+    LessProved {
+        /// The smallest share that would have been found everywhere.
+        found: f64,
+        /// What was asked for.
+        asked: f64,
+    },
 }
 
 /// Where packets were sent.
@@ -362,8 +371,16 @@ impl RunResult {
             (self.interrupted || left > 0).then_some(Shortcoming::Unfinished(left)),
             self.lacks_a_model().then_some(Shortcoming::NotModelled),
             self.counts().proves_nothing().then_some(Shortcoming::NothingProved),
+            self.less_proved(),
         ];
         all.into_iter().flatten().collect()
+    }
+
+    fn less_proved(&self) -> Option<Shortcoming> {
+        let (asked, power) = (self.asked_share?, self.power());
+        power
+            .falls_short_of(asked)
+            .then_some(Shortcoming::LessProved { found: power.detectable_share, asked })
     }
 
     /// Why nothing could be carried out, if so.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::verdict::{Counts, MachineCounts, Power};
+use crate::verdict::{Counts, MachineCounts, RunResult};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,13 +78,17 @@ pub(super) struct ProofDocument {
     enforcement_points: usize,
     untold_enforcement_points: usize,
     fewest_per_enforcement_point: u32,
-    /// From 0 to 1; absent where no enforcement point was told apart from others.
+    /// From 0 to 1; absent without enforcement points.
     #[serde(skip_serializing_if = "Option::is_none")]
     detectable_share: Option<f64>,
+    /// From 0 to 1; absent where none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_share: Option<f64>,
 }
 
-impl From<Power> for ProofDocument {
-    fn from(power: Power) -> Self {
+impl ProofDocument {
+    pub(super) fn new(result: &RunResult) -> Self {
+        let power = result.power();
         Self {
             denials: power.denials,
             dropped_probes: power.probes,
@@ -92,7 +96,8 @@ impl From<Power> for ProofDocument {
             enforcement_points: power.points,
             untold_enforcement_points: power.untold,
             fewest_per_enforcement_point: power.fewest_per_point,
-            detectable_share: (power.told() > 0).then(|| power.detectable_share()),
+            detectable_share: (power.points > 0).then_some(power.detectable_share),
+            asked_share: result.asked_share,
         }
     }
 }

@@ -113,7 +113,7 @@ impl<'a> RunDocument<'a> {
             not_carried_out: result.unfinished.iter().map(String::as_str).collect(),
             took_ms: millis(result.took),
             counts: result.counts().into(),
-            proof: result.power().into(),
+            proof: ProofDocument::new(result),
             skipped: result.skipped().into_iter().map(|(capability, n)| (capability.name(), n)).collect(),
             nodes: result.machines().into_iter().map(|(name, counts)| (name, counts.into())).collect(),
             profiles: profiles::documents(result),

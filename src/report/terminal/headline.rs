@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{LINES, Report};
 use crate::report::escape::Plain;
+use crate::report::proof::{less_proved, percent};
 use crate::report::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::report::{machines, profiles, unmodelled};
-use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult};
+use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult, Shortcoming};
 
 impl Report<'_> {
     pub(super) fn verdict(&mut self) {
@@ -73,22 +74,16 @@ impl Report<'_> {
         if power.points == 0 {
             return;
         }
-        let each = |least: u32| count(least as usize, "dropped probe", "dropped probes");
-        let mut proof = format!("each denial rests on at least {}", each(power.fewest_per_cell));
-        if power.told() > 0 {
-            let rest = format!(
-                ", each node, set of policies and direction on at least {}: a leak of {} of the connections would \
-                 have shown with 95 %",
-                each(power.fewest_per_point),
-                percent(power.detectable_share())
-            );
-            proof.push_str(&rest);
-        }
+        let mut proof = format!(
+            "each denial rests on at least {}, each node, set of policies and direction on at least {}: a leak of {} of \
+             the connections would have shown with 95 %",
+            count(power.fewest_per_cell as usize, "dropped probe", "dropped probes"),
+            thousands(power.fewest_per_point as usize),
+            percent(power.detectable_share)
+        );
         if power.untold > 0 {
             let (untold, points) = (thousands(power.untold), thousands(power.points));
-            let rest = format!(
-                "; {untold} of {points} of those were not told apart from others, as both directions denied"
-            );
+            let rest = format!("; {untold} of these {points} deny only what the other direction denies, too");
             proof.push_str(&rest);
         }
         self.line(paint(FAINT, proof));
@@ -147,18 +142,6 @@ fn claims(counts: &Counts) -> String {
     format!("{} of {}", thousands(counts.judged), count(counts.claims, "claim", "claims"))
 }
 
-/// A share, from 0 to 1, with two digits that count.
-fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent >= 10.0 {
-        format!("{percent:.0} %")
-    } else if percent >= 1.0 {
-        format!("{percent:.1} %")
-    } else {
-        format!("{percent:.2} %")
-    }
-}
-
 fn right(counts: &Counts) -> &'static str {
     if counts.left_open == 0 {
         "every packet did what the policies promise"
@@ -191,12 +174,19 @@ fn unsure(counts: &Counts, result: &RunResult) -> String {
         (failed, "scenario not carried out", "scenarios not carried out"),
         (unaccepted, "kind of objects not modelled", "kinds of objects not modelled"),
     ]);
+    let less = result.shortcomings().into_iter().find_map(|shortcoming| match shortcoming {
+        Shortcoming::LessProved { found, asked } => Some(less_proved(found, asked)),
+        Shortcoming::Lacking(_)
+        | Shortcoming::Unfinished(_)
+        | Shortcoming::NotModelled
+        | Shortcoming::NothingProved => None,
+    });
     match what.as_str() {
         "" if counts.judged == 0 => "nothing was judged".to_owned(),
         "" if counts.proves_nothing() => {
             "no denial was judged, so nothing is known about isolation".to_owned()
         }
-        "" => "not everything was carried out".to_owned(),
+        "" => less.unwrap_or_else(|| "not everything was carried out".to_owned()),
         _ => what,
     }
 }

@@ -20,7 +20,7 @@ use super::newcomers::{self, Newcomers};
 use super::power::Pools;
 use super::round::{Probing, Rounds};
 use super::sentinel::Watch;
-use super::settings::Settings;
+use super::settings::{LEAK_SHARE, Settings};
 use super::settle::{CONFIRMED, SettleDeadlines, Settled, settle};
 use super::track::{Expected, Loss, Track};
 use crate::backend::{Backend, Error};
@@ -28,7 +28,7 @@ use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, judged_endpoints, left_open, open_at_first, open_while_replaced};
 use crate::scenario::{Action, EndpointName, Scenario, State, Step};
-use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, proved_point};
+use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, enforcement_points};
 
 use baseline::Baseline;
 use brackets::Brackets;
@@ -379,10 +379,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let Situation { cells, routes, expectations, decisions, .. } = situation;
         let cells = cells.iter().zip(routes).zip(expectations).zip(decisions);
         let points = cells.map(|(((cell, route), expected), decision)| match decision {
-            Decision::Deny => proved_point(expected, &self.machines(cell, route.as_ref())),
-            Decision::Allow | Decision::Undefined => None,
+            Decision::Deny => enforcement_points(expected, &self.machines(cell, route.as_ref())),
+            Decision::Allow | Decision::Undefined => Vec::new(),
         });
-        Pools::new(points.collect(), self.settings.leak_share)
+        Pools::new(points.collect(), self.settings.leak_share.unwrap_or(LEAK_SHARE))
     }
 
     /// What was expected of a cell after the last change.
