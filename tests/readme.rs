@@ -2,7 +2,7 @@
 
 use netproof::backend::lab::Fault;
 
-use crate::machine::{User, library, run};
+use crate::machine::{User, file, library, run};
 
 const README: &str = include_str!("../README.md");
 
@@ -32,6 +32,17 @@ fn the_leak_that_it_shows_is_found() {
     let finished = run(User::Ordinary, &arguments);
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert_eq!(words(&finished.stdout), words(shown));
+}
+
+/// The example of the format once failed: it forgot what else sends and receives.
+#[test]
+fn the_scenario_that_the_format_shows_passes() {
+    let (_, after) = include_str!("../docs/scenarios.md").split_once("This is a whole scenario").unwrap();
+    let (_, block) = after.split_once("```yaml\n").unwrap();
+    let (content, _) = block.split_once("```").unwrap();
+    let path = file("web.yaml", content);
+    let finished = run(User::Ordinary, ["run", path.to_str().unwrap()]);
+    assert_eq!(finished.code, Some(0), "{}{}", finished.stdout, finished.stderr);
 }
 
 #[test]

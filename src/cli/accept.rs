@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use super::library;
+use crate::expect::misspelt;
 use crate::scenario::Scenario;
 use crate::snapshot::Unmodelled;
 use crate::verdict::Surroundings;
@@ -44,8 +46,13 @@ impl AcceptOptions {
             }
         }
         place.unmodelled = self.mark(&kinds.into_values().collect::<Vec<_>>());
+        let library = library::texts();
         for (name, scenario) in scenarios {
-            place.warnings.extend(scenario.warnings.iter().map(|warning| format!("{name}: {warning}")));
+            // The library's own mistakes are made on purpose.
+            let is_own = library.iter().any(|text| text.name == scenario.file);
+            let misspelt = if is_own { Vec::new() } else { misspelt(&scenario.ever()) };
+            let warnings = scenario.warnings.iter().chain(&misspelt);
+            place.warnings.extend(warnings.map(|warning| format!("{name}: {warning}")));
         }
         place
     }

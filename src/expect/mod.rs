@@ -10,7 +10,7 @@ use end::End;
 pub use end::Granularity;
 use exposed::Exposed;
 use translated::{Hop, Sent, Translated};
-pub use unmatched::unmatched;
+pub use unmatched::{misspelt, unmatched};
 
 use ipnet::IpNet;
 

@@ -21,6 +21,27 @@ const LONGEST: usize = 200;
 /// One warning for each policy, and for each peer of policies, that selects no pod of a cluster. What perhaps
 /// selects one, by labels that are not known, is not warned about.
 pub fn unmatched(cluster: &Cluster) -> Vec<String> {
+    find(cluster).into_iter().map(|warning| warning.text).collect()
+}
+
+/// The first of `unmatched` for each policy that is nearly what is there. Scenarios have policies and peers that select
+/// nothing on purpose.
+pub fn misspelt(cluster: &Cluster) -> Vec<String> {
+    let mut policies = BTreeSet::new();
+    let near = find(cluster).into_iter().filter(|warning| warning.has_hint);
+    near.filter(|warning| policies.insert(warning.policy.clone())).map(|warning| warning.text).collect()
+}
+
+/// Something that selects no pod.
+struct Warning {
+    /// The policy, by its kind and name.
+    policy: String,
+    text: String,
+    /// Whether there is something that may be meant.
+    has_hint: bool,
+}
+
+fn find(cluster: &Cluster) -> Vec<Warning> {
     let pods = Pods::new(cluster);
     let mut finder = Finder {
         pods: &pods,
@@ -132,7 +153,7 @@ impl<'a> Pods<'a> {
         let namespaces = cluster.namespaces.iter().map(|namespace| Namespace {
             name: &namespace.name,
             labels: Labelled { known: &namespace.labels, unknown: &namespace.unknown_labels },
-            pods: by_namespace.remove(namespace.name.as_str()).unwrap_or_default(),
+            pods: by_namespace.get(namespace.name.as_str()).cloned().unwrap_or_default(),
         });
         Self { namespaces: namespaces.collect() }
     }
@@ -145,7 +166,7 @@ impl<'a> Pods<'a> {
     }
 
     /// Why nothing is selected, and what may be meant; `None` if something is.
-    fn why_none(&self, selected: Selected<'_>, steps: &mut usize) -> Option<String> {
+    fn why_none(&self, selected: Selected<'_>, steps: &mut usize) -> Option<Why> {
         let Selected { namespaces, pods } = selected;
         let mut labels = BTreeSet::new();
         for namespace in self.of(namespaces) {
@@ -155,21 +176,30 @@ impl<'a> Pods<'a> {
             labels.extend(namespace.pods.iter().map(|labels| labels.known));
         }
         if !labels.is_empty() {
-            return Some(format!("selects no pod ({}){}", shortened(pods), hint(pods, labels, steps)));
+            let what = format!("selects no pod ({})", shortened(pods));
+            return Some(Why { what, hint: hint(pods, labels, steps) });
         }
         let with_pods = || self.namespaces.iter().filter(|namespace| !namespace.pods.is_empty());
         Some(match namespaces {
             NamespaceSet::Named(name) => {
                 let near = near_within(name, with_pods().map(|namespace| namespace.name), steps);
-                format!("selects no pod: namespace {name} has none{}", did_you_mean(&near))
+                Why { what: format!("selects no pod: namespace {name} has none"), hint: did_you_mean(&near) }
             }
             NamespaceSet::Selected(selector) => {
                 let hint = hint(selector, with_pods().map(|namespace| namespace.labels.known), steps);
                 let selector = shortened(selector);
-                format!("selects no pod: no namespace with pods is selected ({selector}){hint}")
+                Why { what: format!("selects no pod: no namespace with pods is selected ({selector})"), hint }
             }
         })
     }
+}
+
+/// Why something selects no pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Why {
+    what: String,
+    /// What may be meant; empty if nothing is similar.
+    hint: String,
 }
 
 /// A selector, or its beginning: one with a thousand values is no help to anyone.
@@ -223,13 +253,19 @@ fn did_you_mean(names: &[&str]) -> String {
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
 }
 
+/// The first of several peers that select nothing for the same reason.
+struct FirstPeer {
+    policy: String,
+    field: String,
+}
+
 struct Finder<'a> {
     pods: &'a Pods<'a>,
     /// Policies of a tenant repeat each other's peers.
-    known: HashMap<Selected<'a>, Option<String>>,
+    known: HashMap<Selected<'a>, Option<Why>>,
     /// Peers that select nothing: where the first is, and how many more there are, by what is wrong with them.
-    peers: BTreeMap<String, (String, usize)>,
-    warnings: Vec<String>,
+    peers: BTreeMap<Why, (FirstPeer, usize)>,
+    warnings: Vec<Warning>,
     /// How much may still be compared for hints, in all warnings together.
     steps: usize,
 }
@@ -237,30 +273,41 @@ struct Finder<'a> {
 impl<'a> Finder<'a> {
     fn subject(&mut self, name: &str, selected: Selected<'a>) {
         if let Some(why) = self.why_none(selected) {
-            self.warnings.push(format!("{name} {why}"));
+            self.warnings.push(why.warning(name, name, ""));
         }
     }
 
     fn peer(&mut self, name: &str, field: &str, selected: Selected<'a>) {
         if let Some(why) = self.why_none(selected) {
-            let first = || (format!("{name}: {field}"), 0);
+            let first = || (FirstPeer { policy: name.to_owned(), field: field.to_owned() }, 0);
             self.peers.entry(why).and_modify(|(_, more)| *more += 1).or_insert_with(first);
         }
     }
 
-    fn why_none(&mut self, selected: Selected<'a>) -> Option<String> {
+    fn why_none(&mut self, selected: Selected<'a>) -> Option<Why> {
         let Self { pods, known, steps, .. } = self;
         known.entry(selected).or_insert_with(|| pods.why_none(selected, steps)).clone()
     }
 
-    fn finish(self) -> Vec<String> {
+    fn finish(self) -> Vec<Warning> {
         let mut warnings = self.warnings;
-        warnings.extend(self.peers.into_iter().map(|(why, (first, more))| match more {
-            0 => format!("{first} {why}"),
-            1 => format!("{first} {why} (so does 1 more peer)"),
-            more => format!("{first} {why} (so do {more} more peers)"),
+        warnings.extend(self.peers.into_iter().map(|(why, (FirstPeer { policy, field }, more))| {
+            let others = match more {
+                0 => String::new(),
+                1 => " (so does 1 more peer)".to_owned(),
+                more => format!(" (so do {more} more peers)"),
+            };
+            why.warning(&policy, &format!("{policy}: {field}"), &others)
         }));
         warnings
+    }
+}
+
+impl Why {
+    fn warning(&self, policy: &str, name: &str, others: &str) -> Warning {
+        let Self { what, hint } = self;
+        let text = format!("{name} {what}{hint}{others}");
+        Warning { policy: policy.to_owned(), text, has_hint: !hint.is_empty() }
     }
 }
 
@@ -271,6 +318,10 @@ mod tests {
     use crate::source::Text;
 
     fn warnings(policies: &str) -> Vec<String> {
+        unmatched(&cluster(policies))
+    }
+
+    fn cluster(policies: &str) -> Cluster {
         let pod = |namespace: &str, app: &str| {
             format!(
                 "apiVersion: v1\nkind: Pod\nmetadata: {{name: {app}, namespace: {namespace}, labels: {{app: {app}}}}}\n---\n"
@@ -280,13 +331,23 @@ mod tests {
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {env: production}}\n---\n";
         let content = [namespace, &pod("shop", "carts"), &pod("shop", "front-end"), policies].concat();
         let text = Text { name: "shop.yaml".into(), content };
-        unmatched(&Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster)
+        Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster
     }
 
     fn policy(metadata: &str, spec: &str) -> String {
         format!(
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{{metadata}}}\nspec: {{{spec}}}\n---\n"
         )
+    }
+
+    #[test]
+    fn of_each_policy_only_what_is_nearly_there_is_misspelt() {
+        let peers = "{podSelector: {matchLabels: {app: carst}}}, {podSelector: {matchLabels: {app: cart}}}";
+        let spec = format!("podSelector: {{}}, ingress: [{{from: [{peers}]}}]");
+        let far = policy("name: far, namespace: shop", "podSelector: {matchLabels: {zone: nowhere}}");
+        let found = misspelt(&cluster(&[policy("name: a, namespace: shop", &spec), far].concat()));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("NetworkPolicy shop/a: spec.ingress[0].from["), "{found:?}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Assertions and connections that are about nothing are mistakes, and found before anything runs.
 
+use std::collections::BTreeSet;
+
 use super::cell::{Cell, cells};
-use crate::scenario::{Assertion, KeepOpen, Scenario, State};
+use crate::scenario::{Assertion, KeepOpen, ProbePattern, Scenario, State};
 use crate::source::{Error, Location};
 
 /// Checks that every assertion of a scenario is about at least one cell of its step, and every connection to
@@ -49,16 +51,25 @@ fn uncovered(assertion: &Assertion, cells: &[Cell]) -> Option<String> {
         }
     }
     let covers =
-        |assertion: &Assertion| cells.iter().any(|c| assertion.covers(&c.from, &c.to, c.family, c.probe));
+        |assertion: &Assertion, cell: &Cell| assertion.covers(&cell.from, &cell.to, cell.family, cell.probe);
+    let is_there = |assertion: &Assertion| cells.iter().any(|cell| covers(assertion, cell));
+    // What is sent between its ends instead.
+    let sent = |assertion: Assertion| {
+        let assertion = Assertion { probes: vec![ProbePattern::All], ..assertion };
+        let probes = cells.iter().filter(|cell| covers(&assertion, cell)).map(|cell| cell.probe.to_string());
+        probes.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+    };
     for pattern in &assertion.to {
-        if !covers(&Assertion { to: vec![pattern.clone()], ..assertion.clone() }) {
-            return Some(format!("this assertion covers no cell: none of its senders probes `{pattern}`"));
+        let single = Assertion { to: vec![pattern.clone()], ..assertion.clone() };
+        if !is_there(&single) {
+            return Some(match sent(single).as_str() {
+                "" => format!("to: these ends send nothing to anything that is called `{pattern}`"),
+                sent => format!("`{pattern}` gets none of these probes: {sent} is what it gets"),
+            });
         }
     }
-    for pattern in &assertion.probes {
-        if !covers(&Assertion { probes: vec![*pattern], ..assertion.clone() }) {
-            return Some(format!("this assertion covers no cell: `{pattern}` is not sent between its ends"));
-        }
-    }
-    None
+    let is_sent =
+        |pattern: &ProbePattern| is_there(&Assertion { probes: vec![*pattern], ..assertion.clone() });
+    let pattern = assertion.probes.iter().find(|pattern| !is_sent(pattern))?;
+    Some(format!("`{pattern}` is not sent between these ends, but {}", sent(assertion.clone())))
 }

@@ -8,6 +8,7 @@ mod assertion;
 mod capability;
 mod check;
 mod endpoint;
+mod ever;
 mod file;
 mod item;
 mod keep_open;

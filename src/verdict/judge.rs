@@ -49,6 +49,8 @@ pub enum Cause {
     NoAddress,
     /// An end cannot be had where the packets are sent.
     Absent(String),
+    /// The place lacks something that the scenario does not declare.
+    Undeclared(Box<Cause>, Capability),
     /// Somebody else answered.
     Misdelivered(String),
     /// The lookup failed for its own reasons.
@@ -74,6 +76,9 @@ impl fmt::Display for Cause {
             Self::NoBaseline => f.write_str("it did not get through before there were policies either"),
             Self::NoAddress => f.write_str("one end has no address of this family"),
             Self::Absent(why) => f.write_str(why),
+            Self::Undeclared(cause, capability) => {
+                write!(f, "{cause}; a scenario that says `requires: [{capability}]` skips it")
+            }
             Self::Misdelivered(by) => write!(f, "answered by {by}"),
             Self::DnsFailure(message) => write!(f, "the lookup failed: {message}"),
             Self::ProbeError(message) => f.write_str(message),

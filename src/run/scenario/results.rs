@@ -124,10 +124,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         way: Way,
         track: &Track,
     ) -> Verdict {
-        let unless_declared = |cause: Cause, capability: Option<Capability>| match capability
-            .filter(|capability| requires.contains(capability))
-        {
-            Some(capability) => Verdict::Skipped(capability),
+        let unless_declared = |cause: Cause, capability: Option<Capability>| match capability {
+            Some(capability) if requires.contains(&capability) => Verdict::Skipped(capability),
+            Some(capability) => Verdict::Inconclusive(Cause::Undeclared(Box::new(cause), capability)),
             None => Verdict::Inconclusive(cause),
         };
         let obstacle = situation.obstacles.get(index).cloned().flatten();

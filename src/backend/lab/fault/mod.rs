@@ -140,7 +140,7 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::all()
             .find(|fault| fault.name() == text)
-            .ok_or_else(|| format!("there is no fault `{text}`: see --list-faults"))
+            .ok_or_else(|| format!("there is no fault `{text}`: see `netproof run --list-faults`"))
     }
 }
 
