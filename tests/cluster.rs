@@ -219,7 +219,9 @@ fn cluster_and_lab_give_the_same_verdicts() {
         }
         measured += 1;
         let other = &in_lab[&place];
-        if cell["verdict"] != other["verdict"] {
+        // A moment that a profile excuses comes and goes, and the lab has none.
+        let is_moment = cell["difference"] != Value::Null && other["verdict"] == "match";
+        if cell["verdict"] != other["verdict"] && !(cell["verdict"] == "undefined" && is_moment) {
             differences.push(format!("{place}: {} here, {} in the lab", cell["verdict"], other["verdict"]));
         }
     }

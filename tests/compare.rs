@@ -192,6 +192,14 @@ fn runs_that_prove_nothing_are_no_pass() {
     assert_eq!(code(&failed, &failed), 0, "it was so before");
 }
 
+/// A run that sent fewer probes than it was asked for was inconclusive, and a pass once it was compared.
+#[test]
+fn a_run_that_proves_less_than_asked_for_is_inconclusive_however_it_was_before() {
+    let asked = |share| RunResult { asked_share: Some(share), ..one(vec![denied()]) };
+    assert_eq!(code(&asked(0.01), &asked(0.01)), 3);
+    assert_eq!(code(&asked(0.01), &asked(0.9)), 0);
+}
+
 #[test]
 fn slower_alone_fails_only_if_asked() {
     let took = |millis| one(vec![settled(denied(), Change::Enforce, millis, None)]);

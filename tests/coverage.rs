@@ -1,10 +1,12 @@
 //! What the scenario library covers: a case that is the only one of its kind cannot be deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
+use netproof::fuzz::Case;
 use netproof::plan::{Cell, Router, cells};
 use netproof::policy::{Decision, Engine, Reason};
-use netproof::scenario::{Assertion, Item, State};
+use netproof::scenario::{Assertion, Claim, Item, State, Step};
 
 use crate::machine::library;
 
@@ -18,45 +20,73 @@ const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
     (43, &["egress", "ingress"], "what is ambiguous is neither allowed nor denied by a rule"),
 ];
 
-/// What the library claims by hand.
+/// What the library claims by hand, and what it leaves open.
 #[derive(Default)]
 struct Covered {
     /// Of each item, what its cases are examples of, such as `deny ingress`. Whether they decide it is for
     /// `src/fuzz/item` to say.
     kinds: BTreeMap<Item, BTreeSet<String>>,
+    /// The undefined cells, by the names of their reasons.
+    undefined: BTreeMap<&'static str, usize>,
     cells: usize,
+    undefined_cells: usize,
     asserted: usize,
     intended: usize,
 }
 
-/// What the assertions of the library are about, with the addresses of the lab. That packets agree is for the self-test
-/// to show.
-fn covered() -> Covered {
-    let mut covered = Covered::default();
-    for scenario in
-        netproof::scenario::load(&netproof::source::read(&[library().to_path_buf()]).unwrap()).unwrap()
-    {
-        for (step, case) in scenario.steps.iter().zip(netproof::fuzz::cases(&scenario).unwrap()) {
-            let engine = Engine::new(case.state.cluster.clone());
-            let router = Router::new(&case.state, &engine);
-            let claimed = |assertions: &[Assertion], cell: &Cell| {
-                let covers = |a: &&Assertion| a.covers(&cell.from, &cell.to, cell.family, cell.probe);
-                assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
-            };
-            for cell in cells(&case.state, &case.probes) {
-                covered.cells += 1;
-                covered.intended += usize::from(claimed(&step.intent, &cell).is_some());
-                let Some(claim) = claimed(&step.expect, &cell) else { continue };
-                covered.asserted += 1;
-                let reasons = router.route(&cell).map(|route| route.evaluate(&engine).reasons);
-                let kinds = kinds(&case.state, &cell, claim, &reasons.unwrap_or_default());
-                for item in &step.items {
-                    covered.kinds.entry(*item).or_default().extend(kinds.iter().cloned());
+/// What the assertions of the library are about, with the addresses of the lab, once for all tests that look at it. That
+/// packets agree is for the self-test to show.
+fn covered() -> &'static Covered {
+    static COVERED: OnceLock<Covered> = OnceLock::new();
+    COVERED.get_or_init(|| {
+        let mut covered = Covered::default();
+        let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
+        for scenario in netproof::scenario::load(&texts).unwrap() {
+            for (step, case) in scenario.steps.iter().zip(netproof::fuzz::cases(&scenario).unwrap()) {
+                covered.add(step, &case);
+            }
+        }
+        covered
+    })
+}
+
+/// The claim of the last assertion that covers a cell.
+fn claimed(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
+    let covers = |a: &&Assertion| a.covers(&cell.from, &cell.to, cell.family, cell.probe);
+    assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
+}
+
+impl Covered {
+    fn add(&mut self, step: &Step, case: &Case) {
+        let engine = Engine::new(case.state.cluster.clone());
+        let router = Router::new(&case.state, &engine);
+        for cell in cells(&case.state, &case.probes) {
+            let route = router.route(&cell);
+            let expected = route.as_ref().map(|route| route.evaluate(&engine));
+            self.cells += 1;
+            self.intended += usize::from(claimed(&step.intent, &cell).is_some());
+            if let Some(expected) = expected.as_ref().filter(|e| e.decision == Decision::Undefined) {
+                self.undefined_cells += 1;
+                let causes = expected.reasons.iter().filter_map(|reason| {
+                    let Reason::Undefined(cause) = reason else { return None };
+                    Some(cause.kind().name())
+                });
+                for cause in causes.collect::<BTreeSet<_>>() {
+                    *self.undefined.entry(cause).or_default() += 1;
                 }
+            }
+            let Some(claim) = claimed(&step.expect, &cell) else { continue };
+            self.asserted += 1;
+            if let Some(expected) = &expected {
+                assert_eq!(claim, expected.decision, "{} › {}", step.name, cell.from);
+            }
+            let reasons = expected.map(|expected| expected.reasons).unwrap_or_default();
+            let kinds = kinds(&case.state, &cell, claim, &reasons);
+            for item in &step.items {
+                self.kinds.entry(*item).or_default().extend(kinds.iter().cloned());
             }
         }
     }
-    covered
 }
 
 /// What a cell with a hand-written assertion is an example of.
@@ -115,5 +145,22 @@ fn every_item_has_cases_of_every_kind() {
     assert!(missing.is_empty(), "no case: {missing:#?}");
     let Covered { cells, asserted, intended, .. } = covered;
     assert!(asserted * 10 > cells * 9, "{asserted} of {cells} cells are asserted");
-    assert!(intended > 100, "{intended} of {cells} cells have an intent");
+    assert!(*intended > 100, "{intended} of {cells} cells have an intent");
+}
+
+/// The table of reasons in docs/semantics.md counts the library's cells.
+#[test]
+fn the_documentation_counts_the_undefined_cells() {
+    let Covered { undefined, cells, undefined_cells, .. } = covered();
+    let text = include_str!("../docs/semantics.md");
+    let thousands = format!("{},{:03}", cells / 1_000, cells % 1_000);
+    let summary = format!("{undefined_cells} undefined cells of the library ({thousands} cells");
+    assert!(text.contains(&summary), "it is not about {summary}");
+    let (_, table) = text.split_once("| reason | why | readings | cells |\n|---|---|---|---|\n").unwrap();
+    let rows = table.lines().map_while(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    let counts: BTreeMap<&str, usize> = rows
+        .map(|row| (row.split_once('`').unwrap().0, row.rsplit_once("| ").unwrap().1.parse().unwrap()))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    assert_eq!(&counts, undefined);
 }

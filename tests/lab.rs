@@ -44,12 +44,12 @@ fn is_fine(cell: &Value) -> bool {
     matches!(cell["verdict"].as_str().unwrap(), "match" | "undefined" | "skipped")
 }
 
-/// That the whole library passes is for the self-test to show.
 #[test]
-fn scenarios_pass_as_root_and_as_an_ordinary_user() {
-    let semantics = library().join("semantics");
-    for user in User::ALL {
-        let finished = run(user, ["run", semantics.to_str().unwrap(), "-o", "json"]);
+fn the_library_passes_as_an_ordinary_user_and_some_of_it_as_root() {
+    for (user, folder) in [(User::Root, library().join("semantics")), (User::Ordinary, library().to_owned())]
+    {
+        // Asked for, the share that every run tries to reach has to be reached.
+        let finished = run(user, ["run", folder.to_str().unwrap(), "-o", "json", "--confidence", "10%"]);
         for (place, cell) in cells(&finished) {
             assert!(is_fine(&cell), "as {user:?}: {place}: {cell}");
         }

@@ -230,6 +230,23 @@ fn a_run_in_which_everything_matches() {
     assert_eq!(report::exit_code(&result), 0);
 }
 
+/// Where both directions deny, and fewer probes were sent than were asked for.
+#[test]
+fn a_run_that_proves_less_than_it_was_asked_for() {
+    let mut both = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
+    both.expected
+        .reasons
+        .push(Reason::Isolated { direction: Direction::Egress, policies: vec![policy("default-deny")] });
+    let scenarios = vec![scenario("one", vec![step("nobody sends or receives", vec![both])])];
+    let result = RunResult { asked_share: Some(0.01), ..run(scenarios) };
+    assert_snapshot!("terminal, less proved", terminal(&result, false));
+    assert_eq!(report::exit_code(&result), 3);
+    let mut xml = Vec::new();
+    report::junit(&result, &mut xml).unwrap();
+    assert_snapshot!("junit, less proved", String::from_utf8(xml).unwrap());
+    assert_eq!(report::exit_code(&RunResult { asked_share: Some(0.78), ..result }), 0);
+}
+
 #[test]
 fn a_run_in_which_everything_is_wrong() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);

@@ -41,8 +41,8 @@ Exit codes:
   0  nothing new is wrong
   1  something broke, or with --fail-slower became slower; or the later run lacks what its --require names
   2  usage error, or a file that is no result
-  3  nothing worse than cells that are in doubt, a later run that ended early or judged no denial, or two
-     runs that have nothing in common
+  3  nothing worse than cells that are in doubt, a later run that ended early, judged no denial or
+     proves less than its --confidence asks for, or two runs that have nothing in common
 
 Examples:
   netproof run --on cluster -o json >before.json    before the upgrade

@@ -51,8 +51,8 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     linger: Option<Duration>,
 
-    /// The share of leaking connections to find with 95 % at every node, set of policies and direction: the smaller,
-    /// the more probes are sent, and a run that could not send as many is inconclusive [default: 10%, if it can]
+    /// Find a leak of this share of the connections with 95 % at every node, set of policies and direction. A smaller
+    /// share takes more probes. A run that cannot send them all is inconclusive [default: 10%, and less is no failure]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     confidence: Option<f64>,
 

@@ -328,8 +328,8 @@ impl<'a> Comparison<'a> {
         !self.slower.is_empty() || self.times.iter().any(|times| !times.slower.is_empty())
     }
 
-    /// Whether the later run passes. Problems count only if they are new. A judged denial and what `--require` names
-    /// have to be there in any case.
+    /// Whether the later run passes. Problems count only if they are new. A judged denial, what `--require` names and as
+    /// many probes as `--confidence` needs have to be there in any case.
     pub fn outcome(&self) -> Outcome {
         let broke = self.of(Kind::Broke).next().is_some() || !self.misses.is_empty();
         if broke || !self.after.lacking.is_empty() || (self.thresholds.fail && self.is_slower()) {
@@ -341,7 +341,8 @@ impl<'a> Comparison<'a> {
         let is_doubtful = is_doubtful || unaccepted(self.after).iter().any(|kind| !before.contains(kind));
         // Two runs that have nothing in common prove nothing. Nor does a later run that ended early, or that judged no
         // denial, even if the earlier run judged none either.
-        if is_doubtful || cells == 0 || self.after.is_incomplete() || self.after.proves_nothing() {
+        let is_unproved = self.after.proves_nothing() || self.after.proof.falls_short;
+        if is_doubtful || cells == 0 || self.after.is_incomplete() || is_unproved {
             return Outcome::Inconclusive;
         }
         Outcome::Pass

@@ -58,6 +58,9 @@ pub struct Record {
     /// What `--require` names and the run lacked. Results of the first versions do not have the field.
     #[serde(default)]
     pub lacking: BTreeSet<String>,
+    /// What the denials rest on. Results of the first versions do not have the field.
+    #[serde(default)]
+    pub proof: Proof,
     /// Whether somebody ended the run early.
     pub interrupted: bool,
     /// Whether a failure did.
@@ -68,6 +71,15 @@ pub struct Record {
     pub not_carried_out: BTreeSet<String>,
     /// The scenarios that were carried out.
     pub scenarios: Vec<Scenario>,
+}
+
+/// What the denials of a run rest on.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// Whether fewer leaks would have been found than `--confidence` asks for.
+    #[serde(default)]
+    pub falls_short: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

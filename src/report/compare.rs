@@ -87,7 +87,11 @@ impl Report<'_> {
                 self.line(paint(style, Plain(format!("{} {what}", record.name))));
             }
         }
-        let Record { name, lacking, .. } = comparison.after;
+        let Record { name, lacking, proof, .. } = comparison.after;
+        if proof.falls_short {
+            let what = format!("{name} proves less than its --confidence asks for");
+            self.line(paint(UNSURE, Plain(what)));
+        }
         if !lacking.is_empty() {
             let lacking: Vec<_> = lacking.iter().map(String::as_str).collect();
             let what = format!("{name} lacks what --require names: {}", lacking.join(", "));
@@ -259,6 +263,9 @@ fn headline(comparison: &Comparison<'_>) -> String {
             "nothing broke before the run ended".to_owned()
         }
         _ if what.is_empty() && comparison.after.proves_nothing() => "no denial was judged".to_owned(),
+        _ if what.is_empty() && comparison.after.proof.falls_short => {
+            "less is proved than --confidence asks for".to_owned()
+        }
         _ if what.is_empty() => "nothing broke".to_owned(),
         _ => what,
     };

@@ -12,10 +12,10 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
-/// That a share of leaking connections was asked for, and only a larger one would have been found.
+/// That a share of leaking connections was asked for, and only a larger one would have shown.
 pub(super) fn less_proved(found: f64, asked: f64) -> String {
     format!(
-        "a leak of {} of the connections might not have shown, and --confidence asks for {}",
+        "only a leak of {} of the connections would have shown with 95 %, and --confidence asks for {}",
         percent(found),
         percent(asked)
     )

@@ -1,47 +1,33 @@
-//! Pools of probes: those of all cells that one enforcement point denies prove together that it does.
-//!
-//! A point that has cells of its own is proved by them alone. One that denies only what the other direction denies, too,
-//! is proved by those, as far as packets can: nothing shows which of the two dropped them.
+//! Pools of probes: those of all cells that the same points deny prove together that they do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::verdict::{EnforcementPoint, probes_for};
+use crate::verdict::{EnforcementPoint, pools, probes_for};
 
-/// The cells that each enforcement point denies.
+/// The points that deny each cell.
 #[derive(Debug, Default)]
 pub(super) struct Pools {
-    /// The points that deny each cell, by their indices: none to two.
+    /// By their indices, at most one a direction; none of what is not denied.
     of_cell: Vec<BTreeSet<usize>>,
-    /// Whether each point denies a cell that no other does.
-    is_alone: Vec<bool>,
-    /// The share of leaking connections that has to show at each point.
+    /// The share of leaking connections that has to show.
     leak_share: f64,
 }
 
 impl Pools {
-    /// The pools of cells that are denied at these points. At each, this share of leaking connections has to show,
+    /// The pools of cells that are denied at these points. In each, this share of leaking connections has to show,
     /// above 0 and below 1.
-    pub(super) fn new(points: Vec<Vec<EnforcementPoint>>, leak_share: f64) -> Self {
+    pub(super) fn new(points: Vec<BTreeSet<EnforcementPoint>>, leak_share: f64) -> Self {
         let mut indices = HashMap::new();
         let mut index = |point| {
             let next = indices.len();
             *indices.entry(point).or_insert(next)
         };
-        let of_cell: Vec<BTreeSet<usize>> =
-            points.into_iter().map(|points| points.into_iter().map(&mut index).collect()).collect();
-        let is_alone = |point| of_cell.iter().any(|points| points.len() == 1 && points.contains(&point));
-        let is_alone = (0..indices.len()).map(is_alone).collect();
-        Self { of_cell, is_alone, leak_share }
+        let of_cell = points.into_iter().map(|points| points.into_iter().map(&mut index).collect());
+        Self { of_cell: of_cell.collect(), leak_share }
     }
 
     fn points_of(&self, cell: usize) -> impl Iterator<Item = usize> {
         self.of_cell.get(cell).into_iter().flatten().copied()
-    }
-
-    /// The points for which a dropped probe of the cell counts.
-    fn proved_by(&self, cell: usize) -> impl Iterator<Item = usize> {
-        let is_only = self.of_cell.get(cell).is_some_and(|points| points.len() == 1);
-        self.points_of(cell).filter(move |point| is_only || self.is_alone.get(*point) == Some(&false))
     }
 
     /// The cells that nothing denies but what let these cells pass, themselves included.
@@ -52,42 +38,52 @@ impl Pools {
         mates.map(|(cell, _)| cell).collect()
     }
 
-    /// The probes that points still want, by cell: a cell may occur several times. `silences` are the dropped
-    /// probes of every cell, and `silent` are the cells that may be probed for it. The points of a cell that was
-    /// `suspect` want twice as many. The network loses this share of the probes.
+    /// The probes that pools still want, by cell, `most` at once: a cell may occur several times. `silences` are the
+    /// dropped probes of every cell, and `silent` are the cells that may be probed for it. Pools of a point that let a
+    /// cell pass that was `suspect` want twice as many. The network loses this share of the probes.
     pub(super) fn missing(
         &self,
         silences: &[u32],
         silent: &[usize],
         suspect: &BTreeSet<usize>,
         loss: f64,
+        most: usize,
     ) -> Vec<usize> {
         let once = probes_for(self.leak_share, loss);
         let suspect: BTreeSet<usize> = suspect.iter().flat_map(|cell| self.points_of(*cell)).collect();
-        let mut members = vec![Vec::new(); self.is_alone.len()];
-        for cell in silent {
-            for point in self.proved_by(*cell) {
-                if let Some(members) = members.get_mut(point) {
-                    members.push(*cell);
-                }
+        let denied_at: Vec<_> =
+            silent.iter().map(|cell| self.of_cell.get(*cell).cloned().unwrap_or_default()).collect();
+        let mut members = BTreeMap::<&BTreeSet<usize>, Vec<usize>>::new();
+        for (cell, pool) in silent.iter().zip(pools(&denied_at)) {
+            if let Some(pool) = pool {
+                members.entry(pool).or_default().push(*cell);
             }
         }
-        // A probe that is sent for one point counts for the other, too.
-        let mut dropped: Vec<u32> = silences.to_vec();
-        let mut missing = Vec::new();
-        for (point, members) in members.into_iter().enumerate() {
-            let wanted = if suspect.contains(&point) { once.saturating_mul(2) } else { once };
-            let seen: u32 = members.iter().filter_map(|cell| dropped.get(*cell)).sum();
-            // In turn, so that all cells of a point are probed about equally often.
-            for cell in members.iter().cycle().take(wanted.saturating_sub(seen) as usize) {
-                if let Some(dropped) = dropped.get_mut(*cell) {
-                    *dropped += 1;
-                }
-                missing.push(*cell);
-            }
-        }
-        missing
+        let missing = members.into_iter().map(|(pool, members)| {
+            let wanted = if pool.is_disjoint(&suspect) { once } else { once.saturating_mul(2) };
+            let dropped: u32 = members.iter().filter_map(|cell| silences.get(*cell)).sum();
+            let left = wanted.saturating_sub(dropped) as usize;
+            // In turn, so that all cells of a pool are probed about equally often.
+            members.into_iter().cycle().take(left)
+        });
+        in_turn(missing.collect(), most)
     }
+}
+
+/// The first items of several iterators, one of each in turn, so that none has to wait for another to end.
+fn in_turn<I: Iterator>(mut iterators: Vec<I>, most: usize) -> Vec<I::Item> {
+    let mut items = Vec::new();
+    while items.len() < most && !iterators.is_empty() {
+        iterators.retain_mut(|iterator| match iterator.next() {
+            Some(item) => {
+                items.push(item);
+                true
+            }
+            None => false,
+        });
+    }
+    items.truncate(most);
+    items
 }
 
 #[cfg(test)]
@@ -103,34 +99,49 @@ mod tests {
         EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress }
     }
 
-    /// Who denies each of four cells: the last is denied by nothing that is proved.
-    fn denied_at(points: &[&[&str]]) -> Vec<Vec<EnforcementPoint>> {
+    fn denied_at(points: &[&[&str]]) -> Vec<BTreeSet<EnforcementPoint>> {
         points.iter().map(|points| points.iter().map(|policy| point(policy)).collect()).collect()
     }
 
+    /// What is missing where nothing was suspect.
+    fn missing(points: &[&[&str]], silences: &[u32], silent: &[usize], loss: f64) -> Vec<usize> {
+        let pools = Pools::new(denied_at(points), FIVE_PROBES);
+        let mut missing = pools.missing(silences, silent, &BTreeSet::new(), loss, usize::MAX);
+        missing.sort_unstable();
+        missing
+    }
+
+    const PLAIN: [&[&str]; 4] = [&["a"], &["a"], &["b"], &[]];
+
     #[test]
     fn each_point_gets_as_many_probes_as_it_wants() {
-        let pools = Pools::new(denied_at(&[&["a"], &["a"], &["b"], &[]]), FIVE_PROBES);
-        let missing = pools.missing(&[1, 1, 1, 1], &[0, 1, 2, 3], &BTreeSet::new(), 0.0);
-        let of = |cell| missing.iter().filter(|other| **other == cell).count();
         // Point `a` has 2 and gets 3 in turn; point `b` has 1.
-        assert_eq!((of(0), of(1), of(2), of(3)), (2, 1, 4, 0));
-        assert!(pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], &BTreeSet::new(), 0.0).is_empty());
-        let with_loss = pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], &BTreeSet::new(), 0.2);
+        assert_eq!(missing(&PLAIN, &[1, 1, 1, 1], &[0, 1, 2, 3], 0.0), [0, 0, 1, 2, 2, 2, 2]);
+        assert_eq!(missing(&PLAIN, &[3, 2, 5, 0], &[0, 1, 2, 3], 0.0), [0; 0]);
+        let with_loss = missing(&PLAIN, &[3, 2, 5, 0], &[0, 1, 2, 3], 0.2);
         assert_eq!(with_loss, [0, 1, 2, 2], "a lost probe shows no leak");
-        let suspect = pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], &[2].into(), 0.0);
+        let pools = Pools::new(denied_at(&PLAIN), FIVE_PROBES);
+        let suspect = pools.missing(&[3, 2, 5, 0], &[0, 1, 2, 3], &[2].into(), 0.0, usize::MAX);
         assert_eq!(suspect, [2; 5], "as many again");
     }
 
     /// With default deny in both directions nothing is denied by one point alone: such points got two probes for each
     /// cell, however small a share of leaks was asked for, and the run passed.
     #[test]
-    fn what_two_points_deny_proves_those_that_deny_nothing_alone() {
-        let pools = Pools::new(denied_at(&[&["a", "b"], &["a", "c"], &["c"]]), FIVE_PROBES);
-        // `a` wants 3 more, `b` 4, `c` only those of its own.
-        let missing = pools.missing(&[1, 1, 5], &[0, 1, 2], &BTreeSet::new(), 0.0);
-        assert_eq!(missing, [0, 1, 0, 0, 0], "what `a` gets counts for `b`, too");
-        assert!(pools.missing(&[5, 0, 5], &[0, 1, 2], &BTreeSet::new(), 0.0).is_empty());
+    fn what_two_points_deny_is_proved_of_both_together() {
+        let both: [&[&str]; 3] = [&["a", "b"], &["a", "b"], &["a", "c"]];
+        assert_eq!(missing(&both, &[1, 1, 4], &[0, 1, 2], 0.0), [0, 0, 1, 2], "each pair by its own cells");
+        let one_alone: [&[&str]; 3] = [&["a", "b"], &["a", "c"], &["c"]];
+        assert_eq!(missing(&one_alone, &[3, 1, 5], &[0, 1, 2], 0.0), [0, 0], "nothing gets past `c`");
+        // A cell that cannot be probed proves nothing of `c`.
+        assert_eq!(missing(&one_alone, &[3, 3, 0], &[0, 1], 0.0), [0, 0, 1, 1]);
+    }
+
+    /// One point that wanted thousands once kept all others waiting.
+    #[test]
+    fn points_are_served_in_turn() {
+        let pools = Pools::new(denied_at(&PLAIN), 0.001);
+        assert_eq!(pools.missing(&[0; 4], &[0, 1, 2], &BTreeSet::new(), 0.0, 4), [0, 2, 1, 2]);
     }
 
     #[test]
@@ -144,7 +155,6 @@ mod tests {
 
     #[test]
     fn a_point_without_a_silent_cell_gets_nothing() {
-        let pools = Pools::new(denied_at(&[&["a"]]), FIVE_PROBES);
-        assert!(pools.missing(&[0], &[], &BTreeSet::new(), 0.0).is_empty());
+        assert_eq!(missing(&[&["a"]], &[0], &[], 0.0), [0; 0]);
     }
 }

@@ -110,7 +110,7 @@ pub(super) async fn settle(
         suspects: BTreeSet::new(),
         reexamined: BTreeSet::new(),
         closer_looks: 0,
-        is_powerless: false,
+        idle: vec![0; expected.len()],
         stale: BTreeSet::new(),
     };
     settling.run().await;
@@ -139,8 +139,8 @@ pub(super) struct Settling<'a, P> {
     pub(super) reexamined: BTreeSet<usize>,
     /// How often suspects have been probed after the deadline.
     pub(super) closer_looks: u32,
-    /// Whether the last round added no silence, so that more of them would not either.
-    is_powerless: bool,
+    /// How many rounds in a row added no silence to each cell that they probed: on a dead path, none ever does.
+    idle: Vec<u32>,
     /// The nodes that still enforced what was there before when the denials were believed.
     stale: BTreeSet<String>,
 }
@@ -261,7 +261,6 @@ impl<P: Prober> Settling<'_, P> {
     /// more.
     async fn confirm(&mut self) -> Vec<usize> {
         let mut rounds = 0;
-        self.is_powerless = false;
         loop {
             self.await_force().await;
             let in_force = self.in_force();
@@ -286,9 +285,7 @@ impl<P: Prober> Settling<'_, P> {
                 }
                 relapsed
             } else {
-                let before = self.all_silences();
-                let delivered = self.round(&unsure, self.deadlines.timeout).await;
-                self.is_powerless = self.all_silences() <= before;
+                let delivered = self.round_for_power(&unsure).await;
                 // Also what was silent when it was probed once more in the same round.
                 let relapsed = unsure.into_iter().filter(|cell| !self.agrees(*cell));
                 relapsed.chain(delivered).collect::<BTreeSet<_>>()
@@ -308,21 +305,30 @@ impl<P: Prober> Settling<'_, P> {
     /// The cells whose pools have not seen as many silences as the wanted confidence needs, each as often as
     /// it has to be probed besides `planned`.
     fn without_power(&self, planned: &[usize]) -> Vec<usize> {
-        if self.is_powerless {
-            return Vec::new();
-        }
         let mut silences: Vec<u32> = self.tracks.iter().map(|track| track.silences).collect();
         for cell in planned {
             if let Some(silences) = silences.get_mut(*cell) {
                 *silences += 1;
             }
         }
-        let silent = self.select(|track, decision| {
+        let mut silent = self.select(|track, decision| {
             decision == Decision::Deny && track.agrees(decision) == Some(true) && track.silences > 0
         });
-        let mut missing = self.pools.missing(&silences, &silent, &self.reexamined, self.loss());
-        missing.truncate(CLOSER_LOOK);
-        missing
+        silent.retain(|cell| self.idle.get(*cell).is_some_and(|rounds| *rounds < RETRIES));
+        self.pools.missing(&silences, &silent, &self.reexamined, self.loss(), CLOSER_LOOK)
+    }
+
+    /// A round that remembers which cells it added no silence to.
+    async fn round_for_power(&mut self, cells: &[usize]) -> BTreeSet<usize> {
+        let before: Vec<u32> = self.tracks.iter().map(|track| track.silences).collect();
+        let delivered = self.round(cells, self.deadlines.timeout).await;
+        for cell in cells.iter().copied().collect::<BTreeSet<_>>() {
+            let silences = self.tracks.get(cell).map(|track| track.silences);
+            if let Some(idle) = self.idle.get_mut(cell) {
+                *idle = if silences.as_ref() == before.get(cell) { *idle + 1 } else { 0 };
+            }
+        }
+        delivered
     }
 
     /// The cells that look silent although a probe arrived after its round.
@@ -809,7 +815,7 @@ mod tests {
 
         let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
         let point = EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress };
-        let pools = Pools::new(vec![vec![point.clone()], vec![point]], 0.1);
+        let pools = Pools::new(vec![[point.clone()].into(), [point].into()], 0.1);
         let mut script = Script::new(vec![vec![Dropped], vec![Dropped]]);
         let settled = settle(&mut script, &[plain(Decision::Deny); 2], &pools, deadlines()).await;
         let silences: u32 = settled.tracks.iter().map(|track| track.silences).sum();

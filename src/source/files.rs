@@ -7,10 +7,13 @@ use std::{fs, io};
 
 use super::error::Error;
 use super::node::{Location, Node};
-use super::parse::{Dialect, is_empty, parse_as};
+use super::parse::{Dialect, SyntaxError, is_empty, parse_as};
 
 /// The path that means standard input.
 pub const STDIN: &str = "-";
+
+/// What to do with a template.
+const TEMPLATE: &str = "; if this is a template, render it first: `helm template CHART | netproof expect -`";
 
 /// The text of one input.
 #[derive(Debug, Clone)]
@@ -132,12 +135,22 @@ impl Text {
     }
 
     fn parse(&self, dialect: Dialect) -> Result<Vec<Document>, Error> {
-        let nodes = parse_as(&self.content, dialect)
-            .map_err(|error| Error::at(&self.name, error.at, error.message))?;
+        let nodes = parse_as(&self.content, dialect).map_err(|SyntaxError { at, message }| {
+            let hint = if self.is_template(at) { TEMPLATE } else { "" };
+            Error::at(&self.name, at, format!("{message}{hint}"))
+        })?;
         if nodes.is_empty() {
             return Err(Error::whole(&self.name, "nothing in it: expected at least one YAML document"));
         }
         Ok(nodes.into_iter().map(|node| Document { name: Arc::clone(&self.name), node }).collect())
+    }
+}
+
+impl Text {
+    /// Whether the line of a mistake is one of a template, such as Helm's.
+    fn is_template(&self, at: Location) -> bool {
+        let before = usize::try_from(at.line).unwrap_or(usize::MAX).saturating_sub(1);
+        self.content.lines().nth(before).is_some_and(|line| line.contains("{{"))
     }
 }
 
@@ -175,6 +188,19 @@ mod tests {
     fn a_byte_that_is_no_text_is_found_at_its_place() {
         let error = utf8(&Arc::from("a.yaml"), b"a: 1\nb: \xff\n".to_vec()).unwrap_err();
         assert_eq!(error.to_string(), "a.yaml:2:4: not UTF-8 text");
+    }
+
+    /// It was told to quote what Helm puts in braces.
+    #[test]
+    fn a_template_is_to_be_rendered() {
+        let message = |content: &str| {
+            let text = Text { name: Arc::from("a.yaml"), content: content.to_owned() };
+            text.manifests().unwrap_err().to_string()
+        };
+        for content in ["a: 1\nname: {{ .Release.Name }}\n", "{{- if .Values.on }}\na: 1\n{{- end }}\n"] {
+            assert!(message(content).ends_with(TEMPLATE), "{}", message(content));
+        }
+        assert!(!message("a: 'b\n").contains(TEMPLATE));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSe
 pub use machine::{MachineCounts, Machines, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection, OpenCounts};
-pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, probes_for};
+pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, pools, probes_for};
 pub use repeat::{Repetitions, merge};
 pub use result::{
     CellResult, DeliveredUntil, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult, Shortcoming,

@@ -25,10 +25,10 @@ pub struct EnforcementPoint {
     pub direction: Direction,
 }
 
-/// The points that deny a flow between these nodes, at most one a direction.
-pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> Vec<EnforcementPoint> {
+/// The points that deny a flow between these nodes, at most one a direction. A packet has to get past all of them.
+pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> BTreeSet<EnforcementPoint> {
     if expected.decision != Decision::Deny {
-        return Vec::new();
+        return BTreeSet::new();
     }
     let mut points = BTreeMap::<Direction, BTreeSet<PolicyName>>::new();
     for (policy, direction) in expected.deciding_policies() {
@@ -42,6 +42,19 @@ pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> Vec<En
         EnforcementPoint { node: node.clone(), policies, direction }
     };
     points.into_iter().map(point).collect()
+}
+
+/// For which points the dropped probes of each denied cell count together, given the points that deny it. A point that
+/// denies cells alone is proved by those. What two points deny proves neither, as what the sender's node drops never comes
+/// to the receiver's: it proves that nothing gets past both, and needs no proof where one of them is proved alone.
+pub fn pools<P: Ord>(denied_at: &[BTreeSet<P>]) -> Vec<Option<&BTreeSet<P>>> {
+    let alone: BTreeSet<&P> = denied_at.iter().filter(|points| points.len() == 1).flatten().collect();
+    let of_cell = denied_at.iter().map(|points| match points.len() {
+        0 => None,
+        1 => Some(points),
+        _ => points.iter().all(|point| !alone.contains(point)).then_some(points),
+    });
+    of_cell.collect()
 }
 
 /// The smallest share of leaking connections, from 0 to 1, that so many probes find with 95 % in a network that loses
@@ -80,10 +93,10 @@ pub struct Power {
     pub points: usize,
     /// How many of those deny only what the other direction denies, too: nothing shows which of the two dropped it.
     pub untold: usize,
-    /// The fewest probes at one point.
+    /// The fewest probes at one point, or at two of which neither denies anything alone.
     pub fewest_per_point: u32,
-    /// The smallest share of leaking connections, from 0 to 1, that would have been found with 95 % at every point, in
-    /// a network that loses as many packets as it did; 1 without any.
+    /// The smallest share of leaking connections, from 0 to 1, that would have been found with 95 % wherever policies deny,
+    /// in a network that loses as many packets as it did; 0 where none do.
     pub detectable_share: f64,
 }
 
@@ -122,45 +135,27 @@ fn is_proved_denial(cell: &&CellResult) -> bool {
     cell.verdict == Verdict::Match && cell.expected.decision == Decision::Deny
 }
 
-/// The probes that an enforcement point may have dropped.
-#[derive(Default)]
-struct Dropped {
-    /// Those that nothing else would have dropped; `None` if it denies nothing alone.
-    alone: Option<u32>,
-    /// Those that the other direction denies, too: a packet that the sender's node drops never comes to the receiver's.
-    together: u32,
-}
-
 impl StepResult {
-    /// The probes that each enforcement point of a proved denial may have dropped.
-    fn enforcement(&self) -> BTreeMap<EnforcementPoint, Dropped> {
-        let mut dropped = BTreeMap::<EnforcementPoint, Dropped>::new();
-        for cell in self.cells.iter().filter(is_proved_denial) {
-            let points = enforcement_points(&cell.expected, &cell.machines);
-            let is_only = points.len() == 1;
-            for point in points {
-                let dropped = dropped.entry(point).or_default();
-                if is_only {
-                    *dropped.alone.get_or_insert_default() += cell.silences;
-                } else {
-                    dropped.together += cell.silences;
-                }
-            }
-        }
-        dropped
-    }
-
     /// What the denials of the step rest on.
     pub fn power(&self) -> Power {
-        let denials = || self.cells.iter().filter(is_proved_denial).map(|cell| cell.silences);
-        let points = self.enforcement();
-        let fewest = points.values().map(|dropped| dropped.alone.unwrap_or(dropped.together)).min();
+        let proved: Vec<&CellResult> = self.cells.iter().filter(is_proved_denial).collect();
+        let denied_at: Vec<_> =
+            proved.iter().map(|cell| enforcement_points(&cell.expected, &cell.machines)).collect();
+        let mut dropped = BTreeMap::<&BTreeSet<EnforcementPoint>, u32>::new();
+        for (cell, pool) in proved.iter().zip(pools(&denied_at)) {
+            if let Some(pool) = pool {
+                *dropped.entry(pool).or_default() += cell.silences;
+            }
+        }
+        let points: BTreeSet<&EnforcementPoint> = denied_at.iter().flatten().collect();
+        let alone = dropped.keys().filter(|pool| pool.len() == 1).count();
+        let fewest = dropped.values().min().copied();
         Power {
-            denials: denials().count(),
-            probes: denials().map(u64::from).sum(),
-            fewest_per_cell: denials().min().unwrap_or_default(),
+            denials: proved.len(),
+            probes: proved.iter().map(|cell| u64::from(cell.silences)).sum(),
+            fewest_per_cell: proved.iter().map(|cell| cell.silences).min().unwrap_or_default(),
             points: points.len(),
-            untold: points.values().filter(|dropped| dropped.alone.is_none()).count(),
+            untold: points.len() - alone,
             fewest_per_point: fewest.unwrap_or_default(),
             // What a step without denials lost takes no power away.
             detectable_share: fewest.map_or(0.0, |fewest| detectable_share(fewest, self.loss)),
@@ -233,7 +228,21 @@ mod tests {
         // Two policies that isolate one pod are one point.
         let policies = ["a", "b"].map(policy).into();
         let point = EnforcementPoint { node: machines.to.clone(), policies, direction: Direction::Ingress };
-        assert_eq!(enforcement_points(&deny(vec![ingress]), &machines), [point]);
+        assert_eq!(enforcement_points(&deny(vec![ingress]), &machines), [point].into());
+    }
+
+    #[test]
+    fn what_two_points_deny_counts_for_both_together_where_neither_is_proved_alone() {
+        let cells =
+            |cells: &[&[u8]]| cells.iter().map(|points| points.iter().copied().collect()).collect::<Vec<_>>();
+        let pools_of = |all: &[&[u8]]| -> Vec<Option<Vec<u8>>> {
+            pools(&cells(all))
+                .into_iter()
+                .map(|pool| pool.map(|pool| pool.iter().copied().collect()))
+                .collect()
+        };
+        assert_eq!(pools_of(&[&[1, 2], &[1, 3], &[]]), [Some(vec![1, 2]), Some(vec![1, 3]), None]);
+        assert_eq!(pools_of(&[&[1, 2], &[1, 3], &[3]]), [Some(vec![1, 2]), None, Some(vec![3])]);
     }
 
     fn policy(name: &str) -> PolicyName {

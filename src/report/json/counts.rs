@@ -84,6 +84,9 @@ pub(super) struct ProofDocument {
     /// From 0 to 1; absent where none was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     asked_share: Option<f64>,
+    /// Whether less would have been found than was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    falls_short: bool,
 }
 
 impl ProofDocument {
@@ -98,6 +101,7 @@ impl ProofDocument {
             fewest_per_enforcement_point: power.fewest_per_point,
             detectable_share: (power.points > 0).then_some(power.detectable_share),
             asked_share: result.asked_share,
+            falls_short: result.asked_share.is_some_and(|share| power.falls_short_of(share)),
         }
     }
 }

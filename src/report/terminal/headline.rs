@@ -83,7 +83,9 @@ impl Report<'_> {
         );
         if power.untold > 0 {
             let (untold, points) = (thousands(power.untold), thousands(power.points));
-            let rest = format!("; {untold} of these {points} deny only what the other direction denies, too");
+            let rest = format!(
+                "; {untold} of these {points} deny nothing alone, and are proved together with the other direction"
+            );
             proof.push_str(&rest);
         }
         self.line(paint(FAINT, proof));

@@ -376,11 +376,12 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     /// What denies each cell together with others.
     fn pools(&self, situation: &Situation) -> Pools {
-        let Situation { cells, routes, expectations, decisions, .. } = situation;
-        let cells = cells.iter().zip(routes).zip(expectations).zip(decisions);
+        let Situation { cells, routes, expectations, decisions, open_at_first, .. } = situation;
+        let cells = cells.iter().zip(routes).zip(expectations).zip(decisions.iter().zip(open_at_first));
         let points = cells.map(|(((cell, route), expected), decision)| match decision {
-            Decision::Deny => enforcement_points(expected, &self.machines(cell, route.as_ref())),
-            Decision::Allow | Decision::Undefined => Vec::new(),
+            (Decision::Deny, None) => enforcement_points(expected, &self.machines(cell, route.as_ref())),
+            // What a profile may excuse in the end proves nothing.
+            (Decision::Deny, Some(_)) | (Decision::Allow | Decision::Undefined, _) => BTreeSet::new(),
         });
         Pools::new(points.collect(), self.settings.leak_share.unwrap_or(LEAK_SHARE))
     }
