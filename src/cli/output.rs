@@ -9,9 +9,18 @@ use crate::report;
 /// # Errors
 /// If standard output is closed or full.
 pub(super) fn result(text: &str) -> anyhow::Result<()> {
-    let mut stdout = anstream::stdout().lock();
     // Writers make what others say safe; what one of them forgets is stopped here.
-    stdout.write_all(report::guard(text).as_bytes())?;
+    let text = report::guard(text);
+    // Looking for colours in a large JSON document takes longer than writing it.
+    if text.contains('\u{1b}') {
+        write(anstream::stdout().lock(), &text)
+    } else {
+        write(io::stdout().lock(), &text)
+    }
+}
+
+fn write(mut stdout: impl Write, text: &str) -> anyhow::Result<()> {
+    stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
     Ok(())
 }
