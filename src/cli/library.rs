@@ -12,6 +12,11 @@ pub(super) fn texts() -> Vec<Text> {
     sorted("scenarios", &LIBRARY)
 }
 
+/// Whether a file of this name is one of the library's.
+pub(super) fn has(name: &str) -> bool {
+    name.strip_prefix("scenarios/").is_some_and(|path| LIBRARY.get_file(path).is_some())
+}
+
 /// All profiles, in the order of their names.
 pub(super) fn profiles() -> Vec<Text> {
     sorted("profiles", &PROFILES)

@@ -52,7 +52,8 @@ pub(super) struct RunOptions {
     linger: Option<Duration>,
 
     /// Find a leak of this share of the connections with 95 % at every node, set of policies and direction. A smaller
-    /// share takes more probes. A run that cannot send them all is inconclusive [default: 10%, and less is no failure]
+    /// share takes more probes. A run that cannot send them all is inconclusive. Without this option, a run tries for 10%
+    /// and says what it reached
     #[arg(long, value_name = "SHARE", value_parser = share)]
     confidence: Option<f64>,
 

@@ -198,7 +198,7 @@ impl<'a> Pods<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Why {
     what: String,
-    /// What may be meant; empty if nothing is similar.
+    /// A question with similar names; empty if there are none.
     hint: String,
 }
 

@@ -71,8 +71,8 @@ fn shortcoming_case(shortcoming: &Shortcoming, result: &RunResult) -> TestCase {
             let why = "no denial was judged, so nothing is known about isolation".to_owned();
             ("a denial is judged", NonSuccessKind::Error, why)
         }
-        Shortcoming::LessProved { found, asked } => {
-            let why = less_proved(*found, *asked);
+        Shortcoming::LessProved(less) => {
+            let why = less_proved(*less);
             ("as much is proved as --confidence asks for", NonSuccessKind::Error, why)
         }
     };

@@ -1,5 +1,7 @@
 //! How much a run proves, in words.
 
+use crate::verdict::LessProved;
+
 /// A share, from 0 to 1, with two digits that count.
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
@@ -12,8 +14,8 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
-/// That a share of leaking connections was asked for, and only a larger one would have shown.
-pub(super) fn less_proved(found: f64, asked: f64) -> String {
+/// Says that only a larger share of leaking connections would have shown than `--confidence` asks for.
+pub(super) fn less_proved(LessProved { found, asked }: LessProved) -> String {
     format!(
         "only a leak of {} of the connections would have shown with 95 %, and --confidence asks for {}",
         percent(found),

@@ -110,7 +110,6 @@ pub(super) async fn settle(
         suspects: BTreeSet::new(),
         reexamined: BTreeSet::new(),
         closer_looks: 0,
-        idle: vec![0; expected.len()],
         stale: BTreeSet::new(),
     };
     settling.run().await;
@@ -139,8 +138,6 @@ pub(super) struct Settling<'a, P> {
     pub(super) reexamined: BTreeSet<usize>,
     /// How often suspects have been probed after the deadline.
     pub(super) closer_looks: u32,
-    /// How many rounds in a row added no silence to each cell that they probed: on a dead path, none ever does.
-    idle: Vec<u32>,
     /// The nodes that still enforced what was there before when the denials were believed.
     stale: BTreeSet<String>,
 }
@@ -261,6 +258,8 @@ impl<P: Prober> Settling<'_, P> {
     /// more.
     async fn confirm(&mut self) -> Vec<usize> {
         let mut rounds = 0;
+        // How many rounds in a row added no silence to each cell that they probed: on a dead path, none ever does.
+        let mut idle = vec![0; self.expected.len()];
         loop {
             self.await_force().await;
             let in_force = self.in_force();
@@ -277,7 +276,7 @@ impl<P: Prober> Settling<'_, P> {
             if self.is_enough(rounds) {
                 unsure.clear();
             }
-            unsure.extend(self.without_power(&unsure));
+            unsure.extend(self.without_power(&unsure, &idle));
             let relapsed = if unsure.is_empty() {
                 let relapsed = self.arrived_late().await;
                 if relapsed.is_empty() {
@@ -285,7 +284,7 @@ impl<P: Prober> Settling<'_, P> {
                 }
                 relapsed
             } else {
-                let delivered = self.round_for_power(&unsure).await;
+                let delivered = self.round_for_power(&unsure, &mut idle).await;
                 // Also what was silent when it was probed once more in the same round.
                 let relapsed = unsure.into_iter().filter(|cell| !self.agrees(*cell));
                 relapsed.chain(delivered).collect::<BTreeSet<_>>()
@@ -304,7 +303,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// The cells whose pools have not seen as many silences as the wanted confidence needs, each as often as
     /// it has to be probed besides `planned`.
-    fn without_power(&self, planned: &[usize]) -> Vec<usize> {
+    fn without_power(&self, planned: &[usize], idle: &[u32]) -> Vec<usize> {
         let mut silences: Vec<u32> = self.tracks.iter().map(|track| track.silences).collect();
         for cell in planned {
             if let Some(silences) = silences.get_mut(*cell) {
@@ -314,17 +313,17 @@ impl<P: Prober> Settling<'_, P> {
         let mut silent = self.select(|track, decision| {
             decision == Decision::Deny && track.agrees(decision) == Some(true) && track.silences > 0
         });
-        silent.retain(|cell| self.idle.get(*cell).is_some_and(|rounds| *rounds < RETRIES));
+        silent.retain(|cell| idle.get(*cell).is_some_and(|rounds| *rounds < RETRIES));
         self.pools.missing(&silences, &silent, &self.reexamined, self.loss(), CLOSER_LOOK)
     }
 
-    /// A round that remembers which cells it added no silence to.
-    async fn round_for_power(&mut self, cells: &[usize]) -> BTreeSet<usize> {
+    /// A round that counts in `idle` which cells it added no silence to.
+    async fn round_for_power(&mut self, cells: &[usize], idle: &mut [u32]) -> BTreeSet<usize> {
         let before: Vec<u32> = self.tracks.iter().map(|track| track.silences).collect();
         let delivered = self.round(cells, self.deadlines.timeout).await;
         for cell in cells.iter().copied().collect::<BTreeSet<_>>() {
             let silences = self.tracks.get(cell).map(|track| track.silences);
-            if let Some(idle) = self.idle.get_mut(cell) {
+            if let Some(idle) = idle.get_mut(cell) {
                 *idle = if silences.as_ref() == before.get(cell) { *idle + 1 } else { 0 };
             }
         }

@@ -144,9 +144,7 @@ impl Text {
         }
         Ok(nodes.into_iter().map(|node| Document { name: Arc::clone(&self.name), node }).collect())
     }
-}
 
-impl Text {
     /// Whether the line of a mistake is one of a template, such as Helm's.
     fn is_template(&self, at: Location) -> bool {
         let before = usize::try_from(at.line).unwrap_or(usize::MAX).saturating_sub(1);

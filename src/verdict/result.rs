@@ -298,12 +298,16 @@ pub enum Shortcoming {
     /// No denial was judged.
     NothingProved,
     /// Fewer probes were dropped somewhere than the share of leaking connections needs that was asked for.
-    LessProved {
-        /// The smallest share that would have been found everywhere.
-        found: f64,
-        /// What was asked for.
-        asked: f64,
-    },
+    LessProved(LessProved),
+}
+
+/// Two shares of leaking connections, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LessProved {
+    /// The smallest share that would have been found everywhere.
+    pub found: f64,
+    /// The share that was asked for, which is smaller.
+    pub asked: f64,
 }
 
 /// Where packets were sent.
@@ -371,16 +375,15 @@ impl RunResult {
             (self.interrupted || left > 0).then_some(Shortcoming::Unfinished(left)),
             self.lacks_a_model().then_some(Shortcoming::NotModelled),
             self.counts().proves_nothing().then_some(Shortcoming::NothingProved),
-            self.less_proved(),
+            self.less_proved().map(Shortcoming::LessProved),
         ];
         all.into_iter().flatten().collect()
     }
 
-    fn less_proved(&self) -> Option<Shortcoming> {
+    /// How much less the run proves than it was asked for; `None` if it does not.
+    pub fn less_proved(&self) -> Option<LessProved> {
         let (asked, power) = (self.asked_share?, self.power());
-        power
-            .falls_short_of(asked)
-            .then_some(Shortcoming::LessProved { found: power.detectable_share, asked })
+        power.falls_short_of(asked).then_some(LessProved { found: power.detectable_share, asked })
     }
 
     /// Why nothing could be carried out, if so.

@@ -101,7 +101,7 @@ impl ProofDocument {
             fewest_per_enforcement_point: power.fewest_per_point,
             detectable_share: (power.points > 0).then_some(power.detectable_share),
             asked_share: result.asked_share,
-            falls_short: result.asked_share.is_some_and(|share| power.falls_short_of(share)),
+            falls_short: result.less_proved().is_some(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::report::escape::Plain;
 use crate::report::proof::{less_proved, percent};
 use crate::report::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::report::{machines, profiles, unmodelled};
-use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult, Shortcoming};
+use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult};
 
 impl Report<'_> {
     pub(super) fn verdict(&mut self) {
@@ -176,19 +176,15 @@ fn unsure(counts: &Counts, result: &RunResult) -> String {
         (failed, "scenario not carried out", "scenarios not carried out"),
         (unaccepted, "kind of objects not modelled", "kinds of objects not modelled"),
     ]);
-    let less = result.shortcomings().into_iter().find_map(|shortcoming| match shortcoming {
-        Shortcoming::LessProved { found, asked } => Some(less_proved(found, asked)),
-        Shortcoming::Lacking(_)
-        | Shortcoming::Unfinished(_)
-        | Shortcoming::NotModelled
-        | Shortcoming::NothingProved => None,
-    });
     match what.as_str() {
         "" if counts.judged == 0 => "nothing was judged".to_owned(),
         "" if counts.proves_nothing() => {
             "no denial was judged, so nothing is known about isolation".to_owned()
         }
-        "" => less.unwrap_or_else(|| "not everything was carried out".to_owned()),
+        "" => match result.less_proved() {
+            Some(less) => less_proved(less),
+            None => "not everything was carried out".to_owned(),
+        },
         _ => what,
     }
 }

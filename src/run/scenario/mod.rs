@@ -380,7 +380,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let cells = cells.iter().zip(routes).zip(expectations).zip(decisions.iter().zip(open_at_first));
         let points = cells.map(|(((cell, route), expected), decision)| match decision {
             (Decision::Deny, None) => enforcement_points(expected, &self.machines(cell, route.as_ref())),
-            // What a profile may excuse in the end proves nothing.
+            // A profile may excuse these cells in the end. Then their probes prove nothing.
             (Decision::Deny, Some(_)) | (Decision::Allow | Decision::Undefined, _) => BTreeSet::new(),
         });
         Pools::new(points.collect(), self.settings.leak_share.unwrap_or(LEAK_SHARE))
