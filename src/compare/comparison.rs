@@ -271,7 +271,7 @@ impl<'a> Comparing<'a> {
 /// What was wrong with a cell. If the earlier run had no limit, the later one's is held against it.
 fn problems_before(scenario: &Scenario, was: &Cell, is: &Cell) -> BTreeSet<Problem> {
     let mut problems = scenario.problems(was);
-    if is.limit().is_some_and(|limit| was.took_longer_than(limit)) {
+    if is.limit().is_some_and(|limit| was.is_later_than(limit)) {
         problems.insert(Problem::Late);
     }
     problems

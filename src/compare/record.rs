@@ -168,6 +168,7 @@ pub struct Cell {
     #[serde(default)]
     reasons: Vec<Reason>,
     settled_ms: Option<u64>,
+    opposed_ms: Option<u64>,
     limit_ms: Option<u64>,
 }
 
@@ -380,7 +381,7 @@ impl Scenario {
         if cell.is_other(cell.intended) && self.demonstrates.is_none() {
             problems.insert(Problem::PolicyGap);
         }
-        if cell.limit_ms.is_some_and(|limit| cell.took_longer_than(limit)) {
+        if cell.limit_ms.is_some_and(|limit| cell.is_later_than(limit)) {
             problems.insert(Problem::Late);
         }
         problems
@@ -430,8 +431,9 @@ impl Cell {
         self.limit_ms
     }
 
-    pub(super) fn took_longer_than(&self, limit: u64) -> bool {
-        self.settled_ms.is_some_and(|settled| settled > limit)
+    /// Whether a probe from after this limit, in milliseconds, showed that the change was not in force.
+    pub(super) fn is_later_than(&self, limit: u64) -> bool {
+        self.settled_ms.is_some() && self.opposed_ms.is_some_and(|opposed| opposed > limit)
     }
 }
 
@@ -454,7 +456,7 @@ mod tests {
     }
 
     const CELL: &str = r#"{"from": "x/a", "to": "x/b", "family": "IPv4", "probe": "80/TCP", "verdict": "match",
-        "expected": "deny", "observed": "dropped", "settledMs": 7, "limitMs": 5, "intended": "allow"}"#;
+        "expected": "deny", "observed": "dropped", "settledMs": 7, "opposedMs": 6, "limitMs": 5, "intended": "allow"}"#;
 
     fn error(text: &str) -> String {
         let error = Record::parse("before.json", text).unwrap_err();
@@ -516,7 +518,7 @@ mod tests {
         insta::assert_snapshot!(error(&with_cells("").replace("RunResult", "ScenarioList")), @"before.json: no result of `netproof run -o json`: unknown variant `ScenarioList`, expected `RunResult` at line 1 column 62");
         insta::assert_snapshot!(error(&with_cells("").replace("interrupted", "other")), @"before.json: no result of `netproof run -o json`: missing field `interrupted` at line 3 column 87");
         insta::assert_snapshot!(error(&with_cells(&CELL.replace("match", "fine"))), @"before.json: no result of `netproof run -o json`: unknown variant `fine`, expected one of `match`, `leak`, `blocked`, `flaky`, `undefined`, `skipped`, `inconclusive` at line 3 column 164");
-        insta::assert_snapshot!(error(&with_cells(&CELL.replace("\"to\"", "\"towards\""))), @"before.json: no result of `netproof run -o json`: missing field `to` at line 4 column 101");
+        insta::assert_snapshot!(error(&with_cells(&CELL.replace("\"to\"", "\"towards\""))), @"before.json: no result of `netproof run -o json`: missing field `to` at line 4 column 117");
         insta::assert_snapshot!(error(&with_cells(&format!("{CELL}, {CELL}"))), @"before.json: `x/a → x/b 80/TCP (IPv4)` in step `t` of scenario `s` is there twice: its verdicts cannot be told apart");
     }
 }

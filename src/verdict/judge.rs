@@ -1,6 +1,7 @@
 //! From evidence to a verdict.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::observation::{Control, Observation};
 use crate::policy::Decision;
@@ -39,6 +40,15 @@ pub enum Cause {
     /// This node had not worked off the step's change when the time was over, and the change makes no difference to
     /// the cell.
     NotInForce(String),
+    /// It was in force at the second of these times after the change, and not at the first, if any; the limit lies between.
+    PunctualityUnknown {
+        /// How long it may take.
+        limit: Duration,
+        /// When the last probe was sent that showed the opposite.
+        opposed: Option<Duration>,
+        /// When the first was sent or answered that did not.
+        took: Duration,
+    },
     /// Every probe that was thought to be dropped arrived later.
     LateArrival,
     /// So few dropped probes may be loss: the network loses too many packets, or there was no time for more.
@@ -70,6 +80,19 @@ impl fmt::Display for Cause {
             }
             Self::NotInForce(node) => {
                 write!(f, "{node} still enforced the state before the step when the settle time was over")
+            }
+            Self::PunctualityUnknown { limit, opposed, took } => {
+                let millis = Duration::as_millis;
+                let (limit, took) = (millis(limit), millis(took));
+                write!(
+                    f,
+                    "no probe shows whether it was in force within {limit} ms: the first that did what is "
+                )?;
+                write!(f, "promised is from {took} ms after the change, ")?;
+                match opposed {
+                    Some(opposed) => write!(f, "the last that did not from {} ms", millis(opposed)),
+                    None => f.write_str("and there is none before"),
+                }
             }
             Self::LateArrival => f.write_str("its probes arrived after their round"),
             Self::Unconfirmed => f.write_str("it could not be probed often enough to tell silence from loss"),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::judge::Cause;
 use super::machine::{Machines, denying, machines_of};
 use super::result::{CellResult, RunResult, ScenarioResult, StepResult};
 use crate::policy::{Decision, Direction, Expectation};
@@ -67,6 +68,17 @@ impl Before {
     }
 }
 
+/// Whether a change was in force within its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Punctuality {
+    /// It was, or there is no limit.
+    InTime,
+    /// A probe from after the limit showed the opposite.
+    Late,
+    /// It came into force at a time that no probe shows, before or after the limit.
+    Unknown,
+}
+
 /// How long a step's change took to be in force at a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settling {
@@ -104,9 +116,27 @@ impl Settling {
         Self { change, took, opposed: None, machine, limit: None }
     }
 
-    /// Whether it took longer than it may, in the milliseconds that reports show.
-    pub fn is_late(&self) -> bool {
-        self.limit.is_some_and(|limit| self.took.as_millis() > limit.as_millis())
+    /// Whether it was in force in time, in the milliseconds that reports show. Between the last probe that showed the
+    /// opposite and the first that did not any more, nothing is known.
+    pub fn punctuality(&self) -> Punctuality {
+        let is_after_limit =
+            |time: Duration| self.limit.is_some_and(|limit| time.as_millis() > limit.as_millis());
+        if self.opposed.is_some_and(is_after_limit) {
+            Punctuality::Late
+        } else if is_after_limit(self.took) {
+            Punctuality::Unknown
+        } else {
+            Punctuality::InTime
+        }
+    }
+
+    /// Why it is not known whether it was in force in time; `None` if it is.
+    pub fn doubt(&self) -> Option<Cause> {
+        let Self { took, opposed, limit, .. } = *self;
+        match self.punctuality() {
+            Punctuality::InTime | Punctuality::Late => None,
+            Punctuality::Unknown => Some(Cause::PunctualityUnknown { limit: limit?, opposed, took }),
+        }
     }
 
     /// By how much less than `took` it may have been in force.
@@ -212,9 +242,9 @@ impl Latency {
 }
 
 impl CellResult {
-    /// Whether its change took longer than it may.
+    /// Whether its change was seen not to be in force after the limit.
     pub fn is_late(&self) -> bool {
-        self.settled.as_ref().is_some_and(Settling::is_late)
+        self.settled.as_ref().is_some_and(|settling| settling.punctuality() == Punctuality::Late)
     }
 }
 
@@ -370,11 +400,22 @@ mod tests {
     }
 
     #[test]
-    fn late_is_longer_than_the_limit() {
+    fn late_is_what_was_seen_not_to_be_in_force_after_the_limit() {
         let settling = settling(&allowed(), &denied(&[Direction::Ingress]), &machines());
-        let with = |limit| Settling { limit, ..settling.clone() }.is_late();
-        assert!(!with(None) && !with(Some(Duration::from_secs(1))));
-        assert!(with(Some(Duration::from_millis(999))));
+        for (opposed, limit, punctuality) in [
+            (None, None, Punctuality::InTime),
+            (Some(900), None, Punctuality::InTime),
+            (Some(900), Some(1_000), Punctuality::InTime),
+            (Some(900), Some(999), Punctuality::Unknown),
+            (Some(900), Some(900), Punctuality::Unknown),
+            (Some(900), Some(899), Punctuality::Late),
+            // The first look came after the limit.
+            (None, Some(0), Punctuality::Unknown),
+        ] {
+            let (opposed, limit) = (opposed.map(Duration::from_millis), limit.map(Duration::from_millis));
+            let settling = Settling { opposed, limit, ..settling.clone() };
+            assert_eq!(settling.punctuality(), punctuality, "{opposed:?} {limit:?}");
+        }
         let limits = Limits { enforce: Some(Duration::ZERO), admit: None };
         assert_eq!(limits.of(Change::Enforce), Some(Duration::ZERO));
         assert_eq!((limits.of(Change::Admit), limits.of(Change::Appear)), (None, None));

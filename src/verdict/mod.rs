@@ -15,7 +15,7 @@ mod result;
 pub use counts::Counts;
 pub use difference::{DifferenceResult, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};
-pub use latency::{Before, Change, Latency, Limits, Quantiles, Settling, TimeToSettle};
+pub use latency::{Before, Change, Latency, Limits, Punctuality, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection, OpenCounts};

@@ -93,6 +93,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 };
                 let is_of_endpoint = track.leaked_to().is_some();
                 let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
+                let settled = settled.filter(|_| is_in_force);
+                let verdict = match settled.as_ref().and_then(Settling::doubt) {
+                    Some(cause) if verdict == Verdict::Match => Verdict::Inconclusive(cause),
+                    Some(_) | None => verdict,
+                };
                 CellResult {
                     // The author wrote about the Service, and this result is about one of its endpoints.
                     asserted: last_claim(&step.expect, &cell).filter(|_| !is_of_endpoint),
@@ -102,7 +107,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                     attempts: track.attempts,
                     retries: track.retries,
                     silences: track.silences,
-                    settled: settled.filter(|_| is_in_force),
+                    settled,
                     delivered_until,
                     cell,
                     expected,
