@@ -6,6 +6,12 @@ use std::time::Duration;
 
 use netproof_probe::wire::Nonce;
 
+use crate::policy::Expectation;
+use crate::scenario::EndpointName;
+
+/// The index of a step, and of a cell in it.
+pub(super) type Place = (usize, usize);
+
 /// A probe of a denied cell that has not arrived so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sent {
@@ -21,8 +27,26 @@ struct Sent {
     ends: Ends,
     /// What its arrival shows.
     shows: Shows,
-    /// The agents of its destination.
-    servers: Vec<String>,
+    meant_for: MeantFor,
+}
+
+/// Whose receipt of a probe counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum MeantFor {
+    /// The destination is denied: its agents.
+    Destination(Vec<String>),
+    /// A Service is answered by others, too: these endpoints are denied.
+    Backends(Vec<DeniedBackend>),
+}
+
+/// An endpoint of a Service that is denied although others are not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeniedBackend {
+    pub(super) agent: String,
+    pub(super) endpoint: EndpointName,
+    /// What the policies promise of it.
+    pub(super) promised: Expectation,
+    pub(super) machine: Option<String>,
 }
 
 /// What the arrival of a probe shows.
@@ -44,8 +68,7 @@ pub(super) struct Noted {
     pub(super) nonce: Nonce,
     pub(super) ends: Ends,
     pub(super) shows: Shows,
-    /// The agents of its destination.
-    pub(super) servers: Vec<String>,
+    pub(super) meant_for: MeantFor,
 }
 
 /// A probe of the present step that arrived after its round.
@@ -73,6 +96,8 @@ pub(super) enum Ends {
 pub(super) struct Ledger {
     sent: HashMap<Nonce, Sent>,
     late: Vec<Sent>,
+    /// By step and cell: the last denied endpoint of a Service at which a probe arrived late, and when it was sent.
+    backends: BTreeMap<Place, (Duration, DeniedBackend)>,
     /// The step whose probes are being sent.
     step: Option<usize>,
 }
@@ -94,8 +119,8 @@ impl Ledger {
 
     /// Notes a probe that has been sent.
     pub(super) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
-        let Noted { nonce, ends, shows, servers } = noted;
-        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, servers });
+        let Noted { nonce, ends, shows, meant_for } = noted;
+        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, meant_for });
     }
 
     /// Takes in that attempts to connect may go on while the policies change. `goes_on` says so for a cell of a step.
@@ -110,6 +135,8 @@ impl Ledger {
     /// Takes in that the policies have changed. What is under way meanwhile may pass because of the later ones, unless
     /// those deny it, too. `is_denied_still` says so for a cell of a step.
     pub(super) fn policies_changed(&mut self, is_denied_still: impl Fn(usize, usize) -> bool) {
+        // Nobody denies a Service whose endpoints are promised different things.
+        self.sent.retain(|_, sent| matches!(sent.meant_for, MeantFor::Destination(_)));
         for sent in self.sent.values_mut() {
             if !sent.step.is_some_and(|step| is_denied_still(step, sent.cell)) {
                 sent.shows = Shows::Change;
@@ -123,13 +150,37 @@ impl Ledger {
             if self.sent.get(&nonce).is_none_or(|sent| sent.ends == Ends::Unknown) {
                 continue;
             }
-            if let Some(mut sent) = self.sent.remove(&nonce) {
-                if !sent.servers.iter().any(|server| server == agent) {
-                    sent.shows = Shows::Elsewhere;
+            let Some(mut sent) = self.sent.remove(&nonce) else { continue };
+            match &mut sent.meant_for {
+                MeantFor::Destination(servers) => {
+                    if !servers.iter().any(|server| server == agent) {
+                        sent.shows = Shows::Elsewhere;
+                    }
+                    self.late.push(sent);
                 }
-                self.late.push(sent);
+                MeantFor::Backends(denied) => {
+                    let reached = std::mem::take(denied).into_iter().find(|backend| backend.agent == agent);
+                    if let (Some(step), Some(reached)) = (sent.step, reached) {
+                        let place = (step, sent.cell);
+                        if self.backends.get(&place).is_none_or(|(at, _)| *at <= sent.at) {
+                            self.backends.insert(place, (sent.at, reached));
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// The denied endpoints of Services that a probe from after the settle deadline reached late, by step and cell.
+    /// `deadline` returns that of a step.
+    pub(super) fn leaks_to_backends(
+        &self,
+        deadline: impl Fn(usize) -> Option<Duration>,
+    ) -> impl Iterator<Item = (Place, &DeniedBackend)> {
+        let is_late = move |(place, (at, _)): &(&Place, &(Duration, DeniedBackend))| {
+            deadline(place.0).is_some_and(|deadline| *at >= deadline)
+        };
+        self.backends.iter().filter(is_late).map(|(place, (_, backend))| (*place, backend))
     }
 
     /// The probes of the present step that arrived late. Each is returned once.
@@ -197,7 +248,8 @@ mod tests {
     }
 
     fn noted(nonce: u64, ends: Ends) -> Noted {
-        Noted { nonce: Nonce(nonce), ends, shows: Shows::Delivery, servers: vec![AT.to_owned()] }
+        let meant_for = MeantFor::Destination(vec![AT.to_owned()]);
+        Noted { nonce: Nonce(nonce), ends, shows: Shows::Delivery, meant_for }
     }
 
     /// A cell in force since 100 ms of a step with a deadline of 400 ms, whose probes were sent at these

@@ -11,7 +11,7 @@ use netproof_probe::wire::{Listener, Nonce, Target};
 use super::arrived::{Arrived, ArrivedAt, Legs, places};
 use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
 use super::canary::{Canaries, LostCanaries, Path};
-use super::ledger::{Ends, Late, Ledger, Noted, Shows};
+use super::ledger::{DeniedBackend, Ends, Late, Ledger, MeantFor, Noted, Shows};
 use super::legs::{LegSent, LegSighting, until_failure};
 use super::listen::Unavailable;
 use super::sentinel::{Signal, Watch};
@@ -19,7 +19,7 @@ use super::settle::Prober;
 use super::track::{Loss, Sighting};
 use crate::backend::{Agent, Backend, ask_all};
 use crate::plan::{Cell, Promises, Route, Router};
-use crate::policy::Decision;
+use crate::policy::{Decision, Expectation};
 use crate::scenario::{EndpointName, State};
 use crate::verdict::{Agents, Control, Observation, observe};
 
@@ -298,10 +298,17 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 decisive.is_final = false;
             }
             (false, _) if is_denied && agrees != Some(false) => {
-                let noted = noted(&decisive, leg, servers);
+                let noted = noted(&decisive, leg, MeantFor::Destination(servers));
                 self.ledger.note(noted, index, sent, decisive.control.path);
             }
             (true | false, _) => {}
+        }
+        if decisive.is_last && arrived.elsewhere(decisive.nonce).is_none() {
+            let denied = self.denied_backends(index);
+            if !denied.is_empty() {
+                let noted = noted(&decisive, leg, MeantFor::Backends(denied));
+                self.ledger.note(noted, index, sent, decisive.control.path);
+            }
         }
         // Whoever answers a lookup is no endpoint of the Service.
         let nonce = decisive.is_last.then_some(decisive.nonce);
@@ -335,13 +342,30 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let servers = &self.route(cell)?.servers;
         servers.iter().find(is_reached).map(|(endpoint, _)| endpoint.clone())
     }
+
+    /// The denied endpoints of a cell's Service, if its endpoints are promised different things. Those that share an
+    /// agent with others are left out: the log of an agent does not tell them apart.
+    fn denied_backends(&self, cell: usize) -> Vec<DeniedBackend> {
+        let promises = self.probing.backends.get(cell).map(Vec::as_slice).unwrap_or_default();
+        let name = |endpoint: &EndpointName| Some(self.agent(endpoint)?.name().to_owned());
+        let is_denied = |promise: &Expectation| promise.decision == Decision::Deny;
+        let others = promises.iter().filter(|(_, promise)| !is_denied(promise));
+        let others: BTreeSet<String> = others.filter_map(|(endpoint, _)| name(endpoint)).collect();
+        let denied = promises.iter().filter(|(_, promise)| is_denied(promise));
+        let denied = denied.filter_map(|(endpoint, promised)| {
+            let agent = name(endpoint).filter(|agent| !others.contains(agent))?;
+            let machine = self.probing.state.machine_of(endpoint);
+            Some(DeniedBackend { agent, endpoint: endpoint.clone(), promised: promised.clone(), machine })
+        });
+        denied.collect()
+    }
 }
 
 /// What to note of a denied probe that has not arrived.
-fn noted(decisive: &LegSighting, leg: &Route, servers: Vec<String>) -> Noted {
+fn noted(decisive: &LegSighting, leg: &Route, meant_for: MeantFor) -> Noted {
     let shows = if decisive.is_last { Shows::Delivery } else { Shows::Lookup };
     let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
-    Noted { nonce: decisive.nonce, ends, shows, servers }
+    Noted { nonce: decisive.nonce, ends, shows, meant_for }
 }
 
 impl<B: Backend> Prober for Rounds<'_, B> {

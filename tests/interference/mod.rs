@@ -169,6 +169,45 @@ fn a_datagram_that_is_delivered_after_its_timeout_is_a_leak() {
     assert_eq!(finished.code, Some(1), "{finished:?}");
 }
 
+/// A Service is answered by an endpoint that is allowed, and reaches one that is denied after the probe's time.
+#[test]
+fn a_datagram_that_reaches_a_denied_endpoint_of_a_service_after_its_timeout_is_a_leak() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: endpoints}
+topology:
+  namespaces:
+  - name: x
+    pods:
+    - {name: a, node: 1}
+    - {name: open, labels: {app: s}, node: 2}
+    - {name: closed, labels: {app: s, is: closed}, node: 2}
+    services: [{name: s, selector: {app: s}, ports: [{port: 80, protocol: UDP}]}]
+probes: [80/UDP]
+steps:
+- name: one endpoint may not receive
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: closed, namespace: x}
+    spec: {podSelector: {matchLabels: {is: closed}}, policyTypes: [Ingress]}
+";
+    let options =
+        ["-o", "json", "--settle", "0ms", "--min-timeout", "3s", "--max-timeout", "3s", "--linger", "6s"];
+    let mut lab = RunningLab::start(User::Ordinary, "late-endpoint", scenario, &options);
+    let stopped = lab.stop_at_generation(1);
+    lab.detour(1000, Duration::from_secs(4));
+    drop(stopped);
+    let finished = lab.finish();
+    let cells = crossing(&finished, 0);
+    let mut of_service = cells.iter().filter(|cell| cell["from"] == "x/a" && cell["to"] == "service:x/s");
+    let cell = of_service.next().unwrap_or_else(|| unreachable!("{cells:?}"));
+    assert_eq!((&cell["verdict"], &cell["expected"]), (&"leak".into(), &"deny".into()), "{cell}");
+    assert!(cell["reasons"].to_string().contains("x/closed"), "{cell}");
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+}
+
 /// Clears the screen, sets the window's title, rings, writes over the line, turns the text around, and lies.
 const HOSTILE: &str = "x/b\u{1b}[2J\u{1b}[H\u{1b}]0;owned\u{7}\r\u{202e}\u{9b}31m\u{1b}[32mPASS\u{1b}[0m every packet did what the policies promise";
 
@@ -280,4 +319,39 @@ steps:
     // Loss that is none would ask for 88 silences, a second each.
     let took = step["tookMs"].as_u64().unwrap();
     assert!(took < 2_000 + 2_000 + 1_000, "{took} ms");
+}
+
+/// The rules are there, and packets pass by them for a second.
+#[test]
+fn a_denial_that_is_seen_not_to_be_in_force_after_its_limit_is_late() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: late}
+topology: {namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]}
+probes: [80/TCP]
+steps:
+- name: nobody may receive
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: closed, namespace: x}
+    spec: {podSelector: {}, policyTypes: [Ingress]}
+";
+    let options = ["-o", "json", "--settle", "3s", "--max-timeout", "200ms", "--enforce-within", "500ms"];
+    let mut lab = RunningLab::start(User::Ordinary, "late-denial", scenario, &options);
+    let stopped = lab.stop_at_generation(1);
+    lab.detour(1000, Duration::ZERO);
+    drop(stopped);
+    drop(lab.stop_at_generation(2));
+    sleep(Duration::from_secs(1));
+    lab.end_helpers();
+    let finished = lab.finish();
+    let cells = crossing(&finished, 0);
+    for cell in &cells {
+        assert_eq!(cell["verdict"], "match", "{cell}");
+        assert!(cell["opposedMs"].as_u64() > Some(500), "{cell}");
+    }
+    let counts = &finished.json()["scenarios"][0]["steps"][0]["counts"];
+    assert_eq!((&counts["late"], finished.code), (&cells.len().into(), Some(1)), "{finished:?}");
 }

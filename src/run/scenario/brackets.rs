@@ -5,12 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::situation::Way;
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Decision, Engine};
+use crate::run::ledger::Place;
 use crate::run::track::Track;
 use crate::scenario::{Action, EndpointName, Probe, State};
 use crate::verdict::{CellResult, Verdict};
-
-/// A cell of a step that is over: the step's index, and the cell's in it.
-pub(super) type Place = (usize, usize);
 
 /// A proved denial that needs a delivery.
 #[derive(Debug, Clone, Copy)]

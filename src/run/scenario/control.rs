@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ScenarioRun;
-use super::brackets::{Place, changes_servers};
+use super::brackets::changes_servers;
 use super::situation::Situation;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Router};
 use crate::policy::{Decision, Engine};
-use crate::run::ledger::{Afterwards, Ledger};
+use crate::run::ledger::{Afterwards, DeniedBackend, Ledger, Place};
 use crate::run::settle::SettleDeadlines;
 use crate::scenario::{Action, EndpointName, Step};
 use crate::verdict::{Cause, CellResult, Observation, StepResult, Verdict};
@@ -124,6 +124,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 Afterwards::Leak => record_leak(steps, place),
                 Afterwards::NothingLeft => doubt(steps, place, Cause::LateArrival),
             }
+        }
+        let deadline = |step: usize| self.past.get(step).map(|past| past.deadline);
+        for (place, backend) in self.ledger.leaks_to_backends(deadline) {
+            record_leak_to(steps, place, backend);
         }
         let dns = self.state.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
         for (before, endpoints) in &self.unread {
@@ -242,6 +246,16 @@ fn doubt(steps: &mut [StepResult], place: Place, cause: Cause) {
     if let Some(cell) = cell_at(steps, place).filter(|cell| is_proved_denial(cell)) {
         cell.verdict = Verdict::Inconclusive(cause);
         cell.settled = None;
+    }
+}
+
+/// Records that a probe of a Service reached an endpoint that is denied, after its step was over. The author wrote
+/// about the Service, and this result is about one of its endpoints.
+fn record_leak_to(steps: &mut [StepResult], place: Place, backend: &DeniedBackend) {
+    if let Some(cell) = cell_at(steps, place).filter(|cell| cell.verdict == Verdict::Undefined) {
+        (cell.verdict, cell.left_open, cell.asserted) = (Verdict::Leak, None, None);
+        cell.observed = Some(Observation::OneWay);
+        (cell.expected, cell.machines.to) = (backend.promised.clone(), backend.machine.clone());
     }
 }
 
