@@ -50,7 +50,7 @@ fn run(context: &str, parallel: &str) -> Value {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/conformance");
     let files = CASES.map(|case| format!("{folder}/{case}.yaml"));
     let output = Command::new(env!("CARGO_BIN_EXE_netproof"))
-        .args(["run", "--on", "cluster", "--context", context, "--parallel", parallel, "-o", "json"])
+        .args(["run", "--backend", "cluster", "--context", context, "--parallel", parallel, "-o", "json"])
         .args(files)
         .stderr(Stdio::inherit())
         .output()

@@ -56,7 +56,7 @@ impl Cluster {
     }
 
     fn arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let mut all = vec!["run", "--on", "cluster", "--context", &self.context];
+        let mut all = vec!["run", "--backend", "cluster", "--context", &self.context];
         if let Some(kubeconfig) = &self.kubeconfig {
             all.extend(["--kubeconfig", kubeconfig.to_str().unwrap()]);
         }
@@ -510,7 +510,7 @@ fn what_cannot_work_is_refused_and_leaves_nothing() {
         cluster.kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
     let stranger = file("stranger.conf", kubeconfig(&server, "wrong"));
     let refused = |arguments: &[&str], message: &str| {
-        let first = ["run", "--on", "cluster", scenario];
+        let first = ["run", "--backend", "cluster", scenario];
         let finished = run(User::Root, first.iter().chain(arguments));
         assert_eq!(finished.code, Some(2), "{arguments:?}: {finished:?}");
         assert!(finished.stderr.contains(message), "{arguments:?}: {}", finished.stderr);
@@ -670,7 +670,7 @@ fn the_service_account_of_deploy_can_do_everything() {
     let as_account = file("account.conf", kubeconfig(&server, &token("netproof")));
     let scenario = library().join("semantics/pods-come-and-go.yaml");
     let on_cluster = |config: &Path| {
-        let first = ["run", "--on", "cluster", "--kubeconfig", config.to_str().unwrap()];
+        let first = ["run", "--backend", "cluster", "--kubeconfig", config.to_str().unwrap()];
         let options = [scenario.to_str().unwrap(), "--settle", "3s"];
         let save = ["--save-configmap", "netproof/netproof-result"];
         run(User::Root, first.into_iter().chain(options).chain(save))
@@ -717,7 +717,7 @@ fn prepared_namespaces_are_enough_and_are_as_they_were_afterwards() {
     let on_cluster = |names: &[String], options: &[&str]| {
         let names = names.join(",");
         let config = as_account.to_str().unwrap();
-        let first = ["run", "--on", "cluster", "--kubeconfig", config, "--prepared-namespaces", &names];
+        let first = ["run", "--backend", "cluster", "--kubeconfig", config, "--prepared-namespaces", &names];
         run(User::Root, first.into_iter().chain(profile().iter().copied()).chain(options.iter().copied()))
     };
     // Labels of namespaces that change, pods that come and go, names of namespaces, and more of them than most have.

@@ -119,7 +119,7 @@ fn options_that_make_no_sense_are_refused() {
         finished.stderr
     };
     insta::assert_snapshot!(message(&["--cases", "0"]), @"error: --cases 0: without cases there is nothing to compare");
-    insta::assert_snapshot!(message(&["--on", "cluster", "--every-node"]), @"error: --every-node is for netproof run");
+    insta::assert_snapshot!(message(&["--backend", "cluster", "--every-node"]), @"error: --every-node is for netproof run");
 }
 
 /// A folder that cannot be written to costs nobody what was found.

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
 use super::duration;
+use super::run_options::BackendKind;
 use crate::backend::cluster::{Control, PullPolicy, Settings, Target};
 use crate::image::DEFAULT_IMAGE;
 use crate::snapshot::Identity;
@@ -87,6 +89,22 @@ pub(super) struct ClusterOptions {
 
 const ON_A_CLUSTER: &str = "On a cluster";
 
+/// Refuses options of this page where the packets stay in the lab.
+pub(super) fn check(command: &Command, matches: &ArgMatches) -> anyhow::Result<()> {
+    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
+    let is_lab = matches
+        .try_get_one("backend")
+        .is_ok_and(|backend| backend.is_some_and(|backend: &BackendKind| *backend == BackendKind::Lab));
+    let options = command.find_subcommand(name).into_iter().flat_map(Command::get_arguments);
+    let mut options = options.filter(|option| option.get_help_heading() == Some(ON_A_CLUSTER));
+    let is_given =
+        |option: &&Arg| matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
+    if let Some(option) = options.find(is_given).and_then(Arg::get_long).filter(|_| is_lab) {
+        anyhow::bail!("--{option} is for runs on a cluster: add --backend cluster");
+    }
+    Ok(())
+}
+
 /// As the API spells it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "PascalCase")]
@@ -119,25 +137,6 @@ impl TargetOptions {
 }
 
 impl ClusterOptions {
-    /// The first option that was given although there is no cluster.
-    pub(super) fn misplaced(&self) -> Option<&'static str> {
-        let given = [
-            ("--kubeconfig", self.target.kubeconfig.is_some()),
-            ("--context", self.target.context.is_some()),
-            ("--image", self.image != DEFAULT_IMAGE),
-            ("--image-pull-policy", self.image_pull_policy.is_some()),
-            ("--image-pull-secret", self.image_pull_secret.is_some()),
-            ("--nodes", !self.nodes.is_empty()),
-            ("--every-node", self.every_node),
-            ("--control", self.control != ControlName::PortForward),
-            ("--namespace-prefix", self.namespace_prefix.is_some()),
-            ("--prepared-namespaces", !self.prepared_namespaces.is_empty()),
-            ("--keep", self.keep),
-            ("--save-configmap", self.save_configmap.is_some()),
-        ];
-        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
-    }
-
     pub(super) fn every_node(&self) -> bool {
         self.every_node
     }

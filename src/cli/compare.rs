@@ -45,11 +45,11 @@ Exit codes:
      proves less than its --confidence asks for, or two runs that have nothing in common
 
 Examples:
-  netproof run --on cluster -o json >before.json    before the upgrade
-  netproof run --on cluster -o json >after.json     after it
+  netproof run --backend cluster -o json >before.json    before the upgrade
+  netproof run --backend cluster -o json >after.json     after it
   netproof compare before.json after.json
   netproof compare before.json after.json --fail-slower --slower-by 2s
-  netproof run --on cluster --baseline before.json  the last two in one go";
+  netproof run --backend cluster --baseline before.json  the last two in one go";
 
 /// What is called slower.
 #[derive(Debug, Args)]

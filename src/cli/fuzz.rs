@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::interruption::interruption;
-use super::run_options::{On, RunOptions, surroundings};
+use super::run_options::{BackendKind, RunOptions, surroundings};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;
 use crate::fuzz::{self, DisturbLimits, Found, FuzzResult, Limits};
@@ -58,8 +58,8 @@ Examples:
   netproof fuzz --time 10m                 as many as fit
   netproof fuzz --cases 5000 --seed 7      repeatable
   netproof fuzz --fault ignore-except      see what it finds where enforcement is wrong
-  netproof fuzz --on cluster --cases 100   on the cluster of the current context
-  netproof fuzz --on cluster --profile kube-router    only what its profile does not know";
+  netproof fuzz --backend cluster --cases 100   on the cluster of the current context
+  netproof fuzz --backend cluster --profile kube-router    only what its profile does not know";
 
 const CASES: usize = 200;
 
@@ -78,7 +78,7 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     if args.cases == Some(0) {
         anyhow::bail!("--cases 0: without cases there is nothing to compare");
     }
-    if args.interfere && options.on != On::Lab {
+    if args.interfere && options.backend != BackendKind::Lab {
         anyhow::bail!("--interfere is for the lab: nobody interferes with a cluster");
     }
     if let Some(code) = options.enter()? {
@@ -122,14 +122,14 @@ fn interfere(args: &FuzzArgs) -> anyhow::Result<Exit> {
 
 impl FuzzArgs {
     fn limits(&self) -> Limits {
-        let ground = match self.options.on {
-            On::Lab => Ground::Lab,
-            On::Cluster => Ground::Cluster,
+        let ground = match self.options.backend {
+            BackendKind::Lab => Ground::Lab,
+            BackendKind::Cluster => Ground::Cluster,
         };
-        let place = match (self.options.on, self.options.fault) {
-            (On::Lab, None) => String::new(),
-            (On::Lab, Some(fault)) => format!(" --fault {fault}"),
-            (On::Cluster, _) => " --on cluster".to_owned(),
+        let place = match (self.options.backend, self.options.fault) {
+            (BackendKind::Lab, None) => String::new(),
+            (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
+            (BackendKind::Cluster, _) => " --backend cluster".to_owned(),
         };
         Limits {
             // Short enough to be typed again.
@@ -148,9 +148,9 @@ fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResul
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let interrupted = interruption()?;
-        match options.on {
-            On::Lab => in_lab(options, limits, interrupted).await,
-            On::Cluster => on_cluster(options, limits, interrupted).await,
+        match options.backend {
+            BackendKind::Lab => in_lab(options, limits, interrupted).await,
+            BackendKind::Cluster => on_cluster(options, limits, interrupted).await,
         }
     })
 }

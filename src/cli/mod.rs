@@ -20,7 +20,7 @@ mod selftest;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Proves that a Kubernetes cluster really enforces its NetworkPolicies.
 ///
@@ -89,15 +89,10 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::backend::lab::run_agent() {
         return Exit::Code(code).into();
     }
-    let result = match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Compare(args) => compare::compare(&args),
-        Command::Expect(args) => expect::expect(&args),
-        Command::Selftest(args) => selftest::selftest(&args),
-        Command::Fuzz(args) => fuzz::fuzz(&args),
-        Command::Cleanup(args) => cleanup::run(&args),
-        Command::Image(args) => image::image(&args),
-    };
+    let command = command();
+    let matches = command.clone().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = cluster::check(&command, &matches).and_then(|()| carry_out(cli.command));
     let exit = result.unwrap_or_else(|error| {
         // A reader that has seen enough (`| head`) is not an error.
         if output::is_closed(&error) {
@@ -107,4 +102,21 @@ pub fn main() -> ExitCode {
         Exit::Error
     });
     exit.into()
+}
+
+/// The command line, for tests of what is written about it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn carry_out(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Expect(args) => expect::expect(&args),
+        Command::Selftest(args) => selftest::selftest(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Cleanup(args) => cleanup::run(&args),
+        Command::Image(args) => image::image(&args),
+    }
 }

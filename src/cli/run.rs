@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::accept::AcceptOptions;
 use super::compare::BaselineOptions;
 use super::interruption::interruption;
-use super::run_options::{On, RunOptions, at_least_one, complain, surroundings};
+use super::run_options::{BackendKind, RunOptions, at_least_one, complain, surroundings};
 use super::select::SelectOptions;
 use super::{Exit, Format, output, profile};
 use crate::backend::cluster::Cluster;
@@ -24,7 +24,7 @@ use crate::{plan, report, run};
 /// Carry out scenarios with real packets, and compare them with what the policies promise
 ///
 /// Runs in the lab: nodes and pods as network namespaces on this machine, policies enforced by its
-/// kernel. Needs no cluster, no root and no image, and leaves nothing behind. With --on cluster, the
+/// kernel. Needs no cluster, no root and no image, and leaves nothing behind. With --backend cluster, the
 /// same scenarios run in namespaces of their own on a Kubernetes cluster, which are removed at the
 /// end.
 #[derive(Debug, Args)]
@@ -79,8 +79,8 @@ Examples:
   netproof run tenant.yaml --report results.xml    for CI
   netproof run --list-profiles                     known differences of network plugins
   netproof run --profile kube-router --profile my.yaml    leave these undefined
-  netproof run --on cluster                        the cluster of the current context
-  netproof run --on cluster --every-node           also the data path of every node
+  netproof run --backend cluster                        the cluster of the current context
+  netproof run --backend cluster --every-node           also the data path of every node
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 
@@ -148,9 +148,9 @@ fn carry_out(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let interrupted = interruption()?;
-        match options.on {
-            On::Lab => in_lab(options, accept, scenarios, interrupted).await,
-            On::Cluster => on_cluster(options, accept, scenarios, interrupted).await,
+        match options.backend {
+            BackendKind::Lab => in_lab(options, accept, scenarios, interrupted).await,
+            BackendKind::Cluster => on_cluster(options, accept, scenarios, interrupted).await,
         }
     })
 }

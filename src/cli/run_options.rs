@@ -22,8 +22,9 @@ use crate::verdict::{RunResult, Surroundings};
 #[derive(Debug, Args)]
 pub(super) struct RunOptions {
     /// Where to send the packets
-    #[arg(long, value_name = "PLACE", value_enum, default_value_t = On::Lab)]
-    pub(super) on: On,
+    // `--on` was its name, and stays one for a release.
+    #[arg(long, alias = "on", value_name = "BACKEND", value_enum, default_value_t = BackendKind::Lab)]
+    pub(super) backend: BackendKind,
 
     /// Make the lab enforce wrongly, to see that it is noticed
     #[arg(long, value_name = "NAME")]
@@ -86,7 +87,7 @@ pub(super) struct RunOptions {
 
 /// Where packets are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum On {
+pub(super) enum BackendKind {
     /// On this machine, in network namespaces.
     Lab,
     /// On a Kubernetes cluster.
@@ -108,30 +109,25 @@ impl RunOptions {
     /// Enters the lab, if that is where packets are sent. Has to happen before any thread is started.
     /// Gives the exit code if all has been done inside.
     pub(super) fn enter(&self) -> anyhow::Result<Option<u8>> {
-        match self.on {
-            On::Lab => {
-                if let Some(option) = self.cluster.misplaced() {
-                    anyhow::bail!("{option} is for runs on a cluster: add --on cluster");
-                }
-                Ok(match lab::enter()? {
-                    Entered::Outside(code) => Some(code),
-                    Entered::Inside => None,
-                })
-            }
-            On::Cluster if self.fault.is_some() => {
+        match self.backend {
+            BackendKind::Lab => Ok(match lab::enter()? {
+                Entered::Outside(code) => Some(code),
+                Entered::Inside => None,
+            }),
+            BackendKind::Cluster if self.fault.is_some() => {
                 anyhow::bail!("--fault is for the lab: a cluster has its own")
             }
-            On::Cluster => Ok(None),
+            BackendKind::Cluster => Ok(None),
         }
     }
 
     /// How many scenarios to carry out at once.
     pub(super) fn parallel(&self) -> usize {
-        let default = || match self.on {
+        let default = || match self.backend {
             // Much of the time is spent waiting for answers that have to stay away.
-            On::Lab => 2 * processors() + 1,
+            BackendKind::Lab => 2 * processors() + 1,
             // Every topology is a set of pods of its own, a dozen or two.
-            On::Cluster => 5,
+            BackendKind::Cluster => 5,
         };
         self.parallel.unwrap_or_else(default)
     }
