@@ -14,6 +14,7 @@ mod cluster;
 mod compare;
 mod coverage;
 mod differential;
+mod docs;
 mod evidence;
 mod expect;
 mod expect_addresses;
