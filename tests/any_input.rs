@@ -133,8 +133,8 @@ fn profiles_with_anything_in_them() {
 apiVersion: netproof.dev/v1alpha1
 kind: Profile
 metadata: {name: any, description: anything}
-differences:
-- {reason: why, references: [where], cells: {mechanism: pod-address-in-ip-block, expected: allow}}
+deviations:
+- {reason: why, references: [where], cells: {quirk: pod-address-in-ip-block, expected: allow}}
 - {reason: why, references: where, cells: {scenarios: a*, steps: [b], from: x/*, to: [self, '*'], probes: 80/TCP, policies: [x/*, AdminNetworkPolicy a], direction: egress, family: IPv6}}
 ";
     let mut rng = Rng::with_seed(1);

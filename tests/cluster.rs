@@ -220,7 +220,7 @@ fn cluster_and_lab_give_the_same_verdicts() {
         measured += 1;
         let other = &in_lab[&place];
         // A moment that a profile excuses comes and goes, and the lab has none.
-        let is_moment = cell["difference"] != Value::Null && other["verdict"] == "match";
+        let is_moment = cell["deviation"] != Value::Null && other["verdict"] == "match";
         if cell["verdict"] != other["verdict"] && !(cell["verdict"] == "undefined" && is_moment) {
             differences.push(format!("{place}: {} here, {} in the lab", cell["verdict"], other["verdict"]));
         }
@@ -228,11 +228,11 @@ fn cluster_and_lab_give_the_same_verdicts() {
     assert!(differences.is_empty(), "{differences:#?}");
     assert!(measured > 8_000, "only {measured} cells were measured");
     for profile in on_cluster["profiles"].as_array().unwrap() {
-        for difference in profile["differences"].as_array().unwrap() {
-            assert_eq!(difference["stale"], false, "{difference}");
+        for deviation in profile["deviations"].as_array().unwrap() {
+            assert_eq!(deviation["stale"], false, "{deviation}");
             // A moment that did not come about this time has no cells, and is not stale.
-            let (promised, cells) = (difference["asPromised"].as_u64(), difference["cells"].as_u64());
-            assert!(promised < cells || cells == Some(0), "mended: {difference}");
+            let (promised, cells) = (deviation["asPromised"].as_u64(), deviation["cells"].as_u64());
+            assert!(promised < cells || cells == Some(0), "fixed: {deviation}");
         }
     }
     assert_eq!(cluster.namespaces(), Vec::<String>::new());

@@ -62,7 +62,7 @@ fn a_kind_that_is_not_modelled_and_was_not_there_before_is_inconclusive() {
     };
     let with = |kinds: Vec<Unmodelled>| {
         let mut result = one(vec![denied()]);
-        result.surroundings.unmodelled = kinds;
+        result.environment.unmodelled = kinds;
         result
     };
     assert_eq!(code(&with(vec![]), &with(vec![kind(false)])), 3);
@@ -76,7 +76,7 @@ fn a_kind_that_is_not_modelled_and_was_not_there_before_is_inconclusive() {
 #[test]
 fn only_what_is_new_fails() {
     let blocked = || cell("a", "b", Allow, Dropped, Verdict::Blocked);
-    let left_open = || cell("a", "b", Undefined, Dropped, Verdict::Undefined);
+    let excused = || cell("a", "b", Undefined, Dropped, Verdict::Undefined);
     let gap = || CellResult { intended: Some(Claim::Allow), ..denied() };
     let disagreeing = || CellResult { asserted: Some(Claim::Allow), ..denied() };
     for (before, after, expected) in [
@@ -86,8 +86,8 @@ fn only_what_is_new_fails() {
         (denied(), disagreeing(), 1),
         (denied(), flaky(), 3),
         (denied(), doubtful(), 3),
-        (denied(), left_open(), 0),
-        (left_open(), leak(), 1),
+        (denied(), excused(), 0),
+        (excused(), leak(), 1),
         // It was not known that it leaks.
         (doubtful(), leak(), 1),
         (flaky(), leak(), 1),
@@ -227,18 +227,18 @@ fn before_and_after() -> (RunResult, RunResult) {
     let before = vec![
         denied(),
         on_udp(denied()),
-        to("mended", leak()),
+        to("fixed", leak()),
         to("known", leak()),
         to("lost", denied()),
         to("open", cell("a", "b", Undefined, Dropped, Verdict::Undefined)),
         to("profiled", leak()),
-        to("gone", denied()),
+        to("removed", denied()),
         in_force(40),
     ];
     let after = vec![
         leak(),
         on_udp(cell("a", "b", Deny, OneWay, Verdict::Leak)),
-        to("mended", denied()),
+        to("fixed", denied()),
         to("known", leak()),
         to("lost", doubtful()),
         to("open", cell("a", "b", Undefined, Connected, Verdict::Undefined)),
@@ -258,9 +258,9 @@ fn before_and_after() -> (RunResult, RunResult) {
         scenario("new", vec![step("deny", vec![denied()])]),
     ]);
     let facts = |server: &str| vec![("server".to_owned(), server.to_owned())];
-    before.surroundings.facts = facts("v1.35.2");
-    after.surroundings.facts = facts("v1.36.0");
-    after.surroundings.warnings = vec!["CiliumNetworkPolicy x/y is not modelled".to_owned()];
+    before.environment.facts = facts("v1.35.2");
+    after.environment.facts = facts("v1.36.0");
+    after.environment.warnings = vec!["CiliumNetworkPolicy x/y is not modelled".to_owned()];
     (before, after)
 }
 
@@ -278,20 +278,20 @@ fn what_people_and_machines_read() {
 #[test]
 fn good_news_and_none() {
     let (before, _) = before_and_after();
-    assert_snapshot!("nothing broke", compared(&before, &before, Thresholds::default()).0);
+    assert_snapshot!("nothing regressed", compared(&before, &before, Thresholds::default()).0);
     let nothing = run(Vec::new());
     assert_snapshot!("nothing in common", compared(&before, &nothing, Thresholds::default()).0);
 }
 
 #[test]
-fn profiles_are_surroundings() {
+fn profiles_are_part_of_the_environment() {
     let text = report::json(&one(vec![denied()]), None).unwrap();
     let with_profile = text.replacen("\"profiles\": []", "\"profiles\": [{\"name\": \"cilium\"}]", 1);
     let (before, after) =
         (Record::parse("before.json", &text).unwrap(), Record::parse("after.json", &with_profile).unwrap());
     let altered = |before, after| -> Vec<_> {
         let comparison = compare(before, after, Thresholds::default());
-        comparison.altered.iter().map(|a| (a.what, a.before, a.after)).collect()
+        comparison.environment_changes.iter().map(|a| (a.what, a.before, a.after)).collect()
     };
     assert_eq!(altered(&before, &after), [("profile", None, Some("cilium"))]);
     assert_eq!(altered(&after, &before), [("profile", Some("cilium"), None)]);
@@ -329,15 +329,15 @@ fn runs_of_the_lab_are_compared() {
     let broke = netproof(User::Ordinary, ["compare", good, bad, "-o", "json"]);
     assert_eq!(broke.code, Some(1), "{}", broke.stderr);
     let json = broke.json();
-    assert_eq!((&json["counts"]["broke"], &json["counts"]["cells"]), (&18.into(), &113.into()));
-    for cell in json["broke"].as_array().unwrap() {
+    assert_eq!((&json["counts"]["regressed"], &json["counts"]["cells"]), (&18.into(), &113.into()));
+    for cell in json["regressed"].as_array().unwrap() {
         assert_eq!((&cell["probe"], &cell["problems"]), (&"80/UDP".into(), &vec!["leak"].into()));
     }
-    assert_eq!(json["altered"][0]["after"], "lab with fault ignore-udp");
+    assert_eq!(json["environmentChanges"][0]["after"], "lab with fault ignore-udp");
 
-    let mended = netproof(User::Ordinary, ["compare", bad, good]);
-    assert_eq!(mended.code, Some(0));
-    assert!(mended.stdout.starts_with("PASS  nothing broke, 18 mended since "), "{}", mended.stdout);
+    let fixed = netproof(User::Ordinary, ["compare", bad, good]);
+    assert_eq!(fixed.code, Some(0));
+    assert!(fixed.stdout.starts_with("PASS  nothing regressed, 18 fixed since "), "{}", fixed.stdout);
 
     let same = netproof(User::Ordinary, ["compare", bad, bad]);
     assert_eq!(same.code, Some(0));
@@ -346,12 +346,15 @@ fn runs_of_the_lab_are_compared() {
     // In one go. What was there before does not fail, and is shown all the same.
     let known = lab(&["--fault", "ignore-udp", "--baseline", bad]);
     assert_eq!(known.code, Some(0), "{}", known.stderr);
-    assert!(known.stdout.starts_with("PASS  nothing broke since "), "{}", known.stdout);
+    assert!(known.stdout.starts_with("PASS  nothing regressed since "), "{}", known.stdout);
     assert!(known.stdout.contains("\nThis run\n\nFAIL  18 leaks: "), "{}", known.stdout);
     let new = lab(&["--fault", "ignore-udp", "--baseline", good, "-o", "json"]);
     assert_eq!(new.code, Some(1));
     let json = new.json();
-    assert_eq!((&json["kind"], &json["comparison"]["counts"]["broke"]), (&"RunResult".into(), &18.into()));
+    assert_eq!(
+        (&json["kind"], &json["comparison"]["counts"]["regressed"]),
+        (&"RunResult".into(), &18.into())
+    );
     // It can be the baseline of the next run.
     let next = file("next.json", new.stdout);
     assert_eq!(netproof(User::Ordinary, ["compare", bad, next.to_str().unwrap()]).code, Some(0));

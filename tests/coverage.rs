@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use netproof::fuzz::Case;
 use netproof::plan::{Cell, Router, cells};
 use netproof::policy::{Decision, Engine, Reason};
-use netproof::scenario::{Assertion, Claim, Item, State, Step};
+use netproof::scenario::{Assertion, Claim, SpecRule, State, Step};
 
 use crate::machine::library;
 
@@ -25,7 +25,7 @@ const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
 struct Covered {
     /// Of each item, what its cases are examples of, such as `deny ingress`. Whether they decide it is for
     /// `src/fuzz/item` to say.
-    kinds: BTreeMap<Item, BTreeSet<String>>,
+    kinds: BTreeMap<SpecRule, BTreeSet<String>>,
     /// The undefined cells, by the names of their reasons.
     undefined: BTreeMap<&'static str, usize>,
     cells: usize,
@@ -129,7 +129,7 @@ fn every_scenario_declares_what_it_needs() {
 fn every_item_has_cases_of_every_kind() {
     let covered = covered();
     let mut missing = Vec::new();
-    for item in Item::all() {
+    for item in SpecRule::all() {
         let impossible = IMPOSSIBLE.iter().find(|(number, ..)| *number == item.number());
         let has = covered.kinds.get(&item).cloned().unwrap_or_default();
         for claim in ["allow", "deny"] {

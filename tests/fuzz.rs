@@ -10,7 +10,7 @@ use netproof::policy::{Decision, IpFamily, Port, Protocol, Reason};
 use netproof::report;
 use netproof::scenario::{self, Action, EndpointName, Probe, State};
 use netproof::source;
-use netproof::verdict::{Counts, Observation, Surroundings};
+use netproof::verdict::{Counts, Environment, Observation};
 use serde_json::Value;
 
 use crate::machine::{User, folder, run};
@@ -158,7 +158,7 @@ fn result() -> FuzzResult {
         seed: 7,
         cases: 200,
         disagreeing: 5,
-        counts: Counts { matches: 20_000, leaks: 9, undefined: 300, left_open: 20, ..Counts::default() },
+        counts: Counts { matches: 20_000, leaks: 9, undefined: 300, excused: 20, ..Counts::default() },
         found: vec![found(3, shown(true)), found(8, shown(false)), found(9, None)],
         coverage: Coverage::default(),
         took: Duration::from_secs(20),
@@ -168,7 +168,7 @@ fn result() -> FuzzResult {
 
 #[test]
 fn the_report_says_who_differs_and_what_shows_it() {
-    let lab = Surroundings { name: "lab".to_owned(), ..Surroundings::default() };
+    let lab = Environment { name: "lab".to_owned(), ..Environment::default() };
     let saved = [Some("found/fuzz-7-3.yaml".into()), Some("found/fuzz-7-8.yaml".into()), None];
     let text = report::fuzz(&result(), &lab, &saved, true);
     let text = anstream::adapter::strip_str(&text).to_string();

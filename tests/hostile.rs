@@ -66,10 +66,10 @@ fn hostile_run() -> RunResult {
         ..scenario(HOSTILE, vec![step(HOSTILE, hostile_cells())])
     };
     let mut result = run(vec![scenario]);
-    result.surroundings.name = hostile();
-    result.surroundings.facts = vec![(hostile(), hostile())];
-    result.surroundings.warnings = vec![hostile()];
-    result.surroundings.unmodelled = vec![hostile_kind()];
+    result.environment.name = hostile();
+    result.environment.facts = vec![(hostile(), hostile())];
+    result.environment.warnings = vec![hostile()];
+    result.environment.unmodelled = vec![hostile_kind()];
     result.unfinished = vec![hostile()];
     result.stopped = true;
     result

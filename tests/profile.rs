@@ -14,7 +14,7 @@ fn profile(name: &str, cells: &str) -> String {
         "apiVersion: netproof.dev/v1alpha1
 kind: Profile
 metadata: {{name: {name}, description: a network plugin}}
-differences:
+deviations:
 - reason: {name} does it differently
   references: https://plugin.example/{name}
   cells: {{{cells}}}
@@ -74,19 +74,19 @@ fn a_leak_that_is_known_is_recorded_and_not_judged() {
     let document = finished.json();
     assert_eq!(document["counts"]["undefinedByProfile"], 2);
     assert_eq!(
-        (&document["counts"]["disagreements"], &document["counts"]["policyGaps"]),
+        (&document["counts"]["assertionErrors"], &document["counts"]["policyGaps"]),
         (&0.into(), &0.into())
     );
-    let left_open = cells(&document).into_iter().filter(|(_, cell)| !cell["difference"].is_null());
-    for (_, cell) in left_open {
-        assert_eq!(cell["difference"]["promised"], "deny");
+    let excused = cells(&document).into_iter().filter(|(_, cell)| !cell["deviation"].is_null());
+    for (_, cell) in excused {
+        assert_eq!(cell["deviation"]["promised"], "deny");
         assert_eq!((&cell["verdict"], &cell["expected"]), (&"undefined".into(), &"undefined".into()));
         assert_eq!((&cell["asserted"], &cell["observed"]), (&"deny".into(), &"connected".into()));
         assert_eq!(cell["attempts"], 1, "nothing is waited for");
     }
-    let difference = &document["profiles"][0]["differences"][0];
-    assert_eq!(difference["observed"], serde_json::json!({"connected": 2}));
-    assert_eq!((&difference["cells"], &difference["asPromised"]), (&2.into(), &0.into()));
+    let deviation = &document["profiles"][0]["deviations"][0];
+    assert_eq!(deviation["observed"], serde_json::json!({"connected": 2}));
+    assert_eq!((&deviation["cells"], &deviation["asPromised"]), (&2.into(), &0.into()));
     // The same leak by another protocol is one.
     let other = profile("no-sctp", "policies: x/deny, probes: SCTP, direction: ingress");
     assert_eq!(without_udp(&["--profile", &other]).code, Some(1));
@@ -96,7 +96,7 @@ fn a_leak_that_is_known_is_recorded_and_not_judged() {
 #[test]
 fn a_new_pod_that_is_isolated_late_is_left_undefined() {
     let scenario = library().join("semantics/pods-come-and-go.yaml");
-    let known = profile("late", "mechanism: new-pods-open-at-first");
+    let known = profile("late", "quirk: new-pods-open-at-first");
     let with = |fault: &str| {
         let options = ["-o", "json", "--settle", "5s", "--profile", &known, "--fault", fault];
         run(User::Ordinary, ["run", scenario.to_str().unwrap()].iter().chain(&options))
@@ -104,11 +104,11 @@ fn a_new_pod_that_is_isolated_late_is_left_undefined() {
     let late = with("new-pods-open");
     assert_eq!(late.code, Some(0), "{}", late.stderr);
     let document = late.json();
-    let left_open: Vec<_> =
-        cells(&document).into_iter().filter(|(_, cell)| !cell["difference"].is_null()).collect();
-    assert!(left_open.len() > 4, "{left_open:?}");
-    assert!(left_open.iter().all(|(_, cell)| cell["verdict"] == "undefined"));
-    assert!(left_open.iter().all(|(_, cell)| cell["deliveredUntilMs"].is_u64()));
+    let excused: Vec<_> =
+        cells(&document).into_iter().filter(|(_, cell)| !cell["deviation"].is_null()).collect();
+    assert!(excused.len() > 4, "{excused:?}");
+    assert!(excused.iter().all(|(_, cell)| cell["verdict"] == "undefined"));
+    assert!(excused.iter().all(|(_, cell)| cell["deliveredUntilMs"].is_u64()));
     // Where the pods are isolated at once, nothing is excused.
     let sound = run(User::Ordinary, ["run", scenario.to_str().unwrap(), "-o", "json", "--profile", &known]);
     assert_eq!(sound.json()["counts"]["undefinedByProfile"], 0, "{}", sound.stderr);
@@ -184,7 +184,7 @@ fn what_passes_while_rules_are_replaced_is_left_undefined() {
     let scenario =
         |name: &str, probes: &str| file(name, format!("{head}{topology}probes: [{probes}]\nsteps:\n{steps}"));
     let mixed = scenario("replaced.yaml", "80/TCP, 81/TCP");
-    let known = profile("in-parts", "mechanism: rules-replaced-in-parts");
+    let known = profile("in-parts", "quirk: rules-replaced-in-parts");
     let with = |scenario: &Path, options: &[&str]| {
         run(User::Ordinary, ["run", scenario.to_str().unwrap(), "-o", "json"].iter().chain(options))
     };
@@ -208,26 +208,26 @@ fn what_passes_while_rules_are_replaced_is_left_undefined() {
 }
 
 #[test]
-fn what_the_author_got_wrong_stays_a_disagreement() {
+fn what_the_author_got_wrong_stays_an_assertion_error() {
     let scenario =
         file("profiles/wrong/wrong.yaml", DENY.replace("deny: [all]}\n  intent", "allow: [UDP]}\n  intent"));
     let known = profile("no-udp-again", NO_UDP);
     let finished =
         run(User::Ordinary, ["run", scenario.to_str().unwrap(), "--profile", &known, "-o", "json"]);
     assert_eq!(finished.code, Some(1));
-    assert_eq!(finished.json()["counts"]["disagreements"], 2);
+    assert_eq!(finished.json()["counts"]["assertionErrors"], 2);
 }
 
 #[test]
 fn a_difference_that_decides_nothing_is_told() {
     let known = profile("no-udp", NO_UDP);
-    let stale = profile("old-times", "mechanism: pod-address-in-ip-block");
+    let stale = profile("old-times", "quirk: pod-address-in-ip-block");
     let finished = without_udp(&["--profile", &known, "--profile", &stale]);
     assert_eq!(finished.code, Some(0));
     let warning = finished.stdout.lines().find(|line| line.starts_with("warning: ")).unwrap();
-    assert_snapshot!(warning.replace(&format!("{}/", folder().display()), ""), @"warning: profile old-times: no cell of this run is decided by this difference: old-times does it differently (profiles/old-times.yaml:5:3)");
+    assert_snapshot!(warning.replace(&format!("{}/", folder().display()), ""), @"warning: profile old-times: no cell of this run is decided by this deviation: old-times does it differently (profiles/old-times.yaml:5:3)");
     let document = without_udp(&["--profile", &known, "--profile", &stale, "-o", "json"]).json();
-    let is_stale = |i: usize| document["profiles"][i]["differences"][0]["stale"].clone();
+    let is_stale = |i: usize| document["profiles"][i]["deviations"][0]["stale"].clone();
     assert_eq!((is_stale(0), is_stale(1)), (Value::Bool(false), Value::Bool(true)));
 }
 
@@ -285,7 +285,7 @@ fn a_profile_that_covers_every_denial_leaves_no_pass() {
     assert!(junit.contains(r#"<skipped message="1 claim excused by a profile"/>"#), "{junit}");
 }
 
-/// Mechanisms cover what they explain: all of them together leave denials of every scenario judged.
+/// Quirks cover what they explain: all of them together leave denials of every scenario judged.
 #[test]
 fn a_profile_of_all_mechanisms_leaves_denials_judged() {
     let names = [
@@ -299,9 +299,8 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
         "new-pods-open-at-first",
         "rules-replaced-in-parts",
     ];
-    let mechanisms = names.map(|name| format!("mechanism: {name}"));
-    let all =
-        profile("all-mechanisms", &mechanisms.join("}\n- reason: another\n  references: u\n  cells: {"));
+    let quirks = names.map(|name| format!("quirk: {name}"));
+    let all = profile("all-quirks", &quirks.join("}\n- reason: another\n  references: u\n  cells: {"));
     let seeds = library().join("seeds");
     let finished = run(User::Ordinary, ["run", seeds.to_str().unwrap(), "--profile", &all, "-o", "json"]);
     assert_ne!(finished.code, Some(1), "{}", finished.stderr);
@@ -312,7 +311,7 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
     let mut denied = BTreeMap::<String, bool>::new();
     for (place, cell) in cells(&document) {
         let scenario = place.split(" › ").next().unwrap().to_owned();
-        if cell["expected"] == "deny" || cell["difference"]["promised"] == "deny" {
+        if cell["expected"] == "deny" || cell["deviation"]["promised"] == "deny" {
             *denied.entry(scenario).or_default() |= cell["verdict"] == "match";
         }
     }
@@ -331,8 +330,8 @@ fn the_profile_of_kube_router_covers_what_was_seen() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let mut numbers = BTreeMap::<String, usize>::new();
     for (place, cell) in cells(&finished.json()) {
-        if !cell["difference"].is_null() {
-            assert_eq!(cell["difference"]["promised"], "deny", "{place}: {cell}");
+        if !cell["deviation"].is_null() {
+            assert_eq!(cell["deviation"]["promised"], "deny", "{place}: {cell}");
             *numbers.entry(place).or_default() += 1;
         }
     }
@@ -357,7 +356,7 @@ fn a_profile_covers_what_the_fault_like_it_changes() {
         ("unknown-name-is-any-port", "kube-router", 1, ["named-ports", "two-customers", "policy-types"]),
         ("ipblock-without-pods", "ipblock-pods", 0, ["conformance-ip-block", "named-ports", "ip-block"]),
     ];
-    for (fault, profile, difference, names) in cases {
+    for (fault, profile, deviation, names) in cases {
         let with = |more: &[&str]| {
             let options = ["run", "--fault", fault, "-o", "json"];
             run(User::Ordinary, options.iter().chain(&names).chain(more))
@@ -366,7 +365,7 @@ fn a_profile_covers_what_the_fault_like_it_changes() {
         let finished = with(&["--profile", profile]);
         let document = finished.json();
         assert_eq!(finished.code, Some(0), "{fault}: {} {}", document["counts"], finished.stderr);
-        let known = &document["profiles"][0]["differences"][difference];
+        let known = &document["profiles"][0]["deviations"][deviation];
         assert!(known["cells"].as_u64() > Some(0), "{fault}: {known}");
         assert_eq!(known["asPromised"], 0, "{fault}: {known}");
     }
@@ -395,8 +394,8 @@ fn profiles_that_are_none_are_refused() {
     refused(scenario.to_str().unwrap());
     for (i, cells) in [
         "",
-        "mechanism: magic",
-        "mechanisms: [unresolved-port-name]",
+        "quirk: magic",
+        "quirks: [unresolved-port-name]",
         "expected: deny",
         "from: nobody",
         "to: []",
@@ -417,11 +416,11 @@ fn profiles_that_are_none_are_refused() {
     }
     let head = "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {name: bad, description: d}\n";
     for (i, rest) in [
-        "differences: []\n",
-        "differences: [{reason: r, cells: {mechanism: port-names-mixed}}]\n",
-        "differences: [{reason: \" \", references: u, cells: {mechanism: port-names-mixed}}]\n",
-        "differences: [{reason: r, references: [], cells: {mechanism: port-names-mixed}}]\n",
-        "difference: []\n",
+        "deviations: []\n",
+        "deviations: [{reason: r, cells: {quirk: port-names-mixed}}]\n",
+        "deviations: [{reason: \" \", references: u, cells: {quirk: port-names-mixed}}]\n",
+        "deviations: [{reason: r, references: [], cells: {quirk: port-names-mixed}}]\n",
+        "deviation: []\n",
     ]
     .iter()
     .enumerate()

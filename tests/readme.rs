@@ -1,7 +1,5 @@
 //! What the README shows is what the program prints.
 
-use netproof::backend::lab::Fault;
-
 use crate::machine::{User, file, library, run};
 
 const README: &str = include_str!("../README.md");
@@ -55,24 +53,6 @@ fn every_command_has_help_with_an_example() {
     }
     let finished = run(User::Ordinary, ["--help"]);
     assert!(finished.stdout.contains("Exit codes:"));
-}
-
-/// `scripts/certificate` has been run since the library or the faults changed.
-#[test]
-fn the_certificate_is_of_this_library() {
-    let certificate = include_str!("../docs/selftest.md");
-    let texts = netproof::source::read(&[library().to_owned()]).unwrap();
-    let scenarios = netproof::scenario::load(&texts).unwrap();
-    let (count, cases) =
-        (scenarios.len(), scenarios.iter().map(|scenario| scenario.steps.len()).sum::<usize>());
-    let faults: Vec<_> = Fault::all().filter(|fault| fault.is_in_selftest()).collect();
-    let summary = format!("{cases} cases in {count} scenarios against {} faults", faults.len());
-    for text in [certificate, README] {
-        assert!(text.contains(&summary), "run scripts/certificate: it is not about {summary}");
-    }
-    for fault in faults {
-        assert!(certificate.contains(&format!("| `{fault}` |")), "run scripts/certificate: it lacks {fault}");
-    }
 }
 
 #[test]

@@ -10,12 +10,12 @@ use netproof::policy::{
 };
 use netproof::profile::{self, Profile};
 use netproof::report;
-use netproof::scenario::{Capability, Claim, Demonstrates, EndpointName, Item, Probe};
+use netproof::scenario::{Capability, Claim, Demonstrates, EndpointName, Probe, SpecRule};
 use netproof::snapshot::Unmodelled;
 use netproof::source::Text;
 use netproof::verdict::{
-    Cause, CellResult, Change, DeliveredUntil, Fate, Machines, Observation, OpenConnection, Repetitions,
-    RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, Surroundings, TimeToSettle, Verdict,
+    Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Machines, Observation, OpenConnection,
+    Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, TimeToSettle, Verdict,
     merge,
 };
 
@@ -59,7 +59,7 @@ pub(crate) fn cell(
             probe: Probe::Port { port: Port::new(80).unwrap(), protocol: Protocol::Tcp },
         },
         expected: expected(decision),
-        left_open: None,
+        excused: None,
         asserted: Some(decision),
         intended: None,
         observed: Some(observed),
@@ -99,7 +99,7 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         TimeToSettle { enforce: Some(Duration::from_millis(3)), admit: Some(Duration::from_millis(70)) };
     StepResult {
         name: name.to_owned(),
-        items: [Item::new(1).unwrap()].into(),
+        items: [SpecRule::new(1).unwrap()].into(),
         cells,
         new_pods,
         open_connections: Vec::new(),
@@ -137,7 +137,7 @@ pub(crate) fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
         unfinished: Vec::new(),
         profiles: Vec::new(),
         asked_share: None,
-        surroundings: Surroundings { name: "lab".to_owned(), ..Surroundings::default() },
+        environment: Environment { name: "lab".to_owned(), ..Environment::default() },
         took: Duration::from_millis(1_280),
     }
 }
@@ -176,8 +176,8 @@ fn bad() -> ScenarioResult {
     let mut lost =
         cell("c", "a", Decision::Deny, Observation::Dropped, Verdict::Inconclusive(Cause::NoControl));
     lost.retries = 3;
-    let mut disagreement = cell("c", "b", Decision::Allow, Observation::Connected, Verdict::Match);
-    disagreement.asserted = Some(Claim::Deny);
+    let mut wrong_assertion = cell("c", "b", Decision::Allow, Observation::Connected, Verdict::Match);
+    wrong_assertion.asserted = Some(Claim::Deny);
     let mut gap = cell("a", "c", Decision::Allow, Observation::Connected, Verdict::Match);
     gap.intended = Some(Claim::Deny);
     gap = settled(gap, Change::Admit, 12, None);
@@ -189,10 +189,10 @@ fn bad() -> ScenarioResult {
         (&blocked, Some(Decision::Allow), Fate::Survived),
         (&flaky, Some(Decision::Deny), Fate::Cut),
         (&gap, None, Fate::Ended),
-        (&disagreement, Some(Decision::Allow), Fate::NotMeasured("no answer".to_owned())),
+        (&wrong_assertion, Some(Decision::Allow), Fate::NotMeasured("no answer".to_owned())),
     ];
     let open = open.map(|(cell, decision, fate)| OpenConnection { cell: cell.cell.clone(), decision, fate });
-    let cells = vec![leak, one_way, blocked, flaky, lost, disagreement, gap, ipv6];
+    let cells = vec![leak, one_way, blocked, flaky, lost, wrong_assertion, gap, ipv6];
     let step = StepResult { open_connections: open.into(), ..step("everything is wrong", cells) };
     scenario("bad", vec![step])
 }
@@ -335,7 +335,7 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
     assert!(!xml(&run(vec![good()])).contains("the whole run"));
     let unmodelled = |is_accepted| {
         let mut result = run(vec![good()]);
-        result.surroundings.unmodelled.push(Unmodelled {
+        result.environment.unmodelled.push(Unmodelled {
             kind: "CiliumNetworkPolicy.cilium.io".to_owned(),
             count: Some(1),
             why: "decides about packets".to_owned(),
@@ -390,16 +390,16 @@ fn a_run_that_stopped_at_the_first_failure() {
         14
     );
     let json: serde_json::Value = serde_json::from_str(&json(&result)).unwrap();
-    assert_eq!(json["notCarriedOut"].as_array().unwrap().len(), 14);
+    assert_eq!(json["notRun"].as_array().unwrap().len(), 14);
 }
 
-/// A profile with two differences.
+/// A profile with two deviations.
 fn plugin() -> Vec<Profile> {
     let content = "\
 apiVersion: netproof.dev/v1alpha1
 kind: Profile
 metadata: {name: plugin, description: A network plugin.}
-differences:
+deviations:
 - {reason: it forgets UDP, references: [https://plugin.example/1, https://plugin.example/2], cells: {policies: [x/allow-web, x/default-deny], probes: UDP, direction: ingress}}
 - {reason: it was slow once, references: https://plugin.example/3, cells: {steps: long ago, probes: UDP, expected: allow}}
 ";
@@ -410,7 +410,7 @@ differences:
 /// A denial that a profile leaves undefined.
 pub(crate) fn excused(observed: Observation) -> CellResult {
     CellResult {
-        left_open: Some(Arc::clone(&plugin()[0].differences[0])),
+        excused: Some(Arc::clone(&plugin()[0].deviations[0])),
         attempts: 1,
         ..on_udp(cell("a", "b", Decision::Deny, observed, Verdict::Undefined))
     }
@@ -474,7 +474,7 @@ fn slow() -> RunResult {
     first.extend([both, new_pod]);
     let second = vec![at(1, 120), at(2, 5_310), settled(allowed(), Change::Admit, 260, Some("node-1"))];
     let mut result = run(vec![scenario("slow", vec![step("deny", first), step("deny again", second)])]);
-    result.surroundings.facts = vec![("server".to_owned(), "v1.36.0".to_owned())];
+    result.environment.facts = vec![("server".to_owned(), "v1.36.0".to_owned())];
     result
 }
 
@@ -509,7 +509,7 @@ fn the_nodes_that_are_covered_are_those_at_which_cells_were_judged() {
     let mut result = run(vec![scenario("placed", vec![step("deny", cells)])]);
     assert!(read(&result)["nodeCoverage"].is_null(), "the lab has no nodes of its own");
     let nodes = (1..=5).map(|node| (format!("node-{node}"), format!("v1.36.{node}")));
-    result.surroundings.nodes = nodes.collect();
+    result.environment.nodes = nodes.collect();
     let nodes = "2 of 5: node-1 (v1.36.1), node-3 (v1.36.3)";
     let text = terminal(&result, false);
     assert!(text.contains(&format!("\nnodes: {nodes}\n")), "{text}");

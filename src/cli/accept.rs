@@ -9,7 +9,7 @@ use super::library;
 use crate::expect::misspelt;
 use crate::scenario::Scenario;
 use crate::snapshot::Unmodelled;
-use crate::verdict::Surroundings;
+use crate::verdict::Environment;
 
 /// Which unmodelled kinds may be left out.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ impl AcceptOptions {
     }
 
     /// Adds what the manifests of scenarios have that netproof does not model to what the place has.
-    pub(super) fn complete(&self, mut place: Surroundings, scenarios: &[Scenario]) -> Surroundings {
+    pub(super) fn complete(&self, mut place: Environment, scenarios: &[Scenario]) -> Environment {
         let mut kinds: BTreeMap<String, Unmodelled> = BTreeMap::new();
         // Repetitions of a scenario are the same objects.
         let scenarios: BTreeMap<&str, &Scenario> =

@@ -11,7 +11,7 @@ use crate::compare::{Record, Thresholds, compare as compare_records};
 use crate::report;
 use crate::verdict::RunResult;
 
-/// Show what broke, what was mended and what became slower between two runs
+/// Show what regressed, what was fixed and what became slower between two runs
 ///
 /// Reads two results of `netproof run -o json`, for instance from before and after an upgrade. Only what
 /// is new counts: a leak that was there before is listed as such, and does not fail.
@@ -39,9 +39,9 @@ pub(super) struct CompareArgs {
 const EXAMPLES: &str = "\
 Exit codes:
   0  nothing new is wrong
-  1  something broke, or with --fail-slower became slower; or the later run lacks what its --require names
+  1  something regressed, or with --fail-slower became slower; or the later run lacks what its --require names
   2  usage error, or a file that is no result
-  3  nothing worse than cells that are in doubt, a later run that ended early, judged no denial or
+  3  nothing worse than cells that are uncertain, a later run that ended early, judged no denial or
      proves less than its --confidence asks for, or two runs that have nothing in common
 
 Examples:

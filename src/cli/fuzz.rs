@@ -8,13 +8,13 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::interruption::interruption;
-use super::run_options::{BackendKind, RunOptions, surroundings};
+use super::run_options::{BackendKind, RunOptions, environment};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;
 use crate::fuzz::{self, DisturbLimits, Found, FuzzResult, Limits};
 use crate::generate::Ground;
 use crate::report;
-use crate::verdict::Surroundings;
+use crate::verdict::Environment;
 
 /// Hold the policy engine, a second evaluator and packets against each other over random cases
 ///
@@ -89,14 +89,14 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     }
     let limits = args.limits();
     output::note(&format!("seed {}", limits.seed));
-    let (result, surroundings) = carry_out(options, &limits)?;
+    let (result, environment) = carry_out(options, &limits)?;
     if let Some(failure) = result.hopeless() {
         anyhow::bail!("{}", failure.message);
     }
     let saved = save(&result.found, &args.save);
     let text = match options.output {
-        Format::Table => report::fuzz(&result, &surroundings, &saved, options.verbose),
-        Format::Json => report::fuzz_json(&result, &surroundings, &saved)?,
+        Format::Table => report::fuzz(&result, &environment, &saved, options.verbose),
+        Format::Json => report::fuzz_json(&result, &environment, &saved)?,
     };
     output::result(&text)?;
     Ok(Exit::Code(report::fuzz_exit_code(&result)))
@@ -144,7 +144,7 @@ impl FuzzArgs {
     }
 }
 
-fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResult, Surroundings)> {
+fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResult, Environment)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let interrupted = interruption()?;
@@ -159,7 +159,7 @@ async fn in_lab(
     options: &RunOptions,
     limits: &Limits,
     interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<(FuzzResult, Surroundings)> {
+) -> anyhow::Result<(FuzzResult, Environment)> {
     let (settings, view) = (options.for_lab()?, report::FuzzProgress::new(limits.cases));
     let new_lab = |_: &_| Lab::new(options.fault);
     let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, |progress| view.show(progress)).await;
@@ -170,16 +170,16 @@ async fn on_cluster(
     options: &RunOptions,
     limits: &Limits,
     mut interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<(FuzzResult, Surroundings)> {
+) -> anyhow::Result<(FuzzResult, Environment)> {
     let settings = options.for_cluster()?;
     let cluster = options.open_cluster(&mut interrupted).await?;
-    let (surroundings, view) = (surroundings(&cluster), report::FuzzProgress::new(limits.cases));
+    let (environment, view) = (environment(&cluster), report::FuzzProgress::new(limits.cases));
     let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
     let result =
         fuzz::fuzz(limits, &settings, new_backend, interrupted, |progress| view.show(progress)).await;
     drop(view);
     options.close_cluster(cluster).await;
-    Ok((result, surroundings))
+    Ok((result, environment))
 }
 
 /// Writes the scenarios that show something. Gives their paths, in the order of what was found.

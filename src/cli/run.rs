@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::accept::AcceptOptions;
 use super::compare::BaselineOptions;
 use super::interruption::interruption;
-use super::run_options::{BackendKind, RunOptions, at_least_one, complain, surroundings};
+use super::run_options::{BackendKind, RunOptions, at_least_one, complain, environment};
 use super::select::SelectOptions;
 use super::{Exit, Format, output, profile};
 use crate::backend::cluster::Cluster;
@@ -162,11 +162,11 @@ async fn in_lab(
     interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunResult> {
     let (fault, settings) = (options.fault, options.for_lab()?);
-    let surroundings = accept.complete(options.lab(), scenarios);
+    let environment = accept.complete(options.lab(), scenarios);
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
     let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
-    let result = run::run(scenarios, backends, &settings, surroundings, &events, interrupted).await;
+    let result = run::run(scenarios, backends, &settings, environment, &events, interrupted).await;
     drop(events);
     progress.await?;
     Ok(result)
@@ -185,13 +185,12 @@ async fn on_cluster(
         cluster.check_save(identity).await?;
     }
     let scheduled = cluster.schedule(scenarios);
-    let surroundings = accept.complete(surroundings(&cluster), scenarios);
-    let accepted = surroundings.unmodelled.iter().filter(|kind| kind.is_accepted);
+    let environment = accept.complete(environment(&cluster), scenarios);
+    let accepted = environment.unmodelled.iter().filter(|kind| kind.is_accepted);
     cluster.accept(accepted.map(|kind| kind.kind.clone()));
     let (events, received) = Events::channel();
     let progress = tokio::spawn(report::progress(received));
-    let result =
-        run::run(&scheduled, cluster.backends(), &settings, surroundings, &events, interrupted).await;
+    let result = run::run(&scheduled, cluster.backends(), &settings, environment, &events, interrupted).await;
     drop(events);
     progress.await?;
     if let Some(identity) = &options.cluster.save_configmap {

@@ -16,7 +16,7 @@ use crate::backend::lab::{self, Entered, Fault};
 use crate::report;
 use crate::run::Settings;
 use crate::scenario::Capability;
-use crate::verdict::{RunResult, Surroundings};
+use crate::verdict::{Environment, RunResult};
 
 /// How to carry scenarios out, and what to show of them.
 #[derive(Debug, Args)]
@@ -157,9 +157,9 @@ impl RunOptions {
     }
 
     /// What the lab is called.
-    pub(super) fn lab(&self) -> Surroundings {
+    pub(super) fn lab(&self) -> Environment {
         let name = self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
-        Surroundings { name, ..Surroundings::default() }
+        Environment { name, ..Environment::default() }
     }
 
     /// How a run on a cluster is carried out.
@@ -204,14 +204,14 @@ impl RunOptions {
 }
 
 /// What is worth knowing of a cluster. Its warnings are told at once, too.
-pub(super) fn surroundings(cluster: &Cluster) -> Surroundings {
+pub(super) fn environment(cluster: &Cluster) -> Environment {
     for warning in cluster.warnings() {
         output::line(&format!("warning: {warning}"));
     }
     for kind in cluster.unmodelled() {
         output::line(&format!("warning: not modelled: {kind}"));
     }
-    Surroundings {
+    Environment {
         name: format!("cluster {}", cluster.name()),
         facts: cluster.facts(),
         warnings: cluster.warnings().to_vec(),

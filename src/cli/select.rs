@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::library;
 use crate::plan;
-use crate::scenario::{self, Item, Scenario};
+use crate::scenario::{self, Scenario, SpecRule};
 use crate::select::{Nothing, Selection, Shard, choose_names};
 use crate::source::{self, STDIN};
 
@@ -32,7 +32,7 @@ pub(super) struct SelectOptions {
 
     /// Only scenarios with a case that decides this item of docs/semantics.md
     #[arg(long, value_name = "NUMBER", help_heading = SELECTION, value_parser = item)]
-    item: Vec<Item>,
+    item: Vec<SpecRule>,
 
     /// Only scenarios with this name, in which * stands for any text
     #[arg(long, value_name = "PATTERN", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
@@ -45,9 +45,9 @@ pub(super) struct SelectOptions {
 
 const SELECTION: &str = "Selection";
 
-fn item(text: &str) -> Result<Item, String> {
-    let number = text.parse().ok().and_then(Item::new);
-    number.ok_or_else(|| format!("items have the numbers 1 to {}", Item::all().count()))
+fn item(text: &str) -> Result<SpecRule, String> {
+    let number = text.parse().ok().and_then(SpecRule::new);
+    number.ok_or_else(|| format!("items have the numbers 1 to {}", SpecRule::all().count()))
 }
 
 impl SelectOptions {
@@ -115,7 +115,7 @@ fn in_library(nothing: Nothing) -> anyhow::Error {
             anyhow::anyhow!("{place}: neither a file nor a scenario of the built-in library; {hint}")
         }
         Nothing::Tag { .. }
-        | Nothing::Item { .. }
+        | Nothing::SpecRule { .. }
         | Nothing::Left { .. }
         | Nothing::Shard { .. }
         | Nothing::Scenario(_) => nothing.into(),

@@ -10,14 +10,14 @@ use crate::verdict::Outcome;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Something is wrong that was not before.
-    Broke,
+    Regressed,
     /// Nothing is proved to be wrong, but it cannot be told any more, or differs from time to time.
-    Doubtful,
+    Uncertain,
     /// Something was wrong, and all is as promised now.
-    Mended,
+    Fixed,
     /// Something else is promised than before, by the policies, the scenario or a profile, or packets do
     /// something else where nothing is; and nothing new is wrong.
-    Otherwise,
+    Changed,
 }
 
 /// A cell that is not as it was.
@@ -69,7 +69,7 @@ impl Coverage<'_> {
 
 /// Something around a run that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Altered<'a> {
+pub struct EnvironmentChange<'a> {
     /// What.
     pub what: &'a str,
     /// How it was; `None` if it was not there or not known.
@@ -96,17 +96,17 @@ pub struct Comparison<'a> {
     /// Scenarios that have to show a mistake, and do so no more.
     pub misses: Vec<&'a str>,
     /// What only the earlier run has.
-    pub gone: Coverage<'a>,
+    pub removed: Coverage<'a>,
     /// What only the later run has.
-    pub new: Coverage<'a>,
+    pub added: Coverage<'a>,
     /// The times of steps that both measured.
     pub times: Vec<TimeComparison>,
     /// The steps that became slower.
     pub slower: Vec<Slower<'a>>,
     /// What is called slower.
     pub thresholds: Thresholds,
-    /// Differing surroundings.
-    pub altered: Vec<Altered<'a>>,
+    /// Differing environment.
+    pub environment_changes: Vec<EnvironmentChange<'a>>,
 }
 
 /// Compares two runs.
@@ -132,12 +132,12 @@ impl<'a> Comparing<'a> {
             known: Vec::new(),
             failures: Vec::new(),
             misses: Vec::new(),
-            gone: Coverage::default(),
-            new: Coverage::default(),
+            removed: Coverage::default(),
+            added: Coverage::default(),
             times: Vec::new(),
             slower: Vec::new(),
             thresholds,
-            altered: altered(before, after),
+            environment_changes: environment_changes(before, after),
         };
         let known = Problem::ALL.map(|problem| (problem, 0));
         Self { comparison, times: Times::new(thresholds), known }
@@ -155,20 +155,20 @@ impl<'a> Comparing<'a> {
             before.scenarios.iter().map(|scenario| (scenario.name.as_str(), scenario)).collect();
         let later: BTreeSet<&str> = after.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
         for scenario in &after.scenarios {
-            let gone = self.comparison.gone.parts();
+            let removed = self.comparison.removed.parts();
             match earlier.get(scenario.name.as_str()) {
                 Some(before) => {
                     self.comparison.compared.0 += 1;
                     self.steps(before, scenario);
                 }
                 None => {
-                    self.comparison.new.scenarios.push((&scenario.name, scenario.cells()));
+                    self.comparison.added.scenarios.push((&scenario.name, scenario.cells()));
                     scenario.steps.iter().for_each(|step| self.new_cells(scenario, step, &step.cells));
                 }
             }
             let earlier = earlier.get(scenario.name.as_str());
             // One that failed before, too, and got less far now hides what would have come.
-            let is_shorter = self.comparison.gone.parts() > gone;
+            let is_shorter = self.comparison.removed.parts() > removed;
             if let Some(failure) = &scenario.failure
                 && (is_shorter || earlier.is_none_or(|earlier| earlier.failure.is_none()))
             {
@@ -180,9 +180,9 @@ impl<'a> Comparing<'a> {
                 self.comparison.misses.push(&scenario.name);
             }
         }
-        let gone = before.scenarios.iter().filter(|scenario| !later.contains(scenario.name.as_str()));
-        let gone = gone.map(|scenario| (scenario.name.as_str(), scenario.cells()));
-        self.comparison.gone.scenarios.extend(gone);
+        let removed = before.scenarios.iter().filter(|scenario| !later.contains(scenario.name.as_str()));
+        let removed = removed.map(|scenario| (scenario.name.as_str(), scenario.cells()));
+        self.comparison.removed.scenarios.extend(removed);
     }
 
     fn steps(&mut self, before: &'a Scenario, after: &'a Scenario) {
@@ -197,14 +197,14 @@ impl<'a> Comparing<'a> {
                     self.cells(before, earlier, after, step);
                 }
                 None => {
-                    self.comparison.new.steps.push((&after.name, &step.name, step.cells.len()));
+                    self.comparison.added.steps.push((&after.name, &step.name, step.cells.len()));
                     self.new_cells(after, step, &step.cells);
                 }
             }
         }
-        let gone = before.steps.iter().filter(|step| !later.contains(step.name.as_str()));
-        let gone = gone.map(|step| (before.name.as_str(), step.name.as_str(), step.cells.len()));
-        self.comparison.gone.steps.extend(gone);
+        let removed = before.steps.iter().filter(|step| !later.contains(step.name.as_str()));
+        let removed = removed.map(|step| (before.name.as_str(), step.name.as_str(), step.cells.len()));
+        self.comparison.removed.steps.extend(removed);
     }
 
     fn cells(&mut self, before: &'a Scenario, earlier: &'a Step, after: &'a Scenario, later: &'a Step) {
@@ -216,14 +216,14 @@ impl<'a> Comparing<'a> {
                     self.cell(before, was, after, later, cell);
                 }
                 None => {
-                    self.comparison.new.cells.push((&after.name, &later.name, cell));
+                    self.comparison.added.cells.push((&after.name, &later.name, cell));
                     self.new_cells(after, later, std::slice::from_ref(cell));
                 }
             }
         }
-        let gone = earlier.cells.iter().filter(|cell| left.contains_key(&cell.key()));
-        let gone = gone.map(|cell| (before.name.as_str(), earlier.name.as_str(), cell));
-        self.comparison.gone.cells.extend(gone);
+        let removed = earlier.cells.iter().filter(|cell| left.contains_key(&cell.key()));
+        let removed = removed.map(|cell| (before.name.as_str(), earlier.name.as_str(), cell));
+        self.comparison.removed.cells.extend(removed);
     }
 
     fn cell(&mut self, before: &Scenario, was: &'a Cell, after: &'a Scenario, step: &'a Step, is: &'a Cell) {
@@ -236,9 +236,9 @@ impl<'a> Comparing<'a> {
         let is_left_open = is.verdict == Verdict::Undefined;
         let kind = match worst(&new) {
             Some(kind) => kind,
-            None if has.is_empty() && !had.is_empty() && is.verdict == Verdict::Match => Kind::Mended,
-            None if was.expected != is.expected || was.verdict != is.verdict => Kind::Otherwise,
-            None if is_left_open && was.observed != is.observed => Kind::Otherwise,
+            None if has.is_empty() && !had.is_empty() && is.verdict == Verdict::Match => Kind::Fixed,
+            None if was.expected != is.expected || was.verdict != is.verdict => Kind::Changed,
+            None if is_left_open && was.observed != is.observed => Kind::Changed,
             None => return,
         };
         self.differ(after, step, kind, new, Some(was), is);
@@ -279,16 +279,20 @@ fn problems_before(scenario: &Scenario, was: &Cell, is: &Cell) -> BTreeSet<Probl
 
 fn worst(problems: &BTreeSet<Problem>) -> Option<Kind> {
     let worst = problems.first()?;
-    Some(if worst.is_doubt() { Kind::Doubtful } else { Kind::Broke })
+    Some(if worst.is_doubt() { Kind::Uncertain } else { Kind::Regressed })
 }
 
-fn altered<'a>(before: &'a Record, after: &'a Record) -> Vec<Altered<'a>> {
-    let mut altered = vec![
-        Altered { what: "netproof", before: before.version.as_deref(), after: after.version.as_deref() },
-        Altered { what: "backend", before: Some(&before.backend), after: Some(&after.backend) },
+fn environment_changes<'a>(before: &'a Record, after: &'a Record) -> Vec<EnvironmentChange<'a>> {
+    let mut environment_changes = vec![
+        EnvironmentChange {
+            what: "netproof",
+            before: before.version.as_deref(),
+            after: after.version.as_deref(),
+        },
+        EnvironmentChange { what: "backend", before: Some(&before.backend), after: Some(&after.backend) },
     ];
     let facts: BTreeSet<&String> = before.facts.keys().chain(after.facts.keys()).collect();
-    altered.extend(facts.into_iter().map(|fact| Altered {
+    environment_changes.extend(facts.into_iter().map(|fact| EnvironmentChange {
         what: fact,
         before: before.facts.get(fact).map(String::as_str),
         after: after.facts.get(fact).map(String::as_str),
@@ -303,12 +307,16 @@ fn altered<'a>(before: &'a Record, after: &'a Record) -> Vec<Altered<'a>> {
         ("warning", warnings(before), warnings(after)),
         ("not modelled", unaccepted(before), unaccepted(after)),
     ] {
-        let gone = before.iter().filter(|one| !after.contains(one)).map(|one| (Some(*one), None));
+        let removed = before.iter().filter(|one| !after.contains(one)).map(|one| (Some(*one), None));
         let new = after.iter().filter(|one| !before.contains(one)).map(|one| (None, Some(*one)));
-        altered.extend(gone.chain(new).map(|(before, after)| Altered { what, before, after }));
+        environment_changes.extend(removed.chain(new).map(|(before, after)| EnvironmentChange {
+            what,
+            before,
+            after,
+        }));
     }
-    altered.retain(|altered| altered.before != altered.after);
-    altered
+    environment_changes.retain(|environment_changes| environment_changes.before != environment_changes.after);
+    environment_changes
 }
 
 /// The kinds that a run did not model, and that its user did not accept.
@@ -331,11 +339,11 @@ impl<'a> Comparison<'a> {
     /// Whether the later run passes. Problems count only if they are new. A judged denial, what `--require` names and as
     /// many probes as `--confidence` needs have to be there in any case.
     pub fn outcome(&self) -> Outcome {
-        let broke = self.of(Kind::Broke).next().is_some() || !self.misses.is_empty();
+        let broke = self.of(Kind::Regressed).next().is_some() || !self.misses.is_empty();
         if broke || !self.after.lacking.is_empty() || (self.thresholds.fail && self.is_slower()) {
             return Outcome::Fail;
         }
-        let is_doubtful = self.of(Kind::Doubtful).next().is_some() || !self.failures.is_empty();
+        let is_doubtful = self.of(Kind::Uncertain).next().is_some() || !self.failures.is_empty();
         let (_, _, cells) = self.compared;
         let before = unaccepted(self.before);
         let is_doubtful = is_doubtful || unaccepted(self.after).iter().any(|kind| !before.contains(kind));

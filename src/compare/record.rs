@@ -68,7 +68,7 @@ pub struct Record {
     pub stopped: bool,
     /// The scenarios that were left.
     #[serde(default)]
-    pub not_carried_out: BTreeSet<String>,
+    pub not_run: BTreeSet<String>,
     /// The scenarios that were carried out.
     pub scenarios: Vec<Scenario>,
 }
@@ -158,7 +158,7 @@ pub struct Cell {
     pub verdict: Verdict,
     /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub expected: Decision,
-    difference: Option<KnownDifference>,
+    deviation: Option<KnownDeviation>,
     /// What the packets did.
     pub observed: Option<String>,
     asserted: Option<Decision>,
@@ -174,7 +174,7 @@ pub struct Cell {
 
 /// Why a profile leaves a cell undefined.
 #[derive(Debug, Clone, Copy, Deserialize)]
-struct KnownDifference {
+struct KnownDeviation {
     /// What the policies promise of it.
     promised: Decision,
 }
@@ -265,7 +265,7 @@ pub enum Problem {
     /// The policies say something else than their owner wants.
     PolicyGap,
     /// The scenario says something else than the policy engine.
-    Disagreement,
+    AssertionError,
     /// The change was in force later than asked for.
     Late,
     /// The answers differed after settling.
@@ -280,7 +280,7 @@ impl Problem {
         Self::Leak,
         Self::Blocked,
         Self::PolicyGap,
-        Self::Disagreement,
+        Self::AssertionError,
         Self::Late,
         Self::Flaky,
         Self::Inconclusive,
@@ -292,7 +292,7 @@ impl Problem {
             Self::Leak => "leak",
             Self::Blocked => "blocked",
             Self::PolicyGap => "policy gap",
-            Self::Disagreement => "disagreement",
+            Self::AssertionError => "assertion error",
             Self::Late => "late",
             Self::Flaky => "flaky",
             Self::Inconclusive => "inconclusive",
@@ -303,7 +303,7 @@ impl Problem {
     pub fn is_doubt(self) -> bool {
         match self {
             Self::Flaky | Self::Inconclusive => true,
-            Self::Leak | Self::Blocked | Self::PolicyGap | Self::Disagreement | Self::Late => false,
+            Self::Leak | Self::Blocked | Self::PolicyGap | Self::AssertionError | Self::Late => false,
         }
     }
 }
@@ -348,7 +348,7 @@ impl Record {
 
     /// Whether the run ended before its time.
     pub fn is_incomplete(&self) -> bool {
-        self.interrupted || self.stopped || !self.not_carried_out.is_empty()
+        self.interrupted || self.stopped || !self.not_run.is_empty()
     }
 
     /// How many denials were judged.
@@ -376,7 +376,7 @@ impl Scenario {
             Verdict::Skipped | Verdict::Inconclusive => drop(problems.insert(Problem::Inconclusive)),
         }
         if cell.is_other(cell.asserted) {
-            problems.insert(Problem::Disagreement);
+            problems.insert(Problem::AssertionError);
         }
         if cell.is_other(cell.intended) && self.demonstrates.is_none() {
             problems.insert(Problem::PolicyGap);
@@ -411,7 +411,7 @@ impl Cell {
 
     /// What the policies promise, whatever a profile leaves undefined: claims are about the policies.
     fn promised(&self) -> Decision {
-        self.difference.map_or(self.expected, |difference| difference.promised)
+        self.deviation.map_or(self.expected, |deviation| deviation.promised)
     }
 
     /// Whether a claim says something else than the policies. Of an end without an address, they say nothing.
@@ -481,7 +481,7 @@ mod tests {
 
     /// A cluster that lost IPv6 does not contradict what was asserted of it: nothing is known of it any more.
     #[test]
-    fn a_claim_about_an_end_without_an_address_is_no_disagreement() {
+    fn a_claim_about_an_end_without_an_address_is_no_assertion_error() {
         let cell = CELL.replace(r#""verdict": "match""#, r#""verdict": "skipped", "asserted": "deny""#);
         let cell = cell
             .replace(r#""settledMs": 7, "#, "")
@@ -496,7 +496,7 @@ mod tests {
     #[test]
     fn a_claim_is_held_against_the_policies_where_a_profile_leaves_the_cell_undefined() {
         let excused = r#""verdict": "undefined", "asserted": "deny",
-            "difference": {"profile": "p", "reason": "r", "promised": "deny"}"#;
+            "deviation": {"profile": "p", "reason": "r", "promised": "deny"}"#;
         let cell = CELL.replace(r#""verdict": "match""#, excused).replace(r#""settledMs": 7, "#, "");
         let cell = cell.replace(r#""expected": "deny""#, r#""expected": "undefined""#);
         let problems = |cell: &str| {
@@ -507,7 +507,7 @@ mod tests {
         let intended = r#""intended": "deny""#;
         assert_eq!(problems(&cell.replace(r#""intended": "allow""#, intended)), [].into());
         let asserted = cell.replace(r#""asserted": "deny""#, r#""asserted": "allow""#);
-        assert_eq!(problems(&asserted), [Problem::PolicyGap, Problem::Disagreement].into());
+        assert_eq!(problems(&asserted), [Problem::PolicyGap, Problem::AssertionError].into());
     }
 
     #[test]

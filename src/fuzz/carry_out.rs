@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::run::{self, Events, Settings};
 use crate::scenario::{Action, EndpointName, Scenario, State};
-use crate::verdict::{ScenarioResult, Surroundings};
+use crate::verdict::{Environment, ScenarioResult};
 
 /// What came of a scenario.
 pub(super) struct Carried {
@@ -34,7 +34,7 @@ impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
         // Others tell how it goes on.
         let (events, _) = Events::channel();
         let (one, interrupted) = (std::slice::from_ref(scenario), self.interrupted.clone());
-        let ran = run::run(one, backends, self.settings, Surroundings::default(), &events, interrupted).await;
+        let ran = run::run(one, backends, self.settings, Environment::default(), &events, interrupted).await;
         let result = ran.scenarios.into_iter().next()?;
         let states = std::mem::take(&mut *states.lock().unwrap_or_else(PoisonError::into_inner));
         Some(Carried { result, states })

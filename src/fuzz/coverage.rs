@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::dry_run::Case;
 use super::field::{self, fields};
 use super::item::{self, Scope, scope};
-use super::paper::Case;
-use crate::scenario::Item;
+use crate::scenario::SpecRule;
 
 /// What some random cases have reached.
 #[derive(Debug, Clone, Default)]
@@ -41,8 +41,8 @@ impl Coverage {
     }
 
     /// Every item of the semantics: in how many cases it decided a cell, or why it never can.
-    pub fn items(&self) -> impl Iterator<Item = (Item, Result<usize, &'static str>)> {
-        Item::all().map(|item| match scope(item) {
+    pub fn items(&self) -> impl Iterator<Item = (SpecRule, Result<usize, &'static str>)> {
+        SpecRule::all().map(|item| match scope(item) {
             Scope::Reached => (item, Ok(self.items.get(&item.number()).copied().unwrap_or_default())),
             Scope::OutOfReach(why) => (item, Err(why)),
         })
@@ -65,7 +65,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::fuzz::paper::{cases, read};
+    use crate::fuzz::dry_run::{cases, read};
     use crate::generate::{self, Ground};
 
     fn coverage(seeds: std::ops::Range<u64>, ground: Ground) -> Coverage {

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::compare::Disagreement;
+use super::dry_run::{Case, ask_engine, cases, read};
 use super::expect::assertions;
 use super::item::decided_for;
-use super::paper::{Case, ask_engine, cases, read};
 use super::world::Naive;
 use crate::plan::Cell;
 use crate::policy::{Decision, IpFamily};

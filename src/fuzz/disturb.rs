@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 
 use super::carry_out::Runner;
-use super::paper::read;
+use super::dry_run::read;
 use crate::backend::lab::{Fault, Interference, Lab};
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::generate::{self, Ground};

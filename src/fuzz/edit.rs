@@ -282,7 +282,7 @@ fn find_pieces(at: &str, value: &Value, pointers: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::paper::read;
+    use crate::fuzz::dry_run::read;
     use crate::generate::{self, Ground};
 
     #[test]

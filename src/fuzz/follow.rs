@@ -9,10 +9,10 @@ use super::carry_out::Runner;
 use super::compare::{Differs, Disagreement, compare};
 use super::describe::{CaseName, describe};
 use super::driver::Limits;
+use super::dry_run::{Case, ask_engine, cases, read};
 use super::edit::focused;
-use super::paper::{Case, ask_engine, cases, read};
+use super::flatten::flatten;
 use super::shrink::{Budget, Shrunk, shrink};
-use super::still::still;
 use super::world::Naive;
 use crate::backend::{Backend, Error};
 use crate::generate::Ground;
@@ -98,7 +98,7 @@ impl Wanted<'_> {
         let still = read(scenario)
             .ok()
             .and_then(|scenario| cases(&scenario).ok()?.pop())
-            .map(|case| still(&case.state, &case.probes));
+            .map(|case| flatten(&case.state, &case.probes));
         let focused_still = still.as_ref().map(|still| focused(still, &self.found.cell));
         let starts =
             [focused_still, still, Some(focused(scenario, &self.found.cell)), Some(scenario.clone())];

@@ -1,5 +1,5 @@
 //! The evaluation.
-//! "Item 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b node ports,
+//! "SpecRule 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b node ports,
 //! c a pod itself, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports,
 //! j Services, k hairpin, l virtual addresses, m readings.
 
@@ -97,15 +97,15 @@ pub(super) struct Flow<'a> {
 /// m: one way to read what the specification leaves open, for a whole connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reading {
-    /// Item 26: pods with hostNetwork are treated as pods, and not as their nodes.
+    /// SpecRule 26: pods with hostNetwork are treated as pods, and not as their nodes.
     pub(super) hosts_are_pods: bool,
-    /// Item 20: blocks are compared with a Service's address, and not with the backend's.
+    /// SpecRule 20: blocks are compared with a Service's address, and not with the backend's.
     pub(super) blocks_see_services: bool,
-    /// Item 18.
+    /// SpecRule 18.
     blocks_resolve_names: bool,
-    /// Item 28.
+    /// SpecRule 28.
     pub(super) filters_hairpins: bool,
-    /// Item 27: of cluster-scoped policies.
+    /// SpecRule 27: of cluster-scoped policies.
     denies_own_node: bool,
 }
 
@@ -182,7 +182,7 @@ fn plain_answer(flow: &Flow) -> Answer {
     }
 }
 
-/// Item 26.
+/// SpecRule 26.
 fn is_treated_as_pod(flow: &Flow, pod: &Pod) -> bool {
     !is_host_network(pod) || flow.reading.hosts_are_pods
 }
@@ -304,7 +304,7 @@ fn rules_of(namespace: &str, spec: NetworkPolicySpec, ingress: bool) -> Vec<Rule
     wanted.into_iter().map(|(peers, ports)| Rule { namespace, peers, ports }).collect()
 }
 
-/// h: true, false, or None for unknown. Item 12: within one rule, peers AND ports.
+/// h: true, false, or None for unknown. SpecRule 12: within one rule, peers AND ports.
 fn rule_match(flow: &Flow, rule: &Rule, remote: End, ingress: bool) -> Option<bool> {
     let on_port = |port, to| ports_match(rule, flow.protocol, port, to);
     // Items 17 and 18: the receiving pod resolves names (the subject on ingress, the remote end on egress).
@@ -339,7 +339,7 @@ fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, rem
     }
 }
 
-/// Item 9: two selectors are AND.
+/// SpecRule 9: two selectors are AND.
 fn selects(world: &World, peer: &NetworkPolicyPeer, policy_namespace: &str, pod: &Pod) -> bool {
     let namespace = namespace(&pod.metadata);
     let namespace_matches = match &peer.namespace_selector {

@@ -42,7 +42,7 @@ pub(super) fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
     metadata.labels.clone().unwrap_or_default()
 }
 
-/// Item 25; a namespace that is not listed has that label only.
+/// SpecRule 25; a namespace that is not listed has that label only.
 pub(super) fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
     let found = world.namespaces.iter().find(|namespace| namespace.metadata.name.as_deref() == Some(name));
     let mut labels = found.map(|namespace| labels(&namespace.metadata)).unwrap_or_default();
@@ -50,7 +50,7 @@ pub(super) fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, St
     labels
 }
 
-/// Item 24: everything in a selector must hold.
+/// SpecRule 24: everything in a selector must hold.
 pub(super) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && list(&selector.match_expressions).iter().all(|requirement| holds(requirement, labels))

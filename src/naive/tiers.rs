@@ -26,7 +26,7 @@ pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> 
     settle(tier(flow, ingress, subject, "Admin"), &after_admin)
 }
 
-/// Item 43: different ends of one story are undefined.
+/// SpecRule 43: different ends of one story are undefined.
 fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
     let ends = possible.into_iter().map(|action| match action {
         Some("Accept") => Answer::Allow,
@@ -91,7 +91,7 @@ fn either(all: impl IntoIterator<Item = Possible>) -> Possible {
     union
 }
 
-/// Item 41: the first rule that matches, and those before it that may.
+/// SpecRule 41: the first rule that matches, and those before it that may.
 fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
     let mut possible = Possible::new();
     let direction = if ingress { "ingress" } else { "egress" };

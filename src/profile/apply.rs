@@ -4,9 +4,9 @@ use std::cell::LazyCell;
 use std::sync::Arc;
 
 use super::arrival::Arrival;
-use super::mechanism::Mechanism;
-use super::model::{CellPattern, Difference, Profile};
+use super::model::{CellPattern, KnownDeviation, Profile};
 use super::parts::mixed;
+use super::quirk::Quirk;
 use super::reading::Readings;
 use super::unenforced::Unenforced;
 use crate::plan::{Cell, Promises, Route};
@@ -30,24 +30,24 @@ pub struct View<'a> {
     pub expectations: &'a [Expectation],
 }
 
-/// The difference that leaves each cell undefined, or `None`: the first that covers it by itself, or else one
+/// The deviation that leaves each cell undefined, or `None`: the first that covers it by itself, or else one
 /// of those that do so together.
-pub fn left_open(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
+pub fn excused(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDeviation>>> {
     let ways = OtherWays::new(&view.state.cluster);
     choose(profiles, view, |covering, route, promised| {
         ways.first_open(covering, Arrival::anywhere(route), promised)
     })
 }
 
-/// Returns, for each cell, the promises about single endpoints of its Service without those that a difference leaves
-/// undefined. What a difference explains of one endpoint says nothing about the others.
+/// Returns, for each cell, the promises about single endpoints of its Service without those that a deviation leaves
+/// undefined. What a deviation explains of one endpoint says nothing about the others.
 pub fn judged_endpoints(
     profiles: &[Profile],
     view: View<'_>,
     promises: impl IntoIterator<Item = Promises>,
 ) -> Vec<Promises> {
     let ways = OtherWays::new(&view.state.cluster);
-    let here = differences_here(profiles, view);
+    let here = deviations_here(profiles, view);
     let cells = view.cells.iter().zip(view.routes).zip(promises);
     let judged = cells.map(|((cell, route), mut promises)| {
         promises.retain(|(endpoint, promised)| {
@@ -60,7 +60,7 @@ pub fn judged_endpoints(
     judged.collect()
 }
 
-/// The policies of one state, as differences have them.
+/// The policies of one state, as deviations have them.
 struct OtherWays<'a> {
     readings: Readings<'a>,
     unenforced: Unenforced<'a>,
@@ -71,60 +71,60 @@ impl<'a> OtherWays<'a> {
         Self { readings: Readings::new(cluster), unenforced: Unenforced::new(cluster) }
     }
 
-    /// The first of some differences that leaves a promise undefined by itself, or else one of those that do so
+    /// The first of some deviations that leaves a promise undefined by itself, or else one of those that do so
     /// together.
     fn first_open<'d>(
         &self,
-        covering: &[&'d Arc<Difference>],
+        covering: &[&'d Arc<KnownDeviation>],
         arrival: Arrival<'_>,
         promised: &Expectation,
-    ) -> Option<&'d Arc<Difference>> {
+    ) -> Option<&'d Arc<KnownDeviation>> {
         // What the specification leaves open needs no profile.
         if promised.decision == Decision::Undefined {
             return None;
         }
-        let differ = |mechanism| self.readings.differ(&[mechanism], arrival, promised.decision);
-        let alone = |difference: &&&Arc<Difference>| match (difference.cells.mechanism, promised.decision) {
-            (Some(mechanism), _) => differ(mechanism),
-            (None, Decision::Deny) => !self.unenforced.others_deny(&difference.cells.policies, arrival),
+        let differ = |quirk| self.readings.differ(&[quirk], arrival, promised.decision);
+        let alone = |deviation: &&&Arc<KnownDeviation>| match (deviation.cells.quirk, promised.decision) {
+            (Some(quirk), _) => differ(quirk),
+            (None, Decision::Deny) => !self.unenforced.others_deny(&deviation.cells.policies, arrival),
             (None, Decision::Allow | Decision::Undefined) => true,
         };
         covering.iter().find(alone).copied().or_else(|| {
-            let mechanisms: Vec<_> = covering.iter().filter_map(|it| it.cells.mechanism).collect();
-            of_mechanism(covering, self.readings.together(&mechanisms, arrival, promised.decision)?)
+            let quirks: Vec<_> = covering.iter().filter_map(|it| it.cells.quirk).collect();
+            of_quirk(covering, self.readings.together(&quirks, arrival, promised.decision)?)
         })
     }
 }
 
-/// The difference that leaves the first moment of a new pod open in each cell, or `None`. Of the cells only
+/// The deviation that leaves the first moment of a new pod open in each cell, or `None`. Of the cells only
 /// those are meant in which a new pod has to be isolated.
-pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Difference>>> {
-    choose(profiles, view, |covering, _, _| of_mechanism(covering, Mechanism::NewPodsOpenAtFirst))
+pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDeviation>>> {
+    choose(profiles, view, |covering, _, _| of_quirk(covering, Quirk::NewPodsOpenAtFirst))
 }
 
-/// The difference that leaves the moment open in which the rules of a policy are replaced, in each cell that passes if
+/// The deviation that leaves the moment open in which the rules of a policy are replaced, in each cell that passes if
 /// the peers of some rules can use the ports of others, or `None`. `before` is the cluster before the change.
 pub fn open_while_replaced(
     profiles: &[Profile],
     view: View<'_>,
     before: &Cluster,
-) -> Vec<Option<Arc<Difference>>> {
-    // Most runs have no profile with this mechanism.
+) -> Vec<Option<Arc<KnownDeviation>>> {
+    // Most runs have no profile with this quirk.
     let engine = LazyCell::new(|| mixed(before, &view.state.cluster).map(Engine::new));
     choose(profiles, view, |covering, route, promised| {
-        let difference = of_mechanism(covering, Mechanism::RulesReplacedInParts)?;
+        let deviation = of_quirk(covering, Quirk::RulesReplacedInParts)?;
         let engine = engine.as_ref().filter(|_| promised.decision == Decision::Deny)?;
-        Some(difference).filter(|_| route.evaluate(engine).decision != Decision::Deny)
+        Some(deviation).filter(|_| route.evaluate(engine).decision != Decision::Deny)
     })
 }
 
-/// What is chosen of the differences that cover each cell's ends, probe and promise, in their order.
+/// What is chosen of the deviations that cover each cell's ends, probe and promise, in their order.
 fn choose(
     profiles: &[Profile],
     view: View<'_>,
-    choice: impl for<'a> Fn(&[&'a Arc<Difference>], &Route, &Expectation) -> Option<&'a Arc<Difference>>,
-) -> Vec<Option<Arc<Difference>>> {
-    let here = differences_here(profiles, view);
+    choice: impl for<'a> Fn(&[&'a Arc<KnownDeviation>], &Route, &Expectation) -> Option<&'a Arc<KnownDeviation>>,
+) -> Vec<Option<Arc<KnownDeviation>>> {
+    let here = deviations_here(profiles, view);
     let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
     let chosen = cells.map(|((cell, route), promised)| {
         choice(&covering(&here, cell, promised), route.as_ref()?, promised).cloned()
@@ -132,30 +132,27 @@ fn choose(
     chosen.collect()
 }
 
-/// The differences of a scenario and step.
-fn differences_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a Arc<Difference>> {
-    let differences = profiles.iter().flat_map(|profile| &profile.differences);
+/// The deviations of a scenario and step.
+fn deviations_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a Arc<KnownDeviation>> {
+    let deviations = profiles.iter().flat_map(|profile| &profile.deviations);
     // A name may have its nodes behind it.
     let scenario = view.scenario.split(" on ").next().unwrap_or_default();
-    differences.filter(|difference| difference.cells.is_here(scenario, view.step)).collect()
+    deviations.filter(|deviation| deviation.cells.is_here(scenario, view.step)).collect()
 }
 
-/// The first of some differences with a mechanism.
-fn of_mechanism<'a>(
-    differences: &[&'a Arc<Difference>],
-    mechanism: Mechanism,
-) -> Option<&'a Arc<Difference>> {
-    differences.iter().find(|difference| difference.cells.mechanism == Some(mechanism)).copied()
+/// The first of some deviations with a quirk.
+fn of_quirk<'a>(deviations: &[&'a Arc<KnownDeviation>], quirk: Quirk) -> Option<&'a Arc<KnownDeviation>> {
+    deviations.iter().find(|deviation| deviation.cells.quirk == Some(quirk)).copied()
 }
 
-/// Those of some differences that cover a cell's ends and probe, and a promise.
+/// Those of some deviations that cover a cell's ends and probe, and a promise.
 fn covering<'a>(
-    differences: &[&'a Arc<Difference>],
+    deviations: &[&'a Arc<KnownDeviation>],
     cell: &Cell,
     promised: &Expectation,
-) -> Vec<&'a Arc<Difference>> {
-    let covers = |difference: &&Arc<Difference>| difference.cells.covers(cell, promised);
-    differences.iter().copied().filter(covers).collect()
+) -> Vec<&'a Arc<KnownDeviation>> {
+    let covers = |deviation: &&Arc<KnownDeviation>| deviation.cells.covers(cell, promised);
+    deviations.iter().copied().filter(covers).collect()
 }
 
 impl CellPattern {
@@ -186,7 +183,7 @@ mod tests {
 
     fn profile(cells: &str) -> Vec<Profile> {
         let content = format!(
-            "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {{name: p, description: d}}\ndifferences: [{{reason: r, references: u, cells: {{{cells}}}}}]\n"
+            "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {{name: p, description: d}}\ndeviations: [{{reason: r, references: u, cells: {{{cells}}}}}]\n"
         );
         load(&[Text { name: "p.yaml".into(), content }]).unwrap()
     }
@@ -266,8 +263,8 @@ steps:
 
     fn covered_in(content: &str, pattern: &str) -> Vec<String> {
         in_view(content, |view, _| {
-            let left_open = left_open(&profile(pattern), view);
-            let cells = view.cells.iter().zip(view.expectations).zip(left_open);
+            let excused = excused(&profile(pattern), view);
+            let cells = view.cells.iter().zip(view.expectations).zip(excused);
             let cells = cells.filter(|(_, open)| open.is_some());
             cells.map(|((cell, expectation), _)| format!("{cell} {}", expectation.decision)).collect()
         })
@@ -366,7 +363,7 @@ steps:
         let policies = deny("b") + &deny("c");
         let by = |policies: &str| format!("policies: {policies}, direction: ingress, probes: 80/TCP");
         let all = ["x/a allow", "x/b deny", "x/c deny"];
-        for unrelated in ["mechanism: pod-address-in-ip-block", &by("x/a"), &by("y/*")] {
+        for unrelated in ["quirk: pod-address-in-ip-block", &by("x/a"), &by("y/*")] {
             assert_eq!(judged(&policies, unrelated), all, "{unrelated}");
         }
         assert_eq!(judged(&policies, &by("x/b")), ["x/a allow", "x/c deny"]);
@@ -382,7 +379,7 @@ steps:
             "x",
             "podSelector: {matchExpressions: [{key: app, operator: In, values: [b, db]}]}, policyTypes: [Ingress, Egress], egress: [{}]",
         );
-        let other_direction = "mechanism: other-direction-of-same-policy";
+        let other_direction = "quirk: other-direction-of-same-policy";
         assert_eq!(judged(&(shared + &deny("c")), other_direction), ["x/a allow", "x/c deny"]);
         assert_eq!(judged(&policies, other_direction), all);
     }
@@ -414,19 +411,19 @@ steps:
                 ),
             )
         };
-        let mechanism = "mechanism: pod-address-in-ip-block";
+        let quirk = "quirk: pod-address-in-ip-block";
         assert_eq!(
-            covered(&block(""), mechanism),
+            covered(&block(""), quirk),
             ["x/web → x/db 80/TCP allow", "y/web → x/db 80/TCP allow"],
             "the office is no pod, and other ports are denied"
         );
         // A selector allows it, too.
-        assert_eq!(covered(&block(", {podSelector: {}}"), mechanism), ["y/web → x/db 80/TCP allow"]);
+        assert_eq!(covered(&block(", {podSelector: {}}"), quirk), ["y/web → x/db 80/TCP allow"]);
     }
 
     #[test]
     fn a_port_name_that_no_receiving_pod_has() {
-        let mechanism = "mechanism: unresolved-port-name";
+        let quirk = "quirk: unresolved-port-name";
         let egress = |name: &str, peers: &str| {
             policy(
                 "x",
@@ -440,27 +437,27 @@ steps:
         let of_pods = |cells: Vec<String>| -> Vec<_> {
             cells.into_iter().filter(|cell| !cell.contains("service:")).collect()
         };
-        assert_eq!(of_pods(covered(&egress("nowhere", own), mechanism)), to_web);
+        assert_eq!(of_pods(covered(&egress("nowhere", own), quirk)), to_web);
         // One of the peers has the name.
-        assert_eq!(covered(&egress("http", own), mechanism), [""; 0]);
+        assert_eq!(covered(&egress("http", own), quirk), [""; 0]);
         // Addresses have no names, and are not pods.
-        assert_eq!(covered(&egress("nowhere", "{ipBlock: {cidr: 203.0.113.0/24}}"), mechanism), [""; 0]);
+        assert_eq!(covered(&egress("nowhere", "{ipBlock: {cidr: 203.0.113.0/24}}"), quirk), [""; 0]);
         let ingress = policy(
             "x",
             "podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {}}], ports: [{port: http}]}]",
         );
         let from_web = ["80/TCP", "81/TCP", "80/UDP"].map(|probe| format!("x/web → x/db {probe} deny"));
-        assert_eq!(covered(&ingress, mechanism), from_web, "web has the name, but db receives");
+        assert_eq!(covered(&ingress, quirk), from_web, "web has the name, but db receives");
     }
 
     #[test]
     fn port_names_that_stand_for_their_protocol() {
-        let mechanism = "mechanism: port-name-is-protocol, from: y/web, to: x/web";
+        let quirk = "quirk: port-name-is-protocol, from: y/web, to: x/web";
         let ingress =
             |ports: &str| policy("x", &format!("podSelector: {{}}, ingress: [{{ports: [{ports}]}}]"));
-        assert_eq!(covered(&ingress("{port: http}"), mechanism), ["y/web → x/web 81/TCP deny"]);
+        assert_eq!(covered(&ingress("{port: http}"), quirk), ["y/web → x/web 81/TCP deny"]);
         assert_eq!(
-            covered(&ingress("{port: http}, {port: 81}"), mechanism),
+            covered(&ingress("{port: http}, {port: 81}"), quirk),
             ["y/web → x/web 80/TCP allow"],
             "beside a number, the name is lost"
         );
@@ -468,7 +465,7 @@ steps:
 
     #[test]
     fn port_names_that_pods_of_the_policys_own_namespace_explain() {
-        let mechanism = "mechanism: port-name-of-own-namespace, from: x/db";
+        let quirk = "quirk: port-name-of-own-namespace, from: x/db";
         let egress = |peers: &str| {
             policy(
                 "x",
@@ -481,13 +478,13 @@ steps:
             cells.into_iter().filter(|cell| !cell.contains("service:")).collect()
         };
         assert_eq!(
-            of_pods(covered(&egress(""), mechanism)),
+            of_pods(covered(&egress(""), quirk)),
             ["x/db → y/web 80/TCP deny", "x/db → y/web 81/TCP allow", "x/db → external:office 80/TCP deny"],
             "80 is what x/web calls so"
         );
-        assert_eq!(covered(&egress("to: [{namespaceSelector: {}}], "), mechanism), [""; 0]);
+        assert_eq!(covered(&egress("to: [{namespaceSelector: {}}], "), quirk), [""; 0]);
         let ingress = policy("x", "podSelector: {}, ingress: [{ports: [{port: http}]}]");
-        assert_eq!(covered(&ingress, "mechanism: port-name-of-own-namespace"), [""; 0]);
+        assert_eq!(covered(&ingress, "quirk: port-name-of-own-namespace"), [""; 0]);
     }
 
     #[test]
@@ -500,7 +497,7 @@ steps:
             let db = "{name: db, labels: {app: db}";
             let ports = format!("{db}, ports: [{{name: http, port: {http}}}, {{name: admin, port: 81}}]");
             let scenario = content(&egress).replace(db, &ports);
-            covered_in(&scenario, "mechanism: port-names-mixed")
+            covered_in(&scenario, "quirk: port-names-mixed")
         };
         // The `http` of x/db is that of x/web, and brings x/web's address under `admin`.
         assert_eq!(covered_with("80"), ["x/web → y/web 81/TCP deny"]);
@@ -509,7 +506,7 @@ steps:
         let ingress = policy("x", "podSelector: {}, ingress: [{ports: [{port: http}]}]");
         let with_81 = "{name: db, labels: {app: db}, ports: [{name: http, port: 81}]";
         let scenario = content(&ingress).replace("{name: db, labels: {app: db}", with_81);
-        let to_web = "mechanism: port-names-mixed, to: x/web";
+        let to_web = "quirk: port-names-mixed, to: x/web";
         assert_eq!(
             covered_in(&scenario, to_web),
             ["x/db → x/web 81/TCP deny", "y/web → x/web 81/TCP deny", "external:office → x/web 81/TCP deny"]
@@ -520,12 +517,12 @@ steps:
             "{name: db, labels: {app: db}",
             "{name: db, labels: {app: db}, ports: [{name: http, port: 80}, {name: admin, port: 81}]",
         );
-        assert_eq!(covered_in(&scenario, "mechanism: port-names-mixed"), [""; 0]);
+        assert_eq!(covered_in(&scenario, "quirk: port-names-mixed"), [""; 0]);
     }
 
     #[test]
     fn what_the_other_direction_of_the_same_policy_allows() {
-        let mechanism = "mechanism: other-direction-of-same-policy";
+        let quirk = "quirk: other-direction-of-same-policy";
         let both =
             "podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{ports: [{port: 81}]}], egress: [{}]";
         let between = [
@@ -534,12 +531,12 @@ steps:
             "x/db → x/web 80/TCP deny",
             "x/db → x/web 80/UDP deny",
         ];
-        let cells = covered(&policy("x", both), mechanism);
+        let cells = covered(&policy("x", both), quirk);
         let cells: Vec<_> = cells.iter().filter(|cell| !cell.contains("service:")).collect();
         assert_eq!(cells, between.each_ref(), "y/web is not selected: its packets are denied by everybody");
         // Of a block that holds the pod, but not the Service, nobody knows.
         let block = "podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{ipBlock: {cidr: 10.244.1.1/32}}]}]";
-        let to_web = format!("{mechanism}, from: x/db, to: service:x/web, probes: 80/TCP");
+        let to_web = format!("{quirk}, from: x/db, to: service:x/web, probes: 80/TCP");
         assert_eq!(covered(&policy("x", block), &to_web), ["x/db → service:x/web 80/TCP deny"]);
         // Of two pods behind a Service only one can be reached so, whichever comes first.
         let policies = policy(
@@ -554,12 +551,12 @@ steps:
                 &format!("{services}{{app: web}}"),
                 &format!("{}{services}{{tier: back}}", pods.concat()),
             );
-            let from_db = format!("{mechanism}, from: x/db, to: service:x/web, probes: 80/TCP");
+            let from_db = format!("{quirk}, from: x/db, to: service:x/web, probes: 80/TCP");
             assert_eq!(covered_in(&scenario, &from_db), ["x/db → service:x/web 80/TCP deny"], "{order:?}");
         }
         // What a cluster-scoped policy denies, stays denied.
         let admin = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {name: a}, spec: {priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}}\n";
-        assert_eq!(covered(&(policy("x", both) + admin), mechanism), [""; 0]);
+        assert_eq!(covered(&(policy("x", both) + admin), quirk), [""; 0]);
         // What cluster-scoped policies leave open in a direction of which the policy has no rules is nothing to it.
         let unordered = ["a", "b"]
             .iter()
@@ -567,20 +564,19 @@ steps:
             .map(|(name, action)| admin.replace("name: a", &format!("name: {name}")).replace("Deny", action));
         let egress_only =
             policy("x", "podSelector: {}, policyTypes: [Egress]") + &unordered.collect::<String>();
-        assert_eq!(covered(&egress_only, &format!("{mechanism}, from: x/*, to: y/*")), [""; 0]);
+        assert_eq!(covered(&egress_only, &format!("{quirk}, from: x/*, to: y/*")), [""; 0]);
         // Two policies are two chains.
         let two = policy("x", "podSelector: {}, ingress: [{ports: [{port: 81}]}]")
             + &policy("x", "podSelector: {}, policyTypes: [Egress], egress: [{}]")
                 .replace("name: p", "name: q");
-        assert_eq!(covered(&two, mechanism), [""; 0]);
+        assert_eq!(covered(&two, quirk), [""; 0]);
     }
 
     #[test]
     fn mechanisms_that_only_together_let_pass() {
         // The rule becomes one without ports, and that passes the other direction, too.
         let both = "podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{from: [{podSelector: {}}], ports: [{port: nowhere}]}]";
-        let (unresolved, other) =
-            ("mechanism: unresolved-port-name", "mechanism: other-direction-of-same-policy");
+        let (unresolved, other) = ("quirk: unresolved-port-name", "quirk: other-direction-of-same-policy");
         for alone in [unresolved, other] {
             assert_eq!(covered(&policy("x", both), alone), [""; 0], "{alone}");
         }
@@ -600,7 +596,7 @@ steps:
             )
             .replace("probes: [80/TCP, 81/TCP, 80/UDP]", "  servicesByName: true\nprobes: []");
         assert!(
-            covered_in(&scenario, "mechanism: other-direction-of-same-policy, from: x/web")
+            covered_in(&scenario, "quirk: other-direction-of-same-policy, from: x/web")
                 .contains(&"x/web → service:x/web 8080/TCP by name deny".to_owned())
         );
     }
@@ -613,30 +609,30 @@ steps:
 
     #[test]
     fn a_service_whose_port_is_not_the_pods() {
-        let mechanism = "mechanism: service-port-differs";
-        assert_eq!(covered(&to_ports("{port: 80}"), mechanism), ["y/web → service:x/web 8080/TCP allow"]);
-        assert_eq!(covered(&to_ports("{port: 8080}"), mechanism), ["y/web → service:x/web 8080/TCP deny"]);
+        let quirk = "quirk: service-port-differs";
+        assert_eq!(covered(&to_ports("{port: 80}"), quirk), ["y/web → service:x/web 8080/TCP allow"]);
+        assert_eq!(covered(&to_ports("{port: 8080}"), quirk), ["y/web → service:x/web 8080/TCP deny"]);
         // Whichever of the ports the rules see.
-        assert_eq!(covered(&to_ports("{port: 80}, {port: 8080}"), mechanism), [""; 0]);
-        assert_eq!(covered(&to_ports("{port: 81}"), mechanism), [""; 0]);
-        assert_eq!(covered(&policy("y", "podSelector: {}, policyTypes: [Egress]"), mechanism), [""; 0]);
+        assert_eq!(covered(&to_ports("{port: 80}, {port: 8080}"), quirk), [""; 0]);
+        assert_eq!(covered(&to_ports("{port: 81}"), quirk), [""; 0]);
+        assert_eq!(covered(&policy("y", "podSelector: {}, policyTypes: [Egress]"), quirk), [""; 0]);
         // Nothing isolates who sends.
-        assert_eq!(covered(&policy("x", "podSelector: {}"), mechanism), [""; 0]);
+        assert_eq!(covered(&policy("x", "podSelector: {}"), quirk), [""; 0]);
     }
 
     #[test]
     fn a_service_whose_port_is_not_the_pods_leads_where_ingress_sees_the_pods_port() {
-        let mechanism = "mechanism: service-port-differs, from: y/web";
+        let quirk = "quirk: service-port-differs, from: y/web";
         let ingress = |rules: &str| {
             policy("x", &format!("podSelector: {{}}, policyTypes: [Ingress], ingress: [{rules}]"))
         };
         let to_8080 = to_ports("{port: 8080}");
         for denied in ["", "{ports: [{port: 8080}]}"] {
-            assert_eq!(covered(&(to_ports("{port: 80}") + &ingress(denied)), mechanism), [""; 0], "{denied}");
-            assert_eq!(covered(&format!("{to_8080}{}", ingress(denied)), mechanism), [""; 0], "{denied}");
+            assert_eq!(covered(&(to_ports("{port: 80}") + &ingress(denied)), quirk), [""; 0], "{denied}");
+            assert_eq!(covered(&format!("{to_8080}{}", ingress(denied)), quirk), [""; 0], "{denied}");
         }
         assert_eq!(
-            covered(&(to_8080.clone() + &ingress("{ports: [{port: 80}]}")), mechanism),
+            covered(&(to_8080.clone() + &ingress("{ports: [{port: 80}]}")), quirk),
             ["y/web → service:x/web 8080/TCP deny"]
         );
         // Cluster-scoped policies count in the direction of their rules.
@@ -647,12 +643,12 @@ steps:
                 "  - {{apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {{name: a}}, spec: {{priority: 1, subject: {{namespaces: {{}}}}, {direction}: [{rule}]}}}}\n"
             )
         };
-        assert_eq!(covered(&(to_8080.clone() + &deny("ingress", "from", 80)), mechanism), [""; 0]);
-        assert_eq!(covered(&(to_8080 + &deny("egress", "to", 8080)), mechanism), [""; 0]);
+        assert_eq!(covered(&(to_8080.clone() + &deny("ingress", "from", 80)), quirk), [""; 0]);
+        assert_eq!(covered(&(to_8080 + &deny("egress", "to", 8080)), quirk), [""; 0]);
         let both = to_ports("{port: 80}, {port: 8080}");
-        assert_eq!(covered(&(both.clone() + &deny("ingress", "from", 8080)), mechanism), [""; 0]);
+        assert_eq!(covered(&(both.clone() + &deny("ingress", "from", 8080)), quirk), [""; 0]);
         let baseline = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: BaselineAdminNetworkPolicy, metadata: {name: default}, spec: {subject: {namespaces: {}}, egress: [{action: Deny, to: [{namespaces: {}}]}]}}\n";
-        assert_eq!(covered(&(both + baseline), mechanism), [""; 0], "it comes after the policies of y");
+        assert_eq!(covered(&(both + baseline), quirk), [""; 0], "it comes after the policies of y");
     }
 
     #[test]
@@ -663,7 +659,7 @@ steps:
                 &format!("{{namespaceSelector: {{}}, podSelector: {app}}}"),
             )
         };
-        let left_open = |policies: &str| {
+        let excused = |policies: &str| {
             let scenario = content(policies)
                 .replace("    services:", "    - {name: a, labels: {app: a, tier: back}}\n    services:")
                 .replace("{name: web, labels: {app: web}", "{name: web, labels: {app: web, tier: back}")
@@ -671,22 +667,22 @@ steps:
                     "services: [{name: web, selector: {app: web}",
                     "services: [{name: web, selector: {tier: back}",
                 );
-            covered_in(&scenario, "mechanism: service-port-differs, from: y/web")
+            covered_in(&scenario, "quirk: service-port-differs, from: y/web")
         };
         let service = ["y/web → service:x/web 8080/TCP deny"];
-        assert_eq!(left_open(&to_app("{}")), service);
+        assert_eq!(excused(&to_app("{}")), service);
         // Which of them the packet gets to, is not known.
-        assert_eq!(left_open(&to_app("{matchLabels: {app: a}}")), service);
-        assert_eq!(left_open(&to_app("{matchLabels: {app: nobody}}")), [""; 0]);
+        assert_eq!(excused(&to_app("{matchLabels: {app: a}}")), service);
+        assert_eq!(excused(&to_app("{matchLabels: {app: nobody}}")), [""; 0]);
     }
 
     /// The cells that are left open while `before` is replaced by `after`.
     fn open_between(before: &str, after: &str) -> Vec<String> {
         let (before, _) = after_steps(&content(before));
-        let profiles = profile("mechanism: rules-replaced-in-parts, to: x/web");
+        let profiles = profile("quirk: rules-replaced-in-parts, to: x/web");
         in_view(&content(after), |view, _| {
             let open = open_while_replaced(&profiles, view, &before.cluster);
-            let open = view.cells.iter().zip(open).filter(|(_, difference)| difference.is_some());
+            let open = view.cells.iter().zip(open).filter(|(_, deviation)| deviation.is_some());
             open.map(|(cell, _)| cell.to_string()).collect()
         })
     }

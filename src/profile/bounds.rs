@@ -1,6 +1,6 @@
-//! What a difference without a mechanism has to name, so that it cannot cover everything.
+//! What a deviation without a quirk has to name, so that it cannot cover everything.
 //!
-//! A mechanism covers no cell more than it explains. Without one, only the fields of `cells` keep a difference
+//! A quirk covers no cell more than it explains. Without one, only the fields of `cells` keep a deviation
 //! from excusing all denials of a run: policies, probes and a direction.
 
 use super::file::CellsFile;
@@ -9,12 +9,12 @@ use crate::policy::{Decision, PortRange, Protocol};
 use crate::scenario::ProbePattern;
 use crate::source::Location;
 
-/// Checks that cells without a mechanism are bounded. `at` is where they stand.
+/// Checks that cells without a quirk are bounded. `at` is where they stand.
 ///
 /// # Errors
 /// If a bound is missing, or stands for everything: where, and how to fix it.
 pub(super) fn check(file: &CellsFile, at: Location, cells: &CellPattern) -> Result<(), (Location, String)> {
-    if cells.mechanism.is_some() {
+    if cells.quirk.is_some() {
         return Ok(());
     }
     let given = [
@@ -25,14 +25,14 @@ pub(super) fn check(file: &CellsFile, at: Location, cells: &CellPattern) -> Resu
     let missing: Vec<_> = given.iter().filter(|(_, is_given)| !is_given).map(|(name, _)| *name).collect();
     if cells.expected != Some(Decision::Allow) && !missing.is_empty() {
         let message = format!(
-            "cells: add {}: without a mechanism, cells that may be denied need policies, probes and a direction \
+            "cells: add {}: without a quirk, cells that may be denied need policies, probes and a direction \
              (for allowed cells only, write expected: allow)",
             missing.join(", "),
         );
         return Err((at, message));
     }
     if file.policies.is_none() && file.probes.is_none() {
-        let message = "cells: add probes or policies: without a mechanism, allowed cells need one of them";
+        let message = "cells: add probes or policies: without a quirk, allowed cells need one of them";
         return Err((at, message.to_owned()));
     }
     if let Some(policies) = &file.policies
@@ -75,7 +75,7 @@ mod tests {
 
     fn error(cells: &str) -> Option<String> {
         let content = format!(
-            "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {{name: p, description: d}}\ndifferences:\n- {{reason: r, references: u, cells: {{{cells}}}}}\n"
+            "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {{name: p, description: d}}\ndeviations:\n- {{reason: r, references: u, cells: {{{cells}}}}}\n"
         );
         load(&[Text { name: "p.yaml".into(), content }]).err().map(|error| error.to_string())
     }
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_profile_that_covers_every_denial_from_anywhere_is_refused() {
         let told = error("expected: deny, from: \"*\"").unwrap();
-        insta::assert_snapshot!(told, @"p.yaml:5:37: cells: add policies, probes, direction: without a mechanism, cells that may be denied need policies, probes and a direction (for allowed cells only, write expected: allow)");
+        insta::assert_snapshot!(told, @"p.yaml:5:37: cells: add policies, probes, direction: without a quirk, cells that may be denied need policies, probes and a direction (for allowed cells only, write expected: allow)");
     }
 
     #[test]
@@ -98,8 +98,8 @@ mod tests {
                 assert!(told.starts_with(&format!("p.yaml:5:37: cells: add {name}:")), "{told}");
             }
         }
-        // A mechanism covers no more than it explains.
-        assert_eq!(error("mechanism: unresolved-port-name, expected: deny"), None);
+        // A quirk covers no more than it explains.
+        assert_eq!(error("quirk: unresolved-port-name, expected: deny"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) struct ProfileFile {
     #[expect(dead_code, reason = "looked at before the rest is decoded")]
     kind: Node,
     pub(super) metadata: MetadataFile,
-    pub(super) differences: Located<Vec<Located<DifferenceFile>>>,
+    pub(super) deviations: Located<Vec<Located<DifferenceFile>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,7 +34,7 @@ pub(super) struct DifferenceFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CellsFile {
-    pub(super) mechanism: Option<Located<String>>,
+    pub(super) quirk: Option<Located<String>>,
     /// One pattern or a list of them, as the fields below.
     pub(super) scenarios: Option<Node>,
     pub(super) steps: Option<Node>,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::bounds;
 use super::file::{CellsFile, DifferenceFile, ProfileFile};
-use super::mechanism::Mechanism;
-use super::model::{CellPattern, Difference, PolicyPattern, Profile};
+use super::model::{CellPattern, KnownDeviation, PolicyPattern, Profile};
+use super::quirk::Quirk;
 use crate::policy::{Decision, Direction, IpFamily};
 use crate::scenario::{Assertion, Claim, DestinationPattern, EndpointPattern, ProbePattern};
 use crate::snapshot::{Field, rules};
@@ -60,23 +60,23 @@ impl Loader {
     fn profile(&self, file: ProfileFile) -> Result<Profile, Error> {
         let Located { value: name, at } = file.metadata.name;
         rules::subdomain(&name, &Field::ROOT).map_err(|problem| self.error(at, problem.message))?;
-        if file.differences.value.is_empty() {
-            return Err(self.error(file.differences.at, "differences: at least one is needed"));
+        if file.deviations.value.is_empty() {
+            return Err(self.error(file.deviations.at, "deviations: at least one is needed"));
         }
-        let differences = file.differences.value.iter();
-        let differences = differences.map(|difference| self.difference(&name, difference).map(Arc::new));
-        let differences = differences.collect::<Result<_, _>>()?;
+        let deviations = file.deviations.value.iter();
+        let deviations = deviations.map(|deviation| self.deviation(&name, deviation).map(Arc::new));
+        let deviations = deviations.collect::<Result<_, _>>()?;
         let description = self.text(&file.metadata.description, "metadata.description")?;
-        Ok(Profile { name, description, differences })
+        Ok(Profile { name, description, deviations })
     }
 
-    fn difference(
+    fn deviation(
         &self,
         profile: &str,
         Located { value: file, at }: &Located<DifferenceFile>,
-    ) -> Result<Difference, Error> {
+    ) -> Result<KnownDeviation, Error> {
         let references = strings(&self.name, &file.references, "references")?;
-        Ok(Difference {
+        Ok(KnownDeviation {
             profile: profile.to_owned(),
             reason: self.text(&file.reason, "reason")?,
             references: references
@@ -99,18 +99,8 @@ impl Loader {
     }
 
     fn cells(&self, Located { value: file, at }: &Located<CellsFile>) -> Result<CellPattern, Error> {
-        let CellsFile {
-            mechanism,
-            scenarios,
-            steps,
-            from,
-            to,
-            probes,
-            policies,
-            direction,
-            family,
-            expected,
-        } = file;
+        let CellsFile { quirk, scenarios, steps, from, to, probes, policies, direction, family, expected } =
+            file;
         let everything = || vec![DestinationPattern::Other(EndpointPattern::Any), DestinationPattern::Itself];
         let covered = Assertion {
             from: self
@@ -126,7 +116,7 @@ impl Loader {
         };
         let name = |text: &str| Ok(text.to_owned());
         let cells = CellPattern {
-            mechanism: mechanism.as_ref().map(|mechanism| self.mechanism(mechanism)).transpose()?,
+            quirk: quirk.as_ref().map(|quirk| self.quirk(quirk)).transpose()?,
             scenarios: self.patterns(scenarios.as_ref(), "scenarios", name)?.unwrap_or_default(),
             steps: self.patterns(steps.as_ref(), "steps", name)?.unwrap_or_default(),
             covered,
@@ -154,10 +144,10 @@ impl Loader {
         strings(&self.name, node, field)?.iter().map(one).collect::<Result<_, _>>().map(Some)
     }
 
-    fn mechanism(&self, name: &Located<String>) -> Result<Mechanism, Error> {
-        Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name.value).ok_or_else(|| {
-            let known = Mechanism::ALL.map(Mechanism::name).join(", ");
-            self.error(name.at, format!("mechanism: {} is none of: {known}", quote(&name.value)))
+    fn quirk(&self, name: &Located<String>) -> Result<Quirk, Error> {
+        Quirk::ALL.into_iter().find(|quirk| quirk.name() == name.value).ok_or_else(|| {
+            let known = Quirk::ALL.map(Quirk::name).join(", ");
+            self.error(name.at, format!("quirk: {} is none of: {known}", quote(&name.value)))
         })
     }
 

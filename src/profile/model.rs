@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mechanism::Mechanism;
+use super::quirk::Quirk;
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
 use crate::scenario::{Assertion, wildcard};
 use crate::source::Place;
@@ -16,12 +16,12 @@ pub struct Profile {
     /// `metadata.description`
     pub description: String,
     /// At least one.
-    pub differences: Vec<Arc<Difference>>,
+    pub deviations: Vec<Arc<KnownDeviation>>,
 }
 
 /// One thing that is done differently, and the cells that it decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct KnownDeviation {
     /// The name of its profile.
     pub profile: String,
     /// What is done instead.
@@ -33,24 +33,24 @@ pub struct Difference {
     pub(super) cells: CellPattern,
 }
 
-impl Difference {
+impl KnownDeviation {
     /// Whether it leaves a moment open, which may be over before the first probe: a run in which it decides nothing says
     /// nothing about it.
     pub fn is_momentary(&self) -> bool {
-        self.cells.mechanism.is_some_and(Mechanism::is_momentary)
+        self.cells.quirk.is_some_and(Quirk::is_momentary)
     }
 
     /// Whether something that lasted so long is no longer than the moment that is left open.
     pub fn is_moment(&self, lasted: Duration) -> bool {
-        self.cells.mechanism.and_then(Mechanism::longest_moment).is_none_or(|longest| lasted <= longest)
+        self.cells.quirk.and_then(Quirk::longest_moment).is_none_or(|longest| lasted <= longest)
     }
 }
 
 /// Which cells: those for which everything holds that is said here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CellPattern {
-    /// The policies are read in this way, and that makes a difference.
-    pub(super) mechanism: Option<Mechanism>,
+    /// The policies are read in this way, and that makes a deviation.
+    pub(super) quirk: Option<Quirk>,
     /// They are of a scenario with one of these names; empty means every scenario.
     pub(super) scenarios: Vec<String>,
     /// They are of a step with one of these names; empty means every step, and what is before the first.

@@ -1,14 +1,14 @@
-//! Policies read in ways that are not theirs, and the routes for which that makes a difference.
+//! Policies read in ways that are not theirs, and the routes for which that makes a deviation.
 //!
-//! A cell is decided by a mechanism if the policies promise something else when they are read in that
-//! way. So a difference is said once, and holds for scenarios that nobody has written yet.
+//! A cell is decided by a quirk if the policies promise something else when they are read in that
+//! way. So a deviation is said once, and holds for scenarios that nobody has written yet.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::arrival::Arrival;
-use super::mechanism::Mechanism;
+use super::quirk::Quirk;
 use super::rewrite::{one_direction, rewritten};
 use super::service_port::ServicePorts;
 use crate::policy::{
@@ -18,45 +18,45 @@ use crate::policy::{
 /// The policies of one state, read in other ways. Each is compiled when it is needed.
 pub(super) struct Readings<'a> {
     cluster: &'a Cluster,
-    by_mechanisms: RefCell<HashMap<Vec<Mechanism>, Rc<Reading>>>,
+    by_quirks: RefCell<HashMap<Vec<Quirk>, Rc<Reading>>>,
 }
 
 impl<'a> Readings<'a> {
     pub(super) fn new(cluster: &'a Cluster) -> Self {
-        Self { cluster, by_mechanisms: RefCell::default() }
+        Self { cluster, by_quirks: RefCell::default() }
     }
 
     /// Whether a route comes out otherwise than promised if the policies are read in these ways at once.
-    pub(super) fn differ(&self, mechanisms: &[Mechanism], arrival: Arrival<'_>, promised: Decision) -> bool {
-        if mechanisms.iter().all(|mechanism| mechanism.is_momentary()) {
+    pub(super) fn differ(&self, quirks: &[Quirk], arrival: Arrival<'_>, promised: Decision) -> bool {
+        if quirks.iter().all(|quirk| quirk.is_momentary()) {
             return false;
         }
-        let is_given = |mechanism: &&Mechanism| mechanisms.contains(mechanism);
-        let in_order = Mechanism::ALL.iter().filter(is_given).copied().collect();
-        let mut by_mechanisms = self.by_mechanisms.borrow_mut();
-        let reading = by_mechanisms
+        let is_given = |quirk: &&Quirk| quirks.contains(quirk);
+        let in_order = Quirk::ALL.iter().filter(is_given).copied().collect();
+        let mut by_quirks = self.by_quirks.borrow_mut();
+        let reading = by_quirks
             .entry(in_order)
-            .or_insert_with_key(|mechanisms| Rc::new(Reading::new(self.cluster, mechanisms)))
+            .or_insert_with_key(|quirks| Rc::new(Reading::new(self.cluster, quirks)))
             .clone();
-        drop(by_mechanisms);
+        drop(by_quirks);
         reading.decide(arrival) != promised
     }
 
-    /// The first of some mechanisms that decide a route together, and do not without each other. `None` if all
-    /// of them at once make no difference.
+    /// The first of some quirks that decide a route together, and do not without each other. `None` if all
+    /// of them at once make no deviation.
     pub(super) fn together(
         &self,
-        mechanisms: &[Mechanism],
+        quirks: &[Quirk],
         arrival: Arrival<'_>,
         promised: Decision,
-    ) -> Option<Mechanism> {
-        let is_reading = |mechanism: &&Mechanism| !mechanism.is_momentary();
-        let mut needed: Vec<_> = mechanisms.iter().filter(is_reading).copied().collect();
+    ) -> Option<Quirk> {
+        let is_reading = |quirk: &&Quirk| !quirk.is_momentary();
+        let mut needed: Vec<_> = quirks.iter().filter(is_reading).copied().collect();
         if needed.len() < 2 || !self.differ(&needed, arrival, promised) {
             return None;
         }
-        for mechanism in needed.clone() {
-            let others: Vec<_> = needed.iter().copied().filter(|other| *other != mechanism).collect();
+        for quirk in needed.clone() {
+            let others: Vec<_> = needed.iter().copied().filter(|other| *other != quirk).collect();
             if self.differ(&others, arrival, promised) {
                 needed = others;
             }
@@ -70,21 +70,21 @@ type Part = (Direction, Vec<PolicyName>);
 
 /// The policies of one state, read in some ways at once.
 struct Reading {
-    mechanisms: Vec<Mechanism>,
+    quirks: Vec<Quirk>,
     cluster: Cluster,
     engine: Engine,
-    /// `None` unless the mechanism is among them.
+    /// `None` unless the quirk is among them.
     service_ports: Option<ServicePorts>,
     parts: RefCell<HashMap<Part, Rc<Engine>>>,
 }
 
 impl Reading {
-    fn new(cluster: &Cluster, mechanisms: &[Mechanism]) -> Self {
-        let cluster = rewritten(cluster, mechanisms);
+    fn new(cluster: &Cluster, quirks: &[Quirk]) -> Self {
+        let cluster = rewritten(cluster, quirks);
         let engine = Engine::new(cluster.clone());
-        let has_service_ports = mechanisms.contains(&Mechanism::ServicePortDiffers);
+        let has_service_ports = quirks.contains(&Quirk::ServicePortDiffers);
         let service_ports = has_service_ports.then(|| ServicePorts::new(&cluster));
-        Self { mechanisms: mechanisms.to_vec(), cluster, engine, service_ports, parts: RefCell::default() }
+        Self { quirks: quirks.to_vec(), cluster, engine, service_ports, parts: RefCell::default() }
     }
 
     /// What the policies promise of a route, read in these ways.
@@ -109,15 +109,15 @@ impl Reading {
         let seen = self.service_ports.as_ref().and_then(|ports| ports.evaluate(flow, end));
         let promised = seen.unwrap_or(promised);
         match promised.decision {
-            Decision::Deny if self.has(Mechanism::OtherDirectionOfSamePolicy) => {
+            Decision::Deny if self.has(Quirk::OtherDirectionOfSamePolicy) => {
                 self.with_other_direction(flow, end, &promised)
             }
             Decision::Allow | Decision::Deny | Decision::Undefined => promised.decision,
         }
     }
 
-    fn has(&self, mechanism: Mechanism) -> bool {
-        self.mechanisms.contains(&mechanism)
+    fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
     }
 
     /// One direction alone of some policies.

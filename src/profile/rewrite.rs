@@ -1,21 +1,21 @@
-//! Rules as a mechanism has them: what a network plugin makes of them instead.
+//! Rules as a quirk has them: what a network plugin makes of them instead.
 
 use std::collections::HashSet;
 
-use super::mechanism::Mechanism;
+use super::quirk::Quirk;
 use crate::policy::{
     Cluster, ClusterPolicy, Direction, IpBlock, NamespaceScope, NetworkPolicy, Peer, Peers, Pod, PortMatch,
     PortRange, PortSpec, Ports, Rule,
 };
 
-/// The cluster with every rule as these mechanisms have it, one after the other.
-pub(super) fn rewritten(cluster: &Cluster, mechanisms: &[Mechanism]) -> Cluster {
+/// The cluster with every rule as these quirks have it, one after the other.
+pub(super) fn rewritten(cluster: &Cluster, quirks: &[Quirk]) -> Cluster {
     let rewriter = Rewriter { cluster };
     let policies = cluster.policies.iter().map(|policy| {
         let rules = |direction| {
             let mut rules = policy.rules(direction)?.to_vec();
-            for mechanism in mechanisms {
-                let rewrite = |rule| rewriter.rewrite(*mechanism, policy, direction, rule);
+            for quirk in quirks {
+                let rewrite = |rule| rewriter.rewrite(*quirk, policy, direction, rule);
                 rules = rules.into_iter().flat_map(rewrite).collect();
             }
             Some(rules)
@@ -45,23 +45,17 @@ struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
-    fn rewrite(
-        &self,
-        mechanism: Mechanism,
-        policy: &NetworkPolicy,
-        direction: Direction,
-        rule: Rule,
-    ) -> Vec<Rule> {
-        match mechanism {
-            Mechanism::PodAddressInIpBlock => vec![self.without_pods_in_blocks(rule)],
-            Mechanism::UnresolvedPortName => self.names_dropped(policy, direction, rule),
-            Mechanism::PortNameIsProtocol => vec![names_as_protocols(rule)],
-            Mechanism::PortNameOfOwnNamespace => vec![self.names_of_own_namespace(policy, direction, rule)],
-            Mechanism::PortNamesMixed => vec![self.names_mixed(policy, direction, rule)],
-            Mechanism::OtherDirectionOfSamePolicy
-            | Mechanism::ServicePortDiffers
-            | Mechanism::NewPodsOpenAtFirst
-            | Mechanism::RulesReplacedInParts => vec![rule],
+    fn rewrite(&self, quirk: Quirk, policy: &NetworkPolicy, direction: Direction, rule: Rule) -> Vec<Rule> {
+        match quirk {
+            Quirk::PodAddressInIpBlock => vec![self.without_pods_in_blocks(rule)],
+            Quirk::UnresolvedPortName => self.names_dropped(policy, direction, rule),
+            Quirk::PortNameIsProtocol => vec![names_as_protocols(rule)],
+            Quirk::PortNameOfOwnNamespace => vec![self.names_of_own_namespace(policy, direction, rule)],
+            Quirk::PortNamesMixed => vec![self.names_mixed(policy, direction, rule)],
+            Quirk::OtherDirectionOfSamePolicy
+            | Quirk::ServicePortDiffers
+            | Quirk::NewPodsOpenAtFirst
+            | Quirk::RulesReplacedInParts => vec![rule],
         }
     }
 

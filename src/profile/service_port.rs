@@ -27,7 +27,7 @@ impl ServicePorts {
     }
 
     /// Returns what is promised of a packet that arrives at an end if egress sees the Service's port, or `None` if
-    /// that makes no difference to egress.
+    /// that makes no deviation to egress.
     pub(super) fn evaluate(&self, flow: &Flow, end: Endpoint) -> Option<Expectation> {
         let at_end = |engine: &Engine| {
             let mut arrivals = engine.evaluate_arrivals(flow).into_iter();

@@ -1,4 +1,4 @@
-//! The policies of one state without those that a difference says are not enforced.
+//! The policies of one state without those that a deviation says are not enforced.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

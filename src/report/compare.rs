@@ -1,4 +1,4 @@
-//! A comparison of two runs for people: the verdict first, then what broke, then the rest.
+//! A comparison of two runs for people: the verdict first, then what regressed, then the rest.
 
 use std::fmt::{Display, Write};
 
@@ -10,7 +10,8 @@ use tabled::settings::{Alignment, Modify, Style as TableStyle};
 use super::escape::{Plain, lines, shown};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint};
 use crate::compare::{
-    Altered, Cell, Comparison, Coverage, Difference, Kind, Problem, Record, Slower, TimeComparison, Verdict,
+    Cell, Comparison, Coverage, Difference, EnvironmentChange, Kind, Problem, Record, Slower, TimeComparison,
+    Verdict,
 };
 use crate::verdict::{Change, Outcome};
 
@@ -23,15 +24,15 @@ pub fn comparison(comparison: &Comparison<'_>, everything: bool) -> String {
     let mut report = Report { text: String::new(), comparison, most };
     report.verdict();
     report.asides();
-    report.differences(Kind::Broke, BAD, "Broke", "not as promised, and not so before");
+    report.differences(Kind::Regressed, BAD, "Regressed", "not as promised, and not so before");
     report.misses();
-    report.differences(Kind::Doubtful, UNSURE, "In doubt", "not measured or flaky, and not so before");
+    report.differences(Kind::Uncertain, UNSURE, "Uncertain", "not measured or flaky, and not so before");
     report.failures();
     report.slower();
-    report.differences(Kind::Mended, GOOD, "Mended", "as promised now");
-    report.differences(Kind::Otherwise, FAINT, "Otherwise", "something else is promised, or nothing is");
-    report.coverage("Gone", "nothing is known of these any more", &comparison.gone);
-    report.coverage("New", "not in the earlier run", &comparison.new);
+    report.differences(Kind::Fixed, GOOD, "Fixed", "as promised now");
+    report.differences(Kind::Changed, FAINT, "Changed", "something else is promised, or nothing is");
+    report.coverage("Removed", "nothing is known of these any more", &comparison.removed);
+    report.coverage("Added", "not in the earlier run", &comparison.added);
     report.times();
     report.text
 }
@@ -97,7 +98,9 @@ impl Report<'_> {
             let what = format!("{name} lacks what --require names: {}", lacking.join(", "));
             self.line(paint(BAD, Plain(what)));
         }
-        for (name, style, what) in [("gone", UNSURE, &comparison.gone), ("new", FAINT, &comparison.new)] {
+        for (name, style, what) in
+            [("removed", UNSURE, &comparison.removed), ("added", FAINT, &comparison.added)]
+        {
             if !what.is_empty() {
                 self.line(paint(style, format!("{name}: {}", sum(what))));
             }
@@ -107,7 +110,7 @@ impl Report<'_> {
                 comparison.known.iter().map(|(problem, number)| number_of(*problem, *number)).collect();
             self.line(paint(FAINT, format!("as before: {}", known.join(", "))));
         }
-        for Altered { what, before, after } in &comparison.altered {
+        for EnvironmentChange { what, before, after } in &comparison.environment_changes {
             let (before, after) = (before.unwrap_or("–"), after.unwrap_or("–"));
             self.line(paint(UNSURE, Plain(format!("{what}: {before} → {after}"))));
         }
@@ -250,23 +253,23 @@ impl Report<'_> {
 fn headline(comparison: &Comparison<'_>) -> String {
     let number = |kind| comparison.of(kind).count();
     let what = join([
-        (number(Kind::Broke), "connection broke", "connections broke"),
+        (number(Kind::Regressed), "connection regressed", "connections regressed"),
         (comparison.misses.len(), "demonstration missed", "demonstrations missed"),
         (comparison.after.lacking.len(), "lack of what --require names", "lacks of what --require names"),
-        (number(Kind::Doubtful), "connection in doubt", "connections in doubt"),
-        (comparison.failures.len(), "scenario not carried out", "scenarios not carried out"),
+        (number(Kind::Uncertain), "connection uncertain", "connections uncertain"),
+        (comparison.failures.len(), "scenario not run", "scenarios not run"),
     ]);
     let before = &comparison.before.name;
     let what = match comparison.compared {
         (_, _, 0) if what.is_empty() => return format!("nothing in common with {before}"),
         _ if what.is_empty() && comparison.after.is_incomplete() => {
-            "nothing broke before the run ended".to_owned()
+            "nothing regressed before the run ended".to_owned()
         }
         _ if what.is_empty() && comparison.after.proves_nothing() => "no denial was judged".to_owned(),
         _ if what.is_empty() && comparison.after.proof.falls_short => {
             "less is proved than --confidence asks for".to_owned()
         }
-        _ if what.is_empty() => "nothing broke".to_owned(),
+        _ if what.is_empty() => "nothing regressed".to_owned(),
         _ => what,
     };
     let number = comparison.slower.len();
@@ -275,11 +278,11 @@ fn headline(comparison: &Comparison<'_>) -> String {
         0 => ", the run is slower".to_owned(),
         _ => format!(", {} slower", count(number, "step is", "steps are")),
     };
-    let mended = match comparison.of(Kind::Mended).count() {
+    let fixed = match comparison.of(Kind::Fixed).count() {
         0 => String::new(),
-        number => format!(", {number} mended"),
+        number => format!(", {number} fixed"),
     };
-    format!("{what}{slower}{mended} since {before}")
+    format!("{what}{slower}{fixed} since {before}")
 }
 
 fn sum(coverage: &Coverage<'_>) -> String {
@@ -294,7 +297,7 @@ fn number_of(problem: Problem, number: usize) -> String {
     match problem {
         Problem::Leak => count(number, "leak", "leaks"),
         Problem::PolicyGap => count(number, "policy gap", "policy gaps"),
-        Problem::Disagreement => count(number, "disagreement", "disagreements"),
+        Problem::AssertionError => count(number, "assertion error", "assertion errors"),
         Problem::Blocked | Problem::Late | Problem::Flaky => count(number, problem.name(), problem.name()),
         Problem::Inconclusive => count(number, "not measured", "not measured"),
     }
@@ -311,7 +314,7 @@ fn name_of(change: Change) -> &'static str {
 /// `match → leak: connected`
 fn transition(difference: &Difference<'_>) -> String {
     let Difference { before, after, problems, .. } = difference;
-    let was = before.map_or("new", |before| before.verdict.name());
+    let was = before.map_or("added", |before| before.verdict.name());
     let mut what = Vec::new();
     if let Some(before) = before.filter(|before| before.expected != after.expected) {
         what.push(format!("expected {}, now {}", before.expected.name(), after.expected.name()));
@@ -330,7 +333,7 @@ fn transition(difference: &Difference<'_>) -> String {
     for problem in problems {
         match problem {
             Problem::Leak | Problem::Blocked | Problem::Flaky | Problem::Inconclusive => {}
-            Problem::PolicyGap | Problem::Disagreement => what.push(problem.name().to_owned()),
+            Problem::PolicyGap | Problem::AssertionError => what.push(problem.name().to_owned()),
             Problem::Late => {
                 what.extend(after.settled().map(|after| format!("late, after {}", duration(after))));
             }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::escape;
 use super::json::{API_VERSION, QuantilesDocument, millis, outcome, outcome_code};
 use crate::compare::{
-    Altered, Cell, Comparison, Coverage, Difference, Kind, Problem, Record, Slower, TimeComparison,
+    Cell, Comparison, Coverage, Difference, EnvironmentChange, Kind, Problem, Record, Slower, TimeComparison,
 };
 
 /// A comparison, as one JSON document.
@@ -33,18 +33,18 @@ pub(super) struct ComparisonDocument<'a> {
     before: RunDocument<'a>,
     after: RunDocument<'a>,
     counts: CountsDocument,
-    broke: Vec<DifferenceDocument<'a>>,
-    doubtful: Vec<DifferenceDocument<'a>>,
-    mended: Vec<DifferenceDocument<'a>>,
-    otherwise: Vec<DifferenceDocument<'a>>,
+    regressed: Vec<DifferenceDocument<'a>>,
+    uncertain: Vec<DifferenceDocument<'a>>,
+    fixed: Vec<DifferenceDocument<'a>>,
+    changed: Vec<DifferenceDocument<'a>>,
     as_before: BTreeMap<&'static str, usize>,
-    not_carried_out: BTreeMap<&'a str, &'a str>,
+    not_run: BTreeMap<&'a str, &'a str>,
     nothing_demonstrated: &'a [&'a str],
-    gone: CoverageDocument<'a>,
-    new: CoverageDocument<'a>,
+    removed: CoverageDocument<'a>,
+    added: CoverageDocument<'a>,
     slower: Vec<SlowerDocument<'a>>,
     latency: BTreeMap<&'static str, TimesDocument<'a>>,
-    altered: Vec<AlteredDocument<'a>>,
+    environment_changes: Vec<EnvironmentChangeDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -65,11 +65,11 @@ struct CountsDocument {
     scenarios: usize,
     steps: usize,
     cells: usize,
-    broke: usize,
-    doubtful: usize,
-    mended: usize,
-    otherwise: usize,
-    gone: usize,
+    regressed: usize,
+    uncertain: usize,
+    fixed: usize,
+    changed: usize,
+    removed: usize,
     new: usize,
     slower: usize,
 }
@@ -140,7 +140,7 @@ struct TimesDocument<'a> {
 }
 
 #[derive(Serialize)]
-struct AlteredDocument<'a> {
+struct EnvironmentChangeDocument<'a> {
     what: &'a str,
     before: Option<&'a str>,
     after: Option<&'a str>,
@@ -149,8 +149,8 @@ struct AlteredDocument<'a> {
 impl<'a> ComparisonDocument<'a> {
     pub(super) fn new(comparison: &'a Comparison<'a>) -> Self {
         let list = |kind| comparison.of(kind).map(DifferenceDocument::new).collect::<Vec<_>>();
-        let (broke, doubtful) = (list(Kind::Broke), list(Kind::Doubtful));
-        let (mended, otherwise) = (list(Kind::Mended), list(Kind::Otherwise));
+        let (regressed, uncertain) = (list(Kind::Regressed), list(Kind::Uncertain));
+        let (fixed, changed) = (list(Kind::Fixed), list(Kind::Changed));
         let (scenarios, steps, cells) = comparison.compared;
         Self {
             api_version: API_VERSION,
@@ -163,26 +163,30 @@ impl<'a> ComparisonDocument<'a> {
                 scenarios,
                 steps,
                 cells,
-                broke: broke.len(),
-                doubtful: doubtful.len(),
-                mended: mended.len(),
-                otherwise: otherwise.len(),
-                gone: comparison.gone.number(),
-                new: comparison.new.number(),
+                regressed: regressed.len(),
+                uncertain: uncertain.len(),
+                fixed: fixed.len(),
+                changed: changed.len(),
+                removed: comparison.removed.number(),
+                new: comparison.added.number(),
                 slower: comparison.slower.len(),
             },
-            broke,
-            doubtful,
-            mended,
-            otherwise,
+            regressed,
+            uncertain,
+            fixed,
+            changed,
             as_before: comparison.known.iter().map(|(problem, number)| (name(*problem), *number)).collect(),
-            not_carried_out: comparison.failures.iter().copied().collect(),
+            not_run: comparison.failures.iter().copied().collect(),
             nothing_demonstrated: &comparison.misses,
-            gone: CoverageDocument::new(&comparison.gone),
-            new: CoverageDocument::new(&comparison.new),
+            removed: CoverageDocument::new(&comparison.removed),
+            added: CoverageDocument::new(&comparison.added),
             slower: comparison.slower.iter().map(SlowerDocument::new).collect(),
             latency: comparison.times.iter().map(TimesDocument::new).collect(),
-            altered: comparison.altered.iter().map(AlteredDocument::new).collect(),
+            environment_changes: comparison
+                .environment_changes
+                .iter()
+                .map(EnvironmentChangeDocument::new)
+                .collect(),
         }
     }
 }
@@ -260,9 +264,9 @@ impl<'a> TimesDocument<'a> {
     }
 }
 
-impl<'a> AlteredDocument<'a> {
-    fn new(altered: &Altered<'a>) -> Self {
-        let Altered { what, before, after } = *altered;
+impl<'a> EnvironmentChangeDocument<'a> {
+    fn new(environment_changes: &EnvironmentChange<'a>) -> Self {
+        let EnvironmentChange { what, before, after } = *environment_changes;
         Self { what, before, after }
     }
 }
@@ -273,7 +277,7 @@ fn name(problem: Problem) -> &'static str {
         Problem::Leak => "leak",
         Problem::Blocked => "blocked",
         Problem::PolicyGap => "policyGap",
-        Problem::Disagreement => "disagreement",
+        Problem::AssertionError => "assertionError",
         Problem::Late => "late",
         Problem::Flaky => "flaky",
         Problem::Inconclusive => "inconclusive",

@@ -10,7 +10,7 @@ use super::escape::{self, Plain, lines};
 use super::machines;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::fuzz::{Found, FuzzResult};
-use crate::verdict::Surroundings;
+use crate::verdict::Environment;
 
 /// The exit code that a result leads to, as `--help` explains it.
 pub fn fuzz_exit_code(result: &FuzzResult) -> u8 {
@@ -27,12 +27,12 @@ pub fn fuzz_exit_code(result: &FuzzResult) -> u8 {
 /// also the reasons of the policy engine.
 pub fn fuzz(
     result: &FuzzResult,
-    surroundings: &Surroundings,
+    environment: &Environment,
     saved: &[Option<PathBuf>],
     everything: bool,
 ) -> String {
     let mut text = String::new();
-    verdict(result, surroundings, &mut text);
+    verdict(result, environment, &mut text);
     if !result.found.is_empty() {
         let heading = paint(BAD, "Disagreements");
         let shown = format!("{} of {}", result.found.len(), count(result.disagreeing, "case", "cases"));
@@ -46,7 +46,7 @@ pub fn fuzz(
     text
 }
 
-fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) {
+fn verdict(result: &FuzzResult, environment: &Environment, text: &mut String) {
     let FuzzResult { seed, cases, disagreeing, counts, failures, took, interrupted, .. } = result;
     let scope = format!(
         "{} in {}, {}, {:.1} cases a second ({}, seed {seed})",
@@ -54,7 +54,7 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
         count(*cases, "case", "cases"),
         duration(*took),
         *cases as f64 / took.as_secs_f64().max(1e-9),
-        Plain(&surroundings.name),
+        Plain(&environment.name),
     );
     let (word, style, what) = match (fuzz_exit_code(result), disagreeing) {
         (1 | 130, 1..) => {
@@ -78,11 +78,11 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
         (counts.flaky, "flaky cell", "flaky cells"),
         (counts.inconclusive, "cell that could not be measured", "cells that could not be measured"),
         (
-            counts.undefined.saturating_sub(counts.left_open),
+            counts.undefined.saturating_sub(counts.excused),
             "left undefined by the specification",
             "left undefined by the specification",
         ),
-        (counts.left_open, "left undefined by profiles", "left undefined by profiles"),
+        (counts.excused, "left undefined by profiles", "left undefined by profiles"),
         (counts.skipped, "skipped", "skipped"),
         (counts.retries, "retry", "retries"),
     ]);
@@ -90,7 +90,7 @@ fn verdict(result: &FuzzResult, surroundings: &Surroundings, text: &mut String) 
         let _ = writeln!(text, "{}", paint(FAINT, aside));
     }
     let judged_machines = result.judged_machines.iter().map(String::as_str).collect();
-    for (name, value) in machines::facts(surroundings, &judged_machines) {
+    for (name, value) in machines::facts(environment, &judged_machines) {
         let _ = writeln!(text, "{}", paint(FAINT, Plain(format!("{name}: {value}"))));
     }
 }
@@ -188,7 +188,7 @@ fn fields(result: &FuzzResult, text: &mut String) {
 /// Never, as its shape has nothing that JSON lacks.
 pub fn fuzz_json(
     result: &FuzzResult,
-    surroundings: &Surroundings,
+    environment: &Environment,
     saved: &[Option<PathBuf>],
 ) -> serde_json::Result<String> {
     let found = result.found.iter().zip(saved).map(|(found, path)| FoundDocument::new(found, path.as_ref()));
@@ -202,13 +202,13 @@ pub fn fuzz_json(
         api_version: "netproof.dev/v1alpha1",
         kind: "FuzzResult",
         exit_code: fuzz_exit_code(result),
-        backend: &surroundings.name,
+        backend: &environment.name,
         seed: result.seed,
         cases: result.cases,
         disagreeing: result.disagreeing,
         cells: result.counts.cells(),
         undefined: result.counts.undefined,
-        undefined_by_profile: result.counts.left_open,
+        undefined_by_profile: result.counts.excused,
         skipped: result.counts.skipped,
         flaky: result.counts.flaky,
         inconclusive: result.counts.inconclusive,

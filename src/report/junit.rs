@@ -63,7 +63,7 @@ fn shortcoming_case(shortcoming: &Shortcoming, result: &RunResult) -> TestCase {
             ("everything is carried out", NonSuccessKind::Error, why)
         }
         Shortcoming::NotModelled => {
-            let kinds = result.surroundings.unmodelled.iter().filter(|kind| !kind.is_accepted);
+            let kinds = result.environment.unmodelled.iter().filter(|kind| !kind.is_accepted);
             let lines: Vec<_> = kinds.map(unmodelled::line).collect();
             ("what decides about packets is modelled", NonSuccessKind::Error, lines.join("\n"))
         }
@@ -102,8 +102,8 @@ fn unfinished(result: &RunResult) -> impl Iterator<Item = TestSuite> {
 /// A skipped test case for each difference of a profile: what it leaves undefined neither passes nor fails.
 fn known(profile: &Profile, result: &RunResult) -> TestSuite {
     let mut suite = TestSuite::new(shown(format!("profile {}", profile.name)));
-    for result in result.differences() {
-        if result.difference.profile != profile.name {
+    for result in result.deviations() {
+        if result.deviation.profile != profile.name {
             continue;
         }
         let mut status = TestCaseStatus::skipped();
@@ -113,8 +113,8 @@ fn known(profile: &Profile, result: &RunResult) -> TestSuite {
         } else {
             status.set_message(shown(profiles::summary(&result)));
         }
-        status.set_description(message(&result.difference.references.join("\n")));
-        suite.add_test_case(TestCase::new(shown(&result.difference.reason), status));
+        status.set_description(message(&result.deviation.references.join("\n")));
+        suite.add_test_case(TestCase::new(shown(&result.deviation.reason), status));
     }
     suite
 }
@@ -156,7 +156,7 @@ fn case(scenario: &ScenarioResult, step: &StepResult) -> TestCase {
         ("judged", counts.judged),
         ("skipped", counts.skipped_claims),
         ("excused", counts.excused_claims),
-        ("undefinedByProfile", counts.left_open),
+        ("undefinedByProfile", counts.excused),
     ];
     for (name, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
         case.add_property(Property::new(name, number.to_string()));
@@ -205,7 +205,7 @@ fn millis(name: String, time: Duration) -> Property {
 fn status(scenario: &ScenarioResult, step: &StepResult) -> TestCaseStatus {
     let counts = step.counts();
     let gaps = if scenario.demonstrates.is_none() { counts.gaps } else { 0 };
-    let kind = if counts.leaks + counts.blocked + counts.disagreements + counts.late + gaps > 0 {
+    let kind = if counts.leaks + counts.blocked + counts.assertion_errors + counts.late + gaps > 0 {
         NonSuccessKind::Failure
     } else {
         match step.outcome(scenario.demonstrates) {
@@ -236,7 +236,7 @@ fn counted(counts: &Counts, gaps: usize) -> String {
         (counts.leaks, "leak", "leaks"),
         (counts.blocked, "blocked", "blocked"),
         (gaps, "policy gap", "policy gaps"),
-        (counts.disagreements, "disagreement", "disagreements"),
+        (counts.assertion_errors, "assertion error", "assertion errors"),
         (counts.late, "late", "late"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),
@@ -257,7 +257,7 @@ fn difference(cell: &CellResult, with_gaps: bool) -> Option<String> {
     if cell.is_late() {
         what.push(format!("late: {}", lateness(cell)));
     }
-    if let Some(asserted) = cell.asserted.filter(|_| cell.disagrees()) {
+    if let Some(asserted) = cell.asserted.filter(|_| cell.is_assertion_error()) {
         what.push(format!("asserted {asserted}, computed {}", cell.expected.decision));
     }
     if let Some(intended) = cell.intended.filter(|intended| with_gaps && *intended != cell.expected.decision)

@@ -8,11 +8,11 @@ use tabled::settings::{Alignment, Modify, Style};
 
 use super::escape::shown;
 use super::style::thousands;
-use crate::verdict::{RunResult, Surroundings};
+use crate::verdict::{Environment, RunResult};
 
 /// What is worth knowing of where packets were sent, and how many of a cluster's nodes are among the machines at which
 /// cells were judged.
-pub(super) fn facts<'a>(place: &'a Surroundings, judged: &BTreeSet<&str>) -> Vec<(&'a str, String)> {
+pub(super) fn facts<'a>(place: &'a Environment, judged: &BTreeSet<&str>) -> Vec<(&'a str, String)> {
     let facts = place.facts.iter().map(|(name, value)| (name.as_str(), value.clone()));
     let nodes = place.coverage(judged).map(|coverage| ("nodes", coverage.to_string()));
     nodes.into_iter().chain(facts).collect()

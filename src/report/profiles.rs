@@ -10,18 +10,18 @@ use super::escape::Plain;
 use super::style::{FAINT, STRONG, UNSURE, count, paint, thousands};
 use crate::policy::Decision;
 use crate::profile::Profile;
-use crate::verdict::{DifferenceResult, Excuses, RunResult};
+use crate::verdict::{DeviationResult, Excuses, RunResult};
 
-/// A list of profiles with their differences.
+/// A list of profiles with their deviations.
 pub fn profiles(profiles: &[Profile]) -> String {
     let mut text = String::new();
     for (i, profile) in profiles.iter().enumerate() {
         let space = if i == 0 { "" } else { "\n" };
         let _ =
             writeln!(text, "{space}{}  {}", paint(STRONG, Plain(&profile.name)), Plain(&profile.description));
-        for difference in &profile.differences {
-            let _ = writeln!(text, "  - {}", Plain(&difference.reason));
-            for reference in &difference.references {
+        for deviation in &profile.deviations {
+            let _ = writeln!(text, "  - {}", Plain(&deviation.reason));
+            for reference in &deviation.references {
                 let _ = writeln!(text, "    {}", paint(FAINT, Plain(reference)));
             }
         }
@@ -29,22 +29,22 @@ pub fn profiles(profiles: &[Profile]) -> String {
     text
 }
 
-/// What each difference left undefined. `everything` lists the cells.
+/// What each deviation left undefined. `everything` lists the cells.
 pub(super) fn section(text: &mut String, result: &RunResult, everything: bool) {
-    let differences = result.differences();
-    let mut differences = differences.iter().filter(|difference| !difference.cells.is_empty()).peekable();
-    if differences.peek().is_some() {
-        let explanation = paint(FAINT, "known differences: recorded, never judged");
+    let deviations = result.deviations();
+    let mut deviations = deviations.iter().filter(|deviation| !deviation.cells.is_empty()).peekable();
+    if deviations.peek().is_some() {
+        let explanation = paint(FAINT, "known deviations: recorded, never judged");
         let _ = writeln!(text, "\n{}  {explanation}", paint(UNSURE, "Left undefined by profiles"));
     }
-    for result in differences {
+    for result in deviations {
         let _ = writeln!(
             text,
             "{}",
-            Plain(format!("  {}: {}", result.difference.profile, result.difference.reason))
+            Plain(format!("  {}: {}", result.deviation.profile, result.deviation.reason))
         );
         let _ = writeln!(text, "    {}", summary(result));
-        for reference in &result.difference.references {
+        for reference in &result.deviation.references {
             let _ = writeln!(text, "    {}", paint(FAINT, Plain(reference)));
         }
         if everything {
@@ -63,7 +63,7 @@ pub(super) fn section(text: &mut String, result: &RunResult, everything: bool) {
 }
 
 /// `36 cells, 36 of them denied by the policies: 30 connected, 6 dropped`
-pub(super) fn summary(result: &DifferenceResult<'_>) -> String {
+pub(super) fn summary(result: &DeviationResult<'_>) -> String {
     let all = result.cells.len();
     let words = [(Decision::Deny, "denied"), (Decision::Allow, "allowed")];
     let promised = words.map(|(decision, word)| (result.promised(decision), word));
@@ -85,22 +85,22 @@ pub(super) fn summary(result: &DifferenceResult<'_>) -> String {
         observed.join(", ")
     );
     if result.as_promised() == all {
-        text.push_str("; all did what the policies promise: is the difference still there?");
+        text.push_str("; all did what the policies promise: is the deviation still there?");
     }
     text
 }
 
-/// The differences that cover nothing.
+/// The deviations that cover nothing.
 pub(super) fn stale(result: &RunResult) -> Vec<String> {
-    let differences = result.differences().into_iter().filter(DifferenceResult::is_stale);
-    let warning = |result: DifferenceResult<'_>| {
-        let difference = result.difference;
+    let deviations = result.deviations().into_iter().filter(DeviationResult::is_stale);
+    let warning = |result: DeviationResult<'_>| {
+        let deviation = result.deviation;
         format!(
-            "profile {}: no cell of this run is decided by this difference: {} ({})",
-            difference.profile, difference.reason, difference.place
+            "profile {}: no cell of this run is decided by this deviation: {} ({})",
+            deviation.profile, deviation.reason, deviation.place
         )
     };
-    differences.map(warning).collect()
+    deviations.map(warning).collect()
 }
 
 /// The profiles that excuse more than half of the run's denials.
@@ -121,7 +121,7 @@ pub(super) struct ProfileDocument<'a> {
     description: &'a str,
     excused_denials: usize,
     denials: usize,
-    differences: Vec<DifferenceDocument<'a>>,
+    deviations: Vec<DifferenceDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -140,26 +140,26 @@ struct DifferenceDocument<'a> {
 
 /// The profiles of a run, with what they left undefined.
 pub(super) fn documents(result: &RunResult) -> Vec<ProfileDocument<'_>> {
-    let differences = result.differences();
+    let deviations = result.deviations();
     let profiles = result.profiles.iter().zip(result.excuses()).map(|(profile, excuses)| {
-        let own = differences.iter().filter(|result| result.difference.profile == profile.name);
+        let own = deviations.iter().filter(|result| result.deviation.profile == profile.name);
         ProfileDocument {
             name: &profile.name,
             description: &profile.description,
             excused_denials: excuses.excused,
             denials: excuses.denials,
-            differences: own.map(DifferenceDocument::new).collect(),
+            deviations: own.map(DifferenceDocument::new).collect(),
         }
     });
     profiles.collect()
 }
 
 impl<'a> DifferenceDocument<'a> {
-    fn new(result: &DifferenceResult<'a>) -> Self {
+    fn new(result: &DeviationResult<'a>) -> Self {
         Self {
-            reason: &result.difference.reason,
-            references: &result.difference.references,
-            place: result.difference.place.to_string(),
+            reason: &result.deviation.reason,
+            references: &result.deviation.references,
+            place: result.deviation.place.to_string(),
             stale: result.is_stale(),
             cells: result.cells.len(),
             denied: result.promised(Decision::Deny),

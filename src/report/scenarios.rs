@@ -11,7 +11,7 @@ use tabled::settings::{Alignment, Modify, Style};
 use super::escape::{self, shown};
 use super::style::{count, thousands};
 use crate::plan::Size;
-use crate::scenario::{Item, Scenario};
+use crate::scenario::{Scenario, SpecRule};
 
 /// What scenarios have in common, in numbers.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -26,7 +26,7 @@ fn cases(scenario: &Scenario) -> usize {
 }
 
 /// The items that the steps of a scenario decide.
-fn items(scenario: &Scenario) -> BTreeSet<Item> {
+fn items(scenario: &Scenario) -> BTreeSet<SpecRule> {
     scenario.steps.iter().flat_map(|step| &step.items).copied().collect()
 }
 
@@ -43,8 +43,8 @@ fn by_tag(scenarios: &[(Scenario, Size)]) -> BTreeMap<&str, Numbers> {
 }
 
 /// All items, also those that nothing decides.
-fn by_item(scenarios: &[(Scenario, Size)]) -> BTreeMap<Item, Numbers> {
-    let mut all: BTreeMap<_, _> = Item::all().map(|item| (item, Numbers::default())).collect();
+fn by_item(scenarios: &[(Scenario, Size)]) -> BTreeMap<SpecRule, Numbers> {
+    let mut all: BTreeMap<_, _> = SpecRule::all().map(|item| (item, Numbers::default())).collect();
     for (scenario, _) in scenarios {
         for (item, numbers) in &mut all {
             let deciding = scenario.steps.iter().filter(|step| step.items.contains(item));
@@ -60,7 +60,7 @@ pub fn scenarios_table(scenarios: &[(Scenario, Size)]) -> String {
     let mut table = Builder::new();
     table.push_record(["scenario", "steps", "cases", "cells", "items", "tags"]);
     for (scenario, size) in scenarios {
-        let items: Vec<_> = items(scenario).iter().map(Item::to_string).collect();
+        let items: Vec<_> = items(scenario).iter().map(SpecRule::to_string).collect();
         table.push_record([
             shown(&scenario.name),
             thousands(scenario.steps.len()),
@@ -156,7 +156,7 @@ pub fn scenarios_json(scenarios: &[(Scenario, Size)]) -> serde_json::Result<Stri
                 description: &scenario.description,
                 file: &scenario.file,
                 tags: &scenario.tags,
-                items: items(scenario).into_iter().map(Item::number).collect(),
+                items: items(scenario).into_iter().map(SpecRule::number).collect(),
                 steps: scenario.steps.len(),
                 cases: cases(scenario),
                 cells: size.steps,

@@ -48,7 +48,7 @@ fn summary(result: &SelfTest) -> String {
         _ => format!("{} not detected by {ENOUGH} cases", count(undetected, "fault is", "faults are")),
     };
     let accused = match result.accusing().len() {
-        0 => "nothing is accused where there is none".to_owned(),
+        0 => "no fault is reported without one".to_owned(),
         accusing => format!("{} without one", count(accusing, "scenario fails", "scenarios fail")),
     };
     format!("{detected}, and {accused}")

@@ -279,7 +279,7 @@ mod tests {
             ledger.begin(Some(0));
             ledger.note(noted(1, Ends::Never), 7, millis(450), true);
             ledger.policies_changed(|step, cell| (step, cell) == (0, 7) && is_denied_still);
-            // It is too late for that to make a difference.
+            // It is too late for that to make a deviation.
             ledger.policies_changed(|_, _| true);
             ledger.begin(Some(1));
             ledger.arrived([(Nonce(1), AT)]);

@@ -9,7 +9,7 @@ mod held;
 mod ledger;
 mod legs;
 mod listen;
-mod newcomers;
+mod new_pods;
 mod power;
 mod round;
 mod scenario;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use crate::backend::{Backend, Error, Variants};
 use crate::scenario::Scenario;
-use crate::verdict::{Outcome, RunResult, ScenarioFailure, ScenarioResult, Surroundings, merge};
+use crate::verdict::{Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, merge};
 
 pub use event::{Event, Events};
 pub use scenario::Trials;
@@ -46,7 +46,7 @@ pub async fn run<B: Backend>(
     scenarios: &[Scenario],
     backends: impl Iterator<Item = (usize, Result<B, Error>)>,
     settings: &Settings,
-    surroundings: Surroundings,
+    environment: Environment,
     events: &Events,
     interrupted: watch::Receiver<bool>,
 ) -> RunResult {
@@ -68,7 +68,7 @@ pub async fn run<B: Backend>(
         interrupted,
         stopped: failed && !unfinished.is_empty(),
         unfinished,
-        surroundings,
+        environment,
         profiles: settings.profiles.clone(),
         asked_share: settings.leak_share,
         took: start.elapsed(),

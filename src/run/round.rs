@@ -45,7 +45,7 @@ pub(super) struct Probing<'a, B> {
 pub(super) struct Rounds<'a, B> {
     probing: Probing<'a, B>,
     ledger: &'a mut Ledger,
-    /// The sentinels; `None` where it makes no difference whether the change is in force.
+    /// The sentinels; `None` where it makes no deviation whether the change is in force.
     watch: Option<&'a mut Watch>,
     /// The paths of every cell's legs, by the leg's index; `None` where no canary is.
     paths: Vec<Vec<Vec<Option<Path>>>>,

@@ -27,7 +27,7 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    /// For those to whom it makes no difference.
+    /// For those to whom it makes no deviation.
     pub(super) fn not_asked() -> Self {
         Self { in_force: Some(Duration::ZERO), stale: BTreeSet::new() }
     }

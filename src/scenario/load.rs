@@ -8,10 +8,10 @@ use super::assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
 use super::capability::Capability;
 use super::check::Checker;
 use super::file::{AssertionFile, DeleteFile, LabelFile, ScenarioFile, StepFile};
-use super::item::Item;
 use super::model::{Demonstrates, Scenario};
 use super::pattern::EndpointPattern;
 use super::probe::Probe;
+use super::spec_rule::SpecRule;
 use super::state::State;
 use super::step::{Action, Step};
 use super::topology::{self, Topology};
@@ -107,9 +107,9 @@ impl Loader {
         })
     }
 
-    fn items(&self, numbers: &[Located<i64>]) -> Result<BTreeSet<Item>, Error> {
+    fn items(&self, numbers: &[Located<i64>]) -> Result<BTreeSet<SpecRule>, Error> {
         let item = |Located { value, at }: &Located<i64>| {
-            Item::new(*value)
+            SpecRule::new(*value)
                 .ok_or_else(|| self.error(*at, format!("items: docs/semantics.md has no item {value}")))
         };
         numbers.iter().map(item).collect()
@@ -145,7 +145,7 @@ impl Loader {
         &self,
         files: Vec<StepFile>,
         topology: &Topology,
-        items: &BTreeSet<Item>,
+        items: &BTreeSet<SpecRule>,
         requires: &BTreeSet<Capability>,
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<Vec<Step>, Error> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::capability::Capability;
-use super::item::Item;
 use super::probe::Probe;
+use super::spec_rule::SpecRule;
 use super::state::State;
 use super::step::{Action, PodChange, Step};
 use super::topology::Topology;
@@ -22,7 +22,7 @@ pub struct Scenario {
     /// `metadata.tags`
     pub tags: Vec<String>,
     /// `metadata.items`: what its steps decide, unless they say it themselves.
-    pub items: BTreeSet<Item>,
+    pub items: BTreeSet<SpecRule>,
     /// `metadata.references`
     pub references: Vec<String>,
     /// The cluster at the beginning.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::assertion::Assertion;
 use super::capability::Capability;
-use super::item::Item;
 use super::keep_open::KeepOpen;
+use super::spec_rule::SpecRule;
 use crate::policy::{ClusterPolicyName, Pod};
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenService};
 
@@ -17,7 +17,7 @@ pub struct Step {
     /// Why it matters.
     pub description: String,
     /// The items that it decides, by default those of its scenario.
-    pub items: BTreeSet<Item>,
+    pub items: BTreeSet<SpecRule>,
     /// What the place has to have, by the scenario or the step itself. Cells for which it is lacking are
     /// skipped.
     pub requires: BTreeSet<Capability>,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::shard::Shard;
 use crate::plan::size;
-use crate::scenario::{Item, Scenario, wildcard};
+use crate::scenario::{Scenario, SpecRule, wildcard};
 use crate::source::{self, near};
 
 /// What a scenario has to be to be carried out: everything that is said here. Of several values of one
@@ -16,7 +16,7 @@ pub struct Selection {
     /// It has none of these.
     pub skipped_tags: Vec<String>,
     /// One of its cases decides one of these.
-    pub items: Vec<Item>,
+    pub items: Vec<SpecRule>,
     /// Its name has one of these forms, in which `*` stands for any text.
     pub names: Vec<String>,
     /// Of what is left, it is in this part.
@@ -36,9 +36,9 @@ pub enum Nothing {
     },
     /// No case decides an item.
     #[error("--item {item}: no case decides this item ({})", .item.title())]
-    Item {
+    SpecRule {
         /// The item.
-        item: Item,
+        item: SpecRule,
     },
     /// No scenario has a name.
     #[error("{place}: no scenario has such a name{}", hint(.near))]
@@ -117,7 +117,7 @@ impl Selection {
         }
         for item in &self.items {
             if !scenarios.iter().flat_map(decided).any(|other| other == item) {
-                return Err(Nothing::Item { item: *item });
+                return Err(Nothing::SpecRule { item: *item });
             }
         }
         Ok(())
@@ -155,7 +155,7 @@ fn has_one(scenario: &Scenario, tags: &[String]) -> bool {
 }
 
 /// What the steps of a scenario decide.
-fn decided(scenario: &Scenario) -> impl Iterator<Item = &Item> {
+fn decided(scenario: &Scenario) -> impl Iterator<Item = &SpecRule> {
     scenario.steps.iter().flat_map(|step| &step.items)
 }
 
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(names(&skipping).unwrap(), ["default-deny"]);
         let named = Selection { names: strings(&["d*"]), ..tagged(&["ingress"]) };
         assert_eq!(names(&named).unwrap(), ["default-deny"]);
-        let items = [17, 29].map(|number| Item::new(number).unwrap()).to_vec();
+        let items = [17, 29].map(|number| SpecRule::new(number).unwrap()).to_vec();
         assert_eq!(names(&Selection { items, ..Selection::default() }).unwrap(), ["named-ports", "dns"]);
     }
 
@@ -237,7 +237,7 @@ mod tests {
         );
         let misspelt = Selection { names: strings(&["named-*", "dsn"]), ..Selection::default() };
         assert_eq!(names(&misspelt).unwrap_err(), "--name dsn: no scenario has such a name; near: dns");
-        let items = vec![Item::new(2).unwrap()];
+        let items = vec![SpecRule::new(2).unwrap()];
         assert_eq!(
             names(&Selection { items, ..Selection::default() }).unwrap_err(),
             "--item 2: no case decides this item (policyTypes left out)"
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_is_left_by_each_is_told_if_nothing_is() {
-        let items = vec![Item::new(29).unwrap()];
+        let items = vec![SpecRule::new(29).unwrap()];
         let selection = Selection { items, ..tagged(&["ingress", "ports"]) };
         assert_eq!(
             names(&selection).unwrap_err(),

@@ -162,7 +162,7 @@ pub type Steps = BTreeSet<String>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lab::Hole;
+    use crate::backend::lab::DatapathFault;
 
     /// In a step with SCTP among its probes, every fault that is tried meets cells that the kernel cannot send.
     #[test]
@@ -170,7 +170,8 @@ mod tests {
         let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
         let scenario =
             Scenario::from_text(&format!("{head}probes: [80/TCP, 80/SCTP]\nsteps: [{{name: s}}]\n"));
-        let faults = [Fault::Packets(Hole::IgnoreSctp), Fault::Packets(Hole::IgnoreIngress)];
+        let faults =
+            [Fault::Packets(DatapathFault::IgnoreSctp), Fault::Packets(DatapathFault::IgnoreIngress)];
         let mut wanted = Wanted::new(&scenario, &faults, 1);
         let unsent = Verdict::Skipped(Capability::Sctp);
         for fault in faults {

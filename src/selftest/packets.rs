@@ -1,6 +1,6 @@
 //! Which packets a scenario sends: a fault that is about others cannot show in it.
 
-use crate::backend::lab::{Fault, Hole};
+use crate::backend::lab::{DatapathFault, Fault};
 use crate::policy::{IpFamily, Port, Protocol};
 use crate::scenario::{Action, Probe, Scenario, State};
 
@@ -27,26 +27,28 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     let makes_services =
         scenario.steps.iter().flat_map(|step| &step.actions).any(|a| matches!(a, Action::SetService(_)));
     match hole {
-        Hole::IgnoreUdp | Hole::DropReplies => over(Protocol::Udp),
-        Hole::IgnoreTcp => over(Protocol::Tcp),
-        Hole::IgnoreSctp => over(Protocol::Sctp),
-        Hole::IgnoreIpv6 => start.families.contains(&IpFamily::V6),
-        Hole::LookupsOpen => looks_up(Protocol::Udp),
-        Hole::LookupsOverTcpClosed => looks_up(Protocol::Tcp),
-        Hole::OutsideOpen => !start.externals.is_empty(),
-        Hole::NodesOpen | Hole::OwnNodeClosed => has_nodes,
-        Hole::ServicesOpen | Hole::BeforeTranslation => makes_services || !start.cluster.services.is_empty(),
-        Hole::NoEnforcement
-        | Hole::IgnoreIngress
-        | Hole::IgnoreEgress
-        | Hole::SameNodeOpen
-        | Hole::CrossNodeOpen
-        | Hole::Stateless
-        | Hole::EgressShortcut
-        | Hole::DeadPath
-        | Hole::LeaksTenPercent
-        | Hole::LeaksOnePercent
-        | Hole::DeliversLate => true,
+        DatapathFault::IgnoreUdp | DatapathFault::DropReplies => over(Protocol::Udp),
+        DatapathFault::IgnoreTcp => over(Protocol::Tcp),
+        DatapathFault::IgnoreSctp => over(Protocol::Sctp),
+        DatapathFault::IgnoreIpv6 => start.families.contains(&IpFamily::V6),
+        DatapathFault::LookupsOpen => looks_up(Protocol::Udp),
+        DatapathFault::LookupsOverTcpClosed => looks_up(Protocol::Tcp),
+        DatapathFault::OutsideOpen => !start.externals.is_empty(),
+        DatapathFault::NodesOpen | DatapathFault::OwnNodeClosed => has_nodes,
+        DatapathFault::ServicesOpen | DatapathFault::BeforeTranslation => {
+            makes_services || !start.cluster.services.is_empty()
+        }
+        DatapathFault::NoEnforcement
+        | DatapathFault::IgnoreIngress
+        | DatapathFault::IgnoreEgress
+        | DatapathFault::SameNodeOpen
+        | DatapathFault::CrossNodeOpen
+        | DatapathFault::Stateless
+        | DatapathFault::EgressShortcut
+        | DatapathFault::DeadPath
+        | DatapathFault::LeaksTenPercent
+        | DatapathFault::LeaksOnePercent
+        | DatapathFault::DeliversLate => true,
     }
 }
 
@@ -54,28 +56,28 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
 pub(super) fn may_be_unsendable(fault: Fault) -> bool {
     let Fault::Packets(hole) = fault else { return false };
     match hole {
-        Hole::IgnoreSctp | Hole::IgnoreIpv6 => true,
-        Hole::NoEnforcement
-        | Hole::IgnoreIngress
-        | Hole::IgnoreEgress
-        | Hole::IgnoreUdp
-        | Hole::IgnoreTcp
-        | Hole::DropReplies
-        | Hole::SameNodeOpen
-        | Hole::CrossNodeOpen
-        | Hole::Stateless
-        | Hole::EgressShortcut
-        | Hole::DeadPath
-        | Hole::LeaksTenPercent
-        | Hole::LeaksOnePercent
-        | Hole::DeliversLate
-        | Hole::LookupsOpen
-        | Hole::LookupsOverTcpClosed
-        | Hole::OutsideOpen
-        | Hole::NodesOpen
-        | Hole::OwnNodeClosed
-        | Hole::ServicesOpen
-        | Hole::BeforeTranslation => false,
+        DatapathFault::IgnoreSctp | DatapathFault::IgnoreIpv6 => true,
+        DatapathFault::NoEnforcement
+        | DatapathFault::IgnoreIngress
+        | DatapathFault::IgnoreEgress
+        | DatapathFault::IgnoreUdp
+        | DatapathFault::IgnoreTcp
+        | DatapathFault::DropReplies
+        | DatapathFault::SameNodeOpen
+        | DatapathFault::CrossNodeOpen
+        | DatapathFault::Stateless
+        | DatapathFault::EgressShortcut
+        | DatapathFault::DeadPath
+        | DatapathFault::LeaksTenPercent
+        | DatapathFault::LeaksOnePercent
+        | DatapathFault::DeliversLate
+        | DatapathFault::LookupsOpen
+        | DatapathFault::LookupsOverTcpClosed
+        | DatapathFault::OutsideOpen
+        | DatapathFault::NodesOpen
+        | DatapathFault::OwnNodeClosed
+        | DatapathFault::ServicesOpen
+        | DatapathFault::BeforeTranslation => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ENOUGH, Steps};
 use crate::backend::lab::Fault;
-use crate::verdict::{Outcome, RunResult, ScenarioResult, Surroundings};
+use crate::verdict::{Environment, Outcome, RunResult, ScenarioResult};
 
 /// What a self-test found out.
 #[derive(Debug, Clone)]
@@ -117,7 +117,7 @@ impl SelfTest {
             interrupted: false,
             stopped: false,
             unfinished: Vec::new(),
-            surroundings: Surroundings::default(),
+            environment: Environment::default(),
             profiles: Vec::new(),
             asked_share: None,
             took: self.took,

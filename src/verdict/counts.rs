@@ -1,4 +1,4 @@
-//! How many cells, claims and differences there are, and what they come to.
+//! How many cells, claims and deviations there are, and what they come to.
 
 use std::iter::Sum;
 use std::ops::Add;
@@ -22,7 +22,7 @@ pub struct Counts {
     /// Left to the implementation, by the specification or by a profile.
     pub undefined: usize,
     /// Of these, by a profile.
-    pub left_open: usize,
+    pub excused: usize,
     /// Not measured because the place lacks what the scenario says that it requires.
     pub skipped: usize,
     /// Not measured for another reason.
@@ -42,7 +42,7 @@ pub struct Counts {
     /// Intent and policies differ.
     pub gaps: usize,
     /// The author and the policy engine differ.
-    pub disagreements: usize,
+    pub assertion_errors: usize,
     /// The change took longer than it may.
     pub late: usize,
     /// Probes that were sent again because one had gone missing.
@@ -55,7 +55,7 @@ impl Counts {
         let is_denial = cell.expected.decision == Decision::Deny;
         let is_skipped = matches!(cell.verdict, Verdict::Skipped(_));
         let mut counts = Self {
-            left_open: usize::from(cell.is_excused()),
+            excused: usize::from(cell.is_excused()),
             claims: usize::from(is_claim),
             judged: usize::from(is_claim && is_judged),
             denials: usize::from(is_denial),
@@ -94,7 +94,7 @@ impl Counts {
             Some(Demonstrates::PolicyGap) => false,
             None => self.gaps > 0,
         };
-        if self.leaks + self.blocked + self.disagreements + self.late > 0 || gaps_count {
+        if self.leaks + self.blocked + self.assertion_errors + self.late > 0 || gaps_count {
             Outcome::Fail
         } else if self.flaky + self.inconclusive + self.unjudged() > 0 {
             Outcome::Inconclusive
@@ -103,7 +103,7 @@ impl Counts {
             Outcome::Skipped
         } else if self.judged > 0 {
             Outcome::Pass
-        } else if self.skipped + self.left_open > 0 {
+        } else if self.skipped + self.excused > 0 {
             Outcome::Skipped
         } else {
             // Nothing was claimed, so nothing is proved.
@@ -133,7 +133,7 @@ impl Add for Counts {
             blocked: self.blocked + other.blocked,
             flaky: self.flaky + other.flaky,
             undefined: self.undefined + other.undefined,
-            left_open: self.left_open + other.left_open,
+            excused: self.excused + other.excused,
             skipped: self.skipped + other.skipped,
             inconclusive: self.inconclusive + other.inconclusive,
             claims: self.claims + other.claims,
@@ -143,7 +143,7 @@ impl Add for Counts {
             skipped_claims: self.skipped_claims + other.skipped_claims,
             excused_claims: self.excused_claims + other.excused_claims,
             gaps: self.gaps + other.gaps,
-            disagreements: self.disagreements + other.disagreements,
+            assertion_errors: self.assertion_errors + other.assertion_errors,
             late: self.late + other.late,
             retries: self.retries + other.retries,
         }

@@ -37,7 +37,7 @@ pub enum Cause {
     NoPath,
     /// Nothing was delivered between the same addresses afterwards, when no policy denied it any more.
     NoControlAfterwards,
-    /// This node had not worked off the step's change when the time was over, and the change makes no difference to
+    /// This node had not worked off the step's change when the time was over, and the change makes no deviation to
     /// the cell.
     NotInForce(String),
     /// It was in force at the second of these times after the change, and not at the first, if any; the limit lies between.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::judge::Verdict;
-use super::result::{CellResult, RunResult, ScenarioResult, Surroundings};
+use super::result::{CellResult, Environment, RunResult, ScenarioResult};
 use crate::policy::{Direction, Expectation, Reason};
 
 /// The machines on which the ends of a cell are; `None` for what is on no machine, or on several.
@@ -51,7 +51,7 @@ impl fmt::Display for NodeCoverage<'_> {
     }
 }
 
-impl Surroundings {
+impl Environment {
     /// How many of the cluster's nodes are among these machines, at which cells were judged; `None` in the lab.
     pub fn coverage(&self, judged: &BTreeSet<&str>) -> Option<NodeCoverage<'_>> {
         let used = self.nodes.iter().map(|(name, kubelet)| (name.as_str(), kubelet.as_str()));

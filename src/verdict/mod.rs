@@ -2,7 +2,7 @@
 //! steps, scenarios and runs.
 
 mod counts;
-mod difference;
+mod deviation;
 mod judge;
 mod latency;
 mod machine;
@@ -13,7 +13,7 @@ mod repeat;
 mod result;
 
 pub use counts::Counts;
-pub use difference::{DifferenceResult, Excuses};
+pub use deviation::{DeviationResult, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Punctuality, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines, NodeCoverage};
@@ -22,6 +22,6 @@ pub use open::{Fate, OpenConnection, OpenCounts};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, pools, probes_for};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, DeliveredUntil, LessProved, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult,
-    Shortcoming, StepResult, Surroundings,
+    CellResult, DeliveredUntil, Environment, LessProved, Outcome, PolicyGap, RunResult, ScenarioFailure,
+    ScenarioResult, Shortcoming, StepResult,
 };

@@ -14,8 +14,8 @@ use super::power::Power;
 use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
-use crate::profile::{Difference, Profile};
-use crate::scenario::{Capability, Claim, Demonstrates, Item};
+use crate::profile::{KnownDeviation, Profile};
+use crate::scenario::{Capability, Claim, Demonstrates, SpecRule};
 use crate::snapshot::Unmodelled;
 
 /// Until when a denied cell was delivered, where the settle time excuses nothing.
@@ -43,8 +43,8 @@ pub struct CellResult {
     pub cell: Cell,
     /// What the policies promise, and why.
     pub expected: Expectation,
-    /// The difference of a profile that leaves undefined what packets do, whatever the policies promise.
-    pub left_open: Option<Arc<Difference>>,
+    /// The deviation of a profile that leaves undefined what packets do, whatever the policies promise.
+    pub excused: Option<Arc<KnownDeviation>>,
     /// What the scenario's author says they promise, if anything.
     pub asserted: Option<Claim>,
     /// What their owner wants, if that is said.
@@ -82,11 +82,11 @@ pub struct PolicyGap<'a> {
 impl CellResult {
     /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub fn decision(&self) -> Decision {
-        if self.left_open.is_some() { Decision::Undefined } else { self.expected.decision }
+        if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
     }
 
     /// Whether the author's assertion says something else than the policy engine.
-    pub fn disagrees(&self) -> bool {
+    pub fn is_assertion_error(&self) -> bool {
         self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
             && !self.expected.has_no_address()
     }
@@ -107,7 +107,7 @@ impl CellResult {
 
     /// Whether a known deviation is why it is not judged.
     pub fn is_excused(&self) -> bool {
-        self.left_open.is_some() && self.verdict == Verdict::Undefined
+        self.excused.is_some() && self.verdict == Verdict::Undefined
     }
 
     fn gap(&self) -> Option<PolicyGap<'_>> {
@@ -123,7 +123,7 @@ pub struct StepResult {
     /// Its name.
     pub name: String,
     /// The items of the semantics that it decides.
-    pub items: BTreeSet<Item>,
+    pub items: BTreeSet<SpecRule>,
     /// All of its cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
     /// How long it took since the first answer of a pod that came with the step until it was isolated by
@@ -148,8 +148,8 @@ impl StepResult {
     }
 
     /// The cells where the author and the policy engine differ.
-    pub fn disagreements(&self) -> impl Iterator<Item = &CellResult> {
-        self.cells.iter().filter(|cell| cell.disagrees())
+    pub fn assertion_errors(&self) -> impl Iterator<Item = &CellResult> {
+        self.cells.iter().filter(|cell| cell.is_assertion_error())
     }
 
     /// How many cells have which verdict.
@@ -157,7 +157,7 @@ impl StepResult {
         let cells = self.cells.iter().map(Counts::of).sum::<Counts>();
         Counts {
             gaps: self.gaps().count(),
-            disagreements: self.disagreements().count(),
+            assertion_errors: self.assertion_errors().count(),
             late: self.cells.iter().filter(|cell| cell.is_late()).count(),
             ..cells
         }
@@ -217,7 +217,7 @@ pub enum Outcome {
     Pass,
     /// A claim was not judged, or something was flaky, and nothing is worse.
     Inconclusive,
-    /// Leaks, blocked cells, policy gaps, assertions that the engine disagrees with, changes that were in
+    /// Leaks, blocked cells, policy gaps, assertion errors, changes that were in
     /// force too late, or a lack of what the run must have.
     Fail,
 }
@@ -277,7 +277,7 @@ pub struct RunResult {
     /// The names of the scenarios that were not carried out, as often as they were not.
     pub unfinished: Vec<String>,
     /// Where packets were sent.
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     /// What was known of the network plugin.
     pub profiles: Vec<Profile>,
     /// The share of leaking connections, from 0 to 1, that had to be found at every enforcement point, if one was asked for.
@@ -312,7 +312,7 @@ pub struct LessProved {
 
 /// Where packets were sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Surroundings {
+pub struct Environment {
     /// `lab`, and with which fault, or `cluster` and its name.
     pub name: String,
     /// What is worth knowing of it: pairs of a name and a value.
@@ -364,7 +364,7 @@ impl RunResult {
 
     /// Whether objects decide here that netproof does not model, and that the user does not accept.
     pub fn lacks_a_model(&self) -> bool {
-        self.surroundings.unmodelled.iter().any(|kind| !kind.is_accepted)
+        self.environment.unmodelled.iter().any(|kind| !kind.is_accepted)
     }
 
     /// What is wrong with the run as a whole, whatever its steps show.

@@ -157,10 +157,10 @@ impl Maker {
     pub(super) fn pod(&self, pod: &Pod, real: &Identity, machine: &str) -> core::Pod {
         let no_sidecars = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
         let annotations = no_sidecars.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let noted = (POD.to_owned(), Identity::of_pod(pod).to_string());
+        let annotated = (POD.to_owned(), Identity::of_pod(pod).to_string());
         let labels = self.labels(&pod.labels, false);
         let mut metadata = self.metadata(Some(real.namespace.clone()), &real.name, labels);
-        metadata.annotations = Some(annotations.into_iter().chain([noted]).collect());
+        metadata.annotations = Some(annotations.into_iter().chain([annotated]).collect());
         let pull_secret = core::LocalObjectReference { name: PULL_SECRET.to_owned() };
         let deadline = i64::try_from(self.settings.deadline.as_secs()).unwrap_or(i64::MAX);
         core::Pod {

@@ -5,6 +5,7 @@ mod address;
 mod build;
 mod canaries;
 mod detour;
+mod dry_run;
 mod enforce;
 mod fault;
 mod frame;
@@ -13,7 +14,6 @@ mod interfere;
 mod netns;
 mod network;
 mod nft;
-mod paper;
 mod process;
 mod rules;
 mod sandbox;
@@ -38,13 +38,15 @@ use address::Addresses;
 use build::Host;
 use detour::KeptOpen;
 pub use detour::{Detour, OpenDetour};
-pub use fault::{Description, Fault, Hole, Lapse, Miscompiling, Misordering, Misreading};
-use fault::{Follower, View};
+pub use dry_run::DryRun;
+pub use fault::{
+    CompileFault, DatapathFault, Description, Fault, InterpretationFault, StaleFault, TierFault,
+};
+use fault::{EnforcerState, Follower};
 use hosts::{NodeSpace, PodSpace};
 pub use interfere::Interference;
 use network::{Role, Space};
 use nft::Nft;
-pub use paper::Paper;
 use process::Process;
 pub use process::run_agent;
 pub use sandbox::{Entered, enter};
@@ -77,7 +79,7 @@ pub struct Lab {
     late: Vec<JoinHandle<io::Result<()>>>,
     /// What the enforcer knows of the cluster.
     follower: Follower,
-    view: View,
+    view: EnforcerState,
     /// The same for enforcers that would be at fault.
     variants: Vec<Variant>,
 }
@@ -110,14 +112,14 @@ impl Lab {
             detours: Vec::new(),
             late: Vec::new(),
             follower: Follower::new(fault),
-            view: View::default(),
+            view: EnforcerState::default(),
             variants: Vec::new(),
         })
     }
 
     /// Lets every node deliver late what it denies, if that is the fault.
     async fn open_detours(&mut self) -> Result<(), Error> {
-        if self.fault != Some(Fault::Packets(Hole::DeliversLate)) {
+        if self.fault != Some(Fault::Packets(DatapathFault::DeliversLate)) {
             return Ok(());
         }
         let detour = Detour { per_mille: 1000, delay: DELIVERED_LATE };

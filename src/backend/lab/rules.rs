@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::fault::{Fault, Lapse, View};
+use super::fault::{EnforcerState, Fault, StaleFault};
 use super::nft::Program;
 use super::{Lab, enforce};
 use crate::backend::{Backend, Canary, Error, Place};
@@ -32,13 +32,16 @@ impl Lab {
         self.changes = self.changes.wrapping_add(1);
         let rules = self.rules(&self.view, self.fault);
         let fault = self.fault.filter(|_| !self.view.unguarded.is_empty());
-        if fault == Some(Fault::Following(Lapse::DeletionOpensLate)) {
+        if fault == Some(Fault::Following(StaleFault::DeletionOpensLate)) {
             self.late = self.replace_rules_after(rules, LATE);
             return Ok(());
         }
         self.replace_rules(rules).await?;
         let is_brief = |fault| {
-            matches!(fault, Fault::Following(Lapse::DeletionOpensBriefly | Lapse::UpdateOpensBriefly))
+            matches!(
+                fault,
+                Fault::Following(StaleFault::DeletionOpensBriefly | StaleFault::UpdateOpensBriefly)
+            )
         };
         if fault.is_some_and(is_brief) {
             self.isolate_after(BRIEFLY);
@@ -47,7 +50,7 @@ impl Lab {
     }
 
     /// The rules of every node, as those of the first generation.
-    pub(super) fn rules(&self, view: &View, fault: Option<Fault>) -> Vec<Program> {
+    pub(super) fn rules(&self, view: &EnforcerState, fault: Option<Fault>) -> Vec<Program> {
         let last = self.nodes.len().saturating_sub(1);
         let nodes = self.view.cluster.nodes.iter().enumerate();
         let rules = |(i, node): (usize, &Node)| {
@@ -65,7 +68,7 @@ impl Lab {
 
     /// Lets the pods that came with a step be isolated late, if that is the fault.
     pub(super) fn isolate_late(&mut self) {
-        if self.fault == Some(Fault::Following(Lapse::NewPodsOpen)) && !self.view.unguarded.is_empty() {
+        if self.fault == Some(Fault::Following(StaleFault::NewPodsOpen)) && !self.view.unguarded.is_empty() {
             self.isolate_after(LATE);
         }
     }

@@ -1,7 +1,7 @@
 //! Enforcers that would be at fault, tried out on a lab that enforces as it should.
 
 use super::Lab;
-use super::fault::{Fault, Follower, View};
+use super::fault::{EnforcerState, Fault, Follower};
 use crate::backend::{Error, Variants};
 
 /// An enforcer that would be at fault.
@@ -9,7 +9,7 @@ use crate::backend::{Error, Variants};
 pub(super) struct Variant {
     fault: Fault,
     pub(super) follower: Follower,
-    pub(super) view: View,
+    pub(super) view: EnforcerState,
 }
 
 impl Lab {
@@ -19,7 +19,8 @@ impl Lab {
     /// # Errors
     /// If this machine lacks something that a lab needs.
     pub fn with_variants(faults: impl IntoIterator<Item = Fault>) -> Result<Self, Error> {
-        let variant = |fault| Variant { fault, follower: Follower::new(Some(fault)), view: View::default() };
+        let variant =
+            |fault| Variant { fault, follower: Follower::new(Some(fault)), view: EnforcerState::default() };
         Ok(Self { variants: faults.into_iter().map(variant).collect(), ..Self::new(None)? })
     }
 

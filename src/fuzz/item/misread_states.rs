@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPor
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::misread_policies::has_names;
-use crate::fuzz::paper::Case;
+use crate::fuzz::dry_run::Case;
 use crate::policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterRule, LabelSelector, NAMESPACE_NAME_LABEL, Namespace,
     NamespaceScope, NetworkPolicy, Peer, Peers, Pod, PodSelector, Ports, Rule, TargetPort, Tier,

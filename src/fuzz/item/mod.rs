@@ -6,10 +6,10 @@ mod witnesses;
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::paper::{Answers, Case, ask_engine};
+use super::dry_run::{Answers, Case, ask_engine};
 use crate::plan::Cell;
 use crate::policy::{Expectation, NetworkPolicy, Reason, UndefinedCause};
-use crate::scenario::{Action, EndpointName, Item, PodChange, State};
+use crate::scenario::{Action, EndpointName, PodChange, SpecRule, State};
 use crate::snapshot::WrittenPolicy;
 
 use misread_policies::{Misread, POLICIES};
@@ -26,7 +26,7 @@ pub enum Scope {
 }
 
 /// Whether random scenarios can decide an item.
-pub fn scope(item: Item) -> Scope {
+pub fn scope(item: SpecRule) -> Scope {
     match item.number() {
         35 => Scope::OutOfReach("what becomes of an open connection is told, never judged"),
         37 => Scope::OutOfReach("ICMP is not probed, and every probed port has a listener"),
@@ -128,7 +128,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::fuzz::paper::cases;
+    use crate::fuzz::dry_run::cases;
     use crate::{scenario, source};
 
     /// What a step says that it is about, it may be wrong about. Of those that name an item, at least two have
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn the_library_decides_the_items_that_it_names() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        let reached = Item::all().filter(|item| scope(*item) == Scope::Reached);
+        let reached = SpecRule::all().filter(|item| scope(*item) == Scope::Reached);
         let mut deciding: BTreeMap<u8, usize> = reached.map(|item| (item.number(), 0)).collect();
         for scenario in scenario::load(&source::read(&[folder]).unwrap()).unwrap() {
             for (step, case) in scenario.steps.iter().zip(cases(&scenario).unwrap()) {

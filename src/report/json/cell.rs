@@ -18,7 +18,7 @@ pub(super) struct CellDocument {
     verdict: &'static str,
     expected: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    difference: Option<CellDifference>,
+    deviation: Option<CellDifference>,
     observed: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     asserted: Option<&'static str>,
@@ -63,9 +63,9 @@ impl CellDocument {
             probe: result.cell.probe.to_string(),
             verdict: result.verdict.name(),
             expected: result.decision().name(),
-            difference: result.left_open.as_ref().map(|difference| CellDifference {
-                profile: difference.profile.clone(),
-                reason: difference.reason.clone(),
+            deviation: result.excused.as_ref().map(|deviation| CellDifference {
+                profile: deviation.profile.clone(),
+                reason: deviation.reason.clone(),
                 promised: result.expected.decision.name(),
             }),
             observed: result.observed.as_ref().map(|observed| observed.name()),

@@ -23,7 +23,7 @@ pub(super) struct CountsDocument {
     skipped_claims: usize,
     excused_claims: usize,
     policy_gaps: usize,
-    disagreements: usize,
+    assertion_errors: usize,
     late: usize,
     retries: usize,
 }
@@ -37,7 +37,7 @@ impl From<Counts> for CountsDocument {
             blocked: counts.blocked,
             flaky: counts.flaky,
             undefined: counts.undefined,
-            undefined_by_profile: counts.left_open,
+            undefined_by_profile: counts.excused,
             skipped: counts.skipped,
             inconclusive: counts.inconclusive,
             claims: counts.claims,
@@ -46,7 +46,7 @@ impl From<Counts> for CountsDocument {
             skipped_claims: counts.skipped_claims,
             excused_claims: counts.excused_claims,
             policy_gaps: counts.gaps,
-            disagreements: counts.disagreements,
+            assertion_errors: counts.assertion_errors,
             late: counts.late,
             retries: counts.retries,
         }

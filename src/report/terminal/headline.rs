@@ -11,7 +11,7 @@ use crate::verdict::{Counts, Outcome, RunResult, ScenarioResult};
 
 impl Report<'_> {
     pub(super) fn verdict(&mut self) {
-        let RunResult { scenarios, asked, interrupted, stopped, unfinished, surroundings, .. } = self.result;
+        let RunResult { scenarios, asked, interrupted, stopped, unfinished, environment, .. } = self.result;
         let counts = self.result.counts();
         self.headline(&counts);
         if let Some(place) = machines::place_of_leaks(self.result) {
@@ -26,21 +26,21 @@ impl Report<'_> {
         }
         self.power();
         self.aside(&counts);
-        for (name, value) in machines::facts(surroundings, &self.result.judged_machines()) {
+        for (name, value) in machines::facts(environment, &self.result.judged_machines()) {
             self.line(paint(FAINT, Plain(format!("{name}: {value}"))));
         }
-        for kind in &surroundings.unmodelled {
+        for kind in &environment.unmodelled {
             self.line(paint(UNSURE, Plain(unmodelled::line(kind))));
         }
         let (wide, stale) = (profiles::wide(self.result), profiles::stale(self.result));
-        for warning in surroundings.warnings.iter().chain(&wide).chain(&stale) {
+        for warning in environment.warnings.iter().chain(&wide).chain(&stale) {
             self.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
         }
     }
 
     /// The verdict, and of how much.
     fn headline(&mut self, counts: &Counts) {
-        let RunResult { scenarios, surroundings, took, .. } = self.result;
+        let RunResult { scenarios, environment, took, .. } = self.result;
         let steps: usize = scenarios.iter().map(|scenario| scenario.steps.len()).sum();
         let times = scenarios.iter().filter_map(|scenario| scenario.repetitions).map(|r| r.asked).max();
         let scope = format!(
@@ -49,7 +49,7 @@ impl Report<'_> {
             count(scenarios.len(), "scenario", "scenarios"),
             times.map(|times| format!(", {times} times each")).unwrap_or_default(),
             duration(*took),
-            Plain(&surroundings.name),
+            Plain(&environment.name),
         );
         let (word, style, what) = match self.result.outcome() {
             Outcome::Pass => ("PASS", GOOD, claims(counts)),
@@ -101,13 +101,13 @@ impl Report<'_> {
             let excused = count(counts.excused_claims, "claim", "claims");
             aside.push(format!("{excused} excused by profile {}", self.profile_names()));
         }
-        if counts.undefined > counts.left_open {
-            let by_specification = counts.undefined - counts.left_open;
+        if counts.undefined > counts.excused {
+            let by_specification = counts.undefined - counts.excused;
             aside.push(format!("{} left undefined by the specification", thousands(by_specification)));
         }
-        if counts.left_open > 0 {
+        if counts.excused > 0 {
             let names = self.profile_names();
-            aside.push(format!("{} left undefined by profile {names}", thousands(counts.left_open)));
+            aside.push(format!("{} left undefined by profile {names}", thousands(counts.excused)));
         }
         if counts.retries > 0 {
             aside.push(count(counts.retries, "retry", "retries"));
@@ -145,7 +145,7 @@ fn claims(counts: &Counts) -> String {
 }
 
 fn right(counts: &Counts) -> &'static str {
-    if counts.left_open == 0 {
+    if counts.excused == 0 {
         "every packet did what the policies promise"
     } else {
         "every packet that is judged did what the policies promise"
@@ -158,7 +158,7 @@ fn wrong(counts: &Counts, result: &RunResult) -> String {
         (counts.leaks, "leak", "leaks"),
         (counts.blocked, "blocked", "blocked"),
         (real_gaps(&result.scenarios), "policy gap", "policy gaps"),
-        (counts.disagreements, "disagreement", "disagreements"),
+        (counts.assertion_errors, "assertion error", "assertion errors"),
         (counts.late, "late", "late"),
         (missed, "demonstration missed", "demonstrations missed"),
         (result.lacking().len(), "lack of what --require names", "lacks of what --require names"),
@@ -169,7 +169,7 @@ fn wrong(counts: &Counts, result: &RunResult) -> String {
 
 fn unsure(counts: &Counts, result: &RunResult) -> String {
     let failed = result.scenarios.iter().filter(|scenario| scenario.failure.is_some()).count();
-    let unaccepted = result.surroundings.unmodelled.iter().filter(|kind| !kind.is_accepted).count();
+    let unaccepted = result.environment.unmodelled.iter().filter(|kind| !kind.is_accepted).count();
     let what = join([
         (counts.inconclusive, "cell not measured", "cells not measured"),
         (counts.flaky, "flaky cell", "flaky cells"),

@@ -78,7 +78,7 @@ impl Report<'_> {
     /// One line a node, where they may differ.
     fn machines(&mut self) {
         let counts = self.result.counts();
-        let is_cluster = !self.result.surroundings.facts.is_empty();
+        let is_cluster = !self.result.environment.facts.is_empty();
         if (is_cluster || counts.leaks + counts.blocked > 0)
             && let Some(table) = machines::table(self.result)
         {

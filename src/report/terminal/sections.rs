@@ -27,10 +27,10 @@ impl Report<'_> {
         self.section("Late", BAD, late, CellResult::is_late, latency::lateness, reasons);
         self.gaps();
         self.section(
-            "Disagreements",
+            "Assertion errors",
             BAD,
-            "the scenario says something else than the policy engine",
-            CellResult::disagrees,
+            "the scenario asserts something else than the policies promise",
+            CellResult::is_assertion_error,
             |cell| match cell.asserted {
                 Some(asserted) => format!("asserted {asserted}, computed {}", cell.expected.decision),
                 None => String::new(),
@@ -91,7 +91,7 @@ impl Report<'_> {
                 continue;
             }
             if !has_title {
-                let explanation = "the policies say something else than their owner wants: mend the policies";
+                let explanation = "the policies say something else than their owner wants: fix the policies";
                 self.line(format!("\n{}  {}", paint(UNSURE, "Policy gaps"), paint(FAINT, explanation)));
                 has_title = true;
             }

@@ -57,7 +57,7 @@ impl Report<'_> {
 
 fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
     let result = once(scenario, counts);
-    let left_open = match counts.left_open {
+    let excused = match counts.excused {
         0 => String::new(),
         number => format!(", {} undefined by profile", thousands(number)),
     };
@@ -65,12 +65,12 @@ fn scenario_result(scenario: &ScenarioResult, counts: &Counts) -> String {
         0 => String::new(),
         number => format!(", {} skipped", thousands(number)),
     };
-    let left_open = skipped + &left_open;
+    let excused = skipped + &excused;
     match scenario.repetitions {
         Some(Repetitions { done, same, .. }) => {
-            format!("{result}{left_open}, {same} of {done} times the same")
+            format!("{result}{excused}, {same} of {done} times the same")
         }
-        None => result + &left_open,
+        None => result + &excused,
     }
 }
 
@@ -117,7 +117,7 @@ fn summary(counts: &Counts) -> String {
         (counts.leaks, "leak", "leaks"),
         (counts.blocked, "blocked", "blocked"),
         (counts.gaps, "policy gap", "policy gaps"),
-        (counts.disagreements, "disagreement", "disagreements"),
+        (counts.assertion_errors, "assertion error", "assertion errors"),
         (counts.late, "late", "late"),
         (counts.flaky, "flaky", "flaky"),
         (counts.inconclusive, "not measured", "not measured"),

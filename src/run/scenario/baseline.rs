@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use netproof_probe::wire::Listener;
 
-use super::situation::Way;
+use super::step_plan::Way;
 use super::{ScenarioRun, answered, slowest};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route, Router};
@@ -28,7 +28,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let situation = self.situation(None, &engine, &router);
+        let step_plan = self.step_plan(None, &engine, &router);
         let deadlines = SettleDeadlines {
             // Generous, as nothing is known yet, and growing with every try.
             timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
@@ -44,15 +44,15 @@ impl<B: Backend> ScenarioRun<'_, B> {
         // Without policies, nothing is denied that could arrive late.
         let mut ledger = Ledger::default();
         let Settled { tracks, loss, .. } =
-            self.settle(&situation, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
-        let answered = answered(&situation.cells, &tracks);
-        let ways: Vec<Way> = situation.ways(&router);
+            self.settle(&step_plan, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
+        let answered = answered(&step_plan.cells, &tracks);
+        let ways: Vec<Way> = step_plan.ways(&router);
         self.loss = loss;
         self.answered = answered.len();
         self.timeout = self.settings.timeout(slowest(&answered));
         self.calibrated = self.timeout;
-        let cells = situation.cells.iter().zip(ways).zip(&situation.routes);
-        for ((((cell, way), route), decision), track) in cells.zip(&situation.decisions).zip(&tracks) {
+        let cells = step_plan.cells.iter().zip(ways).zip(&step_plan.routes);
+        for ((((cell, way), route), decision), track) in cells.zip(&step_plan.decisions).zip(&tracks) {
             // A Service that led nowhere then proves nothing about where it leads now.
             if *decision != Decision::Allow {
                 continue;
@@ -63,7 +63,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             self.baseline.insert(cell.clone(), Baseline { way, servers, delivered });
         }
         let failed = self.baseline.values().filter(|baseline| !baseline.delivered).count();
-        self.expected = situation.expected();
+        self.expected = step_plan.expected();
         let (cells, timeout) = (tracks.len(), self.timeout);
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::situation::Way;
+use super::step_plan::Way;
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Decision, Engine};
 use crate::run::ledger::Place;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ScenarioRun;
 use super::brackets::changes_servers;
-use super::situation::Situation;
+use super::step_plan::StepPlan;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Router};
 use crate::policy::{Decision, Engine};
@@ -29,19 +29,19 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let situation = self.situation(None, &engine, &router);
-        let ways = situation.ways(&router);
+        let step_plan = self.step_plan(None, &engine, &router);
+        let ways = step_plan.ways(&router);
         let wants =
             |cell: &_, index: usize| ways.get(index).is_some_and(|way| self.brackets.wants(cell, *way));
-        let situation = situation.only(wants);
-        let ways = situation.ways(&router);
+        let step_plan = step_plan.only(wants);
+        let ways = step_plan.ways(&router);
         // One delivery shows that the path is alive.
         let deadlines = SettleDeadlines { deliveries: 1, ..self.deadlines(handed_over) };
         let mut ledger = std::mem::take(&mut self.ledger);
         let settled =
-            self.settle(&situation, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
+            self.settle(&step_plan, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
         self.ledger = ledger;
-        for ((cell, way), track) in situation.cells.iter().zip(ways).zip(&settled.tracks) {
+        for ((cell, way), track) in step_plan.cells.iter().zip(ways).zip(&settled.tracks) {
             self.brackets.take(cell, way, track);
         }
         Ok(())
@@ -68,10 +68,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let situation = self.situation(None, &engine, &router);
+        let step_plan = self.step_plan(None, &engine, &router);
         let deadlines = self.deadlines(handed_over);
         let mut ledger = std::mem::take(&mut self.ledger);
-        self.settle(&situation, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
+        self.settle(&step_plan, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
         self.ledger = ledger;
         // Before its ends are gone, and their logs with them.
         let unread = self.read_logs().await;
@@ -178,10 +178,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
     }
 
     /// Takes in that a step has changed the policies, and what they promise now.
-    pub(super) fn policies_changed(&self, ledger: &mut Ledger, step: &Step, situation: &Situation) {
+    pub(super) fn policies_changed(&self, ledger: &mut Ledger, step: &Step, step_plan: &StepPlan) {
         // An address may belong to somebody else now.
         let is_same_place = !step.actions.iter().any(changes_servers);
-        let cells = situation.cells.iter().zip(&situation.decisions);
+        let cells = step_plan.cells.iter().zip(&step_plan.decisions);
         let denied: HashSet<&Cell> =
             cells.filter(|(_, decision)| **decision == Decision::Deny).map(|(cell, _)| cell).collect();
         let cell_of = |step: usize, cell: usize| self.past.get(step)?.cells.get(cell);
@@ -253,7 +253,7 @@ fn doubt(steps: &mut [StepResult], place: Place, cause: Cause) {
 /// about the Service, and this result is about one of its endpoints.
 fn record_leak_to(steps: &mut [StepResult], place: Place, backend: &DeniedBackend) {
     if let Some(cell) = cell_at(steps, place).filter(|cell| cell.verdict == Verdict::Undefined) {
-        (cell.verdict, cell.left_open, cell.asserted) = (Verdict::Leak, None, None);
+        (cell.verdict, cell.excused, cell.asserted) = (Verdict::Leak, None, None);
         cell.observed = Some(Observation::OneWay);
         (cell.expected, cell.machines.to) = (backend.promised.clone(), backend.machine.clone());
     }
@@ -263,7 +263,7 @@ fn record_leak_to(steps: &mut [StepResult], place: Place, backend: &DeniedBacken
 fn record_leak(steps: &mut [StepResult], place: Place) {
     // Also where a profile excuses that it was delivered at first; what it leaves open for good was never noted.
     if let Some(cell) = cell_at(steps, place).filter(|cell| cell.expected.decision == Decision::Deny) {
-        (cell.verdict, cell.left_open) = (Verdict::Leak, None);
+        (cell.verdict, cell.excused) = (Verdict::Leak, None);
         cell.observed = Some(Observation::OneWay);
         cell.settled = None;
     }

@@ -4,7 +4,7 @@ mod baseline;
 mod brackets;
 mod control;
 mod results;
-mod situation;
+mod step_plan;
 mod variants;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -16,7 +16,7 @@ use super::event::{Event, Events};
 use super::held::Held;
 use super::ledger::Ledger;
 use super::listen::{self, Open, Unavailable};
-use super::newcomers::{self, Newcomers};
+use super::new_pods::{self, NewPods};
 use super::power::Pools;
 use super::round::{Probing, Rounds};
 use super::sentinel::Watch;
@@ -26,13 +26,13 @@ use super::track::{Expected, Loss, Track};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
-use crate::profile::{View, judged_endpoints, left_open, open_at_first, open_while_replaced};
+use crate::profile::{View, excused, judged_endpoints, open_at_first, open_while_replaced};
 use crate::scenario::{Action, EndpointName, Scenario, State, Step};
 use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, enforcement_points};
 
 use baseline::Baseline;
 use brackets::Brackets;
-use situation::{Situation, Way};
+use step_plan::{StepPlan, Way};
 pub use variants::Trials;
 pub(super) use variants::carry_out_with_variants;
 
@@ -186,24 +186,24 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     }
 
     /// What follows from the state that a step led to; without one, from the first state.
-    fn situation(&self, step: Option<&Step>, engine: &Engine, router: &Router<'_>) -> Situation {
-        let mut situation = Situation::new(self.scenario, &self.state, engine, router);
-        let left_open = left_open(&self.settings.profiles, self.view(step, &situation));
-        situation.leave_open(left_open);
-        let backends = std::mem::take(&mut situation.backends);
-        situation.backends = judged_endpoints(&self.settings.profiles, self.view(step, &situation), backends);
-        situation
+    fn step_plan(&self, step: Option<&Step>, engine: &Engine, router: &Router<'_>) -> StepPlan {
+        let mut step_plan = StepPlan::new(self.scenario, &self.state, engine, router);
+        let excused = excused(&self.settings.profiles, self.view(step, &step_plan));
+        step_plan.leave_open(excused);
+        let backends = std::mem::take(&mut step_plan.backends);
+        step_plan.backends = judged_endpoints(&self.settings.profiles, self.view(step, &step_plan), backends);
+        step_plan
     }
 
     /// What profiles are held against.
-    fn view<'s>(&'s self, step: Option<&'s Step>, situation: &'s Situation) -> View<'s> {
+    fn view<'s>(&'s self, step: Option<&'s Step>, step_plan: &'s StepPlan) -> View<'s> {
         View {
             scenario: &self.scenario.name,
             step: step.map(|step| step.name.as_str()),
             state: &self.state,
-            cells: &situation.cells,
-            routes: &situation.routes,
-            expectations: &situation.expectations,
+            cells: &step_plan.cells,
+            routes: &step_plan.routes,
+            expectations: &step_plan.expectations,
         }
     }
 
@@ -246,10 +246,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         }
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
+        let step_plan = StepPlan::new(self.scenario, &self.state, &engine, &router);
         let is_wanted =
             |cell: &Cell| step.keep_open.iter().any(|entry| entry.covers(&cell.from, &cell.to, cell.probe));
-        let cells = situation.allowed().filter(|(cell, _)| is_wanted(cell));
+        let cells = step_plan.allowed().filter(|(cell, _)| is_wanted(cell));
         Held::open(self.backend, cells, self.settings.longest_timeout).await
     }
 
@@ -258,28 +258,28 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let mut situation = self.situation(Some(step), &engine, &router);
+        let mut step_plan = self.step_plan(Some(step), &engine, &router);
         let of_others =
-            open_while_replaced(&self.settings.profiles, self.view(Some(step), &situation), &before);
-        let newcomers = Newcomers::new(&step.actions, before, &self.state, self.backend, changed);
-        situation.newcomers = newcomers.cells(&situation.cells, &situation.routes, &situation.expectations);
-        let of_newcomers = open_at_first(&self.settings.profiles, self.view(Some(step), &situation));
-        situation.leave_first_moment_open(of_newcomers, of_others);
+            open_while_replaced(&self.settings.profiles, self.view(Some(step), &step_plan), &before);
+        let new_pods = NewPods::new(&step.actions, before, &self.state, self.backend, changed);
+        step_plan.new_pods = new_pods.cells(&step_plan.cells, &step_plan.routes, &step_plan.expectations);
+        let of_new_pods = open_at_first(&self.settings.profiles, self.view(Some(step), &step_plan));
+        step_plan.leave_first_moment_open(of_new_pods, of_others);
         let is_policy = |action: &Action| matches!(action, Action::SetPolicy(_) | Action::DeletePolicy(_));
         let is_mixed = !step.actions.iter().all(is_policy);
         let deadlines = SettleDeadlines { is_mixed, ..self.deadlines(changed.elapsed()) };
         let mut ledger = std::mem::take(&mut self.ledger);
-        self.policies_changed(&mut ledger, step, &situation);
+        self.policies_changed(&mut ledger, step, &step_plan);
         ledger.begin(Some(self.past.len()));
         let mut watch = std::mem::take(&mut self.watch);
         let kept = (&mut ledger, Some(&mut watch));
-        let settled = self.settle(&situation, &router, &unavailable, kept, changed, deadlines).await;
+        let settled = self.settle(&step_plan, &router, &unavailable, kept, changed, deadlines).await;
         ledger.begin(None);
         (self.ledger, self.watch) = (ledger, watch);
         let Settled { tracks, rounds, loss, deadline, stale } = settled;
         self.last_probe = Instant::now();
-        let answered = answered(&situation.cells, &tracks);
-        let ways = situation.ways(&router);
+        let answered = answered(&step_plan.cells, &tracks);
+        let ways = step_plan.ways(&router);
         self.loss = self.loss.plus(loss);
         // Few answers may all come from near by.
         if let Some(slowest) = slowest(&answered).filter(|_| answered.len() * 2 >= self.answered) {
@@ -287,13 +287,13 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             // shows as probes that go missing, and then silence has to last for longer.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
-        let (expected, of_newcomers) = (situation.expected(), situation.newcomers.clone());
+        let (expected, of_new_pods) = (step_plan.expected(), step_plan.new_pods.clone());
         let since = tracks.iter().map(|track| track.silent_since).collect();
-        let past = Past { cells: situation.cells.clone(), since, deadline };
-        let cells = self.results(step, situation, &ways, tracks.clone(), &stale);
+        let past = Past { cells: step_plan.cells.clone(), since, deadline };
+        let cells = self.results(step, step_plan, &ways, tracks.clone(), &stale);
         self.brackets.take_step(self.past.len(), &cells, &ways, &tracks);
         self.past.push(past);
-        let new_pods = newcomers::times(cells.iter().zip(of_newcomers));
+        let new_pods = new_pods::times(cells.iter().zip(of_new_pods));
         self.expected = expected;
         let (name, items) = (step.name.clone(), step.items.clone());
         let (handed_over, took) = (Duration::ZERO, Duration::ZERO);
@@ -301,18 +301,18 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         StepResult { name, items, cells, new_pods, open_connections, handed_over, rounds, loss, took }
     }
 
-    fn expectations(&self, situation: &Situation, ways: &[Way]) -> Vec<Expected> {
-        let promises = situation.decisions.iter().zip(&situation.newcomers);
-        let cells = situation.cells.iter().zip(ways).zip(promises).zip(&situation.backends);
+    fn expectations(&self, step_plan: &StepPlan, ways: &[Way]) -> Vec<Expected> {
+        let promises = step_plan.decisions.iter().zip(&step_plan.new_pods);
+        let cells = step_plan.cells.iter().zip(ways).zip(promises).zip(&step_plan.backends);
         let mut services = HashMap::new();
-        let expected = cells.zip(&situation.routes);
-        let expected = expected.map(|((((cell, way), (decision, newcomer)), backends), route)| Expected {
+        let expected = cells.zip(&step_plan.routes);
+        let expected = expected.map(|((((cell, way), (decision, new_pod)), backends), route)| Expected {
             service: service_address(cell, *way).map(|address| {
                 let number = services.len();
                 *services.entry((self.state.machine_of(&cell.from), address)).or_insert(number)
             }),
             decision: *decision,
-            is_new: newcomer.is_some() || self.decided(cell) != Some(*decision),
+            is_new: new_pod.is_some() || self.decided(cell) != Some(*decision),
             crosses: cell.from != cell.to,
             is_proved: self.baseline(cell, *way, route.as_ref()) == Some(true),
             has_denied_backend: backends.iter().any(|(_, promise)| promise.decision == Decision::Deny),
@@ -336,28 +336,28 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     async fn settle(
         &self,
-        situation: &Situation,
+        step_plan: &StepPlan,
         router: &Router<'_>,
         unavailable: &Unavailable,
         (ledger, watch): (&mut Ledger, Option<&mut Watch>),
         changed: Instant,
         deadlines: SettleDeadlines,
     ) -> Settled {
-        let expected = self.expectations(situation, &situation.ways(router));
-        let pools = self.pools(situation);
-        let probing = self.probing(situation, router, unavailable, changed);
+        let expected = self.expectations(step_plan, &step_plan.ways(router));
+        let pools = self.pools(step_plan);
+        let probing = self.probing(step_plan, router, unavailable, changed);
         settle(&mut Rounds::new(probing, ledger, watch), &expected, &pools, deadlines).await
     }
 
-    /// What is needed to probe the cells of a situation.
+    /// What is needed to probe the cells of a step_plan.
     fn probing<'s>(
         &'s self,
-        situation: &'s Situation,
+        step_plan: &'s StepPlan,
         router: &'s Router<'s>,
         unavailable: &'s Unavailable,
         changed: Instant,
     ) -> Probing<'s, B> {
-        let Situation { cells, routes, backends, decisions, lookups_denied, .. } = situation;
+        let StepPlan { cells, routes, backends, decisions, lookups_denied, .. } = step_plan;
         let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
         Probing {
             backend,
@@ -375,8 +375,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     }
 
     /// What denies each cell together with others.
-    fn pools(&self, situation: &Situation) -> Pools {
-        let Situation { cells, routes, expectations, decisions, open_at_first, .. } = situation;
+    fn pools(&self, step_plan: &StepPlan) -> Pools {
+        let StepPlan { cells, routes, expectations, decisions, open_at_first, .. } = step_plan;
         let cells = cells.iter().zip(routes).zip(expectations).zip(decisions.iter().zip(open_at_first));
         let points = cells.map(|(((cell, route), expected), decision)| match decision {
             (Decision::Deny, None) => enforcement_points(expected, &self.machines(cell, route.as_ref())),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ScenarioRun;
 use super::brackets::changes_servers;
-use super::situation::{Obstacle, Situation, Way};
+use super::step_plan::{Obstacle, StepPlan, Way};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation, Protocol};
-use crate::run::newcomers::Newcomer;
+use crate::run::new_pods::NewPod;
 use crate::run::track::Track;
 use crate::scenario::{Assertion, Capability, Claim, EndpointName, Step};
 use crate::verdict::{
@@ -19,26 +19,26 @@ impl<B: Backend> ScenarioRun<'_, B> {
     pub(super) fn results(
         &self,
         step: &Step,
-        situation: Situation,
+        step_plan: StepPlan,
         ways: &[Way],
         mut tracks: Vec<Track>,
         stale: &BTreeSet<String>,
     ) -> Vec<CellResult> {
         let verdict = |(cell, (way, track)): (usize, (&Way, &Track))| {
-            self.verdict(&situation, &step.requires, cell, *way, track)
+            self.verdict(&step_plan, &step.requires, cell, *way, track)
         };
         // Before a delivery at first takes the place of what was seen later: only a profile asks for that.
-        let is_open_at_first = |cell: usize| situation.open_at_first.get(cell).is_some_and(Option::is_some);
+        let is_open_at_first = |cell: usize| step_plan.open_at_first.get(cell).is_some_and(Option::is_some);
         let held = ways.iter().zip(&tracks).enumerate();
         let held = held.map(|seen| is_open_at_first(seen.0) && verdict(seen) == Verdict::Match);
         let held: Vec<bool> = held.collect();
-        let ends = situation.cells.iter().zip(ways).zip(&situation.newcomers);
-        let promises = situation.decisions.iter().zip(&situation.expectations);
+        let ends = step_plan.cells.iter().zip(ways).zip(&step_plan.new_pods);
+        let promises = step_plan.decisions.iter().zip(&step_plan.expectations);
         let late = tracks.iter_mut().zip(promises).zip(ends);
         let late =
-            late.map(|((track, (decision, promised)), ((cell, way), newcomer))| match (decision, newcomer) {
-                (Decision::Deny, Some(newcomer)) => {
-                    newcomer.record_leak(track, *decision).map(DeliveredUntil::AfterNewPod)
+            late.map(|((track, (decision, promised)), ((cell, way), new_pod))| match (decision, new_pod) {
+                (Decision::Deny, Some(new_pod)) => {
+                    new_pod.record_leak(track, *decision).map(DeliveredUntil::AfterNewPod)
                 }
                 (Decision::Deny, None) if self.stays_denied(step, cell, *way, promised) => {
                     track.record_leak(*decision).map(DeliveredUntil::AfterChange)
@@ -47,18 +47,18 @@ impl<B: Backend> ScenarioRun<'_, B> {
             });
         let late: Vec<_> = late.collect();
         let verdicts: Vec<_> = ways.iter().zip(&tracks).enumerate().map(verdict).collect();
-        let Situation {
+        let StepPlan {
             cells,
             routes,
             obstacles: _,
             mut expectations,
             backends,
             lookups_denied: _,
-            newcomers,
-            left_open,
+            new_pods,
+            excused,
             open_at_first,
             decisions,
-        } = situation;
+        } = step_plan;
         let machines = cells.iter().zip(&routes).map(|(cell, route)| self.machines(cell, route.as_ref()));
         let mut machines: Vec<_> = machines.collect();
         let ends = expectations.iter_mut().zip(&mut machines).zip(backends).zip(&tracks);
@@ -71,14 +71,14 @@ impl<B: Backend> ScenarioRun<'_, B> {
             }
         }
         let found = verdicts.into_iter().zip(held).zip(routes).zip(tracks).zip(late);
-        let left_open = left_open.into_iter().zip(open_at_first);
-        let promises = expectations.into_iter().zip(left_open).zip(decisions).zip(newcomers);
+        let excused = excused.into_iter().zip(open_at_first);
+        let promises = expectations.into_iter().zip(excused).zip(decisions).zip(new_pods);
         let cells = cells.into_iter().zip(machines).zip(found).zip(promises);
         cells
             .map(|(((cell, machines), found), promise)| {
                 let ((((verdict, is_held), route), track), delivered_until) = found;
-                let (((expected, (left_open, open_at_first)), decision), newcomer) = promise;
-                let verdict = match self.stale_node(&cell, decision, newcomer, route.as_ref(), stale) {
+                let (((expected, (excused, open_at_first)), decision), new_pod) = promise;
+                let verdict = match self.stale_node(&cell, decision, new_pod, route.as_ref(), stale) {
                     Some(node) if verdict == Verdict::Match => Verdict::Inconclusive(Cause::NotInForce(node)),
                     Some(_) | None => verdict,
                 };
@@ -87,12 +87,12 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 // What was never delivered needs no excuse, and what is not in force later has none.
                 let until = delivered_until.filter(|_| is_held).map(DeliveredUntil::duration);
                 let excuse = open_at_first.filter(|it| until.is_some_and(|until| it.is_moment(until)));
-                let (verdict, left_open) = match excuse {
-                    Some(difference) => (Verdict::Undefined, Some(difference)),
-                    None => (verdict, left_open),
+                let (verdict, excused) = match excuse {
+                    Some(deviation) => (Verdict::Undefined, Some(deviation)),
+                    None => (verdict, excused),
                 };
                 let is_of_endpoint = track.leaked_to().is_some();
-                let settled = self.settling(&cell, &expected, decision, &machines, newcomer, &track);
+                let settled = self.settling(&cell, &expected, decision, &machines, new_pod, &track);
                 let settled = settled.filter(|_| is_in_force);
                 let verdict = match settled.as_ref().and_then(Settling::doubt) {
                     Some(cause) if verdict == Verdict::Match => Verdict::Inconclusive(cause),
@@ -111,7 +111,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                     delivered_until,
                     cell,
                     expected,
-                    left_open,
+                    excused,
                     verdict,
                     repeated: BTreeMap::new(),
                 }
@@ -123,7 +123,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// requires it.
     pub(super) fn verdict(
         &self,
-        situation: &Situation,
+        step_plan: &StepPlan,
         requires: &BTreeSet<Capability>,
         index: usize,
         way: Way,
@@ -134,8 +134,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
             Some(capability) => Verdict::Inconclusive(Cause::Undeclared(Box::new(cause), capability)),
             None => Verdict::Inconclusive(cause),
         };
-        let obstacle = situation.obstacles.get(index).cloned().flatten();
-        let cell = situation.cells.get(index).zip(situation.decisions.get(index));
+        let obstacle = step_plan.obstacles.get(index).cloned().flatten();
+        let cell = step_plan.cells.get(index).zip(step_plan.decisions.get(index));
         match (obstacle, &track.observation, cell) {
             (Some(Obstacle { cause, capability }), _, _) => unless_declared(cause, capability),
             (None, Some(Observation::Unsupported { message }), Some((cell, _))) => {
@@ -152,7 +152,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
                 unconfirmed: track.unconfirmed,
                 misdelivered: track.misdelivered.clone(),
                 control: track.control,
-                baseline: self.baseline(cell, way, situation.routes.get(index).and_then(Option::as_ref)),
+                baseline: self.baseline(cell, way, step_plan.routes.get(index).and_then(Option::as_ref)),
             }),
             (None, None, _) | (None, _, None) => {
                 Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned()))
@@ -180,14 +180,14 @@ impl<B: Backend> ScenarioRun<'_, B> {
         &self,
         cell: &Cell,
         decision: Decision,
-        newcomer: Option<Newcomer>,
+        new_pod: Option<NewPod>,
         route: Option<&Route>,
         stale: &BTreeSet<String>,
     ) -> Option<String> {
         // Only the opposite shows that the cell follows the change.
         let is_changed = match (self.decided(cell), decision) {
             (Some(Decision::Allow), Decision::Deny) | (Some(Decision::Deny), Decision::Allow) => true,
-            (Some(Decision::Allow | Decision::Deny | Decision::Undefined) | None, _) => newcomer.is_some(),
+            (Some(Decision::Allow | Decision::Deny | Decision::Undefined) | None, _) => new_pod.is_some(),
         };
         // Hardly ever is a node stale.
         let is_end = |node: &&String| self.nodes(cell, route).contains(*node);
@@ -209,11 +209,11 @@ impl<B: Backend> ScenarioRun<'_, B> {
         expected: &Expectation,
         decision: Decision,
         machines: &Machines,
-        newcomer: Option<Newcomer>,
+        new_pod: Option<NewPod>,
         track: &Track,
     ) -> Option<Settling> {
         // A pod that takes over a name is another one.
-        let before = self.expected.get(cell).filter(|_| newcomer.is_none());
+        let before = self.expected.get(cell).filter(|_| new_pod.is_none());
         let change = Change::since(before, decision)?;
         let settling = Settling::new(change, track.settled?, before, expected, machines);
         Some(Settling { opposed: track.opposed, limit: self.settings.limits.of(change), ..settling })

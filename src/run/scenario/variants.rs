@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::ScenarioRun;
-use super::situation::Situation;
+use super::step_plan::StepPlan;
 use crate::backend::{Error, Variants};
 use crate::plan::Router;
 use crate::policy::{Decision, Engine};
@@ -78,21 +78,21 @@ impl<B: Variants> ScenarioRun<'_, B> {
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);
-        let situation = Situation::new(self.scenario, &self.state, &engine, &router);
-        let ways = situation.ways(&router);
-        let expected = self.expectations(&situation, &ways);
+        let step_plan = StepPlan::new(self.scenario, &self.state, &engine, &router);
+        let ways = step_plan.ways(&router);
+        let expected = self.expectations(&step_plan, &ways);
         for variant in variants {
             self.backend.vary(Some(variant)).await?;
-            let probing = self.probing(&situation, &router, &unavailable, Instant::now());
+            let probing = self.probing(&step_plan, &router, &unavailable, Instant::now());
             // What a variant lets through is no late arrival of the step's own.
             let mut ledger = Ledger::default();
             let mut rounds = Rounds::new(probing, &mut ledger, None);
             let tracks = glance(&mut rounds, &expected, self.timeout).await;
             let requires = &step.requires;
             let verdict = |cell: usize| {
-                Some(self.verdict(&situation, requires, cell, *ways.get(cell)?, tracks.get(cell)?))
+                Some(self.verdict(&step_plan, requires, cell, *ways.get(cell)?, tracks.get(cell)?))
             };
-            let verdicts: Vec<_> = (0..situation.cells.len()).filter_map(verdict).collect();
+            let verdicts: Vec<_> = (0..step_plan.cells.len()).filter_map(verdict).collect();
             trials.seen(variant, index, &verdicts);
         }
         self.backend.vary(None).await

@@ -485,7 +485,7 @@ steps:
             let identity = Identity::of_pod(pod);
             let real = Identity::new("netproof-r-1-x", &pod.name);
             let pod = crate::policy::Pod { labels: labels(&[("app", "a")]), ..pod.clone() };
-            deployment.pods.insert(identity.clone(), Running { pod, real, noted: identity });
+            deployment.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
         deployment.check_intact(&state).await.err().map(|error| error.to_string())
     }

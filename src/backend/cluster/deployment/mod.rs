@@ -43,7 +43,7 @@ pub(super) struct Deployment {
     /// By their names in the scenario.
     pods: BTreeMap<Identity, Running>,
     /// What those are called on the cluster that a step has removed.
-    former: BTreeMap<Identity, Identity>,
+    previous_names: BTreeMap<Identity, Identity>,
     /// What those are called that the scenario before had, and that may still be on their way.
     leaving: Vec<Identity>,
     services: BTreeMap<Identity, Service>,
@@ -68,7 +68,7 @@ impl Deployment {
             group,
             namespaces: BTreeMap::new(),
             pods: BTreeMap::new(),
-            former: BTreeMap::new(),
+            previous_names: BTreeMap::new(),
             leaving: Vec::new(),
             services: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -126,7 +126,7 @@ impl Deployment {
         for (identity, labels) in services.1 {
             if let Some(running) = self.pods.get_mut(&identity) {
                 running.pod.labels = labels;
-                running.noted = identity;
+                running.annotated = identity;
             }
         }
         self.add_pods(state).await?;

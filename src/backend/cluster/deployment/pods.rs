@@ -32,7 +32,7 @@ impl Deployment {
         let changed = state.cluster.pods.iter().filter_map(|pod| {
             let identity = Identity::of_pod(pod);
             let old = self.pods.get(&identity)?;
-            let is_changed = old.pod.labels != pod.labels || old.noted != identity;
+            let is_changed = old.pod.labels != pod.labels || old.annotated != identity;
             is_changed.then_some((identity, old, &pod.labels))
         });
         bounded(changed.map(async |(identity, old, new)| {
@@ -63,7 +63,7 @@ impl Deployment {
         bounded(real.iter().map(|pod| self.delete::<core::Pod>(pod.clone()))).await?;
         for identity in identities {
             if let Some(running) = self.pods.remove(identity) {
-                self.former.insert(identity.clone(), running.real);
+                self.previous_names.insert(identity.clone(), running.real);
             }
             self.agents.remove(&EndpointName::pod(&identity.namespace, &identity.name));
         }
@@ -116,7 +116,7 @@ impl Deployment {
             let (agent, identity) = (Arc::new(agent?), Identity::of_pod(pod));
             self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
             let pod = Pod { addresses, ..(*pod).clone() };
-            self.pods.insert(identity.clone(), Running { pod, real, noted: identity });
+            self.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
         Ok(())
     }

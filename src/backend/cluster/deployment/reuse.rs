@@ -15,26 +15,26 @@ pub(super) struct Running {
     /// What it is called on the cluster, for as long as it lives.
     pub(super) real: Identity,
     /// What its annotation says that it is in the scenario.
-    pub(super) noted: Identity,
+    pub(super) annotated: Identity,
 }
 
 impl Deployment {
     /// How many of a scenario's pods are there when it starts.
     pub(in crate::backend::cluster) fn kept(&self, state: &State) -> usize {
-        self.heirs(state).len()
+        self.assignments(state).len()
     }
 
     /// Makes the pods of the scenario before those of the next, and begins to delete the ones that this does
     /// not have.
     pub(super) async fn hand_over(&mut self, state: &State) -> Result<(), Error> {
-        let heirs = self.heirs(state);
-        let heirless = self.pods.keys().filter(|old| !heirs.contains_key(*old)).cloned();
-        self.leaving = self.delete_pods(&heirless.collect::<Vec<_>>()).await?;
-        self.former.clear();
+        let assignments = self.assignments(state);
+        let unassigned = self.pods.keys().filter(|old| !assignments.contains_key(*old)).cloned();
+        self.leaving = self.delete_pods(&unassigned.collect::<Vec<_>>()).await?;
+        self.previous_names.clear();
         self.dns.clone_from(&state.dns);
         let mut agents = std::mem::take(&mut self.agents);
         for (old, mut running) in std::mem::take(&mut self.pods) {
-            let Some(new) = heirs.get(&old).cloned() else { continue };
+            let Some(new) = assignments.get(&old).cloned() else { continue };
             if let Some(agent) = agents.remove(&EndpointName::pod(&old.namespace, &old.name)) {
                 self.agents.insert(EndpointName::pod(&new.namespace, &new.name), agent);
             }
@@ -46,20 +46,20 @@ impl Deployment {
 
     /// The pods that can stay, each with the one of the state that it becomes: the one of its name, or else
     /// any that is like it but for its name and labels.
-    fn heirs(&self, state: &State) -> BTreeMap<Identity, Identity> {
-        let mut heirs = BTreeMap::new();
+    fn assignments(&self, state: &State) -> BTreeMap<Identity, Identity> {
+        let mut assignments = BTreeMap::new();
         let mut vacant = BTreeMap::new();
         for pod in state.cluster.pods.iter().filter(|pod| !pod.host_network) {
             let identity = Identity::of_pod(pod);
             if self.can_stay(&identity, state) {
-                heirs.insert(identity.clone(), identity);
+                assignments.insert(identity.clone(), identity);
             } else {
                 vacant.insert(identity, pod);
             }
         }
         // What speaks DNS does nothing else, before or after.
         for (old, running) in self.pods.iter().filter(|(old, _)| !speaks(self.dns.as_ref(), old)) {
-            if heirs.contains_key(old) {
+            if assignments.contains_key(old) {
                 continue;
             }
             let fits = |(new, pod): &(&Identity, &&Pod)| {
@@ -67,10 +67,10 @@ impl Deployment {
             };
             if let Some(new) = vacant.iter().find(fits).map(|(new, _)| new.clone()) {
                 vacant.remove(&new);
-                heirs.insert(old.clone(), new);
+                assignments.insert(old.clone(), new);
             }
         }
-        heirs
+        assignments
     }
 
     /// Whether one of the pods can stay what it is.
@@ -90,8 +90,8 @@ impl Deployment {
         let mut take = |real: Identity| {
             (self.shared.watch.state(&real).is_none() && taken.insert(real.clone())).then_some(real)
         };
-        let former = |pod: &&Pod| self.former.get(&Identity::of_pod(pod)).cloned();
-        let again: Vec<Option<Identity>> = pods.iter().map(|pod| take(former(pod)?)).collect();
+        let previous_names = |pod: &&Pod| self.previous_names.get(&Identity::of_pod(pod)).cloned();
+        let again: Vec<Option<Identity>> = pods.iter().map(|pod| take(previous_names(pod)?)).collect();
         let mut new = |pod: &Pod| {
             let namespace = self.names.namespace(&pod.namespace);
             let numbered = (2..).map(|number| format!("{}-{number}", pod.name));
@@ -151,7 +151,7 @@ mod tests {
         deployment.dns.clone_from(&state.dns);
         for pod in &state.cluster.pods {
             let (identity, real) = (Identity::of_pod(pod), Identity::new("netproof-r-1-x", &pod.name));
-            deployment.pods.insert(identity.clone(), Running { pod: pod.clone(), real, noted: identity });
+            deployment.pods.insert(identity.clone(), Running { pod: pod.clone(), real, annotated: identity });
         }
         (deployment, deleted)
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::fault::{Fault, Hole, Miscompiling, View};
+use super::super::fault::{CompileFault, DatapathFault, EnforcerState, Fault};
 use super::select::{addresses, pods_of_peer, subjects_of};
 use super::table::Table;
 use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, Peers, Pod, PortSpec, Ports, Rule};
@@ -32,7 +32,7 @@ const NESTED: usize = 12;
 /// Writes the chain of one pod for one direction.
 pub(super) struct Writer<'a> {
     pub(super) table: &'a mut Table,
-    pub(super) view: &'a View,
+    pub(super) view: &'a EnforcerState,
     pub(super) direction: Direction,
     pub(super) subject: &'a Pod,
     pub(super) fault: Option<Fault>,
@@ -43,25 +43,25 @@ impl<'a> Writer<'a> {
     /// the other one. Gives its name.
     pub(super) fn chain(mut self, isolating: &[&'a NetworkPolicy], others: &[&'a NetworkPolicy]) -> String {
         let isolating = match self.miscompiling() {
-            Some(Miscompiling::FirstPolicyOnly) => isolating.get(..1).unwrap_or(isolating),
-            Some(Miscompiling::FewPolicies) => isolating.get(..FEW_POLICIES).unwrap_or(isolating),
-            Some(Miscompiling::EveryPolicy) => return self.chain_of_every(isolating),
+            Some(CompileFault::FirstPolicyOnly) => isolating.get(..1).unwrap_or(isolating),
+            Some(CompileFault::FewPolicies) => isolating.get(..FEW_POLICIES).unwrap_or(isolating),
+            Some(CompileFault::EveryPolicy) => return self.chain_of_every(isolating),
             Some(_) | None => isolating,
         };
         let mut lines = Vec::new();
-        if self.miscompiling() == Some(Miscompiling::ExceptDenies) {
+        if self.miscompiling() == Some(CompileFault::ExceptDenies) {
             lines.extend(isolating.iter().flat_map(|policy| self.holes(policy)));
         }
         for policy in isolating {
             self.policy(policy, &mut lines);
         }
         match self.miscompiling() {
-            Some(Miscompiling::SharedChains) => {
+            Some(CompileFault::SharedChains) => {
                 for policy in isolating {
                     self.other_direction(policy, &mut lines);
                 }
             }
-            Some(Miscompiling::BothWays) => {
+            Some(CompileFault::BothWays) => {
                 for policy in others {
                     self.reversed(policy, &mut lines);
                 }
@@ -72,7 +72,7 @@ impl<'a> Writer<'a> {
         self.table.chain(lines)
     }
 
-    pub(super) fn miscompiling(&self) -> Option<Miscompiling> {
+    pub(super) fn miscompiling(&self) -> Option<CompileFault> {
         match self.fault {
             Some(Fault::Rules(miscompiling)) => Some(miscompiling),
             Some(Fault::Reading(_) | Fault::Following(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => {
@@ -83,7 +83,7 @@ impl<'a> Writer<'a> {
 
     /// What happens to a packet that a rule matches.
     pub(super) fn allowed(&self) -> &'static str {
-        let is_final = self.fault == Some(Fault::Packets(Hole::EgressShortcut));
+        let is_final = self.fault == Some(Fault::Packets(DatapathFault::EgressShortcut));
         if is_final && self.direction == Direction::Egress { "accept" } else { "return" }
     }
 
@@ -114,14 +114,14 @@ impl<'a> Writer<'a> {
 
     /// Whether a rule is lost for the port's name that it has beside an `ipBlock`.
     fn loses(&self, rule: &Rule) -> bool {
-        self.miscompiling() == Some(Miscompiling::NameWithBlockLost)
+        self.miscompiling() == Some(CompileFault::NameWithBlockLost)
             && self.direction == Direction::Ingress
             && names_port_for_block(rule)
     }
 
     /// The blocks to which a port's name opens everything.
     fn misunderstood_names(&mut self, policy: &NetworkPolicy, rule: &Rule, family: Family) -> Vec<String> {
-        let misunderstood = self.miscompiling() == Some(Miscompiling::NameTowardsBlockIsAnyPort)
+        let misunderstood = self.miscompiling() == Some(CompileFault::NameTowardsBlockIsAnyPort)
             && self.direction == Direction::Egress
             && names_port_for_block(rule);
         let Peers::Only(peers) = &rule.peers else { return Vec::new() };
@@ -174,7 +174,7 @@ impl<'a> Writer<'a> {
         for hole in block.except() {
             expression.push_str(&format!(" {header} {remote} != {hole}"));
         }
-        if self.miscompiling() == Some(Miscompiling::IpBlockWithoutPods) {
+        if self.miscompiling() == Some(CompileFault::IpBlockWithoutPods) {
             let pods = self.view.cluster.pods.iter().flat_map(|pod| addresses(pod, family.ipv6));
             let pods = pods.map(IpAddr::to_string).collect();
             let set = self.table.set(family.address, pods);
@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
         family: Family,
     ) -> impl Iterator<Item = &'p IpAddr> + use<'p> {
         let count = match self.miscompiling() {
-            Some(Miscompiling::OneAddress) => 1,
+            Some(CompileFault::OneAddress) => 1,
             Some(_) | None => pod.addresses.len(),
         };
         let can_allow = self.view.can_allow(pod, family.ipv6);

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::fault::{Fault, Hole, Miscompiling, View};
+use super::super::fault::{CompileFault, DatapathFault, EnforcerState, Fault};
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{addresses, is_filtered, policies_of};
 use super::table::Table;
@@ -14,34 +14,34 @@ use super::tiers::Tiers;
 use crate::policy::{Direction, Node, Pod};
 use crate::snapshot::Identity;
 
-pub(super) fn add(table: &mut Table, view: &View, node: &Node, fault: Option<Fault>) {
+pub(super) fn add(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Fault>) {
     let has = |hole| fault.is_some_and(|fault| fault.is_hole(hole));
-    if has(Hole::NoEnforcement) {
+    if has(DatapathFault::NoEnforcement) {
         return;
     }
     let mut first = Vec::new();
-    if has(Hole::DeadPath) {
+    if has(DatapathFault::DeadPath) {
         first.extend(FAMILIES.into_iter().flat_map(|family| dead_path(table, view, family)));
     }
-    if has(Hole::DropReplies) {
+    if has(DatapathFault::DropReplies) {
         first.push("meta l4proto udp ct direction reply drop".to_owned());
     }
-    if !has(Hole::Stateless) {
+    if !has(DatapathFault::Stateless) {
         first.push("ct state established,related accept".to_owned());
     }
     first.extend(open(table, view, node, fault));
-    let egress = match has(Hole::IgnoreEgress) {
+    let egress = match has(DatapathFault::IgnoreEgress) {
         true => Vec::new(),
         false => direction_rules(table, view, node, Direction::Egress, fault),
     };
-    let ingress = match has(Hole::IgnoreIngress) {
+    let ingress = match has(DatapathFault::IgnoreIngress) {
         true => Vec::new(),
         false => direction_rules(table, view, node, Direction::Ingress, fault),
     };
-    if has(Hole::OwnNodeClosed) {
+    if has(DatapathFault::OwnNodeClosed) {
         table.base_chain("own", "filter hook output priority 0", &[&*first, &*ingress].concat());
     }
-    if has(Hole::BeforeTranslation) {
+    if has(DatapathFault::BeforeTranslation) {
         table.base_chain("early", "filter hook prerouting priority -150", &[&*first, &*egress].concat());
         table.base_chain("forward", "filter hook forward priority 0", &[first, ingress].concat());
     } else {
@@ -52,7 +52,7 @@ pub(super) fn add(table: &mut Table, view: &View, node: &Node, fault: Option<Fau
 /// Sends the packets of isolated pods to their chains.
 fn direction_rules(
     table: &mut Table,
-    view: &View,
+    view: &EnforcerState,
     node: &Node,
     direction: Direction,
     fault: Option<Fault>,
@@ -77,7 +77,7 @@ fn direction_rules(
             let writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
             chain = writer.tiers(&tiers, chain);
         }
-        if fault == Some(Fault::Rules(Miscompiling::UnselectedIsolated)) && view.has_policies() {
+        if fault == Some(Fault::Rules(CompileFault::UnselectedIsolated)) && view.has_policies() {
             chain = chain.or_else(|| Some(table.chain(vec!["drop".to_owned()])));
         }
         chains.extend(chain.map(|chain| (pod, chain)));
@@ -93,42 +93,45 @@ fn direction_rules(
         .into()
 }
 
-fn local_pods<'a>(view: &'a View, node: &'a Node) -> impl Iterator<Item = &'a Pod> {
+fn local_pods<'a>(view: &'a EnforcerState, node: &'a Node) -> impl Iterator<Item = &'a Pod> {
     view.cluster.pods.iter().filter(move |pod| pod.node.as_ref() == Some(&node.name))
 }
 
 /// What passes by a hole.
-fn open(table: &mut Table, view: &View, node: &Node, fault: Option<Fault>) -> Vec<String> {
+fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Fault>) -> Vec<String> {
     let Some(Fault::Packets(hole)) = fault else { return Vec::new() };
     let plain = |rule: &str| vec![rule.to_owned()];
     match hole {
-        Hole::IgnoreUdp => plain("meta l4proto udp accept"),
-        Hole::IgnoreTcp => plain("meta l4proto tcp accept"),
-        Hole::IgnoreSctp => plain("meta l4proto sctp accept"),
-        Hole::IgnoreIpv6 => plain("meta nfproto ipv6 accept"),
-        Hole::ServicesOpen => plain("ct status dnat accept"),
-        Hole::LookupsOpen => plain("udp dport 53 accept"),
-        Hole::LeaksTenPercent => plain("ct state new numgen random mod 100 < 10 accept"),
-        Hole::LeaksOnePercent => plain("ct state new numgen random mod 100 < 1 accept"),
-        Hole::SameNodeOpen | Hole::CrossNodeOpen | Hole::OutsideOpen | Hole::NodesOpen => {
+        DatapathFault::IgnoreUdp => plain("meta l4proto udp accept"),
+        DatapathFault::IgnoreTcp => plain("meta l4proto tcp accept"),
+        DatapathFault::IgnoreSctp => plain("meta l4proto sctp accept"),
+        DatapathFault::IgnoreIpv6 => plain("meta nfproto ipv6 accept"),
+        DatapathFault::ServicesOpen => plain("ct status dnat accept"),
+        DatapathFault::LookupsOpen => plain("udp dport 53 accept"),
+        DatapathFault::LeaksTenPercent => plain("ct state new numgen random mod 100 < 10 accept"),
+        DatapathFault::LeaksOnePercent => plain("ct state new numgen random mod 100 < 1 accept"),
+        DatapathFault::SameNodeOpen
+        | DatapathFault::CrossNodeOpen
+        | DatapathFault::OutsideOpen
+        | DatapathFault::NodesOpen => {
             FAMILIES.into_iter().flat_map(|family| by_place(table, view, node, hole, family)).collect()
         }
-        Hole::NoEnforcement
-        | Hole::IgnoreIngress
-        | Hole::IgnoreEgress
-        | Hole::OwnNodeClosed
-        | Hole::BeforeTranslation
-        | Hole::LookupsOverTcpClosed
-        | Hole::DropReplies
-        | Hole::Stateless
-        | Hole::EgressShortcut
-        | Hole::DeadPath
-        | Hole::DeliversLate => Vec::new(),
+        DatapathFault::NoEnforcement
+        | DatapathFault::IgnoreIngress
+        | DatapathFault::IgnoreEgress
+        | DatapathFault::OwnNodeClosed
+        | DatapathFault::BeforeTranslation
+        | DatapathFault::LookupsOverTcpClosed
+        | DatapathFault::DropReplies
+        | DatapathFault::Stateless
+        | DatapathFault::EgressShortcut
+        | DatapathFault::DeadPath
+        | DatapathFault::DeliversLate => Vec::new(),
     }
 }
 
 /// What is lost between the first two nodes: all that they and their pods send each other.
-fn dead_path(table: &mut Table, view: &View, family: Family) -> Vec<String> {
+fn dead_path(table: &mut Table, view: &EnforcerState, family: Family) -> Vec<String> {
     let [one, other, ..] = view.cluster.nodes.as_slice() else { return Vec::new() };
     if !view.has_policies() {
         return Vec::new();
@@ -145,7 +148,13 @@ fn dead_path(table: &mut Table, view: &View, family: Family) -> Vec<String> {
 }
 
 /// What passes because of where its ends are.
-fn by_place(table: &mut Table, view: &View, node: &Node, hole: Hole, family: Family) -> Vec<String> {
+fn by_place(
+    table: &mut Table,
+    view: &EnforcerState,
+    node: &Node,
+    hole: DatapathFault,
+    family: Family,
+) -> Vec<String> {
     let of_family = |addresses: &[IpAddr]| -> BTreeSet<String> {
         let of_family = addresses.iter().filter(|address| address.is_ipv6() == family.ipv6);
         of_family.map(IpAddr::to_string).collect()
@@ -157,18 +166,18 @@ fn by_place(table: &mut Table, view: &View, node: &Node, hole: Hole, family: Fam
     let nodes: BTreeSet<String> = cluster.nodes.iter().flat_map(|node| of_family(&node.addresses)).collect();
     let everywhere = pods(&mut cluster.pods.iter());
     let header = family.header;
-    if hole == Hole::NodesOpen {
+    if hole == DatapathFault::NodesOpen {
         let nodes = table.set(family.address, nodes);
         return vec![format!("{header} saddr @{nodes} accept")];
     }
-    if hole == Hole::OutsideOpen {
+    if hole == DatapathFault::OutsideOpen {
         let inside = table.set(family.address, &everywhere | &nodes);
         return ["saddr", "daddr"].map(|end| format!("{header} {end} != @{inside} accept")).into();
     }
     let here = pods(&mut local_pods(view, node));
     let elsewhere = table.set(family.address, &everywhere - &here);
     let here = table.set(family.address, here);
-    if hole == Hole::SameNodeOpen {
+    if hole == DatapathFault::SameNodeOpen {
         return vec![format!("{header} saddr @{here} {header} daddr @{here} accept")];
     }
     vec![

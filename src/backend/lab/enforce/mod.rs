@@ -14,7 +14,7 @@ mod tiers;
 
 use std::net::IpAddr;
 
-use super::fault::{Fault, View};
+use super::fault::{EnforcerState, Fault};
 use super::nft::{Program, TABLE};
 use crate::backend::{SENTINEL_PORT, SENTINEL_PORTS};
 use crate::policy::Node;
@@ -22,7 +22,7 @@ pub(super) use select::selects;
 use table::Table;
 
 /// The rules of a node.
-pub(super) fn program(view: &View, node: &Node, fault: Option<Fault>) -> Program {
+pub(super) fn program(view: &EnforcerState, node: &Node, fault: Option<Fault>) -> Program {
     let mut table = Table::new();
     services::add(&mut table, &view.cluster, node);
     filter::add(&mut table, view, node, fault);

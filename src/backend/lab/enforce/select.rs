@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::fault::View;
+use super::super::fault::EnforcerState;
 use crate::policy::{Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, Requirement};
 
 /// Whether an object with these labels is selected: whether it breaks none of the requirements.
@@ -47,7 +47,7 @@ pub(super) fn subjects_of<'a>(
 
 /// The pods that a peer of a policy names.
 pub(super) fn pods_of_peer<'a>(
-    view: &'a View,
+    view: &'a EnforcerState,
     policy: &NetworkPolicy,
     namespaces: &NamespaceScope,
     pods: &LabelSelector,

@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use super::super::fault::{Fault, Misordering, View};
+use super::super::fault::{EnforcerState, Fault, TierFault};
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{is_filtered, policies_of, selects};
 use crate::policy::{
@@ -23,7 +23,7 @@ pub(super) struct Tiers<'a> {
 }
 
 impl<'a> Tiers<'a> {
-    pub(super) fn of(view: &'a View, pod: &Pod, direction: Direction) -> Self {
+    pub(super) fn of(view: &'a EnforcerState, pod: &Pod, direction: Direction) -> Self {
         let is_subject = |policy: &&ClusterPolicy| {
             !policy.rules(direction).is_empty() && means(view, &policy.subjects, pod)
         };
@@ -39,7 +39,7 @@ impl<'a> Tiers<'a> {
 }
 
 /// Whether a selector of a cluster-scoped policy means a pod.
-fn means(view: &View, selector: &PodSelector, pod: &Pod) -> bool {
+fn means(view: &EnforcerState, selector: &PodSelector, pod: &Pod) -> bool {
     let mut namespaces = view.cluster.namespaces.iter();
     let in_scope = namespaces
         .any(|namespace| namespace.name == pod.namespace && selects(&selector.namespaces, &namespace.labels));
@@ -51,12 +51,12 @@ impl Writer<'_> {
     /// is the chain of the NetworkPolicies that isolate it, if any do.
     pub(super) fn tiers(mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
         let after_admin = self.after_admin(tiers, policies.clone());
-        let is_wrong = self.misordering() == Some(Misordering::AdminAfterNetworkPolicies);
+        let is_wrong = self.misordering() == Some(TierFault::AdminAfterNetworkPolicies);
         if tiers.admin.is_empty() || (is_wrong && policies.is_some()) {
             return after_admin;
         }
         let passed = match self.misordering() {
-            Some(Misordering::PassSkipsBaseline) => policies,
+            Some(TierFault::PassSkipsBaseline) => policies,
             Some(_) | None => after_admin.clone(),
         };
         Some(self.tier(&tiers.admin, passed.as_deref(), after_admin.as_deref()))
@@ -65,19 +65,19 @@ impl Writer<'_> {
     /// The chain of what comes after the Admin tier, by name.
     fn after_admin(&mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
         let misordering = self.misordering();
-        if tiers.baseline.is_empty() || misordering == Some(Misordering::BaselineIgnored) {
+        if tiers.baseline.is_empty() || misordering == Some(TierFault::BaselineIgnored) {
             return policies;
         }
         match (policies, misordering) {
-            (Some(policies), Some(Misordering::BaselineBeforeNetworkPolicies)) => {
+            (Some(policies), Some(TierFault::BaselineBeforeNetworkPolicies)) => {
                 Some(self.tier(&tiers.baseline, Some(&policies), Some(&policies)))
             }
-            (Some(policies), Some(Misordering::BaselineNotOverridden)) => {
+            (Some(policies), Some(TierFault::BaselineNotOverridden)) => {
                 let baseline = self.tier(&tiers.baseline, None, None);
                 Some(self.table.chain(vec![format!("jump {policies}"), format!("goto {baseline}")]))
             }
             (Some(policies), Some(_) | None) => Some(policies),
-            (None, Some(Misordering::BaselineLeavesSelected))
+            (None, Some(TierFault::BaselineLeavesSelected))
                 if !policies_of(&self.view.cluster, self.subject).is_empty() =>
             {
                 None
@@ -86,7 +86,7 @@ impl Writer<'_> {
         }
     }
 
-    fn misordering(&self) -> Option<Misordering> {
+    fn misordering(&self) -> Option<TierFault> {
         match self.fault {
             Some(Fault::Tiers(misordering)) => Some(misordering),
             Some(Fault::Reading(_) | Fault::Following(_) | Fault::Rules(_) | Fault::Packets(_)) | None => {
@@ -104,15 +104,15 @@ impl Writer<'_> {
         let mut lines = Vec::new();
         for rule in self.in_order(policies) {
             let verdict = match (rule.action, self.misordering()) {
-                (Action::Pass, Some(Misordering::PassIgnored)) => continue,
-                (Action::Accept, Some(Misordering::AcceptGoesOn)) => &passed,
-                (Action::Pass, Some(Misordering::PassAccepts)) | (Action::Accept, _) => self.allowed(),
+                (Action::Pass, Some(TierFault::PassIgnored)) => continue,
+                (Action::Accept, Some(TierFault::AcceptGoesOn)) => &passed,
+                (Action::Pass, Some(TierFault::PassAccepts)) | (Action::Accept, _) => self.allowed(),
                 (Action::Deny, _) => "drop",
                 (Action::Pass, _) => &passed,
             };
             lines.extend(self.matched_by(rule).into_iter().map(|matched| format!("{matched} {verdict}")));
         }
-        if self.misordering() == Some(Misordering::SubjectsIsolated) {
+        if self.misordering() == Some(TierFault::SubjectsIsolated) {
             "drop".clone_into(&mut unmatched);
         }
         lines.push(unmatched);
@@ -124,20 +124,20 @@ impl Writer<'_> {
         let misordering = self.misordering();
         let mut policies = policies.to_vec();
         match misordering {
-            Some(Misordering::PrioritiesReversed) => policies.sort_by_key(|policy| Reverse(policy.priority)),
-            Some(Misordering::PrioritiesIgnored) => policies.sort_by_key(|policy| &policy.name.name),
-            Some(Misordering::OnePolicyOnly) => policies.truncate(1),
+            Some(TierFault::PrioritiesReversed) => policies.sort_by_key(|policy| Reverse(policy.priority)),
+            Some(TierFault::PrioritiesIgnored) => policies.sort_by_key(|policy| &policy.name.name),
+            Some(TierFault::OnePolicyOnly) => policies.truncate(1),
             Some(_) | None => {}
         }
         let rules = policies.into_iter().flat_map(|policy| {
             let mut rules: Vec<_> = policy.rules(self.direction).iter().collect();
-            if misordering == Some(Misordering::LastRuleDecides) {
+            if misordering == Some(TierFault::LastRuleDecides) {
                 rules.reverse();
             }
             rules
         });
         let mut rules: Vec<_> = rules.collect();
-        if misordering == Some(Misordering::DenyFirst) {
+        if misordering == Some(TierFault::DenyFirst) {
             rules.sort_by_key(|rule| rule.action != Action::Deny);
         }
         rules

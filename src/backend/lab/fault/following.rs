@@ -12,7 +12,7 @@ use crate::snapshot::Identity;
 
 /// A kind of change that is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Lapse {
+pub enum StaleFault {
     /// Deleted policies stay in force.
     PoliciesNeverRemoved,
     /// Policies stay as they were created.
@@ -47,7 +47,7 @@ pub enum Lapse {
     FrozenNode,
 }
 
-impl Lapse {
+impl StaleFault {
     /// All of them.
     pub const ALL: [Self; 16] = [
         Self::PoliciesNeverRemoved,
@@ -73,15 +73,13 @@ impl Lapse {
             Self::PoliciesNeverRemoved => {
                 wrong("policies-never-removed", &[33], "a deleted policy goes on isolating and allowing")
             }
-            Self::PolicyUpdatesIgnored => wrong(
-                "policy-updates-ignored",
-                &[33],
-                "a policy stays in force as it was when it was created",
-            ),
+            Self::PolicyUpdatesIgnored => {
+                wrong("policy-updates-ignored", &[33], "updates of a policy are ignored")
+            }
             Self::DeletionForgetsOthers => wrong(
                 "deletion-forgets-others",
                 &[11, 33],
-                "with a policy that is deleted, the other policies of its pods go out of force",
+                "deleting a policy also removes the other policies of its pods",
             ),
             Self::DeletionOpensLate => wrong(
                 "deletion-opens-late",
@@ -118,13 +116,13 @@ impl Lapse {
             Self::LabelRemovalsIgnored => seen(
                 "label-removals-ignored",
                 &[34],
-                "new labels are followed, but those that are taken away or changed stay beside them",
+                "added labels are processed, but removed and changed labels stay in force, too",
                 "aws/aws-network-policy-agent#602",
             ),
             Self::NewPodsNoPeers => seen(
                 "new-pods-no-peers",
                 &[36],
-                "peers are the pods that were there when policies were first enforced: later ones are not allowed",
+                "only pods that existed when enforcement started are peers: later pods are denied",
                 "cloudnativelabs/kube-router#378",
             ),
             Self::NewPodsNotIsolated => {
@@ -139,19 +137,19 @@ impl Lapse {
             Self::AddressKeepsOwner => seen(
                 "address-keeps-owner",
                 &[32],
-                "a pod that takes over the address of another is taken for that one",
+                "a pod that reuses an address is treated as the address's previous owner",
                 "Azure/azure-container-networking#428, antrea-io/antrea#6507, cloudnativelabs/kube-router#1056",
             ),
             Self::RestartedPodLosesFamily => seen(
                 "restarted-pod-loses-family",
                 &[23, 32],
-                "a pod that is replaced under its name stays known by its IPv6 address only: over IPv4, nothing is allowed",
+                "after a pod is replaced under its name, only its IPv6 address is known: IPv4 is denied",
                 "k3s-io/k3s#10053",
             ),
             Self::FrozenNode => wrong(
                 "frozen-node",
                 &[33, 34],
-                "the last node stops following changes once its pods run, as with a crashed agent: its pods keep the policies of before",
+                "the last node stops processing changes once its pods run, as after a crash of its agent",
             ),
         }
     }
@@ -159,7 +157,7 @@ impl Lapse {
 
 /// What an enforcer knows of a cluster.
 #[derive(Debug, Clone, Default)]
-pub(in crate::backend::lab) struct View {
+pub(in crate::backend::lab) struct EnforcerState {
     /// The cluster, with its policies as they are understood.
     pub(in crate::backend::lab) cluster: Cluster,
     /// The pods that no peer means.
@@ -169,10 +167,10 @@ pub(in crate::backend::lab) struct View {
     /// The pods to which and from which nothing is allowed over IPv4.
     pub(in crate::backend::lab) without_ipv4: BTreeSet<Identity>,
     /// What the last node knows instead, if it does not follow changes.
-    pub(in crate::backend::lab) frozen: Option<Box<View>>,
+    pub(in crate::backend::lab) frozen: Option<Box<EnforcerState>>,
 }
 
-impl View {
+impl EnforcerState {
     /// Whether peers can mean a pod.
     pub(in crate::backend::lab) fn knows(&self, pod: &Pod) -> bool {
         !self.strangers.contains(&Identity::of_pod(pod))
@@ -224,7 +222,7 @@ pub(in crate::backend::lab) struct Follower {
     restarted: BTreeSet<Identity>,
     namespaces: BTreeMap<String, Labels>,
     /// The first state.
-    first: Option<Box<View>>,
+    first: Option<Box<EnforcerState>>,
 }
 
 impl Follower {
@@ -233,8 +231,8 @@ impl Follower {
     }
 
     /// Looks at the next state.
-    pub(in crate::backend::lab) fn see(&mut self, state: &State) -> View {
-        let mut view = View { cluster: state.cluster.clone(), ..View::default() };
+    pub(in crate::backend::lab) fn see(&mut self, state: &State) -> EnforcerState {
+        let mut view = EnforcerState { cluster: state.cluster.clone(), ..EnforcerState::default() };
         match self.fault {
             Some(Fault::Following(lapse)) => self.overlook(lapse, &mut view),
             Some(Fault::Reading(misreading)) => misread(misreading, &mut view.cluster, &state.written),
@@ -257,15 +255,15 @@ impl Follower {
         view
     }
 
-    fn overlook(&mut self, lapse: Lapse, view: &mut View) {
+    fn overlook(&mut self, lapse: StaleFault, view: &mut EnforcerState) {
         let cluster = &mut view.cluster;
         match lapse {
-            Lapse::PoliciesNeverRemoved => {
+            StaleFault::PoliciesNeverRemoved => {
                 self.remembered.retain(|old| find(&cluster.policies, old).is_none());
                 self.remembered.extend(cluster.policies.iter().cloned());
                 cluster.policies.clone_from(&self.remembered);
             }
-            Lapse::PolicyUpdatesIgnored => {
+            StaleFault::PolicyUpdatesIgnored => {
                 self.remembered.retain(|old| find(&cluster.policies, old).is_some());
                 for policy in &mut cluster.policies {
                     match find(&self.remembered, policy) {
@@ -274,12 +272,14 @@ impl Follower {
                     }
                 }
             }
-            Lapse::DeletionForgetsOthers => self.forget_others(cluster),
-            Lapse::DeletionOpensLate | Lapse::DeletionOpensBriefly => {
+            StaleFault::DeletionForgetsOthers => self.forget_others(cluster),
+            StaleFault::DeletionOpensLate | StaleFault::DeletionOpensBriefly => {
                 view.unguarded = pods_of(&deleted(&self.policies, cluster), cluster);
             }
-            Lapse::UpdateOpensBriefly => view.unguarded = pods_of(&updated(&self.policies, cluster), cluster),
-            Lapse::DeletionStaysClosed => {
+            StaleFault::UpdateOpensBriefly => {
+                view.unguarded = pods_of(&updated(&self.policies, cluster), cluster)
+            }
+            StaleFault::DeletionStaysClosed => {
                 self.remembered.retain(|old| find(&cluster.policies, old).is_none());
                 for deleted in deleted(&self.policies, cluster) {
                     let emptied = |rules: &Option<Vec<_>>| rules.as_ref().map(|_| Vec::new());
@@ -288,28 +288,28 @@ impl Follower {
                 }
                 cluster.policies.extend(self.remembered.iter().cloned());
             }
-            Lapse::PodLabelsFrozen => {
+            StaleFault::PodLabelsFrozen => {
                 for pod in &mut cluster.pods {
                     if let Some(first) = self.first_of(pod) {
                         pod.labels.clone_from(&first.labels);
                     }
                 }
             }
-            Lapse::NamespaceLabelsFrozen => {
+            StaleFault::NamespaceLabelsFrozen => {
                 for namespace in &mut cluster.namespaces {
                     if let Some(first) = self.namespaces.get(&namespace.name) {
                         namespace.labels.clone_from(first);
                     }
                 }
             }
-            Lapse::LabelRemovalsIgnored => self.keep_labels(cluster),
-            Lapse::NewPodsNoPeers => view.strangers = self.new_pods(cluster),
-            Lapse::NewPodsNotIsolated => view.unguarded = self.new_pods(cluster),
-            Lapse::NewPodsOpen => {
+            StaleFault::LabelRemovalsIgnored => self.keep_labels(cluster),
+            StaleFault::NewPodsNoPeers => view.strangers = self.new_pods(cluster),
+            StaleFault::NewPodsNotIsolated => view.unguarded = self.new_pods(cluster),
+            StaleFault::NewPodsOpen => {
                 let came = |pod: &&Pod| self.has_begun && !self.present.contains_key(&Identity::of_pod(pod));
                 view.unguarded = cluster.pods.iter().filter(came).map(Identity::of_pod).collect();
             }
-            Lapse::AddressKeepsOwner => {
+            StaleFault::AddressKeepsOwner => {
                 for pod in &mut cluster.pods {
                     if let Some(owner) = self.pods.get(&pod.addresses).filter(|owner| !is_same(owner, pod)) {
                         let Pod { namespace, labels, ports, .. } = owner.clone();
@@ -317,7 +317,7 @@ impl Follower {
                     }
                 }
             }
-            Lapse::RestartedPodLosesFamily => {
+            StaleFault::RestartedPodLosesFamily => {
                 for pod in &cluster.pods {
                     let identity = Identity::of_pod(pod);
                     let is_as_before = self.present.get(&identity) == Some(&pod.addresses);
@@ -327,7 +327,7 @@ impl Follower {
                 }
                 view.without_ipv4.clone_from(&self.restarted);
             }
-            Lapse::FrozenNode => {
+            StaleFault::FrozenNode => {
                 view.frozen = Some(self.first.get_or_insert_with(|| Box::new(view.clone())).clone());
             }
         }

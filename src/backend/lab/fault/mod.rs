@@ -15,26 +15,26 @@ mod tiers;
 use std::fmt;
 use std::str::FromStr;
 
-pub use following::Lapse;
-pub(super) use following::{Follower, View};
-pub use packets::Hole;
-pub use reading::Misreading;
-pub use rules::Miscompiling;
-pub use tiers::Misordering;
+pub use following::StaleFault;
+pub(super) use following::{EnforcerState, Follower};
+pub use packets::DatapathFault;
+pub use reading::InterpretationFault;
+pub use rules::CompileFault;
+pub use tiers::TierFault;
 
 /// A named way to enforce wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// A policy is taken to mean something else.
-    Reading(Misreading),
+    Reading(InterpretationFault),
     /// Changes are not followed.
-    Following(Lapse),
+    Following(StaleFault),
     /// The rules are not what the policies mean together.
-    Rules(Miscompiling),
+    Rules(CompileFault),
     /// Cluster-scoped policies do not come in their order.
-    Tiers(Misordering),
+    Tiers(TierFault),
     /// Packets do not meet the rules, or meet those of others.
-    Packets(Hole),
+    Packets(DatapathFault),
 }
 
 /// What there is to know of a fault.
@@ -68,11 +68,11 @@ const fn wrong(name: &'static str, items: &'static [u8], explanation: &'static s
 impl Fault {
     /// All faults, in the order in which they are listed.
     pub fn all() -> impl Iterator<Item = Self> {
-        let packets = Hole::ALL.into_iter().map(Self::Packets);
-        let reading = Misreading::ALL.into_iter().map(Self::Reading);
-        let rules = Miscompiling::ALL.into_iter().map(Self::Rules);
-        let following = Lapse::ALL.into_iter().map(Self::Following);
-        let tiers = Misordering::ALL.into_iter().map(Self::Tiers);
+        let packets = DatapathFault::ALL.into_iter().map(Self::Packets);
+        let reading = InterpretationFault::ALL.into_iter().map(Self::Reading);
+        let rules = CompileFault::ALL.into_iter().map(Self::Rules);
+        let following = StaleFault::ALL.into_iter().map(Self::Following);
+        let tiers = TierFault::ALL.into_iter().map(Self::Tiers);
         packets.chain(reading).chain(rules).chain(tiers).chain(following)
     }
 
@@ -97,20 +97,23 @@ impl Fault {
     /// host bits is refused by API servers that validate strictly, so no scenario of the library has one.
     pub fn is_in_selftest(self) -> bool {
         match self {
-            Self::Packets(hole) => {
-                !matches!(hole, Hole::LeaksTenPercent | Hole::LeaksOnePercent | Hole::DeliversLate)
-            }
-            Self::Reading(misreading) => misreading != Misreading::HostBitsDropPolicy,
+            Self::Packets(hole) => !matches!(
+                hole,
+                DatapathFault::LeaksTenPercent | DatapathFault::LeaksOnePercent | DatapathFault::DeliversLate
+            ),
+            Self::Reading(misreading) => misreading != InterpretationFault::HostBitsDropPolicy,
             Self::Following(lapse) => !matches!(
                 lapse,
-                Lapse::DeletionOpensLate | Lapse::DeletionOpensBriefly | Lapse::UpdateOpensBriefly
+                StaleFault::DeletionOpensLate
+                    | StaleFault::DeletionOpensBriefly
+                    | StaleFault::UpdateOpensBriefly
             ),
             Self::Rules(_) | Self::Tiers(_) => true,
         }
     }
 
     /// Whether it is this hole.
-    pub(super) fn is_hole(self, hole: Hole) -> bool {
+    pub(super) fn is_hole(self, hole: DatapathFault) -> bool {
         self == Self::Packets(hole)
     }
 }
@@ -149,7 +152,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::scenario::Item;
+    use crate::scenario::SpecRule;
 
     #[test]
     fn faults_have_names_of_their_own_and_items_that_exist() {
@@ -159,7 +162,7 @@ mod tests {
             assert_eq!(fault.name().parse(), Ok(fault));
             let Description { items, .. } = fault.description();
             assert!(!items.is_empty(), "{fault}");
-            assert!(items.iter().all(|item| Item::new((*item).into()).is_some()), "{fault}");
+            assert!(items.iter().all(|item| SpecRule::new((*item).into()).is_some()), "{fault}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{Description, seen, wrong};
 
 /// A way for packets around the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Hole {
+pub enum DatapathFault {
     /// Nothing is enforced.
     NoEnforcement,
     /// Ingress is not enforced.
@@ -53,7 +53,7 @@ pub enum Hole {
     DeliversLate,
 }
 
-impl Hole {
+impl DatapathFault {
     /// All of them.
     pub const ALL: [Self; 23] = [
         Self::NoEnforcement,
@@ -89,11 +89,9 @@ impl Hole {
                 "policies are accepted and nothing enforces them",
                 "every CNI plugin without NetworkPolicy, flannel for one",
             ),
-            Self::IgnoreIngress => wrong(
-                "ignore-ingress",
-                &[1, 11],
-                "ingress rules are not enforced: whatever a pod should refuse arrives",
-            ),
+            Self::IgnoreIngress => {
+                wrong("ignore-ingress", &[1, 11], "ingress rules are not enforced: every packet arrives")
+            }
             Self::IgnoreEgress => seen(
                 "ignore-egress",
                 &[1, 11],
@@ -151,12 +149,12 @@ impl Hole {
             Self::LookupsOpen => wrong(
                 "lookups-open",
                 &[29],
-                "UDP to port 53 passes whatever the policies say, so that lookups work: a way out",
+                "UDP to port 53 always passes so that lookups work, which lets pods send anything out",
             ),
             Self::LookupsOverTcpClosed => wrong(
                 "lookups-over-tcp-closed",
                 &[29],
-                "rules that allow TCP to port 53 are forgotten: long answers are lost",
+                "rules that allow TCP to port 53 are ignored: long DNS answers are lost",
             ),
             Self::DropReplies => wrong(
                 "drop-replies",
@@ -171,7 +169,7 @@ impl Hole {
             Self::EgressShortcut => seen(
                 "egress-shortcut",
                 &[11],
-                "what a sender's egress rules allow is not asked about ingress where both pods are on one node",
+                "if both pods are on one node and egress allows a packet, ingress is not checked",
                 "k3s-io/k3s#2390, cloudnativelabs/kube-router#916",
             ),
             Self::DeadPath => wrong(

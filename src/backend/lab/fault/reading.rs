@@ -4,7 +4,7 @@ use super::{Description, seen, wrong};
 
 /// A wrong reading of policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Misreading {
+pub enum InterpretationFault {
     /// `policyTypes` left out means both directions.
     OmittedTypesAreBoth,
     /// `policyTypes` left out means ingress.
@@ -109,7 +109,7 @@ pub enum Misreading {
     NameLabelUnknown,
 }
 
-impl Misreading {
+impl InterpretationFault {
     /// All of them.
     pub const ALL: [Self; 51] = [
         Self::OmittedTypesAreBoth,
@@ -195,7 +195,7 @@ impl Misreading {
             Self::NoEgressRulesIgnored => wrong(
                 "no-egress-rules-ignored",
                 &[4],
-                "a default-deny misses egress: without egress rules it does nothing there",
+                "a default-deny without egress rules does not isolate for egress",
             ),
             Self::EmptyRuleDenies => {
                 wrong("empty-rule-denies", &[4], "the rule {} allows nothing instead of everything")
@@ -269,7 +269,7 @@ impl Misreading {
             Self::PortBesideAllOverrides => seen(
                 "port-beside-all-overrides",
                 &[7],
-                "a port beside an entry for all ports of its protocol takes that entry's place",
+                "if a rule has an entry for all ports of a protocol and one for a single port, only the single port is allowed",
                 "projectcalico/calico#4373",
             ),
             Self::SctpPolicyIgnored => wrong(
@@ -301,18 +301,16 @@ impl Misreading {
             Self::ExceptAcrossPeers => seen(
                 "except-across-peers",
                 &[22],
-                "what one ipBlock excepts is taken out of the policy's other blocks, too",
+                "the except of one ipBlock also applies to the other blocks of the policy",
                 "ovn-kubernetes/ovn-kubernetes#845, kubeovn/kube-ovn#3193",
             ),
-            Self::ZeroHoldsIpv6 => wrong(
-                "zero-holds-ipv6",
-                &[23],
-                "0.0.0.0/0, with or without except, stands for everybody else: it allows IPv6, too",
-            ),
+            Self::ZeroHoldsIpv6 => {
+                wrong("zero-holds-ipv6", &[23], "0.0.0.0/0, with or without except, also allows IPv6")
+            }
             Self::IpBlocksAreEverybody => seen(
                 "ipblocks-are-everybody",
                 &[13, 22],
-                "ipBlock is not known: a rule that has nothing else is a rule without peers, and admits pods, too",
+                "ipBlock is not supported: a rule with only ipBlocks counts as a rule without peers and allows pods, too",
                 "weaveworks/weave#3347",
             ),
             Self::HostBitsDropPolicy => seen(
@@ -343,7 +341,7 @@ impl Misreading {
             Self::SameNameCollides => wrong(
                 "same-name-collides",
                 &[11],
-                "policies are kept by name: of two namespaces' policies of one name only one is in force",
+                "policies are stored by name without namespace: of two policies with one name, only one is in force",
             ),
             Self::NotInNeedsKey => seen(
                 "notin-needs-key",
@@ -354,18 +352,21 @@ impl Misreading {
             Self::NotInAnyValue => seen(
                 "notin-any-value",
                 &[24],
-                "of several values of NotIn it is enough that a label differs from one: it matches everything",
+                "NotIn with several values matches if the label differs from any one value: it matches everything",
                 "Azure/azure-container-networking#4866",
             ),
             Self::NegationsMatchOutside => seen(
                 "negations-match-outside",
                 &[8, 24],
-                "a namespaceSelector of NotIn and DoesNotExist also matches addresses that are in no namespace",
+                "a namespaceSelector with NotIn or DoesNotExist also matches addresses outside the cluster",
                 "cilium/cilium#46996, Azure/azure-container-networking#4868",
             ),
-            Self::AnyLabel => {
-                seen("any-label", &[24], "of several labels of a peer any is enough", "Azure/AKS#1135")
-            }
+            Self::AnyLabel => seen(
+                "any-label",
+                &[24],
+                "a peer with several labels matches if one of them matches",
+                "Azure/AKS#1135",
+            ),
             Self::DoesNotExistIgnored => {
                 wrong("does-not-exist-ignored", &[24], "DoesNotExist is not evaluated: it matches everything")
             }

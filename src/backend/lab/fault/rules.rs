@@ -4,7 +4,7 @@ use super::{Description, seen, wrong};
 
 /// A wrong way to put policies together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Miscompiling {
+pub enum CompileFault {
     /// The first policy that selects a pod decides alone.
     FirstPolicyOnly,
     /// All policies that select a pod have to allow.
@@ -43,7 +43,7 @@ pub enum Miscompiling {
     UnselectedIsolated,
 }
 
-impl Miscompiling {
+impl CompileFault {
     /// All of them.
     pub const ALL: [Self; 18] = [
         Self::FirstPolicyOnly,
@@ -92,12 +92,12 @@ impl Miscompiling {
             Self::BothWays => wrong(
                 "both-ways",
                 &[11, 14],
-                "so that replies pass, rules are made for both directions: whoever may be sent to may also send",
+                "rules are installed for both directions so that replies pass: the receiver may also open connections",
             ),
             Self::ExceptDenies => seen(
                 "except-denies",
                 &[22],
-                "the holes of an ipBlock are denied, also where another peer or policy allows them",
+                "addresses in except are denied even if another peer or policy allows them",
                 "antrea-io/antrea#367, ovn-kubernetes/ovn-kubernetes#845",
             ),
             Self::IpBlockWithoutPods => seen(
@@ -124,13 +124,13 @@ impl Miscompiling {
             Self::NameOfOnePod => seen(
                 "name-of-one-pod",
                 &[17],
-                "a port's name has the number that it has in the first pod, in all pods",
+                "a port name stands for the number of the first pod, in all pods",
                 "cilium/cilium#30003",
             ),
             Self::NameOfEveryPod => seen(
                 "name-of-every-pod",
                 &[17],
-                "a port's name stands for every number that it has in any pod, in all pods",
+                "a port name stands for the numbers of all pods together, in every pod",
                 "noironetworks/aci-containers#1707",
             ),
             Self::NameOfSender => seen(
@@ -148,18 +148,18 @@ impl Miscompiling {
             Self::UnknownNameIsAnyPort => seen(
                 "unknown-name-is-any-port",
                 &[17],
-                "a port's name that no pod has leaves the rule without a port: it allows all of them",
+                "a rule whose port name no pod defines counts as a rule without ports: it allows all ports",
                 "cloudnativelabs/kube-router at 7c2c277 (profile kube-router)",
             ),
             Self::NameWithBlockLost => wrong(
                 "name-with-block-lost",
                 &[18],
-                "an ingress rule with an ipBlock and a port's name is lost: the name is not looked up in the pod that receives",
+                "an ingress rule with an ipBlock and a port name is ignored: the name is not resolved on the receiving pod",
             ),
             Self::NameTowardsBlockIsAnyPort => wrong(
                 "name-towards-block-is-any-port",
                 &[18],
-                "a port's name towards an ipBlock, which cannot be looked up, leaves the rule without a port",
+                "an egress rule with an ipBlock and a port name allows all ports, because the name cannot be resolved",
             ),
             Self::UnselectedIsolated => seen(
                 "isolated-without-policy",

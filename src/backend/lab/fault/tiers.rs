@@ -4,7 +4,7 @@ use super::{Description, seen, wrong};
 
 /// A wrong way to put the tiers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Misordering {
+pub enum TierFault {
     /// NetworkPolicies come before the Admin tier.
     AdminAfterNetworkPolicies,
     /// The Baseline tier comes before NetworkPolicies.
@@ -37,7 +37,7 @@ pub enum Misordering {
     SubjectsIsolated,
 }
 
-impl Misordering {
+impl TierFault {
     /// All of them.
     pub const ALL: [Self; 15] = [
         Self::AdminAfterNetworkPolicies,
@@ -62,12 +62,12 @@ impl Misordering {
             Self::AdminAfterNetworkPolicies => wrong(
                 "admin-after-network-policies",
                 &[40],
-                "where a NetworkPolicy isolates a pod it decides alone: the Admin tier is asked only elsewhere",
+                "if a NetworkPolicy isolates a pod, the Admin tier is not evaluated",
             ),
             Self::BaselineBeforeNetworkPolicies => wrong(
                 "baseline-before-network-policies",
                 &[40],
-                "the Baseline tier is asked before NetworkPolicies, which cannot override it",
+                "the Baseline tier is evaluated before NetworkPolicies, so they cannot override it",
             ),
             Self::BaselineNotOverridden => wrong(
                 "baseline-not-overridden",
@@ -90,18 +90,16 @@ impl Misordering {
             Self::LastRuleDecides => {
                 wrong("last-rule-decides", &[41], "of a policy's rules the last one that matches decides")
             }
-            Self::DenyFirst => wrong(
-                "deny-first",
-                &[41],
-                "what any rule of a tier denies is denied, whatever comes before it",
-            ),
+            Self::DenyFirst => {
+                wrong("deny-first", &[41], "a Deny rule of a tier decides even if an earlier rule matches")
+            }
             Self::OnePolicyOnly => wrong(
                 "one-policy-of-a-tier",
                 &[41],
                 "of the policies of a tier that select a pod, only the most important one is in force",
             ),
             Self::AcceptGoesOn => {
-                wrong("accept-goes-on", &[41], "what a tier accepts, NetworkPolicies can still deny")
+                wrong("accept-goes-on", &[41], "NetworkPolicies can still deny what a tier accepts")
             }
             Self::PassAccepts => wrong("pass-accepts", &[42], "Pass accepts: nothing after it can deny"),
             Self::PassIgnored => {
@@ -110,7 +108,7 @@ impl Misordering {
             Self::PassSkipsBaseline => wrong(
                 "pass-skips-baseline",
                 &[42],
-                "Pass leads to NetworkPolicies only: where none isolates the pod, the Baseline tier is left out",
+                "after Pass, the Baseline tier is not evaluated, even if no NetworkPolicy isolates the pod",
             ),
             Self::SubjectsIsolated => wrong(
                 "cluster-policies-isolate",

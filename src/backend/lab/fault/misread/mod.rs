@@ -8,14 +8,14 @@ mod rules;
 mod selectors;
 mod subjects;
 
-use super::reading::Misreading;
+use super::reading::InterpretationFault;
 use crate::policy::Cluster;
 use crate::snapshot::WrittenPolicy;
 
 /// Lets a cluster's policies mean what they are taken to mean. `written` are the same policies, as they
 /// were written.
-pub(super) fn misread(misreading: Misreading, cluster: &mut Cluster, written: &[WrittenPolicy]) {
-    use Misreading as M;
+pub(super) fn misread(misreading: InterpretationFault, cluster: &mut Cluster, written: &[WrittenPolicy]) {
+    use InterpretationFault as M;
     match misreading {
         M::OmittedTypesAreBoth => directions::omitted_types_are_both(cluster, written),
         M::OmittedTypesAreIngress => directions::omitted_types_are_ingress(cluster, written),

@@ -10,7 +10,7 @@ use crate::scenario::{Capability, Probe, State};
 use crate::snapshot::Identity;
 
 /// A scenario that begins with everything that a state holds but its policies, and then applies those.
-pub(super) fn still(state: &State, probes: &[Probe]) -> Value {
+pub(super) fn flatten(state: &State, probes: &[Probe]) -> Value {
     let namespaces = state.cluster.namespaces.iter().map(|namespace| self::namespace(state, namespace));
     let externals = state.externals.iter().map(|e| json!({ "name": e.name, "ip": e.addresses }));
     let written = state.written_services.iter();
@@ -133,7 +133,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::fuzz::paper::{ask_engine, cases, read};
+    use crate::fuzz::dry_run::{ask_engine, cases, read};
     use crate::generate::{self, Ground};
     use crate::policy::Decision;
 
@@ -149,7 +149,7 @@ mod tests {
         for seed in 0..20 {
             let scenario = read(&generate::scenario(seed, 6, Ground::Lab)).unwrap();
             let Some(last) = cases(&scenario).unwrap().pop() else { continue };
-            let still = read(&still(&last.state, &last.probes)).unwrap();
+            let still = read(&flatten(&last.state, &last.probes)).unwrap();
             let [only] = cases(&still).unwrap().try_into().unwrap();
             all += 1;
             same += usize::from(decisions(&only.state, &only.probes) == decisions(&last.state, &last.probes));

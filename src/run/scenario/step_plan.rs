@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
-use crate::profile::Difference;
-use crate::run::newcomers::Newcomer;
+use crate::profile::KnownDeviation;
+use crate::run::new_pods::NewPod;
 use crate::scenario::{Capability, Scenario, State};
 use crate::verdict::{Before, Cause};
 
@@ -23,7 +23,7 @@ pub(super) struct Obstacle {
 pub(super) type Way = (Option<IpAddr>, Option<SocketAddr>);
 
 /// A state with everything that follows from it.
-pub(super) struct Situation {
+pub(super) struct StepPlan {
     pub(super) cells: Vec<Cell>,
     /// `None` where an obstacle is in the way.
     pub(super) routes: Vec<Option<Route>>,
@@ -35,16 +35,16 @@ pub(super) struct Situation {
     /// Whether the lookup that comes first is denied.
     pub(super) lookups_denied: Vec<bool>,
     /// The cells of pods that came with the step.
-    pub(super) newcomers: Vec<Option<Newcomer>>,
-    /// The difference of a profile that leaves a cell undefined.
-    pub(super) left_open: Vec<Option<Arc<Difference>>>,
-    /// The difference of a profile that leaves the first moment undefined: that of a newcomer, or the one after a change.
-    pub(super) open_at_first: Vec<Option<Arc<Difference>>>,
+    pub(super) new_pods: Vec<Option<NewPod>>,
+    /// The deviation of a profile that leaves a cell undefined.
+    pub(super) excused: Vec<Option<Arc<KnownDeviation>>>,
+    /// The deviation of a profile that leaves the first moment undefined: that of a new_pod, or the one after a change.
+    pub(super) open_at_first: Vec<Option<Arc<KnownDeviation>>>,
     /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub(super) decisions: Vec<Decision>,
 }
 
-impl Situation {
+impl StepPlan {
     pub(super) fn new(scenario: &Scenario, state: &State, engine: &Engine, router: &Router<'_>) -> Self {
         let cells = cells(state, &scenario.probes);
         let mut routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
@@ -91,8 +91,8 @@ impl Situation {
             obstacles.push(obstacle);
         }
         let decisions = expectations.iter().map(|expectation| expectation.decision).collect();
-        let newcomers = vec![None; cells.len()];
-        let (left_open, open_at_first) = (vec![None; cells.len()], vec![None; cells.len()]);
+        let new_pods = vec![None; cells.len()];
+        let (excused, open_at_first) = (vec![None; cells.len()], vec![None; cells.len()]);
         Self {
             cells,
             routes,
@@ -100,8 +100,8 @@ impl Situation {
             expectations,
             backends,
             lookups_denied,
-            newcomers,
-            left_open,
+            new_pods,
+            excused,
             open_at_first,
             decisions,
         }
@@ -123,28 +123,28 @@ impl Situation {
         })
     }
 
-    /// Leaves open what happens before newcomers are isolated, where they have to be at once, and what happens to others
+    /// Leaves open what happens before new_pods are isolated, where they have to be at once, and what happens to others
     /// while rules are replaced.
     pub(super) fn leave_first_moment_open(
         &mut self,
-        of_newcomers: Vec<Option<Arc<Difference>>>,
-        of_others: Vec<Option<Arc<Difference>>>,
+        of_new_pods: Vec<Option<Arc<KnownDeviation>>>,
+        of_others: Vec<Option<Arc<KnownDeviation>>>,
     ) {
-        let differences = of_newcomers.into_iter().zip(of_others).zip(&self.newcomers);
-        let open = differences.map(|((of_newcomer, of_other), newcomer)| match newcomer {
-            Some(newcomer) => of_newcomer.filter(|_| newcomer.at_once),
+        let deviations = of_new_pods.into_iter().zip(of_others).zip(&self.new_pods);
+        let open = deviations.map(|((of_new_pod, of_other), new_pod)| match new_pod {
+            Some(new_pod) => of_new_pod.filter(|_| new_pod.at_once),
             None => of_other,
         });
         self.open_at_first = open.collect();
     }
 
-    pub(super) fn leave_open(&mut self, left_open: Vec<Option<Arc<Difference>>>) {
-        for (decision, difference) in self.decisions.iter_mut().zip(&left_open) {
-            if difference.is_some() {
+    pub(super) fn leave_open(&mut self, excused: Vec<Option<Arc<KnownDeviation>>>) {
+        for (decision, deviation) in self.decisions.iter_mut().zip(&excused) {
+            if deviation.is_some() {
                 *decision = Decision::Undefined;
             }
         }
-        self.left_open = left_open;
+        self.excused = excused;
     }
 
     /// Keeps these cells only, and expects all of them to be delivered.
@@ -160,8 +160,8 @@ impl Situation {
             expectations: filter(self.expectations, &kept),
             backends: vec![Vec::new(); count],
             lookups_denied: vec![false; count],
-            newcomers: filter(self.newcomers, &kept),
-            left_open: filter(self.left_open, &kept),
+            new_pods: filter(self.new_pods, &kept),
+            excused: filter(self.excused, &kept),
             open_at_first: filter(self.open_at_first, &kept),
             decisions: vec![Decision::Allow; count],
         }

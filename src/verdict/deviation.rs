@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use super::result::{CellResult, RunResult};
 use crate::policy::Decision;
-use crate::profile::Difference;
+use crate::profile::KnownDeviation;
 
-/// A difference of a profile, and what was observed where it applies.
+/// A deviation of a profile, and what was observed where it applies.
 #[derive(Debug, Clone)]
-pub struct DifferenceResult<'a> {
-    /// The difference.
-    pub difference: &'a Difference,
+pub struct DeviationResult<'a> {
+    /// The deviation.
+    pub deviation: &'a KnownDeviation,
     /// The cells that it leaves undefined, each with the names of its scenario and step.
     pub cells: Vec<(&'a str, &'a str, &'a CellResult)>,
 }
 
-impl DifferenceResult<'_> {
+impl DeviationResult<'_> {
     /// Whether it covers no cell of the run, although it would if it were still there.
     pub fn is_stale(&self) -> bool {
-        self.cells.is_empty() && !self.difference.is_momentary()
+        self.cells.is_empty() && !self.deviation.is_momentary()
     }
 
     /// How many cells there are of which the policies promise something.
@@ -73,7 +73,7 @@ impl RunResult {
         let denials: Vec<_> = cells.filter(|cell| cell.expected.decision == Decision::Deny).collect();
         let excuses = self.profiles.iter().map(|profile| {
             let is_its_own = |cell: &&&CellResult| {
-                cell.is_excused() && cell.left_open.as_ref().is_some_and(|d| d.profile == profile.name)
+                cell.is_excused() && cell.excused.as_ref().is_some_and(|d| d.profile == profile.name)
             };
             let excused = denials.iter().filter(is_its_own).count();
             Excuses { profile: &profile.name, excused, denials: denials.len() }
@@ -81,10 +81,10 @@ impl RunResult {
         excuses.collect()
     }
 
-    /// What the differences of the run's profiles leave undefined, in the order of the profiles.
-    pub fn differences(&self) -> Vec<DifferenceResult<'_>> {
-        let differences = self.profiles.iter().flat_map(|profile| &profile.differences);
-        let differences = differences.map(|difference: &Arc<Difference>| {
+    /// What the deviations of the run's profiles leave undefined, in the order of the profiles.
+    pub fn deviations(&self) -> Vec<DeviationResult<'_>> {
+        let deviations = self.profiles.iter().flat_map(|profile| &profile.deviations);
+        let deviations = deviations.map(|deviation: &Arc<KnownDeviation>| {
             let steps = self
                 .scenarios
                 .iter()
@@ -93,9 +93,9 @@ impl RunResult {
                 step.cells.iter().map(move |cell| (scenario, step.name.as_str(), cell))
             });
             let is_its_own =
-                |(_, _, cell): &(_, _, &CellResult)| cell.left_open.as_ref().is_some_and(|d| d == difference);
-            DifferenceResult { difference, cells: cells.filter(is_its_own).collect() }
+                |(_, _, cell): &(_, _, &CellResult)| cell.excused.as_ref().is_some_and(|d| d == deviation);
+            DeviationResult { deviation, cells: cells.filter(is_its_own).collect() }
         });
-        differences.collect()
+        deviations.collect()
     }
 }

@@ -16,24 +16,24 @@ use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::verdict::{CellResult, TimeToSettle};
 
 /// The pods that came with a step.
-pub(super) struct Newcomers {
+pub(super) struct NewPods {
     /// When the agent of each first answered, since the change.
     born: BTreeMap<EndpointName, Duration>,
     /// The policies from before the step, over the pods from after it; `None` where nobody came.
     before: Option<Engine>,
 }
 
-/// What is special about a cell of a newcomer.
+/// What is special about a cell of a new_pod.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Newcomer {
-    /// When the last newcomer among its ends first answered, since the change.
+pub(super) struct NewPod {
+    /// When the last new_pod among its ends first answered, since the change.
     pub(super) born: Duration,
     /// Whether it must not be delivered even once.
     pub(super) at_once: bool,
 }
 
-impl Newcomer {
-    /// Records one delivery as a leak where there must be none. Returns how long after the newcomer's first
+impl NewPod {
+    /// Records one delivery as a leak where there must be none. Returns how long after the new_pod's first
     /// answer it was, if it was the last.
     pub(super) fn record_leak(&self, track: &mut Track, decision: Decision) -> Option<Duration> {
         if !self.at_once {
@@ -43,7 +43,7 @@ impl Newcomer {
     }
 }
 
-impl Newcomers {
+impl NewPods {
     /// Those of a step that led from one cluster to a state.
     pub(super) fn new(
         actions: &[Action],
@@ -76,17 +76,17 @@ impl Newcomers {
         cells: &[Cell],
         routes: &[Option<Route>],
         expectations: &[Expectation],
-    ) -> Vec<Option<Newcomer>> {
+    ) -> Vec<Option<NewPod>> {
         let cells = cells.iter().zip(routes).zip(expectations);
-        let newcomer = |((cell, route), expected): ((&Cell, &Option<Route>), &Expectation)| {
+        let new_pod = |((cell, route), expected): ((&Cell, &Option<Route>), &Expectation)| {
             let born = [&cell.from, &cell.to].into_iter().filter_map(|end| self.born.get(end)).max();
             let at_once = route.as_ref().is_some_and(|route| self.must_be_isolated(route, cell, expected));
-            born.map(|born| Newcomer { born: *born, at_once })
+            born.map(|born| NewPod { born: *born, at_once })
         };
-        cells.map(newcomer).collect()
+        cells.map(new_pod).collect()
     }
 
-    /// Whether a newcomer at an end of the cell is isolated now, by what was in force before it came
+    /// Whether a new_pod at an end of the cell is isolated now, by what was in force before it came
     /// already, so that it must not be delivered even once.
     fn must_be_isolated(&self, route: &Route, cell: &Cell, expected: &Expectation) -> bool {
         let Some(before) = &self.before else { return false };
@@ -122,12 +122,12 @@ impl Newcomers {
     }
 }
 
-/// How long it took since newcomers first answered until the slowest was isolated, and until it was
+/// How long it took since new_pods first answered until the slowest was isolated, and until it was
 /// admitted.
-pub(super) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<Newcomer>)>) -> TimeToSettle {
+pub(super) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<NewPod>)>) -> TimeToSettle {
     let mut times = TimeToSettle::default();
-    for (result, newcomer) in cells {
-        let (Some(Newcomer { born, at_once }), Some(settled)) = (newcomer, &result.settled) else { continue };
+    for (result, new_pod) in cells {
+        let (Some(NewPod { born, at_once }), Some(settled)) = (new_pod, &result.settled) else { continue };
         let slowest = match result.expected.decision {
             Decision::Deny if at_once => &mut times.enforce,
             Decision::Allow => &mut times.admit,
@@ -197,12 +197,12 @@ steps:
             pod.addresses = vec![address.parse().unwrap()];
         }
         let born = [(EndpointName::pod("x", "new"), Duration::from_millis(5))].into();
-        let newcomers = Newcomers::born_at(born, before, &state.cluster);
+        let new_pods = NewPods::born_at(born, before, &state.cluster);
         let engine = Engine::new(state.cluster.clone());
         let router = Router::new(&state, &engine);
         let is_isolated = |cell: &Cell| {
             let route = router.route(cell).unwrap();
-            newcomers.must_be_isolated(&route, cell, &route.evaluate(&engine))
+            new_pods.must_be_isolated(&route, cell, &route.evaluate(&engine))
         };
         let cells = cells(&state, &scenario.probes);
         cells.iter().filter(|cell| is_isolated(cell)).map(ToString::to_string).collect()

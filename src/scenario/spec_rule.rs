@@ -4,7 +4,7 @@ use std::fmt;
 
 /// An item of `docs/semantics.md`, by its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Item(u8);
+pub struct SpecRule(u8);
 
 /// What each item is about, in the order of their numbers, which begin at 1.
 const TITLES: [&str; 43] = [
@@ -53,7 +53,7 @@ const TITLES: [&str; 43] = [
     "equal priorities that overlap are ambiguous",
 ];
 
-impl Item {
+impl SpecRule {
     /// All items, by number.
     pub fn all() -> impl Iterator<Item = Self> {
         (1u8..).zip(TITLES).map(|(number, _)| Self(number))
@@ -75,7 +75,7 @@ impl Item {
     }
 }
 
-impl fmt::Display for Item {
+impl fmt::Display for SpecRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

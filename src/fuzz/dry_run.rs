@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::lab::Paper;
+use crate::backend::lab::DryRun;
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
 use crate::scenario::{Action, Probe, Scenario, State, from_document};
@@ -59,16 +59,16 @@ pub(super) fn read(value: &serde_json::Value) -> Result<Scenario, Error> {
 /// # Errors
 /// If a step cannot be carried out. The loader refuses such scenarios.
 pub fn cases(scenario: &Scenario) -> Result<Vec<Case>, String> {
-    let mut paper = Paper::default();
+    let mut dry_run = DryRun::default();
     let mut state = State::new(&scenario.topology);
-    paper.start(&mut state);
+    dry_run.start(&mut state);
     let mut cases = Vec::new();
     for step in &scenario.steps {
         let before = state.clone();
         for action in &step.actions {
             state.apply(action)?;
         }
-        paper.apply(&step.actions, &mut state);
+        dry_run.apply(&step.actions, &mut state);
         let (actions, probes) = (step.actions.clone(), scenario.probes.clone());
         cases.push(Case { before, actions, state: state.clone(), probes });
     }

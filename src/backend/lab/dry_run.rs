@@ -11,13 +11,13 @@ use crate::snapshot::Identity;
 
 /// Gives the addresses that a lab would, on a machine that has both families.
 #[derive(Debug, Default)]
-pub struct Paper {
+pub struct DryRun {
     addresses: Addresses,
     /// Those of the pods in the pod network.
     pods: HashMap<Identity, Vec<IpAddr>>,
 }
 
-impl Paper {
+impl DryRun {
     /// Fills in the addresses of a state at the beginning.
     pub fn start(&mut self, state: &mut State) {
         let cluster = &mut state.cluster;

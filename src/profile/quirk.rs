@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A way to read policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mechanism {
+pub enum Quirk {
     /// An `ipBlock` never matches a pod, whatever the pod's address.
     PodAddressInIpBlock,
     /// A rule with pods as peers, whose ports are all names that none of the receiving pods has, is a rule
@@ -32,7 +32,7 @@ pub enum Mechanism {
     RulesReplacedInParts,
 }
 
-impl Mechanism {
+impl Quirk {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::PodAddressInIpBlock,
