@@ -24,7 +24,7 @@ fn compared(before: &RunResult, after: &RunResult, thresholds: Thresholds) -> (S
     let comparison = compare(&before, &after, thresholds);
     let text = anstream::adapter::strip_str(&report::comparison(&comparison, false)).to_string();
     let json = serde_json::from_str(&report::comparison_json(&comparison).unwrap()).unwrap();
-    (text, json, report::comparison_exit_code(&comparison))
+    (text, json, comparison.outcome().exit_code())
 }
 
 fn code(before: &RunResult, after: &RunResult) -> u8 {
@@ -124,7 +124,7 @@ fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
         (vec![allowed()], vec![allowed()]),
     ] {
         let (before, after) = (one(before), one(after));
-        assert_eq!(report::exit_code(&after), 3, "{after:?}");
+        assert_eq!(after.exit_code(), 3, "{after:?}");
         let (text, json, code) = compared(&before, &after, Thresholds::default());
         assert_eq!((code, &json["after"]["judgedDenials"]), (3, &0.into()), "{text}");
         assert!(text.starts_with("INCONCLUSIVE  no denial was judged since before.json: "), "{text}");
@@ -157,7 +157,7 @@ fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
         result
     };
     let after = without_ipv6(&[Capability::Ipv6]);
-    assert_eq!(report::exit_code(&after), 1);
+    assert_eq!(after.exit_code(), 1);
     for before in [without_ipv6(&[]), without_ipv6(&[Capability::Ipv6])] {
         let (text, json, code) = compared(&before, &after, Thresholds::default());
         assert_eq!((code, &json["after"]["lacking"]), (1, &vec!["ipv6"].into()), "{text}");

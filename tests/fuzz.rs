@@ -193,7 +193,7 @@ fn the_report_says_who_differs_and_what_shows_it() {
     ");
     let json: Value = serde_json::from_str(&report::fuzz_json(&result(), &lab, &saved).unwrap()).unwrap();
     insta::assert_snapshot!(json["found"][0], @r#"{"case":3,"cells":3,"differs":"packets","engine":"deny","family":"IPv4","file":"found/fuzz-7-3.yaml","from":"x/a","minimal":true,"naive":"deny","observed":"connected","probe":"80/TCP","reasons":["a pod and its own node always reach each other"],"seed":7,"to":"y/b","tries":42}"#);
-    assert_eq!(report::fuzz_exit_code(&result()), 1);
+    assert_eq!(result().exit_code(), 1);
     let unsure = FuzzResult { disagreeing: 0, counts: Counts { flaky: 1, ..Counts::default() }, ..result() };
-    assert_eq!(report::fuzz_exit_code(&unsure), 3);
+    assert_eq!(unsure.exit_code(), 3);
 }

@@ -13,6 +13,7 @@ mod bad_input;
 mod cluster;
 mod compare;
 mod coverage;
+mod diagnostics;
 mod differential;
 mod docs;
 mod evidence;

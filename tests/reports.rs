@@ -227,7 +227,7 @@ fn terminal(result: &RunResult, everything: bool) -> String {
 fn a_run_in_which_everything_matches() {
     let result = run(vec![good(), demonstration(true)]);
     assert_snapshot!("terminal, all well", terminal(&result, false));
-    assert_eq!(report::exit_code(&result), 0);
+    assert_eq!(result.exit_code(), 0);
 }
 
 /// Where both directions deny, and fewer probes were sent than were asked for.
@@ -240,11 +240,11 @@ fn a_run_that_proves_less_than_it_was_asked_for() {
     let scenarios = vec![scenario("one", vec![step("nobody sends or receives", vec![both])])];
     let result = RunResult { asked_share: Some(0.01), ..run(scenarios) };
     assert_snapshot!("terminal, less proved", terminal(&result, false));
-    assert_eq!(report::exit_code(&result), 3);
+    assert_eq!(result.exit_code(), 3);
     let mut xml = Vec::new();
     report::junit(&result, &mut xml).unwrap();
     assert_snapshot!("junit, less proved", String::from_utf8(xml).unwrap());
-    assert_eq!(report::exit_code(&RunResult { asked_share: Some(0.78), ..result }), 0);
+    assert_eq!(RunResult { asked_share: Some(0.78), ..result }.exit_code(), 0);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_run_in_which_everything_is_wrong() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);
     assert_snapshot!("terminal, all wrong", terminal(&result, false));
     assert_snapshot!("terminal, all wrong, verbose", terminal(&result, true));
-    assert_eq!(report::exit_code(&result), 1);
+    assert_eq!(result.exit_code(), 1);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_run_with_nothing_worse_than_doubt() {
         vec![cell("c", "a", Decision::Deny, Observation::Dropped, Verdict::Inconclusive(Cause::NoControl))];
     let result = run(vec![scenario("doubtful", vec![step("no control", cells)])]);
     assert_snapshot!("terminal, inconclusive", terminal(&result, false));
-    assert_eq!(report::exit_code(&result), 3);
+    assert_eq!(result.exit_code(), 3);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_run_that_was_interrupted() {
     let mut result = run(vec![good()]);
     (result.asked, result.interrupted) = (5, true);
     assert_snapshot!("terminal, interrupted", terminal(&result, false));
-    assert_eq!(report::exit_code(&result), 130);
+    assert_eq!(result.exit_code(), 130);
 }
 
 /// Five repetitions of the good scenario: one with a leak, one in which a cell could not be measured.
@@ -295,7 +295,7 @@ fn a_verdict_that_differs_between_repetitions_is_flaky() {
     assert!(cells[2].repeated.is_empty());
     assert_eq!(result.scenarios[0].repetitions, Some(Repetitions { asked: 5, done: 5, same: 3 }));
     assert_eq!(result.scenarios[0].steps[0].time().enforce, None, "a leak is never in force");
-    assert_eq!(report::exit_code(&result), 1);
+    assert_eq!(result.exit_code(), 1);
     assert_snapshot!("terminal, repeated", terminal(&result, false));
 }
 
@@ -308,7 +308,7 @@ fn a_verdict_that_is_always_the_same_is_none_the_flakier() {
     let names: Vec<_> = result.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     assert_eq!(names, ["good", "bad"]);
     assert_eq!(verdicts(&result.scenarios[1]), verdicts(&bad()));
-    assert_eq!(report::exit_code(&result), 1);
+    assert_eq!(result.exit_code(), 1);
     // Asked for once, there are no repetitions.
     assert_eq!(merge(vec![good()], |_| 1)[0].repetitions, None);
 }
@@ -366,7 +366,7 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
         (unfinished, 3, "everything is carried out"),
         (run(vec![good(), lacking]), 1, "what is required is there"),
     ] {
-        assert_eq!(report::exit_code(&result), code, "{case}");
+        assert_eq!(result.exit_code(), code, "{case}");
         let xml = xml(&result);
         let suite = xml.split("<testsuite name=\"the whole run\"").nth(1).expect(case);
         assert!(suite.contains(case) && !suite.contains("errors=\"0\" failures=\"0\""), "{suite}");
@@ -381,7 +381,7 @@ fn a_run_that_stopped_at_the_first_failure() {
     let text = terminal(&result, false);
     let line = text.lines().find(|line| line.starts_with("stopped")).unwrap();
     assert_snapshot!(line, @"stopped at the first failure, not carried out: 14 scenarios (later-01, later-02, later-03, later-04, later-05, later-06, later-07, later-08, later-09, later-10, later-11, later-12 and 2 more)");
-    assert_eq!(report::exit_code(&result), 1);
+    assert_eq!(result.exit_code(), 1);
     let mut xml = Vec::new();
     report::junit(&result, &mut xml).unwrap();
     let xml = String::from_utf8(xml).unwrap();
@@ -432,7 +432,7 @@ fn a_run_with_a_profile() {
     let mut xml = Vec::new();
     report::junit(&result, &mut xml).unwrap();
     assert_snapshot!("junit, profile", String::from_utf8(xml).unwrap());
-    assert_eq!(report::exit_code(&result), 0);
+    assert_eq!(result.exit_code(), 0);
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn slow() -> RunResult {
 fn changes_that_were_in_force_too_late() {
     let result = slow();
     assert_snapshot!("terminal, late", terminal(&result, false));
-    assert_eq!(report::exit_code(&result), 1);
+    assert_eq!(result.exit_code(), 1);
     let json: serde_json::Value = serde_json::from_str(&json(&result)).unwrap();
     assert_snapshot!("json, latency", serde_json::to_string_pretty(&json["latency"]).unwrap());
     let step = &json["scenarios"][0]["steps"][1];

@@ -1,8 +1,8 @@
-//! The probe agent: what netproof runs in every probe pod, and in every pod of the lab.
+//! The probe agent, which runs in every probe pod, and in every pod of the lab.
 //!
-//! One agent opens listeners on request, sends batches of probes, and remembers what arrived at
-//! its listeners. It is driven through a small HTTP API on loopback, guarded by a token; [`wire`]
-//! has its types, which are all that a client needs.
+//! An agent opens listeners on request, sends batches of probes, and records what arrives at its listeners. It is
+//! controlled through a small HTTP API on loopback, which a token protects. [`wire`] has the types of the API. A
+//! client needs nothing else.
 
 pub mod agent;
 mod mac;

@@ -1,18 +1,18 @@
-//! Message authentication codes: they tell the packets of a run from those of everybody else.
+//! Message authentication codes, which distinguish the packets of a run from all others.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Bytes of a block of SHA-256, which HMAC pads its key to.
+/// Bytes of a SHA-256 block. HMAC pads its key to this length.
 const BLOCK: usize = 64;
 
-/// Bytes of a code. Half of HMAC-SHA256, which RFC 2104 (section 5) allows: a probe stays a small
-/// packet, and 128 bits cannot be guessed.
+/// Bytes of a code. It is half of HMAC-SHA256, which RFC 2104 (section 5) allows. A probe stays a small packet, and
+/// 128 bits cannot be guessed.
 pub(crate) const LENGTH: usize = 16;
 
-/// What a code was made for. A code for one purpose is worth nothing for another, so that nobody
-/// can send a probe back as its answer.
+/// The purpose of a code. A code for one purpose is invalid for another, so that no program can send a probe back as
+/// its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// A probe over a fresh socket.
@@ -80,7 +80,7 @@ pub(crate) fn are_equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
-/// The key that all agents of a run share: HMAC-SHA256 (RFC 2104) that has read its key.
+/// The key that all agents of a run share: the state of HMAC-SHA256 (RFC 2104) after it has read the key.
 #[derive(Clone)]
 pub(crate) struct Key {
     inner: Sha256,
@@ -88,8 +88,8 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Derives the key from the token, which reaches every agent of a run and nobody else. The token
-    /// itself is never used as a key, so that a code says nothing about it.
+    /// Derives the key from the token, which only netproof and the agents of the run have. The token itself signs no
+    /// message, so that a code says nothing about it.
     pub(crate) fn from_token(token: &str) -> Self {
         Self::new(&Self::new(token.as_bytes()).digest(&[b"netproof: key of probes"]))
     }
@@ -116,7 +116,7 @@ impl Key {
 
     /// Signs a message that consists of some parts.
     pub(crate) fn sign(&self, purpose: Purpose, parts: &[&[u8]]) -> Mac {
-        // Each part begins with its length: the same bytes in other parts are another message.
+        // Each part begins with its length. So the same bytes in other parts are another message.
         let lengths: Vec<[u8; 8]> = parts.iter().map(|part| (part.len() as u64).to_be_bytes()).collect();
         let parts = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), *part]);
         let message: Vec<&[u8]> = [purpose.label(), b"\0"].into_iter().chain(parts).collect();
@@ -140,7 +140,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The test vectors of RFC 4231: cases 1, 2 and 6, whose key is longer than a block.
+    /// Checks the test vectors of RFC 4231: cases 1, 2 and 6. The key of case 6 is longer than a block.
     #[test]
     fn hmac_is_that_of_the_specification() {
         for (key, message, digest) in [

@@ -1,4 +1,4 @@
-//! The agent as a program of its own: the only thing in the probe image.
+//! The agent as a program: the only file in the probe image.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -79,7 +79,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address and a port"))
 }
 
-/// In a pod, its name.
+/// Returns the name of the host. In a pod, this is the name of the pod.
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

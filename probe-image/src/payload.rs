@@ -1,52 +1,52 @@
-//! What a probe and its answer say, and the codes that prove who says it.
+//! The text of probes and answers, and the codes that prove who sent them.
 
 use crate::mac::{Key, LENGTH, Mac, Purpose};
 use crate::wire::{Nonce, Transport};
 
-/// The longest message: the name of an agent is `namespace/name`.
+/// Maximum length of a message, in bytes. The name of an agent is `namespace/name`.
 pub(crate) const LONGEST: usize = 400;
 
-/// Changes with [`WIRE_VERSION`](crate::wire::WIRE_VERSION).
+/// The first word of every message. It changes with [`WIRE_VERSION`](crate::wire::WIRE_VERSION).
 const MAGIC: &str = "netproof2";
 const KEEP: &str = "keep";
 
-/// What a probe asks for.
+/// The request of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// What to echo.
+    /// The nonce to echo.
     pub(crate) nonce: Nonce,
     /// Whether its connection will be used again.
     pub(crate) keep: bool,
 }
 
 impl Asked {
-    /// A probe over a fresh socket.
+    /// Returns the request of a probe over a fresh socket.
     pub(crate) fn once(nonce: Nonce) -> Self {
         Self { nonce, keep: false }
     }
 
-    /// Signs the probe. The code covers the transport: a stranger who sees a datagram cannot make a
-    /// connection of it. It cannot cover the destination, because Services rewrite addresses and ports.
+    /// Signs the probe. The code covers the transport, so that a stranger who sees a datagram cannot use it for a
+    /// connection. It cannot cover the destination, because Services rewrite addresses and ports.
     fn code(self, key: &Key, transport: Transport) -> Mac {
         let purpose = if self.keep { Purpose::KeepingProbe } else { Purpose::Probe };
         key.sign(purpose, &[&[transport_byte(transport)], &self.nonce.0.to_be_bytes()])
     }
 }
 
-/// A probe: one line.
+/// Returns a probe: one line.
 pub(crate) fn probe(key: &Key, transport: Transport, asked: Asked) -> String {
     let code = asked.code(key, transport);
     let Asked { nonce, keep } = asked;
     if keep { format!("{MAGIC} {KEEP} {nonce} {code}\n") } else { format!("{MAGIC} {nonce} {code}\n") }
 }
 
-/// The answer to a probe: one line that echoes the nonce and names the agent.
+/// Returns the answer to a probe: one line that echoes the nonce and names the agent.
 pub(crate) fn answer(key: &Key, transport: Transport, nonce: Nonce, agent: &str) -> String {
     let code = answer_code(key, transport, nonce, agent);
     format!("{MAGIC} {nonce} {code} {agent}\n")
 }
 
-/// Reads a probe; `None` if this is none of an agent that has the key.
+/// Reads a probe. Returns `None` if it is not from an agent that has the key.
 pub(crate) fn read_probe(key: &Key, transport: Transport, message: &[u8]) -> Option<Asked> {
     let text = std::str::from_utf8(message).ok()?.strip_suffix('\n')?;
     let mut words = text.split(' ');
@@ -60,8 +60,8 @@ pub(crate) fn read_probe(key: &Key, transport: Transport, message: &[u8]) -> Opt
     (words.next().is_none() && code.matches(&asked.code(key, transport))).then_some(asked)
 }
 
-/// Reads the agent's name of an answer to the probe with this nonce; `None` if this is none of an agent
-/// that has the key.
+/// Reads the answer to the probe with this nonce. Returns the agent's name, or `None` if the answer is not from an
+/// agent that has the key.
 pub(crate) fn read_answer<'a>(
     key: &Key,
     transport: Transport,
@@ -83,7 +83,7 @@ fn answer_code(key: &Key, transport: Transport, nonce: Nonce, agent: &str) -> Ma
     key.sign(Purpose::Answer, &parts)
 }
 
-/// What stands for a transport in signed messages.
+/// Returns the byte for a transport in signed messages.
 pub(crate) fn transport_byte(transport: Transport) -> u8 {
     match transport {
         Transport::Tcp => 1,
@@ -98,7 +98,7 @@ fn read_nonce(text: &str) -> Option<Nonce> {
     (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok().map(Nonce)).flatten()
 }
 
-// A name of 63 + 1 + 253 characters, and the rest of an answer.
+// The longest answer has a name of 63 + 1 + 253 characters.
 const _: () = assert!(MAGIC.len() + 1 + 16 + 1 + 2 * LENGTH + 1 + 317 < LONGEST);
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
         for keep in [false, true] {
             let echo = probe_of(Transport::Tcp, keep);
             assert_eq!(read_answer(&key(), Transport::Tcp, NONCE, echo.as_bytes()), None);
-            // Not even one that adds a name to it.
+            // Not even an echo server that adds a name.
             let named = echo.replace('\n', " x/a\n");
             assert_eq!(read_answer(&key(), Transport::Tcp, NONCE, named.as_bytes()), None);
         }

@@ -1,4 +1,4 @@
-//! Random numbers of the operating system's generator: nobody outside of a run can guess them.
+//! Random numbers from the operating system's generator. No program outside of a run can guess them.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,8 +37,9 @@ fn draw() -> io::Result<[u8; 32]> {
     Ok(bytes)
 }
 
-/// Nonces. The operating system is asked once, where it may still fail: from then on, a keyed hash of a
-/// counter is as unpredictable, never repeats a nonce by accident of a failed request, and cannot fail.
+/// A sequence of nonces. The operating system is asked once, at the beginning, where a failure can still be reported.
+/// After that, a keyed hash of a counter is as unpredictable, never repeats a nonce because a request failed, and
+/// cannot fail.
 #[derive(Debug)]
 pub struct Nonces {
     key: Key,

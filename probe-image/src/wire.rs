@@ -9,11 +9,12 @@
 //! | `POST /v1/probe` | [`ProbeRequest`] | [`ProbeResponse`] |
 //! | `POST /v1/hold` | [`HoldRequest`] | [`ProbeResponse`] |
 //! | `POST /v1/held` | [`HeldRequest`] | [`ProbeResponse`] |
+//! | `POST /v1/give-up` | – | – |
 //! | `POST /v1/arrivals` | [`ArrivalsRequest`] | [`ArrivalsResponse`] |
 //! | `POST /v1/stop` | – | – |
 //!
-//! Every request carries `Authorization: Bearer` and the agent's token. Anything but status 200
-//! has a body of plain text that says why.
+//! Every request carries `Authorization: Bearer` and the agent's token. If the status is not 200, the body is plain
+//! text that says why.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,26 +22,26 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// The version of everything that agents say: to each other in probes, and here. Agents of different
-/// versions do not understand each other's probes, so a run refuses to begin with them.
+/// Version of the probes between agents, and of this API. Agents of different versions do not understand each other's
+/// probes, so a run refuses to begin with them.
 pub const WIRE_VERSION: u32 = 3;
 
-/// The environment variable that holds the token. Not an argument: those can be read by others. From it,
-/// all agents of a run derive the key that signs their probes.
+/// Environment variable with the token. It is not an argument, because other programs can read arguments. All agents
+/// of a run derive the key that signs their probes from it.
 pub const TOKEN_VARIABLE: &str = "NETPROOF_TOKEN";
 
-/// The port of an agent's API in a pod: below those that source ports are taken from, and hardly
-/// ever probed.
+/// Port of an agent's API in a pod. It is below the ports that source ports are taken from, and is hardly ever
+/// probed.
 pub const CONTROL_PORT: u16 = 15_119;
 
-/// The line that an agent prints on its standard output once its API can be reached.
+/// The line that an agent prints on its standard output when its API can be reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ready {
     /// The address of the API.
     pub listening: SocketAddr,
 }
 
-/// A number that tells one attempt from every other.
+/// A number that distinguishes one attempt from all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Nonce(pub u64);
 
@@ -50,7 +51,7 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// How an attempt travels.
+/// The transport of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {
@@ -67,7 +68,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Whether a connection comes before the first message.
+    /// Returns whether a connection is opened before the first message.
     pub fn is_stream(self) -> bool {
         match self {
             Self::Tcp | Self::Sctp | Self::DnsTcp => true,
@@ -76,10 +77,10 @@ impl Transport {
     }
 }
 
-/// What an agent is.
+/// The name and version of an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Info {
-    /// The agent's name, with which it signs its answers.
+    /// The agent's name, which is part of its signed answers.
     pub name: String,
     /// The version of this crate.
     pub version: String,
@@ -98,7 +99,7 @@ pub enum Family {
     Ipv6,
 }
 
-/// What an agent's kernel lets it have, found out by creating sockets.
+/// The sockets that an agent's kernel allows, found out by creating them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// One for each of TCP, UDP and SCTP in each family.
@@ -106,8 +107,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Returns why there are no sockets of a transport and a family; `None` if there are. DNS travels in
-    /// the sockets of TCP and UDP. A socket that the agent did not report is missing.
+    /// Returns why there are no sockets of a transport and a family, or `None` if there are. DNS uses the sockets of
+    /// TCP and UDP. A socket that the agent did not report is missing.
     pub fn missing(&self, transport: Transport, family: Family) -> Option<&str> {
         let carrier = match transport {
             Transport::Tcp | Transport::DnsTcp => Transport::Tcp,
@@ -129,7 +130,7 @@ pub struct Capability {
     pub transport: Transport,
     /// The family.
     pub family: Family,
-    /// The system's reason why there are none; `None` if there are.
+    /// The system's reason why there is no such socket; `None` if there is one.
     pub missing: Option<String>,
 }
 
@@ -142,17 +143,17 @@ pub struct Listener {
     pub port: u16,
 }
 
-/// Asks for listeners; those that are open already stay as they are.
+/// A request to open listeners. Listeners that are already open stay as they are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListenRequest {
     /// The listeners.
     pub listeners: Vec<Listener>,
 }
 
-/// What became of each listener of a [`ListenRequest`], in its order.
+/// The results for the listeners of a [`ListenRequest`], in its order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListenResponse {
-    /// `None` if it is open.
+    /// `None` for a listener that is open.
     pub failures: Vec<Option<ListenFailure>>,
 }
 
@@ -166,7 +167,7 @@ pub enum ListenFailure {
     Other(String),
 }
 
-/// The names that the agent's DNS listeners know. Replaces those of the request before.
+/// The names that the agent's DNS listeners know. They replace those of the previous request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecordsRequest {
     /// Addresses by name, in lower case and without a dot at the end.
@@ -176,7 +177,7 @@ pub struct RecordsRequest {
 /// A batch of probes, all sent at once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProbeRequest {
-    /// How long to wait for each answer, in milliseconds.
+    /// Maximum time to wait for each answer, in milliseconds.
     pub timeout_ms: u32,
     /// The probes.
     pub targets: Vec<Target>,
@@ -185,21 +186,21 @@ pub struct ProbeRequest {
 /// One probe: a fresh socket with a fresh source port.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Target {
-    /// What the receiver has to echo.
+    /// The nonce that the receiver must echo.
     pub nonce: Nonce,
-    /// How to send it.
+    /// The transport.
     pub transport: Transport,
-    /// Where to.
+    /// The destination.
     pub address: SocketAddr,
-    /// The name to look up: for DNS only.
+    /// The name to look up, for DNS only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// Asks for TCP connections that stay open until the next [`HeldRequest`] or [`HoldRequest`].
+/// A request for TCP connections that stay open until the next [`HeldRequest`] or [`HoldRequest`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HoldRequest {
-    /// How long to wait for each answer, in milliseconds.
+    /// Maximum time to wait for each answer, in milliseconds.
     pub timeout_ms: u32,
     /// The connections.
     pub connections: Vec<Connection>,
@@ -208,18 +209,18 @@ pub struct HoldRequest {
 /// A connection to open and to keep. It is kept if an agent answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
-    /// What the receiver has to echo; afterwards the name of the connection.
+    /// The nonce that the receiver must echo. Later, it identifies the connection.
     pub nonce: Nonce,
-    /// Where to.
+    /// The destination.
     pub address: SocketAddr,
 }
 
-/// Asks to use connections once more, all at once, and then to close everything that is kept.
+/// A request to use connections once more, all at once, and then to close all kept connections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeldRequest {
-    /// How long to wait for each answer, in milliseconds.
+    /// Maximum time to wait for each answer, in milliseconds.
     pub timeout_ms: u32,
-    /// What to say over which connection.
+    /// The exchanges.
     pub exchanges: Vec<Exchange>,
 }
 
@@ -228,11 +229,11 @@ pub struct HeldRequest {
 pub struct Exchange {
     /// [`Connection::nonce`]
     pub connection: Nonce,
-    /// What the receiver has to echo this time.
+    /// The nonce that the receiver must echo this time.
     pub nonce: Nonce,
 }
 
-/// What became of each probe of a [`ProbeRequest`], connection of a [`HoldRequest`] or exchange of a
+/// The results for the probes of a [`ProbeRequest`], the connections of a [`HoldRequest`] or the exchanges of a
 /// [`HeldRequest`], in its order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProbeResponse {
@@ -240,16 +241,16 @@ pub struct ProbeResponse {
     pub results: Vec<ProbeResult>,
 }
 
-/// What became of a probe.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeResult {
-    /// What happened.
+    /// What the sender saw.
     pub outcome: Outcome,
-    /// How long it took, in microseconds.
+    /// Time until the outcome, in microseconds.
     pub elapsed_us: u32,
 }
 
-/// What the sender of a probe saw. Facts only: what they mean is decided elsewhere.
+/// What the sender of a probe saw. These are only facts: their meaning is decided elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Outcome {
@@ -274,23 +275,23 @@ pub enum Outcome {
     },
     /// A reset, or an ICMP message that the port cannot be reached.
     Refused,
-    /// A connection was established, and then broken off.
+    /// A connection was established, and then broken.
     Cut {
         /// The system's reason.
         message: String,
     },
-    /// Another ICMP message, or no route: what the network did to a packet, whatever the message says about
+    /// Another ICMP message, or no route. This is what the network did to a packet, whatever the message says about
     /// protocols.
     Unreachable {
         /// The system's reason.
         message: String,
     },
-    /// Something answered, but not an agent of this run, or not to this attempt.
+    /// Something answered, but it is not an agent of this run, or it answered another attempt.
     Garbled {
-        /// The beginning of what it said.
+        /// The beginning of the answer.
         text: String,
     },
-    /// The kernel has no socket of the protocol and the family: nothing was sent. See [`Capabilities`].
+    /// The kernel has no socket of the protocol and the family, so nothing was sent. See [`Capabilities`].
     Unsupported {
         /// The system's reason.
         message: String,
@@ -302,11 +303,11 @@ pub enum Outcome {
     },
 }
 
-/// Asks for the arrivals since an earlier [`ArrivalsResponse`], which the agent then forgets up to
-/// that point.
+/// A request for the arrivals since an earlier [`ArrivalsResponse`]. The agent forgets all arrivals before that
+/// point.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ArrivalsRequest {
-    /// [`ArrivalsResponse::next`] of that response; 0 in the beginning.
+    /// [`ArrivalsResponse::next`] of that response; 0 at the beginning.
     pub since: u64,
 }
 
@@ -315,9 +316,9 @@ pub struct ArrivalsRequest {
 pub struct ArrivalsResponse {
     /// The arrivals, oldest first.
     pub arrivals: Vec<Arrival>,
-    /// Where to go on.
+    /// The number for the next request.
     pub next: u64,
-    /// How many arrivals since that point were lost because the log was full.
+    /// Number of arrivals since that point that were lost because the log was full.
     pub lost: u64,
 }
 
@@ -326,8 +327,8 @@ pub struct ArrivalsResponse {
 pub struct Arrival {
     /// The nonce.
     pub nonce: Nonce,
-    /// Where it arrived.
+    /// The listener.
     pub listener: Listener,
-    /// Who sent it, as the listener saw it.
+    /// The sender, as the listener saw it.
     pub source: SocketAddr,
 }

@@ -1,4 +1,4 @@
-//! The client of an agent's control API.
+//! Client of an agent's control API.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,24 +24,26 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use super::Error;
 
-/// How long an agent may take for anything beyond the waiting that it was asked to do.
+/// Time that an agent may take to answer, in addition to the time that the request itself takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long the way to an agent may be broken before a request that does no harm twice fails.
+/// Time for which an idempotent request is retried while the connection to the agent is broken.
 const RECOVERY: Duration = Duration::from_secs(15);
 
-/// The pause before a broken way is tried again.
+/// Pause before a retry.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The most bytes of an answer: far more than the longest log of arrivals, and less than the memory of a machine.
+/// Maximum size of an answer, in bytes. It is far more than the longest log of arrivals, and less than the
+/// memory of a machine.
 const LONGEST_ANSWER: usize = 64 << 20;
 
-/// A way to reach an agent, and to reach it again when the connection breaks.
+/// A transport to an agent that can reconnect after the connection breaks.
 pub trait Connect: fmt::Debug + Send + Sync {
-    /// A new connection to the agent's control API.
+    /// Opens a new connection to the agent's control API.
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, Unreachable>>;
 }
 
@@ -50,11 +52,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A connection that is there already, and is the only one.
+/// A transport that consists of one connection, which is already open.
 pub struct Single<S>(std::sync::Mutex<Option<S>>);
 
 impl<S> Single<S> {
-    /// A way that leads along this connection once.
+    /// Creates a transport that uses this connection and cannot reconnect.
     pub fn new(stream: S) -> Self {
         Self(std::sync::Mutex::new(Some(stream)))
     }
@@ -75,30 +77,31 @@ impl<S: Stream + 'static> Connect for Single<S> {
     }
 }
 
-/// Why there is no way to an agent.
+/// The reason why an agent cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreachable {
-    /// The agent has ended, and will not come back.
+    /// The agent has ended and will not come back.
     Gone(String),
-    /// Something between here and there is broken, perhaps for a moment only.
+    /// The path to the agent is broken, perhaps only for a moment.
     Broken(String),
 }
 
-/// An agent, reached over one connection that stays open and is opened again when it breaks.
+/// An agent, reached over one connection that stays open. The connection is opened again when it breaks.
 #[derive(Debug)]
 pub struct Agent {
     name: String,
     token: String,
     way: Box<dyn Connect>,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
-    /// How far the log of arrivals has been read.
+    /// Position in the log of arrivals up to which it has been read.
     arrivals_seen: Mutex<u64>,
     capabilities: OnceCell<Capabilities>,
-    /// The nonces of its probes.
+    /// Nonces for its probes.
     nonces: Nonces,
-    /// Whether the last request failed for good: then the next one need not be patient.
+    /// Whether the last idempotent request failed after all retries. The next request is then tried only
+    /// once.
     is_down: AtomicBool,
-    /// When it first answered.
+    /// Time of its first answer.
     since: Instant,
 }
 
@@ -109,19 +112,19 @@ enum Repeat {
     Never,
 }
 
-/// What went wrong in an exchange.
+/// The reason why an exchange failed.
 enum Broken {
-    /// The connection, or the way to the agent.
+    /// The connection or the path to the agent is broken.
     Way(Unreachable),
-    /// The agent answered, but not what was asked.
+    /// The agent sent an error or an unexpected answer.
     Answer(String),
 }
 
 impl Agent {
-    /// Talks to the agent at the end of a way, and makes sure that it is the right one.
+    /// Connects to an agent, and checks its name, version and protocol version.
     ///
     /// # Errors
-    /// If there is none, or one of another version.
+    /// If the agent cannot be reached, or if one of these is wrong.
     pub async fn connect(name: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
         let (connection, arrivals_seen, since) = (Mutex::default(), Mutex::default(), Instant::now());
         let (is_down, capabilities) = (AtomicBool::default(), OnceCell::default());
@@ -145,12 +148,12 @@ impl Agent {
         Ok(agent)
     }
 
-    /// The name with which the agent signs its answers.
+    /// Returns the name with which the agent signs its answers.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// When it first answered.
+    /// Returns the time of the agent's first answer.
     pub fn since(&self) -> Instant {
         self.since
     }
@@ -160,7 +163,7 @@ impl Agent {
         self.nonces.next()
     }
 
-    /// Finds out which sockets the agent's kernel has. The agent is asked once.
+    /// Asks the agent which sockets its kernel has. After a success, later calls send no request.
     ///
     /// # Errors
     /// If the agent cannot be reached, or cannot find it out.
@@ -170,14 +173,14 @@ impl Agent {
         Ok(())
     }
 
-    /// Returns why the agent's kernel has no sockets that reach an address; `None` if it has them, or has not been
-    /// [asked](Self::find_capabilities).
+    /// Returns why the agent's kernel has no sockets that reach this address. Returns `None` if it has them,
+    /// or if [`find_capabilities`](Self::find_capabilities) has not succeeded yet.
     pub fn missing(&self, transport: Transport, address: SocketAddr) -> Option<&str> {
         let family = if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
         self.capabilities.get()?.missing(transport, family)
     }
 
-    /// Opens listeners. Gives those that could not be opened.
+    /// Opens listeners. Returns the listeners that could not be opened.
     ///
     /// # Errors
     /// If the agent cannot be reached.
@@ -200,22 +203,21 @@ impl Agent {
         self.ask("/v1/records", &RecordsRequest { records }, Duration::ZERO, Repeat::Harmless).await
     }
 
-    /// Sends a batch of probes, and waits for the end of the last. Gives a result for each, in
-    /// order.
+    /// Sends a batch of probes and waits until the last one ends. Returns one result per probe, in order.
     ///
     /// # Errors
-    /// If the agent cannot be reached or does not answer for all.
+    /// If the agent cannot be reached or does not answer for all probes.
     pub async fn probe(&self, targets: Vec<Target>, timeout: Duration) -> Result<Vec<ProbeResult>, Error> {
         let count = targets.len();
         let request = ProbeRequest { timeout_ms: millis(timeout), targets };
         self.attempt("/v1/probe", &request, timeout, count).await
     }
 
-    /// Opens connections that stay open until [`use_again`](Self::use_again), or until others are opened. Gives
-    /// a result for each, in order.
+    /// Opens connections that stay open until [`use_again`](Self::use_again) is called or other connections
+    /// are opened. Returns one result per connection, in order.
     ///
     /// # Errors
-    /// If the agent cannot be reached or does not answer for all.
+    /// If the agent cannot be reached or does not answer for all connections.
     pub async fn hold(
         &self,
         connections: Vec<Connection>,
@@ -226,11 +228,10 @@ impl Agent {
         self.attempt("/v1/hold", &request, timeout, count).await
     }
 
-    /// Uses connections that are open once more, and closes all of them. Gives a result for each exchange,
-    /// in order.
+    /// Uses open connections once more and closes all of them. Returns one result per exchange, in order.
     ///
     /// # Errors
-    /// If the agent cannot be reached or does not answer for all.
+    /// If the agent cannot be reached or does not answer for all exchanges.
     pub async fn use_again(
         &self,
         exchanges: Vec<Exchange>,
@@ -241,7 +242,7 @@ impl Agent {
         self.attempt("/v1/held", &request, timeout, count).await
     }
 
-    /// Asks for a number of attempts.
+    /// Sends a request whose answer must have `count` results.
     async fn attempt(
         &self,
         path: &str,
@@ -257,7 +258,7 @@ impl Agent {
         }
     }
 
-    /// Ends the attempts to connect that go on after their result has been told.
+    /// Ends the connection attempts that continue after their result was reported.
     ///
     /// # Errors
     /// If the agent cannot be reached.
@@ -265,10 +266,10 @@ impl Agent {
         self.ask("/v1/give-up", &(), Duration::ZERO, Repeat::Harmless).await
     }
 
-    /// What arrived at the agent's listeners since the last time.
+    /// Returns what arrived at the agent's listeners since the last call.
     ///
     /// # Errors
-    /// If the agent cannot be reached, or lost arrivals.
+    /// If the agent cannot be reached, or if its log lost arrivals.
     pub async fn arrivals(&self) -> Result<Vec<Arrival>, Error> {
         let mut seen = self.arrivals_seen.lock().await;
         let request = ArrivalsRequest { since: *seen };
@@ -281,8 +282,8 @@ impl Agent {
         }
     }
 
-    /// Asks the agent to end. Whether it did is for those to see who watch over it: its answer may be lost
-    /// with it.
+    /// Asks the agent to end. The caller must check whether it did: the answer may be lost when the agent
+    /// ends.
     pub async fn stop(&self) {
         let stopped: Result<(), Error> = self.ask("/v1/stop", &(), Duration::ZERO, Repeat::Never).await;
         if let Err(error) = stopped {
@@ -290,7 +291,7 @@ impl Agent {
         }
     }
 
-    /// Asks, and asks again while the way is broken if that does no harm.
+    /// Sends a request. Retries while the connection is broken, if the request may be repeated.
     async fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -302,7 +303,8 @@ impl Agent {
         let start = Instant::now();
         let patience = if self.is_down.load(Ordering::Relaxed) { Duration::ZERO } else { RECOVERY };
         loop {
-            let broken = match self.try_once(path, &body, expected).await {
+            let span = tracing::trace_span!("request", agent = self.name, path);
+            let broken = match self.try_once(path, &body, expected).instrument(span).await {
                 Ok(answer) => {
                     self.is_down.store(false, Ordering::Relaxed);
                     return Ok(answer);
@@ -313,7 +315,8 @@ impl Agent {
                 }
                 Err(Broken::Way(Unreachable::Broken(message))) => message,
             };
-            // Also where it is not tried again: whoever asks next should not find it as broken.
+            // Pause even if there is no retry, so that the next request has a better chance of a working
+            // connection.
             sleep(PAUSE).await;
             if repeat == Repeat::Never || start.elapsed() >= patience {
                 self.is_down.store(repeat == Repeat::Harmless, Ordering::Relaxed);
@@ -331,7 +334,7 @@ impl Agent {
         let broken = |message: String| Broken::Way(Unreachable::Broken(message));
         let mut connection = self.connection.lock().await;
         let patience = expected + PATIENCE;
-        // Taken out, so that it does not stay if it fails or is given up.
+        // Take the connection out, so that it is dropped if the exchange fails or is cancelled.
         let mut kept = connection.take();
         let exchange = async {
             if let Some(sender) = &mut kept
@@ -363,7 +366,7 @@ impl Agent {
         let (mut sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Broken::Way(Unreachable::Broken(error.to_string())))?;
-        // Ends when the agent does, or when the sender is dropped.
+        // This task ends when the agent ends or when the sender is dropped.
         tokio::spawn(connection);
         sender.ready().await.map_err(|error| Broken::Way(Unreachable::Broken(error.to_string())))?;
         Ok(sender)
@@ -402,7 +405,7 @@ mod tests {
 
     use super::*;
 
-    /// Connects to something that answers with this, whatever it is asked.
+    /// Connects to a server that answers every request with this text.
     async fn connect_to(info: String) -> Result<Agent, Error> {
         let (own, mut other) = duplex(4_096);
         tokio::spawn(async move {
@@ -414,7 +417,7 @@ mod tests {
         Agent::connect("x/a".to_owned(), "token".to_owned(), Box::new(Single::new(own))).await
     }
 
-    /// Agents of different versions do not understand each other's probes: everything would look denied.
+    /// Agents of different versions do not understand each other's probes. Every cell would look denied.
     #[tokio::test]
     async fn an_agent_that_speaks_other_probes_is_refused() {
         let info =

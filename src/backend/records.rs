@@ -1,4 +1,4 @@
-//! The names that a cluster's DNS server knows.
+//! Names that a cluster's DNS server knows.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::policy::Cluster;
 /// Addresses by name.
 pub(super) type Records = BTreeMap<String, Vec<IpAddr>>;
 
-/// Services, and pods by their address.
+/// Returns the names of Services, and names of pods that consist of their addresses.
 pub(super) fn records(cluster: &Cluster) -> Records {
     let services = cluster
         .services

@@ -28,10 +28,6 @@ pub(super) struct CompareArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
-    /// Show every difference
-    #[arg(short, long)]
-    verbose: bool,
-
     #[command(flatten)]
     thresholds: ThresholdOptions,
 }
@@ -93,14 +89,14 @@ fn factor(text: &str) -> Result<f64, String> {
     factor.ok_or_else(|| format!("`{text}` is not a factor: write a number from 1, such as 1.5"))
 }
 
-pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<Exit> {
+pub(super) fn compare(args: &CompareArgs, everything: bool) -> anyhow::Result<Exit> {
     let (before, after) = (read(&args.before)?, read(&args.after)?);
     let comparison = compare_records(&before, &after, args.thresholds.thresholds());
     output::result(&match args.output {
-        Format::Table => report::comparison(&comparison, args.verbose),
+        Format::Table => report::comparison(&comparison, everything),
         Format::Json => report::comparison_json(&comparison)?,
     })?;
-    Ok(Exit::Code(report::comparison_exit_code(&comparison)))
+    Ok(Exit::Code(comparison.outcome().exit_code()))
 }
 
 fn read(path: &Path) -> anyhow::Result<Record> {
@@ -147,11 +143,7 @@ impl BaselineOptions {
             }
             Format::Json => report::json(result, Some(&comparison))?,
         };
-        let code = if result.interrupted {
-            report::exit_code(result)
-        } else {
-            report::comparison_exit_code(&comparison)
-        };
+        let code = comparison.outcome().exit_code_unless(result.interrupted);
         Ok((text, Exit::Code(code)))
     }
 }

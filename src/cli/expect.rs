@@ -121,7 +121,7 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
         Format::Table => report::expected_table(&mut matrix, about, stdout)?,
         Format::Json => report::expected_json(&mut matrix, about, stdout)?,
     }
-    Ok(Exit::Code(report::expected_exit_code(about)))
+    Ok(Exit::Code(about.outcome().exit_code()))
 }
 
 fn read(args: &ExpectArgs) -> anyhow::Result<Snapshot> {

@@ -8,6 +8,7 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::interruption::interruption;
+use super::fuzz_progress::FuzzProgress;
 use super::run_options::{BackendKind, RunOptions, environment};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;
@@ -63,7 +64,7 @@ Examples:
 
 const CASES: usize = 200;
 
-pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
+pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<Exit> {
     let FuzzArgs { options, .. } = args;
     for (option, is_given) in [
         ("--every-node", options.cluster.every_node()),
@@ -95,11 +96,11 @@ pub(super) fn fuzz(args: &FuzzArgs) -> anyhow::Result<Exit> {
     }
     let saved = save(&result.found, &args.save);
     let text = match options.output {
-        Format::Table => report::fuzz(&result, &environment, &saved, options.verbose),
+        Format::Table => report::fuzz(&result, &environment, &saved, everything),
         Format::Json => report::fuzz_json(&result, &environment, &saved)?,
     };
     output::result(&text)?;
-    Ok(Exit::Code(report::fuzz_exit_code(&result)))
+    Ok(Exit::Code(result.exit_code()))
 }
 
 /// Counts wrong answers of scenarios that are interfered with. Exit code 1 if there are any.
@@ -160,7 +161,7 @@ async fn in_lab(
     limits: &Limits,
     interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<(FuzzResult, Environment)> {
-    let (settings, view) = (options.for_lab()?, report::FuzzProgress::new(limits.cases));
+    let (settings, view) = (options.for_lab()?, FuzzProgress::new(limits.cases));
     let new_lab = |_: &_| Lab::new(options.fault);
     let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, |progress| view.show(progress)).await;
     Ok((result, options.lab()))
@@ -173,7 +174,7 @@ async fn on_cluster(
 ) -> anyhow::Result<(FuzzResult, Environment)> {
     let settings = options.for_cluster()?;
     let cluster = options.open_cluster(&mut interrupted).await?;
-    let (environment, view) = (environment(&cluster), report::FuzzProgress::new(limits.cases));
+    let (environment, view) = (environment(&cluster), FuzzProgress::new(limits.cases));
     let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
     let result =
         fuzz::fuzz(limits, &settings, new_backend, interrupted, |progress| view.show(progress)).await;

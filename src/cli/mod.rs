@@ -4,15 +4,18 @@ mod accept;
 mod cleanup;
 mod cluster;
 mod compare;
+mod diagnostics;
 mod duration;
 mod expect;
 mod fuzz;
+mod fuzz_progress;
 mod image;
 mod interruption;
 mod library;
 mod limits;
 mod output;
 mod profile;
+mod progress;
 mod run;
 mod run_options;
 mod select;
@@ -20,7 +23,7 @@ mod selftest;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Proves that a Kubernetes cluster really enforces its NetworkPolicies.
 ///
@@ -31,6 +34,13 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Show the whole report; twice, also what netproof does; three times, also every request
+    ///
+    /// Diagnostics go to standard error. NETPROOF_LOG=FILTER selects them, such as debug or
+    /// netproof::run=trace; NETPROOF_LOG_FORMAT=json writes them for machines.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
 }
 
 const EXIT_CODES: &str = "\
@@ -93,7 +103,9 @@ pub fn main() -> ExitCode {
     let command = command();
     let matches = command.clone().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let result = cluster::check(&command, &matches).and_then(|()| carry_out(cli.command));
+    let result = diagnostics::start(cli.verbose)
+        .and_then(|()| cluster::check(&command, &matches))
+        .and_then(|()| carry_out(cli.command, cli.verbose > 0));
     let exit = result.unwrap_or_else(|error| {
         // A reader that has seen enough (`| head`) is not an error.
         if output::is_closed(&error) {
@@ -110,13 +122,14 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-fn carry_out(command: Command) -> anyhow::Result<Exit> {
+/// Runs a command. `everything` is whether it shows the whole report.
+fn carry_out(command: Command, everything: bool) -> anyhow::Result<Exit> {
     match command {
-        Command::Run(args) => run::run(&args),
-        Command::Compare(args) => compare::compare(&args),
+        Command::Run(args) => run::run(&args, everything),
+        Command::Compare(args) => compare::compare(&args, everything),
         Command::Expect(args) => expect::expect(&args),
         Command::Selftest(args) => selftest::selftest(&args),
-        Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args, everything),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Image(args) => image::image(&args),
     }

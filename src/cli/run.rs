@@ -12,7 +12,7 @@ use super::compare::BaselineOptions;
 use super::interruption::interruption;
 use super::run_options::{BackendKind, RunOptions, at_least_one, complain, environment};
 use super::select::SelectOptions;
-use super::{Exit, Format, output, profile};
+use super::{Exit, Format, output, profile, progress};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{Fault, Lab};
 use crate::run::Events;
@@ -84,7 +84,7 @@ Examples:
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 
-pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
     if args.list_faults {
         let faults: Vec<_> =
             Fault::all().map(|fault| (fault.name(), fault.description().to_string())).collect();
@@ -114,12 +114,12 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     match baseline {
         Some(before) if result.failure().is_none() => {
-            let RunOptions { output: format, verbose, .. } = args.options;
-            let (text, exit) = args.baseline.report(&before, &result, format, verbose)?;
+            let format = args.options.output;
+            let (text, exit) = args.baseline.report(&before, &result, format, everything)?;
             output::result(&text)?;
             Ok(exit)
         }
-        Some(_) | None => args.options.report(&result),
+        Some(_) | None => args.options.report(&result, everything),
     }
 }
 
@@ -164,7 +164,7 @@ async fn in_lab(
     let (fault, settings) = (options.fault, options.for_lab()?);
     let environment = accept.complete(options.lab(), scenarios);
     let (events, received) = Events::channel();
-    let progress = tokio::spawn(report::progress(received));
+    let progress = tokio::spawn(progress::progress(received));
     let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
     let result = run::run(scenarios, backends, &settings, environment, &events, interrupted).await;
     drop(events);
@@ -189,7 +189,7 @@ async fn on_cluster(
     let accepted = environment.unmodelled.iter().filter(|kind| kind.is_accepted);
     cluster.accept(accepted.map(|kind| kind.kind.clone()));
     let (events, received) = Events::channel();
-    let progress = tokio::spawn(report::progress(received));
+    let progress = tokio::spawn(progress::progress(received));
     let result = run::run(&scheduled, cluster.backends(), &settings, environment, &events, interrupted).await;
     drop(events);
     progress.await?;
@@ -204,7 +204,7 @@ async fn save(cluster: &Cluster, identity: &Identity, result: &RunResult) -> any
     let text = anstream::adapter::strip_str(&report::terminal(result, false)).to_string();
     let (code, text) = match result.failure() {
         Some(failure) => (2, format!("error: {}\n", failure.message)),
-        None => (report::exit_code(result), text),
+        None => (result.exit_code(), text),
     };
     let entries = [("exit-code", code.to_string()), ("report.txt", text)];
     let entries = entries.map(|(key, value)| (key.to_owned(), value));

@@ -34,10 +34,6 @@ pub(super) struct RunOptions {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
 
-    /// Show every cell of every step
-    #[arg(short, long)]
-    pub(super) verbose: bool,
-
     /// How long after a change packets may differ from what the policies promise
     /// [default: 400ms in the lab, 15s on a cluster]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
@@ -190,16 +186,16 @@ impl RunOptions {
     }
 
     /// Prints a result. Gives the exit code that it leads to.
-    pub(super) fn report(&self, result: &RunResult) -> anyhow::Result<Exit> {
+    pub(super) fn report(&self, result: &RunResult, everything: bool) -> anyhow::Result<Exit> {
         if let Some(failure) = result.failure() {
             anyhow::bail!("{}", failure.message);
         }
         let text = match self.output {
-            Format::Table => report::terminal(result, self.verbose),
+            Format::Table => report::terminal(result, everything),
             Format::Json => report::json(result, None)?,
         };
         output::result(&text)?;
-        Ok(Exit::Code(report::exit_code(result)))
+        Ok(Exit::Code(result.exit_code()))
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::interruption::interruption;
 use super::run_options::processors;
-use super::{Exit, library, output};
+use super::{Exit, library, output, progress};
 use crate::backend::lab::{self, Entered, Fault};
 use crate::run::{Events, Settings};
 use crate::scenario::{self, Scenario};
@@ -100,7 +100,7 @@ async fn carry_out(
     };
     let interrupted = interruption()?;
     let (events, received) = Events::channel();
-    let progress = tokio::spawn(report::progress(received));
+    let progress = tokio::spawn(progress::progress(received));
     let result = crate::selftest::selftest(scenarios, faults, &settings, &events, interrupted).await;
     drop(events);
     progress.await?;

@@ -1,5 +1,4 @@
-//! Carrying one scenario out, and keeping the states that it led through: with the addresses that its
-//! pods really had.
+//! Runs one scenario, and keeps the states that it led to, with the real addresses of the pods.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,14 +9,14 @@ use crate::run::{self, Events, Settings};
 use crate::scenario::{Action, EndpointName, Scenario, State};
 use crate::verdict::{Environment, ScenarioResult};
 
-/// What came of a scenario.
+/// A scenario that was run.
 pub(super) struct Carried {
     pub(super) result: ScenarioResult,
-    /// The state at the beginning, and after every step that was carried out.
+    /// The state at the beginning, and after every step that was run.
     pub(super) states: Vec<State>,
 }
 
-/// Carries scenarios out.
+/// Runs scenarios.
 pub(super) struct Runner<'a, F> {
     pub(super) settings: &'a Settings,
     pub(super) new_backend: F,
@@ -25,13 +24,13 @@ pub(super) struct Runner<'a, F> {
 }
 
 impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
-    /// Carries a scenario out; `None` if it was interrupted.
+    /// Runs a scenario. Returns `None` if it was interrupted.
     pub(super) async fn carry_out(&self, scenario: &Scenario) -> Option<Carried> {
         let states = Arc::new(Mutex::new(Vec::new()));
         let backend =
             (self.new_backend)(scenario).map(|backend| Recording { backend, states: Arc::clone(&states) });
         let backends = std::iter::once((0, backend));
-        // Others tell how it goes on.
+        // The caller reports progress, so these events are not needed.
         let (events, _) = Events::channel();
         let (one, interrupted) = (std::slice::from_ref(scenario), self.interrupted.clone());
         let ran = run::run(one, backends, self.settings, Environment::default(), &events, interrupted).await;
@@ -41,7 +40,7 @@ impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
     }
 }
 
-/// A backend that keeps the states that it made.
+/// A backend that also keeps the states that it has applied.
 struct Recording<B> {
     backend: B,
     states: Arc<Mutex<Vec<State>>>,

@@ -1,4 +1,4 @@
-//! Three answers to one question, and who differs from whom.
+//! Compares the answers of the policy engine, the naive evaluator and packets.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use crate::policy::{Decision, Reason};
 use crate::scenario::State;
 use crate::verdict::{CellResult, Observation, Verdict};
 
-/// Who differs from the others.
+/// The one of the three that differs from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Differs {
     /// The policy engine: the naive evaluator and the packets agree.
     Engine,
     /// The naive evaluator: the policy engine and the packets agree.
     Naive,
-    /// Engine and naive evaluator from each other, and packets cannot tell who is right.
+    /// Engine and naive evaluator: they differ from each other, and packets cannot tell which one is right.
     Evaluators,
     /// The packets: engine and naive evaluator agree.
     Packets,
 }
 
 impl Differs {
-    /// `engine`, `naive-evaluator`, `evaluators` or `packets`.
+    /// Returns `engine`, `naive-evaluator`, `evaluators` or `packets`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
@@ -44,28 +44,28 @@ impl fmt::Display for Differs {
     }
 }
 
-/// A cell about which not all agree.
+/// A cell for which the three do not agree.
 #[derive(Debug, Clone)]
 pub struct Disagreement {
     /// The cell.
     pub cell: Cell,
-    /// What the engine says.
+    /// Decision of the policy engine.
     pub engine: Decision,
-    /// Why.
+    /// Reasons for the engine's decision.
     pub reasons: Vec<Reason>,
-    /// What the naive evaluator says.
+    /// Decision of the naive evaluator.
     pub naive: Decision,
-    /// What the packets did, if any were sent.
+    /// Observation of the packets, if any were sent.
     pub observed: Option<Observation>,
-    /// Who differs.
+    /// The one that differs.
     pub differs: Differs,
 }
 
-/// The disagreements of one step, which left this state.
+/// Returns the disagreements of one step. `state` is the state after it.
 pub(super) fn compare(state: &State, cells: &[CellResult]) -> Vec<Disagreement> {
     let naive = Naive::new(state);
     let disagreements = cells.iter().filter_map(|result| {
-        // An end that the naive evaluator does not find is one about which it cannot agree.
+        // If the naive evaluator does not find an end of the cell, its decision counts as undefined.
         let naive = naive.decide(&result.cell).unwrap_or(Decision::Undefined);
         let engine = result.expected.decision;
         let differs = if engine == naive {
@@ -94,7 +94,7 @@ pub(super) fn compare(state: &State, cells: &[CellResult]) -> Vec<Disagreement> 
     disagreements.collect()
 }
 
-/// Packets are a witness for whoever said what they do.
+/// Returns who differs. Packets confirm the evaluator that predicted them.
 fn who_is_alone(engine: Decision, naive: Decision, observed: Option<&Observation>) -> Differs {
     let is_borne_out = |decision: Decision| {
         decision != Decision::Undefined

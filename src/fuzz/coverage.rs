@@ -1,4 +1,4 @@
-//! What random cases have reached.
+//! Which items of the semantics and which fields random cases have covered.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::field::{self, fields};
 use super::item::{self, Scope, scope};
 use crate::scenario::SpecRule;
 
-/// What some random cases have reached.
+/// The items and fields that some random cases have covered.
 #[derive(Debug, Clone, Default)]
 pub struct Coverage {
     items: BTreeMap<u8, usize>,
@@ -17,7 +17,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Counts one case: its place in its scenario, the scenario as it was generated, and what it came to.
+    /// Counts one case. `at` is the index of its step in `scenario`, which is the scenario as it was generated.
     pub fn add(&mut self, at: usize, scenario: &Value, case: &Case) {
         if let Some(topology) = scenario.get("topology").filter(|_| at == 0) {
             field::count_topology(topology, &mut self.fields);
@@ -30,7 +30,7 @@ impl Coverage {
         }
     }
 
-    /// Both together.
+    /// Adds the counts of another coverage.
     pub fn merge(&mut self, other: Self) {
         for (item, count) in other.items {
             *self.items.entry(item).or_default() += count;
@@ -40,7 +40,7 @@ impl Coverage {
         }
     }
 
-    /// Every item of the semantics: in how many cases it decided a cell, or why it never can.
+    /// Returns every item of the semantics, with the number of cases in which it decided a cell, or why it never can.
     pub fn items(&self) -> impl Iterator<Item = (SpecRule, Result<usize, &'static str>)> {
         SpecRule::all().map(|item| match scope(item) {
             Scope::Reached => (item, Ok(self.items.get(&item.number()).copied().unwrap_or_default())),
@@ -48,7 +48,7 @@ impl Coverage {
         })
     }
 
-    /// Every field, with how often it was generated. Fields that are not in the list come last.
+    /// Returns every field, with how often it was generated. Fields that are not in the list come last.
     pub fn fields(&self) -> Vec<(String, usize)> {
         let known = fields();
         let others: Vec<_> = self.fields.keys().filter(|field| !known.contains(field)).cloned().collect();
@@ -79,7 +79,7 @@ mod tests {
         coverage
     }
 
-    /// What 840 cases of fixed seeds do not reach, nobody should believe to be tested.
+    /// Checks 840 cases with fixed seeds. An item or field that they do not reach is not tested.
     #[test]
     fn random_cases_reach_every_item_and_every_field() {
         let coverage = coverage(1..71, Ground::Lab);

@@ -1,4 +1,4 @@
-//! A scenario that shows a disagreement, as a file that anybody can read and keep.
+//! Writes a scenario that shows a disagreement as a file that anyone can read and keep.
 
 use serde_json::{Value, json};
 
@@ -10,28 +10,28 @@ use super::world::Naive;
 use crate::plan::Cell;
 use crate::policy::{Decision, IpFamily};
 
-/// Which random case something was found in.
+/// The random case in which something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CaseName {
     /// The seed of its scenario.
     pub seed: u64,
-    /// Its number in there, counted from 1.
+    /// Its number in the scenario, from 1.
     pub number: usize,
 }
 
 impl CaseName {
-    /// A name for a scenario that comes of it.
+    /// Returns a name for a scenario that is derived from this case.
     pub fn scenario(self) -> String {
         format!("fuzz-{}-{}", self.seed, self.number)
     }
 
-    /// The command that makes the same case again, in the same place.
+    /// Returns the command that generates the same case again. `place` are the options that select the backend.
     pub fn command(self, place: &str) -> String {
         format!("netproof fuzz --seed {} --cases {}{place}", self.seed, self.number)
     }
 }
 
-/// Writes into a scenario what it is, and after every step what the naive evaluator says must hold.
+/// Adds a description to a scenario. Also adds assertions to every step, from the answers of the naive evaluator.
 pub(super) fn describe(scenario: &Value, name: CaseName, place: &str, found: &Disagreement) -> Value {
     let mut described = scenario.clone();
     let on_paper = read(scenario).ok().and_then(|scenario| cases(&scenario).ok()).unwrap_or_default();
@@ -42,7 +42,7 @@ pub(super) fn describe(scenario: &Value, name: CaseName, place: &str, found: &Di
             let title = if i + 1 == last { found.differs.to_string() } else { format!("step {}", i + 1) };
             step.insert("name".to_owned(), json!(title));
             step.insert("expect".to_owned(), Value::Array(assertions(&naive_answers(case))));
-            // Whoever reads it should not have to wonder about what is empty.
+            // Empty lists would only make the reader wonder.
             step.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
         }
     }
@@ -75,7 +75,7 @@ fn description(name: CaseName, place: &str, found: &Disagreement) -> String {
     )
 }
 
-/// What the naive evaluator says about every cell that has addresses.
+/// Returns the naive evaluator's decision for every cell that has addresses.
 fn naive_answers(case: &Case) -> Vec<(Cell, Decision)> {
     let naive = Naive::new(&case.state);
     let answers = ask_engine(&case.state, &case.probes);

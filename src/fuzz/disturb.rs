@@ -1,7 +1,7 @@
-//! Random scenarios whose lab is interfered with: paths die, packets are lost, agents stand still or are killed.
+//! Runs random scenarios in a lab that is interfered with: paths die, packets are lost, agents are paused or killed.
 //!
-//! Only the enforcer may be accused of a leak, no leak may become a pass, and no denial may be proved over a path that is
-//! dead. What a scenario shows without interference is the truth that it is compared with.
+//! Interference must not cause a leak verdict, must not turn a leak into a pass, and must not prove a denial over a
+//! dead path. The result is compared with that of the same scenario without interference.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -22,54 +22,54 @@ use crate::scenario::{Action, EndpointName, Scenario, State};
 use crate::source;
 use crate::verdict::{Outcome, ScenarioResult, Verdict};
 
-/// How many changes a scenario has: the interference comes with one of them.
+/// Number of steps in a scenario. The interference starts in one of them.
 const STEPS: usize = 4;
 
-/// Which random scenarios, and how many.
+/// Options for the random scenarios.
 #[derive(Debug, Clone, Copy)]
 pub struct DisturbLimits {
-    /// The seed of the first scenario, which the others follow.
+    /// Seed of the first scenario. Each next scenario has the next seed.
     pub seed: u64,
-    /// How many scenarios at most.
+    /// Maximum number of scenarios.
     pub scenarios: usize,
-    /// After how long no more scenarios are begun.
+    /// Time after which no more scenarios are started.
     pub time: Option<Duration>,
-    /// How many scenarios are run at once.
+    /// Number of scenarios that run at the same time.
     pub at_once: usize,
 }
 
-/// What disturbed scenarios came to.
+/// Results of scenarios with interference.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many were run.
+    /// Number of scenarios that were run.
     pub scenarios: usize,
-    /// Those that passed.
+    /// Scenarios that passed.
     pub passed: usize,
-    /// Those that failed, with leaks or outages.
+    /// Scenarios that failed, with leaks or blocked cells.
     pub failed: usize,
-    /// Those that were inconclusive.
+    /// Scenarios that were inconclusive.
     pub inconclusive: usize,
-    /// Those that could not be run to their end.
+    /// Scenarios that could not be run to their end.
     pub broken: usize,
-    /// Those that leak when they are left alone; 0 without a fault.
+    /// Scenarios that leak without interference; 0 without a fault.
     pub leaking: usize,
-    /// Denials that are called leaks although nothing leaks.
+    /// Denied cells with the verdict leak, although nothing leaks.
     pub false_leaks: usize,
-    /// Passes of scenarios that leak when they are left alone.
+    /// Scenarios that pass, although they leak without interference.
     pub hidden_leaks: usize,
-    /// Cells that leak when they are left alone, and match.
+    /// Cells with the verdict match, although they leak without interference.
     pub hidden_cells: usize,
-    /// Denials that count as proved although nothing could get through.
+    /// Denials that count as proved, although no packet could get through.
     pub dead_proofs: usize,
-    /// What any of the last four is about, by the seed of its scenario.
+    /// Descriptions of what the last four fields count, by the seed of the scenario.
     pub suspicious: BTreeMap<u64, Vec<String>>,
 }
 
-/// Runs random scenarios, each with an interference that its seed decides. Returns what came of them by the name of the
-/// interference. If it is interrupted, those that ended before are returned.
+/// Runs random scenarios. The seed of each scenario decides its interference. Returns the results by the name of the
+/// interference. If it is interrupted, it returns the results of the scenarios that have ended.
 ///
 /// # Errors
-/// If a scenario that was generated cannot be read.
+/// If a generated scenario cannot be read.
 pub async fn disturb(
     limits: DisturbLimits,
     settings: &Settings,
@@ -90,15 +90,15 @@ pub async fn disturb(
     Ok(tallies)
 }
 
-/// A scenario that was left alone, if that can show a leak, and the same scenario with interference.
+/// The results of a scenario with interference, and without it if a fault can cause leaks.
 struct Pair {
     alone: Option<ScenarioResult>,
     disturbed: ScenarioResult,
-    /// Unset if the scenario ended before.
+    /// Unset if the scenario ended before the interference.
     happened: Arc<OnceLock<Happened>>,
 }
 
-/// When and where a lab was interfered with.
+/// The step and place of an interference.
 #[derive(Debug)]
 struct Happened {
     /// The index of the step.
@@ -106,7 +106,7 @@ struct Happened {
     place: String,
 }
 
-/// Runs the scenario of a seed; `None` if that was interrupted.
+/// Runs the scenario of a seed. Returns `None` if it was interrupted.
 async fn run_one(
     seed: u64,
     settings: &Settings,
@@ -135,7 +135,7 @@ async fn run_one(
     Ok(carried.map(|carried| (seed, interference, Pair { alone, disturbed: carried.result, happened })))
 }
 
-/// What is wrong with cells of a result, for people.
+/// Describes what is wrong with some cells of a result, for people.
 fn describe<'a>(
     cells: impl IntoIterator<Item = (usize, &'a plan::Cell)>,
     result: &'a ScenarioResult,
@@ -145,7 +145,7 @@ fn describe<'a>(
     cells.into_iter().map(move |(at, cell)| format!("{}: {cell} over {} {what}", name(at), cell.family))
 }
 
-/// The cells of the steps of a result for which `is_wanted`.
+/// Returns the denied cells whose verdict `is_wanted`, each with the index of its step.
 fn places(result: &ScenarioResult, is_wanted: impl Fn(&Verdict) -> bool) -> BTreeSet<(usize, &plan::Cell)> {
     let steps = result.steps.iter().enumerate();
     let cells = steps.flat_map(|(at, step)| step.cells.iter().map(move |cell| (at, cell)));
@@ -153,9 +153,10 @@ fn places(result: &ScenarioResult, is_wanted: impl Fn(&Verdict) -> bool) -> BTre
     denied.map(|(at, cell)| (at, &cell.cell)).collect()
 }
 
-/// The proved denials between pods of a node whose path has died, and what is not on that node.
+/// Returns the denials that count as proved between pods of the node whose path has died and anything that is not on
+/// this node.
 fn dead_proofs<'a>(result: &'a ScenarioResult, happened: &Happened) -> Vec<(usize, &'a plan::Cell)> {
-    // A Service may be on any node, and what a node itself sends is not forwarded.
+    // The endpoint of a Service may be on any node, and packets from a node itself are not forwarded.
     let has_place = |end: &EndpointName| match end {
         EndpointName::Pod { .. } | EndpointName::External(_) => true,
         EndpointName::Service { .. } | EndpointName::Node(_) => false,
@@ -190,7 +191,8 @@ impl Tally {
         self.failed += usize::from(outcome == Outcome::Fail);
         self.inconclusive += usize::from(outcome == Outcome::Inconclusive);
         self.leaking += usize::from(!true_leaks.is_empty());
-        // A fault may leak where the run that was left alone had no leak to show, as of a cell that was inconclusive.
+        // With a fault, no leak counts as false: the run without interference may have missed it, for example in an
+        // inconclusive cell.
         let false_leaks = if alone.is_none() { leaks } else { BTreeSet::new() };
         let hidden_leaks = if outcome == Outcome::Pass { true_leaks.clone() } else { BTreeSet::new() };
         let hidden_cells: Vec<_> = true_leaks.intersection(&matches).copied().collect();
@@ -236,7 +238,7 @@ impl Backend for Disturbed {
         if step == self.at {
             let place = self.lab.interfere(self.interference, self.seed).await?;
             tracing::debug!("{} at {place}", self.interference.name());
-            // A step is applied once.
+            // Each step is applied once, so the value is not set yet.
             let _ = self.happened.set(Happened { step, place });
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! One random scenario after the other, many cases in each, until there are enough or the time is over.
+//! Runs random scenarios with many cases each, until there are enough cases or the time is over.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
@@ -19,79 +19,79 @@ use crate::generate::{self, Ground};
 use crate::policy::Decision;
 use crate::run::Settings;
 use crate::scenario::Scenario;
-use crate::verdict::{Counts, ScenarioFailure};
+use crate::verdict::{Counts, Outcome, ScenarioFailure};
 
-/// How many cases one lab, or one set of pods on a cluster, is used for: its topology is random, too.
+/// Number of cases that share one lab, or one set of pods on a cluster. The next scenario has another random
+/// topology.
 const CASES_PER_SCENARIO: usize = 10;
 
-/// How many disagreements are followed up. Whoever has mended these will try again.
+/// Maximum number of disagreements that are followed up. After fixing these, the user will run the fuzzer again.
 const FOLLOWED: usize = 3;
 
-/// Which random cases, and how many.
+/// Options for the random cases.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Where randomness begins: the seed of the first scenario, which the others follow.
+    /// Seed of the first scenario. Each next scenario has the next seed.
     pub seed: u64,
-    /// How many cases at most.
+    /// Maximum number of cases.
     pub cases: Option<usize>,
-    /// After how long no more scenarios are begun.
+    /// Time after which no more scenarios are started.
     pub time: Option<Duration>,
-    /// How many scenarios are carried out at once.
+    /// Number of scenarios that run at the same time.
     pub at_once: usize,
-    /// Whether no more scenarios are begun after the first disagreement.
+    /// Whether no more scenarios are started after the first disagreement.
     pub fail_fast: bool,
-    /// Where.
+    /// The backend.
     pub ground: Ground,
-    /// The options that say so, each after a space.
+    /// Command-line options that select the backend, each after a space.
     pub place: String,
 }
 
-/// How far it is.
+/// Progress of the fuzzer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// So many cases have been carried out, and so many of them showed a disagreement.
+    /// Number of cases that have run, and how many of them showed a disagreement.
     Cases {
-        /// The cases.
+        /// Cases that have run.
         done: usize,
-        /// Those with a disagreement.
+        /// Cases with a disagreement.
         disagreeing: usize,
     },
     /// A disagreement is being followed up.
     Following {
-        /// Its number, counted from 1.
+        /// Its number, from 1.
         number: usize,
-        /// How many there are to follow up.
+        /// Number of disagreements to follow up.
         of: usize,
     },
 }
 
-/// What came of it.
+/// Result of the fuzzer.
 #[derive(Debug, Clone, Default)]
 pub struct FuzzResult {
-    /// Where randomness began.
+    /// Seed of the first scenario.
     pub seed: u64,
-    /// How many cases were carried out.
+    /// Number of cases that were run.
     pub cases: usize,
-    /// How many cases showed a disagreement.
+    /// Number of cases with a disagreement.
     pub disagreeing: usize,
-    /// All cells, by their verdicts.
+    /// Number of cells with each verdict.
     pub counts: Counts,
     /// The disagreements that were followed up.
     pub found: Vec<Found>,
-    /// What was reached.
+    /// Items and fields that were covered.
     pub coverage: Coverage,
-    /// The machines that are an end of a judged cell.
+    /// Nodes of the ends of judged cells.
     pub judged_machines: BTreeSet<String>,
-    /// The scenarios that could not be carried out to their end, each with its seed.
+    /// The scenarios that could not be run to their end, each with its seed.
     pub failures: Vec<(u64, ScenarioFailure)>,
     /// Whether it was interrupted.
     pub interrupted: bool,
-    /// How long the cases took, without following up.
+    /// Time that the cases took, without following up.
     pub took: Duration,
 }
 
-/// Carries random scenarios out. The same limits give the same cases, however many are carried out at
-/// once.
+/// Runs random scenarios. The same limits always give the same cases, however many scenarios run at the same time.
 pub async fn fuzz<B: Backend>(
     limits: &Limits,
     settings: &Settings,
@@ -119,13 +119,13 @@ pub async fn fuzz<B: Backend>(
     let mut carried = std::pin::pin!(carried.buffer_unordered(limits.at_once.max(1)));
     while let Some(Some(digest)) = carried.next().await {
         let hopeless = digest.failure.as_ref().is_some_and(|failure| failure.everywhere);
-        // Those that are under way end by themselves: what is stopped gives nothing back.
+        // Scenarios in progress run to their end, because a stopped scenario has no result.
         is_enough.set(is_enough.get() || hopeless || (limits.fail_fast && !digest.suspects.is_empty()));
         result.take(digest, &mut suspects);
         progress(Progress::Cases { done: result.cases, disagreeing: result.disagreeing });
     }
     result.took = start.elapsed();
-    // By seed, so that what is followed up does not depend on who was faster.
+    // Sorted by seed, so that the result does not depend on which scenario ended first.
     result.failures.sort_by_key(|(seed, _)| *seed);
     let suspects = choose(suspects);
     let of = suspects.len();
@@ -147,7 +147,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// The scenario with this index; `None` if there are enough cases without it.
+    /// Generates the scenario with this index. Returns `None` if there are enough cases without it.
     fn new(limits: &Limits, index: usize) -> Option<Self> {
         let before = index * CASES_PER_SCENARIO;
         let left = limits.cases.map_or(CASES_PER_SCENARIO, |cases| cases.saturating_sub(before));
@@ -157,7 +157,7 @@ impl Batch {
     }
 }
 
-/// What a scenario came to.
+/// Summary of a scenario that was run.
 #[derive(Default)]
 struct Digest {
     seed: u64,
@@ -169,7 +169,7 @@ struct Digest {
     failure: Option<ScenarioFailure>,
 }
 
-/// Carries a random scenario out; `None` if that was interrupted.
+/// Runs a random scenario. Returns `None` if it was interrupted.
 async fn carry_out<B: Backend>(
     runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
     batch: Batch,
@@ -185,7 +185,7 @@ async fn carry_out<B: Backend>(
         Err(error) => return Some(failed(format!("the random scenario cannot be read: {error}"))),
     };
     let carried = runner.carry_out(&scenario).await?;
-    // Off the thread that waits for packets.
+    // This must not block the thread that waits for packets.
     let digested = tokio::task::spawn_blocking(move || digest(seed, &value, scenario, carried)).await;
     Some(digested.unwrap_or_else(|error| failed(error.to_string())))
 }
@@ -213,7 +213,7 @@ fn digest(seed: u64, value: &Value, scenario: Scenario, carried: Carried) -> Dig
     digest
 }
 
-/// The scenario with the steps up to this one.
+/// Returns the scenario with the steps up to this one.
 fn up_to(scenario: &Value, at: usize) -> Value {
     let mut shorter = scenario.clone();
     if let Some(steps) = shorter.get_mut("steps").and_then(Value::as_array_mut) {
@@ -233,15 +233,31 @@ impl FuzzResult {
         self.failures.extend(digest.failure.map(|failure| (digest.seed, failure)));
     }
 
-    /// Why nothing could be carried out, if so.
+    /// Returns the outcome of all cases.
+    pub fn outcome(&self) -> Outcome {
+        if self.disagreeing > 0 {
+            Outcome::Fail
+        } else if self.counts.flaky + self.counts.inconclusive > 0 || !self.failures.is_empty() {
+            Outcome::Inconclusive
+        } else {
+            Outcome::Pass
+        }
+    }
+
+    /// Returns the exit code that the cases lead to.
+    pub fn exit_code(&self) -> u8 {
+        self.outcome().exit_code_unless(self.interrupted)
+    }
+
+    /// Returns why no case could be run at all, if that is so.
     pub fn hopeless(&self) -> Option<&ScenarioFailure> {
         let mut failures = self.failures.iter().map(|(_, failure)| failure);
         failures.find(|failure| failure.everywhere && self.cases == 0)
     }
 }
 
-/// The disagreements to follow up: of every kind the first ones, and of many cases in one scenario only
-/// the first, because the later ones may be its consequences.
+/// Returns the disagreements to follow up. The first one of every kind comes first, then the second ones. If several
+/// cases of a scenario disagree, only the first is used, because the others may be its consequences.
 fn choose(mut suspects: Vec<Suspect>) -> Vec<Suspect> {
     type Kind = (Differs, Decision, Decision);
     suspects.sort_by_key(|suspect| suspect.name);

@@ -1,5 +1,5 @@
-//! What a scenario comes to on paper: its states with the addresses of a lab, and what engine and naive
-//! evaluator say about every cell. No packet is sent.
+//! Evaluates scenarios without packets: the states with the addresses of a lab, and the answers of engine and naive
+//! evaluator for every cell.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
 use crate::scenario::{Action, Probe, Scenario, State, from_document};
 use crate::source::{Error, Text};
 
-/// A state, and what led to it.
+/// A state, and the changes that led to it.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The state before.
     pub before: State,
-    /// What happened.
+    /// The changes of the step.
     pub actions: Vec<Action>,
-    /// The state now.
+    /// The state after.
     pub state: State,
-    /// What is probed.
+    /// The probes of the scenario.
     pub probes: Vec<Probe>,
 }
 
-/// What is said of each cell of a state.
+/// The cells of a state, each with the engine's answer.
 pub(super) struct Answers {
     pub(super) cells: Vec<Cell>,
     pub(super) engine: Vec<Expectation>,
 }
 
-/// What the engine says of the cells of a state.
+/// Returns the engine's answers for the cells of a state.
 pub(super) fn ask_engine(state: &State, probes: &[Probe]) -> Answers {
     let engine = Engine::new(state.cluster.clone());
     let router = Router::new(state, &engine);
@@ -43,10 +43,10 @@ pub(super) fn ask_engine(state: &State, probes: &[Probe]) -> Answers {
     Answers { engine: answers.collect(), cells }
 }
 
-/// Reads a scenario that was made, not written.
+/// Reads a generated scenario.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not a valid scenario.
 pub(super) fn read(value: &serde_json::Value) -> Result<Scenario, Error> {
     let text = Text { name: Arc::from("made by netproof fuzz"), content: value.to_string() };
     let documents = text.documents()?;
@@ -54,10 +54,10 @@ pub(super) fn read(value: &serde_json::Value) -> Result<Scenario, Error> {
     from_document(document)
 }
 
-/// The steps of a scenario, with the addresses that a lab would give.
+/// Returns the steps of a scenario, with the addresses that a lab would assign.
 ///
 /// # Errors
-/// If a step cannot be carried out. The loader refuses such scenarios.
+/// If a step cannot be applied. The loader refuses such scenarios.
 pub fn cases(scenario: &Scenario) -> Result<Vec<Case>, String> {
     let mut dry_run = DryRun::default();
     let mut state = State::new(&scenario.topology);
@@ -81,7 +81,7 @@ mod tests {
     use crate::fuzz::world::Naive;
     use crate::generate::{self, Ground};
 
-    /// The cells of a case about which engine and naive evaluator differ, each with what they say.
+    /// Returns the cells for which engine and naive evaluator differ, each with both decisions.
     fn differing(case: &Case) -> Vec<(Cell, Decision, Decision)> {
         let Answers { cells, engine } = ask_engine(&case.state, &case.probes);
         let naive = Naive::new(&case.state);

@@ -1,4 +1,4 @@
-//! Smaller scenarios: everything that can be left out of one, the largest pieces first.
+//! Makes smaller scenarios. Each leaves out one piece, and the largest pieces come first.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::plan::Cell;
 use crate::scenario::{EndpointName, Probe};
 
-/// All scenarios that have one piece less. Some are no scenarios any more.
+/// Returns all scenarios that have one piece less. Some of them are not valid.
 pub(super) fn smaller(scenario: &Value) -> Vec<Value> {
     let mut all = Vec::new();
     let steps = list(scenario, "/steps").len();
@@ -31,18 +31,18 @@ pub(super) fn smaller(scenario: &Value) -> Vec<Value> {
             find_pieces(root, value, &mut pointers);
         }
     }
-    // The shorter the way to it, the larger the piece.
+    // The shorter the pointer, the larger the piece.
     pointers.sort_by_key(|pointer| pointer.matches('/').count());
     all.extend(pointers.iter().filter_map(|pointer| without(scenario, pointer)));
     all
 }
 
-/// The scenario with nothing but what a cell needs: its ends, and its probe.
+/// Returns the scenario with only what a cell needs: its ends and its probe.
 pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
     let is_end = |namespace: &str, name: &str| {
         [&cell.from, &cell.to].into_iter().any(|end| match end {
             EndpointName::Pod { namespace: its, name: own } => its == namespace && own == name,
-            // Whatever it leads to.
+            // All pods of its namespace, because it may lead to any of them.
             EndpointName::Service { namespace: its, .. } => its == namespace,
             EndpointName::Node(_) | EndpointName::External(_) => false,
         })
@@ -61,13 +61,13 @@ pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
         externals.retain(is_used);
     }
     let probes = match (&cell.to, cell.probe) {
-        // Its own ports are what is sent to a Service.
+        // A Service is probed on its own ports.
         (EndpointName::Service { .. }, _) => json!([]),
         (_, Probe::Port { .. } | Probe::Dns { .. } | Probe::ByName { .. }) => json!([cell.probe.to_string()]),
     };
     for step in focused.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(fields) = step.as_object_mut() {
-            // Connections are told of and never disagreed about.
+            // Open connections are reported, but never judged, so they cannot cause a disagreement.
             fields.remove("keepOpen");
         }
     }
@@ -80,12 +80,12 @@ pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
     focused
 }
 
-/// Something that a scenario may mention in several places.
+/// An object that a scenario may mention in several places.
 #[derive(PartialEq)]
 enum Object<'a> {
     Namespace(&'a str),
     Pod(&'a str, &'a str),
-    /// By kind, namespace and name.
+    /// Kind, namespace and name of an object in a manifest.
     Applied(&'a str, &'a str, &'a str),
 }
 
@@ -111,7 +111,7 @@ fn namespaces(scenario: &Value) -> Vec<String> {
     list(scenario, "/topology/namespaces").iter().map(|n| text(n, "name").to_owned()).collect()
 }
 
-/// The pods that there ever are.
+/// Returns the pods of the topology and of all steps.
 fn pods(scenario: &Value) -> BTreeSet<(String, String)> {
     let namespaces = list(scenario, "/topology/namespaces").iter();
     let own = namespaces.flat_map(|namespace| {
@@ -123,7 +123,7 @@ fn pods(scenario: &Value) -> BTreeSet<(String, String)> {
     own.chain(added).map(|(namespace, name)| (namespace.to_owned(), name.to_owned())).collect()
 }
 
-/// The objects of manifests that there ever are, and the Services of the topology.
+/// Returns the objects in the manifests of all steps, and the Services of the topology.
 fn manifests(scenario: &Value) -> BTreeSet<(String, String, String)> {
     let namespaces = list(scenario, "/topology/namespaces").iter();
     let services = namespaces.flat_map(|namespace| {
@@ -139,7 +139,7 @@ fn manifests(scenario: &Value) -> BTreeSet<(String, String, String)> {
     services.chain(applied).collect()
 }
 
-/// The scenario without everything that is about some objects.
+/// Returns the scenario without everything about some objects.
 fn without_object(scenario: &Value, is_gone: &dyn Fn(&Object<'_>) -> bool) -> Value {
     let mut smaller = scenario.clone();
     let retain = |value: &mut Value, field: &str, stays: &dyn Fn(&Value) -> bool| {
@@ -188,7 +188,7 @@ fn without_object(scenario: &Value, is_gone: &dyn Fn(&Object<'_>) -> bool) -> Va
     smaller
 }
 
-/// Leaves out of manifests the ranges that are addresses of some pods.
+/// Removes the named addresses of some pods from manifests.
 fn forget_addresses(value: &mut Value, named: &dyn Fn(&str) -> bool) {
     let is_named = |cidr: &Value| {
         let holder = cidr.as_str().and_then(|cidr| cidr.strip_prefix('{')?.split(['}', ':']).next());
@@ -204,7 +204,7 @@ fn forget_addresses(value: &mut Value, named: &dyn Fn(&str) -> bool) {
     }
 }
 
-/// The scenario without what a pointer leads to.
+/// Returns the scenario without the part that a pointer leads to.
 fn without(scenario: &Value, pointer: &str) -> Option<Value> {
     let mut smaller = scenario.clone();
     let (parent, last) = pointer.rsplit_once('/')?;
@@ -214,7 +214,7 @@ fn without(scenario: &Value, pointer: &str) -> Option<Value> {
             (at < items.len()).then(|| items.remove(at))?;
         }
         Value::Object(fields) => {
-            // As JSON pointers escape it.
+            // JSON pointers escape `/` and `~`.
             fields.remove(&last.replace("~1", "/").replace("~0", "~"))?;
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
@@ -222,7 +222,7 @@ fn without(scenario: &Value, pointer: &str) -> Option<Value> {
     Some(smaller)
 }
 
-/// A step and the next in one.
+/// Returns the scenario with a step merged into the next one.
 fn with_steps_merged(scenario: &Value, at: usize) -> Option<Value> {
     let mut smaller = scenario.clone();
     let steps = smaller.get_mut("steps")?.as_array_mut()?;
@@ -238,7 +238,7 @@ fn with_steps_merged(scenario: &Value, at: usize) -> Option<Value> {
     Some(smaller)
 }
 
-/// Everything on the first node.
+/// Returns the scenario with everything on one node.
 fn on_one_node(scenario: &Value) -> Option<Value> {
     let mut smaller = scenario.clone();
     let topology = smaller.get_mut("topology")?.as_object_mut()?;
@@ -258,10 +258,10 @@ fn on_one_node(scenario: &Value) -> Option<Value> {
     Some(smaller)
 }
 
-/// Without these there would be more of them.
+/// Parts that must stay: if they are missing, the defaults add more nodes or namespaces.
 const MEANT_WHEN_ABSENT: [&str; 2] = ["/topology/nodes", "/topology/namespaces"];
 
-/// The pointers to what can be left out below a value: entries of lists and fields, but no steps.
+/// Collects pointers to the parts of a value that can be left out: entries of lists and fields, but no steps.
 fn find_pieces(at: &str, value: &Value, pointers: &mut Vec<String>) {
     let mut add = |piece: &str, value: &Value| {
         let pointer = format!("{at}/{piece}");

@@ -1,4 +1,4 @@
-//! What must hold after a step, as somebody might write it: a broad line first, then the exceptions.
+//! Writes the assertions of a step as a person would: a general line first, then the exceptions.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::plan::Cell;
 use crate::policy::Decision;
 
-/// Assertions that say of every cell what is decided about it.
+/// Returns assertions that state the decision for every cell.
 pub(super) fn assertions(cells: &[(Cell, Decision)]) -> Vec<Value> {
     let (own, others): (Vec<_>, Vec<_>) = cells.iter().partition(|(cell, _)| cell.from == cell.to);
     let mut assertions = Vec::new();
@@ -28,9 +28,9 @@ fn most_common(cells: &[&(Cell, Decision)]) -> Option<Decision> {
     all.into_iter().filter(|decision| count(*decision) > 0).max_by_key(|decision| count(*decision))
 }
 
-/// The cells of a pair about which something else is decided than about most.
+/// Returns assertions for the cells whose decision differs from the most common one.
 fn exceptions(cells: &[&(Cell, Decision)], common: Decision) -> Vec<Value> {
-    // By sender, decision, probe and family: the receivers.
+    // Receivers, by sender, decision, probe and family.
     type Kind = (String, Decision, String, Option<&'static str>);
     let mut lines: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
     let mut pairs: BTreeMap<(String, String), Vec<&(Cell, Decision)>> = BTreeMap::new();

@@ -1,11 +1,10 @@
-//! Which fields of the API and of scenarios were generated, and how often.
+//! Counts which fields of the API and of scenarios were generated.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Fields by their paths, with how often each was generated. Where a field has few values, each value
-/// counts by itself.
+/// Fields by path, with how often each was generated. If a field has few values, each value is counted separately.
 pub(super) type Counts = BTreeMap<String, usize>;
 
 const SELECTOR: [&str; 9] = [
@@ -24,7 +23,7 @@ const CLUSTER_SCOPED: [&str; 3] =
     ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// Everything that can be generated, in the order in which it is shown.
+/// Returns everything that can be generated, in the order of the report.
 pub fn fields() -> Vec<String> {
     let mut fields = Vec::new();
     let mut add = |path: &str| fields.push(path.to_owned());
@@ -188,11 +187,11 @@ fn count(path: &str, value: &Value, counts: &mut Counts) {
         (_, _) => path.to_owned(),
     };
     *counts.entry(shown).or_default() += 1;
-    // What is below has names that somebody chose.
+    // The names below are labels, not fields.
     if matches!(name, "labels" | "matchLabels" | "selector") {
         return;
     }
-    // Below are selectors and numbers like those of NetworkPolicies, in which all is counted.
+    // The selectors and numbers below are like those of NetworkPolicies, where all fields are counted.
     let is_cluster_scoped = CLUSTER_SCOPED.iter().any(|kind| path.starts_with(kind));
     let is_known =
         matches!(name, "namespaces" | "pods" | "nodes" | "portNumber" | "portRange" | "tcp" | "udp");

@@ -1,4 +1,4 @@
-//! A state as a scenario of one step, without the changes that led to it.
+//! Converts a state to a scenario with one step, without the changes that led to the state.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,8 @@ use crate::policy::{
 use crate::scenario::{Capability, Probe, State};
 use crate::snapshot::Identity;
 
-/// A scenario that begins with everything that a state holds but its policies, and then applies those.
+/// Returns a scenario that begins with the state, but without its policies and the Services that manifests contained.
+/// Its only step applies those.
 pub(super) fn flatten(state: &State, probes: &[Probe]) -> Value {
     let namespaces = state.cluster.namespaces.iter().map(|namespace| self::namespace(state, namespace));
     let externals = state.externals.iter().map(|e| json!({ "name": e.name, "ip": e.addresses }));
@@ -38,9 +39,9 @@ pub(super) fn flatten(state: &State, probes: &[Probe]) -> Value {
 fn namespace(state: &State, namespace: &Namespace) -> Value {
     let mut labels = namespace.labels.clone();
     labels.remove(NAMESPACE_NAME_LABEL);
-    // Those that have ended are nobody's subjects and nobody's peers.
+    // Pods that have ended are neither subjects nor peers.
     let pods = state.cluster.pods.iter().filter(|pod| pod.namespace == namespace.name && !pod.ended);
-    // The Service of the DNS server comes with it.
+    // The Service of the DNS server is created with the server.
     let is_dns = |service: &Service| {
         state
             .dns
@@ -137,7 +138,8 @@ mod tests {
     use crate::generate::{self, Ground};
     use crate::policy::Decision;
 
-    /// But for ranges that hold some of the lab's addresses, which depend on what was there before.
+    /// The decisions may differ only for ranges that contain some of the lab's addresses, because these addresses
+    /// depend on earlier pods.
     #[test]
     fn a_state_without_its_past_means_the_same() {
         let decisions = |state: &State, probes: &[Probe]| -> BTreeMap<String, Decision> {

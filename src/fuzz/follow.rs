@@ -1,4 +1,4 @@
-//! Following a disagreement up: whether it happens again, and what the least is that shows it.
+//! Follows up a disagreement: checks whether it happens again, and finds the smallest scenario that shows it.
 
 use std::time::Duration;
 
@@ -19,33 +19,33 @@ use crate::generate::Ground;
 use crate::scenario::Scenario;
 use crate::source::to_yaml;
 
-/// How many scenarios are carried out at most to shrink one.
+/// Maximum number of scenarios that are run to shrink one.
 const TRIES: usize = 300;
-/// How long that may take.
+/// Maximum time for shrinking.
 const TIME: Duration = Duration::from_secs(180);
 
 /// A case with a disagreement.
 pub(super) struct Suspect {
     pub(super) name: CaseName,
-    /// The random scenario up to its step.
+    /// The random scenario, up to the step of this case.
     pub(super) scenario: Value,
     pub(super) first: Disagreement,
-    /// How many cells of the case are disagreed about.
+    /// Number of cells of the case with a disagreement.
     pub(super) cells: usize,
 }
 
 /// A disagreement that has been followed up.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Where it was found.
+    /// The case in which it was found.
     pub case: CaseName,
-    /// What was found: the first cell of the case.
+    /// The disagreement for the first such cell of the case.
     pub disagreement: Disagreement,
-    /// How many cells of the case are disagreed about.
+    /// Number of cells of the case with a disagreement.
     pub cells: usize,
-    /// The least that shows it; `None` if it did not happen again.
+    /// The smallest scenario that shows it; `None` if it did not happen again.
     pub shown: Option<Shown>,
-    /// How many scenarios were carried out to follow it up.
+    /// Number of scenarios that were run to follow it up.
     pub tries: usize,
 }
 
@@ -54,11 +54,11 @@ pub struct Found {
 pub struct Shown {
     /// The scenario file.
     pub text: String,
-    /// Whether nothing more can be left out of it. If not, tries or time were used up.
+    /// Whether nothing more can be left out of it. If `false`, the tries or the time were used up.
     pub is_minimal: bool,
 }
 
-/// Follows a disagreement up.
+/// Follows up a disagreement.
 pub(super) async fn follow<B: Backend>(
     runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
     limits: &Limits,
@@ -85,15 +85,15 @@ pub(super) async fn follow<B: Backend>(
     Found { case: name, disagreement, cells, shown, tries }
 }
 
-/// What a scenario has to show.
+/// The disagreement that a scenario must show.
 struct Wanted<'a> {
     found: &'a Disagreement,
     ground: Ground,
 }
 
 impl Wanted<'_> {
-    /// The scenarios to begin with, those first from which the way is shortest: the state alone, with
-    /// nothing but what the cell needs; the state alone; everything that led to it.
+    /// Returns the scenarios to start from, the smallest first: the last state with only what the cell needs, the
+    /// last state, and the same two for the whole scenario.
     fn starts(&self, scenario: &Value) -> Vec<Value> {
         let still = read(scenario)
             .ok()
@@ -105,7 +105,7 @@ impl Wanted<'_> {
         starts.into_iter().flatten().filter(|start| self.is_plausible(start)).collect()
     }
 
-    /// Whether it can be told, without packets, that a scenario does not show it.
+    /// Returns whether a scenario may show the disagreement, as far as that is known without packets.
     fn is_plausible(&self, value: &Value) -> bool {
         let Some(case) = read(value).ok().and_then(|scenario| cases(&scenario).ok()?.pop()) else {
             return false;
@@ -113,7 +113,7 @@ impl Wanted<'_> {
         let Some((engine, naive)) = self.decisions(&case) else { return false };
         match (self.found.differs, self.ground) {
             (Differs::Packets, Ground::Lab) => engine == self.found.engine && naive == self.found.naive,
-            // Its addresses are its own.
+            // A cluster has other addresses than the dry run, so its decisions may differ.
             (Differs::Packets, Ground::Cluster) => true,
             (Differs::Engine | Differs::Naive | Differs::Evaluators, _) => engine != naive,
         }
@@ -126,7 +126,7 @@ impl Wanted<'_> {
         Some((answers.engine.get(at)?.decision, naive))
     }
 
-    /// Which of some plausible scenarios show it. Without packets, all do.
+    /// Returns which of some plausible scenarios show the disagreement. If it is not about packets, all of them do.
     async fn shows<B: Backend>(
         &self,
         runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,

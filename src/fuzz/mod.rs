@@ -1,5 +1,5 @@
-//! Random scenarios, held against three judges that know nothing of each other: the policy engine, the
-//! naive evaluator, and packets. What they do not agree about is shrunk to a scenario that shows it.
+//! Random scenarios, judged by three independent judges: the policy engine, the naive evaluator, and packets. Each
+//! disagreement is shrunk to a minimal scenario that shows it.
 
 mod carry_out;
 mod compare;

@@ -1,4 +1,4 @@
-//! Making a scenario smaller for as long as it goes on showing something.
+//! Makes a scenario smaller, as long as it still shows something.
 
 use std::time::{Duration, Instant};
 
@@ -6,29 +6,29 @@ use serde_json::Value;
 
 use super::edit::smaller;
 
-/// How far to go.
+/// Limits for shrinking.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
-    /// How many scenarios may be carried out.
+    /// Maximum number of scenarios that are run.
     pub(super) tries: usize,
-    /// How long it may take.
+    /// Maximum time.
     pub(super) time: Duration,
-    /// How many are carried out at once.
+    /// Number of scenarios that run at the same time.
     pub(super) at_once: usize,
 }
 
-/// A scenario that shows something.
+/// A scenario that was made smaller.
 #[derive(Debug)]
 pub(super) struct Shrunk {
     pub(super) scenario: Value,
     /// Whether nothing more can be left out of it.
     pub(super) is_minimal: bool,
-    /// How many scenarios were carried out for it.
+    /// Number of scenarios that were run for it.
     pub(super) tries: usize,
 }
 
-/// Leaves out of a scenario whatever it does not need. `is_plausible` says at once whether a scenario
-/// may show it, and `shows`, for some of them, whether they do.
+/// Leaves out every part of a scenario that it does not need. `is_plausible` quickly says whether a scenario may show
+/// what is wanted. `shows` runs some scenarios and says which of them do.
 pub(super) async fn shrink(
     mut scenario: Value,
     budget: Budget,
@@ -46,7 +46,7 @@ pub(super) async fn shrink(
             if !is_smaller {
                 return Shrunk { scenario, is_minimal: true, tries };
             }
-            // What could not be left out before may be now.
+            // A piece that was needed before may not be needed now.
             (at, is_smaller) = (0, false);
             continue;
         }
@@ -58,7 +58,7 @@ pub(super) async fn shrink(
         let found = places.iter().zip(group).zip(shown).find(|(_, shows)| *shows);
         match found {
             Some(((place, smaller_one), _)) => {
-                // What was in its place is gone, and the next piece has moved up.
+                // The piece at this index is removed, and the next piece has moved up.
                 (scenario, at, is_smaller) = (smaller_one, *place, true);
                 pieces = smaller(&scenario);
             }

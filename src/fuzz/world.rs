@@ -1,4 +1,4 @@
-//! A state as the naive evaluator sees it: made of Kubernetes' own objects.
+//! Converts a state to Kubernetes' own objects, for the naive evaluator.
 
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,7 +14,7 @@ use crate::scenario::{EndpointName, Probe, State};
 use crate::snapshot::cluster_policy::{ClusterPolicyObject, GROUP};
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenService};
 
-/// The naive evaluator's view of one state.
+/// The naive evaluator with one state.
 pub(super) struct Naive<'a> {
     state: &'a State,
     world: World,
@@ -32,14 +32,14 @@ impl<'a> Naive<'a> {
             nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.addresses.clone())).collect(),
             pods: cluster.pods.iter().map(pod).collect(),
             services: cluster.services.iter().map(|service| service_of(state, service)).collect(),
-            // As they were written: what the engine made of them may be the mistake.
+            // The policies as they were written, because the engine's version of them may be the mistake.
             policies: state.written.iter().map(|written| (*written.object).clone()).collect(),
             cluster_policies: state.written_for_cluster.iter().map(cluster_policy).collect(),
         };
         Self { state, world }
     }
 
-    /// What it says about a cell; `None` if an end of the cell is not there.
+    /// Returns its decision for a cell. Returns `None` if an end of the cell does not exist.
     pub(super) fn decide(&self, cell: &Cell) -> Option<Decision> {
         let (target, protocol, port) = match cell.probe {
             Probe::Port { port, protocol } => (self.target(&cell.to, cell.family)?, protocol, port),
@@ -90,7 +90,7 @@ impl<'a> Naive<'a> {
     }
 }
 
-/// A cluster-scoped policy as JSON.
+/// Returns a cluster-scoped policy as JSON.
 pub(super) fn cluster_policy(written: &WrittenClusterPolicy) -> Value {
     let version = match &*written.object {
         ClusterPolicyObject::AdminNetworkPolicy(_) | ClusterPolicyObject::BaselineAdminNetworkPolicy(_) => {
@@ -140,7 +140,8 @@ fn pod(pod: &Pod) -> api::Pod {
     }
 }
 
-/// A Service as it was written, with the addresses that it got. One of the topology was not written as an object.
+/// Returns a Service as it was written, with its assigned addresses. A Service of the topology is converted, because
+/// it was not written as an object.
 fn service_of(state: &State, known: &Service) -> api::Service {
     let is_it =
         |written: &&WrittenService| Identity::of_service(&written.service) == Identity::of_service(known);

@@ -1,4 +1,4 @@
-//! Random changes: what happens to a cluster from one step to the next.
+//! Random changes to a cluster, step by step.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -9,10 +9,10 @@ use super::policy::policy_in;
 use super::topology::{MOST_PODS, POD_NAMES, Topology};
 use super::universe::{Ground, NODE_PORT, Universe};
 
-/// How many policies there are at most at once.
+/// Maximum number of policies at the same time.
 const MOST_POLICIES: usize = 6;
 
-/// A cluster to which changes happen.
+/// A cluster that changes.
 pub(super) struct Changing {
     topology: Topology,
     universe: Universe,
@@ -20,13 +20,13 @@ pub(super) struct Changing {
     policies: Vec<(String, String)>,
     /// The kinds and names of the cluster-scoped policies in force.
     cluster_policies: Vec<(String, String)>,
-    /// How many policies there have been.
+    /// Number of policies that have been created.
     made: usize,
-    /// The pods that have ended and stay as records: their namespaces and names.
+    /// Namespaces and names of the pods that have ended and stay as records.
     ended: Vec<(String, String)>,
 }
 
-/// The changes of one step, as a scenario writes them. Nothing is changed twice in one step.
+/// The changes of one step, as a scenario writes them. A step changes nothing twice.
 #[derive(Default)]
 struct Step {
     apply: Vec<Value>,
@@ -40,7 +40,7 @@ struct Step {
 }
 
 impl Step {
-    /// Whether the object has not been changed in this step. From now on it has.
+    /// Marks an object as changed. Returns whether this is its first change in this step.
     fn touch(&mut self, object: String) -> bool {
         let is_first = !self.touched.contains(&object);
         self.touched.push(object);
@@ -82,13 +82,13 @@ impl Changing {
         }
     }
 
-    /// The next step: some random changes.
+    /// Returns the next step, with some random changes.
     pub(super) fn step(&mut self, rng: &mut Rng, name: &str) -> Value {
         let mut step = Step::default();
-        // Policies may name the addresses of the pods that are there now.
+        // Policies may name the addresses of the current pods.
         self.universe = self.topology.universe();
         self.keep_open(rng, &mut step);
-        // Without policies there is nothing to see.
+        // Without policies, there is nothing to test.
         while self.policies.len() < 2 {
             self.create_policy(rng, &mut step);
         }
@@ -112,8 +112,8 @@ impl Changing {
         step.into_value(name)
     }
 
-    /// Now and then, connections are open while the step changes things. They are waited for, which takes
-    /// longer than all else.
+    /// Keeps connections open in some steps. This is rare, because waiting for connections takes longer than
+    /// everything else.
     fn keep_open(&self, rng: &mut Rng, step: &mut Step) {
         let of_tcp = self.topology.probes.iter().filter(|probe| probe.ends_with("/TCP"));
         let Some(probe) = rng.choice(of_tcp.collect::<Vec<_>>()) else { return };
@@ -153,7 +153,7 @@ impl Changing {
         }
     }
 
-    /// Makes a cluster-scoped policy, or changes or deletes one.
+    /// Creates a cluster-scoped policy, or changes or deletes one.
     fn change_cluster_policy(&mut self, rng: &mut Rng, step: &mut Step) {
         const MOST: usize = 3;
         if self.cluster_policies.len() >= MOST {
@@ -166,7 +166,7 @@ impl Changing {
         let text =
             |pointer: &str| made.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let own = (text("/kind"), text("/metadata/name"));
-        // A second one of the same name changes the first.
+        // A second policy with the same name changes the first.
         if !self.cluster_policies.contains(&own) {
             self.cluster_policies.push(own);
         }
@@ -192,7 +192,7 @@ impl Changing {
         }
         let changes = relabel(rng, &self.universe.namespace_labels, &mut namespace.labels);
         let takes_away = changes.values().any(Value::is_null);
-        // A manifest changes labels, too, but takes none away.
+        // A manifest can change labels, too, but cannot remove any.
         if takes_away || rng.u8(..3) > 0 {
             step.label.push(json!({ "namespace": namespace.name, "labels": changes }));
         } else {
@@ -214,7 +214,7 @@ impl Changing {
         }
     }
 
-    /// A pod ends by itself and stays as a record, which goes later.
+    /// Ends a pod, which then stays as a record. A later step removes the record.
     fn end_pod(&mut self, rng: &mut Rng, step: &mut Step) {
         if let Some((namespace, name)) = self.ended.first().cloned() {
             if !step.touch(format!("pod {namespace}/{name}")) {
@@ -233,7 +233,7 @@ impl Changing {
         }
     }
 
-    /// Another pod of the same name or at the same address, or both.
+    /// Replaces a pod with another one, which may have the same name, the same address, or both.
     fn replace_pod(&mut self, rng: &mut Rng, step: &mut Step) {
         let Some((namespace, name)) = self.removable(rng, step) else { return };
         let Some(node) = self.take_pod(&namespace, &name) else { return };
@@ -251,7 +251,7 @@ impl Changing {
         }
     }
 
-    /// A pod that may go, as far as this step is concerned: not the DNS server.
+    /// Returns a random pod that this step may remove. It is never the DNS server.
     fn removable(&self, rng: &mut Rng, step: &mut Step) -> Option<(String, String)> {
         let pods = self.topology.pods().filter(|(_, pod)| pod.dns.is_none());
         let names = pods.map(|(namespace, pod)| (namespace.name.clone(), pod.name.clone()));
@@ -259,7 +259,7 @@ impl Changing {
         step.touch(format!("pod {namespace}/{name}")).then_some((namespace, name))
     }
 
-    /// Takes a pod out. Gives its node.
+    /// Removes a pod from the topology. Returns its node.
     fn take_pod(&mut self, namespace: &str, name: &str) -> Option<usize> {
         let namespace = self.topology.namespaces.iter_mut().find(|other| other.name == namespace)?;
         let at = namespace.pods.iter().position(|pod| pod.name == name)?;
@@ -281,7 +281,7 @@ impl Changing {
         namespace.pods.push(pod);
     }
 
-    /// Makes a Service, or changes or deletes it.
+    /// Creates a Service, or changes or deletes it.
     fn change_service(&mut self, rng: &mut Rng, step: &mut Step) {
         let Some(place) = rng.choice(&self.universe.namespaces).cloned() else { return };
         let in_lab = self.topology.ground == Ground::Lab;
@@ -322,7 +322,7 @@ impl Changing {
     }
 }
 
-/// Changes a label or two, or takes them away. Gives the changes.
+/// Changes or removes one or two labels. Returns the changes.
 fn relabel(rng: &mut Rng, keys: &Keys, labels: &mut Map<String, Value>) -> Map<String, Value> {
     let mut changes = Map::new();
     for _ in 0..rng.usize(1..3) {

@@ -1,4 +1,4 @@
-//! A random cluster-scoped policy: every kind, every field, and priorities that are often equal.
+//! Generates random cluster-scoped policies: every kind, every field, and priorities that are often equal.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::labels::{namespace_selector, selector};
 use super::universe::Universe;
 
-/// What the kinds call things.
+/// The kinds, which name their fields differently.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Admin,
@@ -14,8 +14,8 @@ enum Kind {
     Cluster,
 }
 
-/// A random cluster-scoped policy with this name, as a manifest that the API server would accept. A
-/// BaselineAdminNetworkPolicy only `with_baseline`, and then it is called `default`: a cluster has
+/// Returns a random cluster-scoped policy with this name, as a manifest that the API server would accept. It is a
+/// BaselineAdminNetworkPolicy only if `with_baseline` is set. Its name is then `default`, because a cluster has only
 /// one.
 pub fn cluster_policy(rng: &mut Rng, universe: &Universe, name: &str, with_baseline: bool) -> Value {
     let kind = match rng.u8(..8) {
@@ -58,7 +58,7 @@ fn priority(rng: &mut Rng) -> Value {
     json!(rng.choice(&[0, 10, 10, 20, 1000]))
 }
 
-/// Pods, as a subject or as a peer.
+/// Returns a selection of pods, as a subject or as a peer.
 fn selected(rng: &mut Rng, universe: &Universe, kind: Kind) -> Value {
     match rng.u8(..8) {
         0 | 1 => return json!({ "namespaces": {} }),
@@ -66,7 +66,7 @@ fn selected(rng: &mut Rng, universe: &Universe, kind: Kind) -> Value {
         _ => {}
     }
     let mut pods = Map::new();
-    // Left out, it means all of them.
+    // If omitted, it means all namespaces.
     if kind != Kind::Cluster || rng.u8(..4) > 0 {
         pods.insert("namespaceSelector".to_owned(), namespace_selector(rng, universe));
     }
@@ -142,7 +142,7 @@ fn port(rng: &mut Rng, universe: &Universe, kind: Kind, of_pods: bool) -> Value 
         Some((start, end)) => ("portRange", json!({ "start": start, "end": end })),
         None => ("portNumber", json!({ "port": port })),
     };
-    // Left out, it means TCP.
+    // If omitted, it means TCP.
     if let Some(entry) = entry.as_object_mut()
         && (protocol != "TCP" || rng.bool())
     {

@@ -1,20 +1,20 @@
-//! Random labels and label selectors.
+//! Generates random labels and label selectors.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 use super::universe::Universe;
 
-/// Keys, each with the values that it may have.
+/// Label keys, each with its possible values.
 pub(super) type Keys = [(&'static str, Vec<String>)];
 
-/// One of the values, those first in the list more often: so objects and selectors often agree.
+/// Returns one of the values. The first values are more frequent, so that objects and selectors often match.
 fn value<'a>(rng: &mut Rng, values: &'a [String]) -> Option<&'a String> {
     let at = rng.usize(..values.len().max(1)).min(rng.usize(..values.len().max(1)));
     values.get(at)
 }
 
-/// Random labels: of each key one of its values, or none.
+/// Returns random labels. Each key has one of its values, or is missing.
 pub(super) fn labels(rng: &mut Rng, keys: &Keys) -> Map<String, Value> {
     let mut labels = Map::new();
     for (key, values) in keys {
@@ -27,7 +27,7 @@ pub(super) fn labels(rng: &mut Rng, keys: &Keys) -> Map<String, Value> {
     labels
 }
 
-/// A random label selector.
+/// Returns a random label selector.
 pub(super) fn selector(rng: &mut Rng, keys: &Keys) -> Value {
     let mut selector = Map::new();
     if rng.u8(..4) == 0 {
@@ -52,7 +52,7 @@ pub(super) fn selector(rng: &mut Rng, keys: &Keys) -> Value {
     Value::Object(selector)
 }
 
-/// A random selector of namespaces, now and then by name.
+/// Returns a random namespace selector, sometimes by name.
 pub(super) fn namespace_selector(rng: &mut Rng, universe: &Universe) -> Value {
     match rng.u8(..8) {
         0 => json!({ "matchLabels": { "kubernetes.io/metadata.name": rng.choice(&universe.namespaces) } }),
@@ -67,7 +67,7 @@ pub(super) fn namespace_selector(rng: &mut Rng, universe: &Universe) -> Value {
 
 fn expression(rng: &mut Rng, keys: &Keys) -> Option<Value> {
     let (key, values) = rng.choice(keys)?;
-    // Now and then a key that nobody has.
+    // Sometimes uses a key that no object has.
     let key = if rng.u8(..8) == 0 { "nobody-has-this" } else { key };
     let operator = rng.choice(["In", "NotIn", "Exists", "DoesNotExist"])?;
     let mut expression = json!({ "key": key, "operator": operator });

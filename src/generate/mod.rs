@@ -1,7 +1,7 @@
-//! Random clusters, policies and changes from a seed, to find what nobody thought of.
+//! Generates random clusters, policies and changes from a seed, to find cases that the developers did not think of.
 //!
-//! Everything is made as manifests and scenario files, so that what is found can be kept as it is,
-//! and so that reading it is tested, too.
+//! Everything is generated as manifests and scenario files. So each case can be kept as it is, and reading it is
+//! tested, too.
 
 mod change;
 mod cluster_policy;

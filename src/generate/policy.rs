@@ -1,4 +1,4 @@
-//! A random NetworkPolicy: every field, and every way to leave one out.
+//! Generates random NetworkPolicies: every field, and every way to omit one.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use super::labels::{namespace_selector, selector};
 use super::universe::Universe;
 
-/// A random policy with this name, as a manifest that the API server would accept.
+/// Returns a random policy with this name, as a manifest that the API server would accept.
 pub fn policy(rng: &mut Rng, universe: &Universe, name: &str) -> Value {
     let namespace = rng.choice(&universe.namespaces).cloned().unwrap_or_default();
     policy_in(rng, universe, &namespace, name)
 }
 
-/// The same, in this namespace.
+/// Returns a random policy with this name in this namespace.
 pub(super) fn policy_in(rng: &mut Rng, universe: &Universe, namespace: &str, name: &str) -> Value {
     let mut spec = Map::new();
     if rng.u8(..8) > 0 {
@@ -41,7 +41,7 @@ pub(super) fn policy_in(rng: &mut Rng, universe: &Universe, namespace: &str, nam
     })
 }
 
-/// A list of rules; `None` leaves the field out.
+/// Returns a list of rules, or `None` to omit the field.
 fn rules(rng: &mut Rng, universe: &Universe, peers: &str) -> Option<Value> {
     let count = match rng.u8(..10) {
         0 => return None,
@@ -64,7 +64,7 @@ fn rule(rng: &mut Rng, universe: &Universe, peers: &str) -> Value {
     Value::Object(rule)
 }
 
-/// How many entries a list has: left out, empty, or a few.
+/// Returns the length of a list: `None` omits it, and 0 leaves it empty.
 fn count_of_some(rng: &mut Rng) -> Option<usize> {
     match rng.u8(..10) {
         0 | 1 => None,
@@ -101,7 +101,7 @@ fn ip_block(rng: &mut Rng, universe: &Universe) -> Value {
 
 fn port(rng: &mut Rng, universe: &Universe) -> Value {
     let mut port = Map::new();
-    // Left out, it means TCP; and rules may name protocols that nobody probes.
+    // If omitted, it means TCP. Rules may also name protocols that are not probed.
     match rng.u8(..8) {
         0 | 1 => {}
         2 => {

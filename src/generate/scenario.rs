@@ -1,4 +1,4 @@
-//! A random scenario: a cluster, and one random change after the other.
+//! Generates random scenarios: a cluster, then one random change after the other.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use super::change::Changing;
 use super::topology::Topology;
 use super::universe::Ground;
 
-/// A scenario with `cases` steps, each of which changes something and leaves a few policies in force.
-/// The same seed gives the same, and fewer cases are the first of more.
+/// Returns a scenario with `cases` steps. Each step changes something, and leaves a few policies in force. The same
+/// seed returns the same scenario. With fewer cases, the steps are the first ones of the longer scenario.
 pub fn scenario(seed: u64, cases: usize, ground: Ground) -> Value {
     let mut rng = Rng::with_seed(seed);
     let topology = Topology::random(&mut rng, ground);
@@ -46,7 +46,7 @@ mod tests {
                 let text = Text { name: format!("seed {seed}").into(), content };
                 let read = from_document(&text.documents().unwrap()[0]).unwrap();
                 assert_eq!(read.steps.len(), 12, "{}", text.content);
-                // What cannot be measured somewhere is skipped there.
+                // Cells that an environment cannot measure are skipped there.
                 assert!(read.requires().is_superset(&read.needs()), "{}", text.content);
             }
         }

@@ -1,4 +1,4 @@
-//! A random cluster, and what is known of it while random changes happen to it.
+//! A random cluster, and its state while it changes.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::labels::labels;
 use super::universe::{Ground, NODE_PORT, PORTS, Universe};
 
-/// The most pods that a cluster has: every one more makes the matrix much larger.
+/// Maximum number of pods in a cluster. Each additional pod makes the matrix much larger.
 pub(super) const MOST_PODS: usize = 6;
 
 /// A cluster as a scenario describes it.
@@ -16,7 +16,7 @@ pub(super) struct Topology {
     pub(super) nodes: usize,
     families: Vec<&'static str>,
     pub(super) node_endpoints: bool,
-    /// Whether clients look Services up.
+    /// Whether clients look up Services by name.
     services_by_name: bool,
     /// Whether it has cluster-scoped policies.
     pub(super) has_tiers: bool,
@@ -53,11 +53,11 @@ pub(super) struct Service {
 
 const NAMES: [&str; 3] = ["x", "y", "z"];
 
-/// The names that pods may have: one that has been removed may come back.
+/// Names of pods. The name of a removed pod may be used again.
 pub(super) const POD_NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 impl Topology {
-    /// What a place has to have for it, as scenarios write it.
+    /// Returns the capabilities that the environment must have, as scenarios write them.
     pub(super) fn capabilities(&self) -> Vec<&'static str> {
         let pods = || self.namespaces.iter().flat_map(|namespace| &namespace.pods);
         let is_needed = [
@@ -72,7 +72,7 @@ impl Topology {
         is_needed.into_iter().filter(|(_, is_needed)| *is_needed).map(|(name, _)| name).collect()
     }
 
-    /// A random cluster of one to three nodes and three to six pods.
+    /// Returns a random cluster with one to three nodes and three to six pods.
     pub(super) fn random(rng: &mut Rng, ground: Ground) -> Self {
         let in_lab = ground == Ground::Lab;
         let nodes = *rng.choice(&[1, 2, 2, 2, 3]).unwrap_or(&2);
@@ -90,7 +90,7 @@ impl Topology {
             families,
             node_endpoints: in_lab && rng.u8(..5) == 0,
             services_by_name: rng.u8(..5) == 0,
-            // Few clusters have their definitions.
+            // Few clusters have the definitions of cluster-scoped policies.
             has_tiers: in_lab && rng.u8(..3) == 0,
             namespaces: Vec::new(),
             externals: Vec::new(),
@@ -127,7 +127,7 @@ impl Topology {
         topology
     }
 
-    /// What policies about it choose from: the addresses of its pods, too.
+    /// Returns what policies may refer to, including the addresses of the pods.
     pub(super) fn universe(&self) -> Universe {
         let names = self.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
         let mut universe = Universe::of_scenarios(self.ground, &self.families, names);
@@ -137,14 +137,14 @@ impl Topology {
         universe
     }
 
-    /// All pods, each with its namespace.
+    /// Returns all pods, each with its namespace.
     pub(super) fn pods(&self) -> impl Iterator<Item = (&Namespace, &Pod)> {
         self.namespaces.iter().flat_map(|namespace| namespace.pods.iter().map(move |pod| (namespace, pod)))
     }
 
     fn add_pod(&mut self, rng: &mut Rng, universe: &Universe, at: usize) {
         let count = self.namespaces.len();
-        // One in each namespace first.
+        // The first pods are in different namespaces.
         let place = if at < count { at } else { rng.usize(..count) };
         let pod = self.pod(rng, universe);
         if let Some(namespace) = self.namespaces.get_mut(place) {
@@ -156,7 +156,7 @@ impl Topology {
         }
     }
 
-    /// A pod that has no name yet.
+    /// Returns a random pod that has no name yet.
     pub(super) fn pod(&self, rng: &mut Rng, universe: &Universe) -> Pod {
         Pod {
             name: String::new(),
@@ -168,14 +168,14 @@ impl Topology {
         }
     }
 
-    /// Lets a pod use its node's network, and now and then a Service lead to it.
+    /// Makes a pod use its node's network. Sometimes adds a Service that leads to this pod.
     fn use_host_network(&mut self, rng: &mut Rng) {
         let place = rng.usize(..self.namespaces.len());
         let Some(namespace) = self.namespaces.get_mut(place) else { return };
         let Some(pod) = namespace.pods.last_mut() else { return };
         pod.host_network = true;
         if rng.bool() {
-            // Nobody else has this label, so that its answer is not one of several.
+            // No other pod has this label, so the Service has one endpoint and one answer.
             pod.labels.insert("app".to_owned(), json!("host"));
             let selector = [("app".to_owned(), json!("host"))].into_iter().collect();
             let (name, ports) = ("host".to_owned(), service_ports(rng));
@@ -183,8 +183,8 @@ impl Topology {
         }
     }
 
-    /// The DNS server: in a namespace of its own as usual, or among the others; on its usual port, or
-    /// on another.
+    /// Adds the DNS server. Its namespace is its own, as usual, or one of the others. Its port is the usual one, or
+    /// another.
     fn add_dns(&mut self, rng: &mut Rng) {
         let labels: Map<_, _> = [("k8s-app".to_owned(), json!("kube-dns"))].into_iter().collect();
         let port = if rng.bool() { 53 } else { 5353 };
@@ -202,14 +202,14 @@ impl Topology {
         }
     }
 
-    /// A Service for the pods with some label.
+    /// Returns a Service for the pods with a random label.
     pub(super) fn service(&self, rng: &mut Rng, universe: &Universe, name: &str) -> Option<Service> {
         let (key, values) = rng.choice(&universe.pod_labels)?;
         let selector = [((*key).to_owned(), json!(rng.choice(values)?))].into_iter().collect();
         Some(Service { name: name.to_owned(), selector, ports: service_ports(rng) })
     }
 
-    /// As a scenario writes it.
+    /// Returns the topology as a scenario writes it.
     pub(super) fn to_value(&self) -> Value {
         let mut value = Map::new();
         value.insert("nodes".to_owned(), json!(self.nodes));
@@ -243,7 +243,7 @@ impl Namespace {
 }
 
 impl Pod {
-    /// As a scenario writes it inside of its namespace.
+    /// Returns the pod as a scenario writes it in its namespace.
     pub(super) fn to_value(&self) -> Map<String, Value> {
         let mut value = Map::new();
         value.insert("name".to_owned(), json!(self.name));
@@ -262,7 +262,7 @@ impl Pod {
     }
 }
 
-/// Two to four kinds of probes.
+/// Returns one to four kinds of probes.
 fn probes(rng: &mut Rng) -> Vec<String> {
     let mut kinds =
         vec!["80/TCP", "80/TCP", "81/TCP", "82/TCP", "80/UDP", "80/UDP", "81/UDP", "DNS", "DNS", "80/SCTP"];
@@ -284,7 +284,8 @@ fn externals(rng: &mut Rng) -> Vec<Value> {
     all.iter().cycle().skip(first).take(count).cloned().collect()
 }
 
-/// Named ports, with other numbers and protocols in every pod; a name is there once, as in every container.
+/// Returns named ports. Their numbers and protocols differ between pods. Each name occurs once, as in every
+/// container.
 fn container_ports(rng: &mut Rng) -> Vec<Value> {
     let mut ports: Vec<Value> = Vec::new();
     for name in ["http", "admin"] {
@@ -300,7 +301,7 @@ fn container_ports(rng: &mut Rng) -> Vec<Value> {
             }
         }
     }
-    // TCP may be left out, and so may the name.
+    // The protocol may be omitted if it is TCP, and so may the name.
     for port in ports.iter_mut().filter_map(Value::as_object_mut) {
         if port.get("protocol") == Some(&json!("TCP")) && rng.u8(..3) == 0 {
             port.remove("protocol");
@@ -312,7 +313,7 @@ fn container_ports(rng: &mut Rng) -> Vec<Value> {
     ports
 }
 
-/// One or two ports of a Service.
+/// Returns one or two ports of a Service.
 fn service_ports(rng: &mut Rng) -> Vec<Value> {
     let mut ports = Vec::new();
     for (name, number) in [("main", 8080), ("other", 81)].into_iter().take(rng.usize(1..3)) {

@@ -1,9 +1,9 @@
-//! What random policies may talk about. Small, so that selectors often match.
+//! What random policies may refer to. It is small, so that selectors often match.
 
-/// The names, labels, ports and addresses that policies choose from.
+/// The names, labels, ports and addresses that random policies choose from.
 #[derive(Debug, Clone)]
 pub struct Universe {
-    /// The namespaces in which policies may be.
+    /// Namespaces of the policies.
     pub namespaces: Vec<String>,
     /// Labels of namespaces, each with its values.
     pub namespace_labels: Vec<(&'static str, Vec<String>)>,
@@ -17,29 +17,28 @@ pub struct Universe {
     pub protocols: Vec<&'static str>,
     /// Address ranges of both families, each with ranges inside it.
     pub blocks: Vec<(String, Vec<String>)>,
-    /// Addresses of pods by their names, as scenarios write them in a NetworkPolicy: each as a range.
+    /// Named addresses of pods, as scenarios write them in a NetworkPolicy: each as a range.
     pub addresses: Vec<String>,
 }
 
-/// Where random scenarios are to be carried out.
+/// The backend that runs random scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ground {
-    /// In the lab, which has everything.
+    /// The lab, which has everything.
     Lab,
-    /// On a cluster: without agents outside of it and on its nodes, and with an API server that
-    /// checks objects.
+    /// A cluster. It has no agents outside of it or on its nodes, and its API server checks objects.
     Cluster,
 }
 
-/// The ports that random scenarios probe, one that a policy's range may just miss, and one for names.
+/// The ports that random scenarios probe, one that the range of a policy may just miss, and one for port names.
 pub(super) const PORTS: [u16; 4] = [80, 81, 82, 8080];
 
-/// A port of nodes, as the API server hands them out.
+/// A node port, from the range that the API server assigns.
 pub(super) const NODE_PORT: u16 = 30080;
 
 impl Universe {
-    /// What the policies of random scenarios choose from. The labels differ in case only here and
-    /// there, as labels may.
+    /// Returns what the policies of random scenarios may refer to. Some label values differ only in case, as labels
+    /// may.
     pub(super) fn of_scenarios(ground: Ground, families: &[&str], namespaces: Vec<String>) -> Self {
         let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
         let block = |(cidr, inside): &(&str, &[&str])| ((*cidr).to_owned(), owned(inside));
@@ -48,7 +47,7 @@ impl Universe {
             Ground::Lab => blocks.extend(WITH_HOST_BITS.iter().map(block)),
             Ground::Cluster => {}
         }
-        // Of a family that nobody uses, one range is enough.
+        // One range is enough for a family that is not used.
         let is_used = |cidr: &str| families.contains(&if cidr.contains(':') { "IPv6" } else { "IPv4" });
         blocks.retain(|(cidr, _)| is_used(cidr) || cidr.ends_with("/0"));
         Self {
@@ -63,7 +62,7 @@ impl Universe {
         }
     }
 
-    /// Adds the addresses of a pod.
+    /// Adds the named addresses of a pod.
     pub(super) fn add_addresses(&mut self, families: &[&str], pod: &str) {
         for family in families {
             self.addresses.push(match *family {
@@ -74,7 +73,7 @@ impl Universe {
     }
 }
 
-/// Ranges, each with ranges inside: everything, addresses outside, and the lab's pods, Services and
+/// Ranges, each with ranges inside it: everything, addresses outside the cluster, and the lab's pods, Services and
 /// nodes.
 const BLOCKS: [(&str, &[&str]); 14] = [
     ("0.0.0.0/0", &["203.0.113.0/24", "203.0.113.10/32", "10.244.0.0/16", "10.96.0.0/16"]),
@@ -93,7 +92,7 @@ const BLOCKS: [(&str, &[&str]); 14] = [
     ("fd00:6e70:18::/48", &["fd00:6e70:18::1/128"]),
 ];
 
-/// The API server of today refuses these in new objects; older objects have them.
+/// Ranges with host bits. The current API server refuses them in new objects, but older objects have them.
 const WITH_HOST_BITS: [(&str, &[&str]); 3] = [
     ("203.0.113.77/24", &["203.0.113.10/32"]),
     ("10.244.1.77/24", &["10.244.1.2/32"]),

@@ -1,4 +1,4 @@
-//! The agent that goes into the image: where it is, and whether it can run there.
+//! Finds the agent that goes into the image, and checks that it can run there.
 
 use std::fmt;
 use std::fs;
@@ -11,13 +11,13 @@ use object::{Endianness, FileKind};
 
 use super::error::{Error, Unfit};
 
-/// The name of the agent's file, beside this program as in the image.
+/// Name of the agent's file, both next to this program and in the image.
 pub(super) const FILE_NAME: &str = "netproof-probe";
 
-/// The agent beside the program that is running.
+/// Returns the path of the agent next to the running program.
 ///
 /// # Errors
-/// If it is not there.
+/// If it does not exist.
 pub fn find() -> Result<PathBuf, Error> {
     let program =
         std::env::current_exe().map_err(|problem| Error::Unreadable { path: FILE_NAME.into(), problem })?;
@@ -25,7 +25,7 @@ pub fn find() -> Result<PathBuf, Error> {
     if path.is_file() { Ok(path) } else { Err(Error::NoAgent(path)) }
 }
 
-/// A machine that an image can be for, of those that Kubernetes runs on.
+/// A machine that an image can be built for, of those that Kubernetes runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// x86-64
@@ -45,7 +45,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// As the `architecture` of an image's configuration has it.
+    /// Returns the name, as in the `architecture` of an image's configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -65,7 +65,8 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// The same number can stand for machines of two sizes and two orders of bytes.
+/// Number, whether it is 64-bit, and byte order of each machine. One number can stand for machines of two sizes and
+/// two byte orders.
 const MACHINES: [(Machine, bool, Endianness, Architecture); 7] = [
     (elf::EM_X86_64, true, Endianness::Little, Architecture::Amd64),
     (elf::EM_AARCH64, true, Endianness::Little, Architecture::Arm64),
@@ -87,10 +88,10 @@ impl Binary {
     /// Reads the agent from a file.
     ///
     /// # Errors
-    /// If the file cannot be read, or nothing could start it in an image from scratch.
+    /// If the file cannot be read, or cannot be started in an image from scratch.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let unreadable = |problem| Error::Unreadable { path: path.to_owned(), problem };
-        // A device may be read for ever.
+        // Reading a device might never end.
         if !fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(unreadable(io::Error::other("not a regular file")));
         }
@@ -98,10 +99,10 @@ impl Binary {
         Self::new(content).map_err(|problem| Error::Unfit { path: path.to_owned(), problem })
     }
 
-    /// The agent with this content of its file.
+    /// Returns the agent with this content of its file.
     ///
     /// # Errors
-    /// If nothing could start it in an image from scratch.
+    /// If it cannot be started in an image from scratch.
     pub fn new(content: Vec<u8>) -> Result<Self, Unfit> {
         let architecture = match FileKind::parse(&*content) {
             Ok(FileKind::Elf32) => check::<FileHeader32<Endianness>>(&content)?,
@@ -111,12 +112,12 @@ impl Binary {
         Ok(Self { content, architecture })
     }
 
-    /// The content of the file.
+    /// Returns the content of the file.
     pub fn content(&self) -> &[u8] {
         &self.content
     }
 
-    /// The machine that it runs on.
+    /// Returns the machine that it runs on.
     pub fn architecture(&self) -> Architecture {
         self.architecture
     }
@@ -128,12 +129,12 @@ impl fmt::Debug for Binary {
     }
 }
 
-/// Whether the kernel can start it without help.
+/// Checks that the kernel can start it without help. Returns its machine.
 fn check<E: FileHeader<Endian = Endianness>>(content: &[u8]) -> Result<Architecture, Unfit> {
     let header = E::parse(content).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;
     let kind = header.e_type(endian);
-    // A static executable that can be loaded anywhere has the type of a library.
+    // A static executable that can be loaded at any address has the type of a library.
     if (kind != elf::ET_EXEC && kind != elf::ET_DYN) || header.e_entry(endian).into() == 0 {
         return Err(Unfit::NotAProgram);
     }
@@ -169,7 +170,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A small 64-bit executable: its type, machine, entry and segments (type, offset, length).
+    /// Returns a small 64-bit executable with this type, machine, entry and segments (type, offset, length).
     fn program(kind: u16, machine: u16, entry: u64, segments: &[(u32, u64, u64)]) -> Vec<u8> {
         let mut content = b"\x7fELF\x02\x01\x01".to_vec();
         content.resize(16, 0);
@@ -198,7 +199,7 @@ pub(super) mod tests {
     const DYN: u16 = 3;
     const X86_64: u16 = 62;
 
-    /// A static program, which an image may be made of.
+    /// Returns a static program that an image may contain.
     pub(in crate::image) fn static_program() -> Vec<u8> {
         program(DYN, X86_64, 64, &[LOAD])
     }
@@ -213,7 +214,8 @@ pub(super) mod tests {
             let binary = Binary::new(program(EXEC, machine, 64, &[LOAD])).unwrap();
             assert_eq!(binary.architecture().name(), name);
         }
-        // 32-bit ARM's number in a 64-bit file, and the big-endian IBM Z in a little-endian one.
+        // The number of 32-bit ARM in a 64-bit file, that of the big-endian IBM Z in a little-endian file, and an
+        // unknown one.
         for machine in [40, 22, 0] {
             assert_eq!(refusal(program(EXEC, machine, 64, &[LOAD])), Unfit::UnknownMachine(machine));
         }
@@ -222,7 +224,7 @@ pub(super) mod tests {
     #[test]
     fn what_needs_a_loader_is_refused() {
         assert_eq!(refusal(program(DYN, X86_64, 64, &[LOAD, (3, 0, 8)])), Unfit::Dynamic);
-        // Without an interpreter, but with a library that it needs.
+        // It has no interpreter, but it needs a library.
         let mut needs_a_library = program(DYN, X86_64, 64, &[LOAD, (2, 176, 16)]);
         assert_eq!(needs_a_library.len(), 176);
         needs_a_library.extend([1_u64, 0].map(u64::to_le_bytes).concat());

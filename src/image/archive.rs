@@ -1,4 +1,4 @@
-//! The archive of the image, as `docker save` writes it: that is what container tools all read.
+//! Builds the archive of the image, as `docker save` writes it, because all container tools read this format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,15 +12,15 @@ use super::agent::{Binary, FILE_NAME};
 use super::error::Error;
 use super::name::ImageName;
 
-/// Who runs the agent: nobody that exists on a node, and not root, as the `restricted` Pod Security
-/// Standard demands. By number, because the image has no `/etc/passwd`.
+/// The user that runs the agent. It exists on no node and is not root, as the `restricted` Pod Security Standard
+/// demands. It is a number, because the image has no `/etc/passwd`.
 const USER: &str = "65532:65532";
 
 const ENTRYPOINT: &str = "/netproof-probe";
 const TITLE: &str = "netproof-probe";
 const LAYER: &str = "layer.tar";
 
-/// Nothing of the machine and the hour at which an image is made goes into it.
+/// Time of creation. It is fixed, because the image must not depend on the machine and the hour of its build.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// `manifest.json`: a list with one image.
@@ -32,8 +32,7 @@ struct Manifest<'a> {
     layers: [&'a str; 1],
 }
 
-/// The configuration, of which the digest identifies the image:
-/// `application/vnd.oci.image.config.v1+json`.
+/// The configuration, whose digest identifies the image: `application/vnd.oci.image.config.v1+json`.
 #[derive(Debug, Serialize)]
 struct Config<'a> {
     created: &'a str,
@@ -64,11 +63,11 @@ struct History<'a> {
     created_by: &'a str,
 }
 
-/// The archive of an image with nothing but the agent. The same agent and name always give the same
+/// Returns the archive of an image that contains only the agent. The same agent and name always produce the same
 /// bytes.
 ///
 /// # Errors
-/// Never, as long as tar can hold an agent.
+/// If the agent does not fit into a tar archive.
 pub fn archive(agent: &Binary, name: &ImageName) -> Result<Vec<u8>, Error> {
     build(agent, name).map_err(Error::Archive)
 }
@@ -98,7 +97,7 @@ fn config<'a>(agent: &Binary, layer: &[u8]) -> Config<'a> {
     }
 }
 
-/// Files with their names, modes and contents, that belong to root and are as old as time.
+/// Returns a tar archive of files with their names, modes and contents. They belong to root and have the time 0.
 fn tar<const N: usize>(files: [(&str, u32, &[u8]); N]) -> io::Result<Vec<u8>> {
     let mut builder = Builder::new(Vec::new());
     for (name, mode, content) in files {
@@ -114,7 +113,7 @@ fn tar<const N: usize>(files: [(&str, u32, &[u8]); N]) -> io::Result<Vec<u8>> {
     builder.into_inner()
 }
 
-/// SHA-256 in hexadecimal.
+/// Returns the SHA-256 of a content in hexadecimal.
 fn digest(content: &[u8]) -> String {
     Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
         // Writing to a string does not fail.
@@ -197,7 +196,7 @@ mod tests {
         assert!(entries.next().is_none());
     }
 
-    /// Whoever builds the image with the Dockerfile gets one that runs in the same way.
+    /// An image that is built with the Dockerfile must run in the same way.
     #[test]
     fn the_dockerfile_says_the_same() {
         let dockerfile = include_str!("../../probe-image/Dockerfile");

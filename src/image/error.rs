@@ -1,4 +1,4 @@
-//! Why there is no image.
+//! Errors from making and loading the image.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 /// Why an image could not be made or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name cannot be that of an image.
+    /// The name is not valid for an image.
     #[error("{0}")]
     Name(String),
-    /// No agent was named, and there is none where it usually is.
+    /// No agent was named, and there is none at the usual path.
     #[error(
         "there is no agent at {}: build it with probe-image/build.sh, and give the path that this prints by --agent",
         .0.display()
@@ -23,7 +23,7 @@ pub enum Error {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         problem: io::Error,
     },
     /// The file could be read, but cannot be the agent of an image.
@@ -34,16 +34,16 @@ pub enum Error {
     Unfit {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         problem: Unfit,
     },
-    /// The archive could not be put together.
+    /// The archive could not be built.
     #[error("could not put the image together: {0}")]
     Archive(io::Error),
-    /// The archive could not be given to a tool.
+    /// The archive could not be written to a file for a tool.
     #[error("could not write the image to a temporary file: {0}: set TMPDIR to a folder with space")]
     Temporary(io::Error),
-    /// What should be the socket of a containerd is none.
+    /// There is no socket of containerd at the path.
     #[error("{}: {problem}: give the socket on which containerd serves, as in /run/containerd/containerd.sock", path.display())]
     Socket {
         /// The path.
@@ -59,12 +59,12 @@ pub enum Error {
         /// Its name.
         tool: &'static str,
     },
-    /// A tool did not do what it should.
+    /// A tool failed.
     #[error("{command}: {message}")]
     Tool {
-        /// What was run.
+        /// The command that was run.
         command: String,
-        /// What it said.
+        /// The output of the command.
         message: String,
     },
 }
@@ -72,19 +72,19 @@ pub enum Error {
 /// Why a file cannot be the agent in an image from scratch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// Something else altogether.
+    /// It is not an ELF file.
     #[error("is not an ELF executable")]
     NotElf,
-    /// Begins as an ELF file, and then does not go on as one.
+    /// It begins as an ELF file, but is damaged or incomplete.
     #[error("is a damaged or incomplete ELF executable ({0})")]
     Damaged(&'static str),
-    /// An object file, a library, a core dump.
+    /// It is an object file, a library or a core dump.
     #[error("is an ELF file, but none that can be started")]
     NotAProgram,
-    /// Nothing in an image from scratch could load it.
+    /// It needs a loader, and an image from scratch has none.
     #[error("is dynamically linked, and an image from scratch has nothing that could load it")]
     Dynamic,
-    /// Not one of the machines that images are for.
+    /// It is for a machine that no image can be built for.
     #[error("is built for a machine that no image can be named for (ELF machine {0})")]
     UnknownMachine(u16),
 }

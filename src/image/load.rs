@@ -1,4 +1,4 @@
-//! The tools that load the image where Kubernetes finds it.
+//! Runs the tools that load the image to where Kubernetes finds it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -11,10 +11,10 @@ use std::thread;
 
 use super::error::Error;
 
-/// containerd keeps what the kubelet uses apart from everything else under this name.
+/// Namespace in which containerd keeps the images that the kubelet uses.
 const NAMESPACE: &str = "k8s.io";
 
-/// Where an image is loaded.
+/// The place that an image is loaded to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// Every node of a kind cluster.
@@ -22,9 +22,9 @@ pub enum Destination {
         /// The name of the cluster.
         cluster: String,
     },
-    /// The containerd of a node, by the socket on which it serves.
+    /// The containerd of a node.
     Containerd {
-        /// The socket.
+        /// The socket on which it serves.
         socket: PathBuf,
     },
 }
@@ -39,7 +39,7 @@ impl fmt::Display for Destination {
 }
 
 impl Destination {
-    /// The containerd behind a socket, which may be written as a `unix://` address.
+    /// Returns the containerd behind a socket. The socket may be written as a `unix://` address.
     ///
     /// # Errors
     /// If there is no socket: `ctr` would wait for one.
@@ -56,7 +56,7 @@ impl Destination {
     /// Loads an archive.
     ///
     /// # Errors
-    /// If the tool that does it is not there or fails, with what it said.
+    /// If the tool is missing or fails. The error contains the output of the tool.
     pub fn load(&self, archive: &[u8]) -> Result<(), Error> {
         match self {
             Self::Kind { cluster } => kind(cluster, archive),
@@ -65,7 +65,7 @@ impl Destination {
     }
 }
 
-/// kind reads the archive once for every node, so it has to be a file.
+/// Loads an archive with kind. It reads the archive once for every node, so the archive has to be a file.
 fn kind(cluster: &str, archive: &[u8]) -> Result<(), Error> {
     let file = temporary(archive).map_err(Error::Temporary)?;
     let mut command = Command::new("kind");
@@ -82,12 +82,12 @@ fn temporary(content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
 fn ctr(socket: &Path, archive: &[u8]) -> Result<(), Error> {
     let mut command = Command::new("ctr");
     command.arg("-a").arg(socket).args(["-n", NAMESPACE, "images", "import", "-"]);
-    // What it thinks of the configuration of containerd would hide why it failed.
+    // Warnings about containerd's configuration would hide why it failed.
     command.env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1");
     run("ctr", command, archive)
 }
 
-/// Runs a tool to its end, with this on its standard input.
+/// Runs a tool until it ends, with `input` on its standard input.
 fn run(tool: &'static str, mut command: Command, input: &[u8]) -> Result<(), Error> {
     let failed = |command: &Command, message: String| {
         let words = [command.get_program()].into_iter().chain(command.get_args());
@@ -101,7 +101,7 @@ fn run(tool: &'static str, mut command: Command, input: &[u8]) -> Result<(), Err
     })?;
     let stdin = child.stdin.take();
     let (output, written) = thread::scope(|scope| {
-        // What it says is read meanwhile: it might say so much that it stops reading.
+        // Its output is read at the same time. If it writes much output that is not read, it stops reading its input.
         let writer = scope.spawn(|| stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input)));
         (child.wait_with_output(), writer.join())
     });
@@ -117,7 +117,7 @@ fn run(tool: &'static str, mut command: Command, input: &[u8]) -> Result<(), Err
     }
 }
 
-/// What a tool said about its failure.
+/// Returns what a tool said about its failure.
 fn said(output: &Output) -> String {
     let texts = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
     let said = texts.iter().map(|text| text.trim()).find(|text| !text.is_empty());

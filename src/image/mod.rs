@@ -1,7 +1,7 @@
-//! The probe image: one file from scratch, the agent.
+//! The probe image: an image from scratch with one file, the agent.
 //!
-//! It is made without a container engine, as an archive that container tools load: [`Binary`] and
-//! [`ImageName`] go into [`archive`], and [`Destination`] takes what comes out.
+//! It is built without a container engine, as an archive that container tools load. [`archive`] builds it from a
+//! [`Binary`] and an [`ImageName`]. [`Destination`] loads it.
 
 mod agent;
 mod archive;

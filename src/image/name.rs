@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use super::error::Error;
 
-/// The tag of an image for which none was named. No node may run the agent of another version, and
-/// `latest` would make Kubernetes look for the image in a registry.
+/// Tag of an image that is named without a tag. No node may run the agent of another version, and `latest` would make
+/// Kubernetes look for the image in a registry.
 const TAG: &str = env!("CARGO_PKG_VERSION");
 
-/// The name of the probe image, unless somebody gave it another one.
+/// Default name of the probe image.
 pub const DEFAULT_IMAGE: &str = concat!("netproof-probe:", env!("CARGO_PKG_VERSION"));
 
-/// The longest repository that registries take, and the longest tag.
+/// Maximum lengths that registries accept, of a repository and of a tag.
 const LONGEST_REPOSITORY: usize = 255;
 const LONGEST_TAG: usize = 128;
 
@@ -22,7 +22,7 @@ const LONGEST_TAG: usize = 128;
 pub struct ImageName(String);
 
 impl ImageName {
-    /// As it is written, always with its tag.
+    /// Returns the name, always with its tag.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -43,7 +43,7 @@ impl fmt::Display for ImageName {
 impl FromStr for ImageName {
     type Err = Error;
 
-    /// A name without a tag gets the version of this program.
+    /// Parses a name. Without a tag, it gets the version of this program.
     fn from_str(text: &str) -> Result<Self, Error> {
         let refuse = |problem: &str| Err(Error::Name(format!("{problem}: write it as {DEFAULT_IMAGE}")));
         if text.is_empty() {
@@ -75,7 +75,7 @@ impl FromStr for ImageName {
     }
 }
 
-/// Whether the first part of a name is a registry, and no part of the path.
+/// Returns whether the first part of a name is a registry, and not a part of the path.
 fn is_host(part: &str) -> bool {
     let (host, port) = part.rsplit_once(':').unwrap_or((part, "0"));
     let looks_like_one =

@@ -1,4 +1,4 @@
-//! The cells of a matrix.
+//! Cells of a state's matrix.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use crate::scenario::{EndpointName, Probe, State};
 /// One probe from one endpoint to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cell {
-    /// Who sends.
+    /// The source.
     pub from: EndpointName,
-    /// To whom.
+    /// The destination.
     pub to: EndpointName,
-    /// With which of their addresses.
+    /// Family of the addresses.
     pub family: IpFamily,
-    /// What.
+    /// The probe that is sent.
     pub probe: Probe,
 }
 
@@ -24,11 +24,12 @@ impl fmt::Display for Cell {
     }
 }
 
-/// All cells of a state, in the order in which they are shown.
+/// Returns all cells of a state, in the order in which they are shown.
 ///
-/// Every endpoint sends every probe to every other and to itself; a Service gets its own ports
-/// instead, and lookups go to the DNS server only. Left out is what no policy could decide (between
-/// two ends outside the pod network) and what cannot be sent (from outside to a virtual address).
+/// Every endpoint sends every probe to every endpoint, including itself. A Service only gets probes of its
+/// own ports, and only the DNS server gets lookups. There is no cell between two ends outside the pod
+/// network, because no policy could decide it. There is no cell from an external address to a Service,
+/// because the probe could not be sent.
 pub fn cells(state: &State, probes: &[Probe]) -> Vec<Cell> {
     let sources: Vec<_> = pods(state).chain(nodes(state)).chain(externals(state)).collect();
     let destinations: Vec<_> =
@@ -54,7 +55,7 @@ struct End {
     name: EndpointName,
     /// Whether policies can apply to it.
     is_filtered: bool,
-    /// The families of its addresses, where the scenario decides about them.
+    /// Families of its addresses. `None` if the scenario does not determine them.
     families: Option<Vec<IpFamily>>,
 }
 
@@ -77,7 +78,7 @@ fn services(state: &State) -> impl Iterator<Item = End> {
     let is_dns = |namespace: &str, name: &str| {
         state.dns.as_ref().is_some_and(|dns| dns.service.namespace == namespace && dns.service.name == name)
     };
-    // Lookups are its probes, and they are shown at the pod.
+    // Leave out the DNS Service. Its only probes are lookups, and these are shown at the pod.
     let shown =
         state.cluster.services.iter().filter(move |service| !is_dns(&service.namespace, &service.name));
     shown.map(|service| End::new(EndpointName::service(&service.namespace, &service.name), true))
@@ -112,9 +113,9 @@ fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<
                 state.dns.as_ref().filter(|dns| dns.pod.namespace == *namespace && dns.pod.name == *name);
             let is_sent = |probe: &&Probe| match (probe, dns) {
                 (Probe::Dns { .. }, Some(_)) => is_client_of_dns(state, &from.name),
-                // Only a Service has a name.
+                // Only the DNS server gets lookups, and only a Service has a name.
                 (Probe::Dns { .. }, None) | (Probe::ByName { .. }, _) => false,
-                // Its port speaks DNS only.
+                // The DNS server's port only answers DNS.
                 (Probe::Port { port, .. }, Some(dns)) => *port != dns.port,
                 (Probe::Port { .. }, None) => true,
             };
@@ -126,7 +127,8 @@ fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<
     }
 }
 
-/// Whether an endpoint looks names up: pods do, not through themselves, and as long as there is somebody to ask.
+/// Returns whether an endpoint looks names up. Pods do, except for the DNS server itself, as long as the DNS
+/// Service exists.
 fn is_client_of_dns(state: &State, from: &EndpointName) -> bool {
     let Some(dns) = &state.dns else { return false };
     let is_server = *from == EndpointName::pod(&dns.pod.namespace, &dns.pod.name);
@@ -181,7 +183,7 @@ steps: [{name: nothing}]
         assert_eq!(to_service, ["x/a → service:x/s 8080/TCP", "x/a → service:x/s 8080/TCP by name", by_dns]);
     }
 
-    /// Seen: their cells lacked an address family, as if the place had none.
+    /// Regression: such cells lacked an address family, as if the environment had none.
     #[test]
     fn nobody_looks_names_up_where_the_dns_service_is_gone() {
         let mut state = State::new(&Topology::standard(true));

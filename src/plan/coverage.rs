@@ -1,4 +1,5 @@
-//! Assertions and connections that are about nothing are mistakes, and found before anything runs.
+//! Checks for assertions and `keepOpen` entries that cover no cell. They are mistakes, and are found before
+//! anything runs.
 
 use std::collections::BTreeSet;
 
@@ -6,18 +7,18 @@ use super::cell::{Cell, cells};
 use crate::scenario::{Assertion, KeepOpen, ProbePattern, Scenario, State};
 use crate::source::{Error, Location};
 
-/// Checks that every assertion of a scenario is about at least one cell of its step, and every connection to
-/// keep open about one that was there before.
+/// Checks that every assertion of a scenario covers at least one cell of its step, and that every `keepOpen`
+/// entry covers a cell that existed before its step.
 ///
 /// # Errors
-/// The first that is not, with its place.
+/// The first one that covers none, with its location.
 pub fn check(scenario: &Scenario) -> Result<(), Error> {
     let mut state = State::new(&scenario.topology);
     for step in &scenario.steps {
         check_connections(&step.keep_open, &cells(&state, &scenario.probes))
             .map_err(|(at, what)| Error::at(&scenario.file, at, format!("step `{}`: {what}", step.name)))?;
         for action in &step.actions {
-            // The loader carried out the same actions before.
+            // The loader has applied the same actions before.
             state.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
         }
         let cells = cells(&state, &scenario.probes);
@@ -31,7 +32,7 @@ pub fn check(scenario: &Scenario) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks that there is a cell for each, before the step.
+/// Checks that every entry covers a cell that exists before the step.
 fn check_connections(keep_open: &[KeepOpen], cells: &[Cell]) -> Result<(), (Location, String)> {
     let is_there = |entry: &KeepOpen| cells.iter().any(|cell| entry.covers(&cell.from, &cell.to, cell.probe));
     match keep_open.iter().find(|entry| !is_there(entry)) {
@@ -43,7 +44,7 @@ fn check_connections(keep_open: &[KeepOpen], cells: &[Cell]) -> Result<(), (Loca
     }
 }
 
-/// What about the assertion matches nothing; `None` if everything does.
+/// Describes which part of the assertion matches nothing. Returns `None` if every part matches something.
 fn uncovered(assertion: &Assertion, cells: &[Cell]) -> Option<String> {
     for pattern in &assertion.from {
         if !cells.iter().any(|cell| pattern.matches(&cell.from)) {
@@ -53,7 +54,7 @@ fn uncovered(assertion: &Assertion, cells: &[Cell]) -> Option<String> {
     let covers =
         |assertion: &Assertion, cell: &Cell| assertion.covers(&cell.from, &cell.to, cell.family, cell.probe);
     let is_there = |assertion: &Assertion| cells.iter().any(|cell| covers(assertion, cell));
-    // What is sent between its ends instead.
+    // The probes that are sent between its ends instead.
     let sent = |assertion: Assertion| {
         let assertion = Assertion { probes: vec![ProbePattern::All], ..assertion };
         let probes = cells.iter().filter(|cell| covers(&assertion, cell)).map(|cell| cell.probe.to_string());

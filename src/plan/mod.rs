@@ -1,4 +1,4 @@
-//! Which probes to send: the cells of a state's matrix, and the way that each probe takes.
+//! Which probes to send: the cells of a state's matrix, and the route of each probe.
 
 mod cell;
 mod coverage;

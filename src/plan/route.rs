@@ -1,4 +1,4 @@
-//! The way of each probe: from which agent, to which address, and who may answer.
+//! Routes of probes: from which agent, to which address, and who may answer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -11,56 +11,57 @@ use crate::policy::{
 };
 use crate::scenario::{EndpointName, Probe, State};
 
-/// What has to listen, by endpoint.
+/// Listeners that are needed, by endpoint.
 pub type Listeners = BTreeMap<EndpointName, BTreeSet<Listener>>;
 
-/// Endpoints, each with what the policies promise of a packet that arrives there.
+/// Endpoints, each with the expectation for a packet that arrives there.
 pub type Promises = Vec<(EndpointName, Expectation)>;
 
-/// The way of a cell's probe.
+/// The route of a cell's probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// What the policy engine is asked about it.
+    /// The flow for the policy engine.
     pub flow: Flow,
-    /// Where it is sent.
+    /// Address to which the probe is sent.
     pub address: SocketAddr,
-    /// How it travels.
+    /// Transport that carries the probe.
     pub transport: Transport,
-    /// What to look up: for DNS only.
+    /// The lookup that the probe makes. Only for DNS.
     pub lookup: Option<Lookup>,
-    /// Who may answer it, and where the packet then arrives.
+    /// Endpoints that may answer, each with the listener at which the packet arrives.
     pub servers: Vec<(EndpointName, Listener)>,
-    /// The lookup that gives its address, where a Service is called by its name.
+    /// The lookup before the probe, if the probe addresses a Service by name.
     pub first: Option<Box<Route>>,
 }
 
 /// A question to a DNS server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
-    /// The name.
+    /// Name to look up.
     pub name: String,
-    /// The addresses of which the answer has to give one.
+    /// Addresses of which the answer must contain one.
     pub addresses: Vec<IpAddr>,
 }
 
 impl Route {
-    /// The parts of it, in the order in which a client goes them: itself, and what comes first.
+    /// Returns the legs of the route, in the order in which a client takes them: the lookup, if there is one,
+    /// and then the route itself.
     pub fn legs(&self) -> impl DoubleEndedIterator<Item = &Route> {
         self.first.as_deref().into_iter().chain([self])
     }
 
-    /// Everybody who has to answer, on all legs.
+    /// Returns the servers of all legs.
     pub fn all_servers(&self) -> impl Iterator<Item = &(EndpointName, Listener)> {
         self.legs().flat_map(|leg| &leg.servers)
     }
 
-    /// What the policies say about it: every leg has to be allowed.
+    /// Returns the expectation for the route. The policies must allow every leg.
     pub fn evaluate(&self, engine: &Engine) -> Expectation {
         self.after_first(engine, engine.evaluate(&self.flow))
     }
 
-    /// What the policies say about a probe that arrives at each of the ends that may answer. They differ only
-    /// behind a Service; empty if it is not known where the Service leads.
+    /// Returns the expectation for a packet that arrives at each of the possible servers. The expectations
+    /// differ only behind a Service. Empty if it is not known where the Service leads.
     pub fn evaluate_servers(&self, engine: &Engine) -> Promises {
         let arrivals = engine.evaluate_arrivals(&self.flow).into_iter();
         let named = |(end, expectation)| Some((self.server_at(engine, end)?, expectation));
@@ -68,7 +69,7 @@ impl Route {
         servers.map(|(server, expectation)| (server, self.after_first(engine, expectation))).collect()
     }
 
-    /// Which of the servers an end is.
+    /// Returns the server that is this end of the flow.
     pub fn server_at(&self, engine: &Engine, end: Endpoint) -> Option<EndpointName> {
         let names = self.servers.iter().map(|(name, _)| name);
         match end {
@@ -77,12 +78,12 @@ impl Route {
                 let name = EndpointName::pod(&pod.namespace, &pod.name);
                 names.into_iter().find(|server| **server == name).cloned()
             }
-            // The probe is sent to the end itself.
+            // The probe is sent directly to this end.
             Endpoint::Node(_) | Endpoint::External(_) => names.into_iter().next().cloned(),
         }
     }
 
-    /// What is true of the way as a whole if `main` is true of its last leg.
+    /// Combines the expectation of the first leg with `main`, that of the last leg.
     fn after_first(&self, engine: &Engine, main: Expectation) -> Expectation {
         let Some(first) = &self.first else { return main };
         let Expectation { decision, reasons } = engine.evaluate(&first.flow).and(main);
@@ -96,7 +97,7 @@ impl Route {
     }
 }
 
-/// Finds routes in one state of a cluster.
+/// Finder of routes in one state of a cluster.
 pub struct Router<'a> {
     state: &'a State,
     endpoints: HashMap<EndpointName, Endpoint>,
@@ -104,7 +105,7 @@ pub struct Router<'a> {
 }
 
 impl<'a> Router<'a> {
-    /// A router for a state and the engine that was made from its cluster.
+    /// Creates a router for a state. `engine` must be created from the state's cluster.
     pub fn new(state: &'a State, engine: &Engine) -> Self {
         let pods =
             engine.pods().map(|(id, pod)| (EndpointName::pod(&pod.namespace, &pod.name), Endpoint::Pod(id)));
@@ -117,11 +118,12 @@ impl<'a> Router<'a> {
         Self { state, endpoints, destinations: services.collect() }
     }
 
-    /// The route of a cell; `None` if an end of it has no address of the cell's family.
+    /// Returns the route of a cell. `None` if an end has no address of the cell's family, or if a lookup has
+    /// no DNS server.
     pub fn route(&self, cell: &Cell) -> Option<Route> {
         let Cell { from, to, family, probe } = cell;
         let source = self.endpoint(from, *family)?;
-        // An end without an address of the family cannot send, whatever it sends.
+        // An end without an address of the family cannot send anything.
         self.address(from, *family)?;
         match probe {
             Probe::Dns { over } => {
@@ -149,7 +151,7 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// The way of a lookup of a Service's name.
+    /// Returns the route of a lookup of a Service's name.
     fn lookup(&self, source: Endpoint, family: IpFamily, over: Protocol, of: &EndpointName) -> Option<Route> {
         let EndpointName::Service { namespace, name } = of else { return None };
         let lookup = Lookup {
@@ -181,7 +183,7 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// The address of an endpoint.
+    /// Returns the address of an endpoint.
     pub fn address(&self, name: &EndpointName, family: IpFamily) -> Option<IpAddr> {
         let addresses = self.state.addresses(name)?;
         addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
@@ -220,7 +222,7 @@ fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
     }
 }
 
-/// Everything that has to listen so that all probes of a state can be answered.
+/// Returns the listeners that are needed so that all probes of a state can be answered.
 pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
     let cluster = &state.cluster;
     let ports: BTreeSet<Listener> = probes
@@ -243,7 +245,7 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
         let dns =
             state.dns.as_ref().filter(|dns| dns.pod.namespace == pod.namespace && dns.pod.name == pod.name);
         if let Some(dns) = dns {
-            // One socket cannot speak both.
+            // One socket cannot serve both DNS and other probes.
             own.retain(|listener| listener.port != dns.port.get());
             own.extend(
                 [Protocol::Udp, Protocol::Tcp]
@@ -261,7 +263,7 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
 }
 
 impl Router<'_> {
-    /// The name of the node on which an endpoint is.
+    /// Returns the name of the node on which an endpoint is.
     fn node_of<'b>(&'b self, name: &'b EndpointName) -> Option<&'b str> {
         match name {
             EndpointName::Pod { namespace, name } => {
@@ -274,7 +276,7 @@ impl Router<'_> {
     }
 }
 
-/// The name of a Service in the cluster's DNS.
+/// Returns the name of a Service in the cluster's DNS.
 pub fn service_host(namespace: &str, name: &str) -> String {
     format!("{name}.{namespace}.svc.cluster.local")
 }
@@ -290,7 +292,7 @@ fn transport(protocol: Protocol) -> Transport {
 fn dns_transport(over: Protocol) -> Transport {
     match over {
         Protocol::Tcp => Transport::DnsTcp,
-        // DNS has no other.
+        // DNS uses no other protocol.
         Protocol::Udp | Protocol::Sctp => Transport::DnsUdp,
     }
 }

@@ -1,29 +1,29 @@
-//! How much there is to do.
+//! The number of cells that a scenario probes.
 
 use super::cell::cells;
 use crate::scenario::{Scenario, State};
 use crate::source::Error;
 
-/// How much a scenario has to probe, in numbers of cells.
+/// Size of a scenario, in cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
-    /// Before the first step.
+    /// Cells before the first step.
     pub baseline: usize,
-    /// After the steps, all together: what a report counts.
+    /// Cells after all steps together. Reports count these.
     pub steps: usize,
 }
 
 impl Size {
-    /// What carrying it out costs, compared with others.
+    /// Returns the cost of running the scenario, relative to others.
     pub fn cost(self) -> usize {
         self.baseline + self.steps
     }
 }
 
-/// The size of a scenario.
+/// Returns the size of a scenario.
 ///
 /// # Errors
-/// If a step cannot be carried out; a scenario that was loaded has none.
+/// If a step cannot be applied. This does not happen for a scenario that was loaded.
 pub fn size(scenario: &Scenario) -> Result<Size, Error> {
     let mut state = State::new(&scenario.topology);
     let mut size = Size { baseline: cells(&state, &scenario.probes).len(), steps: 0 };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::escape;
-use super::json::{API_VERSION, QuantilesDocument, millis, outcome, outcome_code};
+use super::json::{API_VERSION, QuantilesDocument, millis, outcome};
 use crate::compare::{
     Cell, Comparison, Coverage, Difference, EnvironmentChange, Kind, Problem, Record, Slower, TimeComparison,
 };
@@ -16,11 +16,6 @@ use crate::compare::{
 /// Never, as its shape has nothing that JSON lacks.
 pub fn comparison_json(comparison: &Comparison<'_>) -> serde_json::Result<String> {
     escape::json(&ComparisonDocument::new(comparison))
-}
-
-/// The exit code that a comparison leads to.
-pub fn comparison_exit_code(comparison: &Comparison<'_>) -> u8 {
-    outcome_code(comparison.outcome())
 }
 
 #[derive(Serialize)]
@@ -156,7 +151,7 @@ impl<'a> ComparisonDocument<'a> {
             api_version: API_VERSION,
             kind: "RunComparison",
             outcome: outcome(comparison.outcome()),
-            exit_code: comparison_exit_code(comparison),
+            exit_code: comparison.outcome().exit_code(),
             before: RunDocument::new(comparison.before),
             after: RunDocument::new(comparison.after),
             counts: CountsDocument {

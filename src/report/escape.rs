@@ -15,7 +15,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// [`plain`] for what is not yet a text.
-pub(super) fn shown(value: impl Display) -> String {
+pub(crate) fn shown(value: impl Display) -> String {
     let text = value.to_string();
     if text.contains(is_unsafe) { escaped(&text) } else { text }
 }
@@ -39,7 +39,7 @@ fn push(safe: &mut String, character: char, is_unsafe: bool) {
 
 /// [`plain`] for a message that may have several lines, each of which but the first is indented: none can pass
 /// for a line of the report.
-pub(super) fn lines(message: &str) -> String {
+pub(crate) fn lines(message: &str) -> String {
     message.lines().map(plain).collect::<Vec<_>>().join("\n    ")
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::escape::{Plain, escape_json};
-use super::json::{API_VERSION, outcome_code};
+use super::json::API_VERSION;
 use super::unmodelled;
 use crate::expect::{Matrix, Row, port_lists};
 use crate::policy::{Connections, ConnectionsId, PairConnections, UnknownFact};
@@ -33,12 +33,12 @@ impl About<'_> {
             format!("not in the table: Service {}: {why}", names.join(", "))
         })
     }
-}
 
-/// The exit code that goes with a matrix, as `--help` explains it.
-pub fn expected_exit_code(about: About<'_>) -> u8 {
-    let is_complete = about.unmodelled.iter().all(|kind| kind.is_accepted);
-    outcome_code(if is_complete { Outcome::Pass } else { Outcome::Inconclusive })
+    /// Returns the outcome: objects that are not modelled leave the matrix incomplete.
+    pub fn outcome(self) -> Outcome {
+        let is_complete = self.unmodelled.iter().all(|kind| kind.is_accepted);
+        if is_complete { Outcome::Pass } else { Outcome::Inconclusive }
+    }
 }
 
 /// Writes a matrix as a table.

@@ -12,17 +12,6 @@ use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, pain
 use crate::fuzz::{Found, FuzzResult};
 use crate::verdict::Environment;
 
-/// The exit code that a result leads to, as `--help` explains it.
-pub fn fuzz_exit_code(result: &FuzzResult) -> u8 {
-    let is_unsure = result.counts.flaky + result.counts.inconclusive > 0 || !result.failures.is_empty();
-    match result.disagreeing {
-        _ if result.interrupted => 130,
-        0 if is_unsure => 3,
-        0 => 0,
-        _ => 1,
-    }
-}
-
 /// The report for people. `saved` are the files of what was found, in that order; `everything` shows
 /// also the reasons of the policy engine.
 pub fn fuzz(
@@ -56,7 +45,7 @@ fn verdict(result: &FuzzResult, environment: &Environment, text: &mut String) {
         *cases as f64 / took.as_secs_f64().max(1e-9),
         Plain(&environment.name),
     );
-    let (word, style, what) = match (fuzz_exit_code(result), disagreeing) {
+    let (word, style, what) = match (result.exit_code(), disagreeing) {
         (1 | 130, 1..) => {
             let who = "engine, naive evaluator and packets do not agree";
             ("FAIL", BAD, format!("{who} in {}", count(*disagreeing, "case", "cases")))
@@ -201,7 +190,7 @@ pub fn fuzz_json(
     let document = FuzzDocument {
         api_version: "netproof.dev/v1alpha1",
         kind: "FuzzResult",
-        exit_code: fuzz_exit_code(result),
+        exit_code: result.exit_code(),
         backend: &environment.name,
         seed: result.seed,
         cases: result.cases,

@@ -21,7 +21,7 @@ pub(super) fn paint(style: Style, text: impl Display) -> String {
 }
 
 /// `1 leak`, `2 leaks`
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
@@ -32,7 +32,7 @@ pub(super) fn join<const N: usize>(parts: [(usize, &str, &str); N]) -> String {
 }
 
 /// `12,345`
-pub(super) fn thousands(number: usize) -> String {
+pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -45,7 +45,7 @@ pub(super) fn thousands(number: usize) -> String {
 }
 
 /// `0.31 s`, `45 ms`
-pub(super) fn duration(duration: std::time::Duration) -> String {
+pub(crate) fn duration(duration: std::time::Duration) -> String {
     if duration.as_millis() < 100 {
         format!("{} ms", duration.as_millis())
     } else {

@@ -27,6 +27,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::backend::{Backend, Error, Variants};
 use crate::scenario::Scenario;
@@ -53,7 +54,9 @@ pub async fn run<B: Backend>(
     let start = Instant::now();
     let one = One { settings, events, asked: scenarios.len() };
     let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
-        Some(one.carry_out(index, scenarios.get(index)?, backend, interrupted.clone()))
+        let scenario = scenarios.get(index)?;
+        let span = tracing::debug_span!("scenario", title = scenario.name);
+        Some(one.carry_out(index, scenario, backend, interrupted.clone()).instrument(span))
     });
     let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
     let (results, failed) = collect(running, settings.fail_fast).await;

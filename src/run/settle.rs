@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::ledger::Late;
 use super::power::Pools;
 use super::sentinel::Signal;
@@ -391,7 +393,8 @@ impl<P: Prober> Settling<'_, P> {
         }
         self.rounds += 1;
         self.last_sent = self.prober.elapsed();
-        let sightings = self.prober.round(cells, timeout).await;
+        let span = tracing::debug_span!("round", number = self.rounds, cells = cells.len(), ?timeout);
+        let sightings = self.prober.round(cells, timeout).instrument(span).await;
         // A canary that gets through, or a listener that answers, shows that others can be asked.
         let is_lost = |sighting: &Sighting| {
             matches!(sighting.observation, Observation::ProbeError { .. })

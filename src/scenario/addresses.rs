@@ -1,4 +1,4 @@
-//! The addresses of a state's endpoints, by name.
+//! Addresses of a state's endpoints, by name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,8 @@ use crate::policy::{IpFamily, Pod};
 use crate::snapshot::AddressName;
 
 impl State {
-    /// The addresses of an endpoint; empty if they are not known, and `None` if there is no such endpoint.
+    /// Returns the addresses of an endpoint. Empty if they are not known, and `None` if there is no such
+    /// endpoint.
     pub fn addresses(&self, endpoint: &EndpointName) -> Option<&[IpAddr]> {
         let cluster = &self.cluster;
         let addresses = match endpoint {
@@ -24,9 +25,10 @@ impl State {
         Some(addresses)
     }
 
-    /// The address that a name in a policy stands for at this moment. Where the endpoint has none of the
-    /// family, it is one that nobody has: before a backend filled the addresses in, and where there
-    /// is no such family.
+    /// Returns the address that a name in a policy stands for at this moment.
+    ///
+    /// If the endpoint has no address of the family, returns an address that no endpoint has. This is so
+    /// before a backend has filled in the addresses, and in an environment without the family.
     pub(super) fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, String> {
         let endpoint = EndpointName::parse(&name.holder)?;
         let is_it = |pod: &&Pod| EndpointName::pod(&pod.namespace, &pod.name) == endpoint;
@@ -42,7 +44,7 @@ impl State {
         Ok(found.unwrap_or_else(|| stand_in(name.family, self.number_of(&endpoint))))
     }
 
-    /// A number that no other endpoint of the state has.
+    /// Returns a number that no other endpoint of the state has.
     fn number_of(&self, endpoint: &EndpointName) -> usize {
         let cluster = &self.cluster;
         let pods = cluster.pods.iter().map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
@@ -53,9 +55,10 @@ impl State {
     }
 }
 
-/// An address from the ranges that are set aside for documentation (RFC 5737 and 9637).
+/// Returns an address from the ranges that are reserved for documentation (RFC 5737 and RFC 9637).
 fn stand_in(family: IpFamily, number: usize) -> IpAddr {
-    // More than there are give one to several: nobody has them anyway.
+    // With more than 254 endpoints, several get the same address. This is harmless, because no endpoint has
+    // it.
     let last = u8::try_from(number % 254 + 1).unwrap_or(u8::MAX);
     match family {
         IpFamily::V4 => Ipv4Addr::new(192, 0, 2, last).into(),
@@ -104,8 +107,8 @@ steps:
   removePod: [x/c]
 ";
 
-    /// Between two steps, policies are removed and restored. A pod whose address one of them names may have
-    /// been deleted by then, and the API server still has the policy with its address.
+    /// Policies are removed and restored between two steps. By then, a pod whose address a policy names may
+    /// have been deleted. The API server still has the policy with this address.
     #[test]
     fn restored_policies_name_the_address_of_a_pod_that_is_gone() {
         let text = Text { name: Arc::from("a.yaml"), content: POD_WITH_A_NAMED_ADDRESS.to_owned() };

@@ -1,4 +1,4 @@
-//! What an author says about cells, by hand.
+//! Assertions about cells, which authors write by hand.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use super::probe::{BY_NAME, Probe, parse_port};
 use crate::policy::{Decision, IpFamily, PortRange, Protocol};
 use crate::source::{Location, quote};
 
-/// One line of `expect` or `intent`: a claim about some cells. Of several that cover a cell, the
-/// last counts.
+/// One line of `expect` or `intent`: a claim about some cells. If several lines cover a cell, the last one
+/// counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assertion {
-    /// Who sends.
+    /// Patterns of the sources.
     pub from: Vec<EndpointPattern>,
-    /// To whom.
+    /// Patterns of the destinations.
     pub to: Vec<DestinationPattern>,
-    /// What is claimed.
+    /// The claim about the cells.
     pub claim: Claim,
-    /// Of which probes.
+    /// Patterns of the probes.
     pub probes: Vec<ProbePattern>,
-    /// In which family; `None` is every family.
+    /// The address family. `None` means every family.
     pub family: Option<IpFamily>,
-    /// Where it stands in the file.
+    /// Location in the file.
     pub at: Location,
 }
 
-/// What an assertion claims: that the cell is allowed, denied, or left undefined.
+/// The claim of an assertion: the cell is allowed, denied, or undefined.
 pub type Claim = Decision;
 
 /// An entry of `to`.
@@ -42,12 +42,12 @@ impl DestinationPattern {
     /// Reads a pattern or `self`.
     ///
     /// # Errors
-    /// As [`EndpointPattern::parse`].
+    /// The same as for [`EndpointPattern::parse`].
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "self" { Ok(Self::Itself) } else { EndpointPattern::parse(text).map(Self::Other) }
     }
 
-    /// Whether the pattern stands for this destination of a source.
+    /// Returns whether the pattern matches this destination for this source.
     pub(super) fn matches(&self, from: &EndpointName, to: &EndpointName) -> bool {
         match self {
             Self::Other(pattern) => from != to && pattern.matches(to),
@@ -56,7 +56,7 @@ impl DestinationPattern {
     }
 }
 
-/// Probes that an assertion is about.
+/// A pattern of the probes that an assertion covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbePattern {
     /// `all`
@@ -75,7 +75,7 @@ impl ProbePattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// If the text has none of the forms, with those that it may have.
+    /// If the text has none of the valid forms. The message lists them.
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = "write all, TCP, 80/TCP, 80-90/TCP, 80/TCP by name or DNS";
         let unknown = || format!("{} is not a probe: {expected}", quote(text));
@@ -100,7 +100,7 @@ impl ProbePattern {
         Ok(if by_name { Self::ByName(range, protocol) } else { Self::Ports(range, protocol) })
     }
 
-    /// Whether the pattern stands for this probe.
+    /// Returns whether the pattern matches this probe.
     pub fn matches(self, probe: Probe) -> bool {
         match (self, probe) {
             (Self::All, _) => true,
@@ -117,7 +117,7 @@ impl ProbePattern {
     }
 }
 
-/// As it is written.
+/// The pattern as scenarios write it.
 impl fmt::Display for DestinationPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -127,7 +127,7 @@ impl fmt::Display for DestinationPattern {
     }
 }
 
-/// As it is written.
+/// The pattern as scenarios write it.
 impl fmt::Display for ProbePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,8 +142,8 @@ impl fmt::Display for ProbePattern {
 }
 
 impl Assertion {
-    /// Whether the assertion is about this cell. Patterns never stand for a source's own address:
-    /// that is `self`.
+    /// Returns whether the assertion covers this cell. Only `self` matches the source's own address, not a
+    /// pattern.
     pub fn covers(&self, from: &EndpointName, to: &EndpointName, family: IpFamily, probe: Probe) -> bool {
         self.family.is_none_or(|wanted| wanted == family)
             && self.from.iter().any(|pattern| pattern.matches(from))

@@ -1,20 +1,20 @@
-//! What a scenario may require of the place where its packets are sent.
+//! Capabilities that a scenario may require of its environment.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::endpoint::EndpointName;
 
-/// An endpoint that a place does not have.
+/// The reason why the environment does not have an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absence {
-    /// What the place lacks; `None` if no scenario can declare it.
+    /// The capability that the environment lacks. `None` if scenarios cannot declare it.
     pub capability: Option<Capability>,
-    /// Why, for people.
+    /// The reason as a text for users.
     pub why: String,
 }
 
-/// Something that not every place has.
+/// Something that not every environment has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Capability {
     /// Sockets of the Stream Control Transmission Protocol.
@@ -31,12 +31,12 @@ pub enum Capability {
     HostNetwork,
     /// The kinds of cluster-scoped policies that the scenario applies.
     ClusterPolicies,
-    /// A node of its own for each node of the scenario.
+    /// One node for each logical node of the scenario.
     Nodes,
 }
 
 impl Capability {
-    /// All of them.
+    /// All capabilities.
     pub const ALL: [Self; 8] = [
         Self::Sctp,
         Self::Ipv4,
@@ -48,7 +48,7 @@ impl Capability {
         Self::Nodes,
     ];
 
-    /// Its name, as scenarios and `--require` write it.
+    /// Returns the name that scenarios and `--require` use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sctp => "sctp",
@@ -62,7 +62,8 @@ impl Capability {
         }
     }
 
-    /// What an endpoint needs that a place cannot have. Of pods, only those with `hostNetwork` do.
+    /// Returns the capability that an endpoint needs and an environment may lack. Of pods, only those with
+    /// `hostNetwork` may be absent.
     pub fn of_endpoint(endpoint: &EndpointName) -> Option<Self> {
         match endpoint {
             EndpointName::External(_) => Some(Self::Externals),

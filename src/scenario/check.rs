@@ -5,7 +5,7 @@ use crate::policy::{Labels, Port, Protocol};
 use crate::snapshot::{Field, Problem, rules};
 use crate::source::{Error, Located, Location};
 
-/// Checks values of a file.
+/// Checker of values in a file.
 #[derive(Clone, Copy)]
 pub(super) struct Checker<'a> {
     loader: &'a Loader,

@@ -1,11 +1,11 @@
-//! Names of endpoints, as scenarios and reports write them.
+//! Names of endpoints in scenarios and reports.
 
 use std::fmt;
 
 use super::pattern::EndpointPattern;
 use crate::source::quote;
 
-/// An endpoint of a scenario, by name.
+/// The name of a scenario's endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EndpointName {
     /// A pod: `namespace/name`.
@@ -29,15 +29,15 @@ pub enum EndpointName {
 }
 
 impl EndpointName {
-    /// A pod.
+    /// Returns the name of a pod.
     pub fn pod(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self::Pod { namespace: namespace.into(), name: name.into() }
     }
 
-    /// Reads a name, in the form in which it is printed.
+    /// Reads a name in the form in which it is displayed.
     ///
     /// # Errors
-    /// If the text has none of the forms, or stands for several endpoints.
+    /// If the text has none of the valid forms, or matches several endpoints.
     pub fn parse(text: &str) -> Result<Self, String> {
         let several = || format!("{} stands for several endpoints", quote(text));
         let one = |part: String| if part.contains('*') { Err(several()) } else { Ok(part) };
@@ -50,7 +50,7 @@ impl EndpointName {
         }
     }
 
-    /// A Service.
+    /// Returns the name of a Service.
     pub fn service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self::Service { namespace: namespace.into(), name: name.into() }
     }

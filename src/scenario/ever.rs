@@ -1,19 +1,19 @@
-//! What is ever there in the course of a scenario.
+//! Everything that exists at some time in a scenario.
 
 use super::model::Scenario;
 use super::state::State;
 use crate::policy::Cluster;
 
 impl Scenario {
-    /// A cluster with everything that is there in one step or another: namespaces and pods once for each set of labels
-    /// that they have, and every version of every policy. Nothing can be evaluated in it: it shows what selects nothing
-    /// at any time.
+    /// Returns a cluster with everything that exists in any step: each namespace and pod once for each set of
+    /// labels that it has, and every version of every policy. This cluster cannot be evaluated. It shows
+    /// which selectors never match anything.
     pub fn ever(&self) -> Cluster {
         let mut state = State::new(&self.topology);
         let mut ever = state.cluster.clone();
         for step in &self.steps {
             for action in &step.actions {
-                // The loader carried out the same actions before.
+                // The loader has applied the same actions before, so there is no error.
                 let _done = state.apply(action);
             }
             let Cluster { namespaces, pods, policies, cluster_policies, .. } = &state.cluster;

@@ -1,4 +1,4 @@
-//! The shape of a scenario file. What it means is decided in the modules beside this one.
+//! Structure of a scenario file. The other modules of `scenario` interpret it.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ pub(super) struct NamespaceFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct PodFile {
-    /// For `addPod` only: in a topology the pod stands in its namespace.
+    /// Only for `addPod`. In a topology, pods are listed in their namespace.
     pub(super) namespace: Option<Located<String>>,
     pub(super) name: Located<String>,
     #[serde(default)]
@@ -128,7 +128,7 @@ pub(super) struct StepFile {
     pub(super) requires: Vec<Located<String>>,
     #[serde(default)]
     pub(super) keep_open: Vec<Located<KeepOpenFile>>,
-    /// Manifests, and names of files with manifests.
+    /// Manifests, or names of files with manifests.
     #[serde(default)]
     pub(super) apply: Vec<Node>,
     #[serde(default)]
@@ -150,7 +150,7 @@ pub(super) struct StepFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeepOpenFile {
-    /// One pattern or a list of them, as `to`.
+    /// One pattern or a list of patterns, like `to`.
     pub(super) from: Node,
     pub(super) to: Node,
     pub(super) probe: Located<String>,
@@ -160,7 +160,7 @@ pub(super) struct KeepOpenFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteFile {
     pub(super) kind: Located<String>,
-    /// Not for what is cluster-scoped.
+    /// Not for cluster-scoped kinds.
     pub(super) namespace: Option<Located<String>>,
     pub(super) name: String,
 }
@@ -171,14 +171,14 @@ pub(super) struct LabelFile {
     /// `namespace/name`
     pub(super) pod: Option<Located<String>>,
     pub(super) namespace: Option<Located<String>>,
-    /// `null` takes a label away.
+    /// `null` removes a label.
     pub(super) labels: Located<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AssertionFile {
-    /// One pattern or a list of them, as `to`.
+    /// One pattern or a list of patterns, like `to`.
     pub(super) from: Node,
     pub(super) to: Node,
     pub(super) allow: Option<Vec<Located<String>>>,

@@ -1,4 +1,4 @@
-//! Connections that are open while a step changes things.
+//! Connections that stay open while a step makes changes.
 
 use super::assertion::DestinationPattern;
 use super::endpoint::EndpointName;
@@ -9,22 +9,22 @@ use super::probe::Probe;
 use crate::policy::Protocol;
 use crate::source::{Error, Located, Location, quote};
 
-/// An entry of `keepOpen`: connections that are opened before a step's changes and used again when those
-/// have settled.
+/// An entry of `keepOpen`: connections that are opened before a step's changes, and used again after the
+/// changes have settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeepOpen {
-    /// Who connects.
+    /// Patterns of the sources.
     pub from: Vec<EndpointPattern>,
-    /// To whom.
+    /// Patterns of the destinations.
     pub to: Vec<DestinationPattern>,
-    /// To which port: of TCP, as others have no connections that could stay open.
+    /// The TCP port to connect to. Other protocols have no connections that could stay open.
     pub probe: Probe,
-    /// Where it stands in the file.
+    /// Location in the file.
     pub at: Location,
 }
 
 impl KeepOpen {
-    /// Whether it is about this cell.
+    /// Returns whether the entry covers this cell.
     pub fn covers(&self, from: &EndpointName, to: &EndpointName, probe: Probe) -> bool {
         self.probe == probe
             && self.from.iter().any(|pattern| pattern.matches(from))

@@ -1,4 +1,4 @@
-//! From a file to a scenario.
+//! Loading of scenarios from files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,10 +23,10 @@ const API_VERSION: &str = "netproof.dev/v1alpha1";
 const KIND: &str = "Scenario";
 const DEFAULT_PROBES: [&str; 4] = ["80/TCP", "81/TCP", "80/UDP", "81/UDP"];
 
-/// Reads the scenarios of some texts. At least one.
+/// Reads the scenarios of some texts. Each text must have at least one.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place.
+/// The first error, with its location.
 pub fn load(texts: &[Text]) -> Result<Vec<Scenario>, Error> {
     let mut scenarios: Vec<Scenario> = Vec::new();
     for text in texts {
@@ -47,7 +47,7 @@ pub fn load(texts: &[Text]) -> Result<Vec<Scenario>, Error> {
 /// Reads one scenario.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place.
+/// The first error, with its location.
 pub fn from_document(document: &Document) -> Result<Scenario, Error> {
     let loader = Loader { name: Arc::clone(&document.name) };
     source::expect_kind(document, API_VERSION, KIND)?;
@@ -56,7 +56,7 @@ pub fn from_document(document: &Document) -> Result<Scenario, Error> {
     loader.scenario(file)
 }
 
-/// Reads parts of one file.
+/// Reader of the parts of one file.
 pub(super) struct Loader {
     name: Arc<str>,
 }
@@ -208,7 +208,7 @@ impl Loader {
         Ok(actions)
     }
 
-    /// An entry of `apply`: a manifest, or the name of a file beside the scenario.
+    /// Reads an entry of `apply`: a manifest, or the name of a file relative to the scenario.
     fn apply(
         &self,
         node: &Node,
@@ -229,8 +229,11 @@ impl Loader {
         Ok(())
     }
 
-    /// `named_at` is where the scenario names the file of the manifest, if it is in another one. What
-    /// comes in the same step has no address yet: names stand for what `state` has, before it.
+    /// Reads a manifest. `named_at` is where the scenario names the file of the manifest, if it is in another
+    /// file.
+    ///
+    /// Endpoints that the same step adds have no address yet. So names in the manifest stand for addresses of
+    /// `state`, the state before the step.
     fn manifest(
         &self,
         document: &Document,
@@ -350,7 +353,7 @@ impl Loader {
         Ok(Assertion { from, to, claim, probes: probes.collect::<Result<_, _>>()?, family, at })
     }
 
-    /// The patterns of `from` and `to`.
+    /// Reads the patterns of `from` and `to`.
     pub(super) fn ends(
         &self,
         from: &Node,
@@ -367,7 +370,7 @@ impl Loader {
         Ok((senders.collect::<Result<_, _>>()?, receivers.collect::<Result<_, _>>()?))
     }
 
-    /// The name of a family.
+    /// Reads the name of a family.
     pub(super) fn family(&self, name: &Located<String>, field: &str) -> Result<IpFamily, Error> {
         let known = IpFamily::ALL.into_iter().find(|family| family.name() == name.value);
         known.ok_or_else(|| {
@@ -375,7 +378,7 @@ impl Loader {
         })
     }
 
-    /// A string, or a list of at least one.
+    /// Reads a string, or a list of at least one string.
     pub(super) fn strings(&self, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
         source::strings(&self.name, node, field)
     }
@@ -383,7 +386,7 @@ impl Loader {
 
 #[cfg(test)]
 impl Scenario {
-    /// The scenario of a text without mistakes.
+    /// Reads a scenario from a text without errors.
     pub(crate) fn from_text(text: &str) -> Self {
         let node = source::parse(text).unwrap().remove(0);
         from_document(&Document { name: "scenario.yaml".into(), node }).unwrap()

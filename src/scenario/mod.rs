@@ -1,7 +1,7 @@
-//! The scenario format: a topology, probes, and steps that change things and say what must hold.
+//! The scenario format: a topology, probes, and steps that make changes and say what must hold.
 //!
-//! A file is decoded strictly, checked as a whole, and becomes a [`Scenario`]; its topology becomes
-//! the first [`State`], which every [`Step`] changes.
+//! A file is decoded strictly, checked as a whole, and becomes a [`Scenario`]. Its topology becomes the first
+//! [`State`], and every [`Step`] changes the state.
 
 mod addresses;
 mod assertion;

@@ -1,4 +1,4 @@
-//! A scenario, read and checked.
+//! A scenario that was read and checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,39 +17,40 @@ use crate::snapshot::Unmodelled;
 pub struct Scenario {
     /// `metadata.name`; unique in a run.
     pub name: String,
-    /// `metadata.description`: what it decides and why that matters.
+    /// `metadata.description`: what the scenario decides, and why that matters.
     pub description: String,
     /// `metadata.tags`
     pub tags: Vec<String>,
-    /// `metadata.items`: what its steps decide, unless they say it themselves.
+    /// `metadata.items`: items that its steps decide, unless a step lists its own.
     pub items: BTreeSet<SpecRule>,
     /// `metadata.references`
     pub references: Vec<String>,
-    /// The cluster at the beginning.
+    /// The initial cluster.
     pub topology: Topology,
-    /// What is sent between every two endpoints.
+    /// Probes that are sent between every two endpoints.
     pub probes: Vec<Probe>,
-    /// What happens, in order. At least one.
+    /// The steps in order. At least one.
     pub steps: Vec<Step>,
-    /// Set if the scenario shows a mistake that has to be found.
+    /// Set if the scenario demonstrates a mistake that netproof must find.
     pub demonstrates: Option<Demonstrates>,
-    /// The objects of its manifests that have no part in NetworkPolicy, by kind and number.
+    /// Objects in its manifests that have no effect on NetworkPolicy: their number by kind.
     pub ignored: BTreeMap<String, usize>,
-    /// The kinds of objects of its manifests without which the expected answers are not known.
+    /// Kinds of objects in its manifests that leave the expected answers unknown.
     pub unmodelled: Vec<Unmodelled>,
-    /// What to warn of.
+    /// Warnings about its manifests.
     pub warnings: Vec<String>,
-    /// The file that it was read from.
+    /// The file from which it was read.
     pub file: Arc<str>,
 }
 
 impl Scenario {
-    /// What its steps require, all together.
+    /// Returns everything that its steps require.
     pub fn requires(&self) -> BTreeSet<Capability> {
         self.steps.iter().flat_map(|step| step.requires.iter().copied()).collect()
     }
 
-    /// What a place has to have so that every cell can be measured. IPv4 only counts beside IPv6.
+    /// Returns what an environment must have so that every cell can be measured. IPv4 counts only if IPv6 is
+    /// probed, too.
     pub fn needs(&self) -> BTreeSet<Capability> {
         let state = State::new(&self.topology);
         let actions = || self.steps.iter().flat_map(|step| &step.actions);
@@ -92,6 +93,6 @@ impl Scenario {
 /// What a scenario demonstrates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demonstrates {
-    /// `policy-gap`: the policies do not say what their owner wanted, and that has to be found.
+    /// `policy-gap`: the policies do not say what their owner wants, and netproof must find that.
     PolicyGap,
 }

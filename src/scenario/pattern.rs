@@ -1,16 +1,16 @@
-//! Patterns that stand for endpoints.
+//! Patterns that match endpoints.
 
 use std::fmt;
 
 use super::endpoint::EndpointName;
 use crate::source::quote;
 
-/// A pattern that stands for endpoints.
+/// A pattern that matches endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointPattern {
     /// `*`: every endpoint.
     Any,
-    /// `namespace/name`: pods; `*` in either part stands for any text.
+    /// `namespace/name`: pods. `*` in either part stands for any text.
     Pod(String, String),
     /// `service:namespace/name`
     Service(String, String),
@@ -24,7 +24,7 @@ impl EndpointPattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// If the text has none of the forms, with those that it may have.
+    /// If the text has none of the valid forms. The message lists them.
     pub fn parse(text: &str) -> Result<Self, String> {
         let unknown = || {
             format!(
@@ -48,7 +48,7 @@ impl EndpointPattern {
         }
     }
 
-    /// Whether the pattern stands for this endpoint.
+    /// Returns whether the pattern matches this endpoint.
     pub fn matches(&self, endpoint: &EndpointName) -> bool {
         match (self, endpoint) {
             (Self::Any, _) => true,
@@ -63,7 +63,7 @@ impl EndpointPattern {
     }
 }
 
-/// As it is written.
+/// The pattern as scenarios write it.
 impl fmt::Display for EndpointPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -76,14 +76,14 @@ impl fmt::Display for EndpointPattern {
     }
 }
 
-/// Whether `text` has the form of `pattern`, in which `*` stands for any text.
+/// Returns whether `text` matches `pattern`, in which `*` stands for any text.
 pub fn wildcard(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let last = parts.pop().unwrap_or_default();
     for part in parts {
-        // The leftmost place leaves the most text to the parts after it.
+        // The leftmost match leaves the most text to the remaining parts.
         match text.find(part) {
             Some(at) => text = text.get(at + part.len()..).unwrap_or_default(),
             None => return false,

@@ -1,11 +1,11 @@
-//! What is sent: a protocol and a port, a DNS lookup, or both after each other.
+//! Kinds of probes: a packet to a port, a DNS lookup, or a lookup followed by a packet.
 
 use std::fmt;
 
 use crate::policy::{Port, Protocol};
 use crate::source::quote;
 
-/// What follows the port of a probe that looks a name up first.
+/// Suffix of a probe that first looks up a name.
 pub(super) const BY_NAME: &str = " by name";
 
 /// One kind of probe.
@@ -23,7 +23,7 @@ pub enum Probe {
         /// UDP or TCP.
         over: Protocol,
     },
-    /// To a Service by its name: a lookup over UDP, then what the port says.
+    /// A probe of a Service by name: a lookup over UDP, then a packet to the port.
     ByName {
         /// The Service's port.
         port: Port,
@@ -33,7 +33,7 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// The transport protocol that a denial of it is about.
+    /// Returns the transport protocol of the probe itself, not of a lookup before it.
     pub fn protocol(self) -> Protocol {
         match self {
             Self::Port { protocol, .. } | Self::ByName { protocol, .. } => protocol,
@@ -41,7 +41,7 @@ impl Probe {
         }
     }
 
-    /// Whether a lookup of a Service's name comes first.
+    /// Returns whether the probe first looks up a Service's name.
     pub fn is_by_name(self) -> bool {
         match self {
             Self::ByName { .. } => true,
@@ -52,7 +52,7 @@ impl Probe {
     /// Reads `80/TCP`, `DNS` (over both UDP and TCP), `DNS/UDP` or `DNS/TCP`.
     ///
     /// # Errors
-    /// If the text is none of these, with what it should be.
+    /// If the text has none of these forms. The message lists them.
     pub fn parse(text: &str) -> Result<Vec<Self>, String> {
         match text {
             "DNS" => return Ok(vec![Self::Dns { over: Protocol::Udp }, Self::Dns { over: Protocol::Tcp }]),
@@ -69,7 +69,7 @@ impl Probe {
     }
 }
 
-/// A port number.
+/// Reads a port number.
 pub(super) fn parse_port(text: &str) -> Result<Port, String> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let port = if is_number { text.parse::<u16>().ok().and_then(Port::new) } else { None };

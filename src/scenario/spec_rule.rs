@@ -1,12 +1,12 @@
-//! The items of NetworkPolicy's semantics that cases decide: `docs/semantics.md`.
+//! The items of `docs/semantics.md`, which cases decide.
 
 use std::fmt;
 
-/// An item of `docs/semantics.md`, by its number there.
+/// An item of `docs/semantics.md`, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpecRule(u8);
 
-/// What each item is about, in the order of their numbers, which begin at 1.
+/// Titles of the items, in the order of their numbers, which start at 1.
 const TITLES: [&str; 43] = [
     "directions that no policy selects are open, each for itself",
     "policyTypes left out",
@@ -54,22 +54,22 @@ const TITLES: [&str; 43] = [
 ];
 
 impl SpecRule {
-    /// All items, by number.
+    /// Returns all items, by number.
     pub fn all() -> impl Iterator<Item = Self> {
         (1u8..).zip(TITLES).map(|(number, _)| Self(number))
     }
 
-    /// The item with this number; `None` if there is none.
+    /// Returns the item with this number. `None` if there is none.
     pub fn new(number: i64) -> Option<Self> {
         Self::all().find(|item| i64::from(item.0) == number)
     }
 
-    /// Its number.
+    /// Returns its number.
     pub fn number(self) -> u8 {
         self.0
     }
 
-    /// What it is about.
+    /// Returns its title.
     pub fn title(self) -> &'static str {
         TITLES.get(usize::from(self.0) - 1).copied().unwrap_or_default()
     }

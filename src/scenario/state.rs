@@ -13,31 +13,31 @@ use crate::policy::{
 };
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenService};
 
-/// The cluster of a scenario at one moment. Addresses, and everything else that only the backend
-/// that made it can know, are filled in by that.
+/// The cluster of a scenario at one moment. The backend fills in the addresses, and everything else that only
+/// the backend knows.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// What the policy engine sees of it.
+    /// The part that the policy engine sees.
     pub cluster: Cluster,
-    /// The NetworkPolicies of the cluster, as they were written.
+    /// NetworkPolicies of the cluster, as they were written.
     pub written: Vec<WrittenPolicy>,
-    /// The cluster-scoped policies of the cluster, as they were written.
+    /// Cluster-scoped policies of the cluster, as they were written.
     pub written_for_cluster: Vec<WrittenClusterPolicy>,
-    /// The Services that steps brought, as they were written. Those of the topology are not among them.
+    /// Services that steps applied, as they were written. Services of the topology are not included.
     pub written_services: Vec<WrittenService>,
-    /// The addresses outside the cluster.
+    /// Addresses outside the cluster.
     pub externals: Vec<External>,
-    /// The families that are probed.
+    /// Families that are probed.
     pub families: Vec<IpFamily>,
     /// The pod that answers lookups, if there is one.
     pub dns: Option<DnsServer>,
     /// Whether nodes are endpoints of the matrix.
     pub node_endpoints: bool,
-    /// Whether Services are probed by their names, too.
+    /// Whether Services are also probed by name.
     pub services_by_name: bool,
-    /// The endpoints that the backend cannot have. Nothing is measured there.
+    /// Endpoints that the backend does not have. Nothing is measured there.
     pub absent: BTreeMap<EndpointName, Absence>,
-    /// The machines that the nodes stand for, by the names of the nodes.
+    /// Nodes for which the logical nodes stand, by the names of the logical nodes.
     pub machines: BTreeMap<String, String>,
 }
 
@@ -46,7 +46,7 @@ pub struct State {
 pub struct External {
     /// Its name.
     pub name: String,
-    /// Its addresses, at most one a family.
+    /// Its addresses, at most one per family.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -55,20 +55,20 @@ pub struct External {
 pub struct DnsServer {
     /// The pod.
     pub pod: Identity,
-    /// The port on which it listens.
+    /// Port on which it listens.
     pub port: Port,
-    /// The Service through which it is asked.
+    /// Service through which pods reach it.
     pub service: Identity,
 }
 
 impl State {
-    /// The state at the beginning.
+    /// Returns the initial state of a topology.
     pub fn new(topology: &Topology) -> Self {
         topology.state()
     }
 
-    /// The node on which an endpoint is, by its name where the packets are sent; `None` for what is on no
-    /// node.
+    /// Returns the node on which an endpoint is, by its name in the environment. `None` if the endpoint is on
+    /// no node.
     pub fn machine_of(&self, endpoint: &EndpointName) -> Option<String> {
         let node = match endpoint {
             EndpointName::Pod { namespace, name } => {
@@ -81,25 +81,25 @@ impl State {
         Some(self.machines.get(node).unwrap_or(node).clone())
     }
 
-    /// The actions that delete all policies.
+    /// Returns the actions that delete all policies.
     pub fn removal_of_policies(&self) -> Vec<Action> {
         let policies = self.written.iter().map(|written| Identity::of_policy(&written.policy));
         let of_cluster = self.written_for_cluster.iter().map(|written| written.policy.name.clone());
         policies.map(Action::DeletePolicy).chain(of_cluster.map(Action::DeleteClusterPolicy)).collect()
     }
 
-    /// The actions that create all policies as they are: what an address by name stood for when its policy was
-    /// applied, it stands for again, even if the pod is gone.
+    /// Returns the actions that create all policies again. A name in a policy still stands for the address
+    /// that it stood for when the policy was applied, even if the pod is gone.
     pub fn restoration_of_policies(&self) -> Vec<Action> {
         let policies = self.written.iter().map(|policy| Action::SetPolicy(policy.pinned()));
         policies.chain(self.written_for_cluster.iter().cloned().map(Action::SetClusterPolicy)).collect()
     }
 
-    /// Carries out an action.
+    /// Applies an action.
     ///
     /// # Errors
-    /// If it names something that is not there, or adds something that is. The state is then
-    /// unchanged.
+    /// If the action names something that does not exist, adds something that exists, or breaks a rule of the
+    /// API server. The state is then unchanged.
     pub fn apply(&mut self, action: &Action) -> Result<(), String> {
         let missing = |kind: &str, name: &dyn std::fmt::Display| format!("there is no {kind} {name}");
         match action {
@@ -136,7 +136,7 @@ impl State {
                     .iter()
                     .find(|s| Identity::of_service(s) == Identity::of_service(&service));
                 if let Some(old) = old {
-                    // A Service keeps its virtual addresses for life.
+                    // A Service keeps its virtual addresses as long as it exists.
                     service.addresses.clone_from(&old.addresses);
                 }
                 replace(&mut self.cluster.services, &service, Identity::of_service);
@@ -187,7 +187,7 @@ impl State {
         Ok(())
     }
 
-    /// A port of the nodes leads to one Service, as the API server sees to.
+    /// Checks that no other Service has one of the node ports, as the API server does.
     fn check_node_ports(&self, service: &Service) -> Result<(), String> {
         let own = Identity::of_service(service);
         let others = || self.cluster.services.iter().filter(|other| Identity::of_service(other) != own);

@@ -1,4 +1,4 @@
-//! A step: what happens, and what must hold afterwards.
+//! Steps: the changes, and what must hold after them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,22 +12,22 @@ use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenServ
 /// A step of a scenario.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Its name; unique in its scenario.
+    /// Its name, unique in its scenario.
     pub name: String,
     /// Why it matters.
     pub description: String,
-    /// The items that it decides, by default those of its scenario.
+    /// Items that the step decides. By default those of its scenario.
     pub items: BTreeSet<SpecRule>,
-    /// What the place has to have, by the scenario or the step itself. Cells for which it is lacking are
-    /// skipped.
+    /// What the environment must have, according to the scenario or the step. If something is missing, the
+    /// cells that need it are skipped.
     pub requires: BTreeSet<Capability>,
-    /// What happens, in order. Nothing may: then the step only says what must hold.
+    /// The changes in order. There may be none: then the step only says what must hold.
     pub actions: Vec<Action>,
-    /// The connections that are open while it happens.
+    /// Connections that stay open during the changes.
     pub keep_open: Vec<KeepOpen>,
-    /// What the policies then mean, by hand.
+    /// What the policies mean after the changes, written by hand.
     pub expect: Vec<Assertion>,
-    /// What their owner wants.
+    /// What the owner of the policies wants.
     pub intent: Vec<Assertion>,
 }
 
@@ -46,29 +46,29 @@ pub enum Action {
     SetService(WrittenService),
     /// Deletes a Service.
     DeleteService(Identity),
-    /// Sets labels of a pod, or takes them away.
+    /// Sets or removes labels of a pod.
     LabelPod {
         /// The pod.
         pod: Identity,
-        /// `None` takes the label away.
+        /// `None` removes the label.
         labels: BTreeMap<String, Option<String>>,
     },
-    /// Sets labels of a namespace, or takes them away.
+    /// Sets or removes labels of a namespace.
     LabelNamespace {
         /// The namespace.
         namespace: String,
-        /// `None` takes the label away.
+        /// `None` removes the label.
         labels: BTreeMap<String, Option<String>>,
     },
     /// Starts a pod. Its addresses are not known yet.
     AddPod(Pod),
-    /// Lets a pod end by itself: it succeeds, and stays as a record without a network.
+    /// Lets a pod end by itself. It succeeds, and its object stays without a network.
     EndPod(Identity),
     /// Deletes a pod.
     RemovePod(Identity),
 }
 
-/// What becomes of a pod in a step.
+/// What happens to a pod in a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PodChange<'a> {
     /// It starts.
@@ -80,7 +80,7 @@ pub enum PodChange<'a> {
 }
 
 impl Action {
-    /// The pod that comes or goes; `None` if none does.
+    /// Returns the pod that the action starts, ends or deletes. `None` if there is none.
     pub fn pod_change(&self) -> Option<PodChange<'_>> {
         match self {
             Self::AddPod(pod) => Some(PodChange::Added(pod)),

@@ -1,4 +1,4 @@
-//! The cluster of a scenario at its beginning.
+//! The initial cluster of a scenario.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::policy::{
 use crate::snapshot::Identity;
 use crate::source::{Error, Located, Location, Node, Value, quote};
 
-/// The namespace and the Service of the DNS server that every cluster has.
+/// Namespace and name of the DNS Service that netproof adds to a topology.
 pub const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
 const DNS_POD: &str = "dns";
 const DNS_LABEL: (&str, &str) = ("k8s-app", "kube-dns");
@@ -25,15 +25,15 @@ const MOST_NODES: usize = 64;
 const DEFAULT_NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const DEFAULT_PODS: [&str; 3] = ["a", "b", "c"];
 
-/// The cluster of a scenario at its beginning.
+/// The initial cluster of a scenario.
 #[derive(Debug, Clone)]
 pub struct Topology {
     state: State,
 }
 
 impl Topology {
-    /// The standard topology: namespaces x, y and z (label `ns`), each with pods a, b and c (label
-    /// `pod`), on two nodes; with a DNS server if `dns`.
+    /// Returns the standard topology: namespaces x, y and z (label `ns`), each with pods a, b and c (label
+    /// `pod`), on two nodes. With `dns`, it also has a DNS server.
     pub fn standard(dns: bool) -> Self {
         let mut builder = Builder::new(DEFAULT_NODES);
         builder.add_default_namespaces();
@@ -43,13 +43,14 @@ impl Topology {
         builder.finish()
     }
 
-    /// The state that it describes.
+    /// Returns the state that it describes.
     pub(super) fn state(&self) -> State {
         self.state.clone()
     }
 }
 
-/// Reads a topology. `dns` asks for a DNS server even where the file describes none, as Services by name do.
+/// Reads a topology. `dns` requires a DNS server even if the file describes none. Services by name require
+/// one, too.
 pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Topology, Error> {
     let reader = Reader { loader, check: Checker::new(loader) };
     let nodes = match &file.nodes {
@@ -98,10 +99,10 @@ pub(super) fn added_pod(loader: &Loader, file: &PodFile, at: Location, state: &S
     reader.pod(file, &namespace.value, state.cluster.pods.len() % nodes, nodes)
 }
 
-/// Puts a topology together.
+/// Builder of a topology.
 struct Builder {
     state: State,
-    /// How many pods have been placed.
+    /// Number of pods that have been placed.
     placed: usize,
 }
 
@@ -130,7 +131,7 @@ impl Builder {
         Self { state, placed: 0 }
     }
 
-    /// The node for the next pod that names none: all in turn.
+    /// Returns the node for the next pod that names none. All nodes take turns.
     fn next_node(&mut self) -> usize {
         self.placed += 1;
         (self.placed - 1) % self.state.cluster.nodes.len()
@@ -152,7 +153,7 @@ impl Builder {
         self.state.cluster.namespaces.iter().any(|namespace| namespace.name == name)
     }
 
-    /// Adds the DNS server that every cluster has, with its usual names and labels.
+    /// Adds a DNS server with the usual names and labels.
     fn add_dns(&mut self) {
         let (namespace, _) = DNS_SERVICE;
         if !self.has_namespace(namespace) {
@@ -210,7 +211,7 @@ fn plain_pod(namespace: &str, name: &str, labels: Labels, node: usize) -> Pod {
     }
 }
 
-/// Reads the parts of a topology.
+/// Reader of the parts of a topology.
 struct Reader<'a> {
     loader: &'a Loader,
     check: Checker<'a>,
@@ -296,7 +297,7 @@ impl Reader<'_> {
             }
         };
         let mut ports = Vec::new();
-        // A pod has one container, and the API server wants each port of a container to have its own name.
+        // A pod has one container, and the API server requires that port names are unique in a container.
         let mut names = BTreeSet::new();
         for port in &file.ports {
             if let Some(name) = &port.name {

@@ -1,8 +1,9 @@
-//! The library against every fault of the lab: proof that it would notice.
+//! The self-test: tries the scenario library against every fault of the lab, to prove that the library would
+//! notice it.
 //!
-//! Every scenario is carried out once, by a lab that enforces as it should. After each step, the rules
-//! of each fault that would make other rules of the same state are put into force, and the step's cells
-//! are probed again. A fault that makes the same rules cannot show, and is not tried.
+//! Every scenario runs once in a lab that enforces correctly. After each step, netproof applies every fault
+//! that changes the compiled rules of this state, and probes the step's cells again. A fault that compiles to
+//! the same rules cannot show, so it is not tried.
 
 mod packets;
 mod result;
@@ -21,10 +22,10 @@ use crate::run::{self, Events, Settings, Trials};
 use crate::scenario::{Capability, Scenario};
 use crate::verdict::Verdict;
 
-/// How many cases have to detect every fault.
+/// Number of cases that must detect each fault.
 pub const ENOUGH: usize = 2;
 
-/// Tries every scenario against every fault. Gives `None` if it was interrupted.
+/// Tries every scenario against every fault. Returns `None` if interrupted.
 ///
 /// # Errors
 /// If this machine cannot run the lab.
@@ -46,12 +47,13 @@ pub async fn selftest(
                 trials.push(trial);
                 continue;
             };
-            // A busy machine measures nothing wrong, but not everything: alone, there is time for it.
+            // A busy machine measures nothing wrong, but may not measure everything. Alone, the scenario has
+            // enough time.
             let again = vec![(index, scenario, faults.to_vec())];
             trials.extend(try_all(again, 1, settings, events).await?.into_iter().map(|(_, trial)| trial));
             unmeasured.push(trial);
         }
-        // Where one scenario alone detects a fault, it has to have more than one case that does.
+        // If only one scenario detects a fault, more than one of its cases must detect it.
         let lonely = all.iter().map(|(index, scenario)| {
             let is_lonely = |fault: &Fault| {
                 let detecting = trials.iter().filter(|trial| trial.detects(*fault));
@@ -74,10 +76,10 @@ pub async fn selftest(
     }
 }
 
-/// A scenario, by its place, and the faults to try it against.
+/// A scenario with its index, and the faults to try.
 type Try<'a> = (usize, &'a Scenario, Vec<Fault>);
 
-/// Tries some scenarios until each has detected every fault in so many cases.
+/// Tries scenarios until each has detected every fault in this number of cases.
 async fn try_all(
     scenarios: Vec<Try<'_>>,
     cases: usize,
@@ -106,7 +108,7 @@ async fn try_all(
 struct Wanted<'a> {
     scenario: &'a Scenario,
     faults: &'a [Fault],
-    /// In how many cases each has to show.
+    /// Number of cases in which each fault must show.
     cases: usize,
     shown: BTreeMap<&'static str, (Fault, Detection)>,
 }
@@ -138,7 +140,7 @@ impl Trials<Fault> for Wanted<'_> {
             match verdict {
                 Verdict::Leak => detection.leaks += 1,
                 Verdict::Blocked => detection.blocked += 1,
-                // Other cells of the step would have to show any other fault.
+                // Any other fault must show in other cells of the step.
                 Verdict::Skipped(Capability::Sctp) if packets::may_be_unsendable(fault) => {
                     detection.unmeasurable.get_or_insert_with(|| "no SCTP".to_owned());
                 }
@@ -156,7 +158,7 @@ impl Trials<Fault> for Wanted<'_> {
     }
 }
 
-/// The names of some steps.
+/// Names of steps.
 pub type Steps = BTreeSet<String>;
 
 #[cfg(test)]
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
     use crate::backend::lab::DatapathFault;
 
-    /// In a step with SCTP among its probes, every fault that is tried meets cells that the kernel cannot send.
+    /// If a step has SCTP probes, every fault that is tried meets cells that the kernel cannot send.
     #[test]
     fn a_kernel_without_sctp_excuses_no_other_fault() {
         let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";

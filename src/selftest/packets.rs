@@ -1,13 +1,13 @@
-//! Which packets a scenario sends: a fault that is about others cannot show in it.
+//! The packets that a scenario sends. A fault that affects only other packets cannot show in the scenario.
 
 use crate::backend::lab::{DatapathFault, Fault};
 use crate::policy::{IpFamily, Port, Protocol};
 use crate::scenario::{Action, Probe, Scenario, State};
 
-/// The port that lookups go to.
+/// Port of DNS lookups.
 const DNS: Port = Port::new(53).unwrap();
 
-/// Whether a scenario sends any of the packets that a fault is about.
+/// Returns whether a scenario sends any packets that a fault affects.
 pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     let Fault::Packets(hole) = fault else { return true };
     let start = State::new(&scenario.topology);
@@ -52,7 +52,7 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     }
 }
 
-/// Whether a fault is about nothing but packets that a kernel may be unable to send.
+/// Returns whether a fault affects only packets that a kernel may be unable to send.
 pub(super) fn may_be_unsendable(fault: Fault) -> bool {
     let Fault::Packets(hole) = fault else { return false };
     match hole {

@@ -1,4 +1,4 @@
-//! Which pods belong to which workload.
+//! Assigns pods to workloads.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,20 +17,20 @@ pub struct Workload {
     pub kind: WorkloadKind,
     /// Its name.
     pub identity: Identity,
-    /// Its pods, as positions in [`Cluster::pods`]. At least one.
+    /// Indices of its pods in [`Cluster::pods`]. At least one.
     pub pods: Vec<usize>,
-    /// What those of the pods stand for that are not pods of the input but made from templates: the workload's own,
-    /// and those of the ReplicaSets or Jobs that it has made.
+    /// The pods that are made from templates, not read from the input: from the workload's own template, and from
+    /// those of the ReplicaSets or Jobs that it has made.
     pub replicas: Vec<Replicas>,
-    /// Whether an autoscaler names it, so that the number of its pods is not known.
+    /// Whether an autoscaler names it. The number of its pods is then unknown.
     pub is_scaled: bool,
 }
 
 impl Workload {
-    /// Whether the workload may have two pods at the same time, which then may exchange something.
+    /// Returns whether the workload may have two pods at the same time, which may then communicate.
     ///
-    /// One replica is no promise: while a template changes or a pod ends, the next pod is there already, and
-    /// policies hold for a pod until its end. Only the pods of a StatefulSet wait for each other.
+    /// `replicas: 1` does not prevent that. During a rollout, or while a pod terminates, the next pod already exists,
+    /// and policies apply to a pod until its end. Only the pods of a StatefulSet wait for each other.
     pub fn may_have_several_pods(&self) -> bool {
         let made: usize = self.replicas.iter().map(|replicas| replicas.pods().len()).sum();
         let live = self.pods.len().saturating_sub(made);
@@ -50,19 +50,19 @@ impl Workload {
 
 type Key = (WorkloadKind, Identity);
 
-/// The pods of an input, and what makes pods.
+/// The pods of an input, the workloads that make pods, and autoscalers.
 #[derive(Default)]
 pub(super) struct Parts<'a> {
     pub(super) pods: Vec<(Pod, Option<Owner>)>,
-    /// Each with what is written, and its place.
+    /// Each with its part of the document, and its place.
     pub(super) templates: Vec<(Template, (Place, &'a Node))>,
     pub(super) scalers: Vec<Scaler>,
 }
 
 impl Parts<'_> {
-    /// Gives every pod to the workload at the end of its chain of owners, and every workload the pods that its
-    /// template makes and for which no other pod of it stands; at least one. Adds all pods to the cluster, whose
-    /// policies and Services have to be there already.
+    /// Assigns every pod to the workload at the end of its chain of owners. Makes the pods of each template that no
+    /// other pod of the workload represents, and at least one pod for each workload. Adds all pods to the cluster,
+    /// which must already have its policies and Services.
     ///
     /// # Errors
     /// If the templates make too many pods.
@@ -82,17 +82,20 @@ impl Parts<'_> {
         }
         let distinctions = Distinctions::new(cluster);
         let keys: HashSet<Key> = templates.iter().map(|(template, _)| template.key()).collect();
-        // An owner that is not in the input stands for nothing: its pods would be left out in silence.
+        // If the owner is not in the input, the template is a workload of its own. Otherwise its pods would silently
+        // be left out.
         let owner_of = |template: &Template| {
             let (key, owner) = (template.key(), owners.top(template.key()));
             if keys.contains(&owner) { (owner != key, owner) } else { (false, key) }
         };
-        // What a workload has made stands for its own template, so it comes first.
+        // The templates that a workload has made, such as ReplicaSets, represent its own template. So they come
+        // first.
         let (made, own): (Vec<_>, Vec<_>) =
             templates.into_iter().partition(|(template, _)| owner_of(template).0);
         let mut total = 0;
         for (template, written) in made.into_iter().filter(|(made, _)| made.is_active).chain(own) {
-            // Pods in the input may have an owner that is not: they are its, and so is what made them.
+            // Pods may belong to an owner that is not in the input. The template that made them then belongs to it,
+            // too.
             let (_, owner) = owner_of(&template);
             let top = Some(owners.top(owner.clone())).filter(|top| members.contains_key(top));
             let owner = top.unwrap_or(owner);
@@ -116,9 +119,9 @@ impl Parts<'_> {
 /// The pods of a workload so far.
 #[derive(Default)]
 struct Members {
-    /// The positions of all, each with the count of those for which it stands.
+    /// Indices of all pods, each with the number of pods that it represents.
     existing: Vec<(usize, usize)>,
-    /// Those that templates make.
+    /// The pods that templates make.
     replicas: Vec<Replicas>,
 }
 
@@ -129,8 +132,8 @@ impl Members {
     }
 }
 
-/// Adds the pods of one template to those of others. The limit is one for the whole input: a few lines can ask for
-/// more pods than there is memory for, or than anyone reads a list of.
+/// Adds the number of pods of one template to the total. The limit applies to the whole input: a few lines can
+/// request more pods than fit into memory, or than anyone can read in a list.
 fn add(total: u32, template: &Template, count: usize, (place, node): (Place, &Node)) -> Result<u32, Error> {
     let Template { kind, pod, .. } = template;
     let more = u32::try_from(count).ok();
@@ -155,7 +158,7 @@ impl Template {
     }
 }
 
-/// Who made workloads.
+/// The owner of each workload.
 struct Owners(HashMap<Key, Key>);
 
 impl Owners {
@@ -166,9 +169,9 @@ impl Owners {
         Self(owned.collect())
     }
 
-    /// The workload at the end of a chain of owners.
+    /// Returns the workload at the end of a chain of owners.
     fn top(&self, mut key: Key) -> Key {
-        // Owners in a circle cannot come from a cluster; the depth of a chain ends the search.
+        // A loop of owners cannot come from a cluster. The maximum length of a chain ends the search.
         for _ in 0..4 {
             match self.0.get(&key) {
                 Some(owner) => key = owner.clone(),

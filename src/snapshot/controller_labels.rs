@@ -1,6 +1,6 @@
-//! The labels that controllers and the API server add to pods that are made from templates.
+//! The labels that controllers and the API server add to pods from templates.
 //!
-//! After `pkg/controller/deployment/sync.go`, `statefulset/stateful_set_utils.go`, `daemon/update.go` and
+//! Follows `pkg/controller/deployment/sync.go`, `statefulset/stateful_set_utils.go`, `daemon/update.go` and
 //! `pkg/registry/batch/job/strategy.go` of Kubernetes.
 
 use k8s_openapi::api::batch::v1 as batch;
@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1 as batch;
 use super::workload::WorkloadKind;
 use crate::policy::Pod;
 
-/// The hash of a Deployment's template.
+/// Label with the hash of a Deployment's template.
 pub(super) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 const REVISION_HASH: &str = "controller-revision-hash";
 const GENERATION: &str = "pod-template-generation";
@@ -17,11 +17,11 @@ pub(super) const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 const JOB_NAMES: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 const JOB_UIDS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
 const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
-/// Labels of a node that the API server copies to a pod when the pod gets the node, from Kubernetes 1.35
+/// Labels of a node that the API server copies to a pod when the pod is bound to the node, since Kubernetes 1.35
 /// (<https://kep.k8s.io/4742>).
 const TOPOLOGY: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
-/// Who makes pods from a template, and what its labels depend on.
+/// The controller that makes pods from a template, with what its labels depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Controller<'a> {
     Deployment,
@@ -30,7 +30,7 @@ pub(super) enum Controller<'a> {
         first: u32,
     },
     DaemonSet,
-    /// A ReplicaSet or ReplicationController: it adds nothing.
+    /// A ReplicaSet or ReplicationController. It adds no labels.
     Replicas,
     Job(JobLabels<'a>),
 }
@@ -38,10 +38,10 @@ pub(super) enum Controller<'a> {
 /// What the labels of a Job's pods depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct JobLabels<'a> {
-    /// The Job's name; `None` if a CronJob makes it, or if the API server completes it.
+    /// The Job's name; `None` if a CronJob makes the Job, or if the API server completes the name.
     pub(super) name: Option<&'a str>,
     is_indexed: bool,
-    /// `spec.manualSelector`: the API server adds no labels.
+    /// `spec.manualSelector`. If it is set, the API server adds no labels.
     has_manual_selector: bool,
 }
 
@@ -79,7 +79,8 @@ impl Controller<'_> {
 impl JobLabels<'_> {
     fn label(self, pod: &mut Pod) {
         if !self.has_manual_selector {
-            // The API server keeps what the template says already, as that of a Job in a cluster does.
+            // The API server keeps the labels that the template already has. The template of a Job in a cluster has
+            // them.
             for key in JOB_NAMES.into_iter().filter(|key| !pod.labels.contains_key(*key)).collect::<Vec<_>>()
             {
                 match self.name {
@@ -97,16 +98,16 @@ impl JobLabels<'_> {
     }
 }
 
-/// Whether the next pod of a workload has another value of a label than the pods before it. Other labels that
-/// controllers choose depend on the template, or on the workload.
+/// Returns whether every pod of a workload has its own value of a label. The other labels that controllers set depend
+/// on the template or on the workload.
 pub(super) fn differs_in_every_pod(kind: WorkloadKind, key: &str) -> bool {
     let is_of_job = JOB_NAMES.contains(&key) || JOB_UIDS.contains(&key);
     [STATEFUL_SET_POD, POD_INDEX, COMPLETION_INDEX].contains(&key)
         || (kind == WorkloadKind::CronJob && is_of_job)
 }
 
-/// Adds the labels that a pod without a node may get together with the node. What it has already is overwritten, if
-/// the node has the label.
+/// Adds the labels that a pod without a node may get with its node. If the pod already has such a label, the node's
+/// value overwrites it, if the node has the label.
 pub(super) fn bind_later(pod: &mut Pod) {
     for key in TOPOLOGY {
         if pod.labels.contains_key(key) {
@@ -117,7 +118,7 @@ pub(super) fn bind_later(pod: &mut Pod) {
     }
 }
 
-/// The pod with a number of a StatefulSet, made from the one that stands for all of them.
+/// Returns the pod with this number of a StatefulSet, made from the pod that represents all of them.
 pub(super) fn numbered(pod: &Pod, number: u32) -> Pod {
     let mut numbered = Pod { name: format!("{}-{number}", pod.name), ..pod.clone() };
     let name = numbered.name.clone();
@@ -131,7 +132,7 @@ fn set(pod: &mut Pod, key: &str, value: String) {
     pod.labels.insert(key.to_owned(), value);
 }
 
-/// Controllers overwrite what a template says about their keys.
+/// Makes the value of a label unknown. Controllers overwrite the template's values of their keys.
 fn set_unknown(pod: &mut Pod, key: &str) {
     pod.labels.remove(key);
     pod.unknown_labels.values.insert(key.to_owned());

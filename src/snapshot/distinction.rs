@@ -1,4 +1,4 @@
-//! What policies and Services tell the pods of one workload apart by: the labels and port names that they name.
+//! The labels and port names by which policies and Services distinguish the pods of one workload.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -9,21 +9,21 @@ use crate::policy::{
     Backends, Cluster, ContainerPort, LabelSelector, Pod, PortSpec, Ports, Requirement, TargetPort,
 };
 
-/// The labels and port names that anything names which selects pods.
+/// The labels and port names that occur in policies and Services.
 #[derive(Debug, Default)]
 pub(super) struct Distinctions {
-    /// The keys of labels.
+    /// Keys of labels.
     keys: BTreeSet<String>,
-    /// The names of ports.
+    /// Names of ports.
     ports: BTreeSet<String>,
-    /// The numbers of StatefulSets' pods by `apps.kubernetes.io/pod-index`, of any StatefulSet.
+    /// Pod numbers from `apps.kubernetes.io/pod-index`, which apply to every StatefulSet.
     of_all: BTreeSet<u32>,
-    /// The same by `statefulset.kubernetes.io/pod-name`: those of the StatefulSets with this name.
+    /// Pod numbers from `statefulset.kubernetes.io/pod-name`, by the name of the StatefulSet.
     by_name: HashMap<String, BTreeSet<u32>>,
 }
 
 impl Distinctions {
-    /// Collects what the policies and Services of a cluster name.
+    /// Collects the labels and port names in the policies and Services of a cluster.
     pub(super) fn new(cluster: &Cluster) -> Self {
         let mut found = Self::default();
         let of_policies = cluster.policies.iter().flat_map(|policy| policy.pod_selectors());
@@ -80,15 +80,16 @@ impl Distinctions {
         }
     }
 
-    /// Those of the numbers of a StatefulSet's pods that something names. Nothing tells pods with other numbers
-    /// apart.
+    /// Returns the numbers of a StatefulSet's pods that occur in policies and Services. Nothing distinguishes pods
+    /// with other numbers.
     pub(super) fn among(&self, name: &str, numbers: &Range<u32>) -> BTreeSet<u32> {
         let by_name = self.by_name.get(name).into_iter().flat_map(|all| all.range(numbers.clone()));
         self.of_all.range(numbers.clone()).chain(by_name).copied().collect()
     }
 
-    /// Whether a pod stands for another one that a template of this kind makes: nothing tells them apart. A label
-    /// with a value that is not known is covered by any value, as the next pod mostly has the same.
+    /// Returns whether `pod` represents `made`, which a template of this kind makes: nothing distinguishes them. If a
+    /// label of `made` has an unknown value, any value of `pod` is accepted, because the next pod usually has the
+    /// same.
     pub(super) fn covers(&self, pod: &Pod, made: &Pod, kind: WorkloadKind) -> bool {
         pod.host_network == made.host_network
             && self.named_ports(pod).eq(self.named_ports(made))
@@ -98,7 +99,7 @@ impl Distinctions {
                     let has_key = other.is_some() || pod.unknown_labels.values.contains(key);
                     has_key && !controller_labels::differs_in_every_pod(kind, key)
                 }
-                // The node decides, and a pod in the input shows how nodes are labelled.
+                // The node decides about this label. A pod in the input shows how nodes are labelled.
                 (None, _) if made.unknown_labels.perhaps.contains(key) => true,
                 (None, other) => other.is_none() && !pod.unknown_labels.values.contains(key),
             })
@@ -111,12 +112,12 @@ impl Distinctions {
     }
 }
 
-/// The name of the StatefulSet and the number in the name of a pod.
+/// Splits the name of a pod into the name of its StatefulSet and its number.
 pub(super) fn split_number(name: &str) -> Option<(&str, u32)> {
     name.rsplit_once('-').and_then(|(set, text)| Some((set, number(text)?)))
 }
 
-/// A number as controllers write it: `07` is the label of no pod.
+/// Parses a number as controllers write it. No pod has the label `07`.
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number: &u32| number.to_string() == text)
 }

@@ -1,8 +1,8 @@
-//! Where in an object a value stands, for messages.
+//! Paths of values in objects, for messages.
 
 use crate::source::Segment;
 
-/// A field of an object. Built on the way down, so that a message can name the whole path.
+/// A field of an object. It knows its parent, so that a message can name the whole path.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'a> {
     parent: Option<&'a Field<'a>>,
@@ -19,7 +19,7 @@ enum Step<'a> {
 /// What is wrong with a field of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The way from the object to the field.
+    /// Path from the object to the field.
     pub path: Vec<Segment>,
     /// What is wrong, and what to do about it.
     pub message: String,
@@ -29,17 +29,17 @@ impl<'a> Field<'a> {
     /// The whole object.
     pub const ROOT: Field<'static> = Field { parent: None, step: Step::Root };
 
-    /// A field of this value.
+    /// Returns a field of this value.
     pub fn field(&'a self, name: &'a str) -> Self {
         Self { parent: Some(self), step: Step::Field(name) }
     }
 
-    /// An element of this list, counted from 0.
+    /// Returns an element of this list. The index starts at 0.
     pub fn index(&'a self, index: usize) -> Self {
         Self { parent: Some(self), step: Step::Index(index) }
     }
 
-    /// Something is wrong with this field.
+    /// Returns a problem with this field.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         let mut path = Vec::new();
         let mut field = Some(self);

@@ -1,4 +1,4 @@
-//! The kinds of objects that netproof reads: one table.
+//! The table of the kinds that netproof reads.
 
 use super::cluster_policy::GROUP as CLUSTER_POLICIES;
 use super::plain;
@@ -18,7 +18,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind's name in the API.
+    /// Returns the kind's name in the API.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
@@ -34,7 +34,7 @@ impl Kind {
 /// A row of the table.
 struct Known {
     kind: Kind,
-    /// The names that `kubectl get` takes for the kind. Users write them in manifests by mistake.
+    /// Names that `kubectl get` accepts for the kind. Users write them in manifests by mistake.
     aliases: &'static [&'static str],
     group: &'static str,
     version: &'static str,
@@ -97,27 +97,27 @@ const KNOWN: [Known; 15] = {
     ]
 };
 
-/// What an object's `apiVersion` and `kind` name.
+/// The kind that an object's `apiVersion` and `kind` name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Named {
     /// A kind that netproof reads.
     Known(Kind),
-    /// Another one: `Kind` or, outside the core group, `Kind.group`.
+    /// Another kind: `Kind`, or `Kind.group` outside the core group.
     Other(String),
 }
 
-/// A kind that netproof reads, written so that the API server does not know it.
+/// A kind that netproof reads, in a form that the API server does not accept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
-    /// Which of the two fields is wrong.
+    /// The wrong field: `apiVersion` or `kind`.
     pub(super) field: &'static str,
-    /// What it should be.
+    /// What is wrong, and what to write instead.
     pub(super) message: String,
 }
 
-/// Looks up what an object is.
+/// Looks up the kind of an object.
 ///
-/// Only the group tells a mistake from another kind of the same name: `v1 NetworkPolicy` does not exist, and
+/// Only the group distinguishes a mistake from another kind of the same name. `v1 NetworkPolicy` does not exist, and
 /// `projectcalico.org/v3 NetworkPolicy` is Calico's own. The groups of custom resources are domains.
 pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -149,7 +149,7 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
     Ok(Named::Other(full))
 }
 
-/// What is wrong with a `kind`, which reports show as it is: the API server wants a DNS label, in any case.
+/// Checks a `kind`, because reports print it as it is. The API server requires a DNS label, in any case.
 pub(super) fn check_kind(kind: &str) -> Result<(), String> {
     if is_label(kind) && kind.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return Ok(());
@@ -160,7 +160,7 @@ pub(super) fn check_kind(kind: &str) -> Result<(), String> {
     ))
 }
 
-/// What is wrong with an `apiVersion`: `version`, or `group/version`.
+/// Checks an `apiVersion`: `version`, or `group/version`.
 pub(super) fn check_api_version(api_version: &str) -> Result<(), String> {
     let is_name = |name: &str| name.len() <= 253 && name.split('.').all(is_label);
     if api_version.split('/').count() <= 2 && api_version.split('/').all(is_name) {
@@ -177,7 +177,7 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// `Kind` or, outside the core group, `Kind.group`.
+/// Returns `Kind`, or `Kind.group` outside the core group.
 pub(super) fn full_name(api_version: &str, kind: &str) -> String {
     match group(api_version) {
         "" => kind.to_owned(),
@@ -185,26 +185,27 @@ pub(super) fn full_name(api_version: &str, kind: &str) -> String {
     }
 }
 
-/// The group of an `apiVersion`; empty for the core group, which only has a version.
+/// Returns the group of an `apiVersion`. The core group is empty, because its `apiVersion` is only a version.
 pub(super) fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// The kinds that netproof reads whose names are similar to this one.
+/// Returns the kinds that netproof reads and whose names are similar.
 pub(super) fn similar(kind: &str) -> Vec<&'static str> {
     near(kind, KNOWN.iter().map(|known| known.kind.name()))
 }
 
-/// Whether a group is one of Kubernetes' own: these are names without a dot, or end in `.k8s.io`. The groups of
-/// custom resources are domains (the API server wants a dot in them); `x-k8s.io` is that of experiments.
+/// Returns whether a group is one of Kubernetes' own. Their names have no dot, or end in `.k8s.io` or
+/// `.kubernetes.io`. The groups of custom resources are domains, because the API server requires a dot in them.
+/// `x-k8s.io` is the domain of experiments.
 pub(super) fn is_own(group: &str) -> bool {
     let is_below =
         |domain: &str| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     !group.contains('.') || is_below("k8s.io") || is_below("kubernetes.io")
 }
 
-/// Whether no project but Kubernetes itself may add kinds to a group, so that a kind that netproof does not
-/// know is misspelt, or of a newer version.
+/// Returns whether only Kubernetes itself may add kinds to a group. An unknown kind in it is then misspelt, or of a
+/// newer version.
 pub fn is_closed(group: &str) -> bool {
     !group.contains('.') || KNOWN.iter().any(|known| known.group == group)
 }

@@ -1,4 +1,4 @@
-//! Lists of objects: `v1 List`, and the typed ones that the API server sends.
+//! Lists of objects: `v1 List`, and the typed lists that the API server sends.
 
 use super::kind;
 use super::object::Failure;
@@ -7,16 +7,16 @@ use crate::source::{Key, Node, Value, near};
 /// A list of objects.
 pub(super) struct List<'a> {
     pub(super) items: &'a [Node],
-    /// The kind of items that name none; `None` in a `v1 List`, whose items all do.
+    /// The kind of items that name none; `None` in a `v1 List`, whose items all name one.
     pub(super) kind: Option<String>,
 }
 
 const LIST: &str = "List";
 const ITEMS: &str = "items";
 
-/// The list that an object is, if it is one.
+/// Returns the list, if an object is one.
 ///
-/// A list without `items` is refused: what stands below a misspelt `Items:` would be skipped in silence.
+/// A list without `items` is refused. Otherwise, the objects below a misspelt `Items:` would silently be skipped.
 pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Option<List<'a>>, Failure> {
     let group = kind::group(api_version);
     let items = node.get(ITEMS);
@@ -34,7 +34,7 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
     }
     let Some(items) = items else {
         let misspelt = misspelt_items(node);
-        // A custom resource may well be called `AllowList` and hold something else.
+        // A custom resource may be called `AllowList` and not be a list.
         if !kind::is_own(group) && misspelt.is_none() {
             return Ok(None);
         }
@@ -42,14 +42,14 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
         let at = misspelt.map_or(node.at, |key| key.at);
         return Err(Failure { at, message: format!("a list needs `{ITEMS}`{found}: write `{ITEMS}:`") });
     };
-    // `kubectl` ignores the case of fields, and takes whichever comes last.
+    // `kubectl` ignores the case of field names, and uses the last one.
     if let Some(key) = other_spelling(node) {
         let message = format!("`{}` is there beside `{ITEMS}`: leave one of them out", key.name);
         return Err(Failure { at: key.at, message });
     }
     let items = match &items.value {
         Value::Sequence(items) => items.as_slice(),
-        // What Go writes for an empty list.
+        // Go writes `null` for an empty list.
         Value::Null => &[],
         Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) | Value::Mapping(_) => {
             let message = format!("{ITEMS}: expected a list, found {}", items.value.describe());
@@ -60,8 +60,8 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
     Ok(Some(List { items, kind }))
 }
 
-/// Refuses `items` in an object that is not called a list. `kubectl` takes it for one, whatever its kind is, and
-/// applies only what is in it (`detectList` of k8s.io/apimachinery, which ignores the case of the field).
+/// Refuses `items` in an object whose kind is not a list. `kubectl` treats every such object as a list, and applies
+/// only its items (`detectList` of k8s.io/apimachinery, which ignores the case of the field).
 fn refuse_items(node: &Node) -> Result<(), Failure> {
     let Value::Mapping(entries) = &node.value else { return Ok(()) };
     match entries.iter().find(|(key, _)| key.name.eq_ignore_ascii_case(ITEMS)) {
@@ -76,14 +76,14 @@ fn refuse_items(node: &Node) -> Result<(), Failure> {
     }
 }
 
-/// A field that is `items` but for its case.
+/// Returns a field that is `items` in another case.
 fn other_spelling(node: &Node) -> Option<&Key> {
     let Value::Mapping(entries) = &node.value else { return None };
     let is_other = |name: &str| name != ITEMS && name.eq_ignore_ascii_case(ITEMS);
     entries.iter().map(|(key, _)| key).find(|key| is_other(&key.name))
 }
 
-/// How `list`, `Lists` or `podlist` should be written.
+/// Returns the correct form of `list`, `Lists` or `podlist`.
 fn wrong_case(kind: &str) -> Option<String> {
     let kind = kind.strip_suffix('s').unwrap_or(kind);
     let start = kind.len().checked_sub(LIST.len())?;
@@ -91,7 +91,7 @@ fn wrong_case(kind: &str) -> Option<String> {
     ending.eq_ignore_ascii_case(LIST).then(|| format!("{item_kind}{LIST}"))
 }
 
-/// The field that is meant to be `items`.
+/// Returns the field that is probably meant to be `items`.
 fn misspelt_items(node: &Node) -> Option<&Key> {
     let Value::Mapping(entries) = &node.value else { return None };
     let is_meant = |name: &str| !near(&name.to_lowercase(), [ITEMS]).is_empty();

@@ -1,4 +1,4 @@
-//! From objects to the state of a cluster.
+//! Builds the state of a cluster from objects.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,23 +15,23 @@ use super::service::Unshown;
 use crate::policy::{Cluster, Namespace, Pod};
 use crate::source::{Document, Error, Node, Place};
 
-/// What a set of manifests describes.
+/// The content of a set of manifests.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The cluster. Of a workload without pods of its own it has one pod for all that no selector tells apart.
+    /// The cluster. If a workload has no pods in the input, one pod represents all of its pods that no selector
+    /// distinguishes.
     pub cluster: Cluster,
-    /// What the pods belong to, by namespace, name and kind. Every pod that has not ended belongs
-    /// to one workload.
+    /// The workloads, sorted by namespace, name and kind. Every pod that has not ended belongs to one workload.
     pub workloads: Vec<Workload>,
-    /// The addresses of each Service that nodes translate, beside those in the range of Services.
+    /// The addresses of each Service that nodes translate, in addition to those in the Service range.
     pub external_addresses: BTreeMap<Identity, Vec<IpAddr>>,
-    /// The ranges of addresses of which it was said that the cluster uses them.
+    /// The address ranges of the cluster that the user has named.
     pub ranges: AddressRanges,
     /// The kinds that netproof does not read.
     pub other: OtherKinds,
-    /// What in the manifests may mean something else than their author thinks, with its place.
+    /// Warnings about parts of the manifests that may not mean what their author thinks, with their places.
     pub warnings: Vec<String>,
-    /// The Services that do something which the expected matrix does not show, by the reason.
+    /// The Services that do something which the expected matrix does not show, by reason.
     pub unshown: BTreeMap<Unshown, Vec<Identity>>,
 }
 
@@ -39,16 +39,16 @@ impl Snapshot {
     /// Reads the objects of all documents.
     ///
     /// # Errors
-    /// If a document holds something that is no object, that the API server would refuse, or that
-    /// was in an earlier document already with other content; or if the templates make too many pods.
+    /// If a document contains something that is not an object, or that the API server would refuse. If an object
+    /// occurs again with different content. If the templates make too many pods.
     pub fn from_documents<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Result<Self, Error> {
         Self::read(documents, None)
     }
 
-    /// Reads the objects of all documents. Those that name no namespace are in this one, or in `default`.
+    /// Reads the objects of all documents. Objects that name no namespace are in `namespace`, or in `default`.
     ///
     /// # Errors
-    /// As [`from_documents`](Self::from_documents).
+    /// The errors of [`from_documents`](Self::from_documents).
     pub fn read<'a>(
         documents: impl IntoIterator<Item = &'a Document>,
         namespace: Option<&str>,
@@ -63,10 +63,10 @@ impl Snapshot {
         builder.finish()
     }
 
-    /// Says where addresses are that are not known. What the input says itself goes before.
+    /// Limits unknown addresses to these ranges. Addresses in the input take precedence.
     ///
     /// # Errors
-    /// If an address of the input is in none of the ranges that it has to be in.
+    /// If an address of the input is in none of the ranges that it must be in.
     pub fn narrow(&mut self, ranges: AddressRanges) -> Result<(), String> {
         ranges.apply(&mut self.cluster)?;
         self.ranges = ranges;
@@ -74,7 +74,7 @@ impl Snapshot {
     }
 }
 
-/// An object that was read, for its next occurrence.
+/// The place and content of an object, to compare its next occurrence with.
 type Seen<'a> = (Place, &'a Node);
 
 #[derive(Default)]
@@ -83,7 +83,7 @@ struct Builder<'a> {
     seen: HashMap<(&'static str, Identity), Seen<'a>>,
     parts: Parts<'a>,
     nodes: Vec<ReadNode>,
-    /// How many objects leave it to the API server to complete the same name.
+    /// Number of objects whose names the API server completes, by kind and incomplete name.
     generated: HashMap<(&'static str, Identity), usize>,
     others: BTreeMap<OtherObject, usize>,
     unknown: UnknownFields,
@@ -148,7 +148,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Whether an object was not there before. The same object may be in several dumps of a cluster.
+    /// Returns whether an object is new. Several dumps of a cluster may contain the same object.
     fn is_new(&mut self, kind: &'static str, identity: Identity, seen: Seen<'a>) -> Result<bool, Error> {
         match self.seen.entry((kind, identity)) {
             Entry::Vacant(entry) => {
@@ -167,7 +167,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Tells objects apart that leave it to the API server to complete the same name.
+    /// Makes a name unique, if the API server completes the same name for several objects.
     fn complete_name(&mut self, kind: &'static str, pod: &mut Pod, node: &Node) {
         let written = node.get("metadata").and_then(|metadata| metadata.get("name"));
         if written.and_then(Node::as_str).is_some_and(|name| !name.is_empty()) {
@@ -193,7 +193,7 @@ impl<'a> Builder<'a> {
         Ok(self.snapshot)
     }
 
-    /// Adds the namespaces that are only mentioned.
+    /// Adds the namespaces that objects only mention.
     fn add_namespaces(&mut self) {
         let Cluster { namespaces, pods, services, policies, .. } = &mut self.snapshot.cluster;
         let mentioned = (pods.iter().map(|pod| &pod.namespace))
@@ -208,7 +208,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// `namespace/name`, or only the name of what has no namespace.
+/// Writes `namespace/name`, or only the name of an object without a namespace.
 impl std::fmt::Display for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.namespace.is_empty() {

@@ -1,7 +1,7 @@
 //! The state of a cluster, read from manifests.
 //!
-//! The only place that knows Kubernetes' own types: objects are decoded strictly, checked as the
-//! API server checks them, and converted once to the types of [`policy`](crate::policy).
+//! This module alone converts Kubernetes' own types. It decodes objects strictly, checks them as the API server does,
+//! and converts them once to the types of [`policy`](crate::policy).
 
 mod attach;
 pub mod cluster_policy;
@@ -43,7 +43,7 @@ pub use scaler::Scaler;
 pub use service::Unshown;
 pub use workload::{Owner, Template, WorkloadKind};
 
-/// Whether a namespace may have this name.
+/// Returns whether a namespace may have this name.
 pub fn is_namespace(name: &str) -> bool {
     rules::dns_label(name, &Field::ROOT).is_ok()
 }

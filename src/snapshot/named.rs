@@ -1,8 +1,8 @@
-//! Policies that mean addresses by name: `{x/a}/32` in an `ipBlock` is the address of pod `x/a`.
+//! Policies with named addresses: `{x/a}/32` in an `ipBlock` is the address of pod `x/a`.
 //!
-//! Addresses of pods, Services and nodes differ from cluster to cluster and from day to day, so a policy
-//! that is written once can only name them. Whoever reads it says what a name stands for; here the
-//! names are found, replaced, and the rest is checked as if the addresses had been written.
+//! Addresses of pods, Services and nodes differ between clusters and change over time. So a policy that is written
+//! once can only name them. The caller provides the address of each name. This module replaces the names, and then
+//! checks the policy as if the addresses had been written.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,27 +17,27 @@ use super::object::{Identity, identity};
 use crate::policy::{IpFamily, NetworkPolicy};
 use crate::source::{Error, Node, path_to_string, quote};
 
-/// An address by the name of its holder.
+/// A named address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressName {
-    /// Who has it, as it is written between the braces.
+    /// The pod, Service or node that has the address, as it is written between the braces.
     pub holder: String,
-    /// Which of the holder's addresses; IPv4 unless `:IPv6` is written.
+    /// The family of the address; IPv4 unless `:IPv6` is written.
     pub family: IpFamily,
 }
 
-/// Says what a name stands for, or why it stands for nothing.
+/// Function that returns the address of a name, or why it has none.
 pub type Lookup<'a> = dyn Fn(&AddressName) -> Result<IpAddr, String> + 'a;
 
-/// A policy as it was understood, and as it was written: what a cluster gets is not what netproof
-/// made of it, or a misunderstanding could never show.
+/// A policy as netproof understands it, and as it was written. A cluster gets the written policy. If it got the one
+/// that netproof made of it, a misunderstanding could never show.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenPolicy {
-    /// What the engine evaluates.
+    /// The policy that the engine evaluates.
     pub policy: NetworkPolicy,
-    /// What the manifest says, with addresses in place of their names.
+    /// The manifest, with addresses instead of their names.
     pub object: Arc<networking::NetworkPolicy>,
-    /// What it was before, if it has such names.
+    /// The manifest with names, if it has any.
     by_name: Option<Arc<ByName>>,
 }
 
@@ -46,13 +46,13 @@ pub struct WrittenPolicy {
 struct ByName {
     object: networking::NetworkPolicy,
     identity: Identity,
-    /// Where it stands.
+    /// File that contains it.
     file: Arc<str>,
     node: Node,
 }
 
 impl WrittenPolicy {
-    /// Understands a policy without names.
+    /// Converts a policy without names.
     ///
     /// # Errors
     /// If the API server would refuse it.
@@ -61,7 +61,7 @@ impl WrittenPolicy {
         Ok(Self { policy, object: Arc::new(object), by_name: None })
     }
 
-    /// Reads a policy. Names of addresses are mistakes unless there is a `lookup` for them.
+    /// Reads a policy. Names of addresses are errors unless there is a `lookup` for them.
     pub(super) fn read(
         object: &networking::NetworkPolicy,
         identity: Identity,
@@ -81,10 +81,10 @@ impl WrittenPolicy {
         Ok(Self { policy, object: Arc::new(resolved), by_name })
     }
 
-    /// The same policy with the addresses that its names stand for now.
+    /// Returns the policy with the current addresses of its names.
     ///
     /// # Errors
-    /// If a name stands for nothing, or the API server would refuse what came of it; with its place.
+    /// If a name has no address, or if the API server would refuse the result.
     pub fn resolve(&self, lookup: &Lookup<'_>) -> Result<Self, Error> {
         let Some(by_name) = &self.by_name else { return Ok(self.clone()) };
         let ByName { object, identity, file, node } = &**by_name;
@@ -99,14 +99,14 @@ impl WrittenPolicy {
         Ok(Self { policy, object: Arc::new(object), by_name: Some(Arc::clone(by_name)) })
     }
 
-    /// The same policy, in which names go on to stand for the addresses that they stand for now.
+    /// Returns the policy with its current addresses fixed: `resolve` does not change them any more.
     #[must_use]
     pub fn pinned(&self) -> Self {
         Self { by_name: None, ..self.clone() }
     }
 }
 
-/// A range by name, as it is written, and what it became.
+/// A named range as it is written, and the range that replaced it.
 type Replaced = (String, IpNet);
 
 fn convert(
@@ -115,7 +115,7 @@ fn convert(
     replaced: &[Replaced],
 ) -> Result<NetworkPolicy, Problem> {
     network_policy::convert(object, identity).map_err(|problem| {
-        // Nobody has written these addresses.
+        // The user did not write these addresses, so the message also shows the name.
         let said = replaced.iter().filter(|(_, net)| problem.message.contains(&net.to_string()));
         let said: String = said.map(|(written, net)| format!(" ({net} is `{written}`)")).collect();
         Problem { message: problem.message + &said, ..problem }
@@ -164,7 +164,7 @@ fn replace_one(text: &mut String, at: &Field<'_>, lookup: &Lookup<'_>) -> Result
     Ok(Some((written, net)))
 }
 
-/// Reads `{HOLDER}/PREFIX` or `{HOLDER:FAMILY}/PREFIX`.
+/// Parses `{HOLDER}/PREFIX` or `{HOLDER:FAMILY}/PREFIX`.
 fn parse(text: &str) -> Result<(AddressName, u8), String> {
     let parts = text.strip_prefix('{').and_then(|rest| rest.rsplit_once("}/"));
     let is_number = |prefix: &str| prefix.bytes().all(|b| b.is_ascii_digit());
@@ -180,7 +180,7 @@ fn parse(text: &str) -> Result<(AddressName, u8), String> {
     })
 }
 
-/// As it is written, without the prefix.
+/// Writes the name as in a manifest, without the prefix.
 impl fmt::Display for AddressName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.family {

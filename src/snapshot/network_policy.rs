@@ -1,6 +1,6 @@
 //! `networking.k8s.io/v1 NetworkPolicy` → [`policy::NetworkPolicy`](NetworkPolicy).
 //!
-//! Defaults are applied here and nowhere else; what the API server would refuse is refused
+//! Defaults are applied here and nowhere else. Everything that the API server would refuse is refused
 //! (`pkg/apis/networking/validation`).
 
 use ipnet::IpNet;
@@ -42,7 +42,7 @@ pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result
         .flatten()
         .enumerate()
         .map(|(i, r)| rule(r.to.as_deref(), "to", r.ports.as_deref(), &egress_at.index(i)));
-    // Rules are checked even where `policyTypes` makes the API ignore them.
+    // Rules are checked even if `policyTypes` makes the API ignore them.
     let ingress: Vec<_> = ingress.collect::<Result<_, _>>()?;
     let egress: Vec<_> = egress.collect::<Result<_, _>>()?;
     Ok(NetworkPolicy {
@@ -54,8 +54,8 @@ pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result
     })
 }
 
-/// Whether the policy isolates for ingress, and for egress. Without `policyTypes` every policy
-/// does for ingress, and one with egress rules for egress, too.
+/// Returns whether the policy isolates for ingress, and for egress. Without `policyTypes`, every policy isolates for
+/// ingress. A policy with egress rules isolates for egress, too.
 fn directions(spec: &api::NetworkPolicySpec, at: &Field<'_>) -> Result<(bool, bool), Problem> {
     let types = spec.policy_types.as_deref().unwrap_or_default();
     if types.is_empty() {

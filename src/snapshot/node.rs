@@ -1,4 +1,4 @@
-//! `v1 Node`.
+//! Converts `v1 Node`.
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as api;
@@ -7,12 +7,12 @@ use super::field::{Field, Problem};
 use super::rules;
 use crate::policy::Node;
 
-/// A node, and the ranges from which its pods may have their addresses.
+/// A node, and the address ranges of its pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadNode {
     /// The node.
     pub node: Node,
-    /// `spec.podCIDRs`. Network plugins that assign addresses by themselves do not keep to it.
+    /// `spec.podCIDRs`. Network plugins that assign addresses themselves do not use these ranges.
     pub pod_ranges: Vec<IpNet>,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn convert(object: &api::Node) -> Result<ReadNode, Problem> {
         let of_type = match &*listed.type_ {
             "InternalIP" => &mut addresses,
             "ExternalIP" => &mut external_addresses,
-            // Names: `Hostname`, `InternalDNS`, `ExternalDNS`.
+            // The other types are names: `Hostname`, `InternalDNS`, `ExternalDNS`.
             _ => continue,
         };
         let address = rules::address(&listed.address, &addresses_at.index(i).field("address"))?;

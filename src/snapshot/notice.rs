@@ -1,5 +1,4 @@
-//! What in a manifest is no mistake for the API server, and may still mean something else than its author
-//! thinks.
+//! Finds parts of a manifest that the API server accepts, but that may not mean what their author thinks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,34 +7,34 @@ use super::object::Item;
 use super::other::Unmodelled;
 use crate::source::{Key, Node, Place, Segment, UnknownField, Value, path_to_string, quote};
 
-/// Whether an unknown field of a policy may decide about packets. Its metadata does not.
+/// Returns whether an unknown field of a policy may decide about packets. Fields of its metadata do not.
 fn decides(field: &UnknownField) -> bool {
     field.path.split('.').next() != Some("metadata")
 }
 
-/// Fields that a newer API server has written.
+/// Unknown fields that a newer API server has written.
 #[derive(Debug, Default)]
 pub(super) struct UnknownFields {
-    /// Those that are only worth a warning: each with its first place, and how many objects have it.
+    /// Fields that are only worth a warning, each with its first place and the number of objects that have it.
     minor: BTreeMap<String, (Place, usize)>,
-    /// Those without which a policy is not understood, by its kind.
+    /// Fields without which a policy is not understood, by its kind.
     policies: BTreeMap<String, UnknownInPolicies>,
 }
 
 /// The unknown fields of the policies of a kind.
 #[derive(Debug, Default)]
 struct UnknownInPolicies {
-    /// How many policies have some.
+    /// Number of policies with unknown fields.
     policies: usize,
     /// The fields, each with its first place.
     fields: BTreeMap<String, Place>,
 }
 
-/// How many fields a message lists.
+/// Maximum number of fields in a message.
 const MOST_FIELDS: usize = 5;
 
 impl UnknownFields {
-    /// Counts the unknown fields of an object of a file.
+    /// Counts the unknown fields of an object.
     pub(super) fn add(&mut self, item: &Item<'_>) {
         let Item { object, place, full_kind, unknown_fields, .. } = item;
         let (deciding, minor): (Vec<_>, Vec<_>) =
@@ -55,7 +54,7 @@ impl UnknownFields {
         }
     }
 
-    /// One warning for each field, however many objects have it.
+    /// Returns one warning for each field, even if several objects have it.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
         self.minor.iter().map(|(field, (place, count))| {
             let objects = match count - 1 {
@@ -67,7 +66,7 @@ impl UnknownFields {
         })
     }
 
-    /// The kinds of policies that are understood only in part.
+    /// Returns the kinds of policies that netproof understands only in part.
     pub(super) fn unmodelled(&self) -> impl Iterator<Item = Unmodelled> {
         self.policies.iter().map(|(kind, UnknownInPolicies { policies, fields })| {
             let mut shown: Vec<_> = fields
@@ -84,8 +83,8 @@ impl UnknownFields {
     }
 }
 
-/// The fields of a policy that have no value or an empty list, and so allow or select everything. `policy` is what
-/// messages call it.
+/// Returns a warning for each field of a policy that has no value or an empty list. Such a field often allows or
+/// selects everything. `policy` is the policy's name in messages.
 pub(super) fn empty_fields(policy: &str, file: &Arc<str>, node: &Node) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |at, path: &[Segment], meaning: &str| {
@@ -136,7 +135,7 @@ fn find_empty(node: &Node, path: &mut Vec<Segment>, found: &mut impl FnMut(&Key,
     }
 }
 
-/// What a field means that is there and says nothing; `None` if it says something, or means what it looks like.
+/// Returns what an empty field means. Returns `None` if the field is not empty, or if its meaning is obvious.
 fn meaning(field: &str, value: &Node) -> Option<&'static str> {
     let is_null = value.is_null();
     let is_empty = is_null || matches!(&value.value, Value::Sequence(items) if items.is_empty());
@@ -147,7 +146,7 @@ fn meaning(field: &str, value: &Node) -> Option<&'static str> {
         }
         "ports" if is_empty => Some("is empty: the rule allows every port, as if the field were left out"),
         "matchLabels" | "matchExpressions" if is_null => Some("has no value: it asks for no label"),
-        // Without rules, nothing is allowed: with a value or without.
+        // No value and an empty list mean the same here: no rules.
         "ingress" | "egress" => None,
         _ if is_null => Some("has no value: it counts as left out"),
         _ => None,

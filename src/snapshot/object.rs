@@ -1,4 +1,4 @@
-//! From a document to the objects in it.
+//! Reads the objects of a document.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,15 +33,15 @@ pub struct Item<'a> {
     pub object: Object,
     /// Where it begins.
     pub place: Place,
-    /// What is written there.
+    /// Its part of the document.
     pub node: &'a Node,
-    /// `Kind` or, outside the core group, `Kind.group`.
+    /// `Kind`, or `Kind.group` outside the core group.
     pub full_kind: String,
-    /// Fields that its kind does not have, if a server has written it.
+    /// Fields that its kind does not have, if an API server has written the object.
     pub unknown_fields: Vec<UnknownField>,
 }
 
-/// An object, converted.
+/// A converted object.
 #[derive(Debug, Clone)]
 pub enum Object {
     /// `v1 Namespace`
@@ -50,7 +50,7 @@ pub enum Object {
     Node(ReadNode),
     /// `v1 Pod`
     Pod(Pod, Option<Owner>),
-    /// Something that makes pods.
+    /// A workload that makes pods.
     Template(Template),
     /// `v1 Service`
     Service(WrittenService),
@@ -58,14 +58,14 @@ pub enum Object {
     NetworkPolicy(WrittenPolicy),
     /// A kind of `policy.networking.k8s.io`.
     ClusterPolicy(WrittenClusterPolicy),
-    /// What changes how many pods a workload has.
+    /// An autoscaler, which changes the number of a workload's pods.
     Scaler(Scaler),
     /// Anything else.
     Other(OtherObject),
 }
 
 impl Object {
-    /// Whether it decides about packets.
+    /// Returns whether it decides about packets.
     pub(super) fn is_policy(&self) -> bool {
         match self {
             Self::NetworkPolicy(_) | Self::ClusterPolicy(_) => true,
@@ -80,32 +80,32 @@ impl Object {
     }
 }
 
-/// A Service as it was understood, and what that leaves out.
+/// A Service as netproof understands it, and what that leaves out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenService {
-    /// What the engine evaluates.
+    /// The value that the engine evaluates.
     pub service: Service,
     /// `spec.externalIPs` and `status.loadBalancer.ingress[].ip`: further addresses that nodes translate.
     pub external_addresses: Vec<IpAddr>,
-    /// What the manifest says.
+    /// The manifest.
     pub object: Arc<core::Service>,
-    /// Why the expected matrix does not show all that it does; empty if nothing is left out.
+    /// Reasons why the expected matrix does not show everything that the Service does.
     pub unshown: Vec<Unshown>,
-    /// What no scenario can test of it, and where that stands; `None` if everything can be tested.
+    /// The part that no scenario can test, with its location; `None` if everything can be tested.
     pub untestable: Option<Located<String>>,
 }
 
-/// A cluster-scoped policy as it was understood, and as it was written.
+/// A cluster-scoped policy as netproof understands it, and as it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenClusterPolicy {
-    /// What the engine evaluates.
+    /// The value that the engine evaluates.
     pub policy: ClusterPolicy,
-    /// What the manifest says.
+    /// The manifest.
     pub object: Arc<ClusterPolicyObject>,
 }
 
 impl WrittenClusterPolicy {
-    /// Understands a policy.
+    /// Converts a policy.
     ///
     /// # Errors
     /// If the API server would refuse it.
@@ -114,68 +114,68 @@ impl WrittenClusterPolicy {
     }
 }
 
-/// The name of a namespaced object.
+/// The namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
-    /// `metadata.namespace`, or the default namespace.
+    /// `metadata.namespace`, or the default namespace; empty for cluster-scoped objects.
     pub namespace: String,
     /// `metadata.name`
     pub name: String,
 }
 
 impl Identity {
-    /// The name of an object in a namespace; one without has an empty one.
+    /// Returns the identity of an object. `namespace` is empty for cluster-scoped objects.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// The name of a pod.
+    /// Returns the identity of a pod.
     pub fn of_pod(pod: &Pod) -> Self {
         Self::new(&pod.namespace, &pod.name)
     }
 
-    /// The name of a Service.
+    /// Returns the identity of a Service.
     pub fn of_service(service: &Service) -> Self {
         Self::new(&service.namespace, &service.name)
     }
 
-    /// The name of a NetworkPolicy.
+    /// Returns the identity of a NetworkPolicy.
     pub fn of_policy(policy: &NetworkPolicy) -> Self {
         Self::new(&policy.namespace, &policy.name)
     }
 }
 
-/// How objects are read.
+/// Options for reading objects.
 #[derive(Clone, Copy, Default)]
 pub struct Reading<'a> {
-    /// The namespace of objects that name none; `default` if there is none here either.
+    /// Namespace of objects that name none; `None` means `default`.
     pub namespace: Option<&'a str>,
-    /// What names of addresses stand for; `None` where policies may not name addresses.
+    /// Addresses of names; `None` if policies must not name addresses.
     pub lookup: Option<&'a Lookup<'a>>,
-    /// Whether an object that a server has written may have fields that its kind does not have: a newer
-    /// server's. In a file that a user has written they are mistakes.
+    /// Whether an object that an API server has written may have fields that its kind does not have, because a newer
+    /// server has them. In a file that a user has written, they are mistakes.
     pub tolerates_newer_servers: bool,
 }
 
-/// The objects of a document: itself, or the items of a list.
+/// Returns the objects of a document: the document itself, or the items of a list.
 ///
 /// # Errors
-/// If the document is no Kubernetes object, has a field that its kind does not know, or holds
-/// something that the API server would refuse; or if a name of an address stands for nothing.
+/// If the document is not a Kubernetes object, has a field that its kind does not have, or contains something that
+/// the API server would refuse. If a named address has no address.
 pub fn objects<'a>(document: &'a Document, reading: Reading<'_>) -> Result<Vec<Item<'a>>, Error> {
     let mut items = Vec::new();
     read(Context { file: &document.name, reading }, &document.node, None, &mut items)?;
     Ok(items)
 }
 
-/// What reading an object takes besides the object.
+/// What reading an object needs besides the object.
 #[derive(Clone, Copy)]
 struct Context<'a> {
     file: &'a Arc<str>,
     reading: Reading<'a>,
 }
 
-/// The kind of an object in a typed list, which need not repeat it.
+/// The kind of the items of a typed list. The items need not repeat it.
 #[derive(Clone, Copy)]
 struct Inherited<'a> {
     api_version: &'a str,
@@ -222,7 +222,7 @@ fn read<'a>(
     Ok(())
 }
 
-/// `kind` or `apiVersion`.
+/// Returns the `kind` or `apiVersion` of an object.
 fn type_field(
     name: &Arc<str>,
     node: &Node,
@@ -255,13 +255,14 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// A wrong `kind` or `apiVersion`; in a typed list it may be that of the list.
+    /// Returns the failure for a wrong `kind` or `apiVersion`. In a typed list, the wrong value may be that of the
+    /// list.
     pub(super) fn from(node: &Node, mistake: Mistake) -> Self {
         let Mistake { field, message } = mistake;
         Self { at: node.get(field).map_or(node.at, |field| field.at), message }
     }
 
-    /// Something is wrong with a field of an object.
+    /// Returns the failure for a problem with a field.
     fn of(node: &Node, problem: &Problem) -> Self {
         let Problem { path, message } = problem;
         Self { at: node.locate(path), message: format!("{}: {message}", crate::source::path_to_string(path)) }
@@ -365,7 +366,8 @@ fn with<T: DeserializeOwned>(
     Ok((converted(&object, node, convert)?, unknown_fields))
 }
 
-/// [`with`] for a policy: without a field that is misspelt, it might select or allow everything.
+/// Like [`with`], for a policy. A misspelt field is an error: without it, the policy might select or allow
+/// everything.
 fn policy<T: DeserializeOwned>(
     context: Context<'_>,
     node: &Node,
@@ -401,7 +403,7 @@ fn converted<T>(
     convert(object).map_err(|problem| Failure::of(node, &problem))
 }
 
-/// Whether an API server has written an object: it alone gives these fields.
+/// Returns whether an API server has written an object. Only an API server sets these fields.
 fn is_live(node: &Node) -> bool {
     let metadata = node.get("metadata");
     let has =
@@ -409,7 +411,7 @@ fn is_live(node: &Node) -> bool {
     has("uid") && has("resourceVersion") && has("creationTimestamp")
 }
 
-/// The name of an object in its namespace, or in `namespace` if it names none.
+/// Returns the identity of an object. If it names no namespace, it is in `namespace`.
 pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
     let root = Field::ROOT;
     let at = root.field("metadata");
@@ -422,10 +424,10 @@ pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result
     Ok(Identity::new(namespace, &object_name))
 }
 
-/// What stands for the characters that the API server adds to a `generateName`.
+/// Placeholder for the characters that the API server appends to a `generateName`.
 const GENERATED: &str = "xxxxx";
 
-/// The name of an object that may leave it to the API server to complete it.
+/// Returns the identity of an object whose name the API server may complete.
 fn generated_identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
     let prefix = metadata.generate_name.as_deref().filter(|prefix| !prefix.is_empty());
     match (metadata.name.as_deref().filter(|name| !name.is_empty()), prefix) {

@@ -1,4 +1,4 @@
-//! The kinds of objects that netproof does not read, and what they may do to the answer.
+//! The kinds that netproof does not read, and how they may affect the answer.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,24 @@ use crate::source::{Node, Value};
 /// An object that netproof does not read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OtherObject {
-    /// `Kind` or, outside the core group, `Kind.group`.
+    /// `Kind`, or `Kind.group` outside the core group.
     pub kind: String,
     does: Does,
 }
 
-/// What an object of a kind does that mostly does nothing of the sort.
+/// The effect of an object whose kind usually has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Does {
     Nothing,
-    /// A policy of Kyverno with rules that make or change objects: NetworkPolicies, labels. Most of these policies
-    /// only check objects.
+    /// A policy of Kyverno with rules that make or change objects, such as NetworkPolicies and labels. Most policies
+    /// of Kyverno only check objects.
     WritesObjects,
-    /// A Subnet of Kube-OVN with rules. Every pod of Kube-OVN is in a Subnet, and most of these have none.
+    /// A Subnet of Kube-OVN with rules. Every pod of Kube-OVN is in a Subnet, and most Subnets have no rules.
     Decides,
 }
 
 impl OtherObject {
-    /// An object of a kind that netproof does not read.
+    /// Returns an object of a kind that netproof does not read.
     pub(super) fn new(kind: String, node: &Node) -> Self {
         let does = match split(&kind) {
             (_, KYVERNO) if kyverno_writes_objects(node) => Does::WritesObjects,
@@ -39,7 +39,7 @@ impl OtherObject {
 const KYVERNO: &str = "kyverno.io";
 const KUBE_OVN: &str = "kubeovn.io";
 
-/// Kinds of Kyverno whose rules say what they do.
+/// Policies of Kyverno. Their rules show whether they make objects.
 const KYVERNO_POLICIES: [&str; 2] = ["ClusterPolicy", "Policy"];
 
 fn kyverno_writes_objects(policy: &Node) -> bool {
@@ -50,7 +50,7 @@ fn kyverno_writes_objects(policy: &Node) -> bool {
     rules.map(Node::items).unwrap_or_default().iter().any(writes)
 }
 
-/// Whether a Subnet is closed for others, or has lists of what it allows. A value that is no list or boolean counts.
+/// Returns whether a Subnet is private, or has lists of what it allows. A value of an unexpected type counts as well.
 fn subnet_decides(subnet: &Node) -> bool {
     let decides = |value: &Node| match &value.value {
         Value::Null | Value::Bool(false) => false,
@@ -65,43 +65,43 @@ fn subnet_decides(subnet: &Node) -> bool {
         .any(|field| spec.and_then(|spec| spec.get(field)).is_some_and(decides))
 }
 
-/// What objects of a kind that netproof does not read mean for the answer.
+/// How the objects of a kind that netproof does not read affect the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// Nothing: `ConfigMap`, `Secret` and the like.
+    /// Not at all: `ConfigMap`, `Secret` and others.
     None,
-    /// They decide about packets or make pods: without them the answer is not known. Says what they do.
+    /// They decide about packets or make pods, so the answer is unknown without them. The text says what they do.
     Unmodelled(String),
-    /// They may do so, and mostly do not. Says what they may do.
+    /// They may decide about packets or make pods, but usually do not. The text says what they may do.
     Perhaps(String),
 }
 
-/// A kind of which objects were found that netproof does not model.
+/// A kind that netproof does not model, and that has objects in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmodelled {
-    /// `Kind` or, outside the core group, `Kind.group`.
+    /// `Kind`, or `Kind.group` outside the core group.
     pub kind: String,
-    /// How many objects were found; `None` if they could not be counted.
+    /// Number of objects; `None` if they could not be counted.
     pub count: Option<usize>,
     /// What they do.
     pub why: String,
-    /// Whether the user accepts, by name, that they are left out.
+    /// Whether the user accepts by name that these objects are left out.
     pub is_accepted: bool,
 }
 
-/// The kinds of objects that were not read, by what they mean for the answer.
+/// The kinds that were not read, by their effect on the answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OtherKinds {
-    /// The kinds without a part in NetworkPolicy, and how many objects of each were found.
+    /// Kinds without an effect on NetworkPolicies, with the number of objects.
     pub ignored: BTreeMap<String, usize>,
-    /// The kinds without which the answer is not known.
+    /// Kinds without which the answer is unknown.
     pub unmodelled: Vec<Unmodelled>,
-    /// What to warn of.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
 impl OtherKinds {
-    /// Sorts objects that netproof does not read, each with how many there are of it.
+    /// Groups objects that netproof does not read. Each object comes with its count.
     pub fn new(objects: &BTreeMap<OtherObject, usize>) -> Self {
         let mut sorted = Self::default();
         // One warning for all kinds that may do the same.
@@ -128,14 +128,14 @@ impl OtherKinds {
 }
 
 impl Unmodelled {
-    /// Marks the kind as accepted if one of these names it: as `Kind`, or as `Kind.group`.
+    /// Marks the kind as accepted, if one of the names is its `Kind` or `Kind.group`.
     pub fn accept(&mut self, names: &[String]) {
         let (kind, _) = split(&self.kind);
         self.is_accepted |= names.iter().any(|name| *name == self.kind || name == kind);
     }
 }
 
-/// `Kind.group (count): why`
+/// Writes `Kind.group (count): why`.
 impl std::fmt::Display for Unmodelled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.count {
@@ -149,7 +149,7 @@ fn split(name: &str) -> (&str, &str) {
     name.split_once('.').unwrap_or((name, ""))
 }
 
-/// A kind that decides about packets, beside NetworkPolicy or above it.
+/// A kind other than NetworkPolicy that may decide about packets.
 #[derive(Debug, Clone, Copy)]
 pub struct ForeignPolicy {
     /// Its API group.
@@ -159,30 +159,30 @@ pub struct ForeignPolicy {
     effect: Effect,
 }
 
-/// What a foreign policy does.
+/// The effect of a foreign policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
     /// It allows or denies packets.
     Decides,
-    /// It is only planned: the network plugin does not enforce it.
+    /// It is only staged: the network plugin does not enforce it.
     Staged,
-    /// It leads packets elsewhere, or gives them another source address.
+    /// It redirects packets, or changes their source address.
     Redirects,
-    /// It gives pods networks of their own.
+    /// It puts pods into networks of their own.
     Separates,
-    /// It decides about requests, above the connections that NetworkPolicies allow.
+    /// It decides about requests, on connections that NetworkPolicies allow.
     ActsAbove,
-    /// It gives pods further networks, where no NetworkPolicy holds.
+    /// It adds networks to pods. NetworkPolicies do not apply there.
     AddsNetworks,
 }
 
 impl ForeignPolicy {
-    /// Whether it is more than planned.
+    /// Returns whether the network plugin enforces it: it is not only staged.
     pub fn is_in_force(&self) -> bool {
         self.effect != Effect::Staged
     }
 
-    /// What it means for the answer.
+    /// Returns its effect on the answer.
     pub fn part(&self) -> Part {
         let unmodelled = |what: &str| Part::Unmodelled(what.to_owned());
         match self.effect {
@@ -200,7 +200,7 @@ impl ForeignPolicy {
     }
 }
 
-/// The foreign kinds that decide about packets.
+/// Returns the foreign kinds that may decide about packets.
 pub fn foreign_policies() -> impl Iterator<Item = ForeignPolicy> {
     FOREIGN_POLICIES.iter().flat_map(|(group, effect, kinds)| {
         kinds.iter().map(|kind| ForeignPolicy { group, kind, effect: *effect })
@@ -250,7 +250,7 @@ const FOREIGN_POLICIES: &[Kinds] = {
     ]
 };
 
-/// Kinds that make pods, by group, and how to get manifests that netproof can read instead.
+/// Kinds that make pods, by group. The text says how to get manifests that netproof can read instead.
 const POD_MAKERS: &[(&str, &str, &str)] = &[
     ("", "PodTemplate", "is a template of pods, which netproof sees only where the input has them"),
     (
@@ -285,7 +285,7 @@ const POD_MAKERS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Kinds of admission controllers that make or change objects when others are made.
+/// Kinds of admission controllers that make or change objects when other objects are made.
 const OBJECT_MAKERS: &[(&str, &[&str])] = &[
     (
         "policies.kyverno.io",
@@ -294,7 +294,7 @@ const OBJECT_MAKERS: &[(&str, &[&str])] = &[
     ("admissionregistration.k8s.io", &["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]),
 ];
 
-/// How the names of kinds end that decide about packets, in plugins that netproof does not know.
+/// Endings of the names of kinds that decide about packets, for network plugins that netproof does not know.
 const DECIDING: [&str; 4] = ["NetworkPolicy", "Firewall", "SecurityGroupPolicy", "SecurityRule"];
 
 const DECIDES: &str = "allows or denies packets by rules that netproof does not model";
@@ -302,17 +302,17 @@ const DECIDES: &str = "allows or denies packets by rules that netproof does not 
 const MAKES_OBJECTS: &str =
     "may make or change policies, labels and pods, which netproof sees only where the input has them";
 
-/// The foreign kind of this name and group, if it is one.
+/// Returns the foreign kind with this name and group, if there is one.
 pub fn foreign_policy(kind: &str, group: &str) -> Option<ForeignPolicy> {
     foreign_policies().find(|policy| policy.group == group && policy.kind == kind)
 }
 
-/// What objects of a kind that decides about packets mean for the answer; `None` if the kind is not known to.
+/// Returns how a kind that decides about packets affects the answer. Returns `None` if it is not known to decide.
 pub fn foreign_part(kind: &str, group: &str) -> Option<Part> {
     if let Some(policy) = foreign_policy(kind, group) {
         return Some(policy.part());
     }
-    // A policy of a network plugin that netproof has never heard of must not look like a ConfigMap.
+    // A policy of an unknown network plugin must not be ignored like a ConfigMap.
     let seems_to_decide = !kind::is_closed(group)
         && !plain::is_plain(kind, group)
         && DECIDING.into_iter().any(|ending| kind.ends_with(ending));
@@ -320,7 +320,7 @@ pub fn foreign_part(kind: &str, group: &str) -> Option<Part> {
     seems_to_decide.then(|| Part::Unmodelled(why.to_owned()))
 }
 
-/// What an object means for the answer.
+/// Returns how an object affects the answer.
 fn part_of(object: &OtherObject) -> Part {
     let (kind, group) = split(&object.kind);
     let is_it = |other_group: &str, other_kind: &str| other_group == group && other_kind == kind;
@@ -425,7 +425,7 @@ mod tests {
             "StatefulSet.apps.kruise.io",
             "Secret.unheard.of.example",
             "AuthorizationPolicy.security.istio.io",
-            // Kinds that may be added to groups of which netproof knows others.
+            // New kinds in groups of which netproof knows other kinds.
             "CiliumNewKind.cilium.io",
             "NewKind.kyverno.io",
             "NetworkAttachmentDefinition.k8s.cni.cncf.io",
@@ -437,7 +437,7 @@ mod tests {
         }
     }
 
-    /// A Subnet that is closed for others was taken for a custom resource without rules.
+    /// Regression: a private Subnet was treated as a custom resource without rules.
     #[test]
     fn a_subnet_of_kube_ovn_is_a_policy_if_it_has_rules() {
         for (spec, does) in [

@@ -1,9 +1,9 @@
-//! The kinds of objects that have no part in the answer.
+//! The kinds of objects that do not affect the answer.
 
 use super::kind;
 
-/// Groups of which no kind decides about packets, makes objects or makes pods. Where some kinds of a group do, the
-/// others are in [`PLAIN`]: a kind that is added to such a group later must not look like a `ConfigMap`.
+/// Groups in which no kind decides about packets, makes objects or makes pods. If some kinds of a group do, the other
+/// kinds are in [`PLAIN`]: a kind that is added to such a group later must not look like a `ConfigMap`.
 const PLAIN_GROUPS: &[&str] = &[
     "external-secrets.io",
     "generators.external-secrets.io",
@@ -18,13 +18,13 @@ const PLAIN_GROUPS: &[&str] = &[
     "metrics.k8s.io",
     "custom.metrics.k8s.io",
     "external.metrics.k8s.io",
-    // What Antrea's controller works out of policies that are counted where they are written.
+    // Antrea's controller derives these objects from policies. The policies themselves are counted.
     "controlplane.antrea.io",
     "stats.antrea.io",
     "autoscaling.k8s.io",
 ];
 
-/// Single kinds of that sort.
+/// Single kinds that do not affect the answer, by group.
 #[rustfmt::skip]
 const PLAIN: &[(&str, &[&str])] = &[
     (
@@ -67,7 +67,7 @@ const PLAIN: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Calico's own, in both groups in which it has them.
+/// Calico's kinds that do not affect the answer, for both of Calico's groups.
 #[rustfmt::skip]
 const CALICO: &[&str] = &[
     "BGPConfiguration", "BGPFilter", "BGPPeer", "BlockAffinity", "CalicoNodeStatus", "ClusterInformation",
@@ -75,7 +75,7 @@ const CALICO: &[&str] = &[
     "IPAMHandle", "IPPool", "IPReservation", "KubeControllersConfiguration", "NetworkSet", "Tier",
 ];
 
-/// What Kubernetes itself defines and netproof does not read.
+/// Kinds that Kubernetes itself defines and netproof does not read.
 #[rustfmt::skip]
 const BUILT_IN: &[&str] = &[
     "APIService", "Binding", "CSIDriver", "CSINode", "CSIStorageCapacity", "CertificateSigningRequest",
@@ -92,17 +92,17 @@ const BUILT_IN: &[&str] = &[
     "VolumeAttachment", "VolumeAttributesClass", "Workload",
 ];
 
-/// Whether Kubernetes itself defines a kind that netproof does not read.
+/// Returns whether Kubernetes itself defines a kind that netproof does not read.
 pub(super) fn is_built_in(kind: &str) -> bool {
     BUILT_IN.contains(&kind)
 }
 
-/// Whether no kind of a group has a part in the answer.
+/// Returns whether no kind of a group affects the answer.
 pub fn is_plain_group(group: &str) -> bool {
     PLAIN_GROUPS.contains(&group)
 }
 
-/// Whether objects of a kind have no part in the answer, whatever is in them.
+/// Returns whether objects of a kind never affect the answer, whatever they contain.
 pub(super) fn is_plain(kind: &str, group: &str) -> bool {
     PLAIN_GROUPS.contains(&group)
         || PLAIN.iter().any(|(plain, kinds)| *plain == group && kinds.contains(&kind))

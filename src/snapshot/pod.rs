@@ -1,4 +1,4 @@
-//! `v1 Pod`, and the pods that a template makes.
+//! Converts `v1 Pod`, and the pods that a template makes.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub(super) fn convert(pod: &api::Pod, identity: Identity) -> Result<Pod, Problem
     Ok(converted)
 }
 
-/// A pod as a template describes it, without addresses. `at` is the template or the pod.
+/// Converts the pod of a template. It has no addresses. `at` is the template or the pod.
 pub(super) fn from_template(
     labels: &Labels,
     spec: Option<&api::PodSpec>,
@@ -59,7 +59,8 @@ pub(super) fn from_template(
     })
 }
 
-/// The containers that can serve, with their fields: the containers, then the init containers that keep running.
+/// Returns the containers that can serve, with their fields: the containers, then the init containers that keep
+/// running.
 fn serving<'a>(
     spec: &'a api::PodSpec,
     containers_at: &'a Field<'a>,
@@ -76,7 +77,7 @@ fn serving<'a>(
     containers.chain(sidecars)
 }
 
-/// The ports of the node that lead to a pod.
+/// Returns the ports of the node that lead to the pod (`hostPort`).
 fn host_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<(Protocol, Port)>, Problem> {
     let (containers_at, sidecars_at) = (at.field("containers"), at.field("initContainers"));
     let mut ports = Vec::new();
@@ -93,13 +94,14 @@ fn host_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<(Protocol, Port
     Ok(ports)
 }
 
-/// The ports by which names are resolved, in the order of the containers (`podutil.FindPort`).
+/// Returns the ports that names are resolved to, in the order of the containers (`podutil.FindPort`).
 fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerPort>, Problem> {
     let (containers_at, sidecars_at) = (at.field("containers"), at.field("initContainers"));
     let mut ports = Vec::new();
     for (container_at, container) in serving(spec, &containers_at, &sidecars_at) {
         let ports_at = container_at.field("ports");
-        // Whatever the protocol (`validateContainerPorts`); other containers may repeat them.
+        // A name may occur once in a container, whatever the protocol (`validateContainerPorts`). Other containers
+        // may repeat it.
         let mut names = BTreeSet::new();
         for (i, port) in container.ports.iter().flatten().enumerate() {
             let at = ports_at.index(i);

@@ -1,4 +1,4 @@
-//! Ranges that hold addresses which are not known one by one.
+//! Address ranges, for addresses that are not known one by one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,23 +8,23 @@ use ipnet::IpNet;
 use super::node::ReadNode;
 use crate::policy::{Cluster, IpFamily, Node, Pod};
 
-/// The ranges from which a cluster takes its addresses. A list is empty where nothing is known; else it has
-/// all ranges of both families, so that a family without any is one that the cluster does not use.
+/// The ranges from which a cluster takes its addresses. An empty list means that nothing is known. Any other list has
+/// all ranges of both families, so the cluster does not use a family that has no range.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressRanges {
-    /// Those of pods in the pod network.
+    /// Addresses of pods in the pod network.
     pub pods: Vec<IpNet>,
-    /// The virtual addresses of Services.
+    /// Virtual addresses of Services.
     pub services: Vec<IpNet>,
-    /// Those of nodes.
+    /// Addresses of nodes.
     pub nodes: Vec<IpNet>,
 }
 
 impl AddressRanges {
-    /// Says where the addresses of nodes, and of pods with unknown addresses, are.
+    /// Sets the address ranges of nodes, and of pods with unknown addresses.
     ///
     /// # Errors
-    /// If an address of the cluster is in none of the ranges that it has to be in.
+    /// If an address of the cluster is in none of the ranges that it must be in.
     pub(super) fn apply(&self, cluster: &mut Cluster) -> Result<(), String> {
         let Cluster { pods, services, nodes, node_ranges, .. } = cluster;
         for pod in pods.iter_mut().filter(|pod| !pod.ended) {
@@ -69,8 +69,8 @@ fn check(
     }
 }
 
-/// Says where the addresses of pods are that are not known, by the nodes: a pod with `hostNetwork` has its
-/// node's addresses, or those of any node, and the others have theirs from the `podCIDRs` of their node.
+/// Derives unknown addresses of pods from the nodes. A pod with `hostNetwork` has the addresses of its node, or of
+/// any node. Every other pod has addresses from the `podCIDRs` of its node.
 pub(super) fn from_nodes(cluster: &mut Cluster, nodes: &[ReadNode]) {
     let listed = ListedNodes::new(&cluster.pods, nodes);
     let any_node = listed.addresses_of_any();
@@ -80,7 +80,8 @@ pub(super) fn from_nodes(cluster: &mut Cluster, nodes: &[ReadNode]) {
             (Some(read), true) => pod.addresses = of_host_network(&read.node).to_vec(),
             (None, true) => pod.address_ranges.clone_from(&any_node),
             (Some(read), false) if is_evident => pod.address_ranges.clone_from(&read.pod_ranges),
-            // It may run on a node that is not in the input: which nodes there are, no Node says.
+            // Its node may not be in the input, because no Node says which nodes exist. Or the `podCIDRs` may not be
+            // in use.
             (Some(_) | None, false) => {}
         }
     }
@@ -91,7 +92,7 @@ pub(super) fn from_nodes(cluster: &mut Cluster, nodes: &[ReadNode]) {
 struct ListedNodes<'a> {
     nodes: &'a [ReadNode],
     by_name: HashMap<&'a str, &'a ReadNode>,
-    /// Whether these may be all nodes: a pod on another one shows that they are not.
+    /// Whether these may be all nodes. They are not, if a pod is on another node.
     is_complete: bool,
 }
 
@@ -107,7 +108,8 @@ impl<'a> ListedNodes<'a> {
         self.by_name.get(pod.node.as_deref()?).copied()
     }
 
-    /// All addresses that nodes may have, `ExternalIP`s included; empty if those of one are not known.
+    /// Returns all addresses that nodes may have, including `ExternalIP`s. Empty if nodes are missing, or if the
+    /// addresses of a node are unknown.
     fn all_addresses(&self) -> Vec<IpNet> {
         let is_known = self.is_complete && self.nodes.iter().all(|read| !read.node.addresses.is_empty());
         let of_node = |node: &'a Node| node.addresses.iter().chain(&node.external_addresses);
@@ -115,14 +117,15 @@ impl<'a> ListedNodes<'a> {
         all.copied().map(IpNet::from).collect()
     }
 
-    /// The addresses of which a pod with `hostNetwork` on any node has its own; empty if that is not known.
+    /// Returns the addresses that a pod with `hostNetwork` may have if its node is unknown. Empty if that cannot be
+    /// said.
     fn addresses_of_any(&self) -> Vec<IpNet> {
         let to_nets = |addresses: &[IpAddr]| addresses.iter().copied().map(IpNet::from).collect();
         self.of_any(|read| to_nets(of_host_network(&read.node)))
     }
 
-    /// The ranges of all nodes together. Empty if nodes are missing, or if not all have ranges of the same
-    /// families: then it is not known which families a pod has.
+    /// Returns the ranges of all nodes together. Empty if nodes are missing. Also empty if the nodes have ranges of
+    /// different families: then the families of a pod are unknown.
     fn of_any(&self, ranges: impl Fn(&ReadNode) -> Vec<IpNet>) -> Vec<IpNet> {
         let of_nodes: Vec<_> = self.nodes.iter().map(ranges).collect();
         let families = |ranges: &[IpNet]| {
@@ -136,9 +139,9 @@ impl<'a> ListedNodes<'a> {
         of_nodes.concat()
     }
 
-    /// Whether pods have their addresses from `podCIDRs`. Many network plugins take addresses from elsewhere and
-    /// leave `podCIDRs` as they are. They count only if all nodes have them and pods with known addresses, one at
-    /// least, all have theirs from there.
+    /// Returns whether pods have their addresses from `podCIDRs`. Many network plugins take addresses from elsewhere
+    /// and leave `podCIDRs` unchanged. So two conditions must be met. All nodes have `podCIDRs`. At least one pod has
+    /// a known address, and all known addresses of pods are in `podCIDRs`.
     fn are_pod_ranges_evident(&self, pods: &[Pod]) -> bool {
         let all: Vec<_> = self.nodes.iter().flat_map(|read| &read.pod_ranges).copied().collect();
         let is_regular = |pod: &&Pod| !pod.host_network && !pod.ended && !pod.addresses.is_empty();
@@ -152,10 +155,10 @@ impl<'a> ListedNodes<'a> {
     }
 }
 
-/// The addresses of a pod with `hostNetwork` on a node; empty if they are not known.
+/// Returns the addresses of a pod with `hostNetwork` on a node. Empty if they are unknown.
 ///
-/// The kubelet takes one address of each family, an `InternalIP` if there is one. A family of which the node has
-/// only an `ExternalIP` leaves it open which addresses the pod has.
+/// The kubelet takes one address of each family, an `InternalIP` if there is one. If the node has only an
+/// `ExternalIP` of a family, the addresses of the pod are unknown.
 fn of_host_network(node: &Node) -> &[IpAddr] {
     let has = |address: &IpAddr| node.address(IpFamily::of(*address)).is_some();
     if node.external_addresses.iter().all(has) { &node.addresses } else { &[] }

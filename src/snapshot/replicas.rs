@@ -1,4 +1,4 @@
-//! The pods that a workload makes from its template, as far as the input has none that stand for them.
+//! The pods that a workload makes from its template, if no pod in the input represents them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -9,29 +9,29 @@ use super::object::Identity;
 use super::workload::Template;
 use crate::policy::Pod;
 
-/// The pods that a workload makes from its template. Those that no selector tells apart are one pod of the
-/// cluster: a StatefulSet may have very many, each with a number of its own in its labels.
+/// The pods that a workload makes from its template. One pod of the cluster represents all pods that no selector
+/// distinguishes: a StatefulSet may have very many pods, each with its own number in its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replicas {
-    /// The workload, after which they are named.
+    /// The workload. Its pods are named after it.
     pub identity: Identity,
-    /// The numbers at the ends of their names.
+    /// Numbers at the ends of the pods' names.
     numbers: Range<u32>,
-    /// Those of the numbers whose pods are in the input.
+    /// Numbers of pods that are in the input.
     live: BTreeSet<u32>,
-    /// The positions of the pods whose numbers selectors name.
+    /// Indices of the pods whose numbers selectors name.
     named: BTreeMap<u32, usize>,
-    /// The position of the pod that stands for all others.
+    /// Index of the pod that represents all others.
     others: Option<usize>,
-    /// The position of the pod that stands for any that an autoscaler adds, or that comes in the place of one in
-    /// the input; `None` if there are none.
+    /// Index of the pod that represents later pods: those that an autoscaler adds, and those that replace a pod of
+    /// the input. `None` if there are none.
     pub further: Option<usize>,
 }
 
-/// What the workload of a template has already.
+/// The pods that the workload of a template already has.
 #[derive(Clone, Copy)]
 pub(super) struct Existing<'a> {
-    /// Pods, each with the count of those for which it stands.
+    /// Indices of pods, each with the number of pods that it represents.
     pub(super) pods: &'a [(usize, usize)],
     /// Whether an autoscaler names the workload.
     pub(super) is_scaled: bool,
@@ -39,7 +39,7 @@ pub(super) struct Existing<'a> {
 }
 
 impl Replicas {
-    /// Makes those pods of a template for which no existing pod stands, behind all pods that are there. `None` if
+    /// Makes the pods of a template that no existing pod represents, and appends them to `pods`. Returns `None` if
     /// there are none.
     pub(super) fn make(template: &Template, existing: Existing<'_>, pods: &mut Vec<Pod>) -> Option<Self> {
         match template.first_number {
@@ -54,8 +54,8 @@ impl Replicas {
         Self { identity, numbers, live, named, others: None, further: None }
     }
 
-    /// The pods of a template that are all the same. If the workload has pods already, only one stands for those
-    /// that come next.
+    /// Makes the pods of a template whose pods are all the same. If the workload already has pods, one pod represents
+    /// those that come next.
     fn make_alike(template: &Template, existing: Existing<'_>, pods: &mut Vec<Pod>) -> Option<Self> {
         let mut made = Self::new(template, 0..template.replicas);
         if !existing.pods.is_empty() {
@@ -71,7 +71,7 @@ impl Replicas {
         Some(made)
     }
 
-    /// The pods of a template that each have their number in their labels.
+    /// Makes the pods of a template whose pods have their number in their labels.
     fn make_numbered(
         template: &Template,
         first: u32,
@@ -100,7 +100,7 @@ impl Replicas {
         let missing = named.difference(&made.live).copied().collect::<Vec<_>>();
         made.named = missing.into_iter().map(|number| (number, add(numbered(pod, number)))).collect();
         made.others = other.map(|number| add(numbered(pod, number)));
-        // Of its number only that there is one is known, as the template's own pod has it.
+        // The number is unknown, but there is one. The template's own pod already has that.
         if existing.pods.is_empty() && made.numbers.is_empty() {
             made.others = Some(add(pod.clone()));
             made.further = made.others.filter(|_| existing.is_scaled);
@@ -111,31 +111,31 @@ impl Replicas {
         (!made.pods().is_empty()).then_some(made)
     }
 
-    /// The positions of the pods in [`Cluster::pods`](crate::policy::Cluster::pods).
+    /// Returns the indices of the pods in [`Cluster::pods`](crate::policy::Cluster::pods).
     pub fn pods(&self) -> Vec<usize> {
         let others = self.others.into_iter().chain(self.further);
         let all: BTreeSet<usize> = self.named.values().copied().chain(others).collect();
         all.into_iter().collect()
     }
 
-    /// The number of each pod, and the position of the one that stands for it.
+    /// Returns the number of each pod, with the index of the pod that represents it.
     pub fn numbered(&self) -> impl Iterator<Item = (u32, usize)> {
         self.missing().filter_map(|number| Some((number, *self.named.get(&number).or(self.others.as_ref())?)))
     }
 
-    /// The numbers of the pods that are not in the input.
+    /// Returns the numbers of the pods that are not in the input.
     fn missing(&self) -> impl Iterator<Item = u32> {
         self.numbers.clone().filter(|number| !self.live.contains(number))
     }
 
-    /// How many pods the workload asks for by itself that are not in the input.
+    /// Returns how many pods the workload itself requests that are not in the input.
     pub fn count(&self) -> usize {
         self.numbers.len() - self.live.len()
     }
 }
 
 impl Existing<'_> {
-    /// How many pods stand for one that a template makes.
+    /// Returns how many existing pods represent a pod that a template makes.
     fn count(&self, made: &Pod, template: &Template, pods: &[Pod]) -> usize {
         let covers =
             |at: usize| pods.get(at).is_some_and(|pod| self.distinctions.covers(pod, made, template.kind));
@@ -167,7 +167,7 @@ mod tests {
 
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {selector: {statefulset.kubernetes.io/pod-name: db-9}, ports: [{port: 80}]}\n";
 
-    /// One object of 160 bytes made 150,000 pods.
+    /// Regression: one object of 160 bytes made 150,000 pods.
     #[test]
     fn pods_that_no_selector_tells_apart_are_made_once() {
         let set = stateful_set("db", 150_000);
@@ -180,7 +180,8 @@ mod tests {
         assert_eq!(made(&[]), ["db-0"]);
         assert_eq!(made(&[policy(index, "0"), SERVICE.to_owned()]), ["db-0", "db-9", "db-1"]);
         assert_eq!(made(&[policy(name, "db-7")]), ["db-7", "db-0"]);
-        // What no pod of it has: another workload's, too high, or not as controllers write it.
+        // Values that no pod of this StatefulSet has: of another workload, too high, or not as controllers write
+        // them.
         let none = ["other-1", "db", "db-150000", "db-01", "db--1"].map(|value| policy(name, value));
         assert_eq!(made(&none), ["db-0"]);
     }
@@ -207,7 +208,7 @@ mod tests {
             read(&[&a, &b, &stateful_set("c", 1)]).unwrap_err(),
             "all.yaml:21:13: StatefulSet default/c: 1 pods are too many: the templates before it make 150000, and all together may make 150000"
         );
-        // The pods of the input count by themselves.
+        // A pod in the input is not made from the template, so it does not count.
         let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: c-0\n  ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: c, uid: u, controller: true}]\n";
         assert!(read(&[&a, &b, &stateful_set("c", 1), pod]).is_ok());
     }

@@ -1,6 +1,6 @@
-//! What the API server accepts as a name, a label, a port or an address.
+//! Checks names, labels, ports and addresses as the API server does.
 //!
-//! After `k8s.io/apimachinery/pkg/util/validation` and `pkg/apis/core/validation`.
+//! Follows `k8s.io/apimachinery/pkg/util/validation` and `pkg/apis/core/validation`.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::field::{Field, Problem};
 use crate::policy::{Labels, Port, Protocol};
 use crate::source::quote;
 
-/// A name of most objects: a DNS subdomain.
+/// Checks the name of an object. For most objects, it is a DNS subdomain.
 pub(crate) fn subdomain(text: &str, field: &Field<'_>) -> Result<(), Problem> {
     let is_valid = text.len() <= 253 && text.split('.').all(is_dns_label);
     is_valid.then_some(()).ok_or_else(|| {
@@ -22,7 +22,7 @@ pub(crate) fn subdomain(text: &str, field: &Field<'_>) -> Result<(), Problem> {
     })
 }
 
-/// A name of a namespace, Service or container port: a DNS label.
+/// Checks the name of a namespace, Service or container port: a DNS label.
 pub(crate) fn dns_label(text: &str, field: &Field<'_>) -> Result<(), Problem> {
     let is_valid = text.len() <= 63 && is_dns_label(text);
     is_valid.then_some(()).ok_or_else(|| {
@@ -40,7 +40,7 @@ fn is_dns_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// All keys and values of a map of labels.
+/// Checks all keys and values of labels.
 pub(crate) fn labels(labels: &Labels, field: &Field<'_>) -> Result<(), Problem> {
     for (key, value) in labels {
         label_key(key, field)?;
@@ -49,7 +49,7 @@ pub(crate) fn labels(labels: &Labels, field: &Field<'_>) -> Result<(), Problem> 
     Ok(())
 }
 
-/// A label's key: a qualified name, `prefix/name`.
+/// Checks the key of a label: a qualified name, `prefix/name`.
 pub(crate) fn label_key(key: &str, field: &Field<'_>) -> Result<(), Problem> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -66,7 +66,7 @@ pub(crate) fn label_key(key: &str, field: &Field<'_>) -> Result<(), Problem> {
     )))
 }
 
-/// A label's value; it may be empty.
+/// Checks the value of a label. It may be empty.
 pub(crate) fn label_value(value: &str, field: &Field<'_>) -> Result<(), Problem> {
     if is_label_name(value) {
         return Ok(());
@@ -86,7 +86,7 @@ fn is_label_name(text: &str) -> bool {
             && text.ends_with(ends))
 }
 
-/// A port's name: an IANA service name.
+/// Checks the name of a port: an IANA service name.
 pub(crate) fn port_name(text: &str, field: &Field<'_>) -> Result<(), Problem> {
     let is_valid = text.len() <= 15
         && is_dns_label(text)
@@ -100,7 +100,7 @@ pub(crate) fn port_name(text: &str, field: &Field<'_>) -> Result<(), Problem> {
     })
 }
 
-/// A port number.
+/// Converts a port number.
 pub(crate) fn port_number(number: i32, field: &Field<'_>) -> Result<Port, Problem> {
     let port = u16::try_from(number).ok().and_then(Port::new);
     port.ok_or_else(|| field.problem(format!("must be between 1 and 65535, found {number}")))
@@ -112,7 +112,7 @@ pub(crate) enum NumberOrName {
     Name(String),
 }
 
-/// A port that may be a number or a name.
+/// Converts a port that is a number or a name.
 pub(crate) fn port(port: &IntOrString, field: &Field<'_>) -> Result<NumberOrName, Problem> {
     match port {
         IntOrString::Int(number) => port_number(*number, field).map(NumberOrName::Number),
@@ -128,20 +128,20 @@ pub(crate) fn port(port: &IntOrString, field: &Field<'_>) -> Result<NumberOrName
     }
 }
 
-/// A protocol; TCP where it is left out.
+/// Parses a protocol. It is TCP if omitted.
 pub(crate) fn protocol(text: Option<&str>, field: &Field<'_>) -> Result<Protocol, Problem> {
     let Some(text) = text else { return Ok(Protocol::Tcp) };
     text.parse().map_err(|()| field.problem(format!("{} is not one of TCP, UDP and SCTP", quote(text))))
 }
 
-/// An address.
+/// Parses an address.
 pub(crate) fn address(text: &str, field: &Field<'_>) -> Result<IpAddr, Problem> {
     text.parse().map_err(|_| field.problem(format!("{} is not an IP address", quote(text))))
 }
 
-/// An address range in CIDR notation.
+/// Parses an address range in CIDR notation.
 pub(crate) fn cidr(text: &str, field: &Field<'_>) -> Result<IpNet, Problem> {
-    // The address by itself first: a leading zero would be octal to some.
+    // The address is parsed separately, which refuses leading zeros: some programs read such numbers as octal.
     let net = text.split_once('/').and_then(|(address, prefix)| {
         let is_number = prefix.bytes().all(|b| b.is_ascii_digit());
         IpNet::new(address.parse().ok()?, prefix.parse().ok().filter(|_| is_number)?).ok()

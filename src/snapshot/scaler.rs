@@ -1,4 +1,4 @@
-//! Autoscalers: a workload that one names has a number of pods that is not known.
+//! Autoscalers. If one names a workload, the number of the workload's pods is unknown.
 
 use super::field::{Field, Problem};
 use super::kind;
@@ -7,7 +7,7 @@ use super::other::OtherObject;
 use super::workload::WorkloadKind;
 use crate::source::Node;
 
-/// An autoscaler of a workload of Kubernetes' own. Its limits are not read: other tools change them, too.
+/// An autoscaler of one of Kubernetes' own workloads. Its limits are not read, because other tools change them, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scaler {
     /// The autoscaler itself.
@@ -18,11 +18,11 @@ pub struct Scaler {
     pub workload: Identity,
 }
 
-/// The kinds of autoscalers, and the kind of workload that they mean where they name none.
+/// Kinds of autoscalers, with the kind of workload that they scale if they name none.
 const SCALERS: [(&str, Option<&str>); 2] =
     [("HorizontalPodAutoscaler.autoscaling", None), ("ScaledObject.keda.sh", Some("Deployment"))];
 
-/// Reads an object of one of these kinds; `None` if it is of another one, or scales custom resources.
+/// Reads an autoscaler. Returns `None` if the object has another kind, or if it scales custom resources.
 pub(super) fn read(kind: &str, node: &Node, namespace: Option<&str>) -> Result<Option<Scaler>, Problem> {
     let Some((_, default_kind)) = SCALERS.iter().find(|(name, _)| *name == kind) else { return Ok(None) };
     let (root, target) = (Field::ROOT, node.get("spec").and_then(|spec| spec.get("scaleTargetRef")));
@@ -43,7 +43,7 @@ pub(super) fn read(kind: &str, node: &Node, namespace: Option<&str>) -> Result<O
     }))
 }
 
-/// A field with a string, if it is there and not empty.
+/// Returns a string field, or `None` if it is missing or empty.
 fn text<'a>(node: Option<&'a Node>, at: &Field<'_>, field: &str) -> Result<Option<&'a str>, Problem> {
     let Some(found) = node.and_then(|node| node.get(field)).filter(|found| !found.is_null()) else {
         return Ok(None);

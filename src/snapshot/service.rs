@@ -1,4 +1,4 @@
-//! `v1 Service`.
+//! Converts `v1 Service`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,13 +19,13 @@ const NODE_PORT: &str = Exposure::NodePort.name();
 
 const LOCAL: &str = "Local";
 
-/// The values of `spec.internalTrafficPolicy` and of `spec.externalTrafficPolicy`.
+/// Values of `spec.internalTrafficPolicy` and of `spec.externalTrafficPolicy`.
 const TRAFFIC_POLICIES: [&str; 2] = ["Cluster", LOCAL];
 
-/// The values of `spec.ipFamilies`.
+/// Values of `spec.ipFamilies`.
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-/// The values of `spec.type`.
+/// Values of `spec.type`.
 const KINDS: [&str; 4] = ["ClusterIP", NODE_PORT, LOAD_BALANCER, EXTERNAL_NAME];
 
 /// Converts a Service.
@@ -59,7 +59,7 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
     };
     let exposures = [Exposure::NodePort, Exposure::LoadBalancer];
     let exposure = exposures.into_iter().find(|exposure| {
-        // With `Local` the nodes keep the client's address.
+        // With `Local`, nodes keep the client's address.
         kind == exposure.name() && spec.external_traffic_policy.as_deref() != Some(LOCAL)
     });
     Ok(Service {
@@ -76,7 +76,8 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
     })
 }
 
-/// Refuses values that the API server refuses: read as something else, they would change what the answer is about.
+/// Refuses values that the API server refuses. If they were read as something else, the answer would be about another
+/// Service.
 fn check_values(spec: &api::ServiceSpec, at: &Field<'_>) -> Result<(), Problem> {
     let closed: [(&str, &Option<String>, &[&str]); 5] = [
         ("type", &spec.type_, &KINDS),
@@ -86,7 +87,7 @@ fn check_values(spec: &api::ServiceSpec, at: &Field<'_>) -> Result<(), Problem> 
         ("ipFamilyPolicy", &spec.ip_family_policy, &["SingleStack", "PreferDualStack", "RequireDualStack"]),
     ];
     for (field, value, known) in closed {
-        // The API server puts the default where a value is left out or empty.
+        // The API server sets the default if a value is omitted or empty.
         if let Some(value) = value.as_deref().filter(|value| !value.is_empty() && !known.contains(value)) {
             let message = format!("{} is none of {}", quote(value), known.join(", "));
             return Err(at.field(field).problem(message));
@@ -111,7 +112,7 @@ fn check_values(spec: &api::ServiceSpec, at: &Field<'_>) -> Result<(), Problem> 
     Ok(())
 }
 
-/// The addresses outside the range of Services that nodes translate, too.
+/// Returns the addresses that nodes translate, in addition to those in the Service range.
 pub(super) fn external_addresses(service: &api::Service) -> Result<Vec<IpAddr>, Problem> {
     let at = Field::ROOT.field("spec");
     let external_at = at.field("externalIPs");
@@ -133,8 +134,8 @@ fn is_headless(spec: &api::ServiceSpec) -> bool {
     listed.iter().any(|address| address == "None")
 }
 
-/// What a Service has that no scenario can test: neither the lab nor a cluster's matrix would do what it says.
-/// `None` if it has nothing of the kind.
+/// Returns the part of a Service that no scenario can test, because neither the lab nor a cluster's matrix would do
+/// what it says. Returns `None` if there is no such part.
 pub(super) fn untestable(service: &api::Service) -> Option<Problem> {
     let spec = service.spec.as_ref()?;
     let root = Field::ROOT;
@@ -212,7 +213,7 @@ pub(super) fn untestable(service: &api::Service) -> Option<Problem> {
     refuse(field, &format!("not supported in scenarios: {why}"))
 }
 
-/// What a Service has that decides about connections, and that the expected matrix does not show.
+/// Returns why the expected matrix does not show everything that a Service does with connections.
 pub(super) fn unshown(object: &api::Service, service: &Service) -> Vec<Unshown> {
     let Some(spec) = &object.spec else { return Vec::new() };
     if spec.type_.as_deref() == Some(EXTERNAL_NAME) {
@@ -227,7 +228,7 @@ pub(super) fn unshown(object: &api::Service, service: &Service) -> Vec<Unshown> 
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why).collect()
 }
 
-/// Why the expected matrix does not show what a Service does.
+/// Reason why the expected matrix does not show what a Service does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unshown {
     /// `type: ExternalName`
@@ -257,7 +258,7 @@ impl fmt::Display for Unshown {
 fn port(port: &api::ServicePort, at: &Field<'_>) -> Result<ServicePort, Problem> {
     let number = rules::port_number(port.port, &at.field("port"))?;
     let target = match &port.target_port {
-        // The API server puts the port where the target is left out or zero.
+        // The API server sets the port if the target is omitted or zero.
         None | Some(IntOrString::Int(0)) => TargetPort::Number(number),
         Some(target) => match rules::port(target, &at.field("targetPort"))? {
             NumberOrName::Number(number) => TargetPort::Number(number),

@@ -1,4 +1,4 @@
-//! What makes pods: Deployments and the other kinds with a pod template.
+//! Workloads: Deployments and the other kinds with a pod template.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use super::object::Identity;
 use super::{kind, network_policy, pod, rules};
 use crate::policy::Pod;
 
-/// The kinds of workloads. A pod that nothing owns is its own.
+/// The kinds of workloads. A pod without an owner is a workload of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WorkloadKind {
-    /// A pod by itself.
+    /// A pod without an owner.
     Pod,
     /// `apps/v1 Deployment`
     Deployment,
@@ -45,12 +45,12 @@ impl WorkloadKind {
         Self::CronJob,
     ];
 
-    /// The kind of this name.
+    /// Returns the kind with this name.
     pub(super) fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The kind's name in the API.
+    /// Returns the kind's name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pod => "Pod",
@@ -76,12 +76,12 @@ impl fmt::Display for WorkloadKind {
 pub struct Owner {
     /// Its kind.
     pub kind: WorkloadKind,
-    /// Its name, in the namespace of what it owns.
+    /// Its name. Its namespace is that of the object that it owns.
     pub name: String,
 }
 
 impl WorkloadKind {
-    /// The API group of the kind.
+    /// Returns the API group of the kind.
     fn group(self) -> &'static str {
         match self {
             Self::Pod | Self::ReplicationController => "",
@@ -90,8 +90,9 @@ impl WorkloadKind {
         }
     }
 
-    /// Whether Kubernetes' own controller of this kind makes objects of the other. Anybody may make anything and
-    /// write himself into it as its controller, but not from the template that netproof reads.
+    /// Returns whether Kubernetes' own controller of this kind makes objects of kind `other`. A user may make any
+    /// object and set its controller to this kind, but then the object does not come from the template that netproof
+    /// reads.
     fn makes(self, other: Self) -> bool {
         match self {
             Self::Deployment => other == Self::ReplicaSet,
@@ -106,7 +107,7 @@ impl WorkloadKind {
     }
 }
 
-/// The controller of an object of a kind, if it makes such objects from a template that netproof reads.
+/// Returns the controller of an object, if it makes objects of this kind from a template that netproof reads.
 pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> {
     let controller =
         metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
@@ -115,8 +116,8 @@ pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> 
     let is_it = |owner: &WorkloadKind| owner.name() == controller.kind && owner.group() == group;
     let owner_kind = WorkloadKind::ALL.into_iter().find(is_it).filter(|owner| owner.makes(kind))?;
     if owner_kind == WorkloadKind::ReplicaSet {
-        // A Deployment's ReplicaSets are named after it and their template, so it can be told
-        // although its own object may not be in the input.
+        // The name of a ReplicaSet is the name of its Deployment with the hash of the template. So the Deployment is
+        // known even if it is not in the input.
         let hash = metadata.labels.as_ref().and_then(|labels| labels.get(POD_TEMPLATE_HASH));
         let deployment = hash.and_then(|hash| controller.name.strip_suffix(hash)?.strip_suffix('-'));
         if let Some(deployment) = deployment {
@@ -126,41 +127,42 @@ pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> 
     Some(Owner { kind: owner_kind, name: controller.name.clone() })
 }
 
-/// A workload as it is written: what its pods will be.
+/// A workload, and what it says about its pods.
 #[derive(Debug, Clone)]
 pub struct Template {
     /// Its kind.
     pub kind: WorkloadKind,
-    /// A pod that it makes, named like the workload.
+    /// A pod that it makes, with the name of the workload.
     pub pod: Pod,
-    /// The number of the first pod, if pods are numbered and each has its number in its labels.
+    /// Number of the first pod, if the pods are numbered and have their number in their labels.
     pub first_number: Option<u32>,
-    /// How many pods it makes.
+    /// Number of pods that it makes.
     pub replicas: u32,
-    /// Whether it has pods or still makes some. What a Deployment has made before, and what a CronJob has made and is
-    /// finished, does not.
+    /// Whether it has pods or still makes some. An old ReplicaSet of a Deployment and a finished Job of a CronJob do
+    /// not.
     pub is_active: bool,
-    /// Who made the workload itself.
+    /// The workload that made this one.
     pub owner: Option<Owner>,
 }
 
-/// What a workload's object says about its pods.
+/// The parts of a workload's object that describe its pods.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) metadata: &'a ObjectMeta,
     template: Option<&'a PodTemplateSpec>,
-    /// The way from the object to its template.
+    /// Path from the object to its template.
     path: &'static [&'static str],
-    /// How many pods it makes, and the field that says so; `None` where no number does.
+    /// Number of pods that it makes, with the name of the field; `None` if no field says so.
     replicas: Option<(&'static str, i32)>,
-    /// The selector that has to match the template.
+    /// The selector that must match the template.
     selector: Option<&'a LabelSelector>,
     controller: Controller<'a>,
-    /// Whether it is over: a Job that has completed or failed.
+    /// Whether it is a Job that has completed or failed.
     is_finished: bool,
 }
 
-/// How many pods all workloads of an input may make: as many as clusters hold, and few enough to be listed.
+/// Maximum number of pods that all workloads of an input may make: as many as clusters have, and few enough to be
+/// listed.
 pub(super) const MOST_PODS: u32 = 150_000;
 
 const TEMPLATE: &[&str] = &["spec", "template"];
@@ -204,7 +206,7 @@ pub(super) fn daemon_set(object: &apps::DaemonSet) -> Source<'_> {
 }
 
 pub(super) fn replica_set(object: &apps::ReplicaSet) -> Source<'_> {
-    // One that is scaled down still has the pods that its status counts.
+    // A ReplicaSet that is scaled down still has the pods that its status counts.
     let observed = object.status.as_ref().map_or(0, |status| status.replicas);
     let at_least = |wanted: i32| if wanted < 0 { wanted } else { wanted.max(observed) };
     Source {
@@ -225,7 +227,7 @@ pub(super) fn replication_controller(object: &core::ReplicationController) -> So
         template: spec.and_then(|spec| spec.template.as_ref()),
         path: TEMPLATE,
         replicas: spec.and_then(|spec| spec.replicas).map(|n| ("replicas", n)),
-        // Defaults to the template's labels, and has another type.
+        // It defaults to the template's labels, and has another type.
         selector: None,
         controller: Controller::Replicas,
         is_finished: false,
@@ -238,14 +240,14 @@ pub(super) fn job(object: &batch::Job) -> Source<'_> {
     let is_final = |condition: &batch::JobCondition| {
         ["Complete", "Failed"].contains(&condition.type_.as_str()) && condition.status == "True"
     };
-    // With only a `generateName`, the API server chooses the name, and with it a label.
+    // If there is only a `generateName`, the API server chooses the name, and so the value of a label.
     let name = object.metadata.name.as_deref().filter(|name| !name.is_empty());
     Source {
         metadata: &object.metadata,
         template: spec.map(|spec| &spec.template),
         path: TEMPLATE,
         replicas: spec.and_then(|spec| spec.parallelism).map(|n| ("parallelism", n)),
-        // Written by the API server, together with the label that it matches.
+        // The API server writes the selector, together with the label that it matches.
         selector: None,
         controller: Controller::Job(JobLabels::new(name, spec)),
         is_finished: conditions.into_iter().flatten().any(is_final),

@@ -1,4 +1,4 @@
-//! Folders whose manifests have to be built first: by kustomize or by Helm.
+//! Refuses folders whose manifests must first be built by kustomize or Helm.
 
 use std::path::{Path, PathBuf};
 
@@ -8,17 +8,17 @@ use super::files::{STDIN, find_below, name_of};
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 const CHART: &str = "Chart.yaml";
 
-/// Refuses what kustomize or Helm make manifests of: read as they are, they mean something else. `command` is what
-/// reads the manifests from standard input.
+/// Refuses the sources of kustomize and Helm: without a build, they mean something else. `command` is the netproof
+/// command that reads the built manifests from standard input.
 ///
 /// # Errors
-/// If a path is a folder of kustomize or a chart, has one in it, or is the file that describes it.
+/// If a path is a kustomization folder or a chart, has one in it, or is the file that describes it.
 pub fn refuse_unbuilt(paths: &[PathBuf], command: &str) -> Result<(), Error> {
     for path in paths.iter().filter(|path| path.as_os_str() != STDIN) {
         if path.is_dir() {
             let mut found = Vec::new();
             find_below(path, &is_description, &mut found)?;
-            // The outermost builds those below it, too.
+            // The outermost folder comes first: its build includes those below it.
             found.sort_by_cached_key(|file| (file.components().count(), file.clone()));
             for file in found {
                 refuse_folder(file.parent().unwrap_or(Path::new("")), command)?;
@@ -33,15 +33,15 @@ pub fn refuse_unbuilt(paths: &[PathBuf], command: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a file says how a folder is built.
+/// Returns whether a file describes how a folder is built.
 fn is_description(path: &Path) -> bool {
     path.file_name().is_some_and(|name| KUSTOMIZATIONS.iter().any(|known| name == *known) || name == CHART)
 }
 
-/// The chart of which a folder is a part: the manifests of one are in its `templates`.
+/// Returns the chart that a folder belongs to: a chart keeps its manifests in `templates`.
 fn chart_of(folder: &Path) -> Option<PathBuf> {
     let is_templates = |folder: &&Path| folder.file_name().is_some_and(|name| name == "templates");
-    // As it was written first: messages name it so.
+    // First the path as the user wrote it, because messages show it.
     [Some(folder.to_path_buf()), folder.canonicalize().ok()].into_iter().flatten().find_map(|folder| {
         let chart = folder.ancestors().find(is_templates)?.parent()?;
         chart.join(CHART).is_file().then(|| chart.to_path_buf())
@@ -65,7 +65,7 @@ fn refuse_folder(folder: &Path, command: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A folder as an argument of a command for the shell.
+/// Returns a folder as an argument for a shell command.
 fn argument(folder: &Path) -> String {
     let text = folder.display().to_string();
     let is_plain =

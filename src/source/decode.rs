@@ -1,4 +1,4 @@
-//! From a document to a typed value, with every error at its place.
+//! Decodes documents into typed values. Every error has a location.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use super::located::LOCATED;
 use super::near::misspelt;
 use super::node::{Key, Location, Node, Segment, Value, path_to_string};
 
-/// Decodes a document. A field that the type does not know is an error, except inside the
-/// top-level `status`, which the API server writes and newer servers extend.
+/// Decodes a document. A field that the type does not know is an error, except inside the top-level `status`: the API
+/// server writes it, and newer servers add fields.
 ///
 /// # Errors
 /// If the document does not have the type's shape.
@@ -24,19 +24,19 @@ pub fn decode<'a, T: de::Deserialize<'a>>(node: &'a Node) -> Result<T, DecodeErr
 /// A field that a type does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownField {
-    /// The way to it, without the places in lists.
+    /// Its path, without list indices.
     pub path: String,
-    /// Where its name stands first.
+    /// Location of its first occurrence.
     pub at: Location,
-    /// The field of the type that is meant, if the name may be misspelt.
+    /// The field of the type that it may be a misspelling of.
     pub meant: Option<&'static str>,
 }
 
-/// Decodes a document that a server has written. Returns the fields that the type does not know beside the value:
-/// newer servers have them. Each path is there once, in order.
+/// Decodes a document that a server has written. Also returns the fields that the type does not know, because newer
+/// servers add fields. Each path occurs once, and the paths are sorted.
 ///
 /// # Errors
-/// If the document does not have the type's shape otherwise.
+/// If the document does not have the type's shape, apart from unknown fields.
 pub fn decode_live<T: de::DeserializeOwned>(node: &Node) -> Result<(T, Vec<UnknownField>), DecodeError> {
     let trace = Trace::default();
     let decoder = Decoder { node, depth: 0, tolerant: false, trace: Some(&trace) };
@@ -44,20 +44,20 @@ pub fn decode_live<T: de::DeserializeOwned>(node: &Node) -> Result<(T, Vec<Unkno
     Ok((value, trace.unknown.into_inner().into_values().collect()))
 }
 
-/// The way to where a decoder is, and the unknown fields that it has passed.
+/// The path of a decoder in a document, and the unknown fields that it has found.
 #[derive(Default)]
 struct Trace<'a> {
-    /// Each key with the fields that its mapping may have.
+    /// Each key of the path, with the fields that its mapping may have.
     path: RefCell<Vec<(&'a Key, Fields)>>,
-    /// By their paths.
+    /// Unknown fields by path.
     unknown: RefCell<BTreeMap<String, UnknownField>>,
 }
 
-/// The names of a type's fields; empty for maps.
+/// Names of a type's fields; empty for maps.
 type Fields = &'static [&'static str];
 
 impl Trace<'_> {
-    /// Notes that the type does not know the field at the end of the path.
+    /// Records the field at the end of the path as unknown.
     fn note(&self) {
         let path = self.path.borrow();
         let Some((key, fields)) = path.last() else { return };
@@ -72,14 +72,14 @@ impl Trace<'_> {
 #[derive(Debug, Clone)]
 pub struct DecodeError {
     at: Option<Location>,
-    // Innermost first, while the error travels outwards.
+    // Innermost segment first: each level appends its own segment to the error that it returns.
     path: Vec<Segment>,
     message: String,
     unknown_field: bool,
 }
 
 impl DecodeError {
-    /// Where.
+    /// Returns the location of the error.
     pub fn at(&self) -> Location {
         self.at.unwrap_or(Location::START)
     }
@@ -99,7 +99,7 @@ impl DecodeError {
     }
 }
 
-/// The path to the field, then what is wrong with it.
+/// Writes the path to the field, then what is wrong with it.
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path: Vec<_> = self.path.iter().rev().cloned().collect();
@@ -126,7 +126,7 @@ struct Decoder<'a, 't> {
     node: &'a Node,
     depth: usize,
     tolerant: bool,
-    /// Where to note unknown fields; `None` if they are errors.
+    /// Where unknown fields are recorded; `None` if they are errors.
     trace: Option<&'t Trace<'a>>,
 }
 
@@ -242,7 +242,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
             .map_err(|error: DecodeError| error.within(self.node.at))
     }
 
-    /// Called for the value of a field that the type does not know.
+    /// Handles the value of a field that the type does not know.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         if self.tolerant {
             return visitor.visit_unit();
@@ -260,9 +260,9 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
     }
 }
 
-/// The integer that a float is.
+/// Returns the integer that a float equals, if it fits into 64 bits.
 fn whole(value: f64) -> Option<i64> {
-    // Above, an integer of 64 bits has no room for it; floats of this size are exact.
+    // 2^63, the smallest float that is too large for an `i64`. A float represents it exactly.
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     (value.fract() == 0.0 && (-LIMIT..LIMIT).contains(&value)).then_some(value as i64)
 }
@@ -323,7 +323,7 @@ impl<'a> MapAccess<'a> for Entries<'a, '_> {
             trace.path.borrow_mut().pop();
         }
         value.map_err(|error| {
-            // An unknown field is wrong at its name, anything else at its value.
+            // An unknown field is reported at its name, every other error at the value.
             let at = if error.unknown_field { key.at } else { node.at };
             error.within(at).under(Segment::Field(key.name.clone()))
         })
@@ -358,7 +358,7 @@ impl<'de> Deserializer<'de> for KeyDecoder<'de> {
     }
 }
 
-/// Line, column, and the value itself: what [`Located`](super::Located) asks for.
+/// The sequence that [`Located`](super::Located) requests: line, column, value.
 struct WithLocation<D> {
     at: Location,
     inner: D,
@@ -453,7 +453,7 @@ spec:
             ]
         );
         assert!(policy.spec.unwrap().pod_selector.unwrap().match_labels.unwrap().contains_key("app"));
-        // What is not unknown but wrong is an error in any case.
+        // A known field with a wrong value is still an error.
         let node = parse(&text.replace("app: web", "app: 1")).unwrap().remove(0);
         assert!(decode_live::<NetworkPolicy>(&node).is_err());
     }

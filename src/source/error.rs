@@ -1,16 +1,16 @@
-//! Errors in what a person wrote, with their place.
+//! Errors in the user's input, with file, line and column.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::node::Location;
 
-/// A place in an input: a file, a folder or standard input, and mostly a line and column.
+/// A place in an input (a file, a folder or standard input), usually with line and column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The name of the input, as the user gave it.
+    /// Name of the input, as the user wrote it.
     pub name: Arc<str>,
-    /// The position, if the error is at one.
+    /// Line and column; `None` if the error is about the whole input.
     pub location: Option<Location>,
 }
 
@@ -27,19 +27,19 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct Error {
-    /// Where.
+    /// Place of the error.
     pub place: Place,
     /// What is wrong, and what to do about it.
     pub message: String,
 }
 
 impl Error {
-    /// An error about a whole input.
+    /// Returns an error about a whole input.
     pub fn whole(name: &Arc<str>, message: impl Into<String>) -> Self {
         Self { place: Place { name: Arc::clone(name), location: None }, message: message.into() }
     }
 
-    /// An error at a position of an input.
+    /// Returns an error at a location in an input.
     pub fn at(name: &Arc<str>, location: Location, message: impl Into<String>) -> Self {
         Self { place: Place { name: Arc::clone(name), location: Some(location) }, message: message.into() }
     }

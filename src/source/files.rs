@@ -1,4 +1,4 @@
-//! Files, folders and standard input.
+//! Reads files, folders and standard input.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use super::parse::{Dialect, SyntaxError, is_empty, parse_as};
 /// The path that means standard input.
 pub const STDIN: &str = "-";
 
-/// What to do with a template.
+/// Hint for an input that looks like a template.
 const TEMPLATE: &str = "; if this is a template, render it first: `helm template CHART | netproof expect -`";
 
 /// The text of one input.
 #[derive(Debug, Clone)]
 pub struct Text {
-    /// The name to use in messages: the path as it was given, or as it was found in a folder.
+    /// Name for messages: the path that the user wrote, or the path that was found in a folder.
     pub name: Arc<str>,
     /// The text.
     pub content: String,
@@ -27,18 +27,18 @@ pub struct Text {
 /// A document of an input.
 #[derive(Debug, Clone)]
 pub struct Document {
-    /// The name of the input.
+    /// Name of the input.
     pub name: Arc<str>,
     /// The document.
     pub node: Node,
 }
 
-/// Reads files, every `.yaml`, `.yml` and `.json` file in and below folders, and standard input
-/// (`-`), in that order; within a folder by name. Files in folders that have no document but empty ones are left
-/// out, and so are folders within them whose names begin with a dot.
+/// Reads all paths in order. A path is a file, standard input (`-`), or a folder. In and below a folder, it reads
+/// every `.yaml`, `.yml` and `.json` file, sorted by path. Two things in a folder are left out: files that contain
+/// only empty documents, and subfolders whose names begin with a dot.
 ///
 /// # Errors
-/// If a path cannot be read, a text is not UTF-8, or a folder holds no such file.
+/// If a path cannot be read, a text is not UTF-8, or a folder has no such file or only empty ones.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Text>, Error> {
     let mut texts = Vec::new();
     for path in paths {
@@ -72,7 +72,7 @@ fn read_folder(folder: &Path) -> Result<Vec<Text>, Error> {
     Ok(texts)
 }
 
-/// Every `.yaml`, `.yml` and `.json` file in and below a folder, by name.
+/// Returns every `.yaml`, `.yml` and `.json` file in and below a folder, sorted by path.
 fn find(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     let is_manifest =
@@ -82,7 +82,8 @@ fn find(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// Every file in and below a folder for which `is_wanted`, but in folders whose names begin with a dot.
+/// Adds every file in and below a folder that `is_wanted` accepts to `files`. Skips folders whose names begin with a
+/// dot.
 pub(super) fn find_below(
     folder: &Path,
     is_wanted: &impl Fn(&Path) -> bool,
@@ -93,9 +94,9 @@ pub(super) fn find_below(
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
-        // A link to a folder could lead in a circle.
+        // Does not follow symbolic links to folders, because they could form a loop.
         if entry.file_type().map_err(failed)?.is_dir() {
-            // The folders of tools, such as `.git`. Files are read whatever their name, as `kubectl` does.
+            // Skips the folders of tools, such as `.git`. Files may begin with a dot: `kubectl` reads them, too.
             if !entry.file_name().as_encoded_bytes().starts_with(b".") {
                 find_below(&path, is_wanted, files)?;
             }
@@ -118,7 +119,7 @@ pub fn read_file(path: &Path) -> Result<Text, Error> {
 }
 
 impl Text {
-    /// The documents of the text, in netproof's own formats. At least one.
+    /// Parses the text as netproof's own formats. Returns at least one document.
     ///
     /// # Errors
     /// If the text is not YAML, or empty.
@@ -126,7 +127,7 @@ impl Text {
         self.parse(Dialect::Own)
     }
 
-    /// The documents of the text, which are manifests, read as `kubectl` reads them. At least one.
+    /// Parses the text as manifests, as `kubectl` reads them. Returns at least one document.
     ///
     /// # Errors
     /// If the text is not YAML, or empty.
@@ -145,7 +146,7 @@ impl Text {
         Ok(nodes.into_iter().map(|node| Document { name: Arc::clone(&self.name), node }).collect())
     }
 
-    /// Whether the line of a mistake is one of a template, such as Helm's.
+    /// Returns whether the line of an error is part of a template, such as Helm's.
     fn is_template(&self, at: Location) -> bool {
         let before = usize::try_from(at.line).unwrap_or(usize::MAX).saturating_sub(1);
         self.content.lines().nth(before).is_some_and(|line| line.contains("{{"))
@@ -167,7 +168,7 @@ pub(super) fn name_of(path: &Path) -> Arc<str> {
     Arc::from(path.display().to_string())
 }
 
-/// The system's reason without its number.
+/// Returns the system's reason. The two most frequent reasons have no error number.
 fn reason(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         "no such file or folder".to_owned()
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(error.to_string(), "a.yaml:2:4: not UTF-8 text");
     }
 
-    /// It was told to quote what Helm puts in braces.
+    /// Regression: the message said that the text in Helm's braces must be quoted.
     #[test]
     fn a_template_is_to_be_rendered() {
         let message = |content: &str| {

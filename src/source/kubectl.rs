@@ -1,5 +1,5 @@
-//! Where `kubectl` reads a text otherwise than YAML 1.2 says. A manifest with such a place would mean something else
-//! here than in the cluster, so it is refused.
+//! Refuses text that `kubectl` reads differently from YAML 1.2. Such a manifest would mean something else here than
+//! in the cluster.
 //!
 //! `kubectl` splits a text at its `---` lines (`YAMLReader` of k8s.io/apimachinery) and reads the first document of
 //! each part with a port of libyaml (go.yaml.in/yaml/v2), a parser of YAML 1.1. It reads JSON with another parser.
@@ -7,13 +7,13 @@
 use super::node::{Location, quote};
 use super::parse::{SyntaxError, after_text};
 
-/// The characters that end a line in YAML 1.1 only, and how they are written in double quotes.
+/// Characters that end a line only in YAML 1.1, with their escapes in double quotes.
 const LINE_ENDS: [(char, &str); 3] = [('\u{85}', "\\N"), ('\u{2028}', "\\L"), ('\u{2029}', "\\P")];
 
 /// Checks the lines of a text that begins at `start`.
 ///
 /// # Errors
-/// At the first place that `kubectl` reads otherwise.
+/// At the first location that `kubectl` reads differently.
 pub(super) fn check_lines(text: &str, start: Location) -> Result<(), SyntaxError> {
     let error = |offset: usize, message: String| {
         let before = text.get(..offset).unwrap_or_default();
@@ -38,14 +38,14 @@ pub(super) fn check_lines(text: &str, start: Location) -> Result<(), SyntaxError
     Ok(())
 }
 
-/// Where the lines of a text are.
+/// State of the check between two lines.
 #[derive(Default)]
 struct Lines {
-    /// Whether the document has content already: before it, there may be directives.
+    /// Whether the document already has content. Directives are only possible before it.
     has_content: bool,
-    /// Whether the document was ended by `...`.
+    /// Whether `...` has ended the document.
     has_ended: bool,
-    /// Whether the line before ended with a carriage return, perhaps that of a line feed.
+    /// Whether the previous line ended with a carriage return. A line feed may follow it.
     is_after_return: bool,
 }
 
@@ -84,7 +84,7 @@ impl Lines {
     }
 }
 
-/// Whether nothing but space and a comment follows.
+/// Returns whether `rest` contains nothing but space and a comment.
 fn is_end(rest: &str) -> bool {
     let after = rest.trim_start_matches([' ', '\t']);
     after.is_empty() || (begins_with_space(rest) && after.starts_with('#'))
@@ -94,10 +94,10 @@ fn begins_with_space(text: &str) -> bool {
     text.starts_with([' ', '\t'])
 }
 
-/// Checks an unquoted scalar in braces or brackets; `rest` is the text behind it.
+/// Checks an unquoted scalar in braces or brackets. `rest` is the text after it.
 ///
 /// # Errors
-/// If `kubectl` reads something else there.
+/// If `kubectl` reads it differently.
 pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), String> {
     let refused = |what: &str| {
         let text = quote(text);
@@ -125,7 +125,7 @@ pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), String> {
 mod tests {
     use super::super::parse::{Dialect, parse, parse_as};
 
-    /// Where a manifest is refused, and why. Netproof's own formats are YAML 1.2.
+    /// Returns where a manifest is refused, and why. netproof's own formats are YAML 1.2 and are not refused.
     fn refused(text: &str) -> String {
         let error = parse_as(text, Dialect::Kubectl).unwrap_err();
         format!("{}: {}", error.at, error.message)
@@ -146,7 +146,7 @@ mod tests {
             );
             assert_eq!(refused(&text), message);
             assert_eq!(parse(&text).unwrap().len(), 1);
-            // In JSON they are characters as others.
+            // In JSON, they are ordinary characters.
             assert_eq!(documents(&format!("{{\"a\": \"b{end}c\"}}\n")), 1);
             assert_eq!(documents(&format!("{{\"a\": \"b{end}c\"}}\n{{\"a\": 1}}\n")), 2);
             assert!(parse_as(&format!("{{\"a\": \"b{end}c\"}}\n---\na: 1\n"), Dialect::Kubectl).is_err());

@@ -1,4 +1,4 @@
-//! Values that remember their place.
+//! Values that know their location.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,15 +7,15 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 use super::node::{Key, Location, Node, Value};
 
-/// The name by which a decoder recognises that a value's place is wanted.
+/// Name of the tuple struct that requests a value's location from a decoder.
 pub(super) const LOCATED: &str = "$netproof::source::Located";
 
-/// A value and its place in the document.
+/// A value and its location in the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where it stood.
+    /// Location of its first character.
     pub at: Location,
 }
 
@@ -42,7 +42,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for LocatedVisitor<T> {
     }
 }
 
-/// Any part of a document, as it stands.
+/// Decodes any part of a document into the same tree.
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Located { value: Any(value), at } = Located::deserialize(deserializer)?;

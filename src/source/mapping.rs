@@ -1,8 +1,9 @@
 //! The entries of a mapping, and the mappings that `<<` merges into it.
 //!
-//! Merging is not part of YAML 1.2. Own files follow the proposal for YAML 1.1 (<https://yaml.org/type/merge.html>):
-//! what a mapping says itself wins, and of several merged mappings the first. `kubectl` sets the merged keys where
-//! `<<` stands (`decoder.merge` of go.yaml.in/yaml/v2), so that the last of two wins, whichever of them is merged.
+//! Merging is not part of YAML 1.2. netproof's own formats follow the proposal for YAML 1.1
+//! (<https://yaml.org/type/merge.html>): a key that is written in the mapping itself wins, then the first merged
+//! mapping that has the key. `kubectl` sets the merged keys at the position of `<<` (`decoder.merge` of
+//! go.yaml.in/yaml/v2). So of two equal keys the last one wins, whether it is merged or written.
 
 use std::collections::HashMap;
 
@@ -14,11 +15,11 @@ type Entry = (Key, Node);
 /// A mapping that is not complete yet.
 #[derive(Default)]
 pub(super) struct Mapping {
-    /// What the next node is the value of; `None` if it is a key.
+    /// The key that the next node is the value of; `None` if the next node is a key.
     pending: Option<Pending>,
     entries: Vec<Entry>,
     by_name: HashMap<String, Position>,
-    /// What own files merge, at the end of the mapping.
+    /// Mappings to merge when this one is complete. Only used in netproof's own formats.
     merged: Vec<Vec<Entry>>,
 }
 
@@ -29,15 +30,15 @@ enum Pending {
 
 struct Position {
     index: usize,
-    /// Whether the mapping says the key itself.
+    /// Whether the key is written in the mapping itself, not merged.
     is_written: bool,
 }
 
 impl Mapping {
-    /// Adds the next key or value. `is_merge` tells the key `<<` from a text like it.
+    /// Adds the next key or value. `is_merge` distinguishes the key `<<` from an ordinary string.
     ///
     /// # Errors
-    /// If it is no key, a key that is there already, or nothing that can be merged.
+    /// If a node cannot be a key, a written key occurs twice, or the value of `<<` cannot be merged.
     pub(super) fn push(&mut self, node: Node, is_merge: bool, dialect: Dialect) -> Result<(), SyntaxError> {
         match self.pending.take() {
             None if is_merge => self.pending = Some(Pending::Merge),
@@ -47,7 +48,7 @@ impl Mapping {
                 let mut mappings = mappings_of(node)?;
                 match dialect {
                     Dialect::Own => self.merged.append(&mut mappings),
-                    // The first of a list wins, so it is set last.
+                    // The first mapping of a list wins, so it is set last.
                     Dialect::Kubectl => {
                         mappings.into_iter().rev().flatten().for_each(|entry| self.set(entry));
                     }
@@ -57,7 +58,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// Whether the next node is merged.
+    /// Returns whether the next node is the value of `<<`.
     pub(super) fn is_merging(&self) -> bool {
         matches!(self.pending, Some(Pending::Merge))
     }
@@ -85,7 +86,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// Adds an entry, or puts it in the place of the one with the same name.
+    /// Adds an entry, or replaces the one with the same name.
     fn set(&mut self, entry: Entry) {
         let next = Position { index: self.entries.len(), is_written: false };
         let position = self.by_name.entry(entry.0.name.clone()).or_insert(next);
@@ -96,7 +97,7 @@ impl Mapping {
     }
 }
 
-/// The mappings in the value of `<<`.
+/// Returns the mappings in the value of `<<`.
 fn mappings_of(node: Node) -> Result<Vec<Vec<Entry>>, SyntaxError> {
     let at = node.at;
     let items = match node.value {
@@ -120,12 +121,12 @@ fn mappings_of(node: Node) -> Result<Vec<Vec<Entry>>, SyntaxError> {
     items.into_iter().map(entries).collect()
 }
 
-/// The error for what `<<` does not merge.
+/// Returns the error for a value that `<<` cannot merge.
 pub(super) fn cannot_merge(at: Location) -> SyntaxError {
     SyntaxError { at, message: "`<<` merges a mapping or a list of them".to_owned() }
 }
 
-/// The key that `kubectl` makes of a scalar.
+/// Converts a scalar to a key, as `kubectl` does.
 fn as_key(node: Node) -> Result<Key, SyntaxError> {
     let Node { value, at } = node;
     let name = match value {
@@ -141,7 +142,7 @@ fn as_key(node: Node) -> Result<Key, SyntaxError> {
     Ok(Key { name, at })
 }
 
-/// A number as Go writes it with `FormatFloat(value, 'g', -1, 32)`.
+/// Formats a number as Go's `FormatFloat(value, 'g', -1, 32)` does.
 fn float_key(value: f64) -> String {
     let value = value as f32;
     let with_exponent = format!("{value:e}");

@@ -1,8 +1,7 @@
-//! Reading YAML and JSON so that nothing can be misread.
+//! Reads YAML and JSON strictly, so that nothing can be misread.
 //!
-//! Text becomes a tree of [`Node`]s that know their line and column, and a tree becomes a value
-//! through [`decode`], for which a field that the type does not know is an error: a misspelt field
-//! of a policy would select everything.
+//! Text becomes a tree of [`Node`]s that know their line and column. [`decode`] turns a tree into a value. A field
+//! that the type does not know is an error, because a misspelt field of a policy would select everything.
 
 mod built;
 mod decode;

@@ -1,16 +1,16 @@
-//! Names that a user may have meant.
+//! Finds the names that a user may have meant.
 
-/// How many names are offered at most.
+/// Maximum number of names that are returned.
 const MOST: usize = 3;
 
-/// The names that are near to one that is none of them, the nearest first.
+/// Returns the names that are similar to an unknown name, the most similar first.
 pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut steps = usize::MAX;
     near_within(wanted, names, &mut steps)
 }
 
-/// As [`near`], but ends where more than `steps` would be taken, and takes off those that were. A step compares two
-/// letters, or passes over a name.
+/// Like [`near`], but stops when `steps` is used up. Subtracts the steps that it took. A step looks at one name, or
+/// compares two letters.
 pub fn near_within<'a>(
     wanted: &str,
     names: impl IntoIterator<Item = &'a str>,
@@ -23,7 +23,7 @@ pub fn near_within<'a>(
     for name in names {
         let is_part = wanted.len() > 2 && (name.contains(&wanted) || wanted.contains(name));
         let other = name.chars().count();
-        // As many letters have to be added at least.
+        // The distance is at least the difference in length.
         let is_far = length.abs_diff(other) > far && !is_part;
         let needed = if is_far { 1 } else { 1 + length * other };
         let Some(left) = steps.checked_sub(needed) else { break };
@@ -41,8 +41,8 @@ pub fn near_within<'a>(
     found.into_iter().map(|(_, name)| name).take(MOST).collect()
 }
 
-/// The name that a user may have misspelt, if one of the names is that near. Unlike [`near`], it has nothing to say
-/// about names that only have a part in common.
+/// Returns the name that a user may have misspelt, if one is similar enough. Unlike [`near`], it ignores names that
+/// only have a part in common.
 pub(super) fn misspelt<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = written.chars().count();
     let with_distance = names.into_iter().map(|name| (distance(written, name), name));
@@ -52,7 +52,7 @@ pub(super) fn misspelt<'a>(written: &str, names: impl IntoIterator<Item = &'a st
     with_distance.filter(is_near).min().map(|(_, name)| name)
 }
 
-/// How many letters have to be added, taken away or replaced.
+/// Returns how many letters must be added, removed or replaced to turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, x) in a.chars().enumerate() {

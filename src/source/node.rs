@@ -1,13 +1,13 @@
-//! A document as a tree that remembers where everything stood.
+//! A document as a tree. Every part knows its location.
 
 use std::fmt;
 
-/// A position in a text.
+/// A line and column of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
-    /// Counted from 1.
+    /// Line, from 1.
     pub line: u32,
-    /// Counted from 1, in characters.
+    /// Column in characters, from 1.
     pub column: u32,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// A value and its place.
+/// A value and its location.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// The value.
@@ -31,14 +31,14 @@ pub struct Node {
     pub at: Location,
 }
 
-/// The value of a [`Node`]: what JSON can express.
+/// The value of a [`Node`], with the types of JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `null`, `~` or nothing.
     Null,
-    /// `true`, `false`, and the words that YAML 1.1 takes for them.
+    /// `true`, `false`, and the other words for them in YAML 1.1.
     Bool(bool),
-    /// An integer of 64 bits.
+    /// A signed 64-bit integer.
     Integer(i64),
     /// Any other number.
     Float(f64),
@@ -46,11 +46,11 @@ pub enum Value {
     String(String),
     /// A list.
     Sequence(Vec<Node>),
-    /// A mapping in the order of the text; keys are unique.
+    /// A mapping, in the order of the text. Keys are unique.
     Mapping(Vec<(Key, Node)>),
 }
 
-/// A key of a mapping and its place.
+/// A key of a mapping and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// The key.
@@ -59,17 +59,17 @@ pub struct Key {
     pub at: Location,
 }
 
-/// One step on the way to a part of a document.
+/// One step of a path into a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
     /// A field of a mapping.
     Field(String),
-    /// An element of a list, counted from 0.
+    /// An index of a list, from 0.
     Index(usize),
 }
 
 impl Node {
-    /// The value of a field, if this is a mapping that has it.
+    /// Returns the value of a field, if this is a mapping that has it.
     pub fn get(&self, field: &str) -> Option<&Node> {
         match &self.value {
             Value::Mapping(entries) => {
@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    /// The string, if this is one.
+    /// Returns the string, if this is one.
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// The elements, if this is a list.
+    /// Returns the elements of a list; empty if this is not a list.
     pub fn items(&self) -> &[Node] {
         match &self.value {
             Value::Sequence(items) => items,
@@ -110,12 +110,12 @@ impl Node {
         }
     }
 
-    /// Whether this is `null`.
+    /// Returns whether this is `null`.
     pub fn is_null(&self) -> bool {
         self.value == Value::Null
     }
 
-    /// Whether this says the same as another node, wherever both stand and in whatever order their fields are.
+    /// Returns whether another node has the same content. Locations and the order of fields do not count.
     pub fn has_same_content(&self, other: &Node) -> bool {
         match (&self.value, &other.value) {
             (Value::Sequence(items), Value::Sequence(others)) => {
@@ -133,7 +133,8 @@ impl Node {
         }
     }
 
-    /// The place of the part at `path`, or of the innermost part on the way to it that exists.
+    /// Returns the location of the part at `path`. If it does not exist, returns that of the innermost part of the
+    /// path that exists.
     pub fn locate(&self, path: &[Segment]) -> Location {
         let mut node = self;
         for segment in path {
@@ -159,7 +160,7 @@ fn by_name(entries: &[(Key, Node)]) -> Vec<Entry<'_>> {
 }
 
 impl Value {
-    /// What the value is, in words, for messages.
+    /// Describes the value in words, for messages.
     pub fn describe(&self) -> String {
         match self {
             Self::Null => "nothing".to_owned(),
@@ -173,7 +174,7 @@ impl Value {
     }
 }
 
-/// A text in backticks, shortened so that it fits a line.
+/// Returns a text in backticks, shortened so that it fits on a line.
 pub(crate) fn quote(text: &str) -> String {
     const LONGEST: usize = 60;
     let shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
@@ -181,7 +182,7 @@ pub(crate) fn quote(text: &str) -> String {
     format!("`{shown}{rest}`")
 }
 
-/// `spec.ingress[0].ports`
+/// Formats a path, as in `spec.ingress[0].ports`.
 pub(crate) fn path_to_string(path: &[Segment]) -> String {
     let mut text = String::new();
     for segment in path {

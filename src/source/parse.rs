@@ -1,4 +1,4 @@
-//! From text to documents.
+//! Parses text into documents.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,43 +12,45 @@ use super::node::{Key, Location, Node, Value, quote};
 use super::relax::relax;
 use super::scalar::{resolve, tagged};
 
-/// How many bytes aliases may add to one text, in memory. Far above any honest use; a few lines of nested
-/// aliases, or many aliases of one long text, could otherwise fill the memory.
+/// Maximum number of bytes that aliases may add to one text, in memory. It is far above any honest use. Without a
+/// limit, a few lines of nested aliases, or many aliases of one long text, could fill the memory.
 const ALIASED_BYTES: usize = 64 << 20;
 
-/// The documents of a text that is not YAML, or the first thing in it that is not.
+/// The first error in a text that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// Where.
+    /// Location of the error.
     pub at: Location,
-    /// What.
+    /// What is wrong.
     pub message: String,
 }
 
-/// Which YAML a text is written in.
+/// The kind of YAML that a text is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// That of netproof's own formats: single letters are text, and a tag that is not YAML's own is an error.
+    /// netproof's own formats: single letters are strings, and a tag that is not one of YAML's own is an error.
     Own,
-    /// That of manifests, as `kubectl` reads them: `y` and `n` are booleans, and other tags have no meaning.
+    /// Manifests, as `kubectl` reads them: `y` and `n` are booleans, and tags that are not YAML's own have no
+    /// meaning.
     Kubectl,
 }
 
-/// Parses a stream of documents of netproof's own formats; JSON is YAML. Empty documents are left out.
+/// Parses the documents of a text in netproof's own formats. JSON is YAML, too. Empty documents are left out.
 ///
 /// # Errors
-/// If the text is not YAML, repeats a key, has a key that is no scalar, a value that its tag does not fit, or a tag
-/// that is not YAML's own, or grows beyond measure through aliases.
+/// If the text is not YAML. If a key is repeated or is not a scalar. If a value does not fit its tag, or a tag is not
+/// one of YAML's own. If aliases make the text too large.
 pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
     parse_as(text, Dialect::Own)
 }
 
-/// Parses a stream of documents.
+/// Parses the documents of a text.
 ///
 /// # Errors
-/// As [`parse`], except for tags; for manifests also where `kubectl` would read something else.
+/// The errors of [`parse`]. In manifests, a tag that is not YAML's own is no error, but text that `kubectl` reads
+/// differently is one.
 pub fn parse_as(text: &str, dialect: Dialect) -> Result<Vec<Node>, SyntaxError> {
-    // Some editors begin a file with a byte order mark; the parser would take it for content.
+    // Some editors begin a file with a byte order mark. The parser would take it for content.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut documents, mut aliased) = (Vec::new(), 0);
     for Part { at, text, is_json } in parts(text) {
@@ -68,7 +70,7 @@ pub fn parse_as(text: &str, dialect: Dialect) -> Result<Vec<Node>, SyntaxError> 
     Ok(documents)
 }
 
-/// Whether a text has no document, or only ones that say nothing. Stops at the first one that does.
+/// Returns whether a text has no document, or only empty ones. Stops at the first document that is not empty.
 pub(super) fn is_empty(text: &str) -> bool {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Parser::new_from_str(text).all(|event| match event {
@@ -83,21 +85,22 @@ pub(super) fn is_empty(text: &str) -> bool {
             | Event::Comment(..),
             _,
         )) => true,
-        // Whoever parses the text will say what is wrong with it.
+        // Parsing the text will report what is wrong with it.
         Ok(_) | Err(_) => false,
     })
 }
 
-/// A part of a text that is parsed by itself.
+/// A part of a text that is parsed separately.
 struct Part<'a> {
     /// Where it begins.
     at: Location,
     text: &'a str,
-    /// Whether it is JSON, for which `kubectl` has another parser.
+    /// Whether it is JSON. `kubectl` has another parser for JSON.
     is_json: bool,
 }
 
-/// The JSON documents of a text that has several, one after the other, and the rest of it; otherwise the whole text.
+/// Splits a text that begins with several JSON documents: one part for each document, and one for the rest. Returns
+/// any other text as one part.
 fn parts(text: &str) -> Vec<Part<'_>> {
     let whole = |is_json| vec![Part { at: Location::START, text, is_json }];
     if !text.trim_start().starts_with('{') {
@@ -127,7 +130,7 @@ fn parts(text: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// The place at the end of a text that begins at a place.
+/// Returns the location at the end of a text that begins at `start`.
 pub(super) fn after_text(start: Location, text: &str) -> Location {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let last = number(text.rsplit('\n').next().unwrap_or_default().chars().count());
@@ -140,7 +143,7 @@ pub(super) fn after_text(start: Location, text: &str) -> Location {
 /// Why a text cannot be read.
 struct Failure {
     error: SyntaxError,
-    /// Whether it is space where YAML 1.2 wants other space, so that relaxing it may help.
+    /// Whether the error is about space that YAML 1.2 does not allow, so that [`relax`] may help.
     is_about_space: bool,
 }
 
@@ -150,17 +153,17 @@ struct Builder {
     start: Location,
     documents: Vec<Node>,
     open: Vec<Open>,
-    /// What anchors stand for, and how many bytes that is.
+    /// The node of each anchor, and its size in bytes.
     anchors: HashMap<usize, (Node, usize)>,
-    /// How many bytes copies have taken.
+    /// Bytes of all copies so far, in this part of the text and in the parts before it.
     aliased: usize,
 }
 
-/// A collection that has begun.
+/// A collection that is not complete yet.
 struct Open {
     at: Location,
     anchor: usize,
-    /// Whether it is in braces or brackets, or within such a collection.
+    /// Whether it is in braces or brackets, or inside a collection that is.
     is_flow: bool,
     content: Content,
 }
@@ -190,7 +193,7 @@ impl Builder {
                 ),
             })?;
             let at = self.location(&span.start);
-            // A value that is left out is a scalar without characters.
+            // An omitted value is a scalar without characters. `rest` is then empty.
             let end = span.end.byte_offset().filter(|_| span.end.index() > span.start.index());
             let rest = end.and_then(|end| text.get(end..)).unwrap_or_default();
             self.check_flow_scalar(&event, rest)
@@ -270,7 +273,7 @@ impl Builder {
         self.open.last().is_some_and(|open| open.is_flow)
     }
 
-    /// Refuses a plain scalar that `kubectl` reads otherwise; `rest` is the text behind it.
+    /// Refuses a plain scalar that `kubectl` reads differently. `rest` is the text after it.
     fn check_flow_scalar(&self, event: &Event<'_>, rest: &str) -> Result<(), String> {
         if let Event::Scalar(text, ScalarStyle::Plain, ..) = event
             && self.dialect == Dialect::Kubectl
@@ -299,7 +302,8 @@ impl Builder {
         }
     }
 
-    /// Refuses an alias behind `<<` that stands for a list, as `kubectl` does: only a list itself is merged.
+    /// Refuses an alias after `<<` that stands for a list. `kubectl` refuses it, too: it merges a list only if the
+    /// list itself is written there.
     fn check_merged_alias(&self, node: &Node, at: Location) -> Result<(), SyntaxError> {
         match (self.dialect, self.open.last().map(|open| &open.content), &node.value) {
             (Dialect::Kubectl, Some(Content::Mapping(mapping)), Value::Sequence(_))
@@ -311,12 +315,12 @@ impl Builder {
         }
     }
 
-    /// Puts a finished node where it belongs.
+    /// Adds a complete node to the collection around it, or to the documents.
     fn complete(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         self.complete_scalar(node, anchor, false)
     }
 
-    /// Puts a finished node where it belongs; `is_merge` says that it is the key that merges.
+    /// Like `complete`, but `is_merge` says that the node is the merge key `<<`.
     fn complete_scalar(&mut self, node: Node, anchor: usize, is_merge: bool) -> Result<(), SyntaxError> {
         if anchor != 0 {
             let size = size(&node);
@@ -336,8 +340,8 @@ impl Builder {
     }
 }
 
-/// Whether a scalar is the key that merges other mappings, and no text like it: it is not quoted (`isMerge` of
-/// go.yaml.in/yaml/v2).
+/// Returns whether a scalar is the merge key `<<`, and not an ordinary string. The merge key is not quoted (`isMerge`
+/// of go.yaml.in/yaml/v2).
 fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
     let is_implicit = match tag {
         None => style == ScalarStyle::Plain,
@@ -346,7 +350,7 @@ fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
     text == "<<" && is_implicit
 }
 
-/// Whether a tag is `!` alone.
+/// Returns whether a tag is `!` alone.
 fn is_bare(tag: &Tag) -> bool {
     tag.handle().is_empty() && tag.suffix() == "!"
 }
@@ -361,7 +365,7 @@ fn scalar(
         return Ok(match style {
             ScalarStyle::Plain => {
                 let value = resolve(&text, dialect);
-                // Objects are sent as JSON, which has no such numbers.
+                // Objects are sent as JSON, which has no infinity and no NaN.
                 if dialect == Dialect::Kubectl && matches!(value, Value::Float(value) if !value.is_finite()) {
                     return Err(format!("{} is no number that an object may have", quote(&text)));
                 }
@@ -375,21 +379,21 @@ fn scalar(
     };
     match (tag.suffix_in_namespace(YAML_TAGS).as_deref(), dialect) {
         (Some(name), _) => tagged(text, name, dialect).unwrap_or_else(|| Err(unknown_tag(tag))),
-        // `!` alone asks for the plain, unresolved text.
+        // `!` alone requests the plain text, without resolving it.
         (None, _) if is_bare(tag) => Ok(Value::String(text.into_owned())),
         (None, Dialect::Kubectl) => Ok(Value::String(text.into_owned())),
         (None, Dialect::Own) => Err(unknown_tag(tag)),
     }
 }
 
-/// The namespace of YAML's own tags.
+/// Namespace of YAML's own tags.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
 fn unknown_tag(tag: &Tag) -> String {
     format!("unknown tag {}", quote(&format!("{}{}", tag.handle(), tag.suffix())))
 }
 
-/// How many bytes a node takes.
+/// Returns the size of a node in memory, in bytes.
 fn size(node: &Node) -> usize {
     let within = match &node.value {
         Value::Sequence(items) => items.iter().map(size).sum(),
@@ -457,7 +461,8 @@ mod tests {
         assert_eq!(used.get("c").unwrap().value, Value::Integer(3));
     }
 
-    /// `kubectl` applies `<<` where it stands: what it merges overwrote a label, and netproof showed the other.
+    /// Regression: `kubectl` applies `<<` at its position, so a merged label replaced a written one. netproof showed
+    /// the written one.
     #[test]
     fn in_manifests_a_merge_overwrites_what_is_written_before_it() {
         let base = "base: &b {a: base}\nmore: &c {a: more, d: more}\n";
@@ -473,7 +478,7 @@ mod tests {
             let found = ["a", "d"].map(|key| node.get("use").unwrap().get(key).and_then(Node::as_str));
             assert_eq!(found, [Some(a), d], "{text}");
         }
-        // In netproof's own formats, what is written itself wins, and then what is merged first.
+        // In netproof's own formats, a written key wins, then the first merged one.
         let node = one(&format!("{base}use: {{a: own, <<: *b, <<: *c}}\n"));
         let found = ["a", "d"].map(|key| node.get("use").unwrap().get(key).and_then(Node::as_str));
         assert_eq!(found, [Some("own"), Some("more")]);
@@ -482,7 +487,7 @@ mod tests {
         }
     }
 
-    /// A quoted `"<<"` is a key like any other, so that a label without effect is no selector.
+    /// A quoted `"<<"` is an ordinary key. If it were merged, a label without effect would become part of a selector.
     #[test]
     fn a_quoted_merge_key_is_an_ordinary_key() {
         for text in ["\"<<\": {a: b}\n", "'<<': {a: b}\n", "{\"<<\": {\"a\": \"b\"}}", "!!str <<: {a: b}\n"] {
@@ -519,7 +524,7 @@ mod tests {
     fn many_aliases_of_one_long_text_cannot_fill_the_memory() {
         let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000_000), vec!["*a"; 3000].join(", "));
         assert_eq!(message(&text).split_once(": ").unwrap().1, "aliases make this document too large");
-        // Copies that anchors keep count, too.
+        // The copies that are kept for anchors count, too.
         let text = format!("{}{}{}", "&a [".repeat(200), "x, ".repeat(200_000), "]".repeat(200));
         assert!(message(&text).ends_with("aliases make this document too large"), "{}", message(&text));
     }

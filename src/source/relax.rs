@@ -1,13 +1,14 @@
-//! Rewriting of what `kubectl` reads although YAML 1.2 does not allow it.
+//! Rewrites text that `kubectl` reads although YAML 1.2 does not allow it.
 //!
-//! `kubectl`'s parser is a port of libyaml. It does not look at the indentation of the lines of a quoted scalar, nor
-//! at tabs where lines of a flow collection begin. Such space has no meaning, so it is replaced by space that every
-//! parser takes. Columns stay as they are, except inside of quoted scalars.
+//! `kubectl`'s parser is a port of libyaml. It ignores the indentation of the lines of a quoted scalar. It also
+//! ignores tabs at the beginning of the lines of a flow collection. Such space has no meaning, so it is replaced by
+//! space that every parser accepts. Columns stay as they are, except inside quoted scalars.
 
-/// How many bytes a text may grow by.
+/// Maximum growth of a text, in bytes.
 const GROWTH: usize = 1 << 20;
 
-/// The text with the same meaning that a strict parser reads; `None` if there is nothing to rewrite.
+/// Returns a text with the same meaning that a strict parser accepts. Returns `None` if there is nothing to rewrite,
+/// or if the text would grow by more than [`GROWTH`].
 pub(super) fn relax(text: &str) -> Option<String> {
     let mut relaxer =
         Relaxer { written: String::with_capacity(text.len()), is_changed: false, ..Relaxer::default() };
@@ -24,24 +25,24 @@ pub(super) fn relax(text: &str) -> Option<String> {
 struct Relaxer {
     written: String,
     is_changed: bool,
-    /// How many flow collections are open.
+    /// Number of open flow collections.
     flow: usize,
-    /// The column of the innermost key or dash of the last line, from which on its value is indented.
+    /// Column of the innermost key or dash of the last line. Its value is indented further than this column.
     block: Option<usize>,
     state: State,
 }
 
-/// What a line begins inside of.
+/// The construct that is open at the beginning of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
-    /// Nothing: a node may begin.
+    /// None: a node may begin.
     #[default]
     Node,
-    /// A plain scalar, which goes on if the line is indented.
+    /// A plain scalar. It continues if the line is indented.
     Plain,
     /// A quoted scalar.
     Quoted(char),
-    /// A literal or folded scalar, which ends where a line is not indented.
+    /// A literal or folded scalar. It ends at the first line that is not indented.
     Block,
 }
 
@@ -67,7 +68,7 @@ impl Relaxer {
             return;
         }
         let width = match self.state {
-            // It would be the end of the document for every parser.
+            // For every parser, this line ends the document.
             State::Quoted(_) if is_separator => space,
             State::Quoted(_) if self.flow == 0 => space.max(self.block.map_or(0, |block| block + 1)),
             State::Node | State::Plain | State::Quoted(_) | State::Block => space,
@@ -94,7 +95,7 @@ impl Relaxer {
         }
     }
 
-    /// A quoted scalar has a line break there, whatever space is on the line.
+    /// Writes a blank line. In a quoted scalar, it is a line break, whatever space it contains.
     fn blank_line(&mut self, line: &str) {
         let line_break = line.trim_start_matches([' ', '\t']);
         if matches!(self.state, State::Quoted(_)) && line.contains('\t') {
@@ -105,7 +106,7 @@ impl Relaxer {
         }
     }
 
-    /// Writes space of this width where a line begins. Tabs stay in block context, where they are mistakes.
+    /// Writes space of this width at the beginning of a line. Keeps tabs in block context, where they are errors.
     fn write_space(&mut self, space: &str, width: usize) {
         let may_be_tabs = self.flow == 0 && !matches!(self.state, State::Quoted(_));
         if may_be_tabs || (width == space.len() && !space.contains('\t')) {
@@ -116,8 +117,8 @@ impl Relaxer {
         self.written.extend(std::iter::repeat_n(' ', width));
     }
 
-    /// Scans a line from `at`. `indent` is the column at which `line` begins; `is_start` says whether a node may
-    /// begin there.
+    /// Scans a line from `at`. `indent` is the column at which `line` begins. `is_start` says whether a node may
+    /// begin at `at`.
     fn scan(&mut self, line: &str, mut at: usize, indent: usize, mut is_start: bool) {
         while let Some(rest) = line.get(at..) {
             let mut characters = rest.chars();
@@ -164,8 +165,8 @@ impl Relaxer {
         }
     }
 
-    /// Notes the column of a key if one begins at `at`: what follows a colon or dash on the same line is one only
-    /// after a dash.
+    /// Stores the column of a key, if a key begins at `at`. After a colon on the same line, no key can begin. After a
+    /// dash, one can.
     fn key_at(&mut self, line: &str, at: usize, indent: usize) {
         let before = line.get(..at).unwrap_or_default();
         let begins = before.trim_end_matches([' ', '\t', '-', '?']).is_empty();
@@ -176,7 +177,7 @@ impl Relaxer {
         }
     }
 
-    /// Scans a plain scalar. Returns the place of its end, unless it may go on with the next line.
+    /// Scans a plain scalar. Returns the index of its end, or `None` if it may continue on the next line.
     fn plain(&mut self, line: &str, start: usize) -> Option<usize> {
         self.state = State::Plain;
         let rest = line.get(start..)?;
@@ -200,7 +201,8 @@ impl Relaxer {
         None
     }
 
-    /// Scans a quoted scalar from behind its quote. Returns the place behind its end, or the end of the line.
+    /// Scans a quoted scalar from the character after its opening quote. Returns the index after its closing quote,
+    /// or the end of the line.
     fn quoted(&mut self, line: &str, start: usize, quote: char) -> usize {
         self.state = State::Quoted(quote);
         let mut at = start;
@@ -218,10 +220,10 @@ impl Relaxer {
     }
 }
 
-/// `---` or `...`
+/// Width of `---` and `...`.
 const SEPARATOR_WIDTH: usize = 3;
 
-/// Whether a line ends or begins a document.
+/// Returns whether a line ends or begins a document.
 fn is_separator(line: &str) -> bool {
     let after = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
     after.is_some_and(|after| after.is_empty() || after.starts_with(char::is_whitespace))
@@ -249,7 +251,7 @@ mod tests {
             assert_eq!(relax(text).as_deref(), Some(relaxed), "{text}");
         }
         for text in [
-            // Content of literal scalars, comments and plain scalars, however much they look like something else.
+            // Literal scalars, comments and plain scalars whose content looks like something else.
             "a: |\n  \"one\n  {\n  \ttwo\nb: 1\n",
             "- |\n \"one\n- key: >-\n   [\n   \ttwo\n",
             "a: it's\n\tb\n",

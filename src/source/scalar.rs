@@ -1,14 +1,14 @@
-//! What an unquoted word means.
+//! The meaning of unquoted scalars.
 //!
-//! As `kubectl` reads YAML (`resolve.go` of go.yaml.in/yaml/v2: version 1.1 with its booleans and octal numbers). In
-//! netproof's own formats the single letters `y` and `n` stay strings, because they are used as names.
+//! Follows `kubectl` (`resolve.go` of go.yaml.in/yaml/v2: YAML 1.1 with its booleans and octal numbers). In
+//! netproof's own formats, the single letters `y` and `n` stay strings, because they are used as names.
 
 use std::borrow::Cow;
 
 use super::node::{Value, quote};
 use super::parse::Dialect;
 
-/// The value of a plain (unquoted) scalar.
+/// Returns the value of a plain (unquoted) scalar.
 pub(super) fn resolve(text: &str, dialect: Dialect) -> Value {
     match (text, dialect) {
         ("" | "~" | "null" | "Null" | "NULL", _) => return Value::Null,
@@ -21,17 +21,17 @@ pub(super) fn resolve(text: &str, dialect: Dialect) -> Value {
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return Value::String(text.to_owned());
     }
-    // Neither number: `10.0.0.0/8`, `1.2.3`, `-`, `80a`.
+    // Text that begins like a number but is none stays a string: `10.0.0.0/8`, `1.2.3`, `-`, `80a`.
     number(text).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The value of a scalar with one of YAML's own tags; `None` if there is no such tag for scalars.
+/// Returns the value of a scalar with one of YAML's own tags, or `None` if there is no such tag for scalars.
 pub(super) fn tagged(text: Cow<'_, str>, tag: &str, dialect: Dialect) -> Option<Result<Value, String>> {
     let resolved = || resolve(&text, dialect);
     let value = match (tag, resolved()) {
         ("str" | "timestamp", _) => Value::String(text.into_owned()),
         ("binary", _) => return Some(binary(&text)),
-        // What is lost is lost for `kubectl`, too.
+        // Large integers lose precision. They do in `kubectl`, too.
         ("float", Value::Integer(value)) => Value::Float(value as f64),
         ("int", value @ Value::Integer(_))
         | ("float", value @ Value::Float(_))
@@ -86,13 +86,13 @@ fn number(text: &str) -> Option<Value> {
         ".nan" | ".NaN" | ".NAN" if text.starts_with('.') => return Some(Value::Float(f64::NAN)),
         _ => {}
     }
-    // A float that begins with its point may have no underscores.
+    // A float that begins with `.` must not contain underscores.
     let plain = if text.starts_with('.') { text.to_owned() } else { text.replace('_', "") };
     integer(&plain).or_else(|| float(&plain))
 }
 
 fn integer(text: &str) -> Option<Value> {
-    // `strconv.ParseInt` gets what is behind `0b`, and takes a sign there.
+    // `kubectl` passes the text after `0b` to `strconv.ParseInt`, which accepts a sign there.
     if let Some(signed) = text.strip_prefix("0b").filter(|digits| digits.starts_with(['-', '+'])) {
         return i64::from_str_radix(signed, 2).ok().map(Value::Integer);
     }
@@ -111,19 +111,19 @@ fn integer(text: &str) -> Option<Value> {
     let value = if text.starts_with('-') { -value } else { value };
     match i64::try_from(value) {
         Ok(value) => Some(Value::Integer(value)),
-        // Numbers of 64 bits without a sign; more have to be floats.
+        // Unsigned 64-bit integers become floats here. `float` reads larger numbers.
         Err(_) => u64::try_from(value).ok().map(|value| Value::Float(value as f64)),
     }
 }
 
-/// `yamlStyleFloat`: digits on at least one side of the point.
+/// Parses a float, as `yamlStyleFloat` defines it: with digits on at least one side of the point.
 fn float(text: &str) -> Option<Value> {
     let is_numeric = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'));
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-    // Rust's own parser also takes words such as `inf`; YAML writes `.inf`.
+    // Rust's parser also accepts words such as `inf`. YAML writes `.inf`.
     let is_float = is_numeric && mantissa.contains(|c: char| c.is_ascii_digit());
     let value = if is_float { text.parse().ok() } else { None };
-    // What is too large for a float is text.
+    // A number that is too large for a float is a string.
     value.filter(|value: &f64| value.is_finite()).map(Value::Float)
 }
 

@@ -1,4 +1,4 @@
-//! What all of our own formats have in common.
+//! Checks that all of netproof's own formats share.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use super::files::Document;
 use super::located::Located;
 use super::node::{Node, Value};
 
-/// Refuses what is not of a kind before its fields are looked at, because they would only be unknown.
+/// Checks the kind and version of a document. This happens before its fields are decoded, because the fields of
+/// another kind would only be reported as unknown.
 ///
 /// # Errors
-/// If the document is not of this kind, or of another version.
+/// If the document has another kind or version.
 pub fn expect_kind(document: &Document, api_version: &str, kind: &str) -> Result<(), Error> {
     let Document { name, node } = document;
     let what = kind.to_lowercase();
@@ -34,10 +35,10 @@ pub fn expect_kind(document: &Document, api_version: &str, kind: &str) -> Result
     Ok(())
 }
 
-/// The value of a field that is a string, or a list of at least one.
+/// Returns the value of a field that is a string or a list of at least one string.
 ///
 /// # Errors
-/// If it is something else.
+/// If the value is anything else.
 pub fn strings(name: &Arc<str>, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
     let one = |node: &Node| match node.as_str() {
         Some(text) => Ok(Located { value: text.to_owned(), at: node.at }),

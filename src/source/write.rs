@@ -1,15 +1,15 @@
-//! Writing YAML for people: what fits on a line stands on one.
+//! Writes YAML for people: a value that fits on one line is written on one line.
 
 use serde_json::{Map, Value};
 
 use super::node::Value as Read;
 use super::parse::parse;
 
-/// How wide a line may become.
+/// Maximum width of a line, in characters.
 const WIDTH: usize = 120;
-/// How deep values are always written in lines of their own.
+/// Depth from which a collection that contains collections may be written on one line.
 const OPEN: usize = 2;
-/// The fields that come first, in this order; the others follow by name.
+/// Fields that come first, in this order. All others follow, sorted by name.
 const ORDER: [&str; 32] = [
     "apiVersion",
     "kind",
@@ -45,7 +45,7 @@ const ORDER: [&str; 32] = [
     "operator",
 ];
 
-/// A value as a YAML document.
+/// Returns a value as a YAML document.
 pub fn to_yaml(value: &Value) -> String {
     let mut text = String::new();
     match value {
@@ -73,7 +73,7 @@ fn ordered(fields: &Map<String, Value>) -> Vec<(&String, &Value)> {
 
 fn mapping(fields: &Map<String, Value>, indent: usize, depth: usize, text: &mut String) {
     for (i, (field, value)) in ordered(fields).into_iter().enumerate() {
-        // The first stands behind the dash of its entry, or at the beginning of the line.
+        // The first field follows the dash of its list item, or begins a line.
         if i > 0 || text.is_empty() || text.ends_with('\n') {
             text.push_str(&" ".repeat(indent));
         }
@@ -106,7 +106,7 @@ fn sequence(items: &[Value], indent: usize, depth: usize, text: &mut String) {
     }
 }
 
-/// The value of a field, behind its colon.
+/// Writes the value of a field after its colon.
 fn below(value: &Value, indent: usize, depth: usize, text: &mut String) {
     let column = text.rsplit('\n').next().unwrap_or_default().chars().count();
     match value {
@@ -134,7 +134,7 @@ fn below(value: &Value, indent: usize, depth: usize, text: &mut String) {
     }
 }
 
-/// Whether a list or mapping is written on one line that has reached this column.
+/// Returns whether a list or mapping is written on one line that already has `column` characters.
 fn fits(value: &Value, column: usize, depth: usize) -> bool {
     let is_list_of_more =
         value.as_array().is_some_and(|items| items.len() > 1 && items.iter().any(Value::is_object));
@@ -161,7 +161,7 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// A text, in quotes unless it would be read as the same without.
+/// Returns a string as YAML. It has quotes, unless YAML reads the bare text as the same string.
 fn scalar(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '-' | '_' | ' ');
     let begins_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());

@@ -222,6 +222,26 @@ pub enum Outcome {
     Fail,
 }
 
+/// The exit code of a run that the user interrupted, as of a shell command that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+impl Outcome {
+    /// Returns the exit code that `--help` explains. No other place decides one.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Fail => 1,
+            // A run that skips everything proves nothing.
+            Self::Inconclusive | Self::Skipped => 3,
+        }
+    }
+
+    /// Returns the exit code of something that the user may have interrupted.
+    pub fn exit_code_unless(self, is_interrupted: bool) -> u8 {
+        if is_interrupted { INTERRUPTED } else { self.exit_code() }
+    }
+}
+
 impl ScenarioResult {
     /// How many cells have which verdict, over all steps.
     pub fn counts(&self) -> Counts {
@@ -336,6 +356,11 @@ impl RunResult {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
         // What is lacking has failed its scenarios already.
         if self.shortcomings().is_empty() { worst } else { worst.max(Outcome::Inconclusive) }
+    }
+
+    /// Returns the exit code that the run leads to.
+    pub fn exit_code(&self) -> u8 {
+        self.outcome().exit_code_unless(self.interrupted)
     }
 
     /// What the run must have and its scenarios had to be without.

@@ -1,30 +1,30 @@
-//! The log of what arrived.
+//! The log of arrivals.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::wire::{Arrival, ArrivalsResponse, Nonce};
 
-/// How many arrivals are kept until somebody asks.
+/// Maximum number of arrivals that are kept until a client requests them.
 const CAPACITY: usize = 32_768;
 
-/// How many nonces are remembered, so that each arrives once.
+/// Maximum number of nonces that are remembered, so that each arrives only once.
 const REMEMBERED: usize = 32_768;
 
-/// Numbered arrivals; the oldest give way when nobody asks for them. Only what was signed with the run's key
-/// gets here: nobody else can fill it.
+/// Numbered arrivals. If no client requests them, the oldest are dropped. Only messages that are signed with the
+/// run's key are recorded, so no other program can fill the log.
 #[derive(Debug, Default)]
 pub(super) struct ArrivalLog {
-    /// The number of the first arrival that is still here.
+    /// Number of the first arrival that is still kept.
     first: u64,
     arrivals: VecDeque<Arrival>,
     seen: HashSet<Nonce>,
-    /// `seen`, oldest first.
+    /// The nonces in `seen`, oldest first.
     order: VecDeque<Nonce>,
 }
 
 impl ArrivalLog {
-    /// Records an arrival. Returns `false` if its nonce has arrived before: every probe has a nonce of its
-    /// own, so this one is a copy, made by the network or by a stranger who saw the probe.
+    /// Records an arrival. Returns `false` if its nonce has arrived before. Every probe has its own nonce, so this is
+    /// a copy, made by the network or by a stranger who saw the probe.
     pub(super) fn record(&mut self, arrival: Arrival) -> bool {
         if !self.seen.insert(arrival.nonce) {
             return false;
@@ -43,7 +43,7 @@ impl ArrivalLog {
         true
     }
 
-    /// The arrivals from number `since` on. Those before it are forgotten.
+    /// Returns the arrivals from number `since` on. Forgets the arrivals before it.
     pub(super) fn since(&mut self, since: u64) -> ArrivalsResponse {
         let lost = self.first.saturating_sub(since);
         let seen =
@@ -75,7 +75,7 @@ mod tests {
         log.record(arrival(2));
         let first = log.since(0);
         assert_eq!((first.arrivals.len(), first.next, first.lost), (2, 2, 0));
-        // The answer was lost on its way: the same question gets the same answer.
+        // If the response is lost, the same request gets the same response.
         assert_eq!(log.since(0).lost, 0);
         log.record(arrival(3));
         let second = log.since(first.next);
@@ -89,7 +89,7 @@ mod tests {
         assert!(log.record(arrival(1)));
         assert!(!log.record(arrival(1)));
         assert_eq!(log.since(0).arrivals, [arrival(1)]);
-        // Not even once the arrival has been told.
+        // Not even after the arrival has been reported.
         log.since(1);
         assert!(!log.record(arrival(1)));
         for nonce in 0..2 * REMEMBERED as u64 {

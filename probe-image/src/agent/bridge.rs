@@ -1,5 +1,5 @@
-//! Standard input and output as a way to an agent: for who may start a process in a pod, but may not
-//! forward a port.
+//! Connects standard input and output to an agent, for users who may start a process in a pod but may not forward a
+//! port.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,14 +14,14 @@ pub fn connect(address: SocketAddr) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut requests = stream.try_clone()?;
     thread::spawn(move || {
-        // The other direction notices that it is over.
+        // The other direction notices the end of the connection.
         let _ = copy(&mut io::stdin().lock(), &mut requests);
         let _ = requests.shutdown(Shutdown::Both);
     });
     copy(&mut &stream, &mut io::stdout().lock())
 }
 
-/// Passes on what there is at once: requests and responses are waited for.
+/// Copies data without delay, because the other side waits for each request or response.
 fn copy(from: &mut impl io::Read, to: &mut impl io::Write) -> io::Result<()> {
     let mut buffer = [0; 16 << 10];
     loop {

@@ -1,4 +1,4 @@
-//! The HTTP API.
+//! Serves the control API over HTTP.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -25,27 +25,28 @@ use crate::wire::{
     RecordsRequest, WIRE_VERSION,
 };
 
-/// The largest body: some 100,000 probes.
+/// Maximum size of a body, in bytes: about 100,000 probes.
 const LARGEST_BODY: usize = 16 << 20;
 
-/// The largest header, and as much of a body as is read at once.
+/// Maximum size of a header, and of the part of a body that is read at once, in bytes.
 const LARGEST_BUFFER: usize = 64 << 10;
 
-/// The most connections that have not shown the token, of all programs that share the agent's loopback.
+/// Maximum number of connections that have not shown the token, from all programs that share the agent's loopback
+/// interface.
 const STRANGERS: usize = 32;
 
-/// How long a connection may take to show the token.
+/// Maximum time for a connection to show the token.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The pause after a connection could not be accepted.
+/// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long an agent that is asked to stop lives on, so that its answer gets away.
+/// Time that an agent keeps running after a stop request, so that its response can be sent.
 const FAREWELL: Duration = Duration::from_millis(10);
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves the API for ever.
+/// Serves the API without end.
 pub(super) async fn serve(shared: Rc<Shared>, listener: TcpListener) {
     let strangers = Strangers::new(STRANGERS, STRANGERS);
     loop {
@@ -54,14 +55,14 @@ pub(super) async fn serve(shared: Rc<Shared>, listener: TcpListener) {
                 tokio::task::spawn_local(serve_connection(Rc::clone(&shared), stream, admission))
                     .abort_handle()
             }),
-            // Out of files for a moment: the connection stays in the backlog.
+            // No file is free at the moment. The connection stays in the backlog.
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
 async fn serve_connection(shared: Rc<Shared>, stream: TcpStream, admission: Admission) {
-    // Small requests and responses in turns: waiting for more to send would only delay them.
+    // Small requests and responses alternate. Waiting for more data to send would only delay them.
     let _ = stream.set_nodelay(true);
     let admission = Rc::new(Cell::new(Some(admission)));
     let stranger = Rc::clone(&admission);
@@ -79,14 +80,14 @@ async fn serve_connection(shared: Rc<Shared>, stream: TcpStream, admission: Admi
         .serve_connection(TokioIo::new(stream), service);
     let is_over = async {
         tokio::time::sleep(PATIENCE).await;
-        // Whoever has the token may take its time.
+        // A client with the token may take its time.
         match admission.take() {
             Some(_) => {}
             None => std::future::pending().await,
         }
     };
     tokio::select! {
-        // A broken connection is the client's to notice.
+        // The client notices a broken connection.
         _ = connection => {}
         () = is_over => {}
     }
@@ -132,7 +133,7 @@ async fn answer(shared: &Rc<Shared>, request: Request<Incoming>) -> Result<Answe
         }
         (&Method::POST, "/v1/give-up") => {
             shared.late.borrow_mut().give_up();
-            // Their sockets are closed when the runtime has dropped them.
+            // Their sockets are closed when the runtime has dropped the attempts.
             tokio::task::yield_now().await;
             json(&())
         }
@@ -175,7 +176,7 @@ fn json(value: &impl Serialize) -> Result<Answer, Refusal> {
     Ok(response)
 }
 
-/// A request that gets no result.
+/// Why a request gets no result.
 struct Refusal {
     status: StatusCode,
     message: String,

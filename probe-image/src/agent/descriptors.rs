@@ -1,37 +1,37 @@
-//! How many files the agent may have open, and for what.
+//! Limits how many files the agent may have open, and for what.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Files that neither probes nor strangers get: the control API has to answer whatever happens.
+/// Files that neither probes nor strangers get, because the control API must always answer.
 const RESERVED: usize = 64;
 
-/// Connections that have not yet proved that they belong to the run.
+/// Maximum number of connections that have not yet proved that they belong to the run.
 const STRANGERS: usize = 512;
 
-/// Attempts to connect that go on after their result has been told.
+/// Maximum number of attempts to connect that continue after their result has been reported.
 const LATE: usize = 1_024;
 
-/// A limit on open files, in parts.
+/// A limit on open files, split by purpose.
 #[derive(Debug, Clone)]
 pub(super) struct Descriptors {
-    /// The most connections of strangers.
+    /// Maximum number of connections of strangers.
     pub(super) strangers: usize,
-    /// The most attempts that go on after their result has been told.
+    /// Maximum number of attempts that continue after their result has been reported.
     pub(super) late: usize,
-    /// How many more probes may be in flight.
+    /// Number of additional probes that may be in flight.
     probes: Rc<Cell<usize>>,
 }
 
 impl Descriptors {
-    /// Raises the limit as far as the system allows, and shares it out. Every probe in flight is an open
-    /// file, and the usual limit of 1,024 is far too low.
+    /// Raises the limit as far as the system allows, and splits it. Every probe in flight is an open file, and the
+    /// usual limit of 1,024 is far too low.
     pub(super) fn of_system() -> Self {
         let mut limit = getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
-        // Without it, large batches report the probes that could not be sent.
+        // If this fails, large batches report the probes that could not be sent.
         let _ = setrlimit(Resource::Nofile, limit);
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Self::of(usize::try_from(files).unwrap_or(usize::MAX))
@@ -43,7 +43,7 @@ impl Descriptors {
         Self { strangers, late, probes: Rc::new(Cell::new(probes)) }
     }
 
-    /// Takes a file for a probe; `None` if there is none left.
+    /// Takes a file for a probe. Returns `None` if no file is left.
     pub(super) fn for_probe(&self) -> Option<Permit> {
         let left = self.probes.get().checked_sub(1)?;
         self.probes.set(left);
@@ -51,7 +51,7 @@ impl Descriptors {
     }
 }
 
-/// A file that a probe may have open as long as it has this.
+/// The permission to have one file open for a probe. Dropping it makes the file available again.
 #[derive(Debug)]
 pub(super) struct Permit(Rc<Cell<usize>>);
 

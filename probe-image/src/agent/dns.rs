@@ -1,7 +1,7 @@
 //! DNS queries that carry a signed nonce, and a server that echoes it.
 //!
-//! The nonce travels in an EDNS option of the range for local use (RFC 6891). A server that is no
-//! agent ignores it; the answer then still shows that the query arrived, but not at whom.
+//! The nonce is in an EDNS option from the range for local use (RFC 6891). A server that is not an agent ignores it.
+//! Its response still shows that the query arrived, but not at which server.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,16 +14,16 @@ use crate::mac::{Key, LENGTH, Mac, Purpose};
 use crate::payload::transport_byte;
 use crate::wire::{Nonce, Outcome, Transport};
 
-/// The longest message in a datagram without fragments.
+/// Maximum length of a message in a datagram without fragments, in bytes.
 pub(super) const LONGEST: usize = 1_232;
 
-/// A nonce, and the code of the query.
+/// Option with a nonce and the code of the query.
 const NONCE_OPTION: u16 = 65_001;
 
-/// The code of the response, and the agent's name.
+/// Option with the code of the response and the agent's name.
 const AGENT_OPTION: u16 = 65_002;
 
-/// What a probe looks up: the addresses of a name, of the family in which the query is sent.
+/// The question of a probe: the addresses of a name, in the family in which the query is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) nonce: Nonce,
@@ -37,7 +37,7 @@ impl Question<'_> {
         if self.ipv6 { TYPE::AAAA } else { TYPE::A }
     }
 
-    /// Writes the query; `None` if the name is not a DNS name.
+    /// Returns the query, or `None` if the name is not a DNS name.
     pub(super) fn query(&self, key: &Key) -> Option<Vec<u8>> {
         let mut packet = Packet::new_query(id(self.nonce));
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
@@ -51,7 +51,7 @@ impl Question<'_> {
         packet.build_bytes_vec().ok()
     }
 
-    /// Reads what a response means. `None` if it is no response to this query, or claims to be an agent's and
+    /// Reads a response. Returns `None` if it does not belong to this query, or if it claims to be from an agent and
     /// is not.
     pub(super) fn read_response(&self, key: &Key, message: &[u8]) -> Option<Outcome> {
         let packet = Packet::parse(message).ok()?;
@@ -76,7 +76,7 @@ impl Question<'_> {
     }
 }
 
-/// Signs a query: the nonce, how it travels, and what is looked up.
+/// Signs a query: the nonce, the transport and the questions.
 fn query_code(key: &Key, transport: Transport, nonce: Nonce, questions: &[&simple_dns::Question<'_>]) -> Mac {
     let asked: Vec<String> = questions
         .iter()
@@ -89,7 +89,7 @@ fn query_code(key: &Key, transport: Transport, nonce: Nonce, questions: &[&simpl
     key.sign(Purpose::Query, &parts)
 }
 
-/// Signs a response: to which query, by whom, and what it says.
+/// Signs a response: the query that it answers, the agent, and the content.
 fn response_code(
     key: &Key,
     transport: Transport,
@@ -117,7 +117,7 @@ fn address(data: &RData<'_>) -> Option<IpAddr> {
     }
 }
 
-/// Who answers queries, and how.
+/// The agent that answers queries, and its records.
 pub(super) struct Responder<'a> {
     pub(super) key: &'a Key,
     pub(super) agent: &'a str,
@@ -126,8 +126,8 @@ pub(super) struct Responder<'a> {
 }
 
 impl Responder<'_> {
-    /// Answers a query; `None` if the message is none. `arrived` gets the nonce of a query that was signed
-    /// with the key, and says whether to answer it. Queries of others are answered as by any server.
+    /// Answers a query. Returns `None` if the message is not a query. `arrived` gets the nonce of a query that was
+    /// signed with the key, and says whether to answer it. Other queries are answered as by any server.
     pub(super) fn respond(&self, message: &[u8], arrived: impl FnOnce(Nonce) -> bool) -> Option<Vec<u8>> {
         let packet = Packet::parse(message).ok()?;
         if packet.has_flags(PacketFlag::RESPONSE) {
@@ -156,7 +156,7 @@ impl Responder<'_> {
         reply.build_bytes_vec_compressed().ok()
     }
 
-    /// Reads the nonce of a query, if the query was signed with the key.
+    /// Returns the nonce of a query, if the query was signed with the key.
     fn read_nonce(&self, packet: &Packet<'_>) -> Option<Nonce> {
         let (nonce, code) = option(packet, NONCE_OPTION)?.split_at_checked(size_of::<Nonce>())?;
         let nonce = Nonce(u64::from_be_bytes(nonce.try_into().ok()?));
@@ -165,7 +165,7 @@ impl Responder<'_> {
         Mac::from_bytes(code)?.matches(&right).then_some(nonce)
     }
 
-    /// Signs a response, in an option that also has the agent's name.
+    /// Returns an option with the code of a response and the agent's name.
     fn sign(&self, reply: &Packet<'_>, nonce: Nonce) -> (u16, Vec<u8>) {
         let addresses: Vec<IpAddr> =
             reply.answers.iter().filter_map(|record| address(&record.rdata)).collect();
@@ -217,7 +217,7 @@ mod tests {
         Question { nonce: Nonce(0x1122_3344_5566_7788), transport: Transport::DnsUdp, name, ipv6: false }
     }
 
-    /// What the agent answers, and the nonce that it saw.
+    /// Returns the agent's response, and the nonce that it saw.
     fn respond(transport: Transport, query: &[u8]) -> (Option<Vec<u8>>, Option<Nonce>) {
         let (records, mut seen) = (records(), None);
         let responder = Responder { key: &key(), agent: "kube-system/dns", transport, records: &records };
@@ -256,13 +256,14 @@ mod tests {
         let response = respond(Transport::DnsUdp, &query).0.unwrap();
         let with_nonce = |nonce| Question { nonce: Nonce(nonce), ..question };
         assert_eq!(with_nonce(2).read_response(&key(), &response), None);
-        // One that has the same id.
+        // A nonce with the same DNS id.
         assert_eq!(with_nonce(question.nonce.0 ^ 0x1_0000).read_response(&key(), &response), None);
         assert_eq!(question.read_response(&key(), &query), None);
         assert_eq!(question.read_response(&key(), b""), None);
     }
 
-    /// A program that looks something up, or an agent of another run, is answered; but nothing arrived.
+    /// A program that looks up a name, or an agent of another run, gets a response, but nothing is recorded as
+    /// arrived.
     #[test]
     fn queries_of_others_are_answered_and_do_not_arrive() {
         let question = question("dns.kube-system.svc.cluster.local");

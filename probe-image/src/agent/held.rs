@@ -17,10 +17,10 @@ use crate::wire::{
     Connection, Exchange, HeldRequest, HoldRequest, Nonce, Outcome, ProbeResponse, ProbeResult, Transport,
 };
 
-/// The open connections, by the nonces with which they were opened.
+/// The open connections, by the nonces that opened them.
 pub(super) type Held = HashMap<Nonce, TcpStream>;
 
-/// Opens connections, and keeps those over which an agent answered instead of those before.
+/// Opens connections, and keeps those over which an agent answered. Closes the connections that were kept before.
 pub(super) async fn hold(shared: &Rc<Shared>, request: HoldRequest) -> ProbeResponse {
     shared.held.borrow_mut().clear();
     let patience = Duration::from_millis(request.timeout_ms.into());
@@ -49,7 +49,7 @@ async fn open(shared: &Shared, connection: Connection, patience: Duration) -> Pr
     result(start, ended, connected.get())
 }
 
-/// Uses connections once more, and closes all that are kept.
+/// Uses connections once more, and then closes all kept connections.
 pub(super) async fn use_again(shared: &Rc<Shared>, request: HeldRequest) -> ProbeResponse {
     let mut held = shared.held.take();
     let patience = Duration::from_millis(request.timeout_ms.into());

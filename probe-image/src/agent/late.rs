@@ -1,5 +1,6 @@
-//! Attempts to connect that go on after their result has been told. A connection that comes about late, as where an
-//! enforcer holds packets back, or lets the second packet pass, is delivered all the same: its listener notes that.
+//! Attempts to connect that continue after their result has been reported. A connection that is established late is
+//! delivered all the same. This happens if an enforcer holds packets back, or lets the second packet pass. The
+//! listener records it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,24 +8,24 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
-/// How long an attempt may go on: Linux sends its first packet again after 1, 3 and 7 s.
+/// Maximum time of an attempt. Linux sends its first packet again after 1, 3 and 7 s.
 const LONGEST: Duration = Duration::from_secs(8);
 
-/// The attempts that go on.
+/// The attempts that continue.
 #[derive(Debug)]
 pub(super) struct Late {
-    /// The oldest first.
+    /// Oldest first.
     running: VecDeque<AbortHandle>,
     most: usize,
 }
 
 impl Late {
-    /// At most so many at once.
+    /// Allows at most `most` attempts at the same time.
     pub(super) fn new(most: usize) -> Self {
         Self { running: VecDeque::new(), most }
     }
 
-    /// Lets an attempt go on. The oldest makes way if there are too many.
+    /// Lets an attempt continue. If there are too many, stops the oldest one.
     pub(super) fn keep(&mut self, attempt: impl Future<Output: 'static> + 'static) {
         if self.running.len() >= self.most {
             self.running.retain(|attempt| !attempt.is_finished());
@@ -36,7 +37,8 @@ impl Late {
         self.running.push_back(spawn_local(timeout(LONGEST, attempt)).abort_handle());
     }
 
-    /// Ends all of them. The policies are about to change, and what they let pass then says nothing about now.
+    /// Stops all attempts. The policies are about to change, and what the new policies let pass says nothing about
+    /// the current ones.
     pub(super) fn give_up(&mut self) {
         self.running.drain(..).for_each(|attempt| attempt.abort());
     }
@@ -51,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts itself as long as it is not dropped.
+    /// Counts itself until it is dropped.
     struct Attempt(Rc<Cell<usize>>);
 
     impl Attempt {

@@ -18,11 +18,11 @@ use super::strangers::{Admission, Strangers};
 use crate::payload::{self, Asked};
 use crate::wire::{Arrival, ListenFailure, Listener, Nonce, Transport};
 
-/// How long a connection may take to say something. Far beyond any probe.
+/// Maximum time for a connection to send something. It is far longer than any probe takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a connection that will be used again may be silent: longer than any step takes to settle. Only
-/// agents of the run can keep one.
+/// Maximum silence of a connection that will be used again. It is longer than any step takes to settle. Only agents
+/// of the run can keep a connection.
 const KEPT: Duration = Duration::from_secs(30 * 60);
 
 /// The open listeners, each with its tasks.
@@ -37,7 +37,7 @@ impl Drop for Listeners {
     }
 }
 
-/// Opens a listener in every family that the system has.
+/// Opens a listener in every address family that the system has.
 pub(super) fn open(shared: &Rc<Shared>, listener: Listener) -> Result<(), ListenFailure> {
     if shared.listeners.borrow().open.contains_key(&listener) {
         return Ok(());
@@ -91,12 +91,12 @@ async fn accept(shared: Rc<Shared>, socket: TcpListener, listener: Listener) {
             Ok((stream, source)) => Strangers::admit(&shared.strangers, source.ip(), |admission| {
                 let shared = Rc::clone(&shared);
                 let serve = async move {
-                    // A connection that breaks is the sender's to report.
+                    // If a connection breaks, the sender reports it.
                     let _ = converse(&shared, stream, source, listener, admission).await;
                 };
                 tokio::task::spawn_local(serve).abort_handle()
             }),
-            // Out of files for a moment: the connection stays in the backlog.
+            // No file is free at the moment. The connection stays in the backlog.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -120,27 +120,27 @@ async fn converse(
                 }
                 patience = KEPT;
             }
-            // It may be about to read the answer, but is still a stranger.
+            // It may still have to read the response, but it remains a stranger.
             Peer::Resolver => break,
         }
     }
-    // The sender closes first, so that waiting sockets are not left at this end.
+    // The sender closes first, so that no waiting sockets remain at this end.
     let closed = timeout(PATIENCE, stream.read_u8()).await?.map(|_| ());
     drop(admission);
     closed
 }
 
-/// Who sent a message.
+/// The sender of a message.
 enum Peer {
     /// An agent of the run, which may keep the connection for another message.
     Agent { keep: bool },
-    /// Somebody who looked something up.
+    /// A program that looked up a name.
     Resolver,
-    /// Somebody else.
+    /// Any other program.
     Stranger,
 }
 
-/// Answers one message.
+/// Answers one message. Returns its sender.
 async fn answer_once(
     shared: &Shared,
     stream: &mut TcpStream,
@@ -180,12 +180,12 @@ async fn answer_once(
     }
 }
 
-/// Reads up to a line feed, or as much as a message may have. What follows the line feed is dropped: a sender waits
-/// for the answer before it sends more.
+/// Reads up to a line feed, or up to the maximum length of a message. Drops what follows the line feed, because a
+/// sender waits for the answer before it sends more.
 pub(super) async fn read_line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut message = Vec::with_capacity(payload::LONGEST);
     while message.len() < payload::LONGEST {
-        // A system call for every byte took an eighth of the time of a run.
+        // Reading every byte with its own system call took an eighth of the time of a run.
         let left = payload::LONGEST.saturating_sub(message.len());
         let mut rest = (&mut *stream).take(u64::try_from(left).unwrap_or(u64::MAX));
         if rest.read_buf(&mut message).await? == 0 {
@@ -239,7 +239,7 @@ fn answer_query(
     Responder { key, agent, transport, records: &records.borrow() }.respond(message, arrived)
 }
 
-/// Records an arrival; `false` if it is a copy of an earlier one.
+/// Records an arrival. Returns `false` if it is a copy of an earlier one.
 fn record(shared: &Shared, nonce: Nonce, source: SocketAddr, listener: Listener) -> bool {
     shared.log.borrow_mut().record(Arrival { nonce, listener, source })
 }

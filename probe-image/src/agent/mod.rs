@@ -1,4 +1,4 @@
-//! The agent itself.
+//! Runs the agent.
 
 mod arrivals;
 mod bridge;
@@ -36,32 +36,32 @@ use listeners::Listeners;
 use source_ports::SourcePorts;
 use strangers::Strangers;
 
-/// How to run an agent.
+/// Options of an agent.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The name with which it signs its answers.
+    /// The agent's name, which is part of its signed answers.
     pub name: String,
-    /// The address of its API, on loopback; port 0 lets the system choose.
+    /// The address of its API, on loopback. With port 0, the system chooses the port.
     pub listen: SocketAddr,
-    /// The token that every request has to carry.
+    /// The token that every request must carry.
     pub token: String,
 }
 
-/// An agent that could not run.
+/// Why an agent could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API would have been open to others.
+    /// The API would be open to other hosts.
     #[error("the control API listens on loopback only, not on {0}")]
     NotLoopback(IpAddr),
-    /// The token would not have kept anybody out.
+    /// The token is empty, so it would not keep other programs out.
     #[error("the token is empty: set {}", crate::wire::TOKEN_VARIABLE)]
     NoToken,
     /// The API could not be opened.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The system refused something else that an agent needs.
@@ -69,14 +69,14 @@ pub enum Error {
     System(#[from] io::Error),
 }
 
-/// What all parts of an agent share. An agent is one thread: it is one of many on its node.
+/// The state that all parts of an agent share. An agent is one thread, because many agents run on one node.
 struct Shared {
     name: String,
     token: String,
-    /// Signs probes and answers.
+    /// The key that signs probes and answers.
     key: Key,
     descriptors: Descriptors,
-    /// Connections to listeners that have not been authenticated.
+    /// Connections to listeners that are not authenticated yet.
     strangers: Rc<RefCell<Strangers>>,
     log: RefCell<ArrivalLog>,
     listeners: RefCell<Listeners>,
@@ -87,11 +87,11 @@ struct Shared {
     stop: Notify,
 }
 
-/// Runs an agent until it is asked to stop, by request or by SIGTERM or SIGINT. Prints [`Ready`]
-/// on standard output once its API can be reached.
+/// Runs an agent until a request, SIGTERM or SIGINT stops it. Prints [`Ready`] on standard output when its API can be
+/// reached.
 ///
 /// # Errors
-/// If the options are unusable or the API cannot be opened.
+/// If the options are invalid or the API cannot be opened.
 pub fn run(options: Options) -> Result<(), Error> {
     if !options.listen.ip().is_loopback() {
         return Err(Error::NotLoopback(options.listen.ip()));

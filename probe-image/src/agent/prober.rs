@@ -1,4 +1,4 @@
-//! Sending probes.
+//! Sends probes.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -21,7 +21,7 @@ use crate::mac::Key;
 use crate::payload::{self, Asked};
 use crate::wire::{Nonce, Outcome, ProbeRequest, ProbeResponse, ProbeResult, Target, Transport};
 
-/// Sends all probes of a batch at once and waits for their ends.
+/// Sends all probes of a batch at once, and waits until all have ended.
 pub(super) async fn probe(shared: &Rc<Shared>, request: ProbeRequest) -> ProbeResponse {
     let ProbeRequest { timeout_ms, targets } = request;
     let patience = Duration::from_millis(timeout_ms.into());
@@ -32,7 +32,7 @@ pub(super) async fn probe(shared: &Rc<Shared>, request: ProbeRequest) -> ProbeRe
     all(attempts).await
 }
 
-/// Makes attempts, all at once, and waits for their ends.
+/// Runs all attempts at once, and waits until all have ended.
 pub(super) async fn all(
     attempts: impl Iterator<Item = impl Future<Output = ProbeResult> + 'static>,
 ) -> ProbeResponse {
@@ -70,7 +70,7 @@ async fn attempt(shared: &Rc<Shared>, target: Target, patience: Duration) -> Pro
     result(start, ended, connected.get())
 }
 
-/// What became of an attempt that began at `start`.
+/// Returns the result of an attempt that began at `start`.
 pub(super) fn result(
     start: Instant,
     ended: Result<io::Result<Outcome>, Elapsed>,
@@ -127,7 +127,7 @@ async fn stream(
     exchange(key, &mut stream, target.transport, Asked::once(target.nonce)).await
 }
 
-/// Sends a probe over a connection, and reads what is answered.
+/// Sends a probe over a connection, and reads the answer.
 pub(super) async fn exchange(
     key: &Key,
     stream: &mut TcpStream,
@@ -165,7 +165,7 @@ async fn datagram(
     socket.connect(address).await?;
     socket.send(message).await?;
     loop {
-        // An ICMP message makes the socket erroneous, not readable.
+        // After an ICMP message, the socket has an error. It is not readable.
         let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
         let result = if ready.is_error() { pending_error(&socket) } else { receive(&socket, &read) };
         match result {
@@ -182,7 +182,8 @@ fn pending_error(socket: &UdpSocket) -> io::Result<Outcome> {
     })
 }
 
-/// Not a part of the waiting future: its buffer would be held by every probe in flight.
+/// Receives one datagram. This is not part of the future that waits, because every probe in flight would then hold a
+/// buffer.
 fn receive(socket: &UdpSocket, read: impl Fn(&[u8]) -> Option<Outcome>) -> io::Result<Outcome> {
     let mut buffer = [0; dns::LONGEST];
     let length = socket.try_recv(&mut buffer)?;
@@ -200,7 +201,8 @@ fn garbled(message: &[u8]) -> Outcome {
     Outcome::Garbled { text }
 }
 
-/// What an error means. Before the network was reached it is ours; afterwards, it is what the network did.
+/// Returns what an error means. Before the network was reached, it is the agent's own. Later, it is what the network
+/// did.
 fn failure(error: &io::Error, connected: bool) -> Outcome {
     let message = error.to_string();
     match Local::of(error) {
@@ -211,7 +213,7 @@ fn failure(error: &io::Error, connected: bool) -> Outcome {
     let kind = error.kind();
     if kind == io::ErrorKind::ConnectionRefused
         || kind == io::ErrorKind::ConnectionReset
-        // The reset came before something was written.
+        // The reset arrived before the probe was written.
         || kind == io::ErrorKind::BrokenPipe
     {
         return if connected { Outcome::Cut { message } } else { Outcome::Refused };
@@ -220,7 +222,7 @@ fn failure(error: &io::Error, connected: bool) -> Outcome {
         return if connected { Outcome::Cut { message } } else { Outcome::Unreachable { message } };
     }
     if connected && kind == io::ErrorKind::UnexpectedEof {
-        // Something accepted the connection and closed it without a word.
+        // Something accepted the connection, and closed it without sending anything.
         return Outcome::Garbled { text: String::new() };
     }
     if kind == io::ErrorKind::TimedOut {
@@ -229,9 +231,9 @@ fn failure(error: &io::Error, connected: bool) -> Outcome {
     Outcome::Failed { message }
 }
 
-/// Whether an error is what an ICMP message (see `icmp_err_convert` and `icmpv6_err_convert` of Linux), a
-/// missing route, or a filter on the way out makes of a packet. That includes errors that sound as if the
-/// kernel lacked something: an ICMP message "protocol unreachable" becomes ENOPROTOOPT.
+/// Returns whether an error comes from an ICMP message (see `icmp_err_convert` and `icmpv6_err_convert` of Linux), a
+/// missing route, or a filter for outgoing packets. Some of these errors sound as if the kernel lacked something: an
+/// ICMP message "protocol unreachable" becomes ENOPROTOOPT.
 fn is_unreachable(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errors = [
@@ -255,7 +257,7 @@ mod tests {
     use super::*;
     use rustix::io::Errno;
 
-    /// Seen: an ICMP message "protocol unreachable" was taken for a kernel without the protocol, and cells
+    /// Regression: an ICMP message "protocol unreachable" was mistaken for a kernel without the protocol, and cells
     /// that had to be allowed passed.
     #[test]
     fn what_happens_to_a_packet_that_was_sent_is_never_unsupported() {
@@ -277,7 +279,7 @@ mod tests {
         }
     }
 
-    /// Seen: the handshake with a denied destination came about, and a reset afterwards passed for a denial.
+    /// Regression: a connection to a denied destination was established, and a later reset counted as a denial.
     #[test]
     fn a_connection_that_was_established_was_not_refused() {
         for errno in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::HOSTUNREACH, Errno::PERM] {

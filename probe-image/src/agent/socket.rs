@@ -1,4 +1,4 @@
-//! Sockets that behave alike for TCP and SCTP, and for both families.
+//! Sockets that behave the same for TCP and SCTP, and for both families.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use crate::wire::{Capabilities, Capability, Family, Transport};
 
-/// A protocol of connections.
+/// A protocol with connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamProtocol {
     Tcp,
@@ -26,27 +26,27 @@ impl StreamProtocol {
 
 const BACKLOG: i32 = 4_096;
 
-/// What failed before anything could reach the network. Whatever fails later is what the network did.
+/// A failure before anything could reach the network. Every later failure is what the network did.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Local {
-    /// The kernel has no such socket, or does not let this pod have one.
+    /// The kernel has no such socket, or does not allow it for this pod.
     #[error("{0}")]
     Unsupported(io::Error),
-    /// The socket is there, but could not be prepared, or there were no resources for it.
+    /// The socket exists, but could not be prepared, or resources were missing.
     #[error("{0}")]
     Setup(io::Error),
 }
 
 impl Local {
-    /// Returns what failed before the network was reached, if that is what an error is about.
+    /// Returns the failure before the network was reached, if an error is about one.
     pub(super) fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Judges why a socket could not be created.
+    /// Classifies why a socket could not be created.
     fn creation(error: io::Error) -> io::Error {
         use rustix::io::Errno;
-        // A seccomp filter or a security module refuses with the last two.
+        // Seccomp filters and security modules refuse with the last two.
         let missing = [
             Errno::PROTONOSUPPORT,
             Errno::SOCKTNOSUPPORT,
@@ -67,22 +67,21 @@ impl Local {
     }
 }
 
-/// Creates a socket. Every other function gets its sockets here.
+/// Creates a socket. All other functions create their sockets here.
 fn create(domain: Domain, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     Socket::new(domain, kind.nonblocking(), Some(protocol)).map_err(Local::creation)
 }
 
-/// Every address of each family.
+/// Returns the unspecified address of each family, which means every address.
 pub(super) fn unspecified() -> [IpAddr; 2] {
     [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
 }
 
-/// Connects. Closing the connection will reset it: thousands of probes must not leave thousands
-/// of sockets waiting.
+/// Opens a connection. Closing it resets it, because thousands of probes must not leave thousands of waiting sockets.
 pub(super) async fn connect(protocol: StreamProtocol, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = create(Domain::for_address(address), Type::STREAM, protocol.number())?;
     socket.set_linger(Some(std::time::Duration::ZERO)).map_err(Local::setup)?;
-    // An SCTP association of the one-to-one style is used through the same calls as a connection.
+    // An SCTP association in one-to-one style uses the same calls as a TCP connection.
     let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
     Ok(stream)
 }
@@ -110,7 +109,7 @@ fn bind(socket: &Socket, address: SocketAddr, kind: Type) -> io::Result<()> {
         socket.set_only_v6(true)?;
     }
     if kind == Type::STREAM {
-        // A listener must open again although connections of its predecessor still linger.
+        // A listener must be able to open again while connections of the previous one still exist.
         socket.set_reuse_address(true)?;
     }
     socket.bind(&address.into())
@@ -119,7 +118,7 @@ fn bind(socket: &Socket, address: SocketAddr, kind: Type) -> io::Result<()> {
 /// Finds out which sockets the kernel has, by creating one of each kind.
 ///
 /// # Errors
-/// If that cannot be found out at this moment.
+/// If this cannot be found out at the moment.
 pub(super) fn capabilities() -> io::Result<Capabilities> {
     let families = [(Family::Ipv4, Domain::IPV4), (Family::Ipv6, Domain::IPV6)];
     let transports = [
@@ -156,10 +155,10 @@ mod tests {
             let error = Local::creation(os(errno));
             assert!(matches!(Local::of(&error), Some(Local::Unsupported(_))), "{error}");
         }
-        // There is such a socket, but not at this moment.
+        // Such a socket exists, but not at the moment.
         let error = Local::creation(os(Errno::MFILE));
         assert!(matches!(Local::of(&error), Some(Local::Setup(_))));
-        // What an ICMP message makes of a packet that was sent.
+        // The error that an ICMP message causes for a packet that was sent.
         assert!(Local::of(&os(Errno::NOPROTOOPT)).is_none());
     }
 

@@ -1,10 +1,10 @@
-//! Source ports that have not been used before.
+//! Chooses source ports that have not been used before.
 //!
-//! A datagram from a port that sent to the same destination a while ago belongs to a connection
-//! that connection tracking still knows, and passes whatever the policies say now. The system's own
-//! choice is random and hits such a port every few thousand probes, which looks like a leak. So does a
-//! pod that got the address of one that ended a moment ago, if both begin with the same ports. And so does
-//! a datagram to a pod from a port that sent to a Service before, if the Service led to that pod.
+//! Connection tracking remembers a datagram for a while. A new datagram with the same ports and addresses belongs to
+//! the same connection, and passes whatever the policies say now. That looks like a leak. It happens in three cases.
+//! First, the system's own choice of ports is random, and hits a recently used port every few thousand probes.
+//! Second, a pod gets the address of a pod that ended a moment ago, and both begin with the same ports. Third, a
+//! datagram is sent to a pod from a port that sent to a Service before, and the Service led to that pod.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -15,37 +15,37 @@ use tokio::net::UdpSocket;
 
 use super::socket;
 
-/// The ports to choose from: above those of most services.
+/// The first port to choose from. It is above the ports of most services.
 const FIRST: u16 = 16_384;
 const COUNT: u16 = u16::MAX - FIRST;
 
-/// How many destinations are remembered. Far more than any batch has.
+/// Maximum number of destinations that are remembered. It is far more than any batch has.
 const DESTINATIONS: usize = 65_536;
 
-/// The first port moves on by one in this time: faster than rounds follow each other, so that whoever
-/// begins later begins beyond the ports of whoever had the address before; and slowly enough that all
-/// ports take longer than connection tracking remembers a datagram (two or three minutes).
+/// Time in which the first port moves on by one. This is faster than rounds follow each other. So an agent that
+/// starts later begins beyond the ports of the agent that had the address before. It is also slow enough: all ports
+/// take longer than connection tracking remembers a datagram (two or three minutes).
 const STRIDE: Duration = Duration::from_millis(10);
 
-/// How long connection tracking may remember a datagram, with something to spare (the kernel's
+/// Maximum time that connection tracking remembers a datagram, with a margin (the kernel's
 /// `nf_conntrack_udp_timeout_stream` is two minutes).
 const REMEMBERED: Duration = Duration::from_secs(180);
 
-/// How many ports may be left out because they were used a moment ago. The rest is enough to find one quickly.
+/// Maximum number of ports that are skipped because they were used recently. Enough ports remain to find one quickly.
 const LEFT_OUT: usize = 32_768;
 
-/// Walks through all ports for every destination before it uses one again, and leaves out those that
-/// any other destination has just seen: two destinations may be the same pod.
+/// Uses all ports for a destination before it uses one again. Skips ports that any other destination has seen
+/// recently, because two destinations may be the same pod.
 #[derive(Debug)]
 pub(super) struct SourcePorts {
-    /// How far beyond each destination's own beginning the walk starts.
+    /// Distance from each destination's own first port to the port at which it starts.
     offset: u16,
-    /// How many ports each destination has seen.
+    /// Number of ports that were used or skipped for each destination.
     used: HashMap<SocketAddr, u16>,
     recent: Recent,
 }
 
-/// The ports that were used a moment ago, the oldest first.
+/// Ports that were used recently, oldest first.
 #[derive(Debug, Default)]
 struct Recent {
     order: VecDeque<(Instant, u16)>,
@@ -59,7 +59,7 @@ impl Recent {
         }
     }
 
-    /// Forgets what connection tracking has forgotten, too, and the oldest where they are too many.
+    /// Forgets the ports that connection tracking has forgotten, too. If there are too many, forgets the oldest.
     fn forget(&mut self, now: Instant) {
         while let Some((then, port)) = self.order.front()
             && (now.saturating_duration_since(*then) > REMEMBERED || self.order.len() > LEFT_OUT)
@@ -81,7 +81,7 @@ impl SourcePorts {
         }
     }
 
-    /// A socket for datagrams to one destination.
+    /// Returns a socket for datagrams to one destination.
     pub(super) fn connect(&mut self, destination: SocketAddr, now: Instant) -> io::Result<UdpSocket> {
         self.recent.forget(now);
         if self.used.len() >= DESTINATIONS {
@@ -100,7 +100,7 @@ impl SourcePorts {
                 continue;
             }
             match socket::datagrams(SocketAddr::new(own, port)) {
-                // Another probe of the batch, or a listener, has it.
+                // Another probe of the batch, or a listener, uses the port.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < COUNT => {}
                 Err(error) => return Err(error),
                 Ok(socket) => {
@@ -112,14 +112,14 @@ impl SourcePorts {
     }
 }
 
-/// The sum of two numbers below [`COUNT`], again below it.
+/// Returns the sum of two numbers below [`COUNT`], modulo [`COUNT`].
 fn wrapping_add(a: u16, b: u16) -> u16 {
     let rest = COUNT - a;
     if b < rest { a + b } else { b - rest }
 }
 
-/// Where to begin for a destination: apart from each other, so that the probes of a batch do not
-/// all want the same port.
+/// Returns where to begin for a destination. These beginnings differ, so that the probes of a batch do not all want
+/// the same port.
 fn start(destination: SocketAddr) -> u16 {
     let bits = match destination.ip() {
         IpAddr::V4(address) => u32::from(address).into(),
@@ -153,7 +153,8 @@ mod tests {
         }
     }
 
-    /// What connection tracking remembers of a pod that ended let packets of the next one pass.
+    /// Regression: connection tracking remembered the datagrams of a pod that had ended, and let packets of the next
+    /// pod pass.
     #[tokio::test]
     async fn a_pod_that_takes_over_an_address_begins_beyond_the_ports_of_the_former() {
         let ports_of = |start: SystemTime, probes: usize| -> HashSet<u16> {
@@ -169,12 +170,12 @@ mod tests {
         assert!(former.is_disjoint(&later) && former.is_disjoint(&much_later));
     }
 
-    /// What connection tracking remembered of a datagram to a Service let later ones to the pod behind it pass.
+    /// Regression: connection tracking remembered a datagram to a Service, and let later ones to its pod pass.
     #[tokio::test]
     async fn two_destinations_do_not_see_the_same_source_port() {
         let mut ports = SourcePorts::new(SystemTime::now());
         let service = SocketAddr::new([127, 0, 0, 1].into(), 80);
-        // The destination whose walk begins next beyond that of the Service.
+        // The destination whose ports begin next after those of the Service.
         let distance = |port: &u16| {
             let pod = SocketAddr::new([127, 0, 0, 1].into(), *port);
             wrapping_add(start(pod), COUNT - start(service))

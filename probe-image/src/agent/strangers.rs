@@ -1,7 +1,8 @@
-//! Connections that have not yet proved that they belong to the run: there may be only so many.
+//! Limits the connections that have not yet proved that they belong to the run.
 //!
-//! Anybody who reaches a listener can open connections and say nothing. A connection of the run proves
-//! itself within milliseconds, so when there are too many, the oldest of the greediest source has to go.
+//! Any program that reaches a listener can open connections and send nothing. A connection of the run proves itself
+//! within milliseconds. So if there are too many connections, the oldest one of the source with the most connections
+//! is closed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -17,26 +18,26 @@ pub(super) struct Strangers {
     most_per_source: usize,
     count: usize,
     next: u64,
-    /// Younger connections have higher numbers.
+    /// Connections by number. Younger connections have higher numbers.
     sources: HashMap<IpAddr, BTreeMap<u64, AbortHandle>>,
 }
 
 impl Strangers {
-    /// A number of connections, of which each source may have a part.
+    /// Creates the limits: for all connections, and for those of one source.
     pub(super) fn new(most: usize, most_per_source: usize) -> Rc<RefCell<Self>> {
         let (most, most_per_source) = (most.max(1), most_per_source.max(1));
         let (count, next, sources) = (0, 0, HashMap::new());
         Rc::new(RefCell::new(Self { most, most_per_source, count, next, sources }))
     }
 
-    /// Admits a connection that a task of its own will serve, in place of an older one if there are too
-    /// many. `serve` gets the admission: as long as it has that, the connection is a stranger's.
+    /// Admits a connection, for which `serve` starts a task. If there are too many connections, closes an older one.
+    /// As long as the task has the admission, the connection is a stranger's.
     pub(super) fn admit(
         this: &Rc<RefCell<Self>>,
         source: IpAddr,
         serve: impl FnOnce(Admission) -> AbortHandle,
     ) {
-        // A listener for IPv6 alone never sees mapped addresses; this costs nothing.
+        // An IPv6-only listener never sees mapped addresses, but this costs nothing.
         let source = source.to_canonical();
         let evicted = this.borrow_mut().make_room(source);
         if let Some(evicted) = evicted {
@@ -54,7 +55,7 @@ impl Strangers {
         self.next
     }
 
-    /// Removes the connection that has to go, if there is no room for another one of this source.
+    /// Removes the connection that must be closed, if there is no room for another one of this source.
     fn make_room(&mut self, source: IpAddr) -> Option<AbortHandle> {
         let own = self.sources.get(&source).map_or(0, BTreeMap::len);
         let greediest = if own >= self.most_per_source {
@@ -79,7 +80,7 @@ impl Strangers {
     }
 }
 
-/// A connection's place among the strangers, which it gives up with this value.
+/// A connection's place among the strangers. Dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Admission {
     strangers: Rc<RefCell<Strangers>>,
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
     use tokio::task::LocalSet;
 
-    /// Lets connections come, and returns the numbers of those that are still there.
+    /// Admits connections, and returns the indices of those that are still open.
     async fn left(most: usize, per_source: usize, sources: &[u8]) -> Vec<usize> {
         let local = LocalSet::new();
         let left = Rc::new(RefCell::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! What a run has to be allowed, and asking whether it is.
+//! The permissions that runs and cleanups need, and the check whether the user has them.
 
 use futures_util::future::try_join_all;
 use k8s_openapi::api::authorization::v1::{
@@ -11,11 +11,11 @@ use super::request::{bounded, persistently, say};
 use super::settings::{Control, Settings};
 use crate::backend::Error;
 
-/// Verbs on a resource, in one namespace or in all.
+/// Verbs on a resource, in one namespace or in all namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     group: &'static str,
-    /// With its subresource.
+    /// The resource, with its subresource if there is one.
     resource: &'static str,
     verbs: &'static [&'static str],
 }
@@ -34,7 +34,7 @@ const PODS: Rule =
 const EVENTS: Rule = rule("", "events", &["list"]);
 const POLICIES: Rule = rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]);
 
-/// What a run needs that makes its own namespaces.
+/// Permissions of a run that creates its own namespaces.
 const ALWAYS: [Rule; 6] = [
     rule("", "namespaces", &["create", "delete", "get", "list", "patch"]),
     NODES,
@@ -44,12 +44,12 @@ const ALWAYS: [Rule; 6] = [
     POLICIES,
 ];
 
-/// What a run in prepared namespaces needs to know of the cluster.
+/// Cluster-wide permissions of a run in prepared namespaces.
 const PREPARED: [Rule; 1] = [NODES];
 
-/// What it needs in each of these.
+/// Permissions of a run in each prepared namespace.
 const IN_PREPARED: [Rule; 5] = [
-    // A namespace is in itself: a Role in it can grant this.
+    // A Namespace object counts as part of its own namespace, so a Role in that namespace can grant this.
     rule("", "namespaces", &["get", "patch"]),
     PODS,
     rule("", "services", &["create", "delete", "list", "patch"]),
@@ -57,7 +57,7 @@ const IN_PREPARED: [Rule; 5] = [
     POLICIES,
 ];
 
-/// What a cleanup of prepared namespaces needs in each of them.
+/// Permissions of a cleanup in each prepared namespace.
 const CLEANUP_IN_PREPARED: [Rule; 4] = [
     rule("", "namespaces", &["get", "patch"]),
     rule("", "pods", &["deletecollection", "list"]),
@@ -65,16 +65,16 @@ const CLEANUP_IN_PREPARED: [Rule; 4] = [
     rule("networking.k8s.io", "networkpolicies", &["delete", "list"]),
 ];
 
-/// What a cleanup needs.
+/// Permissions of a cleanup that does not name prepared namespaces.
 const CLEANUP: [Rule; 2] =
     [rule("", "namespaces", &["delete", "list"]), rule("", "pods", &["deletecollection"])];
 
-// Older API servers ask for get, newer ones for create.
+// Older API servers check `get`, newer ones `create`.
 const PORT_FORWARD: Rule = rule("", "pods/portforward", &["create", "get"]);
 const EXEC: Rule = rule("", "pods/exec", &["create", "get"]);
 const SECRETS: Rule = rule("", "secrets", &["create", "get"]);
 
-/// Makes sure that a run may do all it has to.
+/// Checks that the user has all permissions for a run.
 pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<(), Error> {
     let control = match settings.control {
         Control::PortForward => PORT_FORWARD,
@@ -93,7 +93,7 @@ pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<()
     check(client, None, &rules).await
 }
 
-/// Makes sure that a cleanup may do all it has to.
+/// Checks that the user has all permissions for a cleanup.
 pub(super) async fn check_cleanup(client: &Client, prepared: &[String]) -> Result<(), Error> {
     if prepared.is_empty() {
         return check(client, None, &CLEANUP).await;
@@ -107,7 +107,8 @@ async fn check(client: &Client, namespace: Option<&str>, rules: &[Rule]) -> Resu
     if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(namespace, &missing))) }
 }
 
-/// The rules of which this user is not allowed all, with the verbs that they lack, in one namespace or in all.
+/// Returns the rules that the user is not fully granted, each with the missing verbs. Checks one namespace,
+/// or all.
 pub(super) async fn missing(
     client: &Client,
     namespace: Option<&str>,
@@ -145,7 +146,7 @@ async fn is_allowed(
     let attributes = ResourceAttributes {
         group: Some(rule.group.to_owned()),
         namespace: namespace.map(str::to_owned),
-        // Only this namespace, not those that it holds.
+        // Ask about this one namespace by its name, not about the objects in it.
         name: namespace.filter(|_| resource == "namespaces").map(str::to_owned),
         resource: Some(resource.to_owned()),
         subresource,
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
     use crate::policy::ClusterPolicyKind;
 
-    /// A role in a manifest has to grant these rules, and nothing else.
+    /// Checks that a role in a manifest grants exactly these rules.
     fn assert_grants(role: &str, rules: &[Rule]) {
         for Rule { group, resource, verbs } in rules {
             let group = if group.is_empty() { "\"\"" } else { group };
@@ -199,14 +200,14 @@ mod tests {
         assert_eq!(granted, needed, "more is granted than needed");
     }
 
-    /// Some rules have to allow all that others do.
+    /// Checks that some rules allow everything that others allow.
     fn assert_covers(rules: &[Rule], others: &[Rule]) {
         let is_granted =
             |rule: &Rule, verb| rules.iter().any(|n| n.resource == rule.resource && n.verbs.contains(verb));
         assert!(others.iter().all(|rule| rule.verbs.iter().all(|verb| is_granted(rule, verb))));
     }
 
-    /// Neither more nor less than the manifest for running inside of a cluster grants.
+    /// The manifest for runs inside a cluster must grant neither more nor less than a run needs.
     #[test]
     fn the_manifest_grants_what_is_needed() {
         let manifest = include_str!("../../../deploy/rbac.yaml");
@@ -214,7 +215,7 @@ mod tests {
         let for_cluster = ClusterPolicyKind::ALL.map(cluster_policies::rule);
         let needed: Vec<Rule> = ALWAYS.into_iter().chain([PORT_FORWARD]).chain(for_cluster).collect();
         assert_grants(role, &needed);
-        // A cleanup needs nothing that a run does not.
+        // A cleanup needs no permissions beyond those of a run.
         assert_covers(&needed, &CLEANUP);
     }
 

@@ -1,5 +1,5 @@
-//! The canaries of a run on a cluster: two pods on each node that is used, in a namespace of their own that no
-//! policy of a scenario can select. With them, a sentinel on each node.
+//! Canaries of a run on a cluster: two pods on each node in use, in a namespace of their own whose pods no
+//! policy of a scenario can select. The namespace also has one sentinel per node.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use crate::backend::{Canary, Error, Place};
 use crate::policy::{Labels, Namespace, Node, Pod};
 use crate::scenario::{EndpointName, State, Topology};
 
-/// The name of their namespace, behind that of the run.
+/// Name of the canaries' namespace. The run's prefix precedes it.
 pub(super) const NAMESPACE: &str = "canaries";
 
-/// How many canaries a node has: the path between two pods of one node needs both.
+/// Canaries per node. The path between two pods of one node needs two canaries.
 const EACH: usize = 2;
 
-/// The label of sentinels, and its value.
+/// Label of the sentinels: key and value.
 pub(super) const SENTINEL: (&str, &str) = ("netproof.dev/role", "sentinel");
 
-/// The canaries and sentinels of some nodes.
+/// Canaries and sentinels of some nodes.
 pub(super) struct Started {
     pub(super) canaries: Vec<Canary>,
     pub(super) sentinels: Vec<Canary>,
 }
 
-/// The canaries that have been started.
+/// Canaries that have been started.
 #[derive(Default)]
 pub(super) struct Canaries(Mutex<Option<Running>>);
 
@@ -37,12 +37,12 @@ struct Running {
 }
 
 impl Canaries {
-    /// The canaries of these nodes. Starts those that are missing.
+    /// Returns the canaries and sentinels of these nodes. Starts the missing ones.
     pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Started, Error> {
         let mut started = self.0.lock().await;
         let Running { deployment, state } = started.get_or_insert_with(|| Running::new(shared));
         let known = |state: &State, name: &str| state.cluster.nodes.iter().any(|node| node.name == name);
-        // One node of the cluster can stand for several of the scenario's.
+        // One node of the cluster can stand for several logical nodes.
         let missing: BTreeSet<&String> = nodes.iter().filter(|name| !known(state, name)).collect();
         if !missing.is_empty() {
             let mut wanted = state.clone();

@@ -1,4 +1,4 @@
-//! The way to an agent: through the API server into its pod, where no policy is in the way.
+//! Connections to agents: through the API server into the pod, where no policy can block them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use super::settings::Control;
 use crate::backend::{Connect, Stream, Unreachable};
 use crate::snapshot::Identity;
 
-/// How much an exec may hold back in each direction, in bytes.
+/// Buffer size of an exec in each direction, in bytes.
 const BUFFER: usize = 1 << 20;
 
-/// The way to the agent of one pod.
+/// The path to the agent of one pod.
 pub(super) struct Channel {
     pub(super) client: Client,
     pub(super) control: Control,
-    /// The pod, by its real name.
+    /// The pod, by its name on the cluster.
     pub(super) pod: Identity,
     pub(super) watch: PodWatch,
-    /// How many connections may be opened at once.
+    /// Limit on connections that are opened at the same time.
     pub(super) permits: Arc<Semaphore>,
 }
 
@@ -74,7 +74,7 @@ impl Channel {
         }
     }
 
-    /// Whether the agent may come back.
+    /// Returns whether the agent has ended, or the connection is broken and may recover.
     fn judge(&self, error: &kube::Error) -> Unreachable {
         match self.watch.state(&self.pod) {
             Some(PodState::Failed(why)) => Unreachable::Gone(why),
@@ -87,7 +87,7 @@ impl Channel {
     }
 }
 
-/// The standard input and output of a process in a pod. The process ends with this value.
+/// Standard input and output of a process in a pod. The process ends when this value is dropped.
 struct Bridge<S> {
     stream: S,
     _process: AttachedProcess,

@@ -1,4 +1,4 @@
-//! Removing what runs left.
+//! Removal of what runs leave on a cluster.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,20 +13,22 @@ use super::request::{failed, persistently, say, unless_missing};
 use super::{access, cluster_policies, connect, pods, prepared};
 use crate::backend::Error;
 
-/// How long namespaces may take to end.
+/// Maximum time until namespaces are deleted.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a request may be on its way.
+/// Time that a request may be in transit.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-/// How many requests are sent at once.
+/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 16;
 
-/// Removes what all runs left that began long enough ago, in these prepared namespaces or else everywhere. Gives the names of the namespaces, and the kinds and names of what belongs to none.
+/// Removes everything that runs left, if they began at least `older_than` ago. Looks in the named prepared
+/// namespaces, or in the whole cluster if none are named. Returns the names of the namespaces, and the kinds
+/// and names of cluster-scoped objects.
 ///
 /// # Errors
-/// If the cluster cannot be reached, does not allow it, or takes too long.
+/// If the cluster cannot be reached, denies a request, or takes too long.
 pub async fn cleanup(
     target: &connect::Target,
     prepared: &[String],
@@ -54,12 +56,12 @@ pub async fn cleanup(
     Ok([policies, names, released].concat())
 }
 
-/// Removes everything that one run made in namespaces of its own.
+/// Removes the namespaces and the cluster-scoped policies of one run.
 pub(super) async fn remove_run(client: &Client, run: &str, was_started: bool) -> Result<(), Error> {
     let selector = format!("{RUN}={run}");
     let mut found = list(client, &selector).await?;
     if found.is_empty() && was_started {
-        // What was asked for when the run was interrupted may be on its way.
+        // A request that was sent before the run was interrupted may still be in transit.
         sleep(ON_ITS_WAY).await;
         found = list(client, &selector).await?;
     }
@@ -79,7 +81,7 @@ async fn list(client: &Client, selector: &str) -> Result<Vec<Namespace>, Error> 
     Ok(listed.map_err(|error| Error::failed("list namespaces", say(&error)))?.items)
 }
 
-/// Asks for the end of namespaces, and of everything in them.
+/// Requests the deletion of namespaces, with everything in them.
 async fn delete(client: &Client, names: &[String]) -> Result<(), Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let deletions = iter(names).map(async |name| {
@@ -90,7 +92,8 @@ async fn delete(client: &Client, names: &[String]) -> Result<(), Error> {
     results.into_iter().collect()
 }
 
-/// Asks for the end of namespaces that may be forgotten now: the end of the run makes sure of it.
+/// Requests the deletion of namespaces, but does not wait for it. The end of the run makes sure that they are
+/// gone.
 pub(super) async fn forget(client: Client, names: Vec<String>) {
     let namespaces: Api<Namespace> = Api::all(client);
     for name in names {
@@ -101,7 +104,8 @@ pub(super) async fn forget(client: Client, names: Vec<String>) {
 }
 
 async fn delete_one(namespaces: &Api<Namespace>, name: &str) -> Result<(), kube::Error> {
-    // Nobody waits for what these pods might still have to say; but a namespace waits for its pods.
+    // Nothing needs the last answers of these pods, so they get no grace period. The namespace is not deleted
+    // before its pods are.
     pods::delete_all(&namespaces.clone().into_client(), name, "", Some(0)).await?;
     unless_missing(namespaces.delete(name, &DeleteParams::background()).await)
 }

@@ -1,7 +1,7 @@
-//! Cluster-scoped policies on a cluster: whether it has them, and how those of a run are made and removed.
+//! Cluster-scoped policies on a cluster: which kinds it has, and how a run creates and removes its own.
 //!
-//! They belong to no namespace. So that they concern nobody else, their subjects are limited to the
-//! run's own namespaces, and so that they do not outlive the run, they are removed by its label.
+//! These policies belong to no namespace. Their subjects are limited to the run's own namespaces, so that
+//! they affect no other pods. They carry the run's label, so that they can be removed after the run.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -22,13 +22,13 @@ use crate::policy::{ClusterPolicyKind, ClusterPolicyName, NAMESPACE_NAME_LABEL};
 use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::GROUP;
 
-/// Which kinds can be used, and why others cannot.
+/// The kinds that a run can use, and the reasons why it cannot use others.
 pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), String>>;
 
-/// What a run does with them.
+/// Verbs that a run needs.
 const VERBS: [&str; 5] = ["create", "delete", "get", "list", "update"];
 
-/// The version in which a kind is known, and its plural.
+/// Returns the API version that netproof uses for a kind, and the plural of the kind.
 fn api_of(kind: ClusterPolicyKind) -> (&'static str, &'static str) {
     match kind {
         ClusterPolicyKind::AdminNetworkPolicy => ("v1alpha1", "adminnetworkpolicies"),
@@ -46,13 +46,13 @@ pub(super) fn api(client: &Client, kind: ClusterPolicyKind) -> Api<DynamicObject
     Api::all_with(client.clone(), &resource(kind))
 }
 
-/// What a run has to be allowed to do with a kind.
+/// Returns the permissions that a run needs for a kind.
 pub(super) fn rule(kind: ClusterPolicyKind) -> access::Rule {
     let (_, plural) = api_of(kind);
     access::rule(GROUP, plural, &VERBS)
 }
 
-/// Which kinds are installed, and may be used.
+/// Returns which kinds are installed and may be used.
 pub(super) async fn support(client: &Client) -> Support {
     join_all(ClusterPolicyKind::ALL.map(async |kind| (kind, is_usable(client, kind).await)))
         .await
@@ -85,21 +85,22 @@ async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), Strin
 }
 
 impl Names {
-    /// The real name of a cluster-scoped policy: its own would be anybody's.
+    /// Returns the policy's name on the cluster. Its name in the scenario could belong to a policy of another
+    /// user.
     pub(super) fn cluster_policy(&self, name: &ClusterPolicyName) -> String {
         match name.kind {
             ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::ClusterNetworkPolicy => {
                 self.of_cluster(&name.name)
             }
-            // There is only one, which cannot be called otherwise.
+            // There is only one object of this kind, and its name is fixed.
             ClusterPolicyKind::BaselineAdminNetworkPolicy => name.name.clone(),
         }
     }
 }
 
 impl Maker {
-    /// The policy as it was written, for these namespaces of the run and no others. `namespaces` are real
-    /// names.
+    /// Returns the policy as it was written, limited to these namespaces of the run. `namespaces` are names
+    /// on the cluster.
     pub(super) fn cluster_policy(
         &self,
         written: &WrittenClusterPolicy,
@@ -121,7 +122,7 @@ impl Maker {
         };
         subject.match_expressions.get_or_insert_default().extend([
             one_of(RUN, vec![self.run.clone()]),
-            // Other scenarios of the run are somebody else, too.
+            // The policy must not affect other scenarios of the run either.
             one_of(NAMESPACE_NAME_LABEL, namespaces.to_vec()),
         ]);
         let labels = self.labels(&object.metadata().labels.clone().unwrap_or_default(), false);
@@ -132,15 +133,15 @@ impl Maker {
     }
 }
 
-/// What came of making a policy.
+/// Result of creating or replacing a policy.
 pub(super) enum Made {
-    /// It is in force, as far as the API server is concerned.
+    /// The API server has the policy.
     Done,
-    /// There is one of its name, which is not the run's.
+    /// A policy of this name exists and does not belong to the run.
     SomebodyElses,
 }
 
-/// Creates a policy, or makes it what it should be.
+/// Creates a policy, or replaces the run's earlier version of it.
 pub(super) async fn set(
     client: &Client,
     kind: ClusterPolicyKind,
@@ -155,7 +156,8 @@ pub(super) async fn set(
         Err(error) if is_there_already(&error) => {}
         Err(error) => return Err(failed(doing())(error)),
     }
-    // Looked at and replaced in one: a version that changed in between is refused, and looked at again.
+    // If the object changes between these two requests, the API server refuses the second one with a
+    // conflict, and both are repeated.
     let replaced = persistently(async || {
         let found = policies.get(&name).await?;
         if found.labels().get(RUN).is_none_or(|of| of != run) {
@@ -168,7 +170,7 @@ pub(super) async fn set(
     replaced.await.map_err(failed(doing()))
 }
 
-/// Deletes a policy of a run, if it is the run's.
+/// Deletes a policy if it belongs to this run.
 pub(super) async fn delete(
     client: &Client,
     kind: ClusterPolicyKind,
@@ -185,10 +187,10 @@ pub(super) async fn delete(
     deleted.await.map_err(failed(format!("delete {kind} {name}")))
 }
 
-/// Deletes what a label selector finds and is at least so old. Gives what it was, by kind and name.
+/// Deletes the policies that match a label selector and are at least `older_than` old. Returns their kinds
+/// and names.
 ///
-/// Kinds that the cluster does not have, or that this user may not see, have nothing that could be
-/// found.
+/// Skips kinds that the cluster does not have, and kinds that this user is not allowed to list.
 pub(super) async fn delete_all(
     client: &Client,
     selector: &str,
@@ -218,7 +220,7 @@ pub(super) async fn delete_all(
     Ok(deleted)
 }
 
-/// This object, and no other that may have got its name since.
+/// Returns parameters that delete this object only, not a newer one with the same name.
 fn only(object: &DynamicObject) -> DeleteParams {
     let preconditions = Preconditions { uid: object.metadata.uid.clone(), resource_version: None };
     DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }

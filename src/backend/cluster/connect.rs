@@ -1,4 +1,4 @@
-//! Finding the cluster and connecting to it.
+//! Connection to the cluster that the user chose.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,31 +10,31 @@ use tokio::time::timeout;
 use super::request::{is_connection, say, status_code};
 use crate::backend::Error;
 
-/// Which cluster, and as whom.
+/// The cluster to use, and the user.
 #[derive(Debug, Clone, Default)]
 pub struct Target {
-    /// The kubeconfig file; `None` for the usual ones, or the Pod's own service account.
+    /// The kubeconfig file. `None` means the default files, or the Pod's own service account.
     pub kubeconfig: Option<PathBuf>,
-    /// The context; `None` for the current one.
+    /// The context. `None` means the current one.
     pub context: Option<String>,
 }
 
 /// A connection to a cluster's API server.
 pub(super) struct Connected {
     pub(super) client: Client,
-    /// What people call the cluster: the name of its context.
+    /// Name of the cluster for reports: the name of its context.
     pub(super) name: String,
     /// The API server's version, such as `v1.36.2`.
     pub(super) version: String,
 }
 
-/// How long to wait until the API server takes a connection.
+/// Maximum time until the API server accepts the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long its first answer may take.
+/// Maximum time until its first answer.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// Connects, and makes sure that somebody is there who knows us.
+/// Connects to the cluster, and checks that its API server answers and knows the user.
 pub(super) async fn connect(target: &Target) -> Result<Connected, Error> {
     let (mut config, name) = config(target).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -64,7 +64,7 @@ async fn config(target: &Target) -> Result<(Config, String), Error> {
     };
     let kubeconfig = match read {
         Ok(kubeconfig) => kubeconfig,
-        // In a Pod, there is none.
+        // Inside a Pod there is no kubeconfig.
         Err(error) => {
             let incluster = Config::incluster().ok().filter(|_| target.kubeconfig.is_none());
             return match (incluster, &target.context) {

@@ -1,4 +1,5 @@
-//! Policies and other objects of the cluster that decide about packets, and that the policy engine does not model.
+//! Policies and other objects on the cluster that decide about packets, but that the policy engine does not
+//! model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,18 +15,18 @@ use crate::snapshot::{
     Part, Unmodelled, foreign_part, foreign_policies, foreign_policy, is_closed_group, is_plain_group,
 };
 
-/// What the cluster has of such objects, or may have.
+/// The objects of this sort that the cluster has, or may have.
 #[derive(Debug, Default)]
 pub(super) struct Foreign {
-    /// Kinds without which the answer is not known. Where they cannot be listed, there may be some.
+    /// Kinds that leave the expected answers unknown. A kind that cannot be listed may have objects.
     pub(super) unmodelled: Vec<Unmodelled>,
-    /// What else to warn of.
+    /// Other warnings.
     pub(super) warnings: Vec<String>,
-    /// The kinds that the cluster can have in a namespace and that can be listed.
+    /// Kinds of such policies that can exist in a namespace and can be listed.
     pub(super) kinds: Vec<ApiResource>,
 }
 
-/// A kind of object, by its group and its name.
+/// A kind of object: its group and its name.
 type Kind = (String, String);
 
 /// A kind that the cluster serves.
@@ -34,11 +35,11 @@ struct Served {
     is_namespaced: bool,
 }
 
-/// Looks for such objects.
+/// Searches the cluster for such objects.
 pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign, Error> {
     let (served, unread) = served_kinds(client, groups).await?;
     let strangers: Vec<&str> = unread.iter().map(String::as_str).filter(|group| !is_known(group)).collect();
-    // Kinds that are known are looked for even where the cluster does not say whether it has them.
+    // Known kinds are searched even if the cluster does not report whether it has them.
     let known = foreign_policies().map(|policy| (policy.group, policy.kind));
     let known = MODELLED.iter().map(|kind| (GROUP, *kind)).chain(known);
     let known: Vec<Kind> = known.map(|(group, kind)| (group.to_owned(), kind.to_owned())).collect();
@@ -82,15 +83,15 @@ pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign
     Ok(foreign)
 }
 
-/// The kinds that the engine models, but of which it knows the scenarios' own objects only.
+/// Kinds that the engine models. It knows only the scenarios' own objects of these kinds.
 const MODELLED: [&str; 3] = ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
 
-/// Whether a group has kinds that are looked for by name.
+/// Returns whether a group has kinds that are searched by name.
 fn is_known(group: &str) -> bool {
     group == GROUP || foreign_policies().any(|policy| policy.group == group)
 }
 
-/// Returns what objects of a kind mean for the verdicts; `None` if they are not known to mean anything.
+/// Returns what objects of a kind mean for the verdicts. `None` if they are not known to mean anything.
 fn part((group, kind): &Kind) -> Option<Part> {
     if group == GROUP && MODELLED.contains(&kind.as_str()) {
         let why = "decides beside the scenarios' own, which are all that netproof knows of".to_owned();
@@ -99,8 +100,9 @@ fn part((group, kind): &Kind) -> Option<Part> {
     foreign_part(kind, group)
 }
 
-/// The kinds of the groups that are not Kubernetes' own, each in the first version that has it, and the groups of
-/// which a version could not be read. The preferred version comes first, but need not have all kinds of the group.
+/// Returns the kinds of all groups that may have policies, each in the first version that has it, and the
+/// groups of which a version could not be read. Kubernetes' own groups are left out. The preferred version
+/// comes first, but it need not have all kinds of the group.
 async fn served_kinds(
     client: &Client,
     groups: &[APIGroup],
@@ -129,7 +131,7 @@ async fn served_kinds(
             }
         };
         for APIResource { name, kind, namespaced, verbs, .. } in resources {
-            // Parts of objects, and what is only asked about.
+            // Skip subresources, and kinds that cannot be listed.
             if name.contains('/') || !verbs.iter().any(|verb| verb == "list") {
                 continue;
             }
@@ -142,10 +144,10 @@ async fn served_kinds(
     Ok((served, unread))
 }
 
-/// The server does not say what objects it has.
+/// The objects of a kind could not be listed.
 struct NotListed;
 
-/// How many objects of a kind there are; `None` if there are none.
+/// Counts the objects of a kind. Returns `None` if there are none.
 async fn count(client: &Client, resource: &ApiResource) -> Option<Result<usize, NotListed>> {
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), resource);
     match persistently(async || objects.list_metadata(&ListParams::default()).await).await {

@@ -1,4 +1,4 @@
-//! Choosing the nodes on which pods run.
+//! Choice of the nodes on which pods run.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,18 @@ use crate::backend::Error;
 use crate::policy::Cluster;
 use crate::scenario::{Absence, Action, Capability, EndpointName, PodChange, Scenario, State};
 
-/// Which nodes were requested.
+/// The nodes that the user requested.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
-    /// Those that usual pods can run on.
+    /// Nodes without taints. All usable nodes, if every usable node has a taint.
     Usual,
     /// Every node on which a probe pod can run, with or without a toleration.
     Every,
-    /// Those with these names.
+    /// The nodes with these names.
     Named(&'a [String]),
 }
 
-/// The nodes to use, each of which has to be source and destination.
+/// Returns the nodes to use. Each of them must be source and destination.
 pub(super) fn choose(machines: &[Machine], wanted: Wanted<'_>) -> Result<Vec<String>, Error> {
     if let Wanted::Named(named) = wanted {
         return check(machines, named).map(|()| named.to_vec());
@@ -27,7 +27,7 @@ pub(super) fn choose(machines: &[Machine], wanted: Wanted<'_>) -> Result<Vec<Str
     let usual: Vec<_> = machines.iter().filter(open).filter(|machine| !machine.is_tainted).collect();
     let fitting = match wanted {
         Wanted::Usual | Wanted::Named(_) if !usual.is_empty() => usual,
-        // A cluster that is nothing but a control plane still has a data path.
+        // A cluster that has only control plane nodes still has a data path.
         Wanted::Usual | Wanted::Every | Wanted::Named(_) => machines.iter().filter(open).collect(),
     };
     if fitting.is_empty() {
@@ -37,7 +37,7 @@ pub(super) fn choose(machines: &[Machine], wanted: Wanted<'_>) -> Result<Vec<Str
     Ok(fitting.into_iter().map(|machine| machine.name.clone()).collect())
 }
 
-/// Makes sure that pods can run on all nodes that were named.
+/// Checks that pods can run on all named nodes.
 fn check(machines: &[Machine], named: &[String]) -> Result<(), Error> {
     for name in named {
         let Some(machine) = machines.iter().find(|machine| machine.name == *name) else {
@@ -53,7 +53,7 @@ fn check(machines: &[Machine], named: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why no probe pod can run on a node, if none can.
+/// Returns why no probe pod can run on a node. `None` if one can.
 pub(super) fn reason_against(machine: &Machine) -> Option<String> {
     match machine {
         Machine { is_cordoned: true, .. } => Some("is cordoned".to_owned()),
@@ -62,8 +62,9 @@ pub(super) fn reason_against(machine: &Machine) -> Option<String> {
     }
 }
 
-/// The Services that lead to the sender's node only, where a run has fewer nodes than the scenario: nodes of the
-/// scenario share one, and its endpoints are those of all of them.
+/// Returns the Services with `internalTrafficPolicy: Local`, if the run has fewer nodes than the scenario has
+/// logical nodes. Several logical nodes then share one node, and the Service uses the endpoints of all of
+/// them.
 pub(super) fn without_own_nodes(cluster: &Cluster, group: &[String]) -> Vec<(EndpointName, Absence)> {
     let (wanted, found) = (cluster.nodes.len(), group.iter().collect::<BTreeSet<_>>().len());
     if wanted <= found {
@@ -78,24 +79,27 @@ pub(super) fn without_own_nodes(cluster: &Cluster, group: &[String]) -> Vec<(End
     names.map(|name| (name, absence.clone())).collect()
 }
 
-/// Says for each node of a scenario whether a probe pod is ever on it. `state` is the scenario's first.
+/// Returns for each logical node of a scenario whether it ever has a probe pod. `state` is the scenario's
+/// initial state.
 pub(super) fn have_pods(scenario: &Scenario, state: &State) -> Vec<bool> {
     let changes = scenario.steps.iter().flat_map(|step| &step.actions).filter_map(Action::pod_change);
     let added = changes.filter_map(|change| match change {
         PodChange::Added(pod) => Some(pod),
         PodChange::Ended(_) | PodChange::Removed(_) => None,
     });
-    // Nothing is measured at pods with hostNetwork.
+    // Pods with `hostNetwork` are not measured on a cluster.
     let pods = state.cluster.pods.iter().chain(added).filter(|pod| !pod.host_network);
     let with_pods: BTreeSet<&str> = pods.filter_map(|pod| pod.node.as_deref()).collect();
     state.cluster.nodes.iter().map(|node| with_pods.contains(node.name.as_str())).collect()
 }
 
-/// Returns the nodes that stand for those of a scenario, in its order: one group, or as many as it takes until every
-/// node has stood for one with pods. For a node without pods stands one that is not yet in the group, if there is one.
+/// Returns the nodes that stand for the logical nodes of a scenario, in its order.
 ///
-/// Within a group, every node with pods is source and destination, alone and across nodes; so the number of groups
-/// grows with the nodes, and not with their pairs.
+/// Returns one group, or with `all` as many groups as are needed until every node has stood for a logical
+/// node with pods. A logical node without pods gets a node that is not in the group yet, if there is one.
+///
+/// Within a group, every node with pods is source and destination, for its own pods and for other nodes. So
+/// the number of groups grows with the number of nodes, not with the number of pairs.
 pub(super) fn groups(nodes: &[String], have_pods: &[bool], all: bool) -> Vec<Vec<String>> {
     let size = have_pods.iter().filter(|has_pods| **has_pods).count().clamp(1, nodes.len().max(1));
     let group = |begin: usize| {
@@ -155,7 +159,8 @@ mod tests {
         assert!(none.to_string().starts_with("no node fits"));
     }
 
-    /// Tainted nodes run pods, too: those that tolerate it, such as the tenants for whom they are.
+    /// Pods that tolerate a taint run on tainted nodes, such as the pods of a tenant to whom the nodes are
+    /// dedicated.
     #[test]
     fn every_node_means_tainted_nodes_too() {
         assert_eq!(choose(&machines(), Wanted::Every).unwrap(), ["control", "a"]);
@@ -186,7 +191,7 @@ mod tests {
         assert_eq!(groups(&nodes[..1], &[true, true], true), [["a", "a"]]);
     }
 
-    /// The default is two nodes, whether or not there are pods on both.
+    /// A scenario has two logical nodes by default, even if only one of them has pods.
     #[test]
     fn nodes_with_pods_are_those_that_ever_have_a_probe_pod() {
         let have_pods = |pods: &str, steps: &str| {
@@ -203,7 +208,7 @@ mod tests {
         assert_eq!(have_pods(on_host, "{name: s}"), [false, true]);
     }
 
-    /// Seen: on a cluster with one node, a correct network was accused.
+    /// Regression: on a cluster with one node, netproof reported failures of a correct network.
     #[test]
     fn services_of_the_senders_node_need_as_many_nodes_as_the_scenario() {
         let service = |name: &str, only_local| Service {

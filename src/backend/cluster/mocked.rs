@@ -1,4 +1,4 @@
-//! What a real server does not show on demand: a service that answers as one would.
+//! A mock API server, for answers that a real server does not give on demand.
 
 mod policies;
 mod survey;
@@ -28,15 +28,15 @@ use crate::backend::Error;
 use crate::scenario::{Scenario, State, Topology};
 use crate::snapshot::Identity;
 
-/// An answer: a status and a body.
+/// An answer: an HTTP status and a body.
 pub(super) type Answer = (u16, Value);
 
-/// A client of a server that answers like this, by method and path.
+/// Returns a client of a server that answers by method and path.
 pub(super) fn client(mut answer: impl FnMut(&Method, &str) -> Answer + Send + 'static) -> Client {
     client_with_bodies(move |method, path, _| answer(method, path))
 }
 
-/// A client of a server that answers like this, by method, path and body.
+/// Returns a client of a server that answers by method, path and body.
 fn client_with_bodies(mut answer: impl FnMut(&Method, &str, &Value) -> Answer + Send + 'static) -> Client {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
@@ -75,8 +75,8 @@ fn settings() -> Settings {
     }
 }
 
-/// A deployment of a run `r` that is not there yet, and may use these kinds of cluster-scoped policies. The cluster has
-/// these kinds of foreign ones.
+/// Returns a deployment of the run `r` that has no objects yet. It may use the given kinds of cluster-scoped
+/// policies. The cluster has the given kinds of foreign policies.
 pub(super) fn deployment(
     client: Client,
     cluster_policies: Support,
@@ -119,17 +119,17 @@ pub(super) fn deployment(
     Deployment::new(Arc::new(shared), names, vec!["n".to_owned()])
 }
 
-/// Brings the standard topology up.
+/// Converges a deployment to the standard topology.
 async fn converge(client: Client) -> Result<(), Error> {
     converge_to(client, &mut State::new(&Topology::standard(false))).await
 }
 
-/// Brings the cluster to a state.
+/// Converges a deployment to a state.
 async fn converge_to(client: Client, state: &mut State) -> Result<(), Error> {
     deployment(client, Support::new(), Vec::new()).converge(state).await
 }
 
-/// A namespace or anything else, as it was created.
+/// Returns the answer to a request that created an object.
 fn created() -> Answer {
     (201, json!({"metadata": {"name": "x"}}))
 }
@@ -169,7 +169,7 @@ async fn a_namespace_of_somebody_else_is_not_taken_over() {
     assert!(message.contains("is there already: choose another beginning"), "{message}");
 }
 
-/// A new namespace has no service account for a moment, and an API server may be away for some.
+/// A new namespace has no service account at first, and an API server may be unavailable for some time.
 #[tokio::test]
 async fn what_passes_is_waited_for() {
     let (tries, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -196,7 +196,7 @@ async fn what_passes_is_waited_for() {
     assert!(tries.load(Ordering::Relaxed) > 3 && asked.load(Ordering::Relaxed) > 3);
 }
 
-/// The state after the steps of a scenario in which every pod got an address from these.
+/// Returns the state after the steps of a scenario. The pods get these addresses, in order.
 fn state_after(steps: &str, addresses: &[&str]) -> State {
     let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
     let scenario = Scenario::from_text(&format!("{head}{steps}"));
@@ -251,7 +251,7 @@ async fn missing_permissions_are_asked_for_by_rule() {
     assert!(!message.contains("pods/exec"), "{message}");
 }
 
-/// A pod that ended by itself is told from one that failed, and from one that somebody deleted.
+/// A pod that ended by itself must be distinguished from a pod that failed and from a pod that was deleted.
 #[tokio::test]
 async fn pods_that_end_have_to_succeed() {
     let client = client(|_, path| match path {
@@ -268,7 +268,7 @@ async fn pods_that_end_have_to_succeed() {
     let watch = PodWatch::start(client, "r", &[]);
     let ended = async |name: &str| {
         let pod = Identity::new("x", name);
-        // What is not listed yet is not there either.
+        // Before the watch has listed the pods, every pod seems to be missing.
         while watch.state(&Identity { name: "good".to_owned(), ..pod.clone() }).is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

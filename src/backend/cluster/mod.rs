@@ -1,5 +1,7 @@
-//! Any Kubernetes cluster: namespaces of the run's own, with probe pods that are reached through
-//! the API server. Changes nothing that it did not make.
+//! Backend for any Kubernetes cluster. Probe pods run in the run's own namespaces or in prepared ones, and
+//! are reached through the API server.
+//!
+//! The backend changes only objects that it created, and the labels and annotations of prepared namespaces.
 
 mod access;
 mod canaries;
@@ -54,7 +56,7 @@ use sentinels::Turns;
 pub use settings::{Control, PullPolicy, Settings};
 use survey::Survey;
 
-/// How many connections to agents are opened at once: each costs the API server a handshake.
+/// Limit on agent connections that are opened at the same time. Each costs the API server a handshake.
 const OPENED_AT_ONCE: usize = 32;
 
 /// A cluster, in use by one run.
@@ -62,39 +64,40 @@ pub struct Cluster {
     shared: Arc<Shared>,
     name: String,
     version: String,
-    /// The nodes that can be used.
+    /// Names of the nodes to use.
     nodes: Vec<String>,
 }
 
-/// What the parts of a run share.
+/// State that all parts of a run share.
 struct Shared {
     client: Client,
     maker: Maker,
     prefix: String,
-    /// Where it may make no namespaces.
+    /// `None` if the run creates its own namespaces.
     prepared: Option<Prepared>,
     survey: Survey,
     watch: PodWatch,
     permits: Arc<Semaphore>,
     pull_secret: Option<Secret>,
-    /// The right to have the one BaselineAdminNetworkPolicy of the cluster.
+    /// Lock for the cluster's only BaselineAdminNetworkPolicy.
     baseline: Arc<tokio::sync::Mutex<()>>,
     schedule: Mutex<Schedule>,
     canaries: Canaries,
     sentinels: Turns,
-    /// The kinds, as `Kind.group`, of which objects of others are accepted in the run's namespaces.
+    /// Kinds, as `Kind.group`, whose objects are accepted in the run's namespaces even if others created
+    /// them.
     accepted: OnceLock<BTreeSet<String>>,
-    /// How many deployments there ever were.
+    /// Number of deployments that were ever created.
     deployments: AtomicUsize,
-    /// Whether a deployment has ever come up.
+    /// Whether a deployment has ever started successfully.
     has_started: AtomicBool,
 }
 
 impl Cluster {
-    /// Connects to a cluster and makes sure that a run can succeed there. Creates nothing yet.
+    /// Connects to a cluster and checks that a run can succeed there. Creates nothing yet.
     ///
     /// # Errors
-    /// If it cannot be reached or lacks something that a run needs.
+    /// If the cluster cannot be reached or lacks something that a run needs.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         let connected = connect::connect(&settings.target).await?;
         let client = connected.client;
@@ -139,12 +142,12 @@ impl Cluster {
         Ok(Self { shared: Arc::new(shared), name: connected.name, version: connected.version, nodes })
     }
 
-    /// The cluster's name.
+    /// Returns the cluster's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What a report should say about the cluster: pairs of a name and a value.
+    /// Returns facts about the cluster for reports, as pairs of a name and a value.
     pub fn facts(&self) -> Vec<(String, String)> {
         let plugin = self.shared.survey.plugin.clone().unwrap_or_else(|| "unknown".to_owned());
         let mut facts = vec![("server", self.version.clone())];
@@ -153,13 +156,13 @@ impl Cluster {
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// All nodes of the cluster, with the versions of their kubelets.
+    /// Returns all nodes of the cluster with the versions of their kubelets.
     pub fn nodes(&self) -> BTreeMap<String, String> {
         let machines = self.shared.survey.machines.iter();
         machines.map(|machine| (machine.name.clone(), machine.kubelet.clone())).collect()
     }
 
-    /// The nodes on which no probe pod can run, with the reasons.
+    /// Returns the nodes on which no probe pod can run, with the reasons. `None` if there are none.
     fn unfit_nodes(&self) -> Option<String> {
         let unfit = self.shared.survey.machines.iter().filter_map(|machine| {
             let why = machines::reason_against(machine)?;
@@ -169,33 +172,34 @@ impl Cluster {
         (!unfit.is_empty()).then(|| unfit.join(", "))
     }
 
-    /// What the verdicts do not know of.
+    /// Returns warnings about objects that the verdicts do not take into account.
     pub fn warnings(&self) -> &[String] {
         &self.shared.survey.warnings
     }
 
-    /// The kinds of which the cluster has objects that the policy engine does not know of.
+    /// Returns the kinds of which the cluster has objects, or may have objects, that the policy engine does
+    /// not model.
     pub fn unmodelled(&self) -> &[Unmodelled] {
         &self.shared.survey.unmodelled
     }
 
-    /// Accepts objects of these kinds, as `Kind.group`, in the run's namespaces, whoever makes them. Once.
+    /// Accepts objects of these kinds (`Kind.group`) in the run's namespaces, no matter who creates them.
+    /// Only the first call has an effect.
     pub fn accept(&self, kinds: impl IntoIterator<Item = String>) {
         self.shared.accepted.get_or_init(|| kinds.into_iter().collect());
     }
 
-    /// What the names of the run's namespaces begin with.
+    /// Returns the prefix of the names of the run's namespaces.
     pub fn prefix(&self) -> &str {
         &self.shared.prefix
     }
 
-    /// The label by which everything of the run can be found.
+    /// Returns the label selector that finds everything that the run created.
     pub fn selector(&self) -> String {
         format!("{}={}", objects::RUN, self.shared.maker.run)
     }
 
-    /// Says which scenarios are to be carried out. Gives them as often as it takes to cover all nodes that
-    /// were asked for.
+    /// Schedules scenarios. Returns each scenario as often as needed to cover all requested nodes.
     pub fn schedule(&self, scenarios: &[Scenario]) -> Vec<Scenario> {
         let settings = &self.shared.maker.settings;
         let all = settings.every_node || !settings.nodes.is_empty();
@@ -203,7 +207,7 @@ impl Cluster {
         let mut schedule = self.shared.schedule();
         for scenario in scenarios {
             let state = State::new(&scenario.topology);
-            // Only so many as it takes, of those that nobody chose.
+            // Without requested nodes, one group of nodes is enough.
             let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &state), all);
             for group in &groups {
                 schedule.add(Turn { index: placed.len(), group: group.clone(), state: state.clone() });
@@ -217,8 +221,8 @@ impl Cluster {
         placed
     }
 
-    /// The backends for what [`schedule`](Self::schedule) gave, by its places there. Each is for the scenario
-    /// that finds most of its pods when it is asked for.
+    /// Returns the backends for the scenarios that [`schedule`](Self::schedule) returned, with the indices of
+    /// the scenarios there. Each backend is for the scenario that can reuse most of its pods at that moment.
     pub fn backends(&self) -> impl Iterator<Item = (usize, Result<ClusterBackend, Error>)> + '_ {
         std::iter::from_fn(|| {
             let (turn, deployment) = self.shared.schedule().next()?;
@@ -226,14 +230,14 @@ impl Cluster {
         })
     }
 
-    /// The backend for a scenario that was not scheduled, on as many of the nodes as it has.
+    /// Returns a backend for a scenario that was not scheduled, on as many nodes as the scenario has.
     pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
         let state = State::new(&scenario.topology);
         let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &state), false);
         self.backend(groups.into_iter().next().unwrap_or_default(), None)
     }
 
-    /// A backend on a deployment that is there, or on a new one.
+    /// Returns a backend on an existing deployment, or on a new one.
     fn backend(&self, group: Group, deployment: Option<Deployment>) -> ClusterBackend {
         let deployment = deployment.unwrap_or_else(|| {
             let number = self.shared.deployments.fetch_add(1, Ordering::Relaxed) + 1;
@@ -244,10 +248,10 @@ impl Cluster {
         ClusterBackend { shared, group, deployment, canaries, sentinels: None, is_broken: false }
     }
 
-    /// Makes sure that a result can be written to a ConfigMap, and that it is nobody else's.
+    /// Checks that a ConfigMap can be read, and that it does not exist or is netproof's own.
     ///
     /// # Errors
-    /// If it cannot, or is.
+    /// If it cannot be read, or belongs to someone else.
     pub async fn check_save(&self, identity: &Identity) -> Result<(), Error> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.shared.client.clone(), &identity.namespace);
         let found = persistently(async || config_maps.get_opt(&identity.name).await).await;
@@ -263,7 +267,7 @@ impl Cluster {
         }
     }
 
-    /// Writes a result to a ConfigMap, which stays.
+    /// Writes a result to a ConfigMap that remains after the run.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -285,10 +289,10 @@ impl Cluster {
         saved.await.map(drop).map_err(failed(format!("write ConfigMap {identity}")))
     }
 
-    /// Removes everything that the run made, unless it should stay.
+    /// Removes everything that the run created, unless the settings say to keep it.
     ///
     /// # Errors
-    /// If something stays. The message says how to remove it.
+    /// If something remains. The message says how to remove it.
     pub async fn finish(self) -> Result<(), Error> {
         if self.shared.maker.settings.keep {
             return Ok(());
@@ -297,7 +301,8 @@ impl Cluster {
         let was_started = deployments.load(Ordering::Relaxed) > 0;
         let removed = match prepared {
             Some(prepared) => {
-                // First: by the labels of the namespaces, a cleanup finds out whose policies are left.
+                // Delete the policies first. A later cleanup finds the run of leftover policies by the labels
+                // of the namespaces.
                 let selector = self.selector();
                 match cluster_policies::delete_all(client, &selector, Duration::ZERO).await {
                     Ok(_) => prepared.remove_run(client, &maker.run, was_started).await,
@@ -317,7 +322,7 @@ impl Cluster {
 }
 
 impl Shared {
-    /// The names of the canaries' namespace.
+    /// Returns the names for the canaries' namespace.
     fn names_of_canaries(&self) -> Names {
         let prefix = self.prefix.clone();
         match &self.prepared {
@@ -329,12 +334,12 @@ impl Shared {
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        // Whoever panicked while holding it left nothing half done.
+        // A panic while the lock was held left no partial change.
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Makes sure that namespaces with this prefix are nobody's.
+/// Checks that the prefix is valid, and that no namespace has it.
 async fn check_prefix(client: &Client, prefix: &str) -> Result<(), Error> {
     let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if prefix.is_empty() || prefix.len() > 40 || !prefix.chars().all(is_valid) || prefix.starts_with('-') {
@@ -364,20 +369,21 @@ async fn pull_secret(client: &Client, settings: &Settings) -> Result<Option<Secr
     found.map(Some).map_err(unusable)
 }
 
-/// One topology on a cluster.
+/// The backend of one scenario on a cluster.
 pub struct ClusterBackend {
     shared: Arc<Shared>,
     group: Group,
     deployment: Deployment,
     canaries: Vec<Canary>,
-    /// Once it has started.
+    /// `None` until the backend has started.
     sentinels: Option<sentinels::Turn>,
-    /// Whether the deployment may be anything by now.
+    /// Whether the deployment may be in any state, because a change failed or has not finished.
     is_broken: bool,
 }
 
 impl ClusterBackend {
-    /// An error of a start. What never worked will not work for the next scenario either.
+    /// Returns the error of a start. If no deployment has ever started, the next scenario cannot succeed
+    /// either, so the backend is unavailable.
     fn judge(&self, error: Error) -> Error {
         if self.shared.has_started.load(Ordering::Relaxed) {
             error
@@ -389,9 +395,9 @@ impl ClusterBackend {
 
 impl Backend for ClusterBackend {
     async fn start(&mut self, state: &mut State) -> Result<(), Error> {
-        // Broken until the opposite is known.
+        // Broken until the start has succeeded.
         self.is_broken = true;
-        // Where this one needs more than there are, the next may not.
+        // An error here does not end the run: the next scenario may need fewer namespaces.
         self.deployment.borrow_prepared(state).await?;
         let canaries = self.shared.canaries.on(&self.shared, &self.group);
         match try_join(self.deployment.start(state), canaries).await {
@@ -443,18 +449,18 @@ impl Backend for ClusterBackend {
         self.sentinels.as_ref().map(sentinels::Turn::sentinels).unwrap_or_default()
     }
 
-    /// Keeps the deployment if another scenario can use it.
+    /// Keeps the deployment if another scenario can use it, and otherwise removes it.
     async fn stop(mut self) {
         if let Some(turn) = &self.sentinels {
             self.shared.sentinels.give_back(turn);
         }
         let removes = !self.shared.maker.settings.keep;
         if removes {
-            // What fails to go is removed at the end of the run.
+            // The end of the run removes what could not be deleted here.
             self.is_broken |= self.deployment.remove_cluster_policies().await.is_err();
         }
         if let Some(prepared) = &self.shared.prepared {
-            // A policy that could not be removed would select the next one's pods, too.
+            // A policy that could not be deleted would also select the pods of the next scenario.
             match self.is_broken && self.deployment.has_cluster_policies() {
                 true => prepared.close(),
                 false => self.deployment.give_prepared_back(prepared, self.is_broken).await,

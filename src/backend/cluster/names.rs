@@ -1,4 +1,4 @@
-//! The names that a scenario's namespaces have on the cluster.
+//! Names on the cluster for a scenario's namespaces and cluster-scoped objects.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,30 +8,31 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::policy::NAMESPACE_NAME_LABEL;
 
-/// The longest name of a namespace.
+/// Maximum length of a namespace's name.
 const LONGEST: usize = 63;
 
-/// The longest name of most other objects.
+/// Maximum length of most other objects' names.
 const LONGEST_OF_CLUSTER: usize = 253;
 
-/// How many digits stand for the end of a name that is too long.
+/// Number of hexadecimal digits that replace the end of a name that is too long.
 const DIGITS: usize = 8;
 
-/// Gives namespaces names that nobody else has.
+/// Mapping from a scenario's names to names that are unique on the cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: String,
-    /// The prepared namespaces that stand for those of the scenario, where the run makes none.
+    /// Prepared namespaces, by the scenario's namespaces for which they stand. Empty if the run creates its
+    /// own.
     prepared: BTreeMap<String, String>,
 }
 
 impl Names {
-    /// Names that begin with a prefix and a hyphen.
+    /// Creates a mapping to names that begin with a prefix and a hyphen.
     pub(super) fn new(prefix: String) -> Self {
         Self { prefix, prepared: BTreeMap::new() }
     }
 
-    /// Names of prepared namespaces for some of the scenario's.
+    /// Creates a mapping that uses prepared namespaces for some of the scenario's namespaces.
     pub(super) fn prepared(prefix: String, prepared: BTreeMap<String, String>) -> Self {
         Self { prefix, prepared }
     }
@@ -40,12 +41,12 @@ impl Names {
         &self.prefix
     }
 
-    /// The real name of one of the scenario's namespaces.
+    /// Returns the name on the cluster of one of the scenario's namespaces.
     pub(super) fn namespace(&self, name: &str) -> String {
         self.prepared.get(name).cloned().unwrap_or_else(|| self.unique(name, LONGEST))
     }
 
-    /// The real name of an object of the scenario that belongs to no namespace.
+    /// Returns the name on the cluster of one of the scenario's cluster-scoped objects.
     pub(super) fn of_cluster(&self, name: &str) -> String {
         self.unique(name, LONGEST_OF_CLUSTER)
     }
@@ -58,12 +59,12 @@ impl Names {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let room = longest.saturating_sub(DIGITS + 1);
-        // Names are ASCII.
+        // Names are ASCII, so that any index is a character boundary.
         let begin = real.get(..room).unwrap_or(&real).trim_end_matches(['-', '.']);
         format!("{begin}-{:08x}", hasher.finish() & 0xffff_ffff)
     }
 
-    /// Makes selectors that name a namespace name the real one.
+    /// Rewrites namespace selectors that contain a namespace's name to its name on the cluster.
     pub(super) fn rewrite(&self, policy: &mut NetworkPolicy) {
         let Some(spec) = &mut policy.spec else { return };
         let ingress = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.from.as_mut());
@@ -74,7 +75,7 @@ impl Names {
         }
     }
 
-    /// A selector of namespaces that names the real ones.
+    /// Returns a namespace selector in which names are replaced by the names on the cluster.
     pub(super) fn rewritten(&self, mut selector: LabelSelector) -> LabelSelector {
         if let Some(name) = selector.match_labels.as_mut().and_then(|l| l.get_mut(NAMESPACE_NAME_LABEL)) {
             *name = self.namespace(name);

@@ -16,31 +16,31 @@ use super::settings::Settings;
 use crate::policy::{Backends, Labels, Pod, Service, TargetPort};
 use crate::snapshot::Identity;
 
-/// The label that everything carries which netproof made, and its value.
+/// Label of everything that netproof created: key and value.
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "netproof");
 
-/// The label with the id of the run that made something.
+/// Label with the id of the run that created an object.
 pub(super) const RUN: &str = "netproof.dev/run";
 
-/// The annotation of a pod with its namespace and name in the scenario that it is used in.
+/// Annotation of a pod with its namespace and name in the scenario that currently uses it.
 pub(super) const POD: &str = "netproof.dev/pod";
 
-/// The Pod Security level that is enforced on all namespaces.
+/// Label that enforces a Pod Security level, which all namespaces have: key and value.
 pub(super) const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
 
-/// The name of the Secret with which the image is pulled.
+/// Name of the Secret with which the image is pulled.
 pub(super) const PULL_SECRET: &str = "netproof-pull";
 
-/// Where the image has the agent.
+/// Path of the agent in the image.
 pub(super) const PROGRAM: &str = "/netproof-probe";
 
-/// The name of a pod's only container.
+/// Name of a pod's only container.
 pub(super) const AGENT: &str = "agent";
 
-/// A user and a group that nobody is.
+/// User id and group id of the agents. They belong to no account.
 const NOBODY: i64 = 65_532;
 
-/// What all objects of a run have in common.
+/// Data that all objects of a run have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Maker {
     pub(super) run: String,
@@ -49,7 +49,7 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// The labels of a pod or namespace: its own, and those by which netproof knows it again. Policies
+    /// Returns the labels of a pod or namespace: its own, and those by which netproof recognizes it. Policies
     /// see both.
     pub(super) fn labels(&self, own: &Labels, is_namespace: bool) -> Labels {
         let mut labels = own.clone();
@@ -67,7 +67,7 @@ impl Maker {
         ObjectMeta { name: Some(name.to_owned()), namespace, labels: Some(labels), ..ObjectMeta::default() }
     }
 
-    /// `labels` without the one that the API server sets itself.
+    /// Returns a Namespace object. `labels` must not contain the label that the API server sets itself.
     pub(super) fn namespace(&self, name: &str, labels: Labels) -> core::Namespace {
         core::Namespace { metadata: self.metadata(None, name, labels), ..core::Namespace::default() }
     }
@@ -78,7 +78,7 @@ impl Maker {
             Backends::Addresses(_) | Backends::Unknown => None,
         };
         let port = |(i, port): (usize, &crate::policy::ServicePort)| core::ServicePort {
-            // Where there are several, the API wants names.
+            // The API requires names if there are several ports.
             name: Some(port.name.clone().unwrap_or_else(|| format!("port-{i}"))),
             port: port.port.get().into(),
             protocol: Some(port.protocol.name().to_owned()),
@@ -102,7 +102,7 @@ impl Maker {
         }
     }
 
-    /// The policy as it was written, where it belongs.
+    /// Returns the policy as it was written, in its namespace on the cluster.
     pub(super) fn policy(&self, written: &NetworkPolicy, namespace: &str, names: &Names) -> NetworkPolicy {
         let mut policy = written.clone();
         names.rewrite(&mut policy);
@@ -112,7 +112,7 @@ impl Maker {
         policy
     }
 
-    /// The policy that lets packets through to pods with this label at one TCP port only.
+    /// Returns a policy that allows ingress to pods with this label at one TCP port only.
     pub(super) fn open_port(
         &self,
         namespace: &str,
@@ -139,7 +139,7 @@ impl Maker {
         NetworkPolicy { metadata: self.metadata(Some(namespace.to_owned()), name, labels), spec: Some(spec) }
     }
 
-    /// A copy of the Secret with which the image is pulled.
+    /// Returns a copy of the Secret with which the image is pulled.
     pub(super) fn pull_secret(&self, original: &core::Secret, namespace: &str) -> core::Secret {
         core::Secret {
             metadata: self.metadata(
@@ -153,7 +153,7 @@ impl Maker {
         }
     }
 
-    /// A pod of the scenario with an agent that signs with the real name, on a machine.
+    /// Returns the object for a scenario's pod on a node. Its agent signs with the pod's name on the cluster.
     pub(super) fn pod(&self, pod: &Pod, real: &Identity, machine: &str) -> core::Pod {
         let no_sidecars = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
         let annotations = no_sidecars.map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -212,7 +212,7 @@ impl Maker {
     }
 }
 
-/// Chosen by affinity and not by `nodeName`, so that the scheduler still looks for room.
+/// Returns an affinity to one node. Unlike `nodeName`, an affinity makes the scheduler check for room.
 fn on_machine(machine: &str) -> core::Affinity {
     let requirement = core::NodeSelectorRequirement {
         key: "metadata.name".to_owned(),

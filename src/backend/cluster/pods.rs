@@ -1,4 +1,4 @@
-//! Watching the run's pods: which are ready, which cannot start, and which are gone.
+//! Watch over the run's pods: which are ready, which cannot start, and which are gone.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,31 +20,31 @@ use super::request::{failed as refused, persistently, unless_missing};
 use crate::backend::Error;
 use crate::snapshot::Identity;
 
-/// How long a pod may be called unschedulable: the scheduler may not have seen a node yet.
+/// Maximum time for which a pod may be reported as unschedulable. The scheduler might not know a node yet.
 const SCHEDULING: Duration = Duration::from_secs(4);
 
-/// How long pods may take to be gone after they were asked to end at once.
+/// Maximum time until deleted pods are gone.
 const ENDING: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is known of a pod. Its name is the real one.
+/// Last known state of a pod. Maps of these states use the pods' names on the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PodState {
-    /// It is on its way.
+    /// It has not started yet.
     Starting,
-    /// It is on its way, but no node has room.
+    /// It has not started yet, because no node has room.
     Unschedulable(String),
     /// It runs, with these addresses.
     Ready(Vec<IpAddr>),
-    /// It has ended as it should.
+    /// It has ended successfully.
     Succeeded,
-    /// It will not start, or has ended otherwise.
+    /// It cannot start, or has failed.
     Failed(String),
 }
 
 type Pods = BTreeMap<Identity, PodState>;
 
-/// A watch over the pods of a run. Ends with its last copy.
+/// A watch over the pods of a run. It ends when its last clone is dropped.
 #[derive(Clone)]
 pub(super) struct PodWatch {
     client: Client,
@@ -60,7 +60,7 @@ impl Drop for Tasks {
     }
 }
 
-/// Keeps what is known of the pods of a namespace, or of all.
+/// Keeps the known states of the pods up to date, in one namespace or in all.
 async fn follow(
     api: Api<Pod>,
     config: watcher::Config,
@@ -86,14 +86,14 @@ async fn follow(
                     pods.extend(listed);
                 });
             }
-            // It starts again by itself.
+            // The watch restarts by itself.
             Err(error) => tracing::debug!("the watch over pods broke: {error}"),
         }
     }
 }
 
 impl PodWatch {
-    /// Watches the pods of a run, in all namespaces if none are named.
+    /// Watches the pods of a run in these namespaces, or in all namespaces if none are named.
     pub(super) fn start(client: Client, run: &str, namespaces: &[String]) -> Self {
         let config = watcher::Config::default().labels(&format!("{RUN}={run}"));
         let (sender, pods) = watch::channel(Pods::new());
@@ -112,12 +112,12 @@ impl PodWatch {
         Self { client, pods, _tasks: Arc::new(Tasks(tasks)) }
     }
 
-    /// What is known of a pod; `None` if it is not there.
+    /// Returns the last known state of a pod. `None` if the pod does not exist.
     pub(super) fn state(&self, pod: &Identity) -> Option<PodState> {
         self.pods.borrow().get(pod).cloned()
     }
 
-    /// Waits until pods are ready. Gives their addresses, in the same order.
+    /// Waits until pods are ready. Returns their addresses, in the same order.
     pub(super) async fn ready(
         &self,
         wanted: &[Identity],
@@ -166,7 +166,7 @@ impl PodWatch {
         }
     }
 
-    /// Waits until pods are not there any more.
+    /// Waits until pods no longer exist, according to the watch.
     pub(super) async fn gone(&self, unwanted: &[Identity], longest: Duration) -> Result<(), Error> {
         let mut pods = self.pods.clone();
         let gone = pods.wait_for(|pods| unwanted.iter().all(|pod| !pods.contains_key(pod)));
@@ -178,7 +178,7 @@ impl PodWatch {
         }
     }
 
-    /// Waits until pods have ended as they should.
+    /// Waits until pods have ended successfully.
     pub(super) async fn succeeded(&self, ending: &[Identity], longest: Duration) -> Result<(), Error> {
         let mut pods = self.pods.clone();
         let failed = |message: String| Error::failed("let pods end", message);
@@ -218,7 +218,7 @@ impl PodWatch {
         Error::failed(format!("start pod {pod}"), message)
     }
 
-    /// What the cluster last complained about a pod.
+    /// Returns the latest warning event about a pod.
     async fn last_warning(&self, pod: &Identity) -> Option<String> {
         let events: Api<CoreEvent> = Api::namespaced(self.client.clone(), &pod.namespace);
         let of_pod = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", pod.name));
@@ -228,7 +228,7 @@ impl PodWatch {
     }
 }
 
-/// Asks for the end of pods, in so many seconds or in their own time.
+/// Requests the deletion of pods, with this grace period in seconds or with their own.
 pub(super) async fn delete_all(
     client: &Client,
     namespace: &str,
@@ -240,7 +240,7 @@ pub(super) async fn delete_all(
     unless_missing(pods.delete_collection(&parameters, &ListParams::default().labels(selector)).await)
 }
 
-/// Waits until pods are not there any more, as the server itself says.
+/// Waits until pods no longer exist, according to the API server itself.
 pub(super) async fn until_gone(client: &Client, namespace: &str, selector: &str) -> Result<(), Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let selected = ListParams::default().labels(selector);
@@ -279,7 +279,7 @@ fn addresses(state: Option<&PodState>) -> Option<Vec<IpAddr>> {
     }
 }
 
-/// Reasons for which a container waits that time alone does not mend.
+/// Reasons for a container's waiting that time alone does not fix.
 const HOPELESS: [&str; 9] = [
     "CrashLoopBackOff",
     "CreateContainerConfigError",
@@ -326,7 +326,7 @@ fn failed(status: &PodStatus) -> Option<String> {
     Some(of_pod.or(of_container).unwrap_or_else(|| "it ended".to_owned()))
 }
 
-/// Why a container of the pod does not start.
+/// Returns why a container of the pod cannot start. `None` if none is stuck.
 fn stuck(status: &PodStatus) -> Option<String> {
     let states = status.container_statuses.iter().flatten().filter_map(|container| container.state.as_ref());
     let mut waiting = states.filter_map(|state: &ContainerState| state.waiting.as_ref());

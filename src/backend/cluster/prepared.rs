@@ -1,7 +1,7 @@
-//! Namespaces that somebody prepared for runs, for users who may not make namespaces.
+//! Namespaces that were prepared for runs, for users who are not allowed to create namespaces.
 //!
-//! A run takes them over by labels, and gives them back as it found them. Which labels are its own, an annotation of
-//! the namespace says: whoever cleans up after a run that was killed knows it, too.
+//! A run takes them over by labels, and restores their labels when it gives them back. An annotation of the
+//! namespace lists the labels that the run added, so that a cleanup can remove them after the run was killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,21 +26,21 @@ use super::request::{bounded, failed, persistently, unless_missing};
 use crate::backend::Error;
 use crate::policy::Labels;
 
-/// The annotation of a prepared namespace that a run has taken over.
+/// Annotation of a prepared namespace that a run has taken over.
 const TAKEN: &str = "netproof.dev/taken";
 
-/// How long a request may be on its way.
+/// Time that a request may be in transit.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-/// How many namespaces are given back at once.
+/// Maximum number of namespaces that are given back at the same time.
 const AT_ONCE: usize = 8;
 
-/// What that annotation says, as JSON.
+/// Content of this annotation, as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Taken {
-    /// The keys of the labels that the run added.
+    /// Keys of the labels that the run added.
     labels: BTreeSet<String>,
-    /// When, in seconds since 1970.
+    /// Time of the takeover, in seconds since 1970.
     since: u64,
 }
 
@@ -48,7 +48,7 @@ struct Taken {
 pub(super) struct Prepared {
     names: Vec<String>,
     free: Mutex<Vec<String>>,
-    /// As many as are free; closed when one could not be given back.
+    /// One permit per free namespace. Closed if a namespace could not be given back.
     permits: Arc<Semaphore>,
 }
 
@@ -59,14 +59,14 @@ pub(super) struct Borrowed {
 }
 
 impl Prepared {
-    /// The first of the names is for canaries, the others are for scenarios.
+    /// Creates a pool of namespaces. The first one is for canaries, the others are for scenarios.
     pub(super) fn new(names: &[String]) -> Self {
         let free: Vec<String> = names.iter().skip(1).cloned().collect();
         let permits = Arc::new(Semaphore::new(free.len()));
         Self { names: names.to_vec(), free: Mutex::new(free), permits }
     }
 
-    /// Makes sure that they are there as they have to be, and nobody uses them.
+    /// Checks that the namespaces exist, have the required label, are empty and are not in use.
     pub(super) async fn check(&self, client: &Client) -> Result<(), Error> {
         let distinct: BTreeSet<&String> = self.names.iter().collect();
         if distinct.len() < 2 || distinct.len() < self.names.len() {
@@ -84,12 +84,12 @@ impl Prepared {
         bounded(checks).await.map(drop)
     }
 
-    /// The one for canaries.
+    /// Returns the namespace for canaries.
     pub(super) fn canaries(&self) -> String {
         self.names.first().cloned().unwrap_or_default()
     }
 
-    /// Waits until so many of the others are free.
+    /// Waits until this number of the other namespaces is free, and borrows them.
     pub(super) async fn borrow(&self, number: usize) -> Result<Borrowed, Error> {
         let others = self.names.len().saturating_sub(1);
         let doing = || format!("take {number} prepared namespaces");
@@ -112,8 +112,9 @@ impl Prepared {
         Ok(Borrowed { names: free.split_off(rest), permit })
     }
 
-    /// Removes what the run made in them, and lets other runs take them. If a request failed (`is_broken`), the server may
-    /// still be carrying it out: what it makes is waited for.
+    /// Removes what the run created in borrowed namespaces, and makes them available again. If a request
+    /// failed (`is_broken`), the server may still be processing it. Then this first waits for what the
+    /// request creates.
     pub(super) async fn give_back(
         &self,
         client: &Client,
@@ -135,12 +136,13 @@ impl Prepared {
         released
     }
 
-    /// No further scenario gets any: what was left in some of them would disturb it.
+    /// Prevents other scenarios from borrowing namespaces. What was left in some of them would disturb these
+    /// scenarios.
     pub(super) fn close(&self) {
         self.permits.close();
     }
 
-    /// Removes everything that the run made in any of them.
+    /// Removes everything that the run created in any of the namespaces.
     pub(super) async fn remove_run(
         &self,
         client: &Client,
@@ -151,17 +153,18 @@ impl Prepared {
         if !was_started {
             return released;
         }
-        // What was asked for when the run was interrupted may be on its way.
+        // A request that was sent before the run was interrupted may still be in transit.
         sleep(ON_ITS_WAY).await;
         release(client, &self.names, run).await
     }
 }
 
-/// Takes a prepared namespace over for a run, or changes the labels that it has for it. `labels` are all that the
-/// scenario says, with the run's own.
+/// Takes a prepared namespace over for a run, or changes its labels during the run. `labels` contains all
+/// labels of the scenario and those of the run.
 pub(super) async fn set_labels(client: &Client, name: &str, run: &str, labels: &Labels) -> Result<(), Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    // Looked at and changed in one: what changed in between is refused, and looked at again.
+    // If the namespace changes between these two requests, the API server refuses the second one with a
+    // conflict, and both are repeated.
     let patched = persistently(async || {
         let found = namespaces.get(name).await?;
         let patch = match taking_over(name, &found.metadata, run, labels) {
@@ -173,7 +176,8 @@ pub(super) async fn set_labels(client: &Client, name: &str, run: &str, labels: &
     patched.await.map_err(failed(format!("take namespace {name} over")))?
 }
 
-/// The merge patch that gives a prepared namespace the labels of a scenario, and says which they are.
+/// Returns the merge patch that sets a scenario's labels on a prepared namespace and lists them in the
+/// annotation.
 fn taking_over(name: &str, found: &ObjectMeta, run: &str, labels: &Labels) -> Result<Value, Error> {
     let doing = || format!("take namespace {name} over");
     let none = Labels::new();
@@ -203,16 +207,16 @@ fn taking_over(name: &str, found: &ObjectMeta, run: &str, labels: &Labels) -> Re
     }}))
 }
 
-/// Removes what a run made in namespaces, and the labels by which it took them over. One that fails keeps none of the
-/// others from it.
+/// Removes what a run created in namespaces, and the labels with which it took them over. An error in one
+/// namespace does not stop the others.
 async fn release(client: &Client, names: &[String], run: &str) -> Result<(), Error> {
     let released = iter(names.to_vec()).map(async |name| release_one(client, &name, run).await);
     let released: Vec<Result<(), Error>> = released.buffer_unordered(AT_ONCE).collect().await;
     released.into_iter().collect()
 }
 
-/// Removes what any run made in namespaces that were taken over long enough ago, and its policies that belong to none.
-/// Gives the names of all that.
+/// Removes what any run created in namespaces that were taken over at least `older_than` ago, and the
+/// cluster-scoped policies of these runs. Returns the names of these namespaces and policies.
 pub(super) async fn cleanup(
     client: &Client,
     names: &[String],
@@ -224,7 +228,7 @@ pub(super) async fn cleanup(
         let Some(run) = found.labels().get(RUN).cloned() else { continue };
         let age = taken(&found.metadata).map_or(u64::MAX, |taken| seconds().saturating_sub(taken.since));
         if age >= older_than.as_secs() {
-            // First: only the label says which run's they are.
+            // Delete the policies first: only the label of the namespace says to which run they belong.
             let selector = format!("{RUN}={run}");
             removed.extend(cluster_policies::delete_all(client, &selector, Duration::ZERO).await?);
             release_one(client, name, &run).await?;
@@ -236,7 +240,7 @@ pub(super) async fn cleanup(
 
 async fn release_one(client: &Client, name: &str, run: &str) -> Result<(), Error> {
     let selector = format!("{RUN}={run}");
-    // With their own time to end: the next ones may have the same names.
+    // Give the pods their own grace period, because the next pods may have the same names.
     let deleted = persistently(async || pods::delete_all(client, name, &selector, None).await).await;
     deleted.map_err(failed(format!("delete the pods of {name}")))?;
     delete_all::<NetworkPolicy>(client, name, &selector).await?;
@@ -256,7 +260,8 @@ async fn release_one(client: &Client, name: &str, run: &str) -> Result<(), Error
     patched.await.map_err(failed(format!("give namespace {name} back")))
 }
 
-/// The merge patch that makes a prepared namespace what it was before a run; `None` if the run does not have it.
+/// Returns the merge patch that restores a prepared namespace after a run. `None` if the run does not have
+/// it.
 fn giving_back(found: &ObjectMeta, run: &str) -> Option<Value> {
     found.labels.as_ref()?.get(RUN).filter(|of| *of == run)?;
     let (managed_by, _) = MANAGED_BY;
@@ -294,7 +299,7 @@ async fn get(client: &Client, name: &str) -> Result<Namespace, Error> {
     found.map_err(failed(format!("read the prepared namespace {name}")))
 }
 
-/// Whether a namespace was there before the run that took it over: it must not be deleted.
+/// Returns whether a namespace existed before the run that took it over. It must not be deleted then.
 pub(super) fn is_prepared(namespace: &Namespace) -> bool {
     namespace.annotations().contains_key(TAKEN)
 }
@@ -309,7 +314,8 @@ fn refuse_taken(name: &str, found: &ObjectMeta) -> Result<(), Error> {
     }
 }
 
-/// Refuses a namespace whose Pod Security nobody set: what a run sets it has to take back, and may not be allowed to.
+/// Refuses a namespace without the Pod Security label. A run that sets the label must also remove it, and may
+/// lack the permission to do so.
 fn refuse_unlabelled(name: &str, found: &ObjectMeta) -> Result<(), Error> {
     let (key, value) = POD_SECURITY;
     match found.labels.as_ref().and_then(|labels| labels.get(key)) {
@@ -320,7 +326,7 @@ fn refuse_unlabelled(name: &str, found: &ObjectMeta) -> Result<(), Error> {
     }
 }
 
-/// Refuses a namespace with objects that would disturb a run, or that it would disturb.
+/// Refuses a namespace with objects that would disturb a run or that a run would disturb.
 async fn refuse_used<K>(client: &Client, namespace: &str) -> Result<(), Error>
 where
     K: kube::Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -340,7 +346,7 @@ where
     }
 }
 
-/// What a run wrote on a namespace; `None` if none did.
+/// Returns the annotation that a run wrote. `None` if there is none.
 fn taken(metadata: &ObjectMeta) -> Option<Taken> {
     serde_json::from_str(metadata.annotations.as_ref()?.get(TAKEN)?).ok()
 }
@@ -397,12 +403,14 @@ mod tests {
         assert_eq!(patch["metadata"]["annotations"], json!({(TAKEN): null}));
         assert_eq!(giving_back(&taken, "other"), None, "another run has it by now");
         assert_eq!(giving_back(&found(&[("team", "a")], None), "r"), None);
-        // Whatever became of the annotation, it is not in use any more.
+        // Without the annotation, netproof removes its usual labels, so that the namespace is no longer in
+        // use.
         let patch = giving_back(&found(&[("team", "a"), (RUN, "r")], None), "r").unwrap();
         assert_eq!(patch["metadata"]["labels"], json!({"app.kubernetes.io/managed-by": null, (RUN): null}));
     }
 
-    /// Labels that somebody sets after a run are theirs, whatever an annotation of that run still says.
+    /// Labels that a user sets after a run belong to the user, even if an annotation of the run still lists
+    /// them.
     #[test]
     fn an_annotation_counts_only_while_a_run_has_the_namespace() {
         let before = found(&[("env", "prod")], Some(&["env", RUN]));
@@ -436,7 +444,7 @@ mod tests {
         assert!(waiting.is_err(), "only one is left");
         let other = prepared.borrow(1).await.unwrap();
         assert!(!first.names.contains(&other.names[0]) && other.names[0] != "c");
-        // Stopped, and nothing of it was removed.
+        // The scenario was stopped, and nothing of it was removed.
         drop(first);
         let message = prepared.borrow(2).await.err().unwrap().to_string();
         assert!(message.contains("not given back"), "{message}");

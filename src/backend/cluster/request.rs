@@ -1,4 +1,4 @@
-//! Requests to the API server: again while it is away, and in words that a person understands.
+//! Requests to the API server, with retries while it is unavailable and with readable error messages.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -10,20 +10,19 @@ use tokio::time::{sleep, timeout};
 
 use crate::backend;
 
-/// How long the API server may be away: a restart takes some seconds.
+/// Maximum time for which the API server may be unavailable. A restart takes some seconds.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// How long an answer may take.
+/// Maximum time until an answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// How many requests are sent at once.
+/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 16;
 
-/// The pause before a request is sent again.
+/// Pause before a retry.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Sends a request, and sends it again while the server is away. For requests that may be sent
-/// twice.
+/// Sends a request and repeats it while the server is unavailable. Only for requests that may be sent twice.
 pub(super) async fn persistently<T>(mut request: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
     let start = Instant::now();
     loop {
@@ -35,32 +34,33 @@ pub(super) async fn persistently<T>(mut request: impl AsyncFnMut() -> Result<T, 
     }
 }
 
-/// Whether the same request may succeed a moment later.
+/// Returns whether the same request may succeed a moment later.
 fn is_passing(error: &Error) -> bool {
     match status_code(error) {
-        // Two requests about the same quota at once: not what is meant by being there already.
+        // Two requests against the same quota may conflict. Unlike the error for an existing object, this
+        // passes.
         Some(409) => !is_there_already(error),
         Some(code) => matches!(code, 429 | 500 | 502 | 503 | 504),
         None => is_connection(error),
     }
 }
 
-/// Whether no answer came from the server.
+/// Returns whether no answer came from the server.
 pub(super) fn is_connection(error: &Error) -> bool {
     matches!(error, Error::HyperError(_) | Error::Service(_) | Error::ReadEvents(_))
 }
 
-/// The HTTP status that the server answered with, if it answered.
+/// Returns the HTTP status of the server's answer. `None` if there was no answer.
 pub(super) fn status_code(error: &Error) -> Option<u16> {
     if let Error::Api(status) = error { Some(status.code) } else { None }
 }
 
-/// Whether something could not be created because there is one of its name.
+/// Returns whether an object could not be created because its name is taken.
 pub(super) fn is_there_already(error: &Error) -> bool {
     if let Error::Api(status) = error { status.code == 409 && status.reason != "Conflict" } else { false }
 }
 
-/// What a deletion came to: what is not there is as good as deleted.
+/// Returns the result of a deletion. An object that does not exist counts as deleted.
 pub(super) fn unless_missing<T>(result: Result<T, Error>) -> Result<(), Error> {
     match result {
         Err(error) if status_code(&error) == Some(404) => Ok(()),
@@ -68,40 +68,40 @@ pub(super) fn unless_missing<T>(result: Result<T, Error>) -> Result<(), Error> {
     }
 }
 
-/// An error in words: what the server says, or why it says nothing.
+/// Describes an error: what the server answered, or why there was no answer.
 pub(super) fn say(error: &Error) -> String {
     if let Error::Api(status) = error {
         let message = status.message.trim();
         return if message.is_empty() { format!("status {}", status.code) } else { message.to_owned() };
     }
     let mut cause: &dyn std::error::Error = error;
-    // The innermost cause is the only one that says something.
+    // Only the innermost cause is informative.
     while let Some(inner) = cause.source() {
         cause = inner;
     }
     cause.to_string()
 }
 
-/// Carries requests out, a bounded number of them at once. Gives the results in order.
+/// Sends requests, with a limit on how many are sent at the same time. Returns the results in order.
 pub(super) async fn bounded<T>(
     requests: impl IntoIterator<Item = impl Future<Output = Result<T, backend::Error>>>,
 ) -> Result<Vec<T>, backend::Error> {
-    // Collected first: a lazy iterator would have to live as long as the answers take.
+    // Collect first: a lazy iterator would have to live until the last answer.
     let requests: Vec<_> = requests.into_iter().collect();
     iter(requests).buffered(AT_ONCE).try_collect().await
 }
 
-/// How an object is created, or made what it should be.
+/// Returns the parameters for server-side apply, which creates or updates an object.
 pub(super) fn apply() -> PatchParams {
     PatchParams::apply("netproof").force()
 }
 
-/// What became of an attempt to do something.
+/// Returns a function that turns an API error into a backend error with a description of the attempt.
 pub(super) fn failed(doing: String) -> impl FnOnce(Error) -> backend::Error {
     move |error| backend::Error::failed(doing, say(&error))
 }
 
-/// Whether the namespace is too new for pods: its default service account is made a moment later.
+/// Returns whether the namespace is too new for pods. Its default service account is created a moment later.
 pub(super) fn awaits_account(error: &Error) -> bool {
     status_code(error) == Some(403) && say(error).contains("error looking up service account")
 }

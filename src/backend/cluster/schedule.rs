@@ -1,5 +1,5 @@
-//! Whose turn it is on a cluster: pods cost more than anything else, so the next scenario is the one that
-//! finds most of its pods.
+//! Order of the scenarios on a cluster. Pods are the most expensive objects, so the next scenario is the
+//! one that can reuse most of its pods.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -7,20 +7,20 @@ use std::collections::HashMap;
 use super::deployment::Deployment;
 use crate::scenario::State;
 
-/// The nodes of the cluster on which a scenario is carried out, in the order of its own.
+/// Nodes of the cluster on which a scenario runs, in the order of its logical nodes.
 pub(super) type Group = Vec<String>;
 
 /// A scenario that waits for its turn.
 pub(super) struct Turn {
-    /// Its place in the run.
+    /// Its index in the run.
     pub(super) index: usize,
     pub(super) group: Group,
-    /// The one that it begins with.
+    /// Its initial state.
     pub(super) state: State,
 }
 
-/// The scenarios that wait, and the deployments that wait for them. Any will do that is on the same
-/// nodes: it is brought to the scenario's topology, and keeps the pods that can be pods of this, too.
+/// Scenarios that wait, and deployments that are idle. A scenario can use any deployment on the same nodes.
+/// The deployment is brought to the scenario's topology, and keeps the pods that it can reuse.
 #[derive(Default)]
 pub(super) struct Schedule {
     waiting: Vec<Turn>,
@@ -32,8 +32,8 @@ impl Schedule {
         self.waiting.push(turn);
     }
 
-    /// The next scenario, with the deployment that it should be carried out on; without one, it needs a
-    /// new one.
+    /// Returns the next scenario, with the deployment that it should use. Without one, it needs a new
+    /// deployment.
     pub(super) fn next(&mut self) -> Option<(Turn, Option<Deployment>)> {
         let (place, deployment) = best(self.waiting.iter().map(|turn| {
             let idle = self.idle.get(&turn.group).into_iter().flatten();
@@ -46,7 +46,8 @@ impl Schedule {
         Some((turn, deployment))
     }
 
-    /// Keeps a deployment for the next scenario on its nodes; gives it back if there is none.
+    /// Keeps a deployment for the next scenario on its nodes. Returns the deployment if no such scenario
+    /// waits.
     pub(super) fn give_back(&mut self, group: Group, deployment: Deployment) -> Option<Deployment> {
         if !self.waiting.iter().any(|turn| turn.group == group) {
             return Some(deployment);
@@ -56,10 +57,12 @@ impl Schedule {
     }
 }
 
-/// The place of the scenario that comes next, and of its deployment among those that it could have: most
-/// of its pods are there, and few are missing. `waiting` gives the number of its pods, and how many of them
-/// each of these deployments has. Where nothing is, the one with the most pods comes first: others will
-/// find them.
+/// Returns the index of the next scenario, and the index of the deployment that it should use.
+///
+/// The scenario that can reuse most pods comes first, then the one that lacks the fewest pods. If no
+/// deployment can be used, the scenario with the most pods comes first, so that others can reuse them.
+/// `waiting` yields for each scenario the number of its pods, and for each of its possible deployments the
+/// number of pods that it can reuse.
 fn best(waiting: impl Iterator<Item = (usize, Vec<usize>)>) -> Option<(usize, Option<usize>)> {
     let fits = waiting.enumerate().flat_map(|(place, (pods, kept))| {
         let of_deployments = kept.into_iter().enumerate();

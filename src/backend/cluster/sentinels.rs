@@ -1,5 +1,5 @@
-//! The policies of the sentinels. Scenarios that are under way at the same time share the pods, and each has a policy
-//! and ports of its own.
+//! Policies of the sentinels. Scenarios that run at the same time share the pods, but each has its own policy
+//! and its own ports.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,18 +12,18 @@ use super::deployment::policies::write;
 use super::request::failed;
 use crate::backend::{Canary, Error, SENTINEL_PORT, SENTINEL_PORTS, Sentinels};
 
-/// The policies that there are, by their numbers.
+/// The policies that exist, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<Vec<Slot>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     is_taken: bool,
-    /// How often its policy was written.
+    /// How often its policy has been written.
     changes: u16,
 }
 
-/// The right to a policy of the sentinels, while a scenario is under way.
+/// The right to use one policy of the sentinels while a scenario runs.
 #[derive(Debug)]
 pub(super) struct Turn {
     number: u16,
@@ -33,11 +33,11 @@ pub(super) struct Turn {
 
 impl Turns {
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        // A panic while it was held left nothing half done.
+        // A panic while the lock was held left no partial change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the first policy that is free, or a new one.
+    /// Takes the first free policy, or a new one.
     pub(super) fn take(&self, pods: Vec<Canary>) -> Turn {
         let mut slots = self.slots();
         let free = slots.iter().position(|slot| !slot.is_taken);
@@ -64,13 +64,13 @@ impl Turn {
         SENTINEL_PORT.saturating_add(self.number.saturating_mul(SENTINEL_PORTS))
     }
 
-    /// The sentinels after the last change.
+    /// Returns the sentinels after the last change.
     pub(super) fn sentinels(&self) -> Sentinels {
         Sentinels::after(self.changes, self.pods.clone(), self.first_port())
     }
 
-    /// Opens the next port. When packets get through to it, an enforcer that takes policies in their order has worked
-    /// off all that came before.
+    /// Opens the next port. An enforcer that processes policies in order has processed all earlier changes
+    /// when packets get through to this port.
     pub(super) async fn move_on(&mut self, shared: &Shared) -> Result<(), Error> {
         let namespace = shared.names_of_canaries().namespace(NAMESPACE);
         let name = format!("sentinel-{}", self.number);

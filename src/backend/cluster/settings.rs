@@ -1,52 +1,53 @@
-//! How to use a cluster.
+//! Settings of a run on a cluster.
 
 use std::time::Duration;
 
 use super::connect::Target;
 use crate::snapshot::Identity;
 
-/// How to use a cluster.
+/// Settings of a run on a cluster.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Which cluster.
+    /// The cluster and the user.
     pub target: Target,
-    /// What the names of all namespaces begin with; `None` for `netproof` and the run's id.
+    /// Prefix of the names of all namespaces. `None` means `netproof` and the run's id.
     pub namespace_prefix: Option<String>,
-    /// Namespaces that were prepared for runs, the first for canaries; empty if the run makes its own.
+    /// Namespaces that were prepared for runs. The first one is for canaries. Empty if the run creates its
+    /// own.
     pub prepared_namespaces: Vec<String>,
-    /// The probe image.
+    /// Name of the probe image.
     pub image: String,
-    /// When nodes pull the image; `None` for the cluster's default.
+    /// When nodes pull the image. `None` means the cluster's default.
     pub image_pull_policy: Option<PullPolicy>,
-    /// A Secret that is copied to where the pods are, so that the image can be pulled.
+    /// Secret that is copied to the pods' namespaces, so that the image can be pulled.
     pub image_pull_secret: Option<Identity>,
-    /// The nodes to use; empty for two that fit.
+    /// Names of the nodes to use. If empty, netproof chooses suitable nodes.
     pub nodes: Vec<String>,
-    /// Whether to use every node on which pods can run.
+    /// Whether to use every node on which probe pods can run.
     pub every_node: bool,
-    /// How agents are reached.
+    /// Connection to the agents.
     pub control: Control,
-    /// How long pods may take to get ready.
+    /// Maximum time until pods are ready.
     pub pod_timeout: Duration,
-    /// When pods end by themselves.
+    /// Lifetime of pods. They end by themselves after this time.
     pub deadline: Duration,
-    /// Whether everything stays at the end.
+    /// Whether everything remains at the end of the run.
     pub keep: bool,
 }
 
-/// `imagePullPolicy` of a container.
+/// The `imagePullPolicy` of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PullPolicy {
     /// Before every start.
     Always,
-    /// Where the image is not there.
+    /// Only if the node does not have the image.
     IfNotPresent,
-    /// Not at all.
+    /// Not at all. The node must have the image.
     Never,
 }
 
 impl PullPolicy {
-    /// As the API spells it.
+    /// Returns the name in the Kubernetes API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Always => "Always",
@@ -56,7 +57,7 @@ impl PullPolicy {
     }
 }
 
-/// How agents are reached through the API server.
+/// Connection to the agents through the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// A port-forward.

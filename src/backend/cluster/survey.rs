@@ -1,5 +1,5 @@
-//! What kind of cluster this is: its version, its nodes, who enforces policies in it, and which
-//! kinds of policies it has that netproof does not model.
+//! Survey of a cluster: its nodes, its network plugin, and the kinds of policies that it has and netproof
+//! does not model.
 
 use std::net::IpAddr;
 
@@ -21,31 +21,31 @@ pub(super) struct Machine {
     pub(super) kubelet: String,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) is_ready: bool,
-    /// Whether it is closed for new pods.
+    /// Whether the node is closed for new pods.
     pub(super) is_cordoned: bool,
-    /// Whether only pods that tolerate it may run there. Probe pods tolerate every taint.
+    /// Whether only pods with a toleration may run there. Probe pods tolerate every taint.
     pub(super) is_tainted: bool,
-    /// Why no probe pod can run there, whatever it tolerates.
+    /// Why no probe pod can run there, even with tolerations. `None` if one can.
     pub(super) obstacle: Option<String>,
 }
 
-/// What was found out about a cluster.
+/// Result of a survey.
 #[derive(Debug, Clone)]
 pub(super) struct Survey {
     pub(super) machines: Vec<Machine>,
-    /// The network plugin, as far as it can be told.
+    /// Name of the network plugin, if it is recognized.
     pub(super) plugin: Option<String>,
-    /// What may decide about requests, or beside the networks of pods.
+    /// Warnings about kinds that may decide about packets but usually do not.
     pub(super) warnings: Vec<String>,
-    /// Kinds of which the cluster has policies that the engine does not know of.
+    /// Kinds of which the cluster has policies that the engine does not model.
     pub(super) unmodelled: Vec<Unmodelled>,
-    /// The kinds of such policies that the cluster can have in a namespace.
+    /// Kinds of such policies that can exist in a namespace.
     pub(super) foreign_policies: Vec<ApiResource>,
-    /// Which kinds of cluster-scoped policies a run can make.
+    /// The kinds of cluster-scoped policies that a run can create.
     pub(super) cluster_policies: Support,
 }
 
-/// Looks around.
+/// Surveys a cluster.
 pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let listed = persistently(async || nodes.list(&ListParams::default()).await).await;
@@ -53,7 +53,7 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let groups = persistently(async || client.list_api_groups().await).await;
     let groups = groups.map_err(|error| Error::failed("list the kinds of objects", say(&error)))?.groups;
     let system: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
-    // Only to name the plugin: without it, it stays unknown.
+    // The pods are needed only to recognize the plugin. Without them, it may remain unknown.
     let pods = persistently(async || system.list_metadata(&ListParams::default()).await).await;
     let pods = pods.map(|list| list.items).unwrap_or_default();
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
@@ -90,8 +90,8 @@ fn machine(node: &Node) -> Machine {
     }
 }
 
-/// Taints of nodes that start no pods at the moment, or none of ours: the kubelet refuses them, or there is
-/// no kubelet.
+/// Taints of nodes that start no pods at the moment, or no probe pods at all. Either the kubelet refuses the
+/// pods, or there is no kubelet.
 const OBSTACLES: [&str; 8] = [
     "node.kubernetes.io/disk-pressure",
     "node.kubernetes.io/memory-pressure",
@@ -103,7 +103,7 @@ const OBSTACLES: [&str; 8] = [
     "virtual-kubelet.io/provider",
 ];
 
-/// Why no probe pod can run on a node, if none can.
+/// Returns why no probe pod can run on a node, even with tolerations. `None` if one can.
 fn obstacle<'a>(
     info: Option<&NodeSystemInfo>,
     taints: impl IntoIterator<Item = &'a Taint>,
@@ -117,14 +117,14 @@ fn obstacle<'a>(
     Some(format!("has the taint {}", taint.key))
 }
 
-/// How a network plugin shows itself.
+/// Signs by which a network plugin is recognized.
 struct Plugin {
     name: &'static str,
-    /// Beginnings of the names of its pods in kube-system.
+    /// Prefixes of the names of its pods in kube-system.
     pods: &'static [&'static str],
-    /// Beginnings of the annotations that it gives nodes.
+    /// Prefixes of the annotations that it sets on nodes.
     annotations: &'static [&'static str],
-    /// Groups of its own kinds of objects.
+    /// API groups of its own kinds of objects.
     groups: &'static [&'static str],
 }
 

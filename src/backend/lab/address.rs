@@ -1,14 +1,14 @@
-//! Who gets which address.
+//! Assignment of IP addresses in the lab.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// How many pods a node has room for.
+/// Maximum number of pods per node.
 pub(super) const PODS_PER_NODE: u8 = 250;
 
-/// The ranges that belong to the cluster; an external address cannot be in them.
+/// Returns the ranges that belong to the cluster. An external address cannot be in them.
 pub(super) fn cluster_ranges() -> Vec<IpNet> {
     [pods_v4(), nodes_v4(), services_v4()]
         .map(IpNet::from)
@@ -54,13 +54,13 @@ fn in_v6(net: Ipv6Net, high: u16, low: u16) -> IpAddr {
     Ipv6Addr::new(a, b, c, high, 0, 0, 0, low).into()
 }
 
-/// The addresses of a node, counted from 1.
+/// Returns the addresses of a node. Node numbers start at 1.
 pub(super) fn node(number: u8) -> Vec<IpAddr> {
     let [a, b, ..] = nodes_v4().network().octets();
     vec![Ipv4Addr::new(a, b, 0, number).into(), in_v6(nodes_v6(), 0, number.into())]
 }
 
-/// The ranges from which a node's pods get their addresses.
+/// Returns the ranges of a node's pod addresses.
 pub(super) fn pods_of_node(number: u8) -> Vec<IpNet> {
     let [a, b, ..] = pods_v4().network().octets();
     let IpAddr::V6(first) = in_v6(pods_v6(), number.into(), 0) else { return Vec::new() };
@@ -68,32 +68,32 @@ pub(super) fn pods_of_node(number: u8) -> Vec<IpNet> {
     vec![v4, v6]
 }
 
-/// The addresses of a node's canaries, beyond those of its pods: one for each of `which`, 0 or 1.
+/// Returns the addresses of one of a node's two canaries. They follow those of its pods. `which` is 0 or 1.
 pub(super) fn canary(node: u8, which: u8) -> Vec<IpAddr> {
     let number = PODS_PER_NODE + 3 + which;
     let [a, b, ..] = pods_v4().network().octets();
     vec![Ipv4Addr::new(a, b, node, number).into(), in_v6(pods_v6(), node.into(), number.into())]
 }
 
-/// The addresses of the canary outside the cluster. They are in the range of the nodes, where no external
-/// address of a scenario can be.
+/// Returns the addresses of the canary outside the cluster. They are in the range of the nodes, where a
+/// scenario cannot have external addresses.
 pub(super) fn canary_outside() -> Vec<IpAddr> {
     let [a, b, ..] = nodes_v4().network().octets();
     vec![Ipv4Addr::new(a, b, 255, 1).into(), in_v6(nodes_v6(), 0xffff, 1)]
 }
 
-/// Hands out addresses for pods and Services.
+/// Allocator of addresses for pods and Services.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     pods: BTreeMap<u8, BTreeSet<u8>>,
-    /// What was given back, by node: the last comes first.
+    /// Freed addresses by node. The last one freed is used first.
     freed: BTreeMap<u8, Vec<u8>>,
     services: u16,
 }
 
 impl Addresses {
-    /// The addresses of a node that were given back last, or else the lowest that are free. `None` if the
-    /// node is full.
+    /// Takes the addresses of the node that were freed last, or else its lowest free ones. Returns `None` if
+    /// the node is full.
     pub(super) fn take_pod(&mut self, node: u8) -> Option<Vec<IpAddr>> {
         let taken = self.pods.entry(node).or_default();
         let freed = self.freed.get_mut(&node).and_then(Vec::pop);
@@ -103,7 +103,7 @@ impl Addresses {
         Some(vec![Ipv4Addr::new(a, b, node, number).into(), in_v6(pods_v6(), node.into(), number.into())])
     }
 
-    /// Gives a pod's addresses back.
+    /// Frees a pod's addresses.
     pub(super) fn free_pod(&mut self, addresses: &[IpAddr]) {
         for address in addresses {
             if let IpAddr::V4(address) = address {
@@ -116,7 +116,7 @@ impl Addresses {
         }
     }
 
-    /// The virtual addresses of the next Service.
+    /// Takes the virtual addresses of the next Service.
     pub(super) fn take_service(&mut self) -> Vec<IpAddr> {
         self.services = self.services.saturating_add(1);
         let [a, b, ..] = services_v4().network().octets();

@@ -1,6 +1,6 @@
-//! Making hosts: a namespace, a link to the parent, and an agent.
+//! Creation of hosts: a network namespace, a link to the parent, and an agent.
 //!
-//! A thread that makes a namespace ends up in it, so all of this happens on threads that are not
+//! A thread that creates a network namespace ends up in it. So all of this happens on threads that are not
 //! used for anything else.
 
 use std::future::Future;
@@ -15,16 +15,16 @@ use super::process::Process;
 use crate::backend::Error;
 use crate::scenario::EndpointName;
 
-/// Something to make below a parent.
+/// A host to create below a parent.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: EndpointName,
     pub(super) role: Role,
     pub(super) addresses: Vec<IpAddr>,
-    /// What it routes besides its own addresses.
+    /// Ranges that it routes besides its own addresses.
     pub(super) subnets: Vec<IpNet>,
     pub(super) parent: Space,
-    /// The number of its link, unique in the lab.
+    /// Number of its link, unique in the lab.
     pub(super) link: u32,
 }
 
@@ -34,16 +34,16 @@ pub(super) struct Started {
     pub(super) name: EndpointName,
     pub(super) space: Space,
     pub(super) process: Process,
-    /// A connection to the agent's API.
+    /// Connection to the agent's API.
     pub(super) stream: TcpStream,
 }
 
-/// Makes a router that hangs on nothing.
+/// Creates a router without a parent.
 pub(super) async fn router(addresses: Vec<IpAddr>, subnets: Vec<IpNet>) -> Result<Space, Error> {
     on_own_thread(async move || network::create_space(Role::Router, addresses, subnets).await).await
 }
 
-/// Makes hosts, in order.
+/// Creates hosts, in order.
 pub(super) async fn hosts(hosts: Vec<Host>, token: &str) -> Result<Vec<Started>, Error> {
     let token = token.to_owned();
     on_own_thread(async move || {
@@ -51,7 +51,7 @@ pub(super) async fn hosts(hosts: Vec<Host>, token: &str) -> Result<Vec<Started>,
         for host in &hosts {
             let space =
                 network::create_space(host.role, host.addresses.clone(), host.subnets.clone()).await?;
-            // It gets ready while the next hosts are made.
+            // The agent starts while the next hosts are created.
             let process = Process::start(&host.name.to_string(), &token)?;
             network::attach(&host.parent, &space, host.link).await?;
             started.push((space, process));

@@ -1,4 +1,5 @@
-//! The lab's canaries: two pods on every node, and one outside, in a namespace that no scenario can have.
+//! Canaries of the lab: two pods on every node, and one outside the cluster. They are in a namespace that no
+//! scenario can have.
 
 use super::build::Host;
 use super::hosts::node_number;
@@ -8,12 +9,12 @@ use crate::backend::{Canary, Place};
 use crate::policy::Node;
 use crate::scenario::EndpointName;
 
-/// Not a name that a namespace can have.
+/// Namespace of the canaries. No scenario's namespace can have this name.
 const NAMESPACE: &str = "netproof/canaries";
 
 impl Lab {
-    /// What has to be made for the canaries of these nodes and, if there are external addresses, for the one
-    /// outside.
+    /// Returns the hosts to create for the canaries of these nodes and, if there are external addresses, for
+    /// the canary outside.
     pub(super) fn place_canaries(&mut self, nodes: &[Node], outside: Option<&Space>) -> Vec<Host> {
         let mut hosts = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
@@ -46,7 +47,7 @@ impl Lab {
         Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link: self.take_link() }
     }
 
-    /// The canaries that have been started.
+    /// Returns the canaries that have been started.
     pub(super) fn started_canaries(&self) -> Vec<Canary> {
         let canaries = self.canaries.iter().filter_map(|(place, name, addresses)| {
             let agent = self.agents.get(name)?;

@@ -1,8 +1,9 @@
-//! A detour around the rules of a node: what an enforcer delivers although it should have dropped it.
+//! A detour around the rules of a node. It imitates an enforcer that delivers packets that it should drop.
 //!
-//! A packet socket sees every frame before any rule does. A copy of the frame that is sent out by the device of its
-//! destination meets no rule either. With a delay, that is an enforcer that holds packets back and then lets them go;
-//! with a share, one that forgets some connections. What the rules allow arrives twice, which changes nothing.
+//! A packet socket receives every frame before any rule applies. A copy of the frame that is sent through the
+//! device of its destination meets no rule either. A detour with a delay acts like an enforcer that holds
+//! packets back and then lets them go. A detour for a share of the connections acts like an enforcer that
+//! forgets some connections. Packets that the rules allow arrive twice, which changes nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::read_to_string;
@@ -24,32 +25,32 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::frame::{Frame, Mac};
 use super::netns::Netns;
 
-/// How a node lets packets take the detour.
+/// Which connections take the detour, and how long it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Detour {
-    /// How many of a thousand connections take it. All packets of a connection take the same way.
+    /// Connections that take the detour, per thousand. All packets of a connection take the same path.
     pub per_mille: u32,
-    /// How long it takes.
+    /// Delay of the packets.
     pub delay: Duration,
 }
 
-/// How long to wait for a frame before looking at the clock, in milliseconds.
+/// Maximum wait for a frame before due frames are checked, in milliseconds.
 const TICK: i64 = 10;
-/// The longest frame.
+/// Maximum size of a frame, in bytes.
 const LONGEST: usize = 65_536;
-/// How long the devices of a node are remembered: pods come and go.
+/// Time for which the list of a node's devices is cached. It changes when pods come and go.
 const REMEMBERED: Duration = Duration::from_millis(200);
-/// `sll_pkttype` of a frame that is addressed to the device that received it.
+/// The `sll_pkttype` of a frame that is addressed to the device that received it.
 const PACKET_HOST: u8 = 0;
-/// The device that leads to the other nodes.
+/// Device that leads to the other nodes.
 const UPLINK: &str = "eth0";
 
-/// A detour for the node whose network namespace the calling thread is in.
+/// A detour for one node. The calling thread must be in the node's network namespace.
 pub struct OpenDetour {
     detour: Detour,
     socket: OwnedFd,
     devices: Devices,
-    /// What is under way, and when it is due.
+    /// Frames in transit, with the time at which each is due.
     held: VecDeque<(Instant, Frame)>,
     buffer: Vec<u8>,
 }
@@ -67,7 +68,7 @@ impl Detour {
         Ok(OpenDetour { detour: self, socket, devices, held, buffer })
     }
 
-    /// Keeps the detour open in a namespace, on a thread of its own.
+    /// Keeps the detour open in a network namespace, on its own thread.
     pub(super) async fn keep_open(self, netns: &Netns) -> io::Result<KeptOpen> {
         let is_over = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -78,7 +79,7 @@ impl Detour {
                 Ok(opened) => (Some(opened), Ok(())),
                 Err(error) => (None, Err(error)),
             };
-            // Nobody may be waiting any more.
+            // The receiver may no longer be waiting.
             let _ = sender.send(result);
             let Some(mut opened) = opened else { return };
             while !is_over_there.load(Ordering::Relaxed) {
@@ -101,7 +102,7 @@ impl Drop for KeptOpen {
 }
 
 impl OpenDetour {
-    /// Waits a moment for the next frame, and delivers what is due.
+    /// Waits briefly for the next frame, and delivers the frames that are due.
     pub fn carry(&mut self) {
         if let Some(frame) = self.receive() {
             self.held.push_back((Instant::now() + self.detour.delay, frame));
@@ -113,9 +114,9 @@ impl OpenDetour {
         }
     }
 
-    /// Returns the next frame that takes the detour, if one came in time.
+    /// Returns the next frame that takes the detour. `None` if none arrives in time.
     fn receive(&mut self) -> Option<Frame> {
-        // An error is the end of the wait, or a device that went away.
+        // An error means that the wait timed out, or that a device was removed.
         let (length, from) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut self.buffer).ok()?;
         let is_incoming = from.is_some_and(|from| from.pkttype() == PACKET_HOST);
         let frame = Frame::read(self.buffer.get(..length)?).filter(|_| is_incoming)?;
@@ -125,13 +126,13 @@ impl OpenDetour {
     }
 }
 
-/// The devices of a node, and what each leads to.
+/// Devices of a node, and where each leads.
 #[derive(Default)]
 struct Devices {
     read: Option<Instant>,
-    /// The devices of local pods by address.
+    /// Devices of local pods by address.
     by_address: HashMap<IpAddr, String>,
-    /// The hardware addresses at the other end of devices.
+    /// Hardware addresses at the other ends of the devices.
     neighbours: HashMap<String, Mac>,
     links: HashMap<String, LinkAddr>,
 }
@@ -144,7 +145,7 @@ impl Devices {
         let device = self.by_address.get(&frame.destination()).map_or(UPLINK, String::as_str);
         let Some((neighbour, link)) = self.neighbours.get(device).zip(self.links.get(device)) else { return };
         frame.readdress(*neighbour);
-        // The pod may be gone; then nothing can be delivered.
+        // The pod may be gone. Then nothing can be delivered.
         let _ = sendto(socket.as_raw_fd(), frame.bytes(), link, MsgFlags::empty());
     }
 

@@ -1,4 +1,5 @@
-//! The addresses of a lab that is not there: what packets would meet can be told without sending any.
+//! Addresses of a lab that does not run. With them, netproof can compute which rules packets would meet,
+//! without sending any.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,16 +10,16 @@ use crate::policy::{Node, Pod};
 use crate::scenario::{Action, PodChange, State};
 use crate::snapshot::Identity;
 
-/// Gives the addresses that a lab would, on a machine that has both families.
+/// Allocator of the addresses that a lab would assign on a machine with both IP families.
 #[derive(Debug, Default)]
 pub struct DryRun {
     addresses: Addresses,
-    /// Those of the pods in the pod network.
+    /// Addresses of the pods in the pod network.
     pods: HashMap<Identity, Vec<IpAddr>>,
 }
 
 impl DryRun {
-    /// Fills in the addresses of a state at the beginning.
+    /// Fills in the addresses of an initial state.
     pub fn start(&mut self, state: &mut State) {
         let cluster = &mut state.cluster;
         for service in &mut cluster.services {
@@ -32,7 +33,7 @@ impl DryRun {
         }
     }
 
-    /// Fills in the addresses of what these actions made.
+    /// Fills in the addresses of what these actions created.
     pub fn apply(&mut self, actions: &[Action], state: &mut State) {
         let cluster = &mut state.cluster;
         for change in actions.iter().filter_map(Action::pod_change) {

@@ -1,4 +1,4 @@
-//! Ethernet frames with an IP packet, as far as the lab has to understand them.
+//! Ethernet frames with an IP packet, as far as the lab needs to parse them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,22 +9,22 @@ const ETHERNET: usize = 14;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// A frame with an IPv4 or IPv6 packet in it.
+/// A frame that contains an IPv4 or IPv6 packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
     bytes: Vec<u8>,
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
-    /// Where the packet's payload begins.
+    /// Offset of the packet's payload.
     payload: usize,
 }
 
-/// What all packets of a connection have in common: its ends in ascending order, and its protocol.
+/// Data that all packets of a connection share: its two ends in ascending order, and its protocol.
 pub(super) type Flow = ([(IpAddr, u16); 2], u8);
 
 impl Frame {
-    /// Reads a frame; `None` if there is no whole IP packet in it.
+    /// Parses a frame. Returns `None` if it contains no complete IP packet.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let packet = bytes.get(ETHERNET..)?;
         let (source, destination, protocol, header, length): (IpAddr, IpAddr, u8, usize, usize) =
@@ -45,7 +45,7 @@ impl Frame {
                 }
                 _ => return None,
             };
-        // Short packets are padded.
+        // Cut off the padding of short packets.
         let bytes = bytes.get(..ETHERNET + length)?.to_vec();
         let payload = ETHERNET + header;
         (payload <= bytes.len()).then_some(Self { bytes, source, destination, protocol, payload })
@@ -69,8 +69,8 @@ impl Frame {
         (ends, self.protocol)
     }
 
-    /// Sends the frame to another device. Its checksum is made whole: the kernel leaves that to the last device, and
-    /// between two ends of one kernel that is none.
+    /// Changes the frame's destination address, and completes the checksum. The kernel leaves checksums to
+    /// the last device, but a path between two ends within one kernel has no such device.
     pub(super) fn readdress(&mut self, to: Mac) {
         if let Some(destination) = self.bytes.get_mut(..6) {
             destination.copy_from_slice(&to);
@@ -122,7 +122,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
 mod tests {
     use super::*;
 
-    /// A datagram from 10.0.0.1:1000 to 10.0.0.2:2000 with the payload `hi`, and padding behind it.
+    /// Returns a datagram from 10.0.0.1:1000 to 10.0.0.2:2000 with the payload `hi`, followed by padding.
     fn datagram() -> Vec<u8> {
         let mut bytes = vec![0xff; 12];
         bytes.extend([0x08, 0x00]);

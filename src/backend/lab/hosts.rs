@@ -1,4 +1,4 @@
-//! The nodes and pods of a lab: made, given their addresses, and taken away.
+//! Creation and removal of the lab's nodes and pods, and their addresses.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,11 +17,11 @@ use crate::snapshot::Identity;
 pub(super) struct NodeSpace {
     pub(super) name: String,
     pub(super) space: Space,
-    /// The port of its sentinels that is open.
+    /// The open port of its sentinels.
     pub(super) open: u16,
-    /// How often the node's rules have been replaced.
+    /// Number of times that the node's rules were replaced.
     pub(super) generation: u64,
-    /// The rules in force, as those of the first generation.
+    /// The rules in force, with a placeholder for the generation in the table's name.
     pub(super) rules: Program,
 }
 
@@ -38,9 +38,9 @@ impl Lab {
         self.next_link - 1
     }
 
-    /// Makes the nodes. Gives what they, and the external addresses, hang on.
+    /// Creates the nodes. Returns the fabric, to which nodes and external addresses are linked.
     pub(super) async fn start_nodes(&mut self, nodes: &mut [Node]) -> Result<Space, Error> {
-        // What fails here fails for every scenario.
+        // An error here would occur for every scenario.
         let fabric = build::router(Vec::new(), Vec::new())
             .await
             .map_err(|error| Error::Unavailable(format!("this machine cannot run the lab: {error}")))?;
@@ -58,7 +58,7 @@ impl Lab {
             });
         }
         for (node, space) in nodes.iter_mut().zip(self.build(hosts).await?) {
-            // Without those of a family that the machine does not have.
+            // Leave out the addresses of families that the machine does not have.
             node.addresses.clone_from(&space.addresses);
             let (name, rules) = (node.name.clone(), Program::default());
             self.nodes.push(NodeSpace { name, space, open: 0, generation: 0, rules });
@@ -66,8 +66,7 @@ impl Lab {
         Ok(fabric)
     }
 
-    /// Gives a pod its addresses, and says what has to be made for it: nothing for a pod that uses
-    /// its node's network.
+    /// Assigns a pod its addresses. Returns the host to create, or `None` if the pod uses its node's network.
     pub(super) fn place(&mut self, pod: &mut Pod, nodes: &[Node]) -> Result<Option<Host>, Error> {
         let identity = Identity::of_pod(pod);
         let failed = |message: &str| Error::failed(format!("place pod {identity}"), message);
@@ -88,7 +87,7 @@ impl Lab {
         Ok(Some(Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link }))
     }
 
-    /// Makes hosts and starts an agent in each.
+    /// Creates hosts and starts an agent in each. Returns their network namespaces.
     pub(super) async fn build(&mut self, hosts: Vec<Host>) -> Result<Vec<Space>, Error> {
         let mut spaces = Vec::new();
         for Started { name, space, process, stream } in build::hosts(hosts, &self.token).await? {
@@ -103,7 +102,7 @@ impl Lab {
         Ok(spaces)
     }
 
-    /// Lets the pods that use their node's network be served by its agent.
+    /// Lets the agent of a node serve the pods that use the node's network.
     pub(super) fn share_agents(&mut self, pods: &[Pod]) {
         for pod in pods.iter().filter(|pod| pod.host_network) {
             let node = EndpointName::Node(pod.node.clone().unwrap_or_default());
@@ -113,7 +112,7 @@ impl Lab {
         }
     }
 
-    /// Lets a pod's agent end by itself, and takes its network away: its addresses are free.
+    /// Lets a pod's agent end by itself, and removes the pod's network, so that its addresses are free.
     pub(super) async fn end_pod(&mut self, identity: &Identity) -> Result<(), Error> {
         let name = EndpointName::pod(&identity.namespace, &identity.name);
         if let Some(agent) = self.agents.get(&name).filter(|_| self.pods.contains_key(identity)) {
@@ -125,8 +124,8 @@ impl Lab {
     pub(super) async fn remove_pod(&mut self, identity: &Identity) -> Result<(), Error> {
         if let Some(PodSpace { node, link, addresses }) = self.pods.remove(identity) {
             self.addresses.free_pod(&addresses);
-            // Before its agent ends: the namespace goes with it, and takes the link away at a moment
-            // of its own.
+            // Remove the link before the agent ends. The network namespace ends with the agent, and the
+            // kernel would then remove the link at an unknown time.
             if let Some(parent) = self.nodes.get(node) {
                 build::detach(parent.space.clone(), link).await?;
             }
@@ -138,7 +137,7 @@ impl Lab {
     }
 }
 
-/// The number of a node, counted from 1; scenarios have at most 64.
+/// Returns the number of a node, starting at 1. Scenarios have at most 64 nodes.
 pub(super) fn node_number(index: usize) -> u8 {
     u8::try_from(index + 1).unwrap_or(u8::MAX)
 }

@@ -1,7 +1,8 @@
-//! Interference with a running lab: what happens to real networks while somebody measures them.
+//! Interference with a running lab: events that happen in real networks during a measurement.
 //!
-//! None of it is the enforcer's doing, so none of it may become a leak or an outage of the policies; and what cannot be
-//! measured because of it may not pass. A seed says where it happens, so that a run can be repeated.
+//! The enforcer causes none of them. So none of them may be reported as a leak or as blocked by the policies,
+//! and what cannot be measured because of them must not pass. A seed determines where they happen, so that a
+//! run can be repeated.
 
 use std::time::Duration;
 
@@ -12,29 +13,30 @@ use super::netns::Netns;
 use crate::backend::Error;
 use crate::scenario::EndpointName;
 
-/// Something that happens to a running lab, and stays.
+/// An event that affects a running lab, and persists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interference {
-    /// Everything is lost that one node and its pods, and all others, send each other.
+    /// One node and its pods lose all packets from and to other nodes.
     PathDies,
-    /// A fifth of the packets is lost that nodes forward.
+    /// Nodes lose 20 % of the packets that they forward.
     Loss,
-    /// One agent stands still for a while: what it should answer, and what arrives there, is known late.
+    /// One agent is suspended for some time. Its answers and the arrivals at it are known late.
     Delay,
     /// One agent is killed.
     AgentKilled,
 }
 
-/// How long an agent stands still: far longer than the shortest timeout, and shorter than the longest.
+/// Time for which an agent is suspended. It is much longer than the shortest timeout, and shorter than the
+/// longest.
 const DELAY: Duration = Duration::from_millis(700);
 
 const TABLE: &str = "inet interference";
 
 impl Interference {
-    /// All of them.
+    /// All kinds of interference.
     pub const ALL: [Self; 4] = [Self::PathDies, Self::Loss, Self::Delay, Self::AgentKilled];
 
-    /// Returns the one that a seed stands for.
+    /// Returns the kind that a seed stands for.
     pub fn from_seed(seed: u64) -> Self {
         match fastrand::Rng::with_seed(seed).u8(0..4) {
             0 => Self::PathDies,
@@ -44,7 +46,7 @@ impl Interference {
         }
     }
 
-    /// Returns a word for it.
+    /// Returns the name for reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::PathDies => "path-dies",
@@ -56,10 +58,10 @@ impl Interference {
 }
 
 impl Lab {
-    /// Interferes with the lab at a place that the seed decides. Returns the place.
+    /// Interferes with the lab at a location that the seed determines. Returns the location.
     ///
     /// # Errors
-    /// If the lab has not been started, or the kernel refuses.
+    /// If the lab has not been started, or if the kernel refuses.
     pub async fn interfere(&mut self, interference: Interference, seed: u64) -> Result<String, Error> {
         let mut random = fastrand::Rng::with_seed(seed);
         match interference {
@@ -89,14 +91,14 @@ impl Lab {
             }
             Interference::AgentKilled => {
                 let name = self.any_agent(&mut random)?;
-                // Its namespace is held by the lab; its network stays.
+                // The lab holds the agent's network namespace, so that the network remains.
                 self.processes.remove(&name);
                 Ok(name.to_string())
             }
         }
     }
 
-    /// Chooses an agent. They are put in order first, so that a seed means the same one every time.
+    /// Chooses an agent. Sorts them first, so that a seed always chooses the same one.
     fn any_agent(&self, random: &mut fastrand::Rng) -> Result<EndpointName, Error> {
         let mut names: Vec<_> = self.processes.keys().collect();
         names.sort_unstable();
@@ -104,13 +106,14 @@ impl Lab {
         chosen.ok_or_else(|| Error::failed("interfere with an agent", "the lab has none"))
     }
 
-    /// Lets a node lose what it forwards and these rules match.
+    /// Lets a node drop the forwarded packets that these rules match.
     async fn drop_packets(&self, node: usize, rules: &[&str]) -> Result<(), Error> {
         let netns: Option<&Netns> = self.nodes.get(node).map(|node| &node.space.netns);
         let netns = netns.ok_or_else(|| Error::failed("interfere with a node", "it has not been started"))?;
         let mut commands = vec![
             format!("add table {TABLE}"),
-            // Before the rules that enforce policies: it must not look as if those had dropped anything.
+            // The chain comes before those that enforce policies, so that these do not seem to drop the
+            // packets.
             format!("add chain {TABLE} forward {{ type filter hook forward priority -10; policy accept; }}"),
         ];
         commands.extend(rules.iter().map(|rule| format!("add rule {TABLE} forward {rule}")));

@@ -1,5 +1,5 @@
-//! The lab: nodes and pods as network namespaces, policies enforced by the kernel, and an agent in
-//! every pod. Needs no cluster, no root and no image.
+//! The lab: nodes and pods are network namespaces, the kernel enforces the policies, and every pod has an
+//! agent. The lab needs no cluster, no root and no image.
 
 mod address;
 mod build;
@@ -52,46 +52,46 @@ pub use process::run_agent;
 pub use sandbox::{Entered, enter};
 use variants::Variant;
 
-/// A lab: one cluster, which ends with this value.
+/// A lab with one cluster, which ends when this value is dropped.
 #[derive(Debug)]
 pub struct Lab {
     nft: Nft,
     fault: Option<Fault>,
     token: String,
     addresses: Addresses,
-    /// What nodes and external addresses hang on: held, because it ends with its last holder.
+    /// Router that links the nodes and external addresses. Stored, because it ends when nothing holds it.
     fabric: Option<Space>,
-    /// By position in the cluster's list of nodes.
+    /// The nodes, by index in the cluster's list of nodes.
     nodes: Vec<NodeSpace>,
-    /// The pods in the pod network.
+    /// Pods in the pod network.
     pods: HashMap<Identity, PodSpace>,
-    /// The agents by endpoint. A node's agent serves all pods that use its network.
+    /// Agents by endpoint. A node's agent also serves all pods that use the node's network.
     agents: HashMap<EndpointName, Arc<Agent>>,
     processes: HashMap<EndpointName, Process>,
-    /// Where each canary is, what it is called here, and its addresses.
+    /// Canaries: location, endpoint name and addresses.
     canaries: Vec<(Place, EndpointName, Vec<IpAddr>)>,
-    /// How often the enforcer was told of changes.
+    /// Number of changes that the enforcer has received.
     changes: u16,
     next_link: u32,
-    /// What a fault delivers late takes this way.
+    /// Detours of a fault that delivers packets late.
     detours: Vec<KeptOpen>,
-    /// Rules that a fault makes late.
+    /// Rules that a fault applies late.
     late: Vec<JoinHandle<io::Result<()>>>,
-    /// What the enforcer knows of the cluster.
+    /// The enforcer's knowledge of the cluster.
     follower: Follower,
     view: EnforcerState,
-    /// The same for enforcers that would be at fault.
+    /// Enforcers that would have a fault.
     variants: Vec<Variant>,
 }
 
-/// The first number of a link; the lower ones are the loopback device and the uplink.
+/// First number for links. The lower ones are the loopback device and the uplink.
 const FIRST_LINK: u32 = 10;
 
-/// How late packets are that a fault delivers late.
+/// Delay of the fault that delivers packets late.
 const DELIVERED_LATE: Duration = Duration::from_secs(5);
 
 impl Lab {
-    /// A lab that has not been started, which enforces wrongly if it is told to.
+    /// Creates a lab that is not started yet. With `fault`, it enforces wrongly.
     ///
     /// # Errors
     /// If this machine lacks something that a lab needs.
@@ -117,7 +117,7 @@ impl Lab {
         })
     }
 
-    /// Lets every node deliver late what it denies, if that is the fault.
+    /// Opens the detours on every node, if the lab has the fault that delivers denied packets late.
     async fn open_detours(&mut self) -> Result<(), Error> {
         if self.fault != Some(Fault::Packets(DatapathFault::DeliversLate)) {
             return Ok(());
@@ -130,12 +130,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Tells the DNS server the names of the cluster.
+    /// Sends the names of the cluster to the DNS server.
     async fn set_records(&self, state: &State) -> Result<(), Error> {
         let Some(dns) = &state.dns else { return Ok(()) };
         match self.agents.get(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)) {
             Some(agent) => agent.set_records(records(&state.cluster)).await,
-            // The scenario removed it.
+            // The scenario removed the DNS server.
             None => Ok(()),
         }
     }
@@ -189,8 +189,8 @@ impl Backend for Lab {
         for service in state.cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
             service.addresses = network::usable(self.addresses.take_service());
         }
-        // Before new pods are there: they are isolated from their first packet on, and probed from their
-        // agent's first answer on.
+        // Enforce before new pods exist. They must be isolated from their first packet on, and are probed
+        // from their agent's first answer on.
         self.enforce(state).await?;
         let dns = state.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
         let is_new = hosts.iter().any(|host| Some(&host.name) == dns.as_ref());
@@ -213,12 +213,12 @@ impl Backend for Lab {
 
     fn sentinels(&self) -> Sentinels {
         let on_nodes = self.started_canaries().into_iter().filter(|canary| canary.place != Place::Outside);
-        // The second of each node: the first one sends to it.
+        // Of each node, the first canary sends and the second one is the sentinel.
         let second = on_nodes.skip(1).step_by(2);
         Sentinels::after(self.changes, second.collect(), SENTINEL_PORT)
     }
 
-    /// Ends the agents, and with them the last holders of most namespaces.
+    /// Ends the agents, which are the last holders of most network namespaces.
     async fn stop(self) {}
 }
 

@@ -1,9 +1,8 @@
-//! The lab's network: namespaces for nodes, pods and external addresses, and the links between
-//! them.
+//! The lab's network: network namespaces for nodes, pods and external addresses, and the links between them.
 //!
-//! Everything hangs on its parent by a pair of virtual Ethernet devices and is routed, as in a
-//! cluster with routed pods: pods on their node, nodes and external addresses on the fabric. There
-//! is no bridge, and neighbours are entered by hand, so that nothing has to be discovered or can
+//! Everything is linked to its parent by a pair of virtual Ethernet devices, and is routed, as in a cluster
+//! with routed pods. The parent of a pod is its node. The parent of a node or an external address is the
+//! fabric. There is no bridge, and neighbour entries are static, so that nothing must be discovered or can
 //! time out.
 
 use std::io;
@@ -18,33 +17,33 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBu
 
 use super::netns::{Netns, has_ipv6, set_parameter};
 
-/// A namespace that is part of the network.
+/// A network namespace that is part of the network.
 #[derive(Debug, Clone)]
 pub(super) struct Space {
     pub(super) netns: Netns,
-    /// The addresses by which others know it.
+    /// Addresses by which others reach it.
     pub(super) addresses: Vec<IpAddr>,
-    /// What it routes besides its own addresses: a node's pods.
+    /// Ranges that it routes besides its own addresses: those of a node's pods.
     pub(super) subnets: Vec<IpNet>,
 }
 
-/// What a namespace does with packets for others.
+/// How a namespace handles packets for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Nodes and the fabric pass them on.
+    /// It forwards them: nodes and the fabric.
     Router,
-    /// Pods and external addresses do not.
+    /// It does not forward them: pods and external addresses.
     Host,
 }
 
 const LOOPBACK: u32 = 1;
-/// The link of a child to its parent has always the same place and name.
+/// Index and name of a child's link to its parent. They are always the same.
 const UPLINK: (u32, &str) = (2, "eth0");
-/// Everybody's gateway. No one has this address: its neighbour entry is enough.
+/// Gateway of every child. No device has this address: a neighbour entry is enough.
 const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-/// Makes a namespace with its loopback device, and leaves the calling thread in it.
+/// Creates a namespace with its loopback device, and leaves the calling thread in it.
 pub(super) async fn create_space(
     role: Role,
     addresses: Vec<IpAddr>,
@@ -70,7 +69,7 @@ pub(super) async fn create_space(
     Ok(Space { netns, addresses: usable(addresses), subnets })
 }
 
-/// The addresses of families that the kernel has.
+/// Returns the addresses of the families that the kernel has.
 pub(super) fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     addresses.into_iter().filter(is_usable).collect()
 }
@@ -79,17 +78,17 @@ fn is_usable(address: &IpAddr) -> bool {
     address.is_ipv4() || has_ipv6()
 }
 
-/// A netlink connection to the namespace that the calling thread is in.
+/// Opens a netlink connection to the calling thread's network namespace.
 fn open() -> io::Result<Handle> {
     let (connection, handle, _) = new_connection()?;
     tokio::spawn(connection);
     Ok(handle)
 }
 
-/// Links a child to its parent. `number` is unique among the parent's children and becomes the
-/// index of the parent's device.
+/// Links a child to its parent. `number` is unique among the parent's children, and becomes the index of the
+/// parent's device.
 ///
-/// Has to be called on a thread that may change its namespace.
+/// Must be called on a thread that may change its namespace.
 pub(super) async fn attach(parent: &Space, child: &Space, number: u32) -> io::Result<()> {
     let parent_mac = mac(0, number);
     let child_mac = mac(1, number);
@@ -109,13 +108,14 @@ pub(super) async fn attach(parent: &Space, child: &Space, number: u32) -> io::Re
     child.netns.enter()?;
     let handle = open()?;
     let (uplink, _) = UPLINK;
-    // Not possible while the pair is being made: a device without its peer cannot be up.
+    // This is not possible when the pair is created: a device cannot be up before its peer exists.
     let up = LinkMessageBuilder::<LinkUnspec>::new().index(uplink).up().build();
     handle.link().change(up).execute().await.map_err(netlink("switch on a device"))?;
     for address in &child.addresses {
         let length = IpNet::from(*address).prefix_len();
         let mut request = handle.address().add(uplink, *address, length);
-        // Unique by construction: an address that is still being checked cannot be used at once.
+        // Skip duplicate address detection. The addresses are unique by construction, and an address that is
+        // being checked cannot be used yet.
         request.message_mut().header.flags.insert(AddressHeaderFlags::Nodad);
         request.execute().await.map_err(netlink("add an address"))?;
         let (gateway, everywhere): (IpAddr, IpAddr) = match address {
@@ -129,11 +129,11 @@ pub(super) async fn attach(parent: &Space, child: &Space, number: u32) -> io::Re
     Ok(())
 }
 
-/// Removes the link of a child, and with it the routes to it.
+/// Removes a child's link, and the routes to the child with it.
 pub(super) async fn detach(parent: &Space, number: u32) -> io::Result<()> {
     parent.netns.enter()?;
     match open()?.link().del(number).execute().await {
-        // With a child that ended by itself the kernel removes it, sooner or later.
+        // If the child ended by itself, the kernel removes its link at some time.
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -(Errno::ENODEV as i32) => Ok(()),
         removed => removed.map_err(netlink("remove a link")),
     }
@@ -190,7 +190,7 @@ async fn route(
     handle.route().add(message).execute().await.map_err(netlink("add a route"))
 }
 
-/// A locally administered address, unique on its link.
+/// Returns a locally administered address that is unique on its link.
 fn mac(end: u8, number: u32) -> [u8; 6] {
     let [a, b, c, d] = number.to_be_bytes();
     [0x02 | (end << 4), a, b, c, d, end]

@@ -1,4 +1,4 @@
-//! Running `nft`.
+//! Execution of `nft`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::netns::Netns;
 use crate::backend::Error;
 
-/// How many commands one transaction may have. All of it has to fit the send buffer of a netlink
-/// socket, which an ordinary user cannot enlarge: some 3,000 plain rules did not.
+/// Maximum number of commands per transaction. A whole transaction must fit into the send buffer of a netlink
+/// socket, which an unprivileged user cannot enlarge. About 3,000 plain rules did not fit.
 const TRANSACTION: usize = 600;
 
 /// The `nft` program.
@@ -19,7 +19,7 @@ pub(super) struct Nft {
 }
 
 impl Nft {
-    /// Looks for the program, also where an ordinary user's `PATH` does not lead.
+    /// Searches for the program, also in directories that are not in an unprivileged user's `PATH`.
     pub(super) fn find() -> Result<Self, Error> {
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&paths).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
@@ -33,8 +33,8 @@ impl Nft {
         Ok(Self { path: path.into() })
     }
 
-    /// Carries out a program inside a namespace: its preparations in as many transactions as they
-    /// need, its switch in one.
+    /// Executes a program inside a namespace: its preparation in as many transactions as needed, its switch
+    /// in one transaction.
     pub(super) async fn run(&self, netns: &Netns, program: &Program, generation: u64) -> io::Result<()> {
         let nft = self.clone();
         let program = program.of_generation(generation);
@@ -48,7 +48,7 @@ impl Nft {
             .await
     }
 
-    /// Runs commands inside a namespace, in one transaction.
+    /// Executes commands inside a namespace, in one transaction.
     pub(super) async fn apply(&self, netns: &Netns, commands: Vec<String>) -> io::Result<()> {
         let nft = self.clone();
         netns.run(move || nft.transaction(&commands)).await
@@ -74,24 +74,24 @@ impl Nft {
     }
 }
 
-/// The name of the table in commands whose generation is still open.
+/// Name of the table in commands, with a placeholder for the generation.
 pub(super) const TABLE: &str = "inet netproof_@";
 
-/// Commands for `nft`, in its own language, for a table whose generation is open.
+/// `nft` commands for a table, with a placeholder for the table's generation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Program {
-    /// What changes nothing yet.
+    /// Commands that do not change how packets are handled.
     pub(super) preparation: Vec<String>,
-    /// What brings all of it into force at once.
+    /// Commands that bring everything into force at once.
     pub(super) switch: Vec<String>,
 }
 
 impl Program {
-    /// The commands of a generation, counted from 1. Each takes the place of the one before.
+    /// Returns the commands for a generation. Generations start at 1, and each replaces the one before.
     fn of_generation(&self, generation: u64) -> Self {
         let name = format!("inet netproof_{generation}");
         let named = |commands: &[String]| -> Vec<String> {
-            // The name stands after the verb and the kind, and nowhere else.
+            // The name follows the verb and the kind, and occurs nowhere else.
             commands.iter().map(|command| command.replacen(TABLE, &name, 1)).collect()
         };
         let mut switch = named(&self.switch);

@@ -1,4 +1,4 @@
-//! The agents of the lab: this program, started again inside a network namespace.
+//! Agents of the lab. Each is this program, started again inside a network namespace.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use netproof_probe::wire::{Ready, TOKEN_VARIABLE};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Turns the program into an agent when it is its first argument. Not a command for people.
+/// First argument that turns the program into an agent. It is not a command for users.
 const ARGUMENT: &str = "--lab-agent";
 
-/// Runs an agent if that is what this process was started for; gives its exit code then.
+/// Runs an agent if this process was started as one, and returns its exit code.
 pub fn run_agent() -> Option<u8> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() != Some(ARGUMENT) {
@@ -30,7 +30,7 @@ pub fn run_agent() -> Option<u8> {
     }
 }
 
-/// An agent that has been started. Ends with this value.
+/// An agent that has been started. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -38,7 +38,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts an agent in the network namespace that the calling thread is in.
+    /// Starts an agent in the calling thread's network namespace.
     pub(super) fn start(name: &str, token: &str) -> io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
             .args([ARGUMENT, name])
@@ -51,14 +51,15 @@ impl Process {
         Ok(Self { child, output })
     }
 
-    /// Lets it stand still until the returned value is dropped.
+    /// Suspends the agent until the returned value is dropped.
     pub(super) fn stop(&self) -> io::Result<Stopped> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).map_err(io::Error::other)?);
         kill(pid, Signal::SIGSTOP)?;
         Ok(Stopped(pid))
     }
 
-    /// Waits until its API is there, and connects. The calling thread has to be in its namespace.
+    /// Waits until the agent's API is available, and connects to it. The calling thread must be in the
+    /// agent's network namespace.
     pub(super) fn connect(&mut self) -> io::Result<TcpStream> {
         let ended = || io::Error::other("the agent ended before it was ready");
         let mut line = String::new();
@@ -74,20 +75,20 @@ impl Process {
     }
 }
 
-/// An agent that stands still.
+/// A suspended agent.
 #[derive(Debug)]
 pub(super) struct Stopped(Pid);
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // It may have been killed meanwhile.
+        // It may have been killed in the meantime.
         let _ = kill(self.0, Signal::SIGCONT);
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has nothing to clean up, and may have ended already.
+        // The agent has nothing to clean up, and may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

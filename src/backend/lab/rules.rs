@@ -1,7 +1,7 @@
-//! The rules of a lab's nodes, and putting them into force.
+//! The rules of a lab's nodes, and how they are applied.
 //!
-//! With them comes what isolates the sentinels. It is no policy, so that no fault reads it wrongly: it only says
-//! which changes a node has worked off.
+//! The rules also isolate the sentinels. This isolation is not a policy, so that no fault misinterprets it:
+//! it only shows which changes a node has processed.
 
 use std::io;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::backend::{Backend, Canary, Error, Place};
 use crate::policy::Node;
 use crate::scenario::State;
 
-/// How long a moment is for which a fault opens pods.
+/// Time for which pods are open, in a fault that opens them briefly.
 const BRIEFLY: Duration = Duration::from_millis(150);
 
-/// How late the rules are that a fault makes late.
+/// Delay of the rules in a fault that applies them late.
 const LATE: Duration = Duration::from_secs(1);
 
 impl Lab {
-    /// Lets the enforcer look at a state, and puts the rules of every node into force.
+    /// Lets the enforcer process a state, and applies the rules of every node.
     pub(super) async fn enforce(&mut self, state: &State) -> Result<(), Error> {
         self.view = self.follower.see(state);
         for variant in &mut self.variants {
@@ -49,7 +49,7 @@ impl Lab {
         Ok(())
     }
 
-    /// The rules of every node, as those of the first generation.
+    /// Returns the rules of every node, with a placeholder for the generation in the table's name.
     pub(super) fn rules(&self, view: &EnforcerState, fault: Option<Fault>) -> Vec<Program> {
         let last = self.nodes.len().saturating_sub(1);
         let nodes = self.view.cluster.nodes.iter().enumerate();
@@ -60,20 +60,20 @@ impl Lab {
         nodes.map(rules).collect()
     }
 
-    /// Puts rules into force where there are others.
+    /// Replaces the rules of the nodes where they differ, and waits until this is done.
     pub(super) async fn replace_rules(&mut self, rules: Vec<Program>) -> Result<(), Error> {
         finished(std::mem::take(&mut self.late)).await?;
         finished(self.replace_rules_after(rules, Duration::ZERO)).await
     }
 
-    /// Lets the pods that came with a step be isolated late, if that is the fault.
+    /// Isolates new pods only after a delay, if the lab has this fault.
     pub(super) fn isolate_late(&mut self) {
         if self.fault == Some(Fault::Following(StaleFault::NewPodsOpen)) && !self.view.unguarded.is_empty() {
             self.isolate_after(LATE);
         }
     }
 
-    /// Isolates all pods again, later.
+    /// Isolates all pods again after a delay.
     fn isolate_after(&mut self, delay: Duration) {
         self.view.unguarded.clear();
         let rules = self.rules(&self.view, self.fault);
@@ -90,7 +90,7 @@ impl Lab {
         let is_frozen = self.view.frozen.is_some();
         let last = self.nodes.len().saturating_sub(1);
         for (index, (node, mut rules)) in self.nodes.iter_mut().zip(rules).enumerate() {
-            // A node that follows no changes does not follow this one either.
+            // A node that does not follow changes does not follow this one either.
             if !(is_frozen && index == last && node.generation > 0) {
                 node.open = sentinels.open;
             }
@@ -113,7 +113,7 @@ impl Lab {
     }
 }
 
-/// Waits until rules are in force.
+/// Waits until rules have been applied.
 async fn finished(rules: Vec<JoinHandle<io::Result<()>>>) -> Result<(), Error> {
     for node in rules {
         let result = node.await.map_err(io::Error::other).and_then(|result| result);

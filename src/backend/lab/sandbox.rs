@@ -1,9 +1,9 @@
-//! The namespaces that a lab lives in.
+//! Namespaces in which a lab lives.
 //!
-//! The program starts itself again inside new user, process and network namespaces and waits. The
-//! inner process is the first of its process namespace: when it ends, the kernel ends everything
-//! that it started, and when the outer one ends, however it ends, the kernel ends the inner one.
-//! Network namespaces go with the last process. So nothing can be left behind.
+//! The program starts itself again inside new user, process and network namespaces, and waits. The inner
+//! process is the first one of its process namespace. When it ends, the kernel ends everything that it
+//! started. When the outer process ends, for whatever reason, the kernel ends the inner one. Network
+//! namespaces end with their last process. So nothing can be left behind.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,26 +18,26 @@ use nix::unistd::{Pid, getegid, geteuid};
 
 use crate::backend::Error;
 
-/// Tells the inner process that it is one, and who its parent is.
+/// Environment variable that tells the inner process that it is one, and which process is its parent.
 const VARIABLE: &str = "NETPROOF_SANDBOX";
 
-/// Where this process is after [`enter`].
+/// Location of this process after [`enter`].
 #[derive(Debug)]
 pub enum Entered {
-    /// Inside: go on.
+    /// Inside the sandbox. The program should continue.
     Inside,
-    /// Outside, and the inner process has ended with this exit code.
+    /// Outside the sandbox. The inner process has ended with this exit code.
     Outside(u8),
 }
 
-/// Continues this program inside a sandbox. Has to be called before any thread is started.
+/// Continues this program inside a sandbox. Must be called before any thread is started.
 ///
 /// # Errors
 /// If the system does not allow the namespaces.
 pub fn enter() -> Result<Entered, Error> {
     if let Some(parent) = std::env::var_os(VARIABLE) {
         tie_to_parent(&parent)?;
-        // Inherited from the outer process, which waits for them.
+        // The signals are blocked because the outer process waits for them, and the inner one inherits this.
         awaited_signals().thread_unblock().map_err(|error| Error::failed("receive signals", error))?;
         return Ok(Entered::Inside);
     }
@@ -50,7 +50,8 @@ pub fn enter() -> Result<Entered, Error> {
 fn tie_to_parent(parent: &OsString) -> Result<(), Error> {
     let failed = |error: &dyn std::fmt::Display| Error::failed("tie the lab to its parent process", error);
     set_pdeathsig(Signal::SIGKILL).map_err(|error| failed(&error))?;
-    // It may have ended just before. `/proc` is still the outer one, as is the number.
+    // The parent may have ended just before. `/proc` still belongs to the outer process namespace, and so
+    // does the number.
     let status = std::fs::read_to_string("/proc/self/status").map_err(|error| failed(&error))?;
     let current = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
     if current.map(OsString::from).as_ref() == Some(parent) { Ok(()) } else { Err(failed(&"it has ended")) }
@@ -60,7 +61,7 @@ const INNER: CloneFlags =
     CloneFlags::CLONE_NEWNET.union(CloneFlags::CLONE_NEWPID).union(CloneFlags::CLONE_NEWIPC);
 
 fn create_namespaces() -> Result<(), Error> {
-    // Root needs no user namespace, and without one some limits of the kernel are wider.
+    // Root needs no user namespace. Without one, some limits of the kernel are higher.
     if geteuid().is_root() && unshare(INNER).is_ok() {
         return Ok(());
     }
@@ -74,7 +75,7 @@ fn create_namespaces() -> Result<(), Error> {
     map("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// Why the kernel may have said no, and the two ways out of it.
+/// Returns an error with the likely reason of the kernel's refusal, and with two solutions.
 fn forbidden(reason: &str) -> Error {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
     let setting = if read("user/max_user_namespaces").trim() == "0" {
@@ -95,14 +96,14 @@ fn forbidden(reason: &str) -> Error {
     ))
 }
 
-/// The signals that the outer process waits for.
+/// Returns the signals that the outer process waits for.
 fn awaited_signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect()
 }
 
 fn wait_for_inner() -> io::Result<u8> {
     let signals = awaited_signals();
-    // Blocked before the child exists, so that none is missed.
+    // Block the signals before the child exists, so that none is missed.
     signals.thread_block()?;
     let incoming = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
     let mut child = Command::new("/proc/self/exe")
@@ -112,7 +113,7 @@ fn wait_for_inner() -> io::Result<u8> {
     let mut interrupts = 0;
     loop {
         if let Some(status) = child.try_wait()? {
-            // As a shell says it.
+            // Shells report a signal in the same way.
             let by_signal = status.signal().map(|signal| 128 + signal);
             let code = status.code().or(by_signal).unwrap_or(2);
             return Ok(u8::try_from(code).unwrap_or(2));
@@ -124,7 +125,7 @@ fn wait_for_inner() -> io::Result<u8> {
             continue;
         }
         interrupts += 1;
-        // A terminal's Ctrl-C has reached the child already; one that comes again means it.
+        // Ctrl-C in a terminal has already reached the child. A second signal means that the user insists.
         let from_terminal = received.ssi_code == SI_KERNEL;
         if interrupts > 1 {
             end(&mut child);
@@ -134,17 +135,17 @@ fn wait_for_inner() -> io::Result<u8> {
     }
 }
 
-/// `si_code` of a signal that the kernel sent, and no process.
+/// The `si_code` of a signal that the kernel sent, not a process.
 const SI_KERNEL: i32 = 0x80;
 
 fn forward(child: &Child, signal: Signal) {
     if let Ok(pid) = i32::try_from(child.id()) {
-        // It may have ended meanwhile; the loop notices.
+        // The child may have ended in the meantime. The loop notices that.
         let _ = kill(Pid::from_raw(pid), signal);
     }
 }
 
 fn end(child: &mut Child) {
-    // It may have ended meanwhile; the loop notices.
+    // The child may have ended in the meantime. The loop notices that.
     let _ = child.kill();
 }

@@ -1,10 +1,10 @@
-//! Enforcers that would be at fault, tried out on a lab that enforces as it should.
+//! Enforcers with a fault, as variants of a lab that enforces correctly.
 
 use super::Lab;
 use super::fault::{EnforcerState, Fault, Follower};
 use crate::backend::{Error, Variants};
 
-/// An enforcer that would be at fault.
+/// An enforcer with a fault.
 #[derive(Debug)]
 pub(super) struct Variant {
     fault: Fault,
@@ -13,7 +13,7 @@ pub(super) struct Variant {
 }
 
 impl Lab {
-    /// A lab that enforces as it should, and can be told at any time to enforce with one of these
+    /// Creates a lab that enforces correctly. At any time, it can be switched to enforce with one of these
     /// faults.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Variants for Lab {
         let right = self.rules(&self.view, self.fault);
         let differs = |fault: &Fault| {
             self.variant(*fault).is_some_and(|variant| {
-                // Equal rules are made of equal views, unless the fault is in making them.
+                // Equal enforcer states compile to equal rules, unless the fault is in the compiler.
                 let is_plain = matches!(fault, Fault::Reading(_) | Fault::Following(_));
                 let is_known = is_plain && variant.view.is_same(&self.view);
                 !is_known && self.rules(&variant.view, Some(*fault)) != right

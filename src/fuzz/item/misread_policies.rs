@@ -1,7 +1,7 @@
-//! Wrong readings of the items of the semantics: what single policies are taken for.
+//! Wrong readings of the items of the semantics, for single policies.
 //!
-//! An item decides something in a case if a cell's answer would be another one, were the item misread.
-//! Each reading here makes of a policy what somebody who misreads the item takes it for.
+//! An item decides something in a case, if the answer for a cell changes when the item is misread. Each reading here
+//! changes a policy into what it would mean to a reader who misreads the item.
 
 use k8s_openapi::api::networking::v1::{
     NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
@@ -13,10 +13,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 type Peers = Option<Vec<NetworkPolicyPeer>>;
 type Ports = Option<Vec<NetworkPolicyPort>>;
 
-/// What somebody takes a policy for.
+/// Function that changes a policy to its misread meaning.
 pub(super) type Misread = fn(&mut NetworkPolicySpec);
 
-/// The wrong readings of single policies, by the number of the item.
+/// Wrong readings of single policies, each with the number of the item.
 pub(super) const POLICIES: [(u8, Misread); 29] = [
     (1, |spec| spec.policy_types = types(true, true)),
     (2, |spec| {
@@ -104,7 +104,7 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
     (12, merge_rules),
     (15, |spec| each_port_list(spec, |ports| multiply(ports, |_| true))),
     (16, |spec| each_port_list(spec, |ports| ports.iter_mut().for_each(|port| port.end_port = None))),
-    // A name stands for 80 everywhere.
+    // Every port name means 80.
     (17, |spec| {
         each_port_list(spec, |ports| {
             for port in ports.iter_mut().filter(|port| is_named(port)) {
@@ -112,9 +112,9 @@ pub(super) const POLICIES: [(u8, Misread); 29] = [
             }
         });
     }),
-    // What cannot be resolved is left out.
+    // Ports with a name are ignored.
     (17, |spec| each_port_list(spec, |ports| ports.retain(|port| !is_named(port)))),
-    // Names resolve on the sender of ingress, too, and an address has none.
+    // For ingress, names are resolved on the sender, and an address has no names.
     (18, |spec| {
         for rule in spec.ingress.iter_mut().flatten().filter(|rule| has_names(&rule.ports)) {
             drop_blocks(&mut rule.from);
@@ -159,7 +159,7 @@ fn names(spec: &NetworkPolicySpec, direction: &str) -> bool {
     spec.policy_types.iter().flatten().any(|name| name == direction)
 }
 
-/// Whether a list is there and not empty.
+/// Returns whether a list exists and is not empty.
 fn is_some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
@@ -195,7 +195,7 @@ fn keep_rules(spec: &mut NetworkPolicySpec, keep: impl Fn(&Peers, &Ports) -> boo
     spec.egress.iter_mut().for_each(|rules| rules.retain(|rule| keep(&rule.to, &rule.ports)));
 }
 
-/// Names the directions for which the policy isolates, so that it still does without its rules.
+/// Names the directions that the policy isolates, so that it still isolates them without its rules.
 fn keep_direction(spec: &mut NetworkPolicySpec) {
     if has_no_types(spec) {
         spec.policy_types = types(true, is_some(&spec.egress));
@@ -206,7 +206,8 @@ fn each_peer(spec: &mut NetworkPolicySpec, mut change: impl FnMut(&mut NetworkPo
     each_rule(spec, |peers, _| peers.iter_mut().flatten().for_each(&mut change));
 }
 
-/// Lists that become empty are left with a port that nobody has: an empty one would mean all.
+/// Changes every list of ports. If a list becomes empty, adds a port that no pod has: an empty list would mean all
+/// ports.
 fn each_port_list(spec: &mut NetworkPolicySpec, mut change: impl FnMut(&mut Vec<NetworkPolicyPort>)) {
     each_rule(spec, |_, ports| {
         let Some(ports) = ports.as_mut().filter(|ports| !ports.is_empty()) else { return };
@@ -225,7 +226,7 @@ fn each_selector(spec: &mut NetworkPolicySpec, mut change: impl FnMut(&mut Label
     });
 }
 
-/// Adds to the entries that are wanted the same of every protocol.
+/// Adds the wanted entries again for every protocol.
 fn multiply(ports: &mut Vec<NetworkPolicyPort>, is_wanted: impl Fn(&NetworkPolicyPort) -> bool) {
     let of_all = |port: &NetworkPolicyPort| {
         let port = port.clone();
@@ -236,7 +237,7 @@ fn multiply(ports: &mut Vec<NetworkPolicyPort>, is_wanted: impl Fn(&NetworkPolic
     ports.extend(more);
 }
 
-/// Two selectors of one peer become two peers.
+/// Splits a peer with two selectors into two peers.
 fn split_selectors(peers: &mut Peers) {
     let split = |peer: &NetworkPolicyPeer| match (&peer.namespace_selector, &peer.pod_selector) {
         (Some(namespaces), Some(pods)) => vec![
@@ -253,7 +254,7 @@ fn split_selectors(peers: &mut Peers) {
     }
 }
 
-/// Any peer of any rule of a direction, on any port of any.
+/// Merges the rules of a direction: any peer of any rule, on any port of any rule.
 fn merge_rules(spec: &mut NetworkPolicySpec) {
     if let Some(rules) = spec.ingress.as_mut().filter(|rules| rules.len() > 1) {
         let from = united(rules.iter().map(|rule| &rule.from));
@@ -267,7 +268,8 @@ fn merge_rules(spec: &mut NetworkPolicySpec) {
     }
 }
 
-/// All entries of some lists; an empty one means all there are, and so does a list with it.
+/// Returns the entries of all lists. An empty list means everything. So if one of the lists is empty, the result
+/// means everything.
 fn united<'a, T: Clone + 'a>(lists: impl Iterator<Item = &'a Option<Vec<T>>>) -> Option<Vec<T>> {
     let mut all = Vec::new();
     for list in lists {
@@ -276,7 +278,7 @@ fn united<'a, T: Clone + 'a>(lists: impl Iterator<Item = &'a Option<Vec<T>>>) ->
     Some(all)
 }
 
-/// Takes the address ranges out of a list of peers. Without any peer left, nobody is meant.
+/// Removes the address ranges from a list of peers. If no peer is left, the list matches no pod.
 fn drop_blocks(peers: &mut Peers) {
     let Some(peers) = peers else { return };
     let had_some = !peers.is_empty();
@@ -292,7 +294,7 @@ fn nobody() -> LabelSelector {
     LabelSelector { match_expressions: Some(vec![wanted]), match_labels: None }
 }
 
-/// Every address of one family means every address of the other, too.
+/// Makes a range with all addresses of one family match all addresses of the other family, too.
 fn both_families(peers: &mut Peers) {
     let Some(peers) = peers else { return };
     let other = |peer: &NetworkPolicyPeer| {
@@ -310,7 +312,7 @@ fn both_families(peers: &mut Peers) {
     peers.extend(others);
 }
 
-/// `NotIn` and `DoesNotExist` want the key, too.
+/// Makes `NotIn` and `DoesNotExist` require the key.
 fn need_the_key(expressions: &mut Option<Vec<LabelSelectorRequirement>>) {
     let Some(expressions) = expressions else { return };
     let keys: Vec<_> = expressions
@@ -328,7 +330,7 @@ fn lower_case(selector: &mut LabelSelector) {
     wanted.flat_map(|wanted| &mut wanted.values).flatten().for_each(|value| value.make_ascii_lowercase());
 }
 
-/// A range with host bits means that one address only.
+/// Makes a range with host bits match only that address.
 fn take_host_bits_literally(cidr: &mut String) {
     if let Ok(net) = cidr.parse::<ipnet::IpNet>()
         && net.addr() != net.network()

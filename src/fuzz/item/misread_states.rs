@@ -1,4 +1,4 @@
-//! Wrong readings of the items of the semantics: what whole states are taken for.
+//! Wrong readings of the items of the semantics, for whole states.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::policy::{
 use crate::scenario::State;
 use crate::snapshot::WrittenPolicy;
 
-/// What a state would be were an item misread; `None` if the same.
+/// Function that returns a state as it would be if an item were misread; `None` if it is the same.
 pub(super) type MisreadState = fn(&Case) -> Option<State>;
 
-/// The wrong readings of whole states.
+/// Wrong readings of whole states, each with the number of the item.
 pub(super) const STATES: [(u8, MisreadState); 13] = [
-    // The first policy of a namespace is the only one that counts.
+    // Only the first policy of a namespace counts.
     (11, |case| {
         let mut seen = BTreeSet::new();
         changed(case, |state| {
@@ -27,7 +27,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
             state.cluster.policies.retain(|policy| seen.insert(policy.namespace.clone()));
         })
     }),
-    // A direction of whose rules nobody is the peer is not isolated at all.
+    // If the rules of a direction match no pod, the direction is not isolated.
     (13, |case| {
         changed(case, |state| {
             let all = state.clone();
@@ -42,7 +42,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
             }
         })
     }),
-    // A policy that selects nobody selects everybody.
+    // A policy that selects no pod selects all pods.
     (13, |case| {
         changed(case, |state| {
             let pods = state.cluster.pods.clone();
@@ -71,7 +71,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
         })
     }),
     (27, |case| changed(case, |state| state.cluster.pods.iter_mut().for_each(|pod| pod.node = None))),
-    // Policies that were changed or deleted stay what they were.
+    // Policies that were changed or deleted keep their old form.
     (33, |case| {
         let mut is_changed = false;
         let mut misread = case.state.clone();
@@ -93,7 +93,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
             let before = &case.before.cluster;
             for pod in &mut state.cluster.pods {
                 let is_it = |old: &&Pod| {
-                    // The same name and address: nobody has replaced it.
+                    // The same name and address: it is the same pod, not a replacement.
                     old.namespace == pod.namespace && old.name == pod.name && old.addresses == pod.addresses
                 };
                 if let Some(old) = before.pods.iter().find(is_it) {
@@ -107,7 +107,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
             }
         })
     }),
-    // What no rule of theirs matches is denied.
+    // If no rule of a cluster-scoped policy matches, the policy denies.
     (39, |case| {
         changed_tiers(case, |policy| {
             for rules in [&mut policy.ingress, &mut policy.egress] {
@@ -117,7 +117,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
             }
         })
     }),
-    // The tiers are the other way round.
+    // The tiers are swapped.
     (40, |case| {
         changed_tiers(case, |policy| {
             policy.tier = match policy.tier {
@@ -126,7 +126,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
             };
         })
     }),
-    // The highest priority and the last rule come first.
+    // The highest priority number and the last rule come first.
     (41, |case| {
         changed_tiers(case, |policy| {
             policy.priority = 1000 - policy.priority.min(1000);
@@ -134,7 +134,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
             policy.egress.reverse();
         })
     }),
-    // Pass is the end of the matter, as Accept is.
+    // Pass ends the evaluation, as Accept does.
     (42, |case| {
         changed_tiers(case, |policy| {
             for rule in policy.ingress.iter_mut().chain(&mut policy.egress) {
@@ -146,14 +146,14 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
     }),
 ];
 
-/// What cluster-scoped policies would be were an item misread; `None` if there are none.
+/// Returns the state with every cluster-scoped policy changed, or `None` if there are none.
 fn changed_tiers(case: &Case, change: impl Fn(&mut ClusterPolicy)) -> Option<State> {
     let mut state = case.state.clone();
     state.cluster.cluster_policies.iter_mut().for_each(change);
     (!state.cluster.cluster_policies.is_empty()).then_some(state)
 }
 
-/// A rule that denies everybody.
+/// Returns a rule that denies all pods.
 fn denial() -> ClusterRule {
     let everybody =
         PodSelector { namespaces: LabelSelector::everything(), pods: LabelSelector::everything() };
@@ -166,7 +166,7 @@ fn changed(case: &Case, change: impl FnOnce(&mut State)) -> Option<State> {
     Some(state)
 }
 
-/// Whether a rule's peers are selectors that match no pod.
+/// Returns whether the peers of a rule are selectors that match no pod.
 fn names_nobody(state: &State, own: &str, rule: &Rule) -> bool {
     let Peers::Only(peers) = &rule.peers else { return false };
     let names_somebody = |peer: &Peer| match peer {
@@ -185,7 +185,7 @@ fn names_nobody(state: &State, own: &str, rule: &Rule) -> bool {
     !peers.iter().any(names_somebody)
 }
 
-/// A named port towards an address range means the numbers that pods have for the name.
+/// Makes a named port in a rule with an address range mean the numbers that pods have for the name.
 fn resolve_names_for_addresses(case: &Case) -> Option<State> {
     let mut state = case.state.clone();
     let ports = |name: &str| {

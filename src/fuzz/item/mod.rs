@@ -1,4 +1,4 @@
-//! Which items of the semantics random scenarios can decide, and whether a case does.
+//! Which items of the semantics random scenarios can decide, and which of them a case decides.
 
 mod misread_policies;
 mod misread_states;
@@ -19,13 +19,13 @@ use witnesses::WITNESSES;
 /// Whether random scenarios can decide an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// They can.
+    /// Random scenarios can decide it.
     Reached,
-    /// They cannot, for this reason.
+    /// Random scenarios cannot decide it, for this reason.
     OutOfReach(&'static str),
 }
 
-/// Whether random scenarios can decide an item.
+/// Returns whether random scenarios can decide an item.
 pub fn scope(item: SpecRule) -> Scope {
     match item.number() {
         35 => Scope::OutOfReach("what becomes of an open connection is told, never judged"),
@@ -34,7 +34,7 @@ pub fn scope(item: SpecRule) -> Scope {
     }
 }
 
-/// The items that a case decides, by number.
+/// Returns the numbers of the items that a case decides.
 pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
     let found = Found { case, answers: ask_engine(&case.state, &case.probes) };
     let mut items: BTreeSet<u8> =
@@ -52,7 +52,7 @@ pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
     items
 }
 
-/// The items for which a cell of a case would have another answer, were they misread.
+/// Returns the numbers of the items whose misreading would change the answer for this cell.
 pub(super) fn decided_for(case: &Case, cell: &Cell) -> BTreeSet<u8> {
     let mut answers = ask_engine(&case.state, &case.probes);
     let Some(at) = answers.cells.iter().position(|other| other == cell) else { return BTreeSet::new() };
@@ -67,14 +67,15 @@ pub(super) fn decided_for(case: &Case, cell: &Cell) -> BTreeSet<u8> {
     policies.map(|(item, _)| *item).chain(states.map(|(item, _)| *item)).collect()
 }
 
-/// A case, and what the engine says of it.
+/// A case, and the engine's answers for it.
 struct Found<'a> {
     case: &'a Case,
     answers: Answers,
 }
 
 impl Found<'_> {
-    /// The state with every policy misread; `None` if that changes none.
+    /// Returns the state with every policy misread. Returns `None` if no policy changes, or if the API server would
+    /// refuse the result.
     fn misread_policies(&self, misread: Misread) -> Option<State> {
         let mut policies: Option<Vec<NetworkPolicy>> = None;
         for (at, written) in self.case.state.written.iter().enumerate() {
@@ -84,7 +85,7 @@ impl Found<'_> {
                 let policies = policies.get_or_insert_with(|| {
                     self.case.state.written.iter().map(|written| written.policy.clone()).collect()
                 });
-                // Misread, it may have become something that the API server would refuse.
+                // The misread policy may be one that the API server would refuse.
                 let policy = WrittenPolicy::new(object).ok()?.policy;
                 *policies.get_mut(at)? = policy;
             }
@@ -94,7 +95,7 @@ impl Found<'_> {
         Some(state)
     }
 
-    /// Whether any cell has another answer in another state.
+    /// Returns whether another state changes the answer for any cell.
     fn differs(&self, state: &State) -> bool {
         let other: HashMap<_, _> = {
             let Answers { cells, engine } = ask_engine(state, &self.case.probes);
@@ -131,8 +132,8 @@ mod tests {
     use crate::fuzz::dry_run::cases;
     use crate::{scenario, source};
 
-    /// What a step says that it is about, it may be wrong about. Of those that name an item, at least two have
-    /// a cell with another answer, were it misread.
+    /// A step may be wrong about the items that it names. For each item, at least two of the steps that name it must
+    /// have a cell whose answer changes if the item is misread.
     #[test]
     fn the_library_decides_the_items_that_it_names() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");

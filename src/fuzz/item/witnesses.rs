@@ -1,17 +1,17 @@
-//! The items that decide a case by what the engine says of it.
+//! The items that show in the engine's answers for a case.
 
 use super::Found;
 use crate::plan::Cell;
 use crate::policy::{Backends, Decision, Direction, Expectation, Pod, Reason, UndefinedCause};
 use crate::scenario::{EndpointName, Probe, State};
 
-/// Says of a case whether something of it is decided by an item.
+/// Function that returns whether an item decides something in a case.
 pub(super) type Witness = fn(&Found<'_>) -> bool;
 
-/// The items of which the engine's own reasons, or the pattern of its answers, say that they decide.
+/// The items that show in the engine's reasons, or in the pattern of its answers.
 pub(super) const WITNESSES: [(u8, Witness); 11] = [
     (14, |found| {
-        // The way there is open, and the way back closed: only the reply may pass.
+        // One direction is open, and the way back is closed: only replies may pass.
         found.any(|cell, answer| {
             answer.decision == Decision::Allow
                 && found.any(|back, answer| {
@@ -45,7 +45,7 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
     (26, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::HostNetwork { .. }))),
     (28, |found| {
         found.any(|cell, answer| {
-            // Others do not get there.
+            // Other senders are denied.
             let is_closed = |other: &Cell, answer: &Expectation| {
                 let is_same = other.to == cell.to && other.probe == cell.probe && other.family == cell.family;
                 is_same && other.from != cell.from && answer.decision == Decision::Deny
@@ -82,7 +82,7 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
     }),
     (31, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::NodePort { .. }))),
     (32, |found| {
-        // Another pod had its address, and it is denied something.
+        // Another pod had the address of the new pod, and the new pod is denied something.
         let had = |pod: &Pod| {
             let mut before = found.case.before.cluster.pods.iter();
             before.any(|old| !old.host_network && old.addresses.iter().any(|a| pod.addresses.contains(a)))

@@ -36,20 +36,6 @@ pub fn json(result: &RunResult, comparison: Option<&Comparison<'_>>) -> serde_js
     escape::json(&RunDocument { comparison, ..RunDocument::new(result) })
 }
 
-/// The exit code that a result leads to, as `--help` explains it.
-pub fn exit_code(result: &RunResult) -> u8 {
-    if result.interrupted { 130 } else { outcome_code(result.outcome()) }
-}
-
-pub(super) fn outcome_code(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Pass => 0,
-        Outcome::Fail => 1,
-        // A run that skips everything proves nothing.
-        Outcome::Inconclusive | Outcome::Skipped => 3,
-    }
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RunDocument<'a> {
@@ -101,7 +87,7 @@ impl<'a> RunDocument<'a> {
             kind: "RunResult",
             version: env!("CARGO_PKG_VERSION"),
             outcome: outcome(result.outcome()),
-            exit_code: exit_code(result),
+            exit_code: result.exit_code(),
             backend: &result.environment.name,
             facts: machines::facts(&result.environment, &judged_machines).into_iter().collect(),
             warnings: &result.environment.warnings,

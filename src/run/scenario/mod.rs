@@ -11,6 +11,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use tracing::Instrument;
+
 use super::canary::Canaries;
 use super::event::{Event, Events};
 use super::held::Held;
@@ -175,7 +177,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         for step in &self.scenario.steps {
             self.control_before(step).await?;
             self.watch.prepare(self.timeout).await;
-            let result = self.step(step).await?;
+            let span = tracing::debug_span!("step", title = step.name);
+            let result = self.step(step).instrument(span).await?;
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
         }

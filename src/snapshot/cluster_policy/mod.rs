@@ -1,7 +1,7 @@
 //! `policy.networking.k8s.io` → [`policy::ClusterPolicy`](crate::policy::ClusterPolicy).
 //!
-//! The three kinds say the same with other words: [`v1alpha1`] and [`v1alpha2`] have their shapes,
-//! `convert` what they mean.
+//! The three kinds express the same in different forms. [`v1alpha1`] and [`v1alpha2`] have the forms. `convert` has
+//! their meaning.
 
 mod convert;
 pub mod v1alpha1;
@@ -15,7 +15,7 @@ pub(super) use convert::convert;
 /// The API group of cluster-scoped policies.
 pub const GROUP: &str = "policy.networking.k8s.io";
 
-/// A cluster-scoped policy, as it was written.
+/// A cluster-scoped policy as it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClusterPolicyObject {
     /// `v1alpha1 AdminNetworkPolicy`
@@ -27,7 +27,7 @@ pub enum ClusterPolicyObject {
 }
 
 impl ClusterPolicyObject {
-    /// `metadata`
+    /// Returns `metadata`.
     pub fn metadata(&self) -> &ObjectMeta {
         match self {
             Self::AdminNetworkPolicy(object) => &object.metadata,
@@ -36,7 +36,7 @@ impl ClusterPolicyObject {
         }
     }
 
-    /// `spec`, as JSON; `None` if it cannot be written, which no object does that was read.
+    /// Returns `spec` as JSON, or `None` if it cannot be serialized. An object that was read always can be.
     pub fn spec(&self) -> Option<serde_json::Value> {
         match self {
             Self::AdminNetworkPolicy(object) => serde_json::to_value(&object.spec),
@@ -46,7 +46,7 @@ impl ClusterPolicyObject {
         .ok()
     }
 
-    /// `spec.subject`
+    /// Returns `spec.subject`.
     pub fn subject_mut(&mut self) -> &mut Subject {
         match self {
             Self::AdminNetworkPolicy(object) => &mut object.spec.subject,
@@ -55,7 +55,7 @@ impl ClusterPolicyObject {
         }
     }
 
-    /// The selectors of namespaces in `from` and `to`.
+    /// Returns the namespace selectors in `from` and `to`.
     pub fn peer_namespaces_mut(&mut self) -> Vec<&mut LabelSelector> {
         match self {
             Self::AdminNetworkPolicy(v1alpha1::AdminNetworkPolicy { spec, .. }) => {
@@ -95,7 +95,7 @@ pub struct Subject {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespacedPod {
-    /// The namespaces; `v1alpha2` lets it be left out, and then means all of them.
+    /// The namespaces. In `v1alpha2` it may be omitted, which means all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// The pods.
@@ -135,8 +135,8 @@ pub struct EgressPeer {
 }
 
 impl Subject {
-    /// The selector of its namespaces: that of all of them where it is left out. `None` if the subject
-    /// has no field, which no object has that was read.
+    /// Returns the namespace selector. If it is omitted, adds one that selects all namespaces. Returns `None` if the
+    /// subject has no field. An object that was read always has one.
     pub fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
         either(self.namespaces.as_mut(), self.pods.as_mut())
     }

@@ -15,21 +15,21 @@ pub struct AdminNetworkPolicy {
     pub kind: Option<String>,
     /// Its name and labels.
     pub metadata: ObjectMeta,
-    /// What it says.
+    /// Its content.
     pub spec: AdminNetworkPolicySpec,
 }
 
 /// `AdminNetworkPolicySpec`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdminNetworkPolicySpec {
-    /// 0 to 1000; the lowest comes first.
+    /// 0 to 1000. The lowest number comes first.
     pub priority: i32,
-    /// Whom it is about.
+    /// The pods that it applies to.
     pub subject: Subject,
-    /// What they receive.
+    /// Rules for packets to these pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Vec<IngressRule>>,
-    /// What they send.
+    /// Rules for packets from these pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<EgressRule<EgressPeer>>>,
 }
@@ -42,21 +42,21 @@ pub struct BaselineAdminNetworkPolicy {
     pub api_version: Option<String>,
     /// `BaselineAdminNetworkPolicy`
     pub kind: Option<String>,
-    /// Its labels; it is always called `default`.
+    /// Its labels. Its name is always `default`.
     pub metadata: ObjectMeta,
-    /// What it says.
+    /// Its content.
     pub spec: BaselineAdminNetworkPolicySpec,
 }
 
 /// `BaselineAdminNetworkPolicySpec`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BaselineAdminNetworkPolicySpec {
-    /// Whom it is about.
+    /// The pods that it applies to.
     pub subject: Subject,
-    /// What they receive.
+    /// Rules for packets to these pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Vec<IngressRule>>,
-    /// What they send.
+    /// Rules for packets from these pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<EgressRule<BaselineEgressPeer>>>,
 }
@@ -64,14 +64,14 @@ pub struct BaselineAdminNetworkPolicySpec {
 /// `AdminNetworkPolicyIngressRule`, `BaselineAdminNetworkPolicyIngressRule`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IngressRule {
-    /// What it is called.
+    /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `Allow`, `Deny` or, but not in the baseline, `Pass`.
+    /// `Allow`, `Deny` or `Pass`. The baseline has no `Pass`.
     pub action: String,
-    /// Who sends.
+    /// The sources.
     pub from: Vec<IngressPeer>,
-    /// On which ports.
+    /// The ports; all if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PolicyPort>>,
 }
@@ -79,14 +79,14 @@ pub struct IngressRule {
 /// `AdminNetworkPolicyEgressRule`, `BaselineAdminNetworkPolicyEgressRule`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EgressRule<P> {
-    /// What it is called.
+    /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `Allow`, `Deny` or, but not in the baseline, `Pass`.
+    /// `Allow`, `Deny` or `Pass`. The baseline has no `Pass`.
     pub action: String,
-    /// To whom.
+    /// The destinations.
     pub to: Vec<P>,
-    /// On which ports.
+    /// The ports; all if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PolicyPort>>,
 }
@@ -132,7 +132,7 @@ pub struct PolicyPort {
 /// `Port`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Port {
-    /// TCP where it is left out.
+    /// TCP if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// 1 to 65535.
@@ -142,11 +142,11 @@ pub struct Port {
 /// `PortRange`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PortRange {
-    /// TCP where it is left out.
+    /// TCP if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// The first.
+    /// The first port.
     pub start: i32,
-    /// The last.
+    /// The last port.
     pub end: i32,
 }

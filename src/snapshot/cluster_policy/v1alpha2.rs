@@ -15,7 +15,7 @@ pub struct ClusterNetworkPolicy {
     pub kind: Option<String>,
     /// Its name and labels.
     pub metadata: ObjectMeta,
-    /// What it says.
+    /// Its content.
     pub spec: ClusterNetworkPolicySpec,
 }
 
@@ -24,14 +24,14 @@ pub struct ClusterNetworkPolicy {
 pub struct ClusterNetworkPolicySpec {
     /// `Admin` or `Baseline`.
     pub tier: String,
-    /// 0 to 1000; the lowest comes first.
+    /// 0 to 1000. The lowest number comes first.
     pub priority: i32,
-    /// Whom it is about.
+    /// The pods that it applies to.
     pub subject: Subject,
-    /// What they receive.
+    /// Rules for packets to these pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Vec<IngressRule>>,
-    /// What they send.
+    /// Rules for packets from these pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<EgressRule>>,
 }
@@ -39,14 +39,14 @@ pub struct ClusterNetworkPolicySpec {
 /// `ClusterNetworkPolicyIngressRule`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IngressRule {
-    /// What it is called.
+    /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `Accept`, `Deny` or `Pass`.
     pub action: String,
-    /// Who sends.
+    /// The sources.
     pub from: Vec<IngressPeer>,
-    /// On which ports.
+    /// The ports; all if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocols: Option<Vec<PolicyProtocol>>,
 }
@@ -54,14 +54,14 @@ pub struct IngressRule {
 /// `ClusterNetworkPolicyEgressRule`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EgressRule {
-    /// What it is called.
+    /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `Accept`, `Deny` or `Pass`.
     pub action: String,
-    /// To whom.
+    /// The destinations.
     pub to: Vec<EgressPeer>,
-    /// On which ports.
+    /// The ports; all if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocols: Option<Vec<PolicyProtocol>>,
 }
@@ -84,7 +84,7 @@ pub struct PolicyProtocol {
     pub destination_named_port: Option<String>,
 }
 
-/// `ClusterNetworkPolicyProtocolTCP` and its like.
+/// `ClusterNetworkPolicyProtocolTCP`, and the same for UDP and SCTP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Destination {
@@ -107,8 +107,8 @@ pub struct Port {
 /// `PortRange`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PortRange {
-    /// The first.
+    /// The first port.
     pub start: i32,
-    /// The last; above the first.
+    /// The last port; greater than the first.
     pub end: i32,
 }

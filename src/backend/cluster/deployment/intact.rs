@@ -1,5 +1,5 @@
-//! Whether the run's objects on the cluster are what netproof sent, and whether anybody added policies to its
-//! namespaces: then the packets follow other policies than those that verdicts are about.
+//! Checks that the run's objects on the cluster are what netproof sent, and that its namespaces have no other
+//! policies or pods. Otherwise the packets follow other policies than those that the verdicts are about.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,15 +22,15 @@ use crate::policy::{Backends, Labels, NAMESPACE_NAME_LABEL};
 use crate::scenario::State;
 use crate::snapshot::Identity;
 
-/// What to do about it.
+/// Advice for the error message.
 const ADVICE: &str =
     "exempt the namespaces with label app.kubernetes.io/managed-by=netproof from what did it";
 
 impl Deployment {
-    /// Reads the run's objects back, and compares them with what a state says.
+    /// Reads the run's objects back and compares them with a state.
     ///
     /// # Errors
-    /// If an admission webhook or a controller changed them or added to them, or they cannot be read.
+    /// If an admission webhook or a controller changed or added objects, or if the objects cannot be read.
     pub(in crate::backend::cluster) async fn check_intact(&self, state: &State) -> Result<(), Error> {
         let (namespaces, pods, policies) =
             try_join3(self.read_namespaces(), self.list_pods(), self.list_policies()).await?;
@@ -59,12 +59,12 @@ impl Deployment {
         Ok(found.await?.into_iter().flatten().collect())
     }
 
-    /// All pods in the run's namespaces, whoever made them.
+    /// Returns all pods in the deployment's namespaces, including those of other users.
     async fn list_pods(&self) -> Result<BTreeMap<Identity, core::Pod>, Error> {
         self.list::<core::Pod>().await
     }
 
-    /// All policies in the run's namespaces, whoever made them.
+    /// Returns all NetworkPolicies in the deployment's namespaces, including those of other users.
     async fn list_policies(&self) -> Result<BTreeMap<Identity, NetworkPolicy>, Error> {
         self.list::<NetworkPolicy>().await
     }
@@ -90,8 +90,8 @@ impl Deployment {
         Ok(lists.await?.into_iter().flatten().collect())
     }
 
-    /// Policies of kinds that netproof does not model, in the namespaces of the deployment: nobody but a generator
-    /// makes them there.
+    /// Describes the policies in the deployment's namespaces whose kinds netproof does not model. Only a
+    /// generator creates policies there.
     async fn foreign_policies(&self) -> Result<Vec<String>, Error> {
         let namespaces = self.namespaces();
         let is_accepted = |kind: &&ApiResource| {
@@ -107,7 +107,7 @@ impl Deployment {
             let doing = || format!("list objects of kind {} in {namespace}", kind.kind);
             let items = match listed {
                 Ok(list) => list.items,
-                // The kind was removed after it was found.
+                // The kind was removed from the cluster after it was found.
                 Err(error) if status_code(&error) == Some(404) => Vec::new(),
                 Err(error) => return Err(failed(doing())(error)),
             };
@@ -120,7 +120,7 @@ impl Deployment {
         Ok(lists.await?.concat())
     }
 
-    /// The keys of labels that a selector of the state asks for. No other label decides about packets.
+    /// Returns the label keys that selectors of the state use. No other label decides about packets.
     fn selected_labels(&self, state: &State) -> Result<BTreeSet<String>, Error> {
         let mut keys = BTreeSet::new();
         for written in &state.written {
@@ -136,7 +136,7 @@ impl Deployment {
                 Backends::Addresses(_) | Backends::Unknown => {}
             }
         }
-        // The API server sets it, to the real name.
+        // The API server sets this label to the namespace's name on the cluster.
         keys.remove(NAMESPACE_NAME_LABEL);
         Ok(keys)
     }
@@ -197,7 +197,8 @@ impl Deployment {
 }
 
 impl Deployment {
-    /// The cluster-scoped policies that are not what was sent, apart from the defaults of their definitions.
+    /// Describes the cluster-scoped policies that differ from what was sent. Ignores the defaults of their
+    /// definitions.
     async fn changed_cluster_policies(&self, state: &State) -> Result<Vec<String>, Error> {
         let Shared { client, maker, .. } = &*self.shared;
         let made = state
@@ -225,8 +226,8 @@ impl Deployment {
     }
 }
 
-/// Finds the first label that is not what was sent. Labels that somebody added and that no selector asks for
-/// change nothing: many platforms label every namespace.
+/// Describes the first label that differs from what was sent. Ignores added labels that no selector uses:
+/// they change nothing, and many platforms label every namespace.
 fn changed_labels(
     what: &str,
     sent: &Labels,
@@ -244,7 +245,7 @@ fn changed_labels(
     Some(format!("label {key} of {what} was changed from {before} to {now} ({})", writers(found)))
 }
 
-/// Names the containers that an injector added: their rules for packets would decide in place of policies.
+/// Describes the containers that an injector added. Their packet rules would decide instead of the policies.
 fn added_containers(what: &str, pod: &core::Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
@@ -253,7 +254,7 @@ fn added_containers(what: &str, pod: &core::Pod) -> Option<String> {
     (!added.is_empty()).then(|| format!("{what} was given the containers {}", added.join(", ")))
 }
 
-/// Who wrote an object, by what the API server recorded.
+/// Describes who wrote an object, according to the API server's records.
 fn writers(metadata: &ObjectMeta) -> String {
     let managers = metadata.managed_fields.iter().flatten().filter_map(|entry| entry.manager.as_deref());
     let managers: BTreeSet<&str> = managers.collect();
@@ -264,11 +265,11 @@ fn writers(metadata: &ObjectMeta) -> String {
 }
 
 fn to_json(value: &impl serde::Serialize) -> Value {
-    // Kubernetes' own types have nothing that JSON lacks.
+    // JSON can represent all values of Kubernetes' own types.
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// Adds the keys of labels that selectors in an object ask for.
+/// Adds the label keys that selectors in an object use.
 fn add_keys(value: &Value, keys: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
@@ -286,8 +287,8 @@ fn add_keys(value: &Value, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// The spec of a policy with what the API server fills in, and without what it leaves out: whether two are the
-/// same is then whether they are equal.
+/// Returns the spec of a policy in a normal form: with the values that the API server fills in, and without
+/// those that it omits. Two specs then mean the same if they are equal.
 fn spec(policy: &NetworkPolicy) -> Value {
     let mut spec = policy.spec.clone().unwrap_or_default();
     let is_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
@@ -306,8 +307,8 @@ fn spec(policy: &NetworkPolicy) -> Value {
     spec
 }
 
-/// Leaves out what means the same as its absence: empty lists, and empty parts of selectors. An empty selector
-/// itself means something.
+/// Removes values that mean the same as their absence: empty lists and empty `matchLabels`. An empty selector
+/// has a meaning of its own, so it stays.
 fn leave_out_empty(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -324,11 +325,11 @@ fn leave_out_empty(value: &mut Value) {
     }
 }
 
-/// The fields that definitions of cluster-scoped policies fill in, with what. Whatever else was not sent may decide about
-/// packets: ports that a webhook added to a rule narrow it.
+/// Fields that the definitions of cluster-scoped policies fill in, with their values. Every other field that
+/// was not sent may decide about packets. For example, ports that a webhook added to a rule narrow the rule.
 const DEFAULTS: [(&str, &str); 2] = [("protocol", "TCP"), ("name", "")];
 
-/// Leaves out the fields that were not sent, and were filled in by the definition or mean nothing.
+/// Removes fields that were not sent, if they have a default value of the definition or mean nothing.
 fn leave_out_defaults(sent: &Value, found: &mut Value) {
     match (sent, found) {
         (Value::Object(sent), Value::Object(found)) => {
@@ -352,7 +353,7 @@ fn leave_out_defaults(sent: &Value, found: &mut Value) {
     }
 }
 
-/// Says where two values first differ.
+/// Describes the first difference between two values.
 fn first_difference(path: &str, sent: &Value, found: &Value) -> Option<String> {
     if sent == found {
         return None;
@@ -375,7 +376,7 @@ fn first_difference(path: &str, sent: &Value, found: &Value) -> Option<String> {
     }
 }
 
-/// A value on one line, cut off where it gets long.
+/// Returns a value on one line, cut off at `LONGEST` characters.
 fn short(value: &Value) -> String {
     const LONGEST: usize = 120;
     let text = match value {
@@ -446,12 +447,12 @@ steps:
             {"manager": "kyverno", "operation": "Update"}]}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}})
     }
 
-    /// What is said about a cluster that has these objects.
+    /// Returns the error for a cluster with these objects.
     async fn judged(namespaces: Vec<Value>, pods: Vec<Value>, policies: Vec<Value>) -> Option<String> {
         judged_beside(namespaces, pods, policies, Vec::new()).await
     }
 
-    /// The same with objects of Cilium.
+    /// Like `judged`, but the cluster also has these objects of Cilium.
     async fn judged_beside(
         namespaces: Vec<Value>,
         pods: Vec<Value>,
@@ -501,7 +502,7 @@ steps:
         assert_eq!(judged(vec![namespace()], vec![pod()], vec![policy()]).await, None);
     }
 
-    /// Seen: Kyverno generates a default deny in every new namespace.
+    /// Seen in practice: Kyverno generates a default deny in every new namespace.
     #[tokio::test]
     async fn a_policy_that_a_generator_added_is_named() {
         let message = judged(vec![namespace()], vec![pod()], vec![policy(), foreign_policy()]).await.unwrap();
@@ -509,7 +510,8 @@ steps:
         assert!(message.contains(what) && message.contains("exempt"), "{message}");
     }
 
-    /// Also of kinds that netproof does not model, and that were none when the run began.
+    /// The policy may also have a kind that netproof does not model and that had no objects when the run
+    /// began.
     #[tokio::test]
     async fn a_policy_of_another_kind_that_a_generator_added_is_named() {
         let (namespaces, pods, policies) = (vec![namespace()], vec![pod()], vec![policy()]);
@@ -519,7 +521,7 @@ steps:
         assert!(message.contains(what), "{message}");
     }
 
-    /// It may have what a selector asks for, and nobody would know of it.
+    /// The labels of such a pod may match a selector, and the verdicts would not account for the pod.
     #[tokio::test]
     async fn a_pod_of_somebody_else_is_named() {
         let mut other = changed(pod(), "/metadata/name", json!("b"));
@@ -586,7 +588,7 @@ steps:
         assert!(changed(more).is_some());
     }
 
-    /// A namespace that gets a label for which a policy asks is in another set of peers.
+    /// With a label that a policy uses, the namespace belongs to another set of peers.
     #[tokio::test]
     async fn an_added_label_that_a_selector_asks_for_is_named() {
         let other = changed(namespace(), "/metadata/labels/app", json!("a"));

@@ -1,4 +1,4 @@
-//! A topology on the cluster, brought from whatever it is to whatever it should be.
+//! A topology on the cluster. It can be brought from any state to any other.
 
 mod intact;
 mod namespaces;
@@ -35,27 +35,27 @@ use reuse::Running;
 pub(super) struct Deployment {
     shared: Arc<Shared>,
     names: Names,
-    /// The prepared namespaces that it is in, where the run makes none.
+    /// The prepared namespaces in use. `None` if the run creates its own namespaces.
     borrowed: Option<Borrowed>,
-    /// The nodes of the cluster that stand for those of the scenario, in turn.
+    /// The cluster's nodes that stand for the logical nodes, in turn.
     group: Vec<String>,
     namespaces: BTreeMap<String, Labels>,
-    /// By their names in the scenario.
+    /// Running pods by their names in the scenario.
     pods: BTreeMap<Identity, Running>,
-    /// What those are called on the cluster that a step has removed.
+    /// Names on the cluster of the pods that a step removed.
     previous_names: BTreeMap<Identity, Identity>,
-    /// What those are called that the scenario before had, and that may still be on their way.
+    /// Names of the previous scenario's pods that may still be terminating.
     leaving: Vec<Identity>,
     services: BTreeMap<Identity, Service>,
     policies: BTreeMap<Identity, Arc<NetworkPolicy>>,
-    /// Those that are there or were asked for.
+    /// Policies that exist or were requested. `None` until the API server has accepted the policy.
     cluster_policies: BTreeMap<ClusterPolicyName, Option<Arc<ClusterPolicyObject>>>,
-    /// Held while it has the BaselineAdminNetworkPolicy.
+    /// Held while the deployment has the BaselineAdminNetworkPolicy.
     baseline: Option<OwnedMutexGuard<()>>,
     agents: HashMap<EndpointName, Arc<Agent>>,
-    /// Its ports speak DNS and nothing else.
+    /// The DNS server. Its port answers only DNS.
     dns: Option<DnsServer>,
-    /// What the DNS server knows.
+    /// The DNS server's agent, and the records that it has.
     records: Option<(Arc<Agent>, Records)>,
 }
 
@@ -80,7 +80,7 @@ impl Deployment {
         }
     }
 
-    /// Has these nodes of the cluster stand for those of the next state, in turn.
+    /// Lets these nodes of the cluster stand for the logical nodes of the next state, in turn.
     pub(super) fn use_nodes(&mut self, group: Vec<String>) {
         self.group = group;
     }
@@ -89,34 +89,34 @@ impl Deployment {
         self.agents.get(endpoint).cloned()
     }
 
-    /// Whether all of its pods still run as they did.
+    /// Returns whether all pods that have not ended are still ready, with the same addresses.
     pub(super) fn is_whole(&self) -> bool {
         self.pods.values().filter(|running| !running.pod.ended).all(|Running { pod, real, .. }| {
             self.shared.watch.state(real) == Some(PodState::Ready(pod.addresses.clone()))
         })
     }
 
-    /// The real names of its namespaces.
+    /// Returns the names of its namespaces on the cluster.
     pub(super) fn namespaces(&self) -> Vec<String> {
         self.namespaces.keys().map(|name| self.names.namespace(name)).collect()
     }
 
-    /// Makes the cluster what a scenario begins with, whatever was there before, and fills in what only the
-    /// cluster knows.
+    /// Brings the cluster to the initial state of a scenario, whatever was there before. Fills in what only
+    /// the cluster knows.
     pub(super) async fn start(&mut self, state: &mut State) -> Result<(), Error> {
         self.hand_over(state).await?;
         self.converge(state).await?;
         self.shared.watch.gone(&std::mem::take(&mut self.leaving), ENDING).await
     }
 
-    /// Makes the cluster what a state says, and fills in what only the cluster knows. What is not there and
-    /// should be is new.
+    /// Brings the cluster to a state, and fills in what only the cluster knows. Pods of the state that do not
+    /// exist are started.
     pub(super) async fn converge(&mut self, state: &mut State) -> Result<(), Error> {
         self.complete(state);
         self.set_namespaces(state).await?;
         let surplus = self.pods.keys().filter(|identity| !self.can_stay(identity, state)).cloned();
         self.remove_pods(&surplus.collect::<Vec<_>>()).await?;
-        // Before the pods: they start in a cluster that has its policies.
+        // Set policies before adding pods, so that new pods start in a cluster that already has its policies.
         let (policies, services) =
             try_join(self.set_policies(state), try_join(self.set_services(state), self.relabel_pods(state)))
                 .await?;
@@ -139,8 +139,8 @@ impl Deployment {
         self.set_records(state).await
     }
 
-    /// Adds the labels that the cluster's own objects have besides the scenario's, and says what
-    /// cannot be had here.
+    /// Adds the labels that netproof sets on the cluster's objects, fills in the nodes' addresses, and
+    /// records the endpoints that cannot exist here.
     fn complete(&self, state: &mut State) {
         for namespace in &mut state.cluster.namespaces {
             namespace.labels = self.shared.maker.labels(&namespace.labels, true);
@@ -170,7 +170,7 @@ impl Deployment {
         state.absent.extend(without_own_nodes(&state.cluster, &self.group));
     }
 
-    /// Fills the addresses in.
+    /// Fills in the addresses.
     fn fill_in(&self, state: &mut State) {
         let cluster = &mut state.cluster;
         for pod in &mut cluster.pods {
@@ -216,7 +216,7 @@ impl Deployment {
         Api::namespaced(self.shared.client.clone(), &self.names.namespace(namespace))
     }
 
-    /// Deletes what has this real name.
+    /// Deletes the object with this name on the cluster, if it exists.
     async fn delete<K>(&self, real: Identity) -> Result<(), Error>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
@@ -232,7 +232,7 @@ impl Deployment {
     }
 }
 
-/// A merge patch from labels to others.
+/// Returns the merge patch that turns old labels into new ones.
 fn label_patch(old: &Labels, new: &Labels) -> BTreeMap<String, Option<String>> {
     let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
     removed.chain(new.iter().map(|(key, value)| (key.clone(), Some(value.clone())))).collect()

@@ -18,7 +18,7 @@ impl Deployment {
     pub(super) async fn set_namespaces(&mut self, state: &State) -> Result<(), Error> {
         let wanted = state.cluster.namespaces.iter().map(|namespace| {
             let mut labels = namespace.labels.clone();
-            // The API server's own.
+            // The API server sets this label itself.
             labels.remove(NAMESPACE_NAME_LABEL);
             (namespace.name.clone(), labels)
         });
@@ -32,7 +32,8 @@ impl Deployment {
         Ok(())
     }
 
-    /// Takes as many prepared namespaces as the state has, where the run makes none.
+    /// Takes as many prepared namespaces as the state has namespaces. Does nothing if the run creates its
+    /// own.
     pub(in crate::backend::cluster) async fn borrow_prepared(&mut self, state: &State) -> Result<(), Error> {
         let Some(prepared) = &self.shared.prepared else { return Ok(()) };
         let namespaces = &state.cluster.namespaces;
@@ -43,7 +44,7 @@ impl Deployment {
         Ok(())
     }
 
-    /// Removes what is in the prepared namespaces, and gives them back.
+    /// Removes everything from the prepared namespaces and gives them back.
     pub(in crate::backend::cluster) async fn give_prepared_back(
         &mut self,
         prepared: &Prepared,
@@ -53,7 +54,7 @@ impl Deployment {
         if let Some(borrowed) = self.borrowed.take()
             && let Err(error) = prepared.give_back(client, &maker.run, borrowed, is_broken).await
         {
-            // The scenarios that would need them say so.
+            // Scenarios that need these namespaces report the error.
             tracing::debug!("prepared namespaces stay in use: {error}");
         }
     }
@@ -78,7 +79,8 @@ impl Deployment {
         match created {
             Ok(_) => {}
             Err(error) if is_there_already(&error) => {
-                // An answer of ours may have been lost; one of somebody else is not touched.
+                // The namespace is ours if the answer to an earlier request was lost. Namespaces of other
+                // users are not touched.
                 let found = persistently(async || namespaces.get(&real).await);
                 let found = found.await.map_err(failed(format!("create namespace {real}")))?;
                 if found.metadata.labels.unwrap_or_default().get(RUN) != Some(&self.shared.maker.run) {

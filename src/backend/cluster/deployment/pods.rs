@@ -1,4 +1,4 @@
-//! The pods of a topology on the cluster, from their start to their end.
+//! The pods of a topology on the cluster, from start to end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,15 +19,16 @@ use crate::policy::{Labels, Pod};
 use crate::scenario::{EndpointName, State};
 use crate::snapshot::Identity;
 
-/// How long a pod may take to end.
+/// Maximum time until a pod has ended.
 pub(super) const ENDING: Duration = Duration::from_secs(60);
 
-/// How long a new namespace may be without its default service account.
+/// Maximum time for which a new namespace has no default service account.
 const NEW_NAMESPACE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Deployment {
-    /// Gives pods their labels, and says on each what it is in the scenario. Gives those that changed.
+    /// Updates the labels of pods, and the annotation with the pod's name in the scenario. Returns the
+    /// changed pods with their labels.
     pub(super) async fn relabel_pods(&self, state: &State) -> Result<Vec<(Identity, Labels)>, Error> {
         let changed = state.cluster.pods.iter().filter_map(|pod| {
             let identity = Identity::of_pod(pod);
@@ -48,7 +49,7 @@ impl Deployment {
         .await
     }
 
-    /// Deletes pods, and waits until they are gone: another may take the name.
+    /// Deletes pods and waits until they are gone, because another pod may take the name.
     pub(in crate::backend::cluster) async fn remove_pods(
         &mut self,
         identities: &[Identity],
@@ -57,7 +58,7 @@ impl Deployment {
         self.shared.watch.gone(&leaving, ENDING).await
     }
 
-    /// Deletes pods, and gives the real names of those that are on their way.
+    /// Deletes pods without waiting. Returns the names on the cluster of the pods that are terminating.
     pub(super) async fn delete_pods(&mut self, identities: &[Identity]) -> Result<Vec<Identity>, Error> {
         let real: Vec<Identity> = self.real_pods(identities);
         bounded(real.iter().map(|pod| self.delete::<core::Pod>(pod.clone()))).await?;
@@ -70,13 +71,13 @@ impl Deployment {
         Ok(real)
     }
 
-    /// What pods are called on the cluster.
+    /// Returns the names of pods on the cluster.
     fn real_pods<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> Vec<Identity> {
         let running = identities.into_iter().filter_map(|identity| self.pods.get(identity));
         running.map(|running| running.real.clone()).collect()
     }
 
-    /// Lets pods end by themselves, and waits until the cluster knows that they succeeded.
+    /// Lets pods end by themselves, and waits until the cluster reports that they succeeded.
     pub(in crate::backend::cluster) async fn end_pods(
         &mut self,
         identities: &[Identity],
@@ -97,7 +98,7 @@ impl Deployment {
         Ok(())
     }
 
-    /// Starts the pods that are not there, and connects to their agents.
+    /// Starts the pods that do not exist yet, and connects to their agents.
     pub(super) async fn add_pods(&mut self, state: &State) -> Result<(), Error> {
         let missing = state
             .cluster
@@ -134,7 +135,8 @@ impl Deployment {
             let created = persistently(async || pods.create(&PostParams::default(), &object).await).await;
             match created {
                 Ok(_) => return Ok(()),
-                // The answer to an earlier try was lost: the name is nobody else's.
+                // The answer to an earlier try was lost. The pod is ours, because no other user has this
+                // name.
                 Err(error) if is_there_already(&error) => return Ok(()),
                 Err(error) if awaits_account(&error) && start.elapsed() < NEW_NAMESPACE => sleep(PAUSE).await,
                 Err(error) => return Err(failed(format!("create pod {identity}"))(error)),

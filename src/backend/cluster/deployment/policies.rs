@@ -1,4 +1,4 @@
-//! The policies of a topology on the cluster: those of its namespaces, and the cluster-scoped ones.
+//! The policies of a topology on the cluster: NetworkPolicies and cluster-scoped policies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +16,10 @@ use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
 use crate::scenario::{Absence, Capability, State};
 use crate::snapshot::{Identity, WrittenClusterPolicy};
 
-/// Creates a policy, or replaces the one that is there. Replaced and not merged: the server fills in
-/// `policyTypes`, and would keep what it made of earlier rules.
+/// Creates a policy, or replaces the existing one.
+///
+/// A merge would not be enough: the API server fills in `policyTypes`, and a merge would keep the value that
+/// it derived from earlier rules.
 pub(in crate::backend::cluster) async fn write(
     policies: &Api<NetworkPolicy>,
     name: &str,
@@ -29,7 +31,7 @@ pub(in crate::backend::cluster) async fn write(
     let written = match is_there {
         true => persistently(replace).await,
         false => match persistently(create).await {
-            // By a request whose answer was lost.
+            // An earlier request created the policy, but its answer was lost.
             Err(error) if is_there_already(&error) => persistently(replace).await,
             created => created,
         },
@@ -38,7 +40,7 @@ pub(in crate::backend::cluster) async fn write(
 }
 
 impl Deployment {
-    /// Gives what the policies are afterwards.
+    /// Sets the NetworkPolicies of a state and deletes all others. Returns the policies that are now set.
     pub(super) async fn set_policies(
         &self,
         state: &State,
@@ -61,7 +63,8 @@ impl Deployment {
         Ok(wanted)
     }
 
-    /// Returns why nothing can be measured, if not all of them can be there.
+    /// Sets the cluster-scoped policies of a state and deletes all others. Returns why nothing can be
+    /// measured, if they cannot all be in force.
     pub(super) async fn set_cluster_policies(&mut self, state: &State) -> Result<Option<Absence>, Error> {
         let support = &self.shared.survey.cluster_policies;
         let refused = |written: &WrittenClusterPolicy| {
@@ -97,12 +100,12 @@ impl Deployment {
         Ok(refusal.map(|why| Absence { capability: Some(Capability::ClusterPolicies), why }))
     }
 
-    /// Removes the policies that would stay without the namespaces.
+    /// Deletes the cluster-scoped policies, which would remain after the namespaces are deleted.
     pub(in crate::backend::cluster) async fn remove_cluster_policies(&mut self) -> Result<(), Error> {
         self.delete_cluster_policies(self.cluster_policies.keys().cloned().collect()).await
     }
 
-    /// Whether some are there, or may be.
+    /// Returns whether cluster-scoped policies exist, or may exist.
     pub(in crate::backend::cluster) fn has_cluster_policies(&self) -> bool {
         !self.cluster_policies.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Which pods of a deployment the next scenario's can be: pods cost more than anything else on a cluster.
+//! Reuse of a deployment's pods by the next scenario. Pods are the most expensive objects on a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,24 +8,24 @@ use crate::policy::Pod;
 use crate::scenario::{DnsServer, EndpointName, State};
 use crate::snapshot::Identity;
 
-/// A pod that runs, and the scenario's pod that it is at the moment.
+/// A running pod, and the scenario's pod that it currently is.
 #[derive(Debug, Clone)]
 pub(super) struct Running {
     pub(super) pod: Pod,
-    /// What it is called on the cluster, for as long as it lives.
+    /// Its name on the cluster, which never changes.
     pub(super) real: Identity,
-    /// What its annotation says that it is in the scenario.
+    /// Its name in the scenario, according to its annotation.
     pub(super) annotated: Identity,
 }
 
 impl Deployment {
-    /// How many of a scenario's pods are there when it starts.
+    /// Returns how many running pods a scenario can reuse.
     pub(in crate::backend::cluster) fn kept(&self, state: &State) -> usize {
         self.assignments(state).len()
     }
 
-    /// Makes the pods of the scenario before those of the next, and begins to delete the ones that this does
-    /// not have.
+    /// Turns the pods of the previous scenario into pods of the next one, and starts to delete those that it
+    /// does not need.
     pub(super) async fn hand_over(&mut self, state: &State) -> Result<(), Error> {
         let assignments = self.assignments(state);
         let unassigned = self.pods.keys().filter(|old| !assignments.contains_key(*old)).cloned();
@@ -44,8 +44,8 @@ impl Deployment {
         Ok(())
     }
 
-    /// The pods that can stay, each with the one of the state that it becomes: the one of its name, or else
-    /// any that is like it but for its name and labels.
+    /// Returns the pods that can stay, each with the pod of the state that it becomes. A pod keeps its name
+    /// if possible. Otherwise it becomes a pod that differs from it only in name and labels.
     fn assignments(&self, state: &State) -> BTreeMap<Identity, Identity> {
         let mut assignments = BTreeMap::new();
         let mut vacant = BTreeMap::new();
@@ -57,7 +57,7 @@ impl Deployment {
                 vacant.insert(identity, pod);
             }
         }
-        // What speaks DNS does nothing else, before or after.
+        // A pod that is the DNS server has no other role, before or after.
         for (old, running) in self.pods.iter().filter(|(old, _)| !speaks(self.dns.as_ref(), old)) {
             if assignments.contains_key(old) {
                 continue;
@@ -73,7 +73,7 @@ impl Deployment {
         assignments
     }
 
-    /// Whether one of the pods can stay what it is.
+    /// Returns whether a pod can keep its name and role in a state.
     pub(super) fn can_stay(&self, identity: &Identity, state: &State) -> bool {
         let speaks_dns = [&self.dns, &state.dns].iter().any(|dns| speaks(dns.as_ref(), identity));
         let old = self.pods.get(identity).filter(|_| !speaks_dns || self.dns == state.dns);
@@ -81,9 +81,10 @@ impl Deployment {
         old.is_some_and(|old| state.cluster.pods.iter().any(|new| is_it(old, new)))
     }
 
-    /// Names for new pods on the cluster. One that replaces another has the name of that one: to the cluster,
-    /// too, it is the same name. Others have their own, with a number where a pod has it that is there or is
-    /// about to end.
+    /// Returns names for new pods on the cluster.
+    ///
+    /// A pod that replaces another one gets the same name, so that the name is also reused on the cluster.
+    /// Other pods get their own name. If an existing or terminating pod has this name, a number is appended.
     pub(super) fn new_names(&self, pods: &[&Pod]) -> Vec<Identity> {
         let running = self.pods.values().map(|running| &running.real);
         let mut taken: BTreeSet<Identity> = running.chain(&self.leaving).cloned().collect();
@@ -98,18 +99,18 @@ impl Deployment {
             let names = std::iter::once(pod.name.clone()).chain(numbered);
             names.map(|name| Identity { namespace: namespace.clone(), name }).find_map(&mut take)
         };
-        // There are more numbers than pods.
+        // There are more numbers than pods, so that every pod gets a name.
         pods.iter().zip(again).filter_map(|(pod, again)| again.or_else(|| new(pod))).collect()
     }
 }
 
-/// Whether a pod is the DNS server.
+/// Returns whether a pod is the DNS server.
 fn speaks(dns: Option<&DnsServer>, pod: &Identity) -> bool {
     dns.is_some_and(|dns| dns.pod == *pod)
 }
 
-/// Whether a pod can be another, under whatever name and with whatever labels. None comes back after its
-/// end.
+/// Returns whether a pod can become another one, with any name and labels. A pod that has ended cannot run
+/// again.
 fn is_alike(old: &Pod, new: &Pod) -> bool {
     old.ended <= new.ended
         && old.namespace == new.namespace
@@ -129,7 +130,7 @@ mod tests {
     use crate::backend::cluster::mocked::{client, deployment, status};
     use crate::scenario::Scenario;
 
-    /// A state with these pods, each a line of YAML, in namespace `x`.
+    /// Returns a state with these pods in namespace `x`. Each pod is given as fields of a YAML mapping.
     fn state(pods: &[&str]) -> State {
         let pods: String = pods.iter().map(|pod| format!("    - {{{pod}}}\n")).collect();
         let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
@@ -137,7 +138,7 @@ mod tests {
         State::new(&Scenario::from_text(&format!("{head}{topology}steps: [{{name: s}}]\n")).topology)
     }
 
-    /// A deployment of a state, and the pods that it was asked to delete.
+    /// Returns a deployment of a state, and a log of the pods that it deletes.
     fn deployed(state: &State) -> (Deployment, Arc<Mutex<Vec<String>>>) {
         let deleted = Arc::<Mutex<Vec<String>>>::default();
         let log = Arc::clone(&deleted);
@@ -156,12 +157,13 @@ mod tests {
         (deployment, deleted)
     }
 
-    /// Whose pod each of the scenario's is afterwards, and what is deleted.
+    /// Hands a deployment over to another state. Returns which pod each remaining pod has become, and the
+    /// deleted pods.
     async fn handed_over(before: &State, after: &State) -> (Vec<String>, Vec<String>) {
         let (mut deployment, deleted) = deployed(before);
         let kept = deployment.kept(after);
         deployment.hand_over(after).await.unwrap();
-        // They stay what they have become.
+        // The pods must keep what they have become.
         assert!(deployment.pods.keys().all(|pod| deployment.can_stay(pod, after)));
         let now = deployment.pods.iter().map(|(new, old)| format!("{} is {}", old.real.name, new.name));
         let (now, deleted) = (now.collect::<Vec<_>>(), deleted.lock().unwrap().clone());
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is dns", 1));
     }
 
-    /// What new pods of a state are called.
+    /// Returns the names on the cluster of a state's new pods.
     fn names(deployment: &Deployment, state: &State) -> Vec<String> {
         let names = deployment.new_names(&state.cluster.pods.iter().collect::<Vec<_>>());
         names.into_iter().map(|real| real.name).collect()
@@ -214,12 +216,12 @@ mod tests {
         let (mut deployment, _) = deployed(&state(&["name: a, node: 1", "name: a-2, node: 1"]));
         let new = state(&["name: a, node: 2", "name: a-3, node: 2", "name: b, node: 2"]);
         assert_eq!(names(&deployment, &new), ["a-3", "a-3-2", "b"]);
-        // What is about to end is waited for by its name.
+        // A terminating pod still has its name.
         deployment.hand_over(&new).await.unwrap();
         assert_eq!(names(&deployment, &new), ["a-3", "a-3-2", "b"]);
     }
 
-    /// What keeps addresses by name would not be found out otherwise.
+    /// If the name changed, netproof would miss the bug of an enforcer that stores addresses by pod name.
     #[tokio::test]
     async fn a_pod_that_replaces_another_has_its_name_on_the_cluster() {
         let (mut deployment, _) = deployed(&state(&["name: a, node: 1", "name: b, node: 2"]));

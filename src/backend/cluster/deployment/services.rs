@@ -14,12 +14,12 @@ use crate::scenario::State;
 use crate::snapshot::Identity;
 
 impl Deployment {
-    /// Gives what the Services are afterwards.
+    /// Sets the Services of a state and deletes all others. Returns the Services that are now set.
     pub(super) async fn set_services(&self, state: &State) -> Result<BTreeMap<Identity, Service>, Error> {
         let wanted = bounded(state.cluster.services.iter().map(async |service| {
             let identity = Identity::of_service(service);
             let old = self.services.get(&identity);
-            // All but the addresses, which only the cluster knows.
+            // Compare everything except the addresses, which only the cluster knows.
             let is_same =
                 |old: &&Service| **old == Service { addresses: old.addresses.clone(), ..service.clone() };
             if let Some(old) = old.filter(is_same) {

@@ -1,4 +1,4 @@
-//! Cluster-scoped policies on a cluster that has them, or not.
+//! Tests of cluster-scoped policies, on clusters that have these kinds and on clusters that lack them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::scenario::{Absence, Action, Capability, EndpointName, State, Topology
 use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
 
-/// A cluster in which the given objects are, by path, and that carries out what is asked of it.
+/// A cluster with the given objects, by path. It executes the requests that it receives.
 #[derive(Clone, Default)]
 struct Objects(Arc<Mutex<BTreeMap<String, Value>>>);
 
@@ -83,7 +83,7 @@ fn all_kinds() -> Support {
     ClusterPolicyKind::ALL.into_iter().map(|kind| (kind, Ok(()))).collect()
 }
 
-/// A state without pods, in which these policies are in force.
+/// Returns a state without pods in which these policies are in force.
 fn state_with(policies: impl IntoIterator<Item = ClusterPolicyObject>) -> State {
     let mut state = State::new(&Topology::standard(false));
     state.cluster.pods.clear();
@@ -95,7 +95,7 @@ fn state_with(policies: impl IntoIterator<Item = ClusterPolicyObject>) -> State 
     state
 }
 
-/// A policy for what pods receive or send.
+/// Returns a policy that denies one direction of traffic between the subject and namespace `x`.
 fn quarantine(priority: i32, direction: &str, peers: &str) -> ClusterPolicyObject {
     let own = json!({ "matchLabels": { "kubernetes.io/metadata.name": "x" } });
     let policy = json!({
@@ -119,7 +119,7 @@ fn baseline() -> ClusterPolicyObject {
     ClusterPolicyObject::BaselineAdminNetworkPolicy(serde_json::from_value(policy).unwrap())
 }
 
-/// What selects pods of the whole cluster is limited to the namespaces of the one scenario.
+/// Policies with cluster-wide selectors are limited to the namespaces of one scenario.
 #[tokio::test]
 async fn cluster_scoped_policies_concern_nobody_else() {
     let cluster = Objects::default();
@@ -151,7 +151,7 @@ async fn cluster_scoped_policies_are_replaced_and_removed() {
     );
 }
 
-/// What a killed run left is found by its label. Kinds that the cluster lacks are no error.
+/// A cleanup finds the policies of a killed run by their label. A kind that the cluster lacks is no error.
 #[tokio::test]
 async fn cleanup_finds_cluster_scoped_policies() {
     let cluster = Objects::default();
@@ -165,14 +165,14 @@ async fn cleanup_finds_cluster_scoped_policies() {
     assert!(cluster.policies().is_empty());
 }
 
-/// Nothing is measured under policies that are not in force, and nobody's policy is taken over.
+/// Nothing is measured if a policy cannot be in force. A policy of another user is not replaced.
 #[tokio::test]
 async fn what_cannot_be_in_force_is_not_measured() {
     let absence = |state: &State| state.absent.get(&EndpointName::pod("x", "a")).cloned().unwrap();
     let with_pod = |policy: ClusterPolicyObject| {
         let mut state = state_with([policy]);
         let pods = State::new(&Topology::standard(false)).cluster.pods;
-        // One that netproof does not start.
+        // netproof does not start pods with `hostNetwork`.
         state.cluster.pods.extend(pods.into_iter().take(1).map(|pod| Pod { host_network: true, ..pod }));
         state
     };
@@ -198,7 +198,7 @@ async fn what_cannot_be_in_force_is_not_measured() {
     assert_eq!(cluster.policies().len(), 1);
 }
 
-/// The cluster is asked which kinds it has, and this user what they may do with them.
+/// The cluster reports which kinds it has, and what this user may do with them.
 #[tokio::test]
 async fn kinds_that_are_missing_are_told() {
     let client = client_with_bodies(|_, path, body| match path {

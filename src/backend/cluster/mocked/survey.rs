@@ -1,11 +1,11 @@
-//! What is found out about a cluster that has policies of other kinds.
+//! Tests of the survey, on clusters with kinds of policies that netproof does not model.
 
 use serde_json::{Value, json};
 
 use super::super::survey::survey;
 use super::{Answer, client, status};
 
-/// The kinds that an API server has: groups with their versions, the preferred one first.
+/// Returns the answer with API groups and their versions. The preferred version comes first.
 fn groups(groups: &[(&str, &[&str])]) -> Answer {
     let group = |(name, versions): &(&str, &[&str])| {
         let version =
@@ -17,7 +17,7 @@ fn groups(groups: &[(&str, &[&str])]) -> Answer {
     (200, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
 }
 
-/// The kinds of a version of a group, each after its plural.
+/// Returns the answer with the kinds of one version of a group, given as plural and kind.
 fn resources(names: &[(&str, &str)]) -> Answer {
     let resource = |(name, kind): &(&str, &str)| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["list"]});
     let resources: Vec<Value> = names.iter().map(resource).collect();
@@ -34,7 +34,7 @@ fn no_nodes() -> Answer {
     (200, json!({"kind": "NodeList", "apiVersion": "v1", "metadata": {}, "items": []}))
 }
 
-/// Policies of kinds that the engine does not know are never passed over in silence.
+/// netproof always reports policies of kinds that the engine does not know.
 #[tokio::test]
 async fn other_kinds_of_policies_are_warned_of() {
     let client = client(|_, path| match path {
@@ -67,7 +67,8 @@ async fn other_kinds_of_policies_are_warned_of() {
     assert_eq!(survey.warnings, [""; 0]);
 }
 
-/// `expect` names them, too: of a plugin that nobody has heard of, and what a generator may make in a namespace.
+/// `expect` reports such kinds, too: kinds of an unknown plugin, and kinds that a generator may create in a
+/// namespace.
 #[tokio::test]
 async fn kinds_that_seem_to_decide_are_found_in_groups_that_nobody_knows() {
     let client = client(|_, path| match path {
@@ -90,7 +91,7 @@ async fn kinds_that_seem_to_decide_are_found_in_groups_that_nobody_knows() {
     assert_eq!(kinds, ["EgressFirewall", "SomeNetworkPolicy"]);
 }
 
-/// A group need not have all of its kinds in the version that it prefers.
+/// The preferred version of a group need not have all of its kinds.
 #[tokio::test]
 async fn kinds_are_looked_for_in_every_version_of_their_group() {
     let client = client(|_, path| match path {
@@ -108,7 +109,7 @@ async fn kinds_are_looked_for_in_every_version_of_their_group() {
             resources(&[("clusternetworkpolicies", "ClusterNetworkPolicy")])
         }
         "/apis/policy.networking.k8s.io/v1beta1/clusternetworkpolicies" => objects(1),
-        // Without an answer, v1 may have the kinds that v1beta1 does not have.
+        // Version v1 does not answer, so it may have the kinds that v1beta1 lacks.
         _ => status(403, "forbidden"),
     });
     let survey = survey(&client).await.unwrap();

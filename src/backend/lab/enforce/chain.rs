@@ -1,5 +1,5 @@
-//! The chain of one pod for one direction: the rules of all policies that select it, each of which
-//! returns, and a `drop` at the end.
+//! The chain of one pod for one direction. It has the rules of all policies that isolate the pod, each of
+//! which returns, and a `drop` at the end.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use super::select::{addresses, pods_of_peer, subjects_of};
 use super::table::Table;
 use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, Peers, Pod, PortSpec, Ports, Rule};
 
-/// A family, as nftables spells it.
+/// An IP family with its names in nftables.
 #[derive(Clone, Copy)]
 pub(super) struct Family {
     pub(super) ipv6: bool,
@@ -23,13 +23,13 @@ pub(super) const FAMILIES: [Family; 2] = [
     Family { ipv6: true, header: "ip6", address: "ipv6_addr", only: "meta nfproto ipv6" },
 ];
 
-/// How many policies of a pod fit into a table that is too small.
+/// Number of policies per pod in a table that is too small for more.
 const FEW_POLICIES: usize = 8;
 
-/// How many chains may follow each other: the kernel allows 16, and two lead here.
+/// Maximum number of chains that follow each other. The kernel allows 16, and two lead here.
 const NESTED: usize = 12;
 
-/// Writes the chain of one pod for one direction.
+/// Writer of the chain of one pod for one direction.
 pub(super) struct Writer<'a> {
     pub(super) table: &'a mut Table,
     pub(super) view: &'a EnforcerState,
@@ -39,8 +39,8 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes the chain for the policies that isolate the pod in this direction; `others` select it for
-    /// the other one. Gives its name.
+    /// Writes the chain for the policies that isolate the pod in this direction. `others` are the policies
+    /// that select the pod in any direction. Returns the name of the chain.
     pub(super) fn chain(mut self, isolating: &[&'a NetworkPolicy], others: &[&'a NetworkPolicy]) -> String {
         let isolating = match self.miscompiling() {
             Some(CompileFault::FirstPolicyOnly) => isolating.get(..1).unwrap_or(isolating),
@@ -81,7 +81,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// What happens to a packet that a rule matches.
+    /// Returns the verdict for a packet that a rule matches.
     pub(super) fn allowed(&self) -> &'static str {
         let is_final = self.fault == Some(Fault::Packets(DatapathFault::EgressShortcut));
         if is_final && self.direction == Direction::Egress { "accept" } else { "return" }
@@ -95,7 +95,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Every way in which a packet can match a rule: a peer, and a port.
+    /// Returns the conditions under which a packet matches a rule: one for each pair of peer and port.
     fn matches(&mut self, policy: &NetworkPolicy, rule: &Rule) -> Vec<String> {
         let mut matches = Vec::new();
         for family in FAMILIES {
@@ -112,14 +112,14 @@ impl<'a> Writer<'a> {
         matches
     }
 
-    /// Whether a rule is lost for the port's name that it has beside an `ipBlock`.
+    /// Returns whether the fault drops the rule because it has both an `ipBlock` and a port name.
     fn loses(&self, rule: &Rule) -> bool {
         self.miscompiling() == Some(CompileFault::NameWithBlockLost)
             && self.direction == Direction::Ingress
             && names_port_for_block(rule)
     }
 
-    /// The blocks to which a port's name opens everything.
+    /// Returns conditions for the blocks to which a port name opens all ports.
     fn misunderstood_names(&mut self, policy: &NetworkPolicy, rule: &Rule, family: Family) -> Vec<String> {
         let misunderstood = self.miscompiling() == Some(CompileFault::NameTowardsBlockIsAnyPort)
             && self.direction == Direction::Egress
@@ -156,7 +156,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A condition on an address: that it is one of these. `None` if there is none.
+    /// Returns the condition that an address is one of these. `None` if there are no addresses.
     pub(super) fn members(&mut self, end: &str, members: BTreeSet<String>, family: Family) -> Option<String> {
         if members.is_empty() {
             return None;
@@ -183,7 +183,7 @@ impl<'a> Writer<'a> {
         expression
     }
 
-    /// The addresses by which the enforcer knows a peer.
+    /// Returns the addresses by which the enforcer knows a peer.
     pub(super) fn known_addresses<'p>(
         &self,
         pod: &'p Pod,
@@ -198,7 +198,7 @@ impl<'a> Writer<'a> {
         pod.addresses.iter().take(count).filter(is_known)
     }
 
-    /// A chain for each policy, one after the other, of which every one has to match.
+    /// Writes one chain per policy, one after the other. A packet must match every policy.
     fn chain_of_every(mut self, policies: &[&NetworkPolicy]) -> String {
         let mut next = None;
         for policy in policies.iter().take(NESTED).rev() {
@@ -214,7 +214,7 @@ impl<'a> Writer<'a> {
         next.unwrap_or_else(|| self.table.chain(vec!["drop".to_owned()]))
     }
 
-    /// Denies what the blocks of a policy except.
+    /// Returns rules that deny what the blocks of a policy except.
     fn holes(&self, policy: &NetworkPolicy) -> Vec<String> {
         let rules = policy.rules(self.direction).unwrap_or_default();
         let peers = rules.iter().filter_map(|rule| match &rule.peers {
@@ -232,8 +232,8 @@ impl<'a> Writer<'a> {
         blocks.flat_map(|block| block.except().iter().map(deny)).collect()
     }
 
-    /// The rules of the other direction, as they stand in a chain that is used for both: from its pods
-    /// to its peers, or the other way round.
+    /// Appends the rules of the other direction, as they would be in a chain that is shared by both. They
+    /// match packets from the policy's pods to its peers, or the reverse.
     fn other_direction(&mut self, policy: &NetworkPolicy, lines: &mut Vec<String>) {
         let own_end = self.remote();
         let direction = match self.direction {
@@ -256,7 +256,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The peers of the other direction, on every port.
+    /// Appends rules that allow the peers of the other direction on every port.
     fn reversed(&mut self, policy: &NetworkPolicy, lines: &mut Vec<String>) {
         let direction = match self.direction {
             Direction::Egress => Direction::Ingress,
@@ -271,7 +271,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether a rule has both an `ipBlock` and a port's name.
+/// Returns whether a rule has both an `ipBlock` and a port name.
 fn names_port_for_block(rule: &Rule) -> bool {
     let (Peers::Only(peers), Ports::Only(ports)) = (&rule.peers, &rule.ports) else { return false };
     let has_block = peers.iter().any(|peer| matches!(peer, Peer::IpBlock(_)));

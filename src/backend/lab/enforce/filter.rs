@@ -1,7 +1,7 @@
-//! The rules that enforce policies.
+//! Rules that enforce policies.
 //!
-//! Every pod of the node that policies select has a chain for each direction. A packet that returned from its
-//! sender's chain and from its receiver's may pass.
+//! Every pod of the node that policies select has a chain for each direction. A packet may pass if it
+//! returned from the chain of its sender and from the chain of its receiver.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -49,7 +49,7 @@ pub(super) fn add(table: &mut Table, view: &EnforcerState, node: &Node, fault: O
     }
 }
 
-/// Sends the packets of isolated pods to their chains.
+/// Returns the rules that send the packets of isolated pods to their chains.
 fn direction_rules(
     table: &mut Table,
     view: &EnforcerState,
@@ -97,7 +97,7 @@ fn local_pods<'a>(view: &'a EnforcerState, node: &'a Node) -> impl Iterator<Item
     view.cluster.pods.iter().filter(move |pod| pod.node.as_ref() == Some(&node.name))
 }
 
-/// What passes by a hole.
+/// Returns the rules that let packets pass because of a datapath fault.
 fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Fault>) -> Vec<String> {
     let Some(Fault::Packets(hole)) = fault else { return Vec::new() };
     let plain = |rule: &str| vec![rule.to_owned()];
@@ -130,7 +130,7 @@ fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Faul
     }
 }
 
-/// What is lost between the first two nodes: all that they and their pods send each other.
+/// Returns the rules that drop everything between the first two nodes, including their pods.
 fn dead_path(table: &mut Table, view: &EnforcerState, family: Family) -> Vec<String> {
     let [one, other, ..] = view.cluster.nodes.as_slice() else { return Vec::new() };
     if !view.has_policies() {
@@ -147,7 +147,7 @@ fn dead_path(table: &mut Table, view: &EnforcerState, family: Family) -> Vec<Str
         .into()
 }
 
-/// What passes because of where its ends are.
+/// Returns the rules that let packets pass because of the location of their ends.
 fn by_place(
     table: &mut Table,
     view: &EnforcerState,

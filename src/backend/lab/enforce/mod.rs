@@ -1,8 +1,8 @@
-//! From policies to nftables rules, for one node.
+//! Compilation of policies to nftables rules, for one node.
 //!
-//! As kube-router and kube-proxy do it: a node filters the traffic that it forwards from and to its
-//! own pods, and translates Services. Compiled straight from the policy model; nothing here asks
-//! the policy engine whether anything matches, or comparing the two would prove nothing.
+//! It works like kube-router and kube-proxy: a node filters the traffic that it forwards from and to its own
+//! pods, and translates Services. The rules are compiled directly from the policy model. Nothing here asks
+//! the policy engine whether anything matches, because then a comparison of the two would prove nothing.
 
 mod chain;
 mod filter;
@@ -21,7 +21,7 @@ use crate::policy::Node;
 pub(super) use select::selects;
 use table::Table;
 
-/// The rules of a node.
+/// Returns the rules of a node.
 pub(super) fn program(view: &EnforcerState, node: &Node, fault: Option<Fault>) -> Program {
     let mut table = Table::new();
     services::add(&mut table, &view.cluster, node);
@@ -29,8 +29,8 @@ pub(super) fn program(view: &EnforcerState, node: &Node, fault: Option<Fault>) -
     table.finish()
 }
 
-/// Isolates the sentinels with these addresses, but for the port that is open to them. A closed port refuses at
-/// once: a probe of it takes no time.
+/// Isolates the sentinels with these addresses, except for their open port. A closed port rejects packets at
+/// once, so that a probe of it takes no time.
 pub(super) fn isolate<'a>(rules: &mut Program, sentinels: impl IntoIterator<Item = &'a IpAddr>, open: u16) {
     let chain = format!("{TABLE} sentinels");
     rules

@@ -1,4 +1,4 @@
-//! The ports of a rule, as conditions on packets.
+//! Ports of a rule, as conditions on packets.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use super::chain::{Family, Writer};
 use super::select::is_filtered;
 use crate::policy::{Direction, Pod, Port, PortSpec, Ports, Protocol};
 
-/// The port that lookups go to.
+/// Port of DNS lookups.
 const DNS: u16 = 53;
 
 impl Writer<'_> {
@@ -37,7 +37,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A named port has its own number in every pod that receives.
+    /// Returns the condition for a named port. The name has its own number in every pod that receives.
     fn named(&mut self, name: &str, protocol: Protocol, family: Family) -> Option<String> {
         let transport = transport(protocol);
         match self.miscompiling() {
@@ -72,7 +72,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The pods that receive and have a port of this name, whatever its number and protocol.
+    /// Returns the condition for all ports and protocols of the receiving pods that have a port of this name.
     fn all_ports_of(&mut self, name: &str, family: Family) -> Option<String> {
         let has_name = |pod: &&Pod| pod.ports.iter().any(|port| port.name.as_deref() == Some(name));
         match self.direction {
@@ -86,7 +86,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The number that a pod at the other end has for a name, together with its address.
+    /// Returns the condition that the other end is a pod with this port name, and that the port is the pod's
+    /// number for it.
     fn numbers_of_remotes(&mut self, name: &str, protocol: Protocol, family: Family) -> Option<String> {
         let mut members = BTreeSet::new();
         for pod in self.pods() {

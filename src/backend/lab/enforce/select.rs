@@ -1,11 +1,11 @@
-//! Which pods a selector means: written by itself, on purpose.
+//! Selection of pods by labels. This code is deliberately independent of the policy engine.
 
 use std::net::IpAddr;
 
 use super::super::fault::EnforcerState;
 use crate::policy::{Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, Requirement};
 
-/// Whether an object with these labels is selected: whether it breaks none of the requirements.
+/// Returns whether a selector matches these labels: whether they violate none of its requirements.
 pub(in crate::backend::lab) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     !selector.requirements().any(|requirement| breaks(labels, requirement))
 }
@@ -23,19 +23,20 @@ fn breaks(labels: &Labels, requirement: &Requirement) -> bool {
     }
 }
 
-/// Whether a node filters the traffic of a pod: it has to be in the pod network and alive.
+/// Returns whether a node filters the traffic of a pod. The pod must be in the pod network and must not have
+/// ended.
 pub(super) fn is_filtered(pod: &Pod) -> bool {
     !pod.host_network && !pod.ended
 }
 
-/// The policies that select a pod, in the order of the cluster.
+/// Returns the policies that select a pod, in the order of the cluster.
 pub(super) fn policies_of<'a>(cluster: &'a Cluster, pod: &Pod) -> Vec<&'a NetworkPolicy> {
     let is_subject =
         |policy: &&NetworkPolicy| policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels);
     cluster.policies.iter().filter(is_subject).collect()
 }
 
-/// The pods that a policy selects.
+/// Returns the pods that a policy selects.
 pub(super) fn subjects_of<'a>(
     cluster: &'a Cluster,
     policy: &'a NetworkPolicy,
@@ -45,7 +46,7 @@ pub(super) fn subjects_of<'a>(
     })
 }
 
-/// The pods that a peer of a policy names.
+/// Returns the pods that a peer of a policy matches.
 pub(super) fn pods_of_peer<'a>(
     view: &'a EnforcerState,
     policy: &NetworkPolicy,
@@ -68,7 +69,7 @@ pub(super) fn pods_of_peer<'a>(
     named.into_iter()
 }
 
-/// A pod's addresses of a family.
+/// Returns a pod's addresses of one family.
 pub(super) fn addresses(pod: &Pod, ipv6: bool) -> impl Iterator<Item = &IpAddr> {
     pod.addresses.iter().filter(move |address| address.is_ipv6() == ipv6)
 }

@@ -1,5 +1,5 @@
-//! The rules that give Services their virtual addresses: translated at the sender's node, before
-//! policies are enforced, to one of the endpoints at random.
+//! Rules for the addresses of Services. The sender's node translates them, before policies are enforced, to
+//! one of the endpoints at random.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,8 +7,8 @@ use super::select::addresses;
 use super::table::Table;
 use crate::policy::{Backends, Cluster, Labels, Node, Pod, Port, Protocol, Service, ServicePort};
 
-/// Marks connections that need another source, or the answer would not come back this way: those of a
-/// pod to itself, and those to a node's port.
+/// Match on connections that need another source address, because their replies would not come back through
+/// the node otherwise. These are connections of a pod to itself, and connections to a node port.
 const MASQUERADED: &str = "meta mark 0x6e70";
 
 pub(super) fn add(table: &mut Table, cluster: &Cluster, node: &Node) {
@@ -39,7 +39,7 @@ fn family(ipv6: bool) -> &'static str {
     if ipv6 { "ipv6" } else { "ipv4" }
 }
 
-/// Where each port of one virtual address leads.
+/// Returns where each port of one virtual address leads.
 fn service_verdicts(
     table: &mut Table,
     cluster: &Cluster,
@@ -59,14 +59,14 @@ fn service_verdicts(
     verdicts
 }
 
-/// Where each port of a Service on a node's own address leads.
+/// Returns where each node port of a Service leads on one of the node's own addresses.
 fn node_port_verdicts(
     table: &mut Table,
     cluster: &Cluster,
     service: &Service,
     address: IpAddr,
 ) -> Vec<(String, String)> {
-    // `internalTrafficPolicy` is not about these.
+    // `internalTrafficPolicy` does not apply to node ports.
     let pods: Vec<&Pod> = endpoints(cluster, service).collect();
     let mut verdicts = Vec::new();
     for port in &service.ports {
@@ -83,7 +83,7 @@ fn key(address: IpAddr, protocol: Protocol, port: Port) -> String {
     format!("{address} . {} . {port}", protocol.name().to_lowercase())
 }
 
-/// A rule that leads to one of the pods behind a port; `None` if there is none.
+/// Returns a rule that leads to one of the pods behind a port. `None` if there is none.
 fn choose_endpoint(table: &mut Table, pods: &[&Pod], port: &ServicePort, ipv6: bool) -> Option<String> {
     let mut chains = Vec::new();
     for pod in pods {

@@ -1,19 +1,20 @@
-//! A table of nftables, as the commands that build it.
+//! An nftables table, as the commands that build it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 
 use super::super::nft::{Program, TABLE};
 
-/// How many elements one command may add.
+/// Maximum number of elements per command.
 const ELEMENTS: usize = 500;
 
-/// A table under construction. It takes effect when its base chains are added, all at once, and
-/// the table before it is deleted in the same moment.
+/// A table under construction. It takes effect when its base chains are added, all at once. The previous
+/// table is deleted in the same transaction.
 #[derive(Debug)]
 pub(super) struct Table {
     program: Program,
-    /// The names of chains by their rules, and of sets by their type and elements.
+    /// Names of the chains, by their rules.
+    /// Names of the sets, by their type and elements.
     chains: HashMap<Vec<String>, String>,
     sets: HashMap<(String, BTreeSet<String>), String>,
     named: usize,
@@ -44,7 +45,7 @@ impl Table {
         }
     }
 
-    /// A set with these elements. Equal sets are one.
+    /// Returns the name of a set with these elements. Equal sets are added only once.
     pub(super) fn set(&mut self, kind: &str, elements: BTreeSet<String>) -> String {
         let key = (kind.to_owned(), elements);
         if let Some(name) = self.sets.get(&key) {
@@ -58,7 +59,7 @@ impl Table {
         name
     }
 
-    /// A map from values to verdicts, such as `jump chain_1`.
+    /// Adds a map from values to verdicts, such as `jump chain_1`. Returns its name.
     pub(super) fn verdict_map<K: Display>(
         &mut self,
         kind: &str,
@@ -72,7 +73,7 @@ impl Table {
         name
     }
 
-    /// A chain with these rules. Equal chains are one.
+    /// Returns the name of a chain with these rules. Equal chains are added only once.
     pub(super) fn chain(&mut self, rules: Vec<String>) -> String {
         if let Some(name) = self.chains.get(&rules) {
             return name.clone();
@@ -86,7 +87,7 @@ impl Table {
         name
     }
 
-    /// A chain that the kernel calls at `hook`.
+    /// Adds a chain that the kernel calls at `hook`.
     pub(super) fn base_chain(&mut self, name: &str, hook: &str, rules: &[String]) {
         self.program.switch.push(format!("add chain {TABLE} {name} {{ type {hook}; policy accept; }}"));
         self.program.switch.extend(rules.iter().map(|rule| format!("add rule {TABLE} {name} {rule}")));

@@ -1,10 +1,9 @@
-//! The rules of cluster-scoped policies: chains around that of the NetworkPolicies of one pod for one
-//! direction.
+//! Rules of cluster-scoped policies: chains around the NetworkPolicy chain of one pod for one direction.
 //!
-//! The chain of the Admin tier has a line for every way in which a packet can match a rule, in the
-//! order of priorities and rules, and ends by going on to the NetworkPolicies. Where none of them isolates the pod,
-//! it goes on to the chain of the Baseline tier, which is made in the same way and ends by letting
-//! the packet pass.
+//! The chain of the Admin tier has a line for every way in which a packet can match a rule, in the order of
+//! priorities and rules. It ends with a `goto` to the chain of the NetworkPolicies. If no NetworkPolicy
+//! isolates the pod, it ends with a `goto` to the chain of the Baseline tier. That chain has the same
+//! structure, and ends by letting the packet pass.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -38,7 +37,7 @@ impl<'a> Tiers<'a> {
     }
 }
 
-/// Whether a selector of a cluster-scoped policy means a pod.
+/// Returns whether a selector of a cluster-scoped policy matches a pod.
 fn means(view: &EnforcerState, selector: &PodSelector, pod: &Pod) -> bool {
     let mut namespaces = view.cluster.namespaces.iter();
     let in_scope = namespaces
@@ -47,8 +46,9 @@ fn means(view: &EnforcerState, selector: &PodSelector, pod: &Pod) -> bool {
 }
 
 impl Writer<'_> {
-    /// The chain for all policies of the pod, by name; `None` if it would let everything pass. `policies`
-    /// is the chain of the NetworkPolicies that isolate it, if any do.
+    /// Writes the chain for all policies of the pod and returns its name, or `None` if it would let
+    /// everything pass. `policies` is the chain of the NetworkPolicies that isolate the pod, if there are
+    /// any.
     pub(super) fn tiers(mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
         let after_admin = self.after_admin(tiers, policies.clone());
         let is_wrong = self.misordering() == Some(TierFault::AdminAfterNetworkPolicies);
@@ -62,7 +62,7 @@ impl Writer<'_> {
         Some(self.tier(&tiers.admin, passed.as_deref(), after_admin.as_deref()))
     }
 
-    /// The chain of what comes after the Admin tier, by name.
+    /// Returns the name of the chain that follows the Admin tier. `None` if it would let everything pass.
     fn after_admin(&mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
         let misordering = self.misordering();
         if tiers.baseline.is_empty() || misordering == Some(TierFault::BaselineIgnored) {
@@ -95,8 +95,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The chain of a tier, by name. `passed` and `unmatched` are the chains to which `Pass` and what no
-    /// rule matches lead.
+    /// Writes the chain of a tier and returns its name. `Pass` leads to the chain `passed`. A packet that no
+    /// rule matches goes to the chain `unmatched`.
     fn tier(&mut self, policies: &[&ClusterPolicy], passed: Option<&str>, unmatched: Option<&str>) -> String {
         let to =
             |next: Option<&str>| next.map_or_else(|| "return".to_owned(), |chain| format!("goto {chain}"));
@@ -119,7 +119,7 @@ impl Writer<'_> {
         self.table.chain(lines)
     }
 
-    /// All rules of a tier, the first that matches of which decides.
+    /// Returns all rules of a tier in order. The first rule that matches decides.
     fn in_order<'p>(&self, policies: &[&'p ClusterPolicy]) -> Vec<&'p ClusterRule> {
         let misordering = self.misordering();
         let mut policies = policies.to_vec();
@@ -143,7 +143,7 @@ impl Writer<'_> {
         rules
     }
 
-    /// Every way in which a packet can match a rule: a peer, and a port.
+    /// Returns the conditions under which a packet matches a rule: one for each pair of peer and port.
     fn matched_by(&mut self, rule: &ClusterRule) -> Vec<String> {
         let mut matches = Vec::new();
         for family in FAMILIES {
@@ -156,8 +156,8 @@ impl Writer<'_> {
         matches
     }
 
-    /// A condition on the other end. What names resolve to, and which labels nodes have, nobody tells
-    /// the lab: such peers match nothing.
+    /// Returns the condition on the other end. The lab does not know what domain names resolve to, nor which
+    /// labels nodes have. Such peers match nothing.
     fn end(&mut self, peer: &ClusterPeer, family: Family) -> Option<String> {
         let of_family = |address: &&IpAddr| address.is_ipv6() == family.ipv6;
         match peer {

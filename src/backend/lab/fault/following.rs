@@ -1,4 +1,4 @@
-//! What an enforcer knows of the cluster: everything, or what a fault lets it notice of changes.
+//! What an enforcer knows of the cluster: everything, or less because a fault makes it miss changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,14 +10,14 @@ use crate::policy::{Cluster, Labels, NetworkPolicy, Pod};
 use crate::scenario::State;
 use crate::snapshot::Identity;
 
-/// A kind of change that is not followed.
+/// A fault in which changes are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StaleFault {
     /// Deleted policies stay in force.
     PoliciesNeverRemoved,
     /// Policies stay as they were created.
     PolicyUpdatesIgnored,
-    /// With a policy, the others of its pods go.
+    /// Deleting a policy also removes the other policies of its pods.
     DeletionForgetsOthers,
     /// A second after a policy was deleted, its pods are open.
     DeletionOpensLate,
@@ -25,30 +25,30 @@ pub enum StaleFault {
     DeletionOpensBriefly,
     /// While the rules of a policy are replaced, its pods are open.
     UpdateOpensBriefly,
-    /// A direction stays closed when its last policy goes.
+    /// A direction stays closed after its last policy is deleted.
     DeletionStaysClosed,
     /// Pods keep the labels that they started with.
     PodLabelsFrozen,
     /// Namespaces keep the labels that they had first.
     NamespaceLabelsFrozen,
-    /// Labels that are taken away stay.
+    /// Removed labels stay.
     LabelRemovalsIgnored,
-    /// Pods that start later are no peers.
+    /// Pods that start later match no peer.
     NewPodsNoPeers,
     /// Pods that start later are not isolated.
     NewPodsNotIsolated,
     /// Pods that start later are isolated a second late.
     NewPodsOpen,
-    /// A pod that takes over an address is its former owner.
+    /// A pod that takes over an address is treated as the previous owner.
     AddressKeepsOwner,
-    /// A pod that is replaced under its name is known by one of its addresses only.
+    /// A pod that is replaced under its name is known by only one of its addresses.
     RestartedPodLosesFamily,
-    /// One node stops following changes after the start.
+    /// The last node stops following changes after the start.
     FrozenNode,
 }
 
 impl StaleFault {
-    /// All of them.
+    /// All faults of this kind.
     pub const ALL: [Self; 16] = [
         Self::PoliciesNeverRemoved,
         Self::PolicyUpdatesIgnored,
@@ -155,38 +155,38 @@ impl StaleFault {
     }
 }
 
-/// What an enforcer knows of a cluster.
+/// An enforcer's knowledge of a cluster.
 #[derive(Debug, Clone, Default)]
 pub(in crate::backend::lab) struct EnforcerState {
-    /// The cluster, with its policies as they are understood.
+    /// The cluster, with its policies as the enforcer understands them.
     pub(in crate::backend::lab) cluster: Cluster,
-    /// The pods that no peer means.
+    /// Pods that no peer matches.
     pub(in crate::backend::lab) strangers: BTreeSet<Identity>,
-    /// The pods that nothing isolates.
+    /// Pods that nothing isolates.
     pub(in crate::backend::lab) unguarded: BTreeSet<Identity>,
-    /// The pods to which and from which nothing is allowed over IPv4.
+    /// Pods from which and to which nothing is allowed over IPv4.
     pub(in crate::backend::lab) without_ipv4: BTreeSet<Identity>,
-    /// What the last node knows instead, if it does not follow changes.
+    /// The last node's own state, if this node does not follow changes.
     pub(in crate::backend::lab) frozen: Option<Box<EnforcerState>>,
 }
 
 impl EnforcerState {
-    /// Whether peers can mean a pod.
+    /// Returns whether peers can match a pod.
     pub(in crate::backend::lab) fn knows(&self, pod: &Pod) -> bool {
         !self.strangers.contains(&Identity::of_pod(pod))
     }
 
-    /// Whether there is any policy.
+    /// Returns whether there is any policy.
     pub(in crate::backend::lab) fn has_policies(&self) -> bool {
         !self.cluster.policies.is_empty() || !self.cluster.cluster_policies.is_empty()
     }
 
-    /// Whether anything can be allowed to or from a pod over a family.
+    /// Returns whether anything can be allowed to or from a pod over a family.
     pub(in crate::backend::lab) fn can_allow(&self, pod: &Pod, ipv6: bool) -> bool {
         ipv6 || !self.without_ipv4.contains(&Identity::of_pod(pod))
     }
 
-    /// Whether the same is known of the cluster.
+    /// Returns whether both states are equal. States with a frozen node never count as equal.
     pub(in crate::backend::lab) fn is_same(&self, other: &Self) -> bool {
         let Self { cluster, strangers, unguarded, without_ipv4, frozen } = self;
         let Cluster { namespaces, nodes, node_ranges, pods, services, policies, cluster_policies } = cluster;
@@ -200,28 +200,28 @@ impl EnforcerState {
     }
 }
 
-/// Follows the changes of a cluster.
+/// Follower of a cluster's changes.
 #[derive(Debug, Default)]
 pub(in crate::backend::lab) struct Follower {
     fault: Option<Fault>,
-    /// Whether the cluster has been seen before.
+    /// Whether it has seen a state.
     has_begun: bool,
-    /// The policies of the state before.
+    /// Policies of the previous state.
     policies: Vec<NetworkPolicy>,
-    /// Policies that are remembered otherwise than they are.
+    /// Policies that the fault stores, in its own version.
     remembered: Vec<NetworkPolicy>,
-    /// Pods by their addresses, as they were first seen.
+    /// Pods by their addresses, as first seen.
     pods: BTreeMap<Vec<IpAddr>, Pod>,
-    /// Those of the beginning.
+    /// Addresses of the pods in the first state.
     first_pods: BTreeSet<Vec<IpAddr>>,
-    /// The pods of the state before, and their addresses.
+    /// Pods of the previous state, with their addresses.
     present: BTreeMap<Identity, Vec<IpAddr>>,
-    /// The pods of all states before.
+    /// Pods of all previous states.
     ever_present: BTreeSet<Identity>,
-    /// Those that came back under their name.
+    /// Pods that were replaced under their name.
     restarted: BTreeSet<Identity>,
     namespaces: BTreeMap<String, Labels>,
-    /// The first state.
+    /// The state that a frozen node keeps: the first one.
     first: Option<Box<EnforcerState>>,
 }
 
@@ -230,7 +230,7 @@ impl Follower {
         Self { fault, ..Self::default() }
     }
 
-    /// Looks at the next state.
+    /// Processes the next state. Returns what the enforcer knows after it.
     pub(in crate::backend::lab) fn see(&mut self, state: &State) -> EnforcerState {
         let mut view = EnforcerState { cluster: state.cluster.clone(), ..EnforcerState::default() };
         match self.fault {
@@ -333,7 +333,7 @@ impl Follower {
         }
     }
 
-    /// Drops the policies that select a pod of a policy that is deleted, until they change.
+    /// Removes the policies that select a pod of a deleted policy, until they change.
     fn forget_others(&mut self, cluster: &mut Cluster) {
         self.remembered.retain(|forgotten| cluster.policies.contains(forgotten));
         for deleted in deleted(&self.policies, cluster) {
@@ -345,7 +345,7 @@ impl Follower {
         cluster.policies.retain(|policy| !self.remembered.contains(policy));
     }
 
-    /// Leaves labels that were there before where they were.
+    /// Keeps earlier labels, in addition to the current ones.
     fn keep_labels(&mut self, cluster: &mut Cluster) {
         for pod in &mut cluster.pods {
             if let Some(old) = self.pods.get_mut(&pod.addresses).filter(|old| is_same(old, pod)) {
@@ -361,40 +361,40 @@ impl Follower {
         }
     }
 
-    /// A pod as it was first seen.
+    /// Returns a pod as it was first seen.
     fn first_of(&self, pod: &Pod) -> Option<&Pod> {
         self.pods.get(&pod.addresses).filter(|first| is_same(first, pod))
     }
 
-    /// The pods that were not there in the beginning.
+    /// Returns the pods that did not exist in the first state.
     fn new_pods(&self, cluster: &Cluster) -> BTreeSet<Identity> {
         let is_new = |pod: &&Pod| self.has_begun && !self.first_pods.contains(&pod.addresses);
         cluster.pods.iter().filter(is_new).map(Identity::of_pod).collect()
     }
 }
 
-/// Those of some policies that the cluster does not have any more.
+/// Returns those of the policies that the cluster no longer has.
 fn deleted<'a>(policies: &'a [NetworkPolicy], cluster: &Cluster) -> Vec<&'a NetworkPolicy> {
     policies.iter().filter(|old| find(&cluster.policies, old).is_none()).collect()
 }
 
-/// The policies as they were that are not what they were.
+/// Returns the old versions of the policies that were changed.
 fn updated<'a>(policies: &'a [NetworkPolicy], cluster: &Cluster) -> Vec<&'a NetworkPolicy> {
     policies.iter().filter(|old| find(&cluster.policies, old).is_some_and(|new| new != *old)).collect()
 }
 
-/// The pods that some policies select.
+/// Returns the pods that these policies select.
 fn pods_of(policies: &[&NetworkPolicy], cluster: &Cluster) -> BTreeSet<Identity> {
     let is_selected = |pod: &&Pod| policies.iter().any(|policy| is_subject(policy, pod));
     cluster.pods.iter().filter(is_selected).map(Identity::of_pod).collect()
 }
 
-/// Whether a policy selects a pod.
+/// Returns whether a policy selects a pod.
 fn is_subject(policy: &NetworkPolicy, pod: &Pod) -> bool {
     policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
 }
 
-/// The policy of the same name.
+/// Returns the policy of the same name.
 fn find<'a>(policies: &'a [NetworkPolicy], like: &NetworkPolicy) -> Option<&'a NetworkPolicy> {
     policies.iter().find(|policy| policy.namespace == like.namespace && policy.name == like.name)
 }

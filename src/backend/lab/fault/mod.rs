@@ -1,8 +1,8 @@
-//! Ways in which the lab can be told to enforce wrongly, to prove that it would be noticed.
+//! Faults: ways in which the lab can enforce wrongly, to prove that netproof would notice it.
 //!
-//! Every fault is something that an implementation has done, or one wrong reading of one item of the
-//! semantics. They are told apart by where they are made: in what a policy is taken to mean, in how
-//! changes are followed, in the rules that are made of it, or in the packets that meet them.
+//! Every fault is something that an implementation has done, or a wrong reading of an item of the semantics.
+//! Faults are grouped by the place where they occur: the interpretation of a policy, the handling of changes,
+//! the compilation of rules, the order of the tiers, or the path of packets.
 
 mod following;
 mod misread;
@@ -25,32 +25,32 @@ pub use tiers::TierFault;
 /// A named way to enforce wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// A policy is taken to mean something else.
+    /// Policies are interpreted wrongly.
     Reading(InterpretationFault),
     /// Changes are not followed.
     Following(StaleFault),
-    /// The rules are not what the policies mean together.
+    /// Policies are compiled to wrong rules.
     Rules(CompileFault),
-    /// Cluster-scoped policies do not come in their order.
+    /// Cluster-scoped policies are evaluated in the wrong order.
     Tiers(TierFault),
-    /// Packets do not meet the rules, or meet those of others.
+    /// Packets bypass the rules, or meet wrong ones.
     Packets(DatapathFault),
 }
 
-/// What there is to know of a fault.
+/// The name, items and explanation of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Description {
-    /// The name by which it is asked for.
+    /// Name for `--fault`.
     pub name: &'static str,
-    /// The items of `docs/semantics.md` that it gets wrong.
+    /// Items of `docs/semantics.md` that the fault violates.
     pub items: &'static [u8],
     /// What goes wrong.
     pub explanation: &'static str,
-    /// Where it has been seen; `None` if it is just a wrong reading of its items.
+    /// Where it has been seen. `None` if it is only a wrong reading of its items.
     pub seen: Option<&'static str>,
 }
 
-/// A fault that has been seen.
+/// Describes a fault that has been seen in an implementation.
 const fn seen(
     name: &'static str,
     items: &'static [u8],
@@ -60,13 +60,13 @@ const fn seen(
     Description { name, items, explanation, seen: Some(at) }
 }
 
-/// A wrong reading of some items.
+/// Describes a wrong reading of some items.
 const fn wrong(name: &'static str, items: &'static [u8], explanation: &'static str) -> Description {
     Description { name, items, explanation, seen: None }
 }
 
 impl Fault {
-    /// All faults, in the order in which they are listed.
+    /// Returns all faults, in the order in which they are listed.
     pub fn all() -> impl Iterator<Item = Self> {
         let packets = DatapathFault::ALL.into_iter().map(Self::Packets);
         let reading = InterpretationFault::ALL.into_iter().map(Self::Reading);
@@ -76,7 +76,7 @@ impl Fault {
         packets.chain(reading).chain(rules).chain(tiers).chain(following)
     }
 
-    /// What there is to know of it.
+    /// Returns the description of the fault.
     pub fn description(self) -> Description {
         match self {
             Self::Reading(misreading) => misreading.description(),
@@ -87,14 +87,17 @@ impl Fault {
         }
     }
 
-    /// The name by which it is asked for.
+    /// Returns the name for `--fault`.
     pub fn name(self) -> &'static str {
         self.description().name
     }
 
-    /// Whether one look at each cell shows it, in scenarios that every cluster accepts: then the self-test tries it. The
-    /// others have tests of their own. A share of connections shows by chance, and what is late shows later; a CIDR with
-    /// host bits is refused by API servers that validate strictly, so no scenario of the library has one.
+    /// Returns whether the self-test tries the fault. It tries faults that a single probe per cell can show,
+    /// in scenarios that every cluster accepts.
+    ///
+    /// The other faults have their own tests. Faults that affect a share of the connections show by chance,
+    /// and late packets or rules show later. API servers that validate strictly refuse a CIDR with host bits,
+    /// so no scenario of the library has one.
     pub fn is_in_selftest(self) -> bool {
         match self {
             Self::Packets(hole) => !matches!(
@@ -112,13 +115,13 @@ impl Fault {
         }
     }
 
-    /// Whether it is this hole.
+    /// Returns whether it is this datapath fault.
     pub(super) fn is_hole(self, hole: DatapathFault) -> bool {
         self == Self::Packets(hole)
     }
 }
 
-/// What goes wrong, which items that is about, and where it has been seen.
+/// The explanation, the items, and where the fault has been seen.
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let items: Vec<_> = self.items.iter().map(u8::to_string).collect();

@@ -1,8 +1,8 @@
-//! Faults of the path that packets take: some never meet the rules, or meet them too early.
+//! Faults in the path of packets: some packets never meet the rules, or meet them too early.
 
 use super::{Description, seen, wrong};
 
-/// A way for packets around the rules.
+/// A fault in the path of packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DatapathFault {
     /// Nothing is enforced.
@@ -19,42 +19,42 @@ pub enum DatapathFault {
     IgnoreSctp,
     /// IPv6 is not enforced.
     IgnoreIpv6,
-    /// What stays on a node is not enforced.
+    /// Traffic within a node is not enforced.
     SameNodeOpen,
-    /// What leaves a node is not enforced.
+    /// Traffic between nodes is not enforced.
     CrossNodeOpen,
-    /// What comes from outside the cluster, or goes there, is not enforced.
+    /// Traffic from and to addresses outside the cluster is not enforced.
     OutsideOpen,
     /// Every node may send to every pod.
     NodesOpen,
-    /// A node may not send to its own pods.
+    /// A node cannot send to its own pods.
     OwnNodeClosed,
-    /// What goes through a Service is not enforced.
+    /// Traffic through a Service is not enforced.
     ServicesOpen,
     /// Egress is enforced before Services are translated.
     BeforeTranslation,
     /// Lookups over UDP are not enforced.
     LookupsOpen,
-    /// Lookups over TCP are dropped where anything is enforced.
+    /// Rules that allow lookups over TCP are ignored.
     LookupsOverTcpClosed,
     /// Replies to UDP datagrams are lost.
     DropReplies,
-    /// Replies have to be allowed, too.
+    /// Replies must be allowed, too.
     Stateless,
-    /// What egress allows is not asked about ingress on the same node.
+    /// If egress allows a packet, ingress is not checked on the same node.
     EgressShortcut,
-    /// Nothing gets from the first node to the second once there are policies.
+    /// Nothing passes between the first two nodes once there are policies.
     DeadPath,
     /// One connection in ten is not enforced.
     LeaksTenPercent,
     /// One connection in a hundred is not enforced.
     LeaksOnePercent,
-    /// What is denied is delivered after five seconds.
+    /// Denied packets are delivered after five seconds.
     DeliversLate,
 }
 
 impl DatapathFault {
-    /// All of them.
+    /// All faults of this kind.
     pub const ALL: [Self; 23] = [
         Self::NoEnforcement,
         Self::IgnoreIngress,

@@ -1,37 +1,37 @@
-//! Faults in what a policy is taken to mean.
+//! Faults in the interpretation of policies.
 
 use super::{Description, seen, wrong};
 
-/// A wrong reading of policies.
+/// A wrong interpretation of policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InterpretationFault {
-    /// `policyTypes` left out means both directions.
+    /// Omitted `policyTypes` means both directions.
     OmittedTypesAreBoth,
-    /// `policyTypes` left out means ingress.
+    /// Omitted `policyTypes` means ingress only.
     OmittedTypesAreIngress,
-    /// `policyTypes` left out means the directions that have rules.
+    /// Omitted `policyTypes` means the directions that have rules.
     OmittedTypesFollowRules,
-    /// Rules count whatever `policyTypes` says.
+    /// Rules apply even if `policyTypes` does not name their direction.
     TypesIgnored,
-    /// A policy without ingress rules is no policy for ingress.
+    /// A policy without ingress rules does not isolate for ingress.
     NoIngressRulesIgnored,
-    /// A policy without egress rules is no policy for egress.
+    /// A policy without egress rules does not isolate for egress.
     NoEgressRulesIgnored,
-    /// `[{}]` allows nobody.
+    /// `[{}]` allows nothing.
     EmptyRuleDenies,
-    /// A rule without peers allows nobody.
+    /// A rule without peers allows nothing.
     EmptyPeersDeny,
-    /// A rule without peers allows the cluster's pods.
+    /// A rule without peers allows only the cluster's pods.
     EmptyPeersArePods,
     /// A rule without ports allows nothing.
     EmptyPortsDeny,
-    /// `namespaceSelector: {}` is everybody.
+    /// `namespaceSelector: {}` matches every address.
     AllNamespacesAreEverybody,
-    /// Two selectors of a peer are either or.
+    /// A peer with two selectors matches if either of them matches.
     SelectorsOr,
-    /// The `podSelector` of a peer with two selectors is lost.
+    /// The `podSelector` of a peer with two selectors is ignored.
     PodSelectorLost,
-    /// The `namespaceSelector` of a peer with two selectors is lost.
+    /// The `namespaceSelector` of a peer with two selectors is ignored.
     NamespaceSelectorLost,
     /// A `podSelector` alone selects in every namespace.
     PodSelectorEverywhere,
@@ -39,78 +39,78 @@ pub enum InterpretationFault {
     FirstPeerOnly,
     /// Only the first rule of a policy counts.
     FirstRuleOnly,
-    /// Only so many rules of a policy count.
+    /// Only the first 16 rules of a policy count.
     FewRules,
-    /// Every rule's peers get every rule's ports.
+    /// The peers of every rule are allowed on the ports of every rule.
     CrossedRules,
-    /// The first peer gets the first port, the second the second, and so on.
+    /// The first peer gets the first port, the second peer the second port, and so on.
     ZippedPeersAndPorts,
     /// Rules allow their peers on every port.
     IgnorePorts,
-    /// Rules allow their ports to everybody.
+    /// Rules allow their ports to every address.
     IgnorePeers,
     /// Only the first port of a rule counts.
     FirstPortOnly,
-    /// A port is open for every protocol.
+    /// An allowed port is open for every protocol.
     ProtocolIgnored,
-    /// A port entry without a number is every port of every protocol.
+    /// A port entry without a number allows every port of every protocol.
     NumberlessIsEveryProtocol,
-    /// A port beside an entry for all ports takes its place.
+    /// An entry for a port overrides an entry for all ports.
     PortBesideAllOverrides,
-    /// A policy that only names SCTP ports isolates nobody.
+    /// A policy that names only SCTP ports isolates no pod.
     SctpPolicyIgnored,
-    /// Of a range of ports, only the first is allowed.
+    /// Only the first port of a range is allowed.
     EndPortFirstOnly,
     /// The last port of a range is not allowed.
     EndPortExclusive,
     /// A range has no end.
     EndPortOpen,
-    /// The holes of an `ipBlock` are allowed.
+    /// The exceptions of an `ipBlock` are allowed.
     IgnoreExcept,
-    /// Only the first hole of an `ipBlock` counts.
+    /// Only the first exception of an `ipBlock` counts.
     FirstExceptOnly,
-    /// The holes of one `ipBlock` are holes in all of the policy.
+    /// The exceptions of one `ipBlock` apply to all blocks of the policy in the same direction.
     ExceptAcrossPeers,
-    /// `0.0.0.0/0` holds IPv6 addresses.
+    /// `0.0.0.0/0` contains IPv6 addresses.
     ZeroHoldsIpv6,
-    /// A rule that only has `ipBlock`s allows everybody.
+    /// A rule that has only `ipBlock` peers allows every address.
     IpBlocksAreEverybody,
-    /// A policy with a CIDR that has host bits isolates nobody.
+    /// A policy with a CIDR that has host bits isolates no pod.
     HostBitsDropPolicy,
-    /// A policy whose peers match nobody isolates nobody.
+    /// A policy whose peers match nothing isolates no pod.
     UnmatchedPeersIgnored,
-    /// Peers that match nobody are everybody.
+    /// A rule whose peers match nothing allows every address.
     UnmatchedPeersAreEverybody,
     /// A policy isolates all pods of its namespace.
     SubjectsIgnored,
-    /// A policy isolates the pods of all namespaces.
+    /// A policy isolates the pods that it selects in every namespace.
     SubjectsEverywhere,
-    /// Policies of one name are one policy.
+    /// Of several policies with the same name, only one is in force.
     SameNameCollides,
-    /// `NotIn` wants the key to be there.
+    /// `NotIn` requires the key.
     NotInNeedsKey,
-    /// Of several values of `NotIn`, any that differs is enough.
+    /// `NotIn` with several values matches if the label differs from any of them.
     NotInAnyValue,
-    /// A `namespaceSelector` of negations matches what is in no namespace.
+    /// A `namespaceSelector` of negations also matches addresses outside the cluster.
     NegationsMatchOutside,
-    /// Of several labels of a peer, any is enough.
+    /// A peer with several labels matches if any of them matches.
     AnyLabel,
     /// `DoesNotExist` is not evaluated.
     DoesNotExistIgnored,
-    /// Of the values of `In` only the first counts.
+    /// Only the first value of `In` counts.
     InFirstValueOnly,
     /// `matchExpressions` are not evaluated.
     ExpressionsIgnored,
-    /// An empty value matches a label that is missing.
+    /// An empty value also matches a missing label.
     EmptyMatchesMissing,
-    /// Labels are compared without case.
+    /// Labels are compared without regard to case.
     CaseIgnored,
-    /// `kubernetes.io/metadata.name` is not known.
+    /// The label `kubernetes.io/metadata.name` is not known.
     NameLabelUnknown,
 }
 
 impl InterpretationFault {
-    /// All of them.
+    /// All faults of this kind.
     pub const ALL: [Self; 51] = [
         Self::OmittedTypesAreBoth,
         Self::OmittedTypesAreIngress,

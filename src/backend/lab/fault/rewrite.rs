@@ -1,4 +1,4 @@
-//! Rewriting parts of all policies of a cluster.
+//! Helpers that rewrite parts of all policies of a cluster.
 
 use crate::policy::{
     Cluster, IpBlock, LabelSelector, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, PortRange,
@@ -77,7 +77,7 @@ pub(super) fn in_namespaces(namespaces: LabelSelector, pods: LabelSelector) -> P
     Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods }
 }
 
-/// All pods.
+/// Returns a peer that matches all pods.
 pub(super) fn everybody() -> Peer {
     in_namespaces(LabelSelector::everything(), LabelSelector::everything())
 }

@@ -1,50 +1,50 @@
-//! Faults in the rules that are made of policies that were understood.
+//! Faults in the compilation of policies to rules, after the policies were read correctly.
 
 use super::{Description, seen, wrong};
 
-/// A wrong way to put policies together.
+/// A wrong way to combine policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CompileFault {
-    /// The first policy that selects a pod decides alone.
+    /// Only the first policy that selects a pod decides.
     FirstPolicyOnly,
-    /// All policies that select a pod have to allow.
+    /// All policies that select a pod must allow a packet.
     EveryPolicy,
-    /// Only so many policies of a pod are in force.
+    /// Only the first eight policies of a pod are in force.
     FewPolicies,
     /// Ingress and egress rules of a policy share a chain.
     SharedChains,
-    /// What one may send, it may receive.
+    /// A peer to which a pod may send may also send to the pod, and the reverse.
     BothWays,
-    /// The holes of an `ipBlock` are denied to all.
+    /// The exceptions of an `ipBlock` are denied even if other peers or policies allow them.
     ExceptDenies,
     /// An `ipBlock` does not match pods.
     IpBlockWithoutPods,
     /// Only one address of each pod is known.
     OneAddress,
-    /// A port's name means a pod's first port.
+    /// A port name means a pod's first port.
     NameOfFirstPort,
-    /// A port's name is looked up without its protocol.
+    /// A port name is looked up without its protocol.
     NameOfAnyProtocol,
-    /// A port's name has one number for all pods.
+    /// A port name has one number for all pods.
     NameOfOnePod,
-    /// A port's name stands for the numbers of all pods.
+    /// A port name means the numbers of all pods.
     NameOfEveryPod,
-    /// A port's name is looked up in the sender.
+    /// A port name is looked up in the sender.
     NameOfSender,
-    /// A port's name means all ports of the pods that have it.
+    /// A port name means all ports of the pods that have it.
     NameIsAnyPort,
-    /// A port's name that nobody has is every port.
+    /// A port name that no pod has means every port.
     UnknownNameIsAnyPort,
-    /// A port's name and an `ipBlock` cannot be in one rule.
+    /// A rule with both a port name and an `ipBlock` is ignored for ingress.
     NameWithBlockLost,
-    /// A port's name towards an `ipBlock` is every port.
+    /// In an egress rule with an `ipBlock`, a port name means every port.
     NameTowardsBlockIsAnyPort,
     /// Pods that no policy selects are isolated, too.
     UnselectedIsolated,
 }
 
 impl CompileFault {
-    /// All of them.
+    /// All faults of this kind.
     pub const ALL: [Self; 18] = [
         Self::FirstPolicyOnly,
         Self::EveryPolicy,

@@ -2,14 +2,14 @@
 
 use super::{Description, seen, wrong};
 
-/// A wrong way to put the tiers together.
+/// A wrong way to combine the tiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TierFault {
     /// NetworkPolicies come before the Admin tier.
     AdminAfterNetworkPolicies,
     /// The Baseline tier comes before NetworkPolicies.
     BaselineBeforeNetworkPolicies,
-    /// The Baseline tier also decides what NetworkPolicies allow.
+    /// The Baseline tier can deny what NetworkPolicies allow.
     BaselineNotOverridden,
     /// The Baseline tier is not enforced.
     BaselineIgnored,
@@ -19,26 +19,26 @@ pub enum TierFault {
     PrioritiesReversed,
     /// Policies come in the order of their names.
     PrioritiesIgnored,
-    /// The last rule that matches decides.
+    /// The last matching rule of a policy decides.
     LastRuleDecides,
-    /// Whatever any rule denies is denied.
+    /// If any rule of a tier denies a packet, it is denied.
     DenyFirst,
-    /// Of the policies of a pod, one is in force.
+    /// Only one of a pod's policies in a tier is in force.
     OnePolicyOnly,
-    /// `Accept` leaves the last word to NetworkPolicies.
+    /// After `Accept`, NetworkPolicies can still deny.
     AcceptGoesOn,
     /// `Pass` accepts.
     PassAccepts,
     /// `Pass` does nothing.
     PassIgnored,
-    /// `Pass` leaves the Baseline tier out.
+    /// `Pass` skips the Baseline tier.
     PassSkipsBaseline,
-    /// Subjects are isolated.
+    /// Policies isolate their subjects.
     SubjectsIsolated,
 }
 
 impl TierFault {
-    /// All of them.
+    /// All faults of this kind.
     pub const ALL: [Self; 15] = [
         Self::AdminAfterNetworkPolicies,
         Self::BaselineBeforeNetworkPolicies,

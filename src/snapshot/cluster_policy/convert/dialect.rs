@@ -1,16 +1,16 @@
-//! What the kinds of cluster-scoped policies differ in.
+//! The differences between the kinds of cluster-scoped policies.
 
 use crate::policy::{Action, ClusterPolicyKind, ClusterPolicyName};
 use crate::snapshot::field::{Field, Problem};
 use crate::snapshot::rules;
 
-/// What the kinds differ in.
+/// The properties in which the kinds differ.
 #[derive(Clone, Copy)]
 pub(super) struct Dialect {
     pub(super) kind: ClusterPolicyKind,
-    /// The actions of rules, by name.
+    /// Actions of rules, by name.
     pub(super) actions: &'static [(&'static str, Action)],
-    /// How many rules, peers and ports there may be in one list.
+    /// Maximum number of rules, peers or ports in one list.
     pub(super) longest: usize,
     /// Whether `pods` needs a `namespaceSelector`.
     pub(super) needs_namespaces: bool,
@@ -47,7 +47,7 @@ impl Dialect {
         Ok(ClusterPolicyName { kind: self.kind, name: name.to_owned() })
     }
 
-    /// A list, if it is not too long.
+    /// Returns a list if it is not too long.
     pub(super) fn list<'a, T>(self, items: &'a [T], at: &Field<'_>) -> Result<&'a [T], Problem> {
         if items.len() > self.longest {
             return Err(at.problem(format!(

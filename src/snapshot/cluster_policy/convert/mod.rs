@@ -1,7 +1,7 @@
-//! What cluster-scoped policies mean.
+//! Converts cluster-scoped policies.
 //!
-//! Defaults are applied here and nowhere else; what the definitions of these kinds (their CRDs)
-//! refuse is refused.
+//! Defaults are applied here and nowhere else. Everything that the definitions of these kinds (their CRDs) refuse is
+//! refused.
 
 mod dialect;
 mod peers;

@@ -1,4 +1,4 @@
-//! Whom cluster-scoped policies and their rules select.
+//! Converts the subjects and peers of cluster-scoped policies.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
@@ -10,7 +10,7 @@ use crate::snapshot::network_policy::selector;
 use crate::snapshot::rules;
 use crate::source::quote;
 
-/// How many ranges or domain names one peer may have.
+/// Maximum number of ranges or domain names of one peer.
 const LIST: usize = 25;
 
 impl Dialect {
@@ -112,8 +112,9 @@ fn networks_of(networks: &[String], at: &Field<'_>) -> Result<Vec<ClusterPeer>, 
     networks.iter().enumerate().map(network).collect()
 }
 
-/// The pattern of `DomainName`: labels with dots between them, perhaps behind `*.`. The API server also takes `[`,
-/// `\\`, `]`, `^`, `_` and a backtick where a label begins, because the pattern says `A-z`.
+/// Checks domain names against the pattern of `DomainName`: labels with dots between them, perhaps after `*.`. The
+/// API server also accepts `[`, `\\`, `]`, `^`, `_` and a backtick at the beginning of a label, because the pattern
+/// says `A-z`.
 fn domains(names: &[String], at: &Field<'_>) -> Result<(), Problem> {
     let is_first = |c: char| c.is_ascii_alphanumeric() || "[\\]^_`".contains(c);
     let is_label = |label: &str| {
@@ -137,7 +138,7 @@ fn domains(names: &[String], at: &Field<'_>) -> Result<(), Problem> {
     }
 }
 
-/// At least one entry, and not too many; each once.
+/// Checks that a list has at least one entry, not too many, and no entry twice.
 fn some(entries: &[String], at: &Field<'_>) -> Result<(), Problem> {
     if entries.is_empty() || entries.len() > LIST {
         return Err(at.problem(format!("must have 1 to {LIST} entries, found {}", entries.len())));

@@ -1,4 +1,4 @@
-//! The ports of cluster-scoped policies' rules.
+//! Converts the ports of cluster-scoped policies' rules.
 
 use super::dialect::Dialect;
 use crate::policy::{PortMatch, PortRange, PortSpec, Ports, Protocol};
@@ -6,7 +6,7 @@ use crate::snapshot::cluster_policy::{v1alpha1, v1alpha2};
 use crate::snapshot::field::{Field, Problem};
 use crate::snapshot::rules;
 
-/// The ports of a rule, and the place of the first that has a name.
+/// Index of a rule's first port that is a name.
 pub(super) type NamedAt = Option<usize>;
 
 pub(super) fn v1alpha1_ports(
@@ -93,7 +93,7 @@ fn named(name: &str, at: &Field<'_>) -> Result<Match, Problem> {
 /// One entry of `ports` or `protocols`.
 enum Match {
     Numbers(Protocol, PortRange),
-    /// Of any protocol.
+    /// A named port of any protocol.
     Named(String),
 }
 

@@ -1,4 +1,4 @@
-//! The rules of cluster-scoped policies.
+//! Converts the rules of cluster-scoped policies.
 
 use super::dialect::Dialect;
 use super::ports::NamedAt;
@@ -6,7 +6,7 @@ use crate::policy::{Action, ClusterPeer, ClusterPolicyKind, ClusterRule, Ports};
 use crate::snapshot::field::{Field, Problem};
 use crate::source::quote;
 
-/// The longest name of a rule, in characters.
+/// Maximum length of a rule's name, in characters.
 const RULE_NAME: usize = 100;
 
 impl Dialect {
@@ -20,7 +20,8 @@ impl Dialect {
         rules.iter().enumerate().map(|(i, rule)| convert(rule, &at.index(i))).collect()
     }
 
-    /// A rule that may name ports only if all of its peers have names for them.
+    /// Converts an egress rule. It may name ports only if all of its peers are pods. It may have domain names as
+    /// peers only if it accepts.
     pub(super) fn egress_rule(
         self,
         name: &Option<String>,

@@ -1,4 +1,4 @@
-//! Which addresses an `ipBlock` is taken to hold.
+//! Faults in the addresses that an `ipBlock` contains.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use k8s_openapi::api::networking::v1 as networking;
@@ -20,7 +20,7 @@ pub(super) fn except_across_peers(cluster: &mut Cluster) {
 }
 
 pub(super) fn zero_holds_ipv6(cluster: &mut Cluster) {
-    // Whether anything is excepted or not: what is written about one family says nothing about the other.
+    // Blocks with `except` are included, too: an exception of one family says nothing about the other family.
     peers(cluster, |peer| match &peer {
         Peer::IpBlock(block) if block.net().prefix_len() == 0 => {
             let other = match block.net() {
@@ -58,7 +58,7 @@ fn has_host_bits(policy: &networking::NetworkPolicy) -> bool {
     ranges.any(|range| range.parse::<IpNet>().is_ok_and(|net| net.trunc() != net))
 }
 
-/// Takes what one block of a direction excepts out of its others.
+/// Applies the exceptions of each block to all blocks of the same direction.
 fn share_holes(policy: &mut NetworkPolicy) {
     for rules in [&mut policy.ingress, &mut policy.egress].into_iter().flatten() {
         let all_peers = rules.iter().filter_map(|rule| match &rule.peers {

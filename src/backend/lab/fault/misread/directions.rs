@@ -1,4 +1,4 @@
-//! For which directions policies are taken to isolate.
+//! Faults in the directions for which policies isolate.
 
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 
@@ -39,11 +39,11 @@ pub(super) fn no_egress_rules_ignored(cluster: &mut Cluster) {
     });
 }
 
-/// The directions of a policy, ingress first.
+/// Directions of a policy: ingress, then egress.
 type Directions = (bool, bool);
 
-/// Decides for which directions each policy isolates: by those that `policyTypes` names, if it is
-/// there, and the numbers of rules.
+/// Changes the directions for which each policy isolates. `directions` decides, based on the directions in
+/// `policyTypes`, if there are any, and on the numbers of rules.
 fn retype(
     cluster: &mut Cluster,
     written: &[WrittenPolicy],
@@ -60,7 +60,7 @@ fn retype(
         let taken = [("Ingress", ingress), ("Egress", egress)];
         let taken = taken.into_iter().filter(|(_, is_taken)| *is_taken);
         spec.policy_types = Some(taken.map(|(name, _)| name.to_owned()).collect());
-        // What was read once can be read again.
+        // The policy was converted without errors before, so it can be converted again.
         WrittenPolicy::new(object).ok().map(|written| written.policy)
     });
     cluster.policies = retyped.collect();

@@ -1,4 +1,4 @@
-//! Carrying wrong readings out: policies that mean something else than they say.
+//! Implementation of the interpretation faults: policies get another meaning than they should have.
 
 mod blocks;
 mod directions;
@@ -12,8 +12,8 @@ use super::reading::InterpretationFault;
 use crate::policy::Cluster;
 use crate::snapshot::WrittenPolicy;
 
-/// Lets a cluster's policies mean what they are taken to mean. `written` are the same policies, as they
-/// were written.
+/// Changes a cluster's policies to what the fault takes them to mean. `written` contains the same policies as
+/// they were written.
 pub(super) fn misread(misreading: InterpretationFault, cluster: &mut Cluster, written: &[WrittenPolicy]) {
     use InterpretationFault as M;
     match misreading {

@@ -1,4 +1,4 @@
-//! Whom peers are taken to be.
+//! Faults in the peers of rules.
 
 use std::collections::BTreeSet;
 
@@ -82,13 +82,14 @@ pub(super) fn unmatched_peers_are_everybody(cluster: &mut Cluster) {
     });
 }
 
-/// Whether a policy has rules, and none of them matches any pod.
+/// Returns whether a policy has rules, and the peers of none of them match anything.
 fn is_unmatched(policy: &NetworkPolicy, cluster: &Cluster) -> bool {
     let rules: Vec<_> = policy.ingress.iter().chain(&policy.egress).flatten().collect();
     !rules.is_empty() && rules.iter().all(|rule| match_nobody(&rule.peers, &policy.namespace, cluster))
 }
 
-/// Whether the peers of a policy of a namespace are named, and none of them matches anybody.
+/// Returns whether a rule names peers and none of them matches anything. `namespace` is the namespace of the
+/// policy.
 fn match_nobody(peers: &Peers, namespace: &str, cluster: &Cluster) -> bool {
     match peers {
         Peers::Any => false,
@@ -96,7 +97,8 @@ fn match_nobody(peers: &Peers, namespace: &str, cluster: &Cluster) -> bool {
     }
 }
 
-/// Whether a peer of a policy of a namespace may match anybody.
+/// Returns whether a peer may match anything. `namespace` is the namespace of the policy. An `ipBlock` always
+/// may.
 fn matches_any(peer: &Peer, namespace: &str, cluster: &Cluster) -> bool {
     let Peer::Pods { namespaces, pods } = peer else { return true };
     cluster.pods.iter().any(|pod| {

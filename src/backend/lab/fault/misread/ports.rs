@@ -1,4 +1,4 @@
-//! Which ports are taken to be allowed.
+//! Faults in the ports that rules allow.
 
 use super::super::rewrite::{lists, ports, ranges, rules};
 use crate::policy::{
@@ -53,7 +53,7 @@ pub(super) fn end_port_open(cluster: &mut Cluster) {
     });
 }
 
-/// Drops entries for all ports of a protocol beside one for some.
+/// Removes entries for all ports of a protocol if the rule also has an entry for some ports of the protocol.
 fn override_all(rule: &mut Rule) {
     let Ports::Only(ports) = &mut rule.ports else { return };
     let some: Vec<_> =
@@ -61,7 +61,7 @@ fn override_all(rule: &mut Rule) {
     ports.retain(|port| port.ports != PortSpec::Any || !some.contains(&port.protocol));
 }
 
-/// Whether a policy names ports, and all of them are SCTP's.
+/// Returns whether a policy has rules, and each of them names only SCTP ports.
 fn is_of_sctp(policy: &NetworkPolicy) -> bool {
     let rules: Vec<_> = policy.ingress.iter().chain(&policy.egress).flatten().collect();
     let is_of_sctp = |rule: &&Rule| match &rule.ports {

@@ -1,9 +1,9 @@
-//! Which rules are taken to count, and what their peers and ports are together.
+//! Faults in which rules count, and in how their peers and ports belong together.
 
 use super::super::rewrite::{lists, rules};
 use crate::policy::{Cluster, Peer, Peers, PortMatch, Ports, Rule};
 
-/// How many rules of a policy fit into a table that is too small.
+/// Number of rules per policy in a table that is too small for more.
 const FEW_RULES: usize = 16;
 
 pub(super) fn empty_rule_denies(cluster: &mut Cluster) {
@@ -40,7 +40,7 @@ pub(super) fn ignore_peers(cluster: &mut Cluster) {
     });
 }
 
-/// Every rule's peers with every rule's ports.
+/// Combines the peers of every rule with the ports of every rule.
 fn cross(rules: &mut Vec<Rule>) {
     let crossed = rules.iter().flat_map(|with_peers| {
         let peers = &with_peers.peers;
@@ -49,7 +49,7 @@ fn cross(rules: &mut Vec<Rule>) {
     *rules = crossed.collect();
 }
 
-/// Each peer of a rule with one of its ports.
+/// Pairs each peer of a rule with the port at the same index.
 fn zip(rules: &mut Vec<Rule>) {
     let zipped = rules.drain(..).flat_map(|rule| match (&rule.peers, &rule.ports) {
         (Peers::Only(peers), Ports::Only(ports)) => {

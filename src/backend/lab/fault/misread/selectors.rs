@@ -1,4 +1,4 @@
-//! What labels and their selectors are taken to mean.
+//! Faults in the meaning of labels and their selectors.
 
 use std::collections::BTreeSet;
 
@@ -101,7 +101,7 @@ pub(super) fn name_label_unknown(cluster: &mut Cluster) {
     }
 }
 
-/// Whether namespaces are selected by negations alone.
+/// Returns whether a namespace selector consists only of negations.
 fn is_negation(namespaces: &NamespaceScope) -> bool {
     let NamespaceScope::Selected(selector) = namespaces else { return false };
     let is_negative = |requirement: &Requirement| {
@@ -110,7 +110,7 @@ fn is_negation(namespaces: &NamespaceScope) -> bool {
     !selector.is_everything() && selector.requirements().all(is_negative)
 }
 
-/// What is neither a pod nor a node, in both families.
+/// Returns all addresses that belong to neither a pod nor a node, as one peer per family.
 fn outside(cluster: &Cluster) -> [Peer; 2] {
     let pods = cluster.pods.iter().flat_map(|pod| &pod.addresses);
     let inside = pods.chain(cluster.nodes.iter().flat_map(|node| &node.addresses));
@@ -121,14 +121,14 @@ fn outside(cluster: &Cluster) -> [Peer; 2] {
     })
 }
 
-/// All values of all labels.
+/// Returns all values of all labels.
 fn all_values(cluster: &Cluster) -> BTreeSet<String> {
     let pods = cluster.pods.iter().map(|pod| &pod.labels);
     let labels = pods.chain(cluster.namespaces.iter().map(|namespace| &namespace.labels));
     labels.flat_map(Labels::values).cloned().collect()
 }
 
-/// Lets an empty value stand for a missing label, too. `values` are all that there are.
+/// Lets an empty value also match a missing label. `values` contains all values that exist.
 fn or_missing(requirement: Requirement, values: &BTreeSet<String>) -> Requirement {
     match requirement {
         Requirement::In(key, wanted) if wanted.contains("") => {

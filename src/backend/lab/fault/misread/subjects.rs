@@ -1,4 +1,4 @@
-//! Whose policies they are taken to be.
+//! Faults in the subjects of policies.
 
 use super::super::rewrite::{each, in_namespaces, peers};
 use crate::policy::{
@@ -24,7 +24,7 @@ pub(super) fn same_name_collides(cluster: &mut Cluster) {
     });
 }
 
-/// A policy in every namespace, each with the peers of the first.
+/// Copies a policy to every namespace. The copies keep the peers of the original.
 fn in_all(policy: &NetworkPolicy, namespaces: &[String]) -> Vec<NetworkPolicy> {
     let name = Requirement::In(NAMESPACE_NAME_LABEL.to_owned(), [policy.namespace.clone()].into());
     let own: LabelSelector = [name].into_iter().collect();
@@ -35,7 +35,8 @@ fn in_all(policy: &NetworkPolicy, namespaces: &[String]) -> Vec<NetworkPolicy> {
     });
     let copy = |namespace: &String| {
         let policy = single.policies.first()?;
-        // Named after its origin: policies of one name are one.
+        // The name contains the original namespace, because two policies with the same name would be one
+        // policy.
         let name = format!("{}.{}", policy.namespace, policy.name);
         Some(NetworkPolicy { namespace: namespace.clone(), name, ..policy.clone() })
     };

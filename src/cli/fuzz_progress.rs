@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::style::{count, thousands};
+use crate::report::style::{count, thousands};
 use crate::fuzz::Progress;
 
 /// How often a line is written where lines stay.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Shows how far it is, until it ends with this value.
-pub struct FuzzProgress {
+pub(super) struct FuzzProgress {
     bar: Option<ProgressBar>,
     last: Cell<Instant>,
 }
 
 impl FuzzProgress {
     /// Progress towards so many cases, or until somebody looks at the clock.
-    pub fn new(cases: Option<usize>) -> Self {
+    pub(super) fn new(cases: Option<usize>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = cases.map_or_else(ProgressBar::no_length, |cases| ProgressBar::new(cases as u64));
             let template = match cases {
@@ -38,7 +38,7 @@ impl FuzzProgress {
     }
 
     /// Shows how far it is.
-    pub fn show(&self, progress: Progress) {
+    pub(super) fn show(&self, progress: Progress) {
         let (done, message) = match progress {
             Progress::Cases { done, disagreeing: 0 } => (Some(done), String::new()),
             Progress::Cases { done, disagreeing } => {

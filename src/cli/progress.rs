@@ -8,13 +8,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::escape::{lines, shown};
-use super::style::{duration, thousands};
+use crate::report::escape::{lines, shown};
+use crate::report::style::{duration, thousands};
 use crate::run::Event;
 use crate::verdict::{Outcome, ScenarioResult};
 
 /// Shows events until there are no more.
-pub async fn progress(mut events: UnboundedReceiver<Event>) {
+pub(super) async fn progress(mut events: UnboundedReceiver<Event>) {
     let mut view = View::new();
     while let Some(event) = events.recv().await {
         view.show(&event);
@@ -29,7 +29,8 @@ enum View {
 
 impl View {
     fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
+        // Diagnostics would be written into the line that changes.
+        if !std::io::stderr().is_terminal() || tracing::enabled!(tracing::Level::DEBUG) {
             return Self::Lines { asked: 0 };
         }
         let bar = ProgressBar::new(0);

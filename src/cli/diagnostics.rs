@@ -1,0 +1,43 @@
+//! What netproof does, on standard error: for people who look for the cause of a surprise.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// A filter such as `debug` or `netproof::run=trace`. It overrides `-v`.
+const FILTER: &str = "NETPROOF_LOG";
+/// `text` (the default) or `json`.
+const FORMAT: &str = "NETPROOF_LOG_FORMAT";
+
+/// Starts to write diagnostics. `verbosity` is how often `-v` was given: the first one shows the whole report and no
+/// diagnostics.
+///
+/// # Errors
+/// If an environment variable has a value that is none.
+pub(super) fn start(verbosity: u8) -> anyhow::Result<()> {
+    let level = match verbosity {
+        0 | 1 => LevelFilter::WARN,
+        2 => LevelFilter::DEBUG,
+        3.. => LevelFilter::TRACE,
+    };
+    let filter = match std::env::var(FILTER) {
+        Ok(filter) => EnvFilter::builder().parse(&filter).with_context(|| format!("{FILTER}={filter}"))?,
+        // What libraries log below warnings concerns their authors, except for the requests to the API server.
+        Err(_) => EnvFilter::new(format!("warn,netproof={level},kube_client={level}")),
+    };
+    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_span_events(FmtSpan::CLOSE);
+    match std::env::var(FORMAT).as_deref() {
+        Ok("json") => subscriber.json().init(),
+        Ok("text" | "") | Err(_) => subscriber.init(),
+        Ok(other) => anyhow::bail!("{FORMAT}={other}: write text or json"),
+    }
+    Ok(())
+}

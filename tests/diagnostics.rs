@@ -1,0 +1,70 @@
+//! What `-vv` and NETPROOF_LOG show on standard error.
+
+use serde_json::Value;
+
+use crate::machine::{Finished, User, command, file};
+
+const SCENARIO: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: closed}
+topology: {namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]}
+probes: [80/TCP]
+steps:
+- name: nobody may receive
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: closed, namespace: x}
+    spec: {podSelector: {}, policyTypes: [Ingress]}
+";
+
+fn run(options: &[&str], variables: &[(&str, &str)]) -> Finished {
+    let path = file("diagnostics.yaml", SCENARIO);
+    let arguments = ["run", path.to_str().unwrap()];
+    let mut command = command(User::Ordinary);
+    let command = command.args(arguments.iter().chain(options)).envs(variables.iter().copied());
+    command.output().unwrap().into()
+}
+
+#[test]
+fn nothing_is_shown_of_a_run_without_trouble_unless_asked_for() {
+    for options in [&[][..], &["-v"]] {
+        let finished = run(options, &[]);
+        assert_eq!((finished.code, finished.stderr.lines().count()), (Some(0), 1), "{finished:?}");
+    }
+}
+
+#[test]
+fn twice_verbose_shows_scenarios_steps_and_rounds_and_thrice_also_requests() {
+    let finished = run(&["-vv"], &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    for shown in ["scenario{", "step{", "round{"] {
+        assert!(finished.stderr.contains(shown), "{shown}: {}", finished.stderr);
+    }
+    assert!(!finished.stderr.contains("request{"), "{}", finished.stderr);
+    let finished = run(&["-vvv"], &[]);
+    assert!(finished.stderr.contains("request{") && finished.stderr.contains("/v1/probe"), "{finished:?}");
+}
+
+#[test]
+fn diagnostics_are_json_on_request_and_leave_the_result_alone() {
+    let variables = [("NETPROOF_LOG", "netproof::run=debug"), ("NETPROOF_LOG_FORMAT", "json")];
+    let finished = run(&["-o", "json"], &variables);
+    assert_eq!(finished.json()["outcome"], "pass");
+    let lines = finished.stderr.lines().filter(|line| line.starts_with('{'));
+    let documents: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let is_step = |document: &Value| document["span"]["title"] == "nobody may receive";
+    assert!(documents.iter().any(is_step), "{}", finished.stderr);
+}
+
+#[test]
+fn values_that_are_none_are_refused() {
+    let wrong = |variable| {
+        let finished = run(&[], &[variable]);
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        finished.stderr
+    };
+    assert!(wrong(("NETPROOF_LOG", "netproof=loud")).starts_with("error: NETPROOF_LOG=netproof=loud: "));
+    insta::assert_snapshot!(wrong(("NETPROOF_LOG_FORMAT", "xml")), @"error: NETPROOF_LOG_FORMAT=xml: write text or json");
+}
