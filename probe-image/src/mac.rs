@@ -44,7 +44,7 @@ impl Purpose {
 pub(crate) struct Mac([u8; LENGTH]);
 
 impl Mac {
-    /// Reads the code as [`Display`](fmt::Display) writes it.
+    /// Parses the code as [`Display`](fmt::Display) writes it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if text.len() != 2 * LENGTH || !text.bytes().all(is_hex) {
@@ -58,7 +58,6 @@ impl Mac {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Returns the code as bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -94,7 +93,6 @@ impl Key {
         Self::new(&Self::new(token.as_bytes()).digest(&[b"netproof: key of probes"]))
     }
 
-    /// Makes a key from bytes.
     pub(crate) fn new(key: &[u8]) -> Self {
         let hashed = Sha256::digest(key);
         let key = if key.len() > BLOCK { hashed.as_slice() } else { key };

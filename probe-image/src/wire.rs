@@ -99,7 +99,7 @@ pub enum Family {
     Ipv6,
 }
 
-/// The sockets that an agent's kernel allows, found out by creating them.
+/// The sockets that an agent's kernel allows. The agent finds out by creating them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// One for each of TCP, UDP and SCTP in each family.

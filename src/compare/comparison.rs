@@ -1,4 +1,4 @@
-//! What changed between two runs.
+//! The comparison of two runs.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,106 +6,107 @@ use super::record::{Cell, Key, Problem, Record, Scenario, Step, Verdict};
 use super::times::{Slower, Thresholds, TimeComparison, Times};
 use crate::verdict::Outcome;
 
-/// What changed at a cell.
+/// Kind of a [`Difference`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Something is wrong that was not before.
+    /// The cell has a new problem that is proved.
     Regressed,
-    /// Nothing is proved to be wrong, but it cannot be told any more, or differs from time to time.
+    /// The cell has a new problem that proves nothing: it could not be measured, or its answers differed.
     Uncertain,
-    /// Something was wrong, and all is as promised now.
+    /// The earlier run had a problem, and now the packets do what the policies promise.
     Fixed,
-    /// Something else is promised than before, by the policies, the scenario or a profile, or packets do
-    /// something else where nothing is; and nothing new is wrong.
+    /// There is no new problem, but the expectation or the verdict changed, or packets do something else in an
+    /// undefined cell.
     Changed,
 }
 
-/// A cell that is not as it was.
+/// A cell that differs between two runs.
 #[derive(Debug, Clone)]
 pub struct Difference<'a> {
-    /// Its scenario.
+    /// Scenario of the cell.
     pub scenario: &'a str,
-    /// Its step.
+    /// Step of the cell.
     pub step: &'a str,
-    /// What changed.
+    /// Kind of the difference.
     pub kind: Kind,
-    /// What is wrong now that was not before, the worst first.
+    /// New problems, the worst first.
     pub problems: BTreeSet<Problem>,
-    /// How it was; `None` if only the later run has the cell.
+    /// The cell in the earlier run. `None` if only the later run has it.
     pub before: Option<&'a Cell>,
-    /// How it is.
+    /// The cell in the later run.
     pub after: &'a Cell,
 }
 
-/// What only one of two runs has. Nothing is known of it in the other.
+/// Scenarios, steps and cells that only one of two runs has. Nothing is known about them in the other run.
 #[derive(Debug, Clone, Default)]
 pub struct Coverage<'a> {
-    /// Whole scenarios, with their numbers of cells.
+    /// Whole scenarios, each with its count of cells.
     pub scenarios: Vec<(&'a str, usize)>,
-    /// Steps of scenarios that both have: scenario, step, and number of cells.
+    /// Steps of scenarios that both runs have: scenario, step, and count of cells.
     pub steps: Vec<(&'a str, &'a str, usize)>,
-    /// Cells of steps that both have: scenario, step, and cell.
+    /// Cells of steps that both runs have: scenario, step, and cell.
     pub cells: Vec<(&'a str, &'a str, &'a Cell)>,
 }
 
 impl Coverage<'_> {
-    /// All cells.
+    /// Returns the count of all cells.
     pub fn number(&self) -> usize {
         let scenarios: usize = self.scenarios.iter().map(|(_, cells)| cells).sum();
         let steps: usize = self.steps.iter().map(|(_, _, cells)| cells).sum();
         scenarios + steps + self.cells.len()
     }
 
-    /// How many steps and cells of scenarios that both have.
+    /// Returns the count of steps and cells in scenarios that both runs have.
     fn parts(&self) -> usize {
         self.steps.len() + self.cells.len()
     }
 
-    /// Whether there is nothing of it, not even a scenario without cells.
+    /// Returns whether there is nothing, not even a scenario without cells.
     pub fn is_empty(&self) -> bool {
         self.scenarios.is_empty() && self.steps.is_empty() && self.cells.is_empty()
     }
 }
 
-/// Something around a run that is not as it was.
+/// A difference between the environments of two runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentChange<'a> {
-    /// What.
+    /// What differs.
     pub what: &'a str,
-    /// How it was; `None` if it was not there or not known.
+    /// Value in the earlier run. `None` if it was absent or unknown.
     pub before: Option<&'a str>,
-    /// How it is.
+    /// Value in the later run, in the same form.
     pub after: Option<&'a str>,
 }
 
-/// What changed between two runs.
+/// Comparison of two runs.
 #[derive(Debug, Clone)]
 pub struct Comparison<'a> {
     /// The earlier run.
     pub before: &'a Record,
     /// The later run.
     pub after: &'a Record,
-    /// How many scenarios, steps and cells both have.
+    /// Counts of the scenarios, steps and cells that both runs have.
     pub compared: (usize, usize, usize),
-    /// The cells that are not as they were, in the order of the later run.
+    /// Cells that differ, in the order of the later run.
     pub differences: Vec<Difference<'a>>,
-    /// How many cells have which problem as they had it before.
+    /// Problems that cells have in both runs, each with the count of cells.
     pub known: Vec<(Problem, usize)>,
-    /// Scenarios that the later run could not carry out to their end, and why; the earlier one could.
+    /// Scenarios that the later run could not run to their end, and why. A scenario that also failed in the earlier
+    /// run counts only if it got less far.
     pub failures: Vec<(&'a str, &'a str)>,
-    /// Scenarios that have to show a mistake, and do so no more.
+    /// Scenarios that must demonstrate a mistake, and no longer do.
     pub misses: Vec<&'a str>,
     /// What only the earlier run has.
     pub removed: Coverage<'a>,
     /// What only the later run has.
     pub added: Coverage<'a>,
-    /// The times of steps that both measured.
+    /// Times of steps that both runs measured.
     pub times: Vec<TimeComparison>,
-    /// The steps that became slower.
+    /// Steps that became slower.
     pub slower: Vec<Slower<'a>>,
-    /// What is called slower.
+    /// Thresholds above which a time counts as slower.
     pub thresholds: Thresholds,
-    /// Differing environment.
+    /// Differences between the environments.
     pub environment_changes: Vec<EnvironmentChange<'a>>,
 }
 
@@ -167,7 +168,7 @@ impl<'a> Comparing<'a> {
                 }
             }
             let earlier = earlier.get(scenario.name.as_str());
-            // One that failed before, too, and got less far now hides what would have come.
+            // A scenario that also failed before, and now got less far, hides the steps that it did not reach.
             let is_shorter = self.comparison.removed.parts() > removed;
             if let Some(failure) = &scenario.failure
                 && (is_shorter || earlier.is_none_or(|earlier| earlier.failure.is_none()))
@@ -244,7 +245,7 @@ impl<'a> Comparing<'a> {
         self.differ(after, step, kind, new, Some(was), is);
     }
 
-    /// What was not there before has no excuse: all that is wrong with it is new.
+    /// Adds cells that the earlier run does not have. All their problems are new.
     fn new_cells(&mut self, scenario: &'a Scenario, step: &'a Step, cells: &'a [Cell]) {
         for cell in cells {
             let problems = scenario.problems(cell);
@@ -268,7 +269,8 @@ impl<'a> Comparing<'a> {
     }
 }
 
-/// What was wrong with a cell. If the earlier run had no limit, the later one's is held against it.
+/// Returns the problems that a cell had in the earlier run. The limit of the later run is applied to it, too, because
+/// the earlier run may have had no limit.
 fn problems_before(scenario: &Scenario, was: &Cell, is: &Cell) -> BTreeSet<Problem> {
     let mut problems = scenario.problems(was);
     if is.limit().is_some_and(|limit| was.is_later_than(limit)) {
@@ -319,25 +321,25 @@ fn environment_changes<'a>(before: &'a Record, after: &'a Record) -> Vec<Environ
     environment_changes
 }
 
-/// The kinds that a run did not model, and that its user did not accept.
+/// Returns the kinds of objects that a run did not model, and that its user did not accept.
 fn unaccepted(record: &Record) -> Vec<&str> {
     let kinds = record.unmodelled.iter().filter(|kind| !kind.accepted);
     kinds.map(|kind| kind.kind.as_str()).collect()
 }
 
 impl<'a> Comparison<'a> {
-    /// The differences of one kind.
+    /// Returns the differences of one kind.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Difference<'a>> {
         self.differences.iter().filter(move |difference| difference.kind == kind)
     }
 
-    /// Whether something became slower.
+    /// Returns whether anything became slower.
     pub fn is_slower(&self) -> bool {
         !self.slower.is_empty() || self.times.iter().any(|times| !times.slower.is_empty())
     }
 
-    /// Whether the later run passes. Problems count only if they are new. A judged denial, what `--require` names and as
-    /// many probes as `--confidence` needs have to be there in any case.
+    /// Returns the outcome of the later run. Problems count only if they are new. But a judged denial, the
+    /// capabilities that `--require` names, and as many probes as `--confidence` needs are required in any case.
     pub fn outcome(&self) -> Outcome {
         let broke = self.of(Kind::Regressed).next().is_some() || !self.misses.is_empty();
         if broke || !self.after.lacking.is_empty() || (self.thresholds.fail && self.is_slower()) {
@@ -347,8 +349,8 @@ impl<'a> Comparison<'a> {
         let (_, _, cells) = self.compared;
         let before = unaccepted(self.before);
         let is_doubtful = is_doubtful || unaccepted(self.after).iter().any(|kind| !before.contains(kind));
-        // Two runs that have nothing in common prove nothing. Nor does a later run that ended early, or that judged no
-        // denial, even if the earlier run judged none either.
+        // Two runs without common cells prove nothing. A later run that ended early, or that judged no denial, proves
+        // nothing, either, even if the earlier run judged no denial.
         let is_unproved = self.after.proves_nothing() || self.after.proof.falls_short;
         if is_doubtful || cells == 0 || self.after.is_incomplete() || is_unproved {
             return Outcome::Inconclusive;

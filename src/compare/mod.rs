@@ -1,5 +1,6 @@
-//! Comparing two runs: what regressed, what was fixed, what became slower, and what cannot be compared.
-//! Pure: two results of `netproof run -o json` in, a [`Comparison`] out.
+//! Compares two runs: what regressed, what was fixed, what became slower, and what cannot be compared.
+//!
+//! The comparison is pure: it takes two results of `netproof run -o json` and returns a [`Comparison`].
 
 mod comparison;
 mod record;

@@ -1,5 +1,5 @@
-//! Reading what `netproof run -o json` wrote. Unknown fields are none of our business, because fields
-//! may be added; everything that is compared has to be there.
+//! Reads the results of `netproof run -o json`. Unknown fields are ignored, because fields may be added. All fields
+//! that are compared must be present.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -8,68 +8,68 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// Why a text is no result of a run.
+/// Reason why a text is not a result of a run.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// It has another shape.
+    /// The text has another structure.
     #[error("{name}: no result of `netproof run -o json`")]
     Shape {
-        /// Where it was read from.
+        /// Where the text was read from.
         name: String,
         /// What is wrong, and where.
         #[source]
         source: serde_json::Error,
     },
-    /// A name that tells things apart is there twice.
+    /// A name that must be unique occurs twice.
     #[error("{name}: {what} is there twice: its verdicts cannot be told apart")]
     Twice {
-        /// Where it was read from.
+        /// Where the text was read from.
         name: String,
-        /// Which.
+        /// What has the name, and the name.
         what: String,
     },
 }
 
-/// A result of a run, as far as it can be compared.
+/// The result of a run, with the fields that are compared.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct Record {
-    /// Where it was read from.
+    /// Where the text was read from.
     #[serde(skip)]
     pub name: String,
     #[serde(rename = "apiVersion")]
     _api_version: ApiVersion,
     #[serde(rename = "kind")]
     _kind: RecordKind,
-    /// The version of netproof; absent in the first results.
+    /// Version of netproof. Absent in results of the first versions.
     pub version: Option<String>,
-    /// Where packets were sent.
+    /// Backend to which packets were sent.
     pub backend: String,
-    /// What is worth knowing of that.
+    /// Facts about the backend, by name.
     pub facts: BTreeMap<String, String>,
-    /// What may decide about packets although the verdicts do not know of it.
+    /// What may decide about packets although the verdicts do not consider it.
     pub warnings: Vec<String>,
-    /// The kinds of objects that netproof did not model.
+    /// Kinds of objects that netproof did not model.
     #[serde(default)]
     pub unmodelled: Vec<Unmodelled>,
-    /// The profiles by which differences of network plugins were left open.
+    /// Profiles of the run.
     #[serde(default)]
     pub profiles: Vec<Profile>,
-    /// What `--require` names and the run lacked. Results of the first versions do not have the field.
+    /// Capabilities that `--require` names and for which cells were skipped. Absent in results of the first versions.
     #[serde(default)]
     pub lacking: BTreeSet<String>,
-    /// What the denials rest on. Results of the first versions do not have the field.
+    /// What the denials rest on. Absent in results of the first versions.
     #[serde(default)]
     pub proof: Proof,
-    /// Whether somebody ended the run early.
+    /// Whether the run was interrupted.
     pub interrupted: bool,
-    /// Whether a failure did.
+    /// Whether the run ended early because a scenario failed.
     #[serde(default)]
     pub stopped: bool,
-    /// The scenarios that were left.
+    /// Scenarios that were not run.
     #[serde(default)]
     pub not_run: BTreeSet<String>,
-    /// The scenarios that were carried out.
+    /// Scenarios that were run.
     pub scenarios: Vec<Scenario>,
 }
 
@@ -77,7 +77,7 @@ pub struct Record {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Proof {
-    /// Whether fewer leaks would have been found than `--confidence` asks for.
+    /// Whether the run does not reach the share that `--confidence` requests.
     #[serde(default)]
     pub falls_short: bool,
 }
@@ -105,20 +105,20 @@ pub struct Unmodelled {
 /// A profile of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Profile {
-    /// Its name.
+    /// Name of the profile.
     pub name: String,
 }
 
-/// What was found out in a scenario.
+/// Result of a scenario.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scenario {
-    /// Its name.
+    /// Name of the scenario.
     pub name: String,
     demonstrates: Option<Demonstrates>,
-    /// Why it was not carried out to its end.
+    /// Why the scenario was not run to its end.
     pub failure: Option<String>,
-    /// The steps that were carried out.
+    /// Steps that were run.
     pub steps: Vec<Step>,
 }
 
@@ -128,42 +128,42 @@ enum Demonstrates {
     PolicyGap,
 }
 
-/// What was found out in a step.
+/// Result of a step.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// Its name.
+    /// Name of the step.
     pub name: String,
-    /// In milliseconds; `None` without new denials.
+    /// Time of the slowest new denial, in milliseconds. `None` without new denials.
     pub time_to_enforce_ms: Option<u64>,
-    /// In milliseconds; `None` without new allowances.
+    /// Time of the slowest new allowance, in milliseconds. `None` without new allowances.
     pub time_to_admit_ms: Option<u64>,
-    /// All of its cells.
+    /// All cells of the step.
     pub cells: Vec<Cell>,
 }
 
-/// What was found out about a cell.
+/// Result for a cell.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cell {
-    /// Who sends.
+    /// Source.
     pub from: String,
-    /// To whom.
+    /// Destination.
     pub to: String,
-    /// The family of addresses.
+    /// Address family.
     pub family: String,
-    /// What is sent.
+    /// Probe.
     pub probe: String,
-    /// What is true of it.
+    /// Verdict.
     pub verdict: Verdict,
-    /// What packets should do: what the policies promise, unless a profile leaves it undefined.
+    /// Expectation: what the policies promise, unless a profile makes the cell undefined.
     pub expected: Decision,
     deviation: Option<KnownDeviation>,
     /// What the packets did.
     pub observed: Option<String>,
     asserted: Option<Decision>,
     intended: Option<Decision>,
-    /// Why it could not be measured.
+    /// Why the cell could not be measured.
     pub cause: Option<String>,
     #[serde(default)]
     reasons: Vec<Reason>,
@@ -172,45 +172,45 @@ pub struct Cell {
     limit_ms: Option<u64>,
 }
 
-/// Why a profile leaves a cell undefined.
+/// Deviation by which a profile makes a cell undefined.
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct KnownDeviation {
-    /// What the policies promise of it.
+    /// What the policies promise for the cell.
     promised: Decision,
 }
 
-/// The kind of reason of a cell with an end that has no address of its family (docs/semantics.md).
+/// Kind of the reason if an end of a cell has no address of the cell's family (docs/semantics.md).
 const NO_ADDRESS: &str = "no-address";
 
-/// Why the policies promise what they do.
+/// Reason for what the policies promise.
 #[derive(Debug, Clone, Deserialize)]
 struct Reason {
-    /// The kind of what is undefined, if anything is.
+    /// Kind of the reason, if the cell is undefined.
     undefined: Option<String>,
 }
 
-/// What is true of a cell.
+/// Verdict on a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The packets do what the policies say.
     Match,
-    /// Denied by the policies, and delivered.
+    /// The policies deny packets that were delivered.
     Leak,
-    /// Allowed by the policies, and not delivered.
+    /// The policies allow packets that were not delivered.
     Blocked,
     /// The answers differed after settling.
     Flaky,
-    /// Nobody says what has to be.
+    /// The cell is undefined, so there is nothing to judge.
     Undefined,
-    /// The place lacks what the scenario requires.
+    /// The environment lacks a capability that the scenario requires.
     Skipped,
-    /// It could not be measured.
+    /// The cell could not be measured.
     Inconclusive,
 }
 
 impl Verdict {
-    /// The word for it.
+    /// Returns the name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Match => "match",
@@ -223,7 +223,7 @@ impl Verdict {
         }
     }
 
-    /// Whether packets showed what is true.
+    /// Returns whether the packets decided the verdict.
     fn is_judged(self) -> bool {
         match self {
             Self::Match | Self::Leak | Self::Blocked => true,
@@ -232,7 +232,7 @@ impl Verdict {
     }
 }
 
-/// What policies promise, an author asserts, or an owner wants.
+/// What the policies promise, the author of a scenario asserts, or the owner of the policies wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
@@ -240,12 +240,12 @@ pub enum Decision {
     Allow,
     /// It must not be delivered.
     Deny,
-    /// Left open.
+    /// Neither is required.
     Undefined,
 }
 
 impl Decision {
-    /// The word for it.
+    /// Returns the name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -255,27 +255,27 @@ impl Decision {
     }
 }
 
-/// What can be wrong with a cell, the worst first.
+/// A problem of a cell. The worst problem comes first in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
-    /// A breach.
+    /// Denied packets were delivered.
     Leak,
-    /// An outage.
+    /// Allowed packets were not delivered.
     Blocked,
-    /// The policies say something else than their owner wants.
+    /// The policies do not say what their owner wants.
     PolicyGap,
-    /// The scenario says something else than the policy engine.
+    /// The policy engine contradicts an assertion of the scenario.
     AssertionError,
-    /// The change was in force later than asked for.
+    /// The change was in force later than requested.
     Late,
     /// The answers differed after settling.
     Flaky,
-    /// It could not be measured.
+    /// The cell could not be measured.
     Inconclusive,
 }
 
 impl Problem {
-    /// All, the worst first.
+    /// All problems, the worst first.
     pub const ALL: [Self; 7] = [
         Self::Leak,
         Self::Blocked,
@@ -286,7 +286,7 @@ impl Problem {
         Self::Inconclusive,
     ];
 
-    /// A word for it.
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Leak => "leak",
@@ -299,7 +299,7 @@ impl Problem {
         }
     }
 
-    /// Whether it proves nothing, and so only leaves doubt.
+    /// Returns whether the problem proves nothing, so that the cell is only uncertain.
     pub fn is_doubt(self) -> bool {
         match self {
             Self::Flaky | Self::Inconclusive => true,
@@ -308,14 +308,14 @@ impl Problem {
     }
 }
 
-/// What tells a cell from the others of its step: source, destination, family and probe.
+/// Key of a cell in its step: source, destination, family and probe.
 pub(super) type Key<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 impl Record {
-    /// Reads a result. `name` is where it comes from.
+    /// Parses a result. `name` is where it was read from.
     ///
     /// # Errors
-    /// If it is none, or not one in which everything has one name.
+    /// If the text is not a result, or a name in it is not unique.
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
         let shape = |source| Error::Shape { name: name.to_owned(), source };
         let mut record: Self = serde_json::from_str(text).map_err(shape)?;
@@ -346,25 +346,25 @@ impl Record {
         Ok(())
     }
 
-    /// Whether the run ended before its time.
+    /// Returns whether the run ended early.
     pub fn is_incomplete(&self) -> bool {
         self.interrupted || self.stopped || !self.not_run.is_empty()
     }
 
-    /// How many denials were judged.
+    /// Returns the count of judged denials.
     pub fn judged_denials(&self) -> usize {
         let cells = self.scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells);
         cells.filter(|cell| cell.expected == Decision::Deny && cell.verdict.is_judged()).count()
     }
 
-    /// Whether no denial was judged: then nothing is known about isolation.
+    /// Returns whether no denial was judged. Then nothing is known about isolation.
     pub fn proves_nothing(&self) -> bool {
         self.judged_denials() == 0
     }
 }
 
 impl Scenario {
-    /// What is wrong with one of its cells.
+    /// Returns the problems of a cell of the scenario.
     pub fn problems(&self, cell: &Cell) -> BTreeSet<Problem> {
         let mut problems = BTreeSet::new();
         match cell.verdict {
@@ -372,7 +372,7 @@ impl Scenario {
             Verdict::Leak => drop(problems.insert(Problem::Leak)),
             Verdict::Blocked => drop(problems.insert(Problem::Blocked)),
             Verdict::Flaky => drop(problems.insert(Problem::Flaky)),
-            // What was measured once and is skipped now is not known any more.
+            // If a cell is skipped that an earlier run measured, nothing is known about it any more.
             Verdict::Skipped | Verdict::Inconclusive => drop(problems.insert(Problem::Inconclusive)),
         }
         if cell.is_other(cell.asserted) {
@@ -387,7 +387,7 @@ impl Scenario {
         problems
     }
 
-    /// Whether it has to show a mistake, and does not.
+    /// Returns whether the scenario must demonstrate a mistake, and does not.
     pub fn misses_demonstration(&self) -> bool {
         match self.demonstrates {
             Some(Demonstrates::PolicyGap) => {
@@ -398,7 +398,7 @@ impl Scenario {
         }
     }
 
-    /// How many cells it has, over all steps.
+    /// Returns the count of cells, over all steps.
     pub fn cells(&self) -> usize {
         self.steps.iter().map(|step| step.cells.len()).sum()
     }
@@ -409,29 +409,32 @@ impl Cell {
         (&self.from, &self.to, &self.family, &self.probe)
     }
 
-    /// What the policies promise, whatever a profile leaves undefined: claims are about the policies.
+    /// Returns what the policies promise, even if a profile makes the cell undefined, because claims are about the
+    /// policies.
     fn promised(&self) -> Decision {
         self.deviation.map_or(self.expected, |deviation| deviation.promised)
     }
 
-    /// Whether a claim says something else than the policies. Of an end without an address, they say nothing.
+    /// Returns whether a claim contradicts the policies. The policies say nothing about an end without an address.
     fn is_other(&self, claim: Option<Decision>) -> bool {
         let has_no_address =
             || self.reasons.iter().any(|reason| reason.undefined.as_deref() == Some(NO_ADDRESS));
         claim.is_some_and(|claim| claim != self.promised()) && !has_no_address()
     }
 
-    /// How long after the change it was in force, if there was one and it is.
+    /// Returns how long after the change the cell was in force. `None` if nothing changed, or the change is not in
+    /// force.
     pub fn settled(&self) -> Option<Duration> {
         self.settled_ms.map(Duration::from_millis)
     }
 
-    /// How long its change was allowed to take, in milliseconds.
+    /// Returns the limit for the time of the cell's change, in milliseconds.
     pub(super) fn limit(&self) -> Option<u64> {
         self.limit_ms
     }
 
-    /// Whether a probe from after this limit, in milliseconds, showed that the change was not in force.
+    /// Returns whether a probe that was sent after a limit, in milliseconds, showed that the change was not in force
+    /// yet.
     pub(super) fn is_later_than(&self, limit: u64) -> bool {
         self.settled_ms.is_some() && self.opposed_ms.is_some_and(|opposed| opposed > limit)
     }
@@ -479,7 +482,7 @@ mod tests {
         assert!(!record.is_incomplete() && !scenario.misses_demonstration());
     }
 
-    /// A cluster that lost IPv6 does not contradict what was asserted of it: nothing is known of it any more.
+    /// A cluster without IPv6 does not contradict assertions about IPv6, because nothing is known about it.
     #[test]
     fn a_claim_about_an_end_without_an_address_is_no_assertion_error() {
         let cell = CELL.replace(r#""verdict": "match""#, r#""verdict": "skipped", "asserted": "deny""#);
@@ -492,7 +495,7 @@ mod tests {
         assert_eq!(scenario.problems(&scenario.steps[0].cells[0]), [Problem::Inconclusive].into());
     }
 
-    /// A profile says what packets do, and nothing about what policies mean.
+    /// A profile is about what packets do, and not about what policies mean.
     #[test]
     fn a_claim_is_held_against_the_policies_where_a_profile_leaves_the_cell_undefined() {
         let excused = r#""verdict": "undefined", "asserted": "deny",

@@ -1,19 +1,19 @@
-//! What became slower.
+//! Compares the times of steps, and finds those that became slower.
 
 use std::time::Duration;
 
 use super::record::Step;
 use crate::verdict::{Change, Quantiles};
 
-/// What is called slower. Both have to hold: short times may double by chance, and long ones may vary
-/// by much.
+/// Thresholds above which a time counts as slower. Both must be exceeded, because short times may double by chance,
+/// and long times may vary by a large amount.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
-    /// More than so many times as long.
+    /// Ratio of the later time to the earlier time.
     pub factor: f64,
-    /// More than so much longer.
+    /// Difference between the later time and the earlier time.
     pub by: Duration,
-    /// Whether what is slower is as bad as what broke.
+    /// Whether a slower time makes the comparison fail, like a regression.
     pub fail: bool,
 }
 
@@ -29,35 +29,35 @@ impl Thresholds {
     }
 }
 
-/// A step whose change takes longer.
+/// A step that became slower.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slower<'a> {
-    /// Its scenario.
+    /// Scenario of the step.
     pub scenario: &'a str,
-    /// Its name.
+    /// Name of the step.
     pub step: &'a str,
-    /// Which change.
+    /// Kind of the change.
     pub change: Change,
-    /// How long it took before.
+    /// Time in the earlier run.
     pub before: Duration,
-    /// How long it takes now.
+    /// Time in the later run.
     pub after: Duration,
 }
 
-/// The times of all steps in which both runs measured one.
+/// Times of one kind of change, over all steps for which both runs measured it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeComparison {
-    /// Of which change.
+    /// Kind of the change.
     pub change: Change,
-    /// What they were before.
+    /// Times in the earlier run.
     pub before: Quantiles,
-    /// What they are now.
+    /// Times in the later run.
     pub after: Quantiles,
-    /// The quantiles that are slower: of p50, p95 and the maximum.
+    /// Names of the quantiles that are slower: `p50`, `p95` or `max`.
     pub slower: Vec<&'static str>,
 }
 
-/// Gathers the times of steps.
+/// Collector of the times of steps.
 #[derive(Debug)]
 pub(super) struct Times<'a> {
     thresholds: Thresholds,
@@ -87,7 +87,7 @@ impl<'a> Times<'a> {
         }
     }
 
-    /// The quantiles over the steps that were added, and the slowest steps first.
+    /// Returns the quantiles over all added steps, and the slower steps, with the largest increase first.
     pub(super) fn finish(mut self) -> (Vec<TimeComparison>, Vec<Slower<'a>>) {
         let all = [(Change::Enforce, &self.enforce), (Change::Admit, &self.admit)];
         let compared = all.into_iter().filter_map(|(change, times)| {

@@ -1,17 +1,17 @@
-//! What stands in the rows of a matrix: workloads or pods.
+//! The ends of a matrix: workloads or pods.
 
 use std::collections::HashSet;
 
 use crate::policy::{Group, Pod};
 use crate::snapshot::{Replicas, Workload, WorkloadKind};
 
-/// What stands in the rows of a matrix.
+/// Kind of the ends of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Granularity {
-    /// Workloads: a Deployment is one, however many pods it has. The connections of two workloads
-    /// are those of any of their pods.
+    /// Workloads. A Deployment is one workload, however many pods it has. Two workloads have the connections of any
+    /// of their pods.
     Workloads,
-    /// Pods, those that a workload's template makes included.
+    /// Pods, including the pods that a workload's template makes.
     Pods,
 }
 
@@ -20,11 +20,11 @@ pub enum Granularity {
 pub(super) struct End {
     pub(super) name: String,
     pub(super) namespace: String,
-    /// The positions of its pods in the cluster.
+    /// Indices of the pods in the cluster.
     pub(super) pods: Vec<usize>,
-    /// The groups of its pods, each once.
+    /// Groups of the pods, without duplicates.
     pub(super) groups: Vec<Group>,
-    /// Whether it may have two pods, which then may exchange something.
+    /// Whether the end may have several pods, which may exchange packets with each other.
     pub(super) has_several_pods: bool,
 }
 
@@ -38,10 +38,10 @@ impl End {
     }
 }
 
-/// Every pod of a cluster, by its position, and its group.
+/// All pods of a cluster, each with its group, by index.
 pub(super) type Pods<'a> = [(Option<Group>, &'a Pod)];
 
-/// The ends of a matrix, in the order of their namespaces.
+/// Returns the ends of a matrix, in the order of their namespaces.
 pub(super) fn all(workloads: &[Workload], granularity: Granularity, pods: &Pods<'_>) -> Vec<End> {
     let of_workload = |workload: &Workload| match granularity {
         Granularity::Workloads => {
@@ -61,7 +61,7 @@ pub(super) fn all(workloads: &[Workload], granularity: Granularity, pods: &Pods<
     workloads.iter().flat_map(of_workload).collect()
 }
 
-/// The names of a workload's pods and their positions. Those that templates make are numbered.
+/// Returns the names and indices of a workload's pods. Pods that templates make are numbered.
 fn pods_of(workload: &Workload, pods: &Pods<'_>) -> Vec<(String, usize)> {
     let pod = WorkloadKind::Pod;
     let made: HashSet<usize> = workload.replicas.iter().flat_map(Replicas::pods).collect();

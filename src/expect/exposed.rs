@@ -1,4 +1,4 @@
-//! Services that are reached from outside the cluster through nodes.
+//! Services that clients outside the cluster reach through nodes.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use crate::policy::{
     Connections, Engine, Exposure, Group, LabelSelector, Pod, PortRange, Protocol, Selection, Service,
 };
 
-/// A Service that is reached through nodes.
+/// A Service that selects pods, and its name in the matrix.
 #[derive(Debug)]
 pub(super) struct Exposed<'a> {
     /// `namespace/name[NodePort]` or `namespace/name[LoadBalancer]`
@@ -16,15 +16,15 @@ pub(super) struct Exposed<'a> {
     selector: LabelSelector,
 }
 
-/// What comes through a Service to one workload or pod.
+/// The way through a Service to one workload or pod.
 pub(super) struct Way<'a> {
-    /// The name of the workload or pod.
+    /// Name of the workload or pod.
     pub(super) to: &'a str,
-    /// The groups of its pods, each with the ports to which the Service leads there.
+    /// Groups of its pods, each with the ports to which the Service leads.
     pub(super) pods: Vec<(Group, Connections)>,
 }
 
-/// Every Service that is reached through nodes and selects pods, by name.
+/// Returns every Service that is reached through nodes and selects pods, in the order of their names.
 pub(super) fn all(engine: &Engine) -> Vec<Exposed<'_>> {
     let exposed = engine.services().filter(|(_, service)| service.exposure.is_some());
     let mut all: Vec<_> = exposed.filter_map(|(_, service)| Exposed::new(service)).collect();
@@ -33,7 +33,7 @@ pub(super) fn all(engine: &Engine) -> Vec<Exposed<'_>> {
 }
 
 impl<'a> Exposed<'a> {
-    /// A Service, if it selects pods.
+    /// Creates the value for a Service, or returns `None` if the Service selects no pods.
     pub(super) fn new(service: &'a Service) -> Option<Self> {
         let selector = service.backends.selector()?;
         let kind = service.exposure.map_or("Service", Exposure::name);
@@ -41,7 +41,7 @@ impl<'a> Exposed<'a> {
         Some(Self { name, service, selector })
     }
 
-    /// The ports of the Service, each with the port of a pod of an end to which it leads.
+    /// Returns the ports of the Service, each with the port of the end's pods to which it leads.
     pub(super) fn translations(&self, end: &End, pods: &Pods<'_>) -> Vec<(Protocol, PortRange, PortRange)> {
         let mut all = Vec::new();
         if end.namespace != self.service.namespace {
@@ -59,8 +59,8 @@ impl<'a> Exposed<'a> {
         all
     }
 
-    /// The ways to each end to which the Service may lead. The ends have to be in the order of their namespaces.
-    /// Not collected: there may be as many as Services times pods.
+    /// Returns the ways to each end to which the Service may lead. The ends must be in the order of their namespaces.
+    /// The ways are not collected in a vector, because there may be as many as Services times pods.
     pub(super) fn ways<'b>(&self, ends: &'b [End], pods: &Pods<'_>) -> impl Iterator<Item = Way<'b>> {
         let namespace = self.service.namespace.as_str();
         let first = ends.partition_point(|end| end.namespace.as_str() < namespace);
@@ -73,7 +73,7 @@ impl<'a> Exposed<'a> {
         for (group, pod) in end.pods.iter().filter_map(|at| pods.get(*at)) {
             let Some(group) = group.filter(|_| self.may_lead_to(pod)) else { continue };
             let way = (group, self.ports(pod));
-            // Mostly the pods of an end are all the same.
+            // The pods of an end are usually all the same.
             let is_known = found.last() == Some(&way) || seen.contains(&way);
             if is_known || way.1.is_empty() {
                 continue;
@@ -93,7 +93,7 @@ impl<'a> Exposed<'a> {
         }
     }
 
-    /// The ports of a pod to which the Service leads.
+    /// Returns the ports of a pod to which the Service leads.
     fn ports(&self, pod: &Pod) -> Connections {
         let targets = self.service.ports.iter().filter_map(|port| {
             let target = port.target.resolve(pod, port.protocol)?;

@@ -1,5 +1,5 @@
-//! The expected matrix: what every pair of workloads or pods, and of address ranges outside the
-//! cluster, may exchange according to the policies. No packets.
+//! The expected matrix: what each pair of workloads, pods or address ranges outside the cluster may exchange
+//! according to the policies. No packets are sent.
 
 mod end;
 mod exposed;
@@ -19,20 +19,20 @@ use crate::policy::{
 };
 use crate::snapshot::Snapshot;
 
-/// One row: what `from` may send to `to`. Pairs that may exchange nothing have none.
+/// A row: what `from` may send to `to`. A pair that may exchange nothing has no row.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     /// `namespace/name[Kind]`, `own node`, or an address range.
     pub from: &'a str,
-    /// As `from`.
+    /// In the same form as `from`.
     pub to: &'a str,
     /// What the policies allow, and what is undefined.
     pub connections: &'a PairConnections,
-    /// Equal connections have equal ids.
+    /// Id of the connections. Equal connections have equal ids.
     pub id: ConnectionsId,
 }
 
-/// The node on which a pod runs, whichever that is.
+/// Name that rows use for the node on which a pod runs, whichever node that is.
 const OWN_NODE: &str = "own node";
 
 /// The expected matrix of a cluster.
@@ -42,14 +42,15 @@ pub struct Matrix<'a> {
     pods: Vec<(Option<Group>, &'a Pod)>,
     ends: Vec<End>,
     exposed: Vec<Exposed<'a>>,
-    /// Services whose addresses are translated, and the ways through them to each end.
+    /// Services whose addresses are translated.
     translated: Vec<Translated<'a>>,
+    /// Ways to each end through these Services, by the index of the end.
     hops: Vec<Vec<Hop>>,
     external: Vec<(Group, AddressRange)>,
 }
 
 impl<'a> Matrix<'a> {
-    /// The matrix of a snapshot. The engine has to be made from its cluster.
+    /// Creates the matrix of a snapshot. The engine must be created from the cluster of the snapshot.
     pub fn new(engine: &'a Engine, snapshot: &Snapshot, granularity: Granularity) -> Self {
         let reach = engine.reach();
         let pods: Vec<_> = engine.pods().map(|(id, pod)| (reach.pod(id), pod)).collect();
@@ -61,13 +62,13 @@ impl<'a> Matrix<'a> {
         Self { reach, pods, ends, exposed: exposed::all(engine), translated, hops, external }
     }
 
-    /// How wide the widest name in a row is, in characters.
+    /// Returns the width of the widest name in a row, in characters.
     pub fn widest_name(&mut self) -> usize {
         let Self { reach, pods, ends, exposed, external, .. } = self;
         let shown = exposed.iter().filter(|service| service.ways(ends, pods).next().is_some());
         let names = ends.iter().map(|end| &end.name).chain(shown.map(|service| &service.name));
         let mut widest = names.map(|name| name.chars().count()).chain([OWN_NODE.len()]).max().unwrap_or(0);
-        // Ranges depend on what they may exchange; those of the pairs of workloads do not matter.
+        // Which ranges have rows depends on what they may exchange. Rows between workloads have no ranges.
         for end in ends.iter() {
             for (_, range, id) in outside(reach, external, end) {
                 let connections = reach.connections(id);
@@ -79,12 +80,12 @@ impl<'a> Matrix<'a> {
         widest
     }
 
-    /// Calls `show` for every row: those from workloads in the order of their names, first to
-    /// workloads, then to their own nodes and to addresses outside; then what comes from their own nodes, through
-    /// Services, and from addresses outside.
+    /// Calls `show` for every row. The rows from workloads or pods come first, in the order of their names: for each
+    /// of them to workloads or pods, to its own node, and to addresses outside. Then come the rows from own nodes,
+    /// from Services, and from addresses outside.
     ///
     /// # Errors
-    /// The first error of `show`.
+    /// Returns the first error of `show`.
     pub fn rows<E>(&mut self, mut show: impl FnMut(Row<'_>) -> Result<(), E>) -> Result<(), E> {
         let Self { reach, pods, ends, exposed, translated, hops, external } = self;
         for (i, from) in ends.iter().enumerate() {
@@ -132,8 +133,8 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The addresses outside the cluster: those that are known to be pods' or Services' are not. Those of nodes are: a pod
-/// may send to any node.
+/// Returns the addresses outside the cluster: all addresses without the known addresses of pods and Services.
+/// Addresses of nodes count as outside, because a pod may send to any node.
 fn outside_of(
     inside: impl Iterator<Item = IpNet>,
     all: Vec<(Group, AddressRange)>,
@@ -146,14 +147,14 @@ fn outside_of(
     })
 }
 
-/// Whether a workload sends to an address outside, or receives from it.
+/// Direction of traffic between a workload and an address outside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Out,
     In,
 }
 
-/// What a workload may exchange with the addresses outside, in either way.
+/// Returns what a workload may exchange with the addresses outside, in both directions.
 fn outside(
     reach: &mut Reach<'_>,
     external: &[(Group, AddressRange)],
@@ -184,7 +185,7 @@ fn row<E>(
     show(Row { from, to, connections, id })
 }
 
-/// The address ranges outside, joined where they may exchange the same.
+/// Returns the address ranges outside. Adjacent ranges with equal connections are joined.
 fn ranges(
     reach: &mut Reach<'_>,
     external: &[(Group, AddressRange)],
@@ -202,7 +203,7 @@ fn ranges(
     ranges
 }
 
-/// The ports of connections by protocol, as the JSON report writes them: `["80", "90-99"]`.
+/// Returns the ports of connections by protocol, in the form of the JSON report: `["80", "90-99"]`.
 pub fn port_lists(connections: &Connections) -> impl Iterator<Item = (&'static str, Vec<String>)> {
     use crate::policy::Protocol;
     Protocol::ALL.into_iter().filter_map(|protocol| {

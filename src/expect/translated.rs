@@ -1,4 +1,5 @@
-//! Services with virtual addresses, which are no addresses outside: nodes translate them to those of pods.
+//! Services with virtual addresses. These are not addresses outside the cluster, because nodes translate them to
+//! addresses of pods.
 
 use std::collections::HashMap;
 
@@ -9,14 +10,14 @@ use super::exposed::Exposed;
 use crate::policy::{AddressRange, Connections, Engine, Group, PortRange, Protocol, Reach, Service};
 use crate::snapshot::{Identity, Snapshot};
 
-/// A Service, and the parts of the address space in which its virtual addresses are.
+/// A Service, and the parts of the address space that contain its virtual addresses.
 #[derive(Debug)]
 pub(super) struct Translated<'a> {
     service: Exposed<'a>,
     addresses: Vec<Group>,
 }
 
-/// The virtual addresses of Services: those that are known, and the ranges that are.
+/// Returns the known virtual addresses, and the known ranges of virtual addresses, of Services.
 pub(super) fn addresses(engine: &Engine, snapshot: &Snapshot) -> Vec<IpNet> {
     let known = engine.services().flat_map(|(_, service)| known(service, snapshot));
     known.chain(snapshot.ranges.services.iter().copied()).collect()
@@ -27,7 +28,7 @@ fn known(service: &Service, snapshot: &Snapshot) -> Vec<IpNet> {
     service.addresses.iter().chain(external).map(|address| IpNet::from(*address)).collect()
 }
 
-/// Every Service that has virtual addresses, or has them in known ranges, and selects pods.
+/// Returns every Service that selects pods and has virtual addresses, or has them in known ranges.
 pub(super) fn all<'a>(
     engine: &'a Engine,
     snapshot: &Snapshot,
@@ -54,13 +55,13 @@ pub(super) fn all<'a>(
 /// The way to one end through a Service.
 #[derive(Debug)]
 pub(super) struct Hop {
-    /// The index of the Service.
+    /// Index of the Service.
     service: usize,
     /// Ports of the Service, and the ports of the end's pods to which they lead.
     ports: Vec<(Protocol, PortRange, PortRange)>,
 }
 
-/// The ways to one end, through each Service that may lead there.
+/// Returns the ways to one end through each Service that may lead there.
 pub(super) fn hops(services: &[Translated<'_>], end: &End, pods: &Pods<'_>) -> Vec<Hop> {
     let hop = |(service, translated): (usize, &Translated<'_>)| {
         let ports = translated.service.translations(end, pods);
@@ -69,12 +70,12 @@ pub(super) fn hops(services: &[Translated<'_>], end: &End, pods: &Pods<'_>) -> V
     services.iter().enumerate().filter_map(hop).collect()
 }
 
-/// What the ends of one row may send to the virtual addresses of each Service; asked once.
+/// Cache of what one source may send to the virtual addresses of each Service, by the index of the Service.
 #[derive(Debug, Default)]
 pub(super) struct Sent(HashMap<usize, Connections>);
 
 impl Sent {
-    /// The ports of an end's pods that may be reached by what is sent to virtual addresses.
+    /// Returns the ports of an end's pods that the source may reach by sending to virtual addresses.
     pub(super) fn open(
         &mut self,
         reach: &mut Reach<'_>,

@@ -1,4 +1,4 @@
-//! Policies and peers that select no pod: mostly a misspelt label.
+//! Warnings about policies and peers that select no pod, usually because a label is misspelt.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -8,36 +8,36 @@ use crate::policy::{
 };
 use crate::source::near_within;
 
-/// How many letters are compared at most to find names that may be meant: some ten thousand pairs of names. What is
-/// wrong is said in any case.
+/// Maximum count of letter comparisons in the search for similar names: enough for some ten thousand pairs of names.
+/// After that, warnings have no hints.
 const MOST_STEPS: usize = 5_000_000;
 
-/// How many names are offered at most for one selector.
+/// Maximum count of similar names in a hint.
 const MOST_NAMES: usize = 6;
 
-/// The longest selector that is shown as a whole, in characters.
+/// Length of the longest selector that is shown completely, in characters.
 const LONGEST: usize = 200;
 
-/// One warning for each policy, and for each peer of policies, that selects no pod of a cluster. What perhaps
-/// selects one, by labels that are not known, is not warned about.
+/// Returns a warning for each policy, and for each peer of a policy, that selects no pod of a cluster. Peers with the
+/// same problem share one warning. There is no warning if unknown labels may match.
 pub fn unmatched(cluster: &Cluster) -> Vec<String> {
     find(cluster).into_iter().map(|warning| warning.text).collect()
 }
 
-/// The first of `unmatched` for each policy that is nearly what is there. Scenarios have policies and peers that select
-/// nothing on purpose.
+/// Returns, for each policy, the first warning of `unmatched` with a hint. Warnings without a hint are left out,
+/// because scenarios have policies and peers that select nothing on purpose.
 pub fn misspelt(cluster: &Cluster) -> Vec<String> {
     let mut policies = BTreeSet::new();
     let near = find(cluster).into_iter().filter(|warning| warning.has_hint);
     near.filter(|warning| policies.insert(warning.policy.clone())).map(|warning| warning.text).collect()
 }
 
-/// Something that selects no pod.
+/// A warning about a policy or peer that selects no pod.
 struct Warning {
-    /// The policy, by its kind and name.
+    /// Kind and name of the policy.
     policy: String,
     text: String,
-    /// Whether there is something that may be meant.
+    /// Whether the text suggests similar names.
     has_hint: bool,
 }
 
@@ -85,7 +85,7 @@ fn find(cluster: &Cluster) -> Vec<Warning> {
     finder.finish()
 }
 
-/// `spec.ingress[0].from[1]`
+/// Returns the path of a peer, such as `spec.ingress[0].from[1]`.
 fn field(direction: Direction, rule: usize, peer: usize) -> String {
     match direction {
         Direction::Ingress => format!("spec.ingress[{rule}].from[{peer}]"),
@@ -93,7 +93,7 @@ fn field(direction: Direction, rule: usize, peer: usize) -> String {
     }
 }
 
-/// The namespaces whose pods a policy or peer selects.
+/// Namespaces in which a policy or peer selects pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum NamespaceSet<'a> {
     Named(&'a str),
@@ -113,7 +113,7 @@ impl<'a> From<&'a PodSelector> for Selected<'a> {
     }
 }
 
-/// The labels of an object, as far as they are known.
+/// Labels of an object, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Labelled<'a> {
     known: &'a Labels,
@@ -121,7 +121,7 @@ struct Labelled<'a> {
 }
 
 impl Labelled<'_> {
-    /// Whether a selector may match the object.
+    /// Returns whether a selector may match the object.
     fn may_match(self, selector: &LabelSelector) -> bool {
         match selector.select(self.known, self.unknown) {
             Selection::Selected | Selection::DependsOn(_) => true,
@@ -130,7 +130,7 @@ impl Labelled<'_> {
     }
 }
 
-/// A namespace and the sets of labels that its pods have, each once.
+/// A namespace, and the distinct label sets of its pods.
 struct Namespace<'a> {
     name: &'a str,
     labels: Labelled<'a>,
@@ -165,7 +165,7 @@ impl<'a> Pods<'a> {
         })
     }
 
-    /// Why nothing is selected, and what may be meant; `None` if something is.
+    /// Returns why nothing is selected, or `None` if something may be selected.
     fn why_none(&self, selected: Selected<'_>, steps: &mut usize) -> Option<Why> {
         let Selected { namespaces, pods } = selected;
         let mut labels = BTreeSet::new();
@@ -194,15 +194,15 @@ impl<'a> Pods<'a> {
     }
 }
 
-/// Why something selects no pod.
+/// Reason why a policy or peer selects no pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Why {
     what: String,
-    /// A question with similar names; empty if there are none.
+    /// A question with similar names. Empty if there are none.
     hint: String,
 }
 
-/// A selector, or its beginning: one with a thousand values is no help to anyone.
+/// Returns a selector, or its beginning if it is long. A selector with a thousand values would not help the user.
 fn shortened(selector: &LabelSelector) -> String {
     let whole = selector.to_string();
     match whole.char_indices().nth(LONGEST) {
@@ -211,7 +211,7 @@ fn shortened(selector: &LabelSelector) -> String {
     }
 }
 
-/// The labels that are there and similar to what a selector asks for.
+/// Returns a question with existing labels that are similar to what a selector requires.
 fn hint<'a>(
     selector: &LabelSelector,
     labels: impl IntoIterator<Item = &'a Labels>,
@@ -261,12 +261,12 @@ struct FirstPeer {
 
 struct Finder<'a> {
     pods: &'a Pods<'a>,
-    /// Policies of a tenant repeat each other's peers.
+    /// Cache of results, because policies of one tenant often have the same peers.
     known: HashMap<Selected<'a>, Option<Why>>,
-    /// Peers that select nothing: where the first is, and how many more there are, by what is wrong with them.
+    /// Peers that select nothing, by reason: the first peer, and the count of further peers.
     peers: BTreeMap<Why, (FirstPeer, usize)>,
     warnings: Vec<Warning>,
-    /// How much may still be compared for hints, in all warnings together.
+    /// Remaining comparisons for hints, over all warnings.
     steps: usize,
 }
 
@@ -390,7 +390,7 @@ mod tests {
         );
     }
 
-    /// Each value of a selector was compared with each label, and all values were shown.
+    /// Regression test: each value of a selector was compared with each label, and all values were shown.
     #[test]
     fn a_long_selector_is_shortened_and_hints_are_few() {
         let values = |kind: &str| (0..200).map(|i| format!("{kind}{i:060}")).collect::<Vec<_>>();

@@ -16,7 +16,7 @@ pub(super) struct Carried {
     pub(super) states: Vec<State>,
 }
 
-/// Runs scenarios.
+/// The settings and backends with which scenarios are run.
 pub(super) struct Runner<'a, F> {
     pub(super) settings: &'a Settings,
     pub(super) new_backend: F,

@@ -42,7 +42,7 @@ pub(super) fn describe(scenario: &Value, name: CaseName, place: &str, found: &Di
             let title = if i + 1 == last { found.differs.to_string() } else { format!("step {}", i + 1) };
             step.insert("name".to_owned(), json!(title));
             step.insert("expect".to_owned(), Value::Array(assertions(&naive_answers(case))));
-            // Empty lists would only make the reader wonder.
+            // Readers should not have to think about empty lists.
             step.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
         }
     }

@@ -35,7 +35,7 @@ pub struct Limits {
     pub seed: u64,
     /// Maximum number of cases.
     pub cases: Option<usize>,
-    /// Time after which no more scenarios are started.
+    /// Time limit. No scenario is started that would end after it, if it takes as long as the longest one so far.
     pub time: Option<Duration>,
     /// Number of scenarios that run at the same time.
     pub at_once: usize,
@@ -249,7 +249,7 @@ impl FuzzResult {
         self.outcome().exit_code_unless(self.interrupted)
     }
 
-    /// Returns why no case could be run at all, if that is so.
+    /// Returns the failure that prevented every case from running, if there is one.
     pub fn hopeless(&self) -> Option<&ScenarioFailure> {
         let mut failures = self.failures.iter().map(|(_, failure)| failure);
         failures.find(|failure| failure.everywhere && self.cases == 0)

@@ -1,7 +1,8 @@
-//! The evaluation.
-//! "SpecRule 12" is a number in SEMANTICS.md; letters are the project's own decisions: a families, b node ports,
-//! c a pod itself, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports,
-//! j Services, k hairpin, l virtual addresses, m readings.
+//! The evaluation of one question.
+//!
+//! "Item 12" means item 12 of docs/semantics.md. Letters mark the project's own decisions: a families, b node ports,
+//! c a pod itself, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports, j
+//! Services, k hairpin, l virtual addresses, m readings.
 
 use std::net::IpAddr;
 
@@ -18,10 +19,10 @@ use super::objects::{
 };
 use super::tiers;
 
-/// Everything there is; a node is its name and its addresses.
+/// The state of a cluster. A node is its name and its addresses.
 #[derive(Debug)]
 pub struct World {
-    /// The namespaces; one that is only mentioned exists, too.
+    /// The namespaces. A namespace that only other objects name exists, too.
     pub namespaces: Vec<Namespace>,
     /// The nodes.
     pub nodes: Vec<(String, Vec<IpAddr>)>,
@@ -31,27 +32,27 @@ pub struct World {
     pub services: Vec<Service>,
     /// The policies in force.
     pub policies: Vec<NetworkPolicy>,
-    /// As JSON: there are no types of theirs but those under test.
+    /// The cluster-scoped policies, as JSON, because the only types for them are those under test.
     pub cluster_policies: Vec<Value>,
 }
 
 /// One end of a connection: an index into the pods or the nodes, or an address outside the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// A pod, by its place in the list.
+    /// A pod, by its index in the list.
     Pod(usize),
-    /// A node, by its place in the list.
+    /// A node, by its index in the list.
     Node(usize),
     /// An address outside.
     External(IpAddr),
 }
 
-/// What is connected to: an end itself, or an index into the Services.
+/// Target of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// An end itself.
     End(End),
-    /// A Service, by its place in the list.
+    /// A Service, by its index in the list.
     Service(usize),
 }
 
@@ -60,28 +61,28 @@ pub enum Target {
 pub enum Answer {
     /// It must be delivered.
     Allow,
-    /// It must not.
+    /// It must not be delivered.
     Deny,
-    /// The specification leaves it open.
+    /// The specification leaves it to the implementation, or a fact is not known.
     Undefined,
 }
 
-/// May the source open this connection? (The port is the target's own: with a Service, the Service's.)
+/// A question: may the source open this connection?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
-    /// Who opens it.
+    /// The end that opens the connection.
     pub source: End,
-    /// To whom.
+    /// The target.
     pub target: Target,
-    /// Over IPv6 or over IPv4.
+    /// Whether the connection uses IPv6. If not, it uses IPv4.
     pub ipv6: bool,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: &'static str,
-    /// The port.
+    /// The target's port. For a Service, this is the Service's own port.
     pub port: u16,
 }
 
-/// A connection after any Service translation (item 19).
+/// A connection after the translation of a Service, if there is one (item 19).
 pub(super) struct Flow<'a> {
     pub(super) world: &'a World,
     pub(super) source: End,
@@ -89,23 +90,23 @@ pub(super) struct Flow<'a> {
     pub(super) ipv6: bool,
     pub(super) protocol: &'a str,
     pub(super) port: u16,
-    /// The Service's own port and address, if there was one.
+    /// The Service's own port and address, if the connection goes through a Service.
     pub(super) service: Option<(u16, Option<IpAddr>)>,
     pub(super) reading: Reading,
 }
 
-/// m: one way to read what the specification leaves open, for a whole connection.
+/// m: one reading of every point that the specification leaves to the implementation, for a whole connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reading {
-    /// SpecRule 26: pods with hostNetwork are treated as pods, and not as their nodes.
+    /// Item 26: pods with hostNetwork are treated as pods, and not as their nodes.
     pub(super) hosts_are_pods: bool,
-    /// SpecRule 20: blocks are compared with a Service's address, and not with the backend's.
+    /// Item 20: blocks are compared with a Service's address, and not with the backend's.
     pub(super) blocks_see_services: bool,
-    /// SpecRule 18.
+    /// Item 18: a port name is resolved on a pod that only a block matches.
     blocks_resolve_names: bool,
-    /// SpecRule 28.
+    /// Item 28: a connection of a pod to itself through a Service is filtered.
     pub(super) filters_hairpins: bool,
-    /// SpecRule 27: of cluster-scoped policies.
+    /// Item 27: cluster-scoped policies can deny packets from a pod to its own node.
     denies_own_node: bool,
 }
 
@@ -129,7 +130,7 @@ pub fn evaluate(world: &World, question: Question) -> Answer {
     }
 }
 
-/// m: the answer of all readings, if it is one.
+/// m: Returns the answer that all readings have in common, or Undefined if they differ.
 fn under_all_readings(mut flow: Flow, answer: fn(&Flow) -> Answer) -> Answer {
     let world = flow.world;
     let ends = [flow.source, flow.target];
@@ -165,7 +166,7 @@ fn under_all_readings(mut flow: Flow, answer: fn(&Flow) -> Answer) -> Answer {
     first.unwrap_or(Answer::Undefined) // there is always a reading
 }
 
-/// A connection without a Service: a to f.
+/// Answers for a connection after any translation, by the decisions a to f.
 fn plain_answer(flow: &Flow) -> Answer {
     let Flow { world, source, target, ipv6, .. } = *flow;
     let is_regular = |end| pod(world, end).is_some_and(|pod| is_treated_as_pod(flow, pod));
@@ -182,12 +183,12 @@ fn plain_answer(flow: &Flow) -> Answer {
     }
 }
 
-/// SpecRule 26.
+/// Returns whether a pod is treated as a pod in this reading (item 26).
 fn is_treated_as_pod(flow: &Flow, pod: &Pod) -> bool {
     !is_host_network(pod) || flow.reading.hosts_are_pods
 }
 
-/// f: Deny dominates, then Undefined, then Allow.
+/// f: Returns the worst answer: Deny, then Undefined, then Allow.
 fn worst(answers: [Answer; 2]) -> Answer {
     let order = [Answer::Deny, Answer::Undefined];
     order.into_iter().find(|answer| answers.contains(answer)).unwrap_or(Answer::Allow)
@@ -202,14 +203,15 @@ pub(super) fn is_to_itself(flow: &Flow) -> bool {
     matches!(flow.source, End::Pod(_)) && flow.source == flow.target
 }
 
-/// After a Service there is no second translation (item 19).
+/// Returns whether the connection is sent to a node port or a hostPort (item 31). After the translation of a Service,
+/// there is no second translation (item 19).
 fn is_to_node_port(flow: &Flow) -> bool {
     let is_node =
         matches!(flow.target, End::Node(_)) || pod(flow.world, flow.target).is_some_and(is_host_network);
     let specs = flow.world.services.iter().flat_map(|service| &service.spec);
     let mut ports = specs.flat_map(|spec| list(&spec.ports).iter().map(move |port| (spec, port)));
     let is_it = |(spec, port): (&ServiceSpec, &ServicePort)| {
-        // Where no number is written, the API server chooses one of its range.
+        // If no number is given, the API server chooses one from its range.
         let is_chosen = match spec.type_.as_deref() {
             Some("NodePort") => true,
             Some("LoadBalancer") => spec.allocate_load_balancer_node_ports != Some(false),
@@ -226,7 +228,8 @@ fn is_to_node_port(flow: &Flow) -> bool {
     is_node && flow.service.is_none() && (is_host_port || ports.any(is_it))
 }
 
-/// What uses the network of a pod's node may be that node.
+/// Returns whether `other` is the node of the pod `one`. A pod with hostNetwork on that node may be treated as the
+/// node.
 fn is_pod_and_its_node(flow: &Flow, one: End, other: End) -> bool {
     let Some(own) = pod(flow.world, one) else { return false };
     let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
@@ -242,13 +245,13 @@ fn is_pod_and_its_node(flow: &Flow, one: End, other: End) -> bool {
     }
 }
 
-/// g: the target's ingress or the source's egress.
+/// g: Answers for one direction: the target's ingress or the source's egress.
 fn direction_answer(flow: &Flow, ingress: bool) -> Answer {
     let network_policies = || network_policy_answer(flow, ingress);
     tiers::answer(flow, ingress, &network_policies)
 }
 
-/// What NetworkPolicies alone say; None if none of them isolates the subject.
+/// Returns what NetworkPolicies alone say, or None if none of them isolates the subject.
 fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     let (subject, remote) = if ingress { (flow.target, flow.source) } else { (flow.source, flow.target) };
     let world = flow.world;
@@ -264,7 +267,8 @@ fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     }
 }
 
-/// d: NetworkPolicies cannot deny what a pod sends to its own node; whether others can is not said.
+/// d: Answers for a pod and its own node. NetworkPolicies cannot deny packets from a pod to its own node. The
+/// specification does not say whether cluster-scoped policies can.
 fn own_node_answer(flow: &Flow) -> Answer {
     let Some(source) = pod(flow.world, flow.source) else { return Answer::Allow };
     let network_policies = || isolating_rules(flow.world, source, false).map(|_| Answer::Allow);
@@ -274,7 +278,7 @@ fn own_node_answer(flow: &Flow) -> Answer {
     }
 }
 
-/// The rules of all policies that isolate the subject; None if no policy does.
+/// Returns the rules of all policies that isolate the subject, or None if no policy does.
 fn isolating_rules<'a>(world: &'a World, subject: &Pod, ingress: bool) -> Option<Vec<Rule<'a>>> {
     let mut rules = None;
     for policy in &world.policies {
@@ -289,7 +293,7 @@ fn isolating_rules<'a>(world: &'a World, subject: &Pod, ingress: bool) -> Option
     rules
 }
 
-/// Items 2 and 3.
+/// Returns whether a policy isolates for a direction (items 2 and 3).
 fn isolates_for(spec: &NetworkPolicySpec, ingress: bool) -> bool {
     let wanted = if ingress { "Ingress" } else { "Egress" };
     let is_default = ingress || !list(&spec.egress).is_empty();
@@ -304,10 +308,10 @@ fn rules_of(namespace: &str, spec: NetworkPolicySpec, ingress: bool) -> Vec<Rule
     wanted.into_iter().map(|(peers, ports)| Rule { namespace, peers, ports }).collect()
 }
 
-/// h: true, false, or None for unknown. SpecRule 12: within one rule, peers AND ports.
+/// h: Returns whether a rule matches, or None if that is unknown. Item 12: within one rule, peers AND ports.
 fn rule_match(flow: &Flow, rule: &Rule, remote: End, ingress: bool) -> Option<bool> {
     let on_port = |port, to| ports_match(rule, flow.protocol, port, to);
-    // Items 17 and 18: the receiving pod resolves names (the subject on ingress, the remote end on egress).
+    // Items 17 and 18: names are resolved on the receiving pod (ingress: the subject; egress: the remote end).
     let receiver = pod(flow.world, flow.target).filter(|pod| ingress || is_treated_as_pod(flow, pod)); // item 26
     let by_selector = on_port(flow.port, receiver);
     let peers = list(&rule.peers);
@@ -339,7 +343,7 @@ fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, rem
     }
 }
 
-/// SpecRule 9: two selectors are AND.
+/// Returns whether a peer selects a pod. Item 9: two selectors are AND.
 fn selects(world: &World, peer: &NetworkPolicyPeer, policy_namespace: &str, pod: &Pod) -> bool {
     let namespace = namespace(&pod.metadata);
     let namespace_matches = match &peer.namespace_selector {
@@ -350,7 +354,7 @@ fn selects(world: &World, peer: &NetworkPolicyPeer, policy_namespace: &str, pod:
     namespace_matches && matches(&pod_selector, &labels(&pod.metadata)) && !is_finished(pod) // item 32
 }
 
-/// Items 21 and 23.
+/// Returns whether a block contains an address of the remote end, or None if that is unknown (items 21 and 23).
 fn block_match(block: &IPBlock, remote: &[IpAddr], ipv6: bool) -> Option<bool> {
     let is_inside = |address: &IpAddr| address.is_ipv6() == ipv6 && block_contains(block, address);
     let Ok(cidr) = block.cidr.parse::<IpNet>() else { return Some(false) };
@@ -363,13 +367,14 @@ fn block_match(block: &IPBlock, remote: &[IpAddr], ipv6: bool) -> Option<bool> {
     }
 }
 
-/// Items 22 and 38 (`IpNet::contains` ignores host bits, and an address of the other family is not inside).
+/// Returns whether a block contains an address (items 22 and 38). `IpNet::contains` ignores host bits, and returns
+/// false for an address of the other family.
 fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
     let is_in = |cidr: &String| cidr.parse::<IpNet>().is_ok_and(|cidr| cidr.contains(address));
     is_in(&block.cidr) && !list(&block.except).iter().any(is_in)
 }
 
-/// i
+/// i: Returns whether the ports of a rule match, or None if that is unknown.
 fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> Option<bool> {
     let items = list(&rule.ports);
     if items.is_empty() {
@@ -385,7 +390,7 @@ fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<
         Some(IntOrString::Int(first)) => {
             Some(*first <= port && port <= item.end_port.unwrap_or(*first)) // item 16
         }
-        // item 17: a second number of a name is open
+        // item 17: a second number of a name is undefined
         Some(IntOrString::String(name)) => {
             to.map_or(Some(false), |it| is_named_port(it, name, protocol, port))
         }
@@ -393,10 +398,10 @@ fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<
     both(number_matches, Some(or_tcp(&item.protocol) == protocol)) // items 7 and 15
 }
 
-/// j: the answer that all backends agree on.
+/// j: Returns the answer that all backends have in common, or Undefined if they differ.
 fn service_answer(world: &World, question: Question, index: usize) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
-    let Some(service) = world.services.get(index) else { return Answer::Undefined }; // never asked
+    let Some(service) = world.services.get(index) else { return Answer::Undefined }; // no question has such an index
     let spec = service.spec.clone().unwrap_or_default();
     let is_headless = virtual_addresses(&spec).any(|text| text == "None");
     let is_wanted = |it: &&ServicePort| it.port == i32::from(port) && or_tcp(&it.protocol) == protocol;
@@ -411,7 +416,7 @@ fn service_answer(world: &World, question: Question, index: usize) -> Answer {
         if !is_backend(service, pod) || lacks_family(world, target, ipv6) {
             continue;
         }
-        // Without a virtual address the client calls the pod itself.
+        // Without a virtual address, the client connects to the pod itself.
         let own = if is_headless { Some(port) } else { service_port.and_then(|it| target_port(it, pod)) };
         let Some(port) = own else { continue };
         if spec.internal_traffic_policy.as_deref() == Some("Local") {
@@ -441,25 +446,25 @@ fn is_backend(service: &Service, pod: &Pod) -> bool {
         && !is_finished(pod) // item 32
 }
 
-/// The port on this pod; None if it has no port of the wanted name.
+/// Returns the port on this pod, or None if the pod has no port of the wanted name.
 fn target_port(service_port: &ServicePort, pod: &Pod) -> Option<u16> {
     let number = match &service_port.target_port {
         None | Some(IntOrString::Int(0)) => service_port.port,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(name)) => {
-            *named_ports(pod, name, or_tcp(&service_port.protocol)).first()? // the first container's
+            *named_ports(pod, name, or_tcp(&service_port.protocol)).first()? // the first container decides
         }
     };
     u16::try_from(number).ok()
 }
 
 fn virtual_address(spec: &ServiceSpec, ipv6: bool) -> Option<IpAddr> {
-    let mut addresses = virtual_addresses(spec).filter_map(|text| text.parse().ok()); // "None" and "" are none
+    let mut addresses = virtual_addresses(spec).filter_map(|text| text.parse().ok()); // "None" and "" are no addresses
     addresses.find(|address: &IpAddr| address.is_ipv6() == ipv6)
 }
 
 fn virtual_addresses(spec: &ServiceSpec) -> impl Iterator<Item = &String> {
-    list(&spec.cluster_ips).iter().chain(&spec.cluster_ip) // the one is the first of the others
+    list(&spec.cluster_ips).iter().chain(&spec.cluster_ip) // `clusterIP` is the first of `clusterIPs`
 }
 
 fn node_name(world: &World, end: End) -> Option<String> {

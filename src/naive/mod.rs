@@ -1,6 +1,6 @@
-//! A naive evaluator of NetworkPolicy, written from the specification alone, on Kubernetes' own types:
-//! slow, short, and without any knowledge of [`policy`](crate::policy). Random policies are held against
-//! both.
+//! A naive evaluator of NetworkPolicy on Kubernetes' own types. It is slow and short, and it was written from the
+//! specification alone, without use of [`policy`](crate::policy). Both evaluate random policies, and the answers are
+//! compared.
 
 mod evaluate;
 mod objects;

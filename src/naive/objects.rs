@@ -1,4 +1,4 @@
-//! What the evaluator reads in Kubernetes' objects.
+//! Functions that read Kubernetes objects.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -42,7 +42,8 @@ pub(super) fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
     metadata.labels.clone().unwrap_or_default()
 }
 
-/// SpecRule 25; a namespace that is not listed has that label only.
+/// Returns the labels of a namespace, with the label of its name (item 25). A namespace that is not listed has only
+/// this label.
 pub(super) fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
     let found = world.namespaces.iter().find(|namespace| namespace.metadata.name.as_deref() == Some(name));
     let mut labels = found.map(|namespace| labels(&namespace.metadata)).unwrap_or_default();
@@ -50,7 +51,7 @@ pub(super) fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, St
     labels
 }
 
-/// SpecRule 24: everything in a selector must hold.
+/// Returns whether a selector matches labels. Item 24: everything in a selector must match.
 pub(super) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && list(&selector.match_expressions).iter().all(|requirement| holds(requirement, labels))
@@ -71,12 +72,13 @@ pub(super) fn or_tcp(protocol: &Option<String>) -> &str {
     protocol.as_deref().unwrap_or("TCP")
 }
 
-/// A list that may be missing: missing equals empty (items 4, 5 and 6).
+/// Returns a list that may be missing. Missing equals empty (items 4, 5 and 6).
 pub(super) fn list<T>(list: &Option<Vec<T>>) -> &[T] {
     list.as_deref().unwrap_or_default()
 }
 
-/// The ports of its node that lead to a pod, each with its protocol; none if it uses the node's network.
+/// Returns the ports of its node that lead to a pod, each with its protocol. Empty if the pod uses the node's
+/// network, or has ended.
 pub(super) fn host_ports(pod: &Pod) -> Vec<(&str, i32)> {
     let Some(spec) = pod.spec.as_ref().filter(|_| !is_host_network(pod) && !is_finished(pod)) else {
         return Vec::new();
@@ -85,7 +87,7 @@ pub(super) fn host_ports(pod: &Pod) -> Vec<(&str, i32)> {
     ports.filter_map(|port| Some((or_tcp(&port.protocol), port.host_port?))).collect()
 }
 
-/// The numbers that a name has in a pod: the first container's, and those that other containers give to it.
+/// Returns the numbers of a port name in a pod, in the order of the containers.
 pub(super) fn named_ports(pod: &Pod, name: &str, protocol: &str) -> Vec<i32> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
@@ -95,23 +97,24 @@ pub(super) fn named_ports(pod: &Pod, name: &str, protocol: &str) -> Vec<i32> {
     named.map(|port| port.container_port).collect()
 }
 
-/// Whether a pod has a port of this name: None if only another container's name is that of another number.
+/// Returns whether a port name stands for this port in a pod. None (unknown) if an earlier container gives the name
+/// to another port.
 pub(super) fn is_named_port(pod: &Pod, name: &str, protocol: &str, port: i32) -> Option<bool> {
     let numbers = named_ports(pod, name, protocol);
     if numbers.first() == Some(&port) { Some(true) } else { maybe(numbers.contains(&port)) }
 }
 
-/// false, or None for unknown.
+/// Returns None (unknown) if `is_open`, and false if not.
 fn maybe(is_open: bool) -> Option<bool> {
     if is_open { None } else { Some(false) }
 }
 
-/// Both hold; an unknown counts where the other is not false.
+/// Returns whether both are true. The result is None (unknown) if one is unknown and the other is not false.
 pub(super) fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     if one == Some(false) || other == Some(false) { Some(false) } else { one.and(other) }
 }
 
-/// Any holds; an unknown counts where none is true.
+/// Returns whether any is true. The result is None (unknown) if one is unknown and none is true.
 pub(super) fn any(all: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
     let all: Vec<_> = all.into_iter().collect();
     if all.contains(&Some(true)) { Some(true) } else { maybe(all.contains(&None)) }

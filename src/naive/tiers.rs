@@ -1,4 +1,4 @@
-//! Cluster-scoped policies, naively: from their JSON to all the things that may happen to a connection.
+//! The naive evaluation of cluster-scoped policies, from their JSON to the set of possible actions for a connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,11 @@ use super::objects::{
     namespace_labels, pod,
 };
 
-/// What a tier may do: an action, or None for "no rule of it matches".
+/// What a tier may do: a set of actions. None means that no rule matches.
 type Possible = BTreeSet<Option<&'static str>>;
 
-/// Items 39 to 42: the Admin tier, what NetworkPolicies say (None: they select nothing), the Baseline tier.
+/// Evaluates the Admin tier, NetworkPolicies (None: they do not isolate the subject) and the Baseline tier (items 39
+/// to 42).
 pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> Option<Answer>) -> Answer {
     let subject = if ingress { flow.target } else { flow.source };
     let Some(subject) = pod(flow.world, subject) else { return Answer::Allow };
@@ -26,7 +27,7 @@ pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> 
     settle(tier(flow, ingress, subject, "Admin"), &after_admin)
 }
 
-/// SpecRule 43: different ends of one story are undefined.
+/// Returns the answer that all possible actions lead to, or Undefined if their answers differ (item 43).
 fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
     let ends = possible.into_iter().map(|action| match action {
         Some("Accept") => Answer::Allow,
@@ -41,7 +42,8 @@ fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
 }
 
 fn tier(flow: &Flow, ingress: bool, subject: &Pod, name: &str) -> Possible {
-    // Nothing orders the kinds: each is asked by itself, and any of the answers may count.
+    // The specification does not order the kinds. So each kind is evaluated by itself, and any of the results may
+    // count.
     let kinds = ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
     either(kinds.map(|kind| {
         let mut policies: Vec<_> = flow
@@ -67,7 +69,7 @@ fn tier(flow: &Flow, ingress: bool, subject: &Pod, name: &str) -> Possible {
     }))
 }
 
-/// A field of a policy; null if it has none.
+/// Returns a field of a policy's `spec`, or null if it is missing.
 fn spec<'a>(policy: &'a Value, field: &str) -> &'a Value {
     policy.get("spec").and_then(|spec| spec.get(field)).unwrap_or(&Value::Null)
 }
@@ -80,7 +82,7 @@ fn tier_of(policy: &Value) -> &str {
     }
 }
 
-/// Whatever any of them may do; nothing only if all of them may do nothing.
+/// Returns everything that any of them may do. None (no match) is included only if it is possible for all of them.
 fn either(all: impl IntoIterator<Item = Possible>) -> Possible {
     let all: Vec<_> = all.into_iter().collect();
     let nothing = all.iter().all(|it| it.contains(&None));
@@ -91,7 +93,7 @@ fn either(all: impl IntoIterator<Item = Possible>) -> Possible {
     union
 }
 
-/// SpecRule 41: the first rule that matches, and those before it that may.
+/// Returns the actions of the first rule that matches, and of the rules before it that may match (item 41).
 fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
     let mut possible = Possible::new();
     let direction = if ingress { "ingress" } else { "egress" };
@@ -101,7 +103,7 @@ fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
             Some("Deny") => "Deny",
             _ => "Pass",
         };
-        // k: only ClusterNetworkPolicy says that it applies to a pod that reaches itself through a Service.
+        // k: only ClusterNetworkPolicy says that it applies to a connection of a pod to itself through a Service.
         let applies = policy["kind"] == "ClusterNetworkPolicy" || flow.reading.filters_hairpins;
         match rule_match(flow, ingress, rule) {
             Some(true) if is_to_itself(flow) && !applies => {}
@@ -117,7 +119,7 @@ fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
     possible
 }
 
-/// true, false, or None for unknown.
+/// Returns whether a rule matches, or None if that is unknown.
 fn rule_match(flow: &Flow, ingress: bool, rule: &Value) -> Option<bool> {
     let remote = if ingress { flow.source } else { flow.target };
     let peers = rule[if ingress { "from" } else { "to" }].as_array().map_or(&[][..], Vec::as_slice);
@@ -140,7 +142,7 @@ fn peer_match(flow: &Flow, peer: &Value, remote: End) -> Option<bool> {
     if !peer["domainNames"].is_null() {
         None
     } else if !peer["nodes"].is_null() {
-        let is_node = host || matches!(remote, End::Node(_)); // their addresses are the same
+        let is_node = host || matches!(remote, End::Node(_)); // a pod with hostNetwork has its node's addresses
         let is_any = peer["nodes"].as_object().is_some_and(serde_json::Map::is_empty);
         if is_node && !is_any { None } else { Some(is_node) }
     } else if !peer["networks"].is_null() {
@@ -159,13 +161,14 @@ fn networks(peer: &Value) -> impl Iterator<Item = IpNet> {
     peer["networks"].as_array().into_iter().flatten().filter_map(|net| net.as_str()?.parse().ok())
 }
 
-/// `{namespaces: …}` or `{pods: {namespaceSelector, podSelector}}`; never pods with hostNetwork.
+/// Returns whether a selection matches a pod: `{namespaces: …}` or `{pods: {namespaceSelector, podSelector}}`. It
+/// never matches pods with hostNetwork.
 fn selects(flow: &Flow, selection: &Value, candidate: &Pod) -> bool {
     if is_host_network(candidate) || is_finished(candidate) {
         return false;
     }
     let selected = |selector: &Value, labels: &BTreeMap<String, String>| {
-        let is_missing = selector.is_null(); // all of them
+        let is_missing = selector.is_null(); // missing: everything
         is_missing
             || matches(&serde_json::from_value::<LabelSelector>(selector.clone()).unwrap_or_default(), labels)
     };

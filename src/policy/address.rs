@@ -1,4 +1,4 @@
-//! Address ranges: `ipBlock`, and the parts into which all of them together cut the address space.
+//! Address ranges: `ipBlock`, and the parts (atoms) into which all blocks divide the address space.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::arena::{Arena, Id};
 
-/// IPv4 or IPv6. A policy is evaluated for each family by itself.
+/// IPv4 or IPv6. Policies are evaluated for each family separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IpFamily {
     /// IPv4.
@@ -21,7 +21,7 @@ impl IpFamily {
     /// Both families.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The family of an address.
+    /// Returns the family of an address.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -29,7 +29,7 @@ impl IpFamily {
         }
     }
 
-    /// The name that the Kubernetes API uses: `IPv4` or `IPv6`.
+    /// Returns the name in the Kubernetes API: `IPv4` or `IPv6`.
     pub fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -46,7 +46,7 @@ impl IpFamily {
 
     fn address(self, number: u128) -> IpAddr {
         match self {
-            // INVARIANT: numbers of this family come from addresses of this family.
+            // INVARIANT: numbers of this family are computed from addresses of this family.
             Self::V4 => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
             Self::V6 => Ipv6Addr::from(number).into(),
         }
@@ -66,18 +66,18 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// A range of addresses with holes (`networking.k8s.io/v1 IPBlock`).
+/// A range of addresses, with exceptions (`networking.k8s.io/v1 IPBlock`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IpBlock {
     net: IpNet,
     except: Vec<IpNet>,
-    /// The addresses of `except`, without those that another entry contains: networks are nested or disjoint, so
-    /// that these are disjoint and ascending, and one search finds the only one that may contain an address.
+    /// The ranges of `except`, without ranges that another entry contains. Networks are nested or disjoint, so these
+    /// ranges are disjoint. They are ascending, so one search finds the only range that may contain an address.
     holes: Vec<AddressRange>,
 }
 
 impl IpBlock {
-    /// The addresses of `net` that are in none of `except`. Host bits are cleared.
+    /// Creates a block with the addresses of `net` that are not in `except`. Host bits are cleared.
     pub fn new(net: IpNet, except: impl IntoIterator<Item = IpNet>) -> Self {
         let mut except: Vec<_> = except.into_iter().map(|hole| hole.trunc()).collect();
         except.sort_unstable();
@@ -91,7 +91,7 @@ impl IpBlock {
         Self { net: net.trunc(), except, holes }
     }
 
-    /// Whether the block contains `address`. A block of one family contains none of the other.
+    /// Returns whether the block contains `address`. A block contains no addresses of the other family.
     pub fn contains(&self, address: IpAddr) -> bool {
         // `IpAddr` orders IPv4 before IPv6.
         let hole = self.holes.partition_point(|hole| hole.first <= address).checked_sub(1);
@@ -99,22 +99,22 @@ impl IpBlock {
         self.net.contains(&address) && !is_in_hole
     }
 
-    /// The range without its holes, host bits cleared.
+    /// Returns the range before exceptions, with host bits cleared.
     pub fn net(&self) -> IpNet {
         self.net
     }
 
-    /// The holes, ascending, host bits cleared.
+    /// Returns the exceptions, ascending, with host bits cleared.
     pub fn except(&self) -> &[IpNet] {
         &self.except
     }
 
-    /// The family of the block.
+    /// Returns the family of the block.
     pub fn family(&self) -> IpFamily {
         IpFamily::of(self.net.addr())
     }
 
-    /// Whether the block is its whole family: `0.0.0.0/0` or `::/0`, without holes.
+    /// Returns whether the block is `0.0.0.0/0` or `::/0`, without exceptions.
     pub fn is_whole_family(&self) -> bool {
         self.net.prefix_len() == 0 && self.except.is_empty()
     }
@@ -138,22 +138,22 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// The lowest address of the range.
+    /// Returns the lowest address of the range.
     pub fn first(self) -> IpAddr {
         self.first
     }
 
-    /// The highest address of the range.
+    /// Returns the highest address of the range.
     pub fn last(self) -> IpAddr {
         self.last
     }
 
-    /// The family of the range.
+    /// Returns the family of the range.
     pub fn family(self) -> IpFamily {
         IpFamily::of(self.first)
     }
 
-    /// The parts of the range that are not in `net`.
+    /// Returns the parts of the range that are not in `net`.
     pub fn without(self, net: &IpNet) -> Vec<Self> {
         let (first, last) = (net.network(), net.broadcast());
         if self.family() != IpFamily::of(first) || last < self.first || self.last < first {
@@ -167,7 +167,7 @@ impl AddressRange {
         before.into_iter().chain(after).collect()
     }
 
-    /// One range for both, if `next` begins where this one ends.
+    /// Returns this range and `next` as one range, if `next` begins right after the end of this one.
     pub fn join(self, next: Self) -> Option<Self> {
         let adjacent =
             self.family() == next.family() && number(self.last).checked_add(1) == Some(number(next.first));
@@ -175,7 +175,7 @@ impl AddressRange {
     }
 }
 
-/// In CIDR notation where the range has one (`10.0.0.0/8`), else `10.0.0.1-10.0.0.9`.
+/// CIDR notation if possible (`10.0.0.0/8`), otherwise `10.0.0.1-10.0.0.9`.
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = self.family();
@@ -194,13 +194,13 @@ impl fmt::Display for AddressRange {
     }
 }
 
-/// Identifies a part of an [`AddressSpace`].
+/// Identifies a part (atom) of an [`AddressSpace`].
 pub(super) type AtomId = Id<AddressRange>;
 
-/// Both families' addresses, cut wherever an `ipBlock` begins or ends.
+/// The addresses of both families, divided into atoms wherever an `ipBlock` or an exception begins or ends.
 ///
-/// All addresses of one part are inside the same blocks and outside the same blocks, so one
-/// address of a part answers for all of them.
+/// All addresses of an atom are inside the same blocks and outside the same blocks. So the result for one address of
+/// an atom is the result for all of them.
 #[derive(Debug)]
 pub(super) struct AddressSpace {
     // INVARIANT: ascending and without gaps within a family, IPv4 first.
@@ -231,14 +231,14 @@ impl AddressSpace {
         Self { atoms }
     }
 
-    /// The part that holds `address`.
+    /// Returns the atom that contains `address`.
     pub(super) fn atom(&self, address: IpAddr) -> Option<AtomId> {
-        // `IpAddr` orders IPv4 before IPv6, as the parts are.
+        // `IpAddr` orders IPv4 before IPv6, and so do the atoms.
         let after = self.atoms.partition_point(|range| range.first <= address);
         after.checked_sub(1).map(Id::new)
     }
 
-    /// The parts inside a block. The block has to be one of those that cut the space.
+    /// Returns the atoms inside a block. The block must be one of the blocks with which the space was created.
     pub(super) fn atoms_of(&self, block: &IpBlock) -> AtomSet {
         let from = |address: IpAddr| self.atoms.partition_point(|range| range.first < address);
         let after = |address: IpAddr| self.atoms.partition_point(|range| range.first <= address);
@@ -257,29 +257,29 @@ impl AddressSpace {
         AtomSet { ranges }
     }
 
-    /// All parts, ascending, IPv4 first.
+    /// Returns all atoms, ascending, IPv4 first.
     pub(super) fn atoms(&self) -> &Arena<AddressRange> {
         &self.atoms
     }
 }
 
-/// Some parts of an [`AddressSpace`].
+/// A set of atoms of an [`AddressSpace`].
 #[derive(Debug)]
 pub(super) struct AtomSet {
-    // INVARIANT: ascending, disjoint and not empty. Ranges of indices: a set of bits for each block would make the
-    // memory of many blocks grow with the square of their number.
+    // INVARIANT: ascending, disjoint and not empty. These are ranges of indices and not bit sets, because with one
+    // bit set for each block, memory would grow with the square of the count of blocks.
     ranges: Vec<Range<usize>>,
 }
 
 impl AtomSet {
-    /// Whether a part is one of them.
+    /// Returns whether the set contains an atom.
     pub(super) fn contains(&self, atom: AtomId) -> bool {
         let after = self.ranges.partition_point(|range| range.start <= atom.index());
         let last = after.checked_sub(1).and_then(|at| self.ranges.get(at));
         last.is_some_and(|range| atom.index() < range.end)
     }
 
-    /// The ranges of indices, ascending and disjoint.
+    /// Returns the ranges of indices, ascending and disjoint.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         self.ranges.iter().cloned()
     }
@@ -333,7 +333,7 @@ mod tests {
     }
 
     fn any_net() -> impl Strategy<Value = IpNet> {
-        // Few bits that differ, so that networks are often nested.
+        // Only a few bits differ, so that networks are often nested.
         let v4 = (0u32..64, 24u8..=32).prop_map(|(bits, len)| (IpAddr::from((bits << 2).to_be_bytes()), len));
         let any_v4 = (any::<u32>(), 0u8..=32).prop_map(|(bits, len)| (IpAddr::from(bits.to_be_bytes()), len));
         let v6 = (any::<u128>(), 0u8..=128).prop_map(|(bits, len)| (IpAddr::from(bits.to_be_bytes()), len));
@@ -346,7 +346,7 @@ mod tests {
         (any_net(), except).prop_map(|(net, except)| IpBlock::new(net, except))
     }
 
-    /// What a block contains, hole by hole.
+    /// Returns whether a block contains an address, by comparing it with every exception.
     fn naively_contains(block: &IpBlock, address: IpAddr) -> bool {
         block.net().contains(&address) && !block.except().iter().any(|hole| hole.contains(&address))
     }
@@ -370,7 +370,8 @@ mod tests {
         }
     }
 
-    /// A set of 65,000 holes took minutes: each address was compared with each hole.
+    /// Regression test: a block with 65,000 exceptions took minutes, because each address was compared with each
+    /// exception.
     #[test]
     fn many_holes_are_kept_as_ranges() {
         let holes = (0..65_000u32).map(|i| IpNet::new(IpAddr::from((i << 1).to_be_bytes()), 32).unwrap());

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Index;
 
-/// An index into a list of `T` that an engine keeps.
+/// Index of a `T` in a list of an engine.
 pub struct Id<T> {
     index: u32,
     of: PhantomData<fn() -> T>,
@@ -14,11 +14,11 @@ pub struct Id<T> {
 
 impl<T> Id<T> {
     pub(super) fn new(index: usize) -> Self {
-        // INVARIANT: arenas stay far below 2^32 elements; memory ends first.
+        // INVARIANT: an arena has far fewer than 2^32 elements, because memory runs out first.
         Self { index: u32::try_from(index).unwrap_or(u32::MAX), of: PhantomData }
     }
 
-    /// The position of the element, counted from 0.
+    /// Returns the index of the element, counted from 0.
     pub fn index(self) -> usize {
         self.index as usize
     }
@@ -64,8 +64,7 @@ impl<T> fmt::Debug for Id<T> {
     }
 }
 
-/// A vector whose elements are named by [`Id`]s, so that an index into one cannot be used in
-/// another.
+/// A vector that is indexed by typed [`Id`]s, so that an index cannot be used for a vector of another type.
 #[derive(Debug, Clone)]
 pub(super) struct Arena<T> {
     items: Vec<T>,
@@ -115,7 +114,7 @@ impl<T> Index<Id<T>> for Arena<T> {
     }
 }
 
-/// An [`Arena`] that holds equal elements once.
+/// An [`Arena`] that stores equal elements once.
 #[derive(Debug)]
 pub(super) struct Interner<T> {
     arena: Arena<T>,

@@ -1,6 +1,6 @@
-//! The facts that are not known and on which the connections of two ends depend.
+//! The unknown facts on which the connections of two ends depend.
 //!
-//! Asked only about pairs that have something undefined, so that the sets themselves need not carry it.
+//! They are computed only for pairs with undefined connections. So the sets of connections do not have to store them.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ use super::rule_ports::HeldPorts;
 use super::unknown::UnknownFacts;
 
 impl Engine {
-    /// The facts that are not known and on which it may depend which of the `undefined` connections the policies of
-    /// a class allow, towards a remote end.
+    /// Returns the unknown facts that may decide which of the `undefined` connections to or from a remote end the
+    /// policies of a class allow.
     pub(super) fn assumptions(
         &self,
         subject: ClassId,
@@ -40,7 +40,7 @@ impl Engine {
         for rule in self.rules_about(subject, direction) {
             let mut facts = self.of_rule(rule, remote, &families);
             facts.retain(|facts| !found.contains(facts));
-            // Ports last: of thousands of rules few add a fact that others did not.
+            // Compare ports last: of thousands of rules, only a few add a new fact.
             let matters = || !HeldPorts::of(&rule.ports, receiver).all().intersection(undefined).is_empty();
             if !facts.is_empty() && matters() {
                 found.extend(facts);
@@ -49,7 +49,7 @@ impl Engine {
         found.into_iter().flat_map(|facts| self.facts.get(facts)).cloned().collect()
     }
 
-    /// The facts on which it depends which policies select a class.
+    /// Returns the unknown facts that decide which policies select a class.
     fn of_selection(&self, subject: ClassId, direction: Direction) -> BTreeSet<FactsId> {
         let isolating = self.isolating(subject, direction).perhaps.iter().map(|(_, facts)| *facts);
         let tiers = self.cluster_policies(subject, direction).filter_map(|policy| match policy.selects {
@@ -59,7 +59,7 @@ impl Engine {
         isolating.chain(tiers).collect()
     }
 
-    /// The rules of all policies that select a class, or perhaps do.
+    /// Returns the rules of all policies that select, or may select, a class.
     fn rules_about(&self, subject: ClassId, direction: Direction) -> impl Iterator<Item = &CompiledRule> {
         let policies =
             self.isolating(subject, direction).all().map(move |id| self.policies[id].rules(direction));
@@ -68,7 +68,8 @@ impl Engine {
         policies.chain(tiers).flatten()
     }
 
-    /// The facts on which it depends over which of two families two ends reach each other.
+    /// Returns the unknown facts that decide which families two ends have in common. Empty unless both families are
+    /// possible and at least one of them is uncertain.
     fn unknown_families(&self, source: Group, destination: Group) -> Vec<FactsId> {
         let common = IpFamily::ALL.map(|family| self.common_family(source, destination, family));
         if common.contains(&HasFamily::No) || !common.contains(&HasFamily::Perhaps) {
@@ -85,8 +86,8 @@ impl Engine {
         open.map(|class| self.unknown_addresses(class)).collect()
     }
 
-    /// The facts on which it depends whether a rule matches a remote end. A block matches in one family only, so
-    /// that `families` are among them.
+    /// Returns the unknown facts that decide whether a rule matches a remote end. A block matches in one family only,
+    /// so the facts about `families` are included if a block may match.
     fn of_rule(&self, rule: &CompiledRule, remote: Group, families: &[FactsId]) -> BTreeSet<FactsId> {
         let mut facts = BTreeSet::new();
         for peer in rule.peers.iter().flatten().map(|peer| &self.peers[*peer]) {
@@ -103,7 +104,7 @@ impl Engine {
         facts
     }
 
-    /// The facts on which it depends whether a peer holds a part of the address space.
+    /// Returns the unknown facts that decide whether a peer matches a part of the address space.
     fn of_peer_outside(&self, peer: &CompiledPeer, atom: AtomId) -> Vec<FactsId> {
         let Facts { node_addresses, node_labels, domain_names, .. } = self.facts;
         let node = || self.node_addresses.hold(atom);
@@ -139,7 +140,7 @@ impl Engine {
         }
     }
 
-    /// Whether a peer is a block that may hold the pods of a class.
+    /// Returns whether a peer is a block that may contain an address of a class.
     fn is_block_with(&self, peer: &CompiledPeer, id: ClassId) -> bool {
         match peer {
             CompiledPeer::IpBlock(block, atoms) => {
@@ -152,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// The fact that decides whether a block holds the pods of a class.
+    /// Returns the unknown fact that decides whether a block contains the addresses of a class.
     fn unknown_addresses(&self, class: &Class) -> FactsId {
         if class.host_network { self.facts.node_addresses } else { self.facts.pod_addresses }
     }

@@ -1,4 +1,4 @@
-//! What policies allow as a lower and an upper bound, and operations on many of them.
+//! Lower and upper bounds of what policies allow, and operations on many bounds.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use super::port::Connections;
 use super::rule_peers::Held;
 use super::tier_sets::TierSets;
 
-/// What is allowed for certain, and what may be.
+/// The connections that are allowed for certain, and those that may be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Bounds {
     pub(super) certain: Connections,
-    // INVARIANT: holds all of `certain`.
+    // INVARIANT: contains all of `certain`.
     pub(super) possible: Connections,
 }
 
@@ -27,7 +27,7 @@ impl Bounds {
         Self { certain: Connections::default(), possible: connections }
     }
 
-    /// What a rule allows on `ports` to an end that it holds so surely.
+    /// Returns what a rule allows on `ports`. `held` is whether the rule matches the remote end for certain.
     pub(super) fn of(held: Option<Held>, ports: &Connections) -> Self {
         match held {
             Some(Held::Surely) => Self::certain(ports.clone()),
@@ -47,12 +47,12 @@ impl Bounds {
         }
     }
 
-    /// The same, with some connections left open.
+    /// Returns the bounds with these connections undefined.
     pub(super) fn leaving_open(&self, connections: &Connections) -> Self {
         Self { certain: self.certain.difference(connections), possible: self.possible.union(connections) }
     }
 
-    /// What is allowed if it is not known which of two states is the real one.
+    /// Returns what is allowed if either of two states may be the real one.
     pub(super) fn either(&self, other: &Self) -> Self {
         Self {
             certain: self.certain.intersection(&other.certain),
@@ -60,7 +60,7 @@ impl Bounds {
         }
     }
 
-    /// What is allowed if a tier comes before this.
+    /// Returns what is allowed if a tier is evaluated before these bounds.
     pub(super) fn after(&self, tier: &TierSets) -> Self {
         let going_on = tier.going_on();
         let denied = tier.denied.union(&going_on.difference(&self.certain));
@@ -71,29 +71,29 @@ impl Bounds {
     }
 }
 
-/// A sum of bounds that has not been computed yet: an index into [`Sums`]. The default is the empty sum.
+/// A union of bounds that is not computed yet: an index into [`Sums`]. The default is the empty union.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Sum(Option<u32>);
 
-/// Sums of many bounds. Adding a summand only notes it: computing each intermediate union of thousands of rules
-/// would take time and memory that grow with the square of their number.
+/// Unions of many bounds. `add` only records a summand, and `total` computes the union. With thousands of rules,
+/// computing every intermediate union would take time and memory that grow with the square of the count of rules.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    /// Each sum, as a shorter one and the last summand.
+    /// Each sum, as the sum without its last summand, and the last summand.
     parts: Vec<(Sum, BoundsId)>,
     known: HashMap<(Sum, BoundsId), Sum>,
     totals: HashMap<Sum, BoundsId>,
 }
 
 impl Sums {
-    /// The sum with one more summand.
+    /// Returns the sum with one more summand.
     pub(super) fn add(&mut self, sum: Sum, summand: BoundsId) -> Sum {
         if self.last(sum).is_some_and(|(_, last)| last == summand) {
             return sum;
         }
         *self.known.entry((sum, summand)).or_insert_with(|| {
             self.parts.push((sum, summand));
-            // INVARIANT: memory ends before 2^32 sums.
+            // INVARIANT: there are fewer than 2^32 sums, because memory runs out first.
             Sum(u32::try_from(self.parts.len() - 1).ok())
         })
     }
@@ -102,7 +102,7 @@ impl Sums {
         self.parts.get(sum.0? as usize).copied()
     }
 
-    /// The union of all summands.
+    /// Returns the union of all summands.
     pub(super) fn total(&mut self, sum: Sum, algebra: &mut Algebra) -> BoundsId {
         if let Some(total) = self.totals.get(&sum) {
             return *total;
@@ -124,7 +124,7 @@ impl Sums {
     }
 }
 
-/// Interned bounds, with every operation on a pair of them done once.
+/// Interned bounds, and the cached results of operations on pairs of them.
 #[derive(Debug)]
 pub(super) struct Algebra {
     pub(super) bounds: Interner<Bounds>,
@@ -172,7 +172,7 @@ impl Algebra {
         })
     }
 
-    /// What is allowed if it is not known which of two states is the real one.
+    /// Returns what is allowed if either of two states may be the real one.
     pub(super) fn either(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
         if a == b {
             return a;
@@ -184,10 +184,11 @@ impl Algebra {
         })
     }
 
-    /// What is allowed over any of the families that two ends have in common, of what is allowed over each.
+    /// Returns what is allowed over any family that two ends have in common, given what is allowed over each family.
     ///
-    /// A family that they only may have in common adds nothing that is certain. If that is so of all families,
-    /// each may be the only one: pods and nodes of one cluster reach each other over at least one.
+    /// If it is uncertain whether the ends have a family in common, that family adds nothing that is certain. If all
+    /// families are uncertain, each of them may be the only one: pods and nodes of a cluster have at least one family
+    /// in common.
     pub(super) fn over_families(&mut self, families: [Option<(HasFamily, BoundsId)>; 2]) -> BoundsId {
         let (mut sure, mut perhaps) = (None, None);
         for (has, bounds) in families.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Pods that every policy treats alike.
+//! Classes: groups of pods that every policy treats alike.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use super::unknown::PartialLabels;
 
 pub(super) type ClassId = Id<Class>;
 
-/// Parts of the address space of which one holds an address that is not known.
+/// Set of parts of the address space (atoms). An unknown address is in one of them.
 pub(super) type AddressSet = FixedBitSet;
 
-/// Pods of one namespace that no policy can tell apart.
+/// Pods of one namespace that no policy can distinguish.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Class {
     pub(super) namespace: Id<Namespace>,
@@ -28,20 +28,20 @@ pub(super) struct Class {
     pub(super) addresses: [Membership; 2],
 }
 
-/// Where a class stands towards the `ipBlock`s of one family.
+/// What is known about the address of a class in one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Membership {
-    /// It has no address of this family.
+    /// No address of this family.
     NoAddress,
-    /// Its address of this family is in this part.
+    /// A known address, in this atom.
     In(AtomId),
-    /// Its address of this family is not known, but in one of these parts.
+    /// An unknown address, in one of these atoms.
     Among(Id<AddressSet>),
-    /// Nothing is known about its addresses. It may have none of this family, or one in any of these parts.
+    /// Nothing is known: the class may have no address of this family, or one in any of these atoms.
     Perhaps(Id<AddressSet>),
 }
 
-/// Whether an end has an address of a family.
+/// Whether an end of a flow has an address of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum HasFamily {
     No,
@@ -50,7 +50,7 @@ pub(super) enum HasFamily {
 }
 
 impl Class {
-    /// Whether it has an address of a family.
+    /// Returns whether the class has an address of a family.
     pub(super) fn has_family(&self, family: IpFamily) -> HasFamily {
         match self.membership(family) {
             Membership::NoAddress => HasFamily::No,
@@ -67,7 +67,7 @@ impl Class {
         }
     }
 
-    /// How much a block holds of the parts in which its address may be.
+    /// Returns how much a block contains of the atoms in which the address of the class may be.
     pub(super) fn coverage(&self, family: IpFamily, block: &MatchedAtoms) -> Coverage {
         match self.membership(family) {
             Membership::NoAddress => Coverage::None,
@@ -78,7 +78,7 @@ impl Class {
     }
 }
 
-/// Says where pods stand, and keeps the sets of parts in which unknown addresses are.
+/// Computes the [`Membership`] of pods, and stores the sets of atoms in which unknown addresses may be.
 pub(super) struct Memberships<'a> {
     space: &'a AddressSpace,
     sets: Interner<AddressSet>,
@@ -90,7 +90,7 @@ impl<'a> Memberships<'a> {
         Self { space, sets: Interner::default(), by_ranges: HashMap::new() }
     }
 
-    /// Where a pod stands in each family.
+    /// Returns the membership of a pod in each family.
     pub(super) fn of(&mut self, pod: &Pod) -> [Membership; 2] {
         if !pod.addresses.is_empty() {
             return IpFamily::ALL.map(|family| self.at(pod.address(family)));
@@ -109,7 +109,7 @@ impl<'a> Memberships<'a> {
 
     fn among(&mut self, ranges: &[IpNet], family: IpFamily) -> Membership {
         let of_family: Vec<_> = ranges.iter().filter(|range| IpFamily::of(range.addr()) == family).collect();
-        // Who gives ranges gives all of them: without one of a family, no pod has an address of it.
+        // The ranges are complete: if a family has no range, no pod has an address of that family.
         if of_family.is_empty() && !ranges.is_empty() {
             return Membership::NoAddress;
         }
@@ -128,7 +128,7 @@ impl<'a> Memberships<'a> {
         if ranges.is_empty() { Membership::Perhaps(set) } else { Membership::Among(set) }
     }
 
-    /// The sets to which [`Membership`] refers.
+    /// Returns the sets to which [`Membership`] refers.
     pub(super) fn into_sets(self) -> Arena<AddressSet> {
         self.sets.into_arena()
     }

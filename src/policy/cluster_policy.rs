@@ -1,5 +1,5 @@
-//! Cluster-scoped policies (`policy.networking.k8s.io`): rules for the whole cluster, before and
-//! after the NetworkPolicies of its namespaces.
+//! Cluster-scoped policies (`policy.networking.k8s.io`): rules for the whole cluster that apply before or after
+//! NetworkPolicies.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use super::address::IpBlock;
 use super::label::LabelSelector;
 use super::model::{Direction, Ports};
 
-/// A cluster-scoped policy. It isolates nobody by itself: what no rule of it matches goes on as if
-/// it were not there.
+/// A cluster-scoped policy. It does not isolate pods by itself: if no rule matches a flow, evaluation continues as if
+/// the policy did not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterPolicy {
-    /// Its kind and name.
+    /// Kind and name.
     pub name: ClusterPolicyName,
-    /// Whether it comes before NetworkPolicies or after them.
+    /// Whether the policy applies before or after NetworkPolicies.
     pub tier: Tier,
-    /// 0 to 1000; the lowest comes first. 0 for the BaselineAdminNetworkPolicy, which has none.
+    /// Priority from 0 to 1000. The lowest comes first. 0 for the BaselineAdminNetworkPolicy, which has no priority.
     pub priority: u16,
-    /// The pods to which its rules apply. Those with `hostNetwork` are never among them.
+    /// Pods to which the rules apply. Pods with `hostNetwork` are never subjects.
     pub subjects: PodSelector,
     /// `spec.ingress`: the first rule that matches decides.
     pub ingress: Vec<ClusterRule>,
@@ -26,12 +26,12 @@ pub struct ClusterPolicy {
 }
 
 impl ClusterPolicy {
-    /// All peers of its rules.
+    /// Returns all peers of the policy's rules.
     pub(super) fn peers(&self) -> impl Iterator<Item = &ClusterPeer> {
         self.ingress.iter().chain(&self.egress).flat_map(|rule| &rule.peers)
     }
 
-    /// The selectors by which it and its peers select pods.
+    /// Returns the selectors by which the policy and its peers select pods.
     pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
         let peers = self.peers().filter_map(|peer| match peer {
             ClusterPeer::Pods(selector) => Some(&selector.pods),
@@ -40,12 +40,12 @@ impl ClusterPolicy {
         std::iter::once(&self.subjects.pods).chain(peers)
     }
 
-    /// The ports of all its rules.
+    /// Returns the ports of all rules.
     pub fn ports(&self) -> impl Iterator<Item = &Ports> {
         self.ingress.iter().chain(&self.egress).map(|rule| &rule.ports)
     }
 
-    /// The rules for a direction.
+    /// Returns the rules for a direction.
     pub fn rules(&self, direction: Direction) -> &[ClusterRule] {
         match direction {
             Direction::Ingress => &self.ingress,
@@ -54,13 +54,13 @@ impl ClusterPolicy {
     }
 }
 
-/// The kinds of cluster-scoped policies.
+/// Kind of a cluster-scoped policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClusterPolicyKind {
     /// `policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy`, always in the Admin tier.
     AdminNetworkPolicy,
     /// `policy.networking.k8s.io/v1alpha1 BaselineAdminNetworkPolicy`, always in the Baseline tier.
-    /// A cluster has one at most, and it is called `default`.
+    /// A cluster has at most one, with the name `default`.
     BaselineAdminNetworkPolicy,
     /// `policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy`, in either tier.
     ClusterNetworkPolicy,
@@ -71,7 +71,7 @@ impl ClusterPolicyKind {
     pub const ALL: [Self; 3] =
         [Self::AdminNetworkPolicy, Self::BaselineAdminNetworkPolicy, Self::ClusterNetworkPolicy];
 
-    /// The name that the Kubernetes API uses.
+    /// Returns the name in the Kubernetes API.
     pub fn name(self) -> &'static str {
         match self {
             Self::AdminNetworkPolicy => "AdminNetworkPolicy",
@@ -80,7 +80,7 @@ impl ClusterPolicyKind {
         }
     }
 
-    /// The kind of this name.
+    /// Returns the kind with this name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -95,7 +95,7 @@ impl fmt::Display for ClusterPolicyKind {
 /// A cluster-scoped policy, by kind and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClusterPolicyName {
-    /// Its kind.
+    /// Kind of the policy.
     pub kind: ClusterPolicyKind,
     /// `metadata.name`
     pub name: String,
@@ -108,57 +108,56 @@ impl fmt::Display for ClusterPolicyName {
     }
 }
 
-/// Where cluster-scoped policies stand in the order of all policies.
+/// Position of cluster-scoped policies in the order of all policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
-    /// Before NetworkPolicies, which cannot override it.
+    /// Before NetworkPolicies. They cannot override this tier.
     Admin,
-    /// After NetworkPolicies: for pods that none of them selects.
+    /// After NetworkPolicies, for pods that no NetworkPolicy selects.
     Baseline,
 }
 
-/// Pods of some namespaces.
+/// Selector for pods of some namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodSelector {
-    /// The namespaces.
+    /// Selector for namespaces.
     pub namespaces: LabelSelector,
-    /// The pods of those namespaces.
+    /// Selector for the pods of those namespaces.
     pub pods: LabelSelector,
 }
 
-/// A rule of a cluster-scoped policy: what happens to traffic with any of its peers, on any of its
-/// ports.
+/// A rule of a cluster-scoped policy. It applies to traffic with any of its peers on any of its ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterRule {
-    /// What happens.
+    /// What the rule does with this traffic.
     pub action: Action,
-    /// `from` or `to`; never empty.
+    /// `from` or `to`. Never empty.
     pub peers: Vec<ClusterPeer>,
-    /// `ports` or `protocols`. A named port is there once for every protocol: the API does not say
-    /// which it means.
+    /// `ports` or `protocols`. A named port has one entry for each protocol, because the API does not say which
+    /// protocol it means.
     pub ports: Ports,
 }
 
-/// What a rule of a cluster-scoped policy does.
+/// Action of a rule of a cluster-scoped policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
-    /// Allows in this direction, whatever comes after (`Allow` in v1alpha1).
+    /// Allows the flow in this direction. Later policies do not matter (`Allow` in v1alpha1).
     Accept,
-    /// Denies, whatever comes after.
+    /// Denies the flow. Later policies do not matter.
     Deny,
-    /// Leaves the tier: the next one decides.
+    /// Leaves the tier. The next tier decides.
     Pass,
 }
 
-/// Whom a rule of a cluster-scoped policy is about.
+/// A peer of a rule of a cluster-scoped policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClusterPeer {
     /// Pods, never those with `hostNetwork`.
     Pods(PodSelector),
     /// The addresses of nodes with these labels.
     Nodes(LabelSelector),
-    /// Addresses, those of pods and nodes among them.
+    /// Addresses, including those of pods and nodes.
     Network(IpBlock),
-    /// Whatever these names are resolved to.
+    /// The addresses of these domain names.
     DomainNames(Vec<String>),
 }

@@ -1,4 +1,4 @@
-//! Policies whose peers have been matched.
+//! Compiled policies: each peer is stored with the classes and addresses that it matches.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,7 +17,7 @@ pub(super) type ClusterPolicyId = Id<CompiledClusterPolicy>;
 pub(super) type PeerId = Id<CompiledPeer>;
 pub(super) type FactsId = Id<UnknownFacts>;
 
-/// A policy whose peers have been matched.
+/// A NetworkPolicy and its compiled rules.
 #[derive(Debug)]
 pub(super) struct CompiledPolicy {
     pub(super) policy: NetworkPolicy,
@@ -34,7 +34,7 @@ impl CompiledPolicy {
     }
 }
 
-/// A cluster-scoped policy whose peers have been matched.
+/// A cluster-scoped policy and its compiled rules.
 #[derive(Debug)]
 pub(super) struct CompiledClusterPolicy {
     pub(super) policy: ClusterPolicy,
@@ -43,7 +43,7 @@ pub(super) struct CompiledClusterPolicy {
 }
 
 impl CompiledClusterPolicy {
-    /// The compiled rules for a direction, as long as those of the policy.
+    /// Returns the compiled rules for a direction. Their indices are those of the policy's own rules.
     pub(super) fn rules(&self, direction: Direction) -> &[CompiledRule] {
         match direction {
             Direction::Ingress => &self.ingress,
@@ -52,48 +52,48 @@ impl CompiledClusterPolicy {
     }
 }
 
-/// A rule whose peers have been matched.
+/// A rule with compiled peers.
 #[derive(Debug)]
 pub(super) struct CompiledRule {
-    /// `None` is everybody.
+    /// `None` if the rule matches everything.
     pub(super) peers: Option<Vec<PeerId>>,
     pub(super) ports: Ports,
 }
 
-/// A peer, matched against everything that it can name.
+/// A peer, and what it matches.
 #[derive(Debug)]
 pub(super) enum CompiledPeer {
-    /// The classes whose labels and namespace match.
+    /// Classes whose labels and namespace match.
     Pods(MatchedClasses),
-    /// The block, and the parts of the address space inside it.
+    /// A block, and the parts of the address space (atoms) inside it.
     IpBlock(IpBlock, MatchedAtoms),
     /// All nodes.
     Nodes,
-    /// Nodes with certain labels, which are not known.
+    /// Nodes with certain labels. The labels of nodes are not known.
     SomeNodes,
-    /// Names, of which it is not known what they are resolved to.
+    /// Domain names. Their addresses are not known.
     DomainNames,
 }
 
-/// How surely a peer or a subject selector matches.
+/// Whether a match of a peer or a subject selector is certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Matched {
-    /// Whatever is not known.
+    /// It matches, whatever the unknown facts are.
     Surely,
-    /// Depending on these facts.
+    /// It may match, depending on these unknown facts.
     Perhaps(FactsId),
 }
 
-/// The classes that a selector matches.
+/// Classes that a selector matches.
 #[derive(Debug, Default)]
 pub(super) struct MatchedClasses {
     pub(super) surely: FixedBitSet,
-    /// By the index of the class.
+    /// Unknown facts on which the match depends, by the index of the class.
     pub(super) perhaps: BTreeMap<usize, FactsId>,
 }
 
 impl MatchedClasses {
-    /// How surely a class is matched; `None` if it is not.
+    /// Returns whether a class matches for certain, or `None` if it does not match.
     pub(super) fn of(&self, class: ClassId) -> Option<Matched> {
         if self.surely.contains(class.index()) {
             return Some(Matched::Surely);
@@ -102,15 +102,15 @@ impl MatchedClasses {
     }
 }
 
-/// The parts of the address space that a block holds.
+/// Parts of the address space (atoms) that a block contains.
 #[derive(Debug)]
 pub(super) struct MatchedAtoms {
     inside: AtomSet,
-    /// Of each set of parts in which an address may be: whether the block holds all of them, or none.
+    /// How much of each [`AddressSet`] the block contains, by the index of the set.
     among: Vec<Coverage>,
 }
 
-/// How much of a set of parts a block holds.
+/// How much of an [`AddressSet`] a block contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Coverage {
     None,
@@ -135,17 +135,17 @@ impl MatchedAtoms {
         self.inside.contains(atom)
     }
 
-    /// The parts as ranges of indices, ascending and disjoint.
+    /// Returns the atoms as ranges of indices, ascending and disjoint.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         self.inside.ranges()
     }
 
-    /// How much the block holds of each set of parts in which an address may be.
+    /// Returns how much of each [`AddressSet`] the block contains, by the index of the set.
     pub(super) fn among(&self) -> &[Coverage] {
         &self.among
     }
 
-    /// How much of a set the block holds.
+    /// Returns how much of a set the block contains.
     pub(super) fn coverage(&self, set: Id<AddressSet>) -> Coverage {
         self.among.get(set.index()).copied().unwrap_or(Coverage::Some)
     }

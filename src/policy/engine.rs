@@ -1,9 +1,7 @@
-//! Compiling a cluster: pods that every policy treats alike become one class, and equal peers are
-//! matched once.
+//! Compiles a cluster: pods that every policy treats alike become one class, and equal peers are matched once.
 //!
-//! A large cluster has many pods and few kinds of them. Selectors are matched against distinct
-//! label sets, never against pods, and the results are kept as bit sets over classes. All
-//! questions to the engine are answered from these.
+//! A large cluster has many pods, but few kinds of pods. So selectors are matched against distinct label sets and
+//! never against pods. The results are bit sets over classes, and all queries use them.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +26,7 @@ pub type NodeId = Id<Node>;
 /// Identifies a Service of an [`Engine`].
 pub type ServiceId = Id<Service>;
 
-/// A cluster, compiled for questions about reachability.
+/// A compiled cluster, which answers queries about reachability.
 #[derive(Debug)]
 pub struct Engine {
     pub(super) pods: Arena<Pod>,
@@ -42,19 +40,19 @@ pub struct Engine {
     pub(super) node_addresses: NodeAddresses,
     pub(super) facts: Facts,
     pod_classes: Vec<ClassId>,
-    /// By class: on which nodes its pods run.
+    /// Nodes of the pods of each class, by class.
     places: Vec<Places>,
-    /// By class.
+    /// Policies that isolate each class, by class, for egress and ingress.
     isolating: Vec<[Isolating; 2]>,
-    /// By class: the cluster-scoped policies of which it is a subject, in the order of the arena.
+    /// Cluster-scoped policies that select each class, by class, in the order of the arena.
     tiers: Vec<Vec<TierPolicy>>,
 }
 
-/// The policies that isolate the pods of a class for one direction, in the order of their names.
+/// NetworkPolicies that isolate the pods of a class for one direction, in the order of their names.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Isolating {
     pub(super) surely: Vec<PolicyId>,
-    /// Those that do so depending on facts that are not known.
+    /// Policies that may isolate the class, each with the unknown facts on which that depends.
     pub(super) perhaps: Vec<(PolicyId, FactsId)>,
 }
 
@@ -65,14 +63,14 @@ impl Isolating {
         self.surely.is_empty() && self.perhaps.is_empty()
     }
 
-    /// All policies, those that perhaps isolate included.
+    /// Returns all policies, including those that only may isolate.
     pub(super) fn all(&self) -> impl Iterator<Item = PolicyId> {
         self.surely.iter().copied().chain(self.perhaps.iter().map(|(id, _)| *id))
     }
 
-    /// The sets of policies that have to be looked at, because each may be those that really isolate: without
-    /// those that perhaps do, and with each one of these. Several of these together allow what any of them
-    /// allows, so that no more sets are needed.
+    /// Returns the sets of policies to evaluate, because the policies that really isolate may be any of these sets.
+    /// The first set has none of the policies that only may isolate. Each further set adds one of them. Combinations
+    /// are not needed: policies are a union, so several of them together allow what any one of them allows.
     pub(super) fn alternatives(&self) -> impl Iterator<Item = Vec<PolicyId>> {
         let with = |(id, _): &(PolicyId, FactsId)| {
             let mut policies = self.surely.clone();
@@ -90,25 +88,25 @@ impl Isolating {
     }
 }
 
-/// The nodes on which pods run.
+/// Nodes on which the pods of a class run.
 #[derive(Debug, Default, Clone)]
 struct Places {
     nodes: BTreeSet<String>,
-    /// Whether the node of one of the pods is not known.
+    /// Whether the node of any of the pods is unknown.
     is_any_unknown: bool,
 }
 
-/// Whether a pod of one kind and a pod of another run on one node.
+/// Whether pods of two classes run on the same node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShareNode {
     No,
-    /// Some of them do.
+    /// Some pods of one class run on the same node as pods of the other.
     Yes,
-    /// As far as their nodes are known, none do.
+    /// No known nodes are the same, but the node of some pod is unknown.
     Perhaps,
 }
 
-/// A cluster-scoped policy, and how surely it selects the subject in question.
+/// A cluster-scoped policy, and whether it selects its subject for certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TierPolicy {
     pub(super) id: ClusterPolicyId,
@@ -116,13 +114,13 @@ pub(super) struct TierPolicy {
 }
 
 impl Engine {
-    /// Compiles a cluster. Namespaces that only pods or policies mention are taken to exist.
+    /// Compiles a cluster. A namespace that only pods or policies name counts as existing.
     pub fn new(cluster: Cluster) -> Self {
         let Cluster { namespaces, nodes, node_ranges, pods, services, mut policies, mut cluster_policies } =
             cluster;
-        // Reasons list policies in the order of their names, whatever the order of the input.
+        // Reasons list policies in the order of their names, which must not depend on the order of the input.
         policies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        // Those of a tier and a kind together, the most important first.
+        // By tier, then by kind, then by priority with the most important first. `in_tier` relies on this order.
         cluster_policies.sort_by(|a, b| {
             let key = |policy: &ClusterPolicy| (policy.tier, policy.name.kind, policy.priority);
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
@@ -207,22 +205,22 @@ impl Engine {
         }
     }
 
-    /// All pods, in the order in which the cluster listed them.
+    /// Returns all pods, in the order of the cluster's list.
     pub fn pods(&self) -> impl Iterator<Item = (PodId, &Pod)> {
         self.pods.iter()
     }
 
-    /// The pod of an id of this engine.
+    /// Returns the pod with this id.
     pub fn pod(&self, id: PodId) -> &Pod {
         &self.pods[id]
     }
 
-    /// All nodes, in the order in which the cluster listed them.
+    /// Returns all nodes, in the order of the cluster's list.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter()
     }
 
-    /// All Services, in the order in which the cluster listed them.
+    /// Returns all Services, in the order of the cluster's list.
     pub fn services(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
         self.services.iter()
     }
@@ -231,7 +229,7 @@ impl Engine {
         self.pod_classes.get(pod.index()).copied()
     }
 
-    /// Whether pods of two classes run on one node.
+    /// Returns whether pods of two classes run on the same node.
     pub(super) fn share_node(&self, one: ClassId, other: ClassId) -> ShareNode {
         let places = |class: ClassId| self.places.get(class.index());
         let (Some(one), Some(other)) = (places(one), places(other)) else { return ShareNode::Perhaps };
@@ -244,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// The policies that isolate a class for a direction.
+    /// Returns the NetworkPolicies that isolate a class for a direction.
     pub(super) fn isolating(&self, class: ClassId, direction: Direction) -> &Isolating {
         let Some([egress, ingress]) = self.isolating.get(class.index()) else { return Isolating::NONE };
         match direction {
@@ -253,8 +251,8 @@ impl Engine {
         }
     }
 
-    /// The cluster-scoped policies with rules for a direction of which a class is a subject: by tier,
-    /// and there by kind, priority and name.
+    /// Returns the cluster-scoped policies that select a class and have rules for a direction. They are ordered by
+    /// tier, kind, priority and name.
     pub(super) fn cluster_policies(
         &self,
         class: ClassId,
@@ -264,8 +262,8 @@ impl Engine {
         all.filter(move |policy| !self.cluster_policies[policy.id].rules(direction).is_empty())
     }
 
-    /// The policies of one tier, in lists of those that the specification puts at the same place:
-    /// first by kind, because nothing orders policies of different kinds, then by priority.
+    /// Returns the policies of one tier, grouped by kind and then by priority. The specification does not order
+    /// policies of different kinds, and it does not order policies of one kind with equal priority.
     pub(super) fn in_tier(&self, policies: &[TierPolicy], tier: Tier) -> Vec<Vec<Vec<TierPolicy>>> {
         let policy = |policy: &TierPolicy| &self.cluster_policies[policy.id].policy;
         let of_tier: Vec<_> = policies.iter().copied().filter(|each| policy(each).tier == tier).collect();
@@ -277,7 +275,7 @@ impl Engine {
     }
 }
 
-/// The keys of all labels by which policies select pods.
+/// Returns the keys of all labels by which policies select pods.
 fn pod_label_keys(policies: &[NetworkPolicy], cluster_policies: &[ClusterPolicy]) -> BTreeSet<String> {
     let of_policies = policies.iter().flat_map(NetworkPolicy::pod_selectors);
     let selectors = of_policies.chain(cluster_policies.iter().flat_map(ClusterPolicy::pod_selectors));

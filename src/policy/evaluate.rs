@@ -1,4 +1,4 @@
-//! One flow: may it pass, and which policies and rules decide that.
+//! Evaluates one flow: whether it may pass, and which policies and rules decide that.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use super::port::{Port, Protocol};
 use super::reading::{Point, Reading, under_all_readings};
 use super::rule_ports::{self, HeldBy};
 
-/// One end of a flow, as a packet shows it.
+/// One end of a flow, as the addresses of a packet show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// A pod.
@@ -23,32 +23,31 @@ pub enum Endpoint {
     External(IpAddr),
 }
 
-/// Where a flow is sent.
+/// Destination of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Destination {
-    /// To an endpoint's own address.
+    /// An endpoint's own address.
     Endpoint(Endpoint),
-    /// To a Service's virtual address, which is translated to that of one of its endpoints before
-    /// policies see it.
+    /// A Service's virtual address. It is translated to the address of one of its endpoints before policies see it.
     Service(ServiceId),
 }
 
 /// A flow: the first packet of a connection, or a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
-    /// Who sends.
+    /// The sender.
     pub source: Endpoint,
-    /// To whom.
+    /// The destination.
     pub destination: Destination,
-    /// With which of their addresses.
+    /// Family of the addresses that both ends use.
     pub family: IpFamily,
     /// The protocol.
     pub protocol: Protocol,
-    /// The port of the destination: of a Service, the Service's.
+    /// Destination port. For a Service, this is the Service's own port.
     pub port: Port,
 }
 
-/// A flow after the translation of Services.
+/// A flow after the translation of a Service's address.
 #[derive(Clone, Copy)]
 pub(super) struct Direct<'a> {
     pub(super) source: Endpoint,
@@ -56,13 +55,13 @@ pub(super) struct Direct<'a> {
     pub(super) family: IpFamily,
     pub(super) protocol: Protocol,
     pub(super) port: Port,
-    /// The Service to which it was sent.
+    /// The Service to which the flow was sent.
     pub(super) via: Option<Via<'a>>,
-    /// The reading of the specification under which it is evaluated.
+    /// The reading of the specification under which the flow is evaluated.
     pub(super) reading: &'a Reading,
 }
 
-/// The Service, and the port of it, to which a flow was sent before its translation.
+/// The Service and the Service port to which a flow was sent, before the translation.
 #[derive(Clone, Copy)]
 pub(super) struct Via<'a> {
     pub(super) service: &'a Service,
@@ -76,21 +75,21 @@ pub(super) enum Match {
     No,
 }
 
-/// By what a rule's peers hold the remote end.
+/// Kind of peer by which a rule matches the remote end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatchedBy {
-    /// By a selector, or because the rule names no peers.
+    /// A peer other than an `ipBlock`, or a rule without peers, which matches every end.
     Selector,
-    /// By an `ipBlock` only.
+    /// Only an `ipBlock`.
     IpBlock,
 }
 
 impl Engine {
-    /// What the policies in force say about a flow, under every reading that the specification allows.
+    /// Evaluates a flow under every reading that the specification allows.
     ///
-    /// Follows the API documentation of `networking.k8s.io/v1 NetworkPolicySpec`: the union of all
-    /// rules that select an end, the source's egress and the destination's ingress together. Before
-    /// and after that come cluster-scoped policies, by `policy.networking.k8s.io
+    /// NetworkPolicies follow the API documentation of `networking.k8s.io/v1 NetworkPolicySpec`: the rules of all
+    /// policies that select an end are a union, and both the source's egress and the destination's ingress must allow
+    /// the flow. Cluster-scoped policies come before and after NetworkPolicies and follow `policy.networking.k8s.io
     /// ClusterNetworkPolicySpec`.
     pub fn evaluate(&self, flow: &Flow) -> Expectation {
         match flow.destination {
@@ -109,8 +108,8 @@ impl Engine {
         }
     }
 
-    /// Returns each end at which the flow may arrive, with the expectation for a packet that arrives there. Empty
-    /// if the ends are not known.
+    /// Returns each end at which the flow may arrive, with the expectation for a packet that arrives there. The list
+    /// is empty if the ends are not known.
     pub fn evaluate_arrivals(&self, flow: &Flow) -> Vec<(Endpoint, Expectation)> {
         match flow.destination {
             Destination::Endpoint(destination) => vec![(destination, self.evaluate(flow))],
@@ -139,7 +138,7 @@ impl Engine {
         self.direction(flow, Direction::Egress).and(self.direction(flow, Direction::Ingress))
     }
 
-    /// The end's name if it has no address of this family.
+    /// Returns the name of an end that has no address of a family, or `None` if it may have one.
     fn lacks_address(&self, end: Endpoint, family: IpFamily) -> Option<String> {
         let lacks = |addresses: &[IpAddr]| {
             !addresses.is_empty() && !addresses.iter().any(|address| IpFamily::of(*address) == family)
@@ -154,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// Whether an end counts as a pod: a pod with `hostNetwork` does in one of the readings.
+    /// Returns whether an end counts as a pod in the flow's reading.
     fn is_filtered(&self, end: Endpoint, flow: &Direct<'_>) -> bool {
         match end {
             Endpoint::Pod(id) => self.counts_as_pod(&self.pods[id], flow),
@@ -162,13 +161,14 @@ impl Engine {
         }
     }
 
-    /// Whether a pod counts as a pod. One with `hostNetwork` counts as its node in one of the readings.
+    /// Returns whether a pod counts as a pod in the flow's reading. There are two readings for a pod with
+    /// `hostNetwork`: it counts as a pod, or as its node.
     pub(super) fn counts_as_pod(&self, pod: &Pod, flow: &Direct<'_>) -> bool {
         let cause = || UndefinedCause::HostNetwork { pod: name_of(pod) };
         !pod.host_network || flow.reading.of(Point::HostNetwork, cause)
     }
 
-    /// Whether one end is the node on which the other one runs, or counts as it.
+    /// Returns whether one end is, or counts as, the node on which the other end runs.
     fn is_own_node(&self, flow: &Direct<'_>) -> bool {
         let is_node_of = |host: Endpoint, other: Endpoint| {
             let Some(pod) = self.pod_at(other) else { return false };
@@ -187,8 +187,9 @@ impl Engine {
         is_node_of(flow.source, flow.destination) || is_node_of(flow.destination, flow.source)
     }
 
-    /// The Service whose `nodePort`, or the pod whose `hostPort` the flow is sent to. A pod with hostNetwork has its
-    /// node's address; what a Service leads to is not translated again.
+    /// Returns the reason why the flow is undefined if it is sent to a Service's `nodePort` or a pod's `hostPort`. A
+    /// pod with `hostNetwork` has its node's address and so its ports. A flow that was sent to a Service is not
+    /// translated a second time.
     fn node_port(&self, flow: &Direct<'_>) -> Option<UndefinedCause> {
         let has_nodes_address = match flow.destination {
             Endpoint::Pod(pod) => self.pods[pod].host_network,
@@ -212,13 +213,13 @@ impl Engine {
         })
     }
 
-    /// What the policies of one end say.
+    /// Evaluates the policies of one end.
     pub(super) fn direction(&self, flow: &Direct<'_>, direction: Direction) -> Expectation {
         let network_policies = |isolating: &[PolicyId]| self.network_policies(flow, direction, isolating);
         self.in_order(flow, direction, network_policies, Reason::NotIsolated(direction))
     }
 
-    /// What the NetworkPolicies say that isolate one end. `isolating` is not empty.
+    /// Evaluates the NetworkPolicies that isolate one end. `isolating` must not be empty.
     pub(super) fn network_policies(
         &self,
         flow: &Direct<'_>,
@@ -252,7 +253,7 @@ impl Engine {
         Expectation { decision: Decision::Deny, reasons: vec![Reason::Isolated { direction, policies }] }
     }
 
-    /// Whether a rule of a NetworkPolicy matches a flow.
+    /// Returns whether a rule of a NetworkPolicy matches a flow.
     fn rule_matches(
         &self,
         rule: &CompiledRule,
@@ -279,7 +280,7 @@ impl Engine {
             (matched, port_by) = (Match::Yes(MatchedBy::IpBlock), by);
         }
         match matched {
-            // On ingress the name is the subject's own, whoever sends.
+            // Ingress rules always resolve a name on the subject, so only egress has two readings.
             Match::Yes(MatchedBy::IpBlock) if port_by < HeldBy::Number && direction == Direction::Egress => {
                 match flow.reading.of(Point::PortName, || UndefinedCause::PortNameForIpBlock(name())) {
                     true => port_by.leave_open(matched, name),
@@ -290,8 +291,8 @@ impl Engine {
         }
     }
 
-    /// The virtual address and the port of a Service with which the blocks of a rule are compared, if the
-    /// reading compares them before the translation. On egress only: a virtual address never sends.
+    /// Returns the virtual address and the port of the Service with which the blocks of a rule are compared. `None`
+    /// if the reading compares blocks after the translation, and for ingress, because a virtual address never sends.
     pub(super) fn sees_virtual_address(
         &self,
         rule: &CompiledRule,
@@ -307,7 +308,7 @@ impl Engine {
         (has_blocks && flow.reading.of(Point::ServiceAddress, cause)).then_some((address, port))
     }
 
-    /// The pod of an end that is a pod.
+    /// Returns the pod at an end, or `None` if the end is not a pod.
     pub(super) fn pod_at(&self, end: Endpoint) -> Option<&Pod> {
         match end {
             Endpoint::Pod(id) => Some(&self.pods[id]),
@@ -315,8 +316,8 @@ impl Engine {
         }
     }
 
-    /// The pod on which the named ports of a NetworkPolicy's rules resolve. A destination that counts as its node
-    /// has none.
+    /// Returns the pod on which a NetworkPolicy's rules resolve port names. For egress, there is none if the
+    /// destination counts as its node.
     fn receiver(&self, flow: &Direct<'_>, direction: Direction) -> Option<&Pod> {
         let pod = self.pod_at(flow.destination)?;
         (direction == Direction::Ingress || self.counts_as_pod(pod, flow)).then_some(pod)
@@ -332,7 +333,7 @@ impl Engine {
         self.any_peer_matches(rule, |peer| self.peer_matches(peer, remote, flow, &name))
     }
 
-    /// Whether a peer that is no block of addresses matches.
+    /// Returns whether a peer other than an `ipBlock` matches.
     pub(super) fn selectors_match(
         &self,
         rule: &CompiledRule,
@@ -408,7 +409,7 @@ impl Engine {
 }
 
 impl Direct<'_> {
-    /// The end whose policies are asked, and the other one.
+    /// Returns the subject and the remote end for a direction.
     pub(super) fn ends(&self, direction: Direction) -> (Endpoint, Endpoint) {
         match direction {
             Direction::Egress => (self.source, self.destination),
@@ -435,7 +436,7 @@ fn block_matches(
         Some(address) if block.contains(address) => Match::Yes(MatchedBy::IpBlock),
         Some(_) => Match::No,
         None if block.family() != family => Match::No,
-        // Whatever the address is, it is in there.
+        // The block contains every address of the family.
         None if block.is_whole_family() => Match::Yes(MatchedBy::IpBlock),
         None => Match::Unknown(UndefinedCause::AddressUnknown(name())),
     }

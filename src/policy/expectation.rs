@@ -1,4 +1,4 @@
-//! What the policies promise about one flow, and why.
+//! Expectations: what the policies say about one flow, and why.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use super::model::{Direction, NetworkPolicy};
 use super::reading::Interpretation;
 use super::unknown::UnknownFacts;
 
-/// What the policies in force say about a flow, with every reason.
+/// What the policies in force say about a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
-    /// The answer.
+    /// The decision.
     pub decision: Decision,
-    /// Why, in the order in which a packet meets the reasons. Never empty.
+    /// All reasons for the decision, in the order in which they apply to a packet. Never empty.
     pub reasons: Vec<Reason>,
 }
 
@@ -25,14 +25,14 @@ impl Expectation {
         Self { decision: Decision::Undefined, reasons: vec![Reason::Undefined(cause)] }
     }
 
-    /// Whether an end has no address of the family, so that there is nothing to decide.
+    /// Returns whether an end has no address of the family. The policies then decide nothing.
     pub fn has_no_address(&self) -> bool {
         let is_it = |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::NoAddress { .. }));
         self.reasons.iter().any(is_it)
     }
 
-    /// Returns the policies that allow or deny the flow, each with the direction in which it does. Empty
-    /// where no policy decides, and where the specification leaves the flow undefined.
+    /// Returns the policies that allow or deny the flow, each with the direction in which it does so. Empty if no
+    /// policy decides, and if the specification leaves the flow undefined.
     pub fn deciding_policies(&self) -> Vec<(&PolicyName, Direction)> {
         let deciding = self.reasons.iter().flat_map(|reason| match reason {
             Reason::Isolated { direction, policies } => {
@@ -50,8 +50,8 @@ impl Expectation {
         deciding.collect()
     }
 
-    /// What is true of two things that both have to be allowed: one that is denied decides, whatever is
-    /// unknown about the other.
+    /// Combines two expectations that must both allow the flow. If one of them denies it, the result is a denial,
+    /// even if the other one is undefined.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let decision = self.decision.and(other.decision);
@@ -60,19 +60,19 @@ impl Expectation {
     }
 }
 
-/// The answer of an [`Expectation`].
+/// Decision of an [`Expectation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Decision {
     /// The flow must be delivered.
     Allow,
     /// The flow must not be delivered.
     Deny,
-    /// The specification leaves it to the implementation.
+    /// The specification leaves the flow to the implementation, or a fact is not known.
     Undefined,
 }
 
 impl Decision {
-    /// What is true of two things that both have to be allowed.
+    /// Combines two decisions that must both allow the flow.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -82,7 +82,7 @@ impl Decision {
         }
     }
 
-    /// `allow`, `deny` or `undefined`.
+    /// Returns `allow`, `deny` or `undefined`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -98,7 +98,7 @@ impl fmt::Display for Decision {
     }
 }
 
-/// A policy, by name.
+/// Name of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PolicyName {
     /// A NetworkPolicy.
@@ -134,14 +134,14 @@ impl fmt::Display for PolicyName {
     }
 }
 
-/// A rule of a policy.
+/// Name of a rule: its policy, direction and index.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleName {
     /// The policy.
     pub policy: PolicyName,
-    /// The list in which the rule stands.
+    /// The list that contains the rule.
     pub direction: Direction,
-    /// The rule's place in that list, counted from 0 as in `spec.ingress[0]`.
+    /// Index of the rule in that list, counted from 0 as in `spec.ingress[0]`.
     pub index: usize,
 }
 
@@ -151,7 +151,7 @@ impl fmt::Display for RuleName {
     }
 }
 
-/// One reason of an [`Expectation`].
+/// A reason of an [`Expectation`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// No policy isolates the subject for this direction.
@@ -160,17 +160,17 @@ pub enum Reason {
     AllowedBy {
         /// The rule.
         rule: RuleName,
-        /// The rule matches only because an `ipBlock` covers a pod's address. Implementations
-        /// differ about that: the documentation means `ipBlock` for addresses outside the
-        /// cluster, Kubernetes' own tests require it to match pods.
+        /// Whether the rule matches only because an `ipBlock` contains a pod's address. Implementations differ: the
+        /// documentation means `ipBlock` for addresses outside the cluster, but Kubernetes' own tests require that it
+        /// matches pods.
         pod_in_ip_block: bool,
     },
     /// This rule of a cluster-scoped policy denies the flow in its direction.
     DeniedBy(RuleName),
-    /// This rule of a cluster-scoped policy leaves the flow to the next tier, which the reasons after
-    /// this one are about.
+    /// This rule of a cluster-scoped policy passes the flow to the next tier. The reasons after this one are those of
+    /// the next tier.
     PassedBy(RuleName),
-    /// These policies isolate the subject for this direction, and no rule of theirs matches.
+    /// These policies isolate the subject for this direction, and none of their rules matches.
     Isolated {
         /// The direction.
         direction: Direction,
@@ -183,19 +183,19 @@ pub enum Reason {
     OwnNode,
     /// Neither end is in the pod network, so no policy applies.
     NoPodNetwork,
-    /// The specification leaves it to the implementation.
+    /// The specification leaves the flow to the implementation, or a fact is not known.
     Undefined(UndefinedCause),
-    /// What one reading of the specification says, where the readings disagree.
+    /// The decision of one reading of the specification, if the readings disagree.
     Reading {
-        /// What the reading says about each point that the flow depends on.
+        /// What the reading says about each point on which the flow depends.
         interpretations: Vec<Interpretation>,
-        /// The answer under this reading.
+        /// The decision under this reading.
         decision: Decision,
     },
 }
 
 impl Reason {
-    /// The direction in which it decides; `None` if no rule and no isolation does.
+    /// Returns the direction to which the reason applies, or `None` if the reason is neither a rule nor isolation.
     pub fn direction(&self) -> Option<Direction> {
         match self {
             Self::NotIsolated(direction) | Self::Isolated { direction, .. } => Some(*direction),
@@ -210,7 +210,7 @@ impl Reason {
         }
     }
 
-    /// The rule of a cluster-scoped policy that denies.
+    /// Returns the rule of a cluster-scoped policy, if this reason is its denial.
     pub(super) fn denying_rule(&self) -> Option<&RuleName> {
         match self {
             Self::DeniedBy(rule) => Some(rule),
@@ -227,87 +227,87 @@ impl Reason {
     }
 }
 
-/// Why the specification does not decide a flow.
+/// Reason why a flow is undefined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UndefinedCause {
-    /// An end is a pod with `hostNetwork`: implementations may see it as a pod or as its node.
+    /// An end is a pod with `hostNetwork`. Implementations may treat it as a pod or as its node.
     HostNetwork {
         /// `namespace/name`
         pod: String,
     },
-    /// A rule's `ipBlock` has to be compared with a Service's virtual address: implementations
-    /// may do so before or after its translation to a pod's address.
+    /// A rule's `ipBlock` must be compared with a Service's virtual address. Implementations may do that before or
+    /// after the translation to a pod's address.
     ServiceAddressInIpBlock(RuleName),
     /// A pod reaches itself through a Service.
     Hairpin {
         /// `namespace/name` of the Service.
         service: String,
     },
-    /// The Service leads to endpoints for which the policies say different things.
+    /// The policies have different decisions for the endpoints of the Service.
     BackendsDiffer {
         /// `namespace/name` of the Service.
         service: String,
     },
-    /// It is not known where the Service leads.
+    /// The endpoints of the Service are not known.
     BackendsUnknown {
         /// `namespace/name` of the Service.
         service: String,
     },
-    /// The Service leads nowhere.
+    /// The Service has no endpoints for the sender.
     NoBackends {
         /// `namespace/name` of the Service.
         service: String,
     },
-    /// The Service has no such port.
+    /// The Service does not have the port.
     NoServicePort {
         /// `namespace/name` of the Service.
         service: String,
     },
-    /// The port of the node is a Service's `nodePort`: the pod may see a node as the source.
+    /// The port of the node is a Service's `nodePort`. The receiving pod may see a node as the source.
     NodePort {
         /// `namespace/name` of the Service.
         service: String,
     },
-    /// The port of the node is a pod's `hostPort`: that pod may see the node as the source.
+    /// The port of the node is a pod's `hostPort`. That pod may see the node as the source.
     HostPort {
         /// `namespace/name` of the pod.
         pod: String,
     },
-    /// A rule's `ipBlock` has to be compared with an address that is not known.
+    /// A rule's `ipBlock` must be compared with an address that is not known.
     AddressUnknown(RuleName),
-    /// Whether a rule matches the other end depends on labels that are not known.
+    /// It depends on unknown labels whether a rule matches the other end.
     LabelsUnknown {
         /// The rule.
         rule: RuleName,
-        /// The facts that are not known.
+        /// The unknown facts.
         facts: UnknownFacts,
     },
-    /// Whether a policy selects the pod depends on labels that are not known.
+    /// It depends on unknown labels whether a policy selects the pod.
     SubjectUnknown {
         /// The policy.
         policy: PolicyName,
-        /// The facts that are not known.
+        /// The unknown facts.
         facts: UnknownFacts,
     },
-    /// An egress rule holds the port by its name only, and the pod by an `ipBlock` only. A block says
-    /// nothing about pods, so that some implementations have nothing to resolve the name on; others
-    /// resolve it on every pod in the block.
+    /// An egress rule matches the port only by its name, and the pod only by an `ipBlock`. A block says nothing about
+    /// pods, so some implementations have no pod on which to resolve the name. Others resolve it on every pod in the
+    /// block.
     PortNameForIpBlock(RuleName),
-    /// A rule holds the port only by a name that two containers of the pod give to different numbers, and the port
+    /// A rule matches the port only by a name that two containers of the pod give to different numbers, and the port
     /// is not the first of them.
     PortNameRepeated(RuleName),
-    /// Rules of cluster-scoped policies want different things, and nothing says which of them comes
-    /// first: their policies have the same priority, or are of different kinds.
+    /// Rules of cluster-scoped policies disagree, and their order is not specified: their policies have the same
+    /// priority, or are of different kinds.
     Unordered {
-        /// The rules, at least two of them.
+        /// The rules, at least two.
         rules: Vec<RuleName>,
     },
-    /// A rule of a cluster-scoped policy denies what a pod sends to its own node, which is always
-    /// allowed as far as NetworkPolicies are concerned.
+    /// A rule of a cluster-scoped policy denies packets from a pod to its own node. NetworkPolicies always allow
+    /// these packets.
     OwnNodeDenied(RuleName),
-    /// A rule names nodes by labels, which are not known.
+    /// A rule selects nodes by labels. The labels of nodes are not known.
     NodeLabelsUnknown(RuleName),
-    /// A rule names domains, and it is not known what they are resolved to.
+    /// A rule names domains. Their addresses are not known.
     DomainNames(RuleName),
     /// An end has no address of this family.
     NoAddress {

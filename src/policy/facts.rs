@@ -1,10 +1,10 @@
-//! The sets of unknown facts on which matches depend, each kept once.
+//! Interned sets of the unknown facts on which matches depend.
 
 use super::arena::Interner;
 use super::compiled::FactsId;
 use super::unknown::{UnknownFact, UnknownFacts};
 
-/// Interned sets of unknown facts. Those that do not depend on the cluster are there from the beginning.
+/// Interned sets of unknown facts. The id fields are sets that do not depend on the cluster.
 #[derive(Debug)]
 pub(super) struct Facts {
     sets: Interner<UnknownFacts>,

@@ -8,13 +8,13 @@ use super::unknown::UnknownLabels;
 /// The labels of a pod or a namespace, by key.
 pub type Labels = BTreeMap<String, String>;
 
-/// A label selector: every requirement must hold.
+/// A label selector: every requirement must match.
 ///
 /// Follows `metav1.LabelSelector`: `matchLabels` and `matchExpressions` are ANDed, and a selector
 /// without requirements matches every object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct LabelSelector {
-    // Ordered, so that two ways of writing one selector are interned as one.
+    // A sorted set, so that equal selectors are interned as one, however they are written.
     requirements: BTreeSet<Requirement>,
 }
 
@@ -31,7 +31,7 @@ pub enum Requirement {
     DoesNotExist(String),
 }
 
-/// What an object may have at one key.
+/// What an object may have for one label key.
 #[derive(Clone, Copy)]
 enum Candidate<'a> {
     Absent,
@@ -41,14 +41,14 @@ enum Candidate<'a> {
 }
 
 impl Requirement {
-    /// The key of the label that the requirement is about.
+    /// Returns the label key of the requirement.
     pub fn key(&self) -> &String {
         match self {
             Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => key,
         }
     }
 
-    /// Whether an object with these labels meets the requirement.
+    /// Returns whether an object with these labels meets the requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.admits(labels.get(self.key()).map_or(Candidate::Absent, Candidate::Value))
     }
@@ -66,7 +66,7 @@ impl Requirement {
         }
     }
 
-    /// The values that the requirement names.
+    /// Returns the values that the requirement names.
     pub fn values(&self) -> impl Iterator<Item = &String> {
         match self {
             Self::In(_, values) | Self::NotIn(_, values) => Some(values),
@@ -77,32 +77,32 @@ impl Requirement {
     }
 }
 
-/// Whether a selector matches an object whose labels are known in part.
+/// Whether a selector matches an object whose labels may be known only in part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// It does, whatever is not known.
+    /// The selector matches, whatever the unknown labels are.
     Selected,
-    /// It does not, whatever is not known.
+    /// The selector does not match, whatever the unknown labels are.
     NotSelected,
-    /// That depends on the labels with these keys. Never empty.
+    /// The result depends on the labels with these keys. Never empty.
     DependsOn(BTreeSet<String>),
 }
 
 impl LabelSelector {
-    /// The selector that matches every object (`{}`).
+    /// Creates the selector that matches every object (`{}`).
     pub fn everything() -> Self {
         Self::default()
     }
 
-    /// Whether an object with these labels is selected.
+    /// Returns whether the selector matches an object with these labels.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches(labels))
     }
 
-    /// Whether an object is selected of which these labels are known, and of whose others `unknown` says what
-    /// is.
+    /// Returns whether the selector matches an object. `labels` are the known labels, and `unknown` describes the
+    /// others.
     ///
-    /// The answer is exact: it depends on a key only if two values of that key lead to different answers.
+    /// The result is exact: it depends on a key only if two values of that key have different results.
     pub fn select(&self, labels: &Labels, unknown: &UnknownLabels) -> Selection {
         if unknown.is_empty() {
             return if self.matches(labels) { Selection::Selected } else { Selection::NotSelected };
@@ -113,7 +113,7 @@ impl LabelSelector {
         }
         let mut depends_on = BTreeSet::new();
         for (key, requirements) in by_key {
-            // Values that no requirement names are alike, so that one stands for all of them.
+            // All values that no requirement names have the same result, so one candidate stands for all of them.
             let named = requirements.iter().flat_map(|requirement| requirement.values());
             let candidates: Vec<_> = match labels.get(key) {
                 Some(value) => vec![Candidate::Value(value)],
@@ -137,12 +137,12 @@ impl LabelSelector {
         if depends_on.is_empty() { Selection::Selected } else { Selection::DependsOn(depends_on) }
     }
 
-    /// Whether the selector has no requirement and so matches every object.
+    /// Returns whether the selector has no requirements, so that it matches every object.
     pub fn is_everything(&self) -> bool {
         self.requirements.is_empty()
     }
 
-    /// The requirements, in a fixed order.
+    /// Returns the requirements, in a fixed order.
     pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
         self.requirements.iter()
     }
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(selector.to_string(), "app=web,tier notin (a, b),!legacy");
     }
 
-    /// A key may be known, be there with some value, or be anything.
+    /// A key may be known, be present with an unknown value, or be unknown.
     #[test]
     fn a_selector_depends_only_on_keys_that_decide() {
         let known = labels(&[("app", "web")]);
@@ -259,7 +259,7 @@ mod tests {
             (vec![exists("hash")], yes.clone(), depends(&["hash"])),
             (vec![lacks("hash")], no.clone(), depends(&["hash"])),
             (vec![is_not("hash", "1")], depends(&["hash"]), depends(&["hash"])),
-            // What no value can meet, and what every value meets.
+            // Requirements that no value can meet, and requirements that every value meets.
             (vec![is("hash", "1"), is_not("hash", "1")], no.clone(), no.clone()),
             (vec![is("hash", "1"), lacks("hash")], no.clone(), no.clone()),
             (vec![exists("hash"), is_not("team", "a")], yes, depends(&["hash", "team"])),

@@ -1,4 +1,4 @@
-//! Matching selectors and peers against distinct label sets and classes, never against pods.
+//! Matches selectors and peers against distinct label sets and classes, never against pods.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -17,7 +17,7 @@ use super::label::{LabelSelector, Selection};
 use super::model::{Direction, Namespace, NamespaceScope, NetworkPolicy, Peer, Peers, Rule};
 use super::unknown::{PartialLabels, UnknownFact, UnknownFacts};
 
-/// Namespaces by name.
+/// Namespaces, indexed by name.
 pub(super) struct NamespaceIndex {
     namespaces: Arena<Namespace>,
     by_name: BTreeMap<String, Id<Namespace>>,
@@ -40,25 +40,26 @@ impl NamespaceIndex {
     }
 }
 
-/// The label sets that a pod selector matches.
+/// Label sets that a pod selector matches.
 #[derive(Default)]
 struct SelectedLabels {
     surely: FixedBitSet,
-    /// By the index of the label set: the keys on which it depends.
+    /// Unknown keys on which the match depends, by the index of the label set.
     perhaps: HashMap<usize, BTreeSet<String>>,
 }
 
-/// Matches selectors and peers, each distinct one once.
+/// Matches selectors and peers. Each distinct selector and peer is matched once.
 pub(super) struct Matcher<'a> {
     names: NamespaceIndex,
     labels: Arena<PartialLabels>,
     pub(super) classes: Arena<Class>,
     classes_by_namespace: HashMap<Id<Namespace>, Vec<ClassId>>,
     space: &'a AddressSpace,
-    /// The sets of parts in which unknown addresses are.
+    /// Sets of atoms in which unknown addresses may be.
     address_sets: Arena<AddressSet>,
     pub(super) peers: Arena<CompiledPeer>,
-    /// By peer, and by namespace for peers that mean the policy's own.
+    /// Compiled peers, by peer. Peers that select pods in the policy's own namespace are also keyed by that
+    /// namespace.
     peer_ids: HashMap<(Option<Id<Namespace>>, Peer), PeerId>,
     cluster_peer_ids: HashMap<ClusterPeer, PeerId>,
     selected_labels: HashMap<LabelSelector, SelectedLabels>,
@@ -74,7 +75,7 @@ impl<'a> Matcher<'a> {
         address_sets: Arena<AddressSet>,
     ) -> Self {
         let mut classes_by_namespace = HashMap::<_, Vec<_>>::new();
-        // A pod that has ended is nobody's subject and nobody's peer.
+        // A pod that has ended is neither a subject nor a peer.
         for (id, class) in classes.iter().filter(|(_, class)| !class.ended) {
             classes_by_namespace.entry(class.namespace).or_default().push(id);
         }
@@ -168,13 +169,15 @@ impl<'a> Matcher<'a> {
         id
     }
 
-    /// The classes that a cluster-scoped policy selects: it never means pods with `hostNetwork`.
+    /// Returns the classes that a selector of a cluster-scoped policy matches. It never matches pods with
+    /// `hostNetwork`.
     pub(super) fn in_pod_network(&mut self, selector: &PodSelector) -> MatchedClasses {
         let namespaces = self.namespaces(&selector.namespaces);
         self.matched(&namespaces, &selector.pods, |class| !class.host_network)
     }
 
-    /// The namespaces that a selector matches, each with the fact on which that depends.
+    /// Returns the namespaces that a selector matches or may match. In the second case, the unknown fact on which the
+    /// match depends is included.
     fn namespaces(&self, selector: &LabelSelector) -> Vec<(Id<Namespace>, Option<UnknownFact>)> {
         let namespaces = self.names.namespaces.iter();
         let matching =
@@ -219,8 +222,8 @@ impl<'a> Matcher<'a> {
         matched
     }
 
-    /// The classes of a namespace that `pods` selects, if the selector of the namespaces matches it;
-    /// `depends_on` is the fact on which that depends.
+    /// Returns the classes of a namespace that `pods` selects. `depends_on` is the unknown fact that decides whether
+    /// the namespace itself is selected.
     fn select(
         &mut self,
         namespace: Id<Namespace>,

@@ -1,8 +1,7 @@
-//! The policy engine: what NetworkPolicies and cluster-scoped policies promise about a flow, and why.
+//! The policy engine: what NetworkPolicies and cluster-scoped policies say about a flow, and why.
 //!
-//! Pure: no I/O, no clock, no Kubernetes types. A [`Cluster`] goes in, is compiled into an
-//! [`Engine`], and answers [`Engine::evaluate`] for one flow with every reason, or
-//! [`Engine::reach`] for all flows of all pairs.
+//! The engine is pure: no I/O, no clock, no Kubernetes types. [`Engine::new`] compiles a [`Cluster`].
+//! [`Engine::evaluate`] evaluates one flow, with every reason. [`Engine::reach`] evaluates all flows of all pairs.
 
 mod address;
 mod arena;

@@ -1,7 +1,7 @@
-//! What the engine evaluates: a cluster reduced to what NetworkPolicy can see of it.
+//! The policy model: the parts of a cluster that network policies can refer to.
 //!
-//! These are netproof's own types. Kubernetes objects are converted to them once, in
-//! [`snapshot`](crate::snapshot), with every default of the API already applied.
+//! These are netproof's own types. [`snapshot`](crate::snapshot) converts Kubernetes objects to them once, and
+//! applies every default of the API.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,11 +20,11 @@ use super::unknown::UnknownLabels;
 pub struct Cluster {
     /// All namespaces, each with its `kubernetes.io/metadata.name` label.
     pub namespaces: Vec<Namespace>,
-    /// All nodes that are known.
+    /// All known nodes.
     pub nodes: Vec<Node>,
-    /// Ranges that hold all addresses of all nodes; empty if these are not known.
+    /// Ranges that contain all addresses of all nodes. Empty if no ranges are known.
     pub node_ranges: Vec<IpNet>,
-    /// All pods, also those that have ended.
+    /// All pods, including those that have ended.
     pub pods: Vec<Pod>,
     /// All Services.
     pub services: Vec<Service>,
@@ -41,22 +41,23 @@ pub struct Namespace {
     pub name: String,
     /// `metadata.labels`, with `kubernetes.io/metadata.name`.
     pub labels: Labels,
-    /// What is not known about its labels.
+    /// Unknown labels.
     pub unknown_labels: UnknownLabels,
 }
 
-/// The label that the API server sets on every namespace, to its name.
+/// Label that the API server sets on every namespace. Its value is the namespace's name.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 impl Namespace {
-    /// A namespace with these labels and the one that the API server sets.
+    /// Creates a namespace with these labels and the label that the API server sets.
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
         labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.clone());
         Self { name, labels, unknown_labels: UnknownLabels::default() }
     }
 
-    /// A namespace that other objects mention: of its labels only the one that the API server sets is known.
+    /// Creates a namespace that is known only because other objects name it. Its only known label is the one that the
+    /// API server sets.
     pub fn mentioned(name: impl Into<String>) -> Self {
         Self { unknown_labels: UnknownLabels::others(), ..Self::new(name, Labels::new()) }
     }
@@ -67,10 +68,10 @@ impl Namespace {
 pub struct Node {
     /// `metadata.name`
     pub name: String,
-    /// Those of `status.addresses` with type `InternalIP`; empty where they are not known.
+    /// `status.addresses` of type `InternalIP`. Empty if they are not known.
     pub addresses: Vec<IpAddr>,
-    /// Those with type `ExternalIP`. Of many clouds the node itself does not have them: they are translated on the
-    /// way. No pod with `hostNetwork` has them for certain.
+    /// `status.addresses` of type `ExternalIP`. In many clouds, the node itself does not have these addresses: they
+    /// are translated on the way. So it is not certain that a pod with `hostNetwork` has them.
     pub external_addresses: Vec<IpAddr>,
 }
 
@@ -81,43 +82,44 @@ pub struct Pod {
     pub namespace: String,
     /// `metadata.name`
     pub name: String,
-    /// `metadata.labels`, as far as they are known.
+    /// `metadata.labels`, as far as known.
     pub labels: Labels,
-    /// What is not known about its labels.
+    /// Unknown labels.
     pub unknown_labels: UnknownLabels,
-    /// `status.podIPs`; empty where they are not known, as in manifests.
+    /// `status.podIPs`. Empty if they are not known, as in manifests.
     pub addresses: Vec<IpAddr>,
-    /// Where `addresses` is empty: the ranges that hold all addresses that the pod can have. Empty if they
-    /// can be any.
+    /// If `addresses` is empty: the ranges that contain all addresses that the pod can have. Empty if the pod can
+    /// have any address.
     pub address_ranges: Vec<IpNet>,
-    /// The container ports of all containers that can serve, in order.
+    /// Container ports of all containers that can serve, in order.
     pub ports: Vec<ContainerPort>,
-    /// `hostPort` of its containers: ports of its node that lead to the pod. Empty with `hostNetwork`.
+    /// `hostPort` of the pod's containers: ports of its node that lead to the pod. Empty with `hostNetwork`.
     pub host_ports: Vec<(Protocol, Port)>,
     /// `spec.hostNetwork`
     pub host_network: bool,
-    /// `spec.nodeName`, where it is known.
+    /// `spec.nodeName`, if known.
     pub node: Option<String>,
-    /// Whether `status.phase` is `Succeeded` or `Failed`: such a pod has no network any more, and
-    /// its address may belong to another one.
+    /// Whether `status.phase` is `Succeeded` or `Failed`. Such a pod has no network any more, and its address may
+    /// belong to another pod.
     pub ended: bool,
 }
 
 impl Pod {
-    /// The pod's first address of a family.
+    /// Returns the pod's first address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         first_of(&self.addresses, family)
     }
 
-    /// The number that a named port has in this pod: `None` if no container of the pod names such
-    /// a port of that protocol. The first container that does decides where a Service names the port.
+    /// Returns the number of a named port in this pod, or `None` if no container defines the name for the protocol.
+    /// If several containers define it, this is the number of the first one, which a Service's `targetPort` stands
+    /// for.
     pub fn named_port(&self, name: &str, protocol: Protocol) -> Option<Port> {
         named_ports(&self.ports, name, protocol).next()
     }
 }
 
 impl Node {
-    /// The node's first address of a family.
+    /// Returns the node's first address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         first_of(&self.addresses, family)
     }
@@ -127,7 +129,7 @@ fn first_of(addresses: &[IpAddr], family: IpFamily) -> Option<IpAddr> {
     addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
 }
 
-/// The numbers that containers give to a name, in their order. Several containers may use one name.
+/// Returns the numbers of a port name, in the order of the containers. Several containers may define one name.
 pub(super) fn named_ports(
     ports: &[ContainerPort],
     name: &str,
@@ -155,25 +157,25 @@ pub struct Service {
     pub namespace: String,
     /// `metadata.name`
     pub name: String,
-    /// `spec.clusterIPs`; empty for a headless Service and where they are not known.
+    /// `spec.clusterIPs`. Empty for a headless Service, and if they are not known.
     pub addresses: Vec<IpAddr>,
     /// `spec.ports`
     pub ports: Vec<ServicePort>,
-    /// Where the Service leads.
+    /// Endpoints of the Service.
     pub backends: Backends,
-    /// How it is reached from outside the cluster, through nodes that may put their address in place of the
-    /// client's.
+    /// How clients outside the cluster reach the Service: through nodes, which may replace the client's address with
+    /// their own.
     pub exposure: Option<Exposure>,
-    /// `spec.clusterIP: None`: its name stands for the addresses of its endpoints. Nothing is translated, neither
-    /// addresses nor ports.
+    /// Whether `spec.clusterIP` is `None`. The Service's name then stands for the addresses of its endpoints, and
+    /// neither addresses nor ports are translated.
     pub headless: bool,
-    /// `spec.internalTrafficPolicy: Local`: the Service leads only to endpoints on the sender's node.
+    /// Whether `spec.internalTrafficPolicy` is `Local`: the Service leads only to endpoints on the sender's node.
     pub only_local: bool,
-    /// Whether the API server gives a `nodePort` to each port that names none, as for a `LoadBalancer`.
+    /// Whether the API server chooses a `nodePort` for each port that has none, as for a `LoadBalancer`.
     pub chooses_node_ports: bool,
 }
 
-/// How a Service is reached from outside the cluster.
+/// Service type that makes a Service reachable from outside the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Exposure {
     /// `type: NodePort`
@@ -183,7 +185,7 @@ pub enum Exposure {
 }
 
 impl Exposure {
-    /// The value of `type`.
+    /// Returns the value of `type`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NodePort => "NodePort",
@@ -192,11 +194,11 @@ impl Exposure {
     }
 }
 
-/// The range from which the API server chooses a `nodePort`, unless `--service-node-port-range` says otherwise.
+/// Range from which the API server chooses a `nodePort` by default (`--service-node-port-range`).
 const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 
 impl Service {
-    /// The ports of nodes that may lead to the Service.
+    /// Returns the ports of nodes that may lead to the Service.
     pub fn node_ports(&self) -> impl Iterator<Item = (Protocol, PortRange)> {
         let (first, last) = NODE_PORTS;
         let any = PortRange::new(Port::new(first).unwrap_or(Port::MIN), Port::new(last).unwrap_or(Port::MAX));
@@ -206,25 +208,25 @@ impl Service {
         })
     }
 
-    /// The Service's virtual address of a family.
+    /// Returns the Service's virtual address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         first_of(&self.addresses, family)
     }
 }
 
-/// Where a Service leads.
+/// Endpoints of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backends {
-    /// To the pods of its namespace that carry all these labels (`spec.selector`).
+    /// The pods of the Service's namespace that have all these labels (`spec.selector`).
     Selected(Labels),
-    /// To these addresses: a Service without a selector whose endpoints are known.
+    /// Known addresses, of a Service without a selector.
     Addresses(Vec<IpAddr>),
-    /// It cannot be told: no selector and no known endpoints, or an external name.
+    /// Unknown endpoints: no selector and no known endpoints, or an external name.
     Unknown,
 }
 
 impl Backends {
-    /// What selects them among the pods of the Service's namespace; `None` if nothing does.
+    /// Returns the selector for pods of the Service's namespace, or `None` if the Service selects no pods.
     pub fn selector(&self) -> Option<LabelSelector> {
         let has =
             |(key, value): (&String, &String)| Requirement::In(key.clone(), BTreeSet::from([value.clone()]));
@@ -234,7 +236,7 @@ impl Backends {
         }
     }
 
-    /// Whether they are pods with these labels, in the namespace of the Service.
+    /// Returns whether the Service selects a pod, by the pod's labels. Does not compare their namespaces.
     pub fn select(&self, pod: &Pod) -> Selection {
         let select = |selector: LabelSelector| selector.select(&pod.labels, &pod.unknown_labels);
         self.selector().map_or(Selection::NotSelected, select)
@@ -250,23 +252,23 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// `port`
     pub port: Port,
-    /// `targetPort`, by default the same as `port`.
+    /// `targetPort`, which defaults to `port`.
     pub target: TargetPort,
-    /// `nodePort`, where the Service has one.
+    /// `nodePort`, if the Service has one.
     pub node_port: Option<Port>,
 }
 
-/// The port of a pod that a Service's port leads to.
+/// Port of a pod to which a Service's port leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetPort {
-    /// This port.
+    /// A port number.
     Number(Port),
-    /// The container port of this name, which may have another number in every pod.
+    /// Name of a container port. Its number may differ from pod to pod.
     Name(String),
 }
 
 impl TargetPort {
-    /// The port's number in a pod; `None` if the pod names no such port.
+    /// Returns the port's number in a pod, or `None` if the pod does not define the name.
     pub fn resolve(&self, pod: &Pod, protocol: Protocol) -> Option<Port> {
         match self {
             Self::Number(port) => Some(*port),
@@ -282,23 +284,23 @@ pub struct NetworkPolicy {
     pub namespace: String,
     /// `metadata.name`
     pub name: String,
-    /// `spec.podSelector`: the pods of its namespace that the policy isolates.
+    /// `spec.podSelector`: the pods of the policy's namespace that it isolates.
     pub subjects: LabelSelector,
-    /// The ingress rules, or `None` if the policy does not isolate its subjects for ingress.
-    /// `policyTypes` has been applied already.
+    /// Ingress rules, or `None` if the policy does not isolate its subjects for ingress. `policyTypes` is already
+    /// applied.
     pub ingress: Option<Vec<Rule>>,
-    /// The egress rules, or `None` if the policy does not isolate its subjects for egress.
+    /// Egress rules, or `None` if the policy does not isolate its subjects for egress.
     pub egress: Option<Vec<Rule>>,
 }
 
 impl NetworkPolicy {
-    /// Whether a pod is one of its subjects, by the labels that are known. That it has ended, or uses its node's
-    /// network, is not looked at.
+    /// Returns whether a pod is a subject, by its known labels. Does not check whether the pod has ended, or uses its
+    /// node's network.
     pub fn selects(&self, pod: &Pod) -> bool {
         self.namespace == pod.namespace && self.subjects.matches(&pod.labels)
     }
 
-    /// All peers of its rules.
+    /// Returns all peers of the policy's rules.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
         [&self.ingress, &self.egress].into_iter().flatten().flatten().flat_map(|rule| match &rule.peers {
             Peers::Any => &[],
@@ -306,7 +308,7 @@ impl NetworkPolicy {
         })
     }
 
-    /// The selectors by which it and its peers select pods.
+    /// Returns the selectors by which the policy and its peers select pods.
     pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
         let peers = self.peers().filter_map(|peer| match peer {
             Peer::Pods { pods, .. } => Some(pods),
@@ -315,12 +317,12 @@ impl NetworkPolicy {
         std::iter::once(&self.subjects).chain(peers)
     }
 
-    /// The ports of all its rules.
+    /// Returns the ports of all rules.
     pub fn ports(&self) -> impl Iterator<Item = &Ports> {
         [&self.ingress, &self.egress].into_iter().flatten().flatten().map(|rule| &rule.ports)
     }
 
-    /// The rules for a direction; `None` if the policy does not isolate its subjects for it.
+    /// Returns the rules for a direction, or `None` if the policy does not isolate its subjects for it.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {
             Direction::Ingress => self.ingress.as_deref(),
@@ -329,7 +331,7 @@ impl NetworkPolicy {
     }
 }
 
-/// Ingress or egress, seen from a policy's subject.
+/// Direction of traffic, from the point of view of a policy's subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// Traffic that a pod sends.
@@ -339,10 +341,10 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Both directions, in the order in which a packet meets them.
+    /// Both directions, in the order in which a packet passes them.
     pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
 
-    /// `egress` or `ingress`.
+    /// Returns `egress` or `ingress`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Egress => "egress",
@@ -357,7 +359,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// A rule: any of its peers, on any of its ports.
+/// A rule. It allows any of its peers on any of its ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// `from` or `to`
@@ -366,12 +368,12 @@ pub struct Rule {
     pub ports: Ports,
 }
 
-/// Whom a rule allows.
+/// Peers that a rule allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peers {
-    /// Everybody, inside and outside the cluster: the list is missing or empty.
+    /// Everything inside and outside the cluster: the list is missing or empty.
     Any,
-    /// Any of these.
+    /// Any of these peers.
     Only(Vec<Peer>),
 }
 
@@ -380,30 +382,30 @@ pub enum Peers {
 pub enum Peer {
     /// Pods, by `namespaceSelector` and `podSelector` together.
     Pods {
-        /// The namespaces in which pods are looked for.
+        /// Namespaces of the pods.
         namespaces: NamespaceScope,
-        /// The pods of those namespaces.
+        /// Selector for the pods of those namespaces.
         pods: LabelSelector,
     },
     /// Addresses.
     IpBlock(IpBlock),
 }
 
-/// The namespaces in which a peer looks for pods.
+/// Namespaces in which a peer selects pods.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NamespaceScope {
-    /// The policy's own: `namespaceSelector` is missing.
+    /// The policy's own namespace: `namespaceSelector` is missing.
     Own,
-    /// Those that the selector matches.
+    /// Namespaces that the selector matches.
     Selected(LabelSelector),
 }
 
-/// On which ports a rule allows.
+/// Ports that a rule allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ports {
-    /// On every port of every protocol: the list is missing or empty.
+    /// Every port of every protocol: the list is missing or empty.
     Any,
-    /// On any of these.
+    /// Any of these ports.
     Only(Vec<PortMatch>),
 }
 
@@ -416,13 +418,13 @@ pub struct PortMatch {
     pub ports: PortSpec,
 }
 
-/// The ports of one entry.
+/// Ports of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortSpec {
     /// Every port of the protocol: `port` is missing.
     Any,
-    /// One port, or those up to `endPort`.
+    /// One port, or the range up to `endPort`.
     Range(PortRange),
-    /// The container port of this name, in the pod that receives.
+    /// The container port of this name, in the receiving pod.
     Named(String),
 }

@@ -1,4 +1,4 @@
-//! Where nodes have their addresses: what rules about nodes mean for the address space.
+//! Addresses of nodes: which parts of the address space a rule about nodes matches.
 
 use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
@@ -9,22 +9,24 @@ use super::cluster_policy::{ClusterPeer, ClusterPolicy};
 use super::model::Node;
 use super::rule_peers::Held;
 
-/// Where nodes have their addresses, as far as that is known.
+/// Addresses of nodes, as far as known.
 #[derive(Debug)]
 pub(super) struct NodeAddresses {
     ranges: Vec<IpNet>,
-    /// Whether every node has an address of a family.
+    /// Whether every node has an address of each family.
     families: [HasFamily; 2],
-    /// The parts of the address space that are an address of a node.
+    /// Atoms that are addresses of nodes.
     surely: FixedBitSet,
-    /// The parts in which nodes may have addresses.
+    /// Atoms that may be addresses of nodes.
     perhaps: FixedBitSet,
-    /// The parts in which the known addresses and ranges of nodes are, also where the space is not cut by them.
+    /// Atoms that contain known addresses, or overlap known ranges, of nodes. This does not depend on whether the
+    /// address space is divided at the addresses of nodes.
     known: FixedBitSet,
 }
 
-/// The blocks by which the address space is cut, so that each part is in the ranges of nodes as a whole or not at
-/// all. None where no policy names nodes: each part is evaluated for every workload.
+/// Returns the blocks at which the address space must be divided, so that each atom is completely inside or
+/// completely outside the ranges of nodes. Empty if no policy names nodes: atoms are costly, because each atom is
+/// evaluated for every workload.
 pub(super) fn blocks(nodes: &[Node], ranges: &[IpNet], policies: &[ClusterPolicy]) -> Vec<IpBlock> {
     let is_nodes = |peer: &ClusterPeer| match peer {
         ClusterPeer::Nodes(_) => true,
@@ -39,8 +41,8 @@ pub(super) fn blocks(nodes: &[Node], ranges: &[IpNet], policies: &[ClusterPolicy
 }
 
 impl NodeAddresses {
-    /// The addresses of these nodes, and of others in the ranges. The space has been cut by [`blocks`] if a policy
-    /// names nodes.
+    /// Finds the addresses of these nodes, and of other nodes in the ranges. If a policy names nodes, the space must
+    /// be divided at the [`blocks`].
     pub(super) fn new(space: &AddressSpace, nodes: &[Node], ranges: Vec<IpNet>) -> Self {
         let none = FixedBitSet::with_capacity(space.atoms().len());
         let (mut surely, mut perhaps) = (none.clone(), none);
@@ -53,7 +55,7 @@ impl NodeAddresses {
         }
         for node in nodes {
             surely.extend(node.addresses.iter().filter_map(|at| space.atom(*at)).map(AtomId::index));
-            // Whether `nodes` means an address that is translated on the way is not specified.
+            // The specification does not say whether `nodes` includes addresses that are translated on the way.
             perhaps
                 .extend(node.external_addresses.iter().filter_map(|at| space.atom(*at)).map(AtomId::index));
         }
@@ -69,12 +71,12 @@ impl NodeAddresses {
         Self { ranges, families, surely, perhaps, known }
     }
 
-    /// Ranges that hold all addresses of nodes; empty if these are not known.
+    /// Returns the ranges that contain all addresses of nodes. Empty if no ranges are known.
     pub(super) fn ranges(&self) -> &[IpNet] {
         &self.ranges
     }
 
-    /// Whether every node has an address of a family.
+    /// Returns whether every node has an address of a family.
     pub(super) fn has_family(&self, family: IpFamily) -> HasFamily {
         let [v4, v6] = self.families;
         match family {
@@ -83,12 +85,12 @@ impl NodeAddresses {
         }
     }
 
-    /// Whether a part has addresses that are known to be, or that may be, those of nodes.
+    /// Returns whether an atom contains known addresses, or overlaps known ranges, of nodes.
     pub(super) fn touch(&self, atom: AtomId) -> bool {
         self.known.contains(atom.index())
     }
 
-    /// How surely the addresses of a part are those of nodes. To be asked only where a policy names nodes.
+    /// Returns whether the addresses of an atom are addresses of nodes. Valid only if a policy names nodes.
     pub(super) fn hold(&self, atom: AtomId) -> Option<Held> {
         Held::of(self.surely.contains(atom.index()), self.perhaps.contains(atom.index()))
     }

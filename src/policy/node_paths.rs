@@ -1,4 +1,5 @@
-//! Traffic between pods and nodes: a pod's own node, and what comes through the nodes to a Service.
+//! Traffic that involves nodes: between a pod and its own node, and from outside the cluster through nodes to a
+//! Service.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,11 +20,11 @@ use super::rule_ports::HeldPorts;
 use super::unknown::UnknownFacts;
 
 impl Reach<'_> {
-    /// What pods may send to their own nodes (`Egress`), or receive from there. `None` if all of them use the
-    /// networks of their nodes.
+    /// Returns what pods may send to their own nodes (`Egress`) or receive from them (`Ingress`), or `None` if all
+    /// pods use the networks of their nodes.
     ///
-    /// NetworkPolicies always allow it. Whether cluster-scoped policies can deny what a pod sends is not
-    /// specified, so that what they deny is undefined.
+    /// NetworkPolicies always allow this traffic. The specification does not say whether cluster-scoped policies can
+    /// deny packets from a pod to its own node. So packets that they deny are undefined.
     pub fn own_node(&mut self, pods: &[Group], direction: Direction) -> Option<ConnectionsId> {
         let engine = self.engine();
         let classes = pods.iter().filter_map(|group| match group.0 {
@@ -45,7 +46,7 @@ impl Reach<'_> {
         Some(self.push(bounds, assumptions))
     }
 
-    /// What pods of a class may send to their own nodes, over every family that both have.
+    /// Returns what pods of a class may send to their own nodes, over all families that both have.
     fn towards_own_node(&mut self, class: ClassId, facts: &mut UnknownFacts) -> Bounds {
         let engine = self.engine();
         let families = engine.families_of_own_node(class).map(|(family, has)| match has {
@@ -65,7 +66,8 @@ impl Reach<'_> {
         self.algebra.bounds.arena()[id].clone()
     }
 
-    /// What every address outside may send to a group. Asked once for all Services that lead there.
+    /// Returns what every address outside may send to a group. The result is computed once for all Services that lead
+    /// there.
     fn found_from_anywhere(&mut self, pods: Group) -> Arc<FromAnywhere> {
         if let Some(known) = self.from_anywhere.get(&pods) {
             return Arc::clone(known);
@@ -81,11 +83,11 @@ impl Reach<'_> {
         found
     }
 
-    /// What comes through nodes to pods, each with the ports to which a Service leads there: through node ports,
-    /// or through a load balancer.
+    /// Returns what reaches pods through nodes, by node ports or by a load balancer. Each group of pods comes with
+    /// the ports to which a Service leads.
     ///
-    /// It may have the client's address or that of any node, so that only what is allowed to every address is
-    /// certain. The rest is undefined: a pod's own node may always send to it.
+    /// The packets may have the client's address, or the address of any node. So only connections that are allowed
+    /// from every address are certain. The rest is undefined, because a pod's own node may always send to the pod.
     pub fn through_nodes(&mut self, pods: &[(Group, Connections)]) -> ConnectionsId {
         if let Some(known) = self.through_nodes.get(pods) {
             return *known;
@@ -107,12 +109,12 @@ impl Reach<'_> {
     }
 }
 
-/// What every address outside may send to a group.
+/// What every address outside the cluster may send to a group.
 #[derive(Debug)]
 pub(super) struct FromAnywhere {
-    /// What all of them may send.
+    /// Connections that are allowed from every address.
     certain: Connections,
-    /// What some of them may send, where that depends on facts that are not known.
+    /// For each set of addresses whose connections depend on unknown facts: the allowed connections, and these facts.
     open: Vec<(Connections, UnknownFacts)>,
 }
 
@@ -130,7 +132,7 @@ impl FromAnywhere {
 }
 
 impl Engine {
-    /// Whether pods of a class and their own nodes have a family in common.
+    /// Returns, for each family, whether pods of a class and their own nodes have it in common.
     fn families_of_own_node(&self, class: ClassId) -> [(IpFamily, HasFamily); 2] {
         let class = &self.classes[class];
         let common = IpFamily::ALL
@@ -144,7 +146,7 @@ impl Engine {
         }
     }
 
-    /// The facts on which it depends over which families pods of a class reach their own nodes.
+    /// Returns the unknown facts that decide over which families pods of a class reach their own nodes.
     fn facts_about_own_node_families(&self, class: ClassId) -> UnknownFacts {
         let is_perhaps = |has: HasFamily| has == HasFamily::Perhaps;
         let of_pods = IpFamily::ALL.map(|family| self.classes[class].has_family(family)).into_iter();
@@ -171,7 +173,7 @@ impl Engine {
         Bounds { possible: Connections::all(), ..bounds.after(&tier(Tier::Admin)) }
     }
 
-    /// How surely a rule of a cluster-scoped policy matches the own node of a pod: any of the nodes.
+    /// Returns whether a rule of a cluster-scoped policy matches a pod's own node, which may be any node.
     fn holds_own_node(&self, rule: &CompiledRule, family: IpFamily) -> Option<Held> {
         let Some(peers) = &rule.peers else { return Some(Held::Surely) };
         let held = peers.iter().map(|peer| match &self.peers[*peer] {
@@ -204,10 +206,10 @@ impl Engine {
     }
 }
 
-/// How much of some ranges a block holds, as far as they are of its family. Without any range it is not known
-/// where the addresses are.
+/// Returns how much of the ranges of its own family a block contains. Without any ranges, the addresses are unknown,
+/// so the block contains some of them.
 fn coverage(block: &IpBlock, ranges: &[IpNet]) -> Coverage {
-    // Ranges are nested or have nothing in common.
+    // Networks are nested or disjoint.
     let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
     let of_range = |range: &IpNet| {
         let net = block.net();

@@ -1,4 +1,4 @@
-//! Whether a peer of a rule matches one pod, of which perhaps not everything is known.
+//! Matches a peer of a rule with one pod, whose labels and addresses may be known only in part.
 
 use super::address::IpFamily;
 use super::compiled::{Coverage, Matched, MatchedAtoms, MatchedClasses};
@@ -7,7 +7,8 @@ use super::evaluate::{Direct, Match, MatchedBy};
 use super::expectation::{RuleName, UndefinedCause};
 
 impl Engine {
-    /// Whether a selector matches a pod, whose labels may be known in part. None matches what counts as a node.
+    /// Returns whether a selector matches a pod, whose labels may be known only in part. No selector matches a pod
+    /// that counts as its node.
     pub(super) fn selector_matches(
         &self,
         classes: &MatchedClasses,
@@ -26,7 +27,7 @@ impl Engine {
         }
     }
 
-    /// Whether a block holds a pod's address, of which perhaps only ranges are known.
+    /// Returns whether a block contains a pod's address, of which only ranges may be known.
     pub(super) fn block_matches_pod(
         &self,
         atoms: &MatchedAtoms,

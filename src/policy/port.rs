@@ -1,4 +1,4 @@
-//! Protocols, ports, and sets of them.
+//! Protocols, ports, and sets of ports.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -10,7 +10,7 @@ pub type Port = NonZeroU16;
 /// A transport protocol that NetworkPolicy can name (`v1.Protocol`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
-    /// Transmission Control Protocol; what `protocol` means when it is left out.
+    /// Transmission Control Protocol, the default of `protocol`.
     Tcp,
     /// User Datagram Protocol.
     Udp,
@@ -19,10 +19,10 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All protocols, in the order in which they are printed.
+    /// All protocols, in the order in which reports print them.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
-    /// The name that the Kubernetes API uses: `TCP`, `UDP` or `SCTP`.
+    /// Returns the name in the Kubernetes API: `TCP`, `UDP` or `SCTP`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
@@ -41,7 +41,7 @@ impl fmt::Display for Protocol {
 impl FromStr for Protocol {
     type Err = ();
 
-    /// Case-sensitive, as the API server is.
+    /// Parses a name. Names are case-sensitive, as in the API server.
     fn from_str(text: &str) -> Result<Self, ()> {
         Self::ALL.into_iter().find(|protocol| protocol.name() == text).ok_or(())
     }
@@ -58,27 +58,27 @@ impl PortRange {
     /// Every port.
     pub const ALL: Self = Self { first: Port::MIN, last: Port::MAX };
 
-    /// The ports from `first` to `last`, both included; `None` if `last` is below `first`.
+    /// Creates the range from `first` to `last`, both included. `None` if `last` is less than `first`.
     pub fn new(first: Port, last: Port) -> Option<Self> {
         (first <= last).then_some(Self { first, last })
     }
 
-    /// One port.
+    /// Creates the range of one port.
     pub fn single(port: Port) -> Self {
         Self { first: port, last: port }
     }
 
-    /// The lowest port of the range.
+    /// Returns the lowest port of the range.
     pub fn first(self) -> Port {
         self.first
     }
 
-    /// The highest port of the range.
+    /// Returns the highest port of the range.
     pub fn last(self) -> Port {
         self.last
     }
 
-    /// Whether `port` is inside.
+    /// Returns whether the range contains `port`.
     pub fn contains(self, port: Port) -> bool {
         self.first <= port && port <= self.last
     }
@@ -98,44 +98,44 @@ impl fmt::Display for PortRange {
 /// A set of ports of one protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PortSet {
-    // INVARIANT: ascending, disjoint, and never adjacent: equal sets are equal values.
+    // INVARIANT: ascending, disjoint, and never adjacent. So equal sets are equal values.
     ranges: Vec<PortRange>,
 }
 
 impl PortSet {
-    /// The set of all ports.
+    /// Creates the set of all ports.
     pub fn all() -> Self {
         Self { ranges: vec![PortRange::ALL] }
     }
 
-    /// Whether no port is in the set.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Whether every port is in the set.
+    /// Returns whether the set contains every port.
     pub fn is_all(&self) -> bool {
         self.ranges.first() == Some(&PortRange::ALL)
     }
 
-    /// The ranges, ascending and disjoint.
+    /// Returns the ranges, ascending and disjoint.
     pub fn ranges(&self) -> &[PortRange] {
         &self.ranges
     }
 
-    /// Whether `port` is in the set.
+    /// Returns whether the set contains `port`.
     pub fn contains(&self, port: Port) -> bool {
         let after = self.ranges.partition_point(|range| range.first <= port);
         after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|range| port <= range.last)
     }
 
-    /// The ports that are in either set.
+    /// Returns the ports that are in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         self.ranges.iter().chain(&other.ranges).copied().collect()
     }
 
-    /// The ports that are in both sets.
+    /// Returns the ports that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let mut ranges = Vec::new();
@@ -151,7 +151,7 @@ impl PortSet {
         Self { ranges }
     }
 
-    /// The ports that are in this set and not in `other`.
+    /// Returns the ports that are in this set and not in `other`.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         self.intersection(&other.complement())
@@ -174,7 +174,7 @@ impl PortSet {
     }
 }
 
-/// All ports of some ranges, in any order: they are sorted and merged once.
+/// Collects ranges in any order. They are sorted and merged once.
 impl FromIterator<PortRange> for PortSet {
     fn from_iter<I: IntoIterator<Item = PortRange>>(ranges: I) -> Self {
         let mut ranges: Vec<_> = ranges.into_iter().collect();
@@ -214,7 +214,7 @@ impl fmt::Display for PortSet {
     }
 }
 
-/// A set of ports for each protocol: what one endpoint may send to another.
+/// Connections that one end may open to another: a set of ports for each protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Connections {
     tcp: PortSet,
@@ -223,19 +223,19 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Every port of every protocol.
+    /// Creates the set of every port of every protocol.
     pub fn all() -> Self {
         Self { tcp: PortSet::all(), udp: PortSet::all(), sctp: PortSet::all() }
     }
 
-    /// These ports of one protocol, and nothing else.
+    /// Creates a set with these ports of one protocol only.
     pub fn of(protocol: Protocol, ports: PortSet) -> Self {
         let mut connections = Self::default();
         *connections.ports_mut(protocol) = ports;
         connections
     }
 
-    /// The ports of one protocol.
+    /// Returns the ports of one protocol.
     pub fn ports(&self, protocol: Protocol) -> &PortSet {
         match protocol {
             Protocol::Tcp => &self.tcp,
@@ -252,28 +252,28 @@ impl Connections {
         }
     }
 
-    /// Whether nothing is in the set.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         Protocol::ALL.into_iter().all(|protocol| self.ports(protocol).is_empty())
     }
 
-    /// Whether every port of every protocol is in the set.
+    /// Returns whether the set contains every port of every protocol.
     pub fn is_all(&self) -> bool {
         Protocol::ALL.into_iter().all(|protocol| self.ports(protocol).is_all())
     }
 
-    /// Whether `port` of `protocol` is in the set.
+    /// Returns whether the set contains `port` of `protocol`.
     pub fn contains(&self, protocol: Protocol, port: Port) -> bool {
         self.ports(protocol).contains(port)
     }
 
-    /// What is in either set.
+    /// Returns the connections that are in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         self.zip(other, PortSet::union)
     }
 
-    /// What is in any of some sets.
+    /// Returns the connections that are in any of these sets.
     pub fn union_of<'a>(all: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
         let of = |protocol| {
             let sets = all.clone().map(|connections| connections.ports(protocol));
@@ -282,13 +282,13 @@ impl Connections {
         Self { tcp: of(Protocol::Tcp), udp: of(Protocol::Udp), sctp: of(Protocol::Sctp) }
     }
 
-    /// What is in both sets.
+    /// Returns the connections that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         self.zip(other, PortSet::intersection)
     }
 
-    /// What is in this set and not in `other`.
+    /// Returns the connections that are in this set and not in `other`.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         self.zip(other, PortSet::difference)
@@ -303,7 +303,7 @@ impl Connections {
     }
 }
 
-/// All of some ranges, in any order.
+/// Collects ranges in any order.
 impl FromIterator<(Protocol, PortRange)> for Connections {
     fn from_iter<I: IntoIterator<Item = (Protocol, PortRange)>>(ranges: I) -> Self {
         let mut of_protocols: [Vec<PortRange>; 3] = Default::default();
@@ -373,7 +373,7 @@ mod tests {
     }
 
     fn any_set() -> impl Strategy<Value = PortSet> {
-        // Narrow, so that ranges often touch; and reaching both ends.
+        // Few ports, so that ranges often touch. With `high`, they are at the upper end of the port numbers.
         prop::collection::vec((1u16..40, 0u16..10, any::<bool>()), 0..6).prop_map(|parts| {
             parts.into_iter().fold(PortSet::default(), |set, (first, length, high)| {
                 let offset = if high { 65535 - 49 } else { 0 };

@@ -1,4 +1,4 @@
-//! All flows between two ends at once, for every pair of a cluster.
+//! Evaluates all flows between two ends at once, for every pair of ends in a cluster.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,26 +20,25 @@ use super::unknown::{UnknownFact, UnknownFacts};
 /// What one end may send to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PairConnections {
-    /// What the policies allow.
+    /// Connections that the policies allow.
     pub allowed: Connections,
-    /// What the specification leaves to the implementation, and what depends on facts that are not known.
+    /// Connections that the specification leaves to the implementation, or that depend on unknown facts.
     pub undefined: Connections,
-    /// The facts that are not known and on which `undefined` depends.
+    /// Unknown facts on which `undefined` depends.
     pub assumptions: UnknownFacts,
 }
 
 impl PairConnections {
-    /// Whether nothing is allowed, and nothing left open.
+    /// Returns whether nothing is allowed and nothing is undefined.
     pub fn is_empty(&self) -> bool {
         self.allowed.is_empty() && self.undefined.is_empty()
     }
 }
 
-/// Identifies the [`PairConnections`] of a pair in a [`Reach`]; equal connections have equal ids.
+/// Identifies the [`PairConnections`] of a pair in a [`Reach`]. Equal connections have equal ids.
 pub type ConnectionsId = Id<PairConnections>;
 
-/// Ends that every policy treats alike: pods of one class, or a part of the address space outside
-/// the cluster.
+/// Ends that every policy treats alike: pods of one class, or a part of the address space (atom) outside the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Group(pub(super) GroupKind);
 
@@ -49,45 +48,48 @@ pub(super) enum GroupKind {
     External(AtomId),
 }
 
-/// The rows of policies of which it is known that they isolate. They are equal for all classes that the same
-/// policies select, unless names of ports have to be resolved in the subject.
+/// Key of a [`Row`] if it is known which policies isolate: these policies, the cluster-scoped policies, the subject's
+/// named ports, whether the subject has `hostNetwork`, the direction and the family. Classes that the same policies
+/// select share a row. The named ports belong to the key only if rules resolve port names on the subject.
 type RowKey = (Vec<PolicyId>, Vec<TierPolicy>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
 
-/// What every pair of ends in a cluster may exchange.
+/// Connections between every pair of ends in a cluster.
 #[derive(Debug)]
 pub struct Reach<'a> {
     engine: &'a Engine,
     pub(super) algebra: Algebra,
     rows: HashMap<RowKey, Arc<Row>>,
     rules: Interner<Rules>,
-    /// By class, for each direction.
+    /// Rules of each class, by class, for egress and ingress.
     rules_of: Vec<[Id<Rules>; 2]>,
-    /// Rows of classes that policies perhaps isolate, with all alternatives in them: their number may be that of
-    /// the policies, so that they are merged once for all classes of which they are the same.
+    /// Rows in which the alternatives are merged for all policies that may isolate a class. There may be as many
+    /// alternatives as policies, so they are merged once for all classes with the same rules.
     merged: HashMap<(Id<Rules>, bool, Direction, IpFamily), Arc<Row>>,
-    /// By class and family; `None` where no policy selects the class.
+    /// Egress rows, by class and family. `None` if no policy selects the class.
     egress: Vec<[Option<Arc<Row>>; 2]>,
+    /// Ingress rows, in the same form.
     ingress: Vec<[Option<Arc<Row>>; 2]>,
-    /// The ports by which Services and pods are reached at the addresses of nodes.
+    /// Ports of nodes that lead to Services and pods.
     node_ports: Connections,
-    /// What becomes of bounds where an end has `hostNetwork`, by what they are where that counts as its node, and by
-    /// whether the destination has.
+    /// Cache of bounds for pairs in which an end has `hostNetwork`. The key is: the bounds if that end counts as a
+    /// pod, the bounds if it counts as its node, and whether the destination has `hostNetwork`.
     of_hosts: HashMap<(BoundsId, BoundsId, bool), BoundsId>,
     pairs: Interner<PairConnections>,
-    /// The pairs that depend on nothing that is not known.
+    /// Cache of pairs without undefined connections, by bounds.
     pair_ids: HashMap<BoundsId, ConnectionsId>,
-    /// The pairs of groups that have something undefined, by what that depends on.
+    /// Cache of pairs with undefined connections, by source and destination.
     undefined_ids: HashMap<(Group, Group), ConnectionsId>,
-    /// The facts on which these bounds depend, towards a remote end.
+    /// Cache of the unknown facts on which bounds depend, by the rules of the subject, the direction, the remote end
+    /// and the bounds.
     facts: HashMap<(Id<Rules>, Direction, Group, BoundsId), UnknownFacts>,
-    /// What every address outside may send to a group.
+    /// Cache of what every address outside may send to a group.
     pub(super) from_anywhere: HashMap<Group, Arc<FromAnywhere>>,
-    /// What comes through nodes to these pods: mostly the same for many Services and pods.
+    /// Cache of what reaches pods through nodes. Many Services and pods have the same result.
     pub(super) through_nodes: HashMap<Vec<(Group, Connections)>, ConnectionsId>,
 }
 
 impl Engine {
-    /// What every pair of pods and parts of the address space may exchange.
+    /// Computes the connections between every pair of pods and parts of the address space.
     pub fn reach(&self) -> Reach<'_> {
         let mut reach = Reach {
             engine: self,
@@ -120,7 +122,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Whether ends of a group have an address of a family.
+    /// Returns whether the ends of a group have an address of a family.
     pub(super) fn has_family(&self, group: Group, family: IpFamily) -> HasFamily {
         match group.0 {
             GroupKind::Pods(class) => self.classes[class].has_family(family),
@@ -129,27 +131,27 @@ impl Engine {
         }
     }
 
-    /// Whether two ends both have an address of a family.
+    /// Returns whether two ends both have an address of a family.
     pub(super) fn common_family(&self, source: Group, destination: Group, family: IpFamily) -> HasFamily {
         self.has_family(source, family).min(self.has_family(destination, family))
     }
 }
 
 impl<'a> Reach<'a> {
-    /// The group of a pod.
+    /// Returns the group of a pod.
     pub fn pod(&self, pod: PodId) -> Option<Group> {
         self.engine.class_of(pod).map(|class| Group(GroupKind::Pods(class)))
     }
 
-    /// The parts of the address space outside the cluster, ascending, IPv4 first: together they
-    /// are all addresses.
+    /// Returns the parts of the address space as groups of addresses outside the cluster, ascending, IPv4 first.
+    /// Together they contain all addresses.
     pub fn external(&self) -> Vec<(Group, AddressRange)> {
         let atoms = self.engine.space.atoms().iter();
         atoms.map(|(id, range)| (Group(GroupKind::External(id)), *range)).collect()
     }
 
-    /// What any end of the `sources` may send to any *other* end of the `destinations`, over every family
-    /// that both have. What depends on the families that they have is undefined.
+    /// Returns what any end of `sources` may send to any *other* end of `destinations`, over all families that both
+    /// have. A connection that depends on which families they have is undefined.
     pub fn between(&mut self, sources: &[Group], destinations: &[Group]) -> ConnectionsId {
         let single = match (sources, destinations) {
             ([source], [destination]) => Some((*source, *destination)),
@@ -177,12 +179,13 @@ impl<'a> Reach<'a> {
         self.engine
     }
 
-    /// The ports by which Services and pods are reached at the addresses of nodes.
+    /// Returns the ports of nodes that lead to Services and pods.
     pub(super) fn node_ports(&self) -> &Connections {
         &self.node_ports
     }
 
-    /// The id of what is allowed in these bounds, if what is not certain depends on these facts.
+    /// Returns the id of the connections with these bounds. Connections that are possible but not certain depend on
+    /// `assumptions`.
     pub(super) fn push(&mut self, bounds: Bounds, assumptions: UnknownFacts) -> ConnectionsId {
         let undefined = bounds.possible.difference(&bounds.certain);
         let assumptions = if undefined.is_empty() { UnknownFacts::new() } else { assumptions };
@@ -211,8 +214,7 @@ impl<'a> Reach<'a> {
         pair
     }
 
-    /// The facts that are not known and on which it may depend which of the `undefined` connections of some bounds
-    /// are allowed.
+    /// Returns the unknown facts that may decide which of the `undefined` connections of some bounds are allowed.
     fn assumptions(
         &mut self,
         source: Group,
@@ -259,7 +261,7 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// The connections that an id stands for.
+    /// Returns the connections with this id.
     pub fn connections(&self, id: ConnectionsId) -> &PairConnections {
         &self.pairs.arena()[id]
     }
@@ -275,8 +277,9 @@ impl<'a> Reach<'a> {
             let open = algebra.bounds.arena()[bounds].leaving_open(node_ports);
             bounds = algebra.bounds.intern(open);
         }
-        // As a node, it is no subject of policies, and what is denied to it as a pod may be open. The other pod's own
-        // policies apply in both readings, but for its own node. Which of both they see, its row knows.
+        // If a pod with `hostNetwork` counts as its node, no policy selects it. So a connection that is denied to it
+        // as a pod may be allowed. The policies of the other pod apply in both readings, except if it runs on that
+        // node. The row of the other pod already considers both readings of the remote end (`Hosts::Either`).
         let as_node = match (self.is_host(source), self.is_host(destination)) {
             (false, false) => return bounds,
             (true, true) => everything,
@@ -284,7 +287,7 @@ impl<'a> Reach<'a> {
             (true, false) => ingress.unwrap_or(everything),
             (false, true) => egress.unwrap_or(everything),
         };
-        // It has its node's address, where Services may have ports.
+        // A pod with `hostNetwork` has its node's address, where Services may have node ports.
         let is_destination = self.is_host(destination);
         let Self { algebra, node_ports, of_hosts, .. } = self;
         *of_hosts.entry((bounds, as_node, is_destination)).or_insert_with(|| {
@@ -297,7 +300,8 @@ impl<'a> Reach<'a> {
         })
     }
 
-    /// Whether a part of the address space has addresses of nodes, where ports lead to Services and pods.
+    /// Returns whether a group is a part of the address space with addresses of nodes. There, ports may lead to
+    /// Services and pods.
     fn is_at_node(&self, group: Group) -> bool {
         match group.0 {
             GroupKind::Pods(_) => false,
@@ -305,9 +309,11 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// The connections of two ends, if some are open that the sources may send to a Service which leads to the
-    /// destinations. Policies may see them before the Service's address is translated, so that what the sources may
-    /// not send to the destinations themselves is undefined where these may receive it.
+    /// Returns the connections of two ends, directly and through Services. `open` are the connections to the
+    /// destinations that the sources may open by sending to a Service's address.
+    ///
+    /// Policies may be applied before the Service's address is translated. So a connection of `open` that the sources
+    /// may not send to the destinations directly is undefined, if the destinations may receive it.
     pub fn through_services(
         &mut self,
         sources: &[Group],
@@ -328,7 +334,7 @@ impl<'a> Reach<'a> {
         self.push(Bounds { certain: allowed, possible: possible.union(&more) }, assumptions)
     }
 
-    /// What the policies of the destinations may let in from the sources.
+    /// Returns what the policies of the destinations may allow from the sources.
     fn received(&self, sources: &[Group], destinations: &[Group]) -> Connections {
         let mut all = Connections::default();
         for (source, destination) in pairs_of(sources, destinations) {
@@ -337,7 +343,7 @@ impl<'a> Reach<'a> {
                     continue;
                 }
                 match look_up(&self.ingress, destination, source, family) {
-                    // As its node, it is no subject of policies.
+                    // If the destination counts as its node, no policy selects it.
                     _ if self.is_host(destination) => return Connections::all(),
                     None => return Connections::all(),
                     Some(bounds) => all = all.union(&self.algebra.bounds.arena()[bounds].possible),
@@ -376,7 +382,8 @@ impl<'a> Reach<'a> {
         Some(row)
     }
 
-    /// The row of a subject that these policies isolate, in the order of their names.
+    /// Returns the row of a subject that exactly these NetworkPolicies isolate. They must be in the order of their
+    /// names.
     fn row_of(
         &mut self,
         isolating: &[PolicyId],
@@ -458,7 +465,7 @@ mod tests {
     const COUNT: u16 = 20;
     const HASH: &str = "pod-template-hash";
 
-    /// Pods that differ in their ports, and policies of which each perhaps selects all of them.
+    /// Returns a cluster with pods that differ in their ports, and with policies that each may select all pods.
     fn cluster() -> Cluster {
         let port = |i: u16| Port::new(i + 1).unwrap();
         let pod = |i: u16| Pod {
@@ -488,7 +495,7 @@ mod tests {
         }
     }
 
-    /// Each of these was done for each class, or for each pair of them, with all policies.
+    /// Regression test: rows and facts were computed for each class, or for each pair of classes, with all policies.
     #[test]
     fn classes_that_the_same_policies_select_share_rows_and_facts() {
         let engine = Engine::new(cluster());
@@ -509,7 +516,7 @@ mod tests {
         assert_eq!(reach.facts.len(), 2 * groups.len());
     }
 
-    /// All parts of the address space were asked about for each Service and pod.
+    /// Regression test: all parts of the address space were evaluated for each Service and pod.
     #[test]
     fn what_every_address_may_send_is_asked_once_for_all_services() {
         let engine = Engine::new(cluster());

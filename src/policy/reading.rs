@@ -1,8 +1,8 @@
 //! The readings that the specification allows.
 //!
-//! Where the specification leaves a point to the implementation, a flow is evaluated under each reading of that
-//! point. The flow is undefined only if the readings disagree. A reading is one implementation: it answers a
-//! point in the same way wherever the point occurs in a flow.
+//! If the specification leaves a point to the implementation, a flow is evaluated under each reading of that point.
+//! The flow is undefined only if the readings disagree. A reading stands for one implementation: it decides a point
+//! in the same way wherever the point occurs in a flow.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,47 +12,47 @@ use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause
 /// A point on which the specification allows two readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Point {
-    /// Whether a pod with `hostNetwork` counts as a pod. The documentation allows exactly two possibilities, for
-    /// peers and subjects alike: as every other pod, or as its node.
+    /// Whether a pod with `hostNetwork` counts as a pod. The documentation allows exactly two behaviours, for peers
+    /// and subjects alike: it counts as every other pod, or as its node.
     /// <https://kubernetes.io/docs/concepts/services-networking/network-policies/#networkpolicy-and-hostnetwork-pods>
     HostNetwork,
-    /// Whether address blocks see a Service's virtual address: policies may be applied before or after its
-    /// translation.
+    /// Whether an `ipBlock` is compared with a Service's virtual address. Policies may be applied before or after the
+    /// address is translated.
     ServiceAddress,
-    /// Whether a port's name is resolved on a pod that only an `ipBlock` matches.
+    /// Whether a port name is resolved on a pod that only an `ipBlock` matches.
     PortName,
-    /// Whether a pod that reaches itself through a Service is filtered.
+    /// Whether a connection of a pod to itself through a Service is filtered.
     Hairpin,
-    /// Whether cluster-scoped policies can deny what a pod sends to its own node.
+    /// Whether cluster-scoped policies can deny packets from a pod to its own node.
     OwnNode,
 }
 
-/// What one reading of the specification says about one point, or one of the ends that a Service may choose.
+/// The decision of a reading about one point, or one of the endpoints that a Service may choose.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Interpretation {
     /// A pod with `hostNetwork` counts as a pod.
     HostNetworkIsPod,
     /// A pod with `hostNetwork` counts as its node.
     HostNetworkIsNode,
-    /// Address blocks are compared before a Service's address is translated.
+    /// An `ipBlock` is compared before a Service's address is translated.
     BeforeTranslation,
-    /// Address blocks are compared after a Service's address was translated.
+    /// An `ipBlock` is compared after a Service's address is translated.
     AfterTranslation,
-    /// A port's name is resolved on a pod that only an `ipBlock` matches.
+    /// A port name is resolved on a pod that only an `ipBlock` matches.
     NameResolved,
-    /// A port's name is not resolved on a pod that only an `ipBlock` matches.
+    /// A port name is not resolved on a pod that only an `ipBlock` matches.
     NameNotResolved,
-    /// A pod that reaches itself through a Service is filtered.
+    /// A connection of a pod to itself through a Service is filtered.
     HairpinFiltered,
-    /// A pod that reaches itself through a Service is not filtered.
+    /// A connection of a pod to itself through a Service is not filtered.
     HairpinNotFiltered,
-    /// Cluster-scoped policies apply to what a pod sends to its own node.
+    /// Cluster-scoped policies apply to packets from a pod to its own node.
     OwnNodeFiltered,
     /// A pod always reaches its own node.
     OwnNodeReached,
-    /// This rule comes before those that it disagrees with.
+    /// This rule comes before the rules with which it disagrees.
     ComesFirst(RuleName),
-    /// The Service chooses this end, by name.
+    /// The Service chooses the endpoint with this name.
     Backend(String),
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for Interpretation {
 }
 
 impl Point {
-    /// What a reading says about the point.
+    /// Returns the interpretation that an answer to the point stands for.
     fn interpretation(self, answer: bool) -> Interpretation {
         match (self, answer) {
             (Self::HostNetwork, true) => Interpretation::HostNetworkIsPod,
@@ -93,10 +93,10 @@ impl Point {
     }
 }
 
-/// One reading: the points that it answers with yes. It answers all others with no.
+/// A reading, as the points that it answers with yes. It answers all other points with no.
 type Yes = Vec<Point>;
 
-/// A reading, and the points that an evaluation asked it about.
+/// A reading, and a record of the points on which an evaluation depended.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     yes: Yes,
@@ -104,14 +104,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// What the reading says about a point. `cause` says why the point matters to the flow.
+    /// Returns the reading's answer to a point, and records the point. `cause` is the reason why the flow depends on
+    /// it.
     pub(super) fn of(&self, point: Point, cause: impl FnOnce() -> UndefinedCause) -> bool {
         self.asked.borrow_mut().push((point, cause()));
         self.yes.contains(&point)
     }
 }
 
-/// Evaluates a flow under every reading of the points that the evaluation asks about.
+/// Evaluates a flow under every reading of the points on which the evaluation depends. A reading may lead to further
+/// points, so this repeats until there are no new ones.
 pub(super) fn under_all_readings(evaluate: impl Fn(&Reading) -> Expectation) -> Expectation {
     let mut points: Vec<Point> = Vec::new();
     loop {
@@ -135,7 +137,7 @@ pub(super) fn under_all_readings(evaluate: impl Fn(&Reading) -> Expectation) -> 
     }
 }
 
-/// All subsets, the empty one first.
+/// Returns all subsets, the empty one first.
 fn subsets(points: &[Point]) -> Vec<Yes> {
     points.iter().fold(vec![Vec::new()], |subsets, point| {
         let with = |subset: &Yes| subset.iter().copied().chain([*point]).collect();
@@ -144,7 +146,8 @@ fn subsets(points: &[Point]) -> Vec<Yes> {
     })
 }
 
-/// One answer if the readings agree; otherwise the points on which the answer depends, and each reading of them.
+/// Combines the answers of all readings. If the readings agree, the result is their decision. If not, it is
+/// undefined, with the points that decide and each reading of them as reasons.
 fn combine(
     points: &[Point],
     answers: Vec<(Yes, Expectation)>,
@@ -188,7 +191,7 @@ fn combine(
     Expectation { decision: Decision::Undefined, reasons }
 }
 
-/// Whether two readings that differ in this point only give different answers.
+/// Returns whether two readings that differ only in this point have different answers.
 fn decides(point: Point, answers: &[(Yes, Expectation)]) -> bool {
     let without = |yes: &Yes| yes.iter().copied().filter(|other| *other != point).collect::<Yes>();
     answers.iter().any(|(yes, answer)| {

@@ -1,4 +1,4 @@
-//! What one subject may exchange with everybody: its rules and tiers, added up.
+//! Rows: what one subject may exchange with every remote end, computed from its rules and tiers.
 
 use std::collections::HashMap;
 
@@ -13,15 +13,14 @@ use super::port::Connections;
 use super::rule_peers::{Held, HeldByPeers, Hosts, RulePeers};
 use super::rule_ports::{HeldPorts, has_names};
 
-/// What the subjects of some policies may exchange with each class and each part of the address
-/// space.
+/// What the subjects of a set of policies may exchange with each class and each part of the address space.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) classes: Vec<BoundsId>,
     pub(super) atoms: Vec<BoundsId>,
 }
 
-/// What a row is about: how its subject sees remote ends.
+/// Context of a row: the family, and how remote pods with `hostNetwork` count.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) engine: &'a Engine,
@@ -29,7 +28,7 @@ pub(super) struct View<'a> {
     pub(super) hosts: Hosts,
 }
 
-/// Adds up the rules of one subject.
+/// Builder that combines the rules of one subject into a row.
 pub(super) struct RowBuilder<'a, 'b> {
     view: View<'a>,
     algebra: &'b mut Algebra,
@@ -56,7 +55,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
             return self.add_on_ports(rule, &ports, &Connections::default());
         }
         let hosts = self.view.hosts;
-        // The bounds rarely differ between remote ends: intern each distinct value once.
+        // The bounds rarely differ between remote ends, so the last value is cached.
         let mut last: Option<(Bounds, BoundsId)> = None;
         self.add(rule, |algebra, remote, held| {
             held.any()?;
@@ -64,7 +63,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
             let bounds = Bounds::of(held.by_selector, &ports.surely())
                 .union(&Bounds::of(held.any().and(Some(Held::Perhaps)), &ports.by_repeated_name))
                 .union(&Bounds::of(held.by_block, &ports.by_number))
-                // Not every implementation resolves a name on a pod that only a block holds.
+                // Not every implementation resolves a name on a pod that only a block matches.
                 .union(&Bounds::of(held.by_block.and(Some(Held::Perhaps)), &ports.by_name));
             match &last {
                 Some((same, id)) if *same == bounds => Some(*id),
@@ -77,7 +76,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         });
     }
 
-    /// Adds a rule that has the same ports for every remote end, some of them only perhaps.
+    /// Adds a rule that has the same ports for every remote end. The ports in `perhaps` do not match for certain.
     fn add_on_ports(&mut self, rule: &CompiledRule, ports: &Connections, perhaps: &Connections) {
         let possible = Bounds::possible(perhaps.clone());
         let mut intern = |held| self.algebra.bounds.intern(Bounds::of(Some(held), ports).union(&possible));
@@ -88,8 +87,8 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         });
     }
 
-    /// Adds what a rule allows between the subject and each remote end: `bounds` says that of a class,
-    /// or of a part of the address space, and of how surely the rule's peers hold it.
+    /// Adds what a rule allows between the subject and each remote end. `bounds` returns that for a class, or for a
+    /// part of the address space (`None`), given whether the rule's peers match it.
     fn add(
         &mut self,
         rule: &CompiledRule,
@@ -110,7 +109,7 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
         }
     }
 
-    /// What the rules allow together.
+    /// Returns what all added rules together allow.
     pub(super) fn row(self) -> Row {
         let Self { algebra, mut sums, classes, atoms, .. } = self;
         let mut total = |sum: Sum| sums.total(sum, algebra);
@@ -121,25 +120,25 @@ impl<'a, 'b> RowBuilder<'a, 'b> {
     }
 }
 
-/// The ports of a rule on the pods of a class, or outside.
+/// Returns the ports of a rule on the pods of a class, or outside the cluster (`None`).
 fn received_by(remote: Option<&Class>, hosts: Hosts, rule: &CompiledRule) -> HeldPorts {
     let Some(class) = remote else { return HeldPorts::of(&rule.ports, &[]) };
     let ports = HeldPorts::of(&rule.ports, &class.ports);
     if hosts.resolve_names_on(class) { ports } else { ports.on_host() }
 }
 
-/// The cluster-scoped policies of a subject.
+/// Cluster-scoped policies of a subject.
 pub(super) struct Tiers<'a> {
     pub(super) policies: &'a [TierPolicy],
     pub(super) direction: Direction,
-    /// The container ports of the subject.
+    /// Container ports of the subject.
     pub(super) subject: &'a [ContainerPort],
-    /// Whether the Baseline tier counts: no NetworkPolicy isolates the subject.
+    /// Whether the Baseline tier applies, because no NetworkPolicy isolates the subject.
     pub(super) has_baseline: bool,
 }
 
 impl Row {
-    /// The row of a subject that nothing isolates.
+    /// Creates the row of a subject that no policy isolates.
     pub(super) fn open(engine: &Engine, algebra: &Algebra) -> Self {
         Self {
             classes: vec![algebra.everything; engine.classes.len()],
@@ -147,7 +146,7 @@ impl Row {
         }
     }
 
-    /// What the subject may exchange if it is not known which of two rows is the real one.
+    /// Returns the row of a subject for which either of two rows may be the real one.
     pub(super) fn either(&self, other: &Self, algebra: &mut Algebra) -> Self {
         let mut merge = |(a, b): (&BoundsId, &BoundsId)| algebra.either(*a, *b);
         Self {
@@ -156,7 +155,7 @@ impl Row {
         }
     }
 
-    /// Puts tiers before and, where no NetworkPolicy isolates the subject, after what the row says already.
+    /// Adds the Admin tier before the row and, if no NetworkPolicy isolates the subject, the Baseline tier after it.
     pub(super) fn add_tiers(&mut self, view: View<'_>, algebra: &mut Algebra, tiers: &Tiers<'_>) {
         let View { engine, .. } = view;
         let Tiers { policies, direction, subject, has_baseline } = *tiers;

@@ -1,4 +1,4 @@
-//! The peers of a rule: how surely they hold all pods of a class, or a part of the address space.
+//! The peers of a rule: whether they match a class, or a part of the address space, for certain.
 
 use fixedbitset::FixedBitSet;
 
@@ -8,29 +8,29 @@ use super::compiled::{CompiledPeer, Coverage, PeerId};
 use super::engine::Engine;
 use super::row::View;
 
-/// As what pods with `hostNetwork` count.
+/// How remote pods with `hostNetwork` count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hosts {
-    /// As pods: the reading under which one of them is a subject itself.
+    /// As pods. This is the reading in which a subject with `hostNetwork` counts as a pod itself.
     Pods,
-    /// As pods or as their nodes.
+    /// As pods or as their nodes: both readings are possible.
     Either,
 }
 
 impl Hosts {
-    /// As what they count beside a subject. Where a subject with `hostNetwork` counts as its node, no policy
-    /// applies to it, so its rules are those of the other reading.
+    /// Returns how remote pods with `hostNetwork` count for a subject. If the subject has `hostNetwork` too, its
+    /// rules apply only in the reading in which it counts as a pod. In the other reading, no policy applies to it.
     pub(super) fn beside(subject: &Class) -> Self {
         if subject.host_network { Self::Pods } else { Self::Either }
     }
 
-    /// Whether the names of ports are resolved on the pods of a class for certain.
+    /// Returns whether port names are resolved on the pods of a class for certain.
     pub(super) fn resolve_names_on(self, class: &Class) -> bool {
         self == Self::Pods || !class.host_network
     }
 }
 
-/// How surely a rule holds a remote end.
+/// Whether a match of a remote end is certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Held {
     Perhaps,
@@ -43,32 +43,33 @@ impl Held {
     }
 }
 
-/// How surely the peers of a rule hold a remote end.
+/// Whether the peers of a rule match a remote end, by kind of peer. `None` if they do not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct HeldByPeers {
-    /// By anything but a block of addresses, or because the rule names no peers.
+    /// Match by any peer other than an `ipBlock`, or because the rule names no peers.
     pub(super) by_selector: Option<Held>,
     pub(super) by_block: Option<Held>,
 }
 
 impl HeldByPeers {
-    /// By whatever holds it.
+    /// Returns the more certain of the two matches.
     pub(super) fn any(self) -> Option<Held> {
         self.by_selector.max(self.by_block)
     }
 }
 
-/// The peers of a rule, added up once, so that no question about a remote end goes through all of them.
+/// The peers of a rule, combined into sets. So a query about a remote end does not have to go through all peers.
 #[derive(Debug, Default)]
 pub(super) struct RulePeers {
-    /// The rule names no peers.
+    /// Whether the rule names no peers.
     everybody: bool,
-    /// The classes that selectors match whatever is not known, and those that they match perhaps.
+    /// Classes that selectors match for certain.
     surely: FixedBitSet,
+    /// Classes that selectors may match.
     perhaps: FixedBitSet,
-    /// The parts of the address space in blocks.
+    /// Atoms that blocks contain.
     atoms: FixedBitSet,
-    /// Of each set of parts in which an address may be: how much of it the block has that has most of it.
+    /// The largest coverage that any one block has of each `AddressSet`, by the index of the set.
     among: Vec<Coverage>,
     nodes: bool,
     some_nodes: bool,
@@ -76,7 +77,7 @@ pub(super) struct RulePeers {
 }
 
 impl RulePeers {
-    /// Adds up peers, `None` being everybody.
+    /// Combines the peers of a rule. `None` matches everything.
     pub(super) fn new(engine: &Engine, peers: Option<&[PeerId]>) -> Self {
         let Some(peers) = peers else { return Self { everybody: true, ..Self::default() } };
         let mut all = Self {
@@ -106,7 +107,7 @@ impl RulePeers {
         all
     }
 
-    /// How surely they hold the pods of a class.
+    /// Returns whether the peers match the pods of a class.
     pub(super) fn hold(&self, view: View<'_>, id: ClassId) -> HeldByPeers {
         let View { engine, family, hosts } = view;
         let class = &engine.classes[id];
@@ -121,7 +122,7 @@ impl RulePeers {
             Membership::Among(set) | Membership::Perhaps(set) => match self.among.get(set.index()) {
                 Some(Coverage::All) => Some(Held::Surely),
                 Some(Coverage::Some) => Some(Held::Perhaps),
-                // Without blocks there is no coverage of anything.
+                // A rule without blocks has no entries in `among`.
                 Some(Coverage::None) | None => None,
             },
             Membership::NoAddress => None,
@@ -129,7 +130,7 @@ impl RulePeers {
         HeldByPeers { by_selector: Held::of(surely, perhaps), by_block }
     }
 
-    /// How surely they hold a part of the address space, nodes included.
+    /// Returns whether the peers match a part of the address space, which may contain addresses of nodes.
     pub(super) fn hold_outside(&self, engine: &Engine, atom: AtomId) -> HeldByPeers {
         let node = if self.nodes || self.some_nodes { engine.node_addresses.hold(atom) } else { None };
         let is_node = self.nodes && node == Some(Held::Surely);
@@ -139,7 +140,7 @@ impl RulePeers {
         }
     }
 
-    /// The parts of the address space that they may hold.
+    /// Returns the parts of the address space that the peers may match.
     pub(super) fn atoms(&self, engine: &Engine) -> Vec<AtomId> {
         match self.everybody || self.domain_names || self.nodes || self.some_nodes {
             true => engine.space.atoms().ids().collect(),

@@ -1,29 +1,30 @@
-//! The ports of a rule: one port, or all that it holds, and whether by number or by name.
+//! The ports of a rule: whether it matches one port, or which ports it matches, and whether by number or by name.
 //!
-//! The difference matters where a rule has a port's name beside an `ipBlock`: a block says nothing
-//! about pods, so that not every implementation resolves a name on a pod that only a block holds.
+//! The difference matters if a rule has a port name and an `ipBlock`. A block says nothing about pods. So not every
+//! implementation resolves a name on a pod that only a block matches.
 //!
-//! Two containers of a pod may give one name to different numbers. The API says of the name only that it is that of
-//! "a port on a pod": some implementations take the first number, some take all of them.
+//! Two containers of a pod may give one name to different numbers. The API only says that the name is the name of "a
+//! port on a pod": some implementations take the first number, some take all of them.
 
 use super::evaluate::Match;
 use super::expectation::{RuleName, UndefinedCause};
 use super::model::{ContainerPort, Pod, PortSpec, Ports, named_ports};
 use super::port::{Connections, Port, PortRange, Protocol};
 
-/// By what a rule's ports hold a port.
+/// How a rule's ports match a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum HeldBy {
-    /// By a name only, which a container gives to it, and another container before that to another number.
+    /// Only by a name that an earlier container gives to another number.
     RepeatedName,
-    /// By a name only.
+    /// Only by a name.
     Name,
-    /// By a number, a range, or an entry that holds every port.
+    /// By a number, a range, or an entry that matches every port.
     Number,
 }
 
 impl HeldBy {
-    /// Leaves open what a rule matches only by a name that is not that of one number.
+    /// Makes a match undefined if the rule matches the port only by a name that several containers give to different
+    /// numbers.
     pub(super) fn leave_open(self, matched: Match, rule: impl FnOnce() -> RuleName) -> Match {
         match (self, matched) {
             (Self::RepeatedName, Match::Yes(_)) => Match::Unknown(UndefinedCause::PortNameRepeated(rule())),
@@ -32,8 +33,8 @@ impl HeldBy {
     }
 }
 
-/// By what a rule's ports hold `port`; `None` if they do not. Names are those of the receiving pod's
-/// containers; without a receiving pod they cannot be resolved and match nothing.
+/// Returns how a rule's ports match `port`, or `None` if they do not. Names are resolved on the receiving pod.
+/// Without a receiving pod, names match nothing.
 pub(super) fn held_by(
     ports: &Ports,
     protocol: Protocol,
@@ -56,18 +57,19 @@ pub(super) fn held_by(
     holding.max()
 }
 
-/// All ports of a rule. What is in several sets is held by the surest: by a number, then by a name.
+/// All ports of a rule, by how they match. If a port is in several sets, the most certain match counts: by number,
+/// then by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct HeldPorts {
     pub(super) by_number: Connections,
     pub(super) by_name: Connections,
-    /// By a name that another container gives to another number, or that the receiver may not have.
+    /// Ports that match only by a name that an earlier container gives to another number, or that the receiver may
+    /// not have.
     pub(super) by_repeated_name: Connections,
 }
 
 impl HeldPorts {
-    /// The ports of a rule; names are those of `receiver`, the container ports of the pod that
-    /// receives.
+    /// Returns the ports of a rule. Names are resolved on `receiver`, the container ports of the receiving pod.
     pub(super) fn of(ports: &Ports, receiver: &[ContainerPort]) -> Self {
         let Ports::Only(matches) = ports else {
             return Self { by_number: Connections::all(), ..Self::default() };
@@ -94,24 +96,25 @@ impl HeldPorts {
         }
     }
 
-    /// The same if the receiver counts as a pod, or as its node, which has no names of ports.
+    /// Returns the ports for a receiver that may count as its node. A node has no port names, so matches by name
+    /// become uncertain.
     pub(super) fn on_host(mut self) -> Self {
         self.by_repeated_name = self.by_repeated_name.union(&std::mem::take(&mut self.by_name));
         self
     }
 
-    /// Those that are held in every reading.
+    /// Returns the ports that match in every reading.
     pub(super) fn surely(&self) -> Connections {
         self.by_number.union(&self.by_name)
     }
 
-    /// By whatever they are held.
+    /// Returns all ports that match in any reading.
     pub(super) fn all(&self) -> Connections {
         self.surely().union(&self.by_repeated_name)
     }
 }
 
-/// Whether a rule's ports depend on who receives.
+/// Returns whether a rule has port names, so that its ports depend on the receiver.
 pub(super) fn has_names(ports: &Ports) -> bool {
     match ports {
         Ports::Any => false,
@@ -152,8 +155,8 @@ mod tests {
         }
     }
 
-    /// A client; a server with a port named `http`; one without names; one with two ports of that name; one with its
-    /// node's network; and a Service before the first.
+    /// Returns a cluster with a client, a server with a port named `http`, a server without port names, a server with
+    /// two ports of that name, a server with `hostNetwork`, and a Service for the first server.
     fn cluster(direction: Direction, rules: Vec<Rule>) -> Cluster {
         let http = ("http", 80, Protocol::Tcp);
         let subjects = match direction {
@@ -230,10 +233,10 @@ mod tests {
         pod.map_or_else(|| Endpoint::External(name.parse().unwrap()), |(id, _)| Endpoint::Pod(id))
     }
 
-    /// How a cell is left open by a port's name beside a block.
+    /// Expectation of a cell that is undefined because a rule names the port for an `ipBlock`.
     const NAME_FOR_BLOCK: &str = "undefined: undefined: x/p egress[0] names the port for an ipBlock, for which not every implementation resolves it; if port names are not resolved for an ipBlock: deny; if port names are resolved for an ipBlock: allow";
 
-    /// What is promised of a flow from the client, and why. One flow and the set of all flows have to agree.
+    /// Returns the expectation for a flow from the client, with reasons. Checks that `evaluate` and `reach` agree.
     fn promised(cluster: Cluster, to: &str, protocol: Protocol, port: u16) -> String {
         let engine = Engine::new(cluster);
         let (source, destination) = (end(&engine, "client"), end(&engine, to));
@@ -270,7 +273,7 @@ mod tests {
         format!("{}: {}", expectation.decision, reasons.join("; "))
     }
 
-    /// The same of egress rules, without the reasons.
+    /// Like `promised`, but for egress rules, and returns only the decision.
     fn decided(rules: &[Rule], to: &str, protocol: Protocol, port: u16) -> String {
         let promised = promised(cluster(Direction::Egress, rules.to_vec()), to, protocol, port);
         promised.split(':').next().unwrap_or_default().to_owned()
@@ -292,7 +295,7 @@ mod tests {
         assert_eq!(decided(&elsewhere, "web", Protocol::Tcp, 80), "deny", "the block does not hold the pod");
     }
 
-    /// Only the first number counted, and the others were denied.
+    /// Regression test: only the first number counted, and the others were denied.
     #[test]
     fn a_name_that_two_containers_give_to_different_ports_is_open_for_the_second() {
         let rules = [rule([selected("twice")], [named("http")])];
@@ -315,7 +318,7 @@ mod tests {
     fn addresses_without_a_pod_have_no_names() {
         let rules = [rule([block("0.0.0.0/0")], [named("http")])];
         assert_eq!(decided(&rules, "203.0.113.10", Protocol::Tcp, 80), "deny");
-        // It may be taken for its node, which has none.
+        // A pod with `hostNetwork` may count as its node, which has no port names.
         let host = promised(cluster(Direction::Egress, rules.to_vec()), "host", Protocol::Tcp, 80);
         assert!(host.starts_with("undefined: undefined: x/host uses its node's network"), "{host}");
         assert!(
@@ -388,7 +391,8 @@ mod tests {
         assert!(promised(without_addresses(&rules), "web", Protocol::Tcp, 81).starts_with("deny: "));
     }
 
-    /// What is promised of the Service before the server, on its port 8080, which is the server's 80.
+    /// Returns the decision for a flow to the server's Service, on its port 8080, which leads to the server's port
+    /// 80.
     fn of_service(rules: Vec<Rule>) -> Decision {
         let engine = Engine::new(cluster(Direction::Egress, rules));
         let source = end(&engine, "client");
@@ -406,8 +410,8 @@ mod tests {
             |ports: PortMatch| rule([block("10.96.0.1/32")], [ports]),
         );
         assert_eq!(of_service(vec![pod(numbered(80)), service(numbered(8080))]), Decision::Allow);
-        // Each of these is not allowed by everybody: names that are resolved for no block, blocks that are
-        // compared before the translation, or after it.
+        // Some implementations do not allow these: those that resolve no names for a block, those that compare blocks
+        // before the translation, or those that compare them after it.
         for rules in [
             vec![pod(named("http"))],
             vec![service(named("http"))],

@@ -1,4 +1,4 @@
-//! What decides about a class: the policies that select it.
+//! The rules of a class: the policies that select it.
 
 use super::class::ClassId;
 use super::compiled::{CompiledRule, PolicyId};
@@ -6,18 +6,18 @@ use super::engine::{Engine, Isolating, TierPolicy};
 use super::model::{ContainerPort, Direction};
 use super::rule_ports::has_names;
 
-/// What decides about a class in one direction. Classes of which it is equal have equal rows, but for those with
-/// `hostNetwork`, and depend on the same facts.
+/// The policies that decide about a class in one direction. Classes with equal rules depend on the same unknown
+/// facts. They also have equal rows, if all or none of them have `hostNetwork`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Rules {
     isolating: Isolating,
     tiers: Vec<TierPolicy>,
-    /// The named ports of the class, if names of ports have to be resolved in it.
+    /// Named ports of the class, if rules resolve port names on it.
     ports: Option<Vec<ContainerPort>>,
 }
 
 impl Engine {
-    /// What decides about a class in a direction.
+    /// Returns the policies that decide about a class in a direction.
     pub(super) fn rules_of(&self, class: ClassId, direction: Direction) -> Rules {
         let isolating = self.isolating(class, direction);
         let tiers: Vec<_> = self.cluster_policies(class, direction).collect();
@@ -25,7 +25,7 @@ impl Engine {
         Rules { isolating: isolating.clone(), tiers, ports }
     }
 
-    /// The named ports of a class, if rules of these policies name ports that are resolved in it.
+    /// Returns the named ports of a class, or `None` if no rule of these policies resolves port names on it.
     pub(super) fn resolved_ports(
         &self,
         class: ClassId,

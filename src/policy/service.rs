@@ -1,4 +1,4 @@
-//! Flows to a Service's virtual address: translated first, then evaluated.
+//! Evaluates flows to a Service: the address is translated first, and each endpoint is evaluated.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
 use super::reading::{Interpretation, Point, Reading, under_all_readings};
 
-/// Why all endpoints are denied: not all of them need be denied by the same policies.
+/// Returns a denial with the reasons of all endpoints, because different policies may deny them.
 fn all_reasons(endpoints: Vec<(Endpoint, Expectation)>) -> Expectation {
     let mut reasons = Vec::new();
     for reason in endpoints.into_iter().flat_map(|(_, expectation)| expectation.reasons) {
@@ -24,8 +24,8 @@ fn all_reasons(endpoints: Vec<(Endpoint, Expectation)>) -> Expectation {
 }
 
 impl Engine {
-    /// What the policies say about a Service's virtual address: what they say about each of its
-    /// endpoints, or that they do not agree.
+    /// Evaluates a flow to a Service. The result is the decision that all endpoints have in common, or undefined if
+    /// their decisions differ.
     pub(super) fn evaluate_service(&self, flow: &Flow, service: &Service) -> Expectation {
         let endpoints = match self.evaluate_endpoints(flow, service) {
             Ok(endpoints) => endpoints,
@@ -49,10 +49,10 @@ impl Engine {
         differ
     }
 
-    /// What the policies say about each of a Service's endpoints, in the order of the pods or addresses.
+    /// Evaluates a flow for each endpoint of a Service, in the order of the pods or addresses.
     ///
     /// # Errors
-    /// If it is not known where the flow leads.
+    /// If the endpoints are not known, or the Service does not have the port.
     pub(super) fn evaluate_endpoints(
         &self,
         flow: &Flow,
@@ -60,7 +60,7 @@ impl Engine {
     ) -> Result<Vec<(Endpoint, Expectation)>, UndefinedCause> {
         let name = || service_name(service);
         let port = match service.headless {
-            // Its name stands for the endpoints themselves, whatever ports it lists.
+            // The name of a headless Service stands for the endpoints themselves, whatever ports the Service lists.
             true => &ServicePort::untranslated(flow),
             false => {
                 let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
@@ -78,8 +78,7 @@ impl Engine {
         Ok(backends.into_iter().map(evaluate).collect())
     }
 
-    /// The endpoints that one port of a Service leads to, each with its port; `None` if it cannot
-    /// be told.
+    /// Returns the endpoints to which a port of a Service leads, each with its port, or `None` if they are not known.
     fn backends(
         &self,
         service: &Service,
@@ -119,7 +118,7 @@ impl Engine {
         }
     }
 
-    /// Those of a Service's endpoints that a sender may use; `None` if that depends on a node that is not known.
+    /// Returns the endpoints that a sender may use, or `None` if that depends on an unknown node.
     fn usable(
         &self,
         backends: Vec<(Endpoint, Port)>,
@@ -139,7 +138,7 @@ impl Engine {
         Some(usable)
     }
 
-    /// The name of the node on which an end is.
+    /// Returns the name of the node on which an end is.
     fn node_of(&self, end: Endpoint) -> Option<&str> {
         match end {
             Endpoint::Pod(id) => self.pods[id].node.as_deref(),
@@ -148,7 +147,8 @@ impl Engine {
         }
     }
 
-    /// Who has this address: a node (as the API server's endpoints have), or nobody in the cluster.
+    /// Returns the end with this address: a node (as for the endpoints of the API server), or an address outside the
+    /// cluster.
     fn endpoint_at(&self, address: IpAddr) -> Endpoint {
         let node = self.nodes.iter().find(|(_, node)| node.addresses.contains(&address));
         node.map_or(Endpoint::External(address), |(id, _)| Endpoint::Node(id))
@@ -172,7 +172,7 @@ impl Engine {
         }
     }
 
-    /// A pod that reaches itself through a Service: NetworkPolicies may apply to that or not.
+    /// Evaluates a connection of a pod to itself through a Service. NetworkPolicies may or may not apply to it.
     fn evaluate_hairpin(&self, flow: &Direct<'_>, service: &Service) -> Expectation {
         let [egress, ingress] = Direction::ALL.map(|direction| {
             let network_policies = |isolating: &[PolicyId]| {
@@ -209,7 +209,7 @@ impl Engine {
 }
 
 impl ServicePort {
-    /// The port of a flow that is not translated.
+    /// Creates the Service port for a flow whose port is not translated.
     fn untranslated(flow: &Flow) -> Self {
         let Flow { protocol, port, .. } = *flow;
         Self { name: None, protocol, port, target: TargetPort::Number(port), node_port: None }

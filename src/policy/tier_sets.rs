@@ -1,6 +1,5 @@
-//! What the tiers of cluster-scoped policies may do with all flows to one remote end at once.
-//!
-//! The same order as for one flow, in sets of connections.
+//! Evaluates the tiers of cluster-scoped policies for all flows between two ends at once. The order is the same as
+//! for one flow, but the results are sets of connections.
 
 use super::cluster_policy::{Action, Tier};
 use super::compiled::{ClusterPolicyId, CompiledRule, Matched};
@@ -10,24 +9,24 @@ use super::port::Connections;
 use super::rule_peers::Held;
 use super::rule_ports::HeldPorts;
 
-/// Which connections policies may accept, deny, and leave to the next tier. One that is in several
-/// of these sets is undecided.
+/// Connections that policies may accept, deny, or pass to the next tier. A connection in several of these sets is
+/// undecided.
 #[derive(Debug, Default)]
 pub(super) struct TierSets {
     pub(super) accepted: Connections,
     pub(super) denied: Connections,
     pub(super) passed: Connections,
-    /// What may be matched by no rule.
+    /// Connections for which it is possible that no rule matches.
     pub(super) unmatched: Connections,
 }
 
 impl TierSets {
-    /// No rule matches.
+    /// Creates the sets in which no rule matches.
     fn none() -> Self {
         Self { unmatched: Connections::all(), ..Self::default() }
     }
 
-    /// What the policies after these may be asked about.
+    /// Returns the connections that the policies after these may decide.
     pub(super) fn going_on(&self) -> Connections {
         self.passed.union(&self.unmatched)
     }
@@ -41,7 +40,7 @@ impl TierSets {
         *set = set.union(connections);
     }
 
-    /// These policies, and where none of their rules matches, the next ones.
+    /// Returns the sets of these policies, followed by the next ones where it is possible that no rule matches.
     fn then(self, next: &Self) -> Self {
         let reached = |set: &Connections| self.unmatched.intersection(set);
         Self {
@@ -52,7 +51,7 @@ impl TierSets {
         }
     }
 
-    /// Any of these, if they match.
+    /// Combines the sets of policies that have no specified order. Any of their matching rules may decide.
     fn any_of(outcomes: impl Iterator<Item = Self>) -> Self {
         outcomes.fold(Self::none(), |any, outcome| Self {
             accepted: any.accepted.union(&outcome.accepted),
@@ -64,8 +63,8 @@ impl TierSets {
 }
 
 impl Engine {
-    /// What a tier may do with the connections of a subject of `policies` and one remote end.
-    /// `matched` says how surely and on which ports a rule holds that end.
+    /// Evaluates a tier for the connections between a subject of `policies` and one remote end. `matched` returns
+    /// whether and on which ports a rule matches that end.
     pub(super) fn tier_sets(
         &self,
         policies: &[TierPolicy],
@@ -87,7 +86,7 @@ impl Engine {
             }
             match selects {
                 Matched::Surely => {}
-                // Perhaps none of its rules is about the subject.
+                // If the policy does not select the subject, none of its rules matches.
                 Matched::Perhaps(_) => sets.unmatched = Connections::all(),
             }
             sets

@@ -1,8 +1,8 @@
-//! The order of all policies for one flow: the Admin tier, NetworkPolicies, the Baseline tier.
+//! Evaluates all policies for one flow in their order: the Admin tier, NetworkPolicies, the Baseline tier.
 //!
-//! Follows the API documentation of `policy.networking.k8s.io`. What is not known (an address) or
-//! not specified (which of two policies with the same priority comes first) makes several
-//! [outcomes](Outcome) possible; where they lead to different decisions, the flow is undefined.
+//! The order follows the API documentation of `policy.networking.k8s.io`. If a fact is not known (such as an
+//! address), or the order is not specified (two policies with the same priority), several rules may decide: see
+//! [`Outcome`]. If they lead to different decisions, the flow is undefined.
 
 use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
 use super::compiled::{CompiledRule, FactsId, Matched, PolicyId};
@@ -13,14 +13,14 @@ use super::model::Direction;
 use super::reading::{Interpretation, Point};
 use super::rule_ports;
 
-/// What policies may do with a flow.
+/// What a set of policies may do with a flow.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// The rules that may decide.
+    /// Rules that may decide.
     steps: Vec<Step>,
-    /// Whether it may be that none does.
+    /// Whether it is possible that no rule matches.
     falls_through: bool,
-    /// Why there is more than one possibility.
+    /// Reasons why more than one result is possible.
     causes: Vec<UndefinedCause>,
 }
 
@@ -29,13 +29,13 @@ pub(super) struct Outcome {
 struct Step {
     action: Action,
     rule: RuleName,
-    /// Whether it matches for certain.
+    /// Whether the rule matches for certain.
     is_sure: bool,
 }
 
 impl Engine {
-    /// What the policies of one end say, in their order: `network_policies` is asked about those that
-    /// isolate it, and `open` is the reason why it is open where nothing says otherwise.
+    /// Evaluates the policies of one end in the order of their tiers. `network_policies` evaluates the
+    /// NetworkPolicies that isolate the end. `open` is the reason for an allowance if no policy decides.
     pub(super) fn in_order(
         &self,
         flow: &Direct<'_>,
@@ -64,8 +64,8 @@ impl Engine {
         })
     }
 
-    /// What is said of a subject of which it is not known which of some policies select it. `isolated_by` is
-    /// asked about each set of policies that may be those that do.
+    /// Evaluates a subject for which it is not known which policies select it. `isolated_by` evaluates each set of
+    /// policies that may be the set that selects it.
     fn whichever_isolate(
         &self,
         isolating: &Isolating,
@@ -102,8 +102,8 @@ impl Engine {
         UndefinedCause::SubjectUnknown { policy, facts: self.facts.get(facts).clone() }
     }
 
-    /// Between a pod and its own node everything is allowed, as far as NetworkPolicies are concerned.
-    /// Of cluster-scoped policies the specification does not say so.
+    /// Evaluates a flow between a pod and its own node. NetworkPolicies always allow it. For cluster-scoped policies,
+    /// the specification does not say that.
     pub(super) fn own_node(&self, flow: &Direct<'_>) -> Expectation {
         let allowed = |_: &[PolicyId]| Expectation::allow(Reason::OwnNode);
         let expectation = self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode);
@@ -117,7 +117,7 @@ impl Engine {
         }
     }
 
-    /// What the cluster-scoped policies of a tier may do.
+    /// Evaluates the cluster-scoped policies of a tier.
     pub(super) fn tier(&self, flow: &Direct<'_>, direction: Direction, tier: Tier) -> Outcome {
         let (subject, _) = flow.ends(direction);
         let class = match subject {
@@ -137,7 +137,7 @@ impl Engine {
         Outcome::any_of(kinds.collect())
     }
 
-    /// The first rule that matches, if the policy selects the subject.
+    /// Evaluates one policy. If the policy only may select the subject, no rule matches for certain.
     fn cluster_policy(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
         let mut outcome = self.first_match(policy, flow, direction);
         match policy.selects {
@@ -154,7 +154,7 @@ impl Engine {
         outcome
     }
 
-    /// The first rule that matches, and those before it that may.
+    /// Returns the first rule that matches for certain, and the rules before it that may match.
     fn first_match(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
         let compiled = &self.cluster_policies[policy.id];
         let policy = &compiled.policy;
@@ -197,7 +197,7 @@ impl Engine {
         let held_by = |port, receiver| rule_ports::held_by(&rule.ports, flow.protocol, port, receiver);
         let on_port = held_by(flow.port, self.pod_at(flow.destination));
         match (self.sees_virtual_address(rule, flow, direction, &name), on_port) {
-            // Selectors see the endpoint, blocks the Service.
+            // Selectors are compared with the endpoint, and blocks with the Service.
             (Some((address, port)), _)
                 if let Some(by) = on_port.max(held_by(port, None))
                     && self.has_block_with(rule, address) =>
@@ -212,8 +212,8 @@ impl Engine {
 }
 
 impl Direct<'_> {
-    /// Whether a pod reaches itself through a Service, and the reading says that policies of this kind do not
-    /// apply to that. ClusterNetworkPolicy applies to it as to anything else.
+    /// Returns whether the reading exempts the flow from policies of this kind, because it is a connection of a pod
+    /// to itself through a Service. ClusterNetworkPolicy always applies.
     fn is_exempt_hairpin(&self, kind: ClusterPolicyKind) -> bool {
         let Some(Via { service, .. }) = self.via.filter(|_| self.source == self.destination) else {
             return false;
@@ -229,17 +229,17 @@ impl Direct<'_> {
 }
 
 impl Outcome {
-    /// No rule matches.
+    /// Creates the outcome in which no rule matches.
     fn none() -> Self {
         Self { steps: Vec::new(), falls_through: true, causes: Vec::new() }
     }
 
-    /// Whether it may be that the policies after these decide.
+    /// Returns whether the policies after these may decide.
     pub(super) fn goes_on(&self) -> bool {
         self.falls_through || self.steps.iter().any(|step| step.action == Action::Pass)
     }
 
-    /// These policies, and where none of their rules matches, the next ones.
+    /// Returns the outcome of these policies, followed by the next ones if it is possible that no rule matches.
     fn then(mut self, next: impl FnOnce() -> Self) -> Self {
         if self.falls_through {
             let next = next();
@@ -250,7 +250,7 @@ impl Outcome {
         self
     }
 
-    /// Any of these, if they match: nothing says which.
+    /// Combines the outcomes of policies that have no specified order. Any of their matching rules may decide.
     fn any_of(outcomes: Vec<Self>) -> Self {
         let mut any = Self::none();
         let matching = || outcomes.iter().filter(|outcome| !outcome.steps.is_empty());
@@ -271,7 +271,7 @@ impl Outcome {
         any
     }
 
-    /// What each rule decides if it comes first, where nothing says which one does.
+    /// Returns what each rule decides if it comes first. Empty if the order of the rules is specified.
     fn readings(&self, rest: Option<&Expectation>) -> Vec<Reason> {
         if !self.causes.iter().any(|cause| matches!(cause, UndefinedCause::Unordered { .. })) {
             return Vec::new();
@@ -288,7 +288,7 @@ impl Outcome {
         self.steps.iter().map(reading).collect()
     }
 
-    /// The decision, with `rest` for what goes on.
+    /// Returns the decision. `rest` evaluates the policies after these, if they may decide.
     fn conclude(self, rest: impl FnOnce() -> Expectation) -> Expectation {
         let rest = self.goes_on().then(rest);
         let does = |action| self.steps.iter().any(|step| step.action == action);

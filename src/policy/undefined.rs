@@ -1,48 +1,48 @@
-//! The kinds of reasons for which a flow is undefined, as `docs/semantics.md` lists them.
+//! The kinds of reasons why a flow is undefined, as listed in `docs/semantics.md`.
 
 use super::expectation::UndefinedCause;
 
-/// A kind of [`UndefinedCause`].
+/// Kind of an [`UndefinedCause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UndefinedKind {
-    /// A pod with `hostNetwork` counts as a pod or as its node.
+    /// A pod with `hostNetwork` may count as a pod or as its node.
     HostNetwork,
-    /// Blocks see a Service's address or its endpoint's.
+    /// An `ipBlock` may be compared with a Service's address or with its endpoint's address.
     ServiceAddress,
-    /// A pod that reaches itself through a Service is filtered or not.
+    /// A connection of a pod to itself through a Service may be filtered or not.
     Hairpin,
-    /// A port's name beside an `ipBlock` is resolved or not, or is that of several ports.
+    /// A port name may or may not be resolved for an `ipBlock`, or several ports have the name.
     PortName,
-    /// Cluster-scoped policies apply to a pod's own node or not.
+    /// Cluster-scoped policies may or may not apply to packets from a pod to its own node.
     OwnNode,
-    /// Nothing says which of several rules comes first.
+    /// Several rules have no order.
     Unordered,
     /// The endpoints of a Service have different answers.
     BackendsDiffer,
-    /// A port of a node leads to a Service or a pod.
+    /// The destination is a port of a node that leads to a Service or a pod.
     NodePort,
     /// The endpoints of a Service are not known.
     BackendsUnknown,
     /// A Service has no endpoints for the sender.
     NoBackends,
-    /// A Service has no such port.
+    /// A Service does not have the port.
     NoServicePort,
-    /// An address is not known.
+    /// An address is not known, and an `ipBlock` must be compared with it.
     AddressUnknown,
-    /// Labels that a rule's selector depends on are not known.
+    /// Labels on which a rule's selector depends are not known.
     LabelsUnknown,
-    /// It is not known whether a policy selects an end.
+    /// Labels are not known that decide whether a policy selects an end.
     SubjectUnknown,
     /// The labels of nodes are not known.
     NodeLabels,
-    /// The addresses of a domain are not known.
+    /// The addresses of a domain name are not known.
     DomainNames,
     /// An end has no address of the family.
     NoAddress,
 }
 
 impl UndefinedKind {
-    /// All kinds, in the order in which `docs/semantics.md` lists them.
+    /// All kinds, in the order of `docs/semantics.md`.
     pub const ALL: [Self; 17] = [
         Self::HostNetwork,
         Self::ServiceAddress,
@@ -63,7 +63,7 @@ impl UndefinedKind {
         Self::NoAddress,
     ];
 
-    /// Its name in JSON and in `docs/semantics.md`.
+    /// Returns the kind's name in JSON and in `docs/semantics.md`.
     pub fn name(self) -> &'static str {
         match self {
             Self::HostNetwork => "host-network",
@@ -88,7 +88,7 @@ impl UndefinedKind {
 }
 
 impl UndefinedCause {
-    /// The kind of the reason.
+    /// Returns the kind of the reason.
     pub fn kind(&self) -> UndefinedKind {
         match self {
             Self::HostNetwork { .. } => UndefinedKind::HostNetwork,
@@ -116,10 +116,10 @@ impl UndefinedCause {
 mod tests {
     use super::*;
 
-    /// A kind that the documentation does not list would be an excuse that nobody has read.
+    /// An undocumented kind would excuse cells without an explanation that users can read.
     #[test]
     fn the_documentation_lists_every_kind_of_undefined_cell() {
-        // The last one: a new kind that is not in ALL moves it.
+        // `NoAddress` is the last variant. If a new variant is missing in `ALL`, the counts differ.
         assert_eq!(UndefinedKind::NoAddress as usize + 1, UndefinedKind::ALL.len());
         let documented = include_str!("../../docs/semantics.md");
         let (_, documented) = documented.split_once("## Undefined cells").unwrap();

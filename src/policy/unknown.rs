@@ -1,35 +1,34 @@
-//! Facts that the input does not contain, and what is known about them all the same.
+//! Unknown facts: facts that the input does not contain, or contains only in part.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::label::Labels;
 
-/// The gaps in what is known about the labels of a pod or a namespace. The default has none: all labels
-/// are known.
+/// Unknown labels of a pod or a namespace. By default, all labels are known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct UnknownLabels {
-    /// Keys that are present, with values that are not known: a controller chooses them.
+    /// Keys that are present, with unknown values that a controller chooses.
     pub values: BTreeSet<String>,
     /// Keys that may be present, with any value.
     pub perhaps: BTreeSet<String>,
-    /// Whether keys that are not listed may be present, too.
+    /// Whether any other keys may be present, too.
     pub others: bool,
 }
 
 impl UnknownLabels {
-    /// Nothing is known but the labels that are listed.
+    /// Creates the value for an object of which only the listed labels are known.
     pub fn others() -> Self {
         Self { others: true, ..Self::default() }
     }
 
-    /// Whether all labels are known.
+    /// Returns whether all labels are known.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty() && self.perhaps.is_empty() && !self.others
     }
 }
 
-/// A fact that the input does not contain and that a flow depends on.
+/// An unknown fact on which a flow depends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UnknownFact {
     /// The labels of a namespace.
@@ -44,21 +43,22 @@ pub enum UnknownFact {
     },
     /// The addresses of pods in the pod network.
     PodAddresses,
-    /// The addresses of nodes, which pods with `hostNetwork` have, too.
+    /// The addresses of nodes. Pods with `hostNetwork` have them, too.
     NodeAddresses,
     /// The labels of nodes.
     NodeLabels,
-    /// The addresses that domain names are resolved to.
+    /// The addresses of domain names.
     DomainNames,
-    /// Whether address blocks see the address of a Service or that of its endpoint: the network plugin decides.
+    /// Whether an `ipBlock` is compared with the address of a Service or of its endpoint. The network plugin decides
+    /// that.
     Translation,
-    /// The nodes of pods.
+    /// The nodes on which pods run.
     PodNodes,
-    /// Whether a pod with `hostNetwork` counts as a pod or as its node: the network plugin decides.
+    /// Whether a pod with `hostNetwork` counts as a pod or as its node. The network plugin decides that.
     HostNetwork,
 }
 
-/// The facts that one answer depends on. Never empty where the answer depends on any.
+/// Unknown facts on which one answer depends. Empty only if it depends on none.
 pub type UnknownFacts = BTreeSet<UnknownFact>;
 
 impl fmt::Display for UnknownFact {
@@ -83,7 +83,7 @@ impl fmt::Display for UnknownFact {
     }
 }
 
-/// The labels of an object, as far as they are known.
+/// Labels of an object, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PartialLabels {
     pub(super) known: Labels,
@@ -91,7 +91,7 @@ pub(super) struct PartialLabels {
 }
 
 impl PartialLabels {
-    /// Only the labels with these keys: what no selector names tells nobody apart.
+    /// Returns only the labels with these keys. Labels that no selector names cannot distinguish objects.
     pub(super) fn restricted(labels: &Labels, unknown: &UnknownLabels, keys: &BTreeSet<String>) -> Self {
         let known = labels.iter().filter(|(key, _)| keys.contains(*key));
         Self {

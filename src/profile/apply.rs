@@ -1,4 +1,4 @@
-//! Profiles, held against the cells of a state.
+//! Applies profiles to the cells of a state.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use crate::plan::{Cell, Promises, Route};
 use crate::policy::{Cluster, Decision, Engine, Expectation};
 use crate::scenario::{State, wildcard};
 
-/// A state of a scenario, and what its policies promise.
+/// A state of a scenario, its cells, and what its policies promise.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
-    /// The scenario's name.
+    /// Name of the scenario.
     pub scenario: &'a str,
-    /// The step's; `None` before the first.
+    /// Name of the step. `None` before the first step.
     pub step: Option<&'a str>,
     /// The state.
     pub state: &'a State,
-    /// Its cells.
+    /// Cells of the state.
     pub cells: &'a [Cell],
-    /// The way of each cell.
+    /// Route of each cell.
     pub routes: &'a [Option<Route>],
-    /// What the policies promise of each.
+    /// Expectation for each cell.
     pub expectations: &'a [Expectation],
 }
 
-/// The deviation that leaves each cell undefined, or `None`: the first that covers it by itself, or else one
-/// of those that do so together.
+/// Returns, for each cell, the deviation that makes it undefined, or `None`. This is the first deviation that covers
+/// the cell by itself. If there is none, it is one of the deviations that cover the cell only together.
 pub fn excused(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDeviation>>> {
     let ways = OtherWays::new(&view.state.cluster);
     choose(profiles, view, |covering, route, promised| {
@@ -39,8 +39,8 @@ pub fn excused(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDevi
     })
 }
 
-/// Returns, for each cell, the promises about single endpoints of its Service without those that a deviation leaves
-/// undefined. What a deviation explains of one endpoint says nothing about the others.
+/// Returns, for each cell, the expectations for single endpoints of its Service, without those that a deviation makes
+/// undefined. A deviation that explains one endpoint does not excuse the others.
 pub fn judged_endpoints(
     profiles: &[Profile],
     view: View<'_>,
@@ -60,7 +60,7 @@ pub fn judged_endpoints(
     judged.collect()
 }
 
-/// The policies of one state, as deviations have them.
+/// The policies of one state, changed as deviations describe.
 struct OtherWays<'a> {
     readings: Readings<'a>,
     unenforced: Unenforced<'a>,
@@ -71,15 +71,15 @@ impl<'a> OtherWays<'a> {
         Self { readings: Readings::new(cluster), unenforced: Unenforced::new(cluster) }
     }
 
-    /// The first of some deviations that leaves a promise undefined by itself, or else one of those that do so
-    /// together.
+    /// Returns the first deviation that makes an expectation undefined by itself. If there is none, returns one of
+    /// the deviations that do so only together.
     fn first_open<'d>(
         &self,
         covering: &[&'d Arc<KnownDeviation>],
         arrival: Arrival<'_>,
         promised: &Expectation,
     ) -> Option<&'d Arc<KnownDeviation>> {
-        // What the specification leaves open needs no profile.
+        // A flow that is undefined by the specification needs no profile.
         if promised.decision == Decision::Undefined {
             return None;
         }
@@ -96,20 +96,21 @@ impl<'a> OtherWays<'a> {
     }
 }
 
-/// The deviation that leaves the first moment of a new pod open in each cell, or `None`. Of the cells only
-/// those are meant in which a new pod has to be isolated.
+/// Returns, for each cell, the deviation that excuses the first moment of a new pod, or `None`. Only the results for
+/// cells in which a new pod must be isolated are meaningful.
 pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDeviation>>> {
     choose(profiles, view, |covering, _, _| of_quirk(covering, Quirk::NewPodsOpenAtFirst))
 }
 
-/// The deviation that leaves the moment open in which the rules of a policy are replaced, in each cell that passes if
-/// the peers of some rules can use the ports of others, or `None`. `before` is the cluster before the change.
+/// Returns, for each cell, the deviation that excuses the moment in which the rules of a policy are replaced, or
+/// `None`. It covers a denied cell only if the cell passes when the peers of some rules can use the ports of others.
+/// `before` is the cluster before the change.
 pub fn open_while_replaced(
     profiles: &[Profile],
     view: View<'_>,
     before: &Cluster,
 ) -> Vec<Option<Arc<KnownDeviation>>> {
-    // Most runs have no profile with this quirk.
+    // Compiled only when needed, because most runs have no profile with this quirk.
     let engine = LazyCell::new(|| mixed(before, &view.state.cluster).map(Engine::new));
     choose(profiles, view, |covering, route, promised| {
         let deviation = of_quirk(covering, Quirk::RulesReplacedInParts)?;
@@ -118,7 +119,7 @@ pub fn open_while_replaced(
     })
 }
 
-/// What is chosen of the deviations that cover each cell's ends, probe and promise, in their order.
+/// Returns, for each cell, the choice among the deviations that cover the cell's ends, probe and expectation.
 fn choose(
     profiles: &[Profile],
     view: View<'_>,
@@ -132,20 +133,20 @@ fn choose(
     chosen.collect()
 }
 
-/// The deviations of a scenario and step.
+/// Returns the deviations that apply to a scenario and step.
 fn deviations_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a Arc<KnownDeviation>> {
     let deviations = profiles.iter().flat_map(|profile| &profile.deviations);
-    // A name may have its nodes behind it.
+    // The cluster backend may append ` on NODE, NODE` to the name.
     let scenario = view.scenario.split(" on ").next().unwrap_or_default();
     deviations.filter(|deviation| deviation.cells.is_here(scenario, view.step)).collect()
 }
 
-/// The first of some deviations with a quirk.
+/// Returns the first deviation with a quirk.
 fn of_quirk<'a>(deviations: &[&'a Arc<KnownDeviation>], quirk: Quirk) -> Option<&'a Arc<KnownDeviation>> {
     deviations.iter().find(|deviation| deviation.cells.quirk == Some(quirk)).copied()
 }
 
-/// Those of some deviations that cover a cell's ends and probe, and a promise.
+/// Returns the deviations that cover a cell's ends and probe, and an expectation.
 fn covering<'a>(
     deviations: &[&'a Arc<KnownDeviation>],
     cell: &Cell,
@@ -164,7 +165,7 @@ impl CellPattern {
         fits(&self.scenarios, Some(scenario)) && fits(&self.steps, step)
     }
 
-    /// Whether the cell's ends, probe, promise and deciding policies are those that the pattern names.
+    /// Returns whether the pattern matches the cell's ends and probe, the decision, and the deciding policies.
     fn covers(&self, cell: &Cell, promised: &Expectation) -> bool {
         let Cell { from, to, family, probe } = cell;
         self.expected.is_none_or(|expected| expected == promised.decision)
@@ -188,7 +189,8 @@ mod tests {
         load(&[Text { name: "p.yaml".into(), content }]).unwrap()
     }
 
-    /// Pods x/web (http is 80), x/db (nothing has a name) and y/web (http is 81), and a Service x/web.
+    /// Returns a scenario with the pods x/web (`http` is 80), x/db (no port names) and y/web (`http` is 81), and a
+    /// Service x/web.
     fn content(policies: &str) -> String {
         format!(
             "\
@@ -219,12 +221,12 @@ steps:
         )
     }
 
-    /// The cells that a profile leaves undefined after the step, each with what is promised.
+    /// Returns the cells that a profile makes undefined after the step, each with the policies' decision.
     fn covered(policies: &str, pattern: &str) -> Vec<String> {
         covered_in(&content(policies), pattern)
     }
 
-    /// The state that the first step leads to, with addresses, and the probes.
+    /// Returns the state after the first step, with addresses, and the probes.
     fn after_steps(content: &str) -> (State, Vec<Probe>) {
         let text = Text { name: "s.yaml".into(), content: content.to_owned() };
         let scenario = scenario::load(&[text]).unwrap().remove(0);
@@ -241,7 +243,7 @@ steps:
         (state, scenario.probes)
     }
 
-    /// What is said of the state that the first step leads to.
+    /// Calls `ask` with the view of the state after the first step.
     fn in_view<T>(content: &str, ask: impl FnOnce(View<'_>, &Engine) -> T) -> T {
         let (state, probes) = after_steps(content);
         let engine = Engine::new(state.cluster.clone());
@@ -300,7 +302,7 @@ steps:
         for (policies, direction) in [("y/p", "egress"), ("y/q", "ingress"), ("x/*", "ingress")] {
             assert_eq!(covered(&deny, &by(policies, direction)), [""; 0], "{policies} {direction}");
         }
-        // Both isolate the receiver: one that is not enforced lets nothing pass.
+        // Both policies isolate the receiver. If only one of them is not enforced, nothing passes.
         let both = format!("{deny}{second}");
         assert_eq!(covered(&both, &by("y/p", "ingress")), [""; 0]);
         assert_eq!(covered(&both, &by("[y/p, y/q]", "ingress")), excused);
@@ -309,7 +311,7 @@ steps:
         for (policies, direction) in [("y/p", "ingress"), ("x/p", "egress"), ("'*/p'", "egress")] {
             assert_eq!(covered(&each, &by(policies, direction)), [""; 0], "{policies} {direction}");
         }
-        // A tier that would come after the denial.
+        // If the denying policy is not enforced, the Baseline tier decides, and it denies, too.
         let baseline = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: BaselineAdminNetworkPolicy, metadata: {name: default}, spec: {subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}}\n";
         let tiers = format!("{deny}{baseline}");
         assert_eq!(covered(&tiers, &by("y/p", "ingress")), [""; 0]);
@@ -332,13 +334,14 @@ steps:
             let pattern = format!("policies: {policies}, direction: ingress, probes: 80/TCP");
             covered_in(&scenario, &format!("{pattern}, from: x/db, to: service:x/web"))
         };
-        // The reasons are those of the first endpoint.
+        // Each endpoint is denied by another policy.
         assert_eq!(by("x/a"), [""; 0]);
         assert_eq!(by("x/b"), [""; 0]);
         assert_eq!(by("[x/a, x/b]"), ["x/db → service:x/web 80/TCP deny"]);
     }
 
-    /// The endpoints of x/web that stay judged for x/db, each with what it is promised: pods a, b and c are behind it.
+    /// Returns the endpoints of Service x/web that are still judged for x/db, each with its decision. Its endpoints
+    /// are the pods a, b and c.
     fn judged(policies: &str, pattern: &str) -> Vec<String> {
         let pods =
             ["a", "b", "c"].map(|app| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n"));
@@ -374,7 +377,8 @@ steps:
         // Another policy denies it, too.
         let second = deny("b").replace("name: b", "name: d");
         assert_eq!(judged(&(policies.clone() + &second), &by("x/b")), all);
-        // Egress of b's own policy, which is db's, too, leads to it; c's does not.
+        // One policy selects b and db, and its egress rules open its ingress at b. The policy of c has no egress
+        // rules.
         let shared = policy(
             "x",
             "podSelector: {matchExpressions: [{key: app, operator: In, values: [b, db]}]}, policyTypes: [Ingress, Egress], egress: [{}]",
@@ -440,7 +444,7 @@ steps:
         assert_eq!(of_pods(covered(&egress("nowhere", own), quirk)), to_web);
         // One of the peers has the name.
         assert_eq!(covered(&egress("http", own), quirk), [""; 0]);
-        // Addresses have no names, and are not pods.
+        // Addresses outside have no port names and are not pods.
         assert_eq!(covered(&egress("nowhere", "{ipBlock: {cidr: 203.0.113.0/24}}"), quirk), [""; 0]);
         let ingress = policy(
             "x",
@@ -499,10 +503,11 @@ steps:
             let scenario = content(&egress).replace(db, &ports);
             covered_in(&scenario, "quirk: port-names-mixed")
         };
-        // The `http` of x/db is that of x/web, and brings x/web's address under `admin`.
+        // x/db and x/web give `http` the same number. So the number that x/db gives `admin` counts in all receiving
+        // pods.
         assert_eq!(covered_with("80"), ["x/web → y/web 81/TCP deny"]);
         assert_eq!(covered_with("82"), [""; 0]);
-        // The numbers of one name can be exchanged.
+        // If receiving pods give one name different numbers, each of the numbers counts in all receiving pods.
         let ingress = policy("x", "podSelector: {}, ingress: [{ports: [{port: http}]}]");
         let with_81 = "{name: db, labels: {app: db}, ports: [{name: http, port: 81}]";
         let scenario = content(&ingress).replace("{name: db, labels: {app: db}", with_81);
@@ -511,7 +516,7 @@ steps:
             covered_in(&scenario, to_web),
             ["x/db → x/web 81/TCP deny", "y/web → x/web 81/TCP deny", "external:office → x/web 81/TCP deny"]
         );
-        // Without peers, the numbers are open at every address anyway.
+        // The quirk does not change egress rules without peers, because they have no addresses to mix.
         let to_anybody = egress.replace("to: [{namespaceSelector: {}}], ", "");
         let scenario = content(&to_anybody).replace(
             "{name: db, labels: {app: db}",
@@ -534,11 +539,11 @@ steps:
         let cells = covered(&policy("x", both), quirk);
         let cells: Vec<_> = cells.iter().filter(|cell| !cell.contains("service:")).collect();
         assert_eq!(cells, between.each_ref(), "y/web is not selected: its packets are denied by everybody");
-        // Of a block that holds the pod, but not the Service, nobody knows.
+        // For a block that contains the pod and not the Service, the readings differ.
         let block = "podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{ipBlock: {cidr: 10.244.1.1/32}}]}]";
         let to_web = format!("{quirk}, from: x/db, to: service:x/web, probes: 80/TCP");
         assert_eq!(covered(&policy("x", block), &to_web), ["x/db → service:x/web 80/TCP deny"]);
-        // Of two pods behind a Service only one can be reached so, whichever comes first.
+        // Only one of the Service's two pods can be reached in this way. The order of the pods must not matter.
         let policies = policy(
             "x",
             "podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [a]}]}, policyTypes: [Ingress, Egress], egress: [{}]",
@@ -554,10 +559,10 @@ steps:
             let from_db = format!("{quirk}, from: x/db, to: service:x/web, probes: 80/TCP");
             assert_eq!(covered_in(&scenario, &from_db), ["x/db → service:x/web 80/TCP deny"], "{order:?}");
         }
-        // What a cluster-scoped policy denies, stays denied.
+        // What a cluster-scoped policy denies stays denied.
         let admin = "  - {apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {name: a}, spec: {priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}}\n";
         assert_eq!(covered(&(policy("x", both) + admin), quirk), [""; 0]);
-        // What cluster-scoped policies leave open in a direction of which the policy has no rules is nothing to it.
+        // Undefined ingress of cluster-scoped policies does not matter to a policy without ingress rules.
         let unordered = ["a", "b"]
             .iter()
             .zip(["Allow", "Deny"])
@@ -565,7 +570,7 @@ steps:
         let egress_only =
             policy("x", "podSelector: {}, policyTypes: [Egress]") + &unordered.collect::<String>();
         assert_eq!(covered(&egress_only, &format!("{quirk}, from: x/*, to: y/*")), [""; 0]);
-        // Two policies are two chains.
+        // Two policies have two chains, so the quirk does not apply.
         let two = policy("x", "podSelector: {}, ingress: [{ports: [{port: 81}]}]")
             + &policy("x", "podSelector: {}, policyTypes: [Egress], egress: [{}]")
                 .replace("name: p", "name: q");
@@ -574,7 +579,8 @@ steps:
 
     #[test]
     fn mechanisms_that_only_together_let_pass() {
-        // The rule becomes one without ports, and that passes the other direction, too.
+        // With the first quirk, the rule becomes a rule without ports. With the second, what it allows also passes
+        // the other direction.
         let both = "podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{from: [{podSelector: {}}], ports: [{port: nowhere}]}]";
         let (unresolved, other) = ("quirk: unresolved-port-name", "quirk: other-direction-of-same-policy");
         for alone in [unresolved, other] {
@@ -588,7 +594,7 @@ steps:
 
     #[test]
     fn a_denied_lookup_that_passes_by_the_other_direction_leaves_what_follows_open() {
-        // The pod is the Service's own, and what it may send to itself is undefined.
+        // The pod is an endpoint of the Service, so its connection to itself is undefined.
         let scenario = content(&policy("x", "podSelector: {}, policyTypes: [Ingress, Egress], egress: [{}]"))
             .replace(
                 "    services:",
@@ -601,7 +607,7 @@ steps:
         );
     }
 
-    /// A NetworkPolicy of what y may send: these ports, to every pod.
+    /// Returns a NetworkPolicy that allows egress from y to these ports of every pod.
     fn to_ports(ports: &str) -> String {
         let rule = format!("{{to: [{{namespaceSelector: {{}}}}], ports: [{ports}]}}");
         policy("y", &format!("podSelector: {{}}, policyTypes: [Egress], egress: [{rule}]"))
@@ -612,11 +618,11 @@ steps:
         let quirk = "quirk: service-port-differs";
         assert_eq!(covered(&to_ports("{port: 80}"), quirk), ["y/web → service:x/web 8080/TCP allow"]);
         assert_eq!(covered(&to_ports("{port: 8080}"), quirk), ["y/web → service:x/web 8080/TCP deny"]);
-        // Whichever of the ports the rules see.
+        // The result is the same for both ports that the rules may see.
         assert_eq!(covered(&to_ports("{port: 80}, {port: 8080}"), quirk), [""; 0]);
         assert_eq!(covered(&to_ports("{port: 81}"), quirk), [""; 0]);
         assert_eq!(covered(&policy("y", "podSelector: {}, policyTypes: [Egress]"), quirk), [""; 0]);
-        // Nothing isolates who sends.
+        // No policy isolates the sender.
         assert_eq!(covered(&policy("x", "podSelector: {}"), quirk), [""; 0]);
     }
 
@@ -671,12 +677,12 @@ steps:
         };
         let service = ["y/web → service:x/web 8080/TCP deny"];
         assert_eq!(excused(&to_app("{}")), service);
-        // Which of them the packet gets to, is not known.
+        // It is not known which endpoint the packet reaches.
         assert_eq!(excused(&to_app("{matchLabels: {app: a}}")), service);
         assert_eq!(excused(&to_app("{matchLabels: {app: nobody}}")), [""; 0]);
     }
 
-    /// The cells that are left open while `before` is replaced by `after`.
+    /// Returns the cells that are excused while `before` is replaced by `after`.
     fn open_between(before: &str, after: &str) -> Vec<String> {
         let (before, _) = after_steps(&content(before));
         let profiles = profile("quirk: rules-replaced-in-parts, to: x/web");
@@ -708,13 +714,13 @@ steps:
             open_between(&before, &to_web(&rule("nobody", 81))),
             ["x/db → x/web 80/TCP", "x/db → x/web 81/TCP"]
         );
-        // A new policy replaces nothing, nor does one that selects other pods now.
+        // A new policy replaces no rules. A policy that now selects other pods does not replace rules, either.
         assert_eq!(open_between(&policy("y", "podSelector: {}"), &before), [""; 0]);
         assert_eq!(
             open_between(&before, &policy("x", &format!("podSelector: {{}}, ingress: [{}]", rule("x", 81)))),
             [""; 0]
         );
-        // What another policy denies, this one cannot open.
+        // The mixed rules of one policy cannot open what another policy denies.
         let egress = policy("x", "podSelector: {matchLabels: {app: db}}, policyTypes: [Egress]")
             .replace("name: p", "name: q");
         assert_eq!(open_between(&(before + &egress), &(to_web(&rule("nobody", 81)) + &egress)), [""; 0]);

@@ -4,11 +4,11 @@ use crate::plan::Route;
 use crate::policy::{Endpoint, Engine, Expectation, Flow};
 use crate::scenario::EndpointName;
 
-/// The ends of a route that are in question.
+/// A route, and the ends of it that are evaluated.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
     route: &'a Route,
-    /// The only endpoint that is in question; `None` if all ends are.
+    /// The only endpoint that is evaluated. `None` for all ends.
     endpoint: Option<&'a EndpointName>,
 }
 
@@ -21,8 +21,9 @@ impl<'a> Arrival<'a> {
         Self { route, endpoint: Some(endpoint) }
     }
 
-    /// Returns the flow of each leg and, for each end in question, what an engine promises of a packet that arrives
-    /// there. A lookup may be answered by every server, whichever endpoint is called afterwards.
+    /// Returns the flow of each leg and, for each evaluated end, the engine's expectation for a packet that arrives
+    /// there. For a lookup, these are the ends of all servers, because any server may answer it, whichever endpoint
+    /// is called afterwards.
     pub(super) fn legs(
         self,
         engine: &Engine,

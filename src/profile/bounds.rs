@@ -1,7 +1,7 @@
-//! What a deviation without a quirk has to name, so that it cannot cover everything.
+//! The bounds that a deviation without a quirk must have, so that it cannot cover everything.
 //!
-//! A quirk covers no cell more than it explains. Without one, only the fields of `cells` keep a deviation
-//! from excusing all denials of a run: policies, probes and a direction.
+//! A quirk covers only cells that it explains. Without a quirk, only fields of `cells` prevent a deviation from
+//! excusing all denials of a run: policies, probes and a direction.
 
 use super::file::CellsFile;
 use super::model::CellPattern;
@@ -9,10 +9,10 @@ use crate::policy::{Decision, PortRange, Protocol};
 use crate::scenario::ProbePattern;
 use crate::source::Location;
 
-/// Checks that cells without a quirk are bounded. `at` is where they stand.
+/// Checks that cells without a quirk have bounds. `at` is their location.
 ///
 /// # Errors
-/// If a bound is missing, or stands for everything: where, and how to fix it.
+/// If a bound is missing, or stands for everything. The error is the location, and how to fix it.
 pub(super) fn check(file: &CellsFile, at: Location, cells: &CellPattern) -> Result<(), (Location, String)> {
     if cells.quirk.is_some() {
         return Ok(());
@@ -52,12 +52,12 @@ pub(super) fn check(file: &CellsFile, at: Location, cells: &CellPattern) -> Resu
     Ok(())
 }
 
-/// Whether a pattern names nothing: neither a part of a namespace nor one of a name or kind.
+/// Returns whether a pattern stands for every policy, because it names no part of a namespace, a name or a kind.
 fn is_every_policy(pattern: &str) -> bool {
     !pattern.contains(|c: char| c.is_ascii_alphanumeric())
 }
 
-/// Whether patterns stand for every port of every protocol, together or each.
+/// Returns whether patterns, alone or together, stand for every port of every protocol.
 fn is_every_probe(patterns: &[ProbePattern]) -> bool {
     let is_whole = |pattern: &ProbePattern, protocol: Protocol| match pattern {
         ProbePattern::All => true,
@@ -98,7 +98,7 @@ mod tests {
                 assert!(told.starts_with(&format!("p.yaml:5:37: cells: add {name}:")), "{told}");
             }
         }
-        // A quirk covers no more than it explains.
+        // A quirk covers only what it explains.
         assert_eq!(error("quirk: unresolved-port-name, expected: deny"), None);
     }
 

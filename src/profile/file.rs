@@ -1,4 +1,4 @@
-//! The shape of a profile's file.
+//! The structure of a profile file.
 
 use serde::Deserialize;
 
@@ -26,7 +26,7 @@ pub(super) struct MetadataFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct DifferenceFile {
     pub(super) reason: Located<String>,
-    /// One or a list of them.
+    /// One reference, or a list.
     pub(super) references: Node,
     pub(super) cells: Located<CellsFile>,
 }
@@ -35,7 +35,7 @@ pub(super) struct DifferenceFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct CellsFile {
     pub(super) quirk: Option<Located<String>>,
-    /// One pattern or a list of them, as the fields below.
+    /// One pattern, or a list. The other fields of type `Node` have the same form.
     pub(super) scenarios: Option<Node>,
     pub(super) steps: Option<Node>,
     pub(super) from: Option<Node>,

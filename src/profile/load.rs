@@ -1,4 +1,4 @@
-//! From a file to profiles.
+//! Reads profiles from files.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::source::{
 const API_VERSION: &str = "netproof.dev/v1alpha1";
 const KIND: &str = "Profile";
 
-/// Reads the profiles of some texts. At least one a text.
+/// Reads profiles from texts. Each text has at least one profile.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place.
+/// Returns the first error, with its place.
 pub fn load(texts: &[Text]) -> Result<Vec<Profile>, Error> {
     let mut profiles: Vec<Profile> = Vec::new();
     for text in texts {
@@ -38,7 +38,7 @@ pub fn load(texts: &[Text]) -> Result<Vec<Profile>, Error> {
 /// Reads one profile.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place.
+/// Returns the first error, with its place.
 pub fn from_document(document: &Document) -> Result<Profile, Error> {
     expect_kind(document, API_VERSION, KIND)?;
     let loader = Loader { name: Arc::clone(&document.name) };
@@ -47,7 +47,7 @@ pub fn from_document(document: &Document) -> Result<Profile, Error> {
     loader.profile(file)
 }
 
-/// Reads one file.
+/// Loader of the profiles in one file.
 struct Loader {
     name: Arc<str>,
 }
@@ -88,7 +88,7 @@ impl Loader {
         })
     }
 
-    /// A text that says something, in one line.
+    /// Returns a text in one line. An empty text is an error.
     fn text(&self, text: &Located<String>, field: &str) -> Result<String, Error> {
         let words: Vec<_> = text.value.split_whitespace().collect();
         if words.is_empty() {
@@ -130,7 +130,7 @@ impl Loader {
         Ok(cells)
     }
 
-    /// The patterns of a field; `None` if it is not there.
+    /// Returns the patterns of a field, or `None` if the field is missing.
     fn patterns<T>(
         &self,
         node: Option<&Node>,
@@ -174,7 +174,7 @@ impl Loader {
     }
 }
 
-/// Returns a pattern for names of policies. Without a separator and a wildcard it would match none.
+/// Returns a pattern for policy names. A text with neither a separator nor a wildcard would match no policy.
 fn policy(text: &str) -> Result<String, String> {
     if text.contains(['/', ' ', '*']) {
         Ok(text.to_owned())

@@ -1,8 +1,8 @@
-//! Profiles: what network plugins are known to do differently from the policies.
+//! Profiles: known deviations of network plugins from the policies.
 //!
-//! A [`Profile`] says of some cells that what they should show is left undefined, with a reason and a
-//! reference. It never makes an allowance of a denial, nor a denial of an allowance: a cell that it leaves
-//! undefined is probed and recorded, and neither passes nor fails.
+//! A [`Profile`] makes the expectation of some cells undefined, with a reason and a reference. It never turns a
+//! denial into an allowance, or an allowance into a denial. A cell that it makes undefined is probed and recorded,
+//! and neither passes nor fails.
 
 mod apply;
 mod arrival;

@@ -1,4 +1,4 @@
-//! A profile, read and checked.
+//! The model of a profile, read and checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,81 +8,82 @@ use crate::policy::{Decision, Direction, Expectation, PolicyName};
 use crate::scenario::{Assertion, wildcard};
 use crate::source::Place;
 
-/// What a network plugin is known to do differently.
+/// Known deviations of a network plugin.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// `metadata.name`
     pub name: String,
     /// `metadata.description`
     pub description: String,
-    /// At least one.
+    /// The deviations. At least one.
     pub deviations: Vec<Arc<KnownDeviation>>,
 }
 
-/// One thing that is done differently, and the cells that it decides.
+/// A known deviation, and the cells that it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownDeviation {
-    /// The name of its profile.
+    /// Name of its profile.
     pub profile: String,
-    /// What is done instead.
+    /// What the network plugin does instead.
     pub reason: String,
-    /// Where that is documented. At least one.
+    /// Where the deviation is documented. At least one.
     pub references: Vec<String>,
-    /// Where it stands.
+    /// Place in the file.
     pub place: Place,
     pub(super) cells: CellPattern,
 }
 
 impl KnownDeviation {
-    /// Whether it leaves a moment open, which may be over before the first probe: a run in which it decides nothing says
-    /// nothing about it.
+    /// Returns whether the deviation excuses only a moment. That moment may be over before the first probe. So if the
+    /// deviation decides no cell of a run, that does not show that it is out of date.
     pub fn is_momentary(&self) -> bool {
         self.cells.quirk.is_some_and(Quirk::is_momentary)
     }
 
-    /// Whether something that lasted so long is no longer than the moment that is left open.
+    /// Returns whether deliveries that lasted this long fit into the excused moment.
     pub fn is_moment(&self, lasted: Duration) -> bool {
         self.cells.quirk.and_then(Quirk::longest_moment).is_none_or(|longest| lasted <= longest)
     }
 }
 
-/// Which cells: those for which everything holds that is said here.
+/// Pattern of cells. A cell must match all fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CellPattern {
-    /// The policies are read in this way, and that makes a deviation.
+    /// Quirk that must explain the cell.
     pub(super) quirk: Option<Quirk>,
-    /// They are of a scenario with one of these names; empty means every scenario.
+    /// Names of scenarios. Empty means every scenario.
     pub(super) scenarios: Vec<String>,
-    /// They are of a step with one of these names; empty means every step, and what is before the first.
+    /// Names of steps. Empty means every step, and the state before the first step.
     pub(super) steps: Vec<String>,
-    /// Their ends, probes and families are these.
+    /// Ends, probes and families.
     pub(super) covered: Assertion,
-    /// These policies decide them.
+    /// Policies that must decide the cell.
     pub(super) policies: PolicyPattern,
-    /// The policies promise this.
+    /// Decision of the policies.
     pub(super) expected: Option<Decision>,
 }
 
-/// Which policies, in which direction.
+/// Pattern of policies and a direction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct PolicyPattern {
-    /// They have one of these names, as reports show it; empty means all policies.
+    /// Names, as reports show them. Empty means all policies.
     pub(super) names: Vec<String>,
-    /// They decide in this direction; `None` means both.
+    /// Direction in which the policies decide. `None` means both.
     pub(super) direction: Option<Direction>,
 }
 
 impl PolicyPattern {
-    /// Whether it stands for a policy in a direction.
+    /// Returns whether the pattern matches a policy in a direction.
     pub(super) fn matches(&self, policy: &PolicyName, direction: Direction) -> bool {
         let name = policy.to_string();
         self.direction.is_none_or(|own| own == direction)
             && (self.names.is_empty() || self.names.iter().any(|pattern| wildcard(pattern, &name)))
     }
 
-    /// Whether these policies alone decide a promise. All policies that deny a flow have to be among them,
-    /// because one that is not has to stop the flow by itself. Of policies that allow a flow it is enough that
-    /// they are all of one direction: a flow that one direction stops does not arrive.
+    /// Returns whether the matching policies alone decide an expectation. For a denial, all policies that deny the
+    /// flow must match, because any other policy must stop the flow by itself. For an allowance, it is enough if all
+    /// policies that allow the flow in one direction match, because a flow that is stopped in one direction does not
+    /// arrive.
     pub(super) fn decides(&self, promised: &Expectation) -> bool {
         if *self == Self::default() {
             return true;

@@ -1,14 +1,15 @@
-//! Rules of a policy that are replaced in parts: for a moment, the peers of some can use the ports of others.
+//! The quirk `RulesReplacedInParts`: while the rules of a policy are replaced, the peers of some rules can use the
+//! ports of others.
 
 use crate::policy::{Cluster, NetworkPolicy, Peers, Ports, Rule};
 
-/// The cluster after a change, with one rule in the place of those that the change replaced: the peers of all old and
-/// new ones, on the ports of all of them. `None` if no policy had rules for the same pods before.
+/// Returns the cluster after a change, with one rule instead of the rules that the change replaced. This rule has the
+/// peers of all old and new rules, on the ports of all of them. `None` if no policy with the same subjects changed.
 pub(super) fn mixed(before: &Cluster, after: &Cluster) -> Option<Cluster> {
     let mut is_mixed = false;
     let policies = after.policies.iter().map(|new| {
         let is_it = |old: &&NetworkPolicy| (&old.namespace, &old.name) == (&new.namespace, &new.name);
-        // Pods that it selects only now, it did not isolate before.
+        // A policy whose subjects changed did not isolate its new subjects before.
         let old =
             before.policies.iter().find(is_it).filter(|old| *old != new && old.subjects == new.subjects);
         let Some(old) = old else { return new.clone() };
@@ -27,7 +28,7 @@ pub(super) fn mixed(before: &Cluster, after: &Cluster) -> Option<Cluster> {
     is_mixed.then(|| Cluster { policies, ..after.clone() })
 }
 
-/// The peers of all rules, on the ports of all of them; nothing, where there is no rule.
+/// Returns one rule with the peers of all rules, on the ports of all of them. Without any rules, it matches nothing.
 fn one_rule<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<Rule> {
     let (mut peers, mut ports) = (Peers::Only(Vec::new()), Ports::Only(Vec::new()));
     for rule in rules {

@@ -1,39 +1,39 @@
-//! The ways to read policies that a profile can name.
+//! Quirks: different ways to read policies, which a profile can name.
 
 use std::time::Duration;
 
-/// A way to read policies.
+/// A different way to read policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quirk {
     /// An `ipBlock` never matches a pod, whatever the pod's address.
     PodAddressInIpBlock,
-    /// A rule with pods as peers, whose ports are all names that none of the receiving pods has, is a rule
-    /// without ports.
+    /// If the peers of a rule are pods, its ports are all names, and no receiving pod has any of the names, the rule
+    /// counts as a rule without ports.
     UnresolvedPortName,
-    /// Port names stand for every port of their protocol, or for none where a rule has numbers of that
-    /// protocol, too.
+    /// A port name stands for every port of its protocol. If the rule also has port numbers of that protocol, the
+    /// name stands for no port.
     PortNameIsProtocol,
-    /// A port name in an egress rule without peers stands for the numbers that the pods of the policy's own
-    /// namespace give it, wherever the packet goes.
+    /// A port name in an egress rule without peers stands for the numbers that pods of the policy's own namespace
+    /// give it, at every address.
     PortNameOfOwnNamespace,
-    /// Where two of a rule's receiving pods give its name different numbers, or any name the same one, a port name
-    /// stands for every number that any of the receiving pods gives it, in all of them.
+    /// If two receiving pods of a rule give its port name different numbers, or give any name the same number, the
+    /// port name stands for every number that any receiving pod gives it, in all receiving pods.
     PortNamesMixed,
-    /// What one direction's rules of a policy allow passes the other direction of the same policy, too.
+    /// If the rules of one direction allow a packet, it also passes the other direction of the same policy.
     OtherDirectionOfSamePolicy,
-    /// Egress rules see a Service's port in the place of the pod's. Ingress rules see the pod's.
+    /// Egress rules see a Service's port instead of the pod's. Ingress rules see the pod's port.
     ServicePortDiffers,
-    /// A new pod is isolated a moment after it has started. Only the moment is left open: what is delivered
-    /// afterwards is a leak. No other way to read the policies.
+    /// A new pod is isolated a moment after its start. Only this moment is excused: a later delivery is a leak. This
+    /// quirk does not change how policies are read.
     NewPodsOpenAtFirst,
-    /// The parts of a policy's rules are replaced one after the other: for a moment of at most two seconds, the peers of
-    /// some rules, old or new, can use the ports of others. What is delivered later is a leak. No other way to read
-    /// the policies.
+    /// The parts of a policy's rules are replaced one after the other. For a moment of at most two seconds, the peers
+    /// of some rules, old or new, can use the ports of others. A later delivery is a leak. This quirk does not change
+    /// how policies are read.
     RulesReplacedInParts,
 }
 
 impl Quirk {
-    /// All of them.
+    /// All quirks.
     pub const ALL: [Self; 9] = [
         Self::PodAddressInIpBlock,
         Self::UnresolvedPortName,
@@ -46,7 +46,7 @@ impl Quirk {
         Self::RulesReplacedInParts,
     ];
 
-    /// Whether it leaves a moment open, and is no other way to read the policies.
+    /// Returns whether the quirk excuses only a moment, and does not change how policies are read.
     pub fn is_momentary(self) -> bool {
         match self {
             Self::NewPodsOpenAtFirst | Self::RulesReplacedInParts => true,
@@ -60,8 +60,8 @@ impl Quirk {
         }
     }
 
-    /// How long the moment may be that it leaves open. `None` if it may last until the settle deadline, or if it leaves
-    /// no moment open.
+    /// Returns the longest moment that the quirk excuses. `None` if the moment may last until the settle deadline, or
+    /// if the quirk excuses no moment.
     pub fn longest_moment(self) -> Option<Duration> {
         match self {
             Self::RulesReplacedInParts => Some(Duration::from_secs(2)),
@@ -76,7 +76,7 @@ impl Quirk {
         }
     }
 
-    /// The name in a profile.
+    /// Returns the name in a profile.
     pub fn name(self) -> &'static str {
         match self {
             Self::PodAddressInIpBlock => "pod-address-in-ip-block",

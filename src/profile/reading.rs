@@ -1,7 +1,7 @@
-//! Policies read in ways that are not theirs, and the routes for which that makes a deviation.
+//! Evaluates routes with quirks applied to the policies, and compares the decisions.
 //!
-//! A cell is decided by a quirk if the policies promise something else when they are read in that
-//! way. So a deviation is said once, and holds for scenarios that nobody has written yet.
+//! A quirk decides a cell if the decision changes when the policies are read in that way. So a deviation is described
+//! once, and it also covers scenarios that no one has written yet.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::policy::{
     Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy, PolicyName, Reason,
 };
 
-/// The policies of one state, read in other ways. Each is compiled when it is needed.
+/// The policies of one state, for any set of quirks. Each set is compiled when it is first needed.
 pub(super) struct Readings<'a> {
     cluster: &'a Cluster,
     by_quirks: RefCell<HashMap<Vec<Quirk>, Rc<Reading>>>,
@@ -26,7 +26,7 @@ impl<'a> Readings<'a> {
         Self { cluster, by_quirks: RefCell::default() }
     }
 
-    /// Whether a route comes out otherwise than promised if the policies are read in these ways at once.
+    /// Returns whether the decision for a route differs from the promised one if all these quirks are applied.
     pub(super) fn differ(&self, quirks: &[Quirk], arrival: Arrival<'_>, promised: Decision) -> bool {
         if quirks.iter().all(|quirk| quirk.is_momentary()) {
             return false;
@@ -42,8 +42,9 @@ impl<'a> Readings<'a> {
         reading.decide(arrival) != promised
     }
 
-    /// The first of some quirks that decide a route together, and do not without each other. `None` if all
-    /// of them at once make no deviation.
+    /// Returns the first quirk of a minimal set of quirks that together change the decision for a route. `None` if
+    /// there are fewer than two quirks that change how policies are read, or if all of them together do not change
+    /// the decision.
     pub(super) fn together(
         &self,
         quirks: &[Quirk],
@@ -65,15 +66,15 @@ impl<'a> Readings<'a> {
     }
 }
 
-/// One direction of some policies.
+/// One direction of a set of policies.
 type Part = (Direction, Vec<PolicyName>);
 
-/// The policies of one state, read in some ways at once.
+/// The policies of one state with a set of quirks applied.
 struct Reading {
     quirks: Vec<Quirk>,
     cluster: Cluster,
     engine: Engine,
-    /// `None` unless the quirk is among them.
+    /// `None` unless `ServicePortDiffers` is one of the quirks.
     service_ports: Option<ServicePorts>,
     parts: RefCell<HashMap<Part, Rc<Engine>>>,
 }
@@ -87,7 +88,7 @@ impl Reading {
         Self { quirks: quirks.to_vec(), cluster, engine, service_ports, parts: RefCell::default() }
     }
 
-    /// What the policies promise of a route, read in these ways.
+    /// Returns the decision for a route, with the quirks applied.
     fn decide(&self, arrival: Arrival<'_>) -> Decision {
         let legs = arrival.legs(&self.engine);
         legs.map(|(flow, ends)| self.decide_leg(flow, ends)).fold(Decision::Allow, Decision::and)
@@ -96,15 +97,16 @@ impl Reading {
     fn decide_leg(&self, flow: &Flow, ends: Vec<(Endpoint, Expectation)>) -> Decision {
         let mut decisions = ends.into_iter().map(|(end, promised)| self.decide_end(flow, end, promised));
         match decisions.next() {
-            // It is not known where the Service leads, or it leads nowhere.
+            // The endpoints of the Service are not known, or it has none.
             None => Decision::Undefined,
             Some(first) if decisions.all(|other| other == first) => first,
-            // Which end it is, is not known.
+            // It is not known which end the packet reaches, and their decisions differ.
             Some(_) => Decision::Undefined,
         }
     }
 
-    /// What comes of a packet that arrives at an end, of which the rewritten rules promise something.
+    /// Returns the decision for a packet that arrives at an end. `promised` is the expectation of the rewritten
+    /// rules.
     fn decide_end(&self, flow: &Flow, end: Endpoint, promised: Expectation) -> Decision {
         let seen = self.service_ports.as_ref().and_then(|ports| ports.evaluate(flow, end));
         let promised = seen.unwrap_or(promised);
@@ -120,7 +122,7 @@ impl Reading {
         self.quirks.contains(&quirk)
     }
 
-    /// One direction alone of some policies.
+    /// Returns an engine for only one direction of these policies.
     fn only(&self, direction: Direction, policies: Vec<PolicyName>) -> Rc<Engine> {
         let compile = |(direction, policies): &Part| {
             let is_one = |policy: &&NetworkPolicy| policies.contains(&PolicyName::from(*policy));
@@ -132,8 +134,8 @@ impl Reading {
         Rc::clone(parts.entry((direction, policies)).or_insert_with_key(compile))
     }
 
-    /// What comes of a denial at an end if the policies that deny let pass what their rules of the other direction
-    /// allow.
+    /// Returns the decision for a denied packet at an end, if the denying policies also let pass what their rules of
+    /// the other direction allow.
     fn with_other_direction(&self, flow: &Flow, end: Endpoint, denied: &Expectation) -> Decision {
         let by_rules_of = |policies: &Vec<PolicyName>, direction| {
             let mut ends = self.only(direction, policies.clone()).evaluate_arrivals(flow).into_iter();
@@ -142,7 +144,7 @@ impl Reading {
             };
             let is_by_rule = |reason: &Reason| matches!(reason, Reason::AllowedBy { .. });
             match decision {
-                // None of them isolates for that direction.
+                // None of the policies isolates for that direction, so no rule allows the packet.
                 Decision::Allow if !reasons.iter().any(is_by_rule) => Decision::Deny,
                 Decision::Allow | Decision::Deny | Decision::Undefined => decision,
             }
@@ -154,7 +156,7 @@ impl Reading {
             Reason::Isolated { direction: Direction::Ingress, policies } => {
                 by_rules_of(policies, Direction::Egress)
             }
-            // Of another kind of policy.
+            // A denial of a cluster-scoped policy, to which the quirk does not apply.
             Reason::DeniedBy(_) => Decision::Deny,
             Reason::NotIsolated(_)
             | Reason::AllowedBy { .. }

@@ -1,4 +1,4 @@
-//! Rules as a quirk has them: what a network plugin makes of them instead.
+//! Rewrites rules into what a network plugin with a quirk makes of them.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::policy::{
     PortRange, PortSpec, Ports, Rule,
 };
 
-/// The cluster with every rule as these quirks have it, one after the other.
+/// Returns the cluster with every rule rewritten by these quirks, one quirk after the other.
 pub(super) fn rewritten(cluster: &Cluster, quirks: &[Quirk]) -> Cluster {
     let rewriter = Rewriter { cluster };
     let policies = cluster.policies.iter().map(|policy| {
@@ -26,7 +26,7 @@ pub(super) fn rewritten(cluster: &Cluster, quirks: &[Quirk]) -> Cluster {
     Cluster { policies: policies.collect(), ..cluster.clone() }
 }
 
-/// The cluster with the rules of one direction, and nobody isolated for the other.
+/// Returns the cluster with the rules of one direction only. No policy isolates for the other direction.
 pub(super) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
     let policies = cluster.policies.iter().cloned().map(|policy| match direction {
         Direction::Egress => NetworkPolicy { ingress: None, ..policy },
@@ -110,7 +110,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Whether all ports of a rule are names that no pod has that receives by it.
+    /// Returns whether all ports of a rule are names that no receiving pod of the rule has.
     fn are_unresolved(&self, policy: &NetworkPolicy, direction: Direction, rule: &Rule) -> bool {
         let Ports::Only(ports) = &rule.ports else { return false };
         let receivers = self.receivers(policy, direction, rule);
@@ -123,12 +123,12 @@ impl<'a> Rewriter<'a> {
         ports.iter().all(is_unresolved)
     }
 
-    /// The pods that policies can select.
+    /// Returns the pods that policies can select.
     fn filtered_pods(&self) -> impl Iterator<Item = &'a Pod> {
         self.cluster.pods.iter().filter(|pod| !pod.ended && !pod.host_network)
     }
 
-    /// The pods that receive by a rule.
+    /// Returns the receiving pods of a rule.
     fn receivers(&self, policy: &NetworkPolicy, direction: Direction, rule: &Rule) -> Vec<&'a Pod> {
         let receives = |pod: &Pod| match direction {
             Direction::Ingress => policy.selects(pod),
@@ -168,7 +168,7 @@ fn names_as_protocols(mut rule: Rule) -> Rule {
     rule
 }
 
-/// The ports with every name replaced by the numbers that any of these pods gives it.
+/// Returns the ports with every name replaced by the numbers that any of these pods gives it.
 fn numbers(ports: &[PortMatch], pods: &[&Pod]) -> Ports {
     let numbers = |port: &PortMatch| match &port.ports {
         PortSpec::Named(name) => pods
@@ -182,7 +182,7 @@ fn numbers(ports: &[PortMatch], pods: &[&Pod]) -> Ports {
     Ports::Only(ports.iter().flat_map(numbers).collect())
 }
 
-/// Whether two of the pods have a port of the same name, protocol and number.
+/// Returns whether two of the pods have a port of the same name, protocol and number.
 fn share_a_number(pods: &[&Pod]) -> bool {
     let mut seen = HashSet::new();
     pods.iter().any(|pod| {
@@ -194,7 +194,7 @@ fn share_a_number(pods: &[&Pod]) -> bool {
     })
 }
 
-/// Whether a port's name stands for different numbers in these pods.
+/// Returns whether a port's name stands for different numbers in these pods.
 fn has_several_numbers(port: &PortMatch, pods: &[&Pod]) -> bool {
     match &port.ports {
         PortSpec::Named(name) => {

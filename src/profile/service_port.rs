@@ -1,18 +1,18 @@
-//! Egress rules that see a Service's port in the place of the pod's.
+//! The quirk `ServicePortDiffers`: egress rules see a Service's port instead of the pod's.
 
 use super::rewrite::one_direction;
 use crate::policy::{
     Cluster, Direction, Endpoint, Engine, Expectation, Flow, Service, ServicePort, TargetPort,
 };
 
-/// The policies of one state, taken apart: what a sender's policies see of a packet to a Service is not what the
-/// receiver's see.
+/// The policies of one state, split by direction, because the sender's and the receiver's policies see different
+/// ports of a packet to a Service.
 pub(super) struct ServicePorts {
-    /// Egress alone, at the Service's port.
+    /// Egress only, at the Service's port.
     egress: Engine,
-    /// Egress alone, at the pod's port.
+    /// Egress only, at the pod's port.
     translated_egress: Engine,
-    /// Ingress alone, at the pod's port.
+    /// Ingress only, at the pod's port.
     ingress: Engine,
 }
 
@@ -26,8 +26,8 @@ impl ServicePorts {
         }
     }
 
-    /// Returns what is promised of a packet that arrives at an end if egress sees the Service's port, or `None` if
-    /// that makes no deviation to egress.
+    /// Returns the expectation for a packet that arrives at an end if egress sees the Service's port, or `None` if
+    /// that does not change the decision of egress.
     pub(super) fn evaluate(&self, flow: &Flow, end: Endpoint) -> Option<Expectation> {
         let at_end = |engine: &Engine| {
             let mut arrivals = engine.evaluate_arrivals(flow).into_iter();
@@ -39,7 +39,7 @@ impl ServicePorts {
     }
 }
 
-/// The cluster with Services that translate addresses and no ports.
+/// Returns the cluster with Services that translate addresses, but not ports.
 fn untranslated(cluster: Cluster) -> Cluster {
     let services = cluster.services.into_iter().map(|service| {
         let ports = service.ports.into_iter();

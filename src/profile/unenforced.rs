@@ -1,4 +1,4 @@
-//! The policies of one state without those that a deviation says are not enforced.
+//! The policies of one state, without the policies that are not enforced according to a deviation.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use crate::policy::{
     Cluster, ClusterPolicy, Decision, Direction, Endpoint, Engine, Expectation, NetworkPolicy, PolicyName,
 };
 
-/// The policies of one state without some of them. Each such engine is compiled when it is needed.
+/// The policies of one state, without any set of them. Each engine is compiled when it is first needed.
 pub(super) struct Unenforced<'a> {
     cluster: &'a Cluster,
     by_pattern: RefCell<HashMap<PolicyPattern, Rc<Engine>>>,
@@ -21,8 +21,8 @@ impl<'a> Unenforced<'a> {
         Self { cluster, by_pattern: RefCell::default() }
     }
 
-    /// Returns whether the other policies deny one of the ends in question. The reasons of an expectation do not
-    /// tell: they end at the first tier that denies, and are those of one endpoint of a Service.
+    /// Returns whether the other policies deny one of the evaluated ends. The reasons of an expectation are not
+    /// enough to decide that, because they end at the first tier that denies.
     pub(super) fn others_deny(&self, pattern: &PolicyPattern, arrival: Arrival<'_>) -> bool {
         let mut by_pattern = self.by_pattern.borrow_mut();
         let engine = by_pattern

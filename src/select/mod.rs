@@ -1,7 +1,7 @@
-//! Which of the scenarios that were read are carried out: by tag, item and name, and by shard.
+//! Selects the scenarios to run: by tag, item and name, and by shard.
 //!
-//! A value that fits no scenario is an error: a misspelt tag must not look like a run in which
-//! everything matches.
+//! A value that matches no scenario is an error, because a misspelt tag must not look like a run in which every
+//! packet does what it should.
 
 mod selection;
 mod shard;

@@ -1,4 +1,4 @@
-//! Choosing scenarios.
+//! Selects scenarios.
 
 use std::fmt::Write;
 
@@ -7,64 +7,64 @@ use crate::plan::size;
 use crate::scenario::{Scenario, SpecRule, wildcard};
 use crate::source::{self, near};
 
-/// What a scenario has to be to be carried out: everything that is said here. Of several values of one
-/// kind, one suffices.
+/// Conditions for a scenario to be run. All fields must match. If a field has several values, it is enough if one of
+/// them matches.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// It has one of these tags.
+    /// Tags, of which the scenario has one.
     pub tags: Vec<String>,
-    /// It has none of these.
+    /// Tags that the scenario does not have.
     pub skipped_tags: Vec<String>,
-    /// One of its cases decides one of these.
+    /// Items, of which a case of the scenario decides one.
     pub items: Vec<SpecRule>,
-    /// Its name has one of these forms, in which `*` stands for any text.
+    /// Patterns of the scenario's name, in which `*` stands for any text.
     pub names: Vec<String>,
-    /// Of what is left, it is in this part.
+    /// Shard of the scenarios that match all other fields.
     pub shard: Option<Shard>,
 }
 
-/// Why there is nothing to carry out.
+/// Reason why there is nothing to run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Nothing {
-    /// No scenario has a tag.
+    /// No scenario has the tag.
     #[error("--tag {tag}: no scenario has this tag{}", hint(.near))]
     Tag {
         /// The tag.
         tag: String,
-        /// Tags that may have been meant.
+        /// Similar tags.
         near: Vec<String>,
     },
-    /// No case decides an item.
+    /// No case decides the item.
     #[error("--item {item}: no case decides this item ({})", .item.title())]
     SpecRule {
         /// The item.
         item: SpecRule,
     },
-    /// No scenario has a name.
+    /// No scenario has the name.
     #[error("{place}: no scenario has such a name{}", hint(.near))]
     Name {
-        /// Where it was asked for, and what.
+        /// The option and its value, or the name.
         place: String,
-        /// Names that may have been meant.
+        /// Similar names.
         near: Vec<String>,
     },
-    /// Each value fits some scenario, and no scenario fits all of them.
+    /// Each value matches a scenario, but no scenario matches all values.
     #[error("nothing to run: of {all} scenarios, {}", told(.left))]
     Left {
-        /// How many there were.
+        /// Count of scenarios.
         all: usize,
-        /// How many each kind of value left of those that the ones before it left.
+        /// Each option with its values, and the count of scenarios that are left after it and the options before it.
         left: Vec<(String, usize)>,
     },
-    /// There are more shards than scenarios.
+    /// The shard is empty, because there are more shards than scenarios.
     #[error("--shard {shard}: this shard is empty: there are only {all} scenarios to share")]
     Shard {
         /// The shard.
         shard: Shard,
-        /// How many scenarios there are.
+        /// Count of selected scenarios.
         all: usize,
     },
-    /// A scenario cannot be carried out.
+    /// A scenario cannot be run.
     #[error(transparent)]
     Scenario(#[from] source::Error),
 }
@@ -75,10 +75,10 @@ fn told(left: &[(String, usize)]) -> String {
 }
 
 impl Selection {
-    /// The scenarios that are selected, in their order. At least one.
+    /// Returns the selected scenarios, in their order. At least one.
     ///
     /// # Errors
-    /// If there is none, or a tag, item or name fits none.
+    /// If no scenario is selected, or if a tag, item or name matches no scenario.
     pub fn select(&self, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
         self.check(&scenarios)?;
         let all = scenarios.len();
@@ -104,7 +104,8 @@ impl Selection {
         }
     }
 
-    /// Whether every value fits a scenario. Leaving out what is not there harms nobody.
+    /// Checks that every value matches a scenario. Skipped tags are not checked, because it does no harm to skip a
+    /// tag that no scenario has.
     fn check(&self, scenarios: &[Scenario]) -> Result<(), Nothing> {
         for pattern in &self.names {
             choose_names(&format!("--name {pattern}"), pattern, scenarios)?;
@@ -124,11 +125,11 @@ impl Selection {
     }
 }
 
-/// The scenarios whose names have a form, in which `*` stands for any text. `place` says where it was
-/// asked for.
+/// Returns the scenarios whose names match a pattern, in which `*` stands for any text. `place` names the pattern in
+/// the error.
 ///
 /// # Errors
-/// If there is none.
+/// If no scenario has such a name.
 pub fn choose_names<'a>(
     place: &str,
     pattern: &str,
@@ -154,7 +155,7 @@ fn has_one(scenario: &Scenario, tags: &[String]) -> bool {
     scenario.tags.iter().any(|tag| tags.contains(tag))
 }
 
-/// What the steps of a scenario decide.
+/// Returns the items that the steps of a scenario decide.
 fn decided(scenario: &Scenario) -> impl Iterator<Item = &SpecRule> {
     scenario.steps.iter().flat_map(|step| &step.items)
 }
@@ -170,7 +171,7 @@ fn in_shard(shard: Shard, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Not
     if held.is_empty() { Err(Nothing::Shard { shard, all }) } else { Ok(held) }
 }
 
-/// `; near: a, b`, or nothing if nothing is.
+/// Returns `; near: a, b`, or an empty text if there are no similar names.
 fn hint(near: &[String]) -> String {
     let mut text = String::new();
     for (i, name) in near.iter().enumerate() {

@@ -1,9 +1,9 @@
-//! One of several parts of all scenarios, so that several machines can share them.
+//! A shard: one of several parts of all scenarios, so that several machines can share a run.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A part: the `number`th of `of`, counted from 1.
+/// Shard `number` of `of`, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     number: usize,
@@ -13,7 +13,7 @@ pub struct Shard {
 impl FromStr for Shard {
     type Err = String;
 
-    /// Reads `2/4`.
+    /// Parses a shard such as `2/4`.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a shard: write 2/4 for the second of four");
         let (number, of) = text.split_once('/').ok_or_else(wrong)?;
@@ -35,19 +35,19 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
-    /// Which of some things are in this shard, by their names and what they cost. Each is in exactly
-    /// one, the same for every order of the things, and the shards cost about the same.
+    /// Returns, for each thing, whether it is in this shard. A thing is a name and a cost. Each thing is in exactly
+    /// one shard, which does not depend on the order of the things. All shards have about the same cost.
     pub fn holds(self, things: &[(&str, usize)]) -> Vec<bool> {
         let mut dearest_first: Vec<_> = things.iter().enumerate().collect();
         dearest_first.sort_by(|(_, (name, cost)), (_, (other, price))| price.cmp(cost).then(name.cmp(other)));
-        // More shards than things leave the last ones empty.
+        // If there are more shards than things, the last shards are empty.
         let mut loads = vec![0; self.of.min(things.len())];
         let mut holds = vec![false; things.len()];
         for (place, (_, cost)) in dearest_first {
             let Some((least, load)) = loads.iter_mut().enumerate().min_by_key(|(_, load)| **load) else {
                 continue;
             };
-            // What costs nothing has to go somewhere, too.
+            // Things with a cost of 0 are distributed, too.
             *load += (*cost).max(1);
             if let Some(holds) = holds.get_mut(place) {
                 *holds = least + 1 == self.number;

@@ -141,8 +141,8 @@ impl Trials<Fault> for Wanted<'_> {
                 Verdict::Leak => detection.leaks += 1,
                 Verdict::Blocked => detection.blocked += 1,
                 // Any other fault must show in other cells of the step.
-                Verdict::Skipped(Capability::Sctp) if packets::may_be_unsendable(fault) => {
-                    detection.unmeasurable.get_or_insert_with(|| "no SCTP".to_owned());
+                Verdict::Skipped(capability) if packets::needs(fault) == Some(*capability) => {
+                    detection.unmeasurable.get_or_insert_with(|| format!("no {capability}"));
                 }
                 Verdict::Match
                 | Verdict::Flaky
@@ -172,8 +172,8 @@ mod tests {
         let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
         let scenario =
             Scenario::from_text(&format!("{head}probes: [80/TCP, 80/SCTP]\nsteps: [{{name: s}}]\n"));
-        let faults =
-            [Fault::Packets(DatapathFault::IgnoreSctp), Fault::Packets(DatapathFault::IgnoreIngress)];
+        let faults = [DatapathFault::IgnoreSctp, DatapathFault::IgnoreIngress, DatapathFault::IgnoreIpv6];
+        let faults = faults.map(Fault::Packets);
         let mut wanted = Wanted::new(&scenario, &faults, 1);
         let unsent = Verdict::Skipped(Capability::Sctp);
         for fault in faults {
@@ -181,6 +181,7 @@ mod tests {
         }
         let excused: Vec<_> =
             wanted.detections().into_iter().map(|(f, d)| (f.name(), d.unmeasurable)).collect();
-        assert_eq!(excused, [("ignore-ingress", None), ("ignore-sctp", Some("no SCTP".to_owned()))]);
+        let sctp = ("ignore-sctp", Some("no sctp".to_owned()));
+        assert_eq!(excused, [("ignore-ingress", None), ("ignore-ipv6", None), sctp]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::backend::lab::{DatapathFault, Fault};
 use crate::policy::{IpFamily, Port, Protocol};
-use crate::scenario::{Action, Probe, Scenario, State};
+use crate::scenario::{Action, Capability, Probe, Scenario, State};
 
 /// Port of DNS lookups.
 const DNS: Port = Port::new(53).unwrap();
@@ -52,11 +52,12 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     }
 }
 
-/// Returns whether a fault affects only packets that a kernel may be unable to send.
-pub(super) fn may_be_unsendable(fault: Fault) -> bool {
-    let Fault::Packets(hole) = fault else { return false };
-    match hole {
-        DatapathFault::IgnoreSctp | DatapathFault::IgnoreIpv6 => true,
+/// Returns what a kernel needs to send the only packets that a fault affects; `None` if any kernel sends them.
+pub(super) fn needs(fault: Fault) -> Option<Capability> {
+    let Fault::Packets(fault) = fault else { return None };
+    match fault {
+        DatapathFault::IgnoreSctp => Some(Capability::Sctp),
+        DatapathFault::IgnoreIpv6 => Some(Capability::Ipv6),
         DatapathFault::NoEnforcement
         | DatapathFault::IgnoreIngress
         | DatapathFault::IgnoreEgress
@@ -77,7 +78,7 @@ pub(super) fn may_be_unsendable(fault: Fault) -> bool {
         | DatapathFault::NodesOpen
         | DatapathFault::OwnNodeClosed
         | DatapathFault::ServicesOpen
-        | DatapathFault::BeforeTranslation => false,
+        | DatapathFault::BeforeTranslation => None,
     }
 }
 

@@ -16,7 +16,6 @@ use crate::policy::{
 };
 use crate::source::quote;
 
-/// Converts a policy.
 pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result<NetworkPolicy, Problem> {
     let root = Field::ROOT;
     let at = root.field("spec");
@@ -160,7 +159,6 @@ fn port(port: &api::NetworkPolicyPort, at: &Field<'_>) -> Result<PortMatch, Prob
     Ok(PortMatch { protocol, ports })
 }
 
-/// Converts a label selector.
 pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result<LabelSelector, Problem> {
     let mut requirements = Vec::new();
     let labels_at = at.field("matchLabels");

@@ -16,7 +16,6 @@ pub struct ReadNode {
     pub pod_ranges: Vec<IpNet>,
 }
 
-/// Converts a node.
 pub(super) fn convert(object: &api::Node) -> Result<ReadNode, Problem> {
     let root = Field::ROOT;
     let at = root.field("metadata");

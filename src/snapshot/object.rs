@@ -366,8 +366,8 @@ fn with<T: DeserializeOwned>(
     Ok((converted(&object, node, convert)?, unknown_fields))
 }
 
-/// Like [`with`], for a policy. A misspelt field is an error: without it, the policy might select or allow
-/// everything.
+/// Converts a policy, as [`with`] converts other objects. A misspelt field is an error: without it, the policy might
+/// select or allow everything.
 fn policy<T: DeserializeOwned>(
     context: Context<'_>,
     node: &Node,

@@ -134,7 +134,6 @@ pub(crate) fn protocol(text: Option<&str>, field: &Field<'_>) -> Result<Protocol
     text.parse().map_err(|()| field.problem(format!("{} is not one of TCP, UDP and SCTP", quote(text))))
 }
 
-/// Parses an address.
 pub(crate) fn address(text: &str, field: &Field<'_>) -> Result<IpAddr, Problem> {
     text.parse().map_err(|_| field.problem(format!("{} is not an IP address", quote(text))))
 }

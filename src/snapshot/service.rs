@@ -28,7 +28,6 @@ const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 /// Values of `spec.type`.
 const KINDS: [&str; 4] = ["ClusterIP", NODE_PORT, LOAD_BALANCER, EXTERNAL_NAME];
 
-/// Converts a Service.
 pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Service, Problem> {
     let root = Field::ROOT;
     rules::dns_label(&identity.name, &root.field("metadata").field("name"))?;

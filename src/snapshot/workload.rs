@@ -266,7 +266,6 @@ pub(super) fn cron_job(object: &batch::CronJob) -> Source<'_> {
     }
 }
 
-/// Converts a workload.
 pub(super) fn convert(
     source: &Source<'_>,
     kind: WorkloadKind,

@@ -9,8 +9,8 @@ pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&
     near_within(wanted, names, &mut steps)
 }
 
-/// Like [`near`], but stops when `steps` is used up. Subtracts the steps that it took. A step looks at one name, or
-/// compares two letters.
+/// Returns the same as [`near`], but stops when `steps` is used up. Subtracts the steps that it took. A step looks at
+/// one name, or compares two letters.
 pub fn near_within<'a>(
     wanted: &str,
     names: impl IntoIterator<Item = &'a str>,

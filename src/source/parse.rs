@@ -320,7 +320,7 @@ impl Builder {
         self.complete_scalar(node, anchor, false)
     }
 
-    /// Like `complete`, but `is_merge` says that the node is the merge key `<<`.
+    /// Adds a complete node, as `complete` does. `is_merge` says that the node is the merge key `<<`.
     fn complete_scalar(&mut self, node: Node, anchor: usize, is_merge: bool) -> Result<(), SyntaxError> {
         if anchor != 0 {
             let size = size(&node);

@@ -55,7 +55,7 @@ pub(super) async fn serve(shared: Rc<Shared>, listener: TcpListener) {
                 tokio::task::spawn_local(serve_connection(Rc::clone(&shared), stream, admission))
                     .abort_handle()
             }),
-            // No file is free at the moment. The connection stays in the backlog.
+            // No file descriptor is free at the moment. The connection stays in the backlog.
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }

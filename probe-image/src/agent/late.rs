@@ -1,6 +1,6 @@
 //! Attempts to connect that continue after their result has been reported. A connection that is established late is
-//! delivered all the same. This happens if an enforcer holds packets back, or lets the second packet pass. The
-//! listener records it.
+//! still delivered, for example if an enforcer holds packets back, or lets the second packet pass. The listener
+//! records it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts itself until it is dropped.
+    /// An attempt that is counted until it is dropped.
     struct Attempt(Rc<Cell<usize>>);
 
     impl Attempt {

@@ -96,7 +96,7 @@ async fn accept(shared: Rc<Shared>, socket: TcpListener, listener: Listener) {
                 };
                 tokio::task::spawn_local(serve).abort_handle()
             }),
-            // No file is free at the moment. The connection stays in the backlog.
+            // No file descriptor is free at the moment. The connection stays in the backlog.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }

@@ -86,7 +86,6 @@ pub(super) async fn connect(protocol: StreamProtocol, address: SocketAddr) -> io
     Ok(stream)
 }
 
-/// Listens for connections.
 pub(super) fn listen(protocol: StreamProtocol, address: SocketAddr) -> io::Result<TcpListener> {
     let socket = bound(address, Type::STREAM, protocol.number())?;
     socket.listen(BACKLOG).and_then(|()| TcpListener::from_std(socket.into())).map_err(Local::setup)

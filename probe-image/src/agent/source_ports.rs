@@ -34,8 +34,8 @@ const REMEMBERED: Duration = Duration::from_secs(180);
 /// Maximum number of ports that are skipped because they were used recently. Enough ports remain to find one quickly.
 const LEFT_OUT: usize = 32_768;
 
-/// Uses all ports for a destination before it uses one again. Skips ports that any other destination has seen
-/// recently, because two destinations may be the same pod.
+/// The source ports for each destination. A destination sees all ports before one is used again. Ports that any other
+/// destination has seen recently are skipped, because two destinations may be the same pod.
 #[derive(Debug)]
 pub(super) struct SourcePorts {
     /// Distance from each destination's own first port to the port at which it starts.

@@ -116,7 +116,7 @@ impl StaleFault {
             Self::LabelRemovalsIgnored => seen(
                 "label-removals-ignored",
                 &[34],
-                "added labels are processed, but removed and changed labels stay in force, too",
+                "added and changed labels are processed, but removed labels stay in force",
                 "aws/aws-network-policy-agent#602",
             ),
             Self::NewPodsNoPeers => seen(

@@ -301,7 +301,7 @@ impl InterpretationFault {
             Self::ExceptAcrossPeers => seen(
                 "except-across-peers",
                 &[22],
-                "the except of one ipBlock also applies to the other blocks of the policy",
+                "the except of one ipBlock also applies to the other blocks of the policy in that direction",
                 "ovn-kubernetes/ovn-kubernetes#845, kubeovn/kube-ovn#3193",
             ),
             Self::ZeroHoldsIpv6 => {
