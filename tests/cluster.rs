@@ -26,18 +26,15 @@ struct Cluster {
 
 impl Cluster {
     /// The cluster that is named to the tests.
-    fn named(test: &str) -> Option<Self> {
-        let Ok(context) = std::env::var("NETPROOF_CLUSTER") else {
-            skipped(test, "no cluster is named by NETPROOF_CLUSTER");
-            return None;
-        };
+    fn named() -> Self {
+        let context = std::env::var("NETPROOF_CLUSTER").unwrap();
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Self { context, kubeconfig: None, _turn: turn })
+        Self { context, kubeconfig: None, _turn: turn }
     }
 
     /// The cluster, if its nodes are ours to break.
     fn with_nodes(test: &str) -> Option<Self> {
-        let cluster = Self::named(test)?;
+        let cluster = Self::named();
         if cluster.context == "netproof" && folder().join("settings").exists() {
             return Some(cluster);
         }
@@ -200,6 +197,7 @@ fn profile() -> &'static [&'static str] {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn cluster_and_lab_give_the_same_verdicts() {
     let Some(cluster) = Cluster::with_enforcer("cluster_and_lab_give_the_same_verdicts") else { return };
     let scenarios = library().to_str().unwrap();
@@ -239,6 +237,7 @@ fn cluster_and_lab_give_the_same_verdicts() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn without_an_enforcer_every_asserted_denial_is_a_leak() {
     let name = "without_an_enforcer_every_asserted_denial_is_a_leak";
     let Some(cluster) = Cluster::with_enforcer(name) else { return };
@@ -282,6 +281,7 @@ steps:
 ";
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_node_that_stopped_following_is_named() {
     let Some(cluster) = Cluster::with_enforcer("a_node_that_stopped_following_is_named") else { return };
     let scenario = file("changes.yaml", CHANGES);
@@ -293,7 +293,7 @@ fn a_node_that_stopped_following_is_named() {
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     let mut lines = finished.stdout.lines();
     assert!(lines.next().unwrap().starts_with("FAIL"), "{}", finished.stdout);
-    assert!(lines.next().unwrap().starts_with("every leak is at node np-node2"), "{}", finished.stdout);
+    assert!(lines.next().unwrap().starts_with("every leak is at np-node2"), "{}", finished.stdout);
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) {
@@ -344,6 +344,7 @@ fn inconclusive(report: &Value) -> u64 {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_restart_of_the_api_server_is_survived() {
     let Some(cluster) = Cluster::with_enforcer("a_restart_of_the_api_server_is_survived") else { return };
     let report = survives(&cluster, &PLAIN, || up(&["restart", "apiserver"]));
@@ -387,6 +388,7 @@ impl Proxy {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn broken_control_streams_are_opened_again() {
     let Some(cluster) = Cluster::with_enforcer("broken_control_streams_are_opened_again") else { return };
     let server =
@@ -408,6 +410,7 @@ fn broken_control_streams_are_opened_again() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_deleted_probe_pod_is_inconclusive_and_named() {
     let Some(cluster) = Cluster::with_enforcer("a_deleted_probe_pod_is_inconclusive_and_named") else {
         return;
@@ -425,6 +428,7 @@ fn a_deleted_probe_pod_is_inconclusive_and_named() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_stopped_kubelet_is_survived() {
     let Some(cluster) = Cluster::with_enforcer("a_stopped_kubelet_is_survived") else { return };
     let mut again = None;
@@ -446,6 +450,7 @@ fn a_stopped_kubelet_is_survived() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn lost_packets_are_neither_leaks_nor_outages() {
     struct Loss;
     impl Loss {
@@ -475,9 +480,9 @@ fn lost_packets_are_neither_leaks_nor_outages() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn what_a_killed_run_left_is_removed_and_nothing_else_was_touched() {
-    let name = "what_a_killed_run_left_is_removed_and_nothing_else_was_touched";
-    let Some(cluster) = Cluster::named(name) else { return };
+    let cluster = Cluster::named();
     let before = cluster.objects();
     let scenarios = Cluster::scenarios("plain", &PLAIN);
     let mut running = cluster.start(&[scenarios.to_str().unwrap()]);
@@ -501,8 +506,9 @@ fn what_a_killed_run_left_is_removed_and_nothing_else_was_touched() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn what_cannot_work_is_refused_and_leaves_nothing() {
-    let Some(cluster) = Cluster::named("what_cannot_work_is_refused_and_leaves_nothing") else { return };
+    let cluster = Cluster::named();
     let scenario = library().join("seeds/default-deny.yaml");
     let scenario = scenario.to_str().unwrap();
     let nowhere = file("nowhere.conf", kubeconfig("https://127.0.0.1:1", "wrong"));
@@ -549,6 +555,7 @@ current-context: c
 
 /// Admission that refuses pods: what a user sees of quotas, limits and Pod Security.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn pods_that_the_cluster_rejects_are_explained() {
     struct Policy<'a>(&'a Cluster, &'a str);
     impl Drop for Policy<'_> {
@@ -556,7 +563,7 @@ fn pods_that_the_cluster_rejects_are_explained() {
             self.0.kubectl(&["delete", "-f", self.1]);
         }
     }
-    let Some(cluster) = Cluster::named("pods_that_the_cluster_rejects_are_explained") else { return };
+    let cluster = Cluster::named();
     let manifest = file(
         "reject.yaml",
         "apiVersion: admissionregistration.k8s.io/v1
@@ -613,8 +620,9 @@ impl Drop for Applied<'_> {
 
 /// Rights in all namespaces are close to cluster-admin: admission keeps them to the namespaces of runs.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn the_service_account_of_deploy_is_kept_to_its_own() {
-    let Some(cluster) = Cluster::named("the_service_account_of_deploy_is_kept_to_its_own") else { return };
+    let cluster = Cluster::named();
     let _applied =
         ["account.yaml", "rbac.yaml", "admission.yaml"].map(|name| Applied::of_deploy(&cluster, name));
     // The API server takes a moment to notice.
@@ -659,8 +667,9 @@ fn the_service_account_of_deploy_is_kept_to_its_own() {
 
 /// `deploy/` is enough, and what is missing without it can be pasted.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn the_service_account_of_deploy_can_do_everything() {
-    let Some(cluster) = Cluster::named("the_service_account_of_deploy_can_do_everything") else { return };
+    let cluster = Cluster::named();
     let _applied =
         ["account.yaml", "rbac.yaml", "admission.yaml"].map(|name| Applied::of_deploy(&cluster, name));
     let server =
@@ -693,6 +702,7 @@ fn the_service_account_of_deploy_can_do_everything() {
 
 /// Without the right to make namespaces, and with none outside of those that were prepared.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn prepared_namespaces_are_enough_and_are_as_they_were_afterwards() {
     let Some(cluster) =
         Cluster::with_enforcer("prepared_namespaces_are_enough_and_are_as_they_were_afterwards")
@@ -767,6 +777,7 @@ fn prepared_namespaces_are_enough_and_are_as_they_were_afterwards() {
 
 /// Several runs at once, and topologies at once in each, do not disturb each other.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn runs_at_the_same_time_do_not_see_each_other() {
     let Some(cluster) = Cluster::with_enforcer("runs_at_the_same_time_do_not_see_each_other") else { return };
     let scenarios = Cluster::scenarios("plain", &PLAIN);
@@ -780,6 +791,7 @@ fn runs_at_the_same_time_do_not_see_each_other() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn every_node_is_source_and_destination() {
     let Some(cluster) = Cluster::with_enforcer("every_node_is_source_and_destination") else { return };
     let scenario = library().join("semantics/union.yaml");
@@ -798,6 +810,7 @@ fn every_node_is_source_and_destination() {
 
 /// Nodes with a taint run the pods of those who tolerate it: what is proved of the others says nothing of them.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn every_node_includes_tainted_nodes() {
     struct Taint<'a>(&'a Cluster);
     impl Drop for Taint<'_> {
@@ -821,6 +834,7 @@ fn every_node_includes_tainted_nodes() {
 /// Generators such as Kyverno's add policies to every new namespace: verdicts would be about others than those in
 /// force.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named() {
     let name = "a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named";
     let Some(cluster) = Cluster::with_enforcer(name) else { return };
@@ -843,6 +857,7 @@ fn a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named() {
 /// A merge keeps the `policyTypes` that the server made of the rules before: an egress rule that comes later
 /// would isolate nothing.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_policy_that_gets_its_first_egress_rule_isolates_for_egress() {
     let name = "a_policy_that_gets_its_first_egress_rule_isolates_for_egress";
     let Some(cluster) = Cluster::with_enforcer(name) else { return };
@@ -853,6 +868,7 @@ fn a_policy_that_gets_its_first_egress_rule_isolates_for_egress() {
 
 /// Policies get the addresses that this cluster gave its pods.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn addresses_by_name_are_those_of_the_cluster() {
     let Some(cluster) = Cluster::with_enforcer("addresses_by_name_are_those_of_the_cluster") else { return };
     let scenario = library().join("semantics/ip-block-pods.yaml");
@@ -862,6 +878,7 @@ fn addresses_by_name_are_those_of_the_cluster() {
 
 /// Pods cost more than anything else: the next scenario has those that are like its own, with its labels.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn pods_are_used_again_under_other_names() {
     let Some(cluster) = Cluster::with_enforcer("pods_are_used_again_under_other_names") else { return };
     let head = |name: &str| {
@@ -902,6 +919,7 @@ fn pods_are_used_again_under_other_names() {
 
 /// A process in the pod instead of a port-forward.
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn exec_is_as_good_a_way_as_a_port_forward() {
     let Some(cluster) = Cluster::with_enforcer("exec_is_as_good_a_way_as_a_port_forward") else { return };
     let scenario = library().join("semantics/union.yaml");
@@ -910,8 +928,9 @@ fn exec_is_as_good_a_way_as_a_port_forward() {
 }
 
 #[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
 fn an_interrupted_run_cleans_up() {
-    let Some(cluster) = Cluster::named("an_interrupted_run_cleans_up") else { return };
+    let cluster = Cluster::named();
     let scenarios = Cluster::scenarios("plain", &PLAIN);
     let running = cluster.start(&[scenarios.to_str().unwrap()]);
     wait_for(|| !cluster.namespaces().is_empty());

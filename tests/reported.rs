@@ -44,6 +44,58 @@ fn a_dead_path_between_two_nodes_is_an_outage_of_what_crosses_it() {
     });
 }
 
+/// Regression (fuzz, seed 20261533): the connection behind the lookup was denied, too, and hid the leak.
+#[test]
+fn a_denied_lookup_that_is_answered_is_a_leak_whatever_becomes_of_the_connection() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: lookups}
+topology:
+  servicesByName: true
+  namespaces:
+  - name: y
+    pods: [{name: client, node: 1}, {name: db, labels: {app: db}, node: 2}]
+    services: [{name: web, selector: {app: db}, ports: [{port: 80}]}]
+probes: [80/TCP]
+steps:
+- name: nobody may send
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: silent, namespace: y}
+    spec: {podSelector: {}, policyTypes: [Egress]}
+";
+    let finished = run_with_fault(&file("reported/lookups.yaml", scenario), "lookups-open", &[]);
+    let report = finished.json();
+    let cells = report["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
+    let is_by_name =
+        |cell: &&Value| cell["probe"].as_str().unwrap().ends_with("by name") && cell["from"] == "y/client";
+    let by_name: Vec<&Value> = cells.iter().filter(is_by_name).collect();
+    assert!(!by_name.is_empty(), "{:?}", finished.code);
+    for cell in by_name {
+        assert_eq!((&cell["expected"], &cell["verdict"]), (&"deny".into(), &"leak".into()), "{cell}");
+    }
+}
+
+/// Regression: the fault spared the canaries, so that a scenario that denies everything passed.
+#[test]
+fn a_dead_path_is_no_denial() {
+    let finished = run_with_fault(&library().join("seeds/default-deny.yaml"), "dead-path", &[]);
+    let report = finished.json();
+    let steps = report["scenarios"][0]["steps"].as_array().unwrap();
+    let cells = steps.iter().flat_map(|step| step["cells"].as_array().unwrap());
+    let is_over_path = |cell: &&Value| {
+        let (from, to) = (cell["fromNode"].as_str(), cell["toNode"].as_str());
+        cell["expected"] == "deny" && from.is_some() && to.is_some() && from != to
+    };
+    let over_path: Vec<&Value> = cells.filter(is_over_path).collect();
+    assert!(!over_path.is_empty(), "{:?}", finished.code);
+    for cell in over_path {
+        assert_eq!(cell["verdict"], "inconclusive", "{cell}");
+    }
+}
+
 #[test]
 fn denial_without_policies_is_found() {
     check("seeds/default-deny.yaml", "isolated-without-policy", |_, cell| {

@@ -264,6 +264,19 @@ fn a_run_with_nothing_worse_than_doubt() {
     assert_eq!(result.exit_code(), 3);
 }
 
+/// A node is only better than another one if it had to deny something.
+#[test]
+fn the_only_node_that_leaks_is_named_if_another_one_denied_what_it_had_to() {
+    let leak = || cell("a", "b", Decision::Deny, Observation::Connected, Verdict::Leak);
+    let mut elsewhere = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
+    std::mem::swap(&mut elsewhere.machines.from, &mut elsewhere.machines.to);
+    let shown = |cells| report::terminal(&run(vec![scenario("s", vec![step("t", cells)])]), false);
+    let line = "every leak is at node-2: other nodes denied everything that they had to deny";
+    assert!(shown(vec![leak(), elsewhere]).contains(line));
+    let here = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
+    assert!(!shown(vec![leak(), here]).contains("every leak is at"));
+}
+
 #[test]
 fn a_run_that_was_interrupted() {
     let mut result = run(vec![good()]);

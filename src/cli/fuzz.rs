@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::watch;
 
-use super::interruption::interruption;
 use super::fuzz_progress::FuzzProgress;
+use super::interruption::interruption;
 use super::run_options::{BackendKind, RunOptions, environment};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;

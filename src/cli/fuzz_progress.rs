@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::report::style::{count, thousands};
 use crate::fuzz::Progress;
+use crate::report::style::{count, thousands};
 
 /// How often a line is written where lines stay.
 const PAUSE: Duration = Duration::from_secs(10);

@@ -1,9 +1,14 @@
 //! Ending early, when somebody asks for it.
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::output;
+
+/// Signals within this time are one request: `timeout` sends one to its child and another to the whole group.
+const ONE_REQUEST: Duration = Duration::from_millis(500);
 
 /// Becomes true when somebody presses Ctrl-C or asks the process to end.
 pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
@@ -12,15 +17,21 @@ pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
     let mut terminations = signal(SignalKind::terminate())?;
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
-        for is_first in [true, false] {
+        let mut first = None;
+        loop {
             tokio::select! {
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => {}
                 _ = hangups.recv() => {}
             }
-            if is_first {
-                // The run may have ended meanwhile.
-                let _ = stop.send(true);
+            match first {
+                None => {
+                    first = Some(Instant::now());
+                    // The run may have ended meanwhile.
+                    let _ = stop.send(true);
+                }
+                Some(first) if first.elapsed() < ONE_REQUEST => {}
+                Some(_) => break,
             }
         }
         output::note(

@@ -93,8 +93,12 @@ pub(super) enum BackendKind {
 /// Reads a share such as `0.1%`.
 fn share(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    let wrong = || format!("`{text}` is not a share: write one above 0% and below 100%, such as 0.1%");
-    percent.filter(|percent| *percent > 0.0 && *percent < 100.0).map(|p| p / 100.0).ok_or_else(wrong)
+    let wrong = || {
+        format!(
+            "`{text}` is not a share of leaking connections: write one above 0% and up to 10%, such as 0.1%"
+        )
+    };
+    percent.filter(|percent| *percent > 0.0 && *percent <= 10.0).map(|p| p / 100.0).ok_or_else(wrong)
 }
 
 pub(super) fn at_least_one() -> RangedU64ValueParser<usize> {

@@ -21,9 +21,7 @@ pub(super) fn facts<'a>(place: &'a Environment, judged: &BTreeSet<&str>) -> Vec<
 /// Where the leaks are, if that is one machine among several.
 pub(super) fn place_of_leaks(result: &RunResult) -> Option<String> {
     let machine = result.leaking_machine()?;
-    Some(format!(
-        "every leak is at node {machine}: no other node let anything pass that it should have denied"
-    ))
+    Some(format!("every leak is at {machine}: other nodes denied everything that they had to deny"))
 }
 
 /// One line a machine, where there are several.

@@ -25,7 +25,7 @@ mod terminal;
 mod unmodelled;
 
 pub use compare::comparison;
-pub use compare_json::{comparison_json};
+pub use compare_json::comparison_json;
 pub use disturbed::disturbed;
 pub use escape::{guard, message, one_line};
 pub use expected::{About, expected_json, expected_table};

@@ -107,8 +107,8 @@ pub(super) struct Ledger {
 pub(super) enum Afterwards {
     /// It was delivered although it was sent after the settle deadline.
     Leak,
-    /// Every probe that was thought to be dropped arrived.
-    NothingLeft,
+    /// A probe that counted as dropped was delivered before the settle deadline, or all of them arrived.
+    Doubt,
 }
 
 impl Ledger {
@@ -133,15 +133,34 @@ impl Ledger {
     }
 
     /// Takes in that the policies have changed. What is under way meanwhile may pass because of the later ones, unless
-    /// those deny it, too. `is_denied_still` says so for a cell of a step.
-    pub(super) fn policies_changed(&mut self, is_denied_still: impl Fn(usize, usize) -> bool) {
-        // Nobody denies a Service whose endpoints are promised different things.
-        self.sent.retain(|_, sent| matches!(sent.meant_for, MeantFor::Destination(_)));
-        for sent in self.sent.values_mut() {
-            if !sent.step.is_some_and(|step| is_denied_still(step, sent.cell)) {
-                sent.shows = Shows::Change;
+    /// those deny it, too. `is_denied_still` says so for a cell of a step, or for a denied endpoint of its Service.
+    pub(super) fn policies_changed(
+        &mut self,
+        is_denied_still: impl Fn(usize, usize, Option<&DeniedBackend>) -> bool,
+    ) {
+        self.sent.retain(|_, sent| {
+            let Sent { step, cell, shows, meant_for, .. } = sent;
+            let is_denied_still = |backend: Option<&DeniedBackend>| {
+                step.is_some_and(|step| is_denied_still(step, *cell, backend))
+            };
+            match meant_for {
+                MeantFor::Destination(_) => {
+                    if !is_denied_still(None) {
+                        *shows = Shows::Change;
+                    }
+                    true
+                }
+                MeantFor::Backends(denied) => {
+                    denied.retain(|backend| is_denied_still(Some(backend)));
+                    !denied.is_empty()
+                }
             }
-        }
+        });
+    }
+
+    /// Returns whether a probe may still arrive that says something.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.sent.values().any(|sent| sent.step.is_some())
     }
 
     /// Takes in what arrived, and at which agent. Probes that are known to be delivered are not late.
@@ -222,9 +241,11 @@ impl Ledger {
             let is_silent_since = !connected_late.contains(&key)
                 && silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
             let is_leak = |(at, shows): &(Duration, Shows)| *at >= deadline && *shows == Shows::Delivery;
-            match (arrived().any(is_leak), is_silent_since) {
+            // It counted as a silence. Within the step, the cell would have been probed many times more.
+            let is_doubt = |(_, shows): &(Duration, Shows)| *shows == Shows::Delivery;
+            match (arrived().any(is_leak), is_silent_since && !arrived().any(is_doubt)) {
                 (true, _) => Some((key, Afterwards::Leak)),
-                (false, false) => Some((key, Afterwards::NothingLeft)),
+                (false, false) => Some((key, Afterwards::Doubt)),
                 (false, true) => None,
             }
         });
@@ -274,13 +295,13 @@ mod tests {
     /// Seen: datagrams that the network held back in front of the enforcer, until the policies let them pass.
     #[test]
     fn a_probe_that_arrives_when_the_policies_allow_it_is_no_leak() {
-        for (is_denied_still, said) in [(true, Afterwards::Leak), (false, Afterwards::NothingLeft)] {
+        for (is_denied_still, said) in [(true, Afterwards::Leak), (false, Afterwards::Doubt)] {
             let mut ledger = Ledger::default();
             ledger.begin(Some(0));
             ledger.note(noted(1, Ends::Never), 7, millis(450), true);
-            ledger.policies_changed(|step, cell| (step, cell) == (0, 7) && is_denied_still);
-            // It is too late for that to make a deviation.
-            ledger.policies_changed(|_, _| true);
+            ledger.policies_changed(|step, cell, _| (step, cell) == (0, 7) && is_denied_still);
+            // It is too late for that to make a difference.
+            ledger.policies_changed(|_, _, _| true);
             ledger.begin(Some(1));
             ledger.arrived([(Nonce(1), AT)]);
             let afterwards = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
@@ -296,13 +317,13 @@ mod tests {
         ledger.note(noted(450, Ends::Never), 7, millis(450), true);
         ledger.arrived([(Nonce(450), "x/c")]);
         let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-        assert_eq!(said, Some(Afterwards::NothingLeft));
+        assert_eq!(said, Some(Afterwards::Doubt));
     }
 
     #[test]
     fn late_arrivals_from_before_the_deadline_take_their_own_silence_away() {
-        assert_eq!(after(&[100, 200], &[100, 200]), Some(Afterwards::NothingLeft));
-        assert_eq!(after(&[100, 200], &[100]), None, "a later probe was dropped");
+        assert_eq!(after(&[100, 200], &[100, 200]), Some(Afterwards::Doubt));
+        assert_eq!(after(&[100, 200], &[100]), Some(Afterwards::Doubt), "it was counted as dropped");
         assert_eq!(after(&[50, 200], &[50]), None, "it was not in force yet");
     }
 
@@ -316,7 +337,7 @@ mod tests {
         ledger.begin(Some(1));
         ledger.arrived([(Nonce(150), AT)]);
         let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-        assert_eq!(said, Some(Afterwards::NothingLeft));
+        assert_eq!(said, Some(Afterwards::Doubt));
     }
 
     #[test]
@@ -328,7 +349,7 @@ mod tests {
         ledger.begin(Some(1));
         ledger.arrived([(Nonce(1), AT)]);
         let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-        assert_eq!(said, Some(Afterwards::NothingLeft));
+        assert_eq!(said, Some(Afterwards::Doubt));
     }
 
     #[test]
@@ -373,9 +394,9 @@ mod tests {
     #[test]
     fn a_lookup_that_arrives_late_takes_the_silence_away_and_is_no_leak_of_its_connection() {
         for (at, silent_later, said) in [
-            (450, false, Some(Afterwards::NothingLeft)),
+            (450, false, Some(Afterwards::Doubt)),
             (450, true, None),
-            (150, false, Some(Afterwards::NothingLeft)),
+            (150, false, Some(Afterwards::Doubt)),
             (150, true, None),
         ] {
             let mut ledger = Ledger::default();

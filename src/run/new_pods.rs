@@ -19,21 +19,22 @@ use crate::verdict::{CellResult, TimeToSettle};
 pub(super) struct NewPods {
     /// When the agent of each first answered, since the change.
     born: BTreeMap<EndpointName, Duration>,
-    /// The policies from before the step, over the pods from after it; `None` where nobody came.
+    /// The policies from before the step, over the pods from after it; `None` without new pods, or if the step
+    /// changes anything else.
     before: Option<Engine>,
 }
 
-/// What is special about a cell of a new_pod.
+/// What is special about a cell of a new pod.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewPod {
-    /// When the last new_pod among its ends first answered, since the change.
+    /// When the last new pod among its ends first answered, since the change.
     pub(super) born: Duration,
     /// Whether it must not be delivered even once.
     pub(super) at_once: bool,
 }
 
 impl NewPod {
-    /// Records one delivery as a leak where there must be none. Returns how long after the new_pod's first
+    /// Records one delivery as a leak where there must be none. Returns how long after the new pod's first
     /// answer it was, if it was the last.
     pub(super) fn record_leak(&self, track: &mut Track, decision: Decision) -> Option<Duration> {
         if !self.at_once {
@@ -62,7 +63,12 @@ impl NewPods {
                 Some((pod, since.saturating_duration_since(changed)))
             })
             .collect();
-        Self::born_at(born, before, &state.cluster)
+        let mut born_at = Self::born_at(born, before, &state.cluster);
+        // Where policies or labels change as well, there may be a moment that nothing denies.
+        if !actions.iter().all(|action| action.pod_change().is_some()) {
+            born_at.before = None;
+        }
+        born_at
     }
 
     fn born_at(born: BTreeMap<EndpointName, Duration>, before: Cluster, now: &Cluster) -> Self {
@@ -86,7 +92,7 @@ impl NewPods {
         cells.map(new_pod).collect()
     }
 
-    /// Whether a new_pod at an end of the cell is isolated now, by what was in force before it came
+    /// Whether a new pod at an end of the cell is isolated now, by what was in force before it came
     /// already, so that it must not be delivered even once.
     fn must_be_isolated(&self, route: &Route, cell: &Cell, expected: &Expectation) -> bool {
         let Some(before) = &self.before else { return false };
@@ -122,7 +128,7 @@ impl NewPods {
     }
 }
 
-/// How long it took since new_pods first answered until the slowest was isolated, and until it was
+/// How long it took since new pods first answered until the slowest was isolated, and until it was
 /// admitted.
 pub(super) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<NewPod>)>) -> TimeToSettle {
     let mut times = TimeToSettle::default();

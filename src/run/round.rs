@@ -34,8 +34,8 @@ pub(super) struct Probing<'a, B> {
     /// For a Service whose endpoints are promised different things: what each of them is promised. Else empty.
     pub(super) backends: &'a [Promises],
     pub(super) decisions: &'a [Decision],
-    /// Whether the lookup is denied that comes first.
-    pub(super) lookups_denied: &'a [bool],
+    /// What the policies promise of the lookup that comes first; `None` without one.
+    pub(super) lookups: &'a [Option<Decision>],
     pub(super) unavailable: &'a Unavailable,
     /// When the state was changed to what it is.
     pub(super) changed: Instant,
@@ -280,6 +280,24 @@ impl<'a, B: Backend> Rounds<'a, B> {
             let by = self.endpoint(agent).unwrap_or_else(|| agent.to_owned());
             decisive.observation = Observation::ProbeError { message: format!("it arrived at {by}") };
         }
+        let lookup = self.probing.lookups.get(index).copied().flatten();
+        if is_denied
+            && !decisive.is_last
+            && lookup == Some(Decision::Allow)
+            && decisive.observation.is_silence()
+        {
+            // What is denied was never sent.
+            decisive.observation =
+                Observation::ProbeError { message: "its lookup was not answered".to_owned() };
+        }
+        if is_denied
+            && decisive.is_last
+            && lookup == Some(Decision::Deny)
+            && decisive.observation.is_silence()
+        {
+            // The lookup is denied, and was answered. That the connection is denied as well changes nothing.
+            decisive.observation = Observation::DnsFailure { message: "its lookup was answered".to_owned() };
+        }
         let agrees = decisive.observation.agrees_with(Decision::Deny);
         match (has_arrived, decisive.is_last) {
             (true, true) if is_denied && agrees.is_none() => {
@@ -290,7 +308,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 // Only the answer was lost. Where the lookup is what is denied, that is a delivery; where it is the
                 // connection, nothing was sent that the policies deny.
                 let message = "its lookup arrived, and no answer came back".to_owned();
-                if self.probing.lookups_denied.get(index) == Some(&true) {
+                if lookup == Some(Decision::Deny) {
                     decisive.observation = Observation::DnsFailure { message };
                 } else if decisive.observation.is_silence() {
                     decisive.observation = Observation::ProbeError { message };
@@ -298,7 +316,11 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 decisive.is_final = false;
             }
             (false, _) if is_denied && agrees != Some(false) => {
-                let noted = noted(&decisive, leg, MeantFor::Destination(servers));
+                let mut noted = noted(&decisive, leg, MeantFor::Destination(servers));
+                if lookup == Some(Decision::Deny) {
+                    // The lookup is what must not arrive.
+                    noted.shows = Shows::Delivery;
+                }
                 self.ledger.note(noted, index, sent, decisive.control.path);
             }
             (true | false, _) => {}

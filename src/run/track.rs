@@ -191,7 +191,10 @@ impl Track {
             let is_late = self.denied_backend.as_ref().is_some_and(|(_, is_late)| *is_late);
             self.denied_backend = Some((endpoint, is_late || sent >= deadline));
         }
-        if observation.agrees_with(expected.decision) == Some(false) {
+        // A denied packet that is delivered proves that the denial is not in force. An allowed one that goes missing
+        // proves nothing once others were answered: it may be lost.
+        let is_proof = expected.decision == Decision::Deny || self.agreed == 0;
+        if observation.agrees_with(expected.decision) == Some(false) && is_proof {
             self.opposed = Some(sent);
         }
         let missed = self.attempts > 0 && self.agrees(expected.decision) != Some(true);

@@ -19,7 +19,7 @@ pub use result::{Detection, ScenarioTrial, SelfTest};
 use crate::backend::Error;
 use crate::backend::lab::{Fault, Lab};
 use crate::run::{self, Events, Settings, Trials};
-use crate::scenario::{Capability, Scenario};
+use crate::scenario::Scenario;
 use crate::verdict::Verdict;
 
 /// Number of cases that must detect each fault.
@@ -165,6 +165,7 @@ pub type Steps = BTreeSet<String>;
 mod tests {
     use super::*;
     use crate::backend::lab::DatapathFault;
+    use crate::scenario::Capability;
 
     /// If a step has SCTP probes, every fault that is tried meets cells that the kernel cannot send.
     #[test]

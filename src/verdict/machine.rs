@@ -157,7 +157,12 @@ impl RunResult {
         let all: BTreeSet<&str> = enforcers?.into_iter().flatten().collect();
         let mut all = all.into_iter();
         let one = all.next().filter(|_| all.next().is_none())?;
-        (self.machines().len() > 1).then_some(one)
+        // Only a node that has to deny something can be better than this one.
+        let mut proved = self.cells().filter(|cell| cell.verdict == Verdict::Match);
+        let is_elsewhere = |cell: &CellResult| {
+            cell.enforcers().is_some_and(|enforcers| !enforcers.is_empty() && !enforcers.contains(one))
+        };
+        proved.any(is_elsewhere).then_some(one)
     }
 
     fn cells(&self) -> impl Iterator<Item = &CellResult> {

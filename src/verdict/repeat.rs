@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::judge::Verdict;
-use super::latency::TimeToSettle;
+use super::latency::{Punctuality, TimeToSettle};
 use super::result::{CellResult, ScenarioResult, StepResult};
 
 /// How often a scenario was carried out, and how often with the same verdicts.
@@ -104,8 +104,8 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
         repetitions.iter().fold((0, 0), |(a, r), cell| (a + cell.attempts, r + cell.retries));
     // What is shown of it is what was worst.
     let worst = repetitions.iter().copied().max_by_key(|cell| severity(&cell.verdict)).unwrap_or(cell);
-    let slowest =
-        repetitions.iter().filter_map(|cell| cell.settled.as_ref()).max_by_key(|settled| settled.took);
+    let settled = repetitions.iter().filter_map(|cell| cell.settled.as_ref());
+    let slowest = settled.max_by_key(|settled| (settled.punctuality() == Punctuality::Late, settled.took));
     let settled = slowest.cloned().filter(|_| worst.verdict != Verdict::Leak);
     let silences = repetitions.iter().map(|cell| cell.silences).sum();
     let mut merged = CellResult { attempts, retries, silences, settled, ..worst.clone() };

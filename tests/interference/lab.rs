@@ -148,6 +148,18 @@ impl RunningLab {
         );
     }
 
+    /// Drops what other pods send to a port of a pod.
+    pub(super) fn close_port(&self, pod: &str, protocol: &str, port: u16) {
+        nft(
+            self.agent(pod),
+            &[
+                "add table inet interference",
+                "add chain inet interference port { type filter hook input priority 0; }",
+                &format!("add rule inet interference port iifname eth0 {protocol} dport {port} drop"),
+            ],
+        );
+    }
+
     /// Kills the agent of an endpoint.
     pub(super) fn kill_agent(&self, endpoint: &str) {
         signal(self.agent(endpoint), Signal::SIGKILL);

@@ -355,3 +355,89 @@ steps:
     let counts = &finished.json()["scenarios"][0]["steps"][0]["counts"];
     assert_eq!((&counts["late"], finished.code), (&cells.len().into(), Some(1)), "{finished:?}");
 }
+
+/// A delivery at another pod says nothing about the one that the Service led to.
+#[test]
+fn a_service_that_leads_elsewhere_later_does_not_vouch_for_its_closed_pod() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: leads-elsewhere}
+topology:
+  namespaces:
+  - name: y
+    pods:
+    - {name: client, node: 1}
+    - {name: bad, labels: {app: bad}, node: 2}
+    - {name: good, labels: {app: good}, node: 2}
+    services: [{name: web, selector: {app: good}, ports: [{port: 80, targetPort: 8080}]}]
+probes: [81/TCP]
+steps:
+- name: the Service leads to a closed pod
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: bad, namespace: y}
+    spec: {podSelector: {matchLabels: {app: bad}}, policyTypes: [Ingress], ingress: [{ports: [{port: 81}]}]}
+  - apiVersion: v1
+    kind: Service
+    metadata: {name: web, namespace: y}
+    spec: {selector: {app: bad}, ports: [{port: 80, targetPort: 8080}]}
+- name: the Service leads back to the open pod
+  apply:
+  - apiVersion: v1
+    kind: Service
+    metadata: {name: web, namespace: y}
+    spec: {selector: {app: good}, ports: [{port: 80, targetPort: 8080}]}
+";
+    let options = [&SLOW[..], &["--fault", "no-enforcement"]].concat();
+    let lab = RunningLab::start(User::Ordinary, "leads-elsewhere", scenario, &options);
+    let stopped = lab.stop_at_generation(1);
+    // No direct probe goes there.
+    lab.close_port("y/bad", "tcp", 8080);
+    drop(stopped);
+    let finished = lab.finish();
+    assert_eq!(finished.code, Some(3), "{finished:?}");
+    let cells = crossing(&finished, 0);
+    let mut of_service =
+        cells.iter().filter(|cell| cell["from"] == "y/client" && cell["to"] == "service:y/web");
+    assert_eq!(of_service.next().unwrap()["verdict"], "inconclusive", "{cells:?}");
+}
+
+/// Where the lookup is allowed and lost, the connection that is denied was never tried.
+#[test]
+fn a_lookup_that_is_lost_proves_nothing_about_the_connection_after_it() {
+    let scenario = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: lost-lookups}
+topology:
+  servicesByName: true
+  namespaces:
+  - name: y
+    pods: [{name: client, node: 1}, {name: db, labels: {app: db}, node: 2}]
+    services: [{name: web, selector: {app: db}, ports: [{port: 80}]}]
+probes: [81/TCP]
+steps:
+- name: one port is closed
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: y}
+    spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress], ingress: [{ports: [{port: 81}]}]}
+";
+    let lab = RunningLab::start(User::Ordinary, "lost-lookups", scenario, &SLOW);
+    let stopped = lab.stop_at_generation(2);
+    lab.close_port("kube-system/dns", "udp", 53);
+    drop(stopped);
+    let finished = lab.finish();
+    let report = finished.json();
+    let cells = report["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
+    let by_name =
+        |cell: &&Value| cell["probe"].as_str().unwrap().ends_with("by name") && cell["from"] == "y/client";
+    let by_name: Vec<_> = cells.iter().filter(by_name).collect();
+    assert!(!by_name.is_empty(), "{cells:?}");
+    for cell in by_name {
+        assert_eq!(cell["verdict"], "inconclusive", "{cell}");
+    }
+}

@@ -1,12 +1,12 @@
 //! The control round: without policies, every denied cell has to be delivered again. A denial whose path died
 //! before its step, or whose pod never had one, is none.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ScenarioRun;
-use super::brackets::changes_servers;
+use super::brackets::{changes_servers, servers};
 use super::step_plan::StepPlan;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Router};
@@ -14,7 +14,7 @@ use crate::policy::{Decision, Engine};
 use crate::run::ledger::{Afterwards, DeniedBackend, Ledger, Place};
 use crate::run::settle::SettleDeadlines;
 use crate::scenario::{Action, EndpointName, Step};
-use crate::verdict::{Cause, CellResult, Observation, StepResult, Verdict};
+use crate::verdict::{Before, Cause, CellResult, Observation, StepResult, Verdict};
 
 impl<B: Backend> ScenarioRun<'_, B> {
     /// Removes all policies, and probes the cells whose denials no delivery has followed.
@@ -41,8 +41,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let settled =
             self.settle(&step_plan, &router, &unavailable, (&mut ledger, None), changed, deadlines).await;
         self.ledger = ledger;
-        for ((cell, way), track) in step_plan.cells.iter().zip(ways).zip(&settled.tracks) {
-            self.brackets.take(cell, way, track);
+        let paths = ways.into_iter().zip(&step_plan.routes);
+        for ((cell, (way, route)), track) in step_plan.cells.iter().zip(paths).zip(&settled.tracks) {
+            self.brackets.take(cell, way, &servers(route.as_ref()), track);
         }
         Ok(())
     }
@@ -82,7 +83,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// Changes the policies on the way between two steps.
     async fn change(&mut self, doing: &str, actions: &[Action]) -> Result<(), Error> {
         self.end_of_state().await;
-        self.ledger.policies_changed(|_, _| false);
+        self.ledger.policies_changed(|_, _, _| false);
         for action in actions {
             self.state.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
         }
@@ -92,9 +93,8 @@ impl<B: Backend> ScenarioRun<'_, B> {
     }
 
     /// Waits for what the last step's denials may have held back, as long as its policies are in force.
-    pub(super) async fn linger(&self, steps: &[StepResult]) {
-        let mut cells = steps.iter().flat_map(|step| &step.cells);
-        if cells.any(|cell| cell.expected.decision == Decision::Deny) {
+    pub(super) async fn linger(&self) {
+        if self.ledger.is_waiting() {
             // What takes longer than an answer may take is late by about as much.
             let linger = self.settings.linger.max(self.calibrated * 2);
             tokio::time::sleep(linger.saturating_sub(self.last_probe.elapsed())).await;
@@ -103,7 +103,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
 
     /// Takes back what later arrivals and missing controls say about steps that are over.
     pub(super) async fn look_back(&mut self, steps: &mut [StepResult]) {
-        self.linger(steps).await;
+        self.linger().await;
         let unread = self.read_logs().await;
         self.unread.push((steps.len(), unread));
         for place in self.brackets.open() {
@@ -117,12 +117,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
         }
         let in_force = |step: usize, cell: usize| -> Option<(Duration, Duration)> {
             let past = self.past.get(step)?;
-            Some((past.since.get(cell).copied().flatten()?, past.deadline))
+            // Where it ended with an error, what arrived from after the deadline still counts.
+            Some((past.since.get(cell)?.unwrap_or(past.deadline), past.deadline))
         };
         for (place, said) in self.ledger.afterwards(in_force) {
             match said {
                 Afterwards::Leak => record_leak(steps, place),
-                Afterwards::NothingLeft => doubt(steps, place, Cause::LateArrival),
+                Afterwards::Doubt => doubt(steps, place, Cause::LateArrival),
             }
         }
         let deadline = |step: usize| self.past.get(step).map(|past| past.deadline);
@@ -179,14 +180,28 @@ impl<B: Backend> ScenarioRun<'_, B> {
 
     /// Takes in that a step has changed the policies, and what they promise now.
     pub(super) fn policies_changed(&self, ledger: &mut Ledger, step: &Step, step_plan: &StepPlan) {
-        // An address may belong to somebody else now.
-        let is_same_place = !step.actions.iter().any(changes_servers);
-        let cells = step_plan.cells.iter().zip(&step_plan.decisions);
-        let denied: HashSet<&Cell> =
-            cells.filter(|(_, decision)| **decision == Decision::Deny).map(|(cell, _)| cell).collect();
-        let cell_of = |step: usize, cell: usize| self.past.get(step)?.cells.get(cell);
-        ledger.policies_changed(|step, cell| {
-            is_same_place && cell_of(step, cell).is_some_and(|cell| denied.contains(cell))
+        // An address may belong to another pod now. Between two changes, there may be a moment that nothing denies.
+        let is_denied_throughout = step.actions.len() == 1 && !step.actions.iter().any(changes_servers);
+        let index: HashMap<&Cell, usize> = step_plan.cells.iter().zip(0..).collect();
+        ledger.policies_changed(|past, cell, backend| {
+            let cell = self.past.get(past).and_then(|past| past.cells.get(cell));
+            let now = cell.and_then(|cell| Some((cell, *index.get(cell)?)));
+            let Some((cell, now)) = now.filter(|_| is_denied_throughout) else { return false };
+            let is_denied = step_plan.decisions.get(now) == Some(&Decision::Deny);
+            let promised = step_plan.expectations.get(now).filter(|_| is_denied);
+            match backend {
+                None => promised
+                    .zip(self.expected.get(cell))
+                    .is_some_and(|(promised, before)| before.is_denied_at_one_end_still(promised)),
+                Some(backend) => {
+                    let promises = step_plan.backends.get(now).into_iter().flatten();
+                    let mut promises = promises.filter(|(endpoint, _)| *endpoint == backend.endpoint);
+                    let promised = promises.next().map(|(_, promised)| promised).or(promised);
+                    let promised = promised.filter(|promised| promised.decision == Decision::Deny);
+                    let before = Before::new(&backend.promised, Decision::Deny);
+                    promised.is_some_and(|promised| before.is_denied_at_one_end_still(promised))
+                }
+            }
         });
     }
 

@@ -33,7 +33,7 @@ use crate::scenario::{Action, EndpointName, Scenario, State, Step};
 use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, enforcement_points};
 
 use baseline::Baseline;
-use brackets::Brackets;
+use brackets::{Brackets, servers};
 use step_plan::{StepPlan, Way};
 pub use variants::Trials;
 pub(super) use variants::carry_out_with_variants;
@@ -182,7 +182,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
         }
-        self.linger(steps).await;
+        self.linger().await;
         self.control().await?;
         self.is_controlled = true;
         Ok(())
@@ -229,7 +229,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let changed = Instant::now();
         if let Err(error) = self.backend.apply(&step.actions, &mut self.state).await {
             // A part of it may be in force.
-            self.ledger.policies_changed(|_, _| false);
+            self.ledger.policies_changed(|_, _, _| false);
             return Err(error);
         }
         self.watch.begin(self.backend);
@@ -293,8 +293,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let (expected, of_new_pods) = (step_plan.expected(), step_plan.new_pods.clone());
         let since = tracks.iter().map(|track| track.silent_since).collect();
         let past = Past { cells: step_plan.cells.clone(), since, deadline };
+        let servers: Vec<_> = step_plan.routes.iter().map(|route| servers(route.as_ref())).collect();
         let cells = self.results(step, step_plan, &ways, tracks.clone(), &stale);
-        self.brackets.take_step(self.past.len(), &cells, &ways, &tracks);
+        self.brackets.take_step(self.past.len(), &cells, ways.into_iter().zip(servers), &tracks);
         self.past.push(past);
         let new_pods = new_pods::times(cells.iter().zip(of_new_pods));
         self.expected = expected;
@@ -352,7 +353,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         settle(&mut Rounds::new(probing, ledger, watch), &expected, &pools, deadlines).await
     }
 
-    /// What is needed to probe the cells of a step_plan.
+    /// What is needed to probe the cells of a step plan.
     fn probing<'s>(
         &'s self,
         step_plan: &'s StepPlan,
@@ -360,7 +361,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         unavailable: &'s Unavailable,
         changed: Instant,
     ) -> Probing<'s, B> {
-        let StepPlan { cells, routes, backends, decisions, lookups_denied, .. } = step_plan;
+        let StepPlan { cells, routes, backends, decisions, lookups, .. } = step_plan;
         let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
         Probing {
             backend,
@@ -371,7 +372,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             routes,
             backends,
             decisions,
-            lookups_denied,
+            lookups,
             unavailable,
             changed,
         }

@@ -53,7 +53,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             obstacles: _,
             mut expectations,
             backends,
-            lookups_denied: _,
+            lookups: _,
             new_pods,
             excused,
             open_at_first,

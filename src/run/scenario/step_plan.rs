@@ -32,13 +32,13 @@ pub(super) struct StepPlan {
     /// For a Service whose endpoints are promised different things: what each of them is promised, unless a profile
     /// leaves that undefined. Else empty.
     pub(super) backends: Vec<Promises>,
-    /// Whether the lookup that comes first is denied.
-    pub(super) lookups_denied: Vec<bool>,
+    /// What the policies promise of the lookup that comes first; `None` without one.
+    pub(super) lookups: Vec<Option<Decision>>,
     /// The cells of pods that came with the step.
     pub(super) new_pods: Vec<Option<NewPod>>,
     /// The deviation of a profile that leaves a cell undefined.
     pub(super) excused: Vec<Option<Arc<KnownDeviation>>>,
-    /// The deviation of a profile that leaves the first moment undefined: that of a new_pod, or the one after a change.
+    /// The deviation of a profile that leaves the first moment undefined: that of a new pod, or the one after a change.
     pub(super) open_at_first: Vec<Option<Arc<KnownDeviation>>>,
     /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub(super) decisions: Vec<Decision>,
@@ -61,11 +61,11 @@ impl StepPlan {
             route.map(|route| route.evaluate_servers(engine)).unwrap_or_default()
         });
         let backends: Vec<_> = backends.collect();
-        let lookups_denied = routes.iter().map(|route| {
-            let first = route.as_ref().and_then(|route| route.first.as_ref());
-            first.is_some_and(|first| first.evaluate(engine).decision == Decision::Deny)
+        let lookups = routes.iter().map(|route| {
+            let first = route.as_ref().and_then(|route| route.first.as_ref())?;
+            Some(first.evaluate(engine).decision)
         });
-        let lookups_denied = lookups_denied.collect();
+        let lookups = lookups.collect();
         let mut obstacles = Vec::new();
         for (cell, route) in cells.iter().zip(&mut routes) {
             let servers = route.iter().flat_map(Route::all_servers).map(|(server, _)| server);
@@ -99,7 +99,7 @@ impl StepPlan {
             obstacles,
             expectations,
             backends,
-            lookups_denied,
+            lookups,
             new_pods,
             excused,
             open_at_first,
@@ -123,7 +123,7 @@ impl StepPlan {
         })
     }
 
-    /// Leaves open what happens before new_pods are isolated, where they have to be at once, and what happens to others
+    /// Leaves open what happens before new pods are isolated, where they have to be at once, and what happens to others
     /// while rules are replaced.
     pub(super) fn leave_first_moment_open(
         &mut self,
@@ -159,7 +159,7 @@ impl StepPlan {
             obstacles: filter(self.obstacles, &kept),
             expectations: filter(self.expectations, &kept),
             backends: vec![Vec::new(); count],
-            lookups_denied: vec![false; count],
+            lookups: vec![None; count],
             new_pods: filter(self.new_pods, &kept),
             excused: filter(self.excused, &kept),
             open_at_first: filter(self.open_at_first, &kept),

@@ -74,7 +74,7 @@ impl<B: Variants> ScenarioRun<'_, B> {
         }
         // Those of the step itself, which a variant might let pass.
         self.end_of_state().await;
-        self.ledger.policies_changed(|_, _| false);
+        self.ledger.policies_changed(|_, _, _| false);
         let unavailable = self.open_listeners().await;
         let engine = Engine::new(self.state.cluster.clone());
         let router = Router::new(&self.state, &engine);

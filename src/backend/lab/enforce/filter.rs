@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::super::address;
 use super::super::fault::{CompileFault, DatapathFault, EnforcerState, Fault};
+use super::super::hosts::node_number;
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{addresses, is_filtered, policies_of};
 use super::table::Table;
@@ -130,16 +132,18 @@ fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Faul
     }
 }
 
-/// Returns the rules that drop everything between the first two nodes, including their pods.
+/// Returns the rules that drop everything between the first two nodes, including their pods and canaries.
 fn dead_path(table: &mut Table, view: &EnforcerState, family: Family) -> Vec<String> {
     let [one, other, ..] = view.cluster.nodes.as_slice() else { return Vec::new() };
     if !view.has_policies() {
         return Vec::new();
     }
-    let [one, other] = [one, other].map(|node| {
-        let pods = local_pods(view, node).flat_map(|pod| &pod.addresses);
-        let of_family = pods.chain(&node.addresses).filter(|address| address.is_ipv6() == family.ipv6);
-        table.set(family.address, of_family.map(IpAddr::to_string).collect())
+    let [one, other] = [(0, one), (1, other)].map(|(index, node)| {
+        let pods = local_pods(view, node).flat_map(|pod| pod.addresses.iter().copied());
+        let canaries = [0, 1].into_iter().flat_map(|which| address::canary(node_number(index), which));
+        let all = pods.chain(canaries).chain(node.addresses.iter().copied());
+        let of_family = all.filter(|address| address.is_ipv6() == family.ipv6);
+        table.set(family.address, of_family.map(|address| address.to_string()).collect())
     });
     let header = family.header;
     [(&one, &other), (&other, &one)]

@@ -277,7 +277,7 @@ impl Follower {
                 view.unguarded = pods_of(&deleted(&self.policies, cluster), cluster);
             }
             StaleFault::UpdateOpensBriefly => {
-                view.unguarded = pods_of(&updated(&self.policies, cluster), cluster)
+                view.unguarded = pods_of(&updated(&self.policies, cluster), cluster);
             }
             StaleFault::DeletionStaysClosed => {
                 self.remembered.retain(|old| find(&cluster.policies, old).is_none());
