@@ -130,7 +130,19 @@ topology:
             let _ = writeln!(scenario, "    - name: pod-{pod}");
         }
     }
-    scenario.push_str("probes: [80/TCP]\nsteps: [{name: nothing}]\n");
+    // A run has to prove a denial.
+    scenario.push_str(
+        "\
+probes: [80/TCP]
+steps:
+- name: one namespace is closed
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: closed, namespace: ns-0}
+    spec: {podSelector: {}, policyTypes: [Ingress]}
+",
+    );
     let path = write(folder, "large.yaml", &scenario);
     millis(&run(&["run", &path.to_string_lossy()])["scenarios"][0]["startMs"])
 }
