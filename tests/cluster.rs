@@ -27,7 +27,8 @@ struct Cluster {
 impl Cluster {
     /// The cluster that is named to the tests.
     fn named() -> Self {
-        let context = std::env::var("NETPROOF_CLUSTER").unwrap();
+        let context = std::env::var("NETPROOF_CLUSTER")
+            .unwrap_or_else(|_| unreachable!("name a context of the kubeconfig in NETPROOF_CLUSTER"));
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         Self { context, kubeconfig: None, _turn: turn }
     }

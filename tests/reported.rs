@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::interference::{by_name, found_by_name};
 use crate::machine::{Finished, User, file, library, run};
 
 /// The cells of a run that are no match, each with the name of its step.
@@ -47,33 +48,9 @@ fn a_dead_path_between_two_nodes_is_an_outage_of_what_crosses_it() {
 /// Regression (fuzz, seed 20261533): the connection behind the lookup was denied, too, and hid the leak.
 #[test]
 fn a_denied_lookup_that_is_answered_is_a_leak_whatever_becomes_of_the_connection() {
-    let scenario = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: lookups}
-topology:
-  servicesByName: true
-  namespaces:
-  - name: y
-    pods: [{name: client, node: 1}, {name: db, labels: {app: db}, node: 2}]
-    services: [{name: web, selector: {app: db}, ports: [{port: 80}]}]
-probes: [80/TCP]
-steps:
-- name: nobody may send
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: silent, namespace: y}
-    spec: {podSelector: {}, policyTypes: [Egress]}
-";
+    let scenario = found_by_name("{podSelector: {}, policyTypes: [Egress]}");
     let finished = run_with_fault(&file("reported/lookups.yaml", scenario), "lookups-open", &[]);
-    let report = finished.json();
-    let cells = report["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
-    let is_by_name =
-        |cell: &&Value| cell["probe"].as_str().unwrap().ends_with("by name") && cell["from"] == "y/client";
-    let by_name: Vec<&Value> = cells.iter().filter(is_by_name).collect();
-    assert!(!by_name.is_empty(), "{:?}", finished.code);
-    for cell in by_name {
+    for cell in by_name(&finished, 0, "y/client") {
         assert_eq!((&cell["expected"], &cell["verdict"]), (&"deny".into(), &"leak".into()), "{cell}");
     }
 }

@@ -376,7 +376,7 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
     for (result, code, case) in [
         (unmodelled(false), 3, "what decides about packets is modelled"),
         (proves_nothing, 3, "a denial is judged"),
-        (unfinished, 3, "everything is carried out"),
+        (unfinished, 3, "everything is run"),
         (run(vec![good(), lacking]), 1, "what is required is there"),
     ] {
         assert_eq!(result.exit_code(), code, "{case}");
@@ -393,13 +393,13 @@ fn a_run_that_stopped_at_the_first_failure() {
     (result.stopped, result.unfinished) = (true, (1..=14).map(|i| format!("later-{i:02}")).collect());
     let text = terminal(&result, false);
     let line = text.lines().find(|line| line.starts_with("stopped")).unwrap();
-    assert_snapshot!(line, @"stopped at the first failure, not carried out: 14 scenarios (later-01, later-02, later-03, later-04, later-05, later-06, later-07, later-08, later-09, later-10, later-11, later-12 and 2 more)");
+    assert_snapshot!(line, @"stopped at the first failure, not run: 14 scenarios (later-01, later-02, later-03, later-04, later-05, later-06, later-07, later-08, later-09, later-10, later-11, later-12 and 2 more)");
     assert_eq!(result.exit_code(), 1);
     let mut xml = Vec::new();
     report::junit(&result, &mut xml).unwrap();
     let xml = String::from_utf8(xml).unwrap();
     assert_eq!(
-        xml.matches("<skipped message=\"not carried out: the run stopped at the first failure\"/>").count(),
+        xml.matches("<skipped message=\"not run: the run stopped at the first failure\"/>").count(),
         14
     );
     let json: serde_json::Value = serde_json::from_str(&json(&result)).unwrap();

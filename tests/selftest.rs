@@ -71,7 +71,7 @@ fn what_was_inconclusive_is_carried_out_again_and_says_why() {
     let finished =
         run(User::Ordinary, ["selftest", path.to_str().unwrap(), "--fault", "policies-never-removed"]);
     assert_eq!(finished.code, Some(1), "{finished:?}");
-    let sections = ["Accused without a fault", "Not measured", "Carried out again"];
+    let sections = ["Accused without a fault", "Not measured", "Run again"];
     let is_there = sections.map(|title| finished.stdout.contains(title));
     // A kernel with SCTP measures it.
     assert!(is_there == [true; 3] || is_there == [false; 3], "{}", finished.stdout);

@@ -100,8 +100,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::backend::lab::run_agent() {
         return Exit::Code(code).into();
     }
-    let command = command();
-    let matches = command.clone().get_matches();
+    let mut command = command();
+    let matches = command.get_matches_mut();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = diagnostics::start(cli.verbose)
         .and_then(|()| cluster::check(&command, &matches))

@@ -79,8 +79,8 @@ Examples:
   netproof run tenant.yaml --report results.xml    for CI
   netproof run --list-profiles                     known differences of network plugins
   netproof run --profile kube-router --profile my.yaml    leave these undefined
-  netproof run --backend cluster                        the cluster of the current context
-  netproof run --backend cluster --every-node           also the data path of every node
+  netproof run --backend cluster                   the cluster of the current context
+  netproof run --backend cluster --every-node      also the data path of every node
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 

@@ -285,7 +285,7 @@ fn worst(problems: &BTreeSet<Problem>) -> Option<Kind> {
 }
 
 fn environment_changes<'a>(before: &'a Record, after: &'a Record) -> Vec<EnvironmentChange<'a>> {
-    let mut environment_changes = vec![
+    let mut changes = vec![
         EnvironmentChange {
             what: "netproof",
             before: before.version.as_deref(),
@@ -294,7 +294,7 @@ fn environment_changes<'a>(before: &'a Record, after: &'a Record) -> Vec<Environ
         EnvironmentChange { what: "backend", before: Some(&before.backend), after: Some(&after.backend) },
     ];
     let facts: BTreeSet<&String> = before.facts.keys().chain(after.facts.keys()).collect();
-    environment_changes.extend(facts.into_iter().map(|fact| EnvironmentChange {
+    changes.extend(facts.into_iter().map(|fact| EnvironmentChange {
         what: fact,
         before: before.facts.get(fact).map(String::as_str),
         after: after.facts.get(fact).map(String::as_str),
@@ -311,14 +311,10 @@ fn environment_changes<'a>(before: &'a Record, after: &'a Record) -> Vec<Environ
     ] {
         let removed = before.iter().filter(|one| !after.contains(one)).map(|one| (Some(*one), None));
         let new = after.iter().filter(|one| !before.contains(one)).map(|one| (None, Some(*one)));
-        environment_changes.extend(removed.chain(new).map(|(before, after)| EnvironmentChange {
-            what,
-            before,
-            after,
-        }));
+        changes.extend(removed.chain(new).map(|(before, after)| EnvironmentChange { what, before, after }));
     }
-    environment_changes.retain(|environment_changes| environment_changes.before != environment_changes.after);
-    environment_changes
+    changes.retain(|change| change.before != change.after);
+    changes
 }
 
 /// Returns the kinds of objects that a run did not model, and that its user did not accept.
@@ -341,18 +337,18 @@ impl<'a> Comparison<'a> {
     /// Returns the outcome of the later run. Problems count only if they are new. But a judged denial, the
     /// capabilities that `--require` names, and as many probes as `--confidence` needs are required in any case.
     pub fn outcome(&self) -> Outcome {
-        let broke = self.of(Kind::Regressed).next().is_some() || !self.misses.is_empty();
-        if broke || !self.after.lacking.is_empty() || (self.thresholds.fail && self.is_slower()) {
+        let regressed = self.of(Kind::Regressed).next().is_some() || !self.misses.is_empty();
+        if regressed || !self.after.lacking.is_empty() || (self.thresholds.fail && self.is_slower()) {
             return Outcome::Fail;
         }
-        let is_doubtful = self.of(Kind::Uncertain).next().is_some() || !self.failures.is_empty();
+        let is_uncertain = self.of(Kind::Uncertain).next().is_some() || !self.failures.is_empty();
         let (_, _, cells) = self.compared;
         let before = unaccepted(self.before);
-        let is_doubtful = is_doubtful || unaccepted(self.after).iter().any(|kind| !before.contains(kind));
+        let is_uncertain = is_uncertain || unaccepted(self.after).iter().any(|kind| !before.contains(kind));
         // Two runs without common cells prove nothing. A later run that ended early, or that judged no denial, proves
         // nothing, either, even if the earlier run judged no denial.
         let is_unproved = self.after.proves_nothing() || self.after.proof.falls_short;
-        if is_doubtful || cells == 0 || self.after.is_incomplete() || is_unproved {
+        if is_uncertain || cells == 0 || self.after.is_incomplete() || is_unproved {
             return Outcome::Inconclusive;
         }
         Outcome::Pass

@@ -12,7 +12,7 @@ pub(super) struct ProfileFile {
     #[expect(dead_code, reason = "looked at before the rest is decoded")]
     kind: Node,
     pub(super) metadata: MetadataFile,
-    pub(super) deviations: Located<Vec<Located<DifferenceFile>>>,
+    pub(super) deviations: Located<Vec<Located<DeviationFile>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -24,7 +24,7 @@ pub(super) struct MetadataFile {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DifferenceFile {
+pub(super) struct DeviationFile {
     pub(super) reason: Located<String>,
     /// One reference, or a list.
     pub(super) references: Node,

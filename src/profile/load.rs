@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bounds;
-use super::file::{CellsFile, DifferenceFile, ProfileFile};
+use super::file::{CellsFile, DeviationFile, ProfileFile};
 use super::model::{CellPattern, KnownDeviation, PolicyPattern, Profile};
 use super::quirk::Quirk;
 use crate::policy::{Decision, Direction, IpFamily};
@@ -73,7 +73,7 @@ impl Loader {
     fn deviation(
         &self,
         profile: &str,
-        Located { value: file, at }: &Located<DifferenceFile>,
+        Located { value: file, at }: &Located<DeviationFile>,
     ) -> Result<KnownDeviation, Error> {
         let references = strings(&self.name, &file.references, "references")?;
         Ok(KnownDeviation {

@@ -180,7 +180,7 @@ impl Report<'_> {
 
     fn failures(&mut self) {
         for (scenario, failure) in &self.comparison.failures {
-            self.title(UNSURE, "Not carried out", scenario);
+            self.title(UNSURE, "Not run", scenario);
             self.line(format!("    {}", lines(failure)));
         }
     }

@@ -65,7 +65,7 @@ struct CountsDocument {
     fixed: usize,
     changed: usize,
     removed: usize,
-    new: usize,
+    added: usize,
     slower: usize,
 }
 
@@ -163,7 +163,7 @@ impl<'a> ComparisonDocument<'a> {
                 fixed: fixed.len(),
                 changed: changed.len(),
                 removed: comparison.removed.number(),
-                new: comparison.added.number(),
+                added: comparison.added.number(),
                 slower: comparison.slower.len(),
             },
             regressed,
@@ -260,8 +260,8 @@ impl<'a> TimesDocument<'a> {
 }
 
 impl<'a> EnvironmentChangeDocument<'a> {
-    fn new(environment_changes: &EnvironmentChange<'a>) -> Self {
-        let EnvironmentChange { what, before, after } = *environment_changes;
+    fn new(change: &EnvironmentChange<'a>) -> Self {
+        let EnvironmentChange { what, before, after } = *change;
         Self { what, before, after }
     }
 }

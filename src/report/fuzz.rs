@@ -60,7 +60,7 @@ fn verdict(result: &FuzzResult, environment: &Environment, text: &mut String) {
         let _ = writeln!(text, "{}", paint(UNSURE, "interrupted: what was found until then"));
     }
     for (seed, failure) in failures {
-        let message = format!("the scenario of seed {seed} could not be carried out: {}", failure.message);
+        let message = format!("the scenario of seed {seed} could not be run: {}", failure.message);
         let _ = writeln!(text, "{}", paint(UNSURE, lines(&message)));
     }
     let aside = join([

@@ -56,11 +56,9 @@ fn shortcoming_case(shortcoming: &Shortcoming, result: &RunResult) -> TestCase {
             ("what is required is there", NonSuccessKind::Failure, why)
         }
         Shortcoming::Unfinished(left) => {
-            let why = format!(
-                "{} not carried out",
-                count(*left, "scenario or repetition", "scenarios or repetitions")
-            );
-            ("everything is carried out", NonSuccessKind::Error, why)
+            let why =
+                format!("{} not run", count(*left, "scenario or repetition", "scenarios or repetitions"));
+            ("everything is run", NonSuccessKind::Error, why)
         }
         Shortcoming::NotModelled => {
             let kinds = result.environment.unmodelled.iter().filter(|kind| !kind.is_accepted);
@@ -86,15 +84,15 @@ fn unfinished(result: &RunResult) -> impl Iterator<Item = TestSuite> {
     let known: BTreeSet<_> = result.scenarios.iter().map(|scenario| &scenario.name).collect();
     let names: BTreeSet<_> = result.unfinished.iter().filter(|name| !known.contains(name)).collect();
     let why = match (result.interrupted, result.stopped) {
-        (true, _) => "not carried out: the run was interrupted",
-        (false, true) => "not carried out: the run stopped at the first failure",
-        (false, false) => "not carried out",
+        (true, _) => "not run: the run was interrupted",
+        (false, true) => "not run: the run stopped at the first failure",
+        (false, false) => "not run",
     };
     names.into_iter().map(move |name| {
         let mut status = TestCaseStatus::skipped();
         status.set_message(why);
         let mut suite = TestSuite::new(shown(name));
-        suite.add_test_case(TestCase::new("all steps are carried out", status));
+        suite.add_test_case(TestCase::new("all steps are run", status));
         suite
     })
 }
@@ -133,8 +131,8 @@ fn suite(scenario: &ScenarioResult, whole_run: &[Property]) -> TestSuite {
     suite.add_test_cases(scenario.steps.iter().map(|step| case(scenario, step)));
     if let Some(failure) = &scenario.failure {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        status.set_message(lines(&failure.message)).set_type("not carried out");
-        suite.add_test_case(TestCase::new("all steps are carried out", status));
+        status.set_message(lines(&failure.message)).set_type("not run");
+        suite.add_test_case(TestCase::new("all steps are run", status));
     }
     if scenario.misses_demonstration() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);

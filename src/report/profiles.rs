@@ -121,12 +121,12 @@ pub(super) struct ProfileDocument<'a> {
     description: &'a str,
     excused_denials: usize,
     denials: usize,
-    deviations: Vec<DifferenceDocument<'a>>,
+    deviations: Vec<DeviationDocument<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DifferenceDocument<'a> {
+struct DeviationDocument<'a> {
     reason: &'a str,
     references: &'a [String],
     place: String,
@@ -148,13 +148,13 @@ pub(super) fn documents(result: &RunResult) -> Vec<ProfileDocument<'_>> {
             description: &profile.description,
             excused_denials: excuses.excused,
             denials: excuses.denials,
-            deviations: own.map(DifferenceDocument::new).collect(),
+            deviations: own.map(DeviationDocument::new).collect(),
         }
     });
     profiles.collect()
 }
 
-impl<'a> DifferenceDocument<'a> {
+impl<'a> DeviationDocument<'a> {
     fn new(result: &DeviationResult<'a>) -> Self {
         Self {
             reason: &result.deviation.reason,

@@ -28,7 +28,7 @@ pub fn selftest(result: &SelfTest) -> String {
         result.accusing().into_iter().map(|trial| trial.scenario.clone())
     });
     text.push_str(&terminal::findings(&result.run_of(result.accusing())));
-    section(&mut text, "Carried out again", "inconclusive at first, for these reasons", {
+    section(&mut text, "Run again", "inconclusive at first, for these reasons", {
         result.unmeasured.iter().map(|trial| trial.scenario.clone())
     });
     text.push_str(&terminal::findings(&result.run_of(&result.unmeasured)));

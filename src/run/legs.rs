@@ -5,6 +5,7 @@ use std::time::Duration;
 use netproof_probe::wire::{Nonce, ProbeResult};
 
 use super::batch::Failure;
+use crate::policy::Decision;
 use crate::verdict::{Control, Observation};
 
 /// A leg's probe, and what its agent says of it.
@@ -61,10 +62,27 @@ fn without_name(lookup: &Observation) -> Option<Observation> {
     }
 }
 
+/// Returns what the silence of a denied connection shows if a lookup comes first. `is_last` is whether the lookup was
+/// answered.
+pub(super) fn silence_after(lookup: Option<Decision>, is_last: bool, silence: Observation) -> Observation {
+    match (lookup, is_last) {
+        // What is denied was never sent.
+        (Some(Decision::Allow), false) => {
+            Observation::ProbeError { message: "its lookup was not answered".to_owned() }
+        }
+        // The denied lookup got through. That the connection is denied as well changes nothing.
+        (Some(Decision::Deny), true) => {
+            Observation::DnsFailure { message: "its lookup was answered".to_owned() }
+        }
+        (Some(Decision::Allow), true)
+        | (Some(Decision::Deny), false)
+        | (Some(Decision::Undefined) | None, _) => silence,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Decision;
 
     fn leg(observation: Observation) -> LegSighting {
         let (left, took) = (None, Duration::ZERO);

@@ -12,7 +12,7 @@ use super::arrived::{Arrived, ArrivedAt, Legs, places};
 use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
 use super::canary::{Canaries, LostCanaries, Path};
 use super::ledger::{DeniedBackend, Ends, Late, Ledger, MeantFor, Noted, Shows};
-use super::legs::{LegSent, LegSighting, until_failure};
+use super::legs::{LegSent, LegSighting, silence_after, until_failure};
 use super::listen::Unavailable;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
@@ -281,22 +281,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             decisive.observation = Observation::ProbeError { message: format!("it arrived at {by}") };
         }
         let lookup = self.probing.lookups.get(index).copied().flatten();
-        if is_denied
-            && !decisive.is_last
-            && lookup == Some(Decision::Allow)
-            && decisive.observation.is_silence()
-        {
-            // What is denied was never sent.
-            decisive.observation =
-                Observation::ProbeError { message: "its lookup was not answered".to_owned() };
-        }
-        if is_denied
-            && decisive.is_last
-            && lookup == Some(Decision::Deny)
-            && decisive.observation.is_silence()
-        {
-            // The lookup is denied, and was answered. That the connection is denied as well changes nothing.
-            decisive.observation = Observation::DnsFailure { message: "its lookup was answered".to_owned() };
+        if is_denied && decisive.observation.is_silence() {
+            decisive.observation = silence_after(lookup, decisive.is_last, decisive.observation);
         }
         let agrees = decisive.observation.agrees_with(Decision::Deny);
         match (has_arrived, decisive.is_last) {
@@ -316,11 +302,10 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 decisive.is_final = false;
             }
             (false, _) if is_denied && agrees != Some(false) => {
-                let mut noted = noted(&decisive, leg, MeantFor::Destination(servers));
-                if lookup == Some(Decision::Deny) {
-                    // The lookup is what must not arrive.
-                    noted.shows = Shows::Delivery;
-                }
+                // A denied lookup is itself what must not arrive.
+                let is_denied_leg = decisive.is_last || lookup == Some(Decision::Deny);
+                let shows = if is_denied_leg { Shows::Delivery } else { Shows::Lookup };
+                let noted = noted(&decisive, leg, shows, MeantFor::Destination(servers));
                 self.ledger.note(noted, index, sent, decisive.control.path);
             }
             (true | false, _) => {}
@@ -328,7 +313,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
         if decisive.is_last && arrived.elsewhere(decisive.nonce).is_none() {
             let denied = self.denied_backends(index);
             if !denied.is_empty() {
-                let noted = noted(&decisive, leg, MeantFor::Backends(denied));
+                let noted = noted(&decisive, leg, Shows::Delivery, MeantFor::Backends(denied));
                 self.ledger.note(noted, index, sent, decisive.control.path);
             }
         }
@@ -384,8 +369,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
 }
 
 /// What to note of a denied probe that has not arrived.
-fn noted(decisive: &LegSighting, leg: &Route, meant_for: MeantFor) -> Noted {
-    let shows = if decisive.is_last { Shows::Delivery } else { Shows::Lookup };
+fn noted(decisive: &LegSighting, leg: &Route, shows: Shows, meant_for: MeantFor) -> Noted {
     let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
     Noted { nonce: decisive.nonce, ends, shows, meant_for }
 }

@@ -40,6 +40,42 @@ steps:
     )
 }
 
+/// A client that finds a Service by its name, and one step that applies a policy with this specification.
+pub(crate) fn found_by_name(policy: &str) -> String {
+    format!(
+        "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {{name: found-by-name}}
+topology:
+  servicesByName: true
+  namespaces:
+  - name: y
+    pods: [{{name: client, node: 1}}, {{name: db, labels: {{app: db}}, node: 2}}]
+    services: [{{name: web, selector: {{app: db}}, ports: [{{port: 80}}]}}]
+probes: [81/TCP]
+steps:
+- name: the policy
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {{name: policy, namespace: y}}
+    spec: {policy}
+"
+    )
+}
+
+/// The cells of a step in which an endpoint finds a Service by its name.
+pub(crate) fn by_name(finished: &Finished, step: usize, from: &str) -> Vec<Value> {
+    let report = finished.json();
+    let cells = report["scenarios"][0]["steps"][step]["cells"].as_array().unwrap();
+    let is_by_name =
+        |cell: &&Value| cell["from"] == from && cell["probe"].as_str().unwrap().ends_with("by name");
+    let by_name: Vec<_> = cells.iter().filter(is_by_name).cloned().collect();
+    assert!(!by_name.is_empty(), "{finished:?}");
+    by_name
+}
+
 /// So long that everything can be done while a step still waits for answers.
 const SLOW: [&str; 6] = ["-o", "json", "--min-timeout", "1s", "--max-timeout", "1s"];
 
@@ -271,17 +307,9 @@ steps:
     lab.lose_answers_to_lookups("kube-system/dns", 53);
     drop(stopped);
     let finished = lab.finish();
-    let report = finished.json();
-    let cells = report["scenarios"][0]["steps"][1]["cells"].as_array().unwrap();
-    let by_name: Vec<_> = cells
-        .iter()
-        .filter(|cell| cell["probe"].as_str().unwrap().ends_with("by name") && cell["from"] == "x/a")
-        .map(|cell| cell["verdict"].as_str().unwrap())
-        .collect();
-    assert!(
-        !by_name.is_empty() && by_name.iter().all(|verdict| *verdict == "inconclusive"),
-        "{by_name:?} {finished:?}"
-    );
+    for cell in by_name(&finished, 1, "x/a") {
+        assert_eq!(cell["verdict"], "inconclusive", "{cell}");
+    }
 }
 
 /// Cells that answered before a change was in force, and never again, are blocked: no reason to wait for longer.
@@ -324,22 +352,8 @@ steps:
 /// The rules are there, and packets pass by them for a second.
 #[test]
 fn a_denial_that_is_seen_not_to_be_in_force_after_its_limit_is_late() {
-    let scenario = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: late}
-topology: {namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]}
-probes: [80/TCP]
-steps:
-- name: nobody may receive
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: closed, namespace: x}
-    spec: {podSelector: {}, policyTypes: [Ingress]}
-";
     let options = ["-o", "json", "--settle", "3s", "--max-timeout", "200ms", "--enforce-within", "500ms"];
-    let mut lab = RunningLab::start(User::Ordinary, "late-denial", scenario, &options);
+    let mut lab = RunningLab::start(User::Ordinary, "late-denial", &denied("[80/TCP]"), &options);
     let stopped = lab.stop_at_generation(1);
     lab.detour(1000, Duration::ZERO);
     drop(stopped);
@@ -407,37 +421,14 @@ steps:
 /// Where the lookup is allowed and lost, the connection that is denied was never tried.
 #[test]
 fn a_lookup_that_is_lost_proves_nothing_about_the_connection_after_it() {
-    let scenario = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: lost-lookups}
-topology:
-  servicesByName: true
-  namespaces:
-  - name: y
-    pods: [{name: client, node: 1}, {name: db, labels: {app: db}, node: 2}]
-    services: [{name: web, selector: {app: db}, ports: [{port: 80}]}]
-probes: [81/TCP]
-steps:
-- name: one port is closed
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: db, namespace: y}
-    spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress], ingress: [{ports: [{port: 81}]}]}
-";
-    let lab = RunningLab::start(User::Ordinary, "lost-lookups", scenario, &SLOW);
+    let policy =
+        "{podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress], ingress: [{ports: [{port: 81}]}]}";
+    let lab = RunningLab::start(User::Ordinary, "lost-lookups", &found_by_name(policy), &SLOW);
     let stopped = lab.stop_at_generation(2);
     lab.close_port("kube-system/dns", "udp", 53);
     drop(stopped);
     let finished = lab.finish();
-    let report = finished.json();
-    let cells = report["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
-    let by_name =
-        |cell: &&Value| cell["probe"].as_str().unwrap().ends_with("by name") && cell["from"] == "y/client";
-    let by_name: Vec<_> = cells.iter().filter(by_name).collect();
-    assert!(!by_name.is_empty(), "{cells:?}");
-    for cell in by_name {
+    for cell in by_name(&finished, 0, "y/client") {
         assert_eq!(cell["verdict"], "inconclusive", "{cell}");
     }
 }

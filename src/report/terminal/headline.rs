@@ -18,7 +18,7 @@ impl Report<'_> {
             self.line(paint(BAD, Plain(place)));
         }
         if *interrupted {
-            let ended = format!("interrupted: {} of {asked} scenarios were carried out", scenarios.len());
+            let ended = format!("interrupted: {} of {asked} scenarios were run", scenarios.len());
             self.line(paint(UNSURE, ended));
         }
         if *stopped {
@@ -127,7 +127,7 @@ fn left_out(unfinished: &[String]) -> String {
         more => format!(" and {more} more"),
     };
     format!(
-        "stopped at the first failure, not carried out: {} ({}{more})",
+        "stopped at the first failure, not run: {} ({}{more})",
         count(names.len(), "scenario", "scenarios"),
         shown.join(", ")
     )
@@ -173,7 +173,7 @@ fn unsure(counts: &Counts, result: &RunResult) -> String {
     let what = join([
         (counts.inconclusive, "cell not measured", "cells not measured"),
         (counts.flaky, "flaky cell", "flaky cells"),
-        (failed, "scenario not carried out", "scenarios not carried out"),
+        (failed, "scenario not run", "scenarios not run"),
         (unaccepted, "kind of objects not modelled", "kinds of objects not modelled"),
     ]);
     match what.as_str() {
@@ -183,7 +183,7 @@ fn unsure(counts: &Counts, result: &RunResult) -> String {
         }
         "" => match result.less_proved() {
             Some(less) => less_proved(less),
-            None => "not everything was carried out".to_owned(),
+            None => "not everything was run".to_owned(),
         },
         _ => what,
     }

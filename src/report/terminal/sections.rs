@@ -112,7 +112,7 @@ impl Report<'_> {
     fn failures(&mut self) {
         for scenario in &self.result.scenarios {
             if let Some(failure) = &scenario.failure {
-                self.line(format!("\n{}  {}", paint(UNSURE, "Not carried out"), Plain(&scenario.name)));
+                self.line(format!("\n{}  {}", paint(UNSURE, "Not run"), Plain(&scenario.name)));
                 self.line(format!("    {}", lines(&failure.message)));
             }
             if scenario.misses_demonstration() {

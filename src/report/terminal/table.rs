@@ -86,7 +86,7 @@ fn step_result(step: &StepResult, demonstrates: Option<Demonstrates>) -> String 
 fn once(scenario: &ScenarioResult, counts: &Counts) -> String {
     let mut what: Vec<String> = Vec::new();
     if scenario.failure.is_some() {
-        what.push("not carried out".to_owned());
+        what.push("not run".to_owned());
     }
     let lacking: Vec<_> = scenario.lacking().into_iter().map(Capability::name).collect();
     if !lacking.is_empty() {

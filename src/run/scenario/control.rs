@@ -181,12 +181,15 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// Takes in that a step has changed the policies, and what they promise now.
     pub(super) fn policies_changed(&self, ledger: &mut Ledger, step: &Step, step_plan: &StepPlan) {
         // An address may belong to another pod now. Between two changes, there may be a moment that nothing denies.
-        let is_denied_throughout = step.actions.len() == 1 && !step.actions.iter().any(changes_servers);
+        if step.actions.len() != 1 || step.actions.iter().any(changes_servers) {
+            ledger.policies_changed(|_, _, _| false);
+            return;
+        }
         let index: HashMap<&Cell, usize> = step_plan.cells.iter().zip(0..).collect();
         ledger.policies_changed(|past, cell, backend| {
             let cell = self.past.get(past).and_then(|past| past.cells.get(cell));
             let now = cell.and_then(|cell| Some((cell, *index.get(cell)?)));
-            let Some((cell, now)) = now.filter(|_| is_denied_throughout) else { return false };
+            let Some((cell, now)) = now else { return false };
             let is_denied = step_plan.decisions.get(now) == Some(&Decision::Deny);
             let promised = step_plan.expectations.get(now).filter(|_| is_denied);
             match backend {

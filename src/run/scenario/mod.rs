@@ -221,10 +221,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let before = self.state.cluster.clone();
         self.end_of_state().await;
         for action in &step.actions {
-            self.state.apply(action).map_err(|message| Error::Failed {
-                doing: format!("carry out step `{}`", step.name),
-                message,
-            })?;
+            self.state
+                .apply(action)
+                .map_err(|message| Error::Failed { doing: format!("run step `{}`", step.name), message })?;
         }
         let changed = Instant::now();
         if let Err(error) = self.backend.apply(&step.actions, &mut self.state).await {
