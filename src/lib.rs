@@ -17,17 +17,18 @@
 //! | `generate` | random policies and scenarios from a seed | – |
 //! | `snapshot` | the state of a cluster from manifests; the only place that converts Kubernetes objects | `policy`, `source` |
 //! | `expect` | the expected matrix of a snapshot; no packets | `policy`, `snapshot`, `source` |
-//! | `scenario` | the scenario format, and the states that its steps lead through | `policy`, `snapshot`, `source` |
-//! | `plan` | the cells of a state, and the way of each probe | `policy`, `scenario`, `source` |
-//! | `select` | which of the scenarios that were read are carried out | `plan`, `scenario`, `source` |
-//! | `profile` | what network plugins are known to do differently, as files | `plan`, `policy`, `scenario`, `snapshot`, `source` |
-//! | `backend` | the seam to where packets are sent; the lab and clusters behind it | `plan`, `policy`, `scenario`, `snapshot` |
-//! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `profile`, `scenario`, `snapshot` |
-//! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict` |
+//! | `world` | the network under test: endpoints, addresses, policies, and their changes | `policy`, `snapshot`, `source` |
+//! | `plan` | the cells of a world, and the route of each probe | `policy`, `world` |
+//! | `scenario` | the scenario format | `plan`, `policy`, `snapshot`, `source`, `world` |
+//! | `select` | which of the scenarios that were read are run | `scenario`, `source`, `world` |
+//! | `profile` | known deviations of network plugins, as files | `plan`, `policy`, `scenario`, `snapshot`, `source`, `world` |
+//! | `backend` | where packets are sent: the lab and clusters behind one interface | `plan`, `policy`, `scenario`, `snapshot`, `world` |
+//! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `profile`, `scenario`, `snapshot`, `world` |
+//! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `compare` | what changed between the results of two runs; pure | `verdict` |
-//! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict` |
-//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict` |
-//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `fuzz`, `plan`, `policy`, `profile`, `run`, `scenario`, `selftest`, `snapshot`, `verdict` |
+//! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict`, `world` |
+//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
+//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `fuzz`, `policy`, `profile`, `scenario`, `selftest`, `snapshot`, `verdict`, `world` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -52,3 +53,4 @@ pub mod selftest;
 pub mod snapshot;
 pub mod source;
 pub mod verdict;
+pub mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use netproof::source::{Document, Key, Location, Node, Text, Value};
-use netproof::{generate, plan, profile, scenario, snapshot};
+use netproof::{generate, profile, scenario, snapshot};
 use proptest::prelude::*;
 
 /// Reads a text as everything that it could be.
@@ -24,7 +24,7 @@ fn read_document(document: &Document) -> bool {
             netproof::expect::Matrix::new(&engine, &snapshot, netproof::expect::Granularity::Workloads);
         matrix.rows(|_| Ok::<_, ()>(())).unwrap();
     });
-    let scenario = scenario::from_document(document).and_then(|scenario| plan::check(&scenario));
+    let scenario = scenario::from_document(document).and_then(|scenario| scenario::check_coverage(&scenario));
     let profile = profile::from_document(document);
     manifests.is_ok() || scenario.is_ok() || profile.is_ok()
 }

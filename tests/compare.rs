@@ -4,10 +4,11 @@ use insta::assert_snapshot;
 use netproof::compare::{Record, Thresholds, compare};
 use netproof::policy::Decision::{Allow, Deny, Undefined};
 use netproof::report;
-use netproof::scenario::{Capability, Claim, EndpointName};
+use netproof::scenario::Claim;
 use netproof::snapshot::Unmodelled;
 use netproof::verdict::Observation::{Connected, Dropped, OneWay};
 use netproof::verdict::{Cause, CellResult, Change, RunResult, ScenarioFailure, StepResult, Verdict};
+use netproof::world::{Capability, EndpointName};
 use serde_json::Value;
 
 use crate::machine::{Finished, User, file, library, run as netproof};

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use netproof::fuzz::Case;
 use netproof::plan::{Cell, Router, cells};
 use netproof::policy::{Decision, Engine, Reason};
-use netproof::scenario::{Assertion, Claim, SpecRule, State, Step};
+use netproof::scenario::{Assertion, Claim, SpecRule, Step};
+use netproof::world::World;
 
 use crate::machine::library;
 
@@ -58,9 +59,9 @@ fn claimed(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
 
 impl Covered {
     fn add(&mut self, step: &Step, case: &Case) {
-        let engine = Engine::new(case.state.cluster.clone());
-        let router = Router::new(&case.state, &engine);
-        for cell in cells(&case.state, &case.probes) {
+        let engine = Engine::new(case.world.cluster.clone());
+        let router = Router::new(&case.world, &engine);
+        for cell in cells(&case.world, &case.probes) {
             let route = router.route(&cell);
             let expected = route.as_ref().map(|route| route.evaluate(&engine));
             self.cells += 1;
@@ -81,7 +82,7 @@ impl Covered {
                 assert_eq!(claim, expected.decision, "{} › {}", step.name, cell.from);
             }
             let reasons = expected.map(|expected| expected.reasons).unwrap_or_default();
-            let kinds = kinds(&case.state, &cell, claim, &reasons);
+            let kinds = kinds(&case.world, &cell, claim, &reasons);
             for item in &step.items {
                 self.kinds.entry(*item).or_default().extend(kinds.iter().cloned());
             }
@@ -90,10 +91,10 @@ impl Covered {
 }
 
 /// What a cell with a hand-written assertion is an example of.
-fn kinds(state: &State, cell: &Cell, claim: Decision, reasons: &[Reason]) -> Vec<String> {
+fn kinds(world: &World, cell: &Cell, claim: Decision, reasons: &[Reason]) -> Vec<String> {
     let mut kinds = vec![cell.family.to_string(), cell.probe.protocol().name().to_owned()];
     kinds.extend(reasons.iter().filter_map(Reason::direction).map(|direction| direction.name().to_owned()));
-    if let (Some(from), Some(to)) = (state.machine_of(&cell.from), state.machine_of(&cell.to)) {
+    if let (Some(from), Some(to)) = (world.machine_of(&cell.from), world.machine_of(&cell.to)) {
         kinds.push(if from == to { "on one node" } else { "across nodes" }.to_owned());
     }
     let claim = match claim {

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube_core::{Selector, SelectorExt};
 use netproof::generate::{Universe, cluster_policy, policy};
-use netproof::naive::{self, Answer, End, Question, Target, World};
+use netproof::naive::{self, Answer, End, Objects, Question, Target};
 use netproof::policy::{
     Decision, Destination, Endpoint, Engine, Flow, IpFamily, Labels, Node, PolicyName, Port, Protocol,
     Reason, UndefinedCause,
@@ -241,11 +241,11 @@ impl Manifests {
         Engine::new(cluster)
     }
 
-    fn world(&self) -> World {
+    fn world(&self) -> Objects {
         fn typed<T: DeserializeOwned>(values: &[Value]) -> Vec<T> {
             values.iter().map(|value| serde_json::from_value(value.clone()).unwrap()).collect()
         }
-        World {
+        Objects {
             namespaces: typed(&self.namespaces),
             nodes: self.nodes.clone(),
             pods: typed(&self.pods),

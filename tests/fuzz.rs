@@ -8,9 +8,10 @@ use netproof::fuzz::{CaseName, Coverage, Differs, Disagreement, Found, FuzzResul
 use netproof::plan::Cell;
 use netproof::policy::{Decision, IpFamily, Port, Protocol, Reason};
 use netproof::report;
-use netproof::scenario::{self, Action, EndpointName, Probe, State};
+use netproof::scenario::{self};
 use netproof::source;
 use netproof::verdict::{Counts, Environment, Observation};
+use netproof::world::{Action, EndpointName, Probe};
 use serde_json::Value;
 
 use crate::machine::{User, folder, run};
@@ -56,7 +57,7 @@ fn check(path: &Path, fault: &str) {
     let added = |action: &&Action| matches!(action, Action::AddPod(_));
     let is_policy = |action: &&Action| matches!(action, Action::SetPolicy(_));
     let actions = || scenario.steps.iter().flat_map(|step| &step.actions);
-    let pods = State::new(&scenario.topology).cluster.pods.len() + actions().filter(added).count();
+    let pods = scenario.world.clone().cluster.pods.len() + actions().filter(added).count();
     let policies = actions().filter(is_policy).count();
     assert!(policies <= 2 && pods <= 3 && scenario.probes.len() <= 1, "{text}");
     assert!(scenario.steps.iter().all(|step| !step.expect.is_empty()), "{text}");

@@ -8,11 +8,12 @@ use netproof::expect::{Granularity, Matrix};
 use netproof::policy::Decision::{Allow, Deny};
 use netproof::policy::Engine;
 use netproof::report;
-use netproof::scenario::{Claim, EndpointName};
+use netproof::scenario::Claim;
 use netproof::snapshot::{Snapshot, Unmodelled};
 use netproof::verdict::{
     Cause, CellResult, Change, Observation, RunResult, ScenarioFailure, ScenarioResult, Verdict,
 };
+use netproof::world::EndpointName;
 
 use crate::reports::{cell, run, scenario, settled, step};
 

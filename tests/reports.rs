@@ -10,7 +10,7 @@ use netproof::policy::{
 };
 use netproof::profile::{self, Profile};
 use netproof::report;
-use netproof::scenario::{Capability, Claim, Demonstrates, EndpointName, Probe, SpecRule};
+use netproof::scenario::{Claim, Demonstrates, SpecRule};
 use netproof::snapshot::Unmodelled;
 use netproof::source::Text;
 use netproof::verdict::{
@@ -18,6 +18,7 @@ use netproof::verdict::{
     Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, TimeToSettle, Verdict,
     merge,
 };
+use netproof::world::{Capability, EndpointName, Probe};
 
 fn policy(name: &str) -> PolicyName {
     PolicyName::Namespaced { namespace: "x".to_owned(), name: name.to_owned() }

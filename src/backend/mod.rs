@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt};
 
 pub use agent::{Agent, Connect, Single, Stream, Unreachable};
 
-use crate::scenario::{Action, EndpointName, State};
+use crate::world::{Action, EndpointName, World};
 
 /// Sends requests to many agents, with a limit on how many are sent at the same time. The limit exists
 /// because all connections to agents may go through the same API server. Returns the answers in order.
@@ -81,20 +81,20 @@ impl Sentinels {
 pub trait Backend {
     /// Creates everything that a state describes, and fills in its addresses. May return before the policies
     /// are enforced.
-    fn start(&mut self, state: &mut State) -> impl Future<Output = Result<(), Error>>;
+    fn start(&mut self, world: &mut World) -> impl Future<Output = Result<(), Error>>;
 
     /// Executes the actions that led to this state, fills in the addresses of new objects, and hands the
     /// policies over to the enforcer.
-    fn apply(&mut self, actions: &[Action], state: &mut State) -> impl Future<Output = Result<(), Error>>;
+    fn apply(&mut self, actions: &[Action], world: &mut World) -> impl Future<Output = Result<(), Error>>;
 
     /// Checks that everything that was created for a state is unchanged, and that nothing was added to it.
     /// Called after a step was measured: whatever is found then is what the packets followed.
     ///
     /// # Errors
     /// If something changed. The message says what, and who changed it if that is known.
-    fn check_intact(&self, state: &State) -> impl Future<Output = Result<(), Error>> {
+    fn check_intact(&self, world: &World) -> impl Future<Output = Result<(), Error>> {
         // In most backends, no other user can change anything.
-        let _ = state;
+        let _ = world;
         std::future::ready(Ok(()))
     }
 
@@ -102,9 +102,9 @@ pub trait Backend {
     fn apply_between_steps(
         &mut self,
         actions: &[Action],
-        state: &mut State,
+        world: &mut World,
     ) -> impl Future<Output = Result<(), Error>> {
-        self.apply(actions, state)
+        self.apply(actions, world)
     }
 
     /// Returns the agent that sends and receives for an endpoint.

@@ -16,10 +16,10 @@ use super::{Exit, Format, output, profile, progress};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{Fault, Lab};
 use crate::run::Events;
-use crate::scenario::Scenario;
+use crate::scenario::{self, Scenario};
 use crate::snapshot::Identity;
 use crate::verdict::RunResult;
-use crate::{plan, report, run};
+use crate::{report, run};
 
 /// Carry out scenarios with real packets, and compare them with what the policies promise
 ///
@@ -124,7 +124,7 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
 }
 
 fn list(scenarios: &[Scenario], format: Format) -> anyhow::Result<()> {
-    let sized = |scenario: &Scenario| Ok((scenario.clone(), plan::size(scenario)?));
+    let sized = |scenario: &Scenario| Ok((scenario.clone(), scenario::size(scenario)?));
     let scenarios = scenarios.iter().map(sized).collect::<anyhow::Result<Vec<_>>>()?;
     output::result(&match format {
         Format::Table => report::scenarios_table(&scenarios),

@@ -15,8 +15,8 @@ use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered, Fault};
 use crate::report;
 use crate::run::Settings;
-use crate::scenario::Capability;
 use crate::verdict::{Environment, RunResult};
+use crate::world::Capability;
 
 /// How to carry scenarios out, and what to show of them.
 #[derive(Debug, Args)]

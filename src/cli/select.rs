@@ -6,7 +6,6 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::library;
-use crate::plan;
 use crate::scenario::{self, Scenario, SpecRule};
 use crate::select::{Nothing, Selection, Shard, choose_names};
 use crate::source::{self, STDIN};
@@ -62,7 +61,7 @@ impl SelectOptions {
         };
         let scenarios = read(&self.scenarios)?;
         for scenario in &scenarios {
-            plan::check(scenario)?;
+            scenario::check_coverage(scenario)?;
         }
         Ok(selection.select(scenarios)?)
     }

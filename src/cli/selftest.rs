@@ -11,7 +11,7 @@ use crate::backend::lab::{self, Entered, Fault};
 use crate::run::{Events, Settings};
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
-use crate::{plan, report, source};
+use crate::{report, source};
 
 /// Prove that the scenarios would notice wrong enforcement
 ///
@@ -68,7 +68,7 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
     let texts = if args.scenarios.is_empty() { library::texts() } else { source::read(&args.scenarios)? };
     let scenarios = scenario::load(&texts)?;
     for scenario in &scenarios {
-        plan::check(scenario)?;
+        scenario::check_coverage(scenario)?;
     }
     let faults = match args.faults.as_slice() {
         [] => Fault::all().filter(|fault| fault.is_in_selftest()).collect(),

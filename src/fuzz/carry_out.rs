@@ -6,14 +6,15 @@ use tokio::sync::watch;
 
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::run::{self, Events, Settings};
-use crate::scenario::{Action, EndpointName, Scenario, State};
+use crate::scenario::Scenario;
 use crate::verdict::{Environment, ScenarioResult};
+use crate::world::{Action, EndpointName, World};
 
 /// A scenario that was run.
 pub(super) struct Carried {
     pub(super) result: ScenarioResult,
     /// The state at the beginning, and after every step that was run.
-    pub(super) states: Vec<State>,
+    pub(super) states: Vec<World>,
 }
 
 /// The settings and backends with which scenarios are run.
@@ -43,34 +44,34 @@ impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
 /// A backend that also keeps the states that it has applied.
 struct Recording<B> {
     backend: B,
-    states: Arc<Mutex<Vec<State>>>,
+    states: Arc<Mutex<Vec<World>>>,
 }
 
 impl<B> Recording<B> {
-    fn keep(&self, state: &State) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(state.clone());
+    fn keep(&self, world: &World) {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(world.clone());
     }
 }
 
 impl<B: Backend> Backend for Recording<B> {
-    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
-        self.backend.start(state).await?;
-        self.keep(state);
+    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
+        self.backend.start(world).await?;
+        self.keep(world);
         Ok(())
     }
 
-    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
-        self.backend.apply(actions, state).await?;
-        self.keep(state);
+    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
+        self.backend.apply(actions, world).await?;
+        self.keep(world);
         Ok(())
     }
 
-    async fn apply_between_steps(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
-        self.backend.apply_between_steps(actions, state).await
+    async fn apply_between_steps(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
+        self.backend.apply_between_steps(actions, world).await
     }
 
-    async fn check_intact(&self, state: &State) -> Result<(), Error> {
-        self.backend.check_intact(state).await
+    async fn check_intact(&self, world: &World) -> Result<(), Error> {
+        self.backend.check_intact(world).await
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

@@ -5,8 +5,8 @@ use std::fmt;
 use super::world::Naive;
 use crate::plan::Cell;
 use crate::policy::{Decision, Reason};
-use crate::scenario::State;
 use crate::verdict::{CellResult, Observation, Verdict};
+use crate::world::World;
 
 /// The one of the three that differs from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,8 +62,8 @@ pub struct Disagreement {
 }
 
 /// Returns the disagreements of one step. `state` is the state after it.
-pub(super) fn compare(state: &State, cells: &[CellResult]) -> Vec<Disagreement> {
-    let naive = Naive::new(state);
+pub(super) fn compare(world: &World, cells: &[CellResult]) -> Vec<Disagreement> {
+    let naive = Naive::new(world);
     let disagreements = cells.iter().filter_map(|result| {
         // If the naive evaluator does not find an end of the cell, its decision counts as undefined.
         let naive = naive.decide(&result.cell).unwrap_or(Decision::Undefined);

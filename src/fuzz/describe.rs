@@ -77,8 +77,8 @@ fn description(name: CaseName, place: &str, found: &Disagreement) -> String {
 
 /// Returns the naive evaluator's decision for every cell that has addresses.
 fn naive_answers(case: &Case) -> Vec<(Cell, Decision)> {
-    let naive = Naive::new(&case.state);
-    let answers = ask_engine(&case.state, &case.probes);
+    let naive = Naive::new(&case.world);
+    let answers = ask_engine(&case.world, &case.probes);
     let cells = answers.cells.into_iter().zip(answers.engine);
     let cells = cells.filter(|(_, answer)| !answer.has_no_address());
     cells.filter_map(|(cell, _)| Some((cell.clone(), naive.decide(&cell)?))).collect()

@@ -18,9 +18,10 @@ use crate::generate::{self, Ground};
 use crate::plan;
 use crate::policy::Decision;
 use crate::run::Settings;
-use crate::scenario::{Action, EndpointName, Scenario, State};
+use crate::scenario::Scenario;
 use crate::source;
 use crate::verdict::{Outcome, ScenarioResult, Verdict};
+use crate::world::{Action, EndpointName, World};
 
 /// Number of steps in a scenario. The interference starts in one of them.
 const STEPS: usize = 4;
@@ -227,12 +228,12 @@ struct Disturbed {
 }
 
 impl Backend for Disturbed {
-    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
-        self.lab.start(state).await
+    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
+        self.lab.start(world).await
     }
 
-    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
-        self.lab.apply(actions, state).await?;
+    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
+        self.lab.apply(actions, world).await?;
         let step = self.next_step;
         self.next_step += 1;
         if step == self.at {
@@ -244,12 +245,12 @@ impl Backend for Disturbed {
         Ok(())
     }
 
-    async fn check_intact(&self, state: &State) -> Result<(), Error> {
-        self.lab.check_intact(state).await
+    async fn check_intact(&self, world: &World) -> Result<(), Error> {
+        self.lab.check_intact(world).await
     }
 
-    async fn apply_between_steps(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
-        self.lab.apply_between_steps(actions, state).await
+    async fn apply_between_steps(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
+        self.lab.apply_between_steps(actions, world).await
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

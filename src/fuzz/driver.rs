@@ -195,14 +195,14 @@ fn digest(seed: u64, value: &Value, scenario: Scenario, carried: Carried) -> Dig
     let judged_machines = result.judged_machines().into_iter().map(str::to_owned).collect();
     let mut digest = Digest { seed, counts: result.counts(), judged_machines, ..Digest::default() };
     let states = states.iter().zip(states.iter().skip(1));
-    for (at, ((step, result), (before, state))) in
+    for (at, ((step, result), (before, after))) in
         scenario.steps.into_iter().zip(&result.steps).zip(states).enumerate()
     {
         digest.cases += 1;
-        let (before, state) = (before.clone(), state.clone());
-        let case = Case { before, actions: step.actions, state, probes: scenario.probes.clone() };
+        let (before, world) = (before.clone(), after.clone());
+        let case = Case { before, actions: step.actions, world, probes: scenario.probes.clone() };
         digest.coverage.add(at, value, &case);
-        let disagreements = compare(&case.state, &result.cells);
+        let disagreements = compare(&case.world, &result.cells);
         if let Some(first) = disagreements.first() {
             let name = CaseName { seed, number: at + 1 };
             let (scenario, first) = (up_to(value, at), first.clone());

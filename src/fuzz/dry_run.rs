@@ -6,18 +6,19 @@ use std::sync::Arc;
 use crate::backend::lab::DryRun;
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
-use crate::scenario::{Action, Probe, Scenario, State, from_document};
+use crate::scenario::{Scenario, from_document};
 use crate::source::{Error, Text};
+use crate::world::{Action, Probe, World};
 
 /// A state, and the changes that led to it.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The state before.
-    pub before: State,
+    pub before: World,
     /// The changes of the step.
     pub actions: Vec<Action>,
     /// The state after.
-    pub state: State,
+    pub world: World,
     /// The probes of the scenario.
     pub probes: Vec<Probe>,
 }
@@ -29,10 +30,10 @@ pub(super) struct Answers {
 }
 
 /// Returns the engine's answers for the cells of a state.
-pub(super) fn ask_engine(state: &State, probes: &[Probe]) -> Answers {
-    let engine = Engine::new(state.cluster.clone());
-    let router = Router::new(state, &engine);
-    let cells = cells(state, probes);
+pub(super) fn ask_engine(world: &World, probes: &[Probe]) -> Answers {
+    let engine = Engine::new(world.cluster.clone());
+    let router = Router::new(world, &engine);
+    let cells = cells(world, probes);
     let answers = cells.iter().map(|cell| match router.route(cell) {
         Some(route) => route.evaluate(&engine),
         None => Expectation {
@@ -60,17 +61,17 @@ pub(super) fn read(value: &serde_json::Value) -> Result<Scenario, Error> {
 /// If a step cannot be applied. The loader refuses such scenarios.
 pub fn cases(scenario: &Scenario) -> Result<Vec<Case>, String> {
     let mut dry_run = DryRun::default();
-    let mut state = State::new(&scenario.topology);
-    dry_run.start(&mut state);
+    let mut world = scenario.world.clone();
+    dry_run.start(&mut world);
     let mut cases = Vec::new();
     for step in &scenario.steps {
-        let before = state.clone();
+        let before = world.clone();
         for action in &step.actions {
-            state.apply(action)?;
+            world.apply(action)?;
         }
-        dry_run.apply(&step.actions, &mut state);
+        dry_run.apply(&step.actions, &mut world);
         let (actions, probes) = (step.actions.clone(), scenario.probes.clone());
-        cases.push(Case { before, actions, state: state.clone(), probes });
+        cases.push(Case { before, actions, world: world.clone(), probes });
     }
     Ok(cases)
 }
@@ -83,8 +84,8 @@ mod tests {
 
     /// Returns the cells for which engine and naive evaluator differ, each with both decisions.
     fn differing(case: &Case) -> Vec<(Cell, Decision, Decision)> {
-        let Answers { cells, engine } = ask_engine(&case.state, &case.probes);
-        let naive = Naive::new(&case.state);
+        let Answers { cells, engine } = ask_engine(&case.world, &case.probes);
+        let naive = Naive::new(&case.world);
         let pairs = cells.into_iter().zip(engine).filter_map(|(cell, expectation)| {
             let naive = naive.decide(&cell)?;
             Some((cell, expectation.decision, naive))
@@ -98,7 +99,7 @@ mod tests {
         for seed in 0..60 {
             let value = generate::scenario(seed, 12, Ground::Lab);
             for (at, case) in cases(&read(&value).unwrap()).unwrap().iter().enumerate() {
-                asked += ask_engine(&case.state, &case.probes).cells.len();
+                asked += ask_engine(&case.world, &case.probes).cells.len();
                 let differing = differing(case);
                 assert!(differing.is_empty(), "seed {seed}, case {}: {differing:?}", at + 1);
             }

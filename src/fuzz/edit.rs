@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::plan::Cell;
-use crate::scenario::{EndpointName, Probe};
+use crate::world::{EndpointName, Probe};
 
 /// Returns all scenarios that have one piece less. Some of them are not valid.
 pub(super) fn smaller(scenario: &Value) -> Vec<Value> {

@@ -6,28 +6,28 @@ use super::world::cluster_policy;
 use crate::policy::{
     Backends, ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod, Protocol, Service, ServicePort, TargetPort,
 };
-use crate::scenario::{Capability, Probe, State};
 use crate::snapshot::Identity;
+use crate::world::{Capability, Probe, World};
 
 /// Returns a scenario that begins with the state, but without its policies and the Services that manifests contained.
 /// Its only step applies those.
-pub(super) fn flatten(state: &State, probes: &[Probe]) -> Value {
-    let namespaces = state.cluster.namespaces.iter().map(|namespace| self::namespace(state, namespace));
-    let externals = state.externals.iter().map(|e| json!({ "name": e.name, "ip": e.addresses }));
-    let written = state.written_services.iter();
+pub(super) fn flatten(world: &World, probes: &[Probe]) -> Value {
+    let namespaces = world.cluster.namespaces.iter().map(|namespace| self::namespace(world, namespace));
+    let externals = world.externals.iter().map(|e| json!({ "name": e.name, "ip": e.addresses }));
+    let written = world.written_services.iter();
     let mut apply: Vec<Value> = written.filter_map(|w| serde_json::to_value(&*w.object).ok()).collect();
-    apply.extend(state.written_for_cluster.iter().map(cluster_policy));
-    apply.extend(state.written.iter().filter_map(|written| serde_json::to_value(&*written.object).ok()));
-    let families: Vec<_> = state.families.iter().map(|family| family.name()).collect();
+    apply.extend(world.written_for_cluster.iter().map(cluster_policy));
+    apply.extend(world.written.iter().filter_map(|written| serde_json::to_value(&*written.object).ok()));
+    let families: Vec<_> = world.families.iter().map(|family| family.name()).collect();
     json!({
         "apiVersion": "netproof.dev/v1alpha1",
         "kind": "Scenario",
         "metadata": { "name": "still" },
         "requires": Capability::ALL.map(Capability::name),
         "topology": {
-            "nodes": state.cluster.nodes.len(),
+            "nodes": world.cluster.nodes.len(),
             "families": families,
-            "nodeEndpoints": state.node_endpoints,
+            "nodeEndpoints": world.node_endpoints,
             "namespaces": namespaces.collect::<Vec<_>>(),
             "externals": externals.collect::<Vec<_>>(),
         },
@@ -36,24 +36,24 @@ pub(super) fn flatten(state: &State, probes: &[Probe]) -> Value {
     })
 }
 
-fn namespace(state: &State, namespace: &Namespace) -> Value {
+fn namespace(world: &World, namespace: &Namespace) -> Value {
     let mut labels = namespace.labels.clone();
     labels.remove(NAMESPACE_NAME_LABEL);
     // Pods that have ended are neither subjects nor peers.
-    let pods = state.cluster.pods.iter().filter(|pod| pod.namespace == namespace.name && !pod.ended);
+    let pods = world.cluster.pods.iter().filter(|pod| pod.namespace == namespace.name && !pod.ended);
     // The Service of the DNS server is created with the server.
     let is_dns = |service: &Service| {
-        state
+        world
             .dns
             .as_ref()
             .is_some_and(|dns| dns.service.namespace == service.namespace && dns.service.name == service.name)
     };
     let is_written = |service: &Service| {
         let identity = Identity::of_service(service);
-        state.written_services.iter().any(|written| Identity::of_service(&written.service) == identity)
+        world.written_services.iter().any(|written| Identity::of_service(&written.service) == identity)
     };
     let services =
-        state.cluster.services.iter().filter(|service| {
+        world.cluster.services.iter().filter(|service| {
             service.namespace == namespace.name && !is_dns(service) && !is_written(service)
         });
     let services = services.map(|service| {
@@ -64,16 +64,16 @@ fn namespace(state: &State, namespace: &Namespace) -> Value {
     json!({
         "name": namespace.name,
         "labels": labels,
-        "pods": pods.map(|pod| self::pod(state, pod)).collect::<Vec<_>>(),
+        "pods": pods.map(|pod| self::pod(world, pod)).collect::<Vec<_>>(),
         "services": services.collect::<Vec<_>>(),
     })
 }
 
-fn pod(state: &State, pod: &Pod) -> Value {
+fn pod(world: &World, pod: &Pod) -> Value {
     let mut value = Map::new();
     value.insert("name".to_owned(), json!(pod.name));
     value.insert("labels".to_owned(), json!(pod.labels));
-    let node = state.cluster.nodes.iter().position(|node| Some(&node.name) == pod.node.as_ref());
+    let node = world.cluster.nodes.iter().position(|node| Some(&node.name) == pod.node.as_ref());
     if let Some(node) = node {
         value.insert("node".to_owned(), json!(node + 1));
     }
@@ -81,7 +81,7 @@ fn pod(state: &State, pod: &Pod) -> Value {
     if pod.host_network {
         value.insert("hostNetwork".to_owned(), json!(true));
     }
-    let dns = state.dns.as_ref().filter(|dns| dns.pod.namespace == pod.namespace && dns.pod.name == pod.name);
+    let dns = world.dns.as_ref().filter(|dns| dns.pod.namespace == pod.namespace && dns.pod.name == pod.name);
     if let Some(dns) = dns {
         value.insert("dns".to_owned(), json!({ "port": dns.port.get() }));
     }
@@ -142,8 +142,8 @@ mod tests {
     /// depend on earlier pods.
     #[test]
     fn a_state_without_its_past_means_the_same() {
-        let decisions = |state: &State, probes: &[Probe]| -> BTreeMap<String, Decision> {
-            let answers = ask_engine(state, probes);
+        let decisions = |world: &World, probes: &[Probe]| -> BTreeMap<String, Decision> {
+            let answers = ask_engine(world, probes);
             let named = answers.cells.iter().map(|cell| format!("{cell} {}", cell.family));
             named.zip(answers.engine.iter().map(|answer| answer.decision)).collect()
         };
@@ -151,10 +151,10 @@ mod tests {
         for seed in 0..20 {
             let scenario = read(&generate::scenario(seed, 6, Ground::Lab)).unwrap();
             let Some(last) = cases(&scenario).unwrap().pop() else { continue };
-            let still = read(&flatten(&last.state, &last.probes)).unwrap();
+            let still = read(&flatten(&last.world, &last.probes)).unwrap();
             let [only] = cases(&still).unwrap().try_into().unwrap();
             all += 1;
-            same += usize::from(decisions(&only.state, &only.probes) == decisions(&last.state, &last.probes));
+            same += usize::from(decisions(&only.world, &only.probes) == decisions(&last.world, &last.probes));
         }
         assert!(same * 10 >= all * 8, "{same} of {all}");
     }

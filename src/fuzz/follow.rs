@@ -98,7 +98,7 @@ impl Wanted<'_> {
         let still = read(scenario)
             .ok()
             .and_then(|scenario| cases(&scenario).ok()?.pop())
-            .map(|case| flatten(&case.state, &case.probes));
+            .map(|case| flatten(&case.world, &case.probes));
         let focused_still = still.as_ref().map(|still| focused(still, &self.found.cell));
         let starts =
             [focused_still, still, Some(focused(scenario, &self.found.cell)), Some(scenario.clone())];
@@ -120,9 +120,9 @@ impl Wanted<'_> {
     }
 
     fn decisions(&self, case: &Case) -> Option<(crate::policy::Decision, crate::policy::Decision)> {
-        let answers = ask_engine(&case.state, &case.probes);
+        let answers = ask_engine(&case.world, &case.probes);
         let at = answers.cells.iter().position(|cell| *cell == self.found.cell)?;
-        let naive = Naive::new(&case.state).decide(&self.found.cell)?;
+        let naive = Naive::new(&case.world).decide(&self.found.cell)?;
         Some((answers.engine.get(at)?.decision, naive))
     }
 

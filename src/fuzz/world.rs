@@ -5,38 +5,38 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-use crate::naive::{self, Answer, End, Question, Target, World};
+use crate::naive::{self, Answer, End, Objects, Question, Target};
 use crate::plan::Cell;
 use crate::policy::{
     Backends, ContainerPort, Decision, IpFamily, Labels, Pod, Port, Protocol, Service, TargetPort,
 };
-use crate::scenario::{EndpointName, Probe, State};
 use crate::snapshot::cluster_policy::{ClusterPolicyObject, GROUP};
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenService};
+use crate::world::{EndpointName, Probe, World};
 
 /// The naive evaluator with one state.
 pub(super) struct Naive<'a> {
-    state: &'a State,
-    world: World,
+    world: &'a World,
+    objects: Objects,
 }
 
 impl<'a> Naive<'a> {
-    pub(super) fn new(state: &'a State) -> Self {
-        let cluster = &state.cluster;
+    pub(super) fn new(world: &'a World) -> Self {
+        let cluster = &world.cluster;
         let namespaces = cluster.namespaces.iter().map(|namespace| api::Namespace {
             metadata: metadata(None, &namespace.name, &namespace.labels),
             ..api::Namespace::default()
         });
-        let world = World {
+        let objects = Objects {
             namespaces: namespaces.collect(),
             nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.addresses.clone())).collect(),
             pods: cluster.pods.iter().map(pod).collect(),
-            services: cluster.services.iter().map(|service| service_of(state, service)).collect(),
+            services: cluster.services.iter().map(|service| service_of(world, service)).collect(),
             // The policies as they were written, because the engine's version of them may be the mistake.
-            policies: state.written.iter().map(|written| (*written.object).clone()).collect(),
-            cluster_policies: state.written_for_cluster.iter().map(cluster_policy).collect(),
+            policies: world.written.iter().map(|written| (*written.object).clone()).collect(),
+            cluster_policies: world.written_for_cluster.iter().map(cluster_policy).collect(),
         };
-        Self { state, world }
+        Self { world, objects }
     }
 
     /// Returns its decision for a cell. Returns `None` if an end of the cell does not exist.
@@ -44,7 +44,7 @@ impl<'a> Naive<'a> {
         let (target, protocol, port) = match cell.probe {
             Probe::Port { port, protocol } => (self.target(&cell.to, cell.family)?, protocol, port),
             Probe::Dns { over } => {
-                let dns = &self.state.dns.as_ref()?.service;
+                let dns = &self.world.dns.as_ref()?.service;
                 let service = EndpointName::service(&dns.namespace, &dns.name);
                 (self.target(&service, cell.family)?, over, Port::new(53)?)
             }
@@ -61,7 +61,7 @@ impl<'a> Naive<'a> {
         let Target::End(source) = self.target(&cell.from, cell.family)? else { return None };
         let ipv6 = cell.family == IpFamily::V6;
         let question = Question { source, target, ipv6, protocol: protocol.name(), port: port.get() };
-        Some(match naive::evaluate(&self.world, question) {
+        Some(match naive::evaluate(&self.objects, question) {
             Answer::Allow => Decision::Allow,
             Answer::Deny => Decision::Deny,
             Answer::Undefined => Decision::Undefined,
@@ -69,7 +69,7 @@ impl<'a> Naive<'a> {
     }
 
     fn target(&self, name: &EndpointName, family: IpFamily) -> Option<Target> {
-        let cluster = &self.state.cluster;
+        let cluster = &self.world.cluster;
         let target = match name {
             EndpointName::Pod { namespace, name } => {
                 let is_it = |pod: &Pod| pod.namespace == *namespace && pod.name == *name;
@@ -77,7 +77,7 @@ impl<'a> Naive<'a> {
             }
             EndpointName::Node(name) => End::Node(cluster.nodes.iter().position(|node| node.name == *name)?),
             EndpointName::External(name) => {
-                let external = self.state.externals.iter().find(|external| external.name == *name)?;
+                let external = self.world.externals.iter().find(|external| external.name == *name)?;
                 let is_of_family = |address: &&std::net::IpAddr| IpFamily::of(**address) == family;
                 End::External(*external.addresses.iter().find(is_of_family)?)
             }
@@ -142,10 +142,10 @@ fn pod(pod: &Pod) -> api::Pod {
 
 /// Returns a Service as it was written, with its assigned addresses. A Service of the topology is converted, because
 /// it was not written as an object.
-fn service_of(state: &State, known: &Service) -> api::Service {
+fn service_of(world: &World, known: &Service) -> api::Service {
     let is_it =
         |written: &&WrittenService| Identity::of_service(&written.service) == Identity::of_service(known);
-    let Some(written) = state.written_services.iter().find(is_it) else { return service(known) };
+    let Some(written) = world.written_services.iter().find(is_it) else { return service(known) };
     let mut object = (*written.object).clone();
     let addresses = known.addresses.iter().map(ToString::to_string).collect();
     object.spec.get_or_insert_default().cluster_ips = Some(addresses);

@@ -21,7 +21,7 @@ use super::tiers;
 
 /// The state of a cluster. A node is its name and its addresses.
 #[derive(Debug)]
-pub struct World {
+pub struct Objects {
     /// The namespaces. A namespace that only other objects name exists, too.
     pub namespaces: Vec<Namespace>,
     /// The nodes.
@@ -84,7 +84,7 @@ pub struct Question {
 
 /// A connection after the translation of a Service, if there is one (item 19).
 pub(super) struct Flow<'a> {
-    pub(super) world: &'a World,
+    pub(super) world: &'a Objects,
     pub(super) source: End,
     pub(super) target: End,
     pub(super) ipv6: bool,
@@ -118,7 +118,7 @@ struct Rule<'a> {
 }
 
 /// Answers one question.
-pub fn evaluate(world: &World, question: Question) -> Answer {
+pub fn evaluate(world: &Objects, question: Question) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     match question.target {
         Target::End(target) => {
@@ -194,7 +194,7 @@ fn worst(answers: [Answer; 2]) -> Answer {
     order.into_iter().find(|answer| answers.contains(answer)).unwrap_or(Answer::Allow)
 }
 
-fn lacks_family(world: &World, end: End, ipv6: bool) -> bool {
+fn lacks_family(world: &Objects, end: End, ipv6: bool) -> bool {
     let known = addresses(world, end);
     !known.is_empty() && known.iter().all(|address| address.is_ipv6() != ipv6)
 }
@@ -279,7 +279,7 @@ fn own_node_answer(flow: &Flow) -> Answer {
 }
 
 /// Returns the rules of all policies that isolate the subject, or None if no policy does.
-fn isolating_rules<'a>(world: &'a World, subject: &Pod, ingress: bool) -> Option<Vec<Rule<'a>>> {
+fn isolating_rules<'a>(world: &'a Objects, subject: &Pod, ingress: bool) -> Option<Vec<Rule<'a>>> {
     let mut rules = None;
     for policy in &world.policies {
         let namespace = namespace(&policy.metadata);
@@ -344,7 +344,7 @@ fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, rem
 }
 
 /// Returns whether a peer selects a pod. Item 9: two selectors are AND.
-fn selects(world: &World, peer: &NetworkPolicyPeer, policy_namespace: &str, pod: &Pod) -> bool {
+fn selects(world: &Objects, peer: &NetworkPolicyPeer, policy_namespace: &str, pod: &Pod) -> bool {
     let namespace = namespace(&pod.metadata);
     let namespace_matches = match &peer.namespace_selector {
         Some(selector) => matches(selector, &namespace_labels(world, namespace)),
@@ -399,7 +399,7 @@ fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<
 }
 
 /// j: Returns the answer that all backends have in common, or Undefined if they differ.
-fn service_answer(world: &World, question: Question, index: usize) -> Answer {
+fn service_answer(world: &Objects, question: Question, index: usize) -> Answer {
     let Question { source, ipv6, protocol, port, .. } = question;
     let Some(service) = world.services.get(index) else { return Answer::Undefined }; // no question has such an index
     let spec = service.spec.clone().unwrap_or_default();
@@ -467,7 +467,7 @@ fn virtual_addresses(spec: &ServiceSpec) -> impl Iterator<Item = &String> {
     list(&spec.cluster_ips).iter().chain(&spec.cluster_ip) // `clusterIP` is the first of `clusterIPs`
 }
 
-fn node_name(world: &World, end: End) -> Option<String> {
+fn node_name(world: &Objects, end: End) -> Option<String> {
     match end {
         End::Pod(_) => pod(world, end)?.spec.as_ref()?.node_name.clone(),
         End::Node(index) => world.nodes.get(index).map(|(name, _)| name.clone()),

@@ -6,4 +6,4 @@ mod evaluate;
 mod objects;
 mod tiers;
 
-pub use evaluate::{Answer, End, Question, Target, World, evaluate};
+pub use evaluate::{Answer, End, Objects, Question, Target, evaluate};

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 
-use super::evaluate::{End, World};
+use super::evaluate::{End, Objects};
 
-pub(super) fn pod(world: &World, end: End) -> Option<&Pod> {
+pub(super) fn pod(world: &Objects, end: End) -> Option<&Pod> {
     if let End::Pod(index) = end { world.pods.get(index) } else { None }
 }
 
-pub(super) fn addresses(world: &World, end: End) -> Vec<IpAddr> {
+pub(super) fn addresses(world: &Objects, end: End) -> Vec<IpAddr> {
     match end {
         End::Pod(_) => pod(world, end).map(pod_addresses).unwrap_or_default(),
         End::Node(index) => world.nodes.get(index).map(|(_, known)| known.clone()).unwrap_or_default(),
@@ -44,7 +44,7 @@ pub(super) fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
 
 /// Returns the labels of a namespace, with the label of its name (item 25). A namespace that is not listed has only
 /// this label.
-pub(super) fn namespace_labels(world: &World, name: &str) -> BTreeMap<String, String> {
+pub(super) fn namespace_labels(world: &Objects, name: &str) -> BTreeMap<String, String> {
     let found = world.namespaces.iter().find(|namespace| namespace.metadata.name.as_deref() == Some(name));
     let mut labels = found.map(|namespace| labels(&namespace.metadata)).unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::policy::{IpFamily, Pod, Service};
-use crate::scenario::{EndpointName, Probe, State};
+use crate::world::{EndpointName, Probe, World};
 
 /// One probe from one endpoint to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,19 +30,19 @@ impl fmt::Display for Cell {
 /// own ports, and only the DNS server gets lookups. There is no cell between two ends outside the pod
 /// network, because no policy could decide it. There is no cell from an external address to a Service,
 /// because the probe could not be sent.
-pub fn cells(state: &State, probes: &[Probe]) -> Vec<Cell> {
-    let sources: Vec<_> = pods(state).chain(nodes(state)).chain(externals(state)).collect();
+pub fn cells(world: &World, probes: &[Probe]) -> Vec<Cell> {
+    let sources: Vec<_> = pods(world).chain(nodes(world)).chain(externals(world)).collect();
     let destinations: Vec<_> =
-        pods(state).chain(services(state)).chain(nodes(state)).chain(externals(state)).collect();
+        pods(world).chain(services(world)).chain(nodes(world)).chain(externals(world)).collect();
     let mut cells = Vec::new();
     for from in &sources {
         for to in &destinations {
             if !from.is_filtered && !to.is_filtered {
                 continue;
             }
-            for probe in probes_between(state, from, to, probes) {
+            for probe in probes_between(world, from, to, probes) {
                 let cell = |family| Cell { from: from.name.clone(), to: to.name.clone(), family, probe };
-                let families = state.families.iter().copied();
+                let families = world.families.iter().copied();
                 cells.extend(families.filter(|family| from.has(*family) && to.has(*family)).map(cell));
             }
         }
@@ -69,50 +69,50 @@ impl End {
     }
 }
 
-fn pods(state: &State) -> impl Iterator<Item = End> {
+fn pods(world: &World) -> impl Iterator<Item = End> {
     let name = |pod: &Pod| EndpointName::pod(&pod.namespace, &pod.name);
-    state.cluster.pods.iter().filter(|pod| !pod.ended).map(move |pod| End::new(name(pod), !pod.host_network))
+    world.cluster.pods.iter().filter(|pod| !pod.ended).map(move |pod| End::new(name(pod), !pod.host_network))
 }
 
-fn services(state: &State) -> impl Iterator<Item = End> {
+fn services(world: &World) -> impl Iterator<Item = End> {
     let is_dns = |namespace: &str, name: &str| {
-        state.dns.as_ref().is_some_and(|dns| dns.service.namespace == namespace && dns.service.name == name)
+        world.dns.as_ref().is_some_and(|dns| dns.service.namespace == namespace && dns.service.name == name)
     };
     // Leave out the DNS Service. Its only probes are lookups, and these are shown at the pod.
     let shown =
-        state.cluster.services.iter().filter(move |service| !is_dns(&service.namespace, &service.name));
+        world.cluster.services.iter().filter(move |service| !is_dns(&service.namespace, &service.name));
     shown.map(|service| End::new(EndpointName::service(&service.namespace, &service.name), true))
 }
 
-fn nodes(state: &State) -> impl Iterator<Item = End> {
-    let nodes = state.cluster.nodes.iter().filter(|_| state.node_endpoints);
+fn nodes(world: &World) -> impl Iterator<Item = End> {
+    let nodes = world.cluster.nodes.iter().filter(|_| world.node_endpoints);
     nodes.map(|node| End::new(EndpointName::Node(node.name.clone()), false))
 }
 
-fn externals(state: &State) -> impl Iterator<Item = End> {
-    state.externals.iter().map(|external| End {
+fn externals(world: &World) -> impl Iterator<Item = End> {
+    world.externals.iter().map(|external| End {
         families: Some(external.addresses.iter().copied().map(IpFamily::of).collect()),
         ..End::new(EndpointName::External(external.name.clone()), false)
     })
 }
 
-fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<Probe> {
+fn probes_between(world: &World, from: &End, to: &End, probes: &[Probe]) -> Vec<Probe> {
     match (&from.name, &to.name) {
         (EndpointName::External(_), EndpointName::Service { .. }) => Vec::new(),
         (_, EndpointName::Service { namespace, name }) => {
             let service =
-                state.cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name);
+                world.cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name);
             let ports = || service.into_iter().flat_map(|service| &service.ports);
             let by_address = ports().map(|p| Probe::Port { port: p.port, protocol: p.protocol });
             let by_name = ports().map(|p| Probe::ByName { port: p.port, protocol: p.protocol });
-            let looks_up = state.services_by_name && is_client_of_dns(state, &from.name);
+            let looks_up = world.services_by_name && is_client_of_dns(world, &from.name);
             by_address.chain(by_name.filter(|_| looks_up)).collect()
         }
         (_, EndpointName::Pod { namespace, name }) => {
             let dns =
-                state.dns.as_ref().filter(|dns| dns.pod.namespace == *namespace && dns.pod.name == *name);
+                world.dns.as_ref().filter(|dns| dns.pod.namespace == *namespace && dns.pod.name == *name);
             let is_sent = |probe: &&Probe| match (probe, dns) {
-                (Probe::Dns { .. }, Some(_)) => is_client_of_dns(state, &from.name),
+                (Probe::Dns { .. }, Some(_)) => is_client_of_dns(world, &from.name),
                 // Only the DNS server gets lookups, and only a Service has a name.
                 (Probe::Dns { .. }, None) | (Probe::ByName { .. }, _) => false,
                 // The DNS server's port only answers DNS.
@@ -129,18 +129,18 @@ fn probes_between(state: &State, from: &End, to: &End, probes: &[Probe]) -> Vec<
 
 /// Returns whether an endpoint looks names up. Pods do, except for the DNS server itself, as long as the DNS
 /// Service exists.
-fn is_client_of_dns(state: &State, from: &EndpointName) -> bool {
-    let Some(dns) = &state.dns else { return false };
+fn is_client_of_dns(world: &World, from: &EndpointName) -> bool {
+    let Some(dns) = &world.dns else { return false };
     let is_server = *from == EndpointName::pod(&dns.pod.namespace, &dns.pod.name);
     let is_service =
         |service: &Service| service.namespace == dns.service.namespace && service.name == dns.service.name;
-    matches!(from, EndpointName::Pod { .. }) && !is_server && state.cluster.services.iter().any(is_service)
+    matches!(from, EndpointName::Pod { .. }) && !is_server && world.cluster.services.iter().any(is_service)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{self, Topology};
+    use crate::scenario::{self, standard_world};
     use crate::source::Text;
 
     fn probes(texts: &[&str]) -> Vec<Probe> {
@@ -149,15 +149,15 @@ mod tests {
 
     #[test]
     fn the_standard_topology_has_81_pairs() {
-        let state = State::new(&Topology::standard(false));
-        assert_eq!(cells(&state, &probes(&["80/TCP", "81/TCP", "80/UDP", "81/UDP"])).len(), 81 * 4);
+        let world = standard_world(false);
+        assert_eq!(cells(&world, &probes(&["80/TCP", "81/TCP", "80/UDP", "81/UDP"])).len(), 81 * 4);
     }
 
     #[test]
     fn a_pod_that_has_ended_neither_sends_nor_receives() {
-        let mut state = State::new(&Topology::standard(false));
-        state.cluster.pods[0].ended = true;
-        assert_eq!(cells(&state, &probes(&["80/TCP"])).len(), 64);
+        let mut world = standard_world(false);
+        world.cluster.pods[0].ended = true;
+        assert_eq!(cells(&world, &probes(&["80/TCP"])).len(), 64);
     }
 
     #[test]
@@ -173,8 +173,8 @@ probes: [80/TCP]
 steps: [{name: nothing}]
 ";
         let text = Text { name: "a.yaml".into(), content: content.to_owned() };
-        let state = State::new(&scenario::load(&[text]).unwrap()[0].topology);
-        let to_service: Vec<_> = cells(&state, &[])
+        let world = scenario::load(&[text]).unwrap()[0].world.clone();
+        let to_service: Vec<_> = cells(&world, &[])
             .iter()
             .filter(|cell| cell.to == EndpointName::service("x", "s"))
             .map(Cell::to_string)
@@ -186,15 +186,15 @@ steps: [{name: nothing}]
     /// Regression: such cells lacked an address family, as if the environment had none.
     #[test]
     fn nobody_looks_names_up_where_the_dns_service_is_gone() {
-        let mut state = State::new(&Topology::standard(true));
-        state.cluster.services.clear();
-        assert_eq!(cells(&state, &probes(&["DNS"])), []);
+        let mut world = standard_world(true);
+        world.cluster.services.clear();
+        assert_eq!(cells(&world, &probes(&["DNS"])), []);
     }
 
     #[test]
     fn lookups_go_from_pods_to_the_dns_server_only() {
-        let state = State::new(&Topology::standard(true));
-        let lookups = cells(&state, &probes(&["DNS"]));
+        let world = standard_world(true);
+        let lookups = cells(&world, &probes(&["DNS"]));
         assert_eq!(lookups.len(), 9 * 2);
         assert!(lookups.iter().all(|cell| cell.to == EndpointName::pod("kube-system", "dns")));
     }

@@ -9,7 +9,7 @@ use super::cell::Cell;
 use crate::policy::{
     Backends, Destination, Endpoint, Engine, Expectation, Flow, IpFamily, Pod, Port, Protocol, TargetPort,
 };
-use crate::scenario::{EndpointName, Probe, State};
+use crate::world::{EndpointName, Probe, World};
 
 /// Listeners that are needed, by endpoint.
 pub type Listeners = BTreeMap<EndpointName, BTreeSet<Listener>>;
@@ -99,14 +99,14 @@ impl Route {
 
 /// Finder of routes in one state of a cluster.
 pub struct Router<'a> {
-    state: &'a State,
+    world: &'a World,
     endpoints: HashMap<EndpointName, Endpoint>,
     destinations: HashMap<EndpointName, Destination>,
 }
 
 impl<'a> Router<'a> {
     /// Creates a router for a state. `engine` must be created from the state's cluster.
-    pub fn new(state: &'a State, engine: &Engine) -> Self {
+    pub fn new(world: &'a World, engine: &Engine) -> Self {
         let pods =
             engine.pods().map(|(id, pod)| (EndpointName::pod(&pod.namespace, &pod.name), Endpoint::Pod(id)));
         let nodes =
@@ -115,7 +115,7 @@ impl<'a> Router<'a> {
         let services = engine.services().map(|(id, service)| {
             (EndpointName::service(&service.namespace, &service.name), Destination::Service(id))
         });
-        Self { state, endpoints, destinations: services.collect() }
+        Self { world, endpoints, destinations: services.collect() }
     }
 
     /// Returns the route of a cell. `None` if an end has no address of the cell's family, or if a lookup has
@@ -127,7 +127,7 @@ impl<'a> Router<'a> {
         self.address(from, *family)?;
         match probe {
             Probe::Dns { over } => {
-                let dns = &self.state.dns.as_ref()?.service;
+                let dns = &self.world.dns.as_ref()?.service;
                 let own = EndpointName::service(&dns.namespace, &dns.name);
                 self.lookup(source, *family, *over, &own)
             }
@@ -158,7 +158,7 @@ impl<'a> Router<'a> {
             name: service_host(namespace, name),
             addresses: self.address(of, family).into_iter().collect(),
         };
-        let dns = self.state.dns.as_ref()?;
+        let dns = self.world.dns.as_ref()?;
         let service = EndpointName::service(&dns.service.namespace, &dns.service.name);
         let destination = *self.destinations.get(&service)?;
         let port = Port::new(53)?;
@@ -185,7 +185,7 @@ impl<'a> Router<'a> {
 
     /// Returns the address of an endpoint.
     pub fn address(&self, name: &EndpointName, family: IpFamily) -> Option<IpAddr> {
-        let addresses = self.state.addresses(name)?;
+        let addresses = self.world.addresses(name)?;
         addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
     }
 
@@ -195,11 +195,11 @@ impl<'a> Router<'a> {
             return vec![(cell.to.clone(), listener)];
         };
         let is_it = |s: &&crate::policy::Service| s.namespace == *namespace && s.name == *name;
-        let Some(service) = self.state.cluster.services.iter().find(is_it) else { return Vec::new() };
+        let Some(service) = self.world.cluster.services.iter().find(is_it) else { return Vec::new() };
         let port = service.ports.iter().find(|p| p.port == port && p.protocol == protocol);
         let Some(target) = port.map(|port| &port.target) else { return Vec::new() };
         let backends =
-            self.state.cluster.pods.iter().filter(|pod| is_backend(pod, namespace, &service.backends));
+            self.world.cluster.pods.iter().filter(|pod| is_backend(pod, namespace, &service.backends));
         let own = self.node_of(&cell.from);
         let is_usable = |pod: &&Pod| !service.only_local || (own.is_some() && pod.node.as_deref() == own);
         backends.filter(is_usable).filter_map(|pod| backend_listener(pod, target, protocol)).collect()
@@ -223,8 +223,8 @@ fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
 }
 
 /// Returns the listeners that are needed so that all probes of a state can be answered.
-pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
-    let cluster = &state.cluster;
+pub fn listeners(world: &World, probes: &[Probe]) -> Listeners {
+    let cluster = &world.cluster;
     let ports: BTreeSet<Listener> = probes
         .iter()
         .filter_map(|probe| match probe {
@@ -243,7 +243,7 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
             own.extend(targets.map(|(_, listener)| listener));
         }
         let dns =
-            state.dns.as_ref().filter(|dns| dns.pod.namespace == pod.namespace && dns.pod.name == pod.name);
+            world.dns.as_ref().filter(|dns| dns.pod.namespace == pod.namespace && dns.pod.name == pod.name);
         if let Some(dns) = dns {
             // One socket cannot serve both DNS and other probes.
             own.retain(|listener| listener.port != dns.port.get());
@@ -253,11 +253,11 @@ pub fn listeners(state: &State, probes: &[Probe]) -> Listeners {
             );
         }
     }
-    if state.node_endpoints {
+    if world.node_endpoints {
         listeners
             .extend(cluster.nodes.iter().map(|node| (EndpointName::Node(node.name.clone()), ports.clone())));
     }
-    let externals = state.externals.iter();
+    let externals = world.externals.iter();
     listeners.extend(externals.map(|e| (EndpointName::External(e.name.clone()), ports.clone())));
     listeners
 }
@@ -268,7 +268,7 @@ impl Router<'_> {
         match name {
             EndpointName::Pod { namespace, name } => {
                 let is_it = |pod: &&Pod| pod.namespace == *namespace && pod.name == *name && !pod.ended;
-                self.state.cluster.pods.iter().find(is_it)?.node.as_deref()
+                self.world.cluster.pods.iter().find(is_it)?.node.as_deref()
             }
             EndpointName::Node(name) => Some(name),
             EndpointName::Service { .. } | EndpointName::External(_) => None,

@@ -11,7 +11,7 @@ use super::reading::Readings;
 use super::unenforced::Unenforced;
 use crate::plan::{Cell, Promises, Route};
 use crate::policy::{Cluster, Decision, Engine, Expectation};
-use crate::scenario::{State, wildcard};
+use crate::world::{World, wildcard};
 
 /// A state of a scenario, its cells, and what its policies promise.
 #[derive(Clone, Copy)]
@@ -21,7 +21,7 @@ pub struct View<'a> {
     /// Name of the step. `None` before the first step.
     pub step: Option<&'a str>,
     /// The state.
-    pub state: &'a State,
+    pub world: &'a World,
     /// Cells of the state.
     pub cells: &'a [Cell],
     /// Route of each cell.
@@ -33,7 +33,7 @@ pub struct View<'a> {
 /// Returns, for each cell, the deviation that makes it undefined, or `None`. This is the first deviation that covers
 /// the cell by itself. If there is none, it is one of the deviations that cover the cell only together.
 pub fn excused(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDeviation>>> {
-    let ways = OtherWays::new(&view.state.cluster);
+    let ways = OtherWays::new(&view.world.cluster);
     choose(profiles, view, |covering, route, promised| {
         ways.first_open(covering, Arrival::anywhere(route), promised)
     })
@@ -46,7 +46,7 @@ pub fn judged_endpoints(
     view: View<'_>,
     promises: impl IntoIterator<Item = Promises>,
 ) -> Vec<Promises> {
-    let ways = OtherWays::new(&view.state.cluster);
+    let ways = OtherWays::new(&view.world.cluster);
     let here = deviations_here(profiles, view);
     let cells = view.cells.iter().zip(view.routes).zip(promises);
     let judged = cells.map(|((cell, route), mut promises)| {
@@ -111,7 +111,7 @@ pub fn open_while_replaced(
     before: &Cluster,
 ) -> Vec<Option<Arc<KnownDeviation>>> {
     // Compiled only when needed, because most runs have no profile with this quirk.
-    let engine = LazyCell::new(|| mixed(before, &view.state.cluster).map(Engine::new));
+    let engine = LazyCell::new(|| mixed(before, &view.world.cluster).map(Engine::new));
     choose(profiles, view, |covering, route, promised| {
         let deviation = of_quirk(covering, Quirk::RulesReplacedInParts)?;
         let engine = engine.as_ref().filter(|_| promised.decision == Decision::Deny)?;
@@ -179,8 +179,9 @@ mod tests {
     use super::*;
     use crate::plan::{Router, cells};
     use crate::profile::load;
-    use crate::scenario::{self, Probe};
+    use crate::scenario::{self};
     use crate::source::Text;
+    use crate::world::Probe;
 
     fn profile(cells: &str) -> Vec<Profile> {
         let content = format!(
@@ -227,35 +228,35 @@ steps:
     }
 
     /// Returns the state after the first step, with addresses, and the probes.
-    fn after_steps(content: &str) -> (State, Vec<Probe>) {
+    fn after_steps(content: &str) -> (World, Vec<Probe>) {
         let text = Text { name: "s.yaml".into(), content: content.to_owned() };
         let scenario = scenario::load(&[text]).unwrap().remove(0);
-        let mut state = State::new(&scenario.topology);
+        let mut world = scenario.world.clone();
         for action in &scenario.steps[0].actions {
-            state.apply(action).unwrap();
+            world.apply(action).unwrap();
         }
-        for (i, pod) in state.cluster.pods.iter_mut().enumerate() {
+        for (i, pod) in world.cluster.pods.iter_mut().enumerate() {
             pod.addresses = vec![format!("10.244.1.{}", i + 1).parse().unwrap()];
         }
-        for (i, service) in state.cluster.services.iter_mut().enumerate() {
+        for (i, service) in world.cluster.services.iter_mut().enumerate() {
             service.addresses = vec![format!("10.96.0.{}", i + 1).parse().unwrap()];
         }
-        (state, scenario.probes)
+        (world, scenario.probes)
     }
 
     /// Calls `ask` with the view of the state after the first step.
     fn in_view<T>(content: &str, ask: impl FnOnce(View<'_>, &Engine) -> T) -> T {
-        let (state, probes) = after_steps(content);
-        let engine = Engine::new(state.cluster.clone());
-        let router = Router::new(&state, &engine);
-        let cells = cells(&state, &probes);
+        let (world, probes) = after_steps(content);
+        let engine = Engine::new(world.cluster.clone());
+        let router = Router::new(&world, &engine);
+        let cells = cells(&world, &probes);
         let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
         let expectations: Vec<_> =
             routes.iter().map(|route| route.as_ref().unwrap().evaluate(&engine)).collect();
         let view = View {
             scenario: "s on node-a, node-b",
             step: Some("the step"),
-            state: &state,
+            world: &world,
             cells: &cells,
             routes: &routes,
             expectations: &expectations,

@@ -2,7 +2,7 @@
 
 use crate::plan::Route;
 use crate::policy::{Endpoint, Engine, Expectation, Flow};
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// A route, and the ends of it that are evaluated.
 #[derive(Clone, Copy)]

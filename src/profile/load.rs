@@ -7,11 +7,12 @@ use super::file::{CellsFile, DeviationFile, ProfileFile};
 use super::model::{CellPattern, KnownDeviation, PolicyPattern, Profile};
 use super::quirk::Quirk;
 use crate::policy::{Decision, Direction, IpFamily};
-use crate::scenario::{Assertion, Claim, DestinationPattern, EndpointPattern, ProbePattern};
+use crate::scenario::{Assertion, Claim, DestinationPattern, ProbePattern};
 use crate::snapshot::{Field, rules};
 use crate::source::{
     Document, Error, Located, Location, Node, Place, Text, decode, expect_kind, quote, strings,
 };
+use crate::world::EndpointPattern;
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
 const KIND: &str = "Profile";

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::quirk::Quirk;
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
-use crate::scenario::{Assertion, wildcard};
+use crate::scenario::Assertion;
 use crate::source::Place;
+use crate::world::wildcard;
 
 /// Known deviations of a network plugin.
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use tabled::settings::Style as TableStyle;
 use super::escape::{Plain, shown};
 use super::style::{BAD, FAINT, GOOD, UNSURE, paint};
 use crate::policy::{Decision, IpFamily};
-use crate::scenario::EndpointName;
 use crate::verdict::{CellResult, StepResult, Verdict};
+use crate::world::EndpointName;
 
 /// What the letters mean.
 pub(super) const LEGEND: &str = "+ connected   - denied   both as promised;   L leak   B blocked   ~ flaky   u undefined   s skipped   ? not measured";

@@ -10,7 +10,7 @@ use tabled::settings::{Alignment, Modify, Style};
 
 use super::escape::{self, shown};
 use super::style::{count, thousands};
-use crate::plan::Size;
+use crate::scenario::Size;
 use crate::scenario::{Scenario, SpecRule};
 
 /// What scenarios have in common, in numbers.

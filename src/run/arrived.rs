@@ -8,7 +8,7 @@ use netproof_probe::wire::{Listener, Nonce, Outcome};
 use super::batch::{Failure, OwnListener, Purpose, Sent};
 use super::canary::Path;
 use super::legs::LegSent;
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// The name of an agent, and its listener.
 pub(super) type ArrivedAt = (String, Listener);

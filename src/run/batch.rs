@@ -8,7 +8,7 @@ use netproof_probe::wire::{Listener, Nonce, ProbeResult, Target};
 use super::canary::Path;
 use crate::backend::{Agent, Error};
 use crate::policy::IpFamily;
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// A listener at an address of its own pod.
 pub(super) type OwnListener = (EndpointName, Listener, IpFamily);

@@ -11,7 +11,7 @@ use super::track::Loss;
 use crate::backend::{Agent, Backend, CANARY_PORT, Canary, Place, ask_all};
 use crate::plan::Route;
 use crate::policy::{IpFamily, Protocol};
-use crate::scenario::{EndpointName, State};
+use crate::world::{EndpointName, World};
 
 /// A direction between two places, with what travels along it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ impl Canaries {
     /// The paths of a leg from an endpoint to all who may answer it; `None` where no canary is.
     pub(super) fn paths(
         &self,
-        state: &State,
+        world: &World,
         from: &EndpointName,
         family: IpFamily,
         leg: &Route,
@@ -70,7 +70,7 @@ impl Canaries {
             Transport::Udp | Transport::DnsUdp => Protocol::Udp,
             Transport::Sctp => Protocol::Sctp,
         };
-        let place = |endpoint: &EndpointName| self.places.get(&place_of(state, endpoint)?).copied();
+        let place = |endpoint: &EndpointName| self.places.get(&place_of(world, endpoint)?).copied();
         let from = place(from);
         let path = |(server, _): &(EndpointName, Listener)| {
             Some(Path { from: from?, to: place(server)?, family, protocol })
@@ -126,9 +126,9 @@ impl LostCanaries {
 }
 
 /// Where an endpoint is. A Service is at the places of its pods.
-fn place_of(state: &State, endpoint: &EndpointName) -> Option<Place> {
+fn place_of(world: &World, endpoint: &EndpointName) -> Option<Place> {
     match endpoint {
-        EndpointName::Pod { .. } | EndpointName::Node(_) => state.machine_of(endpoint).map(Place::Node),
+        EndpointName::Pod { .. } | EndpointName::Node(_) => world.machine_of(endpoint).map(Place::Node),
         EndpointName::External(_) => Some(Place::Outside),
         EndpointName::Service { .. } => None,
     }

@@ -9,8 +9,8 @@ use netproof_probe::wire::{Connection, Exchange, Nonce, Outcome, ProbeResult};
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::policy::Decision;
-use crate::scenario::{Action, EndpointName, PodChange};
 use crate::verdict::{Fate, OpenConnection};
+use crate::world::{Action, EndpointName, PodChange};
 
 /// The connections of one step.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use netproof_probe::wire::Nonce;
 
 use crate::policy::Expectation;
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// The index of a step, and of a cell in it.
 pub(super) type Place = (usize, usize);

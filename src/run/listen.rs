@@ -7,8 +7,8 @@ use netproof_probe::wire::{ListenFailure, Listener};
 
 use crate::backend::{Agent, Backend, ask_all};
 use crate::plan::Listeners;
-use crate::scenario::EndpointName;
 use crate::verdict::Observation;
+use crate::world::EndpointName;
 
 /// The listeners that are not open, and what that makes of probes to them.
 #[derive(Debug, Default)]

@@ -12,8 +12,8 @@ use super::track::Track;
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
 use crate::policy::{Cluster, Decision, Direction, Engine, Expectation, Pod, Reason};
-use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::verdict::{CellResult, TimeToSettle};
+use crate::world::{Action, EndpointName, PodChange, World};
 
 /// The pods that came with a step.
 pub(super) struct NewPods {
@@ -49,7 +49,7 @@ impl NewPods {
     pub(super) fn new(
         actions: &[Action],
         before: Cluster,
-        state: &State,
+        world: &World,
         backend: &impl Backend,
         changed: Instant,
     ) -> Self {
@@ -63,7 +63,7 @@ impl NewPods {
                 Some((pod, since.saturating_duration_since(changed)))
             })
             .collect();
-        let mut born_at = Self::born_at(born, before, &state.cluster);
+        let mut born_at = Self::born_at(born, before, &world.cluster);
         // Where policies or labels change as well, there may be a moment that nothing denies.
         if !actions.iter().all(|action| action.pod_change().is_some()) {
             born_at.before = None;
@@ -193,24 +193,24 @@ steps:
   addPod: [{{namespace: x, name: new, labels: {{app: new}}}}]
 "
         ));
-        let mut state = State::new(&scenario.topology);
-        let mut before = state.cluster.clone();
+        let mut world = scenario.world.clone();
+        let mut before = world.cluster.clone();
         for step in &scenario.steps {
-            before = state.cluster.clone();
-            step.actions.iter().for_each(|action| state.apply(action).unwrap());
+            before = world.cluster.clone();
+            step.actions.iter().for_each(|action| world.apply(action).unwrap());
         }
-        for (pod, address) in state.cluster.pods.iter_mut().zip(["10.0.0.1", "10.0.0.2"]) {
+        for (pod, address) in world.cluster.pods.iter_mut().zip(["10.0.0.1", "10.0.0.2"]) {
             pod.addresses = vec![address.parse().unwrap()];
         }
         let born = [(EndpointName::pod("x", "new"), Duration::from_millis(5))].into();
-        let new_pods = NewPods::born_at(born, before, &state.cluster);
-        let engine = Engine::new(state.cluster.clone());
-        let router = Router::new(&state, &engine);
+        let new_pods = NewPods::born_at(born, before, &world.cluster);
+        let engine = Engine::new(world.cluster.clone());
+        let router = Router::new(&world, &engine);
         let is_isolated = |cell: &Cell| {
             let route = router.route(cell).unwrap();
             new_pods.must_be_isolated(&route, cell, &route.evaluate(&engine))
         };
-        let cells = cells(&state, &scenario.probes);
+        let cells = cells(&world, &scenario.probes);
         cells.iter().filter(|cell| is_isolated(cell)).map(ToString::to_string).collect()
     }
 

@@ -20,13 +20,13 @@ use super::track::{Loss, Sighting};
 use crate::backend::{Agent, Backend, ask_all};
 use crate::plan::{Cell, Promises, Route, Router};
 use crate::policy::{Decision, Expectation};
-use crate::scenario::{EndpointName, State};
 use crate::verdict::{Agents, Control, Observation, observe};
+use crate::world::{EndpointName, World};
 
 /// The cells of one state, and what is needed to probe them.
 pub(super) struct Probing<'a, B> {
     pub(super) backend: &'a B,
-    pub(super) state: &'a State,
+    pub(super) world: &'a World,
     pub(super) router: &'a Router<'a>,
     pub(super) canaries: &'a Canaries,
     pub(super) cells: &'a [Cell],
@@ -54,10 +54,10 @@ pub(super) struct Rounds<'a, B> {
 
 impl<'a, B: Backend> Rounds<'a, B> {
     pub(super) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger, watch: Option<&'a mut Watch>) -> Self {
-        let Probing { state, canaries, cells, routes, .. } = probing;
+        let Probing { world, canaries, cells, routes, .. } = probing;
         let paths = |(cell, route): (&Cell, &Option<Route>)| {
             let legs = route.iter().flat_map(Route::legs);
-            legs.map(|leg| canaries.paths(state, &cell.from, cell.family, leg)).collect()
+            legs.map(|leg| canaries.paths(world, &cell.from, cell.family, leg)).collect()
         };
         let paths = cells.iter().zip(routes).map(paths).collect();
         Self { probing, ledger, watch, paths, lost: LostCanaries::default() }
@@ -361,7 +361,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let denied = promises.iter().filter(|(_, promise)| is_denied(promise));
         let denied = denied.filter_map(|(endpoint, promised)| {
             let agent = name(endpoint).filter(|agent| !others.contains(agent))?;
-            let machine = self.probing.state.machine_of(endpoint);
+            let machine = self.probing.world.machine_of(endpoint);
             Some(DeniedBackend { agent, endpoint: endpoint.clone(), promised: promised.clone(), machine })
         });
         denied.collect()

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::profile::Profile;
-use crate::scenario::Capability;
 use crate::verdict::Limits;
+use crate::world::Capability;
 
 /// How patient a run is, how much it does at once, and what it leaves open.
 #[derive(Debug, Clone)]

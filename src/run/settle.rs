@@ -450,8 +450,8 @@ mod tests {
     use super::*;
     use crate::run::ledger::Shows;
     use crate::run::settle_closer::{BACKEND_PROBES, REPROBES};
-    use crate::scenario::EndpointName;
     use crate::verdict::Control;
+    use crate::world::EndpointName;
 
     /// Plays back what each cell shows, one round after the other; the last observation stays.
     struct Script {

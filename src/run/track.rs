@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::ledger::Shows;
 use crate::policy::Decision;
-use crate::scenario::EndpointName;
 use crate::verdict::{Control, Observation};
+use crate::world::EndpointName;
 
 /// What one probe of a round showed.
 #[derive(Debug, Clone)]

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use super::endpoint::EndpointName;
-use super::pattern::EndpointPattern;
-use super::probe::{BY_NAME, Probe, parse_port};
 use crate::policy::{Decision, IpFamily, PortRange, Protocol};
 use crate::source::{Location, quote};
+use crate::world::{BY_NAME, EndpointName, EndpointPattern, Probe, parse_port};
 
 /// One line of `expect` or `intent`: a claim about some cells. If several lines cover a cell, the last one
 /// counts.

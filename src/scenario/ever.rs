@@ -1,7 +1,6 @@
 //! Everything that exists at some time in a scenario.
 
 use super::model::Scenario;
-use super::state::State;
 use crate::policy::Cluster;
 
 impl Scenario {
@@ -9,14 +8,14 @@ impl Scenario {
     /// labels that it has, and every version of every policy. This cluster cannot be evaluated. It shows
     /// which selectors never match anything.
     pub fn ever(&self) -> Cluster {
-        let mut state = State::new(&self.topology);
-        let mut ever = state.cluster.clone();
+        let mut world = self.world.clone();
+        let mut ever = world.cluster.clone();
         for step in &self.steps {
             for action in &step.actions {
                 // The loader has applied the same actions before, so there is no error.
-                let _done = state.apply(action);
+                let _done = world.apply(action);
             }
-            let Cluster { namespaces, pods, policies, cluster_policies, .. } = &state.cluster;
+            let Cluster { namespaces, pods, policies, cluster_policies, .. } = &world.cluster;
             add(&mut ever.namespaces, namespaces);
             add(&mut ever.pods, pods);
             add(&mut ever.policies, policies);

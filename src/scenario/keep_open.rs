@@ -1,13 +1,11 @@
 //! Connections that stay open while a step makes changes.
 
 use super::assertion::DestinationPattern;
-use super::endpoint::EndpointName;
 use super::file::KeepOpenFile;
 use super::load::Loader;
-use super::pattern::EndpointPattern;
-use super::probe::Probe;
 use crate::policy::Protocol;
 use crate::source::{Error, Located, Location, quote};
+use crate::world::{EndpointName, EndpointPattern, Probe};
 
 /// An entry of `keepOpen`: connections that are opened before a step's changes, and used again after the
 /// changes have settled.

@@ -5,19 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
-use super::capability::Capability;
 use super::check::Checker;
 use super::file::{AssertionFile, DeleteFile, LabelFile, ScenarioFile, StepFile};
 use super::model::{Demonstrates, Scenario};
-use super::pattern::EndpointPattern;
-use super::probe::Probe;
 use super::spec_rule::SpecRule;
-use super::state::State;
-use super::step::{Action, Step};
-use super::topology::{self, Topology};
+use super::step::Step;
+use super::topology;
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
 use crate::snapshot::{Identity, Object, OtherKinds, OtherObject, Reading, Scaler, objects};
 use crate::source::{self, Document, Error, Located, Location, Node, Place, Text, decode, quote};
+use crate::world::{Action, Capability, EndpointPattern, Probe, World};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
 const KIND: &str = "Scenario";
@@ -81,14 +78,14 @@ impl Loader {
         };
         let probes = self.probes(file.probes.as_deref())?;
         let wants_dns = probes.iter().any(|probe| matches!(probe, Probe::Dns { .. }));
-        let topology = topology::read(self, file.topology.unwrap_or_default(), wants_dns)?;
+        let world = topology::read(self, file.topology.unwrap_or_default(), wants_dns)?;
         if file.steps.value.is_empty() {
             return Err(self.error(file.steps.at, "steps: at least one step is needed"));
         }
         let mut ignored = BTreeMap::new();
         let items = self.items(&file.metadata.items)?;
         let requires = self.requires(&file.requires)?;
-        let steps = self.steps(file.steps.value, &topology, &items, &requires, &mut ignored)?;
+        let steps = self.steps(file.steps.value, &world, &items, &requires, &mut ignored)?;
         let OtherKinds { ignored, unmodelled, warnings } = OtherKinds::new(&ignored);
         Ok(Scenario {
             name: file.metadata.name.value,
@@ -96,7 +93,7 @@ impl Loader {
             tags: file.metadata.tags,
             items,
             references: file.metadata.references,
-            topology,
+            world,
             probes,
             steps,
             demonstrates,
@@ -144,12 +141,12 @@ impl Loader {
     fn steps(
         &self,
         files: Vec<StepFile>,
-        topology: &Topology,
+        start: &World,
         items: &BTreeSet<SpecRule>,
         requires: &BTreeSet<Capability>,
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<Vec<Step>, Error> {
-        let mut state = State::new(topology);
+        let mut world = start.clone();
         let mut names = BTreeSet::new();
         let mut steps = Vec::new();
         for file in files {
@@ -159,9 +156,9 @@ impl Loader {
                 );
             }
             let own_items = file.items.as_deref().map(|items| self.items(items)).transpose()?;
-            let actions = self.actions(&file, &state, ignored)?;
+            let actions = self.actions(&file, &world, ignored)?;
             for Located { value: action, at } in &actions {
-                state.apply(action).map_err(|message| self.error(*at, message))?;
+                world.apply(action).map_err(|message| self.error(*at, message))?;
             }
             steps.push(Step {
                 name: file.name.value,
@@ -180,12 +177,12 @@ impl Loader {
     fn actions(
         &self,
         file: &StepFile,
-        state: &State,
+        world: &World,
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<Vec<Located<Action>>, Error> {
         let mut actions = Vec::new();
         for node in &file.apply {
-            self.apply(node, state, &mut actions, ignored)?;
+            self.apply(node, world, &mut actions, ignored)?;
         }
         for Located { value, at } in &file.delete {
             actions.push(Located { value: self.delete(value)?, at: *at });
@@ -202,7 +199,7 @@ impl Loader {
             actions.push(Located { value: Action::EndPod(pod), at: *at });
         }
         for Located { value, at } in &file.add_pod {
-            let pod = topology::added_pod(self, value, *at, state)?;
+            let pod = topology::added_pod(self, value, *at, world)?;
             actions.push(Located { value: Action::AddPod(pod), at: *at });
         }
         Ok(actions)
@@ -212,19 +209,19 @@ impl Loader {
     fn apply(
         &self,
         node: &Node,
-        state: &State,
+        world: &World,
         actions: &mut Vec<Located<Action>>,
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<(), Error> {
         let Some(file) = node.as_str() else {
             let document = Document { name: Arc::clone(&self.name), node: node.clone() };
-            return self.manifest(&document, None, state, actions, ignored);
+            return self.manifest(&document, None, world, actions, ignored);
         };
         let path = Path::new(&*self.name).parent().unwrap_or(Path::new("")).join(file);
         let text: Text = source::read_file(&path)
             .map_err(|error| self.error(node.at, format!("apply: {}: {}", error.place, error.message)))?;
         for document in text.manifests()? {
-            self.manifest(&document, Some(node.at), state, actions, ignored)?;
+            self.manifest(&document, Some(node.at), world, actions, ignored)?;
         }
         Ok(())
     }
@@ -238,11 +235,11 @@ impl Loader {
         &self,
         document: &Document,
         named_at: Option<Location>,
-        state: &State,
+        world: &World,
         actions: &mut Vec<Located<Action>>,
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<(), Error> {
-        let lookup = |name: &_| state.address_by_name(name);
+        let lookup = |name: &_| world.address_by_name(name);
         let reading = Reading { lookup: Some(&lookup), ..Reading::default() };
         for item in objects(document, reading)? {
             let action = match item.object {

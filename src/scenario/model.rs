@@ -3,14 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::capability::Capability;
-use super::probe::Probe;
 use super::spec_rule::SpecRule;
-use super::state::State;
-use super::step::{Action, PodChange, Step};
-use super::topology::Topology;
+use super::step::Step;
 use crate::policy::{IpFamily, Protocol};
 use crate::snapshot::Unmodelled;
+use crate::world::{Action, Capability, PodChange, Probe, World};
 
 /// A scenario.
 #[derive(Debug, Clone)]
@@ -26,7 +23,7 @@ pub struct Scenario {
     /// `metadata.references`
     pub references: Vec<String>,
     /// The initial cluster.
-    pub topology: Topology,
+    pub world: World,
     /// Probes that are sent between every two endpoints.
     pub probes: Vec<Probe>,
     /// The steps in order. At least one.
@@ -52,7 +49,7 @@ impl Scenario {
     /// Returns what an environment must have so that every cell can be measured. IPv4 counts only if IPv6 is
     /// probed, too.
     pub fn needs(&self) -> BTreeSet<Capability> {
-        let state = State::new(&self.topology);
+        let world = self.world.clone();
         let actions = || self.steps.iter().flat_map(|step| &step.actions);
         let added = actions().filter_map(Action::pod_change).filter_map(|change| match change {
             PodChange::Added(pod) => Some(pod),
@@ -71,20 +68,20 @@ impl Scenario {
             | Action::EndPod(_)
             | Action::RemovePod(_) => None,
         });
-        let has_family = |family| state.families.contains(&family);
+        let has_family = |family| world.families.contains(&family);
         let is_sctp = |probe: &Probe| probe.protocol() == Protocol::Sctp;
         let needs = [
             (Capability::Sctp, self.probes.iter().any(is_sctp)),
             (Capability::Ipv4, has_family(IpFamily::V4) && has_family(IpFamily::V6)),
             (Capability::Ipv6, has_family(IpFamily::V6)),
-            (Capability::Externals, !state.externals.is_empty()),
-            (Capability::NodeEndpoints, state.node_endpoints),
-            (Capability::HostNetwork, state.cluster.pods.iter().chain(added).any(|pod| pod.host_network)),
+            (Capability::Externals, !world.externals.is_empty()),
+            (Capability::NodeEndpoints, world.node_endpoints),
+            (Capability::HostNetwork, world.cluster.pods.iter().chain(added).any(|pod| pod.host_network)),
             (
                 Capability::ClusterPolicies,
                 actions().any(|action| matches!(action, Action::SetClusterPolicy(_))),
             ),
-            (Capability::Nodes, state.cluster.services.iter().chain(services).any(|it| it.only_local)),
+            (Capability::Nodes, world.cluster.services.iter().chain(services).any(|it| it.only_local)),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(capability, _)| capability).collect()
     }

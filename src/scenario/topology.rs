@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use super::check::Checker;
 use super::file::{ExternalFile, NamespaceFile, PodFile, ServiceFile, ServicePortFile, TopologyFile};
 use super::load::Loader;
-use super::state::{DnsServer, External, State};
 use crate::policy::{
     Backends, Cluster, ContainerPort, IpFamily, Labels, Namespace, Node as ClusterNode, Pod, Port, Protocol,
     Service, ServicePort, TargetPort,
 };
 use crate::snapshot::Identity;
 use crate::source::{Error, Located, Location, Node, Value, quote};
+use crate::world::{DnsServer, External, World};
 
 /// Namespace and name of the DNS Service that netproof adds to a topology.
 pub const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
@@ -25,33 +25,20 @@ const MOST_NODES: usize = 64;
 const DEFAULT_NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const DEFAULT_PODS: [&str; 3] = ["a", "b", "c"];
 
-/// The initial cluster of a scenario.
-#[derive(Debug, Clone)]
-pub struct Topology {
-    state: State,
-}
-
-impl Topology {
-    /// Returns the standard topology: namespaces x, y and z (label `ns`), each with pods a, b and c (label
-    /// `pod`), on two nodes. With `dns`, it also has a DNS server.
-    pub fn standard(dns: bool) -> Self {
-        let mut builder = Builder::new(DEFAULT_NODES);
-        builder.add_default_namespaces();
-        if dns {
-            builder.add_dns();
-        }
-        builder.finish()
+/// Returns the standard network: namespaces x, y and z (label `ns`), each with pods a, b and c (label
+/// `pod`), on two nodes. With `dns`, it also has a DNS server.
+pub fn standard_world(dns: bool) -> World {
+    let mut builder = Builder::new(DEFAULT_NODES);
+    builder.add_default_namespaces();
+    if dns {
+        builder.add_dns();
     }
-
-    /// Returns the state that it describes.
-    pub(super) fn state(&self) -> State {
-        self.state.clone()
-    }
+    builder.world
 }
 
 /// Reads a topology. `dns` requires a DNS server even if the file describes none. Services by name require
 /// one, too.
-pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Topology, Error> {
+pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<World, Error> {
     let reader = Reader { loader, check: Checker::new(loader) };
     let nodes = match &file.nodes {
         None => DEFAULT_NODES,
@@ -63,10 +50,10 @@ pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Top
         }
     };
     let mut builder = Builder::new(nodes);
-    builder.state.node_endpoints = file.node_endpoints;
-    builder.state.services_by_name = file.services_by_name;
+    builder.world.node_endpoints = file.node_endpoints;
+    builder.world.services_by_name = file.services_by_name;
     if let Some(families) = &file.families {
-        builder.state.families = reader.families(families)?;
+        builder.world.families = reader.families(families)?;
     }
     match file.namespaces {
         None => builder.add_default_namespaces(),
@@ -77,17 +64,17 @@ pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Top
         }
     }
     for external in &file.externals {
-        let external = reader.external(external, &builder.state)?;
-        builder.state.externals.push(external);
+        let external = reader.external(external, &builder.world)?;
+        builder.world.externals.push(external);
     }
-    if (dns || file.services_by_name) && builder.state.dns.is_none() {
+    if (dns || file.services_by_name) && builder.world.dns.is_none() {
         builder.add_dns();
     }
-    Ok(builder.finish())
+    Ok(builder.world)
 }
 
 /// Reads a pod of `addPod`.
-pub(super) fn added_pod(loader: &Loader, file: &PodFile, at: Location, state: &State) -> Result<Pod, Error> {
+pub(super) fn added_pod(loader: &Loader, file: &PodFile, at: Location, world: &World) -> Result<Pod, Error> {
     let reader = Reader { loader, check: Checker::new(loader) };
     let Some(namespace) = &file.namespace else {
         return Err(loader.error(at, "addPod: name the pod's namespace"));
@@ -95,13 +82,13 @@ pub(super) fn added_pod(loader: &Loader, file: &PodFile, at: Location, state: &S
     if file.dns.is_some() {
         return Err(loader.error(at, "addPod: the DNS server has to be there from the beginning"));
     }
-    let nodes = state.cluster.nodes.len();
-    reader.pod(file, &namespace.value, state.cluster.pods.len() % nodes, nodes)
+    let nodes = world.cluster.nodes.len();
+    reader.pod(file, &namespace.value, world.cluster.pods.len() % nodes, nodes)
 }
 
 /// Builder of a topology.
 struct Builder {
-    state: State,
+    world: World,
     /// Number of pods that have been placed.
     placed: usize,
 }
@@ -115,7 +102,7 @@ impl Builder {
         });
         let cluster = Cluster { nodes: nodes.collect(), ..Cluster::default() };
         let families = vec![IpFamily::V4];
-        let state = State {
+        let world = World {
             cluster,
             written: Vec::new(),
             written_for_cluster: Vec::new(),
@@ -128,42 +115,42 @@ impl Builder {
             absent: BTreeMap::new(),
             machines: BTreeMap::new(),
         };
-        Self { state, placed: 0 }
+        Self { world, placed: 0 }
     }
 
     /// Returns the node for the next pod that names none. All nodes take turns.
     fn next_node(&mut self) -> usize {
         self.placed += 1;
-        (self.placed - 1) % self.state.cluster.nodes.len()
+        (self.placed - 1) % self.world.cluster.nodes.len()
     }
 
     fn add_default_namespaces(&mut self) {
         for namespace in DEFAULT_NAMESPACES {
             let labels = [("ns".to_owned(), namespace.to_owned())].into();
-            self.state.cluster.namespaces.push(Namespace::new(namespace, labels));
+            self.world.cluster.namespaces.push(Namespace::new(namespace, labels));
             for name in DEFAULT_PODS {
                 let node = self.next_node();
                 let labels = [("pod".to_owned(), name.to_owned())].into();
-                self.state.cluster.pods.push(plain_pod(namespace, name, labels, node));
+                self.world.cluster.pods.push(plain_pod(namespace, name, labels, node));
             }
         }
     }
 
     fn has_namespace(&self, name: &str) -> bool {
-        self.state.cluster.namespaces.iter().any(|namespace| namespace.name == name)
+        self.world.cluster.namespaces.iter().any(|namespace| namespace.name == name)
     }
 
     /// Adds a DNS server with the usual names and labels.
     fn add_dns(&mut self) {
         let (namespace, _) = DNS_SERVICE;
         if !self.has_namespace(namespace) {
-            self.state.cluster.namespaces.push(Namespace::new(namespace, Labels::new()));
+            self.world.cluster.namespaces.push(Namespace::new(namespace, Labels::new()));
         }
         let (key, value) = DNS_LABEL;
         let node = self.next_node();
         let pod = plain_pod(namespace, DNS_POD, [(key.to_owned(), value.to_owned())].into(), node);
         self.serve_dns(&pod, DNS_PORT);
-        self.state.cluster.pods.push(pod);
+        self.world.cluster.pods.push(pod);
     }
 
     /// Makes a pod the DNS server, behind the usual Service.
@@ -177,7 +164,7 @@ impl Builder {
             target: TargetPort::Number(port),
             node_port: None,
         });
-        self.state.cluster.services.push(Service {
+        self.world.cluster.services.push(Service {
             namespace: service.namespace.clone(),
             name: service.name.clone(),
             addresses: Vec::new(),
@@ -189,11 +176,7 @@ impl Builder {
             chooses_node_ports: false,
         });
         let pod = Identity::of_pod(pod);
-        self.state.dns = Some(DnsServer { pod, port, service });
-    }
-
-    fn finish(self) -> Topology {
-        Topology { state: self.state }
+        self.world.dns = Some(DnsServer { pod, port, service });
     }
 }
 
@@ -244,9 +227,9 @@ impl Reader<'_> {
             return Err(self.error(name.at, format!("the namespace {} is there twice", quote(&name.value))));
         }
         let labels = self.check.labels(labels)?.unwrap_or_default();
-        builder.state.cluster.namespaces.push(Namespace::new(name.value.clone(), labels));
+        builder.world.cluster.namespaces.push(Namespace::new(name.value.clone(), labels));
 
-        let nodes = builder.state.cluster.nodes.len();
+        let nodes = builder.world.cluster.nodes.len();
         let mut names = BTreeSet::new();
         for file in &pods {
             if let Some(namespace) = &file.namespace {
@@ -260,7 +243,7 @@ impl Reader<'_> {
             let default_node = builder.next_node();
             let pod = self.pod(file, &name.value, default_node, nodes)?;
             if let Some(dns) = &file.dns {
-                if builder.state.dns.is_some() {
+                if builder.world.dns.is_some() {
                     return Err(
                         self.error(file.name.at, "a cluster has one DNS server: another pod is it already")
                     );
@@ -272,17 +255,17 @@ impl Reader<'_> {
                 let port = dns.port.as_ref().map(|port| self.check.port(port)).transpose()?;
                 builder.serve_dns(&pod, port.unwrap_or(DNS_PORT));
             }
-            builder.state.cluster.pods.push(pod);
+            builder.world.cluster.pods.push(pod);
         }
         for file in &services {
             let service = self.service(file, &name.value)?;
             let twice = |other: &Service| other.namespace == name.value && other.name == service.name;
-            if builder.state.cluster.services.iter().any(twice) {
+            if builder.world.cluster.services.iter().any(twice) {
                 return Err(
                     self.error(file.name.at, format!("the Service {} is there twice", quote(&service.name)))
                 );
             }
-            builder.state.cluster.services.push(service);
+            builder.world.cluster.services.push(service);
         }
         Ok(())
     }
@@ -370,9 +353,9 @@ impl Reader<'_> {
         }
     }
 
-    fn external(&self, file: &ExternalFile, state: &State) -> Result<External, Error> {
+    fn external(&self, file: &ExternalFile, world: &World) -> Result<External, Error> {
         self.check.dns_label(&file.name)?;
-        if state.externals.iter().any(|other| other.name == file.name.value) {
+        if world.externals.iter().any(|other| other.name == file.name.value) {
             return Err(
                 self.error(file.name.at, format!("the external {} is there twice", quote(&file.name.value)))
             );
@@ -385,7 +368,7 @@ impl Reader<'_> {
             if addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
                 return Err(self.error(at, "ip: at most one address of each family"));
             }
-            if state.externals.iter().any(|other| other.addresses.contains(&address)) {
+            if world.externals.iter().any(|other| other.addresses.contains(&address)) {
                 return Err(self.error(at, format!("ip: {address} belongs to another external")));
             }
             addresses.push(address);

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::shard::Shard;
-use crate::plan::size;
-use crate::scenario::{Scenario, SpecRule, wildcard};
+use crate::scenario::size;
+use crate::scenario::{Scenario, SpecRule};
 use crate::source::{self, near};
+use crate::world::wildcard;
 
 /// Conditions for a scenario to be run. All fields must match. If a field has several values, it is enough if one of
 /// them matches.

@@ -165,7 +165,7 @@ pub type Steps = BTreeSet<String>;
 mod tests {
     use super::*;
     use crate::backend::lab::DatapathFault;
-    use crate::scenario::Capability;
+    use crate::world::Capability;
 
     /// If a step has SCTP probes, every fault that is tried meets cells that the kernel cannot send.
     #[test]

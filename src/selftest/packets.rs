@@ -2,7 +2,8 @@
 
 use crate::backend::lab::{DatapathFault, Fault};
 use crate::policy::{IpFamily, Port, Protocol};
-use crate::scenario::{Action, Capability, Probe, Scenario, State};
+use crate::scenario::Scenario;
+use crate::world::{Action, Capability, Probe};
 
 /// Port of DNS lookups.
 const DNS: Port = Port::new(53).unwrap();
@@ -10,7 +11,7 @@ const DNS: Port = Port::new(53).unwrap();
 /// Returns whether a scenario sends any packets that a fault affects.
 pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     let Fault::Packets(hole) = fault else { return true };
-    let start = State::new(&scenario.topology);
+    let start = scenario.world.clone();
     let by_name = start.services_by_name;
     let over = |wanted: Protocol| {
         (by_name && wanted == Protocol::Udp) || scenario.probes.iter().any(|p| protocol(*p) == wanted)

@@ -38,7 +38,7 @@ pub(super) fn check_lines(text: &str, start: Location) -> Result<(), SyntaxError
     Ok(())
 }
 
-/// State of the check between two lines.
+/// World of the check between two lines.
 #[derive(Default)]
 struct Lines {
     /// Whether the document already has content. Directives are only possible before it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::observation::{Control, Observation};
 use crate::policy::Decision;
-use crate::scenario::Capability;
+use crate::world::Capability;
 
 /// What is true of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,8 +15,9 @@ use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
 use crate::profile::{KnownDeviation, Profile};
-use crate::scenario::{Capability, Claim, Demonstrates, SpecRule};
+use crate::scenario::{Claim, Demonstrates, SpecRule};
 use crate::snapshot::Unmodelled;
+use crate::world::Capability;
 
 /// Until when a denied cell was delivered, where the settle time excuses nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use super::Shared;
 use super::deployment::Deployment;
 use crate::backend::{Canary, Error, Place};
 use crate::policy::{Labels, Namespace, Node, Pod};
-use crate::scenario::{EndpointName, State, Topology};
+use crate::scenario::standard_world;
+use crate::world::{EndpointName, World};
 
 /// Name of the canaries' namespace. The run's prefix precedes it.
 pub(super) const NAMESPACE: &str = "canaries";
@@ -33,28 +34,28 @@ pub(super) struct Canaries(Mutex<Option<Running>>);
 
 struct Running {
     deployment: Deployment,
-    state: State,
+    world: World,
 }
 
 impl Canaries {
     /// Returns the canaries and sentinels of these nodes. Starts the missing ones.
     pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Started, Error> {
         let mut started = self.0.lock().await;
-        let Running { deployment, state } = started.get_or_insert_with(|| Running::new(shared));
-        let known = |state: &State, name: &str| state.cluster.nodes.iter().any(|node| node.name == name);
+        let Running { deployment, world } = started.get_or_insert_with(|| Running::new(shared));
+        let known = |world: &World, name: &str| world.cluster.nodes.iter().any(|node| node.name == name);
         // One node of the cluster can stand for several logical nodes.
-        let missing: BTreeSet<&String> = nodes.iter().filter(|name| !known(state, name)).collect();
+        let missing: BTreeSet<&String> = nodes.iter().filter(|name| !known(world, name)).collect();
         if !missing.is_empty() {
-            let mut wanted = state.clone();
+            let mut wanted = world.clone();
             for name in missing {
                 add(&mut wanted, name);
             }
             deployment.use_nodes(wanted.cluster.nodes.iter().map(|node| node.name.clone()).collect());
             deployment.converge(&mut wanted).await?;
-            *state = wanted;
+            *world = wanted;
         }
         let pods =
-            state.cluster.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(|n| nodes.contains(n)));
+            world.cluster.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(|n| nodes.contains(n)));
         let mut found = Started { canaries: Vec::new(), sentinels: Vec::new() };
         for pod in pods {
             let agent = deployment.agent(&EndpointName::pod(&pod.namespace, &pod.name));
@@ -71,12 +72,12 @@ impl Canaries {
 
 impl Running {
     fn new(shared: &Arc<Shared>) -> Self {
-        let mut state = State::new(&Topology::standard(false));
-        state.cluster.nodes.clear();
-        state.cluster.pods.clear();
-        state.cluster.namespaces = vec![Namespace::new(NAMESPACE, Labels::new())];
+        let mut world = standard_world(false);
+        world.cluster.nodes.clear();
+        world.cluster.pods.clear();
+        world.cluster.namespaces = vec![Namespace::new(NAMESPACE, Labels::new())];
         let names = shared.names_of_canaries();
-        Self { deployment: Deployment::new(Arc::clone(shared), names, Vec::new()), state }
+        Self { deployment: Deployment::new(Arc::clone(shared), names, Vec::new()), world }
     }
 }
 
@@ -86,9 +87,9 @@ fn is_sentinel(pod: &Pod) -> bool {
 }
 
 /// Adds a node with its canaries and its sentinel.
-fn add(state: &mut State, node: &str) {
-    let number = state.cluster.nodes.len() + 1;
-    state.cluster.nodes.push(Node {
+fn add(world: &mut World, node: &str) {
+    let number = world.cluster.nodes.len() + 1;
+    world.cluster.nodes.push(Node {
         name: node.to_owned(),
         addresses: Vec::new(),
         external_addresses: Vec::new(),
@@ -99,8 +100,8 @@ fn add(state: &mut State, node: &str) {
         node: Some(node.to_owned()),
         ..Pod::default()
     };
-    state.cluster.pods.extend((1..=EACH).map(|which| pod(format!("canary-{number}-{which}"))));
+    world.cluster.pods.extend((1..=EACH).map(|which| pod(format!("canary-{number}-{which}"))));
     let (key, value) = SENTINEL;
     let labels = [(key.to_owned(), value.to_owned())].into();
-    state.cluster.pods.push(Pod { labels, ..pod(format!("sentinel-{number}")) });
+    world.cluster.pods.push(Pod { labels, ..pod(format!("sentinel-{number}")) });
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::survey::Machine;
 use crate::backend::Error;
 use crate::policy::Cluster;
-use crate::scenario::{Absence, Action, Capability, EndpointName, PodChange, Scenario, State};
+use crate::scenario::Scenario;
+use crate::world::{Absence, Action, Capability, EndpointName, PodChange, World};
 
 /// The nodes that the user requested.
 #[derive(Debug, Clone, Copy)]
@@ -81,16 +82,16 @@ pub(super) fn without_own_nodes(cluster: &Cluster, group: &[String]) -> Vec<(End
 
 /// Returns for each logical node of a scenario whether it ever has a probe pod. `state` is the scenario's
 /// initial state.
-pub(super) fn have_pods(scenario: &Scenario, state: &State) -> Vec<bool> {
+pub(super) fn have_pods(scenario: &Scenario, world: &World) -> Vec<bool> {
     let changes = scenario.steps.iter().flat_map(|step| &step.actions).filter_map(Action::pod_change);
     let added = changes.filter_map(|change| match change {
         PodChange::Added(pod) => Some(pod),
         PodChange::Ended(_) | PodChange::Removed(_) => None,
     });
     // Pods with `hostNetwork` are not measured on a cluster.
-    let pods = state.cluster.pods.iter().chain(added).filter(|pod| !pod.host_network);
+    let pods = world.cluster.pods.iter().chain(added).filter(|pod| !pod.host_network);
     let with_pods: BTreeSet<&str> = pods.filter_map(|pod| pod.node.as_deref()).collect();
-    state.cluster.nodes.iter().map(|node| with_pods.contains(node.name.as_str())).collect()
+    world.cluster.nodes.iter().map(|node| with_pods.contains(node.name.as_str())).collect()
 }
 
 /// Returns the nodes that stand for the logical nodes of a scenario, in its order.
@@ -116,7 +117,7 @@ pub(super) fn groups(nodes: &[String], have_pods: &[bool], all: bool) -> Vec<Vec
 mod tests {
     use super::*;
     use crate::policy::{Backends, Service};
-    use crate::scenario::Topology;
+    use crate::scenario::standard_world;
 
     fn machine(name: &str) -> Machine {
         Machine {
@@ -198,7 +199,7 @@ mod tests {
             let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
             let topology = format!("topology: {{namespaces: [{{name: x, pods: [{pods}]}}]}}\n");
             let scenario = Scenario::from_text(&format!("{head}{topology}steps: [{steps}]\n"));
-            have_pods(&scenario, &State::new(&scenario.topology))
+            have_pods(&scenario, &scenario.world.clone())
         };
         let two = "{name: a, node: 1}, {name: b, node: 1}";
         assert_eq!(have_pods(two, "{name: s}"), [true, false]);
@@ -222,7 +223,7 @@ mod tests {
             only_local,
             chooses_node_ports: false,
         };
-        let mut cluster = State::new(&Topology::standard(false)).cluster;
+        let mut cluster = standard_world(false).cluster;
         cluster.services = vec![service("local", true), service("usual", false)];
         let nodes = |names: [&str; 2]| names.map(str::to_owned);
         assert_eq!(without_own_nodes(&cluster, &nodes(["a", "b"])), []);

@@ -25,8 +25,9 @@ use super::settings::{Control, Settings};
 use super::survey::{Machine, Survey};
 use super::{Shared, Target, access};
 use crate::backend::Error;
-use crate::scenario::{Scenario, State, Topology};
+use crate::scenario::{Scenario, standard_world};
 use crate::snapshot::Identity;
+use crate::world::World;
 
 /// An answer: an HTTP status and a body.
 pub(super) type Answer = (u16, Value);
@@ -121,12 +122,12 @@ pub(super) fn deployment(
 
 /// Converges a deployment to the standard topology.
 async fn converge(client: Client) -> Result<(), Error> {
-    converge_to(client, &mut State::new(&Topology::standard(false))).await
+    converge_to(client, &mut standard_world(false)).await
 }
 
 /// Converges a deployment to a state.
-async fn converge_to(client: Client, state: &mut State) -> Result<(), Error> {
-    deployment(client, Support::new(), Vec::new()).converge(state).await
+async fn converge_to(client: Client, world: &mut World) -> Result<(), Error> {
+    deployment(client, Support::new(), Vec::new()).converge(world).await
 }
 
 /// Returns the answer to a request that created an object.
@@ -197,17 +198,17 @@ async fn what_passes_is_waited_for() {
 }
 
 /// Returns the state after the steps of a scenario. The pods get these addresses, in order.
-fn state_after(steps: &str, addresses: &[&str]) -> State {
+fn state_after(steps: &str, addresses: &[&str]) -> World {
     let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
     let scenario = Scenario::from_text(&format!("{head}{steps}"));
-    let mut state = State::new(&scenario.topology);
-    for (pod, address) in state.cluster.pods.iter_mut().zip(addresses) {
+    let mut world = scenario.world.clone();
+    for (pod, address) in world.cluster.pods.iter_mut().zip(addresses) {
         pod.addresses = vec![address.parse().unwrap()];
     }
     for action in scenario.steps.iter().flat_map(|step| &step.actions) {
-        state.apply(action).unwrap();
+        world.apply(action).unwrap();
     }
-    state
+    world
 }
 
 #[tokio::test]
@@ -218,7 +219,7 @@ async fn the_server_gets_addresses_for_names() {
     metadata: {name: p, namespace: x}
     spec: {podSelector: {}, ingress: [{from: [
       {ipBlock: {cidr: \"{x/a}/24\", except: [\"{x/b}/32\"]}}, {ipBlock: {cidr: \"{x/c:IPv6}/128\"}}]}]}\n";
-    let mut state = state_after(step, &["10.1.2.3", "10.1.2.4"]);
+    let mut world = state_after(step, &["10.1.2.3", "10.1.2.4"]);
     let sent = Arc::new(Mutex::new(Value::Null));
     let kept = Arc::clone(&sent);
     let client = client_with_bodies(move |method, path, body| match (method, path) {
@@ -230,7 +231,7 @@ async fn the_server_gets_addresses_for_names() {
         (&Method::POST, _) => created(),
         _ => status(404, "not found"),
     });
-    assert!(converge_to(client, &mut state).await.is_err());
+    assert!(converge_to(client, &mut world).await.is_err());
     let sent = sent.lock().unwrap().clone();
     assert_eq!(
         sent,

@@ -38,8 +38,9 @@ use netproof_probe::random;
 use tokio::sync::Semaphore;
 
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels, no_random_numbers};
-use crate::scenario::{Action, EndpointName, PodChange, Scenario, State};
+use crate::scenario::Scenario;
 use crate::snapshot::{Identity, Unmodelled};
+use crate::world::{Action, EndpointName, PodChange, World};
 
 use canaries::Canaries;
 pub use cleanup::cleanup;
@@ -68,7 +69,7 @@ pub struct Cluster {
     nodes: Vec<String>,
 }
 
-/// State that all parts of a run share.
+/// World that all parts of a run share.
 struct Shared {
     client: Client,
     maker: Maker,
@@ -206,11 +207,11 @@ impl Cluster {
         let mut placed = Vec::new();
         let mut schedule = self.shared.schedule();
         for scenario in scenarios {
-            let state = State::new(&scenario.topology);
+            let world = scenario.world.clone();
             // Without requested nodes, one group of nodes is enough.
-            let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &state), all);
+            let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &world), all);
             for group in &groups {
-                schedule.add(Turn { index: placed.len(), group: group.clone(), state: state.clone() });
+                schedule.add(Turn { index: placed.len(), group: group.clone(), world: world.clone() });
                 let mut scenario = scenario.clone();
                 if groups.len() > 1 {
                     scenario.name = format!("{} on {}", scenario.name, group.join(", "));
@@ -232,8 +233,8 @@ impl Cluster {
 
     /// Returns a backend for a scenario that was not scheduled, on as many nodes as the scenario has.
     pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
-        let state = State::new(&scenario.topology);
-        let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &state), false);
+        let world = scenario.world.clone();
+        let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &world), false);
         self.backend(groups.into_iter().next().unwrap_or_default(), None)
     }
 
@@ -394,13 +395,13 @@ impl ClusterBackend {
 }
 
 impl Backend for ClusterBackend {
-    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
+    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
         // Broken until the start has succeeded.
         self.is_broken = true;
         // An error here does not end the run: the next scenario may need fewer namespaces.
-        self.deployment.borrow_prepared(state).await?;
+        self.deployment.borrow_prepared(world).await?;
         let canaries = self.shared.canaries.on(&self.shared, &self.group);
-        match try_join(self.deployment.start(state), canaries).await {
+        match try_join(self.deployment.start(world), canaries).await {
             Ok(((), started)) => {
                 self.canaries = started.canaries;
                 let turn = self.shared.sentinels.take(started.sentinels);
@@ -413,7 +414,7 @@ impl Backend for ClusterBackend {
         }
     }
 
-    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
         self.is_broken = true;
         let (mut removed, mut ended) = (Vec::new(), Vec::new());
         for change in actions.iter().filter_map(Action::pod_change) {
@@ -425,7 +426,7 @@ impl Backend for ClusterBackend {
         }
         self.deployment.remove_pods(&removed).await?;
         self.deployment.end_pods(&ended).await?;
-        self.deployment.converge(state).await?;
+        self.deployment.converge(world).await?;
         if let Some(sentinels) = &mut self.sentinels {
             sentinels.move_on(&self.shared).await?;
         }
@@ -433,8 +434,8 @@ impl Backend for ClusterBackend {
         Ok(())
     }
 
-    async fn check_intact(&self, state: &State) -> Result<(), Error> {
-        self.deployment.check_intact(state).await
+    async fn check_intact(&self, world: &World) -> Result<(), Error> {
+        self.deployment.check_intact(world).await
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

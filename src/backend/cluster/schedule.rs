@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::deployment::Deployment;
-use crate::scenario::State;
+use crate::world::World;
 
 /// Nodes of the cluster on which a scenario runs, in the order of its logical nodes.
 pub(super) type Group = Vec<String>;
@@ -16,7 +16,7 @@ pub(super) struct Turn {
     pub(super) index: usize,
     pub(super) group: Group,
     /// Its initial state.
-    pub(super) state: State,
+    pub(super) world: World,
 }
 
 /// Scenarios that wait, and deployments that are idle. A scenario can use any deployment on the same nodes.
@@ -37,8 +37,8 @@ impl Schedule {
     pub(super) fn next(&mut self) -> Option<(Turn, Option<Deployment>)> {
         let (place, deployment) = best(self.waiting.iter().map(|turn| {
             let idle = self.idle.get(&turn.group).into_iter().flatten();
-            let kept = idle.map(|deployment| deployment.kept(&turn.state));
-            (turn.state.cluster.pods.len(), kept.collect())
+            let kept = idle.map(|deployment| deployment.kept(&turn.world));
+            (turn.world.cluster.pods.len(), kept.collect())
         }))?;
         let turn = self.waiting.remove(place);
         let idle = self.idle.get_mut(&turn.group);

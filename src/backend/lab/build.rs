@@ -13,7 +13,7 @@ use super::netns::on_thread;
 use super::network::{self, Role, Space};
 use super::process::Process;
 use crate::backend::Error;
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// A host to create below a parent.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::network::{self, Role, Space};
 use super::{Lab, address};
 use crate::backend::{Canary, Place};
 use crate::policy::Node;
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// Namespace of the canaries. No scenario's namespace can have this name.
 const NAMESPACE: &str = "netproof/canaries";

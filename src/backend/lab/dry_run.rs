@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use super::address::{self, Addresses};
 use super::hosts::node_number;
 use crate::policy::{Node, Pod};
-use crate::scenario::{Action, PodChange, State};
 use crate::snapshot::Identity;
+use crate::world::{Action, PodChange, World};
 
 /// Allocator of the addresses that a lab would assign on a machine with both IP families.
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ pub struct DryRun {
 
 impl DryRun {
     /// Fills in the addresses of an initial state.
-    pub fn start(&mut self, state: &mut State) {
-        let cluster = &mut state.cluster;
+    pub fn start(&mut self, world: &mut World) {
+        let cluster = &mut world.cluster;
         for service in &mut cluster.services {
             service.addresses = self.addresses.take_service();
         }
@@ -34,8 +34,8 @@ impl DryRun {
     }
 
     /// Fills in the addresses of what these actions created.
-    pub fn apply(&mut self, actions: &[Action], state: &mut State) {
-        let cluster = &mut state.cluster;
+    pub fn apply(&mut self, actions: &[Action], world: &mut World) {
+        let cluster = &mut world.cluster;
         for change in actions.iter().filter_map(Action::pod_change) {
             match change {
                 PodChange::Removed(identity) | PodChange::Ended(identity) => {

@@ -10,8 +10,8 @@ use super::nft::Program;
 use super::{Lab, address};
 use crate::backend::{Agent, Error, Single};
 use crate::policy::{Node, Pod};
-use crate::scenario::EndpointName;
 use crate::snapshot::Identity;
+use crate::world::EndpointName;
 
 #[derive(Debug)]
 pub(super) struct NodeSpace {

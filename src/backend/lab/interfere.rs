@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::Lab;
 use super::netns::Netns;
 use crate::backend::Error;
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// An event that affects a running lab, and persists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,8 +31,8 @@ use tokio::task::JoinHandle;
 use crate::backend::records::records;
 use crate::backend::{Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, no_random_numbers};
 use crate::policy::Cluster;
-use crate::scenario::{Action, EndpointName, PodChange, State};
 use crate::snapshot::Identity;
+use crate::world::{Action, EndpointName, PodChange, World};
 
 use address::Addresses;
 use build::Host;
@@ -131,10 +131,10 @@ impl Lab {
     }
 
     /// Sends the names of the cluster to the DNS server.
-    async fn set_records(&self, state: &State) -> Result<(), Error> {
-        let Some(dns) = &state.dns else { return Ok(()) };
+    async fn set_records(&self, world: &World) -> Result<(), Error> {
+        let Some(dns) = &world.dns else { return Ok(()) };
         match self.agents.get(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)) {
-            Some(agent) => agent.set_records(records(&state.cluster)).await,
+            Some(agent) => agent.set_records(records(&world.cluster)).await,
             // The scenario removed the DNS server.
             None => Ok(()),
         }
@@ -142,9 +142,9 @@ impl Lab {
 }
 
 impl Backend for Lab {
-    async fn start(&mut self, state: &mut State) -> Result<(), Error> {
-        check_externals(state)?;
-        let State { cluster, externals, .. } = state;
+    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
+        check_externals(world)?;
+        let World { cluster, externals, .. } = world;
         for service in &mut cluster.services {
             service.addresses = network::usable(self.addresses.take_service());
         }
@@ -167,18 +167,18 @@ impl Backend for Lab {
         self.build(hosts).await?;
         self.share_agents(&cluster.pods);
         self.open_detours().await?;
-        self.set_records(state).await?;
-        self.enforce(state).await
+        self.set_records(world).await?;
+        self.enforce(world).await
     }
 
-    async fn apply(&mut self, actions: &[Action], state: &mut State) -> Result<(), Error> {
+    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
         let mut hosts = Vec::new();
         for change in actions.iter().filter_map(Action::pod_change) {
             match change {
                 PodChange::Removed(identity) => self.remove_pod(identity).await?,
                 PodChange::Ended(identity) => self.end_pod(identity).await?,
                 PodChange::Added(pod) => {
-                    let Cluster { pods, nodes, .. } = &mut state.cluster;
+                    let Cluster { pods, nodes, .. } = &mut world.cluster;
                     let added = pods.iter_mut().find(|p| p.namespace == pod.namespace && p.name == pod.name);
                     if let Some(pod) = added {
                         hosts.extend(self.place(pod, nodes)?);
@@ -186,21 +186,21 @@ impl Backend for Lab {
                 }
             }
         }
-        for service in state.cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
+        for service in world.cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
             service.addresses = network::usable(self.addresses.take_service());
         }
         // Enforce before new pods exist. They must be isolated from their first packet on, and are probed
         // from their agent's first answer on.
-        self.enforce(state).await?;
-        let dns = state.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
+        self.enforce(world).await?;
+        let dns = world.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
         let is_new = hosts.iter().any(|host| Some(&host.name) == dns.as_ref());
         if !is_new {
-            self.set_records(state).await?;
+            self.set_records(world).await?;
         }
         self.build(hosts).await?;
         self.isolate_late();
-        self.share_agents(&state.cluster.pods);
-        if is_new { self.set_records(state).await } else { Ok(()) }
+        self.share_agents(&world.cluster.pods);
+        if is_new { self.set_records(world).await } else { Ok(()) }
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
@@ -222,8 +222,8 @@ impl Backend for Lab {
     async fn stop(self) {}
 }
 
-fn check_externals(state: &State) -> Result<(), Error> {
-    for external in &state.externals {
+fn check_externals(world: &World) -> Result<(), Error> {
+    for external in &world.externals {
         for address in &external.addresses {
             if let Some(range) = address::cluster_ranges().into_iter().find(|range| range.contains(address)) {
                 return Err(Error::Unavailable(format!(

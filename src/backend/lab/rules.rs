@@ -14,7 +14,7 @@ use super::nft::Program;
 use super::{Lab, enforce};
 use crate::backend::{Backend, Canary, Error, Place};
 use crate::policy::Node;
-use crate::scenario::State;
+use crate::world::World;
 
 /// Time for which pods are open, in a fault that opens them briefly.
 const BRIEFLY: Duration = Duration::from_millis(150);
@@ -24,10 +24,10 @@ const LATE: Duration = Duration::from_secs(1);
 
 impl Lab {
     /// Lets the enforcer process a state, and applies the rules of every node.
-    pub(super) async fn enforce(&mut self, state: &State) -> Result<(), Error> {
-        self.view = self.follower.see(state);
+    pub(super) async fn enforce(&mut self, world: &World) -> Result<(), Error> {
+        self.view = self.follower.see(world);
         for variant in &mut self.variants {
-            variant.view = variant.follower.see(state);
+            variant.view = variant.follower.see(world);
         }
         self.changes = self.changes.wrapping_add(1);
         let rules = self.rules(&self.view, self.fault);

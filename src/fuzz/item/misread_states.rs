@@ -11,27 +11,27 @@ use crate::policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterRule, LabelSelector, NAMESPACE_NAME_LABEL, Namespace,
     NamespaceScope, NetworkPolicy, Peer, Peers, Pod, PodSelector, Ports, Rule, TargetPort, Tier,
 };
-use crate::scenario::State;
 use crate::snapshot::WrittenPolicy;
+use crate::world::World;
 
 /// Function that returns a state as it would be if an item were misread; `None` if it is the same.
-pub(super) type MisreadState = fn(&Case) -> Option<State>;
+pub(super) type MisreadState = fn(&Case) -> Option<World>;
 
 /// Wrong readings of whole states, each with the number of the item.
 pub(super) const STATES: [(u8, MisreadState); 13] = [
     // Only the first policy of a namespace counts.
     (11, |case| {
         let mut seen = BTreeSet::new();
-        changed(case, |state| {
-            state.cluster.policies.sort_by(|a, b| a.name.cmp(&b.name));
-            state.cluster.policies.retain(|policy| seen.insert(policy.namespace.clone()));
+        changed(case, |world| {
+            world.cluster.policies.sort_by(|a, b| a.name.cmp(&b.name));
+            world.cluster.policies.retain(|policy| seen.insert(policy.namespace.clone()));
         })
     }),
     // If the rules of a direction match no pod, the direction is not isolated.
     (13, |case| {
-        changed(case, |state| {
-            let all = state.clone();
-            for policy in &mut state.cluster.policies {
+        changed(case, |world| {
+            let all = world.clone();
+            for policy in &mut world.cluster.policies {
                 let namespace = policy.namespace.clone();
                 for rules in [&mut policy.ingress, &mut policy.egress] {
                     let is_void = |rules: &mut Vec<Rule>| {
@@ -44,9 +44,9 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
     }),
     // A policy that selects no pod selects all pods.
     (13, |case| {
-        changed(case, |state| {
-            let pods = state.cluster.pods.clone();
-            for policy in &mut state.cluster.policies {
+        changed(case, |world| {
+            let pods = world.cluster.pods.clone();
+            for policy in &mut world.cluster.policies {
                 let mut own = pods.iter().filter(|pod| pod.namespace == policy.namespace);
                 if !own.any(|pod| policy.subjects.matches(&pod.labels)) {
                     policy.subjects = LabelSelector::everything();
@@ -57,24 +57,24 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
     (18, resolve_names_for_addresses),
     // Policies see the Service's port.
     (19, |case| {
-        changed(case, |state| {
-            for port in state.cluster.services.iter_mut().flat_map(|service| &mut service.ports) {
+        changed(case, |world| {
+            for port in world.cluster.services.iter_mut().flat_map(|service| &mut service.ports) {
                 port.target = TargetPort::Number(port.port);
             }
         })
     }),
     (25, |case| {
-        changed(case, |state| {
-            for Namespace { labels, .. } in &mut state.cluster.namespaces {
+        changed(case, |world| {
+            for Namespace { labels, .. } in &mut world.cluster.namespaces {
                 labels.remove(NAMESPACE_NAME_LABEL);
             }
         })
     }),
-    (27, |case| changed(case, |state| state.cluster.pods.iter_mut().for_each(|pod| pod.node = None))),
+    (27, |case| changed(case, |world| world.cluster.pods.iter_mut().for_each(|pod| pod.node = None))),
     // Policies that were changed or deleted keep their old form.
     (33, |case| {
         let mut is_changed = false;
-        let mut misread = case.state.clone();
+        let mut misread = case.world.clone();
         for old in &case.before.cluster.policies {
             let is_it = |new: &&mut NetworkPolicy| new.namespace == old.namespace && new.name == old.name;
             match misread.cluster.policies.iter_mut().find(is_it) {
@@ -89,9 +89,9 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
         is_changed.then_some(misread)
     }),
     (34, |case| {
-        changed(case, |state| {
+        changed(case, |world| {
             let before = &case.before.cluster;
-            for pod in &mut state.cluster.pods {
+            for pod in &mut world.cluster.pods {
                 let is_it = |old: &&Pod| {
                     // The same name and address: it is the same pod, not a replacement.
                     old.namespace == pod.namespace && old.name == pod.name && old.addresses == pod.addresses
@@ -100,7 +100,7 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
                     pod.labels.clone_from(&old.labels);
                 }
             }
-            for namespace in &mut state.cluster.namespaces {
+            for namespace in &mut world.cluster.namespaces {
                 if let Some(old) = before.namespaces.iter().find(|old| old.name == namespace.name) {
                     namespace.labels.clone_from(&old.labels);
                 }
@@ -147,10 +147,10 @@ pub(super) const STATES: [(u8, MisreadState); 13] = [
 ];
 
 /// Returns the state with every cluster-scoped policy changed, or `None` if there are none.
-fn changed_tiers(case: &Case, change: impl Fn(&mut ClusterPolicy)) -> Option<State> {
-    let mut state = case.state.clone();
-    state.cluster.cluster_policies.iter_mut().for_each(change);
-    (!state.cluster.cluster_policies.is_empty()).then_some(state)
+fn changed_tiers(case: &Case, change: impl Fn(&mut ClusterPolicy)) -> Option<World> {
+    let mut world = case.world.clone();
+    world.cluster.cluster_policies.iter_mut().for_each(change);
+    (!world.cluster.cluster_policies.is_empty()).then_some(world)
 }
 
 /// Returns a rule that denies all pods.
@@ -160,22 +160,22 @@ fn denial() -> ClusterRule {
     ClusterRule { action: Action::Deny, peers: vec![ClusterPeer::Pods(everybody)], ports: Ports::Any }
 }
 
-fn changed(case: &Case, change: impl FnOnce(&mut State)) -> Option<State> {
-    let mut state = case.state.clone();
-    change(&mut state);
-    Some(state)
+fn changed(case: &Case, change: impl FnOnce(&mut World)) -> Option<World> {
+    let mut world = case.world.clone();
+    change(&mut world);
+    Some(world)
 }
 
 /// Returns whether the peers of a rule are selectors that match no pod.
-fn names_nobody(state: &State, own: &str, rule: &Rule) -> bool {
+fn names_nobody(world: &World, own: &str, rule: &Rule) -> bool {
     let Peers::Only(peers) = &rule.peers else { return false };
     let names_somebody = |peer: &Peer| match peer {
         Peer::IpBlock(_) => true,
-        Peer::Pods { namespaces, pods } => state.cluster.pods.iter().any(|pod| {
+        Peer::Pods { namespaces, pods } => world.cluster.pods.iter().any(|pod| {
             let is_in_scope = match namespaces {
                 NamespaceScope::Own => pod.namespace == own,
                 NamespaceScope::Selected(selector) => {
-                    let namespace = state.cluster.namespaces.iter().find(|n| n.name == pod.namespace);
+                    let namespace = world.cluster.namespaces.iter().find(|n| n.name == pod.namespace);
                     namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
                 }
             };
@@ -186,10 +186,10 @@ fn names_nobody(state: &State, own: &str, rule: &Rule) -> bool {
 }
 
 /// Makes a named port in a rule with an address range mean the numbers that pods have for the name.
-fn resolve_names_for_addresses(case: &Case) -> Option<State> {
-    let mut state = case.state.clone();
+fn resolve_names_for_addresses(case: &Case) -> Option<World> {
+    let mut world = case.world.clone();
     let ports = |name: &str| {
-        let pods = case.state.cluster.pods.iter().flat_map(|pod| &pod.ports);
+        let pods = case.world.cluster.pods.iter().flat_map(|pod| &pod.ports);
         let named = pods.filter(|port| port.name.as_deref() == Some(name));
         let entries = named.map(|port| NetworkPolicyPort {
             port: Some(IntOrString::Int(port.port.get().into())),
@@ -199,7 +199,7 @@ fn resolve_names_for_addresses(case: &Case) -> Option<State> {
         entries.collect::<Vec<_>>()
     };
     let mut is_changed = false;
-    for (policy, written) in state.cluster.policies.iter_mut().zip(&case.state.written) {
+    for (policy, written) in world.cluster.policies.iter_mut().zip(&case.world.written) {
         let mut object = (*written.object).clone();
         let Some(rules) = object.spec.as_mut().and_then(|spec| spec.egress.as_mut()) else { continue };
         let mut more = Vec::new();
@@ -225,5 +225,5 @@ fn resolve_names_for_addresses(case: &Case) -> Option<State> {
             is_changed = true;
         }
     }
-    is_changed.then_some(state)
+    is_changed.then_some(world)
 }

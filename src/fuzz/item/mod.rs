@@ -9,8 +9,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::dry_run::{Answers, Case, ask_engine};
 use crate::plan::Cell;
 use crate::policy::{Expectation, NetworkPolicy, Reason, UndefinedCause};
-use crate::scenario::{Action, EndpointName, PodChange, SpecRule, State};
+use crate::scenario::SpecRule;
 use crate::snapshot::WrittenPolicy;
+use crate::world::{Action, EndpointName, PodChange, World};
 
 use misread_policies::{Misread, POLICIES};
 use misread_states::STATES;
@@ -36,7 +37,7 @@ pub fn scope(item: SpecRule) -> Scope {
 
 /// Returns the numbers of the items that a case decides.
 pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
-    let found = Found { case, answers: ask_engine(&case.state, &case.probes) };
+    let found = Found { case, answers: ask_engine(&case.world, &case.probes) };
     let mut items: BTreeSet<u8> =
         WITNESSES.iter().filter(|(_, is_decided)| is_decided(&found)).map(|(item, _)| *item).collect();
     for (item, misread) in POLICIES {
@@ -45,7 +46,7 @@ pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
         }
     }
     for (item, misread) in STATES {
-        if !items.contains(&item) && misread(case).is_some_and(|state| found.differs(&state)) {
+        if !items.contains(&item) && misread(case).is_some_and(|world| found.differs(&world)) {
             items.insert(item);
         }
     }
@@ -54,16 +55,16 @@ pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
 
 /// Returns the numbers of the items whose misreading would change the answer for this cell.
 pub(super) fn decided_for(case: &Case, cell: &Cell) -> BTreeSet<u8> {
-    let mut answers = ask_engine(&case.state, &case.probes);
+    let mut answers = ask_engine(&case.world, &case.probes);
     let Some(at) = answers.cells.iter().position(|other| other == cell) else { return BTreeSet::new() };
     answers.cells = answers.cells.into_iter().skip(at).take(1).collect();
     answers.engine = answers.engine.into_iter().skip(at).take(1).collect();
     let found = Found { case, answers };
     let policies = POLICIES
         .iter()
-        .filter(|(_, misread)| found.misread_policies(*misread).is_some_and(|state| found.differs(&state)));
+        .filter(|(_, misread)| found.misread_policies(*misread).is_some_and(|world| found.differs(&world)));
     let states =
-        STATES.iter().filter(|(_, misread)| misread(case).is_some_and(|state| found.differs(&state)));
+        STATES.iter().filter(|(_, misread)| misread(case).is_some_and(|world| found.differs(&world)));
     policies.map(|(item, _)| *item).chain(states.map(|(item, _)| *item)).collect()
 }
 
@@ -76,29 +77,29 @@ struct Found<'a> {
 impl Found<'_> {
     /// Returns the state with every policy misread. Returns `None` if no policy changes, or if the API server would
     /// refuse the result.
-    fn misread_policies(&self, misread: Misread) -> Option<State> {
+    fn misread_policies(&self, misread: Misread) -> Option<World> {
         let mut policies: Option<Vec<NetworkPolicy>> = None;
-        for (at, written) in self.case.state.written.iter().enumerate() {
+        for (at, written) in self.case.world.written.iter().enumerate() {
             let mut object = (*written.object).clone();
             misread(object.spec.get_or_insert_default());
             if object.spec != written.object.spec {
                 let policies = policies.get_or_insert_with(|| {
-                    self.case.state.written.iter().map(|written| written.policy.clone()).collect()
+                    self.case.world.written.iter().map(|written| written.policy.clone()).collect()
                 });
                 // The misread policy may be one that the API server would refuse.
                 let policy = WrittenPolicy::new(object).ok()?.policy;
                 *policies.get_mut(at)? = policy;
             }
         }
-        let mut state = self.case.state.clone();
-        state.cluster.policies = policies?;
-        Some(state)
+        let mut world = self.case.world.clone();
+        world.cluster.policies = policies?;
+        Some(world)
     }
 
     /// Returns whether another state changes the answer for any cell.
-    fn differs(&self, state: &State) -> bool {
+    fn differs(&self, world: &World) -> bool {
         let other: HashMap<_, _> = {
-            let Answers { cells, engine } = ask_engine(state, &self.case.probes);
+            let Answers { cells, engine } = ask_engine(world, &self.case.probes);
             cells.into_iter().zip(engine).map(|(cell, answer)| (cell, answer.decision)).collect()
         };
         let mut pairs = self.answers.cells.iter().zip(&self.answers.engine);

@@ -3,7 +3,7 @@
 use super::Found;
 use crate::plan::Cell;
 use crate::policy::{Backends, Decision, Direction, Expectation, Pod, Reason, UndefinedCause};
-use crate::scenario::{EndpointName, Probe, State};
+use crate::world::{EndpointName, Probe, World};
 
 /// Function that returns whether an item decides something in a case.
 pub(super) type Witness = fn(&Found<'_>) -> bool;
@@ -74,7 +74,7 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
         found.any(|cell, answer| {
             let by_host =
                 |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::HostNetwork { .. }));
-            let leads_to_host = || leads_to_host(&found.case.state, &cell.to);
+            let leads_to_host = || leads_to_host(&found.case.world, &cell.to);
             matches!(cell.to, EndpointName::Service { .. })
                 && answer.reasons.iter().any(by_host)
                 && leads_to_host()
@@ -87,7 +87,7 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
             let mut before = found.case.before.cluster.pods.iter();
             before.any(|old| !old.host_network && old.addresses.iter().any(|a| pod.addresses.contains(a)))
         };
-        let pods = found.case.state.cluster.pods.iter().filter(|pod| !pod.host_network && had(pod));
+        let pods = found.case.world.cluster.pods.iter().filter(|pod| !pod.host_network && had(pod));
         let names: Vec<_> = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name)).collect();
         found.added().filter(|name| names.contains(name)).any(|name| is_denied_something(found, &name))
     }),
@@ -99,8 +99,8 @@ fn is_denied_something(found: &Found<'_>, name: &EndpointName) -> bool {
     found.any(|cell, answer| (cell.from == *name || cell.to == *name) && answer.decision == Decision::Deny)
 }
 
-fn leads_to_host(state: &State, name: &EndpointName) -> bool {
-    state.cluster.services.iter().any(|service| {
+fn leads_to_host(world: &World, name: &EndpointName) -> bool {
+    world.cluster.services.iter().any(|service| {
         let is_it = *name == EndpointName::service(&service.namespace, &service.name);
         let leads_to = |pod: &Pod| match &service.backends {
             Backends::Selected(wanted) => {
@@ -109,6 +109,6 @@ fn leads_to_host(state: &State, name: &EndpointName) -> bool {
             }
             Backends::Addresses(_) | Backends::Unknown => false,
         };
-        is_it && state.cluster.pods.iter().any(|pod| pod.host_network && leads_to(pod))
+        is_it && world.cluster.pods.iter().any(|pod| pod.host_network && leads_to(pod))
     })
 }

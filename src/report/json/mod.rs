@@ -17,8 +17,8 @@ use super::machines;
 use super::profiles::{self, ProfileDocument};
 use super::unmodelled::{self, UnmodelledDocument};
 use crate::compare::Comparison;
-use crate::scenario::Capability;
 use crate::verdict::{NodeCoverage, Outcome, RunResult};
+use crate::world::Capability;
 
 use counts::{CountsDocument, MachineDocument, ProofDocument};
 pub(super) use latency::QuantilesDocument;

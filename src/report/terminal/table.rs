@@ -10,8 +10,9 @@ use tabled::settings::{Alignment, Modify};
 use super::Report;
 use crate::report::escape::shown;
 use crate::report::style::{BAD, GOOD, UNSURE, count, duration, join, paint, thousands};
-use crate::scenario::{Capability, Demonstrates};
+use crate::scenario::Demonstrates;
 use crate::verdict::{Counts, Outcome, Quantiles, Repetitions, ScenarioResult, StepResult};
+use crate::world::Capability;
 
 impl Report<'_> {
     /// One line a scenario, or a step.

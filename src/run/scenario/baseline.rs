@@ -12,7 +12,7 @@ use crate::policy::{Decision, Engine};
 use crate::run::event::Event;
 use crate::run::ledger::Ledger;
 use crate::run::settle::{CONFIRMED, SettleDeadlines, Settled};
-use crate::scenario::EndpointName;
+use crate::world::EndpointName;
 
 /// What was seen of a cell before there were policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub(super) struct Baseline {
 impl<B: Backend> ScenarioRun<'_, B> {
     pub(super) async fn measure_baseline(&mut self) {
         let unavailable = self.open_listeners().await;
-        let engine = Engine::new(self.state.cluster.clone());
-        let router = Router::new(&self.state, &engine);
+        let engine = Engine::new(self.world.cluster.clone());
+        let router = Router::new(&self.world, &engine);
         let step_plan = self.step_plan(None, &engine, &router);
         let deadlines = SettleDeadlines {
             // Generous, as nothing is known yet, and growing with every try.

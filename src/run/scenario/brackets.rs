@@ -9,8 +9,8 @@ use crate::plan::{Cell, Route, Router, cells};
 use crate::policy::{Decision, Engine};
 use crate::run::ledger::Place;
 use crate::run::track::Track;
-use crate::scenario::{Action, EndpointName, Probe, State};
 use crate::verdict::{CellResult, Verdict};
+use crate::world::{Action, EndpointName, Probe, World};
 
 /// Where a Service leads, or the endpoint itself.
 type Servers = BTreeSet<(EndpointName, Listener)>;
@@ -82,7 +82,7 @@ impl Brackets {
     }
 
     /// Whether the next state has no path any more for denials that still need a delivery.
-    pub(super) fn are_broken_by(&self, actions: &[Action], next: &State, probes: &[Probe]) -> bool {
+    pub(super) fn are_broken_by(&self, actions: &[Action], next: &World, probes: &[Probe]) -> bool {
         if self.is_empty() || !actions.iter().any(changes_servers) {
             return false;
         }

@@ -13,8 +13,9 @@ use crate::plan::{Cell, Router};
 use crate::policy::{Decision, Engine};
 use crate::run::ledger::{Afterwards, DeniedBackend, Ledger, Place};
 use crate::run::settle::SettleDeadlines;
-use crate::scenario::{Action, EndpointName, Step};
+use crate::scenario::Step;
 use crate::verdict::{Before, Cause, CellResult, Observation, StepResult, Verdict};
+use crate::world::{Action, EndpointName};
 
 impl<B: Backend> ScenarioRun<'_, B> {
     /// Removes all policies, and probes the cells whose denials no delivery has followed.
@@ -22,13 +23,13 @@ impl<B: Backend> ScenarioRun<'_, B> {
         if self.brackets.is_empty() {
             return Ok(());
         }
-        let removal = self.state.removal_of_policies();
+        let removal = self.world.removal_of_policies();
         let changed = Instant::now();
         self.change("remove the policies", &removal).await?;
         let handed_over = changed.elapsed();
         let unavailable = self.open_listeners().await;
-        let engine = Engine::new(self.state.cluster.clone());
-        let router = Router::new(&self.state, &engine);
+        let engine = Engine::new(self.world.cluster.clone());
+        let router = Router::new(&self.world, &engine);
         let step_plan = self.step_plan(None, &engine, &router);
         let ways = step_plan.ways(&router);
         let wants =
@@ -51,7 +52,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// The control round of the cells whose ends a step takes away. The policies are in force again
     /// afterwards.
     pub(super) async fn control_before(&mut self, step: &Step) -> Result<(), Error> {
-        let mut next = self.state.clone();
+        let mut next = self.world.clone();
         for action in &step.actions {
             // The step itself says what is wrong.
             if next.apply(action).is_err() {
@@ -61,14 +62,14 @@ impl<B: Backend> ScenarioRun<'_, B> {
         if !self.brackets.are_broken_by(&step.actions, &next, &self.scenario.probes) {
             return Ok(());
         }
-        let restoration = self.state.restoration_of_policies();
+        let restoration = self.world.restoration_of_policies();
         self.control().await?;
         let changed = Instant::now();
         self.change("apply the policies again", &restoration).await?;
         let handed_over = changed.elapsed();
         let unavailable = self.open_listeners().await;
-        let engine = Engine::new(self.state.cluster.clone());
-        let router = Router::new(&self.state, &engine);
+        let engine = Engine::new(self.world.cluster.clone());
+        let router = Router::new(&self.world, &engine);
         let step_plan = self.step_plan(None, &engine, &router);
         let deadlines = self.deadlines(handed_over);
         let mut ledger = std::mem::take(&mut self.ledger);
@@ -85,9 +86,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         self.end_of_state().await;
         self.ledger.policies_changed(|_, _, _| false);
         for action in actions {
-            self.state.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
+            self.world.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
         }
-        self.backend.apply_between_steps(actions, &mut self.state).await?;
+        self.backend.apply_between_steps(actions, &mut self.world).await?;
         self.watch.begin(self.backend);
         Ok(())
     }
@@ -130,7 +131,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         for (place, backend) in self.ledger.leaks_to_backends(deadline) {
             record_leak_to(steps, place, backend);
         }
-        let dns = self.state.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
+        let dns = self.world.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
         for (before, endpoints) in &self.unread {
             let is_unread = |endpoint: &EndpointName| endpoints.contains(endpoint);
             for cell in steps.iter_mut().take(*before).flat_map(|step| &mut step.cells) {
@@ -146,7 +147,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
 
     /// All endpoints that are there, with their agents: pods of a node's network share one.
     fn agents(&self) -> Vec<(EndpointName, Arc<Agent>)> {
-        let state = &self.state;
+        let state = &self.world;
         let pods = state.cluster.pods.iter().filter(|pod| !pod.ended);
         let pods = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
         let nodes = state.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
@@ -215,7 +216,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
         let unread = self.read_logs_of(&agents).await;
         let is_unread = |(_, agent): &(EndpointName, Arc<Agent>)| unread.contains(agent.name());
         let unread: Vec<EndpointName> = agents.into_iter().filter(is_unread).map(|(name, _)| name).collect();
-        let services = self.state.cluster.services.iter().filter(|service| {
+        let services = self.world.cluster.services.iter().filter(|service| {
             let is_there = |name: &EndpointName| {
                 matches!(name, EndpointName::Pod { namespace, .. } if *namespace == service.namespace)
             };

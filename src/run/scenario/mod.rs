@@ -29,8 +29,9 @@ use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Router, listeners};
 use crate::policy::{Cluster, Decision, Engine};
 use crate::profile::{View, excused, judged_endpoints, open_at_first, open_while_replaced};
-use crate::scenario::{Action, EndpointName, Scenario, State, Step};
+use crate::scenario::{Scenario, Step};
 use crate::verdict::{Before, ScenarioFailure, ScenarioResult, StepResult, enforcement_points};
+use crate::world::{Action, EndpointName, World};
 
 use baseline::Baseline;
 use brackets::{Brackets, servers};
@@ -87,7 +88,7 @@ struct ScenarioRun<'a, B> {
     settings: &'a Settings,
     backend: &'a mut B,
     events: &'a Events,
-    state: State,
+    world: World,
     start: Duration,
     /// How long to wait for an answer.
     timeout: Duration,
@@ -132,7 +133,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             settings,
             backend,
             events,
-            state: State::new(&scenario.topology),
+            world: scenario.world.clone(),
             start: Duration::ZERO,
             timeout: settings.longest_timeout,
             calibrated: settings.longest_timeout,
@@ -164,7 +165,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     async fn begin(&mut self) -> Result<(), Error> {
         let start = Instant::now();
-        self.backend.start(&mut self.state).await?;
+        self.backend.start(&mut self.world).await?;
         self.start = start.elapsed();
         self.canaries = Canaries::open(self.backend).await;
         self.watch = Watch::open(self.backend).await;
@@ -190,7 +191,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     /// What follows from the state that a step led to; without one, from the first state.
     fn step_plan(&self, step: Option<&Step>, engine: &Engine, router: &Router<'_>) -> StepPlan {
-        let mut step_plan = StepPlan::new(self.scenario, &self.state, engine, router);
+        let mut step_plan = StepPlan::new(self.scenario, &self.world, engine, router);
         let excused = excused(&self.settings.profiles, self.view(step, &step_plan));
         step_plan.leave_open(excused);
         let backends = std::mem::take(&mut step_plan.backends);
@@ -203,7 +204,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         View {
             scenario: &self.scenario.name,
             step: step.map(|step| step.name.as_str()),
-            state: &self.state,
+            world: &self.world,
             cells: &step_plan.cells,
             routes: &step_plan.routes,
             expectations: &step_plan.expectations,
@@ -211,22 +212,22 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     }
 
     async fn open_listeners(&mut self) -> Unavailable {
-        let wanted = listeners(&self.state, &self.scenario.probes);
+        let wanted = listeners(&self.world, &self.scenario.probes);
         listen::open(self.backend, &wanted, &mut self.open).await
     }
 
     async fn step(&mut self, step: &Step) -> Result<StepResult, Error> {
         let start = Instant::now();
         let held = self.hold(step).await;
-        let before = self.state.cluster.clone();
+        let before = self.world.cluster.clone();
         self.end_of_state().await;
         for action in &step.actions {
-            self.state
+            self.world
                 .apply(action)
                 .map_err(|message| Error::Failed { doing: format!("run step `{}`", step.name), message })?;
         }
         let changed = Instant::now();
-        if let Err(error) = self.backend.apply(&step.actions, &mut self.state).await {
+        if let Err(error) = self.backend.apply(&step.actions, &mut self.world).await {
             // A part of it may be in force.
             self.ledger.policies_changed(|_, _, _| false);
             return Err(error);
@@ -237,7 +238,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let decision = |cell: &Cell| self.expected.get(cell).map(|before| before.decision);
         let open_connections = held.use_again(&step.actions, decision).await;
         // What followed other policies than the step's is no verdict about those.
-        self.backend.check_intact(&self.state).await?;
+        self.backend.check_intact(&self.world).await?;
         Ok(StepResult { handed_over, open_connections, took: start.elapsed(), ..result })
     }
 
@@ -246,9 +247,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         if step.keep_open.is_empty() {
             return Held::default();
         }
-        let engine = Engine::new(self.state.cluster.clone());
-        let router = Router::new(&self.state, &engine);
-        let step_plan = StepPlan::new(self.scenario, &self.state, &engine, &router);
+        let engine = Engine::new(self.world.cluster.clone());
+        let router = Router::new(&self.world, &engine);
+        let step_plan = StepPlan::new(self.scenario, &self.world, &engine, &router);
         let is_wanted =
             |cell: &Cell| step.keep_open.iter().any(|entry| entry.covers(&cell.from, &cell.to, cell.probe));
         let cells = step_plan.allowed().filter(|(cell, _)| is_wanted(cell));
@@ -258,12 +259,12 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     /// Probes all cells until they have settled. `before` is the cluster as it was before the step.
     async fn observe(&mut self, step: &Step, before: Cluster, changed: Instant) -> StepResult {
         let unavailable = self.open_listeners().await;
-        let engine = Engine::new(self.state.cluster.clone());
-        let router = Router::new(&self.state, &engine);
+        let engine = Engine::new(self.world.cluster.clone());
+        let router = Router::new(&self.world, &engine);
         let mut step_plan = self.step_plan(Some(step), &engine, &router);
         let of_others =
             open_while_replaced(&self.settings.profiles, self.view(Some(step), &step_plan), &before);
-        let new_pods = NewPods::new(&step.actions, before, &self.state, self.backend, changed);
+        let new_pods = NewPods::new(&step.actions, before, &self.world, self.backend, changed);
         step_plan.new_pods = new_pods.cells(&step_plan.cells, &step_plan.routes, &step_plan.expectations);
         let of_new_pods = open_at_first(&self.settings.profiles, self.view(Some(step), &step_plan));
         step_plan.leave_first_moment_open(of_new_pods, of_others);
@@ -312,7 +313,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let expected = expected.map(|((((cell, way), (decision, new_pod)), backends), route)| Expected {
             service: service_address(cell, *way).map(|address| {
                 let number = services.len();
-                *services.entry((self.state.machine_of(&cell.from), address)).or_insert(number)
+                *services.entry((self.world.machine_of(&cell.from), address)).or_insert(number)
             }),
             decision: *decision,
             is_new: new_pod.is_some() || self.decided(cell) != Some(*decision),
@@ -361,10 +362,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         changed: Instant,
     ) -> Probing<'s, B> {
         let StepPlan { cells, routes, backends, decisions, lookups, .. } = step_plan;
-        let (backend, state, canaries) = (&*self.backend, &self.state, &self.canaries);
+        let (backend, world, canaries) = (&*self.backend, &self.world, &self.canaries);
         Probing {
             backend,
-            state,
+            world,
             router,
             canaries,
             cells,

@@ -10,10 +10,11 @@ use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation, Protocol};
 use crate::run::new_pods::NewPod;
 use crate::run::track::Track;
-use crate::scenario::{Assertion, Capability, Claim, EndpointName, Step};
+use crate::scenario::{Assertion, Claim, Step};
 use crate::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Evidence, Machines, Observation, Settling, Verdict, judge,
 };
+use crate::world::{Capability, EndpointName};
 
 impl<B: Backend> ScenarioRun<'_, B> {
     pub(super) fn results(
@@ -67,7 +68,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
             let promises = backends.into_iter().find(|(endpoint, _)| endpoint == reached);
             if let Some((endpoint, promise)) = promises {
                 *expected = promise;
-                machines.to = self.state.machine_of(&endpoint);
+                machines.to = self.world.machine_of(&endpoint);
             }
         }
         let found = verdicts.into_iter().zip(held).zip(routes).zip(tracks).zip(late);
@@ -199,7 +200,7 @@ impl<B: Backend> ScenarioRun<'_, B> {
     fn nodes(&self, cell: &Cell, route: Option<&Route>) -> BTreeSet<String> {
         let servers = route.into_iter().flat_map(Route::all_servers).map(|(server, _)| server);
         let ends = servers.chain([&cell.from, &cell.to]).filter(|_| cell.from != cell.to);
-        ends.filter_map(|end| self.state.machine_of(end)).collect()
+        ends.filter_map(|end| self.world.machine_of(end)).collect()
     }
 
     /// How long the change took to be in force at a cell. `None` if nothing changed there.
@@ -222,10 +223,10 @@ impl<B: Backend> ScenarioRun<'_, B> {
     /// Where the ends of a cell are; the pods behind a Service may all be on one machine.
     pub(super) fn machines(&self, cell: &Cell, route: Option<&Route>) -> Machines {
         let servers = route.into_iter().flat_map(|route| &route.servers);
-        let mut to = servers.map(|(server, _)| self.state.machine_of(server));
-        let first = to.next().unwrap_or_else(|| self.state.machine_of(&cell.to));
+        let mut to = servers.map(|(server, _)| self.world.machine_of(server));
+        let first = to.next().unwrap_or_else(|| self.world.machine_of(&cell.to));
         let is_one = to.all(|other| other == first);
-        Machines { from: self.state.machine_of(&cell.from), to: first.filter(|_| is_one) }
+        Machines { from: self.world.machine_of(&cell.from), to: first.filter(|_| is_one) }
     }
 }
 

@@ -8,8 +8,9 @@ use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
 use crate::profile::KnownDeviation;
 use crate::run::new_pods::NewPod;
-use crate::scenario::{Capability, Scenario, State};
+use crate::scenario::Scenario;
 use crate::verdict::{Before, Cause};
+use crate::world::{Capability, World};
 
 /// Why nothing can be sent for a cell.
 #[derive(Debug, Clone)]
@@ -45,8 +46,8 @@ pub(super) struct StepPlan {
 }
 
 impl StepPlan {
-    pub(super) fn new(scenario: &Scenario, state: &State, engine: &Engine, router: &Router<'_>) -> Self {
-        let cells = cells(state, &scenario.probes);
+    pub(super) fn new(scenario: &Scenario, world: &World, engine: &Engine, router: &Router<'_>) -> Self {
+        let cells = cells(world, &scenario.probes);
         let mut routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
         let expectations = cells.iter().zip(&routes).map(|(cell, route)| match route {
             Some(route) => route.evaluate(engine),
@@ -70,7 +71,7 @@ impl StepPlan {
         for (cell, route) in cells.iter().zip(&mut routes) {
             let servers = route.iter().flat_map(Route::all_servers).map(|(server, _)| server);
             let ends = [&cell.from, &cell.to].into_iter().chain(servers);
-            let absent = ends.into_iter().find_map(|end| state.absent.get(end));
+            let absent = ends.into_iter().find_map(|end| world.absent.get(end));
             let obstacle = match (absent, &route) {
                 (_, None) => Some(Obstacle {
                     cause: Cause::NoAddress,

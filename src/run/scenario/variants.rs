@@ -76,9 +76,9 @@ impl<B: Variants> ScenarioRun<'_, B> {
         self.end_of_state().await;
         self.ledger.policies_changed(|_, _, _| false);
         let unavailable = self.open_listeners().await;
-        let engine = Engine::new(self.state.cluster.clone());
-        let router = Router::new(&self.state, &engine);
-        let step_plan = StepPlan::new(self.scenario, &self.state, &engine, &router);
+        let engine = Engine::new(self.world.cluster.clone());
+        let router = Router::new(&self.world, &engine);
+        let step_plan = StepPlan::new(self.scenario, &self.world, &engine, &router);
         let ways = step_plan.ways(&router);
         let expected = self.expectations(&step_plan, &ways);
         for variant in variants {

@@ -19,8 +19,8 @@ use crate::backend::cluster::cluster_policies;
 use crate::backend::cluster::objects::AGENT;
 use crate::backend::cluster::request::{bounded, failed, persistently, status_code};
 use crate::policy::{Backends, Labels, NAMESPACE_NAME_LABEL};
-use crate::scenario::State;
 use crate::snapshot::Identity;
+use crate::world::World;
 
 /// Advice for the error message.
 const ADVICE: &str =
@@ -31,14 +31,14 @@ impl Deployment {
     ///
     /// # Errors
     /// If an admission webhook or a controller changed or added objects, or if the objects cannot be read.
-    pub(in crate::backend::cluster) async fn check_intact(&self, state: &State) -> Result<(), Error> {
+    pub(in crate::backend::cluster) async fn check_intact(&self, world: &World) -> Result<(), Error> {
         let (namespaces, pods, policies) =
             try_join3(self.read_namespaces(), self.list_pods(), self.list_policies()).await?;
-        let selected = self.selected_labels(state)?;
+        let selected = self.selected_labels(world)?;
         let mut changes: Vec<String> = self.changed_namespaces(&namespaces, &selected);
         changes.extend(self.changed_pods(&pods, &selected));
-        changes.extend(self.changed_policies(&policies, state));
-        changes.extend(self.changed_cluster_policies(state).await?);
+        changes.extend(self.changed_policies(&policies, world));
+        changes.extend(self.changed_cluster_policies(world).await?);
         changes.extend(self.foreign_policies().await?);
         match changes.as_slice() {
             [] => Ok(()),
@@ -121,16 +121,16 @@ impl Deployment {
     }
 
     /// Returns the label keys that selectors of the state use. No other label decides about packets.
-    fn selected_labels(&self, state: &State) -> Result<BTreeSet<String>, Error> {
+    fn selected_labels(&self, world: &World) -> Result<BTreeSet<String>, Error> {
         let mut keys = BTreeSet::new();
-        for written in &state.written {
+        for written in &world.written {
             add_keys(&to_json(&*written.object), &mut keys);
         }
-        for written in &state.written_for_cluster {
+        for written in &world.written_for_cluster {
             let object = self.shared.maker.cluster_policy(written, &self.names, &self.namespaces())?;
             add_keys(&object.data, &mut keys);
         }
-        for service in &state.cluster.services {
+        for service in &world.cluster.services {
             match &service.backends {
                 Backends::Selected(selector) => keys.extend(selector.keys().cloned()),
                 Backends::Addresses(_) | Backends::Unknown => {}
@@ -174,8 +174,8 @@ impl Deployment {
         changed.chain(foreign).collect()
     }
 
-    fn changed_policies(&self, found: &BTreeMap<Identity, NetworkPolicy>, state: &State) -> Vec<String> {
-        let sent: BTreeMap<Identity, NetworkPolicy> = state
+    fn changed_policies(&self, found: &BTreeMap<Identity, NetworkPolicy>, world: &World) -> Vec<String> {
+        let sent: BTreeMap<Identity, NetworkPolicy> = world
             .written
             .iter()
             .map(|written| {
@@ -199,9 +199,9 @@ impl Deployment {
 impl Deployment {
     /// Describes the cluster-scoped policies that differ from what was sent. Ignores the defaults of their
     /// definitions.
-    async fn changed_cluster_policies(&self, state: &State) -> Result<Vec<String>, Error> {
+    async fn changed_cluster_policies(&self, world: &World) -> Result<Vec<String>, Error> {
         let Shared { client, maker, .. } = &*self.shared;
-        let made = state
+        let made = world
             .written_for_cluster
             .iter()
             .filter(|written| self.cluster_policies.get(&written.policy.name).is_some_and(Option::is_some));
@@ -415,13 +415,13 @@ steps:
     spec: {podSelector: {matchLabels: {app: a}}, ingress: [{from: [], ports: [{port: 80}]}], egress: []}
 ";
 
-    fn state() -> State {
+    fn world() -> World {
         let scenario = Scenario::from_text(SCENARIO);
-        let mut state = State::new(&scenario.topology);
+        let mut world = scenario.world.clone();
         for action in scenario.steps.iter().flat_map(|step| &step.actions) {
-            state.apply(action).unwrap();
+            world.apply(action).unwrap();
         }
-        state
+        world
     }
 
     fn namespace() -> Value {
@@ -476,19 +476,19 @@ steps:
         });
         let kind = GroupVersionKind::gvk("cilium.io", "v2", "CiliumNetworkPolicy");
         let kind = ApiResource::from_gvk_with_plural(&kind, "ciliumnetworkpolicies");
-        let (mut deployment, state) = (deployment(client, Support::new(), vec![kind]), state());
+        let (mut deployment, world) = (deployment(client, Support::new(), vec![kind]), world());
         let labels = |own: &[(&str, &str)]| -> Labels {
             let run = [("netproof.dev/run", "r"), ("app.kubernetes.io/managed-by", "netproof")];
             run.iter().chain(own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
         deployment.namespaces.insert("x".to_owned(), labels(&[("team", "red")]));
-        for pod in &state.cluster.pods {
+        for pod in &world.cluster.pods {
             let identity = Identity::of_pod(pod);
             let real = Identity::new("netproof-r-1-x", &pod.name);
             let pod = crate::policy::Pod { labels: labels(&[("app", "a")]), ..pod.clone() };
             deployment.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
-        deployment.check_intact(&state).await.err().map(|error| error.to_string())
+        deployment.check_intact(&world).await.err().map(|error| error.to_string())
     }
 
     fn changed(mut object: Value, pointer: &str, value: Value) -> Value {

@@ -24,9 +24,9 @@ use super::request::{failed, persistently, unless_missing};
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
 use crate::policy::{ClusterPolicyName, Labels, Service};
-use crate::scenario::{Absence, Capability, DnsServer, EndpointName, State};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
+use crate::world::{Absence, Capability, DnsServer, EndpointName, World};
 
 use pods::ENDING;
 use reuse::Running;
@@ -103,25 +103,25 @@ impl Deployment {
 
     /// Brings the cluster to the initial state of a scenario, whatever was there before. Fills in what only
     /// the cluster knows.
-    pub(super) async fn start(&mut self, state: &mut State) -> Result<(), Error> {
-        self.hand_over(state).await?;
-        self.converge(state).await?;
+    pub(super) async fn start(&mut self, world: &mut World) -> Result<(), Error> {
+        self.hand_over(world).await?;
+        self.converge(world).await?;
         self.shared.watch.gone(&std::mem::take(&mut self.leaving), ENDING).await
     }
 
     /// Brings the cluster to a state, and fills in what only the cluster knows. Pods of the state that do not
     /// exist are started.
-    pub(super) async fn converge(&mut self, state: &mut State) -> Result<(), Error> {
-        self.complete(state);
-        self.set_namespaces(state).await?;
-        let surplus = self.pods.keys().filter(|identity| !self.can_stay(identity, state)).cloned();
+    pub(super) async fn converge(&mut self, world: &mut World) -> Result<(), Error> {
+        self.complete(world);
+        self.set_namespaces(world).await?;
+        let surplus = self.pods.keys().filter(|identity| !self.can_stay(identity, world)).cloned();
         self.remove_pods(&surplus.collect::<Vec<_>>()).await?;
         // Set policies before adding pods, so that new pods start in a cluster that already has its policies.
         let (policies, services) =
-            try_join(self.set_policies(state), try_join(self.set_services(state), self.relabel_pods(state)))
+            try_join(self.set_policies(world), try_join(self.set_services(world), self.relabel_pods(world)))
                 .await?;
         self.policies = policies;
-        let obstacle = self.set_cluster_policies(state).await?;
+        let obstacle = self.set_cluster_policies(world).await?;
         self.services = services.0;
         for (identity, labels) in services.1 {
             if let Some(running) = self.pods.get_mut(&identity) {
@@ -129,50 +129,50 @@ impl Deployment {
                 running.annotated = identity;
             }
         }
-        self.add_pods(state).await?;
-        self.fill_in(state);
+        self.add_pods(world).await?;
+        self.fill_in(world);
         if let Some(absence) = obstacle {
-            let pods = state.cluster.pods.iter();
+            let pods = world.cluster.pods.iter();
             let pods = pods.map(|pod| (EndpointName::pod(&pod.namespace, &pod.name), absence.clone()));
-            state.absent.extend(pods);
+            world.absent.extend(pods);
         }
-        self.set_records(state).await
+        self.set_records(world).await
     }
 
     /// Adds the labels that netproof sets on the cluster's objects, fills in the nodes' addresses, and
     /// records the endpoints that cannot exist here.
-    fn complete(&self, state: &mut State) {
-        for namespace in &mut state.cluster.namespaces {
+    fn complete(&self, world: &mut World) {
+        for namespace in &mut world.cluster.namespaces {
             namespace.labels = self.shared.maker.labels(&namespace.labels, true);
         }
-        for pod in &mut state.cluster.pods {
+        for pod in &mut world.cluster.pods {
             pod.labels = self.shared.maker.labels(&pod.labels, false);
         }
-        for (node, machine) in state.cluster.nodes.iter_mut().zip(self.group.iter().cycle()) {
+        for (node, machine) in world.cluster.nodes.iter_mut().zip(self.group.iter().cycle()) {
             let known = self.shared.survey.machines.iter().find(|known| known.name == *machine);
             node.addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
-            state.machines.insert(node.name.clone(), machine.clone());
+            world.machines.insert(node.name.clone(), machine.clone());
         }
-        let externals = state.externals.iter().map(|external| {
+        let externals = world.externals.iter().map(|external| {
             let why = "a run on a cluster has no agent outside of it";
             (EndpointName::External(external.name.clone()), why)
         });
         let why = "a run on a cluster opens no ports on its nodes";
-        let nodes = state.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
-        let host_pods = state.cluster.pods.iter().filter(|pod| pod.host_network);
+        let nodes = world.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
+        let host_pods = world.cluster.pods.iter().filter(|pod| pod.host_network);
         let host_pods = host_pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
         let on_nodes = nodes.chain(host_pods).map(|endpoint| (endpoint, why));
         let absence = |(endpoint, why): (EndpointName, &str)| {
             let capability = Capability::of_endpoint(&endpoint);
             (endpoint, Absence { capability, why: why.to_owned() })
         };
-        state.absent = externals.chain(on_nodes).map(absence).collect();
-        state.absent.extend(without_own_nodes(&state.cluster, &self.group));
+        world.absent = externals.chain(on_nodes).map(absence).collect();
+        world.absent.extend(without_own_nodes(&world.cluster, &self.group));
     }
 
     /// Fills in the addresses.
-    fn fill_in(&self, state: &mut State) {
-        let cluster = &mut state.cluster;
+    fn fill_in(&self, world: &mut World) {
+        let cluster = &mut world.cluster;
         for pod in &mut cluster.pods {
             if pod.host_network {
                 let node = cluster.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref());
@@ -188,11 +188,11 @@ impl Deployment {
         }
     }
 
-    async fn set_records(&mut self, state: &State) -> Result<(), Error> {
-        let dns = state.dns.as_ref();
+    async fn set_records(&mut self, world: &World) -> Result<(), Error> {
+        let dns = world.dns.as_ref();
         let agent = dns.and_then(|dns| self.agent(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)));
         let Some(agent) = agent else { return Ok(()) };
-        let records = records(&state.cluster);
+        let records = records(&world.cluster);
         let is_known = self
             .records
             .as_ref()

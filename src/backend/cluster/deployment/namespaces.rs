@@ -12,11 +12,11 @@ use crate::backend::cluster::objects::RUN;
 use crate::backend::cluster::prepared::{self, Prepared};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL};
-use crate::scenario::State;
+use crate::world::World;
 
 impl Deployment {
-    pub(super) async fn set_namespaces(&mut self, state: &State) -> Result<(), Error> {
-        let wanted = state.cluster.namespaces.iter().map(|namespace| {
+    pub(super) async fn set_namespaces(&mut self, world: &World) -> Result<(), Error> {
+        let wanted = world.cluster.namespaces.iter().map(|namespace| {
             let mut labels = namespace.labels.clone();
             // The API server sets this label itself.
             labels.remove(NAMESPACE_NAME_LABEL);
@@ -34,9 +34,9 @@ impl Deployment {
 
     /// Takes as many prepared namespaces as the state has namespaces. Does nothing if the run creates its
     /// own.
-    pub(in crate::backend::cluster) async fn borrow_prepared(&mut self, state: &State) -> Result<(), Error> {
+    pub(in crate::backend::cluster) async fn borrow_prepared(&mut self, world: &World) -> Result<(), Error> {
         let Some(prepared) = &self.shared.prepared else { return Ok(()) };
-        let namespaces = &state.cluster.namespaces;
+        let namespaces = &world.cluster.namespaces;
         let borrowed = prepared.borrow(namespaces.len()).await?;
         let names = namespaces.iter().map(|namespace| namespace.name.clone()).zip(borrowed.names.clone());
         self.names = Names::prepared(self.names.prefix().to_owned(), names.collect());

@@ -16,8 +16,8 @@ use crate::backend::cluster::objects::POD;
 use crate::backend::cluster::request::{awaits_account, bounded, failed, is_there_already, persistently};
 use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, Pod};
-use crate::scenario::{EndpointName, State};
 use crate::snapshot::Identity;
+use crate::world::{EndpointName, World};
 
 /// Maximum time until a pod has ended.
 pub(super) const ENDING: Duration = Duration::from_secs(60);
@@ -29,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Deployment {
     /// Updates the labels of pods, and the annotation with the pod's name in the scenario. Returns the
     /// changed pods with their labels.
-    pub(super) async fn relabel_pods(&self, state: &State) -> Result<Vec<(Identity, Labels)>, Error> {
-        let changed = state.cluster.pods.iter().filter_map(|pod| {
+    pub(super) async fn relabel_pods(&self, world: &World) -> Result<Vec<(Identity, Labels)>, Error> {
+        let changed = world.cluster.pods.iter().filter_map(|pod| {
             let identity = Identity::of_pod(pod);
             let old = self.pods.get(&identity)?;
             let is_changed = old.pod.labels != pod.labels || old.annotated != identity;
@@ -99,8 +99,8 @@ impl Deployment {
     }
 
     /// Starts the pods that do not exist yet, and connects to their agents.
-    pub(super) async fn add_pods(&mut self, state: &State) -> Result<(), Error> {
-        let missing = state
+    pub(super) async fn add_pods(&mut self, world: &World) -> Result<(), Error> {
+        let missing = world
             .cluster
             .pods
             .iter()
@@ -110,7 +110,7 @@ impl Deployment {
             return Ok(());
         }
         let names = self.new_names(&missing);
-        bounded(missing.iter().zip(&names).map(|(pod, real)| self.create_pod(state, pod, real))).await?;
+        bounded(missing.iter().zip(&names).map(|(pod, real)| self.create_pod(world, pod, real))).await?;
         let addresses = self.shared.watch.ready(&names, self.shared.maker.settings.pod_timeout).await?;
         let agents = ask_all(names.iter().map(|pod| self.connect(pod))).await;
         for (((pod, real), addresses), agent) in missing.iter().zip(names).zip(addresses).zip(agents) {
@@ -122,9 +122,9 @@ impl Deployment {
         Ok(())
     }
 
-    async fn create_pod(&self, state: &State, pod: &Pod, real: &Identity) -> Result<(), Error> {
+    async fn create_pod(&self, world: &World, pod: &Pod, real: &Identity) -> Result<(), Error> {
         let identity = Identity::of_pod(pod);
-        let machine = pod.node.as_ref().and_then(|node| state.machines.get(node));
+        let machine = pod.node.as_ref().and_then(|node| world.machines.get(node));
         let Some(machine) = machine else {
             return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));
         };

@@ -13,8 +13,8 @@ use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies::{self, Made};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
-use crate::scenario::{Absence, Capability, State};
 use crate::snapshot::{Identity, WrittenClusterPolicy};
+use crate::world::{Absence, Capability, World};
 
 /// Creates a policy, or replaces the existing one.
 ///
@@ -43,9 +43,9 @@ impl Deployment {
     /// Sets the NetworkPolicies of a state and deletes all others. Returns the policies that are now set.
     pub(super) async fn set_policies(
         &self,
-        state: &State,
+        world: &World,
     ) -> Result<BTreeMap<Identity, Arc<NetworkPolicy>>, Error> {
-        let wanted: BTreeMap<Identity, Arc<NetworkPolicy>> = state
+        let wanted: BTreeMap<Identity, Arc<NetworkPolicy>> = world
             .written
             .iter()
             .map(|written| (Identity::of_policy(&written.policy), Arc::clone(&written.object)))
@@ -65,15 +65,15 @@ impl Deployment {
 
     /// Sets the cluster-scoped policies of a state and deletes all others. Returns why nothing can be
     /// measured, if they cannot all be in force.
-    pub(super) async fn set_cluster_policies(&mut self, state: &State) -> Result<Option<Absence>, Error> {
+    pub(super) async fn set_cluster_policies(&mut self, world: &World) -> Result<Option<Absence>, Error> {
         let support = &self.shared.survey.cluster_policies;
         let refused = |written: &WrittenClusterPolicy| {
             support.get(&written.policy.name.kind).and_then(|usable| usable.as_ref().err().cloned())
         };
-        let refusal = state.written_for_cluster.iter().find_map(refused);
+        let refusal = world.written_for_cluster.iter().find_map(refused);
         let wanted: BTreeMap<_, _> = match refusal {
             Some(_) => BTreeMap::new(),
-            None => state.written_for_cluster.iter().map(|w| (w.policy.name.clone(), w)).collect(),
+            None => world.written_for_cluster.iter().map(|w| (w.policy.name.clone(), w)).collect(),
         };
         let surplus: Vec<_> =
             self.cluster_policies.keys().filter(|name| !wanted.contains_key(name)).cloned().collect();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Deployment;
 use crate::backend::Error;
 use crate::policy::Pod;
-use crate::scenario::{DnsServer, EndpointName, State};
 use crate::snapshot::Identity;
+use crate::world::{DnsServer, EndpointName, World};
 
 /// A running pod, and the scenario's pod that it currently is.
 #[derive(Debug, Clone)]
@@ -20,18 +20,18 @@ pub(super) struct Running {
 
 impl Deployment {
     /// Returns how many running pods a scenario can reuse.
-    pub(in crate::backend::cluster) fn kept(&self, state: &State) -> usize {
-        self.assignments(state).len()
+    pub(in crate::backend::cluster) fn kept(&self, world: &World) -> usize {
+        self.assignments(world).len()
     }
 
     /// Turns the pods of the previous scenario into pods of the next one, and starts to delete those that it
     /// does not need.
-    pub(super) async fn hand_over(&mut self, state: &State) -> Result<(), Error> {
-        let assignments = self.assignments(state);
+    pub(super) async fn hand_over(&mut self, world: &World) -> Result<(), Error> {
+        let assignments = self.assignments(world);
         let unassigned = self.pods.keys().filter(|old| !assignments.contains_key(*old)).cloned();
         self.leaving = self.delete_pods(&unassigned.collect::<Vec<_>>()).await?;
         self.previous_names.clear();
-        self.dns.clone_from(&state.dns);
+        self.dns.clone_from(&world.dns);
         let mut agents = std::mem::take(&mut self.agents);
         for (old, mut running) in std::mem::take(&mut self.pods) {
             let Some(new) = assignments.get(&old).cloned() else { continue };
@@ -46,12 +46,12 @@ impl Deployment {
 
     /// Returns the pods that can stay, each with the pod of the state that it becomes. A pod keeps its name
     /// if possible. Otherwise it becomes a pod that differs from it only in name and labels.
-    fn assignments(&self, state: &State) -> BTreeMap<Identity, Identity> {
+    fn assignments(&self, world: &World) -> BTreeMap<Identity, Identity> {
         let mut assignments = BTreeMap::new();
         let mut vacant = BTreeMap::new();
-        for pod in state.cluster.pods.iter().filter(|pod| !pod.host_network) {
+        for pod in world.cluster.pods.iter().filter(|pod| !pod.host_network) {
             let identity = Identity::of_pod(pod);
-            if self.can_stay(&identity, state) {
+            if self.can_stay(&identity, world) {
                 assignments.insert(identity.clone(), identity);
             } else {
                 vacant.insert(identity, pod);
@@ -63,7 +63,7 @@ impl Deployment {
                 continue;
             }
             let fits = |(new, pod): &(&Identity, &&Pod)| {
-                !speaks(state.dns.as_ref(), new) && is_alike(&running.pod, pod)
+                !speaks(world.dns.as_ref(), new) && is_alike(&running.pod, pod)
             };
             if let Some(new) = vacant.iter().find(fits).map(|(new, _)| new.clone()) {
                 vacant.remove(&new);
@@ -74,11 +74,11 @@ impl Deployment {
     }
 
     /// Returns whether a pod can keep its name and role in a state.
-    pub(super) fn can_stay(&self, identity: &Identity, state: &State) -> bool {
-        let speaks_dns = [&self.dns, &state.dns].iter().any(|dns| speaks(dns.as_ref(), identity));
-        let old = self.pods.get(identity).filter(|_| !speaks_dns || self.dns == state.dns);
+    pub(super) fn can_stay(&self, identity: &Identity, world: &World) -> bool {
+        let speaks_dns = [&self.dns, &world.dns].iter().any(|dns| speaks(dns.as_ref(), identity));
+        let old = self.pods.get(identity).filter(|_| !speaks_dns || self.dns == world.dns);
         let is_it = |old: &Running, new: &Pod| old.pod.name == new.name && is_alike(&old.pod, new);
-        old.is_some_and(|old| state.cluster.pods.iter().any(|new| is_it(old, new)))
+        old.is_some_and(|old| world.cluster.pods.iter().any(|new| is_it(old, new)))
     }
 
     /// Returns names for new pods on the cluster.
@@ -131,15 +131,15 @@ mod tests {
     use crate::scenario::Scenario;
 
     /// Returns a state with these pods in namespace `x`. Each pod is given as fields of a YAML mapping.
-    fn state(pods: &[&str]) -> State {
+    fn world(pods: &[&str]) -> World {
         let pods: String = pods.iter().map(|pod| format!("    - {{{pod}}}\n")).collect();
         let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
         let topology = format!("topology:\n  namespaces:\n  - name: x\n    pods:\n{pods}");
-        State::new(&Scenario::from_text(&format!("{head}{topology}steps: [{{name: s}}]\n")).topology)
+        Scenario::from_text(&format!("{head}{topology}steps: [{{name: s}}]\n")).world.clone()
     }
 
     /// Returns a deployment of a state, and a log of the pods that it deletes.
-    fn deployed(state: &State) -> (Deployment, Arc<Mutex<Vec<String>>>) {
+    fn deployed(world: &World) -> (Deployment, Arc<Mutex<Vec<String>>>) {
         let deleted = Arc::<Mutex<Vec<String>>>::default();
         let log = Arc::clone(&deleted);
         let client = client(move |method, path| {
@@ -149,8 +149,8 @@ mod tests {
             status(404, "not found")
         });
         let mut deployment = deployment(client, Support::new(), Vec::new());
-        deployment.dns.clone_from(&state.dns);
-        for pod in &state.cluster.pods {
+        deployment.dns.clone_from(&world.dns);
+        for pod in &world.cluster.pods {
             let (identity, real) = (Identity::of_pod(pod), Identity::new("netproof-r-1-x", &pod.name));
             deployment.pods.insert(identity.clone(), Running { pod: pod.clone(), real, annotated: identity });
         }
@@ -159,7 +159,7 @@ mod tests {
 
     /// Hands a deployment over to another state. Returns which pod each remaining pod has become, and the
     /// deleted pods.
-    async fn handed_over(before: &State, after: &State) -> (Vec<String>, Vec<String>) {
+    async fn handed_over(before: &World, after: &World) -> (Vec<String>, Vec<String>) {
         let (mut deployment, deleted) = deployed(before);
         let kept = deployment.kept(after);
         deployment.hand_over(after).await.unwrap();
@@ -173,16 +173,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_pod_becomes_one_that_is_like_it() {
-        let before = state(&["name: a, node: 1", "name: b, node: 2", "name: c, node: 2"]);
-        let after = state(&["name: c, node: 1", "name: b, node: 2", "name: d, node: 2"]);
+        let before = world(&["name: a, node: 1", "name: b, node: 2", "name: c, node: 2"]);
+        let after = world(&["name: c, node: 1", "name: b, node: 2", "name: d, node: 2"]);
         let (now, deleted) = handed_over(&before, &after).await;
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("b is b, a is c, c is d", 0));
     }
 
     #[tokio::test]
     async fn a_pod_with_other_ports_or_of_another_node_is_new() {
-        let before = state(&["name: a, node: 1, ports: [{name: http, port: 80}]", "name: b, node: 2"]);
-        let after = state(&["name: a, node: 1, ports: [{name: http, port: 81}]", "name: b, node: 1"]);
+        let before = world(&["name: a, node: 1, ports: [{name: http, port: 80}]", "name: b, node: 2"]);
+        let after = world(&["name: a, node: 1, ports: [{name: http, port: 81}]", "name: b, node: 1"]);
         let (now, deleted) = handed_over(&before, &after).await;
         assert_eq!(now, Vec::<String>::new());
         assert_eq!(deleted, ["netproof-r-1-x/pods/a", "netproof-r-1-x/pods/b"]);
@@ -194,27 +194,27 @@ mod tests {
             ["name: dns, node: 1, dns: {}, labels: {a: b}", "name: a, node: 1"],
             ["name: b, node: 1", "name: a, node: 1"],
         );
-        let (now, deleted) = handed_over(&state(&names), &state(&others)).await;
+        let (now, deleted) = handed_over(&world(&names), &world(&others)).await;
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is a", 1));
-        let (now, deleted) = handed_over(&state(&others), &state(&names)).await;
+        let (now, deleted) = handed_over(&world(&others), &world(&names)).await;
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is a", 1));
-        let (now, deleted) = handed_over(&state(&names), &state(&names)).await;
+        let (now, deleted) = handed_over(&world(&names), &world(&names)).await;
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is a, dns is dns", 0));
-        let after = state(&["name: dns, node: 1"]);
-        let (now, deleted) = handed_over(&state(&names), &after).await;
+        let after = world(&["name: dns, node: 1"]);
+        let (now, deleted) = handed_over(&world(&names), &after).await;
         assert_eq!((now.join(", ").as_str(), deleted.len()), ("a is dns", 1));
     }
 
     /// Returns the names on the cluster of a state's new pods.
-    fn names(deployment: &Deployment, state: &State) -> Vec<String> {
-        let names = deployment.new_names(&state.cluster.pods.iter().collect::<Vec<_>>());
+    fn names(deployment: &Deployment, world: &World) -> Vec<String> {
+        let names = deployment.new_names(&world.cluster.pods.iter().collect::<Vec<_>>());
         names.into_iter().map(|real| real.name).collect()
     }
 
     #[tokio::test]
     async fn a_new_pod_takes_no_name_that_another_has() {
-        let (mut deployment, _) = deployed(&state(&["name: a, node: 1", "name: a-2, node: 1"]));
-        let new = state(&["name: a, node: 2", "name: a-3, node: 2", "name: b, node: 2"]);
+        let (mut deployment, _) = deployed(&world(&["name: a, node: 1", "name: a-2, node: 1"]));
+        let new = world(&["name: a, node: 2", "name: a-3, node: 2", "name: b, node: 2"]);
         assert_eq!(names(&deployment, &new), ["a-3", "a-3-2", "b"]);
         // A terminating pod still has its name.
         deployment.hand_over(&new).await.unwrap();
@@ -224,12 +224,12 @@ mod tests {
     /// If the name changed, netproof would miss the bug of an enforcer that stores addresses by pod name.
     #[tokio::test]
     async fn a_pod_that_replaces_another_has_its_name_on_the_cluster() {
-        let (mut deployment, _) = deployed(&state(&["name: a, node: 1", "name: b, node: 2"]));
-        let after = state(&["name: c, node: 1", "name: d, node: 2"]);
+        let (mut deployment, _) = deployed(&world(&["name: a, node: 1", "name: b, node: 2"]));
+        let after = world(&["name: c, node: 1", "name: d, node: 2"]);
         deployment.hand_over(&after).await.unwrap();
         deployment.delete_pods(&[Identity::new("x", "c")]).await.unwrap();
-        assert_eq!(names(&deployment, &state(&["name: a, node: 1", "name: c, node: 2"])), ["a-2", "a"]);
+        assert_eq!(names(&deployment, &world(&["name: a, node: 1", "name: c, node: 2"])), ["a-2", "a"]);
         deployment.hand_over(&after).await.unwrap();
-        assert_eq!(names(&deployment, &state(&["name: c, node: 1"])), ["c"], "another scenario's");
+        assert_eq!(names(&deployment, &world(&["name: c, node: 1"])), ["c"], "another scenario's");
     }
 }

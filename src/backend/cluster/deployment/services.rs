@@ -10,13 +10,13 @@ use super::Deployment;
 use crate::backend::Error;
 use crate::backend::cluster::request::{apply, bounded, failed, persistently};
 use crate::policy::Service;
-use crate::scenario::State;
 use crate::snapshot::Identity;
+use crate::world::World;
 
 impl Deployment {
     /// Sets the Services of a state and deletes all others. Returns the Services that are now set.
-    pub(super) async fn set_services(&self, state: &State) -> Result<BTreeMap<Identity, Service>, Error> {
-        let wanted = bounded(state.cluster.services.iter().map(async |service| {
+    pub(super) async fn set_services(&self, world: &World) -> Result<BTreeMap<Identity, Service>, Error> {
+        let wanted = bounded(world.cluster.services.iter().map(async |service| {
             let identity = Identity::of_service(service);
             let old = self.services.get(&identity);
             // Compare everything except the addresses, which only the cluster knows.

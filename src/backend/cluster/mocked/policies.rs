@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::super::cluster_policies::{self, Support};
 use super::{client_with_bodies, deployment, status};
 use crate::policy::{ClusterPolicyKind, Pod};
-use crate::scenario::{Absence, Action, Capability, EndpointName, State, Topology};
+use crate::scenario::standard_world;
 use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
+use crate::world::{Absence, Action, Capability, EndpointName, World};
 
 /// A cluster with the given objects, by path. It executes the requests that it receives.
 #[derive(Clone, Default)]
@@ -84,15 +85,15 @@ fn all_kinds() -> Support {
 }
 
 /// Returns a state without pods in which these policies are in force.
-fn state_with(policies: impl IntoIterator<Item = ClusterPolicyObject>) -> State {
-    let mut state = State::new(&Topology::standard(false));
-    state.cluster.pods.clear();
-    state.cluster.services.clear();
+fn state_with(policies: impl IntoIterator<Item = ClusterPolicyObject>) -> World {
+    let mut world = standard_world(false);
+    world.cluster.pods.clear();
+    world.cluster.services.clear();
     for object in policies {
         let policy = WrittenClusterPolicy::new(object).unwrap();
-        state.apply(&Action::SetClusterPolicy(policy)).unwrap();
+        world.apply(&Action::SetClusterPolicy(policy)).unwrap();
     }
-    state
+    world
 }
 
 /// Returns a policy that denies one direction of traffic between the subject and namespace `x`.
@@ -168,32 +169,32 @@ async fn cleanup_finds_cluster_scoped_policies() {
 /// Nothing is measured if a policy cannot be in force. A policy of another user is not replaced.
 #[tokio::test]
 async fn what_cannot_be_in_force_is_not_measured() {
-    let absence = |state: &State| state.absent.get(&EndpointName::pod("x", "a")).cloned().unwrap();
+    let absence = |world: &World| world.absent.get(&EndpointName::pod("x", "a")).cloned().unwrap();
     let with_pod = |policy: ClusterPolicyObject| {
-        let mut state = state_with([policy]);
-        let pods = State::new(&Topology::standard(false)).cluster.pods;
+        let mut world = state_with([policy]);
+        let pods = standard_world(false).cluster.pods;
         // netproof does not start pods with `hostNetwork`.
-        state.cluster.pods.extend(pods.into_iter().take(1).map(|pod| Pod { host_network: true, ..pod }));
-        state
+        world.cluster.pods.extend(pods.into_iter().take(1).map(|pod| Pod { host_network: true, ..pod }));
+        world
     };
     let lacking: Support =
         [(ClusterPolicyKind::ClusterNetworkPolicy, Err("it is not installed".to_owned()))].into();
     let cluster = Objects::default();
-    let mut state = with_pod(quarantine(7, "ingress", "from"));
+    let mut world = with_pod(quarantine(7, "ingress", "from"));
     let mut one = deployment(cluster.client(), lacking, Vec::new());
-    one.converge(&mut state).await.unwrap();
+    one.converge(&mut world).await.unwrap();
     let why = "it is not installed".to_owned();
     let capability = Some(Capability::ClusterPolicies);
-    assert_eq!(absence(&state), Absence { capability, why });
+    assert_eq!(absence(&world), Absence { capability, why });
     assert!(cluster.policies().is_empty());
 
     let path = "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies/default";
     cluster.insert(path, json!({"metadata": {"name": "default"}, "spec": {}}));
-    let mut state = with_pod(baseline());
+    let mut world = with_pod(baseline());
     let mut other = deployment(cluster.client(), all_kinds(), Vec::new());
-    other.converge(&mut state).await.unwrap();
+    other.converge(&mut world).await.unwrap();
     let why = "the cluster has a BaselineAdminNetworkPolicy default which is not this run's".to_owned();
-    assert_eq!(absence(&state), Absence { capability: None, why }, "no scenario can declare that");
+    assert_eq!(absence(&world), Absence { capability: None, why }, "no scenario can declare that");
     other.remove_cluster_policies().await.unwrap();
     assert_eq!(cluster.policies().len(), 1);
 }

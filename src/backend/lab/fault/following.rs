@@ -7,8 +7,8 @@ use super::misread::misread;
 use super::{Description, Fault, seen, wrong};
 use crate::backend::lab::enforce::selects;
 use crate::policy::{Cluster, Labels, NetworkPolicy, Pod};
-use crate::scenario::State;
 use crate::snapshot::Identity;
+use crate::world::World;
 
 /// A fault in which changes are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -231,24 +231,24 @@ impl Follower {
     }
 
     /// Processes the next state. Returns what the enforcer knows after it.
-    pub(in crate::backend::lab) fn see(&mut self, state: &State) -> EnforcerState {
-        let mut view = EnforcerState { cluster: state.cluster.clone(), ..EnforcerState::default() };
+    pub(in crate::backend::lab) fn see(&mut self, world: &World) -> EnforcerState {
+        let mut view = EnforcerState { cluster: world.cluster.clone(), ..EnforcerState::default() };
         match self.fault {
             Some(Fault::Following(lapse)) => self.overlook(lapse, &mut view),
-            Some(Fault::Reading(misreading)) => misread(misreading, &mut view.cluster, &state.written),
+            Some(Fault::Reading(misreading)) => misread(misreading, &mut view.cluster, &world.written),
             Some(Fault::Rules(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => {}
         }
-        self.policies.clone_from(&state.cluster.policies);
-        for pod in &state.cluster.pods {
+        self.policies.clone_from(&world.cluster.policies);
+        for pod in &world.cluster.pods {
             self.pods.entry(pod.addresses.clone()).or_insert_with(|| pod.clone());
             if !self.has_begun {
                 self.first_pods.insert(pod.addresses.clone());
             }
         }
-        let present = state.cluster.pods.iter().map(|pod| (Identity::of_pod(pod), pod.addresses.clone()));
+        let present = world.cluster.pods.iter().map(|pod| (Identity::of_pod(pod), pod.addresses.clone()));
         self.present = present.collect();
         self.ever_present.extend(self.present.keys().cloned());
-        for namespace in &state.cluster.namespaces {
+        for namespace in &world.cluster.namespaces {
             self.namespaces.entry(namespace.name.clone()).or_insert_with(|| namespace.labels.clone());
         }
         self.has_begun = true;

@@ -1,29 +1,28 @@
-//! The state of a scenario between two steps.
+//! The network under test at one moment.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::action::Action;
 use super::capability::Absence;
 use super::endpoint::EndpointName;
-use super::step::Action;
-use super::topology::Topology;
 use crate::policy::{
     Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, Pod, Port, Service,
     ServicePort,
 };
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenService};
 
-/// The cluster of a scenario at one moment. The backend fills in the addresses, and everything else that only
+/// The network under test at one moment. The backend fills in the addresses, and everything else that only
 /// the backend knows.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct World {
     /// The part that the policy engine sees.
     pub cluster: Cluster,
     /// NetworkPolicies of the cluster, as they were written.
     pub written: Vec<WrittenPolicy>,
     /// Cluster-scoped policies of the cluster, as they were written.
     pub written_for_cluster: Vec<WrittenClusterPolicy>,
-    /// Services that steps applied, as they were written. Services of the topology are not included.
+    /// Services that changes created, as they were written. Services of the start are not included.
     pub written_services: Vec<WrittenService>,
     /// Addresses outside the cluster.
     pub externals: Vec<External>,
@@ -61,12 +60,7 @@ pub struct DnsServer {
     pub service: Identity,
 }
 
-impl State {
-    /// Returns the initial state of a topology.
-    pub fn new(topology: &Topology) -> Self {
-        topology.state()
-    }
-
+impl World {
     /// Returns the node on which an endpoint is, by its name in the environment. `None` if the endpoint is on
     /// no node.
     pub fn machine_of(&self, endpoint: &EndpointName) -> Option<String> {
@@ -208,7 +202,7 @@ impl State {
 
     fn namespace(&mut self, name: &str) -> Result<&mut Namespace, String> {
         let found = self.cluster.namespaces.iter_mut().find(|namespace| namespace.name == name);
-        found.ok_or_else(|| format!("the topology has no namespace {name}"))
+        found.ok_or_else(|| format!("there is no namespace {name}"))
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::cell::{Cell, cells};
-use crate::scenario::{Assertion, KeepOpen, ProbePattern, Scenario, State};
+use super::{Assertion, KeepOpen, ProbePattern, Scenario};
+use crate::plan::{Cell, cells};
 use crate::source::{Error, Location};
 
 /// Checks that every assertion of a scenario covers at least one cell of its step, and that every `keepOpen`
@@ -12,16 +12,16 @@ use crate::source::{Error, Location};
 ///
 /// # Errors
 /// The first one that covers none, with its location.
-pub fn check(scenario: &Scenario) -> Result<(), Error> {
-    let mut state = State::new(&scenario.topology);
+pub fn check_coverage(scenario: &Scenario) -> Result<(), Error> {
+    let mut world = scenario.world.clone();
     for step in &scenario.steps {
-        check_connections(&step.keep_open, &cells(&state, &scenario.probes))
+        check_connections(&step.keep_open, &cells(&world, &scenario.probes))
             .map_err(|(at, what)| Error::at(&scenario.file, at, format!("step `{}`: {what}", step.name)))?;
         for action in &step.actions {
             // The loader has applied the same actions before.
-            state.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
+            world.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
         }
-        let cells = cells(&state, &scenario.probes);
+        let cells = cells(&world, &scenario.probes);
         for assertion in step.expect.iter().chain(&step.intent) {
             if let Some(what) = uncovered(assertion, &cells) {
                 let message = format!("step `{}`: {what}", step.name);

@@ -1,13 +1,13 @@
-//! Addresses of a state's endpoints, by name.
+//! Addresses of the endpoints, by name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::endpoint::EndpointName;
-use super::state::State;
+use super::model::World;
 use crate::policy::{IpFamily, Pod};
 use crate::snapshot::AddressName;
 
-impl State {
+impl World {
     /// Returns the addresses of an endpoint. Empty if they are not known, and `None` if there is no such
     /// endpoint.
     pub fn addresses(&self, endpoint: &EndpointName) -> Option<&[IpAddr]> {
@@ -29,7 +29,7 @@ impl State {
     ///
     /// If the endpoint has no address of the family, returns an address that no endpoint has. This is so
     /// before a backend has filled in the addresses, and in an environment without the family.
-    pub(super) fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, String> {
+    pub fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, String> {
         let endpoint = EndpointName::parse(&name.holder)?;
         let is_it = |pod: &&Pod| EndpointName::pod(&pod.namespace, &pod.name) == endpoint;
         if self.cluster.pods.iter().filter(is_it).any(|pod| pod.ended) {
@@ -71,16 +71,16 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::scenario::{self, Topology};
+    use crate::scenario::{self, standard_world};
     use crate::source::Text;
 
     #[test]
     fn names_stand_for_addresses_or_for_what_nobody_has() {
-        let mut state = State::new(&Topology::standard(true));
-        state.cluster.pods[1].addresses = vec!["10.244.1.7".parse().unwrap()];
+        let mut world = standard_world(true);
+        world.cluster.pods[1].addresses = vec!["10.244.1.7".parse().unwrap()];
         let address = |holder: &str, family| {
             let name = AddressName { holder: holder.to_owned(), family };
-            state.address_by_name(&name).map(|address| address.to_string())
+            world.address_by_name(&name).map(|address| address.to_string())
         };
         assert_eq!(address("x/b", IpFamily::V4).unwrap(), "10.244.1.7");
         assert_eq!(address("x/b", IpFamily::V6).unwrap(), "3fff::2");
@@ -113,17 +113,17 @@ steps:
     fn restored_policies_name_the_address_of_a_pod_that_is_gone() {
         let text = Text { name: Arc::from("a.yaml"), content: POD_WITH_A_NAMED_ADDRESS.to_owned() };
         let scenario = scenario::load(&[text]).unwrap().remove(0);
-        let mut state = State::new(&scenario.topology);
-        state.cluster.pods[2].addresses = vec!["10.244.1.7".parse().unwrap()];
+        let mut world = scenario.world.clone();
+        world.cluster.pods[2].addresses = vec!["10.244.1.7".parse().unwrap()];
         for action in scenario.steps.iter().flat_map(|step| &step.actions) {
-            state.apply(action).unwrap();
+            world.apply(action).unwrap();
         }
-        let policies = state.cluster.policies.clone();
-        let restoration = state.restoration_of_policies();
-        for action in state.removal_of_policies().iter().chain(&restoration) {
-            state.apply(action).unwrap();
+        let policies = world.cluster.policies.clone();
+        let restoration = world.restoration_of_policies();
+        for action in world.removal_of_policies().iter().chain(&restoration) {
+            world.apply(action).unwrap();
         }
-        assert_eq!(state.cluster.policies, policies);
+        assert_eq!(world.cluster.policies, policies);
         assert!(format!("{policies:?}").contains("10.244.1.7/32"), "{policies:?}");
     }
 }

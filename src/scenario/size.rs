@@ -1,7 +1,7 @@
 //! The number of cells that a scenario probes.
 
-use super::cell::cells;
-use crate::scenario::{Scenario, State};
+use super::Scenario;
+use crate::plan::cells;
 use crate::source::Error;
 
 /// Size of a scenario, in cells.
@@ -25,13 +25,13 @@ impl Size {
 /// # Errors
 /// If a step cannot be applied. This does not happen for a scenario that was loaded.
 pub fn size(scenario: &Scenario) -> Result<Size, Error> {
-    let mut state = State::new(&scenario.topology);
-    let mut size = Size { baseline: cells(&state, &scenario.probes).len(), steps: 0 };
+    let mut world = scenario.world.clone();
+    let mut size = Size { baseline: cells(&world, &scenario.probes).len(), steps: 0 };
     for step in &scenario.steps {
         for action in &step.actions {
-            state.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
+            world.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
         }
-        size.steps += cells(&state, &scenario.probes).len();
+        size.steps += cells(&world, &scenario.probes).len();
     }
     Ok(size)
 }

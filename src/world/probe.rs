@@ -6,7 +6,7 @@ use crate::policy::{Port, Protocol};
 use crate::source::quote;
 
 /// Suffix of a probe that first looks up a name.
-pub(super) const BY_NAME: &str = " by name";
+pub const BY_NAME: &str = " by name";
 
 /// One kind of probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ impl Probe {
 }
 
 /// Reads a port number.
-pub(super) fn parse_port(text: &str) -> Result<Port, String> {
+pub fn parse_port(text: &str) -> Result<Port, String> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let port = if is_number { text.parse::<u16>().ok().and_then(Port::new) } else { None };
     port.ok_or_else(|| format!("{} is not a port: it must be between 1 and 65535", quote(text)))

@@ -1,0 +1,18 @@
+//! The network under test: endpoints, addresses, policies, and the changes that lead from one state to the next.
+//!
+//! Scenarios produce a [`World`]. A backend creates it, and probes are sent between its endpoints.
+
+mod action;
+mod addresses;
+mod capability;
+mod endpoint;
+mod model;
+mod pattern;
+mod probe;
+
+pub use action::{Action, PodChange};
+pub use capability::{Absence, Capability};
+pub use endpoint::EndpointName;
+pub use model::{DnsServer, External, World};
+pub use pattern::{EndpointPattern, wildcard};
+pub use probe::{BY_NAME, Probe, parse_port};
