@@ -12,9 +12,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The files with the 45 cases of Kubernetes' own tests for NetworkPolicy.
-const CASES: [&str; 7] =
-    ["default-deny", "selectors", "ports", "egress", "several-policies", "changes", "ip-block"];
+/// The scenarios with the 45 cases of Kubernetes' own tests for NetworkPolicy.
+const CASES: [&str; 7] = [
+    "conformance-default-deny",
+    "conformance-selectors",
+    "conformance-ports",
+    "conformance-egress",
+    "conformance-several-policies",
+    "conformance-changes",
+    "conformance-ip-block",
+];
 
 fn main() {
     let Ok(context) = std::env::var("NETPROOF_CLUSTER") else {
@@ -47,11 +54,9 @@ fn report(what: &str, at_most: f64, took: Duration) {
 }
 
 fn run(context: &str, parallel: &str) -> Value {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/conformance");
-    let files = CASES.map(|case| format!("{folder}/{case}.yaml"));
     let output = Command::new(env!("CARGO_BIN_EXE_netproof"))
         .args(["run", "--backend", "cluster", "--context", context, "--parallel", parallel, "-o", "json"])
-        .args(files)
+        .args(CASES)
         .stderr(Stdio::inherit())
         .output()
         .expect("the program runs");

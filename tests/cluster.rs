@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::machine::{Finished, User, file, library, program, run};
+use crate::machine::{BASICS, Finished, User, file, library, program, run, scenario_file};
 
 /// A cluster is one thing, and faults of one test would be noticed by the others.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -116,11 +116,11 @@ impl Cluster {
         list["items"].as_array().unwrap().iter().map(object).collect()
     }
 
-    /// A folder with these files of the library.
-    fn scenarios(name: &str, files: &[&str]) -> PathBuf {
-        for path in files {
-            let content = fs::read(library().join(path)).unwrap();
-            file(&format!("{name}/{}", Path::new(path).file_name().unwrap().display()), content);
+    /// A folder with the files of these scenarios.
+    fn scenarios(name: &str, scenarios: &[&str]) -> PathBuf {
+        for scenario in scenarios {
+            let content = fs::read(scenario_file(scenario)).unwrap();
+            file(&format!("{name}/{scenario}.yaml"), content);
         }
         file(&format!("{name}/README"), "").parent().unwrap().to_path_buf()
     }
@@ -243,9 +243,10 @@ fn without_an_enforcer_every_asserted_denial_is_a_leak() {
     let name = "without_an_enforcer_every_asserted_denial_is_a_leak";
     let Some(cluster) = Cluster::with_enforcer(name) else { return };
     let _stopped = Stopped::enforcers(&["1", "2"]);
-    let folders = ["seeds", "semantics"].map(|folder| library().join(folder));
-    let [seeds, semantics] = folders.each_ref().map(|folder| folder.to_str().unwrap());
-    let finished = cluster.run(&[seeds, semantics, "--settle", "200ms", "-o", "json"]);
+    let files = BASICS.map(scenario_file);
+    let mut arguments = files.each_ref().map(|path| path.to_str().unwrap()).to_vec();
+    arguments.extend(["--settle", "200ms", "-o", "json"]);
+    let finished = cluster.run(&arguments);
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     let cells = cells(&finished.json());
     let denied: Vec<_> = cells.iter().filter(|(_, cell)| cell["asserted"] == "deny").collect();
@@ -306,12 +307,7 @@ fn wait_for(mut condition: impl FnMut() -> bool) {
 }
 
 /// Scenarios about which all implementations agree, with many changes.
-const PLAIN: [&str; 4] = [
-    "semantics/policy-lifecycle.yaml",
-    "semantics/relabelling.yaml",
-    "semantics/union.yaml",
-    "semantics/selectors.yaml",
-];
+const PLAIN: [&str; 4] = ["policy-lifecycle", "relabelling", "union", "selectors"];
 
 /// Carries the plain scenarios out while something breaks. Nothing may be accused, and what could not be measured
 /// has a cause.
@@ -510,7 +506,7 @@ fn what_a_killed_run_left_is_removed_and_nothing_else_was_touched() {
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn what_cannot_work_is_refused_and_leaves_nothing() {
     let cluster = Cluster::named();
-    let scenario = library().join("seeds/default-deny.yaml");
+    let scenario = scenario_file("default-deny");
     let scenario = scenario.to_str().unwrap();
     let nowhere = file("nowhere.conf", kubeconfig("https://127.0.0.1:1", "wrong"));
     let server =
@@ -590,7 +586,7 @@ spec:
     let policy = Policy(&cluster, manifest);
     // The API server takes a moment to notice.
     sleep(Duration::from_secs(2));
-    let scenario = library().join("seeds/default-deny.yaml");
+    let scenario = scenario_file("default-deny");
     let run = || cluster.run(&[scenario.to_str().unwrap()]);
     let finished = run();
     assert_eq!(finished.code, Some(2), "{finished:?}");
@@ -678,7 +674,7 @@ fn the_service_account_of_deploy_can_do_everything() {
     let token =
         |account: &str| cluster.kubectl(&["create", "token", account, "-n", "netproof"]).trim().to_owned();
     let as_account = file("account.conf", kubeconfig(&server, &token("netproof")));
-    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    let scenario = scenario_file("pods-come-and-go");
     let on_cluster = |config: &Path| {
         let first = ["run", "--backend", "cluster", "--kubeconfig", config.to_str().unwrap()];
         let options = [scenario.to_str().unwrap(), "--settle", "3s"];
@@ -732,8 +728,7 @@ fn prepared_namespaces_are_enough_and_are_as_they_were_afterwards() {
         run(User::Root, first.into_iter().chain(profile().iter().copied()).chain(options.iter().copied()))
     };
     // Labels of namespaces that change, pods that come and go, names of namespaces, and more of them than most have.
-    let files = ["changes/namespace-labels", "seeds/default-deny", "semantics/pods-come-and-go"];
-    let files = files.map(|name| library().join(format!("{name}.yaml")));
+    let files = ["namespace-labels", "default-deny", "pods-come-and-go"].map(scenario_file);
     let mut arguments: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
     arguments.extend(["-o", "json", "--parallel", "4"]);
     let finished = on_cluster(&names, &arguments);
@@ -747,7 +742,7 @@ fn prepared_namespaces_are_enough_and_are_as_they_were_afterwards() {
     }
 
     // Too few for one of the scenarios: the others are carried out.
-    let wide = library().join("combinations/ten-namespaces.yaml");
+    let wide = scenario_file("ten-namespaces");
     let finished =
         on_cluster(&names[..4], &[files[1].to_str().unwrap(), wide.to_str().unwrap(), "-o", "json"]);
     let report: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
@@ -795,7 +790,7 @@ fn runs_at_the_same_time_do_not_see_each_other() {
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn every_node_is_source_and_destination() {
     let Some(cluster) = Cluster::with_enforcer("every_node_is_source_and_destination") else { return };
-    let scenario = library().join("semantics/union.yaml");
+    let scenario = scenario_file("union");
     for nodes in [&["--every-node"][..], &["--nodes", "np-node2"]] {
         let arguments = [&[scenario.to_str().unwrap(), "-o", "json"], nodes].concat();
         let finished = cluster.run(&arguments);
@@ -822,7 +817,7 @@ fn every_node_includes_tainted_nodes() {
     let Some(cluster) = Cluster::with_nodes("every_node_includes_tainted_nodes") else { return };
     cluster.kubectl(&["taint", "node", "np-node2", "netproof-test=x:NoSchedule"]);
     let _taint = Taint(&cluster);
-    let scenario = library().join("semantics/union.yaml");
+    let scenario = scenario_file("union");
     for (every, used) in [(&["--every-node"][..], 2), (&[], 1)] {
         let finished = cluster.run(&[&[scenario.to_str().unwrap(), "-o", "json"], every].concat());
         let report = finished.json();
@@ -839,7 +834,7 @@ fn every_node_includes_tainted_nodes() {
 fn a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named() {
     let name = "a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named";
     let Some(cluster) = Cluster::with_enforcer(name) else { return };
-    let scenario = library().join("semantics/union.yaml");
+    let scenario = scenario_file("union");
     let running = cluster.start(&[scenario.to_str().unwrap(), "-o", "json"]);
     wait_for(|| !cluster.namespaces().is_empty());
     // It selects nobody: only who looks for it can find it.
@@ -862,7 +857,7 @@ fn a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named() {
 fn a_policy_that_gets_its_first_egress_rule_isolates_for_egress() {
     let name = "a_policy_that_gets_its_first_egress_rule_isolates_for_egress";
     let Some(cluster) = Cluster::with_enforcer(name) else { return };
-    let scenario = library().join("isolation/default-policy-types.yaml");
+    let scenario = scenario_file("default-policy-types");
     let finished = cluster.run(&[&[scenario.to_str().unwrap(), "-o", "json"], profile()].concat());
     assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
 }
@@ -872,7 +867,7 @@ fn a_policy_that_gets_its_first_egress_rule_isolates_for_egress() {
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn addresses_by_name_are_those_of_the_cluster() {
     let Some(cluster) = Cluster::with_enforcer("addresses_by_name_are_those_of_the_cluster") else { return };
-    let scenario = library().join("semantics/ip-block-pods.yaml");
+    let scenario = scenario_file("ip-block-pods");
     let finished = cluster.run(&[scenario.to_str().unwrap(), "-o", "json"]);
     assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
 }
@@ -923,7 +918,7 @@ fn pods_are_used_again_under_other_names() {
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn exec_is_as_good_a_way_as_a_port_forward() {
     let Some(cluster) = Cluster::with_enforcer("exec_is_as_good_a_way_as_a_port_forward") else { return };
-    let scenario = library().join("semantics/union.yaml");
+    let scenario = scenario_file("union");
     let finished = cluster.run(&[scenario.to_str().unwrap(), "--control", "exec"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
 }

@@ -11,7 +11,7 @@ use netproof::verdict::{Cause, CellResult, Change, RunResult, ScenarioFailure, S
 use netproof::world::{Capability, EndpointName};
 use serde_json::Value;
 
-use crate::machine::{Finished, User, file, library, run as netproof};
+use crate::machine::{Finished, User, file, run as netproof, scenario_file};
 use crate::reports::{cell, excused, limited, on_udp, run, scenario, settled, step};
 
 /// A result as the program reads it.
@@ -310,10 +310,8 @@ fn long_lists_are_cut() {
     assert!(text.contains("… and 28 more (--verbose shows all)"), "{text}");
 }
 
-const SCENARIO: &str = "seeds/same-namespace-and-dns.yaml";
-
 fn lab(options: &[&str]) -> Finished {
-    let scenario = library().join(SCENARIO);
+    let scenario = scenario_file("same-namespace-and-dns");
     let arguments = ["run", scenario.to_str().unwrap()];
     netproof(User::Ordinary, arguments.iter().chain(options))
 }

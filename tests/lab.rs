@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::machine::{Finished, User, command, file, folder, library, program, run};
+use crate::machine::{BASICS, Finished, User, command, file, folder, library, program, run, scenario_file};
 
 /// All cells of a JSON report, each with the names of its scenario and step.
 fn cells(finished: &Finished) -> Vec<(String, Value)> {
@@ -30,10 +30,10 @@ fn cells(finished: &Finished) -> Vec<(String, Value)> {
 /// Runs the scenarios whose verdicts are looked at one by one; that all faults are found is for the
 /// self-test to show.
 fn run_with_fault(user: User, fault: &str) -> Finished {
-    let files = ["seeds", "semantics"].map(|folder| fs::read_dir(library().join(folder)).unwrap());
-    let files = files.into_iter().flatten().map(|file| file.unwrap().path());
-    // Its Service leads to one pod that is isolated and one that is not: with some faults, what shows is chance.
-    let files = files.filter(|file| !file.ends_with("pods-that-end.yaml"));
+    // The Service of this one leads to one pod that is isolated and one that is not: with some faults, what
+    // shows is chance.
+    let names = BASICS.into_iter().filter(|name| *name != "pods-that-end");
+    let files = names.map(scenario_file);
     let options = ["run", "-o", "json", "--fault", fault, "--parallel", "6"].map(PathBuf::from);
     run(user, options.into_iter().chain(files))
 }
@@ -46,10 +46,11 @@ fn is_fine(cell: &Value) -> bool {
 
 #[test]
 fn the_library_passes_as_an_ordinary_user_and_some_of_it_as_root() {
-    for (user, folder) in [(User::Root, library().join("semantics")), (User::Ordinary, library().to_owned())]
-    {
+    let some = BASICS.map(scenario_file).to_vec();
+    for (user, files) in [(User::Root, some), (User::Ordinary, vec![library().to_owned()])] {
         // Asked for, the share that every run tries to reach has to be reached.
-        let finished = run(user, ["run", folder.to_str().unwrap(), "-o", "json", "--confidence", "10%"]);
+        let options = ["run", "-o", "json", "--confidence", "10%"].map(PathBuf::from);
+        let finished = run(user, options.into_iter().chain(files));
         for (place, cell) in cells(&finished) {
             assert!(is_fine(&cell), "as {user:?}: {place}: {cell}");
         }
@@ -166,7 +167,7 @@ fn changes_that_are_not_followed_are_found() {
 /// The rules are there before the pods, and the times count from the pods' first answers.
 #[test]
 fn new_pods_are_isolated_at_once_and_admitted_soon() {
-    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    let scenario = scenario_file("pods-come-and-go");
     for user in User::ALL {
         let finished = run(user, ["run", scenario.to_str().unwrap(), "-o", "json"]);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
@@ -186,7 +187,7 @@ fn new_pods_are_isolated_at_once_and_admitted_soon() {
 /// Isolation that comes a second late has been too late, though everything settles.
 #[test]
 fn a_packet_to_a_new_pod_before_it_is_isolated_is_a_leak() {
-    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    let scenario = scenario_file("pods-come-and-go");
     let options = ["-o", "json", "--fault", "new-pods-open", "--settle", "5s"];
     let finished = run(User::Ordinary, ["run", scenario.to_str().unwrap()].iter().chain(&options));
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);

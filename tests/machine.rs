@@ -121,6 +121,44 @@ pub(crate) fn library() -> &'static Path {
     })
 }
 
+/// Small scenarios for tests that look at every verdict. Together they decide most items of the semantics.
+pub(crate) const BASICS: [&str; 27] = [
+    "aks-managed-namespaces",
+    "default-deny",
+    "dns-label-mismatch",
+    "dual-stack",
+    "ip-block",
+    "ip-block-pods",
+    "named-ports",
+    "named-ports-of-host-network",
+    "namespace-selector-empty",
+    "namespaces-only",
+    "host-network",
+    "pods-come-and-go",
+    "pods-that-end",
+    "policy-lifecycle",
+    "policy-types",
+    "port-range",
+    "port-items",
+    "relabelling",
+    "same-namespace-and-dns",
+    "security-zones",
+    "selectors",
+    "target-ports",
+    "shared-ingress",
+    "team-segmentation",
+    "tenant-baseline",
+    "two-customers",
+    "union",
+];
+
+/// The file of a scenario of the library. It has the name of the scenario, and the folder does not matter.
+pub(crate) fn scenario_file(name: &str) -> PathBuf {
+    let folders = fs::read_dir(library()).unwrap().map(|folder| folder.unwrap().path());
+    let mut files = folders.map(|folder| folder.join(format!("{name}.yaml")));
+    files.find(|file| file.is_file()).unwrap_or_else(|| unreachable!("the library has no scenario {name}"))
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

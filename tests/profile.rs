@@ -7,7 +7,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::machine::{Finished, User, file, folder, library, run};
+use crate::machine::{Finished, User, file, folder, run, scenario_file};
 
 fn profile(name: &str, cells: &str) -> String {
     let content = format!(
@@ -95,7 +95,7 @@ fn a_leak_that_is_known_is_recorded_and_not_judged() {
 /// Of a new pod only the first moment is left open; what lasts is a leak all the same.
 #[test]
 fn a_new_pod_that_is_isolated_late_is_left_undefined() {
-    let scenario = library().join("semantics/pods-come-and-go.yaml");
+    let scenario = scenario_file("pods-come-and-go");
     let known = profile("late", "quirk: new-pods-open-at-first");
     let with = |fault: &str| {
         let options = ["-o", "json", "--settle", "5s", "--profile", &known, "--fault", fault];
@@ -301,8 +301,7 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
     ];
     let quirks = names.map(|name| format!("quirk: {name}"));
     let all = profile("all-quirks", &quirks.join("}\n- reason: another\n  references: u\n  cells: {"));
-    let seeds = library().join("seeds");
-    let finished = run(User::Ordinary, ["run", seeds.to_str().unwrap(), "--profile", &all, "-o", "json"]);
+    let finished = run(User::Ordinary, ["run", "--tag", "seeds", "--profile", &all, "-o", "json"]);
     assert_ne!(finished.code, Some(1), "{}", finished.stderr);
     let document = finished.json();
     let own = &document["profiles"][0];
@@ -321,9 +320,7 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
 /// What was found out about kube-router on a real cluster, cell by cell.
 #[test]
 fn the_profile_of_kube_router_covers_what_was_seen() {
-    let files =
-        ["semantics/policy-types", "semantics/named-ports", "seeds/security-zones", "seeds/two-customers"];
-    let files = files.map(|name| library().join(format!("{name}.yaml")));
+    let files = ["policy-types", "named-ports", "security-zones", "two-customers"].map(scenario_file);
     let files = files.each_ref().map(|path| path.to_str().unwrap());
     let options = ["run", "--profile", "kube-router", "-o", "json"];
     let finished = run(User::Ordinary, options.iter().chain(&files));

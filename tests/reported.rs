@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::interference::{by_name, found_by_name};
-use crate::machine::{Finished, User, file, library, run};
+use crate::machine::{Finished, User, file, run, scenario_file};
 
 /// The cells of a run that are no match, each with the name of its step.
 fn accused(finished: &Finished) -> Vec<(String, Value)> {
@@ -27,7 +27,7 @@ fn run_with_fault(scenario: &std::path::Path, fault: &str, options: &[&str]) -> 
 
 /// Checks that a fault shows in a scenario of the library, and only where it can.
 fn check(scenario: &str, fault: &str, is_its_doing: impl Fn(&str, &Value) -> bool) {
-    let finished = run_with_fault(&library().join(scenario), fault, &[]);
+    let finished = run_with_fault(&scenario_file(scenario), fault, &[]);
     assert_eq!(finished.code, Some(1), "{fault}: {finished:?}");
     let accused = accused(&finished);
     assert!(!accused.is_empty(), "{fault}: {finished:?}");
@@ -38,7 +38,7 @@ fn check(scenario: &str, fault: &str, is_its_doing: impl Fn(&str, &Value) -> boo
 
 #[test]
 fn a_dead_path_between_two_nodes_is_an_outage_of_what_crosses_it() {
-    check("semantics/union.yaml", "dead-path", |_, cell| {
+    check("union", "dead-path", |_, cell| {
         // Nothing shows that anything enforces what is denied on a path that nothing passes.
         let verdict = if cell["expected"] == "deny" { "inconclusive" } else { "blocked" };
         cell["verdict"] == verdict && cell["fromNode"] != cell["toNode"]
@@ -58,7 +58,7 @@ fn a_denied_lookup_that_is_answered_is_a_leak_whatever_becomes_of_the_connection
 /// Regression: the fault spared the canaries, so that a scenario that denies everything passed.
 #[test]
 fn a_dead_path_is_no_denial() {
-    let finished = run_with_fault(&library().join("seeds/default-deny.yaml"), "dead-path", &[]);
+    let finished = run_with_fault(&scenario_file("default-deny"), "dead-path", &[]);
     let report = finished.json();
     let steps = report["scenarios"][0]["steps"].as_array().unwrap();
     let cells = steps.iter().flat_map(|step| step["cells"].as_array().unwrap());
@@ -75,26 +75,26 @@ fn a_dead_path_is_no_denial() {
 
 #[test]
 fn denial_without_policies_is_found() {
-    check("seeds/default-deny.yaml", "isolated-without-policy", |_, cell| {
+    check("default-deny", "isolated-without-policy", |_, cell| {
         cell["verdict"] == "blocked" && cell["from"] != cell["to"]
     });
 }
 
 #[test]
 fn a_peer_of_blocks_alone_that_admits_pods_is_found() {
-    check("semantics/ip-block.yaml", "ipblocks-are-everybody", |_, cell| cell["verdict"] == "leak");
+    check("ip-block", "ipblocks-are-everybody", |_, cell| cell["verdict"] == "leak");
 }
 
 #[test]
 fn a_block_of_one_family_that_opens_the_other_is_found_with_holes_and_without() {
-    for scenario in ["semantics/dual-stack.yaml", "addresses/holes-ingress.yaml"] {
+    for scenario in ["dual-stack", "holes-ingress"] {
         check(scenario, "zero-holds-ipv6", |_, cell| cell["verdict"] == "leak");
     }
 }
 
 #[test]
 fn a_restarted_pod_that_loses_one_family_is_found() {
-    check("changes/pods-replaced.yaml", "restarted-pod-loses-family", |step, cell| {
+    check("pods-replaced", "restarted-pod-loses-family", |step, cell| {
         let is_after_a_restart = ["server and friend exchange", "the friend starts again"];
         is_after_a_restart.iter().any(|start| step.starts_with(start))
             && cell["verdict"] == "blocked"

@@ -7,7 +7,7 @@ use netproof::scenario;
 use netproof::snapshot::Snapshot;
 use netproof::source::Text;
 
-use crate::machine::{User, library, run};
+use crate::machine::{User, run, scenario_file};
 use crate::readings::{engine, evaluate, flow, pod, policy};
 
 /// A client on each node, two servers on the first, and a Service before these.
@@ -154,7 +154,7 @@ steps:
 
 /// Each cell of a Service of which one pod is closed: its verdict, what is expected, and the node that was reached.
 fn half_closed(arguments: &[&str]) -> Vec<[String; 3]> {
-    let path = library().join("services/backends.yaml");
+    let path = scenario_file("backends");
     let all = [&["run", path.to_str().unwrap(), "-o", "json"], arguments].concat();
     let report = run(User::Ordinary, all).json();
     let mut steps = report["scenarios"][0]["steps"].as_array().unwrap().iter();
