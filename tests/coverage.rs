@@ -1,11 +1,13 @@
 //! What the scenario library covers: a case that is the only one of its kind cannot be deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use netproof::fuzz::Case;
 use netproof::plan::{Cell, Router, cells};
-use netproof::policy::{Decision, Engine, Reason};
+use netproof::policy::{Decision, Engine, Reason, UndefinedKind};
 use netproof::scenario::{Assertion, Claim, SpecRule, Step};
 use netproof::world::World;
 
@@ -27,10 +29,9 @@ struct Covered {
     /// Of each item, what its cases are examples of, such as `deny ingress`. Whether they decide it is for
     /// `src/fuzz/item` to say.
     kinds: BTreeMap<SpecRule, BTreeSet<String>>,
-    /// The undefined cells, by the names of their reasons.
-    undefined: BTreeMap<&'static str, usize>,
+    /// The reasons for which cells are undefined.
+    undefined: BTreeSet<&'static str>,
     cells: usize,
-    undefined_cells: usize,
     asserted: usize,
     intended: usize,
 }
@@ -67,14 +68,10 @@ impl Covered {
             self.cells += 1;
             self.intended += usize::from(claimed(&step.intent, &cell).is_some());
             if let Some(expected) = expected.as_ref().filter(|e| e.decision == Decision::Undefined) {
-                self.undefined_cells += 1;
-                let causes = expected.reasons.iter().filter_map(|reason| {
+                self.undefined.extend(expected.reasons.iter().filter_map(|reason| {
                     let Reason::Undefined(cause) = reason else { return None };
                     Some(cause.kind().name())
-                });
-                for cause in causes.collect::<BTreeSet<_>>() {
-                    *self.undefined.entry(cause).or_default() += 1;
-                }
+                }));
             }
             let Some(claim) = claimed(&step.expect, &cell) else { continue };
             self.asserted += 1;
@@ -149,19 +146,45 @@ fn every_item_has_cases_of_every_kind() {
     assert!(*intended > 100, "{intended} of {cells} cells have an intent");
 }
 
-/// The table of reasons in docs/semantics.md counts the library's cells.
+/// Reasons that only manifests can have. A scenario knows its whole cluster, and probes only ports and families
+/// that its endpoints have.
+const ONLY_IN_MANIFESTS: [&str; 6] = [
+    "backends-unknown",
+    "no-service-port",
+    "address-unknown",
+    "labels-unknown",
+    "subject-unknown",
+    "no-address",
+];
+
 #[test]
-fn the_documentation_counts_the_undefined_cells() {
-    let Covered { undefined, cells, undefined_cells, .. } = covered();
-    let text = include_str!("../docs/semantics.md");
-    let thousands = format!("{},{:03}", cells / 1_000, cells % 1_000);
-    let summary = format!("{undefined_cells} undefined cells of the library ({thousands} cells");
-    assert!(text.contains(&summary), "it is not about {summary}");
-    let (_, table) = text.split_once("| reason | why | readings | cells |\n|---|---|---|---|\n").unwrap();
-    let rows = table.lines().map_while(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
-    let counts: BTreeMap<&str, usize> = rows
-        .map(|row| (row.split_once('`').unwrap().0, row.rsplit_once("| ").unwrap().1.parse().unwrap()))
-        .filter(|(_, count)| *count > 0)
+fn every_reason_to_be_undefined_has_a_case() {
+    let reasons = UndefinedKind::ALL.map(UndefinedKind::name);
+    let missing: Vec<_> = reasons
+        .into_iter()
+        .filter(|reason| !ONLY_IN_MANIFESTS.contains(reason) && !covered().undefined.contains(reason))
         .collect();
-    assert_eq!(&counts, undefined);
+    assert!(missing.is_empty(), "no scenario has an undefined cell with this reason: {missing:?}");
+}
+
+/// A report names the scenario. Its file must be found without a search through all files.
+#[test]
+fn every_file_has_the_name_of_its_scenario() {
+    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
+    for scenario in netproof::scenario::load(&texts).unwrap() {
+        let file = Path::new(&scenario.file);
+        let name = file.file_stem().unwrap().to_str();
+        assert_eq!(name, Some(&*scenario.name), "rename {} to {}.yaml", file.display(), scenario.name);
+    }
+}
+
+/// A newcomer finds a scenario by the subject of its folder.
+#[test]
+fn the_documentation_lists_every_folder() {
+    let (_, table) = include_str!("../docs/scenarios.md").split_once("| folder | subject |").unwrap();
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `")?.split_once("/` |"));
+    let documented: BTreeSet<String> = rows.map(|(folder, _)| folder.to_owned()).collect();
+    let folders = fs::read_dir(library()).unwrap().map(|entry| entry.unwrap().file_name());
+    let folders: BTreeSet<String> = folders.map(|name| name.into_string().unwrap()).collect();
+    assert_eq!(documented, folders, "describe each folder of scenarios/ in the table of docs/scenarios.md");
 }
