@@ -339,7 +339,11 @@ fn runs_of_the_lab_are_compared() {
 
     let fixed = netproof(User::Ordinary, ["compare", bad, good]);
     assert_eq!(fixed.code, Some(0));
-    assert!(fixed.stdout.starts_with(&format!("PASS  nothing regressed, {leaks} fixed since ")), "{}", fixed.stdout);
+    assert!(
+        fixed.stdout.starts_with(&format!("PASS  nothing regressed, {leaks} fixed since ")),
+        "{}",
+        fixed.stdout
+    );
 
     let same = netproof(User::Ordinary, ["compare", bad, bad]);
     assert_eq!(same.code, Some(0));

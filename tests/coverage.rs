@@ -172,7 +172,7 @@ fn every_reason_to_be_undefined_has_a_case() {
 fn every_file_has_the_name_of_its_scenario() {
     let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
     for scenario in netproof::scenario::load(&texts).unwrap() {
-        let file = Path::new(&scenario.file);
+        let file = Path::new(&*scenario.file);
         let name = file.file_stem().unwrap().to_str();
         assert_eq!(name, Some(&*scenario.name), "rename {} to {}.yaml", file.display(), scenario.name);
     }
