@@ -1,4 +1,6 @@
-//! What the scenario library covers: a case that is the only one of its kind cannot be deleted.
+//! What the scenario library covers. If a case is the only one of its kind, its deletion fails a test.
+//!
+//! These tests send no packets. Whether packets agree with the library is for the self-test to show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,21 +15,21 @@ use netproof::world::World;
 
 use crate::machine::library;
 
-/// What a library should have of every item, each allowed and denied.
+/// Kinds of cells that the library must have for every item, allowed and denied.
 const KINDS: [&str; 8] = ["ingress", "egress", "IPv4", "IPv6", "TCP", "UDP", "on one node", "across nodes"];
 
-/// What an item cannot have, and why.
+/// Kinds that an item cannot have, and why.
 const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
     (30, &["UDP"], "the API server and its webhooks speak TCP"),
     (31, &["on one node"], "where an ingress rule decides, the pod's own node is always admitted"),
     (43, &["egress", "ingress"], "what is ambiguous is neither allowed nor denied by a rule"),
 ];
 
-/// What the library claims by hand, and what it leaves open.
+/// What the library asserts by hand, and which cells are undefined.
 #[derive(Default)]
 struct Covered {
-    /// Of each item, what its cases are examples of, such as `deny ingress`. Whether they decide it is for
-    /// `src/fuzz/item` to say.
+    /// For each item, the kinds of its cells, such as `deny ingress`. `src/fuzz/item` tests whether a cell
+    /// decides the item.
     kinds: BTreeMap<SpecRule, BTreeSet<String>>,
     /// The reasons for which cells are undefined.
     undefined: BTreeSet<&'static str>,
@@ -36,8 +38,7 @@ struct Covered {
     intended: usize,
 }
 
-/// What the assertions of the library are about, with the addresses of the lab, once for all tests that look at it. That
-/// packets agree is for the self-test to show.
+/// Returns what the library covers, with the addresses of the lab. It is computed once for all tests.
 fn covered() -> &'static Covered {
     static COVERED: OnceLock<Covered> = OnceLock::new();
     COVERED.get_or_init(|| {
@@ -52,7 +53,7 @@ fn covered() -> &'static Covered {
     })
 }
 
-/// The claim of the last assertion that covers a cell.
+/// Returns the claim of the last assertion that covers a cell.
 fn claimed(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
     let covers = |a: &&Assertion| a.covers(&cell.from, &cell.to, cell.family, cell.probe);
     assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
@@ -87,7 +88,7 @@ impl Covered {
     }
 }
 
-/// What a cell with a hand-written assertion is an example of.
+/// Returns the kinds of a cell with a hand-written assertion.
 fn kinds(world: &World, cell: &Cell, claim: Decision, reasons: &[Reason]) -> Vec<String> {
     let mut kinds = vec![cell.family.to_string(), cell.probe.protocol().name().to_owned()];
     kinds.extend(reasons.iter().filter_map(Reason::direction).map(|direction| direction.name().to_owned()));
@@ -146,8 +147,8 @@ fn every_item_has_cases_of_every_kind() {
     assert!(*intended > 100, "{intended} of {cells} cells have an intent");
 }
 
-/// Reasons that only manifests can have. A scenario knows its whole cluster, and probes only ports and families
-/// that its endpoints have.
+/// Reasons that only manifests can have. A scenario knows its whole cluster, and probes only ports and
+/// families that its endpoints have.
 const ONLY_IN_MANIFESTS: [&str; 6] = [
     "backends-unknown",
     "no-service-port",
