@@ -5,8 +5,19 @@ use std::collections::HashMap;
 use super::arena::{Id, Interner};
 use super::class::HasFamily;
 use super::port::Connections;
-use super::rule_peers::Held;
-use super::tier_sets::TierSets;
+
+/// Whether a match of a remote end is certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Held {
+    Perhaps,
+    Surely,
+}
+
+impl Held {
+    pub(super) fn of(surely: bool, perhaps: bool) -> Option<Self> {
+        if surely { Some(Self::Surely) } else { perhaps.then_some(Self::Perhaps) }
+    }
+}
 
 /// The connections that are allowed for certain, and those that may be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -57,16 +68,6 @@ impl Bounds {
         Self {
             certain: self.certain.intersection(&other.certain),
             possible: self.possible.union(&other.possible),
-        }
-    }
-
-    /// Returns what is allowed if a tier is evaluated before these bounds.
-    pub(super) fn after(&self, tier: &TierSets) -> Self {
-        let going_on = tier.going_on();
-        let denied = tier.denied.union(&going_on.difference(&self.certain));
-        Self {
-            certain: Connections::all().difference(&denied),
-            possible: tier.accepted.union(&going_on.intersection(&self.possible)),
         }
     }
 }
