@@ -8,9 +8,16 @@ use super::engine::Engine;
 use super::expectation::{Expectation, Reason};
 use super::flow::{Destination, Direct, Endpoint, Flow, name_of, service_name};
 use super::model::{Pod, Service};
+use super::port::{PortRange, Protocol};
 use super::reading::{Point, under_all_readings};
 use super::rule::Direction;
 use super::undefined::UndefinedCause;
+
+/// What a port of a node leads to.
+pub(super) enum LeadsTo<'a> {
+    Service(&'a Service),
+    Pod(&'a Pod),
+}
 
 impl Engine {
     /// Evaluates a flow under every reading that the specification allows.
@@ -128,18 +135,26 @@ impl Engine {
         if !has_nodes_address || flow.via.is_some() {
             return None;
         }
-        let has_port = |service: &Service| {
-            let mut ports = service.node_ports();
-            ports.any(|(protocol, ports)| protocol == flow.protocol && ports.contains(flow.port))
-        };
-        let of_service = self.services.iter().find(|(_, service)| has_port(service));
-        let of_service =
-            of_service.map(|(_, service)| UndefinedCause::NodePort { service: service_name(service) });
-        of_service.or_else(|| {
-            let has_port = |pod: &Pod| !pod.ended && pod.host_ports.contains(&(flow.protocol, flow.port));
-            let (_, pod) = self.pods.iter().find(|(_, pod)| has_port(pod))?;
-            Some(UndefinedCause::HostPort { pod: name_of(pod) })
+        let mut ports = self.node_ports();
+        let is_it = |(of, ports): &(Protocol, PortRange)| *of == flow.protocol && ports.contains(flow.port);
+        Some(match ports.find(|(port, _)| is_it(port))?.1 {
+            LeadsTo::Service(service) => UndefinedCause::NodePort { service: service_name(service) },
+            LeadsTo::Pod(pod) => UndefinedCause::HostPort { pod: name_of(pod) },
         })
+    }
+
+    /// Returns the ports of nodes that lead to Services and pods.
+    pub(super) fn node_ports(&self) -> impl Iterator<Item = ((Protocol, PortRange), LeadsTo<'_>)> {
+        let of_services = self
+            .services
+            .iter()
+            .flat_map(|(_, service)| service.node_ports().map(move |port| (port, LeadsTo::Service(service))));
+        let pods = self.pods.iter().map(|(_, pod)| pod).filter(|pod| !pod.ended);
+        let of_pods = pods.flat_map(|pod| {
+            let port = |(protocol, port): &(_, _)| (*protocol, PortRange::single(*port));
+            pod.host_ports.iter().map(move |host_port| (port(host_port), LeadsTo::Pod(pod)))
+        });
+        of_services.chain(of_pods)
     }
 
     /// Returns the pod at an end, or `None` if the end is not a pod.

@@ -44,18 +44,12 @@ impl Expectation {
     /// Returns the policies that allow or deny the flow, each with the direction in which it does so. Empty if no
     /// policy decides, and if the specification leaves the flow undefined.
     pub fn deciding_policies(&self) -> Vec<(&PolicyName, Direction)> {
-        let deciding = self.reasons.iter().flat_map(|reason| match reason {
-            Reason::Isolated { direction, policies } => {
+        let deciding = self.reasons.iter().flat_map(|reason| match (reason, reason.rule()) {
+            (Reason::Isolated { direction, policies }, _) => {
                 policies.iter().map(|policy| (policy, *direction)).collect()
             }
-            Reason::DeniedBy(rule) | Reason::AllowedBy { rule, .. } => vec![(&rule.policy, rule.direction)],
-            Reason::NotIsolated(_)
-            | Reason::PassedBy(_)
-            | Reason::OwnAddress
-            | Reason::OwnNode
-            | Reason::NoPodNetwork
-            | Reason::Undefined(_)
-            | Reason::Reading { .. } => Vec::new(),
+            (Reason::PassedBy(_), _) | (_, None) => Vec::new(),
+            (_, Some(rule)) => vec![(&rule.policy, rule.direction)],
         });
         deciding.collect()
     }
@@ -154,17 +148,10 @@ pub enum Reason {
 impl Reason {
     /// Returns the direction to which the reason applies, or `None` if the reason is neither a rule nor isolation.
     pub fn direction(&self) -> Option<Direction> {
-        match self {
-            Self::NotIsolated(direction) | Self::Isolated { direction, .. } => Some(*direction),
-            Self::AllowedBy { .. }
-            | Self::DeniedBy(_)
-            | Self::PassedBy(_)
-            | Self::OwnAddress
-            | Self::OwnNode
-            | Self::NoPodNetwork
-            | Self::Undefined(_)
-            | Self::Reading { .. } => Some(self.rule()?.direction),
+        if let Self::NotIsolated(direction) | Self::Isolated { direction, .. } = self {
+            return Some(*direction);
         }
+        self.rule().map(|rule| rule.direction)
     }
 
     /// Returns the rule that the reason names as the one that decides.

@@ -49,10 +49,8 @@ pub(super) struct OrderedPolicy<P> {
     pub(super) subjects: PodScope,
     /// Whether implementations may exempt connections of a pod to itself through a Service.
     pub(super) may_exempt_hairpins: bool,
-    /// Egress rules, or `None` if the policy says nothing about egress.
-    pub(super) egress: Option<Vec<OrderedRule<P>>>,
-    /// Ingress rules, or `None` if the policy says nothing about ingress.
-    pub(super) ingress: Option<Vec<OrderedRule<P>>>,
+    /// Rules for egress and ingress, or `None` if the policy says nothing about the direction.
+    pub(super) rules: [Option<Vec<OrderedRule<P>>>; 2],
 }
 
 /// A rule of a policy of any kind.
@@ -99,7 +97,7 @@ pub(super) enum Namespaces {
 impl<P> OrderedPolicy<P> {
     /// Returns the rules for a direction, or `None` if the policy says nothing about it.
     pub(super) fn rules(&self, direction: Direction) -> Option<&[OrderedRule<P>]> {
-        direction.pick([self.egress.as_deref(), self.ingress.as_deref()])
+        direction.pick(self.rules.each_ref()).as_deref()
     }
 
     /// Returns the kind of a cluster-scoped policy. The specification does not order policies of different kinds.
@@ -116,7 +114,7 @@ impl<P> OrderedPolicy<P> {
     }
 
     fn all_rules(&self) -> impl Iterator<Item = &OrderedRule<P>> {
-        [&self.ingress, &self.egress].into_iter().flatten().flatten()
+        self.rules.iter().flatten().flatten()
     }
 
     pub(super) fn peers(&self) -> impl Iterator<Item = &P> {
@@ -137,8 +135,7 @@ impl<P> OrderedPolicy<P> {
             priority: self.priority,
             subjects: self.subjects,
             may_exempt_hairpins: self.may_exempt_hairpins,
-            egress: self.egress.map(|rules| rules.into_iter().map(&mut rule).collect()),
-            ingress: self.ingress.map(|rules| rules.into_iter().map(&mut rule).collect()),
+            rules: self.rules.map(|rules| Some(rules?.into_iter().map(&mut rule).collect())),
         }
     }
 }
@@ -207,8 +204,7 @@ impl From<&NetworkPolicy> for OrderedPolicy<PeerSpec> {
             priority: 0,
             subjects: in_namespaces(&NamespaceScope::Own, &policy.subjects),
             may_exempt_hairpins: true,
-            egress: rules(&policy.egress),
-            ingress: rules(&policy.ingress),
+            rules: [rules(&policy.egress), rules(&policy.ingress)],
         }
     }
 }
@@ -246,8 +242,7 @@ impl From<&ClusterPolicy> for OrderedPolicy<PeerSpec> {
                 ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => true,
                 ClusterPolicyKind::ClusterNetworkPolicy => false,
             },
-            egress: rules(&policy.egress),
-            ingress: rules(&policy.ingress),
+            rules: [rules(&policy.egress), rules(&policy.ingress)],
         }
     }
 }

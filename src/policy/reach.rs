@@ -12,7 +12,7 @@ use super::ends::{Group, GroupKind};
 use super::engine::{Engine, PodId, ShareNode};
 use super::model::ContainerPort;
 use super::pairs::{ConnectionsId, FromAnywhere, PairConnections};
-use super::port::{Connections, PortRange};
+use super::port::Connections;
 use super::row::{self, Row};
 use super::rule::Direction;
 use super::rule_peers::View;
@@ -70,7 +70,7 @@ impl Engine {
             rules: Interner::default(),
             rules_of: Vec::new(),
             rows_of: Vec::new(),
-            node_ports: node_ports(self),
+            node_ports: self.node_ports().map(|(port, _)| port).collect(),
             of_hosts: HashMap::new(),
             pairs: Interner::default(),
             pair_ids: HashMap::new(),
@@ -406,18 +406,12 @@ fn pairs_of<'a>(
     sources.iter().flat_map(|source| destinations.iter().map(|destination| (*source, *destination)))
 }
 
-fn node_ports(engine: &Engine) -> Connections {
-    let of_services = engine.services.iter().flat_map(|(_, service)| service.node_ports());
-    let of_pods = engine.pods.iter().filter(|(_, pod)| !pod.ended).flat_map(|(_, pod)| &pod.host_ports);
-    of_services.chain(of_pods.map(|(protocol, port)| (*protocol, PortRange::single(*port)))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::super::{
-        Cluster, LabelSelector, NetworkPolicy, Pod, Port, Protocol, Requirement, UnknownLabels,
+        Cluster, LabelSelector, NetworkPolicy, Pod, Port, PortRange, Protocol, Requirement, UnknownLabels,
     };
     use super::*;
 

@@ -106,41 +106,29 @@ fn combine(
     asked: Vec<(Point, UndefinedCause)>,
 ) -> Expectation {
     let decisive: Vec<Point> = points.iter().copied().filter(|point| decides(*point, &answers)).collect();
-    let mut reasons = Vec::new();
-    let mut add = |reason: Reason| {
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    };
     if decisive.is_empty() {
         let decision = answers.first().map_or(Decision::Undefined, |(_, first)| first.decision);
         let all = match decision {
             Decision::Undefined => answers.len(),
             Decision::Allow | Decision::Deny => 1,
         };
-        answers.into_iter().take(all).flat_map(|(_, answer)| answer.reasons).for_each(add);
-        return Expectation { decision, reasons };
+        let reasons = answers.into_iter().take(all).flat_map(|(_, answer)| answer.reasons).collect();
+        return Expectation { decision, reasons }.without_repetitions();
     }
-    for (point, cause) in asked {
-        if decisive.contains(&point) {
-            add(Reason::Undefined(cause));
-        }
-    }
+    let asked = asked.into_iter().filter(|(point, _)| decisive.contains(point));
+    let mut reasons: Vec<_> = asked.map(|(_, cause)| Reason::Undefined(cause)).collect();
     let mut readings = Vec::new();
     for (yes, answer) in answers {
         let interpretation = |point: &Point| point.interpretation(yes.contains(point));
         let interpretations = decisive.iter().map(interpretation).collect();
         readings.push(Reason::Reading { interpretations, decision: answer.decision });
         if answer.decision == Decision::Undefined {
-            answer
-                .reasons
-                .into_iter()
-                .filter(|reason| matches!(reason, Reason::Undefined(_)))
-                .for_each(&mut add);
+            reasons
+                .extend(answer.reasons.into_iter().filter(|reason| matches!(reason, Reason::Undefined(_))));
         }
     }
-    readings.into_iter().for_each(add);
-    Expectation { decision: Decision::Undefined, reasons }
+    reasons.extend(readings);
+    Expectation { decision: Decision::Undefined, reasons }.without_repetitions()
 }
 
 /// Returns whether two readings that differ only in this point have different answers.

@@ -86,29 +86,22 @@ impl Engine {
                 let of_family = addresses.iter().filter(|address| IpFamily::of(**address) == family);
                 Some(of_family.map(|address| (self.endpoint_at(*address), *target)).collect())
             }
-            (Backends::Selected(selector), target) => {
-                let selected = |pod: &Pod| {
-                    let carries = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
-                    let reachable = pod.addresses.is_empty() || pod.address(family).is_some();
-                    pod.namespace == service.namespace
-                        && !selector.is_empty()
-                        && selector.iter().all(carries)
-                        && !pod.ended
-                        && reachable
-                };
-                let is_open = |pod: &Pod| {
-                    pod.namespace == service.namespace
-                        && !pod.ended
-                        && !pod.unknown_labels.is_empty()
-                        && matches!(service.backends.select(pod), Selection::DependsOn(_))
-                };
-                if self.pods.iter().any(|(_, pod)| is_open(pod)) {
-                    return None;
+            (Backends::Selected(_), target) => {
+                let Some(selector) = service.backends.selector() else { return Some(Vec::new()) };
+                let mut found = Vec::new();
+                let is_candidate = |pod: &Pod| pod.namespace == service.namespace && !pod.ended;
+                for (id, pod) in self.pods.iter().filter(|(_, pod)| is_candidate(pod)) {
+                    let is_reachable = pod.addresses.is_empty() || pod.address(family).is_some();
+                    match selector.select(&pod.labels, &pod.unknown_labels) {
+                        Selection::Selected if is_reachable => {
+                            let port = target.resolve(pod, port.protocol);
+                            found.extend(port.map(|port| (Endpoint::Pod(id), port)));
+                        }
+                        Selection::Selected | Selection::NotSelected => {}
+                        Selection::DependsOn(_) => return None,
+                    }
                 }
-                let pods = self.pods.iter().filter(|(_, pod)| selected(pod));
-                let with_port =
-                    |(id, pod): (_, &Pod)| Some((Endpoint::Pod(id), target.resolve(pod, port.protocol)?));
-                Some(pods.filter_map(with_port).collect())
+                Some(found)
             }
         }
     }
