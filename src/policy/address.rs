@@ -37,6 +37,14 @@ impl IpFamily {
         }
     }
 
+    /// Returns the element for this family, of one for each family in the order of [`Self::ALL`].
+    pub(super) fn pick<T>(self, [v4, v6]: [T; 2]) -> T {
+        match self {
+            Self::V4 => v4,
+            Self::V6 => v6,
+        }
+    }
+
     fn last_number(self) -> u128 {
         match self {
             Self::V4 => u128::from(u32::MAX),

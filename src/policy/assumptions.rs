@@ -5,16 +5,16 @@
 use std::collections::BTreeSet;
 
 use super::address::{AtomId, IpFamily};
+use super::bounds::Held;
 use super::class::{Class, ClassId, HasFamily};
-use super::compiled::{CompiledPeer, CompiledRule, Coverage, FactsId, Matched};
+use super::compiled::{CompiledPeer, CompiledRule};
+use super::coverage::Coverage;
+use super::ends::{Group, GroupKind};
 use super::engine::Engine;
-use super::facts::Facts;
-use super::model::Direction;
 use super::port::Connections;
-use super::reach::{Group, GroupKind};
-use super::rule_peers::Held;
+use super::rule::Direction;
 use super::rule_ports::HeldPorts;
-use super::unknown::UnknownFacts;
+use super::unknown::{Facts, FactsId, UnknownFacts};
 
 impl Engine {
     /// Returns the unknown facts that may decide which of the `undefined` connections to or from a remote end the
@@ -36,8 +36,10 @@ impl Engine {
             Direction::Egress => self.unknown_families(own, remote),
             Direction::Ingress => self.unknown_families(remote, own),
         };
-        let mut found = self.of_selection(subject, direction);
-        for rule in self.rules_about(subject, direction) {
+        let selecting = self.selecting(subject, direction);
+        let mut found: BTreeSet<_> = selecting.iter().filter_map(|each| each.how.facts()).collect();
+        for rule in selecting.iter().flat_map(|each| self.rules(each.policy, direction)).map(|rule| rule.rule)
+        {
             let mut facts = self.of_rule(rule, remote, &families);
             facts.retain(|facts| !found.contains(facts));
             // Compare ports last: of thousands of rules, only a few add a new fact.
@@ -47,25 +49,6 @@ impl Engine {
             }
         }
         found.into_iter().flat_map(|facts| self.facts.get(facts)).cloned().collect()
-    }
-
-    /// Returns the unknown facts that decide which policies select a class.
-    fn of_selection(&self, subject: ClassId, direction: Direction) -> BTreeSet<FactsId> {
-        let isolating = self.isolating(subject, direction).perhaps.iter().map(|(_, facts)| *facts);
-        let tiers = self.cluster_policies(subject, direction).filter_map(|policy| match policy.selects {
-            Matched::Surely => None,
-            Matched::Perhaps(facts) => Some(facts),
-        });
-        isolating.chain(tiers).collect()
-    }
-
-    /// Returns the rules of all policies that select, or may select, a class.
-    fn rules_about(&self, subject: ClassId, direction: Direction) -> impl Iterator<Item = &CompiledRule> {
-        let policies =
-            self.isolating(subject, direction).all().map(move |id| self.policies[id].rules(direction));
-        let tiers = self.cluster_policies(subject, direction);
-        let tiers = tiers.map(move |policy| self.cluster_policies[policy.id].rules(direction));
-        policies.chain(tiers).flatten()
     }
 
     /// Returns the unknown facts that decide which families two ends have in common. Empty unless both families are
@@ -126,10 +109,7 @@ impl Engine {
     fn of_peer(&self, peer: &CompiledPeer, id: ClassId) -> Option<FactsId> {
         let class = &self.classes[id];
         match peer {
-            CompiledPeer::Pods(classes) => match classes.of(id)? {
-                Matched::Surely => None,
-                Matched::Perhaps(facts) => Some(facts),
-            },
+            CompiledPeer::Pods(classes) => classes.of(id)?.facts(),
             CompiledPeer::IpBlock(_, atoms) => {
                 let is_open = |family| class.coverage(family, atoms) == Coverage::Some;
                 IpFamily::ALL.into_iter().any(is_open).then(|| self.unknown_addresses(class))

@@ -5,8 +5,19 @@ use std::collections::HashMap;
 use super::arena::{Id, Interner};
 use super::class::HasFamily;
 use super::port::Connections;
-use super::rule_peers::Held;
-use super::tier_sets::TierSets;
+
+/// Whether a match of a remote end is certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Held {
+    Perhaps,
+    Surely,
+}
+
+impl Held {
+    pub(super) fn of(surely: bool, perhaps: bool) -> Option<Self> {
+        if surely { Some(Self::Surely) } else { perhaps.then_some(Self::Perhaps) }
+    }
+}
 
 /// The connections that are allowed for certain, and those that may be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -57,16 +68,6 @@ impl Bounds {
         Self {
             certain: self.certain.intersection(&other.certain),
             possible: self.possible.union(&other.possible),
-        }
-    }
-
-    /// Returns what is allowed if a tier is evaluated before these bounds.
-    pub(super) fn after(&self, tier: &TierSets) -> Self {
-        let going_on = tier.going_on();
-        let denied = tier.denied.union(&going_on.difference(&self.certain));
-        Self {
-            certain: Connections::all().difference(&denied),
-            possible: tier.accepted.union(&going_on.intersection(&self.possible)),
         }
     }
 }
@@ -128,11 +129,17 @@ impl Sums {
 #[derive(Debug)]
 pub(super) struct Algebra {
     pub(super) bounds: Interner<Bounds>,
-    unions: HashMap<(BoundsId, BoundsId), BoundsId>,
-    intersections: HashMap<(BoundsId, BoundsId), BoundsId>,
-    alternatives: HashMap<(BoundsId, BoundsId), BoundsId>,
+    results: HashMap<(Operation, BoundsId, BoundsId), BoundsId>,
     pub(super) nothing: BoundsId,
     pub(super) everything: BoundsId,
+}
+
+/// An operation on a pair of bounds. All of them return the bounds that are combined with themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Operation {
+    Union,
+    Intersection,
+    Either,
 }
 
 impl Algebra {
@@ -140,47 +147,47 @@ impl Algebra {
         let mut bounds = Interner::default();
         let nothing = bounds.intern(Bounds::default());
         let everything = bounds.intern(Bounds::certain(Connections::all()));
-        let (unions, intersections, alternatives) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { bounds, unions, intersections, alternatives, nothing, everything }
+        Self { bounds, results: HashMap::new(), nothing, everything }
     }
 
     pub(super) fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
-        if a == b || b == self.nothing || a == self.everything {
+        if b == self.nothing || a == self.everything {
             return a;
         }
         if a == self.nothing || b == self.everything {
             return b;
         }
-        let Self { bounds, unions, .. } = self;
-        *unions.entry((a, b)).or_insert_with(|| {
-            let united = bounds.arena()[a].union(&bounds.arena()[b]);
-            bounds.intern(united)
-        })
+        self.combine(Operation::Union, a, b)
     }
 
     pub(super) fn intersection(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
-        if a == b || a == self.nothing || b == self.everything {
+        if a == self.nothing || b == self.everything {
             return a;
         }
         if b == self.nothing || a == self.everything {
             return b;
         }
-        let Self { bounds, intersections, .. } = self;
-        *intersections.entry((a, b)).or_insert_with(|| {
-            let common = bounds.arena()[a].intersection(&bounds.arena()[b]);
-            bounds.intern(common)
-        })
+        self.combine(Operation::Intersection, a, b)
     }
 
     /// Returns what is allowed if either of two states may be the real one.
     pub(super) fn either(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
+        self.combine(Operation::Either, a, b)
+    }
+
+    fn combine(&mut self, operation: Operation, a: BoundsId, b: BoundsId) -> BoundsId {
         if a == b {
             return a;
         }
-        let Self { bounds, alternatives, .. } = self;
-        *alternatives.entry((a, b)).or_insert_with(|| {
-            let either = bounds.arena()[a].either(&bounds.arena()[b]);
-            bounds.intern(either)
+        let Self { bounds, results, .. } = self;
+        *results.entry((operation, a, b)).or_insert_with(|| {
+            let (a, b) = (&bounds.arena()[a], &bounds.arena()[b]);
+            let combined = match operation {
+                Operation::Union => a.union(b),
+                Operation::Intersection => a.intersection(b),
+                Operation::Either => a.either(b),
+            };
+            bounds.intern(combined)
         })
     }
 

@@ -3,19 +3,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
 
 use super::address::{AddressSpace, AtomId, IpFamily};
 use super::arena::{Arena, Id, Interner};
-use super::compiled::{Coverage, MatchedAtoms};
+use super::coverage::{AddressSet, Coverage, MatchedAtoms};
+use super::label::PartialLabels;
 use super::model::{ContainerPort, Namespace, Pod};
-use super::unknown::PartialLabels;
 
 pub(super) type ClassId = Id<Class>;
-
-/// Set of parts of the address space (atoms). An unknown address is in one of them.
-pub(super) type AddressSet = FixedBitSet;
 
 /// Pods of one namespace that no policy can distinguish.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,18 +56,14 @@ impl Class {
     }
 
     pub(super) fn membership(&self, family: IpFamily) -> Membership {
-        let [v4, v6] = self.addresses;
-        match family {
-            IpFamily::V4 => v4,
-            IpFamily::V6 => v6,
-        }
+        family.pick(self.addresses)
     }
 
     /// Returns how much a block contains of the atoms in which the address of the class may be.
     pub(super) fn coverage(&self, family: IpFamily, block: &MatchedAtoms) -> Coverage {
         match self.membership(family) {
             Membership::NoAddress => Coverage::None,
-            Membership::In(atom) if block.contains(atom) => Coverage::All,
+            Membership::In(atom) if block.inside.contains(atom) => Coverage::All,
             Membership::In(_) => Coverage::None,
             Membership::Among(set) | Membership::Perhaps(set) => block.coverage(set),
         }

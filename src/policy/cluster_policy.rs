@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::address::IpBlock;
 use super::label::LabelSelector;
-use super::model::{Direction, Ports};
+use super::rule::{Action, Direction, Ports};
 
 /// A cluster-scoped policy. It does not isolate pods by itself: if no rule matches a flow, evaluation continues as if
 /// the policy did not exist.
@@ -26,25 +26,6 @@ pub struct ClusterPolicy {
 }
 
 impl ClusterPolicy {
-    /// Returns all peers of the policy's rules.
-    pub(super) fn peers(&self) -> impl Iterator<Item = &ClusterPeer> {
-        self.ingress.iter().chain(&self.egress).flat_map(|rule| &rule.peers)
-    }
-
-    /// Returns the selectors by which the policy and its peers select pods.
-    pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
-        let peers = self.peers().filter_map(|peer| match peer {
-            ClusterPeer::Pods(selector) => Some(&selector.pods),
-            ClusterPeer::Nodes(_) | ClusterPeer::Network(_) | ClusterPeer::DomainNames(_) => None,
-        });
-        std::iter::once(&self.subjects.pods).chain(peers)
-    }
-
-    /// Returns the ports of all rules.
-    pub fn ports(&self) -> impl Iterator<Item = &Ports> {
-        self.ingress.iter().chain(&self.egress).map(|rule| &rule.ports)
-    }
-
     /// Returns the rules for a direction.
     pub fn rules(&self, direction: Direction) -> &[ClusterRule] {
         match direction {
@@ -136,17 +117,6 @@ pub struct ClusterRule {
     /// `ports` or `protocols`. A named port has one entry for each protocol, because the API does not say which
     /// protocol it means.
     pub ports: Ports,
-}
-
-/// Action of a rule of a cluster-scoped policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Action {
-    /// Allows the flow in this direction. Later policies do not matter (`Allow` in v1alpha1).
-    Accept,
-    /// Denies the flow. Later policies do not matter.
-    Deny,
-    /// Leaves the tier. The next tier decides.
-    Pass,
 }
 
 /// A peer of a rule of a cluster-scoped policy.

@@ -1,64 +1,22 @@
 //! Compiled policies: each peer is stored with the classes and addresses that it matches.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use fixedbitset::FixedBitSet;
 
-use super::address::{AtomId, AtomSet, IpBlock};
+use super::address::IpBlock;
 use super::arena::Id;
-use super::class::{AddressSet, ClassId};
-use super::cluster_policy::ClusterPolicy;
-use super::model::{Direction, NetworkPolicy, Ports};
-use super::unknown::UnknownFacts;
+use super::class::ClassId;
+use super::coverage::MatchedAtoms;
+use super::name::RuleName;
+use super::ordered::{OrderedPolicy, OrderedRule};
+use super::rule::Direction;
+use super::unknown::FactsId;
 
+pub(super) type CompiledPolicy = OrderedPolicy<PeerId>;
+pub(super) type CompiledRule = OrderedRule<PeerId>;
 pub(super) type PolicyId = Id<CompiledPolicy>;
-pub(super) type ClusterPolicyId = Id<CompiledClusterPolicy>;
 pub(super) type PeerId = Id<CompiledPeer>;
-pub(super) type FactsId = Id<UnknownFacts>;
-
-/// A NetworkPolicy and its compiled rules.
-#[derive(Debug)]
-pub(super) struct CompiledPolicy {
-    pub(super) policy: NetworkPolicy,
-    pub(super) ingress: Vec<CompiledRule>,
-    pub(super) egress: Vec<CompiledRule>,
-}
-
-impl CompiledPolicy {
-    pub(super) fn rules(&self, direction: Direction) -> &[CompiledRule] {
-        match direction {
-            Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
-        }
-    }
-}
-
-/// A cluster-scoped policy and its compiled rules.
-#[derive(Debug)]
-pub(super) struct CompiledClusterPolicy {
-    pub(super) policy: ClusterPolicy,
-    pub(super) ingress: Vec<CompiledRule>,
-    pub(super) egress: Vec<CompiledRule>,
-}
-
-impl CompiledClusterPolicy {
-    /// Returns the compiled rules for a direction. Their indices are those of the policy's own rules.
-    pub(super) fn rules(&self, direction: Direction) -> &[CompiledRule] {
-        match direction {
-            Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
-        }
-    }
-}
-
-/// A rule with compiled peers.
-#[derive(Debug)]
-pub(super) struct CompiledRule {
-    /// `None` if the rule matches everything.
-    pub(super) peers: Option<Vec<PeerId>>,
-    pub(super) ports: Ports,
-}
 
 /// A peer, and what it matches.
 #[derive(Debug)]
@@ -75,6 +33,39 @@ pub(super) enum CompiledPeer {
     DomainNames,
 }
 
+impl CompiledPeer {
+    /// Returns the block, or `None` if the peer is not an `ipBlock`.
+    pub(super) fn block(&self) -> Option<&IpBlock> {
+        match self {
+            Self::IpBlock(block, _) => Some(block),
+            Self::Pods(_) | Self::Nodes | Self::SomeNodes | Self::DomainNames => None,
+        }
+    }
+}
+
+/// A rule, and its place in its policy.
+#[derive(Clone, Copy)]
+pub(super) struct RuleRef<'a> {
+    pub(super) id: PolicyId,
+    pub(super) policy: &'a CompiledPolicy,
+    pub(super) direction: Direction,
+    pub(super) index: usize,
+    pub(super) rule: &'a CompiledRule,
+}
+
+impl RuleRef<'_> {
+    pub(super) fn name(self) -> RuleName {
+        RuleName { policy: self.policy.name.clone(), direction: self.direction, index: self.index }
+    }
+}
+
+/// A policy that selects a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Selecting {
+    pub(super) policy: PolicyId,
+    pub(super) how: Matched,
+}
+
 /// Whether a match of a peer or a subject selector is certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Matched {
@@ -82,6 +73,16 @@ pub(super) enum Matched {
     Surely,
     /// It may match, depending on these unknown facts.
     Perhaps(FactsId),
+}
+
+impl Matched {
+    /// Returns the unknown facts on which the match depends.
+    pub(super) fn facts(self) -> Option<FactsId> {
+        match self {
+            Self::Surely => None,
+            Self::Perhaps(facts) => Some(facts),
+        }
+    }
 }
 
 /// Classes that a selector matches.
@@ -99,54 +100,5 @@ impl MatchedClasses {
             return Some(Matched::Surely);
         }
         self.perhaps.get(&class.index()).map(|facts| Matched::Perhaps(*facts))
-    }
-}
-
-/// Parts of the address space (atoms) that a block contains.
-#[derive(Debug)]
-pub(super) struct MatchedAtoms {
-    inside: AtomSet,
-    /// How much of each [`AddressSet`] the block contains, by the index of the set.
-    among: Vec<Coverage>,
-}
-
-/// How much of an [`AddressSet`] a block contains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Coverage {
-    None,
-    Some,
-    All,
-}
-
-impl MatchedAtoms {
-    pub(super) fn new<'a>(inside: AtomSet, sets: impl Iterator<Item = &'a AddressSet>) -> Self {
-        let coverage = |set: &AddressSet| {
-            let number: usize = inside.ranges().map(|range| set.count_ones(range)).sum();
-            match number {
-                0 => Coverage::None,
-                all if all == set.count_ones(..) => Coverage::All,
-                _ => Coverage::Some,
-            }
-        };
-        Self { among: sets.map(coverage).collect(), inside }
-    }
-
-    pub(super) fn contains(&self, atom: AtomId) -> bool {
-        self.inside.contains(atom)
-    }
-
-    /// Returns the atoms as ranges of indices, ascending and disjoint.
-    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
-        self.inside.ranges()
-    }
-
-    /// Returns how much of each [`AddressSet`] the block contains, by the index of the set.
-    pub(super) fn among(&self) -> &[Coverage] {
-        &self.among
-    }
-
-    /// Returns how much of a set the block contains.
-    pub(super) fn coverage(&self, set: Id<AddressSet>) -> Coverage {
-        self.among.get(set.index()).copied().unwrap_or(Coverage::Some)
     }
 }

@@ -8,16 +8,15 @@ use std::collections::BTreeSet;
 use super::address::{AddressSpace, IpBlock};
 use super::arena::{Arena, Id, Interner};
 use super::class::{Class, ClassId, Memberships};
-use super::cluster_policy::{ClusterPeer, ClusterPolicy, Tier};
-use super::compiled::{
-    ClusterPolicyId, CompiledClusterPolicy, CompiledPeer, CompiledPolicy, FactsId, Matched, PolicyId,
-};
-use super::facts::Facts;
-use super::label::LabelSelector;
+use super::cluster::Cluster;
+use super::compiled::{CompiledPeer, CompiledPolicy, Matched, PolicyId, RuleRef, Selecting};
+use super::label::{LabelSelector, PartialLabels};
 use super::matcher::{Matcher, NamespaceIndex};
-use super::model::{Cluster, Direction, NetworkPolicy, Node, Peer, Pod, Service};
+use super::model::{Node, Pod, Service};
 use super::node_addresses::{self, NodeAddresses};
-use super::unknown::PartialLabels;
+use super::ordered::{Combination, OrderedPolicy, PeerSpec};
+use super::rule::Direction;
+use super::unknown::Facts;
 
 /// Identifies a pod of an [`Engine`].
 pub type PodId = Id<Pod>;
@@ -32,8 +31,8 @@ pub struct Engine {
     pub(super) pods: Arena<Pod>,
     pub(super) nodes: Arena<Node>,
     pub(super) services: Arena<Service>,
+    /// All policies in their order.
     pub(super) policies: Arena<CompiledPolicy>,
-    pub(super) cluster_policies: Arena<CompiledClusterPolicy>,
     pub(super) peers: Arena<CompiledPeer>,
     pub(super) classes: Arena<Class>,
     pub(super) space: AddressSpace,
@@ -42,50 +41,8 @@ pub struct Engine {
     pod_classes: Vec<ClassId>,
     /// Nodes of the pods of each class, by class.
     places: Vec<Places>,
-    /// Policies that isolate each class, by class, for egress and ingress.
-    isolating: Vec<[Isolating; 2]>,
-    /// Cluster-scoped policies that select each class, by class, in the order of the arena.
-    tiers: Vec<Vec<TierPolicy>>,
-}
-
-/// NetworkPolicies that isolate the pods of a class for one direction, in the order of their names.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Isolating {
-    pub(super) surely: Vec<PolicyId>,
-    /// Policies that may isolate the class, each with the unknown facts on which that depends.
-    pub(super) perhaps: Vec<(PolicyId, FactsId)>,
-}
-
-impl Isolating {
-    const NONE: &'static Self = &Self { surely: Vec::new(), perhaps: Vec::new() };
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.surely.is_empty() && self.perhaps.is_empty()
-    }
-
-    /// Returns all policies, including those that only may isolate.
-    pub(super) fn all(&self) -> impl Iterator<Item = PolicyId> {
-        self.surely.iter().copied().chain(self.perhaps.iter().map(|(id, _)| *id))
-    }
-
-    /// Returns the sets of policies to evaluate, because the policies that really isolate may be any of these sets.
-    /// The first set has none of the policies that only may isolate. Each further set adds one of them. Combinations
-    /// are not needed: policies are a union, so several of them together allow what any one of them allows.
-    pub(super) fn alternatives(&self) -> impl Iterator<Item = Vec<PolicyId>> {
-        let with = |(id, _): &(PolicyId, FactsId)| {
-            let mut policies = self.surely.clone();
-            policies.insert(policies.partition_point(|other| other < id), *id);
-            policies
-        };
-        std::iter::once(self.surely.clone()).chain(self.perhaps.iter().map(with))
-    }
-
-    fn add(&mut self, id: PolicyId, how: Matched) {
-        match how {
-            Matched::Surely => self.surely.push(id),
-            Matched::Perhaps(facts) => self.perhaps.push((id, facts)),
-        }
-    }
+    /// Policies that select each class and have a say about a direction, by class, in the order of the policies.
+    selecting: Vec<[Vec<Selecting>; 2]>,
 }
 
 /// Nodes on which the pods of a class run.
@@ -106,36 +63,25 @@ pub(super) enum ShareNode {
     Perhaps,
 }
 
-/// A cluster-scoped policy, and whether it selects its subject for certain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct TierPolicy {
-    pub(super) id: ClusterPolicyId,
-    pub(super) selects: Matched,
-}
-
 impl Engine {
-    /// Compiles a cluster. A namespace that only pods or policies name counts as existing.
+    /// Compiles a cluster. A namespace that only pods name counts as existing.
     pub fn new(cluster: Cluster) -> Self {
-        let Cluster { namespaces, nodes, node_ranges, pods, services, mut policies, mut cluster_policies } =
-            cluster;
-        // Reasons list policies in the order of their names, which must not depend on the order of the input.
-        policies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        // By tier, then by kind, then by priority with the most important first. `in_tier` relies on this order.
-        cluster_policies.sort_by(|a, b| {
-            let key = |policy: &ClusterPolicy| (policy.tier, policy.name.kind, policy.priority);
-            key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
-        });
-        let of_cluster = cluster_policies.iter().flat_map(blocks_of_cluster_policy);
-        let of_nodes = node_addresses::blocks(&nodes, &node_ranges, &cluster_policies);
-        let blocks: Vec<_> = policies.iter().flat_map(blocks_of).chain(of_cluster).chain(&of_nodes).collect();
+        let policies = cluster.ordered_policies();
+        let Cluster { namespaces, nodes, node_ranges, pods, services, .. } = cluster;
+        let of_nodes = match names_nodes(&policies) {
+            true => node_addresses::blocks(&nodes, &node_ranges),
+            // Parts of the address space are costly, because each part is evaluated for every workload.
+            false => Vec::new(),
+        };
+        let blocks: Vec<_> = policies.iter().flat_map(blocks_of).chain(&of_nodes).collect();
         let space = AddressSpace::new(&blocks);
         let node_addresses = NodeAddresses::new(&space, &nodes, node_ranges);
         let mut names = NamespaceIndex::new(namespaces);
-        for name in pods.iter().map(|pod| &pod.namespace).chain(policies.iter().map(|p| &p.namespace)) {
-            names.ensure(name);
+        for pod in &pods {
+            names.ensure(&pod.namespace);
         }
 
-        let keys = pod_label_keys(&policies, &cluster_policies);
+        let keys = pod_label_keys(&policies);
         let mut labels = Interner::default();
         let mut classes = Interner::default();
         let mut memberships = Memberships::new(&space);
@@ -155,27 +101,17 @@ impl Engine {
 
         let sets = memberships.into_sets();
         let mut matcher = Matcher::new(names, labels.into_arena(), classes.into_arena(), &space, sets);
-        let mut isolating = vec![<[Isolating; 2]>::default(); matcher.classes.len()];
         let policies: Vec<_> = policies.into_iter().map(|policy| matcher.compile(policy)).collect();
         let policies = Arena::from(policies);
-        for (id, compiled) in policies.iter() {
-            for (class, how) in matcher.subjects(&compiled.policy) {
-                let Some(isolating) = isolating.get_mut(class.index()) else { continue };
-                for (isolating, direction) in isolating.iter_mut().zip(Direction::ALL) {
-                    if compiled.policy.rules(direction).is_some() {
-                        isolating.add(id, how);
+        let mut selecting = vec![<[Vec<Selecting>; 2]>::default(); matcher.classes.len()];
+        for (policy, compiled) in policies.iter() {
+            for (class, how) in matcher.select(&compiled.subjects) {
+                let Some(selecting) = selecting.get_mut(class.index()) else { continue };
+                for (selecting, direction) in selecting.iter_mut().zip(Direction::ALL) {
+                    if compiled.rules(direction).is_some() {
+                        selecting.push(Selecting { policy, how });
                     }
                 }
-            }
-        }
-        let cluster_policies: Vec<_> =
-            cluster_policies.into_iter().map(|policy| matcher.compile_cluster_policy(policy)).collect();
-        let cluster_policies = Arena::from(cluster_policies);
-        let mut tiers = vec![Vec::new(); matcher.classes.len()];
-        for (id, compiled) in cluster_policies.iter() {
-            let subjects = matcher.in_pod_network(&compiled.policy.subjects);
-            for (class, tiers) in matcher.classes.ids().zip(&mut tiers) {
-                tiers.extend(subjects.of(class).map(|selects| TierPolicy { id, selects }));
             }
         }
         let Matcher { classes, peers, facts, .. } = matcher;
@@ -192,7 +128,6 @@ impl Engine {
             nodes: nodes.into(),
             services: services.into(),
             policies,
-            cluster_policies,
             peers,
             classes,
             space,
@@ -200,8 +135,7 @@ impl Engine {
             facts,
             pod_classes,
             places,
-            isolating,
-            tiers,
+            selecting,
         }
     }
 
@@ -242,56 +176,57 @@ impl Engine {
         }
     }
 
-    /// Returns the NetworkPolicies that isolate a class for a direction.
-    pub(super) fn isolating(&self, class: ClassId, direction: Direction) -> &Isolating {
-        let Some([egress, ingress]) = self.isolating.get(class.index()) else { return Isolating::NONE };
-        match direction {
-            Direction::Egress => egress,
-            Direction::Ingress => ingress,
-        }
+    /// Returns the policies that select a class and have a say about a direction, in the order of the policies.
+    pub(super) fn selecting(&self, class: ClassId, direction: Direction) -> &[Selecting] {
+        self.selecting.get(class.index()).map_or(&[], |[egress, ingress]| direction.pick([egress, ingress]))
     }
 
-    /// Returns the cluster-scoped policies that select a class and have rules for a direction. They are ordered by
-    /// tier, kind, priority and name.
-    pub(super) fn cluster_policies(
-        &self,
-        class: ClassId,
-        direction: Direction,
-    ) -> impl Iterator<Item = TierPolicy> {
-        let all = self.tiers.get(class.index()).into_iter().flatten().copied();
-        all.filter(move |policy| !self.cluster_policies[policy.id].rules(direction).is_empty())
+    /// Returns the rules of a policy for a direction.
+    pub(super) fn rules(&self, id: PolicyId, direction: Direction) -> impl Iterator<Item = RuleRef<'_>> {
+        let policy = &self.policies[id];
+        let rules = policy.rules(direction).unwrap_or_default().iter().enumerate();
+        rules.map(move |(index, rule)| RuleRef { id, policy, direction, index, rule })
     }
 
-    /// Returns the policies of one tier, grouped by kind and then by priority. The specification does not order
-    /// policies of different kinds, and it does not order policies of one kind with equal priority.
-    pub(super) fn in_tier(&self, policies: &[TierPolicy], tier: Tier) -> Vec<Vec<Vec<TierPolicy>>> {
-        let policy = |policy: &TierPolicy| &self.cluster_policies[policy.id].policy;
-        let of_tier: Vec<_> = policies.iter().copied().filter(|each| policy(each).tier == tier).collect();
-        let kinds = of_tier.chunk_by(|a, b| policy(a).name.kind == policy(b).name.kind);
-        let priorities = |of_kind: &[TierPolicy]| {
-            of_kind.chunk_by(|a, b| policy(a).priority == policy(b).priority).map(<[_]>::to_vec).collect()
+    /// Returns whether the policy is in a tier whose policies are a union.
+    pub(super) fn is_in_union(&self, policy: PolicyId) -> bool {
+        self.policies[policy].tier.combination() == Combination::Union
+    }
+
+    /// Returns the lists of policies to evaluate, because the policies of a union that really select may be those of
+    /// any list. The first list has none of the policies that only may select. Each further list adds one of them.
+    /// Combinations are not needed: several of them together allow what any one of them allows.
+    pub(super) fn alternatives(&self, selecting: &[Selecting]) -> impl Iterator<Item = Vec<Selecting>> {
+        let is_open = |each: &Selecting| each.how != Matched::Surely && self.is_in_union(each.policy);
+        let with = move |added: Option<PolicyId>| {
+            let kept = selecting.iter().filter(|each| !is_open(each) || Some(each.policy) == added);
+            kept.map(|each| match is_open(each) {
+                true => Selecting { how: Matched::Surely, ..*each },
+                false => *each,
+            })
+            .collect()
         };
-        kinds.map(priorities).collect()
+        let open = selecting.iter().copied().filter(is_open).map(|each| Some(each.policy));
+        std::iter::once(None).chain(open).map(with)
     }
 }
 
 /// Returns the keys of all labels by which policies select pods.
-fn pod_label_keys(policies: &[NetworkPolicy], cluster_policies: &[ClusterPolicy]) -> BTreeSet<String> {
-    let of_policies = policies.iter().flat_map(NetworkPolicy::pod_selectors);
-    let selectors = of_policies.chain(cluster_policies.iter().flat_map(ClusterPolicy::pod_selectors));
+fn pod_label_keys(policies: &[OrderedPolicy<PeerSpec>]) -> BTreeSet<String> {
+    let selectors = policies.iter().flat_map(OrderedPolicy::pod_selectors);
     selectors.flat_map(LabelSelector::requirements).map(|requirement| requirement.key().clone()).collect()
 }
 
-fn blocks_of(policy: &NetworkPolicy) -> impl Iterator<Item = &IpBlock> {
-    policy.peers().filter_map(|peer| match peer {
-        Peer::IpBlock(block) => Some(block),
-        Peer::Pods { .. } => None,
+fn names_nodes(policies: &[OrderedPolicy<PeerSpec>]) -> bool {
+    policies.iter().flat_map(OrderedPolicy::peers).any(|peer| match peer {
+        PeerSpec::Nodes | PeerSpec::SomeNodes => true,
+        PeerSpec::Pods(_) | PeerSpec::IpBlock(_) | PeerSpec::DomainNames => false,
     })
 }
 
-fn blocks_of_cluster_policy(policy: &ClusterPolicy) -> impl Iterator<Item = &IpBlock> {
+fn blocks_of(policy: &OrderedPolicy<PeerSpec>) -> impl Iterator<Item = &IpBlock> {
     policy.peers().filter_map(|peer| match peer {
-        ClusterPeer::Network(block) => Some(block),
-        ClusterPeer::Pods(_) | ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => None,
+        PeerSpec::IpBlock(block) => Some(block),
+        PeerSpec::Pods(_) | PeerSpec::Nodes | PeerSpec::SomeNodes | PeerSpec::DomainNames => None,
     })
 }

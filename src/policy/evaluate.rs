@@ -2,86 +2,21 @@
 
 use std::net::IpAddr;
 
-use super::address::{IpBlock, IpFamily};
+use super::address::IpFamily;
 use super::class::Membership;
-use super::compiled::{CompiledPeer, CompiledRule, PeerId, PolicyId};
-use super::engine::{Engine, NodeId, PodId, ServiceId};
-use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
-use super::model::{Direction, Pod, Service};
-use super::port::{Port, Protocol};
-use super::reading::{Point, Reading, under_all_readings};
-use super::rule_ports::{self, HeldBy};
+use super::engine::Engine;
+use super::expectation::{Expectation, Reason};
+use super::flow::{Destination, Direct, Endpoint, Flow, name_of, service_name};
+use super::model::{Pod, Service};
+use super::port::{PortRange, Protocol};
+use super::reading::{Point, under_all_readings};
+use super::rule::Direction;
+use super::undefined::UndefinedCause;
 
-/// One end of a flow, as the addresses of a packet show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// A pod.
-    Pod(PodId),
-    /// A node.
-    Node(NodeId),
-    /// An address outside the cluster.
-    External(IpAddr),
-}
-
-/// Destination of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Destination {
-    /// An endpoint's own address.
-    Endpoint(Endpoint),
-    /// A Service's virtual address. It is translated to the address of one of its endpoints before policies see it.
-    Service(ServiceId),
-}
-
-/// A flow: the first packet of a connection, or a datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Flow {
-    /// The sender.
-    pub source: Endpoint,
-    /// The destination.
-    pub destination: Destination,
-    /// Family of the addresses that both ends use.
-    pub family: IpFamily,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// Destination port. For a Service, this is the Service's own port.
-    pub port: Port,
-}
-
-/// A flow after the translation of a Service's address.
-#[derive(Clone, Copy)]
-pub(super) struct Direct<'a> {
-    pub(super) source: Endpoint,
-    pub(super) destination: Endpoint,
-    pub(super) family: IpFamily,
-    pub(super) protocol: Protocol,
-    pub(super) port: Port,
-    /// The Service to which the flow was sent.
-    pub(super) via: Option<Via<'a>>,
-    /// The reading of the specification under which the flow is evaluated.
-    pub(super) reading: &'a Reading,
-}
-
-/// The Service and the Service port to which a flow was sent, before the translation.
-#[derive(Clone, Copy)]
-pub(super) struct Via<'a> {
-    pub(super) service: &'a Service,
-    pub(super) port: Port,
-}
-
-/// Whether a rule's peers match the remote end.
-pub(super) enum Match {
-    Yes(MatchedBy),
-    Unknown(UndefinedCause),
-    No,
-}
-
-/// Kind of peer by which a rule matches the remote end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum MatchedBy {
-    /// A peer other than an `ipBlock`, or a rule without peers, which matches every end.
-    Selector,
-    /// Only an `ipBlock`.
-    IpBlock,
+/// What a port of a node leads to.
+pub(super) enum LeadsTo<'a> {
+    Service(&'a Service),
+    Pod(&'a Pod),
 }
 
 impl Engine {
@@ -101,6 +36,7 @@ impl Engine {
                     protocol: flow.protocol,
                     port: flow.port,
                     via: None,
+                    is_own_node: false,
                     reading,
                 })
             }),
@@ -154,7 +90,7 @@ impl Engine {
     }
 
     /// Returns whether an end counts as a pod in the flow's reading.
-    fn is_filtered(&self, end: Endpoint, flow: &Direct<'_>) -> bool {
+    pub(super) fn is_filtered(&self, end: Endpoint, flow: &Direct<'_>) -> bool {
         match end {
             Endpoint::Pod(id) => self.counts_as_pod(&self.pods[id], flow),
             Endpoint::Node(_) | Endpoint::External(_) => false,
@@ -199,113 +135,26 @@ impl Engine {
         if !has_nodes_address || flow.via.is_some() {
             return None;
         }
-        let has_port = |service: &Service| {
-            let mut ports = service.node_ports();
-            ports.any(|(protocol, ports)| protocol == flow.protocol && ports.contains(flow.port))
-        };
-        let of_service = self.services.iter().find(|(_, service)| has_port(service));
-        let of_service =
-            of_service.map(|(_, service)| UndefinedCause::NodePort { service: service_name(service) });
-        of_service.or_else(|| {
-            let has_port = |pod: &Pod| !pod.ended && pod.host_ports.contains(&(flow.protocol, flow.port));
-            let (_, pod) = self.pods.iter().find(|(_, pod)| has_port(pod))?;
-            Some(UndefinedCause::HostPort { pod: name_of(pod) })
+        let mut ports = self.node_ports();
+        let is_it = |(of, ports): &(Protocol, PortRange)| *of == flow.protocol && ports.contains(flow.port);
+        Some(match ports.find(|(port, _)| is_it(port))?.1 {
+            LeadsTo::Service(service) => UndefinedCause::NodePort { service: service_name(service) },
+            LeadsTo::Pod(pod) => UndefinedCause::HostPort { pod: name_of(pod) },
         })
     }
 
-    /// Evaluates the policies of one end.
-    pub(super) fn direction(&self, flow: &Direct<'_>, direction: Direction) -> Expectation {
-        let network_policies = |isolating: &[PolicyId]| self.network_policies(flow, direction, isolating);
-        self.in_order(flow, direction, network_policies, Reason::NotIsolated(direction))
-    }
-
-    /// Evaluates the NetworkPolicies that isolate one end. `isolating` must not be empty.
-    pub(super) fn network_policies(
-        &self,
-        flow: &Direct<'_>,
-        direction: Direction,
-        isolating: &[PolicyId],
-    ) -> Expectation {
-        let (_, remote) = flow.ends(direction);
-        let mut allowing = Vec::new();
-        let mut unknown = Vec::new();
-        for id in isolating {
-            let policy = &self.policies[*id];
-            for (index, rule) in policy.rules(direction).iter().enumerate() {
-                let name = || RuleName { policy: (&policy.policy).into(), direction, index };
-                match self.rule_matches(rule, flow, direction, name) {
-                    Match::Yes(by) => {
-                        let pod_in_ip_block = by == MatchedBy::IpBlock && matches!(remote, Endpoint::Pod(_));
-                        allowing.push(Reason::AllowedBy { rule: name(), pod_in_ip_block });
-                    }
-                    Match::Unknown(cause) => unknown.push(Reason::Undefined(cause)),
-                    Match::No => {}
-                }
-            }
-        }
-        if !allowing.is_empty() {
-            return Expectation { decision: Decision::Allow, reasons: allowing };
-        }
-        if !unknown.is_empty() {
-            return Expectation { decision: Decision::Undefined, reasons: unknown };
-        }
-        let policies = isolating.iter().map(|id| PolicyName::from(&self.policies[*id].policy)).collect();
-        Expectation { decision: Decision::Deny, reasons: vec![Reason::Isolated { direction, policies }] }
-    }
-
-    /// Returns whether a rule of a NetworkPolicy matches a flow.
-    fn rule_matches(
-        &self,
-        rule: &CompiledRule,
-        flow: &Direct<'_>,
-        direction: Direction,
-        name: impl Fn() -> RuleName,
-    ) -> Match {
-        let (_, remote) = flow.ends(direction);
-        let receiver = self.receiver(flow, direction);
-        let on_port = rule_ports::held_by(&rule.ports, flow.protocol, flow.port, receiver);
-        let virtual_address = self.sees_virtual_address(rule, flow, direction, &name);
-        let peers = || match virtual_address {
-            None => self.peers_match(rule, remote, flow, &name),
-            // Blocks are compared with the Service's address instead.
-            Some(_) => self.selectors_match(rule, remote, flow, &name),
-        };
-        let mut matched = if on_port.is_some() { peers() } else { Match::No };
-        let mut port_by = on_port.unwrap_or(HeldBy::Number);
-        if let Some((address, port)) = virtual_address
-            && (!matches!(matched, Match::Yes(MatchedBy::Selector)) || port_by == HeldBy::RepeatedName)
-            && self.has_block_with(rule, address)
-            && let Some(by) = on_port.max(rule_ports::held_by(&rule.ports, flow.protocol, port, None))
-        {
-            (matched, port_by) = (Match::Yes(MatchedBy::IpBlock), by);
-        }
-        match matched {
-            // Ingress rules always resolve a name on the subject, so only egress has two readings.
-            Match::Yes(MatchedBy::IpBlock) if port_by < HeldBy::Number && direction == Direction::Egress => {
-                match flow.reading.of(Point::PortName, || UndefinedCause::PortNameForIpBlock(name())) {
-                    true => port_by.leave_open(matched, name),
-                    false => Match::No,
-                }
-            }
-            Match::Yes(_) | Match::Unknown(_) | Match::No => port_by.leave_open(matched, name),
-        }
-    }
-
-    /// Returns the virtual address and the port of the Service with which the blocks of a rule are compared. `None`
-    /// if the reading compares blocks after the translation, and for ingress, because a virtual address never sends.
-    pub(super) fn sees_virtual_address(
-        &self,
-        rule: &CompiledRule,
-        flow: &Direct<'_>,
-        direction: Direction,
-        name: impl Fn() -> RuleName,
-    ) -> Option<(IpAddr, Port)> {
-        let Via { service, port } = flow.via.filter(|_| direction == Direction::Egress)?;
-        let address = service.address(flow.family)?;
-        let is_block = |peer: &PeerId| matches!(self.peers[*peer], CompiledPeer::IpBlock(..));
-        let has_blocks = rule.peers.iter().flatten().any(is_block);
-        let cause = || UndefinedCause::ServiceAddressInIpBlock(name());
-        (has_blocks && flow.reading.of(Point::ServiceAddress, cause)).then_some((address, port))
+    /// Returns the ports of nodes that lead to Services and pods.
+    pub(super) fn node_ports(&self) -> impl Iterator<Item = ((Protocol, PortRange), LeadsTo<'_>)> {
+        let of_services = self
+            .services
+            .iter()
+            .flat_map(|(_, service)| service.node_ports().map(move |port| (port, LeadsTo::Service(service))));
+        let pods = self.pods.iter().map(|(_, pod)| pod).filter(|pod| !pod.ended);
+        let of_pods = pods.flat_map(|pod| {
+            let port = |(protocol, port): &(_, _)| (*protocol, PortRange::single(*port));
+            pod.host_ports.iter().map(move |host_port| (port(host_port), LeadsTo::Pod(pod)))
+        });
+        of_services.chain(of_pods)
     }
 
     /// Returns the pod at an end, or `None` if the end is not a pod.
@@ -314,130 +163,5 @@ impl Engine {
             Endpoint::Pod(id) => Some(&self.pods[id]),
             Endpoint::Node(_) | Endpoint::External(_) => None,
         }
-    }
-
-    /// Returns the pod on which a NetworkPolicy's rules resolve port names. For egress, there is none if the
-    /// destination counts as its node.
-    fn receiver(&self, flow: &Direct<'_>, direction: Direction) -> Option<&Pod> {
-        let pod = self.pod_at(flow.destination)?;
-        (direction == Direction::Ingress || self.counts_as_pod(pod, flow)).then_some(pod)
-    }
-
-    pub(super) fn peers_match(
-        &self,
-        rule: &CompiledRule,
-        remote: Endpoint,
-        flow: &Direct<'_>,
-        name: impl Fn() -> RuleName,
-    ) -> Match {
-        self.any_peer_matches(rule, |peer| self.peer_matches(peer, remote, flow, &name))
-    }
-
-    /// Returns whether a peer other than an `ipBlock` matches.
-    pub(super) fn selectors_match(
-        &self,
-        rule: &CompiledRule,
-        remote: Endpoint,
-        flow: &Direct<'_>,
-        name: impl Fn() -> RuleName,
-    ) -> Match {
-        self.any_peer_matches(rule, |peer| match &self.peers[peer] {
-            CompiledPeer::IpBlock(..) => Match::No,
-            CompiledPeer::Pods(_)
-            | CompiledPeer::Nodes
-            | CompiledPeer::SomeNodes
-            | CompiledPeer::DomainNames => self.peer_matches(peer, remote, flow, &name),
-        })
-    }
-
-    fn any_peer_matches(&self, rule: &CompiledRule, matches: impl Fn(PeerId) -> Match) -> Match {
-        let Some(peers) = &rule.peers else { return Match::Yes(MatchedBy::Selector) };
-        let mut best = Match::No;
-        for peer in peers {
-            match matches(*peer) {
-                Match::Yes(MatchedBy::Selector) => return Match::Yes(MatchedBy::Selector),
-                Match::Yes(MatchedBy::IpBlock) => best = Match::Yes(MatchedBy::IpBlock),
-                Match::Unknown(cause) => {
-                    if matches!(best, Match::No) {
-                        best = Match::Unknown(cause);
-                    }
-                }
-                Match::No => {}
-            }
-        }
-        best
-    }
-
-    fn peer_matches(
-        &self,
-        peer: PeerId,
-        remote: Endpoint,
-        flow: &Direct<'_>,
-        name: impl Fn() -> RuleName,
-    ) -> Match {
-        let family = flow.family;
-        match (&self.peers[peer], remote) {
-            (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => {
-                self.selector_matches(classes, id, flow, name)
-            }
-            (CompiledPeer::Pods(_), Endpoint::Node(_) | Endpoint::External(_)) => Match::No,
-            (CompiledPeer::IpBlock(block, _), Endpoint::External(address)) => {
-                block_matches(block, Some(address), family, name)
-            }
-            (CompiledPeer::IpBlock(block, _), Endpoint::Node(id)) => {
-                block_matches(block, self.nodes[id].address(family), family, name)
-            }
-            (CompiledPeer::IpBlock(_, atoms), Endpoint::Pod(id)) => {
-                self.block_matches_pod(atoms, id, family, name)
-            }
-            // A pod with `hostNetwork` has the addresses of its node.
-            (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::Pod(id))
-                if !self.pods[id].host_network =>
-            {
-                Match::No
-            }
-            (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::External(_)) => Match::No,
-            (CompiledPeer::Nodes, Endpoint::Pod(_) | Endpoint::Node(_)) => Match::Yes(MatchedBy::Selector),
-            (CompiledPeer::SomeNodes, Endpoint::Pod(_) | Endpoint::Node(_)) => {
-                Match::Unknown(UndefinedCause::NodeLabelsUnknown(name()))
-            }
-            (CompiledPeer::DomainNames, Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_)) => {
-                Match::Unknown(UndefinedCause::DomainNames(name()))
-            }
-        }
-    }
-}
-
-impl Direct<'_> {
-    /// Returns the subject and the remote end for a direction.
-    pub(super) fn ends(&self, direction: Direction) -> (Endpoint, Endpoint) {
-        match direction {
-            Direction::Egress => (self.source, self.destination),
-            Direction::Ingress => (self.destination, self.source),
-        }
-    }
-}
-
-pub(super) fn name_of(pod: &Pod) -> String {
-    format!("{}/{}", pod.namespace, pod.name)
-}
-
-pub(super) fn service_name(service: &Service) -> String {
-    format!("{}/{}", service.namespace, service.name)
-}
-
-fn block_matches(
-    block: &IpBlock,
-    address: Option<IpAddr>,
-    family: IpFamily,
-    name: impl Fn() -> RuleName,
-) -> Match {
-    match address {
-        Some(address) if block.contains(address) => Match::Yes(MatchedBy::IpBlock),
-        Some(_) => Match::No,
-        None if block.family() != family => Match::No,
-        // The block contains every address of the family.
-        None if block.is_whole_family() => Match::Yes(MatchedBy::IpBlock),
-        None => Match::Unknown(UndefinedCause::AddressUnknown(name())),
     }
 }

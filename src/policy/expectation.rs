@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use super::cluster_policy::{ClusterPolicy, ClusterPolicyName};
-use super::model::{Direction, NetworkPolicy};
-use super::reading::Interpretation;
-use super::unknown::UnknownFacts;
+use super::name::{PolicyName, RuleName};
+use super::rule::Direction;
+use super::undefined::UndefinedCause;
 
 /// What the policies in force say about a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +24,17 @@ impl Expectation {
         Self { decision: Decision::Undefined, reasons: vec![Reason::Undefined(cause)] }
     }
 
+    /// Returns the expectation with each reason once, where it occurs first.
+    pub(super) fn without_repetitions(self) -> Self {
+        let mut reasons = Vec::new();
+        for reason in self.reasons {
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        Self { reasons, ..self }
+    }
+
     /// Returns whether an end has no address of the family. The policies then decide nothing.
     pub fn has_no_address(&self) -> bool {
         let is_it = |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::NoAddress { .. }));
@@ -34,18 +44,12 @@ impl Expectation {
     /// Returns the policies that allow or deny the flow, each with the direction in which it does so. Empty if no
     /// policy decides, and if the specification leaves the flow undefined.
     pub fn deciding_policies(&self) -> Vec<(&PolicyName, Direction)> {
-        let deciding = self.reasons.iter().flat_map(|reason| match reason {
-            Reason::Isolated { direction, policies } => {
+        let deciding = self.reasons.iter().flat_map(|reason| match (reason, reason.rule()) {
+            (Reason::Isolated { direction, policies }, _) => {
                 policies.iter().map(|policy| (policy, *direction)).collect()
             }
-            Reason::DeniedBy(rule) | Reason::AllowedBy { rule, .. } => vec![(&rule.policy, rule.direction)],
-            Reason::NotIsolated(_)
-            | Reason::PassedBy(_)
-            | Reason::OwnAddress
-            | Reason::OwnNode
-            | Reason::NoPodNetwork
-            | Reason::Undefined(_)
-            | Reason::Reading { .. } => Vec::new(),
+            (Reason::PassedBy(_), _) | (_, None) => Vec::new(),
+            (_, Some(rule)) => vec![(&rule.policy, rule.direction)],
         });
         deciding.collect()
     }
@@ -98,59 +102,6 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Name of a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PolicyName {
-    /// A NetworkPolicy.
-    Namespaced {
-        /// `metadata.namespace`
-        namespace: String,
-        /// `metadata.name`
-        name: String,
-    },
-    /// A cluster-scoped policy.
-    Cluster(ClusterPolicyName),
-}
-
-impl From<&NetworkPolicy> for PolicyName {
-    fn from(policy: &NetworkPolicy) -> Self {
-        Self::Namespaced { namespace: policy.namespace.clone(), name: policy.name.clone() }
-    }
-}
-
-impl From<&ClusterPolicy> for PolicyName {
-    fn from(policy: &ClusterPolicy) -> Self {
-        Self::Cluster(policy.name.clone())
-    }
-}
-
-/// `namespace/name`, or `AdminNetworkPolicy name`.
-impl fmt::Display for PolicyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Namespaced { namespace, name } => write!(f, "{namespace}/{name}"),
-            Self::Cluster(name) => name.fmt(f),
-        }
-    }
-}
-
-/// Name of a rule: its policy, direction and index.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleName {
-    /// The policy.
-    pub policy: PolicyName,
-    /// The list that contains the rule.
-    pub direction: Direction,
-    /// Index of the rule in that list, counted from 0 as in `spec.ingress[0]`.
-    pub index: usize,
-}
-
-impl fmt::Display for RuleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}[{}]", self.policy, self.direction, self.index)
-    }
-}
-
 /// A reason of an [`Expectation`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -197,12 +148,19 @@ pub enum Reason {
 impl Reason {
     /// Returns the direction to which the reason applies, or `None` if the reason is neither a rule nor isolation.
     pub fn direction(&self) -> Option<Direction> {
+        if let Self::NotIsolated(direction) | Self::Isolated { direction, .. } = self {
+            return Some(*direction);
+        }
+        self.rule().map(|rule| rule.direction)
+    }
+
+    /// Returns the rule that the reason names as the one that decides.
+    pub(super) fn rule(&self) -> Option<&RuleName> {
         match self {
-            Self::NotIsolated(direction) | Self::Isolated { direction, .. } => Some(*direction),
-            Self::AllowedBy { rule, .. } | Self::DeniedBy(rule) | Self::PassedBy(rule) => {
-                Some(rule.direction)
-            }
-            Self::OwnAddress
+            Self::AllowedBy { rule, .. } | Self::DeniedBy(rule) | Self::PassedBy(rule) => Some(rule),
+            Self::NotIsolated(_)
+            | Self::Isolated { .. }
+            | Self::OwnAddress
             | Self::OwnNode
             | Self::NoPodNetwork
             | Self::Undefined(_)
@@ -212,108 +170,56 @@ impl Reason {
 
     /// Returns the rule of a cluster-scoped policy, if this reason is its denial.
     pub(super) fn denying_rule(&self) -> Option<&RuleName> {
-        match self {
-            Self::DeniedBy(rule) => Some(rule),
-            Self::NotIsolated(_)
-            | Self::AllowedBy { .. }
-            | Self::PassedBy(_)
-            | Self::Isolated { .. }
-            | Self::OwnAddress
-            | Self::OwnNode
-            | Self::NoPodNetwork
-            | Self::Undefined(_)
-            | Self::Reading { .. } => None,
-        }
+        self.rule().filter(|_| matches!(self, Self::DeniedBy(_)))
     }
 }
 
-/// Reason why a flow is undefined.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum UndefinedCause {
-    /// An end is a pod with `hostNetwork`. Implementations may treat it as a pod or as its node.
-    HostNetwork {
-        /// `namespace/name`
-        pod: String,
-    },
-    /// A rule's `ipBlock` must be compared with a Service's virtual address. Implementations may do that before or
-    /// after the translation to a pod's address.
-    ServiceAddressInIpBlock(RuleName),
-    /// A pod reaches itself through a Service.
-    Hairpin {
-        /// `namespace/name` of the Service.
-        service: String,
-    },
-    /// The policies have different decisions for the endpoints of the Service.
-    BackendsDiffer {
-        /// `namespace/name` of the Service.
-        service: String,
-    },
-    /// The endpoints of the Service are not known.
-    BackendsUnknown {
-        /// `namespace/name` of the Service.
-        service: String,
-    },
-    /// The Service has no endpoints for the sender.
-    NoBackends {
-        /// `namespace/name` of the Service.
-        service: String,
-    },
-    /// The Service does not have the port.
-    NoServicePort {
-        /// `namespace/name` of the Service.
-        service: String,
-    },
-    /// The port of the node is a Service's `nodePort`. The receiving pod may see a node as the source.
-    NodePort {
-        /// `namespace/name` of the Service.
-        service: String,
-    },
-    /// The port of the node is a pod's `hostPort`. That pod may see the node as the source.
-    HostPort {
-        /// `namespace/name` of the pod.
-        pod: String,
-    },
-    /// A rule's `ipBlock` must be compared with an address that is not known.
-    AddressUnknown(RuleName),
-    /// It depends on unknown labels whether a rule matches the other end.
-    LabelsUnknown {
-        /// The rule.
-        rule: RuleName,
-        /// The unknown facts.
-        facts: UnknownFacts,
-    },
-    /// It depends on unknown labels whether a policy selects the pod.
-    SubjectUnknown {
-        /// The policy.
-        policy: PolicyName,
-        /// The unknown facts.
-        facts: UnknownFacts,
-    },
-    /// An egress rule matches the port only by its name, and the pod only by an `ipBlock`. A block says nothing about
-    /// pods, so some implementations have no pod on which to resolve the name. Others resolve it on every pod in the
-    /// block.
-    PortNameForIpBlock(RuleName),
-    /// A rule matches the port only by a name that two containers of the pod give to different numbers, and the port
-    /// is not the first of them.
-    PortNameRepeated(RuleName),
-    /// Rules of cluster-scoped policies disagree, and their order is not specified: their policies have the same
-    /// priority, or are of different kinds.
-    Unordered {
-        /// The rules, at least two.
-        rules: Vec<RuleName>,
-    },
-    /// A rule of a cluster-scoped policy denies packets from a pod to its own node. NetworkPolicies always allow
-    /// these packets.
-    OwnNodeDenied(RuleName),
-    /// A rule selects nodes by labels. The labels of nodes are not known.
-    NodeLabelsUnknown(RuleName),
-    /// A rule names domains. Their addresses are not known.
-    DomainNames(RuleName),
-    /// An end has no address of this family.
-    NoAddress {
-        /// The end.
-        endpoint: String,
-    },
+/// The decision of a reading about one point, or one of the endpoints that a Service may choose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Interpretation {
+    /// A pod with `hostNetwork` counts as a pod.
+    HostNetworkIsPod,
+    /// A pod with `hostNetwork` counts as its node.
+    HostNetworkIsNode,
+    /// An `ipBlock` is compared before a Service's address is translated.
+    BeforeTranslation,
+    /// An `ipBlock` is compared after a Service's address is translated.
+    AfterTranslation,
+    /// A port name is resolved on a pod that only an `ipBlock` matches.
+    NameResolved,
+    /// A port name is not resolved on a pod that only an `ipBlock` matches.
+    NameNotResolved,
+    /// A connection of a pod to itself through a Service is filtered.
+    HairpinFiltered,
+    /// A connection of a pod to itself through a Service is not filtered.
+    HairpinNotFiltered,
+    /// Cluster-scoped policies apply to packets from a pod to its own node.
+    OwnNodeFiltered,
+    /// A pod always reaches its own node.
+    OwnNodeReached,
+    /// This rule comes before the rules with which it disagrees.
+    ComesFirst(RuleName),
+    /// The Service chooses the endpoint with this name.
+    Backend(String),
+}
+
+impl fmt::Display for Interpretation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostNetworkIsPod => f.write_str("a pod with hostNetwork counts as a pod"),
+            Self::HostNetworkIsNode => f.write_str("a pod with hostNetwork counts as its node"),
+            Self::BeforeTranslation => f.write_str("blocks see the Service's address"),
+            Self::AfterTranslation => f.write_str("blocks see the endpoint's address"),
+            Self::NameResolved => f.write_str("port names are resolved for an ipBlock"),
+            Self::NameNotResolved => f.write_str("port names are not resolved for an ipBlock"),
+            Self::HairpinFiltered => f.write_str("a pod is filtered on its way to itself"),
+            Self::HairpinNotFiltered => f.write_str("a pod always reaches itself"),
+            Self::OwnNodeFiltered => f.write_str("cluster-scoped policies apply to a pod's own node"),
+            Self::OwnNodeReached => f.write_str("a pod always reaches its own node"),
+            Self::ComesFirst(rule) => write!(f, "{rule} comes first"),
+            Self::Backend(name) => write!(f, "at {name}"),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -346,62 +252,4 @@ impl fmt::Display for Reason {
             }
         }
     }
-}
-
-impl fmt::Display for UndefinedCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HostNetwork { pod } => write!(f, "{pod} uses its node's network"),
-            Self::ServiceAddressInIpBlock(rule) => {
-                write!(f, "{rule} compares an ipBlock with a Service's virtual address")
-            }
-            Self::Hairpin { service } => write!(f, "the pod may reach itself through Service {service}"),
-            Self::BackendsDiffer { service } => {
-                write!(f, "the policies treat the endpoints of Service {service} differently")
-            }
-            Self::BackendsUnknown { service } => {
-                write!(f, "the endpoints of Service {service} are not known")
-            }
-            Self::NoBackends { service } => write!(f, "Service {service} has no endpoints"),
-            Self::NoServicePort { service } => write!(f, "Service {service} has no such port"),
-            Self::NodePort { service } => {
-                write!(f, "the port is a node port of Service {service}, which may hide the source")
-            }
-            Self::HostPort { pod } => {
-                write!(f, "the port is a hostPort of pod {pod}, where the source may be hidden")
-            }
-            Self::AddressUnknown(rule) => write!(f, "{rule} needs an address that is not known"),
-            Self::LabelsUnknown { rule, facts } => {
-                write!(f, "{rule} needs to know what is not known: {}", listed(facts))
-            }
-            Self::SubjectUnknown { policy, facts } => {
-                write!(f, "{policy} may or may not select the pod: {}", listed(facts))
-            }
-            Self::PortNameForIpBlock(rule) => {
-                write!(
-                    f,
-                    "{rule} names the port for an ipBlock, for which not every implementation resolves it"
-                )
-            }
-            Self::PortNameRepeated(rule) => {
-                write!(f, "{rule} names the port, and another container gives the name to another port")
-            }
-            Self::Unordered { rules } => {
-                for (i, rule) in rules.iter().enumerate() {
-                    write!(f, "{}{rule}", if i == 0 { "" } else { " and " })?;
-                }
-                f.write_str(" disagree, and nothing says which comes first")
-            }
-            Self::OwnNodeDenied(rule) => write!(f, "{rule} denies what the pod sends to its own node"),
-            Self::NodeLabelsUnknown(rule) => write!(f, "{rule} names nodes by labels, which are not known"),
-            Self::DomainNames(rule) => {
-                write!(f, "{rule} names domains, and it is not known which addresses those have")
-            }
-            Self::NoAddress { endpoint } => write!(f, "{endpoint} has no address of this family"),
-        }
-    }
-}
-
-fn listed(facts: &UnknownFacts) -> String {
-    facts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

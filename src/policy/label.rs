@@ -3,10 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::unknown::UnknownLabels;
-
 /// The labels of a pod or a namespace, by key.
 pub type Labels = BTreeMap<String, String>;
+
+/// Unknown labels of a pod or a namespace. By default, all labels are known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct UnknownLabels {
+    /// Keys that are present, with unknown values that a controller chooses.
+    pub values: BTreeSet<String>,
+    /// Keys that may be present, with any value.
+    pub perhaps: BTreeSet<String>,
+    /// Whether any other keys may be present, too.
+    pub others: bool,
+}
+
+impl UnknownLabels {
+    /// Creates the value for an object of which only the listed labels are known.
+    pub fn others() -> Self {
+        Self { others: true, ..Self::default() }
+    }
+
+    /// Returns whether all labels are known.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.perhaps.is_empty() && !self.others
+    }
+}
 
 /// A label selector: every requirement must match.
 ///
@@ -145,6 +166,28 @@ impl LabelSelector {
     /// Returns the requirements, in a fixed order.
     pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
         self.requirements.iter()
+    }
+}
+
+/// Labels of an object, as far as known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PartialLabels {
+    pub(super) known: Labels,
+    pub(super) unknown: UnknownLabels,
+}
+
+impl PartialLabels {
+    /// Returns only the labels with these keys. Labels that no selector names cannot distinguish objects.
+    pub(super) fn restricted(labels: &Labels, unknown: &UnknownLabels, keys: &BTreeSet<String>) -> Self {
+        let known = labels.iter().filter(|(key, _)| keys.contains(*key));
+        Self {
+            known: known.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            unknown: UnknownLabels {
+                values: unknown.values.intersection(keys).cloned().collect(),
+                perhaps: unknown.perhaps.intersection(keys).cloned().collect(),
+                others: unknown.others,
+            },
+        }
     }
 }
 

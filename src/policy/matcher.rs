@@ -4,18 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fixedbitset::FixedBitSet;
 
-use super::address::{AddressSpace, IpBlock};
+use super::address::AddressSpace;
 use super::arena::{Arena, Id};
-use super::class::{AddressSet, Class, ClassId};
-use super::cluster_policy::{ClusterPeer, ClusterPolicy, ClusterRule, PodSelector};
-use super::compiled::{
-    CompiledClusterPolicy, CompiledPeer, CompiledPolicy, CompiledRule, Matched, MatchedAtoms, MatchedClasses,
-    PeerId,
-};
-use super::facts::Facts;
-use super::label::{LabelSelector, Selection};
-use super::model::{Direction, Namespace, NamespaceScope, NetworkPolicy, Peer, Peers, Rule};
-use super::unknown::{PartialLabels, UnknownFact, UnknownFacts};
+use super::class::{Class, ClassId};
+use super::compiled::{CompiledPeer, CompiledPolicy, Matched, MatchedClasses, PeerId};
+use super::coverage::{AddressSet, MatchedAtoms};
+use super::label::{LabelSelector, PartialLabels, Selection};
+use super::model::Namespace;
+use super::ordered::{Namespaces, OrderedPolicy, PeerSpec, PodScope};
+use super::unknown::{Facts, UnknownFact, UnknownFacts};
 
 /// Namespaces, indexed by name.
 pub(super) struct NamespaceIndex {
@@ -58,10 +55,7 @@ pub(super) struct Matcher<'a> {
     /// Sets of atoms in which unknown addresses may be.
     address_sets: Arena<AddressSet>,
     pub(super) peers: Arena<CompiledPeer>,
-    /// Compiled peers, by peer. Peers that select pods in the policy's own namespace are also keyed by that
-    /// namespace.
-    peer_ids: HashMap<(Option<Id<Namespace>>, Peer), PeerId>,
-    cluster_peer_ids: HashMap<ClusterPeer, PeerId>,
+    peer_ids: HashMap<PeerSpec, PeerId>,
     selected_labels: HashMap<LabelSelector, SelectedLabels>,
     pub(super) facts: Facts,
 }
@@ -88,97 +82,67 @@ impl<'a> Matcher<'a> {
             address_sets,
             peers: Arena::default(),
             peer_ids: HashMap::new(),
-            cluster_peer_ids: HashMap::new(),
             selected_labels: HashMap::new(),
             facts: Facts::default(),
         }
     }
 
-    pub(super) fn compile(&mut self, policy: NetworkPolicy) -> CompiledPolicy {
-        let namespace = self.names.ensure(&policy.namespace);
-        let mut compile = |direction| {
-            let rules: &[Rule] = policy.rules(direction).unwrap_or_default();
-            rules.iter().map(|rule| self.rule(namespace, rule)).collect()
-        };
-        let (ingress, egress) = (compile(Direction::Ingress), compile(Direction::Egress));
-        CompiledPolicy { policy, ingress, egress }
+    pub(super) fn compile(&mut self, policy: OrderedPolicy<PeerSpec>) -> CompiledPolicy {
+        policy.map_peers(|peer| self.peer(peer))
     }
 
-    fn rule(&mut self, namespace: Id<Namespace>, rule: &Rule) -> CompiledRule {
-        let peers = match &rule.peers {
-            Peers::Any => None,
-            Peers::Only(peers) => Some(peers.iter().map(|peer| self.peer(namespace, peer)).collect()),
-        };
-        CompiledRule { peers, ports: rule.ports.clone() }
-    }
-
-    fn peer(&mut self, own: Id<Namespace>, peer: &Peer) -> PeerId {
-        let scope = match peer {
-            Peer::Pods { namespaces: NamespaceScope::Own, .. } => Some(own),
-            Peer::Pods { namespaces: NamespaceScope::Selected(_), .. } | Peer::IpBlock(_) => None,
-        };
-        let key = (scope, peer.clone());
-        if let Some(id) = self.peer_ids.get(&key) {
+    fn peer(&mut self, peer: PeerSpec) -> PeerId {
+        if let Some(id) = self.peer_ids.get(&peer) {
             return *id;
         }
-        let compiled = match peer {
-            Peer::Pods { namespaces, pods } => {
-                let namespaces = match namespaces {
-                    NamespaceScope::Own => vec![(own, None)],
-                    NamespaceScope::Selected(selector) => self.namespaces(selector),
-                };
-                CompiledPeer::Pods(self.matched(&namespaces, pods, |_| true))
+        let compiled = match &peer {
+            PeerSpec::Pods(scope) => CompiledPeer::Pods(self.matched(scope)),
+            PeerSpec::IpBlock(block) => {
+                let sets = self.address_sets.iter().map(|(_, set)| set);
+                CompiledPeer::IpBlock(block.clone(), MatchedAtoms::new(self.space.atoms_of(block), sets))
             }
-            Peer::IpBlock(block) => self.block(block),
+            PeerSpec::Nodes => CompiledPeer::Nodes,
+            PeerSpec::SomeNodes => CompiledPeer::SomeNodes,
+            PeerSpec::DomainNames => CompiledPeer::DomainNames,
         };
         let id = self.peers.push(compiled);
-        self.peer_ids.insert(key, id);
+        self.peer_ids.insert(peer, id);
         id
     }
 
-    fn block(&self, block: &IpBlock) -> CompiledPeer {
-        let sets = self.address_sets.iter().map(|(_, set)| set);
-        CompiledPeer::IpBlock(block.clone(), MatchedAtoms::new(self.space.atoms_of(block), sets))
-    }
-
-    pub(super) fn compile_cluster_policy(&mut self, policy: ClusterPolicy) -> CompiledClusterPolicy {
-        let mut compile =
-            |rules: &[ClusterRule]| rules.iter().map(|rule| self.cluster_rule(rule)).collect::<Vec<_>>();
-        let (ingress, egress) = (compile(&policy.ingress), compile(&policy.egress));
-        CompiledClusterPolicy { policy, ingress, egress }
-    }
-
-    fn cluster_rule(&mut self, rule: &ClusterRule) -> CompiledRule {
-        let peers = rule.peers.iter().map(|peer| self.cluster_peer(peer)).collect();
-        CompiledRule { peers: Some(peers), ports: rule.ports.clone() }
-    }
-
-    fn cluster_peer(&mut self, peer: &ClusterPeer) -> PeerId {
-        if let Some(id) = self.cluster_peer_ids.get(peer) {
-            return *id;
+    fn matched(&mut self, scope: &PodScope) -> MatchedClasses {
+        let surely = FixedBitSet::with_capacity(self.classes.len());
+        let mut matched = MatchedClasses { surely, perhaps: BTreeMap::new() };
+        for (class, how) in self.select(scope) {
+            match how {
+                Matched::Surely => matched.surely.insert(class.index()),
+                Matched::Perhaps(facts) => {
+                    matched.perhaps.insert(class.index(), facts);
+                }
+            }
         }
-        let compiled = match peer {
-            ClusterPeer::Pods(selector) => CompiledPeer::Pods(self.in_pod_network(selector)),
-            ClusterPeer::Network(block) => self.block(block),
-            ClusterPeer::Nodes(selector) if selector.is_everything() => CompiledPeer::Nodes,
-            ClusterPeer::Nodes(_) => CompiledPeer::SomeNodes,
-            ClusterPeer::DomainNames(_) => CompiledPeer::DomainNames,
+        matched
+    }
+
+    /// Returns the classes that a scope selects.
+    pub(super) fn select(&mut self, scope: &PodScope) -> Vec<(ClassId, Matched)> {
+        let mut found = Vec::new();
+        for (namespace, depends_on) in self.namespaces(&scope.namespaces) {
+            found.extend(self.select_in(namespace, depends_on.as_ref(), &scope.pods));
+        }
+        found.retain(|(class, _)| scope.with_hosts || !self.classes[*class].host_network);
+        found
+    }
+
+    /// Returns the namespaces that match or may match. In the second case, the unknown fact on which the match depends
+    /// is included.
+    fn namespaces(&self, namespaces: &Namespaces) -> Vec<(Id<Namespace>, Option<UnknownFact>)> {
+        let selector = match namespaces {
+            Namespaces::Named(name) => {
+                return self.names.by_name.get(name).map(|id| (*id, None)).into_iter().collect();
+            }
+            Namespaces::Selected(selector) => selector,
         };
-        let id = self.peers.push(compiled);
-        self.cluster_peer_ids.insert(peer.clone(), id);
-        id
-    }
-
-    /// Returns the classes that a selector of a cluster-scoped policy matches. It never matches pods with
-    /// `hostNetwork`.
-    pub(super) fn in_pod_network(&mut self, selector: &PodSelector) -> MatchedClasses {
-        let namespaces = self.namespaces(&selector.namespaces);
-        self.matched(&namespaces, &selector.pods, |class| !class.host_network)
-    }
-
-    /// Returns the namespaces that a selector matches or may match. In the second case, the unknown fact on which the
-    /// match depends is included.
-    fn namespaces(&self, selector: &LabelSelector) -> Vec<(Id<Namespace>, Option<UnknownFact>)> {
         let namespaces = self.names.namespaces.iter();
         let matching =
             namespaces.filter_map(|(id, Namespace { name, labels, unknown_labels })| {
@@ -193,38 +157,9 @@ impl<'a> Matcher<'a> {
         matching.collect()
     }
 
-    pub(super) fn subjects(&mut self, policy: &NetworkPolicy) -> Vec<(ClassId, Matched)> {
-        let namespace = self.names.ensure(&policy.namespace);
-        self.select(namespace, None, &policy.subjects)
-    }
-
-    fn matched(
-        &mut self,
-        namespaces: &[(Id<Namespace>, Option<UnknownFact>)],
-        pods: &LabelSelector,
-        is_meant: impl Fn(&Class) -> bool,
-    ) -> MatchedClasses {
-        let surely = FixedBitSet::with_capacity(self.classes.len());
-        let mut matched = MatchedClasses { surely, perhaps: BTreeMap::new() };
-        for (namespace, depends_on) in namespaces {
-            for (class, how) in self.select(*namespace, depends_on.as_ref(), pods) {
-                if !is_meant(&self.classes[class]) {
-                    continue;
-                }
-                match how {
-                    Matched::Surely => matched.surely.insert(class.index()),
-                    Matched::Perhaps(facts) => {
-                        matched.perhaps.insert(class.index(), facts);
-                    }
-                }
-            }
-        }
-        matched
-    }
-
     /// Returns the classes of a namespace that `pods` selects. `depends_on` is the unknown fact that decides whether
     /// the namespace itself is selected.
-    fn select(
+    fn select_in(
         &mut self,
         namespace: Id<Namespace>,
         depends_on: Option<&UnknownFact>,

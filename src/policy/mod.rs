@@ -8,47 +8,59 @@ mod arena;
 mod assumptions;
 mod bounds;
 mod class;
+mod cluster;
 mod cluster_policy;
 mod compiled;
+mod coverage;
+mod ends;
 mod engine;
 mod evaluate;
 mod expectation;
-mod facts;
+mod flow;
 mod label;
 mod matcher;
 mod model;
+mod name;
+mod network_policy;
 mod node_addresses;
 mod node_paths;
-mod pod_match;
+mod ordered;
+mod pairs;
 mod port;
 mod reach;
 mod reading;
 mod row;
+mod rule;
+mod rule_match;
 mod rule_peers;
 mod rule_ports;
-mod rules;
 mod service;
 mod tier_sets;
 mod tiers;
 mod undefined;
 mod unknown;
+mod walk;
 
 pub use address::{AddressRange, IpBlock, IpFamily};
 pub use arena::Id;
+pub use cluster::Cluster;
 pub use cluster_policy::{
-    Action, ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, PodSelector, Tier,
+    ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, PodSelector, Tier,
 };
+pub use ends::Group;
 pub use engine::{Engine, NodeId, PodId, ServiceId};
-pub use evaluate::{Destination, Endpoint, Flow};
-pub use expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
-pub use label::{LabelSelector, Labels, Requirement, Selection};
+pub use expectation::{Decision, Expectation, Interpretation, Reason};
+pub use flow::{Destination, Endpoint, Flow};
+pub use label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
 pub use model::{
-    Backends, Cluster, ContainerPort, Direction, Exposure, NAMESPACE_NAME_LABEL, Namespace, NamespaceScope,
-    NetworkPolicy, Node, Peer, Peers, Pod, PortMatch, PortSpec, Ports, Rule, Service, ServicePort,
+    Backends, ContainerPort, Exposure, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Service, ServicePort,
     TargetPort,
 };
+pub use name::{PolicyName, RuleName};
+pub use network_policy::{NamespaceScope, NetworkPolicy, Peer, Peers, Rule};
+pub use pairs::{ConnectionsId, PairConnections};
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
-pub use reach::{ConnectionsId, Group, PairConnections, Reach};
-pub use reading::Interpretation;
-pub use undefined::UndefinedKind;
-pub use unknown::{UnknownFact, UnknownFacts, UnknownLabels};
+pub use reach::Reach;
+pub use rule::{Action, Direction, PortMatch, PortSpec, Ports};
+pub use undefined::{UndefinedCause, UndefinedKind};
+pub use unknown::{UnknownFact, UnknownFacts};

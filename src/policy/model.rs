@@ -1,38 +1,16 @@
-//! The policy model: the parts of a cluster that network policies can refer to.
+//! The objects of a cluster that network policies refer to: namespaces, nodes, pods and Services.
 //!
 //! These are netproof's own types. [`snapshot`](crate::snapshot) converts Kubernetes objects to them once, and
 //! applies every default of the API.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::address::{IpBlock, IpFamily};
-use super::cluster_policy::ClusterPolicy;
-use super::label::{LabelSelector, Labels, Requirement, Selection};
+use super::address::IpFamily;
+use super::label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
 use super::port::{Port, PortRange, Protocol};
-use super::unknown::UnknownLabels;
-
-/// The state of a cluster at one moment.
-#[derive(Debug, Clone, Default)]
-pub struct Cluster {
-    /// All namespaces, each with its `kubernetes.io/metadata.name` label.
-    pub namespaces: Vec<Namespace>,
-    /// All known nodes.
-    pub nodes: Vec<Node>,
-    /// Ranges that contain all addresses of all nodes. Empty if no ranges are known.
-    pub node_ranges: Vec<IpNet>,
-    /// All pods, including those that have ended.
-    pub pods: Vec<Pod>,
-    /// All Services.
-    pub services: Vec<Service>,
-    /// All NetworkPolicies in force.
-    pub policies: Vec<NetworkPolicy>,
-    /// All cluster-scoped policies in force.
-    pub cluster_policies: Vec<ClusterPolicy>,
-}
 
 /// A namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,156 +253,4 @@ impl TargetPort {
             Self::Name(name) => pod.named_port(name, protocol),
         }
     }
-}
-
-/// A NetworkPolicy (`networking.k8s.io/v1`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkPolicy {
-    /// `metadata.namespace`
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
-    /// `spec.podSelector`: the pods of the policy's namespace that it isolates.
-    pub subjects: LabelSelector,
-    /// Ingress rules, or `None` if the policy does not isolate its subjects for ingress. `policyTypes` is already
-    /// applied.
-    pub ingress: Option<Vec<Rule>>,
-    /// Egress rules, or `None` if the policy does not isolate its subjects for egress.
-    pub egress: Option<Vec<Rule>>,
-}
-
-impl NetworkPolicy {
-    /// Returns whether a pod is a subject, by its known labels. Does not check whether the pod has ended, or uses its
-    /// node's network.
-    pub fn selects(&self, pod: &Pod) -> bool {
-        self.namespace == pod.namespace && self.subjects.matches(&pod.labels)
-    }
-
-    /// Returns all peers of the policy's rules.
-    pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
-        [&self.ingress, &self.egress].into_iter().flatten().flatten().flat_map(|rule| match &rule.peers {
-            Peers::Any => &[],
-            Peers::Only(peers) => peers.as_slice(),
-        })
-    }
-
-    /// Returns the selectors by which the policy and its peers select pods.
-    pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
-        let peers = self.peers().filter_map(|peer| match peer {
-            Peer::Pods { pods, .. } => Some(pods),
-            Peer::IpBlock(_) => None,
-        });
-        std::iter::once(&self.subjects).chain(peers)
-    }
-
-    /// Returns the ports of all rules.
-    pub fn ports(&self) -> impl Iterator<Item = &Ports> {
-        [&self.ingress, &self.egress].into_iter().flatten().flatten().map(|rule| &rule.ports)
-    }
-
-    /// Returns the rules for a direction, or `None` if the policy does not isolate its subjects for it.
-    pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
-        match direction {
-            Direction::Ingress => self.ingress.as_deref(),
-            Direction::Egress => self.egress.as_deref(),
-        }
-    }
-}
-
-/// Direction of traffic, from the point of view of a policy's subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    /// Traffic that a pod sends.
-    Egress,
-    /// Traffic that a pod receives.
-    Ingress,
-}
-
-impl Direction {
-    /// Both directions, in the order in which a packet passes them.
-    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
-
-    /// Returns `egress` or `ingress`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Egress => "egress",
-            Self::Ingress => "ingress",
-        }
-    }
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A rule. It allows any of its peers on any of its ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// `from` or `to`
-    pub peers: Peers,
-    /// `ports`
-    pub ports: Ports,
-}
-
-/// Peers that a rule allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Peers {
-    /// Everything inside and outside the cluster: the list is missing or empty.
-    Any,
-    /// Any of these peers.
-    Only(Vec<Peer>),
-}
-
-/// One entry of `from` or `to`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// Pods, by `namespaceSelector` and `podSelector` together.
-    Pods {
-        /// Namespaces of the pods.
-        namespaces: NamespaceScope,
-        /// Selector for the pods of those namespaces.
-        pods: LabelSelector,
-    },
-    /// Addresses.
-    IpBlock(IpBlock),
-}
-
-/// Namespaces in which a peer selects pods.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum NamespaceScope {
-    /// The policy's own namespace: `namespaceSelector` is missing.
-    Own,
-    /// Namespaces that the selector matches.
-    Selected(LabelSelector),
-}
-
-/// Ports that a rule allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ports {
-    /// Every port of every protocol: the list is missing or empty.
-    Any,
-    /// Any of these ports.
-    Only(Vec<PortMatch>),
-}
-
-/// One entry of `ports`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortMatch {
-    /// `protocol`, TCP by default.
-    pub protocol: Protocol,
-    /// `port` and `endPort`
-    pub ports: PortSpec,
-}
-
-/// Ports of one entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PortSpec {
-    /// Every port of the protocol: `port` is missing.
-    Any,
-    /// One port, or the range up to `endPort`.
-    Range(PortRange),
-    /// The container port of this name, in the receiving pod.
-    Named(String),
 }

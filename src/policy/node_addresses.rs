@@ -4,10 +4,9 @@ use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
 
 use super::address::{AddressSpace, AtomId, IpBlock, IpFamily};
+use super::bounds::Held;
 use super::class::HasFamily;
-use super::cluster_policy::{ClusterPeer, ClusterPolicy};
 use super::model::Node;
-use super::rule_peers::Held;
 
 /// Addresses of nodes, as far as known.
 #[derive(Debug)]
@@ -25,19 +24,14 @@ pub(super) struct NodeAddresses {
 }
 
 /// Returns the blocks at which the address space must be divided, so that each atom is completely inside or
-/// completely outside the ranges of nodes. Empty if no policy names nodes: atoms are costly, because each atom is
-/// evaluated for every workload.
-pub(super) fn blocks(nodes: &[Node], ranges: &[IpNet], policies: &[ClusterPolicy]) -> Vec<IpBlock> {
-    let is_nodes = |peer: &ClusterPeer| match peer {
-        ClusterPeer::Nodes(_) => true,
-        ClusterPeer::Pods(_) | ClusterPeer::Network(_) | ClusterPeer::DomainNames(_) => false,
-    };
-    if !policies.iter().flat_map(ClusterPolicy::peers).any(is_nodes) {
-        return Vec::new();
-    }
+/// completely outside the ranges of nodes.
+pub(super) fn blocks(nodes: &[Node], ranges: &[IpNet]) -> Vec<IpBlock> {
+    known_nets(nodes, ranges).map(|net| IpBlock::new(net, [])).collect()
+}
+
+fn known_nets<'a>(nodes: &'a [Node], ranges: &'a [IpNet]) -> impl Iterator<Item = IpNet> + use<'a> {
     let addresses = nodes.iter().flat_map(|node| node.addresses.iter().chain(&node.external_addresses));
-    let nets = addresses.map(|address| IpNet::from(*address)).chain(ranges.iter().copied());
-    nets.map(|net| IpBlock::new(net, [])).collect()
+    addresses.map(|address| IpNet::from(*address)).chain(ranges.iter().copied())
 }
 
 impl NodeAddresses {
@@ -60,8 +54,7 @@ impl NodeAddresses {
                 .extend(node.external_addresses.iter().filter_map(|at| space.atom(*at)).map(AtomId::index));
         }
         let mut known = FixedBitSet::with_capacity(space.atoms().len());
-        let addresses = nodes.iter().flat_map(|node| node.addresses.iter().chain(&node.external_addresses));
-        for net in addresses.map(|address| IpNet::from(*address)).chain(ranges.iter().copied()) {
+        for net in known_nets(nodes, &ranges) {
             let ends = [net.network(), net.broadcast()].map(|end| space.atom(end).map(AtomId::index));
             if let [Some(first), Some(last)] = ends {
                 known.insert_range(first..last + 1);
@@ -78,11 +71,7 @@ impl NodeAddresses {
 
     /// Returns whether every node has an address of a family.
     pub(super) fn has_family(&self, family: IpFamily) -> HasFamily {
-        let [v4, v6] = self.families;
-        match family {
-            IpFamily::V4 => v4,
-            IpFamily::V6 => v6,
-        }
+        family.pick(self.families)
     }
 
     /// Returns whether an atom contains known addresses, or overlaps known ranges, of nodes.

@@ -4,19 +4,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use super::address::{IpBlock, IpFamily};
-use super::bounds::Bounds;
+use super::address::IpFamily;
+use super::bounds::{Bounds, Held};
 use super::class::{ClassId, HasFamily};
-use super::cluster_policy::Tier;
-use super::compiled::{CompiledPeer, CompiledRule, Coverage};
+use super::compiled::{CompiledPeer, CompiledRule, Matched, RuleRef, Selecting};
+use super::coverage::Coverage;
+use super::ends::{Group, GroupKind};
 use super::engine::Engine;
-use super::model::Direction;
+use super::pairs::{ConnectionsId, FromAnywhere};
 use super::port::Connections;
-use super::reach::{ConnectionsId, Group, GroupKind, PairConnections, Reach};
-use super::rule_peers::Held;
+use super::reach::Reach;
+use super::rule::Direction;
 use super::rule_ports::HeldPorts;
+use super::tier_sets::SetWalk;
 use super::unknown::UnknownFacts;
 
 impl Reach<'_> {
@@ -109,28 +109,6 @@ impl Reach<'_> {
     }
 }
 
-/// What every address outside the cluster may send to a group.
-#[derive(Debug)]
-pub(super) struct FromAnywhere {
-    /// Connections that are allowed from every address.
-    certain: Connections,
-    /// For each set of addresses whose connections depend on unknown facts: the allowed connections, and these facts.
-    open: Vec<(Connections, UnknownFacts)>,
-}
-
-impl FromAnywhere {
-    fn new<'a>(from: impl Iterator<Item = &'a PairConnections>) -> Self {
-        let mut all = Self { certain: Connections::all(), open: Vec::new() };
-        for PairConnections { allowed, assumptions, .. } in from {
-            all.certain = all.certain.intersection(allowed);
-            if !assumptions.is_empty() {
-                all.open.push((allowed.clone(), assumptions.clone()));
-            }
-        }
-        all
-    }
-}
-
 impl Engine {
     /// Returns, for each family, whether pods of a class and their own nodes have it in common.
     fn families_of_own_node(&self, class: ClassId) -> [(IpFamily, HasFamily); 2] {
@@ -157,20 +135,19 @@ impl Engine {
     }
 
     fn to_own_node_in(&self, class: ClassId, family: IpFamily) -> Bounds {
-        let tiers: Vec<_> = self.cluster_policies(class, Direction::Egress).collect();
-        let isolating = self.isolating(class, Direction::Egress);
-        let tier = |tier| {
-            self.tier_sets(&tiers, Direction::Egress, tier, |_, _, rule| {
-                Some((self.holds_own_node(rule, family)?, HeldPorts::of(&rule.ports, &[])))
-            })
+        let policies = self.selecting(class, Direction::Egress);
+        let is_isolating = |each: &Selecting| self.is_in_union(each.policy) && each.how == Matched::Surely;
+        let everything = Bounds::certain(Connections::all());
+        let walk = SetWalk {
+            direction: Direction::Egress,
+            rule: |rule: RuleRef<'_>| {
+                let ports = HeldPorts::of(&rule.rule.ports, &[]).by_number;
+                Some(Bounds::of(self.holds_own_node(rule.rule, family), &ports))
+            },
+            union: Some(everything),
+            is_isolated: policies.iter().any(is_isolating),
         };
-        let open = Bounds::certain(Connections::all());
-        let bounds = match (isolating.surely.is_empty(), isolating.perhaps.is_empty()) {
-            (true, true) => open.after(&tier(Tier::Baseline)),
-            (true, false) => open.either(&open.after(&tier(Tier::Baseline))),
-            (false, _) => open,
-        };
-        Bounds { possible: Connections::all(), ..bounds.after(&tier(Tier::Admin)) }
+        Bounds { possible: Connections::all(), ..self.walk(&walk, policies) }
     }
 
     /// Returns whether a rule of a cluster-scoped policy matches a pod's own node, which may be any node.
@@ -179,7 +156,7 @@ impl Engine {
         let held = peers.iter().map(|peer| match &self.peers[*peer] {
             CompiledPeer::Pods(_) => None,
             CompiledPeer::IpBlock(block, _) if block.family() != family => None,
-            CompiledPeer::IpBlock(block, _) => match coverage(block, self.node_addresses.ranges()) {
+            CompiledPeer::IpBlock(block, _) => match block.coverage(self.node_addresses.ranges()) {
                 Coverage::All => Some(Held::Surely),
                 Coverage::Some => Some(Held::Perhaps),
                 Coverage::None => None,
@@ -191,45 +168,19 @@ impl Engine {
     }
 
     fn own_node_assumptions(&self, class: ClassId) -> UnknownFacts {
-        let tiers = self.cluster_policies(class, Direction::Egress);
-        let rules = tiers.flat_map(|policy| self.cluster_policies[policy.id].rules(Direction::Egress));
-        let peers = rules.flat_map(|rule| rule.peers.iter().flatten());
+        let policies = self.selecting(class, Direction::Egress).iter();
+        let policies = policies.filter(|each| !self.is_in_union(each.policy));
+        let rules = policies.flat_map(|each| self.rules(each.policy, Direction::Egress));
+        let peers = rules.flat_map(|rule| rule.rule.peers.iter().flatten());
         let facts = peers.filter_map(|peer| match &self.peers[*peer] {
-            CompiledPeer::IpBlock(block, _) => (coverage(block, self.node_addresses.ranges())
-                == Coverage::Some)
-                .then_some(self.facts.node_addresses),
+            CompiledPeer::IpBlock(block, _) => {
+                let is_open = block.coverage(self.node_addresses.ranges()) == Coverage::Some;
+                is_open.then_some(self.facts.node_addresses)
+            }
             CompiledPeer::SomeNodes => Some(self.facts.node_labels),
             CompiledPeer::DomainNames => Some(self.facts.domain_names),
             CompiledPeer::Pods(_) | CompiledPeer::Nodes => None,
         });
         facts.flat_map(|facts| self.facts.get(facts)).cloned().collect()
-    }
-}
-
-/// Returns how much of the ranges of its own family a block contains. Without any ranges, the addresses are unknown,
-/// so the block contains some of them.
-fn coverage(block: &IpBlock, ranges: &[IpNet]) -> Coverage {
-    // Networks are nested or disjoint.
-    let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
-    let of_range = |range: &IpNet| {
-        let net = block.net();
-        if !overlap(&net, range) || block.except().iter().any(|hole| hole.contains(range)) {
-            Coverage::None
-        } else if net.contains(range) && !block.except().iter().any(|hole| overlap(hole, range)) {
-            Coverage::All
-        } else {
-            Coverage::Some
-        }
-    };
-    let is_of_family = |range: &&IpNet| IpFamily::of(range.addr()) == block.family();
-    let mut all = ranges.iter().filter(is_of_family).map(of_range);
-    if block.is_whole_family() {
-        return Coverage::All;
-    }
-    match all.next() {
-        None if ranges.is_empty() => Coverage::Some,
-        None => Coverage::None,
-        Some(first) if all.all(|next| next == first) => first,
-        Some(_) => Coverage::Some,
     }
 }

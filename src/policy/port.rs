@@ -225,14 +225,12 @@ pub struct Connections {
 impl Connections {
     /// Creates the set of every port of every protocol.
     pub fn all() -> Self {
-        Self { tcp: PortSet::all(), udp: PortSet::all(), sctp: PortSet::all() }
+        Self::from_protocols(|_| PortSet::all())
     }
 
-    /// Creates a set with these ports of one protocol only.
-    pub fn of(protocol: Protocol, ports: PortSet) -> Self {
-        let mut connections = Self::default();
-        *connections.ports_mut(protocol) = ports;
-        connections
+    fn from_protocols(ports: impl Fn(Protocol) -> PortSet) -> Self {
+        let [tcp, udp, sctp] = Protocol::ALL.map(ports);
+        Self { tcp, udp, sctp }
     }
 
     /// Returns the ports of one protocol.
@@ -241,14 +239,6 @@ impl Connections {
             Protocol::Tcp => &self.tcp,
             Protocol::Udp => &self.udp,
             Protocol::Sctp => &self.sctp,
-        }
-    }
-
-    fn ports_mut(&mut self, protocol: Protocol) -> &mut PortSet {
-        match protocol {
-            Protocol::Tcp => &mut self.tcp,
-            Protocol::Udp => &mut self.udp,
-            Protocol::Sctp => &mut self.sctp,
         }
     }
 
@@ -270,53 +260,36 @@ impl Connections {
     /// Returns the connections that are in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        self.zip(other, PortSet::union)
+        Self::from_protocols(|protocol| self.ports(protocol).union(other.ports(protocol)))
     }
 
     /// Returns the connections that are in any of these sets.
     pub fn union_of<'a>(all: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
-        let of = |protocol| {
-            let sets = all.clone().map(|connections| connections.ports(protocol));
-            sets.flat_map(|ports| &ports.ranges).copied().collect()
-        };
-        Self { tcp: of(Protocol::Tcp), udp: of(Protocol::Udp), sctp: of(Protocol::Sctp) }
+        Self::from_protocols(|protocol| {
+            all.clone().flat_map(|connections| &connections.ports(protocol).ranges).copied().collect()
+        })
     }
 
     /// Returns the connections that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        self.zip(other, PortSet::intersection)
+        Self::from_protocols(|protocol| self.ports(protocol).intersection(other.ports(protocol)))
     }
 
     /// Returns the connections that are in this set and not in `other`.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        self.zip(other, PortSet::difference)
-    }
-
-    fn zip(&self, other: &Self, combine: impl Fn(&PortSet, &PortSet) -> PortSet) -> Self {
-        Self {
-            tcp: combine(&self.tcp, &other.tcp),
-            udp: combine(&self.udp, &other.udp),
-            sctp: combine(&self.sctp, &other.sctp),
-        }
+        Self::from_protocols(|protocol| self.ports(protocol).difference(other.ports(protocol)))
     }
 }
 
 /// Collects ranges in any order.
 impl FromIterator<(Protocol, PortRange)> for Connections {
     fn from_iter<I: IntoIterator<Item = (Protocol, PortRange)>>(ranges: I) -> Self {
-        let mut of_protocols: [Vec<PortRange>; 3] = Default::default();
-        let [tcp, udp, sctp] = &mut of_protocols;
-        for (protocol, range) in ranges {
-            match protocol {
-                Protocol::Tcp => tcp.push(range),
-                Protocol::Udp => udp.push(range),
-                Protocol::Sctp => sctp.push(range),
-            }
-        }
-        let [tcp, udp, sctp] = of_protocols.map(PortSet::from_iter);
-        Self { tcp, udp, sctp }
+        let ranges: Vec<_> = ranges.into_iter().collect();
+        Self::from_protocols(|protocol| {
+            ranges.iter().filter(|(of, _)| *of == protocol).map(|(_, range)| *range).collect()
+        })
     }
 }
 
@@ -365,9 +338,11 @@ mod tests {
 
     #[test]
     fn connections_print_by_protocol() {
-        let web = Connections::of(Protocol::Tcp, range(80, 80).union(&range(90, 99)));
-        let dns = Connections::of(Protocol::Udp, PortSet::all());
-        assert_eq!(web.union(&dns).to_string(), "TCP 80,90-99; UDP all");
+        let ports =
+            |first, last| PortRange::new(Port::new(first).unwrap(), Port::new(last).unwrap()).unwrap();
+        let web = [(Protocol::Tcp, ports(80, 80)), (Protocol::Tcp, ports(90, 99))].into_iter().collect();
+        let dns = [(Protocol::Udp, PortRange::ALL)].into_iter().collect::<Connections>();
+        assert_eq!(dns.union(&web).to_string(), "TCP 80,90-99; UDP all");
         assert_eq!(Connections::all().to_string(), "all");
         assert_eq!(Connections::default().to_string(), "none");
     }

@@ -3,55 +3,32 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::address::{AddressRange, AtomId, IpFamily};
+use super::address::{AddressRange, IpFamily};
 use super::arena::{Id, Interner};
 use super::bounds::{Algebra, Bounds, BoundsId};
 use super::class::{ClassId, HasFamily};
-use super::compiled::PolicyId;
-use super::engine::{Engine, PodId, ShareNode, TierPolicy};
-use super::model::{ContainerPort, Direction};
-use super::node_paths::FromAnywhere;
-use super::port::{Connections, PortRange};
-use super::row::{Row, RowBuilder, Tiers, View};
-use super::rule_peers::Hosts;
-use super::rules::Rules;
+use super::compiled::Selecting;
+use super::ends::{Group, GroupKind};
+use super::engine::{Engine, PodId, ShareNode};
+use super::model::ContainerPort;
+use super::pairs::{ConnectionsId, FromAnywhere, PairConnections};
+use super::port::Connections;
+use super::row::{self, Row};
+use super::rule::Direction;
+use super::rule_peers::View;
 use super::unknown::{UnknownFact, UnknownFacts};
 
-/// What one end may send to another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct PairConnections {
-    /// Connections that the policies allow.
-    pub allowed: Connections,
-    /// Connections that the specification leaves to the implementation, or that depend on unknown facts.
-    pub undefined: Connections,
-    /// Unknown facts on which `undefined` depends.
-    pub assumptions: UnknownFacts,
+/// The policies that select a class. Classes with equal rules depend on the same unknown facts. They also have equal
+/// rows, if all or none of them have `hostNetwork`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Rules {
+    policies: Vec<Selecting>,
+    /// Named ports of the class, if rules resolve port names on it.
+    ports: Option<Vec<ContainerPort>>,
 }
 
-impl PairConnections {
-    /// Returns whether nothing is allowed and nothing is undefined.
-    pub fn is_empty(&self) -> bool {
-        self.allowed.is_empty() && self.undefined.is_empty()
-    }
-}
-
-/// Identifies the [`PairConnections`] of a pair in a [`Reach`]. Equal connections have equal ids.
-pub type ConnectionsId = Id<PairConnections>;
-
-/// Ends that every policy treats alike: pods of one class, or a part of the address space (atom) outside the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Group(pub(super) GroupKind);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum GroupKind {
-    Pods(ClassId),
-    External(AtomId),
-}
-
-/// Key of a [`Row`] if it is known which policies isolate: these policies, the cluster-scoped policies, the subject's
-/// named ports, whether the subject has `hostNetwork`, the direction and the family. Classes that the same policies
-/// select share a row. The named ports belong to the key only if rules resolve port names on the subject.
-type RowKey = (Vec<PolicyId>, Vec<TierPolicy>, Option<Vec<ContainerPort>>, bool, Direction, IpFamily);
+/// Key of a [`Row`]: the rules of the subject, whether the subject has `hostNetwork`, the direction and the family.
+type RowKey = (Id<Rules>, bool, Direction, IpFamily);
 
 /// Connections between every pair of ends in a cluster.
 #[derive(Debug)]
@@ -62,13 +39,8 @@ pub struct Reach<'a> {
     rules: Interner<Rules>,
     /// Rules of each class, by class, for egress and ingress.
     rules_of: Vec<[Id<Rules>; 2]>,
-    /// Rows in which the alternatives are merged for all policies that may isolate a class. There may be as many
-    /// alternatives as policies, so they are merged once for all classes with the same rules.
-    merged: HashMap<(Id<Rules>, bool, Direction, IpFamily), Arc<Row>>,
-    /// Egress rows, by class and family. `None` if no policy selects the class.
-    egress: Vec<[Option<Arc<Row>>; 2]>,
-    /// Ingress rows, in the same form.
-    ingress: Vec<[Option<Arc<Row>>; 2]>,
+    /// Rows of each class, by class, direction and family. `None` if no policy selects the class.
+    rows_of: Vec<[[Option<Arc<Row>>; 2]; 2]>,
     /// Ports of nodes that lead to Services and pods.
     node_ports: Connections,
     /// Cache of bounds for pairs in which an end has `hostNetwork`. The key is: the bounds if that end counts as a
@@ -97,10 +69,8 @@ impl Engine {
             rows: HashMap::new(),
             rules: Interner::default(),
             rules_of: Vec::new(),
-            merged: HashMap::new(),
-            egress: Vec::new(),
-            ingress: Vec::new(),
-            node_ports: node_ports(self),
+            rows_of: Vec::new(),
+            node_ports: self.node_ports().map(|(port, _)| port).collect(),
             of_hosts: HashMap::new(),
             pairs: Interner::default(),
             pair_ids: HashMap::new(),
@@ -110,12 +80,16 @@ impl Engine {
             through_nodes: HashMap::new(),
         };
         for class in self.classes.ids() {
-            let rules = Direction::ALL.map(|direction| reach.rules.intern(self.rules_of(class, direction)));
+            let rules = Direction::ALL.map(|direction| {
+                let policies = self.selecting(class, direction).to_vec();
+                reach
+                    .rules
+                    .intern(Rules { ports: self.resolved_ports(class, direction, &policies), policies })
+            });
             reach.rules_of.push(rules);
-            let egress = IpFamily::ALL.map(|family| reach.row(class, Direction::Egress, family));
-            let ingress = IpFamily::ALL.map(|family| reach.row(class, Direction::Ingress, family));
-            reach.egress.push(egress);
-            reach.ingress.push(ingress);
+            let rows = Direction::ALL
+                .map(|direction| IpFamily::ALL.map(|family| reach.row(class, direction, family)));
+            reach.rows_of.push(rows);
         }
         reach
     }
@@ -129,6 +103,19 @@ impl Engine {
             GroupKind::External(atom) if self.space.atoms()[atom].family() == family => HasFamily::Yes,
             GroupKind::External(_) => HasFamily::No,
         }
+    }
+
+    /// Returns the named ports of a class, or `None` if no rule of these policies resolves port names on it.
+    fn resolved_ports(
+        &self,
+        class: ClassId,
+        direction: Direction,
+        policies: &[Selecting],
+    ) -> Option<Vec<ContainerPort>> {
+        let mut rules = policies.iter().flat_map(|each| self.rules(each.policy, direction));
+        let are_resolved = direction == Direction::Ingress && rules.any(|rule| rule.rule.ports.have_names());
+        let named = self.classes[class].ports.iter().filter(|port| port.name.is_some());
+        are_resolved.then(|| named.cloned().collect())
     }
 
     /// Returns whether two ends both have an address of a family.
@@ -254,11 +241,7 @@ impl<'a> Reach<'a> {
     }
 
     fn rules_id(&self, class: ClassId, direction: Direction) -> Option<Id<Rules>> {
-        let [egress, ingress] = *self.rules_of.get(class.index())?;
-        match direction {
-            Direction::Egress => Some(egress),
-            Direction::Ingress => Some(ingress),
-        }
+        self.rules_of.get(class.index()).map(|rules| direction.pick(*rules))
     }
 
     /// Returns the connections with this id.
@@ -268,8 +251,8 @@ impl<'a> Reach<'a> {
 
     fn in_family(&mut self, source: Group, destination: Group, family: IpFamily) -> BoundsId {
         let everything = self.algebra.everything;
-        let egress = look_up(&self.egress, source, destination, family);
-        let ingress = look_up(&self.ingress, destination, source, family);
+        let egress = self.look_up(source, Direction::Egress, destination, family);
+        let ingress = self.look_up(destination, Direction::Ingress, source, family);
         let mut bounds =
             self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything));
         if self.is_at_node(destination) {
@@ -342,7 +325,7 @@ impl<'a> Reach<'a> {
                 if self.engine.common_family(source, destination, family) == HasFamily::No {
                     continue;
                 }
-                match look_up(&self.ingress, destination, source, family) {
+                match self.look_up(destination, Direction::Ingress, source, family) {
                     // If the destination counts as its node, no policy selects it.
                     _ if self.is_host(destination) => return Connections::all(),
                     None => return Connections::all(),
@@ -360,65 +343,59 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// Returns the row of a class, or `None` if no policy selects it.
     fn row(&mut self, subject: ClassId, direction: Direction, family: IpFamily) -> Option<Arc<Row>> {
         let engine = self.engine;
-        let isolating = engine.isolating(subject, direction);
-        let tiers: Vec<_> = engine.cluster_policies(subject, direction).collect();
-        if isolating.is_empty() && tiers.is_empty() {
+        let rules = self.rules_id(subject, direction)?;
+        let policies = engine.selecting(subject, direction);
+        if policies.is_empty() {
             return None;
         }
-        let rules = self.rules_id(subject, direction)?;
         let key = (rules, engine.classes[subject].host_network, direction, family);
-        if let Some(row) = self.merged.get(&key) {
+        if let Some(row) = self.rows.get(&key) {
             return Some(Arc::clone(row));
         }
-        let mut alternatives = isolating.alternatives();
-        let row = self.row_of(&alternatives.next()?, &tiers, subject, direction, family);
+        // There may be as many alternatives as policies, so they are merged once for all classes with the same rules.
+        let mut alternatives = engine.alternatives(policies);
+        let row = self.row_of(alternatives.next()?, subject, direction, family);
         let row = alternatives.fold(row, |row, policies| {
-            let other = self.row_of(&policies, &tiers, subject, direction, family);
-            Arc::new(row.either(&other, &mut self.algebra))
+            let other = self.row_of(policies, subject, direction, family);
+            Arc::new(row.zip(&other, |a, b| self.algebra.either(*a, *b)))
         });
-        self.merged.insert(key, Arc::clone(&row));
+        self.rows.insert(key, Arc::clone(&row));
         Some(row)
     }
 
-    /// Returns the row of a subject that exactly these NetworkPolicies isolate. They must be in the order of their
-    /// names.
+    /// Returns the row of a subject that exactly these policies select.
     fn row_of(
         &mut self,
-        isolating: &[PolicyId],
-        tiers: &[TierPolicy],
+        policies: Vec<Selecting>,
         subject: ClassId,
         direction: Direction,
         family: IpFamily,
     ) -> Arc<Row> {
         let engine = self.engine;
         let class = &engine.classes[subject];
-        let ports = engine.resolved_ports(subject, direction, isolating.iter().copied(), tiers);
-        let key = (isolating.to_vec(), tiers.to_vec(), ports, class.host_network, direction, family);
-        if let Some(row) = self.rows.get(&key) {
-            return Arc::clone(row);
-        }
-        let view = View { engine, family, hosts: Hosts::beside(class) };
-        let mut builder = RowBuilder::new(view, &mut self.algebra);
-        for id in isolating {
-            for rule in engine.policies[*id].rules(direction) {
-                match direction {
-                    Direction::Ingress => builder.add_ingress_rule(rule, &class.ports),
-                    Direction::Egress => builder.add_egress_rule(rule),
-                }
-            }
-        }
-        let of_rules = builder.row();
-        let has_baseline = isolating.is_empty();
-        let mut row = if has_baseline { Row::open(engine, &self.algebra) } else { of_rules };
-        if !tiers.is_empty() {
-            let tiers = Tiers { policies: tiers, direction, subject: &class.ports, has_baseline };
-            row.add_tiers(view, &mut self.algebra, &tiers);
-        }
-        let row = Arc::new(row);
-        self.rows.insert(key, Arc::clone(&row));
-        row
+        let ports = engine.resolved_ports(subject, direction, &policies);
+        let rules = self.rules.intern(Rules { policies, ports });
+        let view = View { engine, subject: class, direction, family };
+        let Self { rules: all, rows, algebra, .. } = self;
+        let row = rows.entry((rules, class.host_network, direction, family));
+        Arc::clone(row.or_insert_with(|| Arc::new(row::row(view, &all.arena()[rules].policies, algebra))))
+    }
+
+    /// Returns what a subject and a remote end may exchange, or `None` if no policy selects the subject.
+    fn look_up(
+        &self,
+        subject: Group,
+        direction: Direction,
+        remote: Group,
+        family: IpFamily,
+    ) -> Option<BoundsId> {
+        let GroupKind::Pods(class) = subject.0 else { return None };
+        let rows = self.rows_of.get(class.index())?.each_ref();
+        let row = family.pick(direction.pick(rows).each_ref()).as_ref()?;
+        row.get(remote.0).copied()
     }
 }
 
@@ -429,36 +406,12 @@ fn pairs_of<'a>(
     sources.iter().flat_map(|source| destinations.iter().map(|destination| (*source, *destination)))
 }
 
-fn node_ports(engine: &Engine) -> Connections {
-    let of_services = engine.services.iter().flat_map(|(_, service)| service.node_ports());
-    let of_pods = engine.pods.iter().filter(|(_, pod)| !pod.ended).flat_map(|(_, pod)| &pod.host_ports);
-    of_services.chain(of_pods.map(|(protocol, port)| (*protocol, PortRange::single(*port)))).collect()
-}
-
-fn look_up(
-    rows: &[[Option<Arc<Row>>; 2]],
-    subject: Group,
-    remote: Group,
-    family: IpFamily,
-) -> Option<BoundsId> {
-    let GroupKind::Pods(class) = subject.0 else { return None };
-    let [v4, v6] = rows.get(class.index())?;
-    let row = match family {
-        IpFamily::V4 => v4.as_ref()?,
-        IpFamily::V6 => v6.as_ref()?,
-    };
-    match remote.0 {
-        GroupKind::Pods(class) => row.classes.get(class.index()).copied(),
-        GroupKind::External(atom) => row.atoms.get(atom.index()).copied(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::super::{
-        Cluster, LabelSelector, NetworkPolicy, Pod, Port, Protocol, Requirement, UnknownLabels,
+        Cluster, LabelSelector, NetworkPolicy, Pod, Port, PortRange, Protocol, Requirement, UnknownLabels,
     };
     use super::*;
 
@@ -502,7 +455,8 @@ mod tests {
         let mut reach = engine.reach();
         let groups: Vec<_> = engine.pods().map(|(id, _)| reach.pod(id).unwrap()).collect();
         assert_eq!(groups.iter().collect::<std::collections::HashSet<_>>().len(), usize::from(COUNT));
-        assert_eq!(reach.merged.len(), IpFamily::ALL.len());
+        // One row for all policies, one for none of them, and one for each of them.
+        assert_eq!(reach.rows.len(), IpFamily::ALL.len() * (2 + usize::from(COUNT)));
         for source in &groups {
             for destination in &groups {
                 let id = reach.between(&[*source], &[*destination]);

@@ -5,9 +5,9 @@
 //! in the same way wherever the point occurs in a flow.
 
 use std::cell::RefCell;
-use std::fmt;
 
-use super::expectation::{Decision, Expectation, Reason, RuleName, UndefinedCause};
+use super::expectation::{Decision, Expectation, Interpretation, Reason};
+use super::undefined::UndefinedCause;
 
 /// A point on which the specification allows two readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,54 +25,6 @@ pub(super) enum Point {
     Hairpin,
     /// Whether cluster-scoped policies can deny packets from a pod to its own node.
     OwnNode,
-}
-
-/// The decision of a reading about one point, or one of the endpoints that a Service may choose.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Interpretation {
-    /// A pod with `hostNetwork` counts as a pod.
-    HostNetworkIsPod,
-    /// A pod with `hostNetwork` counts as its node.
-    HostNetworkIsNode,
-    /// An `ipBlock` is compared before a Service's address is translated.
-    BeforeTranslation,
-    /// An `ipBlock` is compared after a Service's address is translated.
-    AfterTranslation,
-    /// A port name is resolved on a pod that only an `ipBlock` matches.
-    NameResolved,
-    /// A port name is not resolved on a pod that only an `ipBlock` matches.
-    NameNotResolved,
-    /// A connection of a pod to itself through a Service is filtered.
-    HairpinFiltered,
-    /// A connection of a pod to itself through a Service is not filtered.
-    HairpinNotFiltered,
-    /// Cluster-scoped policies apply to packets from a pod to its own node.
-    OwnNodeFiltered,
-    /// A pod always reaches its own node.
-    OwnNodeReached,
-    /// This rule comes before the rules with which it disagrees.
-    ComesFirst(RuleName),
-    /// The Service chooses the endpoint with this name.
-    Backend(String),
-}
-
-impl fmt::Display for Interpretation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HostNetworkIsPod => f.write_str("a pod with hostNetwork counts as a pod"),
-            Self::HostNetworkIsNode => f.write_str("a pod with hostNetwork counts as its node"),
-            Self::BeforeTranslation => f.write_str("blocks see the Service's address"),
-            Self::AfterTranslation => f.write_str("blocks see the endpoint's address"),
-            Self::NameResolved => f.write_str("port names are resolved for an ipBlock"),
-            Self::NameNotResolved => f.write_str("port names are not resolved for an ipBlock"),
-            Self::HairpinFiltered => f.write_str("a pod is filtered on its way to itself"),
-            Self::HairpinNotFiltered => f.write_str("a pod always reaches itself"),
-            Self::OwnNodeFiltered => f.write_str("cluster-scoped policies apply to a pod's own node"),
-            Self::OwnNodeReached => f.write_str("a pod always reaches its own node"),
-            Self::ComesFirst(rule) => write!(f, "{rule} comes first"),
-            Self::Backend(name) => write!(f, "at {name}"),
-        }
-    }
 }
 
 impl Point {
@@ -154,41 +106,29 @@ fn combine(
     asked: Vec<(Point, UndefinedCause)>,
 ) -> Expectation {
     let decisive: Vec<Point> = points.iter().copied().filter(|point| decides(*point, &answers)).collect();
-    let mut reasons = Vec::new();
-    let mut add = |reason: Reason| {
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    };
     if decisive.is_empty() {
         let decision = answers.first().map_or(Decision::Undefined, |(_, first)| first.decision);
         let all = match decision {
             Decision::Undefined => answers.len(),
             Decision::Allow | Decision::Deny => 1,
         };
-        answers.into_iter().take(all).flat_map(|(_, answer)| answer.reasons).for_each(add);
-        return Expectation { decision, reasons };
+        let reasons = answers.into_iter().take(all).flat_map(|(_, answer)| answer.reasons).collect();
+        return Expectation { decision, reasons }.without_repetitions();
     }
-    for (point, cause) in asked {
-        if decisive.contains(&point) {
-            add(Reason::Undefined(cause));
-        }
-    }
+    let asked = asked.into_iter().filter(|(point, _)| decisive.contains(point));
+    let mut reasons: Vec<_> = asked.map(|(_, cause)| Reason::Undefined(cause)).collect();
     let mut readings = Vec::new();
     for (yes, answer) in answers {
         let interpretation = |point: &Point| point.interpretation(yes.contains(point));
         let interpretations = decisive.iter().map(interpretation).collect();
         readings.push(Reason::Reading { interpretations, decision: answer.decision });
         if answer.decision == Decision::Undefined {
-            answer
-                .reasons
-                .into_iter()
-                .filter(|reason| matches!(reason, Reason::Undefined(_)))
-                .for_each(&mut add);
+            reasons
+                .extend(answer.reasons.into_iter().filter(|reason| matches!(reason, Reason::Undefined(_))));
         }
     }
-    readings.into_iter().for_each(add);
-    Expectation { decision: Decision::Undefined, reasons }
+    reasons.extend(readings);
+    Expectation { decision: Decision::Undefined, reasons }.without_repetitions()
 }
 
 /// Returns whether two readings that differ only in this point have different answers.

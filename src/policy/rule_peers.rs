@@ -1,45 +1,45 @@
-//! The peers of a rule: whether they match a class, or a part of the address space, for certain.
+//! The peers of a rule: whether they match a group for certain.
 
 use fixedbitset::FixedBitSet;
 
-use super::address::AtomId;
+use super::address::{AtomId, IpFamily};
+use super::bounds::Held;
 use super::class::{Class, ClassId, Membership};
-use super::compiled::{CompiledPeer, Coverage, PeerId};
+use super::compiled::{CompiledPeer, CompiledRule, PeerId};
+use super::coverage::Coverage;
+use super::ends::GroupKind;
 use super::engine::Engine;
-use super::row::View;
+use super::rule::Direction;
+use super::rule_ports::HeldPorts;
 
-/// How remote pods with `hostNetwork` count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hosts {
-    /// As pods. This is the reading in which a subject with `hostNetwork` counts as a pod itself.
-    Pods,
-    /// As pods or as their nodes: both readings are possible.
-    Either,
+/// The subject, direction and family for which rules are evaluated.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) subject: &'a Class,
+    pub(super) direction: Direction,
+    pub(super) family: IpFamily,
 }
 
-impl Hosts {
-    /// Returns how remote pods with `hostNetwork` count for a subject. If the subject has `hostNetwork` too, its
-    /// rules apply only in the reading in which it counts as a pod. In the other reading, no policy applies to it.
-    pub(super) fn beside(subject: &Class) -> Self {
-        if subject.host_network { Self::Pods } else { Self::Either }
+impl View<'_> {
+    /// Returns whether a remote pod may count as its node. If the subject has `hostNetwork` too, its rules apply only
+    /// in the reading in which both count as pods. In the other reading, no policy applies to the subject.
+    fn may_be_node(self, remote: &Class) -> bool {
+        remote.host_network && !self.subject.host_network
     }
 
-    /// Returns whether port names are resolved on the pods of a class for certain.
-    pub(super) fn resolve_names_on(self, class: &Class) -> bool {
-        self == Self::Pods || !class.host_network
-    }
-}
-
-/// Whether a match of a remote end is certain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Held {
-    Perhaps,
-    Surely,
-}
-
-impl Held {
-    pub(super) fn of(surely: bool, perhaps: bool) -> Option<Self> {
-        if surely { Some(Self::Surely) } else { perhaps.then_some(Self::Perhaps) }
+    /// Returns the ports of a rule between the subject and a group.
+    pub(super) fn ports(self, rule: &CompiledRule, remote: GroupKind) -> HeldPorts {
+        let receiver = match (self.direction, remote) {
+            (Direction::Ingress, _) => Some(self.subject),
+            (Direction::Egress, GroupKind::Pods(class)) => Some(&self.engine.classes[class]),
+            (Direction::Egress, GroupKind::External(_)) => None,
+        };
+        let ports = HeldPorts::of(&rule.ports, receiver.map_or(&[], |class| &class.ports));
+        match (self.direction, receiver) {
+            (Direction::Egress, Some(class)) if self.may_be_node(class) => ports.on_host(),
+            (Direction::Egress | Direction::Ingress, _) => ports,
+        }
     }
 }
 
@@ -93,9 +93,9 @@ impl RulePeers {
                     all.perhaps.extend(classes.perhaps.keys().copied());
                 }
                 CompiledPeer::IpBlock(_, atoms) => {
-                    atoms.ranges().for_each(|range| all.atoms.insert_range(range));
-                    all.among.resize(atoms.among().len(), Coverage::None);
-                    for (most, covered) in all.among.iter_mut().zip(atoms.among()) {
+                    atoms.inside.ranges().for_each(|range| all.atoms.insert_range(range));
+                    all.among.resize(atoms.among.len(), Coverage::None);
+                    for (most, covered) in all.among.iter_mut().zip(&atoms.among) {
                         *most = (*most).max(*covered);
                     }
                 }
@@ -107,17 +107,23 @@ impl RulePeers {
         all
     }
 
-    /// Returns whether the peers match the pods of a class.
-    pub(super) fn hold(&self, view: View<'_>, id: ClassId) -> HeldByPeers {
-        let View { engine, family, hosts } = view;
-        let class = &engine.classes[id];
+    /// Returns whether the peers match the ends of a group.
+    pub(super) fn hold(&self, view: View<'_>, group: GroupKind) -> HeldByPeers {
+        match group {
+            GroupKind::Pods(class) => self.hold_pods(view, class),
+            GroupKind::External(atom) => self.hold_outside(view.engine, atom),
+        }
+    }
+
+    fn hold_pods(&self, view: View<'_>, id: ClassId) -> HeldByPeers {
+        let class = &view.engine.classes[id];
         // Pods with `hostNetwork` have the addresses of their nodes.
         let is_host = class.host_network;
-        let is_surely_selected = self.surely.contains(id.index()) && (!is_host || hosts == Hosts::Pods);
+        let is_surely_selected = self.surely.contains(id.index()) && !view.may_be_node(class);
         let is_selected = self.surely.contains(id.index()) || self.perhaps.contains(id.index());
         let surely = self.everybody || is_surely_selected || (is_host && self.nodes);
         let perhaps = is_selected || (is_host && self.some_nodes) || self.domain_names;
-        let by_block = match class.membership(family) {
+        let by_block = match class.membership(view.family) {
             Membership::In(atom) => self.atoms.contains(atom.index()).then_some(Held::Surely),
             Membership::Among(set) | Membership::Perhaps(set) => match self.among.get(set.index()) {
                 Some(Coverage::All) => Some(Held::Surely),
@@ -131,7 +137,7 @@ impl RulePeers {
     }
 
     /// Returns whether the peers match a part of the address space, which may contain addresses of nodes.
-    pub(super) fn hold_outside(&self, engine: &Engine, atom: AtomId) -> HeldByPeers {
+    fn hold_outside(&self, engine: &Engine, atom: AtomId) -> HeldByPeers {
         let node = if self.nodes || self.some_nodes { engine.node_addresses.hold(atom) } else { None };
         let is_node = self.nodes && node == Some(Held::Surely);
         HeldByPeers {
@@ -140,11 +146,12 @@ impl RulePeers {
         }
     }
 
-    /// Returns the parts of the address space that the peers may match.
-    pub(super) fn atoms(&self, engine: &Engine) -> Vec<AtomId> {
+    /// Returns the groups that the peers may match: all classes, and some parts of the address space.
+    pub(super) fn groups(&self, engine: &Engine) -> Vec<GroupKind> {
+        let classes = engine.classes.ids().map(GroupKind::Pods);
         match self.everybody || self.domain_names || self.nodes || self.some_nodes {
-            true => engine.space.atoms().ids().collect(),
-            false => self.atoms.ones().map(AtomId::new).collect(),
+            true => classes.chain(engine.space.atoms().ids().map(GroupKind::External)).collect(),
+            false => classes.chain(self.atoms.ones().map(AtomId::new).map(GroupKind::External)).collect(),
         }
     }
 }

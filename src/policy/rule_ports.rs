@@ -6,10 +6,9 @@
 //! Two containers of a pod may give one name to different numbers. The API only says that the name is the name of "a
 //! port on a pod": some implementations take the first number, some take all of them.
 
-use super::evaluate::Match;
-use super::expectation::{RuleName, UndefinedCause};
-use super::model::{ContainerPort, Pod, PortSpec, Ports, named_ports};
+use super::model::{ContainerPort, Pod, named_ports};
 use super::port::{Connections, Port, PortRange, Protocol};
+use super::rule::{PortSpec, Ports};
 
 /// How a rule's ports match a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,17 +19,6 @@ pub(super) enum HeldBy {
     Name,
     /// By a number, a range, or an entry that matches every port.
     Number,
-}
-
-impl HeldBy {
-    /// Makes a match undefined if the rule matches the port only by a name that several containers give to different
-    /// numbers.
-    pub(super) fn leave_open(self, matched: Match, rule: impl FnOnce() -> RuleName) -> Match {
-        match (self, matched) {
-            (Self::RepeatedName, Match::Yes(_)) => Match::Unknown(UndefinedCause::PortNameRepeated(rule())),
-            (Self::RepeatedName | Self::Name | Self::Number, matched) => matched,
-        }
-    }
 }
 
 /// Returns how a rule's ports match `port`, or `None` if they do not. Names are resolved on the receiving pod.
@@ -111,14 +99,6 @@ impl HeldPorts {
     /// Returns all ports that match in any reading.
     pub(super) fn all(&self) -> Connections {
         self.surely().union(&self.by_repeated_name)
-    }
-}
-
-/// Returns whether a rule has port names, so that its ports depend on the receiver.
-pub(super) fn has_names(ports: &Ports) -> bool {
-    match ports {
-        Ports::Any => false,
-        Ports::Only(matches) => matches.iter().any(|m| matches!(m.ports, PortSpec::Named(_))),
     }
 }
 

@@ -3,25 +3,15 @@
 use std::net::IpAddr;
 
 use super::address::IpFamily;
-use super::compiled::{CompiledPeer, CompiledRule, PolicyId};
 use super::engine::Engine;
-use super::evaluate::{Direct, Endpoint, Flow, Via, name_of, service_name};
-use super::expectation::{Decision, Expectation, Reason, UndefinedCause};
+use super::expectation::{Decision, Expectation, Interpretation, Reason};
+use super::flow::{Direct, Endpoint, Flow, Via, name_of, service_name};
 use super::label::Selection;
-use super::model::{Backends, Direction, Pod, Service, ServicePort, TargetPort};
+use super::model::{Backends, Pod, Service, ServicePort, TargetPort};
 use super::port::Port;
-use super::reading::{Interpretation, Point, Reading, under_all_readings};
-
-/// Returns a denial with the reasons of all endpoints, because different policies may deny them.
-fn all_reasons(endpoints: Vec<(Endpoint, Expectation)>) -> Expectation {
-    let mut reasons = Vec::new();
-    for reason in endpoints.into_iter().flat_map(|(_, expectation)| expectation.reasons) {
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    }
-    Expectation { decision: Decision::Deny, reasons }
-}
+use super::reading::{Reading, under_all_readings};
+use super::rule::Direction;
+use super::undefined::UndefinedCause;
 
 impl Engine {
     /// Evaluates a flow to a Service. The result is the decision that all endpoints have in common, or undefined if
@@ -37,7 +27,12 @@ impl Engine {
         if endpoints.iter().all(|(_, other)| other.decision == first.decision) {
             return match first.decision {
                 Decision::Allow | Decision::Undefined => first.clone(),
-                Decision::Deny => all_reasons(endpoints),
+                // Different policies may deny different endpoints.
+                Decision::Deny => Expectation {
+                    decision: Decision::Deny,
+                    reasons: endpoints.into_iter().flat_map(|(_, each)| each.reasons).collect(),
+                }
+                .without_repetitions(),
             };
         }
         let mut differ =
@@ -91,29 +86,22 @@ impl Engine {
                 let of_family = addresses.iter().filter(|address| IpFamily::of(**address) == family);
                 Some(of_family.map(|address| (self.endpoint_at(*address), *target)).collect())
             }
-            (Backends::Selected(selector), target) => {
-                let selected = |pod: &Pod| {
-                    let carries = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
-                    let reachable = pod.addresses.is_empty() || pod.address(family).is_some();
-                    pod.namespace == service.namespace
-                        && !selector.is_empty()
-                        && selector.iter().all(carries)
-                        && !pod.ended
-                        && reachable
-                };
-                let is_open = |pod: &Pod| {
-                    pod.namespace == service.namespace
-                        && !pod.ended
-                        && !pod.unknown_labels.is_empty()
-                        && matches!(service.backends.select(pod), Selection::DependsOn(_))
-                };
-                if self.pods.iter().any(|(_, pod)| is_open(pod)) {
-                    return None;
+            (Backends::Selected(_), target) => {
+                let Some(selector) = service.backends.selector() else { return Some(Vec::new()) };
+                let mut found = Vec::new();
+                let is_candidate = |pod: &Pod| pod.namespace == service.namespace && !pod.ended;
+                for (id, pod) in self.pods.iter().filter(|(_, pod)| is_candidate(pod)) {
+                    let is_reachable = pod.addresses.is_empty() || pod.address(family).is_some();
+                    match selector.select(&pod.labels, &pod.unknown_labels) {
+                        Selection::Selected if is_reachable => {
+                            let port = target.resolve(pod, port.protocol);
+                            found.extend(port.map(|port| (Endpoint::Pod(id), port)));
+                        }
+                        Selection::Selected | Selection::NotSelected => {}
+                        Selection::DependsOn(_) => return None,
+                    }
                 }
-                let pods = self.pods.iter().filter(|(_, pod)| selected(pod));
-                let with_port =
-                    |(id, pod): (_, &Pod)| Some((Endpoint::Pod(id), target.resolve(pod, port.protocol)?));
-                Some(pods.filter_map(with_port).collect())
+                Some(found)
             }
         }
     }
@@ -164,26 +152,14 @@ impl Engine {
     ) -> Expectation {
         let Flow { source, family, protocol, .. } = *flow;
         let via = (!service.headless).then_some(Via { service, port: flow.port });
-        let direct = Direct { source, destination, family, protocol, port: target, via, reading };
-        if source == destination && via.is_some() {
-            self.evaluate_hairpin(&direct, service)
-        } else {
-            self.evaluate_direct(&direct)
+        let is_own_node = false;
+        let direct =
+            Direct { source, destination, family, protocol, port: target, via, is_own_node, reading };
+        if source != destination || via.is_none() {
+            return self.evaluate_direct(&direct);
         }
-    }
-
-    /// Evaluates a connection of a pod to itself through a Service. NetworkPolicies may or may not apply to it.
-    fn evaluate_hairpin(&self, flow: &Direct<'_>, service: &Service) -> Expectation {
-        let [egress, ingress] = Direction::ALL.map(|direction| {
-            let network_policies = |isolating: &[PolicyId]| {
-                let cause = || UndefinedCause::Hairpin { service: service_name(service) };
-                match flow.reading.of(Point::Hairpin, cause) {
-                    true => self.network_policies(flow, direction, isolating),
-                    false => Expectation::allow(Reason::OwnAddress),
-                }
-            };
-            self.in_order(flow, direction, network_policies, Reason::NotIsolated(direction))
-        });
+        // A pod reaches itself through the Service.
+        let [egress, ingress] = Direction::ALL.map(|direction| self.direction(&direct, direction));
         let mut expectation = egress.and(ingress);
         expectation.reasons.dedup();
         expectation
@@ -195,16 +171,6 @@ impl Engine {
             Endpoint::Node(id) => self.nodes[id].name.clone(),
             Endpoint::External(address) => address.to_string(),
         }
-    }
-
-    pub(super) fn has_block_with(&self, rule: &CompiledRule, address: IpAddr) -> bool {
-        rule.peers.iter().flatten().any(|peer| match &self.peers[*peer] {
-            CompiledPeer::IpBlock(block, _) => block.contains(address),
-            CompiledPeer::Pods(_)
-            | CompiledPeer::Nodes
-            | CompiledPeer::SomeNodes
-            | CompiledPeer::DomainNames => false,
-        })
     }
 }
 

@@ -1,47 +1,46 @@
-//! Evaluates the tiers of cluster-scoped policies for all flows between two ends at once. The order is the same as
-//! for one flow, but the results are sets of connections.
+//! Evaluates all policies of one end for all flows between two ends at once. The results are sets of connections.
 
-use super::cluster_policy::{Action, Tier};
-use super::compiled::{ClusterPolicyId, CompiledRule, Matched};
-use super::engine::{Engine, TierPolicy};
-use super::model::Direction;
+use super::bounds::Bounds;
+use super::compiled::{RuleRef, Selecting};
 use super::port::Connections;
-use super::rule_peers::Held;
-use super::rule_ports::HeldPorts;
+use super::rule::{Action, Direction};
+use super::walk::{Outcome, Walk};
 
 /// Connections that policies may accept, deny, or pass to the next tier. A connection in several of these sets is
 /// undecided.
 #[derive(Debug, Default)]
 pub(super) struct TierSets {
-    pub(super) accepted: Connections,
-    pub(super) denied: Connections,
-    pub(super) passed: Connections,
+    accepted: Connections,
+    denied: Connections,
+    passed: Connections,
     /// Connections for which it is possible that no rule matches.
-    pub(super) unmatched: Connections,
+    unmatched: Connections,
 }
 
 impl TierSets {
-    /// Creates the sets in which no rule matches.
-    fn none() -> Self {
+    /// Creates the sets of one rule, given the connections that it matches.
+    fn of(action: Action, matched: Bounds) -> Self {
+        let Bounds { certain, possible } = matched;
+        let mut sets = Self { unmatched: Connections::all().difference(&certain), ..Self::default() };
+        match action {
+            Action::Accept => sets.accepted = possible,
+            Action::Deny => sets.denied = possible,
+            Action::Pass => sets.passed = possible,
+        }
+        sets
+    }
+}
+
+impl Outcome for TierSets {
+    fn unmatched() -> Self {
         Self { unmatched: Connections::all(), ..Self::default() }
     }
 
-    /// Returns the connections that the policies after these may decide.
-    pub(super) fn going_on(&self) -> Connections {
-        self.passed.union(&self.unmatched)
-    }
-
-    fn add(&mut self, action: Action, connections: &Connections) {
-        let set = match action {
-            Action::Accept => &mut self.accepted,
-            Action::Deny => &mut self.denied,
-            Action::Pass => &mut self.passed,
-        };
-        *set = set.union(connections);
-    }
-
-    /// Returns the sets of these policies, followed by the next ones where it is possible that no rule matches.
-    fn then(self, next: &Self) -> Self {
+    fn then(self, next: impl FnOnce() -> Self) -> Self {
+        if self.unmatched.is_empty() {
+            return self;
+        }
+        let next = next();
         let reached = |set: &Connections| self.unmatched.intersection(set);
         Self {
             accepted: self.accepted.union(&reached(&next.accepted)),
@@ -51,51 +50,65 @@ impl TierSets {
         }
     }
 
-    /// Combines the sets of policies that have no specified order. Any of their matching rules may decide.
     fn any_of(outcomes: impl Iterator<Item = Self>) -> Self {
-        outcomes.fold(Self::none(), |any, outcome| Self {
+        let either = |any: Self, outcome: Self| Self {
             accepted: any.accepted.union(&outcome.accepted),
             denied: any.denied.union(&outcome.denied),
             passed: any.passed.union(&outcome.passed),
             unmatched: any.unmatched.intersection(&outcome.unmatched),
-        })
+        };
+        outcomes.reduce(either).unwrap_or_else(Self::unmatched)
     }
 }
 
-impl Engine {
-    /// Evaluates a tier for the connections between a subject of `policies` and one remote end. `matched` returns
-    /// whether and on which ports a rule matches that end.
-    pub(super) fn tier_sets(
-        &self,
-        policies: &[TierPolicy],
-        direction: Direction,
-        tier: Tier,
-        matched: impl Fn(ClusterPolicyId, usize, &CompiledRule) -> Option<(Held, HeldPorts)>,
-    ) -> TierSets {
-        let policy = |TierPolicy { id, selects }: &TierPolicy| {
-            let compiled = &self.cluster_policies[*id];
-            let mut sets = TierSets::none();
-            let rules = compiled.rules(direction).iter().zip(compiled.policy.rules(direction));
-            for (index, (rule, written)) in rules.enumerate() {
-                let Some((held, ports)) = matched(*id, index, rule) else { continue };
-                sets.add(written.action, &sets.unmatched.intersection(&ports.all()));
-                match held {
-                    Held::Surely => sets.unmatched = sets.unmatched.difference(&ports.surely()),
-                    Held::Perhaps => {}
-                }
-            }
-            match selects {
-                Matched::Surely => {}
-                // If the policy does not select the subject, none of its rules matches.
-                Matched::Perhaps(_) => sets.unmatched = Connections::all(),
-            }
-            sets
-        };
-        let kinds = self.in_tier(policies, tier).into_iter().map(|priorities| {
-            priorities.iter().fold(TierSets::none(), |before, equals| {
-                before.then(&TierSets::any_of(equals.iter().map(policy)))
-            })
-        });
-        TierSets::any_of(kinds)
+/// All flows between a subject and one remote end. `rule` returns the connections that a rule matches, or `None` if
+/// it matches none.
+pub(super) struct SetWalk<F: Fn(RuleRef<'_>) -> Option<Bounds>> {
+    pub(super) direction: Direction,
+    pub(super) rule: F,
+    /// What the policies of a union allow, if they select the subject. `None` if none of them does.
+    pub(super) union: Option<Bounds>,
+    /// Whether some policy of a union selects the subject for certain.
+    pub(super) is_isolated: bool,
+}
+
+impl<F: Fn(RuleRef<'_>) -> Option<Bounds>> Walk for SetWalk<F> {
+    type Outcome = TierSets;
+    type Answer = Bounds;
+
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn rule(&self, rule: RuleRef<'_>) -> TierSets {
+        let matched = (self.rule)(rule);
+        matched.map_or_else(TierSets::unmatched, |matched| TierSets::of(rule.rule.action, matched))
+    }
+
+    /// If the policy does not select the subject, none of its rules matches.
+    fn uncertain(&self, _policy: &Selecting, outcome: TierSets) -> TierSets {
+        TierSets { unmatched: Connections::all(), ..outcome }
+    }
+
+    fn open(&self) -> Bounds {
+        Bounds::certain(Connections::all())
+    }
+
+    fn conclude(&self, tier: TierSets, later: impl FnOnce() -> Bounds) -> Bounds {
+        let later = later();
+        let going_on = tier.passed.union(&tier.unmatched);
+        let denied = tier.denied.union(&going_on.difference(&later.certain));
+        Bounds {
+            certain: Connections::all().difference(&denied),
+            possible: tier.accepted.union(&going_on.intersection(&later.possible)),
+        }
+    }
+
+    fn union(&self, _policies: &[Selecting], later: impl Fn() -> Bounds) -> Bounds {
+        match &self.union {
+            Some(union) if self.is_isolated => union.clone(),
+            Some(union) => union.either(&later()),
+            None => later(),
+        }
     }
 }

@@ -1,21 +1,22 @@
-//! Evaluates all policies for one flow in their order: the Admin tier, NetworkPolicies, the Baseline tier.
+//! Evaluates all policies of one end for one flow.
 //!
-//! The order follows the API documentation of `policy.networking.k8s.io`. If a fact is not known (such as an
-//! address), or the order is not specified (two policies with the same priority), several rules may decide: see
-//! [`Outcome`]. If they lead to different decisions, the flow is undefined.
+//! If a fact is not known (such as an address), or the order is not specified (two policies with the same priority),
+//! several rules may decide: see [`FlowOutcome`]. If they lead to different decisions, the flow is undefined.
 
-use super::cluster_policy::{Action, ClusterPolicyKind, Tier};
-use super::compiled::{CompiledRule, FactsId, Matched, PolicyId};
-use super::engine::{Engine, Isolating, TierPolicy};
-use super::evaluate::{Direct, Endpoint, Match, MatchedBy, Via, service_name};
-use super::expectation::{Decision, Expectation, PolicyName, Reason, RuleName, UndefinedCause};
-use super::model::Direction;
-use super::reading::{Interpretation, Point};
-use super::rule_ports;
+use super::compiled::{PolicyId, RuleRef, Selecting};
+use super::engine::Engine;
+use super::expectation::{Decision, Expectation, Interpretation, Reason};
+use super::flow::{Direct, Endpoint};
+use super::reading::Point;
+use super::rule::{Action, Direction};
+use super::rule_match::{FlowWalk, Match, MatchedBy};
+use super::undefined::UndefinedCause;
+use super::unknown::FactsId;
+use super::walk::{Outcome, Walk};
 
 /// What a set of policies may do with a flow.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct FlowOutcome {
     /// Rules that may decide.
     steps: Vec<Step>,
     /// Whether it is possible that no rule matches.
@@ -24,89 +25,30 @@ pub(super) struct Outcome {
     causes: Vec<UndefinedCause>,
 }
 
-/// A rule that may decide.
+/// A rule that may decide, or another reason that decides.
 #[derive(Debug)]
 struct Step {
     action: Action,
-    rule: RuleName,
+    reason: Reason,
     /// Whether the rule matches for certain.
     is_sure: bool,
 }
 
 impl Engine {
-    /// Evaluates the policies of one end in the order of their tiers. `network_policies` evaluates the
-    /// NetworkPolicies that isolate the end. `open` is the reason for an allowance if no policy decides.
-    pub(super) fn in_order(
-        &self,
-        flow: &Direct<'_>,
-        direction: Direction,
-        network_policies: impl Fn(&[PolicyId]) -> Expectation,
-        open: Reason,
-    ) -> Expectation {
-        let (Endpoint::Pod(subject), _) = flow.ends(direction) else {
-            return Expectation::allow(open);
+    /// Evaluates the policies of one end.
+    pub(super) fn direction(&self, flow: &Direct<'_>, direction: Direction) -> Expectation {
+        let class = match flow.ends(direction) {
+            (Endpoint::Pod(subject), _) => self.class_of(subject),
+            (Endpoint::Node(_) | Endpoint::External(_), _) => None,
         };
-        let Some(class) = self.class_of(subject) else { return Expectation::allow(open) };
-        let isolating = self.isolating(class, direction);
-        let isolated_by = |policies: &[PolicyId]| {
-            if policies.is_empty() || !self.counts_as_pod(&self.pods[subject], flow) {
-                let baseline = self.tier(flow, direction, Tier::Baseline);
-                baseline.conclude(|| Expectation::allow(open.clone()))
-            } else {
-                network_policies(policies)
-            }
-        };
-        self.tier(flow, direction, Tier::Admin).conclude(|| {
-            if isolating.perhaps.is_empty() {
-                return isolated_by(&isolating.surely);
-            }
-            self.whichever_isolate(isolating, isolated_by)
-        })
-    }
-
-    /// Evaluates a subject for which it is not known which policies select it. `isolated_by` evaluates each set of
-    /// policies that may be the set that selects it.
-    fn whichever_isolate(
-        &self,
-        isolating: &Isolating,
-        isolated_by: impl Fn(&[PolicyId]) -> Expectation,
-    ) -> Expectation {
-        let mut alternatives = isolating.alternatives().map(|policies| isolated_by(&policies));
-        let Some(mut all) = alternatives.next() else { return isolated_by(&[]) };
-        let unselected = all.decision;
-        for ((id, facts), selected) in isolating.perhaps.iter().zip(alternatives) {
-            if selected.decision == unselected {
-                all.reasons.extend(selected.reasons);
-                continue;
-            }
-            all.decision = Decision::Undefined;
-            all.reasons.push(Reason::Undefined(self.subject_unknown(*id, *facts)));
-            all.reasons.extend(selected.reasons);
-        }
-        if all.decision == Decision::Undefined {
-            all.reasons.retain(|reason| matches!(reason, Reason::Undefined(_) | Reason::Reading { .. }));
-        }
-        let mut seen = Vec::new();
-        all.reasons.retain(|reason| {
-            let is_new = !seen.contains(reason);
-            if is_new {
-                seen.push(reason.clone());
-            }
-            is_new
-        });
-        all
-    }
-
-    fn subject_unknown(&self, id: PolicyId, facts: FactsId) -> UndefinedCause {
-        let policy = PolicyName::from(&self.policies[id].policy);
-        UndefinedCause::SubjectUnknown { policy, facts: self.facts.get(facts).clone() }
+        let policies = class.map_or(&[][..], |class| self.selecting(class, direction));
+        self.walk(&FlowWalk { engine: self, flow, direction }, policies)
     }
 
     /// Evaluates a flow between a pod and its own node. NetworkPolicies always allow it. For cluster-scoped policies,
     /// the specification does not say that.
     pub(super) fn own_node(&self, flow: &Direct<'_>) -> Expectation {
-        let allowed = |_: &[PolicyId]| Expectation::allow(Reason::OwnNode);
-        let expectation = self.in_order(flow, Direction::Egress, allowed, Reason::OwnNode);
+        let expectation = self.direction(&Direct { is_own_node: true, ..*flow }, Direction::Egress);
         let denying = expectation.reasons.iter().find_map(Reason::denying_rule);
         let Some(rule) = denying.filter(|_| expectation.decision == Decision::Deny) else {
             return expectation;
@@ -116,130 +58,127 @@ impl Engine {
             false => Expectation::allow(Reason::OwnNode),
         }
     }
+}
 
-    /// Evaluates the cluster-scoped policies of a tier.
-    pub(super) fn tier(&self, flow: &Direct<'_>, direction: Direction, tier: Tier) -> Outcome {
-        let (subject, _) = flow.ends(direction);
-        let class = match subject {
-            Endpoint::Pod(id) => self.class_of(id),
-            Endpoint::Node(_) | Endpoint::External(_) => None,
+impl Walk for FlowWalk<'_> {
+    type Outcome = FlowOutcome;
+    type Answer = Expectation;
+
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn rule(&self, rule: RuleRef<'_>) -> FlowOutcome {
+        let (is_sure, by, cause) = match self.rule_matches(rule) {
+            Match::No => return FlowOutcome::unmatched(),
+            Match::Yes(_) if self.is_exempt(rule) => return FlowOutcome::unmatched(),
+            Match::Yes(by) => (true, by, None),
+            Match::Unknown(cause) => (false, MatchedBy::Selector, Some(cause)),
         };
-        let policies: Vec<_> =
-            class.into_iter().flat_map(|class| self.cluster_policies(class, direction)).collect();
-        let kinds = self.in_tier(&policies, tier).into_iter().map(|priorities| {
-            priorities.into_iter().fold(Outcome::none(), |before, equals| {
-                before.then(|| {
-                    let each = equals.iter().map(|policy| self.cluster_policy(*policy, flow, direction));
-                    Outcome::any_of(each.collect())
-                })
-            })
-        });
-        Outcome::any_of(kinds.collect())
-    }
-
-    /// Evaluates one policy. If the policy only may select the subject, no rule matches for certain.
-    fn cluster_policy(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
-        let mut outcome = self.first_match(policy, flow, direction);
-        match policy.selects {
-            Matched::Perhaps(facts) if !outcome.steps.is_empty() => {
-                outcome.steps.iter_mut().for_each(|step| step.is_sure = false);
-                outcome.falls_through = true;
-                outcome.causes.push(UndefinedCause::SubjectUnknown {
-                    policy: PolicyName::from(&self.cluster_policies[policy.id].policy),
-                    facts: self.facts.get(facts).clone(),
-                });
+        let reason = match rule.rule.action {
+            Action::Accept => {
+                let is_pod = matches!(self.flow.ends(self.direction).1, Endpoint::Pod(_));
+                let pod_in_ip_block = by == MatchedBy::IpBlock && is_pod && rule.rule.blocks_exclude_pods;
+                Reason::AllowedBy { rule: rule.name(), pod_in_ip_block }
             }
-            Matched::Perhaps(_) | Matched::Surely => {}
+            Action::Deny => Reason::DeniedBy(rule.name()),
+            Action::Pass => Reason::PassedBy(rule.name()),
+        };
+        FlowOutcome {
+            steps: vec![Step { action: rule.rule.action, reason, is_sure }],
+            falls_through: !is_sure,
+            causes: cause.into_iter().collect(),
         }
-        outcome
     }
 
-    /// Returns the first rule that matches for certain, and the rules before it that may match.
-    fn first_match(&self, policy: TierPolicy, flow: &Direct<'_>, direction: Direction) -> Outcome {
-        let compiled = &self.cluster_policies[policy.id];
-        let policy = &compiled.policy;
-        let mut outcome = Outcome::none();
-        for (index, (rule, written)) in
-            compiled.rules(direction).iter().zip(policy.rules(direction)).enumerate()
+    fn uncertain(&self, policy: &Selecting, mut outcome: FlowOutcome) -> FlowOutcome {
+        if let Some(facts) = policy.how.facts()
+            && !outcome.steps.is_empty()
         {
-            let name = || RuleName { policy: PolicyName::from(policy), direction, index };
-            let matched = match self.cluster_rule_matches(rule, flow, direction, name) {
-                Match::Yes(_) if flow.is_exempt_hairpin(policy.name.kind) => Match::No,
-                Match::Yes(_) => Match::Yes(MatchedBy::Selector),
-                Match::Unknown(cause) => Match::Unknown(cause),
-                Match::No => Match::No,
-            };
-            let step = |is_sure| Step { action: written.action, rule: name(), is_sure };
-            match matched {
-                Match::Yes(_) => {
-                    outcome.steps.push(step(true));
-                    outcome.falls_through = false;
-                    return outcome;
-                }
-                Match::Unknown(cause) => {
-                    outcome.steps.push(step(false));
-                    outcome.causes.push(cause);
-                }
-                Match::No => {}
-            }
+            outcome.steps.iter_mut().for_each(|step| step.is_sure = false);
+            outcome.falls_through = true;
+            outcome.causes.push(self.subject_unknown(policy.policy, facts));
         }
         outcome
     }
 
-    fn cluster_rule_matches(
-        &self,
-        rule: &CompiledRule,
-        flow: &Direct<'_>,
-        direction: Direction,
-        name: impl Fn() -> RuleName,
-    ) -> Match {
-        let (_, remote) = flow.ends(direction);
-        let held_by = |port, receiver| rule_ports::held_by(&rule.ports, flow.protocol, port, receiver);
-        let on_port = held_by(flow.port, self.pod_at(flow.destination));
-        match (self.sees_virtual_address(rule, flow, direction, &name), on_port) {
-            // Selectors are compared with the endpoint, and blocks with the Service.
-            (Some((address, port)), _)
-                if let Some(by) = on_port.max(held_by(port, None))
-                    && self.has_block_with(rule, address) =>
-            {
-                by.leave_open(Match::Yes(MatchedBy::IpBlock), name)
+    fn open(&self) -> Expectation {
+        Expectation::allow(match self.flow.is_own_node {
+            true => Reason::OwnNode,
+            false => Reason::NotIsolated(self.direction),
+        })
+    }
+
+    fn conclude(&self, tier: FlowOutcome, later: impl FnOnce() -> Expectation) -> Expectation {
+        tier.conclude(later)
+    }
+
+    /// If it is not known which policies select the subject, evaluates each list that may be the right one.
+    fn union(&self, policies: &[Selecting], later: impl Fn() -> Expectation) -> Expectation {
+        let mut alternatives =
+            self.engine.alternatives(policies).map(|policies| self.isolated_by(&policies).conclude(&later));
+        let Some(mut all) = alternatives.next() else { return later() };
+        let perhaps = policies.iter().filter_map(|each| Some((each.policy, each.how.facts()?)));
+        let perhaps: Vec<_> = perhaps.collect();
+        if perhaps.is_empty() {
+            return all;
+        }
+        let unselected = all.decision;
+        for ((id, facts), selected) in perhaps.into_iter().zip(alternatives) {
+            if selected.decision != unselected {
+                all.decision = Decision::Undefined;
+                all.reasons.push(Reason::Undefined(self.subject_unknown(id, facts)));
             }
-            (Some(_), Some(by)) => by.leave_open(self.selectors_match(rule, remote, flow, &name), name),
-            (None, Some(by)) => by.leave_open(self.peers_match(rule, remote, flow, &name), name),
-            (Some(_) | None, None) => Match::No,
+            all.reasons.extend(selected.reasons);
+        }
+        if all.decision == Decision::Undefined {
+            all.reasons.retain(|reason| matches!(reason, Reason::Undefined(_) | Reason::Reading { .. }));
+        }
+        all.without_repetitions()
+    }
+}
+
+impl FlowWalk<'_> {
+    /// Evaluates the policies of a union, which all select the subject.
+    fn isolated_by(&self, policies: &[Selecting]) -> FlowOutcome {
+        let (subject, _) = self.flow.ends(self.direction);
+        if policies.is_empty() || !self.engine.is_filtered(subject, self.flow) {
+            return FlowOutcome::unmatched();
+        }
+        if self.flow.is_own_node {
+            return FlowOutcome::decided(Action::Accept, Reason::OwnNode);
+        }
+        if !self.flow.is_filtered_hairpin() {
+            return FlowOutcome::decided(Action::Accept, Reason::OwnAddress);
+        }
+        let rules = policies.iter().flat_map(|each| self.engine.rules(each.policy, self.direction));
+        FlowOutcome::any_of(rules.map(|rule| self.rule(rule))).then(|| {
+            let names = policies.iter().map(|each| self.engine.policies[each.policy].name.clone());
+            let reason = Reason::Isolated { direction: self.direction, policies: names.collect() };
+            FlowOutcome::decided(Action::Deny, reason)
+        })
+    }
+
+    /// Returns whether the reading exempts the flow from a rule, because it is a connection of a pod to itself through
+    /// a Service. A union is exempt as a whole.
+    fn is_exempt(&self, rule: RuleRef<'_>) -> bool {
+        let may_be = rule.policy.may_exempt_hairpins && !self.engine.is_in_union(rule.id);
+        may_be && !self.flow.is_filtered_hairpin()
+    }
+
+    fn subject_unknown(&self, policy: PolicyId, facts: FactsId) -> UndefinedCause {
+        UndefinedCause::SubjectUnknown {
+            policy: self.engine.policies[policy].name.clone(),
+            facts: self.engine.facts.get(facts).clone(),
         }
     }
 }
 
-impl Direct<'_> {
-    /// Returns whether the reading exempts the flow from policies of this kind, because it is a connection of a pod
-    /// to itself through a Service. ClusterNetworkPolicy always applies.
-    fn is_exempt_hairpin(&self, kind: ClusterPolicyKind) -> bool {
-        let Some(Via { service, .. }) = self.via.filter(|_| self.source == self.destination) else {
-            return false;
-        };
-        match kind {
-            ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => {
-                let cause = || UndefinedCause::Hairpin { service: service_name(service) };
-                !self.reading.of(Point::Hairpin, cause)
-            }
-            ClusterPolicyKind::ClusterNetworkPolicy => false,
-        }
-    }
-}
-
-impl Outcome {
-    /// Creates the outcome in which no rule matches.
-    fn none() -> Self {
+impl Outcome for FlowOutcome {
+    fn unmatched() -> Self {
         Self { steps: Vec::new(), falls_through: true, causes: Vec::new() }
     }
 
-    /// Returns whether the policies after these may decide.
-    pub(super) fn goes_on(&self) -> bool {
-        self.falls_through || self.steps.iter().any(|step| step.action == Action::Pass)
-    }
-
-    /// Returns the outcome of these policies, followed by the next ones if it is possible that no rule matches.
     fn then(mut self, next: impl FnOnce() -> Self) -> Self {
         if self.falls_through {
             let next = next();
@@ -250,66 +189,65 @@ impl Outcome {
         self
     }
 
-    /// Combines the outcomes of policies that have no specified order. Any of their matching rules may decide.
-    fn any_of(outcomes: Vec<Self>) -> Self {
-        let mut any = Self::none();
-        let matching = || outcomes.iter().filter(|outcome| !outcome.steps.is_empty());
-        let mut actions: Vec<_> =
-            matching().flat_map(|outcome| &outcome.steps).map(|step| step.action).collect();
-        actions.sort_unstable();
-        actions.dedup();
-        if matching().count() > 1 && actions.len() > 1 {
-            let rules = matching().filter_map(|outcome| outcome.steps.first());
-            let rules = rules.map(|step| step.rule.clone()).collect();
-            any.causes.push(UndefinedCause::Unordered { rules });
+    fn any_of(outcomes: impl Iterator<Item = Self>) -> Self {
+        let mut any = Self::unmatched();
+        let matching: Vec<_> = outcomes.filter(|outcome| !outcome.steps.is_empty()).collect();
+        let mut actions = matching.iter().flat_map(|outcome| &outcome.steps).map(|step| step.action);
+        let first = actions.next();
+        if matching.len() > 1 && actions.any(|action| Some(action) != first) {
+            let rules = matching.iter().filter_map(|outcome| outcome.steps.first()?.reason.rule().cloned());
+            any.causes.push(UndefinedCause::Unordered { rules: rules.collect() });
         }
-        for outcome in outcomes {
+        for outcome in matching {
             any.falls_through &= outcome.falls_through;
             any.steps.extend(outcome.steps);
             any.causes.extend(outcome.causes);
         }
         any
     }
+}
+
+impl FlowOutcome {
+    fn decided(action: Action, reason: Reason) -> Self {
+        let steps = vec![Step { action, reason, is_sure: true }];
+        Self { steps, falls_through: false, causes: Vec::new() }
+    }
 
     /// Returns what each rule decides if it comes first. Empty if the order of the rules is specified.
-    fn readings(&self, rest: Option<&Expectation>) -> Vec<Reason> {
+    fn readings(&self, later: Option<&Expectation>) -> Vec<Reason> {
         if !self.causes.iter().any(|cause| matches!(cause, UndefinedCause::Unordered { .. })) {
             return Vec::new();
         }
         let decision = |action| match action {
             Action::Accept => Decision::Allow,
             Action::Deny => Decision::Deny,
-            Action::Pass => rest.map_or(Decision::Undefined, |rest| rest.decision),
+            Action::Pass => later.map_or(Decision::Undefined, |later| later.decision),
         };
-        let reading = |step: &Step| Reason::Reading {
-            interpretations: vec![Interpretation::ComesFirst(step.rule.clone())],
-            decision: decision(step.action),
+        let reading = |step: &Step| {
+            let interpretations = vec![Interpretation::ComesFirst(step.reason.rule()?.clone())];
+            Some(Reason::Reading { interpretations, decision: decision(step.action) })
         };
-        self.steps.iter().map(reading).collect()
+        self.steps.iter().filter_map(reading).collect()
     }
 
-    /// Returns the decision. `rest` evaluates the policies after these, if they may decide.
-    fn conclude(self, rest: impl FnOnce() -> Expectation) -> Expectation {
-        let rest = self.goes_on().then(rest);
+    /// Returns the expectation. `later` evaluates the tiers after this one, if they may decide.
+    fn conclude(self, later: impl FnOnce() -> Expectation) -> Expectation {
         let does = |action| self.steps.iter().any(|step| step.action == action);
-        let rest_is = |decision| rest.as_ref().is_some_and(|rest| rest.decision == decision);
-        let undecided = rest_is(Decision::Undefined);
-        let may_allow = does(Action::Accept) || rest_is(Decision::Allow) || undecided;
-        let may_deny = does(Action::Deny) || rest_is(Decision::Deny) || undecided;
+        let later = (self.falls_through || does(Action::Pass)).then(later);
+        let later_is = |decision| later.as_ref().is_some_and(|later| later.decision == decision);
+        let undecided = later_is(Decision::Undefined);
+        let may_allow = does(Action::Accept) || later_is(Decision::Allow) || undecided;
+        let may_deny = does(Action::Deny) || later_is(Decision::Deny) || undecided;
         if may_allow == may_deny {
-            let readings = self.readings(rest.as_ref());
-            let of_rest = rest.filter(|_| undecided).into_iter().flat_map(|rest| rest.reasons);
+            let readings = self.readings(later.as_ref());
+            let of_later = later.filter(|_| undecided).into_iter().flat_map(|later| later.reasons);
             let causes = self.causes.into_iter().map(Reason::Undefined);
-            let reasons = causes.chain(of_rest).chain(readings).collect();
+            let reasons = causes.chain(of_later).chain(readings).collect();
             return Expectation { decision: Decision::Undefined, reasons };
         }
         let decision = if may_allow { Decision::Allow } else { Decision::Deny };
-        let sure = self.steps.into_iter().filter(|step| step.is_sure).map(|step| match step.action {
-            Action::Accept => Reason::AllowedBy { rule: step.rule, pod_in_ip_block: false },
-            Action::Deny => Reason::DeniedBy(step.rule),
-            Action::Pass => Reason::PassedBy(step.rule),
-        });
-        let reasons = sure.chain(rest.into_iter().flat_map(|rest| rest.reasons)).collect();
+        let sure = self.steps.into_iter().filter(|step| step.is_sure).map(|step| step.reason);
+        let reasons = sure.chain(later.into_iter().flat_map(|later| later.reasons)).collect();
         Expectation { decision, reasons }
     }
 }

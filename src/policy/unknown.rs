@@ -3,30 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::label::Labels;
-
-/// Unknown labels of a pod or a namespace. By default, all labels are known.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct UnknownLabels {
-    /// Keys that are present, with unknown values that a controller chooses.
-    pub values: BTreeSet<String>,
-    /// Keys that may be present, with any value.
-    pub perhaps: BTreeSet<String>,
-    /// Whether any other keys may be present, too.
-    pub others: bool,
-}
-
-impl UnknownLabels {
-    /// Creates the value for an object of which only the listed labels are known.
-    pub fn others() -> Self {
-        Self { others: true, ..Self::default() }
-    }
-
-    /// Returns whether all labels are known.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.perhaps.is_empty() && !self.others
-    }
-}
+use super::arena::{Id, Interner};
 
 /// An unknown fact on which a flow depends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,24 +60,38 @@ impl fmt::Display for UnknownFact {
     }
 }
 
-/// Labels of an object, as far as known.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct PartialLabels {
-    pub(super) known: Labels,
-    pub(super) unknown: UnknownLabels,
+pub(super) type FactsId = Id<UnknownFacts>;
+
+/// Interned sets of unknown facts. The id fields are sets that do not depend on the cluster.
+#[derive(Debug)]
+pub(super) struct Facts {
+    sets: Interner<UnknownFacts>,
+    pub(super) pod_addresses: FactsId,
+    pub(super) node_addresses: FactsId,
+    pub(super) node_labels: FactsId,
+    pub(super) domain_names: FactsId,
 }
 
-impl PartialLabels {
-    /// Returns only the labels with these keys. Labels that no selector names cannot distinguish objects.
-    pub(super) fn restricted(labels: &Labels, unknown: &UnknownLabels, keys: &BTreeSet<String>) -> Self {
-        let known = labels.iter().filter(|(key, _)| keys.contains(*key));
+impl Default for Facts {
+    fn default() -> Self {
+        let mut sets = Interner::default();
+        let mut one = |fact| sets.intern(UnknownFacts::from([fact]));
         Self {
-            known: known.map(|(key, value)| (key.clone(), value.clone())).collect(),
-            unknown: UnknownLabels {
-                values: unknown.values.intersection(keys).cloned().collect(),
-                perhaps: unknown.perhaps.intersection(keys).cloned().collect(),
-                others: unknown.others,
-            },
+            pod_addresses: one(UnknownFact::PodAddresses),
+            node_addresses: one(UnknownFact::NodeAddresses),
+            node_labels: one(UnknownFact::NodeLabels),
+            domain_names: one(UnknownFact::DomainNames),
+            sets,
         }
+    }
+}
+
+impl Facts {
+    pub(super) fn intern(&mut self, facts: UnknownFacts) -> FactsId {
+        self.sets.intern(facts)
+    }
+
+    pub(super) fn get(&self, id: FactsId) -> &UnknownFacts {
+        &self.sets.arena()[id]
     }
 }

@@ -26,15 +26,10 @@ impl Distinctions {
     /// Collects the labels and port names in the policies and Services of a cluster.
     pub(super) fn new(cluster: &Cluster) -> Self {
         let mut found = Self::default();
-        let of_policies = cluster.policies.iter().flat_map(|policy| policy.pod_selectors());
-        let of_cluster = cluster.cluster_policies.iter().flat_map(|policy| policy.pod_selectors());
-        let requirements = of_policies.chain(of_cluster).flat_map(LabelSelector::requirements);
-        for requirement in requirements {
+        for requirement in cluster.pod_selectors().iter().flat_map(LabelSelector::requirements) {
             found.add(requirement);
         }
-        let of_policies = cluster.policies.iter().flat_map(|policy| policy.ports());
-        let of_cluster = cluster.cluster_policies.iter().flat_map(|policy| policy.ports());
-        of_policies.chain(of_cluster).for_each(|ports| found.add_ports(ports));
+        cluster.rule_ports().iter().for_each(|ports| found.add_ports(ports));
         for service in &cluster.services {
             match &service.backends {
                 Backends::Selected(labels) => {

@@ -1,0 +1,91 @@
+//! The parts of a rule that all kinds of policies share.
+
+use std::fmt;
+
+use super::port::{PortRange, Protocol};
+
+/// Direction of traffic, from the point of view of a policy's subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Traffic that a pod sends.
+    Egress,
+    /// Traffic that a pod receives.
+    Ingress,
+}
+
+impl Direction {
+    /// Both directions, in the order in which a packet passes them.
+    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
+
+    /// Returns the element for this direction, of one for each direction in the order of [`Self::ALL`].
+    pub(super) fn pick<T>(self, [egress, ingress]: [T; 2]) -> T {
+        match self {
+            Self::Egress => egress,
+            Self::Ingress => ingress,
+        }
+    }
+
+    /// Returns `egress` or `ingress`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Action of a rule. Rules of NetworkPolicies only accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// Allows the flow in this direction. Later policies do not matter (`Allow` in v1alpha1).
+    Accept,
+    /// Denies the flow. Later policies do not matter.
+    Deny,
+    /// Leaves the tier. The next tier decides.
+    Pass,
+}
+
+/// Ports that a rule allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ports {
+    /// Every port of every protocol: the list is missing or empty.
+    Any,
+    /// Any of these ports.
+    Only(Vec<PortMatch>),
+}
+
+impl Ports {
+    /// Returns whether the rule has port names, so that its ports depend on the receiver.
+    pub(super) fn have_names(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Only(matches) => matches.iter().any(|m| matches!(m.ports, PortSpec::Named(_))),
+        }
+    }
+}
+
+/// One entry of `ports`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortMatch {
+    /// `protocol`, TCP by default.
+    pub protocol: Protocol,
+    /// `port` and `endPort`
+    pub ports: PortSpec,
+}
+
+/// Ports of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortSpec {
+    /// Every port of the protocol: `port` is missing.
+    Any,
+    /// One port, or the range up to `endPort`.
+    Range(PortRange),
+    /// The container port of this name, in the receiving pod.
+    Named(String),
+}
