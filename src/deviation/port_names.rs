@@ -1,9 +1,11 @@
 //! Deviations in what the name of a port stands for.
 
 use super::Effect::{Meaning, Rules};
-use super::rewrite::{Context, cluster_rules, filtered_pods, lists_in_context, numbered, ports, rules};
+use super::rewrite::{
+    Context, cluster_rules, filtered_pods, lists_in_context, numbered, numbers, ports, rules,
+};
 use super::{CompileFault, Deviation, misread, seen, wrong};
-use crate::policy::{Cluster, Direction, Peer, Peers, Pod, PortMatch, PortRange, PortSpec, Ports, Rule};
+use crate::policy::{Cluster, Direction, Peer, Peers, Pod, PortMatch, PortSpec, Ports, Rule};
 
 pub(super) const TABLE: &[Deviation] = &[
     wrong("name-of-first-port", &[17])
@@ -16,14 +18,7 @@ pub(super) const TABLE: &[Deviation] = &[
         .says("a port name stands for the number of the first pod, in all pods")
         .by(Meaning(|cluster| {
             names_of_pods(cluster, |ports, pods| {
-                let first = |port: PortMatch| match &port.ports {
-                    PortSpec::Named(name) => {
-                        let number = pods.iter().find_map(|pod| pod.named_port(name, port.protocol))?;
-                        Some(PortMatch { ports: PortSpec::Range(PortRange::single(number)), ..port })
-                    }
-                    PortSpec::Any | PortSpec::Range(_) => Some(port),
-                };
-                Ports::Only(ports.into_iter().filter_map(first).collect())
+                Ports::Only(ports.iter().flat_map(|port| numbers(port, pods).into_iter().take(1)).collect())
             });
         })),
     seen("name-of-every-pod", &[17], "noironetworks/aci-containers#1707")
@@ -43,8 +38,8 @@ pub(super) const TABLE: &[Deviation] = &[
         .says("a rule whose port name no pod defines counts as a rule without ports: it allows all ports")
         .by(Meaning(|cluster| {
             names_of_pods(cluster, |ports, pods| {
-                let is_unknown = |port: &PortMatch| is_name_that_none_has(port, pods);
-                if ports.iter().any(is_unknown) { Ports::Any } else { Ports::Only(ports) }
+                let is_unknown = ports.iter().any(|port| numbers(port, pods).is_empty());
+                if is_unknown { Ports::Any } else { Ports::Only(ports) }
             });
         })),
     misread("names-are-nothing", &[17])
@@ -110,12 +105,4 @@ fn blocks_with_names(rule: &Rule) -> Option<(Vec<Peer>, Vec<PortMatch>)> {
 
 pub(super) fn is_name(port: &PortMatch) -> bool {
     matches!(port.ports, PortSpec::Named(_))
-}
-
-/// Returns whether a port is a name that none of these pods has.
-pub(super) fn is_name_that_none_has(port: &PortMatch, pods: &[&Pod]) -> bool {
-    match &port.ports {
-        PortSpec::Named(name) => pods.iter().all(|pod| pod.named_port(name, port.protocol).is_none()),
-        PortSpec::Any | PortSpec::Range(_) => false,
-    }
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Effect::{Meaning, Route};
-use super::port_names::{is_name, is_name_that_none_has};
-use super::rewrite::{Context, blocks, filtered_pods, lists_in_context, numbered, rules};
+use super::port_names::is_name;
+use super::rewrite::{Context, blocks, filtered_pods, lists_in_context, numbered, numbers, rules};
 use super::{Deviation, quirk};
 use crate::policy::{Cluster, Direction, IpBlock, Peer, Peers, Pod, PortMatch, PortSpec, Ports, Rule};
 
@@ -130,7 +130,7 @@ fn ports_in_context(
 fn with_unresolved(context: &Context<'_>, rule: Rule) -> Vec<Rule> {
     let (Peers::Only(peers), Ports::Only(ports)) = (&rule.peers, &rule.ports) else { return vec![rule] };
     let receivers = context.receivers(&rule);
-    if !ports.iter().all(|port| is_name_that_none_has(port, &receivers)) {
+    if ports.iter().any(|port| !numbers(port, &receivers).is_empty()) {
         return vec![rule];
     }
     let pods = peers.iter().filter(|peer| matches!(peer, Peer::Pods { .. })).cloned().collect();
@@ -161,12 +161,6 @@ fn share_a_number(pods: &[&Pod]) -> bool {
 
 /// Returns whether a port's name stands for different numbers in these pods.
 fn has_several_numbers(port: &PortMatch, pods: &[&Pod]) -> bool {
-    match &port.ports {
-        PortSpec::Named(name) => {
-            let numbers: HashSet<_> =
-                pods.iter().filter_map(|pod| pod.named_port(name, port.protocol)).collect();
-            numbers.len() > 1
-        }
-        PortSpec::Any | PortSpec::Range(_) => false,
-    }
+    let numbers = numbers(port, pods);
+    numbers.iter().any(|number| Some(number) != numbers.first())
 }

@@ -153,15 +153,15 @@ pub(super) fn filtered_pods(cluster: &Cluster) -> impl Iterator<Item = &Pod> {
     cluster.pods.iter().filter(|pod| !pod.ended && !pod.host_network)
 }
 
+/// Returns the ports that an entry stands for: the numbers that any of these pods gives a name, or the entry itself.
+pub(super) fn numbers(port: &PortMatch, pods: &[&Pod]) -> Vec<PortMatch> {
+    let PortSpec::Named(name) = &port.ports else { return vec![port.clone()] };
+    let numbers = pods.iter().filter_map(|pod| pod.named_port(name, port.protocol));
+    let ranges = numbers.map(|number| PortSpec::Range(PortRange::single(number)));
+    ranges.map(|ports| PortMatch { ports, protocol: port.protocol }).collect()
+}
+
 /// Returns the ports with every name replaced by the numbers that any of these pods gives it.
 pub(super) fn numbered(ports: &[PortMatch], pods: &[&Pod]) -> Ports {
-    let numbers = |port: &PortMatch| match &port.ports {
-        PortSpec::Named(name) => pods
-            .iter()
-            .filter_map(|pod| pod.named_port(name, port.protocol))
-            .map(|number| PortMatch { ports: PortSpec::Range(PortRange::single(number)), ..port.clone() })
-            .collect(),
-        PortSpec::Any | PortSpec::Range(_) => vec![port.clone()],
-    };
-    Ports::Only(ports.iter().flat_map(numbers).collect())
+    Ports::Only(ports.iter().flat_map(|port| numbers(port, pods)).collect())
 }

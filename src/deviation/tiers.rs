@@ -31,10 +31,7 @@ pub(super) const TABLE: &[Deviation] = &[
         &[40],
         "kubernetes-sigs/kube-network-policies at 5f81cc3, with BaselineAdminNetworkPolicy",
     )
-    .says(
-        "a pod that a NetworkPolicy isolates for one direction is left out of the Baseline tier for \
-             both",
-    )
+    .says("a pod that a NetworkPolicy isolates for one direction is left out of the Baseline tier for both")
     .by(Rules(CompileFault::BaselineLeavesSelected)),
     misread("tiers-swapped", &[40])
         .says("the Baseline tier comes before NetworkPolicies, and the Admin tier after them")
