@@ -21,14 +21,15 @@
 //! | `plan` | the cells of a world, and the route of each probe | `policy`, `world` |
 //! | `scenario` | the scenario format | `plan`, `policy`, `snapshot`, `source`, `world` |
 //! | `select` | which of the scenarios that were read are run | `scenario`, `source`, `world` |
-//! | `profile` | known deviations of network plugins, as files | `plan`, `policy`, `scenario`, `snapshot`, `source`, `world` |
-//! | `backend` | where packets are sent: the lab and clusters behind one interface | `plan`, `policy`, `scenario`, `snapshot`, `world` |
-//! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `profile`, `scenario`, `snapshot`, `world` |
+//! | `deviation` | the catalogue of ways to misread or miss a rule | `policy`, `snapshot` |
+//! | `backend` | where packets are sent: the lab and clusters behind one interface | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `world` |
+//! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario`, `snapshot`, `world` |
+//! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `compare` | what changed between the results of two runs; pure | `verdict` |
-//! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict`, `world` |
-//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
-//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `fuzz`, `policy`, `profile`, `scenario`, `selftest`, `snapshot`, `verdict`, `world` |
+//! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `run`, `scenario`, `verdict`, `world` |
+//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `deviation`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
+//! | `report` | what people and machines read | `backend`, `compare`, `deviation`, `expect`, `fuzz`, `policy`, `profile`, `scenario`, `selftest`, `snapshot`, `verdict`, `world` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -37,6 +38,7 @@
 pub mod backend;
 pub mod cli;
 pub mod compare;
+pub mod deviation;
 pub mod expect;
 pub mod fuzz;
 pub mod generate;

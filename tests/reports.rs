@@ -424,7 +424,7 @@ deviations:
 /// A denial that a profile leaves undefined.
 pub(crate) fn excused(observed: Observation) -> CellResult {
     CellResult {
-        excused: Some(Arc::clone(&plugin()[0].deviations[0])),
+        excused: Some(Arc::clone(&plugin()[0].deviations[0].excuse)),
         attempts: 1,
         ..on_udp(cell("a", "b", Decision::Deny, observed, Verdict::Undefined))
     }
@@ -434,7 +434,7 @@ pub(crate) fn excused(observed: Observation) -> CellResult {
 fn with_profile() -> RunResult {
     let mut scenario = good();
     scenario.steps[0].cells.extend([excused(Observation::Connected), excused(Observation::Dropped)]);
-    RunResult { profiles: plugin(), ..run(vec![scenario]) }
+    RunResult { profiles: plugin().iter().map(Profile::applied).collect(), ..run(vec![scenario]) }
 }
 
 #[test]

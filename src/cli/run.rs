@@ -14,7 +14,8 @@ use super::run_options::{BackendKind, RunOptions, at_least_one, complain, enviro
 use super::select::SelectOptions;
 use super::{Exit, Format, output, profile, progress};
 use crate::backend::cluster::Cluster;
-use crate::backend::lab::{Fault, Lab};
+use crate::backend::lab::Lab;
+use crate::deviation::Fault;
 use crate::run::Events;
 use crate::scenario::{self, Scenario};
 use crate::snapshot::Identity;
@@ -86,8 +87,7 @@ Examples:
 
 pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
     if args.list_faults {
-        let faults: Vec<_> =
-            Fault::all().map(|fault| (fault.name(), fault.description().to_string())).collect();
+        let faults: Vec<_> = Fault::all().map(|fault| (fault.name, fault.deviation().to_string())).collect();
         output::result(&report::list(&faults))?;
         return Ok(Exit::Done);
     }

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::carry_out::Runner;
 use super::dry_run::read;
-use crate::backend::lab::{Fault, Interference, Lab};
+use crate::backend::lab::{Interference, Lab};
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
+use crate::deviation::Fault;
 use crate::generate::{self, Ground};
 use crate::plan;
 use crate::policy::Decision;

@@ -4,13 +4,14 @@ use std::cell::LazyCell;
 use std::sync::Arc;
 
 use super::arrival::Arrival;
-use super::model::{CellPattern, KnownDeviation, Profile};
+use super::model::{CellPattern, KnownDeviation, Profile, Quirk};
 use super::parts::mixed;
-use super::quirk::Quirk;
 use super::reading::Readings;
 use super::unenforced::Unenforced;
+use crate::deviation::RouteQuirk;
 use crate::plan::{Cell, Promises, Route};
 use crate::policy::{Cluster, Decision, Engine, Expectation};
+use crate::verdict::Excuse;
 use crate::world::{World, wildcard};
 
 /// A state of a scenario, its cells, and what its policies promise.
@@ -32,7 +33,7 @@ pub struct View<'a> {
 
 /// Returns, for each cell, the deviation that makes it undefined, or `None`. This is the first deviation that covers
 /// the cell by itself. If there is none, it is one of the deviations that cover the cell only together.
-pub fn excused(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDeviation>>> {
+pub fn excused(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Excuse>>> {
     let ways = OtherWays::new(&view.world.cluster);
     choose(profiles, view, |covering, route, promised| {
         ways.first_open(covering, Arrival::anywhere(route), promised)
@@ -75,31 +76,32 @@ impl<'a> OtherWays<'a> {
     /// the deviations that do so only together.
     fn first_open<'d>(
         &self,
-        covering: &[&'d Arc<KnownDeviation>],
+        covering: &[&'d KnownDeviation],
         arrival: Arrival<'_>,
         promised: &Expectation,
-    ) -> Option<&'d Arc<KnownDeviation>> {
+    ) -> Option<&'d KnownDeviation> {
         // A flow that is undefined by the specification needs no profile.
         if promised.decision == Decision::Undefined {
             return None;
         }
         let differ = |quirk| self.readings.differ(&[quirk], arrival, promised.decision);
-        let alone = |deviation: &&&Arc<KnownDeviation>| match (deviation.cells.quirk, promised.decision) {
+        let alone = |deviation: &&&KnownDeviation| match (deviation.cells.quirk, promised.decision) {
             (Some(quirk), _) => differ(quirk),
             (None, Decision::Deny) => !self.unenforced.others_deny(&deviation.cells.policies, arrival),
             (None, Decision::Allow | Decision::Undefined) => true,
         };
         covering.iter().find(alone).copied().or_else(|| {
             let quirks: Vec<_> = covering.iter().filter_map(|it| it.cells.quirk).collect();
-            of_quirk(covering, self.readings.together(&quirks, arrival, promised.decision)?)
+            let first = self.readings.together(&quirks, arrival, promised.decision)?;
+            covering.iter().find(|deviation| deviation.cells.quirk == Some(first)).copied()
         })
     }
 }
 
 /// Returns, for each cell, the deviation that excuses the first moment of a new pod, or `None`. Only the results for
 /// cells in which a new pod must be isolated are meaningful.
-pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<KnownDeviation>>> {
-    choose(profiles, view, |covering, _, _| of_quirk(covering, Quirk::NewPodsOpenAtFirst))
+pub fn open_at_first(profiles: &[Profile], view: View<'_>) -> Vec<Option<Arc<Excuse>>> {
+    choose(profiles, view, |covering, _, _| of_route(covering, RouteQuirk::NewPodsOpen))
 }
 
 /// Returns, for each cell, the deviation that excuses the moment in which the rules of a policy are replaced, or
@@ -109,11 +111,11 @@ pub fn open_while_replaced(
     profiles: &[Profile],
     view: View<'_>,
     before: &Cluster,
-) -> Vec<Option<Arc<KnownDeviation>>> {
+) -> Vec<Option<Arc<Excuse>>> {
     // Compiled only when needed, because most runs have no profile with this quirk.
     let engine = LazyCell::new(|| mixed(before, &view.world.cluster).map(Engine::new));
     choose(profiles, view, |covering, route, promised| {
-        let deviation = of_quirk(covering, Quirk::RulesReplacedInParts)?;
+        let deviation = of_route(covering, RouteQuirk::ReplacedInParts)?;
         let engine = engine.as_ref().filter(|_| promised.decision == Decision::Deny)?;
         Some(deviation).filter(|_| route.evaluate(engine).decision != Decision::Deny)
     })
@@ -123,36 +125,38 @@ pub fn open_while_replaced(
 fn choose(
     profiles: &[Profile],
     view: View<'_>,
-    choice: impl for<'a> Fn(&[&'a Arc<KnownDeviation>], &Route, &Expectation) -> Option<&'a Arc<KnownDeviation>>,
-) -> Vec<Option<Arc<KnownDeviation>>> {
+    choice: impl for<'a> Fn(&[&'a KnownDeviation], &Route, &Expectation) -> Option<&'a KnownDeviation>,
+) -> Vec<Option<Arc<Excuse>>> {
     let here = deviations_here(profiles, view);
     let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
     let chosen = cells.map(|((cell, route), promised)| {
-        choice(&covering(&here, cell, promised), route.as_ref()?, promised).cloned()
+        let deviation = choice(&covering(&here, cell, promised), route.as_ref()?, promised)?;
+        Some(Arc::clone(&deviation.excuse))
     });
     chosen.collect()
 }
 
 /// Returns the deviations that apply to a scenario and step.
-fn deviations_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a Arc<KnownDeviation>> {
+fn deviations_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a KnownDeviation> {
     let deviations = profiles.iter().flat_map(|profile| &profile.deviations);
     // The cluster backend may append ` on NODE, NODE` to the name.
     let scenario = view.scenario.split(" on ").next().unwrap_or_default();
     deviations.filter(|deviation| deviation.cells.is_here(scenario, view.step)).collect()
 }
 
-/// Returns the first deviation with a quirk.
-fn of_quirk<'a>(deviations: &[&'a Arc<KnownDeviation>], quirk: Quirk) -> Option<&'a Arc<KnownDeviation>> {
-    deviations.iter().find(|deviation| deviation.cells.quirk == Some(quirk)).copied()
+/// Returns the first deviation with a quirk that changes how routes are evaluated.
+fn of_route<'a>(deviations: &[&'a KnownDeviation], route: RouteQuirk) -> Option<&'a KnownDeviation> {
+    let is_it = |quirk: Quirk| quirk.route() == Some(route);
+    deviations.iter().find(|deviation| deviation.cells.quirk.is_some_and(is_it)).copied()
 }
 
 /// Returns the deviations that cover a cell's ends and probe, and an expectation.
 fn covering<'a>(
-    deviations: &[&'a Arc<KnownDeviation>],
+    deviations: &[&'a KnownDeviation],
     cell: &Cell,
     promised: &Expectation,
-) -> Vec<&'a Arc<KnownDeviation>> {
-    let covers = |deviation: &&Arc<KnownDeviation>| deviation.cells.covers(cell, promised);
+) -> Vec<&'a KnownDeviation> {
+    let covers = |deviation: &&KnownDeviation| deviation.cells.covers(cell, promised);
     deviations.iter().copied().filter(covers).collect()
 }
 
@@ -220,6 +224,26 @@ steps:
         format!(
             "  - {{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: {namespace}}}, spec: {{{spec}}}}}\n"
         )
+    }
+
+    /// Returns a scenario with these pods in x, in this order, as the endpoints of Service x/web.
+    fn with_endpoints(policies: &str, apps: &[&str]) -> String {
+        let pod = |app: &&str| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n");
+        let pods: String = apps.iter().map(pod).collect();
+        let service = "    services: [{name: web, selector: ";
+        content(policies)
+            .replace(&format!("{service}{{app: web}}"), &format!("{pods}{service}{{tier: back}}"))
+    }
+
+    /// Returns a policy in x that lets nothing in to the pods of an app. It has the name of the app.
+    fn deny(app: &str) -> String {
+        policy("x", &format!("podSelector: {{matchLabels: {{app: {app}}}}}"))
+            .replace("name: p", &format!("name: {app}"))
+    }
+
+    /// Returns the cells without a Service.
+    fn of_pods(cells: Vec<String>) -> Vec<String> {
+        cells.into_iter().filter(|cell| !cell.contains("service:")).collect()
     }
 
     /// Returns the cells that a profile makes undefined after the step, each with the policies' decision.
@@ -322,15 +346,7 @@ steps:
 
     #[test]
     fn a_service_is_excused_only_with_all_of_its_endpoints() {
-        let pods =
-            ["a", "b"].map(|app| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n"));
-        let service = "    services: [{name: web, selector: ";
-        let policies = ["a", "b"].map(|app| {
-            policy("x", &format!("podSelector: {{matchLabels: {{app: {app}}}}}"))
-                .replace("name: p", &format!("name: {app}"))
-        });
-        let scenario = content(&policies.concat())
-            .replace(&format!("{service}{{app: web}}"), &format!("{}{service}{{tier: back}}", pods.concat()));
+        let scenario = with_endpoints(&["a", "b"].map(deny).concat(), &["a", "b"]);
         let by = |policies: &str| {
             let pattern = format!("policies: {policies}, direction: ingress, probes: 80/TCP");
             covered_in(&scenario, &format!("{pattern}, from: x/db, to: service:x/web"))
@@ -344,12 +360,7 @@ steps:
     /// Returns the endpoints of Service x/web that are still judged for x/db, each with its decision. Its endpoints
     /// are the pods a, b and c.
     fn judged(policies: &str, pattern: &str) -> Vec<String> {
-        let pods =
-            ["a", "b", "c"].map(|app| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n"));
-        let service = "    services: [{name: web, selector: ";
-        let content = content(policies)
-            .replace(&format!("{service}{{app: web}}"), &format!("{}{service}{{tier: back}}", pods.concat()));
-        in_view(&content, |view, engine| {
+        in_view(&with_endpoints(policies, &["a", "b", "c"]), |view, engine| {
             let is_it = |cell: &&Cell| cell.to_string() == "x/db → service:x/web 80/TCP";
             let place = view.cells.iter().position(|cell| is_it(&cell)).unwrap();
             let promises = view.routes.iter().map(|route| route.as_ref().unwrap().evaluate_servers(engine));
@@ -360,10 +371,6 @@ steps:
 
     #[test]
     fn an_endpoint_is_excused_without_the_others_of_its_service() {
-        let deny = |app: &str| {
-            policy("x", &format!("podSelector: {{matchLabels: {{app: {app}}}}}"))
-                .replace("name: p", &format!("name: {app}"))
-        };
         let policies = deny("b") + &deny("c");
         let by = |policies: &str| format!("policies: {policies}, direction: ingress, probes: 80/TCP");
         let all = ["x/a allow", "x/b deny", "x/c deny"];
@@ -439,9 +446,6 @@ steps:
         };
         let own = "{podSelector: {matchLabels: {app: web}}}";
         let to_web = ["80/TCP", "81/TCP", "80/UDP"].map(|probe| format!("x/db → x/web {probe} deny"));
-        let of_pods = |cells: Vec<String>| -> Vec<_> {
-            cells.into_iter().filter(|cell| !cell.contains("service:")).collect()
-        };
         assert_eq!(of_pods(covered(&egress("nowhere", own), quirk)), to_web);
         // One of the peers has the name.
         assert_eq!(covered(&egress("http", own), quirk), [""; 0]);
@@ -478,9 +482,6 @@ steps:
                     "podSelector: {{matchLabels: {{app: db}}}}, policyTypes: [Egress], egress: [{{{peers}ports: [{{port: http}}]}}]"
                 ),
             )
-        };
-        let of_pods = |cells: Vec<String>| -> Vec<_> {
-            cells.into_iter().filter(|cell| !cell.contains("service:")).collect()
         };
         assert_eq!(
             of_pods(covered(&egress(""), quirk)),
@@ -537,9 +538,11 @@ steps:
             "x/db → x/web 80/TCP deny",
             "x/db → x/web 80/UDP deny",
         ];
-        let cells = covered(&policy("x", both), quirk);
-        let cells: Vec<_> = cells.iter().filter(|cell| !cell.contains("service:")).collect();
-        assert_eq!(cells, between.each_ref(), "y/web is not selected: its packets are denied by everybody");
+        assert_eq!(
+            of_pods(covered(&policy("x", both), quirk)),
+            between,
+            "y/web is not selected: its packets are denied by everybody"
+        );
         // For a block that contains the pod and not the Service, the readings differ.
         let block = "podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{ipBlock: {cidr: 10.244.1.1/32}}]}]";
         let to_web = format!("{quirk}, from: x/db, to: service:x/web, probes: 80/TCP");
@@ -548,15 +551,9 @@ steps:
         let policies = policy(
             "x",
             "podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [a]}]}, policyTypes: [Ingress, Egress], egress: [{}]",
-        ) + &policy("x", "podSelector: {matchLabels: {app: a}}").replace("name: p", "name: q");
+        ) + &deny("a");
         for order in [["a", "b"], ["b", "a"]] {
-            let pods =
-                order.map(|app| format!("    - {{name: {app}, labels: {{app: {app}, tier: back}}}}\n"));
-            let services = "    services: [{name: web, selector: ";
-            let scenario = content(&policies).replace(
-                &format!("{services}{{app: web}}"),
-                &format!("{}{services}{{tier: back}}", pods.concat()),
-            );
+            let scenario = with_endpoints(&policies, &order);
             let from_db = format!("{quirk}, from: x/db, to: service:x/web, probes: 80/TCP");
             assert_eq!(covered_in(&scenario, &from_db), ["x/db → service:x/web 80/TCP deny"], "{order:?}");
         }

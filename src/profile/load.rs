@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::bounds;
 use super::file::{CellsFile, DeviationFile, ProfileFile};
-use super::model::{CellPattern, KnownDeviation, PolicyPattern, Profile};
-use super::quirk::Quirk;
+use super::model::{CellPattern, KnownDeviation, PolicyPattern, Profile, Quirk};
+use crate::deviation::{Deviation, RouteQuirk};
 use crate::policy::{Decision, Direction, IpFamily};
 use crate::scenario::{Assertion, Claim, DestinationPattern, ProbePattern};
 use crate::snapshot::{Field, rules};
 use crate::source::{
     Document, Error, Located, Location, Node, Place, Text, decode, expect_kind, quote, strings,
 };
+use crate::verdict::Excuse;
 use crate::world::EndpointPattern;
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
@@ -65,7 +66,7 @@ impl Loader {
             return Err(self.error(file.deviations.at, "deviations: at least one is needed"));
         }
         let deviations = file.deviations.value.iter();
-        let deviations = deviations.map(|deviation| self.deviation(&name, deviation).map(Arc::new));
+        let deviations = deviations.map(|deviation| self.deviation(&name, deviation));
         let deviations = deviations.collect::<Result<_, _>>()?;
         let description = self.text(&file.metadata.description, "metadata.description")?;
         Ok(Profile { name, description, deviations })
@@ -77,16 +78,20 @@ impl Loader {
         Located { value: file, at }: &Located<DeviationFile>,
     ) -> Result<KnownDeviation, Error> {
         let references = strings(&self.name, &file.references, "references")?;
-        Ok(KnownDeviation {
+        let reason = self.text(&file.reason, "reason")?;
+        let references = references.iter().map(|reference| self.text(reference, "references"));
+        let references = references.collect::<Result<_, _>>()?;
+        let cells = self.cells(&file.cells)?;
+        let quirk = cells.quirk.and_then(Deviation::route);
+        let excuse = Excuse {
             profile: profile.to_owned(),
-            reason: self.text(&file.reason, "reason")?,
-            references: references
-                .iter()
-                .map(|reference| self.text(reference, "references"))
-                .collect::<Result<_, _>>()?,
-            place: Place { name: Arc::clone(&self.name), location: Some(*at) },
-            cells: self.cells(&file.cells)?,
-        })
+            reason,
+            references,
+            place: Place { name: Arc::clone(&self.name), location: Some(*at) }.to_string(),
+            is_momentary: quirk.is_some_and(RouteQuirk::is_momentary),
+            longest_moment: quirk.and_then(RouteQuirk::longest_moment),
+        };
+        Ok(KnownDeviation { excuse: Arc::new(excuse), cells })
     }
 
     /// Returns a text in one line. An empty text is an error.
@@ -146,8 +151,9 @@ impl Loader {
     }
 
     fn quirk(&self, name: &Located<String>) -> Result<Quirk, Error> {
-        Quirk::ALL.into_iter().find(|quirk| quirk.name() == name.value).ok_or_else(|| {
-            let known = Quirk::ALL.map(Quirk::name).join(", ");
+        Deviation::quirks().find(|quirk| quirk.name == name.value).ok_or_else(|| {
+            let known: Vec<_> = Deviation::quirks().map(|quirk| quirk.name).collect();
+            let known = known.join(", ");
             self.error(name.at, format!("quirk: {} is none of: {known}", quote(&name.value)))
         })
     }

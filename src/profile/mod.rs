@@ -11,13 +11,10 @@ mod file;
 mod load;
 mod model;
 mod parts;
-mod quirk;
 mod reading;
-mod rewrite;
 mod service_port;
 mod unenforced;
 
 pub use apply::{View, excused, judged_endpoints, open_at_first, open_while_replaced};
 pub use load::{from_document, load};
 pub use model::{KnownDeviation, Profile};
-pub use quirk::Quirk;

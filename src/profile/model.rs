@@ -1,12 +1,11 @@
 //! The model of a profile, read and checked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::quirk::Quirk;
+use crate::deviation::Deviation;
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
 use crate::scenario::Assertion;
-use crate::source::Place;
+use crate::verdict::{AppliedProfile, Excuse};
 use crate::world::wildcard;
 
 /// Known deviations of a network plugin.
@@ -17,35 +16,30 @@ pub struct Profile {
     /// `metadata.description`
     pub description: String,
     /// The deviations. At least one.
-    pub deviations: Vec<Arc<KnownDeviation>>,
+    pub deviations: Vec<KnownDeviation>,
+}
+
+impl Profile {
+    /// Returns the parts of the profile that reports print.
+    pub fn applied(&self) -> AppliedProfile {
+        AppliedProfile {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            deviations: self.deviations.iter().map(|deviation| Arc::clone(&deviation.excuse)).collect(),
+        }
+    }
 }
 
 /// A known deviation, and the cells that it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownDeviation {
-    /// Name of its profile.
-    pub profile: String,
-    /// What the network plugin does instead.
-    pub reason: String,
-    /// Where the deviation is documented. At least one.
-    pub references: Vec<String>,
-    /// Place in the file.
-    pub place: Place,
+    /// Why the cells are excused.
+    pub excuse: Arc<Excuse>,
     pub(super) cells: CellPattern,
 }
 
-impl KnownDeviation {
-    /// Returns whether the deviation excuses only a moment. That moment may be over before the first probe. So if the
-    /// deviation decides no cell of a run, that does not show that it is out of date.
-    pub fn is_momentary(&self) -> bool {
-        self.cells.quirk.is_some_and(Quirk::is_momentary)
-    }
-
-    /// Returns whether deliveries that lasted this long fit into the excused moment.
-    pub fn is_moment(&self, lasted: Duration) -> bool {
-        self.cells.quirk.and_then(Quirk::longest_moment).is_none_or(|longest| lasted <= longest)
-    }
-}
+/// A deviation of the catalogue that profiles offer.
+pub(super) type Quirk = &'static Deviation;
 
 /// Pattern of cells. A cell must match all fields.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The quirk `RulesReplacedInParts`: while the rules of a policy are replaced, the peers of some rules can use the
+//! The quirk `rules-replaced-in-parts`: while the rules of a policy are replaced, the peers of some rules can use the
 //! ports of others.
 
 use crate::policy::{Cluster, NetworkPolicy, Peers, Ports, Rule};

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::arrival::Arrival;
-use super::quirk::Quirk;
-use super::rewrite::{one_direction, rewritten};
+use super::model::Quirk;
 use super::service_port::ServicePorts;
+use crate::deviation::{Deviation, Effect, RouteQuirk, one_direction};
 use crate::policy::{
     Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy, PolicyName, Reason,
 };
@@ -28,11 +28,11 @@ impl<'a> Readings<'a> {
 
     /// Returns whether the decision for a route differs from the promised one if all these quirks are applied.
     pub(super) fn differ(&self, quirks: &[Quirk], arrival: Arrival<'_>, promised: Decision) -> bool {
-        if quirks.iter().all(|quirk| quirk.is_momentary()) {
+        if !quirks.iter().any(is_reading) {
             return false;
         }
-        let is_given = |quirk: &&Quirk| quirks.contains(quirk);
-        let in_order = Quirk::ALL.iter().filter(is_given).copied().collect();
+        let is_given = |quirk: &Quirk| quirks.contains(quirk);
+        let in_order = Deviation::quirks().filter(is_given).collect();
         let mut by_quirks = self.by_quirks.borrow_mut();
         let reading = by_quirks
             .entry(in_order)
@@ -51,8 +51,7 @@ impl<'a> Readings<'a> {
         arrival: Arrival<'_>,
         promised: Decision,
     ) -> Option<Quirk> {
-        let is_reading = |quirk: &&Quirk| !quirk.is_momentary();
-        let mut needed: Vec<_> = quirks.iter().filter(is_reading).copied().collect();
+        let mut needed: Vec<_> = quirks.iter().copied().filter(is_reading).collect();
         if needed.len() < 2 || !self.differ(&needed, arrival, promised) {
             return None;
         }
@@ -66,26 +65,37 @@ impl<'a> Readings<'a> {
     }
 }
 
+/// Returns whether a quirk changes how policies are read.
+fn is_reading(quirk: &Quirk) -> bool {
+    !quirk.route().is_some_and(RouteQuirk::is_momentary)
+}
+
 /// One direction of a set of policies.
 type Part = (Direction, Vec<PolicyName>);
 
 /// The policies of one state with a set of quirks applied.
 struct Reading {
-    quirks: Vec<Quirk>,
+    has_other_direction: bool,
     cluster: Cluster,
     engine: Engine,
-    /// `None` unless `ServicePortDiffers` is one of the quirks.
+    /// `None` unless egress rules see the ports of Services.
     service_ports: Option<ServicePorts>,
     parts: RefCell<HashMap<Part, Rc<Engine>>>,
 }
 
 impl Reading {
     fn new(cluster: &Cluster, quirks: &[Quirk]) -> Self {
-        let cluster = rewritten(cluster, quirks);
+        let mut cluster = cluster.clone();
+        for quirk in quirks {
+            if let Effect::Meaning(misread) = quirk.effect {
+                misread(&mut cluster);
+            }
+        }
+        let has = |wanted| quirks.iter().any(|quirk| quirk.route() == Some(wanted));
         let engine = Engine::new(cluster.clone());
-        let has_service_ports = quirks.contains(&Quirk::ServicePortDiffers);
-        let service_ports = has_service_ports.then(|| ServicePorts::new(&cluster));
-        Self { quirks: quirks.to_vec(), cluster, engine, service_ports, parts: RefCell::default() }
+        let service_ports = has(RouteQuirk::ServicePort).then(|| ServicePorts::new(&cluster));
+        let has_other_direction = has(RouteQuirk::OtherDirection);
+        Self { has_other_direction, cluster, engine, service_ports, parts: RefCell::default() }
     }
 
     /// Returns the decision for a route, with the quirks applied.
@@ -111,15 +121,9 @@ impl Reading {
         let seen = self.service_ports.as_ref().and_then(|ports| ports.evaluate(flow, end));
         let promised = seen.unwrap_or(promised);
         match promised.decision {
-            Decision::Deny if self.has(Quirk::OtherDirectionOfSamePolicy) => {
-                self.with_other_direction(flow, end, &promised)
-            }
+            Decision::Deny if self.has_other_direction => self.with_other_direction(flow, end, &promised),
             Decision::Allow | Decision::Deny | Decision::Undefined => promised.decision,
         }
-    }
-
-    fn has(&self, quirk: Quirk) -> bool {
-        self.quirks.contains(&quirk)
     }
 
     /// Returns an engine for only one direction of these policies.

@@ -1,9 +1,7 @@
-//! The quirk `ServicePortDiffers`: egress rules see a Service's port instead of the pod's.
+//! The quirk `service-port-differs`: egress rules see a Service's port instead of the pod's.
 
-use super::rewrite::one_direction;
-use crate::policy::{
-    Cluster, Direction, Endpoint, Engine, Expectation, Flow, Service, ServicePort, TargetPort,
-};
+use crate::deviation::{one_direction, untranslated};
+use crate::policy::{Cluster, Direction, Endpoint, Engine, Expectation, Flow};
 
 /// The policies of one state, split by direction, because the sender's and the receiver's policies see different
 /// ports of a packet to a Service.
@@ -18,10 +16,12 @@ pub(super) struct ServicePorts {
 
 impl ServicePorts {
     pub(super) fn new(cluster: &Cluster) -> Self {
-        let egress = one_direction(cluster, Direction::Egress);
+        let translated = one_direction(cluster, Direction::Egress);
+        let mut egress = translated.clone();
+        untranslated(&mut egress);
         Self {
-            egress: Engine::new(untranslated(egress.clone())),
-            translated_egress: Engine::new(egress),
+            egress: Engine::new(egress),
+            translated_egress: Engine::new(translated),
             ingress: Engine::new(one_direction(cluster, Direction::Ingress)),
         }
     }
@@ -37,14 +37,4 @@ impl ServicePorts {
         let is_other = egress.decision != at_end(&self.translated_egress)?.decision;
         if is_other { Some(egress.and(at_end(&self.ingress)?)) } else { None }
     }
-}
-
-/// Returns the cluster with Services that translate addresses, but not ports.
-fn untranslated(cluster: Cluster) -> Cluster {
-    let services = cluster.services.into_iter().map(|service| {
-        let ports = service.ports.into_iter();
-        let ports = ports.map(|port| ServicePort { target: TargetPort::Number(port.port), ..port });
-        Service { ports: ports.collect(), ..service }
-    });
-    Cluster { services: services.collect(), ..cluster }
 }

@@ -15,10 +15,9 @@ use super::latency::lateness;
 use super::proof::less_proved;
 use super::style::{count, join};
 use super::{open, profiles, unmodelled};
-use crate::profile::Profile;
 use crate::verdict::{
-    CellResult, Counts, Latency, Outcome, Quantiles, Repetitions, RunResult, ScenarioResult, Shortcoming,
-    StepResult, TimeToSettle, Verdict,
+    AppliedProfile, CellResult, Counts, Latency, Outcome, Quantiles, Repetitions, RunResult, ScenarioResult,
+    Shortcoming, StepResult, TimeToSettle, Verdict,
 };
 
 /// Writes a run as JUnit XML.
@@ -98,7 +97,7 @@ fn unfinished(result: &RunResult) -> impl Iterator<Item = TestSuite> {
 }
 
 /// A skipped test case for each difference of a profile: what it leaves undefined neither passes nor fails.
-fn known(profile: &Profile, result: &RunResult) -> TestSuite {
+fn known(profile: &AppliedProfile, result: &RunResult) -> TestSuite {
     let mut suite = TestSuite::new(shown(format!("profile {}", profile.name)));
     for result in result.deviations() {
         if result.deviation.profile != profile.name {

@@ -19,7 +19,7 @@ pub fn profiles(profiles: &[Profile]) -> String {
         let space = if i == 0 { "" } else { "\n" };
         let _ =
             writeln!(text, "{space}{}  {}", paint(STRONG, Plain(&profile.name)), Plain(&profile.description));
-        for deviation in &profile.deviations {
+        for deviation in profile.deviations.iter().map(|deviation| &deviation.excuse) {
             let _ = writeln!(text, "  - {}", Plain(&deviation.reason));
             for reference in &deviation.references {
                 let _ = writeln!(text, "    {}", paint(FAINT, Plain(reference)));

@@ -8,7 +8,7 @@ use super::escape::{self, Plain};
 use super::json::ScenarioDocument;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
 use super::terminal;
-use crate::backend::lab::Fault;
+use crate::deviation::Fault;
 use crate::selftest::{ENOUGH, ScenarioTrial, SelfTest};
 
 /// The report for people: the verdict, what is undetected, what detects nothing, and the matrix.
@@ -21,7 +21,7 @@ pub fn selftest(result: &SelfTest) -> String {
     section(&mut text, "Undetected faults", "what they do would not be noticed: more cases are needed", {
         result.undetected().into_iter().map(|fault| {
             let cases = count(result.cases(fault), "case", "cases");
-            format!("{fault} ({cases}): {}", fault.description().explanation)
+            format!("{fault} ({cases}): {}", fault.explanation)
         })
     });
     section(&mut text, "Accused without a fault", "they do not pass where enforcement is right", {
@@ -85,7 +85,7 @@ fn section(text: &mut String, title: &str, meaning: &str, lines: impl Iterator<I
 fn matrix(text: &mut String, result: &SelfTest) {
     let explanation = "# detected, . enforced otherwise but not seen, blank: makes the same rules";
     let _ = writeln!(text, "\n{}  {}", paint(STRONG, "Faults × scenarios"), paint(FAINT, explanation));
-    let widest = result.faults.iter().map(|fault| fault.name().len()).max().unwrap_or_default();
+    let widest = result.faults.iter().map(|fault| fault.name.len()).max().unwrap_or_default();
     let numbers: Vec<_> = (1..=result.scenarios.len()).collect();
     for divisor in [10, 1] {
         let digit = |number: &usize| match (divisor, number / divisor) {
@@ -102,7 +102,7 @@ fn matrix(text: &mut String, result: &SelfTest) {
     faults.sort_by_key(|fault| result.detecting(*fault));
     for fault in faults {
         let row: String = result.scenarios.iter().map(|trial| mark(trial, fault)).collect();
-        let row = format!("{:widest$}  {:>3}  {row}", fault.name(), result.detecting(fault));
+        let row = format!("{:widest$}  {:>3}  {row}", fault.name, result.detecting(fault));
         let _ = writeln!(text, "{}", row.trim_end());
     }
     let _ = writeln!(text);
@@ -135,14 +135,13 @@ pub fn selftest_markdown(result: &SelfTest) -> String {
     text.push_str("\n\n");
     let _ = writeln!(text, "| fault | what goes wrong | items | detected by |\n|---|---|---|---|");
     for fault in &result.faults {
-        let description = fault.description();
-        let items: Vec<_> = description.items.iter().map(u8::to_string).collect();
+        let items: Vec<_> = fault.items.iter().map(u8::to_string).collect();
         let detected = match result.unmeasurable(*fault) {
             Some(_) => "not measurable on this kernel".to_owned(),
             None => count(result.detecting(*fault), "scenario", "scenarios"),
         };
-        let seen = description.seen.map(|seen| format!(" (seen: {seen})")).unwrap_or_default();
-        let (name, explanation) = (description.name, description.explanation);
+        let seen = fault.seen.map(|seen| format!(" (seen: {seen})")).unwrap_or_default();
+        let (name, explanation) = (fault.name, fault.explanation);
         let _ = writeln!(text, "| `{name}` | {explanation}{seen} | {} | {detected} |", items.join(", "));
     }
     text
@@ -153,9 +152,8 @@ pub fn selftest_markdown(result: &SelfTest) -> String {
 /// # Errors
 /// If it cannot be written as JSON.
 pub fn selftest_json(result: &SelfTest) -> serde_json::Result<String> {
-    let names = |faults: Vec<Fault>| faults.into_iter().map(Fault::name).collect::<Vec<_>>();
+    let names = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.name).collect::<Vec<_>>();
     let fault = |fault: &Fault| {
-        let description = fault.description();
         let detections = result.scenarios.iter().filter_map(|trial| {
             let detection = trial.detection(*fault)?;
             Some(json!({
@@ -167,10 +165,10 @@ pub fn selftest_json(result: &SelfTest) -> serde_json::Result<String> {
             }))
         });
         json!({
-            "name": description.name,
-            "items": description.items,
-            "explanation": description.explanation,
-            "seen": description.seen,
+            "name": fault.name,
+            "items": fault.items,
+            "explanation": fault.explanation,
+            "seen": fault.seen,
             "cases": result.cases(*fault),
             "unmeasurable": result.unmeasurable(*fault),
             "scenarios": detections.collect::<Vec<Value>>(),

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::backend::{Backend, Error, Variants};
+use crate::profile::Profile;
 use crate::scenario::Scenario;
 use crate::verdict::{Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, merge};
 
@@ -72,7 +73,7 @@ pub async fn run<B: Backend>(
         stopped: failed && !unfinished.is_empty(),
         unfinished,
         environment,
-        profiles: settings.profiles.clone(),
+        profiles: settings.profiles.iter().map(Profile::applied).collect(),
         asked_share: settings.leak_share,
         took: start.elapsed(),
     }

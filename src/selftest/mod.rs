@@ -17,7 +17,8 @@ use tokio::sync::watch;
 pub use result::{Detection, ScenarioTrial, SelfTest};
 
 use crate::backend::Error;
-use crate::backend::lab::{Fault, Lab};
+use crate::backend::lab::Lab;
+use crate::deviation::Fault;
 use crate::run::{self, Events, Settings, Trials};
 use crate::scenario::Scenario;
 use crate::verdict::Verdict;
@@ -126,14 +127,14 @@ impl<'a> Wanted<'a> {
 impl Trials<Fault> for Wanted<'_> {
     fn wanted(&self, _step: usize) -> Vec<Fault> {
         let is_open = |fault: &Fault| {
-            self.shown.get(fault.name()).is_none_or(|(_, detection)| detection.steps.len() < self.cases)
+            self.shown.get(fault.name).is_none_or(|(_, detection)| detection.steps.len() < self.cases)
         };
         self.faults.iter().copied().filter(is_open).collect()
     }
 
     fn seen(&mut self, fault: Fault, step: usize, verdicts: &[Verdict]) {
         let name = self.scenario.steps.get(step).map(|step| step.name.clone()).unwrap_or_default();
-        let (_, detection) = self.shown.entry(fault.name()).or_insert_with(|| (fault, Detection::default()));
+        let (_, detection) = self.shown.entry(fault.name).or_insert_with(|| (fault, Detection::default()));
         detection.tried += 1;
         let mut is_detected = false;
         for verdict in verdicts {
@@ -164,7 +165,6 @@ pub type Steps = BTreeSet<String>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lab::DatapathFault;
     use crate::world::Capability;
 
     /// If a step has SCTP probes, every fault that is tried meets cells that the kernel cannot send.
@@ -173,15 +173,15 @@ mod tests {
         let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
         let scenario =
             Scenario::from_text(&format!("{head}probes: [80/TCP, 80/SCTP]\nsteps: [{{name: s}}]\n"));
-        let faults = [DatapathFault::IgnoreSctp, DatapathFault::IgnoreIngress, DatapathFault::IgnoreIpv6];
-        let faults = faults.map(Fault::Packets);
+        let faults = ["ignore-sctp", "ignore-ingress", "ignore-ipv6"];
+        let faults: [Fault; 3] = faults.map(|name| name.parse().unwrap());
         let mut wanted = Wanted::new(&scenario, &faults, 1);
         let unsent = Verdict::Skipped(Capability::Sctp);
         for fault in faults {
             wanted.seen(fault, 0, &[Verdict::Match, unsent.clone()]);
         }
         let excused: Vec<_> =
-            wanted.detections().into_iter().map(|(f, d)| (f.name(), d.unmeasurable)).collect();
+            wanted.detections().into_iter().map(|(f, d)| (f.name, d.unmeasurable)).collect();
         let sctp = ("ignore-sctp", Some("no sctp".to_owned()));
         assert_eq!(excused, [("ignore-ingress", None), ("ignore-ipv6", None), sctp]);
     }

@@ -1,6 +1,6 @@
 //! The packets that a scenario sends. A fault that affects only other packets cannot show in the scenario.
 
-use crate::backend::lab::{DatapathFault, Fault};
+use crate::deviation::{DatapathFault, Fault};
 use crate::policy::{IpFamily, Port, Protocol};
 use crate::scenario::Scenario;
 use crate::world::{Action, Capability, Probe};
@@ -10,7 +10,7 @@ const DNS: Port = Port::new(53).unwrap();
 
 /// Returns whether a scenario sends any packets that a fault affects.
 pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
-    let Fault::Packets(hole) = fault else { return true };
+    let Some(fault) = fault.datapath() else { return true };
     let start = scenario.world.clone();
     let by_name = start.services_by_name;
     let over = |wanted: Protocol| {
@@ -27,7 +27,7 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     let has_nodes = start.node_endpoints || start.cluster.pods.iter().any(|pod| pod.host_network);
     let makes_services =
         scenario.steps.iter().flat_map(|step| &step.actions).any(|a| matches!(a, Action::SetService(_)));
-    match hole {
+    match fault {
         DatapathFault::IgnoreUdp | DatapathFault::DropReplies => over(Protocol::Udp),
         DatapathFault::IgnoreTcp => over(Protocol::Tcp),
         DatapathFault::IgnoreSctp => over(Protocol::Sctp),
@@ -55,8 +55,7 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
 
 /// Returns what a kernel needs to send the only packets that a fault affects; `None` if any kernel sends them.
 pub(super) fn needs(fault: Fault) -> Option<Capability> {
-    let Fault::Packets(fault) = fault else { return None };
-    match fault {
+    match fault.datapath()? {
         DatapathFault::IgnoreSctp => Some(Capability::Sctp),
         DatapathFault::IgnoreIpv6 => Some(Capability::Ipv6),
         DatapathFault::NoEnforcement

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ENOUGH, Steps};
-use crate::backend::lab::Fault;
+use crate::deviation::Fault;
 use crate::verdict::{Environment, Outcome, RunResult, ScenarioResult};
 
 /// Result of a self-test.

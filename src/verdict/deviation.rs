@@ -2,16 +2,52 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::result::{CellResult, RunResult};
 use crate::policy::Decision;
-use crate::profile::KnownDeviation;
+
+/// A profile of a run.
+#[derive(Debug, Clone)]
+pub struct AppliedProfile {
+    /// Name of the profile.
+    pub name: String,
+    /// Description of the network plugin.
+    pub description: String,
+    /// Known deviations of the network plugin.
+    pub deviations: Vec<Arc<Excuse>>,
+}
+
+/// A known deviation of a network plugin: why a profile excuses cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excuse {
+    /// Name of its profile.
+    pub profile: String,
+    /// What the network plugin does instead.
+    pub reason: String,
+    /// Where the deviation is documented. At least one.
+    pub references: Vec<String>,
+    /// File, line and column.
+    pub place: String,
+    /// Whether it excuses only a moment. That moment may be over before the first probe. So if the deviation decides
+    /// no cell of a run, that does not show that it is out of date.
+    pub is_momentary: bool,
+    /// Longest moment that it excuses. `None` if the moment may last until the settle deadline.
+    pub longest_moment: Option<Duration>,
+}
+
+impl Excuse {
+    /// Returns whether deliveries that lasted this long fit into the excused moment.
+    pub fn is_moment(&self, lasted: Duration) -> bool {
+        self.longest_moment.is_none_or(|longest| lasted <= longest)
+    }
+}
 
 /// A deviation of a profile, and what was observed where it applies.
 #[derive(Debug, Clone)]
 pub struct DeviationResult<'a> {
     /// The deviation.
-    pub deviation: &'a KnownDeviation,
+    pub deviation: &'a Excuse,
     /// The cells that it leaves undefined, each with the names of its scenario and step.
     pub cells: Vec<(&'a str, &'a str, &'a CellResult)>,
 }
@@ -19,7 +55,7 @@ pub struct DeviationResult<'a> {
 impl DeviationResult<'_> {
     /// Whether it covers no cell of the run, although it would if it were still there.
     pub fn is_stale(&self) -> bool {
-        self.cells.is_empty() && !self.deviation.is_momentary()
+        self.cells.is_empty() && !self.deviation.is_momentary
     }
 
     /// How many cells there are of which the policies promise something.
@@ -84,7 +120,7 @@ impl RunResult {
     /// What the deviations of the run's profiles leave undefined, in the order of the profiles.
     pub fn deviations(&self) -> Vec<DeviationResult<'_>> {
         let deviations = self.profiles.iter().flat_map(|profile| &profile.deviations);
-        let deviations = deviations.map(|deviation: &Arc<KnownDeviation>| {
+        let deviations = deviations.map(|deviation: &Arc<Excuse>| {
             let steps = self
                 .scenarios
                 .iter()

@@ -13,7 +13,7 @@ mod repeat;
 mod result;
 
 pub use counts::Counts;
-pub use deviation::{DeviationResult, Excuses};
+pub use deviation::{AppliedProfile, DeviationResult, Excuse, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Latency, Limits, Punctuality, Quantiles, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines, NodeCoverage};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::Counts;
+use super::deviation::{AppliedProfile, Excuse};
 use super::judge::Verdict;
 use super::latency::{Settling, TimeToSettle};
 use super::machine::Machines;
@@ -14,7 +15,6 @@ use super::power::Power;
 use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
-use crate::profile::{KnownDeviation, Profile};
 use crate::scenario::{Claim, Demonstrates, SpecRule};
 use crate::snapshot::Unmodelled;
 use crate::world::Capability;
@@ -45,7 +45,7 @@ pub struct CellResult {
     /// What the policies promise, and why.
     pub expected: Expectation,
     /// The deviation of a profile that leaves undefined what packets do, whatever the policies promise.
-    pub excused: Option<Arc<KnownDeviation>>,
+    pub excused: Option<Arc<Excuse>>,
     /// What the scenario's author says they promise, if anything.
     pub asserted: Option<Claim>,
     /// What their owner wants, if that is said.
@@ -300,7 +300,7 @@ pub struct RunResult {
     /// Where packets were sent.
     pub environment: Environment,
     /// What was known of the network plugin.
-    pub profiles: Vec<Profile>,
+    pub profiles: Vec<AppliedProfile>,
     /// The share of leaking connections, from 0 to 1, that had to be found at every enforcement point, if one was asked for.
     pub asked_share: Option<f64>,
     /// How long the run took in all.

@@ -7,7 +7,6 @@ mod canaries;
 mod detour;
 mod dry_run;
 mod enforce;
-mod fault;
 mod frame;
 mod hosts;
 mod interfere;
@@ -30,6 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::backend::records::records;
 use crate::backend::{Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, no_random_numbers};
+use crate::deviation::{DatapathFault, EnforcerState, Fault, Follower};
 use crate::policy::Cluster;
 use crate::snapshot::Identity;
 use crate::world::{Action, EndpointName, PodChange, World};
@@ -39,10 +39,6 @@ use build::Host;
 use detour::KeptOpen;
 pub use detour::{Detour, OpenDetour};
 pub use dry_run::DryRun;
-pub use fault::{
-    CompileFault, DatapathFault, Description, Fault, InterpretationFault, StaleFault, TierFault,
-};
-use fault::{EnforcerState, Follower};
 use hosts::{NodeSpace, PodSpace};
 pub use interfere::Interference;
 use network::{Role, Space};
@@ -111,7 +107,7 @@ impl Lab {
             next_link: FIRST_LINK,
             detours: Vec::new(),
             late: Vec::new(),
-            follower: Follower::new(fault),
+            follower: Follower::new(fault.map(Fault::deviation)),
             view: EnforcerState::default(),
             variants: Vec::new(),
         })
@@ -119,7 +115,7 @@ impl Lab {
 
     /// Opens the detours on every node, if the lab has the fault that delivers denied packets late.
     async fn open_detours(&mut self) -> Result<(), Error> {
-        if self.fault != Some(Fault::Packets(DatapathFault::DeliversLate)) {
+        if self.fault.and_then(Fault::datapath) != Some(DatapathFault::DeliversLate) {
             return Ok(());
         }
         let detour = Detour { per_mille: 1000, delay: DELIVERED_LATE };

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::fault::{EnforcerState, Fault, StaleFault};
 use super::nft::Program;
 use super::{Lab, enforce};
 use crate::backend::{Backend, Canary, Error, Place};
+use crate::deviation::{EnforcerState, Fault, StaleFault};
 use crate::policy::Node;
 use crate::world::World;
 
@@ -25,25 +25,19 @@ const LATE: Duration = Duration::from_secs(1);
 impl Lab {
     /// Lets the enforcer process a state, and applies the rules of every node.
     pub(super) async fn enforce(&mut self, world: &World) -> Result<(), Error> {
-        self.view = self.follower.see(world);
+        self.view = self.follower.see(&world.cluster, &world.written);
         for variant in &mut self.variants {
-            variant.view = variant.follower.see(world);
+            variant.view = variant.follower.see(&world.cluster, &world.written);
         }
         self.changes = self.changes.wrapping_add(1);
         let rules = self.rules(&self.view, self.fault);
-        let fault = self.fault.filter(|_| !self.view.unguarded.is_empty());
-        if fault == Some(Fault::Following(StaleFault::DeletionOpensLate)) {
+        let stale = self.fault.and_then(Fault::stale).filter(|_| !self.view.unguarded.is_empty());
+        if stale == Some(StaleFault::DeletionOpensLate) {
             self.late = self.replace_rules_after(rules, LATE);
             return Ok(());
         }
         self.replace_rules(rules).await?;
-        let is_brief = |fault| {
-            matches!(
-                fault,
-                Fault::Following(StaleFault::DeletionOpensBriefly | StaleFault::UpdateOpensBriefly)
-            )
-        };
-        if fault.is_some_and(is_brief) {
+        if matches!(stale, Some(StaleFault::DeletionOpensBriefly | StaleFault::UpdateOpensBriefly)) {
             self.isolate_after(BRIEFLY);
         }
         Ok(())
@@ -68,7 +62,8 @@ impl Lab {
 
     /// Isolates new pods only after a delay, if the lab has this fault.
     pub(super) fn isolate_late(&mut self) {
-        if self.fault == Some(Fault::Following(StaleFault::NewPodsOpen)) && !self.view.unguarded.is_empty() {
+        let stale = self.fault.and_then(Fault::stale);
+        if stale == Some(StaleFault::NewPodsOpen) && !self.view.unguarded.is_empty() {
             self.isolate_after(LATE);
         }
     }

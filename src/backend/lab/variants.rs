@@ -1,8 +1,8 @@
 //! Enforcers with a fault, as variants of a lab that enforces correctly.
 
 use super::Lab;
-use super::fault::{EnforcerState, Fault, Follower};
 use crate::backend::{Error, Variants};
+use crate::deviation::{EnforcerState, Fault, Follower};
 
 /// An enforcer with a fault.
 #[derive(Debug)]
@@ -19,8 +19,11 @@ impl Lab {
     /// # Errors
     /// If this machine lacks something that a lab needs.
     pub fn with_variants(faults: impl IntoIterator<Item = Fault>) -> Result<Self, Error> {
-        let variant =
-            |fault| Variant { fault, follower: Follower::new(Some(fault)), view: EnforcerState::default() };
+        let variant = |fault| Variant {
+            fault,
+            follower: Follower::new(Some(fault.deviation())),
+            view: EnforcerState::default(),
+        };
         Ok(Self { variants: faults.into_iter().map(variant).collect(), ..Self::new(None)? })
     }
 
@@ -37,7 +40,7 @@ impl Variants for Lab {
         let differs = |fault: &Fault| {
             self.variant(*fault).is_some_and(|variant| {
                 // Equal enforcer states compile to equal rules, unless the fault is in the compiler.
-                let is_plain = matches!(fault, Fault::Reading(_) | Fault::Following(_));
+                let is_plain = fault.compile().is_none() && fault.datapath().is_none();
                 let is_known = is_plain && variant.view.is_same(&self.view);
                 !is_known && self.rules(&variant.view, Some(*fault)) != right
             })

@@ -1,20 +1,16 @@
 //! Which items of the semantics random scenarios can decide, and which of them a case decides.
 
-mod misread_policies;
-mod misread_states;
 mod witnesses;
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::dry_run::{Answers, Case, ask_engine};
+use crate::deviation::{Deviation, EnforcerState, Follower};
 use crate::plan::Cell;
-use crate::policy::{Expectation, NetworkPolicy, Reason, UndefinedCause};
+use crate::policy::{Expectation, Reason, UndefinedCause};
 use crate::scenario::SpecRule;
-use crate::snapshot::WrittenPolicy;
 use crate::world::{Action, EndpointName, PodChange, World};
 
-use misread_policies::{Misread, POLICIES};
-use misread_states::STATES;
 use witnesses::WITNESSES;
 
 /// Whether random scenarios can decide an item.
@@ -38,19 +34,8 @@ pub fn scope(item: SpecRule) -> Scope {
 /// Returns the numbers of the items that a case decides.
 pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
     let found = Found { case, answers: ask_engine(&case.world, &case.probes) };
-    let mut items: BTreeSet<u8> =
-        WITNESSES.iter().filter(|(_, is_decided)| is_decided(&found)).map(|(item, _)| *item).collect();
-    for (item, misread) in POLICIES {
-        if !items.contains(&item) && found.misread_policies(misread).is_some_and(|s| found.differs(&s)) {
-            items.insert(item);
-        }
-    }
-    for (item, misread) in STATES {
-        if !items.contains(&item) && misread(case).is_some_and(|world| found.differs(&world)) {
-            items.insert(item);
-        }
-    }
-    items
+    let witnessed = WITNESSES.iter().filter(|(_, is_decided)| is_decided(&found)).map(|(item, _)| *item);
+    found.with_deviations(witnessed.collect())
 }
 
 /// Returns the numbers of the items whose misreading would change the answer for this cell.
@@ -59,13 +44,7 @@ pub(super) fn decided_for(case: &Case, cell: &Cell) -> BTreeSet<u8> {
     let Some(at) = answers.cells.iter().position(|other| other == cell) else { return BTreeSet::new() };
     answers.cells = answers.cells.into_iter().skip(at).take(1).collect();
     answers.engine = answers.engine.into_iter().skip(at).take(1).collect();
-    let found = Found { case, answers };
-    let policies = POLICIES
-        .iter()
-        .filter(|(_, misread)| found.misread_policies(*misread).is_some_and(|world| found.differs(&world)));
-    let states =
-        STATES.iter().filter(|(_, misread)| misread(case).is_some_and(|world| found.differs(&world)));
-    policies.map(|(item, _)| *item).chain(states.map(|(item, _)| *item)).collect()
+    Found { case, answers }.with_deviations(BTreeSet::new())
 }
 
 /// A case, and the engine's answers for it.
@@ -75,25 +54,29 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Returns the state with every policy misread. Returns `None` if no policy changes, or if the API server would
-    /// refuse the result.
-    fn misread_policies(&self, misread: Misread) -> Option<World> {
-        let mut policies: Option<Vec<NetworkPolicy>> = None;
-        for (at, written) in self.case.world.written.iter().enumerate() {
-            let mut object = (*written.object).clone();
-            misread(object.spec.get_or_insert_default());
-            if object.spec != written.object.spec {
-                let policies = policies.get_or_insert_with(|| {
-                    self.case.world.written.iter().map(|written| written.policy.clone()).collect()
-                });
-                // The misread policy may be one that the API server would refuse.
-                let policy = WrittenPolicy::new(object).ok()?.policy;
-                *policies.get_mut(at)? = policy;
+    /// Adds the items of all deviations that change the answer for any cell.
+    fn with_deviations(&self, mut items: BTreeSet<u8>) -> BTreeSet<u8> {
+        let right = self.seen_by(None);
+        for deviation in Deviation::all() {
+            if deviation.items.iter().all(|item| items.contains(item)) {
+                continue;
+            }
+            let state = self.seen_by(Some(deviation));
+            if state.is_same(&right) {
+                continue;
+            }
+            if self.differs(&World { cluster: state.cluster, ..self.case.world.clone() }) {
+                items.extend(deviation.items);
             }
         }
-        let mut world = self.case.world.clone();
-        world.cluster.policies = policies?;
-        Some(world)
+        items
+    }
+
+    /// Returns what an enforcer knows after the step.
+    fn seen_by(&self, deviation: Option<&'static Deviation>) -> EnforcerState {
+        let mut follower = Follower::new(deviation);
+        follower.see(&self.case.before.cluster, &self.case.before.written);
+        follower.see(&self.case.world.cluster, &self.case.world.written)
     }
 
     /// Returns whether another state changes the answer for any cell.

@@ -9,7 +9,7 @@ use crate::world::{EndpointName, Probe, World};
 pub(super) type Witness = fn(&Found<'_>) -> bool;
 
 /// The items that show in the engine's reasons, or in the pattern of its answers.
-pub(super) const WITNESSES: [(u8, Witness); 11] = [
+pub(super) const WITNESSES: [(u8, Witness); 9] = [
     (14, |found| {
         // One direction is open, and the way back is closed: only replies may pass.
         found.any(|cell, answer| {
@@ -21,27 +21,6 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
         })
     }),
     (20, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::ServiceAddressInIpBlock(_)))),
-    (21, |found| {
-        found.any(|_, answer| {
-            let mut allowing = answer.reasons.iter().filter_map(|reason| match reason {
-                Reason::AllowedBy { rule, pod_in_ip_block } => Some((rule.direction, *pod_in_ip_block)),
-                Reason::NotIsolated(_)
-                | Reason::DeniedBy(_)
-                | Reason::PassedBy(_)
-                | Reason::Isolated { .. }
-                | Reason::OwnAddress
-                | Reason::OwnNode
-                | Reason::NoPodNetwork
-                | Reason::Undefined(_)
-                | Reason::Reading { .. } => None,
-            });
-            let allowing: Vec<_> = allowing.by_ref().collect();
-            Direction::ALL.into_iter().any(|direction| {
-                let mut own = allowing.iter().filter(|(other, _)| *other == direction).peekable();
-                own.peek().is_some() && own.all(|(_, in_block)| *in_block)
-            })
-        })
-    }),
     (26, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::HostNetwork { .. }))),
     (28, |found| {
         found.any(|cell, answer| {
@@ -81,16 +60,6 @@ pub(super) const WITNESSES: [(u8, Witness); 11] = [
         })
     }),
     (31, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::NodePort { .. }))),
-    (32, |found| {
-        // Another pod had the address of the new pod, and the new pod is denied something.
-        let had = |pod: &Pod| {
-            let mut before = found.case.before.cluster.pods.iter();
-            before.any(|old| !old.host_network && old.addresses.iter().any(|a| pod.addresses.contains(a)))
-        };
-        let pods = found.case.world.cluster.pods.iter().filter(|pod| !pod.host_network && had(pod));
-        let names: Vec<_> = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name)).collect();
-        found.added().filter(|name| names.contains(name)).any(|name| is_denied_something(found, &name))
-    }),
     (43, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::Unordered { .. }))),
     (36, |found| found.added().any(|name| is_denied_something(found, &name))),
 ];

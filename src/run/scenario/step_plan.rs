@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
-use crate::profile::KnownDeviation;
 use crate::run::new_pods::NewPod;
 use crate::scenario::Scenario;
-use crate::verdict::{Before, Cause};
+use crate::verdict::{Before, Cause, Excuse};
 use crate::world::{Capability, World};
 
 /// Why nothing can be sent for a cell.
@@ -38,9 +37,9 @@ pub(super) struct StepPlan {
     /// The cells of pods that came with the step.
     pub(super) new_pods: Vec<Option<NewPod>>,
     /// The deviation of a profile that leaves a cell undefined.
-    pub(super) excused: Vec<Option<Arc<KnownDeviation>>>,
+    pub(super) excused: Vec<Option<Arc<Excuse>>>,
     /// The deviation of a profile that leaves the first moment undefined: that of a new pod, or the one after a change.
-    pub(super) open_at_first: Vec<Option<Arc<KnownDeviation>>>,
+    pub(super) open_at_first: Vec<Option<Arc<Excuse>>>,
     /// What packets should do: what the policies promise, unless a profile leaves it undefined.
     pub(super) decisions: Vec<Decision>,
 }
@@ -128,8 +127,8 @@ impl StepPlan {
     /// while rules are replaced.
     pub(super) fn leave_first_moment_open(
         &mut self,
-        of_new_pods: Vec<Option<Arc<KnownDeviation>>>,
-        of_others: Vec<Option<Arc<KnownDeviation>>>,
+        of_new_pods: Vec<Option<Arc<Excuse>>>,
+        of_others: Vec<Option<Arc<Excuse>>>,
     ) {
         let deviations = of_new_pods.into_iter().zip(of_others).zip(&self.new_pods);
         let open = deviations.map(|((of_new_pod, of_other), new_pod)| match new_pod {
@@ -139,7 +138,7 @@ impl StepPlan {
         self.open_at_first = open.collect();
     }
 
-    pub(super) fn leave_open(&mut self, excused: Vec<Option<Arc<KnownDeviation>>>) {
+    pub(super) fn leave_open(&mut self, excused: Vec<Option<Arc<Excuse>>>) {
         for (decision, deviation) in self.decisions.iter_mut().zip(&excused) {
             if deviation.is_some() {
                 *decision = Decision::Undefined;

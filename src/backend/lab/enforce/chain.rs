@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::fault::{CompileFault, DatapathFault, EnforcerState, Fault};
 use super::select::{addresses, pods_of_peer, subjects_of};
 use super::table::Table;
-use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, Peers, Pod, PortSpec, Ports, Rule};
+use crate::deviation::{CompileFault, DatapathFault, EnforcerState, Fault};
+use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, Peers, Pod, Ports, Rule};
 
 /// An IP family with its names in nftables.
 #[derive(Clone, Copy)]
@@ -42,20 +42,20 @@ impl<'a> Writer<'a> {
     /// Writes the chain for the policies that isolate the pod in this direction. `others` are the policies
     /// that select the pod in any direction. Returns the name of the chain.
     pub(super) fn chain(mut self, isolating: &[&'a NetworkPolicy], others: &[&'a NetworkPolicy]) -> String {
-        let isolating = match self.miscompiling() {
+        let isolating = match self.compile_fault() {
             Some(CompileFault::FirstPolicyOnly) => isolating.get(..1).unwrap_or(isolating),
             Some(CompileFault::FewPolicies) => isolating.get(..FEW_POLICIES).unwrap_or(isolating),
             Some(CompileFault::EveryPolicy) => return self.chain_of_every(isolating),
             Some(_) | None => isolating,
         };
         let mut lines = Vec::new();
-        if self.miscompiling() == Some(CompileFault::ExceptDenies) {
+        if self.compile_fault() == Some(CompileFault::ExceptDenies) {
             lines.extend(isolating.iter().flat_map(|policy| self.holes(policy)));
         }
         for policy in isolating {
             self.policy(policy, &mut lines);
         }
-        match self.miscompiling() {
+        match self.compile_fault() {
             Some(CompileFault::SharedChains) => {
                 for policy in isolating {
                     self.other_direction(policy, &mut lines);
@@ -72,18 +72,13 @@ impl<'a> Writer<'a> {
         self.table.chain(lines)
     }
 
-    pub(super) fn miscompiling(&self) -> Option<CompileFault> {
-        match self.fault {
-            Some(Fault::Rules(miscompiling)) => Some(miscompiling),
-            Some(Fault::Reading(_) | Fault::Following(_) | Fault::Tiers(_) | Fault::Packets(_)) | None => {
-                None
-            }
-        }
+    pub(super) fn compile_fault(&self) -> Option<CompileFault> {
+        self.fault.and_then(Fault::compile)
     }
 
     /// Returns the verdict for a packet that a rule matches.
     pub(super) fn allowed(&self) -> &'static str {
-        let is_final = self.fault == Some(Fault::Packets(DatapathFault::EgressShortcut));
+        let is_final = self.fault.and_then(Fault::datapath) == Some(DatapathFault::EgressShortcut);
         if is_final && self.direction == Direction::Egress { "accept" } else { "return" }
     }
 
@@ -99,7 +94,7 @@ impl<'a> Writer<'a> {
     fn matches(&mut self, policy: &NetworkPolicy, rule: &Rule) -> Vec<String> {
         let mut matches = Vec::new();
         for family in FAMILIES {
-            if self.loses(rule) || !self.view.can_allow(self.subject, family.ipv6) {
+            if !self.view.can_allow(self.subject, family.ipv6) {
                 continue;
             }
             let peers = self.peers(policy, &rule.peers, family);
@@ -107,26 +102,8 @@ impl<'a> Writer<'a> {
             for peer in &peers {
                 matches.extend(ports.iter().map(|port| format!("{peer} {port}")));
             }
-            matches.extend(self.misunderstood_names(policy, rule, family));
         }
         matches
-    }
-
-    /// Returns whether the fault drops the rule because it has both an `ipBlock` and a port name.
-    fn loses(&self, rule: &Rule) -> bool {
-        self.miscompiling() == Some(CompileFault::NameWithBlockLost)
-            && self.direction == Direction::Ingress
-            && names_port_for_block(rule)
-    }
-
-    /// Returns conditions for the blocks to which a port name opens all ports.
-    fn misunderstood_names(&mut self, policy: &NetworkPolicy, rule: &Rule, family: Family) -> Vec<String> {
-        let misunderstood = self.miscompiling() == Some(CompileFault::NameTowardsBlockIsAnyPort)
-            && self.direction == Direction::Egress
-            && names_port_for_block(rule);
-        let Peers::Only(peers) = &rule.peers else { return Vec::new() };
-        let blocks = peers.iter().filter(|peer| misunderstood && matches!(peer, Peer::IpBlock(_)));
-        blocks.filter_map(|block| self.peer(policy, block, family)).collect()
     }
 
     pub(super) fn remote(&self) -> &'static str {
@@ -174,7 +151,7 @@ impl<'a> Writer<'a> {
         for hole in block.except() {
             expression.push_str(&format!(" {header} {remote} != {hole}"));
         }
-        if self.miscompiling() == Some(CompileFault::IpBlockWithoutPods) {
+        if self.compile_fault() == Some(CompileFault::IpBlockWithoutPods) {
             let pods = self.view.cluster.pods.iter().flat_map(|pod| addresses(pod, family.ipv6));
             let pods = pods.map(IpAddr::to_string).collect();
             let set = self.table.set(family.address, pods);
@@ -189,7 +166,7 @@ impl<'a> Writer<'a> {
         pod: &'p Pod,
         family: Family,
     ) -> impl Iterator<Item = &'p IpAddr> + use<'p> {
-        let count = match self.miscompiling() {
+        let count = match self.compile_fault() {
             Some(CompileFault::OneAddress) => 1,
             Some(_) | None => pod.addresses.len(),
         };
@@ -269,11 +246,4 @@ impl<'a> Writer<'a> {
             );
         }
     }
-}
-
-/// Returns whether a rule has both an `ipBlock` and a port name.
-fn names_port_for_block(rule: &Rule) -> bool {
-    let (Peers::Only(peers), Ports::Only(ports)) = (&rule.peers, &rule.ports) else { return false };
-    let has_block = peers.iter().any(|peer| matches!(peer, Peer::IpBlock(_)));
-    has_block && ports.iter().any(|port| matches!(port.ports, PortSpec::Named(_)))
 }

@@ -7,17 +7,18 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::address;
-use super::super::fault::{CompileFault, DatapathFault, EnforcerState, Fault};
 use super::super::hosts::node_number;
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{addresses, is_filtered, policies_of};
 use super::table::Table;
 use super::tiers::Tiers;
+use crate::deviation::{CompileFault, DatapathFault, EnforcerState, Fault};
 use crate::policy::{Direction, Node, Pod};
 use crate::snapshot::Identity;
 
 pub(super) fn add(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Fault>) {
-    let has = |hole| fault.is_some_and(|fault| fault.is_hole(hole));
+    let datapath = fault.and_then(Fault::datapath);
+    let has = |wanted| datapath == Some(wanted);
     if has(DatapathFault::NoEnforcement) {
         return;
     }
@@ -31,7 +32,9 @@ pub(super) fn add(table: &mut Table, view: &EnforcerState, node: &Node, fault: O
     if !has(DatapathFault::Stateless) {
         first.push("ct state established,related accept".to_owned());
     }
-    first.extend(open(table, view, node, fault));
+    if let Some(fault) = datapath {
+        first.extend(open(table, view, node, fault));
+    }
     let egress = match has(DatapathFault::IgnoreEgress) {
         true => Vec::new(),
         false => direction_rules(table, view, node, Direction::Egress, fault),
@@ -79,7 +82,7 @@ fn direction_rules(
             let writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
             chain = writer.tiers(&tiers, chain);
         }
-        if fault == Some(Fault::Rules(CompileFault::UnselectedIsolated)) && view.has_policies() {
+        if fault.and_then(Fault::compile) == Some(CompileFault::UnselectedIsolated) && view.has_policies() {
             chain = chain.or_else(|| Some(table.chain(vec!["drop".to_owned()])));
         }
         chains.extend(chain.map(|chain| (pod, chain)));
@@ -100,10 +103,9 @@ fn local_pods<'a>(view: &'a EnforcerState, node: &'a Node) -> impl Iterator<Item
 }
 
 /// Returns the rules that let packets pass because of a datapath fault.
-fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Fault>) -> Vec<String> {
-    let Some(Fault::Packets(hole)) = fault else { return Vec::new() };
+fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: DatapathFault) -> Vec<String> {
     let plain = |rule: &str| vec![rule.to_owned()];
-    match hole {
+    match fault {
         DatapathFault::IgnoreUdp => plain("meta l4proto udp accept"),
         DatapathFault::IgnoreTcp => plain("meta l4proto tcp accept"),
         DatapathFault::IgnoreSctp => plain("meta l4proto sctp accept"),
@@ -116,7 +118,7 @@ fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: Option<Faul
         | DatapathFault::CrossNodeOpen
         | DatapathFault::OutsideOpen
         | DatapathFault::NodesOpen => {
-            FAMILIES.into_iter().flat_map(|family| by_place(table, view, node, hole, family)).collect()
+            FAMILIES.into_iter().flat_map(|family| by_place(table, view, node, fault, family)).collect()
         }
         DatapathFault::NoEnforcement
         | DatapathFault::IgnoreIngress
@@ -156,7 +158,7 @@ fn by_place(
     table: &mut Table,
     view: &EnforcerState,
     node: &Node,
-    hole: DatapathFault,
+    fault: DatapathFault,
     family: Family,
 ) -> Vec<String> {
     let of_family = |addresses: &[IpAddr]| -> BTreeSet<String> {
@@ -170,18 +172,18 @@ fn by_place(
     let nodes: BTreeSet<String> = cluster.nodes.iter().flat_map(|node| of_family(&node.addresses)).collect();
     let everywhere = pods(&mut cluster.pods.iter());
     let header = family.header;
-    if hole == DatapathFault::NodesOpen {
+    if fault == DatapathFault::NodesOpen {
         let nodes = table.set(family.address, nodes);
         return vec![format!("{header} saddr @{nodes} accept")];
     }
-    if hole == DatapathFault::OutsideOpen {
+    if fault == DatapathFault::OutsideOpen {
         let inside = table.set(family.address, &everywhere | &nodes);
         return ["saddr", "daddr"].map(|end| format!("{header} {end} != @{inside} accept")).into();
     }
     let here = pods(&mut local_pods(view, node));
     let elsewhere = table.set(family.address, &everywhere - &here);
     let here = table.set(family.address, here);
-    if hole == DatapathFault::SameNodeOpen {
+    if fault == DatapathFault::SameNodeOpen {
         return vec![format!("{header} saddr @{here} {header} daddr @{here} accept")];
     }
     vec![

@@ -14,11 +14,10 @@ mod tiers;
 
 use std::net::IpAddr;
 
-use super::fault::{EnforcerState, Fault};
 use super::nft::{Program, TABLE};
 use crate::backend::{SENTINEL_PORT, SENTINEL_PORTS};
+use crate::deviation::{EnforcerState, Fault};
 use crate::policy::Node;
-pub(super) use select::selects;
 use table::Table;
 
 /// Returns the rules of a node.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::fault::{CompileFault, DatapathFault, Fault};
 use super::chain::{Family, Writer};
 use super::select::is_filtered;
+use crate::deviation::{CompileFault, DatapathFault, Fault};
 use crate::policy::{Direction, Pod, Port, PortSpec, Ports, Protocol};
 
 /// Port of DNS lookups.
@@ -26,7 +26,7 @@ impl Writer<'_> {
         match ports {
             PortSpec::Any => Some(format!("meta l4proto {transport}")),
             PortSpec::Range(range)
-                if self.is_hole(DatapathFault::LookupsOverTcpClosed)
+                if self.fault.and_then(Fault::datapath) == Some(DatapathFault::LookupsOverTcpClosed)
                     && protocol == Protocol::Tcp
                     && range.first().get() == DNS =>
             {
@@ -40,27 +40,10 @@ impl Writer<'_> {
     /// Returns the condition for a named port. The name has its own number in every pod that receives.
     fn named(&mut self, name: &str, protocol: Protocol, family: Family) -> Option<String> {
         let transport = transport(protocol);
-        match self.miscompiling() {
-            Some(CompileFault::NameOfOnePod) => {
-                let number = self.pods().find_map(|pod| pod.named_port(name, protocol))?;
-                return Some(format!("{transport} dport {number}"));
-            }
-            Some(CompileFault::NameOfEveryPod) => {
-                let numbers = self.pods().filter_map(|pod| pod.named_port(name, protocol));
-                let numbers: BTreeSet<_> = numbers.map(|number| number.to_string()).collect();
-                let numbers: Vec<_> = numbers.into_iter().collect();
-                return (!numbers.is_empty())
-                    .then(|| format!("{transport} dport {{ {} }}", numbers.join(", ")));
-            }
-            Some(CompileFault::NameIsAnyPort) => return self.all_ports_of(name, family),
-            Some(CompileFault::UnknownNameIsAnyPort)
-                if self.pods().all(|pod| pod.named_port(name, protocol).is_none()) =>
-            {
-                return Some(String::new());
-            }
-            Some(_) | None => {}
+        if self.compile_fault() == Some(CompileFault::NameIsAnyPort) {
+            return self.all_ports_of(name, family);
         }
-        let is_senders = self.miscompiling() == Some(CompileFault::NameOfSender);
+        let is_senders = self.compile_fault() == Some(CompileFault::NameOfSender);
         match (self.direction, is_senders) {
             (Direction::Ingress, false) | (Direction::Egress, true) => {
                 let port = self.number(self.subject, name, protocol)?;
@@ -105,7 +88,7 @@ impl Writer<'_> {
     }
 
     fn number(&self, pod: &Pod, name: &str, protocol: Protocol) -> Option<Port> {
-        match self.miscompiling() {
+        match self.compile_fault() {
             Some(CompileFault::NameOfFirstPort) => pod.ports.first().map(|port| port.port),
             Some(CompileFault::NameOfAnyProtocol) => {
                 pod.ports.iter().find(|port| port.name.as_deref() == Some(name)).map(|port| port.port)
@@ -116,10 +99,6 @@ impl Writer<'_> {
 
     fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.view.cluster.pods.iter().filter(|pod| is_filtered(pod))
-    }
-
-    fn is_hole(&self, hole: DatapathFault) -> bool {
-        self.fault == Some(Fault::Packets(hole))
     }
 }
 

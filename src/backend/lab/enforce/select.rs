@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::super::fault::EnforcerState;
+use crate::deviation::EnforcerState;
 use crate::policy::{Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, Requirement};
 
 /// Returns whether a selector matches these labels: whether they violate none of its requirements.
-pub(in crate::backend::lab) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
+pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     !selector.requirements().any(|requirement| breaks(labels, requirement))
 }
 

@@ -5,12 +5,11 @@
 //! isolates the pod, it ends with a `goto` to the chain of the Baseline tier. That chain has the same
 //! structure, and ends by letting the packet pass.
 
-use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use super::super::fault::{EnforcerState, Fault, TierFault};
 use super::chain::{FAMILIES, Family, Writer};
 use super::select::{is_filtered, policies_of, selects};
+use crate::deviation::{CompileFault, EnforcerState};
 use crate::policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterRule, Direction, IpBlock, Pod, PodSelector, Tier,
 };
@@ -51,12 +50,12 @@ impl Writer<'_> {
     /// any.
     pub(super) fn tiers(mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
         let after_admin = self.after_admin(tiers, policies.clone());
-        let is_wrong = self.misordering() == Some(TierFault::AdminAfterNetworkPolicies);
+        let is_wrong = self.compile_fault() == Some(CompileFault::AdminAfterNetworkPolicies);
         if tiers.admin.is_empty() || (is_wrong && policies.is_some()) {
             return after_admin;
         }
-        let passed = match self.misordering() {
-            Some(TierFault::PassSkipsBaseline) => policies,
+        let passed = match self.compile_fault() {
+            Some(CompileFault::PassSkipsBaseline) => policies,
             Some(_) | None => after_admin.clone(),
         };
         Some(self.tier(&tiers.admin, passed.as_deref(), after_admin.as_deref()))
@@ -64,20 +63,19 @@ impl Writer<'_> {
 
     /// Returns the name of the chain that follows the Admin tier. `None` if it would let everything pass.
     fn after_admin(&mut self, tiers: &Tiers<'_>, policies: Option<String>) -> Option<String> {
-        let misordering = self.misordering();
-        if tiers.baseline.is_empty() || misordering == Some(TierFault::BaselineIgnored) {
+        if tiers.baseline.is_empty() {
             return policies;
         }
-        match (policies, misordering) {
-            (Some(policies), Some(TierFault::BaselineBeforeNetworkPolicies)) => {
+        match (policies, self.compile_fault()) {
+            (Some(policies), Some(CompileFault::BaselineBeforeNetworkPolicies)) => {
                 Some(self.tier(&tiers.baseline, Some(&policies), Some(&policies)))
             }
-            (Some(policies), Some(TierFault::BaselineNotOverridden)) => {
+            (Some(policies), Some(CompileFault::BaselineNotOverridden)) => {
                 let baseline = self.tier(&tiers.baseline, None, None);
                 Some(self.table.chain(vec![format!("jump {policies}"), format!("goto {baseline}")]))
             }
             (Some(policies), Some(_) | None) => Some(policies),
-            (None, Some(TierFault::BaselineLeavesSelected))
+            (None, Some(CompileFault::BaselineLeavesSelected))
                 if !policies_of(&self.view.cluster, self.subject).is_empty() =>
             {
                 None
@@ -86,61 +84,28 @@ impl Writer<'_> {
         }
     }
 
-    fn misordering(&self) -> Option<TierFault> {
-        match self.fault {
-            Some(Fault::Tiers(misordering)) => Some(misordering),
-            Some(Fault::Reading(_) | Fault::Following(_) | Fault::Rules(_) | Fault::Packets(_)) | None => {
-                None
-            }
-        }
-    }
-
     /// Writes the chain of a tier and returns its name. `Pass` leads to the chain `passed`. A packet that no
     /// rule matches goes to the chain `unmatched`.
     fn tier(&mut self, policies: &[&ClusterPolicy], passed: Option<&str>, unmatched: Option<&str>) -> String {
         let to =
             |next: Option<&str>| next.map_or_else(|| "return".to_owned(), |chain| format!("goto {chain}"));
-        let (passed, mut unmatched) = (to(passed), to(unmatched));
+        let passed = to(passed);
+        let count = match self.compile_fault() {
+            Some(CompileFault::OnePolicyOnly) => 1,
+            Some(_) | None => policies.len(),
+        };
+        let direction = self.direction;
         let mut lines = Vec::new();
-        for rule in self.in_order(policies) {
-            let verdict = match (rule.action, self.misordering()) {
-                (Action::Pass, Some(TierFault::PassIgnored)) => continue,
-                (Action::Accept, Some(TierFault::AcceptGoesOn)) => &passed,
-                (Action::Pass, Some(TierFault::PassAccepts)) | (Action::Accept, _) => self.allowed(),
-                (Action::Deny, _) => "drop",
-                (Action::Pass, _) => &passed,
+        for rule in policies.iter().take(count).flat_map(|policy| policy.rules(direction)) {
+            let verdict = match rule.action {
+                Action::Accept => self.allowed(),
+                Action::Deny => "drop",
+                Action::Pass => &passed,
             };
             lines.extend(self.matched_by(rule).into_iter().map(|matched| format!("{matched} {verdict}")));
         }
-        if self.misordering() == Some(TierFault::SubjectsIsolated) {
-            "drop".clone_into(&mut unmatched);
-        }
-        lines.push(unmatched);
+        lines.push(to(unmatched));
         self.table.chain(lines)
-    }
-
-    /// Returns all rules of a tier in order. The first rule that matches decides.
-    fn in_order<'p>(&self, policies: &[&'p ClusterPolicy]) -> Vec<&'p ClusterRule> {
-        let misordering = self.misordering();
-        let mut policies = policies.to_vec();
-        match misordering {
-            Some(TierFault::PrioritiesReversed) => policies.sort_by_key(|policy| Reverse(policy.priority)),
-            Some(TierFault::PrioritiesIgnored) => policies.sort_by_key(|policy| &policy.name.name),
-            Some(TierFault::OnePolicyOnly) => policies.truncate(1),
-            Some(_) | None => {}
-        }
-        let rules = policies.into_iter().flat_map(|policy| {
-            let mut rules: Vec<_> = policy.rules(self.direction).iter().collect();
-            if misordering == Some(TierFault::LastRuleDecides) {
-                rules.reverse();
-            }
-            rules
-        });
-        let mut rules: Vec<_> = rules.collect();
-        if misordering == Some(TierFault::DenyFirst) {
-            rules.sort_by_key(|rule| rule.action != Action::Deny);
-        }
-        rules
     }
 
     /// Returns the conditions under which a packet matches a rule: one for each pair of peer and port.
