@@ -25,10 +25,11 @@
 //! | `backend` | where packets are sent: the lab and clusters behind one interface | `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `profile`, `scenario`, `snapshot`, `world` |
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
-//! | `compare` | what changed between the results of two runs; pure | `verdict` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict`, `world` |
 //! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
-//! | `report` | what people and machines read | `backend`, `compare`, `expect`, `fuzz`, `policy`, `profile`, `scenario`, `selftest`, `snapshot`, `verdict`, `world` |
+//! | `document` | the schema of each JSON document, written and read by the same types | `backend`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `verdict` |
+//! | `compare` | what changed between two runs; pure | `document` |
+//! | `report` | documents and results as text for people and JUnit XML | `document`, `expect`, `fuzz`, `policy`, `profile`, `selftest`, `snapshot`, `verdict` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -37,6 +38,7 @@
 pub mod backend;
 pub mod cli;
 pub mod compare;
+pub mod document;
 pub mod expect;
 pub mod fuzz;
 pub mod generate;

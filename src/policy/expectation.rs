@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::cluster_policy::{ClusterPolicy, ClusterPolicyName};
 use super::model::{Direction, NetworkPolicy};
 use super::reading::Interpretation;
@@ -61,7 +63,8 @@ impl Expectation {
 }
 
 /// Decision of an [`Expectation`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Decision {
     /// The flow must be delivered.
     Allow,

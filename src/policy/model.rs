@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::address::{IpBlock, IpFamily};
 use super::cluster_policy::ClusterPolicy;
@@ -332,7 +333,8 @@ impl NetworkPolicy {
 }
 
 /// Direction of traffic, from the point of view of a policy's subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Traffic that a pod sends.
     Egress,
