@@ -26,10 +26,11 @@
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
 //! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
-//! | `compare` | what changed between the results of two runs; pure | `verdict` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `run`, `scenario`, `verdict`, `world` |
 //! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `deviation`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
-//! | `report` | what people and machines read | `backend`, `compare`, `deviation`, `expect`, `fuzz`, `policy`, `profile`, `scenario`, `selftest`, `snapshot`, `verdict`, `world` |
+//! | `document` | the schema of each JSON document, written and read by the same types | `backend`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `verdict` |
+//! | `compare` | what changed between two runs; pure | `document` |
+//! | `report` | documents and results as text for people and JUnit XML | `document`, `expect`, `fuzz`, `policy`, `profile`, `selftest`, `snapshot`, `verdict` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
@@ -39,6 +40,7 @@ pub mod backend;
 pub mod cli;
 pub mod compare;
 pub mod deviation;
+pub mod document;
 pub mod expect;
 pub mod fuzz;
 pub mod generate;

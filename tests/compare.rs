@@ -1,7 +1,8 @@
 //! Comparing two runs: made up ones, and runs of the lab.
 
 use insta::assert_snapshot;
-use netproof::compare::{Record, Thresholds, compare};
+use netproof::compare::compare;
+use netproof::document::{RunDocument, Thresholds};
 use netproof::policy::Decision::{Allow, Deny, Undefined};
 use netproof::report;
 use netproof::scenario::Claim;
@@ -15,17 +16,21 @@ use crate::machine::{Finished, User, file, run as netproof, scenario_file};
 use crate::reports::{cell, excused, limited, on_udp, run, scenario, settled, step};
 
 /// A result as the program reads it.
-fn record(name: &str, result: &RunResult) -> Record {
-    Record::parse(name, &report::json(result, None).unwrap()).unwrap()
+fn document(name: &str, result: &RunResult) -> RunDocument {
+    RunDocument::parse(name, &json(result)).unwrap()
+}
+
+fn json(result: &RunResult) -> String {
+    report::json(&RunDocument::from(result)).unwrap()
 }
 
 /// What comparing two results shows, says to a machine, and comes to.
 fn compared(before: &RunResult, after: &RunResult, thresholds: Thresholds) -> (String, Value, u8) {
-    let (before, after) = (record("before.json", before), record("after.json", after));
+    let (before, after) = (document("before.json", before), document("after.json", after));
     let comparison = compare(&before, &after, thresholds);
     let text = anstream::adapter::strip_str(&report::comparison(&comparison, false)).to_string();
-    let json = serde_json::from_str(&report::comparison_json(&comparison).unwrap()).unwrap();
-    (text, json, comparison.outcome().exit_code())
+    let json = serde_json::from_str(&report::json(&comparison).unwrap()).unwrap();
+    (text, json, comparison.exit_code)
 }
 
 fn code(before: &RunResult, after: &RunResult) -> u8 {
@@ -125,7 +130,7 @@ fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
         (vec![allowed()], vec![allowed()]),
     ] {
         let (before, after) = (one(before), one(after));
-        assert_eq!(after.exit_code(), 3, "{after:?}");
+        assert_eq!(RunDocument::from(&after).exit_code, 3, "{after:?}");
         let (text, json, code) = compared(&before, &after, Thresholds::default());
         assert_eq!((code, &json["after"]["judgedDenials"]), (3, &0.into()), "{text}");
         assert!(text.starts_with("INCONCLUSIVE  no denial was judged since before.json: "), "{text}");
@@ -158,7 +163,7 @@ fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
         result
     };
     let after = without_ipv6(&[Capability::Ipv6]);
-    assert_eq!(after.exit_code(), 1);
+    assert_eq!(RunDocument::from(&after).exit_code, 1);
     for before in [without_ipv6(&[]), without_ipv6(&[Capability::Ipv6])] {
         let (text, json, code) = compared(&before, &after, Thresholds::default());
         assert_eq!((code, &json["after"]["lacking"]), (1, &vec!["ipv6"].into()), "{text}");
@@ -286,17 +291,24 @@ fn good_news_and_none() {
 
 #[test]
 fn profiles_are_part_of_the_environment() {
-    let text = report::json(&one(vec![denied()]), None).unwrap();
+    let text = json(&one(vec![denied()]));
     let with_profile = text.replacen("\"profiles\": []", "\"profiles\": [{\"name\": \"cilium\"}]", 1);
-    let (before, after) =
-        (Record::parse("before.json", &text).unwrap(), Record::parse("after.json", &with_profile).unwrap());
-    let altered = |before, after| -> Vec<_> {
+    let (before, after) = (
+        RunDocument::parse("before.json", &text).unwrap(),
+        RunDocument::parse("after.json", &with_profile).unwrap(),
+    );
+    let changes = |before, after| -> Vec<_> {
         let comparison = compare(before, after, Thresholds::default());
-        comparison.environment_changes.iter().map(|a| (a.what, a.before, a.after)).collect()
+        let texts = comparison
+            .environment_changes
+            .into_iter()
+            .map(|change| (change.what, change.before, change.after));
+        texts.collect()
     };
-    assert_eq!(altered(&before, &after), [("profile", None, Some("cilium"))]);
-    assert_eq!(altered(&after, &before), [("profile", Some("cilium"), None)]);
-    assert_eq!(altered(&after, &after), []);
+    let (profile, cilium) = ("profile".to_owned(), Some("cilium".to_owned()));
+    assert_eq!(changes(&before, &after), [(profile.clone(), None, cilium.clone())]);
+    assert_eq!(changes(&after, &before), [(profile, cilium, None)]);
+    assert_eq!(changes(&after, &after), []);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use netproof::document::FuzzDocument;
 use netproof::fuzz::{CaseName, Coverage, Differs, Disagreement, Found, FuzzResult, Shown};
 use netproof::plan::Cell;
 use netproof::policy::{Decision, IpFamily, Port, Protocol, Reason};
@@ -203,7 +204,8 @@ fn the_report_says_who_differs_and_what_shows_it() {
           a pod and its own node always reach each other
         it did not happen again in 42 tries
     ");
-    let json: Value = serde_json::from_str(&report::fuzz_json(&result(), &lab, &saved).unwrap()).unwrap();
+    let document = FuzzDocument::new(&result(), &lab.name, &saved);
+    let json: Value = serde_json::from_str(&report::json(&document).unwrap()).unwrap();
     insta::assert_snapshot!(json["found"][0], @r#"{"case":3,"cells":3,"differs":"packets","engine":"deny","family":"IPv4","file":"found/fuzz-7-3.yaml","from":"x/a","minimal":true,"naive":"deny","observed":"connected","probe":"80/TCP","reasons":["a pod and its own node always reach each other"],"seed":7,"to":"y/b","tries":42}"#);
     assert_eq!(result().exit_code(), 1);
     let unsure = FuzzResult { disagreeing: 0, counts: Counts { flaky: 1, ..Counts::default() }, ..result() };

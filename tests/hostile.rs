@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use netproof::compare::{Record, Thresholds, compare};
+use netproof::compare::compare;
+use netproof::document::{RunDocument, Thresholds};
 use netproof::expect::{Granularity, Matrix};
 use netproof::policy::Decision::{Allow, Deny};
 use netproof::policy::Engine;
@@ -98,28 +99,28 @@ fn without_own_colours(text: &str) -> String {
 /// Seen: a responder in a tenant's pod answered with escape sequences, and painted a green PASS over the report.
 #[test]
 fn no_report_obeys_what_a_stranger_says() {
-    let result = hostile_run();
+    let run = RunDocument::from(&hostile_run());
     for everything in [false, true] {
-        let text = report::terminal(&result, everything);
+        let text = report::terminal(&run, everything);
         assert!(!text.contains("\u{1b}[32m"), "nothing here is green: {text}");
         assert_harmless("terminal", &without_own_colours(&text));
     }
-    let json = report::json(&result, None).unwrap();
+    let json = report::json(&run).unwrap();
     assert_harmless("json", &json);
     let read: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(read["scenarios"][0]["name"], HOSTILE, "machines get what was said");
     let mut xml = Vec::new();
-    report::junit(&result, &mut xml).unwrap();
+    report::junit(&run, &mut xml).unwrap();
     let xml = String::from_utf8(xml).unwrap();
     assert_harmless("junit", &xml);
     assert!(xml.contains("\\u{1b}[2J") && xml.contains("\\u{202e}"), "what was said is visible: {xml}");
 
-    let record = |name: &str| Record::parse(name, &json).unwrap();
-    let (before, after) = (record(HOSTILE), record(HOSTILE));
+    let read = || RunDocument::parse(HOSTILE, &json).unwrap();
+    let (before, after) = (read(), read());
     let comparison = compare(&before, &after, Thresholds::default());
     let text = report::comparison(&comparison, true);
     assert_harmless("comparison", &without_own_colours(&text).replace("PASS", ""));
-    assert_harmless("comparison as JSON", &report::comparison_json(&comparison).unwrap());
+    assert_harmless("comparison as JSON", &report::json(&comparison).unwrap());
 }
 
 /// The matrix is written to standard output without the last guard.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use netproof::compare::compare;
+use netproof::document::{Counts, RunDocument, Thresholds};
 use netproof::plan::Cell;
 use netproof::policy::{
     Decision, Direction, Expectation, IpFamily, PolicyName, Port, Protocol, Reason, RuleName, UndefinedCause,
@@ -217,18 +219,57 @@ fn failed() -> ScenarioResult {
 /// The report for machines, without the version of the day.
 fn json(result: &RunResult) -> String {
     let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
-    report::json(result, None).unwrap().replace(&version, "\"version\": \"VERSION\"")
+    report::json(&RunDocument::from(result)).unwrap().replace(&version, "\"version\": \"VERSION\"")
 }
 
 fn terminal(result: &RunResult, everything: bool) -> String {
-    anstream::adapter::strip_str(&report::terminal(result, everything)).to_string()
+    anstream::adapter::strip_str(&report::terminal(&RunDocument::from(result), everything)).to_string()
+}
+
+fn junit(result: &RunResult) -> String {
+    let mut xml = Vec::new();
+    report::junit(&RunDocument::from(result), &mut xml).unwrap();
+    String::from_utf8(xml).unwrap()
+}
+
+fn code(result: &RunResult) -> u8 {
+    RunDocument::from(result).exit_code
+}
+
+/// A stored result has all that JSON says.
+#[test]
+fn a_document_is_read_as_it_was_written() {
+    let mut everything = run(vec![good(), bad(), demonstration(false), failed()]);
+    everything.scenarios.extend(
+        merge(repeated(), |_| 5)
+            .into_iter()
+            .map(|scenario| ScenarioResult { name: "repeated".to_owned(), ..scenario }),
+    );
+    everything.environment.facts = vec![("server".to_owned(), "v1.36.0".to_owned())];
+    everything.unfinished = vec!["later".to_owned()];
+    let excused = scenario("excused", vec![step("deny", vec![excused(Observation::Connected)])]);
+    let with_profile = RunResult { profiles: plugin(), ..run(vec![excused]) };
+    let proves_less = RunResult { asked_share: Some(0.01), ..run(vec![good()]) };
+    for result in [everything, with_profile, slow(), proves_less] {
+        let mut document = RunDocument::from(&result);
+        let earlier = RunDocument { scenarios: document.scenarios[..1].to_vec(), ..document.clone() };
+        document.comparison = Some(Box::new(compare(&earlier, &document, Thresholds::default())));
+        let text = report::json(&document).unwrap();
+        let read = RunDocument::parse("stored.json", &text).unwrap();
+        assert_eq!(report::json(&read).unwrap(), text);
+        // Read again, nothing changes any more, not even what is not in JSON.
+        assert_eq!(RunDocument::parse("stored.json", &report::json(&read).unwrap()).unwrap(), read);
+        let cells =
+            |run: &RunDocument| run.cells().map(|cell| (cell.verdict, cell.change)).collect::<Vec<_>>();
+        assert_eq!((cells(&read), read.counts), (cells(&document), Counts { denials: 0, ..document.counts }));
+    }
 }
 
 #[test]
 fn a_run_in_which_everything_matches() {
     let result = run(vec![good(), demonstration(true)]);
     assert_snapshot!("terminal, all well", terminal(&result, false));
-    assert_eq!(result.exit_code(), 0);
+    assert_eq!(code(&result), 0);
 }
 
 /// Where both directions deny, and fewer probes were sent than were asked for.
@@ -241,11 +282,9 @@ fn a_run_that_proves_less_than_it_was_asked_for() {
     let scenarios = vec![scenario("one", vec![step("nobody sends or receives", vec![both])])];
     let result = RunResult { asked_share: Some(0.01), ..run(scenarios) };
     assert_snapshot!("terminal, less proved", terminal(&result, false));
-    assert_eq!(result.exit_code(), 3);
-    let mut xml = Vec::new();
-    report::junit(&result, &mut xml).unwrap();
-    assert_snapshot!("junit, less proved", String::from_utf8(xml).unwrap());
-    assert_eq!(RunResult { asked_share: Some(0.78), ..result }.exit_code(), 0);
+    assert_eq!(code(&result), 3);
+    assert_snapshot!("junit, less proved", junit(&result));
+    assert_eq!(code(&RunResult { asked_share: Some(0.78), ..result }), 0);
 }
 
 #[test]
@@ -253,7 +292,7 @@ fn a_run_in_which_everything_is_wrong() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);
     assert_snapshot!("terminal, all wrong", terminal(&result, false));
     assert_snapshot!("terminal, all wrong, verbose", terminal(&result, true));
-    assert_eq!(result.exit_code(), 1);
+    assert_eq!(code(&result), 1);
 }
 
 #[test]
@@ -262,7 +301,7 @@ fn a_run_with_nothing_worse_than_doubt() {
         vec![cell("c", "a", Decision::Deny, Observation::Dropped, Verdict::Inconclusive(Cause::NoControl))];
     let result = run(vec![scenario("doubtful", vec![step("no control", cells)])]);
     assert_snapshot!("terminal, inconclusive", terminal(&result, false));
-    assert_eq!(result.exit_code(), 3);
+    assert_eq!(code(&result), 3);
 }
 
 /// A node is only better than another one if it had to deny something.
@@ -271,7 +310,7 @@ fn the_only_node_that_leaks_is_named_if_another_one_denied_what_it_had_to() {
     let leak = || cell("a", "b", Decision::Deny, Observation::Connected, Verdict::Leak);
     let mut elsewhere = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
     std::mem::swap(&mut elsewhere.machines.from, &mut elsewhere.machines.to);
-    let shown = |cells| report::terminal(&run(vec![scenario("s", vec![step("t", cells)])]), false);
+    let shown = |cells| terminal(&run(vec![scenario("s", vec![step("t", cells)])]), false);
     let line = "every leak is at node-2: other nodes denied everything that they had to deny";
     assert!(shown(vec![leak(), elsewhere]).contains(line));
     let here = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
@@ -283,7 +322,7 @@ fn a_run_that_was_interrupted() {
     let mut result = run(vec![good()]);
     (result.asked, result.interrupted) = (5, true);
     assert_snapshot!("terminal, interrupted", terminal(&result, false));
-    assert_eq!(result.exit_code(), 130);
+    assert_eq!(code(&result), 130);
 }
 
 /// Five repetitions of the good scenario: one with a leak, one in which a cell could not be measured.
@@ -309,7 +348,7 @@ fn a_verdict_that_differs_between_repetitions_is_flaky() {
     assert!(cells[2].repeated.is_empty());
     assert_eq!(result.scenarios[0].repetitions, Some(Repetitions { asked: 5, done: 5, same: 3 }));
     assert_eq!(result.scenarios[0].steps[0].time().enforce, None, "a leak is never in force");
-    assert_eq!(result.exit_code(), 1);
+    assert_eq!(code(&result), 1);
     assert_snapshot!("terminal, repeated", terminal(&result, false));
 }
 
@@ -322,7 +361,7 @@ fn a_verdict_that_is_always_the_same_is_none_the_flakier() {
     let names: Vec<_> = result.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     assert_eq!(names, ["good", "bad"]);
     assert_eq!(verdicts(&result.scenarios[1]), verdicts(&bad()));
-    assert_eq!(result.exit_code(), 1);
+    assert_eq!(code(&result), 1);
     // Asked for once, there are no repetitions.
     assert_eq!(merge(vec![good()], |_| 1)[0].repetitions, None);
 }
@@ -341,12 +380,7 @@ fn a_moment_that_is_excused_in_one_repetition_makes_nothing_flaky() {
 /// Whoever only looks at the file of JUnit sees that the run did not pass.
 #[test]
 fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
-    let xml = |result: &RunResult| {
-        let mut xml = Vec::new();
-        report::junit(result, &mut xml).unwrap();
-        String::from_utf8(xml).unwrap()
-    };
-    assert!(!xml(&run(vec![good()])).contains("the whole run"));
+    assert!(!junit(&run(vec![good()])).contains("the whole run"));
     let unmodelled = |is_accepted| {
         let mut result = run(vec![good()]);
         result.environment.unmodelled.push(Unmodelled {
@@ -357,7 +391,7 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
         });
         result
     };
-    assert!(!xml(&unmodelled(true)).contains("the whole run"));
+    assert!(!junit(&unmodelled(true)).contains("the whole run"));
     let allowed = cell("a", "b", Decision::Allow, Observation::Connected, Verdict::Match);
     let proves_nothing = run(vec![scenario("open", vec![step("open", vec![allowed])])]);
     // The third of three repetitions is missing, and its scenario is known.
@@ -374,14 +408,14 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
         )],
     );
     lacking.required = [Capability::Sctp].into();
-    for (result, code, case) in [
+    for (result, expected, case) in [
         (unmodelled(false), 3, "what decides about packets is modelled"),
         (proves_nothing, 3, "a denial is judged"),
         (unfinished, 3, "everything is run"),
         (run(vec![good(), lacking]), 1, "what is required is there"),
     ] {
-        assert_eq!(result.exit_code(), code, "{case}");
-        let xml = xml(&result);
+        assert_eq!(code(&result), expected, "{case}");
+        let xml = junit(&result);
         let suite = xml.split("<testsuite name=\"the whole run\"").nth(1).expect(case);
         assert!(suite.contains(case) && !suite.contains("errors=\"0\" failures=\"0\""), "{suite}");
     }
@@ -395,10 +429,8 @@ fn a_run_that_stopped_at_the_first_failure() {
     let text = terminal(&result, false);
     let line = text.lines().find(|line| line.starts_with("stopped")).unwrap();
     assert_snapshot!(line, @"stopped at the first failure, not run: 14 scenarios (later-01, later-02, later-03, later-04, later-05, later-06, later-07, later-08, later-09, later-10, later-11, later-12 and 2 more)");
-    assert_eq!(result.exit_code(), 1);
-    let mut xml = Vec::new();
-    report::junit(&result, &mut xml).unwrap();
-    let xml = String::from_utf8(xml).unwrap();
+    assert_eq!(code(&result), 1);
+    let xml = junit(&result);
     assert_eq!(
         xml.matches("<skipped message=\"not run: the run stopped at the first failure\"/>").count(),
         14
@@ -443,10 +475,8 @@ fn a_run_with_a_profile() {
     assert_snapshot!("terminal, profile", terminal(&result, false));
     assert_snapshot!("terminal, profile, verbose", terminal(&result, true));
     assert_snapshot!("json, profile", json(&result));
-    let mut xml = Vec::new();
-    report::junit(&result, &mut xml).unwrap();
-    assert_snapshot!("junit, profile", String::from_utf8(xml).unwrap());
-    assert_eq!(result.exit_code(), 0);
+    assert_snapshot!("junit, profile", junit(&result));
+    assert_eq!(code(&result), 0);
 }
 
 #[test]
@@ -496,15 +526,13 @@ fn slow() -> RunResult {
 fn changes_that_were_in_force_too_late() {
     let result = slow();
     assert_snapshot!("terminal, late", terminal(&result, false));
-    assert_eq!(result.exit_code(), 1);
+    assert_eq!(code(&result), 1);
     let json: serde_json::Value = serde_json::from_str(&json(&result)).unwrap();
     assert_snapshot!("json, latency", serde_json::to_string_pretty(&json["latency"]).unwrap());
     let step = &json["scenarios"][0]["steps"][1];
     assert_snapshot!("json, late cell", serde_json::to_string_pretty(&step["cells"][1]).unwrap());
     assert_eq!((&step["counts"]["late"], &step["timeToEnforceMs"]), (&1.into(), &5_310.into()));
-    let mut xml = Vec::new();
-    report::junit(&result, &mut xml).unwrap();
-    assert_snapshot!("junit, late", String::from_utf8(xml).unwrap());
+    assert_snapshot!("junit, late", junit(&result));
 }
 
 /// A node is covered by what was judged there, not by what was planned there.
@@ -536,7 +564,5 @@ fn the_nodes_that_are_covered_are_those_at_which_cells_were_judged() {
 fn json_and_junit() {
     let result = run(vec![good(), bad(), demonstration(false), failed()]);
     assert_snapshot!("json", json(&result));
-    let mut xml = Vec::new();
-    report::junit(&result, &mut xml).unwrap();
-    assert_snapshot!("junit", String::from_utf8(xml).unwrap());
+    assert_snapshot!("junit", junit(&result));
 }

@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::{Exit, Format, duration, output};
-use crate::compare::{Record, Thresholds, compare as compare_records};
+use crate::compare::compare as compare_runs;
+use crate::document::{RunDocument, Thresholds};
 use crate::report;
-use crate::verdict::RunResult;
 
 /// Show what regressed, what was fixed and what became slower between two runs
 ///
@@ -91,18 +91,18 @@ fn factor(text: &str) -> Result<f64, String> {
 
 pub(super) fn compare(args: &CompareArgs, everything: bool) -> anyhow::Result<Exit> {
     let (before, after) = (read(&args.before)?, read(&args.after)?);
-    let comparison = compare_records(&before, &after, args.thresholds.thresholds());
+    let comparison = compare_runs(&before, &after, args.thresholds.thresholds());
     output::result(&match args.output {
         Format::Table => report::comparison(&comparison, everything),
-        Format::Json => report::comparison_json(&comparison)?,
+        Format::Json => report::json(&comparison)?,
     })?;
-    Ok(Exit::Code(comparison.outcome().exit_code()))
+    Ok(Exit::Code(comparison.exit_code))
 }
 
-fn read(path: &Path) -> anyhow::Result<Record> {
+fn read(path: &Path) -> anyhow::Result<RunDocument> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
-    Ok(Record::parse(&name, &text)?)
+    Ok(RunDocument::parse(&name, &text)?)
 }
 
 /// Comparing a run with an earlier one.
@@ -119,31 +119,34 @@ pub(super) struct BaselineOptions {
 
 impl BaselineOptions {
     /// Reads the earlier result. Before the run: an hour later is too late to find out that it is none.
-    pub(super) fn read(&self) -> anyhow::Result<Option<Record>> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<RunDocument>> {
         if let (None, Some(option)) = (&self.baseline, self.thresholds.given()) {
             anyhow::bail!("{option} compares with an earlier run: add --baseline FILE.json");
         }
         self.baseline.as_deref().map(read).transpose()
     }
 
-    /// What a run and its comparison with an earlier one print, and how the program ends.
+    /// Returns what a run and its comparison with an earlier one print, and how the program ends.
     pub(super) fn report(
         &self,
-        before: &Record,
-        result: &RunResult,
+        before: &RunDocument,
+        mut run: RunDocument,
         format: Format,
         everything: bool,
     ) -> anyhow::Result<(String, Exit)> {
-        let after = Record::parse("this run", &report::json(result, None)?)?;
-        let comparison = compare_records(before, &after, self.thresholds.thresholds());
+        run.check()?;
+        let comparison = compare_runs(before, &run, self.thresholds.thresholds());
+        let code = comparison.outcome.exit_code_unless(run.interrupted);
         let text = match format {
             Format::Table => {
-                let run = report::terminal(result, everything);
-                format!("{}\nThis run\n\n{run}", report::comparison(&comparison, everything))
+                let changes = report::comparison(&comparison, everything);
+                format!("{changes}\nThis run\n\n{}", report::terminal(&run, everything))
             }
-            Format::Json => report::json(result, Some(&comparison))?,
+            Format::Json => {
+                run.comparison = Some(Box::new(comparison));
+                report::json(&run)?
+            }
         };
-        let code = comparison.outcome().exit_code_unless(result.interrupted);
         Ok((text, Exit::Code(code)))
     }
 }

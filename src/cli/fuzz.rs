@@ -12,6 +12,7 @@ use super::interruption::interruption;
 use super::run_options::{BackendKind, RunOptions, environment};
 use super::{Exit, Format, duration, output};
 use crate::backend::lab::Lab;
+use crate::document::FuzzDocument;
 use crate::fuzz::{self, DisturbLimits, Found, FuzzResult, Limits};
 use crate::generate::Ground;
 use crate::report;
@@ -97,7 +98,7 @@ pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<Exit> {
     let saved = save(&result.found, &args.save);
     let text = match options.output {
         Format::Table => report::fuzz(&result, &environment, &saved, everything),
-        Format::Json => report::fuzz_json(&result, &environment, &saved)?,
+        Format::Json => report::json(&FuzzDocument::new(&result, &environment.name, &saved))?,
     };
     output::result(&text)?;
     Ok(Exit::Code(result.exit_code()))

@@ -16,10 +16,10 @@ use super::{Exit, Format, output, profile, progress};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
+use crate::document::{RunDocument, ScenarioListDocument};
 use crate::run::Events;
 use crate::scenario::{self, Scenario};
 use crate::snapshot::Identity;
-use crate::verdict::RunResult;
 use crate::{report, run};
 
 /// Carry out scenarios with real packets, and compare them with what the policies promise
@@ -108,27 +108,28 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
 
     let baseline = args.baseline.read()?;
 
-    let result = carry_out(&args.options, &args.accept, &scenarios)?;
+    let run = carry_out(&args.options, &args.accept, &scenarios)?;
     if let Some(file) = junit {
-        report::junit(&result, file)?;
+        report::junit(&run, file)?;
     }
     match baseline {
-        Some(before) if result.failure().is_none() => {
+        Some(before) if run.failure.is_none() => {
             let format = args.options.output;
-            let (text, exit) = args.baseline.report(&before, &result, format, everything)?;
+            let (text, exit) = args.baseline.report(&before, run, format, everything)?;
             output::result(&text)?;
             Ok(exit)
         }
-        Some(_) | None => args.options.report(&result, everything),
+        Some(_) | None => args.options.report(&run, everything),
     }
 }
 
 fn list(scenarios: &[Scenario], format: Format) -> anyhow::Result<()> {
     let sized = |scenario: &Scenario| Ok((scenario.clone(), scenario::size(scenario)?));
     let scenarios = scenarios.iter().map(sized).collect::<anyhow::Result<Vec<_>>>()?;
+    let list = ScenarioListDocument::from(scenarios.as_slice());
     output::result(&match format {
-        Format::Table => report::scenarios_table(&scenarios),
-        Format::Json => report::scenarios_json(&scenarios)?,
+        Format::Table => report::scenarios_table(&list),
+        Format::Json => report::json(&list)?,
     })
 }
 
@@ -144,7 +145,7 @@ fn carry_out(
     options: &RunOptions,
     accept: &AcceptOptions,
     scenarios: &[Scenario],
-) -> anyhow::Result<RunResult> {
+) -> anyhow::Result<RunDocument> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let interrupted = interruption()?;
@@ -160,7 +161,7 @@ async fn in_lab(
     accept: &AcceptOptions,
     scenarios: &[Scenario],
     interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<RunResult> {
+) -> anyhow::Result<RunDocument> {
     let (fault, settings) = (options.fault, options.for_lab()?);
     let environment = accept.complete(options.lab(), scenarios);
     let (events, received) = Events::channel();
@@ -169,7 +170,7 @@ async fn in_lab(
     let result = run::run(scenarios, backends, &settings, environment, &events, interrupted).await;
     drop(events);
     progress.await?;
-    Ok(result)
+    Ok(RunDocument::from(&result))
 }
 
 async fn on_cluster(
@@ -177,7 +178,7 @@ async fn on_cluster(
     accept: &AcceptOptions,
     scenarios: &[Scenario],
     mut interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<RunResult> {
+) -> anyhow::Result<RunDocument> {
     let settings = options.for_cluster()?;
     let cluster = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
@@ -193,18 +194,19 @@ async fn on_cluster(
     let result = run::run(&scheduled, cluster.backends(), &settings, environment, &events, interrupted).await;
     drop(events);
     progress.await?;
+    let document = RunDocument::from(&result);
     if let Some(identity) = &options.cluster.save_configmap {
-        complain(save(&cluster, identity, &result).await);
+        complain(save(&cluster, identity, &document).await);
     }
     options.close_cluster(cluster).await;
-    Ok(result)
+    Ok(document)
 }
 
-async fn save(cluster: &Cluster, identity: &Identity, result: &RunResult) -> anyhow::Result<()> {
-    let text = anstream::adapter::strip_str(&report::terminal(result, false)).to_string();
-    let (code, text) = match result.failure() {
-        Some(failure) => (2, format!("error: {}\n", failure.message)),
-        None => (result.exit_code(), text),
+async fn save(cluster: &Cluster, identity: &Identity, run: &RunDocument) -> anyhow::Result<()> {
+    let text = anstream::adapter::strip_str(&report::terminal(run, false)).to_string();
+    let (code, text) = match &run.failure {
+        Some(failure) => (2, format!("error: {failure}\n")),
+        None => (run.exit_code, text),
     };
     let entries = [("exit-code", code.to_string()), ("report.txt", text)];
     let entries = entries.map(|(key, value)| (key.to_owned(), value));

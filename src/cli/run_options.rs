@@ -14,9 +14,10 @@ use super::{Exit, Format, duration, output};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
+use crate::document::RunDocument;
 use crate::report;
 use crate::run::Settings;
-use crate::verdict::{Environment, RunResult};
+use crate::verdict::Environment;
 use crate::world::Capability;
 
 /// How to carry scenarios out, and what to show of them.
@@ -191,16 +192,16 @@ impl RunOptions {
     }
 
     /// Prints a result. Gives the exit code that it leads to.
-    pub(super) fn report(&self, result: &RunResult, everything: bool) -> anyhow::Result<Exit> {
-        if let Some(failure) = result.failure() {
-            anyhow::bail!("{}", failure.message);
+    pub(super) fn report(&self, run: &RunDocument, everything: bool) -> anyhow::Result<Exit> {
+        if let Some(failure) = &run.failure {
+            anyhow::bail!("{failure}");
         }
         let text = match self.output {
-            Format::Table => report::terminal(result, everything),
-            Format::Json => report::json(result, None)?,
+            Format::Table => report::terminal(run, everything),
+            Format::Json => report::json(run)?,
         };
         output::result(&text)?;
-        Ok(Exit::Code(result.exit_code()))
+        Ok(Exit::Code(run.exit_code))
     }
 }
 

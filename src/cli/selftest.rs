@@ -9,6 +9,7 @@ use super::run_options::processors;
 use super::{Exit, library, output, progress};
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
+use crate::document::SelfTestDocument;
 use crate::run::{Events, Settings};
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
@@ -81,12 +82,14 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
         output::note("interrupted: nothing is known yet");
         return Ok(Exit::Code(130));
     };
+    let result = SelfTestDocument::from(&result);
     output::result(&match args.output {
         Format::Table => report::selftest(&result),
-        Format::Json => report::selftest_json(&result)?,
+        // The fields are sorted.
+        Format::Json => report::json(&serde_json::to_value(&result)?)?,
         Format::Markdown => report::selftest_markdown(&result),
     })?;
-    Ok(if result.is_passed() { Exit::Done } else { Exit::Code(1) })
+    Ok(if result.passed { Exit::Done } else { Exit::Code(1) })
 }
 
 async fn carry_out(

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::world::Naive;
 use crate::plan::Cell;
 use crate::policy::{Decision, Reason};
@@ -9,28 +11,18 @@ use crate::verdict::{CellResult, Observation, Verdict};
 use crate::world::World;
 
 /// The one of the three that differs from the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Differs {
     /// The policy engine: the naive evaluator and the packets agree.
     Engine,
     /// The naive evaluator: the policy engine and the packets agree.
+    #[serde(rename = "naive-evaluator")]
     Naive,
     /// Engine and naive evaluator: they differ from each other, and packets cannot tell which one is right.
     Evaluators,
     /// The packets: engine and naive evaluator agree.
     Packets,
-}
-
-impl Differs {
-    /// Returns `engine`, `naive-evaluator`, `evaluators` or `packets`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Engine => "engine",
-            Self::Naive => "naive-evaluator",
-            Self::Evaluators => "evaluators",
-            Self::Packets => "packets",
-        }
-    }
 }
 
 impl fmt::Display for Differs {

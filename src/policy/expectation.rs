@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::name::{PolicyName, RuleName};
 use super::rule::Direction;
 use super::undefined::UndefinedCause;
@@ -65,7 +67,8 @@ impl Expectation {
 }
 
 /// Decision of an [`Expectation`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Decision {
     /// The flow must be delivered.
     Allow,

@@ -28,6 +28,11 @@ impl NetworkPolicy {
         self.namespace == pod.namespace && self.subjects.matches(&pod.labels)
     }
 
+    /// Returns the ports of all rules.
+    pub fn ports(&self) -> impl Iterator<Item = &Ports> {
+        [&self.ingress, &self.egress].into_iter().flatten().flatten().map(|rule| &rule.ports)
+    }
+
     /// Returns the rules for a direction, or `None` if the policy does not isolate its subjects for it.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {

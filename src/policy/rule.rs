@@ -1,11 +1,14 @@
 //! The parts of a rule that all kinds of policies share.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 use super::port::{PortRange, Protocol};
 
 /// Direction of traffic, from the point of view of a policy's subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Traffic that a pod sends.
     Egress,

@@ -1,123 +1,102 @@
-//! Lists of cells: those with the same ends on one line, those with the same reason together.
+//! Lists of cells. Cells with the same ends are on one line, and cells with the same reason are together.
 
 use std::fmt::Write;
 
 use super::escape::shown;
-use super::style::{FAINT, duration, paint};
-use crate::policy::IpFamily;
-use crate::verdict::{CellResult, DeliveredUntil};
+use super::style::{FAINT, paint};
+use crate::document::{Cell, IpFamily};
 
-/// How wide the longest names may make the column of the ends.
+/// Greatest width that long names can give to a column.
 const WIDEST: usize = 64;
+
+/// A cell of a list.
+pub(super) struct Row<'a> {
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
+    pub(super) family: IpFamily,
+    pub(super) probe: &'a str,
+    /// What is remarkable about the cell.
+    pub(super) what: String,
+    /// Why it is so.
+    pub(super) why: String,
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn new(cell: &'a Cell, what: String, why: String) -> Self {
+        let Cell { from, to, family, probe, .. } = cell;
+        Self { from, to, family: *family, probe, what, why }
+    }
+}
 
 /// Cells with the same ends and the same text.
 struct Line<'a> {
-    first: &'a CellResult,
+    first: Row<'a>,
     probes: Vec<String>,
-    seen: String,
 }
 
-/// Lists cells under an indentation. `seen` says what is remarkable about one, `reason` why it is
-/// so; the cells of one reason are listed together, with the reason below them. At most `most`
-/// lines of cells are shown.
+impl Line<'_> {
+    fn ends(&self, show_family: bool) -> String {
+        let Row { from, to, family, .. } = &self.first;
+        let family = if show_family { format!(" {family}") } else { String::new() };
+        shown(format!("{from} → {to}{family}"))
+    }
+}
+
+/// Lists cells, and their reason once below the cells that have it. Shows at most `most` lines of cells.
 pub(super) fn list<'a>(
     text: &mut String,
-    cells: impl IntoIterator<Item = &'a CellResult>,
+    rows: impl IntoIterator<Item = Row<'a>>,
     show_family: bool,
     most: usize,
-    seen: impl Fn(&CellResult) -> String,
-    reason: impl Fn(&CellResult) -> String,
 ) {
     let mut groups: Vec<(String, Vec<Line<'a>>)> = Vec::new();
     let mut total = 0;
-    for cell in cells {
+    for row in rows {
         total += 1;
-        let (why, what) = (shown(reason(cell)), shown(seen(cell)));
-        let at = match groups.iter().position(|(other, _)| *other == why) {
-            Some(at) => at,
-            None => {
-                groups.push((why, Vec::new()));
-                groups.len() - 1
-            }
-        };
-        let Some((_, lines)) = groups.get_mut(at) else { continue };
-        let same = |line: &&mut Line<'_>| {
-            let (a, b) = (&line.first.cell, &cell.cell);
-            a.from == b.from && a.to == b.to && a.family == b.family && line.seen == what
+        let why = shown(&row.why);
+        let index = groups.iter().position(|(other, _)| *other == why).unwrap_or_else(|| {
+            groups.push((why, Vec::new()));
+            groups.len() - 1
+        });
+        let Some((_, lines)) = groups.get_mut(index) else { continue };
+        let same = |Line { first, .. }: &&mut Line<'_>| {
+            (first.from, first.to, first.family, &first.what) == (row.from, row.to, row.family, &row.what)
         };
         match lines.iter_mut().rev().find(same) {
-            Some(line) => line.probes.push(shown(cell.cell.probe)),
-            None => lines.push(Line { first: cell, probes: vec![shown(cell.cell.probe)], seen: what }),
+            Some(line) => line.probes.push(shown(row.probe)),
+            None => lines.push(Line { probes: vec![shown(row.probe)], first: row }),
         }
     }
-    let mut room = most;
-    let mut shown = 0;
     let lines = groups.iter().flat_map(|(_, lines)| lines).take(most);
-    let widths = lines.map(|line| (ends(line, show_family).chars().count(), line.probes.join(", ").len()));
-    let (widest_ends, widest_probes) = widths.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
-    let widths = (widest_ends.min(WIDEST), widest_probes.min(WIDEST));
+    let widths = lines.map(|line| (line.ends(show_family).chars().count(), line.probes.join(", ").len()));
+    let (ends, probes) = widths.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
+    let (ends, probes) = (ends.min(WIDEST), probes.min(WIDEST));
+    let (mut room, mut listed) = (most, 0);
     for (why, lines) in groups {
         if room == 0 {
             break;
         }
         for line in lines.iter().take(room) {
-            write_line(text, line, show_family, widths);
-            shown += line.probes.len();
+            let (from_to, probe) = (line.ends(show_family), line.probes.join(", "));
+            let columns = format!("    {from_to:<ends$}  {probe:<probes$}  {}", shown(&line.first.what));
+            let _ = writeln!(text, "{}", columns.trim_end());
+            listed += line.probes.len();
         }
         room = room.saturating_sub(lines.len());
         if !why.is_empty() {
             let _ = writeln!(text, "      {}", paint(FAINT, why));
         }
     }
-    if shown < total {
-        let more = format!("… and {} more (--verbose shows all)", total - shown);
-        let _ = writeln!(text, "    {}", paint(FAINT, more));
+    more(text, "    ", total - listed);
+}
+
+/// Says how many entries of a list are hidden.
+pub(super) fn more(text: &mut String, indentation: &str, hidden: usize) {
+    if hidden > 0 {
+        let _ = writeln!(
+            text,
+            "{}",
+            paint(FAINT, format!("{indentation}… and {hidden} more (--verbose shows all)"))
+        );
     }
-}
-
-fn ends(line: &Line<'_>, show_family: bool) -> String {
-    let cell = &line.first.cell;
-    let family = match cell.family {
-        IpFamily::V6 if show_family => " IPv6",
-        IpFamily::V4 if show_family => " IPv4",
-        IpFamily::V4 | IpFamily::V6 => "",
-    };
-    shown(format!("{} → {}{family}", cell.from, cell.to))
-}
-
-fn write_line(text: &mut String, line: &Line<'_>, show_family: bool, (first, second): (usize, usize)) {
-    let (ends, probes) = (ends(line, show_family), line.probes.join(", "));
-    let columns = format!("    {ends:<first$}  {probes:<second$}  {}", line.seen);
-    let _ = writeln!(text, "{}", columns.trim_end());
-}
-
-/// What was seen of a cell.
-pub(super) fn seen(cell: &CellResult) -> String {
-    let observed = cell.observed.as_ref().map(ToString::to_string).unwrap_or_default();
-    match cell.delivered_until {
-        Some(DeliveredUntil::AfterNewPod(until)) => {
-            format!("{observed} until {} after the new pod's first answer", duration(until))
-        }
-        Some(DeliveredUntil::AfterChange(until)) => {
-            format!("{observed} until {} after a change that leaves it denied", duration(until))
-        }
-        None => match repeated(cell) {
-            Some(repeated) => format!("{observed} ({repeated})"),
-            None => observed,
-        },
-    }
-}
-
-/// The reasons of an expectation, in one line.
-pub(super) fn reasons(cell: &CellResult) -> String {
-    let reasons: Vec<_> = cell.expected.reasons.iter().map(ToString::to_string).collect();
-    reasons.join("; ")
-}
-
-/// How often repetitions had which verdict, if that differs: `match 19 times, leak once`.
-pub(super) fn repeated(cell: &CellResult) -> Option<String> {
-    let times = |number: usize| if number == 1 { "once".to_owned() } else { format!("{number} times") };
-    let verdicts: Vec<_> =
-        cell.repeated.iter().map(|(verdict, number)| format!("{verdict} {}", times(*number))).collect();
-    (!verdicts.is_empty()).then(|| verdicts.join(", "))
 }

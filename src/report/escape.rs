@@ -69,7 +69,7 @@ pub fn one_line(message: &str) -> String {
 ///
 /// # Errors
 /// If it has something that JSON lacks.
-pub(super) fn json(document: &impl Serialize) -> serde_json::Result<String> {
+pub fn json(document: &impl Serialize) -> serde_json::Result<String> {
     let mut text = escape_json(&serde_json::to_string_pretty(document)?).into_owned();
     text.push('\n');
     Ok(text)

@@ -1,4 +1,5 @@
-//! The expected matrix, as a table and as JSON. Written row by row: a large cluster has millions.
+//! The expected matrix, as a table and as JSON. Both are written row by row, because a large cluster has millions of
+//! rows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -7,26 +8,25 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::escape::{Plain, escape_json};
-use super::json::API_VERSION;
-use super::unmodelled;
-use crate::expect::{Matrix, Row, port_lists};
-use crate::policy::{Connections, ConnectionsId, PairConnections, UnknownFact};
-use crate::snapshot::{Identity, Unmodelled, Unshown};
-use crate::verdict::Outcome;
+use super::view;
+use crate::document::{ApiVersion, ExpectationKind, ExpectedTraffic, Outcome, Unmodelled, UnshownServices};
+use crate::expect::{Matrix, Row};
+use crate::policy::{ConnectionsId, PairConnections, UnknownFact};
+use crate::snapshot::{Identity, Unshown};
 
-/// What a reader of a matrix has to know besides its rows.
+/// What a reader of a matrix must know besides its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
-    /// What may mean something else than the author of the manifests thinks.
+    /// Parts of the manifests that may mean something else than their author thinks.
     pub warnings: &'a [String],
-    /// The kinds of which there are objects without which the matrix is not complete.
+    /// Kinds of objects that are not modelled, so that the matrix may be incomplete.
     pub unmodelled: &'a [Unmodelled],
-    /// The Services that do something which no row shows, by the reason.
+    /// Services that do something which no row shows, by the reason.
     pub unshown: &'a BTreeMap<Unshown, Vec<Identity>>,
 }
 
 impl About<'_> {
-    /// What no row shows, as lines for a person.
+    /// Returns a line about each reason why no row shows a Service.
     pub fn notes(self) -> impl Iterator<Item = String> {
         self.unshown.iter().map(|(why, services)| {
             let names: Vec<_> = services.iter().map(ToString::to_string).collect();
@@ -56,7 +56,7 @@ pub fn expected_table(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wr
     })?;
     legend.write(&mut to)?;
     for (i, kind) in about.unmodelled.iter().enumerate() {
-        writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, Plain(unmodelled::line(kind)))?;
+        writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, Plain(view::unmodelled(kind)))?;
     }
     to.flush()
 }
@@ -71,14 +71,14 @@ fn connections_text(connections: &PairConnections, legend: &mut Legend) -> Strin
     }
 }
 
-/// The facts on which rows depend, each with a mark.
+/// Facts on which rows depend, each with a mark.
 #[derive(Default)]
 struct Legend {
     facts: Vec<UnknownFact>,
 }
 
 impl Legend {
-    /// The mark of a fact, with a space before it.
+    /// Returns the mark of a fact, with a space before it.
     fn mark(&mut self, fact: &UnknownFact) -> String {
         let known = self.facts.iter().position(|other| other == fact);
         let at = known.unwrap_or_else(|| {
@@ -94,14 +94,14 @@ impl Legend {
         }
         writeln!(to, "\nundefined because")?;
         for (i, fact) in self.facts.iter().enumerate() {
-            writeln!(to, "  [{}]  {}{}", i + 1, Plain(fact), how_to_say(fact))?;
+            writeln!(to, "  [{}]  {}{}", i + 1, Plain(fact), how_to_add(fact))?;
         }
         Ok(())
     }
 }
 
-/// How to say what is not known.
-fn how_to_say(fact: &UnknownFact) -> &'static str {
+/// Returns how the user can add a fact to the input.
+fn how_to_add(fact: &UnknownFact) -> &'static str {
     match fact {
         UnknownFact::NamespaceLabels { .. } => ": add its Namespace object",
         UnknownFact::PodLabel { .. } => ": a controller sets it; add the pods of a running cluster",
@@ -115,24 +115,24 @@ fn how_to_say(fact: &UnknownFact) -> &'static str {
     }
 }
 
-/// Writes a matrix as JSON; its shape is documented in `docs/json.md`.
+/// Writes a matrix as JSON, in the form of an [`ExpectationDocument`](crate::document::ExpectationDocument).
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Write) -> io::Result<()> {
     let About { warnings, unmodelled, unshown } = about;
-    let unshown = unshown.iter().map(|(why, services)| {
-        let services: Vec<_> = services.iter().map(ToString::to_string).collect();
-        json!({ "services": services, "why": why.to_string() })
+    let unshown = unshown.iter().map(|(why, services)| UnshownServices {
+        services: services.iter().map(ToString::to_string).collect(),
+        why: why.to_string(),
     });
-    writeln!(to, r#"{{"apiVersion":"{API_VERSION}","kind":"ExpectedMatrix","#)?;
+    writeln!(to, r#"{{"apiVersion":"{}","kind":"{}","#, ApiVersion::V1Alpha1.name(), KIND.name())?;
     writeln!(to, r#""warnings":{},"#, escaped(json!(warnings)))?;
-    writeln!(to, r#""unmodelled":{},"#, escaped(json!(unmodelled::documents(unmodelled))))?;
-    writeln!(to, r#""unshown":{},"#, escaped(unshown.collect::<serde_json::Value>()))?;
+    writeln!(to, r#""unmodelled":{},"#, escaped(json!(unmodelled)))?;
+    writeln!(to, r#""unshown":{},"#, escaped(json!(unshown.collect::<Vec<_>>())))?;
     write!(to, r#""pairs":"#)?;
-    // Each name and each set of connections is turned into JSON once.
+    // Each name and each set of connections is converted to JSON once.
     let mut names: HashMap<String, String> = HashMap::new();
-    let mut rests: HashMap<ConnectionsId, String> = HashMap::new();
+    let mut traffic: HashMap<ConnectionsId, String> = HashMap::new();
     let mut separator = "[\n";
     matrix.rows(|Row { from, to: destination, connections, id }| {
         for name in [from, destination] {
@@ -140,9 +140,14 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
                 names.insert(name.to_owned(), escaped(json!(name)));
             }
         }
+        if !traffic.contains_key(&id) {
+            let text = serde_json::to_string(&ExpectedTraffic::from(connections))?;
+            // The fields follow those of the pair.
+            traffic.insert(id, escaped(text.trim_start_matches('{')));
+        }
         let quoted = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();
-        let rest = rests.entry(id).or_insert_with(|| rest(connections));
-        write!(to, r#"{separator} {{"from":{},"to":{},{rest}}}"#, quoted(from), quoted(destination))?;
+        let fields = traffic.get(&id).map(String::as_str).unwrap_or_default();
+        write!(to, r#"{separator} {{"from":{},"to":{},{fields}"#, quoted(from), quoted(destination))?;
         separator = ",\n";
         io::Result::Ok(())
     })?;
@@ -151,26 +156,9 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
     to.flush()
 }
 
-/// A value as JSON on one line, without characters that a terminal would obey.
-fn escaped(value: impl Display) -> String {
-    escape_json(&value.to_string()).into_owned()
-}
+const KIND: ExpectationKind = ExpectationKind::ExpectedMatrix;
 
-/// Everything of a row but its ends.
-fn rest(connections: &PairConnections) -> String {
-    let PairConnections { allowed, undefined, assumptions } = connections;
-    let mut rest = format!(r#""connections":{}"#, value(allowed));
-    if !undefined.is_empty() {
-        rest.push_str(&format!(r#","undefined":{}"#, value(undefined)));
-        let assumptions: Vec<_> = assumptions.iter().map(ToString::to_string).collect();
-        rest.push_str(&format!(r#","assumptions":{}"#, escaped(json!(assumptions))));
-    }
-    rest
-}
-
-fn value(connections: &Connections) -> serde_json::Value {
-    if connections.is_all() {
-        return json!("all");
-    }
-    port_lists(connections).map(|(protocol, ports)| (protocol.to_owned(), json!(ports))).collect()
+/// Returns JSON without characters that a terminal would obey.
+fn escaped(json: impl Display) -> String {
+    escape_json(&json.to_string()).into_owned()
 }

@@ -1,19 +1,15 @@
-//! The reports of `netproof fuzz`: what was found, and what was reached.
+//! The report of `netproof fuzz` for people: what was found, and what was reached.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use serde::Serialize;
-
-use super::escape::{self, Plain, lines};
-use super::machines;
+use super::escape::{Plain, lines, shown as plain};
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::fuzz::{Found, FuzzResult};
 use crate::verdict::Environment;
 
-/// The report for people. `saved` are the files of what was found, in that order; `everything` shows
-/// also the reasons of the policy engine.
+/// Returns the report. `saved` are the files of what was found, in that order. `everything` also shows the reasons of
+/// the policy engine.
 pub fn fuzz(
     result: &FuzzResult,
     environment: &Environment,
@@ -78,8 +74,8 @@ fn verdict(result: &FuzzResult, environment: &Environment, text: &mut String) {
     if !aside.is_empty() {
         let _ = writeln!(text, "{}", paint(FAINT, aside));
     }
-    let judged_machines = result.judged_machines.iter().map(String::as_str).collect();
-    for (name, value) in machines::facts(environment, &judged_machines) {
+    let judged_nodes = result.judged_machines.iter().map(String::as_str).collect();
+    for (name, value) in environment.facts_with_nodes(&judged_nodes) {
         let _ = writeln!(text, "{}", paint(FAINT, Plain(format!("{name}: {value}"))));
     }
 }
@@ -95,7 +91,7 @@ fn disagreement(found: &Found, path: Option<&PathBuf>, everything: bool, text: &
         paint(FAINT, format!("({command}: {cells})"))
     );
     let observed = match &disagreement.observed {
-        Some(observed) => escape::shown(observed),
+        Some(observed) => plain(observed),
         None => "not sent".to_owned(),
     };
     let (engine, naive) = (disagreement.engine, disagreement.naive);
@@ -148,7 +144,7 @@ fn items(result: &FuzzResult, text: &mut String) {
     }
 }
 
-/// The fields of one object on one line.
+/// Shows the fields of each object on one line.
 fn fields(result: &FuzzResult, text: &mut String) {
     let _ = writeln!(text, "\n{}  {}", paint(STRONG, "Fields"), paint(FAINT, "how often each was generated"));
     let mut lines: Vec<(String, Vec<String>)> = Vec::new();
@@ -168,127 +164,5 @@ fn fields(result: &FuzzResult, text: &mut String) {
     }
     for (object, fields) in lines {
         let _ = writeln!(text, "  {object}: {}", fields.join(", "));
-    }
-}
-
-/// The report for machines. Its shape is documented in `docs/json.md`.
-///
-/// # Errors
-/// Never, as its shape has nothing that JSON lacks.
-pub fn fuzz_json(
-    result: &FuzzResult,
-    environment: &Environment,
-    saved: &[Option<PathBuf>],
-) -> serde_json::Result<String> {
-    let found = result.found.iter().zip(saved).map(|(found, path)| FoundDocument::new(found, path.as_ref()));
-    let items = result.coverage.items().map(|(item, reached)| ItemDocument {
-        item: item.number(),
-        title: item.title(),
-        cases: reached.ok(),
-        out_of_reach: reached.err(),
-    });
-    let document = FuzzDocument {
-        api_version: "netproof.dev/v1alpha1",
-        kind: "FuzzResult",
-        exit_code: result.exit_code(),
-        backend: &environment.name,
-        seed: result.seed,
-        cases: result.cases,
-        disagreeing: result.disagreeing,
-        cells: result.counts.cells(),
-        undefined: result.counts.undefined,
-        undefined_by_profile: result.counts.excused,
-        skipped: result.counts.skipped,
-        flaky: result.counts.flaky,
-        inconclusive: result.counts.inconclusive,
-        failures: result.failures.iter().map(|(seed, failure)| (*seed, failure.message.as_str())).collect(),
-        interrupted: result.interrupted,
-        took_ms: u64::try_from(result.took.as_millis()).unwrap_or(u64::MAX),
-        found: found.collect(),
-        items: items.collect(),
-        fields: result.coverage.fields().into_iter().collect(),
-    };
-    escape::json(&document)
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FuzzDocument<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    exit_code: u8,
-    backend: &'a str,
-    seed: u64,
-    cases: usize,
-    disagreeing: usize,
-    cells: usize,
-    undefined: usize,
-    undefined_by_profile: usize,
-    skipped: usize,
-    flaky: usize,
-    inconclusive: usize,
-    failures: BTreeMap<u64, &'a str>,
-    interrupted: bool,
-    took_ms: u64,
-    found: Vec<FoundDocument>,
-    items: Vec<ItemDocument>,
-    fields: BTreeMap<String, usize>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ItemDocument {
-    item: u8,
-    title: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cases: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    out_of_reach: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FoundDocument {
-    seed: u64,
-    #[serde(rename = "case")]
-    number: usize,
-    differs: &'static str,
-    from: String,
-    to: String,
-    family: String,
-    probe: String,
-    engine: &'static str,
-    naive: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<&'static str>,
-    reasons: Vec<String>,
-    cells: usize,
-    tries: usize,
-    minimal: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
-}
-
-impl FoundDocument {
-    fn new(found: &Found, path: Option<&PathBuf>) -> Self {
-        let Found { case, disagreement, cells, shown, tries } = found;
-        let cell = &disagreement.cell;
-        Self {
-            seed: case.seed,
-            number: case.number,
-            differs: disagreement.differs.name(),
-            from: cell.from.to_string(),
-            to: cell.to.to_string(),
-            family: cell.family.to_string(),
-            probe: cell.probe.to_string(),
-            engine: disagreement.engine.name(),
-            naive: disagreement.naive.name(),
-            observed: disagreement.observed.as_ref().map(|observed| observed.name()),
-            reasons: disagreement.reasons.iter().map(ToString::to_string).collect(),
-            cells: *cells,
-            tries: *tries,
-            minimal: shown.as_ref().is_some_and(|shown| shown.is_minimal),
-            file: path.map(|path| path.display().to_string()),
-        }
     }
 }

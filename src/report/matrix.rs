@@ -1,4 +1,4 @@
-//! A step as a matrix: sources down, destinations across, one letter a probe.
+//! A step as a matrix: a row for each source, a column for each destination, a letter for each probe.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,18 +8,16 @@ use tabled::settings::Style as TableStyle;
 
 use super::escape::{Plain, shown};
 use super::style::{BAD, FAINT, GOOD, UNSURE, paint};
-use crate::policy::{Decision, IpFamily};
-use crate::verdict::{CellResult, StepResult, Verdict};
-use crate::world::EndpointName;
+use crate::document::{Cell, Decision, IpFamily, Step, Verdict};
 
-/// What the letters mean.
+/// Meaning of the letters.
 pub(super) const LEGEND: &str = "+ connected   - denied   both as promised;   L leak   B blocked   ~ flaky   u undefined   s skipped   ? not measured";
 
-/// The matrices of a step, one for each family.
-pub(super) fn matrices(step: &StepResult) -> String {
+/// Returns the matrices of a step, one for each family.
+pub(super) fn matrices(step: &Step) -> String {
     let mut text = String::new();
     for family in IpFamily::ALL {
-        let cells: Vec<_> = step.cells.iter().filter(|cell| cell.cell.family == family).collect();
+        let cells: Vec<_> = step.cells.iter().filter(|cell| cell.family == family).collect();
         if !cells.is_empty() {
             let _ = writeln!(text, "{}", matrix(&cells, family));
         }
@@ -27,14 +25,14 @@ pub(super) fn matrices(step: &StepResult) -> String {
     text
 }
 
-fn matrix(cells: &[&CellResult], family: IpFamily) -> String {
+fn matrix(cells: &[&Cell], family: IpFamily) -> String {
     let (mut sources, mut destinations, mut probes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut letters: BTreeMap<(&EndpointName, &EndpointName), String> = BTreeMap::new();
-    for CellResult { cell, expected, verdict, .. } in cells {
-        add(&mut sources, &cell.from);
-        add(&mut destinations, &cell.to);
-        add(&mut probes, &cell.probe);
-        letters.entry((&cell.from, &cell.to)).or_default().push_str(&letter(verdict, expected.decision));
+    let mut letters: BTreeMap<(&str, &str), String> = BTreeMap::new();
+    for cell in cells {
+        add(&mut sources, cell.from.as_str());
+        add(&mut destinations, cell.to.as_str());
+        add(&mut probes, cell.probe.as_str());
+        letters.entry((&cell.from, &cell.to)).or_default().push_str(&letter(cell.verdict, cell.promised()));
     }
     let headings = Headings::new(&sources, &destinations);
     let mut table = Builder::new();
@@ -53,18 +51,18 @@ fn matrix(cells: &[&CellResult], family: IpFamily) -> String {
     text
 }
 
-/// How wide a matrix may be with names at the top of its columns.
+/// Greatest width of a matrix with names at the top of its columns.
 const WIDEST: usize = 110;
 
-/// The names of rows and columns: numbers at the top where names would make the matrix too wide.
+/// Headings of rows and columns. Columns have numbers if names would make the matrix too wide.
 struct Headings<'a> {
-    numbered: Option<Vec<&'a EndpointName>>,
+    numbered: Option<Vec<&'a str>>,
     rows: usize,
 }
 
 impl<'a> Headings<'a> {
-    fn new(sources: &[&'a EndpointName], destinations: &[&'a EndpointName]) -> Self {
-        let width = |names: &[&EndpointName]| names.iter().map(|name| shown(name).len() + 3).sum::<usize>();
+    fn new(sources: &[&'a str], destinations: &[&'a str]) -> Self {
+        let width = |names: &[&str]| names.iter().map(|name| shown(name).len() + 3).sum::<usize>();
         let first = sources.iter().map(|name| shown(name).len()).max().unwrap_or_default();
         let numbered = (first + width(destinations) > WIDEST).then(|| {
             let mut all = sources.to_vec();
@@ -74,19 +72,19 @@ impl<'a> Headings<'a> {
         Self { numbered, rows: sources.len() }
     }
 
-    fn number(&self, name: &EndpointName) -> Option<usize> {
+    fn number(&self, name: &str) -> Option<usize> {
         self.numbered.as_ref()?.iter().position(|other| *other == name).map(|at| at + 1)
     }
 
-    fn column(&self, name: &EndpointName) -> String {
+    fn column(&self, name: &str) -> String {
         self.number(name).map_or_else(|| shown(name), |number| number.to_string())
     }
 
-    fn row(&self, name: &EndpointName) -> String {
+    fn row(&self, name: &str) -> String {
         self.number(name).map_or_else(|| shown(name), |number| format!("{number:>2} {}", Plain(name)))
     }
 
-    /// The numbers of destinations that have no row of their own.
+    /// Returns the numbers of destinations that are not sources, too.
     fn without_row(&self) -> Option<String> {
         let rest = self.numbered.as_ref()?.iter().enumerate().skip(self.rows);
         let rest: Vec<_> = rest.map(|(at, name)| format!("{} {}", at + 1, Plain(name))).collect();
@@ -94,13 +92,13 @@ impl<'a> Headings<'a> {
     }
 }
 
-fn add<'a, T: PartialEq>(items: &mut Vec<&'a T>, item: &'a T) {
+fn add<'a>(items: &mut Vec<&'a str>, item: &'a str) {
     if !items.contains(&item) {
         items.push(item);
     }
 }
 
-fn letter(verdict: &Verdict, decision: Decision) -> String {
+fn letter(verdict: Verdict, decision: Decision) -> String {
     match (verdict, decision) {
         (Verdict::Match, Decision::Allow) => paint(GOOD, '+'),
         (Verdict::Match, Decision::Deny | Decision::Undefined) => paint(FAINT, '-'),
@@ -108,7 +106,7 @@ fn letter(verdict: &Verdict, decision: Decision) -> String {
         (Verdict::Blocked, _) => paint(BAD, 'B'),
         (Verdict::Flaky, _) => paint(UNSURE, '~'),
         (Verdict::Undefined, _) => paint(FAINT, 'u'),
-        (Verdict::Skipped(_), _) => paint(FAINT, 's'),
-        (Verdict::Inconclusive(_), _) => paint(UNSURE, '?'),
+        (Verdict::Skipped, _) => paint(FAINT, 's'),
+        (Verdict::Inconclusive, _) => paint(UNSURE, '?'),
     }
 }

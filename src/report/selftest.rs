@@ -1,88 +1,89 @@
 //! The report of a self-test: which scenarios detect which faults.
 
 use std::fmt::Write;
+use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use super::escape::{self, Plain};
-use super::json::ScenarioDocument;
+use super::escape::Plain;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
 use super::terminal;
-use crate::deviation::Fault;
-use crate::selftest::{ENOUGH, ScenarioTrial, SelfTest};
+use crate::document::{Scenario, SelfTestDocument, TriedFault};
+use crate::selftest::ENOUGH;
 
-/// The report for people: the verdict, what is undetected, what detects nothing, and the matrix.
-pub fn selftest(result: &SelfTest) -> String {
+/// Returns the report for people: the verdict, what is undetected, what detects nothing, and the matrix.
+pub fn selftest(result: &SelfTestDocument) -> String {
+    let SelfTestDocument { undetected, accusing, carried_out_again, idle, faults, .. } = result;
     let mut text = String::new();
     let _ = writeln!(text, "{}", verdict(result));
     for (fault, why) in unmeasurable(result) {
         let _ = writeln!(text, "not measurable here: {fault} ({})", Plain(why));
     }
-    section(&mut text, "Undetected faults", "what they do would not be noticed: more cases are needed", {
-        result.undetected().into_iter().map(|fault| {
-            let cases = count(result.cases(fault), "case", "cases");
-            format!("{fault} ({cases}): {}", fault.explanation)
-        })
+    let undetected = faults.iter().filter(|fault| undetected.contains(&fault.name)).map(|fault| {
+        let cases = count(fault.cases, "case", "cases");
+        format!("{} ({cases}): {}", fault.name, fault.explanation)
     });
-    section(&mut text, "Accused without a fault", "they do not pass where enforcement is right", {
-        result.accusing().into_iter().map(|trial| trial.scenario.clone())
-    });
-    text.push_str(&terminal::findings(&result.run_of(result.accusing())));
-    section(&mut text, "Run again", "inconclusive at first, for these reasons", {
-        result.unmeasured.iter().map(|trial| trial.scenario.clone())
-    });
-    text.push_str(&terminal::findings(&result.run_of(&result.unmeasured)));
-    section(&mut text, "Scenarios that detect nothing", "no fault shows in them", {
-        result.idle().into_iter().map(str::to_owned)
-    });
+    let names = |scenarios: &[Scenario]| -> Vec<String> {
+        scenarios.iter().map(|scenario| scenario.name.clone()).collect()
+    };
+    section(
+        &mut text,
+        "Undetected faults",
+        "what they do would not be noticed: more cases are needed",
+        &undetected.collect::<Vec<_>>(),
+    );
+    let explanation = "they do not pass where enforcement is right";
+    section(&mut text, "Accused without a fault", explanation, &names(accusing));
+    text.push_str(&terminal::findings(accusing, false));
+    section(&mut text, "Run again", "inconclusive at first, for these reasons", &names(carried_out_again));
+    text.push_str(&terminal::findings(carried_out_again, false));
+    section(&mut text, "Scenarios that detect nothing", "no fault shows in them", idle);
     matrix(&mut text, result);
     text
 }
 
-/// What it comes to, in a sentence without colours.
-fn summary(result: &SelfTest) -> String {
-    let undetected = result.undetected().len();
-    let shown = result.faults.len() - undetected - unmeasurable(result).count();
+/// Returns the result in a sentence without colours.
+fn summary(result: &SelfTestDocument) -> String {
+    let undetected = result.undetected.len();
     let detected = match undetected {
-        0 => format!("each of {} is detected by at least {ENOUGH} cases", count(shown, "fault", "faults")),
+        0 => {
+            let shown = result.faults.len() - unmeasurable(result).count();
+            format!("each of {} is detected by at least {ENOUGH} cases", count(shown, "fault", "faults"))
+        }
         _ => format!("{} not detected by {ENOUGH} cases", count(undetected, "fault is", "faults are")),
     };
-    let accused = match result.accusing().len() {
+    let accused = match result.accusing.len() {
         0 => "no fault is reported without one".to_owned(),
         accusing => format!("{} without one", count(accusing, "scenario fails", "scenarios fail")),
     };
     format!("{detected}, and {accused}")
 }
 
-/// The faults that this machine's kernel cannot show, and why.
-fn unmeasurable(result: &SelfTest) -> impl Iterator<Item = (Fault, &str)> {
-    result.faults.iter().filter_map(|fault| Some((*fault, result.unmeasurable(*fault)?)))
+/// Returns the faults that this machine's kernel cannot show, and why.
+fn unmeasurable(result: &SelfTestDocument) -> impl Iterator<Item = (&str, &str)> {
+    result.faults.iter().filter_map(|fault| Some((fault.name.as_str(), fault.unmeasurable.as_deref()?)))
 }
 
-fn verdict(result: &SelfTest) -> String {
-    let (style, word) = if result.is_passed() { (GOOD, "PASS") } else { (BAD, "FAIL") };
+fn verdict(result: &SelfTestDocument) -> String {
+    let (style, word) = if result.passed { (GOOD, "PASS") } else { (BAD, "FAIL") };
     let scope = format!(
         "{} in {}, {} (lab)",
-        count(result.case_count(), "case", "cases"),
+        count(result.cases, "case", "cases"),
         count(result.scenarios.len(), "scenario", "scenarios"),
-        duration(result.took)
+        duration(Duration::from_secs_f64(result.seconds))
     );
     format!("{}  {}: {scope}", paint(style, word), summary(result))
 }
 
-fn section(text: &mut String, title: &str, meaning: &str, lines: impl Iterator<Item = String>) {
-    let mut lines = lines.peekable();
-    if lines.peek().is_none() {
-        return;
+fn section(text: &mut String, title: &str, explanation: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n{}  {}", paint(UNSURE, title), paint(FAINT, explanation));
     }
-    let _ = writeln!(text, "\n{}  {}", paint(UNSURE, title), paint(FAINT, meaning));
     for line in lines {
         let _ = writeln!(text, "  {}", Plain(line));
     }
 }
 
-/// Faults by scenarios.
-fn matrix(text: &mut String, result: &SelfTest) {
+/// Shows faults by scenarios.
+fn matrix(text: &mut String, result: &SelfTestDocument) {
     let explanation = "# detected, . enforced otherwise but not seen, blank: makes the same rules";
     let _ = writeln!(text, "\n{}  {}", paint(STRONG, "Faults × scenarios"), paint(FAINT, explanation));
     let widest = result.faults.iter().map(|fault| fault.name.len()).max().unwrap_or_default();
@@ -97,34 +98,34 @@ fn matrix(text: &mut String, result: &SelfTest) {
             let _ = writeln!(text, "{:widest$}       {digits}", "");
         }
     }
-    let mut faults = result.faults.clone();
-    // Those that least detect first.
-    faults.sort_by_key(|fault| result.detecting(*fault));
+    let mut faults: Vec<_> = result.faults.iter().collect();
+    // The faults that the fewest scenarios detect come first.
+    faults.sort_by_key(|fault| fault.detecting());
     for fault in faults {
-        let row: String = result.scenarios.iter().map(|trial| mark(trial, fault)).collect();
-        let row = format!("{:widest$}  {:>3}  {row}", fault.name, result.detecting(fault));
+        let row: String = result.scenarios.iter().map(|scenario| mark(fault, scenario)).collect();
+        let row = format!("{:widest$}  {:>3}  {row}", fault.name, fault.detecting());
         let _ = writeln!(text, "{}", row.trim_end());
     }
     let _ = writeln!(text);
-    for (number, trial) in numbers.iter().zip(&result.scenarios) {
-        let detected = result.faults.iter().filter(|fault| trial.detects(**fault)).count();
-        let _ = writeln!(text, "{number:>3}  {} ({detected})", Plain(&trial.scenario));
+    for (number, scenario) in numbers.iter().zip(&result.scenarios) {
+        let detected = result.faults.iter().filter(|fault| mark(fault, scenario) == '#').count();
+        let _ = writeln!(text, "{number:>3}  {} ({detected})", Plain(scenario));
     }
 }
 
-fn mark(trial: &ScenarioTrial, fault: Fault) -> char {
-    match trial.detection(fault) {
+fn mark(fault: &TriedFault, scenario: &str) -> char {
+    match fault.trial(scenario) {
         None => ' ',
-        Some(_) if trial.detects(fault) => '#',
+        Some(trial) if trial.is_detected() => '#',
         Some(_) => '.',
     }
 }
 
-/// The faults in a table of Markdown, each with what detects it.
-pub fn selftest_markdown(result: &SelfTest) -> String {
+/// Returns the faults as a Markdown table, each with what detects it.
+pub fn selftest_markdown(result: &SelfTestDocument) -> String {
     let mut text = format!(
         "{} cases in {} scenarios against {} faults: {}.",
-        result.case_count(),
+        result.cases,
         result.scenarios.len(),
         result.faults.len(),
         summary(result)
@@ -135,57 +136,14 @@ pub fn selftest_markdown(result: &SelfTest) -> String {
     text.push_str("\n\n");
     let _ = writeln!(text, "| fault | what goes wrong | items | detected by |\n|---|---|---|---|");
     for fault in &result.faults {
-        let items: Vec<_> = fault.items.iter().map(u8::to_string).collect();
-        let detected = match result.unmeasurable(*fault) {
+        let TriedFault { name, items, explanation, .. } = fault;
+        let items: Vec<_> = items.iter().map(u8::to_string).collect();
+        let detected = match &fault.unmeasurable {
             Some(_) => "not measurable on this kernel".to_owned(),
-            None => count(result.detecting(*fault), "scenario", "scenarios"),
+            None => count(fault.detecting(), "scenario", "scenarios"),
         };
-        let seen = fault.seen.map(|seen| format!(" (seen: {seen})")).unwrap_or_default();
-        let (name, explanation) = (fault.name, fault.explanation);
+        let seen = fault.seen.as_ref().map(|seen| format!(" (seen: {seen})")).unwrap_or_default();
         let _ = writeln!(text, "| `{name}` | {explanation}{seen} | {} | {detected} |", items.join(", "));
     }
     text
-}
-
-/// Everything, for machines.
-///
-/// # Errors
-/// If it cannot be written as JSON.
-pub fn selftest_json(result: &SelfTest) -> serde_json::Result<String> {
-    let names = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.name).collect::<Vec<_>>();
-    let fault = |fault: &Fault| {
-        let detections = result.scenarios.iter().filter_map(|trial| {
-            let detection = trial.detection(*fault)?;
-            Some(json!({
-                "scenario": trial.scenario,
-                "tried": detection.tried,
-                "steps": detection.steps,
-                "leaks": detection.leaks,
-                "blocked": detection.blocked,
-            }))
-        });
-        json!({
-            "name": fault.name,
-            "items": fault.items,
-            "explanation": fault.explanation,
-            "seen": fault.seen,
-            "cases": result.cases(*fault),
-            "unmeasurable": result.unmeasurable(*fault),
-            "scenarios": detections.collect::<Vec<Value>>(),
-        })
-    };
-    let accusing = result.accusing().into_iter().map(|trial| ScenarioDocument::new(&trial.right));
-    let again = result.unmeasured.iter().map(|trial| ScenarioDocument::new(&trial.right));
-    let report = json!({
-        "passed": result.is_passed(),
-        "cases": result.case_count(),
-        "scenarios": result.scenarios.iter().map(|trial| &trial.scenario).collect::<Vec<_>>(),
-        "undetected": names(result.undetected()),
-        "accusing": accusing.collect::<Vec<_>>(),
-        "carriedOutAgain": again.collect::<Vec<_>>(),
-        "idle": result.idle(),
-        "faults": result.faults.iter().map(fault).collect::<Vec<Value>>(),
-        "seconds": result.took.as_secs_f64(),
-    });
-    escape::json(&report)
 }

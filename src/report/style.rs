@@ -1,37 +1,41 @@
-//! Colours. Whoever prints a report takes them out where they do not belong.
+//! Colours, numbers, times and tables. Colours are removed later if the output is not a terminal.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Modify, Style as TableStyle};
 
-/// Good news.
+/// Style of passes.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// Breaches and outages.
+/// Style of failures.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What could not be decided.
+/// Style of what is not decided.
 pub(super) const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
-/// Headings.
+/// Style of headings.
 pub(super) const STRONG: Style = Style::new().bold();
-/// Explanations.
+/// Style of explanations.
 pub(super) const FAINT: Style = Style::new().dimmed();
 
-/// A text in a style.
+/// Returns a text in a style.
 pub(super) fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// `1 leak`, `2 leaks`
+/// Returns a count with its noun: `1 leak`, `2 leaks`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
-/// `2 leaks, 1 blocked`: what there is none of is left out.
-pub(super) fn join<const N: usize>(parts: [(usize, &str, &str); N]) -> String {
+/// Returns the counts that are not 0, with their nouns: `2 leaks, 1 blocked`.
+pub(super) fn join<'a>(parts: impl IntoIterator<Item = (usize, &'a str, &'a str)>) -> String {
     let parts = parts.into_iter().filter(|(number, _, _)| *number > 0);
     parts.map(|(number, one, many)| count(number, one, many)).collect::<Vec<_>>().join(", ")
 }
 
-/// `12,345`
+/// Returns a count with separators: `12,345`.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -44,19 +48,42 @@ pub(crate) fn thousands(number: usize) -> String {
     text
 }
 
-/// `0.31 s`, `45 ms`
-pub(crate) fn duration(duration: std::time::Duration) -> String {
-    if duration.as_millis() < 100 {
-        format!("{} ms", duration.as_millis())
+/// Returns a time: `0.31 s`, `45 ms`.
+pub(crate) fn duration(time: impl Into<Duration>) -> String {
+    let time = time.into();
+    if time.as_millis() < 100 {
+        format!("{} ms", time.as_millis())
     } else {
-        format!("{:.2} s", duration.as_secs_f64())
+        format!("{:.2} s", time.as_secs_f64())
+    }
+}
+
+/// A table without lines.
+pub(super) struct Table(Builder);
+
+impl Table {
+    pub(super) fn new<const N: usize>(headings: [&str; N]) -> Self {
+        Self(Builder::from_iter([headings]))
+    }
+
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.push_record(cells);
+    }
+
+    /// Returns the lines of the table. Columns of numbers are aligned right.
+    pub(super) fn lines(self, numbers: impl IntoIterator<Item = usize>) -> String {
+        let mut table = self.0.build();
+        table.with(TableStyle::blank());
+        for column in numbers {
+            table.with(Modify::new(Columns::one(column)).with(Alignment::right()));
+        }
+        table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn numbers_are_grouped() {

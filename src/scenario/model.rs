@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::spec_rule::SpecRule;
 use super::step::Step;
 use crate::policy::{IpFamily, Protocol};
@@ -88,7 +90,8 @@ impl Scenario {
 }
 
 /// What a scenario demonstrates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Demonstrates {
     /// `policy-gap`: the policies do not say what their owner wants, and netproof must find that.
     PolicyGap,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ENOUGH, Steps};
 use crate::deviation::Fault;
-use crate::verdict::{Environment, Outcome, RunResult, ScenarioResult};
+use crate::verdict::{Outcome, ScenarioResult};
 
 /// Result of a self-test.
 #[derive(Debug, Clone)]
@@ -106,22 +106,6 @@ impl SelfTest {
             .iter()
             .filter(|trial| !matches!(trial.right.outcome(), Outcome::Pass | Outcome::Skipped))
             .collect()
-    }
-
-    /// Returns the results of some scenarios with correct enforcement, as a run.
-    pub fn run_of<'a>(&self, trials: impl IntoIterator<Item = &'a ScenarioTrial>) -> RunResult {
-        let scenarios: Vec<_> = trials.into_iter().map(|trial| trial.right.clone()).collect();
-        RunResult {
-            asked: scenarios.len(),
-            scenarios,
-            interrupted: false,
-            stopped: false,
-            unfinished: Vec::new(),
-            environment: Environment::default(),
-            profiles: Vec::new(),
-            asked_share: None,
-            took: self.took,
-        }
     }
 
     /// Returns how many cases the scenarios have.

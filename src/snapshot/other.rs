@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{kind, plain};
 use crate::source::{Node, Value};
 
@@ -77,15 +79,17 @@ pub enum Part {
 }
 
 /// A kind that netproof does not model, and that has objects in the input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unmodelled {
     /// `Kind`, or `Kind.group` outside the core group.
     pub kind: String,
     /// Number of objects; `None` if they could not be counted.
     pub count: Option<usize>,
     /// What they do.
+    #[serde(default)]
     pub why: String,
     /// Whether the user accepts by name that these objects are left out.
+    #[serde(rename = "accepted")]
     pub is_accepted: bool,
 }
 

@@ -3,17 +3,22 @@
 use std::iter::Sum;
 use std::ops::Add;
 
+use serde::{Deserialize, Serialize};
+
 use super::judge::Verdict;
 use super::result::{CellResult, Outcome};
 use crate::policy::Decision;
 use crate::scenario::Demonstrates;
 
 /// Numbers of cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Counts {
     /// As the policies say.
+    #[serde(rename = "match")]
     pub matches: usize,
     /// Breaches.
+    #[serde(rename = "leak")]
     pub leaks: usize,
     /// Outages.
     pub blocked: usize,
@@ -22,6 +27,7 @@ pub struct Counts {
     /// Left to the implementation, by the specification or by a profile.
     pub undefined: usize,
     /// Of these, by a profile.
+    #[serde(rename = "undefinedByProfile")]
     pub excused: usize,
     /// Not measured because the place lacks what the scenario says that it requires.
     pub skipped: usize,
@@ -32,6 +38,7 @@ pub struct Counts {
     /// Claims that were judged.
     pub judged: usize,
     /// What the policies deny, judged or not.
+    #[serde(skip)]
     pub denials: usize,
     /// Judged claims that are denials.
     pub judged_denials: usize,
@@ -40,6 +47,7 @@ pub struct Counts {
     /// Claims that a profile excuses.
     pub excused_claims: usize,
     /// Intent and policies differ.
+    #[serde(rename = "policyGaps")]
     pub gaps: usize,
     /// The author and the policy engine differ.
     pub assertion_errors: usize,
@@ -89,7 +97,7 @@ impl Counts {
     }
 
     /// What cells with these counts come to.
-    pub(super) fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
+    pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
         let gaps_count = match demonstrates {
             Some(Demonstrates::PolicyGap) => false,
             None => self.gaps > 0,

@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::judge::Cause;
 use super::machine::{Machines, denying, machines_of};
-use super::result::{CellResult, RunResult, ScenarioResult, StepResult};
+use super::result::{CellResult, RunResult, StepResult};
 use crate::policy::{Decision, Direction, Expectation};
 
 /// What a step changed for a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Change {
     /// It was not denied before, and is now.
     Enforce,
@@ -138,11 +141,6 @@ impl Settling {
             Punctuality::Unknown => Some(Cause::PunctualityUnknown { limit: limit?, opposed, took }),
         }
     }
-
-    /// By how much less than `took` it may have been in force.
-    pub fn uncertainty(&self) -> Duration {
-        self.took.saturating_sub(self.opposed.unwrap_or_default())
-    }
 }
 
 fn only(machines: BTreeSet<&str>) -> Option<&str> {
@@ -195,52 +193,6 @@ impl TimeToSettle {
     }
 }
 
-/// The middle and the end of a number of times, each one that was measured (nearest rank).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quantiles {
-    /// How many times there are.
-    pub number: usize,
-    /// Half of them are not longer.
-    pub p50: Duration,
-    /// 95 of 100 are not longer.
-    pub p95: Duration,
-    /// The longest.
-    pub max: Duration,
-}
-
-impl Quantiles {
-    /// Of these times; `None` without any.
-    pub fn of(times: impl IntoIterator<Item = Duration>) -> Option<Self> {
-        let mut times: Vec<Duration> = times.into_iter().collect();
-        times.sort_unstable();
-        let rank = |percent: usize| (times.len() * percent).div_ceil(100).saturating_sub(1);
-        Some(Self {
-            number: times.len(),
-            p50: *times.get(rank(50))?,
-            p95: *times.get(rank(95))?,
-            max: *times.last()?,
-        })
-    }
-}
-
-/// How long the steps of a scenario or a run took until their changes were in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Latency {
-    /// Of the steps with new denials.
-    pub enforce: Option<Quantiles>,
-    /// Of the steps with new allowances.
-    pub admit: Option<Quantiles>,
-}
-
-impl Latency {
-    fn of(times: &[TimeToSettle]) -> Self {
-        Self {
-            enforce: Quantiles::of(times.iter().filter_map(|time| time.enforce)),
-            admit: Quantiles::of(times.iter().filter_map(|time| time.admit)),
-        }
-    }
-}
-
 impl CellResult {
     /// Whether its change was seen not to be in force after the limit.
     pub fn is_late(&self) -> bool {
@@ -266,51 +218,12 @@ impl StepResult {
         times
     }
 
-    /// By how much less the step's times may be, as far as probes can tell.
-    pub fn uncertainty(&self) -> Duration {
-        let TimeToSettle { enforce, admit } = self.time();
-        let decides = |settling: &&Settling| match settling.change {
-            Change::Enforce => Some(settling.took) == enforce,
-            Change::Admit => Some(settling.took) == admit,
-            Change::Appear => false,
-        };
-        let deciding = self.settled().filter(decides);
-        // Of several cells that took as long, the one that is known best tells.
-        let mut best = BTreeMap::<Change, Duration>::new();
-        for settling in deciding {
-            let uncertainty = best.entry(settling.change).or_insert(Duration::MAX);
-            *uncertainty = (*uncertainty).min(settling.uncertainty());
-        }
-        best.into_values().max().unwrap_or_default()
-    }
-
     fn settled(&self) -> impl Iterator<Item = &Settling> {
         self.cells.iter().filter_map(|cell| cell.settled.as_ref())
     }
 }
 
-impl ScenarioResult {
-    /// How long its steps took until their changes were in force.
-    pub fn latency(&self) -> Latency {
-        Latency::of(&self.steps.iter().map(StepResult::time).collect::<Vec<_>>())
-    }
-}
-
 impl RunResult {
-    /// How long the steps of all scenarios took until their changes were in force.
-    pub fn latency(&self) -> Latency {
-        Latency::of(&self.steps().map(StepResult::time).collect::<Vec<_>>())
-    }
-
-    /// The same by machine.
-    pub fn latency_by_machine(&self) -> BTreeMap<&str, Latency> {
-        let mut times = BTreeMap::<&str, Vec<TimeToSettle>>::new();
-        for (machine, time) in self.steps().flat_map(StepResult::time_by_machine) {
-            times.entry(machine).or_default().push(time);
-        }
-        times.into_iter().map(|(machine, times)| (machine, Latency::of(&times))).collect()
-    }
-
     /// All steps that were carried out.
     pub fn steps(&self) -> impl Iterator<Item = &StepResult> {
         self.scenarios.iter().flat_map(|scenario| &scenario.steps)
@@ -428,28 +341,5 @@ mod tests {
         let times = [took(Change::Enforce, 7), took(Change::Enforce, 40), took(Change::Appear, 900)];
         let expected = TimeToSettle { enforce: Some(Duration::from_millis(40)), admit: None };
         assert_eq!(TimeToSettle::of(&times), expected);
-    }
-
-    #[test]
-    fn it_may_have_been_in_force_since_the_probe_before() {
-        let base = settling(&allowed(), &denied(&[Direction::Ingress]), &machines());
-        assert_eq!(base.uncertainty(), Duration::from_secs(1));
-        let probed = Settling { opposed: Some(Duration::from_millis(900)), ..base };
-        assert_eq!(probed.uncertainty(), Duration::from_millis(100));
-    }
-
-    #[test]
-    fn quantiles_are_times_that_were_measured() {
-        let of = |millis: &[u64]| {
-            let quantiles = Quantiles::of(millis.iter().map(|millis| Duration::from_millis(*millis)))?;
-            let Quantiles { number, p50, p95, max } = quantiles;
-            Some((number, p50.as_millis(), p95.as_millis(), max.as_millis()))
-        };
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[5]), Some((1, 5, 5, 5)));
-        assert_eq!(of(&[9, 1]), Some((2, 1, 9, 9)));
-        assert_eq!(of(&[3, 1, 2]), Some((3, 2, 3, 3)));
-        let hundred: Vec<u64> = (1..=100).rev().collect();
-        assert_eq!(of(&hundred), Some((100, 50, 95, 100)));
     }
 }

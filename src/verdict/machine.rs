@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::judge::Verdict;
 use super::result::{CellResult, Environment, RunResult, ScenarioResult};
 use crate::policy::{Direction, Expectation, Reason};
@@ -17,13 +19,14 @@ pub struct Machines {
 }
 
 /// What was measured at one machine, in numbers of cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MachineCounts {
     /// It was the source.
     pub source: usize,
     /// It was the destination.
     pub destination: usize,
     /// It should have denied them, and did not.
+    #[serde(rename = "leak")]
     pub leaks: usize,
     /// It was an end of them, and they should have been delivered.
     pub blocked: usize,
@@ -57,6 +60,12 @@ impl Environment {
         let used = self.nodes.iter().map(|(name, kubelet)| (name.as_str(), kubelet.as_str()));
         let used = used.filter(|(name, _)| judged.contains(name)).collect();
         (!self.nodes.is_empty()).then_some(NodeCoverage { used, all: self.nodes.len() })
+    }
+
+    /// Returns the facts about the environment, with how many of a cluster's nodes were judged.
+    pub fn facts_with_nodes(&self, judged: &BTreeSet<&str>) -> Vec<(String, String)> {
+        let nodes = self.coverage(judged).map(|coverage| ("nodes".to_owned(), coverage.to_string()));
+        nodes.into_iter().chain(self.facts.iter().cloned()).collect()
     }
 }
 

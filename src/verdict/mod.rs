@@ -15,13 +15,13 @@ mod result;
 pub use counts::Counts;
 pub use deviation::{AppliedProfile, DeviationResult, Excuse, Excuses};
 pub use judge::{Cause, Evidence, Verdict, judge};
-pub use latency::{Before, Change, Latency, Limits, Punctuality, Quantiles, Settling, TimeToSettle};
+pub use latency::{Before, Change, Limits, Punctuality, Settling, TimeToSettle};
 pub use machine::{MachineCounts, Machines, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};
-pub use open::{Fate, OpenConnection, OpenCounts};
+pub use open::{Fate, OpenConnection};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, pools, probes_for};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, DeliveredUntil, Environment, LessProved, Outcome, PolicyGap, RunResult, ScenarioFailure,
-    ScenarioResult, Shortcoming, StepResult,
+    CellResult, DeliveredUntil, Environment, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult,
+    StepResult,
 };

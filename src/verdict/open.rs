@@ -40,38 +40,3 @@ impl Fate {
         }
     }
 }
-
-/// Numbers of connections that were open before a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OpenCounts {
-    /// Could still be used.
-    pub survived: usize,
-    /// Those of them that would be denied if they were new.
-    pub denied_now: usize,
-    /// Could not be used any more.
-    pub cut: usize,
-    /// Had an end that the step removed.
-    pub ended: usize,
-    /// Could not be opened, or not be used for another reason.
-    pub not_measured: usize,
-}
-
-impl OpenCounts {
-    /// Counts connections.
-    pub fn of(connections: &[OpenConnection]) -> Self {
-        let mut counts = Self::default();
-        for OpenConnection { decision, fate, .. } in connections {
-            let counter = match fate {
-                Fate::Survived => &mut counts.survived,
-                Fate::Cut => &mut counts.cut,
-                Fate::Ended => &mut counts.ended,
-                Fate::NotMeasured(_) => &mut counts.not_measured,
-            };
-            *counter += 1;
-            if *fate == Fate::Survived && *decision == Some(Decision::Deny) {
-                counts.denied_now += 1;
-            }
-        }
-        counts
-    }
-}

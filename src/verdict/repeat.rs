@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::judge::Verdict;
 use super::latency::{Punctuality, TimeToSettle};
 use super::result::{CellResult, ScenarioResult, StepResult};
 
 /// How often a scenario was carried out, and how often with the same verdicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repetitions {
     /// How often it should have been carried out.
     pub asked: usize,
     /// How often it was.
+    #[serde(rename = "carriedOut")]
     pub done: usize,
     /// How many of those gave the same verdicts, in every cell.
     pub same: usize,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::counts::Counts;
 use super::deviation::{AppliedProfile, Excuse};
 use super::judge::Verdict;
@@ -209,7 +211,8 @@ pub struct ScenarioFailure {
 }
 
 /// What a result comes to. The worst of several is the greatest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Nothing was judged, or no denial of several, as declared: the place lacks what is required, or a profile
     /// excuses all of it.
@@ -217,6 +220,7 @@ pub enum Outcome {
     /// Every claim was judged and holds, except those that were skipped or excused as declared.
     Pass,
     /// A claim was not judged, or something was flaky, and nothing is worse.
+    #[default]
     Inconclusive,
     /// Leaks, blocked cells, policy gaps, assertion errors, changes that were in
     /// force too late, or a lack of what the run must have.
@@ -307,30 +311,6 @@ pub struct RunResult {
     pub took: Duration,
 }
 
-/// What is wrong with a run as a whole.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Shortcoming {
-    /// It had to be without what it must have.
-    Lacking(BTreeSet<Capability>),
-    /// So many scenarios or repetitions were not carried out.
-    Unfinished(usize),
-    /// There are objects without which the expected answers are not known.
-    NotModelled,
-    /// No denial was judged.
-    NothingProved,
-    /// Fewer probes were dropped somewhere than the share of leaking connections needs that was asked for.
-    LessProved(LessProved),
-}
-
-/// Two shares of leaking connections, from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LessProved {
-    /// The smallest share that would have been found everywhere.
-    pub found: f64,
-    /// The share that was asked for, which is smaller.
-    pub asked: f64,
-}
-
 /// Where packets were sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environment {
@@ -352,16 +332,23 @@ impl RunResult {
         self.scenarios.iter().map(ScenarioResult::counts).sum()
     }
 
-    /// What the run comes to. A pass has to prove something: at least one denial.
-    pub fn outcome(&self) -> Outcome {
+    /// Returns the outcome, given the power of the run. A run passes only if it proves something: at least one denial.
+    pub fn outcome(&self, power: &Power) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
-        // What is lacking has failed its scenarios already.
-        if self.shortcomings().is_empty() { worst } else { worst.max(Outcome::Inconclusive) }
+        let is_unproved = self.counts().proves_nothing()
+            || self.asked_share.is_some_and(|share| power.falls_short_of(share))
+            || self.environment.unmodelled.iter().any(|kind| !kind.is_accepted);
+        // A lack of what the run requires has failed its scenarios already.
+        if self.interrupted || self.left() > 0 || is_unproved {
+            worst.max(Outcome::Inconclusive)
+        } else {
+            worst
+        }
     }
 
-    /// Returns the exit code that the run leads to.
-    pub fn exit_code(&self) -> u8 {
-        self.outcome().exit_code_unless(self.interrupted)
+    /// Returns the count of scenarios and repetitions that were not run.
+    pub fn left(&self) -> usize {
+        self.unfinished.len().max(self.asked.saturating_sub(self.scenarios.len()))
     }
 
     /// What the run must have and its scenarios had to be without.
@@ -386,30 +373,6 @@ impl RunResult {
     pub fn power(&self) -> Power {
         let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
         steps.map(StepResult::power).fold(Power::default(), Power::plus)
-    }
-
-    /// Whether objects decide here that netproof does not model, and that the user does not accept.
-    pub fn lacks_a_model(&self) -> bool {
-        self.environment.unmodelled.iter().any(|kind| !kind.is_accepted)
-    }
-
-    /// What is wrong with the run as a whole, whatever its steps show.
-    pub fn shortcomings(&self) -> Vec<Shortcoming> {
-        let left = self.unfinished.len().max(self.asked.saturating_sub(self.scenarios.len()));
-        let all = [
-            Some(self.lacking()).filter(|lacking| !lacking.is_empty()).map(Shortcoming::Lacking),
-            (self.interrupted || left > 0).then_some(Shortcoming::Unfinished(left)),
-            self.lacks_a_model().then_some(Shortcoming::NotModelled),
-            self.counts().proves_nothing().then_some(Shortcoming::NothingProved),
-            self.less_proved().map(Shortcoming::LessProved),
-        ];
-        all.into_iter().flatten().collect()
-    }
-
-    /// How much less the run proves than it was asked for; `None` if it does not.
-    pub fn less_proved(&self) -> Option<LessProved> {
-        let (asked, power) = (self.asked_share?, self.power());
-        power.falls_short_of(asked).then_some(LessProved { found: power.detectable_share, asked })
     }
 
     /// Why nothing could be carried out, if so.

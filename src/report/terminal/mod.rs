@@ -1,4 +1,4 @@
-//! The report for people: the verdict first, then what is wrong, then the rest.
+//! The report for people: the verdict first, then the problems, then the rest.
 
 mod headline;
 mod notes;
@@ -7,63 +7,52 @@ mod table;
 
 use std::fmt::Write;
 
-use super::escape::Plain;
-use super::style::{FAINT, STRONG, paint};
-use super::{latency, machines, matrix};
-use crate::verdict::{RunResult, ScenarioResult, StepResult};
+use super::escape::{Plain, shown};
+use super::style::{FAINT, STRONG, Table, paint, thousands};
+use super::{latency, matrix};
+use crate::document::{MachineCounts, RunDocument, Step};
 
-/// The report of a run. `everything` shows every matrix and every differing cell.
-pub fn terminal(result: &RunResult, everything: bool) -> String {
-    let mut report = Report { text: String::new(), result, everything };
+pub(super) use headline::lacks;
+pub(super) use sections::findings;
+
+/// Returns the report of a run. `everything` shows every matrix and every differing cell.
+pub fn terminal(run: &RunDocument, everything: bool) -> String {
+    let mut report = Report { text: String::new(), run, everything };
     report.verdict();
     report.sections();
     report.latency();
     report.matrices();
     report.table();
-    report.machines();
+    report.nodes();
     report.notes();
-    report.text
-}
-
-/// Only what is wrong, as the report of a run has it.
-pub(super) fn findings(result: &RunResult) -> String {
-    let mut report = Report { text: String::new(), result, everything: false };
-    report.sections();
     report.text
 }
 
 struct Report<'a> {
     text: String,
-    result: &'a RunResult,
+    run: &'a RunDocument,
     everything: bool,
 }
 
-/// How many lines a list of cells may have unless everything is asked for.
+/// Greatest count of lines of a list, unless everything is shown.
 const LINES: usize = 12;
 
 impl Report<'_> {
-    fn most(&self, lines: usize) -> usize {
-        if self.everything { usize::MAX } else { lines }
-    }
-
     fn line(&mut self, line: impl std::fmt::Display) {
         let _ = writeln!(self.text, "{line}");
     }
 
     fn latency(&mut self) {
-        if let Some(table) = latency::table(self.result, self.everything) {
+        if let Some(table) = latency::table(self.run, self.everything) {
             self.line(format!("\n{table}"));
         }
     }
 
-    /// Every step's matrix, or that of the first step that differs.
+    /// Shows the matrix of every step, or of the first step that differs.
     fn matrices(&mut self) {
-        let differs = |step: &StepResult| {
-            let counts = step.counts();
-            counts.leaks + counts.blocked + counts.flaky > 0
-        };
+        let differs = |step: &Step| step.counts.leaks + step.counts.blocked + step.counts.flaky > 0;
         let mut shown = 0;
-        for (scenario, step) in steps(self.result) {
+        for (scenario, step) in self.run.steps() {
             if self.everything || (shown == 0 && differs(step)) {
                 self.line(format!("\n{} › {}", paint(STRONG, Plain(&scenario.name)), Plain(&step.name)));
                 self.text.push_str(&matrix::matrices(step));
@@ -75,18 +64,18 @@ impl Report<'_> {
         }
     }
 
-    /// One line a node, where they may differ.
-    fn machines(&mut self) {
-        let counts = self.result.counts();
-        let is_cluster = !self.result.environment.facts.is_empty();
-        if (is_cluster || counts.leaks + counts.blocked > 0)
-            && let Some(table) = machines::table(self.result)
-        {
-            self.line(format!("\n{}", table.trim_end_matches('\n')));
+    /// Shows a line for each node, if nodes may differ.
+    fn nodes(&mut self) {
+        let RunDocument { counts, facts, nodes, .. } = self.run;
+        let is_cluster = !facts.is_empty();
+        if nodes.len() < 2 || !(is_cluster || counts.leaks + counts.blocked > 0) {
+            return;
         }
+        let mut table = Table::new(["node", "as source", "as destination", "leaks", "blocked"]);
+        for (name, MachineCounts { source, destination, leaks, blocked }) in nodes {
+            let numbers = [source, destination, leaks, blocked].map(|number| thousands(*number));
+            table.row([shown(name)].into_iter().chain(numbers));
+        }
+        let _ = write!(self.text, "\n{}", table.lines(1..5));
     }
-}
-
-fn steps(result: &RunResult) -> impl Iterator<Item = (&ScenarioResult, &StepResult)> {
-    result.scenarios.iter().flat_map(|scenario| scenario.steps.iter().map(move |step| (scenario, step)))
 }

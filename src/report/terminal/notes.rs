@@ -1,25 +1,21 @@
-//! What decides no verdict: new pods, open connections, and the objects that were not looked at.
+//! What decides no verdict: new pods, open connections, and ignored objects.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::{LINES, Report, steps};
+use super::{LINES, Report};
+use crate::document::{Millis, Step};
+use crate::report::cells::more;
 use crate::report::escape::{Plain, shown};
-use crate::report::open;
 use crate::report::style::{FAINT, duration, paint};
-use crate::verdict::{RunResult, ScenarioResult, StepResult};
+use crate::report::view;
 
-impl<'a> Report<'a> {
+impl Report<'_> {
     pub(super) fn notes(&mut self) {
-        if let Some(times) = new_pods(self.result) {
-            self.line(format!("\n{}", paint(FAINT, times)));
-        }
+        self.new_pods();
         self.open_connections();
         let mut ignored = BTreeMap::<&str, usize>::new();
-        for scenario in &self.result.scenarios {
-            for (kind, number) in &scenario.ignored {
-                *ignored.entry(kind).or_default() += number;
-            }
+        for (kind, number) in self.run.scenarios.iter().flat_map(|scenario| &scenario.ignored) {
+            *ignored.entry(kind).or_default() += number;
         }
         if !ignored.is_empty() {
             let kinds: Vec<_> = ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
@@ -29,36 +25,40 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// One line a step that found connections open.
+    /// Shows how long the slowest new pod took, if there was one.
+    fn new_pods(&mut self) {
+        let slowest =
+            |time: fn(&Step) -> Option<Millis>| self.run.steps().filter_map(|(_, step)| time(step)).max();
+        let times = [
+            ("isolated", slowest(|step| step.new_pods_isolated_ms)),
+            ("admitted", slowest(|step| step.new_pods_admitted_ms)),
+        ];
+        let times =
+            times.into_iter().filter_map(|(what, time)| Some(format!("{what} after {}", duration(time?))));
+        let times: Vec<_> = times.collect();
+        if !times.is_empty() {
+            let times = format!("New pods, counted from their first answer: {}", times.join(", "));
+            self.line(format!("\n{}", paint(FAINT, times)));
+        }
+    }
+
+    /// Shows a line for each step that found connections open.
     fn open_connections(&mut self) {
-        let kept = |(scenario, step): (&'a ScenarioResult, &'a StepResult)| {
-            Some(shown(format!("  {} › {}: {}", scenario.name, step.name, open::summary(step)?)))
-        };
-        let lines: Vec<_> = steps(self.result).filter_map(kept).collect();
+        let kept = self.run.steps().filter_map(|(scenario, step)| {
+            let summary = view::open_connections(step)?.summary();
+            Some(shown(format!("  {} › {}: {summary}", scenario.name, step.name)))
+        });
+        let lines: Vec<_> = kept.collect();
         if lines.is_empty() {
             return;
         }
         let title =
             "Connections that were open before a step: what becomes of them is left to the implementation";
         self.line(format!("\n{}", paint(FAINT, title)));
-        let most = self.most(LINES);
+        let most = if self.everything { usize::MAX } else { LINES };
         for line in lines.iter().take(most) {
             self.line(paint(FAINT, line));
         }
-        if lines.len() > most {
-            self.line(paint(FAINT, format!("  … and {} more (--verbose shows all)", lines.len() - most)));
-        }
+        more(&mut self.text, "  ", lines.len().saturating_sub(most));
     }
-}
-
-/// How long the slowest new pod took, if there was one.
-fn new_pods(result: &RunResult) -> Option<String> {
-    let slowest =
-        |time: fn(&StepResult) -> Option<Duration>| steps(result).filter_map(|(_, step)| time(step)).max();
-    let isolated =
-        slowest(|step| step.new_pods.enforce).map(|time| format!("isolated after {}", duration(time)));
-    let admitted =
-        slowest(|step| step.new_pods.admit).map(|time| format!("admitted after {}", duration(time)));
-    let times: Vec<_> = [isolated, admitted].into_iter().flatten().collect();
-    (!times.is_empty()).then(|| format!("New pods, counted from their first answer: {}", times.join(", ")))
 }

@@ -1,0 +1,130 @@
+//! The result of `netproof fuzz`.
+
+#![expect(missing_docs, reason = "docs/json.md documents the fields")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ApiVersion, FuzzKind, Millis, Observation, texts};
+use crate::fuzz::{Differs, Found, FuzzResult};
+use crate::policy::{Decision, IpFamily};
+
+/// What random scenarios found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FuzzDocument {
+    pub api_version: ApiVersion,
+    pub kind: FuzzKind,
+    pub exit_code: u8,
+    pub backend: String,
+    pub seed: u64,
+    pub cases: usize,
+    pub disagreeing: usize,
+    pub cells: usize,
+    pub undefined: usize,
+    pub undefined_by_profile: usize,
+    pub skipped: usize,
+    pub flaky: usize,
+    pub inconclusive: usize,
+    pub failures: BTreeMap<u64, String>,
+    pub interrupted: bool,
+    pub took_ms: Millis,
+    pub found: Vec<Finding>,
+    pub items: Vec<RuleCases>,
+    pub fields: BTreeMap<String, usize>,
+}
+
+/// How many cases decide an item of docs/semantics.md.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleCases {
+    pub item: u8,
+    pub title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cases: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_of_reach: Option<String>,
+}
+
+/// A disagreement that was analysed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    pub seed: u64,
+    pub case: usize,
+    pub differs: Differs,
+    pub from: String,
+    pub to: String,
+    pub family: IpFamily,
+    pub probe: String,
+    pub engine: Decision,
+    pub naive: Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observation>,
+    pub reasons: Vec<String>,
+    pub cells: usize,
+    pub tries: usize,
+    pub minimal: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+impl FuzzDocument {
+    /// Returns the document of a result. `saved` are the files of what was found, in that order.
+    pub fn new(result: &FuzzResult, backend: &str, saved: &[Option<PathBuf>]) -> Self {
+        let found = result.found.iter().zip(saved).map(|(found, path)| Finding::new(found, path.as_ref()));
+        let items = result.coverage.items().map(|(item, reached)| RuleCases {
+            item: item.number(),
+            title: item.title().to_owned(),
+            cases: reached.ok(),
+            out_of_reach: reached.err().map(str::to_owned),
+        });
+        let failures = result.failures.iter().map(|(seed, failure)| (*seed, failure.message.clone()));
+        Self {
+            api_version: ApiVersion::V1Alpha1,
+            kind: FuzzKind::FuzzResult,
+            exit_code: result.exit_code(),
+            backend: backend.to_owned(),
+            seed: result.seed,
+            cases: result.cases,
+            disagreeing: result.disagreeing,
+            cells: result.counts.cells(),
+            undefined: result.counts.undefined,
+            undefined_by_profile: result.counts.excused,
+            skipped: result.counts.skipped,
+            flaky: result.counts.flaky,
+            inconclusive: result.counts.inconclusive,
+            failures: failures.collect(),
+            interrupted: result.interrupted,
+            took_ms: result.took.into(),
+            found: found.collect(),
+            items: items.collect(),
+            fields: result.coverage.fields().into_iter().collect(),
+        }
+    }
+}
+
+impl Finding {
+    fn new(found: &Found, path: Option<&PathBuf>) -> Self {
+        let Found { case, disagreement, cells, shown, tries } = found;
+        let cell = &disagreement.cell;
+        Self {
+            seed: case.seed,
+            case: case.number,
+            differs: disagreement.differs,
+            from: cell.from.to_string(),
+            to: cell.to.to_string(),
+            family: cell.family,
+            probe: cell.probe.to_string(),
+            engine: disagreement.engine,
+            naive: disagreement.naive,
+            observed: disagreement.observed.as_ref().map(Observation::from),
+            reasons: texts(&disagreement.reasons),
+            cells: *cells,
+            tries: *tries,
+            minimal: shown.as_ref().is_some_and(|shown| shown.is_minimal),
+            file: path.map(|path| path.display().to_string()),
+        }
+    }
+}

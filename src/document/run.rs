@@ -1,0 +1,331 @@
+//! The result of a run.
+
+#![expect(missing_docs, reason = "docs/json.md documents the fields")]
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::scenario::counts_with_sum;
+use super::{
+    ApiVersion, Cell, ComparisonDocument, Millis, Profile, RunKind, RunLatency, Scenario, Step, by_name,
+    texts,
+};
+use crate::policy::Decision;
+use crate::snapshot::Unmodelled;
+use crate::verdict::{Counts, MachineCounts, Outcome, Power, RunResult};
+
+/// Reason why a text is not a result of a run.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The text has another structure.
+    #[error("{name}: no result of `netproof run -o json`")]
+    Shape {
+        /// Where the text was read from.
+        name: String,
+        /// What is wrong, and where.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A name that must be unique occurs twice.
+    #[error("{name}: {what} is there twice: its verdicts cannot be told apart")]
+    Twice {
+        /// Where the text was read from.
+        name: String,
+        /// What has the name, and the name.
+        what: String,
+    },
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+pub struct RunDocument {
+    /// Where the document was read from, or `this run`.
+    #[serde(skip)]
+    pub name: String,
+    pub api_version: ApiVersion,
+    pub kind: RunKind,
+    pub version: Option<String>,
+    #[serde(default)]
+    pub outcome: Outcome,
+    #[serde(default)]
+    pub exit_code: u8,
+    pub backend: String,
+    #[serde(with = "by_name")]
+    pub facts: Vec<(String, String)>,
+    pub warnings: Vec<String>,
+    #[serde(default)]
+    pub unmodelled: Vec<Unmodelled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_coverage: Option<NodeCoverage>,
+    #[serde(default)]
+    pub lacking: Vec<String>,
+    pub interrupted: bool,
+    #[serde(default)]
+    pub stopped: bool,
+    #[serde(default)]
+    pub not_run: BTreeSet<String>,
+    /// Count of the scenarios and repetitions that were not run.
+    #[serde(skip)]
+    pub left: usize,
+    /// Count of the requested scenarios, without repetitions.
+    #[serde(skip)]
+    pub requested: usize,
+    /// Why nothing could be run.
+    #[serde(skip)]
+    pub failure: Option<String>,
+    /// The only one of several nodes that leaks.
+    #[serde(skip)]
+    pub leaking_node: Option<String>,
+    #[serde(default)]
+    pub took_ms: Millis,
+    #[serde(default, serialize_with = "counts_with_sum")]
+    pub counts: Counts,
+    #[serde(default)]
+    pub proof: Proof,
+    #[serde(default, with = "by_name")]
+    pub skipped: Vec<(String, usize)>,
+    #[serde(default)]
+    pub nodes: BTreeMap<String, MachineCounts>,
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
+    #[serde(default)]
+    pub latency: RunLatency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Box<ComparisonDocument>>,
+    pub scenarios: Vec<Scenario>,
+}
+
+/// How many of a cluster's nodes were used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCoverage {
+    pub used: usize,
+    pub all: usize,
+}
+
+/// What the proved denials rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Proof {
+    pub denials: usize,
+    pub dropped_probes: u64,
+    pub fewest_per_denial: u32,
+    pub enforcement_points: usize,
+    pub untold_enforcement_points: usize,
+    pub fewest_per_enforcement_point: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detectable_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_share: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub falls_short: bool,
+}
+
+impl Proof {
+    fn new(power: &Power, asked_share: Option<f64>) -> Self {
+        Self {
+            denials: power.denials,
+            dropped_probes: power.probes,
+            fewest_per_denial: power.fewest_per_cell,
+            enforcement_points: power.points,
+            untold_enforcement_points: power.untold,
+            fewest_per_enforcement_point: power.fewest_per_point,
+            detectable_share: (power.points > 0).then_some(power.detectable_share),
+            asked_share,
+            falls_short: asked_share.is_some_and(|share| power.falls_short_of(share)),
+        }
+    }
+}
+
+impl RunDocument {
+    /// Parses a result. `name` is where it was read from.
+    ///
+    /// # Errors
+    /// If the text is not a result, or a name in it is not unique.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
+        let shape = |source| Error::Shape { name: name.to_owned(), source };
+        let mut document: Self = serde_json::from_str(text).map_err(shape)?;
+        name.clone_into(&mut document.name);
+        document.check()?;
+        Ok(document)
+    }
+
+    /// Checks that the names in the document are unique.
+    ///
+    /// # Errors
+    /// If a name occurs twice.
+    pub fn check(&self) -> Result<(), Error> {
+        let twice = |what| Error::Twice { name: self.name.clone(), what };
+        let mut scenarios = HashSet::new();
+        for scenario in &self.scenarios {
+            if !scenarios.insert(scenario.name.as_str()) {
+                return Err(twice(format!("scenario `{}`", scenario.name)));
+            }
+            let mut steps = HashSet::new();
+            for step in &scenario.steps {
+                let place = format!("step `{}` of scenario `{}`", step.name, scenario.name);
+                if !steps.insert(step.name.as_str()) {
+                    return Err(twice(place));
+                }
+                let mut cells = HashSet::new();
+                if let Some(cell) = step.cells.iter().find(|cell| !cells.insert(cell.key())) {
+                    return Err(twice(format!("`{cell}` in {place}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the steps with their scenarios.
+    pub fn steps(&self) -> impl Iterator<Item = (&Scenario, &Step)> {
+        self.scenarios.iter().flat_map(|scenario| scenario.steps.iter().map(move |step| (scenario, step)))
+    }
+
+    /// Returns all cells.
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.steps().flat_map(|(_, step)| &step.cells)
+    }
+
+    /// Returns whether the run ended early.
+    pub fn is_incomplete(&self) -> bool {
+        self.interrupted || self.stopped || !self.not_run.is_empty()
+    }
+
+    /// Returns the count of judged denials.
+    pub fn judged_denials(&self) -> usize {
+        self.cells().filter(|cell| cell.expected == Decision::Deny && cell.is_judged()).count()
+    }
+
+    /// Returns the kinds of objects that the run did not model, and that its user did not accept.
+    pub fn unaccepted(&self) -> impl Iterator<Item = &Unmodelled> {
+        self.unmodelled.iter().filter(|kind| !kind.is_accepted)
+    }
+}
+
+impl From<&RunResult> for RunDocument {
+    fn from(result: &RunResult) -> Self {
+        let (environment, judged_nodes) = (&result.environment, result.judged_machines());
+        let coverage = environment.coverage(&judged_nodes);
+        let skipped = result.skipped().into_iter();
+        let power = result.power();
+        let scenarios: Vec<_> = result.scenarios.iter().map(Scenario::from).collect();
+        let outcome = result.outcome(&power);
+        Self {
+            name: "this run".to_owned(),
+            api_version: ApiVersion::V1Alpha1,
+            kind: RunKind::RunResult,
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            outcome,
+            exit_code: outcome.exit_code_unless(result.interrupted),
+            backend: environment.name.clone(),
+            facts: environment.facts_with_nodes(&judged_nodes),
+            warnings: environment.warnings.clone(),
+            unmodelled: environment.unmodelled.clone(),
+            node_coverage: coverage
+                .map(|coverage| NodeCoverage { used: coverage.used.len(), all: coverage.all }),
+            lacking: texts(result.lacking()),
+            interrupted: result.interrupted,
+            stopped: result.stopped,
+            not_run: result.unfinished.iter().cloned().collect(),
+            left: result.left(),
+            requested: result.asked,
+            failure: result.failure().map(|failure| failure.message.clone()),
+            leaking_node: result.leaking_machine().map(str::to_owned),
+            took_ms: result.took.into(),
+            counts: result.counts(),
+            proof: Proof::new(&power, result.asked_share),
+            skipped: skipped.map(|(capability, count)| (capability.to_string(), count)).collect(),
+            nodes: result.machines().into_iter().map(|(node, counts)| (node.to_owned(), counts)).collect(),
+            profiles: Profile::all(result),
+            latency: RunLatency::of(scenarios.iter().flat_map(|scenario| &scenario.steps)),
+            comparison: None,
+            scenarios,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Problem;
+
+    fn with_cells(cells: &str) -> String {
+        format!(
+            r#"{{"apiVersion": "netproof.dev/v1alpha1", "kind": "RunResult", "backend": "lab", "facts": {{}},
+            "warnings": [], "interrupted": false, "addedLater": 1, "scenarios": [{{"name": "s", "steps": [
+            {{"name": "t", "timeToEnforceMs": null, "timeToAdmitMs": 3, "cells": [{cells}]}}]}}]}}"#
+        )
+    }
+
+    const CELL: &str = r#"{"from": "x/a", "to": "x/b", "family": "IPv4", "probe": "80/TCP", "verdict": "match",
+        "expected": "deny", "observed": "dropped", "settledMs": 7, "opposedMs": 6, "limitMs": 5, "intended": "allow"}"#;
+
+    fn error(text: &str) -> String {
+        let error = RunDocument::parse("before.json", text).unwrap_err();
+        let mut causes = vec![error.to_string()];
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        causes.join(": ")
+    }
+
+    #[test]
+    fn a_result_is_read_and_what_was_added_later_does_not_matter() {
+        let document = RunDocument::parse("before.json", &with_cells(CELL)).unwrap();
+        let scenario = &document.scenarios[0];
+        let cell = &scenario.steps[0].cells[0];
+        assert_eq!(
+            (document.name.as_str(), scenario.steps[0].times.time_to_admit_ms),
+            ("before.json", Some(Millis(3)))
+        );
+        assert_eq!(scenario.problems(cell), [Problem::PolicyGap, Problem::Late].into());
+        assert!(!document.is_incomplete() && !scenario.misses_demonstration());
+    }
+
+    /// A cluster without IPv6 does not contradict assertions about IPv6, because nothing is known about it.
+    #[test]
+    fn a_claim_about_an_end_without_an_address_is_no_assertion_error() {
+        let cell = CELL.replace(r#""verdict": "match""#, r#""verdict": "skipped", "asserted": "deny""#);
+        let cell = cell
+            .replace(r#""settledMs": 7, "#, "")
+            .replace(r#""expected": "deny""#, r#""expected": "undefined""#);
+        let cell = cell.replace('}', r#", "reasons": [{"text": "…", "undefined": "no-address"}]}"#);
+        let document = RunDocument::parse("after.json", &with_cells(&cell)).unwrap();
+        let scenario = &document.scenarios[0];
+        assert_eq!(scenario.problems(&scenario.steps[0].cells[0]), [Problem::Inconclusive].into());
+    }
+
+    /// A profile is about what packets do, and not about what policies mean.
+    #[test]
+    fn a_claim_is_held_against_the_policies_where_a_profile_leaves_the_cell_undefined() {
+        let excused = r#""verdict": "undefined", "asserted": "deny",
+            "deviation": {"profile": "p", "reason": "r", "promised": "deny"}"#;
+        let cell = CELL.replace(r#""verdict": "match""#, excused).replace(r#""settledMs": 7, "#, "");
+        let cell = cell.replace(r#""expected": "deny""#, r#""expected": "undefined""#);
+        let problems = |cell: &str| {
+            let document = RunDocument::parse("before.json", &with_cells(cell)).unwrap();
+            document.scenarios[0].problems(&document.scenarios[0].steps[0].cells[0])
+        };
+        assert_eq!(problems(&cell), [Problem::PolicyGap].into());
+        let intended = r#""intended": "deny""#;
+        assert_eq!(problems(&cell.replace(r#""intended": "allow""#, intended)), [].into());
+        let asserted = cell.replace(r#""asserted": "deny""#, r#""asserted": "allow""#);
+        assert_eq!(problems(&asserted), [Problem::PolicyGap, Problem::AssertionError].into());
+    }
+
+    #[test]
+    fn what_is_no_result_is_refused() {
+        insta::assert_snapshot!(error("{"), @"before.json: no result of `netproof run -o json`: EOF while parsing an object at line 1 column 1");
+        insta::assert_snapshot!(error("[]"), @"before.json: no result of `netproof run -o json`: invalid length 0, expected an object at line 1 column 2");
+        insta::assert_snapshot!(error(&with_cells("").replace("v1alpha1", "v2")), @"before.json: no result of `netproof run -o json`: unknown variant `netproof.dev/v2`, expected `netproof.dev/v1alpha1` at line 1 column 32");
+        insta::assert_snapshot!(error(&with_cells("").replace("RunResult", "ScenarioList")), @"before.json: no result of `netproof run -o json`: unknown variant `ScenarioList`, expected `RunResult` at line 1 column 62");
+        insta::assert_snapshot!(error(&with_cells("").replace("interrupted", "other")), @"before.json: no result of `netproof run -o json`: missing field `interrupted` at line 3 column 87");
+        insta::assert_snapshot!(error(&with_cells(&CELL.replace("match", "fine"))), @"before.json: no result of `netproof run -o json`: unknown variant `fine`, expected one of `match`, `leak`, `blocked`, `flaky`, `undefined`, `skipped`, `inconclusive` at line 3 column 164");
+        insta::assert_snapshot!(error(&with_cells(&CELL.replace("\"to\"", "\"towards\""))), @"before.json: no result of `netproof run -o json`: missing field `to` at line 4 column 117");
+        insta::assert_snapshot!(error(&with_cells(&format!("{CELL}, {CELL}"))), @"before.json: `x/a → x/b 80/TCP (IPv4)` in step `t` of scenario `s` is there twice: its verdicts cannot be told apart");
+    }
+}

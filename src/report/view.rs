@@ -1,0 +1,280 @@
+//! What reports of a run say: the words for problems, counts, times and cells.
+
+use anstyle::Style;
+
+use super::style::{BAD, UNSURE, count, duration, join, thousands};
+use crate::document::{
+    Cell, Change, Counts, Decision, Deviation, Fate, Problem, Profile, Proof, RunDocument, Scenario, Step,
+    Unmodelled,
+};
+
+/// Section of a report for the cells with one problem.
+pub(super) struct Section {
+    pub(super) problem: Problem,
+    pub(super) title: &'static str,
+    pub(super) style: Style,
+    pub(super) explanation: &'static str,
+}
+
+/// The sections, in the order in which a report shows them.
+pub(super) const SECTIONS: [Section; 7] = [
+    section(Problem::Leak, "Leaks", BAD, "denied by the policies, delivered anyway"),
+    section(Problem::Blocked, "Blocked", BAD, "allowed by the policies, not delivered"),
+    section(Problem::Late, "Late", BAD, "in force as promised, but later than asked for"),
+    section(
+        Problem::PolicyGap,
+        "Policy gaps",
+        UNSURE,
+        "the policies say something else than their owner wants: fix the policies",
+    ),
+    section(
+        Problem::AssertionError,
+        "Assertion errors",
+        BAD,
+        "the scenario asserts something else than the policies promise",
+    ),
+    section(Problem::Flaky, "Flaky", UNSURE, "answers that differed after settling"),
+    section(Problem::Inconclusive, "Not measured", UNSURE, "inconclusive"),
+];
+
+const fn section(problem: Problem, title: &'static str, style: Style, explanation: &'static str) -> Section {
+    Section { problem, title, style, explanation }
+}
+
+/// What a failed demonstration shows.
+pub(super) const NO_GAP: &str = "it has to show a policy gap, and there is none";
+/// Why a run proves nothing without a judged denial.
+pub(super) const NO_DENIAL: &str = "no denial was judged, so nothing is known about isolation";
+
+/// Returns the noun of a problem, for one cell and for several.
+pub(super) fn noun(problem: Problem) -> (&'static str, &'static str) {
+    match problem {
+        Problem::Leak => ("leak", "leaks"),
+        Problem::Blocked => ("blocked", "blocked"),
+        Problem::PolicyGap => ("policy gap", "policy gaps"),
+        Problem::AssertionError => ("assertion error", "assertion errors"),
+        Problem::Late => ("late", "late"),
+        Problem::Flaky => ("flaky", "flaky"),
+        Problem::Inconclusive => ("not measured", "not measured"),
+    }
+}
+
+/// Returns the counts of problems with their nouns, the worst problem first. `gaps` are the policy gaps that count.
+pub(super) fn problems(counts: &Counts, gaps: usize) -> [(usize, &'static str, &'static str); 7] {
+    Problem::ALL.map(|problem| {
+        let number = match problem {
+            Problem::Leak => counts.leaks,
+            Problem::Blocked => counts.blocked,
+            Problem::PolicyGap => gaps,
+            Problem::AssertionError => counts.assertion_errors,
+            Problem::Late => counts.late,
+            Problem::Flaky => counts.flaky,
+            Problem::Inconclusive => counts.inconclusive,
+        };
+        let (one, many) = noun(problem);
+        (number, one, many)
+    })
+}
+
+/// Returns the count of policy gaps of a step that are mistakes, not demonstrations.
+pub(super) fn mistaken_gaps(scenario: &Scenario, counts: &Counts) -> usize {
+    if scenario.demonstrates.is_none() { counts.gaps } else { 0 }
+}
+
+/// Returns what a problem of a cell is about.
+pub(super) fn finding(problem: Problem, cell: &Cell) -> String {
+    match problem {
+        Problem::Leak | Problem::Blocked | Problem::Flaky => seen(cell),
+        Problem::Late => lateness(cell),
+        Problem::PolicyGap => {
+            let policies = match cell.promised() {
+                Decision::Allow => "allow",
+                Decision::Deny => "deny",
+                Decision::Undefined => "leave it open",
+            };
+            cell.intended
+                .map(|intended| format!("wanted {intended}, the policies {policies}"))
+                .unwrap_or_default()
+        }
+        Problem::AssertionError => {
+            let asserted =
+                cell.asserted.map(|asserted| format!("asserted {asserted}, computed {}", cell.promised()));
+            asserted.unwrap_or_default()
+        }
+        Problem::Inconclusive => repeated(cell).unwrap_or_default(),
+    }
+}
+
+/// Returns the reason for a problem of a cell.
+pub(super) fn reason(problem: Problem, cell: &Cell) -> String {
+    match problem {
+        Problem::Leak
+        | Problem::Blocked
+        | Problem::PolicyGap
+        | Problem::AssertionError
+        | Problem::Late
+        | Problem::Flaky => reasons(cell),
+        Problem::Inconclusive => cell.cause.clone().unwrap_or_default(),
+    }
+}
+
+/// Returns what was observed of a cell.
+pub(super) fn seen(cell: &Cell) -> String {
+    let observed = &cell.observed_text;
+    match cell.delivered_until_ms.map(duration) {
+        Some(until) if cell.is_delivered_to_new_pod => {
+            format!("{observed} until {until} after the new pod's first answer")
+        }
+        Some(until) => format!("{observed} until {until} after a change that leaves it denied"),
+        None => match repeated(cell) {
+            Some(repeated) => format!("{observed} ({repeated})"),
+            None => observed.clone(),
+        },
+    }
+}
+
+/// Returns the reasons of a cell's expectation, in one line.
+pub(super) fn reasons(cell: &Cell) -> String {
+    cell.reasons.iter().map(|reason| reason.text.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// Returns how often repetitions had which verdict, if that differs: `match 19 times, leak once`.
+fn repeated(cell: &Cell) -> Option<String> {
+    let times = |number: usize| if number == 1 { "once".to_owned() } else { format!("{number} times") };
+    let verdicts: Vec<_> =
+        cell.repeated.iter().map(|(verdict, number)| format!("{verdict} {}", times(*number))).collect();
+    (!verdicts.is_empty()).then(|| verdicts.join(", "))
+}
+
+/// Returns when the change was in force at a cell.
+fn lateness(cell: &Cell) -> String {
+    let (Some(change), Some(settled)) = (cell.change, cell.settled_ms) else { return String::new() };
+    let (done, still) = match change {
+        Change::Enforce => ("denied", "delivered"),
+        Change::Admit => ("admitted", "not delivered"),
+        Change::Appear => ("as promised", "otherwise"),
+    };
+    let node = cell.settled_at.as_ref().map(|node| format!(" at {node}")).unwrap_or_default();
+    let limit = cell.limit_ms.map(|limit| format!(", not {}", duration(limit))).unwrap_or_default();
+    let opposed =
+        cell.opposed_ms.map(|at| format!("; still {still} after {}", duration(at))).unwrap_or_default();
+    format!("{done} after {}{limit}{node}{opposed}", duration(settled))
+}
+
+/// Returns a line about a kind of objects that netproof does not model.
+pub(super) fn unmodelled(kind: &Unmodelled) -> String {
+    if kind.is_accepted {
+        return format!("not modelled, and accepted: {kind}");
+    }
+    format!("not modelled: {kind}; --accept-unmodelled {} accepts that", kind.kind)
+}
+
+/// Returns a share, from 0 to 1, with two significant digits.
+pub(super) fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent >= 10.0 {
+        format!("{percent:.0} %")
+    } else if percent >= 1.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.2} %")
+    }
+}
+
+/// Returns how much less a run proves than `--confidence` requests. `None` if it proves enough.
+pub(super) fn less_proved(proof: &Proof) -> Option<String> {
+    let (found, asked) = (proof.detectable_share?, proof.asked_share?);
+    proof.falls_short.then(|| {
+        format!(
+            "only a leak of {} of the connections would have shown with 95 %, and --confidence asks for {}",
+            percent(found),
+            percent(asked)
+        )
+    })
+}
+
+/// Counts of a step's open connections by what became of them, and of the survivors that are denied now.
+pub(super) struct OpenCounts {
+    pub(super) survived: usize,
+    denied_now: usize,
+    pub(super) cut: usize,
+    pub(super) ended: usize,
+    pub(super) not_measured: usize,
+}
+
+/// Counts the connections that were open before a step. Returns `None` if there were none.
+pub(super) fn open_connections(step: &Step) -> Option<OpenCounts> {
+    let connections = &step.open_connections;
+    let count = |fate| connections.iter().filter(|connection| connection.fate == fate).count();
+    let denied_now = connections.iter().filter(|connection| {
+        connection.fate == Fate::Survived && connection.expected == Some(Decision::Deny)
+    });
+    (!connections.is_empty()).then(|| OpenCounts {
+        survived: count(Fate::Survived),
+        denied_now: denied_now.count(),
+        cut: count(Fate::Cut),
+        ended: count(Fate::Ended),
+        not_measured: count(Fate::NotMeasured),
+    })
+}
+
+impl OpenCounts {
+    /// Returns the counts as a text: `3 survived (2 denied now), 1 cut`.
+    pub(super) fn summary(&self) -> String {
+        let denied = match self.denied_now {
+            0 => "survived".to_owned(),
+            number => format!("survived ({} denied now)", thousands(number)),
+        };
+        join([
+            (self.survived, denied.as_str(), denied.as_str()),
+            (self.cut, "cut", "cut"),
+            (self.ended, "ended with its pod", "ended with their pods"),
+            (self.not_measured, "not measured", "not measured"),
+        ])
+    }
+}
+
+/// Returns what was observed where a deviation applies:
+/// `36 cells, denied by the policies: 30 connected, 6 dropped`.
+pub(super) fn deviation(deviation: &Deviation) -> String {
+    let Deviation { cells: all, denied, allowed, observed, .. } = deviation;
+    let promised = [(*denied, "denied"), (*allowed, "allowed")].into_iter().filter(|(number, _)| *number > 0);
+    let promised =
+        promised.map(
+            |(number, word)| {
+                if number == *all { word.to_owned() } else { format!("{} {word}", thousands(number)) }
+            },
+        );
+    let observed = observed.iter().map(|(name, number)| format!("{} {name}", thousands(*number)));
+    let mut text = format!(
+        "{}, {} by the policies: {}",
+        count(*all, "cell", "cells"),
+        promised.collect::<Vec<_>>().join(", "),
+        observed.collect::<Vec<_>>().join(", ")
+    );
+    if deviation.as_promised == *all {
+        text.push_str("; all did what the policies promise: is the deviation still there?");
+    }
+    text
+}
+
+/// Returns the warnings about the profiles of a run.
+pub(super) fn profile_warnings(run: &RunDocument) -> Vec<String> {
+    let wide = run.profiles.iter().filter(|profile| profile.excuses_most()).map(|profile| {
+        let Profile { name, excused_denials, denials, .. } = profile;
+        let denials = count(*denials, "denial", "denials");
+        format!("profile {name} excuses {} of {denials}", thousands(*excused_denials))
+    });
+    let deviations = run
+        .profiles
+        .iter()
+        .flat_map(|profile| profile.deviations.iter().map(move |deviation| (profile, deviation)));
+    let stale = deviations.filter(|(_, deviation)| deviation.stale).map(|(profile, deviation)| {
+        let Deviation { reason, place, .. } = deviation;
+        format!(
+            "profile {}: no cell of this run is decided by this deviation: {reason} ({place})",
+            profile.name
+        )
+    });
+    wide.chain(stale).collect()
+}
