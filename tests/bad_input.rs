@@ -49,6 +49,7 @@ fn scenarios_that_are_no_scenarios() {
     told.push_str(&scenario("kind.yaml", "apiVersion: netproof.dev/v1alpha1\nkind: Scenery\n"));
     told.push_str(&scenario("version.yaml", "apiVersion: netproof.dev/v1\nkind: Scenario\n"));
     told.push_str(&scenario("pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"));
+    told.push_str(&scenario("policy.yaml", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"));
     told.push_str(&scenario("list.yaml", "- a\n- b\n"));
     told.push_str(&scenario("steps.yaml", &format!("{HEAD}steps: []\n")));
     told.push_str(&message(&["run"], "binary.yaml", [0x61, 0x0a, 0x62, 0xff, 0xfe]));
@@ -389,6 +390,10 @@ fn known_kinds_with_a_wrong_api_version_or_name() {
     told.push_str(&list("list-kind.yaml", "v1", "NetworkpolicyList", "items: []\n"));
     let wrong = "- {apiVersion: v1, kind: Namespace, metadata: {name: a}}\n- {apiVersion: v1, kind: NetworkPolicy, metadata: {name: a}}\n";
     told.push_str(&list("in-list.yaml", "v1", "List", &format!("items:\n{wrong}")));
+    told.push_str(&object("misspelt.yaml", "networking.k8s.io/v1", "NetworkPolice"));
+    told.push_str(&object("misspelt-plain.yaml", "networking.k8s.io/v1", "Ingres"));
+    told.push_str(&object("scenario.yaml", "netproof.dev/v1alpha1", "Scenario"));
+    told.push_str(&object("profile.yaml", "netproof.dev/v1alpha1", "Profile"));
     assert_snapshot!(told);
 }
 

@@ -34,7 +34,7 @@ kind: Rollout
 metadata: {name: a, namespace: x}
 ---
 apiVersion: networking.k8s.io/v1
-kind: NetworkPolcy
+kind: PacketFilter
 metadata: {name: a, namespace: x}
 ---
 apiVersion: monitoring.coreos.com/v1
@@ -62,7 +62,7 @@ fn expect_names_them_and_ends_with_3_unless_they_are_accepted() {
 
     let some = "CiliumNetworkPolicy,StagedNetworkPolicy.projectcalico.org";
     assert_eq!(expect(&["--accept-unmodelled", some]).code, Some(3));
-    let finished = expect(&["--accept-unmodelled", some, "--accept-unmodelled", "Rollout,NetworkPolcy"]);
+    let finished = expect(&["--accept-unmodelled", some, "--accept-unmodelled", "Rollout,PacketFilter"]);
     assert_eq!(finished.code, Some(0));
     assert!(
         finished.stdout.contains("not modelled, and accepted: Rollout.argoproj.io (1)"),

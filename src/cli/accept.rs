@@ -1,4 +1,4 @@
-//! The option that accepts what netproof does not model.
+//! The option that accepts unmodelled kinds.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 use crate::snapshot::Unmodelled;
 use crate::verdict::Environment;
 
-/// Which unmodelled kinds may be left out.
+/// The unmodelled kinds that the user accepts.
 #[derive(Debug, Args)]
 pub(super) struct AcceptOptions {
     /// Accept that objects of these kinds are left out: Kind, or Kind.group. Without it, objects that decide
@@ -21,7 +21,7 @@ pub(super) struct AcceptOptions {
 }
 
 impl AcceptOptions {
-    /// The kinds, each with whether it is accepted.
+    /// Returns the kinds, with the accepted ones marked.
     pub(super) fn mark(&self, kinds: &[Unmodelled]) -> Vec<Unmodelled> {
         let mut kinds = kinds.to_vec();
         for kind in &mut kinds {
@@ -30,14 +30,14 @@ impl AcceptOptions {
         kinds
     }
 
-    /// Adds what the manifests of scenarios have that netproof does not model to what the place has.
-    pub(super) fn complete(&self, mut place: Environment, scenarios: &[Scenario]) -> Environment {
+    /// Adds the unmodelled kinds and the warnings of scenarios to those of the environment.
+    pub(super) fn complete(&self, mut environment: Environment, scenarios: &[Scenario]) -> Environment {
         let mut kinds: BTreeMap<String, Unmodelled> = BTreeMap::new();
-        // Repetitions of a scenario are the same objects.
+        // The repetitions of a scenario have the same objects, which count once.
         let scenarios: BTreeMap<&str, &Scenario> =
             scenarios.iter().map(|scenario| (scenario.name.as_str(), scenario)).collect();
         let written = scenarios.values().flat_map(|scenario| &scenario.unmodelled);
-        for kind in place.unmodelled.iter().chain(written) {
+        for kind in environment.unmodelled.iter().chain(written) {
             match kinds.get_mut(&kind.kind) {
                 Some(known) => known.count = known.count.zip(kind.count).map(|(a, b)| a + b),
                 None => {
@@ -45,13 +45,13 @@ impl AcceptOptions {
                 }
             }
         }
-        place.unmodelled = self.mark(&kinds.into_values().collect::<Vec<_>>());
+        environment.unmodelled = self.mark(&kinds.into_values().collect::<Vec<_>>());
         for (name, scenario) in scenarios {
-            // The library's own mistakes are made on purpose.
+            // The scenarios of the library contain mistakes on purpose.
             let misspelt = if library::has(&scenario.file) { Vec::new() } else { misspelt(&scenario.ever()) };
             let warnings = scenario.warnings.iter().chain(&misspelt);
-            place.warnings.extend(warnings.map(|warning| format!("{name}: {warning}")));
+            environment.warnings.extend(warnings.map(|warning| format!("{name}: {warning}")));
         }
-        place
+        environment
     }
 }

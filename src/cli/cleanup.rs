@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::cluster::TargetOptions;
-use super::{Exit, duration, output};
+use super::{Exit, block_on, output, value};
 use crate::backend::cluster::cleanup;
 
 /// Remove what runs left on a cluster
@@ -16,7 +16,7 @@ use crate::backend::cluster::cleanup;
 #[command(after_help = EXAMPLES)]
 pub(super) struct CleanupArgs {
     /// Only what is at least this old: other runs may be going on
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = value::duration)]
     older_than: Duration,
 
     /// In these namespaces, which were prepared for netproof, and in no others
@@ -35,9 +35,9 @@ Examples:
   netproof cleanup --prepared-namespaces netproof-01,netproof-02";
 
 pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let target = args.target.target();
     let removed =
-        runtime.block_on(cleanup(&args.target.target(), &args.prepared_namespaces, args.older_than))?;
+        block_on(async { Ok(cleanup(&target, &args.prepared_namespaces, args.older_than).await?) })?;
     match removed.as_slice() {
         [] => output::result("nothing was left\n")?,
         names => output::result(&names.iter().map(|name| format!("removed {name}\n")).collect::<String>())?,

@@ -7,13 +7,13 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
-use super::duration;
-use super::run_options::BackendKind;
+use super::backend_kind::BackendKind;
+use super::value;
 use crate::backend::cluster::{Control, PullPolicy, Settings, Target};
 use crate::image::DEFAULT_IMAGE;
 use crate::snapshot::Identity;
 
-/// Which cluster, and as whom.
+/// The cluster, and the user.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TargetOptions {
     /// The kubeconfig file [default: KUBECONFIG, ~/.kube/config, or the pod's service account]
@@ -25,7 +25,7 @@ pub(super) struct TargetOptions {
     context: Option<String>,
 }
 
-/// How to use the cluster.
+/// The use of the cluster.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClusterOptions {
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(super) struct ClusterOptions {
     image_pull_policy: Option<PullPolicyName>,
 
     /// A Secret to pull the image with; it is copied to the run's namespaces
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object, help_heading = ON_A_CLUSTER)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
     image_pull_secret: Option<Identity>,
 
     /// Use these nodes, each of them as source and destination [default: two that fit]
@@ -69,12 +69,12 @@ pub(super) struct ClusterOptions {
     prepared_namespaces: Vec<String>,
 
     /// How long pods may take to get ready
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = value::duration)]
     #[arg(help_heading = ON_A_CLUSTER)]
     pod_timeout: Duration,
 
     /// When pods end by themselves, should netproof be killed
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = value::duration)]
     #[arg(help_heading = ON_A_CLUSTER)]
     deadline: Duration,
 
@@ -83,13 +83,13 @@ pub(super) struct ClusterOptions {
     pub(super) keep: bool,
 
     /// Also write the result to this ConfigMap
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object, help_heading = ON_A_CLUSTER)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
     pub(super) save_configmap: Option<Identity>,
 }
 
 const ON_A_CLUSTER: &str = "On a cluster";
 
-/// Refuses options of this page where the packets stay in the lab.
+/// Refuses options of this file if packets are sent in the lab.
 pub(super) fn check(command: &Command, matches: &ArgMatches) -> anyhow::Result<()> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
     let is_lab = matches
@@ -105,7 +105,7 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> anyhow::Result<(
     Ok(())
 }
 
-/// As the API spells it.
+/// A pull policy, as the API spells it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "PascalCase")]
 enum PullPolicyName {
@@ -118,16 +118,6 @@ enum PullPolicyName {
 enum ControlName {
     PortForward,
     Exec,
-}
-
-/// Reads `namespace/name`.
-fn object(text: &str) -> Result<Identity, String> {
-    match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(Identity::new(namespace, name))
-        }
-        Some(_) | None => Err("write it as namespace/name".to_owned()),
-    }
 }
 
 impl TargetOptions {

@@ -1,4 +1,4 @@
-//! `netproof compare`, and comparing a run with an earlier one
+//! `netproof compare`, and the comparison of a run with an earlier one
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::{Exit, Format, duration, output};
+use super::{Exit, Format, output, value};
 use crate::compare::compare as compare_runs;
 use crate::document::{RunDocument, Thresholds};
 use crate::report;
@@ -47,7 +47,7 @@ Examples:
   netproof compare before.json after.json --fail-slower --slower-by 2s
   netproof run --backend cluster --baseline before.json  the last two in one go";
 
-/// What is called slower.
+/// The differences that count as slower.
 #[derive(Debug, Args)]
 pub(super) struct ThresholdOptions {
     /// Fail if something became slower
@@ -55,11 +55,11 @@ pub(super) struct ThresholdOptions {
     fail_slower: bool,
 
     /// What is slower takes more than so many times as long [default: 2]
-    #[arg(long, value_name = "TIMES", value_parser = factor)]
+    #[arg(long, value_name = "TIMES", value_parser = value::factor)]
     slower_factor: Option<f64>,
 
     /// What is slower takes more than so much longer, too [default: 500ms]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
     slower_by: Option<Duration>,
 }
 
@@ -73,7 +73,7 @@ impl ThresholdOptions {
         }
     }
 
-    /// An option that was given.
+    /// Returns an option that the user has set.
     fn given(&self) -> Option<&'static str> {
         let given = [
             (self.fail_slower, "--fail-slower"),
@@ -82,11 +82,6 @@ impl ThresholdOptions {
         ];
         given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
     }
-}
-
-fn factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor >= 1.0);
-    factor.ok_or_else(|| format!("`{text}` is not a factor: write a number from 1, such as 1.5"))
 }
 
 pub(super) fn compare(args: &CompareArgs, everything: bool) -> anyhow::Result<Exit> {
@@ -105,7 +100,7 @@ fn read(path: &Path) -> anyhow::Result<RunDocument> {
     Ok(RunDocument::parse(&name, &text)?)
 }
 
-/// Comparing a run with an earlier one.
+/// The comparison of a run with an earlier one.
 #[derive(Debug, Args)]
 pub(super) struct BaselineOptions {
     /// Compare with the result of an earlier run (-o json): then only what is new decides how this one
@@ -118,7 +113,8 @@ pub(super) struct BaselineOptions {
 }
 
 impl BaselineOptions {
-    /// Reads the earlier result. Before the run: an hour later is too late to find out that it is none.
+    /// Reads the earlier result. Must be called before the run, because an hour later is too late to report a
+    /// wrong file.
     pub(super) fn read(&self) -> anyhow::Result<Option<RunDocument>> {
         if let (None, Some(option)) = (&self.baseline, self.thresholds.given()) {
             anyhow::bail!("{option} compares with an earlier run: add --baseline FILE.json");
@@ -126,7 +122,7 @@ impl BaselineOptions {
         self.baseline.as_deref().map(read).transpose()
     }
 
-    /// Returns what a run and its comparison with an earlier one print, and how the program ends.
+    /// Returns the output of a run and its comparison with an earlier one, and the exit code.
     pub(super) fn report(
         &self,
         before: &RunDocument,

@@ -1,4 +1,4 @@
-//! What netproof does, on standard error: for people who look for the cause of a surprise.
+//! Diagnostics on standard error, for users who look for the cause of a result.
 
 use std::io::IsTerminal;
 
@@ -7,16 +7,16 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// A filter such as `debug` or `netproof::run=trace`. It overrides `-v`.
+/// Variable with a filter such as `debug` or `netproof::run=trace`. It overrides `-v`.
 const FILTER: &str = "NETPROOF_LOG";
-/// `text` (the default) or `json`.
+/// Variable with the format: `text` (the default) or `json`.
 const FORMAT: &str = "NETPROOF_LOG_FORMAT";
 
-/// Starts to write diagnostics. `verbosity` is how often `-v` was given: the first one shows the whole report and no
+/// Starts to write diagnostics. `verbosity` is the count of `-v`. The first `-v` shows the whole report, and no
 /// diagnostics.
 ///
 /// # Errors
-/// If an environment variable has a value that is none.
+/// If an environment variable has an invalid value.
 pub(super) fn start(verbosity: u8) -> anyhow::Result<()> {
     let level = match verbosity {
         0 | 1 => LevelFilter::WARN,
@@ -25,7 +25,7 @@ pub(super) fn start(verbosity: u8) -> anyhow::Result<()> {
     };
     let filter = match std::env::var(FILTER) {
         Ok(filter) => EnvFilter::builder().parse(&filter).with_context(|| format!("{FILTER}={filter}"))?,
-        // What libraries log below warnings concerns their authors, except for the requests to the API server.
+        // Messages of libraries below warnings only help their authors, except for the requests to the API server.
         Err(_) => EnvFilter::new(format!("warn,netproof={level},kube_client={level}")),
     };
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -3,15 +3,14 @@
 use std::io::BufWriter;
 use std::path::PathBuf;
 
-use anyhow::anyhow;
 use clap::Args;
 use ipnet::IpNet;
 
 use super::accept::AcceptOptions;
-use super::{Exit, Format, output};
+use super::{Exit, Format, output, value};
 use crate::expect::{Granularity, Matrix, unmatched};
 use crate::policy::Engine;
-use crate::snapshot::{self, AddressRanges, Field, Snapshot, rules};
+use crate::snapshot::{AddressRanges, Snapshot};
 use crate::{report, source};
 
 /// Show which connections the policies of manifests allow. Sends no packets
@@ -35,7 +34,7 @@ pub(super) struct ExpectArgs {
 
     /// The namespace of objects that name none, as kubectl apply -n; those that name one stay in it
     /// [default: default]
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = value::namespace)]
     namespace: Option<String>,
 
     #[command(flatten)]
@@ -45,27 +44,21 @@ pub(super) struct ExpectArgs {
     ranges: RangeOptions,
 }
 
-/// Where addresses are that the manifests do not contain. Give all ranges, of both families if the cluster has
-/// both.
+/// The ranges of addresses that the manifests do not contain.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Addresses")]
 struct RangeOptions {
     /// A range of which pods have their addresses. May be repeated
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    #[arg(long, value_name = "CIDR", value_parser = value::cidr)]
     pod_cidr: Vec<IpNet>,
 
     /// A range of the virtual addresses of Services. May be repeated
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    #[arg(long, value_name = "CIDR", value_parser = value::cidr)]
     service_cidr: Vec<IpNet>,
 
     /// A range of which nodes have their addresses. May be repeated
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    #[arg(long, value_name = "CIDR", value_parser = value::cidr)]
     node_cidr: Vec<IpNet>,
-}
-
-/// A range, as manifests write them.
-fn cidr(text: &str) -> Result<IpNet, String> {
-    rules::cidr(text, &Field::ROOT).map_err(|problem| problem.message)
 }
 
 impl RangeOptions {
@@ -131,14 +124,6 @@ fn read(args: &ExpectArgs) -> anyhow::Result<Snapshot> {
         documents.extend(text.manifests()?);
     }
     let mut snapshot = Snapshot::read(&documents, args.namespace.as_deref())?;
-    snapshot.narrow(args.ranges.ranges()).map_err(|message| anyhow!(message))?;
+    snapshot.narrow(args.ranges.ranges())?;
     Ok(snapshot)
-}
-
-fn namespace(text: &str) -> Result<String, String> {
-    if snapshot::is_namespace(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("not the name of a namespace".to_owned())
-    }
 }

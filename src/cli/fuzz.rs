@@ -7,10 +7,11 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::backend_kind::BackendKind;
 use super::fuzz_progress::FuzzProgress;
 use super::interruption::interruption;
-use super::run_options::{BackendKind, RunOptions, environment};
-use super::{Exit, Format, duration, output};
+use super::run_options::{RunOptions, environment};
+use super::{Exit, Format, block_on, output, value};
 use crate::backend::lab::Lab;
 use crate::document::FuzzDocument;
 use crate::fuzz::{self, DisturbLimits, Found, FuzzResult, Limits};
@@ -34,7 +35,7 @@ pub(super) struct FuzzArgs {
     cases: Option<usize>,
 
     /// Begin no more cases after this time
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
     time: Option<Duration>,
 
     /// Where randomness begins: the same seed gives the same cases [default: another every time]
@@ -70,8 +71,8 @@ pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<Exit> {
     for (option, is_given) in [
         ("--every-node", options.cluster.every_node()),
         ("--save-configmap", options.cluster.save_configmap.is_some()),
-        ("--enforce-within", options.limits.limits().enforce.is_some()),
-        ("--admit-within", options.limits.limits().admit.is_some()),
+        ("--enforce-within", options.enforce_within.is_some()),
+        ("--admit-within", options.admit_within.is_some()),
     ] {
         if is_given {
             anyhow::bail!("{option} is for netproof run");
@@ -104,16 +105,15 @@ pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Code(result.exit_code()))
 }
 
-/// Counts wrong answers of scenarios that are interfered with. Exit code 1 if there are any.
+/// Counts the wrong answers of scenarios during interference. The exit code is 1 if there are any.
 fn interfere(args: &FuzzArgs) -> anyhow::Result<Exit> {
     let Limits { seed, cases, time, at_once, .. } = args.limits();
     let limits = DisturbLimits { seed, scenarios: cases.unwrap_or(usize::MAX), time, at_once };
     output::note(&format!("seed {seed}"));
     let settings = args.options.for_lab()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let tallies = runtime.block_on(async {
+    let tallies = block_on(async {
         let interrupted = interruption()?;
-        anyhow::Ok(fuzz::disturb(limits, &settings, args.options.fault, interrupted).await?)
+        Ok(fuzz::disturb(limits, &settings, args.options.fault, interrupted).await?)
     })?;
     if tallies.is_empty() {
         anyhow::bail!("no scenario was run to its end: nothing was tested");
@@ -134,7 +134,7 @@ impl FuzzArgs {
             (BackendKind::Cluster, _) => " --backend cluster".to_owned(),
         };
         Limits {
-            // Short enough to be typed again.
+            // Short enough for a user to type it again.
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
             cases: self.cases.or(if self.time.is_some() { None } else { Some(CASES) }),
             time: self.time,
@@ -147,8 +147,7 @@ impl FuzzArgs {
 }
 
 fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResult, Environment)> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         let interrupted = interruption()?;
         match options.backend {
             BackendKind::Lab => in_lab(options, limits, interrupted).await,
@@ -184,7 +183,7 @@ async fn on_cluster(
     Ok((result, environment))
 }
 
-/// Writes the scenarios that show something. Gives their paths, in the order of what was found.
+/// Writes the scenarios that show a disagreement. Returns their paths, in the order of `found`.
 fn save(found: &[Found], folder: &Path) -> Vec<Option<PathBuf>> {
     let save = |found: &Found| {
         let path = folder.join(format!("{}.yaml", found.case.scenario()));
@@ -192,7 +191,7 @@ fn save(found: &[Found], folder: &Path) -> Vec<Option<PathBuf>> {
         let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
         match written.with_context(|| format!("--save {}", path.display())) {
             Ok(()) => Some(path),
-            // No reason to lose what was found: the report shows it instead.
+            // The report shows the scenario instead.
             Err(error) => {
                 output::error(&error);
                 None

@@ -1,43 +1,39 @@
-//! What `netproof fuzz` shows while it goes on, on standard error: a line that changes on a terminal,
-//! plain lines from time to time elsewhere.
+//! The progress of `netproof fuzz` on standard error: a line that changes on a terminal, and plain lines from time
+//! to time elsewhere.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use super::progress::bar;
 use crate::fuzz::Progress;
 use crate::report::style::{count, thousands};
 
-/// How often a line is written where lines stay.
+/// Time between two plain lines.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Shows how far it is, until it ends with this value.
+/// Display of the progress, until it is dropped.
 pub(super) struct FuzzProgress {
     bar: Option<ProgressBar>,
     last: Cell<Instant>,
 }
 
 impl FuzzProgress {
-    /// Progress towards so many cases, or until somebody looks at the clock.
+    /// Creates a display for a number of cases, or without an end.
     pub(super) fn new(cases: Option<usize>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = cases.map_or_else(ProgressBar::no_length, |cases| ProgressBar::new(cases as u64));
             let template = match cases {
                 Some(_) => "{spinner} {bar:24} {pos}/{len} cases  {wide_msg}",
                 None => "{spinner} {pos} cases  {wide_msg}",
             };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
+            bar(cases, template)
         });
         Self { bar, last: Cell::new(Instant::now()) }
     }
 
-    /// Shows how far it is.
+    /// Shows the current progress.
     pub(super) fn show(&self, progress: Progress) {
         let (done, message) = match progress {
             Progress::Cases { done, disagreeing: 0 } => (Some(done), String::new()),
@@ -57,7 +53,7 @@ impl FuzzProgress {
                 self.last.set(Instant::now());
                 let cases = done.map(|done| format!("{} cases", thousands(done))).unwrap_or_default();
                 let parts: Vec<_> = [cases, message].into_iter().filter(|part| !part.is_empty()).collect();
-                // Without standard error there is nobody to show it to.
+                // Without standard error, nobody can read it.
                 let _ = writeln!(std::io::stderr(), "{}", parts.join(", "));
             }
             None => {}

@@ -64,7 +64,7 @@ struct DestinationArgs {
     containerd: Vec<String>,
 }
 
-/// What goes into the image, and its name.
+/// The content of the image, and its name.
 #[derive(Debug, Args)]
 struct ImageOptions {
     /// The agent, a static program [default: netproof-probe beside this program]
@@ -107,7 +107,7 @@ fn save(args: &SaveArgs) -> anyhow::Result<Exit> {
     }
     let image = args.options.make()?;
     if to_stdout {
-        // Bytes as they are: `output::result` is for text.
+        // `output::result` is only for text.
         let mut stdout = io::stdout().lock();
         stdout.write_all(&image.archive)?;
         stdout.flush()?;
@@ -130,7 +130,7 @@ fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
 }
 
 impl DestinationArgs {
-    /// All are looked at before the first one is changed.
+    /// Returns the destinations. Checks all of them before the first one is changed.
     fn all(&self) -> Result<Vec<Destination>, image::Error> {
         let kind = self.kind.iter().map(|cluster| Ok(Destination::Kind { cluster: cluster.clone() }));
         let containerd = self.containerd.iter().map(|address| Destination::containerd(address));
@@ -138,10 +138,10 @@ impl DestinationArgs {
     }
 }
 
-/// An image that is ready.
+/// A complete image.
 struct Image {
     archive: Vec<u8>,
-    /// What to call it in a message.
+    /// Its name in messages.
     title: String,
 }
 

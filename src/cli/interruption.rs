@@ -1,4 +1,4 @@
-//! Ending early, when somebody asks for it.
+//! Signals that end a run early.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,11 @@ use tokio::sync::watch;
 
 use super::output;
 
-/// Signals within this time are one request: `timeout` sends one to its child and another to the whole group.
+/// Maximum time between signals that are one request. `timeout` sends one signal to its child, and another one to the
+/// whole process group.
 const ONE_REQUEST: Duration = Duration::from_millis(500);
 
-/// Becomes true when somebody presses Ctrl-C or asks the process to end.
+/// Returns a flag that becomes true at Ctrl-C, or if the process is told to end. A second request ends the process.
 pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
     let (stop, interrupted) = watch::channel(false);
     let mut interrupts = signal(SignalKind::interrupt())?;
@@ -27,7 +28,7 @@ pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
             match first {
                 None => {
                     first = Some(Instant::now());
-                    // The run may have ended meanwhile.
+                    // The run may already have ended.
                     let _ = stop.send(true);
                 }
                 Some(first) if first.elapsed() < ONE_REQUEST => {}

@@ -1,4 +1,4 @@
-//! What is built into the program: the scenario library, and profiles of network plugins.
+//! The files in the program: the scenario library, and profiles of network plugins.
 
 use include_dir::{Dir, include_dir};
 
@@ -7,17 +7,17 @@ use crate::source::Text;
 static LIBRARY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
 static PROFILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
 
-/// All files of the library, in the order of their names.
+/// Returns all files of the library, sorted by name.
 pub(super) fn texts() -> Vec<Text> {
     sorted("scenarios", &LIBRARY)
 }
 
-/// Whether a file of this name is one of the library's.
+/// Returns whether the library has a file of this name.
 pub(super) fn has(name: &str) -> bool {
     name.strip_prefix("scenarios/").is_some_and(|path| LIBRARY.get_file(path).is_some())
 }
 
-/// All profiles, in the order of their names.
+/// Returns all profiles, sorted by name.
 pub(super) fn profiles() -> Vec<Text> {
     sorted("profiles", &PROFILES)
 }

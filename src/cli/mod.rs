@@ -1,18 +1,17 @@
-//! The command line: one file a command. The only place that prints and that decides exit codes.
+//! The command line: one file for each command. Only this module prints and ends the program.
 
 mod accept;
+mod backend_kind;
 mod cleanup;
 mod cluster;
 mod compare;
 mod diagnostics;
-mod duration;
 mod expect;
 mod fuzz;
 mod fuzz_progress;
 mod image;
 mod interruption;
 mod library;
-mod limits;
 mod output;
 mod profile;
 mod progress;
@@ -20,6 +19,7 @@ mod run;
 mod run_options;
 mod select;
 mod selftest;
+mod value;
 
 use std::process::ExitCode;
 
@@ -74,14 +74,14 @@ enum Format {
     Json,
 }
 
-/// How the program ends. See `--help`.
+/// The exit code of the program. See `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+enum Exit {
     /// The command did what it should.
     Done,
-    /// It could not.
+    /// The command failed.
     Error,
-    /// As the result of a run says.
+    /// The exit code of a result.
     Code(u8),
 }
 
@@ -95,7 +95,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Parses the command line and carries the command out. Errors are printed here, once.
+/// Parses the command line and runs the command. Prints every error, once.
 pub fn main() -> ExitCode {
     if let Some(code) = crate::backend::lab::run_agent() {
         return Exit::Code(code).into();
@@ -105,9 +105,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = diagnostics::start(cli.verbose)
         .and_then(|()| cluster::check(&command, &matches))
-        .and_then(|()| carry_out(cli.command, cli.verbose > 0));
+        .and_then(|()| execute(cli.command, cli.verbose > 0));
     let exit = result.unwrap_or_else(|error| {
-        // A reader that has seen enough (`| head`) is not an error.
+        // A reader that closes the pipe early (`| head`) is not an error.
         if output::is_closed(&error) {
             return Exit::Done;
         }
@@ -117,13 +117,13 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-/// The command line, for tests of what is written about it.
+/// Returns the command line, for tests of its documentation.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs a command. `everything` is whether it shows the whole report.
-fn carry_out(command: Command, everything: bool) -> anyhow::Result<Exit> {
+/// Runs a command. `everything` says whether it shows the whole report.
+fn execute(command: Command, everything: bool) -> anyhow::Result<Exit> {
     match command {
         Command::Run(args) => run::run(&args, everything),
         Command::Compare(args) => compare::compare(&args, everything),
@@ -133,4 +133,9 @@ fn carry_out(command: Command, everything: bool) -> anyhow::Result<Exit> {
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Image(args) => image::image(&args),
     }
+}
+
+/// Runs a future to its end.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }

@@ -2,16 +2,16 @@
 
 use std::io::{self, Write};
 
-use crate::report;
+use crate::{report, source};
 
 /// Writes a result.
 ///
 /// # Errors
 /// If standard output is closed or full.
 pub(super) fn result(text: &str) -> anyhow::Result<()> {
-    // Writers make what others say safe; what one of them forgets is stopped here.
+    // Reports escape all foreign text. This is a second barrier, in case a report forgets one.
     let text = report::guard(text);
-    // Looking for colours in a large JSON document takes longer than writing it.
+    // To search a large JSON document for colours takes longer than to write it.
     if text.contains('\u{1b}') {
         write(anstream::stdout().lock(), &text)
     } else {
@@ -25,23 +25,67 @@ fn write(mut stdout: impl Write, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells of an error: each cause once, on one line.
+/// Prints an error and its causes.
 pub(super) fn error(error: &anyhow::Error) {
-    note(&format!("error: {error:#}"));
+    note(&format!("error: {}", with_causes(error)));
 }
 
-/// Tells something that is no result.
+/// Returns an error and its causes on one line. Leaves out causes that the line already contains.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        // The message of an error in the input already says why, in other words than the cause.
+        if cause.is::<source::Error>() {
+            break;
+        }
+    }
+    line
+}
+
+/// Prints a text that is not a result.
 pub(super) fn note(text: &str) {
-    // Without standard error there is nobody left to tell.
+    // Without standard error, nobody can read it.
     let _ = writeln!(anstream::stderr(), "{}", report::message(text));
 }
 
-/// Tells something that is no result and has one line, whatever is in it.
+/// Prints a text that is not a result on one line, even if the text has several.
 pub(super) fn line(text: &str) {
     note(&report::one_line(text));
 }
 
-/// Whether the reader of standard output went away.
+/// Returns whether the reader of standard output has closed it.
 pub(super) fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::image::{self, Unfit};
+
+    #[test]
+    fn every_cause_is_printed_once() {
+        let full = || io::Error::other("disk full");
+        let unfit = image::Error::Unfit { path: PathBuf::from("agent"), problem: Unfit::NotElf };
+        let input = source::Error::whole(&"a.yaml".into(), "cannot be read").because(full());
+        for (error, line) in [
+            (anyhow::Error::from(full()).context("--report a.xml"), "--report a.xml: disk full"),
+            (image::Error::Archive(full()).into(), "could not put the image together: disk full"),
+            (
+                unfit.into(),
+                "agent is not an ELF executable: for the agent, give the path that probe-image/build.sh prints",
+            ),
+            (input.into(), "a.yaml: cannot be read"),
+        ] {
+            assert_eq!(with_causes(&error), line);
+        }
+    }
 }

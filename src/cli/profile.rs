@@ -1,4 +1,4 @@
-//! The options that name profiles.
+//! The option that names profiles.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::library;
 use crate::profile::{self, Profile};
 use crate::source::{self, near};
 
-/// What is known of the network plugin.
+/// The profiles of the network plugin.
 #[derive(Debug, Args)]
 pub(super) struct ProfileOptions {
     /// Leave undefined what this network plugin is known to do differently: a name of --list-profiles, or a
@@ -18,13 +18,13 @@ pub(super) struct ProfileOptions {
     profile: Vec<String>,
 }
 
-/// The profiles that are built in.
+/// Returns the built-in profiles.
 pub(super) fn built_in() -> anyhow::Result<Vec<Profile>> {
     Ok(profile::load(&library::profiles())?)
 }
 
 impl ProfileOptions {
-    /// The options as they were given, each after a space.
+    /// Returns the options as the user wrote them, each after a space.
     pub(super) fn as_given(&self) -> String {
         self.profile.iter().map(|name| format!(" --profile {name}")).collect()
     }
@@ -44,7 +44,7 @@ impl ProfileOptions {
     }
 }
 
-/// What a name or a file stands for.
+/// Returns the built-in profile with this name, or the profiles of a file.
 fn one(name: &str) -> anyhow::Result<Vec<Profile>> {
     let built_in = built_in()?;
     if let Some(profile) = built_in.iter().find(|profile| profile.name == name) {

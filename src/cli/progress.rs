@@ -1,25 +1,40 @@
-//! What a run shows while it goes on, on standard error: a line that changes on a terminal, plain
-//! lines elsewhere.
+//! The progress of a run on standard error: a line that changes on a terminal, and plain lines elsewhere.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::report::escape::{lines, shown};
 use crate::report::style::{duration, thousands};
-use crate::run::Event;
+use crate::run::{Event, Events};
 use crate::verdict::{Outcome, ScenarioResult};
 
-/// Shows events until there are no more.
-pub(super) async fn progress(mut events: UnboundedReceiver<Event>) {
-    let mut view = View::new();
-    while let Some(event) = events.recv().await {
-        view.show(&event);
+/// Runs `work`, and shows the events that it emits.
+pub(super) async fn with_progress<T>(work: impl AsyncFnOnce(&Events) -> T) -> anyhow::Result<T> {
+    let (events, mut received) = Events::channel();
+    let progress = tokio::spawn(async move {
+        let mut view = View::new();
+        while let Some(event) = received.recv().await {
+            view.show(&event);
+        }
+        view.finish();
+    });
+    let result = work(&events).await;
+    drop(events);
+    progress.await?;
+    Ok(result)
+}
+
+/// Returns a bar that moves by itself.
+pub(super) fn bar(length: Option<usize>, template: &str) -> ProgressBar {
+    let bar = length.map_or_else(ProgressBar::no_length, |length| ProgressBar::new(length as u64));
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
-    view.finish();
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
 }
 
 enum View {
@@ -29,15 +44,11 @@ enum View {
 
 impl View {
     fn new() -> Self {
-        // Diagnostics would be written into the line that changes.
+        // Diagnostics would break the line that changes.
         if !std::io::stderr().is_terminal() || tracing::enabled!(tracing::Level::DEBUG) {
             return Self::Lines { asked: 0 };
         }
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len}  {wide_msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(120));
+        let bar = bar(Some(0), "{spinner} {bar:24} {pos}/{len}  {wide_msg}");
         Self::Terminal { bar, running: BTreeMap::new(), finished: 0 }
     }
 
@@ -47,11 +58,11 @@ impl View {
             Self::Lines { asked } => match event {
                 Event::ScenarioStarted { asked: number, .. } => *asked = *number,
                 Event::Baseline { .. } | Event::StepFinished { .. } => {}
-                // The error ends the run and is told by itself.
+                // The error ends the run, and the command prints it.
                 Event::ScenarioFinished { result, .. }
                     if result.failure.as_ref().is_some_and(|f| f.everywhere) => {}
                 Event::ScenarioFinished { index, result } => {
-                    // Without standard error there is nobody to show it to.
+                    // Without standard error, nobody can read it.
                     let _ = writeln!(std::io::stderr(), "[{}/{asked}] {}", index + 1, lines(&line(result)));
                 }
             },

@@ -8,16 +8,16 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::accept::AcceptOptions;
+use super::backend_kind::BackendKind;
 use super::compare::BaselineOptions;
 use super::interruption::interruption;
-use super::run_options::{BackendKind, RunOptions, at_least_one, complain, environment};
+use super::run_options::{RunOptions, at_least_one, complain, environment};
 use super::select::SelectOptions;
-use super::{Exit, Format, output, profile, progress};
+use super::{Exit, Format, block_on, output, profile, progress};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
 use crate::document::{RunDocument, ScenarioListDocument};
-use crate::run::Events;
 use crate::scenario::{self, Scenario};
 use crate::snapshot::Identity;
 use crate::{report, run};
@@ -103,11 +103,9 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
         return Ok(Exit::Code(code));
     }
     let scenarios = vec![args.select.scenarios()?; args.repeat].concat();
-    // Opened before the run: an hour later is too late to find out that it cannot be.
+    // Opens the file before the run, because an hour later is too late to report that this is not possible.
     let junit = args.report.as_deref().map(create).transpose()?;
-
     let baseline = args.baseline.read()?;
-
     let run = carry_out(&args.options, &args.accept, &scenarios)?;
     if let Some(file) = junit {
         report::junit(&run, file)?;
@@ -140,14 +138,13 @@ fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("--report {}", path.display()))
 }
 
-/// Carries scenarios out until they end or somebody interrupts.
+/// Runs scenarios until they end or the user interrupts.
 fn carry_out(
     options: &RunOptions,
     accept: &AcceptOptions,
     scenarios: &[Scenario],
 ) -> anyhow::Result<RunDocument> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         let interrupted = interruption()?;
         match options.backend {
             BackendKind::Lab => in_lab(options, accept, scenarios, interrupted).await,
@@ -164,12 +161,11 @@ async fn in_lab(
 ) -> anyhow::Result<RunDocument> {
     let (fault, settings) = (options.fault, options.for_lab()?);
     let environment = accept.complete(options.lab(), scenarios);
-    let (events, received) = Events::channel();
-    let progress = tokio::spawn(progress::progress(received));
     let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
-    let result = run::run(scenarios, backends, &settings, environment, &events, interrupted).await;
-    drop(events);
-    progress.await?;
+    let result = progress::with_progress(async |events| {
+        run::run(scenarios, backends, &settings, environment, events, interrupted).await
+    })
+    .await?;
     Ok(RunDocument::from(&result))
 }
 
@@ -182,18 +178,18 @@ async fn on_cluster(
     let settings = options.for_cluster()?;
     let cluster = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
-        // An hour later is too late to find out that it cannot be.
+        // After the run, it would be too late to report that this is not possible.
         cluster.check_save(identity).await?;
     }
     let scheduled = cluster.schedule(scenarios);
     let environment = accept.complete(environment(&cluster), scenarios);
     let accepted = environment.unmodelled.iter().filter(|kind| kind.is_accepted);
     cluster.accept(accepted.map(|kind| kind.kind.clone()));
-    let (events, received) = Events::channel();
-    let progress = tokio::spawn(progress::progress(received));
-    let result = run::run(&scheduled, cluster.backends(), &settings, environment, &events, interrupted).await;
-    drop(events);
-    progress.await?;
+    let backends = cluster.backends();
+    let result = progress::with_progress(async |events| {
+        run::run(&scheduled, backends, &settings, environment, events, interrupted).await
+    })
+    .await?;
     let document = RunDocument::from(&result);
     if let Some(identity) = &options.cluster.save_configmap {
         complain(save(&cluster, identity, &document).await);

@@ -1,30 +1,30 @@
-//! How scenarios are carried out, and what is shown of them: the options of more than one command.
+//! The options of the commands that run scenarios: `run` and `fuzz`.
 
 use std::num::NonZero;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum};
 use tokio::sync::watch;
 
+use super::backend_kind::BackendKind;
 use super::cluster::ClusterOptions;
-use super::limits::LimitOptions;
 use super::profile::ProfileOptions;
-use super::{Exit, Format, duration, output};
+use super::{Exit, Format, output, value};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::RunDocument;
 use crate::report;
 use crate::run::Settings;
-use crate::verdict::Environment;
+use crate::verdict::{Environment, Limits};
 use crate::world::Capability;
 
-/// How to carry scenarios out, and what to show of them.
+/// How to run scenarios, and what to print.
 #[derive(Debug, Args)]
 pub(super) struct RunOptions {
     /// Where to send the packets
-    // `--on` was its name, and stays one for a release.
+    // `--on` is its former name, which is accepted for one more release.
     #[arg(long, alias = "on", value_name = "BACKEND", value_enum, default_value_t = BackendKind::Lab)]
     pub(super) backend: BackendKind,
 
@@ -38,22 +38,22 @@ pub(super) struct RunOptions {
 
     /// How long after a change packets may differ from what the policies promise
     /// [default: 400ms in the lab, 15s on a cluster]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
     settle: Option<Duration>,
 
     /// The shortest time to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = value::duration)]
     min_timeout: Duration,
 
     /// How long to wait after the last denied probe for arrivals that are late, at least twice as long as for
     /// an answer [default: 300ms in the lab, 2s on a cluster]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
     linger: Option<Duration>,
 
     /// Find a leak of this share of the connections with 95 % at every node, set of policies and direction. A smaller
     /// share takes more probes. A run that cannot send them all is inconclusive. Without this option, a run tries for 10%
     /// and says what it reached
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = value::share)]
     confidence: Option<f64>,
 
     /// What must not be skipped: fail if the place lacks one of these
@@ -61,7 +61,7 @@ pub(super) struct RunOptions {
     require: Vec<Capability>,
 
     /// The longest time to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = value::duration)]
     max_timeout: Duration,
 
     /// How many scenarios to carry out at once
@@ -76,31 +76,16 @@ pub(super) struct RunOptions {
     #[command(flatten)]
     pub(super) profiles: ProfileOptions,
 
-    #[command(flatten)]
-    pub(super) limits: LimitOptions,
+    /// Fail if a new denial takes longer to be enforced
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub(super) enforce_within: Option<Duration>,
+
+    /// Fail if a new allowance takes longer to be admitted
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub(super) admit_within: Option<Duration>,
 
     #[command(flatten)]
     pub(super) cluster: ClusterOptions,
-}
-
-/// Where packets are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum BackendKind {
-    /// On this machine, in network namespaces.
-    Lab,
-    /// On a Kubernetes cluster.
-    Cluster,
-}
-
-/// Reads a share such as `0.1%`.
-fn share(text: &str) -> Result<f64, String> {
-    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    let wrong = || {
-        format!(
-            "`{text}` is not a share of leaking connections: write one above 0% and up to 10%, such as 0.1%"
-        )
-    };
-    percent.filter(|percent| *percent > 0.0 && *percent <= 10.0).map(|p| p / 100.0).ok_or_else(wrong)
 }
 
 pub(super) fn at_least_one() -> RangedU64ValueParser<usize> {
@@ -108,8 +93,8 @@ pub(super) fn at_least_one() -> RangedU64ValueParser<usize> {
 }
 
 impl RunOptions {
-    /// Enters the lab, if that is where packets are sent. Has to happen before any thread is started.
-    /// Gives the exit code if all has been done inside.
+    /// Enters the lab, if packets are sent there. Must be called before any thread is started. Returns the exit
+    /// code if another process has run the whole command inside the lab.
     pub(super) fn enter(&self) -> anyhow::Result<Option<u8>> {
         match self.backend {
             BackendKind::Lab => Ok(match lab::enter()? {
@@ -123,18 +108,18 @@ impl RunOptions {
         }
     }
 
-    /// How many scenarios to carry out at once.
+    /// Returns how many scenarios run at once.
     pub(super) fn parallel(&self) -> usize {
         let default = || match self.backend {
-            // Much of the time is spent waiting for answers that have to stay away.
+            // Much of the time passes in waiting for answers that must not arrive.
             BackendKind::Lab => 2 * processors() + 1,
-            // Every topology is a set of pods of its own, a dozen or two.
+            // Every scenario has one or two dozen pods of its own.
             BackendKind::Cluster => 5,
         };
         self.parallel.unwrap_or_else(default)
     }
 
-    /// These settings, as the options change them.
+    /// Returns the default settings with the changes of the options.
     fn settings(&self, default: &Settings) -> anyhow::Result<Settings> {
         Ok(Settings {
             settle: self.settle.unwrap_or(default.settle),
@@ -142,7 +127,7 @@ impl RunOptions {
             longest_timeout: self.max_timeout,
             linger: self.linger.unwrap_or(default.linger),
             leak_share: self.confidence,
-            limits: self.limits.limits(),
+            limits: Limits { enforce: self.enforce_within, admit: self.admit_within },
             required: self.require.iter().copied().collect(),
             parallel: self.parallel(),
             fail_fast: self.fail_fast,
@@ -151,20 +136,20 @@ impl RunOptions {
         })
     }
 
-    /// How a run in the lab is carried out.
+    /// Returns the settings of a run in the lab.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
         let settings = self.settings(&Settings::lab())?;
-        // The lab's pods are there when it has started.
+        // The lab's pods exist as soon as it has started.
         Ok(Settings { start: settings.settle, ..settings })
     }
 
-    /// What the lab is called.
+    /// Returns the environment of a run in the lab.
     pub(super) fn lab(&self) -> Environment {
         let name = self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
         Environment { name, ..Environment::default() }
     }
 
-    /// How a run on a cluster is carried out.
+    /// Returns the settings of a run on a cluster.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
         self.settings(&Settings::cluster())
     }
@@ -180,7 +165,7 @@ impl RunOptions {
         }
     }
 
-    /// Removes what was made on the cluster, or says how to.
+    /// Removes what the run created on the cluster, or prints how to remove it.
     pub(super) async fn close_cluster(&self, cluster: Cluster) {
         if self.cluster.keep {
             let (prefix, selector) = (cluster.prefix(), cluster.selector());
@@ -191,7 +176,7 @@ impl RunOptions {
         complain(cluster.finish().await.map_err(anyhow::Error::from));
     }
 
-    /// Prints a result. Gives the exit code that it leads to.
+    /// Prints a result. Returns its exit code.
     pub(super) fn report(&self, run: &RunDocument, everything: bool) -> anyhow::Result<Exit> {
         if let Some(failure) = &run.failure {
             anyhow::bail!("{failure}");
@@ -205,7 +190,7 @@ impl RunOptions {
     }
 }
 
-/// What is worth knowing of a cluster. Its warnings are told at once, too.
+/// Returns the environment of a run on a cluster. Prints its warnings at once.
 pub(super) fn environment(cluster: &Cluster) -> Environment {
     for warning in cluster.warnings() {
         output::line(&format!("warning: {warning}"));
@@ -222,14 +207,14 @@ pub(super) fn environment(cluster: &Cluster) -> Environment {
     }
 }
 
-/// Tells of an error that is no reason to lose a result.
+/// Prints an error that does not make the result useless.
 pub(super) fn complain(result: anyhow::Result<()>) {
     if let Err(error) = result {
         output::error(&error);
     }
 }
 
-/// How many processors this machine gives to the program.
+/// Returns the number of processors that the program may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }

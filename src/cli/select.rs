@@ -1,16 +1,16 @@
-//! The options that say which scenarios.
+//! The options that select scenarios.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::library;
+use super::{library, value};
 use crate::scenario::{self, Scenario, SpecRule};
 use crate::select::{Nothing, Selection, Shard, choose_names};
 use crate::source::{self, STDIN};
 
-/// Which scenarios.
+/// The selection of scenarios.
 #[derive(Debug, Args)]
 pub(super) struct SelectOptions {
     /// Scenario files, folders of them, - for standard input, or names in the built-in library, in which
@@ -30,7 +30,7 @@ pub(super) struct SelectOptions {
     skip_tag: Vec<String>,
 
     /// Only scenarios with a case that decides this item of docs/semantics.md
-    #[arg(long, value_name = "NUMBER", help_heading = SELECTION, value_parser = item)]
+    #[arg(long, value_name = "NUMBER", help_heading = SELECTION, value_parser = value::item)]
     item: Vec<SpecRule>,
 
     /// Only scenarios with this name, in which * stands for any text
@@ -44,13 +44,8 @@ pub(super) struct SelectOptions {
 
 const SELECTION: &str = "Selection";
 
-fn item(text: &str) -> Result<SpecRule, String> {
-    let number = text.parse().ok().and_then(SpecRule::new);
-    number.ok_or_else(|| format!("items have the numbers 1 to {}", SpecRule::all().count()))
-}
-
 impl SelectOptions {
-    /// Reads, checks and selects. At least one.
+    /// Reads the scenarios, checks them, and selects at least one.
     pub(super) fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
         let selection = Selection {
             tags: self.tag.clone(),
@@ -60,14 +55,17 @@ impl SelectOptions {
             shard: self.shard,
         };
         let scenarios = read(&self.scenarios)?;
-        for scenario in &scenarios {
-            scenario::check_coverage(scenario)?;
-        }
+        check(&scenarios)?;
         Ok(selection.select(scenarios)?)
     }
 }
 
-/// The scenarios of files, and those of the library that are named.
+/// Checks that every scenario asserts what it claims to decide.
+pub(super) fn check(scenarios: &[Scenario]) -> Result<(), source::Error> {
+    scenarios.iter().try_for_each(scenario::check_coverage)
+}
+
+/// Returns the scenarios of files, and the named ones of the library.
 fn read(arguments: &[PathBuf]) -> anyhow::Result<Vec<Scenario>> {
     let (files, names): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|argument| is_file(argument));
     if files.is_empty() && names.is_empty() {
@@ -82,7 +80,7 @@ fn read(arguments: &[PathBuf]) -> anyhow::Result<Vec<Scenario>> {
         let name = name.to_string_lossy();
         for chosen in choose_names(&name, &name, &library).map_err(in_library)? {
             match scenarios.iter().find(|other| other.name == chosen.name) {
-                // Two patterns may both stand for it.
+                // Two patterns may both match it.
                 Some(other) if other.file == chosen.file => {}
                 Some(other) => anyhow::bail!(
                     "{}: the scenario `{}` is there twice: first in {}",
@@ -97,7 +95,7 @@ fn read(arguments: &[PathBuf]) -> anyhow::Result<Vec<Scenario>> {
     Ok(scenarios)
 }
 
-/// Whether an argument means a file: it is there, or nothing in the library could have such a name.
+/// Returns whether an argument means a file: the file exists, or no scenario of the library can have such a name.
 fn is_file(argument: &Path) -> bool {
     let Some(text) = argument.to_str() else { return true };
     let looks_like_one = [".yaml", ".yml", ".json"].iter().any(|end| text.ends_with(end));

@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::interruption::interruption;
 use super::run_options::processors;
-use super::{Exit, library, output, progress};
+use super::{Exit, block_on, library, output, progress, select};
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::SelfTestDocument;
-use crate::run::{Events, Settings};
+use crate::run::Settings;
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
 use crate::{report, source};
@@ -69,15 +69,12 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
     }
     let texts = if args.scenarios.is_empty() { library::texts() } else { source::read(&args.scenarios)? };
     let scenarios = scenario::load(&texts)?;
-    for scenario in &scenarios {
-        scenario::check_coverage(scenario)?;
-    }
+    select::check(&scenarios)?;
     let faults = match args.faults.as_slice() {
         [] => Fault::all().filter(|fault| fault.is_in_selftest()).collect(),
         faults => faults.to_vec(),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(carry_out(args, &scenarios, &faults))?;
+    let result = block_on(carry_out(args, &scenarios, &faults))?;
     let Some(result) = result else {
         output::note("interrupted: nothing is known yet");
         return Ok(Exit::Code(130));
@@ -98,15 +95,13 @@ async fn carry_out(
     faults: &[Fault],
 ) -> anyhow::Result<Option<SelfTest>> {
     let settings = Settings {
-        // Most of the time is spent waiting for answers that have to stay away.
+        // Most of the time passes in waiting for answers that must not arrive.
         parallel: args.parallel.unwrap_or_else(|| 8 * processors()),
         ..Settings::lab()
     };
     let interrupted = interruption()?;
-    let (events, received) = Events::channel();
-    let progress = tokio::spawn(progress::progress(received));
-    let result = crate::selftest::selftest(scenarios, faults, &settings, &events, interrupted).await;
-    drop(events);
-    progress.await?;
-    Ok(result?)
+    let result = progress::with_progress(async |events| {
+        crate::selftest::selftest(scenarios, faults, &settings, events, interrupted).await
+    });
+    Ok(result.await??)
 }

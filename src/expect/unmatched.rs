@@ -1,10 +1,11 @@
-//! Warnings about policies and peers that select no pod, usually because a label is misspelt.
+//! Warnings about policies and peers that select no pod, and about ports that no pod has. Usually, a label or the name
+//! of a port is misspelt.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::policy::{
     Cluster, ClusterPeer, Direction, LabelSelector, Labels, NAMESPACE_NAME_LABEL, NamespaceScope, Peer,
-    Peers, PodSelector, Requirement, Selection, UnknownLabels,
+    Peers, PodSelector, PortSpec, Ports, Requirement, Selection, UnknownLabels,
 };
 use crate::source::near_within;
 
@@ -19,7 +20,8 @@ const MOST_NAMES: usize = 6;
 const LONGEST: usize = 200;
 
 /// Returns a warning for each policy, and for each peer of a policy, that selects no pod of a cluster. Peers with the
-/// same problem share one warning. There is no warning if unknown labels may match.
+/// same problem share one warning. There is no warning if unknown labels may match. Also returns a warning for each
+/// name of a port that no receiving pod has, if one of them has a port with a similar name.
 pub fn unmatched(cluster: &Cluster) -> Vec<String> {
     find(cluster).into_iter().map(|warning| warning.text).collect()
 }
@@ -32,7 +34,7 @@ pub fn misspelt(cluster: &Cluster) -> Vec<String> {
     near.filter(|warning| policies.insert(warning.policy.clone())).map(|warning| warning.text).collect()
 }
 
-/// A warning about a policy or peer that selects no pod.
+/// A warning about a policy.
 struct Warning {
     /// Kind and name of the policy.
     policy: String,
@@ -53,43 +55,67 @@ fn find(cluster: &Cluster) -> Vec<Warning> {
     for policy in &cluster.policies {
         let name = format!("NetworkPolicy {}/{}", policy.namespace, policy.name);
         let own = NamespaceSet::Named(&policy.namespace);
-        finder.subject(&name, Selected { namespaces: own, pods: &policy.subjects });
+        let subject = Selected { namespaces: own, pods: &policy.subjects };
+        finder.subject(&name, subject);
         for (direction, rules) in [(Direction::Ingress, &policy.ingress), (Direction::Egress, &policy.egress)]
         {
             for (index, rule) in rules.iter().flatten().enumerate() {
-                let Peers::Only(peers) = &rule.peers else { continue };
-                for (place, peer) in peers.iter().enumerate() {
-                    let Peer::Pods { namespaces, pods } = peer else { continue };
-                    let namespaces = match namespaces {
-                        NamespaceScope::Own => own,
-                        NamespaceScope::Selected(namespaces) => NamespaceSet::Selected(namespaces),
-                    };
-                    let field = field(direction, index, place);
-                    finder.peer(&name, &field, Selected { namespaces, pods });
-                }
+                let peers = match &rule.peers {
+                    Peers::Any => vec![None],
+                    Peers::Only(peers) => peers.iter().map(|peer| selected(peer, own)).collect(),
+                };
+                let at = RuleAt { policy: &name, direction, index };
+                finder.rule(at, subject, &peers, &rule.ports);
             }
         }
     }
     for policy in &cluster.cluster_policies {
         let name = format!("{} {}", policy.name.kind, policy.name.name);
-        finder.subject(&name, Selected::from(&policy.subjects));
+        let subject = Selected::from(&policy.subjects);
+        finder.subject(&name, subject);
         for direction in [Direction::Ingress, Direction::Egress] {
             for (index, rule) in policy.rules(direction).iter().enumerate() {
-                for (place, peer) in rule.peers.iter().enumerate() {
-                    let ClusterPeer::Pods(selected) = peer else { continue };
-                    finder.peer(&name, &field(direction, index, place), Selected::from(selected));
-                }
+                let peers: Vec<_> = rule.peers.iter().map(selected_in_cluster).collect();
+                let at = RuleAt { policy: &name, direction, index };
+                finder.rule(at, subject, &peers, &rule.ports);
             }
         }
     }
     finder.finish()
 }
 
-/// Returns the path of a peer, such as `spec.ingress[0].from[1]`.
-fn field(direction: Direction, rule: usize, peer: usize) -> String {
-    match direction {
-        Direction::Ingress => format!("spec.ingress[{rule}].from[{peer}]"),
-        Direction::Egress => format!("spec.egress[{rule}].to[{peer}]"),
+/// Returns the pods of a peer, or `None` if the peer is not a selector of pods. `own` is the policy's own namespace.
+fn selected<'a>(peer: &'a Peer, own: NamespaceSet<'a>) -> Option<Selected<'a>> {
+    match peer {
+        Peer::Pods { namespaces: NamespaceScope::Own, pods } => Some(Selected { namespaces: own, pods }),
+        Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods } => {
+            Some(Selected { namespaces: NamespaceSet::Selected(namespaces), pods })
+        }
+        Peer::IpBlock(_) => None,
+    }
+}
+
+/// Returns the same for a peer of a cluster-scoped policy.
+fn selected_in_cluster(peer: &ClusterPeer) -> Option<Selected<'_>> {
+    match peer {
+        ClusterPeer::Pods(selected) => Some(Selected::from(selected)),
+        ClusterPeer::Nodes(_) | ClusterPeer::Network(_) | ClusterPeer::DomainNames(_) => None,
+    }
+}
+
+/// A rule of a policy.
+#[derive(Debug, Clone, Copy)]
+struct RuleAt<'n> {
+    /// Kind and name of the policy.
+    policy: &'n str,
+    direction: Direction,
+    index: usize,
+}
+
+impl RuleAt<'_> {
+    /// Returns the path of the rule, such as `spec.ingress[0]`.
+    fn field(self) -> String {
+        format!("spec.{}[{}]", self.direction, self.index)
     }
 }
 
@@ -134,7 +160,8 @@ impl Labelled<'_> {
 struct Namespace<'a> {
     name: &'a str,
     labels: Labelled<'a>,
-    pods: HashSet<Labelled<'a>>,
+    /// The names of the ports of all pods that have these labels.
+    pods: HashMap<Labelled<'a>, BTreeSet<&'a str>>,
 }
 
 struct Pods<'a> {
@@ -143,12 +170,11 @@ struct Pods<'a> {
 
 impl<'a> Pods<'a> {
     fn new(cluster: &'a Cluster) -> Self {
-        let mut by_namespace = BTreeMap::<&str, HashSet<Labelled<'_>>>::new();
+        let mut by_namespace = BTreeMap::<&str, HashMap<Labelled<'_>, BTreeSet<&str>>>::new();
         for pod in cluster.pods.iter().filter(|pod| !pod.ended) {
-            by_namespace
-                .entry(&pod.namespace)
-                .or_default()
-                .insert(Labelled { known: &pod.labels, unknown: &pod.unknown_labels });
+            let labels = Labelled { known: &pod.labels, unknown: &pod.unknown_labels };
+            let ports = by_namespace.entry(&pod.namespace).or_default().entry(labels).or_default();
+            ports.extend(pod.ports.iter().filter_map(|port| port.name.as_deref()));
         }
         let namespaces = cluster.namespaces.iter().map(|namespace| Namespace {
             name: &namespace.name,
@@ -165,15 +191,33 @@ impl<'a> Pods<'a> {
         })
     }
 
+    /// Returns the names of the ports of all pods that may be selected.
+    fn port_names(&self, selected: &[Selected<'_>]) -> BTreeSet<&'a str> {
+        let ports = selected.iter().flat_map(|Selected { namespaces, pods }| {
+            let pods = self
+                .of(*namespaces)
+                .flat_map(|namespace| &namespace.pods)
+                .filter(|(labels, _)| labels.may_match(pods));
+            pods.flat_map(|(_, ports)| ports)
+        });
+        ports.copied().collect()
+    }
+
+    /// Returns the names of the ports of all pods.
+    fn all_port_names(&self) -> BTreeSet<&'a str> {
+        let ports = self.namespaces.iter().flat_map(|namespace| namespace.pods.values().flatten());
+        ports.copied().collect()
+    }
+
     /// Returns why nothing is selected, or `None` if something may be selected.
     fn why_none(&self, selected: Selected<'_>, steps: &mut usize) -> Option<Why> {
         let Selected { namespaces, pods } = selected;
         let mut labels = BTreeSet::new();
         for namespace in self.of(namespaces) {
-            if namespace.pods.iter().any(|labels| labels.may_match(pods)) {
+            if namespace.pods.keys().any(|labels| labels.may_match(pods)) {
                 return None;
             }
-            labels.extend(namespace.pods.iter().map(|labels| labels.known));
+            labels.extend(namespace.pods.keys().map(|labels| labels.known));
         }
         if !labels.is_empty() {
             let what = format!("selects no pod ({})", shortened(pods));
@@ -277,10 +321,50 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn peer(&mut self, name: &str, field: &str, selected: Selected<'a>) {
-        if let Some(why) = self.why_none(selected) {
-            let first = || (FirstPeer { policy: name.to_owned(), field: field.to_owned() }, 0);
+    /// Checks the peers and ports of a rule. A peer is `None` if it is not a selector of pods.
+    fn rule(&mut self, at: RuleAt<'_>, subject: Selected<'a>, peers: &[Option<Selected<'a>>], ports: &Ports) {
+        let list = match at.direction {
+            Direction::Ingress => "from",
+            Direction::Egress => "to",
+        };
+        for (place, selected) in peers.iter().enumerate() {
+            let Some(why) = selected.and_then(|selected| self.why_none(selected)) else { continue };
+            let field = || format!("{}.{list}[{place}]", at.field());
+            let first = || (FirstPeer { policy: at.policy.to_owned(), field: field() }, 0);
             self.peers.entry(why).and_modify(|(_, more)| *more += 1).or_insert_with(first);
+        }
+        // A name stands for a port of the receiving pod. Addresses may be those of any pod.
+        let receivers = match at.direction {
+            Direction::Ingress => Some(vec![subject]),
+            Direction::Egress => peers.iter().copied().collect(),
+        };
+        self.ports(at, receivers.as_deref(), ports);
+    }
+
+    /// Checks the names of ports. The receivers are all pods if they are `None`.
+    fn ports(&mut self, at: RuleAt<'_>, receivers: Option<&[Selected<'a>]>, ports: &Ports) {
+        let Ports::Only(ports) = ports else { return };
+        let names: BTreeSet<&str> = ports
+            .iter()
+            .filter_map(|port| match &port.ports {
+                PortSpec::Named(name) => Some(name.as_str()),
+                PortSpec::Any | PortSpec::Range(_) => None,
+            })
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        let there = match receivers {
+            Some(receivers) => self.pods.port_names(receivers),
+            None => self.pods.all_port_names(),
+        };
+        for name in names.into_iter().filter(|name| !there.contains(name)) {
+            let near = near_within(name, there.iter().copied(), &mut self.steps);
+            if !near.is_empty() {
+                let what = format!("names the port {name}, which no selected pod has");
+                let why = Why { what, hint: did_you_mean(&near) };
+                self.warnings.push(why.warning(at.policy, &format!("{}: {}", at.policy, at.field()), ""));
+            }
         }
     }
 
@@ -388,6 +472,36 @@ mod tests {
                 "NetworkPolicy shop/a: spec.egress[0].to[0] selects no pod: no namespace with pods is selected (env=prod); did you mean env=production?"
             ]
         );
+    }
+
+    #[test]
+    fn a_misspelt_name_of_a_port_is_warned_about() {
+        let pods = "apiVersion: v1\nkind: Pod\nmetadata: {name: api, namespace: shop, labels: {app: api}}\nspec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}\n---\n";
+        let with = |spec: &str| warnings(&[pods, &policy("name: a, namespace: shop", spec)].concat());
+        let ingress = |app: &str, port: &str| {
+            with(&format!(
+                "podSelector: {{matchLabels: {{app: {app}}}}}, ingress: [{{ports: [{{port: {port}}}]}}]"
+            ))
+        };
+        let warning = |field: &str| {
+            format!(
+                "NetworkPolicy shop/a: {field} names the port htpp, which no selected pod has; did you mean http?"
+            )
+        };
+        assert_eq!(ingress("api", "htpp"), [warning("spec.ingress[0]")]);
+        for (app, port) in [("api", "http"), ("api", "metrics"), ("api", "80"), ("carts", "htpp")] {
+            assert_eq!(ingress(app, port), [""; 0], "{app} {port}");
+        }
+        let egress = |to: &str| {
+            with(&format!(
+                "podSelector: {{}}, policyTypes: [Egress], egress: [{{{to}ports: [{{port: htpp}}]}}]"
+            ))
+        };
+        let selector = |app: &str| format!("to: [{{podSelector: {{matchLabels: {{app: {app}}}}}}}], ");
+        assert_eq!(egress(""), [warning("spec.egress[0]")]);
+        assert_eq!(egress("to: [{ipBlock: {cidr: 10.0.0.0/8}}], "), [warning("spec.egress[0]")]);
+        assert_eq!(egress(&selector("api")), [warning("spec.egress[0]")]);
+        assert_eq!(egress(&selector("carts")), [""; 0]);
     }
 
     /// Regression test: each value of a selector was compared with each label, and all values were shown.

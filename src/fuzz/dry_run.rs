@@ -67,7 +67,7 @@ pub fn cases(scenario: &Scenario) -> Result<Vec<Case>, String> {
     for step in &scenario.steps {
         let before = world.clone();
         for action in &step.actions {
-            world.apply(action)?;
+            world.apply(action).map_err(|error| error.to_string())?;
         }
         dry_run.apply(&step.actions, &mut world);
         let (actions, probes) = (step.actions.clone(), scenario.probes.clone());

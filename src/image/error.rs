@@ -3,12 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
+/// Default name of the probe image.
+pub const DEFAULT_IMAGE: &str = concat!("netproof-probe:", env!("CARGO_PKG_VERSION"));
+
 /// Why an image could not be made or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The name is not valid for an image.
-    #[error("{0}")]
-    Name(String),
+    #[error("{0}: write it as {DEFAULT_IMAGE}")]
+    Name(&'static str),
     /// No agent was named, and there is none at the usual path.
     #[error(
         "there is no agent at {}: build it with probe-image/build.sh, and give the path that this prints by --agent",
@@ -24,6 +27,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The reason.
+        #[source]
         problem: io::Error,
     },
     /// The file could be read, but cannot be the agent of an image.
@@ -35,21 +39,23 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The reason.
+        #[source]
         problem: Unfit,
     },
     /// The archive could not be built.
     #[error("could not put the image together: {0}")]
-    Archive(io::Error),
+    Archive(#[source] io::Error),
     /// The archive could not be written to a file for a tool.
     #[error("could not write the image to a temporary file: {0}: set TMPDIR to a folder with space")]
-    Temporary(io::Error),
+    Temporary(#[source] io::Error),
     /// There is no socket of containerd at the path.
     #[error("{}: {problem}: give the socket on which containerd serves, as in /run/containerd/containerd.sock", path.display())]
     Socket {
         /// The path.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        #[source]
+        problem: io::Error,
     },
     /// A tool is not installed.
     #[error(
@@ -58,6 +64,17 @@ pub enum Error {
     NoTool {
         /// Its name.
         tool: &'static str,
+    },
+    /// A tool could not be run to its end.
+    #[error("{command}: {what}{problem}")]
+    Run {
+        /// The command.
+        command: String,
+        /// What failed, before the reason. Empty for the start of the tool.
+        what: &'static str,
+        /// The reason.
+        #[source]
+        problem: io::Error,
     },
     /// A tool failed.
     #[error("{command}: {message}")]

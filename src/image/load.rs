@@ -47,8 +47,8 @@ impl Destination {
         let socket = PathBuf::from(address.strip_prefix("unix://").unwrap_or(address));
         let problem = match fs::metadata(&socket) {
             Ok(metadata) if metadata.file_type().is_socket() => return Ok(Self::Containerd { socket }),
-            Ok(_) => "not a socket".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(_) => io::Error::other("not a socket"),
+            Err(error) => error,
         };
         Err(Error::Socket { path: socket, problem })
     }
@@ -89,15 +89,13 @@ fn ctr(socket: &Path, archive: &[u8]) -> Result<(), Error> {
 
 /// Runs a tool until it ends, with `input` on its standard input.
 fn run(tool: &'static str, mut command: Command, input: &[u8]) -> Result<(), Error> {
-    let failed = |command: &Command, message: String| {
-        let words = [command.get_program()].into_iter().chain(command.get_args());
-        let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
-        Error::Tool { command: words.join(" "), message }
-    };
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| {
-        let is_missing = error.kind() == io::ErrorKind::NotFound;
-        if is_missing { Error::NoTool { tool } } else { failed(&command, error.to_string()) }
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let command = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+    let failed = |what, problem| Error::Run { command: command.clone(), what, problem };
+    let mut child = child.map_err(|problem| match problem.kind() == io::ErrorKind::NotFound {
+        true => Error::NoTool { tool },
+        false => failed("", problem),
     })?;
     let stdin = child.stdin.take();
     let (output, written) = thread::scope(|scope| {
@@ -105,15 +103,15 @@ fn run(tool: &'static str, mut command: Command, input: &[u8]) -> Result<(), Err
         let writer = scope.spawn(|| stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input)));
         (child.wait_with_output(), writer.join())
     });
-    let output = output.map_err(|error| failed(&command, error.to_string()))?;
+    let output = output.map_err(|problem| failed("", problem))?;
     if !output.status.success() {
-        return Err(failed(&command, said(&output)));
+        return Err(Error::Tool { message: said(&output), command });
     }
     // A tool that succeeds without having read everything has loaded something else.
     match written {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(failed(&command, format!("it did not read the image: {error}"))),
-        Err(_) => Err(failed(&command, "it could not be given the image".to_owned())),
+        Ok(Err(problem)) => Err(failed("it did not read the image: ", problem)),
+        Err(_) => Err(Error::Tool { command, message: "it could not be given the image".to_owned() }),
     }
 }
 

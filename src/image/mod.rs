@@ -11,6 +11,6 @@ mod name;
 
 pub use agent::{Architecture, Binary, find};
 pub use archive::archive;
-pub use error::{Error, Unfit};
+pub use error::{DEFAULT_IMAGE, Error, Unfit};
 pub use load::Destination;
-pub use name::{DEFAULT_IMAGE, ImageName};
+pub use name::ImageName;

@@ -3,14 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::Error;
+use super::error::{DEFAULT_IMAGE, Error};
 
 /// Tag of an image that is named without a tag. No node may run the agent of another version, and `latest` would make
 /// Kubernetes look for the image in a registry.
 const TAG: &str = env!("CARGO_PKG_VERSION");
-
-/// Default name of the probe image.
-pub const DEFAULT_IMAGE: &str = concat!("netproof-probe:", env!("CARGO_PKG_VERSION"));
 
 /// Maximum lengths that registries accept, of a repository and of a tag.
 const LONGEST_REPOSITORY: usize = 255;
@@ -45,7 +42,7 @@ impl FromStr for ImageName {
 
     /// Parses a name. Without a tag, it gets the version of this program.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refuse = |problem: &str| Err(Error::Name(format!("{problem}: write it as {DEFAULT_IMAGE}")));
+        let refuse = |problem| Err(Error::Name(problem));
         if text.is_empty() {
             return refuse("the image needs a name");
         }

@@ -120,7 +120,7 @@ impl Loader {
             family: family.as_ref().map(|family| self.family(family)).transpose()?,
             at: *at,
         };
-        let name = |text: &str| Ok(text.to_owned());
+        let name = |text: &str| Ok::<_, String>(text.to_owned());
         let cells = CellPattern {
             quirk: quirk.as_ref().map(|quirk| self.quirk(quirk)).transpose()?,
             scenarios: self.patterns(scenarios.as_ref(), "scenarios", name)?.unwrap_or_default(),
@@ -137,11 +137,11 @@ impl Loader {
     }
 
     /// Returns the patterns of a field, or `None` if the field is missing.
-    fn patterns<T>(
+    fn patterns<T, E: std::fmt::Display>(
         &self,
         node: Option<&Node>,
         field: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<Option<Vec<T>>, Error> {
         let Some(node) = node else { return Ok(None) };
         let one = |Located { value, at }: &Located<String>| {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::policy::{Decision, IpFamily, PortRange, Protocol};
-use crate::source::{Location, quote};
-use crate::world::{BY_NAME, EndpointName, EndpointPattern, Probe, parse_port};
+use crate::source::Location;
+use crate::world::{BY_NAME, EndpointName, EndpointPattern, ParseError, Probe, parse_port};
 
 /// One line of `expect` or `intent`: a claim about some cells. If several lines cover a cell, the last one
 /// counts.
@@ -41,7 +41,7 @@ impl DestinationPattern {
     ///
     /// # Errors
     /// The same as for [`EndpointPattern::parse`].
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
         if text == "self" { Ok(Self::Itself) } else { EndpointPattern::parse(text).map(Self::Other) }
     }
 
@@ -74,9 +74,9 @@ impl ProbePattern {
     ///
     /// # Errors
     /// If the text has none of the valid forms. The message lists them.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
         let expected = "write all, TCP, 80/TCP, 80-90/TCP, 80/TCP by name or DNS";
-        let unknown = || format!("{} is not a probe: {expected}", quote(text));
+        let unknown = || ParseError::Probe { text: text.to_owned(), expected };
         match text {
             "all" => return Ok(Self::All),
             "DNS" => return Ok(Self::Dns(None)),
@@ -94,7 +94,7 @@ impl ProbePattern {
         let protocol = protocol.parse().map_err(|()| unknown())?;
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let range = PortRange::new(parse_port(first)?, parse_port(last)?)
-            .ok_or_else(|| format!("{} ends before it begins", quote(text)))?;
+            .ok_or_else(|| ParseError::PortRange(text.to_owned()))?;
         Ok(if by_name { Self::ByName(range, protocol) } else { Self::Ports(range, protocol) })
     }
 

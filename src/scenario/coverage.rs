@@ -19,7 +19,9 @@ pub fn check_coverage(scenario: &Scenario) -> Result<(), Error> {
             .map_err(|(at, what)| Error::at(&scenario.file, at, format!("step `{}`: {what}", step.name)))?;
         for action in &step.actions {
             // The loader has applied the same actions before.
-            world.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
+            world
+                .apply(action)
+                .map_err(|error| Error::whole(&scenario.file, error.to_string()).because(error))?;
         }
         let cells = cells(&world, &scenario.probes);
         for assertion in step.expect.iter().chain(&step.intent) {

@@ -2,7 +2,7 @@
 
 use super::assertion::DestinationPattern;
 use super::file::KeepOpenFile;
-use super::load::Loader;
+use super::reader::Reader;
 use crate::policy::Protocol;
 use crate::source::{Error, Located, Location, quote};
 use crate::world::{EndpointName, EndpointPattern, Probe};
@@ -30,7 +30,7 @@ impl KeepOpen {
     }
 }
 
-impl Loader {
+impl Reader {
     pub(super) fn keep_open(&self, files: &[Located<KeepOpenFile>]) -> Result<Vec<KeepOpen>, Error> {
         let entry = |Located { value: KeepOpenFile { from, to, probe }, at }: &Located<KeepOpenFile>| {
             let (from, to) = self.ends(from, to)?;

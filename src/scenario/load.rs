@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::assertion::{Assertion, Claim, DestinationPattern, ProbePattern};
-use super::check::Checker;
+use super::assertion::{Assertion, Claim, ProbePattern};
 use super::file::{AssertionFile, DeleteFile, LabelFile, ScenarioFile, StepFile};
 use super::model::{Demonstrates, Scenario};
+use super::reader::Reader;
 use super::spec_rule::SpecRule;
 use super::step::Step;
 use super::topology;
-use crate::policy::{ClusterPolicyKind, ClusterPolicyName, IpFamily};
+use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
 use crate::snapshot::{Identity, Object, OtherKinds, OtherObject, Reading, Scaler, objects};
 use crate::source::{self, Document, Error, Located, Location, Node, Place, Text, decode, quote};
-use crate::world::{Action, Capability, EndpointPattern, Probe, World};
+use crate::world::{Action, Capability, ParseError, Probe, World};
 
 const API_VERSION: &str = "netproof.dev/v1alpha1";
 const KIND: &str = "Scenario";
@@ -46,25 +46,24 @@ pub fn load(texts: &[Text]) -> Result<Vec<Scenario>, Error> {
 /// # Errors
 /// The first error, with its location.
 pub fn from_document(document: &Document) -> Result<Scenario, Error> {
-    let loader = Loader { name: Arc::clone(&document.name) };
-    source::expect_kind(document, API_VERSION, KIND)?;
-    let file: ScenarioFile =
-        decode(&document.node).map_err(|error| loader.error(error.at(), error.to_string()))?;
-    loader.scenario(file)
+    let reader = Reader::new(&document.name);
+    source::expect_kind(document, API_VERSION, KIND).map_err(|error| match is_manifest(&document.node) {
+        true => error.with_hint("this is a manifest, which `netproof expect` reads"),
+        false => error,
+    })?;
+    let file: ScenarioFile = decode(&document.node).map_err(|error| reader.caused(error.at(), "", error))?;
+    reader.scenario(file)
 }
 
-/// Reader of the parts of one file.
-pub(super) struct Loader {
-    name: Arc<str>,
+/// Returns whether a document is an object of Kubernetes.
+fn is_manifest(node: &Node) -> bool {
+    let text = |field| node.get(field).and_then(Node::as_str);
+    text("kind").is_some() && text("apiVersion").is_some_and(|version| !version.starts_with("netproof.dev/"))
 }
 
-impl Loader {
-    pub(super) fn error(&self, at: Location, message: impl Into<String>) -> Error {
-        Error::at(&self.name, at, message)
-    }
-
+impl Reader {
     fn scenario(&self, file: ScenarioFile) -> Result<Scenario, Error> {
-        Checker::new(self).subdomain(&file.metadata.name)?;
+        self.subdomain(&file.metadata.name)?;
         let demonstrates = match &file.demonstrates {
             None => None,
             Some(Located { value, .. }) if value == "policy-gap" => Some(Demonstrates::PolicyGap),
@@ -100,7 +99,7 @@ impl Loader {
             ignored,
             unmodelled,
             warnings,
-            file: Arc::clone(&self.name),
+            file: Arc::clone(self.name()),
         })
     }
 
@@ -114,7 +113,7 @@ impl Loader {
 
     fn requires(&self, names: &[Located<String>]) -> Result<BTreeSet<Capability>, Error> {
         let capability = |Located { value, at }: &Located<String>| {
-            value.parse().map_err(|message| self.error(*at, format!("requires: {message}")))
+            value.parse().map_err(|error: ParseError| self.caused(*at, "requires: ", error))
         };
         names.iter().map(capability).collect()
     }
@@ -126,9 +125,7 @@ impl Loader {
             .collect();
         let mut probes = Vec::new();
         for Located { value, at } in texts.unwrap_or(&default) {
-            for probe in
-                Probe::parse(value).map_err(|message| self.error(*at, format!("probes: {message}")))?
-            {
+            for probe in Probe::parse(value).map_err(|error| self.caused(*at, "probes: ", error))? {
                 if probes.contains(&probe) {
                     return Err(self.error(*at, format!("probes: {} is there twice", quote(value))));
                 }
@@ -158,7 +155,7 @@ impl Loader {
             let own_items = file.items.as_deref().map(|items| self.items(items)).transpose()?;
             let actions = self.actions(&file, &world, ignored)?;
             for Located { value: action, at } in &actions {
-                world.apply(action).map_err(|message| self.error(*at, message))?;
+                world.apply(action).map_err(|error| self.caused(*at, "", error))?;
             }
             steps.push(Step {
                 name: file.name.value,
@@ -188,7 +185,7 @@ impl Loader {
             actions.push(Located { value: self.delete(value)?, at: *at });
         }
         for Located { value, at } in &file.label {
-            actions.push(Located { value: self.label(value, *at)?, at: *at });
+            actions.push(Located { value: self.relabel(value, *at)?, at: *at });
         }
         for Located { value, at } in &file.remove_pod {
             let pod = self.pod_name(value, *at)?;
@@ -214,12 +211,11 @@ impl Loader {
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<(), Error> {
         let Some(file) = node.as_str() else {
-            let document = Document { name: Arc::clone(&self.name), node: node.clone() };
+            let document = Document { name: Arc::clone(self.name()), node: node.clone() };
             return self.manifest(&document, None, world, actions, ignored);
         };
-        let path = Path::new(&*self.name).parent().unwrap_or(Path::new("")).join(file);
-        let text: Text = source::read_file(&path)
-            .map_err(|error| self.error(node.at, format!("apply: {}: {}", error.place, error.message)))?;
+        let path = Path::new(&**self.name()).parent().unwrap_or(Path::new("")).join(file);
+        let text = source::read_file(&path).map_err(|error| self.caused(node.at, "apply: ", error))?;
         for document in text.manifests()? {
             self.manifest(&document, Some(node.at), world, actions, ignored)?;
         }
@@ -230,7 +226,7 @@ impl Loader {
     /// file.
     ///
     /// Endpoints that the same step adds have no address yet. So names in the manifest stand for addresses of
-    /// `state`, the state before the step.
+    /// `world`, the state before the step.
     fn manifest(
         &self,
         document: &Document,
@@ -239,7 +235,7 @@ impl Loader {
         actions: &mut Vec<Located<Action>>,
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<(), Error> {
-        let lookup = |name: &_| world.address_by_name(name);
+        let lookup = |name: &_| Ok(world.address_by_name(name)?);
         let reading = Reading { lookup: Some(&lookup), ..Reading::default() };
         for item in objects(document, reading)? {
             let action = match item.object {
@@ -250,7 +246,7 @@ impl Loader {
                     Some(Located { value, at }) => {
                         let place = Place { location: Some(at), ..item.place };
                         let message = format!("Service {}: {value}", quote(&service.service.name));
-                        return Err(Error { place, message });
+                        return Err(Error::new(place, message));
                     }
                 },
                 Object::Namespace(namespace) => Action::LabelNamespace {
@@ -260,11 +256,11 @@ impl Loader {
                 Object::Pod(..) | Object::Template(_) => {
                     let message =
                         "a scenario's pods are those of its topology and of addPod: describe it there";
-                    return Err(Error { place: item.place, message: message.to_owned() });
+                    return Err(Error::new(item.place, message));
                 }
                 Object::Node(_) => {
                     let message = "a scenario's nodes are those of its topology: describe them there";
-                    return Err(Error { place: item.place, message: message.to_owned() });
+                    return Err(Error::new(item.place, message));
                 }
                 Object::Scaler(Scaler { object, .. }) | Object::Other(object) => {
                     *ignored.entry(object).or_default() += 1;
@@ -302,11 +298,10 @@ impl Loader {
         Ok(action(Identity::new(&namespace.value, &file.name)))
     }
 
-    fn label(&self, file: &LabelFile, at: Location) -> Result<Action, Error> {
+    fn relabel(&self, file: &LabelFile, at: Location) -> Result<Action, Error> {
         let labels = file.labels.value.clone();
-        let checker = Checker::new(self);
         for (key, value) in &labels {
-            checker.label(key, value.as_deref().unwrap_or_default(), file.labels.at)?;
+            self.label(key, value.as_deref().unwrap_or_default(), file.labels.at)?;
         }
         match (&file.pod, &file.namespace) {
             (Some(pod), None) => Ok(Action::LabelPod { pod: self.pod_name(&pod.value, pod.at)?, labels }),
@@ -344,40 +339,10 @@ impl Loader {
         }
         let (from, to) = self.ends(&file.from, &file.to)?;
         let probes = probes.iter().map(|Located { value, at }| {
-            ProbePattern::parse(value).map_err(|message| self.error(*at, format!("{claim}: {message}")))
+            ProbePattern::parse(value).map_err(|error| self.caused(*at, &format!("{claim}: "), error))
         });
         let family = file.family.as_ref().map(|family| self.family(family, "family")).transpose()?;
         Ok(Assertion { from, to, claim, probes: probes.collect::<Result<_, _>>()?, family, at })
-    }
-
-    /// Reads the patterns of `from` and `to`.
-    pub(super) fn ends(
-        &self,
-        from: &Node,
-        to: &Node,
-    ) -> Result<(Vec<EndpointPattern>, Vec<DestinationPattern>), Error> {
-        let wrong =
-            |at: Location, field: &str, message: String| self.error(at, format!("{field}: {message}"));
-        let senders = self.strings(from, "from")?.into_iter().map(|Located { value, at }| {
-            EndpointPattern::parse(&value).map_err(|message| wrong(at, "from", message))
-        });
-        let receivers = self.strings(to, "to")?.into_iter().map(|Located { value, at }| {
-            DestinationPattern::parse(&value).map_err(|message| wrong(at, "to", message))
-        });
-        Ok((senders.collect::<Result<_, _>>()?, receivers.collect::<Result<_, _>>()?))
-    }
-
-    /// Reads the name of a family.
-    pub(super) fn family(&self, name: &Located<String>, field: &str) -> Result<IpFamily, Error> {
-        let known = IpFamily::ALL.into_iter().find(|family| family.name() == name.value);
-        known.ok_or_else(|| {
-            self.error(name.at, format!("{field}: {} is neither IPv4 nor IPv6", quote(&name.value)))
-        })
-    }
-
-    /// Reads a string, or a list of at least one string.
-    pub(super) fn strings(&self, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
-        source::strings(&self.name, node, field)
     }
 }
 

@@ -4,16 +4,15 @@
 //! [`World`](crate::world::World), and every [`Step`] changes it.
 
 mod assertion;
-mod check;
 mod coverage;
 mod ever;
 mod file;
 mod keep_open;
 mod load;
 mod model;
+mod reader;
 mod size;
 mod spec_rule;
-
 mod step;
 mod topology;
 

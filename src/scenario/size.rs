@@ -29,7 +29,9 @@ pub fn size(scenario: &Scenario) -> Result<Size, Error> {
     let mut size = Size { baseline: cells(&world, &scenario.probes).len(), steps: 0 };
     for step in &scenario.steps {
         for action in &step.actions {
-            world.apply(action).map_err(|message| Error::whole(&scenario.file, message))?;
+            world
+                .apply(action)
+                .map_err(|error| Error::whole(&scenario.file, error.to_string()).because(error))?;
         }
         size.steps += cells(&world, &scenario.probes).len();
     }

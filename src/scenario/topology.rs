@@ -1,11 +1,10 @@
 //! The initial cluster of a scenario.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
 
-use super::check::Checker;
 use super::file::{ExternalFile, NamespaceFile, PodFile, ServiceFile, ServicePortFile, TopologyFile};
-use super::load::Loader;
+use super::reader::Reader;
 use crate::policy::{
     Backends, Cluster, ContainerPort, IpFamily, Labels, Namespace, Node as ClusterNode, Pod, Port, Protocol,
     Service, ServicePort, TargetPort,
@@ -38,14 +37,13 @@ pub fn standard_world(dns: bool) -> World {
 
 /// Reads a topology. `dns` requires a DNS server even if the file describes none. Services by name require
 /// one, too.
-pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<World, Error> {
-    let reader = Reader { loader, check: Checker::new(loader) };
+pub(super) fn read(reader: &Reader, file: TopologyFile, dns: bool) -> Result<World, Error> {
     let nodes = match &file.nodes {
         None => DEFAULT_NODES,
         Some(Located { value, .. }) if (1..=MOST_NODES).contains(value) => *value,
         Some(Located { value, at }) => {
             return Err(
-                loader.error(*at, format!("nodes: must be between 1 and {MOST_NODES}, found {value}"))
+                reader.error(*at, format!("nodes: must be between 1 and {MOST_NODES}, found {value}"))
             );
         }
     };
@@ -74,13 +72,12 @@ pub(super) fn read(loader: &Loader, file: TopologyFile, dns: bool) -> Result<Wor
 }
 
 /// Reads a pod of `addPod`.
-pub(super) fn added_pod(loader: &Loader, file: &PodFile, at: Location, world: &World) -> Result<Pod, Error> {
-    let reader = Reader { loader, check: Checker::new(loader) };
+pub(super) fn added_pod(reader: &Reader, file: &PodFile, at: Location, world: &World) -> Result<Pod, Error> {
     let Some(namespace) = &file.namespace else {
-        return Err(loader.error(at, "addPod: name the pod's namespace"));
+        return Err(reader.error(at, "addPod: name the pod's namespace"));
     };
     if file.dns.is_some() {
-        return Err(loader.error(at, "addPod: the DNS server has to be there from the beginning"));
+        return Err(reader.error(at, "addPod: the DNS server has to be there from the beginning"));
     }
     let nodes = world.cluster.nodes.len();
     reader.pod(file, &namespace.value, world.cluster.pods.len() % nodes, nodes)
@@ -194,21 +191,11 @@ fn plain_pod(namespace: &str, name: &str, labels: Labels, node: usize) -> Pod {
     }
 }
 
-/// Reader of the parts of a topology.
-struct Reader<'a> {
-    loader: &'a Loader,
-    check: Checker<'a>,
-}
-
-impl Reader<'_> {
-    fn error(&self, at: Location, message: impl Into<String>) -> Error {
-        self.loader.error(at, message)
-    }
-
+impl Reader {
     fn families(&self, families: &Located<Vec<Located<String>>>) -> Result<Vec<IpFamily>, Error> {
         let mut read = Vec::new();
         for located in &families.value {
-            let family = self.loader.family(located, "families")?;
+            let family = self.family(located, "families")?;
             if read.contains(&family) {
                 return Err(self.error(located.at, format!("families: {family} is there twice")));
             }
@@ -222,11 +209,11 @@ impl Reader<'_> {
 
     fn namespace(&self, file: NamespaceFile, builder: &mut Builder) -> Result<(), Error> {
         let NamespaceFile { name, labels, pods, services } = file;
-        self.check.dns_label(&name)?;
+        self.dns_label(&name)?;
         if builder.has_namespace(&name.value) {
             return Err(self.error(name.at, format!("the namespace {} is there twice", quote(&name.value))));
         }
-        let labels = self.check.labels(labels)?.unwrap_or_default();
+        let labels = self.labels(labels)?.unwrap_or_default();
         builder.world.cluster.namespaces.push(Namespace::new(name.value.clone(), labels));
 
         let nodes = builder.world.cluster.nodes.len();
@@ -252,7 +239,7 @@ impl Reader<'_> {
                     return Err(self
                         .error(file.name.at, "the DNS server needs a label, by which its Service finds it"));
                 }
-                let port = dns.port.as_ref().map(|port| self.check.port(port)).transpose()?;
+                let port = dns.port.as_ref().map(|port| self.port(port)).transpose()?;
                 builder.serve_dns(&pod, port.unwrap_or(DNS_PORT));
             }
             builder.world.cluster.pods.push(pod);
@@ -271,7 +258,7 @@ impl Reader<'_> {
     }
 
     fn pod(&self, file: &PodFile, namespace: &str, default_node: usize, nodes: usize) -> Result<Pod, Error> {
-        self.check.subdomain(&file.name)?;
+        self.subdomain(&file.name)?;
         let node = match &file.node {
             None => default_node,
             Some(Located { value, .. }) if (1..=nodes).contains(value) => value - 1,
@@ -284,7 +271,7 @@ impl Reader<'_> {
         let mut names = BTreeSet::new();
         for port in &file.ports {
             if let Some(name) = &port.name {
-                self.check.port_name(name)?;
+                self.port_name(name)?;
                 if !names.insert(&name.value) {
                     let message = format!(
                         "ports: {} is there twice: each port of a container has its own name",
@@ -295,18 +282,18 @@ impl Reader<'_> {
             }
             ports.push(ContainerPort {
                 name: port.name.as_ref().map(|name| name.value.clone()),
-                port: self.check.port(&port.port)?,
-                protocol: self.check.protocol(port.protocol.as_ref())?,
+                port: self.port(&port.port)?,
+                protocol: self.protocol(port.protocol.as_ref())?,
             });
         }
-        let labels = self.check.labels(file.labels.clone())?.unwrap_or_default();
+        let labels = self.labels(file.labels.clone())?.unwrap_or_default();
         let host_network = file.host_network;
         Ok(Pod { ports, host_network, ..plain_pod(namespace, &file.name.value, labels, node) })
     }
 
     fn service(&self, file: &ServiceFile, namespace: &str) -> Result<Service, Error> {
-        self.check.dns_label(&file.name)?;
-        let selector = self.check.labels(Some(file.selector.clone()))?.unwrap_or_default();
+        self.dns_label(&file.name)?;
+        let selector = self.labels(Some(file.selector.clone()))?.unwrap_or_default();
         if selector.is_empty() {
             return Err(
                 self.error(file.selector.at, "selector: a Service of a scenario needs at least one label")
@@ -326,12 +313,12 @@ impl Reader<'_> {
     }
 
     fn service_port(&self, file: &ServicePortFile) -> Result<ServicePort, Error> {
-        let port = self.check.port(&file.port)?;
+        let port = self.port(&file.port)?;
         let target = match &file.target_port {
             None => TargetPort::Number(port),
             Some(node) => self.target_port(node)?,
         };
-        let protocol = self.check.protocol(file.protocol.as_ref())?;
+        let protocol = self.protocol(file.protocol.as_ref())?;
         Ok(ServicePort { name: file.name.clone(), protocol, port, target, node_port: None })
     }
 
@@ -339,10 +326,10 @@ impl Reader<'_> {
         match &node.value {
             Value::Integer(number) => {
                 let value = i32::try_from(*number).unwrap_or(-1);
-                self.check.port(&Located { value, at: node.at }).map(TargetPort::Number)
+                self.port(&Located { value, at: node.at }).map(TargetPort::Number)
             }
             Value::String(name) => {
-                self.check.port_name(&Located { value: name.clone(), at: node.at })?;
+                self.port_name(&Located { value: name.clone(), at: node.at })?;
                 Ok(TargetPort::Name(name.clone()))
             }
             Value::Null | Value::Bool(_) | Value::Float(_) | Value::Sequence(_) | Value::Mapping(_) => {
@@ -354,17 +341,17 @@ impl Reader<'_> {
     }
 
     fn external(&self, file: &ExternalFile, world: &World) -> Result<External, Error> {
-        self.check.dns_label(&file.name)?;
+        self.dns_label(&file.name)?;
         if world.externals.iter().any(|other| other.name == file.name.value) {
             return Err(
                 self.error(file.name.at, format!("the external {} is there twice", quote(&file.name.value)))
             );
         }
         let mut addresses: Vec<IpAddr> = Vec::new();
-        for Located { value, at } in self.loader.strings(&file.ip, "ip")? {
-            let address: IpAddr = value
-                .parse()
-                .map_err(|_| self.error(at, format!("ip: {} is not an IP address", quote(&value))))?;
+        for Located { value, at } in self.strings(&file.ip, "ip")? {
+            let address: IpAddr = value.parse().map_err(|error: AddrParseError| {
+                self.error(at, format!("ip: {} is not an IP address", quote(&value))).because(error)
+            })?;
             if addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
                 return Err(self.error(at, "ip: at most one address of each family"));
             }

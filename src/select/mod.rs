@@ -7,4 +7,4 @@ mod selection;
 mod shard;
 
 pub use selection::{Nothing, Selection, choose_names};
-pub use shard::Shard;
+pub use shard::{NotAShard, Shard};

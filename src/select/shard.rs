@@ -10,19 +10,28 @@ pub struct Shard {
     of: usize,
 }
 
+/// A text that is not a shard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAShard {
+    /// It is not two numbers.
+    #[error("`{0}` is not a shard: write 2/4 for the second of four")]
+    Form(String),
+    /// Its numbers are those of no shard.
+    #[error("`{0}` is not a shard: the first number is between 1 and the second")]
+    Numbers(String),
+}
+
 impl FromStr for Shard {
-    type Err = String;
+    type Err = NotAShard;
 
     /// Parses a shard such as `2/4`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a shard: write 2/4 for the second of four");
+    fn from_str(text: &str) -> Result<Self, NotAShard> {
+        let wrong = || NotAShard::Form(text.to_owned());
         let (number, of) = text.split_once('/').ok_or_else(wrong)?;
         let read = |text: &str| if text.starts_with('+') { None } else { text.parse::<usize>().ok() };
         match (read(number), read(of)) {
             (Some(number), Some(of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
-            (Some(_), Some(_)) => {
-                Err(format!("`{text}` is not a shard: the first number is between 1 and the second"))
-            }
+            (Some(_), Some(_)) => Err(NotAShard::Numbers(text.to_owned())),
             (Some(_) | None, _) => Err(wrong()),
         }
     }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::distinction::Distinctions;
-use super::object::Identity;
+use super::identity::Identity;
 use super::replicas::{Existing, Replicas};
 use super::scaler::Scaler;
-use super::workload::{MOST_PODS, Owner, Template, WorkloadKind};
+use super::workload::{MOST_PODS, Owner, Template};
+use super::workload_kind::WorkloadKind;
 use crate::policy::{Cluster, Pod};
 use crate::source::{Error, Node, Place};
 
@@ -144,7 +145,7 @@ fn add(total: u32, template: &Template, count: usize, (place, node): (Place, &No
             "{kind} {}: {count} pods are too many: the templates before it make {total}, and all together may make {MOST_PODS}",
             Identity::of_pod(pod)
         );
-        Error { place: Place { location, ..place }, message }
+        Error::new(Place { location, ..place }, message)
     })
 }
 

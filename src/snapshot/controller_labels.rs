@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::batch::v1 as batch;
 
-use super::workload::WorkloadKind;
+use super::workload_kind::WorkloadKind;
 use crate::policy::Pod;
 
 /// Label with the hash of a Deployment's template.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use super::controller_labels::{self, POD_INDEX, STATEFUL_SET_POD};
-use super::workload::WorkloadKind;
+use super::workload_kind::WorkloadKind;
 use crate::policy::{
     Backends, Cluster, ContainerPort, LabelSelector, Pod, PortSpec, Ports, Requirement, TargetPort,
 };

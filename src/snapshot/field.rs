@@ -1,6 +1,8 @@
 //! Paths of values in objects, for messages.
 
-use crate::source::Segment;
+use std::sync::Arc;
+
+use crate::source::{Cause, Error, Node, Segment, path_to_string};
 
 /// A field of an object. It knows its parent, so that a message can name the whole path.
 #[derive(Debug, Clone, Copy)]
@@ -17,12 +19,28 @@ enum Step<'a> {
 }
 
 /// What is wrong with a field of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
 pub struct Problem {
     /// Path from the object to the field.
     pub path: Vec<Segment>,
-    /// What is wrong, and what to do about it.
+    /// What is wrong, and what to do about it. Complete without the cause.
     pub message: String,
+    /// The error that led to the problem.
+    #[source]
+    pub cause: Option<Cause>,
+}
+
+impl Problem {
+    /// Returns the problem as an error about a file that contains the object.
+    pub(super) fn within(self, file: &Arc<str>, object: &Node) -> Error {
+        Error::at(file, object.locate(&self.path), self.with_path()).because(self)
+    }
+
+    /// Returns the message after the path of the field.
+    pub(super) fn with_path(&self) -> String {
+        format!("{}: {}", path_to_string(&self.path), self.message)
+    }
 }
 
 impl<'a> Field<'a> {
@@ -41,6 +59,11 @@ impl<'a> Field<'a> {
 
     /// Returns a problem with this field.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
+        Problem { path: self.path(), message: message.into(), cause: None }
+    }
+
+    /// Returns the path from the object to this field.
+    pub(super) fn path(&self) -> Vec<Segment> {
         let mut path = Vec::new();
         let mut field = Some(self);
         while let Some(Field { parent, step }) = field {
@@ -52,6 +75,6 @@ impl<'a> Field<'a> {
             field = *parent;
         }
         path.reverse();
-        Problem { path, message: message.into() }
+        path
     }
 }

@@ -1,10 +1,12 @@
 //! The table of the kinds that netproof reads.
 
+use std::sync::Arc;
+
 use super::cluster_policy::GROUP as CLUSTER_POLICIES;
-use super::plain;
-use super::workload::WorkloadKind;
+use super::workload_kind::WorkloadKind;
+use super::{group, plain};
 use crate::policy::ClusterPolicyKind;
-use crate::source::{near, quote};
+use crate::source::{Error, Node, misspelt, near, quote};
 
 /// A kind that netproof reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,14 +108,49 @@ pub(super) enum Named {
     Other(String),
 }
 
-/// A kind that netproof reads, in a form that the API server does not accept.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
-    /// The wrong field: `apiVersion` or `kind`.
-    pub(super) field: &'static str,
-    /// What is wrong, and what to write instead.
-    pub(super) message: String,
+/// A `kind` or `apiVersion` that the API server does not accept.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Mistake {
+    /// The text cannot be the name of a kind.
+    #[error(
+        "{} is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter",
+        quote(.0)
+    )]
+    NotKind(String),
+    /// The text cannot be an `apiVersion`.
+    #[error("{} is not an apiVersion: write it like `v1` or `networking.k8s.io/v1`", quote(.0))]
+    NotApiVersion(String),
+    /// The kind exists in another group or version.
+    #[error("kind {kind} is of {wanted}, found {found}: write `apiVersion: {wanted}`")]
+    ApiVersion { kind: &'static str, wanted: String, found: String },
+    /// Another name or spelling of a kind. `of` says where the kind is, or is empty.
+    #[error("there is no kind {kind}: write `kind: {meant}`{of}")]
+    Kind { kind: String, meant: String, of: String },
+    /// A kind that its closed group does not have, and that differs in few letters from another kind.
+    #[error("there is no kind {kind} in {api_version}: did you mean {meant}?")]
+    Misspelt { kind: String, api_version: String, meant: &'static str },
+    /// A file of netproof itself.
+    #[error("this is not a manifest: `{command}` reads it")]
+    Own { command: &'static str },
 }
+
+impl Mistake {
+    /// Returns the mistake as an error about an object of a file. In a typed list, the wrong value may be that of
+    /// the list.
+    pub(super) fn within(self, file: &Arc<str>, object: &Node) -> Error {
+        let field = match self {
+            Self::NotApiVersion(_) | Self::ApiVersion { .. } => "apiVersion",
+            Self::NotKind(_) | Self::Kind { .. } | Self::Misspelt { .. } | Self::Own { .. } => "kind",
+        };
+        let at = object.get(field).map_or(object.at, |field| field.at);
+        Error::at(file, at, self.to_string()).because(self)
+    }
+}
+
+/// netproof's own formats, which users give to the wrong command, and the commands that read them.
+const OWN: [(&str, &str); 2] =
+    [("Scenario", "netproof run FILE"), ("Profile", "netproof run --profile FILE")];
+const OWN_GROUP: &str = "netproof.dev";
 
 /// Looks up the kind of an object.
 ///
@@ -121,18 +158,19 @@ pub(super) struct Mistake {
 /// `projectcalico.org/v3 NetworkPolicy` is Calico's own. The groups of custom resources are domains.
 pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let full = full_name(api_version, kind);
-    if !is_own(group) {
+    let full = group::full_name(api_version, kind);
+    if let Some((.., command)) = OWN.iter().find(|(own_kind, _)| group == OWN_GROUP && *own_kind == kind) {
+        return Err(Mistake::Own { command });
+    }
+    if !group::is_own(group) {
         return Ok(Named::Other(full));
     }
     if let Some(known) = KNOWN.iter().find(|known| known.kind.name() == kind) {
         if (known.group, known.version) == (group, version) {
             return Ok(Named::Known(known.kind));
         }
-        let wanted = known.api_version();
-        let message =
-            format!("kind {kind} is of {wanted}, found {api_version}: write `apiVersion: {wanted}`");
-        return Err(Mistake { field: "apiVersion", message });
+        let (wanted, found) = (known.api_version(), api_version.to_owned());
+        return Err(Mistake::ApiVersion { kind: known.kind.name(), wanted, found });
     }
     if plain::is_built_in(kind) {
         return Ok(Named::Other(full));
@@ -142,32 +180,29 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
             || known.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(kind))
     };
     if let Some(known) = KNOWN.iter().find(is_meant) {
-        let name = known.kind.name();
-        let message = format!("there is no kind {kind}: write `kind: {name}` (of {})", known.api_version());
-        return Err(Mistake { field: "kind", message });
+        let (meant, of) = (known.kind.name().to_owned(), format!(" (of {})", known.api_version()));
+        return Err(Mistake::Kind { kind: kind.to_owned(), meant, of });
     }
-    Ok(Named::Other(full))
+    let names = KNOWN.iter().map(|known| known.kind.name()).chain(plain::BUILT_IN.iter().copied());
+    match misspelt(kind, names) {
+        Some(meant) if is_closed(group) => {
+            Err(Mistake::Misspelt { kind: kind.to_owned(), api_version: api_version.to_owned(), meant })
+        }
+        Some(_) | None => Ok(Named::Other(full)),
+    }
 }
 
 /// Checks a `kind`, because reports print it as it is. The API server requires a DNS label, in any case.
-pub(super) fn check_kind(kind: &str) -> Result<(), String> {
-    if is_label(kind) && kind.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return Ok(());
-    }
-    let kind = quote(kind);
-    Err(format!(
-        "{kind} is not the name of a kind: use at most 63 letters, digits and `-`, and begin with a letter"
-    ))
+pub(super) fn check_kind(kind: &str) -> Result<(), Mistake> {
+    let is_kind = is_label(kind) && kind.starts_with(|c: char| c.is_ascii_alphabetic());
+    if is_kind { Ok(()) } else { Err(Mistake::NotKind(kind.to_owned())) }
 }
 
 /// Checks an `apiVersion`: `version`, or `group/version`.
-pub(super) fn check_api_version(api_version: &str) -> Result<(), String> {
+pub(super) fn check_api_version(api_version: &str) -> Result<(), Mistake> {
     let is_name = |name: &str| name.len() <= 253 && name.split('.').all(is_label);
-    if api_version.split('/').count() <= 2 && api_version.split('/').all(is_name) {
-        return Ok(());
-    }
-    let api_version = quote(api_version);
-    Err(format!("{api_version} is not an apiVersion: write it like `v1` or `networking.k8s.io/v1`"))
+    let is_api_version = api_version.split('/').count() <= 2 && api_version.split('/').all(is_name);
+    if is_api_version { Ok(()) } else { Err(Mistake::NotApiVersion(api_version.to_owned())) }
 }
 
 fn is_label(text: &str) -> bool {
@@ -177,31 +212,9 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Returns `Kind`, or `Kind.group` outside the core group.
-pub(super) fn full_name(api_version: &str, kind: &str) -> String {
-    match group(api_version) {
-        "" => kind.to_owned(),
-        group => format!("{kind}.{group}"),
-    }
-}
-
-/// Returns the group of an `apiVersion`. The core group is empty, because its `apiVersion` is only a version.
-pub(super) fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
 /// Returns the kinds that netproof reads and whose names are similar.
 pub(super) fn similar(kind: &str) -> Vec<&'static str> {
     near(kind, KNOWN.iter().map(|known| known.kind.name()))
-}
-
-/// Returns whether a group is one of Kubernetes' own. Their names have no dot, or end in `.k8s.io` or
-/// `.kubernetes.io`. The groups of custom resources are domains, because the API server requires a dot in them.
-/// `x-k8s.io` is the domain of experiments.
-pub(super) fn is_own(group: &str) -> bool {
-    let is_below =
-        |domain: &str| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    !group.contains('.') || is_below("k8s.io") || is_below("kubernetes.io")
 }
 
 /// Returns whether only Kubernetes itself may add kinds to a group. An unknown kind in it is then misspelt, or of a
@@ -214,9 +227,8 @@ pub fn is_closed(group: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn mistake(api_version: &str, kind: &str) -> String {
-        let Mistake { field, message } = look_up(api_version, kind).unwrap_err();
-        format!("{field}: {message}")
+    fn mistake(api_version: &str, kind: &str) -> Mistake {
+        look_up(api_version, kind).unwrap_err()
     }
 
     #[test]
@@ -235,7 +247,7 @@ mod tests {
         {
             assert!(check_api_version(api_version).is_err(), "{api_version}");
         }
-        let message = check_kind("X\nY").unwrap_err();
+        let message = check_kind("X\nY").unwrap_err().to_string();
         assert!(message.starts_with("`X\\nY` is not the name of a kind"), "{message}");
     }
 
@@ -248,7 +260,7 @@ mod tests {
                 ["v1", "v2", "V1", "apps/v1", "extensions/v1beta1", "networking/v1", "networking.k8s.io"]
             {
                 if wrong != api_version {
-                    assert!(mistake(wrong, name).starts_with("apiVersion: "), "{wrong} {name}");
+                    assert!(matches!(mistake(wrong, name), Mistake::ApiVersion { .. }), "{wrong} {name}");
                 }
             }
         }
@@ -260,13 +272,38 @@ mod tests {
             let name = known.kind.name();
             let wrong = [name.to_lowercase(), name.to_uppercase()];
             for kind in wrong.into_iter().chain(known.aliases.iter().map(|alias| (*alias).to_owned())) {
-                assert!(mistake(&known.api_version(), &kind).starts_with("kind: "), "{kind}");
+                assert!(matches!(mistake(&known.api_version(), &kind), Mistake::Kind { .. }), "{kind}");
             }
         }
         assert_eq!(
-            mistake("networking.k8s.io/v1", "NetworkPolicies"),
-            "kind: there is no kind NetworkPolicies: write `kind: NetworkPolicy` (of networking.k8s.io/v1)"
+            mistake("networking.k8s.io/v1", "NetworkPolicies").to_string(),
+            "there is no kind NetworkPolicies: write `kind: NetworkPolicy` (of networking.k8s.io/v1)"
         );
+    }
+
+    #[test]
+    fn misspelt_kinds_of_closed_groups_are_refused() {
+        for (api_version, kind, meant) in [
+            ("networking.k8s.io/v1", "NetworkPolice", "NetworkPolicy"),
+            ("networking.k8s.io/v1", "Ingres", "Ingress"),
+            ("apps/v1", "Deploiment", "Deployment"),
+            ("v1", "Namspace", "Namespace"),
+            ("batch/v1", "CornJob", "CronJob"),
+        ] {
+            let message = format!("there is no kind {kind} in {api_version}: did you mean {meant}?");
+            assert_eq!(mistake(api_version, kind).to_string(), message);
+        }
+        // Kinds of newer servers, and of groups that are not closed.
+        for (api_version, kind) in [
+            ("v1", "Frobnicator"),
+            ("v1", "PodTemplate"),
+            ("v1", "DeploymentConfig"),
+            ("v1", "Template"),
+            ("apps/v1", "Rollout"),
+            ("x.k8s.io/v1", "Ingres"),
+        ] {
+            assert!(matches!(look_up(api_version, kind), Ok(Named::Other(_))), "{api_version} {kind}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Lists of objects: `v1 List`, and the typed lists that the API server sends.
 
-use super::kind;
-use super::object::Failure;
-use crate::source::{Key, Node, Value, near};
+use std::sync::Arc;
+
+use super::kind::Mistake;
+use super::{group, kind};
+use crate::source::{Error, Key, Node, Value, near};
 
 /// A list of objects.
 pub(super) struct List<'a> {
@@ -17,35 +19,41 @@ const ITEMS: &str = "items";
 /// Returns the list, if an object is one.
 ///
 /// A list without `items` is refused. Otherwise, the objects below a misspelt `Items:` would silently be skipped.
-pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Option<List<'a>>, Failure> {
-    let group = kind::group(api_version);
+pub(super) fn of<'a>(
+    file: &Arc<str>,
+    node: &'a Node,
+    api_version: &str,
+    kind: &str,
+) -> Result<Option<List<'a>>, Error> {
+    let error = |at, message: String| Error::at(file, at, message);
+    let group = group::of(api_version);
     let items = node.get(ITEMS);
     let Some(item_kind) = kind.strip_suffix(LIST) else {
         return match wrong_case(kind) {
-            Some(right) if kind::is_own(group) => {
-                let at = node.get("kind").map_or(node.at, |kind| kind.at);
-                Err(Failure { at, message: format!("there is no kind {kind}: write `kind: {right}`") })
+            Some(meant) if group::is_own(group) => {
+                let mistake = Mistake::Kind { kind: kind.to_owned(), meant, of: String::new() };
+                Err(mistake.within(file, node))
             }
-            Some(_) | None => refuse_items(node).map(|()| None),
+            Some(_) | None => refuse_items(file, node).map(|()| None),
         };
     };
     if !item_kind.is_empty() {
-        kind::look_up(api_version, item_kind).map_err(|mistake| Failure::from(node, mistake))?;
+        kind::look_up(api_version, item_kind).map_err(|mistake| mistake.within(file, node))?;
     }
     let Some(items) = items else {
         let misspelt = misspelt_items(node);
         // A custom resource may be called `AllowList` and not be a list.
-        if !kind::is_own(group) && misspelt.is_none() {
+        if !group::is_own(group) && misspelt.is_none() {
             return Ok(None);
         }
         let found = misspelt.map(|key| format!(", only `{}`", key.name)).unwrap_or_default();
         let at = misspelt.map_or(node.at, |key| key.at);
-        return Err(Failure { at, message: format!("a list needs `{ITEMS}`{found}: write `{ITEMS}:`") });
+        return Err(error(at, format!("a list needs `{ITEMS}`{found}: write `{ITEMS}:`")));
     };
     // `kubectl` ignores the case of field names, and uses the last one.
     if let Some(key) = other_spelling(node) {
         let message = format!("`{}` is there beside `{ITEMS}`: leave one of them out", key.name);
-        return Err(Failure { at: key.at, message });
+        return Err(error(key.at, message));
     }
     let items = match &items.value {
         Value::Sequence(items) => items.as_slice(),
@@ -53,7 +61,7 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
         Value::Null => &[],
         Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) | Value::Mapping(_) => {
             let message = format!("{ITEMS}: expected a list, found {}", items.value.describe());
-            return Err(Failure { at: items.at, message });
+            return Err(error(items.at, message));
         }
     };
     let kind = (!item_kind.is_empty()).then(|| item_kind.to_owned());
@@ -62,17 +70,17 @@ pub(super) fn of<'a>(node: &'a Node, api_version: &str, kind: &str) -> Result<Op
 
 /// Refuses `items` in an object whose kind is not a list. `kubectl` treats every such object as a list, and applies
 /// only its items (`detectList` of k8s.io/apimachinery, which ignores the case of the field).
-fn refuse_items(node: &Node) -> Result<(), Failure> {
+fn refuse_items(file: &Arc<str>, node: &Node) -> Result<(), Error> {
     let Value::Mapping(entries) = &node.value else { return Ok(()) };
     match entries.iter().find(|(key, _)| key.name.eq_ignore_ascii_case(ITEMS)) {
         None => Ok(()),
-        Some((key, _)) => Err(Failure {
-            at: key.at,
-            message: format!(
+        Some((key, _)) => {
+            let message = format!(
                 "kubectl takes an object with `{}` for a list and applies only what is in it: write `kind: List`, or remove the field",
                 key.name
-            ),
-        }),
+            );
+            Err(Error::at(file, key.at, message))
+        }
     }
 }
 

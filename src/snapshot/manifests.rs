@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::attach::{Parts, Workload};
+use super::identity::Identity;
 use super::named::WrittenPolicy;
 use super::node::ReadNode;
 use super::notice::{UnknownFields, empty_fields};
-use super::object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
+use super::object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 use super::other::{OtherKinds, OtherObject};
-use super::ranges::{self, AddressRanges};
+use super::ranges::{self, AddressRanges, OutOfRange};
 use super::service::Unshown;
 use crate::policy::{Cluster, Namespace, Pod};
 use crate::source::{Document, Error, Node, Place};
@@ -67,7 +68,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// If an address of the input is in none of the ranges that it must be in.
-    pub fn narrow(&mut self, ranges: AddressRanges) -> Result<(), String> {
+    pub fn narrow(&mut self, ranges: AddressRanges) -> Result<(), OutOfRange> {
         ranges.apply(&mut self.cluster)?;
         self.ranges = ranges;
         Ok(())
@@ -162,7 +163,7 @@ impl<'a> Builder<'a> {
                 }
                 let message =
                     format!("{kind} {identity} is there twice with different content: first at {first}");
-                Err(Error { place: seen.0, message })
+                Err(Error::new(seen.0, message))
             }
         }
     }
@@ -205,16 +206,5 @@ impl<'a> Builder<'a> {
         let known: HashSet<&str> = namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
         missing.retain(|name| !known.contains(name.as_str()));
         namespaces.extend(missing.into_iter().map(Namespace::mentioned));
-    }
-}
-
-/// Writes `namespace/name`, or only the name of an object without a namespace.
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
-        }
     }
 }

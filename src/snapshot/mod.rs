@@ -8,6 +8,8 @@ pub mod cluster_policy;
 mod controller_labels;
 mod distinction;
 mod field;
+mod group;
+mod identity;
 mod kind;
 mod list;
 mod manifests;
@@ -25,23 +27,26 @@ pub(crate) mod rules;
 mod scaler;
 mod service;
 mod workload;
+mod workload_kind;
 
 pub use attach::Workload;
 pub use field::{Field, Problem};
+pub use identity::Identity;
 pub use kind::is_closed as is_closed_group;
 pub use manifests::Snapshot;
 pub use named::{AddressName, Lookup, WrittenPolicy};
 pub use node::ReadNode;
-pub use object::{Identity, Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
+pub use object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 pub use other::{
     ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_part, foreign_policies, foreign_policy,
 };
 pub use plain::is_plain_group;
-pub use ranges::AddressRanges;
+pub use ranges::{AddressRanges, OutOfRange};
 pub use replicas::Replicas;
 pub use scaler::Scaler;
 pub use service::Unshown;
-pub use workload::{Owner, Template, WorkloadKind};
+pub use workload::{Owner, Template};
+pub use workload_kind::WorkloadKind;
 
 /// Returns whether a namespace may have this name.
 pub fn is_namespace(name: &str) -> bool {

@@ -4,6 +4,7 @@
 //! once can only name them. The caller provides the address of each name. This module replaces the names, and then
 //! checks the policy as if the addresses had been written.
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use ipnet::IpNet;
 use k8s_openapi::api::networking::v1 as networking;
 
 use super::field::{Field, Problem};
+use super::identity::{Identity, identity};
 use super::network_policy;
-use super::object::{Identity, identity};
 use crate::policy::{IpFamily, NetworkPolicy};
-use crate::source::{Error, Node, path_to_string, quote};
+use crate::source::{self, Node, quote};
 
 /// A named address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct AddressName {
 }
 
 /// Function that returns the address of a name, or why it has none.
-pub type Lookup<'a> = dyn Fn(&AddressName) -> Result<IpAddr, String> + 'a;
+pub type Lookup<'a> = dyn Fn(&AddressName) -> Result<IpAddr, Box<dyn Error + Send + Sync>> + 'a;
 
 /// A policy as netproof understands it, and as it was written. A cluster gets the written policy. If it got the one
 /// that netproof made of it, a misunderstanding could never show.
@@ -85,17 +86,14 @@ impl WrittenPolicy {
     ///
     /// # Errors
     /// If a name has no address, or if the API server would refuse the result.
-    pub fn resolve(&self, lookup: &Lookup<'_>) -> Result<Self, Error> {
+    pub fn resolve(&self, lookup: &Lookup<'_>) -> Result<Self, source::Error> {
         let Some(by_name) = &self.by_name else { return Ok(self.clone()) };
         let ByName { object, identity, file, node } = &**by_name;
         let mut object = object.clone();
         let converted =
             replace(&mut object, lookup).and_then(|replaced| convert(&object, identity.clone(), &replaced));
-        let policy = converted.map_err(|problem| {
-            let field = path_to_string(&problem.path);
-            let message = format!("NetworkPolicy {identity}: {field}: {}", problem.message);
-            Error::at(file, node.locate(&problem.path), message)
-        })?;
+        let policy = converted
+            .map_err(|problem| problem.within(file, node).about(format_args!("NetworkPolicy {identity}")))?;
         Ok(Self { policy, object: Arc::new(object), by_name: Some(Arc::clone(by_name)) })
     }
 
@@ -152,8 +150,17 @@ fn replace_one(text: &mut String, at: &Field<'_>, lookup: &Lookup<'_>) -> Result
     if !text.starts_with('{') {
         return Ok(None);
     }
-    let (name, prefix) = parse(text).map_err(|message| at.problem(message))?;
-    let address = lookup(&name).map_err(|message| at.problem(message))?;
+    let (name, prefix) = parse(text).ok_or_else(|| {
+        at.problem(format!(
+            "{} is not an address by name such as {{x/a}}/32 or {{service:x/web:IPv6}}/128",
+            quote(text)
+        ))
+    })?;
+    let address = lookup(&name).map_err(|error| Problem {
+        path: at.path(),
+        message: error.to_string(),
+        cause: Some(error.into()),
+    })?;
     let net = IpNet::new(address, prefix).map_err(|_| {
         let bits = if address.is_ipv4() { "32; write {NAME:IPv6} for an IPv6 address" } else { "128" };
         at.problem(format!("{}: the prefix of {} is at most {bits}", quote(text), name.family))
@@ -165,19 +172,14 @@ fn replace_one(text: &mut String, at: &Field<'_>, lookup: &Lookup<'_>) -> Result
 }
 
 /// Parses `{HOLDER}/PREFIX` or `{HOLDER:FAMILY}/PREFIX`.
-fn parse(text: &str) -> Result<(AddressName, u8), String> {
-    let parts = text.strip_prefix('{').and_then(|rest| rest.rsplit_once("}/"));
-    let is_number = |prefix: &str| prefix.bytes().all(|b| b.is_ascii_digit());
-    let parsed = parts.and_then(|(name, prefix)| {
-        let prefix = prefix.parse().ok().filter(|_| is_number(prefix))?;
-        let mut families = IpFamily::ALL.into_iter();
-        let named = families.find_map(|family| Some((name.strip_suffix(&format!(":{family}"))?, family)));
-        let (holder, family) = named.unwrap_or((name, IpFamily::V4));
-        (!holder.is_empty()).then(|| (AddressName { holder: holder.to_owned(), family }, prefix))
-    });
-    parsed.ok_or_else(|| {
-        format!("{} is not an address by name such as {{x/a}}/32 or {{service:x/web:IPv6}}/128", quote(text))
-    })
+fn parse(text: &str) -> Option<(AddressName, u8)> {
+    let (name, prefix) = text.strip_prefix('{')?.rsplit_once("}/")?;
+    let is_number = prefix.bytes().all(|b| b.is_ascii_digit());
+    let prefix = prefix.parse().ok().filter(|_| is_number)?;
+    let mut families = IpFamily::ALL.into_iter();
+    let named = families.find_map(|family| Some((name.strip_suffix(&format!(":{family}"))?, family)));
+    let (holder, family) = named.unwrap_or((name, IpFamily::V4));
+    (!holder.is_empty()).then(|| (AddressName { holder: holder.to_owned(), family }, prefix))
 }
 
 /// Writes the name as in a manifest, without the prefix.
@@ -207,15 +209,14 @@ mod tests {
         }
         for text in ["{x/a}", "{x/a}/", "{x/a}/+1", "{x/a}/256", "{}/32", "{:IPv6}/32", "{x/a/32", "{x/a}32"]
         {
-            assert!(parse(text).is_err(), "{text}");
+            assert!(parse(text).is_none(), "{text}");
         }
     }
 
-    fn replaced(text: &str, address: &str) -> Result<String, String> {
+    fn replaced(text: &str, address: &str) -> Result<String, Problem> {
         let mut text = text.to_owned();
         let lookup = |_: &AddressName| Ok(address.parse().unwrap());
-        let result = replace_one(&mut text, &Field::ROOT, &lookup);
-        result.map(|_| text).map_err(|problem| problem.message)
+        replace_one(&mut text, &Field::ROOT, &lookup).map(|_| text)
     }
 
     #[test]
@@ -223,6 +224,8 @@ mod tests {
         assert_eq!(replaced("{x/a}/24", "10.244.1.7").unwrap(), "10.244.1.0/24");
         assert_eq!(replaced("{x/a:IPv6}/64", "fd00::7").unwrap(), "fd00::/64");
         assert_eq!(replaced("10.0.0.7/24", "10.244.1.7").unwrap(), "10.0.0.7/24");
-        assert!(replaced("{x/a}/33", "10.244.1.7").unwrap_err().contains("at most 32; write {NAME:IPv6}"));
+        assert!(
+            replaced("{x/a}/33", "10.244.1.7").unwrap_err().message.contains("at most 32; write {NAME:IPv6}")
+        );
     }
 }

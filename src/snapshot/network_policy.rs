@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
 use super::field::{Field, Problem};
-use super::object::Identity;
+use super::identity::Identity;
 use super::rules::{self, NumberOrName};
 use crate::policy::{
     IpBlock, LabelSelector, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, PortRange, PortSpec,

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
 use super::cluster_policy::{self, ClusterPolicyObject, v1alpha1, v1alpha2};
 use super::field::{Field, Problem};
+use super::identity::{generated_identity, identity};
 use super::kind::{self, Kind, Mistake, Named};
 use super::list;
 use super::named::{Lookup, WrittenPolicy};
@@ -16,15 +16,11 @@ use super::node::ReadNode;
 use super::other::OtherObject;
 use super::scaler::{self, Scaler};
 use super::service::{self, Unshown};
-use super::workload::{self, Owner, Template, WorkloadKind};
-use super::{node, pod, rules};
-use crate::policy::{ClusterPolicy, ClusterPolicyKind, Namespace, NetworkPolicy, Pod, Service};
-use crate::source::{
-    Document, Error, Located, Location, Node, Place, UnknownField, decode, decode_live, quote,
-};
-
-/// The namespace of an object that names none.
-pub(super) const DEFAULT_NAMESPACE: &str = "default";
+use super::workload::{self, Owner, Template};
+use super::workload_kind::WorkloadKind;
+use super::{group, node, pod, rules};
+use crate::policy::{ClusterPolicy, ClusterPolicyKind, Namespace, Pod, Service};
+use crate::source::{Document, Error, Located, Node, Place, UnknownField, decode, decode_live, quote};
 
 /// An object of a document, and its place.
 #[derive(Debug, Clone)]
@@ -114,37 +110,6 @@ impl WrittenClusterPolicy {
     }
 }
 
-/// The namespace and name of an object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    /// `metadata.namespace`, or the default namespace; empty for cluster-scoped objects.
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
-}
-
-impl Identity {
-    /// Returns the identity of an object. `namespace` is empty for cluster-scoped objects.
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
-    }
-
-    /// Returns the identity of a pod.
-    pub fn of_pod(pod: &Pod) -> Self {
-        Self::new(&pod.namespace, &pod.name)
-    }
-
-    /// Returns the identity of a Service.
-    pub fn of_service(service: &Service) -> Self {
-        Self::new(&service.namespace, &service.name)
-    }
-
-    /// Returns the identity of a NetworkPolicy.
-    pub fn of_policy(policy: &NetworkPolicy) -> Self {
-        Self::new(&policy.namespace, &policy.name)
-    }
-}
-
 /// Options for reading objects.
 #[derive(Clone, Copy, Default)]
 pub struct Reading<'a> {
@@ -188,36 +153,39 @@ fn read<'a>(
     inherited: Option<Inherited<'_>>,
     items: &mut Vec<Item<'a>>,
 ) -> Result<(), Error> {
-    let name = context.file;
-    let kind = type_field(name, node, "kind", inherited.map(|i| i.kind), kind::check_kind)?;
+    let file = context.file;
+    let kind = type_field(file, node, "kind", inherited.map(|i| i.kind), kind::check_kind)?;
     let inherited_version = inherited.map(|i| i.api_version);
-    let api_version = type_field(name, node, "apiVersion", inherited_version, kind::check_api_version)?;
-    let failed = |Failure { at, message }: Failure| {
-        let what = match node.get("metadata").and_then(|m| m.get("name")).and_then(Node::as_str) {
-            Some(object_name) => format!("{kind} {}", quote(object_name)),
-            None => kind.clone(),
-        };
-        Error::at(name, at, format!("{what}: {message}"))
+    let api_version = type_field(file, node, "apiVersion", inherited_version, kind::check_api_version)?;
+    let failed = |error: Error| match node.get("metadata").and_then(|m| m.get("name")).and_then(Node::as_str)
+    {
+        Some(name) => error.about(format_args!("{kind} {}", quote(name))),
+        None => error.about(&kind),
     };
-    if let Some(list) = list::of(node, &api_version, &kind).map_err(failed)? {
+    if let Some(list) = list::of(file, node, &api_version, &kind).map_err(failed)? {
         let inherited = list.kind.as_deref().map(|kind| Inherited { api_version: &api_version, kind });
         for item in list.items.iter().filter(|item| !item.is_null()) {
             read(context, item, inherited, items)?;
         }
         return Ok(());
     }
-    let named = kind::look_up(&api_version, &kind).map_err(|mistake| failed(Failure::from(node, mistake)))?;
+    let named = match kind::look_up(&api_version, &kind) {
+        Ok(named) => named,
+        // A newer server has kinds that netproof does not know.
+        Err(Mistake::Misspelt { .. }) if is_live(node) => Named::Other(group::full_name(&api_version, &kind)),
+        Err(mistake) => return Err(failed(mistake.within(file, node))),
+    };
     let (object, unknown_fields) = match named {
         Named::Known(kind) => convert(context, kind, node).map_err(failed)?,
         Named::Other(kind) => {
             let scaler = scaler::read(&kind, node, context.reading.namespace)
-                .map_err(|problem| failed(Failure::of(node, &problem)))?;
+                .map_err(|problem| failed(problem.within(file, node)))?;
             let other = || Object::Other(OtherObject::new(kind, node));
             (scaler.map_or_else(other, Object::Scaler), Vec::new())
         }
     };
-    let full_kind = kind::full_name(&api_version, &kind);
-    let place = Place { name: Arc::clone(name), location: Some(node.at) };
+    let full_kind = group::full_name(&api_version, &kind);
+    let place = Place { name: Arc::clone(file), location: Some(node.at) };
     items.push(Item { object, place, node, full_kind, unknown_fields });
     Ok(())
 }
@@ -228,12 +196,12 @@ fn type_field(
     node: &Node,
     field: &str,
     inherited: Option<&str>,
-    check: impl FnOnce(&str) -> Result<(), String>,
+    check: impl FnOnce(&str) -> Result<(), Mistake>,
 ) -> Result<String, Error> {
     let found = node.get(field).filter(|node| !node.is_null());
     match (found.map(|found| (found, found.as_str())), inherited) {
-        (Some((found, Some(text))), _) => {
-            check(text).map_err(|message| Error::at(name, found.at, format!("{field}: {message}")))?;
+        (Some((_, Some(text))), _) => {
+            check(text).map_err(|mistake| mistake.within(name, node).about(field))?;
             Ok(text.to_owned())
         }
         (Some((found, None)), _) => {
@@ -248,30 +216,9 @@ fn type_field(
     }
 }
 
-/// What is wrong with an object, and where.
-pub(super) struct Failure {
-    pub(super) at: Location,
-    pub(super) message: String,
-}
-
-impl Failure {
-    /// Returns the failure for a wrong `kind` or `apiVersion`. In a typed list, the wrong value may be that of the
-    /// list.
-    pub(super) fn from(node: &Node, mistake: Mistake) -> Self {
-        let Mistake { field, message } = mistake;
-        Self { at: node.get(field).map_or(node.at, |field| field.at), message }
-    }
-
-    /// Returns the failure for a problem with a field.
-    fn of(node: &Node, problem: &Problem) -> Self {
-        let Problem { path, message } = problem;
-        Self { at: node.locate(path), message: format!("{}: {message}", crate::source::path_to_string(path)) }
-    }
-}
-
 type Converted = (Object, Vec<UnknownField>);
 
-fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, Failure> {
+fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, Error> {
     let Context { file, reading } = context;
     match kind {
         Kind::Namespace => with(context, node, |namespace: &core::Namespace| {
@@ -285,10 +232,8 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
         Kind::Node => with(context, node, |object: &core::Node| node::convert(object).map(Object::Node)),
         Kind::Service => with(context, node, |object: &core::Service| {
             let identity = identity(&object.metadata, reading.namespace)?;
-            let locate = |problem: Problem| Located {
-                at: node.locate(&problem.path),
-                value: format!("{}: {}", crate::source::path_to_string(&problem.path), problem.message),
-            };
+            let locate =
+                |problem: Problem| Located { at: node.locate(&problem.path), value: problem.with_path() };
             let service = service::convert(object, identity)?;
             Ok(Object::Service(WrittenService {
                 external_addresses: service::external_addresses(object)?,
@@ -321,7 +266,7 @@ fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, F
     }
 }
 
-fn convert_workload(context: Context<'_>, kind: WorkloadKind, node: &Node) -> Result<Converted, Failure> {
+fn convert_workload(context: Context<'_>, kind: WorkloadKind, node: &Node) -> Result<Converted, Error> {
     match kind {
         WorkloadKind::Pod => with(context, node, |object: &core::Pod| {
             let owner = workload::owner(&object.metadata, kind);
@@ -349,7 +294,7 @@ fn template<T: DeserializeOwned>(
     node: &Node,
     kind: WorkloadKind,
     source: impl FnOnce(&T) -> workload::Source<'_>,
-) -> Result<Converted, Failure> {
+) -> Result<Converted, Error> {
     with(context, node, |object: &T| {
         let source = source(object);
         let identity = generated_identity(source.metadata, context.reading.namespace)?;
@@ -361,9 +306,10 @@ fn with<T: DeserializeOwned>(
     context: Context<'_>,
     node: &Node,
     convert: impl FnOnce(&T) -> Result<Object, Problem>,
-) -> Result<Converted, Failure> {
+) -> Result<Converted, Error> {
     let (object, unknown_fields) = decoded(context, node)?;
-    Ok((converted(&object, node, convert)?, unknown_fields))
+    let object = convert(&object).map_err(|problem| problem.within(context.file, node))?;
+    Ok((object, unknown_fields))
 }
 
 /// Converts a policy, as [`with`] converts other objects. A misspelt field is an error: without it, the policy might
@@ -372,35 +318,25 @@ fn policy<T: DeserializeOwned>(
     context: Context<'_>,
     node: &Node,
     convert: impl FnOnce(&T) -> Result<Object, Problem>,
-) -> Result<Converted, Failure> {
+) -> Result<Converted, Error> {
     let (object, unknown_fields) = decoded(context, node)?;
     for UnknownField { path, at, meant } in &unknown_fields {
         if let Some(meant) = meant {
             let message = format!("unknown field {}: did you mean {meant}?", quote(path));
-            return Err(Failure { at: *at, message });
+            return Err(Error::at(context.file, *at, message));
         }
     }
-    Ok((converted(&object, node, convert)?, unknown_fields))
+    let object = convert(&object).map_err(|problem| problem.within(context.file, node))?;
+    Ok((object, unknown_fields))
 }
 
-fn decoded<T: DeserializeOwned>(
-    context: Context<'_>,
-    node: &Node,
-) -> Result<(T, Vec<UnknownField>), Failure> {
+fn decoded<T: DeserializeOwned>(context: Context<'_>, node: &Node) -> Result<(T, Vec<UnknownField>), Error> {
     let decoded = if context.reading.tolerates_newer_servers && is_live(node) {
         decode_live(node)
     } else {
         decode(node).map(|object| (object, Vec::new()))
     };
-    decoded.map_err(|error| Failure { at: error.at(), message: error.to_string() })
-}
-
-fn converted<T>(
-    object: &T,
-    node: &Node,
-    convert: impl FnOnce(&T) -> Result<Object, Problem>,
-) -> Result<Object, Failure> {
-    convert(object).map_err(|problem| Failure::of(node, &problem))
+    decoded.map_err(|error| Error::at(context.file, error.at(), error.to_string()).because(error))
 }
 
 /// Returns whether an API server has written an object. Only an API server sets these fields.
@@ -409,35 +345,4 @@ fn is_live(node: &Node) -> bool {
     let has =
         |field: &str| metadata.and_then(|metadata| metadata.get(field)).is_some_and(|f| f.as_str().is_some());
     has("uid") && has("resourceVersion") && has("creationTimestamp")
-}
-
-/// Returns the identity of an object. If it names no namespace, it is in `namespace`.
-pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
-    let root = Field::ROOT;
-    let at = root.field("metadata");
-    let Some(object_name) = metadata.name.clone().filter(|name| !name.is_empty()) else {
-        return Err(at.field("name").problem("is missing"));
-    };
-    let namespace = metadata.namespace.as_deref().filter(|name| !name.is_empty()).or(namespace);
-    let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
-    rules::dns_label(namespace, &at.field("namespace"))?;
-    Ok(Identity::new(namespace, &object_name))
-}
-
-/// Placeholder for the characters that the API server appends to a `generateName`.
-const GENERATED: &str = "xxxxx";
-
-/// Returns the identity of an object whose name the API server may complete.
-fn generated_identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
-    let prefix = metadata.generate_name.as_deref().filter(|prefix| !prefix.is_empty());
-    match (metadata.name.as_deref().filter(|name| !name.is_empty()), prefix) {
-        (None, Some(prefix)) => {
-            let name = Some(format!("{prefix}{GENERATED}"));
-            identity(
-                &ObjectMeta { name, namespace: metadata.namespace.clone(), ..ObjectMeta::default() },
-                namespace,
-            )
-        }
-        (Some(_), _) | (None, None) => identity(metadata, namespace),
-    }
 }

@@ -247,6 +247,7 @@ const FOREIGN_POLICIES: &[Kinds] = {
         ("crd.nsx.vmware.com", Decides, &["SecurityPolicy"]),
         ("k8s.cni.cncf.io", Decides, &["MultiNetworkPolicy"]),
         ("k8s.cni.cncf.io", AddsNetworks, &["NetworkAttachmentDefinition"]),
+        ("networking.istio.io", ActsAbove, &["EnvoyFilter"]),
         ("security.istio.io", ActsAbove, &["AuthorizationPolicy", "PeerAuthentication"]),
         ("policy.linkerd.io", ActsAbove, &["AuthorizationPolicy", "ServerAuthorization"]),
         ("kuma.io", ActsAbove, &["MeshTrafficPermission"]),
@@ -418,6 +419,7 @@ mod tests {
             "Tier.projectcalico.org",
             "ClusterPolicy.kyverno.io",
             "PolicyException.kyverno.io",
+            "VirtualService.networking.istio.io",
             "ServiceMonitor.monitoring.coreos.com",
         ] {
             assert_eq!(sorted(&[name]).ignored.len(), 1, "{name}");
@@ -429,8 +431,10 @@ mod tests {
             "StatefulSet.apps.kruise.io",
             "Secret.unheard.of.example",
             "AuthorizationPolicy.security.istio.io",
+            "EnvoyFilter.networking.istio.io",
             // New kinds in groups of which netproof knows other kinds.
             "CiliumNewKind.cilium.io",
+            "NewKind.networking.istio.io",
             "NewKind.kyverno.io",
             "NetworkAttachmentDefinition.k8s.cni.cncf.io",
             "Tenant.capsule.clastix.io",

@@ -1,6 +1,6 @@
 //! The kinds of objects that do not affect the answer.
 
-use super::kind;
+use super::group;
 
 /// Groups in which no kind decides about packets, makes objects or makes pods. If some kinds of a group do, the other
 /// kinds are in [`PLAIN`]: a kind that is added to such a group later must not look like a `ConfigMap`.
@@ -11,7 +11,6 @@ const PLAIN_GROUPS: &[&str] = &[
     "bitnami.com",
     "route.openshift.io",
     "security.openshift.io",
-    "networking.istio.io",
     "telemetry.istio.io",
     "traefik.io",
     "snapshot.storage.k8s.io",
@@ -35,6 +34,12 @@ const PLAIN: &[(&str, &[&str])] = &[
     (
         "gateway.networking.k8s.io",
         &["HTTPRoute", "GRPCRoute", "TCPRoute", "UDPRoute", "TLSRoute", "ReferenceGrant"],
+    ),
+    (
+        "networking.istio.io",
+        &[
+            "DestinationRule", "Gateway", "ProxyConfig", "ServiceEntry", "VirtualService", "WorkloadEntry", "WorkloadGroup",
+        ],
     ),
     ("argoproj.io", &["AppProject", "AnalysisTemplate", "ClusterAnalysisTemplate"]),
     (
@@ -75,15 +80,16 @@ const CALICO: &[&str] = &[
     "IPAMHandle", "IPPool", "IPReservation", "KubeControllersConfiguration", "NetworkSet", "Tier",
 ];
 
-/// Kinds that Kubernetes itself defines and netproof does not read.
+/// Kinds that Kubernetes itself defines and that do not affect the answer, or only by what they say about a workload
+/// (`HorizontalPodAutoscaler`).
 #[rustfmt::skip]
-const BUILT_IN: &[&str] = &[
+pub(super) const BUILT_IN: &[&str] = &[
     "APIService", "Binding", "CSIDriver", "CSINode", "CSIStorageCapacity", "CertificateSigningRequest",
     "ClusterRole", "ClusterRoleBinding", "ClusterTrustBundle", "ComponentStatus", "ConfigMap",
     "ControllerRevision", "CustomResourceDefinition", "DeviceClass", "DeviceTaintRule", "EndpointSlice",
     "Endpoints", "Event", "FlowSchema", "HorizontalPodAutoscaler", "IPAddress", "Ingress", "IngressClass",
     "Lease", "LeaseCandidate", "LimitRange", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
-    "MutatingWebhookConfiguration", "Node", "NodeMetrics", "PersistentVolume", "PersistentVolumeClaim",
+    "MutatingWebhookConfiguration", "NodeMetrics", "PersistentVolume", "PersistentVolumeClaim",
     "PodCertificateRequest", "PodDisruptionBudget", "PodGroup", "PodMetrics", "PodSecurityPolicy",
     "PriorityClass", "PriorityLevelConfiguration", "ResourceClaim", "ResourceClaimTemplate",
     "ResourceQuota", "ResourceSlice", "Role", "RoleBinding", "RuntimeClass", "Secret", "ServiceAccount",
@@ -92,7 +98,7 @@ const BUILT_IN: &[&str] = &[
     "VolumeAttachment", "VolumeAttributesClass", "Workload",
 ];
 
-/// Returns whether Kubernetes itself defines a kind that netproof does not read.
+/// Returns whether Kubernetes itself defines a kind that is not in the table of `kind`.
 pub(super) fn is_built_in(kind: &str) -> bool {
     BUILT_IN.contains(&kind)
 }
@@ -106,5 +112,5 @@ pub fn is_plain_group(group: &str) -> bool {
 pub(super) fn is_plain(kind: &str, group: &str) -> bool {
     PLAIN_GROUPS.contains(&group)
         || PLAIN.iter().any(|(plain, kinds)| *plain == group && kinds.contains(&kind))
-        || (kind::is_own(group) && is_built_in(kind))
+        || (group::is_own(group) && is_built_in(kind))
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::controller_labels;
 use super::field::{Field, Problem};
-use super::object::Identity;
+use super::identity::Identity;
 use super::rules;
 use crate::policy::{ContainerPort, Labels, Pod, Port, Protocol};
 use crate::source::quote;

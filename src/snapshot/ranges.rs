@@ -20,12 +20,23 @@ pub struct AddressRanges {
     pub nodes: Vec<IpNet>,
 }
 
+/// An address of the input that is in none of the ranges that it must be in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{option}: {holder} has the address {address}, which is in none of the ranges: give all of them")]
+pub struct OutOfRange {
+    /// The option that names the ranges.
+    option: &'static str,
+    /// The pod, Service or node that has the address.
+    holder: String,
+    address: IpAddr,
+}
+
 impl AddressRanges {
     /// Sets the address ranges of nodes, and of pods with unknown addresses.
     ///
     /// # Errors
     /// If an address of the cluster is in none of the ranges that it must be in.
-    pub(super) fn apply(&self, cluster: &mut Cluster) -> Result<(), String> {
+    pub(super) fn apply(&self, cluster: &mut Cluster) -> Result<(), OutOfRange> {
         let Cluster { pods, services, nodes, node_ranges, .. } = cluster;
         for pod in pods.iter_mut().filter(|pod| !pod.ended) {
             let (ranges, option) =
@@ -54,18 +65,14 @@ impl AddressRanges {
 fn check(
     addresses: &[IpAddr],
     ranges: &[IpNet],
-    option: &str,
+    option: &'static str,
     holder: impl Fn() -> String,
-) -> Result<(), String> {
-    if ranges.is_empty() {
-        return Ok(());
-    }
-    match addresses.iter().find(|address| !ranges.iter().any(|range| range.contains(*address))) {
+) -> Result<(), OutOfRange> {
+    let is_inside =
+        |address: &&IpAddr| ranges.is_empty() || ranges.iter().any(|range| range.contains(*address));
+    match addresses.iter().find(|address| !is_inside(address)) {
         None => Ok(()),
-        Some(address) => Err(format!(
-            "{option}: {} has the address {address}, which is in none of the ranges: give all of them",
-            holder()
-        )),
+        Some(address) => Err(OutOfRange { option, holder: holder(), address: *address }),
     }
 }
 

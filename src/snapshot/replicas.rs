@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::controller_labels::numbered;
 use super::distinction::{Distinctions, split_number};
-use super::object::Identity;
+use super::identity::Identity;
 use super::workload::Template;
 use crate::policy::Pod;
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::field::{Field, Problem};
-use super::object::Identity;
+use super::identity::Identity;
 use super::rules::{self, NumberOrName};
 use crate::policy::{Backends, Exposure, Service, ServicePort, TargetPort};
 use crate::source::quote;

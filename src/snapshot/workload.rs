@@ -1,75 +1,15 @@
 //! Workloads: Deployments and the other kinds with a pod template.
 
-use std::fmt;
-
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::controller_labels::{self, Controller, JobLabels, POD_TEMPLATE_HASH};
 use super::field::{Field, Problem};
-use super::object::Identity;
-use super::{kind, network_policy, pod, rules};
+use super::identity::Identity;
+use super::workload_kind::WorkloadKind;
+use super::{group, network_policy, pod, rules};
 use crate::policy::Pod;
-
-/// The kinds of workloads. A pod without an owner is a workload of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum WorkloadKind {
-    /// A pod without an owner.
-    Pod,
-    /// `apps/v1 Deployment`
-    Deployment,
-    /// `apps/v1 StatefulSet`
-    StatefulSet,
-    /// `apps/v1 DaemonSet`
-    DaemonSet,
-    /// `apps/v1 ReplicaSet`
-    ReplicaSet,
-    /// `v1 ReplicationController`
-    ReplicationController,
-    /// `batch/v1 Job`
-    Job,
-    /// `batch/v1 CronJob`
-    CronJob,
-}
-
-impl WorkloadKind {
-    const ALL: [Self; 8] = [
-        Self::Pod,
-        Self::Deployment,
-        Self::StatefulSet,
-        Self::DaemonSet,
-        Self::ReplicaSet,
-        Self::ReplicationController,
-        Self::Job,
-        Self::CronJob,
-    ];
-
-    /// Returns the kind with this name.
-    pub(super) fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// Returns the kind's name in the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pod => "Pod",
-            Self::Deployment => "Deployment",
-            Self::StatefulSet => "StatefulSet",
-            Self::DaemonSet => "DaemonSet",
-            Self::ReplicaSet => "ReplicaSet",
-            Self::ReplicationController => "ReplicationController",
-            Self::Job => "Job",
-            Self::CronJob => "CronJob",
-        }
-    }
-}
-
-impl fmt::Display for WorkloadKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The controller of a pod or of another workload (`metadata.ownerReferences`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,38 +20,11 @@ pub struct Owner {
     pub name: String,
 }
 
-impl WorkloadKind {
-    /// Returns the API group of the kind.
-    fn group(self) -> &'static str {
-        match self {
-            Self::Pod | Self::ReplicationController => "",
-            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::ReplicaSet => "apps",
-            Self::Job | Self::CronJob => "batch",
-        }
-    }
-
-    /// Returns whether Kubernetes' own controller of this kind makes objects of kind `other`. A user may make any
-    /// object and set its controller to this kind, but then the object does not come from the template that netproof
-    /// reads.
-    fn makes(self, other: Self) -> bool {
-        match self {
-            Self::Deployment => other == Self::ReplicaSet,
-            Self::CronJob => other == Self::Job,
-            Self::StatefulSet
-            | Self::DaemonSet
-            | Self::ReplicaSet
-            | Self::ReplicationController
-            | Self::Job => other == Self::Pod,
-            Self::Pod => false,
-        }
-    }
-}
-
 /// Returns the controller of an object, if it makes objects of this kind from a template that netproof reads.
 pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> {
     let controller =
         metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    let group = kind::group(&controller.api_version);
+    let group = group::of(&controller.api_version);
     // Other groups have kinds of these names, too, such as `apps.kruise.io/v1beta1 StatefulSet`.
     let is_it = |owner: &WorkloadKind| owner.name() == controller.kind && owner.group() == group;
     let owner_kind = WorkloadKind::ALL.into_iter().find(is_it).filter(|owner| owner.makes(kind))?;

@@ -23,24 +23,61 @@ impl fmt::Display for Place {
     }
 }
 
+/// The error that led to another one. It can be cloned, because results keep it.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 /// An input that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct Error {
     /// Place of the error.
     pub place: Place,
-    /// What is wrong, and what to do about it.
+    /// What is wrong, and what to do about it. Complete without the cause.
     pub message: String,
+    #[source]
+    cause: Option<Cause>,
 }
 
+/// Errors are equal if users see the same.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.place, &self.message) == (&other.place, &other.message)
+    }
+}
+
+impl Eq for Error {}
+
 impl Error {
+    /// Returns an error at a place.
+    pub fn new(place: Place, message: impl Into<String>) -> Self {
+        Self { place, message: message.into(), cause: None }
+    }
+
     /// Returns an error about a whole input.
     pub fn whole(name: &Arc<str>, message: impl Into<String>) -> Self {
-        Self { place: Place { name: Arc::clone(name), location: None }, message: message.into() }
+        Self::new(Place { name: Arc::clone(name), location: None }, message)
     }
 
     /// Returns an error at a location in an input.
     pub fn at(name: &Arc<str>, location: Location, message: impl Into<String>) -> Self {
-        Self { place: Place { name: Arc::clone(name), location: Some(location) }, message: message.into() }
+        Self::new(Place { name: Arc::clone(name), location: Some(location) }, message)
+    }
+
+    /// Returns the error with a hint behind the message.
+    #[must_use]
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        Self { message: format!("{}: {hint}", self.message), ..self }
+    }
+
+    /// Returns the error with its subject before the message.
+    #[must_use]
+    pub(crate) fn about(self, subject: impl fmt::Display) -> Self {
+        Self { message: format!("{subject}: {}", self.message), ..self }
+    }
+
+    /// Returns the error with its cause.
+    #[must_use]
+    pub fn because(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
     }
 }

@@ -7,7 +7,8 @@ use std::{fs, io};
 
 use super::error::Error;
 use super::node::{Location, Node};
-use super::parse::{Dialect, SyntaxError, is_empty, parse_as};
+use super::parse::{is_empty, parse_as};
+use super::syntax::{Dialect, SyntaxError};
 
 /// The path that means standard input.
 pub const STDIN: &str = "-";
@@ -45,7 +46,9 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Text>, Error> {
         if path.as_os_str() == STDIN {
             let name = Arc::from("standard input");
             let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes).map_err(|error| Error::whole(&name, error.to_string()))?;
+            io::stdin()
+                .read_to_end(&mut bytes)
+                .map_err(|error| Error::whole(&name, error.to_string()).because(error))?;
             texts.push(Text { content: utf8(&name, bytes)?, name });
         } else if path.is_dir() {
             texts.extend(read_folder(path)?);
@@ -89,8 +92,7 @@ pub(super) fn find_below(
     is_wanted: &impl Fn(&Path) -> bool,
     files: &mut Vec<PathBuf>,
 ) -> Result<(), Error> {
-    let failed =
-        |error: io::Error| Error::whole(&name_of(folder), format!("cannot be read: {}", reason(&error)));
+    let failed = |error| unreadable(&name_of(folder), error);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
@@ -113,8 +115,7 @@ pub(super) fn find_below(
 /// If it cannot be read or is not UTF-8.
 pub fn read_file(path: &Path) -> Result<Text, Error> {
     let name = name_of(path);
-    let bytes =
-        fs::read(path).map_err(|error| Error::whole(&name, format!("cannot be read: {}", reason(&error))))?;
+    let bytes = fs::read(path).map_err(|error| unreadable(&name, error))?;
     Ok(Text { content: utf8(&name, bytes)?, name })
 }
 
@@ -136,9 +137,9 @@ impl Text {
     }
 
     fn parse(&self, dialect: Dialect) -> Result<Vec<Document>, Error> {
-        let nodes = parse_as(&self.content, dialect).map_err(|SyntaxError { at, message }| {
+        let nodes = parse_as(&self.content, dialect).map_err(|SyntaxError { at, problem }| {
             let hint = if self.is_template(at) { TEMPLATE } else { "" };
-            Error::at(&self.name, at, format!("{message}{hint}"))
+            Error::at(&self.name, at, format!("{problem}{hint}")).because(problem)
         })?;
         if nodes.is_empty() {
             return Err(Error::whole(&self.name, "nothing in it: expected at least one YAML document"));
@@ -157,10 +158,7 @@ fn utf8(name: &Arc<str>, bytes: Vec<u8>) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default()).into_owned();
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let line = number(before.matches('\n').count() + 1);
-        let column = number(before.rsplit('\n').next().unwrap_or_default().chars().count() + 1);
-        Error::at(name, Location { line, column }, "not UTF-8 text")
+        Error::at(name, Location::START.after(&before), "not UTF-8 text").because(error)
     })
 }
 
@@ -168,15 +166,16 @@ pub(super) fn name_of(path: &Path) -> Arc<str> {
     Arc::from(path.display().to_string())
 }
 
-/// Returns the system's reason. The two most frequent reasons have no error number.
-fn reason(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::NotFound {
+/// Returns the error for a file or folder. The two most frequent reasons are written without their error numbers.
+fn unreadable(name: &Arc<str>, error: io::Error) -> Error {
+    let reason = if error.kind() == io::ErrorKind::NotFound {
         "no such file or folder".to_owned()
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         "permission denied".to_owned()
     } else {
         error.to_string()
-    }
+    };
+    Error::whole(name, format!("cannot be read: {reason}")).because(error)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! `kubectl` splits a text at its `---` lines (`YAMLReader` of k8s.io/apimachinery) and reads the first document of
 //! each part with a port of libyaml (go.yaml.in/yaml/v2), a parser of YAML 1.1. It reads JSON with another parser.
 
-use super::node::{Location, quote};
-use super::parse::{SyntaxError, after_text};
+use super::node::Location;
+use super::syntax::{SyntaxError, SyntaxProblem};
 
 /// Characters that end a line only in YAML 1.1, with their escapes in double quotes.
 const LINE_ENDS: [(char, &str); 3] = [('\u{85}', "\\N"), ('\u{2028}', "\\L"), ('\u{2029}', "\\P")];
@@ -15,30 +15,20 @@ const LINE_ENDS: [(char, &str); 3] = [('\u{85}', "\\N"), ('\u{2028}', "\\L"), ('
 /// # Errors
 /// At the first location that `kubectl` reads differently.
 pub(super) fn check_lines(text: &str, start: Location) -> Result<(), SyntaxError> {
-    let error = |offset: usize, message: String| {
-        let before = text.get(..offset).unwrap_or_default();
-        Err(SyntaxError { at: after_text(start, before), message })
-    };
-    if let Some((offset, end)) = text.char_indices().find(|(_, c)| LINE_ENDS.iter().any(|(end, _)| end == c))
-    {
-        let escape = LINE_ENDS.iter().find(|(other, _)| *other == end).map_or("", |(_, escape)| escape);
-        let code = u32::from(end);
-        let message = format!(
-            "kubectl ends the line here, at the invisible character U+{code:04X}: write a line feed, or `{escape}` in double quotes"
-        );
-        return error(offset, message);
+    let location = |offset: usize| start.after(text.get(..offset).unwrap_or_default());
+    let line_end = |c: char| LINE_ENDS.into_iter().find(|(end, _)| *end == c);
+    if let Some((offset, (end, escape))) = text.char_indices().find_map(|(i, c)| Some((i, line_end(c)?))) {
+        return Err(SyntaxProblem::LineEnd { code: end.into(), escape }.at(location(offset)));
     }
     let (mut lines, mut offset) = (Lines::default(), 0);
     for line in text.split_inclusive(['\n', '\r']) {
-        if let Err(message) = lines.check(line) {
-            return error(offset, message.to_owned());
-        }
+        lines.check(line).map_err(|problem| problem.at(location(offset)))?;
         offset += line.len();
     }
     Ok(())
 }
 
-/// World of the check between two lines.
+/// State of the check between two lines.
 #[derive(Default)]
 struct Lines {
     /// Whether the document already has content. Directives are only possible before it.
@@ -50,18 +40,16 @@ struct Lines {
 }
 
 impl Lines {
-    fn check(&mut self, line: &str) -> Result<(), &'static str> {
+    fn check(&mut self, line: &str) -> Result<(), SyntaxProblem> {
         let is_after_return = self.is_after_return && line != "\n";
         self.is_after_return = line.ends_with('\r');
         let content = line.trim_end_matches(['\n', '\r']);
         if let Some(rest) = content.strip_prefix("---") {
             if !is_end(rest) {
-                return Err("kubectl allows nothing but a comment behind `---`: write it on the next line");
+                return Err(SyntaxProblem::BehindSeparator);
             }
             if is_after_return {
-                return Err(
-                    "kubectl ignores this document, because the line before it has no line feed: end all lines with line feeds",
-                );
+                return Err(SyntaxProblem::NoLineFeed);
             }
             (self.has_content, self.has_ended) = (false, false);
             return Ok(());
@@ -74,10 +62,10 @@ impl Lines {
             return Ok(());
         }
         if self.has_ended {
-            return Err("kubectl ignores what follows `...`: write `---` on a line of its own before it");
+            return Err(SyntaxProblem::AfterEnd);
         }
         if content.starts_with('%') && !self.has_content {
-            return Err("kubectl reads no directives: remove this line");
+            return Err(SyntaxProblem::Directive);
         }
         self.has_content = true;
         Ok(())
@@ -98,11 +86,8 @@ fn begins_with_space(text: &str) -> bool {
 ///
 /// # Errors
 /// If `kubectl` reads it differently.
-pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), String> {
-    let refused = |what: &str| {
-        let text = quote(text);
-        Err(format!("kubectl does not read {text} in braces or brackets, because it {what}: quote it"))
-    };
+pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), SyntaxProblem> {
+    let refused = |why| Err(SyntaxProblem::FlowScalar { text: text.to_owned(), why });
     if text.is_empty() {
         Ok(())
     } else if text.starts_with(':') {
@@ -114,8 +99,7 @@ pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), String> {
         .strip_prefix(':')
         .is_some_and(|rest| rest.starts_with([',', '[', ']', '{', '}']))
     {
-        let text = quote(text);
-        Err(format!("kubectl takes the colon behind {text} for a part of it: write a space behind the colon"))
+        Err(SyntaxProblem::ColonBehind(text.to_owned()))
     } else {
         Ok(())
     }
@@ -123,12 +107,11 @@ pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::{Dialect, parse, parse_as};
+    use crate::source::{Dialect, parse, parse_as};
 
     /// Returns where a manifest is refused, and why. netproof's own formats are YAML 1.2 and are not refused.
     fn refused(text: &str) -> String {
-        let error = parse_as(text, Dialect::Kubectl).unwrap_err();
-        format!("{}: {}", error.at, error.message)
+        parse_as(text, Dialect::Kubectl).unwrap_err().to_string()
     }
 
     fn documents(text: &str) -> usize {

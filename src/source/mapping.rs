@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 
-use super::node::{Key, Location, Node, Value, quote};
-use super::parse::{Dialect, SyntaxError};
+use super::node::{Key, Node, Value};
+use super::syntax::{Dialect, SyntaxError, SyntaxProblem};
 
 type Entry = (Key, Node);
 
@@ -75,8 +75,7 @@ impl Mapping {
 
     fn write(&mut self, key: Key, node: Node) -> Result<(), SyntaxError> {
         if self.by_name.get(&key.name).is_some_and(|position| position.is_written) {
-            let message = format!("the field {} is there twice", quote(&key.name));
-            return Err(SyntaxError { at: key.at, message });
+            return Err(SyntaxProblem::Repeated(key.name).at(key.at));
         }
         let name = key.name.clone();
         self.set((key, node));
@@ -100,30 +99,12 @@ impl Mapping {
 /// Returns the mappings in the value of `<<`.
 fn mappings_of(node: Node) -> Result<Vec<Vec<Entry>>, SyntaxError> {
     let at = node.at;
-    let items = match node.value {
-        Value::Sequence(items) => items,
-        value @ (Value::Mapping(_)
-        | Value::Null
-        | Value::Bool(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::String(_)) => vec![Node { value, at }],
-    };
-    let entries = |item: Node| match item.value {
-        Value::Mapping(entries) => Ok(entries),
-        Value::Sequence(_)
-        | Value::Null
-        | Value::Bool(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::String(_) => Err(cannot_merge(at)),
+    let items = if let Value::Sequence(items) = node.value { items } else { vec![node] };
+    let entries = |item: Node| {
+        let Value::Mapping(entries) = item.value else { return Err(SyntaxProblem::CannotMerge.at(at)) };
+        Ok(entries)
     };
     items.into_iter().map(entries).collect()
-}
-
-/// Returns the error for a value that `<<` cannot merge.
-pub(super) fn cannot_merge(at: Location) -> SyntaxError {
-    SyntaxError { at, message: "`<<` merges a mapping or a list of them".to_owned() }
 }
 
 /// Converts a scalar to a key, as `kubectl` does.
@@ -135,8 +116,7 @@ fn as_key(node: Node) -> Result<Key, SyntaxError> {
         Value::Integer(value) => value.to_string(),
         Value::Float(value) => float_key(value),
         Value::Null | Value::Sequence(_) | Value::Mapping(_) => {
-            let message = format!("a key must be a string, found {}: quote it", value.describe());
-            return Err(SyntaxError { at, message });
+            return Err(SyntaxProblem::NotKey(value.describe()).at(at));
         }
     };
     Ok(Key { name, at })

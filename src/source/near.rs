@@ -1,7 +1,13 @@
 //! Finds the names that a user may have meant.
 
+use strsim::levenshtein;
+
 /// Maximum number of names that are returned.
 const MOST: usize = 3;
+
+/// Length of the longest text that is compared, in characters. Names in Kubernetes are shorter. A text of a file may
+/// be megabytes long.
+const LONGEST: usize = 400;
 
 /// Returns the names that are similar to an unknown name, the most similar first.
 pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
@@ -21,17 +27,17 @@ pub fn near_within<'a>(
     let far = 2.max(length / 3);
     let mut found: Vec<(usize, &str)> = Vec::new();
     for name in names {
-        let is_part = wanted.len() > 2 && (name.contains(&wanted) || wanted.contains(name));
         let other = name.chars().count();
+        let is_part = wanted.len() > 2 && (name.contains(&wanted) || wanted.contains(name));
         // The distance is at least the difference in length.
-        let is_far = length.abs_diff(other) > far && !is_part;
+        let is_far = length.max(other) > LONGEST || (length.abs_diff(other) > far && !is_part);
         let needed = if is_far { 1 } else { 1 + length * other };
         let Some(left) = steps.checked_sub(needed) else { break };
         *steps = left;
         if is_far {
             continue;
         }
-        let distance = distance(&wanted, name);
+        let distance = levenshtein(&wanted, name);
         if distance <= far || is_part {
             found.push((distance, name));
         }
@@ -43,29 +49,16 @@ pub fn near_within<'a>(
 
 /// Returns the name that a user may have misspelt, if one is similar enough. Unlike [`near`], it ignores names that
 /// only have a part in common.
-pub(super) fn misspelt<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn misspelt<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = written.chars().count();
-    let with_distance = names.into_iter().map(|name| (distance(written, name), name));
+    if length > LONGEST {
+        return None;
+    }
+    let with_distance = names.into_iter().map(|name| (levenshtein(written, name), name));
     let is_near = |(distance, name): &(usize, &str)| {
         *distance <= 2.max(length / 3) && *distance < length.min(name.chars().count())
     };
     with_distance.filter(is_near).min().map(|(_, name)| name)
-}
-
-/// Returns how many letters must be added, removed or replaced to turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let (mut diagonal, mut left) = (i, i + 1);
-        let mut next = vec![left];
-        for (y, above) in b.chars().zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(x != y)).min(left + 1).min(above + 1);
-            diagonal = *above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -73,10 +66,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_are_counted() {
-        for (a, b, letters) in [("", "", 0), ("", "abc", 3), ("deny", "dney", 2), ("ports", "port", 1)] {
-            assert_eq!((distance(a, b), distance(b, a)), (letters, letters), "{a} {b}");
-        }
+    fn long_texts_are_not_compared() {
+        let long = "a".repeat(1_000_000);
+        let other = format!("{long}b");
+        assert_eq!(near(&long, [other.as_str(), &long]), [""; 0]);
+        assert_eq!(misspelt(&long, [other.as_str()]), None);
+        assert_eq!(near(&long[..LONGEST], [&long[1..LONGEST]]).len(), 1);
     }
 
     #[test]

@@ -14,6 +14,16 @@ pub struct Location {
 impl Location {
     /// The beginning of a text.
     pub const START: Self = Self { line: 1, column: 1 };
+
+    /// Returns the location at the end of a text that begins here.
+    pub(super) fn after(self, text: &str) -> Self {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let last = number(text.rsplit('\n').next().unwrap_or_default().chars().count());
+        match number(text.matches('\n').count()) {
+            0 => Self { column: self.column.saturating_add(last), ..self },
+            lines => Self { line: self.line.saturating_add(lines), column: last.saturating_add(1) },
+        }
+    }
 }
 
 impl fmt::Display for Location {
@@ -71,43 +81,18 @@ pub enum Segment {
 impl Node {
     /// Returns the value of a field, if this is a mapping that has it.
     pub fn get(&self, field: &str) -> Option<&Node> {
-        match &self.value {
-            Value::Mapping(entries) => {
-                entries.iter().find(|(key, _)| key.name == field).map(|(_, node)| node)
-            }
-            Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::String(_)
-            | Value::Sequence(_) => None,
-        }
+        let Value::Mapping(entries) = &self.value else { return None };
+        entries.iter().find(|(key, _)| key.name == field).map(|(_, node)| node)
     }
 
     /// Returns the string, if this is one.
     pub fn as_str(&self) -> Option<&str> {
-        match &self.value {
-            Value::String(text) => Some(text),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::Sequence(_)
-            | Value::Mapping(_) => None,
-        }
+        if let Value::String(text) = &self.value { Some(text) } else { None }
     }
 
     /// Returns the elements of a list; empty if this is not a list.
     pub fn items(&self) -> &[Node] {
-        match &self.value {
-            Value::Sequence(items) => items,
-            Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::String(_)
-            | Value::Mapping(_) => &[],
-        }
+        if let Value::Sequence(items) = &self.value { items } else { &[] }
     }
 
     /// Returns whether this is `null`.

@@ -7,33 +7,15 @@ use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, StructureStyl
 use serde::de::IgnoredAny;
 
 use super::kubectl;
-use super::mapping::{Mapping, cannot_merge};
-use super::node::{Key, Location, Node, Value, quote};
+use super::mapping::Mapping;
+use super::node::{Key, Location, Node, Value};
 use super::relax::relax;
 use super::scalar::{resolve, tagged};
+use super::syntax::{Dialect, SyntaxError, SyntaxProblem};
 
 /// Maximum number of bytes that aliases may add to one text, in memory. It is far above any honest use. Without a
 /// limit, a few lines of nested aliases, or many aliases of one long text, could fill the memory.
 const ALIASED_BYTES: usize = 64 << 20;
-
-/// The first error in a text that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// Location of the error.
-    pub at: Location,
-    /// What is wrong.
-    pub message: String,
-}
-
-/// The kind of YAML that a text is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// netproof's own formats: single letters are strings, and a tag that is not one of YAML's own is an error.
-    Own,
-    /// Manifests, as `kubectl` reads them: `y` and `n` are booleans, and tags that are not YAML's own have no
-    /// meaning.
-    Kubectl,
-}
 
 /// Parses the documents of a text in netproof's own formats. JSON is YAML, too. Empty documents are left out.
 ///
@@ -123,21 +105,11 @@ fn parts(text: &str) -> Vec<Part<'_>> {
     for end in ends {
         let Some((part, after)) = rest.split_at_checked(end - begin) else { return whole(false) };
         parts.push(Part { at, text: part, is_json: true });
-        at = after_text(at, part);
+        at = at.after(part);
         (rest, begin) = (after, end);
     }
     parts.push(Part { at, text: rest, is_json });
     parts
-}
-
-/// Returns the location at the end of a text that begins at `start`.
-pub(super) fn after_text(start: Location, text: &str) -> Location {
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let last = number(text.rsplit('\n').next().unwrap_or_default().chars().count());
-    match number(text.matches('\n').count()) {
-        0 => Location { column: start.column.saturating_add(last), ..start },
-        lines => Location { line: start.line.saturating_add(lines), column: last.saturating_add(1) },
-    }
 }
 
 /// Why a text cannot be read.
@@ -181,10 +153,7 @@ impl Builder {
     fn read(&mut self, text: &str) -> Result<(), Failure> {
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| Failure {
-                error: SyntaxError {
-                    at: self.location(error.marker()),
-                    message: format!("not YAML: {}", error.kind()),
-                },
+                error: SyntaxProblem::NotYaml(error.kind().clone()).at(self.location(error.marker())),
                 is_about_space: matches!(
                     error.kind(),
                     ErrorKind::TabInBlockIndentation
@@ -197,8 +166,9 @@ impl Builder {
             let end = span.end.byte_offset().filter(|_| span.end.index() > span.start.index());
             let rest = end.and_then(|end| text.get(end..)).unwrap_or_default();
             self.check_flow_scalar(&event, rest)
-                .map_err(|message| Failure { error: SyntaxError { at, message }, is_about_space: false })?;
-            self.event(event, at).map_err(|error| Failure { error, is_about_space: false })?;
+                .map_err(|problem| problem.at(at))
+                .and_then(|()| self.event(event, at))
+                .map_err(|error| Failure { error, is_about_space: false })?;
         }
         Ok(())
     }
@@ -217,8 +187,8 @@ impl Builder {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_merge = is_merge(&text, style, tag.as_deref());
-                let value = scalar(text, style, tag.as_deref(), self.dialect)
-                    .map_err(|message| SyntaxError { at, message })?;
+                let value =
+                    scalar(text, style, tag.as_deref(), self.dialect).map_err(|problem| problem.at(at))?;
                 self.complete_scalar(Node { value, at }, anchor, is_merge)
             }
             Event::SequenceStart(style, anchor, tag) => {
@@ -241,16 +211,14 @@ impl Builder {
                 None => Ok(()),
             },
             Event::Alias(anchor) => {
-                let inside = || SyntaxError { at, message: "an alias inside its own anchor".to_owned() };
+                let inside = || SyntaxProblem::AliasInItself.at(at);
                 let size = self.anchors.get(&anchor).map(|(_, size)| *size).ok_or_else(inside)?;
                 self.count_copy(size, at)?;
                 let node = self.anchors.get(&anchor).map(|(node, _)| node.clone()).ok_or_else(inside)?;
                 self.check_merged_alias(&node, at)?;
                 self.complete(node, 0)
             }
-            Event::UnresolvedAlias(name) => {
-                Err(SyntaxError { at, message: format!("unknown anchor {}", quote(&name)) })
-            }
+            Event::UnresolvedAlias(name) => Err(SyntaxProblem::UnknownAnchor(name.into()).at(at)),
             Event::DocumentStart(..) => {
                 self.anchors.clear();
                 Ok(())
@@ -260,7 +228,7 @@ impl Builder {
             | Event::DocumentEnd
             | Event::Anchor(..)
             | Event::Comment(..) => Ok(()),
-            _ => Err(SyntaxError { at, message: "something that YAML 1.2 does not have".to_owned() }),
+            _ => Err(SyntaxProblem::Unsupported.at(at)),
         }
     }
 
@@ -274,7 +242,7 @@ impl Builder {
     }
 
     /// Refuses a plain scalar that `kubectl` reads differently. `rest` is the text after it.
-    fn check_flow_scalar(&self, event: &Event<'_>, rest: &str) -> Result<(), String> {
+    fn check_flow_scalar(&self, event: &Event<'_>, rest: &str) -> Result<(), SyntaxProblem> {
         if let Event::Scalar(text, ScalarStyle::Plain, ..) = event
             && self.dialect == Dialect::Kubectl
             && self.is_in_flow()
@@ -288,7 +256,7 @@ impl Builder {
     fn count_copy(&mut self, size: usize, at: Location) -> Result<(), SyntaxError> {
         self.aliased = self.aliased.saturating_add(size);
         if self.aliased > ALIASED_BYTES {
-            return Err(SyntaxError { at, message: "aliases make this document too large".to_owned() });
+            return Err(SyntaxProblem::TooLarge.at(at));
         }
         Ok(())
     }
@@ -296,7 +264,7 @@ impl Builder {
     fn collection_tag(&self, tag: Option<&Tag>, expected: &str, at: Location) -> Result<(), SyntaxError> {
         match (tag, self.dialect) {
             (Some(tag), Dialect::Own) if !tag.is_yaml_core_schema_tag(expected) => {
-                Err(SyntaxError { at, message: unknown_tag(tag) })
+                Err(unknown_tag(tag).at(at))
             }
             (Some(_) | None, Dialect::Own | Dialect::Kubectl) => Ok(()),
         }
@@ -309,7 +277,7 @@ impl Builder {
             (Dialect::Kubectl, Some(Content::Mapping(mapping)), Value::Sequence(_))
                 if mapping.is_merging() =>
             {
-                Err(cannot_merge(at))
+                Err(SyntaxProblem::CannotMerge.at(at))
             }
             (Dialect::Kubectl | Dialect::Own, ..) => Ok(()),
         }
@@ -360,14 +328,14 @@ fn scalar(
     style: ScalarStyle,
     tag: Option<&Tag>,
     dialect: Dialect,
-) -> Result<Value, String> {
+) -> Result<Value, SyntaxProblem> {
     let Some(tag) = tag else {
         return Ok(match style {
             ScalarStyle::Plain => {
                 let value = resolve(&text, dialect);
                 // Objects are sent as JSON, which has no infinity and no NaN.
                 if dialect == Dialect::Kubectl && matches!(value, Value::Float(value) if !value.is_finite()) {
-                    return Err(format!("{} is no number that an object may have", quote(&text)));
+                    return Err(SyntaxProblem::NotFinite(text.into_owned()));
                 }
                 value
             }
@@ -389,8 +357,8 @@ fn scalar(
 /// Namespace of YAML's own tags.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
-fn unknown_tag(tag: &Tag) -> String {
-    format!("unknown tag {}", quote(&format!("{}{}", tag.handle(), tag.suffix())))
+fn unknown_tag(tag: &Tag) -> SyntaxProblem {
+    SyntaxProblem::UnknownTag(format!("{}{}", tag.handle(), tag.suffix()))
 }
 
 /// Returns the size of a node in memory, in bytes.
@@ -416,8 +384,7 @@ mod tests {
     }
 
     fn message(text: &str) -> String {
-        let error = parse(text).unwrap_err();
-        format!("{}: {}", error.at, error.message)
+        parse(text).unwrap_err().to_string()
     }
 
     #[test]

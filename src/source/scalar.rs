@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::node::{Value, quote};
-use super::parse::Dialect;
+use super::node::Value;
+use super::syntax::{Dialect, SyntaxProblem};
 
 /// Returns the value of a plain (unquoted) scalar.
 pub(super) fn resolve(text: &str, dialect: Dialect) -> Value {
@@ -26,7 +26,11 @@ pub(super) fn resolve(text: &str, dialect: Dialect) -> Value {
 }
 
 /// Returns the value of a scalar with one of YAML's own tags, or `None` if there is no such tag for scalars.
-pub(super) fn tagged(text: Cow<'_, str>, tag: &str, dialect: Dialect) -> Option<Result<Value, String>> {
+pub(super) fn tagged(
+    text: Cow<'_, str>,
+    tag: &str,
+    dialect: Dialect,
+) -> Option<Result<Value, SyntaxProblem>> {
     let resolved = || resolve(&text, dialect);
     let value = match (tag, resolved()) {
         ("str" | "timestamp", _) => Value::String(text.into_owned()),
@@ -37,15 +41,19 @@ pub(super) fn tagged(text: Cow<'_, str>, tag: &str, dialect: Dialect) -> Option<
         | ("float", value @ Value::Float(_))
         | ("bool", value @ Value::Bool(_))
         | ("null", value @ Value::Null) => value,
-        ("int" | "float" | "bool" | "null", _) => return Some(Err(format!("{} is no {tag}", quote(&text)))),
+        ("int" | "float" | "bool" | "null", _) => return Some(Err(not_of_tag(&text, tag))),
         _ => return None,
     };
     Some(Ok(value))
 }
 
-fn binary(text: &str) -> Result<Value, String> {
-    let bytes = base64(text).ok_or_else(|| format!("{} is no base64", quote(text)))?;
+fn binary(text: &str) -> Result<Value, SyntaxProblem> {
+    let bytes = base64(text).ok_or_else(|| not_of_tag(text, "base64"))?;
     Ok(Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn not_of_tag(text: &str, tag: &str) -> SyntaxProblem {
+    SyntaxProblem::NotOfTag { text: text.to_owned(), tag: tag.to_owned() }
 }
 
 /// Decodes base64 with its padding.

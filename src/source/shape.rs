@@ -47,16 +47,9 @@ pub fn strings(name: &Arc<str>, node: &Node, field: &str) -> Result<Vec<Located<
             Err(Error::at(name, node.at, message))
         }
     };
-    match &node.value {
-        Value::Sequence(items) if items.is_empty() => {
-            Err(Error::at(name, node.at, format!("{field}: the list is empty")))
-        }
-        Value::Sequence(items) => items.iter().map(one).collect(),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::String(_)
-        | Value::Mapping(_) => one(node).map(|one| vec![one]),
+    let Value::Sequence(items) = &node.value else { return one(node).map(|one| vec![one]) };
+    if items.is_empty() {
+        return Err(Error::at(name, node.at, format!("{field}: the list is empty")));
     }
+    items.iter().map(one).collect()
 }

@@ -48,18 +48,16 @@ const ORDER: [&str; 32] = [
 /// Returns a value as a YAML document.
 pub fn to_yaml(value: &Value) -> String {
     let mut text = String::new();
-    match value {
-        Value::Object(fields) if !fields.is_empty() => mapping(fields, 0, 0, &mut text),
-        Value::Array(items) if !items.is_empty() => sequence(items, 0, 0, &mut text),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => {
-            text.push_str(&flow(value));
-            text.push('\n');
-        }
+    if let Value::Object(fields) = value
+        && !fields.is_empty()
+    {
+        mapping(fields, 0, 0, &mut text);
+    } else if let Value::Array(items) = value
+        && !items.is_empty()
+    {
+        sequence(items, 0, 0, &mut text);
+    } else {
+        text = flow(value) + "\n";
     }
     text
 }
@@ -86,22 +84,15 @@ fn mapping(fields: &Map<String, Value>, indent: usize, depth: usize, text: &mut 
 fn sequence(items: &[Value], indent: usize, depth: usize, text: &mut String) {
     for item in items {
         text.push_str(&" ".repeat(indent));
-        text.push('-');
-        match item {
-            Value::Object(fields) if !fields.is_empty() && !fits(item, indent + 2, depth + 1) => {
-                text.push(' ');
-                mapping(fields, indent + 2, depth + 1, text);
-            }
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_)
-            | Value::Object(_) => {
-                text.push(' ');
-                text.push_str(&flow(item));
-                text.push('\n');
-            }
+        text.push_str("- ");
+        if let Value::Object(fields) = item
+            && !fields.is_empty()
+            && !fits(item, indent + 2, depth + 1)
+        {
+            mapping(fields, indent + 2, depth + 1, text);
+        } else {
+            text.push_str(&flow(item));
+            text.push('\n');
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::endpoint::EndpointName;
+use super::error::Error;
 use super::model::World;
+use super::pattern::EndpointPattern;
 use crate::policy::{IpFamily, Pod};
 use crate::snapshot::AddressName;
 
@@ -29,16 +31,17 @@ impl World {
     ///
     /// If the endpoint has no address of the family, returns an address that no endpoint has. This is so
     /// before a backend has filled in the addresses, and in an environment without the family.
-    pub fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, String> {
-        let endpoint = EndpointName::parse(&name.holder)?;
+    ///
+    /// # Errors
+    /// If the name is not that of an endpoint, or the endpoint does not exist or has ended.
+    pub fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, Error> {
+        let endpoint = EndpointPattern::parse_name(&name.holder)?;
         let is_it = |pod: &&Pod| EndpointName::pod(&pod.namespace, &pod.name) == endpoint;
         if self.cluster.pods.iter().filter(is_it).any(|pod| pod.ended) {
-            return Err(format!("{endpoint} has ended: its address may be another pod's"));
+            return Err(Error::HasEnded(endpoint));
         }
         let Some(addresses) = self.addresses(&endpoint) else {
-            return Err(format!(
-                "there is no {endpoint} when this is applied: an address can be named from the step after its endpoint came"
-            ));
+            return Err(Error::NoEndpoint(endpoint));
         };
         let found = addresses.iter().copied().find(|address| IpFamily::of(*address) == name.family);
         Ok(found.unwrap_or_else(|| stand_in(name.family, self.number_of(&endpoint))))
@@ -87,7 +90,7 @@ mod tests {
         let unknown = ["x/a", "service:kube-system/kube-dns", "node:node-1"];
         let stand_ins = unknown.map(|holder| address(holder, IpFamily::V4).unwrap());
         assert_eq!(stand_ins, ["192.0.2.1", "192.0.2.11", "192.0.2.12"]);
-        assert!(address("x/q", IpFamily::V4).unwrap_err().starts_with("there is no x/q when"));
+        assert!(address("x/q", IpFamily::V4).unwrap_err().to_string().starts_with("there is no x/q when"));
         assert!(address("x/*", IpFamily::V4).is_err());
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::endpoint::EndpointName;
+use super::error::ParseError;
 
 /// The reason why the environment does not have an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,13 +82,13 @@ impl fmt::Display for Capability {
 }
 
 impl FromStr for Capability {
-    type Err = String;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let known = Self::ALL.into_iter().find(|capability| capability.name() == text);
         known.ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.into_iter().map(Self::name).collect();
-            format!("`{text}` is not something that can be required: write one of {}", names.join(", "))
+            let known = Self::ALL.map(Self::name).join(", ");
+            ParseError::Capability { text: text.to_owned(), known }
         })
     }
 }

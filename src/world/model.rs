@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::action::Action;
 use super::capability::Absence;
 use super::endpoint::EndpointName;
+use super::error::Error;
 use crate::policy::{
     Cluster, ClusterPolicy, IpFamily, Labels, NAMESPACE_NAME_LABEL, Namespace, Pod, Port, Service,
     ServicePort,
@@ -94,19 +95,17 @@ impl World {
     /// # Errors
     /// If the action names something that does not exist, adds something that exists, or breaks a rule of the
     /// API server. The state is then unchanged.
-    pub fn apply(&mut self, action: &Action) -> Result<(), String> {
-        let missing = |kind: &str, name: &dyn std::fmt::Display| format!("there is no {kind} {name}");
+    pub fn apply(&mut self, action: &Action) -> Result<(), Error> {
         match action {
             Action::SetPolicy(policy) => {
                 self.namespace(&policy.policy.namespace)?;
-                let policy =
-                    policy.resolve(&|name| self.address_by_name(name)).map_err(|error| error.to_string())?;
+                let policy = policy.resolve(&|name| Ok(self.address_by_name(name)?))?;
                 replace(&mut self.cluster.policies, &policy.policy, Identity::of_policy);
                 replace(&mut self.written, &policy, |written| Identity::of_policy(&written.policy));
             }
             Action::DeletePolicy(identity) => {
                 remove(&mut self.cluster.policies, identity, Identity::of_policy)
-                    .map_err(|()| missing("NetworkPolicy", identity))?;
+                    .ok_or_else(|| missing("NetworkPolicy", identity))?;
                 self.written.retain(|written| Identity::of_policy(&written.policy) != *identity);
             }
             Action::SetClusterPolicy(policy) => {
@@ -116,73 +115,62 @@ impl World {
             }
             Action::DeleteClusterPolicy(name) => {
                 remove(&mut self.cluster.cluster_policies, name, |policy| policy.name.clone())
-                    .map_err(|()| format!("there is no {name}"))?;
+                    .ok_or_else(|| Error::NoClusterPolicy(name.clone()))?;
                 self.written_for_cluster.retain(|written| written.policy.name != *name);
             }
-            Action::SetService(written) => {
-                let service = &written.service;
-                self.namespace(&service.namespace)?;
-                self.check_node_ports(service)?;
-                let mut service = service.clone();
-                let old = self
-                    .cluster
-                    .services
-                    .iter()
-                    .find(|s| Identity::of_service(s) == Identity::of_service(&service));
-                if let Some(old) = old {
-                    // A Service keeps its virtual addresses as long as it exists.
-                    service.addresses.clone_from(&old.addresses);
-                }
-                replace(&mut self.cluster.services, &service, Identity::of_service);
-                replace(&mut self.written_services, written, |written| {
-                    Identity::of_service(&written.service)
-                });
-            }
+            Action::SetService(written) => self.set_service(written)?,
             Action::DeleteService(identity) => {
                 remove(&mut self.cluster.services, identity, Identity::of_service)
-                    .map_err(|()| missing("Service", identity))?;
+                    .ok_or_else(|| missing("Service", identity))?;
                 self.written_services.retain(|written| Identity::of_service(&written.service) != *identity);
             }
-            Action::LabelPod { pod, labels } => {
-                let found = self.cluster.pods.iter_mut().find(|p| Identity::of_pod(p) == *pod);
-                change_labels(&mut found.ok_or_else(|| missing("pod", pod))?.labels, labels);
-            }
+            Action::LabelPod { pod, labels } => change_labels(&mut self.pod(pod)?.labels, labels),
             Action::LabelNamespace { namespace, labels } => {
                 if labels.get(NAMESPACE_NAME_LABEL).is_some_and(|value| value.as_ref() != Some(namespace)) {
-                    return Err(format!("the API server does not let anybody change {NAMESPACE_NAME_LABEL}"));
+                    return Err(Error::NamespaceNameLabel);
                 }
                 change_labels(&mut self.namespace(namespace)?.labels, labels);
             }
             Action::AddPod(pod) => {
                 self.namespace(&pod.namespace)?;
                 let identity = Identity::of_pod(pod);
-                match self.cluster.pods.iter().find(|p| Identity::of_pod(p) == identity) {
-                    Some(Pod { ended: true, .. }) => {
-                        return Err(format!("there is a pod {identity} that has ended: remove it first"));
-                    }
-                    Some(_) => return Err(format!("there is a pod {identity} already")),
-                    None => {}
+                match self.pod(&identity) {
+                    Ok(Pod { ended: true, .. }) => return Err(Error::EndedPodExists(identity)),
+                    Ok(_) => return Err(Error::PodExists(identity)),
+                    Err(_) => self.cluster.pods.push(pod.clone()),
                 }
-                self.cluster.pods.push(pod.clone());
             }
             Action::EndPod(identity) => {
-                let found = self.cluster.pods.iter_mut().find(|p| Identity::of_pod(p) == *identity);
-                let pod = found.ok_or_else(|| missing("pod", identity))?;
+                let pod = self.pod(identity)?;
                 if pod.ended {
-                    return Err(format!("pod {identity} has ended already"));
+                    return Err(Error::EndedAlready(identity.clone()));
                 }
                 pod.ended = true;
             }
             Action::RemovePod(identity) => {
                 remove(&mut self.cluster.pods, identity, Identity::of_pod)
-                    .map_err(|()| missing("pod", identity))?;
+                    .ok_or_else(|| missing("pod", identity))?;
             }
         }
         Ok(())
     }
 
+    fn set_service(&mut self, written: &WrittenService) -> Result<(), Error> {
+        let mut service = written.service.clone();
+        let identity = Identity::of_service(&service);
+        self.namespace(&service.namespace)?;
+        self.check_node_ports(&service)?;
+        if let Some(old) = self.cluster.services.iter().find(|old| Identity::of_service(old) == identity) {
+            // A Service keeps its virtual addresses as long as it exists.
+            service.addresses.clone_from(&old.addresses);
+        }
+        replace(&mut self.cluster.services, &service, Identity::of_service);
+        replace(&mut self.written_services, written, |written| Identity::of_service(&written.service));
+        Ok(())
+    }
+
     /// Checks that no other Service has one of the node ports, as the API server does.
-    fn check_node_ports(&self, service: &Service) -> Result<(), String> {
+    fn check_node_ports(&self, service: &Service) -> Result<(), Error> {
         let own = Identity::of_service(service);
         let others = || self.cluster.services.iter().filter(|other| Identity::of_service(other) != own);
         for ServicePort { protocol, node_port, .. } in &service.ports {
@@ -191,19 +179,26 @@ impl World {
                 other.ports.iter().any(|p| p.node_port == *node_port && p.protocol == *protocol)
             };
             if let Some(other) = others().find(has_it) {
-                let (other, protocol) = (Identity::of_service(other), protocol.name());
-                return Err(format!(
-                    "Service {own}: nodePort {port}/{protocol} is that of Service {other} already"
-                ));
+                let (other, protocol) = (Identity::of_service(other), *protocol);
+                return Err(Error::NodePort { service: own, port: *port, protocol, other });
             }
         }
         Ok(())
     }
 
-    fn namespace(&mut self, name: &str) -> Result<&mut Namespace, String> {
-        let found = self.cluster.namespaces.iter_mut().find(|namespace| namespace.name == name);
-        found.ok_or_else(|| format!("there is no namespace {name}"))
+    fn pod(&mut self, identity: &Identity) -> Result<&mut Pod, Error> {
+        let found = self.cluster.pods.iter_mut().find(|pod| Identity::of_pod(pod) == *identity);
+        found.ok_or_else(|| missing("pod", identity))
     }
+
+    fn namespace(&mut self, name: &str) -> Result<&mut Namespace, Error> {
+        let found = self.cluster.namespaces.iter_mut().find(|namespace| namespace.name == name);
+        found.ok_or_else(|| missing("namespace", &name))
+    }
+}
+
+fn missing(kind: &'static str, name: &impl ToString) -> Error {
+    Error::Missing { kind, name: name.to_string() }
 }
 
 fn replace<T: Clone, I: PartialEq>(items: &mut Vec<T>, item: &T, identity: impl Fn(&T) -> I) {
@@ -214,10 +209,9 @@ fn replace<T: Clone, I: PartialEq>(items: &mut Vec<T>, item: &T, identity: impl 
     }
 }
 
-fn remove<T, I: PartialEq>(items: &mut Vec<T>, name: &I, identity: impl Fn(&T) -> I) -> Result<(), ()> {
-    let at = items.iter().position(|item| identity(item) == *name).ok_or(())?;
-    items.remove(at);
-    Ok(())
+fn remove<T, I: PartialEq>(items: &mut Vec<T>, name: &I, identity: impl Fn(&T) -> I) -> Option<T> {
+    let at = items.iter().position(|item| identity(item) == *name)?;
+    Some(items.remove(at))
 }
 
 fn change_labels(labels: &mut Labels, changes: &BTreeMap<String, Option<String>>) {

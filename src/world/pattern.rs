@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::endpoint::EndpointName;
-use crate::source::quote;
+use super::error::ParseError;
 
 /// A pattern that matches endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,8 @@ impl EndpointPattern {
     ///
     /// # Errors
     /// If the text has none of the valid forms. The message lists them.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let unknown = || {
-            format!(
-                "{} is not an endpoint: write NAMESPACE/POD, service:NAMESPACE/NAME, node:NAME, external:NAME or *",
-                quote(text)
-            )
-        };
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let unknown = || ParseError::Endpoint(text.to_owned());
         let pair = |text: &str| match text.split('/').collect::<Vec<_>>().as_slice() {
             [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
                 Ok(((*namespace).to_owned(), (*name).to_owned()))
@@ -45,6 +40,25 @@ impl EndpointPattern {
             Some(("node", rest)) if !rest.is_empty() => Ok(Self::Node(rest.to_owned())),
             Some(("external", rest)) if !rest.is_empty() => Ok(Self::External(rest.to_owned())),
             Some(_) => Err(unknown()),
+        }
+    }
+
+    /// Reads the name of one endpoint, in the form in which it is displayed.
+    ///
+    /// # Errors
+    /// If the text has none of the valid forms, or matches several endpoints.
+    pub(super) fn parse_name(text: &str) -> Result<EndpointName, ParseError> {
+        let several = || ParseError::SeveralEndpoints(text.to_owned());
+        let pattern = Self::parse(text)?;
+        if text.contains('*') {
+            return Err(several());
+        }
+        match pattern {
+            Self::Any => Err(several()),
+            Self::Pod(namespace, name) => Ok(EndpointName::Pod { namespace, name }),
+            Self::Service(namespace, name) => Ok(EndpointName::Service { namespace, name }),
+            Self::Node(name) => Ok(EndpointName::Node(name)),
+            Self::External(name) => Ok(EndpointName::External(name)),
         }
     }
 
@@ -95,6 +109,16 @@ pub fn wildcard(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_printed() {
+        for text in ["x/a", "service:x/web", "node:node-1", "external:internet"] {
+            assert_eq!(EndpointPattern::parse_name(text).unwrap().to_string(), text);
+        }
+        for text in ["*", "x/*", "service:*/web", "node:*", "a", ""] {
+            assert!(EndpointPattern::parse_name(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn wildcards_stand_for_any_text() {

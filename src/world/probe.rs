@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::error::ParseError;
 use crate::policy::{Port, Protocol};
-use crate::source::quote;
 
 /// Suffix of a probe that first looks up a name.
 pub const BY_NAME: &str = " by name";
@@ -53,7 +53,7 @@ impl Probe {
     ///
     /// # Errors
     /// If the text has none of these forms. The message lists them.
-    pub fn parse(text: &str) -> Result<Vec<Self>, String> {
+    pub fn parse(text: &str) -> Result<Vec<Self>, ParseError> {
         match text {
             "DNS" => return Ok(vec![Self::Dns { over: Protocol::Udp }, Self::Dns { over: Protocol::Tcp }]),
             "DNS/UDP" => return Ok(vec![Self::Dns { over: Protocol::Udp }]),
@@ -61,19 +61,21 @@ impl Probe {
             _ => {}
         }
         let expected = "write PORT/TCP, PORT/UDP, PORT/SCTP, or DNS";
-        let (port, protocol) =
-            text.split_once('/').ok_or_else(|| format!("{} is not a probe: {expected}", quote(text)))?;
-        let protocol =
-            protocol.parse().map_err(|()| format!("{} is not a probe: {expected}", quote(text)))?;
+        let unknown = || ParseError::Probe { text: text.to_owned(), expected };
+        let (port, protocol) = text.split_once('/').ok_or_else(unknown)?;
+        let protocol = protocol.parse().map_err(|()| unknown())?;
         Ok(vec![Self::Port { port: parse_port(port)?, protocol }])
     }
 }
 
 /// Reads a port number.
-pub fn parse_port(text: &str) -> Result<Port, String> {
+///
+/// # Errors
+/// If the text is not a number from 1 to 65535.
+pub fn parse_port(text: &str) -> Result<Port, ParseError> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let port = if is_number { text.parse::<u16>().ok().and_then(Port::new) } else { None };
-    port.ok_or_else(|| format!("{} is not a port: it must be between 1 and 65535", quote(text)))
+    port.ok_or_else(|| ParseError::Port(text.to_owned()))
 }
 
 impl fmt::Display for Probe {
@@ -105,7 +107,7 @@ mod tests {
             assert!(Probe::parse(text).is_err(), "{text}");
         }
         assert_eq!(
-            Probe::parse("65536/TCP").unwrap_err(),
+            Probe::parse("65536/TCP").unwrap_err().to_string(),
             "`65536` is not a port: it must be between 1 and 65535"
         );
     }

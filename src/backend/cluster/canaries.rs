@@ -6,15 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::Shared;
 use super::deployment::Deployment;
+use super::shared::{CANARIES, Shared};
 use crate::backend::{Canary, Error, Place};
 use crate::policy::{Labels, Namespace, Node, Pod};
 use crate::scenario::standard_world;
 use crate::world::{EndpointName, World};
-
-/// Name of the canaries' namespace. The run's prefix precedes it.
-pub(super) const NAMESPACE: &str = "canaries";
 
 /// Canaries per node. The path between two pods of one node needs two canaries.
 const EACH: usize = 2;
@@ -75,7 +72,7 @@ impl Running {
         let mut world = standard_world(false);
         world.cluster.nodes.clear();
         world.cluster.pods.clear();
-        world.cluster.namespaces = vec![Namespace::new(NAMESPACE, Labels::new())];
+        world.cluster.namespaces = vec![Namespace::new(CANARIES, Labels::new())];
         let names = shared.names_of_canaries();
         Self { deployment: Deployment::new(Arc::clone(shared), names, Vec::new()), world }
     }
@@ -95,7 +92,7 @@ fn add(world: &mut World, node: &str) {
         external_addresses: Vec::new(),
     });
     let pod = |name: String| Pod {
-        namespace: NAMESPACE.to_owned(),
+        namespace: CANARIES.to_owned(),
         name,
         node: Some(node.to_owned()),
         ..Pod::default()

@@ -23,7 +23,20 @@ use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::GROUP;
 
 /// The kinds that a run can use, and the reasons why it cannot use others.
-pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), String>>;
+pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), Unusable>>;
+
+/// Reason why a run cannot use a kind.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("the cluster has no {kind}: its definition of {served} is not installed")]
+    NotInstalled { kind: ClusterPolicyKind, served: String },
+    #[error("it cannot be told whether the cluster has {kind}: {}", say(source))]
+    Unknown { kind: ClusterPolicyKind, source: kube::Error },
+    #[error("this user may not {verbs} {plural} ({GROUP})")]
+    Forbidden { verbs: String, plural: &'static str },
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
 
 /// Verbs that a run needs.
 const VERBS: [&str; 5] = ["create", "delete", "get", "list", "update"];
@@ -60,28 +73,21 @@ pub(super) async fn support(client: &Client) -> Support {
         .collect()
 }
 
-async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), String> {
+async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), Unusable> {
     let (version, plural) = api_of(kind);
     let served = format!("{GROUP}/{version}");
-    let missing = || format!("the cluster has no {kind}: its definition of {served} is not installed");
+    let missing = || Unusable::NotInstalled { kind, served: served.clone() };
     let resources = match persistently(async || client.list_api_group_resources(&served).await).await {
         Ok(resources) => resources.resources,
         Err(error) if status_code(&error) == Some(404) => return Err(missing()),
-        Err(error) => {
-            return Err(format!("it cannot be told whether the cluster has {kind}: {}", say(&error)));
-        }
+        Err(source) => return Err(Unusable::Unknown { kind, source }),
     };
     if !resources.iter().any(|resource| resource.name == plural) {
         return Err(missing());
     }
-    match access::missing(client, None, &[rule(kind)]).await {
-        Ok(missing) if missing.is_empty() => Ok(()),
-        Ok(missing) => {
-            let verbs: Vec<_> = missing.iter().flat_map(|(_, verbs)| verbs).copied().collect();
-            Err(format!("this user may not {} {plural} ({GROUP})", verbs.join(", ")))
-        }
-        Err(error) => Err(error.to_string()),
-    }
+    let missing = access::missing(client, None, &[rule(kind)]).await?;
+    let verbs: Vec<_> = missing.iter().flat_map(|(_, verbs)| verbs).copied().collect();
+    if verbs.is_empty() { Ok(()) } else { Err(Unusable::Forbidden { verbs: verbs.join(", "), plural }) }
 }
 
 impl Names {

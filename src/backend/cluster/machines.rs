@@ -80,7 +80,7 @@ pub(super) fn without_own_nodes(cluster: &Cluster, group: &[String]) -> Vec<(End
     names.map(|name| (name, absence.clone())).collect()
 }
 
-/// Returns for each logical node of a scenario whether it ever has a probe pod. `state` is the scenario's
+/// Returns for each logical node of a scenario whether it ever has a probe pod. `world` is the scenario's
 /// initial state.
 pub(super) fn have_pods(scenario: &Scenario, world: &World) -> Vec<bool> {
     let changes = scenario.steps.iter().flat_map(|step| &step.actions).filter_map(Action::pod_change);

@@ -4,7 +4,7 @@ mod policies;
 mod survey;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -12,18 +12,16 @@ use kube::Client;
 use kube::api::ApiResource;
 use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
-use super::canaries::Canaries;
 use super::cluster_policies::Support;
 use super::deployment::Deployment;
 use super::names::Names;
 use super::objects::Maker;
 use super::pods::PodWatch;
-use super::sentinels::Turns;
 use super::settings::{Control, Settings};
+use super::shared::Shared;
 use super::survey::{Machine, Survey};
-use super::{Shared, Target, access};
+use super::{Target, access};
 use crate::backend::Error;
 use crate::scenario::{Scenario, standard_world};
 use crate::snapshot::Identity;
@@ -92,30 +90,17 @@ pub(super) fn deployment(
         is_tainted: false,
         obstacle: None,
     };
-    let shared = Shared {
-        watch: PodWatch::start(client.clone(), "r", &[]),
-        client,
-        maker: Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() },
-        prefix: "netproof-r".to_owned(),
-        prepared: None,
-        survey: Survey {
-            machines: vec![machine],
-            plugin: None,
-            warnings: Vec::new(),
-            unmodelled: Vec::new(),
-            foreign_policies,
-            cluster_policies,
-        },
-        permits: Arc::new(Semaphore::new(1)),
-        pull_secret: None,
-        baseline: Arc::default(),
-        schedule: Mutex::default(),
-        canaries: Canaries::default(),
-        sentinels: Turns::default(),
-        accepted: OnceLock::new(),
-        deployments: AtomicUsize::default(),
-        has_started: false.into(),
+    let watch = PodWatch::start(client.clone(), "r", &[]);
+    let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() };
+    let survey = Survey {
+        machines: vec![machine],
+        plugin: None,
+        warnings: Vec::new(),
+        unmodelled: Vec::new(),
+        foreign_policies,
+        cluster_policies,
     };
+    let shared = Shared::new(client, maker, "netproof-r".to_owned(), None, survey, watch, None);
     let names = Names::new("netproof-r-1".to_owned());
     Deployment::new(Arc::new(shared), names, vec!["n".to_owned()])
 }

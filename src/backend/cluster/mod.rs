@@ -22,11 +22,12 @@ mod request;
 mod schedule;
 mod sentinels;
 mod settings;
+mod shared;
 mod survey;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join;
@@ -35,7 +36,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, Patch};
 use kube::{Client, ResourceExt};
 use netproof_probe::random;
-use tokio::sync::Semaphore;
 
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels, no_random_numbers};
 use crate::scenario::Scenario;
@@ -55,43 +55,24 @@ use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
 use sentinels::Turns;
 pub use settings::{Control, PullPolicy, Settings};
-use survey::Survey;
-
-/// Limit on agent connections that are opened at the same time. Each costs the API server a handshake.
-const OPENED_AT_ONCE: usize = 32;
+use shared::Shared;
 
 /// A cluster, in use by one run.
 pub struct Cluster {
     shared: Arc<Shared>,
+    scheduled: Arc<Scheduled>,
     name: String,
     version: String,
     /// Names of the nodes to use.
     nodes: Vec<String>,
 }
 
-/// World that all parts of a run share.
-struct Shared {
-    client: Client,
-    maker: Maker,
-    prefix: String,
-    /// `None` if the run creates its own namespaces.
-    prepared: Option<Prepared>,
-    survey: Survey,
-    watch: PodWatch,
-    permits: Arc<Semaphore>,
-    pull_secret: Option<Secret>,
-    /// Lock for the cluster's only BaselineAdminNetworkPolicy.
-    baseline: Arc<tokio::sync::Mutex<()>>,
+/// The scenarios of a run, and the pods that they share.
+#[derive(Default)]
+struct Scheduled {
     schedule: Mutex<Schedule>,
     canaries: Canaries,
     sentinels: Turns,
-    /// Kinds, as `Kind.group`, whose objects are accepted in the run's namespaces even if others created
-    /// them.
-    accepted: OnceLock<BTreeSet<String>>,
-    /// Number of deployments that were ever created.
-    deployments: AtomicUsize,
-    /// Whether a deployment has ever started successfully.
-    has_started: AtomicBool,
 }
 
 impl Cluster {
@@ -123,24 +104,10 @@ impl Cluster {
         let pull_secret = pull_secret(&client, &settings).await?;
         let watch = PodWatch::start(client.clone(), &run, &settings.prepared_namespaces);
         let token = random::token().map_err(|error| no_random_numbers(&error))?;
-        let shared = Shared {
-            client,
-            maker: Maker { run, token, settings },
-            prefix,
-            prepared,
-            survey,
-            watch,
-            permits: Arc::new(Semaphore::new(OPENED_AT_ONCE)),
-            pull_secret,
-            baseline: Arc::default(),
-            schedule: Mutex::default(),
-            canaries: Canaries::default(),
-            sentinels: Turns::default(),
-            accepted: OnceLock::new(),
-            deployments: AtomicUsize::default(),
-            has_started: AtomicBool::default(),
-        };
-        Ok(Self { shared: Arc::new(shared), name: connected.name, version: connected.version, nodes })
+        let maker = Maker { run, token, settings };
+        let shared = Shared::new(client, maker, prefix, prepared, survey, watch, pull_secret);
+        let (name, version) = (connected.name, connected.version);
+        Ok(Self { shared: Arc::new(shared), scheduled: Arc::default(), name, version, nodes })
     }
 
     /// Returns the cluster's name.
@@ -205,7 +172,7 @@ impl Cluster {
         let settings = &self.shared.maker.settings;
         let all = settings.every_node || !settings.nodes.is_empty();
         let mut placed = Vec::new();
-        let mut schedule = self.shared.schedule();
+        let mut schedule = self.scheduled.schedule();
         for scenario in scenarios {
             let world = scenario.world.clone();
             // Without requested nodes, one group of nodes is enough.
@@ -226,7 +193,7 @@ impl Cluster {
     /// the scenarios there. Each backend is for the scenario that can reuse most of its pods at that moment.
     pub fn backends(&self) -> impl Iterator<Item = (usize, Result<ClusterBackend, Error>)> + '_ {
         std::iter::from_fn(|| {
-            let (turn, deployment) = self.shared.schedule().next()?;
+            let (turn, deployment) = self.scheduled.schedule().next()?;
             Some((turn.index, Ok(self.backend(turn.group, deployment))))
         })
     }
@@ -245,8 +212,15 @@ impl Cluster {
             let names = Names::new(format!("{}-{number}", self.shared.prefix));
             Deployment::new(Arc::clone(&self.shared), names, group.clone())
         });
-        let (shared, canaries) = (Arc::clone(&self.shared), Vec::new());
-        ClusterBackend { shared, group, deployment, canaries, sentinels: None, is_broken: false }
+        ClusterBackend {
+            shared: Arc::clone(&self.shared),
+            scheduled: Arc::clone(&self.scheduled),
+            group,
+            deployment,
+            canaries: Vec::new(),
+            sentinels: None,
+            is_broken: false,
+        }
     }
 
     /// Checks that a ConfigMap can be read, and that it does not exist or is netproof's own.
@@ -322,18 +296,7 @@ impl Cluster {
     }
 }
 
-impl Shared {
-    /// Returns the names for the canaries' namespace.
-    fn names_of_canaries(&self) -> Names {
-        let prefix = self.prefix.clone();
-        match &self.prepared {
-            Some(prepared) => {
-                Names::prepared(prefix, [(canaries::NAMESPACE.to_owned(), prepared.canaries())].into())
-            }
-            None => Names::new(prefix),
-        }
-    }
-
+impl Scheduled {
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
         // A panic while the lock was held left no partial change.
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
@@ -373,6 +336,7 @@ async fn pull_secret(client: &Client, settings: &Settings) -> Result<Option<Secr
 /// The backend of one scenario on a cluster.
 pub struct ClusterBackend {
     shared: Arc<Shared>,
+    scheduled: Arc<Scheduled>,
     group: Group,
     deployment: Deployment,
     canaries: Vec<Canary>,
@@ -400,11 +364,11 @@ impl Backend for ClusterBackend {
         self.is_broken = true;
         // An error here does not end the run: the next scenario may need fewer namespaces.
         self.deployment.borrow_prepared(world).await?;
-        let canaries = self.shared.canaries.on(&self.shared, &self.group);
+        let canaries = self.scheduled.canaries.on(&self.shared, &self.group);
         match try_join(self.deployment.start(world), canaries).await {
             Ok(((), started)) => {
                 self.canaries = started.canaries;
-                let turn = self.shared.sentinels.take(started.sentinels);
+                let turn = self.scheduled.sentinels.take(started.sentinels);
                 self.sentinels.insert(turn).move_on(&self.shared).await?;
                 self.shared.has_started.store(true, Ordering::Relaxed);
                 self.is_broken = false;
@@ -453,7 +417,7 @@ impl Backend for ClusterBackend {
     /// Keeps the deployment if another scenario can use it, and otherwise removes it.
     async fn stop(mut self) {
         if let Some(turn) = &self.sentinels {
-            self.shared.sentinels.give_back(turn);
+            self.scheduled.sentinels.give_back(turn);
         }
         let removes = !self.shared.maker.settings.keep;
         if removes {
@@ -470,7 +434,7 @@ impl Backend for ClusterBackend {
         }
         let is_usable = !self.is_broken && self.deployment.is_whole();
         let left = if is_usable {
-            self.shared.schedule().give_back(self.group, self.deployment)
+            self.scheduled.schedule().give_back(self.group, self.deployment)
         } else {
             Some(self.deployment)
         };

@@ -23,8 +23,8 @@ use crate::snapshot::Identity;
 /// Maximum time for which a pod may be reported as unschedulable. The scheduler might not know a node yet.
 const SCHEDULING: Duration = Duration::from_secs(4);
 
-/// Maximum time until deleted pods are gone.
-const ENDING: Duration = Duration::from_secs(60);
+/// Maximum time until pods have ended, or until deleted pods are gone.
+pub(super) const ENDING: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Last known state of a pod. Maps of these states use the pods' names on the cluster.

@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::Api;
 
-use super::Shared;
-use super::canaries::{NAMESPACE, SENTINEL};
+use super::canaries::SENTINEL;
 use super::deployment::policies::write;
 use super::request::failed;
+use super::shared::{CANARIES, Shared};
 use crate::backend::{Canary, Error, SENTINEL_PORT, SENTINEL_PORTS, Sentinels};
 
 /// The policies that exist, by their numbers.
@@ -72,7 +72,7 @@ impl Turn {
     /// Opens the next port. An enforcer that processes policies in order has processed all earlier changes
     /// when packets get through to this port.
     pub(super) async fn move_on(&mut self, shared: &Shared) -> Result<(), Error> {
-        let namespace = shared.names_of_canaries().namespace(NAMESPACE);
+        let namespace = shared.names_of_canaries().namespace(CANARIES);
         let name = format!("sentinel-{}", self.number);
         let open = self.sentinels().next;
         let policy = shared.maker.open_port(&namespace, &name, SENTINEL, open);

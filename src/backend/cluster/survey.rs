@@ -30,7 +30,7 @@ pub(super) struct Machine {
 }
 
 /// Result of a survey.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Survey {
     pub(super) machines: Vec<Machine>,
     /// Name of the network plugin, if it is recognized.

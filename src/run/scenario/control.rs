@@ -86,7 +86,9 @@ impl<B: Backend> ScenarioRun<'_, B> {
         self.end_of_state().await;
         self.ledger.policies_changed(|_, _, _| false);
         for action in actions {
-            self.world.apply(action).map_err(|message| Error::Failed { doing: doing.to_owned(), message })?;
+            self.world
+                .apply(action)
+                .map_err(|error| Error::Failed { doing: doing.to_owned(), message: error.to_string() })?;
         }
         self.backend.apply_between_steps(actions, &mut self.world).await?;
         self.watch.begin(self.backend);

@@ -222,9 +222,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let before = self.world.cluster.clone();
         self.end_of_state().await;
         for action in &step.actions {
-            self.world
-                .apply(action)
-                .map_err(|message| Error::Failed { doing: format!("run step `{}`", step.name), message })?;
+            self.world.apply(action).map_err(|error| Error::Failed {
+                doing: format!("run step `{}`", step.name),
+                message: error.to_string(),
+            })?;
         }
         let changed = Instant::now();
         if let Err(error) = self.backend.apply(&step.actions, &mut self.world).await {

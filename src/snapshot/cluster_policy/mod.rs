@@ -102,16 +102,8 @@ pub struct NamespacedPod {
     pub pod_selector: LabelSelector,
 }
 
-/// An entry of `from`: exactly one field.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct IngressPeer {
-    /// All pods of these namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespaces: Option<LabelSelector>,
-    /// Pods of some namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods: Option<NamespacedPod>,
-}
+/// An entry of `from`. It selects pods as a subject does.
+pub type IngressPeer = Subject;
 
 /// An entry of `to`: exactly one field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,12 +130,6 @@ impl Subject {
     /// Returns the namespace selector. If it is omitted, adds one that selects all namespaces. Returns `None` if the
     /// subject has no field. An object that was read always has one.
     pub fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
-        either(self.namespaces.as_mut(), self.pods.as_mut())
-    }
-}
-
-impl IngressPeer {
-    fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
         either(self.namespaces.as_mut(), self.pods.as_mut())
     }
 }

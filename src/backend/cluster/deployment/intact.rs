@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use super::Deployment;
 use crate::backend::Error;
-use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies;
 use crate::backend::cluster::objects::AGENT;
 use crate::backend::cluster::request::{bounded, failed, persistently, status_code};
+use crate::backend::cluster::shared::Shared;
 use crate::policy::{Backends, Labels, NAMESPACE_NAME_LABEL};
 use crate::snapshot::Identity;
 use crate::world::World;
@@ -398,7 +398,7 @@ mod tests {
 
     use super::*;
     use crate::backend::cluster::cluster_policies::Support;
-    use crate::backend::cluster::deployment::reuse::Running;
+    use crate::backend::cluster::deployment::Running;
     use crate::backend::cluster::mocked::{client, deployment, status};
     use crate::scenario::Scenario;
 

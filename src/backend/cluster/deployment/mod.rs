@@ -15,21 +15,18 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams};
 use tokio::sync::OwnedMutexGuard;
 
-use super::Shared;
 use super::machines::without_own_nodes;
 use super::names::Names;
-use super::pods::PodState;
+use super::pods::{ENDING, PodState};
 use super::prepared::Borrowed;
 use super::request::{failed, persistently, unless_missing};
+use super::shared::Shared;
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
-use crate::policy::{ClusterPolicyName, Labels, Service};
+use crate::policy::{ClusterPolicyName, Labels, Pod, Service};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
 use crate::world::{Absence, Capability, DnsServer, EndpointName, World};
-
-use pods::ENDING;
-use reuse::Running;
 
 /// A topology on the cluster.
 pub(super) struct Deployment {
@@ -57,6 +54,16 @@ pub(super) struct Deployment {
     dns: Option<DnsServer>,
     /// The DNS server's agent, and the records that it has.
     records: Option<(Arc<Agent>, Records)>,
+}
+
+/// A running pod, and the scenario's pod that it currently is.
+#[derive(Debug, Clone)]
+struct Running {
+    pod: Pod,
+    /// Its name on the cluster, which never changes.
+    real: Identity,
+    /// Its name in the scenario, according to its annotation.
+    annotated: Identity,
 }
 
 impl Deployment {

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::{Deployment, label_patch};
 use crate::backend::Error;
-use crate::backend::cluster::Shared;
 use crate::backend::cluster::names::Names;
 use crate::backend::cluster::objects::RUN;
 use crate::backend::cluster::prepared::{self, Prepared};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
+use crate::backend::cluster::shared::Shared;
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL};
 use crate::world::World;
 

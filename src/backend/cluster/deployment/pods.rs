@@ -8,19 +8,16 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::reuse::Running;
-use super::{Deployment, label_patch};
-use crate::backend::cluster::Shared;
+use super::{Deployment, Running, label_patch};
 use crate::backend::cluster::channel::Channel;
 use crate::backend::cluster::objects::POD;
+use crate::backend::cluster::pods::ENDING;
 use crate::backend::cluster::request::{awaits_account, bounded, failed, is_there_already, persistently};
+use crate::backend::cluster::shared::Shared;
 use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, Pod};
 use crate::snapshot::Identity;
 use crate::world::{EndpointName, World};
-
-/// Maximum time until a pod has ended.
-pub(super) const ENDING: Duration = Duration::from_secs(60);
 
 /// Maximum time for which a new namespace has no default service account.
 const NEW_NAMESPACE: Duration = Duration::from_secs(20);

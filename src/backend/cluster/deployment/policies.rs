@@ -9,9 +9,9 @@ use kube::api::{Api, PostParams};
 
 use super::Deployment;
 use crate::backend::Error;
-use crate::backend::cluster::Shared;
 use crate::backend::cluster::cluster_policies::{self, Made};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
+use crate::backend::cluster::shared::Shared;
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
 use crate::snapshot::{Identity, WrittenClusterPolicy};
 use crate::world::{Absence, Capability, World};
@@ -68,7 +68,9 @@ impl Deployment {
     pub(super) async fn set_cluster_policies(&mut self, world: &World) -> Result<Option<Absence>, Error> {
         let support = &self.shared.survey.cluster_policies;
         let refused = |written: &WrittenClusterPolicy| {
-            support.get(&written.policy.name.kind).and_then(|usable| usable.as_ref().err().cloned())
+            support
+                .get(&written.policy.name.kind)
+                .and_then(|usable| usable.as_ref().err().map(ToString::to_string))
         };
         let refusal = world.written_for_cluster.iter().find_map(refused);
         let wanted: BTreeMap<_, _> = match refusal {

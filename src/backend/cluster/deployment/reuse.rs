@@ -2,21 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Deployment;
+use super::{Deployment, Running};
 use crate::backend::Error;
 use crate::policy::Pod;
 use crate::snapshot::Identity;
 use crate::world::{DnsServer, EndpointName, World};
-
-/// A running pod, and the scenario's pod that it currently is.
-#[derive(Debug, Clone)]
-pub(super) struct Running {
-    pub(super) pod: Pod,
-    /// Its name on the cluster, which never changes.
-    pub(super) real: Identity,
-    /// Its name in the scenario, according to its annotation.
-    pub(super) annotated: Identity,
-}
 
 impl Deployment {
     /// Returns how many running pods a scenario can reuse.

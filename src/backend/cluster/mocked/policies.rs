@@ -8,7 +8,7 @@ use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::super::cluster_policies::{self, Support};
+use super::super::cluster_policies::{self, Support, Unusable};
 use super::{client_with_bodies, deployment, status};
 use crate::policy::{ClusterPolicyKind, Pod};
 use crate::scenario::standard_world;
@@ -177,13 +177,14 @@ async fn what_cannot_be_in_force_is_not_measured() {
         world.cluster.pods.extend(pods.into_iter().take(1).map(|pod| Pod { host_network: true, ..pod }));
         world
     };
-    let lacking: Support =
-        [(ClusterPolicyKind::ClusterNetworkPolicy, Err("it is not installed".to_owned()))].into();
+    let (kind, served) = (ClusterPolicyKind::ClusterNetworkPolicy, "v1alpha2".to_owned());
+    let lacking: Support = [(kind, Err(Unusable::NotInstalled { kind, served }))].into();
     let cluster = Objects::default();
     let mut world = with_pod(quarantine(7, "ingress", "from"));
     let mut one = deployment(cluster.client(), lacking, Vec::new());
     one.converge(&mut world).await.unwrap();
-    let why = "it is not installed".to_owned();
+    let why =
+        "the cluster has no ClusterNetworkPolicy: its definition of v1alpha2 is not installed".to_owned();
     let capability = Some(Capability::ClusterPolicies);
     assert_eq!(absence(&world), Absence { capability, why });
     assert!(cluster.policies().is_empty());
@@ -215,5 +216,8 @@ async fn kinds_that_are_missing_are_told() {
         }
         _ => status(404, "not found"),
     });
-    insta::assert_debug_snapshot!(cluster_policies::support(&client).await);
+    let support = cluster_policies::support(&client).await.into_iter();
+    let told: BTreeMap<_, _> =
+        support.map(|(kind, usable)| (kind, usable.map_err(|why| why.to_string()))).collect();
+    insta::assert_debug_snapshot!(told);
 }

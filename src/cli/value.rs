@@ -1,0 +1,94 @@
+//! Values of options that are not plain texts or numbers.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::scenario::SpecRule;
+use crate::snapshot::{self, Field, Identity, Problem, rules};
+
+/// A value that an option does not accept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidValue {
+    #[error("`{0}` is not a duration: write 300ms, 5s, 2m or 1h")]
+    Duration(String),
+    #[error("`{0}` is not a share of leaking connections: write one above 0% and up to 10%, such as 0.1%")]
+    Share(String),
+    #[error("`{0}` is not a factor: write a number from 1, such as 1.5")]
+    Factor(String),
+    #[error("items have the numbers 1 to {0}")]
+    Item(usize),
+    #[error("not the name of a namespace")]
+    Namespace,
+    #[error("write it as namespace/name")]
+    Object,
+}
+
+/// Parses `300ms`, `5s`, `2m` or `1h`.
+pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let wrong = || InvalidValue::Duration(text.to_owned());
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number.into())),
+        "s" => Ok(Duration::from_secs(number.into())),
+        "m" => Ok(Duration::from_secs(u64::from(number) * 60)),
+        "h" => Ok(Duration::from_secs(u64::from(number) * 3600)),
+        _ => Err(wrong()),
+    }
+}
+
+/// Parses a share such as `0.1%`.
+pub(super) fn share(text: &str) -> Result<f64, InvalidValue> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let percent = percent.filter(|percent| *percent > 0.0 && *percent <= 10.0);
+    percent.map(|percent| percent / 100.0).ok_or_else(|| InvalidValue::Share(text.to_owned()))
+}
+
+/// Parses a number from 1.
+pub(super) fn factor(text: &str) -> Result<f64, InvalidValue> {
+    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor >= 1.0);
+    factor.ok_or_else(|| InvalidValue::Factor(text.to_owned()))
+}
+
+/// Parses the number of a rule of docs/semantics.md.
+pub(super) fn item(text: &str) -> Result<SpecRule, InvalidValue> {
+    let number = text.parse().ok().and_then(SpecRule::new);
+    number.ok_or_else(|| InvalidValue::Item(SpecRule::all().count()))
+}
+
+pub(super) fn namespace(text: &str) -> Result<String, InvalidValue> {
+    if snapshot::is_namespace(text) { Ok(text.to_owned()) } else { Err(InvalidValue::Namespace) }
+}
+
+/// Parses `namespace/name`.
+pub(super) fn object(text: &str) -> Result<Identity, InvalidValue> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(Identity::new(namespace, name))
+        }
+        Some(_) | None => Err(InvalidValue::Object),
+    }
+}
+
+/// Parses a range as manifests write it.
+pub(super) fn cidr(text: &str) -> Result<IpNet, Problem> {
+    rules::cidr(text, &Field::ROOT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        for text in ["", "5", "s", "-5s", "5 s", "1.5s", "99999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Namespaces and names of objects.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::field::{Field, Problem};
+use super::rules;
+use crate::policy::{NetworkPolicy, Pod, Service};
+
+/// The namespace of an object that names none.
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
+
+/// The namespace and name of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// `metadata.namespace`, or the default namespace; empty for cluster-scoped objects.
+    pub namespace: String,
+    /// `metadata.name`
+    pub name: String,
+}
+
+impl Identity {
+    /// Returns the identity of an object. `namespace` is empty for cluster-scoped objects.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// Returns the identity of a pod.
+    pub fn of_pod(pod: &Pod) -> Self {
+        Self::new(&pod.namespace, &pod.name)
+    }
+
+    /// Returns the identity of a Service.
+    pub fn of_service(service: &Service) -> Self {
+        Self::new(&service.namespace, &service.name)
+    }
+
+    /// Returns the identity of a NetworkPolicy.
+    pub fn of_policy(policy: &NetworkPolicy) -> Self {
+        Self::new(&policy.namespace, &policy.name)
+    }
+}
+
+/// Writes `namespace/name`, or only the name of an object without a namespace.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// Returns the identity of an object. If it names no namespace, it is in `namespace`.
+pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
+    let root = Field::ROOT;
+    let at = root.field("metadata");
+    let Some(object_name) = metadata.name.clone().filter(|name| !name.is_empty()) else {
+        return Err(at.field("name").problem("is missing"));
+    };
+    let namespace = metadata.namespace.as_deref().filter(|name| !name.is_empty()).or(namespace);
+    let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
+    rules::dns_label(namespace, &at.field("namespace"))?;
+    Ok(Identity::new(namespace, &object_name))
+}
+
+/// Placeholder for the characters that the API server appends to a `generateName`.
+const GENERATED: &str = "xxxxx";
+
+/// Returns the identity of an object whose name the API server may complete.
+pub(super) fn generated_identity(
+    metadata: &ObjectMeta,
+    namespace: Option<&str>,
+) -> Result<Identity, Problem> {
+    let prefix = metadata.generate_name.as_deref().filter(|prefix| !prefix.is_empty());
+    match (metadata.name.as_deref().filter(|name| !name.is_empty()), prefix) {
+        (None, Some(prefix)) => {
+            let name = Some(format!("{prefix}{GENERATED}"));
+            identity(
+                &ObjectMeta { name, namespace: metadata.namespace.clone(), ..ObjectMeta::default() },
+                namespace,
+            )
+        }
+        (Some(_), _) | (None, None) => identity(metadata, namespace),
+    }
+}
