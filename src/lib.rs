@@ -24,10 +24,11 @@
 //! | `profile` | known deviations of network plugins, as files | `plan`, `policy`, `scenario`, `snapshot`, `source`, `world` |
 //! | `backend` | where packets are sent: the lab and clusters behind one interface | `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `profile`, `scenario`, `snapshot`, `world` |
-//! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
+//! | `observe` | rounds, settling, control rounds, and the evidence of each cell; knows no scenario | `backend`, `plan`, `policy`, `verdict`, `world` |
+//! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `compare` | what changed between the results of two runs; pure | `verdict` |
-//! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `run`, `scenario`, `verdict`, `world` |
-//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
+//! | `selftest` | the library against every fault of the lab | `backend`, `policy`, `runner`, `scenario`, `verdict`, `world` |
+//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `generate`, `naive`, `plan`, `policy`, `runner`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
 //! | `report` | what people and machines read | `backend`, `compare`, `expect`, `fuzz`, `policy`, `profile`, `scenario`, `selftest`, `snapshot`, `verdict`, `world` |
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
@@ -42,11 +43,12 @@ pub mod fuzz;
 pub mod generate;
 pub mod image;
 pub mod naive;
+pub mod observe;
 pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod report;
-pub mod run;
+pub mod runner;
 pub mod scenario;
 pub mod select;
 pub mod selftest;

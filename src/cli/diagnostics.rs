@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// A filter such as `debug` or `netproof::run=trace`. It overrides `-v`.
+/// A filter such as `debug` or `netproof::observe=trace`. It overrides `-v`.
 const FILTER: &str = "NETPROOF_LOG";
 /// `text` (the default) or `json`.
 const FORMAT: &str = "NETPROOF_LOG_FORMAT";

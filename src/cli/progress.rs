@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::report::escape::{lines, shown};
 use crate::report::style::{duration, thousands};
-use crate::run::Event;
+use crate::runner::Event;
 use crate::verdict::{Outcome, ScenarioResult};
 
 /// Shows events until there are no more.

@@ -15,11 +15,11 @@ use super::select::SelectOptions;
 use super::{Exit, Format, output, profile, progress};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{Fault, Lab};
-use crate::run::Events;
+use crate::runner::Events;
 use crate::scenario::{self, Scenario};
 use crate::snapshot::Identity;
 use crate::verdict::RunResult;
-use crate::{report, run};
+use crate::{report, runner};
 
 /// Carry out scenarios with real packets, and compare them with what the policies promise
 ///
@@ -166,7 +166,7 @@ async fn in_lab(
     let (events, received) = Events::channel();
     let progress = tokio::spawn(progress::progress(received));
     let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
-    let result = run::run(scenarios, backends, &settings, environment, &events, interrupted).await;
+    let result = runner::run(scenarios, backends, &settings, environment, &events, interrupted).await;
     drop(events);
     progress.await?;
     Ok(result)
@@ -190,7 +190,8 @@ async fn on_cluster(
     cluster.accept(accepted.map(|kind| kind.kind.clone()));
     let (events, received) = Events::channel();
     let progress = tokio::spawn(progress::progress(received));
-    let result = run::run(&scheduled, cluster.backends(), &settings, environment, &events, interrupted).await;
+    let result =
+        runner::run(&scheduled, cluster.backends(), &settings, environment, &events, interrupted).await;
     drop(events);
     progress.await?;
     if let Some(identity) = &options.cluster.save_configmap {

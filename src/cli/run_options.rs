@@ -14,7 +14,7 @@ use super::{Exit, Format, duration, output};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered, Fault};
 use crate::report;
-use crate::run::Settings;
+use crate::runner::Settings;
 use crate::verdict::{Environment, RunResult};
 use crate::world::Capability;
 

@@ -8,7 +8,7 @@ use super::interruption::interruption;
 use super::run_options::processors;
 use super::{Exit, library, output, progress};
 use crate::backend::lab::{self, Entered, Fault};
-use crate::run::{Events, Settings};
+use crate::runner::{Events, Settings};
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
 use crate::{report, source};

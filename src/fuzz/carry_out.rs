@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
-use crate::run::{self, Events, Settings};
+use crate::runner::{self, Events, Settings};
 use crate::scenario::Scenario;
 use crate::verdict::{Environment, ScenarioResult};
 use crate::world::{Action, EndpointName, World};
@@ -34,7 +34,8 @@ impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
         // The caller reports progress, so these events are not needed.
         let (events, _) = Events::channel();
         let (one, interrupted) = (std::slice::from_ref(scenario), self.interrupted.clone());
-        let ran = run::run(one, backends, self.settings, Environment::default(), &events, interrupted).await;
+        let ran =
+            runner::run(one, backends, self.settings, Environment::default(), &events, interrupted).await;
         let result = ran.scenarios.into_iter().next()?;
         let states = std::mem::take(&mut *states.lock().unwrap_or_else(PoisonError::into_inner));
         Some(Carried { result, states })

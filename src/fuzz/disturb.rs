@@ -17,7 +17,7 @@ use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::generate::{self, Ground};
 use crate::plan;
 use crate::policy::Decision;
-use crate::run::Settings;
+use crate::runner::Settings;
 use crate::scenario::Scenario;
 use crate::source;
 use crate::verdict::{Outcome, ScenarioResult, Verdict};

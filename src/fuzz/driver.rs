@@ -17,7 +17,7 @@ use super::follow::{Found, Suspect, follow};
 use crate::backend::{Backend, Error};
 use crate::generate::{self, Ground};
 use crate::policy::Decision;
-use crate::run::Settings;
+use crate::runner::Settings;
 use crate::scenario::Scenario;
 use crate::verdict::{Counts, Outcome, ScenarioFailure};
 

@@ -24,25 +24,25 @@ use crate::verdict::{Agents, Control, Observation, observe};
 use crate::world::{EndpointName, World};
 
 /// The cells of one state, and what is needed to probe them.
-pub(super) struct Probing<'a, B> {
-    pub(super) backend: &'a B,
-    pub(super) world: &'a World,
-    pub(super) router: &'a Router<'a>,
-    pub(super) canaries: &'a Canaries,
-    pub(super) cells: &'a [Cell],
-    pub(super) routes: &'a [Option<Route>],
+pub(crate) struct Probing<'a, B> {
+    pub(crate) backend: &'a B,
+    pub(crate) world: &'a World,
+    pub(crate) router: &'a Router<'a>,
+    pub(crate) canaries: &'a Canaries,
+    pub(crate) cells: &'a [Cell],
+    pub(crate) routes: &'a [Option<Route>],
     /// For a Service whose endpoints are promised different things: what each of them is promised. Else empty.
-    pub(super) backends: &'a [Promises],
-    pub(super) decisions: &'a [Decision],
+    pub(crate) backends: &'a [Promises],
+    pub(crate) decisions: &'a [Decision],
     /// What the policies promise of the lookup that comes first; `None` without one.
-    pub(super) lookups: &'a [Option<Decision>],
-    pub(super) unavailable: &'a Unavailable,
+    pub(crate) lookups: &'a [Option<Decision>],
+    pub(crate) unavailable: &'a Unavailable,
     /// When the state was changed to what it is.
-    pub(super) changed: Instant,
+    pub(crate) changed: Instant,
 }
 
 /// Probes the cells of one state, round by round.
-pub(super) struct Rounds<'a, B> {
+pub(crate) struct Rounds<'a, B> {
     probing: Probing<'a, B>,
     ledger: &'a mut Ledger,
     /// The sentinels; `None` where it makes no deviation whether the change is in force.
@@ -53,7 +53,7 @@ pub(super) struct Rounds<'a, B> {
 }
 
 impl<'a, B: Backend> Rounds<'a, B> {
-    pub(super) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger, watch: Option<&'a mut Watch>) -> Self {
+    pub(crate) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger, watch: Option<&'a mut Watch>) -> Self {
         let Probing { world, canaries, cells, routes, .. } = probing;
         let paths = |(cell, route): (&Cell, &Option<Route>)| {
             let legs = route.iter().flat_map(Route::legs);

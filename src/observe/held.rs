@@ -14,7 +14,7 @@ use crate::world::{Action, EndpointName, PodChange};
 
 /// The connections of one step.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     connections: Vec<HeldConnection>,
     /// How long to wait for an answer.
     timeout: Duration,
@@ -32,7 +32,7 @@ struct HeldConnection {
 
 impl Held {
     /// Opens a connection for each of these cells.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         backend: &impl Backend,
         cells: impl IntoIterator<Item = (Cell, Route)>,
         timeout: Duration,
@@ -63,7 +63,7 @@ impl Held {
 
     /// Uses the connections once more, and closes them. `actions` are what the step did, `decision` what the
     /// policies say about a cell now.
-    pub(super) async fn use_again(
+    pub(crate) async fn use_again(
         self,
         actions: &[Action],
         decision: impl Fn(&Cell) -> Option<Decision>,

@@ -6,7 +6,7 @@ use crate::verdict::{EnforcementPoint, pools, probes_for};
 
 /// The points that deny each cell.
 #[derive(Debug, Default)]
-pub(super) struct Pools {
+pub(crate) struct Pools {
     /// By their indices, at most one a direction; none of what is not denied.
     of_cell: Vec<BTreeSet<usize>>,
     /// The share of leaking connections that has to show.
@@ -16,7 +16,7 @@ pub(super) struct Pools {
 impl Pools {
     /// The pools of cells that are denied at these points. In each, this share of leaking connections has to show,
     /// above 0 and below 1.
-    pub(super) fn new(points: Vec<BTreeSet<EnforcementPoint>>, leak_share: f64) -> Self {
+    pub(crate) fn new(points: Vec<BTreeSet<EnforcementPoint>>, leak_share: f64) -> Self {
         let mut indices = HashMap::new();
         let mut index = |point| {
             let next = indices.len();
@@ -31,7 +31,7 @@ impl Pools {
     }
 
     /// The cells that nothing denies but what let these cells pass, themselves included.
-    pub(super) fn mates(&self, cells: &BTreeSet<usize>) -> Vec<usize> {
+    pub(crate) fn mates(&self, cells: &BTreeSet<usize>) -> Vec<usize> {
         let open: BTreeSet<usize> = cells.iter().flat_map(|cell| self.points_of(*cell)).collect();
         let is_mate = |points: &BTreeSet<usize>| !points.is_empty() && points.is_subset(&open);
         let mates = self.of_cell.iter().enumerate().filter(|(_, points)| is_mate(points));
@@ -41,7 +41,7 @@ impl Pools {
     /// The probes that pools still want, by cell, `most` at once: a cell may occur several times. `silences` are the
     /// dropped probes of every cell, and `silent` are the cells that may be probed for it. Pools of a point that let a
     /// cell pass that was `suspect` want twice as many. The network loses this share of the probes.
-    pub(super) fn missing(
+    pub(crate) fn missing(
         &self,
         silences: &[u32],
         silent: &[usize],

@@ -11,10 +11,10 @@ use crate::policy::IpFamily;
 use crate::world::EndpointName;
 
 /// A listener at an address of its own pod.
-pub(super) type OwnListener = (EndpointName, Listener, IpFamily);
+pub(crate) type OwnListener = (EndpointName, Listener, IpFamily);
 
 /// What a target in a batch is there for.
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// A leg of a cell's route.
     Leg {
         /// The index of the probe in the round: a cell may have several.
@@ -27,21 +27,21 @@ pub(super) enum Purpose {
 }
 
 /// What one agent has to send in a round.
-pub(super) struct Batch {
-    pub(super) agent: Arc<Agent>,
-    pub(super) targets: Vec<Target>,
-    pub(super) purposes: Vec<Purpose>,
+pub(crate) struct Batch {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) purposes: Vec<Purpose>,
 }
 
 /// A target that was sent, and what became of it.
-pub(super) type Sent = (Purpose, Result<ProbeResult, Failure>);
+pub(crate) type Sent = (Purpose, Result<ProbeResult, Failure>);
 
 /// Why an agent did not do what it was asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
-    pub(super) message: String,
+pub(crate) struct Failure {
+    pub(crate) message: String,
     /// Whether it never will.
-    pub(super) is_gone: bool,
+    pub(crate) is_gone: bool,
 }
 
 impl From<&Error> for Failure {
@@ -57,17 +57,17 @@ impl From<&Error> for Failure {
 /// The batches of a round, by the names of the agents that send them: pods of one node's network share an
 /// agent.
 #[derive(Default)]
-pub(super) struct Batches(BTreeMap<String, Batch>);
+pub(crate) struct Batches(BTreeMap<String, Batch>);
 
 impl Batches {
-    pub(super) fn add(&mut self, agent: &Arc<Agent>, target: Target, purpose: Purpose) {
+    pub(crate) fn add(&mut self, agent: &Arc<Agent>, target: Target, purpose: Purpose) {
         let new = || Batch { agent: Arc::clone(agent), targets: Vec::new(), purposes: Vec::new() };
         let batch = self.0.entry(agent.name().to_owned()).or_insert_with(new);
         batch.targets.push(target);
         batch.purposes.push(purpose);
     }
 
-    pub(super) fn finish(self) -> Vec<Batch> {
+    pub(crate) fn finish(self) -> Vec<Batch> {
         self.0.into_values().collect()
     }
 }

@@ -6,10 +6,10 @@ use super::ScenarioRun;
 use super::brackets::changes_servers;
 use super::step_plan::{Obstacle, StepPlan, Way};
 use crate::backend::Backend;
+use crate::observe::new_pods::NewPod;
+use crate::observe::track::Track;
 use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation, Protocol};
-use crate::run::new_pods::NewPod;
-use crate::run::track::Track;
 use crate::scenario::{Assertion, Claim, Step};
 use crate::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Evidence, Machines, Observation, Settling, Verdict, judge,

@@ -12,7 +12,7 @@ const GLANCE: Duration = Duration::from_millis(60);
 
 impl<P: Prober> Settling<'_, P> {
     /// Looks whether the change is in force already, so that the first round says something about it.
-    pub(super) async fn glance(&mut self) {
+    pub(crate) async fn glance(&mut self) {
         self.prober.round(&[], GLANCE).await;
         let left = self.in_force().saturating_sub(self.prober.elapsed());
         if left <= GLANCE {
@@ -21,7 +21,7 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// Waits until the change is in force, and there must be a path to every cell.
-    pub(super) async fn await_force(&mut self) {
+    pub(crate) async fn await_force(&mut self) {
         while !self.counts() {
             tokio::time::sleep(PAUSE).await;
             self.prober.round(&[], GLANCE).await;
@@ -36,13 +36,13 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// Whether a silence says something about the change by now.
-    pub(super) fn counts(&self) -> bool {
+    pub(crate) fn counts(&self) -> bool {
         self.prober.signal().in_force.is_some() || self.is_over()
     }
 
     /// From when on a silence says something about the change: it was seen to be in force by then, or there has been
     /// time enough. A node works off one thing after the other, so that is given as much time again.
-    pub(super) fn in_force(&self) -> Duration {
+    pub(crate) fn in_force(&self) -> Duration {
         let SettleDeadlines { handed_over, wiring, is_mixed, .. } = self.deadlines;
         let least = if is_mixed { handed_over + wiring } else { Duration::ZERO };
         match self.prober.signal().in_force {
@@ -52,7 +52,7 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// The same for one cell, to which there must be a path, too.
-    pub(super) fn due(&self, expected: &Expected, in_force: Duration) -> Duration {
+    pub(crate) fn due(&self, expected: &Expected, in_force: Duration) -> Duration {
         let wired = self.deadlines.handed_over + self.deadlines.wiring;
         match (expected.decision, expected.service) {
             (Decision::Allow | Decision::Undefined, _) => in_force,
@@ -77,7 +77,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// What differs although there was no time for it after the last disturbance is not known. What a probe shows is
     /// from when it was sent.
-    pub(super) fn find_cut_short(&mut self) {
+    pub(crate) fn find_cut_short(&mut self) {
         let deadline = self.leak_deadline();
         let message = match self.disturbed {
             Some(_) => "agents or the API server were away, and too little time was left afterwards",

@@ -7,11 +7,11 @@ use netproof_probe::wire::Listener;
 use super::step_plan::Way;
 use super::{ScenarioRun, answered, slowest};
 use crate::backend::Backend;
+use crate::observe::ledger::Ledger;
+use crate::observe::settle::{CONFIRMED, SettleDeadlines, Settled};
 use crate::plan::{Cell, Route, Router};
 use crate::policy::{Decision, Engine};
-use crate::run::event::Event;
-use crate::run::ledger::Ledger;
-use crate::run::settle::{CONFIRMED, SettleDeadlines, Settled};
+use crate::runner::event::Event;
 use crate::world::EndpointName;
 
 /// What was seen of a cell before there were policies.

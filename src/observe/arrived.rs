@@ -11,46 +11,46 @@ use super::legs::LegSent;
 use crate::world::EndpointName;
 
 /// The name of an agent, and its listener.
-pub(super) type ArrivedAt = (String, Listener);
+pub(crate) type ArrivedAt = (String, Listener);
 
 /// The legs of one probe, by their indices.
-pub(super) type Legs = BTreeMap<usize, LegSent>;
+pub(crate) type Legs = BTreeMap<usize, LegSent>;
 
 /// What the destinations of a round show.
 #[derive(Default)]
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     /// Each with the places where it arrived.
-    pub(super) nonces: HashMap<Nonce, Vec<ArrivedAt>>,
+    pub(crate) nonces: HashMap<Nonce, Vec<ArrivedAt>>,
     /// The destinations whose logs could not be read.
-    pub(super) unread: HashMap<EndpointName, Failure>,
+    pub(crate) unread: HashMap<EndpointName, Failure>,
     /// The listeners that answered their own agents.
-    pub(super) listeners: HashSet<OwnListener>,
+    pub(crate) listeners: HashSet<OwnListener>,
     /// The paths on which a canary was sent.
-    pub(super) sent: HashSet<Path>,
+    pub(crate) sent: HashSet<Path>,
     /// Those of them on which it got through.
-    pub(super) paths: HashSet<Path>,
+    pub(crate) paths: HashSet<Path>,
 }
 
 /// Returns every arrival with its agent.
-pub(super) fn places(nonces: &HashMap<Nonce, Vec<ArrivedAt>>) -> impl Iterator<Item = (Nonce, &str)> {
+pub(crate) fn places(nonces: &HashMap<Nonce, Vec<ArrivedAt>>) -> impl Iterator<Item = (Nonce, &str)> {
     nonces.iter().flat_map(|(nonce, places)| places.iter().map(move |(agent, _)| (*nonce, agent.as_str())))
 }
 
 impl Arrived {
     /// Whether a probe arrived at any of these agents.
-    pub(super) fn is_at(&self, nonce: Nonce, agents: &[String]) -> bool {
+    pub(crate) fn is_at(&self, nonce: Nonce, agents: &[String]) -> bool {
         let places = self.nonces.get(&nonce).into_iter().flatten();
         places.into_iter().any(|(agent, _)| agents.contains(agent))
     }
 
     /// The first agent at which a probe arrived.
-    pub(super) fn elsewhere(&self, nonce: Nonce) -> Option<&str> {
+    pub(crate) fn elsewhere(&self, nonce: Nonce) -> Option<&str> {
         let (agent, _) = self.nonces.get(&nonce)?.first()?;
         Some(agent)
     }
 
     /// Sorts what the agents say of a round's probes.
-    pub(super) fn sort(&mut self, results: Vec<(Option<Duration>, Vec<Sent>)>) -> BTreeMap<usize, Legs> {
+    pub(crate) fn sort(&mut self, results: Vec<(Option<Duration>, Vec<Sent>)>) -> BTreeMap<usize, Legs> {
         let mut probes = BTreeMap::<usize, Legs>::new();
         for (left, batch) in results {
             for (purpose, result) in batch {

@@ -12,21 +12,21 @@ use crate::world::EndpointName;
 
 /// The listeners that are not open, and what that makes of probes to them.
 #[derive(Debug, Default)]
-pub(super) struct Unavailable {
+pub(crate) struct Unavailable {
     listeners: HashMap<(EndpointName, Listener), Observation>,
     endpoints: HashMap<EndpointName, Observation>,
 }
 
 impl Unavailable {
     /// What a probe to this listener shows, without sending it.
-    pub(super) fn observation(&self, endpoint: &EndpointName, listener: Listener) -> Option<&Observation> {
+    pub(crate) fn observation(&self, endpoint: &EndpointName, listener: Listener) -> Option<&Observation> {
         self.endpoints.get(endpoint).or_else(|| self.listeners.get(&(endpoint.clone(), listener)))
     }
 }
 
 /// The listeners that are open, with the agents that hold them open for as long as they live.
 #[derive(Debug, Default)]
-pub(super) struct Open(HashMap<EndpointName, (Arc<Agent>, BTreeSet<Listener>)>);
+pub(crate) struct Open(HashMap<EndpointName, (Arc<Agent>, BTreeSet<Listener>)>);
 
 impl Open {
     /// Whether these have been opened before, by the same agent.
@@ -39,7 +39,7 @@ impl Open {
 }
 
 /// Opens listeners that are not open yet.
-pub(super) async fn open(backend: &impl Backend, wanted: &Listeners, open: &mut Open) -> Unavailable {
+pub(crate) async fn open(backend: &impl Backend, wanted: &Listeners, open: &mut Open) -> Unavailable {
     let missing = wanted.iter().filter(|(endpoint, listeners)| !open.has(backend, endpoint, listeners));
     let missing: Vec<_> = missing.collect();
     let opened =

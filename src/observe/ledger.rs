@@ -10,7 +10,7 @@ use crate::policy::Expectation;
 use crate::world::EndpointName;
 
 /// The index of a step, and of a cell in it.
-pub(super) type Place = (usize, usize);
+pub(crate) type Place = (usize, usize);
 
 /// A probe of a denied cell that has not arrived so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ struct Sent {
 
 /// Whose receipt of a probe counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum MeantFor {
+pub(crate) enum MeantFor {
     /// The destination is denied: its agents.
     Destination(Vec<String>),
     /// A Service is answered by others, too: these endpoints are denied.
@@ -41,17 +41,17 @@ pub(super) enum MeantFor {
 
 /// An endpoint of a Service that is denied although others are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DeniedBackend {
-    pub(super) agent: String,
-    pub(super) endpoint: EndpointName,
+pub(crate) struct DeniedBackend {
+    pub(crate) agent: String,
+    pub(crate) endpoint: EndpointName,
     /// What the policies promise of it.
-    pub(super) promised: Expectation,
-    pub(super) machine: Option<String>,
+    pub(crate) promised: Expectation,
+    pub(crate) machine: Option<String>,
 }
 
 /// What the arrival of a probe shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shows {
+pub(crate) enum Shows {
     /// The cell was delivered.
     Delivery,
     /// The lookup was delivered that comes before the connection. What would have become of that is not known.
@@ -64,25 +64,25 @@ pub(super) enum Shows {
 
 /// A probe that is noted.
 #[derive(Debug, Clone)]
-pub(super) struct Noted {
-    pub(super) nonce: Nonce,
-    pub(super) ends: Ends,
-    pub(super) shows: Shows,
-    pub(super) meant_for: MeantFor,
+pub(crate) struct Noted {
+    pub(crate) nonce: Nonce,
+    pub(crate) ends: Ends,
+    pub(crate) shows: Shows,
+    pub(crate) meant_for: MeantFor,
 }
 
 /// A probe of the present step that arrived after its round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Late {
-    pub(super) cell: usize,
+pub(crate) struct Late {
+    pub(crate) cell: usize,
     /// When it was sent, since the change.
-    pub(super) sent: Duration,
-    pub(super) shows: Shows,
+    pub(crate) sent: Duration,
+    pub(crate) shows: Shows,
 }
 
 /// Until when a probe can arrive that says something about the policies at the time when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ends {
+pub(crate) enum Ends {
     /// At any time: it is a datagram, which is sent once.
     Never,
     /// Its attempt to connect goes on, and is given up before the policies change.
@@ -93,7 +93,7 @@ pub(super) enum Ends {
 
 /// The probes that should never arrive, and those that did.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     sent: HashMap<Nonce, Sent>,
     late: Vec<Sent>,
     /// By step and cell: the last denied endpoint of a Service at which a probe arrived late, and when it was sent.
@@ -104,7 +104,7 @@ pub(super) struct Ledger {
 
 /// What late arrivals say about the denial of a cell in a step that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Afterwards {
+pub(crate) enum Afterwards {
     /// It was delivered although it was sent after the settle deadline.
     Leak,
     /// A probe that counted as dropped was delivered before the settle deadline, or all of them arrived.
@@ -113,18 +113,18 @@ pub(super) enum Afterwards {
 
 impl Ledger {
     /// Notes the probes of this step from now on.
-    pub(super) fn begin(&mut self, step: Option<usize>) {
+    pub(crate) fn begin(&mut self, step: Option<usize>) {
         self.step = step;
     }
 
     /// Notes a probe that has been sent.
-    pub(super) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
+    pub(crate) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
         let Noted { nonce, ends, shows, meant_for } = noted;
         self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, meant_for });
     }
 
     /// Takes in that attempts to connect may go on while the policies change. `goes_on` says so for a cell of a step.
-    pub(super) fn forget_streams(&mut self, goes_on: impl Fn(usize, usize) -> bool) {
+    pub(crate) fn forget_streams(&mut self, goes_on: impl Fn(usize, usize) -> bool) {
         for sent in self.sent.values_mut().filter(|sent| sent.ends == Ends::WhenGivenUp) {
             if sent.step.is_none_or(|step| goes_on(step, sent.cell)) {
                 sent.ends = Ends::Unknown;
@@ -134,7 +134,7 @@ impl Ledger {
 
     /// Takes in that the policies have changed. What is under way meanwhile may pass because of the later ones, unless
     /// those deny it, too. `is_denied_still` says so for a cell of a step, or for a denied endpoint of its Service.
-    pub(super) fn policies_changed(
+    pub(crate) fn policies_changed(
         &mut self,
         is_denied_still: impl Fn(usize, usize, Option<&DeniedBackend>) -> bool,
     ) {
@@ -159,12 +159,12 @@ impl Ledger {
     }
 
     /// Returns whether a probe may still arrive that says something.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.sent.values().any(|sent| sent.step.is_some())
     }
 
     /// Takes in what arrived, and at which agent. Probes that are known to be delivered are not late.
-    pub(super) fn arrived<'a>(&mut self, arrivals: impl IntoIterator<Item = (Nonce, &'a str)>) {
+    pub(crate) fn arrived<'a>(&mut self, arrivals: impl IntoIterator<Item = (Nonce, &'a str)>) {
         for (nonce, agent) in arrivals {
             if self.sent.get(&nonce).is_none_or(|sent| sent.ends == Ends::Unknown) {
                 continue;
@@ -192,7 +192,7 @@ impl Ledger {
 
     /// The denied endpoints of Services that a probe from after the settle deadline reached late, by step and cell.
     /// `deadline` returns that of a step.
-    pub(super) fn leaks_to_backends(
+    pub(crate) fn leaks_to_backends(
         &self,
         deadline: impl Fn(usize) -> Option<Duration>,
     ) -> impl Iterator<Item = (Place, &DeniedBackend)> {
@@ -203,7 +203,7 @@ impl Ledger {
     }
 
     /// The probes of the present step that arrived late. Each is returned once.
-    pub(super) fn take_late(&mut self) -> Vec<Late> {
+    pub(crate) fn take_late(&mut self) -> Vec<Late> {
         let (own, others) =
             std::mem::take(&mut self.late).into_iter().partition(|sent| sent.step == self.step);
         self.late = others;
@@ -214,7 +214,7 @@ impl Ledger {
 
     /// What arrived too late for its step, by step and cell. `in_force` returns for a cell of a step from when
     /// on it was silent, and the step's settle deadline; `None` if it is no proved denial.
-    pub(super) fn afterwards(
+    pub(crate) fn afterwards(
         &self,
         in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
     ) -> BTreeMap<(usize, usize), Afterwards> {

@@ -8,16 +8,16 @@ use crate::policy::Decision;
 
 /// How often a denied cell is probed after the deadline if it was delivered once after all denials had been
 /// silent: a leak of a tenth of its connections shows with 99.8 %.
-pub(super) const REPROBES: usize = 60;
+pub(crate) const REPROBES: usize = 60;
 /// How often a Service is probed whose endpoints are promised different things: of four endpoints, each is chosen
 /// with 99.7 %.
-pub(super) const BACKEND_PROBES: usize = 20;
+pub(crate) const BACKEND_PROBES: usize = 20;
 /// The most probes of one round that are sent to look closer.
-pub(super) const CLOSER_LOOK: usize = 3_000;
+pub(crate) const CLOSER_LOOK: usize = 3_000;
 
 impl<P: Prober> Settling<'_, P> {
     /// If a denial did not last, no other has to be believed yet, and this one needs a closer look.
-    pub(super) fn suspect(&mut self, relapsed: &BTreeSet<usize>) {
+    pub(crate) fn suspect(&mut self, relapsed: &BTreeSet<usize>) {
         let denied: Vec<usize> = relapsed.iter().copied().filter(|cell| self.is_denied(*cell)).collect();
         if denied.is_empty() {
             return;
@@ -32,7 +32,7 @@ impl<P: Prober> Settling<'_, P> {
     /// Probes all denials once after the deadline, and those often that did not last before it: a network that
     /// leaks a tenth of the connections looks like one that was slow. What was not seen that often, as its agent failed
     /// or its path was dead, is probed again, and stays suspect in the end. Returns whether there were any.
-    pub(super) async fn look_closer(&mut self) -> bool {
+    pub(crate) async fn look_closer(&mut self) -> bool {
         let suspects: Vec<usize> = std::mem::take(&mut self.suspects).into_iter().collect();
         if suspects.is_empty() {
             return false;
@@ -65,7 +65,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// Probes a Service whose endpoints are promised different things so often that each of them is chosen, and
     /// after the deadline if one was reached that is denied.
-    pub(super) async fn try_backends(&mut self) {
+    pub(crate) async fn try_backends(&mut self) {
         let mixed = self.expected.iter().enumerate().filter(|(_, expected)| expected.has_denied_backend);
         let mixed: Vec<usize> = mixed.map(|(cell, _)| cell).collect();
         if mixed.is_empty() {
@@ -100,12 +100,12 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::observe::ledger::Late;
+    use crate::observe::power::Pools;
+    use crate::observe::sentinel::Signal;
+    use crate::observe::settle::{SettleDeadlines, settle};
+    use crate::observe::track::{Expected, Loss, Sighting};
     use crate::policy::{Direction, PolicyName};
-    use crate::run::ledger::Late;
-    use crate::run::power::Pools;
-    use crate::run::sentinel::Signal;
-    use crate::run::settle::{SettleDeadlines, settle};
-    use crate::run::track::{Expected, Loss, Sighting};
     use crate::verdict::{EnforcementPoint, Observation};
 
     /// Lets a tenth of the denied probes of some cells through.

@@ -15,7 +15,7 @@ use crate::world::{EndpointName, World};
 
 /// A direction between two places, with what travels along it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Path {
+pub(crate) struct Path {
     /// The index of the sender's place.
     from: usize,
     /// The index of the receiver's place.
@@ -26,7 +26,7 @@ pub(super) struct Path {
 
 /// The canaries of a scenario, at their places.
 #[derive(Debug, Default)]
-pub(super) struct Canaries {
+pub(crate) struct Canaries {
     places: HashMap<Place, usize>,
     /// Those of each place.
     at: Vec<Vec<Canary>>,
@@ -35,7 +35,7 @@ pub(super) struct Canaries {
 impl Canaries {
     /// Opens the listeners of a backend's canaries. One that cannot listen vouches for nothing, so that
     /// denials on its paths are inconclusive.
-    pub(super) async fn open(backend: &impl Backend) -> Self {
+    pub(crate) async fn open(backend: &impl Backend) -> Self {
         let all = backend.canaries();
         let listeners = [Transport::Tcp, Transport::Udp, Transport::Sctp]
             .map(|transport| Listener { transport, port: CANARY_PORT });
@@ -58,7 +58,7 @@ impl Canaries {
     }
 
     /// The paths of a leg from an endpoint to all who may answer it; `None` where no canary is.
-    pub(super) fn paths(
+    pub(crate) fn paths(
         &self,
         world: &World,
         from: &EndpointName,
@@ -79,7 +79,7 @@ impl Canaries {
     }
 
     /// Who sends along a path, and who receives and where. At one place, two canaries are needed.
-    pub(super) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr, Transport)> {
+    pub(crate) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr, Transport)> {
         let sender = self.at.get(path.from)?.first()?;
         let mut others = self.at.get(path.to)?.iter();
         let receiver = others.find(|other| !Arc::ptr_eq(&other.agent, &sender.agent))?;
@@ -96,7 +96,7 @@ impl Canaries {
 /// How often canaries go missing. Where everything is denied, nothing else tells that packets are lost, and two
 /// silences of a leak would be its denial: a fifth of the packets lost made that of every tenth such run.
 #[derive(Debug, Default)]
-pub(super) struct LostCanaries {
+pub(crate) struct LostCanaries {
     loss: Loss,
     /// How many went missing on each path since the last that got through: it may be dead, which is no loss.
     missing: HashMap<Path, u32>,
@@ -107,7 +107,7 @@ const LOST_IN_A_ROW: u32 = 3;
 
 impl LostCanaries {
     /// Takes in the canaries of a round: on which paths they were `sent`, and on which of them they got `through`.
-    pub(super) fn take(&mut self, sent: &HashSet<Path>, through: &HashSet<Path>) {
+    pub(crate) fn take(&mut self, sent: &HashSet<Path>, through: &HashSet<Path>) {
         for path in sent {
             if through.contains(path) {
                 let missing = self.missing.remove(path).unwrap_or_default();
@@ -120,7 +120,7 @@ impl LostCanaries {
     }
 
     /// Those that went missing on a path where later ones got through, and those that got through.
-    pub(super) fn loss(&self) -> Loss {
+    pub(crate) fn loss(&self) -> Loss {
         self.loss
     }
 }

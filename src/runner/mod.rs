@@ -1,25 +1,9 @@
 //! Carrying scenarios out: rounds of probes that settle by polling what differs and are then
 //! confirmed. Tells what happens as [`Event`]s and knows nothing of reports.
 
-mod arrived;
-mod batch;
-mod canary;
 mod event;
-mod held;
-mod ledger;
-mod legs;
-mod listen;
-mod new_pods;
-mod power;
-mod round;
 mod scenario;
-mod sentinel;
 mod settings;
-mod settle;
-mod settle_closer;
-mod settle_in_force;
-mod settle_loss;
-mod track;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;

@@ -19,23 +19,23 @@ const PREPARATIONS: usize = 2;
 
 /// Whether a change is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Signal {
+pub(crate) struct Signal {
     /// Since when all nodes enforce it, since the change. `None` if that has not been seen.
-    pub(super) in_force: Option<Duration>,
+    pub(crate) in_force: Option<Duration>,
     /// The nodes that were last seen to enforce what was there before.
-    pub(super) stale: BTreeSet<String>,
+    pub(crate) stale: BTreeSet<String>,
 }
 
 impl Signal {
     /// For those to whom it makes no deviation.
-    pub(super) fn not_asked() -> Self {
+    pub(crate) fn not_asked() -> Self {
         Self { in_force: Some(Duration::ZERO), stale: BTreeSet::new() }
     }
 }
 
 /// What the sentinels of a scenario have shown.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     posts: Vec<Post>,
     /// Each node and family with a sentinel: all of them have to be seen.
     wanted: BTreeSet<Side>,
@@ -81,7 +81,7 @@ enum Shown {
 impl Watch {
     /// Opens the listeners of a backend's sentinels. They are looked at from their own node and from another one:
     /// a dead path between those says nothing.
-    pub(super) async fn open(backend: &impl Backend) -> Self {
+    pub(crate) async fn open(backend: &impl Backend) -> Self {
         let Sentinels { pods, former, open, next } = backend.sentinels();
         let listeners = [former, open, next].map(|port| Listener { transport: Transport::Tcp, port });
         let opened = ask_all(pods.iter().map(|sentinel| sentinel.agent.listen(listeners))).await;
@@ -99,7 +99,7 @@ impl Watch {
     }
 
     /// Takes in that there was a change.
-    pub(super) fn begin(&mut self, backend: &impl Backend) {
+    pub(crate) fn begin(&mut self, backend: &impl Backend) {
         let Sentinels { former, open, next, pods: _ } = backend.sentinels();
         (self.former, self.open, self.next) = (former, open, next);
         for post in &mut self.posts {
@@ -109,7 +109,7 @@ impl Watch {
 
     /// Looks until it is known what the next change will open, or that cannot be known. The change before has had
     /// its time.
-    pub(super) async fn prepare(&mut self, timeout: Duration) {
+    pub(crate) async fn prepare(&mut self, timeout: Duration) {
         for _ in 0..PREPARATIONS {
             if self.posts.iter().all(|post| post.known.closed == Some(self.next)) {
                 return;
@@ -120,7 +120,7 @@ impl Watch {
 
     /// Looks at the sentinels of the nodes that have not been seen to enforce the change, and at what the next
     /// change will open. A probe without an answer shows that its port is closed if it was patient.
-    pub(super) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
+    pub(crate) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
         let ports = [self.open, self.next, self.former];
         let [open, next, former] = ports;
         // One request for all that an agent looks at: it answers one after the other, and closed ports take their time.
@@ -155,7 +155,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn signal(&self) -> Signal {
+    pub(crate) fn signal(&self) -> Signal {
         Signal { in_force: self.in_force(), stale: self.stale() }
     }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use netproof_probe::wire::Listener;
 
 use super::step_plan::Way;
+use crate::observe::ledger::Place;
+use crate::observe::track::Track;
 use crate::plan::{Cell, Route, Router, cells};
 use crate::policy::{Decision, Engine};
-use crate::run::ledger::Place;
-use crate::run::track::Track;
 use crate::verdict::{CellResult, Verdict};
 use crate::world::{Action, EndpointName, Probe, World};
 

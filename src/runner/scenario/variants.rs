@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use super::ScenarioRun;
 use super::step_plan::StepPlan;
 use crate::backend::{Error, Variants};
+use crate::observe::ledger::Ledger;
+use crate::observe::round::Rounds;
+use crate::observe::settle::Prober;
+use crate::observe::track::{Expected, Track};
 use crate::plan::Router;
 use crate::policy::{Decision, Engine};
-use crate::run::event::Events;
-use crate::run::ledger::Ledger;
-use crate::run::round::Rounds;
-use crate::run::settings::Settings;
-use crate::run::settle::Prober;
-use crate::run::track::{Expected, Track};
+use crate::runner::event::Events;
+use crate::runner::settings::Settings;
 use crate::scenario::{Scenario, Step};
 use crate::verdict::{ScenarioResult, StepResult, Verdict};
 
@@ -29,7 +29,7 @@ pub trait Trials<V> {
 const SECOND_LOOK: u32 = 4;
 
 /// Carries a scenario out, and looks after each step at what variants would show.
-pub(in crate::run) async fn carry_out_with_variants<B: Variants>(
+pub(in crate::runner) async fn carry_out_with_variants<B: Variants>(
     index: usize,
     scenario: &Scenario,
     settings: &Settings,

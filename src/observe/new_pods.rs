@@ -16,7 +16,7 @@ use crate::verdict::{CellResult, TimeToSettle};
 use crate::world::{Action, EndpointName, PodChange, World};
 
 /// The pods that came with a step.
-pub(super) struct NewPods {
+pub(crate) struct NewPods {
     /// When the agent of each first answered, since the change.
     born: BTreeMap<EndpointName, Duration>,
     /// The policies from before the step, over the pods from after it; `None` without new pods, or if the step
@@ -26,17 +26,17 @@ pub(super) struct NewPods {
 
 /// What is special about a cell of a new pod.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NewPod {
+pub(crate) struct NewPod {
     /// When the last new pod among its ends first answered, since the change.
-    pub(super) born: Duration,
+    pub(crate) born: Duration,
     /// Whether it must not be delivered even once.
-    pub(super) at_once: bool,
+    pub(crate) at_once: bool,
 }
 
 impl NewPod {
     /// Records one delivery as a leak where there must be none. Returns how long after the new pod's first
     /// answer it was, if it was the last.
-    pub(super) fn record_leak(&self, track: &mut Track, decision: Decision) -> Option<Duration> {
+    pub(crate) fn record_leak(&self, track: &mut Track, decision: Decision) -> Option<Duration> {
         if !self.at_once {
             return None;
         }
@@ -46,7 +46,7 @@ impl NewPod {
 
 impl NewPods {
     /// Those of a step that led from one cluster to a state.
-    pub(super) fn new(
+    pub(crate) fn new(
         actions: &[Action],
         before: Cluster,
         world: &World,
@@ -77,7 +77,7 @@ impl NewPods {
     }
 
     /// What is special about each of these cells.
-    pub(super) fn cells(
+    pub(crate) fn cells(
         &self,
         cells: &[Cell],
         routes: &[Option<Route>],
@@ -130,7 +130,7 @@ impl NewPods {
 
 /// How long it took since new pods first answered until the slowest was isolated, and until it was
 /// admitted.
-pub(super) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<NewPod>)>) -> TimeToSettle {
+pub(crate) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<NewPod>)>) -> TimeToSettle {
     let mut times = TimeToSettle::default();
     for (result, new_pod) in cells {
         let (Some(NewPod { born, at_once }), Some(settled)) = (new_pod, &result.settled) else { continue };

@@ -14,7 +14,7 @@ use crate::policy::Decision;
 use crate::verdict::Observation;
 
 /// Something that can probe cells.
-pub(super) trait Prober {
+pub(crate) trait Prober {
     /// Probes some cells, all at once, and waits for each answer at most `timeout`. A cell that is named
     /// several times is probed as often. Returns one sighting for each probe. Looks at the sentinels, too, and
     /// without cells at nothing else.
@@ -35,55 +35,55 @@ pub(super) trait Prober {
 
 /// What settling came to.
 #[derive(Debug)]
-pub(super) struct Settled {
+pub(crate) struct Settled {
     /// What is known of each cell.
-    pub(super) tracks: Vec<Track>,
+    pub(crate) tracks: Vec<Track>,
     /// How many rounds there were.
-    pub(super) rounds: u32,
+    pub(crate) rounds: u32,
     /// What was lost meanwhile.
-    pub(super) loss: Loss,
+    pub(crate) loss: Loss,
     /// From when on a delivery of a denied cell is a leak, since the change.
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
     /// The nodes that enforced then what was there before the change.
-    pub(super) stale: BTreeSet<String>,
+    pub(crate) stale: BTreeSet<String>,
 }
 
 /// How long settling waits, and for what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SettleDeadlines {
+pub(crate) struct SettleDeadlines {
     /// How long to wait for an answer.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// How long to wait for the last answers of a cell that should answer.
-    pub(super) longest_timeout: Duration,
+    pub(crate) longest_timeout: Duration,
     /// How long observations may differ, once the change has been handed over.
-    pub(super) settle: Duration,
+    pub(crate) settle: Duration,
     /// How long that took, since the change.
-    pub(super) handed_over: Duration,
+    pub(crate) handed_over: Duration,
     /// How long afterwards new pods and Services may be without a path to them.
-    pub(super) wiring: Duration,
+    pub(crate) wiring: Duration,
     /// Whether the change is more than one of NetworkPolicies. Sentinels follow those; labels, pods and Services come to
     /// the nodes on ways of their own, for which there is as much time as for paths.
-    pub(super) is_mixed: bool,
+    pub(crate) is_mixed: bool,
     /// What was lost before.
-    pub(super) loss: Loss,
+    pub(crate) loss: Loss,
     /// How often an allowed cell has to be delivered in a row.
-    pub(super) deliveries: u32,
+    pub(crate) deliveries: u32,
 }
 
 /// How often a cell is probed at least before it is said to differ for good.
 const TRIES: u32 = 4;
 /// How often an allowed cell that relapsed after settling is probed again.
-pub(super) const RETRIES: u32 = 3;
+pub(crate) const RETRIES: u32 = 3;
 /// How many times as long as usual they may take to answer then.
 const PATIENCE: u32 = 3;
 /// How often, where the network is seen to lose packets.
 const RETRIES_WITH_LOSS: u32 = 10;
 /// How often a cell has to agree in a row.
-pub(super) const CONFIRMED: u32 = 2;
+pub(crate) const CONFIRMED: u32 = 2;
 /// How likely loss alone may be the reason for what a cell shows.
-pub(super) const RISK: f64 = 1e-4;
+pub(crate) const RISK: f64 = 1e-4;
 /// The pause between rounds that end at once.
-pub(super) const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 /// How long after the settle deadline a step may go on for what packets may have been lost.
 const OVERTIME: Duration = Duration::from_millis(1_500);
 /// How long where nothing differs, and only denials have to be silent more often: on a busy machine, they are in the end.
@@ -92,7 +92,7 @@ const LONG_OVERTIME: Duration = Duration::from_secs(10);
 /// until the time is over.
 ///
 /// Before the settle deadline, a denied cell may be delivered. After it, one delivered packet is a leak.
-pub(super) async fn settle(
+pub(crate) async fn settle(
     prober: &mut impl Prober,
     expected: &[Expected],
     pools: &Pools,
@@ -121,25 +121,25 @@ pub(super) async fn settle(
     Settled { tracks: settling.tracks, rounds: settling.rounds, loss, deadline, stale }
 }
 
-pub(super) struct Settling<'a, P> {
-    pub(super) prober: &'a mut P,
-    pub(super) expected: &'a [Expected],
+pub(crate) struct Settling<'a, P> {
+    pub(crate) prober: &'a mut P,
+    pub(crate) expected: &'a [Expected],
     pools: &'a Pools,
-    pub(super) deadlines: SettleDeadlines,
-    pub(super) tracks: Vec<Track>,
+    pub(crate) deadlines: SettleDeadlines,
+    pub(crate) tracks: Vec<Track>,
     rounds: u32,
     /// When the last round was sent, since the change.
     last_sent: Duration,
     /// When the last round was sent that added a silence to what denials rest on.
     last_silence: Duration,
     /// When something of our own last failed, since the change.
-    pub(super) disturbed: Option<Duration>,
+    pub(crate) disturbed: Option<Duration>,
     /// The denied cells that were delivered after all denials had been silent, and before the deadline.
-    pub(super) suspects: BTreeSet<usize>,
+    pub(crate) suspects: BTreeSet<usize>,
     /// The cells that have been suspects. What was believed once and was not so is believed for twice as many silences.
-    pub(super) reexamined: BTreeSet<usize>,
+    pub(crate) reexamined: BTreeSet<usize>,
     /// How often suspects have been probed after the deadline.
-    pub(super) closer_looks: u32,
+    pub(crate) closer_looks: u32,
     /// The nodes that still enforced what was there before when the denials were believed.
     stale: BTreeSet<String>,
 }
@@ -188,18 +188,18 @@ impl<P: Prober> Settling<'_, P> {
 
     /// From when on a delivery of a denied cell is a leak. What keeps us from seeing packets may keep the enforcers
     /// from seeing the change, so the time begins anew after it.
-    pub(super) fn leak_deadline(&self) -> Duration {
+    pub(crate) fn leak_deadline(&self) -> Duration {
         let SettleDeadlines { settle, handed_over, .. } = self.deadlines;
         self.disturbed.map_or(handed_over, |disturbed| disturbed.max(handed_over)) + settle
     }
 
     /// How long to wait for that: the time begins anew once, or it might never end.
-    pub(super) fn deadline(&self) -> Duration {
+    pub(crate) fn deadline(&self) -> Duration {
         let SettleDeadlines { settle, handed_over, .. } = self.deadlines;
         self.leak_deadline().min(handed_over + settle.saturating_mul(2))
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.prober.elapsed() >= self.deadline()
     }
 
@@ -371,12 +371,12 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    pub(super) fn is_denied(&self, cell: usize) -> bool {
+    pub(crate) fn is_denied(&self, cell: usize) -> bool {
         self.expected.get(cell).is_some_and(|expected| expected.decision == Decision::Deny)
     }
 
     /// The cells that are decided, worth a probe, and for which `is_wanted`. What has leaked is known.
-    pub(super) fn select(&self, is_wanted: impl Fn(&Track, Decision) -> bool) -> Vec<usize> {
+    pub(crate) fn select(&self, is_wanted: impl Fn(&Track, Decision) -> bool) -> Vec<usize> {
         let pairs = self.tracks.iter().zip(self.expected).enumerate();
         let wanted = pairs.filter(|(_, (track, expected))| {
             let is_open = expected.decision != Decision::Undefined && !track.is_final && !track.leaked;
@@ -387,7 +387,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// Probes cells, and takes in what that shows. Returns the denied ones that were delivered, however other probes of
     /// them ended.
-    pub(super) async fn round(&mut self, cells: &[usize], timeout: Duration) -> BTreeSet<usize> {
+    pub(crate) async fn round(&mut self, cells: &[usize], timeout: Duration) -> BTreeSet<usize> {
         if cells.is_empty() {
             return BTreeSet::new();
         }
@@ -432,7 +432,7 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// Lets no silence count any more of these cells, and of those that are denied at the same places.
-    pub(super) fn distrust(&mut self, cells: &BTreeSet<usize>) {
+    pub(crate) fn distrust(&mut self, cells: &BTreeSet<usize>) {
         for cell in self.pools.mates(cells).into_iter().chain(cells.iter().copied()) {
             if let Some(track) = self.tracks.get_mut(cell) {
                 track.distrust();
@@ -440,7 +440,7 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    pub(super) fn has_leaked_at(&self, cell: usize) -> bool {
+    pub(crate) fn has_leaked_at(&self, cell: usize) -> bool {
         self.tracks.get(cell).is_some_and(|track| track.leaked)
     }
 }
@@ -448,8 +448,8 @@ impl<P: Prober> Settling<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::ledger::Shows;
-    use crate::run::settle_closer::{BACKEND_PROBES, REPROBES};
+    use crate::observe::ledger::Shows;
+    use crate::observe::settle_closer::{BACKEND_PROBES, REPROBES};
     use crate::verdict::Control;
     use crate::world::EndpointName;
 

@@ -9,31 +9,31 @@ use crate::world::EndpointName;
 
 /// What one probe of a round showed.
 #[derive(Debug, Clone)]
-pub(super) struct Sighting {
+pub(crate) struct Sighting {
     /// The cell, by its index.
-    pub(super) cell: usize,
+    pub(crate) cell: usize,
     /// What both ends saw.
-    pub(super) observation: Observation,
+    pub(crate) observation: Observation,
     /// When it was sent at the earliest, since the change.
-    pub(super) sent: Duration,
+    pub(crate) sent: Duration,
     /// When it was sent at the latest: the request travels to its agent first.
-    pub(super) left: Duration,
+    pub(crate) left: Duration,
     /// When its end was known, since the change.
-    pub(super) ended: Duration,
+    pub(crate) ended: Duration,
     /// What vouches for the probe's path in the same round.
-    pub(super) control: Control,
+    pub(crate) control: Control,
     /// Whether the name was found that it had to look up, if any.
-    pub(super) found_name: bool,
+    pub(crate) found_name: bool,
     /// The endpoint of a Service that it reached, if that one is denied though others are not.
-    pub(super) denied_backend: Option<EndpointName>,
+    pub(crate) denied_backend: Option<EndpointName>,
     /// Whether another probe could not change anything.
-    pub(super) is_final: bool,
+    pub(crate) is_final: bool,
 }
 
 #[cfg(test)]
 impl Sighting {
     /// What a probe shows that is answered at once, if at all, on a live path.
-    pub(super) fn at(sent: Duration, cell: usize, observation: Observation) -> Self {
+    pub(crate) fn at(sent: Duration, cell: usize, observation: Observation) -> Self {
         Self {
             cell,
             observation,
@@ -50,21 +50,21 @@ impl Sighting {
 
 /// What is expected of a cell.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    pub(super) decision: Decision,
+pub(crate) struct Expected {
+    pub(crate) decision: Decision,
     /// Whether the change made it so.
-    pub(super) is_new: bool,
+    pub(crate) is_new: bool,
     /// Whether its probes cross the network, and so show how much that loses.
-    pub(super) crosses: bool,
+    pub(crate) crosses: bool,
     /// Whether a probe between the same addresses was delivered before. If not, silence may mean that
     /// the path does not exist yet.
-    pub(super) is_proved: bool,
+    pub(crate) is_proved: bool,
     /// The cells from the same node to the same address of a Service have the same number: what one of them delivers
     /// shows that the node knows the address. `None` if it goes to no Service.
-    pub(super) service: Option<usize>,
+    pub(crate) service: Option<usize>,
     /// Whether it is undefined only because a Service leads to endpoints that are promised different things, and one
     /// of them is denied.
-    pub(super) has_denied_backend: bool,
+    pub(crate) has_denied_backend: bool,
 }
 
 /// How many probes of allowed cells went missing and came back, and how many were answered.
@@ -72,20 +72,20 @@ pub(super) struct Expected {
 /// A cell that stays silent is an outage and says nothing about loss: on a cluster whose enforcer did not
 /// know `endPort`, four blocked cells of 72 raised the estimate to 90 %.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Loss {
-    pub(super) missed: u32,
-    pub(super) agreed: u32,
+pub(crate) struct Loss {
+    pub(crate) missed: u32,
+    pub(crate) agreed: u32,
 }
 
 impl Loss {
     /// The share that went missing.
-    pub(super) fn share(self) -> f64 {
+    pub(crate) fn share(self) -> f64 {
         let Self { missed, agreed } = self;
         if missed == 0 { 0.0 } else { f64::from(missed) / f64::from(missed.saturating_add(agreed)) }
     }
 
     /// Both together.
-    pub(super) fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             missed: self.missed.saturating_add(other.missed),
             agreed: self.agreed.saturating_add(other.agreed),
@@ -95,78 +95,78 @@ impl Loss {
 
 /// What is known of a cell.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Track {
+pub(crate) struct Track {
     /// The last observation; `None` if there was none.
-    pub(super) observation: Option<Observation>,
+    pub(crate) observation: Option<Observation>,
     /// The best control of the silences since the cell last disagreed.
-    pub(super) control: Control,
+    pub(crate) control: Control,
     /// Whether the destination's own listener answered at any time: it stays open as long as its agent
     /// lives.
     listener_up: bool,
     /// Whether the last probe found the name that it had to look up, if any.
-    pub(super) found_name: bool,
+    pub(crate) found_name: bool,
     /// Whether another probe could not change anything.
-    pub(super) is_final: bool,
-    pub(super) attempts: u32,
-    pub(super) retries: u32,
+    pub(crate) is_final: bool,
+    pub(crate) attempts: u32,
+    pub(crate) retries: u32,
     /// When the observations first held what is expected, and went on holding it.
-    pub(super) settled: Option<Duration>,
+    pub(crate) settled: Option<Duration>,
     /// When the first of these silences was sent.
-    pub(super) silent_since: Option<Duration>,
+    pub(crate) silent_since: Option<Duration>,
     /// When the last observation was made that was the opposite of what is expected, at the earliest.
-    pub(super) opposed: Option<Duration>,
+    pub(crate) opposed: Option<Duration>,
     /// Whether an allowed cell went missing more often than the network loses packets.
-    pub(super) differed: bool,
+    pub(crate) differed: bool,
     /// Whether a denied cell was delivered after the settle deadline. One packet is enough.
-    pub(super) leaked: bool,
+    pub(crate) leaked: bool,
     /// The denied endpoint of a Service that was last reached, and whether that was after the settle deadline.
-    pub(super) denied_backend: Option<(EndpointName, bool)>,
+    pub(crate) denied_backend: Option<(EndpointName, bool)>,
     /// Who answered a denied probe that was sent after the settle deadline, instead of its destination.
-    pub(super) misdelivered: Option<String>,
+    pub(crate) misdelivered: Option<String>,
     /// Whether it was delivered before the deadline though all denials had been silent, and has not been probed
     /// often enough since.
-    pub(super) is_suspect: bool,
+    pub(crate) is_suspect: bool,
     /// Whether silence may be loss: the cell was not silent as often as the network requires.
-    pub(super) unconfirmed: bool,
+    pub(crate) unconfirmed: bool,
     /// How long the last answer took.
-    pub(super) answered_in: Option<Duration>,
+    pub(crate) answered_in: Option<Duration>,
     /// How many observations in a row have agreed. A silence counts only if its path was alive and the change in force.
-    pub(super) streak: u32,
+    pub(crate) streak: u32,
     /// How many silences with a live path a denial rests on: all since it last disagreed and the change is in
     /// force.
-    pub(super) silences: u32,
+    pub(crate) silences: u32,
     /// How many have agreed in all.
-    pub(super) agreed: u32,
+    pub(crate) agreed: u32,
     /// How many went missing although they should have been answered, and were followed by one that was.
-    pub(super) missed: u32,
+    pub(crate) missed: u32,
     /// How many went missing since the last that agreed, on a path that was alive.
-    pub(super) missing: u32,
+    pub(crate) missing: u32,
     /// Whether it has been examined after a relapse.
-    pub(super) is_examined: bool,
+    pub(crate) is_examined: bool,
     /// When it was last probed.
-    pub(super) probed: Duration,
+    pub(crate) probed: Duration,
     /// The last probe that was delivered: when it was sent, since the change, and what it showed.
-    pub(super) delivered: Option<(Duration, Observation)>,
+    pub(crate) delivered: Option<(Duration, Observation)>,
 }
 
 impl Track {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub(super) fn agrees(&self, decision: Decision) -> Option<bool> {
+    pub(crate) fn agrees(&self, decision: Decision) -> Option<bool> {
         self.observation.as_ref()?.agrees_with(decision)
     }
 
     /// The denied endpoint of a Service that was reached after the settle deadline.
-    pub(super) fn leaked_to(&self) -> Option<&EndpointName> {
+    pub(crate) fn leaked_to(&self) -> Option<&EndpointName> {
         let (endpoint, is_after_deadline) = self.denied_backend.as_ref()?;
         is_after_deadline.then_some(endpoint)
     }
 
     /// Records an early delivery as a leak, even if later probes are dropped: isolation that comes later
     /// does not take the packet back. Returns when it was sent, if it was the last.
-    pub(super) fn record_leak(&mut self, decision: Decision) -> Option<Duration> {
+    pub(crate) fn record_leak(&mut self, decision: Decision) -> Option<Duration> {
         let is_over = self.agrees(decision) == Some(true);
         let (sent, observation) = self.delivered.take()?;
         (self.observation, self.differed) = (Some(observation), false);
@@ -175,7 +175,7 @@ impl Track {
 
     /// Takes in what a probe showed. A denied cell that is delivered by a probe that was sent at `deadline`
     /// or later has leaked, whatever later probes show. A denial rests on silences since the change is `in_force`.
-    pub(super) fn record(
+    pub(crate) fn record(
         &mut self,
         sighting: Sighting,
         expected: Expected,
@@ -234,7 +234,7 @@ impl Track {
 
     /// Takes in that a probe of a denied cell arrived after its round. Returns whether that takes the denial
     /// back; a probe from before it was in force does not.
-    pub(super) fn record_late(&mut self, sent: Duration, shows: Shows, deadline: Duration) -> bool {
+    pub(crate) fn record_late(&mut self, sent: Duration, shows: Shows, deadline: Duration) -> bool {
         let is_silent = self.observation.as_ref().is_some_and(Observation::is_silence);
         let is_before = self.silent_since.is_none_or(|since| sent < since);
         // What is known to leak shows nothing new.
@@ -269,7 +269,7 @@ impl Track {
     }
 
     /// Lets no silence count that there was so far.
-    pub(super) fn distrust(&mut self) {
+    pub(crate) fn distrust(&mut self) {
         (self.streak, self.silences) = (0, 0);
     }
 
@@ -306,13 +306,13 @@ impl Track {
     }
 
     /// How many went missing, those included that may never come back.
-    pub(super) fn all_missed(&self) -> u32 {
+    pub(crate) fn all_missed(&self) -> u32 {
         self.missed + self.missing
     }
 }
 
 /// The probability that so many of all go missing, at most, if each does with this probability.
-pub(super) fn chance(missing: u32, all: u32, loss: f64) -> f64 {
+pub(crate) fn chance(missing: u32, all: u32, loss: f64) -> f64 {
     let ways = (1..=missing).map(|i| f64::from(all + 1 - i) / f64::from(i) * loss);
     ways.product()
 }

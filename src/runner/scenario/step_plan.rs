@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::observe::new_pods::NewPod;
 use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
 use crate::profile::KnownDeviation;
-use crate::run::new_pods::NewPod;
 use crate::scenario::Scenario;
 use crate::verdict::{Before, Cause};
 use crate::world::{Capability, World};

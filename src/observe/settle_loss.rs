@@ -12,7 +12,7 @@ const LOST: u32 = 2;
 impl<P: Prober> Settling<'_, P> {
     /// How often a cell has to be silent until its silence can hardly be loss: the more often, the
     /// more of the probes that should be answered go missing.
-    pub(super) fn required_drops(&self) -> u32 {
+    pub(crate) fn required_drops(&self) -> u32 {
         let loss = self.suspected_loss();
         if loss <= 0.0 {
             return CONFIRMED;
@@ -27,19 +27,19 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// The loss to reckon with: twice as much as was seen, which may have been in a good moment.
-    pub(super) fn suspected_loss(&self) -> f64 {
+    pub(crate) fn suspected_loss(&self) -> f64 {
         (self.loss() * 2.0).min(0.9)
     }
 
     /// The share of probes that go missing: now, or ever since the beginning. Where everything is
     /// denied, only the past can tell.
-    pub(super) fn loss(&self) -> f64 {
+    pub(crate) fn loss(&self) -> f64 {
         let own = self.own_loss();
         own.share().max(own.plus(self.deadlines.loss).share())
     }
 
     /// What was lost in this step: of allowed probes, and of canaries.
-    pub(super) fn own_loss(&self) -> Loss {
+    pub(crate) fn own_loss(&self) -> Loss {
         let tells = |expected: &Expected| expected.decision == Decision::Allow && expected.crosses;
         let telling = self.tracks.iter().zip(self.expected).filter(|(_, expected)| tells(expected));
         let losses = telling.map(|(track, _)| Loss { missed: track.missed, agreed: track.agreed });
@@ -47,7 +47,7 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// Finds the cells whose silence may be loss: denied ones, and allowed ones that have answered.
-    pub(super) fn find_unconfirmed(&mut self) {
+    pub(crate) fn find_unconfirmed(&mut self) {
         let (required, loss) = (self.required_drops(), self.suspected_loss());
         for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
             let is_silent = track.agrees(Decision::Deny) == Some(true);
@@ -64,7 +64,7 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// Finds the allowed cells that missed more probes than the network loses elsewhere.
-    pub(super) fn find_intermittent(&mut self) {
+    pub(crate) fn find_intermittent(&mut self) {
         let loss = self.suspected_loss();
         for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
             let is_heard = track.agrees(expected.decision) == Some(true);

@@ -9,29 +9,29 @@ use crate::policy::Decision;
 use crate::verdict::{Control, Observation};
 
 /// A leg's probe, and what its agent says of it.
-pub(super) struct LegSent {
-    pub(super) nonce: Nonce,
+pub(crate) struct LegSent {
+    pub(crate) nonce: Nonce,
     /// When it left at the latest, since the change.
-    pub(super) left: Option<Duration>,
-    pub(super) result: Result<ProbeResult, Failure>,
+    pub(crate) left: Option<Duration>,
+    pub(crate) result: Result<ProbeResult, Failure>,
 }
 
 /// What a leg's probe showed.
-pub(super) struct LegSighting {
+pub(crate) struct LegSighting {
     /// Its probe.
-    pub(super) nonce: Nonce,
-    pub(super) observation: Observation,
-    pub(super) left: Option<Duration>,
-    pub(super) took: Duration,
+    pub(crate) nonce: Nonce,
+    pub(crate) observation: Observation,
+    pub(crate) left: Option<Duration>,
+    pub(crate) took: Duration,
     /// What vouches for all who may answer.
-    pub(super) control: Control,
+    pub(crate) control: Control,
     /// Whether it is the last leg, and so no lookup of its name failed.
-    pub(super) is_last: bool,
-    pub(super) is_final: bool,
+    pub(crate) is_last: bool,
+    pub(crate) is_final: bool,
 }
 
 /// What a client sees of legs: it goes no further than to the first that fails.
-pub(super) fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting> {
+pub(crate) fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting> {
     let mut legs = legs.peekable();
     while let Some(leg) = legs.next() {
         let is_last = legs.peek().is_none();
@@ -64,7 +64,7 @@ fn without_name(lookup: &Observation) -> Option<Observation> {
 
 /// Returns what the silence of a denied connection shows if a lookup comes first. `is_last` is whether the lookup was
 /// answered.
-pub(super) fn silence_after(lookup: Option<Decision>, is_last: bool, silence: Observation) -> Observation {
+pub(crate) fn silence_after(lookup: Option<Decision>, is_last: bool, silence: Observation) -> Observation {
     match (lookup, is_last) {
         // What is denied was never sent.
         (Some(Decision::Allow), false) => {
