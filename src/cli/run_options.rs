@@ -13,6 +13,7 @@ use super::profile::ProfileOptions;
 use super::{Exit, Format, duration, output};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered, Fault};
+use crate::observe;
 use crate::report;
 use crate::runner::Settings;
 use crate::verdict::{Environment, RunResult};
@@ -39,9 +40,9 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     settle: Option<Duration>,
 
-    /// The shortest time to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = duration::parse)]
-    min_timeout: Duration,
+    /// The shortest time to wait for an answer [default: 80ms]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    min_timeout: Option<Duration>,
 
     /// How long to wait after the last denied probe for arrivals that are late, at least twice as long as for
     /// an answer [default: 300ms in the lab, 2s on a cluster]
@@ -58,9 +59,9 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     require: Vec<Capability>,
 
-    /// The longest time to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
-    max_timeout: Duration,
+    /// The longest time to wait for an answer [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    max_timeout: Option<Duration>,
 
     /// How many scenarios to carry out at once
     /// [default: twice as many as this machine has processors and one more in the lab, 5 on a cluster]
@@ -132,28 +133,32 @@ impl RunOptions {
         self.parallel.unwrap_or_else(default)
     }
 
-    /// These settings, as the options change them.
-    fn settings(&self, default: &Settings) -> anyhow::Result<Settings> {
-        Ok(Settings {
+    /// Returns these settings, changed by the options.
+    fn settings(&self, default: observe::Settings) -> anyhow::Result<Settings> {
+        let observe = observe::Settings {
             settle: self.settle.unwrap_or(default.settle),
-            shortest_timeout: self.min_timeout,
-            longest_timeout: self.max_timeout,
+            shortest_timeout: self.min_timeout.unwrap_or(default.shortest_timeout),
+            longest_timeout: self.max_timeout.unwrap_or(default.longest_timeout),
             linger: self.linger.unwrap_or(default.linger),
             leak_share: self.confidence,
             limits: self.limits.limits(),
+            ..default
+        };
+        Ok(Settings {
+            observe,
             required: self.require.iter().copied().collect(),
             parallel: self.parallel(),
             fail_fast: self.fail_fast,
             profiles: self.profiles.profiles()?,
-            ..*default
         })
     }
 
-    /// How a run in the lab is carried out.
+    /// Returns the settings of a run in the lab.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
-        let settings = self.settings(&Settings::lab())?;
+        let mut settings = self.settings(observe::Settings::lab())?;
         // The lab's pods are there when it has started.
-        Ok(Settings { start: settings.settle, ..settings })
+        settings.observe.start = settings.observe.settle;
+        Ok(settings)
     }
 
     /// What the lab is called.
@@ -162,9 +167,9 @@ impl RunOptions {
         Environment { name, ..Environment::default() }
     }
 
-    /// How a run on a cluster is carried out.
+    /// Returns the settings of a run on a cluster.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
-        self.settings(&Settings::cluster())
+        self.settings(observe::Settings::cluster())
     }
 
     /// Connects to the cluster.

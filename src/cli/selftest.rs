@@ -11,7 +11,7 @@ use crate::backend::lab::{self, Entered, Fault};
 use crate::runner::{Events, Settings};
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
-use crate::{report, source};
+use crate::{observe, report, source};
 
 /// Prove that the scenarios would notice wrong enforcement
 ///
@@ -96,7 +96,7 @@ async fn carry_out(
     let settings = Settings {
         // Most of the time is spent waiting for answers that have to stay away.
         parallel: args.parallel.unwrap_or_else(|| 8 * processors()),
-        ..Settings::lab()
+        ..Settings::new(observe::Settings::lab())
     };
     let interrupted = interruption()?;
     let (events, received) = Events::channel();

@@ -1,19 +1,37 @@
-//! Observing a network under test: rounds of probes that settle by polling what differs and are then confirmed,
-//! with the evidence that a judgement needs. Knows cells, worlds and decisions, and no scenarios.
+//! Observes a network under test, state by state: rounds of probes that settle by polling what differs and are then
+//! confirmed, and the evidence for the verdict of each cell.
+//!
+//! Whoever applies the changes drives an [`Observer`]. The module knows cells, routes, worlds and decisions, and no
+//! scenario, so that a live check can drive it, too.
 
 mod arrived;
+mod baseline;
 mod batch;
-pub(crate) mod canary;
-pub(crate) mod held;
-pub(crate) mod ledger;
+mod brackets;
+mod canary;
+mod control;
+mod finding;
+mod glance;
+mod held;
+mod late;
+mod ledger;
 mod legs;
-pub(crate) mod listen;
-pub(crate) mod new_pods;
-pub(crate) mod power;
-pub(crate) mod round;
-pub(crate) mod sentinel;
-pub(crate) mod settle;
+mod listen;
+mod new_pods;
+mod observer;
+mod planned;
+mod power;
+mod round;
+mod sentinel;
+mod settings;
+mod settle;
 mod settle_closer;
 mod settle_in_force;
 mod settle_loss;
-pub(crate) mod track;
+mod track;
+
+pub(crate) use baseline::Calibration;
+pub(crate) use finding::Finding;
+pub(crate) use observer::{Applied, Observed, Observer};
+pub(crate) use planned::PlannedCell;
+pub use settings::Settings;

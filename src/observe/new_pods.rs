@@ -1,52 +1,53 @@
-//! The pods that came with a step.
+//! The pods that a change added.
 //!
-//! A policy that was in force before a pod came has to isolate it before it starts, while what the pod
-//! is allowed may follow later ("newly created pods selected by a given NetworkPolicy will be
-//! isolated before they are started", says the documentation of Kubernetes). So one packet too many
-//! is a breach, and nothing to be waited for.
+//! A policy that was in force before a pod was added has to isolate the pod before it starts, while what the pod is
+//! allowed may follow later. The documentation of Kubernetes says: "newly created pods selected by a given
+//! NetworkPolicy will be isolated before they are started". So one delivered packet is a leak.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::finding::Finding;
+use super::planned::{PlannedCell, ProbedCell};
 use super::track::Track;
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
 use crate::policy::{Cluster, Decision, Direction, Engine, Expectation, Pod, Reason};
-use crate::verdict::{CellResult, TimeToSettle};
+use crate::verdict::TimeToSettle;
 use crate::world::{Action, EndpointName, PodChange, World};
 
-/// The pods that came with a step.
-pub(crate) struct NewPods {
-    /// When the agent of each first answered, since the change.
-    born: BTreeMap<EndpointName, Duration>,
-    /// The policies from before the step, over the pods from after it; `None` without new pods, or if the step
-    /// changes anything else.
+/// The pods that a change added.
+pub(super) struct NewPods {
+    /// When the agent of each pod first answered, since the change.
+    ready_at: BTreeMap<EndpointName, Duration>,
+    /// The policies from before the change with the pods from after it. `None` without new pods, or if anything
+    /// else changes, too.
     before: Option<Engine>,
 }
 
-/// What is special about a cell of a new pod.
+/// How a new pod takes part in a cell.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewPod {
-    /// When the last new pod among its ends first answered, since the change.
-    pub(crate) born: Duration,
-    /// Whether it must not be delivered even once.
+    /// When the last new pod among the ends first answered, since the change.
+    ready_at: Duration,
+    /// Whether the cell must not be delivered even once.
     pub(crate) at_once: bool,
 }
 
 impl NewPod {
-    /// Records one delivery as a leak where there must be none. Returns how long after the new pod's first
-    /// answer it was, if it was the last.
-    pub(crate) fn record_leak(&self, track: &mut Track, decision: Decision) -> Option<Duration> {
+    /// Records one delivery as a leak if the pod has to be isolated at once. Returns how long after the pod's first
+    /// answer the last delivery was, if the cell was silent in the end.
+    pub(super) fn record_leak(self, track: &mut Track, decision: Decision) -> Option<Duration> {
         if !self.at_once {
             return None;
         }
-        Some(track.record_leak(decision)?.saturating_sub(self.born))
+        Some(track.record_leak(decision)?.saturating_sub(self.ready_at))
     }
 }
 
 impl NewPods {
-    /// Those of a step that led from one cluster to a state.
-    pub(crate) fn new(
+    /// Returns the pods that these actions added. They led from the cluster `before` to the world.
+    pub(super) fn new(
         actions: &[Action],
         before: Cluster,
         world: &World,
@@ -57,96 +58,95 @@ impl NewPods {
             PodChange::Added(pod) if !pod.host_network => Some(EndpointName::pod(&pod.namespace, &pod.name)),
             PodChange::Added(_) | PodChange::Ended(_) | PodChange::Removed(_) => None,
         });
-        let born: BTreeMap<_, _> = added
-            .filter_map(|pod| {
-                let since = backend.agent(&pod)?.since();
-                Some((pod, since.saturating_duration_since(changed)))
-            })
-            .collect();
-        let mut born_at = Self::born_at(born, before, &world.cluster);
-        // Where policies or labels change as well, there may be a moment that nothing denies.
+        let ready_at = added.filter_map(|pod| {
+            let since = backend.agent(&pod)?.since();
+            Some((pod, since.saturating_duration_since(changed)))
+        });
+        let mut new_pods = Self::ready_at(ready_at.collect(), before, &world.cluster);
+        // If policies or labels change as well, there may be a moment in which nothing denies.
         if !actions.iter().all(|action| action.pod_change().is_some()) {
-            born_at.before = None;
+            new_pods.before = None;
         }
-        born_at
+        new_pods
     }
 
-    fn born_at(born: BTreeMap<EndpointName, Duration>, before: Cluster, now: &Cluster) -> Self {
-        let before = (!born.is_empty()).then(|| Engine::new(merged(before, now, &born)));
-        Self { born, before }
+    fn ready_at(ready_at: BTreeMap<EndpointName, Duration>, before: Cluster, now: &Cluster) -> Self {
+        let before = (!ready_at.is_empty()).then(|| Engine::new(merged(before, now, &ready_at)));
+        Self { ready_at, before }
     }
 
-    /// What is special about each of these cells.
-    pub(crate) fn cells(
-        &self,
-        cells: &[Cell],
-        routes: &[Option<Route>],
-        expectations: &[Expectation],
-    ) -> Vec<Option<NewPod>> {
-        let cells = cells.iter().zip(routes).zip(expectations);
-        let new_pod = |((cell, route), expected): ((&Cell, &Option<Route>), &Expectation)| {
-            let born = [&cell.from, &cell.to].into_iter().filter_map(|end| self.born.get(end)).max();
-            let at_once = route.as_ref().is_some_and(|route| self.must_be_isolated(route, cell, expected));
-            born.map(|born| NewPod { born: *born, at_once })
-        };
-        cells.map(new_pod).collect()
+    /// Marks the cells of the new pods.
+    pub(super) fn mark(&self, plan: &mut [PlannedCell]) {
+        for planned in plan {
+            let ends = [&planned.cell.from, &planned.cell.to];
+            let ready_at = ends.into_iter().filter_map(|end| self.ready_at.get(end)).max();
+            let at_once = self.must_be_isolated(planned);
+            planned.new_pod = ready_at.map(|ready_at| NewPod { ready_at: *ready_at, at_once });
+        }
     }
 
-    /// Whether a new pod at an end of the cell is isolated now, by what was in force before it came
-    /// already, so that it must not be delivered even once.
-    fn must_be_isolated(&self, route: &Route, cell: &Cell, expected: &Expectation) -> bool {
-        let Some(before) = &self.before else { return false };
-        let is_new = |direction: Direction| match direction {
-            Direction::Egress => self.born.contains_key(&cell.from),
-            Direction::Ingress => {
-                let mut servers = route.all_servers().map(|(server, _)| server);
-                !route.servers.is_empty() && servers.all(|server| self.born.contains_key(server))
-            }
-        };
-        let isolated = |expectation: &Expectation, direction: Direction| {
-            let is_isolated = |reason: &Reason| match reason {
-                Reason::Isolated { direction: of, .. } => *of == direction,
-                // What the specification says of new pods, it says of NetworkPolicies.
-                Reason::DeniedBy(_)
-                | Reason::PassedBy(_)
-                | Reason::NotIsolated(_)
-                | Reason::AllowedBy { .. }
-                | Reason::OwnAddress
-                | Reason::OwnNode
-                | Reason::NoPodNetwork
-                | Reason::Undefined(_)
-                | Reason::Reading { .. } => false,
-            };
-            expectation.decision == Decision::Deny && expectation.reasons.iter().any(is_isolated)
-        };
-        let new: Vec<Direction> = Direction::ALL.into_iter().filter(|direction| is_new(*direction)).collect();
-        if new.is_empty() || expected.decision != Decision::Deny {
+    /// Returns whether a new pod at an end of the cell is isolated now, and was isolated by the policies before it
+    /// was added already. Then the cell must not be delivered even once.
+    fn must_be_isolated(&self, planned: &PlannedCell) -> bool {
+        let PlannedCell { cell, expectation, .. } = planned;
+        let (Some(before), Some(route)) = (&self.before, &planned.route) else { return false };
+        let new: Vec<_> = Direction::ALL.into_iter().filter(|it| self.is_new(cell, route, *it)).collect();
+        if new.is_empty() || expectation.decision != Decision::Deny {
             return false;
         }
         let then = route.evaluate(before);
-        new.into_iter().any(|direction| isolated(expected, direction) && isolated(&then, direction))
+        new.into_iter().any(|direction| isolates(expectation, direction) && isolates(&then, direction))
+    }
+
+    /// Returns whether all pods are new that a policy of this direction would isolate in a cell.
+    fn is_new(&self, cell: &Cell, route: &Route, direction: Direction) -> bool {
+        match direction {
+            Direction::Egress => self.ready_at.contains_key(&cell.from),
+            Direction::Ingress => {
+                let mut servers = route.all_servers().map(|(server, _)| server);
+                !route.servers.is_empty() && servers.all(|server| self.ready_at.contains_key(server))
+            }
+        }
     }
 }
 
-/// How long it took since new pods first answered until the slowest was isolated, and until it was
-/// admitted.
-pub(crate) fn times<'a>(cells: impl Iterator<Item = (&'a CellResult, Option<NewPod>)>) -> TimeToSettle {
+/// Returns whether a cell is denied because NetworkPolicies isolate an end in this direction.
+fn isolates(expectation: &Expectation, direction: Direction) -> bool {
+    let is_isolated = |reason: &Reason| match reason {
+        Reason::Isolated { direction: of, .. } => *of == direction,
+        // The specification promises immediate isolation only for NetworkPolicies.
+        Reason::DeniedBy(_)
+        | Reason::PassedBy(_)
+        | Reason::NotIsolated(_)
+        | Reason::AllowedBy { .. }
+        | Reason::OwnAddress
+        | Reason::OwnNode
+        | Reason::NoPodNetwork
+        | Reason::Undefined(_)
+        | Reason::Reading { .. } => false,
+    };
+    expectation.decision == Decision::Deny && expectation.reasons.iter().any(is_isolated)
+}
+
+/// Returns how long it took from the first answer of the new pods until the slowest was isolated, and until the
+/// slowest was admitted.
+pub(super) fn times(cells: &[ProbedCell], found: &[Finding]) -> TimeToSettle {
     let mut times = TimeToSettle::default();
-    for (result, new_pod) in cells {
-        let (Some(NewPod { born, at_once }), Some(settled)) = (new_pod, &result.settled) else { continue };
+    for (ProbedCell { planned, .. }, Finding { result, .. }) in cells.iter().zip(found) {
+        let (Some(new_pod), Some(settled)) = (planned.new_pod, &result.settled) else { continue };
         let slowest = match result.expected.decision {
-            Decision::Deny if at_once => &mut times.enforce,
+            Decision::Deny if new_pod.at_once => &mut times.enforce,
             Decision::Allow => &mut times.admit,
             Decision::Deny | Decision::Undefined => continue,
         };
-        *slowest = (*slowest).max(Some(settled.took.saturating_sub(born)));
+        *slowest = (*slowest).max(Some(settled.took.saturating_sub(new_pod.ready_at)));
     }
     times
 }
 
-/// The policies and labels of before, with the pods of now.
-fn merged(before: Cluster, now: &Cluster, born: &BTreeMap<EndpointName, Duration>) -> Cluster {
-    let is_old = |pod: &Pod| !born.contains_key(&EndpointName::pod(&pod.namespace, &pod.name));
+/// Returns the policies and labels from before with the pods of now.
+fn merged(before: Cluster, now: &Cluster, new: &BTreeMap<EndpointName, Duration>) -> Cluster {
+    let is_old = |pod: &Pod| !new.contains_key(&EndpointName::pod(&pod.namespace, &pod.name));
     let Cluster { policies, cluster_policies, namespaces, pods: old_pods, .. } = before;
     let mut merged = Cluster { policies, cluster_policies, namespaces, ..now.clone() };
     for pod in merged.pods.iter_mut().filter(|pod| is_old(pod)) {
@@ -161,11 +161,11 @@ fn merged(before: Cluster, now: &Cluster, born: &BTreeMap<EndpointName, Duration
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Router, cells};
+    use crate::observe::planned::plan;
     use crate::scenario::Scenario;
 
-    /// The cells over TCP that a new pod `x/new` has to be isolated in at once, after the second step of a
-    /// scenario.
+    /// Returns the cells over TCP in which a new pod `x/new` has to be isolated at once. `first` and `second` are the
+    /// policies of two steps. The second step adds the pod.
     fn isolated_at_once(first: &str, second: &str) -> Vec<String> {
         let policy = |text: &str| {
             format!(
@@ -177,7 +177,7 @@ mod tests {
         isolated_after(&apply(first), &apply(second))
     }
 
-    /// The same, with what happens in both steps.
+    /// The same, with the actions of both steps.
     fn isolated_after(first: &str, second: &str) -> Vec<String> {
         let scenario = Scenario::from_text(&format!(
             "apiVersion: netproof.dev/v1alpha1
@@ -202,16 +202,11 @@ steps:
         for (pod, address) in world.cluster.pods.iter_mut().zip(["10.0.0.1", "10.0.0.2"]) {
             pod.addresses = vec![address.parse().unwrap()];
         }
-        let born = [(EndpointName::pod("x", "new"), Duration::from_millis(5))].into();
-        let new_pods = NewPods::born_at(born, before, &world.cluster);
-        let engine = Engine::new(world.cluster.clone());
-        let router = Router::new(&world, &engine);
-        let is_isolated = |cell: &Cell| {
-            let route = router.route(cell).unwrap();
-            new_pods.must_be_isolated(&route, cell, &route.evaluate(&engine))
-        };
-        let cells = cells(&world, &scenario.probes);
-        cells.iter().filter(|cell| is_isolated(cell)).map(ToString::to_string).collect()
+        let ready_at = [(EndpointName::pod("x", "new"), Duration::from_millis(5))].into();
+        let new_pods = NewPods::ready_at(ready_at, before, &world.cluster);
+        let plan = plan(&world, &scenario.probes);
+        let isolated = plan.iter().filter(|planned| new_pods.must_be_isolated(planned));
+        isolated.map(|planned| planned.cell.to_string()).collect()
     }
 
     const EVERYBODY: &str = "{podSelector: {}, policyTypes: [Ingress, Egress]}";

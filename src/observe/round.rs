@@ -14,11 +14,12 @@ use super::canary::{Canaries, LostCanaries, Path};
 use super::ledger::{DeniedBackend, Ends, Late, Ledger, MeantFor, Noted, Shows};
 use super::legs::{LegSent, LegSighting, silence_after, until_failure};
 use super::listen::Unavailable;
+use super::planned::PlannedCell;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
 use super::track::{Loss, Sighting};
 use crate::backend::{Agent, Backend, ask_all};
-use crate::plan::{Cell, Promises, Route, Router};
+use crate::plan::{Cell, Route};
 use crate::policy::{Decision, Expectation};
 use crate::verdict::{Agents, Control, Observation, observe};
 use crate::world::{EndpointName, World};
@@ -27,15 +28,8 @@ use crate::world::{EndpointName, World};
 pub(crate) struct Probing<'a, B> {
     pub(crate) backend: &'a B,
     pub(crate) world: &'a World,
-    pub(crate) router: &'a Router<'a>,
     pub(crate) canaries: &'a Canaries,
-    pub(crate) cells: &'a [Cell],
-    pub(crate) routes: &'a [Option<Route>],
-    /// For a Service whose endpoints are promised different things: what each of them is promised. Else empty.
-    pub(crate) backends: &'a [Promises],
-    pub(crate) decisions: &'a [Decision],
-    /// What the policies promise of the lookup that comes first; `None` without one.
-    pub(crate) lookups: &'a [Option<Decision>],
+    pub(crate) cells: &'a [PlannedCell],
     pub(crate) unavailable: &'a Unavailable,
     /// When the state was changed to what it is.
     pub(crate) changed: Instant,
@@ -54,20 +48,16 @@ pub(crate) struct Rounds<'a, B> {
 
 impl<'a, B: Backend> Rounds<'a, B> {
     pub(crate) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger, watch: Option<&'a mut Watch>) -> Self {
-        let Probing { world, canaries, cells, routes, .. } = probing;
-        let paths = |(cell, route): (&Cell, &Option<Route>)| {
+        let Probing { world, canaries, cells, .. } = probing;
+        let paths = |PlannedCell { cell, route, .. }: &PlannedCell| {
             let legs = route.iter().flat_map(Route::legs);
             legs.map(|leg| canaries.paths(world, &cell.from, cell.family, leg)).collect()
         };
-        let paths = cells.iter().zip(routes).map(paths).collect();
+        let paths = cells.iter().map(paths).collect();
         Self { probing, ledger, watch, paths, lost: LostCanaries::default() }
     }
 
-    fn route(&self, cell: usize) -> Option<&'a Route> {
-        self.probing.routes.get(cell)?.as_ref()
-    }
-
-    fn cell(&self, cell: usize) -> Option<&'a Cell> {
+    fn planned(&self, cell: usize) -> Option<&'a PlannedCell> {
         self.probing.cells.get(cell)
     }
 
@@ -82,8 +72,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
 
     /// What can be said of a cell without sending anything.
     fn unsendable(&self, cell: usize) -> Option<Observation> {
-        let from = &self.cell(cell)?.from;
-        let Some(route) = self.route(cell) else {
+        let PlannedCell { cell: Cell { from, .. }, route, .. } = self.planned(cell)?;
+        let Some(route) = route else {
             return Some(Observation::Unsupported {
                 message: "one end has no address of the family".to_owned(),
             });
@@ -108,7 +98,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let mut listeners = BTreeMap::new();
         let mut paths = BTreeSet::new();
         for (probe, &index) in probes.iter().enumerate() {
-            let (Some(cell), Some(route)) = (self.cell(index), self.route(index)) else { continue };
+            let Some(PlannedCell { cell, route: Some(route), .. }) = self.planned(index) else { continue };
             let Some(agent) = self.agent(&cell.from) else { continue };
             for (leg, &Route { transport, address, ref lookup, ref servers, .. }) in route.legs().enumerate()
             {
@@ -136,7 +126,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
     ) {
         for (own, name) in listeners {
             let (endpoint, listener, family) = &own;
-            let ip = self.probing.router.address(endpoint, *family);
+            let ip = self.probing.world.address(endpoint, *family);
             let (Some(agent), Some(ip)) = (self.agent(endpoint), ip) else { continue };
             let address = SocketAddr::new(ip, listener.port);
             let nonce = agent.next_nonce();
@@ -157,9 +147,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
         &self,
         cells: &[usize],
     ) -> (HashMap<Nonce, Vec<ArrivedAt>>, HashMap<EndpointName, Failure>) {
-        let routes = cells.iter().filter_map(|cell| self.route(*cell));
-        let servers: BTreeSet<&EndpointName> =
-            routes.flat_map(Route::all_servers).map(|(endpoint, _)| endpoint).collect();
+        let planned = cells.iter().filter_map(|cell| self.planned(*cell));
+        let servers: BTreeSet<&EndpointName> = planned.flat_map(PlannedCell::all_servers).collect();
         let paths = cells.iter().filter_map(|cell| self.paths.get(*cell)).flatten().flatten().flatten();
         let paths: BTreeSet<Path> = paths.copied().collect();
         let receivers = paths.into_iter().filter_map(|path| {
@@ -217,9 +206,9 @@ impl<'a, B: Backend> Rounds<'a, B> {
     /// What a report calls the agent that signs with a name: its endpoint.
     fn endpoint(&self, agent: &str) -> Option<String> {
         let signs = |endpoint: &&EndpointName| self.agent(endpoint).is_some_and(|a| a.name() == agent);
-        let routes = self.probing.routes.iter().flatten();
-        let servers = routes.flat_map(Route::all_servers).map(|(server, _)| server);
-        let known = self.probing.cells.iter().map(|cell| &cell.from).chain(servers);
+        let cells = self.probing.cells.iter();
+        let servers = cells.clone().flat_map(PlannedCell::all_servers);
+        let known = cells.map(|planned| &planned.cell.from).chain(servers);
         let signers: Vec<String> = known.filter(signs).map(EndpointName::to_string).collect();
         // Pods of a node's network share its agent.
         signers.iter().find(|name| *name == agent).or(signers.first()).cloned()
@@ -256,7 +245,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
 
     /// What a probe of a cell showed, all of its legs together.
     fn sighting(&mut self, index: usize, legs: Legs, sent: Duration, arrived: &Arrived) -> Option<Sighting> {
-        let (cell, route) = (self.cell(index)?, self.route(index)?);
+        let planned = self.planned(index)?;
+        let (cell, route) = (&planned.cell, planned.route.as_ref()?);
         let mut legs = legs;
         let seen = route.legs().enumerate().filter_map(|(leg, route)| {
             let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
@@ -269,7 +259,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
         });
         let mut decisive = until_failure(seen)?;
         let left = decisive.left.unwrap_or(sent).max(sent);
-        let is_denied = self.probing.decisions.get(index) == Some(&Decision::Deny);
+        let is_denied = planned.decision == Decision::Deny;
         let leg = route.first.as_deref().filter(|_| !decisive.is_last).unwrap_or(route);
         let servers = self.server_names(leg);
         let has_arrived = arrived.is_at(decisive.nonce, &servers);
@@ -280,7 +270,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             let by = self.endpoint(agent).unwrap_or_else(|| agent.to_owned());
             decisive.observation = Observation::ProbeError { message: format!("it arrived at {by}") };
         }
-        let lookup = self.probing.lookups.get(index).copied().flatten();
+        let lookup = planned.lookup;
         if is_denied && decisive.observation.is_silence() {
             decisive.observation = silence_after(lookup, decisive.is_last, decisive.observation);
         }
@@ -311,7 +301,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             (true | false, _) => {}
         }
         if decisive.is_last && arrived.elsewhere(decisive.nonce).is_none() {
-            let denied = self.denied_backends(index);
+            let denied = self.denied_backends(planned);
             if !denied.is_empty() {
                 let noted = noted(&decisive, leg, Shows::Delivery, MeantFor::Backends(denied));
                 self.ledger.note(noted, index, sent, decisive.control.path);
@@ -319,7 +309,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
         }
         // Whoever answers a lookup is no endpoint of the Service.
         let nonce = decisive.is_last.then_some(decisive.nonce);
-        let denied_backend = nonce.and_then(|nonce| self.denied_backend(index, nonce, arrived));
+        let denied_backend = nonce.and_then(|nonce| self.denied_backend(planned, nonce, arrived));
         Some(Sighting {
             cell: index,
             sent,
@@ -334,11 +324,13 @@ impl<'a, B: Backend> Rounds<'a, B> {
     }
 
     /// The endpoint of a cell's Service that a probe reached although the policies deny that.
-    fn denied_backend(&self, cell: usize, nonce: Nonce, arrived: &Arrived) -> Option<EndpointName> {
+    fn denied_backend(&self, planned: &PlannedCell, nonce: Nonce, arrived: &Arrived) -> Option<EndpointName> {
         let places = arrived.nonces.get(&nonce)?;
-        let promises = self.probing.backends.get(cell)?;
         let is_denied = |endpoint: &EndpointName| {
-            promises.iter().any(|(other, promise)| other == endpoint && promise.decision == Decision::Deny)
+            planned
+                .endpoints
+                .iter()
+                .any(|(other, promise)| other == endpoint && promise.decision == Decision::Deny)
         };
         let is_reached = |(endpoint, listener): &&(EndpointName, Listener)| {
             let agent = self.agent(endpoint);
@@ -346,14 +338,14 @@ impl<'a, B: Backend> Rounds<'a, B> {
             is_denied(endpoint)
                 && agent.is_some_and(|agent| places.iter().any(|(a, at)| a == agent.name() && at == listener))
         };
-        let servers = &self.route(cell)?.servers;
+        let servers = &planned.route.as_ref()?.servers;
         servers.iter().find(is_reached).map(|(endpoint, _)| endpoint.clone())
     }
 
     /// The denied endpoints of a cell's Service, if its endpoints are promised different things. Those that share an
     /// agent with others are left out: the log of an agent does not tell them apart.
-    fn denied_backends(&self, cell: usize) -> Vec<DeniedBackend> {
-        let promises = self.probing.backends.get(cell).map(Vec::as_slice).unwrap_or_default();
+    fn denied_backends(&self, planned: &PlannedCell) -> Vec<DeniedBackend> {
+        let promises = &planned.endpoints;
         let name = |endpoint: &EndpointName| Some(self.agent(endpoint)?.name().to_owned());
         let is_denied = |promise: &Expectation| promise.decision == Decision::Deny;
         let others = promises.iter().filter(|(_, promise)| !is_denied(promise));

@@ -60,7 +60,7 @@ pub(crate) struct SettleDeadlines {
     /// How long that took, since the change.
     pub(crate) handed_over: Duration,
     /// How long afterwards new pods and Services may be without a path to them.
-    pub(crate) wiring: Duration,
+    pub(crate) propagation: Duration,
     /// Whether the change is more than one of NetworkPolicies. Sentinels follow those; labels, pods and Services come to
     /// the nodes on ways of their own, for which there is as much time as for paths.
     pub(crate) is_mixed: bool,
@@ -537,7 +537,7 @@ mod tests {
             longest_timeout: Duration::from_secs(1),
             settle: Duration::from_secs(5),
             handed_over: Duration::ZERO,
-            wiring: Duration::ZERO,
+            propagation: Duration::ZERO,
             is_mixed: false,
             loss: Loss::default(),
             deliveries: CONFIRMED,
@@ -945,7 +945,7 @@ mod tests {
     async fn a_new_pod_has_to_be_silent_until_there_must_be_a_way_to_it() {
         let deadlines = SettleDeadlines {
             settle: Duration::from_secs(2),
-            wiring: Duration::from_millis(600),
+            propagation: Duration::from_millis(600),
             ..deadlines()
         };
         let shows = vec![Dropped, Dropped, Dropped, Connected];
@@ -1007,8 +1007,8 @@ mod tests {
     async fn what_is_no_policy_has_as_much_time_as_paths() {
         let shows = vec![Dropped, Dropped, Dropped, Connected];
         for (is_mixed, is_leak) in [(false, false), (true, true)] {
-            let wiring = Duration::from_millis(600);
-            let deadlines = SettleDeadlines { is_mixed, wiring, ..deadlines() };
+            let propagation = Duration::from_millis(600);
+            let deadlines = SettleDeadlines { is_mixed, propagation, ..deadlines() };
             let mut script =
                 Script { round_takes: Duration::from_millis(250), ..Script::new(vec![shows.clone()]) };
             let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;

@@ -166,7 +166,7 @@ mod tests {
             longest_timeout: Duration::from_millis(1),
             settle: Duration::from_millis(300),
             handed_over: Duration::ZERO,
-            wiring: Duration::ZERO,
+            propagation: Duration::ZERO,
             is_mixed: false,
             loss: Loss::default(),
             deliveries: CONFIRMED,

@@ -43,8 +43,8 @@ impl<P: Prober> Settling<'_, P> {
     /// From when on a silence says something about the change: it was seen to be in force by then, or there has been
     /// time enough. A node works off one thing after the other, so that is given as much time again.
     pub(crate) fn in_force(&self) -> Duration {
-        let SettleDeadlines { handed_over, wiring, is_mixed, .. } = self.deadlines;
-        let least = if is_mixed { handed_over + wiring } else { Duration::ZERO };
+        let SettleDeadlines { handed_over, propagation, is_mixed, .. } = self.deadlines;
+        let least = if is_mixed { handed_over + propagation } else { Duration::ZERO };
         match self.prober.signal().in_force {
             Some(seen) => (seen + seen.saturating_sub(handed_over)).max(least),
             None => self.deadline(),
@@ -53,7 +53,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// The same for one cell, to which there must be a path, too.
     pub(crate) fn due(&self, expected: &Expected, in_force: Duration) -> Duration {
-        let wired = self.deadlines.handed_over + self.deadlines.wiring;
+        let wired = self.deadlines.handed_over + self.deadlines.propagation;
         match (expected.decision, expected.service) {
             (Decision::Allow | Decision::Undefined, _) => in_force,
             (Decision::Deny, _) if expected.is_proved => in_force,

@@ -1,4 +1,4 @@
-//! What a run tells while it goes on.
+//! Events of a run, for progress.
 
 use std::time::Duration;
 
@@ -6,60 +6,60 @@ use tokio::sync::mpsc;
 
 use crate::verdict::{ScenarioResult, StepResult};
 
-/// Something that happened.
+/// Something that happened in a run.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A scenario begins.
     ScenarioStarted {
-        /// Its place in the run, counted from 0.
+        /// The scenario's index in the run.
         index: usize,
-        /// How many scenarios the run has.
+        /// Number of scenarios in the run.
         asked: usize,
-        /// Its name.
+        /// The scenario's name.
         name: String,
     },
-    /// A scenario's pods run and have been probed without policies.
+    /// The pods of a scenario run, and have been probed without policies.
     Baseline {
-        /// The scenario's place in the run.
+        /// The scenario's index in the run.
         index: usize,
-        /// How many cells there are.
+        /// Number of cells.
         cells: usize,
-        /// How many of them did not get through.
+        /// Number of cells that were not delivered.
         failed: usize,
-        /// How long to wait for an answer from now on.
+        /// How long the scenario waits for an answer from now on.
         timeout: Duration,
     },
-    /// A step has been carried out.
+    /// A step has ended.
     StepFinished {
-        /// The scenario's place in the run.
+        /// The scenario's index in the run.
         index: usize,
-        /// What it found out.
+        /// The step's result.
         result: Box<StepResult>,
     },
     /// A scenario has ended.
     ScenarioFinished {
-        /// Its place in the run.
+        /// The scenario's index in the run.
         index: usize,
-        /// What it found out.
+        /// The scenario's result.
         result: Box<ScenarioResult>,
     },
 }
 
-/// Where events go.
+/// The sender of events.
 #[derive(Debug, Clone)]
 pub struct Events {
     sender: mpsc::UnboundedSender<Event>,
 }
 
 impl Events {
-    /// A way for events, and its end.
+    /// Returns a sender and its receiver.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self { sender }, receiver)
     }
 
     pub(super) fn send(&self, event: Event) {
-        // Nobody has to listen.
+        // A caller without progress drops the receiver.
         let _ = self.sender.send(event);
     }
 }

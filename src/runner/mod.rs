@@ -1,9 +1,11 @@
-//! Carrying scenarios out: rounds of probes that settle by polling what differs and are then
-//! confirmed. Tells what happens as [`Event`]s and knows nothing of reports.
+//! Runs scenarios: applies their steps, observes each state, and assembles the results. Emits what happens as
+//! [`Event`]s, and knows no report.
 
 mod event;
+mod excuses;
 mod scenario;
 mod settings;
+mod variants;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
@@ -13,20 +15,19 @@ use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::backend::{Backend, Error, Variants};
+use crate::backend::{Backend, Error};
 use crate::scenario::Scenario;
 use crate::verdict::{Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, merge};
 
 pub use event::{Event, Events};
-pub use scenario::Trials;
 pub use settings::Settings;
+pub use variants::{Trials, run_with_variants};
 
-/// Carries out scenarios, `settings.parallel` at a time. `backends` gives the place of each among them and its
-/// own backend, in the order in which they are to be carried out; it is asked whenever there is room for
-/// one more. One that is given more than once is repeated; what its repetitions find out is one result.
+/// Runs scenarios, `settings.parallel` at the same time. `backends` yields the index of each scenario with its own
+/// backend, in the order in which the scenarios start. The next one is taken when there is room for it. An index that
+/// occurs twice is a repetition. Repetitions are merged into one result.
 ///
-/// `interrupted` becomes true when the run should end early; what was found out until then is in
-/// the result.
+/// `interrupted` becomes true when the run should end early. The result then has what is known until then.
 pub async fn run<B: Backend>(
     scenarios: &[Scenario],
     backends: impl Iterator<Item = (usize, Result<B, Error>)>,
@@ -36,11 +37,11 @@ pub async fn run<B: Backend>(
     interrupted: watch::Receiver<bool>,
 ) -> RunResult {
     let start = Instant::now();
-    let one = One { settings, events, asked: scenarios.len() };
+    let runner = Runner { settings, events, asked: scenarios.len() };
     let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
         let scenario = scenarios.get(index)?;
         let span = tracing::debug_span!("scenario", title = scenario.name);
-        Some(one.carry_out(index, scenario, backend, interrupted.clone()).instrument(span))
+        Some(runner.run_one(index, scenario, backend, interrupted.clone()).instrument(span))
     });
     let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
     let (results, failed) = collect(running, settings.fail_fast).await;
@@ -57,32 +58,12 @@ pub async fn run<B: Backend>(
         unfinished,
         environment,
         profiles: settings.profiles.clone(),
-        asked_share: settings.leak_share,
+        asked_share: settings.observe.leak_share,
         took: start.elapsed(),
     }
 }
 
-/// Carries one scenario out, and looks after each step at what the backend's variants would show.
-///
-/// `place` is its index in the run, counted from 0, and how many scenarios that has.
-pub async fn run_with_variants<B: Variants>(
-    (index, asked): (usize, usize),
-    scenario: &Scenario,
-    settings: &Settings,
-    mut backend: B,
-    events: &Events,
-    trials: &mut impl Trials<B::Variant>,
-) -> ScenarioResult {
-    events.send(Event::ScenarioStarted { index, asked, name: scenario.name.clone() });
-    let result =
-        scenario::carry_out_with_variants(index, scenario, settings, &mut backend, events, trials).await;
-    backend.stop().await;
-    events.send(Event::ScenarioFinished { index, result: Box::new(result.clone()) });
-    result
-}
-
-/// The results by their places, and whether one of them was the reason to stop. With `fail_fast`, a
-/// failure is one.
+/// Returns the results by index, and whether a failure ended the run early. With `fail_fast`, every failure does.
 async fn collect(
     finished: impl Stream<Item = Option<(usize, ScenarioResult)>>,
     fail_fast: bool,
@@ -91,7 +72,7 @@ async fn collect(
     let mut finished = std::pin::pin!(finished);
     while let Some(result) = finished.next().await {
         let Some((index, result)) = result else { continue };
-        // What would happen to every other scenario need not be told more than once.
+        // An error that would end every other scenario, too, is reported once.
         let hopeless = result.failure.as_ref().is_some_and(|failure| failure.everywhere);
         let failed = fail_fast && result.outcome() == Outcome::Fail;
         results.insert(index, result);
@@ -103,15 +84,15 @@ async fn collect(
 }
 
 /// What every scenario of a run needs.
-struct One<'a> {
+struct Runner<'a> {
     settings: &'a Settings,
     events: &'a Events,
     asked: usize,
 }
 
-impl One<'_> {
-    /// Carries one scenario out; `None` if the run was interrupted before its end.
-    async fn carry_out<B: Backend>(
+impl Runner<'_> {
+    /// Runs one scenario. Returns `None` if the run was interrupted before the scenario's end.
+    async fn run_one<B: Backend>(
         &self,
         index: usize,
         scenario: &Scenario,
@@ -119,11 +100,11 @@ impl One<'_> {
         mut interrupted: watch::Receiver<bool>,
     ) -> Option<(usize, ScenarioResult)> {
         let Self { settings, events, asked } = self;
-        let carried_out = async {
+        let ran = async {
             events.send(Event::ScenarioStarted { index, asked: *asked, name: scenario.name.clone() });
             let result = match backend {
                 Ok(mut backend) => {
-                    let result = scenario::carry_out(index, scenario, settings, &mut backend, events).await;
+                    let result = scenario::run(index, scenario, settings, &mut backend, events).await;
                     backend.stop().await;
                     result
                 }
@@ -138,7 +119,7 @@ impl One<'_> {
         tokio::select! {
             biased;
             _ = interrupted.wait_for(|interrupted| *interrupted) => None,
-            result = carried_out => Some(result),
+            result = ran => Some(result),
         }
     }
 }

@@ -22,6 +22,6 @@ pub use open::{Fate, OpenConnection, OpenCounts};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, pools, probes_for};
 pub use repeat::{Repetitions, merge};
 pub use result::{
-    CellResult, DeliveredUntil, Environment, LessProved, Outcome, PolicyGap, RunResult, ScenarioFailure,
-    ScenarioResult, Shortcoming, StepResult,
+    CellResult, DeliveredUntil, Environment, Excuse, LessProved, Outcome, PolicyGap, RunResult,
+    ScenarioFailure, ScenarioResult, Shortcoming, StepResult,
 };

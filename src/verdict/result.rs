@@ -19,6 +19,9 @@ use crate::scenario::{Claim, Demonstrates, SpecRule};
 use crate::snapshot::Unmodelled;
 use crate::world::Capability;
 
+/// The deviation of a profile that excuses a cell.
+pub type Excuse = Arc<KnownDeviation>;
+
 /// Until when a denied cell was delivered, where the settle time excuses nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveredUntil {
@@ -45,7 +48,7 @@ pub struct CellResult {
     /// What the policies promise, and why.
     pub expected: Expectation,
     /// The deviation of a profile that leaves undefined what packets do, whatever the policies promise.
-    pub excused: Option<Arc<KnownDeviation>>,
+    pub excused: Option<Excuse>,
     /// What the scenario's author says they promise, if anything.
     pub asserted: Option<Claim>,
     /// What their owner wants, if that is said.

@@ -1,19 +1,14 @@
 //! Denials between deliveries: a path that was alive before a denied probe and after it was alive meanwhile.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use netproof_probe::wire::Listener;
-
-use super::step_plan::Way;
-use crate::observe::ledger::Place;
-use crate::observe::track::Track;
-use crate::plan::{Cell, Route, Router, cells};
+use super::finding::Finding;
+use super::ledger::Place;
+use super::planned::{Addresses, PlannedCell, ProbedCell, Servers, servers};
+use crate::plan::{Cell, Router, cells};
 use crate::policy::{Decision, Engine};
-use crate::verdict::{CellResult, Verdict};
+use crate::verdict::Verdict;
 use crate::world::{Action, EndpointName, Probe, World};
-
-/// Where a Service leads, or the endpoint itself.
-type Servers = BTreeSet<(EndpointName, Listener)>;
 
 /// A proved denial that needs a delivery.
 #[derive(Debug, Clone)]
@@ -28,38 +23,34 @@ struct Denial {
 
 /// The proved denials that no delivery between the same addresses has followed so far.
 #[derive(Debug, Default)]
-pub(super) struct Brackets(HashMap<(Cell, Way), Vec<Denial>>);
+pub(super) struct Brackets(HashMap<(Cell, Addresses), Vec<Denial>>);
 
 impl Brackets {
-    /// Takes in what a step showed. `paths` are the addresses of each cell, and where they led.
-    pub(super) fn take_step(
-        &mut self,
-        step: usize,
-        cells: &[CellResult],
-        paths: impl IntoIterator<Item = (Way, Servers)>,
-        tracks: &[Track],
-    ) {
-        for (index, ((result, (way, servers)), track)) in cells.iter().zip(paths).zip(tracks).enumerate() {
-            self.take(&result.cell, way, &servers, track);
-            // Where a profile excuses a moment, silence followed it.
-            let is_held = result.verdict == Verdict::Match && result.decision() == Decision::Deny
+    /// Records what a state showed.
+    pub(super) fn take_state(&mut self, state: usize, cells: &[ProbedCell], found: &[Finding]) {
+        for (index, (probed, Finding { result, .. })) in cells.iter().zip(found).enumerate() {
+            self.take(probed);
+            // If a deviation excuses the first moment, the cell was silent after it.
+            let is_silent = result.verdict == Verdict::Match && result.decision() == Decision::Deny
                 || result.is_excused() && result.delivered_until.is_some();
-            if is_held {
-                let denial = Denial { place: (step, index), servers, is_lookup: !track.found_name };
-                self.0.entry((result.cell.clone(), way)).or_default().push(denial);
+            if is_silent {
+                let (servers, is_lookup) = (probed.planned.servers(), !probed.track.found_name);
+                let denial = Denial { place: (state, index), servers, is_lookup };
+                self.0.entry(key(&probed.planned)).or_default().push(denial);
             }
         }
     }
 
-    /// Takes in what a round showed of a cell whose address leads to these servers.
-    pub(super) fn take(&mut self, cell: &Cell, way: Way, servers: &Servers, track: &Track) {
-        let key = (cell.clone(), way);
+    /// Records what a round showed of a cell. A delivery closes the denials before it.
+    pub(super) fn take(&mut self, ProbedCell { planned, track }: &ProbedCell) {
+        let key = key(planned);
         let Some(denials) = self.0.get_mut(&key) else { return };
         let is_delivered = track.agrees(Decision::Deny) == Some(false);
         let is_found = is_delivered || track.found_name;
+        let servers = planned.servers();
         denials.retain(|denial| match denial.is_lookup {
             true => !is_found,
-            false => !is_delivered || denial.servers != *servers,
+            false => !is_delivered || denial.servers != servers,
         });
         if denials.is_empty() {
             self.0.remove(&key);
@@ -70,15 +61,14 @@ impl Brackets {
         self.0.is_empty()
     }
 
-    /// Whether a delivery of this cell is missing.
-    pub(super) fn wants(&self, cell: &Cell, way: Way) -> bool {
-        self.0.contains_key(&(cell.clone(), way))
+    /// Returns whether a delivery of this cell is missing.
+    pub(super) fn wants(&self, planned: &PlannedCell) -> bool {
+        self.0.contains_key(&key(planned))
     }
 
-    /// Whether this step proved that a cell is denied, and nothing was delivered since.
-    pub(super) fn denied_in(&self, step: usize, cell: &Cell, way: Way) -> bool {
-        let denials = self.0.get(&(cell.clone(), way)).into_iter().flatten();
-        denials.into_iter().any(|denial| denial.place.0 == step)
+    /// Returns whether this state proved that a cell is denied, and the cell was not delivered since.
+    pub(super) fn denied_in(&self, state: usize, planned: &PlannedCell) -> bool {
+        self.0.get(&key(planned)).into_iter().flatten().any(|denial| denial.place.0 == state)
     }
 
     /// Whether the next state has no path any more for denials that still need a delivery.
@@ -110,9 +100,9 @@ impl Brackets {
     }
 }
 
-/// Returns where a route leads.
-pub(super) fn servers(route: Option<&Route>) -> Servers {
-    route.into_iter().flat_map(|route| route.servers.iter().cloned()).collect()
+/// Returns the key of a cell: other addresses may belong to another pod.
+fn key(planned: &PlannedCell) -> (Cell, Addresses) {
+    (planned.cell.clone(), planned.addresses)
 }
 
 /// The end that an action takes away.
