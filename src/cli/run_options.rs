@@ -236,3 +236,26 @@ pub(super) fn complain(result: anyhow::Result<()>) {
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_the_defaults_of_the_settings() {
+        let (lab, cluster) = (observe::Settings::lab(), observe::Settings::cluster());
+        let help = RunOptions::augment_args(clap::Command::new("netproof")).render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let both = |name: &str, lab, cluster| {
+            format!("{name} [default: {lab:?} in the lab, {cluster:?} on a cluster]")
+        };
+        for shown in [
+            both("promise", lab.settle, cluster.settle),
+            both("as for an answer", lab.linger, cluster.linger),
+            format!("The shortest time to wait for an answer [default: {:?}]", lab.shortest_timeout),
+            format!("The longest time to wait for an answer [default: {:?}]", lab.longest_timeout),
+        ] {
+            assert!(help.contains(&shown), "{shown}: {help}");
+        }
+    }
+}

@@ -71,9 +71,9 @@ impl<B: Backend> Observer<'_, B> {
         Calibration { cells: count, failed, timeout: self.timeout }
     }
 
-    /// Returns whether a cell was delivered in the baseline, between the same addresses. `None` if the cell did not
-    /// exist, or if its Service leads elsewhere now: the silence of the old endpoints says nothing about the new
-    /// ones.
+    /// Returns whether a cell was delivered in the baseline, between the same addresses. `None` if the cell
+    /// did not exist, or if its Service leads elsewhere now: the silence of the old endpoints says nothing
+    /// about the new ones.
     pub(super) fn was_delivered_at_first(&self, planned: &PlannedCell) -> Option<bool> {
         let baseline = self.baseline.get(&planned.cell).filter(|it| it.addresses == planned.addresses)?;
         let is_same = planned.route.as_ref().is_none_or(|route| route.servers == baseline.servers);

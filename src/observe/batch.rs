@@ -1,4 +1,4 @@
-//! What the agents of a round have to send, one batch each.
+//! The batches of a round: what each agent has to send.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::backend::{Agent, Error};
 use crate::policy::IpFamily;
 use crate::world::EndpointName;
 
-/// A listener at an address of its own pod.
-pub(crate) type OwnListener = (EndpointName, Listener, IpFamily);
+/// A listener, with the family of the address at which its own agent probes it.
+pub(super) type OwnListener = (EndpointName, Listener, IpFamily);
 
-/// What a target in a batch is there for.
-pub(crate) enum Purpose {
+/// The purpose of a target in a batch.
+pub(super) enum Purpose {
     /// A leg of a cell's route.
     Leg {
-        /// The index of the probe in the round: a cell may have several.
+        /// Index of the probe in the round. A cell may have several probes.
         probe: usize,
         leg: usize,
         nonce: Nonce,
@@ -27,21 +27,21 @@ pub(crate) enum Purpose {
 }
 
 /// What one agent has to send in a round.
-pub(crate) struct Batch {
-    pub(crate) agent: Arc<Agent>,
-    pub(crate) targets: Vec<Target>,
-    pub(crate) purposes: Vec<Purpose>,
+pub(super) struct Batch {
+    pub(super) agent: Arc<Agent>,
+    pub(super) targets: Vec<Target>,
+    pub(super) purposes: Vec<Purpose>,
 }
 
-/// A target that was sent, and what became of it.
-pub(crate) type Sent = (Purpose, Result<ProbeResult, Failure>);
+/// A target that was sent, and its result.
+pub(super) type Sent = (Purpose, Result<ProbeResult, Failure>);
 
-/// Why an agent did not do what it was asked for.
+/// The reason why a request to an agent failed.
 #[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    pub(crate) message: String,
-    /// Whether it never will.
-    pub(crate) is_gone: bool,
+pub(super) struct Failure {
+    pub(super) message: String,
+    /// Whether the agent has ended, so that all later requests fail, too.
+    pub(super) is_gone: bool,
 }
 
 impl From<&Error> for Failure {
@@ -54,20 +54,19 @@ impl From<&Error> for Failure {
     }
 }
 
-/// The batches of a round, by the names of the agents that send them: pods of one node's network share an
-/// agent.
+/// The batches of a round by the agents' names. Pods of a node's network share an agent.
 #[derive(Default)]
-pub(crate) struct Batches(BTreeMap<String, Batch>);
+pub(super) struct Batches(BTreeMap<String, Batch>);
 
 impl Batches {
-    pub(crate) fn add(&mut self, agent: &Arc<Agent>, target: Target, purpose: Purpose) {
+    pub(super) fn add(&mut self, agent: &Arc<Agent>, target: Target, purpose: Purpose) {
         let new = || Batch { agent: Arc::clone(agent), targets: Vec::new(), purposes: Vec::new() };
         let batch = self.0.entry(agent.name().to_owned()).or_insert_with(new);
         batch.targets.push(target);
         batch.purposes.push(purpose);
     }
 
-    pub(crate) fn finish(self) -> Vec<Batch> {
+    pub(super) fn finish(self) -> Vec<Batch> {
         self.0.into_values().collect()
     }
 }

@@ -1,4 +1,5 @@
-//! Denials between deliveries: a path that was alive before a denied probe and after it was alive meanwhile.
+//! Brackets: denials between two deliveries. A path that was alive before and after a denied probe was alive
+//! meanwhile.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,14 +15,14 @@ use crate::world::{Action, EndpointName, Probe, World};
 #[derive(Debug, Clone)]
 struct Denial {
     place: Place,
-    /// Where the address led: what is delivered elsewhere says nothing about these endpoints.
+    /// Where the address led. A delivery to other endpoints says nothing about these.
     servers: Servers,
-    /// Whether the lookup of a connection by name was denied already: then the lookup is what has to be
-    /// delivered, wherever the connection would lead.
+    /// Whether already the lookup of the connection was denied. Then the lookup has to be delivered, wherever
+    /// the connection would lead.
     is_lookup: bool,
 }
 
-/// The proved denials that no delivery between the same addresses has followed so far.
+/// The proved denials that no delivery between the same addresses has followed yet.
 #[derive(Debug, Default)]
 pub(super) struct Brackets(HashMap<(Cell, Addresses), Vec<Denial>>);
 
@@ -71,12 +72,12 @@ impl Brackets {
         self.0.get(&key(planned)).into_iter().flatten().any(|denial| denial.place.0 == state)
     }
 
-    /// Whether the next state has no path any more for denials that still need a delivery.
+    /// Returns whether the next state lacks a path of a denial that still needs a delivery.
     pub(super) fn are_broken_by(&self, actions: &[Action], next: &World, probes: &[Probe]) -> bool {
         if self.is_empty() || !actions.iter().any(changes_servers) {
             return false;
         }
-        // One that comes back under its name in the same step is another.
+        // A pod that is added again under its name is another pod.
         let removed: HashSet<EndpointName> = actions.iter().filter_map(removed_end).collect();
         let engine = Engine::new(next.cluster.clone());
         let router = Router::new(next, &engine);
@@ -86,7 +87,7 @@ impl Brackets {
             if is_gone || !cells.contains(cell) {
                 return false;
             }
-            // Its address may not be known yet, but it exists.
+            // Without a route, the address may not be known yet, but the endpoint exists.
             let Some(route) = router.route(cell) else { return true };
             let now = servers(Some(&route));
             denials.iter().all(|denial| denial.is_lookup && !now.is_empty() || denial.servers == now)
@@ -94,7 +95,7 @@ impl Brackets {
         self.0.iter().any(|((cell, _), denials)| !is_kept(cell, denials))
     }
 
-    /// The denials that nothing ever followed.
+    /// Returns the denials that no delivery has followed.
     pub(super) fn open(&self) -> impl Iterator<Item = Place> {
         self.0.values().flatten().map(|denial| denial.place)
     }
@@ -105,7 +106,7 @@ fn key(planned: &PlannedCell) -> (Cell, Addresses) {
     (planned.cell.clone(), planned.addresses)
 }
 
-/// The end that an action takes away.
+/// Returns the endpoint that an action removes.
 fn removed_end(action: &Action) -> Option<EndpointName> {
     match action {
         Action::RemovePod(pod) | Action::EndPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),

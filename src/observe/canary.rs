@@ -1,5 +1,5 @@
-//! Canaries: probes between pods that no policy can select, in every round. They show that the path
-//! between two nodes was alive while a denied probe stayed silent.
+//! Canaries: probes between pods that no policy can select, in every round. They show that the path between
+//! two nodes was alive while a denied probe was silent.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -13,29 +13,29 @@ use crate::plan::Route;
 use crate::policy::{IpFamily, Protocol};
 use crate::world::{EndpointName, World};
 
-/// A direction between two places, with what travels along it.
+/// A path from one place to another, for one family and protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Path {
-    /// The index of the sender's place.
+pub(super) struct Path {
+    /// Index of the sender's place.
     from: usize,
-    /// The index of the receiver's place.
+    /// Index of the receiver's place.
     to: usize,
     family: IpFamily,
     protocol: Protocol,
 }
 
-/// The canaries of a scenario, at their places.
+/// The canaries of a backend, by place.
 #[derive(Debug, Default)]
-pub(crate) struct Canaries {
+pub(super) struct Canaries {
     places: HashMap<Place, usize>,
-    /// Those of each place.
+    /// The canaries at each place.
     at: Vec<Vec<Canary>>,
 }
 
 impl Canaries {
-    /// Opens the listeners of a backend's canaries. One that cannot listen vouches for nothing, so that
-    /// denials on its paths are inconclusive.
-    pub(crate) async fn open(backend: &impl Backend) -> Self {
+    /// Opens the listeners of a backend's canaries. If a canary cannot listen, denials on its paths are
+    /// inconclusive.
+    pub(super) async fn open(backend: &impl Backend) -> Self {
         let all = backend.canaries();
         let listeners = [Transport::Tcp, Transport::Udp, Transport::Sctp]
             .map(|transport| Listener { transport, port: CANARY_PORT });
@@ -57,8 +57,8 @@ impl Canaries {
         canaries
     }
 
-    /// The paths of a leg from an endpoint to all who may answer it; `None` where no canary is.
-    pub(crate) fn paths(
+    /// Returns the paths of a leg to all endpoints that may answer. `None` for places without a canary.
+    pub(super) fn paths(
         &self,
         world: &World,
         from: &EndpointName,
@@ -78,8 +78,9 @@ impl Canaries {
         leg.servers.iter().map(path).collect()
     }
 
-    /// Who sends along a path, and who receives and where. At one place, two canaries are needed.
-    pub(crate) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr, Transport)> {
+    /// Returns the sender and the receiver of a path, and the receiver's address. A path within one place
+    /// needs two canaries.
+    pub(super) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr, Transport)> {
         let sender = self.at.get(path.from)?.first()?;
         let mut others = self.at.get(path.to)?.iter();
         let receiver = others.find(|other| !Arc::ptr_eq(&other.agent, &sender.agent))?;
@@ -93,21 +94,24 @@ impl Canaries {
     }
 }
 
-/// How often canaries go missing. Where everything is denied, nothing else tells that packets are lost, and two
-/// silences of a leak would be its denial: a fifth of the packets lost made that of every tenth such run.
+/// How often canaries go missing. If everything is denied, nothing else shows that packets are lost, and two
+/// lost probes of a leak would look like a denial. With a fifth of the packets lost, every tenth such run
+/// ended like this.
 #[derive(Debug, Default)]
-pub(crate) struct LostCanaries {
+pub(super) struct LostCanaries {
     loss: Loss,
-    /// How many went missing on each path since the last that got through: it may be dead, which is no loss.
+    /// Number of canaries that went missing on each path since the last one that got through. A dead path is
+    /// no loss.
     missing: HashMap<Path, u32>,
 }
 
-/// How many in a row may be lost. Where more go missing, the path was dead for a while.
+/// How many canaries in a row may be lost. If more go missing, the path was dead for a while.
 const LOST_IN_A_ROW: u32 = 3;
 
 impl LostCanaries {
-    /// Takes in the canaries of a round: on which paths they were `sent`, and on which of them they got `through`.
-    pub(crate) fn take(&mut self, sent: &HashSet<Path>, through: &HashSet<Path>) {
+    /// Records the canaries of a round: the paths on which they were `sent`, and those on which they got
+    /// `through`.
+    pub(super) fn take(&mut self, sent: &HashSet<Path>, through: &HashSet<Path>) {
         for path in sent {
             if through.contains(path) {
                 let missing = self.missing.remove(path).unwrap_or_default();
@@ -119,13 +123,13 @@ impl LostCanaries {
         }
     }
 
-    /// Those that went missing on a path where later ones got through, and those that got through.
-    pub(crate) fn loss(&self) -> Loss {
+    /// Returns the canaries that went missing before a later one got through, and those that got through.
+    pub(super) fn loss(&self) -> Loss {
         self.loss
     }
 }
 
-/// Where an endpoint is. A Service is at the places of its pods.
+/// Returns where an endpoint is. `None` for a Service, which is where its pods are.
 fn place_of(world: &World, endpoint: &EndpointName) -> Option<Place> {
     match endpoint {
         EndpointName::Pod { .. } | EndpointName::Node(_) => world.machine_of(endpoint).map(Place::Node),
@@ -143,7 +147,7 @@ mod tests {
         let path = |to| Path { from: 0, to, family: IpFamily::V4, protocol: Protocol::Udp };
         let paths = |to: &[usize]| to.iter().copied().map(path).collect::<HashSet<_>>();
         let mut lost = LostCanaries::default();
-        // The first path loses two of four, the second one dies, and the third one is dead for a while.
+        // The first path loses two of four canaries. The second one dies. The third one is dead for a while.
         for through in [&[0, 1][..], &[], &[], &[0]] {
             lost.take(&paths(&[0, 1]), &paths(through));
         }

@@ -1,5 +1,5 @@
-//! The control round: without policies, every denied cell has to be delivered again. A denial is no denial if its
-//! path died before the state, or if its pod never had a path.
+//! The control round: without policies, every denied cell has to be delivered again. A denial is no denial if
+//! its path died before the state, or if its pod never had a path.
 
 use std::time::Instant;
 
@@ -36,8 +36,8 @@ impl<B: Backend> Observer<'_, B> {
         Ok(())
     }
 
-    /// Runs the control round before a change that removes a path of a denied cell. Afterwards, the policies are in
-    /// force again. `excuse` marks the cells that known deviations make undefined.
+    /// Runs the control round before a change that removes a path of a denied cell. Afterwards, the policies
+    /// are in force again. `excuse` marks the cells that known deviations make undefined.
     pub(crate) async fn control_before(
         &mut self,
         actions: &[Action],
@@ -70,7 +70,7 @@ impl<B: Backend> Observer<'_, B> {
         self.end_of_state().await;
         self.ledger.policies_changed(|_, _, _| false);
         self.change_world(doing, actions)?;
-        self.backend.apply_between_steps(actions, &mut self.world).await?;
+        self.world = self.world.with(&self.backend.apply_between_steps(actions, &self.world).await?);
         self.watch.begin(self.backend);
         Ok(())
     }

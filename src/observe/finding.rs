@@ -23,8 +23,8 @@ pub(crate) struct Finding {
 }
 
 impl<B: Backend> Observer<'_, B> {
-    /// Returns what the probes of a cell showed after these actions. `stale` are the nodes that had not processed
-    /// the change.
+    /// Returns what the probes of a cell showed after these actions. `stale` are the nodes that had not
+    /// processed the change.
     pub(super) fn conclude(
         &self,
         ProbedCell { planned, track }: &ProbedCell,
@@ -89,9 +89,9 @@ impl<B: Backend> Observer<'_, B> {
         Finding { result, is_of_endpoint }
     }
 
-    /// Returns the verdict of a cell. If the environment lacks a capability, the cell is skipped if the capability
-    /// is among `declared`, and inconclusive if not.
-    pub(crate) fn verdict(
+    /// Returns the verdict of a cell. If the environment lacks a capability, the cell is skipped if the
+    /// capability is among `declared`, and inconclusive if not.
+    pub(super) fn verdict(
         &self,
         planned: &PlannedCell,
         track: &Track,
@@ -143,8 +143,9 @@ impl<B: Backend> Observer<'_, B> {
         }
     }
 
-    /// Returns whether a cell is denied at every moment of a change: the same end denies it before and after, and
-    /// there is no state in between, because only one thing changes. The settle time is only for what changes.
+    /// Returns whether a cell is denied at every moment of a change: the same end denies it before and after,
+    /// and there is no state in between, because only one thing changes. The settle time is only for what
+    /// changes.
     fn stays_denied(&self, planned: &PlannedCell, actions: &[Action]) -> bool {
         let [action] = actions else { return false };
         // The enforcers may learn of a change of endpoints later than the Service.
@@ -157,8 +158,8 @@ impl<B: Backend> Observer<'_, B> {
         is_proved && !leads_elsewhere && is_same_end
     }
 
-    /// Returns a node that had not processed the change, if a cell that does not change involves it. The cell then
-    /// says nothing about the new state.
+    /// Returns a node that had not processed the change, if a cell that does not change involves it. The cell
+    /// then says nothing about the new state.
     fn stale_node(&self, planned: &PlannedCell, stale: &BTreeSet<String>) -> Option<String> {
         // Only the opposite decision shows that the cell follows the change.
         let is_changed = match (self.decided(&planned.cell), planned.decision) {
@@ -174,8 +175,8 @@ impl<B: Backend> Observer<'_, B> {
         stale.iter().find(|node| nodes.contains(*node)).cloned()
     }
 
-    /// Returns the nodes that take part in a cell: those of its source, of all endpoints of its Service, and of the
-    /// server of its lookup.
+    /// Returns the nodes that take part in a cell: those of its source, of all endpoints of its Service, and
+    /// of the server of its lookup.
     fn nodes(&self, planned: &PlannedCell) -> BTreeSet<String> {
         let PlannedCell { cell, .. } = planned;
         let ends = planned.all_servers().chain([&cell.from, &cell.to]).filter(|_| cell.from != cell.to);

@@ -1,4 +1,5 @@
-//! A glance at a state, while the backend handles packets in another way. Nothing of it counts for the state itself.
+//! A glance at a state, while the backend handles packets in another way. Nothing of it counts for the state
+//! itself.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

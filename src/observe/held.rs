@@ -1,4 +1,4 @@
-//! Connections that are open while a step changes things. What becomes of them decides no verdict.
+//! Connections that are open during a change. What happens to them decides no verdict.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::policy::Decision;
 use crate::verdict::{Fate, OpenConnection};
 use crate::world::{Action, EndpointName, PodChange};
 
-/// The connections of one step.
+/// The connections that are open during one change.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     connections: Vec<HeldConnection>,
@@ -23,16 +23,16 @@ pub(crate) struct Held {
 #[derive(Debug)]
 struct HeldConnection {
     cell: Cell,
-    /// By which its agent knows it.
+    /// The nonce by which its agent knows it.
     nonce: Nonce,
     agent: Arc<Agent>,
-    /// Who accepted it, or why it is not open.
+    /// The endpoint that accepted it, or why it is not open.
     server: Result<EndpointName, String>,
 }
 
 impl Held {
     /// Opens a connection for each of these cells.
-    pub(crate) async fn open(
+    pub(super) async fn open(
         backend: &impl Backend,
         cells: impl IntoIterator<Item = (Cell, Route)>,
         timeout: Duration,
@@ -61,15 +61,15 @@ impl Held {
         Self { connections, timeout }
     }
 
-    /// Uses the connections once more, and closes them. `actions` are what the step did, `decision` what the
-    /// policies say about a cell now.
-    pub(crate) async fn use_again(
+    /// Uses the connections again, and closes them. `actions` are the change. `decision` returns what the
+    /// policies promise for a cell now.
+    pub(super) async fn use_again(
         self,
         actions: &[Action],
         decision: impl Fn(&Cell) -> Option<Decision>,
     ) -> Vec<OpenConnection> {
         let Self { connections, timeout } = self;
-        // With its sender, the agent that would have to be asked is gone.
+        // If the sender has ended, so has the agent that holds the connection.
         let has_sender = |held: &HeldConnection| !is_ended(&held.cell.from, actions);
         let requests = by_agent(&connections, has_sender).into_values().map(|(agent, places)| {
             let is_usable = |place: &usize| {
@@ -81,25 +81,25 @@ impl Held {
             let exchanges =
                 held.map(|held| Exchange { connection: held.nonce, nonce: held.agent.next_nonce() });
             let exchanges: Vec<_> = exchanges.collect();
-            // Also where there is nothing to say: it closes what is open.
+            // Send the request even if it is empty: it closes the open connections.
             async move { (places, agent.use_again(exchanges, timeout).await) }
         });
         let used = ask_all(requests.collect::<Vec<_>>()).await;
         let mut used: BTreeMap<_, _> = used.into_iter().flat_map(per_place).collect();
-        let mut told = Vec::new();
+        let mut fates = Vec::new();
         for (place, HeldConnection { cell, server, .. }) in connections.into_iter().enumerate() {
             let fate = match (server, used.remove(&place)) {
                 (Err(why), _) => Fate::NotMeasured(why),
                 (Ok(_), None) => Fate::Ended,
                 (Ok(_), Some(result)) => fate(result),
             };
-            told.push(OpenConnection { decision: decision(&cell), cell, fate });
+            fates.push(OpenConnection { decision: decision(&cell), cell, fate });
         }
-        told
+        fates
     }
 }
 
-/// The places of connections, by the agent that has them.
+/// Returns the indices of the wanted connections, by agent.
 fn by_agent(
     connections: &[HeldConnection],
     is_wanted: impl Fn(&HeldConnection) -> bool,
@@ -113,7 +113,7 @@ fn by_agent(
     agents
 }
 
-/// The result of each place; a request that fails fails for all of its places.
+/// Returns the result of each connection. If a request fails, it fails for all of its connections.
 fn per_place(
     (places, results): (Vec<usize>, Result<Vec<ProbeResult>, Error>),
 ) -> Vec<(usize, Result<ProbeResult, String>)> {
@@ -123,7 +123,7 @@ fn per_place(
     }
 }
 
-/// Who accepted a connection, or why it is not open.
+/// Returns the endpoint that accepted a connection, or why the connection is not open.
 fn server(
     backend: &impl Backend,
     route: &Route,
@@ -149,7 +149,7 @@ fn server(
 
 fn fate(result: Result<ProbeResult, String>) -> Fate {
     match result.map(|result| result.outcome) {
-        // Over the same connection, nobody else can answer.
+        // No other agent can answer over the same connection.
         Ok(Outcome::Answered { .. }) => Fate::Survived,
         Ok(
             Outcome::Silent { .. }
@@ -165,7 +165,7 @@ fn fate(result: Result<ProbeResult, String>) -> Fate {
     }
 }
 
-/// Whether a step removed a pod or let it end.
+/// Returns whether the actions removed a pod or let it end.
 fn is_ended(endpoint: &EndpointName, actions: &[Action]) -> bool {
     actions.iter().filter_map(Action::pod_change).any(|change| match change {
         PodChange::Removed(pod) | PodChange::Ended(pod) => {

@@ -68,10 +68,10 @@ impl<B: Backend> Observer<'_, B> {
         }
     }
 
-    /// Reads what the present policies let pass, before they change: packets on the way may be let pass by the
-    /// next policies. Ends the attempts to connect that still go on. If an agent does not answer, its attempts may
-    /// go on, and its late connections say nothing.
-    pub(crate) async fn end_of_state(&mut self) {
+    /// Reads what the present policies let pass, before they change: packets on the way may be let pass by
+    /// the next policies. Ends the attempts to connect that still go on. If an agent does not answer, its
+    /// attempts may go on, and its late connections say nothing.
+    pub(super) async fn end_of_state(&mut self) {
         let agents = self.agents();
         let given_up = ask_all(each_once(&agents).map(|agent| agent.give_up())).await;
         let goes_on = |result: &Result<(), Error>| match result {
@@ -93,8 +93,8 @@ impl<B: Backend> Observer<'_, B> {
 
     /// Tells the ledger that these actions have changed the policies, and what they promise now.
     pub(super) fn policies_changed(&mut self, actions: &[Action], plan: &[PlannedCell]) {
-        // An address may belong to another pod now. Between two changes, there may be a moment in which nothing
-        // denies.
+        // An address may belong to another pod now. Between two changes, there may be a moment in which
+        // nothing denies.
         if actions.len() != 1 || actions.iter().any(changes_servers) {
             self.ledger.policies_changed(|_, _, _| false);
             return;
@@ -132,8 +132,8 @@ impl<B: Backend> Observer<'_, B> {
         endpoints.filter_map(|name| self.backend.agent(&name).map(|agent| (name, agent))).collect()
     }
 
-    /// Reads the logs of all endpoints of the present state. Returns the endpoints whose logs could not be read,
-    /// and the Services of their namespaces.
+    /// Reads the logs of all endpoints of the present state. Returns the endpoints whose logs could not be
+    /// read, and the Services of their namespaces.
     pub(super) async fn read_logs(&mut self) -> HashSet<EndpointName> {
         let agents = self.agents();
         let unread = self.read_logs_of(&agents).await;
@@ -189,8 +189,8 @@ fn doubt(states: &mut [&mut [CellResult]], place: Place, cause: Cause) {
     }
 }
 
-/// Records that a probe of a Service reached a denied endpoint after its state was over. The author wrote about the
-/// Service, and this result is about one of its endpoints.
+/// Records that a probe of a Service reached a denied endpoint after its state was over. The author wrote
+/// about the Service, and this result is about one of its endpoints.
 fn record_leak_to(states: &mut [&mut [CellResult]], place: Place, backend: &DeniedBackend) {
     if let Some(cell) = cell_at(states, place).filter(|cell| cell.verdict == Verdict::Undefined) {
         (cell.verdict, cell.excused, cell.asserted) = (Verdict::Leak, None, None);
@@ -201,7 +201,8 @@ fn record_leak_to(states: &mut [&mut [CellResult]], place: Place, backend: &Deni
 
 /// Records that a probe of a state that is over was delivered.
 fn record_leak(states: &mut [&mut [CellResult]], place: Place) {
-    // This includes cells whose first moment a profile excuses. Cells that it excuses for good are not in the ledger.
+    // This includes cells whose first moment a profile excuses. Cells that it excuses for good are not in the
+    // ledger.
     if let Some(cell) = cell_at(states, place).filter(|cell| cell.expected.decision == Decision::Deny) {
         (cell.verdict, cell.excused) = (Verdict::Leak, None);
         cell.observed = Some(Observation::OneWay);

@@ -1,5 +1,5 @@
-//! The probes of a whole scenario that nothing may answer: one that arrives after its round, even several
-//! steps later, shows that the silence was none.
+//! The ledger of denied probes, over all states. A probe that arrives after its round, even several states
+//! later, shows that its silence was no denial.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -9,122 +9,124 @@ use netproof_probe::wire::Nonce;
 use crate::policy::Expectation;
 use crate::world::EndpointName;
 
-/// The index of a step, and of a cell in it.
-pub(crate) type Place = (usize, usize);
+/// The index of a state, and of a cell in it.
+pub(super) type Place = (usize, usize);
 
 /// A probe of a denied cell that has not arrived so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sent {
-    /// The step, counted from 0; `None` for rounds that no report shows.
+    /// The state, counted from 0. `None` for rounds that no report shows.
     step: Option<usize>,
-    /// The cell's index in that step.
+    /// The cell's index in that state.
     cell: usize,
-    /// When it was sent, since the step's change.
+    /// When it was sent, since the change that led to the state.
     at: Duration,
-    /// Whether its path was alive: on a dead one, silence proves nothing.
+    /// Whether its path was alive. On a dead path, silence proves nothing.
     is_proof: bool,
-    /// Whether its attempt to connect ends before the policies change. A datagram is under way until it arrives.
+    /// Until when it can arrive.
     ends: Ends,
     /// What its arrival shows.
     shows: Shows,
     meant_for: MeantFor,
 }
 
-/// Whose receipt of a probe counts.
+/// The receivers that show something about the cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum MeantFor {
-    /// The destination is denied: its agents.
+pub(super) enum MeantFor {
+    /// The agents of a destination that is denied.
     Destination(Vec<String>),
-    /// A Service is answered by others, too: these endpoints are denied.
+    /// The denied endpoints of a Service. Its other endpoints are allowed.
     Backends(Vec<DeniedBackend>),
 }
 
 /// An endpoint of a Service that is denied although others are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeniedBackend {
-    pub(crate) agent: String,
-    pub(crate) endpoint: EndpointName,
-    /// What the policies promise of it.
-    pub(crate) promised: Expectation,
-    pub(crate) machine: Option<String>,
+pub(super) struct DeniedBackend {
+    pub(super) agent: String,
+    pub(super) endpoint: EndpointName,
+    /// What the policies promise for it.
+    pub(super) promised: Expectation,
+    pub(super) machine: Option<String>,
 }
 
 /// What the arrival of a probe shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shows {
+pub(super) enum Shows {
     /// The cell was delivered.
     Delivery,
-    /// The lookup was delivered that comes before the connection. What would have become of that is not known.
+    /// The lookup before the connection was delivered. What the connection would have shown is not known.
     Lookup,
-    /// It was under way when the policies changed, and those that let it pass may be the later ones.
+    /// It was on its way when the policies changed, and the later policies may have let it pass.
     Change,
-    /// Another pod received it, and the policies may allow that.
+    /// Another pod received it, which the policies may allow.
     Elsewhere,
 }
 
-/// A probe that is noted.
+/// A probe that the ledger is to note.
 #[derive(Debug, Clone)]
-pub(crate) struct Noted {
-    pub(crate) nonce: Nonce,
-    pub(crate) ends: Ends,
-    pub(crate) shows: Shows,
-    pub(crate) meant_for: MeantFor,
+pub(super) struct Noted {
+    pub(super) nonce: Nonce,
+    pub(super) ends: Ends,
+    pub(super) shows: Shows,
+    pub(super) meant_for: MeantFor,
 }
 
-/// A probe of the present step that arrived after its round.
+/// A probe of the present state that arrived after its round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Late {
-    pub(crate) cell: usize,
+pub(super) struct Late {
+    pub(super) cell: usize,
     /// When it was sent, since the change.
-    pub(crate) sent: Duration,
-    pub(crate) shows: Shows,
+    pub(super) sent: Duration,
+    pub(super) shows: Shows,
 }
 
-/// Until when a probe can arrive that says something about the policies at the time when it was sent.
+/// Until when the arrival of a probe says something about the policies at the time when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ends {
-    /// At any time: it is a datagram, which is sent once.
+pub(super) enum Ends {
+    /// Always: it is a datagram, which is sent once.
     Never,
-    /// Its attempt to connect goes on, and is given up before the policies change.
+    /// Until its attempt to connect is given up, before the policies change.
     WhenGivenUp,
-    /// It could not be given up, so that its arrival says nothing.
+    /// Never: the attempt could not be given up, so that its arrival says nothing.
     Unknown,
 }
 
-/// The probes that should never arrive, and those that did.
+/// The denied probes that have not arrived, and those that arrived late.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(super) struct Ledger {
     sent: HashMap<Nonce, Sent>,
     late: Vec<Sent>,
-    /// By step and cell: the last denied endpoint of a Service at which a probe arrived late, and when it was sent.
+    /// By state and cell: the denied endpoint of a Service that the last late probe reached, and when that
+    /// probe was sent.
     backends: BTreeMap<Place, (Duration, DeniedBackend)>,
-    /// The step whose probes are being sent.
+    /// The state whose probes are being sent.
     step: Option<usize>,
 }
 
-/// What late arrivals say about the denial of a cell in a step that is over.
+/// What late arrivals show about the denial of a cell in a state that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Afterwards {
-    /// It was delivered although it was sent after the settle deadline.
+pub(super) enum Afterwards {
+    /// A probe from after the settle deadline was delivered.
     Leak,
-    /// A probe that counted as dropped was delivered before the settle deadline, or all of them arrived.
+    /// A probe from before the settle deadline was delivered that counted as dropped, or all of them were.
     Doubt,
 }
 
 impl Ledger {
-    /// Notes the probes of this step from now on.
-    pub(crate) fn begin(&mut self, step: Option<usize>) {
+    /// Notes the probes of this state from now on.
+    pub(super) fn begin(&mut self, step: Option<usize>) {
         self.step = step;
     }
 
     /// Notes a probe that has been sent.
-    pub(crate) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
+    pub(super) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
         let Noted { nonce, ends, shows, meant_for } = noted;
         self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, meant_for });
     }
 
-    /// Takes in that attempts to connect may go on while the policies change. `goes_on` says so for a cell of a step.
-    pub(crate) fn forget_streams(&mut self, goes_on: impl Fn(usize, usize) -> bool) {
+    /// Records that attempts to connect may go on while the policies change. `goes_on` returns that for a
+    /// cell of a state.
+    pub(super) fn forget_streams(&mut self, goes_on: impl Fn(usize, usize) -> bool) {
         for sent in self.sent.values_mut().filter(|sent| sent.ends == Ends::WhenGivenUp) {
             if sent.step.is_none_or(|step| goes_on(step, sent.cell)) {
                 sent.ends = Ends::Unknown;
@@ -132,9 +134,10 @@ impl Ledger {
         }
     }
 
-    /// Takes in that the policies have changed. What is under way meanwhile may pass because of the later ones, unless
-    /// those deny it, too. `is_denied_still` says so for a cell of a step, or for a denied endpoint of its Service.
-    pub(crate) fn policies_changed(
+    /// Records that the policies have changed. Packets on their way may pass because of the later policies,
+    /// unless those deny them, too. `is_denied_still` returns that for a cell of a state, or for a denied
+    /// endpoint of its Service.
+    pub(super) fn policies_changed(
         &mut self,
         is_denied_still: impl Fn(usize, usize, Option<&DeniedBackend>) -> bool,
     ) {
@@ -158,13 +161,13 @@ impl Ledger {
         });
     }
 
-    /// Returns whether a probe may still arrive that says something.
-    pub(crate) fn is_waiting(&self) -> bool {
+    /// Returns whether the arrival of a probe could still say something.
+    pub(super) fn is_waiting(&self) -> bool {
         self.sent.values().any(|sent| sent.step.is_some())
     }
 
-    /// Takes in what arrived, and at which agent. Probes that are known to be delivered are not late.
-    pub(crate) fn arrived<'a>(&mut self, arrivals: impl IntoIterator<Item = (Nonce, &'a str)>) {
+    /// Records which probes arrived at which agent. Probes that are not noted have been delivered in time.
+    pub(super) fn arrived<'a>(&mut self, arrivals: impl IntoIterator<Item = (Nonce, &'a str)>) {
         for (nonce, agent) in arrivals {
             if self.sent.get(&nonce).is_none_or(|sent| sent.ends == Ends::Unknown) {
                 continue;
@@ -190,9 +193,9 @@ impl Ledger {
         }
     }
 
-    /// The denied endpoints of Services that a probe from after the settle deadline reached late, by step and cell.
-    /// `deadline` returns that of a step.
-    pub(crate) fn leaks_to_backends(
+    /// Returns the denied endpoints of Services that a probe from after the settle deadline reached late, by
+    /// state and cell. `deadline` returns the settle deadline of a state.
+    pub(super) fn leaks_to_backends(
         &self,
         deadline: impl Fn(usize) -> Option<Duration>,
     ) -> impl Iterator<Item = (Place, &DeniedBackend)> {
@@ -202,8 +205,8 @@ impl Ledger {
         self.backends.iter().filter(is_late).map(|(place, (_, backend))| (*place, backend))
     }
 
-    /// The probes of the present step that arrived late. Each is returned once.
-    pub(crate) fn take_late(&mut self) -> Vec<Late> {
+    /// Returns the probes of the present state that arrived late, each once.
+    pub(super) fn take_late(&mut self) -> Vec<Late> {
         let (own, others) =
             std::mem::take(&mut self.late).into_iter().partition(|sent| sent.step == self.step);
         self.late = others;
@@ -212,9 +215,9 @@ impl Ledger {
         own.into_iter().map(late).collect()
     }
 
-    /// What arrived too late for its step, by step and cell. `in_force` returns for a cell of a step from when
-    /// on it was silent, and the step's settle deadline; `None` if it is no proved denial.
-    pub(crate) fn afterwards(
+    /// Returns what arrived after its state was over, by state and cell. `in_force` returns for a cell of a
+    /// state from when on it was silent, and the state's settle deadline. `None` for unknown cells.
+    pub(super) fn afterwards(
         &self,
         in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
     ) -> BTreeMap<(usize, usize), Afterwards> {
@@ -237,11 +240,12 @@ impl Ledger {
             let (since, deadline) = in_force(key.0, key.1)?;
             let arrived = || arrived.iter().filter(|(at, _)| *at >= since.min(deadline));
             let last = arrived().map(|(at, _)| *at).max()?;
-            // Later attempts to connect that did not come about were given up before they could.
+            // Later attempts to connect were given up before they could succeed.
             let is_silent_since = !connected_late.contains(&key)
                 && silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
             let is_leak = |(at, shows): &(Duration, Shows)| *at >= deadline && *shows == Shows::Delivery;
-            // It counted as a silence. Within the step, the cell would have been probed many times more.
+            // It counted as a silence. If it had arrived in time, the cell would have been probed much more
+            // often.
             let is_doubt = |(_, shows): &(Duration, Shows)| *shows == Shows::Delivery;
             match (arrived().any(is_leak), is_silent_since && !arrived().any(is_doubt)) {
                 (true, _) => Some((key, Afterwards::Leak)),
@@ -257,7 +261,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    /// The agent of the destination.
+    /// Agent of the destination.
     const AT: &str = "x/b";
 
     const fn millis(millis: u64) -> Duration {
@@ -273,8 +277,8 @@ mod tests {
         Noted { nonce: Nonce(nonce), ends, shows: Shows::Delivery, meant_for }
     }
 
-    /// A cell in force since 100 ms of a step with a deadline of 400 ms, whose probes were sent at these
-    /// times and of which these arrived late.
+    /// Returns what late arrivals show of a cell that is silent from 100 ms on, with a settle deadline of 400
+    /// ms. Its probes were sent at these times.
     fn after(sent: &[u64], arrived: &[u64]) -> Option<Afterwards> {
         let mut ledger = Ledger::default();
         ledger.begin(Some(0));
@@ -292,7 +296,7 @@ mod tests {
         assert_eq!(after(&[100, 450], &[450]), Some(Afterwards::Leak));
     }
 
-    /// Seen: datagrams that the network held back in front of the enforcer, until the policies let them pass.
+    /// Regression: the network delayed datagrams in front of the enforcer until the policies let them pass.
     #[test]
     fn a_probe_that_arrives_when_the_policies_allow_it_is_no_leak() {
         for (is_denied_still, said) in [(true, Afterwards::Leak), (false, Afterwards::Doubt)] {
@@ -300,7 +304,7 @@ mod tests {
             ledger.begin(Some(0));
             ledger.note(noted(1, Ends::Never), 7, millis(450), true);
             ledger.policies_changed(|step, cell, _| (step, cell) == (0, 7) && is_denied_still);
-            // It is too late for that to make a difference.
+            // A later change makes no difference any more.
             ledger.policies_changed(|_, _, _| true);
             ledger.begin(Some(1));
             ledger.arrived([(Nonce(1), AT)]);
@@ -309,7 +313,7 @@ mod tests {
         }
     }
 
-    /// A Service that still leads to another pod, which may receive it.
+    /// The Service still leads to another pod, which may receive the probe.
     #[test]
     fn a_probe_that_arrives_at_another_pod_takes_its_silence_away_and_is_no_leak() {
         let mut ledger = Ledger::default();
@@ -327,7 +331,7 @@ mod tests {
         assert_eq!(after(&[50, 200], &[50]), None, "it was not in force yet");
     }
 
-    /// The kernel sends a lost packet of a connection again after a second: a younger attempt had no second try.
+    /// The kernel sends a lost packet of a connection again after a second. Later attempts had no second try.
     #[test]
     fn a_connection_that_came_about_late_takes_younger_silences_away_too() {
         let mut ledger = Ledger::default();
@@ -375,7 +379,7 @@ mod tests {
         assert_eq!(said, Some(Afterwards::Leak));
     }
 
-    /// An agent that stands still cannot be asked, but its kernel goes on connecting.
+    /// An agent that hangs does not answer, but its kernel goes on connecting.
     #[test]
     fn a_connection_that_could_not_be_given_up_says_nothing() {
         let mut ledger = Ledger::default();
@@ -390,7 +394,8 @@ mod tests {
         assert_eq!(ledger.take_late(), [late(7, 450), late(8, 450)], "another agent gave up");
     }
 
-    /// Seen: a DNS server stood still, so that the lookup of a connection by name looked denied and came to it later.
+    /// Regression: a DNS server hung, so that the lookup of a connection by name looked denied, and arrived
+    /// later.
     #[test]
     fn a_lookup_that_arrives_late_takes_the_silence_away_and_is_no_leak_of_its_connection() {
         for (at, silent_later, said) in [

@@ -1,4 +1,4 @@
-//! The legs of a probe, and what a client sees of them together.
+//! The legs of a probe, and what they show together.
 
 use std::time::Duration;
 
@@ -8,30 +8,29 @@ use super::batch::Failure;
 use crate::policy::Decision;
 use crate::verdict::{Control, Observation};
 
-/// A leg's probe, and what its agent says of it.
-pub(crate) struct LegSent {
-    pub(crate) nonce: Nonce,
-    /// When it left at the latest, since the change.
-    pub(crate) left: Option<Duration>,
-    pub(crate) result: Result<ProbeResult, Failure>,
+/// The probe of a leg, and its result.
+pub(super) struct LegSent {
+    pub(super) nonce: Nonce,
+    /// The latest time at which it was sent, since the change.
+    pub(super) left: Option<Duration>,
+    pub(super) result: Result<ProbeResult, Failure>,
 }
 
-/// What a leg's probe showed.
-pub(crate) struct LegSighting {
-    /// Its probe.
-    pub(crate) nonce: Nonce,
-    pub(crate) observation: Observation,
-    pub(crate) left: Option<Duration>,
-    pub(crate) took: Duration,
-    /// What vouches for all who may answer.
-    pub(crate) control: Control,
-    /// Whether it is the last leg, and so no lookup of its name failed.
-    pub(crate) is_last: bool,
-    pub(crate) is_final: bool,
+/// What the probe of a leg showed.
+pub(super) struct LegSighting {
+    pub(super) nonce: Nonce,
+    pub(super) observation: Observation,
+    pub(super) left: Option<Duration>,
+    pub(super) took: Duration,
+    /// What the controls showed of all endpoints that may answer.
+    pub(super) control: Control,
+    /// Whether it is the last leg, so that the lookup was answered.
+    pub(super) is_last: bool,
+    pub(super) is_final: bool,
 }
 
-/// What a client sees of legs: it goes no further than to the first that fails.
-pub(crate) fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting> {
+/// Returns what a client sees of the legs: it stops at the first leg that fails.
+pub(super) fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting> {
     let mut legs = legs.peekable();
     while let Some(leg) = legs.next() {
         let is_last = legs.peek().is_none();
@@ -45,8 +44,8 @@ pub(crate) fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<L
     None
 }
 
-/// What the failure of a lookup makes of the connection that needs it; `None` if it did not fail. Wherever
-/// the question went, nothing was sent to the Service.
+/// Returns what the failure of a lookup means for its connection. `None` if the lookup did not fail. If it
+/// failed, nothing was sent to the Service, wherever the question went.
 fn without_name(lookup: &Observation) -> Option<Observation> {
     match lookup {
         Observation::Connected => None,
@@ -62,15 +61,15 @@ fn without_name(lookup: &Observation) -> Option<Observation> {
     }
 }
 
-/// Returns what the silence of a denied connection shows if a lookup comes first. `is_last` is whether the lookup was
-/// answered.
-pub(crate) fn silence_after(lookup: Option<Decision>, is_last: bool, silence: Observation) -> Observation {
+/// Returns what the silence of a denied connection shows if a lookup comes first. `is_last` tells whether the
+/// lookup was answered.
+pub(super) fn silence_after(lookup: Option<Decision>, is_last: bool, silence: Observation) -> Observation {
     match (lookup, is_last) {
-        // What is denied was never sent.
+        // The denied connection was never sent.
         (Some(Decision::Allow), false) => {
             Observation::ProbeError { message: "its lookup was not answered".to_owned() }
         }
-        // The denied lookup got through. That the connection is denied as well changes nothing.
+        // The denied lookup got through, whether the connection is denied as well or not.
         (Some(Decision::Deny), true) => {
             Observation::DnsFailure { message: "its lookup was answered".to_owned() }
         }
@@ -91,7 +90,7 @@ mod tests {
         LegSighting { nonce: Nonce(7), observation, left, took, control, is_last, is_final }
     }
 
-    /// A refused lookup is proved by who answers lookups, wherever the connection would have led.
+    /// The control of a refused lookup is that of the DNS server, wherever the connection would have led.
     #[test]
     fn the_control_is_that_of_the_leg_that_decides() {
         let control = |lookup| {
@@ -102,7 +101,7 @@ mod tests {
         assert!(!control(Observation::Connected));
     }
 
-    /// What a lookup and a connection show together, and whether it is the connection that shows it.
+    /// Returns what a lookup and a connection show together, and whether the connection shows it.
     fn together(lookup: Observation, connection: Observation) -> (Observation, bool) {
         let seen = until_failure([leg(lookup), leg(connection)].into_iter()).unwrap();
         (seen.observation, seen.is_last)
@@ -115,7 +114,7 @@ mod tests {
         assert_eq!(together(Connected, Dropped), (Dropped, true));
         assert_eq!(together(Connected, OneWay), (OneWay, true));
         assert_eq!(together(Rejected, Connected), (Rejected, false));
-        // The question arrived; nothing was sent to the Service.
+        // The question arrived, and nothing was sent to the Service.
         assert_eq!(together(OneWay, Connected), (Dropped, false));
         let failed = Observation::DnsFailure { message: "response code 3".to_owned() };
         let (observation, _) = together(failed, Dropped);

@@ -1,4 +1,4 @@
-//! Opening the listeners of a state.
+//! Opens the listeners of a state.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use crate::plan::Listeners;
 use crate::verdict::Observation;
 use crate::world::EndpointName;
 
-/// The listeners that are not open, and what that makes of probes to them.
+/// The listeners that are not open, and what probes to them show.
 #[derive(Debug, Default)]
-pub(crate) struct Unavailable {
+pub(super) struct Unavailable {
     listeners: HashMap<(EndpointName, Listener), Observation>,
     endpoints: HashMap<EndpointName, Observation>,
 }
 
 impl Unavailable {
-    /// What a probe to this listener shows, without sending it.
-    pub(crate) fn observation(&self, endpoint: &EndpointName, listener: Listener) -> Option<&Observation> {
+    /// Returns what a probe to a listener shows without being sent. `None` if the listener is open.
+    pub(super) fn observation(&self, endpoint: &EndpointName, listener: Listener) -> Option<&Observation> {
         self.endpoints.get(endpoint).or_else(|| self.listeners.get(&(endpoint.clone(), listener)))
     }
 }
 
-/// The listeners that are open, with the agents that hold them open for as long as they live.
+/// The open listeners, with their agents. They stay open as long as the agent lives.
 #[derive(Debug, Default)]
-pub(crate) struct Open(HashMap<EndpointName, (Arc<Agent>, BTreeSet<Listener>)>);
+pub(super) struct Open(HashMap<EndpointName, (Arc<Agent>, BTreeSet<Listener>)>);
 
 impl Open {
-    /// Whether these have been opened before, by the same agent.
+    /// Returns whether the same agent has opened these before.
     fn has(&self, backend: &impl Backend, endpoint: &EndpointName, wanted: &BTreeSet<Listener>) -> bool {
         let agent = backend.agent(endpoint);
         self.0.get(endpoint).zip(agent).is_some_and(|((opener, listeners), agent)| {
@@ -38,8 +38,8 @@ impl Open {
     }
 }
 
-/// Opens listeners that are not open yet.
-pub(crate) async fn open(backend: &impl Backend, wanted: &Listeners, open: &mut Open) -> Unavailable {
+/// Opens the listeners that are not open yet.
+pub(super) async fn open(backend: &impl Backend, wanted: &Listeners, open: &mut Open) -> Unavailable {
     let missing = wanted.iter().filter(|(endpoint, listeners)| !open.has(backend, endpoint, listeners));
     let missing: Vec<_> = missing.collect();
     let opened =
@@ -71,7 +71,7 @@ async fn open_at(
     listeners: &BTreeSet<Listener>,
 ) -> Result<Vec<(Listener, ListenFailure)>, String> {
     let agent = backend.agent(endpoint).ok_or_else(|| format!("{endpoint} has no agent"))?;
-    // Before anything is sent: what happens to a packet afterwards says nothing about sockets.
+    // Ask before anything is sent. A packet that is lost later says nothing about sockets.
     agent.find_capabilities().await.map_err(|error| error.to_string())?;
     agent.listen(listeners.iter().copied()).await.map_err(|error| error.to_string())
 }

@@ -1,8 +1,8 @@
-//! Observes a network under test, state by state: rounds of probes that settle by polling what differs and are then
-//! confirmed, and the evidence for the verdict of each cell.
+//! Observes a network under test, state by state: rounds of probes that settle by polling what differs and
+//! are then confirmed, and the evidence for the verdict of each cell.
 //!
-//! Whoever applies the changes drives an [`Observer`]. The module knows cells, routes, worlds and decisions, and no
-//! scenario, so that a live check can drive it, too.
+//! A caller that has changes to apply drives an [`Observer`]. The module knows cells, routes, worlds and
+//! decisions, and no scenario, so that a live check can drive it, too.
 
 mod arrived;
 mod baseline;
@@ -26,8 +26,12 @@ mod sentinel;
 mod settings;
 mod settle;
 mod settle_closer;
+mod settle_confirm;
 mod settle_in_force;
 mod settle_loss;
+#[cfg(test)]
+mod settle_networks;
+mod sighting;
 mod track;
 
 pub(crate) use baseline::Calibration;

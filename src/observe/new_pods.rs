@@ -1,8 +1,8 @@
 //! The pods that a change added.
 //!
-//! A policy that was in force before a pod was added has to isolate the pod before it starts, while what the pod is
-//! allowed may follow later. The documentation of Kubernetes says: "newly created pods selected by a given
-//! NetworkPolicy will be isolated before they are started". So one delivered packet is a leak.
+//! A policy that was in force before a pod was added has to isolate the pod before it starts, while what the
+//! pod is allowed may follow later. The documentation of Kubernetes says: "newly created pods selected by a
+//! given NetworkPolicy will be isolated before they are started". So one delivered packet is a leak.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use crate::world::{Action, EndpointName, PodChange, World};
 pub(super) struct NewPods {
     /// When the agent of each pod first answered, since the change.
     ready_at: BTreeMap<EndpointName, Duration>,
-    /// The policies from before the change with the pods from after it. `None` without new pods, or if anything
-    /// else changes, too.
+    /// The policies from before the change with the pods from after it. `None` without new pods, or if
+    /// anything else changes, too.
     before: Option<Engine>,
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct NewPod {
 }
 
 impl NewPod {
-    /// Records one delivery as a leak if the pod has to be isolated at once. Returns how long after the pod's first
-    /// answer the last delivery was, if the cell was silent in the end.
+    /// Records one delivery as a leak if the pod has to be isolated at once. Returns how long after the pod's
+    /// first answer the last delivery was, if the cell was silent in the end.
     pub(super) fn record_leak(self, track: &mut Track, decision: Decision) -> Option<Duration> {
         if !self.at_once {
             return None;
@@ -85,8 +85,8 @@ impl NewPods {
         }
     }
 
-    /// Returns whether a new pod at an end of the cell is isolated now, and was isolated by the policies before it
-    /// was added already. Then the cell must not be delivered even once.
+    /// Returns whether a new pod at an end of the cell is isolated now, and was isolated by the policies
+    /// before it was added already. Then the cell must not be delivered even once.
     fn must_be_isolated(&self, planned: &PlannedCell) -> bool {
         let PlannedCell { cell, expectation, .. } = planned;
         let (Some(before), Some(route)) = (&self.before, &planned.route) else { return false };
@@ -128,8 +128,8 @@ fn isolates(expectation: &Expectation, direction: Direction) -> bool {
     expectation.decision == Decision::Deny && expectation.reasons.iter().any(is_isolated)
 }
 
-/// Returns how long it took from the first answer of the new pods until the slowest was isolated, and until the
-/// slowest was admitted.
+/// Returns how long it took from the first answer of the new pods until the slowest was isolated, and until
+/// the slowest was admitted.
 pub(super) fn times(cells: &[ProbedCell], found: &[Finding]) -> TimeToSettle {
     let mut times = TimeToSettle::default();
     for (ProbedCell { planned, .. }, Finding { result, .. }) in cells.iter().zip(found) {
@@ -164,8 +164,8 @@ mod tests {
     use crate::observe::planned::plan;
     use crate::scenario::Scenario;
 
-    /// Returns the cells over TCP in which a new pod `x/new` has to be isolated at once. `first` and `second` are the
-    /// policies of two steps. The second step adds the pod.
+    /// Returns the cells over TCP in which a new pod `x/new` has to be isolated at once. `first` and `second`
+    /// are the policies of two steps. The second step adds the pod.
     fn isolated_at_once(first: &str, second: &str) -> Vec<String> {
         let policy = |text: &str| {
             format!(

@@ -66,7 +66,7 @@ pub(super) struct Past {
     pub(super) deadline: Duration,
 }
 
-/// A change that the backend has carried out.
+/// A change that the backend has executed.
 pub(crate) struct Applied<'s> {
     pub(crate) actions: &'s [Action],
     /// The cluster before the change.
@@ -123,7 +123,7 @@ impl<'a, B: Backend> Observer<'a, B> {
     /// Lets the backend create the network. Returns how long that took.
     pub(crate) async fn start(&mut self) -> Result<Duration, Error> {
         let start = Instant::now();
-        self.backend.start(&mut self.world).await?;
+        self.world = self.world.with(&self.backend.deploy(&self.world).await?);
         let took = start.elapsed();
         self.canaries = Canaries::open(self.backend).await;
         self.watch = Watch::open(self.backend).await;
@@ -177,11 +177,12 @@ impl<'a, B: Backend> Observer<'a, B> {
         self.end_of_state().await;
         self.change_world(doing, actions)?;
         let changed = Instant::now();
-        if let Err(error) = self.backend.apply(actions, &mut self.world).await {
+        let deployed = self.backend.apply(actions, &self.world).await;
+        let deployed = deployed.inspect_err(|_| {
             // Some of the actions may have an effect.
             self.ledger.policies_changed(|_, _, _| false);
-            return Err(error);
-        }
+        })?;
+        self.world = self.world.with(&deployed);
         self.watch.begin(self.backend);
         Ok(Applied { actions, before, changed, handed_over: changed.elapsed() })
     }
@@ -193,13 +194,13 @@ impl<'a, B: Backend> Observer<'a, B> {
         Ok(())
     }
 
-    /// Checks that nobody else has changed the network.
+    /// Checks that no other user has changed the network.
     pub(crate) async fn check_intact(&self) -> Result<(), Error> {
         self.backend.check_intact(&self.world).await
     }
 
-    /// Probes all cells until they have settled. `excuse` marks the cells that known deviations make undefined.
-    /// A capability that is missing here excuses a cell only if it is among `declared`.
+    /// Probes all cells until they have settled. `excuse` marks the cells that known deviations make
+    /// undefined. A capability that is missing here excuses a cell only if it is among `declared`.
     pub(crate) async fn observe(
         &mut self,
         applied: &Applied<'_>,
@@ -224,8 +225,8 @@ impl<'a, B: Backend> Observer<'a, B> {
         let answered = answered(&cells);
         // A few answers may all come from the same node.
         if let Some(slowest) = slowest(&answered).filter(|_| answered.len() * 2 >= self.answered) {
-            // The baseline may have been a bad moment, in which pods were still starting. In another bad moment,
-            // probes go missing, and then silence has to last longer.
+            // The baseline may have been a bad moment, in which pods were still starting. In another bad
+            // moment, probes go missing, and then silence has to last longer.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
         let found: Vec<Finding> =
@@ -330,8 +331,8 @@ pub(super) fn answered(cells: &[ProbedCell]) -> Vec<Duration> {
     answered
 }
 
-/// Returns the slowest answer without the slowest percent. These only show that all probes of a round are sent at
-/// the same time.
+/// Returns the slowest answer without the slowest percent. These only show that all probes of a round are
+/// sent at the same time.
 pub(super) fn slowest(answered: &[Duration]) -> Option<Duration> {
     answered.get(answered.len() * 99 / 100).copied()
 }

@@ -14,17 +14,17 @@ use crate::world::{Capability, EndpointName, Probe, World};
 
 /// The reason why nothing can be sent for a cell.
 #[derive(Debug, Clone)]
-pub(crate) struct Obstacle {
+pub(super) struct Obstacle {
     pub(super) cause: Cause,
     /// What the environment would need. `None` if no scenario can declare it.
     pub(super) capability: Option<Capability>,
 }
 
 /// The addresses of a cell's ends. A pod that takes over a name may have another address.
-pub(crate) type Addresses = (Option<IpAddr>, Option<SocketAddr>);
+pub(super) type Addresses = (Option<IpAddr>, Option<SocketAddr>);
 
 /// The endpoints to which an address leads: those of a Service, or the endpoint itself.
-pub(crate) type Servers = BTreeSet<(EndpointName, Listener)>;
+pub(super) type Servers = BTreeSet<(EndpointName, Listener)>;
 
 /// A cell of a state, and everything that follows from the state.
 #[derive(Debug, Clone)]
@@ -36,8 +36,8 @@ pub(crate) struct PlannedCell {
     pub(super) obstacle: Option<Obstacle>,
     /// What the policies promise.
     pub(crate) expectation: Expectation,
-    /// What the policies promise for each endpoint of a Service, if that differs and no profile excuses it. Empty
-    /// for all other cells.
+    /// What the policies promise for each endpoint of a Service, if that differs and no profile excuses it.
+    /// Empty for all other cells.
     pub(crate) endpoints: Promises,
     /// What the policies promise for the lookup before the probe. `None` without one.
     pub(super) lookup: Option<Decision>,
@@ -48,11 +48,11 @@ pub(crate) struct PlannedCell {
     /// The deviation that makes the first moment undefined: of a new pod, or after a change.
     pub(crate) excused_at_first: Option<Excuse>,
     /// What packets should do: what the policies promise, unless a deviation makes it undefined.
-    pub(crate) decision: Decision,
+    pub(super) decision: Decision,
 }
 
 /// Returns the plan of a state with all cells of these probes, in the order in which they are shown.
-pub(crate) fn plan(world: &World, probes: &[Probe]) -> Vec<PlannedCell> {
+pub(super) fn plan(world: &World, probes: &[Probe]) -> Vec<PlannedCell> {
     let engine = Engine::new(world.cluster.clone());
     let router = Router::new(world, &engine);
     cells(world, probes).into_iter().map(|cell| PlannedCell::new(cell, world, &engine, &router)).collect()
@@ -97,7 +97,8 @@ impl PlannedCell {
         self.excused = deviation;
     }
 
-    /// Turns the cell into one that only has to be delivered, as without policies. `None` if nothing can be sent.
+    /// Turns the cell into one that only has to be delivered, as without policies. `None` if nothing can be
+    /// sent.
     pub(super) fn without_policies(self) -> Option<Self> {
         let is_sendable = self.obstacle.is_none();
         let delivered = Self { endpoints: Vec::new(), lookup: None, decision: Decision::Allow, ..self };
@@ -155,7 +156,7 @@ fn endpoints_differ(expectation: &Expectation) -> bool {
 
 /// A cell of a state, and what its probes have shown.
 #[derive(Debug, Clone)]
-pub(crate) struct ProbedCell {
-    pub(crate) planned: PlannedCell,
-    pub(crate) track: Track,
+pub(super) struct ProbedCell {
+    pub(super) planned: PlannedCell,
+    pub(super) track: Track,
 }

@@ -1,4 +1,5 @@
-//! Pools of probes: those of all cells that the same points deny prove together that they do.
+//! Pools of probes. If the same points deny several cells, the probes of all these cells together prove the
+//! denial.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,17 +7,17 @@ use crate::verdict::{EnforcementPoint, pools, probes_for};
 
 /// The points that deny each cell.
 #[derive(Debug, Default)]
-pub(crate) struct Pools {
-    /// By their indices, at most one a direction; none of what is not denied.
+pub(super) struct Pools {
+    /// Indices of the points, at most one per direction. Empty for cells that are not denied.
     of_cell: Vec<BTreeSet<usize>>,
     /// The share of leaking connections that has to show.
     leak_share: f64,
 }
 
 impl Pools {
-    /// The pools of cells that are denied at these points. In each, this share of leaking connections has to show,
-    /// above 0 and below 1.
-    pub(crate) fn new(points: Vec<BTreeSet<EnforcementPoint>>, leak_share: f64) -> Self {
+    /// Returns the pools of cells that these points deny. In each pool, this share of leaking connections has
+    /// to show. It is above 0 and below 1.
+    pub(super) fn new(points: Vec<BTreeSet<EnforcementPoint>>, leak_share: f64) -> Self {
         let mut indices = HashMap::new();
         let mut index = |point| {
             let next = indices.len();
@@ -30,18 +31,20 @@ impl Pools {
         self.of_cell.get(cell).into_iter().flatten().copied()
     }
 
-    /// The cells that nothing denies but what let these cells pass, themselves included.
-    pub(crate) fn mates(&self, cells: &BTreeSet<usize>) -> Vec<usize> {
+    /// Returns the cells that are denied only by points that let one of these cells pass, including these
+    /// cells.
+    pub(super) fn mates(&self, cells: &BTreeSet<usize>) -> Vec<usize> {
         let open: BTreeSet<usize> = cells.iter().flat_map(|cell| self.points_of(*cell)).collect();
         let is_mate = |points: &BTreeSet<usize>| !points.is_empty() && points.is_subset(&open);
         let mates = self.of_cell.iter().enumerate().filter(|(_, points)| is_mate(points));
         mates.map(|(cell, _)| cell).collect()
     }
 
-    /// The probes that pools still want, by cell, `most` at once: a cell may occur several times. `silences` are the
-    /// dropped probes of every cell, and `silent` are the cells that may be probed for it. Pools of a point that let a
-    /// cell pass that was `suspect` want twice as many. The network loses this share of the probes.
-    pub(crate) fn missing(
+    /// Returns the cells to probe so that every pool gets enough probes, at most `most`. A cell may occur
+    /// several times. `silences` are the dropped probes of every cell, and `silent` are the cells that may be
+    /// probed. The pools of a point that denies a `suspect` cell need twice as many probes. `loss` is the
+    /// share of probes that the network loses.
+    pub(super) fn missing(
         &self,
         silences: &[u32],
         silent: &[usize],
@@ -70,7 +73,7 @@ impl Pools {
     }
 }
 
-/// The first items of several iterators, one of each in turn, so that none has to wait for another to end.
+/// Returns the first items of several iterators in turn, so that none has to wait until another ends.
 fn in_turn<I: Iterator>(mut iterators: Vec<I>, most: usize) -> Vec<I::Item> {
     let mut items = Vec::new();
     while items.len() < most && !iterators.is_empty() {
@@ -91,7 +94,7 @@ mod tests {
     use super::*;
     use crate::policy::{Direction, PolicyName};
 
-    /// The share that five probes find.
+    /// The share of leaks that five probes find.
     const FIVE_PROBES: f64 = 0.46;
 
     fn point(policy: &str) -> EnforcementPoint {
@@ -103,7 +106,7 @@ mod tests {
         points.iter().map(|points| points.iter().map(|policy| point(policy)).collect()).collect()
     }
 
-    /// What is missing where nothing was suspect.
+    /// Returns what is missing if no cell is suspect.
     fn missing(points: &[&[&str]], silences: &[u32], silent: &[usize], loss: f64) -> Vec<usize> {
         let pools = Pools::new(denied_at(points), FIVE_PROBES);
         let mut missing = pools.missing(silences, silent, &BTreeSet::new(), loss, usize::MAX);
@@ -115,7 +118,7 @@ mod tests {
 
     #[test]
     fn each_point_gets_as_many_probes_as_it_wants() {
-        // Point `a` has 2 and gets 3 in turn; point `b` has 1.
+        // Point `a` has 2 probes and gets 3 in turn. Point `b` has 1.
         assert_eq!(missing(&PLAIN, &[1, 1, 1, 1], &[0, 1, 2, 3], 0.0), [0, 0, 1, 2, 2, 2, 2]);
         assert_eq!(missing(&PLAIN, &[3, 2, 5, 0], &[0, 1, 2, 3], 0.0), [0; 0]);
         let with_loss = missing(&PLAIN, &[3, 2, 5, 0], &[0, 1, 2, 3], 0.2);
@@ -125,8 +128,8 @@ mod tests {
         assert_eq!(suspect, [2; 5], "as many again");
     }
 
-    /// With default deny in both directions nothing is denied by one point alone: such points got two probes for each
-    /// cell, however small a share of leaks was asked for, and the run passed.
+    /// Regression: with default deny in both directions, no cell is denied by one point alone. Each cell got
+    /// two probes, however small the requested share of leaks was, and the run passed.
     #[test]
     fn what_two_points_deny_is_proved_of_both_together() {
         let both: [&[&str]; 3] = [&["a", "b"], &["a", "b"], &["a", "c"]];
@@ -137,7 +140,7 @@ mod tests {
         assert_eq!(missing(&one_alone, &[3, 3, 0], &[0, 1], 0.0), [0, 0, 1, 1]);
     }
 
-    /// One point that wanted thousands once kept all others waiting.
+    /// Regression: one point that needed thousands of probes kept all others waiting.
     #[test]
     fn points_are_served_in_turn() {
         let pools = Pools::new(denied_at(&PLAIN), 0.001);

@@ -1,8 +1,8 @@
-//! Whether the nodes have worked off a change. A denial that stands before and after a step looks the same until
-//! they have, so its silences prove nothing about the step before.
+//! Whether the nodes have processed a change. Until they have, a denial that stands before and after the
+//! change says nothing about the new state.
 //!
-//! Sentinels are pods that a policy isolates but for one port, which is another one after every change. A packet
-//! that gets through to a port that was closed before shows that its node enforces what was changed until then.
+//! Sentinels are pods that a policy isolates except for one port. After every change, another port is open.
+//! If a packet gets through to a port that was closed before, its node enforces all changes until then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -14,41 +14,41 @@ use netproof_probe::wire::{Listener, Outcome, ProbeResult, Target, Transport};
 use crate::backend::{Agent, Backend, Canary, Place, Sentinels, ask_all};
 use crate::policy::IpFamily;
 
-/// How often to look before a change at what it will open.
+/// How often to look before a change at the port that it will open.
 const PREPARATIONS: usize = 2;
 
 /// Whether a change is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Signal {
-    /// Since when all nodes enforce it, since the change. `None` if that has not been seen.
-    pub(crate) in_force: Option<Duration>,
-    /// The nodes that were last seen to enforce what was there before.
-    pub(crate) stale: BTreeSet<String>,
+pub(super) struct Signal {
+    /// From when on all nodes enforce it, since the change. `None` if that has not been seen.
+    pub(super) in_force: Option<Duration>,
+    /// The nodes that were last seen to enforce an older state.
+    pub(super) stale: BTreeSet<String>,
 }
 
 impl Signal {
-    /// For those to whom it makes no deviation.
-    pub(crate) fn not_asked() -> Self {
+    /// Returns the signal for rounds that do not need the sentinels.
+    pub(super) fn not_asked() -> Self {
         Self { in_force: Some(Duration::ZERO), stale: BTreeSet::new() }
     }
 }
 
-/// What the sentinels of a scenario have shown.
+/// What the sentinels have shown.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub(super) struct Watch {
     posts: Vec<Post>,
-    /// Each node and family with a sentinel: all of them have to be seen.
+    /// All nodes and families with a sentinel. A change is in force when all of them show it.
     wanted: BTreeSet<Side>,
-    /// The ports as they are after the last change.
+    /// The ports after the last change.
     former: u16,
     open: u16,
     next: u16,
 }
 
-/// A node and a family: implementations write the rules of each family by themselves.
+/// A node and a family. Network plugins write the rules of each family separately.
 type Side = (String, IpFamily);
 
-/// A canary that looks at a sentinel.
+/// A canary that probes a sentinel.
 #[derive(Debug)]
 struct Post {
     side: Side,
@@ -60,28 +60,28 @@ struct Post {
 /// What a post knows of its sentinel.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    /// The port that was closed when another one was open.
+    /// A port that was closed while another one was open.
     closed: Option<u16>,
-    /// When a packet got through that shows that the change is in force, since the change.
+    /// When a packet showed that the change is in force, since the change.
     seen: Option<Duration>,
-    /// Whether a port was open that should not be, and the one closed that should be open.
+    /// Whether the port that should be open was closed, and another one open.
     is_stale: bool,
 }
 
 /// What a post's probe to a port showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
-    /// It got through, and its answer was there at this time since the change.
+    /// It got through. Its answer arrived at this time since the change.
     Open(Duration),
     Closed,
-    /// The probe does not tell.
+    /// The probe does not show it.
     Unknown,
 }
 
 impl Watch {
-    /// Opens the listeners of a backend's sentinels. They are looked at from their own node and from another one:
-    /// a dead path between those says nothing.
-    pub(crate) async fn open(backend: &impl Backend) -> Self {
+    /// Opens the listeners of a backend's sentinels. Each sentinel is probed from its own node and from
+    /// another node, in case the path between them is dead.
+    pub(super) async fn open(backend: &impl Backend) -> Self {
         let Sentinels { pods, former, open, next } = backend.sentinels();
         let listeners = [former, open, next].map(|port| Listener { transport: Transport::Tcp, port });
         let opened = ask_all(pods.iter().map(|sentinel| sentinel.agent.listen(listeners))).await;
@@ -98,8 +98,8 @@ impl Watch {
         Self { posts, wanted, former, open, next }
     }
 
-    /// Takes in that there was a change.
-    pub(crate) fn begin(&mut self, backend: &impl Backend) {
+    /// Records that there was a change.
+    pub(super) fn begin(&mut self, backend: &impl Backend) {
         let Sentinels { former, open, next, pods: _ } = backend.sentinels();
         (self.former, self.open, self.next) = (former, open, next);
         for post in &mut self.posts {
@@ -107,9 +107,9 @@ impl Watch {
         }
     }
 
-    /// Looks until it is known what the next change will open, or that cannot be known. The change before has had
-    /// its time.
-    pub(crate) async fn prepare(&mut self, timeout: Duration) {
+    /// Looks until the port that the next change will open is known to be closed. The change before has had
+    /// its time, so a few looks are enough.
+    pub(super) async fn prepare(&mut self, timeout: Duration) {
         for _ in 0..PREPARATIONS {
             if self.posts.iter().all(|post| post.known.closed == Some(self.next)) {
                 return;
@@ -118,12 +118,14 @@ impl Watch {
         }
     }
 
-    /// Looks at the sentinels of the nodes that have not been seen to enforce the change, and at what the next
-    /// change will open. A probe without an answer shows that its port is closed if it was patient.
-    pub(crate) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
+    /// Probes the sentinels of the nodes that have not been seen to enforce the change, and the ports that
+    /// the next change will open. A probe without an answer shows a closed port only if it waited long enough
+    /// (`is_patient`).
+    pub(super) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
         let ports = [self.open, self.next, self.former];
         let [open, next, former] = ports;
-        // One request for all that an agent looks at: it answers one after the other, and closed ports take their time.
+        // Send one request for all probes of an agent. It answers requests in turn, and closed ports take
+        // long.
         let mut batches = BTreeMap::<String, (Arc<Agent>, Vec<usize>, Vec<Target>)>::new();
         for (index, post) in self.posts.iter().enumerate() {
             if post.known.seen.is_some() && post.known.closed == Some(next) {
@@ -155,7 +157,7 @@ impl Watch {
         }
     }
 
-    pub(crate) fn signal(&self) -> Signal {
+    pub(super) fn signal(&self) -> Signal {
         Signal { in_force: self.in_force(), stale: self.stale() }
     }
 
@@ -175,7 +177,7 @@ impl Watch {
     }
 }
 
-/// The node of a sentinel with each family, and its address there.
+/// Returns the node of a sentinel with each of its families, and the address there.
 fn sides(sentinel: &Canary) -> Vec<(Side, IpAddr)> {
     let sides = sentinel.addresses.iter().filter_map(|address| match &sentinel.place {
         Place::Node(node) => Some(((node.clone(), IpFamily::of(*address)), *address)),
@@ -184,7 +186,7 @@ fn sides(sentinel: &Canary) -> Vec<(Side, IpAddr)> {
     sides.collect()
 }
 
-/// The posts that look at a sentinel: one on its node, and one on another.
+/// Returns the posts of a sentinel: one on its node, and one on another node.
 fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
     let others = || canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
     let near = others().find(|canary| canary.place == sentinel.place);
@@ -217,13 +219,13 @@ fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
 }
 
 impl Known {
-    /// What is known after a change that opens this port.
+    /// Returns what is known after a change that opens this port.
     fn after_change(self, open: u16) -> Self {
         Self { closed: self.closed.filter(|closed| *closed == open), ..Self::default() }
     }
 
     fn take(&mut self, [(open, at_open), (next, at_next), (_, at_former)]: [(u16, Shown); 3]) {
-        // The ports take turns, so it may be two changes behind, too.
+        // A node that is two changes behind has the next port open, because the ports take turns.
         let is_open = |shown| matches!(shown, Shown::Open(_));
         self.is_stale = at_open == Shown::Closed && (is_open(at_former) || is_open(at_next));
         let Shown::Open(when) = at_open else { return };
@@ -245,7 +247,8 @@ mod tests {
         Shown::Open(Duration::from_millis(millis))
     }
 
-    /// What is known after a change from port 1 to port 2, where the looks showed ports 2, 3 and 1 like this.
+    /// Returns what is known after a change from port 1 to port 2. The looks showed the ports 2, 3 and 1 like
+    /// this.
     fn after(before: Known, looks: &[[Shown; 3]]) -> Known {
         let mut known = before.after_change(2);
         for [at_open, at_next, at_former] in looks {
@@ -263,7 +266,7 @@ mod tests {
         assert!(!known.is_stale);
     }
 
-    /// Where nobody enforces policies, every port is open at any time.
+    /// If nothing enforces policies, every port is always open.
     #[test]
     fn a_port_that_was_never_closed_shows_nothing() {
         let known = after(Known::default(), &[[open(1), open(1), open(1)]]);
@@ -276,7 +279,7 @@ mod tests {
     fn who_still_has_an_older_port_open_is_stale() {
         assert!(after(CLOSED_BEFORE, &[[Closed, Closed, open(1)]]).is_stale);
         assert!(after(CLOSED_BEFORE, &[[Closed, open(1), Closed]]).is_stale, "two changes behind");
-        // Its agent is gone, or the path to it.
+        // Its agent or the path to it has failed.
         assert!(!after(CLOSED_BEFORE, &[[Closed, Closed, Closed]]).is_stale);
         assert!(!after(CLOSED_BEFORE, &[[Unknown, Unknown, open(1)]]).is_stale);
     }

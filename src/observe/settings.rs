@@ -11,8 +11,8 @@ pub struct Settings {
     pub start: Duration,
     /// How long after a change observations may differ from what is expected.
     pub settle: Duration,
-    /// How long after a change there may be no path to new pods and Services. Until then, silence proves nothing
-    /// about them.
+    /// How long after a change there may be no path to new pods and Services. Until then, silence proves
+    /// nothing about them.
     pub propagation: Duration,
     /// The shortest time to wait for an answer.
     pub shortest_timeout: Duration,
@@ -46,8 +46,8 @@ impl Settings {
         }
     }
 
-    /// Returns the defaults for a cluster. There, pods take time until they reach each other. Routes, address sets
-    /// and virtual addresses take time until every node has them.
+    /// Returns the defaults for a cluster. There, pods take time until they reach each other. Routes, address
+    /// sets and virtual addresses take time until every node has them.
     pub fn cluster() -> Self {
         Self {
             start: Duration::from_secs(30),
@@ -58,8 +58,8 @@ impl Settings {
         }
     }
 
-    /// Returns how long to wait for an answer, if `slowest` is the slowest answer of a round without loss. The
-    /// timeout is much longer, because a denial is only as certain as the time for which it was silent.
+    /// Returns how long to wait for an answer, if `slowest` is the slowest answer of a round without loss.
+    /// The timeout is much longer, because a denial is only as certain as the time for which it was silent.
     pub(super) fn timeout(&self, slowest: Option<Duration>) -> Duration {
         const MARGIN: u32 = 5;
         let wanted = slowest.map_or(self.longest_timeout, |slowest| slowest * MARGIN);

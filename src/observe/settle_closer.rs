@@ -1,4 +1,4 @@
-//! A closer look after the settle deadline: at denials that did not last, and at each endpoint of a Service.
+//! A closer look after the settle deadline at denials that did not last, and at each endpoint of a Service.
 
 use std::collections::BTreeSet;
 
@@ -6,18 +6,19 @@ use super::settle::{CONFIRMED, Prober, RETRIES, Settling};
 use super::track::Track;
 use crate::policy::Decision;
 
-/// How often a denied cell is probed after the deadline if it was delivered once after all denials had been
-/// silent: a leak of a tenth of its connections shows with 99.8 %.
-pub(crate) const REPROBES: usize = 60;
-/// How often a Service is probed whose endpoints are promised different things: of four endpoints, each is chosen
-/// with 99.7 %.
-pub(crate) const BACKEND_PROBES: usize = 20;
-/// The most probes of one round that are sent to look closer.
-pub(crate) const CLOSER_LOOK: usize = 3_000;
+/// How often a denied cell is probed after the deadline if it was delivered after all denials had been
+/// silent. A leak of a tenth of its connections then shows with 99.8 %.
+pub(super) const REPROBES: usize = 60;
+/// How often a Service is probed if its endpoints have different expectations. Each of four endpoints is then
+/// chosen with 99.7 %.
+pub(super) const BACKEND_PROBES: usize = 20;
+/// The largest number of probes that one round sends for a closer look.
+pub(super) const CLOSER_LOOK: usize = 3_000;
 
 impl<P: Prober> Settling<'_, P> {
-    /// If a denial did not last, no other has to be believed yet, and this one needs a closer look.
-    pub(crate) fn suspect(&mut self, relapsed: &BTreeSet<usize>) {
+    /// Records the denials that did not last. They need a closer look, and all others have to be confirmed
+    /// again.
+    pub(super) fn suspect(&mut self, relapsed: &BTreeSet<usize>) {
         let denied: Vec<usize> = relapsed.iter().copied().filter(|cell| self.is_denied(*cell)).collect();
         if denied.is_empty() {
             return;
@@ -29,10 +30,11 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    /// Probes all denials once after the deadline, and those often that did not last before it: a network that
-    /// leaks a tenth of the connections looks like one that was slow. What was not seen that often, as its agent failed
-    /// or its path was dead, is probed again, and stays suspect in the end. Returns whether there were any.
-    pub(crate) async fn look_closer(&mut self) -> bool {
+    /// Probes all denials once after the deadline, and the suspects often: a network that leaks a tenth of
+    /// the connections looks like a slow network. A suspect that could not be probed often enough, because
+    /// its agent failed or its path was dead, is probed again, and stays suspect if that fails, too. Returns
+    /// whether there were suspects.
+    pub(super) async fn look_closer(&mut self) -> bool {
         let suspects: Vec<usize> = std::mem::take(&mut self.suspects).into_iter().collect();
         if suspects.is_empty() {
             return false;
@@ -40,8 +42,9 @@ impl<P: Prober> Settling<'_, P> {
         let left = self.deadline().saturating_sub(self.prober.elapsed());
         tokio::time::sleep(left).await;
         self.reexamined.extend(&suspects);
-        // Those that were tried again and again until they were silent often enough show less than their number.
-        self.distrust(&suspects.iter().copied().collect());
+        // These cells were probed until they were silent often enough, so their silences show less than their
+        // number.
+        self.reset_denials(&suspects.iter().copied().collect());
         let denied = self.select(|_, decision| decision == Decision::Deny);
         let times = (CLOSER_LOOK / suspects.len()).clamp(CONFIRMED as usize, REPROBES);
         let closer = suspects.iter().flat_map(|cell| std::iter::repeat_n(*cell, times));
@@ -63,9 +66,9 @@ impl<P: Prober> Settling<'_, P> {
         true
     }
 
-    /// Probes a Service whose endpoints are promised different things so often that each of them is chosen, and
-    /// after the deadline if one was reached that is denied.
-    pub(crate) async fn try_backends(&mut self) {
+    /// Probes Services whose endpoints have different expectations so often that each endpoint is chosen. If
+    /// a denied endpoint was reached, probes them again after the deadline.
+    pub(super) async fn try_backends(&mut self) {
         let mixed = self.expected.iter().enumerate().filter(|(_, expected)| expected.has_denied_backend);
         let mixed: Vec<usize> = mixed.map(|(cell, _)| cell).collect();
         if mixed.is_empty() {
@@ -100,76 +103,29 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::observe::ledger::Late;
     use crate::observe::power::Pools;
-    use crate::observe::sentinel::Signal;
     use crate::observe::settle::{SettleDeadlines, settle};
-    use crate::observe::track::{Expected, Loss, Sighting};
+    use crate::observe::settle_networks::{Leaky, deadlines, plain};
+    use crate::observe::track::Expected;
     use crate::policy::{Direction, PolicyName};
-    use crate::verdict::{EnforcementPoint, Observation};
-
-    /// Lets a tenth of the denied probes of some cells through.
-    struct Leaky {
-        rng: Rng,
-        start: Instant,
-        /// The cells from this one on are closed.
-        closed_from: usize,
-    }
-
-    impl Prober for Leaky {
-        async fn round(&mut self, cells: &[usize], _timeout: Duration) -> Vec<Sighting> {
-            let sent = self.elapsed();
-            let sighting = |&cell: &usize| {
-                let is_let_through = self.rng.u8(..10) == 0 && cell < self.closed_from;
-                let observation = if is_let_through { Observation::Connected } else { Observation::Dropped };
-                Sighting::at(sent, cell, observation)
-            };
-            cells.iter().map(sighting).collect()
-        }
-
-        async fn late_arrivals(&mut self) -> Vec<Late> {
-            Vec::new()
-        }
-
-        fn lost_canaries(&self) -> Loss {
-            Loss::default()
-        }
-
-        fn signal(&self) -> Signal {
-            Signal { in_force: Some(Duration::ZERO), stale: BTreeSet::new() }
-        }
-
-        fn elapsed(&self) -> Duration {
-            self.start.elapsed()
-        }
-    }
+    use crate::verdict::EnforcementPoint;
 
     fn point(node: &str, direction: Direction) -> EnforcementPoint {
         let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
         EnforcementPoint { node: Some(node.to_owned()), policies: [policy].into(), direction }
     }
 
-    /// Whether all denials are believed of cells that are denied at these points, where those before `closed_from` leak.
+    /// Returns whether all denials are believed of cells that these points deny. The cells before
+    /// `closed_from` leak.
     async fn is_believed(denied_at: Vec<BTreeSet<EnforcementPoint>>, closed_from: usize, seed: u64) -> bool {
         let cells = denied_at.len();
         let pools = Pools::new(denied_at, 0.1);
-        let expected = Expected {
-            decision: Decision::Deny,
-            is_new: true,
-            crosses: true,
-            is_proved: true,
-            service: None,
-            has_denied_backend: false,
-        };
+        let expected = Expected { is_new: true, ..plain(Decision::Deny) };
         let deadlines = SettleDeadlines {
             timeout: Duration::from_millis(1),
             longest_timeout: Duration::from_millis(1),
             settle: Duration::from_millis(300),
-            handed_over: Duration::ZERO,
-            propagation: Duration::ZERO,
-            is_mixed: false,
-            loss: Loss::default(),
-            deliveries: CONFIRMED,
+            ..deadlines()
         };
         let mut prober = Leaky { rng: Rng::with_seed(seed), start: Instant::now(), closed_from };
         let settled = settle(&mut prober, &vec![expected; cells], &pools, deadlines).await;
@@ -178,8 +134,9 @@ mod tests {
         settled.tracks.iter().all(is_match)
     }
 
-    /// Seen: of 28 probes of one round, the seventh was delivered and the last was not, and the cell was believed. A leak of
-    /// a tenth of the connections matched in 57 of 100 runs, and the report said that it would have shown with 95 %.
+    /// Regression: of 28 probes of one round, the seventh was delivered and the last was not, and the denial
+    /// was believed. A leak of a tenth of the connections matched in 57 of 100 runs, and the report said that
+    /// it would show with 95 %.
     #[tokio::test]
     async fn a_leak_of_a_tenth_is_believed_as_rarely_as_the_report_says() {
         const RUNS: u64 = 500;
@@ -195,8 +152,8 @@ mod tests {
         runs.into_iter().filter(|is_believed| *is_believed).count()
     }
 
-    /// Of the cells that the sender's node denies and the receivers' nodes deny, too, those to one node leak: the silence
-    /// of the others proves nothing of them.
+    /// The sender's node and the receivers' nodes deny all cells. The cells to one node leak. The silence of
+    /// the other cells proves nothing about them.
     #[tokio::test]
     async fn a_leak_past_two_points_does_not_hide_among_other_pairs() {
         const RUNS: u64 = 500;

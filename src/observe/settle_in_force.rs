@@ -1,4 +1,4 @@
-//! Waiting until a change is in force: before, a denial that it leaves as it is proves nothing.
+//! Waits until a change is in force. Before that, a denial that the change leaves as it is proves nothing.
 
 use std::time::Duration;
 
@@ -7,12 +7,13 @@ use super::track::Expected;
 use crate::policy::Decision;
 use crate::verdict::Observation;
 
-/// How long to wait for the answer of a sentinel, which is there at once or not at all.
+/// How long to wait for the answer of a sentinel. It arrives at once or not at all.
 const GLANCE: Duration = Duration::from_millis(60);
 
 impl<P: Prober> Settling<'_, P> {
-    /// Looks whether the change is in force already, so that the first round says something about it.
-    pub(crate) async fn glance(&mut self) {
+    /// Looks whether the change is in force already, so that the first round says something about the new
+    /// state.
+    pub(super) async fn glance(&mut self) {
         self.prober.round(&[], GLANCE).await;
         let left = self.in_force().saturating_sub(self.prober.elapsed());
         if left <= GLANCE {
@@ -20,8 +21,8 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    /// Waits until the change is in force, and there must be a path to every cell.
-    pub(crate) async fn await_force(&mut self) {
+    /// Waits until the change is in force, and until there must be a path to every silent cell.
+    pub(super) async fn await_force(&mut self) {
         while !self.counts() {
             tokio::time::sleep(PAUSE).await;
             self.prober.round(&[], GLANCE).await;
@@ -35,14 +36,15 @@ impl<P: Prober> Settling<'_, P> {
         tokio::time::sleep(due.saturating_sub(self.prober.elapsed())).await;
     }
 
-    /// Whether a silence says something about the change by now.
-    pub(crate) fn counts(&self) -> bool {
+    /// Returns whether a silence says something about the new state by now.
+    pub(super) fn counts(&self) -> bool {
         self.prober.signal().in_force.is_some() || self.is_over()
     }
 
-    /// From when on a silence says something about the change: it was seen to be in force by then, or there has been
-    /// time enough. A node works off one thing after the other, so that is given as much time again.
-    pub(crate) fn in_force(&self) -> Duration {
+    /// Returns from when on a silence says something about the new state: the change was seen to be in force,
+    /// or there was enough time. Nodes process changes one after the other, so the time that was seen is
+    /// doubled.
+    pub(super) fn in_force(&self) -> Duration {
         let SettleDeadlines { handed_over, propagation, is_mixed, .. } = self.deadlines;
         let least = if is_mixed { handed_over + propagation } else { Duration::ZERO };
         match self.prober.signal().in_force {
@@ -51,21 +53,22 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    /// The same for one cell, to which there must be a path, too.
-    pub(crate) fn due(&self, expected: &Expected, in_force: Duration) -> Duration {
+    /// Returns the same for one cell, to which there must also be a path.
+    pub(super) fn due(&self, expected: &Expected, in_force: Duration) -> Duration {
         let wired = self.deadlines.handed_over + self.deadlines.propagation;
         match (expected.decision, expected.service) {
             (Decision::Allow | Decision::Undefined, _) => in_force,
             (Decision::Deny, _) if expected.is_proved => in_force,
             (Decision::Deny, None) => in_force.max(wired),
-            // Nodes learn of Services from somebody else than of policies, in a time that nobody promises.
+            // Nodes learn of Services from another component than of policies, and no time is promised for
+            // that.
             (Decision::Deny, Some(service)) => {
                 in_force.max(wired).max(self.delivered_by(service).unwrap_or_else(|| self.deadline()))
             }
         }
     }
 
-    /// Since when cells of this Service and node are delivered. `None` if none is.
+    /// Returns since when cells of this Service and node are delivered. `None` if none is.
     fn delivered_by(&self, service: usize) -> Option<Duration> {
         let cells = self.tracks.iter().zip(self.expected).filter(|(track, expected)| {
             expected.service == Some(service)
@@ -75,9 +78,9 @@ impl<P: Prober> Settling<'_, P> {
         cells.filter_map(|(track, _)| track.settled).min()
     }
 
-    /// What differs although there was no time for it after the last disturbance is not known. What a probe shows is
-    /// from when it was sent.
-    pub(crate) fn find_cut_short(&mut self) {
+    /// Makes cells inconclusive that differ and were not probed after the deadline: there was no time to
+    /// settle after the last disturbance. A probe shows the state at the time when it was sent.
+    pub(super) fn find_cut_short(&mut self) {
         let deadline = self.leak_deadline();
         let message = match self.disturbed {
             Some(_) => "agents or the API server were away, and too little time was left afterwards",

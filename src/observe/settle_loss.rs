@@ -1,18 +1,18 @@
-//! What a network that loses packets does to the settling of a step: how many silences a denial needs, and
-//! which cells may only have been unlucky.
+//! Settling in a network that loses packets: how many silences a denial needs, and which cells may only have
+//! been unlucky.
 
 use super::settle::{CONFIRMED, Prober, RISK, Settling};
 use super::track::{Expected, Loss, chance};
 use crate::policy::Decision;
 
-/// How many probes of an allowed cell may go missing in any case without its being called flaky: a
-/// network may lose a packet.
+/// How many probes of an allowed cell may always go missing before the cell is flaky, because every network
+/// may lose a packet.
 const LOST: u32 = 2;
 
 impl<P: Prober> Settling<'_, P> {
-    /// How often a cell has to be silent until its silence can hardly be loss: the more often, the
-    /// more of the probes that should be answered go missing.
-    pub(crate) fn required_drops(&self) -> u32 {
+    /// Returns how often a cell has to be silent until loss hardly explains it. The number grows with the
+    /// share of probes that go missing although they should be answered.
+    pub(super) fn required_drops(&self) -> u32 {
         let loss = self.suspected_loss();
         if loss <= 0.0 {
             return CONFIRMED;
@@ -26,28 +26,29 @@ impl<P: Prober> Settling<'_, P> {
         silences.max(CONFIRMED)
     }
 
-    /// The loss to reckon with: twice as much as was seen, which may have been in a good moment.
-    pub(crate) fn suspected_loss(&self) -> f64 {
+    /// Returns the loss to expect: twice the measured loss, because the measurement may have met a good
+    /// moment.
+    pub(super) fn suspected_loss(&self) -> f64 {
         (self.loss() * 2.0).min(0.9)
     }
 
-    /// The share of probes that go missing: now, or ever since the beginning. Where everything is
-    /// denied, only the past can tell.
-    pub(crate) fn loss(&self) -> f64 {
+    /// Returns the share of probes that go missing: the larger of the present share and the share since the
+    /// beginning. If everything is denied, only the past shows it.
+    pub(super) fn loss(&self) -> f64 {
         let own = self.own_loss();
         own.share().max(own.plus(self.deadlines.loss).share())
     }
 
-    /// What was lost in this step: of allowed probes, and of canaries.
-    pub(crate) fn own_loss(&self) -> Loss {
+    /// Returns what was lost in this state: probes of allowed cells, and canaries.
+    pub(super) fn own_loss(&self) -> Loss {
         let tells = |expected: &Expected| expected.decision == Decision::Allow && expected.crosses;
         let telling = self.tracks.iter().zip(self.expected).filter(|(_, expected)| tells(expected));
         let losses = telling.map(|(track, _)| Loss { missed: track.missed, agreed: track.agreed });
         losses.fold(self.prober.lost_canaries(), Loss::plus)
     }
 
-    /// Finds the cells whose silence may be loss: denied ones, and allowed ones that have answered.
-    pub(crate) fn find_unconfirmed(&mut self) {
+    /// Marks the cells whose silence may be loss: denied cells, and allowed cells that have answered before.
+    pub(super) fn find_unconfirmed(&mut self) {
         let (required, loss) = (self.required_drops(), self.suspected_loss());
         for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
             let is_silent = track.agrees(Decision::Deny) == Some(true);
@@ -63,8 +64,8 @@ impl<P: Prober> Settling<'_, P> {
         }
     }
 
-    /// Finds the allowed cells that missed more probes than the network loses elsewhere.
-    pub(crate) fn find_intermittent(&mut self) {
+    /// Marks the allowed cells that missed more probes than loss explains.
+    pub(super) fn find_intermittent(&mut self) {
         let loss = self.suspected_loss();
         for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
             let is_heard = track.agrees(expected.decision) == Some(true);

@@ -141,9 +141,7 @@ fn choose(
 /// Returns the deviations that apply to a scenario and step.
 fn deviations_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a Arc<KnownDeviation>> {
     let deviations = profiles.iter().flat_map(|profile| &profile.deviations);
-    // The cluster backend may append ` on NODE, NODE` to the name.
-    let scenario = view.scenario.split(" on ").next().unwrap_or_default();
-    deviations.filter(|deviation| deviation.cells.is_here(scenario, view.step)).collect()
+    deviations.filter(|deviation| deviation.cells.is_here(view.scenario, view.step)).collect()
 }
 
 /// Returns the first deviation with a quirk.
@@ -262,8 +260,7 @@ steps:
         let promised: Vec<_> = promised
             .map(|((cell, route), expectation)| Promised { cell, route: route.as_ref(), expectation })
             .collect();
-        let view =
-            View { scenario: "s on node-a, node-b", step: Some("the step"), world: &world, cells: &promised };
+        let view = View { scenario: "s", step: Some("the step"), world: &world, cells: &promised };
         ask(view, &engine)
     }
 

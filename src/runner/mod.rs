@@ -23,9 +23,9 @@ pub use event::{Event, Events};
 pub use settings::Settings;
 pub use variants::{Trials, run_with_variants};
 
-/// Runs scenarios, `settings.parallel` at the same time. `backends` yields the index of each scenario with its own
-/// backend, in the order in which the scenarios start. The next one is taken when there is room for it. An index that
-/// occurs twice is a repetition. Repetitions are merged into one result.
+/// Runs scenarios, `settings.parallel` at the same time. `backends` yields the index of each scenario with
+/// its own backend, in the order in which the scenarios start. The next one is taken when there is room for
+/// it. An index that occurs twice is a repetition. Repetitions are merged into one result.
 ///
 /// `interrupted` becomes true when the run should end early. The result then has what is known until then.
 pub async fn run<B: Backend>(
@@ -40,19 +40,19 @@ pub async fn run<B: Backend>(
     let runner = Runner { settings, events, asked: scenarios.len() };
     let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
         let scenario = scenarios.get(index)?;
-        let span = tracing::debug_span!("scenario", title = scenario.name);
+        let span = tracing::debug_span!("scenario", title = scenario.title());
         Some(runner.run_one(index, scenario, backend, interrupted.clone()).instrument(span))
     });
     let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
     let (results, failed) = collect(running, settings.fail_fast).await;
-    let names = || scenarios.iter().map(|scenario| scenario.name.as_str());
-    let left = names().enumerate().filter(|(index, _)| !results.contains_key(index));
-    let unfinished: Vec<_> = left.map(|(_, name)| name.to_owned()).collect();
-    let times = |name: &str| names().filter(|other| *other == name).count();
+    let titles: Vec<_> = scenarios.iter().map(Scenario::title).collect();
+    let left = titles.iter().enumerate().filter(|(index, _)| !results.contains_key(index));
+    let unfinished: Vec<_> = left.map(|(_, title)| title.clone()).collect();
+    let times = |title: &str| titles.iter().filter(|other| *other == title).count();
     let interrupted = *interrupted.borrow();
     RunResult {
         scenarios: merge(results.into_values().collect(), times),
-        asked: names().collect::<HashSet<_>>().len(),
+        asked: titles.iter().collect::<HashSet<_>>().len(),
         interrupted,
         stopped: failed && !unfinished.is_empty(),
         unfinished,
@@ -63,7 +63,8 @@ pub async fn run<B: Backend>(
     }
 }
 
-/// Returns the results by index, and whether a failure ended the run early. With `fail_fast`, every failure does.
+/// Returns the results by index, and whether a failure ended the run early. With `fail_fast`, every failure
+/// does.
 async fn collect(
     finished: impl Stream<Item = Option<(usize, ScenarioResult)>>,
     fail_fast: bool,
@@ -101,7 +102,7 @@ impl Runner<'_> {
     ) -> Option<(usize, ScenarioResult)> {
         let Self { settings, events, asked } = self;
         let ran = async {
-            events.send(Event::ScenarioStarted { index, asked: *asked, name: scenario.name.clone() });
+            events.send(Event::ScenarioStarted { index, asked: *asked, name: scenario.title() });
             let result = match backend {
                 Ok(mut backend) => {
                     let result = scenario::run(index, scenario, settings, &mut backend, events).await;

@@ -18,7 +18,7 @@ use crate::verdict::{CellResult, ScenarioFailure, ScenarioResult, StepResult};
 /// Returns the result of a scenario that was not started.
 pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>) -> ScenarioResult {
     ScenarioResult {
-        name: scenario.name.clone(),
+        name: scenario.title(),
         description: scenario.description.clone(),
         file: scenario.file.clone(),
         demonstrates: scenario.demonstrates,

@@ -18,8 +18,8 @@ pub trait Trials<V> {
     fn seen(&mut self, variant: V, step: usize, verdicts: &[Verdict]);
 }
 
-/// Runs one scenario, and tries the backend's variants after each step. `index` is the scenario's index among the
-/// `asked` scenarios of the run.
+/// Runs one scenario, and tries the backend's variants after each step. `index` is the scenario's index among
+/// the `asked` scenarios of the run.
 pub async fn run_with_variants<B: Variants>(
     (index, asked): (usize, usize),
     scenario: &Scenario,
@@ -28,7 +28,7 @@ pub async fn run_with_variants<B: Variants>(
     events: &Events,
     trials: &mut impl Trials<B::Variant>,
 ) -> ScenarioResult {
-    events.send(Event::ScenarioStarted { index, asked, name: scenario.name.clone() });
+    events.send(Event::ScenarioStarted { index, asked, name: scenario.title() });
     let start = Instant::now();
     let mut run = ScenarioRun::new(index, scenario, settings, &mut backend, events);
     let mut steps = Vec::new();

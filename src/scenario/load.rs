@@ -88,6 +88,7 @@ impl Loader {
         let steps = self.steps(file.steps.value, &world, &items, &requires, &mut ignored)?;
         let OtherKinds { ignored, unmodelled, warnings } = OtherKinds::new(&ignored);
         Ok(Scenario {
+            nodes: Vec::new(),
             name: file.metadata.name.value,
             description: file.metadata.description,
             tags: file.metadata.tags,

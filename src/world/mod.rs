@@ -5,6 +5,7 @@
 mod action;
 mod addresses;
 mod capability;
+mod deployed;
 mod endpoint;
 mod model;
 mod pattern;
@@ -12,6 +13,7 @@ mod probe;
 
 pub use action::{Action, PodChange};
 pub use capability::{Absence, Capability};
+pub use deployed::Deployed;
 pub use endpoint::EndpointName;
 pub use model::{DnsServer, External, World};
 pub use pattern::{EndpointPattern, wildcard};

@@ -8,10 +8,10 @@ use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::runner::{self, Events, Settings};
 use crate::scenario::Scenario;
 use crate::verdict::{Environment, ScenarioResult};
-use crate::world::{Action, EndpointName, World};
+use crate::world::{Action, Deployed, EndpointName, World};
 
 /// A scenario that was run.
-pub(super) struct Carried {
+pub(super) struct Recorded {
     pub(super) result: ScenarioResult,
     /// The state at the beginning, and after every step that was run.
     pub(super) states: Vec<World>,
@@ -26,7 +26,7 @@ pub(super) struct Runner<'a, F> {
 
 impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
     /// Runs a scenario. Returns `None` if it was interrupted.
-    pub(super) async fn carry_out(&self, scenario: &Scenario) -> Option<Carried> {
+    pub(super) async fn run(&self, scenario: &Scenario) -> Option<Recorded> {
         let states = Arc::new(Mutex::new(Vec::new()));
         let backend =
             (self.new_backend)(scenario).map(|backend| Recording { backend, states: Arc::clone(&states) });
@@ -38,7 +38,7 @@ impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
             runner::run(one, backends, self.settings, Environment::default(), &events, interrupted).await;
         let result = ran.scenarios.into_iter().next()?;
         let states = std::mem::take(&mut *states.lock().unwrap_or_else(PoisonError::into_inner));
-        Some(Carried { result, states })
+        Some(Recorded { result, states })
     }
 }
 
@@ -49,25 +49,25 @@ struct Recording<B> {
 }
 
 impl<B> Recording<B> {
-    fn keep(&self, world: &World) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(world.clone());
+    fn keep(&self, world: &World, deployed: &Deployed) {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(world.with(deployed));
     }
 }
 
 impl<B: Backend> Backend for Recording<B> {
-    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
-        self.backend.start(world).await?;
-        self.keep(world);
-        Ok(())
+    async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
+        let deployed = self.backend.deploy(world).await?;
+        self.keep(world, &deployed);
+        Ok(deployed)
     }
 
-    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
-        self.backend.apply(actions, world).await?;
-        self.keep(world);
-        Ok(())
+    async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
+        let deployed = self.backend.apply(actions, world).await?;
+        self.keep(world, &deployed);
+        Ok(deployed)
     }
 
-    async fn apply_between_steps(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
+    async fn apply_between_steps(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
         self.backend.apply_between_steps(actions, world).await
     }
 
