@@ -25,9 +25,10 @@
 //! | `backend` | where packets are sent: the lab and clusters behind one interface | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
-//! | `run` | rounds, settling, retries; emits events and knows no report | `backend`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
-//! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `run`, `scenario`, `verdict`, `world` |
-//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `deviation`, `generate`, `naive`, `plan`, `policy`, `run`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
+//! | `observe` | rounds, settling, control rounds, and the evidence of each cell; knows no scenario | `backend`, `plan`, `policy`, `verdict`, `world` |
+//! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
+//! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `runner`, `scenario`, `verdict`, `world` |
+//! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `deviation`, `generate`, `naive`, `plan`, `policy`, `runner`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
 //! | `document` | the schema of each JSON document, written and read by the same types | `backend`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `verdict` |
 //! | `compare` | what changed between two runs; pure | `document` |
 //! | `report` | documents and results as text for people and JUnit XML | `document`, `expect`, `fuzz`, `policy`, `profile`, `selftest`, `snapshot`, `verdict` |
@@ -46,11 +47,12 @@ pub mod fuzz;
 pub mod generate;
 pub mod image;
 pub mod naive;
+pub mod observe;
 pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod report;
-pub mod run;
+pub mod runner;
 pub mod scenario;
 pub mod select;
 pub mod selftest;

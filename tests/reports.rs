@@ -248,7 +248,8 @@ fn a_document_is_read_as_it_was_written() {
     everything.environment.facts = vec![("server".to_owned(), "v1.36.0".to_owned())];
     everything.unfinished = vec!["later".to_owned()];
     let excused = scenario("excused", vec![step("deny", vec![excused(Observation::Connected)])]);
-    let with_profile = RunResult { profiles: plugin(), ..run(vec![excused]) };
+    let with_profile =
+        RunResult { profiles: plugin().iter().map(Profile::applied).collect(), ..run(vec![excused]) };
     let proves_less = RunResult { asked_share: Some(0.01), ..run(vec![good()]) };
     for result in [everything, with_profile, slow(), proves_less] {
         let mut document = RunDocument::from(&result);

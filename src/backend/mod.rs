@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt};
 
 pub use agent::{Agent, Connect, Single, Stream, Unreachable};
 
-use crate::world::{Action, EndpointName, World};
+use crate::world::{Action, Deployed, EndpointName, World};
 
 /// Sends requests to many agents, with a limit on how many are sent at the same time. The limit exists
 /// because all connections to agents may go through the same API server. Returns the answers in order.
@@ -79,13 +79,12 @@ impl Sentinels {
 
 /// An environment in which pods run, policies are enforced and packets are sent.
 pub trait Backend {
-    /// Creates everything that a state describes, and fills in its addresses. May return before the policies
-    /// are enforced.
-    fn start(&mut self, world: &mut World) -> impl Future<Output = Result<(), Error>>;
+    /// Creates everything that a state describes. May return before the policies are enforced.
+    fn deploy(&mut self, world: &World) -> impl Future<Output = Result<Deployed, Error>>;
 
-    /// Executes the actions that led to this state, fills in the addresses of new objects, and hands the
-    /// policies over to the enforcer.
-    fn apply(&mut self, actions: &[Action], world: &mut World) -> impl Future<Output = Result<(), Error>>;
+    /// Executes the actions that led to this state, and hands the policies over to the enforcer. The state does
+    /// not have the addresses of new objects yet.
+    fn apply(&mut self, actions: &[Action], world: &World) -> impl Future<Output = Result<Deployed, Error>>;
 
     /// Checks that everything that was created for a state is unchanged, and that nothing was added to it.
     /// Called after a step was measured: whatever is found then is what the packets followed.
@@ -102,8 +101,8 @@ pub trait Backend {
     fn apply_between_steps(
         &mut self,
         actions: &[Action],
-        world: &mut World,
-    ) -> impl Future<Output = Result<(), Error>> {
+        world: &World,
+    ) -> impl Future<Output = Result<Deployed, Error>> {
         self.apply(actions, world)
     }
 

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// Variable with a filter such as `debug` or `netproof::run=trace`. It overrides `-v`.
+/// Variable with a filter such as `debug` or `netproof::observe=trace`. It overrides `-v`.
 const FILTER: &str = "NETPROOF_LOG";
 /// Variable with the format: `text` (the default) or `json`.
 const FORMAT: &str = "NETPROOF_LOG_FORMAT";

@@ -38,7 +38,7 @@ struct Cli {
     /// Show the whole report; twice, also what netproof does; three times, also every request
     ///
     /// Diagnostics go to standard error. NETPROOF_LOG=FILTER selects them, such as debug or
-    /// netproof::run=trace; NETPROOF_LOG_FORMAT=json writes them for machines.
+    /// netproof::observe=trace; NETPROOF_LOG_FORMAT=json writes them for machines.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report::escape::{lines, shown};
 use crate::report::style::{duration, thousands};
-use crate::run::{Event, Events};
+use crate::runner::{Event, Events};
 use crate::verdict::{Outcome, ScenarioResult};
 
 /// Runs `work`, and shows the events that it emits.

@@ -20,7 +20,7 @@ use crate::deviation::Fault;
 use crate::document::{RunDocument, ScenarioListDocument};
 use crate::scenario::{self, Scenario};
 use crate::snapshot::Identity;
-use crate::{report, run};
+use crate::{report, runner};
 
 /// Carry out scenarios with real packets, and compare them with what the policies promise
 ///
@@ -163,7 +163,7 @@ async fn in_lab(
     let environment = accept.complete(options.lab(), scenarios);
     let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
     let result = progress::with_progress(async |events| {
-        run::run(scenarios, backends, &settings, environment, events, interrupted).await
+        runner::run(scenarios, backends, &settings, environment, events, interrupted).await
     })
     .await?;
     Ok(RunDocument::from(&result))
@@ -187,7 +187,7 @@ async fn on_cluster(
     cluster.accept(accepted.map(|kind| kind.kind.clone()));
     let backends = cluster.backends();
     let result = progress::with_progress(async |events| {
-        run::run(&scheduled, backends, &settings, environment, events, interrupted).await
+        runner::run(&scheduled, backends, &settings, environment, events, interrupted).await
     })
     .await?;
     let document = RunDocument::from(&result);

@@ -15,8 +15,9 @@ use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::RunDocument;
+use crate::observe;
 use crate::report;
-use crate::run::Settings;
+use crate::runner::Settings;
 use crate::verdict::{Environment, Limits};
 use crate::world::Capability;
 
@@ -41,9 +42,9 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     settle: Option<Duration>,
 
-    /// The shortest time to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = value::duration)]
-    min_timeout: Duration,
+    /// The shortest time to wait for an answer [default: 80ms]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    min_timeout: Option<Duration>,
 
     /// How long to wait after the last denied probe for arrivals that are late, at least twice as long as for
     /// an answer [default: 300ms in the lab, 2s on a cluster]
@@ -60,9 +61,9 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     require: Vec<Capability>,
 
-    /// The longest time to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = value::duration)]
-    max_timeout: Duration,
+    /// The longest time to wait for an answer [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    max_timeout: Option<Duration>,
 
     /// How many scenarios to carry out at once
     /// [default: twice as many as this machine has processors and one more in the lab, 5 on a cluster]
@@ -119,28 +120,32 @@ impl RunOptions {
         self.parallel.unwrap_or_else(default)
     }
 
-    /// Returns the default settings with the changes of the options.
-    fn settings(&self, default: &Settings) -> anyhow::Result<Settings> {
-        Ok(Settings {
+    /// Returns these settings, changed by the options.
+    fn settings(&self, default: observe::Settings) -> anyhow::Result<Settings> {
+        let observe = observe::Settings {
             settle: self.settle.unwrap_or(default.settle),
-            shortest_timeout: self.min_timeout,
-            longest_timeout: self.max_timeout,
+            shortest_timeout: self.min_timeout.unwrap_or(default.shortest_timeout),
+            longest_timeout: self.max_timeout.unwrap_or(default.longest_timeout),
             linger: self.linger.unwrap_or(default.linger),
             leak_share: self.confidence,
             limits: Limits { enforce: self.enforce_within, admit: self.admit_within },
+            ..default
+        };
+        Ok(Settings {
+            observe,
             required: self.require.iter().copied().collect(),
             parallel: self.parallel(),
             fail_fast: self.fail_fast,
             profiles: self.profiles.profiles()?,
-            ..*default
         })
     }
 
     /// Returns the settings of a run in the lab.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
-        let settings = self.settings(&Settings::lab())?;
+        let mut settings = self.settings(observe::Settings::lab())?;
         // The lab's pods exist as soon as it has started.
-        Ok(Settings { start: settings.settle, ..settings })
+        settings.observe.start = settings.observe.settle;
+        Ok(settings)
     }
 
     /// Returns the environment of a run in the lab.
@@ -151,7 +156,7 @@ impl RunOptions {
 
     /// Returns the settings of a run on a cluster.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
-        self.settings(&Settings::cluster())
+        self.settings(observe::Settings::cluster())
     }
 
     /// Connects to the cluster.
@@ -217,4 +222,27 @@ pub(super) fn complain(result: anyhow::Result<()>) {
 /// Returns the number of processors that the program may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_the_defaults_of_the_settings() {
+        let (lab, cluster) = (observe::Settings::lab(), observe::Settings::cluster());
+        let help = RunOptions::augment_args(clap::Command::new("netproof")).render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let both = |name: &str, lab, cluster| {
+            format!("{name} [default: {lab:?} in the lab, {cluster:?} on a cluster]")
+        };
+        for shown in [
+            both("promise", lab.settle, cluster.settle),
+            both("as for an answer", lab.linger, cluster.linger),
+            format!("The shortest time to wait for an answer [default: {:?}]", lab.shortest_timeout),
+            format!("The longest time to wait for an answer [default: {:?}]", lab.longest_timeout),
+        ] {
+            assert!(help.contains(&shown), "{shown}: {help}");
+        }
+    }
 }

@@ -10,10 +10,10 @@ use super::{Exit, block_on, library, output, progress, select};
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::SelfTestDocument;
-use crate::run::Settings;
+use crate::runner::Settings;
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
-use crate::{report, source};
+use crate::{observe, report, source};
 
 /// Prove that the scenarios would notice wrong enforcement
 ///
@@ -97,7 +97,7 @@ async fn carry_out(
     let settings = Settings {
         // Most of the time passes in waiting for answers that must not arrive.
         parallel: args.parallel.unwrap_or_else(|| 8 * processors()),
-        ..Settings::lab()
+        ..Settings::new(observe::Settings::lab())
     };
     let interrupted = interruption()?;
     let result = progress::with_progress(async |events| {

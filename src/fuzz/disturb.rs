@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 
-use super::carry_out::Runner;
 use super::dry_run::read;
+use super::recording::Runner;
 use crate::backend::lab::{Interference, Lab};
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
 use crate::deviation::Fault;
 use crate::generate::{self, Ground};
 use crate::plan;
 use crate::policy::Decision;
-use crate::run::Settings;
+use crate::runner::Settings;
 use crate::scenario::Scenario;
 use crate::source;
 use crate::verdict::{Outcome, ScenarioResult, Verdict};
-use crate::world::{Action, EndpointName, World};
+use crate::world::{Action, Deployed, EndpointName, World};
 
 /// Number of steps in a scenario. The interference starts in one of them.
 const STEPS: usize = 4;
@@ -122,8 +122,8 @@ async fn run_one(
         Some(_) => {
             let new_backend = |_: &Scenario| Lab::new(fault);
             let runner = Runner { settings, new_backend, interrupted: interrupted.clone() };
-            let Some(carried) = runner.carry_out(&scenario).await else { return Ok(None) };
-            Some(carried.result)
+            let Some(ran) = runner.run(&scenario).await else { return Ok(None) };
+            Some(ran.result)
         }
     };
     let happened = Arc::new(OnceLock::new());
@@ -133,8 +133,8 @@ async fn run_one(
         Ok(Disturbed { lab: Lab::new(fault)?, interference, seed, at, next_step: 0, happened })
     };
     let runner = Runner { settings, new_backend, interrupted };
-    let carried = runner.carry_out(&scenario).await;
-    Ok(carried.map(|carried| (seed, interference, Pair { alone, disturbed: carried.result, happened })))
+    let ran = runner.run(&scenario).await;
+    Ok(ran.map(|ran| (seed, interference, Pair { alone, disturbed: ran.result, happened })))
 }
 
 /// Describes what is wrong with some cells of a result, for people.
@@ -229,12 +229,12 @@ struct Disturbed {
 }
 
 impl Backend for Disturbed {
-    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
-        self.lab.start(world).await
+    async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
+        self.lab.deploy(world).await
     }
 
-    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
-        self.lab.apply(actions, world).await?;
+    async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
+        let deployed = self.lab.apply(actions, world).await?;
         let step = self.next_step;
         self.next_step += 1;
         if step == self.at {
@@ -243,14 +243,14 @@ impl Backend for Disturbed {
             // Each step is applied once, so the value is not set yet.
             let _ = self.happened.set(Happened { step, place });
         }
-        Ok(())
+        Ok(deployed)
     }
 
     async fn check_intact(&self, world: &World) -> Result<(), Error> {
         self.lab.check_intact(world).await
     }
 
-    async fn apply_between_steps(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
+    async fn apply_between_steps(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
         self.lab.apply_between_steps(actions, world).await
     }
 

@@ -8,16 +8,16 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::carry_out::{Carried, Runner};
 use super::compare::{Differs, Disagreement, compare};
 use super::coverage::Coverage;
 use super::describe::CaseName;
 use super::dry_run::{Case, read};
 use super::follow::{Found, Suspect, follow};
+use super::recording::{Recorded, Runner};
 use crate::backend::{Backend, Error};
 use crate::generate::{self, Ground};
 use crate::policy::Decision;
-use crate::run::Settings;
+use crate::runner::Settings;
 use crate::scenario::Scenario;
 use crate::verdict::{Counts, Outcome, ScenarioFailure};
 
@@ -110,14 +110,14 @@ pub async fn fuzz<B: Backend>(
         let batch = if is_late || is_enough.get() { None } else { Batch::new(limits, index) };
         async move { batch.map(|batch| (batch, index + 1)) }
     });
-    let carried = batches.map(|batch| async {
+    let ran = batches.map(|batch| async {
         let begun = Instant::now();
-        let digest = carry_out(&runner, batch).await;
+        let digest = run_batch(&runner, batch).await;
         longest.set(longest.get().max(begun.elapsed()));
         digest
     });
-    let mut carried = std::pin::pin!(carried.buffer_unordered(limits.at_once.max(1)));
-    while let Some(Some(digest)) = carried.next().await {
+    let mut ran = std::pin::pin!(ran.buffer_unordered(limits.at_once.max(1)));
+    while let Some(Some(digest)) = ran.next().await {
         let hopeless = digest.failure.as_ref().is_some_and(|failure| failure.everywhere);
         // Scenarios in progress run to their end, because a stopped scenario has no result.
         is_enough.set(is_enough.get() || hopeless || (limits.fail_fast && !digest.suspects.is_empty()));
@@ -170,7 +170,7 @@ struct Digest {
 }
 
 /// Runs a random scenario. Returns `None` if it was interrupted.
-async fn carry_out<B: Backend>(
+async fn run_batch<B: Backend>(
     runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
     batch: Batch,
 ) -> Option<Digest> {
@@ -184,14 +184,14 @@ async fn carry_out<B: Backend>(
         Ok(scenario) => scenario,
         Err(error) => return Some(failed(format!("the random scenario cannot be read: {error}"))),
     };
-    let carried = runner.carry_out(&scenario).await?;
+    let ran = runner.run(&scenario).await?;
     // This must not block the thread that waits for packets.
-    let digested = tokio::task::spawn_blocking(move || digest(seed, &value, scenario, carried)).await;
+    let digested = tokio::task::spawn_blocking(move || digest(seed, &value, scenario, ran)).await;
     Some(digested.unwrap_or_else(|error| failed(error.to_string())))
 }
 
-fn digest(seed: u64, value: &Value, scenario: Scenario, carried: Carried) -> Digest {
-    let Carried { result, states } = carried;
+fn digest(seed: u64, value: &Value, scenario: Scenario, ran: Recorded) -> Digest {
+    let Recorded { result, states } = ran;
     let judged_machines = result.judged_machines().into_iter().map(str::to_owned).collect();
     let mut digest = Digest { seed, counts: result.counts(), judged_machines, ..Digest::default() };
     let states = states.iter().zip(states.iter().skip(1));

@@ -61,15 +61,14 @@ pub(super) fn read(value: &serde_json::Value) -> Result<Scenario, Error> {
 /// If a step cannot be applied. The loader refuses such scenarios.
 pub fn cases(scenario: &Scenario) -> Result<Vec<Case>, String> {
     let mut dry_run = DryRun::default();
-    let mut world = scenario.world.clone();
-    dry_run.start(&mut world);
+    let mut world = scenario.world.with(&dry_run.deploy(&scenario.world));
     let mut cases = Vec::new();
     for step in &scenario.steps {
         let before = world.clone();
         for action in &step.actions {
             world.apply(action).map_err(|error| error.to_string())?;
         }
-        dry_run.apply(&step.actions, &mut world);
+        world = world.with(&dry_run.apply(&step.actions, &world));
         let (actions, probes) = (step.actions.clone(), scenario.probes.clone());
         cases.push(Case { before, actions, world: world.clone(), probes });
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
-use super::carry_out::Runner;
 use super::compare::{Differs, Disagreement, compare};
 use super::describe::{CaseName, describe};
 use super::driver::Limits;
 use super::dry_run::{Case, ask_engine, cases, read};
 use super::edit::focused;
 use super::flatten::flatten;
+use super::recording::Runner;
 use super::shrink::{Budget, Shrunk, shrink};
 use super::world::Naive;
 use crate::backend::{Backend, Error};
@@ -148,10 +148,9 @@ impl Wanted<'_> {
         value: &Value,
     ) -> bool {
         let Ok(scenario) = read(value) else { return false };
-        let Some(carried) = runner.carry_out(&scenario).await else { return false };
-        let is_complete = carried.result.steps.len() == scenario.steps.len();
-        let (Some(state), Some(step), true) =
-            (carried.states.last(), carried.result.steps.last(), is_complete)
+        let Some(ran) = runner.run(&scenario).await else { return false };
+        let is_complete = ran.result.steps.len() == scenario.steps.len();
+        let (Some(state), Some(step), true) = (ran.states.last(), ran.result.steps.last(), is_complete)
         else {
             return false;
         };

@@ -1,7 +1,6 @@
 //! Random scenarios, judged by three independent judges: the policy engine, the naive evaluator, and packets. Each
 //! disagreement is shrunk to a minimal scenario that shows it.
 
-mod carry_out;
 mod compare;
 mod coverage;
 mod describe;
@@ -14,6 +13,7 @@ mod field;
 mod flatten;
 mod follow;
 mod item;
+mod recording;
 mod shrink;
 mod world;
 

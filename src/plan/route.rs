@@ -124,7 +124,7 @@ impl<'a> Router<'a> {
         let Cell { from, to, family, probe } = cell;
         let source = self.endpoint(from, *family)?;
         // An end without an address of the family cannot send anything.
-        self.address(from, *family)?;
+        self.world.address(from, *family)?;
         match probe {
             Probe::Dns { over } => {
                 let dns = &self.world.dns.as_ref()?.service;
@@ -142,7 +142,7 @@ impl<'a> Router<'a> {
                     Some(service) => *service,
                     None => Destination::Endpoint(self.endpoint(to, *family)?),
                 };
-                let address = SocketAddr::new(self.address(to, *family)?, port.get());
+                let address = SocketAddr::new(self.world.address(to, *family)?, port.get());
                 let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
                 let servers = self.servers(cell, *protocol, *port);
                 let transport = transport(*protocol);
@@ -156,7 +156,7 @@ impl<'a> Router<'a> {
         let EndpointName::Service { namespace, name } = of else { return None };
         let lookup = Lookup {
             name: service_host(namespace, name),
-            addresses: self.address(of, family).into_iter().collect(),
+            addresses: self.world.address(of, family).into_iter().collect(),
         };
         let dns = self.world.dns.as_ref()?;
         let service = EndpointName::service(&dns.service.namespace, &dns.service.name);
@@ -166,7 +166,7 @@ impl<'a> Router<'a> {
         let pod = EndpointName::pod(&dns.pod.namespace, &dns.pod.name);
         Some(Route {
             flow: Flow { source, destination, family, protocol: over, port },
-            address: SocketAddr::new(self.address(&service, family)?, port.get()),
+            address: SocketAddr::new(self.world.address(&service, family)?, port.get()),
             transport,
             lookup: Some(lookup),
             servers: vec![(pod, Listener { transport, port: dns.port.get() })],
@@ -176,17 +176,11 @@ impl<'a> Router<'a> {
 
     fn endpoint(&self, name: &EndpointName, family: IpFamily) -> Option<Endpoint> {
         match name {
-            EndpointName::External(_) => self.address(name, family).map(Endpoint::External),
+            EndpointName::External(_) => self.world.address(name, family).map(Endpoint::External),
             EndpointName::Pod { .. } | EndpointName::Node(_) | EndpointName::Service { .. } => {
                 self.endpoints.get(name).copied()
             }
         }
-    }
-
-    /// Returns the address of an endpoint.
-    pub fn address(&self, name: &EndpointName, family: IpFamily) -> Option<IpAddr> {
-        let addresses = self.world.addresses(name)?;
-        addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
     }
 
     fn servers(&self, cell: &Cell, protocol: Protocol, port: Port) -> Vec<(EndpointName, Listener)> {

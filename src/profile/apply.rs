@@ -24,11 +24,18 @@ pub struct View<'a> {
     /// The state.
     pub world: &'a World,
     /// Cells of the state.
-    pub cells: &'a [Cell],
-    /// Route of each cell.
-    pub routes: &'a [Option<Route>],
-    /// Expectation for each cell.
-    pub expectations: &'a [Expectation],
+    pub cells: &'a [Promised<'a>],
+}
+
+/// A cell, and what the policies promise for it.
+#[derive(Clone, Copy)]
+pub struct Promised<'a> {
+    /// The cell.
+    pub cell: &'a Cell,
+    /// Its route. `None` if nothing can be sent.
+    pub route: Option<&'a Route>,
+    /// Its expectation.
+    pub expectation: &'a Expectation,
 }
 
 /// Returns, for each cell, the deviation that makes it undefined, or `None`. This is the first deviation that covers
@@ -49,10 +56,9 @@ pub fn judged_endpoints(
 ) -> Vec<Promises> {
     let ways = OtherWays::new(&view.world.cluster);
     let here = deviations_here(profiles, view);
-    let cells = view.cells.iter().zip(view.routes).zip(promises);
-    let judged = cells.map(|((cell, route), mut promises)| {
+    let judged = view.cells.iter().zip(promises).map(|(Promised { cell, route, .. }, mut promises)| {
         promises.retain(|(endpoint, promised)| {
-            let arrival = route.as_ref().map(|route| Arrival::at(route, endpoint));
+            let arrival = route.map(|route| Arrival::at(route, endpoint));
             let covering = covering(&here, cell, promised);
             arrival.and_then(|arrival| ways.first_open(&covering, arrival, promised)).is_none()
         });
@@ -128,9 +134,8 @@ fn choose(
     choice: impl for<'a> Fn(&[&'a KnownDeviation], &Route, &Expectation) -> Option<&'a KnownDeviation>,
 ) -> Vec<Option<Arc<Excuse>>> {
     let here = deviations_here(profiles, view);
-    let cells = view.cells.iter().zip(view.routes).zip(view.expectations);
-    let chosen = cells.map(|((cell, route), promised)| {
-        let deviation = choice(&covering(&here, cell, promised), route.as_ref()?, promised)?;
+    let chosen = view.cells.iter().map(|Promised { cell, route, expectation }| {
+        let deviation = choice(&covering(&here, cell, expectation), (*route)?, expectation)?;
         Some(Arc::clone(&deviation.excuse))
     });
     chosen.collect()
@@ -139,9 +144,7 @@ fn choose(
 /// Returns the deviations that apply to a scenario and step.
 fn deviations_here<'a>(profiles: &'a [Profile], view: View<'_>) -> Vec<&'a KnownDeviation> {
     let deviations = profiles.iter().flat_map(|profile| &profile.deviations);
-    // The cluster backend may append ` on NODE, NODE` to the name.
-    let scenario = view.scenario.split(" on ").next().unwrap_or_default();
-    deviations.filter(|deviation| deviation.cells.is_here(scenario, view.step)).collect()
+    deviations.filter(|deviation| deviation.cells.is_here(view.scenario, view.step)).collect()
 }
 
 /// Returns the first deviation with a quirk that changes how routes are evaluated.
@@ -277,23 +280,19 @@ steps:
         let routes: Vec<_> = cells.iter().map(|cell| router.route(cell)).collect();
         let expectations: Vec<_> =
             routes.iter().map(|route| route.as_ref().unwrap().evaluate(&engine)).collect();
-        let view = View {
-            scenario: "s on node-a, node-b",
-            step: Some("the step"),
-            world: &world,
-            cells: &cells,
-            routes: &routes,
-            expectations: &expectations,
-        };
+        let promised = cells.iter().zip(&routes).zip(&expectations);
+        let promised: Vec<_> = promised
+            .map(|((cell, route), expectation)| Promised { cell, route: route.as_ref(), expectation })
+            .collect();
+        let view = View { scenario: "s", step: Some("the step"), world: &world, cells: &promised };
         ask(view, &engine)
     }
 
     fn covered_in(content: &str, pattern: &str) -> Vec<String> {
         in_view(content, |view, _| {
             let excused = excused(&profile(pattern), view);
-            let cells = view.cells.iter().zip(view.expectations).zip(excused);
-            let cells = cells.filter(|(_, open)| open.is_some());
-            cells.map(|((cell, expectation), _)| format!("{cell} {}", expectation.decision)).collect()
+            let cells = view.cells.iter().zip(excused).filter(|(_, open)| open.is_some());
+            cells.map(|(it, _)| format!("{} {}", it.cell, it.expectation.decision)).collect()
         })
     }
 
@@ -361,9 +360,9 @@ steps:
     /// are the pods a, b and c.
     fn judged(policies: &str, pattern: &str) -> Vec<String> {
         in_view(&with_endpoints(policies, &["a", "b", "c"]), |view, engine| {
-            let is_it = |cell: &&Cell| cell.to_string() == "x/db → service:x/web 80/TCP";
-            let place = view.cells.iter().position(|cell| is_it(&cell)).unwrap();
-            let promises = view.routes.iter().map(|route| route.as_ref().unwrap().evaluate_servers(engine));
+            let is_it = |it: &Promised<'_>| it.cell.to_string() == "x/db → service:x/web 80/TCP";
+            let place = view.cells.iter().position(is_it).unwrap();
+            let promises = view.cells.iter().map(|it| it.route.unwrap().evaluate_servers(engine));
             let promises = judged_endpoints(&profile(pattern), view, promises).swap_remove(place);
             promises.iter().map(|(name, promised)| format!("{name} {}", promised.decision)).collect()
         })
@@ -687,7 +686,7 @@ steps:
         in_view(&content(after), |view, _| {
             let open = open_while_replaced(&profiles, view, &before.cluster);
             let open = view.cells.iter().zip(open).filter(|(_, deviation)| deviation.is_some());
-            open.map(|(cell, _)| cell.to_string()).collect()
+            open.map(|(it, _)| it.cell.to_string()).collect()
         })
     }
 

@@ -15,6 +15,6 @@ mod reading;
 mod service_port;
 mod unenforced;
 
-pub use apply::{View, excused, judged_endpoints, open_at_first, open_while_replaced};
+pub use apply::{Promised, View, excused, judged_endpoints, open_at_first, open_while_replaced};
 pub use load::{from_document, load};
 pub use model::{KnownDeviation, Profile};

@@ -87,6 +87,7 @@ impl Reader {
         let steps = self.steps(file.steps.value, &world, &items, &requires, &mut ignored)?;
         let OtherKinds { ignored, unmodelled, warnings } = OtherKinds::new(&ignored);
         Ok(Scenario {
+            nodes: Vec::new(),
             name: file.metadata.name.value,
             description: file.metadata.description,
             tags: file.metadata.tags,

@@ -16,6 +16,9 @@ use crate::world::{Action, Capability, PodChange, Probe, World};
 pub struct Scenario {
     /// `metadata.name`; unique in a run.
     pub name: String,
+    /// The nodes that stand for its logical nodes, in this order. Empty unless the scenario is run on several groups
+    /// of nodes.
+    pub nodes: Vec<String>,
     /// `metadata.description`: what the scenario decides, and why that matters.
     pub description: String,
     /// `metadata.tags`
@@ -43,6 +46,14 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Returns the name that reports show: with the nodes, if the scenario is run on several groups of nodes.
+    pub fn title(&self) -> String {
+        match self.nodes.as_slice() {
+            [] => self.name.clone(),
+            nodes => format!("{} on {}", self.name, nodes.join(", ")),
+        }
+    }
+
     /// Returns everything that its steps require.
     pub fn requires(&self) -> BTreeSet<Capability> {
         self.steps.iter().flat_map(|step| step.requires.iter().copied()).collect()

@@ -19,7 +19,7 @@ pub use result::{Detection, ScenarioTrial, SelfTest};
 use crate::backend::Error;
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
-use crate::run::{self, Events, Settings, Trials};
+use crate::runner::{self, Events, Settings, Trials};
 use crate::scenario::Scenario;
 use crate::verdict::Verdict;
 
@@ -93,7 +93,7 @@ async fn try_all(
         let mut wanted = Wanted::new(scenario, &faults, cases);
         let lab = Lab::with_variants(faults.iter().copied())?;
         let right =
-            run::run_with_variants((place, asked), scenario, settings, lab, events, &mut wanted).await;
+            runner::run_with_variants((place, asked), scenario, settings, lab, events, &mut wanted).await;
         let (scenario, detections) = (scenario.name.clone(), wanted.detections());
         Ok((index, ScenarioTrial { scenario, right, detections }))
     });

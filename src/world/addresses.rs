@@ -27,6 +27,11 @@ impl World {
         Some(addresses)
     }
 
+    /// Returns the address of an endpoint in a family.
+    pub fn address(&self, endpoint: &EndpointName, family: IpFamily) -> Option<IpAddr> {
+        self.addresses(endpoint)?.iter().copied().find(|address| IpFamily::of(*address) == family)
+    }
+
     /// Returns the address that a name in a policy stands for at this moment.
     ///
     /// If the endpoint has no address of the family, returns an address that no endpoint has. This is so

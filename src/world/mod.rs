@@ -5,6 +5,7 @@
 mod action;
 mod addresses;
 mod capability;
+mod deployed;
 mod endpoint;
 mod error;
 mod model;
@@ -13,6 +14,7 @@ mod probe;
 
 pub use action::{Action, PodChange};
 pub use capability::{Absence, Capability};
+pub use deployed::Deployed;
 pub use endpoint::EndpointName;
 pub use error::{Error, ParseError};
 pub use model::{DnsServer, External, World};

@@ -48,8 +48,8 @@ impl Canaries {
                 add(&mut wanted, name);
             }
             deployment.use_nodes(wanted.cluster.nodes.iter().map(|node| node.name.clone()).collect());
-            deployment.converge(&mut wanted).await?;
-            *world = wanted;
+            let deployed = deployment.converge(&wanted).await?;
+            *world = wanted.with(&deployed);
         }
         let pods =
             world.cluster.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(|n| nodes.contains(n)));

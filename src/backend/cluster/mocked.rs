@@ -107,12 +107,12 @@ pub(super) fn deployment(
 
 /// Converges a deployment to the standard topology.
 async fn converge(client: Client) -> Result<(), Error> {
-    converge_to(client, &mut standard_world(false)).await
+    converge_to(client, &standard_world(false)).await
 }
 
 /// Converges a deployment to a state.
-async fn converge_to(client: Client, world: &mut World) -> Result<(), Error> {
-    deployment(client, Support::new(), Vec::new()).converge(world).await
+async fn converge_to(client: Client, world: &World) -> Result<(), Error> {
+    deployment(client, Support::new(), Vec::new()).converge(world).await.map(drop)
 }
 
 /// Returns the answer to a request that created an object.
@@ -204,7 +204,7 @@ async fn the_server_gets_addresses_for_names() {
     metadata: {name: p, namespace: x}
     spec: {podSelector: {}, ingress: [{from: [
       {ipBlock: {cidr: \"{x/a}/24\", except: [\"{x/b}/32\"]}}, {ipBlock: {cidr: \"{x/c:IPv6}/128\"}}]}]}\n";
-    let mut world = state_after(step, &["10.1.2.3", "10.1.2.4"]);
+    let world = state_after(step, &["10.1.2.3", "10.1.2.4"]);
     let sent = Arc::new(Mutex::new(Value::Null));
     let kept = Arc::clone(&sent);
     let client = client_with_bodies(move |method, path, body| match (method, path) {
@@ -216,7 +216,7 @@ async fn the_server_gets_addresses_for_names() {
         (&Method::POST, _) => created(),
         _ => status(404, "not found"),
     });
-    assert!(converge_to(client, &mut world).await.is_err());
+    assert!(converge_to(client, &world).await.is_err());
     let sent = sent.lock().unwrap().clone();
     assert_eq!(
         sent,

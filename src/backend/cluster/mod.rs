@@ -40,7 +40,7 @@ use netproof_probe::random;
 use crate::backend::{Agent, Backend, Canary, Error, Sentinels, no_random_numbers};
 use crate::scenario::Scenario;
 use crate::snapshot::{Identity, Unmodelled};
-use crate::world::{Action, EndpointName, PodChange, World};
+use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
 use canaries::Canaries;
 pub use cleanup::cleanup;
@@ -181,7 +181,7 @@ impl Cluster {
                 schedule.add(Turn { index: placed.len(), group: group.clone(), world: world.clone() });
                 let mut scenario = scenario.clone();
                 if groups.len() > 1 {
-                    scenario.name = format!("{} on {}", scenario.name, group.join(", "));
+                    scenario.nodes.clone_from(group);
                 }
                 placed.push(scenario);
             }
@@ -359,26 +359,26 @@ impl ClusterBackend {
 }
 
 impl Backend for ClusterBackend {
-    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
+    async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
         // Broken until the start has succeeded.
         self.is_broken = true;
         // An error here does not end the run: the next scenario may need fewer namespaces.
         self.deployment.borrow_prepared(world).await?;
         let canaries = self.scheduled.canaries.on(&self.shared, &self.group);
         match try_join(self.deployment.start(world), canaries).await {
-            Ok(((), started)) => {
+            Ok((deployed, started)) => {
                 self.canaries = started.canaries;
                 let turn = self.scheduled.sentinels.take(started.sentinels);
                 self.sentinels.insert(turn).move_on(&self.shared).await?;
                 self.shared.has_started.store(true, Ordering::Relaxed);
                 self.is_broken = false;
-                Ok(())
+                Ok(deployed)
             }
             Err(error) => Err(self.judge(error)),
         }
     }
 
-    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
+    async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
         self.is_broken = true;
         let (mut removed, mut ended) = (Vec::new(), Vec::new());
         for change in actions.iter().filter_map(Action::pod_change) {
@@ -390,12 +390,12 @@ impl Backend for ClusterBackend {
         }
         self.deployment.remove_pods(&removed).await?;
         self.deployment.end_pods(&ended).await?;
-        self.deployment.converge(world).await?;
+        let deployed = self.deployment.converge(world).await?;
         if let Some(sentinels) = &mut self.sentinels {
             sentinels.move_on(&self.shared).await?;
         }
         self.is_broken = false;
-        Ok(())
+        Ok(deployed)
     }
 
     async fn check_intact(&self, world: &World) -> Result<(), Error> {

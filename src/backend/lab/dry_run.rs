@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use super::address::{self, Addresses};
 use super::hosts::node_number;
-use crate::policy::{Node, Pod};
+use crate::policy::{Node, Pod, Service};
 use crate::snapshot::Identity;
-use crate::world::{Action, PodChange, World};
+use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
 /// Allocator of the addresses that a lab would assign on a machine with both IP families.
 #[derive(Debug, Default)]
@@ -19,23 +19,23 @@ pub struct DryRun {
 }
 
 impl DryRun {
-    /// Fills in the addresses of an initial state.
-    pub fn start(&mut self, world: &mut World) {
-        let cluster = &mut world.cluster;
-        for service in &mut cluster.services {
-            service.addresses = self.addresses.take_service();
+    /// Returns the addresses of an initial state.
+    pub fn deploy(&mut self, world: &World) -> Deployed {
+        let (mut deployed, cluster) = (Deployed::default(), &world.cluster);
+        self.take_services(&cluster.services, &mut deployed);
+        let nodes = cluster.nodes.iter().enumerate();
+        let nodes =
+            nodes.map(|(i, node)| (EndpointName::Node(node.name.clone()), address::node(node_number(i))));
+        deployed.addresses.extend(nodes);
+        for pod in &cluster.pods {
+            self.place(pod, &cluster.nodes, &mut deployed);
         }
-        for (i, node) in cluster.nodes.iter_mut().enumerate() {
-            node.addresses = address::node(node_number(i));
-        }
-        for pod in &mut cluster.pods {
-            self.place(pod, &cluster.nodes);
-        }
+        deployed
     }
 
-    /// Fills in the addresses of what these actions created.
-    pub fn apply(&mut self, actions: &[Action], world: &mut World) {
-        let cluster = &mut world.cluster;
+    /// Returns the addresses of the objects that these actions created.
+    pub fn apply(&mut self, actions: &[Action], world: &World) -> Deployed {
+        let (mut deployed, cluster) = (Deployed::default(), &world.cluster);
         for change in actions.iter().filter_map(Action::pod_change) {
             match change {
                 PodChange::Removed(identity) | PodChange::Ended(identity) => {
@@ -43,27 +43,39 @@ impl DryRun {
                     self.addresses.free_pod(&addresses);
                 }
                 PodChange::Added(added) => {
-                    let is_it = |pod: &&mut Pod| pod.namespace == added.namespace && pod.name == added.name;
-                    if let Some(pod) = cluster.pods.iter_mut().find(is_it) {
-                        self.place(pod, &cluster.nodes);
+                    let is_it = |pod: &&Pod| pod.namespace == added.namespace && pod.name == added.name;
+                    if let Some(pod) = cluster.pods.iter().find(is_it) {
+                        self.place(pod, &cluster.nodes, &mut deployed);
                     }
                 }
             }
         }
-        for service in cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
-            service.addresses = self.addresses.take_service();
+        let new = cluster.services.iter().filter(|service| service.addresses.is_empty());
+        self.take_services(new, &mut deployed);
+        deployed
+    }
+
+    fn take_services<'a>(
+        &mut self,
+        services: impl IntoIterator<Item = &'a Service>,
+        deployed: &mut Deployed,
+    ) {
+        for service in services {
+            let name = EndpointName::service(&service.namespace, &service.name);
+            deployed.addresses.insert(name, self.addresses.take_service());
         }
     }
 
-    fn place(&mut self, pod: &mut Pod, nodes: &[Node]) {
-        let node = nodes.iter().enumerate().find(|(_, node)| Some(&node.name) == pod.node.as_ref());
-        let Some((number, node)) = node else { return };
-        if pod.host_network {
-            pod.addresses.clone_from(&node.addresses);
-            return;
-        }
-        pod.addresses = self.addresses.take_pod(node_number(number)).unwrap_or_default();
-        let identity = Identity::of_pod(pod);
-        self.pods.insert(identity, pod.addresses.clone());
+    fn place(&mut self, pod: &Pod, nodes: &[Node], deployed: &mut Deployed) {
+        let node = nodes.iter().position(|node| Some(&node.name) == pod.node.as_ref());
+        let Some(node) = node.map(node_number) else { return };
+        let addresses = if pod.host_network {
+            address::node(node)
+        } else {
+            let addresses = self.addresses.take_pod(node).unwrap_or_default();
+            self.pods.insert(Identity::of_pod(pod), addresses.clone());
+            addresses
+        };
+        deployed.addresses.insert(EndpointName::pod(&pod.namespace, &pod.name), addresses);
     }
 }

@@ -11,7 +11,7 @@ use super::{Lab, address};
 use crate::backend::{Agent, Error, Single};
 use crate::policy::{Node, Pod};
 use crate::snapshot::Identity;
-use crate::world::EndpointName;
+use crate::world::{Deployed, EndpointName};
 
 #[derive(Debug)]
 pub(super) struct NodeSpace {
@@ -39,27 +39,24 @@ impl Lab {
     }
 
     /// Creates the nodes. Returns the fabric, to which nodes and external addresses are linked.
-    pub(super) async fn start_nodes(&mut self, nodes: &mut [Node]) -> Result<Space, Error> {
+    pub(super) async fn start_nodes(&mut self, nodes: &[Node]) -> Result<Space, Error> {
         // An error here would occur for every scenario.
         let fabric = build::router(Vec::new(), Vec::new())
             .await
             .map_err(|error| Error::Unavailable(format!("this machine cannot run the lab: {error}")))?;
         let mut hosts = Vec::new();
-        for (i, node) in nodes.iter_mut().enumerate() {
+        for (i, node) in nodes.iter().enumerate() {
             let number = node_number(i);
-            node.addresses = address::node(number);
             hosts.push(Host {
                 name: EndpointName::Node(node.name.clone()),
                 role: Role::Router,
-                addresses: node.addresses.clone(),
+                addresses: address::node(number),
                 subnets: address::pods_of_node(number),
                 parent: fabric.clone(),
                 link: self.take_link(),
             });
         }
-        for (node, space) in nodes.iter_mut().zip(self.build(hosts).await?) {
-            // Leave out the addresses of families that the machine does not have.
-            node.addresses.clone_from(&space.addresses);
+        for (node, space) in nodes.iter().zip(self.build(hosts).await?) {
             let (name, rules) = (node.name.clone(), Program::default());
             self.nodes.push(NodeSpace { name, space, open: 0, generation: 0, rules });
         }
@@ -67,23 +64,23 @@ impl Lab {
     }
 
     /// Assigns a pod its addresses. Returns the host to create, or `None` if the pod uses its node's network.
-    pub(super) fn place(&mut self, pod: &mut Pod, nodes: &[Node]) -> Result<Option<Host>, Error> {
-        let identity = Identity::of_pod(pod);
+    pub(super) fn place(&mut self, pod: &Pod, deployed: &mut Deployed) -> Result<Option<Host>, Error> {
+        let (identity, name) = (Identity::of_pod(pod), EndpointName::pod(&pod.namespace, &pod.name));
         let failed = |message: &str| Error::failed(format!("place pod {identity}"), message);
-        let node = nodes.iter().position(|node| Some(&node.name) == pod.node.as_ref());
-        let node = node.ok_or_else(|| failed("its node is not there"))?;
+        let mut nodes = self.nodes.iter().enumerate();
+        let node = nodes.find(|(_, node)| Some(&node.name) == pod.node.as_ref());
+        let (node, space) =
+            node.map(|(i, node)| (i, &node.space)).ok_or_else(|| failed("its node is not there"))?;
         if pod.host_network {
-            pod.addresses = nodes.get(node).map(|node| node.addresses.clone()).unwrap_or_default();
+            deployed.addresses.insert(name, space.addresses.clone());
             return Ok(None);
         }
+        let parent = space.clone();
         let room = format!("a node of the lab has room for {} pods", address::PODS_PER_NODE);
         let addresses = self.addresses.take_pod(node_number(node)).ok_or_else(|| failed(&room))?;
-        let parent =
-            self.nodes.get(node).ok_or_else(|| failed("its node has not been started"))?.space.clone();
         let link = self.take_link();
-        pod.addresses = network::usable(addresses.clone());
+        deployed.addresses.insert(name.clone(), network::usable(addresses.clone()));
         self.pods.insert(identity, PodSpace { node, link, addresses: addresses.clone() });
-        let name = EndpointName::pod(&pod.namespace, &pod.name);
         Ok(Some(Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link }))
     }
 

@@ -30,9 +30,9 @@ use tokio::task::JoinHandle;
 use crate::backend::records::records;
 use crate::backend::{Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, no_random_numbers};
 use crate::deviation::{DatapathFault, EnforcerState, Fault, Follower};
-use crate::policy::Cluster;
+use crate::policy::{Pod, Service};
 use crate::snapshot::Identity;
-use crate::world::{Action, EndpointName, PodChange, World};
+use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
 use address::Addresses;
 use build::Host;
@@ -126,6 +126,18 @@ impl Lab {
         Ok(())
     }
 
+    /// Assigns Services their virtual addresses.
+    fn take_services<'a>(
+        &mut self,
+        services: impl IntoIterator<Item = &'a Service>,
+        deployed: &mut Deployed,
+    ) {
+        for service in services {
+            let name = EndpointName::service(&service.namespace, &service.name);
+            deployed.addresses.insert(name, network::usable(self.addresses.take_service()));
+        }
+    }
+
     /// Sends the names of the cluster to the DNS server.
     async fn set_records(&self, world: &World) -> Result<(), Error> {
         let Some(dns) = &world.dns else { return Ok(()) };
@@ -138,13 +150,15 @@ impl Lab {
 }
 
 impl Backend for Lab {
-    async fn start(&mut self, world: &mut World) -> Result<(), Error> {
+    async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
         check_externals(world)?;
         let World { cluster, externals, .. } = world;
-        for service in &mut cluster.services {
-            service.addresses = network::usable(self.addresses.take_service());
-        }
-        let fabric = self.start_nodes(&mut cluster.nodes).await?;
+        let mut deployed = Deployed::default();
+        self.take_services(&cluster.services, &mut deployed);
+        let fabric = self.start_nodes(&cluster.nodes).await?;
+        let nodes = self.nodes.iter();
+        let nodes = nodes.map(|node| (EndpointName::Node(node.name.clone()), node.space.addresses.clone()));
+        deployed.addresses.extend(nodes);
         let externals = externals.iter().map(|external| Host {
             name: EndpointName::External(external.name.clone()),
             role: Role::Host,
@@ -157,34 +171,35 @@ impl Backend for Lab {
         let outside = (!hosts.is_empty()).then_some(&fabric);
         hosts.extend(self.place_canaries(&cluster.nodes, outside));
         self.fabric = Some(fabric);
-        for pod in &mut cluster.pods {
-            hosts.extend(self.place(pod, &cluster.nodes)?);
+        for pod in &cluster.pods {
+            hosts.extend(self.place(pod, &mut deployed)?);
         }
         self.build(hosts).await?;
         self.share_agents(&cluster.pods);
         self.open_detours().await?;
-        self.set_records(world).await?;
-        self.enforce(world).await
+        let world = world.with(&deployed);
+        self.set_records(&world).await?;
+        self.enforce(&world).await?;
+        Ok(deployed)
     }
 
-    async fn apply(&mut self, actions: &[Action], world: &mut World) -> Result<(), Error> {
-        let mut hosts = Vec::new();
+    async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
+        let (mut hosts, mut deployed) = (Vec::new(), Deployed::default());
         for change in actions.iter().filter_map(Action::pod_change) {
             match change {
                 PodChange::Removed(identity) => self.remove_pod(identity).await?,
                 PodChange::Ended(identity) => self.end_pod(identity).await?,
                 PodChange::Added(pod) => {
-                    let Cluster { pods, nodes, .. } = &mut world.cluster;
-                    let added = pods.iter_mut().find(|p| p.namespace == pod.namespace && p.name == pod.name);
-                    if let Some(pod) = added {
-                        hosts.extend(self.place(pod, nodes)?);
+                    let is_it = |p: &&Pod| p.namespace == pod.namespace && p.name == pod.name;
+                    if let Some(pod) = world.cluster.pods.iter().find(is_it) {
+                        hosts.extend(self.place(pod, &mut deployed)?);
                     }
                 }
             }
         }
-        for service in world.cluster.services.iter_mut().filter(|service| service.addresses.is_empty()) {
-            service.addresses = network::usable(self.addresses.take_service());
-        }
+        let new = world.cluster.services.iter().filter(|service| service.addresses.is_empty());
+        self.take_services(new, &mut deployed);
+        let world = &world.with(&deployed);
         // Enforce before new pods exist. They must be isolated from their first packet on, and are probed
         // from their agent's first answer on.
         self.enforce(world).await?;
@@ -196,7 +211,10 @@ impl Backend for Lab {
         self.build(hosts).await?;
         self.isolate_late();
         self.share_agents(&world.cluster.pods);
-        if is_new { self.set_records(world).await } else { Ok(()) }
+        if is_new {
+            self.set_records(world).await?;
+        }
+        Ok(deployed)
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

@@ -8,6 +8,7 @@ mod reuse;
 mod services;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::try_join;
@@ -26,7 +27,7 @@ use crate::backend::{Agent, Error};
 use crate::policy::{ClusterPolicyName, Labels, Pod, Service};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
-use crate::world::{Absence, Capability, DnsServer, EndpointName, World};
+use crate::world::{Absence, Capability, Deployed, DnsServer, EndpointName, World};
 
 /// A topology on the cluster.
 pub(super) struct Deployment {
@@ -108,18 +109,18 @@ impl Deployment {
         self.namespaces.keys().map(|name| self.names.namespace(name)).collect()
     }
 
-    /// Brings the cluster to the initial state of a scenario, whatever was there before. Fills in what only
-    /// the cluster knows.
-    pub(super) async fn start(&mut self, world: &mut World) -> Result<(), Error> {
+    /// Brings the cluster to the initial state of a scenario, whatever was there before.
+    pub(super) async fn start(&mut self, world: &World) -> Result<Deployed, Error> {
         self.hand_over(world).await?;
-        self.converge(world).await?;
-        self.shared.watch.gone(&std::mem::take(&mut self.leaving), ENDING).await
+        let deployed = self.converge(world).await?;
+        self.shared.watch.gone(&std::mem::take(&mut self.leaving), ENDING).await?;
+        Ok(deployed)
     }
 
-    /// Brings the cluster to a state, and fills in what only the cluster knows. Pods of the state that do not
-    /// exist are started.
-    pub(super) async fn converge(&mut self, world: &mut World) -> Result<(), Error> {
-        self.complete(world);
+    /// Brings the cluster to a state. Pods of the state that do not exist are started.
+    pub(super) async fn converge(&mut self, world: &World) -> Result<Deployed, Error> {
+        let mut deployed = self.prepared(world);
+        let world = &world.with(&deployed);
         self.set_namespaces(world).await?;
         let surplus = self.pods.keys().filter(|identity| !self.can_stay(identity, world)).cloned();
         self.remove_pods(&surplus.collect::<Vec<_>>()).await?;
@@ -137,28 +138,32 @@ impl Deployment {
             }
         }
         self.add_pods(world).await?;
-        self.fill_in(world);
+        deployed.addresses.extend(self.addresses(world));
         if let Some(absence) = obstacle {
             let pods = world.cluster.pods.iter();
             let pods = pods.map(|pod| (EndpointName::pod(&pod.namespace, &pod.name), absence.clone()));
-            world.absent.extend(pods);
+            deployed.absent.extend(pods);
         }
-        self.set_records(world).await
+        self.set_records(&world.with(&deployed)).await?;
+        Ok(deployed)
     }
 
-    /// Adds the labels that netproof sets on the cluster's objects, fills in the nodes' addresses, and
-    /// records the endpoints that cannot exist here.
-    fn complete(&self, world: &mut World) {
-        for namespace in &mut world.cluster.namespaces {
-            namespace.labels = self.shared.maker.labels(&namespace.labels, true);
+    /// Returns what is known before the cluster has the state: the labels that netproof adds, the nodes and their
+    /// addresses, and the endpoints that cannot exist here.
+    fn prepared(&self, world: &World) -> Deployed {
+        let (maker, mut deployed) = (&self.shared.maker, Deployed::default());
+        for namespace in &world.cluster.namespaces {
+            deployed.namespace_labels.insert(namespace.name.clone(), maker.labels(&namespace.labels, true));
         }
-        for pod in &mut world.cluster.pods {
-            pod.labels = self.shared.maker.labels(&pod.labels, false);
+        for pod in &world.cluster.pods {
+            let name = EndpointName::pod(&pod.namespace, &pod.name);
+            deployed.pod_labels.insert(name, maker.labels(&pod.labels, false));
         }
-        for (node, machine) in world.cluster.nodes.iter_mut().zip(self.group.iter().cycle()) {
+        for (node, machine) in world.cluster.nodes.iter().zip(self.group.iter().cycle()) {
             let known = self.shared.survey.machines.iter().find(|known| known.name == *machine);
-            node.addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
-            world.machines.insert(node.name.clone(), machine.clone());
+            let addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
+            deployed.addresses.insert(EndpointName::Node(node.name.clone()), addresses);
+            deployed.machines.insert(node.name.clone(), machine.clone());
         }
         let externals = world.externals.iter().map(|external| {
             let why = "a run on a cluster has no agent outside of it";
@@ -173,26 +178,28 @@ impl Deployment {
             let capability = Capability::of_endpoint(&endpoint);
             (endpoint, Absence { capability, why: why.to_owned() })
         };
-        world.absent = externals.chain(on_nodes).map(absence).collect();
-        world.absent.extend(without_own_nodes(&world.cluster, &self.group));
+        deployed.absent = externals.chain(on_nodes).map(absence).collect();
+        deployed.absent.extend(without_own_nodes(&world.cluster, &self.group));
+        deployed
     }
 
-    /// Fills in the addresses.
-    fn fill_in(&self, world: &mut World) {
-        let cluster = &mut world.cluster;
-        for pod in &mut cluster.pods {
-            if pod.host_network {
+    /// Returns the addresses of the state's pods and Services.
+    fn addresses(&self, world: &World) -> Vec<(EndpointName, Vec<IpAddr>)> {
+        let cluster = &world.cluster;
+        let pods = cluster.pods.iter().filter_map(|pod| {
+            let addresses = if pod.host_network {
                 let node = cluster.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref());
-                pod.addresses = node.map(|node| node.addresses.clone()).unwrap_or_default();
-            } else if let Some(live) = self.pods.get(&Identity::of_pod(pod)) {
-                pod.addresses.clone_from(&live.pod.addresses);
-            }
-        }
-        for service in &mut cluster.services {
-            if let Some(live) = self.services.get(&Identity::of_service(service)) {
-                service.addresses.clone_from(&live.addresses);
-            }
-        }
+                node.map(|node| node.addresses.clone()).unwrap_or_default()
+            } else {
+                self.pods.get(&Identity::of_pod(pod))?.pod.addresses.clone()
+            };
+            Some((EndpointName::pod(&pod.namespace, &pod.name), addresses))
+        });
+        let services = cluster.services.iter().filter_map(|service| {
+            let live = self.services.get(&Identity::of_service(service))?;
+            Some((EndpointName::service(&service.namespace, &service.name), live.addresses.clone()))
+        });
+        pods.chain(services).collect()
     }
 
     async fn set_records(&mut self, world: &World) -> Result<(), Error> {

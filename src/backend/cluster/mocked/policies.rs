@@ -14,7 +14,7 @@ use crate::policy::{ClusterPolicyKind, Pod};
 use crate::scenario::standard_world;
 use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
-use crate::world::{Absence, Action, Capability, EndpointName, World};
+use crate::world::{Absence, Action, Capability, Deployed, EndpointName, World};
 
 /// A cluster with the given objects, by path. It executes the requests that it receives.
 #[derive(Clone, Default)]
@@ -125,7 +125,7 @@ fn baseline() -> ClusterPolicyObject {
 async fn cluster_scoped_policies_concern_nobody_else() {
     let cluster = Objects::default();
     let mut deployment = deployment(cluster.client(), all_kinds(), Vec::new());
-    deployment.converge(&mut state_with([quarantine(7, "ingress", "from"), baseline()])).await.unwrap();
+    deployment.converge(&state_with([quarantine(7, "ingress", "from"), baseline()])).await.unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&cluster.policies()).unwrap());
 }
 
@@ -135,11 +135,11 @@ async fn cluster_scoped_policies_are_replaced_and_removed() {
     let foreign = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies/theirs";
     cluster.insert(foreign, json!({"metadata": {"name": "theirs", "labels": {"netproof.dev/run": "other"}}}));
     let mut deployment = deployment(cluster.client(), all_kinds(), Vec::new());
-    deployment.converge(&mut state_with([quarantine(7, "ingress", "from")])).await.unwrap();
-    deployment.converge(&mut state_with([quarantine(8, "egress", "to")])).await.unwrap();
+    deployment.converge(&state_with([quarantine(7, "ingress", "from")])).await.unwrap();
+    deployment.converge(&state_with([quarantine(8, "egress", "to")])).await.unwrap();
     let spec = cluster.policies()["v1alpha2/clusternetworkpolicies/netproof-r-1-quarantine"]["spec"].clone();
     assert_eq!((&spec["priority"], &spec["ingress"]), (&json!(8), &Value::Null));
-    deployment.converge(&mut state_with([baseline()])).await.unwrap();
+    deployment.converge(&state_with([baseline()])).await.unwrap();
     let names: Vec<_> = cluster.policies().into_keys().collect();
     assert_eq!(
         names,
@@ -157,7 +157,7 @@ async fn cluster_scoped_policies_are_replaced_and_removed() {
 async fn cleanup_finds_cluster_scoped_policies() {
     let cluster = Objects::default();
     deployment(cluster.client(), all_kinds(), Vec::new())
-        .converge(&mut state_with([quarantine(7, "ingress", "from")]))
+        .converge(&state_with([quarantine(7, "ingress", "from")]))
         .await
         .unwrap();
     let (client, selector) = (cluster.client(), "netproof.dev/run");
@@ -169,7 +169,7 @@ async fn cleanup_finds_cluster_scoped_policies() {
 /// Nothing is measured if a policy cannot be in force. A policy of another user is not replaced.
 #[tokio::test]
 async fn what_cannot_be_in_force_is_not_measured() {
-    let absence = |world: &World| world.absent.get(&EndpointName::pod("x", "a")).cloned().unwrap();
+    let absence = |deployed: &Deployed| deployed.absent.get(&EndpointName::pod("x", "a")).cloned().unwrap();
     let with_pod = |policy: ClusterPolicyObject| {
         let mut world = state_with([policy]);
         let pods = standard_world(false).cluster.pods;
@@ -180,22 +180,22 @@ async fn what_cannot_be_in_force_is_not_measured() {
     let (kind, served) = (ClusterPolicyKind::ClusterNetworkPolicy, "v1alpha2".to_owned());
     let lacking: Support = [(kind, Err(Unusable::NotInstalled { kind, served }))].into();
     let cluster = Objects::default();
-    let mut world = with_pod(quarantine(7, "ingress", "from"));
+    let world = with_pod(quarantine(7, "ingress", "from"));
     let mut one = deployment(cluster.client(), lacking, Vec::new());
-    one.converge(&mut world).await.unwrap();
+    let deployed = one.converge(&world).await.unwrap();
     let why =
         "the cluster has no ClusterNetworkPolicy: its definition of v1alpha2 is not installed".to_owned();
     let capability = Some(Capability::ClusterPolicies);
-    assert_eq!(absence(&world), Absence { capability, why });
+    assert_eq!(absence(&deployed), Absence { capability, why });
     assert!(cluster.policies().is_empty());
 
     let path = "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies/default";
     cluster.insert(path, json!({"metadata": {"name": "default"}, "spec": {}}));
-    let mut world = with_pod(baseline());
+    let world = with_pod(baseline());
     let mut other = deployment(cluster.client(), all_kinds(), Vec::new());
-    other.converge(&mut world).await.unwrap();
+    let deployed = other.converge(&world).await.unwrap();
     let why = "the cluster has a BaselineAdminNetworkPolicy default which is not this run's".to_owned();
-    assert_eq!(absence(&world), Absence { capability: None, why }, "no scenario can declare that");
+    assert_eq!(absence(&deployed), Absence { capability: None, why }, "no scenario can declare that");
     other.remove_cluster_policies().await.unwrap();
     assert_eq!(cluster.policies().len(), 1);
 }

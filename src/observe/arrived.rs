@@ -1,0 +1,92 @@
+//! What the probes of a round showed at their destinations, and their results by purpose.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use netproof_probe::wire::{Listener, Nonce, Outcome};
+
+use super::batch::{Failure, OwnListener, Purpose, Sent};
+use super::canary::Path;
+use super::legs::LegSent;
+use crate::world::EndpointName;
+
+/// The name of an agent, and its listener.
+pub(super) type ArrivedAt = (String, Listener);
+
+/// The legs of one probe, by index.
+pub(super) type Legs = BTreeMap<usize, LegSent>;
+
+/// What the destinations of a round have received.
+#[derive(Default)]
+pub(super) struct Arrived {
+    /// Each nonce with the places where it arrived.
+    pub(super) nonces: HashMap<Nonce, Vec<ArrivedAt>>,
+    /// The destinations whose logs could not be read.
+    pub(super) unread: HashMap<EndpointName, Failure>,
+    /// The listeners that answered their own agents.
+    pub(super) listeners: HashSet<OwnListener>,
+    /// The paths on which a canary was sent.
+    pub(super) sent: HashSet<Path>,
+    /// The paths on which a canary got through.
+    pub(super) paths: HashSet<Path>,
+}
+
+/// Returns every arrival with its agent.
+pub(super) fn places(nonces: &HashMap<Nonce, Vec<ArrivedAt>>) -> impl Iterator<Item = (Nonce, &str)> {
+    nonces.iter().flat_map(|(nonce, places)| places.iter().map(move |(agent, _)| (*nonce, agent.as_str())))
+}
+
+impl Arrived {
+    /// Returns whether a probe arrived at any of these agents.
+    pub(super) fn is_at(&self, nonce: Nonce, agents: &[String]) -> bool {
+        let places = self.nonces.get(&nonce).into_iter().flatten();
+        places.into_iter().any(|(agent, _)| agents.contains(agent))
+    }
+
+    /// Returns the first agent at which a probe arrived.
+    pub(super) fn elsewhere(&self, nonce: Nonce) -> Option<&str> {
+        let (agent, _) = self.nonces.get(&nonce)?.first()?;
+        Some(agent)
+    }
+
+    /// Sorts the results of a round by purpose. Returns the legs of each probe.
+    pub(super) fn sort(&mut self, results: Vec<(Option<Duration>, Vec<Sent>)>) -> BTreeMap<usize, Legs> {
+        let mut probes = BTreeMap::<usize, Legs>::new();
+        for (left, batch) in results {
+            for (purpose, result) in batch {
+                let is_answered = result.as_ref().is_ok_and(|result| {
+                    // An answer that no agent signed proves nothing.
+                    let is_signed = |outcome: &Outcome| match outcome {
+                        Outcome::Answered { .. } => true,
+                        Outcome::DnsAnswered { agent, .. } => agent.is_some(),
+                        Outcome::Silent { .. }
+                        | Outcome::Refused
+                        | Outcome::Cut { .. }
+                        | Outcome::Unreachable { .. }
+                        | Outcome::Garbled { .. }
+                        | Outcome::Unsupported { .. }
+                        | Outcome::Failed { .. } => false,
+                    };
+                    is_signed(&result.outcome)
+                });
+                match purpose {
+                    Purpose::Leg { probe, leg, nonce } => {
+                        probes.entry(probe).or_default().insert(leg, LegSent { nonce, left, result });
+                    }
+                    Purpose::Listener(own) if is_answered => drop(self.listeners.insert(own)),
+                    Purpose::Listener(_) => {}
+                    Purpose::Canary(path, nonce) => {
+                        if result.is_ok() {
+                            self.sent.insert(path);
+                        }
+                        // A lost answer says nothing about the path to the receiver.
+                        if is_answered || self.nonces.contains_key(&nonce) {
+                            self.paths.insert(path);
+                        }
+                    }
+                }
+            }
+        }
+        probes
+    }
+}

@@ -1,0 +1,82 @@
+//! The baseline: what the cells showed before there were policies. It also calibrates the timeout.
+
+use std::time::{Duration, Instant};
+
+use netproof_probe::wire::Listener;
+
+use super::ledger::Ledger;
+use super::observer::{Observer, Settlement, answered, expected, slowest};
+use super::planned::{Addresses, PlannedCell, ProbedCell};
+use super::settle::SettleDeadlines;
+use crate::backend::Backend;
+use crate::policy::Decision;
+use crate::world::{EndpointName, World};
+
+/// What a cell showed before there were policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Baseline {
+    addresses: Addresses,
+    /// Where its address led.
+    servers: Vec<(EndpointName, Listener)>,
+    is_delivered: bool,
+}
+
+/// The baseline of all cells.
+pub(crate) struct Calibration {
+    /// Number of cells.
+    pub(crate) cells: usize,
+    /// Number of cells that should have been delivered and were not.
+    pub(crate) failed: usize,
+    /// How long to wait for an answer from now on.
+    pub(crate) timeout: Duration,
+}
+
+impl<B: Backend> Observer<'_, B> {
+    /// Probes all cells without policies. `excuse` marks the cells that known deviations make undefined.
+    pub(crate) async fn measure_baseline(
+        &mut self,
+        excuse: impl FnOnce(&World, &mut [PlannedCell]),
+    ) -> Calibration {
+        let unavailable = self.open_listeners().await;
+        let mut plan = self.plan();
+        excuse(&self.world, &mut plan);
+        let deadlines = SettleDeadlines {
+            // Generous, because nothing is known yet. It grows with every try.
+            timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
+            settle: self.settings.start,
+            propagation: Duration::ZERO,
+            ..self.deadlines(Duration::ZERO)
+        };
+        let Settlement { cells, loss, .. } =
+            self.settle(plan, &unavailable, false, Instant::now(), deadlines).await;
+        // Without policies, nothing is denied that could arrive late.
+        self.ledger = Ledger::default();
+        let answered = answered(&cells);
+        self.loss = loss;
+        self.answered = answered.len();
+        self.timeout = self.settings.timeout(slowest(&answered));
+        self.calibrated = self.timeout;
+        self.expected = expected(&cells);
+        let count = cells.len();
+        for ProbedCell { planned, track } in cells {
+            // A Service that led nowhere then proves nothing about where it leads now.
+            if planned.decision == Decision::Allow {
+                let is_delivered = track.agrees(Decision::Deny) == Some(false);
+                let servers = planned.route.map(|route| route.servers).unwrap_or_default();
+                let baseline = Baseline { addresses: planned.addresses, servers, is_delivered };
+                self.baseline.insert(planned.cell, baseline);
+            }
+        }
+        let failed = self.baseline.values().filter(|baseline| !baseline.is_delivered).count();
+        Calibration { cells: count, failed, timeout: self.timeout }
+    }
+
+    /// Returns whether a cell was delivered in the baseline, between the same addresses. `None` if the cell
+    /// did not exist, or if its Service leads elsewhere now: the silence of the old endpoints says nothing
+    /// about the new ones.
+    pub(super) fn was_delivered_at_first(&self, planned: &PlannedCell) -> Option<bool> {
+        let baseline = self.baseline.get(&planned.cell).filter(|it| it.addresses == planned.addresses)?;
+        let is_same = planned.route.as_ref().is_none_or(|route| route.servers == baseline.servers);
+        is_same.then_some(baseline.is_delivered)
+    }
+}

@@ -1,0 +1,211 @@
+//! Late arrivals: reading the logs of all destinations, and correcting the findings of states that are over.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::brackets::changes_servers;
+use super::ledger::{Afterwards, DeniedBackend, Place};
+use super::observer::Observer;
+use super::planned::PlannedCell;
+use crate::backend::{Agent, Backend, Error, ask_all};
+use crate::plan::Cell;
+use crate::policy::Decision;
+use crate::verdict::{Before, Cause, CellResult, Observation, Verdict};
+use crate::world::{Action, EndpointName};
+
+impl<B: Backend> Observer<'_, B> {
+    /// Waits for late arrivals of the last state, while its policies are in force.
+    pub(crate) async fn linger(&self) {
+        if self.ledger.is_waiting() {
+            // A packet that is late is usually late by about the time of an answer.
+            let linger = self.settings.linger.max(self.calibrated * 2);
+            tokio::time::sleep(linger.saturating_sub(self.last_probe.elapsed())).await;
+        }
+    }
+
+    /// Corrects the results of all states by late arrivals and by missing controls.
+    pub(crate) async fn look_back(&mut self, states: &mut [&mut [CellResult]]) {
+        self.linger().await;
+        let unread = self.read_logs().await;
+        self.unread.push((states.len(), unread));
+        for place in self.brackets.open() {
+            let cause = if self.is_controlled {
+                Cause::NoControlAfterwards
+            } else {
+                let message = "the scenario ended before it was seen to get through without policies";
+                Cause::ProbeError(message.to_owned())
+            };
+            doubt(states, place, cause);
+        }
+        let in_force = |state: usize, cell: usize| -> Option<(Duration, Duration)> {
+            let past = self.past.get(state)?;
+            let (_, since) = past.cells.get(cell)?;
+            // If the state ended with an error, arrivals of probes from after the deadline still count.
+            Some((since.unwrap_or(past.deadline), past.deadline))
+        };
+        for (place, shown) in self.ledger.afterwards(in_force) {
+            match shown {
+                Afterwards::Leak => record_leak(states, place),
+                Afterwards::Doubt => doubt(states, place, Cause::LateArrival),
+            }
+        }
+        let deadline = |state: usize| self.past.get(state).map(|past| past.deadline);
+        for (place, backend) in self.ledger.leaks_to_backends(deadline) {
+            record_leak_to(states, place, backend);
+        }
+        let dns = self.world.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
+        for (before, endpoints) in &self.unread {
+            let is_unread = |endpoint: &EndpointName| endpoints.contains(endpoint);
+            for cell in states.iter_mut().take(*before).flat_map(|cells| cells.iter_mut()) {
+                // The lookup may have arrived at the DNS server.
+                let is_lookup_unread = cell.cell.probe.is_by_name() && dns.as_ref().is_some_and(is_unread);
+                if (is_unread(&cell.cell.to) || is_lookup_unread) && is_proved_denial(cell) {
+                    let message = "the log of its destination could not be read afterwards";
+                    cell.verdict = Verdict::Inconclusive(Cause::ProbeError(message.to_owned()));
+                }
+            }
+        }
+    }
+
+    /// Reads what the present policies let pass, before they change: packets on the way may be let pass by
+    /// the next policies. Ends the attempts to connect that still go on. If an agent does not answer, its
+    /// attempts may go on, and its late connections say nothing.
+    pub(super) async fn end_of_state(&mut self) {
+        let agents = self.agents();
+        let given_up = ask_all(each_once(&agents).map(|agent| agent.give_up())).await;
+        let goes_on = |result: &Result<(), Error>| match result {
+            Ok(()) | Err(Error::AgentGone { .. }) => false,
+            Err(Error::Unavailable(_) | Error::Failed { .. } | Error::Agent { .. }) => true,
+        };
+        let failed = each_once(&agents).zip(&given_up).filter(|(_, result)| goes_on(result));
+        let failed: BTreeSet<&str> = failed.map(|(agent, _)| agent.name()).collect();
+        let of_failed = agents.iter().filter(|(_, agent)| failed.contains(agent.name()));
+        let senders: HashSet<&EndpointName> = of_failed.map(|(endpoint, _)| endpoint).collect();
+        let past = &self.past;
+        self.ledger.forget_streams(|state, cell| {
+            let cell = past.get(state).and_then(|past| past.cells.get(cell));
+            cell.is_none_or(|(cell, _)| senders.contains(&cell.from))
+        });
+        // A log that cannot be read now is read later. What it shows then only raises a doubt.
+        let _ = self.read_logs_of(&agents).await;
+    }
+
+    /// Tells the ledger that these actions have changed the policies, and what they promise now.
+    pub(super) fn policies_changed(&mut self, actions: &[Action], plan: &[PlannedCell]) {
+        // An address may belong to another pod now. Between two changes, there may be a moment in which
+        // nothing denies.
+        if actions.len() != 1 || actions.iter().any(changes_servers) {
+            self.ledger.policies_changed(|_, _, _| false);
+            return;
+        }
+        let plan: HashMap<&Cell, &PlannedCell> = plan.iter().map(|it| (&it.cell, it)).collect();
+        let (past, expected) = (&self.past, &self.expected);
+        self.ledger.policies_changed(|state, cell, backend| {
+            let cell = past.get(state).and_then(|past| past.cells.get(cell));
+            let now = cell.and_then(|(cell, _)| plan.get(cell));
+            let Some(now) = now else { return false };
+            let promised = Some(&now.expectation).filter(|_| now.decision == Decision::Deny);
+            match backend {
+                None => promised
+                    .zip(expected.get(&now.cell))
+                    .is_some_and(|(promised, before)| before.is_denied_at_one_end_still(promised)),
+                Some(backend) => {
+                    let mut own = now.endpoints.iter().filter(|(endpoint, _)| *endpoint == backend.endpoint);
+                    let promised = own.next().map(|(_, promised)| promised).or(promised);
+                    let promised = promised.filter(|promised| promised.decision == Decision::Deny);
+                    let before = Before::new(&backend.promised, Decision::Deny);
+                    promised.is_some_and(|promised| before.is_denied_at_one_end_still(promised))
+                }
+            }
+        });
+    }
+
+    /// Returns all endpoints of the present state with their agents. Pods of a node's network share one.
+    fn agents(&self) -> Vec<(EndpointName, Arc<Agent>)> {
+        let world = &self.world;
+        let pods = world.cluster.pods.iter().filter(|pod| !pod.ended);
+        let pods = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
+        let nodes = world.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
+        let externals = world.externals.iter().map(|external| EndpointName::External(external.name.clone()));
+        let endpoints = pods.chain(nodes).chain(externals);
+        endpoints.filter_map(|name| self.backend.agent(&name).map(|agent| (name, agent))).collect()
+    }
+
+    /// Reads the logs of all endpoints of the present state. Returns the endpoints whose logs could not be
+    /// read, and the Services of their namespaces.
+    pub(super) async fn read_logs(&mut self) -> HashSet<EndpointName> {
+        let agents = self.agents();
+        let unread = self.read_logs_of(&agents).await;
+        let is_unread = |(_, agent): &(EndpointName, Arc<Agent>)| unread.contains(agent.name());
+        let unread: Vec<EndpointName> = agents.into_iter().filter(is_unread).map(|(name, _)| name).collect();
+        let services = self.world.cluster.services.iter().filter(|service| {
+            let is_there = |name: &EndpointName| {
+                matches!(name, EndpointName::Pod { namespace, .. } if *namespace == service.namespace)
+            };
+            unread.iter().any(is_there)
+        });
+        let services = services.map(|service| EndpointName::service(&service.namespace, &service.name));
+        services.chain(unread.iter().cloned()).collect()
+    }
+
+    /// Reads the logs of agents. Returns the names of the agents whose logs could not be read.
+    async fn read_logs_of(&mut self, agents: &[(EndpointName, Arc<Agent>)]) -> BTreeSet<String> {
+        let logs = ask_all(each_once(agents).map(|agent| agent.arrivals())).await;
+        let mut unread = BTreeSet::new();
+        for (agent, log) in each_once(agents).zip(logs) {
+            match log {
+                Ok(log) => self.ledger.arrived(log.iter().map(|arrival| (arrival.nonce, agent.name()))),
+                Err(error) => {
+                    tracing::debug!("{error}");
+                    unread.insert(agent.name().to_owned());
+                }
+            }
+        }
+        unread
+    }
+}
+
+/// Returns the agents of some endpoints, each once.
+fn each_once(agents: &[(EndpointName, Arc<Agent>)]) -> impl Iterator<Item = &Agent> {
+    let by_name: BTreeMap<&str, &Agent> =
+        agents.iter().map(|(_, agent)| (agent.name(), agent.as_ref())).collect();
+    by_name.into_values()
+}
+
+fn is_proved_denial(cell: &CellResult) -> bool {
+    cell.verdict == Verdict::Match && cell.decision() == Decision::Deny
+}
+
+fn cell_at<'a>(states: &'a mut [&mut [CellResult]], (state, cell): Place) -> Option<&'a mut CellResult> {
+    states.get_mut(state)?.get_mut(cell)
+}
+
+/// Makes a proved denial inconclusive.
+fn doubt(states: &mut [&mut [CellResult]], place: Place, cause: Cause) {
+    if let Some(cell) = cell_at(states, place).filter(|cell| is_proved_denial(cell)) {
+        cell.verdict = Verdict::Inconclusive(cause);
+        cell.settled = None;
+    }
+}
+
+/// Records that a probe of a Service reached a denied endpoint after its state was over. The author wrote
+/// about the Service, and this result is about one of its endpoints.
+fn record_leak_to(states: &mut [&mut [CellResult]], place: Place, backend: &DeniedBackend) {
+    if let Some(cell) = cell_at(states, place).filter(|cell| cell.verdict == Verdict::Undefined) {
+        (cell.verdict, cell.excused, cell.asserted) = (Verdict::Leak, None, None);
+        cell.observed = Some(Observation::OneWay);
+        (cell.expected, cell.machines.to) = (backend.promised.clone(), backend.machine.clone());
+    }
+}
+
+/// Records that a probe of a state that is over was delivered.
+fn record_leak(states: &mut [&mut [CellResult]], place: Place) {
+    // This includes cells whose first moment a profile excuses. Cells that it excuses for good are not in the
+    // ledger.
+    if let Some(cell) = cell_at(states, place).filter(|cell| cell.expected.decision == Decision::Deny) {
+        (cell.verdict, cell.excused) = (Verdict::Leak, None);
+        cell.observed = Some(Observation::OneWay);
+        cell.settled = None;
+    }
+}

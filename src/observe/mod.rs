@@ -1,0 +1,41 @@
+//! Observes a network under test, state by state: rounds of probes that settle by polling what differs and
+//! are then confirmed, and the evidence for the verdict of each cell.
+//!
+//! A caller that has changes to apply drives an [`Observer`]. The module knows cells, routes, worlds and
+//! decisions, and no scenario, so that a live check can drive it, too.
+
+mod arrived;
+mod baseline;
+mod batch;
+mod brackets;
+mod canary;
+mod control;
+mod finding;
+mod glance;
+mod held;
+mod late;
+mod ledger;
+mod legs;
+mod listen;
+mod new_pods;
+mod observer;
+mod planned;
+mod power;
+mod round;
+mod sentinel;
+mod settings;
+mod settle;
+mod settle_closer;
+mod settle_confirm;
+mod settle_in_force;
+mod settle_loss;
+#[cfg(test)]
+mod settle_networks;
+mod sighting;
+mod track;
+
+pub(crate) use baseline::Calibration;
+pub(crate) use finding::Finding;
+pub(crate) use observer::{Applied, Observed, Observer};
+pub(crate) use planned::PlannedCell;
+pub use settings::Settings;

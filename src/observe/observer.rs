@@ -1,0 +1,351 @@
+//! The observer of one network: it changes the network, probes the states, and remembers what they showed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::baseline::Baseline;
+use super::brackets::Brackets;
+use super::canary::Canaries;
+use super::finding::Finding;
+use super::held::Held;
+use super::ledger::Ledger;
+use super::listen::{self, Open, Unavailable};
+use super::new_pods::{self, NewPods};
+use super::planned::{PlannedCell, ProbedCell, plan};
+use super::power::Pools;
+use super::round::{Probing, Rounds};
+use super::sentinel::Watch;
+use super::settings::{LEAK_SHARE, Settings};
+use super::settle::{CONFIRMED, SettleDeadlines, Settled, settle};
+use super::track::{Expected, Loss};
+use crate::backend::{Backend, Error};
+use crate::plan::{Cell, listeners};
+use crate::policy::{Cluster, Decision};
+use crate::verdict::{Before, OpenConnection, TimeToSettle, enforcement_points};
+use crate::world::{Action, Capability, EndpointName, Probe, World};
+
+/// Observes a network through all of its states.
+pub(crate) struct Observer<'a, B> {
+    pub(super) backend: &'a mut B,
+    pub(super) settings: &'a Settings,
+    /// Probes that are sent between every two endpoints.
+    pub(super) probes: &'a [Probe],
+    pub(super) world: World,
+    /// How long to wait for an answer.
+    pub(super) timeout: Duration,
+    /// The same, as the baseline showed it.
+    pub(super) calibrated: Duration,
+    open: Open,
+    pub(super) baseline: HashMap<Cell, Baseline>,
+    /// Number of cells that answered in the baseline.
+    pub(super) answered: usize,
+    /// What the network has lost so far.
+    pub(super) loss: Loss,
+    /// What was expected of each cell after the last change.
+    pub(super) expected: HashMap<Cell, Before>,
+    canaries: Canaries,
+    pub(super) watch: Watch,
+    pub(super) ledger: Ledger,
+    pub(super) brackets: Brackets,
+    /// Whether the control round after the last state is over.
+    pub(super) is_controlled: bool,
+    /// The states that were observed.
+    pub(super) past: Vec<Past>,
+    /// Destinations whose logs could not be read, each set with the number of states before.
+    pub(super) unread: Vec<(usize, HashSet<EndpointName>)>,
+    /// When the last probe of a state was sent.
+    pub(super) last_probe: Instant,
+}
+
+/// What has to be known of a state when it is over.
+pub(super) struct Past {
+    /// The cells. Each with the time from which on it was silent, since the change, if it was in the end.
+    pub(super) cells: Vec<(Cell, Option<Duration>)>,
+    /// The settle deadline, since the change.
+    pub(super) deadline: Duration,
+}
+
+/// A change that the backend has executed.
+pub(crate) struct Applied<'s> {
+    pub(crate) actions: &'s [Action],
+    /// The cluster before the change.
+    pub(crate) before: Cluster,
+    changed: Instant,
+    /// How long it took to hand the change over to the enforcers.
+    pub(crate) handed_over: Duration,
+}
+
+/// What a state has shown.
+pub(crate) struct Observed {
+    pub(crate) cells: Vec<Finding>,
+    pub(crate) new_pods: TimeToSettle,
+    /// Number of rounds.
+    pub(crate) rounds: u32,
+    /// The share of probes that the network lost.
+    pub(crate) loss: f64,
+}
+
+/// How cells have settled.
+pub(super) struct Settlement {
+    pub(super) cells: Vec<ProbedCell>,
+    rounds: u32,
+    pub(super) loss: Loss,
+    deadline: Duration,
+    stale: BTreeSet<String>,
+}
+
+impl<'a, B: Backend> Observer<'a, B> {
+    pub(crate) fn new(world: World, probes: &'a [Probe], settings: &'a Settings, backend: &'a mut B) -> Self {
+        Self {
+            backend,
+            settings,
+            probes,
+            world,
+            timeout: settings.longest_timeout,
+            calibrated: settings.longest_timeout,
+            open: Open::default(),
+            baseline: HashMap::new(),
+            answered: 0,
+            loss: Loss::default(),
+            expected: HashMap::new(),
+            canaries: Canaries::default(),
+            watch: Watch::default(),
+            ledger: Ledger::default(),
+            brackets: Brackets::default(),
+            is_controlled: false,
+            past: Vec::new(),
+            unread: Vec::new(),
+            last_probe: Instant::now(),
+        }
+    }
+
+    /// Lets the backend create the network. Returns how long that took.
+    pub(crate) async fn start(&mut self) -> Result<Duration, Error> {
+        let start = Instant::now();
+        self.world = self.world.with(&self.backend.deploy(&self.world).await?);
+        let took = start.elapsed();
+        self.canaries = Canaries::open(self.backend).await;
+        self.watch = Watch::open(self.backend).await;
+        Ok(took)
+    }
+
+    pub(crate) fn backend(&mut self) -> &mut B {
+        self.backend
+    }
+
+    /// Returns how long to wait for an answer, as the baseline showed it.
+    pub(crate) fn calibrated(&self) -> Duration {
+        self.calibrated
+    }
+
+    /// Returns the plan of the present state, with nothing excused.
+    pub(super) fn plan(&self) -> Vec<PlannedCell> {
+        plan(&self.world, self.probes)
+    }
+
+    pub(super) async fn open_listeners(&mut self) -> Unavailable {
+        let wanted = listeners(&self.world, self.probes);
+        listen::open(self.backend, &wanted, &mut self.open).await
+    }
+
+    /// Opens the wanted connections, as far as the present policies allow them.
+    pub(crate) async fn hold(&self, is_wanted: impl Fn(&Cell) -> bool) -> Held {
+        let allowed = self.plan().into_iter().filter(|it| it.decision == Decision::Allow);
+        let routes = allowed.filter_map(|it| Some((it.cell, it.route?)));
+        let wanted = routes.filter(|(cell, _)| is_wanted(cell));
+        Held::open(self.backend, wanted, self.settings.longest_timeout).await
+    }
+
+    /// Uses the open connections again after a change, and closes them.
+    pub(crate) async fn use_again(&self, held: Held, actions: &[Action]) -> Vec<OpenConnection> {
+        held.use_again(actions, |cell| self.decided(cell)).await
+    }
+
+    /// Waits until the sentinels can show the next change, if they can at all.
+    pub(crate) async fn prepare_change(&mut self) {
+        self.watch.prepare(self.timeout).await;
+    }
+
+    /// Changes the network. `doing` names the change in errors.
+    pub(crate) async fn apply<'s>(
+        &mut self,
+        doing: &str,
+        actions: &'s [Action],
+    ) -> Result<Applied<'s>, Error> {
+        let before = self.world.cluster.clone();
+        self.end_of_state().await;
+        self.change_world(doing, actions)?;
+        let changed = Instant::now();
+        let deployed = self.backend.apply(actions, &self.world).await;
+        let deployed = deployed.inspect_err(|_| {
+            // Some of the actions may have an effect.
+            self.ledger.policies_changed(|_, _, _| false);
+        })?;
+        self.world = self.world.with(&deployed);
+        self.watch.begin(self.backend);
+        Ok(Applied { actions, before, changed, handed_over: changed.elapsed() })
+    }
+
+    pub(super) fn change_world(&mut self, doing: &str, actions: &[Action]) -> Result<(), Error> {
+        for action in actions {
+            let failed = |error: crate::world::Error| Error::Failed {
+                doing: doing.to_owned(),
+                message: error.to_string(),
+            };
+            self.world.apply(action).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that no other user has changed the network.
+    pub(crate) async fn check_intact(&self) -> Result<(), Error> {
+        self.backend.check_intact(&self.world).await
+    }
+
+    /// Probes all cells until they have settled. `excuse` marks the cells that known deviations make
+    /// undefined. A capability that is missing here excuses a cell only if it is among `declared`.
+    pub(crate) async fn observe(
+        &mut self,
+        applied: &Applied<'_>,
+        declared: &BTreeSet<Capability>,
+        excuse: impl FnOnce(&World, &mut [PlannedCell]),
+    ) -> Observed {
+        let Applied { actions, before, changed, .. } = applied;
+        let unavailable = self.open_listeners().await;
+        let mut plan = self.plan();
+        NewPods::new(actions, before.clone(), &self.world, self.backend, *changed).mark(&mut plan);
+        excuse(&self.world, &mut plan);
+        let is_policy = |action: &Action| matches!(action, Action::SetPolicy(_) | Action::DeletePolicy(_));
+        let is_mixed = !actions.iter().all(is_policy);
+        let deadlines = SettleDeadlines { is_mixed, ..self.deadlines(changed.elapsed()) };
+        self.policies_changed(actions, &plan);
+        self.ledger.begin(Some(self.past.len()));
+        let settlement = self.settle(plan, &unavailable, true, *changed, deadlines).await;
+        self.ledger.begin(None);
+        self.last_probe = Instant::now();
+        let Settlement { cells, rounds, loss, deadline, stale } = settlement;
+        self.loss = self.loss.plus(loss);
+        let answered = answered(&cells);
+        // A few answers may all come from the same node.
+        if let Some(slowest) = slowest(&answered).filter(|_| answered.len() * 2 >= self.answered) {
+            // The baseline may have been a bad moment, in which pods were still starting. In another bad
+            // moment, probes go missing, and then silence has to last longer.
+            self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
+        }
+        let found: Vec<Finding> =
+            cells.iter().map(|cell| self.conclude(cell, actions, declared, &stale)).collect();
+        self.brackets.take_state(self.past.len(), &cells, &found);
+        let new_pods = new_pods::times(&cells, &found);
+        self.expected = expected(&cells);
+        let past = cells.into_iter().map(|it| (it.planned.cell, it.track.silent_since));
+        self.past.push(Past { cells: past.collect(), deadline });
+        Observed { cells: found, new_pods, rounds, loss: loss.share() }
+    }
+
+    /// Returns how long a change may take that took so long to hand over.
+    pub(super) fn deadlines(&self, handed_over: Duration) -> SettleDeadlines {
+        SettleDeadlines {
+            timeout: self.timeout,
+            longest_timeout: self.settings.longest_timeout,
+            settle: self.settings.settle,
+            handed_over,
+            propagation: self.settings.propagation,
+            is_mixed: false,
+            loss: self.loss,
+            deliveries: CONFIRMED,
+        }
+    }
+
+    /// Probes cells until they have settled. The sentinels are needed only if the state is judged.
+    pub(super) async fn settle(
+        &mut self,
+        plan: Vec<PlannedCell>,
+        unavailable: &Unavailable,
+        is_judged: bool,
+        changed: Instant,
+        deadlines: SettleDeadlines,
+    ) -> Settlement {
+        let (expected, pools) = (self.expectations(&plan), self.pools(&plan));
+        let Self { backend, world, canaries, ledger, watch, .. } = self;
+        let probing = Probing { backend: &**backend, world, canaries, cells: &plan, unavailable, changed };
+        let mut rounds = Rounds::new(probing, ledger, is_judged.then_some(watch));
+        let settled = settle(&mut rounds, &expected, &pools, deadlines).await;
+        let Settled { tracks, rounds, loss, deadline, stale } = settled;
+        let cells = plan.into_iter().zip(tracks).map(|(planned, track)| ProbedCell { planned, track });
+        Settlement { cells: cells.collect(), rounds, loss, deadline, stale }
+    }
+
+    /// Returns what is needed to probe the cells of a plan.
+    pub(super) fn probing<'s>(
+        &'s self,
+        cells: &'s [PlannedCell],
+        unavailable: &'s Unavailable,
+        changed: Instant,
+    ) -> Probing<'s, B> {
+        let (backend, world, canaries) = (&*self.backend, &self.world, &self.canaries);
+        Probing { backend, world, canaries, cells, unavailable, changed }
+    }
+
+    /// Returns what settling expects of each cell.
+    pub(super) fn expectations(&self, plan: &[PlannedCell]) -> Vec<Expected> {
+        let mut services = HashMap::new();
+        let expected = |planned: &PlannedCell| Expected {
+            service: service_address(planned).map(|address| {
+                let next = services.len();
+                *services.entry((self.world.machine_of(&planned.cell.from), address)).or_insert(next)
+            }),
+            decision: planned.decision,
+            is_new: planned.new_pod.is_some() || self.decided(&planned.cell) != Some(planned.decision),
+            crosses: planned.cell.from != planned.cell.to,
+            is_proved: self.was_delivered_at_first(planned) == Some(true),
+            has_denied_backend: planned.endpoints.iter().any(|(_, it)| it.decision == Decision::Deny),
+        };
+        plan.iter().map(expected).collect()
+    }
+
+    /// Returns which points deny each cell.
+    fn pools(&self, plan: &[PlannedCell]) -> Pools {
+        let points = plan.iter().map(|planned| match (planned.decision, &planned.excused_at_first) {
+            (Decision::Deny, None) => {
+                enforcement_points(&planned.expectation, &planned.machines(&self.world))
+            }
+            // A profile may excuse these cells in the end. Then their probes prove nothing.
+            (Decision::Deny, Some(_)) | (Decision::Allow | Decision::Undefined, _) => BTreeSet::new(),
+        });
+        Pools::new(points.collect(), self.settings.leak_share.unwrap_or(LEAK_SHARE))
+    }
+
+    /// Returns what was expected of a cell after the last change.
+    pub(super) fn decided(&self, cell: &Cell) -> Option<Decision> {
+        Some(self.expected.get(cell)?.decision)
+    }
+}
+
+/// Returns what was expected of each cell, for the next change.
+pub(super) fn expected(cells: &[ProbedCell]) -> HashMap<Cell, Before> {
+    cells.iter().map(|it| (it.planned.cell.clone(), it.planned.before())).collect()
+}
+
+/// Returns how long the answers took that crossed the network, in ascending order.
+pub(super) fn answered(cells: &[ProbedCell]) -> Vec<Duration> {
+    let crossing = cells.iter().filter(|it| it.planned.cell.from != it.planned.cell.to);
+    let mut answered: Vec<Duration> = crossing.filter_map(|it| it.track.answered_in).collect();
+    answered.sort_unstable();
+    answered
+}
+
+/// Returns the slowest answer without the slowest percent. These only show that all probes of a round are
+/// sent at the same time.
+pub(super) fn slowest(answered: &[Duration]) -> Option<Duration> {
+    answered.get(answered.len() * 99 / 100).copied()
+}
+
+/// Returns the address of the Service to which a cell goes.
+fn service_address(planned: &PlannedCell) -> Option<SocketAddr> {
+    match planned.cell.to {
+        // Services with a node port are probed at the node.
+        EndpointName::Service { .. } | EndpointName::Node(_) => planned.addresses.1,
+        EndpointName::Pod { .. } | EndpointName::External(_) => None,
+    }
+}

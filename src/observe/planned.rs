@@ -1,0 +1,163 @@
+//! The plan of a state: its cells, the route of each probe, and what packets should do.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use netproof_probe::wire::Listener;
+
+use super::new_pods::NewPod;
+use super::track::Track;
+use crate::plan::{Cell, Promises, Route, Router, cells};
+use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
+use crate::verdict::{Before, Cause, Excuse, Machines};
+use crate::world::{Capability, EndpointName, Probe, World};
+
+/// The reason why nothing can be sent for a cell.
+#[derive(Debug, Clone)]
+pub(super) struct Obstacle {
+    pub(super) cause: Cause,
+    /// What the environment would need. `None` if no scenario can declare it.
+    pub(super) capability: Option<Capability>,
+}
+
+/// The addresses of a cell's ends. A pod that takes over a name may have another address.
+pub(super) type Addresses = (Option<IpAddr>, Option<SocketAddr>);
+
+/// The endpoints to which an address leads: those of a Service, or the endpoint itself.
+pub(super) type Servers = BTreeSet<(EndpointName, Listener)>;
+
+/// A cell of a state, and everything that follows from the state.
+#[derive(Debug, Clone)]
+pub(crate) struct PlannedCell {
+    pub(crate) cell: Cell,
+    /// `None` if there is an obstacle.
+    pub(crate) route: Option<Route>,
+    pub(super) addresses: Addresses,
+    pub(super) obstacle: Option<Obstacle>,
+    /// What the policies promise.
+    pub(crate) expectation: Expectation,
+    /// What the policies promise for each endpoint of a Service, if that differs and no profile excuses it.
+    /// Empty for all other cells.
+    pub(crate) endpoints: Promises,
+    /// What the policies promise for the lookup before the probe. `None` without one.
+    pub(super) lookup: Option<Decision>,
+    /// Set if an end is a pod that the change added.
+    pub(crate) new_pod: Option<NewPod>,
+    /// The deviation that makes the cell undefined.
+    pub(super) excused: Option<Arc<Excuse>>,
+    /// The deviation that makes the first moment undefined: of a new pod, or after a change.
+    pub(crate) excused_at_first: Option<Arc<Excuse>>,
+    /// What packets should do: what the policies promise, unless a deviation makes it undefined.
+    pub(super) decision: Decision,
+}
+
+/// Returns the plan of a state with all cells of these probes, in the order in which they are shown.
+pub(super) fn plan(world: &World, probes: &[Probe]) -> Vec<PlannedCell> {
+    let engine = Engine::new(world.cluster.clone());
+    let router = Router::new(world, &engine);
+    cells(world, probes).into_iter().map(|cell| PlannedCell::new(cell, world, &engine, &router)).collect()
+}
+
+impl PlannedCell {
+    fn new(cell: Cell, world: &World, engine: &Engine, router: &Router<'_>) -> Self {
+        let route = router.route(&cell);
+        let expectation = match &route {
+            Some(route) => route.evaluate(engine),
+            None => Expectation {
+                decision: Decision::Undefined,
+                reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
+            },
+        };
+        let mixed = route.as_ref().filter(|_| endpoints_differ(&expectation));
+        let endpoints = mixed.map(|route| route.evaluate_servers(engine)).unwrap_or_default();
+        let first = route.as_ref().and_then(|route| route.first.as_ref());
+        let lookup = first.map(|first| first.evaluate(engine).decision);
+        let obstacle = obstacle(&cell, route.as_ref(), world);
+        let route = route.filter(|_| obstacle.is_none());
+        Self {
+            addresses: (world.address(&cell.from, cell.family), route.as_ref().map(|route| route.address)),
+            decision: expectation.decision,
+            cell,
+            route,
+            obstacle,
+            expectation,
+            endpoints,
+            lookup,
+            new_pod: None,
+            excused: None,
+            excused_at_first: None,
+        }
+    }
+
+    /// Makes the cell undefined if a deviation excuses it.
+    pub(crate) fn excuse(&mut self, deviation: Option<Arc<Excuse>>) {
+        if deviation.is_some() {
+            self.decision = Decision::Undefined;
+        }
+        self.excused = deviation;
+    }
+
+    /// Turns the cell into one that only has to be delivered, as without policies. `None` if nothing can be
+    /// sent.
+    pub(super) fn without_policies(self) -> Option<Self> {
+        let is_sendable = self.obstacle.is_none();
+        let delivered = Self { endpoints: Vec::new(), lookup: None, decision: Decision::Allow, ..self };
+        is_sendable.then_some(delivered)
+    }
+
+    /// Returns where the address leads.
+    pub(super) fn servers(&self) -> Servers {
+        servers(self.route.as_ref())
+    }
+
+    /// Returns the servers of all legs of the route.
+    pub(super) fn all_servers(&self) -> impl Iterator<Item = &EndpointName> {
+        self.route.iter().flat_map(Route::all_servers).map(|(server, _)| server)
+    }
+
+    /// Returns the nodes of the cell's ends. The pods of a Service may all be on one node.
+    pub(super) fn machines(&self, world: &World) -> Machines {
+        let mut to = self.route.iter().flat_map(|route| &route.servers).map(|(it, _)| world.machine_of(it));
+        let first = to.next().unwrap_or_else(|| world.machine_of(&self.cell.to));
+        let is_one = to.all(|other| other == first);
+        Machines { from: world.machine_of(&self.cell.from), to: first.filter(|_| is_one) }
+    }
+
+    /// Returns what was expected of the cell, for the next change.
+    pub(super) fn before(&self) -> Before {
+        Before::new(&self.expectation, self.decision)
+    }
+}
+
+/// Returns where a route leads.
+pub(super) fn servers(route: Option<&Route>) -> Servers {
+    route.into_iter().flat_map(|route| route.servers.iter().cloned()).collect()
+}
+
+fn obstacle(cell: &Cell, route: Option<&Route>, world: &World) -> Option<Obstacle> {
+    let Some(route) = route else {
+        let capability = match cell.family {
+            IpFamily::V4 => Capability::Ipv4,
+            IpFamily::V6 => Capability::Ipv6,
+        };
+        return Some(Obstacle { cause: Cause::NoAddress, capability: Some(capability) });
+    };
+    let servers = route.all_servers().map(|(server, _)| server);
+    let mut ends = [&cell.from, &cell.to].into_iter().chain(servers);
+    let absence = ends.find_map(|end| world.absent.get(end))?;
+    Some(Obstacle { cause: Cause::Absent(absence.why.clone()), capability: absence.capability })
+}
+
+/// Returns whether the expectation is undefined only because the endpoints of a Service have different ones.
+fn endpoints_differ(expectation: &Expectation) -> bool {
+    let is_why = |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::BackendsDiffer { .. }));
+    expectation.decision == Decision::Undefined && expectation.reasons.iter().any(is_why)
+}
+
+/// A cell of a state, and what its probes have shown.
+#[derive(Debug, Clone)]
+pub(super) struct ProbedCell {
+    pub(super) planned: PlannedCell,
+    pub(super) track: Track,
+}

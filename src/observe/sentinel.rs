@@ -1,0 +1,286 @@
+//! Whether the nodes have processed a change. Until they have, a denial that stands before and after the
+//! change says nothing about the new state.
+//!
+//! Sentinels are pods that a policy isolates except for one port. After every change, another port is open.
+//! If a packet gets through to a port that was closed before, its node enforces all changes until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netproof_probe::wire::{Listener, Outcome, ProbeResult, Target, Transport};
+
+use crate::backend::{Agent, Backend, Canary, Place, Sentinels, ask_all};
+use crate::policy::IpFamily;
+
+/// How often to look before a change at the port that it will open.
+const PREPARATIONS: usize = 2;
+
+/// Whether a change is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signal {
+    /// From when on all nodes enforce it, since the change. `None` if that has not been seen.
+    pub(super) in_force: Option<Duration>,
+    /// The nodes that were last seen to enforce an older state.
+    pub(super) stale: BTreeSet<String>,
+}
+
+impl Signal {
+    /// Returns the signal for rounds that do not need the sentinels.
+    pub(super) fn not_asked() -> Self {
+        Self { in_force: Some(Duration::ZERO), stale: BTreeSet::new() }
+    }
+}
+
+/// What the sentinels have shown.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    posts: Vec<Post>,
+    /// All nodes and families with a sentinel. A change is in force when all of them show it.
+    wanted: BTreeSet<Side>,
+    /// The ports after the last change.
+    former: u16,
+    open: u16,
+    next: u16,
+}
+
+/// A node and a family. Network plugins write the rules of each family separately.
+type Side = (String, IpFamily);
+
+/// A canary that probes a sentinel.
+#[derive(Debug)]
+struct Post {
+    side: Side,
+    from: Arc<Agent>,
+    to: IpAddr,
+    known: Known,
+}
+
+/// What a post knows of its sentinel.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    /// A port that was closed while another one was open.
+    closed: Option<u16>,
+    /// When a packet showed that the change is in force, since the change.
+    seen: Option<Duration>,
+    /// Whether the port that should be open was closed, and another one open.
+    is_stale: bool,
+}
+
+/// What a post's probe to a port showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// It got through. Its answer arrived at this time since the change.
+    Open(Duration),
+    Closed,
+    /// The probe does not show it.
+    Unknown,
+}
+
+impl Watch {
+    /// Opens the listeners of a backend's sentinels. Each sentinel is probed from its own node and from
+    /// another node, in case the path between them is dead.
+    pub(super) async fn open(backend: &impl Backend) -> Self {
+        let Sentinels { pods, former, open, next } = backend.sentinels();
+        let listeners = [former, open, next].map(|port| Listener { transport: Transport::Tcp, port });
+        let opened = ask_all(pods.iter().map(|sentinel| sentinel.agent.listen(listeners))).await;
+        let canaries = backend.canaries();
+        let (mut posts, mut wanted) = (Vec::new(), BTreeSet::new());
+        for (sentinel, opened) in pods.into_iter().zip(opened) {
+            wanted.extend(sides(&sentinel).into_iter().map(|(side, _)| side));
+            if !opened.is_ok_and(|failures| failures.is_empty()) {
+                tracing::warn!("the sentinel at {:?} cannot listen", sentinel.place);
+                continue;
+            }
+            posts.extend(posts_of(&sentinel, &canaries));
+        }
+        Self { posts, wanted, former, open, next }
+    }
+
+    /// Records that there was a change.
+    pub(super) fn begin(&mut self, backend: &impl Backend) {
+        let Sentinels { former, open, next, pods: _ } = backend.sentinels();
+        (self.former, self.open, self.next) = (former, open, next);
+        for post in &mut self.posts {
+            post.known = post.known.after_change(open);
+        }
+    }
+
+    /// Looks until the port that the next change will open is known to be closed. The change before has had
+    /// its time, so a few looks are enough.
+    pub(super) async fn prepare(&mut self, timeout: Duration) {
+        for _ in 0..PREPARATIONS {
+            if self.posts.iter().all(|post| post.known.closed == Some(self.next)) {
+                return;
+            }
+            self.look(Instant::now(), timeout, true).await;
+        }
+    }
+
+    /// Probes the sentinels of the nodes that have not been seen to enforce the change, and the ports that
+    /// the next change will open. A probe without an answer shows a closed port only if it waited long enough
+    /// (`is_patient`).
+    pub(super) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
+        let ports = [self.open, self.next, self.former];
+        let [open, next, former] = ports;
+        // Send one request for all probes of an agent. It answers requests in turn, and closed ports take
+        // long.
+        let mut batches = BTreeMap::<String, (Arc<Agent>, Vec<usize>, Vec<Target>)>::new();
+        for (index, post) in self.posts.iter().enumerate() {
+            if post.known.seen.is_some() && post.known.closed == Some(next) {
+                continue;
+            }
+            let new = || (Arc::clone(&post.from), Vec::new(), Vec::new());
+            let (_, posts, targets) = batches.entry(post.from.name().to_owned()).or_insert_with(new);
+            posts.push(index);
+            targets.extend(ports.map(|port| Target {
+                nonce: post.from.next_nonce(),
+                transport: Transport::Tcp,
+                address: SocketAddr::new(post.to, port),
+                name: None,
+            }));
+        }
+        let looks = batches.into_values().map(async |(agent, posts, targets)| {
+            let results = agent.probe(targets, timeout).await.unwrap_or_default();
+            let slowest = results.iter().map(|result| result.elapsed_us).max().unwrap_or_default();
+            let left = changed.elapsed().saturating_sub(Duration::from_micros(slowest.into()));
+            let (looks, _) = results.as_chunks::<3>();
+            let shown =
+                |look: &[ProbeResult; 3]| look.each_ref().map(|result| shown(result, left, is_patient));
+            posts.into_iter().zip(looks.iter().map(shown)).collect::<Vec<_>>()
+        });
+        for (post, [at_open, at_next, at_former]) in ask_all(looks).await.into_iter().flatten() {
+            if let Some(post) = self.posts.get_mut(post) {
+                post.known.take([(open, at_open), (next, at_next), (former, at_former)]);
+            }
+        }
+    }
+
+    pub(super) fn signal(&self) -> Signal {
+        Signal { in_force: self.in_force(), stale: self.stale() }
+    }
+
+    fn in_force(&self) -> Option<Duration> {
+        let seen = |side: &Side| {
+            let posts = self.posts.iter().filter(|post| post.side == *side);
+            posts.filter_map(|post| post.known.seen).min()
+        };
+        self.wanted.iter().map(seen).collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    fn stale(&self) -> BTreeSet<String> {
+        let is_up =
+            |side: &Side| self.posts.iter().any(|post| post.side == *side && post.known.seen.is_some());
+        let stale = self.posts.iter().filter(|post| post.known.is_stale && !is_up(&post.side));
+        stale.map(|post| post.side.0.clone()).collect()
+    }
+}
+
+/// Returns the node of a sentinel with each of its families, and the address there.
+fn sides(sentinel: &Canary) -> Vec<(Side, IpAddr)> {
+    let sides = sentinel.addresses.iter().filter_map(|address| match &sentinel.place {
+        Place::Node(node) => Some(((node.clone(), IpFamily::of(*address)), *address)),
+        Place::Outside => None,
+    });
+    sides.collect()
+}
+
+/// Returns the posts of a sentinel: one on its node, and one on another node.
+fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
+    let others = || canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
+    let near = others().find(|canary| canary.place == sentinel.place);
+    let far = others().find(|canary| canary.place != sentinel.place && canary.place != Place::Outside);
+    let from: Vec<_> = near.into_iter().chain(far).map(|canary| &canary.agent).collect();
+    let posts = sides(sentinel).into_iter().flat_map(|(side, to)| {
+        let post = move |from: &&Arc<Agent>| Post {
+            side: side.clone(),
+            from: Arc::clone(from),
+            to,
+            known: Known::default(),
+        };
+        from.iter().map(post).collect::<Vec<_>>()
+    });
+    posts.collect()
+}
+
+fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
+    match result.outcome {
+        Outcome::Answered { .. } => Shown::Open(left + Duration::from_micros(result.elapsed_us.into())),
+        Outcome::Refused | Outcome::Unreachable { .. } => Shown::Closed,
+        Outcome::Silent { connected: false } if is_patient => Shown::Closed,
+        Outcome::Silent { .. }
+        | Outcome::Cut { .. }
+        | Outcome::DnsAnswered { .. }
+        | Outcome::Garbled { .. }
+        | Outcome::Unsupported { .. }
+        | Outcome::Failed { .. } => Shown::Unknown,
+    }
+}
+
+impl Known {
+    /// Returns what is known after a change that opens this port.
+    fn after_change(self, open: u16) -> Self {
+        Self { closed: self.closed.filter(|closed| *closed == open), ..Self::default() }
+    }
+
+    fn take(&mut self, [(open, at_open), (next, at_next), (_, at_former)]: [(u16, Shown); 3]) {
+        // A node that is two changes behind has the next port open, because the ports take turns.
+        let is_open = |shown| matches!(shown, Shown::Open(_));
+        self.is_stale = at_open == Shown::Closed && (is_open(at_former) || is_open(at_next));
+        let Shown::Open(when) = at_open else { return };
+        if self.closed == Some(open) {
+            self.seen = self.seen.or(Some(when));
+        }
+        if at_next == Shown::Closed && (self.seen.is_some() || self.closed.is_none()) {
+            self.closed = Some(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Shown::{Closed, Unknown};
+
+    const fn open(millis: u64) -> Shown {
+        Shown::Open(Duration::from_millis(millis))
+    }
+
+    /// Returns what is known after a change from port 1 to port 2. The looks showed the ports 2, 3 and 1 like
+    /// this.
+    fn after(before: Known, looks: &[[Shown; 3]]) -> Known {
+        let mut known = before.after_change(2);
+        for [at_open, at_next, at_former] in looks {
+            known.take([(2, *at_open), (3, *at_next), (1, *at_former)]);
+        }
+        known
+    }
+
+    const CLOSED_BEFORE: Known = Known { closed: Some(2), seen: None, is_stale: false };
+
+    #[test]
+    fn a_port_that_was_closed_and_opens_shows_that_the_change_is_in_force() {
+        let known = after(CLOSED_BEFORE, &[[Closed, Closed, open(1)], [open(40), Closed, Closed]]);
+        assert_eq!((known.seen, known.closed), (Some(Duration::from_millis(40)), Some(3)));
+        assert!(!known.is_stale);
+    }
+
+    /// If nothing enforces policies, every port is always open.
+    #[test]
+    fn a_port_that_was_never_closed_shows_nothing() {
+        let known = after(Known::default(), &[[open(1), open(1), open(1)]]);
+        assert_eq!((known.seen, known.closed), (None, None));
+        let known = after(Known::default(), &[[open(1), Closed, Closed]]);
+        assert_eq!((known.seen, known.closed), (None, Some(3)), "but the next change can be seen");
+    }
+
+    #[test]
+    fn who_still_has_an_older_port_open_is_stale() {
+        assert!(after(CLOSED_BEFORE, &[[Closed, Closed, open(1)]]).is_stale);
+        assert!(after(CLOSED_BEFORE, &[[Closed, open(1), Closed]]).is_stale, "two changes behind");
+        // Its agent or the path to it has failed.
+        assert!(!after(CLOSED_BEFORE, &[[Closed, Closed, Closed]]).is_stale);
+        assert!(!after(CLOSED_BEFORE, &[[Unknown, Unknown, open(1)]]).is_stale);
+    }
+}

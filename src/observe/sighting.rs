@@ -1,0 +1,213 @@
+//! What the probes of a round showed, from the results of the senders and the logs of the destinations.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use netproof_probe::wire::{Listener, Nonce};
+
+use super::arrived::{Arrived, Legs};
+use super::batch::Failure;
+use super::canary::Path;
+use super::ledger::{DeniedBackend, Ends, MeantFor, Noted, Shows};
+use super::legs::{LegSent, LegSighting, silence_after, until_failure};
+use super::planned::PlannedCell;
+use super::round::Rounds;
+use super::track::Sighting;
+use crate::backend::Backend;
+use crate::plan::Route;
+use crate::policy::{Decision, Expectation};
+use crate::verdict::{Agents, Control, Observation, observe};
+use crate::world::EndpointName;
+
+impl<B: Backend> Rounds<'_, B> {
+    /// Returns the names of the agents that may answer on a leg.
+    fn server_names(&self, leg: &Route) -> Vec<String> {
+        let agents = leg.servers.iter().filter_map(|(endpoint, _)| self.agent(endpoint));
+        agents.map(|agent| agent.name().to_owned()).collect()
+    }
+
+    /// Returns the endpoint of an agent, for reports.
+    fn endpoint(&self, agent: &str) -> Option<String> {
+        let signs = |endpoint: &&EndpointName| self.agent(endpoint).is_some_and(|a| a.name() == agent);
+        let cells = self.probing.cells.iter();
+        let servers = cells.clone().flat_map(PlannedCell::all_servers);
+        let known = cells.map(|planned| &planned.cell.from).chain(servers);
+        let signers: Vec<String> = known.filter(signs).map(EndpointName::to_string).collect();
+        // Pods of a node's network share its agent.
+        signers.iter().find(|name| *name == agent).or(signers.first()).cloned()
+    }
+
+    /// Returns what the probe of a leg showed.
+    fn leg_sighting(&self, leg: &Route, sent: LegSent, control: Control, arrived: &Arrived) -> LegSighting {
+        let LegSent { nonce, left, result } = sent;
+        let failed = |failure: &Failure| LegSighting {
+            nonce,
+            observation: Observation::ProbeError { message: failure.message.clone() },
+            left,
+            took: Duration::ZERO,
+            control,
+            is_last: true,
+            is_final: failure.is_gone,
+        };
+        let log_failure = leg.servers.iter().find_map(|(endpoint, _)| arrived.unread.get(endpoint));
+        match (result, log_failure) {
+            (Err(failure), _) => failed(&failure),
+            (Ok(_), Some(failure)) => failed(failure),
+            (Ok(result), None) => {
+                let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
+                let servers = self.server_names(leg);
+                let arrived = arrived.is_at(nonce, &servers);
+                let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
+                let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
+                let is_final = matches!(observation, Observation::Unsupported { .. });
+                let took = Duration::from_micros(result.elapsed_us.into());
+                LegSighting { nonce, observation, left, took, control, is_last: true, is_final }
+            }
+        }
+    }
+
+    /// Returns what a probe of a cell showed with all of its legs. Notes it in the ledger if it may arrive
+    /// late.
+    pub(super) fn sighting(
+        &mut self,
+        index: usize,
+        mut legs: Legs,
+        sent: Duration,
+        arrived: &Arrived,
+    ) -> Option<Sighting> {
+        let planned = self.planned(index)?;
+        let (cell, route) = (&planned.cell, planned.route.as_ref()?);
+        let seen = route.legs().enumerate().filter_map(|(leg, route)| {
+            let is_up = |(endpoint, listener): &(EndpointName, Listener)| {
+                arrived.listeners.contains(&(endpoint.clone(), *listener, cell.family))
+            };
+            let listener = !route.servers.is_empty() && route.servers.iter().all(is_up);
+            let is_alive = |path: &Option<Path>| path.is_some_and(|path| arrived.paths.contains(&path));
+            let control = Control { listener, path: self.paths(index, leg).iter().all(is_alive) };
+            Some(self.leg_sighting(route, legs.remove(&leg)?, control, arrived))
+        });
+        let mut decisive = until_failure(seen)?;
+        let path = decisive.control.path;
+        if planned.decision == Decision::Deny {
+            let leg = route.first.as_deref().filter(|_| !decisive.is_last).unwrap_or(route);
+            if let Some(noted) = self.correct_denied(planned, leg, &mut decisive, arrived) {
+                self.ledger.note(noted, index, sent, path);
+            }
+        }
+        if decisive.is_last && arrived.elsewhere(decisive.nonce).is_none() {
+            let denied = self.denied_backends(planned);
+            if !denied.is_empty() {
+                let noted = noted(&decisive, route, Shows::Delivery, MeantFor::Backends(denied));
+                self.ledger.note(noted, index, sent, path);
+            }
+        }
+        // The DNS server, which answers a lookup, is no endpoint of the Service.
+        let nonce = decisive.is_last.then_some(decisive.nonce);
+        let denied_backend = nonce.and_then(|nonce| self.denied_backend(planned, nonce, arrived));
+        let left = decisive.left.unwrap_or(sent).max(sent);
+        Some(Sighting {
+            left,
+            ended: left + decisive.took,
+            control: decisive.control,
+            found_name: decisive.is_last,
+            denied_backend,
+            is_final: decisive.is_final,
+            ..Sighting::new(index, decisive.observation, sent)
+        })
+    }
+
+    /// Corrects what the decisive leg of a denied cell showed by the logs of the destinations. Returns what
+    /// to note if it has not arrived yet.
+    fn correct_denied(
+        &self,
+        planned: &PlannedCell,
+        leg: &Route,
+        decisive: &mut LegSighting,
+        arrived: &Arrived,
+    ) -> Option<Noted> {
+        let servers = self.server_names(leg);
+        let has_arrived = arrived.is_at(decisive.nonce, &servers);
+        if let Some(agent) = arrived.elsewhere(decisive.nonce).filter(|_| !has_arrived)
+            && decisive.observation.is_silence()
+        {
+            // Another pod received it, which the policies may allow. So this is no silence.
+            let by = self.endpoint(agent).unwrap_or_else(|| agent.to_owned());
+            decisive.observation = Observation::ProbeError { message: format!("it arrived at {by}") };
+        }
+        if decisive.observation.is_silence() {
+            let silence = decisive.observation.clone();
+            decisive.observation = silence_after(planned.lookup, decisive.is_last, silence);
+        }
+        let agrees = decisive.observation.agrees_with(Decision::Deny);
+        match (has_arrived, decisive.is_last) {
+            (true, true) => {
+                if agrees.is_none() {
+                    // It was delivered, even if the answer or another log was lost.
+                    (decisive.observation, decisive.is_final) = (Observation::OneWay, false);
+                }
+                None
+            }
+            (true, false) => {
+                // Only the answer was lost. If the policies deny the lookup, this is a delivery. If they deny
+                // only the connection, nothing was sent that they deny.
+                let message = "its lookup arrived, and no answer came back".to_owned();
+                if planned.lookup == Some(Decision::Deny) {
+                    decisive.observation = Observation::DnsFailure { message };
+                } else if decisive.observation.is_silence() {
+                    decisive.observation = Observation::ProbeError { message };
+                }
+                decisive.is_final = false;
+                None
+            }
+            (false, is_last) => {
+                // A denied lookup must not arrive itself.
+                let is_denied_leg = is_last || planned.lookup == Some(Decision::Deny);
+                let shows = if is_denied_leg { Shows::Delivery } else { Shows::Lookup };
+                let noted = || noted(decisive, leg, shows, MeantFor::Destination(servers));
+                (agrees != Some(false)).then(noted)
+            }
+        }
+    }
+
+    /// Returns the denied endpoint of a cell's Service that a probe reached. `None` if it reached none.
+    fn denied_backend(&self, planned: &PlannedCell, nonce: Nonce, arrived: &Arrived) -> Option<EndpointName> {
+        let places = arrived.nonces.get(&nonce)?;
+        let is_denied = |endpoint: &EndpointName| {
+            planned
+                .endpoints
+                .iter()
+                .any(|(other, promise)| other == endpoint && promise.decision == Decision::Deny)
+        };
+        let is_reached = |(endpoint, listener): &&(EndpointName, Listener)| {
+            let agent = self.agent(endpoint);
+            // Pods of a node's network share its agent, but have their own ports.
+            is_denied(endpoint)
+                && agent.is_some_and(|agent| places.iter().any(|(a, at)| a == agent.name() && at == listener))
+        };
+        let servers = &planned.route.as_ref()?.servers;
+        servers.iter().find(is_reached).map(|(endpoint, _)| endpoint.clone())
+    }
+
+    /// Returns the denied endpoints of a cell's Service, if its endpoints have different expectations. Leaves
+    /// out the endpoints that share an agent with others, because the agent's log does not distinguish them.
+    fn denied_backends(&self, planned: &PlannedCell) -> Vec<DeniedBackend> {
+        let promises = &planned.endpoints;
+        let name = |endpoint: &EndpointName| Some(self.agent(endpoint)?.name().to_owned());
+        let is_denied = |promise: &Expectation| promise.decision == Decision::Deny;
+        let others = promises.iter().filter(|(_, promise)| !is_denied(promise));
+        let others: BTreeSet<String> = others.filter_map(|(endpoint, _)| name(endpoint)).collect();
+        let denied = promises.iter().filter(|(_, promise)| is_denied(promise));
+        let denied = denied.filter_map(|(endpoint, promised)| {
+            let agent = name(endpoint).filter(|agent| !others.contains(agent))?;
+            let machine = self.probing.world.machine_of(endpoint);
+            Some(DeniedBackend { agent, endpoint: endpoint.clone(), promised: promised.clone(), machine })
+        });
+        denied.collect()
+    }
+}
+
+/// Returns what the ledger notes of a denied probe that has not arrived.
+fn noted(decisive: &LegSighting, leg: &Route, shows: Shows, meant_for: MeantFor) -> Noted {
+    let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
+    Noted { nonce: decisive.nonce, ends, shows, meant_for }
+}

@@ -1,0 +1,127 @@
+//! Runs scenarios: applies their steps, observes each state, and assembles the results. Emits what happens as
+//! [`Event`]s, and knows no report.
+
+mod event;
+mod excuses;
+mod scenario;
+mod settings;
+mod variants;
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use crate::backend::{Backend, Error};
+use crate::profile::Profile;
+use crate::scenario::Scenario;
+use crate::verdict::{Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, merge};
+
+pub use event::{Event, Events};
+pub use settings::Settings;
+pub use variants::{Trials, run_with_variants};
+
+/// Runs scenarios, `settings.parallel` at the same time. `backends` yields the index of each scenario with
+/// its own backend, in the order in which the scenarios start. The next one is taken when there is room for
+/// it. An index that occurs twice is a repetition. Repetitions are merged into one result.
+///
+/// `interrupted` becomes true when the run should end early. The result then has what is known until then.
+pub async fn run<B: Backend>(
+    scenarios: &[Scenario],
+    backends: impl Iterator<Item = (usize, Result<B, Error>)>,
+    settings: &Settings,
+    environment: Environment,
+    events: &Events,
+    interrupted: watch::Receiver<bool>,
+) -> RunResult {
+    let start = Instant::now();
+    let runner = Runner { settings, events, asked: scenarios.len() };
+    let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
+        let scenario = scenarios.get(index)?;
+        let span = tracing::debug_span!("scenario", title = scenario.title());
+        Some(runner.run_one(index, scenario, backend, interrupted.clone()).instrument(span))
+    });
+    let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
+    let (results, failed) = collect(running, settings.fail_fast).await;
+    let titles: Vec<_> = scenarios.iter().map(Scenario::title).collect();
+    let left = titles.iter().enumerate().filter(|(index, _)| !results.contains_key(index));
+    let unfinished: Vec<_> = left.map(|(_, title)| title.clone()).collect();
+    let times = |title: &str| titles.iter().filter(|other| *other == title).count();
+    let interrupted = *interrupted.borrow();
+    RunResult {
+        scenarios: merge(results.into_values().collect(), times),
+        asked: titles.iter().collect::<HashSet<_>>().len(),
+        interrupted,
+        stopped: failed && !unfinished.is_empty(),
+        unfinished,
+        environment,
+        profiles: settings.profiles.iter().map(Profile::applied).collect(),
+        asked_share: settings.observe.leak_share,
+        took: start.elapsed(),
+    }
+}
+
+/// Returns the results by index, and whether a failure ended the run early. With `fail_fast`, every failure
+/// does.
+async fn collect(
+    finished: impl Stream<Item = Option<(usize, ScenarioResult)>>,
+    fail_fast: bool,
+) -> (BTreeMap<usize, ScenarioResult>, bool) {
+    let mut results = BTreeMap::new();
+    let mut finished = std::pin::pin!(finished);
+    while let Some(result) = finished.next().await {
+        let Some((index, result)) = result else { continue };
+        // An error that would end every other scenario, too, is reported once.
+        let hopeless = result.failure.as_ref().is_some_and(|failure| failure.everywhere);
+        let failed = fail_fast && result.outcome() == Outcome::Fail;
+        results.insert(index, result);
+        if hopeless || failed {
+            return (results, failed);
+        }
+    }
+    (results, false)
+}
+
+/// What every scenario of a run needs.
+struct Runner<'a> {
+    settings: &'a Settings,
+    events: &'a Events,
+    asked: usize,
+}
+
+impl Runner<'_> {
+    /// Runs one scenario. Returns `None` if the run was interrupted before the scenario's end.
+    async fn run_one<B: Backend>(
+        &self,
+        index: usize,
+        scenario: &Scenario,
+        backend: Result<B, Error>,
+        mut interrupted: watch::Receiver<bool>,
+    ) -> Option<(usize, ScenarioResult)> {
+        let Self { settings, events, asked } = self;
+        let ran = async {
+            events.send(Event::ScenarioStarted { index, asked: *asked, name: scenario.title() });
+            let result = match backend {
+                Ok(mut backend) => {
+                    let result = scenario::run(index, scenario, settings, &mut backend, events).await;
+                    backend.stop().await;
+                    result
+                }
+                Err(error) => {
+                    let failure = ScenarioFailure { message: error.to_string(), everywhere: true };
+                    scenario::not_started(scenario, Some(failure))
+                }
+            };
+            events.send(Event::ScenarioFinished { index, result: Box::new(result.clone()) });
+            (index, result)
+        };
+        tokio::select! {
+            biased;
+            _ = interrupted.wait_for(|interrupted| *interrupted) => None,
+            result = ran => Some(result),
+        }
+    }
+}

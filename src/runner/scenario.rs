@@ -1,0 +1,183 @@
+//! Runs one scenario from its start to its end.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tracing::Instrument;
+
+use super::event::{Event, Events};
+use super::excuses::Moment;
+use super::settings::Settings;
+use crate::backend::{Backend, Error};
+use crate::observe::{Applied, Calibration, Finding, Observed, Observer};
+use crate::plan::Cell;
+use crate::policy::Cluster;
+use crate::scenario::{Assertion, Claim, Scenario, Step};
+use crate::verdict::{CellResult, ScenarioFailure, ScenarioResult, StepResult};
+
+/// Returns the result of a scenario that was not started.
+pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>) -> ScenarioResult {
+    ScenarioResult {
+        name: scenario.title(),
+        description: scenario.description.clone(),
+        file: scenario.file.clone(),
+        demonstrates: scenario.demonstrates,
+        ignored: scenario.ignored.clone(),
+        steps: Vec::new(),
+        failure,
+        start: Duration::ZERO,
+        timeout: Duration::ZERO,
+        took: Duration::ZERO,
+        repetitions: None,
+        required: BTreeSet::new(),
+    }
+}
+
+/// Runs a scenario.
+pub(super) async fn run(
+    index: usize,
+    scenario: &Scenario,
+    settings: &Settings,
+    backend: &mut impl Backend,
+    events: &Events,
+) -> ScenarioResult {
+    let start = Instant::now();
+    let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
+    let mut steps = Vec::new();
+    let ended = run.all(&mut steps).await;
+    run.finish(start, steps, ended).await
+}
+
+pub(super) struct ScenarioRun<'a, B> {
+    index: usize,
+    pub(super) scenario: &'a Scenario,
+    settings: &'a Settings,
+    events: &'a Events,
+    pub(super) observer: Observer<'a, B>,
+    /// How long it took to start.
+    start: Duration,
+}
+
+impl<'a, B: Backend> ScenarioRun<'a, B> {
+    pub(super) fn new(
+        index: usize,
+        scenario: &'a Scenario,
+        settings: &'a Settings,
+        backend: &'a mut B,
+        events: &'a Events,
+    ) -> Self {
+        let observer = Observer::new(scenario.world.clone(), &scenario.probes, &settings.observe, backend);
+        Self { index, scenario, settings, events, observer, start: Duration::ZERO }
+    }
+
+    /// Corrects the steps by late arrivals, and returns the scenario's result.
+    pub(super) async fn finish(
+        mut self,
+        start: Instant,
+        mut steps: Vec<StepResult>,
+        ended: Result<(), Error>,
+    ) -> ScenarioResult {
+        let mut states: Vec<_> = steps.iter_mut().map(|step| step.cells.as_mut_slice()).collect();
+        self.observer.look_back(&mut states).await;
+        let failure = ended.err().map(|error| ScenarioFailure {
+            everywhere: matches!(error, Error::Unavailable(_)),
+            message: error.to_string(),
+        });
+        ScenarioResult {
+            steps,
+            start: self.start,
+            timeout: self.observer.calibrated(),
+            took: start.elapsed(),
+            required: self.settings.required.clone(),
+            ..not_started(self.scenario, failure)
+        }
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        self.start = self.observer.start().await?;
+        let moment = self.moment(None);
+        let calibration = self.observer.measure_baseline(|world, plan| moment.excuse(world, plan)).await;
+        let Calibration { cells, failed, timeout } = calibration;
+        self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
+        Ok(())
+    }
+
+    async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
+        self.begin().await?;
+        for step in &self.scenario.steps {
+            self.prepare(step).await?;
+            let span = tracing::debug_span!("step", title = step.name);
+            let result = self.step(step).instrument(span).await?;
+            self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
+            steps.push(result);
+        }
+        self.observer.linger().await;
+        self.observer.control_last().await
+    }
+
+    /// Proves the denials whose paths a step removes, while the paths exist.
+    pub(super) async fn prepare(&mut self, step: &Step) -> Result<(), Error> {
+        let moment = self.moment(None);
+        self.observer.control_before(&step.actions, |world, plan| moment.excuse(world, plan)).await?;
+        self.observer.prepare_change().await;
+        Ok(())
+    }
+
+    /// Runs a step.
+    pub(super) async fn step(&mut self, step: &Step) -> Result<StepResult, Error> {
+        let start = Instant::now();
+        let is_wanted =
+            |cell: &Cell| step.keep_open.iter().any(|entry| entry.covers(&cell.from, &cell.to, cell.probe));
+        let held = match step.keep_open.is_empty() {
+            true => None,
+            false => Some(self.observer.hold(is_wanted).await),
+        };
+        let applied = self.observer.apply(&format!("run step `{}`", step.name), &step.actions).await?;
+        let moment = self.moment(Some((step, &applied.before)));
+        let excuse = |world: &_, plan: &mut _| moment.excuse(world, plan);
+        let observed = self.observer.observe(&applied, &step.requires, excuse).await;
+        let open_connections = match held {
+            Some(held) => self.observer.use_again(held, &step.actions).await,
+            None => Vec::new(),
+        };
+        // If someone else changed the policies, the packets did not follow those of the step.
+        self.observer.check_intact().await?;
+        let Applied { handed_over, .. } = applied;
+        let Observed { cells, new_pods, rounds, loss } = observed;
+        Ok(StepResult {
+            name: step.name.clone(),
+            items: step.items.clone(),
+            cells: cells.into_iter().map(|finding| with_claims(finding, step)).collect(),
+            new_pods,
+            open_connections,
+            handed_over,
+            rounds,
+            loss,
+            took: start.elapsed(),
+        })
+    }
+
+    /// Returns what decides which cells profiles excuse.
+    fn moment<'s>(&self, step: Option<(&'s Step, &'s Cluster)>) -> Moment<'s>
+    where
+        'a: 's,
+    {
+        Moment { profiles: &self.settings.profiles, scenario: self.scenario, step }
+    }
+}
+
+/// Adds what the author and the owner say about a cell.
+fn with_claims(Finding { result, is_of_endpoint }: Finding, step: &Step) -> CellResult {
+    CellResult {
+        // The author wrote about the Service, and this result may be about one of its endpoints.
+        asserted: last_claim(&step.expect, &result.cell).filter(|_| !is_of_endpoint),
+        intended: last_claim(&step.intent, &result.cell),
+        ..result
+    }
+}
+
+/// Returns the claim of the last assertion that covers a cell.
+fn last_claim(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
+    let covers = |assertion: &&Assertion| assertion.covers(&cell.from, &cell.to, cell.family, cell.probe);
+    assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
+}

@@ -1,0 +1,59 @@
+//! What only a backend knows of a network that it has created.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::capability::Absence;
+use super::endpoint::EndpointName;
+use super::model::World;
+use crate::policy::Labels;
+
+/// What only a backend knows of a network that it has created.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deployed {
+    /// Addresses of pods, Services and nodes. The other endpoints keep the addresses that they have.
+    pub addresses: BTreeMap<EndpointName, Vec<IpAddr>>,
+    /// Labels of namespaces to which the backend added its own.
+    pub namespace_labels: BTreeMap<String, Labels>,
+    /// Labels of pods to which the backend added its own.
+    pub pod_labels: BTreeMap<EndpointName, Labels>,
+    /// Endpoints that the backend does not have.
+    pub absent: BTreeMap<EndpointName, Absence>,
+    /// Nodes for which the logical nodes stand, by the names of the logical nodes.
+    pub machines: BTreeMap<String, String>,
+}
+
+impl World {
+    /// Returns this state with what the backend knows of it.
+    pub fn with(&self, deployed: &Deployed) -> Self {
+        let mut world = self.clone();
+        let Deployed { addresses, namespace_labels, pod_labels, absent, machines } = deployed;
+        let fill_in = |own: &mut Vec<IpAddr>, name: EndpointName| {
+            if let Some(addresses) = addresses.get(&name) {
+                own.clone_from(addresses);
+            }
+        };
+        let cluster = &mut world.cluster;
+        for namespace in &mut cluster.namespaces {
+            if let Some(labels) = namespace_labels.get(&namespace.name) {
+                namespace.labels.clone_from(labels);
+            }
+        }
+        for pod in &mut cluster.pods {
+            let name = EndpointName::pod(&pod.namespace, &pod.name);
+            if let Some(labels) = pod_labels.get(&name) {
+                pod.labels.clone_from(labels);
+            }
+            fill_in(&mut pod.addresses, name);
+        }
+        for service in &mut cluster.services {
+            fill_in(&mut service.addresses, EndpointName::service(&service.namespace, &service.name));
+        }
+        for node in &mut cluster.nodes {
+            fill_in(&mut node.addresses, EndpointName::Node(node.name.clone()));
+        }
+        world.absent.clone_from(absent);
+        world.machines.clone_from(machines);
+        world
+    }
+}
