@@ -161,7 +161,7 @@ impl Deviation {
         Self::all().filter(|deviation| deviation.user == User::Profiles)
     }
 
-    /// Returns how profiles evaluate a route, if the deviation is in that.
+    /// Returns how profiles evaluate a route. `None` if the deviation is a change of the policies.
     pub fn route(&self) -> Option<RouteQuirk> {
         let Effect::Route(quirk) = self.effect else { return None };
         Some(quirk)
@@ -226,19 +226,19 @@ impl Fault {
         self.user == User::SelfTest
     }
 
-    /// Returns which changes are not followed, if the fault is in that.
+    /// Returns how changes are followed wrongly. `None` if the fault is elsewhere.
     pub fn stale(self) -> Option<StaleFault> {
         let Effect::Changes(fault) = self.effect else { return None };
         Some(fault)
     }
 
-    /// Returns how rules are compiled, if the fault is in that.
+    /// Returns how rules are compiled wrongly. `None` if the fault is elsewhere.
     pub fn compile(self) -> Option<CompileFault> {
         let Effect::Rules(fault) = self.effect else { return None };
         Some(fault)
     }
 
-    /// Returns which packets do not meet the rules, if the fault is in that.
+    /// Returns how packets bypass the rules. `None` if the fault is elsewhere.
     pub fn datapath(self) -> Option<DatapathFault> {
         let Effect::Packets(fault) = self.effect else { return None };
         Some(fault)
