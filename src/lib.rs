@@ -6,7 +6,7 @@
 //!
 //! # The map
 //!
-//! Data flows one way: input → snapshot → policy model → plan → backend → verdict → report. A module
+//! Data flows one way: input → snapshot → policy model → plan → backend → verdict → document → report. A module
 //! may import only those named in its line; a test holds the code to this table.
 //!
 //! | module | owns | may import |

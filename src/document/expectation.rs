@@ -11,7 +11,8 @@ use crate::expect::port_lists;
 use crate::policy::{Connections, PairConnections};
 use crate::snapshot::Unmodelled;
 
-/// What the policies of a cluster promise. A report writes it row by row, because a large cluster has millions of pairs.
+/// What the policies of a cluster promise. A report writes it row by row, because a large cluster has
+/// millions of pairs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpectationDocument {

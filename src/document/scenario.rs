@@ -147,8 +147,8 @@ impl Step {
         Counts { denials, ..self.counts }.outcome(demonstrates)
     }
 
-    /// Returns how much shorter the step's times may be, because a change was in force at some time between two
-    /// probes.
+    /// Returns how much shorter the step's times may be, because a change was in force at some time between
+    /// two probes.
     pub fn uncertainty(&self) -> Millis {
         let uncertainty = |change, time: Option<Millis>| {
             let deciding =

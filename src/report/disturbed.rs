@@ -1,4 +1,4 @@
-//! What random scenarios came to whose lab was interfered with.
+//! Results of random scenarios that were disturbed on purpose (`netproof fuzz --interfere`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::escape::plain;
 use crate::fuzz::Tally;
 
-/// A paragraph for each kind of interference.
+/// Returns a paragraph for each kind of interference.
 pub fn disturbed(tallies: &BTreeMap<&str, Tally>) -> String {
     let mut text = String::new();
     for (name, tally) in tallies {

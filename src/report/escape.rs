@@ -1,20 +1,20 @@
-//! Text of others on a terminal: names, labels, YAML, what servers and agents say.
+//! Texts of others on a terminal: names, labels, YAML, and messages of servers and agents.
 //!
-//! A terminal obeys control characters: what a stranger says could clear the report and paint another one.
-//! Every writer for people makes such characters visible. JSON and XML have escapes of their own.
+//! A terminal obeys control characters, so a text of others could clear the report and print another one.
+//! Every writer for people makes such characters visible. JSON and XML have their own escapes.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
 use serde::Serialize;
 
-/// Makes the characters of a text visible that a terminal would obey, or that hide or reorder others. A text
-/// stays on one line.
+/// Returns a text on one line, with visible escapes for characters that a terminal would obey, or that hide
+/// or reorder others.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if text.contains(is_unsafe) { Cow::Owned(escaped(text)) } else { Cow::Borrowed(text) }
 }
 
-/// [`plain`] for what is not yet a text.
+/// Like [`plain`], for any value that can be shown.
 pub(crate) fn shown(value: impl Display) -> String {
     let text = value.to_string();
     if text.contains(is_unsafe) { escaped(&text) } else { text }
@@ -37,14 +37,14 @@ fn push(safe: &mut String, character: char, is_unsafe: bool) {
     }
 }
 
-/// [`plain`] for a message that may have several lines, each of which but the first is indented: none can pass
-/// for a line of the report.
+/// Like [`plain`], for a message that may have several lines. All lines but the first are indented, so that
+/// none looks like a line of the report.
 pub(crate) fn lines(message: &str) -> String {
     message.lines().map(plain).collect::<Vec<_>>().join("\n    ")
 }
 
-/// Makes a message safe that is all that is printed: its lines stay, and it has no colours. All lines but the first
-/// are indented, so that none can pass for a message of its own.
+/// Makes a whole message safe. Its lines stay, and it has no colours. All lines but the first are indented,
+/// so that none looks like another message.
 pub fn message(message: &str) -> String {
     let mut safe = String::with_capacity(message.len());
     for (i, line) in message.split('\n').enumerate() {
@@ -59,13 +59,13 @@ pub fn message(message: &str) -> String {
     safe
 }
 
-/// As [`message`], for a text that has one line.
+/// Like [`message`], for a text of one line.
 pub fn one_line(message: &str) -> String {
     plain(message).into_owned()
 }
 
-/// Writes a document as JSON. Characters that a terminal would obey are in the escapes of JSON, so that the
-/// document can be looked at.
+/// Writes a document as JSON. Characters that a terminal would obey are escaped, so that the document can be
+/// shown on a terminal.
 ///
 /// # Errors
 /// If it has something that JSON lacks.
@@ -75,7 +75,7 @@ pub fn json(document: &impl Serialize) -> serde_json::Result<String> {
     Ok(text)
 }
 
-/// Escapes within JSON: outside of strings, it has no character that would have to be.
+/// Escapes characters that a terminal would obey. In JSON, they only occur in strings.
 pub(super) fn escape_json(json: &str) -> Cow<'_, str> {
     let is_unsafe = |c| is_unsafe(c) && c != '\n';
     if !json.contains(is_unsafe) {
@@ -94,8 +94,8 @@ pub(super) fn escape_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Whether a character is obeyed instead of shown (category Cc), invisible, or reorders others (Cf, Zl, Zp and
-/// what is similar). Letters of every script are none of these.
+/// Returns whether a terminal obeys a character instead of showing it (category Cc), or the character is
+/// invisible or reorders others (Cf, Zl, Zp and similar ones). Letters of all scripts are safe.
 fn is_unsafe(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
@@ -108,8 +108,8 @@ fn is_unsafe(character: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Makes a whole report safe, which has lines and colours of its own: only line feeds and sequences that set
-/// colours stay. The last guard before a terminal, for text that no writer made safe.
+/// Makes a whole report safe that has its own lines and colours. Only line feeds and sequences that set
+/// colours stay. This is the last guard before a terminal, for text that no writer made safe.
 pub fn guard(report: &str) -> Cow<'_, str> {
     if !report.contains(|c| is_unsafe(c) && c != '\n') {
         return Cow::Borrowed(report);
@@ -132,14 +132,14 @@ pub fn guard(report: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// The length of the sequence at the beginning of a text that sets a colour, if there is one.
+/// Returns the length of the sequence at the start of a text that sets a colour. `None` if there is none.
 fn colour(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
     parameters.get(end..)?.starts_with('m').then_some(2 + end + 1)
 }
 
-/// A text that is shown as [`plain`] does.
+/// A value that is shown as by [`plain`].
 pub(super) struct Plain<T>(pub(super) T);
 
 impl<T: Display> Display for Plain<T> {

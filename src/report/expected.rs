@@ -1,5 +1,5 @@
-//! The expected matrix, as a table and as JSON. Both are written row by row, because a large cluster has millions of
-//! rows.
+//! The expected matrix, as a table and as JSON. Both are written row by row, because a large cluster has
+//! millions of rows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;

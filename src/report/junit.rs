@@ -1,7 +1,7 @@
 //! The report for CI: a test suite for each scenario, a test case for each step.
 //!
-//! XML 1.0 has no escapes for control characters, and the XML writer would drop them. So texts of others have visible
-//! escapes, as on a terminal.
+//! XML 1.0 has no escapes for control characters, and the XML writer would drop them. So texts of others have
+//! visible escapes, as on a terminal.
 
 use std::io;
 
@@ -30,7 +30,8 @@ pub fn junit(run: &RunDocument, to: impl io::Write) -> Result<(), SerializeError
     report.serialize(to)
 }
 
-/// Returns a suite for what is wrong with the run as a whole. So if everything in the file is green, the run passed.
+/// Returns a suite for what is wrong with the run as a whole. So if everything in the file is green, the run
+/// passed.
 fn whole_run(run: &RunDocument) -> Option<TestSuite> {
     let lacking = || format!("required and not there: {}", run.lacking.join(", "));
     let left =
@@ -74,7 +75,8 @@ fn unfinished(run: &RunDocument) -> impl Iterator<Item = TestSuite> {
     })
 }
 
-/// Returns a skipped test case for each deviation of a profile: what it makes undefined neither passes nor fails.
+/// Returns a skipped test case for each deviation of a profile: what it makes undefined neither passes nor
+/// fails.
 fn known(profile: &Profile) -> TestSuite {
     let mut suite = TestSuite::new(shown(format!("profile {}", profile.name)));
     for deviation in &profile.deviations {

@@ -10,8 +10,8 @@ const NODES: usize = 4;
 /// Times of one kind of change.
 type Of = fn(&Latency) -> Option<Quantiles>;
 
-/// Returns a line for new denials and one for new allowances, each with a line for each of the slowest nodes. `None` if
-/// nothing changed.
+/// Returns a line for new denials and one for new allowances, each with a line for each of the slowest nodes.
+/// `None` if nothing changed.
 pub(super) fn table(run: &RunDocument, everything: bool) -> Option<String> {
     let RunLatency { total, nodes: by_node } = &run.latency;
     if *total == Latency::default() {

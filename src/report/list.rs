@@ -1,8 +1,8 @@
-//! Names and what they mean.
+//! Lists of names with explanations.
 
 use std::fmt::Write;
 
-/// Names with their explanations, one a paragraph.
+/// Returns a line for each name, with its explanation.
 pub fn list(items: &[(&str, String)]) -> String {
     let widest = items.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut text = String::new();

@@ -59,7 +59,8 @@ pub(super) fn noun(problem: Problem) -> (&'static str, &'static str) {
     }
 }
 
-/// Returns the counts of problems with their nouns, the worst problem first. `gaps` are the policy gaps that count.
+/// Returns the counts of problems with their nouns, the worst problem first. `gaps` are the policy gaps that
+/// count.
 pub(super) fn problems(counts: &Counts, gaps: usize) -> [(usize, &'static str, &'static str); 7] {
     Problem::ALL.map(|problem| {
         let number = match problem {

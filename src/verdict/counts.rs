@@ -1,4 +1,4 @@
-//! How many cells, claims and deviations there are, and what they come to.
+//! Counts of cells and claims, and the outcome that follows from them.
 
 use std::iter::Sum;
 use std::ops::Add;
@@ -10,34 +10,34 @@ use super::result::{CellResult, Outcome};
 use crate::policy::Decision;
 use crate::scenario::Demonstrates;
 
-/// Numbers of cells.
+/// Counts of cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Counts {
-    /// As the policies say.
+    /// Packets did what the policies say.
     #[serde(rename = "match")]
     pub matches: usize,
-    /// Breaches.
+    /// Denied packets were delivered.
     #[serde(rename = "leak")]
     pub leaks: usize,
-    /// Outages.
+    /// Allowed packets were not delivered.
     pub blocked: usize,
-    /// Allowed, and not always delivered after settling.
+    /// Allowed packets were not always delivered after settling.
     pub flaky: usize,
-    /// Left to the implementation, by the specification or by a profile.
+    /// Undefined by the specification or by a profile.
     pub undefined: usize,
-    /// Of these, by a profile.
+    /// Undefined by a profile.
     #[serde(rename = "undefinedByProfile")]
     pub excused: usize,
-    /// Not measured because the place lacks what the scenario says that it requires.
+    /// Not measured because the environment lacks a capability that the scenario requires.
     pub skipped: usize,
     /// Not measured for another reason.
     pub inconclusive: usize,
-    /// What has to be judged: asserted by the author, or denied by the policies.
+    /// Cells that must be judged: asserted by the author, or denied by the policies.
     pub claims: usize,
     /// Claims that were judged.
     pub judged: usize,
-    /// What the policies deny, judged or not.
+    /// Cells that the policies deny, judged or not.
     #[serde(skip)]
     pub denials: usize,
     /// Judged claims that are denials.
@@ -46,14 +46,14 @@ pub struct Counts {
     pub skipped_claims: usize,
     /// Claims that a profile excuses.
     pub excused_claims: usize,
-    /// Intent and policies differ.
+    /// Cells with a policy gap.
     #[serde(rename = "policyGaps")]
     pub gaps: usize,
-    /// The author and the policy engine differ.
+    /// Cells with an assertion error.
     pub assertion_errors: usize,
-    /// The change took longer than it may.
+    /// Cells whose change was in force after the limit.
     pub late: usize,
-    /// Probes that were sent again because one had gone missing.
+    /// Probes that were sent again, because one had gone missing.
     pub retries: usize,
 }
 
@@ -86,17 +86,17 @@ impl Counts {
         counts
     }
 
-    /// Whether no denial was judged: then nothing is known about isolation.
+    /// Returns whether no denial was judged. Then nothing is known about isolation.
     pub fn proves_nothing(&self) -> bool {
         self.judged_denials == 0
     }
 
-    /// The claims that nothing explains and that were not judged.
+    /// Returns the count of claims that were neither judged, nor skipped or excused as declared.
     pub fn unjudged(&self) -> usize {
         self.claims.saturating_sub(self.judged + self.skipped_claims + self.excused_claims)
     }
 
-    /// What cells with these counts come to.
+    /// Returns the outcome of cells with these counts.
     pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
         let gaps_count = match demonstrates {
             Some(Demonstrates::PolicyGap) => false,
@@ -107,7 +107,7 @@ impl Counts {
         } else if self.flaky + self.inconclusive + self.unjudged() > 0 {
             Outcome::Inconclusive
         } else if self.denials > 0 && self.proves_nothing() {
-            // All of them were skipped or excused: the allowances that are left prove no isolation.
+            // All denials were skipped or excused. The remaining allowances prove no isolation.
             Outcome::Skipped
         } else if self.judged > 0 {
             Outcome::Pass
@@ -119,7 +119,7 @@ impl Counts {
         }
     }
 
-    /// All cells.
+    /// Returns the count of all cells.
     pub fn cells(&self) -> usize {
         self.matches
             + self.leaks

@@ -1,4 +1,4 @@
-//! What the cells show that profiles leave undefined.
+//! What was observed of cells that profiles make undefined.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,24 +46,24 @@ impl Excuse {
 /// A deviation of a profile, and what was observed where it applies.
 #[derive(Debug, Clone)]
 pub struct DeviationResult<'a> {
-    /// The deviation.
+    /// Deviation.
     pub deviation: &'a Excuse,
-    /// The cells that it leaves undefined, each with the names of its scenario and step.
+    /// Cells that the deviation makes undefined, each with the names of its scenario and step.
     pub cells: Vec<(&'a str, &'a str, &'a CellResult)>,
 }
 
 impl DeviationResult<'_> {
-    /// Whether it covers no cell of the run, although it would if it were still there.
+    /// Returns whether the deviation covers no cell of the run, although it should if it still existed.
     pub fn is_stale(&self) -> bool {
         self.cells.is_empty() && !self.deviation.is_momentary
     }
 
-    /// How many cells there are of which the policies promise something.
+    /// Returns the count of cells for which the policies have this decision.
     pub fn promised(&self, decision: Decision) -> usize {
         self.cells.iter().filter(|(_, _, cell)| cell.expected.decision == decision).count()
     }
 
-    /// What was observed, in numbers of cells by the names of observations.
+    /// Returns the count of cells by the name of the observation.
     pub fn observed(&self) -> BTreeMap<&'static str, usize> {
         let mut observed = BTreeMap::new();
         for (_, _, cell) in &self.cells {
@@ -73,7 +73,7 @@ impl DeviationResult<'_> {
         observed
     }
 
-    /// How many cells did what the policies promise all the same.
+    /// Returns the count of cells that did what the policies promise nevertheless.
     pub fn as_promised(&self) -> usize {
         let agrees = |cell: &CellResult| {
             let observed = cell.observed.as_ref();
@@ -83,26 +83,26 @@ impl DeviationResult<'_> {
     }
 }
 
-/// How many denials of a run a profile excuses.
+/// Count of the denials of a run that a profile excuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Excuses<'a> {
-    /// The name of the profile.
+    /// Name of the profile.
     pub profile: &'a str,
-    /// The denials that it excuses.
+    /// Denials that the profile excuses.
     pub excused: usize,
     /// All denials of the run.
     pub denials: usize,
 }
 
 impl Excuses<'_> {
-    /// Whether the profile excuses more than half of the denials, so that little is left to prove.
+    /// Returns whether the profile excuses more than half of the denials, so that little is left to prove.
     pub fn is_most(&self) -> bool {
         self.excused > self.denials / 2
     }
 }
 
 impl RunResult {
-    /// How many denials each profile of the run excuses.
+    /// Returns how many denials each profile of the run excuses.
     pub fn excuses(&self) -> Vec<Excuses<'_>> {
         let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
         let cells = steps.flat_map(|step| &step.cells);
@@ -117,7 +117,7 @@ impl RunResult {
         excuses.collect()
     }
 
-    /// What the deviations of the run's profiles leave undefined, in the order of the profiles.
+    /// Returns what the deviations of the run's profiles make undefined, in the order of the profiles.
     pub fn deviations(&self) -> Vec<DeviationResult<'_>> {
         let deviations = self.profiles.iter().flat_map(|profile| &profile.deviations);
         let deviations = deviations.map(|deviation: &Arc<Excuse>| {

@@ -1,4 +1,4 @@
-//! From evidence to a verdict.
+//! Judges the evidence about a cell.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,65 +7,67 @@ use super::observation::{Control, Observation};
 use crate::policy::Decision;
 use crate::world::Capability;
 
-/// What is true of a cell.
+/// Verdict on a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The packets do what the policies say.
     Match,
-    /// Denied by the policies, and delivered: a breach.
+    /// The policies deny packets that were delivered: a breach.
     Leak,
-    /// Allowed by the policies, and not delivered: an outage.
+    /// The policies allow packets that were not delivered: an outage.
     Blocked,
-    /// Allowed by the policies, and not always delivered after settling.
+    /// The policies allow packets that were not always delivered after settling.
     Flaky,
-    /// The specification does not say; what was seen is recorded.
+    /// The cell is undefined. The observation is recorded.
     Undefined,
-    /// The place lacks what the scenario says that it requires.
+    /// The environment lacks a capability that the scenario requires.
     Skipped(Capability),
-    /// It could not be measured.
+    /// The cell could not be measured.
     Inconclusive(Cause),
 }
 
-/// Why a cell could not be measured.
+/// Reason why a cell could not be measured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The kernel does not have something that the probe needs.
+    /// The kernel lacks something that the probe needs.
     Kernel(String),
-    /// The destination's listener was not seen up, so silence proves nothing.
+    /// The destination's listener was not seen up, so a dropped probe proves nothing.
     NoControl,
-    /// No canary got through between the same nodes while the probe was silent.
+    /// No canary got through between the same nodes when the probe was dropped.
     NoPath,
-    /// Nothing was delivered between the same addresses afterwards, when no policy denied it any more.
+    /// Nothing was delivered between the same addresses after the policies were removed.
     NoControlAfterwards,
-    /// This node had not worked off the step's change when the time was over, and the change makes no deviation to
-    /// the cell.
+    /// This node still enforced the state before the step at the deadline, and the change makes no difference
+    /// to the cell.
     NotInForce(String),
-    /// It was in force at the second of these times after the change, and not at the first, if any; the limit lies between.
+    /// The change came into force between two probes, and the limit lies between them, too.
     PunctualityUnknown {
-        /// How long it may take.
+        /// Limit for the change.
         limit: Duration,
-        /// When the last probe was sent that showed the opposite.
+        /// When the last probe was sent that showed the opposite, after the change.
         opposed: Option<Duration>,
-        /// When the first was sent or answered that did not.
+        /// When the first probe was sent or answered that did what is expected, after the change.
         took: Duration,
     },
-    /// Every probe that was thought to be dropped arrived later.
+    /// Every probe that seemed to be dropped arrived later.
     LateArrival,
-    /// So few dropped probes may be loss: the network loses too many packets, or there was no time for more.
+    /// There are too few dropped probes to exclude loss: the network loses too many packets, or there was no
+    /// time for more.
     Unconfirmed,
-    /// The probe did not get through before there were policies, so its failing now proves nothing.
+    /// The probe did not get through in the control round, before there were policies. So a dropped probe
+    /// proves nothing.
     NoBaseline,
     /// An end has no address of the family.
     NoAddress,
-    /// An end cannot be had where the packets are sent.
+    /// The environment cannot have an end.
     Absent(String),
-    /// The place lacks something that the scenario does not declare.
+    /// The environment lacks a capability that the scenario does not declare.
     Undeclared(Box<Cause>, Capability),
-    /// Somebody else answered.
+    /// Another endpoint answered.
     Misdelivered(String),
-    /// The lookup failed for its own reasons.
+    /// The DNS lookup failed, and not because of the network.
     DnsFailure(String),
-    /// Something of our own failed.
+    /// netproof or its agent failed.
     ProbeError(String),
 }
 
@@ -110,7 +112,7 @@ impl fmt::Display for Cause {
 }
 
 impl Verdict {
-    /// A word for it.
+    /// Returns the name in reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Match => "match",
@@ -124,30 +126,30 @@ impl Verdict {
     }
 }
 
-/// Everything that was found out about a cell in a step.
+/// Evidence about a cell in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// What the policies promise.
+    /// Decision of the policies.
     pub decision: Decision,
-    /// The last observation.
+    /// Last observation.
     pub observation: Observation,
-    /// Whether an allowed cell went missing more often than the network loses packets.
+    /// Whether allowed probes went missing more often than the network loses packets.
     pub differed: bool,
-    /// Whether a denied cell was delivered after the settle deadline, be it once.
+    /// Whether at least one denied probe was delivered after the settle deadline.
     pub leaked: bool,
-    /// Whether silence may be loss: the cell was not silent as often as the network requires.
+    /// Whether the dropped probes may be loss, because there are fewer than the network requires.
     pub unconfirmed: bool,
-    /// Who answered instead of the destination of a denied probe that was sent after the settle deadline, if
-    /// any other than the last showed that.
+    /// Endpoint that answered instead of the destination, for a denied probe after the settle deadline that
+    /// is not the last one.
     pub misdelivered: Option<String>,
-    /// What vouches for silence.
+    /// Controls for dropped probes.
     pub control: Control,
-    /// Whether the probe got through before there were policies; `None` if the cell did not exist
-    /// then.
+    /// Whether the probe got through in the control round, before there were policies. `None` if the cell did
+    /// not exist then.
     pub baseline: Option<bool>,
 }
 
-/// What the evidence proves.
+/// Returns the verdict that the evidence proves.
 pub fn judge(evidence: &Evidence) -> Verdict {
     let Evidence { decision, observation, differed, leaked, .. } = evidence;
     match decision {
@@ -159,7 +161,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     let Some(agrees) = observation.agrees_with(*decision) else {
         return Verdict::Inconclusive(cause(observation));
     };
-    // Only silence needs a control: what was delivered proves itself.
+    // Only dropped probes need a control. A delivered probe proves itself.
     if observation.is_silence()
         && let Some(cause) = doubt(evidence)
     {
@@ -173,8 +175,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
 }
 
-/// Why silence proves nothing; `None` if it does. A dead path explains the silence of a denied cell, and is the
-/// outage of an allowed one.
+/// Returns why dropped probes prove nothing. `None` if they do. For a denied cell, a dead path explains
+/// dropped probes. For an allowed cell, a dead path is an outage.
 fn doubt(evidence: &Evidence) -> Option<Cause> {
     let Evidence { decision, unconfirmed, misdelivered, control, baseline, .. } = evidence;
     if let Some(by) = misdelivered {

@@ -1,8 +1,7 @@
-//! How long changes took until they were in force: at cells, machines, steps, scenarios and runs.
+//! How long changes took until they were in force: at cells, at nodes, and in steps.
 //!
-//! A cell's time goes from the change to the first of those probes that did what is expected and went
-//! on doing so. A step's time is that of its slowest cell, because until then the change was not in
-//! force; quantiles are over steps.
+//! A cell's time goes from the change to the first probe from which on all probes did what is expected. A
+//! step's time is that of its slowest cell, because the change was not in force until then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,17 +17,17 @@ use crate::policy::{Decision, Direction, Expectation};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// It was not denied before, and is now.
+    /// The cell was not denied before, and is denied now.
     Enforce,
-    /// It was not allowed before, and is now.
+    /// The cell was not allowed before, and is allowed now.
     Admit,
-    /// It was not there before. Its time has the start of a pod in it, and is none of those that are
-    /// summed up.
+    /// The cell did not exist before. Its time includes the start of a pod, so it does not count for the
+    /// step's time.
     Appear,
 }
 
 impl Change {
-    /// `enforce`, `admit` or `appear`.
+    /// Returns `enforce`, `admit` or `appear`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
@@ -37,7 +36,7 @@ impl Change {
         }
     }
 
-    /// What has changed since before; `None` if nothing has, or nothing that packets could show.
+    /// Returns what changed. `None` if nothing changed, or nothing that packets could show.
     pub fn since(before: Option<&Before>, after: Decision) -> Option<Self> {
         match (before.map(|before| before.decision), after) {
             (None, Decision::Allow | Decision::Deny) => Some(Self::Appear),
@@ -49,23 +48,24 @@ impl Change {
     }
 }
 
-/// What was expected of a cell before a step.
+/// Expectation of a cell before a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Before {
     /// What packets had to do.
     pub decision: Decision,
-    /// In which directions they denied it.
+    /// Directions in which policies denied the cell.
     denied: Vec<Direction>,
 }
 
 impl Before {
-    /// What was expected where policies promised this, and it was to be judged by this decision.
+    /// Returns the expectation of a cell for which policies promised this, and which was judged by this
+    /// decision.
     pub fn new(promised: &Expectation, decision: Decision) -> Self {
         Self { decision, denied: denying(promised).collect() }
     }
 
-    /// Whether one end at least denies it before and after a step. Where the denial passes from one end to the other,
-    /// nobody says which of them hears of the change first.
+    /// Returns whether at least one end denies the cell before and after a step. If the denial moves from one
+    /// end to the other, the specification does not say which end learns of the change first.
     pub fn is_denied_at_one_end_still(&self, promised: &Expectation) -> bool {
         denying(promised).any(|direction| self.denied.contains(&direction))
     }
@@ -74,35 +74,35 @@ impl Before {
 /// Whether a change was in force within its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Punctuality {
-    /// It was, or there is no limit.
+    /// The change was in force within the limit, or there is no limit.
     InTime,
-    /// A probe from after the limit showed the opposite.
+    /// A probe that was sent after the limit showed the opposite.
     Late,
-    /// It came into force at a time that no probe shows, before or after the limit.
+    /// No probe shows whether the change was in force before or after the limit.
     Unknown,
 }
 
 /// How long a step's change took to be in force at a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settling {
-    /// What changed.
+    /// Kind of the change.
     pub change: Change,
-    /// How long after the change the first of those probes was sent (a denial) or answered (an
-    /// allowance) that agreed and went on agreeing. Handing the change over is part of it.
+    /// How long after the change the first probe was sent (a denial) or answered (an allowance) from which on
+    /// all probes did what is expected. The time to hand the change over is included.
     pub took: Duration,
-    /// How long after the change the last probe was sent that showed the opposite; `None` if none
-    /// did. The change was in force at some time between both.
+    /// How long after the change the last probe was sent that showed the opposite. `None` if none did. The
+    /// change came into force at some time between both.
     pub opposed: Option<Duration>,
-    /// The machine whose time it is: the only one that has to deny the cell, or that had to before.
-    /// `None` if that is not known, or if there are two: the packets of a cell that both ends deny
-    /// only show when the first of them did.
+    /// Node whose time it is: the only one that must deny the cell, or that had to before. `None` if it is
+    /// not known, or if there are two: if both ends deny a cell, its packets only show when the first of them
+    /// did.
     pub machine: Option<String>,
-    /// How long it may take.
+    /// Limit for the change.
     pub limit: Option<Duration>,
 }
 
 impl Settling {
-    /// What is known of a cell that has settled.
+    /// Returns the time of a cell that has settled.
     pub fn new(
         change: Change,
         took: Duration,
@@ -119,8 +119,8 @@ impl Settling {
         Self { change, took, opposed: None, machine, limit: None }
     }
 
-    /// Whether it was in force in time, in the milliseconds that reports show. Between the last probe that showed the
-    /// opposite and the first that did not any more, nothing is known.
+    /// Returns whether the change was in force in time, in the milliseconds that reports show. Nothing is
+    /// known about the time between the last probe that showed the opposite and the first that did not.
     pub fn punctuality(&self) -> Punctuality {
         let is_after_limit =
             |time: Duration| self.limit.is_some_and(|limit| time.as_millis() > limit.as_millis());
@@ -133,7 +133,7 @@ impl Settling {
         }
     }
 
-    /// Why it is not known whether it was in force in time; `None` if it is.
+    /// Returns why it is not known whether the change was in force in time. `None` if it is known.
     pub fn doubt(&self) -> Option<Cause> {
         let Self { took, opposed, limit, .. } = *self;
         match self.punctuality() {
@@ -148,17 +148,17 @@ fn only(machines: BTreeSet<&str>) -> Option<&str> {
     machines.next().filter(|_| machines.next().is_none())
 }
 
-/// How long changes may take to be in force.
+/// Limits for the time until changes are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// New denials.
+    /// Limit for new denials.
     pub enforce: Option<Duration>,
-    /// New allowances.
+    /// Limit for new allowances.
     pub admit: Option<Duration>,
 }
 
 impl Limits {
-    /// How long this change may take.
+    /// Returns the limit for a change.
     pub fn of(&self, change: Change) -> Option<Duration> {
         match change {
             Change::Enforce => self.enforce,
@@ -168,12 +168,12 @@ impl Limits {
     }
 }
 
-/// How long it took until changes were in force.
+/// Time until changes were in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimeToSettle {
-    /// Until the last new denial was enforced; `None` if there was none.
+    /// Time until the last new denial was enforced. `None` without new denials.
     pub enforce: Option<Duration>,
-    /// Until the last new allowance was admitted; `None` if there was none.
+    /// Time until the last new allowance was admitted. `None` without new allowances.
     pub admit: Option<Duration>,
 }
 
@@ -194,19 +194,19 @@ impl TimeToSettle {
 }
 
 impl CellResult {
-    /// Whether its change was seen not to be in force after the limit.
+    /// Returns whether a probe showed that the change was not in force after the limit.
     pub fn is_late(&self) -> bool {
         self.settled.as_ref().is_some_and(|settling| settling.punctuality() == Punctuality::Late)
     }
 }
 
 impl StepResult {
-    /// How long its changes took to be in force.
+    /// Returns how long the changes of the step took to be in force.
     pub fn time(&self) -> TimeToSettle {
         TimeToSettle::of(self.settled())
     }
 
-    /// The same by machine, of the cells that are the doing of one machine alone.
+    /// Returns the same by node, for the cells that one node alone enforces.
     pub fn time_by_machine(&self) -> BTreeMap<&str, TimeToSettle> {
         let mut times = BTreeMap::<&str, TimeToSettle>::new();
         for settling in self.settled().filter(|settling| settling.change != Change::Appear) {
@@ -224,7 +224,7 @@ impl StepResult {
 }
 
 impl RunResult {
-    /// All steps that were carried out.
+    /// Returns all steps that were run.
     pub fn steps(&self) -> impl Iterator<Item = &StepResult> {
         self.scenarios.iter().flat_map(|scenario| &scenario.steps)
     }
@@ -245,8 +245,8 @@ mod tests {
         Expectation { decision: Decision::Deny, reasons: directions.iter().map(reason).collect() }
     }
 
-    /// Seen: a policy that isolated for egress and then for ingress instead made a leak of the moment in which the one
-    /// node had heard of it, and the other had not.
+    /// Seen: a policy that isolated for egress and then for ingress instead made a leak of the moment in
+    /// which the one node had heard of it, and the other had not.
     #[test]
     fn a_denial_that_passes_from_end_to_end_is_denied_by_nobody_all_the_time() {
         use Direction::{Egress, Ingress};

@@ -1,4 +1,4 @@
-//! Which machines enforce, and which do not: every node's data path enforces for itself.
+//! Which nodes enforce, and which do not. The data path of every node enforces for itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,35 +9,35 @@ use super::judge::Verdict;
 use super::result::{CellResult, Environment, RunResult, ScenarioResult};
 use crate::policy::{Direction, Expectation, Reason};
 
-/// The machines on which the ends of a cell are; `None` for what is on no machine, or on several.
+/// Nodes on which the ends of a cell are. `None` for an end that is on no node, or on several.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Machines {
-    /// Who sends.
+    /// Node of the source.
     pub from: Option<String>,
-    /// To whom.
+    /// Node of the destination.
     pub to: Option<String>,
 }
 
-/// What was measured at one machine, in numbers of cells.
+/// Counts of the cells that were measured at one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MachineCounts {
-    /// It was the source.
+    /// Cells with the node as source.
     pub source: usize,
-    /// It was the destination.
+    /// Cells with the node as destination.
     pub destination: usize,
-    /// It should have denied them, and did not.
+    /// Cells that the node should have denied, and did not.
     #[serde(rename = "leak")]
     pub leaks: usize,
-    /// It was an end of them, and they should have been delivered.
+    /// Blocked cells of which the node is an end.
     pub blocked: usize,
 }
 
-/// How many of a cluster's nodes a run covers. What a run proves, it proves of these.
+/// How many of a cluster's nodes a run covers. The run proves enforcement only on these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeCoverage<'a> {
-    /// The nodes that are an end of a judged cell, with the versions of their kubelets.
+    /// Nodes that are an end of a judged cell, with the versions of their kubelets.
     pub used: Vec<(&'a str, &'a str)>,
-    /// How many nodes the cluster has.
+    /// Count of the cluster's nodes.
     pub all: usize,
 }
 
@@ -55,7 +55,8 @@ impl fmt::Display for NodeCoverage<'_> {
 }
 
 impl Environment {
-    /// How many of the cluster's nodes are among these machines, at which cells were judged; `None` in the lab.
+    /// Returns how many of the cluster's nodes are among the nodes at which cells were judged. `None` in the
+    /// lab.
     pub fn coverage(&self, judged: &BTreeSet<&str>) -> Option<NodeCoverage<'_>> {
         let used = self.nodes.iter().map(|(name, kubelet)| (name.as_str(), kubelet.as_str()));
         let used = used.filter(|(name, _)| judged.contains(name)).collect();
@@ -70,16 +71,16 @@ impl Environment {
 }
 
 impl CellResult {
-    /// The machines that should have denied a cell. `None` if one of them is not known.
+    /// Returns the nodes that must deny the cell. `None` if one of them is not known.
     ///
-    /// The specification does not say where a policy is enforced; all implementations do it where the
-    /// pod is that the policy selects.
+    /// The specification does not say where a policy is enforced. All implementations do it on the node of
+    /// the pod that the policy selects.
     pub fn enforcers(&self) -> Option<BTreeSet<&str>> {
         machines_of(denying(&self.expected), &self.machines)
     }
 }
 
-/// The directions in which policies deny what is expected to be denied.
+/// Returns the directions in which policies deny a denied flow.
 pub(super) fn denying(expected: &Expectation) -> impl Iterator<Item = Direction> {
     expected.reasons.iter().filter_map(|reason| match reason {
         Reason::Isolated { direction, .. } => Some(*direction),
@@ -95,7 +96,7 @@ pub(super) fn denying(expected: &Expectation) -> impl Iterator<Item = Direction>
     })
 }
 
-/// The machines that have to deny in these directions. `None` if one of them is not known.
+/// Returns the nodes that must deny in these directions. `None` if one of them is not known.
 pub(super) fn machines_of(
     directions: impl IntoIterator<Item = Direction>,
     machines: &Machines,
@@ -108,7 +109,7 @@ pub(super) fn machines_of(
 }
 
 impl ScenarioResult {
-    /// The machines that are an end of a judged cell. Only of these is anything proved: a run may have others, whose
+    /// Returns the nodes that are an end of a judged cell. The run proves nothing about other nodes, whose
     /// pods never started or were never probed.
     pub fn judged_machines(&self) -> BTreeSet<&str> {
         let cells = self.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.is_judged());
@@ -118,12 +119,12 @@ impl ScenarioResult {
 }
 
 impl RunResult {
-    /// The machines that are an end of a judged cell.
+    /// Returns the nodes that are an end of a judged cell.
     pub fn judged_machines(&self) -> BTreeSet<&str> {
         self.scenarios.iter().flat_map(ScenarioResult::judged_machines).collect()
     }
 
-    /// What was measured at each machine.
+    /// Returns the counts of measured cells by node.
     pub fn machines(&self) -> BTreeMap<&str, MachineCounts> {
         let mut counts = BTreeMap::<&str, MachineCounts>::new();
         for cell in self
@@ -158,7 +159,7 @@ impl RunResult {
         counts
     }
 
-    /// The only machine of several that leaks, if there is one.
+    /// Returns the only one of several nodes that leaks. `None` if there is no such node.
     pub fn leaking_machine(&self) -> Option<&str> {
         let mut leaks = self.cells().filter(|cell| cell.verdict == Verdict::Leak).peekable();
         leaks.peek()?;
@@ -166,7 +167,7 @@ impl RunResult {
         let all: BTreeSet<&str> = enforcers?.into_iter().flatten().collect();
         let mut all = all.into_iter();
         let one = all.next().filter(|_| all.next().is_none())?;
-        // Only a node that has to deny something can be better than this one.
+        // Another node is better only if it had to deny something, and did.
         let mut proved = self.cells().filter(|cell| cell.verdict == Verdict::Match);
         let is_elsewhere = |cell: &CellResult| {
             cell.enforcers().is_some_and(|enforcers| !enforcers.is_empty() && !enforcers.contains(one))

@@ -1,4 +1,4 @@
-//! What both ends of a probe saw, taken together.
+//! What became of a probe, from what both of its ends observed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,58 +10,57 @@ use crate::policy::Decision;
 /// What became of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Observation {
-    /// The intended agent answered with the probe's nonce.
+    /// The destination's agent answered with the probe's nonce.
     Connected,
     /// No answer in time, and nothing arrived.
     Dropped,
     /// A reset or an ICMP message, and nothing arrived.
     Rejected,
-    /// The destination received the nonce; the source got no answer.
+    /// The destination received the nonce, but the source got no answer.
     OneWay,
-    /// Something else answered.
+    /// Another endpoint answered.
     Misdelivered {
-        /// The agent that answered, or the beginning of what was said.
+        /// Agent that answered, or the beginning of the answer.
         by: String,
     },
-    /// The lookup was answered, but not with the right addresses.
+    /// The DNS lookup was answered, but not with the right addresses.
     DnsFailure {
-        /// What was answered.
+        /// The answer.
         message: String,
     },
-    /// The kernel does not have the protocol.
+    /// The kernel lacks the protocol.
     Unsupported {
-        /// The system's reason.
+        /// Error of the system.
         message: String,
     },
-    /// The probe could not be sent, or its end could not be told. Never a denial.
+    /// The probe could not be sent, or its result is not known. Never a denial.
     ProbeError {
-        /// Why.
+        /// The reason.
         message: String,
     },
 }
 
-/// What vouches for a probe that was not answered: without both, silence proves nothing.
+/// Controls for a probe that was not answered. Without both, a dropped probe proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Control {
     /// Whether the destination's own listener answered its own agent.
     pub listener: bool,
-    /// Whether canaries got through between the same nodes, with the same family and protocol, in the
-    /// same round.
+    /// Whether canaries of the same family and protocol got through between the same nodes in the same round.
     pub path: bool,
 }
 
 impl Control {
-    /// A listener that is up, at the end of a path that is alive.
+    /// A listener that is up, and a path that is alive.
     pub const ALIVE: Self = Self { listener: true, path: true };
 }
 
 impl Observation {
-    /// Whether nothing was delivered and nothing was answered.
+    /// Returns whether the probe was neither delivered nor answered by an agent.
     pub fn is_silence(&self) -> bool {
         matches!(self, Self::Dropped | Self::Rejected)
     }
 
-    /// Whether the observation is what a decision promises; `None` if it does not tell.
+    /// Returns whether the observation agrees with a decision. `None` if it does not show that.
     pub fn agrees_with(&self, decision: Decision) -> Option<bool> {
         let delivered = match self {
             Self::Connected | Self::OneWay | Self::DnsFailure { .. } => true,
@@ -70,14 +69,14 @@ impl Observation {
         };
         match decision {
             Decision::Deny => Some(!delivered),
-            // A lookup that fails for its own reasons is no outage of the network.
+            // A wrong DNS answer is no outage of the network.
             Decision::Allow if matches!(self, Self::DnsFailure { .. }) => None,
             Decision::Allow => Some(*self == Self::Connected),
             Decision::Undefined => Some(true),
         }
     }
 
-    /// A word for it.
+    /// Returns the name in reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connected => "connected",
@@ -107,11 +106,11 @@ impl fmt::Display for Observation {
     }
 }
 
-/// The agents that an answer may come from.
+/// Agents from which an answer may come.
 pub struct Agents<'a> {
-    /// Those that may answer this probe, by the names with which they sign.
+    /// Agents that may answer this probe, by the names in their answers.
     pub servers: &'a [String],
-    /// Finds out what a report calls the agent that signs with a name; `None` if the run has none.
+    /// Returns what reports call the agent with a name. `None` if the run has no such agent.
     pub endpoint: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -120,8 +119,8 @@ impl Agents<'_> {
         self.servers.iter().any(|server| server == agent)
     }
 
-    /// An answer from an agent that should not have got the probe. Only names that the run gave itself reach a
-    /// report.
+    /// An answer from an agent that should not have got the probe. Only names that the run gave itself reach
+    /// a report.
     fn misdelivered(&self, agent: &str) -> Observation {
         let by = (self.endpoint)(agent).unwrap_or_else(|| "an unknown agent".to_owned());
         Observation::Misdelivered { by }

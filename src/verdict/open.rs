@@ -1,36 +1,35 @@
-//! Connections that were open before a step changed something. What becomes of them is left to the
-//! implementation: it is told, and never a reason to fail.
+//! Connections that were open before a step. The specification leaves to the implementation what becomes of
+//! them, so they are reported and never fail.
 
 use crate::plan::Cell;
 use crate::policy::Decision;
 
-/// What became of a connection that was open before a step.
+/// A connection that was open before a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenConnection {
-    /// Between whom, and to which port.
+    /// Ends, and port.
     pub cell: Cell,
-    /// What the policies say about a new connection of the same kind after the step; `None` if there can be
-    /// none any more.
+    /// What the policies say after the step about a new connection. `None` if there can be none.
     pub decision: Option<Decision>,
-    /// What became of it.
+    /// What became of the connection.
     pub fate: Fate,
 }
 
 /// What became of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It could still be used.
+    /// The connection could still be used.
     Survived,
-    /// Nothing came back over it any more.
+    /// No answer came back over the connection any more.
     Cut,
-    /// The step removed one of its ends.
+    /// The step removed an end.
     Ended,
-    /// It could not be opened, or an agent failed. Holds the reason.
+    /// The connection could not be opened, or an agent failed, for this reason.
     NotMeasured(String),
 }
 
 impl Fate {
-    /// As reports write it.
+    /// Returns the name in reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Survived => "survived",

@@ -1,5 +1,5 @@
-//! How much a denial proves: how many probes were dropped at each point that enforces it, and which share
-//! of leaking connections would have shown.
+//! How much a denial proves: how many probes were dropped at each enforcement point, and which share of
+//! leaking connections would have been found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,24 +8,25 @@ use super::machine::Machines;
 use super::result::{CellResult, StepResult};
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
 
-/// How sure a share has to be.
+/// Probability with which a share must be found.
 const CONFIDENCE: f64 = 0.95;
-/// The most loss to reckon with: where nothing gets through, no number of probes is enough.
+/// Greatest loss to calculate with. If nothing gets through, no count of probes is enough.
 const MOST_LOSS: f64 = 0.9;
 
-/// Where a policy is enforced: the specification does not say where, and all implementations do it on the
-/// node of the pod that the policy selects.
+/// Point at which a policy is enforced. The specification does not say where. All implementations do it on
+/// the node of the pod that the policy selects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EnforcementPoint {
-    /// The node; `None` if it is not known, or not the only one.
+    /// Node. `None` if it is not known, or not the only one.
     pub node: Option<String>,
-    /// The policies that deny. Where several isolate a pod, no probe tells which of them dropped it.
+    /// Policies that deny. If several isolate a pod, no probe shows which of them dropped it.
     pub policies: BTreeSet<PolicyName>,
-    /// In which direction.
+    /// Direction.
     pub direction: Direction,
 }
 
-/// The points that deny a flow between these nodes, at most one a direction. A packet has to get past all of them.
+/// Returns the points that deny a flow between these nodes, at most one for each direction. A packet must
+/// pass all of them.
 pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> BTreeSet<EnforcementPoint> {
     if expected.decision != Decision::Deny {
         return BTreeSet::new();
@@ -44,9 +45,12 @@ pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> BTreeS
     points.into_iter().map(point).collect()
 }
 
-/// For which points the dropped probes of each denied cell count together, given the points that deny it. A point that
-/// denies cells alone is proved by those. What two points deny proves neither, as what the sender's node drops never comes
-/// to the receiver's: it proves that nothing gets past both, and needs no proof where one of them is proved alone.
+/// Returns for each denied cell the points for which its dropped probes count, given the points that deny
+/// each cell.
+///
+/// Cells that one point denies alone prove that point. A cell that two points deny proves neither of them,
+/// because packets that the sender's node drops never reach the receiver's node. It proves that nothing
+/// passes both. That proof is not needed if one of the two is proved alone.
 pub fn pools<P: Ord>(denied_at: &[BTreeSet<P>]) -> Vec<Option<&BTreeSet<P>>> {
     let alone: BTreeSet<&P> = denied_at.iter().filter(|points| points.len() == 1).flatten().collect();
     let of_cell = denied_at.iter().map(|points| match points.len() {
@@ -57,19 +61,19 @@ pub fn pools<P: Ord>(denied_at: &[BTreeSet<P>]) -> Vec<Option<&BTreeSet<P>>> {
     of_cell.collect()
 }
 
-/// The smallest share of leaking connections, from 0 to 1, that so many probes find with 95 % in a network that loses
-/// this share of packets.
+/// Returns the smallest share of leaking connections, from 0 to 1, that this count of probes finds with 95 %,
+/// in a network that loses this share of packets.
 pub fn detectable_share(probes: u32, loss: f64) -> f64 {
     if probes == 0 {
         return 1.0;
     }
-    // Of all probes, those that leak and are not lost.
+    // Share of the probes that leak and are not lost.
     let delivered = 1.0 - (1.0 - CONFIDENCE).powf(1.0 / f64::from(probes));
     (delivered / (1.0 - loss)).min(1.0)
 }
 
-/// How many probes find this share of leaking connections with 95 % in a network that loses this share of packets;
-/// `share` is above 0 and below 1.
+/// Returns how many probes find this share of leaking connections with 95 %, in a network that loses this
+/// share of packets. `share` must be above 0 and below 1.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -80,28 +84,30 @@ pub fn probes_for(share: f64, loss: f64) -> u32 {
     ((1.0 - CONFIDENCE).ln() / (1.0 - delivered).ln()).ceil() as u32
 }
 
-/// What the denials of a step, or of several, rest on.
+/// What the denials of one or more steps rest on.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Power {
-    /// How many denials were proved.
+    /// Count of proved denials.
     pub denials: usize,
-    /// How many probes were dropped on a live path, in all.
+    /// Count of probes that were dropped on a live path.
     pub probes: u64,
-    /// The fewest of them for one denial.
+    /// Smallest count of dropped probes for one denial.
     pub fewest_per_cell: u32,
-    /// How many points enforced them.
+    /// Count of enforcement points, by step.
     pub points: usize,
-    /// How many of those deny only what the other direction denies, too: nothing shows which of the two dropped it.
+    /// Count of the points that deny only what the other direction denies, too. No probe shows which of the
+    /// two dropped it.
     pub untold: usize,
-    /// The fewest probes at one point, or at two of which neither denies anything alone.
+    /// Smallest count of dropped probes at one point, or at two points of which neither denies anything
+    /// alone.
     pub fewest_per_point: u32,
-    /// The smallest share of leaking connections, from 0 to 1, that would have been found with 95 % wherever policies deny,
-    /// in a network that loses as many packets as it did; 0 where none do.
+    /// Smallest share of leaking connections, from 0 to 1, that would have been found with 95 % at every
+    /// point, given the share of packets that the network lost. 0 without points.
     pub detectable_share: f64,
 }
 
 impl Power {
-    /// Of several steps together.
+    /// Combines the power of several steps.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         let fewest =
@@ -123,8 +129,8 @@ impl Power {
         }
     }
 
-    /// Whether a share of leaking connections that was asked for might not have shown. How much the network loses is an
-    /// estimate, which every probe changes.
+    /// Returns whether a requested share of leaking connections might not have been found. The tolerance is
+    /// there because the loss of the network is an estimate, which changes with every probe.
     pub fn falls_short_of(&self, share: f64) -> bool {
         const TOLERANCE: f64 = 1.05;
         self.points > 0 && self.detectable_share > share * TOLERANCE
@@ -136,7 +142,7 @@ fn is_proved_denial(cell: &&CellResult) -> bool {
 }
 
 impl StepResult {
-    /// What the denials of the step rest on.
+    /// Returns what the denials of the step rest on.
     pub fn power(&self) -> Power {
         let proved: Vec<&CellResult> = self.cells.iter().filter(is_proved_denial).collect();
         let denied_at: Vec<_> =
@@ -157,7 +163,7 @@ impl StepResult {
             points: points.len(),
             untold: points.len() - alone,
             fewest_per_point: fewest.unwrap_or_default(),
-            // What a step without denials lost takes no power away.
+            // The loss of a step without denials takes no power away.
             detectable_share: fewest.map_or(0.0, |fewest| detectable_share(fewest, self.loss)),
         }
     }
@@ -179,7 +185,7 @@ mod tests {
         assert_eq!(detectable_share(0, 0.0), 1.0);
     }
 
-    /// A leak that is lost does not show.
+    /// A leaking packet that is lost does not show.
     #[test]
     fn loss_takes_power_away() {
         assert_eq!(probes_for(0.1, 0.2), 36);

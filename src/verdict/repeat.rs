@@ -1,4 +1,4 @@
-//! Scenarios that were carried out more than once: a verdict that is not the same every time is flaky.
+//! Repetitions of scenarios. If the verdicts on a cell differ, the cell is flaky.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,20 +8,20 @@ use super::judge::Verdict;
 use super::latency::{Punctuality, TimeToSettle};
 use super::result::{CellResult, ScenarioResult, StepResult};
 
-/// How often a scenario was carried out, and how often with the same verdicts.
+/// How often a scenario was run, and how often with the same verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repetitions {
-    /// How often it should have been carried out.
+    /// Count of requested repetitions.
     pub asked: usize,
-    /// How often it was.
+    /// Count of repetitions that were run.
     #[serde(rename = "carriedOut")]
     pub done: usize,
-    /// How many of those gave the same verdicts, in every cell.
+    /// Size of the largest group of repetitions with the same verdicts in every cell.
     pub same: usize,
 }
 
-/// Takes the results of repetitions together, in the order of the first ones. `asked` is how often a
-/// scenario of a name should have been carried out.
+/// Merges the results of repetitions, in the order of the first ones. `asked` returns the count of requested
+/// repetitions of the scenario with a name.
 pub fn merge(results: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Vec<ScenarioResult> {
     let mut places = HashMap::<String, usize>::new();
     let mut groups: Vec<Vec<ScenarioResult>> = Vec::new();
@@ -35,7 +35,7 @@ pub fn merge(results: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Vec
     groups.into_iter().filter_map(|group| merge_group(group, &asked)).collect()
 }
 
-/// Results of one scenario, as one; `None` for no results.
+/// Merges the results of one scenario. Returns `None` without results.
 fn merge_group(group: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Option<ScenarioResult> {
     let first = group.first()?;
     let asked = asked(&first.name);
@@ -43,7 +43,7 @@ fn merge_group(group: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Opt
         return group.into_iter().next();
     }
     let repetitions = Some(Repetitions { asked, done: group.len(), same: same(&group) });
-    // One that was not carried out to its end has fewer steps, and those say the least.
+    // A repetition that was not run to its end has fewer steps.
     let most = group.iter().map(|result| result.steps.len()).max()?;
     let longest = group.iter().find(|result| result.steps.len() == most)?;
     let steps = longest.steps.iter().enumerate().map(|(i, step)| {
@@ -61,7 +61,7 @@ fn merge_group(group: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Opt
     })
 }
 
-/// How many results there are of the kind that there is most of.
+/// Returns the size of the largest group of identical results.
 fn same(group: &[ScenarioResult]) -> usize {
     let verdicts = |result: &ScenarioResult| -> Vec<&'static str> {
         result.steps.iter().flat_map(|step| &step.cells).map(|cell| cell.verdict.name()).collect()
@@ -105,14 +105,14 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     }
     let (attempts, retries) =
         repetitions.iter().fold((0, 0), |(a, r), cell| (a + cell.attempts, r + cell.retries));
-    // What is shown of it is what was worst.
+    // Reports show the worst repetition.
     let worst = repetitions.iter().copied().max_by_key(|cell| severity(&cell.verdict)).unwrap_or(cell);
     let settled = repetitions.iter().filter_map(|cell| cell.settled.as_ref());
     let slowest = settled.max_by_key(|settled| (settled.punctuality() == Punctuality::Late, settled.took));
     let settled = slowest.cloned().filter(|_| worst.verdict != Verdict::Leak);
     let silences = repetitions.iter().map(|cell| cell.silences).sum();
     let mut merged = CellResult { attempts, retries, silences, settled, ..worst.clone() };
-    // A moment that a profile excuses comes and goes, and says nothing against a match.
+    // A moment that a profile excuses occurs in some repetitions only, and does not contradict a match.
     let agree = repetitions.iter().all(|cell| cell.is_excused() || cell.verdict == Verdict::Match);
     if verdicts.len() > 1 && agree {
         merged.repeated = verdicts;
@@ -121,7 +121,7 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
         merged.verdict = match inconclusive {
             // One delivered packet is a leak, whatever the other repetitions show.
             _ if worst.verdict == Verdict::Leak => Verdict::Leak,
-            // It says nothing against the other verdict, and takes its certainty away.
+            // An inconclusive repetition does not contradict the other verdict, but makes it uncertain.
             Some(inconclusive) if verdicts.len() == 2 => inconclusive.verdict.clone(),
             Some(_) | None => Verdict::Flaky,
         };

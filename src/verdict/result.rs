@@ -21,17 +21,18 @@ use crate::scenario::{Claim, Demonstrates, SpecRule};
 use crate::snapshot::Unmodelled;
 use crate::world::Capability;
 
-/// Until when a denied cell was delivered, where the settle time excuses nothing.
+/// Until when a denied cell was delivered, although the settle time excuses no delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveredUntil {
-    /// So long after a new pod's first answer: what was in force before it came isolates it from its first instant.
+    /// Time since a new pod's first answer. The policies that were in force before isolate the pod from its
+    /// first instant.
     AfterNewPod(Duration),
-    /// So long after a change that leaves the denial as it is.
+    /// Time since a change that leaves the cell denied.
     AfterChange(Duration),
 }
 
 impl DeliveredUntil {
-    /// How long that was.
+    /// Returns the time.
     pub fn duration(self) -> Duration {
         match self {
             Self::AfterNewPod(duration) | Self::AfterChange(duration) => duration,
@@ -39,68 +40,69 @@ impl DeliveredUntil {
     }
 }
 
-/// What a step found out about a cell.
+/// Result of a step for a cell.
 #[derive(Debug, Clone)]
 pub struct CellResult {
     /// The cell.
     pub cell: Cell,
-    /// What the policies promise, and why.
+    /// Expectation of the policies, with its reasons.
     pub expected: Expectation,
-    /// The deviation of a profile that leaves undefined what packets do, whatever the policies promise.
+    /// Deviation of a profile that makes the cell undefined, whatever the policies promise.
     pub excused: Option<Arc<Excuse>>,
-    /// What the scenario's author says they promise, if anything.
+    /// Assertion of the scenario's author.
     pub asserted: Option<Claim>,
-    /// What their owner wants, if that is said.
+    /// Intent of the owner of the policies.
     pub intended: Option<Claim>,
-    /// What the packets did; `None` if none could be sent.
+    /// What the packets did. `None` if none could be sent.
     pub observed: Option<Observation>,
-    /// What is true of it.
+    /// Verdict.
     pub verdict: Verdict,
-    /// How many probes were sent.
+    /// Count of probes.
     pub attempts: u32,
-    /// How many of those were dropped on a path that was alive, if it is denied: what the denial rests on.
+    /// Count of the probes of a denied cell that were dropped on a live path. The denial rests on them.
     pub silences: u32,
-    /// How many of those were sent because an allowed probe had gone missing once.
+    /// Count of the probes that were sent because an allowed probe had gone missing.
     pub retries: u32,
-    /// How long the step's change took to be in force; `None` if it changed nothing here, or if the
-    /// packets did not do what is expected in the end.
+    /// How long the step's change took to be in force. `None` if the step changed nothing for the cell, or if
+    /// the packets did not do what is expected in the end.
     pub settled: Option<Settling>,
-    /// Until when it was delivered, where it must not be even once and was denied in the end.
+    /// Until when the cell was delivered, if it must not be delivered even once and was denied in the end.
     pub delivered_until: Option<DeliveredUntil>,
-    /// Where its ends are.
+    /// Nodes of the ends.
     pub machines: Machines,
-    /// How many repetitions had which verdict, by its name, if not all had the same.
+    /// Count of repetitions by the name of their verdict, if the verdicts differ.
     pub repeated: BTreeMap<&'static str, usize>,
 }
 
-/// A cell where the owner's intent and the policies say different things.
+/// A cell for which the policies do not say what their owner wants.
 #[derive(Debug, Clone, Copy)]
 pub struct PolicyGap<'a> {
     /// The cell.
     pub cell: &'a CellResult,
-    /// What is intended.
+    /// Intent of the owner.
     pub intended: Claim,
 }
 
 impl CellResult {
-    /// What packets should do: what the policies promise, unless a profile leaves it undefined.
+    /// Returns what packets must do: what the policies promise, unless a profile makes the cell undefined.
     pub fn decision(&self) -> Decision {
         if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
     }
 
-    /// Whether the author's assertion says something else than the policy engine.
+    /// Returns whether the policy engine contradicts the author's assertion.
     pub fn is_assertion_error(&self) -> bool {
         self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
             && !self.expected.has_no_address()
     }
 
-    /// Whether it claims something that a run has to judge: its author asserts it, or the policies deny it.
+    /// Returns whether the cell is a claim, which a run must judge: its author asserts it, or the policies
+    /// deny it.
     pub fn is_claim(&self) -> bool {
         let is_asserted = self.asserted.is_some_and(|asserted| asserted != Decision::Undefined);
         is_asserted || self.expected.decision == Decision::Deny
     }
 
-    /// Whether packets showed what is true of it.
+    /// Returns whether packets decided the verdict.
     pub fn is_judged(&self) -> bool {
         match self.verdict {
             Verdict::Match | Verdict::Leak | Verdict::Blocked => true,
@@ -108,7 +110,7 @@ impl CellResult {
         }
     }
 
-    /// Whether a known deviation is why it is not judged.
+    /// Returns whether the cell is not judged because of a known deviation.
     pub fn is_excused(&self) -> bool {
         self.excused.is_some() && self.verdict == Verdict::Undefined
     }
@@ -123,39 +125,39 @@ impl CellResult {
 /// The result of a step.
 #[derive(Debug, Clone)]
 pub struct StepResult {
-    /// Its name.
+    /// Name of the step.
     pub name: String,
-    /// The items of the semantics that it decides.
+    /// Items of docs/semantics.md that the step decides.
     pub items: BTreeSet<SpecRule>,
-    /// All of its cells, in the order in which they are shown.
+    /// All cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
-    /// How long it took since the first answer of a pod that came with the step until it was isolated by
-    /// what was in force before, and until it was admitted.
+    /// How long after its first answer the slowest new pod was isolated by the policies that were in force
+    /// before, and was admitted.
     pub new_pods: TimeToSettle,
-    /// What became of the connections that were open before the step.
+    /// Connections that were open before the step.
     pub open_connections: Vec<OpenConnection>,
-    /// How long it took to hand the changes over to whoever enforces them.
+    /// How long it took to hand the changes over to the enforcer: the lab, or the API server.
     pub handed_over: Duration,
-    /// How many rounds of probes were sent.
+    /// Count of rounds of probes.
     pub rounds: u32,
-    /// The share of probes that the network lost meanwhile, from 0 to 1.
+    /// Share of probes that the network lost during the step, from 0 to 1.
     pub loss: f64,
-    /// How long the step took in all.
+    /// Duration of the step.
     pub took: Duration,
 }
 
 impl StepResult {
-    /// The cells where intent and policies differ.
+    /// Returns the cells with a policy gap.
     pub fn gaps(&self) -> impl Iterator<Item = PolicyGap<'_>> {
         self.cells.iter().filter_map(CellResult::gap)
     }
 
-    /// The cells where the author and the policy engine differ.
+    /// Returns the cells with an assertion error.
     pub fn assertion_errors(&self) -> impl Iterator<Item = &CellResult> {
         self.cells.iter().filter(|cell| cell.is_assertion_error())
     }
 
-    /// How many cells have which verdict.
+    /// Returns the counts of cells.
     pub fn counts(&self) -> Counts {
         let cells = self.cells.iter().map(Counts::of).sum::<Counts>();
         Counts {
@@ -166,7 +168,7 @@ impl StepResult {
         }
     }
 
-    /// What the step comes to.
+    /// Returns the outcome of the step.
     pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
         self.counts().outcome(demonstrates)
     }
@@ -175,63 +177,63 @@ impl StepResult {
 /// The result of a scenario.
 #[derive(Debug, Clone)]
 pub struct ScenarioResult {
-    /// Its name.
+    /// Name of the scenario.
     pub name: String,
-    /// What it decides.
+    /// What the scenario decides.
     pub description: String,
-    /// The file that it was read from.
+    /// File that the scenario was read from.
     pub file: Arc<str>,
-    /// Set if it shows a mistake that has to be found.
+    /// Mistake that the scenario demonstrates, and that a run must find.
     pub demonstrates: Option<Demonstrates>,
-    /// The kinds of its manifests that have no part in NetworkPolicy, with their numbers.
+    /// Counts of the objects that have no part in NetworkPolicy, by kind.
     pub ignored: BTreeMap<String, usize>,
-    /// The steps that were carried out.
+    /// Steps that were run.
     pub steps: Vec<StepResult>,
-    /// Why the remaining steps were not.
+    /// Why the remaining steps were not run.
     pub failure: Option<ScenarioFailure>,
-    /// How long it took until the pods were there.
+    /// Time until the pods existed.
     pub start: Duration,
-    /// How long to wait for an answer, as calibrated before the first step.
+    /// Time to wait for an answer, as calibrated before the first step.
     pub timeout: Duration,
-    /// How long the scenario took in all.
+    /// Duration of the scenario.
     pub took: Duration,
-    /// How often it was carried out; `None` if it was asked for once.
+    /// Repetitions. `None` if the scenario was requested once.
     pub repetitions: Option<Repetitions>,
-    /// What the run must have, whatever scenarios declare.
+    /// Capabilities that `--require` names. A scenario must not skip cells for want of them.
     pub required: BTreeSet<Capability>,
 }
 
-/// Why a scenario could not be carried out to its end.
+/// Reason why a scenario was not run to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScenarioFailure {
-    /// Why.
+    /// The reason as a text.
     pub message: String,
-    /// Whether the same would happen to every other scenario.
+    /// Whether every other scenario would fail for the same reason.
     pub everywhere: bool,
 }
 
-/// What a result comes to. The worst of several is the greatest.
+/// Outcome of a step, a scenario or a run. The worst outcome is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Nothing was judged, or no denial of several, as declared: the place lacks what is required, or a profile
-    /// excuses all of it.
+    /// No claim was judged, or none of the denials, as declared: the environment lacks a capability, or a
+    /// profile excuses all of them.
     Skipped,
     /// Every claim was judged and holds, except those that were skipped or excused as declared.
     Pass,
-    /// A claim was not judged, or something was flaky, and nothing is worse.
+    /// A claim was not judged, or a cell was flaky, and nothing is worse.
     #[default]
     Inconclusive,
-    /// Leaks, blocked cells, policy gaps, assertion errors, changes that were in
-    /// force too late, or a lack of what the run must have.
+    /// Leaks, blocked cells, policy gaps, assertion errors, late changes, or the lack of a required
+    /// capability.
     Fail,
 }
 
-/// The exit code of a run that the user interrupted, as of a shell command that SIGINT ended.
+/// Exit code of a run that the user interrupted. Shells use it for a command that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
 impl Outcome {
-    /// Returns the exit code that `--help` explains. No other place decides one.
+    /// Returns the exit code that `--help` explains.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Pass => 0,
@@ -241,19 +243,19 @@ impl Outcome {
         }
     }
 
-    /// Returns the exit code of something that the user may have interrupted.
+    /// Returns the exit code of a command that the user may have interrupted.
     pub fn exit_code_unless(self, is_interrupted: bool) -> u8 {
         if is_interrupted { INTERRUPTED } else { self.exit_code() }
     }
 }
 
 impl ScenarioResult {
-    /// How many cells have which verdict, over all steps.
+    /// Returns the counts of cells over all steps.
     pub fn counts(&self) -> Counts {
         self.steps.iter().map(StepResult::counts).sum()
     }
 
-    /// Whether a mistake that has to be found was not.
+    /// Returns whether the scenario must demonstrate a mistake, and does not.
     pub fn misses_demonstration(&self) -> bool {
         match self.demonstrates {
             Some(Demonstrates::PolicyGap) => self.failure.is_none() && self.counts().gaps == 0,
@@ -261,7 +263,7 @@ impl ScenarioResult {
         }
     }
 
-    /// What the run must have and this scenario had to be without.
+    /// Returns the required capabilities for which the scenario skipped cells.
     pub fn lacking(&self) -> BTreeSet<Capability> {
         let skipped = self.steps.iter().flat_map(|step| &step.cells).filter_map(|cell| match cell.verdict {
             Verdict::Skipped(capability) => Some(capability),
@@ -275,7 +277,7 @@ impl ScenarioResult {
         skipped.filter(|capability| self.required.contains(capability)).collect()
     }
 
-    /// What the scenario comes to.
+    /// Returns the outcome of the scenario.
     pub fn outcome(&self) -> Outcome {
         let outcome = self.counts().outcome(self.demonstrates);
         if self.misses_demonstration() || !self.lacking().is_empty() {
@@ -291,48 +293,50 @@ impl ScenarioResult {
 /// The result of a run.
 #[derive(Debug, Clone)]
 pub struct RunResult {
-    /// The scenarios, in the order in which they were given.
+    /// Scenarios, in the order in which they were given.
     pub scenarios: Vec<ScenarioResult>,
-    /// How many scenarios were asked for, each counted once.
+    /// Count of the requested scenarios, without repetitions.
     pub asked: usize,
     /// Whether the run was interrupted.
     pub interrupted: bool,
-    /// Whether the run ended because a scenario failed, and others were left.
+    /// Whether the run ended early because a scenario failed.
     pub stopped: bool,
-    /// The names of the scenarios that were not carried out, as often as they were not.
+    /// Names of the scenarios that were not run. A name occurs once for each repetition that is missing.
     pub unfinished: Vec<String>,
-    /// Where packets were sent.
+    /// Environment to which packets were sent.
     pub environment: Environment,
-    /// What was known of the network plugin.
+    /// Profiles with the known deviations of the network plugin.
     pub profiles: Vec<AppliedProfile>,
-    /// The share of leaking connections, from 0 to 1, that had to be found at every enforcement point, if one was asked for.
+    /// Share of leaking connections, from 0 to 1, that `--confidence` requires to be found at every
+    /// enforcement point.
     pub asked_share: Option<f64>,
-    /// How long the run took in all.
+    /// Duration of the run.
     pub took: Duration,
 }
 
-/// Where packets were sent.
+/// Environment to which packets were sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environment {
     /// `lab`, and with which fault, or `cluster` and its name.
     pub name: String,
-    /// What is worth knowing of it: pairs of a name and a value.
+    /// Facts about the environment: names and values.
     pub facts: Vec<(String, String)>,
-    /// What may decide about packets although the verdicts do not know of it.
+    /// What may decide about packets although the verdicts do not consider it.
     pub warnings: Vec<String>,
-    /// The kinds of which there are objects without which the expected answers are not known.
+    /// Kinds of objects that netproof does not model, so that expectations may be wrong.
     pub unmodelled: Vec<Unmodelled>,
-    /// All nodes of a cluster, with the versions of their kubelets; none in the lab.
+    /// All nodes of a cluster, with the versions of their kubelets. Empty in the lab.
     pub nodes: BTreeMap<String, String>,
 }
 
 impl RunResult {
-    /// How many cells have which verdict, over all scenarios.
+    /// Returns the counts of cells over all scenarios.
     pub fn counts(&self) -> Counts {
         self.scenarios.iter().map(ScenarioResult::counts).sum()
     }
 
-    /// Returns the outcome, given the power of the run. A run passes only if it proves something: at least one denial.
+    /// Returns the outcome, given the power of the run. A run passes only if it proves something: at least
+    /// one denial.
     pub fn outcome(&self, power: &Power) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
         let is_unproved = self.counts().proves_nothing()
@@ -351,12 +355,12 @@ impl RunResult {
         self.unfinished.len().max(self.asked.saturating_sub(self.scenarios.len()))
     }
 
-    /// What the run must have and its scenarios had to be without.
+    /// Returns the required capabilities for which scenarios skipped cells.
     pub fn lacking(&self) -> BTreeSet<Capability> {
         self.scenarios.iter().flat_map(ScenarioResult::lacking).collect()
     }
 
-    /// How many claims were skipped for want of each capability.
+    /// Returns the count of skipped claims by the missing capability.
     pub fn skipped(&self) -> BTreeMap<Capability, usize> {
         let mut skipped = BTreeMap::new();
         for cell in self.scenarios.iter().flat_map(|s| &s.steps).flat_map(|step| &step.cells) {
@@ -369,16 +373,16 @@ impl RunResult {
         skipped
     }
 
-    /// What the denials of the run rest on.
+    /// Returns what the denials of the run rest on.
     pub fn power(&self) -> Power {
         let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
         steps.map(StepResult::power).fold(Power::default(), Power::plus)
     }
 
-    /// Why nothing could be carried out, if so.
+    /// Returns why nothing could be run. `None` if something was run.
     pub fn failure(&self) -> Option<&ScenarioFailure> {
         if self.scenarios.iter().any(|scenario| !scenario.steps.is_empty()) {
-            // What was found out until then counts.
+            // The results until then count.
             return None;
         }
         let mut failures = self.scenarios.iter().filter_map(|scenario| scenario.failure.as_ref());
