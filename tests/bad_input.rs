@@ -6,9 +6,11 @@ use crate::machine::{Finished, User, file, folder, program, run};
 
 /// The message for a bad file of a command, with the folder of the tests taken out.
 fn message(arguments: &[&str], name: &str, content: impl AsRef<[u8]>) -> String {
-    let path = file(&format!("bad/{name}"), content);
+    // Tests run at the same time, and several use the same names.
+    let test = std::thread::current().name().unwrap().replace("::", "-");
+    let path = file(&format!("{test}/{name}"), content);
     let arguments = arguments.iter().copied().chain([path.to_str().unwrap()]);
-    refusal(&run(User::Root, arguments))
+    refusal(&run(User::Root, arguments)).replace(&format!("{test}/"), "bad/")
 }
 
 fn refusal(finished: &Finished) -> String {

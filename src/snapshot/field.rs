@@ -1,5 +1,6 @@
 //! Paths of values in objects, for messages.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::source::{Cause, Error, Node, Segment, path_to_string};
@@ -19,16 +20,27 @@ enum Step<'a> {
 }
 
 /// What is wrong with a field of an object.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
+#[derive(Debug, Clone)]
 pub struct Problem {
     /// Path from the object to the field.
     pub path: Vec<Segment>,
     /// What is wrong, and what to do about it. Complete without the cause.
     pub message: String,
     /// The error that led to the problem.
-    #[source]
     pub cause: Option<Cause>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let cause = self.cause.as_deref()?;
+        Some(cause)
+    }
 }
 
 impl Problem {

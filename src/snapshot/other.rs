@@ -255,40 +255,26 @@ const FOREIGN_POLICIES: &[Kinds] = {
     ]
 };
 
-/// Kinds that make pods, by group. The text says how to get manifests that netproof can read instead.
-const POD_MAKERS: &[(&str, &str, &str)] = &[
-    ("", "PodTemplate", "is a template of pods, which netproof sees only where the input has them"),
+/// Kinds that make pods, with the groups that have them. The text says how to get manifests that netproof can read
+/// instead.
+const POD_MAKERS: &[(&[&str], &str, &str)] = &[
+    (&[""], "PodTemplate", "is a template of pods, which netproof sees only where the input has them"),
+    (&["", "apps.openshift.io"], "DeploymentConfig", MAKES_PODS),
+    (&["argoproj.io"], "Rollout", MAKES_PODS),
     (
-        "",
-        "DeploymentConfig",
-        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
-    ),
-    (
-        "apps.openshift.io",
-        "DeploymentConfig",
-        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
-    ),
-    (
-        "argoproj.io",
-        "Rollout",
-        "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)",
-    ),
-    (
-        "",
+        &["", "template.openshift.io"],
         "Template",
         "is a template of objects, which netproof does not read: pipe `oc process -f FILE -o json` to it",
     ),
     (
-        "template.openshift.io",
-        "Template",
-        "is a template of objects, which netproof does not read: pipe `oc process -f FILE -o json` to it",
-    ),
-    (
-        "kustomize.config.k8s.io",
+        &["kustomize.config.k8s.io"],
         "Kustomization",
         "describes what kustomize makes: pipe `kubectl kustomize DIR` to netproof",
     ),
 ];
+
+const MAKES_PODS: &str =
+    "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)";
 
 /// Kinds of admission controllers that make or change objects when other objects are made.
 const OBJECT_MAKERS: &[(&str, &[&str])] = &[
@@ -332,7 +318,8 @@ fn part_of(object: &OtherObject) -> Part {
     if let Some(part) = foreign_part(kind, group) {
         return part;
     }
-    if let Some((.., why)) = POD_MAKERS.iter().find(|(group, kind, _)| is_it(group, kind)) {
+    let makes_pods = |groups: &[&str], maker: &str| groups.contains(&group) && maker == kind;
+    if let Some((.., why)) = POD_MAKERS.iter().find(|(groups, maker, _)| makes_pods(groups, maker)) {
         return Part::Unmodelled((*why).to_owned());
     }
     let makes_objects =

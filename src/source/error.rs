@@ -27,15 +27,27 @@ impl fmt::Display for Place {
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// An input that cannot be used.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{place}: {message}")]
+#[derive(Debug, Clone)]
 pub struct Error {
     /// Place of the error.
     pub place: Place,
     /// What is wrong, and what to do about it. Complete without the cause.
     pub message: String,
-    #[source]
     cause: Option<Cause>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+// `thiserror` would return the `Arc`, and callers could not downcast it to the type of the cause.
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let cause = self.cause.as_deref()?;
+        Some(cause)
+    }
 }
 
 /// Errors are equal if users see the same.

@@ -52,6 +52,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The change names a namespace that does not exist.
+    #[error("the topology has no namespace {0}")]
+    NoNamespace(String),
     /// The change deletes a cluster-scoped policy that does not exist.
     #[error("there is no {0}")]
     NoClusterPolicy(ClusterPolicyName),

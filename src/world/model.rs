@@ -193,11 +193,11 @@ impl World {
 
     fn namespace(&mut self, name: &str) -> Result<&mut Namespace, Error> {
         let found = self.cluster.namespaces.iter_mut().find(|namespace| namespace.name == name);
-        found.ok_or_else(|| missing("namespace", &name))
+        found.ok_or_else(|| Error::NoNamespace(name.to_owned()))
     }
 }
 
-fn missing(kind: &'static str, name: &impl ToString) -> Error {
+fn missing(kind: &'static str, name: &Identity) -> Error {
     Error::Missing { kind, name: name.to_string() }
 }
 
