@@ -5,41 +5,25 @@
 mod environment;
 mod times;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use environment::environment_changes;
 use times::Times;
 
 use crate::document::{
-    ApiVersion, Cell, CellPlace, ComparisonCounts, ComparisonDocument, ComparisonKind, Coverage, Difference,
-    EnvironmentChange, Outcome, Problem, RunDocument, Scenario, ScenarioCells, Step, StepCells, Thresholds,
-    Verdict,
+    Cell, CellPlace, ComparisonCounts, ComparisonDocument, Difference, EnvironmentChange, Outcome, Problem,
+    RunDocument, Scenario, ScenarioCells, Step, StepCells, Thresholds, Verdict,
 };
 
 /// Compares two runs.
 pub fn compare(before: &RunDocument, after: &RunDocument, thresholds: Thresholds) -> ComparisonDocument {
     let document = ComparisonDocument {
-        api_version: ApiVersion::V1Alpha1,
-        kind: ComparisonKind::RunComparison,
-        outcome: Outcome::default(),
-        exit_code: 0,
         before: before.into(),
         after: after.into(),
-        counts: ComparisonCounts::default(),
-        regressed: Vec::new(),
-        uncertain: Vec::new(),
-        fixed: Vec::new(),
-        changed: Vec::new(),
-        as_before: BTreeMap::new(),
-        not_run: Vec::new(),
-        nothing_demonstrated: Vec::new(),
-        removed: Coverage::default(),
-        added: Coverage::default(),
-        slower: Vec::new(),
-        latency: Vec::new(),
         environment_changes: environment_changes(before, after),
         thresholds,
+        ..ComparisonDocument::default()
     };
     let mut comparing = Comparing { document, times: Times::new(thresholds) };
     comparing.scenarios(before, after);
@@ -51,8 +35,8 @@ struct Comparing {
     times: Times,
 }
 
-/// Pairs the items of the later run with those of the earlier run that have the same key. Also returns the items that
-/// only the earlier run has.
+/// Pairs the items of the later run with those of the earlier run that have the same key. Also returns the
+/// items that only the earlier run has.
 fn pair<'a, T, K: Eq + Hash>(
     before: &'a [T],
     after: &'a [T],
@@ -79,7 +63,8 @@ impl Comparing {
                     false
                 }
             };
-            // A scenario that also failed before, and now got less far, hides the steps that it did not reach.
+            // A scenario that also failed before, and now got less far, hides the steps that it did not
+            // reach.
             if let Some(failure) = &scenario.failure
                 && (is_shorter || earlier.is_none_or(|earlier| earlier.failure.is_none()))
             {
@@ -176,8 +161,8 @@ impl Comparing {
     }
 }
 
-/// Returns the problems that a cell had in the earlier run. The limit of the later run is applied to it, too, because
-/// the earlier run may have had no limit.
+/// Returns the problems that a cell had in the earlier run. The limit of the later run is applied to it, too,
+/// because the earlier run may have had no limit.
 fn problems_before(scenario: &Scenario, was: &Cell, is: &Cell) -> BTreeSet<Problem> {
     let mut problems = scenario.problems(was);
     if is.limit_ms.is_some_and(|limit| was.is_later_than(limit)) {
@@ -186,7 +171,8 @@ fn problems_before(scenario: &Scenario, was: &Cell, is: &Cell) -> BTreeSet<Probl
     problems
 }
 
-/// Returns the outcome of the later run. Problems count only if they are new. But a judged denial, the capabilities that
+/// Returns the outcome of the later run. Problems count only if they are new. But a judged denial, the
+/// capabilities that
 /// `--require` names, and as many probes as `--confidence` needs are required in any case.
 fn outcome(comparison: &ComparisonDocument) -> Outcome {
     let ComparisonDocument { after, counts, thresholds, .. } = comparison;
@@ -197,8 +183,8 @@ fn outcome(comparison: &ComparisonDocument) -> Outcome {
     let is_uncertain = counts.uncertain > 0
         || !comparison.not_run.is_empty()
         || comparison.environment_changes.iter().any(EnvironmentChange::is_new_unmodelled_kind);
-    // Two runs without common cells prove nothing. A later run that ended early, or that judged no denial, proves
-    // nothing, either, even if the earlier run judged no denial.
+    // Two runs without common cells prove nothing. A later run that ended early, or that judged no denial,
+    // proves nothing, either, even if the earlier run judged no denial.
     if is_uncertain || counts.cells == 0 || after.incomplete || after.judged_denials == 0 || after.falls_short
     {
         Outcome::Inconclusive

@@ -15,7 +15,7 @@ use crate::policy::{Decision, IpFamily};
 use crate::verdict::{Change, Outcome};
 
 /// What changed between two runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComparisonDocument {
     pub api_version: ApiVersion,
@@ -31,12 +31,12 @@ pub struct ComparisonDocument {
     pub uncertain: Vec<Difference>,
     /// Cells that had a problem, and now do what the policies promise.
     pub fixed: Vec<Difference>,
-    /// Cells without a new problem whose expectation or verdict changed, or in which packets do something else although
-    /// they are undefined.
+    /// Cells without a new problem whose expectation or verdict changed, or in which packets do something
+    /// else although they are undefined.
     pub changed: Vec<Difference>,
     pub as_before: BTreeMap<String, usize>,
-    /// Scenarios that the later run could not run to their end, and why. A scenario that also failed in the earlier
-    /// run counts only if it got less far.
+    /// Scenarios that the later run could not run to their end, and why. A scenario that also failed in the
+    /// earlier run counts only if it got less far.
     #[serde(with = "by_name")]
     pub not_run: Vec<(String, String)>,
     pub nothing_demonstrated: Vec<String>,
@@ -51,7 +51,7 @@ pub struct ComparisonDocument {
 }
 
 /// One of two compared runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComparedRun {
     pub file: String,
@@ -256,14 +256,15 @@ impl EnvironmentChange {
     /// What differs if a kind of objects is not modelled.
     pub const NOT_MODELLED: &str = "not modelled";
 
-    /// Returns whether the later run has a kind of objects that it does not model, and the earlier run had not.
+    /// Returns whether the later run has a kind of objects that it does not model, and the earlier run had
+    /// not.
     pub fn is_new_unmodelled_kind(&self) -> bool {
         self.what == Self::NOT_MODELLED && self.before.is_none()
     }
 }
 
-/// Thresholds above which a time counts as slower. Both must be exceeded, because short times may double by chance,
-/// and long times may vary by a large amount.
+/// Thresholds above which a time counts as slower. Both must be exceeded, because short times may double by
+/// chance, and long times may vary by a large amount.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
     /// Ratio of the later time to the earlier time.

@@ -1,8 +1,8 @@
 //! The documents that netproof writes and reads as JSON, one schema each.
 //!
-//! The same types write and read a document. They are plain data: a document needs neither the engine nor the run that
-//! it comes from. Reading ignores unknown fields, because fields may be added, and takes the default for fields that
-//! older versions did not write.
+//! The same types write and read a document. They are plain data: a document needs neither the engine nor the
+//! run that it comes from. Reading ignores unknown fields, because fields may be added, and takes the default
+//! for fields that older versions did not write.
 //!
 //! `docs/json.md` documents the fields. Fields with `#[serde(skip)]` are not in JSON. Reports need them, too.
 
@@ -61,7 +61,7 @@ use names;
 /// Declares enums of one variant: a document of another version or kind is refused.
 macro_rules! fixed {
     ($($(#[$about:meta])* $enum:ident::$variant:ident = $name:literal;)+) => { $(
-        names! { $(#[$about])* $enum { #[doc = $name] $variant = $name, } }
+        names! { $(#[$about])* #[derive(Default)] $enum { #[doc = $name] #[default] $variant = $name, } }
     )+ };
 }
 

@@ -1,11 +1,9 @@
 //! The comparison of two runs for people: the verdict first, then what regressed, then the rest.
 
-use std::fmt::{Display, Write};
-
 use anstyle::Style;
 
-use super::cells::{self, Row};
 use super::escape::{Plain, lines};
+use super::page::{LINES, Page, Row};
 use super::style::{BAD, FAINT, GOOD, STRONG, Table, UNSURE, count, duration, join, paint};
 use super::terminal::lacks;
 use super::view::{self, noun};
@@ -14,13 +12,9 @@ use crate::document::{
     Problem, Slower, TimeComparison, Verdict,
 };
 
-/// Greatest count of lines of a list, unless everything is shown.
-const LINES: usize = 12;
-
 /// Returns what changed between two runs. `everything` shows every difference.
 pub fn comparison(comparison: &ComparisonDocument, everything: bool) -> String {
-    let most = if everything { usize::MAX } else { LINES };
-    let mut report = Report { text: String::new(), comparison, most };
+    let mut report = Report { page: Page::new(everything), comparison };
     let ComparisonDocument { regressed, uncertain, fixed, changed, .. } = comparison;
     report.verdict();
     report.asides();
@@ -34,22 +28,17 @@ pub fn comparison(comparison: &ComparisonDocument, everything: bool) -> String {
     report.coverage("Removed", "nothing is known of these any more", &comparison.removed);
     report.coverage("Added", "not in the earlier run", &comparison.added);
     report.times();
-    report.text
+    report.page.text
 }
 
 struct Report<'a> {
-    text: String,
+    page: Page,
     comparison: &'a ComparisonDocument,
-    most: usize,
 }
 
 impl Report<'_> {
-    fn line(&mut self, line: impl Display) {
-        let _ = writeln!(self.text, "{line}");
-    }
-
     fn title(&mut self, style: Style, title: &str, explanation: &str) {
-        self.line(format!("\n{}  {}", paint(style, title), paint(FAINT, Plain(explanation))));
+        self.page.title(style, title, paint(FAINT, Plain(explanation)));
     }
 
     fn verdict(&mut self) {
@@ -66,35 +55,35 @@ impl Report<'_> {
             count(counts.scenarios, "scenario", "scenarios"),
         );
         let what = paint(STRONG, Plain(headline(self.comparison)));
-        self.line(format!("{}  {what}: {scope} with {}", paint(style, word), Plain(&after.file)));
+        self.page.line(format!("{}  {what}: {scope} with {}", paint(style, word), Plain(&after.file)));
     }
 
     fn asides(&mut self) {
         let comparison = self.comparison;
         for (run, style) in [(&comparison.before, FAINT), (&comparison.after, UNSURE)] {
             if run.incomplete {
-                self.line(paint(style, Plain(format!("{} ended before its time", run.file))));
+                self.page.line(paint(style, Plain(format!("{} ended before its time", run.file))));
             }
             if run.judged_denials == 0 {
                 let what = "judged no denial, so nothing is known about isolation";
-                self.line(paint(style, Plain(format!("{} {what}", run.file))));
+                self.page.line(paint(style, Plain(format!("{} {what}", run.file))));
             }
         }
         let ComparedRun { file, lacking, falls_short, .. } = &comparison.after;
         if *falls_short {
             let what = format!("{file} proves less than its --confidence asks for");
-            self.line(paint(UNSURE, Plain(what)));
+            self.page.line(paint(UNSURE, Plain(what)));
         }
         if !lacking.is_empty() {
             let lacking: Vec<_> = lacking.iter().map(String::as_str).collect();
             let what = format!("{file} lacks what --require names: {}", lacking.join(", "));
-            self.line(paint(BAD, Plain(what)));
+            self.page.line(paint(BAD, Plain(what)));
         }
         for (name, style, what) in
             [("removed", UNSURE, &comparison.removed), ("added", FAINT, &comparison.added)]
         {
             if *what != Coverage::default() {
-                self.line(paint(style, format!("{name}: {}", sum(what))));
+                self.page.line(paint(style, format!("{name}: {}", sum(what))));
             }
         }
         let known = join(Problem::ALL.map(|problem| {
@@ -102,11 +91,11 @@ impl Report<'_> {
             (comparison.as_before.get(problem.name()).copied().unwrap_or_default(), one, many)
         }));
         if !known.is_empty() {
-            self.line(paint(FAINT, format!("as before: {known}")));
+            self.page.line(paint(FAINT, format!("as before: {known}")));
         }
         for EnvironmentChange { what, before, after } in &comparison.environment_changes {
             let (before, after) = (before.as_deref().unwrap_or("–"), after.as_deref().unwrap_or("–"));
-            self.line(paint(UNSURE, Plain(format!("{what}: {before} → {after}"))));
+            self.page.line(paint(UNSURE, Plain(format!("{what}: {before} → {after}"))));
         }
     }
 
@@ -114,31 +103,32 @@ impl Report<'_> {
         if !differences.is_empty() {
             self.title(style, title, explanation);
         }
-        let step =
-            |difference: &Difference| (difference.place.scenario.clone(), difference.place.step.clone());
-        for of_step in differences.chunk_by(|a, b| step(a) == step(b)) {
+        let is_same_step = |a: &Difference, b: &Difference| {
+            (&a.place.scenario, &a.place.step) == (&b.place.scenario, &b.place.step)
+        };
+        for of_step in differences.chunk_by(is_same_step) {
             let Some(first) = of_step.first() else { continue };
-            self.line(Plain(format!("  {} › {}", first.place.scenario, first.place.step)));
+            self.page.line(Plain(format!("  {} › {}", first.place.scenario, first.place.step)));
             let rows = of_step.iter().map(|difference| {
                 let CellPlace { from, to, family, probe, .. } = &difference.place;
                 Row { from, to, family: *family, probe, what: transition(difference), why: String::new() }
             });
             let show_family = of_step.iter().any(|difference| difference.place.family != IpFamily::V4);
-            cells::list(&mut self.text, rows, show_family, self.most);
+            self.page.cells(rows, show_family, LINES);
         }
     }
 
     fn misses(&mut self) {
         for scenario in &self.comparison.nothing_demonstrated {
             self.title(BAD, "Nothing demonstrated", scenario);
-            self.line(format!("    {} any more", view::NO_GAP));
+            self.page.line(format!("    {} any more", view::NO_GAP));
         }
     }
 
     fn failures(&mut self) {
         for (scenario, failure) in &self.comparison.not_run {
             self.title(UNSURE, "Not run", scenario);
-            self.line(format!("    {}", lines(failure)));
+            self.page.line(format!("    {}", lines(failure)));
         }
     }
 
@@ -156,12 +146,12 @@ impl Report<'_> {
         self.title(if thresholds.fail { BAD } else { UNSURE }, "Slower", &explanation);
         let each = slower.iter().map(|Slower { scenario, step, change, before_ms, after_ms }| {
             let (before, after) = (duration(*before_ms), duration(*after_ms));
-            format!("{scenario} › {step}: to {} {before} → {after}", change.name())
+            format!("  {scenario} › {step}: to {} {before} → {after}", change.name())
         });
-        self.list(&each.collect::<Vec<_>>());
+        self.page.list(Style::new(), &each.collect::<Vec<_>>(), "    ");
         for (change, TimeComparison { slower, .. }) in latency {
             if !slower.is_empty() {
-                self.line(format!("  to {change} over the run: {}", slower.join(", ")));
+                self.page.line(format!("  to {change} over the run: {}", slower.join(", ")));
             }
         }
     }
@@ -173,21 +163,14 @@ impl Report<'_> {
         self.title(UNSURE, title, explanation);
         let cells = |number: usize| count(number, "cell", "cells");
         let Coverage { scenarios, steps, cells: single } = coverage;
-        let scenarios = scenarios.iter().map(|each| format!("{}: {}", each.scenario, cells(each.cells)));
+        let scenarios = scenarios.iter().map(|each| format!("  {}: {}", each.scenario, cells(each.cells)));
         let steps =
-            steps.iter().map(|each| format!("{} › {}: {}", each.scenario, each.step, cells(each.cells)));
+            steps.iter().map(|each| format!("  {} › {}: {}", each.scenario, each.step, cells(each.cells)));
         let single = single.iter().map(|place| {
             let CellPlace { scenario, step, from, to, family, probe } = place;
-            format!("{scenario} › {step}: {from} → {to} {probe} ({family})")
+            format!("  {scenario} › {step}: {from} → {to} {probe} ({family})")
         });
-        self.list(&scenarios.chain(steps).chain(single).collect::<Vec<_>>());
-    }
-
-    fn list(&mut self, lines: &[String]) {
-        for line in lines.iter().take(self.most) {
-            self.line(Plain(format!("  {line}")));
-        }
-        cells::more(&mut self.text, "    ", lines.len().saturating_sub(self.most));
+        self.page.list(Style::new(), &scenarios.chain(steps).chain(single).collect::<Vec<_>>(), "    ");
     }
 
     fn times(&mut self) {
@@ -201,7 +184,7 @@ impl Report<'_> {
             let times = times.map(|(before, after)| format!("{} → {}", duration(before), duration(after)));
             table.row([format!("to {change}"), after.steps.to_string()].into_iter().chain(times));
         }
-        let _ = write!(self.text, "\n{}", table.lines(1..5));
+        self.page.block(&table.lines(1..5));
     }
 }
 

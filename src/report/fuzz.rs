@@ -1,37 +1,36 @@
 //! The report of `netproof fuzz` for people: what was found, and what was reached.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::escape::{Plain, lines, shown as plain};
+use super::page::Page;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::fuzz::{Found, FuzzResult};
 use crate::verdict::Environment;
 
-/// Returns the report. `saved` are the files of what was found, in that order. `everything` also shows the reasons of
-/// the policy engine.
+/// Returns the report. `saved` are the files of what was found, in that order. `everything` also shows the
+/// reasons of the policy engine.
 pub fn fuzz(
     result: &FuzzResult,
     environment: &Environment,
     saved: &[Option<PathBuf>],
     everything: bool,
 ) -> String {
-    let mut text = String::new();
-    verdict(result, environment, &mut text);
+    let mut page = Page::new(everything);
+    verdict(result, environment, &mut page);
     if !result.found.is_empty() {
-        let heading = paint(BAD, "Disagreements");
         let shown = format!("{} of {}", result.found.len(), count(result.disagreeing, "case", "cases"));
-        let _ = writeln!(text, "\n{heading}  {}", paint(FAINT, format!("followed up: {shown}")));
+        page.title(BAD, "Disagreements", paint(FAINT, format!("followed up: {shown}")));
     }
     for (found, path) in result.found.iter().zip(saved) {
-        disagreement(found, path.as_ref(), everything, &mut text);
+        disagreement(found, path.as_ref(), &mut page);
     }
-    items(result, &mut text);
-    fields(result, &mut text);
-    text
+    items(result, &mut page);
+    fields(result, &mut page);
+    page.text
 }
 
-fn verdict(result: &FuzzResult, environment: &Environment, text: &mut String) {
+fn verdict(result: &FuzzResult, environment: &Environment, page: &mut Page) {
     let FuzzResult { seed, cases, disagreeing, counts, failures, took, interrupted, .. } = result;
     let scope = format!(
         "{} in {}, {}, {:.1} cases a second ({}, seed {seed})",
@@ -51,13 +50,13 @@ fn verdict(result: &FuzzResult, environment: &Environment, text: &mut String) {
             ("INCONCLUSIVE", UNSURE, "no disagreement, but not everything could be measured".to_owned())
         }
     };
-    let _ = writeln!(text, "{}  {}: {scope}", paint(style, word), paint(STRONG, what));
+    page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
     if *interrupted {
-        let _ = writeln!(text, "{}", paint(UNSURE, "interrupted: what was found until then"));
+        page.line(paint(UNSURE, "interrupted: what was found until then"));
     }
     for (seed, failure) in failures {
         let message = format!("the scenario of seed {seed} could not be run: {}", failure.message);
-        let _ = writeln!(text, "{}", paint(UNSURE, lines(&message)));
+        page.line(paint(UNSURE, lines(&message)));
     }
     let aside = join([
         (counts.flaky, "flaky cell", "flaky cells"),
@@ -72,81 +71,68 @@ fn verdict(result: &FuzzResult, environment: &Environment, text: &mut String) {
         (counts.retries, "retry", "retries"),
     ]);
     if !aside.is_empty() {
-        let _ = writeln!(text, "{}", paint(FAINT, aside));
+        page.line(paint(FAINT, aside));
     }
     let judged_nodes = result.judged_machines.iter().map(String::as_str).collect();
     for (name, value) in environment.facts_with_nodes(&judged_nodes) {
-        let _ = writeln!(text, "{}", paint(FAINT, Plain(format!("{name}: {value}"))));
+        page.line(paint(FAINT, Plain(format!("{name}: {value}"))));
     }
 }
 
-fn disagreement(found: &Found, path: Option<&PathBuf>, everything: bool, text: &mut String) {
+fn disagreement(found: &Found, path: Option<&PathBuf>, page: &mut Page) {
     let Found { case, disagreement, cells, shown, tries } = found;
     let command = format!("--seed {} --cases {}", case.seed, case.number);
     let cells = count(*cells, "cell", "cells");
-    let _ = writeln!(
-        text,
-        "  {} {}",
-        paint(STRONG, disagreement.differs),
-        paint(FAINT, format!("({command}: {cells})"))
-    );
+    let command = paint(FAINT, format!("({command}: {cells})"));
+    page.line(format!("  {} {command}", paint(STRONG, disagreement.differs)));
     let observed = match &disagreement.observed {
         Some(observed) => plain(observed),
         None => "not sent".to_owned(),
     };
     let (engine, naive) = (disagreement.engine, disagreement.naive);
     let family = disagreement.cell.family;
-    let _ = writeln!(
-        text,
+    page.line(format!(
         "    {} ({family}): engine {engine}, naive evaluator {naive}, packets {observed}",
         Plain(&disagreement.cell)
-    );
-    if everything {
-        for reason in &disagreement.reasons {
-            let _ = writeln!(text, "      {}", paint(FAINT, Plain(reason)));
-        }
+    ));
+    if page.everything {
+        disagreement
+            .reasons
+            .iter()
+            .for_each(|reason| page.line(format!("      {}", paint(FAINT, Plain(reason)))));
     }
     let tries = count(*tries, "try", "tries");
     let file = match (shown, path) {
-        (Some(shown), Some(path)) if shown.is_minimal => {
-            format!(
-                "netproof run {}  {}",
-                path.display(),
-                paint(FAINT, format!("the least that shows it, after {tries}"))
-            )
-        }
-        (Some(_), Some(path)) => {
-            let why = format!("it could perhaps be smaller: ended after {tries}");
-            format!("netproof run {}  {}", path.display(), paint(FAINT, why))
+        (Some(shown), Some(path)) => {
+            let how = if shown.is_minimal {
+                format!("the least that shows it, after {tries}")
+            } else {
+                format!("it could perhaps be smaller: ended after {tries}")
+            };
+            format!("netproof run {}  {}", path.display(), paint(FAINT, how))
         }
         (Some(shown), None) => format!("it could not be saved:\n\n{}", shown.text),
         (None, _) => paint(UNSURE, format!("it did not happen again in {tries}")),
     };
-    let _ = writeln!(text, "    {file}");
+    page.line(format!("    {file}"));
 }
 
-fn items(result: &FuzzResult, text: &mut String) {
+fn items(result: &FuzzResult, page: &mut Page) {
     let explanation = "how many cases would have come out otherwise, were an item misread";
-    let _ =
-        writeln!(text, "\n{}  {}", paint(STRONG, "Items of docs/semantics.md"), paint(FAINT, explanation));
+    page.title(STRONG, "Items of docs/semantics.md", paint(FAINT, explanation));
     for (item, reached) in result.coverage.items() {
-        let _ = match reached {
-            Ok(0) => writeln!(text, " {item:>3} {:>6}  {}", paint(UNSURE, "     0"), item.title()),
-            Ok(cases) => writeln!(text, " {item:>3} {:>6}  {}", thousands(cases), item.title()),
-            Err(why) => writeln!(
-                text,
-                " {item:>3} {:>6}  {}: {}",
-                "-",
-                item.title(),
-                paint(FAINT, format!("out of reach: {why}"))
-            ),
+        let (cases, why) = match reached {
+            Ok(0) => (paint(UNSURE, "     0"), String::new()),
+            Ok(cases) => (thousands(cases), String::new()),
+            Err(why) => ("-".to_owned(), format!(": {}", paint(FAINT, format!("out of reach: {why}")))),
         };
+        page.line(format!(" {item:>3} {cases:>6}  {}{why}", item.title()));
     }
 }
 
 /// Shows the fields of each object on one line.
-fn fields(result: &FuzzResult, text: &mut String) {
-    let _ = writeln!(text, "\n{}  {}", paint(STRONG, "Fields"), paint(FAINT, "how often each was generated"));
+fn fields(result: &FuzzResult, page: &mut Page) {
+    page.title(STRONG, "Fields", paint(FAINT, "how often each was generated"));
     let mut lines: Vec<(String, Vec<String>)> = Vec::new();
     for (field, generated) in result.coverage.fields() {
         let (object, name) = match field.rsplit_once('.') {
@@ -163,6 +149,6 @@ fn fields(result: &FuzzResult, text: &mut String) {
         }
     }
     for (object, fields) in lines {
-        let _ = writeln!(text, "  {object}: {}", fields.join(", "));
+        page.line(format!("  {object}: {}", fields.join(", ")));
     }
 }

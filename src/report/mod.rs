@@ -2,7 +2,6 @@
 //!
 //! [`view`] decides what reports of a run say. The writers decide only where it stands.
 
-mod cells;
 mod compare;
 mod disturbed;
 pub(crate) mod escape;
@@ -12,6 +11,7 @@ mod junit;
 mod latency;
 mod list;
 mod matrix;
+mod page;
 mod profiles;
 mod scenarios;
 mod selftest;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::escape::Plain;
+use super::page::Page;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
 use super::terminal;
 use crate::document::{Scenario, SelfTestDocument, TriedFault};
@@ -12,32 +13,28 @@ use crate::selftest::ENOUGH;
 /// Returns the report for people: the verdict, what is undetected, what detects nothing, and the matrix.
 pub fn selftest(result: &SelfTestDocument) -> String {
     let SelfTestDocument { undetected, accusing, carried_out_again, idle, faults, .. } = result;
-    let mut text = String::new();
-    let _ = writeln!(text, "{}", verdict(result));
+    let mut page = Page::new(false);
+    page.line(verdict(result));
     for (fault, why) in unmeasurable(result) {
-        let _ = writeln!(text, "not measurable here: {fault} ({})", Plain(why));
+        page.line(format!("not measurable here: {fault} ({})", Plain(why)));
     }
     let undetected = faults.iter().filter(|fault| undetected.contains(&fault.name)).map(|fault| {
         let cases = count(fault.cases, "case", "cases");
         format!("{} ({cases}): {}", fault.name, fault.explanation)
     });
+    let explanation = "what they do would not be noticed: more cases are needed";
+    section(&mut page, "Undetected faults", explanation, undetected);
     let names = |scenarios: &[Scenario]| -> Vec<String> {
         scenarios.iter().map(|scenario| scenario.name.clone()).collect()
     };
-    section(
-        &mut text,
-        "Undetected faults",
-        "what they do would not be noticed: more cases are needed",
-        &undetected.collect::<Vec<_>>(),
-    );
     let explanation = "they do not pass where enforcement is right";
-    section(&mut text, "Accused without a fault", explanation, &names(accusing));
-    text.push_str(&terminal::findings(accusing, false));
-    section(&mut text, "Run again", "inconclusive at first, for these reasons", &names(carried_out_again));
-    text.push_str(&terminal::findings(carried_out_again, false));
-    section(&mut text, "Scenarios that detect nothing", "no fault shows in them", idle);
-    matrix(&mut text, result);
-    text
+    section(&mut page, "Accused without a fault", explanation, names(accusing));
+    terminal::findings(&mut page, accusing);
+    section(&mut page, "Run again", "inconclusive at first, for these reasons", names(carried_out_again));
+    terminal::findings(&mut page, carried_out_again);
+    section(&mut page, "Scenarios that detect nothing", "no fault shows in them", idle.iter().cloned());
+    matrix(&mut page, result);
+    page.text
 }
 
 /// Returns the result in a sentence without colours.
@@ -73,19 +70,19 @@ fn verdict(result: &SelfTestDocument) -> String {
     format!("{}  {}: {scope}", paint(style, word), summary(result))
 }
 
-fn section(text: &mut String, title: &str, explanation: &str, lines: &[String]) {
-    if !lines.is_empty() {
-        let _ = writeln!(text, "\n{}  {}", paint(UNSURE, title), paint(FAINT, explanation));
-    }
-    for line in lines {
-        let _ = writeln!(text, "  {}", Plain(line));
+fn section(page: &mut Page, title: &str, explanation: &str, lines: impl IntoIterator<Item = String>) {
+    for (index, line) in lines.into_iter().enumerate() {
+        if index == 0 {
+            page.title(UNSURE, title, paint(FAINT, explanation));
+        }
+        page.line(format!("  {}", Plain(line)));
     }
 }
 
 /// Shows faults by scenarios.
-fn matrix(text: &mut String, result: &SelfTestDocument) {
+fn matrix(page: &mut Page, result: &SelfTestDocument) {
     let explanation = "# detected, . enforced otherwise but not seen, blank: makes the same rules";
-    let _ = writeln!(text, "\n{}  {}", paint(STRONG, "Faults × scenarios"), paint(FAINT, explanation));
+    page.title(STRONG, "Faults × scenarios", paint(FAINT, explanation));
     let widest = result.faults.iter().map(|fault| fault.name.len()).max().unwrap_or_default();
     let numbers: Vec<_> = (1..=result.scenarios.len()).collect();
     for divisor in [10, 1] {
@@ -95,7 +92,7 @@ fn matrix(text: &mut String, result: &SelfTestDocument) {
         };
         let digits: String = numbers.iter().map(digit).collect();
         if !digits.trim().is_empty() {
-            let _ = writeln!(text, "{:widest$}       {digits}", "");
+            page.line(format!("{:widest$}       {digits}", ""));
         }
     }
     let mut faults: Vec<_> = result.faults.iter().collect();
@@ -103,13 +100,12 @@ fn matrix(text: &mut String, result: &SelfTestDocument) {
     faults.sort_by_key(|fault| fault.detecting());
     for fault in faults {
         let row: String = result.scenarios.iter().map(|scenario| mark(fault, scenario)).collect();
-        let row = format!("{:widest$}  {:>3}  {row}", fault.name, fault.detecting());
-        let _ = writeln!(text, "{}", row.trim_end());
+        page.line(format!("{:widest$}  {:>3}  {row}", fault.name, fault.detecting()).trim_end());
     }
-    let _ = writeln!(text);
+    page.line("");
     for (number, scenario) in numbers.iter().zip(&result.scenarios) {
         let detected = result.faults.iter().filter(|fault| mark(fault, scenario) == '#').count();
-        let _ = writeln!(text, "{number:>3}  {} ({detected})", Plain(scenario));
+        page.line(format!("{number:>3}  {} ({detected})", Plain(scenario)));
     }
 }
 

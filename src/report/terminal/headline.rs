@@ -1,8 +1,9 @@
 //! The verdict of a run, and what it rests on.
 
-use super::{LINES, Report};
+use super::Report;
 use crate::document::{Counts, Outcome, RunDocument, Scenario};
 use crate::report::escape::Plain;
+use crate::report::page::LINES;
 use crate::report::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::report::view;
 
@@ -13,25 +14,25 @@ impl Report<'_> {
         if let Some(node) = &run.leaking_node {
             let place =
                 format!("every leak is at {node}: other nodes denied everything that they had to deny");
-            self.line(paint(BAD, Plain(place)));
+            self.page.line(paint(BAD, Plain(place)));
         }
         if run.interrupted {
             let (done, requested) = (run.scenarios.len(), run.requested);
-            self.line(paint(UNSURE, format!("interrupted: {done} of {requested} scenarios were run")));
+            self.page.line(paint(UNSURE, format!("interrupted: {done} of {requested} scenarios were run")));
         }
         if run.stopped {
-            self.line(paint(UNSURE, Plain(left_out(run))));
+            self.page.line(paint(UNSURE, Plain(left_out(run))));
         }
         self.proof();
         self.aside();
         for (name, value) in &run.facts {
-            self.line(paint(FAINT, Plain(format!("{name}: {value}"))));
+            self.page.line(paint(FAINT, Plain(format!("{name}: {value}"))));
         }
         for kind in &run.unmodelled {
-            self.line(paint(UNSURE, Plain(view::unmodelled(kind))));
+            self.page.line(paint(UNSURE, Plain(view::unmodelled(kind))));
         }
         for warning in run.warnings.iter().chain(&view::profile_warnings(run)) {
-            self.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
+            self.page.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
         }
     }
 
@@ -53,7 +54,7 @@ impl Report<'_> {
             Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE, unsure(self.run), judged),
             Outcome::Fail => ("FAIL", BAD, wrong(self.run), judged),
         };
-        self.line(format!("{}  {}: {rest} {scope}", paint(style, word), paint(STRONG, what)));
+        self.page.line(format!("{}  {}: {rest} {scope}", paint(style, word), paint(STRONG, what)));
     }
 
     /// Shows how much the proved denials prove.
@@ -74,7 +75,7 @@ impl Report<'_> {
                 "; {untold} of these {points} deny nothing alone, and are proved together with the other direction"
             ));
         }
-        self.line(paint(FAINT, text));
+        self.page.line(paint(FAINT, text));
     }
 
     /// Shows what was observed and decides nothing.
@@ -101,7 +102,7 @@ impl Report<'_> {
             aside.push(count(counts.retries, "retry", "retries"));
         }
         if !aside.is_empty() {
-            self.line(paint(FAINT, Plain(aside.join(", "))));
+            self.page.line(paint(FAINT, Plain(aside.join(", "))));
         }
     }
 }

@@ -5,9 +5,8 @@ mod notes;
 mod sections;
 mod table;
 
-use std::fmt::Write;
-
 use super::escape::{Plain, shown};
+use super::page::Page;
 use super::style::{FAINT, STRONG, Table, paint, thousands};
 use super::{latency, matrix};
 use crate::document::{MachineCounts, RunDocument, Step};
@@ -17,7 +16,7 @@ pub(super) use sections::findings;
 
 /// Returns the report of a run. `everything` shows every matrix and every differing cell.
 pub fn terminal(run: &RunDocument, everything: bool) -> String {
-    let mut report = Report { text: String::new(), run, everything };
+    let mut report = Report { page: Page::new(everything), run };
     report.verdict();
     report.sections();
     report.latency();
@@ -25,26 +24,18 @@ pub fn terminal(run: &RunDocument, everything: bool) -> String {
     report.table();
     report.nodes();
     report.notes();
-    report.text
+    report.page.text
 }
 
 struct Report<'a> {
-    text: String,
+    page: Page,
     run: &'a RunDocument,
-    everything: bool,
 }
 
-/// Greatest count of lines of a list, unless everything is shown.
-const LINES: usize = 12;
-
 impl Report<'_> {
-    fn line(&mut self, line: impl std::fmt::Display) {
-        let _ = writeln!(self.text, "{line}");
-    }
-
     fn latency(&mut self) {
-        if let Some(table) = latency::table(self.run, self.everything) {
-            self.line(format!("\n{table}"));
+        if let Some(table) = latency::table(self.run, self.page.everything) {
+            self.page.line(format!("\n{table}"));
         }
     }
 
@@ -53,14 +44,14 @@ impl Report<'_> {
         let differs = |step: &Step| step.counts.leaks + step.counts.blocked + step.counts.flaky > 0;
         let mut shown = 0;
         for (scenario, step) in self.run.steps() {
-            if self.everything || (shown == 0 && differs(step)) {
-                self.line(format!("\n{} › {}", paint(STRONG, Plain(&scenario.name)), Plain(&step.name)));
-                self.text.push_str(&matrix::matrices(step));
+            if self.page.everything || (shown == 0 && differs(step)) {
+                self.page.line(format!("\n{} › {}", paint(STRONG, Plain(&scenario.name)), Plain(&step.name)));
+                self.page.text.push_str(&matrix::matrices(step));
                 shown += 1;
             }
         }
         if shown > 0 {
-            self.line(paint(FAINT, matrix::LEGEND));
+            self.page.line(paint(FAINT, matrix::LEGEND));
         }
     }
 
@@ -76,6 +67,6 @@ impl Report<'_> {
             let numbers = [source, destination, leaks, blocked].map(|number| thousands(*number));
             table.row([shown(name)].into_iter().chain(numbers));
         }
-        let _ = write!(self.text, "\n{}", table.lines(1..5));
+        self.page.block(&table.lines(1..5));
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{LINES, Report};
+use super::Report;
 use crate::document::{Millis, Step};
-use crate::report::cells::more;
-use crate::report::escape::{Plain, shown};
+use crate::report::escape::Plain;
 use crate::report::style::{FAINT, duration, paint};
 use crate::report::view;
 
@@ -21,7 +20,7 @@ impl Report<'_> {
             let kinds: Vec<_> = ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
             let note =
                 format!("Objects without a part in NetworkPolicy were not looked at: {}", kinds.join(", "));
-            self.line(format!("\n{}", paint(FAINT, Plain(note))));
+            self.page.line(format!("\n{}", paint(FAINT, Plain(note))));
         }
     }
 
@@ -38,7 +37,7 @@ impl Report<'_> {
         let times: Vec<_> = times.collect();
         if !times.is_empty() {
             let times = format!("New pods, counted from their first answer: {}", times.join(", "));
-            self.line(format!("\n{}", paint(FAINT, times)));
+            self.page.line(format!("\n{}", paint(FAINT, times)));
         }
     }
 
@@ -46,7 +45,7 @@ impl Report<'_> {
     fn open_connections(&mut self) {
         let kept = self.run.steps().filter_map(|(scenario, step)| {
             let summary = view::open_connections(step)?.summary();
-            Some(shown(format!("  {} › {}: {summary}", scenario.name, step.name)))
+            Some(format!("  {} › {}: {summary}", scenario.name, step.name))
         });
         let lines: Vec<_> = kept.collect();
         if lines.is_empty() {
@@ -54,11 +53,7 @@ impl Report<'_> {
         }
         let title =
             "Connections that were open before a step: what becomes of them is left to the implementation";
-        self.line(format!("\n{}", paint(FAINT, title)));
-        let most = if self.everything { usize::MAX } else { LINES };
-        for line in lines.iter().take(most) {
-            self.line(paint(FAINT, line));
-        }
-        more(&mut self.text, "  ", lines.len().saturating_sub(most));
+        self.page.line(format!("\n{}", paint(FAINT, title)));
+        self.page.list(FAINT, &lines, "  ");
     }
 }

@@ -24,13 +24,13 @@ impl Report<'_> {
             let steps = count(scenario.steps.len(), "step", "steps");
             table.row([
                 shown(&scenario.name),
-                if self.everything { String::new() } else { steps },
+                if self.page.everything { String::new() } else { steps },
                 thousands(scenario.counts.cells()),
                 scenario_result(scenario, self.run),
                 time(latency.enforce.map(|quantiles| quantiles.max_ms)),
                 time(latency.admit.map(|quantiles| quantiles.max_ms)),
             ]);
-            for step in scenario.steps.iter().filter(|_| self.everything) {
+            for step in scenario.steps.iter().filter(|_| self.page.everything) {
                 table.row([
                     String::new(),
                     shown(&step.name),
@@ -41,8 +41,7 @@ impl Report<'_> {
                 ]);
             }
         }
-        self.text.push('\n');
-        self.text.push_str(&table.lines([2, 4, 5]));
+        self.page.block(&table.lines([2, 4, 5]));
     }
 }
 
