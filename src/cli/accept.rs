@@ -14,8 +14,8 @@ use crate::verdict::Environment;
 /// The unmodelled kinds that the user accepts.
 #[derive(Debug, Args)]
 pub(super) struct AcceptOptions {
-    /// Accept that objects of these kinds are left out: Kind, or Kind.group. Without it, objects that decide
-    /// about packets or make pods, and that netproof does not model, end with exit code 3
+    /// Accept that objects of these kinds are not modelled: Kind, or Kind.group. Without this option, the exit
+    /// code is 3 if there are objects that decide about packets or create pods, and that netproof does not model
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     accept_unmodelled: Vec<String>,
 }

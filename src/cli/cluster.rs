@@ -36,11 +36,11 @@ pub(super) struct ClusterOptions {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     image: String,
 
-    /// When nodes pull the image [default: if it is not there]
+    /// When nodes pull the image [default: if they do not have it]
     #[arg(long, value_name = "POLICY", value_enum, help_heading = ON_A_CLUSTER)]
     image_pull_policy: Option<PullPolicyName>,
 
-    /// A Secret to pull the image with; it is copied to the run's namespaces
+    /// A Secret for pulling the image. It is copied to the run's namespaces
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
     image_pull_secret: Option<Identity>,
 
@@ -48,8 +48,8 @@ pub(super) struct ClusterOptions {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
     nodes: Vec<String>,
 
-    /// Use every node on which probe pods can run, tainted ones included: as many runs of each scenario as
-    /// that takes
+    /// Use every node on which probe pods can run, including tainted nodes. Each scenario runs as often as
+    /// necessary
     #[arg(long, conflicts_with = "nodes", help_heading = ON_A_CLUSTER)]
     every_node: bool,
 
@@ -58,27 +58,27 @@ pub(super) struct ClusterOptions {
     #[arg(help_heading = ON_A_CLUSTER)]
     control: ControlName,
 
-    /// What the names of the run's namespaces begin with [default: netproof and a random id]
+    /// Prefix of the names of the run's namespaces [default: netproof and a random id]
     #[arg(long, value_name = "PREFIX", help_heading = ON_A_CLUSTER)]
     namespace_prefix: Option<String>,
 
-    /// Use these namespaces, which were prepared for netproof alone, and make none: the first is for canaries,
-    /// the others are for scenarios
+    /// Use these namespaces, which were prepared for netproof alone, and create none. The first one is for
+    /// canaries, the others are for scenarios
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
     #[arg(conflicts_with_all = ["namespace_prefix", "keep", "image_pull_secret"])]
     prepared_namespaces: Vec<String>,
 
-    /// How long pods may take to get ready
+    /// How long pods may take to become ready
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = value::duration)]
     #[arg(help_heading = ON_A_CLUSTER)]
     pod_timeout: Duration,
 
-    /// When pods end by themselves, should netproof be killed
+    /// How long pods live at most, even if netproof is killed
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = value::duration)]
     #[arg(help_heading = ON_A_CLUSTER)]
     deadline: Duration,
 
-    /// Leave everything on the cluster at the end, and say how to remove it
+    /// Leave everything on the cluster at the end, and print how to remove it
     #[arg(long, help_heading = ON_A_CLUSTER)]
     pub(super) keep: bool,
 

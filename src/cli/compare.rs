@@ -13,8 +13,8 @@ use crate::report;
 
 /// Show what regressed, what was fixed and what became slower between two runs
 ///
-/// Reads two results of `netproof run -o json`, for instance from before and after an upgrade. Only what
-/// is new counts: a leak that was there before is listed as such, and does not fail.
+/// Reads two results of `netproof run -o json`, for example from before and after an upgrade. Only new
+/// differences count: a leak that the earlier run had, too, is listed, and does not fail the comparison.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CompareArgs {
@@ -54,11 +54,11 @@ pub(super) struct ThresholdOptions {
     #[arg(long)]
     fail_slower: bool,
 
-    /// What is slower takes more than so many times as long [default: 2]
+    /// A change is slower if it takes more than this many times as long [default: 2]
     #[arg(long, value_name = "TIMES", value_parser = value::factor)]
     slower_factor: Option<f64>,
 
-    /// What is slower takes more than so much longer, too [default: 500ms]
+    /// A change is slower only if it takes longer by more than this time [default: 500ms]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     slower_by: Option<Duration>,
 }
@@ -103,8 +103,8 @@ fn read(path: &Path) -> anyhow::Result<RunDocument> {
 /// The comparison of a run with an earlier one.
 #[derive(Debug, Args)]
 pub(super) struct BaselineOptions {
-    /// Compare with the result of an earlier run (-o json): then only what is new decides how this one
-    /// ends, as with `netproof compare`
+    /// Compare with the result of an earlier run (-o json). Then only new differences decide the exit code, as
+    /// with `netproof compare`
     #[arg(long, value_name = "FILE.json")]
     baseline: Option<PathBuf>,
 

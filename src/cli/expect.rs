@@ -15,8 +15,8 @@ use crate::{report, source};
 
 /// Show which connections the policies of manifests allow. Sends no packets
 ///
-/// Every ordered pair of workloads, and of address ranges outside the cluster, with the ports that
-/// one may reach at the other. Pairs that may exchange nothing are left out.
+/// Shows every ordered pair of workloads, or of a workload and an address range outside the cluster, with
+/// the ports that the first may reach at the second. Pairs that may exchange nothing are left out.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExpectArgs {
@@ -28,11 +28,11 @@ pub(super) struct ExpectArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
-    /// Pods instead of workloads
+    /// Show pods instead of workloads
     #[arg(long)]
     pods: bool,
 
-    /// The namespace of objects that name none, as kubectl apply -n; those that name one stay in it
+    /// The namespace of objects that name none, as with kubectl apply -n
     /// [default: default]
     #[arg(short, long, value_name = "NAMESPACE", value_parser = value::namespace)]
     namespace: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct ExpectArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Addresses")]
 struct RangeOptions {
-    /// A range of which pods have their addresses. May be repeated
+    /// A range of pod addresses. May be repeated
     #[arg(long, value_name = "CIDR", value_parser = value::cidr)]
     pod_cidr: Vec<IpNet>,
 
@@ -56,7 +56,7 @@ struct RangeOptions {
     #[arg(long, value_name = "CIDR", value_parser = value::cidr)]
     service_cidr: Vec<IpNet>,
 
-    /// A range of which nodes have their addresses. May be repeated
+    /// A range of node addresses. May be repeated
     #[arg(long, value_name = "CIDR", value_parser = value::cidr)]
     node_cidr: Vec<IpNet>,
 }

@@ -19,35 +19,35 @@ use crate::generate::Ground;
 use crate::report;
 use crate::verdict::Environment;
 
-/// Hold the policy engine, a second evaluator and packets against each other over random cases
+/// Compare the policy engine, a second evaluator and packets over random cases
 ///
-/// Makes random clusters, policies and changes, carries them out, and compares three answers for every
-/// cell: of the policy engine, of a naive evaluator that was written from the specification alone, and
-/// of packets. What they do not agree about is shrunk to a small scenario file that shows it, which
-/// netproof run reads. At the end it says which items of docs/semantics.md were decided how often, and
-/// which fields were generated.
+/// Generates random clusters, policies and changes, and runs them. For every cell, compares three answers:
+/// that of the policy engine, that of a naive evaluator that was written from the specification alone, and
+/// that of the packets. Each disagreement is shrunk to a minimal reproducer, a scenario file for netproof
+/// run. At the end, the report says how many cases depend on each item of docs/semantics.md, and which
+/// fields were generated.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct FuzzArgs {
-    /// How many random cases to try: changes, each with a few policies in force
+    /// How many random cases to try. A case is a change while a few policies are in force
     /// [default: 200, or with --time as many as fit]
     #[arg(long, value_name = "NUMBER")]
     cases: Option<usize>,
 
-    /// Begin no more cases after this time
+    /// Start no new case after this time
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     time: Option<Duration>,
 
-    /// Where randomness begins: the same seed gives the same cases [default: another every time]
+    /// Seed of the random numbers. The same seed generates the same cases [default: a random seed]
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Where to write the scenarios that show a disagreement; made only if there are any
+    /// Folder for the scenarios that show a disagreement. It is created only if there are any
     #[arg(long, value_name = "FOLDER", default_value = "found")]
     save: PathBuf,
 
-    /// Interfere with the lab while random scenarios are run, and count wrong answers. A test of netproof itself, for
-    /// its developers: `--cases` counts scenarios then
+    /// Disturb the lab while random scenarios run, and count wrong verdicts. This is a test of netproof itself,
+    /// for its developers. With it, `--cases` is the count of scenarios
     #[arg(long, hide = true)]
     interfere: bool,
 

@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 use super::{Exit, output};
 use crate::image::{self, Binary, DEFAULT_IMAGE, Destination, ImageName};
 
-/// Make the image of the agent, and load it where Kubernetes finds it
+/// Build the image of the agent, and load it into nodes
 ///
-/// The image holds one file, the agent, and is made without Docker and without a registry.
+/// The image contains one file, the agent. netproof builds it without Docker and without a registry.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ImageArgs {
@@ -29,8 +29,8 @@ enum Action {
 
 /// Write the image to a file
 ///
-/// The file is an archive as docker save writes it, which docker load, kind load image-archive and
-/// ctr images import read. The same agent always gives the same bytes.
+/// The file is an archive in the format of docker save. docker load, kind load image-archive and ctr images
+/// import read it. The same agent always produces the same bytes.
 #[derive(Debug, Args)]
 #[command(after_help = SAVE_EXAMPLES)]
 struct SaveArgs {
@@ -55,11 +55,11 @@ struct LoadArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct DestinationArgs {
-    /// The kind cluster to load it into, with the program kind
+    /// The kind cluster to load the image into, with the program kind
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     kind: Option<String>,
 
-    /// The socket of a node's containerd, with the program ctr; may be given several times
+    /// The socket of a node's containerd, with the program ctr. May be repeated
     #[arg(long, value_name = "SOCKET", value_parser = NonEmptyStringValueParser::new())]
     containerd: Vec<String>,
 }
@@ -71,7 +71,7 @@ struct ImageOptions {
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
 
-    /// The name of the image; without a tag, this program's version is added
+    /// The name of the image. Without a tag, this program's version is added
     #[arg(long, value_name = "NAME", default_value = DEFAULT_IMAGE)]
     image: ImageName,
 }

@@ -35,7 +35,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Show the whole report; twice, also what netproof does; three times, also every request
+    /// Show the whole report. With -vv, also what netproof does. With -vvv, also every request
     ///
     /// Diagnostics go to standard error. NETPROOF_LOG=FILTER selects them, such as debug or
     /// netproof::observe=trace; NETPROOF_LOG_FORMAT=json writes them for machines.
@@ -70,7 +70,7 @@ enum Command {
 enum Format {
     /// For people.
     Table,
-    /// For machines; the shape is documented and stable.
+    /// For machines. The format is documented and stable.
     Json,
 }
 

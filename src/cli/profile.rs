@@ -12,8 +12,8 @@ use crate::source::{self, near};
 /// The profiles of the network plugin.
 #[derive(Debug, Args)]
 pub(super) struct ProfileOptions {
-    /// Leave undefined what this network plugin is known to do differently: a name of --list-profiles, or a
-    /// file; given more than once, all of them
+    /// Make cells undefined for which the network plugin has a known deviation. A name of --list-profiles, or a
+    /// file. May be repeated
     #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
     profile: Vec<String>,
 }

@@ -22,23 +22,23 @@ use crate::scenario::{self, Scenario};
 use crate::snapshot::Identity;
 use crate::{report, runner};
 
-/// Carry out scenarios with real packets, and compare them with what the policies promise
+/// Run scenarios with real packets, and compare the packets with the policies
 ///
-/// Runs in the lab: nodes and pods as network namespaces on this machine, policies enforced by its
-/// kernel. Needs no cluster, no root and no image, and leaves nothing behind. With --backend cluster, the
-/// same scenarios run in namespaces of their own on a Kubernetes cluster, which are removed at the
-/// end.
+/// By default, scenarios run in the lab: its nodes and pods are network namespaces of this computer, and
+/// its kernel enforces the policies. The lab needs no cluster, no root and no image, and leaves nothing
+/// behind. With --backend cluster, the same scenarios run on a Kubernetes cluster, in new namespaces that
+/// are removed at the end.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     select: SelectOptions,
 
-    /// List the faults and what each does
+    /// List the faults, with the effect of each
     #[arg(long)]
     list_faults: bool,
 
-    /// List the built-in profiles of network plugins, with their differences
+    /// List the built-in profiles of network plugins, with their known deviations
     #[arg(long)]
     list_profiles: bool,
 
@@ -46,7 +46,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE.xml")]
     report: Option<PathBuf>,
 
-    /// Carry out everything so many times: a verdict that is not the same every time is flaky
+    /// How often to run every scenario. A verdict that differs between repetitions is flaky
     #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = at_least_one())]
     repeat: usize,
 

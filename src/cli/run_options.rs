@@ -29,7 +29,7 @@ pub(super) struct RunOptions {
     #[arg(long, alias = "on", value_name = "BACKEND", value_enum, default_value_t = BackendKind::Lab)]
     pub(super) backend: BackendKind,
 
-    /// Make the lab enforce wrongly, to see that it is noticed
+    /// Make the lab enforce policies wrongly, to see that netproof detects it
     #[arg(long, value_name = "NAME")]
     pub(super) fault: Option<Fault>,
 
@@ -37,7 +37,7 @@ pub(super) struct RunOptions {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
 
-    /// How long after a change packets may differ from what the policies promise
+    /// How long after a change packets may differ from the policies
     /// [default: 400ms in the lab, 15s on a cluster]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     settle: Option<Duration>,
@@ -46,18 +46,18 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     min_timeout: Option<Duration>,
 
-    /// How long to wait after the last denied probe for arrivals that are late, at least twice as long as for
-    /// an answer [default: 300ms in the lab, 2s on a cluster]
+    /// How long to wait for late arrivals after the last denied probe. It is at least twice the time to wait
+    /// for an answer [default: 300ms in the lab, 2s on a cluster]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     linger: Option<Duration>,
 
-    /// Find a leak of this share of the connections with 95 % at every node, set of policies and direction. A smaller
-    /// share takes more probes. A run that cannot send them all is inconclusive. Without this option, a run tries for 10%
-    /// and says what it reached
+    /// Detect a leak of this share of the connections with a probability of 95 %, for every node, set of
+    /// policies and direction. A smaller share needs more probes. A run that cannot send them all is
+    /// inconclusive. Without this option, a run tries to detect 10%, and reports the share that it can detect
     #[arg(long, value_name = "SHARE", value_parser = value::share)]
     confidence: Option<f64>,
 
-    /// What must not be skipped: fail if the place lacks one of these
+    /// Fail if the environment lacks one of these capabilities, instead of skipping cells
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     require: Vec<Capability>,
 
@@ -65,23 +65,23 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     max_timeout: Option<Duration>,
 
-    /// How many scenarios to carry out at once
-    /// [default: twice as many as this machine has processors and one more in the lab, 5 on a cluster]
+    /// How many scenarios to run at the same time
+    /// [default: twice the count of processors plus one in the lab, 5 on a cluster]
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     pub(super) parallel: Option<usize>,
 
-    /// End after the first scenario that fails
+    /// Stop after the first scenario that fails
     #[arg(long)]
     pub(super) fail_fast: bool,
 
     #[command(flatten)]
     pub(super) profiles: ProfileOptions,
 
-    /// Fail if a new denial takes longer to be enforced
+    /// Fail if it takes longer until a new denial is enforced
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub(super) enforce_within: Option<Duration>,
 
-    /// Fail if a new allowance takes longer to be admitted
+    /// Fail if it takes longer until newly allowed packets get through
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub(super) admit_within: Option<Duration>,
 
@@ -219,7 +219,7 @@ pub(super) fn complain(result: anyhow::Result<()>) {
     }
 }
 
-/// Returns the number of processors that the program may use.
+/// Returns the count of processors that the program may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }

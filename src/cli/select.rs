@@ -17,11 +17,11 @@ pub(super) struct SelectOptions {
     /// * stands for any text [default: the whole library]
     scenarios: Vec<PathBuf>,
 
-    /// List what is selected, with the numbers of cases by tag and by item. Sends no packets
+    /// List the selected scenarios, with the counts of cases by tag and by item. Sends no packets
     #[arg(long, help_heading = SELECTION)]
     pub(super) list: bool,
 
-    /// Only scenarios with this tag; given more than once, with one of them
+    /// Only scenarios with this tag. If repeated, scenarios with any of the tags
     #[arg(long, value_name = "TAG", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
     tag: Vec<String>,
 
@@ -37,7 +37,7 @@ pub(super) struct SelectOptions {
     #[arg(long, value_name = "PATTERN", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
     name: Vec<String>,
 
-    /// Only this part of what is selected, as 2/4: parts take about the same time
+    /// Only this part of the selected scenarios, such as 2/4. All parts take about the same time
     #[arg(long, value_name = "PART/ALL", help_heading = SELECTION)]
     shard: Option<Shard>,
 }

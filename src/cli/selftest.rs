@@ -15,18 +15,18 @@ use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
 use crate::{observe, report, source};
 
-/// Prove that the scenarios would notice wrong enforcement
+/// Prove that the scenarios detect wrong enforcement
 ///
-/// Carries the scenarios out in the lab, and after each step puts the rules of every fault into force that
-/// makes other rules of it. Prints which scenarios detect which faults: undetected faults first, then the
-/// scenarios that detect nothing. Every fault has to be detected by at least two cases.
+/// Runs the scenarios in the lab. After each step, applies every fault that changes the compiled rules.
+/// Prints which scenarios detect which faults: first the undetected faults, then the scenarios that detect
+/// nothing. Every fault must be detected by at least two cases.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct SelftestArgs {
     /// Scenario files, folders of them, or - for standard input [default: the built-in library]
     scenarios: Vec<PathBuf>,
 
-    /// Only these faults [default: all of `netproof run --list-faults` that one look at each cell can show]
+    /// Only these faults [default: those of `netproof run --list-faults` that one probe for each cell can show]
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<Fault>,
 
@@ -34,7 +34,7 @@ pub(super) struct SelftestArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
-    /// How many scenarios to carry out at once [default: eight times as many as there are processors]
+    /// How many scenarios to run at the same time [default: eight times the count of processors]
     #[arg(long, value_name = "NUMBER")]
     parallel: Option<usize>,
 }
