@@ -40,9 +40,10 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     settle: Option<Duration>,
 
-    /// The shortest time to wait for an answer [default: 80ms]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    min_timeout: Option<Duration>,
+    /// The shortest time to wait for an answer
+    #[arg(long, value_name = "TIME", value_parser = duration::parse,
+          default_value = text(observe::Settings::lab().shortest_timeout))]
+    min_timeout: Duration,
 
     /// How long to wait after the last denied probe for arrivals that are late, at least twice as long as for
     /// an answer [default: 300ms in the lab, 2s on a cluster]
@@ -59,9 +60,10 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     require: Vec<Capability>,
 
-    /// The longest time to wait for an answer [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    max_timeout: Option<Duration>,
+    /// The longest time to wait for an answer
+    #[arg(long, value_name = "TIME", value_parser = duration::parse,
+          default_value = text(observe::Settings::lab().longest_timeout))]
+    max_timeout: Duration,
 
     /// How many scenarios to carry out at once
     /// [default: twice as many as this machine has processors and one more in the lab, 5 on a cluster]
@@ -102,6 +104,11 @@ fn share(text: &str) -> Result<f64, String> {
     percent.filter(|percent| *percent > 0.0 && *percent <= 10.0).map(|p| p / 100.0).ok_or_else(wrong)
 }
 
+/// Returns a default in the form in which `duration::parse` reads it. Clap needs a static text.
+fn text(default: Duration) -> &'static str {
+    format!("{default:?}").leak()
+}
+
 pub(super) fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=10_000)
 }
@@ -134,15 +141,15 @@ impl RunOptions {
     }
 
     /// Returns these settings, changed by the options.
-    fn settings(&self, default: observe::Settings) -> anyhow::Result<Settings> {
+    fn settings(&self, default: &observe::Settings) -> anyhow::Result<Settings> {
         let observe = observe::Settings {
             settle: self.settle.unwrap_or(default.settle),
-            shortest_timeout: self.min_timeout.unwrap_or(default.shortest_timeout),
-            longest_timeout: self.max_timeout.unwrap_or(default.longest_timeout),
+            shortest_timeout: self.min_timeout,
+            longest_timeout: self.max_timeout,
             linger: self.linger.unwrap_or(default.linger),
             leak_share: self.confidence,
             limits: self.limits.limits(),
-            ..default
+            ..*default
         };
         Ok(Settings {
             observe,
@@ -155,7 +162,7 @@ impl RunOptions {
 
     /// Returns the settings of a run in the lab.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
-        let mut settings = self.settings(observe::Settings::lab())?;
+        let mut settings = self.settings(&observe::Settings::lab())?;
         // The lab's pods are there when it has started.
         settings.observe.start = settings.observe.settle;
         Ok(settings)
@@ -169,7 +176,7 @@ impl RunOptions {
 
     /// Returns the settings of a run on a cluster.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
-        self.settings(observe::Settings::cluster())
+        self.settings(&observe::Settings::cluster())
     }
 
     /// Connects to the cluster.
@@ -246,14 +253,14 @@ mod tests {
         let (lab, cluster) = (observe::Settings::lab(), observe::Settings::cluster());
         let help = RunOptions::augment_args(clap::Command::new("netproof")).render_long_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let both = |name: &str, lab, cluster| {
+        let both = |name: &str, lab: Duration, cluster: Duration| {
             format!("{name} [default: {lab:?} in the lab, {cluster:?} on a cluster]")
         };
         for shown in [
             both("promise", lab.settle, cluster.settle),
             both("as for an answer", lab.linger, cluster.linger),
-            format!("The shortest time to wait for an answer [default: {:?}]", lab.shortest_timeout),
-            format!("The longest time to wait for an answer [default: {:?}]", lab.longest_timeout),
+            "The shortest time to wait for an answer [default: 80ms]".to_owned(),
+            "The longest time to wait for an answer [default: 1s]".to_owned(),
         ] {
             assert!(help.contains(&shown), "{shown}: {help}");
         }

@@ -135,7 +135,7 @@ mod tests {
         let pods: String = pods.iter().map(|pod| format!("    - {{{pod}}}\n")).collect();
         let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
         let topology = format!("topology:\n  namespaces:\n  - name: x\n    pods:\n{pods}");
-        Scenario::from_text(&format!("{head}{topology}steps: [{{name: s}}]\n")).world.clone()
+        Scenario::from_text(&format!("{head}{topology}steps: [{{name: s}}]\n")).world
     }
 
     /// Returns a deployment of a state, and a log of the pods that it deletes.
