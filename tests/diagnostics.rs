@@ -49,7 +49,7 @@ fn twice_verbose_shows_scenarios_steps_and_rounds_and_thrice_also_requests() {
 
 #[test]
 fn diagnostics_are_json_on_request_and_leave_the_result_alone() {
-    let variables = [("NETPROOF_LOG", "netproof::run=debug"), ("NETPROOF_LOG_FORMAT", "json")];
+    let variables = [("NETPROOF_LOG", "netproof::runner=debug"), ("NETPROOF_LOG_FORMAT", "json")];
     let finished = run(&["-o", "json"], &variables);
     assert_eq!(finished.json()["outcome"], "pass");
     let lines = finished.stderr.lines().filter(|line| line.starts_with('{'));

@@ -121,7 +121,7 @@ impl RunOptions {
     }
 
     /// Returns these settings, changed by the options.
-    fn settings(&self, default: observe::Settings) -> anyhow::Result<Settings> {
+    fn settings(&self, default: &observe::Settings) -> anyhow::Result<Settings> {
         let observe = observe::Settings {
             settle: self.settle.unwrap_or(default.settle),
             shortest_timeout: self.min_timeout.unwrap_or(default.shortest_timeout),
@@ -129,7 +129,7 @@ impl RunOptions {
             linger: self.linger.unwrap_or(default.linger),
             leak_share: self.confidence,
             limits: Limits { enforce: self.enforce_within, admit: self.admit_within },
-            ..default
+            ..*default
         };
         Ok(Settings {
             observe,
@@ -142,7 +142,7 @@ impl RunOptions {
 
     /// Returns the settings of a run in the lab.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
-        let mut settings = self.settings(observe::Settings::lab())?;
+        let mut settings = self.settings(&observe::Settings::lab())?;
         // The lab's pods exist as soon as it has started.
         settings.observe.start = settings.observe.settle;
         Ok(settings)
@@ -156,7 +156,7 @@ impl RunOptions {
 
     /// Returns the settings of a run on a cluster.
     pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
-        self.settings(observe::Settings::cluster())
+        self.settings(&observe::Settings::cluster())
     }
 
     /// Connects to the cluster.
@@ -233,12 +233,12 @@ mod tests {
         let (lab, cluster) = (observe::Settings::lab(), observe::Settings::cluster());
         let help = RunOptions::augment_args(clap::Command::new("netproof")).render_long_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let both = |name: &str, lab, cluster| {
+        let both = |name: &str, lab: Duration, cluster: Duration| {
             format!("{name} [default: {lab:?} in the lab, {cluster:?} on a cluster]")
         };
         for shown in [
-            both("promise", lab.settle, cluster.settle),
-            both("as for an answer", lab.linger, cluster.linger),
+            both("from the policies", lab.settle, cluster.settle),
+            both("for an answer", lab.linger, cluster.linger),
             format!("The shortest time to wait for an answer [default: {:?}]", lab.shortest_timeout),
             format!("The longest time to wait for an answer [default: {:?}]", lab.longest_timeout),
         ] {

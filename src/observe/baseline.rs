@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use netproof_probe::wire::Listener;
 
 use super::ledger::Ledger;
-use super::observer::{Observer, Settlement, answered, expected, slowest};
+use super::observer::{Observer, answered, expected, slowest};
 use super::planned::{Addresses, PlannedCell, ProbedCell};
 use super::settle::SettleDeadlines;
 use crate::backend::Backend;
@@ -47,12 +47,11 @@ impl<B: Backend> Observer<'_, B> {
             propagation: Duration::ZERO,
             ..self.deadlines(Duration::ZERO)
         };
-        let Settlement { cells, loss, .. } =
-            self.settle(plan, &unavailable, false, Instant::now(), deadlines).await;
+        let (cells, settled) = self.settle(plan, &unavailable, false, Instant::now(), deadlines).await;
         // Without policies, nothing is denied that could arrive late.
         self.ledger = Ledger::default();
         let answered = answered(&cells);
-        self.loss = loss;
+        self.loss = settled.loss;
         self.answered = answered.len();
         self.timeout = self.settings.timeout(slowest(&answered));
         self.calibrated = self.timeout;

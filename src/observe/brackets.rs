@@ -107,7 +107,7 @@ fn key(planned: &PlannedCell) -> (Cell, Addresses) {
 }
 
 /// Returns the endpoint that an action removes.
-fn removed_end(action: &Action) -> Option<EndpointName> {
+pub(super) fn removed_end(action: &Action) -> Option<EndpointName> {
     match action {
         Action::RemovePod(pod) | Action::EndPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
         Action::DeleteService(service) => Some(EndpointName::service(&service.namespace, &service.name)),

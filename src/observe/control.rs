@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::observer::{Observer, Settlement};
+use super::observer::Observer;
 use super::planned::PlannedCell;
 use super::settle::SettleDeadlines;
 use crate::backend::{Backend, Error};
@@ -29,7 +29,7 @@ impl<B: Backend> Observer<'_, B> {
         let unavailable = self.open_listeners().await;
         let wanted = self.plan().into_iter().filter(|planned| self.brackets.wants(planned));
         let plan = wanted.filter_map(PlannedCell::without_policies).collect();
-        let Settlement { cells, .. } = self.settle(plan, &unavailable, false, changed, deadlines).await;
+        let (cells, _) = self.settle(plan, &unavailable, false, changed, deadlines).await;
         for probed in &cells {
             self.brackets.take(probed);
         }

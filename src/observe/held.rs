@@ -1,16 +1,17 @@
 //! Connections that are open during a change. What happens to them decides no verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use netproof_probe::wire::{Connection, Exchange, Nonce, Outcome, ProbeResult};
 
+use super::brackets::removed_end;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::policy::Decision;
 use crate::verdict::{Fate, OpenConnection};
-use crate::world::{Action, EndpointName, PodChange};
+use crate::world::{Action, EndpointName};
 
 /// The connections that are open during one change.
 #[derive(Debug, Default)]
@@ -23,6 +24,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 struct HeldConnection {
     cell: Cell,
+    route: Route,
     /// The nonce by which its agent knows it.
     nonce: Nonce,
     agent: Arc<Agent>,
@@ -37,25 +39,24 @@ impl Held {
         cells: impl IntoIterator<Item = (Cell, Route)>,
         timeout: Duration,
     ) -> Self {
-        let (mut connections, mut routes) = (Vec::new(), Vec::new());
-        for (cell, route) in cells {
-            let Some(agent) = backend.agent(&cell.from) else { continue };
-            let nonce = agent.next_nonce();
-            connections.push(HeldConnection { cell, nonce, agent, server: Err("not opened".to_owned()) });
-            routes.push(route);
-        }
+        let connections = cells.into_iter().filter_map(|(cell, route)| {
+            let agent = backend.agent(&cell.from)?;
+            let (nonce, server) = (agent.next_nonce(), Err("not opened".to_owned()));
+            Some(HeldConnection { cell, route, nonce, agent, server })
+        });
+        let mut connections: Vec<_> = connections.collect();
         let requests = by_agent(&connections, |_| true).into_values().map(|(agent, places)| {
             let wanted = places.iter().filter_map(|place| {
-                let nonce = connections.get(*place)?.nonce;
-                Some(Connection { nonce, address: routes.get(*place)?.address })
+                let held = connections.get(*place)?;
+                Some(Connection { nonce: held.nonce, address: held.route.address })
             });
             let wanted: Vec<_> = wanted.collect();
             async move { (places, agent.hold(wanted, timeout).await) }
         });
         let opened = ask_all(requests.collect::<Vec<_>>()).await;
         for (place, result) in opened.into_iter().flat_map(per_place) {
-            if let (Some(connection), Some(route)) = (connections.get_mut(place), routes.get(place)) {
-                connection.server = server(backend, route, result);
+            if let Some(held) = connections.get_mut(place) {
+                held.server = server(backend, &held.route, result);
             }
         }
         Self { connections, timeout }
@@ -69,12 +70,13 @@ impl Held {
         decision: impl Fn(&Cell) -> Option<Decision>,
     ) -> Vec<OpenConnection> {
         let Self { connections, timeout } = self;
+        let removed: HashSet<EndpointName> = actions.iter().filter_map(removed_end).collect();
         // If the sender has ended, so has the agent that holds the connection.
-        let has_sender = |held: &HeldConnection| !is_ended(&held.cell.from, actions);
+        let has_sender = |held: &HeldConnection| !removed.contains(&held.cell.from);
         let requests = by_agent(&connections, has_sender).into_values().map(|(agent, places)| {
             let is_usable = |place: &usize| {
                 let server = connections.get(*place).and_then(|held| held.server.as_ref().ok());
-                server.is_some_and(|server| !is_ended(server, actions))
+                server.is_some_and(|server| !removed.contains(server))
             };
             let places: Vec<_> = places.into_iter().filter(is_usable).collect();
             let held = places.iter().filter_map(|place| connections.get(*place));
@@ -163,14 +165,4 @@ fn fate(result: Result<ProbeResult, String>) -> Fate {
             Fate::NotMeasured(message)
         }
     }
-}
-
-/// Returns whether the actions removed a pod or let it end.
-fn is_ended(endpoint: &EndpointName, actions: &[Action]) -> bool {
-    actions.iter().filter_map(Action::pod_change).any(|change| match change {
-        PodChange::Removed(pod) | PodChange::Ended(pod) => {
-            *endpoint == EndpointName::pod(&pod.namespace, &pod.name)
-        }
-        PodChange::Added(_) => false,
-    })
 }

@@ -86,15 +86,6 @@ pub(crate) struct Observed {
     pub(crate) loss: f64,
 }
 
-/// How cells have settled.
-pub(super) struct Settlement {
-    pub(super) cells: Vec<ProbedCell>,
-    rounds: u32,
-    pub(super) loss: Loss,
-    deadline: Duration,
-    stale: BTreeSet<String>,
-}
-
 impl<'a, B: Backend> Observer<'a, B> {
     pub(crate) fn new(world: World, probes: &'a [Probe], settings: &'a Settings, backend: &'a mut B) -> Self {
         Self {
@@ -221,10 +212,10 @@ impl<'a, B: Backend> Observer<'a, B> {
         let deadlines = SettleDeadlines { is_mixed, ..self.deadlines(changed.elapsed()) };
         self.policies_changed(actions, &plan);
         self.ledger.begin(Some(self.past.len()));
-        let settlement = self.settle(plan, &unavailable, true, *changed, deadlines).await;
+        let (cells, settled) = self.settle(plan, &unavailable, true, *changed, deadlines).await;
         self.ledger.begin(None);
         self.last_probe = Instant::now();
-        let Settlement { cells, rounds, loss, deadline, stale } = settlement;
+        let Settled { rounds, loss, deadline, stale, .. } = settled;
         self.loss = self.loss.plus(loss);
         let answered = answered(&cells);
         // A few answers may all come from the same node.
@@ -257,7 +248,8 @@ impl<'a, B: Backend> Observer<'a, B> {
         }
     }
 
-    /// Probes cells until they have settled. The sentinels are needed only if the state is judged.
+    /// Probes cells until they have settled. Moves the tracks to the cells. The sentinels are needed only if
+    /// the state is judged.
     pub(super) async fn settle(
         &mut self,
         plan: Vec<PlannedCell>,
@@ -265,15 +257,15 @@ impl<'a, B: Backend> Observer<'a, B> {
         is_judged: bool,
         changed: Instant,
         deadlines: SettleDeadlines,
-    ) -> Settlement {
+    ) -> (Vec<ProbedCell>, Settled) {
         let (expected, pools) = (self.expectations(&plan), self.pools(&plan));
         let Self { backend, world, canaries, ledger, watch, .. } = self;
         let probing = Probing { backend: &**backend, world, canaries, cells: &plan, unavailable, changed };
         let mut rounds = Rounds::new(probing, ledger, is_judged.then_some(watch));
-        let settled = settle(&mut rounds, &expected, &pools, deadlines).await;
-        let Settled { tracks, rounds, loss, deadline, stale } = settled;
+        let mut settled = settle(&mut rounds, &expected, &pools, deadlines).await;
+        let tracks = std::mem::take(&mut settled.tracks);
         let cells = plan.into_iter().zip(tracks).map(|(planned, track)| ProbedCell { planned, track });
-        Settlement { cells: cells.collect(), rounds, loss, deadline, stale }
+        (cells.collect(), settled)
     }
 
     /// Returns what is needed to probe the cells of a plan.
