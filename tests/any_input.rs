@@ -1,5 +1,4 @@
-//! No input makes the parsers panic: arbitrary bytes, arbitrary YAML, and valid files in which
-//! something has been replaced by anything.
+//! No input makes the parsers panic: arbitrary bytes, arbitrary YAML, and valid files with a random change.
 
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use netproof::source::{Document, Key, Location, Node, Text, Value};
 use netproof::{generate, profile, scenario, snapshot};
 use proptest::prelude::*;
 
-/// Reads a text as everything that it could be.
+/// Reads a text as manifests, as a scenario and as a profile. Returns whether one of them was valid.
 fn read(content: String) -> bool {
     let text = Text { name: Arc::from("any"), content };
     let (own, manifests) = (text.documents(), text.manifests());
@@ -69,14 +68,14 @@ proptest! {
     }
 }
 
-/// Replaces one part of a document by anything.
+/// Replaces one part of a document by a random value.
 fn mutate(rng: &mut Rng, node: &mut Node) {
     let children = match &node.value {
         Value::Sequence(items) => items.len(),
         Value::Mapping(entries) => entries.len(),
         Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => 0,
     };
-    // Deeper, most of the time.
+    // Most of the changes are deep in the document.
     if children > 0 && rng.u8(..8) > 0 {
         let at = rng.usize(..children);
         match &mut node.value {
@@ -116,14 +115,14 @@ fn valid_files_with_anything_in_them() {
             mutate(&mut rng, &mut document.node);
         }
         understood += usize::from(read_document(&document));
-        // Its manifests by themselves, too.
+        // The manifests of its steps are documents, too.
         for step in document.node.get("steps").map(Node::items).unwrap_or_default() {
             for node in step.get("apply").map(Node::items).unwrap_or_default() {
                 read_document(&Document { name: Arc::from("any"), node: node.clone() });
             }
         }
     }
-    // Some changes are harmless; if none or all were, nothing would be tested.
+    // Some changes have to be valid, and some not. Otherwise the test would check nothing.
     assert!((100..2_900).contains(&understood), "{understood} of 3,000 were understood");
 }
 

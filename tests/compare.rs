@@ -1,4 +1,4 @@
-//! Comparing two runs: made up ones, and runs of the lab.
+//! Comparisons of two runs: of results that the tests make up, and of runs of the lab.
 
 use insta::assert_snapshot;
 use netproof::compare::{Record, Thresholds, compare};
@@ -11,15 +11,15 @@ use netproof::verdict::{Cause, CellResult, Change, RunResult, ScenarioFailure, S
 use netproof::world::{Capability, EndpointName};
 use serde_json::Value;
 
-use crate::machine::{Finished, User, file, library, run as netproof};
 use crate::reports::{cell, excused, limited, on_udp, run, scenario, settled, step};
+use crate::support::{Finished, file, library, netproof};
 
-/// A result as the program reads it.
+/// Returns a result as the program reads it.
 fn record(name: &str, result: &RunResult) -> Record {
     Record::parse(name, &report::json(result, None).unwrap()).unwrap()
 }
 
-/// What comparing two results shows, says to a machine, and comes to.
+/// Compares two results. Returns the text, the JSON document and the exit code.
 fn compared(before: &RunResult, after: &RunResult, thresholds: Thresholds) -> (String, Value, u8) {
     let (before, after) = (record("before.json", before), record("after.json", after));
     let comparison = compare(&before, &after, thresholds);
@@ -52,7 +52,7 @@ fn one(cells: Vec<CellResult>) -> RunResult {
     run(vec![scenario("one", vec![step("step", cells)])])
 }
 
-/// Objects that decide about packets and that nobody knew of are no reason to call an upgrade good.
+/// An upgrade is not a pass if there are new objects that decide about packets and that netproof does not model.
 #[test]
 fn a_kind_that_is_not_modelled_and_was_not_there_before_is_inconclusive() {
     let kind = |is_accepted| Unmodelled {
@@ -89,27 +89,22 @@ fn only_what_is_new_fails() {
         (denied(), doubtful(), 3),
         (denied(), excused(), 0),
         (excused(), leak(), 1),
-        // It was not known that it leaks.
+        // The earlier run did not know the leak.
         (doubtful(), leak(), 1),
         (flaky(), leak(), 1),
         (leak(), leak(), 0),
         (gap(), gap(), 0),
         (leak(), denied(), 0),
         (leak(), blocked(), 1),
-        // It is not known that it leaks no more.
+        // It is unknown whether it still leaks.
         (leak(), doubtful(), 3),
         (leak(), flaky(), 3),
         (flaky(), flaky(), 0),
         (doubtful(), doubtful(), 0),
     ] {
-        let (was, is) = (before.clone(), after.clone());
-        // What proves isolation elsewhere.
-        let proof = || on_udp(denied());
-        assert_eq!(
-            code(&one(vec![before, proof()]), &one(vec![after, proof()])),
-            expected,
-            "{was:?}\n{is:?}"
-        );
+        // The other cell proves that something is isolated.
+        let [before, after] = [before, after].map(|cell| one(vec![cell, on_udp(denied())]));
+        assert_eq!(code(&before, &after), expected, "{before:?}\n{after:?}");
     }
 }
 
@@ -134,7 +129,7 @@ fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
     }
 }
 
-/// What a scenario that fails both times did not come to, this time, may leak.
+/// A scenario fails both times, and earlier the second time. The steps that it did not reach may leak.
 #[test]
 fn a_scenario_that_fails_earlier_than_before_is_inconclusive() {
     let failure =
@@ -143,7 +138,7 @@ fn a_scenario_that_fails_earlier_than_before_is_inconclusive() {
     before.scenarios[0].failure = failure();
     before.scenarios.push(scenario("other", vec![step("step", vec![denied()])]));
     before.asked = 2;
-    assert_eq!(code(&before, &before), 0, "it got as far as before");
+    assert_eq!(code(&before, &before), 0, "it reached the same steps");
     let mut after = before.clone();
     after.scenarios[0].steps.clear();
     assert_eq!(code(&before, &after), 3);
@@ -165,7 +160,7 @@ fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
         assert!(text.starts_with("FAIL  1 lack of what --require names since before.json: "), "{text}");
         assert!(text.contains("\nafter.json lacks what --require names: ipv6\n"), "{text}");
     }
-    assert_eq!(code(&after, &without_ipv6(&[])), 0, "it is not required any more");
+    assert_eq!(code(&after, &without_ipv6(&[])), 0, "the later run does not require it");
 }
 
 #[test]
@@ -190,10 +185,10 @@ fn runs_that_prove_nothing_are_no_pass() {
     let message = "out of luck".to_owned();
     failed.scenarios[0].failure = Some(ScenarioFailure { message, everywhere: false });
     assert_eq!(code(&result(), &failed), 3);
-    assert_eq!(code(&failed, &failed), 0, "it was so before");
+    assert_eq!(code(&failed, &failed), 0, "it failed before, too");
 }
 
-/// A run that sent fewer probes than it was asked for was inconclusive, and a pass once it was compared.
+/// Regression: a run that sent fewer probes than requested was inconclusive, but the comparison was a pass.
 #[test]
 fn a_run_that_proves_less_than_asked_for_is_inconclusive_however_it_was_before() {
     let asked = |share| RunResult { asked_share: Some(share), ..one(vec![denied()]) };
@@ -218,7 +213,7 @@ fn a_limit_counts_for_the_earlier_run_too() {
     assert_eq!(code(&one(vec![took(800)]), &late()), 0, "it was as late before");
 }
 
-/// Runs between which everything changed that can.
+/// Two runs with every kind of change between them.
 fn before_and_after() -> (RunResult, RunResult) {
     let to = |name: &str, mut cell: CellResult| {
         cell.cell.to = EndpointName::pod("x", name);
@@ -288,8 +283,8 @@ fn good_news_and_none() {
 fn profiles_are_part_of_the_environment() {
     let text = report::json(&one(vec![denied()]), None).unwrap();
     let with_profile = text.replacen("\"profiles\": []", "\"profiles\": [{\"name\": \"cilium\"}]", 1);
-    let (before, after) =
-        (Record::parse("before.json", &text).unwrap(), Record::parse("after.json", &with_profile).unwrap());
+    let [before, after] = [("before.json", &text), ("after.json", &with_profile)]
+        .map(|(name, text)| Record::parse(name, text).unwrap());
     let altered = |before, after| -> Vec<_> {
         let comparison = compare(before, after, Thresholds::default());
         comparison.environment_changes.iter().map(|a| (a.what, a.before, a.after)).collect()
@@ -310,61 +305,44 @@ fn long_lists_are_cut() {
     assert!(text.contains("… and 28 more (--verbose shows all)"), "{text}");
 }
 
-const SCENARIO: &str = "seeds/same-namespace-and-dns.yaml";
-
 fn lab(options: &[&str]) -> Finished {
-    let scenario = library().join(SCENARIO);
-    let arguments = ["run", scenario.to_str().unwrap()];
-    netproof(User::Ordinary, arguments.iter().chain(options))
+    netproof(&["run", &library("seeds/same-namespace-and-dns.yaml")], options)
 }
 
-/// An upgrade to a network that forgets about UDP, and back.
+/// An upgrade to a network that ignores UDP, and back.
 #[test]
 fn runs_of_the_lab_are_compared() {
-    let good = lab(&["-o", "json"]);
-    let bad = lab(&["-o", "json", "--fault", "ignore-udp"]);
-    assert_eq!((good.code, bad.code), (Some(0), Some(1)));
-    let (good, bad) = (file("good.json", good.stdout), file("bad.json", bad.stdout));
-    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+    let good = &file("good.json", lab(&["-o", "json"]).exits(0).stdout);
+    let bad = &file("bad.json", lab(&["-o", "json", "--fault", "ignore-udp"]).exits(1).stdout);
 
-    let broke = netproof(User::Ordinary, ["compare", good, bad, "-o", "json"]);
-    assert_eq!(broke.code, Some(1), "{}", broke.stderr);
-    let json = broke.json();
+    let json = netproof(&["compare", good, bad, "-o", "json"], &[]).exits(1).json();
     assert_eq!((&json["counts"]["regressed"], &json["counts"]["cells"]), (&18.into(), &113.into()));
     for cell in json["regressed"].as_array().unwrap() {
         assert_eq!((&cell["probe"], &cell["problems"]), (&"80/UDP".into(), &vec!["leak"].into()));
     }
     assert_eq!(json["environmentChanges"][0]["after"], "lab with fault ignore-udp");
 
-    let fixed = netproof(User::Ordinary, ["compare", bad, good]);
-    assert_eq!(fixed.code, Some(0));
+    let fixed = netproof(&["compare", bad, good], &[]).exits(0);
     assert!(fixed.stdout.starts_with("PASS  nothing regressed, 18 fixed since "), "{}", fixed.stdout);
 
-    let same = netproof(User::Ordinary, ["compare", bad, bad]);
-    assert_eq!(same.code, Some(0));
+    let same = netproof(&["compare", bad, bad], &[]).exits(0);
     assert!(same.stdout.contains("as before: 18 leaks"), "{}", same.stdout);
 
-    // In one go. What was there before does not fail, and is shown all the same.
-    let known = lab(&["--fault", "ignore-udp", "--baseline", bad]);
-    assert_eq!(known.code, Some(0), "{}", known.stderr);
+    // One command runs and compares. Known leaks do not fail, but the report has them.
+    let known = lab(&["--fault", "ignore-udp", "--baseline", bad]).exits(0);
     assert!(known.stdout.starts_with("PASS  nothing regressed since "), "{}", known.stdout);
     assert!(known.stdout.contains("\nThis run\n\nFAIL  18 leaks: "), "{}", known.stdout);
-    let new = lab(&["--fault", "ignore-udp", "--baseline", good, "-o", "json"]);
-    assert_eq!(new.code, Some(1));
+    let new = lab(&["--fault", "ignore-udp", "--baseline", good, "-o", "json"]).exits(1);
     let json = new.json();
-    assert_eq!(
-        (&json["kind"], &json["comparison"]["counts"]["regressed"]),
-        (&"RunResult".into(), &18.into())
-    );
-    // It can be the baseline of the next run.
-    let next = file("next.json", new.stdout);
-    assert_eq!(netproof(User::Ordinary, ["compare", bad, next.to_str().unwrap()]).code, Some(0));
+    assert_eq!(json["kind"], "RunResult");
+    assert_eq!(json["comparison"]["counts"]["regressed"], 18);
+    // The result can be the baseline of the next run.
+    netproof(&["compare", bad, &file("next.json", new.stdout)], &[]).exits(0);
 }
 
 #[test]
 fn what_cannot_be_compared_is_refused() {
-    let list = file("list.json", "[]");
-    let list = list.to_str().unwrap();
+    let list = &file("list.json", "[]");
     for arguments in [
         &["compare", list, list][..],
         &["compare", "none.json", list],
@@ -372,9 +350,7 @@ fn what_cannot_be_compared_is_refused() {
         &["run", "--fail-slower"],
         &["compare", list, list, "--slower-factor", "0.5"],
     ] {
-        let finished = netproof(User::Ordinary, arguments);
-        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        netproof(arguments, &[]).refusal();
     }
-    let finished = netproof(User::Ordinary, ["compare", "none.json", list]);
-    assert_snapshot!(finished.stderr, @"error: none.json: No such file or directory (os error 2)");
+    assert_snapshot!(netproof(&["compare", "none.json", list], &[]).refusal(), @"error: none.json: No such file or directory (os error 2)");
 }

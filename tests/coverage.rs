@@ -1,4 +1,4 @@
-//! What the scenario library covers: a case that is the only one of its kind cannot be deleted.
+//! What the scenario library covers. The only case of a kind cannot be deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -6,28 +6,28 @@ use std::sync::OnceLock;
 use netproof::fuzz::Case;
 use netproof::plan::{Cell, Router, cells};
 use netproof::policy::{Decision, Engine, Reason};
-use netproof::scenario::{Assertion, Claim, SpecRule, Step};
+use netproof::scenario::{Assertion, Claim, Scenario, SpecRule, Step};
 use netproof::world::World;
 
-use crate::machine::library;
+use crate::support::{folder, library};
 
-/// What a library should have of every item, each allowed and denied.
+/// The kinds of cells that every rule has to have, both allowed and denied.
 const KINDS: [&str; 8] = ["ingress", "egress", "IPv4", "IPv6", "TCP", "UDP", "on one node", "across nodes"];
 
-/// What an item cannot have, and why.
+/// Kinds that a rule cannot have, and the reason.
 const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
     (30, &["UDP"], "the API server and its webhooks speak TCP"),
     (31, &["on one node"], "where an ingress rule decides, the pod's own node is always admitted"),
     (43, &["egress", "ingress"], "what is ambiguous is neither allowed nor denied by a rule"),
 ];
 
-/// What the library claims by hand, and what it leaves open.
+/// What the library asserts, and what is undefined in it.
 #[derive(Default)]
 struct Covered {
-    /// Of each item, what its cases are examples of, such as `deny ingress`. Whether they decide it is for
-    /// `src/fuzz/item` to say.
+    /// The kinds of cells of each rule's cases, such as `deny ingress`. `src/fuzz/item` says whether they depend on the
+    /// rule.
     kinds: BTreeMap<SpecRule, BTreeSet<String>>,
-    /// The undefined cells, by the names of their reasons.
+    /// Counts of undefined cells, by the names of their reasons.
     undefined: BTreeMap<&'static str, usize>,
     cells: usize,
     undefined_cells: usize,
@@ -35,14 +35,19 @@ struct Covered {
     intended: usize,
 }
 
-/// What the assertions of the library are about, with the addresses of the lab, once for all tests that look at it. That
-/// packets agree is for the self-test to show.
+/// Returns the scenarios of the library.
+fn scenarios() -> Vec<Scenario> {
+    let texts = netproof::source::read(&[folder().join(library(""))]).unwrap();
+    netproof::scenario::load(&texts).unwrap()
+}
+
+/// Returns what the library covers, with the addresses of the lab. It is computed once for all tests. The self-test shows
+/// that packets agree.
 fn covered() -> &'static Covered {
     static COVERED: OnceLock<Covered> = OnceLock::new();
     COVERED.get_or_init(|| {
         let mut covered = Covered::default();
-        let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
-        for scenario in netproof::scenario::load(&texts).unwrap() {
+        for scenario in scenarios() {
             for (step, case) in scenario.steps.iter().zip(netproof::fuzz::cases(&scenario).unwrap()) {
                 covered.add(step, &case);
             }
@@ -51,7 +56,7 @@ fn covered() -> &'static Covered {
     })
 }
 
-/// The claim of the last assertion that covers a cell.
+/// Returns the claim of the last assertion that covers a cell.
 fn claimed(assertions: &[Assertion], cell: &Cell) -> Option<Claim> {
     let covers = |a: &&Assertion| a.covers(&cell.from, &cell.to, cell.family, cell.probe);
     assertions.iter().rev().find(covers).map(|assertion| assertion.claim)
@@ -90,7 +95,7 @@ impl Covered {
     }
 }
 
-/// What a cell with a hand-written assertion is an example of.
+/// Returns the kinds of a cell with an assertion.
 fn kinds(world: &World, cell: &Cell, claim: Decision, reasons: &[Reason]) -> Vec<String> {
     let mut kinds = vec![cell.family.to_string(), cell.probe.protocol().name().to_owned()];
     kinds.extend(reasons.iter().filter_map(Reason::direction).map(|direction| direction.name().to_owned()));
@@ -107,8 +112,7 @@ fn kinds(world: &World, cell: &Cell, claim: Decision, reasons: &[Reason]) -> Vec
 
 #[test]
 fn every_case_says_why_it_matters() {
-    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
-    for scenario in netproof::scenario::load(&texts).unwrap() {
+    for scenario in scenarios() {
         assert!(!scenario.description.is_empty(), "{}", scenario.name);
         for step in &scenario.steps {
             assert!(!step.description.is_empty(), "{} › {}", scenario.name, step.name);
@@ -117,11 +121,10 @@ fn every_case_says_why_it_matters() {
     }
 }
 
-/// A cell that cannot be measured is inconclusive unless its scenario declares what it needs.
+/// If a cell cannot be measured, it is inconclusive, unless its scenario declares what it needs.
 #[test]
 fn every_scenario_declares_what_it_needs() {
-    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
-    for scenario in netproof::scenario::load(&texts).unwrap() {
+    for scenario in scenarios() {
         assert_eq!(scenario.requires(), scenario.needs(), "{}", scenario.file);
     }
 }

@@ -1,0 +1,14 @@
+//! Helpers of the tests: they run the program, write manifests and scenarios, and read reports.
+
+mod manifests;
+mod program;
+mod report;
+
+pub(crate) use manifests::{
+    cluster_policy, object, pod, pod_in, pods, policy, policy_step, scenario, service, workload,
+};
+pub(crate) use program::{
+    Finished, User, command, copy_folder, file, folder, is_root, library, netproof, program, run, run_json,
+    signal, writable_file,
+};
+pub(crate) use report::{cells, ends, step_cells};
