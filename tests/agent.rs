@@ -332,7 +332,7 @@ async fn a_replayed_probe_arrives_once() {
 }
 
 #[tokio::test]
-async fn nobody_answers_in_an_agents_name() {
+async fn only_the_agent_can_answer_in_its_name() {
     let running = Running::start();
     let agent = running.client().await;
     let udp = listen(&agent, Transport::Udp).await;
@@ -360,7 +360,7 @@ async fn nobody_answers_in_an_agents_name() {
 
 /// Regression: silent connections used up all files, and the agent ended.
 #[tokio::test]
-async fn a_flood_of_connections_shuts_nobody_out() {
+async fn a_flood_of_connections_does_not_block_others() {
     let running = Running::start_with_files(300);
     let agent = running.client().await;
     let tcp = listen(&agent, Transport::Tcp).await;
@@ -437,7 +437,7 @@ fn the_api_is_guarded() {
 }
 
 #[test]
-fn it_refuses_to_be_open_to_others() {
+fn it_listens_only_on_loopback_and_with_a_token() {
     let refused = |token: &str, listen: &str| {
         let output =
             Command::new(binary()).args(["--listen", listen]).env(TOKEN_VARIABLE, token).output().unwrap();

@@ -104,7 +104,7 @@ fn mutate(rng: &mut Rng, node: &mut Node) {
 }
 
 #[test]
-fn valid_files_with_anything_in_them() {
+fn valid_files_with_random_changes() {
     let mut rng = Rng::with_seed(1);
     let mut understood = 0;
     for seed in 0..3_000 {
@@ -127,7 +127,7 @@ fn valid_files_with_anything_in_them() {
 }
 
 #[test]
-fn profiles_with_anything_in_them() {
+fn profiles_with_random_changes() {
     let content = "\
 apiVersion: netproof.dev/v1alpha1
 kind: Profile

@@ -320,7 +320,7 @@ fn known_kinds_with_a_wrong_api_version_or_name() {
 
 /// Reports show kinds as they are, so kinds that the API server cannot have are refused.
 #[test]
-fn kinds_and_api_versions_that_are_no_names() {
+fn invalid_kinds_and_api_versions() {
     let object = |name: &str, api_version: &str, kind: &str| {
         message("expect", name, format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"))
     };
@@ -344,7 +344,7 @@ fn kinds_and_api_versions_that_are_no_names() {
 
 /// kubectl reads these differently, or reads only a part of them.
 #[test]
-fn manifests_that_kubectl_reads_otherwise() {
+fn manifests_that_kubectl_reads_differently() {
     let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelector: {}\n";
     let messages = [
         ("line-separator", format!("{policy}  # nobody may connect\u{2028}  ingress: [{{}}]\n")),
@@ -392,7 +392,7 @@ fn folders_whose_manifests_have_to_be_built() {
 }
 
 #[test]
-fn words_that_kubectl_takes_for_booleans() {
+fn words_that_kubectl_reads_as_booleans() {
     let messages = messages("expect", "y ns: y\n N ns: N", |labels| {
         format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {{{labels}}}}}\n")
     });

@@ -75,7 +75,7 @@ fn a_kind_that_is_not_modelled_and_was_not_there_before_is_inconclusive() {
 }
 
 #[test]
-fn only_what_is_new_fails() {
+fn only_new_problems_fail() {
     let blocked = || cell("a", "b", Allow, Dropped, Verdict::Blocked);
     let excused = || cell("a", "b", Undefined, Dropped, Verdict::Undefined);
     let gap = || CellResult { intended: Some(Claim::Allow), ..denied() };
@@ -164,7 +164,7 @@ fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
 }
 
 #[test]
-fn what_was_not_there_before_has_no_excuse() {
+fn new_cells_have_no_excuse() {
     let before = one(vec![denied()]);
     for (cell, expected) in [(on_udp(denied()), 0), (on_udp(leak()), 1), (on_udp(doubtful()), 3)] {
         let cells = || vec![denied(), cell.clone()];
@@ -261,7 +261,7 @@ fn before_and_after() -> (RunResult, RunResult) {
 }
 
 #[test]
-fn what_people_and_machines_read() {
+fn the_reports_of_a_comparison() {
     let (before, after) = before_and_after();
     let (text, json, code) = compared(&before, &after, Thresholds::default());
     assert_eq!(code, 1);
@@ -272,7 +272,7 @@ fn what_people_and_machines_read() {
 }
 
 #[test]
-fn good_news_and_none() {
+fn improvements_and_runs_without_common_cells() {
     let (before, _) = before_and_after();
     assert_snapshot!("nothing regressed", compared(&before, &before, Thresholds::default()).0);
     let nothing = run(Vec::new());

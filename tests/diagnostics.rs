@@ -44,7 +44,7 @@ fn diagnostics_are_json_on_request_and_leave_the_result_alone() {
 }
 
 #[test]
-fn values_that_are_none_are_refused() {
+fn invalid_values_are_refused() {
     let wrong = |variable| run(&[], &[variable]).exits(2).stderr;
     assert!(wrong(("NETPROOF_LOG", "netproof=loud")).starts_with("error: NETPROOF_LOG=netproof=loud: "));
     insta::assert_snapshot!(wrong(("NETPROOF_LOG_FORMAT", "xml")), @"error: NETPROOF_LOG_FORMAT=xml: write text or json");

@@ -115,12 +115,12 @@ fn pods_of_workloads_are_numbered() {
 }
 
 #[test]
-fn kinds_without_a_part_in_network_policy_are_counted_and_named() {
+fn kinds_that_do_not_affect_network_policies_are_counted_and_named() {
     assert_snapshot!("notes", expect("shop.yaml", SHOP, &[]).stderr);
 }
 
 #[test]
-fn yaml_json_lists_folders_and_standard_input_are_one() {
+fn yaml_json_lists_folders_and_standard_input_give_the_same_matrix() {
     let documents: Vec<Value> = SHOP
         .split("---\n")
         .map(|document| {
@@ -165,7 +165,7 @@ fn to_json(node: &netproof::source::Node) -> Value {
 
 /// A flow that the specification does not define is neither allowed nor silently denied.
 #[test]
-fn what_is_not_known_is_said() {
+fn undefined_flows_are_shown_with_their_reasons() {
     let egress = "podSelector: {matchLabels: {app: a}}, policyTypes: [Egress], egress: [
         {to: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 443}]},
         {to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 80}]}]";
@@ -181,7 +181,7 @@ fn what_is_not_known_is_said() {
 /// Regression: with the usual rule against the metadata server of a cloud, `web` could reach `db`, and was shown as
 /// denied.
 #[test]
-fn a_block_with_a_hole_says_nothing_about_pods_without_addresses() {
+fn a_block_with_exceptions_is_undefined_for_pods_without_addresses() {
     let egress = "podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], \
         egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [169.254.169.254/32]}}]}]";
     let manifests = [

@@ -109,7 +109,7 @@ fn interference_neither_hides_a_leak_nor_makes_one() {
 }
 
 #[test]
-fn time_ends_it() {
+fn the_time_limit_ends_it() {
     let finished = netproof(&["fuzz", "--time", "1s", "--seed", "1", "-o", "json"], &[]).exits(0);
     assert!((1..400).contains(&finished.json()["cases"].as_u64().unwrap()));
 }
@@ -123,7 +123,7 @@ fn options_that_make_no_sense_are_refused() {
 
 /// The folder cannot be written. The report has the scenario instead.
 #[test]
-fn what_cannot_be_saved_is_printed() {
+fn a_scenario_that_cannot_be_saved_is_printed() {
     let options = [&FAST[..], &["6", "--fault", "ignore-except", "--save", "/proc/nothing"]].concat();
     let finished = netproof(&["fuzz"], &options).exits(1);
     assert!(finished.stderr.contains("error: --save /proc/nothing/fuzz-6-"), "{}", finished.stderr);

@@ -97,7 +97,7 @@ fn without_own_colours(text: &str) -> String {
 
 /// Regression: a responder in a tenant's pod answered with escape sequences, and painted a green PASS over the report.
 #[test]
-fn no_report_obeys_what_a_stranger_says() {
+fn no_report_obeys_escape_sequences() {
     let result = hostile_run();
     for everything in [false, true] {
         let text = report::terminal(&result, everything);
@@ -127,7 +127,7 @@ fn no_report_obeys_what_a_stranger_says() {
 
 /// The matrix goes to standard output without the last guard.
 #[test]
-fn no_matrix_obeys_what_a_stranger_says() {
+fn no_matrix_obeys_escape_sequences() {
     let snapshot = Snapshot::default();
     let engine = Engine::new(snapshot.cluster.clone());
     let about =
@@ -146,7 +146,7 @@ fn no_matrix_obeys_what_a_stranger_says() {
 
 /// The last guard, in front of standard output and standard error, is for text that no writer has made safe.
 #[test]
-fn what_is_printed_is_guarded() {
+fn the_output_is_guarded() {
     let guarded = report::guard(HOSTILE);
     assert_harmless("output", &without_own_colours(&guarded).replace("\nPASS", ""));
     assert_harmless("errors", &report::message(HOSTILE));

@@ -86,7 +86,7 @@ fn the_image_has_the_agent_and_nothing_else() {
 }
 
 #[test]
-fn an_image_is_the_same_wherever_it_goes() {
+fn an_image_is_the_same_in_a_file_and_on_standard_output() {
     let path = folder().join("same.tar");
     succeed(image(["save", path.to_str().unwrap()]).args(agent()));
     let printed = succeed(image(["save", "-"]).args(agent()));

@@ -51,7 +51,7 @@ fn accused(user: User, fault: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn lost_replies_are_found_as_outages_of_udp_only_whoever_runs_it() {
+fn lost_replies_are_found_as_outages_of_udp_only_for_root_and_users() {
     let fault = "drop-replies";
     let accused = User::ALL.map(|user| accused(user, fault));
     for accused in &accused {
@@ -261,7 +261,7 @@ fn ctrl_c_ends_the_run_and_cleans_up() {
 
 /// Without nftables, or without namespaces for users, the message says what is missing.
 #[test]
-fn machines_that_cannot_run_the_lab_are_told_why() {
+fn a_machine_that_cannot_run_the_lab_gets_the_reason() {
     let run_in = |preparation: &str| {
         let script = format!("{preparation} && exec {} run", program().display());
         // A user namespace has its own mounts and limits, so this machine does not change.
@@ -331,7 +331,7 @@ fn connections_that_were_open_before_a_step_are_reported_and_fail_nothing() {
 }
 
 #[test]
-fn connections_that_a_step_cuts_are_told_apart_from_those_that_survive() {
+fn connections_that_a_step_cuts_are_reported_as_cut() {
     let path = file("kept-open.yaml", kept_open(""));
     let fates = open_connections(&run_json(&path, &["--fault", "stateless"]));
     assert_eq!(fates[0], ["x/a x/b IPv4 80/TCP: cut, deny", "x/a x/b IPv6 80/TCP: cut, deny"]);

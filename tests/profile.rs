@@ -161,7 +161,7 @@ fn what_passes_while_rules_are_replaced_is_left_undefined() {
 }
 
 #[test]
-fn what_the_author_got_wrong_stays_an_assertion_error() {
+fn a_wrong_assertion_stays_an_assertion_error() {
     let wrong = deny().replace("deny: [all]}\n  intent", "allow: [UDP]}\n  intent");
     let scenario = file("profiles/wrong/wrong.yaml", wrong);
     let finished = run_json(&scenario, &["--profile", &profile("no-udp-again", NO_UDP)]).exits(1);
@@ -169,7 +169,7 @@ fn what_the_author_got_wrong_stays_an_assertion_error() {
 }
 
 #[test]
-fn a_difference_that_decides_nothing_is_told() {
+fn a_deviation_that_decides_no_cell_is_reported() {
     let known = profile("no-udp", NO_UDP);
     let stale = profile("old-times", "quirk: pod-address-in-ip-block");
     let finished = without_udp(&["--profile", &known, "--profile", &stale]).exits(0);
@@ -216,7 +216,7 @@ fn a_profile_that_covers_every_denial_leaves_no_pass() {
 
 /// Quirks cover only what they explain. With all of them, denials of every scenario are still judged.
 #[test]
-fn a_profile_of_all_mechanisms_leaves_denials_judged() {
+fn a_profile_of_all_quirks_leaves_denials_judged() {
     let names = [
         "pod-address-in-ip-block",
         "unresolved-port-name",
@@ -297,7 +297,7 @@ fn built_in_profiles_are_listed_with_their_differences() {
 }
 
 #[test]
-fn profiles_that_are_none_are_refused() {
+fn invalid_profiles_are_refused() {
     let mut messages = String::new();
     let mut refused = |argument: &str| {
         let message = without_udp(&["--profile", argument]).refusal();

@@ -261,7 +261,7 @@ fn a_run_in_which_everything_is_wrong() {
 }
 
 #[test]
-fn a_run_with_nothing_worse_than_doubt() {
+fn a_run_with_only_inconclusive_cells() {
     let cells =
         vec![cell("c", "a", Decision::Deny, Observation::Dropped, Verdict::Inconclusive(Cause::NoControl))];
     let result = run(vec![scenario("doubtful", vec![step("no control", cells)])]);
@@ -322,7 +322,7 @@ fn a_verdict_that_differs_between_repetitions_is_flaky() {
 }
 
 #[test]
-fn a_verdict_that_is_always_the_same_is_none_the_flakier() {
+fn a_verdict_that_never_differs_is_not_flaky() {
     let result = run(merge(vec![good(), bad(), good(), bad()], |_| 2));
     let verdicts = |scenario: &ScenarioResult| -> Vec<_> {
         scenario.steps[0].cells.iter().map(|cell| cell.verdict.clone()).collect()
@@ -447,7 +447,7 @@ fn a_run_with_a_profile() {
 }
 
 #[test]
-fn long_lists_are_cut_unless_everything_is_asked_for() {
+fn long_lists_are_cut_unless_verbose() {
     let name = |i: usize| format!("pod-{i}");
     let cells = (0..40).map(|i| cell(&name(i), "b", Decision::Deny, Observation::Connected, Verdict::Leak));
     let result = run(vec![scenario("many", vec![step("many leaks", cells.collect())])]);

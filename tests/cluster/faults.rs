@@ -228,7 +228,7 @@ fn runs_at_the_same_time_do_not_see_each_other() {
 /// Generators such as Kyverno add policies to every new namespace. The verdicts would ignore these policies.
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
-fn a_policy_that_somebody_adds_to_a_namespace_of_the_run_is_named() {
+fn a_policy_that_another_user_adds_to_a_namespace_of_the_run_is_named() {
     let Some(cluster) = Cluster::with_enforcer() else { return };
     let running = cluster.start(&[&library("semantics/union.yaml"), "-o", "json"]);
     wait_for(|| !cluster.namespaces().is_empty());

@@ -198,7 +198,7 @@ fn pods_are_used_again_under_other_names() {
 /// A process in the pod controls the agent instead of a port-forward.
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
-fn exec_is_as_good_a_way_as_a_port_forward() {
+fn exec_replaces_a_port_forward() {
     let Some(cluster) = Cluster::with_enforcer() else { return };
     cluster.run(&[&library("semantics/union.yaml"), "--control", "exec"]).exits(0);
 }

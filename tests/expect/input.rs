@@ -41,7 +41,7 @@ fn an_option_with_an_ipv4_range_in_ipv6_is_refused() {
 }
 
 #[test]
-fn objects_without_a_namespace_are_in_the_one_that_is_given() {
+fn objects_without_a_namespace_are_in_the_namespace_of_the_option() {
     let manifests = pods(&["a", "b"]) + &deny() + &object("v1", "Pod", "name: c, namespace: other", "");
     let table = printed("namespace.yaml", &manifests, &["-n", "shop"]);
     assert!(table.contains("shop/a[Pod]") && table.contains("other/c[Pod]"), "{table}");
@@ -63,7 +63,7 @@ fn files_without_objects_are_skipped_in_a_folder() {
 }
 
 #[test]
-fn an_object_may_be_there_twice_if_both_say_the_same() {
+fn an_object_may_occur_twice_if_both_are_equal() {
     let same = "kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - {image: c, name: c}\nmetadata: {labels: {app: a}, name: a}\n---\n";
     let twice = printed("same.yaml", &(pods(&["a", "b"]) + same), &["-o", "json"]);
     assert_eq!(twice, printed("once.yaml", &pods(&["a", "b"]), &["-o", "json"]));
@@ -120,7 +120,7 @@ fn a_policy_of_a_dump_with_an_unknown_field_is_refused_or_not_modelled() {
 }
 
 #[test]
-fn policies_that_select_nothing_and_rules_that_are_empty_by_accident_are_warned_of() {
+fn policies_that_select_nothing_and_empty_rules_are_warned_about() {
     let manifests = pods(&["carts", "front-end"])
         + "\
 apiVersion: networking.k8s.io/v1
@@ -147,7 +147,7 @@ spec:
 }
 
 #[test]
-fn a_spec_that_is_empty_and_fields_of_cluster_scoped_policies_are_warned_of() {
+fn empty_specs_and_empty_fields_of_cluster_scoped_policies_are_warned_about() {
     let manifests = pods(&["carts"])
         + "\
 apiVersion: networking.k8s.io/v1
@@ -171,7 +171,7 @@ spec:
 }
 
 #[test]
-fn policies_without_pods_give_a_message_and_no_table() {
+fn policies_without_pods_are_refused() {
     assert_snapshot!(expect("policies.yaml", &deny(), &[]).refusal(), @"error: there are policies and no pods, so nothing can be said: add the manifests of the workloads, or pipe a dump of the cluster (kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -)");
 }
 

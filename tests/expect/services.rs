@@ -19,7 +19,7 @@ fn the_second_port_of_a_name_is_undefined() {
 
 /// A pod that may send to its node reaches another pod there, even if policies isolate that pod.
 #[test]
-fn host_ports_are_ports_of_nodes_that_are_left_open() {
+fn host_ports_of_nodes_are_undefined() {
     let to_node = |fields: &str| {
         let ports = "containers: [{name: a, image: a, ports: [{containerPort: 80, hostPort: 8080}]}]";
         let db = object("v1", "Pod", "name: db, namespace: shop", &format!("spec: {{{fields}{ports}}}\n"));
@@ -111,7 +111,7 @@ fn what_is_sent_through_a_service_to_a_pod_with_host_network_may_reach_it() {
 /// Regression: the row of a node's address said that its node ports were allowed, although policies isolate the pods
 /// behind them.
 #[test]
-fn node_ports_are_left_open_at_addresses_of_nodes() {
+fn node_ports_are_undefined_at_addresses_of_nodes() {
     let status = "status: {addresses: [{type: InternalIP, address: 172.18.0.3}]}\n";
     let spec = "type: NodePort, selector: {app: db}, ports: [{port: 80, nodePort: 30080}]";
     let manifests =
@@ -146,7 +146,7 @@ fn services_lead_to_pods_of_their_own_namespace() {
 
 /// The ranges that nodes have for pods count only if pods have addresses of these ranges.
 #[test]
-fn nodes_say_where_addresses_are() {
+fn ranges_of_nodes_count_only_if_pods_have_addresses_of_them() {
     let node = "spec: {podCIDRs: [10.244.1.0/24]}\nstatus: {addresses: [{type: InternalIP, address: 172.18.0.2}, {type: Hostname, address: node-1}]}\n";
     let egress = "podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [
         {to: [{ipBlock: {cidr: 10.244.0.0/16}}], ports: [{port: 80}]},

@@ -195,7 +195,7 @@ fn check_clients(manifests: &[&str], pods: &[&str], workloads: &[&str]) {
 
 /// Regression: one live pod of a StatefulSet hid the others, and what they may send was denied.
 #[test]
-fn pods_of_a_stateful_set_that_are_not_in_the_input_are_made() {
+fn pods_of_a_stateful_set_that_are_not_in_the_input_are_added() {
     let pod = |index: u32| {
         let name = format!("web-{index}");
         let own =
@@ -234,7 +234,7 @@ fn a_template_that_differs_from_its_live_pods_is_a_pod_too() {
 
 /// Regression: the ReplicaSet of a Deployment was left out, although it still had pods.
 #[test]
-fn replica_sets_and_jobs_with_pods_belong_to_what_has_made_them() {
+fn replica_sets_and_jobs_with_pods_belong_to_their_owners() {
     let of_web = owned_by("apps/v1", "Deployment", "web");
     let deployment = sized("Deployment", "web", "", 2, "app: web");
     let replica_set = |replicas| sized("ReplicaSet", "web-5d4", &of_web, replicas, "app: web, role: client");
@@ -363,7 +363,7 @@ fn a_workload_that_an_autoscaler_names_has_several_pods() {
 
 /// The index of a pod that an autoscaler adds is unknown.
 #[test]
-fn pods_that_an_autoscaler_adds_have_a_row_and_an_unknown_number() {
+fn pods_that_an_autoscaler_adds_have_a_row_and_an_unknown_index() {
     let manifests = [
         pods(&["a"]),
         workload("StatefulSet", "name: db", "replicas: 2", "app: db"),
@@ -383,7 +383,7 @@ fn pods_that_an_autoscaler_adds_have_a_row_and_an_unknown_number() {
 }
 
 #[test]
-fn jobs_and_pods_may_leave_their_name_to_the_api_server() {
+fn jobs_and_pods_may_have_a_generated_name() {
     let (job, pod) = (&job("generateName: migrate-", "", "", ""), &pod("generateName: shell-", "", ""));
     let table = printed("generated.yaml", &[job, pod, job, pod, pod].map(String::as_str).concat(), &[]);
     for name in ["migrate-xxxxx[Job]", "migrate-xxxxx-2[Job]", "shell-xxxxx[Pod]", "shell-xxxxx-3[Pod]"] {

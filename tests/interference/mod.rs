@@ -185,7 +185,7 @@ fn a_datagram_that_reaches_a_denied_endpoint_of_a_service_after_its_timeout_is_a
 const HOSTILE: &str = "x/b\u{1b}[2J\u{1b}[H\u{1b}]0;owned\u{7}\r\u{202e}\u{9b}31m\u{1b}[32mPASS\u{1b}[0m every packet did what the policies promise";
 
 #[test]
-fn a_stranger_who_answers_with_escape_sequences_paints_nothing() {
+fn escape_sequences_in_answers_do_not_reach_the_terminal() {
     let scenario = denied(TCP_AND_UDP)
         .replace("policyTypes: [Ingress]", "policyTypes: [Ingress], ingress: [{}]")
         .replacen("deny", "allow", 1);
@@ -269,7 +269,7 @@ fn a_denial_that_is_seen_not_to_be_in_force_after_its_limit_is_late() {
 
 /// A delivery at another pod is no evidence about the pod that the Service led to.
 #[test]
-fn a_service_that_leads_elsewhere_later_does_not_vouch_for_its_closed_pod() {
+fn a_service_that_leads_elsewhere_later_is_no_evidence_about_its_closed_pod() {
     let topology = "namespaces: [{
         name: y,
         pods: [
