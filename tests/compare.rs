@@ -40,7 +40,7 @@ fn leak() -> CellResult {
     cell("a", "b", Deny, Connected, Verdict::Leak)
 }
 
-fn doubtful() -> CellResult {
+fn inconclusive() -> CellResult {
     cell("a", "b", Deny, Dropped, Verdict::Inconclusive(Cause::NoControl))
 }
 
@@ -86,21 +86,21 @@ fn only_new_problems_fail() {
         (denied(), gap(), 1),
         (denied(), disagreeing(), 1),
         (denied(), flaky(), 3),
-        (denied(), doubtful(), 3),
+        (denied(), inconclusive(), 3),
         (denied(), excused(), 0),
         (excused(), leak(), 1),
         // The earlier run did not know the leak.
-        (doubtful(), leak(), 1),
+        (inconclusive(), leak(), 1),
         (flaky(), leak(), 1),
         (leak(), leak(), 0),
         (gap(), gap(), 0),
         (leak(), denied(), 0),
         (leak(), blocked(), 1),
         // It is unknown whether it still leaks.
-        (leak(), doubtful(), 3),
+        (leak(), inconclusive(), 3),
         (leak(), flaky(), 3),
         (flaky(), flaky(), 0),
-        (doubtful(), doubtful(), 0),
+        (inconclusive(), inconclusive(), 0),
     ] {
         // The other cell proves that something is isolated.
         let [before, after] = [before, after].map(|cell| one(vec![cell, on_udp(denied())]));
@@ -115,7 +115,7 @@ fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
     for (before, after) in [
         (vec![on_udp(denied())], vec![excused(Dropped)]),
         (vec![on_udp(denied()), allowed()], vec![excused(Dropped), allowed()]),
-        (vec![doubtful()], vec![doubtful()]),
+        (vec![inconclusive()], vec![inconclusive()]),
         (vec![flaky()], vec![flaky()]),
         (vec![allowed()], vec![allowed()]),
     ] {
@@ -166,7 +166,7 @@ fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
 #[test]
 fn new_cells_have_no_excuse() {
     let before = one(vec![denied()]);
-    for (cell, expected) in [(on_udp(denied()), 0), (on_udp(leak()), 1), (on_udp(doubtful()), 3)] {
+    for (cell, expected) in [(on_udp(denied()), 0), (on_udp(leak()), 1), (on_udp(inconclusive()), 3)] {
         let cells = || vec![denied(), cell.clone()];
         let steps = || vec![step("step", vec![denied()]), step("new", vec![cell.clone()])];
         assert_eq!(code(&before, &one(cells())), expected, "a cell");
@@ -236,7 +236,7 @@ fn before_and_after() -> (RunResult, RunResult) {
         on_udp(cell("a", "b", Deny, OneWay, Verdict::Leak)),
         to("fixed", denied()),
         to("known", leak()),
-        to("lost", doubtful()),
+        to("lost", inconclusive()),
         to("open", cell("a", "b", Undefined, Connected, Verdict::Undefined)),
         to("profiled", cell("a", "b", Undefined, Connected, Verdict::Undefined)),
         to("new", flaky()),

@@ -35,10 +35,13 @@ struct Covered {
     intended: usize,
 }
 
-/// Returns the scenarios of the library.
-fn scenarios() -> Vec<Scenario> {
-    let texts = netproof::source::read(&[folder().join(library(""))]).unwrap();
-    netproof::scenario::load(&texts).unwrap()
+/// Returns the scenarios of the library, which are read once for all tests.
+fn scenarios() -> &'static [Scenario] {
+    static SCENARIOS: OnceLock<Vec<Scenario>> = OnceLock::new();
+    SCENARIOS.get_or_init(|| {
+        let texts = netproof::source::read(&[folder().join(library(""))]).unwrap();
+        netproof::scenario::load(&texts).unwrap()
+    })
 }
 
 /// Returns what the library covers, with the addresses of the lab. It is computed once for all tests. The self-test shows
@@ -48,7 +51,7 @@ fn covered() -> &'static Covered {
     COVERED.get_or_init(|| {
         let mut covered = Covered::default();
         for scenario in scenarios() {
-            for (step, case) in scenario.steps.iter().zip(netproof::fuzz::cases(&scenario).unwrap()) {
+            for (step, case) in scenario.steps.iter().zip(netproof::fuzz::cases(scenario).unwrap()) {
                 covered.add(step, &case);
             }
         }

@@ -97,7 +97,7 @@ fn a_smaller_share_of_leaks_takes_more_probes() {
 }
 
 /// Regression: if both directions denied, a cell was probed at most twice, whatever share was requested. Four of ten runs
-/// with this fault passed. None of the 1,497 probes leaks in 3 of ten million runs.
+/// with this fault passed. In 3 of ten million runs, none of the 1,497 probes leaks.
 #[test]
 fn what_both_directions_deny_is_probed_as_often_as_the_share_needs() {
     let topology = "namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 1}]}]";

@@ -142,7 +142,7 @@ fn check_leak(fault: &str, options: &[&str]) {
     assert!(accused.iter().any(|(_, cell)| cell["verdict"] == "leak"), "{fault}: {accused:?}");
 }
 
-/// At least 120 probes are sent. None of them leaks in 3 of a million runs.
+/// At least 120 probes are sent. In 3 of a million runs, none of them leaks.
 #[test]
 fn a_leak_of_ten_percent_is_found() {
     check_leak("leaks-10-percent", &["--settle", "0ms"]);

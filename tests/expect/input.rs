@@ -1,4 +1,4 @@
-//! How manifests are read, and what the user is told about them.
+//! How manifests are read, and the warnings and errors about them.
 
 use std::fmt::Write;
 
