@@ -1,5 +1,5 @@
-//! How fast it is on a cluster with an enforcer, beside the figures that it is held to. Prints, and
-//! fails nobody: `NETPROOF_CLUSTER=CONTEXT cargo bench --bench cluster`.
+//! Measures the speed on a cluster with an enforcer, and prints it with the limits:
+//! `NETPROOF_CLUSTER=CONTEXT cargo bench --bench cluster`. A limit that is exceeded is no failure.
 
 #![expect(
     clippy::expect_used,
@@ -34,7 +34,7 @@ fn main() {
     let took = start.elapsed();
     let scenarios = result.get("scenarios").and_then(Value::as_array).cloned().unwrap_or_default();
     let starts = scenarios.iter().map(|scenario| millis(scenario, "startMs"));
-    // The others found the pods of an earlier one.
+    // The other scenarios used existing pods.
     let starts: Vec<Duration> = starts.filter(|start| *start > Duration::from_millis(500)).collect();
     let steps = scenarios.iter().filter_map(|scenario| scenario.get("steps")?.as_array());
     let mut steps: Vec<Duration> = steps.flatten().map(|step| millis(step, "tookMs")).collect();

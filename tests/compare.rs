@@ -1,4 +1,4 @@
-//! Comparing two runs: made up ones, and runs of the lab.
+//! Comparisons of two runs: of results that the tests make up, and of runs of the lab.
 
 use insta::assert_snapshot;
 use netproof::compare::compare;
@@ -12,10 +12,10 @@ use netproof::verdict::{Cause, CellResult, Change, RunResult, ScenarioFailure, S
 use netproof::world::{Capability, EndpointName};
 use serde_json::Value;
 
-use crate::machine::{Finished, User, file, run as netproof, scenario_file};
 use crate::reports::{cell, excused, limited, on_udp, run, scenario, settled, step};
+use crate::support::{Finished, file, netproof, scenario_file};
 
-/// A result as the program reads it.
+/// Returns a result as the program reads it.
 fn document(name: &str, result: &RunResult) -> RunDocument {
     RunDocument::parse(name, &json(result)).unwrap()
 }
@@ -24,7 +24,7 @@ fn json(result: &RunResult) -> String {
     report::json(&RunDocument::from(result)).unwrap()
 }
 
-/// What comparing two results shows, says to a machine, and comes to.
+/// Compares two results. Returns the text, the JSON document and the exit code.
 fn compared(before: &RunResult, after: &RunResult, thresholds: Thresholds) -> (String, Value, u8) {
     let (before, after) = (document("before.json", before), document("after.json", after));
     let comparison = compare(&before, &after, thresholds);
@@ -45,7 +45,7 @@ fn leak() -> CellResult {
     cell("a", "b", Deny, Connected, Verdict::Leak)
 }
 
-fn doubtful() -> CellResult {
+fn inconclusive() -> CellResult {
     cell("a", "b", Deny, Dropped, Verdict::Inconclusive(Cause::NoControl))
 }
 
@@ -57,7 +57,7 @@ fn one(cells: Vec<CellResult>) -> RunResult {
     run(vec![scenario("one", vec![step("step", cells)])])
 }
 
-/// Objects that decide about packets and that nobody knew of are no reason to call an upgrade good.
+/// An upgrade is not a pass if there are new objects that decide about packets and that netproof does not model.
 #[test]
 fn a_kind_that_is_not_modelled_and_was_not_there_before_is_inconclusive() {
     let kind = |is_accepted| Unmodelled {
@@ -80,7 +80,7 @@ fn a_kind_that_is_not_modelled_and_was_not_there_before_is_inconclusive() {
 }
 
 #[test]
-fn only_what_is_new_fails() {
+fn only_new_problems_fail() {
     let blocked = || cell("a", "b", Allow, Dropped, Verdict::Blocked);
     let excused = || cell("a", "b", Undefined, Dropped, Verdict::Undefined);
     let gap = || CellResult { intended: Some(Claim::Allow), ..denied() };
@@ -91,30 +91,25 @@ fn only_what_is_new_fails() {
         (denied(), gap(), 1),
         (denied(), disagreeing(), 1),
         (denied(), flaky(), 3),
-        (denied(), doubtful(), 3),
+        (denied(), inconclusive(), 3),
         (denied(), excused(), 0),
         (excused(), leak(), 1),
-        // It was not known that it leaks.
-        (doubtful(), leak(), 1),
+        // The earlier run did not know the leak.
+        (inconclusive(), leak(), 1),
         (flaky(), leak(), 1),
         (leak(), leak(), 0),
         (gap(), gap(), 0),
         (leak(), denied(), 0),
         (leak(), blocked(), 1),
-        // It is not known that it leaks no more.
-        (leak(), doubtful(), 3),
+        // It is unknown whether it still leaks.
+        (leak(), inconclusive(), 3),
         (leak(), flaky(), 3),
         (flaky(), flaky(), 0),
-        (doubtful(), doubtful(), 0),
+        (inconclusive(), inconclusive(), 0),
     ] {
-        let (was, is) = (before.clone(), after.clone());
-        // What proves isolation elsewhere.
-        let proof = || on_udp(denied());
-        assert_eq!(
-            code(&one(vec![before, proof()]), &one(vec![after, proof()])),
-            expected,
-            "{was:?}\n{is:?}"
-        );
+        // The other cell proves that something is isolated.
+        let [before, after] = [before, after].map(|cell| one(vec![cell, on_udp(denied())]));
+        assert_eq!(code(&before, &after), expected, "{before:?}\n{after:?}");
     }
 }
 
@@ -125,7 +120,7 @@ fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
     for (before, after) in [
         (vec![on_udp(denied())], vec![excused(Dropped)]),
         (vec![on_udp(denied()), allowed()], vec![excused(Dropped), allowed()]),
-        (vec![doubtful()], vec![doubtful()]),
+        (vec![inconclusive()], vec![inconclusive()]),
         (vec![flaky()], vec![flaky()]),
         (vec![allowed()], vec![allowed()]),
     ] {
@@ -139,7 +134,7 @@ fn a_run_that_judged_no_denial_is_inconclusive_however_it_was_before() {
     }
 }
 
-/// What a scenario that fails both times did not come to, this time, may leak.
+/// A scenario fails both times, and earlier the second time. The steps that it did not reach may leak.
 #[test]
 fn a_scenario_that_fails_earlier_than_before_is_inconclusive() {
     let failure =
@@ -148,7 +143,7 @@ fn a_scenario_that_fails_earlier_than_before_is_inconclusive() {
     before.scenarios[0].failure = failure();
     before.scenarios.push(scenario("other", vec![step("step", vec![denied()])]));
     before.asked = 2;
-    assert_eq!(code(&before, &before), 0, "it got as far as before");
+    assert_eq!(code(&before, &before), 0, "it reached the same steps");
     let mut after = before.clone();
     after.scenarios[0].steps.clear();
     assert_eq!(code(&before, &after), 3);
@@ -170,13 +165,13 @@ fn a_run_that_lacks_what_is_required_fails_however_it_was_before() {
         assert!(text.starts_with("FAIL  1 lack of what --require names since before.json: "), "{text}");
         assert!(text.contains("\nafter.json lacks what --require names: ipv6\n"), "{text}");
     }
-    assert_eq!(code(&after, &without_ipv6(&[])), 0, "it is not required any more");
+    assert_eq!(code(&after, &without_ipv6(&[])), 0, "the later run does not require it");
 }
 
 #[test]
-fn what_was_not_there_before_has_no_excuse() {
+fn new_cells_have_no_excuse() {
     let before = one(vec![denied()]);
-    for (cell, expected) in [(on_udp(denied()), 0), (on_udp(leak()), 1), (on_udp(doubtful()), 3)] {
+    for (cell, expected) in [(on_udp(denied()), 0), (on_udp(leak()), 1), (on_udp(inconclusive()), 3)] {
         let cells = || vec![denied(), cell.clone()];
         let steps = || vec![step("step", vec![denied()]), step("new", vec![cell.clone()])];
         assert_eq!(code(&before, &one(cells())), expected, "a cell");
@@ -195,10 +190,10 @@ fn runs_that_prove_nothing_are_no_pass() {
     let message = "out of luck".to_owned();
     failed.scenarios[0].failure = Some(ScenarioFailure { message, everywhere: false });
     assert_eq!(code(&result(), &failed), 3);
-    assert_eq!(code(&failed, &failed), 0, "it was so before");
+    assert_eq!(code(&failed, &failed), 0, "it failed before, too");
 }
 
-/// A run that sent fewer probes than it was asked for was inconclusive, and a pass once it was compared.
+/// Regression: a run that sent fewer probes than requested was inconclusive, but the comparison was a pass.
 #[test]
 fn a_run_that_proves_less_than_asked_for_is_inconclusive_however_it_was_before() {
     let asked = |share| RunResult { asked_share: Some(share), ..one(vec![denied()]) };
@@ -223,7 +218,7 @@ fn a_limit_counts_for_the_earlier_run_too() {
     assert_eq!(code(&one(vec![took(800)]), &late()), 0, "it was as late before");
 }
 
-/// Runs between which everything changed that can.
+/// Two runs with every kind of change between them.
 fn before_and_after() -> (RunResult, RunResult) {
     let to = |name: &str, mut cell: CellResult| {
         cell.cell.to = EndpointName::pod("x", name);
@@ -246,7 +241,7 @@ fn before_and_after() -> (RunResult, RunResult) {
         on_udp(cell("a", "b", Deny, OneWay, Verdict::Leak)),
         to("fixed", denied()),
         to("known", leak()),
-        to("lost", doubtful()),
+        to("lost", inconclusive()),
         to("open", cell("a", "b", Undefined, Connected, Verdict::Undefined)),
         to("profiled", cell("a", "b", Undefined, Connected, Verdict::Undefined)),
         to("new", flaky()),
@@ -271,7 +266,7 @@ fn before_and_after() -> (RunResult, RunResult) {
 }
 
 #[test]
-fn what_people_and_machines_read() {
+fn the_reports_of_a_comparison() {
     let (before, after) = before_and_after();
     let (text, json, code) = compared(&before, &after, Thresholds::default());
     assert_eq!(code, 1);
@@ -282,7 +277,7 @@ fn what_people_and_machines_read() {
 }
 
 #[test]
-fn good_news_and_none() {
+fn improvements_and_runs_without_common_cells() {
     let (before, _) = before_and_after();
     assert_snapshot!("nothing regressed", compared(&before, &before, Thresholds::default()).0);
     let nothing = run(Vec::new());
@@ -293,10 +288,8 @@ fn good_news_and_none() {
 fn profiles_are_part_of_the_environment() {
     let text = json(&one(vec![denied()]));
     let with_profile = text.replacen("\"profiles\": []", "\"profiles\": [{\"name\": \"cilium\"}]", 1);
-    let (before, after) = (
-        RunDocument::parse("before.json", &text).unwrap(),
-        RunDocument::parse("after.json", &with_profile).unwrap(),
-    );
+    let [before, after] = [("before.json", &text), ("after.json", &with_profile)]
+        .map(|(name, text)| RunDocument::parse(name, text).unwrap());
     let changes = |before, after| -> Vec<_> {
         let comparison = compare(before, after, Thresholds::default());
         let texts = comparison
@@ -323,75 +316,58 @@ fn long_lists_are_cut() {
 }
 
 fn lab(options: &[&str]) -> Finished {
-    let scenario = scenario_file("same-namespace-and-dns");
-    let arguments = ["run", scenario.to_str().unwrap()];
-    netproof(User::Ordinary, arguments.iter().chain(options))
+    netproof(&["run", &scenario_file("same-namespace-and-dns")], options)
 }
 
-/// An upgrade to a network that forgets about UDP, and back.
+/// An upgrade to a network that ignores UDP, and back.
 #[test]
 fn runs_of_the_lab_are_compared() {
-    let good = lab(&["-o", "json"]);
-    let bad = lab(&["-o", "json", "--fault", "ignore-udp"]);
-    assert_eq!((good.code, bad.code), (Some(0), Some(1)));
+    let good = &file("good.json", lab(&["-o", "json"]).exits(0).stdout);
+    let bad = lab(&["-o", "json", "--fault", "ignore-udp"]).exits(1);
     let counts = bad.json()["counts"].clone();
     let leaks = counts["leak"].as_u64().unwrap();
     assert!(leaks > 1, "{counts}");
-    let (good, bad) = (file("good.json", good.stdout), file("bad.json", bad.stdout));
-    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+    let bad = &file("bad.json", bad.stdout);
 
-    let broke = netproof(User::Ordinary, ["compare", good, bad, "-o", "json"]);
-    assert_eq!(broke.code, Some(1), "{}", broke.stderr);
-    let json = broke.json();
+    let json = netproof(&["compare", good, bad, "-o", "json"], &[]).exits(1).json();
     assert_eq!((&json["counts"]["regressed"], &json["counts"]["cells"]), (&counts["leak"], &counts["cells"]));
     for cell in json["regressed"].as_array().unwrap() {
         assert_eq!((&cell["probe"], &cell["problems"]), (&"80/UDP".into(), &vec!["leak"].into()));
     }
     assert_eq!(json["environmentChanges"][0]["after"], "lab with fault ignore-udp");
 
-    let fixed = netproof(User::Ordinary, ["compare", bad, good]);
-    assert_eq!(fixed.code, Some(0));
-    assert!(
-        fixed.stdout.starts_with(&format!("PASS  nothing regressed, {leaks} fixed since ")),
-        "{}",
-        fixed.stdout
-    );
+    let fixed = netproof(&["compare", bad, good], &[]).exits(0);
+    let summary = format!("PASS  nothing regressed, {leaks} fixed since ");
+    assert!(fixed.stdout.starts_with(&summary), "{}", fixed.stdout);
 
-    let same = netproof(User::Ordinary, ["compare", bad, bad]);
-    assert_eq!(same.code, Some(0));
+    let same = netproof(&["compare", bad, bad], &[]).exits(0);
     assert!(same.stdout.contains(&format!("as before: {leaks} leaks")), "{}", same.stdout);
 
-    // In one go. What was there before does not fail, and is shown all the same.
-    let known = lab(&["--fault", "ignore-udp", "--baseline", bad]);
-    assert_eq!(known.code, Some(0), "{}", known.stderr);
+    // One command runs and compares. Known leaks do not fail, but the report has them.
+    let known = lab(&["--fault", "ignore-udp", "--baseline", bad]).exits(0);
     assert!(known.stdout.starts_with("PASS  nothing regressed since "), "{}", known.stdout);
     assert!(known.stdout.contains(&format!("\nThis run\n\nFAIL  {leaks} leaks: ")), "{}", known.stdout);
-    let new = lab(&["--fault", "ignore-udp", "--baseline", good, "-o", "json"]);
-    assert_eq!(new.code, Some(1));
+    let new = lab(&["--fault", "ignore-udp", "--baseline", good, "-o", "json"]).exits(1);
     let json = new.json();
-    assert_eq!(
-        (&json["kind"], &json["comparison"]["counts"]["regressed"]),
-        (&"RunResult".into(), &counts["leak"])
-    );
-    // It can be the baseline of the next run.
-    let next = file("next.json", new.stdout);
-    assert_eq!(netproof(User::Ordinary, ["compare", bad, next.to_str().unwrap()]).code, Some(0));
+    assert_eq!(json["kind"], "RunResult");
+    assert_eq!(json["comparison"]["counts"]["regressed"], counts["leak"]);
+    // The result can be the baseline of the next run.
+    netproof(&["compare", bad, &file("next.json", new.stdout)], &[]).exits(0);
 }
 
 #[test]
 fn what_cannot_be_compared_is_refused() {
-    let list = file("list.json", "[]");
-    let list = list.to_str().unwrap();
+    let list = &file("list.json", "[]");
+    // Reading this scenario takes less time than reading the whole library.
+    let scenario = &scenario_file("default-deny");
     for arguments in [
         &["compare", list, list][..],
         &["compare", "none.json", list],
-        &["run", "--baseline", list],
-        &["run", "--fail-slower"],
+        &["run", scenario, "--baseline", list],
+        &["run", scenario, "--fail-slower"],
         &["compare", list, list, "--slower-factor", "0.5"],
     ] {
-        let finished = netproof(User::Ordinary, arguments);
-        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        netproof(arguments, &[]).refusal();
     }
-    let finished = netproof(User::Ordinary, ["compare", "none.json", list]);
-    assert_snapshot!(finished.stderr, @"error: none.json: No such file or directory (os error 2)");
+    assert_snapshot!(netproof(&["compare", "none.json", list], &[]).refusal(), @"error: none.json: No such file or directory (os error 2)");
 }

@@ -10,15 +10,15 @@ use std::sync::OnceLock;
 use netproof::fuzz::Case;
 use netproof::plan::{Cell, Router, cells};
 use netproof::policy::{Decision, Engine, Reason, UndefinedKind};
-use netproof::scenario::{Assertion, Claim, SpecRule, Step};
+use netproof::scenario::{Assertion, Claim, Scenario, SpecRule, Step};
 use netproof::world::World;
 
-use crate::machine::library;
+use crate::support::{folder, library};
 
-/// Kinds of cells that the library must have for every item, allowed and denied.
+/// Kinds of cells that the library must have for every rule, allowed and denied.
 const KINDS: [&str; 8] = ["ingress", "egress", "IPv4", "IPv6", "TCP", "UDP", "on one node", "across nodes"];
 
-/// Kinds that an item cannot have, and why.
+/// Kinds that a rule cannot have, and the reason.
 const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
     (30, &["UDP"], "the API server and its webhooks speak TCP"),
     (31, &["on one node"], "where an ingress rule decides, the pod's own node is always admitted"),
@@ -28,8 +28,8 @@ const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
 /// What the library asserts by hand, and which cells are undefined.
 #[derive(Default)]
 struct Covered {
-    /// For each item, the kinds of its cells, such as `deny ingress`. `src/fuzz/item` tests whether a cell
-    /// decides the item.
+    /// For each rule, the kinds of its cells, such as `deny ingress`. `src/fuzz/item` tests whether a cell depends on
+    /// the rule.
     kinds: BTreeMap<SpecRule, BTreeSet<String>>,
     /// The reasons for which cells are undefined.
     undefined: BTreeSet<&'static str>,
@@ -38,14 +38,22 @@ struct Covered {
     intended: usize,
 }
 
+/// Returns the scenarios of the library, which are read once for all tests.
+fn scenarios() -> &'static [Scenario] {
+    static SCENARIOS: OnceLock<Vec<Scenario>> = OnceLock::new();
+    SCENARIOS.get_or_init(|| {
+        let texts = netproof::source::read(&[folder().join(library(""))]).unwrap();
+        netproof::scenario::load(&texts).unwrap()
+    })
+}
+
 /// Returns what the library covers, with the addresses of the lab. It is computed once for all tests.
 fn covered() -> &'static Covered {
     static COVERED: OnceLock<Covered> = OnceLock::new();
     COVERED.get_or_init(|| {
         let mut covered = Covered::default();
-        let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
-        for scenario in netproof::scenario::load(&texts).unwrap() {
-            for (step, case) in scenario.steps.iter().zip(netproof::fuzz::cases(&scenario).unwrap()) {
+        for scenario in scenarios() {
+            for (step, case) in scenario.steps.iter().zip(netproof::fuzz::cases(scenario).unwrap()) {
                 covered.add(step, &case);
             }
         }
@@ -105,8 +113,7 @@ fn kinds(world: &World, cell: &Cell, claim: Decision, reasons: &[Reason]) -> Vec
 
 #[test]
 fn every_case_says_why_it_matters() {
-    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
-    for scenario in netproof::scenario::load(&texts).unwrap() {
+    for scenario in scenarios() {
         assert!(!scenario.description.is_empty(), "{}", scenario.name);
         for step in &scenario.steps {
             assert!(!step.description.is_empty(), "{} › {}", scenario.name, step.name);
@@ -115,11 +122,10 @@ fn every_case_says_why_it_matters() {
     }
 }
 
-/// A cell that cannot be measured is inconclusive unless its scenario declares what it needs.
+/// If a cell cannot be measured, it is inconclusive, unless its scenario declares what it needs.
 #[test]
 fn every_scenario_declares_what_it_needs() {
-    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
-    for scenario in netproof::scenario::load(&texts).unwrap() {
+    for scenario in scenarios() {
         assert_eq!(scenario.requires(), scenario.needs(), "{}", scenario.file);
     }
 }
@@ -170,8 +176,7 @@ fn every_reason_to_be_undefined_has_a_case() {
 /// A report names the scenario. Its file must be found without a search through all files.
 #[test]
 fn every_file_has_the_name_of_its_scenario() {
-    let texts = netproof::source::read(&[library().to_path_buf()]).unwrap();
-    for scenario in netproof::scenario::load(&texts).unwrap() {
+    for scenario in scenarios() {
         let file = Path::new(&*scenario.file);
         let name = file.file_stem().unwrap().to_str();
         assert_eq!(name, Some(&*scenario.name), "rename {} to {}.yaml", file.display(), scenario.name);
@@ -184,7 +189,7 @@ fn the_documentation_lists_every_folder() {
     let (_, table) = include_str!("../docs/scenarios.md").split_once("| folder | subject |").unwrap();
     let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `")?.split_once("/` |"));
     let documented: BTreeSet<String> = rows.map(|(folder, _)| folder.to_owned()).collect();
-    let folders = fs::read_dir(library()).unwrap().map(|entry| entry.unwrap().file_name());
+    let folders = fs::read_dir(folder().join(library(""))).unwrap().map(|entry| entry.unwrap().file_name());
     let folders: BTreeSet<String> = folders.map(|name| name.into_string().unwrap()).collect();
     assert_eq!(documented, folders, "describe each folder of scenarios/ in the table of docs/scenarios.md");
 }

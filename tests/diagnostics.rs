@@ -2,43 +2,28 @@
 
 use serde_json::Value;
 
-use crate::machine::{Finished, User, command, file};
-
-const SCENARIO: &str = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: closed}
-topology: {namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]}
-probes: [80/TCP]
-steps:
-- name: nobody may receive
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: closed, namespace: x}
-    spec: {podSelector: {}, policyTypes: [Ingress]}
-";
+use crate::support::{Finished, User, command, file, policy_step, scenario};
 
 fn run(options: &[&str], variables: &[(&str, &str)]) -> Finished {
-    let path = file("diagnostics.yaml", SCENARIO);
-    let arguments = ["run", path.to_str().unwrap()];
+    let topology = "namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]";
+    let closed = "podSelector: {}, policyTypes: [Ingress]";
+    let step = policy_step("nobody may receive", "x", "closed", closed);
+    let path = file("diagnostics.yaml", scenario("closed", topology, "80/TCP", &step));
     let mut command = command(User::Ordinary);
-    let command = command.args(arguments.iter().chain(options)).envs(variables.iter().copied());
-    command.output().unwrap().into()
+    command.args(["run", &path]).args(options).envs(variables.iter().copied()).output().unwrap().into()
 }
 
 #[test]
 fn nothing_is_shown_of_a_run_without_trouble_unless_asked_for() {
     for options in [&[][..], &["-v"]] {
-        let finished = run(options, &[]);
-        assert_eq!((finished.code, finished.stderr.lines().count()), (Some(0), 1), "{finished:?}");
+        let finished = run(options, &[]).exits(0);
+        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
 }
 
 #[test]
 fn twice_verbose_shows_scenarios_steps_and_rounds_and_thrice_also_requests() {
-    let finished = run(&["-vv"], &[]);
-    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let finished = run(&["-vv"], &[]).exits(0);
     for shown in ["scenario{", "step{", "round{"] {
         assert!(finished.stderr.contains(shown), "{shown}: {}", finished.stderr);
     }
@@ -59,12 +44,8 @@ fn diagnostics_are_json_on_request_and_leave_the_result_alone() {
 }
 
 #[test]
-fn values_that_are_none_are_refused() {
-    let wrong = |variable| {
-        let finished = run(&[], &[variable]);
-        assert_eq!(finished.code, Some(2), "{finished:?}");
-        finished.stderr
-    };
+fn invalid_values_are_refused() {
+    let wrong = |variable| run(&[], &[variable]).exits(2).stderr;
     assert!(wrong(("NETPROOF_LOG", "netproof=loud")).starts_with("error: NETPROOF_LOG=netproof=loud: "));
     insta::assert_snapshot!(wrong(("NETPROOF_LOG_FORMAT", "xml")), @"error: NETPROOF_LOG_FORMAT=xml: write text or json");
 }

@@ -1,4 +1,4 @@
-//! The policy engine against other implementations of the same rules.
+//! Compares the policy engine with other implementations of the same rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,12 +20,13 @@ use serde_json::{Value, json};
 
 use crate::unknown_facts::over_families;
 
-/// How many random sets of policies are compared.
+/// Number of random sets of policies.
 const SETS: u64 = 10_000;
-/// How many questions are asked about each.
+/// Number of questions about each set.
 const QUESTIONS: usize = 12;
 
-/// A random cluster as manifests, and the nodes that manifests do not have.
+/// A random cluster: manifests, and the nodes, which have no manifests.
+#[derive(Default)]
 pub(crate) struct Manifests {
     pub(crate) namespaces: Vec<Value>,
     pub(crate) pods: Vec<Value>,
@@ -36,7 +37,7 @@ pub(crate) struct Manifests {
 }
 
 const EXTERNAL: [&str; 5] = ["203.0.113.10", "203.0.113.200", "198.51.100.1", "2001:db8::10", "2001:db9::1"];
-/// Where nodes have their addresses.
+/// The ranges of node addresses.
 const NODES: [&str; 2] = ["172.18.0.0/24", "fd00:ffff::/64"];
 const PORTS: [u16; 6] = [53, 80, 81, 90, 8080, 30080];
 
@@ -68,14 +69,7 @@ fn universe() -> Universe {
 
 pub(crate) fn manifests(rng: &mut Rng) -> Manifests {
     let universe = universe();
-    let mut manifests = Manifests {
-        namespaces: Vec::new(),
-        pods: Vec::new(),
-        services: Vec::new(),
-        policies: Vec::new(),
-        cluster_policies: Vec::new(),
-        nodes: Vec::new(),
-    };
+    let mut manifests = Manifests::default();
     for number in 1..=2 {
         let addresses = match rng.u8(..6) {
             0 => vec![],
@@ -86,7 +80,7 @@ pub(crate) fn manifests(rng: &mut Rng) -> Manifests {
         manifests.nodes.push((format!("node-{number}"), addresses));
     }
     for name in &universe.namespaces {
-        // The naive evaluator knows all labels, so that no namespace is only mentioned.
+        // The naive evaluator has to know all labels, so every namespace is in the input.
         let has_labels = rng.u8(..6) > 0;
         let labels = if has_labels { labels(rng, &universe.namespace_labels) } else { json!({}) };
         manifests.namespaces.push(json!({
@@ -99,7 +93,7 @@ pub(crate) fn manifests(rng: &mut Rng) -> Manifests {
             manifests.services.push(service(rng, &universe, name));
         }
     }
-    // Some have policies of one sort only.
+    // Some clusters have policies of one kind only.
     let (count, most_for_cluster) = match rng.u8(..6) {
         0 | 1 => (rng.usize(1..5), 1),
         2 => (0, 8),
@@ -108,7 +102,7 @@ pub(crate) fn manifests(rng: &mut Rng) -> Manifests {
     for i in 0..count {
         manifests.policies.push(policy(rng, &universe, &format!("policy-{i}")));
     }
-    // Names of ports for address ranges hold hardly ever anything where both are left to chance.
+    // Random port names for random address ranges would hardly ever match.
     if rng.u8(..3) == 0 {
         manifests.policies.push(names_for_blocks(rng, &universe));
     }
@@ -120,7 +114,7 @@ pub(crate) fn manifests(rng: &mut Rng) -> Manifests {
     manifests
 }
 
-/// An egress policy with ports' names for address ranges, and at times other peers and ports beside them.
+/// Returns an egress policy with port names for address ranges, and sometimes with other peers and ports.
 fn names_for_blocks(rng: &mut Rng, universe: &Universe) -> Value {
     let blocks: Vec<_> = universe.blocks.iter().map(|(cidr, _)| cidr).collect();
     let mut to: Vec<_> = (0..2).map(|_| json!({ "ipBlock": { "cidr": rng.choice(&blocks) } })).collect();
@@ -279,7 +273,7 @@ impl Manifests {
             protocol: rng.choice(["TCP", "UDP", "SCTP"]).unwrap(),
             port: rng.choice(PORTS).unwrap(),
         };
-        // Often a port that the pod declares: names stand for no other.
+        // Half of the ports are declared by the pod, because names only match declared ports.
         if let Target::End(End::Pod(pod)) = question.target
             && rng.bool()
             && let Some(container) = rng.choice(self.pods[pod]["spec"]["containers"].as_array().unwrap())
@@ -295,7 +289,7 @@ impl Manifests {
         if !self.services.is_empty() && rng.u8(..4) == 0 {
             let service = rng.usize(..self.services.len());
             question.target = Target::Service(service);
-            // Mostly a port that it has.
+            // Most of the ports are those of the Service.
             if rng.u8(..8) > 0 {
                 let port = &self.services[service]["spec"]["ports"][0];
                 question.port = u16::try_from(port["port"].as_u64().unwrap()).unwrap();
@@ -324,7 +318,7 @@ pub(crate) fn flow(engine: &Engine, question: Question) -> Flow {
     }
 }
 
-/// What an answer has to do with what is rare: cluster-scoped policies, and ports' names for blocks.
+/// Returns a name for a rare reason, such as a cluster-scoped policy or a port name for an ipBlock.
 fn rare_reason(reason: &Reason) -> Option<&'static str> {
     match reason {
         Reason::DeniedBy(_) => Some("denied by a rule"),
@@ -395,7 +389,7 @@ fn the_engine_agrees_with_a_naive_evaluator_over_10_000_random_policy_sets() {
             *answers.entry(decision).or_default() += count;
         }
     }
-    // A comparison in which one answer hardly occurs would prove little about it.
+    // Every answer has to occur often enough.
     for decision in ["allow", "deny", "undefined"] {
         let share = answers[decision] as f64 / (SETS as f64 * QUESTIONS as f64);
         assert!(share > 0.1, "only {share:.2} of the answers are `{decision}`: {answers:?}");
@@ -416,10 +410,10 @@ fn the_engine_agrees_with_a_naive_evaluator_over_10_000_random_policy_sets() {
     }
 }
 
-/// All flows of a pair at once are the flows one by one.
+/// The sets of flows between two ends contain the same flows as single evaluations.
 #[test]
 fn the_sets_of_allowed_ports_agree_with_single_flows() {
-    // Exactly, and as undefined.
+    // Counts of denied flows for which the sets say denied, and undefined.
     let mut denied_to_hosts = (0, 0);
     for seed in 0..1_500 {
         let mut rng = Rng::with_seed(seed);
@@ -455,7 +449,7 @@ fn the_sets_of_allowed_ports_agree_with_single_flows() {
             let pod = |end| pods.iter().find(|(id, _)| end == Endpoint::Pod(*id)).map(|(_, pod)| pod);
             let (mut is_host_pair, mut has_host) = (false, false);
             if let (Some(from), Some(to)) = (pod(source), pod(destination)) {
-                // Groups are of pods anywhere, and some of these two may share a node.
+                // A group has pods of several nodes, so some pods of the two groups may share a node.
                 let nodes = |id| {
                     let alike = pods.iter().filter(|(other, _)| reach.pod(*other) == reach.pod(id));
                     alike.map(|(_, pod)| pod.node.clone()).collect::<BTreeSet<_>>()
@@ -466,13 +460,13 @@ fn the_sets_of_allowed_ports_agree_with_single_flows() {
                 let share_node = !nodes(source).is_disjoint(&nodes(destination));
                 is_host_pair = from.host_network || to.host_network;
                 has_host = is_host_pair && share_node;
-                // Traffic with its own node is a case of its own.
+                // Traffic between a pod and its own node has another rule.
                 if has_host && from.node == to.node {
                     continue;
                 }
             }
             let (from, to) = (group(&reach, source), group(&reach, destination));
-            // A part that has an address of a node among others is not cut there.
+            // A range of addresses is not split at the addresses of nodes.
             let part = external.iter().find(|(group, _)| *group == to).map(|(_, range)| *range);
             let is_node = |net: &&str| {
                 let net: ipnet::IpNet = net.parse().unwrap();
@@ -512,7 +506,7 @@ fn the_sets_of_allowed_ports_agree_with_single_flows() {
                         connections.allowed.contains(protocol, port),
                         connections.undefined.contains(protocol, port),
                     );
-                    // What one reading allows at one end, and the other at the other, is called undefined, too.
+                    // If the two readings allow the flow at different ends, the set is wider: undefined.
                     if is_host_pair && expected == (false, false) {
                         let is_wider = found == (false, true);
                         denied_to_hosts.0 += usize::from(!is_wider);
@@ -530,7 +524,7 @@ fn the_sets_of_allowed_ports_agree_with_single_flows() {
     assert!(exactly > 4 * wider && exactly > 1_000, "{denied_to_hosts:?}");
 }
 
-/// Our label selectors against those of the Kubernetes client library.
+/// Compares our label selectors with those of the Kubernetes client library.
 #[test]
 fn label_selectors_agree_with_kubes_own() {
     let universe = universe();

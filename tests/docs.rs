@@ -1,21 +1,21 @@
 //! Every command in the documentation works: all of them are parsed, and those in plain `sh` blocks are run.
 //!
-//! A block that begins with ```` ```sh ```` is run line by line in a copy of docs/examples/. A line ends with exit code 0, or
-//! with N if its comment is `# exit code N`. Blocks `sh cluster` need a cluster and blocks `sh slow` too much time: their
-//! commands are only parsed.
+//! The lines of a block that begins with ```` ```sh ```` run in a copy of docs/examples/. The exit code of a line is 0, or N
+//! if the line has the comment `# exit code N`. Blocks `sh cluster` need a cluster, and blocks `sh slow` need too much time:
+//! their commands are only parsed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::machine::folder;
+use crate::support::{copy_folder, folder};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A line of a shell block that calls netproof.
 #[derive(Debug)]
 struct Line {
-    /// The file and the line's number.
+    /// The file and the line number.
     place: String,
     text: String,
     is_run: bool,
@@ -51,9 +51,9 @@ fn lines(page: &Path) -> Vec<Line> {
     found
 }
 
-/// The words of each call of netproof in a line.
+/// Returns the words of each call of netproof in a line.
 fn calls(line: &str) -> Vec<Vec<String>> {
-    let words = shlex::split(line).unwrap_or_else(|| unreachable!("no shell line: {line}"));
+    let words = shlex::split(line).unwrap_or_else(|| unreachable!("this is no shell command: {line}"));
     let is_end = |word: &String| matches!(word.as_str(), "|" | "&&" | "||" | ";" | ">" | "2>" | ">>" | "<");
     let parts = words.split(is_end).map(<[String]>::to_vec);
     parts.filter(|part| part.first().is_some_and(|word| word == "netproof")).collect()
@@ -76,10 +76,7 @@ fn every_command_of_the_documentation_is_one() {
 #[test]
 fn the_commands_of_the_documentation_end_as_it_says() {
     let examples = folder().join("docs-examples");
-    fs::create_dir_all(&examples).unwrap();
-    for entry in fs::read_dir(Path::new(ROOT).join("docs/examples")).unwrap() {
-        copy(&entry.unwrap().path(), &examples);
-    }
+    copy_folder(&Path::new(ROOT).join("docs/examples"), &examples);
     let program = Path::new(env!("CARGO_BIN_EXE_netproof")).parent().unwrap().display();
     let path = format!("{program}:{}", std::env::var("PATH").unwrap());
     let lines: Vec<Line> = pages().iter().flat_map(|page| lines(page)).filter(|line| line.is_run).collect();
@@ -92,17 +89,5 @@ fn the_commands_of_the_documentation_end_as_it_says() {
         let ended = output.status.code().map(|code| code.to_string());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(ended.as_deref(), Some(code), "{}: {}\n{said}", line.place, line.text);
-    }
-}
-
-fn copy(from: &Path, into: &Path) {
-    let to = into.join(from.file_name().unwrap());
-    if from.is_dir() {
-        fs::create_dir_all(&to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            copy(&entry.unwrap().path(), &to);
-        }
-    } else {
-        fs::copy(from, to).unwrap();
     }
 }

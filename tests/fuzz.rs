@@ -1,7 +1,6 @@
-//! Random cases: the three judges agree, and where one is made to differ, that is found and shrunk.
+//! Random cases: engine, naive evaluator and packets agree. With a fault, the disagreement is found and shrunk.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use netproof::document::FuzzDocument;
@@ -15,7 +14,7 @@ use netproof::verdict::{Counts, Environment, Observation};
 use netproof::world::{Action, EndpointName, Probe};
 use serde_json::Value;
 
-use crate::machine::{Finished, User, folder, run};
+use crate::support::{User, folder, netproof, run};
 
 #[test]
 fn engine_naive_evaluator_and_packets_agree() {
@@ -26,126 +25,113 @@ fn engine_naive_evaluator_and_packets_agree() {
         let report = finished.json();
         assert_eq!((report["cases"].as_u64(), report["disagreeing"].as_u64()), (Some(40), Some(0)));
         assert!(report["cells"].as_u64().unwrap() > 2_000, "{}", report["cells"]);
-        // Nothing was found, so there is nothing to save.
+        // There is no disagreement, so nothing is saved.
         assert!(!folder().join("nothing").exists());
     }
 }
 
-/// The scenario that a report names, read.
-fn read(path: &Path) -> scenario::Scenario {
-    scenario::load(&source::read(&[path.to_owned()]).unwrap()).unwrap().remove(0)
-}
+/// Options that make shrinking fast: it runs more than a hundred scenarios. The fuzzer stops at the first disagreement.
+const FAST: [&str; 10] = [
+    "--fail-fast",
+    "--settle",
+    "100ms",
+    "--max-timeout",
+    "200ms",
+    "--parallel",
+    "8",
+    "--cases",
+    "64",
+    "--seed",
+];
 
-/// Runs random cases with a fault, seed after seed, until one shows the fault. Which seed does depends on the
-/// generator: the first one to try only saves time.
-fn until_found(fault: &str, first_seed: u64, options: &[&str]) -> Finished {
-    let with_seed = |seed: u64| {
-        let seed = seed.to_string();
-        let arguments = ["fuzz", "--seed", &seed, "--fault", fault];
-        // Only root may write to the folder.
-        run(User::Root, arguments.iter().chain(options))
-    };
-    let mut runs = (first_seed..first_seed + 20).map(with_seed);
-    let finished = runs.find(|finished| finished.code != Some(0));
-    let finished = finished.unwrap_or_else(|| unreachable!("no seed shows {fault}"));
-    assert_eq!(finished.code, Some(1), "{} {}", finished.stdout, finished.stderr);
-    finished
-}
-
-/// Finds something with a fault. Returns the path of the scenario that shows it.
-fn find(fault: &str, first_seed: u64) -> std::path::PathBuf {
+/// Finds a disagreement that a fault causes. Returns the scenario that shows it.
+///
+/// The seed makes the test repeatable. The test does not depend on the cases that it leads to.
+fn find(fault: &str, seed: &str) -> String {
     let saved = format!("found-{fault}");
-    // A case is run more than a hundred times while it is shrunk.
-    let fast = ["--settle", "100ms", "--max-timeout", "200ms", "--parallel", "8"];
-    let options = [&fast[..], &["--cases", "8", "-o", "json", "--save", &saved]].concat();
-    let report = until_found(fault, first_seed, &options).json();
-    let found = &report["found"][0];
-    assert_eq!((&found["differs"], &found["minimal"]), (&"packets".into(), &true.into()), "{found}");
-    folder().join(found["file"].as_str().unwrap())
+    let options = [&["fuzz"], &FAST[..], &[seed, "--fault", fault, "-o", "json", "--save", &saved]].concat();
+    // Root can write to the folder.
+    let report = run(User::Root, options).exits(1).json();
+    let found = report["found"].as_array().unwrap();
+    assert!(found.iter().all(|found| found["differs"] == "packets"), "{report}");
+    let minimal = found.iter().find(|found| found["minimal"] == true).unwrap_or(&Value::Null);
+    let path = minimal["file"].as_str().unwrap_or_else(|| unreachable!("nothing minimal: {report}"));
+    path.to_owned()
 }
 
-/// Checks that a scenario is small, and that it fails with a fault and passes without.
-fn check(path: &Path, fault: &str) {
-    let text = fs::read_to_string(path).unwrap();
-    let scenario = read(path);
-    let added = |action: &&Action| matches!(action, Action::AddPod(_));
-    let is_policy = |action: &&Action| matches!(action, Action::SetPolicy(_));
-    let actions = || scenario.steps.iter().flat_map(|step| &step.actions);
-    let pods = scenario.world.clone().cluster.pods.len() + actions().filter(added).count();
-    let policies = actions().filter(is_policy).count();
+/// Checks that a scenario is small, that it fails with a fault, and that it passes without. Returns the number of its
+/// steps.
+fn check(path: &str, fault: &str) -> usize {
+    let text = fs::read_to_string(folder().join(path)).unwrap();
+    let scenario = scenario::load(&source::read(&[folder().join(path)]).unwrap()).unwrap().remove(0);
+    let count = |is_counted: fn(&&Action) -> bool| {
+        scenario.steps.iter().flat_map(|step| &step.actions).filter(is_counted).count()
+    };
+    let pods =
+        scenario.world.clone().cluster.pods.len() + count(|action| matches!(action, Action::AddPod(_)));
+    let policies = count(|action| matches!(action, Action::SetPolicy(_)));
     assert!(policies <= 2 && pods <= 3 && scenario.probes.len() <= 1, "{text}");
     assert!(scenario.steps.iter().all(|step| !step.expect.is_empty()), "{text}");
-
-    let path = path.to_str().unwrap();
-    let with_fault = run(User::Ordinary, ["run", path, "--fault", fault]);
-    assert_eq!(with_fault.code, Some(1), "{} {text}", with_fault.stderr);
-    let without = run(User::Ordinary, ["run", path, "-v"]);
-    assert_eq!(without.code, Some(0), "{} {} {text}", without.stdout, without.stderr);
+    netproof(&["run", path, "--fault", fault], &[]).exits(1);
+    netproof(&["run", path, "-v"], &[]).exits(0);
+    scenario.steps.len()
 }
 
 #[test]
 fn a_wrong_enforcement_is_found_and_shrunk_to_what_shows_it() {
-    let path = find("ignore-except", 6);
-    check(&path, "ignore-except");
+    check(&find("ignore-except", "6"), "ignore-except");
 }
 
-/// What only a change shows stays more than one step.
+/// If only a change shows the fault, the scenario keeps more than one step.
 #[test]
 fn a_change_that_is_not_followed_is_found_and_shrunk() {
-    let path = find("policies-never-removed", 2);
-    check(&path, "policies-never-removed");
-    assert!(read(&path).steps.len() >= 2);
+    assert!(check(&find("policies-never-removed", "2"), "policies-never-removed") >= 2);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_cases_however_many_at_once() {
     let reached = |parallel: &str| {
-        let arguments = ["--cases", "30", "--seed", "11", "-o", "json", "--parallel", parallel];
-        let report = run(User::Ordinary, ["fuzz"].iter().chain(&arguments)).json();
-        (report["cases"].clone(), report["cells"].clone(), report["items"].clone(), report["fields"].clone())
+        let options = ["--cases", "30", "--seed", "11", "-o", "json", "--parallel", parallel];
+        let report = netproof(&["fuzz"], &options).json();
+        ["cases", "cells", "items", "fields"].map(|field| report[field].clone())
     };
     assert_eq!(reached("1"), reached("3"));
 }
 
-/// Paths that die, loss, delay and agents that are killed, with an enforcer that leaks and with one that does not.
+/// Paths fail, packets are lost or delayed, and agents are killed. One enforcer leaks, and the other one does not.
 #[test]
 fn interference_neither_hides_a_leak_nor_makes_one() {
     for fault in [&[][..], &["--fault", "ignore-udp"]] {
-        let arguments = ["fuzz", "--interfere", "--cases", "6", "--seed", "9051", "--parallel", "6"];
-        let finished = run(User::Ordinary, arguments.iter().chain(fault));
-        assert_eq!(finished.code, Some(0), "{} {}", finished.stdout, finished.stderr);
-        let carried_out = finished.stdout.lines().filter(|line| line.contains(" scenarios, "));
-        assert!(carried_out.count() > 2, "{}", finished.stdout);
+        let options = ["fuzz", "--interfere", "--cases", "6", "--seed", "9051", "--parallel", "6"];
+        let finished = netproof(&options, fault).exits(0);
+        let kinds = finished.stdout.lines().filter(|line| line.contains(" scenarios, "));
+        assert!(kinds.count() > 2, "{}", finished.stdout);
     }
 }
 
 #[test]
-fn time_ends_it() {
-    let finished = run(User::Ordinary, ["fuzz", "--time", "1s", "--seed", "1", "-o", "json"]);
-    assert_eq!(finished.code, Some(0), "{} {}", finished.stdout, finished.stderr);
+fn the_time_limit_ends_it() {
+    let finished = netproof(&["fuzz", "--time", "1s", "--seed", "1", "-o", "json"], &[]).exits(0);
     assert!((1..400).contains(&finished.json()["cases"].as_u64().unwrap()));
 }
 
 #[test]
 fn options_that_make_no_sense_are_refused() {
-    let message = |arguments: &[&str]| {
-        let finished = run(User::Ordinary, ["fuzz"].iter().chain(arguments));
-        assert_eq!(finished.code, Some(2), "{finished:?}");
-        finished.stderr
-    };
+    let message = |options: &[&str]| netproof(&["fuzz"], options).refusal();
     insta::assert_snapshot!(message(&["--cases", "0"]), @"error: --cases 0: without cases there is nothing to compare");
     insta::assert_snapshot!(message(&["--backend", "cluster", "--every-node"]), @"error: --every-node is for netproof run");
 }
 
-/// A folder that cannot be written to costs nobody what was found.
+/// The folder cannot be written. The report has the scenario instead.
 #[test]
-fn what_cannot_be_saved_is_printed() {
-    let finished = until_found("ignore-except", 6, &["--cases", "1", "--save", "/proc/nothing"]);
-    assert!(finished.stderr.contains("error: --save /proc/nothing/fuzz-"), "{}", finished.stderr);
+fn a_scenario_that_cannot_be_saved_is_printed() {
+    let options = [&FAST[..], &["6", "--fault", "ignore-except", "--save", "/proc/nothing"]].concat();
+    let finished = netproof(&["fuzz"], &options).exits(1);
+    assert!(finished.stderr.contains("error: --save /proc/nothing/fuzz-6-"), "{}", finished.stderr);
     assert!(finished.stdout.contains("kind: Scenario\n"), "{}", finished.stdout);
 }
 
-/// A result with one disagreement of each kind of end.
+/// Returns a result with three disagreements: a minimal one, a larger one, and one that did not occur again.
 fn result() -> FuzzResult {
     let found = |number, shown| Found {
         case: CaseName { seed: 7, number },

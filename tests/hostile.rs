@@ -1,4 +1,4 @@
-//! Names, labels, answers and messages that a stranger chose: no report obeys them.
+//! A stranger chooses names, labels, answers and messages. No report obeys them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use netproof::world::EndpointName;
 
 use crate::reports::{cell, run, scenario, settled, step};
 
-/// Clears the screen, and paints a report of its own: with the report's own colours, on lines of its own, behind
-/// the terminal's back, and in characters that XML does not have.
+/// Clears the screen, and paints another report: with the report's colours, on separate lines, with invisible control
+/// characters, and with characters that XML does not have.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}[1m\u{1b}[32mPASS\u{1b}[0m  every packet\r\nPASS  every packet\u{9b}2J\
     \u{1b}]0;title\u{7}\u{202e}ssap\u{2066}\u{200b}\u{0}\u{8}\u{7f}\u{fffe}]]>";
 
@@ -58,7 +58,7 @@ fn hostile_kind() -> Unmodelled {
     Unmodelled { kind: hostile(), count: Some(1), why: hostile(), is_accepted: false }
 }
 
-/// A result in which everything that is a text is hostile.
+/// A result in which every text is hostile.
 fn hostile_run() -> RunResult {
     let scenario = ScenarioResult {
         description: hostile(),
@@ -77,7 +77,7 @@ fn hostile_run() -> RunResult {
     result
 }
 
-/// Whether a text has nothing that a terminal obeys, apart from its lines.
+/// Checks that a text has no control characters for a terminal except line feeds.
 fn assert_harmless(format: &str, text: &str) {
     let is_harmful =
         |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}\u{fffe}".contains(c);
@@ -89,16 +89,16 @@ fn assert_harmless(format: &str, text: &str) {
     assert!(!is_forged, "{format}: {forged:?}");
 }
 
-/// What is left of a report for people once its own colours are taken out.
+/// Removes the report's own colours.
 fn without_own_colours(text: &str) -> String {
     ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[2m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m"]
         .iter()
         .fold(text.to_owned(), |text, colour| text.replace(colour, ""))
 }
 
-/// Seen: a responder in a tenant's pod answered with escape sequences, and painted a green PASS over the report.
+/// Regression: a responder in a tenant's pod answered with escape sequences, and painted a green PASS over the report.
 #[test]
-fn no_report_obeys_what_a_stranger_says() {
+fn no_report_obeys_escape_sequences() {
     let run = RunDocument::from(&hostile_run());
     for everything in [false, true] {
         let text = report::terminal(&run, everything);
@@ -108,12 +108,15 @@ fn no_report_obeys_what_a_stranger_says() {
     let json = report::json(&run).unwrap();
     assert_harmless("json", &json);
     let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(read["scenarios"][0]["name"], HOSTILE, "machines get what was said");
+    assert_eq!(read["scenarios"][0]["name"], HOSTILE, "JSON has the original text");
     let mut xml = Vec::new();
     report::junit(&run, &mut xml).unwrap();
     let xml = String::from_utf8(xml).unwrap();
     assert_harmless("junit", &xml);
-    assert!(xml.contains("\\u{1b}[2J") && xml.contains("\\u{202e}"), "what was said is visible: {xml}");
+    assert!(
+        xml.contains("\\u{1b}[2J") && xml.contains("\\u{202e}"),
+        "the escape sequences are visible: {xml}"
+    );
 
     let read = || RunDocument::parse(HOSTILE, &json).unwrap();
     let (before, after) = (read(), read());
@@ -123,9 +126,9 @@ fn no_report_obeys_what_a_stranger_says() {
     assert_harmless("comparison as JSON", &report::json(&comparison).unwrap());
 }
 
-/// The matrix is written to standard output without the last guard.
+/// The matrix goes to standard output without the last guard.
 #[test]
-fn no_matrix_obeys_what_a_stranger_says() {
+fn no_matrix_obeys_escape_sequences() {
     let snapshot = Snapshot::default();
     let engine = Engine::new(snapshot.cluster.clone());
     let about =
@@ -139,12 +142,12 @@ fn no_matrix_obeys_what_a_stranger_says() {
     let json = String::from_utf8(json).unwrap();
     assert_harmless("matrix as JSON", &json);
     let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(read["unmodelled"][0]["kind"], HOSTILE, "machines get what was said");
+    assert_eq!(read["unmodelled"][0]["kind"], HOSTILE, "JSON has the original text");
 }
 
-/// The last guard, before standard output and standard error: for text that no writer made safe.
+/// The last guard, in front of standard output and standard error, is for text that no writer has made safe.
 #[test]
-fn what_is_printed_is_guarded() {
+fn the_output_is_guarded() {
     let guarded = report::guard(HOSTILE);
     assert_harmless("output", &without_own_colours(&guarded).replace("\nPASS", ""));
     assert_harmless("errors", &report::message(HOSTILE));

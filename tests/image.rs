@@ -1,4 +1,4 @@
-//! `netproof image`: the archive as other programs read it, and the tools that load it.
+//! `netproof image`: other programs read the archive, and tools load it.
 
 use std::fs;
 use std::io::Write;
@@ -11,16 +11,16 @@ use netproof::image::{Binary, DEFAULT_IMAGE};
 use serde_json::{Value, json};
 
 use crate::agent::binary;
-use crate::machine::{Finished, User, command, file, folder, is_root, program};
+use crate::support::{Finished, User, command, file, folder, is_root, program};
 
-/// `netproof image`, as whoever runs the tests.
+/// Returns the command `netproof image`, as the user that runs the tests.
 fn image<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = command(if is_root() { User::Root } else { User::Ordinary });
     command.arg("image").args(arguments);
     command
 }
 
-/// A real static agent, as an argument.
+/// Returns the option for a real static agent.
 fn agent() -> [&'static str; 2] {
     ["--agent", binary().to_str().unwrap()]
 }
@@ -35,15 +35,13 @@ fn text(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The message of a command that refuses, with the folder of the tests taken out.
+/// Returns the message of a command that refuses.
 fn refusal(command: &mut Command) -> String {
-    let finished = Finished::from(command.output().unwrap());
-    assert_eq!(finished.code, Some(2), "{finished:?}");
-    assert_eq!(finished.stdout, "", "there is no image");
-    finished.stderr.replace(&format!("{}/", folder().display()), "")
+    let message = Finished::from(command.output().unwrap()).refusal();
+    message.replace(&format!("{}/", folder().display()), "")
 }
 
-/// The archive, unpacked by another program than the one that packed it.
+/// Unpacks an archive with `tar`, not with the program that packed it.
 fn unpack(archive: &Path, to: &str) -> PathBuf {
     let to = folder().join(to);
     fs::create_dir_all(&to).unwrap();
@@ -63,8 +61,8 @@ fn json(path: &Path) -> Value {
 fn the_image_has_the_agent_and_nothing_else() {
     let path = folder().join("image.tar");
     let saved = succeed(image(["save", path.to_str().unwrap()]).args(agent()));
-    let told = String::from_utf8(saved.stderr).unwrap();
-    assert!(told.starts_with(&format!("saved {DEFAULT_IMAGE} (")), "{told}");
+    let message = String::from_utf8(saved.stderr).unwrap();
+    assert!(message.starts_with(&format!("saved {DEFAULT_IMAGE} (")), "{message}");
 
     let unpacked = unpack(&path, "image");
     let manifest = json(&unpacked.join("manifest.json"));
@@ -88,7 +86,7 @@ fn the_image_has_the_agent_and_nothing_else() {
 }
 
 #[test]
-fn an_image_is_the_same_wherever_it_goes() {
+fn an_image_is_the_same_in_a_file_and_on_standard_output() {
     let path = folder().join("same.tar");
     succeed(image(["save", path.to_str().unwrap()]).args(agent()));
     let printed = succeed(image(["save", "-"]).args(agent()));
@@ -122,30 +120,30 @@ fn another_name_keeps_its_tag_or_gets_the_version() {
 
 #[test]
 fn what_cannot_be_the_agent_is_refused() {
-    let mut told = String::new();
-    let mut save = |agent: &str| told.push_str(&refusal(&mut image(["save", "-", "--agent", agent])));
+    let mut messages = String::new();
+    let mut save = |agent: &str| messages.push_str(&refusal(&mut image(["save", "-", "--agent", agent])));
     save("image-bad/not-there");
     save(".");
     save("/dev/zero");
-    save(file("image-bad/empty", "").to_str().unwrap());
-    save(file("image-bad/script", "#!/bin/sh\n").to_str().unwrap());
+    save(&file("image-bad/empty", ""));
+    save(&file("image-bad/script", "#!/bin/sh\n"));
     let whole = fs::read(binary()).unwrap();
-    save(file("image-bad/cut-off", &whole[..whole.len() / 2]).to_str().unwrap());
+    save(&file("image-bad/cut-off", &whole[..whole.len() / 2]));
     let mut other = whole;
     other[18] = 8;
-    save(file("image-bad/mips", &other).to_str().unwrap());
-    // netproof itself, which is linked as programs usually are.
+    save(&file("image-bad/mips", &other));
+    // netproof itself is a dynamic binary.
     save(program().to_str().unwrap());
-    told.push_str(&refusal(&mut image(["save", "-"])));
-    assert_snapshot!(told);
+    messages.push_str(&refusal(&mut image(["save", "-"])));
+    assert_snapshot!(messages);
 }
 
 #[test]
 fn wrong_usage_of_image_is_explained() {
-    let mut told = String::new();
+    let mut messages = String::new();
     let mut refuse = |arguments: &[&str]| {
         let message = refusal(image(arguments.iter().copied()).args(agent()));
-        told.push_str(&message.replace(DEFAULT_IMAGE, "netproof-probe:VERSION"));
+        messages.push_str(&message.replace(DEFAULT_IMAGE, "netproof-probe:VERSION"));
     };
     refuse(&["save", "-", "--image", ""]);
     refuse(&["save", "-", "--image", "Probe"]);
@@ -156,7 +154,7 @@ fn wrong_usage_of_image_is_explained() {
     refuse(&["load", "--kind", ""]);
     refuse(&["load", "--containerd", "no/such.sock"]);
     refuse(&["load", "--containerd", "netproof"]);
-    assert_snapshot!(told);
+    assert_snapshot!(messages);
 }
 
 #[test]
@@ -170,12 +168,12 @@ fn a_terminal_gets_no_image() {
     );
 }
 
-/// A folder for `PATH` with a program in it, which is this script.
+/// Writes a program that is this script. Returns its folder, for `PATH`.
 fn tool(name: &str, folder_name: &str, script: &str) -> PathBuf {
-    let path =
-        file(&format!("{folder_name}/{name}"), format!("#!/bin/sh\ncd {}\n{script}", folder().display()));
+    let script = format!("#!/bin/sh\ncd {}\n{script}", folder().display());
+    let path = folder().join(file(&format!("{folder_name}/{name}"), script));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path.parent().unwrap().to_owned()
+    folder().join(folder_name)
 }
 
 fn load_with<'a>(path: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Command {
@@ -184,15 +182,15 @@ fn load_with<'a>(path: &Path, arguments: impl IntoIterator<Item = &'a str>) -> C
     command
 }
 
-/// What kind gets: it is no stand-in for its doing.
+/// Checks what kind gets. The script does not replace the work of kind.
 #[test]
 fn kind_gets_a_file_that_is_gone_afterwards() {
     let path = tool("kind", "kind-works", "echo \"$@\" >kind.arguments\n/bin/cp \"$3\" kind.tar\n");
     let output = succeed(&mut load_with(&path, ["--kind", "test"]));
     assert_eq!(output.stdout, b"");
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.starts_with(&format!("loaded {DEFAULT_IMAGE} (")), "{told}");
-    assert!(told.ends_with(") into the kind cluster test\n"), "{told}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.starts_with(&format!("loaded {DEFAULT_IMAGE} (")), "{message}");
+    assert!(message.ends_with(") into the kind cluster test\n"), "{message}");
 
     let arguments = fs::read_to_string(folder().join("kind.arguments")).unwrap();
     let words: Vec<_> = arguments.split_whitespace().collect();
@@ -205,36 +203,37 @@ fn kind_gets_a_file_that_is_gone_afterwards() {
 
 #[test]
 fn tools_that_fail_are_shown() {
-    let mut told = String::new();
+    let mut messages = String::new();
     let socket = folder().join("containerd.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let socket = socket.to_str().unwrap();
     let empty = folder().join("no-tools");
     fs::create_dir_all(&empty).unwrap();
     let mut refuse = |path: &Path, arguments: [&str; 2]| {
-        told.push_str(&refusal(load_with(path, arguments).env("TMPDIR", folder())));
+        messages.push_str(&refusal(load_with(path, arguments).env("TMPDIR", folder())));
     };
     refuse(&empty, ["--kind", "test"]);
     refuse(&empty, ["--containerd", socket]);
     let kind = "echo 'ERROR: no nodes found for cluster \"test\"' >&2\necho progress\nexit 1\n";
     let kind = tool("kind", "kind-fails", kind);
     refuse(&kind, ["--kind", "test"]);
-    // Ends without reading the image, which is larger than a pipe.
+    // This one ends without reading the image, which is larger than a pipe.
     refuse(&tool("ctr", "ctr-fails", "echo 'ctr: no space' >&2\nexit 1\n"), ["--containerd", socket]);
     refuse(&tool("ctr", "ctr-silent", "exit 3\n"), ["--containerd", socket]);
     refuse(&tool("ctr", "ctr-lies", "exit 0\n"), ["--containerd", socket]);
     let architecture = Binary::read(binary()).unwrap().architecture();
-    let told = told.replace(&format!("{DEFAULT_IMAGE} ({architecture})"), "IMAGE");
+    let messages = messages.replace(&format!("{DEFAULT_IMAGE} ({architecture})"), "IMAGE");
     // The name of the temporary file is random.
-    let words = told.split(' ').map(|word| if word.starts_with("netproof-probe-") { "FILE" } else { word });
+    let words =
+        messages.split(' ').map(|word| if word.starts_with("netproof-probe-") { "FILE" } else { word });
     assert_snapshot!(words.collect::<Vec<_>>().join(" "));
 }
 
-/// Needs a containerd, of which `NETPROOF_CONTAINERD` names the socket, and `ctr` on the `PATH`.
+/// Needs a containerd, whose socket `NETPROOF_CONTAINERD` names, and `ctr` on the `PATH`.
 #[test]
 fn a_real_containerd_takes_the_image() {
     let Ok(socket) = std::env::var("NETPROOF_CONTAINERD") else {
-        // Not by `eprintln!`, which only a failing test shows.
+        // The harness shows the output of `eprintln!` only for failing tests.
         let note = "skipped: no containerd takes the image: name the socket of one in NETPROOF_CONTAINERD";
         writeln!(std::io::stderr(), "{note}").unwrap();
         return;
@@ -246,7 +245,7 @@ fn a_real_containerd_takes_the_image() {
         text(succeed(&mut command))
     };
     let before = ctr(&["ls", "-q"]);
-    // Twice, as a URL and as a path: loading again is no error.
+    // Loads twice, by path and by URL. Loading again is no error.
     let url = format!("unix://{socket}");
     let mut load = image(["load", "--containerd", &socket, "--containerd", &url, "--image", name]);
     let loaded = succeed(load.args(agent()));
@@ -259,7 +258,7 @@ fn a_real_containerd_takes_the_image() {
     ctr(&["mount", name, mounted.to_str().unwrap()]);
     let content = fs::read(mounted.join("netproof-probe"));
     ctr(&["unmount", "--rm", mounted.to_str().unwrap()]);
-    // The kubelet's side of containerd names what it notices a second time, by digest.
+    // The CRI plugin of containerd adds a second name, by digest, to images that it notices.
     for added in ctr(&["ls", "-q"]).lines().filter(|name| !before.lines().any(|other| other == *name)) {
         ctr(&["rm", added]);
     }

@@ -1,45 +1,30 @@
-//! The lab with real packets: as root and as an ordinary user, and gone without a trace afterwards.
+//! The lab with real packets: as root and as an ordinary user. It leaves nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::machine::{BASICS, Finished, User, command, file, folder, library, program, run, scenario_file};
+use crate::support::{
+    BASICS, Finished, User, command, ends, file, folder, library, policy_step, program, run, run_json,
+    scenario, scenario_file, signal,
+};
 
-/// All cells of a JSON report, each with the names of its scenario and step.
-fn cells(finished: &Finished) -> Vec<(String, Value)> {
-    let report = finished.json();
-    let mut cells = Vec::new();
-    for scenario in report["scenarios"].as_array().unwrap() {
-        assert_eq!(scenario["failure"], Value::Null, "{}", scenario["name"]);
-        for step in scenario["steps"].as_array().unwrap() {
-            let place =
-                format!("{} › {}", scenario["name"].as_str().unwrap(), step["name"].as_str().unwrap());
-            cells.extend(step["cells"].as_array().unwrap().iter().map(|cell| (place.clone(), cell.clone())));
-        }
-    }
-    cells
-}
-
-/// Runs the scenarios whose verdicts are looked at one by one; that all faults are found is for the
-/// self-test to show.
+/// Runs the scenarios whose verdicts these tests check one by one. The self-test shows that all faults are detected.
 fn run_with_fault(user: User, fault: &str) -> Finished {
-    // The Service of this one leads to one pod that is isolated and one that is not: with some faults, what
-    // shows is chance.
+    // The Service of this scenario leads to an isolated pod and an open one. With some faults, the result is random.
     let names = BASICS.into_iter().filter(|name| *name != "pods-that-end");
-    let files = names.map(scenario_file);
-    let options = ["run", "-o", "json", "--fault", fault, "--parallel", "6"].map(PathBuf::from);
-    run(user, options.into_iter().chain(files))
+    let options = ["run", "-o", "json", "--fault", fault, "--parallel", "6"].map(str::to_owned);
+    run(user, options.into_iter().chain(names.map(scenario_file)))
 }
 
-/// Whether the verdict is one of those that a right implementation may get: the kernel may lack a
-/// protocol, and the library declares that.
+/// Returns whether a correct implementation can get the verdict. The kernel may lack a protocol, and the library declares
+/// that.
 fn is_fine(cell: &Value) -> bool {
     matches!(cell["verdict"].as_str().unwrap(), "match" | "undefined" | "skipped")
 }
@@ -47,32 +32,25 @@ fn is_fine(cell: &Value) -> bool {
 #[test]
 fn the_library_passes_as_an_ordinary_user_and_some_of_it_as_root() {
     let some = BASICS.map(scenario_file).to_vec();
-    for (user, files) in [(User::Root, some), (User::Ordinary, vec![library().to_owned()])] {
-        // Asked for, the share that every run tries to reach has to be reached.
-        let options = ["run", "-o", "json", "--confidence", "10%"].map(PathBuf::from);
+    for (user, files) in [(User::Root, some), (User::Ordinary, vec![library("")])] {
+        // Every run tries to reach this share. With the option, it has to reach it.
+        let options = ["run", "-o", "json", "--confidence", "10%"].map(str::to_owned);
         let finished = run(user, options.into_iter().chain(files));
-        for (place, cell) in cells(&finished) {
+        for (place, cell) in finished.cells() {
             assert!(is_fine(&cell), "as {user:?}: {place}: {cell}");
         }
         assert_eq!(finished.code, Some(0), "as {user:?}: {}", finished.stderr);
     }
 }
 
-/// One connection, in one step.
-fn place_of((place, cell): &(String, Value)) -> String {
-    let ends = ["from", "to", "family", "probe", "verdict"].map(|field| cell[field].as_str().unwrap());
-    format!("{place}: {}", ends.join(" "))
-}
-
-/// The cells that a fault opens or closes.
+/// Returns the cells that a fault opens or closes.
 fn accused(user: User, fault: &str) -> Vec<(String, Value)> {
-    let finished = run_with_fault(user, fault);
-    assert_eq!(finished.code, Some(1), "with {fault}: {}", finished.stderr);
-    cells(&finished).into_iter().filter(|(_, cell)| !is_fine(cell)).collect()
+    let cells = run_with_fault(user, fault).exits(1).cells();
+    cells.into_iter().filter(|(_, cell)| !is_fine(cell)).collect()
 }
 
 #[test]
-fn lost_replies_are_found_as_outages_of_udp_only_whoever_runs_it() {
+fn lost_replies_are_found_as_outages_of_udp_only_for_root_and_users() {
     let fault = "drop-replies";
     let accused = User::ALL.map(|user| accused(user, fault));
     for accused in &accused {
@@ -80,34 +58,31 @@ fn lost_replies_are_found_as_outages_of_udp_only_whoever_runs_it() {
             cell["verdict"] == "blocked" && is_udp(cell) && cell["observed"] == "one-way"
         });
     }
-    let [as_root, as_ordinary] = accused.map(|cells| cells.iter().map(place_of).collect::<BTreeSet<_>>());
+    let text = |(place, cell): &(String, Value)| format!("{place}: {} {}", ends(cell), cell["verdict"]);
+    let [as_root, as_ordinary] = accused.map(|cells| cells.iter().map(text).collect::<BTreeSet<_>>());
     let only_one: Vec<_> = as_root.symmetric_difference(&as_ordinary).collect();
-    assert!(only_one.is_empty(), "with {fault}, verdicts do not repeat: {only_one:#?}");
+    assert!(only_one.is_empty(), "with {fault}, the verdicts differ: {only_one:#?}");
 }
 
-/// Checks that a fault is found, and that nothing is accused that is not its doing.
+/// Checks that a fault is detected, and that no other cell is accused.
 fn check(fault: &str, is_its_doing: impl Fn(&str, &Value) -> bool) {
     check_accused(fault, &accused(User::Ordinary, fault), is_its_doing);
 }
 
 fn check_accused(fault: &str, accused: &[(String, Value)], is_its_doing: impl Fn(&str, &Value) -> bool) {
-    assert!(!accused.is_empty(), "{fault} was not found");
+    assert!(!accused.is_empty(), "{fault} was not detected");
     for (place, cell) in accused {
         assert!(is_its_doing(place, cell), "{fault} cannot do this: {place}: {cell}");
+        // Each cell has a reason: the policies or rules that decide it, or that there are none.
+        assert!(cell["reasons"][0]["text"].as_str().is_some_and(|text| !text.is_empty()), "{cell}");
     }
-    // Each cell names the policies or rules that decide it, or that none does.
-    assert!(
-        accused
-            .iter()
-            .all(|(_, cell)| cell["reasons"][0]["text"].as_str().is_some_and(|text| !text.is_empty()))
-    );
 }
 
 fn is_udp(cell: &Value) -> bool {
     cell["probe"].as_str().unwrap().ends_with("UDP")
 }
 
-/// Whether the cell is denied, or would have been, in this direction alone.
+/// Returns whether the cell is a leak that this direction alone denies.
 fn is_leak_in(cell: &Value, direction: &str) -> bool {
     let reasons = cell["reasons"].as_array().unwrap();
     cell["verdict"] == "leak" && reasons.iter().all(|reason| reason["direction"] == direction)
@@ -116,9 +91,7 @@ fn is_leak_in(cell: &Value, direction: &str) -> bool {
 #[test]
 fn without_enforcement_every_asserted_denial_is_a_leak() {
     for user in User::ALL {
-        let finished = run_with_fault(user, "no-enforcement");
-        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-        let cells = cells(&finished);
+        let cells = run_with_fault(user, "no-enforcement").exits(1).cells();
         let denied: Vec<_> = cells.iter().filter(|(_, cell)| cell["asserted"] == "deny").collect();
         assert!(denied.len() > 1_000, "only {} denials are asserted", denied.len());
         for (place, cell) in denied {
@@ -148,13 +121,13 @@ fn faults_of_address_ranges_are_found() {
 #[test]
 fn changes_that_are_not_followed_are_found() {
     check("policies-never-removed", |_, cell| {
-        // Nothing gets through in the control round, either.
+        // Nothing passes in the control round, either.
         let is_without_control =
             cell["cause"] == "it did not get through after the policies were removed either";
         cell["verdict"] == "blocked" || cell["verdict"] == "leak" || is_without_control
     });
     check("frozen-node", |_, cell| {
-        // What a step leaves as it is says nothing at a node that does not follow the step.
+        // A cell that a step does not change is no evidence at a node that does not follow the step.
         let cause = cell["cause"].as_str().unwrap_or_default();
         let node =
             cause.strip_suffix(" still enforced the state before the step when the settle time was over");
@@ -164,34 +137,30 @@ fn changes_that_are_not_followed_are_found() {
     });
 }
 
-/// The rules are there before the pods, and the times count from the pods' first answers.
+/// The rules are in force before the pods start. The times begin with the first answers of the pods.
 #[test]
 fn new_pods_are_isolated_at_once_and_admitted_soon() {
-    let scenario = scenario_file("pods-come-and-go");
     for user in User::ALL {
-        let finished = run(user, ["run", scenario.to_str().unwrap(), "-o", "json"]);
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let scenario = scenario_file("pods-come-and-go");
+        let finished = run(user, ["run", &scenario, "-o", "json"]).exits(0);
         let report = finished.json();
         let steps = report["scenarios"][0]["steps"].as_array().unwrap();
         let times = |field: &str| steps.iter().map(|step| step[field].as_u64()).collect::<Vec<_>>();
         let isolated = times("newPodsIsolatedMs");
-        // In the last two, nothing isolates the pod that comes.
+        // In the last two steps, no policy isolates the new pod.
         assert_eq!(isolated.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false, false]);
         assert!(isolated.iter().flatten().all(|millis| *millis < 500), "{isolated:?}");
         let admitted = times("newPodsAdmittedMs");
         assert_eq!(admitted.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true, true]);
-        assert!(cells(&finished).iter().all(|(_, cell)| cell["deliveredUntilMs"].is_null()));
+        assert!(finished.cells().iter().all(|(_, cell)| cell["deliveredUntilMs"].is_null()));
     }
 }
 
-/// Isolation that comes a second late has been too late, though everything settles.
+/// Isolation that starts a second late is a leak, even if every cell settles.
 #[test]
 fn a_packet_to_a_new_pod_before_it_is_isolated_is_a_leak() {
     let scenario = scenario_file("pods-come-and-go");
-    let options = ["-o", "json", "--fault", "new-pods-open", "--settle", "5s"];
-    let finished = run(User::Ordinary, ["run", scenario.to_str().unwrap()].iter().chain(&options));
-    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-    let cells = cells(&finished);
+    let cells = run_json(&scenario, &["--fault", "new-pods-open", "--settle", "5s"]).exits(1).cells();
     let accused: Vec<_> = cells.iter().filter(|(_, cell)| !is_fine(cell)).collect();
     assert!(accused.len() > 4, "{accused:?}");
     for (place, cell) in accused {
@@ -203,14 +172,14 @@ fn a_packet_to_a_new_pod_before_it_is_isolated_is_a_leak() {
     }
 }
 
-/// The processes that run the program of these tests, by id.
+/// Returns the processes that run the program of these tests, by id.
 fn processes() -> BTreeMap<u32, String> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
         let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-        // Agents are started as `/proc/self/exe`; their link leads to the program.
+        // Agents start as `/proc/self/exe`, and this link leads to the program.
         let is_ours = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == program());
         if is_ours {
             found.insert(pid, arguments);
@@ -219,7 +188,7 @@ fn processes() -> BTreeMap<u32, String> {
     found
 }
 
-/// Waits until a run has its agents.
+/// Waits until the agents of a run exist.
 fn wait_for_agents(of: &Run) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while of.descendants().len() < 6 {
@@ -228,32 +197,24 @@ fn wait_for_agents(of: &Run) {
     }
 }
 
-/// A run in the background, and everything that it starts: they share a session of their own.
+/// A run in the background. All its processes share a session of their own.
 struct Run {
-    child: std::process::Child,
+    child: Child,
 }
 
 impl Run {
     fn start(user: User) -> Self {
-        let scenario = file(
-            "long.yaml",
-            "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: long}\nsteps:\n".to_owned()
-                + &(0..500).map(|i| format!("- name: step {i}\n")).collect::<String>(),
-        );
+        let steps: String = (0..500).map(|i| format!("- name: step {i}\n")).collect();
+        let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: long}\nsteps:\n";
+        let scenario = file("long.yaml", head.to_owned() + &steps);
         let inner = command(user);
         let mut command = Command::new("setsid");
         command.arg(inner.get_program()).args(inner.get_args()).arg("run").arg(scenario);
-        let child = command
-            .current_dir(folder())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child }
+        command.current_dir(folder()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap() }
     }
 
-    /// The processes of its session.
+    /// Returns the processes of its session.
     fn descendants(&self) -> Vec<u32> {
         let session = |pid: u32| -> Option<u32> {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -262,12 +223,7 @@ impl Run {
         processes().into_keys().filter(|pid| session(*pid) == Some(self.child.id())).collect()
     }
 
-    fn signal(&self, pid: u32, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
-    }
-
-    /// Waits until nothing of it is left.
+    /// Waits until all its processes have ended.
     fn wait_until_gone(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.descendants().is_empty() {
@@ -282,8 +238,8 @@ fn nothing_is_left_after_kill_9_of_the_parent() {
     for user in User::ALL {
         let mut run = Run::start(user);
         wait_for_agents(&run);
-        // `setsid`, `setpriv` and `unshare` have become the program: its first process is the child.
-        run.signal(run.child.id(), nix::sys::signal::Signal::SIGKILL);
+        // `setsid`, `setpriv` and `unshare` have become the program, so the child is its first process.
+        signal(run.child.id(), Signal::SIGKILL);
         assert_eq!(run.child.wait().unwrap().signal(), Some(9));
         run.wait_until_gone();
     }
@@ -292,31 +248,27 @@ fn nothing_is_left_after_kill_9_of_the_parent() {
 #[test]
 fn ctrl_c_ends_the_run_and_cleans_up() {
     for user in User::ALL {
-        for signal in [nix::sys::signal::Signal::SIGINT, nix::sys::signal::Signal::SIGTERM] {
+        for end in [Signal::SIGINT, Signal::SIGTERM] {
             let mut run = Run::start(user);
             wait_for_agents(&run);
-            run.signal(run.child.id(), signal);
+            signal(run.child.id(), end);
             assert_eq!(run.child.wait().unwrap().code(), Some(130));
             run.wait_until_gone();
         }
     }
 }
 
-/// What a machine without nftables, or without namespaces for its users, is told.
+/// Without nftables, or without namespaces for users, the message says what is missing.
 #[test]
-fn machines_that_cannot_run_the_lab_are_told_why() {
+fn a_machine_that_cannot_run_the_lab_gets_the_reason() {
     let run_in = |preparation: &str| {
         let script = format!("{preparation} && exec {} run", program().display());
-        // In a user namespace with other mounts and limits, so that this machine stays as it is.
-        let output = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
-            .current_dir(folder())
-            .output()
-            .unwrap();
-        let finished = Finished::from(output);
-        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
-        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
-        finished.stderr
+        // A user namespace has its own mounts and limits, so this machine does not change.
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).current_dir(folder());
+        let message = Finished::from(command.output().unwrap()).refusal();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        message
     };
     let hide = "for nft in $(command -v nft) /usr/sbin/nft /sbin/nft; do [ ! -e $nft ] || mount --bind /dev/null $nft; done";
     insta::assert_snapshot!("no nft", run_in(hide));
@@ -324,25 +276,18 @@ fn machines_that_cannot_run_the_lab_are_told_why() {
     insta::assert_snapshot!("no namespaces", run_in(forbid));
 }
 
-const KEPT_OPEN: &str = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: kept-open}
-topology:
-  families: [IPv4, IPv6]
-  namespaces:
-  - name: x
-    pods: [{name: a, node: 1}, {name: b, labels: {app: b}, node: 2}, {name: c, node: 2}]
-    services: [{name: b, selector: {app: b}, ports: [{port: 8080, targetPort: 80}]}]
-probes: [80/TCP]
-steps:
-- name: nobody may send any more
-  keepOpen: [{from: x/a, to: x/b, probe: 80/TCP}]
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: a, namespace: x}
-    spec: {podSelector: {}, policyTypes: [Egress]}
+/// Three steps with open connections. No pod may send, as far as `egress` does not allow it.
+fn kept_open(egress: &str) -> String {
+    let topology = "
+  families: [IPv4, IPv6],
+  namespaces: [{
+    name: x,
+    pods: [{name: a, node: 1}, {name: b, labels: {app: b}, node: 2}, {name: c, node: 2}],
+    services: [{name: b, selector: {app: b}, ports: [{port: 8080, targetPort: 80}]}]}]";
+    let spec = format!("podSelector: {{}}, policyTypes: [Egress]{egress}");
+    let steps = [
+        &policy_step("nobody may send any more", "x", "a", &spec),
+        "  keepOpen: [{from: x/a, to: x/b, probe: 80/TCP}]
 - name: what is denied is not opened
   keepOpen: [{from: x/a, to: '*', probe: 80/TCP}]
 - name: a pod ends and another one is deleted
@@ -352,49 +297,41 @@ steps:
   - {from: x/a, to: 'service:x/b', probe: 8080/TCP}
   endPod: [x/b]
   removePod: [x/c]
-";
+",
+    ];
+    scenario("kept-open", topology, "80/TCP", &steps.concat())
+}
 
-/// What became of the connections of each step, as `x/a x/b IPv4 80/TCP: survived, deny`.
+/// Returns the fates of the connections of each step, as `x/a x/b IPv4 80/TCP: survived, deny`.
 fn open_connections(finished: &Finished) -> Vec<Vec<String>> {
     let report = finished.json();
     let steps = report["scenarios"][0]["steps"].as_array().unwrap().iter();
-    let told = |open: &Value| {
+    let fate = |open: &Value| {
         let text = |field: &str| open[field].as_str().unwrap_or("-").to_owned();
-        let ends = ["from", "to", "family", "probe"].map(text).join(" ");
-        format!("{ends}: {}, {}", text("fate"), text("expected"))
+        format!("{}: {}, {}", ends(open), text("fate"), text("expected"))
     };
-    let kept = |step: &Value| Some(step["openConnections"].as_array()?.iter().map(told).collect());
+    let kept = |step: &Value| Some(step["openConnections"].as_array()?.iter().map(fate).collect());
     steps.map(|step| kept(step).unwrap_or_default()).collect()
 }
 
 #[test]
 fn connections_that_were_open_before_a_step_are_reported_and_fail_nothing() {
-    let path = file("kept-open.yaml", KEPT_OPEN);
-    let finished = run(User::Ordinary, ["run", path.to_str().unwrap(), "-o", "json"]);
-    assert_eq!(finished.code, Some(0), "{finished:?}");
-    let told = open_connections(&finished);
-    assert_eq!(told[0], ["x/a x/b IPv4 80/TCP: survived, deny", "x/a x/b IPv6 80/TCP: survived, deny"]);
-    assert!(told[1].is_empty() && told[2].is_empty(), "{told:?}");
+    let path = file("kept-open.yaml", kept_open(""));
+    let fates = open_connections(&run_json(&path, &[]).exits(0));
+    assert_eq!(fates[0], ["x/a x/b IPv4 80/TCP: survived, deny", "x/a x/b IPv6 80/TCP: survived, deny"]);
+    assert!(fates[1].is_empty() && fates[2].is_empty(), "{fates:?}");
 
-    // Without the denial, there is something to end.
-    let open = KEPT_OPEN.replace("policyTypes: [Egress]", "policyTypes: [Egress], egress: [{}]");
-    let path = file("kept-open-2.yaml", open);
-    let finished = run(User::Ordinary, ["run", path.to_str().unwrap(), "-o", "json"]);
-    // Nothing is denied, so no denial is proved.
-    assert_eq!(finished.code, Some(3), "{finished:?}");
-    let [_, unchanged, ended] = open_connections(&finished).try_into().unwrap();
-    assert!(!unchanged.is_empty() && unchanged.iter().all(|told| told.ends_with("survived, allow")));
-    let to_pods = ended.iter().filter(|told| !told.contains("service:"));
-    assert!(
-        to_pods.clone().count() == 6 && to_pods.clone().all(|told| told.ends_with("ended, -")),
-        "{ended:?}"
-    );
+    // Without the denial, there are connections that can end. No denial is proved, so the run is inconclusive.
+    let path = file("kept-open-2.yaml", kept_open(", egress: [{}]"));
+    let [_, unchanged, ended] = open_connections(&run_json(&path, &[]).exits(3)).try_into().unwrap();
+    assert!(!unchanged.is_empty() && unchanged.iter().all(|fate| fate.ends_with("survived, allow")));
+    let to_pods: Vec<_> = ended.iter().filter(|fate| !fate.contains("service:")).collect();
+    assert!(to_pods.len() == 6 && to_pods.iter().all(|fate| fate.ends_with("ended, -")), "{ended:?}");
 }
 
 #[test]
-fn connections_that_a_step_cuts_are_told_apart_from_those_that_survive() {
-    let path = file("kept-open-3.yaml", KEPT_OPEN);
-    let options = ["run", path.to_str().unwrap(), "-o", "json", "--fault", "stateless"];
-    let told = open_connections(&run(User::Ordinary, options));
-    assert_eq!(told[0], ["x/a x/b IPv4 80/TCP: cut, deny", "x/a x/b IPv6 80/TCP: cut, deny"]);
+fn connections_that_a_step_cuts_are_reported_as_cut() {
+    let path = file("kept-open.yaml", kept_open(""));
+    let fates = open_connections(&run_json(&path, &["--fault", "stateless"]));
+    assert_eq!(fates[0], ["x/a x/b IPv4 80/TCP: cut, deny", "x/a x/b IPv6 80/TCP: cut, deny"]);
 }

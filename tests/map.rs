@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
-/// What each module may import, as the table says; `None` is everything.
+/// Returns what each module may import, from the table. `None` is everything.
 fn map() -> BTreeMap<String, Option<BTreeSet<String>>> {
     let text = fs::read_to_string(format!("{SOURCE}/lib.rs")).unwrap();
     let mut map = BTreeMap::new();
@@ -32,7 +32,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The modules that a file imports, apart from its tests and comments.
+/// Returns the modules that a file imports outside of its tests and comments.
 fn imports(file: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(file).unwrap();
     let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap();
@@ -41,7 +41,7 @@ fn imports(file: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for after in code.split("crate::").skip(1) {
         match after.strip_prefix('{') {
-            // The first part of each path in a list.
+            // The first part of each path in a list is a module.
             Some(list) => {
                 let list = list.split("};").next().unwrap();
                 let mut depth = 0;
@@ -82,7 +82,7 @@ fn modules_import_only_what_the_map_allows() {
             }
         }
     }
-    assert!(seen > 50, "only {seen} imports were found: is the test still reading them?");
+    assert!(seen > 50, "only {seen} imports were found: does the test still read them?");
 }
 
 /// `policy` is pure: no input or output, no clock, no async runtime, no Kubernetes.

@@ -1,7 +1,7 @@
-//! The policy engine against Cyclonus' matcher: other people's code, in another language.
+//! Compares the policy engine with the matcher of Cyclonus, which other people wrote in another language.
 //!
-//! `tests/oracle/` holds a small Go program around <https://github.com/mattfenwick/cyclonus> (MIT). Only this test
-//! uses it. It knows NetworkPolicies, and none of what netproof leaves undefined.
+//! `tests/oracle/` is a small Go program around <https://github.com/mattfenwick/cyclonus> (MIT). Only this test uses it. It
+//! knows NetworkPolicies, but nothing that netproof leaves undefined.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::differential::{Manifests, flow, manifests};
 
-/// How many random sets of policies are compared.
+/// Number of random sets of policies.
 const SETS: u64 = 2_000;
-/// How many questions are asked about each.
+/// Number of questions about each set.
 const QUESTIONS: usize = 12;
 
 #[test]
@@ -27,7 +27,7 @@ fn the_engine_agrees_with_cyclonus_over_2_000_random_policy_sets() {
     for seed in 0..SETS {
         let mut rng = Rng::with_seed(seed);
         let mut manifests = manifests(&mut rng);
-        // It does not know cluster-scoped policies.
+        // Cyclonus does not know cluster-scoped policies.
         manifests.cluster_policies.clear();
         let engine = manifests.engine();
         let asked = (0..QUESTIONS).filter_map(|_| {
@@ -63,11 +63,12 @@ fn the_engine_agrees_with_cyclonus_over_2_000_random_policy_sets() {
     assert!(allowed > 1_000 && all.len() - allowed > 1_000, "{allowed} of {} are allowed", all.len());
 }
 
-/// The keys of labels in random policies, and the value that a missing one gets.
+/// The keys of labels in random policies.
 ///
-/// Cyclonus 0.5.6 lets `matchLabels: {key: ""}` match objects without the key, and `NotIn` not match them;
-/// Kubernetes' own selectors, with which `differential` compares ours, do the opposite. So no key is missing.
+/// In Cyclonus 0.5.6, `matchLabels: {key: ""}` matches objects without the key, and `NotIn` does not match them.
+/// Kubernetes' own selectors, with which `differential` compares ours, do the opposite. So every object gets all keys.
 const KEYS: [&str; 5] = ["app", "env", "nobody-has-this", "team", "tier"];
+/// The value of a key that an object does not have.
 const MISSING: &str = "missing";
 
 fn with_missing_keys(labels: &Value) -> Value {
@@ -80,7 +81,7 @@ fn with_missing_keys(labels: &Value) -> Value {
     all
 }
 
-/// Writes what policies say about missing keys as expressions about that value.
+/// Rewrites requirements about missing keys as requirements about the value for missing keys.
 fn compare_with_missing(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -100,7 +101,7 @@ fn compare_with_missing(value: &mut Value) {
     }
 }
 
-/// The program; `None`, with a message, where there is no Go or its modules cannot be had.
+/// Builds the program. Returns `None`, with a message, without Go or its modules.
 fn build() -> Option<PathBuf> {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("oracle");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle");
@@ -123,7 +124,7 @@ fn ask(oracle: &PathBuf, worlds: &Value) -> Vec<u8> {
     let mut child = Command::new(oracle).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = worlds.to_string();
-    // It reads everything before it writes anything.
+    // The program reads all input before it writes.
     stdin.write_all(input.as_bytes()).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
@@ -131,8 +132,8 @@ fn ask(oracle: &PathBuf, worlds: &Value) -> Vec<u8> {
     output.stdout
 }
 
-/// A question as the program reads it; `None` if it is about something that the program does not know: nodes,
-/// Services, `hostNetwork`, and pods that give a name or a number twice.
+/// Returns a question as the program reads it. Returns `None` for what the program does not know: nodes, Services,
+/// `hostNetwork`, and pods that declare a port name or a port twice.
 fn written(manifests: &Manifests, question: Question) -> Option<Value> {
     let Target::End(target) = question.target else { return None };
     if question.source == target {
@@ -174,7 +175,7 @@ fn end(manifests: &Manifests, question: Question, end: End) -> Option<Value> {
     }
 }
 
-/// The name that a pod gives to the port of a question, if any.
+/// Returns the pod's name for the port of a question. It is empty if the port has no name.
 fn port_name(pod: &Value, question: Question) -> Option<String> {
     let containers = pod["spec"]["containers"].as_array().unwrap().iter();
     let ports: Vec<&Value> = containers.map(|container| &container["ports"][0]).collect();

@@ -1,14 +1,15 @@
-//! Profiles: what they leave undefined neither passes nor fails, by the program itself.
+//! Profiles: a deviation that they excuse neither passes nor fails.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use insta::assert_snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::machine::{Finished, User, file, folder, run, scenario_file};
+use crate::support::{
+    Finished, cells, file, netproof, policy_step, run_json, scenario, scenario_file, writable_file,
+};
 
+/// Writes a profile with one deviation.
 fn profile(name: &str, cells: &str) -> String {
     let content = format!(
         "apiVersion: netproof.dev/v1alpha1
@@ -20,245 +21,175 @@ deviations:
   cells: {{{cells}}}
 "
     );
-    file(&format!("profiles/{name}.yaml"), content).to_str().unwrap().to_owned()
+    file(&format!("profiles/{name}.yaml"), content)
 }
 
-/// Nothing may come in, which a lab that ignores UDP lets pass.
-const DENY: &str = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: deny}
-topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}]}]}
-probes: [80/TCP, 80/UDP]
-steps:
-- name: nothing comes in
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: deny, namespace: x}
-    spec: {podSelector: {}}
+/// No pod may receive. A lab that ignores UDP lets UDP pass.
+fn deny() -> String {
+    let topology = "namespaces: [{name: x, pods: [{name: a}, {name: b}]}]";
+    let expect = "
   expect:
   - {from: \"*\", to: self, allow: [all]}
   - {from: \"*\", to: \"*\", deny: [all]}
   intent:
   - {from: \"*\", to: \"*\", deny: [all]}
 ";
+    let step = policy_step("nothing comes in", "x", "deny", "podSelector: {}");
+    scenario("deny", topology, "80/TCP, 80/UDP", &(step + expect.trim_start_matches('\n')))
+}
 
-/// What covers the denials of UDP, and no others.
+/// A deviation that covers the denials of UDP, and no others.
 const NO_UDP: &str = "policies: x/deny, probes: UDP, direction: ingress, expected: deny";
 
 fn without_udp(arguments: &[&str]) -> Finished {
-    let scenario = file("profiles/deny/deny.yaml", DENY);
-    let first = ["run", scenario.to_str().unwrap(), "--fault", "ignore-udp"];
-    run(User::Ordinary, first.iter().chain(arguments))
+    let scenario = file("profiles/deny/deny.yaml", deny());
+    netproof(&["run", &scenario, "--fault", "ignore-udp"], arguments)
 }
 
-fn cells(document: &Value) -> Vec<(String, Value)> {
-    let mut cells = Vec::new();
-    for scenario in document["scenarios"].as_array().unwrap() {
-        for step in scenario["steps"].as_array().unwrap() {
-            let names = [&scenario["name"], &step["name"]].map(|name| name.as_str().unwrap());
-            let own = step["cells"].as_array().unwrap().iter();
-            cells.extend(own.map(|cell| (names.join(" › "), cell.clone())));
-        }
-    }
-    cells
+/// Returns the cells that a profile excuses, each with `SCENARIO › STEP`.
+fn excused(document: &Value) -> Vec<(String, Value)> {
+    cells(document).into_iter().filter(|(_, cell)| !cell["deviation"].is_null()).collect()
 }
 
 #[test]
 fn a_leak_that_is_known_is_recorded_and_not_judged() {
-    assert_eq!(without_udp(&[]).code, Some(1));
+    without_udp(&[]).exits(1);
     let known = profile("no-udp", NO_UDP);
-    let finished = without_udp(&["--profile", &known, "-o", "json"]);
-    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let document = finished.json();
-    assert_eq!(document["counts"]["undefinedByProfile"], 2);
-    assert_eq!(
-        (&document["counts"]["assertionErrors"], &document["counts"]["policyGaps"]),
-        (&0.into(), &0.into())
-    );
-    let excused = cells(&document).into_iter().filter(|(_, cell)| !cell["deviation"].is_null());
-    for (_, cell) in excused {
+    let document = without_udp(&["--profile", &known, "-o", "json"]).exits(0).json();
+    let counts = &document["counts"];
+    assert_eq!(counts["undefinedByProfile"], 2);
+    assert_eq!((&counts["assertionErrors"], &counts["policyGaps"]), (&0.into(), &0.into()));
+    for (_, cell) in excused(&document) {
         assert_eq!(cell["deviation"]["promised"], "deny");
         assert_eq!((&cell["verdict"], &cell["expected"]), (&"undefined".into(), &"undefined".into()));
         assert_eq!((&cell["asserted"], &cell["observed"]), (&"deny".into(), &"connected".into()));
-        assert_eq!(cell["attempts"], 1, "nothing is waited for");
+        assert_eq!(cell["attempts"], 1, "the run does not wait");
     }
     let deviation = &document["profiles"][0]["deviations"][0];
-    assert_eq!(deviation["observed"], serde_json::json!({"connected": 2}));
+    assert_eq!(deviation["observed"], json!({"connected": 2}));
     assert_eq!((&deviation["cells"], &deviation["asPromised"]), (&2.into(), &0.into()));
-    // The same leak by another protocol is one.
+    // A deviation of another protocol does not excuse the leak.
     let other = profile("no-sctp", "policies: x/deny, probes: SCTP, direction: ingress");
-    assert_eq!(without_udp(&["--profile", &other]).code, Some(1));
+    without_udp(&["--profile", &other]).exits(1);
 }
 
-/// Of a new pod only the first moment is left open; what lasts is a leak all the same.
+/// Only the first moment of a new pod is excused. A deviation that lasts longer is a leak.
 #[test]
 fn a_new_pod_that_is_isolated_late_is_left_undefined() {
     let scenario = scenario_file("pods-come-and-go");
     let known = profile("late", "quirk: new-pods-open-at-first");
-    let with = |fault: &str| {
-        let options = ["-o", "json", "--settle", "5s", "--profile", &known, "--fault", fault];
-        run(User::Ordinary, ["run", scenario.to_str().unwrap()].iter().chain(&options))
-    };
-    let late = with("new-pods-open");
-    assert_eq!(late.code, Some(0), "{}", late.stderr);
-    let document = late.json();
-    let excused: Vec<_> =
-        cells(&document).into_iter().filter(|(_, cell)| !cell["deviation"].is_null()).collect();
+    let with = |fault: &str| run_json(&scenario, &["--settle", "5s", "--profile", &known, "--fault", fault]);
+    let excused = excused(&with("new-pods-open").exits(0).json());
     assert!(excused.len() > 4, "{excused:?}");
     assert!(excused.iter().all(|(_, cell)| cell["verdict"] == "undefined"));
     assert!(excused.iter().all(|(_, cell)| cell["deliveredUntilMs"].is_u64()));
-    // Where the pods are isolated at once, nothing is excused.
-    let sound = run(User::Ordinary, ["run", scenario.to_str().unwrap(), "-o", "json", "--profile", &known]);
+    // If the pods are isolated at once, nothing is excused.
+    let sound = run_json(&scenario, &["--profile", &known]);
     assert_eq!(sound.json()["counts"]["undefinedByProfile"], 0, "{}", sound.stderr);
     assert!(!sound.stdout.contains("no cell of this run is decided"), "{}", sound.stdout);
-    assert_eq!(with("no-enforcement").code, Some(1));
+    with("no-enforcement").exits(1);
 }
 
-/// One of a Service's pods is open, and the other is closed by a policy that also lets the client send. All are on one
-/// node, as only a sender's node knows that an address was a Service's.
-const HALF_CLOSED: &str = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: half-closed}
-topology:
-  namespaces:
-  - name: x
-    pods:
-    - {name: client, node: 1, labels: {role: isolated}}
-    - {name: open, node: 1, labels: {app: web}}
-    - {name: closed, node: 1, labels: {app: web, role: isolated}}
-    services: [{name: web, selector: {app: web}, ports: [{port: 80}]}]
-probes: [80/TCP]
-steps:
-- name: one of two pods is closed
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: p, namespace: x}
-    spec: {podSelector: {matchLabels: {role: isolated}}, policyTypes: [Ingress, Egress], egress: [{}]}
-";
+/// A Service has an open pod and a closed pod. The policy that closes the pod also lets the client send. All pods are on
+/// one node, because only the sender's node knows that an address was a Service's.
+fn half_closed() -> String {
+    let topology = "namespaces: [{
+        name: x,
+        pods: [
+          {name: client, node: 1, labels: {role: isolated}},
+          {name: open, node: 1, labels: {app: web}},
+          {name: closed, node: 1, labels: {app: web, role: isolated}}],
+        services: [{name: web, selector: {app: web}, ports: [{port: 80}]}]}]";
+    let isolated =
+        "podSelector: {matchLabels: {role: isolated}}, policyTypes: [Ingress, Egress], egress: [{}]";
+    let step = policy_step("one of two pods is closed", "x", "p", isolated);
+    scenario("half-closed", topology, "80/TCP", &step)
+}
 
-/// A profile said nothing of single endpoints, and so every profile hid what reached the closed one.
+/// Regression: a profile could not name single endpoints, so every profile hid what reached the closed one.
 #[test]
 fn a_closed_endpoint_stays_judged_unless_a_profile_covers_it() {
-    let scenario = file("profiles/half-closed/half-closed.yaml", HALF_CLOSED);
-    let leaks = |fault: &str, profiles: &[&str]| -> Vec<String> {
-        let options = ["run", scenario.to_str().unwrap(), "-o", "json", "--fault", fault];
-        let profiles = profiles.iter().flat_map(|profile| ["--profile", profile]);
-        let finished = run(User::Ordinary, options.into_iter().chain(profiles));
-        let cells = cells(&finished.json()).into_iter().map(|(_, cell)| cell);
-        let leaks = cells.filter(|cell| cell["to"] == "service:x/web" && cell["verdict"] == "leak");
-        leaks.map(|cell| cell["from"].as_str().unwrap().to_owned()).collect()
-    };
-    for profiles in [&[][..], &["cilium"], &["aws-vpc-cni", "ovn-kubernetes"]] {
-        assert_eq!(leaks("services-open", profiles), ["x/client", "x/open"], "{profiles:?}");
+    let scenario = file("profiles/half-closed/half-closed.yaml", half_closed());
+    // Shared chains explain what the policy's own pods send, and nothing else.
+    for (fault, profiles, leaks) in [
+        ("services-open", &[][..], &["x/client", "x/open"][..]),
+        ("services-open", &["cilium"], &["x/client", "x/open"]),
+        ("services-open", &["aws-vpc-cni", "ovn-kubernetes"], &["x/client", "x/open"]),
+        ("services-open", &["kube-router"], &["x/open"]),
+        ("shared-chains", &["cilium"], &["x/client"]),
+        ("shared-chains", &["kube-router"], &[]),
+    ] {
+        let options: Vec<&str> = profiles.iter().flat_map(|profile| ["--profile", *profile]).collect();
+        let cells = cells(&run_json(&scenario, &[&["--fault", fault], &options[..]].concat()).json());
+        let leaking =
+            cells.iter().filter(|(_, cell)| cell["to"] == "service:x/web" && cell["verdict"] == "leak");
+        let from: Vec<_> = leaking.map(|(_, cell)| cell["from"].as_str().unwrap()).collect();
+        assert_eq!(from, leaks, "{fault} {profiles:?}");
     }
-    // Chains that are shared explain what the policy's own pods send, and no more.
-    assert_eq!(leaks("services-open", &["kube-router"]), ["x/open"]);
-    assert_eq!(leaks("shared-chains", &["cilium"]), ["x/client"]);
-    assert_eq!(leaks("shared-chains", &["kube-router"]), [""; 0]);
 }
 
-/// While rules are replaced, only a moment is left open, and only what peers and ports of the policy's rules explain.
+/// While rules are replaced, only a moment is excused, and only what peers and ports of the policy's rules explain.
 #[test]
 fn what_passes_while_rules_are_replaced_is_left_undefined() {
-    let policy = |peer: &str, port: u16| {
-        let rule = format!(
-            "{{from: [{{podSelector: {{matchLabels: {{app: {peer}}}}}}}], ports: [{{port: {port}}}]}}"
-        );
-        let spec = format!("{{podSelector: {{matchLabels: {{app: a}}}}, ingress: [{rule}]}}");
-        let metadata = "{name: p, namespace: x}";
-        format!(
-            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {metadata}, spec: {spec}}}"
-        )
+    let step = |name: &str, peer: &str, port: u16| {
+        let from = format!("[{{podSelector: {{matchLabels: {{app: {peer}}}}}}}]");
+        let rule = format!("{{from: {from}, ports: [{{port: {port}}}]}}");
+        policy_step(name, "x", "p", &format!("podSelector: {{matchLabels: {{app: a}}}}, ingress: [{rule}]"))
     };
-    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: replaced}\n";
     let pods = ["a", "b", "c"].map(|name| format!("{{name: {name}, labels: {{app: {name}}}}}")).join(", ");
-    let topology = format!("topology: {{namespaces: [{{name: x, pods: [{pods}]}}]}}\n");
-    let (first, second) = (policy("b", 80), policy("c", 81));
-    let steps = [("one", &first), ("other", &second), ("back", &first)]
-        .map(|(name, policy)| format!("- {{name: {name}, apply: [{policy}]}}\n"))
-        .concat();
-    let scenario =
-        |name: &str, probes: &str| file(name, format!("{head}{topology}probes: [{probes}]\nsteps:\n{steps}"));
+    let topology = format!("namespaces: [{{name: x, pods: [{pods}]}}]");
+    let steps = [step("one", "b", 80), step("other", "c", 81), step("back", "b", 80)].concat();
+    let scenario = |name: &str, probes: &str| file(name, scenario("replaced", &topology, probes, &steps));
     let mixed = scenario("replaced.yaml", "80/TCP, 81/TCP");
     let known = profile("in-parts", "quirk: rules-replaced-in-parts");
-    let with = |scenario: &Path, options: &[&str]| {
-        run(User::Ordinary, ["run", scenario.to_str().unwrap(), "-o", "json"].iter().chain(options))
+    let counts = |scenario: &str, options: &[&str]| {
+        let finished = run_json(scenario, options);
+        let counts = &finished.json()["counts"];
+        (finished.code, counts["leak"].as_u64(), counts["undefinedByProfile"].as_u64())
     };
-    let counts = |result: &Finished| {
-        let json = result.json();
-        (result.code, json["counts"]["leak"].as_u64(), json["counts"]["undefinedByProfile"].as_u64())
-    };
-    // On a busy machine, what is brief may take as long as a change usually may.
-    let brief = ["--fault", "update-opens-briefly", "--settle", "3s"];
-    let leak = with(&mixed, &brief);
-    assert_eq!(counts(&leak), (Some(1), Some(2), Some(0)), "{}", leak.stdout);
-    // What was excused was denied all the same, so that the next step may not open it either.
-    let excused = with(&mixed, &[&brief[..], &["--profile", &known]].concat());
-    assert_eq!(counts(&excused), (Some(0), Some(0), Some(4)), "{}", excused.stdout);
-    // Where nothing passes, nothing is left open; what stays open is a leak, and so is what no rule has a part of.
-    assert_eq!(counts(&with(&mixed, &["--profile", &known])), (Some(0), Some(0), Some(0)));
-    assert_eq!(with(&mixed, &["--fault", "no-enforcement", "--profile", &known]).code, Some(1));
+    // On a busy machine, a brief opening can take as long as a change usually takes.
+    let brief = &["--fault", "update-opens-briefly", "--settle", "3s"][..];
+    let excused_brief = [brief, &["--profile", &known]].concat();
+    assert_eq!(counts(&mixed, brief), (Some(1), Some(2), Some(0)));
+    // A cell that was excused still counts as denied, so the next step may not open it either.
+    assert_eq!(counts(&mixed, &excused_brief), (Some(0), Some(0), Some(4)));
+    // If nothing passes, nothing is excused. What stays open is a leak, and so is what no rule mentions.
+    assert_eq!(counts(&mixed, &["--profile", &known]), (Some(0), Some(0), Some(0)));
+    run_json(&mixed, &["--fault", "no-enforcement", "--profile", &known]).exits(1);
     let other = scenario("replaced-other.yaml", "82/TCP");
-    let leak = with(&other, &[&brief[..], &["--profile", &known]].concat());
-    assert_eq!(counts(&leak), (Some(1), Some(2), Some(0)), "{}", leak.stdout);
+    assert_eq!(counts(&other, &excused_brief), (Some(1), Some(2), Some(0)));
 }
 
 #[test]
-fn what_the_author_got_wrong_stays_an_assertion_error() {
-    let scenario =
-        file("profiles/wrong/wrong.yaml", DENY.replace("deny: [all]}\n  intent", "allow: [UDP]}\n  intent"));
-    let known = profile("no-udp-again", NO_UDP);
-    let finished =
-        run(User::Ordinary, ["run", scenario.to_str().unwrap(), "--profile", &known, "-o", "json"]);
-    assert_eq!(finished.code, Some(1));
+fn a_wrong_assertion_stays_an_assertion_error() {
+    let wrong = deny().replace("deny: [all]}\n  intent", "allow: [UDP]}\n  intent");
+    let scenario = file("profiles/wrong/wrong.yaml", wrong);
+    let finished = run_json(&scenario, &["--profile", &profile("no-udp-again", NO_UDP)]).exits(1);
     assert_eq!(finished.json()["counts"]["assertionErrors"], 2);
 }
 
 #[test]
-fn a_difference_that_decides_nothing_is_told() {
+fn a_deviation_that_decides_no_cell_is_reported() {
     let known = profile("no-udp", NO_UDP);
     let stale = profile("old-times", "quirk: pod-address-in-ip-block");
-    let finished = without_udp(&["--profile", &known, "--profile", &stale]);
-    assert_eq!(finished.code, Some(0));
+    let finished = without_udp(&["--profile", &known, "--profile", &stale]).exits(0);
     let warning = finished.stdout.lines().find(|line| line.starts_with("warning: ")).unwrap();
-    assert_snapshot!(warning.replace(&format!("{}/", folder().display()), ""), @"warning: profile old-times: no cell of this run is decided by this deviation: old-times does it differently (profiles/old-times.yaml:5:3)");
+    assert_snapshot!(warning, @"warning: profile old-times: no cell of this run is decided by this deviation: old-times does it differently (profiles/old-times.yaml:5:3)");
     let document = without_udp(&["--profile", &known, "--profile", &stale, "-o", "json"]).json();
     let is_stale = |i: usize| document["profiles"][i]["deviations"][0]["stale"].clone();
     assert_eq!((is_stale(0), is_stale(1)), (Value::Bool(false), Value::Bool(true)));
 }
 
-/// One pod can be reached by nobody: a denial, and an allowance the other way.
-const ONE_DENIAL: &str = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: one-denial}
-topology: {namespaces: [{name: x, pods: [{name: a}, {name: b, labels: {app: b}}]}]}
-probes: [80/UDP]
-steps:
-- name: nothing comes in
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: deny, namespace: x}
-    spec: {podSelector: {matchLabels: {app: b}}}
-  expect:
-  - {from: x/a, to: x/b, deny: [all]}
-  - {from: x/b, to: x/a, allow: [all]}
-";
-
-/// A profile with every bound that it needs, which covers the one denial that there is.
+/// No pod can reach `b`: one denial, and one allowed flow in the other direction. The profile covers the one denial.
 #[test]
 fn a_profile_that_covers_every_denial_leaves_no_pass() {
-    let scenario = file("profiles/one/one-denial.yaml", ONE_DENIAL);
+    let step = policy_step("nothing comes in", "x", "deny", "podSelector: {matchLabels: {app: b}}");
+    let expect = "  expect: [{from: x/a, to: x/b, deny: [all]}, {from: x/b, to: x/a, allow: [all]}]\n";
+    let topology = "namespaces: [{name: x, pods: [{name: a}, {name: b, labels: {app: b}}]}]";
+    let one_denial = scenario("one-denial", topology, "80/UDP", &(step + expect));
+    let scenario = file("profiles/one/one-denial.yaml", one_denial);
     let known = profile("covers-all", NO_UDP);
-    let with = |more: &[&str]| {
-        let first = ["run", scenario.to_str().unwrap(), "--profile", &known];
-        run(User::Ordinary, first.iter().chain(more))
-    };
+    let with = |more: &[&str]| netproof(&["run", &scenario, "--profile", &known], more);
     let document = with(&["-o", "json"]).json();
     assert_eq!((&document["outcome"], &document["exitCode"]), (&"inconclusive".into(), &3.into()));
     assert_eq!(document["scenarios"][0]["outcome"], "skipped");
@@ -268,8 +199,7 @@ fn a_profile_that_covers_every_denial_leaves_no_pass() {
     let own = &document["profiles"][0];
     assert_eq!((&own["excusedDenials"], &own["denials"]), (&1.into(), &1.into()));
 
-    let finished = with(&["--verbose"]);
-    assert_eq!(finished.code, Some(3), "{}", finished.stdout);
+    let finished = with(&["--verbose"]).exits(3);
     let lines = |start: &str| -> Vec<_> {
         finished.stdout.lines().filter(|line| line.trim_start().starts_with(start)).collect()
     };
@@ -278,16 +208,15 @@ fn a_profile_that_covers_every_denial_leaves_no_pass() {
     assert!(lines("nothing comes in ").concat().contains("skipped"), "{}", finished.stdout);
     assert!(!finished.stdout.contains(" ok"), "{}", finished.stdout);
 
-    let report = file("profiles/one/junit.xml", "");
-    std::fs::set_permissions(&report, std::fs::Permissions::from_mode(0o666)).unwrap();
-    assert_eq!(with(&["--report", report.to_str().unwrap()]).code, Some(3));
+    let report = writable_file("profiles/one/junit.xml");
+    with(&["--report", report.to_str().unwrap()]).exits(3);
     let junit = std::fs::read_to_string(report).unwrap();
     assert!(junit.contains(r#"<skipped message="1 claim excused by a profile"/>"#), "{junit}");
 }
 
-/// Quirks cover what they explain: all of them together leave denials of every scenario judged.
+/// Quirks cover only what they explain. With all of them, denials of every scenario are still judged.
 #[test]
-fn a_profile_of_all_mechanisms_leaves_denials_judged() {
+fn a_profile_of_all_quirks_leaves_denials_judged() {
     let names = [
         "pod-address-in-ip-block",
         "unresolved-port-name",
@@ -301,7 +230,7 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
     ];
     let quirks = names.map(|name| format!("quirk: {name}"));
     let all = profile("all-quirks", &quirks.join("}\n- reason: another\n  references: u\n  cells: {"));
-    let finished = run(User::Ordinary, ["run", "--tag", "seeds", "--profile", &all, "-o", "json"]);
+    let finished = netproof(&["run", "--tag", "seeds", "--profile", &all, "-o", "json"], &[]);
     assert_ne!(finished.code, Some(1), "{}", finished.stderr);
     let document = finished.json();
     let own = &document["profiles"][0];
@@ -317,35 +246,29 @@ fn a_profile_of_all_mechanisms_leaves_denials_judged() {
     assert!(denied.len() > 5 && denied.values().all(|is_judged| *is_judged), "{denied:?}");
 }
 
-/// What was found out about kube-router on a real cluster, cell by cell.
+/// The profile covers what was seen of kube-router on a real cluster, cell by cell.
 #[test]
 fn the_profile_of_kube_router_covers_what_was_seen() {
-    let files = ["policy-types", "named-ports", "security-zones", "two-customers"].map(scenario_file);
-    let files = files.each_ref().map(|path| path.to_str().unwrap());
-    let options = ["run", "--profile", "kube-router", "-o", "json"];
-    let finished = run(User::Ordinary, options.iter().chain(&files));
-    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let mut numbers = BTreeMap::<String, usize>::new();
-    for (place, cell) in cells(&finished.json()) {
-        if !cell["deviation"].is_null() {
-            assert_eq!(cell["deviation"]["promised"], "deny", "{place}: {cell}");
-            *numbers.entry(place).or_default() += 1;
-        }
+    let names = ["policy-types", "named-ports", "security-zones", "two-customers"];
+    let document = netproof(&["run", "--profile", "kube-router", "-o", "json"], &names).exits(0).json();
+    let mut counts = BTreeMap::<String, usize>::new();
+    for (place, cell) in excused(&document) {
+        assert_eq!(cell["deviation"]["promised"], "deny", "{place}: {cell}");
+        *counts.entry(place).or_default() += 1;
     }
     let seen = [
         ("policy-types › an empty list of peers is everybody", 2),
         ("named-ports › a name that nobody has", 12),
-        // Open for moments, as often as anything else changes; five of them were seen so.
+        // These cells are open for a moment after each change of other rules. Five of them were seen so.
         ("named-ports › egress by name", 6),
         ("named-ports › ingress by name", 24),
         ("security-zones › the zones", 2),
         ("two-customers › inside, databases only for those who need them", 32),
     ];
-    assert_eq!(numbers, seen.map(|(place, number)| (place.to_owned(), number)).into());
+    assert_eq!(counts, seen.map(|(place, count)| (place.to_owned(), count)).into());
 }
 
-/// The lab has faults that are modelled on what profiles describe, by other code: each covers what its fault
-/// changes, and nothing else.
+/// The lab has faults that model what profiles describe. Each deviation covers what its fault changes, and nothing else.
 #[test]
 fn a_profile_covers_what_the_fault_like_it_changes() {
     let cases = [
@@ -354,11 +277,9 @@ fn a_profile_covers_what_the_fault_like_it_changes() {
         ("ipblock-without-pods", "ipblock-pods", 0, ["conformance-ip-block", "named-ports", "ip-block"]),
     ];
     for (fault, profile, deviation, names) in cases {
-        let with = |more: &[&str]| {
-            let options = ["run", "--fault", fault, "-o", "json"];
-            run(User::Ordinary, options.iter().chain(&names).chain(more))
-        };
-        assert_eq!(with(&[]).code, Some(1), "{fault} is found without the profile");
+        let with =
+            |more: &[&str]| netproof(&["run", "--fault", fault, "-o", "json"], &[&names[..], more].concat());
+        assert_eq!(with(&[]).code, Some(1), "{fault} is detected without the profile");
         let finished = with(&["--profile", profile]);
         let document = finished.json();
         assert_eq!(finished.code, Some(0), "{fault}: {} {}", document["counts"], finished.stderr);
@@ -370,26 +291,24 @@ fn a_profile_covers_what_the_fault_like_it_changes() {
 
 #[test]
 fn built_in_profiles_are_listed_with_their_differences() {
-    let finished = run(User::Ordinary, ["run", "--list-profiles"]);
-    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+    let finished = netproof(&["run", "--list-profiles"], &[]).exits(0);
+    assert_eq!(finished.stderr, "");
     assert_snapshot!("list", finished.stdout);
 }
 
 #[test]
-fn profiles_that_are_none_are_refused() {
-    let mut told = String::new();
+fn invalid_profiles_are_refused() {
+    let mut messages = String::new();
     let mut refused = |argument: &str| {
-        let finished = without_udp(&["--profile", argument]);
-        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{argument}");
-        assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
-        told.push_str(&finished.stderr.replace(&format!("{}/", folder().display()), ""));
+        let message = without_udp(&["--profile", argument]).refusal();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        messages += &message;
     };
     refused("kube-ruter");
     refused("nothing-like-it");
     refused("missing.yaml");
-    let scenario = file("profiles/scenario.yaml", DENY);
-    refused(scenario.to_str().unwrap());
-    for (i, cells) in [
+    refused(&file("profiles/scenario.yaml", deny()));
+    let cells = [
         "",
         "quirk: magic",
         "quirks: [unresolved-port-name]",
@@ -405,25 +324,20 @@ fn profiles_that_are_none_are_refused() {
         "policies: x/deny, probes: all, direction: ingress",
         "policies: x/deny, probes: UDP, direction: all",
         "policies: deny, probes: UDP, direction: ingress",
-    ]
-    .iter()
-    .enumerate()
-    {
+    ];
+    for (i, cells) in cells.iter().enumerate() {
         refused(&profile(&format!("bad-{i}"), cells));
     }
     let head = "apiVersion: netproof.dev/v1alpha1\nkind: Profile\nmetadata: {name: bad, description: d}\n";
-    for (i, rest) in [
+    let deviations = [
         "deviations: []\n",
         "deviations: [{reason: r, cells: {quirk: port-names-mixed}}]\n",
         "deviations: [{reason: \" \", references: u, cells: {quirk: port-names-mixed}}]\n",
         "deviations: [{reason: r, references: [], cells: {quirk: port-names-mixed}}]\n",
         "deviation: []\n",
-    ]
-    .iter()
-    .enumerate()
-    {
-        let path = file(&format!("profiles/worse-{i}.yaml"), head.to_owned() + rest);
-        refused(path.to_str().unwrap());
+    ];
+    for (i, deviations) in deviations.iter().enumerate() {
+        refused(&file(&format!("profiles/worse-{i}.yaml"), head.to_owned() + deviations));
     }
-    assert_snapshot!("refused", told);
+    assert_snapshot!("refused", messages);
 }

@@ -1,4 +1,4 @@
-//! Flows on which the specification allows several readings: undefined only where these disagree.
+//! Flows for which the specification has several readings. They are undefined only if the readings disagree.
 
 use std::sync::Arc;
 
@@ -6,7 +6,9 @@ use netproof::policy::{Destination, Endpoint, Engine, Expectation, Flow, IpFamil
 use netproof::snapshot::Snapshot;
 use netproof::source::Text;
 
-/// The engine of some manifests, with two nodes.
+use crate::support::{self, object};
+
+/// Returns the engine of these manifests, with two nodes.
 pub(crate) fn engine(manifests: &str) -> Engine {
     let text = Text { name: Arc::from("cluster.yaml"), content: manifests.to_owned() };
     let mut cluster = Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster;
@@ -20,7 +22,7 @@ pub(crate) fn engine(manifests: &str) -> Engine {
     Engine::new(cluster)
 }
 
-/// A pod, an address outside, or `service:` and a Service's name.
+/// Returns the destination of a name: a pod, an external address, or `service:` and the name of a Service.
 fn destination(engine: &Engine, name: &str) -> Destination {
     match name.strip_prefix("service:") {
         Some(name) => {
@@ -50,8 +52,8 @@ pub(crate) fn flow(engine: &Engine, from: &str, to: &str, port: u16) -> Flow {
     }
 }
 
-/// The decision and the reasons, one a line.
-fn told(engine: &Engine, from: &str, to: &str, port: u16) -> String {
+/// Returns the decision and the reasons, each on its own line.
+fn explained(engine: &Engine, from: &str, to: &str, port: u16) -> String {
     let Expectation { decision, reasons } = evaluate(engine, from, to, port);
     let reasons = reasons.iter().map(|reason| format!("\n{reason}")).collect::<String>();
     format!("{decision}{reasons}")
@@ -59,15 +61,15 @@ fn told(engine: &Engine, from: &str, to: &str, port: u16) -> String {
 
 pub(crate) fn pod(name: &str, node: u8, number: u8, host_network: bool) -> String {
     let address = if host_network { format!("172.18.0.{node}") } else { format!("10.0.{node}.{number}") };
-    format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{app: {name}}}}}\nspec: {{nodeName: node-{node}, hostNetwork: {host_network}, containers: [{{name: c, ports: [{{name: http, containerPort: 80}}]}}]}}\nstatus: {{phase: Running, podIPs: [{{ip: {address}}}]}}\n"
-    )
+    let containers = "containers: [{name: c, ports: [{name: http, containerPort: 80}]}]";
+    let spec = format!("spec: {{nodeName: node-{node}, hostNetwork: {host_network}, {containers}}}");
+    let status = format!("status: {{phase: Running, podIPs: [{{ip: {address}}}]}}");
+    let metadata = format!("name: {name}, namespace: x, labels: {{app: {name}}}");
+    object("v1", "Pod", &metadata, &format!("{spec}\n{status}\n"))
 }
 
 pub(crate) fn policy(spec: &str) -> String {
-    format!(
-        "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: x}}\nspec: {{{spec}}}\n"
-    )
+    support::policy("name: p, namespace: x", spec)
 }
 
 fn hosts(spec: &str) -> Engine {
@@ -75,20 +77,20 @@ fn hosts(spec: &str) -> Engine {
     engine(&format!("{pods}{}", policy(spec)))
 }
 
-/// It was undefined, so that an enforcer which did nothing passed.
+/// Regression: it was undefined, so an enforcer that did nothing passed.
 #[test]
 fn a_host_network_peer_behind_a_default_deny_is_denied_in_both_readings() {
     let engine = hosts("podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress, Egress]");
     for (from, to) in [("web", "far"), ("far", "web")] {
-        assert!(told(&engine, from, to, 80).starts_with("deny\nisolated for"), "{from} {to}");
+        assert!(explained(&engine, from, to, 80).starts_with("deny\nisolated for"), "{from} {to}");
     }
     for (from, to) in [("web", "near"), ("near", "web")] {
         assert_eq!(
-            told(&engine, from, to, 80),
+            explained(&engine, from, to, 80),
             "undefined\nundefined: x/near uses its node's network\n\
              if a pod with hostNetwork counts as its node: allow\n\
              if a pod with hostNetwork counts as a pod: deny",
-            "what comes from the own node is never denied"
+            "traffic from the pod's own node is never denied"
         );
     }
 }
@@ -97,16 +99,16 @@ fn a_host_network_peer_behind_a_default_deny_is_denied_in_both_readings() {
 fn a_selector_matches_a_host_network_peer_in_one_reading_and_a_block_in_both() {
     let by_selector = "podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: far}}}]}]";
     assert_eq!(
-        told(&hosts(by_selector), "web", "far", 80),
+        explained(&hosts(by_selector), "web", "far", 80),
         "undefined\nundefined: x/far uses its node's network\n\
          if a pod with hostNetwork counts as its node: deny\n\
          if a pod with hostNetwork counts as a pod: allow"
     );
     let by_block = "podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 172.18.0.2/32}}]}]";
-    assert!(told(&hosts(by_block), "web", "far", 80).starts_with("allow"));
+    assert!(explained(&hosts(by_block), "web", "far", 80).starts_with("allow"));
 }
 
-/// `expect` said undefined for pods and everything for addresses outside.
+/// Regression: `expect` said undefined for pods, and everything for external addresses.
 #[test]
 fn a_host_network_subject_has_one_answer_for_pods_and_for_addresses_outside() {
     let engine = hosts("podSelector: {matchLabels: {app: far}}, policyTypes: [Egress]");
@@ -123,13 +125,14 @@ fn a_host_network_subject_has_one_answer_for_pods_and_for_addresses_outside() {
         assert!(connections.allowed.is_empty() && connections.undefined.is_all(), "{connections:?}");
     }
     for to in ["web", "203.0.113.1", "near"] {
-        assert!(told(&engine, "far", to, 80).starts_with("undefined\n"), "{to}");
+        assert!(explained(&engine, "far", to, 80).starts_with("undefined\n"), "{to}");
     }
 }
 
 fn service(spec: &str) -> String {
     let pods = [pod("web", 1, 1, false), pod("client", 2, 2, false)].concat();
-    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: x}\nspec: {clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 8080, targetPort: 80}]}\n";
+    let ports = "clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 8080, targetPort: 80}]";
+    let service = support::service("name: web, namespace: x", ports, "");
     format!("{pods}{service}{}", policy(spec))
 }
 
@@ -137,14 +140,14 @@ fn service(spec: &str) -> String {
 fn a_hairpin_that_the_rules_allow_is_allowed_in_both_readings() {
     let closed = engine(&service("podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]"));
     assert_eq!(
-        told(&closed, "web", "service:web", 8080),
+        explained(&closed, "web", "service:web", 8080),
         "undefined\nundefined: the pod may reach itself through Service x/web\n\
          if a pod always reaches itself: allow\n\
          if a pod is filtered on its way to itself: deny"
     );
     let open =
         engine(&service("podSelector: {}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}]}]"));
-    assert!(told(&open, "web", "service:web", 8080).starts_with("allow"));
+    assert!(explained(&open, "web", "service:web", 8080).starts_with("allow"));
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn a_block_with_the_address_of_a_service_or_of_its_endpoint_decides_in_one_readi
             "podSelector: {{matchLabels: {{app: client}}}}, policyTypes: [Egress], egress: [{{to: [{{ipBlock: {{cidr: {address}/32}}}}]}}]"
         );
         assert_eq!(
-            told(&engine(&service(&spec)), "client", "service:web", 8080),
+            explained(&engine(&service(&spec)), "client", "service:web", 8080),
             format!(
                 "undefined\nundefined: x/p egress[0] compares an ipBlock with a Service's virtual address\n\
                  if blocks see the endpoint's address: {after}\n\
@@ -163,5 +166,5 @@ fn a_block_with_the_address_of_a_service_or_of_its_endpoint_decides_in_one_readi
         );
     }
     let both = "podSelector: {matchLabels: {app: client}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}]}]";
-    assert!(told(&engine(&service(both)), "client", "service:web", 8080).starts_with("allow"));
+    assert!(explained(&engine(&service(both)), "client", "service:web", 8080).starts_with("allow"));
 }

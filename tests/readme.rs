@@ -1,10 +1,10 @@
-//! What the README shows is what the program prints.
+//! The README shows what the program prints.
 
-use crate::machine::{User, file, library, run};
+use crate::support::{file, library, netproof};
 
 const README: &str = include_str!("../README.md");
 
-/// Words without the durations, which differ from run to run, and the width of columns, which follows them.
+/// Returns the words of a text. Durations are replaced, because they vary, and with them the width of columns.
 fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     for i in 1..words.len() {
@@ -24,40 +24,33 @@ fn the_leak_that_it_shows_is_found() {
     let (_, block) = after.split_once("```text\n").unwrap();
     let (shown, _) = block.split_once("```").unwrap();
 
-    // The same file, where every user may read it.
-    let arguments = format!("{}/{arguments}", library().display());
+    let arguments = library(arguments);
     let arguments: Vec<&str> = ["run"].into_iter().chain(arguments.split(' ')).collect();
-    let finished = run(User::Ordinary, &arguments);
-    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let finished = netproof(&arguments, &[]).exits(1);
     assert_eq!(words(&finished.stdout), words(shown));
 }
 
-/// The example of the format once failed: it forgot what else sends and receives.
+/// Regression: the example of the format failed, because it omitted other senders and receivers.
 #[test]
 fn the_scenario_that_the_format_shows_passes() {
     let (_, after) = include_str!("../docs/scenarios.md").split_once("This is a whole scenario").unwrap();
     let (_, block) = after.split_once("```yaml\n").unwrap();
     let (content, _) = block.split_once("```").unwrap();
-    let path = file("web.yaml", content);
-    let finished = run(User::Ordinary, ["run", path.to_str().unwrap()]);
-    assert_eq!(finished.code, Some(0), "{}{}", finished.stdout, finished.stderr);
+    netproof(&["run", &file("web.yaml", content)], &[]).exits(0);
 }
 
 #[test]
 fn every_command_has_help_with_an_example() {
     for command in ["run", "compare", "selftest", "expect", "fuzz", "image", "cleanup"] {
-        let finished = run(User::Ordinary, [command, "--help"]);
-        assert_eq!(finished.code, Some(0));
+        let finished = netproof(&[command, "--help"], &[]).exits(0);
         assert!(finished.stdout.contains("Examples:\n  netproof "), "{command}: {}", finished.stdout);
         assert!(README.contains(&format!("netproof {command} ")), "the README shows {command}");
     }
-    let finished = run(User::Ordinary, ["--help"]);
+    let finished = netproof(&["--help"], &[]);
     assert!(finished.stdout.contains("Exit codes:"));
 }
 
 #[test]
 fn faults_are_listed_with_explanations() {
-    let finished = run(User::Ordinary, ["run", "--list-faults"]);
-    assert_eq!(finished.code, Some(0));
-    insta::assert_snapshot!("faults", finished.stdout);
+    insta::assert_snapshot!("faults", netproof(&["run", "--list-faults"], &[]).exits(0).stdout);
 }

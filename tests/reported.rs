@@ -1,54 +1,43 @@
-//! Faults that users reported: each is found, and nothing else is accused.
+//! Faults that users reported: each is detected, and nothing else is accused.
 
 use serde_json::Value;
 
 use crate::interference::{by_name, found_by_name};
-use crate::machine::{Finished, User, file, run, scenario_file};
+use crate::support::{Finished, file, netproof, policy_step, run_json, scenario, scenario_file};
 
-/// The cells of a run that are no match, each with the name of its step.
+/// Returns the cells of a run that are neither a match nor undefined, each with `SCENARIO › STEP`.
 fn accused(finished: &Finished) -> Vec<(String, Value)> {
-    let report = finished.json();
-    let mut accused = Vec::new();
-    for scenario in report["scenarios"].as_array().unwrap() {
-        assert_eq!(scenario["failure"], Value::Null, "{finished:?}");
-        for step in scenario["steps"].as_array().unwrap() {
-            let cells = step["cells"].as_array().unwrap().iter();
-            let differing = cells.filter(|cell| cell["verdict"] != "match" && cell["verdict"] != "undefined");
-            accused.extend(differing.map(|cell| (step["name"].as_str().unwrap().to_owned(), cell.clone())));
-        }
-    }
-    accused
+    let cells = finished.cells().into_iter();
+    cells.filter(|(_, cell)| cell["verdict"] != "match" && cell["verdict"] != "undefined").collect()
 }
 
-fn run_with_fault(scenario: &std::path::Path, fault: &str, options: &[&str]) -> Finished {
-    let arguments = ["run", scenario.to_str().unwrap(), "-o", "json", "--fault", fault];
-    run(User::Ordinary, arguments.iter().chain(options))
+fn run_with_fault(scenario: &str, fault: &str, options: &[&str]) -> Finished {
+    run_json(scenario, &[&["--fault", fault], options].concat())
 }
 
-/// Checks that a fault shows in a scenario of the library, and only where it can.
+/// Checks that a fault is detected by a scenario of the scenario_file, and that no other cell is accused.
+#[track_caller]
 fn check(scenario: &str, fault: &str, is_its_doing: impl Fn(&str, &Value) -> bool) {
-    let finished = run_with_fault(&scenario_file(scenario), fault, &[]);
-    assert_eq!(finished.code, Some(1), "{fault}: {finished:?}");
-    let accused = accused(&finished);
-    assert!(!accused.is_empty(), "{fault}: {finished:?}");
-    for (step, cell) in accused {
-        assert!(is_its_doing(&step, &cell), "{fault} cannot do this: {step}: {cell}");
+    let accused = accused(&run_with_fault(&scenario_file(scenario), fault, &[]).exits(1));
+    assert!(!accused.is_empty(), "{fault} was not detected");
+    for (place, cell) in accused {
+        assert!(is_its_doing(&place, &cell), "{fault} cannot do this: {place}: {cell}");
     }
 }
 
 #[test]
 fn a_dead_path_between_two_nodes_is_an_outage_of_what_crosses_it() {
     check("union", "dead-path", |_, cell| {
-        // Nothing shows that anything enforces what is denied on a path that nothing passes.
+        // No packet passes this path, so there is no evidence that the denial is enforced.
         let verdict = if cell["expected"] == "deny" { "inconclusive" } else { "blocked" };
         cell["verdict"] == verdict && cell["fromNode"] != cell["toNode"]
     });
 }
 
-/// Regression (fuzz, seed 20261533): the connection behind the lookup was denied, too, and hid the leak.
+/// Regression (fuzz, seed 20261533): the connection after the lookup was denied, too, and this hid the leak.
 #[test]
 fn a_denied_lookup_that_is_answered_is_a_leak_whatever_becomes_of_the_connection() {
-    let scenario = found_by_name("{podSelector: {}, policyTypes: [Egress]}");
+    let scenario = found_by_name("podSelector: {}, policyTypes: [Egress]");
     let finished = run_with_fault(&file("reported/lookups.yaml", scenario), "lookups-open", &[]);
     for cell in by_name(&finished, 0, "y/client") {
         assert_eq!((&cell["expected"], &cell["verdict"]), (&"deny".into(), &"leak".into()), "{cell}");
@@ -58,17 +47,14 @@ fn a_denied_lookup_that_is_answered_is_a_leak_whatever_becomes_of_the_connection
 /// Regression: the fault spared the canaries, so that a scenario that denies everything passed.
 #[test]
 fn a_dead_path_is_no_denial() {
-    let finished = run_with_fault(&scenario_file("default-deny"), "dead-path", &[]);
-    let report = finished.json();
-    let steps = report["scenarios"][0]["steps"].as_array().unwrap();
-    let cells = steps.iter().flat_map(|step| step["cells"].as_array().unwrap());
-    let is_over_path = |cell: &&Value| {
+    let cells = run_with_fault(&scenario_file("default-deny"), "dead-path", &[]).cells();
+    let is_over_path = |cell: &Value| {
         let (from, to) = (cell["fromNode"].as_str(), cell["toNode"].as_str());
         cell["expected"] == "deny" && from.is_some() && to.is_some() && from != to
     };
-    let over_path: Vec<&Value> = cells.filter(is_over_path).collect();
-    assert!(!over_path.is_empty(), "{:?}", finished.code);
-    for cell in over_path {
+    let over_path: Vec<_> = cells.iter().filter(|(_, cell)| is_over_path(cell)).collect();
+    assert!(!over_path.is_empty(), "{cells:?}");
+    for (_, cell) in over_path {
         assert_eq!(cell["verdict"], "inconclusive", "{cell}");
     }
 }
@@ -94,95 +80,69 @@ fn a_block_of_one_family_that_opens_the_other_is_found_with_holes_and_without() 
 
 #[test]
 fn a_restarted_pod_that_loses_one_family_is_found() {
-    check("pods-replaced", "restarted-pod-loses-family", |step, cell| {
-        let is_after_a_restart = ["server and friend exchange", "the friend starts again"];
-        is_after_a_restart.iter().any(|start| step.starts_with(start))
+    check("pods-replaced", "restarted-pod-loses-family", |place, cell| {
+        let steps = ["› server and friend exchange", "› the friend starts again"];
+        steps.iter().any(|step| place.contains(step))
             && cell["verdict"] == "blocked"
             && cell["family"] == "IPv4"
     });
 }
 
-/// API servers that validate strictly refuse such a CIDR: no scenario of the library has one.
+/// API servers with strict validation refuse such a CIDR, so no scenario of the library has one.
 #[test]
 fn a_cidr_with_host_bits_that_drops_its_policy_is_found() {
-    let scenario = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: host-bits}
-topology:
-  namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, labels: {app: b}, node: 2}]}]
-  externals: [{name: near, ip: 203.0.113.10}, {name: far, ip: 198.51.100.10}]
-probes: [80/TCP]
-steps:
-- name: a range with host bits
-  description: The range is 203.0.113.0/24, whatever bits stand behind it.
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: near, namespace: x}
-    spec: {podSelector: {matchLabels: {app: b}}, ingress: [{from: [{ipBlock: {cidr: 203.0.113.77/24}}]}]}
-  expect:
-  - {from: 'external:near', to: x/b, allow: [all]}
-  - {from: [x/a, 'external:far'], to: x/b, deny: [all]}
-- name: everything, with host bits, but a hole with host bits
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: near, namespace: x}
-    spec: {podSelector: {matchLabels: {app: b}}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/0, except: [198.51.100.77/24]}}]}]}
-  expect:
-  - {from: ['external:near', x/a], to: x/b, allow: [all]}
-  - {from: 'external:far', to: x/b, deny: [all]}
-";
-    let path = file("host-bits.yaml", scenario);
-    let right = run(User::Ordinary, ["run", path.to_str().unwrap()]);
-    assert_eq!(right.code, Some(0), "{right:?}");
-    let finished = run_with_fault(&path, "host-bits-drop-policy", &[]);
-    let accused = accused(&finished);
-    let places: Vec<_> =
-        accused.iter().map(|(_, cell)| (&cell["from"], &cell["to"], &cell["verdict"])).collect();
-    assert_eq!((finished.code, accused.len()), (Some(1), 3), "{places:?}");
-    assert!(accused.iter().all(|(_, cell)| cell["verdict"] == "leak" && cell["to"] == "x/b"), "{places:?}");
+    let topology = "
+  namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, labels: {app: b}, node: 2}]}],
+  externals: [{name: near, ip: 203.0.113.10}, {name: far, ip: 198.51.100.10}]";
+    let step = |name: &str, block: &str, expect: &str| {
+        let spec =
+            format!("podSelector: {{matchLabels: {{app: b}}}}, ingress: [{{from: [{{ipBlock: {block}}}]}}]");
+        policy_step(name, "x", "near", &spec) + &format!("  expect: [{expect}]\n")
+    };
+    let steps = [
+        step(
+            "a range with host bits",
+            "{cidr: 203.0.113.77/24}",
+            "{from: 'external:near', to: x/b, allow: [all]}, {from: [x/a, 'external:far'], to: x/b, deny: [all]}",
+        ),
+        step(
+            "everything with host bits, but a hole with host bits",
+            "{cidr: 10.0.0.0/0, except: [198.51.100.77/24]}",
+            "{from: ['external:near', x/a], to: x/b, allow: [all]}, {from: 'external:far', to: x/b, deny: [all]}",
+        ),
+    ];
+    let path = file("host-bits.yaml", scenario("host-bits", topology, "80/TCP", &steps.concat()));
+    netproof(&["run", &path], &[]).exits(0);
+    let accused = accused(&run_with_fault(&path, "host-bits-drop-policy", &[]).exits(1));
+    assert_eq!(accused.len(), 3, "{accused:?}");
+    for (place, cell) in accused {
+        assert!(cell["verdict"] == "leak" && cell["to"] == "x/b", "{place}: {cell}");
+    }
 }
 
-/// Six pods of which none may reach any other, over two protocols: 60 denials.
-fn denied() -> std::path::PathBuf {
+/// Six pods that may not reach each other over two protocols: 60 denials.
+fn denied() -> String {
     let pods: Vec<_> = (0..6).map(|i| format!("{{name: p{i}, node: {}}}", i % 2 + 1)).collect();
-    let scenario = format!(
-        "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {{name: closed}}
-topology: {{namespaces: [{{name: x, pods: [{}]}}]}}
-probes: [80/TCP, 80/UDP]
-steps:
-- name: nobody may receive
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {{name: closed, namespace: x}}
-    spec: {{podSelector: {{}}, policyTypes: [Ingress]}}
-",
-        pods.join(", ")
-    );
-    file("closed.yaml", scenario)
+    let topology = format!("namespaces: [{{name: x, pods: [{}]}}]", pods.join(", "));
+    let closed = "podSelector: {}, policyTypes: [Ingress]";
+    let step = policy_step("nobody may receive", "x", "closed", closed);
+    file("closed.yaml", scenario("closed", &topology, "80/TCP, 80/UDP", &step))
 }
 
-/// Checks that a fault that delivers some packets is a leak, and nothing else.
+/// Checks that a fault that delivers some packets is a leak, and that no other cell is accused.
+#[track_caller]
 fn check_leak(fault: &str, options: &[&str]) {
-    let finished = run_with_fault(&denied(), fault, options);
-    let accused = accused(&finished);
-    assert_eq!(finished.code, Some(1), "{fault}: {finished:?}");
-    // On a busy machine, other denials may need more silences than there is time for beside a leak.
-    let is_open =
+    let accused = accused(&run_with_fault(&denied(), fault, options).exits(1));
+    // On a busy machine, a denial next to a leak may have too few silences.
+    let is_uncertain =
         |cell: &Value| cell["cause"].as_str().is_some_and(|cause| cause.contains("silence from loss"));
-    for (_, cell) in accused.iter().filter(|(_, cell)| !is_open(cell)) {
+    for (_, cell) in accused.iter().filter(|(_, cell)| !is_uncertain(cell)) {
         assert_eq!(cell["verdict"], "leak", "{fault}: {cell}");
     }
-    assert!(accused.iter().any(|(_, cell)| cell["verdict"] == "leak"), "{fault}: {finished:?}");
+    assert!(accused.iter().any(|(_, cell)| cell["verdict"] == "leak"), "{fault}: {accused:?}");
 }
 
-/// 120 probes are sent at least: none of them leaks in 3 of a million runs.
+/// At least 120 probes are sent. In 3 of a million runs, none of them leaks.
 #[test]
 fn a_leak_of_ten_percent_is_found() {
     check_leak("leaks-10-percent", &["--settle", "0ms"]);
@@ -195,6 +155,6 @@ fn a_leak_of_one_percent_is_found_with_enough_confidence() {
 
 #[test]
 fn delivery_after_five_seconds_is_found() {
-    let patient = ["--settle", "0ms", "--min-timeout", "3s", "--max-timeout", "3s", "--linger", "11s"];
-    check_leak("delivers-after-5s", &patient);
+    let timeouts = ["--settle", "0ms", "--min-timeout", "3s", "--max-timeout", "3s", "--linger", "11s"];
+    check_leak("delivers-after-5s", &timeouts);
 }

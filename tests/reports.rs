@@ -1,4 +1,4 @@
-//! What people and machines read, from a result in which everything occurs once.
+//! The reports for people and machines, of a result in which everything occurs once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +77,7 @@ pub(crate) fn cell(
     }
 }
 
-/// A cell whose change was in force after some milliseconds.
+/// Returns the cell, with a change that was in force after some milliseconds.
 pub(crate) fn settled(mut cell: CellResult, change: Change, took: u64, machine: Option<&str>) -> CellResult {
     let took = Duration::from_millis(took);
     let opposed = took.checked_sub(Duration::from_millis(30));
@@ -86,7 +86,7 @@ pub(crate) fn settled(mut cell: CellResult, change: Change, took: u64, machine: 
     cell
 }
 
-/// The same cell, with a limit of milliseconds for its change.
+/// Returns the cell, with a limit of milliseconds for its change.
 pub(crate) fn limited(mut cell: CellResult, limit: u64) -> CellResult {
     cell.settled.as_mut().unwrap().limit = Some(Duration::from_millis(limit));
     cell
@@ -216,7 +216,7 @@ fn failed() -> ScenarioResult {
     ScenarioResult { failure, ignored: [].into(), ..scenario("failed", vec![]) }
 }
 
-/// The report for machines, without the version of the day.
+/// Returns the JSON report without the version.
 fn json(result: &RunResult) -> String {
     let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
     report::json(&RunDocument::from(result)).unwrap().replace(&version, "\"version\": \"VERSION\"")
@@ -273,7 +273,7 @@ fn a_run_in_which_everything_matches() {
     assert_eq!(code(&result), 0);
 }
 
-/// Where both directions deny, and fewer probes were sent than were asked for.
+/// Both directions deny, and fewer probes were sent than requested.
 #[test]
 fn a_run_that_proves_less_than_it_was_asked_for() {
     let mut both = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
@@ -297,7 +297,7 @@ fn a_run_in_which_everything_is_wrong() {
 }
 
 #[test]
-fn a_run_with_nothing_worse_than_doubt() {
+fn a_run_with_only_inconclusive_cells() {
     let cells =
         vec![cell("c", "a", Decision::Deny, Observation::Dropped, Verdict::Inconclusive(Cause::NoControl))];
     let result = run(vec![scenario("doubtful", vec![step("no control", cells)])]);
@@ -305,7 +305,7 @@ fn a_run_with_nothing_worse_than_doubt() {
     assert_eq!(code(&result), 3);
 }
 
-/// A node is only better than another one if it had to deny something.
+/// The report names the node of all leaks only if another node had to deny something.
 #[test]
 fn the_only_node_that_leaks_is_named_if_another_one_denied_what_it_had_to() {
     let leak = || cell("a", "b", Decision::Deny, Observation::Connected, Verdict::Leak);
@@ -326,7 +326,7 @@ fn a_run_that_was_interrupted() {
     assert_eq!(code(&result), 130);
 }
 
-/// Five repetitions of the good scenario: one with a leak, one in which a cell could not be measured.
+/// Five repetitions of the good scenario. One has a leak, and in another one a cell could not be measured.
 fn repeated() -> Vec<ScenarioResult> {
     let mut leaking = good();
     leaking.steps[0].cells[1] = cell("b", "a", Decision::Deny, Observation::Connected, Verdict::Leak);
@@ -341,9 +341,13 @@ fn a_verdict_that_differs_between_repetitions_is_flaky() {
     let result = run(merge(repeated(), |_| 5));
     let cells = &result.scenarios[0].steps[0].cells;
     assert_eq!((result.scenarios.len(), cells.len()), (1, 4));
-    assert_eq!(cells[0].verdict, Verdict::Inconclusive(Cause::NoControl), "the others say nothing else");
+    assert_eq!(
+        cells[0].verdict,
+        Verdict::Inconclusive(Cause::NoControl),
+        "the other repetitions do not differ"
+    );
     assert_eq!(cells[1].verdict, Verdict::Leak, "one delivered packet is enough");
-    assert_eq!(cells[1].observed, Some(Observation::Connected), "what was worst is shown");
+    assert_eq!(cells[1].observed, Some(Observation::Connected), "the worst observation is shown");
     assert_eq!(cells[1].repeated, [("match", 4), ("leak", 1)].into());
     assert_eq!(cells[2].verdict, Verdict::Undefined);
     assert!(cells[2].repeated.is_empty());
@@ -354,7 +358,7 @@ fn a_verdict_that_differs_between_repetitions_is_flaky() {
 }
 
 #[test]
-fn a_verdict_that_is_always_the_same_is_none_the_flakier() {
+fn a_verdict_that_never_differs_is_not_flaky() {
     let result = run(merge(vec![good(), bad(), good(), bad()], |_| 2));
     let verdicts = |scenario: &ScenarioResult| -> Vec<_> {
         scenario.steps[0].cells.iter().map(|cell| cell.verdict.clone()).collect()
@@ -363,11 +367,11 @@ fn a_verdict_that_is_always_the_same_is_none_the_flakier() {
     assert_eq!(names, ["good", "bad"]);
     assert_eq!(verdicts(&result.scenarios[1]), verdicts(&bad()));
     assert_eq!(code(&result), 1);
-    // Asked for once, there are no repetitions.
+    // A scenario that is requested once has no repetitions.
     assert_eq!(merge(vec![good()], |_| 1)[0].repetitions, None);
 }
 
-/// A race that a profile excuses shows in some repetitions only.
+/// A race that a profile excuses occurs only in some repetitions.
 #[test]
 fn a_moment_that_is_excused_in_one_repetition_makes_nothing_flaky() {
     let with = |cell: CellResult| scenario("raced", vec![step("deny", vec![cell])]);
@@ -378,7 +382,7 @@ fn a_moment_that_is_excused_in_one_repetition_makes_nothing_flaky() {
     assert_eq!(merged.repeated, [("match", 2), ("undefined", 1)].into());
 }
 
-/// Whoever only looks at the file of JUnit sees that the run did not pass.
+/// A JUnit file alone shows that the run did not pass.
 #[test]
 fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
     assert!(!junit(&run(vec![good()])).contains("the whole run"));
@@ -395,7 +399,7 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
     assert!(!junit(&unmodelled(true)).contains("the whole run"));
     let allowed = cell("a", "b", Decision::Allow, Observation::Connected, Verdict::Match);
     let proves_nothing = run(vec![scenario("open", vec![step("open", vec![allowed])])]);
-    // The third of three repetitions is missing, and its scenario is known.
+    // The third of three repetitions is missing, but its scenario is in the result.
     let mut unfinished = run(vec![good()]);
     unfinished.unfinished = vec!["good".to_owned()];
     let mut lacking = scenario(
@@ -432,10 +436,8 @@ fn a_run_that_stopped_at_the_first_failure() {
     assert_snapshot!(line, @"stopped at the first failure, not run: 14 scenarios (later-01, later-02, later-03, later-04, later-05, later-06, later-07, later-08, later-09, later-10, later-11, later-12 and 2 more)");
     assert_eq!(code(&result), 1);
     let xml = junit(&result);
-    assert_eq!(
-        xml.matches("<skipped message=\"not run: the run stopped at the first failure\"/>").count(),
-        14
-    );
+    let skipped = "<skipped message=\"not run: the run stopped at the first failure\"/>";
+    assert_eq!(xml.matches(skipped).count(), 14);
     let json: serde_json::Value = serde_json::from_str(&json(&result)).unwrap();
     assert_eq!(json["notRun"].as_array().unwrap().len(), 14);
 }
@@ -454,7 +456,7 @@ deviations:
     profile::load(&[text]).unwrap()
 }
 
-/// A denial that a profile leaves undefined.
+/// Returns a denial that a profile excuses.
 pub(crate) fn excused(observed: Observation) -> CellResult {
     CellResult {
         excused: Some(Arc::clone(&plugin()[0].deviations[0].excuse)),
@@ -463,7 +465,7 @@ pub(crate) fn excused(observed: Observation) -> CellResult {
     }
 }
 
-/// A run with a profile: a leak and a denial in one place, nothing in the other.
+/// A run with a profile. One deviation covers a leak and a denial, and the other covers nothing.
 fn with_profile() -> RunResult {
     let mut scenario = good();
     scenario.steps[0].cells.extend([excused(Observation::Connected), excused(Observation::Dropped)]);
@@ -481,7 +483,7 @@ fn a_run_with_a_profile() {
 }
 
 #[test]
-fn long_lists_are_cut_unless_everything_is_asked_for() {
+fn long_lists_are_cut_unless_verbose() {
     let name = |i: usize| format!("pod-{i}");
     let cells = (0..40).map(|i| cell(&name(i), "b", Decision::Deny, Observation::Connected, Verdict::Leak));
     let result = run(vec![scenario("many", vec![step("many leaks", cells.collect())])]);
@@ -493,18 +495,15 @@ fn long_lists_are_cut_unless_everything_is_asked_for() {
 #[test]
 fn a_matrix_with_long_names_has_numbers_at_the_top() {
     let name = |i: usize| format!("a-pod-with-quite-a-long-name-{i}");
-    let mut cells = Vec::new();
-    for from in 1..=4 {
-        for to in 1..=5 {
-            cells.push(cell(&name(from), &name(to), Decision::Allow, Observation::Dropped, Verdict::Blocked));
-        }
-    }
+    let blocked =
+        |from, to| cell(&name(from), &name(to), Decision::Allow, Observation::Dropped, Verdict::Blocked);
+    let cells = (1..=4).flat_map(|from| (1..=5).map(move |to| blocked(from, to))).collect();
     let text = terminal(&run(vec![scenario("long", vec![step("names", cells)])]), false);
     let matrix: Vec<_> = text.lines().skip_while(|line| !line.starts_with('┌')).take(10).collect();
     assert_snapshot!("terminal, long names", matrix.join("\n"));
 }
 
-/// A run on a cluster with more nodes than are shown, in which changes took their time.
+/// A run with slow changes on a cluster. It has more nodes than the report shows.
 fn slow() -> RunResult {
     let denied = || cell("a", "b", Decision::Deny, Observation::Dropped, Verdict::Match);
     let allowed = || cell("b", "a", Decision::Allow, Observation::Connected, Verdict::Match);
@@ -536,7 +535,7 @@ fn changes_that_were_in_force_too_late() {
     assert_snapshot!("junit, late", junit(&result));
 }
 
-/// A node is covered by what was judged there, not by what was planned there.
+/// A node is covered if a cell was judged there, not if one was planned there.
 #[test]
 fn the_nodes_that_are_covered_are_those_at_which_cells_were_judged() {
     let at = |from: &str, to: &str, observed, verdict| CellResult {

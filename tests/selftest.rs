@@ -1,39 +1,29 @@
-//! The self-test: what it says of scenarios that do not notice everything.
+//! The self-test of scenarios that do not detect every fault.
 
-use crate::machine::{User, file, run};
+use crate::support::{self, file, netproof, policy_step};
 
-const SCENARIO: &str = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: one-pod-may-not-send}
-requires: [sctp]
-topology: {namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]}
-probes: [80/TCP, 80/SCTP]
-steps:
-- name: nothing is denied
-- name: a may not send
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: a, namespace: x}
-    spec: {podSelector: {}, policyTypes: [Egress]}
-  expect:
-  - {from: '*', to: '*', deny: [all]}
-- name: it may again
-  delete: [{kind: NetworkPolicy, namespace: x, name: a}]
-  expect:
-  - {from: '*', to: '*', allow: [all]}
-";
+/// A pod may not send in the second of three steps.
+fn scenario(requires: &str, probes: &str) -> String {
+    let topology = "namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]";
+    let steps = [
+        "- name: nothing is denied\n",
+        &policy_step("a may not send", "x", "a", "podSelector: {}, policyTypes: [Egress]"),
+        "  expect: [{from: '*', to: '*', deny: [all]}]\n",
+        "- name: it may again\n  delete: [{kind: NetworkPolicy, namespace: x, name: a}]\n",
+        "  expect: [{from: '*', to: '*', allow: [all]}]\n",
+    ];
+    requires.to_owned() + &support::scenario("one-pod-may-not-send", topology, probes, &steps.concat())
+}
+
+const BOTH: &str = "80/TCP, 80/SCTP";
 
 #[test]
 fn undetected_faults_fail_the_self_test_and_come_first() {
-    let path = file("one-pod-may-not-send.yaml", SCENARIO);
+    let path = file("one-pod-may-not-send.yaml", scenario("requires: [sctp]\n", BOTH));
     let faults = ["ignore-egress", "policies-never-removed", "few-rules", "ignore-sctp"];
-    let faults = faults.into_iter().flat_map(|fault| ["--fault", fault]);
-    let arguments = ["selftest", path.to_str().unwrap()].into_iter().chain(faults);
-    let finished = run(User::Ordinary, arguments);
-    assert_eq!(finished.code, Some(1), "{finished:?}");
-    // What differs from run to run, and from kernel to kernel.
+    let faults = faults.map(|fault| ["--fault", fault]).concat();
+    let finished = netproof(&["selftest", &path], &faults).exits(1);
+    // The kernel may lack SCTP, and the durations vary.
     let is_stable = |line: &&str| !line.contains("ignore-sctp");
     let lines: Vec<_> = finished.stdout.lines().filter(is_stable).collect();
     let (verdict, rest) = lines.split_first().unwrap();
@@ -41,36 +31,28 @@ fn undetected_faults_fail_the_self_test_and_come_first() {
     insta::assert_snapshot!([&[verdict], rest].concat().join("\n"));
 }
 
-/// What accuses where nothing is wrong has to be said cell by cell: the next run may not show it again.
+/// The next run may not show a wrong accusation again, so the report has all of its cells.
 #[test]
 fn what_is_accused_without_a_fault_is_shown_cell_by_cell() {
-    let wrong = SCENARIO
-        .replace("deny: [all]", "allow: [all]")
-        .replace(", 80/SCTP", "")
-        .replace("requires: [sctp]\n", "");
-    let path = file("wrong-assertion.yaml", &wrong);
-    let arguments = ["selftest", path.to_str().unwrap(), "--fault", "policies-never-removed", "-o"];
-    let finished = run(User::Ordinary, arguments.into_iter().chain(["table"]));
-    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let path = file("wrong-assertion.yaml", scenario("", "80/TCP").replace("deny: [all]", "allow: [all]"));
+    let arguments = ["selftest", &path, "--fault", "policies-never-removed", "-o"];
+    let finished = netproof(&arguments, &["table"]).exits(1);
     let accusations = finished
         .stdout
         .split("\n\n")
         .filter(|part| part.starts_with("Accused without a fault") || part.starts_with("Disagreements"));
     insta::assert_snapshot!(accusations.collect::<Vec<_>>().join("\n\n"));
-    let finished = run(User::Ordinary, arguments.into_iter().chain(["json"]));
-    let report: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    let report = netproof(&arguments, &["json"]).json();
     let accusing = &report["accusing"][0];
     assert_eq!((&accusing["name"], &accusing["outcome"]), (&"one-pod-may-not-send".into(), &"fail".into()));
     assert_eq!(accusing["steps"][1]["cells"][1]["asserted"], "allow");
 }
 
-/// A busy machine may leave something unmeasured. What is always so is still no pass.
+/// A busy machine may be the cause of inconclusive cells. If they are inconclusive every time, the run is still no pass.
 #[test]
 fn what_was_inconclusive_is_carried_out_again_and_says_why() {
-    let path = file("sctp-not-required.yaml", SCENARIO.replace("requires: [sctp]\n", ""));
-    let finished =
-        run(User::Ordinary, ["selftest", path.to_str().unwrap(), "--fault", "policies-never-removed"]);
-    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let path = file("sctp-not-required.yaml", scenario("", BOTH));
+    let finished = netproof(&["selftest", &path, "--fault", "policies-never-removed"], &[]).exits(1);
     let sections = ["Accused without a fault", "Not measured", "Run again"];
     let is_there = sections.map(|title| finished.stdout.contains(title));
     // A kernel with SCTP measures it.

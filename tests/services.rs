@@ -1,4 +1,4 @@
-//! The fields of Services: each is modelled, or refused or noted by name.
+//! The fields of Services: each is modelled, refused by name, or noted by name.
 
 use std::sync::Arc;
 
@@ -7,26 +7,22 @@ use netproof::scenario;
 use netproof::snapshot::Snapshot;
 use netproof::source::Text;
 
-use crate::machine::{User, run, scenario_file};
 use crate::readings::{engine, evaluate, flow, pod, policy};
+use crate::support::{self, cells, run_json, scenario_file};
 
-/// A client on each node, two servers on the first, and a Service before these.
+/// Two nodes with a client each. The first node also has two servers behind a Service.
 fn cluster(spec: &str, policies: &str) -> Engine {
-    let pods = [
-        pod("web-1", 1, 1, false),
-        pod("web-2", 1, 2, false),
-        pod("near", 1, 3, false),
-        pod("far", 2, 4, false),
-    ];
-    let pods =
-        pods.concat().replace("app: web-1", "app: web, track: a").replace("app: web-2", "app: web, track: b");
-    let service = format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: x}}\nspec: {{selector: {{app: web}}, ports: [{{port: 8080, targetPort: 80}}], {spec}}}\n"
-    );
+    let pods = [("web-1", 1, 1), ("web-2", 1, 2), ("near", 1, 3), ("far", 2, 4)]
+        .map(|(name, node, number)| pod(name, node, number, false))
+        .concat()
+        .replace("app: web-1", "app: web, track: a")
+        .replace("app: web-2", "app: web, track: b");
+    let spec = format!("selector: {{app: web}}, ports: [{{port: 8080, targetPort: 80}}], {spec}");
+    let service = support::service("name: web, namespace: x", &spec, "");
     engine(&format!("{pods}{service}{policies}"))
 }
 
-/// It was "allow, match".
+/// Regression: the result was "allow, match".
 #[test]
 fn internal_traffic_policy_local_without_a_local_endpoint_promises_nothing() {
     let engine = cluster("clusterIP: 10.96.0.1, internalTrafficPolicy: Local", "");
@@ -36,14 +32,14 @@ fn internal_traffic_policy_local_without_a_local_endpoint_promises_nothing() {
     assert_eq!(far.reasons[0].to_string(), "undefined: Service x/web has no endpoints");
 }
 
-/// It got a virtual address, and its ports were translated.
+/// Regression: it got a virtual address, and its ports were translated.
 #[test]
 fn a_headless_service_translates_nothing() {
     let only_80 = policy("podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 80}]}]");
     let engine = cluster("clusterIP: None", &only_80);
     assert_eq!(evaluate(&engine, "far", "service:web", 80).decision, Decision::Allow);
     assert_eq!(evaluate(&engine, "far", "service:web", 8080).decision, Decision::Deny);
-    // By its name a pod calls its own address.
+    // By the name of the Service, a pod calls its own address.
     assert!(engine.evaluate_arrivals(&flow(&engine, "web-1", "service:web", 81)).iter().any(|(end, at)| {
         *end == flow(&engine, "web-1", "near", 81).source && at.decision == Decision::Allow
     }));
@@ -51,10 +47,8 @@ fn a_headless_service_translates_nothing() {
 
 #[test]
 fn each_backend_of_a_service_has_its_own_promise() {
-    let engine = cluster(
-        "clusterIP: 10.96.0.1",
-        &policy("podSelector: {matchLabels: {track: b}}, policyTypes: [Ingress]"),
-    );
+    let second_closed = policy("podSelector: {matchLabels: {track: b}}, policyTypes: [Ingress]");
+    let engine = cluster("clusterIP: 10.96.0.1", &second_closed);
     let arrivals = engine.evaluate_arrivals(&flow(&engine, "far", "service:web", 8080));
     let decisions: Vec<_> = arrivals.iter().map(|(_, expectation)| expectation.decision).collect();
     assert_eq!(decisions, [Decision::Allow, Decision::Deny]);
@@ -70,12 +64,11 @@ fn each_backend_of_a_service_has_its_own_promise() {
     );
 }
 
-/// ExternalName disappeared.
+/// Regression: an ExternalName Service was not mentioned.
 #[test]
 fn what_the_expected_matrix_does_not_show_of_a_service_is_noted() {
-    let service = |spec: &str| {
-        let content =
-            format!("apiVersion: v1\nkind: Service\nmetadata: {{name: s, namespace: x}}\nspec: {{{spec}}}\n");
+    let notes = |spec: &str| {
+        let content = support::service("name: s, namespace: x", spec, "");
         let text = Text { name: Arc::from("s.yaml"), content };
         let snapshot = Snapshot::from_documents(&text.documents().unwrap()).unwrap();
         snapshot.unshown.keys().map(ToString::to_string).collect::<Vec<_>>()
@@ -87,20 +80,21 @@ fn what_the_expected_matrix_does_not_show_of_a_service_is_noted() {
         ("type: NodePort, ports: [{port: 80}]", "no selector"),
         ("type: LoadBalancer, ports: [{port: 80}]", "no selector"),
     ] {
-        let notes = service(spec);
+        let notes = notes(spec);
         assert!(notes.len() == 1 && notes[0].starts_with(beginning), "{spec}: {notes:?}");
     }
-    // These have rows of their own.
-    for kind in ["ClusterIP", "NodePort", "LoadBalancer"] {
-        assert!(service(&format!("type: {kind}, selector: {{a: b}}, ports: [{{port: 80}}]")).is_empty());
+    for spec in [
+        // These Services have rows.
+        "type: ClusterIP, selector: {a: b}, ports: [{port: 80}]",
+        "type: NodePort, selector: {a: b}, ports: [{port: 80}]",
+        "type: LoadBalancer, selector: {a: b}, ports: [{port: 80}]",
+        // With `Local`, nodes keep the client's address, so the rows of external addresses apply.
+        "type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]",
+        "ports: [{port: 80}]",
+    ] {
+        assert!(notes(spec).is_empty(), "{spec}");
     }
-    // With `Local` nodes keep the client's address: the rows of addresses outside are the answer.
-    for spec in
-        ["type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]", "ports: [{port: 80}]"]
-    {
-        assert!(service(spec).is_empty(), "{spec}");
-    }
-    let both = service("type: NodePort, ports: [{port: 80}], externalIPs: [203.0.113.1]");
+    let both = notes("type: NodePort, ports: [{port: 80}], externalIPs: [203.0.113.1]");
     assert_eq!(both.len(), 2, "{both:?}");
 }
 
@@ -125,7 +119,7 @@ fn scenarios_refuse_the_fields_of_services_that_they_cannot_test() {
         ("externalIPs: [203.0.113.1]", "spec.externalIPs: not supported"),
     ] {
         let error = load(spec).unwrap_err();
-        assert!(error.contains(message) && error.starts_with("scenario.yaml:11:"), "{spec}: {error}");
+        assert!(error.contains(message) && error.starts_with("scenario.yaml:12:"), "{spec}: {error}");
     }
     for spec in ["internalTrafficPolicy: Local", "type: NodePort", "sessionAffinity: None"] {
         load(spec).unwrap();
@@ -133,38 +127,33 @@ fn scenarios_refuse_the_fields_of_services_that_they_cannot_test() {
 }
 
 fn load(spec: &str) -> Result<(), String> {
-    let content = format!(
-        "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {{name: a}}
-topology: {{namespaces: [{{name: x, pods: [{{name: a, labels: {{app: a}}}}]}}]}}
-steps:
-- name: a Service
+    let service = format!("spec: {{selector: {{app: a}}, ports: [{{port: 80}}], {spec}}}");
+    let steps = format!(
+        "- name: a Service
   apply:
   - apiVersion: v1
     kind: Service
     metadata: {{name: s, namespace: x}}
-    spec: {{selector: {{app: a}}, ports: [{{port: 80}}], {spec}}}
+    {service}
 "
     );
+    let topology = "namespaces: [{name: x, pods: [{name: a, labels: {app: a}}]}]";
+    let content = support::scenario("a", topology, "80/TCP", &steps);
     let text = Text { name: Arc::from("scenario.yaml"), content };
     scenario::load(&[text]).map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// Each cell of a Service of which one pod is closed: its verdict, what is expected, and the node that was reached.
-fn half_closed(arguments: &[&str]) -> Vec<[String; 3]> {
-    let path = scenario_file("backends");
-    let all = [&["run", path.to_str().unwrap(), "-o", "json"], arguments].concat();
-    let report = run(User::Ordinary, all).json();
-    let mut steps = report["scenarios"][0]["steps"].as_array().unwrap().iter();
-    let step = steps.find(|step| step["name"] == "one of two pods is closed").unwrap();
-    let cells = step["cells"].as_array().unwrap().iter().filter(|cell| cell["to"] == "service:y/web");
+/// Returns the verdict, the expectation and the reached node of each cell of a Service with an open pod and a closed one.
+fn half_closed(options: &[&str]) -> Vec<[String; 3]> {
+    let cells = cells(&run_json(&scenario_file("backends"), options).json());
+    let of_service = cells.iter().filter(|(place, cell)| {
+        place.ends_with("› one of two pods is closed") && cell["to"] == "service:y/web"
+    });
     let text = |cell: &serde_json::Value, field: &str| cell[field].as_str().unwrap_or("-").to_owned();
-    cells.map(|cell| ["verdict", "expected", "toNode"].map(|field| text(cell, field))).collect()
+    of_service.map(|(_, cell)| ["verdict", "expected", "toNode"].map(|field| text(cell, field))).collect()
 }
 
-/// Such a cell was undefined, whatever the packets did.
+/// Regression: such a cell was undefined, whatever the packets did.
 #[test]
 fn a_closed_endpoint_that_answers_for_its_service_is_a_leak() {
     let as_promised = half_closed(&[]);
@@ -173,6 +162,6 @@ fn a_closed_endpoint_that_answers_for_its_service_is_a_leak() {
     let open = half_closed(&["--fault", "no-enforcement"]);
     assert_eq!(open.len(), as_promised.len());
     let is_leak = |cell: &&[String; 3]| cell[..2] == ["leak", "deny"] && cell[2] != "-";
-    // A pod of the Service may reach itself, which is not filtered: such a cell need not be a leak.
+    // A pod of the Service may reach itself, and this is not filtered. Such a cell can be no leak.
     assert!(open.iter().filter(is_leak).count() * 2 > open.len(), "{open:?}");
 }

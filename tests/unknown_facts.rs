@@ -1,7 +1,7 @@
-//! Facts that are not known, against every value that they may have.
+//! Unknown facts, compared with every value that they can have.
 //!
-//! A cluster with gaps is evaluated once as it is, and once for each way of filling its gaps from a small
-//! universe. An answer is definite only if it is the answer for all of these.
+//! The tests evaluate a cluster with gaps, and each cluster that results if its gaps are filled from a small universe. An
+//! answer is definite only if all of these clusters have it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,17 +14,17 @@ use netproof::policy::{
     Protocol, Requirement, Rule, Tier, UnknownFact, UnknownFacts, UnknownLabels,
 };
 
-/// How many random clusters are looked at.
+/// Number of random clusters.
 const CLUSTERS: u64 = 6_000;
-/// The most ways of filling the gaps of one flow.
+/// Maximum number of ways to fill the gaps of one flow.
 const MOST_COMPLETIONS: usize = 400;
 
 const KEYS: [&str; 2] = ["app", "hash"];
 const NAMESPACE_KEYS: [&str; 2] = ["team", "env"];
 const VALUES: [&str; 2] = ["1", "2"];
-/// A value that no selector names: it stands for all of these.
+/// A value for all values that no selector names.
 const OTHER: &str = "other";
-/// Each has a part of the address space of its own, as far as the blocks below go.
+/// Each address is in another part of the address space, as far as the blocks below divide it.
 const ADDRESSES: [&str; 8] =
     ["10.0.1.1", "10.0.2.1", "10.0.3.1", "10.1.0.1", "192.0.2.1", "198.51.100.1", "fd00:1::1", "fd01::1"];
 const BLOCKS: [(&str, &[&str]); 7] = [
@@ -103,7 +103,7 @@ fn pod_selector(rng: &mut Rng) -> PodSelector {
     PodSelector { namespaces: selector(rng, &NAMESPACE_KEYS), pods: selector(rng, &KEYS) }
 }
 
-/// Labels of which each is known, known to be there, or not known at all.
+/// Returns labels. Of each, the value is known, only the key is known, or nothing is known.
 fn labels(rng: &mut Rng, keys: &[&str], gaps: bool) -> (Labels, UnknownLabels) {
     let mut labels = Labels::new();
     let mut unknown = UnknownLabels { others: gaps && rng.u8(..3) == 0, ..UnknownLabels::default() };
@@ -174,7 +174,7 @@ fn cluster(rng: &mut Rng) -> Cluster {
     cluster
 }
 
-/// Every way of filling the gaps of some labels.
+/// Returns every way to fill the gaps of these labels.
 fn all_labels(keys: &[&str], known: &Labels, unknown: &UnknownLabels) -> Vec<Labels> {
     let mut all = vec![known.clone()];
     for key in keys.iter().filter(|key| !known.contains_key(**key)) {
@@ -195,7 +195,7 @@ fn all_labels(keys: &[&str], known: &Labels, unknown: &UnknownLabels) -> Vec<Lab
     all
 }
 
-/// Every address of a family that a pod may have.
+/// Returns every address of a family that a pod can have.
 fn all_addresses(pod: &Pod, family: IpFamily) -> Vec<Vec<IpAddr>> {
     if !pod.addresses.is_empty() {
         return vec![pod.addresses.clone()];
@@ -208,7 +208,8 @@ fn all_addresses(pod: &Pod, family: IpFamily) -> Vec<Vec<IpAddr>> {
     addresses.filter(is_possible).map(|address| vec![address]).collect()
 }
 
-/// Every cluster that this one may be, as far as a flow between two pods can tell. `None` if there are too many.
+/// Returns every cluster that this one can be, as far as it matters for a flow between two pods. Returns `None` if there
+/// are too many.
 fn completions(cluster: &Cluster, ends: [usize; 2], family: IpFamily) -> Option<Vec<Cluster>> {
     let mut all = vec![cluster.clone()];
     for (at, namespace) in cluster.namespaces.iter().enumerate() {
@@ -251,10 +252,6 @@ fn pod_id(engine: &Engine, at: usize) -> PodId {
     engine.pods().nth(at).unwrap().0
 }
 
-fn decision(cluster: Cluster, ends: [usize; 2], family: IpFamily, port: Port) -> Decision {
-    decide(&Engine::new(cluster), ends, family, port)
-}
-
 fn decide(engine: &Engine, ends: [usize; 2], family: IpFamily, port: Port) -> Decision {
     let [source, destination] = ends.map(|end| Endpoint::Pod(pod_id(engine, end)));
     let destination = Destination::Endpoint(destination);
@@ -278,8 +275,8 @@ fn an_answer_is_definite_only_if_it_is_the_answer_whatever_is_not_known() {
         };
         let count = completions.len();
         let answer = decide(&engine, ends, family, port);
-        let all: BTreeSet<_> =
-            completions.into_iter().map(|cluster| decision(cluster, ends, family, port)).collect();
+        let decide_for = |cluster| decide(&Engine::new(cluster), ends, family, port);
+        let all: BTreeSet<_> = completions.into_iter().map(decide_for).collect();
         let joined = if all.len() == 1 { *all.first().unwrap() } else { Decision::Undefined };
         let kind = match (answer, joined) {
             (answer, joined) if answer == joined && count == 1 => "all is known",
@@ -291,8 +288,7 @@ fn an_answer_is_definite_only_if_it_is_the_answer_whatever_is_not_known() {
         };
         *counts.entry(kind).or_default() += 1;
     }
-    // Whether one selector matches is answered exactly; only several together may exclude each other in a way
-    // that no single one shows.
+    // The answer for one selector is exact. Several selectors can exclude each other, and single ones do not show this.
     let of = |kind| counts.get(kind).copied().unwrap_or_default();
     let with_gaps = of("allow") + of("deny") + of("undefined") + of("more careful than needed");
     assert!(of("more careful than needed") * 100 < with_gaps, "{counts:?}");
@@ -301,7 +297,7 @@ fn an_answer_is_definite_only_if_it_is_the_answer_whatever_is_not_known() {
     }
 }
 
-/// All flows of a pair at once are the flows one by one, and what is undefined names what it depends on.
+/// The sets of flows of a pair contain the same flows as single evaluations. Undefined flows name the unknown facts.
 #[test]
 fn sets_agree_with_single_flows_where_facts_are_not_known() {
     let mut named = std::collections::HashSet::new();
@@ -319,7 +315,7 @@ fn sets_agree_with_single_flows_where_facts_are_not_known() {
                     ends.iter().all(|end| !all_addresses(&cluster.pods[*end], *family).is_empty())
                 });
                 let decisions: Vec<_> = families.map(|family| decide(&engine, ends, family, port)).collect();
-                // Their nodes are not known, and a pod reaches hostNetwork on its own node.
+                // The nodes of the pods are unknown, and a pod reaches hostNetwork on its own node.
                 let has_host = ends.iter().any(|end| cluster.pods[*end].host_network);
                 let has_families = ends.iter().all(|end| {
                     let pod = &cluster.pods[*end];
@@ -341,12 +337,12 @@ fn sets_agree_with_single_flows_where_facts_are_not_known() {
             named.extend(pair.assumptions.iter().map(std::mem::discriminant));
         }
     }
-    assert_eq!(named.len(), 6, "not every kind of fact mattered");
+    assert_eq!(named.len(), 6, "some kind of fact never mattered");
 }
 
-/// Whether a connection is allowed, and whether it is undefined, of the decisions over each family that two pods may
-/// have in common. If it is not known which they have, each may be the only one. `has_host`: what is denied to one of
-/// the pods may be open to it all the same.
+/// Returns whether a connection is allowed, and whether it is undefined, from the decisions over each family that two pods
+/// can have in common. If their families are unknown, each family can be the only one. With `has_host`, a denied flow can
+/// still be allowed.
 pub(crate) fn over_families(decisions: &[Decision], has_families: bool, has_host: bool) -> (bool, bool) {
     let has = |decision| decisions.contains(&decision);
     let is_allowed = if has_families {
@@ -358,7 +354,7 @@ pub(crate) fn over_families(decisions: &[Decision], has_families: bool, has_host
     (is_allowed, !is_allowed && may_be)
 }
 
-/// The facts about two pods that are not known.
+/// Returns the unknown facts about two pods.
 fn gaps(cluster: &Cluster, ends: [usize; 2]) -> UnknownFacts {
     let mut gaps = UnknownFacts::new();
     if ends.iter().any(|end| cluster.pods[*end].host_network) {

@@ -1,5 +1,5 @@
-//! Objects that decide about packets or make pods, and that netproof does not model: never a pass unless they are
-//! accepted by name.
+//! Objects that netproof does not model, and that decide about packets or create pods. They are never a pass unless the
+//! user accepts them by name.
 
 use std::collections::BTreeSet;
 
@@ -7,103 +7,64 @@ use insta::assert_snapshot;
 use netproof::policy::ClusterPolicyKind;
 use netproof::snapshot::{ForeignPolicy, foreign_policies};
 
-use crate::machine::{User, file, folder, run};
+use crate::support::{Finished, file, netproof, object, policy, policy_step, run_json, scenario, service};
 
-const PODS: &str = "\
-apiVersion: v1
-kind: Pod
-metadata: {name: a, namespace: x}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: b, namespace: x}
----
-";
+fn pods() -> String {
+    ["a", "b"].map(|name| object("v1", "Pod", &format!("name: {name}, namespace: x"), "")).concat()
+}
 
-const OTHERS: &str = "\
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: a, namespace: x}
----
-apiVersion: projectcalico.org/v3
-kind: StagedNetworkPolicy
-metadata: {name: a, namespace: x}
----
-apiVersion: argoproj.io/v1alpha1
-kind: Rollout
-metadata: {name: a, namespace: x}
----
-apiVersion: networking.k8s.io/v1
-kind: PacketFilter
-metadata: {name: a, namespace: x}
----
-apiVersion: monitoring.coreos.com/v1
-kind: Prometheus
-metadata: {name: a, namespace: x}
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: a, namespace: x}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: a, namespace: x}
-";
+fn others() -> String {
+    let kinds = [
+        ("cilium.io/v2", "CiliumNetworkPolicy"),
+        ("projectcalico.org/v3", "StagedNetworkPolicy"),
+        ("argoproj.io/v1alpha1", "Rollout"),
+        ("networking.k8s.io/v1", "PacketFilter"),
+        ("monitoring.coreos.com/v1", "Prometheus"),
+        ("security.istio.io/v1", "AuthorizationPolicy"),
+        ("v1", "ConfigMap"),
+    ];
+    kinds.map(|(api_version, kind)| object(api_version, kind, "name: a, namespace: x", "")).concat()
+}
+
+fn expect(name: &str, manifests: &str, arguments: &[&str]) -> Finished {
+    netproof(&["expect", &file(&format!("unmodelled/{name}.yaml"), manifests)], arguments)
+}
 
 #[test]
 fn expect_names_them_and_ends_with_3_unless_they_are_accepted() {
-    let path = file("unmodelled/all.yaml", [PODS, OTHERS].concat());
-    let expect =
-        |arguments: &[&str]| run(User::Ordinary, ["expect", path.to_str().unwrap()].iter().chain(arguments));
-    let finished = expect(&[]);
-    assert_eq!(finished.code, Some(3));
+    let manifests = pods() + &others();
+    let expect = |arguments: &[&str]| expect("all", &manifests, arguments);
+    let finished = expect(&[]).exits(3);
     assert_snapshot!("expect", format!("{}{}", finished.stderr, finished.stdout));
     assert_snapshot!("expect, json", expect(&["-o", "json"]).stdout);
 
     let some = "CiliumNetworkPolicy,StagedNetworkPolicy.projectcalico.org";
-    assert_eq!(expect(&["--accept-unmodelled", some]).code, Some(3));
-    let finished = expect(&["--accept-unmodelled", some, "--accept-unmodelled", "Rollout,PacketFilter"]);
-    assert_eq!(finished.code, Some(0));
-    assert!(
-        finished.stdout.contains("not modelled, and accepted: Rollout.argoproj.io (1)"),
-        "{}",
-        finished.stdout
-    );
+    expect(&["--accept-unmodelled", some]).exits(3);
+    let all = ["--accept-unmodelled", some, "--accept-unmodelled", "Rollout,PacketFilter"];
+    let accepted = expect(&all).exits(0).stdout;
+    assert!(accepted.contains("not modelled, and accepted: Rollout.argoproj.io (1)"), "{accepted}");
 }
 
-/// They were `not looked at, as it has no part in NetworkPolicy`, and the exit code was 0.
+/// Regression: they were `not looked at, as it has no part in NetworkPolicy`, and the exit code was 0.
 #[test]
 fn policies_of_kyverno_that_make_or_change_objects_are_not_modelled() {
-    let policy = |rule: &str| {
-        format!(
-            "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: p}}\nspec: {{rules: [{{name: first, validate: {{}}}}, {{name: second, {rule}}}]}}\n---\n"
-        )
-    };
     let generate = "generate: {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, name: deny, data: {}}";
     for (rule, code) in [(generate, 3), ("mutate: {patchStrategicMerge: {}}", 3), ("verifyImages: []", 0)] {
-        let path = file("unmodelled/kyverno.yaml", [PODS, &policy(rule)].concat());
-        let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
-        assert_eq!(finished.code, Some(code), "{rule}: {}", finished.stdout);
-        let accepted = ["expect", path.to_str().unwrap(), "--accept-unmodelled", "ClusterPolicy.kyverno.io"];
-        assert_eq!(run(User::Ordinary, accepted).code, Some(0), "{rule}");
+        let spec = format!("spec: {{rules: [{{name: first, validate: {{}}}}, {{name: second, {rule}}}]}}\n");
+        let manifests = pods() + &object("kyverno.io/v1", "ClusterPolicy", "name: p", &spec);
+        expect("kyverno", &manifests, &[]).exits(code);
+        expect("kyverno", &manifests, &["--accept-unmodelled", "ClusterPolicy.kyverno.io"]).exits(0);
     }
 }
 
-/// Without a row it looked denied.
+/// Regression: the Service had no row, so it looked denied.
 #[test]
 fn a_service_whose_endpoints_are_not_known_is_named_in_table_and_json() {
-    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: x}\nspec: {type: LoadBalancer, ports: [{port: 5432}]}\n";
-    let path = file("unmodelled/endpoints.yaml", [PODS, service].concat());
-    let expect = |arguments: &[&str]| {
-        let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()].iter().chain(arguments));
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        finished
-    };
-    let told = expect(&[]).stderr;
-    assert!(
-        told.contains("not in the table: Service x/db: no selector: where it leads is not known"),
-        "{told}"
-    );
+    let service = service("name: db, namespace: x", "type: LoadBalancer, ports: [{port: 5432}]", "");
+    let expect = |arguments: &[&str]| expect("endpoints", &(pods() + &service), arguments).exits(0);
+    let note = expect(&[]).stderr;
+    let line = "not in the table: Service x/db: no selector: where it leads is not known";
+    assert!(note.contains(line), "{note}");
     let json = expect(&["-o", "json"]).json();
     assert_eq!(json["unshown"][0]["services"], serde_json::json!(["x/db"]));
     assert!(json["unshown"][0]["why"].as_str().unwrap().starts_with("no selector"), "{json}");
@@ -111,57 +72,39 @@ fn a_service_whose_endpoints_are_not_known_is_named_in_table_and_json() {
 
 #[test]
 fn pods_alone_that_are_not_modelled_are_named_with_the_message() {
-    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {}}\n---\n";
-    let path = file("unmodelled/rollout.yaml", [policy, OTHERS].concat());
-    let finished = run(User::Ordinary, ["expect", path.to_str().unwrap()]);
-    assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""));
-    assert!(finished.stderr.contains("not modelled: Rollout.argoproj.io (1)"), "{}", finished.stderr);
+    let manifests = policy("name: p", "podSelector: {}") + &others();
+    let message = expect("rollout", &manifests, &[]).refusal();
+    assert!(message.contains("not modelled: Rollout.argoproj.io (1)"), "{message}");
 }
 
 #[test]
 fn a_scenario_that_applies_them_is_inconclusive_unless_they_are_accepted() {
-    let scenario = "\
-apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: foreign}
-topology: {namespaces: [{name: x, pods: [{name: a}, {name: b}]}]}
-probes: [80/TCP]
-steps:
-- name: deny
-  apply:
-  - apiVersion: networking.k8s.io/v1
-    kind: NetworkPolicy
-    metadata: {name: deny, namespace: x}
-    spec: {podSelector: {}}
-  - apiVersion: crd.antrea.io/v1beta1
+    let objects = "  - apiVersion: crd.antrea.io/v1beta1
     kind: ClusterNetworkPolicy
     metadata: {name: foreign}
   - {apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: x}}
   expect: [{from: \"*\", to: \"*\", deny: [all]}]
 ";
-    let path = file("unmodelled/scenario.yaml", scenario);
-    let run =
-        |arguments: &[&str]| run(User::Ordinary, ["run", path.to_str().unwrap()].iter().chain(arguments));
-    let finished = run(&["-o", "json", "--repeat", "2"]);
-    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
-    let json = finished.json();
+    let topology = "namespaces: [{name: x, pods: [{name: a}, {name: b}]}]";
+    let step = policy_step("deny", "x", "deny", "podSelector: {}") + objects;
+    let path = file("unmodelled/scenario.yaml", scenario("foreign", topology, "80/TCP", &step));
+    let json = run_json(&path, &["--repeat", "2"]).exits(3).json();
     assert_eq!(json["outcome"], "inconclusive");
     assert_eq!(json["unmodelled"][0]["kind"], "ClusterNetworkPolicy.crd.antrea.io");
     assert_eq!(json["unmodelled"][0]["count"], 1);
     assert_eq!(json["unmodelled"][0]["accepted"], false);
     assert_eq!(json["scenarios"][0]["ignored"], serde_json::json!({"ConfigMap": 1}));
 
-    let table = run(&[]).stdout;
+    let table = netproof(&["run", &path], &[]).stdout;
     assert!(table.starts_with("INCONCLUSIVE"), "{table}");
     assert!(table.contains("not modelled: ClusterNetworkPolicy.crd.antrea.io (1)"), "{table}");
-    let finished = run(&["--accept-unmodelled", "ClusterNetworkPolicy.crd.antrea.io"]);
-    assert_eq!(finished.code, Some(0), "{}", finished.stdout);
-    assert!(finished.stdout.contains("not modelled, and accepted:"), "{}", finished.stdout);
-    assert!(folder().exists());
+    let accepted = ["--accept-unmodelled", "ClusterNetworkPolicy.crd.antrea.io"];
+    let table = netproof(&["run", &path], &accepted).exits(0).stdout;
+    assert!(table.contains("not modelled, and accepted:"), "{table}");
 }
 
-/// A run counts these objects; what it may not list, there may be, and the run is inconclusive. Nothing else is
-/// granted with them.
+/// A run counts these objects. If it may not list a kind, there may be objects of this kind, and the run is inconclusive.
+/// The service account has no other rights.
 #[test]
 fn the_service_account_may_list_every_kind_that_a_run_looks_for() {
     let manifest = include_str!("../deploy/account.yaml");

@@ -1,4 +1,4 @@
-//! What this test program does when it is started inside the network of a pod or a node of somebody's lab.
+//! The part of this test program that runs inside the network of a pod or node of a lab.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -9,18 +9,18 @@ use std::time::Duration;
 use netproof::backend::lab::Detour;
 use serde::{Deserialize, Serialize};
 
-/// Says what to do, as JSON.
+/// Environment variable with the task, as JSON.
 pub(super) const VARIABLE: &str = "NETPROOF_INTERFERENCE";
 
-/// What a helper writes into its file when it is ready.
+/// Content of a helper's file when the helper is ready.
 pub(super) const READY: &[u8] = b"ready";
 
-/// A thing to do inside.
+/// A task inside.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Helper {
     /// Let packets pass by the rules of the node.
     Detour { per_mille: u32, delay_ms: u64 },
-    /// Answer probes with a name of our own.
+    /// Answer probes in another name.
     Answer { port: u16, name: String },
 }
 
@@ -31,12 +31,12 @@ struct Order {
     ready: PathBuf,
 }
 
-/// No test: the harness starts this program again with this as its only test.
+/// This is no test. The harness starts this program again, and selects this function as its only test.
 #[test]
 #[ignore = "started by the harness, inside of a lab"]
 fn helper() {
     let Ok(order) = std::env::var(VARIABLE) else { return };
-    // Nobody else would end it.
+    // No other process would end this one.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).unwrap();
     let Order { helper, ready } = serde_json::from_str(&order).unwrap();
     match helper {
@@ -52,7 +52,7 @@ fn helper() {
     }
 }
 
-/// Answers like an agent, with another name: what it was asked is echoed.
+/// Answers like an agent in another name: echoes the question.
 fn answer(port: u16, name: &str, ready: &Path) {
     let (streams, datagrams) = ((Ipv6Addr::UNSPECIFIED, port), (Ipv6Addr::UNSPECIFIED, port));
     let (streams, datagrams) = (TcpListener::bind(streams).unwrap(), UdpSocket::bind(datagrams).unwrap());
@@ -64,7 +64,7 @@ fn answer(port: u16, name: &str, ready: &Path) {
             loop {
                 let (length, from) = datagrams.recv_from(&mut buffer).unwrap();
                 let question = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                // The asker may be gone.
+                // The sender may have ended.
                 let _ = datagrams.send_to(signed(&question).as_bytes(), from);
             }
         });

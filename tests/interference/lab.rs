@@ -1,8 +1,7 @@
-//! A lab in a running netproof, found and interfered with from outside.
+//! Finds the lab of a running netproof, and interferes with it from outside.
 //!
-//! Nothing of netproof takes part: its agents are child processes, so the namespaces of its pods and nodes are entered
-//! through `/proc`, and what happens there is done by `nft`, by signals, or by this test program, started once more inside
-//! ([`inside`](super::inside)).
+//! netproof does not take part. Its agents are child processes, so `/proc` leads to the namespaces of its pods and nodes.
+//! `nft`, signals, and this test program itself ([`inside`](super::inside)) act there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +11,13 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::inside::{Helper, VARIABLE};
-use crate::machine::{Finished, User, command, file, folder};
+use crate::support::{Finished, User, command, file, folder, signal, writable_file};
 
-/// How long anything may take to appear: the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for something to appear. Other tests may keep the machine busy.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A run of netproof, and everything that interferes with it.
 pub(super) struct RunningLab {
@@ -29,33 +27,28 @@ pub(super) struct RunningLab {
 
 impl RunningLab {
     /// Starts `netproof run` with one scenario.
-    pub(super) fn start(user: User, name: &str, scenario: &str, options: &[&str]) -> Self {
-        let path = file(&format!("interference/{name}.yaml"), scenario);
-        let mut run = command(user);
-        run.arg("run").arg(path).args(options);
-        Self::spawn(run)
+    pub(super) fn start(user: User, scenario: &str, options: &[&str]) -> Self {
+        Self::spawn(command(user), scenario, options)
     }
 
     /// Starts `netproof run` as an ordinary user does on a terminal that shows colours.
-    pub(super) fn start_on_terminal(name: &str, scenario: &str, options: &[&str]) -> Self {
-        let path = file(&format!("interference/{name}.yaml"), scenario);
-        let mut run = command(User::Ordinary);
-        run.env("CLICOLOR_FORCE", "1").arg("run").arg(path).args(options);
-        Self::spawn(run)
+    pub(super) fn start_on_terminal(scenario: &str, options: &[&str]) -> Self {
+        let mut command = command(User::Ordinary);
+        command.env("CLICOLOR_FORCE", "1");
+        Self::spawn(command, scenario, options)
     }
 
-    fn spawn(mut run: Command) -> Self {
-        run.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { child: Some(run.spawn().unwrap()), helpers: Vec::new() }
+    fn spawn(mut command: Command, scenario: &str, options: &[&str]) -> Self {
+        let path = file(&format!("interference/{:016x}.yaml", fastrand::u64(..)), scenario);
+        command.arg("run").arg(path).args(options).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { child: Some(command.spawn().unwrap()), helpers: Vec::new() }
     }
 
-    /// Waits until the rules of the nodes have been replaced so often, and returns while netproof is stopped. Its agents
-    /// and the network go on.
+    /// Waits until the nodes have this generation of rules, and stops netproof. Its agents and the network go on.
     ///
-    /// The first rules are those without policies: the `n`th step of a scenario whose steps all change the rules brings
-    /// the generation `n + 1`.
+    /// Generation 1 has no policies. If every step of a scenario changes the rules, step `n` brings generation `n + 1`.
     pub(super) fn stop_at_generation(&self, generation: u64) -> Stopped {
-        // Not before: the processes of a lab that is being made are not complete.
+        // Before that, some processes of the lab may not exist yet.
         self.wait("the nodes have rules", |lab| lab.generation() >= Some(1));
         self.wait(&format!("generation {generation} of the rules"), |lab| {
             lab.generation() >= Some(generation)
@@ -64,34 +57,20 @@ impl RunningLab {
         Stopped::new(parent(agent).unwrap())
     }
 
-    /// Lets the input of every pod be lost: nobody but the pod itself reaches it.
+    /// Drops the input of every pod. Only the pod itself can still reach it.
     pub(super) fn drop_input_of_all_pods(&self) {
         let agents = self.agents();
         let pods: Vec<_> = agents.iter().filter(|(name, _)| !name.contains(':')).collect();
         assert!(!pods.is_empty(), "{agents:?}");
         for (_, pod) in pods {
-            nft(
-                *pod,
-                &[
-                    "add table inet interference",
-                    "add chain inet interference input { type filter hook input priority 0; }",
-                    "add rule inet interference input iifname eth0 drop",
-                ],
-            );
+            nft(*pod, "type filter hook input priority 0", &["iifname eth0 drop"]);
         }
     }
 
-    /// Lets everything be lost that other nodes and a node's pods send each other.
+    /// Drops everything between a node's pods and other nodes.
     pub(super) fn cut_off(&self, node: &str) {
-        nft(
-            self.agent(&format!("node:{node}")),
-            &[
-                "add table inet interference",
-                "add chain inet interference forward { type filter hook forward priority -10; }",
-                "add rule inet interference forward iifname eth0 drop",
-                "add rule inet interference forward oifname eth0 drop",
-            ],
-        );
+        let rules = ["iifname eth0 drop", "oifname eth0 drop"];
+        nft(self.agent(&format!("node:{node}")), "type filter hook forward priority -10", &rules);
     }
 
     /// Lets connections of all pods pass by the rules of their nodes.
@@ -114,50 +93,26 @@ impl RunningLab {
         }
     }
 
-    /// Lets a stranger in a pod answer whatever comes to a port from outside of the pod, signed with this name: over UDP
-    /// and over TCP.
+    /// Answers everything that comes to a port of a pod from outside of the pod, over UDP and TCP, in this name.
     pub(super) fn answer(&mut self, pod: &str, port: u16, name: &str) {
         const STRANGER: u16 = 8666;
         let agent = self.agent(pod);
         self.help(agent, &Helper::Answer { port: STRANGER, name: name.to_owned() });
-        let redirect = |protocol: &str| {
-            format!(
-                "add rule inet interference stranger iifname eth0 {protocol} dport {port} redirect to :{STRANGER}"
-            )
-        };
-        nft(
-            agent,
-            &[
-                "add table inet interference",
-                "add chain inet interference stranger { type nat hook prerouting priority -100; }",
-                &redirect("tcp"),
-                &redirect("udp"),
-            ],
-        );
+        let [tcp, udp] = ["tcp", "udp"]
+            .map(|protocol| format!("iifname eth0 {protocol} dport {port} redirect to :{STRANGER}"));
+        nft(agent, "type nat hook prerouting priority -100", &[&tcp, &udp]);
     }
 
-    /// Lets the answers of a pod's DNS server be lost. Questions come to it.
+    /// Drops the answers of a pod's DNS server. It still gets the questions.
     pub(super) fn lose_answers_to_lookups(&self, pod: &str, port: u16) {
-        nft(
-            self.agent(pod),
-            &[
-                "add table inet interference",
-                "add chain inet interference output { type filter hook output priority 0; }",
-                &format!("add rule inet interference output oifname eth0 udp sport {port} drop"),
-            ],
-        );
+        let rule = format!("oifname eth0 udp sport {port} drop");
+        nft(self.agent(pod), "type filter hook output priority 0", &[&rule]);
     }
 
     /// Drops what other pods send to a port of a pod.
     pub(super) fn close_port(&self, pod: &str, protocol: &str, port: u16) {
-        nft(
-            self.agent(pod),
-            &[
-                "add table inet interference",
-                "add chain inet interference port { type filter hook input priority 0; }",
-                &format!("add rule inet interference port iifname eth0 {protocol} dport {port} drop"),
-            ],
-        );
+        let rule = format!("iifname eth0 {protocol} dport {port} drop");
+        nft(self.agent(pod), "type filter hook input priority 0", &[&rule]);
     }
 
     /// Kills the agent of an endpoint.
@@ -173,7 +128,7 @@ impl RunningLab {
     }
 
     fn wait(&self, what: &str, is_there: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         while !is_there(self) {
             assert!(Instant::now() < deadline, "never came: {what}; agents: {:?}", self.agents());
             sleep(Duration::from_millis(2));
@@ -219,16 +174,10 @@ impl RunningLab {
     fn help(&mut self, agent: u32, helper: &Helper) {
         let mut command = enter(agent, this_program());
         command.args(["interference::inside::helper", "--exact", "--ignored", "--nocapture"]);
-        let ready = folder().join(format!("interference/ready-{:016x}", fastrand::u64(..)));
-        fs::create_dir_all(ready.parent().unwrap()).unwrap();
-        fs::write(&ready, "").unwrap();
-        make_writable(&ready);
+        let ready = writable_file(&format!("interference/ready-{:016x}", fastrand::u64(..)));
         let helper = serde_json::json!({ "do": helper, "ready": ready });
-        command
-            .env(VARIABLE, helper.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.env(VARIABLE, helper.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.helpers.push(command.spawn().unwrap());
         let is_ready = |_: &Self| fs::read(&ready).unwrap() == super::inside::READY;
         self.wait("the helper is ready", is_ready);
@@ -237,7 +186,7 @@ impl RunningLab {
 
 impl Drop for RunningLab {
     fn drop(&mut self) {
-        // They may have ended.
+        // These processes may have ended.
         for child in self.helpers.iter_mut().chain(&mut self.child) {
             let _ = child.kill();
             let _ = child.wait();
@@ -252,7 +201,7 @@ impl Stopped {
     fn new(netproof: u32) -> Self {
         signal(netproof, Signal::SIGSTOP);
         let stopped = Self(netproof);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         while stat(netproof).is_some_and(|stat| stat.first().is_none_or(|state| state != "T")) {
             assert!(Instant::now() < deadline, "netproof did not stop");
             sleep(Duration::from_millis(1));
@@ -265,10 +214,6 @@ impl Drop for Stopped {
     fn drop(&mut self) {
         signal(self.0, Signal::SIGCONT);
     }
-}
-
-fn signal(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
 }
 
 /// Returns the fields of `/proc/PID/stat` after the name.
@@ -285,7 +230,7 @@ fn parent(pid: u32) -> Option<u32> {
 fn enter(pid: u32, program: &Path) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["--target", &pid.to_string(), "--net"]);
-    // A lab of root has no user namespace of its own, and nobody may enter their own once more.
+    // Root's lab has no user namespace of its own, and a process cannot enter its own user namespace.
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
     if namespace(&pid.to_string()) != namespace("self") {
         command.arg("--user");
@@ -296,13 +241,18 @@ fn enter(pid: u32, program: &Path) -> Command {
     command
 }
 
-fn nft(pid: u32, commands: &[&str]) {
-    let script = commands.join("\n");
+/// Adds a chain with these rules to the network of a process.
+fn nft(pid: u32, chain: &str, rules: &[&str]) {
+    // A pod or node gets at most one chain in a test.
+    let rules: String =
+        rules.iter().map(|rule| format!("\nadd rule inet interference chain0 {rule}")).collect();
+    let table = "add table inet interference";
+    let script = format!("{table}\nadd chain inet interference chain0 {{ {chain}; }}{rules}");
     let output = enter(pid, Path::new("nft")).arg(&script).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Returns this test program, where everybody may start it.
+/// Returns a copy of this test program that every user can start.
 fn this_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -310,9 +260,4 @@ fn this_program() -> &'static Path {
         fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
         copy
     })
-}
-
-pub(super) fn make_writable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
 }

@@ -1,20 +1,22 @@
-//! Running the program: as root and as an ordinary user, from a folder that both may read.
+//! Runs the program, as root and as an ordinary user, in a folder that both can read.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::{env, fs};
 
-use std::os::unix::fs::PermissionsExt;
-
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Who runs the program. Everything that concerns the lab is tested as both.
+/// The user that runs the program. Everything that concerns the lab is tested as both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
-    /// Root: the real one, or where the tests do not run as root, that of a user namespace.
+    /// The real root if the tests run as root, the root of a user namespace if they do not.
     Root,
-    /// Somebody without any privilege.
+    /// A user without any privilege.
     Ordinary,
 }
 
@@ -22,12 +24,13 @@ impl User {
     pub(crate) const ALL: [Self; 2] = [Self::Root, Self::Ordinary];
 }
 
-/// Whether the tests themselves run as root.
+/// Returns whether the tests themselves run as root.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// A folder outside the project that everybody may read. It stays until the tests end.
+/// Returns the folder in which the program runs. It is outside of the project, every user can read it, and it is
+/// removed when the tests end.
 pub(crate) fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     FOLDER
@@ -39,7 +42,7 @@ pub(crate) fn folder() -> &'static Path {
         .path()
 }
 
-/// The program, where everybody may start it: the checkout may be in a closed folder.
+/// Returns a copy of the program that every user can start: other users may not be able to read the checkout.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -49,18 +52,25 @@ pub(crate) fn program() -> &'static Path {
     })
 }
 
-/// A file with this content, which everybody may read.
-pub(crate) fn file(name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+/// Writes a file that every user can read. Returns its name, which is a path for the program.
+pub(crate) fn file(name: &str, content: impl AsRef<[u8]>) -> String {
     let path = folder().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    // Another test may be reading the same file: it is never there in part.
+    // Another test may be reading the same file, so the new content replaces the old one at once.
     let part = path.with_extension(format!("{:016x}.part", fastrand::u64(..)));
     fs::write(&part, content).unwrap();
     fs::rename(&part, &path).unwrap();
+    name.to_owned()
+}
+
+/// Writes an empty file that every user can write.
+pub(crate) fn writable_file(name: &str) -> PathBuf {
+    let path = folder().join(file(name, ""));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     path
 }
 
-/// The program as somebody's command, without arguments.
+/// Returns the command that starts the program as a user, without arguments.
 pub(crate) fn command(user: User) -> Command {
     let mut command = match (user, is_root()) {
         (User::Root, true) | (User::Ordinary, false) => Command::new(program()),
@@ -79,7 +89,7 @@ pub(crate) fn command(user: User) -> Command {
     command
 }
 
-/// What a command printed and how it ended.
+/// The output of a command and its exit code.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
@@ -98,68 +108,50 @@ impl From<Output> for Finished {
 }
 
 impl Finished {
-    /// What it printed, which has to be JSON.
+    /// Checks the exit code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    /// Checks that the program refused its input: exit code 2 and nothing on standard output. Returns the message.
+    #[track_caller]
+    pub(crate) fn refusal(self) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(2), ""), "{self:?}");
+        self.stderr
+    }
+
+    /// Returns standard output, which has to be JSON.
+    #[track_caller]
     pub(crate) fn json(&self) -> Value {
         let parsed = serde_json::from_str(&self.stdout);
         parsed.unwrap_or_else(|error| unreachable!("{error}: {self:?}"))
     }
 }
 
-/// Runs the program to its end.
-pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(user: User, arguments: impl IntoIterator<Item = S>) -> Finished {
+/// Runs the program as a user, and waits for its end.
+pub(crate) fn run<S: AsRef<OsStr>>(user: User, arguments: impl IntoIterator<Item = S>) -> Finished {
     command(user).args(arguments).output().unwrap().into()
 }
 
-/// The folder of the scenario library, where everybody may read it.
-pub(crate) fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let (from, to) =
-            (Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios"), folder().join("scenarios"));
-        copy_folder(&from, &to);
-        to
-    })
+/// Runs the program as an ordinary user: the first arguments are the same for a whole test, the others are not.
+pub(crate) fn netproof(first: &[&str], others: &[&str]) -> Finished {
+    run(User::Ordinary, first.iter().chain(others))
 }
 
-/// Small scenarios for tests that look at every verdict. Together they decide most items of the semantics.
-pub(crate) const BASICS: [&str; 27] = [
-    "aks-managed-namespaces",
-    "default-deny",
-    "dns-label-mismatch",
-    "dual-stack",
-    "host-network",
-    "ip-block",
-    "ip-block-pods",
-    "named-ports",
-    "named-ports-of-host-network",
-    "namespace-selector-empty",
-    "namespaces-only",
-    "pods-come-and-go",
-    "pods-that-end",
-    "policy-lifecycle",
-    "policy-types",
-    "port-items",
-    "port-range",
-    "relabelling",
-    "same-namespace-and-dns",
-    "security-zones",
-    "selectors",
-    "shared-ingress",
-    "target-ports",
-    "team-segmentation",
-    "tenant-baseline",
-    "two-customers",
-    "union",
-];
-
-/// The file of a scenario of the library. It has the name of the scenario, and the folder does not matter.
-pub(crate) fn scenario_file(name: &str) -> PathBuf {
-    let folders = fs::read_dir(library()).unwrap().map(|folder| folder.unwrap().path());
-    let mut files = folders.map(|folder| folder.join(format!("{name}.yaml")));
-    files.find(|file| file.is_file()).unwrap_or_else(|| unreachable!("the library has no scenario {name}"))
+/// Runs a scenario as an ordinary user. The report is JSON.
+pub(crate) fn run_json(scenario: &str, options: &[&str]) -> Finished {
+    netproof(&["run", scenario, "-o", "json"], options)
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Sends a signal to a process.
+pub(crate) fn signal(process: u32, signal: Signal) {
+    kill(Pid::from_raw(process.try_into().unwrap()), signal).unwrap();
+}
+
+/// Copies a folder with everything in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
