@@ -100,7 +100,7 @@ impl Covered {
 fn kinds(world: &World, cell: &Cell, claim: Decision, reasons: &[Reason]) -> Vec<String> {
     let mut kinds = vec![cell.family.to_string(), cell.probe.protocol().name().to_owned()];
     kinds.extend(reasons.iter().filter_map(Reason::direction).map(|direction| direction.name().to_owned()));
-    if let (Some(from), Some(to)) = (world.machine_of(&cell.from), world.machine_of(&cell.to)) {
+    if let (Some(from), Some(to)) = (world.node_of(&cell.from), world.node_of(&cell.to)) {
         kinds.push(if from == to { "on one node" } else { "across nodes" }.to_owned());
     }
     let claim = match claim {

@@ -46,8 +46,8 @@ fn hostile_cells() -> Vec<CellResult> {
     ];
     for (i, cell) in cells.iter_mut().enumerate() {
         cell.cell.to = EndpointName::Pod { namespace: hostile(), name: format!("{HOSTILE}{i}") };
-        cell.machines.to = Some(hostile());
-        cell.machines.from = Some("node-1".to_owned());
+        cell.nodes.to = Some(hostile());
+        cell.nodes.from = Some("node-1".to_owned());
         cell.intended = Some(Claim::Allow);
         cell.asserted = Some(Claim::Allow);
     }

@@ -260,7 +260,7 @@ fn ctrl_c_ends_the_run_and_cleans_up() {
 
 /// Without nftables, or without namespaces for users, the message says what is missing.
 #[test]
-fn a_machine_that_cannot_run_the_lab_gets_the_reason() {
+fn a_node_that_cannot_run_the_lab_gets_the_reason() {
     let run_in = |preparation: &str| {
         let script = format!("{preparation} && exec {} run", program().display());
         // A user namespace has its own mounts and limits, so this machine does not change.

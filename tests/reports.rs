@@ -16,7 +16,7 @@ use netproof::scenario::{Claim, Demonstrates, SpecRule};
 use netproof::snapshot::Unmodelled;
 use netproof::source::Text;
 use netproof::verdict::{
-    Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Machines, Observation, OpenConnection,
+    Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Nodes, Observation, OpenConnection,
     Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, TimeToSettle, Verdict,
     merge,
 };
@@ -72,17 +72,17 @@ pub(crate) fn cell(
         silences: 2,
         settled: None,
         delivered_until: None,
-        machines: Machines { from: Some("node-1".to_owned()), to: Some("node-2".to_owned()) },
+        nodes: Nodes { from: Some("node-1".to_owned()), to: Some("node-2".to_owned()) },
         repeated: [].into(),
     }
 }
 
 /// Returns the cell, with a change that was in force after some milliseconds.
-pub(crate) fn settled(mut cell: CellResult, change: Change, took: u64, machine: Option<&str>) -> CellResult {
+pub(crate) fn settled(mut cell: CellResult, change: Change, took: u64, node: Option<&str>) -> CellResult {
     let took = Duration::from_millis(took);
     let opposed = took.checked_sub(Duration::from_millis(30));
-    let machine = machine.map(str::to_owned);
-    cell.settled = Some(Settling { change, took, opposed, machine, limit: None });
+    let node = node.map(str::to_owned);
+    cell.settled = Some(Settling { change, took, opposed, node, limit: None });
     cell
 }
 
@@ -310,7 +310,7 @@ fn a_run_with_only_inconclusive_cells() {
 fn the_only_node_that_leaks_is_named_if_another_one_denied_what_it_had_to() {
     let leak = || cell("a", "b", Decision::Deny, Observation::Connected, Verdict::Leak);
     let mut elsewhere = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
-    std::mem::swap(&mut elsewhere.machines.from, &mut elsewhere.machines.to);
+    std::mem::swap(&mut elsewhere.nodes.from, &mut elsewhere.nodes.to);
     let shown = |cells| terminal(&run(vec![scenario("s", vec![step("t", cells)])]), false);
     let line = "every leak is at node-2: other nodes denied everything that they had to deny";
     assert!(shown(vec![leak(), elsewhere]).contains(line));
@@ -539,7 +539,7 @@ fn changes_that_were_in_force_too_late() {
 #[test]
 fn the_nodes_that_are_covered_are_those_at_which_cells_were_judged() {
     let at = |from: &str, to: &str, observed, verdict| CellResult {
-        machines: Machines { from: Some(from.to_owned()), to: Some(to.to_owned()) },
+        nodes: Nodes { from: Some(from.to_owned()), to: Some(to.to_owned()) },
         ..cell("a", "b", Decision::Deny, observed, verdict)
     };
     let cells = vec![

@@ -253,13 +253,13 @@ impl From<&CellResult> for Cell {
             change: settled.map(|settled| settled.change),
             settled_ms: settled.map(|settled| settled.took.into()),
             opposed_ms: settled.and_then(|settled| settled.opposed).map(Millis::from),
-            settled_at: settled.and_then(|settled| settled.machine.clone()),
+            settled_at: settled.and_then(|settled| settled.node.clone()),
             limit_ms: settled.and_then(|settled| settled.limit).map(Millis::from),
             delivered_until_ms: result.delivered_until.map(|until| until.duration().into()),
             is_delivered_to_new_pod: matches!(result.delivered_until, Some(DeliveredUntil::AfterNewPod(_))),
             repeated: repeated.collect(),
-            from_node: result.machines.from.clone(),
-            to_node: result.machines.to.clone(),
+            from_node: result.nodes.from.clone(),
+            to_node: result.nodes.to.clone(),
         }
     }
 }

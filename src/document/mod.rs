@@ -35,7 +35,7 @@ pub use crate::fuzz::Differs;
 pub use crate::policy::{Decision, Direction, IpFamily};
 pub use crate::scenario::Demonstrates;
 pub use crate::snapshot::Unmodelled;
-pub use crate::verdict::{Change, Counts, MachineCounts, Outcome, Repetitions};
+pub use crate::verdict::{Change, Counts, NodeCounts, Outcome, Repetitions};
 
 use std::collections::BTreeMap;
 

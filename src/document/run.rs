@@ -14,7 +14,7 @@ use super::{
 };
 use crate::policy::Decision;
 use crate::snapshot::Unmodelled;
-use crate::verdict::{Counts, MachineCounts, Outcome, Power, RunResult};
+use crate::verdict::{Counts, NodeCounts, Outcome, Power, RunResult};
 
 /// Reason why a text is not a result of a run.
 #[derive(Debug, Error)]
@@ -88,7 +88,7 @@ pub struct RunDocument {
     #[serde(default, with = "by_name")]
     pub skipped: Vec<(String, usize)>,
     #[serde(default)]
-    pub nodes: BTreeMap<String, MachineCounts>,
+    pub nodes: BTreeMap<String, NodeCounts>,
     #[serde(default)]
     pub profiles: Vec<Profile>,
     #[serde(default)]
@@ -206,7 +206,7 @@ impl RunDocument {
 
 impl From<&RunResult> for RunDocument {
     fn from(result: &RunResult) -> Self {
-        let (environment, judged_nodes) = (&result.environment, result.judged_machines());
+        let (environment, judged_nodes) = (&result.environment, result.judged_nodes());
         let coverage = environment.coverage(&judged_nodes);
         let skipped = result.skipped().into_iter();
         let power = result.power();
@@ -232,12 +232,12 @@ impl From<&RunResult> for RunDocument {
             left: result.left(),
             requested: result.asked,
             failure: result.failure().map(|failure| failure.message.clone()),
-            leaking_node: result.leaking_machine().map(str::to_owned),
+            leaking_node: result.leaking_node().map(str::to_owned),
             took_ms: result.took.into(),
             counts: result.counts(),
             proof: Proof::new(&power, result.asked_share),
             skipped: skipped.map(|(capability, count)| (capability.to_string(), count)).collect(),
-            nodes: result.machines().into_iter().map(|(node, counts)| (node.to_owned(), counts)).collect(),
+            nodes: result.nodes().into_iter().map(|(node, counts)| (node.to_owned(), counts)).collect(),
             profiles: Profile::all(result),
             latency: RunLatency::of(scenarios.iter().flat_map(|scenario| &scenario.steps)),
             comparison: None,

@@ -189,7 +189,7 @@ impl From<&ScenarioResult> for Scenario {
 
 impl From<&StepResult> for Step {
     fn from(result: &StepResult) -> Self {
-        let nodes = result.time_by_machine().into_iter();
+        let nodes = result.time_by_node().into_iter();
         Self {
             name: result.name.clone(),
             items: result.items.iter().map(|item| item.number()).collect(),

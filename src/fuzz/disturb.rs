@@ -168,7 +168,7 @@ fn dead_proofs<'a>(result: &'a ScenarioResult, happened: &Happened) -> Vec<(usiz
     let proved =
         cells.filter(|(_, cell)| cell.decision() == Decision::Deny && cell.verdict == Verdict::Match);
     let dead = proved.filter(|(_, cell)| {
-        let ends = [&cell.machines.from, &cell.machines.to].map(|machine| machine.as_deref());
+        let ends = [&cell.nodes.from, &cell.nodes.to].map(|node| node.as_deref());
         has_place(&cell.cell.from)
             && has_place(&cell.cell.to)
             && ends[0] != ends[1]

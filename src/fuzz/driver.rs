@@ -82,7 +82,7 @@ pub struct FuzzResult {
     /// Items and fields that were covered.
     pub coverage: Coverage,
     /// Nodes of the ends of judged cells.
-    pub judged_machines: BTreeSet<String>,
+    pub judged_nodes: BTreeSet<String>,
     /// The scenarios that could not be run to their end, each with its seed.
     pub failures: Vec<(u64, ScenarioFailure)>,
     /// Whether it was interrupted.
@@ -164,7 +164,7 @@ struct Digest {
     cases: usize,
     counts: Counts,
     coverage: Coverage,
-    judged_machines: BTreeSet<String>,
+    judged_nodes: BTreeSet<String>,
     suspects: Vec<Suspect>,
     failure: Option<ScenarioFailure>,
 }
@@ -192,8 +192,8 @@ async fn run_batch<B: Backend>(
 
 fn digest(seed: u64, value: &Value, scenario: Scenario, ran: Recorded) -> Digest {
     let Recorded { result, states } = ran;
-    let judged_machines = result.judged_machines().into_iter().map(str::to_owned).collect();
-    let mut digest = Digest { seed, counts: result.counts(), judged_machines, ..Digest::default() };
+    let judged_nodes = result.judged_nodes().into_iter().map(str::to_owned).collect();
+    let mut digest = Digest { seed, counts: result.counts(), judged_nodes, ..Digest::default() };
     let states = states.iter().zip(states.iter().skip(1));
     for (at, ((step, result), (before, after))) in
         scenario.steps.into_iter().zip(&result.steps).zip(states).enumerate()
@@ -227,7 +227,7 @@ impl FuzzResult {
         self.cases += digest.cases;
         self.counts = self.counts + digest.counts;
         self.coverage.merge(digest.coverage);
-        self.judged_machines.extend(digest.judged_machines);
+        self.judged_nodes.extend(digest.judged_nodes);
         self.disagreeing += digest.suspects.len();
         suspects.extend(digest.suspects);
         self.failures.extend(digest.failure.map(|failure| (digest.seed, failure)));

@@ -132,7 +132,7 @@ impl LostCanaries {
 /// Returns where an endpoint is. `None` for a Service, which is where its pods are.
 fn place_of(world: &World, endpoint: &EndpointName) -> Option<Place> {
     match endpoint {
-        EndpointName::Pod { .. } | EndpointName::Node(_) => world.machine_of(endpoint).map(Place::Node),
+        EndpointName::Pod { .. } | EndpointName::Node(_) => world.node_of(endpoint).map(Place::Node),
         EndpointName::External(_) => Some(Place::Outside),
         EndpointName::Service { .. } => None,
     }

@@ -9,7 +9,7 @@ use super::track::Track;
 use crate::backend::Backend;
 use crate::policy::{Decision, Expectation, Protocol};
 use crate::verdict::{
-    Cause, CellResult, Change, DeliveredUntil, Evidence, Machines, Observation, Settling, Verdict, judge,
+    Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict, judge,
 };
 use crate::world::{Action, Capability, EndpointName};
 
@@ -59,12 +59,12 @@ impl<B: Backend> Observer<'_, B> {
             Some(deviation) => (Verdict::Undefined, Some(deviation)),
             None => (verdict, planned.excused.as_ref()),
         };
-        let (mut expected, mut machines) = (planned.expectation.clone(), planned.machines(&self.world));
+        let (mut expected, mut nodes) = (planned.expectation.clone(), planned.nodes(&self.world));
         let is_reached = |reached| planned.endpoints.iter().find(|(endpoint, _)| endpoint == reached);
         if let Some((endpoint, promised)) = track.leaked_to().and_then(is_reached) {
-            (expected, machines.to) = (promised.clone(), self.world.machine_of(endpoint));
+            (expected, nodes.to) = (promised.clone(), self.world.node_of(endpoint));
         }
-        let settled = self.settling(planned, &expected, &machines, &track).filter(|_| is_in_force);
+        let settled = self.settling(planned, &expected, &nodes, &track).filter(|_| is_in_force);
         let verdict = match settled.as_ref().and_then(Settling::doubt) {
             Some(cause) if verdict == Verdict::Match => Verdict::Inconclusive(cause),
             Some(_) | None => verdict,
@@ -83,7 +83,7 @@ impl<B: Backend> Observer<'_, B> {
             retries: track.retries,
             settled,
             delivered_until,
-            machines,
+            nodes,
             repeated: BTreeMap::new(),
         };
         Finding { result, is_of_endpoint }
@@ -180,7 +180,7 @@ impl<B: Backend> Observer<'_, B> {
     fn nodes(&self, planned: &PlannedCell) -> BTreeSet<String> {
         let PlannedCell { cell, .. } = planned;
         let ends = planned.all_servers().chain([&cell.from, &cell.to]).filter(|_| cell.from != cell.to);
-        ends.filter_map(|end| self.world.machine_of(end)).collect()
+        ends.filter_map(|end| self.world.node_of(end)).collect()
     }
 
     /// Returns how long the change took to be in force at a cell. `None` if nothing changed there.
@@ -188,13 +188,13 @@ impl<B: Backend> Observer<'_, B> {
         &self,
         planned: &PlannedCell,
         expected: &Expectation,
-        machines: &Machines,
+        nodes: &Nodes,
         track: &Track,
     ) -> Option<Settling> {
         // A new pod that takes over a name is not the pod from before.
         let before = self.expected.get(&planned.cell).filter(|_| planned.new_pod.is_none());
         let change = Change::since(before, planned.decision)?;
-        let settling = Settling::new(change, track.settled?, before, expected, machines);
+        let settling = Settling::new(change, track.settled?, before, expected, nodes);
         Some(Settling { opposed: track.opposed, limit: self.settings.limits.of(change), ..settling })
     }
 }

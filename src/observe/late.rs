@@ -195,7 +195,7 @@ fn record_leak_to(states: &mut [&mut [CellResult]], place: Place, backend: &Deni
     if let Some(cell) = cell_at(states, place).filter(|cell| cell.verdict == Verdict::Undefined) {
         (cell.verdict, cell.excused, cell.asserted) = (Verdict::Leak, None, None);
         cell.observed = Some(Observation::OneWay);
-        (cell.expected, cell.machines.to) = (backend.promised.clone(), backend.machine.clone());
+        (cell.expected, cell.nodes.to) = (backend.promised.clone(), backend.node.clone());
     }
 }
 

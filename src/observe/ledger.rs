@@ -46,7 +46,7 @@ pub(super) struct DeniedBackend {
     pub(super) endpoint: EndpointName,
     /// What the policies promise for it.
     pub(super) promised: Expectation,
-    pub(super) machine: Option<String>,
+    pub(super) node: Option<String>,
 }
 
 /// What the arrival of a probe shows.

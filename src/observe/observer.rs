@@ -285,7 +285,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         let expected = |planned: &PlannedCell| Expected {
             service: service_address(planned).map(|address| {
                 let next = services.len();
-                *services.entry((self.world.machine_of(&planned.cell.from), address)).or_insert(next)
+                *services.entry((self.world.node_of(&planned.cell.from), address)).or_insert(next)
             }),
             decision: planned.decision,
             is_new: planned.new_pod.is_some() || self.decided(&planned.cell) != Some(planned.decision),
@@ -299,9 +299,7 @@ impl<'a, B: Backend> Observer<'a, B> {
     /// Returns which points deny each cell.
     fn pools(&self, plan: &[PlannedCell]) -> Pools {
         let points = plan.iter().map(|planned| match (planned.decision, &planned.excused_at_first) {
-            (Decision::Deny, None) => {
-                enforcement_points(&planned.expectation, &planned.machines(&self.world))
-            }
+            (Decision::Deny, None) => enforcement_points(&planned.expectation, &planned.nodes(&self.world)),
             // A profile may excuse these cells in the end. Then their probes prove nothing.
             (Decision::Deny, Some(_)) | (Decision::Allow | Decision::Undefined, _) => BTreeSet::new(),
         });

@@ -10,7 +10,7 @@ use super::new_pods::NewPod;
 use super::track::Track;
 use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
-use crate::verdict::{Before, Cause, Excuse, Machines};
+use crate::verdict::{Before, Cause, Excuse, Nodes};
 use crate::world::{Capability, EndpointName, Probe, World};
 
 /// The reason why nothing can be sent for a cell.
@@ -117,11 +117,11 @@ impl PlannedCell {
     }
 
     /// Returns the nodes of the cell's ends. The pods of a Service may all be on one node.
-    pub(super) fn machines(&self, world: &World) -> Machines {
-        let mut to = self.route.iter().flat_map(|route| &route.servers).map(|(it, _)| world.machine_of(it));
-        let first = to.next().unwrap_or_else(|| world.machine_of(&self.cell.to));
+    pub(super) fn nodes(&self, world: &World) -> Nodes {
+        let mut to = self.route.iter().flat_map(|route| &route.servers).map(|(it, _)| world.node_of(it));
+        let first = to.next().unwrap_or_else(|| world.node_of(&self.cell.to));
         let is_one = to.all(|other| other == first);
-        Machines { from: world.machine_of(&self.cell.from), to: first.filter(|_| is_one) }
+        Nodes { from: world.node_of(&self.cell.from), to: first.filter(|_| is_one) }
     }
 
     /// Returns what was expected of the cell, for the next change.

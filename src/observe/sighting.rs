@@ -199,8 +199,8 @@ impl<B: Backend> Rounds<'_, B> {
         let denied = promises.iter().filter(|(_, promise)| is_denied(promise));
         let denied = denied.filter_map(|(endpoint, promised)| {
             let agent = name(endpoint).filter(|agent| !others.contains(agent))?;
-            let machine = self.probing.world.machine_of(endpoint);
-            Some(DeniedBackend { agent, endpoint: endpoint.clone(), promised: promised.clone(), machine })
+            let node = self.probing.world.node_of(endpoint);
+            Some(DeniedBackend { agent, endpoint: endpoint.clone(), promised: promised.clone(), node })
         });
         denied.collect()
     }

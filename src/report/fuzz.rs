@@ -73,7 +73,7 @@ fn verdict(result: &FuzzResult, environment: &Environment, page: &mut Page) {
     if !aside.is_empty() {
         page.line(paint(FAINT, aside));
     }
-    let judged_nodes = result.judged_machines.iter().map(String::as_str).collect();
+    let judged_nodes = result.judged_nodes.iter().map(String::as_str).collect();
     for (name, value) in environment.facts_with_nodes(&judged_nodes) {
         page.line(paint(FAINT, Plain(format!("{name}: {value}"))));
     }

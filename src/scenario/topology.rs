@@ -110,7 +110,7 @@ impl Builder {
             node_endpoints: false,
             services_by_name: false,
             absent: BTreeMap::new(),
-            machines: BTreeMap::new(),
+            assigned_nodes: BTreeMap::new(),
         };
         Self { world, placed: 0 }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Cause;
-use super::machine::{Machines, denying, machines_of};
+use super::nodes::{Nodes, denying, nodes_of};
 use super::result::{CellResult, RunResult, StepResult};
 use crate::policy::{Decision, Direction, Expectation};
 
@@ -96,7 +96,7 @@ pub struct Settling {
     /// Node whose time it is: the only one that must deny the cell, or that had to before. `None` if it is
     /// not known, or if there are two: if both ends deny a cell, its packets only show when the first of them
     /// did.
-    pub machine: Option<String>,
+    pub node: Option<String>,
     /// Limit for the change.
     pub limit: Option<Duration>,
 }
@@ -108,15 +108,15 @@ impl Settling {
         took: Duration,
         before: Option<&Before>,
         expected: &Expectation,
-        machines: &Machines,
+        nodes: &Nodes,
     ) -> Self {
         let denied: Vec<Direction> = match change {
             Change::Enforce => denying(expected).collect(),
             Change::Admit => before.map(|before| before.denied.clone()).unwrap_or_default(),
             Change::Appear => Vec::new(),
         };
-        let machine = machines_of(denied, machines).and_then(only).map(str::to_owned);
-        Self { change, took, opposed: None, machine, limit: None }
+        let node = nodes_of(denied, nodes).and_then(only).map(str::to_owned);
+        Self { change, took, opposed: None, node, limit: None }
     }
 
     /// Returns whether the change was in force in time, in the milliseconds that reports show. Nothing is
@@ -143,9 +143,9 @@ impl Settling {
     }
 }
 
-fn only(machines: BTreeSet<&str>) -> Option<&str> {
-    let mut machines = machines.into_iter();
-    machines.next().filter(|_| machines.next().is_none())
+fn only(nodes: BTreeSet<&str>) -> Option<&str> {
+    let mut nodes = nodes.into_iter();
+    nodes.next().filter(|_| nodes.next().is_none())
 }
 
 /// Limits for the time until changes are in force.
@@ -207,11 +207,11 @@ impl StepResult {
     }
 
     /// Returns the same by node, for the cells that one node alone enforces.
-    pub fn time_by_machine(&self) -> BTreeMap<&str, TimeToSettle> {
+    pub fn time_by_node(&self) -> BTreeMap<&str, TimeToSettle> {
         let mut times = BTreeMap::<&str, TimeToSettle>::new();
         for settling in self.settled().filter(|settling| settling.change != Change::Appear) {
-            if let Some(machine) = &settling.machine {
-                let time = times.entry(machine).or_default();
+            if let Some(node) = &settling.node {
+                let time = times.entry(node).or_default();
                 *time = time.with(settling);
             }
         }
@@ -235,8 +235,8 @@ mod tests {
     use super::*;
     use crate::policy::{PolicyName, Reason};
 
-    fn machines() -> Machines {
-        Machines { from: Some("one".to_owned()), to: Some("two".to_owned()) }
+    fn nodes() -> Nodes {
+        Nodes { from: Some("one".to_owned()), to: Some("two".to_owned()) }
     }
 
     fn denied(directions: &[Direction]) -> Expectation {
@@ -266,10 +266,10 @@ mod tests {
         Expectation { decision: Decision::Allow, reasons }
     }
 
-    fn settling(before: &Expectation, after: &Expectation, machines: &Machines) -> Settling {
+    fn settling(before: &Expectation, after: &Expectation, nodes: &Nodes) -> Settling {
         let before = Before::new(before, before.decision);
         let change = Change::since(Some(&before), after.decision).unwrap();
-        Settling::new(change, Duration::from_secs(1), Some(&before), after, machines)
+        Settling::new(change, Duration::from_secs(1), Some(&before), after, nodes)
     }
 
     #[test]
@@ -293,28 +293,28 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_is_the_doing_of_the_machine_that_has_to_deny() {
-        for (directions, machine) in [
+    fn a_denial_is_the_doing_of_the_node_that_has_to_deny() {
+        for (directions, node) in [
             (&[Direction::Egress][..], Some("one")),
             (&[Direction::Ingress], Some("two")),
             // Whichever is first hides the other.
             (&Direction::ALL, None),
         ] {
-            let enforced = settling(&allowed(), &denied(directions), &machines());
-            assert_eq!(enforced.machine.as_deref(), machine, "{directions:?}");
-            let admitted = settling(&denied(directions), &allowed(), &machines());
-            assert_eq!(admitted.machine.as_deref(), machine, "{directions:?}");
+            let enforced = settling(&allowed(), &denied(directions), &nodes());
+            assert_eq!(enforced.node.as_deref(), node, "{directions:?}");
+            let admitted = settling(&denied(directions), &allowed(), &nodes());
+            assert_eq!(admitted.node.as_deref(), node, "{directions:?}");
         }
-        let same = Machines { to: machines().from, ..machines() };
+        let same = Nodes { to: nodes().from, ..nodes() };
         let both = settling(&allowed(), &denied(&Direction::ALL), &same);
-        assert_eq!(both.machine.as_deref(), Some("one"));
-        let service = Machines { to: None, ..machines() };
-        assert_eq!(settling(&allowed(), &denied(&[Direction::Ingress]), &service).machine, None);
+        assert_eq!(both.node.as_deref(), Some("one"));
+        let service = Nodes { to: None, ..nodes() };
+        assert_eq!(settling(&allowed(), &denied(&[Direction::Ingress]), &service).node, None);
     }
 
     #[test]
     fn late_is_what_was_seen_not_to_be_in_force_after_the_limit() {
-        let settling = settling(&allowed(), &denied(&[Direction::Ingress]), &machines());
+        let settling = settling(&allowed(), &denied(&[Direction::Ingress]), &nodes());
         for (opposed, limit, punctuality) in [
             (None, None, Punctuality::InTime),
             (Some(900), None, Punctuality::InTime),
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_time_of_several_cells_is_that_of_the_slowest() {
-        let base = settling(&allowed(), &denied(&[Direction::Ingress]), &machines());
+        let base = settling(&allowed(), &denied(&[Direction::Ingress]), &nodes());
         let took = |change, millis| Settling { change, took: Duration::from_millis(millis), ..base.clone() };
         let times = [took(Change::Enforce, 7), took(Change::Enforce, 40), took(Change::Appear, 900)];
         let expected = TimeToSettle { enforce: Some(Duration::from_millis(40)), admit: None };

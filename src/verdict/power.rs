@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::Verdict;
-use super::machine::Machines;
+use super::nodes::Nodes;
 use super::result::{CellResult, StepResult};
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
 
@@ -27,7 +27,7 @@ pub struct EnforcementPoint {
 
 /// Returns the points that deny a flow between these nodes, at most one for each direction. A packet must
 /// pass all of them.
-pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> BTreeSet<EnforcementPoint> {
+pub fn enforcement_points(expected: &Expectation, nodes: &Nodes) -> BTreeSet<EnforcementPoint> {
     if expected.decision != Decision::Deny {
         return BTreeSet::new();
     }
@@ -37,8 +37,8 @@ pub fn enforcement_points(expected: &Expectation, machines: &Machines) -> BTreeS
     }
     let point = |(direction, policies)| {
         let node = match direction {
-            Direction::Egress => &machines.from,
-            Direction::Ingress => &machines.to,
+            Direction::Egress => &nodes.from,
+            Direction::Ingress => &nodes.to,
         };
         EnforcementPoint { node: node.clone(), policies, direction }
     };
@@ -146,7 +146,7 @@ impl StepResult {
     pub fn power(&self) -> Power {
         let proved: Vec<&CellResult> = self.cells.iter().filter(is_proved_denial).collect();
         let denied_at: Vec<_> =
-            proved.iter().map(|cell| enforcement_points(&cell.expected, &cell.machines)).collect();
+            proved.iter().map(|cell| enforcement_points(&cell.expected, &cell.nodes)).collect();
         let mut dropped = BTreeMap::<&BTreeSet<EnforcementPoint>, u32>::new();
         for (cell, pool) in proved.iter().zip(pools(&denied_at)) {
             if let Some(pool) = pool {
@@ -225,16 +225,16 @@ mod tests {
             policies: names.iter().map(|name| policy(name)).collect(),
         };
         let deny = |reasons| Expectation { decision: Decision::Deny, reasons };
-        let machines = Machines { from: Some("one".to_owned()), to: Some("two".to_owned()) };
+        let nodes = Nodes { from: Some("one".to_owned()), to: Some("two".to_owned()) };
 
         let (egress, ingress) =
             (isolated(Direction::Egress, &["e"]), isolated(Direction::Ingress, &["a", "b"]));
-        assert_eq!(enforcement_points(&deny(vec![egress, ingress.clone()]), &machines).len(), 2);
+        assert_eq!(enforcement_points(&deny(vec![egress, ingress.clone()]), &nodes).len(), 2);
 
         // Two policies that isolate one pod are one point.
         let policies = ["a", "b"].map(policy).into();
-        let point = EnforcementPoint { node: machines.to.clone(), policies, direction: Direction::Ingress };
-        assert_eq!(enforcement_points(&deny(vec![ingress]), &machines), [point].into());
+        let point = EnforcementPoint { node: nodes.to.clone(), policies, direction: Direction::Ingress };
+        assert_eq!(enforcement_points(&deny(vec![ingress]), &nodes), [point].into());
     }
 
     #[test]

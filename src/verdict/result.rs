@@ -10,7 +10,7 @@ use super::counts::Counts;
 use super::deviation::{AppliedProfile, Excuse};
 use super::judge::Verdict;
 use super::latency::{Settling, TimeToSettle};
-use super::machine::Machines;
+use super::nodes::Nodes;
 use super::observation::Observation;
 use super::open::OpenConnection;
 use super::power::Power;
@@ -69,7 +69,7 @@ pub struct CellResult {
     /// Until when the cell was delivered, if it must not be delivered even once and was denied in the end.
     pub delivered_until: Option<DeliveredUntil>,
     /// Nodes of the ends.
-    pub machines: Machines,
+    pub nodes: Nodes,
     /// Count of repetitions by the name of their verdict, if the verdicts differ.
     pub repeated: BTreeMap<&'static str, usize>,
 }

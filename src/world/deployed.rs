@@ -20,14 +20,14 @@ pub struct Deployed {
     /// Endpoints that the backend does not have.
     pub absent: BTreeMap<EndpointName, Absence>,
     /// Nodes for which the logical nodes stand, by the names of the logical nodes.
-    pub machines: BTreeMap<String, String>,
+    pub assigned_nodes: BTreeMap<String, String>,
 }
 
 impl World {
     /// Returns this state with what the backend knows of it.
     pub fn with(&self, deployed: &Deployed) -> Self {
         let mut world = self.clone();
-        let Deployed { addresses, namespace_labels, pod_labels, absent, machines } = deployed;
+        let Deployed { addresses, namespace_labels, pod_labels, absent, assigned_nodes } = deployed;
         let fill_in = |own: &mut Vec<IpAddr>, name: EndpointName| {
             if let Some(addresses) = addresses.get(&name) {
                 own.clone_from(addresses);
@@ -53,7 +53,7 @@ impl World {
             fill_in(&mut node.addresses, EndpointName::Node(node.name.clone()));
         }
         world.absent.clone_from(absent);
-        world.machines.clone_from(machines);
+        world.assigned_nodes.clone_from(assigned_nodes);
         world
     }
 }

@@ -38,7 +38,7 @@ pub struct World {
     /// Endpoints that the backend does not have. Nothing is measured there.
     pub absent: BTreeMap<EndpointName, Absence>,
     /// Nodes for which the logical nodes stand, by the names of the logical nodes.
-    pub machines: BTreeMap<String, String>,
+    pub assigned_nodes: BTreeMap<String, String>,
 }
 
 /// An address outside the cluster.
@@ -64,7 +64,7 @@ pub struct DnsServer {
 impl World {
     /// Returns the node on which an endpoint is, by its name in the environment. `None` if the endpoint is on
     /// no node.
-    pub fn machine_of(&self, endpoint: &EndpointName) -> Option<String> {
+    pub fn node_of(&self, endpoint: &EndpointName) -> Option<String> {
         let node = match endpoint {
             EndpointName::Pod { namespace, name } => {
                 let mut pods = self.cluster.pods.iter();
@@ -73,7 +73,7 @@ impl World {
             EndpointName::Node(name) => name,
             EndpointName::Service { .. } | EndpointName::External(_) => return None,
         };
-        Some(self.machines.get(node).unwrap_or(node).clone())
+        Some(self.assigned_nodes.get(node).unwrap_or(node).clone())
     }
 
     /// Returns the actions that delete all policies.

@@ -20,7 +20,7 @@ use super::objects::Maker;
 use super::pods::PodWatch;
 use super::settings::{Control, Settings};
 use super::shared::Shared;
-use super::survey::{Machine, Survey};
+use super::survey::{Survey, SurveyedNode};
 use super::{Target, access};
 use crate::backend::Error;
 use crate::scenario::{Scenario, standard_world};
@@ -81,7 +81,7 @@ pub(super) fn deployment(
     cluster_policies: Support,
     foreign_policies: Vec<ApiResource>,
 ) -> Deployment {
-    let machine = Machine {
+    let node = SurveyedNode {
         name: "n".to_owned(),
         kubelet: String::new(),
         addresses: Vec::new(),
@@ -93,7 +93,7 @@ pub(super) fn deployment(
     let watch = PodWatch::start(client.clone(), "r", &[]);
     let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() };
     let survey = Survey {
-        machines: vec![machine],
+        nodes: vec![node],
         plugin: None,
         warnings: Vec::new(),
         unmodelled: Vec::new(),

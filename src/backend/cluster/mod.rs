@@ -11,10 +11,10 @@ mod cluster_policies;
 mod connect;
 mod deployment;
 mod foreign;
-mod machines;
 #[cfg(test)]
 mod mocked;
 mod names;
+mod nodes;
 mod objects;
 mod pods;
 mod prepared;
@@ -46,8 +46,8 @@ use canaries::Canaries;
 pub use cleanup::cleanup;
 pub use connect::Target;
 use deployment::Deployment;
-use machines::Wanted;
 use names::Names;
+use nodes::Wanted;
 use objects::Maker;
 use pods::PodWatch;
 use prepared::Prepared;
@@ -90,7 +90,7 @@ impl Cluster {
             [] => Wanted::Usual,
             named => Wanted::Named(named),
         };
-        let nodes = machines::choose(&survey.machines, wanted)?;
+        let nodes = nodes::choose(&survey.nodes, wanted)?;
         let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
         let prepared = match settings.prepared_namespaces.as_slice() {
@@ -126,15 +126,15 @@ impl Cluster {
 
     /// Returns all nodes of the cluster with the versions of their kubelets.
     pub fn nodes(&self) -> BTreeMap<String, String> {
-        let machines = self.shared.survey.machines.iter();
-        machines.map(|machine| (machine.name.clone(), machine.kubelet.clone())).collect()
+        let nodes = self.shared.survey.nodes.iter();
+        nodes.map(|node| (node.name.clone(), node.kubelet.clone())).collect()
     }
 
     /// Returns the nodes on which no probe pod can run, with the reasons. `None` if there are none.
     fn unfit_nodes(&self) -> Option<String> {
-        let unfit = self.shared.survey.machines.iter().filter_map(|machine| {
-            let why = machines::reason_against(machine)?;
-            Some(format!("{} {why}", machine.name))
+        let unfit = self.shared.survey.nodes.iter().filter_map(|node| {
+            let why = nodes::reason_against(node)?;
+            Some(format!("{} {why}", node.name))
         });
         let unfit: Vec<String> = unfit.collect();
         (!unfit.is_empty()).then(|| unfit.join(", "))
@@ -176,7 +176,7 @@ impl Cluster {
         for scenario in scenarios {
             let world = scenario.world.clone();
             // Without requested nodes, one group of nodes is enough.
-            let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &world), all);
+            let groups = nodes::groups(&self.nodes, &nodes::have_pods(scenario, &world), all);
             for group in &groups {
                 schedule.add(Turn { index: placed.len(), group: group.clone(), world: world.clone() });
                 let mut scenario = scenario.clone();
@@ -201,7 +201,7 @@ impl Cluster {
     /// Returns a backend for a scenario that was not scheduled, on as many nodes as the scenario has.
     pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
         let world = scenario.world.clone();
-        let groups = machines::groups(&self.nodes, &machines::have_pods(scenario, &world), false);
+        let groups = nodes::groups(&self.nodes, &nodes::have_pods(scenario, &world), false);
         self.backend(groups.into_iter().next().unwrap_or_default(), None)
     }
 

@@ -154,7 +154,7 @@ impl Maker {
     }
 
     /// Returns the object for a scenario's pod on a node. Its agent signs with the pod's name on the cluster.
-    pub(super) fn pod(&self, pod: &Pod, real: &Identity, machine: &str) -> core::Pod {
+    pub(super) fn pod(&self, pod: &Pod, real: &Identity, node: &str) -> core::Pod {
         let no_sidecars = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
         let annotations = no_sidecars.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let annotated = (POD.to_owned(), Identity::of_pod(pod).to_string());
@@ -173,7 +173,7 @@ impl Maker {
                 automount_service_account_token: Some(false),
                 enable_service_links: Some(false),
                 dns_policy: Some("Default".to_owned()),
-                affinity: Some(on_machine(machine)),
+                affinity: Some(on_node(node)),
                 tolerations: Some(vec![core::Toleration {
                     operator: Some("Exists".to_owned()),
                     ..core::Toleration::default()
@@ -213,11 +213,11 @@ impl Maker {
 }
 
 /// Returns an affinity to one node. Unlike `nodeName`, an affinity makes the scheduler check for room.
-fn on_machine(machine: &str) -> core::Affinity {
+fn on_node(node: &str) -> core::Affinity {
     let requirement = core::NodeSelectorRequirement {
         key: "metadata.name".to_owned(),
         operator: "In".to_owned(),
-        values: Some(vec![machine.to_owned()]),
+        values: Some(vec![node.to_owned()]),
     };
     let term = core::NodeSelectorTerm { match_fields: Some(vec![requirement]), ..Default::default() };
     core::Affinity {

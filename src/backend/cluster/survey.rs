@@ -16,7 +16,7 @@ use crate::snapshot::Unmodelled;
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Machine {
+pub(super) struct SurveyedNode {
     pub(super) name: String,
     pub(super) kubelet: String,
     pub(super) addresses: Vec<IpAddr>,
@@ -32,7 +32,7 @@ pub(super) struct Machine {
 /// Result of a survey.
 #[derive(Debug)]
 pub(super) struct Survey {
-    pub(super) machines: Vec<Machine>,
+    pub(super) nodes: Vec<SurveyedNode>,
     /// Name of the network plugin, if it is recognized.
     pub(super) plugin: Option<String>,
     /// Warnings about kinds that may decide about packets but usually do not.
@@ -60,7 +60,7 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &groups);
     let Foreign { unmodelled, warnings, kinds } = foreign::look(client, &groups).await?;
     Ok(Survey {
-        machines: nodes.iter().map(machine).collect(),
+        nodes: nodes.iter().map(node).collect(),
         plugin: plugin.map(str::to_owned),
         warnings,
         unmodelled,
@@ -69,14 +69,14 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     })
 }
 
-fn machine(node: &Node) -> Machine {
+fn node(node: &Node) -> SurveyedNode {
     let status = node.status.as_ref();
     let spec = node.spec.as_ref();
     let addresses = status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
     let internal = addresses.filter(|address| address.type_ == "InternalIP");
     let is_ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
-    Machine {
+    SurveyedNode {
         name: node.name_any(),
         kubelet: status
             .and_then(|status| status.node_info.as_ref())

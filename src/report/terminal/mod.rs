@@ -9,7 +9,7 @@ use super::escape::{Plain, shown};
 use super::page::Page;
 use super::style::{FAINT, STRONG, Table, paint, thousands};
 use super::{latency, matrix};
-use crate::document::{MachineCounts, RunDocument, Step};
+use crate::document::{NodeCounts, RunDocument, Step};
 
 pub(super) use headline::lacks;
 pub(super) use sections::findings;
@@ -63,7 +63,7 @@ impl Report<'_> {
             return;
         }
         let mut table = Table::new(["node", "as source", "as destination", "leaks", "blocked"]);
-        for (name, MachineCounts { source, destination, leaks, blocked }) in nodes {
+        for (name, NodeCounts { source, destination, leaks, blocked }) in nodes {
             let numbers = [source, destination, leaks, blocked].map(|number| thousands(*number));
             table.row([shown(name)].into_iter().chain(numbers));
         }

@@ -16,8 +16,8 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams};
 use tokio::sync::OwnedMutexGuard;
 
-use super::machines::without_own_nodes;
 use super::names::Names;
+use super::nodes::without_own_nodes;
 use super::pods::{ENDING, PodState};
 use super::prepared::Borrowed;
 use super::request::{failed, persistently, unless_missing};
@@ -159,11 +159,11 @@ impl Deployment {
             let name = EndpointName::pod(&pod.namespace, &pod.name);
             deployed.pod_labels.insert(name, maker.labels(&pod.labels, false));
         }
-        for (node, machine) in world.cluster.nodes.iter().zip(self.group.iter().cycle()) {
-            let known = self.shared.survey.machines.iter().find(|known| known.name == *machine);
+        for (logical, node) in world.cluster.nodes.iter().zip(self.group.iter().cycle()) {
+            let known = self.shared.survey.nodes.iter().find(|known| known.name == *node);
             let addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
-            deployed.addresses.insert(EndpointName::Node(node.name.clone()), addresses);
-            deployed.machines.insert(node.name.clone(), machine.clone());
+            deployed.addresses.insert(EndpointName::Node(logical.name.clone()), addresses);
+            deployed.assigned_nodes.insert(logical.name.clone(), node.clone());
         }
         let externals = world.externals.iter().map(|external| {
             let why = "a run on a cluster has no agent outside of it";

@@ -121,11 +121,11 @@ impl Deployment {
 
     async fn create_pod(&self, world: &World, pod: &Pod, real: &Identity) -> Result<(), Error> {
         let identity = Identity::of_pod(pod);
-        let machine = pod.node.as_ref().and_then(|node| world.machines.get(node));
-        let Some(machine) = machine else {
+        let node = pod.node.as_ref().and_then(|node| world.assigned_nodes.get(node));
+        let Some(node) = node else {
             return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));
         };
-        let object = self.shared.maker.pod(pod, real, machine);
+        let object = self.shared.maker.pod(pod, real, node);
         let pods: Api<core::Pod> = self.api(&pod.namespace);
         let start = Instant::now();
         loop {

@@ -11,7 +11,7 @@ use crate::policy::{Direction, Expectation, Reason};
 
 /// Nodes on which the ends of a cell are. `None` for an end that is on no node, or on several.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Machines {
+pub struct Nodes {
     /// Node of the source.
     pub from: Option<String>,
     /// Node of the destination.
@@ -20,7 +20,7 @@ pub struct Machines {
 
 /// Counts of the cells that were measured at one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct MachineCounts {
+pub struct NodeCounts {
     /// Cells with the node as source.
     pub source: usize,
     /// Cells with the node as destination.
@@ -76,7 +76,7 @@ impl CellResult {
     /// The specification does not say where a policy is enforced. All implementations do it on the node of
     /// the pod that the policy selects.
     pub fn enforcers(&self) -> Option<BTreeSet<&str>> {
-        machines_of(denying(&self.expected), &self.machines)
+        nodes_of(denying(&self.expected), &self.nodes)
     }
 }
 
@@ -97,41 +97,41 @@ pub(super) fn denying(expected: &Expectation) -> impl Iterator<Item = Direction>
 }
 
 /// Returns the nodes that must deny in these directions. `None` if one of them is not known.
-pub(super) fn machines_of(
+pub(super) fn nodes_of(
     directions: impl IntoIterator<Item = Direction>,
-    machines: &Machines,
+    nodes: &Nodes,
 ) -> Option<BTreeSet<&str>> {
-    let machine = |direction| match direction {
-        Direction::Egress => machines.from.as_deref(),
-        Direction::Ingress => machines.to.as_deref(),
+    let node = |direction| match direction {
+        Direction::Egress => nodes.from.as_deref(),
+        Direction::Ingress => nodes.to.as_deref(),
     };
-    directions.into_iter().map(machine).collect()
+    directions.into_iter().map(node).collect()
 }
 
 impl ScenarioResult {
     /// Returns the nodes that are an end of a judged cell. The run proves nothing about other nodes, whose
     /// pods never started or were never probed.
-    pub fn judged_machines(&self) -> BTreeSet<&str> {
+    pub fn judged_nodes(&self) -> BTreeSet<&str> {
         let cells = self.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.is_judged());
-        let ends = cells.flat_map(|cell| [&cell.machines.from, &cell.machines.to]);
+        let ends = cells.flat_map(|cell| [&cell.nodes.from, &cell.nodes.to]);
         ends.flatten().map(String::as_str).collect()
     }
 }
 
 impl RunResult {
     /// Returns the nodes that are an end of a judged cell.
-    pub fn judged_machines(&self) -> BTreeSet<&str> {
-        self.scenarios.iter().flat_map(ScenarioResult::judged_machines).collect()
+    pub fn judged_nodes(&self) -> BTreeSet<&str> {
+        self.scenarios.iter().flat_map(ScenarioResult::judged_nodes).collect()
     }
 
     /// Returns the counts of measured cells by node.
-    pub fn machines(&self) -> BTreeMap<&str, MachineCounts> {
-        let mut counts = BTreeMap::<&str, MachineCounts>::new();
+    pub fn nodes(&self) -> BTreeMap<&str, NodeCounts> {
+        let mut counts = BTreeMap::<&str, NodeCounts>::new();
         for cell in self
             .cells()
             .filter(|cell| !matches!(cell.verdict, Verdict::Inconclusive(_) | Verdict::Skipped(_)))
         {
-            let Machines { from, to } = &cell.machines;
+            let Nodes { from, to } = &cell.nodes;
             if let Some(from) = from {
                 counts.entry(from).or_default().source += 1;
             }
@@ -140,13 +140,13 @@ impl RunResult {
             }
             match cell.verdict {
                 Verdict::Leak => {
-                    for machine in cell.enforcers().into_iter().flatten() {
-                        counts.entry(machine).or_default().leaks += 1;
+                    for node in cell.enforcers().into_iter().flatten() {
+                        counts.entry(node).or_default().leaks += 1;
                     }
                 }
                 Verdict::Blocked => {
-                    for machine in BTreeSet::from_iter([from, to]).into_iter().flatten() {
-                        counts.entry(machine).or_default().blocked += 1;
+                    for node in BTreeSet::from_iter([from, to]).into_iter().flatten() {
+                        counts.entry(node).or_default().blocked += 1;
                     }
                 }
                 Verdict::Match
@@ -160,7 +160,7 @@ impl RunResult {
     }
 
     /// Returns the only one of several nodes that leaks. `None` if there is no such node.
-    pub fn leaking_machine(&self) -> Option<&str> {
+    pub fn leaking_node(&self) -> Option<&str> {
         let mut leaks = self.cells().filter(|cell| cell.verdict == Verdict::Leak).peekable();
         leaks.peek()?;
         let enforcers: Option<Vec<_>> = leaks.map(CellResult::enforcers).collect();

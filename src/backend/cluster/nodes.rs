@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::survey::Machine;
+use super::survey::SurveyedNode;
 use crate::backend::Error;
 use crate::policy::Cluster;
 use crate::scenario::Scenario;
@@ -20,34 +20,34 @@ pub(super) enum Wanted<'a> {
 }
 
 /// Returns the nodes to use. Each of them must be source and destination.
-pub(super) fn choose(machines: &[Machine], wanted: Wanted<'_>) -> Result<Vec<String>, Error> {
+pub(super) fn choose(nodes: &[SurveyedNode], wanted: Wanted<'_>) -> Result<Vec<String>, Error> {
     if let Wanted::Named(named) = wanted {
-        return check(machines, named).map(|()| named.to_vec());
+        return check(nodes, named).map(|()| named.to_vec());
     }
-    let open = |machine: &&Machine| reason_against(machine).is_none();
-    let usual: Vec<_> = machines.iter().filter(open).filter(|machine| !machine.is_tainted).collect();
+    let open = |node: &&SurveyedNode| reason_against(node).is_none();
+    let usual: Vec<_> = nodes.iter().filter(open).filter(|node| !node.is_tainted).collect();
     let fitting = match wanted {
         Wanted::Usual | Wanted::Named(_) if !usual.is_empty() => usual,
         // A cluster that has only control plane nodes still has a data path.
-        Wanted::Usual | Wanted::Every | Wanted::Named(_) => machines.iter().filter(open).collect(),
+        Wanted::Usual | Wanted::Every | Wanted::Named(_) => nodes.iter().filter(open).collect(),
     };
     if fitting.is_empty() {
         let message = "no node fits: none is ready and open for new pods; or name some with --nodes";
         return Err(Error::Unavailable(message.to_owned()));
     }
-    Ok(fitting.into_iter().map(|machine| machine.name.clone()).collect())
+    Ok(fitting.into_iter().map(|node| node.name.clone()).collect())
 }
 
 /// Checks that pods can run on all named nodes.
-fn check(machines: &[Machine], named: &[String]) -> Result<(), Error> {
+fn check(nodes: &[SurveyedNode], named: &[String]) -> Result<(), Error> {
     for name in named {
-        let Some(machine) = machines.iter().find(|machine| machine.name == *name) else {
-            let known: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
+        let Some(node) = nodes.iter().find(|node| node.name == *name) else {
+            let known: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
             let known = known.join(", ");
             let message = format!("--nodes {name}: the cluster has no such node, only {known}");
             return Err(Error::Unavailable(message));
         };
-        if let Some(why) = reason_against(machine) {
+        if let Some(why) = reason_against(node) {
             return Err(Error::Unavailable(format!("--nodes {name}: the node {why}")));
         }
     }
@@ -55,11 +55,11 @@ fn check(machines: &[Machine], named: &[String]) -> Result<(), Error> {
 }
 
 /// Returns why no probe pod can run on a node. `None` if one can.
-pub(super) fn reason_against(machine: &Machine) -> Option<String> {
-    match machine {
-        Machine { is_cordoned: true, .. } => Some("is cordoned".to_owned()),
-        Machine { is_ready: false, .. } => Some("is not ready".to_owned()),
-        Machine { obstacle, .. } => obstacle.clone(),
+pub(super) fn reason_against(node: &SurveyedNode) -> Option<String> {
+    match node {
+        SurveyedNode { is_cordoned: true, .. } => Some("is cordoned".to_owned()),
+        SurveyedNode { is_ready: false, .. } => Some("is not ready".to_owned()),
+        SurveyedNode { obstacle, .. } => obstacle.clone(),
     }
 }
 
@@ -119,8 +119,8 @@ mod tests {
     use crate::policy::{Backends, Service};
     use crate::scenario::standard_world;
 
-    fn machine(name: &str) -> Machine {
-        Machine {
+    fn node(name: &str) -> SurveyedNode {
+        SurveyedNode {
             name: name.to_owned(),
             kubelet: String::new(),
             addresses: Vec::new(),
@@ -131,22 +131,22 @@ mod tests {
         }
     }
 
-    fn machines() -> [Machine; 5] {
+    fn nodes() -> [SurveyedNode; 5] {
         [
-            Machine { is_tainted: true, ..machine("control") },
-            machine("a"),
-            Machine { is_ready: false, ..machine("off") },
-            Machine { is_cordoned: true, ..machine("closed") },
-            Machine { is_tainted: true, obstacle: Some("has the taint x".to_owned()), ..machine("full") },
+            SurveyedNode { is_tainted: true, ..node("control") },
+            node("a"),
+            SurveyedNode { is_ready: false, ..node("off") },
+            SurveyedNode { is_cordoned: true, ..node("closed") },
+            SurveyedNode { is_tainted: true, obstacle: Some("has the taint x".to_owned()), ..node("full") },
         ]
     }
 
     #[test]
     fn only_nodes_that_take_pods_are_chosen() {
-        let machines = machines();
-        let named = |name: &str| choose(&machines, Wanted::Named(&[name.to_owned()]));
-        assert_eq!(choose(&machines, Wanted::Usual).unwrap(), ["a"]);
-        assert_eq!(choose(&machines[..1], Wanted::Usual).unwrap(), ["control"]);
+        let nodes = nodes();
+        let named = |name: &str| choose(&nodes, Wanted::Named(&[name.to_owned()]));
+        assert_eq!(choose(&nodes, Wanted::Usual).unwrap(), ["a"]);
+        assert_eq!(choose(&nodes[..1], Wanted::Usual).unwrap(), ["control"]);
         assert_eq!(named("control").unwrap(), ["control"]);
         let refused = |name: &str| named(name).unwrap_err().to_string();
         assert_eq!(refused("closed"), "--nodes closed: the node is cordoned");
@@ -156,7 +156,7 @@ mod tests {
             refused("b"),
             "--nodes b: the cluster has no such node, only control, a, off, closed, full"
         );
-        let none = choose(&machines[2..], Wanted::Usual).unwrap_err();
+        let none = choose(&nodes[2..], Wanted::Usual).unwrap_err();
         assert!(none.to_string().starts_with("no node fits"));
     }
 
@@ -164,7 +164,7 @@ mod tests {
     /// dedicated.
     #[test]
     fn every_node_means_tainted_nodes_too() {
-        assert_eq!(choose(&machines(), Wanted::Every).unwrap(), ["control", "a"]);
+        assert_eq!(choose(&nodes(), Wanted::Every).unwrap(), ["control", "a"]);
     }
 
     #[test]
