@@ -37,25 +37,26 @@
 //!
 //! The agent that runs in every probe pod is a crate of its own, `netproof-probe`.
 
+// `pub` is what tests, benches and the program need.
 pub mod backend;
 pub mod cli;
 pub mod compare;
-pub mod deviation;
+pub(crate) mod deviation;
 pub mod document;
 pub mod expect;
 pub mod fuzz;
 pub mod generate;
 pub mod image;
 pub mod naive;
-pub mod observe;
+pub(crate) mod observe;
 pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod report;
 pub mod runner;
 pub mod scenario;
-pub mod select;
-pub mod selftest;
+pub(crate) mod select;
+pub(crate) mod selftest;
 pub mod snapshot;
 pub mod source;
 pub mod verdict;

@@ -5,7 +5,6 @@ use super::{Deviation, seen, wrong};
 
 /// A fault in which changes are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table says what each of them is")]
 pub enum StaleFault {
     PoliciesNeverRemoved,
     PolicyUpdatesIgnored,

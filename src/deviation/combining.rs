@@ -5,7 +5,6 @@ use super::{Deviation, seen, wrong};
 
 /// A wrong way to compile policies to rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table says what each of them is")]
 pub enum CompileFault {
     FirstPolicyOnly,
     EveryPolicy,

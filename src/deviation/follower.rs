@@ -9,7 +9,7 @@ use crate::snapshot::{Identity, WrittenPolicy};
 
 /// An enforcer's knowledge of a cluster.
 #[derive(Debug, Clone, Default)]
-pub struct EnforcerState {
+pub(crate) struct EnforcerState {
     /// The cluster, with its policies as the enforcer understands them.
     pub cluster: Cluster,
     /// Pods that no peer matches.
@@ -24,22 +24,22 @@ pub struct EnforcerState {
 
 impl EnforcerState {
     /// Returns whether peers can match a pod.
-    pub fn knows(&self, pod: &Pod) -> bool {
+    pub(crate) fn knows(&self, pod: &Pod) -> bool {
         !self.strangers.contains(&Identity::of_pod(pod))
     }
 
     /// Returns whether there is any policy.
-    pub fn has_policies(&self) -> bool {
+    pub(crate) fn has_policies(&self) -> bool {
         !self.cluster.policies.is_empty() || !self.cluster.cluster_policies.is_empty()
     }
 
     /// Returns whether anything can be allowed to or from a pod over a family.
-    pub fn can_allow(&self, pod: &Pod, ipv6: bool) -> bool {
+    pub(crate) fn can_allow(&self, pod: &Pod, ipv6: bool) -> bool {
         ipv6 || !self.without_ipv4.contains(&Identity::of_pod(pod))
     }
 
     /// Returns whether both states are equal. States with a frozen node never count as equal.
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         let Self { cluster, strangers, unguarded, without_ipv4, frozen } = self;
         let Cluster { namespaces, nodes, node_ranges, pods, services, policies, cluster_policies } = cluster;
         (namespaces, nodes, pods) == (&other.cluster.namespaces, &other.cluster.nodes, &other.cluster.pods)
@@ -54,7 +54,7 @@ impl EnforcerState {
 
 /// Follower of a cluster's changes.
 #[derive(Debug, Default)]
-pub struct Follower {
+pub(crate) struct Follower {
     deviation: Option<&'static Deviation>,
     /// Whether it has seen a state.
     has_begun: bool,
@@ -79,13 +79,13 @@ pub struct Follower {
 
 impl Follower {
     /// Creates a follower. Without a deviation, it knows everything.
-    pub fn new(deviation: Option<&'static Deviation>) -> Self {
+    pub(crate) fn new(deviation: Option<&'static Deviation>) -> Self {
         Self { deviation, ..Self::default() }
     }
 
     /// Processes the next state. Returns what the enforcer knows after it. `written` contains the cluster's policies as
     /// they were written.
-    pub fn see(&mut self, cluster: &Cluster, written: &[WrittenPolicy]) -> EnforcerState {
+    pub(crate) fn see(&mut self, cluster: &Cluster, written: &[WrittenPolicy]) -> EnforcerState {
         let mut state = EnforcerState { cluster: cluster.clone(), ..EnforcerState::default() };
         match self.deviation.map(|deviation| deviation.effect) {
             Some(Effect::Changes(fault)) => self.overlook(fault, &mut state),

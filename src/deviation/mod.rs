@@ -32,13 +32,13 @@ use std::str::FromStr;
 use crate::policy::Cluster;
 use crate::snapshot::WrittenPolicy;
 
-pub use changes::StaleFault;
-pub use combining::CompileFault;
-pub use follower::{EnforcerState, Follower};
-pub use packets::DatapathFault;
-pub use quirks::RouteQuirk;
-pub use rewrite::one_direction;
-pub use services::untranslated;
+pub(crate) use changes::StaleFault;
+pub(crate) use combining::CompileFault;
+pub(crate) use follower::{EnforcerState, Follower};
+pub(crate) use packets::DatapathFault;
+pub(crate) use quirks::RouteQuirk;
+pub(crate) use rewrite::one_direction;
+pub(crate) use services::untranslated;
 
 /// All tables, in the order in which faults and quirks are listed.
 const TABLES: [&[Deviation]; 16] = [

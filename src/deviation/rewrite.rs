@@ -63,7 +63,7 @@ pub(super) fn cluster_rules(cluster: &mut Cluster, change: impl Fn(&mut Vec<Clus
 }
 
 /// Returns the cluster with the rules of one direction only. No policy isolates for the other direction.
-pub fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
+pub(crate) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
     let mut cluster = cluster.clone();
     for policy in &mut cluster.policies {
         match direction {

@@ -14,7 +14,7 @@ pub(super) const TABLE: &[Deviation] = &[
 ];
 
 /// Makes Services translate addresses, but not ports.
-pub fn untranslated(cluster: &mut Cluster) {
+pub(crate) fn untranslated(cluster: &mut Cluster) {
     for port in cluster.services.iter_mut().flat_map(|service| &mut service.ports) {
         port.target = TargetPort::Number(port.port);
     }

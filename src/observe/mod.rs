@@ -38,4 +38,4 @@ pub(crate) use baseline::Calibration;
 pub(crate) use finding::Finding;
 pub(crate) use observer::{Applied, Observed, Observer};
 pub(crate) use planned::PlannedCell;
-pub use settings::Settings;
+pub(crate) use settings::Settings;

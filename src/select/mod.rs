@@ -6,5 +6,5 @@
 mod selection;
 mod shard;
 
-pub use selection::{Nothing, Selection, choose_names};
-pub use shard::{NotAShard, Shard};
+pub(crate) use selection::{Nothing, Selection, choose_names};
+pub(crate) use shard::Shard;

@@ -11,7 +11,7 @@ use crate::world::wildcard;
 /// Conditions for a scenario to be run. All fields must match. If a field has several values, it is enough if one of
 /// them matches.
 #[derive(Debug, Clone, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Tags, of which the scenario has one.
     pub tags: Vec<String>,
     /// Tags that the scenario does not have.
@@ -26,7 +26,7 @@ pub struct Selection {
 
 /// Reason why there is nothing to run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Nothing {
+pub(crate) enum Nothing {
     /// No scenario has the tag.
     #[error("--tag {tag}: no scenario has this tag{}", hint(.near))]
     Tag {
@@ -80,7 +80,7 @@ impl Selection {
     ///
     /// # Errors
     /// If no scenario is selected, or if a tag, item or name matches no scenario.
-    pub fn select(&self, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
+    pub(crate) fn select(&self, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
         self.check(&scenarios)?;
         let all = scenarios.len();
         let mut left = Vec::new();
@@ -131,7 +131,7 @@ impl Selection {
 ///
 /// # Errors
 /// If no scenario has such a name.
-pub fn choose_names<'a>(
+pub(crate) fn choose_names<'a>(
     place: &str,
     pattern: &str,
     scenarios: &'a [Scenario],

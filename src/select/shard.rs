@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 /// Shard `number` of `of`, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
+pub(crate) struct Shard {
     number: usize,
     of: usize,
 }
 
 /// A text that is not a shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAShard {
+pub(crate) enum NotAShard {
     /// It is not two numbers.
     #[error("`{0}` is not a shard: write 2/4 for the second of four")]
     Form(String),
@@ -46,7 +46,7 @@ impl fmt::Display for Shard {
 impl Shard {
     /// Returns, for each thing, whether it is in this shard. A thing is a name and a cost. Each thing is in exactly
     /// one shard, which does not depend on the order of the things. All shards have about the same cost.
-    pub fn holds(self, things: &[(&str, usize)]) -> Vec<bool> {
+    pub(crate) fn holds(self, things: &[(&str, usize)]) -> Vec<bool> {
         let mut dearest_first: Vec<_> = things.iter().enumerate().collect();
         dearest_first.sort_by(|(_, (name, cost)), (_, (other, price))| price.cmp(cost).then(name.cmp(other)));
         // If there are more shards than things, the last shards are empty.

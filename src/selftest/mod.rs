@@ -14,7 +14,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
 
-pub use result::{Detection, ScenarioTrial, SelfTest};
+pub(crate) use result::{Detection, ScenarioTrial, SelfTest};
 
 use crate::backend::Error;
 use crate::backend::lab::Lab;
@@ -24,13 +24,13 @@ use crate::scenario::Scenario;
 use crate::verdict::Verdict;
 
 /// Number of cases that must detect each fault.
-pub const ENOUGH: usize = 2;
+pub(crate) const ENOUGH: usize = 2;
 
 /// Tries every scenario against every fault. Returns `None` if interrupted.
 ///
 /// # Errors
 /// If this machine cannot run the lab.
-pub async fn selftest(
+pub(crate) async fn selftest(
     scenarios: &[Scenario],
     faults: &[Fault],
     settings: &Settings,
@@ -160,7 +160,7 @@ impl Trials<Fault> for Wanted<'_> {
 }
 
 /// Names of steps.
-pub type Steps = BTreeSet<String>;
+pub(crate) type Steps = BTreeSet<String>;
 
 #[cfg(test)]
 mod tests {
