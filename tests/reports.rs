@@ -382,6 +382,23 @@ fn a_moment_that_is_excused_in_one_repetition_makes_nothing_flaky() {
     assert_eq!(merged.repeated, [("match", 2), ("undefined", 1)].into());
 }
 
+/// Regression: the search for one capability skipped the cells that lack another one.
+#[test]
+fn the_table_names_every_capability_that_a_scenario_lacks() {
+    let lacking = |required: &[Capability]| {
+        let cell = |capability| CellResult {
+            verdict: Verdict::Skipped(capability),
+            ..cell("a", "b", Decision::Deny, Observation::Dropped, Verdict::Match)
+        };
+        let cells = [Capability::Ipv6, Capability::Sctp].map(cell);
+        let required = required.iter().copied().collect();
+        ScenarioResult { required, ..scenario("lacking", vec![step("deny", cells.into())]) }
+    };
+    let both = [Capability::Sctp, Capability::Ipv6];
+    let shown = terminal(&run(vec![good(), lacking(&both)]), false);
+    assert!(shown.contains("lacks ipv6, sctp") || shown.contains("lacks sctp, ipv6"), "{shown}");
+}
+
 /// A JUnit file alone shows that the run did not pass.
 #[test]
 fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {

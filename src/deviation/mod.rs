@@ -151,6 +151,26 @@ const fn misread(name: &'static str, items: &'static [u8]) -> Named {
 }
 
 impl Deviation {
+    /// Returns whether it changes what an enforcer knows of a cluster, and not only what it does with packets.
+    pub(crate) fn changes_state(&self) -> bool {
+        match self.effect {
+            Effect::Meaning(_) | Effect::WrittenMeaning(_) | Effect::Changes(_) => true,
+            Effect::Rules(_) | Effect::Packets(_) | Effect::Route(_) => false,
+        }
+    }
+
+    /// Returns whether its effect depends on earlier states of the cluster.
+    pub(crate) fn depends_on_changes(&self) -> bool {
+        match self.effect {
+            Effect::Changes(_) => true,
+            Effect::Meaning(_)
+            | Effect::WrittenMeaning(_)
+            | Effect::Rules(_)
+            | Effect::Packets(_)
+            | Effect::Route(_) => false,
+        }
+    }
+
     /// Returns all deviations.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         TABLES.into_iter().flatten()

@@ -34,14 +34,19 @@ pub(super) fn ask_engine(world: &World, probes: &[Probe]) -> Answers {
     let engine = Engine::new(world.cluster.clone());
     let router = Router::new(world, &engine);
     let cells = cells(world, probes);
-    let answers = cells.iter().map(|cell| match router.route(cell) {
-        Some(route) => route.evaluate(&engine),
+    let answers = cells.iter().map(|cell| ask_cell(&engine, &router, cell));
+    Answers { engine: answers.collect(), cells }
+}
+
+/// Returns the engine's answer for one cell.
+pub(super) fn ask_cell(engine: &Engine, router: &Router<'_>, cell: &Cell) -> Expectation {
+    match router.route(cell) {
+        Some(route) => route.evaluate(engine),
         None => Expectation {
             decision: Decision::Undefined,
             reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
         },
-    });
-    Answers { engine: answers.collect(), cells }
+    }
 }
 
 /// Reads a generated scenario.

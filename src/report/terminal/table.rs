@@ -74,8 +74,8 @@ fn once(scenario: &Scenario, run: &RunDocument) -> String {
     if scenario.failure.is_some() {
         what.push("not run".to_owned());
     }
-    let mut cells = scenario.steps.iter().flat_map(|step| &step.cells);
     let is_lacking = |capability: &&String| {
+        let mut cells = scenario.steps.iter().flat_map(|step| &step.cells);
         cells.any(|cell| cell.verdict == Verdict::Skipped && cell.requires.as_ref() == Some(*capability))
     };
     let lacking: Vec<_> = run.lacking.iter().filter(is_lacking).map(String::as_str).collect();
