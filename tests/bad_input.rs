@@ -302,7 +302,8 @@ fn known_kinds_with_a_wrong_api_version_or_name() {
         misspelt        networking.k8s.io/v1 NetworkPolice
         misspelt-plain  networking.k8s.io/v1 Ingres
         scenario        netproof.dev/v1alpha1 Scenario
-        profile         netproof.dev/v1alpha1 Profile";
+        profile         netproof.dev/v1alpha1 Profile
+        result          netproof.dev/v1alpha1 RunResult";
     let lists = r"
         items-case       v1 List Items:\nITEM
         items-twice      v1 List Items:\nITEMitems: []\n

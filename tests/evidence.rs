@@ -1,8 +1,12 @@
 //! A pass is positive evidence: a cell that was not judged never counts as one.
 
+use std::process::Stdio;
+
 use serde_json::json;
 
-use crate::support::{Finished, file, policy_step, run_json, scenario as scenario_of};
+use crate::support::{
+    Finished, User, command, file, policy_step, run_json, scenario as scenario_of, scenario_file,
+};
 
 /// Returns a scenario in which `a` may not receive.
 fn scenario(requires: &str, probes: &str) -> String {
@@ -149,4 +153,29 @@ fn a_denial_that_a_step_leaves_as_it_is_is_judged_once_the_step_is_in_force() {
     // When the settle time is over, it is known that the node has not followed the step.
     let impatient = run(&fault).exits(3);
     assert!(impatient.stdout.contains("still enforced the state before the step"), "{}", impatient.stdout);
+}
+
+/// Regression: `netproof run … | grep -q FAIL` ended with 0, because nobody read the rest.
+#[test]
+fn a_reader_that_closes_the_output_early_does_not_change_the_exit_code() {
+    let unmodelled = file(
+        "closed-output.yaml",
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: x}\n---\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\n",
+    );
+    let leaking = scenario_file("default-deny");
+    for (arguments, code) in [
+        (&["run", &leaking, "--fault", "no-enforcement", "-o", "json"][..], 1),
+        (&["expect", &unmodelled], 3),
+        (&["expect", &unmodelled, "-o", "json"], 3),
+    ] {
+        let mut child = command(User::Ordinary)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{arguments:?}");
+    }
 }

@@ -110,10 +110,10 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
     let mut matrix = Matrix::new(&engine, &snapshot, granularity);
     let about = report::About { warnings: &warnings, ..about };
     let stdout = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
-    match args.output {
-        Format::Table => report::expected_table(&mut matrix, about, stdout)?,
-        Format::Json => report::expected_json(&mut matrix, about, stdout)?,
-    }
+    output::unless_closed(match args.output {
+        Format::Table => report::expected_table(&mut matrix, about, stdout).map_err(Into::into),
+        Format::Json => report::expected_json(&mut matrix, about, stdout).map_err(Into::into),
+    })?;
     Ok(Exit::Code(about.outcome().exit_code()))
 }
 

@@ -107,10 +107,6 @@ pub fn main() -> ExitCode {
         .and_then(|()| cluster::check(&command, &matches))
         .and_then(|()| execute(cli.command, cli.verbose > 0));
     let exit = result.unwrap_or_else(|error| {
-        // A reader that closes the pipe early (`| head`) is not an error.
-        if output::is_closed(&error) {
-            return Exit::Done;
-        }
         output::error(&error);
         Exit::Error
     });

@@ -4,25 +4,34 @@ use std::io::{self, Write};
 
 use crate::{report, source};
 
-/// Writes a result.
+/// Writes a result. If the reader has closed standard output (`| head`, `| grep -q`), the rest is dropped: the
+/// exit code still is that of the result.
 ///
 /// # Errors
-/// If standard output is closed or full.
+/// If standard output is full.
 pub(super) fn result(text: &str) -> anyhow::Result<()> {
     // Reports escape all foreign text. This is a second barrier, in case a report forgets one.
     let text = report::guard(text);
     // To search a large JSON document for colours takes longer than to write it.
-    if text.contains('\u{1b}') {
+    unless_closed(if text.contains('\u{1b}') {
         write(anstream::stdout().lock(), &text)
     } else {
         write(io::stdout().lock(), &text)
-    }
+    })
 }
 
 fn write(mut stdout: impl Write, text: &str) -> anyhow::Result<()> {
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
     Ok(())
+}
+
+/// Drops the error that the reader of standard output has closed it.
+pub(super) fn unless_closed(written: anyhow::Result<()>) -> anyhow::Result<()> {
+    written.or_else(|error| match error.downcast_ref::<io::Error>() {
+        Some(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Some(_) | None => Err(error),
+    })
 }
 
 /// Prints an error and its causes.
@@ -57,11 +66,6 @@ pub(super) fn note(text: &str) {
 /// Prints a text that is not a result on one line, even if the text has several.
 pub(super) fn line(text: &str) {
     note(&report::one_line(text));
-}
-
-/// Returns whether the reader of standard output has closed it.
-pub(super) fn is_closed(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! The progress of a run on standard error: a line that changes on a terminal, and plain lines elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report::escape::{lines, shown};
+use crate::report::problems;
 use crate::report::style::{duration, thousands};
 use crate::runner::{Event, Events};
 use crate::verdict::{Outcome, ScenarioResult};
@@ -37,8 +39,22 @@ pub(super) fn bar(length: Option<usize>, template: &str) -> ProgressBar {
     bar
 }
 
+/// A scenario that is running.
+struct Running {
+    name: String,
+    /// What it has done last.
+    now: Option<String>,
+}
+
+impl fmt::Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.now.iter().try_for_each(|now| write!(f, ": {now}"))
+    }
+}
+
 enum View {
-    Terminal { bar: ProgressBar, running: BTreeMap<usize, String>, finished: usize },
+    Terminal { bar: ProgressBar, running: BTreeMap<usize, Running>, finished: usize },
     Lines { asked: usize },
 }
 
@@ -79,24 +95,24 @@ impl View {
 
 fn show_on_bar(
     bar: &ProgressBar,
-    running: &mut BTreeMap<usize, String>,
+    running: &mut BTreeMap<usize, Running>,
     finished: &mut usize,
     event: &Event,
 ) {
     match event {
         Event::ScenarioStarted { index, asked, name } => {
             bar.set_length(*asked as u64);
-            running.insert(*index, name.clone());
+            running.insert(*index, Running { name: name.clone(), now: None });
         }
         Event::Baseline { index, cells, .. } => {
-            if let Some(text) = running.get_mut(index) {
-                text.push_str(&format!(": {} cells", thousands(*cells)));
+            if let Some(scenario) = running.get_mut(index) {
+                scenario.now = Some(format!("{} cells", thousands(*cells)));
             }
         }
         Event::StepFinished { index, result } => {
-            let name = running.get(index).and_then(|text| text.split(": ").next()).unwrap_or_default();
-            let text = format!("{name}: {}", result.name);
-            running.insert(*index, text);
+            if let Some(scenario) = running.get_mut(index) {
+                scenario.now = Some(result.name.clone());
+            }
         }
         Event::ScenarioFinished { index, .. } => {
             running.remove(index);
@@ -104,7 +120,8 @@ fn show_on_bar(
             bar.set_position(*finished as u64);
         }
     }
-    bar.set_message(shown(running.values().cloned().collect::<Vec<_>>().join(" · ")));
+    let texts: Vec<_> = running.values().map(Running::to_string).collect();
+    bar.set_message(shown(texts.join(" · ")));
 }
 
 fn line(result: &ScenarioResult) -> String {
@@ -113,10 +130,7 @@ fn line(result: &ScenarioResult) -> String {
         Outcome::Pass => "ok".to_owned(),
         Outcome::Skipped => "skipped".to_owned(),
         Outcome::Inconclusive => "inconclusive".to_owned(),
-        Outcome::Fail => {
-            let late = if counts.late > 0 { format!(", {} late", counts.late) } else { String::new() };
-            format!("failed: {} leaks, {} blocked{late}", counts.leaks, counts.blocked)
-        }
+        Outcome::Fail => format!("failed: {}", problems(&counts)),
     };
     format!("{} {word} ({} cells, {})", result.name, thousands(counts.cells()), duration(result.took))
 }

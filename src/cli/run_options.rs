@@ -131,6 +131,10 @@ impl RunOptions {
             limits: Limits { enforce: self.enforce_within, admit: self.admit_within },
             ..*default
         };
+        let (shortest, longest) = (observe.shortest_timeout, observe.longest_timeout);
+        if shortest > longest {
+            anyhow::bail!("--min-timeout {shortest:?} is longer than --max-timeout {longest:?}");
+        }
         Ok(Settings {
             observe,
             required: self.require.iter().copied().collect(),

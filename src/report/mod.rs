@@ -30,3 +30,4 @@ pub use profiles::profiles;
 pub use scenarios::scenarios_table;
 pub use selftest::{selftest, selftest_markdown};
 pub use terminal::terminal;
+pub(crate) use view::all_problems as problems;

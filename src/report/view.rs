@@ -77,6 +77,11 @@ pub(super) fn problems(counts: &Counts, gaps: usize) -> [(usize, &'static str, &
     })
 }
 
+/// Returns what is wrong, such as `2 leaks, 1 policy gap`.
+pub(crate) fn all_problems(counts: &Counts) -> String {
+    join(problems(counts, counts.gaps))
+}
+
 /// Returns the count of policy gaps of a step that are mistakes, not demonstrations.
 pub(super) fn mistaken_gaps(scenario: &Scenario, counts: &Counts) -> usize {
     if scenario.demonstrates.is_none() { counts.gaps } else { 0 }

@@ -148,8 +148,11 @@ impl Mistake {
 }
 
 /// netproof's own formats, which users give to the wrong command, and the commands that read them.
-const OWN: [(&str, &str); 2] =
-    [("Scenario", "netproof run FILE"), ("Profile", "netproof run --profile FILE")];
+const OWN: [(&str, &str); 3] = [
+    ("Scenario", "netproof run FILE"),
+    ("Profile", "netproof run --profile FILE"),
+    ("RunResult", "netproof compare BEFORE AFTER"),
+];
 const OWN_GROUP: &str = "netproof.dev";
 
 /// Looks up the kind of an object.

@@ -5,7 +5,7 @@ use crate::document::{
     Counts, Demonstrates, Millis, Outcome, Repetitions, RunDocument, Scenario, Step, Verdict,
 };
 use crate::report::escape::shown;
-use crate::report::style::{BAD, GOOD, Table, UNSURE, count, duration, join, paint, thousands};
+use crate::report::style::{BAD, GOOD, Table, UNSURE, count, duration, paint, thousands};
 use crate::report::view;
 
 const OK: &str = "ok";
@@ -99,6 +99,6 @@ fn once(scenario: &Scenario, run: &RunDocument) -> String {
 }
 
 fn summary(counts: &Counts) -> String {
-    let what = join(view::problems(counts, counts.gaps));
+    let what = view::all_problems(counts);
     if what.is_empty() { OK.to_owned() } else { what }
 }
