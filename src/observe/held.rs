@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netproof_probe::wire::{Connection, Exchange, Nonce, Outcome, ProbeResult};
 
-use super::brackets::removed_end;
+use super::actions::removed_end;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::policy::Decision;
