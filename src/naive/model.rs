@@ -1,5 +1,5 @@
-//! The objects of a cluster, and the questions about connections between them. The letters and items are those
-//! of `evaluate.rs`.
+//! The objects of a cluster, and the questions about connections between them. The letters and items are
+//! those of `evaluate.rs`.
 
 use std::net::IpAddr;
 
