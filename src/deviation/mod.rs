@@ -280,13 +280,16 @@ impl fmt::Display for Fault {
     }
 }
 
-impl FromStr for Fault {
-    type Err = String;
+/// A text that is not the name of a fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no fault `{0}`: see `netproof run --list-faults`")]
+pub struct UnknownFault(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::all()
-            .find(|fault| fault.name == text)
-            .ok_or_else(|| format!("there is no fault `{text}`: see `netproof run --list-faults`"))
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        Self::all().find(|fault| fault.name == text).ok_or_else(|| UnknownFault(text.to_owned()))
     }
 }
 

@@ -13,9 +13,10 @@ use super::coverage::Coverage;
 use super::describe::CaseName;
 use super::dry_run::{Case, read};
 use super::follow::{Found, Suspect, follow};
+use super::limits::Limits;
 use super::recording::{Recorded, Runner};
 use crate::backend::{Backend, Error};
-use crate::generate::{self, Ground};
+use crate::generate;
 use crate::policy::Decision;
 use crate::runner::Settings;
 use crate::scenario::Scenario;
@@ -27,25 +28,6 @@ const CASES_PER_SCENARIO: usize = 10;
 
 /// Maximum number of disagreements that are followed up. After fixing these, the user will run the fuzzer again.
 const FOLLOWED: usize = 3;
-
-/// Options for the random cases.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Seed of the first scenario. Each next scenario has the next seed.
-    pub seed: u64,
-    /// Maximum number of cases.
-    pub cases: Option<usize>,
-    /// Time limit. No scenario is started that would end after it, if it takes as long as the longest one so far.
-    pub time: Option<Duration>,
-    /// Number of scenarios that run at the same time.
-    pub at_once: usize,
-    /// Whether no more scenarios are started after the first disagreement.
-    pub fail_fast: bool,
-    /// The backend.
-    pub ground: Ground,
-    /// Command-line options that select the backend, each after a space.
-    pub place: String,
-}
 
 /// Progress of the fuzzer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

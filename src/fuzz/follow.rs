@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::compare::{Differs, Disagreement, compare};
 use super::describe::{CaseName, describe};
-use super::driver::Limits;
 use super::dry_run::{Case, ask_engine, cases, read};
 use super::edit::focused;
 use super::flatten::flatten;
+use super::limits::Limits;
 use super::recording::Runner;
 use super::shrink::{Budget, Shrunk, shrink};
 use super::world::Naive;

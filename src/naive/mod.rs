@@ -3,7 +3,9 @@
 //! compared.
 
 mod evaluate;
+mod model;
 mod objects;
 mod tiers;
 
-pub use evaluate::{Answer, End, Objects, Question, Target, evaluate};
+pub use evaluate::evaluate;
+pub use model::{Answer, End, Objects, Question, Target};

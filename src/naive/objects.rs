@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 
-use super::evaluate::{End, Objects};
+use super::model::{End, Objects};
 
 pub(super) fn pod(world: &Objects, end: End) -> Option<&Pod> {
     if let End::Pod(index) = end { world.pods.get(index) } else { None }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::evaluate::{Answer, End, Flow, is_to_itself};
+use super::model::{Answer, End, Flow, is_to_itself};
 use super::objects::{
     addresses, any, both, is_finished, is_host_network, is_named_port, labels, matches, namespace,
     namespace_labels, pod,

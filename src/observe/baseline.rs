@@ -2,24 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use netproof_probe::wire::Listener;
-
 use super::ledger::Ledger;
-use super::observer::{Observer, answered, expected, slowest};
-use super::planned::{Addresses, PlannedCell, ProbedCell};
+use super::observer::{Baseline, Observer, answered, expected, slowest};
+use super::planned::{PlannedCell, ProbedCell};
 use super::settle::SettleDeadlines;
 use crate::backend::Backend;
 use crate::policy::Decision;
-use crate::world::{EndpointName, World};
-
-/// What a cell showed before there were policies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Baseline {
-    addresses: Addresses,
-    /// Where its address led.
-    servers: Vec<(EndpointName, Listener)>,
-    is_delivered: bool,
-}
+use crate::world::World;
 
 /// The baseline of all cells.
 pub(crate) struct Calibration {

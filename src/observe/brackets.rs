@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::actions::{changes_servers, removed_end};
 use super::finding::Finding;
 use super::ledger::Place;
 use super::planned::{Addresses, PlannedCell, ProbedCell, Servers, servers};
@@ -104,37 +105,4 @@ impl Brackets {
 /// Returns the key of a cell: other addresses may belong to another pod.
 fn key(planned: &PlannedCell) -> (Cell, Addresses) {
     (planned.cell.clone(), planned.addresses)
-}
-
-/// Returns the endpoint that an action removes.
-pub(super) fn removed_end(action: &Action) -> Option<EndpointName> {
-    match action {
-        Action::RemovePod(pod) | Action::EndPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
-        Action::DeleteService(service) => Some(EndpointName::service(&service.namespace, &service.name)),
-        Action::SetPolicy(_)
-        | Action::DeletePolicy(_)
-        | Action::SetClusterPolicy(_)
-        | Action::DeleteClusterPolicy(_)
-        | Action::SetService(_)
-        | Action::LabelPod { .. }
-        | Action::LabelNamespace { .. }
-        | Action::AddPod(_) => None,
-    }
-}
-
-/// Returns whether an action changes who is at an address, or where Services lead.
-pub(super) fn changes_servers(action: &Action) -> bool {
-    match action {
-        Action::AddPod(_)
-        | Action::RemovePod(_)
-        | Action::EndPod(_)
-        | Action::SetService(_)
-        | Action::DeleteService(_)
-        | Action::LabelPod { .. } => true,
-        Action::SetPolicy(_)
-        | Action::DeletePolicy(_)
-        | Action::SetClusterPolicy(_)
-        | Action::DeleteClusterPolicy(_)
-        | Action::LabelNamespace { .. } => false,
-    }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use netproof_probe::wire::{Connection, Exchange, Nonce, Outcome, ProbeResult};
 
-use super::brackets::removed_end;
+use super::actions::removed_end;
+use super::batch::Failure;
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::policy::Decision;
@@ -28,8 +29,21 @@ struct HeldConnection {
     /// The nonce by which its agent knows it.
     nonce: Nonce,
     agent: Arc<Agent>,
-    /// The endpoint that accepted it, or why it is not open.
-    server: Result<EndpointName, String>,
+    /// The endpoint that accepted it.
+    server: Result<EndpointName, NotOpen>,
+}
+
+/// The reason why a connection is not open.
+#[derive(Debug, thiserror::Error)]
+enum NotOpen {
+    #[error("not opened")]
+    NotTried,
+    #[error("another agent answered")]
+    AnotherAgent,
+    #[error("it could not be opened: {0}")]
+    Failed(String),
+    #[error("{}", .0.message)]
+    Request(Failure),
 }
 
 impl Held {
@@ -41,7 +55,7 @@ impl Held {
     ) -> Self {
         let connections = cells.into_iter().filter_map(|(cell, route)| {
             let agent = backend.agent(&cell.from)?;
-            let (nonce, server) = (agent.next_nonce(), Err("not opened".to_owned()));
+            let (nonce, server) = (agent.next_nonce(), Err(NotOpen::NotTried));
             Some(HeldConnection { cell, route, nonce, agent, server })
         });
         let mut connections: Vec<_> = connections.collect();
@@ -91,7 +105,7 @@ impl Held {
         let mut fates = Vec::new();
         for (place, HeldConnection { cell, server, .. }) in connections.into_iter().enumerate() {
             let fate = match (server, used.remove(&place)) {
-                (Err(why), _) => Fate::NotMeasured(why),
+                (Err(why), _) => Fate::NotMeasured(why.to_string()),
                 (Ok(_), None) => Fate::Ended,
                 (Ok(_), Some(result)) => fate(result),
             };
@@ -118,38 +132,38 @@ fn by_agent(
 /// Returns the result of each connection. If a request fails, it fails for all of its connections.
 fn per_place(
     (places, results): (Vec<usize>, Result<Vec<ProbeResult>, Error>),
-) -> Vec<(usize, Result<ProbeResult, String>)> {
+) -> Vec<(usize, Result<ProbeResult, Failure>)> {
     match results {
         Ok(results) => places.into_iter().zip(results.into_iter().map(Ok)).collect(),
-        Err(error) => places.into_iter().map(|place| (place, Err(error.to_string()))).collect(),
+        Err(error) => places.into_iter().map(|place| (place, Err(Failure::from(&error)))).collect(),
     }
 }
 
-/// Returns the endpoint that accepted a connection, or why the connection is not open.
+/// Returns the endpoint that accepted a connection.
 fn server(
     backend: &impl Backend,
     route: &Route,
-    result: Result<ProbeResult, String>,
-) -> Result<EndpointName, String> {
-    match result?.outcome {
+    result: Result<ProbeResult, Failure>,
+) -> Result<EndpointName, NotOpen> {
+    match result.map_err(NotOpen::Request)?.outcome {
         Outcome::Answered { agent: name } => {
             let mut servers = route.servers.iter().map(|(server, _)| server);
             let is_it = |server: &&EndpointName| backend.agent(server).is_some_and(|a| a.name() == name);
-            servers.find(is_it).cloned().ok_or_else(|| "another agent answered".to_owned())
+            servers.find(is_it).cloned().ok_or(NotOpen::AnotherAgent)
         }
-        Outcome::Silent { .. } => Err("it could not be opened: no answer".to_owned()),
-        Outcome::Refused => Err("it could not be opened: refused".to_owned()),
+        Outcome::Silent { .. } => Err(NotOpen::Failed("no answer".to_owned())),
+        Outcome::Refused => Err(NotOpen::Failed("refused".to_owned())),
         Outcome::Garbled { .. } | Outcome::DnsAnswered { .. } => {
-            Err("it could not be opened: something else answered".to_owned())
+            Err(NotOpen::Failed("something else answered".to_owned()))
         }
         Outcome::Cut { message }
         | Outcome::Unreachable { message }
         | Outcome::Unsupported { message }
-        | Outcome::Failed { message } => Err(format!("it could not be opened: {message}")),
+        | Outcome::Failed { message } => Err(NotOpen::Failed(message)),
     }
 }
 
-fn fate(result: Result<ProbeResult, String>) -> Fate {
+fn fate(result: Result<ProbeResult, Failure>) -> Fate {
     match result.map(|result| result.outcome) {
         // No other agent can answer over the same connection.
         Ok(Outcome::Answered { .. }) => Fate::Survived,
@@ -161,7 +175,7 @@ fn fate(result: Result<ProbeResult, String>) -> Fate {
             | Outcome::Garbled { .. }
             | Outcome::DnsAnswered { .. },
         ) => Fate::Cut,
-        Ok(Outcome::Unsupported { message } | Outcome::Failed { message }) | Err(message) => {
+        Ok(Outcome::Unsupported { message } | Outcome::Failed { message }) | Err(Failure { message, .. }) => {
             Fate::NotMeasured(message)
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::brackets::changes_servers;
+use super::actions::changes_servers;
 use super::ledger::{Afterwards, DeniedBackend, Place};
 use super::observer::Observer;
 use super::planned::PlannedCell;

@@ -4,11 +4,13 @@
 //! A caller that has changes to apply drives an [`Observer`]. The module knows cells, routes, worlds and
 //! decisions, and no scenario, so that a live check can drive it, too.
 
+mod actions;
 mod arrived;
 mod baseline;
 mod batch;
 mod brackets;
 mod canary;
+mod conclude;
 mod control;
 mod finding;
 mod glance;

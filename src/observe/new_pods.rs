@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::finding::Finding;
-use super::planned::{PlannedCell, ProbedCell};
-use super::track::Track;
+use super::planned::{NewPod, PlannedCell, ProbedCell};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
 use crate::policy::{Cluster, Decision, Direction, Engine, Expectation, Pod, Reason};
@@ -23,26 +22,6 @@ pub(super) struct NewPods {
     /// The policies from before the change with the pods from after it. `None` without new pods, or if
     /// anything else changes, too.
     before: Option<Engine>,
-}
-
-/// How a new pod takes part in a cell.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NewPod {
-    /// When the last new pod among the ends first answered, since the change.
-    ready_at: Duration,
-    /// Whether the cell must not be delivered even once.
-    pub(crate) at_once: bool,
-}
-
-impl NewPod {
-    /// Records one delivery as a leak if the pod has to be isolated at once. Returns how long after the pod's
-    /// first answer the last delivery was, if the cell was silent in the end.
-    pub(super) fn record_leak(self, track: &mut Track, decision: Decision) -> Option<Duration> {
-        if !self.at_once {
-            return None;
-        }
-        Some(track.record_leak(decision)?.saturating_sub(self.ready_at))
-    }
 }
 
 impl NewPods {

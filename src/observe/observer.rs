@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::baseline::Baseline;
+use netproof_probe::wire::Listener;
+
 use super::brackets::Brackets;
 use super::canary::Canaries;
 use super::finding::Finding;
@@ -12,7 +13,7 @@ use super::held::Held;
 use super::ledger::Ledger;
 use super::listen::{self, Open, Unavailable};
 use super::new_pods::{self, NewPods};
-use super::planned::{PlannedCell, ProbedCell, plan};
+use super::planned::{Addresses, PlannedCell, ProbedCell, plan};
 use super::power::Pools;
 use super::round::{Probing, Rounds};
 use super::sentinel::Watch;
@@ -56,6 +57,15 @@ pub(crate) struct Observer<'a, B> {
     pub(super) unread: Vec<(usize, HashSet<EndpointName>)>,
     /// When the last probe of a state was sent.
     pub(super) last_probe: Instant,
+}
+
+/// What a cell showed before there were policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Baseline {
+    pub(super) addresses: Addresses,
+    /// Where its address led.
+    pub(super) servers: Vec<(EndpointName, Listener)>,
+    pub(super) is_delivered: bool,
 }
 
 /// What has to be known of a state when it is over.
@@ -180,11 +190,9 @@ impl<'a, B: Backend> Observer<'a, B> {
 
     pub(super) fn change_world(&mut self, doing: &str, actions: &[Action]) -> Result<(), Error> {
         for action in actions {
-            let failed = |error: crate::world::Error| Error::Failed {
-                doing: doing.to_owned(),
-                message: error.to_string(),
-            };
-            self.world.apply(action).map_err(failed)?;
+            self.world
+                .apply(action)
+                .map_err(|error| Error::Failed { doing: doing.to_owned(), message: error.to_string() })?;
         }
         Ok(())
     }

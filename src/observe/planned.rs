@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use netproof_probe::wire::Listener;
 
-use super::new_pods::NewPod;
 use super::track::Track;
 use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
@@ -26,6 +26,26 @@ pub(super) type Addresses = (Option<IpAddr>, Option<SocketAddr>);
 
 /// The endpoints to which an address leads: those of a Service, or the endpoint itself.
 pub(super) type Servers = BTreeSet<(EndpointName, Listener)>;
+
+/// How a new pod takes part in a cell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewPod {
+    /// When the last new pod among the ends first answered, since the change.
+    pub(super) ready_at: Duration,
+    /// Whether the cell must not be delivered even once.
+    pub(crate) at_once: bool,
+}
+
+impl NewPod {
+    /// Records one delivery as a leak if the pod has to be isolated at once. Returns how long after the pod's
+    /// first answer the last delivery was, if the cell was silent in the end.
+    pub(super) fn record_leak(self, track: &mut Track, decision: Decision) -> Option<Duration> {
+        if !self.at_once {
+            return None;
+        }
+        Some(track.record_leak(decision)?.saturating_sub(self.ready_at))
+    }
+}
 
 /// A cell of a state, and everything that follows from the state.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! Reads profiles from files.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::bounds;
@@ -120,7 +121,7 @@ impl Loader {
             family: family.as_ref().map(|family| self.family(family)).transpose()?,
             at: *at,
         };
-        let name = |text: &str| Ok::<_, String>(text.to_owned());
+        let name = |text: &str| Ok::<_, Infallible>(text.to_owned());
         let cells = CellPattern {
             quirk: quirk.as_ref().map(|quirk| self.quirk(quirk)).transpose()?,
             scenarios: self.patterns(scenarios.as_ref(), "scenarios", name)?.unwrap_or_default(),
@@ -181,14 +182,12 @@ impl Loader {
     }
 }
 
-/// Returns a pattern for policy names. A text with neither a separator nor a wildcard would match no policy.
-fn policy(text: &str) -> Result<String, String> {
-    if text.contains(['/', ' ', '*']) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "{} names no policy: write NAMESPACE/NAME or KIND NAME, with * for any text",
-            quote(text)
-        ))
-    }
+/// A text with neither a separator nor a wildcard, which would match no policy.
+#[derive(Debug, thiserror::Error)]
+#[error("{} names no policy: write NAMESPACE/NAME or KIND NAME, with * for any text", quote(.0))]
+struct NoPolicy(String);
+
+/// Returns a pattern for policy names.
+fn policy(text: &str) -> Result<String, NoPolicy> {
+    if text.contains(['/', ' ', '*']) { Ok(text.to_owned()) } else { Err(NoPolicy(text.to_owned())) }
 }

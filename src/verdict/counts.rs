@@ -1,4 +1,4 @@
-//! Counts of cells and claims, and the outcome that follows from them.
+//! Counts of cells and claims.
 
 use std::iter::Sum;
 use std::ops::Add;
@@ -6,9 +6,8 @@ use std::ops::Add;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Verdict;
-use super::result::{CellResult, Outcome};
+use super::result::{CellResult, RunResult, ScenarioResult, StepResult};
 use crate::policy::Decision;
-use crate::scenario::Demonstrates;
 
 /// Counts of cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,7 +57,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(super) fn of(cell: &CellResult) -> Self {
+    fn of(cell: &CellResult) -> Self {
         let (is_claim, is_judged) = (cell.is_claim(), cell.is_judged());
         let is_denial = cell.expected.decision == Decision::Deny;
         let is_skipped = matches!(cell.verdict, Verdict::Skipped(_));
@@ -94,29 +93,6 @@ impl Counts {
     /// Returns the count of claims that were neither judged, nor skipped or excused as declared.
     pub fn unjudged(&self) -> usize {
         self.claims.saturating_sub(self.judged + self.skipped_claims + self.excused_claims)
-    }
-
-    /// Returns the outcome of cells with these counts.
-    pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
-        let gaps_count = match demonstrates {
-            Some(Demonstrates::PolicyGap) => false,
-            None => self.gaps > 0,
-        };
-        if self.leaks + self.blocked + self.assertion_errors + self.late > 0 || gaps_count {
-            Outcome::Fail
-        } else if self.flaky + self.inconclusive + self.unjudged() > 0 {
-            Outcome::Inconclusive
-        } else if self.denials > 0 && self.proves_nothing() {
-            // All denials were skipped or excused. The remaining allowances prove no isolation.
-            Outcome::Skipped
-        } else if self.judged > 0 {
-            Outcome::Pass
-        } else if self.skipped + self.excused > 0 {
-            Outcome::Skipped
-        } else {
-            // Nothing was claimed, so nothing is proved.
-            Outcome::Inconclusive
-        }
     }
 
     /// Returns the count of all cells.
@@ -161,5 +137,32 @@ impl Add for Counts {
 impl Sum for Counts {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), Add::add)
+    }
+}
+
+impl StepResult {
+    /// Returns the counts of cells.
+    pub fn counts(&self) -> Counts {
+        let cells = self.cells.iter().map(Counts::of).sum::<Counts>();
+        Counts {
+            gaps: self.gaps().count(),
+            assertion_errors: self.assertion_errors().count(),
+            late: self.cells.iter().filter(|cell| cell.is_late()).count(),
+            ..cells
+        }
+    }
+}
+
+impl ScenarioResult {
+    /// Returns the counts of cells over all steps.
+    pub fn counts(&self) -> Counts {
+        self.steps.iter().map(StepResult::counts).sum()
+    }
+}
+
+impl RunResult {
+    /// Returns the counts of cells over all scenarios.
+    pub fn counts(&self) -> Counts {
+        self.scenarios.iter().map(ScenarioResult::counts).sum()
     }
 }

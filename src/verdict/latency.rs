@@ -1,16 +1,15 @@
-//! How long changes took until they were in force: at cells, at nodes, and in steps.
+//! How long changes took until they were in force.
 //!
 //! A cell's time goes from the change to the first probe from which on all probes did what is expected. A
 //! step's time is that of its slowest cell, because the change was not in force until then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::enforcers::{Nodes, denying, nodes_of};
 use super::judge::Cause;
-use super::nodes::{Nodes, denying, nodes_of};
-use super::result::{CellResult, RunResult, StepResult};
 use crate::policy::{Decision, Direction, Expectation};
 
 /// What a step changed for a cell.
@@ -178,11 +177,11 @@ pub struct TimeToSettle {
 }
 
 impl TimeToSettle {
-    fn of<'a>(times: impl IntoIterator<Item = &'a Settling>) -> Self {
+    pub(super) fn of<'a>(times: impl IntoIterator<Item = &'a Settling>) -> Self {
         times.into_iter().fold(Self::default(), Self::with)
     }
 
-    fn with(mut self, settling: &Settling) -> Self {
+    pub(super) fn with(mut self, settling: &Settling) -> Self {
         let slowest = match settling.change {
             Change::Enforce => &mut self.enforce,
             Change::Admit => &mut self.admit,
@@ -190,43 +189,6 @@ impl TimeToSettle {
         };
         *slowest = (*slowest).max(Some(settling.took));
         self
-    }
-}
-
-impl CellResult {
-    /// Returns whether a probe showed that the change was not in force after the limit.
-    pub fn is_late(&self) -> bool {
-        self.settled.as_ref().is_some_and(|settling| settling.punctuality() == Punctuality::Late)
-    }
-}
-
-impl StepResult {
-    /// Returns how long the changes of the step took to be in force.
-    pub fn time(&self) -> TimeToSettle {
-        TimeToSettle::of(self.settled())
-    }
-
-    /// Returns the same by node, for the cells that one node alone enforces.
-    pub fn time_by_node(&self) -> BTreeMap<&str, TimeToSettle> {
-        let mut times = BTreeMap::<&str, TimeToSettle>::new();
-        for settling in self.settled().filter(|settling| settling.change != Change::Appear) {
-            if let Some(node) = &settling.node {
-                let time = times.entry(node).or_default();
-                *time = time.with(settling);
-            }
-        }
-        times
-    }
-
-    fn settled(&self) -> impl Iterator<Item = &Settling> {
-        self.cells.iter().filter_map(|cell| cell.settled.as_ref())
-    }
-}
-
-impl RunResult {
-    /// Returns all steps that were run.
-    pub fn steps(&self) -> impl Iterator<Item = &StepResult> {
-        self.scenarios.iter().flat_map(|scenario| &scenario.steps)
     }
 }
 

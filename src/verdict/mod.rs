@@ -3,25 +3,31 @@
 
 mod counts;
 mod deviation;
+mod enforcers;
+mod excuse;
 mod judge;
 mod latency;
 mod nodes;
 mod observation;
 mod open;
+mod outcome;
 mod power;
 mod repeat;
 mod result;
 
 pub use counts::Counts;
-pub use deviation::{AppliedProfile, DeviationResult, Excuse, Excuses};
+pub use deviation::{DeviationResult, Excuses};
+pub use enforcers::Nodes;
+pub use excuse::{AppliedProfile, Excuse};
 pub use judge::{Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Limits, Punctuality, Settling, TimeToSettle};
-pub use nodes::{NodeCounts, NodeCoverage, Nodes};
+pub use nodes::{NodeCounts, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection};
+pub use outcome::Outcome;
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, pools, probes_for};
-pub use repeat::{Repetitions, merge};
+pub use repeat::merge;
 pub use result::{
-    CellResult, DeliveredUntil, Environment, Outcome, PolicyGap, RunResult, ScenarioFailure, ScenarioResult,
-    StepResult,
+    CellResult, DeliveredUntil, Environment, PolicyGap, Repetitions, RunResult, ScenarioFailure,
+    ScenarioResult, StepResult,
 };

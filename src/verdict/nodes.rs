@@ -5,18 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::enforcers::{Nodes, denying, nodes_of};
 use super::judge::Verdict;
 use super::result::{CellResult, Environment, RunResult, ScenarioResult};
-use crate::policy::{Direction, Expectation, Reason};
-
-/// Nodes on which the ends of a cell are. `None` for an end that is on no node, or on several.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Nodes {
-    /// Node of the source.
-    pub from: Option<String>,
-    /// Node of the destination.
-    pub to: Option<String>,
-}
 
 /// Counts of the cells that were measured at one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,34 +69,6 @@ impl CellResult {
     pub fn enforcers(&self) -> Option<BTreeSet<&str>> {
         nodes_of(denying(&self.expected), &self.nodes)
     }
-}
-
-/// Returns the directions in which policies deny a denied flow.
-pub(super) fn denying(expected: &Expectation) -> impl Iterator<Item = Direction> {
-    expected.reasons.iter().filter_map(|reason| match reason {
-        Reason::Isolated { direction, .. } => Some(*direction),
-        Reason::DeniedBy(rule) => Some(rule.direction),
-        Reason::NotIsolated(_)
-        | Reason::AllowedBy { .. }
-        | Reason::PassedBy(_)
-        | Reason::OwnAddress
-        | Reason::OwnNode
-        | Reason::NoPodNetwork
-        | Reason::Undefined(_)
-        | Reason::Reading { .. } => None,
-    })
-}
-
-/// Returns the nodes that must deny in these directions. `None` if one of them is not known.
-pub(super) fn nodes_of(
-    directions: impl IntoIterator<Item = Direction>,
-    nodes: &Nodes,
-) -> Option<BTreeSet<&str>> {
-    let node = |direction| match direction {
-        Direction::Egress => nodes.from.as_deref(),
-        Direction::Ingress => nodes.to.as_deref(),
-    };
-    directions.into_iter().map(node).collect()
 }
 
 impl ScenarioResult {
@@ -173,9 +136,5 @@ impl RunResult {
             cell.enforcers().is_some_and(|enforcers| !enforcers.is_empty() && !enforcers.contains(one))
         };
         proved.any(is_elsewhere).then_some(one)
-    }
-
-    fn cells(&self) -> impl Iterator<Item = &CellResult> {
-        self.steps().flat_map(|step| &step.cells)
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::enforcers::Nodes;
 use super::judge::Verdict;
-use super::nodes::Nodes;
-use super::result::{CellResult, StepResult};
+use super::result::{CellResult, RunResult, StepResult};
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
 
 /// Probability with which a share must be found.
@@ -166,6 +166,13 @@ impl StepResult {
             // The loss of a step without denials takes no power away.
             detectable_share: fewest.map_or(0.0, |fewest| detectable_share(fewest, self.loss)),
         }
+    }
+}
+
+impl RunResult {
+    /// Returns what the denials of the run rest on.
+    pub fn power(&self) -> Power {
+        self.steps().map(StepResult::power).fold(Power::default(), Power::plus)
     }
 }
 

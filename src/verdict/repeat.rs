@@ -2,23 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
-
 use super::judge::Verdict;
 use super::latency::{Punctuality, TimeToSettle};
-use super::result::{CellResult, ScenarioResult, StepResult};
-
-/// How often a scenario was run, and how often with the same verdicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repetitions {
-    /// Count of requested repetitions.
-    pub asked: usize,
-    /// Count of repetitions that were run.
-    #[serde(rename = "carriedOut")]
-    pub done: usize,
-    /// Size of the largest group of repetitions with the same verdicts in every cell.
-    pub same: usize,
-}
+use super::result::{CellResult, Repetitions, ScenarioResult, StepResult};
 
 /// Merges the results of repetitions, in the order of the first ones. `asked` returns the count of requested
 /// repetitions of the scenario with a name.

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::counts::Counts;
-use super::deviation::{AppliedProfile, Excuse};
+use super::enforcers::Nodes;
+use super::excuse::{AppliedProfile, Excuse};
 use super::judge::Verdict;
-use super::latency::{Settling, TimeToSettle};
-use super::nodes::Nodes;
+use super::latency::{Change, Punctuality, Settling, TimeToSettle};
 use super::observation::Observation;
 use super::open::OpenConnection;
-use super::power::Power;
-use super::repeat::Repetitions;
 use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
 use crate::scenario::{Claim, Demonstrates, SpecRule};
@@ -115,6 +112,11 @@ impl CellResult {
         self.excused.is_some() && self.verdict == Verdict::Undefined
     }
 
+    /// Returns whether a probe showed that the change was not in force after the limit.
+    pub fn is_late(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settling| settling.punctuality() == Punctuality::Late)
+    }
+
     fn gap(&self) -> Option<PolicyGap<'_>> {
         let intended = self.intended?;
         (intended != self.expected.decision && !self.expected.has_no_address())
@@ -157,20 +159,25 @@ impl StepResult {
         self.cells.iter().filter(|cell| cell.is_assertion_error())
     }
 
-    /// Returns the counts of cells.
-    pub fn counts(&self) -> Counts {
-        let cells = self.cells.iter().map(Counts::of).sum::<Counts>();
-        Counts {
-            gaps: self.gaps().count(),
-            assertion_errors: self.assertion_errors().count(),
-            late: self.cells.iter().filter(|cell| cell.is_late()).count(),
-            ..cells
-        }
+    /// Returns how long the changes of the step took to be in force.
+    pub fn time(&self) -> TimeToSettle {
+        TimeToSettle::of(self.settled())
     }
 
-    /// Returns the outcome of the step.
-    pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
-        self.counts().outcome(demonstrates)
+    /// Returns the same by node, for the cells that one node alone enforces.
+    pub fn time_by_node(&self) -> BTreeMap<&str, TimeToSettle> {
+        let mut times = BTreeMap::<&str, TimeToSettle>::new();
+        for settling in self.settled().filter(|settling| settling.change != Change::Appear) {
+            if let Some(node) = &settling.node {
+                let time = times.entry(node).or_default();
+                *time = time.with(settling);
+            }
+        }
+        times
+    }
+
+    fn settled(&self) -> impl Iterator<Item = &Settling> {
+        self.cells.iter().filter_map(|cell| cell.settled.as_ref())
     }
 }
 
@@ -203,6 +210,18 @@ pub struct ScenarioResult {
     pub required: BTreeSet<Capability>,
 }
 
+/// How often a scenario was run, and how often with the same verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repetitions {
+    /// Count of requested repetitions.
+    pub asked: usize,
+    /// Count of repetitions that were run.
+    #[serde(rename = "carriedOut")]
+    pub done: usize,
+    /// Size of the largest group of repetitions with the same verdicts in every cell.
+    pub same: usize,
+}
+
 /// Reason why a scenario was not run to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScenarioFailure {
@@ -212,57 +231,7 @@ pub struct ScenarioFailure {
     pub everywhere: bool,
 }
 
-/// Outcome of a step, a scenario or a run. The worst outcome is the greatest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// No claim was judged, or none of the denials, as declared: the environment lacks a capability, or a
-    /// profile excuses all of them.
-    Skipped,
-    /// Every claim was judged and holds, except those that were skipped or excused as declared.
-    Pass,
-    /// A claim was not judged, or a cell was flaky, and nothing is worse.
-    #[default]
-    Inconclusive,
-    /// Leaks, blocked cells, policy gaps, assertion errors, late changes, or the lack of a required
-    /// capability.
-    Fail,
-}
-
-/// Exit code of a run that the user interrupted. Shells use it for a command that SIGINT ended.
-const INTERRUPTED: u8 = 130;
-
-impl Outcome {
-    /// Returns the exit code that `--help` explains.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Pass => 0,
-            Self::Fail => 1,
-            // A run that skips everything proves nothing.
-            Self::Inconclusive | Self::Skipped => 3,
-        }
-    }
-
-    /// Returns the exit code of a command that the user may have interrupted.
-    pub fn exit_code_unless(self, is_interrupted: bool) -> u8 {
-        if is_interrupted { INTERRUPTED } else { self.exit_code() }
-    }
-}
-
 impl ScenarioResult {
-    /// Returns the counts of cells over all steps.
-    pub fn counts(&self) -> Counts {
-        self.steps.iter().map(StepResult::counts).sum()
-    }
-
-    /// Returns whether the scenario must demonstrate a mistake, and does not.
-    pub fn misses_demonstration(&self) -> bool {
-        match self.demonstrates {
-            Some(Demonstrates::PolicyGap) => self.failure.is_none() && self.counts().gaps == 0,
-            None => false,
-        }
-    }
-
     /// Returns the required capabilities for which the scenario skipped cells.
     pub fn lacking(&self) -> BTreeSet<Capability> {
         let skipped = self.steps.iter().flat_map(|step| &step.cells).filter_map(|cell| match cell.verdict {
@@ -275,18 +244,6 @@ impl ScenarioResult {
             | Verdict::Inconclusive(_) => None,
         });
         skipped.filter(|capability| self.required.contains(capability)).collect()
-    }
-
-    /// Returns the outcome of the scenario.
-    pub fn outcome(&self) -> Outcome {
-        let outcome = self.counts().outcome(self.demonstrates);
-        if self.misses_demonstration() || !self.lacking().is_empty() {
-            Outcome::Fail
-        } else if self.failure.is_some() {
-            outcome.max(Outcome::Inconclusive)
-        } else {
-            outcome
-        }
     }
 }
 
@@ -330,24 +287,13 @@ pub struct Environment {
 }
 
 impl RunResult {
-    /// Returns the counts of cells over all scenarios.
-    pub fn counts(&self) -> Counts {
-        self.scenarios.iter().map(ScenarioResult::counts).sum()
+    /// Returns all steps that were run.
+    pub fn steps(&self) -> impl Iterator<Item = &StepResult> {
+        self.scenarios.iter().flat_map(|scenario| &scenario.steps)
     }
 
-    /// Returns the outcome, given the power of the run. A run passes only if it proves something: at least
-    /// one denial.
-    pub fn outcome(&self, power: &Power) -> Outcome {
-        let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
-        let is_unproved = self.counts().proves_nothing()
-            || self.asked_share.is_some_and(|share| power.falls_short_of(share))
-            || self.environment.unmodelled.iter().any(|kind| !kind.is_accepted);
-        // A lack of what the run requires has failed its scenarios already.
-        if self.interrupted || self.left() > 0 || is_unproved {
-            worst.max(Outcome::Inconclusive)
-        } else {
-            worst
-        }
+    pub(super) fn cells(&self) -> impl Iterator<Item = &CellResult> {
+        self.steps().flat_map(|step| &step.cells)
     }
 
     /// Returns the count of scenarios and repetitions that were not run.
@@ -363,7 +309,7 @@ impl RunResult {
     /// Returns the count of skipped claims by the missing capability.
     pub fn skipped(&self) -> BTreeMap<Capability, usize> {
         let mut skipped = BTreeMap::new();
-        for cell in self.scenarios.iter().flat_map(|s| &s.steps).flat_map(|step| &step.cells) {
+        for cell in self.cells() {
             if let Verdict::Skipped(capability) = cell.verdict
                 && cell.is_claim()
             {
@@ -371,12 +317,6 @@ impl RunResult {
             }
         }
         skipped
-    }
-
-    /// Returns what the denials of the run rest on.
-    pub fn power(&self) -> Power {
-        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
-        steps.map(StepResult::power).fold(Power::default(), Power::plus)
     }
 
     /// Returns why nothing could be run. `None` if something was run.

@@ -1,0 +1,192 @@
+//! Concludes what a state showed of each cell: the verdict, and how long the change took to be in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::actions::changes_servers;
+use super::finding::Finding;
+use super::observer::Observer;
+use super::planned::{Obstacle, PlannedCell, ProbedCell};
+use super::track::Track;
+use crate::backend::Backend;
+use crate::policy::{Decision, Expectation, Protocol};
+use crate::verdict::{
+    Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict, judge,
+};
+use crate::world::{Action, Capability, EndpointName};
+
+impl<B: Backend> Observer<'_, B> {
+    /// Returns what the probes of a cell showed after these actions. `stale` are the nodes that had not
+    /// processed the change.
+    pub(super) fn conclude(
+        &self,
+        ProbedCell { planned, track }: &ProbedCell,
+        actions: &[Action],
+        declared: &BTreeSet<Capability>,
+        stale: &BTreeSet<String>,
+    ) -> Finding {
+        let excused_at_first = planned.excused_at_first.as_ref();
+        // Look at this first, because an early delivery then replaces what later probes showed.
+        let is_match_in_the_end =
+            excused_at_first.is_some() && self.verdict(planned, track, declared) == Verdict::Match;
+        let mut track = track.clone();
+        let delivered_until = self.record_leak(planned, &mut track, actions);
+        let verdict = match self.verdict(planned, &track, declared) {
+            Verdict::Match => match self.stale_node(planned, stale) {
+                Some(node) => Verdict::Inconclusive(Cause::NotInForce(node)),
+                None => Verdict::Match,
+            },
+            verdict @ (Verdict::Leak
+            | Verdict::Blocked
+            | Verdict::Flaky
+            | Verdict::Undefined
+            | Verdict::Skipped(_)
+            | Verdict::Inconclusive(_)) => verdict,
+        };
+        // A datagram that arrives late shows that the silence before it was none.
+        let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
+        // A cell that was never delivered needs no excuse. A denial that is not in force in the end has none.
+        let until = delivered_until.filter(|_| is_match_in_the_end).map(DeliveredUntil::duration);
+        let excuse = excused_at_first.filter(|it| until.is_some_and(|until| it.is_moment(until)));
+        let (verdict, excused) = match excuse {
+            Some(deviation) => (Verdict::Undefined, Some(deviation)),
+            None => (verdict, planned.excused.as_ref()),
+        };
+        let (mut expected, mut nodes) = (planned.expectation.clone(), planned.nodes(&self.world));
+        let is_reached = |reached| planned.endpoints.iter().find(|(endpoint, _)| endpoint == reached);
+        if let Some((endpoint, promised)) = track.leaked_to().and_then(is_reached) {
+            (expected, nodes.to) = (promised.clone(), self.world.node_of(endpoint));
+        }
+        let settled = self.settling(planned, &expected, &nodes, &track).filter(|_| is_in_force);
+        let verdict = match settled.as_ref().and_then(Settling::doubt) {
+            Some(cause) if verdict == Verdict::Match => Verdict::Inconclusive(cause),
+            Some(_) | None => verdict,
+        };
+        let is_of_endpoint = track.leaked_to().is_some();
+        let result = CellResult {
+            cell: planned.cell.clone(),
+            expected,
+            excused: excused.cloned(),
+            asserted: None,
+            intended: None,
+            observed: track.observation,
+            verdict,
+            attempts: track.attempts,
+            silences: track.silences,
+            retries: track.retries,
+            settled,
+            delivered_until,
+            nodes,
+            repeated: BTreeMap::new(),
+        };
+        Finding { result, is_of_endpoint }
+    }
+
+    /// Returns the verdict of a cell. If the environment lacks a capability, the cell is skipped if the
+    /// capability is among `declared`, and inconclusive if not.
+    pub(super) fn verdict(
+        &self,
+        planned: &PlannedCell,
+        track: &Track,
+        declared: &BTreeSet<Capability>,
+    ) -> Verdict {
+        let unless_declared = |cause: Cause, capability: Option<Capability>| match capability {
+            Some(capability) if declared.contains(&capability) => Verdict::Skipped(capability),
+            Some(capability) => Verdict::Inconclusive(Cause::Undeclared(Box::new(cause), capability)),
+            None => Verdict::Inconclusive(cause),
+        };
+        match (&planned.obstacle, &track.observation) {
+            (Some(Obstacle { cause, capability }), _) => unless_declared(cause.clone(), *capability),
+            (None, Some(Observation::Unsupported { message })) => {
+                let is_sctp = planned.cell.probe.protocol() == Protocol::Sctp;
+                unless_declared(Cause::Kernel(message.clone()), is_sctp.then_some(Capability::Sctp))
+            }
+            // The endpoint that was reached is known, and it is denied.
+            (None, Some(_)) if track.leaked_to().is_some() => Verdict::Leak,
+            (None, Some(observation)) => judge(&Evidence {
+                decision: planned.decision,
+                observation: observation.clone(),
+                differed: track.differed,
+                leaked: track.leaked,
+                unconfirmed: track.unconfirmed,
+                misdelivered: track.misdelivered.clone(),
+                control: track.control,
+                baseline: self.was_delivered_at_first(planned),
+            }),
+            (None, None) => Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned())),
+        }
+    }
+
+    /// Records one delivery as a leak if the settle time does not excuse it. Returns until when the cell was
+    /// delivered.
+    fn record_leak(
+        &self,
+        planned: &PlannedCell,
+        track: &mut Track,
+        actions: &[Action],
+    ) -> Option<DeliveredUntil> {
+        match (planned.decision, planned.new_pod) {
+            (Decision::Deny, Some(new_pod)) => {
+                new_pod.record_leak(track, planned.decision).map(DeliveredUntil::AfterNewPod)
+            }
+            (Decision::Deny, None) if self.stays_denied(planned, actions) => {
+                track.record_leak(planned.decision).map(DeliveredUntil::AfterChange)
+            }
+            (Decision::Deny, None) | (Decision::Allow | Decision::Undefined, _) => None,
+        }
+    }
+
+    /// Returns whether a cell is denied at every moment of a change: the same end denies it before and after,
+    /// and there is no state in between, because only one thing changes. The settle time is only for what
+    /// changes.
+    fn stays_denied(&self, planned: &PlannedCell, actions: &[Action]) -> bool {
+        let [action] = actions else { return false };
+        // The enforcers may learn of a change of endpoints later than the Service.
+        let leads_elsewhere = matches!(planned.cell.to, EndpointName::Service { .. } | EndpointName::Node(_))
+            && changes_servers(action);
+        let before = self.expected.get(&planned.cell);
+        let is_same_end = before.is_some_and(|it| it.is_denied_at_one_end_still(&planned.expectation));
+        let last = self.past.len().checked_sub(1);
+        let is_proved = last.is_some_and(|last| self.brackets.denied_in(last, planned));
+        is_proved && !leads_elsewhere && is_same_end
+    }
+
+    /// Returns a node that had not processed the change, if a cell that does not change involves it. The cell
+    /// then says nothing about the new state.
+    fn stale_node(&self, planned: &PlannedCell, stale: &BTreeSet<String>) -> Option<String> {
+        // Only the opposite decision shows that the cell follows the change.
+        let is_changed = match (self.decided(&planned.cell), planned.decision) {
+            (Some(Decision::Allow), Decision::Deny) | (Some(Decision::Deny), Decision::Allow) => true,
+            (Some(Decision::Allow | Decision::Deny | Decision::Undefined) | None, _) => {
+                planned.new_pod.is_some()
+            }
+        };
+        if is_changed || stale.is_empty() {
+            return None;
+        }
+        let nodes = self.nodes(planned);
+        stale.iter().find(|node| nodes.contains(*node)).cloned()
+    }
+
+    /// Returns the nodes that take part in a cell: those of its source, of all endpoints of its Service, and
+    /// of the server of its lookup.
+    fn nodes(&self, planned: &PlannedCell) -> BTreeSet<String> {
+        let PlannedCell { cell, .. } = planned;
+        let ends = planned.all_servers().chain([&cell.from, &cell.to]).filter(|_| cell.from != cell.to);
+        ends.filter_map(|end| self.world.node_of(end)).collect()
+    }
+
+    /// Returns how long the change took to be in force at a cell. `None` if nothing changed there.
+    fn settling(
+        &self,
+        planned: &PlannedCell,
+        expected: &Expectation,
+        nodes: &Nodes,
+        track: &Track,
+    ) -> Option<Settling> {
+        // A new pod that takes over a name is not the pod from before.
+        let before = self.expected.get(&planned.cell).filter(|_| planned.new_pod.is_none());
+        let change = Change::since(before, planned.decision)?;
+        let settling = Settling::new(change, track.settled?, before, expected, nodes);
+        Some(Settling { opposed: track.opposed, limit: self.settings.limits.of(change), ..settling })
+    }
+}
