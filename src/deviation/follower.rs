@@ -16,9 +16,9 @@ pub(crate) struct EnforcerState {
     pub strangers: BTreeSet<Identity>,
     /// Pods that nothing isolates.
     pub unguarded: BTreeSet<Identity>,
-    /// Pods from which and to which nothing is allowed over IPv4.
+    /// Pods to and from which nothing can be allowed over IPv4.
     pub without_ipv4: BTreeSet<Identity>,
-    /// The last node's own state, if this node does not follow changes.
+    /// State of the last node, if that node does not follow changes.
     pub frozen: Option<Box<EnforcerState>>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Follower {
     has_begun: bool,
     /// Policies of the previous state.
     policies: Vec<NetworkPolicy>,
-    /// Policies that the fault stores, in its own version.
+    /// Policies that the fault remembers. Their meaning depends on the fault.
     remembered: Vec<NetworkPolicy>,
     /// Pods by their addresses, as first seen.
     pods: BTreeMap<Vec<IpAddr>, Pod>,
@@ -70,7 +70,7 @@ pub(crate) struct Follower {
     present: BTreeMap<Identity, Vec<IpAddr>>,
     /// Pods of all previous states.
     ever_present: BTreeSet<Identity>,
-    /// Pods that were replaced under their name.
+    /// Pods that were replaced by a pod of the same name.
     restarted: BTreeSet<Identity>,
     namespaces: BTreeMap<String, Labels>,
     /// The state that a frozen node keeps: the first one.
@@ -83,8 +83,8 @@ impl Follower {
         Self { deviation, ..Self::default() }
     }
 
-    /// Processes the next state. Returns what the enforcer knows after it. `written` contains the cluster's policies as
-    /// they were written.
+    /// Processes the next state. Returns what the enforcer knows after it. `written` contains the cluster's
+    /// policies as they were written.
     pub(crate) fn see(&mut self, cluster: &Cluster, written: &[WrittenPolicy]) -> EnforcerState {
         let mut state = EnforcerState { cluster: cluster.clone(), ..EnforcerState::default() };
         match self.deviation.map(|deviation| deviation.effect) {
@@ -188,7 +188,8 @@ impl Follower {
         }
     }
 
-    /// Removes the policies that select a pod of a deleted policy, until they change.
+    /// Removes the policies that share a selected pod with a deleted policy. A removed policy comes back when
+    /// it changes.
     fn forget_others(&mut self, cluster: &mut Cluster) {
         self.remembered.retain(|forgotten| cluster.policies.contains(forgotten));
         for deleted in deleted(&self.policies, cluster) {
@@ -228,7 +229,7 @@ impl Follower {
     }
 }
 
-/// Returns those of the policies that the cluster no longer has.
+/// Returns the policies that the cluster no longer has.
 fn deleted<'a>(policies: &'a [NetworkPolicy], cluster: &Cluster) -> Vec<&'a NetworkPolicy> {
     policies.iter().filter(|old| find(&cluster.policies, old).is_none()).collect()
 }

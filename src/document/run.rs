@@ -19,7 +19,7 @@ use crate::verdict::{Counts, NodeCounts, Outcome, Power, RunResult};
 /// Reason why a text is not a result of a run.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The text has another structure.
+    /// The text is not JSON, or its structure is wrong.
     #[error("{name}: no result of `netproof run -o json`")]
     Shape {
         /// Where the text was read from.
@@ -76,7 +76,7 @@ pub struct RunDocument {
     /// Why nothing could be run.
     #[serde(skip)]
     pub failure: Option<String>,
-    /// The only one of several nodes that leaks.
+    /// The node that leaks, if it is the only one of several nodes.
     #[serde(skip)]
     pub leaking_node: Option<String>,
     #[serde(default)]

@@ -42,9 +42,10 @@ impl<B: Backend> Observer<'_, B> {
             | Verdict::Skipped(_)
             | Verdict::Inconclusive(_)) => verdict,
         };
-        // A datagram that arrives late shows that the silence before it was none.
+        // The track may have settled on a silence that a late datagram disproves. So the verdict decides.
         let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
-        // A cell that was never delivered needs no excuse. A denial that is not in force in the end has none.
+        // A cell that was never delivered needs no excuse. A denial that is not in force in the end is not
+        // excused.
         let until = delivered_until.filter(|_| is_match_in_the_end).map(DeliveredUntil::duration);
         let excuse = excused_at_first.filter(|it| until.is_some_and(|until| it.is_moment(until)));
         let (verdict, excused) = match excuse {
@@ -116,8 +117,8 @@ impl<B: Backend> Observer<'_, B> {
         }
     }
 
-    /// Records one delivery as a leak if the settle time does not excuse it. Returns until when the cell was
-    /// delivered.
+    /// Records one delivery as a leak if the settle time does not excuse it. Returns until when such a
+    /// cell was delivered, if it was silent in the end.
     fn record_leak(
         &self,
         planned: &PlannedCell,

@@ -18,13 +18,13 @@ impl<B: Backend> Observer<'_, B> {
     /// Waits for late arrivals of the last state, while its policies are in force.
     pub(crate) async fn linger(&self) {
         if self.ledger.is_waiting() {
-            // A packet that is late is usually late by about the time of an answer.
+            // A late packet is usually late by about the time that an answer takes.
             let linger = self.settings.linger.max(self.calibrated * 2);
             tokio::time::sleep(linger.saturating_sub(self.last_probe.elapsed())).await;
         }
     }
 
-    /// Corrects the results of all states by late arrivals and by missing controls.
+    /// Corrects the results of all states: late arrivals and missing controls disprove denials.
     pub(crate) async fn look_back(&mut self, states: &mut [&mut [CellResult]]) {
         self.linger().await;
         let unread = self.read_logs().await;
@@ -41,7 +41,8 @@ impl<B: Backend> Observer<'_, B> {
         let in_force = |state: usize, cell: usize| -> Option<(Duration, Duration)> {
             let past = self.past.get(state)?;
             let (_, since) = past.cells.get(cell)?;
-            // If the state ended with an error, arrivals of probes from after the deadline still count.
+            // If the cell was not silent in the end, for example because of a probe error, arrivals of probes
+            // from after the deadline still count.
             Some((since.unwrap_or(past.deadline), past.deadline))
         };
         for (place, shown) in self.ledger.afterwards(in_force) {
@@ -68,9 +69,9 @@ impl<B: Backend> Observer<'_, B> {
         }
     }
 
-    /// Reads what the present policies let pass, before they change: packets on the way may be let pass by
-    /// the next policies. Ends the attempts to connect that still go on. If an agent does not answer, its
-    /// attempts may go on, and its late connections say nothing.
+    /// Ends the attempts to connect that are in progress, and reads the logs. This happens before the
+    /// policies change, because the next policies may allow packets that are still on the way. If an agent
+    /// does not answer, its attempts may go on, and its late connections prove nothing.
     pub(super) async fn end_of_state(&mut self) {
         let agents = self.agents();
         let given_up = ask_all(each_once(&agents).map(|agent| agent.give_up())).await;
@@ -91,7 +92,7 @@ impl<B: Backend> Observer<'_, B> {
         let _ = self.read_logs_of(&agents).await;
     }
 
-    /// Tells the ledger that these actions have changed the policies, and what they promise now.
+    /// Records in the ledger that these actions have changed the policies, and which denials remain.
     pub(super) fn policies_changed(&mut self, actions: &[Action], plan: &[PlannedCell]) {
         // An address may belong to another pod now. Between two changes, there may be a moment in which
         // nothing denies.
@@ -121,7 +122,8 @@ impl<B: Backend> Observer<'_, B> {
         });
     }
 
-    /// Returns all endpoints of the present state with their agents. Pods of a node's network share one.
+    /// Returns all endpoints of the present state with their agents. Endpoints in the same network share one
+    /// agent, for example pods with `hostNetwork`.
     fn agents(&self) -> Vec<(EndpointName, Arc<Agent>)> {
         let world = &self.world;
         let pods = world.cluster.pods.iter().filter(|pod| !pod.ended);
@@ -133,7 +135,7 @@ impl<B: Backend> Observer<'_, B> {
     }
 
     /// Reads the logs of all endpoints of the present state. Returns the endpoints whose logs could not be
-    /// read, and the Services of their namespaces.
+    /// read, and all Services in the namespaces of these pods.
     pub(super) async fn read_logs(&mut self) -> HashSet<EndpointName> {
         let agents = self.agents();
         let unread = self.read_logs_of(&agents).await;

@@ -23,7 +23,7 @@ struct Sent {
     at: Duration,
     /// Whether its path was alive. On a dead path, silence proves nothing.
     is_proof: bool,
-    /// Until when it can arrive.
+    /// Until when its arrival proves something.
     ends: Ends,
     /// What its arrival shows.
     shows: Shows,
@@ -62,7 +62,7 @@ pub(super) enum Shows {
     Elsewhere,
 }
 
-/// A probe that the ledger is to note.
+/// A probe for the ledger to record.
 #[derive(Debug, Clone)]
 pub(super) struct Noted {
     pub(super) nonce: Nonce,
@@ -83,11 +83,12 @@ pub(super) struct Late {
 /// Until when the arrival of a probe says something about the policies at the time when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ends {
-    /// Always: it is a datagram, which is sent once.
+    /// The arrival counts at any time: a datagram is sent only once.
     Never,
-    /// Until its attempt to connect is given up, before the policies change.
+    /// The arrival counts until the attempt to connect is given up, before the policies change.
     WhenGivenUp,
-    /// Never: the attempt could not be given up, so that its arrival says nothing.
+    /// The arrival never counts: the attempt could not be given up, so it may have succeeded under later
+    /// policies.
     Unknown,
 }
 
@@ -108,7 +109,8 @@ pub(super) struct Ledger {
 pub(super) enum Afterwards {
     /// A probe from after the settle deadline was delivered.
     Leak,
-    /// A probe from before the settle deadline was delivered that counted as dropped, or all of them were.
+    /// A probe that counted as dropped was delivered, but it was sent before the settle deadline. Or no
+    /// silence is left that proves the denial.
     Doubt,
 }
 
@@ -124,8 +126,8 @@ impl Ledger {
         self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, meant_for });
     }
 
-    /// Records that attempts to connect may go on while the policies change. `goes_on` returns that for a
-    /// cell of a state.
+    /// Records that attempts to connect may go on while the policies change. `goes_on` returns whether the
+    /// attempts of a cell of a state may go on.
     pub(super) fn forget_streams(&mut self, goes_on: impl Fn(usize, usize) -> bool) {
         for sent in self.sent.values_mut().filter(|sent| sent.ends == Ends::WhenGivenUp) {
             if sent.step.is_none_or(|step| goes_on(step, sent.cell)) {
@@ -135,8 +137,8 @@ impl Ledger {
     }
 
     /// Records that the policies have changed. Packets on their way may pass because of the later policies,
-    /// unless those deny them, too. `is_denied_still` returns that for a cell of a state, or for a denied
-    /// endpoint of its Service.
+    /// unless those deny them, too. `is_denied_still` returns whether the later policies deny a cell of a
+    /// state, or a denied endpoint of its Service.
     pub(super) fn policies_changed(
         &mut self,
         is_denied_still: impl Fn(usize, usize, Option<&DeniedBackend>) -> bool,
@@ -193,8 +195,8 @@ impl Ledger {
         }
     }
 
-    /// Returns the denied endpoints of Services that a probe from after the settle deadline reached late, by
-    /// state and cell. `deadline` returns the settle deadline of a state.
+    /// Returns, by state and cell, the denied endpoints of Services that were reached late by a probe from
+    /// after the settle deadline. `deadline` returns the settle deadline of a state.
     pub(super) fn leaks_to_backends(
         &self,
         deadline: impl Fn(usize) -> Option<Duration>,
@@ -215,8 +217,9 @@ impl Ledger {
         own.into_iter().map(late).collect()
     }
 
-    /// Returns what arrived after its state was over, by state and cell. `in_force` returns for a cell of a
-    /// state from when on it was silent, and the state's settle deadline. `None` for unknown cells.
+    /// Returns, by state and cell, what arrivals after the end of the state show. For a cell of a state,
+    /// `in_force` returns the start of its silence and the state's settle deadline, or `None` if the cell is
+    /// unknown.
     pub(super) fn afterwards(
         &self,
         in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
@@ -244,8 +247,8 @@ impl Ledger {
             let is_silent_since = !connected_late.contains(&key)
                 && silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
             let is_leak = |(at, shows): &(Duration, Shows)| *at >= deadline && *shows == Shows::Delivery;
-            // It counted as a silence. If it had arrived in time, the cell would have been probed much more
-            // often.
+            // The probe counted as a silence. If it had arrived in time, the cell would have been probed much
+            // more often.
             let is_doubt = |(_, shows): &(Duration, Shows)| *shows == Shows::Delivery;
             match (arrived().any(is_leak), is_silent_since && !arrived().any(is_doubt)) {
                 (true, _) => Some((key, Afterwards::Leak)),

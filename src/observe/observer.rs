@@ -1,4 +1,4 @@
-//! The observer of one network: it changes the network, probes the states, and remembers what they showed.
+//! The observer of one network: it changes the network, probes each state, and stores the observations.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -35,13 +35,14 @@ pub(crate) struct Observer<'a, B> {
     pub(super) world: World,
     /// How long to wait for an answer.
     pub(super) timeout: Duration,
-    /// The same, as the baseline showed it.
+    /// The timeout that the control round before the policies calibrated. Unlike `timeout`, it never changes
+    /// later.
     pub(super) calibrated: Duration,
     open: Open,
     pub(super) baseline: HashMap<Cell, Baseline>,
-    /// Number of cells that answered in the baseline.
+    /// Count of the cells between different endpoints that were answered before there were policies.
     pub(super) answered: usize,
-    /// What the network has lost so far.
+    /// Packet loss so far.
     pub(super) loss: Loss,
     /// What was expected of each cell after the last change.
     pub(super) expected: HashMap<Cell, Before>,
@@ -53,7 +54,7 @@ pub(crate) struct Observer<'a, B> {
     pub(super) is_controlled: bool,
     /// The states that were observed.
     pub(super) past: Vec<Past>,
-    /// Destinations whose logs could not be read, each set with the number of states before.
+    /// Destinations whose logs could not be read, each set with the count of states that were over by then.
     pub(super) unread: Vec<(usize, HashSet<EndpointName>)>,
     /// When the last probe of a state was sent.
     pub(super) last_probe: Instant,
@@ -68,11 +69,12 @@ pub(super) struct Baseline {
     pub(super) is_delivered: bool,
 }
 
-/// What has to be known of a state when it is over.
+/// Data about a state that is over. Late arrivals are judged by it.
 pub(super) struct Past {
-    /// The cells. Each with the time from which on it was silent, since the change, if it was in the end.
+    /// Each cell with the start of its silence, measured from the change. `None` if it was not silent in the
+    /// end.
     pub(super) cells: Vec<(Cell, Option<Duration>)>,
-    /// The settle deadline, since the change.
+    /// Settle deadline, measured from the change.
     pub(super) deadline: Duration,
 }
 
@@ -90,7 +92,7 @@ pub(crate) struct Applied<'s> {
 pub(crate) struct Observed {
     pub(crate) cells: Vec<Finding>,
     pub(crate) new_pods: TimeToSettle,
-    /// Number of rounds.
+    /// Count of rounds.
     pub(crate) rounds: u32,
     /// The share of probes that the network lost.
     pub(crate) loss: f64,
@@ -135,7 +137,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         self.backend
     }
 
-    /// Returns how long to wait for an answer, as the baseline showed it.
+    /// Returns the timeout that the control round before the policies calibrated.
     pub(crate) fn calibrated(&self) -> Duration {
         self.calibrated
     }
@@ -228,8 +230,9 @@ impl<'a, B: Backend> Observer<'a, B> {
         let answered = answered(&cells);
         // A few answers may all come from the same node.
         if let Some(slowest) = slowest(&answered).filter(|_| answered.len() * 2 >= self.answered) {
-            // The baseline may have been a bad moment, in which pods were still starting. In another bad
-            // moment, probes go missing, and then silence has to last longer.
+            // Answers may have been slow before the policies, because pods were still starting. So the
+            // timeout may shrink. It never grows: if the network becomes slow, probes go missing. That counts
+            // as loss, and denials then need more silences.
             self.timeout = self.settings.timeout(Some(slowest)).min(self.timeout);
         }
         let found: Vec<Finding> =
@@ -242,7 +245,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         Observed { cells: found, new_pods, rounds, loss: loss.share() }
     }
 
-    /// Returns how long a change may take that took so long to hand over.
+    /// Returns the deadlines for a change that took this long to hand over.
     pub(super) fn deadlines(&self, handed_over: Duration) -> SettleDeadlines {
         SettleDeadlines {
             timeout: self.timeout,
@@ -256,8 +259,8 @@ impl<'a, B: Backend> Observer<'a, B> {
         }
     }
 
-    /// Probes cells until they have settled. Moves the tracks to the cells. The sentinels are needed only if
-    /// the state is judged.
+    /// Probes cells until they have settled. Returns each cell with its track. The sentinels are needed only
+    /// if the state is judged.
     pub(super) async fn settle(
         &mut self,
         plan: Vec<PlannedCell>,
@@ -325,7 +328,7 @@ pub(super) fn expected(cells: &[ProbedCell]) -> HashMap<Cell, Before> {
     cells.iter().map(|it| (it.planned.cell.clone(), it.planned.before())).collect()
 }
 
-/// Returns how long the answers took that crossed the network, in ascending order.
+/// Returns the answer times of the cells between different endpoints, in ascending order.
 pub(super) fn answered(cells: &[ProbedCell]) -> Vec<Duration> {
     let crossing = cells.iter().filter(|it| it.planned.cell.from != it.planned.cell.to);
     let mut answered: Vec<Duration> = crossing.filter_map(|it| it.track.answered_in).collect();
@@ -333,8 +336,8 @@ pub(super) fn answered(cells: &[ProbedCell]) -> Vec<Duration> {
     answered
 }
 
-/// Returns the slowest answer without the slowest percent. These only show that all probes of a round are
-/// sent at the same time.
+/// Returns the slowest answer time, without the slowest 1 %. Those answers are slow only because a round
+/// sends all probes at the same time.
 pub(super) fn slowest(answered: &[Duration]) -> Option<Duration> {
     answered.get(answered.len() * 99 / 100).copied()
 }

@@ -1,4 +1,4 @@
-//! Settling: probes what differs until it agrees, and then confirms everything.
+//! Settling: probes the cells that differ from their expectation until they agree, then confirms all cells.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::verdict::Observation;
 /// Something that can probe cells.
 pub(super) trait Prober {
     /// Probes cells, all at the same time, and waits at most `timeout` for each answer. A cell that occurs
-    /// several times is probed as often. Returns one sighting per probe. Also looks at the sentinels; without
-    /// cells, only at them.
+    /// N times is probed N times. Returns one sighting per probe. Also looks at the sentinels. Without cells,
+    /// looks only at them.
     async fn round(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting>;
 
     /// Reads the logs of all destinations again. Returns the probes that arrived after their round.
@@ -37,11 +37,11 @@ pub(super) trait Prober {
 pub(super) struct Settled {
     /// What is known of each cell.
     pub(super) tracks: Vec<Track>,
-    /// Number of rounds.
+    /// Count of rounds.
     pub(super) rounds: u32,
-    /// What was lost meanwhile.
+    /// Packet loss during settling.
     pub(super) loss: Loss,
-    /// From when on a delivery of a denied cell is a leak, since the change.
+    /// Time after the change from which on a delivery of a denied cell is a leak.
     pub(super) deadline: Duration,
     /// The nodes that still enforced the state from before the change.
     pub(super) stale: BTreeSet<String>,
@@ -56,24 +56,24 @@ pub(super) struct SettleDeadlines {
     pub(super) longest_timeout: Duration,
     /// How long observations may differ after the change was handed over.
     pub(super) settle: Duration,
-    /// How long the handing over took, since the change.
+    /// How long it took to hand the change over.
     pub(super) handed_over: Duration,
     /// How long there may be no path to new pods and Services after the change was handed over.
     pub(super) propagation: Duration,
     /// Whether the change is more than a change of NetworkPolicies. Sentinels follow only those. Labels, pods
-    /// and Services reach the nodes in other ways, which may take as long as a path takes.
+    /// and Services reach the nodes in other ways, which may take as long as `propagation`.
     pub(super) is_mixed: bool,
-    /// What was lost before.
+    /// Packet loss in earlier states.
     pub(super) loss: Loss,
-    /// How often in a row an allowed cell has to be delivered.
+    /// Count of deliveries in a row that an allowed cell needs.
     pub(super) deliveries: u32,
 }
 
-/// How often a cell is probed at least until it counts as different for good.
+/// Minimum count of rounds before the difference of a cell is final.
 pub(super) const TRIES: u32 = 4;
-/// How often an allowed cell is probed again that relapsed after settling.
+/// Maximum count of repetitions, for example of probes of an allowed cell that relapsed after settling.
 pub(super) const RETRIES: u32 = 3;
-/// How often a cell has to agree in a row.
+/// Count of agreeing observations in a row that a cell needs.
 pub(super) const CONFIRMED: u32 = 2;
 /// The largest probability that loss alone explains what a cell shows.
 pub(super) const RISK: f64 = 1e-4;
@@ -81,8 +81,7 @@ pub(super) const RISK: f64 = 1e-4;
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
 /// How long settling may go on after the deadline because packets may have been lost.
 pub(super) const OVERTIME: Duration = Duration::from_millis(1_500);
-/// The same if nothing differs, and denials only have to be silent more often. On a busy machine, this takes
-/// long.
+/// The overtime if no cell differs and denials only need more silences. On a busy machine, this takes long.
 const LONG_OVERTIME: Duration = Duration::from_secs(10);
 
 /// Probes all cells until they show what is expected and a round over all of them confirms it, or until the
@@ -113,7 +112,7 @@ pub(super) async fn settle(
     };
     settling.run().await;
     let (loss, deadline) = (settling.own_loss(), settling.leak_deadline());
-    // A node that has processed the change by now was late all the same.
+    // A node may have processed the change since the denials were confirmed. It was late, so it stays stale.
     let stale = settling.stale.union(&settling.prober.signal().stale).cloned().collect();
     Settled { tracks: settling.tracks, rounds: settling.rounds, loss, deadline, stale }
 }
@@ -156,7 +155,7 @@ impl<P: Prober> Settling<'_, P> {
                     break;
                 }
             } else if self.is_over() {
-                // A cell that fails again and again would never end.
+                // Without a limit, a cell that relapses again and again would keep the loop running forever.
                 relapses += u32::from(self.prober.elapsed() >= self.deadline() + OVERTIME);
                 if relapses > RETRIES {
                     break;
@@ -191,7 +190,8 @@ impl<P: Prober> Settling<'_, P> {
         self.disturbed.map_or(handed_over, |disturbed| disturbed.max(handed_over)) + settle
     }
 
-    /// Returns how long to wait for that. The time begins again only once, or it might never end.
+    /// Returns how long settling waits for the leak deadline. Disturbances extend it to at most twice the
+    /// settle time, because it might never end otherwise.
     pub(super) fn deadline(&self) -> Duration {
         let SettleDeadlines { settle, handed_over, .. } = self.deadlines;
         self.leak_deadline().min(handed_over + settle.saturating_mul(2))
@@ -201,19 +201,20 @@ impl<P: Prober> Settling<'_, P> {
         self.prober.elapsed() >= self.deadline()
     }
 
-    /// Returns whether there has been enough time, and this number of rounds is enough. On a busy machine,
-    /// one round may take longer than the whole time. Settling ends at some time even if the network loses
-    /// packets.
+    /// Returns whether the deadline has passed and this count of rounds is enough. The count matters because
+    /// on a busy machine, one round may take longer than the settle time. The overtime limits settling if the
+    /// network loses packets.
     ///
-    /// A round shows the network at the time when it was sent. If it was sent before the deadline, time is
-    /// left.
+    /// A round shows the network at the time when it was sent. So the deadline has passed only if the last
+    /// round was sent after it.
     pub(super) fn is_enough(&self, rounds: u32) -> bool {
         let is_exhausted = self.prober.elapsed() >= self.deadline() + self.overtime();
         let is_over = self.last_sent >= self.deadline();
         is_over && rounds >= TRIES && (is_exhausted || rounds >= self.required_drops())
     }
 
-    /// Returns how long settling may go on after its deadline. On a dead path, no round adds a silence.
+    /// Returns how long settling may go on after its deadline. The long overtime applies only while rounds
+    /// still add silences. On a dead path, they do not.
     fn overtime(&self) -> Duration {
         let is_getting_on = self.last_sent.saturating_sub(self.last_silence) < OVERTIME;
         let differs = self.select(|track, decision| track.agrees(decision) == Some(false));
@@ -235,8 +236,7 @@ impl<P: Prober> Settling<'_, P> {
         self.deadlines.longest_timeout.max(self.deadlines.timeout)
     }
 
-    /// Probes the cells that differ until none does, or until the time is over and each cell has had its
-    /// tries.
+    /// Probes the cells that differ until none differs, or until `is_enough`.
     async fn poll(&mut self) {
         let mut polls = 0;
         loop {
@@ -244,8 +244,8 @@ impl<P: Prober> Settling<'_, P> {
             if differing.is_empty() || self.is_enough(polls + 1) {
                 return;
             }
-            // A cell that should be silent and is not answers at once. A cell that should answer gets more
-            // and more time, so that a slow machine does not look like an outage.
+            // A denied cell that is still open answers at once. An allowed cell gets more time in each round,
+            // so that a slow machine does not look like an outage.
             let timeout = self.deadlines.timeout.saturating_mul(1 << polls.min(8));
             let before = self.prober.elapsed();
             self.round(&differing, self.until_deadline(timeout.min(self.longest_timeout()))).await;
@@ -269,8 +269,8 @@ impl<P: Prober> Settling<'_, P> {
         self.expected.get(cell).is_some_and(|expected| expected.decision == Decision::Deny)
     }
 
-    /// Returns the cells that fulfil `is_wanted`, are decided, and can still show something new. A leak is
-    /// final.
+    /// Returns the cells that fulfil `is_wanted`, are not undefined, and can still show something new. A leak
+    /// is final.
     pub(super) fn select(&self, is_wanted: impl Fn(&Track, Decision) -> bool) -> Vec<usize> {
         let pairs = self.tracks.iter().zip(self.expected).enumerate();
         let wanted = pairs.filter(|(_, (track, expected))| {
@@ -298,7 +298,7 @@ impl<P: Prober> Settling<'_, P> {
                 && !sighting.control.listener
         };
         let disturbed = sightings.iter().map(|sighting| sighting.ended).max();
-        // One agent that is away concerns only its own cells. If no agent can be reached, the enforcers may
+        // An agent that cannot be reached concerns only its own cells. If no agent can be reached, the enforcers may
         // not be reached either.
         if sightings.iter().all(is_lost) {
             self.disturbed = self.disturbed.max(disturbed);
@@ -515,14 +515,14 @@ mod tests {
         let settled = settle(&mut connections, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
         assert!(settled.tracks[0].leaked, "{:?}", settled.tracks[0]);
         assert_eq!(settled.tracks[0].observation, Some(OneWay));
-        // What a connection would have shown whose lookup arrived late is not known.
+        // If the lookup arrived late, it is not known what the connection would have shown.
         let mut lookups = Delayed::new(Shows::Lookup);
         let settled = settle(&mut lookups, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
         assert!(!settled.tracks[0].leaked, "{:?}", settled.tracks[0]);
         assert_eq!(settled.tracks[0].agrees(Decision::Deny), None, "{:?}", settled.tracks[0]);
     }
 
-    /// Each point drops enough probes for the share that has to be found.
+    /// Each point drops as many probes as the requested share needs.
     #[tokio::test]
     async fn each_enforcement_point_sees_as_many_probes_as_the_share_needs() {
         use crate::policy::{Direction, PolicyName};
@@ -538,7 +538,8 @@ mod tests {
         assert_eq!(settled.rounds, 2, "in the round that confirms");
     }
 
-    /// With every tenth probe lost, no leak may pass for a denial, and no allowed cell for an outage.
+    /// Even if every tenth probe is lost, a leak must not look like a denial, and an allowed cell must not
+    /// look like an outage.
     #[tokio::test]
     async fn loss_is_neither_taken_for_a_denial_nor_for_an_outage() {
         let deadlines = deadlines();
@@ -641,7 +642,7 @@ mod tests {
         assert!(script.elapsed() < deadlines.settle, "{:?}", script.elapsed());
     }
 
-    /// A denial that stands before and after a change looks the same until the change is in force.
+    /// If a cell is denied before and after a change, its silence does not show when the change is in force.
     #[tokio::test]
     async fn silences_from_before_the_change_is_in_force_prove_nothing() {
         let shows = vec![Dropped, Dropped, Connected];

@@ -115,7 +115,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.observer.control_last().await
     }
 
-    /// Proves the denials whose paths a step removes, while the paths exist.
+    /// Runs the controls for denials whose paths a step removes, while the paths exist. Then prepares the
+    /// sentinels for the step.
     pub(super) async fn prepare(&mut self, step: &Step) -> Result<(), Error> {
         let moment = self.moment(None);
         self.observer.control_before(&step.actions, |world, plan| moment.excuse(world, plan)).await?;
@@ -140,7 +141,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             Some(held) => self.observer.use_again(held, &step.actions).await,
             None => Vec::new(),
         };
-        // If someone else changed the policies, the packets did not follow those of the step.
+        // If another user or a controller changed the policies, the packets did not follow those of the step.
         self.observer.check_intact().await?;
         let Applied { handed_over, .. } = applied;
         let Observed { cells, new_pods, rounds, loss } = observed;
@@ -157,7 +158,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         })
     }
 
-    /// Returns what decides which cells profiles excuse.
+    /// Returns the moment of the scenario, by which profiles decide which cells to excuse.
     fn moment<'s>(&self, step: Option<(&'s Step, &'s Cluster)>) -> Moment<'s>
     where
         'a: 's,

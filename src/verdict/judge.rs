@@ -40,16 +40,16 @@ pub enum Cause {
     /// This node still enforced the state before the step at the deadline, and the change makes no difference
     /// to the cell.
     NotInForce(String),
-    /// The change came into force between two probes, and the limit lies between them, too.
+    /// The change came into force between two probes, and the limit is between the same two probes.
     PunctualityUnknown {
         /// Limit for the change.
         limit: Duration,
-        /// When the last probe was sent that showed the opposite, after the change.
+        /// Time from the change until the last probe was sent that showed the opposite. `None` if none did.
         opposed: Option<Duration>,
-        /// When the first probe was sent or answered that did what is expected, after the change.
+        /// Time from the change until the first probe that did what is expected was sent or answered.
         took: Duration,
     },
-    /// Every probe that seemed to be dropped arrived later.
+    /// Probes that counted as dropped arrived later.
     LateArrival,
     /// There are too few dropped probes to exclude loss: the network loses too many packets, or there was no
     /// time for more.
@@ -59,7 +59,7 @@ pub enum Cause {
     NoBaseline,
     /// An end has no address of the family.
     NoAddress,
-    /// The environment cannot have an end.
+    /// The environment cannot contain an end of the cell.
     Absent(String),
     /// The environment lacks a capability that the scenario does not declare.
     Undeclared(Box<Cause>, Capability),
@@ -139,8 +139,8 @@ pub struct Evidence {
     pub leaked: bool,
     /// Whether the dropped probes may be loss, because there are fewer than the network requires.
     pub unconfirmed: bool,
-    /// Endpoint that answered instead of the destination, for a denied probe after the settle deadline that
-    /// is not the last one.
+    /// Endpoint that answered a denied probe after the settle deadline instead of the destination. It is kept
+    /// even if later probes show something else.
     pub misdelivered: Option<String>,
     /// Controls for dropped probes.
     pub control: Control,
@@ -175,8 +175,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
 }
 
-/// Returns why dropped probes prove nothing. `None` if they do. For a denied cell, a dead path explains
-/// dropped probes. For an allowed cell, a dead path is an outage.
+/// Returns why dropped probes prove nothing. `None` if they are proof. For a denied cell, a dead path
+/// explains dropped probes. For an allowed cell, a dead path is an outage.
 fn doubt(evidence: &Evidence) -> Option<Cause> {
     let Evidence { decision, unconfirmed, misdelivered, control, baseline, .. } = evidence;
     if let Some(by) = misdelivered {

@@ -1,7 +1,8 @@
 //! How long changes took until they were in force.
 //!
-//! A cell's time goes from the change to the first probe from which on all probes did what is expected. A
-//! step's time is that of its slowest cell, because the change was not in force until then.
+//! A cell's time starts with the change. It ends with the first probe that did what is expected, provided
+//! that all later probes did, too. A step's time is that of its slowest cell, because the change was not in
+//! force until then.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,8 +58,8 @@ pub struct Before {
 }
 
 impl Before {
-    /// Returns the expectation of a cell for which policies promised this, and which was judged by this
-    /// decision.
+    /// Creates the expectation of a cell from what the policies promised and from the decision by which the
+    /// cell was judged.
     pub fn new(promised: &Expectation, decision: Decision) -> Self {
         Self { decision, denied: denying(promised).collect() }
     }
@@ -86,15 +87,16 @@ pub enum Punctuality {
 pub struct Settling {
     /// Kind of the change.
     pub change: Change,
-    /// How long after the change the first probe was sent (a denial) or answered (an allowance) from which on
-    /// all probes did what is expected. The time to hand the change over is included.
+    /// Time from the change to the first probe that did what is expected, provided that all later probes did,
+    /// too. For a denial, it ends when that probe was sent. For an allowance, it ends when the probe was
+    /// answered. It includes the time to hand the change over.
     pub took: Duration,
-    /// How long after the change the last probe was sent that showed the opposite. `None` if none did. The
-    /// change came into force at some time between both.
+    /// Time from the change until the last probe was sent that showed the opposite. `None` if none did. The
+    /// change came into force between `opposed` and `took`.
     pub opposed: Option<Duration>,
-    /// Node whose time it is: the only one that must deny the cell, or that had to before. `None` if it is
-    /// not known, or if there are two: if both ends deny a cell, its packets only show when the first of them
-    /// did.
+    /// Node to which the time belongs: the only node that must deny the cell, or that had to deny it before.
+    /// `None` if the node is not known, or if two nodes deny the cell: its packets then show only when the
+    /// first of them enforced the change.
     pub node: Option<String>,
     /// Limit for the change.
     pub limit: Option<Duration>,
@@ -207,8 +209,8 @@ mod tests {
         Expectation { decision: Decision::Deny, reasons: directions.iter().map(reason).collect() }
     }
 
-    /// Seen: a policy that isolated for egress and then for ingress instead made a leak of the moment in
-    /// which the one node had heard of it, and the other had not.
+    /// Regression: a policy changed from isolating for egress to isolating for ingress. One node had
+    /// processed the change, the other had not, and the cell was reported as a leak.
     #[test]
     fn a_denial_that_passes_from_end_to_end_is_denied_by_nobody_all_the_time() {
         use Direction::{Egress, Ingress};
@@ -259,7 +261,7 @@ mod tests {
         for (directions, node) in [
             (&[Direction::Egress][..], Some("one")),
             (&[Direction::Ingress], Some("two")),
-            // Whichever is first hides the other.
+            // The node that denies first hides the other one.
             (&Direction::ALL, None),
         ] {
             let enforced = settling(&allowed(), &denied(directions), &nodes());
@@ -284,7 +286,7 @@ mod tests {
             (Some(900), Some(999), Punctuality::Unknown),
             (Some(900), Some(900), Punctuality::Unknown),
             (Some(900), Some(899), Punctuality::Late),
-            // The first look came after the limit.
+            // The first probe was sent after the limit.
             (None, Some(0), Punctuality::Unknown),
         ] {
             let (opposed, limit) = (opposed.map(Duration::from_millis), limit.map(Duration::from_millis));
