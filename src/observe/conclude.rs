@@ -25,7 +25,7 @@ impl<B: Backend> Observer<'_, B> {
         stale: &BTreeSet<String>,
     ) -> Finding {
         let excused_at_first = planned.excused_at_first.as_ref();
-        // Look at this first, because an early delivery then replaces what later probes showed.
+        // This is computed first, because `record_leak` may replace what later probes showed.
         let is_match_in_the_end =
             excused_at_first.is_some() && self.verdict(planned, track, declared) == Verdict::Match;
         let mut track = track.clone();

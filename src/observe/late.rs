@@ -24,7 +24,7 @@ impl<B: Backend> Observer<'_, B> {
         }
     }
 
-    /// Corrects the results of all states: late arrivals and missing controls disprove denials.
+    /// Corrects the results of all states by what late arrivals and missing controls show.
     pub(crate) async fn look_back(&mut self, states: &mut [&mut [CellResult]]) {
         self.linger().await;
         let unread = self.read_logs().await;

@@ -115,12 +115,12 @@ pub(super) enum Afterwards {
 }
 
 impl Ledger {
-    /// Notes the probes of this state from now on.
+    /// Records which state the following probes belong to.
     pub(super) fn begin(&mut self, step: Option<usize>) {
         self.step = step;
     }
 
-    /// Notes a probe that has been sent.
+    /// Records a probe that has been sent.
     pub(super) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
         let Noted { nonce, ends, shows, meant_for } = noted;
         self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, meant_for });
@@ -168,7 +168,8 @@ impl Ledger {
         self.sent.values().any(|sent| sent.step.is_some())
     }
 
-    /// Records which probes arrived at which agent. Probes that are not noted have been delivered in time.
+    /// Records which probes arrived at which agent. Probes that the ledger does not contain were delivered in
+    /// time.
     pub(super) fn arrived<'a>(&mut self, arrivals: impl IntoIterator<Item = (Nonce, &'a str)>) {
         for (nonce, agent) in arrivals {
             if self.sent.get(&nonce).is_none_or(|sent| sent.ends == Ends::Unknown) {

@@ -30,7 +30,7 @@ use crate::world::{Action, Capability, EndpointName, Probe, World};
 pub(crate) struct Observer<'a, B> {
     pub(super) backend: &'a mut B,
     pub(super) settings: &'a Settings,
-    /// Probes that are sent between every two endpoints.
+    /// Probes of the scenario, sent between all endpoints.
     pub(super) probes: &'a [Probe],
     pub(super) world: World,
     /// How long to wait for an answer.
@@ -64,7 +64,7 @@ pub(crate) struct Observer<'a, B> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Baseline {
     pub(super) addresses: Addresses,
-    /// Where its address led.
+    /// Endpoints and listeners to which its address led.
     pub(super) servers: Vec<(EndpointName, Listener)>,
     pub(super) is_delivered: bool,
 }
@@ -311,7 +311,7 @@ impl<'a, B: Backend> Observer<'a, B> {
     fn pools(&self, plan: &[PlannedCell]) -> Pools {
         let points = plan.iter().map(|planned| match (planned.decision, &planned.excused_at_first) {
             (Decision::Deny, None) => enforcement_points(&planned.expectation, &planned.nodes(&self.world)),
-            // A profile may excuse these cells in the end. Then their probes prove nothing.
+            // A profile may excuse such a cell when it is concluded. Then its probes prove nothing.
             (Decision::Deny, Some(_)) | (Decision::Allow | Decision::Undefined, _) => BTreeSet::new(),
         });
         Pools::new(points.collect(), self.settings.leak_share.unwrap_or(LEAK_SHARE))

@@ -191,7 +191,7 @@ impl<P: Prober> Settling<'_, P> {
     }
 
     /// Returns how long settling waits for the leak deadline. Disturbances extend it to at most twice the
-    /// settle time, because it might never end otherwise.
+    /// settle time. Without this limit, settling might never end.
     pub(super) fn deadline(&self) -> Duration {
         let SettleDeadlines { settle, handed_over, .. } = self.deadlines;
         self.leak_deadline().min(handed_over + settle.saturating_mul(2))
@@ -298,8 +298,8 @@ impl<P: Prober> Settling<'_, P> {
                 && !sighting.control.listener
         };
         let disturbed = sightings.iter().map(|sighting| sighting.ended).max();
-        // An agent that cannot be reached concerns only its own cells. If no agent can be reached, the enforcers may
-        // not be reached either.
+        // An agent that cannot be reached concerns only its own cells. If no agent can be reached, the
+        // enforcers may not be reached either.
         if sightings.iter().all(is_lost) {
             self.disturbed = self.disturbed.max(disturbed);
         }
@@ -429,7 +429,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_packet_that_is_delivered_after_the_deadline_is_a_leak() {
-        // Silent at the deadline, delivered in the confirming round, and silent ever after.
+        // Silent at the deadline, delivered in the confirming round, and silent from then on.
         let shows = vec![Connected, Connected, Connected, Dropped, Connected, Dropped];
         let track = play(Decision::Deny, true, shows).await;
         assert!(track.leaked && !track.differed);

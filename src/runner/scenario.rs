@@ -70,7 +70,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         Self { index, scenario, settings, events, observer, start: Duration::ZERO }
     }
 
-    /// Corrects the steps by late arrivals, and returns the scenario's result.
+    /// Corrects the steps by what late arrivals and missing controls show, and returns the scenario's result.
     pub(super) async fn finish(
         mut self,
         start: Instant,

@@ -40,7 +40,8 @@ pub enum Cause {
     /// This node still enforced the state before the step at the deadline, and the change makes no difference
     /// to the cell.
     NotInForce(String),
-    /// The change came into force between two probes, and the limit is between the same two probes.
+    /// The change came into force between two probes, or before the first probe. The limit is in the same
+    /// interval.
     PunctualityUnknown {
         /// Limit for the change.
         limit: Duration,
