@@ -10,12 +10,12 @@ use crate::backend::cluster::cleanup;
 
 /// Remove what runs left on a cluster
 ///
-/// Removes only namespaces and cluster-scoped policies that carry the label of a run of netproof, and
-/// what is in them. Prepared namespaces are emptied and stay. Without --older-than also those that runs need which still go on.
+/// Removes only namespaces and cluster-scoped policies with the label of a run of netproof. Prepared
+/// namespaces are emptied, and stay. Without --older-than, resources of runs in progress are deleted, too.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CleanupArgs {
-    /// Only what is at least this old: other runs may be going on
+    /// Remove only resources that are at least this old, because other runs may be in progress
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = value::duration)]
     older_than: Duration,
 

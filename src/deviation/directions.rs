@@ -15,12 +15,12 @@ pub(super) const TABLE: &[Deviation] = &[
              cannot send any more",
         )
         .by(WrittenMeaning(|cluster, written| {
-            retype(cluster, written, |types, _| types.unwrap_or((true, true)))
+            retype(cluster, written, |types, _| types.unwrap_or((true, true)));
         })),
     wrong("omitted-types-are-ingress", &[2])
         .says("a policy without policyTypes isolates for ingress only: its egress rules restrict nothing")
         .by(WrittenMeaning(|cluster, written| {
-            retype(cluster, written, |types, _| types.unwrap_or((true, false)))
+            retype(cluster, written, |types, _| types.unwrap_or((true, false)));
         })),
     wrong("omitted-types-follow-rules", &[2])
         .says(
@@ -43,7 +43,7 @@ pub(super) const TABLE: &[Deviation] = &[
     wrong("no-ingress-rules-ignored", &[4])
         .says("a default-deny for ingress has no rules, and so does nothing")
         .by(Meaning(|cluster| {
-            each(cluster, |policy| drop(policy.ingress.take_if(|rules| rules.is_empty())))
+            each(cluster, |policy| drop(policy.ingress.take_if(|rules| rules.is_empty())));
         })),
     wrong("no-egress-rules-ignored", &[4])
         .says("a default-deny without egress rules does not isolate for egress")

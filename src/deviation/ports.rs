@@ -15,12 +15,12 @@ pub(super) const TABLE: &[Deviation] = &[
     })),
     wrong("protocol-ignored", &[7, 15])
         .says("a port that is allowed is open for every protocol")
-        .by(Meaning(|cluster| ports(cluster, for_every_protocol))),
+        .by(Meaning(|cluster| ports(cluster, |port| for_every_protocol(&port)))),
     wrong("numberless-is-every-protocol", &[7])
         .says("a port entry without a number allows every protocol")
         .by(Meaning(|cluster| {
             ports(cluster, |port| match port.ports {
-                PortSpec::Any => for_every_protocol(port),
+                PortSpec::Any => for_every_protocol(&port),
                 PortSpec::Range(_) | PortSpec::Named(_) => vec![port],
             });
         })),
@@ -59,7 +59,7 @@ pub(super) const TABLE: &[Deviation] = &[
     ),
 ];
 
-fn for_every_protocol(port: PortMatch) -> Vec<PortMatch> {
+fn for_every_protocol(port: &PortMatch) -> Vec<PortMatch> {
     Protocol::ALL.map(|protocol| PortMatch { protocol, ..port.clone() }).into()
 }
 

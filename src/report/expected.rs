@@ -1,6 +1,7 @@
 //! The expected matrix, as a table and as JSON. Both are written row by row, because a large cluster has
 //! millions of rows.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -140,10 +141,10 @@ pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Wri
                 names.insert(name.to_owned(), escaped(json!(name)));
             }
         }
-        if !traffic.contains_key(&id) {
+        if let Entry::Vacant(entry) = traffic.entry(id) {
             let text = serde_json::to_string(&ExpectedTraffic::from(connections))?;
             // The fields follow those of the pair.
-            traffic.insert(id, escaped(text.trim_start_matches('{')));
+            entry.insert(escaped(text.trim_start_matches('{')));
         }
         let quoted = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();
         let fields = traffic.get(&id).map(String::as_str).unwrap_or_default();

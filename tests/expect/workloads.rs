@@ -74,7 +74,7 @@ fn only_what_is_in_the_input_stands_for_a_template() {
         // Live pods stand for all that own them.
         (
             vec![
-                replica_set.clone(),
+                replica_set,
                 job.clone(),
                 pod("web-1-x", &owned_by("apps/v1", "ReplicaSet", "web-1")),
                 pod("night-1-x", &owned_by("batch/v1", "Job", "night-1")),
