@@ -22,7 +22,7 @@ impl PairConnections {
     }
 }
 
-/// Identifies the [`PairConnections`] of a pair in a [`Reach`]. Equal connections have equal ids.
+/// Identifies the [`PairConnections`] of a pair in a [`Reach`](super::reach::Reach). Equal connections have equal ids.
 pub type ConnectionsId = Id<PairConnections>;
 
 /// What every address outside the cluster may send to a group.

@@ -1,6 +1,6 @@
 //! Reports: documents and results as text for people, JSON for programs, and JUnit XML for CI.
 //!
-//! [`view`] decides what reports of a run say. The writers decide only where it stands.
+//! `view` decides what reports of a run say. The writers decide only where it stands.
 
 mod compare;
 mod disturbed;
