@@ -40,7 +40,7 @@ const FAST: [&str; 10] = [
     "--parallel",
     "8",
     "--cases",
-    "64",
+    "8",
     "--seed",
 ];
 
