@@ -15,7 +15,7 @@ fn run_with_fault(scenario: &str, fault: &str, options: &[&str]) -> Finished {
     run_json(scenario, &[&["--fault", fault], options].concat())
 }
 
-/// Checks that a fault is detected by a scenario of the scenario_file, and that no other cell is accused.
+/// Checks that a fault is detected by a scenario of the library, and that no other cell is accused.
 #[track_caller]
 fn check(scenario: &str, fault: &str, is_its_doing: impl Fn(&str, &Value) -> bool) {
     let accused = accused(&run_with_fault(&scenario_file(scenario), fault, &[]).exits(1));

@@ -53,7 +53,7 @@ impl FuzzProgress {
                 self.last.set(Instant::now());
                 let cases = done.map(|done| format!("{} cases", thousands(done))).unwrap_or_default();
                 let parts: Vec<_> = [cases, message].into_iter().filter(|part| !part.is_empty()).collect();
-                // Without standard error, nobody can read it.
+                // An error means that standard error is closed: no user reads it.
                 let _ = writeln!(std::io::stderr(), "{}", parts.join(", "));
             }
             None => {}

@@ -6,12 +6,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::output;
+use crate::verdict::INTERRUPTED;
 
 /// Maximum time between signals that are one request. `timeout` sends one signal to its child, and another one to the
 /// whole process group.
 const ONE_REQUEST: Duration = Duration::from_millis(500);
 
-/// Returns a flag that becomes true at Ctrl-C, or if the process is told to end. A second request ends the process.
+/// Returns a flag that becomes true at SIGINT, SIGTERM or SIGHUP. A second signal ends the process.
 pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
     let (stop, interrupted) = watch::channel(false);
     let mut interrupts = signal(SignalKind::interrupt())?;
@@ -38,7 +39,7 @@ pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
         output::note(
             "ended at once: if this was a run on a cluster, remove what it left with: netproof cleanup",
         );
-        std::process::exit(130);
+        std::process::exit(INTERRUPTED.into());
     });
     Ok(interrupted)
 }

@@ -59,7 +59,7 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// Prints a text that is not a result.
 pub(super) fn note(text: &str) {
-    // Without standard error, nobody can read it.
+    // An error means that standard error is closed: no user reads it.
     let _ = writeln!(anstream::stderr(), "{}", report::message(text));
 }
 

@@ -42,7 +42,7 @@ pub(super) fn bar(length: Option<usize>, template: &str) -> ProgressBar {
 /// A scenario that is running.
 struct Running {
     name: String,
-    /// What it has done last.
+    /// The last thing that it finished.
     now: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl View {
                 Event::ScenarioFinished { result, .. }
                     if result.failure.as_ref().is_some_and(|f| f.everywhere) => {}
                 Event::ScenarioFinished { index, result } => {
-                    // Without standard error, nobody can read it.
+                    // An error means that standard error is closed: no user reads it.
                     let _ = writeln!(std::io::stderr(), "[{}/{asked}] {}", index + 1, lines(&line(result)));
                 }
             },

@@ -13,6 +13,7 @@ use crate::document::SelfTestDocument;
 use crate::runner::Settings;
 use crate::scenario::{self, Scenario};
 use crate::selftest::SelfTest;
+use crate::verdict::INTERRUPTED;
 use crate::{observe, report, source};
 
 /// Prove that the scenarios detect wrong enforcement
@@ -77,7 +78,7 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
     let result = block_on(carry_out(args, &scenarios, &faults))?;
     let Some(result) = result else {
         output::note("interrupted: nothing is known yet");
-        return Ok(Exit::Code(130));
+        return Ok(Exit::Code(INTERRUPTED));
     };
     let result = SelfTestDocument::from(&result);
     output::result(&match args.output {

@@ -5,7 +5,7 @@
 mod environment;
 mod times;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
 use environment::environment_changes;
@@ -43,9 +43,9 @@ fn pair<'a, T, K: Eq + Hash>(
     key: impl Fn(&'a T) -> K,
 ) -> (Vec<(Option<&'a T>, &'a T)>, Vec<&'a T>) {
     let earlier: HashMap<K, &T> = before.iter().map(|item| (key(item), item)).collect();
-    let later: HashMap<K, &T> = after.iter().map(|item| (key(item), item)).collect();
+    let later: HashSet<K> = after.iter().map(&key).collect();
     let pairs = after.iter().map(|item| (earlier.get(&key(item)).copied(), item)).collect();
-    (pairs, before.iter().filter(|item| !later.contains_key(&key(item))).collect())
+    (pairs, before.iter().filter(|item| !later.contains(&key(item))).collect())
 }
 
 impl Comparing {

@@ -8,7 +8,7 @@ use crate::policy::{Cluster, Labels, NetworkPolicy, Pod};
 use crate::snapshot::{Identity, WrittenPolicy};
 
 /// An enforcer's knowledge of a cluster.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct EnforcerState {
     /// The cluster, with its policies as the enforcer understands them.
     pub cluster: Cluster,
@@ -40,15 +40,7 @@ impl EnforcerState {
 
     /// Returns whether both states are equal. States with a frozen node never count as equal.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let Self { cluster, strangers, unguarded, without_ipv4, frozen } = self;
-        let Cluster { namespaces, nodes, node_ranges, pods, services, policies, cluster_policies } = cluster;
-        (namespaces, nodes, pods) == (&other.cluster.namespaces, &other.cluster.nodes, &other.cluster.pods)
-            && (node_ranges, services) == (&other.cluster.node_ranges, &other.cluster.services)
-            && (policies, cluster_policies) == (&other.cluster.policies, &other.cluster.cluster_policies)
-            && (strangers, unguarded) == (&other.strangers, &other.unguarded)
-            && *without_ipv4 == other.without_ipv4
-            && frozen.is_none()
-            && other.frozen.is_none()
+        self.frozen.is_none() && other.frozen.is_none() && self == other
     }
 }
 
@@ -88,11 +80,19 @@ impl Follower {
     pub(crate) fn see(&mut self, cluster: &Cluster, written: &[WrittenPolicy]) -> EnforcerState {
         let mut state = EnforcerState { cluster: cluster.clone(), ..EnforcerState::default() };
         match self.deviation.map(|deviation| deviation.effect) {
-            Some(Effect::Changes(fault)) => self.overlook(fault, &mut state),
+            Some(Effect::Changes(fault)) => {
+                self.overlook(fault, &mut state);
+                self.remember(cluster);
+            }
             Some(Effect::Meaning(misread)) => misread(&mut state.cluster),
             Some(Effect::WrittenMeaning(misread)) => misread(&mut state.cluster, written),
             Some(Effect::Rules(_) | Effect::Packets(_) | Effect::Route(_)) | None => {}
         }
+        state
+    }
+
+    /// Remembers a state for the comparison with the next one.
+    fn remember(&mut self, cluster: &Cluster) {
         self.policies.clone_from(&cluster.policies);
         for pod in &cluster.pods {
             self.pods.entry(pod.addresses.clone()).or_insert_with(|| pod.clone());
@@ -107,7 +107,6 @@ impl Follower {
             self.namespaces.entry(namespace.name.clone()).or_insert_with(|| namespace.labels.clone());
         }
         self.has_begun = true;
-        state
     }
 
     fn overlook(&mut self, fault: StaleFault, state: &mut EnforcerState) {

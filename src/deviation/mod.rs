@@ -66,11 +66,11 @@ pub struct Deviation {
     pub name: &'static str,
     /// Items of `docs/semantics.md` that it violates.
     pub items: &'static [u8],
-    /// What goes wrong.
+    /// The mistake, as a text for users.
     pub explanation: &'static str,
     /// Where it has been seen. `None` if it is only a wrong reading of its items.
     pub seen: Option<&'static str>,
-    /// What it changes.
+    /// The part of enforcement that it changes.
     pub effect: Effect,
     user: User,
 }

@@ -142,6 +142,9 @@ pub struct CellDeviation {
     #[serde(default)]
     pub reason: String,
     pub promised: Decision,
+    /// Place of the deviation in its profile, which tells it from others with the same reason.
+    #[serde(skip)]
+    pub place: String,
 }
 
 /// Reason for what the policies promise.
@@ -239,6 +242,7 @@ impl From<&CellResult> for Cell {
                 profile: deviation.profile.clone(),
                 reason: deviation.reason.clone(),
                 promised: result.expected.decision,
+                place: deviation.place.to_string(),
             }),
             observed: observed.map(Observation::from),
             observed_text: observed.map(ToString::to_string).unwrap_or_default(),

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cell::Observation;
 use crate::policy::Decision;
-use crate::verdict::{DeviationResult, RunResult};
+use crate::verdict::{CellResult, Excuse, RunResult};
 
 /// A profile of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,15 +42,22 @@ pub struct Deviation {
 
 impl Profile {
     pub(super) fn all(result: &RunResult) -> Vec<Self> {
-        let deviations = result.deviations();
-        let profiles = result.profiles.iter().zip(result.excuses()).map(|(profile, excuses)| {
-            let own = deviations.iter().filter(|result| result.deviation.profile == profile.name);
+        let denials = result.cells().filter(|cell| cell.expected.decision == Decision::Deny);
+        let denials: Vec<_> = denials.collect();
+        let profiles = result.profiles.iter().map(|profile| {
+            let is_excused = |cell: &&&CellResult| {
+                cell.is_excused() && cell.excused.as_ref().is_some_and(|own| own.profile == profile.name)
+            };
+            let deviations = profile.deviations.iter().map(|deviation| {
+                let is_its_own = |cell: &&CellResult| cell.excused.as_ref() == Some(deviation);
+                Deviation::new(deviation, &result.cells().filter(is_its_own).collect::<Vec<_>>())
+            });
             Self {
                 name: profile.name.clone(),
                 description: profile.description.clone(),
-                excused_denials: excuses.excused,
-                denials: excuses.denials,
-                deviations: own.map(Deviation::from).collect(),
+                excused_denials: denials.iter().filter(is_excused).count(),
+                denials: denials.len(),
+                deviations: deviations.collect(),
             }
         });
         profiles.collect()
@@ -61,19 +69,30 @@ impl Profile {
     }
 }
 
-impl From<&DeviationResult<'_>> for Deviation {
-    fn from(result: &DeviationResult<'_>) -> Self {
-        let observed = result.observed().into_iter().map(|(name, count)| (name.to_owned(), count));
+impl Deviation {
+    /// Describes a deviation. `cells` are those that it makes undefined.
+    fn new(deviation: &Excuse, cells: &[&CellResult]) -> Self {
+        let promised = |decision| cells.iter().filter(|cell| cell.expected.decision == decision).count();
+        let is_as_promised = |cell: &&&CellResult| {
+            let observed = cell.observed.as_ref();
+            observed.and_then(|observed| observed.agrees_with(cell.expected.decision)) == Some(true)
+        };
+        let mut observed = BTreeMap::new();
+        for cell in cells {
+            let name = cell.observed.as_ref().map_or("not probed", |it| Observation::from(it).name());
+            *observed.entry(name.to_owned()).or_default() += 1;
+        }
         Self {
-            reason: result.deviation.reason.clone(),
-            references: result.deviation.references.clone(),
-            place: result.deviation.place.to_string(),
-            stale: result.is_stale(),
-            cells: result.cells.len(),
-            denied: result.promised(Decision::Deny),
-            allowed: result.promised(Decision::Allow),
-            as_promised: result.as_promised(),
-            observed: observed.collect(),
+            reason: deviation.reason.clone(),
+            references: deviation.references.clone(),
+            place: deviation.place.to_string(),
+            // A momentary deviation may be over before the first probe.
+            stale: cells.is_empty() && !deviation.is_momentary,
+            cells: cells.len(),
+            denied: promised(Decision::Deny),
+            allowed: promised(Decision::Allow),
+            as_promised: cells.iter().filter(is_as_promised).count(),
+            observed,
         }
     }
 }

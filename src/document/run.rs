@@ -234,7 +234,7 @@ impl From<&RunResult> for RunDocument {
             failure: result.failure().map(|failure| failure.message.clone()),
             leaking_node: result.leaking_node().map(str::to_owned),
             took_ms: result.took.into(),
-            counts: result.counts(),
+            counts: scenarios.iter().map(|scenario| scenario.counts).sum(),
             proof: Proof::new(&power, result.asked_share),
             skipped: skipped.map(|(capability, count)| (capability.to_string(), count)).collect(),
             nodes: result.nodes().into_iter().map(|(node, counts)| (node.to_owned(), counts)).collect(),

@@ -169,6 +169,7 @@ impl Step {
 
 impl From<&ScenarioResult> for Scenario {
     fn from(result: &ScenarioResult) -> Self {
+        let steps: Vec<_> = result.steps.iter().map(Step::from).collect();
         Self {
             name: result.name.clone(),
             description: result.description.clone(),
@@ -181,8 +182,8 @@ impl From<&ScenarioResult> for Scenario {
             start_ms: result.start.into(),
             timeout_ms: result.timeout.into(),
             took_ms: result.took.into(),
-            counts: result.counts(),
-            steps: result.steps.iter().map(Step::from).collect(),
+            counts: steps.iter().map(|step| step.counts).sum(),
+            steps,
         }
     }
 }

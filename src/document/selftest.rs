@@ -85,12 +85,13 @@ impl FaultTrial {
 impl From<&SelfTest> for SelfTestDocument {
     fn from(result: &SelfTest) -> Self {
         let right = |trial: &ScenarioTrial| Scenario::from(&trial.right);
+        let (undetected, accusing) = (result.undetected(), result.accusing());
         Self {
-            passed: result.is_passed(),
+            passed: undetected.is_empty() && accusing.is_empty(),
             cases: result.case_count(),
             scenarios: result.scenarios.iter().map(|trial| trial.scenario.clone()).collect(),
-            undetected: texts(result.undetected()),
-            accusing: result.accusing().into_iter().map(right).collect(),
+            undetected: texts(undetected),
+            accusing: accusing.into_iter().map(right).collect(),
             carried_out_again: result.unmeasured.iter().map(right).collect(),
             idle: texts(result.idle()),
             faults: result.faults.iter().map(|fault| TriedFault::new(*fault, result)).collect(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::backend::lab::DryRun;
 use crate::plan::{Cell, Router, cells};
-use crate::policy::{Decision, Engine, Expectation, Reason, UndefinedCause};
+use crate::policy::{Engine, Expectation};
 use crate::scenario::{Scenario, from_document};
 use crate::source::{Error, Text};
 use crate::world::{Action, Probe, World};
@@ -40,13 +40,7 @@ pub(super) fn ask_engine(world: &World, probes: &[Probe]) -> Answers {
 
 /// Returns the engine's answer for one cell.
 pub(super) fn ask_cell(engine: &Engine, router: &Router<'_>, cell: &Cell) -> Expectation {
-    match router.route(cell) {
-        Some(route) => route.evaluate(engine),
-        None => Expectation {
-            decision: Decision::Undefined,
-            reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
-        },
-    }
+    cell.evaluate(router.route(cell).as_ref(), engine)
 }
 
 /// Reads a generated scenario.
@@ -66,14 +60,16 @@ pub(super) fn read(value: &serde_json::Value) -> Result<Scenario, Error> {
 /// If a step cannot be applied. The loader refuses such scenarios.
 pub fn cases(scenario: &Scenario) -> Result<Vec<Case>, String> {
     let mut dry_run = DryRun::default();
-    let mut world = scenario.world.with(&dry_run.deploy(&scenario.world));
+    let mut world = scenario.world.clone();
+    world.complete(&dry_run.deploy(&scenario.world));
     let mut cases = Vec::new();
     for step in &scenario.steps {
         let before = world.clone();
         for action in &step.actions {
             world.apply(action).map_err(|error| error.to_string())?;
         }
-        world = world.with(&dry_run.apply(&step.actions, &world));
+        let deployed = dry_run.apply(&step.actions, &world);
+        world.complete(&deployed);
         let (actions, probes) = (step.actions.clone(), scenario.probes.clone());
         cases.push(Case { before, actions, world: world.clone(), probes });
     }
@@ -85,6 +81,7 @@ mod tests {
     use super::*;
     use crate::fuzz::world::Naive;
     use crate::generate::{self, Ground};
+    use crate::policy::Decision;
 
     /// Returns the cells for which engine and naive evaluator differ, each with both decisions.
     fn differing(case: &Case) -> Vec<(Cell, Decision, Decision)> {

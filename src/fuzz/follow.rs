@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::compare::{Differs, Disagreement, compare};
 use super::describe::{CaseName, describe};
-use super::dry_run::{Case, ask_engine, cases, read};
+use super::dry_run::{self, Case, ask_cell, read};
 use super::edit::focused;
 use super::flatten::flatten;
 use super::limits::Limits;
@@ -16,6 +16,8 @@ use super::shrink::{Budget, Shrunk, shrink};
 use super::world::Naive;
 use crate::backend::{Backend, Error};
 use crate::generate::Ground;
+use crate::plan::{Router, cells};
+use crate::policy::{Decision, Engine};
 use crate::scenario::Scenario;
 use crate::source::to_yaml;
 
@@ -97,7 +99,7 @@ impl Wanted<'_> {
     fn starts(&self, scenario: &Value) -> Vec<Value> {
         let still = read(scenario)
             .ok()
-            .and_then(|scenario| cases(&scenario).ok()?.pop())
+            .and_then(|scenario| dry_run::cases(&scenario).ok()?.pop())
             .map(|case| flatten(&case.world, &case.probes));
         let focused_still = still.as_ref().map(|still| focused(still, &self.found.cell));
         let starts =
@@ -107,7 +109,7 @@ impl Wanted<'_> {
 
     /// Returns whether a scenario may show the disagreement, as far as that is known without packets.
     fn is_plausible(&self, value: &Value) -> bool {
-        let Some(case) = read(value).ok().and_then(|scenario| cases(&scenario).ok()?.pop()) else {
+        let Some(case) = read(value).ok().and_then(|scenario| dry_run::cases(&scenario).ok()?.pop()) else {
             return false;
         };
         let Some((engine, naive)) = self.decisions(&case) else { return false };
@@ -119,11 +121,15 @@ impl Wanted<'_> {
         }
     }
 
-    fn decisions(&self, case: &Case) -> Option<(crate::policy::Decision, crate::policy::Decision)> {
-        let answers = ask_engine(&case.world, &case.probes);
-        let at = answers.cells.iter().position(|cell| *cell == self.found.cell)?;
-        let naive = Naive::new(&case.world).decide(&self.found.cell)?;
-        Some((answers.engine.get(at)?.decision, naive))
+    fn decisions(&self, case: &Case) -> Option<(Decision, Decision)> {
+        let cell = &self.found.cell;
+        if !cells(&case.world, &case.probes).contains(cell) {
+            return None;
+        }
+        let engine = Engine::new(case.world.cluster.clone());
+        let router = Router::new(&case.world, &engine);
+        let naive = Naive::new(&case.world).decide(cell)?;
+        Some((ask_cell(&engine, &router, cell).decision, naive))
     }
 
     /// Returns which of some plausible scenarios show the disagreement. If it is not about packets, all of them do.

@@ -50,7 +50,9 @@ struct Recording<B> {
 
 impl<B> Recording<B> {
     fn keep(&self, world: &World, deployed: &Deployed) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(world.with(deployed));
+        let mut world = world.clone();
+        world.complete(deployed);
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(world);
     }
 }
 

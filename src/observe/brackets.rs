@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::actions::{changes_servers, removed_end};
+use super::actions::removed_end;
 use super::finding::Finding;
 use super::ledger::Place;
 use super::planned::{Addresses, PlannedCell, ProbedCell, Servers, servers};
@@ -75,9 +75,6 @@ impl Brackets {
 
     /// Returns whether the next state lacks a path of a denial that still needs a delivery.
     pub(super) fn are_broken_by(&self, actions: &[Action], next: &World, probes: &[Probe]) -> bool {
-        if self.is_empty() || !actions.iter().any(changes_servers) {
-            return false;
-        }
         // A pod that is added again under its name is another pod.
         let removed: HashSet<EndpointName> = actions.iter().filter_map(removed_end).collect();
         let engine = Engine::new(next.cluster.clone());

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::actions::changes_servers;
 use super::observer::Observer;
 use super::planned::PlannedCell;
 use super::settle::SettleDeadlines;
@@ -43,6 +44,9 @@ impl<B: Backend> Observer<'_, B> {
         actions: &[Action],
         excuse: impl FnOnce(&World, &mut [PlannedCell]),
     ) -> Result<(), Error> {
+        if self.brackets.is_empty() || !actions.iter().any(changes_servers) {
+            return Ok(());
+        }
         let mut next = self.world.clone();
         // An action that cannot be applied is reported when it is.
         if actions.iter().any(|action| next.apply(action).is_err())
@@ -70,7 +74,8 @@ impl<B: Backend> Observer<'_, B> {
         self.end_of_state().await;
         self.ledger.policies_changed(|_, _, _| false);
         self.change_world(doing, actions)?;
-        self.world = self.world.with(&self.backend.apply_between_steps(actions, &self.world).await?);
+        let deployed = self.backend.apply_between_steps(actions, &self.world).await?;
+        self.world.complete(&deployed);
         self.watch.begin(self.backend);
         Ok(())
     }

@@ -127,7 +127,7 @@ impl<B: Backend> Observer<'_, B> {
     fn agents(&self) -> Vec<(EndpointName, Arc<Agent>)> {
         let world = &self.world;
         let pods = world.cluster.pods.iter().filter(|pod| !pod.ended);
-        let pods = pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
+        let pods = pods.map(EndpointName::of_pod);
         let nodes = world.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
         let externals = world.externals.iter().map(|external| EndpointName::External(external.name.clone()));
         let endpoints = pods.chain(nodes).chain(externals);
@@ -147,7 +147,7 @@ impl<B: Backend> Observer<'_, B> {
             };
             unread.iter().any(is_there)
         });
-        let services = services.map(|service| EndpointName::service(&service.namespace, &service.name));
+        let services = services.map(EndpointName::of_service);
         services.chain(unread.iter().cloned()).collect()
     }
 

@@ -38,6 +38,7 @@ mod track;
 
 pub(crate) use baseline::Calibration;
 pub(crate) use finding::Finding;
+pub(crate) use held::Held;
 pub(crate) use observer::{Applied, Observed, Observer};
 pub(crate) use planned::PlannedCell;
 pub(crate) use settings::Settings;

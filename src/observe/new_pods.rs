@@ -28,29 +28,27 @@ impl NewPods {
     /// Returns the pods that these actions added. They led from the cluster `before` to the world.
     pub(super) fn new(
         actions: &[Action],
-        before: Cluster,
+        before: &Cluster,
         world: &World,
         backend: &impl Backend,
         changed: Instant,
     ) -> Self {
         let added = actions.iter().filter_map(Action::pod_change).filter_map(|change| match change {
-            PodChange::Added(pod) if !pod.host_network => Some(EndpointName::pod(&pod.namespace, &pod.name)),
+            PodChange::Added(pod) if !pod.host_network => Some(EndpointName::of_pod(pod)),
             PodChange::Added(_) | PodChange::Ended(_) | PodChange::Removed(_) => None,
         });
         let ready_at = added.filter_map(|pod| {
             let since = backend.agent(&pod)?.since();
             Some((pod, since.saturating_duration_since(changed)))
         });
-        let mut new_pods = Self::ready_at(ready_at.collect(), before, &world.cluster);
         // If policies or labels change as well, there may be a moment in which nothing denies.
-        if !actions.iter().all(|action| action.pod_change().is_some()) {
-            new_pods.before = None;
-        }
-        new_pods
+        let is_only_pods = actions.iter().all(|action| action.pod_change().is_some());
+        Self::ready_at(ready_at.collect(), is_only_pods.then_some(before), &world.cluster)
     }
 
-    fn ready_at(ready_at: BTreeMap<EndpointName, Duration>, before: Cluster, now: &Cluster) -> Self {
-        let before = (!ready_at.is_empty()).then(|| Engine::new(merged(before, now, &ready_at)));
+    fn ready_at(ready_at: BTreeMap<EndpointName, Duration>, before: Option<&Cluster>, now: &Cluster) -> Self {
+        let before = before.filter(|_| !ready_at.is_empty());
+        let before = before.map(|before| Engine::new(merged(before, now, &ready_at)));
         Self { ready_at, before }
     }
 
@@ -124,10 +122,13 @@ pub(super) fn times(cells: &[ProbedCell], found: &[Finding]) -> TimeToSettle {
 }
 
 /// Returns the policies and labels from before with the pods of now.
-fn merged(before: Cluster, now: &Cluster, new: &BTreeMap<EndpointName, Duration>) -> Cluster {
-    let is_old = |pod: &Pod| !new.contains_key(&EndpointName::pod(&pod.namespace, &pod.name));
+fn merged(before: &Cluster, now: &Cluster, new: &BTreeMap<EndpointName, Duration>) -> Cluster {
+    let is_old = |pod: &Pod| !new.contains_key(&EndpointName::of_pod(pod));
     let Cluster { policies, cluster_policies, namespaces, pods: old_pods, .. } = before;
-    let mut merged = Cluster { policies, cluster_policies, namespaces, ..now.clone() };
+    let mut merged = now.clone();
+    merged.policies.clone_from(policies);
+    merged.cluster_policies.clone_from(cluster_policies);
+    merged.namespaces.clone_from(namespaces);
     for pod in merged.pods.iter_mut().filter(|pod| is_old(pod)) {
         let old = old_pods.iter().find(|old| old.namespace == pod.namespace && old.name == pod.name);
         if let Some(old) = old {
@@ -182,7 +183,7 @@ steps:
             pod.addresses = vec![address.parse().unwrap()];
         }
         let ready_at = [(EndpointName::pod("x", "new"), Duration::from_millis(5))].into();
-        let new_pods = NewPods::ready_at(ready_at, before, &world.cluster);
+        let new_pods = NewPods::ready_at(ready_at, Some(&before), &world.cluster);
         let plan = plan(&world, &scenario.probes);
         let isolated = plan.iter().filter(|planned| new_pods.must_be_isolated(planned));
         isolated.map(|planned| planned.cell.to_string()).collect()

@@ -126,7 +126,8 @@ impl<'a, B: Backend> Observer<'a, B> {
     /// Lets the backend create the network. Returns how long that took.
     pub(crate) async fn start(&mut self) -> Result<Duration, Error> {
         let start = Instant::now();
-        self.world = self.world.with(&self.backend.deploy(&self.world).await?);
+        let deployed = self.backend.deploy(&self.world).await?;
+        self.world.complete(&deployed);
         let took = start.elapsed();
         self.canaries = Canaries::open(self.backend).await;
         self.watch = Watch::open(self.backend).await;
@@ -185,7 +186,7 @@ impl<'a, B: Backend> Observer<'a, B> {
             // Some of the actions may have an effect.
             self.ledger.policies_changed(|_, _, _| false);
         })?;
-        self.world = self.world.with(&deployed);
+        self.world.complete(&deployed);
         self.watch.begin(self.backend);
         Ok(Applied { actions, before, changed, handed_over: changed.elapsed() })
     }
@@ -215,7 +216,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         let Applied { actions, before, changed, .. } = applied;
         let unavailable = self.open_listeners().await;
         let mut plan = self.plan();
-        NewPods::new(actions, before.clone(), &self.world, self.backend, *changed).mark(&mut plan);
+        NewPods::new(actions, before, &self.world, self.backend, *changed).mark(&mut plan);
         excuse(&self.world, &mut plan);
         let is_policy = |action: &Action| matches!(action, Action::SetPolicy(_) | Action::DeletePolicy(_));
         let is_mixed = !actions.iter().all(is_policy);

@@ -82,13 +82,7 @@ pub(super) fn plan(world: &World, probes: &[Probe]) -> Vec<PlannedCell> {
 impl PlannedCell {
     fn new(cell: Cell, world: &World, engine: &Engine, router: &Router<'_>) -> Self {
         let route = router.route(&cell);
-        let expectation = match &route {
-            Some(route) => route.evaluate(engine),
-            None => Expectation {
-                decision: Decision::Undefined,
-                reasons: vec![Reason::Undefined(UndefinedCause::NoAddress { endpoint: cell.to.to_string() })],
-            },
-        };
+        let expectation = cell.evaluate(route.as_ref(), engine);
         let mixed = route.as_ref().filter(|_| endpoints_differ(&expectation));
         let endpoints = mixed.map(|route| route.evaluate_servers(engine)).unwrap_or_default();
         let first = route.as_ref().and_then(|route| route.first.as_ref());

@@ -70,7 +70,7 @@ impl End {
 }
 
 fn pods(world: &World) -> impl Iterator<Item = End> {
-    let name = |pod: &Pod| EndpointName::pod(&pod.namespace, &pod.name);
+    let name = |pod: &Pod| EndpointName::of_pod(pod);
     world.cluster.pods.iter().filter(|pod| !pod.ended).map(move |pod| End::new(name(pod), !pod.host_network))
 }
 
@@ -81,7 +81,7 @@ fn services(world: &World) -> impl Iterator<Item = End> {
     // Leave out the DNS Service. Its only probes are lookups, and these are shown at the pod.
     let shown =
         world.cluster.services.iter().filter(move |service| !is_dns(&service.namespace, &service.name));
-    shown.map(|service| End::new(EndpointName::service(&service.namespace, &service.name), true))
+    shown.map(|service| End::new(EndpointName::of_service(service), true))
 }
 
 fn nodes(world: &World) -> impl Iterator<Item = End> {
@@ -100,8 +100,7 @@ fn probes_between(world: &World, from: &End, to: &End, probes: &[Probe]) -> Vec<
     match (&from.name, &to.name) {
         (EndpointName::External(_), EndpointName::Service { .. }) => Vec::new(),
         (_, EndpointName::Service { namespace, name }) => {
-            let service =
-                world.cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name);
+            let service = world.service(namespace, name);
             let ports = || service.into_iter().flat_map(|service| &service.ports);
             let by_address = ports().map(|p| Probe::Port { port: p.port, protocol: p.protocol });
             let by_name = ports().map(|p| Probe::ByName { port: p.port, protocol: p.protocol });

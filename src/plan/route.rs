@@ -8,6 +8,7 @@ use netproof_probe::wire::{Listener, Transport};
 use super::cell::Cell;
 use crate::policy::{
     Backends, Destination, Endpoint, Engine, Expectation, Flow, IpFamily, Pod, Port, Protocol, TargetPort,
+    UndefinedCause,
 };
 use crate::world::{EndpointName, Probe, World};
 
@@ -75,7 +76,7 @@ impl Route {
         match end {
             Endpoint::Pod(id) => {
                 let pod = engine.pod(id);
-                let name = EndpointName::pod(&pod.namespace, &pod.name);
+                let name = EndpointName::of_pod(pod);
                 names.into_iter().find(|server| **server == name).cloned()
             }
             // The probe is sent directly to this end.
@@ -107,14 +108,13 @@ pub struct Router<'a> {
 impl<'a> Router<'a> {
     /// Creates a router for a state. `engine` must be created from the state's cluster.
     pub fn new(world: &'a World, engine: &Engine) -> Self {
-        let pods =
-            engine.pods().map(|(id, pod)| (EndpointName::pod(&pod.namespace, &pod.name), Endpoint::Pod(id)));
+        let pods = engine.pods().map(|(id, pod)| (EndpointName::of_pod(pod), Endpoint::Pod(id)));
         let nodes =
             engine.nodes().map(|(id, node)| (EndpointName::Node(node.name.clone()), Endpoint::Node(id)));
         let endpoints: HashMap<_, _> = pods.chain(nodes).collect();
-        let services = engine.services().map(|(id, service)| {
-            (EndpointName::service(&service.namespace, &service.name), Destination::Service(id))
-        });
+        let services = engine
+            .services()
+            .map(|(id, service)| (EndpointName::of_service(service), Destination::Service(id)));
         Self { world, endpoints, destinations: services.collect() }
     }
 
@@ -188,8 +188,7 @@ impl<'a> Router<'a> {
             let listener = Listener { transport: transport(protocol), port: port.get() };
             return vec![(cell.to.clone(), listener)];
         };
-        let is_it = |s: &&crate::policy::Service| s.namespace == *namespace && s.name == *name;
-        let Some(service) = self.world.cluster.services.iter().find(is_it) else { return Vec::new() };
+        let Some(service) = self.world.service(namespace, name) else { return Vec::new() };
         let port = service.ports.iter().find(|p| p.port == port && p.protocol == protocol);
         let Some(target) = port.map(|port| &port.target) else { return Vec::new() };
         let backends =
@@ -203,7 +202,7 @@ impl<'a> Router<'a> {
 fn backend_listener(pod: &Pod, target: &TargetPort, protocol: Protocol) -> Option<(EndpointName, Listener)> {
     let port = target.resolve(pod, protocol)?;
     let listener = Listener { transport: transport(protocol), port: port.get() };
-    Some((EndpointName::pod(&pod.namespace, &pod.name), listener))
+    Some((EndpointName::of_pod(pod), listener))
 }
 
 fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
@@ -230,8 +229,7 @@ pub fn listeners(world: &World, probes: &[Probe]) -> Listeners {
         .collect();
     let mut listeners = Listeners::new();
     for pod in cluster.pods.iter().filter(|pod| !pod.ended) {
-        let own =
-            listeners.entry(EndpointName::pod(&pod.namespace, &pod.name)).or_insert_with(|| ports.clone());
+        let own = listeners.entry(EndpointName::of_pod(pod)).or_insert_with(|| ports.clone());
         for service in cluster.services.iter().filter(|s| is_backend(pod, &s.namespace, &s.backends)) {
             let targets = service.ports.iter().filter_map(|p| backend_listener(pod, &p.target, p.protocol));
             own.extend(targets.map(|(_, listener)| listener));
@@ -256,13 +254,20 @@ pub fn listeners(world: &World, probes: &[Probe]) -> Listeners {
     listeners
 }
 
+impl Cell {
+    /// Returns the expectation for this cell over its route. Without a route, an end has no address.
+    pub fn evaluate(&self, route: Option<&Route>, engine: &Engine) -> Expectation {
+        let no_address = || UndefinedCause::NoAddress { endpoint: self.to.to_string() };
+        route.map_or_else(|| Expectation::undefined(no_address()), |route| route.evaluate(engine))
+    }
+}
+
 impl Router<'_> {
     /// Returns the name of the node on which an endpoint is.
     fn node_of<'b>(&'b self, name: &'b EndpointName) -> Option<&'b str> {
         match name {
             EndpointName::Pod { namespace, name } => {
-                let is_it = |pod: &&Pod| pod.namespace == *namespace && pod.name == *name && !pod.ended;
-                self.world.cluster.pods.iter().find(is_it)?.node.as_deref()
+                self.world.pod(namespace, name).filter(|pod| !pod.ended)?.node.as_deref()
             }
             EndpointName::Node(name) => Some(name),
             EndpointName::Service { .. } | EndpointName::External(_) => None,

@@ -7,7 +7,7 @@ use super::model::{Namespace, Node, Pod, Service};
 use super::network_policy::NetworkPolicy;
 
 /// The state of a cluster at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cluster {
     /// All namespaces, each with its `kubernetes.io/metadata.name` label.
     pub namespaces: Vec<Namespace>,

@@ -22,7 +22,8 @@ impl Expectation {
         Self { decision: Decision::Allow, reasons: vec![reason] }
     }
 
-    pub(super) fn undefined(cause: UndefinedCause) -> Self {
+    /// Returns the expectation of a flow that is undefined for one reason.
+    pub fn undefined(cause: UndefinedCause) -> Self {
         Self { decision: Decision::Undefined, reasons: vec![Reason::Undefined(cause)] }
     }
 

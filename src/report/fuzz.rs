@@ -6,7 +6,7 @@ use super::escape::{Plain, lines, shown as plain};
 use super::page::Page;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
 use crate::fuzz::{Found, FuzzResult};
-use crate::verdict::Environment;
+use crate::verdict::{Environment, Outcome};
 
 /// Returns the report. `saved` are the files of what was found, in that order. `everything` also shows the
 /// reasons of the policy engine.
@@ -40,13 +40,15 @@ fn verdict(result: &FuzzResult, environment: &Environment, page: &mut Page) {
         *cases as f64 / took.as_secs_f64().max(1e-9),
         Plain(&environment.name),
     );
-    let (word, style, what) = match (result.exit_code(), disagreeing) {
-        (1 | 130, 1..) => {
+    let (word, style, what) = match result.outcome() {
+        Outcome::Fail => {
             let who = "engine, naive evaluator and packets do not agree";
             ("FAIL", BAD, format!("{who} in {}", count(*disagreeing, "case", "cases")))
         }
-        (0, _) => ("PASS", GOOD, "engine, naive evaluator and packets agree".to_owned()),
-        (_, _) => {
+        Outcome::Pass if !interrupted => {
+            ("PASS", GOOD, "engine, naive evaluator and packets agree".to_owned())
+        }
+        Outcome::Pass | Outcome::Inconclusive | Outcome::Skipped => {
             ("INCONCLUSIVE", UNSURE, "no disagreement, but not everything could be measured".to_owned())
         }
     };

@@ -182,14 +182,11 @@ fn millis(times: impl IntoIterator<Item = (String, Option<Millis>)>) -> Vec<Prop
 fn status(scenario: &Scenario, step: &Step) -> TestCaseStatus {
     let counts = &step.counts;
     let gaps = view::mistaken_gaps(scenario, counts);
-    let kind = if counts.leaks + counts.blocked + counts.assertion_errors + counts.late + gaps > 0 {
-        NonSuccessKind::Failure
-    } else {
-        match step.outcome(scenario.demonstrates) {
-            Outcome::Pass => return TestCaseStatus::success(),
-            Outcome::Skipped => return skipped(counts),
-            Outcome::Inconclusive | Outcome::Fail => NonSuccessKind::Error,
-        }
+    let kind = match step.outcome(scenario.demonstrates) {
+        Outcome::Pass => return TestCaseStatus::success(),
+        Outcome::Skipped => return skipped(counts),
+        Outcome::Inconclusive => NonSuccessKind::Error,
+        Outcome::Fail => NonSuccessKind::Failure,
     };
     let what = join(view::problems(counts, gaps));
     let mut status = TestCaseStatus::non_success(kind);

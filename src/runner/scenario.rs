@@ -9,7 +9,7 @@ use super::event::{Event, Events};
 use super::excuses::Moment;
 use super::settings::Settings;
 use crate::backend::{Backend, Error};
-use crate::observe::{Applied, Calibration, Finding, Observed, Observer};
+use crate::observe::{Applied, Calibration, Finding, Held, Observed, Observer};
 use crate::plan::Cell;
 use crate::policy::Cluster;
 use crate::scenario::{Assertion, Claim, Scenario, Step};
@@ -130,17 +130,14 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let is_wanted =
             |cell: &Cell| step.keep_open.iter().any(|entry| entry.covers(&cell.from, &cell.to, cell.probe));
         let held = match step.keep_open.is_empty() {
-            true => None,
-            false => Some(self.observer.hold(is_wanted).await),
+            true => Held::default(),
+            false => self.observer.hold(is_wanted).await,
         };
         let applied = self.observer.apply(&format!("run step `{}`", step.name), &step.actions).await?;
         let moment = self.moment(Some((step, &applied.before)));
         let excuse = |world: &_, plan: &mut _| moment.excuse(world, plan);
         let observed = self.observer.observe(&applied, &step.requires, excuse).await;
-        let open_connections = match held {
-            Some(held) => self.observer.use_again(held, &step.actions).await,
-            None => Vec::new(),
-        };
+        let open_connections = self.observer.use_again(held, &step.actions).await;
         // If another user or a controller changed the policies, the packets did not follow those of the step.
         self.observer.check_intact().await?;
         let Applied { handed_over, .. } = applied;

@@ -17,12 +17,7 @@ pub fn check_coverage(scenario: &Scenario) -> Result<(), Error> {
     for step in &scenario.steps {
         check_connections(&step.keep_open, &cells(&world, &scenario.probes))
             .map_err(|(at, what)| Error::at(&scenario.file, at, format!("step `{}`: {what}", step.name)))?;
-        for action in &step.actions {
-            // The loader has applied the same actions before.
-            world
-                .apply(action)
-                .map_err(|error| Error::whole(&scenario.file, error.to_string()).because(error))?;
-        }
+        scenario.apply(step, &mut world)?;
         let cells = cells(&world, &scenario.probes);
         for assertion in step.expect.iter().chain(&step.intent) {
             if let Some(what) = uncovered(assertion, &cells) {

@@ -24,4 +24,4 @@ pub use model::{Demonstrates, Scenario};
 pub use size::{Size, size};
 pub use spec_rule::SpecRule;
 pub use step::Step;
-pub use topology::{DNS_SERVICE, standard_world};
+pub use topology::standard_world;

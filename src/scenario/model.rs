@@ -9,6 +9,7 @@ use super::spec_rule::SpecRule;
 use super::step::Step;
 use crate::policy::{IpFamily, Protocol};
 use crate::snapshot::Unmodelled;
+use crate::source::Error;
 use crate::world::{Action, Capability, PodChange, Probe, World};
 
 /// A scenario.
@@ -46,6 +47,20 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Applies the actions of a step to a world.
+    ///
+    /// # Errors
+    /// If an action cannot be applied. This does not happen for a scenario that was loaded, because the loader
+    /// has applied the same actions.
+    pub(super) fn apply(&self, step: &Step, world: &mut World) -> Result<(), Error> {
+        for action in &step.actions {
+            world
+                .apply(action)
+                .map_err(|error| Error::whole(&self.file, error.to_string()).because(error))?;
+        }
+        Ok(())
+    }
+
     /// Returns the name that reports show: with the nodes, if the scenario is run on several groups of nodes.
     pub fn title(&self) -> String {
         match self.nodes.as_slice() {
@@ -62,7 +77,7 @@ impl Scenario {
     /// Returns what an environment must have so that every cell can be measured. IPv4 counts only if IPv6 is
     /// probed, too.
     pub fn needs(&self) -> BTreeSet<Capability> {
-        let world = self.world.clone();
+        let world = &self.world;
         let actions = || self.steps.iter().flat_map(|step| &step.actions);
         let added = actions().filter_map(Action::pod_change).filter_map(|change| match change {
             PodChange::Added(pod) => Some(pod),

@@ -28,11 +28,7 @@ pub fn size(scenario: &Scenario) -> Result<Size, Error> {
     let mut world = scenario.world.clone();
     let mut size = Size { baseline: cells(&world, &scenario.probes).len(), steps: 0 };
     for step in &scenario.steps {
-        for action in &step.actions {
-            world
-                .apply(action)
-                .map_err(|error| Error::whole(&scenario.file, error.to_string()).because(error))?;
-        }
+        scenario.apply(step, &mut world)?;
         size.steps += cells(&world, &scenario.probes).len();
     }
     Ok(size)

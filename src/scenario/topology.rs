@@ -14,7 +14,7 @@ use crate::source::{Error, Located, Location, Node, Value, quote};
 use crate::world::{DnsServer, External, World};
 
 /// Namespace and name of the DNS Service that netproof adds to a topology.
-pub const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
+const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
 const DNS_POD: &str = "dns";
 const DNS_LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 const DNS_PORT: Port = Port::new(53).unwrap();

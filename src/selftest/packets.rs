@@ -11,7 +11,7 @@ const DNS: Port = Port::new(53).unwrap();
 /// Returns whether a scenario sends any packets that a fault affects.
 pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     let Some(fault) = fault.datapath() else { return true };
-    let start = scenario.world.clone();
+    let start = &scenario.world;
     let by_name = start.services_by_name;
     let over = |wanted: Protocol| {
         (by_name && wanted == Protocol::Udp) || scenario.probes.iter().any(|p| protocol(*p) == wanted)

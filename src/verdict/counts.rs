@@ -69,6 +69,9 @@ impl Counts {
             judged_denials: usize::from(is_judged && is_denial),
             skipped_claims: usize::from(is_claim && is_skipped),
             excused_claims: usize::from(is_claim && cell.is_excused()),
+            gaps: usize::from(cell.is_gap()),
+            assertion_errors: usize::from(cell.is_assertion_error()),
+            late: usize::from(cell.is_late()),
             retries: cell.retries as usize,
             ..Self::default()
         };
@@ -143,13 +146,7 @@ impl Sum for Counts {
 impl StepResult {
     /// Returns the counts of cells.
     pub fn counts(&self) -> Counts {
-        let cells = self.cells.iter().map(Counts::of).sum::<Counts>();
-        Counts {
-            gaps: self.gaps().count(),
-            assertion_errors: self.assertion_errors().count(),
-            late: self.cells.iter().filter(|cell| cell.is_late()).count(),
-            ..cells
-        }
+        self.cells.iter().map(Counts::of).sum()
     }
 }
 

@@ -2,7 +2,6 @@
 //! steps, scenarios and runs.
 
 mod counts;
-mod deviation;
 mod enforcers;
 mod excuse;
 mod judge;
@@ -16,7 +15,6 @@ mod repeat;
 mod result;
 
 pub use counts::Counts;
-pub use deviation::{DeviationResult, Excuses};
 pub use enforcers::Nodes;
 pub use excuse::{AppliedProfile, Excuse};
 pub use judge::{Cause, Evidence, Verdict, judge};
@@ -24,10 +22,10 @@ pub use latency::{Before, Change, Limits, Punctuality, Settling, TimeToSettle};
 pub use nodes::{NodeCounts, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection};
-pub use outcome::Outcome;
+pub use outcome::{INTERRUPTED, Outcome};
 pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, pools, probes_for};
 pub use repeat::merge;
 pub use result::{
-    CellResult, DeliveredUntil, Environment, PolicyGap, Repetitions, RunResult, ScenarioFailure,
-    ScenarioResult, StepResult,
+    CellResult, DeliveredUntil, Environment, Repetitions, RunResult, ScenarioFailure, ScenarioResult,
+    StepResult,
 };

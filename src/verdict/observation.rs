@@ -75,20 +75,6 @@ impl Observation {
             Decision::Undefined => Some(true),
         }
     }
-
-    /// Returns the name in reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Dropped => "dropped",
-            Self::Rejected => "rejected",
-            Self::OneWay => "one-way",
-            Self::Misdelivered { .. } => "misdelivered",
-            Self::DnsFailure { .. } => "dns-failure",
-            Self::Unsupported { .. } => "unsupported",
-            Self::ProbeError { .. } => "probe-error",
-        }
-    }
 }
 
 impl fmt::Display for Observation {

@@ -27,15 +27,3 @@ pub enum Fate {
     /// The connection could not be opened, or an agent failed, for this reason.
     NotMeasured(String),
 }
-
-impl Fate {
-    /// Returns the name in reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Survived => "survived",
-            Self::Cut => "cut",
-            Self::Ended => "ended",
-            Self::NotMeasured(_) => "not-measured",
-        }
-    }
-}

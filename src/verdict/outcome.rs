@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::power::Power;
-use super::result::{RunResult, ScenarioResult, StepResult};
+use super::result::{RunResult, ScenarioResult};
 use crate::scenario::Demonstrates;
 
 /// Outcome of a step, a scenario or a run. The worst outcome is the greatest.
@@ -25,7 +25,7 @@ pub enum Outcome {
 }
 
 /// Exit code of a run that the user interrupted. Shells use it for a command that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 impl Outcome {
     /// Returns the exit code that `--help` explains.
@@ -66,13 +66,6 @@ impl Counts {
             // Nothing was claimed, so nothing is proved.
             Outcome::Inconclusive
         }
-    }
-}
-
-impl StepResult {
-    /// Returns the outcome of the step.
-    pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
-        self.counts().outcome(demonstrates)
     }
 }
 

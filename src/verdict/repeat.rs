@@ -68,14 +68,13 @@ fn merge_step(step: &StepResult, repetitions: &[&StepResult]) -> StepResult {
             }
         }
     }
-    let slowest = |time: fn(&StepResult) -> TimeToSettle| TimeToSettle {
-        enforce: repetitions.iter().filter_map(|step| time(step).enforce).max(),
-        admit: repetitions.iter().filter_map(|step| time(step).admit).max(),
-    };
     StepResult {
         cells: step.cells.iter().zip(cells).map(|(cell, results)| merge_cell(cell, &results)).collect(),
         handed_over: repetitions.iter().map(|step| step.handed_over).max().unwrap_or_default(),
-        new_pods: slowest(|step| step.new_pods),
+        new_pods: TimeToSettle {
+            enforce: repetitions.iter().filter_map(|step| step.new_pods.enforce).max(),
+            admit: repetitions.iter().filter_map(|step| step.new_pods.admit).max(),
+        },
         open_connections: repetitions.iter().flat_map(|step| step.open_connections.clone()).collect(),
         rounds: repetitions.iter().map(|step| step.rounds).sum(),
         loss: repetitions.iter().map(|step| step.loss).fold(0.0, f64::max),
@@ -103,7 +102,7 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     if verdicts.len() > 1 && agree {
         merged.repeated = verdicts;
     } else if verdicts.len() > 1 {
-        let inconclusive = repetitions.iter().find(|cell| cell.verdict.name() == INCONCLUSIVE);
+        let inconclusive = repetitions.iter().find(|cell| matches!(cell.verdict, Verdict::Inconclusive(_)));
         merged.verdict = match inconclusive {
             // One delivered packet is a leak, whatever the other repetitions show.
             _ if worst.verdict == Verdict::Leak => Verdict::Leak,
@@ -115,8 +114,6 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     }
     merged
 }
-
-const INCONCLUSIVE: &str = "inconclusive";
 
 fn severity(verdict: &Verdict) -> u8 {
     match verdict {

@@ -71,19 +71,16 @@ pub struct CellResult {
     pub repeated: BTreeMap<&'static str, usize>,
 }
 
-/// A cell for which the policies do not say what their owner wants.
-#[derive(Debug, Clone, Copy)]
-pub struct PolicyGap<'a> {
-    /// The cell.
-    pub cell: &'a CellResult,
-    /// Intent of the owner.
-    pub intended: Claim,
-}
-
 impl CellResult {
     /// Returns what packets must do: what the policies promise, unless a profile makes the cell undefined.
     pub fn decision(&self) -> Decision {
         if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
+    }
+
+    /// Returns whether the policies do not say what their owner wants.
+    pub fn is_gap(&self) -> bool {
+        self.intended.is_some_and(|intended| intended != self.expected.decision)
+            && !self.expected.has_no_address()
     }
 
     /// Returns whether the policy engine contradicts the author's assertion.
@@ -116,12 +113,6 @@ impl CellResult {
     pub fn is_late(&self) -> bool {
         self.settled.as_ref().is_some_and(|settling| settling.punctuality() == Punctuality::Late)
     }
-
-    fn gap(&self) -> Option<PolicyGap<'_>> {
-        let intended = self.intended?;
-        (intended != self.expected.decision && !self.expected.has_no_address())
-            .then_some(PolicyGap { cell: self, intended })
-    }
 }
 
 /// The result of a step.
@@ -149,16 +140,6 @@ pub struct StepResult {
 }
 
 impl StepResult {
-    /// Returns the cells with a policy gap.
-    pub fn gaps(&self) -> impl Iterator<Item = PolicyGap<'_>> {
-        self.cells.iter().filter_map(CellResult::gap)
-    }
-
-    /// Returns the cells with an assertion error.
-    pub fn assertion_errors(&self) -> impl Iterator<Item = &CellResult> {
-        self.cells.iter().filter(|cell| cell.is_assertion_error())
-    }
-
     /// Returns how long the changes of the step took to be in force.
     pub fn time(&self) -> TimeToSettle {
         TimeToSettle::of(self.settled())
@@ -292,7 +273,8 @@ impl RunResult {
         self.scenarios.iter().flat_map(|scenario| &scenario.steps)
     }
 
-    pub(super) fn cells(&self) -> impl Iterator<Item = &CellResult> {
+    /// Returns the cells of all steps of all scenarios.
+    pub fn cells(&self) -> impl Iterator<Item = &CellResult> {
         self.steps().flat_map(|step| &step.cells)
     }
 

@@ -6,22 +6,17 @@ use super::endpoint::EndpointName;
 use super::error::Error;
 use super::model::World;
 use super::pattern::EndpointPattern;
-use crate::policy::{IpFamily, Pod};
+use crate::policy::IpFamily;
 use crate::snapshot::AddressName;
 
 impl World {
     /// Returns the addresses of an endpoint. Empty if they are not known, and `None` if there is no such
     /// endpoint.
     pub fn addresses(&self, endpoint: &EndpointName) -> Option<&[IpAddr]> {
-        let cluster = &self.cluster;
         let addresses = match endpoint {
-            EndpointName::Pod { namespace, name } => {
-                &cluster.pods.iter().find(|p| p.namespace == *namespace && p.name == *name)?.addresses
-            }
-            EndpointName::Service { namespace, name } => {
-                &cluster.services.iter().find(|s| s.namespace == *namespace && s.name == *name)?.addresses
-            }
-            EndpointName::Node(name) => &cluster.nodes.iter().find(|node| node.name == *name)?.addresses,
+            EndpointName::Pod { namespace, name } => &self.pod(namespace, name)?.addresses,
+            EndpointName::Service { namespace, name } => &self.service(namespace, name)?.addresses,
+            EndpointName::Node(name) => &self.cluster.nodes.iter().find(|node| node.name == *name)?.addresses,
             EndpointName::External(name) => &self.externals.iter().find(|e| e.name == *name)?.addresses,
         };
         Some(addresses)
@@ -41,22 +36,23 @@ impl World {
     /// If the name is not that of an endpoint, or the endpoint does not exist or has ended.
     pub fn address_by_name(&self, name: &AddressName) -> Result<IpAddr, Error> {
         let endpoint = EndpointPattern::parse_name(&name.holder)?;
-        let is_it = |pod: &&Pod| EndpointName::pod(&pod.namespace, &pod.name) == endpoint;
-        if self.cluster.pods.iter().filter(is_it).any(|pod| pod.ended) {
+        if let EndpointName::Pod { namespace, name } = &endpoint
+            && self.pod(namespace, name).is_some_and(|pod| pod.ended)
+        {
             return Err(Error::HasEnded(endpoint));
         }
-        let Some(addresses) = self.addresses(&endpoint) else {
+        if self.addresses(&endpoint).is_none() {
             return Err(Error::NoEndpoint(endpoint));
-        };
-        let found = addresses.iter().copied().find(|address| IpFamily::of(*address) == name.family);
+        }
+        let found = self.address(&endpoint, name.family);
         Ok(found.unwrap_or_else(|| stand_in(name.family, self.number_of(&endpoint))))
     }
 
     /// Returns a number that no other endpoint of the state has.
     fn number_of(&self, endpoint: &EndpointName) -> usize {
         let cluster = &self.cluster;
-        let pods = cluster.pods.iter().map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
-        let services = cluster.services.iter().map(|s| EndpointName::service(&s.namespace, &s.name));
+        let pods = cluster.pods.iter().map(EndpointName::of_pod);
+        let services = cluster.services.iter().map(EndpointName::of_service);
         let nodes = cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
         let externals = self.externals.iter().map(|e| EndpointName::External(e.name.clone()));
         pods.chain(services).chain(nodes).chain(externals).take_while(|other| other != endpoint).count()

@@ -24,36 +24,35 @@ pub struct Deployed {
 }
 
 impl World {
-    /// Returns this state with what the backend knows of it.
-    pub fn with(&self, deployed: &Deployed) -> Self {
-        let mut world = self.clone();
+    /// Adds what the backend knows of this state.
+    pub fn complete(&mut self, deployed: &Deployed) {
         let Deployed { addresses, namespace_labels, pod_labels, absent, assigned_nodes } = deployed;
         let fill_in = |own: &mut Vec<IpAddr>, name: EndpointName| {
             if let Some(addresses) = addresses.get(&name) {
                 own.clone_from(addresses);
             }
         };
-        let cluster = &mut world.cluster;
+        let cluster = &mut self.cluster;
         for namespace in &mut cluster.namespaces {
             if let Some(labels) = namespace_labels.get(&namespace.name) {
                 namespace.labels.clone_from(labels);
             }
         }
         for pod in &mut cluster.pods {
-            let name = EndpointName::pod(&pod.namespace, &pod.name);
+            let name = EndpointName::of_pod(pod);
             if let Some(labels) = pod_labels.get(&name) {
                 pod.labels.clone_from(labels);
             }
             fill_in(&mut pod.addresses, name);
         }
         for service in &mut cluster.services {
-            fill_in(&mut service.addresses, EndpointName::service(&service.namespace, &service.name));
+            let name = EndpointName::of_service(service);
+            fill_in(&mut service.addresses, name);
         }
         for node in &mut cluster.nodes {
             fill_in(&mut node.addresses, EndpointName::Node(node.name.clone()));
         }
-        world.absent.clone_from(absent);
-        world.assigned_nodes.clone_from(assigned_nodes);
-        world
+        self.absent.clone_from(absent);
+        self.assigned_nodes.clone_from(assigned_nodes);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::policy::{Pod, Service};
+
 /// The name of a scenario's endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EndpointName {
@@ -29,6 +31,16 @@ impl EndpointName {
     /// Returns the name of a pod.
     pub fn pod(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self::Pod { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Returns the name of this pod.
+    pub fn of_pod(pod: &Pod) -> Self {
+        Self::pod(&pod.namespace, &pod.name)
+    }
+
+    /// Returns the name of this Service.
+    pub fn of_service(service: &Service) -> Self {
+        Self::service(&service.namespace, &service.name)
     }
 
     /// Returns the name of a Service.

@@ -62,14 +62,21 @@ pub struct DnsServer {
 }
 
 impl World {
+    /// Returns the pod of this name, also if it has ended.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        self.cluster.pods.iter().find(|pod| pod.namespace == namespace && pod.name == name)
+    }
+
+    /// Returns the Service of this name.
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.cluster.services.iter().find(|service| service.namespace == namespace && service.name == name)
+    }
+
     /// Returns the node on which an endpoint is, by its name in the environment. `None` if the endpoint is on
     /// no node.
     pub fn node_of(&self, endpoint: &EndpointName) -> Option<String> {
         let node = match endpoint {
-            EndpointName::Pod { namespace, name } => {
-                let mut pods = self.cluster.pods.iter();
-                pods.find(|pod| pod.namespace == *namespace && pod.name == *name)?.node.as_ref()?
-            }
+            EndpointName::Pod { namespace, name } => self.pod(namespace, name)?.node.as_ref()?,
             EndpointName::Node(name) => name,
             EndpointName::Service { .. } | EndpointName::External(_) => return None,
         };
@@ -124,7 +131,7 @@ impl World {
                     .ok_or_else(|| missing("Service", identity))?;
                 self.written_services.retain(|written| Identity::of_service(&written.service) != *identity);
             }
-            Action::LabelPod { pod, labels } => change_labels(&mut self.pod(pod)?.labels, labels),
+            Action::LabelPod { pod, labels } => change_labels(&mut self.pod_mut(pod)?.labels, labels),
             Action::LabelNamespace { namespace, labels } => {
                 if labels.get(NAMESPACE_NAME_LABEL).is_some_and(|value| value.as_ref() != Some(namespace)) {
                     return Err(Error::NamespaceNameLabel);
@@ -134,14 +141,14 @@ impl World {
             Action::AddPod(pod) => {
                 self.namespace(&pod.namespace)?;
                 let identity = Identity::of_pod(pod);
-                match self.pod(&identity) {
-                    Ok(Pod { ended: true, .. }) => return Err(Error::EndedPodExists(identity)),
-                    Ok(_) => return Err(Error::PodExists(identity)),
-                    Err(_) => self.cluster.pods.push(pod.clone()),
+                match self.pod(&pod.namespace, &pod.name) {
+                    Some(Pod { ended: true, .. }) => return Err(Error::EndedPodExists(identity)),
+                    Some(_) => return Err(Error::PodExists(identity)),
+                    None => self.cluster.pods.push(pod.clone()),
                 }
             }
             Action::EndPod(identity) => {
-                let pod = self.pod(identity)?;
+                let pod = self.pod_mut(identity)?;
                 if pod.ended {
                     return Err(Error::EndedAlready(identity.clone()));
                 }
@@ -157,10 +164,9 @@ impl World {
 
     fn set_service(&mut self, written: &WrittenService) -> Result<(), Error> {
         let mut service = written.service.clone();
-        let identity = Identity::of_service(&service);
         self.namespace(&service.namespace)?;
         self.check_node_ports(&service)?;
-        if let Some(old) = self.cluster.services.iter().find(|old| Identity::of_service(old) == identity) {
+        if let Some(old) = self.service(&service.namespace, &service.name) {
             // A Service keeps its virtual addresses as long as it exists.
             service.addresses.clone_from(&old.addresses);
         }
@@ -186,7 +192,7 @@ impl World {
         Ok(())
     }
 
-    fn pod(&mut self, identity: &Identity) -> Result<&mut Pod, Error> {
+    fn pod_mut(&mut self, identity: &Identity) -> Result<&mut Pod, Error> {
         let found = self.cluster.pods.iter_mut().find(|pod| Identity::of_pod(pod) == *identity);
         found.ok_or_else(|| missing("pod", identity))
     }

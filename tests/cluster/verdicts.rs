@@ -92,10 +92,10 @@ fn a_node_that_stopped_following_is_named() {
         let step = policy_step(&format!("{namespace} is closed"), namespace, "deny", "podSelector: {}");
         step + &format!("  expect:\n  - {{from: \"*\", to: {namespace}/*, deny: [all]}}\n")
     };
-    let pod = "- name: another pod\n  addPod: [{namespace: x, name: late, node: 1}]\n".to_owned();
-    let changes = scenario("changes", "", "80/TCP", &(pod + &denied("x") + &denied("y")));
     // The default topology and probes.
-    let changes = changes.replace("topology: {}\nprobes: [80/TCP]\n", "");
+    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: changes}\nsteps:\n\
+                - name: another pod\n  addPod: [{namespace: x, name: late, node: 1}]\n";
+    let changes = head.to_owned() + &denied("x") + &denied("y");
     let running = cluster.start(&[&file("changes.yaml", changes), "--settle", "2s", "--verbose"]);
     // The pod starts after the control round.
     wait_for(|| cluster.kubectl(&["get", "pods", "-A", "-o", "name"]).contains("pod/late"));

@@ -49,13 +49,14 @@ impl Canaries {
             }
             deployment.use_nodes(wanted.cluster.nodes.iter().map(|node| node.name.clone()).collect());
             let deployed = deployment.converge(&wanted).await?;
-            *world = wanted.with(&deployed);
+            wanted.complete(&deployed);
+            *world = wanted;
         }
         let pods =
             world.cluster.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(|n| nodes.contains(n)));
         let mut found = Started { canaries: Vec::new(), sentinels: Vec::new() };
         for pod in pods {
-            let agent = deployment.agent(&EndpointName::pod(&pod.namespace, &pod.name));
+            let agent = deployment.agent(&EndpointName::of_pod(pod));
             let (Some(agent), Some(node)) = (agent, pod.node.clone()) else { continue };
             let canary = Canary { place: Place::Node(node), agent, addresses: pod.addresses.clone() };
             match is_sentinel(pod) {

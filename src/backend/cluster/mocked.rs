@@ -81,19 +81,10 @@ pub(super) fn deployment(
     cluster_policies: Support,
     foreign_policies: Vec<ApiResource>,
 ) -> Deployment {
-    let node = SurveyedNode {
-        name: "n".to_owned(),
-        kubelet: String::new(),
-        addresses: Vec::new(),
-        is_ready: true,
-        is_cordoned: false,
-        is_tainted: false,
-        obstacle: None,
-    };
     let watch = PodWatch::start(client.clone(), "r", &[]);
     let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() };
     let survey = Survey {
-        nodes: vec![node],
+        nodes: vec![SurveyedNode::ready("n")],
         plugin: None,
         warnings: Vec::new(),
         unmodelled: Vec::new(),

@@ -174,11 +174,14 @@ impl Cluster {
         let mut placed = Vec::new();
         let mut schedule = self.scheduled.schedule();
         for scenario in scenarios {
-            let world = scenario.world.clone();
             // Without requested nodes, one group of nodes is enough.
-            let groups = nodes::groups(&self.nodes, &nodes::have_pods(scenario, &world), all);
+            let groups = nodes::groups(&self.nodes, &nodes::have_pods(scenario), all);
             for group in &groups {
-                schedule.add(Turn { index: placed.len(), group: group.clone(), world: world.clone() });
+                schedule.add(Turn {
+                    index: placed.len(),
+                    group: group.clone(),
+                    world: scenario.world.clone(),
+                });
                 let mut scenario = scenario.clone();
                 if groups.len() > 1 {
                     scenario.nodes.clone_from(group);
@@ -200,8 +203,7 @@ impl Cluster {
 
     /// Returns a backend for a scenario that was not scheduled, on as many nodes as the scenario has.
     pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
-        let world = scenario.world.clone();
-        let groups = nodes::groups(&self.nodes, &nodes::have_pods(scenario, &world), false);
+        let groups = nodes::groups(&self.nodes, &nodes::have_pods(scenario), false);
         self.backend(groups.into_iter().next().unwrap_or_default(), None)
     }
 

@@ -6,7 +6,7 @@ use super::survey::SurveyedNode;
 use crate::backend::Error;
 use crate::policy::Cluster;
 use crate::scenario::Scenario;
-use crate::world::{Absence, Action, Capability, EndpointName, PodChange, World};
+use crate::world::{Absence, Action, Capability, EndpointName, PodChange};
 
 /// The nodes that the user requested.
 #[derive(Debug, Clone, Copy)]
@@ -76,22 +76,22 @@ pub(super) fn without_own_nodes(cluster: &Cluster, group: &[String]) -> Vec<(End
         why: format!("the scenario has {wanted} nodes, and the run {found}"),
     };
     let services = cluster.services.iter().filter(|service| service.only_local);
-    let names = services.map(|service| EndpointName::service(&service.namespace, &service.name));
+    let names = services.map(EndpointName::of_service);
     names.map(|name| (name, absence.clone())).collect()
 }
 
-/// Returns for each logical node of a scenario whether it ever has a probe pod. `world` is the scenario's
-/// initial state.
-pub(super) fn have_pods(scenario: &Scenario, world: &World) -> Vec<bool> {
+/// Returns for each logical node of a scenario whether it ever has a probe pod.
+pub(super) fn have_pods(scenario: &Scenario) -> Vec<bool> {
+    let cluster = &scenario.world.cluster;
     let changes = scenario.steps.iter().flat_map(|step| &step.actions).filter_map(Action::pod_change);
     let added = changes.filter_map(|change| match change {
         PodChange::Added(pod) => Some(pod),
         PodChange::Ended(_) | PodChange::Removed(_) => None,
     });
     // Pods with `hostNetwork` are not measured on a cluster.
-    let pods = world.cluster.pods.iter().chain(added).filter(|pod| !pod.host_network);
+    let pods = cluster.pods.iter().chain(added).filter(|pod| !pod.host_network);
     let with_pods: BTreeSet<&str> = pods.filter_map(|pod| pod.node.as_deref()).collect();
-    world.cluster.nodes.iter().map(|node| with_pods.contains(node.name.as_str())).collect()
+    cluster.nodes.iter().map(|node| with_pods.contains(node.name.as_str())).collect()
 }
 
 /// Returns the nodes that stand for the logical nodes of a scenario, in its order.
@@ -119,25 +119,17 @@ mod tests {
     use crate::policy::{Backends, Service};
     use crate::scenario::standard_world;
 
-    fn node(name: &str) -> SurveyedNode {
-        SurveyedNode {
-            name: name.to_owned(),
-            kubelet: String::new(),
-            addresses: Vec::new(),
-            is_ready: true,
-            is_cordoned: false,
-            is_tainted: false,
-            obstacle: None,
-        }
-    }
-
     fn nodes() -> [SurveyedNode; 5] {
         [
-            SurveyedNode { is_tainted: true, ..node("control") },
-            node("a"),
-            SurveyedNode { is_ready: false, ..node("off") },
-            SurveyedNode { is_cordoned: true, ..node("closed") },
-            SurveyedNode { is_tainted: true, obstacle: Some("has the taint x".to_owned()), ..node("full") },
+            SurveyedNode { is_tainted: true, ..SurveyedNode::ready("control") },
+            SurveyedNode::ready("a"),
+            SurveyedNode { is_ready: false, ..SurveyedNode::ready("off") },
+            SurveyedNode { is_cordoned: true, ..SurveyedNode::ready("closed") },
+            SurveyedNode {
+                is_tainted: true,
+                obstacle: Some("has the taint x".to_owned()),
+                ..SurveyedNode::ready("full")
+            },
         ]
     }
 
@@ -199,7 +191,7 @@ mod tests {
             let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
             let topology = format!("topology: {{namespaces: [{{name: x, pods: [{pods}]}}]}}\n");
             let scenario = Scenario::from_text(&format!("{head}{topology}steps: [{steps}]\n"));
-            have_pods(&scenario, &scenario.world.clone())
+            have_pods(&scenario)
         };
         let two = "{name: a, node: 1}, {name: b, node: 1}";
         assert_eq!(have_pods(two, "{name: s}"), [true, false]);

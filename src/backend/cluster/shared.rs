@@ -1,4 +1,4 @@
-//! What all parts of a run share.
+//! The state that all parts of a run on a cluster share.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -20,7 +20,7 @@ const OPENED_AT_ONCE: usize = 32;
 /// Name of the canaries' namespace. The run's prefix precedes it.
 pub(super) const CANARIES: &str = "canaries";
 
-/// What all parts of a run share.
+/// The state that all parts of a run on a cluster share.
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) maker: Maker,

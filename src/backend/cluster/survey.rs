@@ -29,6 +29,22 @@ pub(super) struct SurveyedNode {
     pub(super) obstacle: Option<String>,
 }
 
+#[cfg(test)]
+impl SurveyedNode {
+    /// Returns a node on which probe pods can run.
+    pub(super) fn ready(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kubelet: String::new(),
+            addresses: Vec::new(),
+            is_ready: true,
+            is_cordoned: false,
+            is_tainted: false,
+            obstacle: None,
+        }
+    }
+}
+
 /// Result of a survey.
 #[derive(Debug)]
 pub(super) struct Survey {

@@ -43,8 +43,7 @@ impl DryRun {
                     self.addresses.free_pod(&addresses);
                 }
                 PodChange::Added(added) => {
-                    let is_it = |pod: &&Pod| pod.namespace == added.namespace && pod.name == added.name;
-                    if let Some(pod) = cluster.pods.iter().find(is_it) {
+                    if let Some(pod) = world.pod(&added.namespace, &added.name) {
                         self.place(pod, &cluster.nodes, &mut deployed);
                     }
                 }
@@ -61,7 +60,7 @@ impl DryRun {
         deployed: &mut Deployed,
     ) {
         for service in services {
-            let name = EndpointName::service(&service.namespace, &service.name);
+            let name = EndpointName::of_service(service);
             deployed.addresses.insert(name, self.addresses.take_service());
         }
     }
@@ -76,6 +75,6 @@ impl DryRun {
             self.pods.insert(Identity::of_pod(pod), addresses.clone());
             addresses
         };
-        deployed.addresses.insert(EndpointName::pod(&pod.namespace, &pod.name), addresses);
+        deployed.addresses.insert(EndpointName::of_pod(pod), addresses);
     }
 }

@@ -65,7 +65,7 @@ impl Lab {
 
     /// Assigns a pod its addresses. Returns the host to create, or `None` if the pod uses its node's network.
     pub(super) fn place(&mut self, pod: &Pod, deployed: &mut Deployed) -> Result<Option<Host>, Error> {
-        let (identity, name) = (Identity::of_pod(pod), EndpointName::pod(&pod.namespace, &pod.name));
+        let (identity, name) = (Identity::of_pod(pod), EndpointName::of_pod(pod));
         let failed = |message: &str| Error::failed(format!("place pod {identity}"), message);
         let mut nodes = self.nodes.iter().enumerate();
         let node = nodes.find(|(_, node)| Some(&node.name) == pod.node.as_ref());
@@ -104,7 +104,7 @@ impl Lab {
         for pod in pods.iter().filter(|pod| pod.host_network) {
             let node = EndpointName::Node(pod.node.clone().unwrap_or_default());
             if let Some(agent) = self.agents.get(&node).cloned() {
-                self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
+                self.agents.insert(EndpointName::of_pod(pod), agent);
             }
         }
     }

@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use crate::backend::records::records;
 use crate::backend::{Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, no_random_numbers};
 use crate::deviation::{DatapathFault, EnforcerState, Fault, Follower};
-use crate::policy::{Pod, Service};
+use crate::policy::Service;
 use crate::snapshot::Identity;
 use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
@@ -133,7 +133,7 @@ impl Lab {
         deployed: &mut Deployed,
     ) {
         for service in services {
-            let name = EndpointName::service(&service.namespace, &service.name);
+            let name = EndpointName::of_service(service);
             deployed.addresses.insert(name, network::usable(self.addresses.take_service()));
         }
     }
@@ -177,7 +177,8 @@ impl Backend for Lab {
         self.build(hosts).await?;
         self.share_agents(&cluster.pods);
         self.open_detours().await?;
-        let world = world.with(&deployed);
+        let mut world = world.clone();
+        world.complete(&deployed);
         self.set_records(&world).await?;
         self.enforce(&world).await?;
         Ok(deployed)
@@ -189,9 +190,8 @@ impl Backend for Lab {
             match change {
                 PodChange::Removed(identity) => self.remove_pod(identity).await?,
                 PodChange::Ended(identity) => self.end_pod(identity).await?,
-                PodChange::Added(pod) => {
-                    let is_it = |p: &&Pod| p.namespace == pod.namespace && p.name == pod.name;
-                    if let Some(pod) = world.cluster.pods.iter().find(is_it) {
+                PodChange::Added(added) => {
+                    if let Some(pod) = world.pod(&added.namespace, &added.name) {
                         hosts.extend(self.place(pod, &mut deployed)?);
                     }
                 }
@@ -199,7 +199,9 @@ impl Backend for Lab {
         }
         let new = world.cluster.services.iter().filter(|service| service.addresses.is_empty());
         self.take_services(new, &mut deployed);
-        let world = &world.with(&deployed);
+        let mut world = world.clone();
+        world.complete(&deployed);
+        let world = &world;
         // Enforce before new pods exist. They must be isolated from their first packet on, and are probed
         // from their agent's first answer on.
         self.enforce(world).await?;

@@ -104,7 +104,7 @@ impl Found<'_> {
 
     fn added(&self) -> impl Iterator<Item = EndpointName> {
         self.case.actions.iter().filter_map(Action::pod_change).filter_map(|change| match change {
-            PodChange::Added(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
+            PodChange::Added(pod) => Some(EndpointName::of_pod(pod)),
             PodChange::Ended(_) | PodChange::Removed(_) => None,
         })
     }

@@ -70,7 +70,7 @@ fn is_denied_something(found: &Found<'_>, name: &EndpointName) -> bool {
 
 fn leads_to_host(world: &World, name: &EndpointName) -> bool {
     world.cluster.services.iter().any(|service| {
-        let is_it = *name == EndpointName::service(&service.namespace, &service.name);
+        let is_it = *name == EndpointName::of_service(service);
         let leads_to = |pod: &Pod| match &service.backends {
             Backends::Selected(wanted) => {
                 pod.namespace == service.namespace

@@ -88,7 +88,7 @@ impl Report<'_> {
             let own = step.cells.iter().filter(|cell| {
                 cell.deviation
                     .as_ref()
-                    .is_some_and(|own| own.profile == profile.name && own.reason == deviation.reason)
+                    .is_some_and(|own| own.profile == profile.name && own.place == deviation.place)
             });
             let rows: Vec<_> =
                 own.map(|cell| Row::new(cell, view::seen(cell), view::reasons(cell))).collect();

@@ -120,7 +120,9 @@ impl Deployment {
     /// Brings the cluster to a state. Pods of the state that do not exist are started.
     pub(super) async fn converge(&mut self, world: &World) -> Result<Deployed, Error> {
         let mut deployed = self.prepared(world);
-        let world = &world.with(&deployed);
+        let mut completed = world.clone();
+        completed.complete(&deployed);
+        let world = &completed;
         self.set_namespaces(world).await?;
         let surplus = self.pods.keys().filter(|identity| !self.can_stay(identity, world)).cloned();
         self.remove_pods(&surplus.collect::<Vec<_>>()).await?;
@@ -141,10 +143,11 @@ impl Deployment {
         deployed.addresses.extend(self.addresses(world));
         if let Some(absence) = obstacle {
             let pods = world.cluster.pods.iter();
-            let pods = pods.map(|pod| (EndpointName::pod(&pod.namespace, &pod.name), absence.clone()));
+            let pods = pods.map(|pod| (EndpointName::of_pod(pod), absence.clone()));
             deployed.absent.extend(pods);
         }
-        self.set_records(&world.with(&deployed)).await?;
+        completed.complete(&deployed);
+        self.set_records(&completed).await?;
         Ok(deployed)
     }
 
@@ -156,7 +159,7 @@ impl Deployment {
             deployed.namespace_labels.insert(namespace.name.clone(), maker.labels(&namespace.labels, true));
         }
         for pod in &world.cluster.pods {
-            let name = EndpointName::pod(&pod.namespace, &pod.name);
+            let name = EndpointName::of_pod(pod);
             deployed.pod_labels.insert(name, maker.labels(&pod.labels, false));
         }
         for (logical, node) in world.cluster.nodes.iter().zip(self.group.iter().cycle()) {
@@ -172,7 +175,7 @@ impl Deployment {
         let why = "a run on a cluster opens no ports on its nodes";
         let nodes = world.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
         let host_pods = world.cluster.pods.iter().filter(|pod| pod.host_network);
-        let host_pods = host_pods.map(|pod| EndpointName::pod(&pod.namespace, &pod.name));
+        let host_pods = host_pods.map(EndpointName::of_pod);
         let on_nodes = nodes.chain(host_pods).map(|endpoint| (endpoint, why));
         let absence = |(endpoint, why): (EndpointName, &str)| {
             let capability = Capability::of_endpoint(&endpoint);
@@ -193,11 +196,11 @@ impl Deployment {
             } else {
                 self.pods.get(&Identity::of_pod(pod))?.pod.addresses.clone()
             };
-            Some((EndpointName::pod(&pod.namespace, &pod.name), addresses))
+            Some((EndpointName::of_pod(pod), addresses))
         });
         let services = cluster.services.iter().filter_map(|service| {
             let live = self.services.get(&Identity::of_service(service))?;
-            Some((EndpointName::service(&service.namespace, &service.name), live.addresses.clone()))
+            Some((EndpointName::of_service(service), live.addresses.clone()))
         });
         pods.chain(services).collect()
     }

@@ -112,7 +112,7 @@ impl Deployment {
         let agents = ask_all(names.iter().map(|pod| self.connect(pod))).await;
         for (((pod, real), addresses), agent) in missing.iter().zip(names).zip(addresses).zip(agents) {
             let (agent, identity) = (Arc::new(agent?), Identity::of_pod(pod));
-            self.agents.insert(EndpointName::pod(&pod.namespace, &pod.name), agent);
+            self.agents.insert(EndpointName::of_pod(pod), agent);
             let pod = Pod { addresses, ..(*pod).clone() };
             self.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
