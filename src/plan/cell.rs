@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::{IpFamily, Pod, Service};
+use crate::policy::{IpFamily, Service};
 use crate::world::{EndpointName, Probe, World};
 
 /// One probe from one endpoint to another.
@@ -31,12 +31,11 @@ impl fmt::Display for Cell {
 /// network, because no policy could decide it. There is no cell from an external address to a Service,
 /// because the probe could not be sent.
 pub fn cells(world: &World, probes: &[Probe]) -> Vec<Cell> {
-    let sources: Vec<_> = pods(world).chain(nodes(world)).chain(externals(world)).collect();
-    let destinations: Vec<_> =
-        pods(world).chain(services(world)).chain(nodes(world)).chain(externals(world)).collect();
+    let ends = ends(world);
+    let sends = |end: &&End| !matches!(end.name, EndpointName::Service { .. });
     let mut cells = Vec::new();
-    for from in &sources {
-        for to in &destinations {
+    for from in ends.iter().filter(sends) {
+        for to in &ends {
             if !from.is_filtered && !to.is_filtered {
                 continue;
             }
@@ -69,31 +68,21 @@ impl End {
     }
 }
 
-fn pods(world: &World) -> impl Iterator<Item = End> {
-    let name = |pod: &Pod| EndpointName::of_pod(pod);
-    world.cluster.pods.iter().filter(|pod| !pod.ended).map(move |pod| End::new(name(pod), !pod.host_network))
-}
-
-fn services(world: &World) -> impl Iterator<Item = End> {
-    let is_dns = |namespace: &str, name: &str| {
-        world.dns.as_ref().is_some_and(|dns| dns.service.namespace == namespace && dns.service.name == name)
-    };
+/// Returns the endpoints of a state, in the order in which they are shown.
+fn ends(world: &World) -> Vec<End> {
+    let pods = world.cluster.pods.iter().filter(|pod| !pod.ended);
+    let pods = pods.map(|pod| End::new(EndpointName::of_pod(pod), !pod.host_network));
     // Leave out the DNS Service. Its only probes are lookups, and these are shown at the pod.
-    let shown =
-        world.cluster.services.iter().filter(move |service| !is_dns(&service.namespace, &service.name));
-    shown.map(|service| End::new(EndpointName::of_service(service), true))
-}
-
-fn nodes(world: &World) -> impl Iterator<Item = End> {
+    let dns = world.dns.as_ref().map(|dns| EndpointName::service(&dns.service.namespace, &dns.service.name));
+    let services = world.cluster.services.iter().map(EndpointName::of_service);
+    let services = services.filter(|name| dns.as_ref() != Some(name)).map(|name| End::new(name, true));
     let nodes = world.cluster.nodes.iter().filter(|_| world.node_endpoints);
-    nodes.map(|node| End::new(EndpointName::Node(node.name.clone()), false))
-}
-
-fn externals(world: &World) -> impl Iterator<Item = End> {
-    world.externals.iter().map(|external| End {
+    let nodes = nodes.map(|node| End::new(EndpointName::Node(node.name.clone()), false));
+    let externals = world.externals.iter().map(|external| End {
         families: Some(external.addresses.iter().copied().map(IpFamily::of).collect()),
         ..End::new(EndpointName::External(external.name.clone()), false)
-    })
+    });
+    pods.chain(services).chain(nodes).chain(externals).collect()
 }
 
 fn probes_between(world: &World, from: &End, to: &End, probes: &[Probe]) -> Vec<Probe> {

@@ -87,21 +87,14 @@ impl Route {
     /// Combines the expectation of the first leg with `main`, that of the last leg.
     fn after_first(&self, engine: &Engine, main: Expectation) -> Expectation {
         let Some(first) = &self.first else { return main };
-        let Expectation { decision, reasons } = engine.evaluate(&first.flow).and(main);
-        let mut once = Vec::new();
-        for reason in reasons {
-            if !once.contains(&reason) {
-                once.push(reason);
-            }
-        }
-        Expectation { decision, reasons: once }
+        engine.evaluate(&first.flow).and(main).without_repetitions()
     }
 }
 
 /// Finder of routes in one state of a cluster.
 pub struct Router<'a> {
     world: &'a World,
-    endpoints: HashMap<EndpointName, Endpoint>,
+    /// The pods, the nodes and the Services.
     destinations: HashMap<EndpointName, Destination>,
 }
 
@@ -111,18 +104,17 @@ impl<'a> Router<'a> {
         let pods = engine.pods().map(|(id, pod)| (EndpointName::of_pod(pod), Endpoint::Pod(id)));
         let nodes =
             engine.nodes().map(|(id, node)| (EndpointName::Node(node.name.clone()), Endpoint::Node(id)));
-        let endpoints: HashMap<_, _> = pods.chain(nodes).collect();
-        let services = engine
-            .services()
-            .map(|(id, service)| (EndpointName::of_service(service), Destination::Service(id)));
-        Self { world, endpoints, destinations: services.collect() }
+        let endpoints = pods.chain(nodes).map(|(name, end)| (name, Destination::Endpoint(end)));
+        let services = engine.services();
+        let services = services.map(|(id, it)| (EndpointName::of_service(it), Destination::Service(id)));
+        Self { world, destinations: endpoints.chain(services).collect() }
     }
 
     /// Returns the route of a cell. `None` if an end has no address of the cell's family, or if a lookup has
     /// no DNS server.
     pub fn route(&self, cell: &Cell) -> Option<Route> {
         let Cell { from, to, family, probe } = cell;
-        let source = self.endpoint(from, *family)?;
+        let Destination::Endpoint(source) = self.destination(from, *family)? else { return None };
         // An end without an address of the family cannot send anything.
         self.world.address(from, *family)?;
         match probe {
@@ -138,14 +130,10 @@ impl<'a> Router<'a> {
                 Some(Route { first: Some(Box::new(first)), ..route })
             }
             Probe::Port { port, protocol } => {
-                let destination = match self.destinations.get(to) {
-                    Some(service) => *service,
-                    None => Destination::Endpoint(self.endpoint(to, *family)?),
-                };
+                let destination = self.destination(to, *family)?;
                 let address = SocketAddr::new(self.world.address(to, *family)?, port.get());
                 let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
-                let servers = self.servers(cell, *protocol, *port);
-                let transport = transport(*protocol);
+                let (servers, transport) = (self.servers(cell, *protocol, *port), transport(*protocol));
                 Some(Route { flow, address, transport, lookup: None, servers, first: None })
             }
         }
@@ -174,19 +162,20 @@ impl<'a> Router<'a> {
         })
     }
 
-    fn endpoint(&self, name: &EndpointName, family: IpFamily) -> Option<Endpoint> {
+    fn destination(&self, name: &EndpointName, family: IpFamily) -> Option<Destination> {
         match name {
-            EndpointName::External(_) => self.world.address(name, family).map(Endpoint::External),
+            EndpointName::External(_) => {
+                Some(Destination::Endpoint(Endpoint::External(self.world.address(name, family)?)))
+            }
             EndpointName::Pod { .. } | EndpointName::Node(_) | EndpointName::Service { .. } => {
-                self.endpoints.get(name).copied()
+                self.destinations.get(name).copied()
             }
         }
     }
 
     fn servers(&self, cell: &Cell, protocol: Protocol, port: Port) -> Vec<(EndpointName, Listener)> {
         let EndpointName::Service { namespace, name } = &cell.to else {
-            let listener = Listener { transport: transport(protocol), port: port.get() };
-            return vec![(cell.to.clone(), listener)];
+            return vec![(cell.to.clone(), listener(port, protocol))];
         };
         let Some(service) = self.world.service(namespace, name) else { return Vec::new() };
         let port = service.ports.iter().find(|p| p.port == port && p.protocol == protocol);
@@ -200,9 +189,11 @@ impl<'a> Router<'a> {
 }
 
 fn backend_listener(pod: &Pod, target: &TargetPort, protocol: Protocol) -> Option<(EndpointName, Listener)> {
-    let port = target.resolve(pod, protocol)?;
-    let listener = Listener { transport: transport(protocol), port: port.get() };
-    Some((EndpointName::of_pod(pod), listener))
+    Some((EndpointName::of_pod(pod), listener(target.resolve(pod, protocol)?, protocol)))
+}
+
+fn listener(port: Port, protocol: Protocol) -> Listener {
+    Listener { transport: transport(protocol), port: port.get() }
 }
 
 fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
@@ -221,9 +212,7 @@ pub fn listeners(world: &World, probes: &[Probe]) -> Listeners {
     let ports: BTreeSet<Listener> = probes
         .iter()
         .filter_map(|probe| match probe {
-            Probe::Port { port, protocol } => {
-                Some(Listener { transport: transport(*protocol), port: port.get() })
-            }
+            Probe::Port { port, protocol } => Some(listener(*port, *protocol)),
             Probe::Dns { .. } | Probe::ByName { .. } => None,
         })
         .collect();
@@ -245,12 +234,10 @@ pub fn listeners(world: &World, probes: &[Probe]) -> Listeners {
             );
         }
     }
-    if world.node_endpoints {
-        listeners
-            .extend(cluster.nodes.iter().map(|node| (EndpointName::Node(node.name.clone()), ports.clone())));
-    }
-    let externals = world.externals.iter();
-    listeners.extend(externals.map(|e| (EndpointName::External(e.name.clone()), ports.clone())));
+    let nodes = cluster.nodes.iter().filter(|_| world.node_endpoints);
+    let nodes = nodes.map(|node| EndpointName::Node(node.name.clone()));
+    let externals = world.externals.iter().map(|external| EndpointName::External(external.name.clone()));
+    listeners.extend(nodes.chain(externals).map(|name| (name, ports.clone())));
     listeners
 }
 

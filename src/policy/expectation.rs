@@ -28,7 +28,7 @@ impl Expectation {
     }
 
     /// Returns the expectation with each reason once, where it occurs first.
-    pub(super) fn without_repetitions(self) -> Self {
+    pub(crate) fn without_repetitions(self) -> Self {
         let mut reasons = Vec::new();
         for reason in self.reasons {
             if !reasons.contains(&reason) {
