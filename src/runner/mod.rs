@@ -38,11 +38,12 @@ pub async fn run<B: Backend>(
     interrupted: watch::Receiver<bool>,
 ) -> RunResult {
     let start = Instant::now();
-    let runner = Runner { settings, events, asked: scenarios.len() };
+    let asked = scenarios.len();
     let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
         let scenario = scenarios.get(index)?;
         let span = tracing::debug_span!("scenario", title = scenario.title());
-        Some(runner.run_one(index, scenario, backend, interrupted.clone()).instrument(span))
+        let ran = run_one((index, asked), scenario, settings, backend, events, interrupted.clone());
+        Some(ran.instrument(span))
     });
     let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
     let (results, failed) = collect(running, settings.fail_fast).await;
@@ -85,43 +86,35 @@ async fn collect(
     (results, false)
 }
 
-/// What every scenario of a run needs.
-struct Runner<'a> {
-    settings: &'a Settings,
-    events: &'a Events,
-    asked: usize,
-}
-
-impl Runner<'_> {
-    /// Runs one scenario. Returns `None` if the run was interrupted before the scenario's end.
-    async fn run_one<B: Backend>(
-        &self,
-        index: usize,
-        scenario: &Scenario,
-        backend: Result<B, Error>,
-        mut interrupted: watch::Receiver<bool>,
-    ) -> Option<(usize, ScenarioResult)> {
-        let Self { settings, events, asked } = self;
-        let ran = async {
-            events.send(Event::ScenarioStarted { index, asked: *asked, name: scenario.title() });
-            let result = match backend {
-                Ok(mut backend) => {
-                    let result = scenario::run(index, scenario, settings, &mut backend, events).await;
-                    backend.stop().await;
-                    result
-                }
-                Err(error) => {
-                    let failure = ScenarioFailure { message: error.to_string(), everywhere: true };
-                    scenario::not_started(scenario, Some(failure))
-                }
-            };
-            events.send(Event::ScenarioFinished { index, result: Box::new(result.clone()) });
-            (index, result)
+/// Runs one scenario. `index` is its index among the `asked` scenarios of the run. Returns `None` if the run
+/// was interrupted before the scenario's end.
+async fn run_one<B: Backend>(
+    (index, asked): (usize, usize),
+    scenario: &Scenario,
+    settings: &Settings,
+    backend: Result<B, Error>,
+    events: &Events,
+    mut interrupted: watch::Receiver<bool>,
+) -> Option<(usize, ScenarioResult)> {
+    let ran = async {
+        events.send(Event::ScenarioStarted { index, asked, name: scenario.title() });
+        let result = match backend {
+            Ok(mut backend) => {
+                let result = scenario::run(index, scenario, settings, &mut backend, events).await;
+                backend.stop().await;
+                result
+            }
+            Err(error) => {
+                let failure = ScenarioFailure { message: error.to_string(), everywhere: true };
+                scenario::not_started(scenario, Some(failure))
+            }
         };
-        tokio::select! {
-            biased;
-            _ = interrupted.wait_for(|interrupted| *interrupted) => None,
-            result = ran => Some(result),
-        }
+        events.send(Event::ScenarioFinished { index, result: Box::new(result.clone()) });
+        (index, result)
+    };
+    tokio::select! {
+        biased;
+        _ = interrupted.wait_for(|interrupted| *interrupted) => None,
+        result = ran => Some(result),
     }
 }
