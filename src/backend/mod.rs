@@ -133,7 +133,7 @@ pub trait Variants: Backend {
 }
 
 /// The reason why a backend could not do something.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The backend cannot work here at all.
     #[error("{0}")]

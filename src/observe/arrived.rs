@@ -1,28 +1,26 @@
 //! What the probes of a round showed at their destinations, and their results by purpose.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use netproof_probe::wire::{Listener, Nonce, Outcome};
 
-use super::batch::{Failure, OwnListener, Purpose, Sent};
+use super::batch::{Answer, OwnListener, Purpose};
 use super::canary::Path;
-use super::legs::LegSent;
-use crate::world::EndpointName;
+use crate::backend::Error;
 
 /// The name of an agent, and its listener.
 pub(super) type ArrivedAt = (String, Listener);
 
-/// The legs of one probe, by index.
-pub(super) type Legs = BTreeMap<usize, LegSent>;
+/// The legs of one probe, by index: the nonce of each, and its result.
+pub(super) type Legs = BTreeMap<usize, (Nonce, Result<Answer, Error>)>;
 
 /// What the destinations of a round have received.
 #[derive(Default)]
 pub(super) struct Arrived {
     /// Each nonce with the places where it arrived.
     pub(super) nonces: HashMap<Nonce, Vec<ArrivedAt>>,
-    /// The destinations whose logs could not be read.
-    pub(super) unread: HashMap<EndpointName, Failure>,
+    /// The agents whose logs could not be read.
+    pub(super) unread: HashMap<String, Error>,
     /// The listeners that answered their own agents.
     pub(super) listeners: HashSet<OwnListener>,
     /// The paths on which a canary was sent.
@@ -50,39 +48,34 @@ impl Arrived {
     }
 
     /// Sorts the results of a round by purpose. Returns the legs of each probe.
-    pub(super) fn sort(&mut self, results: Vec<(Option<Duration>, Vec<Sent>)>) -> BTreeMap<usize, Legs> {
+    pub(super) fn sort(&mut self, results: Vec<(Purpose, Result<Answer, Error>)>) -> BTreeMap<usize, Legs> {
         let mut probes = BTreeMap::<usize, Legs>::new();
-        for (left, batch) in results {
-            for (purpose, result) in batch {
-                let is_answered = result.as_ref().is_ok_and(|result| {
-                    // An answer that no agent signed proves nothing.
-                    let is_signed = |outcome: &Outcome| match outcome {
-                        Outcome::Answered { .. } => true,
-                        Outcome::DnsAnswered { agent, .. } => agent.is_some(),
-                        Outcome::Silent { .. }
-                        | Outcome::Refused
-                        | Outcome::Cut { .. }
-                        | Outcome::Unreachable { .. }
-                        | Outcome::Garbled { .. }
-                        | Outcome::Unsupported { .. }
-                        | Outcome::Failed { .. } => false,
-                    };
-                    is_signed(&result.outcome)
-                });
-                match purpose {
-                    Purpose::Leg { probe, leg, nonce } => {
-                        probes.entry(probe).or_default().insert(leg, LegSent { nonce, left, result });
+        for (purpose, result) in results {
+            // An answer that no agent signed proves nothing.
+            let is_answered = result.as_ref().is_ok_and(|answer| match &answer.result.outcome {
+                Outcome::Answered { .. } => true,
+                Outcome::DnsAnswered { agent, .. } => agent.is_some(),
+                Outcome::Silent { .. }
+                | Outcome::Refused
+                | Outcome::Cut { .. }
+                | Outcome::Unreachable { .. }
+                | Outcome::Garbled { .. }
+                | Outcome::Unsupported { .. }
+                | Outcome::Failed { .. } => false,
+            });
+            match purpose {
+                Purpose::Leg { probe, leg, nonce } => {
+                    probes.entry(probe).or_default().insert(leg, (nonce, result));
+                }
+                Purpose::Listener(own) if is_answered => drop(self.listeners.insert(own)),
+                Purpose::Listener(_) => {}
+                Purpose::Canary(path, nonce) => {
+                    if result.is_ok() {
+                        self.sent.insert(path);
                     }
-                    Purpose::Listener(own) if is_answered => drop(self.listeners.insert(own)),
-                    Purpose::Listener(_) => {}
-                    Purpose::Canary(path, nonce) => {
-                        if result.is_ok() {
-                            self.sent.insert(path);
-                        }
-                        // A lost answer says nothing about the path to the receiver.
-                        if is_answered || self.nonces.contains_key(&nonce) {
-                            self.paths.insert(path);
-                        }
+                    // A lost answer says nothing about the path to the receiver.
+                    if is_answered || self.nonces.contains_key(&nonce) {
+                        self.paths.insert(path);
                     }
                 }
             }

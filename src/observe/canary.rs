@@ -10,7 +10,7 @@ use netproof_probe::wire::{Listener, Transport};
 use super::track::Loss;
 use crate::backend::{Agent, Backend, CANARY_PORT, Canary, Place, ask_all};
 use crate::plan::Route;
-use crate::policy::{IpFamily, Protocol};
+use crate::policy::IpFamily;
 use crate::world::{EndpointName, World};
 
 /// A path from one place to another, for one family and protocol.
@@ -21,7 +21,8 @@ pub(super) struct Path {
     /// Index of the receiver's place.
     to: usize,
     family: IpFamily,
-    protocol: Protocol,
+    /// TCP, UDP or SCTP. DNS takes the path of the protocol that carries it.
+    pub(super) transport: Transport,
 }
 
 /// The canaries of a backend, by place.
@@ -65,32 +66,27 @@ impl Canaries {
         family: IpFamily,
         leg: &Route,
     ) -> Vec<Option<Path>> {
-        let protocol = match leg.transport {
-            Transport::Tcp | Transport::DnsTcp => Protocol::Tcp,
-            Transport::Udp | Transport::DnsUdp => Protocol::Udp,
-            Transport::Sctp => Protocol::Sctp,
+        let transport = match leg.transport {
+            Transport::Tcp | Transport::DnsTcp => Transport::Tcp,
+            Transport::Udp | Transport::DnsUdp => Transport::Udp,
+            Transport::Sctp => Transport::Sctp,
         };
         let place = |endpoint: &EndpointName| self.places.get(&place_of(world, endpoint)?).copied();
         let from = place(from);
         let path = |(server, _): &(EndpointName, Listener)| {
-            Some(Path { from: from?, to: place(server)?, family, protocol })
+            Some(Path { from: from?, to: place(server)?, family, transport })
         };
         leg.servers.iter().map(path).collect()
     }
 
     /// Returns the sender and the receiver of a path, and the receiver's address. A path within one place
     /// needs two canaries.
-    pub(super) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr, Transport)> {
+    pub(super) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr)> {
         let sender = self.at.get(path.from)?.first()?;
         let mut others = self.at.get(path.to)?.iter();
         let receiver = others.find(|other| !Arc::ptr_eq(&other.agent, &sender.agent))?;
         let address = receiver.addresses.iter().find(|address| IpFamily::of(**address) == path.family)?;
-        let transport = match path.protocol {
-            Protocol::Tcp => Transport::Tcp,
-            Protocol::Udp => Transport::Udp,
-            Protocol::Sctp => Transport::Sctp,
-        };
-        Some((&sender.agent, &receiver.agent, SocketAddr::new(*address, CANARY_PORT), transport))
+        Some((&sender.agent, &receiver.agent, SocketAddr::new(*address, CANARY_PORT)))
     }
 }
 
@@ -144,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_canary_is_lost_if_a_later_one_gets_through() {
-        let path = |to| Path { from: 0, to, family: IpFamily::V4, protocol: Protocol::Udp };
+        let path = |to| Path { from: 0, to, family: IpFamily::V4, transport: Transport::Udp };
         let paths = |to: &[usize]| to.iter().copied().map(path).collect::<HashSet<_>>();
         let mut lost = LostCanaries::default();
         // The first path loses two of four canaries. The second one dies. The third one is dead for a while.

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::actions::changes_servers;
-use super::finding::Finding;
 use super::observer::Observer;
-use super::planned::{Obstacle, PlannedCell, ProbedCell};
+use super::planned::{NewPod, Obstacle, PlannedCell, ProbedCell};
 use super::track::Track;
 use crate::backend::Backend;
 use crate::policy::{Decision, Expectation, Protocol};
@@ -13,6 +12,15 @@ use crate::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict, judge,
 };
 use crate::world::{Action, Capability, EndpointName};
+
+/// What a state showed of a cell.
+#[derive(Debug, Clone)]
+pub(crate) struct Finding {
+    /// The result, without what the author or the owner says about the cell.
+    pub(crate) result: CellResult,
+    /// Whether the result is about one endpoint of the cell's Service.
+    pub(crate) is_of_endpoint: bool,
+}
 
 impl<B: Backend> Observer<'_, B> {
     /// Returns what the probes of a cell showed after these actions. `stale` are the nodes that had not
@@ -30,18 +38,12 @@ impl<B: Backend> Observer<'_, B> {
             excused_at_first.is_some() && self.verdict(planned, track, declared) == Verdict::Match;
         let mut track = track.clone();
         let delivered_until = self.record_leak(planned, &mut track, actions);
-        let verdict = match self.verdict(planned, &track, declared) {
-            Verdict::Match => match self.stale_node(planned, stale) {
-                Some(node) => Verdict::Inconclusive(Cause::NotInForce(node)),
-                None => Verdict::Match,
-            },
-            verdict @ (Verdict::Leak
-            | Verdict::Blocked
-            | Verdict::Flaky
-            | Verdict::Undefined
-            | Verdict::Skipped(_)
-            | Verdict::Inconclusive(_)) => verdict,
-        };
+        let mut verdict = self.verdict(planned, &track, declared);
+        if verdict == Verdict::Match
+            && let Some(node) = self.stale_node(planned, stale)
+        {
+            verdict = Verdict::Inconclusive(Cause::NotInForce(node));
+        }
         // The track may have settled on a silence that a late datagram disproves. So the verdict decides.
         let is_in_force = verdict == Verdict::Match || delivered_until.is_some();
         // A cell that was never delivered needs no excuse. A denial that is not in force in the end is not
@@ -126,13 +128,14 @@ impl<B: Backend> Observer<'_, B> {
         actions: &[Action],
     ) -> Option<DeliveredUntil> {
         match (planned.decision, planned.new_pod) {
-            (Decision::Deny, Some(new_pod)) => {
-                new_pod.record_leak(track, planned.decision).map(DeliveredUntil::AfterNewPod)
+            (Decision::Deny, Some(NewPod { at_once: true, ready_at })) => {
+                let delivered = track.record_leak(planned.decision)?;
+                Some(DeliveredUntil::AfterNewPod(delivered.saturating_sub(ready_at)))
             }
             (Decision::Deny, None) if self.stays_denied(planned, actions) => {
                 track.record_leak(planned.decision).map(DeliveredUntil::AfterChange)
             }
-            (Decision::Deny, None) | (Decision::Allow | Decision::Undefined, _) => None,
+            (Decision::Deny | Decision::Allow | Decision::Undefined, _) => None,
         }
     }
 

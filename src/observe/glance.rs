@@ -8,7 +8,7 @@ use super::ledger::Ledger;
 use super::listen::Unavailable;
 use super::observer::Observer;
 use super::planned::PlannedCell;
-use super::round::Rounds;
+use super::round::{Probing, Rounds};
 use super::settle::Prober;
 use super::track::{Expected, Track};
 use crate::backend::Backend;
@@ -40,7 +40,9 @@ impl<B: Backend> Observer<'_, B> {
     /// Probes all cells, and probes the cells that differ again. Returns the verdicts.
     pub(crate) async fn glance(&self, glances: &Glances, declared: &BTreeSet<Capability>) -> Vec<Verdict> {
         let Glances { plan, expected, unavailable } = glances;
-        let probing = self.probing(plan, unavailable, Instant::now());
+        let Self { backend, world, canaries, .. } = self;
+        let changed = Instant::now();
+        let probing = Probing { backend: &**backend, world, canaries, cells: plan, unavailable, changed };
         // What a variant lets pass is no late arrival of the state itself.
         let mut ledger = Ledger::default();
         let mut rounds = Rounds::new(probing, &mut ledger, None);
@@ -52,7 +54,7 @@ impl<B: Backend> Observer<'_, B> {
 
 /// Probes all cells once, and the cells that differ once more: a variant shows at once or not at all.
 async fn probe_twice(prober: &mut impl Prober, expected: &[Expected], timeout: Duration) -> Vec<Track> {
-    let mut tracks = vec![Track::new(); expected.len()];
+    let mut tracks = vec![Track::default(); expected.len()];
     let decided = expected.iter().enumerate().filter(|(_, e)| e.decision != Decision::Undefined);
     let mut cells: Vec<usize> = decided.map(|(cell, _)| cell).collect();
     for timeout in [timeout, timeout * SECOND_LOOK] {

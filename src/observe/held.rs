@@ -7,7 +7,7 @@ use std::time::Duration;
 use netproof_probe::wire::{Connection, Exchange, Nonce, Outcome, ProbeResult};
 
 use super::actions::removed_end;
-use super::batch::Failure;
+use super::batch::{by_agent, each};
 use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::policy::Decision;
@@ -29,21 +29,8 @@ struct HeldConnection {
     /// The nonce by which its agent knows it.
     nonce: Nonce,
     agent: Arc<Agent>,
-    /// The endpoint that accepted it.
-    server: Result<EndpointName, NotOpen>,
-}
-
-/// The reason why a connection is not open.
-#[derive(Debug, thiserror::Error)]
-enum NotOpen {
-    #[error("not opened")]
-    NotTried,
-    #[error("another agent answered")]
-    AnotherAgent,
-    #[error("it could not be opened: {0}")]
-    Failed(String),
-    #[error("{}", .0.message)]
-    Request(Failure),
+    /// The endpoint that accepted it, or the reason why it is not open.
+    server: Result<EndpointName, String>,
 }
 
 impl Held {
@@ -55,20 +42,19 @@ impl Held {
     ) -> Self {
         let connections = cells.into_iter().filter_map(|(cell, route)| {
             let agent = backend.agent(&cell.from)?;
-            let (nonce, server) = (agent.next_nonce(), Err(NotOpen::NotTried));
+            let (nonce, server) = (agent.next_nonce(), Err("not opened".to_owned()));
             Some(HeldConnection { cell, route, nonce, agent, server })
         });
         let mut connections: Vec<_> = connections.collect();
-        let requests = by_agent(&connections, |_| true).into_values().map(|(agent, places)| {
-            let wanted = places.iter().filter_map(|place| {
-                let held = connections.get(*place)?;
-                Some(Connection { nonce: held.nonce, address: held.route.address })
-            });
-            let wanted: Vec<_> = wanted.collect();
-            async move { (places, agent.hold(wanted, timeout).await) }
+        let wanted = connections.iter().enumerate().map(|(place, held)| {
+            let connection = Connection { nonce: held.nonce, address: held.route.address };
+            (Arc::clone(&held.agent), (place, connection))
         });
-        let opened = ask_all(requests.collect::<Vec<_>>()).await;
-        for (place, result) in opened.into_iter().flat_map(per_place) {
+        let requests = by_agent(wanted).into_iter().map(async |(agent, wanted)| {
+            let (places, wanted): (Vec<usize>, _) = wanted.into_iter().unzip();
+            each(places, agent.hold(wanted, timeout).await)
+        });
+        for (place, result) in ask_all(requests).await.into_iter().flatten() {
             if let Some(held) = connections.get_mut(place) {
                 held.server = server(backend, &held.route, result);
             }
@@ -87,25 +73,22 @@ impl Held {
         let removed: HashSet<EndpointName> = actions.iter().filter_map(removed_end).collect();
         // If the sender has ended, so has the agent that holds the connection.
         let has_sender = |held: &HeldConnection| !removed.contains(&held.cell.from);
-        let requests = by_agent(&connections, has_sender).into_values().map(|(agent, places)| {
-            let is_usable = |place: &usize| {
-                let server = connections.get(*place).and_then(|held| held.server.as_ref().ok());
-                server.is_some_and(|server| !removed.contains(server))
-            };
-            let places: Vec<_> = places.into_iter().filter(is_usable).collect();
-            let held = places.iter().filter_map(|place| connections.get(*place));
-            let exchanges =
-                held.map(|held| Exchange { connection: held.nonce, nonce: held.agent.next_nonce() });
-            let exchanges: Vec<_> = exchanges.collect();
-            // Send the request even if it is empty: it closes the open connections.
-            async move { (places, agent.use_again(exchanges, timeout).await) }
+        let held = connections.iter().enumerate().filter(|(_, held)| has_sender(held));
+        let exchanges = held.map(|(place, held)| {
+            let is_usable = held.server.as_ref().is_ok_and(|server| !removed.contains(server));
+            let exchange = || Exchange { connection: held.nonce, nonce: held.agent.next_nonce() };
+            (Arc::clone(&held.agent), is_usable.then(|| (place, exchange())))
         });
-        let used = ask_all(requests.collect::<Vec<_>>()).await;
-        let mut used: BTreeMap<_, _> = used.into_iter().flat_map(per_place).collect();
+        let requests = by_agent(exchanges).into_iter().map(async |(agent, exchanges)| {
+            // Send the request even if it is empty: it closes the open connections.
+            let (places, exchanges): (Vec<usize>, _) = exchanges.into_iter().flatten().unzip();
+            each(places, agent.use_again(exchanges, timeout).await)
+        });
+        let mut used: BTreeMap<_, _> = ask_all(requests).await.into_iter().flatten().collect();
         let mut fates = Vec::new();
         for (place, HeldConnection { cell, server, .. }) in connections.into_iter().enumerate() {
             let fate = match (server, used.remove(&place)) {
-                (Err(why), _) => Fate::NotMeasured(why.to_string()),
+                (Err(why), _) => Fate::NotMeasured(why),
                 (Ok(_), None) => Fate::Ended,
                 (Ok(_), Some(result)) => fate(result),
             };
@@ -115,55 +98,30 @@ impl Held {
     }
 }
 
-/// Returns the indices of the wanted connections, by agent.
-fn by_agent(
-    connections: &[HeldConnection],
-    is_wanted: impl Fn(&HeldConnection) -> bool,
-) -> BTreeMap<String, (Arc<Agent>, Vec<usize>)> {
-    let mut agents = BTreeMap::new();
-    for (place, held) in connections.iter().enumerate().filter(|(_, held)| is_wanted(held)) {
-        let name = held.agent.name().to_owned();
-        let (_, places) = agents.entry(name).or_insert_with(|| (Arc::clone(&held.agent), Vec::new()));
-        places.push(place);
-    }
-    agents
-}
-
-/// Returns the result of each connection. If a request fails, it fails for all of its connections.
-fn per_place(
-    (places, results): (Vec<usize>, Result<Vec<ProbeResult>, Error>),
-) -> Vec<(usize, Result<ProbeResult, Failure>)> {
-    match results {
-        Ok(results) => places.into_iter().zip(results.into_iter().map(Ok)).collect(),
-        Err(error) => places.into_iter().map(|place| (place, Err(Failure::from(&error)))).collect(),
-    }
-}
-
 /// Returns the endpoint that accepted a connection.
 fn server(
     backend: &impl Backend,
     route: &Route,
-    result: Result<ProbeResult, Failure>,
-) -> Result<EndpointName, NotOpen> {
-    match result.map_err(NotOpen::Request)?.outcome {
+    result: Result<ProbeResult, Error>,
+) -> Result<EndpointName, String> {
+    let failed = |why: &str| Err(format!("it could not be opened: {why}"));
+    match result.map_err(|error| error.to_string())?.outcome {
         Outcome::Answered { agent: name } => {
             let mut servers = route.servers.iter().map(|(server, _)| server);
             let is_it = |server: &&EndpointName| backend.agent(server).is_some_and(|a| a.name() == name);
-            servers.find(is_it).cloned().ok_or(NotOpen::AnotherAgent)
+            servers.find(is_it).cloned().ok_or_else(|| "another agent answered".to_owned())
         }
-        Outcome::Silent { .. } => Err(NotOpen::Failed("no answer".to_owned())),
-        Outcome::Refused => Err(NotOpen::Failed("refused".to_owned())),
-        Outcome::Garbled { .. } | Outcome::DnsAnswered { .. } => {
-            Err(NotOpen::Failed("something else answered".to_owned()))
-        }
+        Outcome::Silent { .. } => failed("no answer"),
+        Outcome::Refused => failed("refused"),
+        Outcome::Garbled { .. } | Outcome::DnsAnswered { .. } => failed("something else answered"),
         Outcome::Cut { message }
         | Outcome::Unreachable { message }
         | Outcome::Unsupported { message }
-        | Outcome::Failed { message } => Err(NotOpen::Failed(message)),
+        | Outcome::Failed { message } => failed(&message),
     }
 }
 
-fn fate(result: Result<ProbeResult, Failure>) -> Fate {
+fn fate(result: Result<ProbeResult, Error>) -> Fate {
     match result.map(|result| result.outcome) {
         // No other agent can answer over the same connection.
         Ok(Outcome::Answered { .. }) => Fate::Survived,
@@ -175,8 +133,7 @@ fn fate(result: Result<ProbeResult, Failure>) -> Fate {
             | Outcome::Garbled { .. }
             | Outcome::DnsAnswered { .. },
         ) => Fate::Cut,
-        Ok(Outcome::Unsupported { message } | Outcome::Failed { message }) | Err(Failure { message, .. }) => {
-            Fate::NotMeasured(message)
-        }
+        Ok(Outcome::Unsupported { message } | Outcome::Failed { message }) => Fate::NotMeasured(message),
+        Err(error) => Fate::NotMeasured(error.to_string()),
     }
 }

@@ -1,10 +1,11 @@
 //! Late arrivals: reading the logs of all destinations, and correcting the findings of states that are over.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::actions::changes_servers;
+use super::batch::by_agent;
 use super::ledger::{Afterwards, DeniedBackend, Place};
 use super::observer::Observer;
 use super::planned::PlannedCell;
@@ -74,22 +75,20 @@ impl<B: Backend> Observer<'_, B> {
     /// does not answer, its attempts may go on, and its late connections prove nothing.
     pub(super) async fn end_of_state(&mut self) {
         let agents = self.agents();
-        let given_up = ask_all(each_once(&agents).map(|agent| agent.give_up())).await;
+        let given_up = ask_all(agents.iter().map(|(agent, _)| agent.give_up())).await;
         let goes_on = |result: &Result<(), Error>| match result {
             Ok(()) | Err(Error::AgentGone { .. }) => false,
             Err(Error::Unavailable(_) | Error::Failed { .. } | Error::Agent { .. }) => true,
         };
-        let failed = each_once(&agents).zip(&given_up).filter(|(_, result)| goes_on(result));
-        let failed: BTreeSet<&str> = failed.map(|(agent, _)| agent.name()).collect();
-        let of_failed = agents.iter().filter(|(_, agent)| failed.contains(agent.name()));
-        let senders: HashSet<&EndpointName> = of_failed.map(|(endpoint, _)| endpoint).collect();
+        let failed = agents.iter().zip(&given_up).filter(|(_, result)| goes_on(result));
+        let senders: HashSet<&EndpointName> = failed.flat_map(|((_, endpoints), _)| endpoints).collect();
         let past = &self.past;
         self.ledger.forget_streams(|state, cell| {
             let cell = past.get(state).and_then(|past| past.cells.get(cell));
             cell.is_none_or(|(cell, _)| senders.contains(&cell.from))
         });
         // A log that cannot be read now is read later. What it shows then only raises a doubt.
-        let _ = self.read_logs_of(&agents).await;
+        let _ = self.read_logs_of(agents).await;
     }
 
     /// Records in the ledger that these actions have changed the policies, and which denials remain.
@@ -122,57 +121,46 @@ impl<B: Backend> Observer<'_, B> {
         });
     }
 
-    /// Returns all endpoints of the present state with their agents. Endpoints in the same network share one
-    /// agent, for example pods with `hostNetwork`.
-    fn agents(&self) -> Vec<(EndpointName, Arc<Agent>)> {
+    /// Returns the agents of the present state, each with its endpoints.
+    fn agents(&self) -> Vec<(Arc<Agent>, Vec<EndpointName>)> {
         let world = &self.world;
-        let pods = world.cluster.pods.iter().filter(|pod| !pod.ended);
-        let pods = pods.map(EndpointName::of_pod);
+        let pods = world.cluster.pods.iter().filter(|pod| !pod.ended).map(EndpointName::of_pod);
         let nodes = world.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
         let externals = world.externals.iter().map(|external| EndpointName::External(external.name.clone()));
         let endpoints = pods.chain(nodes).chain(externals);
-        endpoints.filter_map(|name| self.backend.agent(&name).map(|agent| (name, agent))).collect()
+        by_agent(endpoints.filter_map(|name| Some((self.backend.agent(&name)?, name))))
     }
 
     /// Reads the logs of all endpoints of the present state. Returns the endpoints whose logs could not be
     /// read, and all Services in the namespaces of these pods.
     pub(super) async fn read_logs(&mut self) -> HashSet<EndpointName> {
-        let agents = self.agents();
-        let unread = self.read_logs_of(&agents).await;
-        let is_unread = |(_, agent): &(EndpointName, Arc<Agent>)| unread.contains(agent.name());
-        let unread: Vec<EndpointName> = agents.into_iter().filter(is_unread).map(|(name, _)| name).collect();
+        let mut unread = self.read_logs_of(self.agents()).await;
         let services = self.world.cluster.services.iter().filter(|service| {
             let is_there = |name: &EndpointName| {
                 matches!(name, EndpointName::Pod { namespace, .. } if *namespace == service.namespace)
             };
             unread.iter().any(is_there)
         });
-        let services = services.map(EndpointName::of_service);
-        services.chain(unread.iter().cloned()).collect()
+        let services: Vec<_> = services.map(EndpointName::of_service).collect();
+        unread.extend(services);
+        unread
     }
 
-    /// Reads the logs of agents. Returns the names of the agents whose logs could not be read.
-    async fn read_logs_of(&mut self, agents: &[(EndpointName, Arc<Agent>)]) -> BTreeSet<String> {
-        let logs = ask_all(each_once(agents).map(|agent| agent.arrivals())).await;
-        let mut unread = BTreeSet::new();
-        for (agent, log) in each_once(agents).zip(logs) {
+    /// Reads the logs of agents. Returns the endpoints whose logs could not be read.
+    async fn read_logs_of(&mut self, agents: Vec<(Arc<Agent>, Vec<EndpointName>)>) -> HashSet<EndpointName> {
+        let logs = ask_all(agents.iter().map(|(agent, _)| agent.arrivals())).await;
+        let mut unread = HashSet::new();
+        for ((agent, endpoints), log) in agents.iter().zip(logs) {
             match log {
                 Ok(log) => self.ledger.arrived(log.iter().map(|arrival| (arrival.nonce, agent.name()))),
                 Err(error) => {
                     tracing::debug!("{error}");
-                    unread.insert(agent.name().to_owned());
+                    unread.extend(endpoints.iter().cloned());
                 }
             }
         }
         unread
     }
-}
-
-/// Returns the agents of some endpoints, each once.
-fn each_once(agents: &[(EndpointName, Arc<Agent>)]) -> impl Iterator<Item = &Agent> {
-    let by_name: BTreeMap<&str, &Agent> =
-        agents.iter().map(|(_, agent)| (agent.name(), agent.as_ref())).collect();
-    by_name.into_values()
 }
 
 fn is_proved_denial(cell: &CellResult) -> bool {

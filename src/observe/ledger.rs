@@ -14,20 +14,20 @@ pub(super) type Place = (usize, usize);
 
 /// A probe of a denied cell that has not arrived so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Sent {
+pub(super) struct Sent {
     /// The state, counted from 0. `None` for rounds that no report shows.
-    step: Option<usize>,
+    pub(super) step: Option<usize>,
     /// The cell's index in that state.
-    cell: usize,
+    pub(super) cell: usize,
     /// When it was sent, since the change that led to the state.
-    at: Duration,
+    pub(super) at: Duration,
     /// Whether its path was alive. On a dead path, silence proves nothing.
-    is_proof: bool,
+    pub(super) is_proof: bool,
     /// Until when its arrival proves something.
-    ends: Ends,
+    pub(super) ends: Ends,
     /// What its arrival shows.
-    shows: Shows,
-    meant_for: MeantFor,
+    pub(super) shows: Shows,
+    pub(super) meant_for: MeantFor,
 }
 
 /// The receivers that show something about the cell.
@@ -62,24 +62,6 @@ pub(super) enum Shows {
     Elsewhere,
 }
 
-/// A probe for the ledger to record.
-#[derive(Debug, Clone)]
-pub(super) struct Noted {
-    pub(super) nonce: Nonce,
-    pub(super) ends: Ends,
-    pub(super) shows: Shows,
-    pub(super) meant_for: MeantFor,
-}
-
-/// A probe of the present state that arrived after its round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Late {
-    pub(super) cell: usize,
-    /// When it was sent, since the change.
-    pub(super) sent: Duration,
-    pub(super) shows: Shows,
-}
-
 /// Until when the arrival of a probe says something about the policies at the time when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ends {
@@ -100,8 +82,8 @@ pub(super) struct Ledger {
     /// By state and cell: the denied endpoint of a Service that the last late probe reached, and when that
     /// probe was sent.
     backends: BTreeMap<Place, (Duration, DeniedBackend)>,
-    /// The state whose probes are being sent.
-    step: Option<usize>,
+    /// The state whose probes are being sent. `None` in rounds that no report shows.
+    pub(super) step: Option<usize>,
 }
 
 /// What late arrivals show about the denial of a cell in a state that is over.
@@ -115,15 +97,9 @@ pub(super) enum Afterwards {
 }
 
 impl Ledger {
-    /// Records which state the following probes belong to.
-    pub(super) fn begin(&mut self, step: Option<usize>) {
-        self.step = step;
-    }
-
     /// Records a probe that has been sent.
-    pub(super) fn note(&mut self, noted: Noted, cell: usize, at: Duration, is_proof: bool) {
-        let Noted { nonce, ends, shows, meant_for } = noted;
-        self.sent.insert(nonce, Sent { step: self.step, cell, at, is_proof, ends, shows, meant_for });
+    pub(super) fn note(&mut self, nonce: Nonce, sent: Sent) {
+        self.sent.insert(nonce, sent);
     }
 
     /// Records that attempts to connect may go on while the policies change. `goes_on` returns whether the
@@ -209,13 +185,8 @@ impl Ledger {
     }
 
     /// Returns the probes of the present state that arrived late, each once.
-    pub(super) fn take_late(&mut self) -> Vec<Late> {
-        let (own, others) =
-            std::mem::take(&mut self.late).into_iter().partition(|sent| sent.step == self.step);
-        self.late = others;
-        let own: Vec<Sent> = own;
-        let late = |Sent { cell, at, shows, .. }: Sent| Late { cell, sent: at, shows };
-        own.into_iter().map(late).collect()
+    pub(super) fn take_late(&mut self) -> Vec<Sent> {
+        self.late.extract_if(.., |sent| sent.step == self.step).collect()
     }
 
     /// Returns, by state and cell, what arrivals after the end of the state show. For a cell of a state,
@@ -224,8 +195,8 @@ impl Ledger {
     pub(super) fn afterwards(
         &self,
         in_force: impl Fn(usize, usize) -> Option<(Duration, Duration)>,
-    ) -> BTreeMap<(usize, usize), Afterwards> {
-        let mut late = BTreeMap::<(usize, usize), Vec<(Duration, Shows)>>::new();
+    ) -> BTreeMap<Place, Afterwards> {
+        let mut late = BTreeMap::<Place, Vec<(Duration, Shows)>>::new();
         let mut connected_late = HashSet::new();
         for Sent { step, cell, at, shows, ends, .. } in &self.late {
             let Some(key) = step.map(|step| (step, *cell)) else { continue };
@@ -234,10 +205,11 @@ impl Ledger {
                 connected_late.insert(key);
             }
         }
-        let mut silent = HashMap::<(usize, usize), Vec<Duration>>::new();
+        // The last silence of each cell.
+        let mut silent = HashMap::<Place, Duration>::new();
         for Sent { step, cell, at, .. } in self.sent.values().filter(|sent| sent.is_proof) {
-            if let Some(key) = step.map(|step| (step, *cell)).filter(|key| late.contains_key(key)) {
-                silent.entry(key).or_default().push(*at);
+            if let Some(key) = step.map(|step| (step, *cell)) {
+                silent.entry(key).and_modify(|last| *last = (*last).max(*at)).or_insert(*at);
             }
         }
         let said = late.into_iter().filter_map(|(key, arrived)| {
@@ -245,8 +217,8 @@ impl Ledger {
             let arrived = || arrived.iter().filter(|(at, _)| *at >= since.min(deadline));
             let last = arrived().map(|(at, _)| *at).max()?;
             // Later attempts to connect were given up before they could succeed.
-            let is_silent_since = !connected_late.contains(&key)
-                && silent.get(&key).is_some_and(|silent| silent.iter().any(|at| *at > last));
+            let is_silent_since =
+                !connected_late.contains(&key) && silent.get(&key).is_some_and(|silence| *silence > last);
             let is_leak = |(at, shows): &(Duration, Shows)| *at >= deadline && *shows == Shows::Delivery;
             // The probe counted as a silence. If it had arrived in time, the cell would have been probed much
             // more often.
@@ -272,27 +244,37 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn late(cell: usize, sent: u64) -> Late {
-        Late { cell, sent: millis(sent), shows: Shows::Delivery }
-    }
-
-    fn noted(nonce: u64, ends: Ends) -> Noted {
-        let meant_for = MeantFor::Destination(vec![AT.to_owned()]);
-        Noted { nonce: Nonce(nonce), ends, shows: Shows::Delivery, meant_for }
-    }
-
-    /// Returns what late arrivals show of a cell that is silent from 100 ms on, with a settle deadline of 400
-    /// ms. Its probes were sent at these times.
-    fn after(sent: &[u64], arrived: &[u64]) -> Option<Afterwards> {
-        let mut ledger = Ledger::default();
-        ledger.begin(Some(0));
-        for at in sent {
-            ledger.note(noted(*at, Ends::Never), 7, millis(*at), true);
+    /// Returns a datagram of cell 7 of the first state, sent at this time.
+    fn sent(at: u64) -> Sent {
+        Sent {
+            step: Some(0),
+            cell: 7,
+            at: millis(at),
+            is_proof: true,
+            ends: Ends::Never,
+            shows: Shows::Delivery,
+            meant_for: MeantFor::Destination(vec![AT.to_owned()]),
         }
-        ledger.begin(Some(1));
-        ledger.arrived(arrived.iter().map(|at| (Nonce(*at), AT)));
+    }
+
+    /// Returns a ledger of these probes. The nonce of each is the time at which it was sent, in milliseconds.
+    fn ledger(sent: impl IntoIterator<Item = Sent>) -> Ledger {
+        let nonce = |sent: &Sent| Nonce(sent.at.as_millis() as u64);
+        let sent = sent.into_iter().map(|sent| (nonce(&sent), sent)).collect();
+        Ledger { sent, step: Some(1), ..Ledger::default() }
+    }
+
+    /// Returns what arrivals at an agent show of cell 7, which is silent from `since` on, with a settle
+    /// deadline of 400 ms.
+    fn shown(mut ledger: Ledger, arrived: &[u64], agent: &str, since: u64) -> Option<Afterwards> {
+        ledger.arrived(arrived.iter().map(|at| (Nonce(*at), agent)));
         assert!(ledger.take_late().is_empty(), "they are of the step before");
-        ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7))
+        ledger.afterwards(|_, _| Some((millis(since), millis(400)))).remove(&(0, 7))
+    }
+
+    /// The same for datagrams that were sent at these times and arrive at their destination.
+    fn after(times: &[u64], arrived: &[u64]) -> Option<Afterwards> {
+        shown(ledger(times.iter().copied().map(sent)), arrived, AT, 100)
     }
 
     #[test]
@@ -304,28 +286,18 @@ mod tests {
     #[test]
     fn a_probe_that_arrives_when_the_policies_allow_it_is_no_leak() {
         for (is_denied_still, said) in [(true, Afterwards::Leak), (false, Afterwards::Doubt)] {
-            let mut ledger = Ledger::default();
-            ledger.begin(Some(0));
-            ledger.note(noted(1, Ends::Never), 7, millis(450), true);
+            let mut ledger = ledger([sent(450)]);
             ledger.policies_changed(|step, cell, _| (step, cell) == (0, 7) && is_denied_still);
             // A later change makes no difference any more.
             ledger.policies_changed(|_, _, _| true);
-            ledger.begin(Some(1));
-            ledger.arrived([(Nonce(1), AT)]);
-            let afterwards = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-            assert_eq!(afterwards, Some(said));
+            assert_eq!(shown(ledger, &[450], AT, 100), Some(said));
         }
     }
 
     /// The Service still leads to another pod, which may receive the probe.
     #[test]
     fn a_probe_that_arrives_at_another_pod_takes_its_silence_away_and_is_no_leak() {
-        let mut ledger = Ledger::default();
-        ledger.begin(Some(0));
-        ledger.note(noted(450, Ends::Never), 7, millis(450), true);
-        ledger.arrived([(Nonce(450), "x/c")]);
-        let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-        assert_eq!(said, Some(Afterwards::Doubt));
+        assert_eq!(shown(ledger([sent(450)]), &[450], "x/c", 100), Some(Afterwards::Doubt));
     }
 
     #[test]
@@ -338,87 +310,52 @@ mod tests {
     /// The kernel sends a lost packet of a connection again after a second. Later attempts had no second try.
     #[test]
     fn a_connection_that_came_about_late_takes_younger_silences_away_too() {
-        let mut ledger = Ledger::default();
-        ledger.begin(Some(0));
-        ledger.note(noted(150, Ends::WhenGivenUp), 7, millis(150), true);
-        ledger.note(noted(200, Ends::WhenGivenUp), 7, millis(200), true);
-        ledger.begin(Some(1));
-        ledger.arrived([(Nonce(150), AT)]);
-        let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-        assert_eq!(said, Some(Afterwards::Doubt));
+        let connections = [150, 200].map(|at| Sent { ends: Ends::WhenGivenUp, ..sent(at) });
+        assert_eq!(shown(ledger(connections), &[150], AT, 100), Some(Afterwards::Doubt));
     }
 
     #[test]
     fn a_silence_on_a_dead_path_does_not_stand_for_one_that_was_taken_away() {
-        let mut ledger = Ledger::default();
-        ledger.begin(Some(0));
-        ledger.note(noted(1, Ends::Never), 7, millis(150), true);
-        ledger.note(noted(2, Ends::Never), 7, millis(200), false);
-        ledger.begin(Some(1));
-        ledger.arrived([(Nonce(1), AT)]);
-        let said = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-        assert_eq!(said, Some(Afterwards::Doubt));
+        let ledger = ledger([sent(150), Sent { is_proof: false, ..sent(200) }]);
+        assert_eq!(shown(ledger, &[150], AT, 100), Some(Afterwards::Doubt));
     }
 
     #[test]
     fn late_arrivals_of_the_present_step_are_returned_once() {
-        let mut ledger = Ledger::default();
-        ledger.begin(Some(3));
-        ledger.note(noted(1, Ends::Never), 9, millis(20), true);
-        ledger.arrived([(Nonce(1), AT), (Nonce(2), AT)]);
-        assert_eq!(ledger.take_late(), [late(9, 20)]);
+        let present = Sent { step: Some(1), cell: 9, ..sent(20) };
+        let mut ledger = ledger([present.clone(), sent(50)]);
+        ledger.arrived([20, 50, 70].map(|nonce| (Nonce(nonce), AT)));
+        assert_eq!(ledger.take_late(), [present]);
         assert!(ledger.take_late().is_empty());
     }
 
     #[test]
     fn a_probe_from_after_the_deadline_is_a_leak_though_the_silence_began_with_it() {
-        let mut ledger = Ledger::default();
-        ledger.begin(Some(0));
-        for at in [450, 600] {
-            ledger.note(noted(at, Ends::Never), 7, millis(at), true);
-        }
-        ledger.begin(Some(1));
-        ledger.arrived([(Nonce(450), AT)]);
-        let said = ledger.afterwards(|_, _| Some((millis(500), millis(400)))).remove(&(0, 7));
-        assert_eq!(said, Some(Afterwards::Leak));
+        assert_eq!(shown(ledger([450, 600].map(sent)), &[450], AT, 500), Some(Afterwards::Leak));
     }
 
     /// An agent that hangs does not answer, but its kernel goes on connecting.
     #[test]
     fn a_connection_that_could_not_be_given_up_says_nothing() {
-        let mut ledger = Ledger::default();
-        ledger.begin(Some(0));
-        ledger.note(noted(1, Ends::WhenGivenUp), 7, millis(450), true);
-        ledger.note(noted(2, Ends::Never), 7, millis(450), true);
-        ledger.note(noted(3, Ends::WhenGivenUp), 8, millis(450), true);
+        let connection = |cell, at| Sent { cell, ends: Ends::WhenGivenUp, ..sent(at) };
+        let counting = [sent(451), connection(8, 452)];
+        let mut ledger = ledger(counting.iter().cloned().chain([connection(7, 450)]));
+        ledger.step = Some(0);
         ledger.forget_streams(|_, cell| cell == 7);
-        ledger.arrived([(Nonce(1), AT)]);
+        ledger.arrived([(Nonce(450), AT)]);
         assert_eq!(ledger.take_late(), []);
-        ledger.arrived([(Nonce(2), AT), (Nonce(3), AT)]);
-        assert_eq!(ledger.take_late(), [late(7, 450), late(8, 450)], "another agent gave up");
+        ledger.arrived([(Nonce(451), AT), (Nonce(452), AT)]);
+        assert_eq!(ledger.take_late(), counting, "another agent gave up");
     }
 
     /// Regression: a DNS server hung, so that the lookup of a connection by name looked denied, and arrived
     /// later.
     #[test]
     fn a_lookup_that_arrives_late_takes_the_silence_away_and_is_no_leak_of_its_connection() {
-        for (at, silent_later, said) in [
-            (450, false, Some(Afterwards::Doubt)),
-            (450, true, None),
-            (150, false, Some(Afterwards::Doubt)),
-            (150, true, None),
-        ] {
-            let mut ledger = Ledger::default();
-            ledger.begin(Some(0));
-            let lookup = Noted { shows: Shows::Lookup, ..noted(1, Ends::Never) };
-            ledger.note(lookup, 7, millis(at), true);
-            if silent_later {
-                ledger.note(noted(2, Ends::Never), 7, millis(at + 50), true);
-            }
-            ledger.begin(Some(1));
-            ledger.arrived([(Nonce(1), AT)]);
-            let afterwards = ledger.afterwards(|_, _| Some((millis(100), millis(400)))).remove(&(0, 7));
-            assert_eq!(afterwards, said, "{at} {silent_later}");
+        for at in [150, 450] {
+            let lookup = || Sent { shows: Shows::Lookup, ..sent(at) };
+            assert_eq!(shown(ledger([lookup()]), &[at], AT, 100), Some(Afterwards::Doubt), "{at}");
+            assert_eq!(shown(ledger([lookup(), sent(at + 50)]), &[at], AT, 100), None, "{at}");
         }
     }
 }

@@ -1,44 +1,23 @@
 //! The legs of a probe, and what they show together.
 
-use std::time::Duration;
+use netproof_probe::wire::Nonce;
 
-use netproof_probe::wire::{Nonce, ProbeResult};
-
-use super::batch::Failure;
+use super::track::Sighting;
 use crate::policy::Decision;
-use crate::verdict::{Control, Observation};
+use crate::verdict::Observation;
 
-/// The probe of a leg, and its result.
-pub(super) struct LegSent {
-    pub(super) nonce: Nonce,
-    /// The latest time at which it was sent, since the change.
-    pub(super) left: Option<Duration>,
-    pub(super) result: Result<ProbeResult, Failure>,
-}
-
-/// What the probe of a leg showed.
-pub(super) struct LegSighting {
-    pub(super) nonce: Nonce,
-    pub(super) observation: Observation,
-    pub(super) left: Option<Duration>,
-    pub(super) took: Duration,
-    /// What the controls showed of all endpoints that may answer.
-    pub(super) control: Control,
-    /// Whether it is the last leg, so that the lookup was answered.
-    pub(super) is_last: bool,
-    pub(super) is_final: bool,
-}
+/// The probe of a leg, and what it showed of the cell.
+pub(super) type LegSighting = (Nonce, Sighting);
 
 /// Returns what a client sees of the legs: it stops at the first leg that fails.
 pub(super) fn until_failure(legs: impl Iterator<Item = LegSighting>) -> Option<LegSighting> {
     let mut legs = legs.peekable();
-    while let Some(leg) = legs.next() {
-        let is_last = legs.peek().is_none();
-        if is_last {
-            return Some(leg);
+    while let Some((nonce, leg)) = legs.next() {
+        if legs.peek().is_none() {
+            return Some((nonce, leg));
         }
         if let Some(observation) = without_name(&leg.observation) {
-            return Some(LegSighting { observation, is_last: false, ..leg });
+            return Some((nonce, Sighting { observation, found_name: false, ..leg }));
         }
     }
     None
@@ -61,10 +40,10 @@ fn without_name(lookup: &Observation) -> Option<Observation> {
     }
 }
 
-/// Returns what the silence of a denied connection shows if a lookup comes first. `is_last` tells whether the
-/// lookup was answered.
-pub(super) fn silence_after(lookup: Option<Decision>, is_last: bool, silence: Observation) -> Observation {
-    match (lookup, is_last) {
+/// Returns what the silence of a denied connection shows if a lookup comes first. `found_name` tells whether
+/// the lookup was answered.
+pub(super) fn silence_after(lookup: Option<Decision>, found_name: bool, silence: Observation) -> Observation {
+    match (lookup, found_name) {
         // The denied connection was never sent.
         (Some(Decision::Allow), false) => {
             Observation::ProbeError { message: "its lookup was not answered".to_owned() }
@@ -81,21 +60,22 @@ pub(super) fn silence_after(lookup: Option<Decision>, is_last: bool, silence: Ob
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn leg(observation: Observation) -> LegSighting {
-        let (left, took) = (None, Duration::ZERO);
-        let control = Control::ALIVE;
-        let (is_last, is_final) = (true, false);
-        LegSighting { nonce: Nonce(7), observation, left, took, control, is_last, is_final }
+    use super::*;
+    use crate::verdict::Control;
+
+    fn leg(observation: Observation, control: Control) -> LegSighting {
+        (Nonce(7), Sighting { control, ..Sighting::new(0, observation, Duration::ZERO) })
     }
 
     /// The control of a refused lookup is that of the DNS server, wherever the connection would have led.
     #[test]
     fn the_control_is_that_of_the_leg_that_decides() {
         let control = |lookup| {
-            let nowhere = LegSighting { control: Control::default(), ..leg(Observation::Rejected) };
-            until_failure([leg(lookup), nowhere].into_iter()).unwrap().control == Control::ALIVE
+            let nowhere = leg(Observation::Rejected, Control::default());
+            let lookup = leg(lookup, Control::ALIVE);
+            until_failure([lookup, nowhere].into_iter()).unwrap().1.control == Control::ALIVE
         };
         assert!(control(Observation::Dropped));
         assert!(!control(Observation::Connected));
@@ -103,8 +83,9 @@ mod tests {
 
     /// Returns what a lookup and a connection show together, and whether the connection shows it.
     fn together(lookup: Observation, connection: Observation) -> (Observation, bool) {
-        let seen = until_failure([leg(lookup), leg(connection)].into_iter()).unwrap();
-        (seen.observation, seen.is_last)
+        let legs = [lookup, connection].map(|observation| leg(observation, Control::ALIVE));
+        let (_, seen) = until_failure(legs.into_iter()).unwrap();
+        (seen.observation, seen.found_name)
     }
 
     #[test]

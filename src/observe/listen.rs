@@ -10,17 +10,17 @@ use crate::plan::Listeners;
 use crate::verdict::Observation;
 use crate::world::EndpointName;
 
-/// The listeners that are not open, and what probes to them show.
+/// What probes to listeners that could not be opened show: to all of an endpoint, or to single ones.
 #[derive(Debug, Default)]
-pub(super) struct Unavailable {
-    listeners: HashMap<(EndpointName, Listener), Observation>,
-    endpoints: HashMap<EndpointName, Observation>,
-}
+pub(super) struct Unavailable(HashMap<EndpointName, Result<HashMap<Listener, Observation>, Observation>>);
 
 impl Unavailable {
     /// Returns what a probe to a listener shows without being sent. `None` if the listener is open.
     pub(super) fn observation(&self, endpoint: &EndpointName, listener: Listener) -> Option<&Observation> {
-        self.endpoints.get(endpoint).or_else(|| self.listeners.get(&(endpoint.clone(), listener)))
+        match self.0.get(endpoint)? {
+            Ok(of_listeners) => of_listeners.get(&listener),
+            Err(of_all) => Some(of_all),
+        }
     }
 }
 
@@ -44,43 +44,33 @@ pub(super) async fn open(backend: &impl Backend, wanted: &Listeners, open: &mut 
     let missing: Vec<_> = missing.collect();
     let opened =
         ask_all(missing.iter().map(|(endpoint, listeners)| open_at(backend, endpoint, listeners))).await;
-    let mut unavailable = Unavailable::default();
-    for ((endpoint, listeners), result) in missing.into_iter().zip(opened) {
-        match result {
-            Err(message) => {
-                unavailable.endpoints.insert(endpoint.clone(), Observation::ProbeError { message });
-            }
-            Ok(failures) => {
-                if let Some(agent) = backend.agent(endpoint).filter(|_| failures.is_empty()) {
-                    open.0.insert(endpoint.clone(), (agent, listeners.clone()));
-                }
-                for (listener, failure) in failures {
-                    unavailable
-                        .listeners
-                        .insert((endpoint.clone(), listener), observation(endpoint, failure));
-                }
-            }
+    let mut unavailable = HashMap::new();
+    for ((endpoint, listeners), failures) in missing.into_iter().zip(opened) {
+        if let Some(agent) = backend.agent(endpoint)
+            && failures.as_ref().is_ok_and(HashMap::is_empty)
+        {
+            open.0.insert(endpoint.clone(), (agent, listeners.clone()));
         }
+        unavailable.insert(endpoint.clone(), failures);
     }
-    unavailable
+    Unavailable(unavailable)
 }
 
+/// Opens listeners of an endpoint. Returns what probes show to those that could not be opened.
 async fn open_at(
     backend: &impl Backend,
     endpoint: &EndpointName,
     listeners: &BTreeSet<Listener>,
-) -> Result<Vec<(Listener, ListenFailure)>, String> {
-    let agent = backend.agent(endpoint).ok_or_else(|| format!("{endpoint} has no agent"))?;
+) -> Result<HashMap<Listener, Observation>, Observation> {
+    let failed = |message| Observation::ProbeError { message };
+    let agent = backend.agent(endpoint).ok_or_else(|| failed(format!("{endpoint} has no agent")))?;
     // Ask before anything is sent. A packet that is lost later says nothing about sockets.
-    agent.find_capabilities().await.map_err(|error| error.to_string())?;
-    agent.listen(listeners.iter().copied()).await.map_err(|error| error.to_string())
-}
-
-fn observation(endpoint: &EndpointName, failure: ListenFailure) -> Observation {
-    match failure {
-        ListenFailure::Unsupported(message) => Observation::Unsupported { message },
-        ListenFailure::Other(message) => {
-            Observation::ProbeError { message: format!("{endpoint} cannot listen: {message}") }
-        }
-    }
+    agent.find_capabilities().await.map_err(|error| failed(error.to_string()))?;
+    let failures = agent.listen(listeners.iter().copied()).await;
+    let failures = failures.map_err(|error| failed(error.to_string()))?.into_iter();
+    let shows = |(listener, failure)| match failure {
+        ListenFailure::Unsupported(message) => (listener, Observation::Unsupported { message }),
+        ListenFailure::Other(message) => (listener, failed(format!("{endpoint} cannot listen: {message}"))),
+    };
+    Ok(failures.map(shows).collect())
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::finding::Finding;
+use super::conclude::Finding;
 use super::planned::{NewPod, PlannedCell, ProbedCell};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};
@@ -144,16 +144,19 @@ mod tests {
     use crate::observe::planned::plan;
     use crate::scenario::Scenario;
 
+    fn network_policy(spec: &str) -> String {
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: x}}, spec: {spec}}}"
+        )
+    }
+
     /// Returns the cells over TCP in which a new pod `x/new` has to be isolated at once. `first` and `second`
     /// are the policies of two steps. The second step adds the pod.
     fn isolated_at_once(first: &str, second: &str) -> Vec<String> {
-        let policy = |text: &str| {
-            format!(
-                "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: x}}, spec: {text}}}"
-            )
+        let apply = |spec: &str| match spec {
+            "" => String::new(),
+            spec => format!("apply: [{}]", network_policy(spec)),
         };
-        let apply =
-            |text: &str| if text.is_empty() { String::new() } else { format!("apply: [{}]", policy(text)) };
         isolated_after(&apply(first), &apply(second))
     }
 
@@ -208,15 +211,12 @@ steps:
 
     #[test]
     fn what_a_cluster_scoped_policy_allowed_before_may_take_its_time() {
-        let network_policy = format!(
-            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: x}}, spec: {EVERYBODY}}}"
-        );
         let spec = "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Allow, from: [{namespaces: {}}]}], \
                     egress: [{action: Allow, to: [{namespaces: {}}]}]}";
         let admin = format!(
             "{{apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {{name: p}}, spec: {spec}}}"
         );
-        let first = format!("apply: [{network_policy}, {admin}]");
+        let first = format!("apply: [{}, {admin}]", network_policy(EVERYBODY));
         let second = "delete: [{kind: AdminNetworkPolicy, name: p}]";
         assert_eq!(isolated_after(&first, second), Vec::<String>::new());
     }

@@ -8,7 +8,7 @@ use netproof_probe::wire::Listener;
 
 use super::brackets::Brackets;
 use super::canary::Canaries;
-use super::finding::Finding;
+use super::conclude::Finding;
 use super::held::Held;
 use super::ledger::Ledger;
 use super::listen::{self, Open, Unavailable};
@@ -28,7 +28,7 @@ use crate::world::{Action, Capability, EndpointName, Probe, World};
 
 /// Observes a network through all of its states.
 pub(crate) struct Observer<'a, B> {
-    pub(super) backend: &'a mut B,
+    pub(crate) backend: &'a mut B,
     pub(super) settings: &'a Settings,
     /// Probes of the scenario, sent between all endpoints.
     pub(super) probes: &'a [Probe],
@@ -37,7 +37,7 @@ pub(crate) struct Observer<'a, B> {
     pub(super) timeout: Duration,
     /// The timeout that the control round before the policies calibrated. Unlike `timeout`, it never changes
     /// later.
-    pub(super) calibrated: Duration,
+    pub(crate) calibrated: Duration,
     open: Open,
     pub(super) baseline: HashMap<Cell, Baseline>,
     /// Count of the cells between different endpoints that were answered before there were policies.
@@ -46,7 +46,7 @@ pub(crate) struct Observer<'a, B> {
     pub(super) loss: Loss,
     /// What was expected of each cell after the last change.
     pub(super) expected: HashMap<Cell, Before>,
-    canaries: Canaries,
+    pub(super) canaries: Canaries,
     pub(super) watch: Watch,
     pub(super) ledger: Ledger,
     pub(super) brackets: Brackets,
@@ -134,15 +134,6 @@ impl<'a, B: Backend> Observer<'a, B> {
         Ok(took)
     }
 
-    pub(crate) fn backend(&mut self) -> &mut B {
-        self.backend
-    }
-
-    /// Returns the timeout that the control round before the policies calibrated.
-    pub(crate) fn calibrated(&self) -> Duration {
-        self.calibrated
-    }
-
     /// Returns the plan of the present state, with nothing excused.
     pub(super) fn plan(&self) -> Vec<PlannedCell> {
         plan(&self.world, self.probes)
@@ -222,9 +213,9 @@ impl<'a, B: Backend> Observer<'a, B> {
         let is_mixed = !actions.iter().all(is_policy);
         let deadlines = SettleDeadlines { is_mixed, ..self.deadlines(changed.elapsed()) };
         self.policies_changed(actions, &plan);
-        self.ledger.begin(Some(self.past.len()));
+        self.ledger.step = Some(self.past.len());
         let (cells, settled) = self.settle(plan, &unavailable, true, *changed, deadlines).await;
-        self.ledger.begin(None);
+        self.ledger.step = None;
         self.last_probe = Instant::now();
         let Settled { rounds, loss, deadline, stale, .. } = settled;
         self.loss = self.loss.plus(loss);
@@ -278,17 +269,6 @@ impl<'a, B: Backend> Observer<'a, B> {
         let tracks = std::mem::take(&mut settled.tracks);
         let cells = plan.into_iter().zip(tracks).map(|(planned, track)| ProbedCell { planned, track });
         (cells.collect(), settled)
-    }
-
-    /// Returns what is needed to probe the cells of a plan.
-    pub(super) fn probing<'s>(
-        &'s self,
-        cells: &'s [PlannedCell],
-        unavailable: &'s Unavailable,
-        changed: Instant,
-    ) -> Probing<'s, B> {
-        let (backend, world, canaries) = (&*self.backend, &self.world, &self.canaries);
-        Probing { backend, world, canaries, cells, unavailable, changed }
     }
 
     /// Returns what settling expects of each cell.

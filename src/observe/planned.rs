@@ -36,17 +36,6 @@ pub(crate) struct NewPod {
     pub(crate) at_once: bool,
 }
 
-impl NewPod {
-    /// Records one delivery as a leak if the pod has to be isolated at once. Returns how long after the pod's
-    /// first answer the last delivery was, if the cell was silent in the end.
-    pub(super) fn record_leak(self, track: &mut Track, decision: Decision) -> Option<Duration> {
-        if !self.at_once {
-            return None;
-        }
-        Some(track.record_leak(decision)?.saturating_sub(self.ready_at))
-    }
-}
-
 /// A cell of a state, and everything that follows from the state.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedCell {

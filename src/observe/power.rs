@@ -92,18 +92,15 @@ fn in_turn<I: Iterator>(mut iterators: Vec<I>, most: usize) -> Vec<I::Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Direction, PolicyName};
+    use crate::observe::settle_networks::point;
+    use crate::policy::Direction;
 
     /// The share of leaks that five probes find.
     const FIVE_PROBES: f64 = 0.46;
 
-    fn point(policy: &str) -> EnforcementPoint {
-        let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: policy.to_owned() };
-        EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress }
-    }
-
     fn denied_at(points: &[&[&str]]) -> Vec<BTreeSet<EnforcementPoint>> {
-        points.iter().map(|points| points.iter().map(|policy| point(policy)).collect()).collect()
+        let point = |policy: &&str| point(policy, Direction::Ingress);
+        points.iter().map(|points| points.iter().map(point).collect()).collect()
     }
 
     /// Returns what is missing if no cell is suspect.

@@ -9,15 +9,15 @@ use futures_util::future::join;
 use netproof_probe::wire::{Listener, Nonce, Target};
 
 use super::arrived::{Arrived, ArrivedAt, places};
-use super::batch::{Batch, Batches, Failure, OwnListener, Purpose, Sent};
+use super::batch::{OwnListener, Purpose, probe_all};
 use super::canary::{Canaries, LostCanaries, Path};
-use super::ledger::{Late, Ledger};
+use super::ledger::{Ledger, Sent};
 use super::listen::Unavailable;
 use super::planned::PlannedCell;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
 use super::track::{Loss, Sighting};
-use crate::backend::{Agent, Backend, ask_all};
+use crate::backend::{Agent, Backend, Error, ask_all};
 use crate::plan::{Cell, Route};
 use crate::verdict::Observation;
 use crate::world::{EndpointName, World};
@@ -89,9 +89,9 @@ impl<'a, B: Backend> Rounds<'a, B> {
         route.all_servers().find_map(server)
     }
 
-    /// Returns the batches of a round that probes these cells.
-    fn batches(&self, probes: &[usize]) -> Vec<Batch> {
-        let mut batches = Batches::default();
+    /// Returns what to send in a round that probes these cells, each with its sender.
+    fn targets(&self, probes: &[usize]) -> Vec<(Arc<Agent>, (Purpose, Target))> {
+        let mut targets = Vec::new();
         // Each listener with a name to look up there, if it answers lookups.
         let mut listeners = BTreeMap::new();
         let mut paths = BTreeSet::new();
@@ -103,47 +103,42 @@ impl<'a, B: Backend> Rounds<'a, B> {
                 let nonce = agent.next_nonce();
                 let name = lookup.as_ref().map(|lookup| lookup.name.clone());
                 let target = Target { nonce, transport, address, name: name.clone() };
-                batches.add(&agent, target, Purpose::Leg { probe, leg, nonce });
+                targets.push((Arc::clone(&agent), (Purpose::Leg { probe, leg, nonce }, target)));
                 for (endpoint, listener) in servers {
                     listeners.insert((endpoint.clone(), *listener, cell.family), name.clone());
                 }
                 paths.extend(self.paths(index, leg).iter().flatten().copied());
             }
         }
-        self.add_controls(&mut batches, listeners, paths);
-        batches.finish()
+        targets.extend(self.controls(listeners, paths));
+        targets
     }
 
-    /// Adds the controls of a round: a probe of each listener by its own agent, and a canary on each path.
-    fn add_controls(
+    /// Returns the controls of a round: a probe of each listener by its own agent, and a canary on each path.
+    fn controls(
         &self,
-        batches: &mut Batches,
         listeners: BTreeMap<OwnListener, Option<String>>,
         paths: BTreeSet<Path>,
-    ) {
-        for (own, name) in listeners {
-            let (endpoint, listener, family) = &own;
-            let ip = self.probing.world.address(endpoint, *family);
-            let (Some(agent), Some(ip)) = (self.agent(endpoint), ip) else { continue };
-            let address = SocketAddr::new(ip, listener.port);
-            let nonce = agent.next_nonce();
-            let target = Target { nonce, transport: listener.transport, address, name };
-            batches.add(&agent, target, Purpose::Listener(own));
-        }
-        for path in paths {
-            let Some((sender, _, address, transport)) = self.probing.canaries.ends(path) else { continue };
+    ) -> impl Iterator<Item = (Arc<Agent>, (Purpose, Target))> {
+        let listeners = listeners.into_iter().filter_map(|(own, name)| {
+            let &(ref endpoint, Listener { transport, port }, family) = &own;
+            let agent = self.agent(endpoint)?;
+            let address = SocketAddr::new(self.probing.world.address(endpoint, family)?, port);
+            let target = Target { nonce: agent.next_nonce(), transport, address, name };
+            Some((agent, (Purpose::Listener(own), target)))
+        });
+        let canaries = paths.into_iter().filter_map(|path| {
+            let (sender, _, address) = self.probing.canaries.ends(path)?;
             let nonce = sender.next_nonce();
-            let target = Target { nonce, transport, address, name: None };
-            batches.add(sender, target, Purpose::Canary(path, nonce));
-        }
+            let target = Target { nonce, transport: path.transport, address, name: None };
+            Some((Arc::clone(sender), (Purpose::Canary(path, nonce), target)))
+        });
+        listeners.chain(canaries)
     }
 
     /// Returns the nonces that arrived at the destinations of these cells and of their canaries, each with
-    /// the places where it arrived, and the destinations whose logs could not be read.
-    async fn arrivals(
-        &self,
-        cells: &[usize],
-    ) -> (HashMap<Nonce, Vec<ArrivedAt>>, HashMap<EndpointName, Failure>) {
+    /// the places where it arrived, and the agents whose logs could not be read.
+    async fn arrivals(&self, cells: &[usize]) -> (HashMap<Nonce, Vec<ArrivedAt>>, HashMap<String, Error>) {
         let planned = cells.iter().filter_map(|cell| self.planned(*cell));
         let servers: BTreeSet<&EndpointName> = planned.flat_map(PlannedCell::all_servers).collect();
         let paths = cells.iter().filter_map(|cell| self.paths.get(*cell)).flatten().flatten().flatten();
@@ -153,45 +148,23 @@ impl<'a, B: Backend> Rounds<'a, B> {
             Some(Arc::clone(receiver))
         });
         // An agent that serves several endpoints has one log.
-        let agents = servers.iter().filter_map(|endpoint| self.agent(endpoint));
+        let agents = servers.into_iter().filter_map(|endpoint| self.agent(endpoint));
         let agents: BTreeMap<String, Arc<Agent>> =
             agents.chain(receivers).map(|agent| (agent.name().to_owned(), agent)).collect();
         let logs = ask_all(agents.values().map(|agent| agent.arrivals())).await;
         let mut arrived = HashMap::<Nonce, Vec<ArrivedAt>>::new();
         let mut unread = HashMap::new();
-        for (agent, log) in agents.keys().zip(logs) {
+        for (agent, log) in agents.into_keys().zip(logs) {
             match log {
                 Ok(log) => {
                     for arrival in log {
                         arrived.entry(arrival.nonce).or_default().push((agent.clone(), arrival.listener));
                     }
                 }
-                Err(error) => {
-                    unread.insert(agent.clone(), Failure::from(&error));
-                }
+                Err(error) => drop(unread.insert(agent, error)),
             }
         }
-        let unread_by_endpoint = servers.into_iter().filter_map(|endpoint| {
-            let agent = self.agent(endpoint)?;
-            Some((endpoint.clone(), unread.get(agent.name())?.clone()))
-        });
-        (arrived, unread_by_endpoint.collect())
-    }
-
-    /// Sends a batch. If it fails, all of its probes fail. Also returns when the probes left their agent,
-    /// since the change: the agent sends all of them at the same time, so this follows from the slowest.
-    async fn send(&self, batch: Batch, timeout: Duration) -> (Option<Duration>, Vec<Sent>) {
-        let Batch { agent, targets, purposes } = batch;
-        match agent.probe(targets, timeout).await {
-            Ok(results) => {
-                let slowest = results.iter().map(|result| result.elapsed_us).max().unwrap_or_default();
-                let left = self.elapsed().saturating_sub(Duration::from_micros(slowest.into()));
-                (Some(left), purposes.into_iter().zip(results.into_iter().map(Ok)).collect())
-            }
-            Err(error) => {
-                (None, purposes.into_iter().map(|purpose| (purpose, Err(Failure::from(&error)))).collect())
-            }
-        }
+        (arrived, unread)
     }
 }
 
@@ -208,7 +181,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                 None => sendable.push(cell),
             }
         }
-        let batches = self.batches(&sendable);
+        let targets = self.targets(&sendable);
         let mut watch = self.watch.take();
         let changed = self.probing.changed;
         let look = async {
@@ -216,8 +189,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
                 watch.look(changed, timeout, !cells.is_empty()).await;
             }
         };
-        let send = ask_all(batches.into_iter().map(|batch| self.send(batch, timeout)));
-        let (results, ()) = join(send, look).await;
+        let (results, ()) = join(probe_all(targets, timeout, changed), look).await;
         self.watch = watch;
         let (nonces, unread) = self.arrivals(&sendable).await;
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
@@ -226,12 +198,12 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         self.lost.take(&arrived.sent, &arrived.paths);
         for (probe, legs) in probes {
             let cell = sendable.get(probe).copied();
-            sightings.extend(cell.and_then(|cell| self.sighting(cell, legs, sent, &arrived)));
+            sightings.extend(cell.and_then(|cell| self.sighting(cell, &legs, sent, &arrived)));
         }
         sightings
     }
 
-    async fn late_arrivals(&mut self) -> Vec<Late> {
+    async fn late_arrivals(&mut self) -> Vec<Sent> {
         let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
         let (nonces, _) = self.arrivals(&cells).await;
         self.ledger.arrived(places(&nonces));

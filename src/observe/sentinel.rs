@@ -4,13 +4,14 @@
 //! Sentinels are pods that a policy isolates except for one port. After every change, another port is open.
 //! If a packet gets through to a port that was closed before, its node enforces all changes until then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netproof_probe::wire::{Listener, Outcome, ProbeResult, Target, Transport};
+use netproof_probe::wire::{Listener, Outcome, Target, Transport};
 
+use super::batch::{Answer, probe_all};
 use crate::backend::{Agent, Backend, Canary, Place, Sentinels, ask_all};
 use crate::policy::IpFamily;
 
@@ -39,10 +40,8 @@ pub(super) struct Watch {
     posts: Vec<Post>,
     /// All nodes and families with a sentinel. A change is in force when all of them show it.
     wanted: BTreeSet<Side>,
-    /// The ports after the last change.
-    former: u16,
-    open: u16,
-    next: u16,
+    /// The sentinels after the last change.
+    sentinels: Sentinels,
 }
 
 /// A node and a family. Network plugins write the rules of each family separately.
@@ -82,28 +81,28 @@ impl Watch {
     /// Opens the listeners of a backend's sentinels. Each sentinel is probed from its own node and from
     /// another node, in case the path between them is dead.
     pub(super) async fn open(backend: &impl Backend) -> Self {
-        let Sentinels { pods, former, open, next } = backend.sentinels();
+        let sentinels = backend.sentinels();
+        let Sentinels { ref pods, former, open, next } = sentinels;
         let listeners = [former, open, next].map(|port| Listener { transport: Transport::Tcp, port });
         let opened = ask_all(pods.iter().map(|sentinel| sentinel.agent.listen(listeners))).await;
         let canaries = backend.canaries();
         let (mut posts, mut wanted) = (Vec::new(), BTreeSet::new());
-        for (sentinel, opened) in pods.into_iter().zip(opened) {
-            wanted.extend(sides(&sentinel).into_iter().map(|(side, _)| side));
+        for (sentinel, opened) in pods.iter().zip(opened) {
+            wanted.extend(sides(sentinel).into_iter().map(|(side, _)| side));
             if !opened.is_ok_and(|failures| failures.is_empty()) {
                 tracing::warn!("the sentinel at {:?} cannot listen", sentinel.place);
                 continue;
             }
-            posts.extend(posts_of(&sentinel, &canaries));
+            posts.extend(posts_of(sentinel, &canaries));
         }
-        Self { posts, wanted, former, open, next }
+        Self { posts, wanted, sentinels }
     }
 
     /// Records that there was a change.
     pub(super) fn begin(&mut self, backend: &impl Backend) {
-        let Sentinels { former, open, next, pods: _ } = backend.sentinels();
-        (self.former, self.open, self.next) = (former, open, next);
+        self.sentinels = backend.sentinels();
         for post in &mut self.posts {
-            post.known = post.known.after_change(open);
+            post.known = post.known.after_change(self.sentinels.open);
         }
     }
 
@@ -111,7 +110,7 @@ impl Watch {
     /// its time, so a few looks are enough.
     pub(super) async fn prepare(&mut self, timeout: Duration) {
         for _ in 0..PREPARATIONS {
-            if self.posts.iter().all(|post| post.known.closed == Some(self.next)) {
+            if self.posts.iter().all(|post| post.known.closed == Some(self.sentinels.next)) {
                 return;
             }
             self.look(Instant::now(), timeout, true).await;
@@ -122,58 +121,36 @@ impl Watch {
     /// the next change will open. A probe without an answer shows a closed port only if it waited long enough
     /// (`is_patient`).
     pub(super) async fn look(&mut self, changed: Instant, timeout: Duration, is_patient: bool) {
-        let ports = [self.open, self.next, self.former];
-        let [open, next, former] = ports;
-        // Send one request for all probes of an agent. It answers requests in turn, and closed ports take
-        // long.
-        let mut batches = BTreeMap::<String, (Arc<Agent>, Vec<usize>, Vec<Target>)>::new();
-        for (index, post) in self.posts.iter().enumerate() {
-            if post.known.seen.is_some() && post.known.closed == Some(next) {
-                continue;
-            }
-            let new = || (Arc::clone(&post.from), Vec::new(), Vec::new());
-            let (_, posts, targets) = batches.entry(post.from.name().to_owned()).or_insert_with(new);
-            posts.push(index);
-            targets.extend(ports.map(|port| Target {
-                nonce: post.from.next_nonce(),
-                transport: Transport::Tcp,
-                address: SocketAddr::new(post.to, port),
-                name: None,
-            }));
-        }
-        let looks = batches.into_values().map(async |(agent, posts, targets)| {
-            let results = agent.probe(targets, timeout).await.unwrap_or_default();
-            let slowest = results.iter().map(|result| result.elapsed_us).max().unwrap_or_default();
-            let left = changed.elapsed().saturating_sub(Duration::from_micros(slowest.into()));
-            let (looks, _) = results.as_chunks::<3>();
-            let shown =
-                |look: &[ProbeResult; 3]| look.each_ref().map(|result| shown(result, left, is_patient));
-            posts.into_iter().zip(looks.iter().map(shown)).collect::<Vec<_>>()
+        let Sentinels { open, next, former, .. } = self.sentinels;
+        let posts = self.posts.iter().enumerate();
+        let unsure = posts.filter(|(_, post)| post.known.seen.is_none() || post.known.closed != Some(next));
+        let probes = unsure.flat_map(|(index, Post { from, to, .. })| {
+            [open, next, former].map(|port| {
+                let (nonce, address) = (from.next_nonce(), SocketAddr::new(*to, port));
+                let target = Target { nonce, transport: Transport::Tcp, address, name: None };
+                (Arc::clone(from), (index, target))
+            })
         });
-        for (post, [at_open, at_next, at_former]) in ask_all(looks).await.into_iter().flatten() {
-            if let Some(post) = self.posts.get_mut(post) {
-                post.known.take([(open, at_open), (next, at_next), (former, at_former)]);
+        let answers = probe_all(probes, timeout, changed).await;
+        let (looks, _) = answers.as_chunks::<3>();
+        for look in looks {
+            let [(post, Ok(at_open)), (_, Ok(at_next)), (_, Ok(at_former))] = look else { continue };
+            if let Some(post) = self.posts.get_mut(*post) {
+                let shown = [at_open, at_next, at_former].map(|answer| shown(answer, is_patient));
+                post.known.take(open, next, shown);
             }
         }
     }
 
     pub(super) fn signal(&self) -> Signal {
-        Signal { in_force: self.in_force(), stale: self.stale() }
-    }
-
-    fn in_force(&self) -> Option<Duration> {
         let seen = |side: &Side| {
             let posts = self.posts.iter().filter(|post| post.side == *side);
             posts.filter_map(|post| post.known.seen).min()
         };
-        self.wanted.iter().map(seen).collect::<Option<Vec<_>>>()?.into_iter().max()
-    }
-
-    fn stale(&self) -> BTreeSet<String> {
-        let is_up =
-            |side: &Side| self.posts.iter().any(|post| post.side == *side && post.known.seen.is_some());
-        let stale = self.posts.iter().filter(|post| post.known.is_stale && !is_up(&post.side));
-        stale.map(|post| post.side.0.clone()).collect()
+        let in_force = self.wanted.iter().map(seen).collect::<Option<Vec<_>>>();
+        let is_stale = |post: &&Post| post.known.is_stale && seen(&post.side).is_none();
+        let stale = self.posts.iter().filter(is_stale).map(|post| post.side.0.clone());
+        Signal { in_force: in_force.and_then(|seen| seen.into_iter().max()), stale: stale.collect() }
     }
 }
 
@@ -204,9 +181,9 @@ fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
     posts.collect()
 }
 
-fn shown(result: &ProbeResult, left: Duration, is_patient: bool) -> Shown {
+fn shown(Answer { left, result }: &Answer, is_patient: bool) -> Shown {
     match result.outcome {
-        Outcome::Answered { .. } => Shown::Open(left + Duration::from_micros(result.elapsed_us.into())),
+        Outcome::Answered { .. } => Shown::Open(*left + Duration::from_micros(result.elapsed_us.into())),
         Outcome::Refused | Outcome::Unreachable { .. } => Shown::Closed,
         Outcome::Silent { connected: false } if is_patient => Shown::Closed,
         Outcome::Silent { .. }
@@ -224,7 +201,8 @@ impl Known {
         Self { closed: self.closed.filter(|closed| *closed == open), ..Self::default() }
     }
 
-    fn take(&mut self, [(open, at_open), (next, at_next), (_, at_former)]: [(u16, Shown); 3]) {
+    /// Records what the probes of a look showed.
+    fn take(&mut self, open: u16, next: u16, [at_open, at_next, at_former]: [Shown; 3]) {
         // A node that is two changes behind has the next port open, because the ports take turns.
         let is_open = |shown| matches!(shown, Shown::Open(_));
         self.is_stale = at_open == Shown::Closed && (is_open(at_former) || is_open(at_next));
@@ -251,9 +229,7 @@ mod tests {
     /// this.
     fn after(before: Known, looks: &[[Shown; 3]]) -> Known {
         let mut known = before.after_change(2);
-        for [at_open, at_next, at_former] in looks {
-            known.take([(2, *at_open), (3, *at_next), (1, *at_former)]);
-        }
+        looks.iter().for_each(|look| known.take(2, 3, *look));
         known
     }
 

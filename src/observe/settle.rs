@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use super::ledger::Late;
+use super::ledger::Sent;
 use super::power::Pools;
 use super::sentinel::Signal;
 use super::track::{Expected, Loss, Sighting, Track};
@@ -20,7 +20,7 @@ pub(super) trait Prober {
     async fn round(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting>;
 
     /// Reads the logs of all destinations again. Returns the probes that arrived after their round.
-    async fn late_arrivals(&mut self) -> Vec<Late>;
+    async fn late_arrivals(&mut self) -> Vec<Sent>;
 
     /// Returns how many canaries were lost, and how many got through.
     fn lost_canaries(&self) -> Loss;
@@ -94,7 +94,7 @@ pub(super) async fn settle(
     pools: &Pools,
     deadlines: SettleDeadlines,
 ) -> Settled {
-    let tracks = vec![Track::new(); expected.len()];
+    let tracks = vec![Track::default(); expected.len()];
     let mut settling = Settling {
         prober,
         expected,
@@ -346,20 +346,19 @@ mod tests {
     use super::*;
     use crate::observe::ledger::Shows;
     use crate::observe::settle_closer::{BACKEND_PROBES, REPROBES};
-    use crate::observe::settle_networks::{Busy, Delayed, Follows, Lossy, Script, deadlines, plain};
+    use crate::observe::settle_networks::{DENIED, Network, deadlines, plain, point};
+    use crate::policy::Direction;
     use crate::world::EndpointName;
 
     use Observation::{Connected, Dropped, OneWay};
 
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
     async fn play(decision: Decision, is_new: bool, shows: Vec<Observation>) -> Track {
-        let deadlines = SettleDeadlines {
-            longest_timeout: Duration::from_millis(800),
-            settle: Duration::from_millis(400),
-            ..deadlines()
-        };
-        let mut script = Script::new(vec![shows]);
-        let expected = Expected { is_new, ..plain(decision) };
-        settle(&mut script, &[expected], &Pools::default(), deadlines).await.tracks.remove(0)
+        let deadlines = SettleDeadlines { longest_timeout: millis(800), ..deadlines(400) };
+        Network::script(vec![shows]).track(Expected { is_new, ..plain(decision) }, deadlines).await
     }
 
     #[tokio::test]
@@ -373,15 +372,15 @@ mod tests {
     async fn a_new_denial_is_waited_for_and_its_time_measured() {
         let track = play(Decision::Deny, true, vec![Connected, Connected, Dropped]).await;
         assert_eq!(track.observation, Some(Dropped));
-        assert_eq!(track.settled, Some(Duration::from_millis(200)));
-        assert_eq!(track.opposed, Some(Duration::from_millis(100)));
+        assert_eq!(track.settled, Some(millis(200)));
+        assert_eq!(track.opposed, Some(millis(100)));
         assert!(!track.differed);
     }
 
     #[tokio::test]
     async fn a_packet_that_was_delivered_once_stays_a_leak_where_none_may_be() {
         let mut late = play(Decision::Deny, true, vec![Connected, OneWay, Dropped]).await;
-        assert_eq!(late.record_leak(Decision::Deny), Some(Duration::from_millis(100)));
+        assert_eq!(late.record_leak(Decision::Deny), Some(millis(100)));
         assert_eq!(late.observation, Some(OneWay));
 
         let mut never = play(Decision::Deny, true, vec![Connected]).await;
@@ -400,7 +399,7 @@ mod tests {
     async fn one_lucky_loss_does_not_settle_a_denial() {
         // The packet of the first round was lost. Enforcement began only later.
         let track = play(Decision::Deny, true, vec![Dropped, Connected, Connected, Dropped]).await;
-        assert_eq!(track.settled, Some(Duration::from_millis(300)));
+        assert_eq!(track.settled, Some(millis(300)));
         assert!(!track.differed);
     }
 
@@ -452,16 +451,13 @@ mod tests {
     #[tokio::test]
     async fn outages_that_began_late_neither_count_as_loss_nor_take_long() {
         // The blocked cells answered once, before the policy was in force.
-        let blocked = vec![Connected, Dropped];
-        let mut shows = vec![blocked; 4];
-        shows.extend(vec![vec![Connected]; 34]);
-        shows.extend(vec![vec![Dropped]; 34]);
-        let mut expected = vec![plain(Decision::Allow); 38];
-        expected.extend(vec![plain(Decision::Deny); 34]);
-        let mut script = Script::new(shows);
-        let settled = settle(&mut script, &expected, &Pools::default(), deadlines()).await;
+        let shows = [vec![vec![Connected, Dropped]; 4], vec![vec![Connected]; 34], vec![vec![Dropped]; 34]];
+        let expected = [vec![plain(Decision::Allow); 38], vec![DENIED; 34]].concat();
+        let (mut network, deadlines) = (Network::script(shows.concat()), deadlines(5_000));
+        let settled = network.settle(&expected, deadlines).await;
         assert_eq!(settled.loss.missed, 0);
-        assert!(script.elapsed() <= deadlines().settle + Duration::from_secs(2), "{:?}", script.elapsed());
+        let took = network.elapsed();
+        assert!(took <= deadlines.settle + Duration::from_secs(2), "{took:?}");
         assert_eq!(settled.tracks[0].agrees(Decision::Allow), Some(false));
         assert!(settled.tracks[40].attempts <= 3, "denials are confirmed as if nothing were lost");
     }
@@ -469,30 +465,28 @@ mod tests {
     /// Regression: a timeout longer than the settle time left every denial with one silence.
     #[tokio::test]
     async fn a_denial_is_confirmed_even_if_its_first_probe_took_all_the_time() {
-        let mut script = Script::new(vec![vec![Dropped]]);
-        script.round_takes = Duration::from_secs(3);
-        let deadlines = SettleDeadlines { settle: Duration::ZERO, ..deadlines() };
-        let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
-        assert!(!settled.tracks[0].unconfirmed, "{settled:?}");
+        let mut network = Network::script(vec![vec![Dropped]]);
+        network.round_takes = Duration::from_secs(3);
+        let track = network.track(DENIED, deadlines(0)).await;
+        assert!(!track.unconfirmed, "{track:?}");
     }
 
     /// Regression: a round with a silent allowed cell takes up to a second. The last round was sent before
     /// the deadline and ended after it, and its observations became a leak and an outage.
     #[tokio::test]
     async fn a_change_that_is_in_force_just_before_the_deadline_is_in_time() {
-        for after in (100..3_000).step_by(50).map(Duration::from_millis) {
-            let expected = vec![
-                Expected { is_new: true, ..plain(Decision::Allow) },
-                Expected { is_new: true, ..plain(Decision::Deny) },
-            ];
-            let mut follows = Follows { expected: expected.clone(), after, now: Duration::ZERO };
-            let deadlines = SettleDeadlines { settle: Duration::from_secs(3), ..deadlines() };
-            let settled = settle(&mut follows, &expected, &Pools::default(), deadlines).await;
+        for after in (100..3_000).step_by(50).map(millis) {
+            let expected = [Decision::Allow, Decision::Deny]
+                .map(|decision| Expected { is_new: true, ..plain(decision) })
+                .to_vec();
+            let deadlines = deadlines(3_000);
+            let mut network = Network::that_follows(expected.clone(), after);
+            let settled = network.settle(&expected, deadlines).await;
             for (track, expected) in settled.tracks.iter().zip(expected) {
                 assert_eq!(track.agrees(expected.decision), Some(true), "{after:?}: {track:?}");
                 assert!(!track.leaked, "{after:?}: {track:?}");
             }
-            let took = follows.now.saturating_sub(deadlines.settle);
+            let took = network.elapsed().saturating_sub(deadlines.settle);
             assert!(took <= Duration::from_secs(2), "{after:?}: {took:?} after the deadline");
         }
     }
@@ -500,39 +494,28 @@ mod tests {
     /// If no canary gets through, silence is no denial.
     #[tokio::test]
     async fn silence_on_a_dead_path_is_never_confirmed() {
-        let mut dead = Busy { controls: vec![true; 100], rounds: 0, path: false };
-        let deadlines = SettleDeadlines { settle: Duration::from_millis(400), ..deadlines() };
-        let settled = settle(&mut dead, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
-        let track = &settled.tracks[0];
+        let track = Network::busy(vec![true; 100], false).track(DENIED, deadlines(400)).await;
         assert!(!track.control.path && track.unconfirmed && track.silences == 0, "{track:?}");
     }
 
     /// A probe that arrives after its round disproves the denial.
     #[tokio::test]
     async fn a_late_arrival_is_probed_again_until_the_deadline_and_then_a_leak() {
-        let deadlines = SettleDeadlines { settle: Duration::from_millis(400), ..deadlines() };
-        let mut connections = Delayed::new(Shows::Delivery);
-        let settled = settle(&mut connections, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
-        assert!(settled.tracks[0].leaked, "{:?}", settled.tracks[0]);
-        assert_eq!(settled.tracks[0].observation, Some(OneWay));
+        let connection = Network::delayed(Shows::Delivery).track(DENIED, deadlines(400)).await;
+        assert!(connection.leaked, "{connection:?}");
+        assert_eq!(connection.observation, Some(OneWay));
         // If the lookup arrived late, it is not known what the connection would have shown.
-        let mut lookups = Delayed::new(Shows::Lookup);
-        let settled = settle(&mut lookups, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
-        assert!(!settled.tracks[0].leaked, "{:?}", settled.tracks[0]);
-        assert_eq!(settled.tracks[0].agrees(Decision::Deny), None, "{:?}", settled.tracks[0]);
+        let lookup = Network::delayed(Shows::Lookup).track(DENIED, deadlines(400)).await;
+        assert!(!lookup.leaked, "{lookup:?}");
+        assert_eq!(lookup.agrees(Decision::Deny), None, "{lookup:?}");
     }
 
     /// Each point drops as many probes as the requested share needs.
     #[tokio::test]
     async fn each_enforcement_point_sees_as_many_probes_as_the_share_needs() {
-        use crate::policy::{Direction, PolicyName};
-        use crate::verdict::EnforcementPoint;
-
-        let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
-        let point = EnforcementPoint { node: None, policies: [policy].into(), direction: Direction::Ingress };
-        let pools = Pools::new(vec![[point.clone()].into(), [point].into()], 0.1);
-        let mut script = Script::new(vec![vec![Dropped], vec![Dropped]]);
-        let settled = settle(&mut script, &[plain(Decision::Deny); 2], &pools, deadlines()).await;
+        let pools = Pools::new(vec![[point("p", Direction::Ingress)].into(); 2], 0.1);
+        let mut network = Network::script(vec![vec![Dropped], vec![Dropped]]);
+        let settled = settle(&mut network, &[DENIED; 2], &pools, deadlines(5_000)).await;
         let silences: u32 = settled.tracks.iter().map(|track| track.silences).sum();
         assert!((29..=31).contains(&silences), "{silences}");
         assert_eq!(settled.rounds, 2, "in the round that confirms");
@@ -542,22 +525,13 @@ mod tests {
     /// look like an outage.
     #[tokio::test]
     async fn loss_is_neither_taken_for_a_denial_nor_for_an_outage() {
-        let deadlines = deadlines();
         for seed in 0..8 {
             // One third is allowed, one third is denied, and one third leaks.
-            let is_delivered: Vec<bool> = (0..1_500).map(|cell| cell % 3 != 1).collect();
             let decision = |cell| if cell % 3 == 0 { Decision::Allow } else { Decision::Deny };
             let expected: Vec<Expected> = (0..1_500).map(|cell| plain(decision(cell))).collect();
-            let random = fastrand::Rng::with_seed(seed);
-            let mut lossy = Lossy {
-                loss: 0.1,
-                random,
-                is_delivered: is_delivered.clone(),
-                rounds: 0,
-                canaries: Loss::default(),
-            };
-            let tracks = settle(&mut lossy, &expected, &Pools::default(), deadlines).await.tracks;
-            for (cell, track) in tracks.iter().enumerate() {
+            let mut lossy = Network::lossy(0.1, seed, |cell| cell % 3 != 1);
+            let settled = lossy.settle(&expected, deadlines(5_000)).await;
+            for (cell, track) in settled.tracks.iter().enumerate() {
                 let is_leak = cell % 3 == 2;
                 let agrees = track.agrees(decision(cell)) == Some(true);
                 assert_eq!(!agrees, is_leak, "seed {seed}, cell {cell}: {track:?}");
@@ -571,22 +545,16 @@ mod tests {
     #[tokio::test]
     async fn loss_is_known_where_everything_is_denied() {
         let lossy = Loss { missed: 50, agreed: 450 };
-        leaks_are_found_where_everything_is_denied(lossy, Loss::default()).await;
-        leaks_are_found_where_everything_is_denied(Loss::default(), lossy).await;
-    }
-
-    async fn leaks_are_found_where_everything_is_denied(loss: Loss, canaries: Loss) {
-        let deadlines = SettleDeadlines { settle: Duration::from_secs(2), loss, ..deadlines() };
         let own = Expected { crosses: false, ..plain(Decision::Allow) };
-        for seed in 0..8 {
-            let expected: Vec<Expected> =
-                (0..600).map(|cell| if cell % 20 == 0 { own } else { plain(Decision::Deny) }).collect();
-            let random = fastrand::Rng::with_seed(seed);
-            let mut lossy = Lossy { loss: 0.1, random, is_delivered: vec![true; 600], rounds: 0, canaries };
-            let settled = settle(&mut lossy, &expected, &Pools::default(), deadlines).await;
-            for (track, expected) in settled.tracks.iter().zip(&expected) {
-                let is_leak = track.agrees(Decision::Deny) == Some(false);
-                assert!(is_leak || expected.decision == Decision::Allow, "seed {seed}: {track:?}");
+        let expected: Vec<_> = (0..600).map(|cell| if cell % 20 == 0 { own } else { DENIED }).collect();
+        for (loss, canaries) in [(lossy, Loss::default()), (Loss::default(), lossy)] {
+            for seed in 0..8 {
+                let mut lossy = Network { canaries, ..Network::lossy(0.1, seed, |_| true) };
+                let settled = lossy.settle(&expected, SettleDeadlines { loss, ..deadlines(2_000) }).await;
+                for (track, expected) in settled.tracks.iter().zip(&expected) {
+                    let is_leak = track.agrees(Decision::Deny) == Some(false);
+                    assert!(is_leak || expected.decision == Decision::Allow, "seed {seed}: {track:?}");
+                }
             }
         }
     }
@@ -597,105 +565,74 @@ mod tests {
     #[tokio::test]
     async fn denials_are_silent_as_often_as_the_loss_requires() {
         let canaries = Loss { missed: 40, agreed: 60 };
-        let deadlines = SettleDeadlines { settle: Duration::from_millis(400), ..deadlines() };
-        let random = fastrand::Rng::with_seed(1);
-        let mut lossy = Lossy { loss: 0.4, random, is_delivered: vec![false; 50], rounds: 0, canaries };
-        let expected = vec![plain(Decision::Deny); 50];
-        let tracks = settle(&mut lossy, &expected, &Pools::default(), deadlines).await.tracks;
+        let mut lossy = Network { canaries, ..Network::lossy(0.4, 1, |_| false) };
+        let tracks = lossy.settle(&[DENIED; 50], deadlines(400)).await.tracks;
         assert!(tracks.iter().all(|track| !track.unconfirmed && track.silences > 40), "{tracks:?}");
         assert!(lossy.elapsed() < Duration::from_secs(6), "{:?}", lossy.elapsed());
     }
 
-    /// A missing path looks like a denial.
+    /// A missing path looks like a denial. A label reaches the nodes in another way than the policy of the
+    /// sentinels.
     #[tokio::test]
-    async fn a_new_pod_has_to_be_silent_until_there_must_be_a_way_to_it() {
-        let deadlines = SettleDeadlines {
-            settle: Duration::from_secs(2),
-            propagation: Duration::from_millis(600),
-            ..deadlines()
-        };
+    async fn what_has_no_path_and_what_is_no_policy_has_more_time() {
         let shows = vec![Dropped, Dropped, Dropped, Connected];
-        for (is_proved, is_leak) in [(true, false), (false, true)] {
-            let mut script =
-                Script { round_takes: Duration::from_millis(250), ..Script::new(vec![shows.clone()]) };
-            let expected = Expected { is_proved, ..plain(Decision::Deny) };
-            let settled = settle(&mut script, &[expected], &Pools::default(), deadlines).await;
-            assert_eq!(settled.tracks[0].agrees(Decision::Deny), Some(!is_leak), "{is_proved}");
+        for (is_proved, is_mixed, is_leak) in [(true, false, false), (false, false, true), (true, true, true)]
+        {
+            let deadlines = SettleDeadlines { propagation: millis(600), is_mixed, ..deadlines(5_000) };
+            let mut network = Network { round_takes: millis(250), ..Network::script(vec![shows.clone()]) };
+            let track = network.track(Expected { is_proved, ..DENIED }, deadlines).await;
+            assert_eq!(track.agrees(Decision::Deny), Some(!is_leak), "{is_proved} {is_mixed}");
+            assert_eq!(track.leaked, is_leak, "{is_proved} {is_mixed}");
         }
     }
 
     /// kube-proxy needs some seconds for a new Service. Until then, nothing answers at its address.
     #[tokio::test]
     async fn a_new_service_has_to_be_silent_until_it_delivers_or_the_time_is_over() {
-        let deadlines = SettleDeadlines { settle: Duration::from_secs(2), ..deadlines() };
-        let denied = Expected { is_proved: false, service: Some(0), ..plain(Decision::Deny) };
+        let deadlines = deadlines(2_000);
+        let denied = Expected { is_proved: false, service: Some(0), ..DENIED };
         let allowed = Expected { decision: Decision::Allow, is_new: true, ..denied };
         let late = [vec![Dropped; 8], vec![Connected]].concat();
-        let mut script = Script::new(vec![late]);
-        let settled = settle(&mut script, &[denied], &Pools::default(), deadlines).await;
-        assert_eq!(settled.tracks[0].agrees(Decision::Deny), Some(false));
+        let track = Network::script(vec![late]).track(denied, deadlines).await;
+        assert_eq!(track.agrees(Decision::Deny), Some(false));
         // If an address delivers to one cell, the node knows the address for all cells.
-        let shows = vec![vec![Dropped], vec![Dropped, Dropped, Connected]];
-        let mut script = Script::new(shows);
-        let settled = settle(&mut script, &[denied, allowed], &Pools::default(), deadlines).await;
+        let mut network = Network::script(vec![vec![Dropped], vec![Dropped, Dropped, Connected]]);
+        let settled = network.settle(&[denied, allowed], deadlines).await;
         assert_eq!(settled.tracks[0].agrees(Decision::Deny), Some(true));
-        assert!(script.elapsed() < deadlines.settle, "{:?}", script.elapsed());
+        assert!(network.elapsed() < deadlines.settle, "{:?}", network.elapsed());
     }
 
     /// If a cell is denied before and after a change, its silence does not show when the change is in force.
     #[tokio::test]
     async fn silences_from_before_the_change_is_in_force_prove_nothing() {
-        let shows = vec![Dropped, Dropped, Connected];
-        for in_force in [Some(Duration::from_millis(300)), None] {
-            let mut script = Script { in_force, ..Script::new(vec![shows.clone()]) };
-            let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines()).await;
-            assert!(settled.tracks[0].leaked, "{in_force:?}");
+        let script = || Network::script(vec![vec![Dropped, Dropped, Connected]]);
+        for in_force in [Some(millis(300)), None] {
+            let mut network = Network { in_force, ..script() };
+            assert!(network.track(DENIED, deadlines(5_000)).await.leaked, "{in_force:?}");
         }
         // A network that processes the change at once needs no waiting.
-        let mut script = Script::new(vec![shows]);
-        let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines()).await;
-        assert_eq!(settled.tracks[0].observation, Some(Dropped));
+        let track = script().track(DENIED, deadlines(5_000)).await;
+        assert_eq!(track.observation, Some(Dropped));
     }
 
     #[tokio::test]
     async fn a_denial_rests_on_the_silences_since_the_change_is_in_force() {
-        let in_force = Some(Duration::from_millis(250));
-        let mut script = Script { in_force, ..Script::new(vec![vec![Dropped]]) };
-        let track = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines()).await;
+        let mut network = Network { in_force: Some(millis(250)), ..Network::script(vec![vec![Dropped]]) };
+        let Track { silences, attempts, probed, .. } = network.track(DENIED, deadlines(5_000)).await;
         // The time at which the change was seen is doubled: 500 ms.
-        let Track { silences, attempts, probed, .. } = &track.tracks[0];
-        assert!(*probed >= Duration::from_millis(500), "{probed:?}");
-        assert!(*silences > 0 && silences < attempts, "{silences} of {attempts}");
-    }
-
-    /// A label reaches the nodes in another way than the policy of the sentinels.
-    #[tokio::test]
-    async fn what_is_no_policy_has_as_much_time_as_paths() {
-        let shows = vec![Dropped, Dropped, Dropped, Connected];
-        for (is_mixed, is_leak) in [(false, false), (true, true)] {
-            let propagation = Duration::from_millis(600);
-            let deadlines = SettleDeadlines { is_mixed, propagation, ..deadlines() };
-            let mut script =
-                Script { round_takes: Duration::from_millis(250), ..Script::new(vec![shows.clone()]) };
-            let settled = settle(&mut script, &[plain(Decision::Deny)], &Pools::default(), deadlines).await;
-            assert_eq!(settled.tracks[0].leaked, is_leak, "{is_mixed}");
-        }
+        assert!(probed >= millis(500), "{probed:?}");
+        assert!(silences > 0 && silences < attempts, "{silences} of {attempts}");
     }
 
     /// Regression: on a busy machine, a control probe was late in the last round, and denials became
     /// inconclusive.
     #[tokio::test]
     async fn a_listener_that_was_seen_up_once_is_up() {
-        let deadlines = deadlines();
-        let expected = [plain(Decision::Deny)];
-        for controls in [vec![true, false], vec![false, true], vec![false, false, false, true]] {
-            let mut busy = Busy { controls, rounds: 0, path: true };
-            assert!(
-                settle(&mut busy, &expected, &Pools::default(), deadlines).await.tracks[0].control.listener
-            );
+        for controls in [vec![true, false], vec![false, true], vec![false, false, false, true], vec![]] {
+            let is_seen = !controls.is_empty();
+            let track = Network::busy(controls, true).track(DENIED, deadlines(5_000)).await;
+            assert_eq!(track.control.listener, is_seen);
         }
-        let mut dead = Busy { controls: Vec::new(), rounds: 0, path: true };
-        assert!(!settle(&mut dead, &expected, &Pools::default(), deadlines).await.tracks[0].control.listener);
     }
 
     #[tokio::test]
@@ -723,11 +660,12 @@ mod tests {
     /// Returns the track of a Service with a denied endpoint, which every probe reaches until `denied_until`
     /// milliseconds. The settle time is 400 ms.
     async fn play_service(denied_until: u64) -> Track {
-        let mut script = Script::new(vec![vec![Connected]]);
-        script.denied_until = Duration::from_millis(denied_until);
-        let deadlines = SettleDeadlines { settle: Duration::from_millis(400), ..deadlines() };
+        let mut network = Network::new(move |probe| {
+            let denied_backend = (probe.sent < millis(denied_until)).then(|| EndpointName::pod("x", "db"));
+            Sighting { denied_backend, ..probe.shows(Connected) }
+        });
         let expected = Expected { has_denied_backend: true, ..plain(Decision::Undefined) };
-        settle(&mut script, &[expected], &Pools::default(), deadlines).await.tracks.remove(0)
+        network.track(expected, deadlines(400)).await
     }
 
     #[tokio::test]

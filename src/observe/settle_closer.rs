@@ -105,30 +105,33 @@ mod tests {
     use super::*;
     use crate::observe::power::Pools;
     use crate::observe::settle::{SettleDeadlines, settle};
-    use crate::observe::settle_networks::{Leaky, deadlines, plain};
+    use crate::observe::settle_networks::{DENIED, Network, deadlines, point};
     use crate::observe::track::Expected;
-    use crate::policy::{Direction, PolicyName};
-    use crate::verdict::EnforcementPoint;
-
-    fn point(node: &str, direction: Direction) -> EnforcementPoint {
-        let policy = PolicyName::Namespaced { namespace: "x".to_owned(), name: "p".to_owned() };
-        EnforcementPoint { node: Some(node.to_owned()), policies: [policy].into(), direction }
-    }
+    use crate::policy::Direction;
+    use crate::verdict::{EnforcementPoint, Observation};
 
     /// Returns whether all denials are believed of cells that these points deny. The cells before
     /// `closed_from` leak.
     async fn is_believed(denied_at: Vec<BTreeSet<EnforcementPoint>>, closed_from: usize, seed: u64) -> bool {
         let cells = denied_at.len();
         let pools = Pools::new(denied_at, 0.1);
-        let expected = Expected { is_new: true, ..plain(Decision::Deny) };
+        let expected = Expected { is_new: true, ..DENIED };
         let deadlines = SettleDeadlines {
             timeout: Duration::from_millis(1),
             longest_timeout: Duration::from_millis(1),
-            settle: Duration::from_millis(300),
-            ..deadlines()
+            ..deadlines(300)
         };
-        let mut prober = Leaky { rng: Rng::with_seed(seed), start: Instant::now(), closed_from };
-        let settled = settle(&mut prober, &vec![expected; cells], &pools, deadlines).await;
+        let mut rng = Rng::with_seed(seed);
+        let mut network = Network {
+            start: Some(Instant::now()),
+            round_takes: Duration::ZERO,
+            // A tenth of the probes to the cells that leak gets through.
+            ..Network::new(move |probe| {
+                let is_let_through = rng.u8(..10) == 0 && probe.cell < closed_from;
+                probe.shows(if is_let_through { Observation::Connected } else { Observation::Dropped })
+            })
+        };
+        let settled = settle(&mut network, &vec![expected; cells], &pools, deadlines).await;
         let is_match =
             |track: &Track| !track.leaked && !track.unconfirmed && track.agrees(Decision::Deny) == Some(true);
         settled.tracks.iter().all(is_match)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ledger::Late;
+use super::ledger::Sent;
 use super::settle::{OVERTIME, Prober, RETRIES, Settling};
 use super::settle_closer::CLOSER_LOOK;
 use crate::policy::Decision;
@@ -91,8 +91,8 @@ impl<P: Prober> Settling<'_, P> {
     async fn arrived_late(&mut self) -> BTreeSet<usize> {
         let deadline = self.leak_deadline();
         let mut late = BTreeSet::new();
-        for Late { cell, sent, shows } in self.prober.late_arrivals().await {
-            if self.tracks.get_mut(cell).is_some_and(|track| track.record_late(sent, shows, deadline)) {
+        for Sent { cell, at, shows, .. } in self.prober.late_arrivals().await {
+            if self.tracks.get_mut(cell).is_some_and(|track| track.record_late(at, shows, deadline)) {
                 late.insert(cell);
             }
         }

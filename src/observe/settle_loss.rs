@@ -69,7 +69,8 @@ impl<P: Prober> Settling<'_, P> {
         let loss = self.suspected_loss();
         for (track, expected) in self.tracks.iter_mut().zip(self.expected) {
             let is_heard = track.agrees(expected.decision) == Some(true);
-            let missed = track.all_missed();
+            // Include the probes after the last answer.
+            let missed = track.missed + track.missing;
             let by_chance = chance(missed, missed + track.agreed, loss);
             if expected.decision == Decision::Allow && is_heard && missed > LOST && by_chance < RISK {
                 track.differed = true;

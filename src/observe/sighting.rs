@@ -6,14 +6,14 @@ use std::time::Duration;
 use netproof_probe::wire::{Listener, Nonce};
 
 use super::arrived::{Arrived, Legs};
-use super::batch::Failure;
+use super::batch::Answer;
 use super::canary::Path;
-use super::ledger::{DeniedBackend, Ends, MeantFor, Noted, Shows};
-use super::legs::{LegSent, LegSighting, silence_after, until_failure};
+use super::ledger::{DeniedBackend, Ends, MeantFor, Sent, Shows};
+use super::legs::{silence_after, until_failure};
 use super::planned::PlannedCell;
 use super::round::Rounds;
 use super::track::Sighting;
-use crate::backend::Backend;
+use crate::backend::{Backend, Error};
 use crate::plan::Route;
 use crate::policy::{Decision, Expectation};
 use crate::verdict::{Agents, Control, Observation, observe};
@@ -37,41 +37,42 @@ impl<B: Backend> Rounds<'_, B> {
         signers.iter().find(|name| *name == agent).or(signers.first()).cloned()
     }
 
-    /// Returns what the probe of a leg showed.
-    fn leg_sighting(&self, leg: &Route, sent: LegSent, control: Control, arrived: &Arrived) -> LegSighting {
-        let LegSent { nonce, left, result } = sent;
-        let failed = |failure: &Failure| LegSighting {
-            nonce,
-            observation: Observation::ProbeError { message: failure.message.clone() },
-            left,
-            took: Duration::ZERO,
-            control,
-            is_last: true,
-            is_final: failure.is_gone,
-        };
-        let log_failure = leg.servers.iter().find_map(|(endpoint, _)| arrived.unread.get(endpoint));
+    /// Returns what the probe of a leg showed of a cell, without its control. It was sent at `sent` or later.
+    fn leg_sighting(
+        &self,
+        cell: usize,
+        sent: Duration,
+        leg: &Route,
+        (nonce, result): &(Nonce, Result<Answer, Error>),
+        arrived: &Arrived,
+    ) -> Sighting {
+        let servers = self.server_names(leg);
+        let log_failure = servers.iter().find_map(|server| arrived.unread.get(server));
         match (result, log_failure) {
-            (Err(failure), _) => failed(&failure),
-            (Ok(_), Some(failure)) => failed(failure),
-            (Ok(result), None) => {
+            (Err(error), _) | (Ok(_), Some(error)) => {
+                let is_final = matches!(error, Error::AgentGone { .. });
+                let observation = Observation::ProbeError { message: error.to_string() };
+                Sighting { is_final, ..Sighting::new(cell, observation, sent) }
+            }
+            (Ok(Answer { left, result }), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
-                let servers = self.server_names(leg);
-                let arrived = arrived.is_at(nonce, &servers);
+                let arrived = arrived.is_at(*nonce, &servers);
                 let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
                 let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
-                let took = Duration::from_micros(result.elapsed_us.into());
-                LegSighting { nonce, observation, left, took, control, is_last: true, is_final }
+                let left = sent.max(*left);
+                let ended = left + Duration::from_micros(result.elapsed_us.into());
+                Sighting { left, ended, is_final, ..Sighting::new(cell, observation, sent) }
             }
         }
     }
 
-    /// Returns what a probe of a cell showed with all of its legs. Notes it in the ledger if it may arrive
+    /// Returns what a probe of a cell showed with all of its legs. Records it in the ledger if it may arrive
     /// late.
     pub(super) fn sighting(
         &mut self,
         index: usize,
-        mut legs: Legs,
+        legs: &Legs,
         sent: Duration,
         arrived: &Arrived,
     ) -> Option<Sighting> {
@@ -84,50 +85,46 @@ impl<B: Backend> Rounds<'_, B> {
             let listener = !route.servers.is_empty() && route.servers.iter().all(is_up);
             let is_alive = |path: &Option<Path>| path.is_some_and(|path| arrived.paths.contains(&path));
             let control = Control { listener, path: self.paths(index, leg).iter().all(is_alive) };
-            Some(self.leg_sighting(route, legs.remove(&leg)?, control, arrived))
+            let result = legs.get(&leg)?;
+            let sighting = self.leg_sighting(index, sent, route, result, arrived);
+            Some((result.0, Sighting { control, ..sighting }))
         });
-        let mut decisive = until_failure(seen)?;
-        let path = decisive.control.path;
+        let (nonce, mut decisive) = until_failure(seen)?;
+        let (step, is_proof) = (self.ledger.step, decisive.control.path);
+        let probe = |leg: &Route, shows, meant_for| {
+            let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
+            Sent { step, cell: index, at: sent, is_proof, ends, shows, meant_for }
+        };
         if planned.decision == Decision::Deny {
-            let leg = route.first.as_deref().filter(|_| !decisive.is_last).unwrap_or(route);
-            if let Some(noted) = self.correct_denied(planned, leg, &mut decisive, arrived) {
-                self.ledger.note(noted, index, sent, path);
-            }
-        }
-        if decisive.is_last && arrived.elsewhere(decisive.nonce).is_none() {
-            let denied = self.denied_backends(planned);
-            if !denied.is_empty() {
-                let noted = noted(&decisive, route, Shows::Delivery, MeantFor::Backends(denied));
-                self.ledger.note(noted, index, sent, path);
+            let leg = route.first.as_deref().filter(|_| !decisive.found_name).unwrap_or(route);
+            let servers = self.server_names(leg);
+            if let Some(shows) = self.correct_denied(planned, &servers, nonce, &mut decisive, arrived) {
+                self.ledger.note(nonce, probe(leg, shows, MeantFor::Destination(servers)));
             }
         }
         // The DNS server, which answers a lookup, is no endpoint of the Service.
-        let nonce = decisive.is_last.then_some(decisive.nonce);
-        let denied_backend = nonce.and_then(|nonce| self.denied_backend(planned, nonce, arrived));
-        let left = decisive.left.unwrap_or(sent).max(sent);
-        Some(Sighting {
-            left,
-            ended: left + decisive.took,
-            control: decisive.control,
-            found_name: decisive.is_last,
-            denied_backend,
-            is_final: decisive.is_final,
-            ..Sighting::new(index, decisive.observation, sent)
-        })
+        if decisive.found_name {
+            let denied = self.denied_backends(planned);
+            if arrived.elsewhere(nonce).is_none() && !denied.is_empty() {
+                self.ledger.note(nonce, probe(route, Shows::Delivery, MeantFor::Backends(denied)));
+            }
+            decisive.denied_backend = self.denied_backend(planned, nonce, arrived);
+        }
+        Some(decisive)
     }
 
     /// Corrects what the decisive leg of a denied cell showed by the logs of the destinations. Returns what
-    /// to note if it has not arrived yet.
+    /// its arrival will show if it has not arrived yet.
     fn correct_denied(
         &self,
         planned: &PlannedCell,
-        leg: &Route,
-        decisive: &mut LegSighting,
+        servers: &[String],
+        nonce: Nonce,
+        decisive: &mut Sighting,
         arrived: &Arrived,
-    ) -> Option<Noted> {
-        let servers = self.server_names(leg);
-        let has_arrived = arrived.is_at(decisive.nonce, &servers);
-        if let Some(agent) = arrived.elsewhere(decisive.nonce).filter(|_| !has_arrived)
+    ) -> Option<Shows> {
+        let has_arrived = arrived.is_at(nonce, servers);
+        if let Some(agent) = arrived.elsewhere(nonce).filter(|_| !has_arrived)
             && decisive.observation.is_silence()
         {
             // Another pod received it, which the policies may allow. So this is no silence.
@@ -136,10 +133,10 @@ impl<B: Backend> Rounds<'_, B> {
         }
         if decisive.observation.is_silence() {
             let silence = decisive.observation.clone();
-            decisive.observation = silence_after(planned.lookup, decisive.is_last, silence);
+            decisive.observation = silence_after(planned.lookup, decisive.found_name, silence);
         }
         let agrees = decisive.observation.agrees_with(Decision::Deny);
-        match (has_arrived, decisive.is_last) {
+        match (has_arrived, decisive.found_name) {
             (true, true) => {
                 if agrees.is_none() {
                     // It was delivered, even if the answer or another log was lost.
@@ -159,12 +156,11 @@ impl<B: Backend> Rounds<'_, B> {
                 decisive.is_final = false;
                 None
             }
-            (false, is_last) => {
+            (false, found_name) => {
                 // A denied lookup must not arrive itself.
-                let is_denied_leg = is_last || planned.lookup == Some(Decision::Deny);
+                let is_denied_leg = found_name || planned.lookup == Some(Decision::Deny);
                 let shows = if is_denied_leg { Shows::Delivery } else { Shows::Lookup };
-                let noted = || noted(decisive, leg, shows, MeantFor::Destination(servers));
-                (agrees != Some(false)).then(noted)
+                (agrees != Some(false)).then_some(shows)
             }
         }
     }
@@ -204,10 +200,4 @@ impl<B: Backend> Rounds<'_, B> {
         });
         denied.collect()
     }
-}
-
-/// Returns what the ledger notes of a denied probe that has not arrived.
-fn noted(decisive: &LegSighting, leg: &Route, shows: Shows, meant_for: MeantFor) -> Noted {
-    let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };
-    Noted { nonce: decisive.nonce, ends, shows, meant_for }
 }

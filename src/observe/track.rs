@@ -151,10 +151,6 @@ pub(super) struct Track {
 }
 
 impl Track {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
     pub(super) fn agrees(&self, decision: Decision) -> Option<bool> {
         self.observation.as_ref()?.agrees_with(decision)
     }
@@ -246,26 +242,19 @@ impl Track {
         }
         (self.settled, self.silent_since) = (None, None);
         self.reset_denials();
-        match shows {
+        let message = match shows {
             Shows::Delivery => {
                 self.opposed = Some(sent);
                 self.delivered = Some((sent, Observation::OneWay));
                 self.observation = Some(Observation::OneWay);
                 self.leaked |= is_leak;
+                return true;
             }
-            Shows::Lookup => {
-                let message = "its lookup arrived late".to_owned();
-                self.observation = Some(Observation::ProbeError { message });
-            }
-            Shows::Elsewhere => {
-                let message = "it arrived at another pod".to_owned();
-                self.observation = Some(Observation::ProbeError { message });
-            }
-            Shows::Change => {
-                let message = "it arrived after the policies had changed".to_owned();
-                self.observation = Some(Observation::ProbeError { message });
-            }
-        }
+            Shows::Lookup => "its lookup arrived late",
+            Shows::Elsewhere => "it arrived at another pod",
+            Shows::Change => "it arrived after the policies had changed",
+        };
+        self.observation = Some(Observation::ProbeError { message: message.to_owned() });
         true
     }
 
@@ -304,11 +293,6 @@ impl Track {
         self.agreed += 1;
         self.missed += std::mem::take(&mut self.missing);
         self.control.path = false;
-    }
-
-    /// Returns how many probes went missing, including those after the last answer.
-    pub(super) fn all_missed(&self) -> u32 {
-        self.missed + self.missing
     }
 }
 

@@ -86,7 +86,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         ScenarioResult {
             steps,
             start: self.start,
-            timeout: self.observer.calibrated(),
+            timeout: self.observer.calibrated,
             took: start.elapsed(),
             required: self.settings.required.clone(),
             ..not_started(self.scenario, failure)

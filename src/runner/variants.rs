@@ -59,16 +59,16 @@ impl<B: Variants> ScenarioRun<'_, B> {
         (index, step): (usize, &Step),
         trials: &mut impl Trials<B::Variant>,
     ) -> Result<(), Error> {
-        let variants = self.observer.backend().differing(&trials.wanted(index));
+        let variants = self.observer.backend.differing(&trials.wanted(index));
         if variants.is_empty() {
             return Ok(());
         }
         let glances = self.observer.prepare_glances().await;
         for variant in variants {
-            self.observer.backend().vary(Some(variant)).await?;
+            self.observer.backend.vary(Some(variant)).await?;
             let verdicts = self.observer.glance(&glances, &step.requires).await;
             trials.seen(variant, index, &verdicts);
         }
-        self.observer.backend().vary(None).await
+        self.observer.backend.vary(None).await
     }
 }
