@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::event::{Event, Events};
-use super::excuses::Moment;
+use super::excuses::excuse;
 use super::settings::Settings;
 use crate::backend::{Backend, Error};
 use crate::observe::{Applied, Calibration, Finding, Held, Observed, Observer};
 use crate::plan::Cell;
-use crate::policy::Cluster;
 use crate::scenario::{Assertion, Claim, Scenario, Step};
 use crate::verdict::{CellResult, ScenarioFailure, ScenarioResult, StepResult};
 
@@ -95,8 +94,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
         self.start = self.observer.start().await?;
-        let moment = self.moment(None);
-        let calibration = self.observer.measure_baseline(|world, plan| moment.excuse(world, plan)).await;
+        let (profiles, scenario) = (&self.settings.profiles, self.scenario);
+        let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, None, world, plan);
+        let calibration = self.observer.measure_baseline(excuse).await;
         let Calibration { cells, failed, timeout } = calibration;
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
         Ok(())
@@ -118,8 +118,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     /// Runs the controls for denials whose paths a step removes, while the paths exist. Then prepares the
     /// sentinels for the step.
     pub(super) async fn prepare(&mut self, step: &Step) -> Result<(), Error> {
-        let moment = self.moment(None);
-        self.observer.control_before(&step.actions, |world, plan| moment.excuse(world, plan)).await?;
+        let (profiles, scenario) = (&self.settings.profiles, self.scenario);
+        let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, None, world, plan);
+        self.observer.control_before(&step.actions, excuse).await?;
         self.observer.prepare_change().await;
         Ok(())
     }
@@ -134,8 +135,9 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             false => self.observer.hold(is_wanted).await,
         };
         let applied = self.observer.apply(&format!("run step `{}`", step.name), &step.actions).await?;
-        let moment = self.moment(Some((step, &applied.before)));
-        let excuse = |world: &_, plan: &mut _| moment.excuse(world, plan);
+        let (profiles, scenario) = (&self.settings.profiles, self.scenario);
+        let after = Some((step, &applied.before));
+        let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, after, world, plan);
         let observed = self.observer.observe(&applied, &step.requires, excuse).await;
         let open_connections = self.observer.use_again(held, &step.actions).await;
         // If another user or a controller changed the policies, the packets did not follow those of the step.
@@ -153,14 +155,6 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             loss,
             took: start.elapsed(),
         })
-    }
-
-    /// Returns the moment of the scenario, by which profiles decide which cells to excuse.
-    fn moment<'s>(&self, step: Option<(&'s Step, &'s Cluster)>) -> Moment<'s>
-    where
-        'a: 's,
-    {
-        Moment { profiles: &self.settings.profiles, scenario: self.scenario, step }
     }
 }
 
