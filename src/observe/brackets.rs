@@ -36,7 +36,7 @@ impl Brackets {
             let is_silent = result.verdict == Verdict::Match && result.decision() == Decision::Deny
                 || result.is_excused() && result.delivered_until.is_some();
             if is_silent {
-                let (servers, is_lookup) = (probed.planned.servers(), !probed.track.found_name);
+                let (servers, is_lookup) = (servers(probed.planned.route.as_ref()), !probed.track.found_name);
                 let denial = Denial { place: (state, index), servers, is_lookup };
                 self.0.entry(key(&probed.planned)).or_default().push(denial);
             }
@@ -49,7 +49,7 @@ impl Brackets {
         let Some(denials) = self.0.get_mut(&key) else { return };
         let is_delivered = track.agrees(Decision::Deny) == Some(false);
         let is_found = is_delivered || track.found_name;
-        let servers = planned.servers();
+        let servers = servers(planned.route.as_ref());
         denials.retain(|denial| match denial.is_lookup {
             true => !is_found,
             false => !is_delivered || denial.servers != servers,

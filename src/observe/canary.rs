@@ -29,8 +29,8 @@ pub(super) struct Path {
 #[derive(Debug, Default)]
 pub(super) struct Canaries {
     places: HashMap<Place, usize>,
-    /// The canaries at each place.
-    at: Vec<Vec<Canary>>,
+    /// The canaries at each place, by its index.
+    at: HashMap<usize, Vec<Canary>>,
 }
 
 impl Canaries {
@@ -48,12 +48,9 @@ impl Canaries {
         }
         let mut canaries = Self::default();
         for canary in all {
-            let next = canaries.at.len();
+            let next = canaries.places.len();
             let index = *canaries.places.entry(canary.place.clone()).or_insert(next);
-            match canaries.at.get_mut(index) {
-                Some(at) => at.push(canary),
-                None => canaries.at.push(vec![canary]),
-            }
+            canaries.at.entry(index).or_default().push(canary);
         }
         canaries
     }
@@ -82,8 +79,8 @@ impl Canaries {
     /// Returns the sender and the receiver of a path, and the receiver's address. A path within one place
     /// needs two canaries.
     pub(super) fn ends(&self, path: Path) -> Option<(&Arc<Agent>, &Arc<Agent>, SocketAddr)> {
-        let sender = self.at.get(path.from)?.first()?;
-        let mut others = self.at.get(path.to)?.iter();
+        let sender = self.at.get(&path.from)?.first()?;
+        let mut others = self.at.get(&path.to)?.iter();
         let receiver = others.find(|other| !Arc::ptr_eq(&other.agent, &sender.agent))?;
         let address = receiver.addresses.iter().find(|address| IpFamily::of(**address) == path.family)?;
         Some((&sender.agent, &receiver.agent, SocketAddr::new(*address, CANARY_PORT)))
@@ -95,7 +92,8 @@ impl Canaries {
 /// ended like this.
 #[derive(Debug, Default)]
 pub(super) struct LostCanaries {
-    loss: Loss,
+    /// The canaries that went missing before a later one got through, and those that got through.
+    pub(super) loss: Loss,
     /// Number of canaries that went missing on each path since the last one that got through. A dead path is
     /// no loss.
     missing: HashMap<Path, u32>,
@@ -117,11 +115,6 @@ impl LostCanaries {
                 *self.missing.entry(*path).or_default() += 1;
             }
         }
-    }
-
-    /// Returns the canaries that went missing before a later one got through, and those that got through.
-    pub(super) fn loss(&self) -> Loss {
-        self.loss
     }
 }
 
@@ -147,10 +140,10 @@ mod tests {
         for through in [&[0, 1][..], &[], &[], &[0]] {
             lost.take(&paths(&[0, 1]), &paths(through));
         }
-        assert_eq!(lost.loss(), Loss { missed: 2, agreed: 3 });
+        assert_eq!(lost.loss, Loss { missed: 2, agreed: 3 });
         for through in [&[][..], &[], &[], &[], &[2]] {
             lost.take(&paths(&[2]), &paths(through));
         }
-        assert_eq!(lost.loss(), Loss { missed: 2, agreed: 4 });
+        assert_eq!(lost.loss, Loss { missed: 2, agreed: 4 });
     }
 }

@@ -167,16 +167,11 @@ impl<B: Backend> Observer<'_, B> {
         if is_changed || stale.is_empty() {
             return None;
         }
-        let nodes = self.nodes(planned);
-        stale.iter().find(|node| nodes.contains(*node)).cloned()
-    }
-
-    /// Returns the nodes that take part in a cell: those of its source, of all endpoints of its Service, and
-    /// of the server of its lookup.
-    fn nodes(&self, planned: &PlannedCell) -> BTreeSet<String> {
-        let PlannedCell { cell, .. } = planned;
+        // The nodes of its source, of all endpoints of its Service, and of the server of its lookup.
+        let cell = &planned.cell;
         let ends = planned.all_servers().chain([&cell.from, &cell.to]).filter(|_| cell.from != cell.to);
-        ends.filter_map(|end| self.world.node_of(end)).collect()
+        let nodes: BTreeSet<String> = ends.filter_map(|end| self.world.node_of(end)).collect();
+        stale.intersection(&nodes).next().cloned()
     }
 
     /// Returns how long the change took to be in force at a cell. `None` if nothing changed there.

@@ -16,11 +16,7 @@ use crate::world::{Action, EndpointName};
 
 /// The connections that are open during one change.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
-    connections: Vec<HeldConnection>,
-    /// How long to wait for an answer.
-    timeout: Duration,
-}
+pub(crate) struct Held(Vec<HeldConnection>);
 
 #[derive(Debug)]
 struct HeldConnection {
@@ -59,7 +55,7 @@ impl Held {
                 held.server = server(backend, &held.route, result);
             }
         }
-        Self { connections, timeout }
+        Self(connections)
     }
 
     /// Uses the connections again, and closes them. `actions` are the change. `decision` returns what the
@@ -67,9 +63,10 @@ impl Held {
     pub(super) async fn use_again(
         self,
         actions: &[Action],
+        timeout: Duration,
         decision: impl Fn(&Cell) -> Option<Decision>,
     ) -> Vec<OpenConnection> {
-        let Self { connections, timeout } = self;
+        let Self(connections) = self;
         let removed: HashSet<EndpointName> = actions.iter().filter_map(removed_end).collect();
         // If the sender has ended, so has the agent that holds the connection.
         let has_sender = |held: &HeldConnection| !removed.contains(&held.cell.from);

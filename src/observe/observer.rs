@@ -154,7 +154,7 @@ impl<'a, B: Backend> Observer<'a, B> {
 
     /// Uses the open connections again after a change, and closes them.
     pub(crate) async fn use_again(&self, held: Held, actions: &[Action]) -> Vec<OpenConnection> {
-        held.use_again(actions, |cell| self.decided(cell)).await
+        held.use_again(actions, self.settings.longest_timeout, |cell| self.decided(cell)).await
     }
 
     /// Waits until the sentinels can show the next change, if they can at all.
@@ -283,7 +283,7 @@ impl<'a, B: Backend> Observer<'a, B> {
             is_new: planned.new_pod.is_some() || self.decided(&planned.cell) != Some(planned.decision),
             crosses: planned.cell.from != planned.cell.to,
             is_proved: self.was_delivered_at_first(planned) == Some(true),
-            has_denied_backend: planned.endpoints.iter().any(|(_, it)| it.decision == Decision::Deny),
+            has_denied_backend: planned.denied_endpoints().next().is_some(),
         };
         plan.iter().map(expected).collect()
     }
@@ -306,7 +306,8 @@ impl<'a, B: Backend> Observer<'a, B> {
 
 /// Returns what was expected of each cell, for the next change.
 pub(super) fn expected(cells: &[ProbedCell]) -> HashMap<Cell, Before> {
-    cells.iter().map(|it| (it.planned.cell.clone(), it.planned.before())).collect()
+    let planned = cells.iter().map(|it| &it.planned);
+    planned.map(|it| (it.cell.clone(), Before::new(&it.expectation, it.decision))).collect()
 }
 
 /// Returns the answer times of the cells between different endpoints, in ascending order.

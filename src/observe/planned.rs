@@ -10,7 +10,7 @@ use netproof_probe::wire::Listener;
 use super::track::Track;
 use crate::plan::{Cell, Promises, Route, Router, cells};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
-use crate::verdict::{Before, Cause, Excuse, Nodes};
+use crate::verdict::{Cause, Excuse, Nodes};
 use crate::world::{Capability, EndpointName, Probe, World};
 
 /// The reason why nothing can be sent for a cell.
@@ -109,9 +109,9 @@ impl PlannedCell {
         is_sendable.then_some(delivered)
     }
 
-    /// Returns where the address leads.
-    pub(super) fn servers(&self) -> Servers {
-        servers(self.route.as_ref())
+    /// Returns the endpoints of the cell's Service that are denied although others are not.
+    pub(super) fn denied_endpoints(&self) -> impl Iterator<Item = &(EndpointName, Expectation)> {
+        self.endpoints.iter().filter(|(_, promised)| promised.decision == Decision::Deny)
     }
 
     /// Returns the servers of all legs of the route.
@@ -125,11 +125,6 @@ impl PlannedCell {
         let first = to.next().unwrap_or_else(|| world.node_of(&self.cell.to));
         let is_one = to.all(|other| other == first);
         Nodes { from: world.node_of(&self.cell.from), to: first.filter(|_| is_one) }
-    }
-
-    /// Returns what was expected of the cell, for the next change.
-    pub(super) fn before(&self) -> Before {
-        Before::new(&self.expectation, self.decision)
     }
 }
 

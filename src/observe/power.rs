@@ -77,12 +77,10 @@ impl Pools {
 fn in_turn<I: Iterator>(mut iterators: Vec<I>, most: usize) -> Vec<I::Item> {
     let mut items = Vec::new();
     while items.len() < most && !iterators.is_empty() {
-        iterators.retain_mut(|iterator| match iterator.next() {
-            Some(item) => {
-                items.push(item);
-                true
-            }
-            None => false,
+        iterators.retain_mut(|iterator| {
+            let before = items.len();
+            items.extend(iterator.next());
+            items.len() > before
         });
     }
     items.truncate(most);

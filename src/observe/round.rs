@@ -211,7 +211,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
     }
 
     fn lost_canaries(&self) -> Loss {
-        self.lost.loss()
+        self.lost.loss
     }
 
     fn signal(&self) -> Signal {

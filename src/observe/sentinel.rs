@@ -88,12 +88,27 @@ impl Watch {
         let canaries = backend.canaries();
         let (mut posts, mut wanted) = (Vec::new(), BTreeSet::new());
         for (sentinel, opened) in pods.iter().zip(opened) {
-            wanted.extend(sides(sentinel).into_iter().map(|(side, _)| side));
+            let node = match &sentinel.place {
+                Place::Node(node) => Some(node),
+                Place::Outside => None,
+            };
+            let sides = node.into_iter().flat_map(|node| {
+                sentinel.addresses.iter().map(move |to| ((node.clone(), IpFamily::of(*to)), *to))
+            });
+            wanted.extend(sides.clone().map(|(side, _)| side));
             if !opened.is_ok_and(|failures| failures.is_empty()) {
                 tracing::warn!("the sentinel at {:?} cannot listen", sentinel.place);
                 continue;
             }
-            posts.extend(posts_of(sentinel, &canaries));
+            let others = || canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
+            let near = others().find(|canary| canary.place == sentinel.place);
+            let far =
+                others().find(|canary| canary.place != sentinel.place && canary.place != Place::Outside);
+            for Canary { agent, .. } in near.into_iter().chain(far) {
+                let known = Known::default();
+                let post = |(side, to)| Post { side, from: Arc::clone(agent), to, known };
+                posts.extend(sides.clone().map(post));
+            }
         }
         Self { posts, wanted, sentinels }
     }
@@ -152,33 +167,6 @@ impl Watch {
         let stale = self.posts.iter().filter(is_stale).map(|post| post.side.0.clone());
         Signal { in_force: in_force.and_then(|seen| seen.into_iter().max()), stale: stale.collect() }
     }
-}
-
-/// Returns the node of a sentinel with each of its families, and the address there.
-fn sides(sentinel: &Canary) -> Vec<(Side, IpAddr)> {
-    let sides = sentinel.addresses.iter().filter_map(|address| match &sentinel.place {
-        Place::Node(node) => Some(((node.clone(), IpFamily::of(*address)), *address)),
-        Place::Outside => None,
-    });
-    sides.collect()
-}
-
-/// Returns the posts of a sentinel: one on its node, and one on another node.
-fn posts_of(sentinel: &Canary, canaries: &[Canary]) -> Vec<Post> {
-    let others = || canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
-    let near = others().find(|canary| canary.place == sentinel.place);
-    let far = others().find(|canary| canary.place != sentinel.place && canary.place != Place::Outside);
-    let from: Vec<_> = near.into_iter().chain(far).map(|canary| &canary.agent).collect();
-    let posts = sides(sentinel).into_iter().flat_map(|(side, to)| {
-        let post = move |from: &&Arc<Agent>| Post {
-            side: side.clone(),
-            from: Arc::clone(from),
-            to,
-            known: Known::default(),
-        };
-        from.iter().map(post).collect::<Vec<_>>()
-    });
-    posts.collect()
 }
 
 fn shown(Answer { left, result }: &Answer, is_patient: bool) -> Shown {

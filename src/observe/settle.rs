@@ -218,11 +218,8 @@ impl<P: Prober> Settling<'_, P> {
     fn overtime(&self) -> Duration {
         let is_getting_on = self.last_sent.saturating_sub(self.last_silence) < OVERTIME;
         let differs = self.select(|track, decision| track.agrees(decision) == Some(false));
-        if is_getting_on && differs.is_empty() && !self.has_leaked() { LONG_OVERTIME } else { OVERTIME }
-    }
-
-    fn has_leaked(&self) -> bool {
-        self.tracks.iter().any(|track| track.leaked)
+        let has_leaked = self.tracks.iter().any(|track| track.leaked);
+        if is_getting_on && differs.is_empty() && !has_leaked { LONG_OVERTIME } else { OVERTIME }
     }
 
     /// Returns how long a round that begins now may wait for answers. It ends before the deadline, so that

@@ -23,7 +23,7 @@ impl<P: Prober> Settling<'_, P> {
 
     /// Waits until the change is in force, and until there must be a path to every silent cell.
     pub(super) async fn await_force(&mut self) {
-        while !self.counts() {
+        while self.prober.signal().in_force.is_none() && !self.is_over() {
             tokio::time::sleep(PAUSE).await;
             self.prober.round(&[], GLANCE).await;
         }
@@ -34,11 +34,6 @@ impl<P: Prober> Settling<'_, P> {
         let due = silent.map(|(_, expected)| self.due(expected, in_force)).max();
         let due = due.unwrap_or_default().max(in_force);
         tokio::time::sleep(due.saturating_sub(self.prober.elapsed())).await;
-    }
-
-    /// Returns whether a silence says something about the new state by now.
-    pub(super) fn counts(&self) -> bool {
-        self.prober.signal().in_force.is_some() || self.is_over()
     }
 
     /// Returns from when on a silence says something about the new state: the change was seen to be in force,

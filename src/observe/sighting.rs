@@ -15,7 +15,7 @@ use super::round::Rounds;
 use super::track::Sighting;
 use crate::backend::{Backend, Error};
 use crate::plan::Route;
-use crate::policy::{Decision, Expectation};
+use crate::policy::Decision;
 use crate::verdict::{Agents, Control, Observation, observe};
 use crate::world::EndpointName;
 
@@ -48,19 +48,19 @@ impl<B: Backend> Rounds<'_, B> {
     ) -> Sighting {
         let servers = self.server_names(leg);
         let log_failure = servers.iter().find_map(|server| arrived.unread.get(server));
+        let left = result.as_ref().map_or(sent, |answer| sent.max(answer.left));
         match (result, log_failure) {
             (Err(error), _) | (Ok(_), Some(error)) => {
                 let is_final = matches!(error, Error::AgentGone { .. });
                 let observation = Observation::ProbeError { message: error.to_string() };
-                Sighting { is_final, ..Sighting::new(cell, observation, sent) }
+                Sighting { left, ended: left, is_final, ..Sighting::new(cell, observation, sent) }
             }
-            (Ok(Answer { left, result }), None) => {
+            (Ok(Answer { result, .. }), None) => {
                 let addresses = leg.lookup.as_ref().map(|lookup| lookup.addresses.as_slice());
                 let arrived = arrived.is_at(*nonce, &servers);
                 let agents = Agents { servers: &servers, endpoint: &|agent| self.endpoint(agent) };
                 let observation = observe(&result.outcome, &agents, arrived, addresses.unwrap_or_default());
                 let is_final = matches!(observation, Observation::Unsupported { .. });
-                let left = sent.max(*left);
                 let ended = left + Duration::from_micros(result.elapsed_us.into());
                 Sighting { left, ended, is_final, ..Sighting::new(cell, observation, sent) }
             }
@@ -168,12 +168,8 @@ impl<B: Backend> Rounds<'_, B> {
     /// Returns the denied endpoint of a cell's Service that a probe reached. `None` if it reached none.
     fn denied_backend(&self, planned: &PlannedCell, nonce: Nonce, arrived: &Arrived) -> Option<EndpointName> {
         let places = arrived.nonces.get(&nonce)?;
-        let is_denied = |endpoint: &EndpointName| {
-            planned
-                .endpoints
-                .iter()
-                .any(|(other, promise)| other == endpoint && promise.decision == Decision::Deny)
-        };
+        let is_denied =
+            |endpoint: &EndpointName| planned.denied_endpoints().any(|(denied, _)| denied == endpoint);
         let is_reached = |(endpoint, listener): &&(EndpointName, Listener)| {
             let agent = self.agent(endpoint);
             // Pods of a node's network share its agent, but have their own ports.
@@ -187,13 +183,10 @@ impl<B: Backend> Rounds<'_, B> {
     /// Returns the denied endpoints of a cell's Service, if its endpoints have different expectations. Leaves
     /// out the endpoints that share an agent with others, because the agent's log does not distinguish them.
     fn denied_backends(&self, planned: &PlannedCell) -> Vec<DeniedBackend> {
-        let promises = &planned.endpoints;
         let name = |endpoint: &EndpointName| Some(self.agent(endpoint)?.name().to_owned());
-        let is_denied = |promise: &Expectation| promise.decision == Decision::Deny;
-        let others = promises.iter().filter(|(_, promise)| !is_denied(promise));
+        let others = planned.endpoints.iter().filter(|(_, promise)| promise.decision != Decision::Deny);
         let others: BTreeSet<String> = others.filter_map(|(endpoint, _)| name(endpoint)).collect();
-        let denied = promises.iter().filter(|(_, promise)| is_denied(promise));
-        let denied = denied.filter_map(|(endpoint, promised)| {
+        let denied = planned.denied_endpoints().filter_map(|(endpoint, promised)| {
             let agent = name(endpoint).filter(|agent| !others.contains(agent))?;
             let node = self.probing.world.node_of(endpoint);
             Some(DeniedBackend { agent, endpoint: endpoint.clone(), promised: promised.clone(), node })

@@ -97,11 +97,9 @@ impl Loss {
 pub(super) struct Track {
     /// The last observation. After a leak, the observation that shows it. `None` before the first probe.
     pub(super) observation: Option<Observation>,
-    /// The best control of the silences since the cell last disagreed.
+    /// The best control of the silences since the cell last disagreed. A listener that ever answered its own
+    /// agent stays open as long as the agent lives.
     pub(super) control: Control,
-    /// Whether the destination's listener ever answered its own agent. It stays open as long as the agent
-    /// lives.
-    listener_up: bool,
     /// Whether the lookup of the last probe was answered, if it needed one.
     pub(super) found_name: bool,
     /// Whether another probe could not change anything.
@@ -199,12 +197,11 @@ impl Track {
         if missed && expected.decision == Decision::Allow && (self.settled.is_some() || !expected.is_new) {
             self.retries += 1;
         }
-        self.listener_up |= control.listener;
-        let control = Control { listener: self.listener_up, ..control };
+        self.control.listener |= control.listener;
         match (agrees, expected.decision) {
-            (false, _) => self.disagree(control, expected),
+            (false, _) => self.disagree(control.path, expected),
             // A denial is in force when the probe is sent, an allowance when the answer is there.
-            (true, Decision::Deny) => self.stay_silent(sent, left, control, sent >= in_force),
+            (true, Decision::Deny) => self.stay_silent(sent, left, control.path, sent >= in_force),
             (true, Decision::Allow | Decision::Undefined) => self.answer(ended),
         }
         if is_delivered {
@@ -263,28 +260,24 @@ impl Track {
         (self.streak, self.silences) = (0, 0);
     }
 
-    fn disagree(&mut self, control: Control, expected: Expected) {
+    fn disagree(&mut self, path: bool, expected: Expected) {
         (self.settled, self.silent_since) = (None, None);
         self.reset_denials();
-        self.control.listener = self.listener_up;
-        self.control.path |= control.path;
+        self.control.path |= path;
         // An allowance from this change may not be in force yet, and a dead path loses everything.
         let should_answer = self.agreed > 0 || !expected.is_new;
-        self.missing += u32::from(should_answer && control.path);
+        self.missing += u32::from(should_answer && path);
     }
 
-    fn stay_silent(&mut self, sent: Duration, left: Duration, control: Control, counts: bool) {
-        if self.streak == 0 {
-            self.control = control;
-        }
-        if control.path {
+    fn stay_silent(&mut self, sent: Duration, left: Duration, path: bool, counts: bool) {
+        self.control.path = path || self.streak > 0 && self.control.path;
+        if path {
             self.settled.get_or_insert(left);
             self.silent_since.get_or_insert(sent);
             self.streak += u32::from(counts);
             self.silences += u32::from(counts);
             self.agreed += 1;
         }
-        self.control = Control { path: self.control.path || control.path, listener: self.listener_up };
     }
 
     fn answer(&mut self, ended: Duration) {
