@@ -56,7 +56,7 @@ impl Engine {
     pub(super) fn evaluate_direct(&self, flow: &Direct<'_>) -> Expectation {
         for end in [flow.source, flow.destination] {
             if let Some(endpoint) = self.lacks_address(end, flow.family) {
-                return Expectation::undefined(UndefinedCause::NoAddress { endpoint });
+                return Expectation::undefined(UndefinedCause::NoAddress(endpoint));
             }
         }
         if let Some(cause) = self.node_port(flow) {
@@ -100,7 +100,7 @@ impl Engine {
     /// Returns whether a pod counts as a pod in the flow's reading. There are two readings for a pod with
     /// `hostNetwork`: it counts as a pod, or as its node.
     pub(super) fn counts_as_pod(&self, pod: &Pod, flow: &Direct<'_>) -> bool {
-        let cause = || UndefinedCause::HostNetwork { pod: name_of(pod) };
+        let cause = || UndefinedCause::HostNetwork(name_of(pod));
         !pod.host_network || flow.reading.of(Point::HostNetwork, cause)
     }
 
@@ -138,8 +138,8 @@ impl Engine {
         let mut ports = self.node_ports();
         let is_it = |(of, ports): &(Protocol, PortRange)| *of == flow.protocol && ports.contains(flow.port);
         Some(match ports.find(|(port, _)| is_it(port))?.1 {
-            LeadsTo::Service(service) => UndefinedCause::NodePort { service: service_name(service) },
-            LeadsTo::Pod(pod) => UndefinedCause::HostPort { pod: name_of(pod) },
+            LeadsTo::Service(service) => UndefinedCause::NodePort(service_name(service)),
+            LeadsTo::Pod(pod) => UndefinedCause::HostPort(name_of(pod)),
         })
     }
 

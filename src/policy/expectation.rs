@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::{PolicyName, RuleName};
 use super::rule::Direction;
-use super::undefined::UndefinedCause;
+use super::undefined::{UndefinedCause, joined};
 
 /// What the policies in force say about a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,8 +142,8 @@ pub enum Reason {
     Undefined(UndefinedCause),
     /// The decision of one reading of the specification, if the readings disagree.
     Reading {
-        /// What the reading says about each point on which the flow depends.
-        interpretations: Vec<Interpretation>,
+        /// What the reading says about each point on which the flow depends, or which endpoint a Service chooses.
+        interpretations: Vec<String>,
         /// The decision under this reading.
         decision: Decision,
     },
@@ -178,54 +178,6 @@ impl Reason {
     }
 }
 
-/// The decision of a reading about one point, or one of the endpoints that a Service may choose.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Interpretation {
-    /// A pod with `hostNetwork` counts as a pod.
-    HostNetworkIsPod,
-    /// A pod with `hostNetwork` counts as its node.
-    HostNetworkIsNode,
-    /// An `ipBlock` is compared before a Service's address is translated.
-    BeforeTranslation,
-    /// An `ipBlock` is compared after a Service's address is translated.
-    AfterTranslation,
-    /// A port name is resolved on a pod that only an `ipBlock` matches.
-    NameResolved,
-    /// A port name is not resolved on a pod that only an `ipBlock` matches.
-    NameNotResolved,
-    /// A connection of a pod to itself through a Service is filtered.
-    HairpinFiltered,
-    /// A connection of a pod to itself through a Service is not filtered.
-    HairpinNotFiltered,
-    /// Cluster-scoped policies apply to packets from a pod to its own node.
-    OwnNodeFiltered,
-    /// A pod always reaches its own node.
-    OwnNodeReached,
-    /// This rule comes before the rules with which it disagrees.
-    ComesFirst(RuleName),
-    /// The Service chooses the endpoint with this name.
-    Backend(String),
-}
-
-impl fmt::Display for Interpretation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HostNetworkIsPod => f.write_str("a pod with hostNetwork counts as a pod"),
-            Self::HostNetworkIsNode => f.write_str("a pod with hostNetwork counts as its node"),
-            Self::BeforeTranslation => f.write_str("blocks see the Service's address"),
-            Self::AfterTranslation => f.write_str("blocks see the endpoint's address"),
-            Self::NameResolved => f.write_str("port names are resolved for an ipBlock"),
-            Self::NameNotResolved => f.write_str("port names are not resolved for an ipBlock"),
-            Self::HairpinFiltered => f.write_str("a pod is filtered on its way to itself"),
-            Self::HairpinNotFiltered => f.write_str("a pod always reaches itself"),
-            Self::OwnNodeFiltered => f.write_str("cluster-scoped policies apply to a pod's own node"),
-            Self::OwnNodeReached => f.write_str("a pod always reaches its own node"),
-            Self::ComesFirst(rule) => write!(f, "{rule} comes first"),
-            Self::Backend(name) => write!(f, "at {name}"),
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -237,22 +189,14 @@ impl fmt::Display for Reason {
             Self::DeniedBy(rule) => write!(f, "denied by {rule}"),
             Self::PassedBy(rule) => write!(f, "left to the next tier by {rule}"),
             Self::Isolated { direction, policies } => {
-                write!(f, "isolated for {direction} by ")?;
-                for (i, policy) in policies.iter().enumerate() {
-                    write!(f, "{}{policy}", if i == 0 { "" } else { ", " })?;
-                }
-                f.write_str("; no rule matches")
+                write!(f, "isolated for {direction} by {}; no rule matches", joined(policies, ", "))
             }
             Self::OwnAddress => f.write_str("a pod's own address is not filtered"),
             Self::OwnNode => f.write_str("a pod and its own node always reach each other"),
             Self::NoPodNetwork => f.write_str("neither end is in the pod network"),
             Self::Undefined(cause) => write!(f, "undefined: {cause}"),
             Self::Reading { interpretations, decision } => {
-                f.write_str("if ")?;
-                for (i, interpretation) in interpretations.iter().enumerate() {
-                    write!(f, "{}{interpretation}", if i == 0 { "" } else { ", and " })?;
-                }
-                write!(f, ": {decision}")
+                write!(f, "if {}: {decision}", interpretations.join(", and "))
             }
         }
     }

@@ -49,7 +49,7 @@ pub use cluster_policy::{
 };
 pub use ends::Group;
 pub use engine::{Engine, NodeId, PodId, ServiceId};
-pub use expectation::{Decision, Expectation, Interpretation, Reason};
+pub use expectation::{Decision, Expectation, Reason};
 pub use flow::{Destination, Endpoint, Flow};
 pub use label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
 pub use model::{
@@ -62,5 +62,5 @@ pub use pairs::{ConnectionsId, PairConnections};
 pub use port::{Connections, Port, PortRange, PortSet, Protocol};
 pub use reach::Reach;
 pub use rule::{Action, Direction, PortMatch, PortSpec, Ports};
-pub use undefined::{UndefinedCause, UndefinedKind};
+pub use undefined::UndefinedCause;
 pub use unknown::{UnknownFact, UnknownFacts};

@@ -156,10 +156,9 @@ impl FlowWalk<'_> {
         match matched.filter(|_| engine.counts_as_pod(&engine.pods[pod], self.flow)) {
             None => Match::No,
             Some(Matched::Surely) => Match::Yes(MatchedBy::Selector),
-            Some(Matched::Perhaps(facts)) => Match::Unknown(UndefinedCause::LabelsUnknown {
-                rule: rule.name(),
-                facts: engine.facts.get(facts).clone(),
-            }),
+            Some(Matched::Perhaps(facts)) => {
+                Match::Unknown(UndefinedCause::LabelsUnknown(rule.name(), engine.facts.get(facts).clone()))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::address::IpFamily;
 use super::engine::Engine;
-use super::expectation::{Decision, Expectation, Interpretation, Reason};
+use super::expectation::{Decision, Expectation, Reason};
 use super::flow::{Direct, Endpoint, Flow, Via, name_of, service_name};
 use super::label::Selection;
 use super::model::{Backends, Pod, Service, ServicePort, TargetPort};
@@ -22,7 +22,7 @@ impl Engine {
             Err(cause) => return Expectation::undefined(cause),
         };
         let Some((_, first)) = endpoints.first() else {
-            return Expectation::undefined(UndefinedCause::NoBackends { service: service_name(service) });
+            return Expectation::undefined(UndefinedCause::NoBackends(service_name(service)));
         };
         if endpoints.iter().all(|(_, other)| other.decision == first.decision) {
             return match first.decision {
@@ -35,10 +35,9 @@ impl Engine {
                 .without_repetitions(),
             };
         }
-        let mut differ =
-            Expectation::undefined(UndefinedCause::BackendsDiffer { service: service_name(service) });
+        let mut differ = Expectation::undefined(UndefinedCause::BackendsDiffer(service_name(service)));
         differ.reasons.extend(endpoints.into_iter().map(|(endpoint, expectation)| Reason::Reading {
-            interpretations: vec![Interpretation::Backend(self.name_of_end(endpoint))],
+            interpretations: vec![format!("at {}", self.name_of_end(endpoint))],
             decision: expectation.decision,
         }));
         differ
@@ -59,12 +58,12 @@ impl Engine {
             true => &ServicePort::untranslated(flow),
             false => {
                 let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
-                port.ok_or_else(|| UndefinedCause::NoServicePort { service: name() })?
+                port.ok_or_else(|| UndefinedCause::NoServicePort(name()))?
             }
         };
         let backends = self.backends(service, port, flow.family);
         let backends = backends.and_then(|backends| self.usable(backends, service, flow.source));
-        let backends = backends.ok_or_else(|| UndefinedCause::BackendsUnknown { service: name() })?;
+        let backends = backends.ok_or_else(|| UndefinedCause::BackendsUnknown(name()))?;
         let evaluate = |(endpoint, target)| {
             let evaluate =
                 |reading: &Reading| self.evaluate_backend(flow, service, endpoint, target, reading);
