@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::joined;
 use super::name::{PolicyName, RuleName};
 use super::rule::Direction;
-use super::undefined::{UndefinedCause, joined};
+use super::undefined::UndefinedCause;
 
 /// What the policies in force say about a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,16 +68,18 @@ impl Expectation {
     }
 }
 
-/// Decision of an [`Expectation`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decision {
-    /// The flow must be delivered.
-    Allow,
-    /// The flow must not be delivered.
-    Deny,
-    /// The specification leaves the flow to the implementation, or a fact is not known.
-    Undefined,
+named! {
+    /// Decision of an [`Expectation`].
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Decision {
+        /// The flow must be delivered.
+        Allow = "allow",
+        /// The flow must not be delivered.
+        Deny = "deny",
+        /// The specification leaves the flow to the implementation, or a fact is not known.
+        Undefined = "undefined",
+    }
 }
 
 impl Decision {
@@ -88,21 +91,6 @@ impl Decision {
             (Self::Undefined, _) | (_, Self::Undefined) => Self::Undefined,
             (Self::Allow, Self::Allow) => Self::Allow,
         }
-    }
-
-    /// Returns `allow`, `deny` or `undefined`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-            Self::Undefined => "undefined",
-        }
-    }
-}
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -3,10 +3,10 @@
 //! If a fact is not known (such as an address), or the order is not specified (two policies with the same priority),
 //! several rules may decide: see [`FlowOutcome`]. If they lead to different decisions, the flow is undefined.
 
-use super::compiled::{PolicyId, RuleRef, Selecting};
 use super::engine::Engine;
 use super::expectation::{Decision, Expectation, Reason};
 use super::flow::{Direct, Endpoint};
+use super::matcher::{PolicyId, RuleRef, Selecting};
 use super::reading::Point;
 use super::rule::{Action, Direction};
 use super::rule_match::{FlowWalk, Match, MatchedBy};

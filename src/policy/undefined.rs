@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::joined;
 use super::name::{PolicyName, RuleName};
 use super::unknown::UnknownFacts;
 
@@ -123,11 +124,6 @@ causes! {
         /// An end has no address of this family.
         NoAddress(endpoint: String) = ("{endpoint} has no address of this family");
     }
-}
-
-/// Returns the texts of all items, with a separator between them.
-pub(super) fn joined(items: impl IntoIterator<Item: fmt::Display>, separator: &str) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(separator)
 }
 
 #[cfg(test)]
