@@ -142,8 +142,8 @@ fn outside_of(
     })
 }
 
-/// Returns what a workload may send to the addresses outside (`Egress`) or receive from them (`Ingress`). Adjacent ranges
-/// with equal connections are joined.
+/// Returns what a workload may send to the addresses outside (`Egress`) or receive from them (`Ingress`). Adjacent
+/// ranges with equal connections are joined.
 fn outside(
     reach: &mut Reach<'_>,
     external: &[(Group, AddressRange)],

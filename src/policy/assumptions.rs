@@ -67,8 +67,8 @@ impl Engine {
         open.map(|class| self.unknown_addresses(class)).collect()
     }
 
-    /// Returns the unknown facts that decide whether a peer matches a remote end. A block matches in one family only, so
-    /// the facts about `families` are included if it may match.
+    /// Returns the unknown facts that decide whether a peer matches a remote end. A block matches in one family only,
+    /// so the facts about `families` are included if it may match.
     fn of_peer(&self, peer: &CompiledPeer, remote: Group, families: &[FactsId]) -> Vec<FactsId> {
         let Facts { node_addresses, node_labels, domain_names, .. } = self.facts;
         match (peer, remote) {

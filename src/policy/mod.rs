@@ -38,6 +38,7 @@ mod arena;
 mod assumptions;
 mod bounds;
 mod class;
+mod cluster;
 mod cluster_policy;
 mod ends;
 mod engine;
@@ -70,6 +71,7 @@ mod walk;
 pub use address::{AddressRange, IpBlock, IpFamily};
 pub(crate) use arena::Arena;
 pub use arena::Id;
+pub use cluster::Cluster;
 pub use cluster_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, PodSelector, Tier,
 };
@@ -79,8 +81,8 @@ pub use expectation::{Decision, Expectation, Reason};
 pub use flow::{Destination, Endpoint, Flow};
 pub use label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
 pub use model::{
-    Backends, Cluster, ContainerPort, Exposure, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Service,
-    ServicePort, TargetPort,
+    Backends, ContainerPort, Exposure, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Service, ServicePort,
+    TargetPort,
 };
 pub use name::{PolicyName, RuleName};
 pub use network_policy::{NamespaceScope, NetworkPolicy, Peer, Peers, Rule};

@@ -1,4 +1,4 @@
-//! The state of a cluster: namespaces, nodes, pods, Services and policies.
+//! The objects of a cluster that network policies refer to: namespaces, nodes, pods and Services.
 //!
 //! These are netproof's own types. [`snapshot`](crate::snapshot) converts Kubernetes objects to them once, and
 //! applies every default of the API.
@@ -9,29 +9,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::address::IpFamily;
-use super::cluster_policy::ClusterPolicy;
 use super::label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
-use super::network_policy::NetworkPolicy;
 use super::port::{Port, PortRange, Protocol};
-
-/// The state of a cluster at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Cluster {
-    /// All namespaces, each with its `kubernetes.io/metadata.name` label.
-    pub namespaces: Vec<Namespace>,
-    /// All known nodes.
-    pub nodes: Vec<Node>,
-    /// Ranges that contain all addresses of all nodes. Empty if no ranges are known.
-    pub node_ranges: Vec<IpNet>,
-    /// All pods, including those that have ended.
-    pub pods: Vec<Pod>,
-    /// All Services.
-    pub services: Vec<Service>,
-    /// All NetworkPolicies in force.
-    pub policies: Vec<NetworkPolicy>,
-    /// All cluster-scoped policies in force.
-    pub cluster_policies: Vec<ClusterPolicy>,
-}
 
 /// A namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]

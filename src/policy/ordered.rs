@@ -5,9 +5,9 @@
 use super::address::IpBlock;
 use super::arena::{Arena, Id, Interner};
 use super::bounds::Truth;
+use super::cluster::Cluster;
 use super::cluster_policy::{ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterRule, PodSelector, Tier};
 use super::label::LabelSelector;
-use super::model::Cluster;
 use super::name::PolicyName;
 use super::network_policy::{NamespaceScope, NetworkPolicy, Peer, Peers, Rule};
 use super::rule::{Action, Direction, Ports};

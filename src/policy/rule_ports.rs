@@ -163,8 +163,8 @@ mod tests {
         Engine::new(cluster)
     }
 
-    /// Returns the expectation for a flow from the client to a pod, an address or the Service, with reasons. Checks that
-    /// `evaluate` and `reach` agree.
+    /// Returns the expectation for a flow from the client to a pod, an address or the Service, with reasons. Checks
+    /// that `evaluate` and `reach` agree.
     fn promised(engine: &Engine, to: &str, protocol: Protocol, port: u16) -> String {
         let port = Port::new(port).unwrap();
         let mut reach = engine.reach();

@@ -47,7 +47,8 @@ causes! {
     "service-address" {
         /// A rule's `ipBlock` must be compared with a Service's virtual address. Implementations may do that before or
         /// after the translation to a pod's address.
-        ServiceAddressInIpBlock(rule: RuleName) = ("{rule} compares an ipBlock with a Service's virtual address");
+        ServiceAddressInIpBlock(rule: RuleName) =
+            ("{rule} compares an ipBlock with a Service's virtual address");
     }
     "hairpin" {
         /// A pod reaches itself through a Service. The connection may be filtered or not.
@@ -77,11 +78,13 @@ causes! {
     }
     "backends-differ" {
         /// The policies have different decisions for the endpoints of the Service.
-        BackendsDiffer(service: String) = ("the policies treat the endpoints of Service {service} differently");
+        BackendsDiffer(service: String) =
+            ("the policies treat the endpoints of Service {service} differently");
     }
     "node-port" {
         /// The port of the node is a Service's `nodePort`. The receiving pod may see a node as the source.
-        NodePort(service: String) = ("the port is a node port of Service {service}, which may hide the source");
+        NodePort(service: String) =
+            ("the port is a node port of Service {service}, which may hide the source");
         /// The port of the node is a pod's `hostPort`. That pod may see the node as the source.
         HostPort(pod: String) = ("the port is a hostPort of pod {pod}, where the source may be hidden");
     }
