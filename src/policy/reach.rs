@@ -123,7 +123,7 @@ impl Engine {
 impl<'a> Reach<'a> {
     /// Returns the group of a pod.
     pub fn pod(&self, pod: PodId) -> Option<Group> {
-        self.engine.class_of(pod).map(|class| Group::Pods(class))
+        self.engine.class_of(pod).map(Group::Pods)
     }
 
     /// Returns the parts of the address space as groups of addresses outside the cluster, ascending, IPv4 first.
