@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use netproof::fuzz::Case;
 use netproof::plan::{Cell, Router, cells};
-use netproof::policy::{Decision, Engine, Reason, UndefinedKind};
+use netproof::policy::{Decision, Engine, Reason, UndefinedCause};
 use netproof::scenario::{Assertion, Claim, Scenario, SpecRule, Step};
 use netproof::world::World;
 
@@ -79,7 +79,7 @@ impl Covered {
             if let Some(expected) = expected.as_ref().filter(|e| e.decision == Decision::Undefined) {
                 self.undefined.extend(expected.reasons.iter().filter_map(|reason| {
                     let Reason::Undefined(cause) = reason else { return None };
-                    Some(cause.kind().name())
+                    Some(cause.kind())
                 }));
             }
             let Some(claim) = claimed(&step.expect, &cell) else { continue };
@@ -166,7 +166,7 @@ const ONLY_IN_MANIFESTS: [&str; 6] = [
 
 #[test]
 fn every_reason_to_be_undefined_has_a_case() {
-    let reasons = UndefinedKind::ALL.iter().map(|kind| kind.name());
+    let reasons = UndefinedCause::KINDS.iter().copied();
     let missing: Vec<_> = reasons.filter(|reason| !covered().undefined.contains(reason)).collect();
     assert_eq!(missing, ONLY_IN_MANIFESTS, "reasons with which no scenario has an undefined cell");
 }

@@ -40,7 +40,7 @@ fn expected(decision: Decision) -> Expectation {
             policies: vec![policy("allow-web"), policy("default-deny")],
         }],
         Decision::Undefined => {
-            vec![Reason::Undefined(UndefinedCause::Hairpin { service: "x/web".to_owned() })]
+            vec![Reason::Undefined(UndefinedCause::Hairpin("x/web".to_owned()))]
         }
     };
     Expectation { decision, reasons }

@@ -293,9 +293,7 @@ impl From<&policy::Reason> for Reason {
                 Self { policies: vec![rule.policy.to_string()], rule: Some(rule.index), ..base }
             }
             policy::Reason::Isolated { policies, .. } => Self { policies: texts(policies), ..base },
-            policy::Reason::Undefined(cause) => {
-                Self { undefined: Some(cause.kind().name().to_owned()), ..base }
-            }
+            policy::Reason::Undefined(cause) => Self { undefined: Some(cause.kind().to_owned()), ..base },
             policy::Reason::Reading { decision, .. } => Self { reading: Some(*decision), ..base },
             policy::Reason::NotIsolated(_)
             | policy::Reason::OwnAddress

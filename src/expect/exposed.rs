@@ -49,14 +49,21 @@ impl<'a> Exposed<'a> {
         }
         let of_end = end.pods.iter().filter_map(|at| pods.get(*at));
         for (_, pod) in of_end.filter(|(_, pod)| self.may_lead_to(pod)) {
-            for port in &self.service.ports {
-                let target = port.target.resolve(pod, port.protocol);
-                let way =
-                    target.map(|to| (port.protocol, PortRange::single(port.port), PortRange::single(to)));
-                all.extend(way.filter(|way| !all.contains(way)));
+            for way in self.translations_to(pod) {
+                if !all.contains(&way) {
+                    all.push(way);
+                }
             }
         }
         all
+    }
+
+    /// Returns the ports of the Service, each with the port of a pod to which it leads.
+    fn translations_to(&self, pod: &Pod) -> impl Iterator<Item = (Protocol, PortRange, PortRange)> {
+        self.service.ports.iter().filter_map(|port| {
+            let target = port.target.resolve(pod, port.protocol)?;
+            Some((port.protocol, PortRange::single(port.port), PortRange::single(target)))
+        })
     }
 
     /// Returns the ways to each end to which the Service may lead. The ends must be in the order of their namespaces.
@@ -69,10 +76,11 @@ impl<'a> Exposed<'a> {
     }
 
     fn way<'b>(&self, end: &'b End, pods: &Pods<'_>) -> Way<'b> {
-        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        let (mut seen, mut found) = (HashSet::new(), Vec::<(Group, Connections)>::new());
         for (group, pod) in end.pods.iter().filter_map(|at| pods.get(*at)) {
             let Some(group) = group.filter(|_| self.may_lead_to(pod)) else { continue };
-            let way = (group, self.ports(pod));
+            let ports = self.translations_to(pod).map(|(protocol, _, target)| (protocol, target));
+            let way = (group, ports.collect());
             // The pods of an end are usually all the same.
             let is_known = found.last() == Some(&way) || seen.contains(&way);
             if is_known || way.1.is_empty() {
@@ -87,18 +95,7 @@ impl<'a> Exposed<'a> {
     }
 
     fn may_lead_to(&self, pod: &Pod) -> bool {
-        match self.selector.select(&pod.labels, &pod.unknown_labels) {
-            Selection::Selected | Selection::DependsOn(_) => !pod.ended,
-            Selection::NotSelected => false,
-        }
-    }
-
-    /// Returns the ports of a pod to which the Service leads.
-    fn ports(&self, pod: &Pod) -> Connections {
-        let targets = self.service.ports.iter().filter_map(|port| {
-            let target = port.target.resolve(pod, port.protocol)?;
-            Some((port.protocol, PortRange::single(target)))
-        });
-        targets.collect()
+        let selection = self.selector.select(&pod.labels, &pod.unknown_labels);
+        !pod.ended && selection != Selection::NotSelected
     }
 }

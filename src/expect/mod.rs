@@ -15,7 +15,7 @@ pub use unmatched::{misspelt, unmatched};
 use ipnet::IpNet;
 
 use crate::policy::{
-    AddressRange, Connections, ConnectionsId, Direction, Engine, Group, PairConnections, Pod, Reach,
+    AddressRange, Connections, ConnectionsId, Direction, Engine, Group, PairConnections, Pod, Protocol, Reach,
 };
 use crate::snapshot::Snapshot;
 
@@ -69,10 +69,9 @@ impl<'a> Matrix<'a> {
         let names = ends.iter().map(|end| &end.name).chain(shown.map(|service| &service.name));
         let mut widest = names.map(|name| name.chars().count()).chain([OWN_NODE.len()]).max().unwrap_or(0);
         // Which ranges have rows depends on what they may exchange. Rows between workloads have no ranges.
-        for end in ends.iter() {
-            for (_, range, id) in outside(reach, external, end) {
-                let connections = reach.connections(id);
-                if !connections.is_empty() {
+        for (end, direction) in ends.iter().flat_map(|end| Direction::ALL.map(|direction| (end, direction))) {
+            for (range, id) in outside(reach, external, end, direction) {
+                if !reach.connections(id).is_empty() {
                     widest = widest.max(range.to_string().len());
                 }
             }
@@ -105,10 +104,8 @@ impl<'a> Matrix<'a> {
             if let Some(id) = reach.own_node(&from.groups, Direction::Egress) {
                 row(reach, &from.name, OWN_NODE, id, &mut show)?;
             }
-            for (way, range, id) in outside(reach, external, from) {
-                if way == Way::Out {
-                    row(reach, &from.name, &range.to_string(), id, &mut show)?;
-                }
+            for (range, id) in outside(reach, external, from, Direction::Egress) {
+                row(reach, &from.name, &range.to_string(), id, &mut show)?;
             }
         }
         for to in ends.iter() {
@@ -123,10 +120,8 @@ impl<'a> Matrix<'a> {
             }
         }
         for to in ends.iter() {
-            for (way, range, id) in outside(reach, external, to) {
-                if way == Way::In {
-                    row(reach, &range.to_string(), &to.name, id, &mut show)?;
-                }
+            for (range, id) in outside(reach, external, to, Direction::Ingress) {
+                row(reach, &range.to_string(), &to.name, id, &mut show)?;
             }
         }
         Ok(())
@@ -147,28 +142,29 @@ fn outside_of(
     })
 }
 
-/// Direction of traffic between a workload and an address outside.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Out,
-    In,
-}
-
-/// Returns what a workload may exchange with the addresses outside, in both directions.
+/// Returns what a workload may send to the addresses outside (`Egress`) or receive from them (`Ingress`). Adjacent
+/// ranges with equal connections are joined.
 fn outside(
     reach: &mut Reach<'_>,
     external: &[(Group, AddressRange)],
     end: &End,
-) -> Vec<(Way, AddressRange, ConnectionsId)> {
-    let mut found = Vec::new();
-    for way in [Way::Out, Way::In] {
-        let ranges = ranges(reach, external, |reach, outside| match way {
-            Way::Out => reach.between(&end.groups, &[outside]),
-            Way::In => reach.between(&[outside], &end.groups),
-        });
-        found.extend(ranges.into_iter().map(|(range, id)| (way, range, id)));
+    direction: Direction,
+) -> Vec<(AddressRange, ConnectionsId)> {
+    let mut ranges: Vec<(AddressRange, ConnectionsId)> = Vec::new();
+    for (group, range) in external {
+        let id = match direction {
+            Direction::Egress => reach.between(&end.groups, &[*group]),
+            Direction::Ingress => reach.between(&[*group], &end.groups),
+        };
+        if let Some((last, _)) = ranges.last_mut().filter(|(_, last)| *last == id)
+            && let Some(joined) = last.join(*range)
+        {
+            *last = joined;
+        } else {
+            ranges.push((*range, id));
+        }
     }
-    found
+    ranges
 }
 
 fn row<E>(
@@ -185,30 +181,10 @@ fn row<E>(
     show(Row { from, to, connections, id })
 }
 
-/// Returns the address ranges outside. Adjacent ranges with equal connections are joined.
-fn ranges(
-    reach: &mut Reach<'_>,
-    external: &[(Group, AddressRange)],
-    between: impl Fn(&mut Reach<'_>, Group) -> ConnectionsId,
-) -> Vec<(AddressRange, ConnectionsId)> {
-    let mut ranges: Vec<(AddressRange, ConnectionsId)> = Vec::new();
-    for (group, range) in external {
-        let id = between(reach, *group);
-        let joined = ranges.last().filter(|(_, last)| *last == id).and_then(|(last, _)| last.join(*range));
-        match (joined, ranges.last_mut()) {
-            (Some(joined), Some((last, _))) => *last = joined,
-            (Some(_) | None, _) => ranges.push((*range, id)),
-        }
-    }
-    ranges
-}
-
 /// Returns the ports of connections by protocol, in the form of the JSON report: `["80", "90-99"]`.
 pub fn port_lists(connections: &Connections) -> impl Iterator<Item = (&'static str, Vec<String>)> {
-    use crate::policy::Protocol;
     Protocol::ALL.into_iter().filter_map(|protocol| {
-        let ports = connections.ports(protocol);
-        let ranges = ports.ranges().iter().map(ToString::to_string).collect();
-        (!ports.is_empty()).then_some((protocol.name(), ranges))
+        let ranges: Vec<_> = connections.ports(protocol).map(|ports| ports.to_string()).collect();
+        (!ranges.is_empty()).then_some((protocol.name(), ranges))
     })
 }

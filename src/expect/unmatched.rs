@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::policy::{
-    Cluster, ClusterPeer, Direction, LabelSelector, Labels, NAMESPACE_NAME_LABEL, NamespaceScope, Peer,
-    Peers, PodSelector, PortSpec, Ports, Requirement, Selection, UnknownLabels,
+    Arena, Cluster, Direction, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespaces, OrderedRule,
+    PeerSpec, PodScope, Policies, PolicyName, PortSpec, Ports, Requirement, Selection, UnknownLabels,
 };
 use crate::source::near_within;
 
@@ -44,63 +44,28 @@ struct Warning {
 }
 
 fn find(cluster: &Cluster) -> Vec<Warning> {
-    let pods = Pods::new(cluster);
+    let (pods, Policies { list, peers: specs }) = (Pods::new(cluster), cluster.all_policies());
     let mut finder = Finder {
         pods: &pods,
+        specs: &specs,
         known: HashMap::new(),
         peers: BTreeMap::new(),
         warnings: Vec::new(),
         steps: MOST_STEPS,
     };
-    for policy in &cluster.policies {
-        let name = format!("NetworkPolicy {}/{}", policy.namespace, policy.name);
-        let own = NamespaceSet::Named(&policy.namespace);
-        let subject = Selected { namespaces: own, pods: &policy.subjects };
-        finder.subject(&name, subject);
-        for (direction, rules) in [(Direction::Ingress, &policy.ingress), (Direction::Egress, &policy.egress)]
-        {
-            for (index, rule) in rules.iter().flatten().enumerate() {
-                let peers = match &rule.peers {
-                    Peers::Any => vec![None],
-                    Peers::Only(peers) => peers.iter().map(|peer| selected(peer, own)).collect(),
-                };
-                let at = RuleAt { policy: &name, direction, index };
-                finder.rule(at, subject, &peers, &rule.ports);
-            }
-        }
-    }
-    for policy in &cluster.cluster_policies {
-        let name = format!("{} {}", policy.name.kind, policy.name.name);
-        let subject = Selected::from(&policy.subjects);
-        finder.subject(&name, subject);
+    for policy in &list {
+        let name = match &policy.name {
+            PolicyName::Namespaced { .. } => format!("NetworkPolicy {}", policy.name),
+            PolicyName::Cluster(name) => name.to_string(),
+        };
+        finder.subject(&name, &policy.subjects);
         for direction in [Direction::Ingress, Direction::Egress] {
-            for (index, rule) in policy.rules(direction).iter().enumerate() {
-                let peers: Vec<_> = rule.peers.iter().map(selected_in_cluster).collect();
-                let at = RuleAt { policy: &name, direction, index };
-                finder.rule(at, subject, &peers, &rule.ports);
+            for (index, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
+                finder.rule(RuleAt { policy: &name, direction, index }, &policy.subjects, rule);
             }
         }
     }
     finder.finish()
-}
-
-/// Returns the pods of a peer, or `None` if the peer is not a selector of pods. `own` is the policy's own namespace.
-fn selected<'a>(peer: &'a Peer, own: NamespaceSet<'a>) -> Option<Selected<'a>> {
-    match peer {
-        Peer::Pods { namespaces: NamespaceScope::Own, pods } => Some(Selected { namespaces: own, pods }),
-        Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods } => {
-            Some(Selected { namespaces: NamespaceSet::Selected(namespaces), pods })
-        }
-        Peer::IpBlock(_) => None,
-    }
-}
-
-/// Returns the same for a peer of a cluster-scoped policy.
-fn selected_in_cluster(peer: &ClusterPeer) -> Option<Selected<'_>> {
-    match peer {
-        ClusterPeer::Pods(selected) => Some(Selected::from(selected)),
-        ClusterPeer::Nodes(_) | ClusterPeer::Network(_) | ClusterPeer::DomainNames(_) => None,
-    }
 }
 
 /// A rule of a policy.
@@ -119,26 +84,6 @@ impl RuleAt<'_> {
     }
 }
 
-/// Namespaces in which a policy or peer selects pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum NamespaceSet<'a> {
-    Named(&'a str),
-    Selected(&'a LabelSelector),
-}
-
-/// What a policy or peer selects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Selected<'a> {
-    namespaces: NamespaceSet<'a>,
-    pods: &'a LabelSelector,
-}
-
-impl<'a> From<&'a PodSelector> for Selected<'a> {
-    fn from(selector: &'a PodSelector) -> Self {
-        Self { namespaces: NamespaceSet::Selected(&selector.namespaces), pods: &selector.pods }
-    }
-}
-
 /// Labels of an object, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Labelled<'a> {
@@ -149,10 +94,7 @@ struct Labelled<'a> {
 impl Labelled<'_> {
     /// Returns whether a selector may match the object.
     fn may_match(self, selector: &LabelSelector) -> bool {
-        match selector.select(self.known, self.unknown) {
-            Selection::Selected | Selection::DependsOn(_) => true,
-            Selection::NotSelected => false,
-        }
+        selector.select(self.known, self.unknown) != Selection::NotSelected
     }
 }
 
@@ -184,34 +126,28 @@ impl<'a> Pods<'a> {
         Self { namespaces: namespaces.collect() }
     }
 
-    fn of(&self, set: NamespaceSet<'_>) -> impl Iterator<Item = &Namespace<'a>> {
+    fn of(&self, set: &Namespaces) -> impl Iterator<Item = &Namespace<'a>> {
         self.namespaces.iter().filter(move |namespace| match set {
-            NamespaceSet::Named(name) => namespace.name == name,
-            NamespaceSet::Selected(selector) => namespace.labels.may_match(selector),
+            Namespaces::Named(name) => namespace.name == name,
+            Namespaces::Selected(selector) => namespace.labels.may_match(selector),
         })
     }
 
-    /// Returns the names of the ports of all pods that may be selected.
-    fn port_names(&self, selected: &[Selected<'_>]) -> BTreeSet<&'a str> {
-        let ports = selected.iter().flat_map(|Selected { namespaces, pods }| {
-            let pods = self
-                .of(*namespaces)
-                .flat_map(|namespace| &namespace.pods)
-                .filter(|(labels, _)| labels.may_match(pods));
-            pods.flat_map(|(_, ports)| ports)
+    /// Returns the names of the ports of all pods that may be selected. `None` selects all pods.
+    fn port_names(&self, scopes: Option<&[&PodScope]>) -> BTreeSet<&'a str> {
+        let Some(scopes) = scopes else {
+            let pods = self.namespaces.iter().flat_map(|namespace| namespace.pods.values());
+            return pods.flatten().copied().collect();
+        };
+        let ports = scopes.iter().flat_map(|scope| {
+            let pods = self.of(&scope.namespaces).flat_map(|namespace| &namespace.pods);
+            pods.filter(|(labels, _)| labels.may_match(&scope.pods)).flat_map(|(_, ports)| ports)
         });
         ports.copied().collect()
     }
 
-    /// Returns the names of the ports of all pods.
-    fn all_port_names(&self) -> BTreeSet<&'a str> {
-        let ports = self.namespaces.iter().flat_map(|namespace| namespace.pods.values().flatten());
-        ports.copied().collect()
-    }
-
     /// Returns why nothing is selected, or `None` if something may be selected.
-    fn why_none(&self, selected: Selected<'_>, steps: &mut usize) -> Option<Why> {
-        let Selected { namespaces, pods } = selected;
+    fn why_none(&self, namespaces: &Namespaces, pods: &LabelSelector, steps: &mut usize) -> Option<Why> {
         let mut labels = BTreeSet::new();
         for namespace in self.of(namespaces) {
             if namespace.pods.keys().any(|labels| labels.may_match(pods)) {
@@ -225,11 +161,11 @@ impl<'a> Pods<'a> {
         }
         let with_pods = || self.namespaces.iter().filter(|namespace| !namespace.pods.is_empty());
         Some(match namespaces {
-            NamespaceSet::Named(name) => {
+            Namespaces::Named(name) => {
                 let near = near_within(name, with_pods().map(|namespace| namespace.name), steps);
                 Why { what: format!("selects no pod: namespace {name} has none"), hint: did_you_mean(&near) }
             }
-            NamespaceSet::Selected(selector) => {
+            Namespaces::Selected(selector) => {
                 let hint = hint(selector, with_pods().map(|namespace| namespace.labels.known), steps);
                 let selector = shortened(selector);
                 Why { what: format!("selects no pod: no namespace with pods is selected ({selector})"), hint }
@@ -305,8 +241,10 @@ struct FirstPeer {
 
 struct Finder<'a> {
     pods: &'a Pods<'a>,
+    /// All peers of the policies.
+    specs: &'a Arena<PeerSpec>,
     /// Cache of results, because policies of one tenant often have the same peers.
-    known: HashMap<Selected<'a>, Option<Why>>,
+    known: HashMap<(&'a Namespaces, &'a LabelSelector), Option<Why>>,
     /// Peers that select nothing, by reason: the first peer, and the count of further peers.
     peers: BTreeMap<Why, (FirstPeer, usize)>,
     warnings: Vec<Warning>,
@@ -315,34 +253,36 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn subject(&mut self, name: &str, selected: Selected<'a>) {
-        if let Some(why) = self.why_none(selected) {
+    fn subject(&mut self, name: &str, scope: &'a PodScope) {
+        if let Some(why) = self.why_none(scope) {
             self.warnings.push(why.warning(name, name, ""));
         }
     }
 
-    /// Checks the peers and ports of a rule. A peer is `None` if it is not a selector of pods.
-    fn rule(&mut self, at: RuleAt<'_>, subject: Selected<'a>, peers: &[Option<Selected<'a>>], ports: &Ports) {
+    /// Checks the peers and ports of a rule.
+    fn rule(&mut self, at: RuleAt<'_>, subject: &'a PodScope, rule: &OrderedRule) {
         let list = match at.direction {
             Direction::Ingress => "from",
             Direction::Egress => "to",
         };
-        for (place, selected) in peers.iter().enumerate() {
-            let Some(why) = selected.and_then(|selected| self.why_none(selected)) else { continue };
-            let field = || format!("{}.{list}[{place}]", at.field());
+        let specs = self.specs;
+        let scopes = rule.peers.as_ref().map(|peers| peers.iter().map(|peer| specs[*peer].pods()));
+        for (index, scope) in scopes.clone().into_iter().flatten().enumerate() {
+            let Some(why) = scope.and_then(|scope| self.why_none(scope)) else { continue };
+            let field = || format!("{}.{list}[{index}]", at.field());
             let first = || (FirstPeer { policy: at.policy.to_owned(), field: field() }, 0);
             self.peers.entry(why).and_modify(|(_, more)| *more += 1).or_insert_with(first);
         }
         // A name stands for a port of the receiving pod. Addresses may be those of any pod.
-        let receivers = match at.direction {
+        let receivers: Option<Vec<_>> = match at.direction {
             Direction::Ingress => Some(vec![subject]),
-            Direction::Egress => peers.iter().copied().collect(),
+            Direction::Egress => scopes.and_then(Iterator::collect),
         };
-        self.ports(at, receivers.as_deref(), ports);
+        self.ports(at, receivers.as_deref(), &rule.ports);
     }
 
     /// Checks the names of ports. The receivers are all pods if they are `None`.
-    fn ports(&mut self, at: RuleAt<'_>, receivers: Option<&[Selected<'a>]>, ports: &Ports) {
+    fn ports(&mut self, at: RuleAt<'_>, receivers: Option<&[&PodScope]>, ports: &Ports) {
         let Ports::Only(ports) = ports else { return };
         let names: BTreeSet<&str> = ports
             .iter()
@@ -354,10 +294,7 @@ impl<'a> Finder<'a> {
         if names.is_empty() {
             return;
         }
-        let there = match receivers {
-            Some(receivers) => self.pods.port_names(receivers),
-            None => self.pods.all_port_names(),
-        };
+        let there = self.pods.port_names(receivers);
         for name in names.into_iter().filter(|name| !there.contains(name)) {
             let near = near_within(name, there.iter().copied(), &mut self.steps);
             if !near.is_empty() {
@@ -368,9 +305,9 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn why_none(&mut self, selected: Selected<'a>) -> Option<Why> {
-        let Self { pods, known, steps, .. } = self;
-        known.entry(selected).or_insert_with(|| pods.why_none(selected, steps)).clone()
+    fn why_none(&mut self, PodScope { namespaces, pods, .. }: &'a PodScope) -> Option<Why> {
+        let Self { pods: all, known, steps, .. } = self;
+        known.entry((namespaces, pods)).or_insert_with(|| all.why_none(namespaces, pods, steps)).clone()
     }
 
     fn finish(self) -> Vec<Warning> {

@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::model::{Answer, End, Flow, Objects, Question, Reading, Target, is_to_itself};
 use super::objects::{
-    addresses, any, both, host_ports, is_finished, is_host_network, is_named_port, labels, list, matches,
-    named_ports, namespace, namespace_labels, or_tcp, pod,
+    addresses, any, both, common, host_ports, is_finished, is_host_network, is_named_port, labels, list,
+    matches, named_ports, namespace, namespace_labels, or_tcp, pod,
 };
 use super::tiers;
 
@@ -48,30 +48,21 @@ fn under_all_readings(mut flow: Flow, answer: fn(&Flow) -> Answer) -> Answer {
     let is_named = |port: &NetworkPolicyPort| matches!(port.port, Some(IntOrString::String(_)));
     let of_source = pod(world, flow.source).and_then(|source| isolating_rules(world, source, false));
     let has_names = of_source.iter().flatten().any(|rule| list(&rule.ports).iter().any(is_named));
-    let choices = |is_open: bool| if is_open { &[false, true][..] } else { &[false][..] };
-    let mut first = None;
-    for &hosts_are_pods in choices(has_host) {
-        for &blocks_see_services in choices(is_through_service) {
-            for &filters_hairpins in choices(is_through_service && is_to_itself(&flow)) {
-                for &blocks_resolve_names in choices(has_names) {
-                    for &denies_own_node in choices(has_node) {
-                        flow.reading = Reading {
-                            hosts_are_pods,
-                            blocks_see_services,
-                            blocks_resolve_names,
-                            filters_hairpins,
-                            denies_own_node,
-                        };
-                        let next = answer(&flow);
-                        if *first.get_or_insert(next) != next {
-                            return Answer::Undefined;
-                        }
-                    }
-                }
-            }
-        }
-    }
-    first.unwrap_or(Answer::Undefined) // there is always a reading
+    let mut readings = vec![Reading::default()];
+    let mut leave_open = |is_open: bool, decide: fn(&mut Reading)| {
+        let mut others = if is_open { readings.clone() } else { Vec::new() };
+        others.iter_mut().for_each(decide);
+        readings.extend(others);
+    };
+    leave_open(has_host, |reading| reading.hosts_are_pods = true);
+    leave_open(is_through_service, |reading| reading.blocks_see_services = true);
+    leave_open(is_through_service && is_to_itself(&flow), |reading| reading.filters_hairpins = true);
+    leave_open(has_names, |reading| reading.blocks_resolve_names = true);
+    leave_open(has_node, |reading| reading.denies_own_node = true);
+    common(readings.into_iter().map(|reading| {
+        flow.reading = reading;
+        answer(&flow)
+    }))
 }
 
 /// Answers for a connection after any translation, by the decisions a to f.
@@ -334,10 +325,7 @@ fn service_answer(world: &Objects, question: Question, index: usize) -> Answer {
         let flow = Flow { world, source, target, ipv6, protocol, port, service, reading: Reading::default() };
         answers.push(under_all_readings(flow, backend_answer));
     }
-    match answers.first() {
-        Some(first) if answers.iter().all(|answer| answer == first) => *first,
-        Some(_) | None => Answer::Undefined, // a source without the family got Undefined from every backend
-    }
+    common(answers) // a source without the family got Undefined from every backend
 }
 
 fn is_backend(service: &Service, pod: &Pod) -> bool {

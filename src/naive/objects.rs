@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 
-use super::model::{End, Objects};
+use super::model::{Answer, End, Objects};
 
 pub(super) fn pod(world: &Objects, end: End) -> Option<&Pod> {
     if let End::Pod(index) = end { world.pods.get(index) } else { None }
@@ -118,4 +118,13 @@ pub(super) fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
 pub(super) fn any(all: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
     let all: Vec<_> = all.into_iter().collect();
     if all.contains(&Some(true)) { Some(true) } else { maybe(all.contains(&None)) }
+}
+
+/// Returns the answer that all have in common, or Undefined if they differ or there is none.
+pub(super) fn common(answers: impl IntoIterator<Item = Answer>) -> Answer {
+    let mut answers = answers.into_iter();
+    match answers.next() {
+        Some(first) if answers.all(|answer| answer == first) => first,
+        Some(_) | None => Answer::Undefined,
+    }
 }

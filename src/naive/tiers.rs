@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::model::{Answer, End, Flow, is_to_itself};
 use super::objects::{
-    addresses, any, both, is_finished, is_host_network, is_named_port, labels, matches, namespace,
+    addresses, any, both, common, is_finished, is_host_network, is_named_port, labels, matches, namespace,
     namespace_labels, pod,
 };
 
@@ -29,16 +29,11 @@ pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> 
 
 /// Returns the answer that all possible actions lead to, or Undefined if their answers differ (item 43).
 fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
-    let ends = possible.into_iter().map(|action| match action {
+    common(possible.into_iter().map(|action| match action {
         Some("Accept") => Answer::Allow,
         Some("Deny") => Answer::Deny,
         _ => next(),
-    });
-    let ends: Vec<_> = ends.collect();
-    match ends.first() {
-        Some(first) if ends.iter().all(|end| end == first) => *first,
-        Some(_) | None => Answer::Undefined,
-    }
+    }))
 }
 
 fn tier(flow: &Flow, ingress: bool, subject: &Pod, name: &str) -> Possible {

@@ -244,7 +244,7 @@ pub fn listeners(world: &World, probes: &[Probe]) -> Listeners {
 impl Cell {
     /// Returns the expectation for this cell over its route. Without a route, an end has no address.
     pub fn evaluate(&self, route: Option<&Route>, engine: &Engine) -> Expectation {
-        let no_address = || UndefinedCause::NoAddress { endpoint: self.to.to_string() };
+        let no_address = || UndefinedCause::NoAddress(self.to.to_string());
         route.map_or_else(|| Expectation::undefined(no_address()), |route| route.evaluate(engine))
     }
 }

@@ -8,35 +8,27 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::arena::{Arena, Id};
+use super::joined;
 
-/// IPv4 or IPv6. Policies are evaluated for each family separately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum IpFamily {
-    /// IPv4.
-    #[serde(rename = "IPv4")]
-    V4,
-    /// IPv6.
-    #[serde(rename = "IPv6")]
-    V6,
+named! {
+    /// IPv4 or IPv6. Policies are evaluated for each family separately.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum IpFamily {
+        /// IPv4.
+        #[serde(rename = "IPv4")]
+        V4 = "IPv4",
+        /// IPv6.
+        #[serde(rename = "IPv6")]
+        V6 = "IPv6",
+    }
 }
 
 impl IpFamily {
-    /// Both families.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
     /// Returns the family of an address.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,
-        }
-    }
-
-    /// Returns the name in the Kubernetes API: `IPv4` or `IPv6`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
         }
     }
 
@@ -61,12 +53,6 @@ impl IpFamily {
             Self::V4 => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
             Self::V6 => Ipv6Addr::from(number).into(),
         }
-    }
-}
-
-impl fmt::Display for IpFamily {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -133,11 +119,10 @@ impl IpBlock {
 
 impl fmt::Display for IpBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.net)?;
-        for (i, hole) in self.except.iter().enumerate() {
-            write!(f, "{}{hole}", if i == 0 { " except " } else { ", " })?;
+        match self.except.as_slice() {
+            [] => self.net.fmt(f),
+            except => write!(f, "{} except {}", self.net, joined(except, ", ")),
         }
-        Ok(())
     }
 }
 

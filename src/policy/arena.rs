@@ -66,7 +66,7 @@ impl<T> fmt::Debug for Id<T> {
 
 /// A vector that is indexed by typed [`Id`]s, so that an index cannot be used for a vector of another type.
 #[derive(Debug, Clone)]
-pub(super) struct Arena<T> {
+pub(crate) struct Arena<T> {
     items: Vec<T>,
 }
 
@@ -92,6 +92,10 @@ impl<T> Arena<T> {
 
     pub(super) fn ids(&self) -> impl Iterator<Item = Id<T>> + use<T> {
         (0..self.items.len()).map(Id::new)
+    }
+
+    pub(super) fn into_vec(self) -> Vec<T> {
+        self.items
     }
 
     pub(super) fn partition_point(&self, holds: impl FnMut(&T) -> bool) -> usize {

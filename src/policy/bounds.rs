@@ -3,19 +3,24 @@
 use std::collections::HashMap;
 
 use super::arena::{Id, Interner};
-use super::class::HasFamily;
 use super::port::Connections;
 
-/// Whether a match of a remote end is certain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Held {
+/// Whether something is the case, if facts may be unknown. `min` is "and", `max` is "or".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub(crate) enum Truth {
+    #[default]
+    No,
     Perhaps,
-    Surely,
+    Yes,
 }
 
-impl Held {
-    pub(super) fn of(surely: bool, perhaps: bool) -> Option<Self> {
-        if surely { Some(Self::Surely) } else { perhaps.then_some(Self::Perhaps) }
+impl Truth {
+    pub(super) fn of(surely: bool, perhaps: bool) -> Self {
+        match (surely, perhaps) {
+            (true, _) => Self::Yes,
+            (false, true) => Self::Perhaps,
+            (false, false) => Self::No,
+        }
     }
 }
 
@@ -38,12 +43,12 @@ impl Bounds {
         Self { certain: Connections::default(), possible: connections }
     }
 
-    /// Returns what a rule allows on `ports`. `held` is whether the rule matches the remote end for certain.
-    pub(super) fn of(held: Option<Held>, ports: &Connections) -> Self {
+    /// Returns what a rule allows on `ports`. `held` is whether the rule matches the remote end.
+    pub(super) fn of(held: Truth, ports: &Connections) -> Self {
         match held {
-            Some(Held::Surely) => Self::certain(ports.clone()),
-            Some(Held::Perhaps) => Self::possible(ports.clone()),
-            None => Self::default(),
+            Truth::Yes => Self::certain(ports.clone()),
+            Truth::Perhaps => Self::possible(ports.clone()),
+            Truth::No => Self::default(),
         }
     }
 
@@ -117,8 +122,8 @@ impl Sums {
         summands.sort_unstable();
         summands.dedup();
         let bounds = |id: &BoundsId| &algebra.bounds.arena()[*id];
-        let certain = Connections::union_of(&summands.iter().map(|id| &bounds(id).certain));
-        let possible = Connections::union_of(&summands.iter().map(|id| &bounds(id).possible));
+        let certain = Connections::union_of(summands.iter().map(|id| &bounds(id).certain));
+        let possible = Connections::union_of(summands.iter().map(|id| &bounds(id).possible));
         let total = algebra.bounds.intern(Bounds { certain, possible });
         self.totals.insert(sum, total);
         total
@@ -196,13 +201,13 @@ impl Algebra {
     /// If it is uncertain whether the ends have a family in common, that family adds nothing that is certain. If all
     /// families are uncertain, each of them may be the only one: pods and nodes of a cluster have at least one family
     /// in common.
-    pub(super) fn over_families(&mut self, families: [Option<(HasFamily, BoundsId)>; 2]) -> BoundsId {
+    pub(super) fn over_families(&mut self, families: [Option<(Truth, BoundsId)>; 2]) -> BoundsId {
         let (mut sure, mut perhaps) = (None, None);
         for (has, bounds) in families.into_iter().flatten() {
             match has {
-                HasFamily::No => {}
-                HasFamily::Perhaps => perhaps = Some(perhaps.map_or(bounds, |all| self.either(all, bounds))),
-                HasFamily::Yes => sure = Some(sure.map_or(bounds, |all| self.union(all, bounds))),
+                Truth::No => {}
+                Truth::Perhaps => perhaps = Some(perhaps.map_or(bounds, |all| self.either(all, bounds))),
+                Truth::Yes => sure = Some(sure.map_or(bounds, |all| self.union(all, bounds))),
             }
         }
         match (sure, perhaps) {

@@ -1,13 +1,14 @@
-//! Classes: groups of pods that every policy treats alike.
+//! Classes: groups of pods that every policy treats alike. Of their addresses, only ranges may be known.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
 
-use super::address::{AddressSpace, AtomId, IpFamily};
+use super::address::{AddressSpace, AtomId, AtomSet, IpBlock, IpFamily};
 use super::arena::{Arena, Id, Interner};
-use super::coverage::{AddressSet, Coverage, MatchedAtoms};
+use super::bounds::Truth;
 use super::label::PartialLabels;
 use super::model::{ContainerPort, Namespace, Pod};
 
@@ -15,7 +16,7 @@ pub(super) type ClassId = Id<Class>;
 
 /// Pods of one namespace that no policy can distinguish.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Class {
+pub struct Class {
     pub(super) namespace: Id<Namespace>,
     pub(super) labels: Id<PartialLabels>,
     pub(super) ports: Vec<ContainerPort>,
@@ -37,21 +38,13 @@ pub(super) enum Membership {
     Perhaps(Id<AddressSet>),
 }
 
-/// Whether an end of a flow has an address of a family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum HasFamily {
-    No,
-    Perhaps,
-    Yes,
-}
-
 impl Class {
     /// Returns whether the class has an address of a family.
-    pub(super) fn has_family(&self, family: IpFamily) -> HasFamily {
+    pub(super) fn has_family(&self, family: IpFamily) -> Truth {
         match self.membership(family) {
-            Membership::NoAddress => HasFamily::No,
-            Membership::Perhaps(_) => HasFamily::Perhaps,
-            Membership::In(_) | Membership::Among(_) => HasFamily::Yes,
+            Membership::NoAddress => Truth::No,
+            Membership::Perhaps(_) => Truth::Perhaps,
+            Membership::In(_) | Membership::Among(_) => Truth::Yes,
         }
     }
 
@@ -60,11 +53,10 @@ impl Class {
     }
 
     /// Returns how much a block contains of the atoms in which the address of the class may be.
-    pub(super) fn coverage(&self, family: IpFamily, block: &MatchedAtoms) -> Coverage {
+    pub(super) fn coverage(&self, family: IpFamily, block: &MatchedAtoms) -> Truth {
         match self.membership(family) {
-            Membership::NoAddress => Coverage::None,
-            Membership::In(atom) if block.inside.contains(atom) => Coverage::All,
-            Membership::In(_) => Coverage::None,
+            Membership::NoAddress => Truth::No,
+            Membership::In(atom) => Truth::of(block.inside.contains(atom), false),
             Membership::Among(set) | Membership::Perhaps(set) => block.coverage(set),
         }
     }
@@ -85,7 +77,10 @@ impl<'a> Memberships<'a> {
     /// Returns the membership of a pod in each family.
     pub(super) fn of(&mut self, pod: &Pod) -> [Membership; 2] {
         if !pod.addresses.is_empty() {
-            return IpFamily::ALL.map(|family| self.at(pod.address(family)));
+            return IpFamily::ALL.map(|family| {
+                let atom = pod.address(family).and_then(|address| self.space.atom(address));
+                atom.map_or(Membership::NoAddress, Membership::In)
+            });
         }
         if let Some(known) = self.by_ranges.get(&pod.address_ranges) {
             return *known;
@@ -93,10 +88,6 @@ impl<'a> Memberships<'a> {
         let found = IpFamily::ALL.map(|family| self.among(&pod.address_ranges, family));
         self.by_ranges.insert(pod.address_ranges.clone(), found);
         found
-    }
-
-    fn at(&self, address: Option<IpAddr>) -> Membership {
-        address.and_then(|address| self.space.atom(address)).map_or(Membership::NoAddress, Membership::In)
     }
 
     fn among(&mut self, ranges: &[IpNet], family: IpFamily) -> Membership {
@@ -123,5 +114,65 @@ impl<'a> Memberships<'a> {
     /// Returns the sets to which [`Membership`] refers.
     pub(super) fn into_sets(self) -> Arena<AddressSet> {
         self.sets.into_arena()
+    }
+}
+
+/// Set of parts of the address space (atoms). An unknown address is in one of them.
+pub(super) type AddressSet = FixedBitSet;
+
+/// Parts of the address space (atoms) that a block contains.
+#[derive(Debug)]
+pub(super) struct MatchedAtoms {
+    pub(super) inside: AtomSet,
+    /// Whether the block contains an unknown address of each [`AddressSet`], by the index of the set.
+    pub(super) among: Vec<Truth>,
+}
+
+impl MatchedAtoms {
+    pub(super) fn new<'a>(inside: AtomSet, sets: impl Iterator<Item = &'a AddressSet>) -> Self {
+        let coverage = |set: &AddressSet| {
+            let number: usize = inside.ranges().map(|range| set.count_ones(range)).sum();
+            match number {
+                0 => Truth::No,
+                all if all == set.count_ones(..) => Truth::Yes,
+                _ => Truth::Perhaps,
+            }
+        };
+        Self { among: sets.map(coverage).collect(), inside }
+    }
+
+    /// Returns whether the block contains an unknown address of a set.
+    pub(super) fn coverage(&self, set: Id<AddressSet>) -> Truth {
+        self.among.get(set.index()).copied().unwrap_or(Truth::Perhaps)
+    }
+}
+
+impl IpBlock {
+    /// Returns whether the block contains an unknown address in the ranges of its own family. Without any ranges, the
+    /// block contains it perhaps.
+    pub(super) fn coverage(&self, ranges: &[IpNet]) -> Truth {
+        if self.is_whole_family() {
+            return Truth::Yes;
+        }
+        // Networks are nested or disjoint.
+        let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+        let of_range = |range: &IpNet| {
+            let net = self.net();
+            if !overlap(&net, range) || self.except().iter().any(|hole| hole.contains(range)) {
+                Truth::No
+            } else if net.contains(range) && !self.except().iter().any(|hole| overlap(hole, range)) {
+                Truth::Yes
+            } else {
+                Truth::Perhaps
+            }
+        };
+        let is_of_family = |range: &&IpNet| IpFamily::of(range.addr()) == self.family();
+        let mut all = ranges.iter().filter(is_of_family).map(of_range);
+        match all.next() {
+            None if ranges.is_empty() => Truth::Perhaps,
+            None => Truth::No,
+            Some(first) if all.all(|next| next == first) => first,
+            Some(_) => Truth::Perhaps,
+        }
     }
 }

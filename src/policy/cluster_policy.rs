@@ -35,41 +35,24 @@ impl ClusterPolicy {
     }
 }
 
-/// Kind of a cluster-scoped policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ClusterPolicyKind {
-    /// `policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy`, always in the Admin tier.
-    AdminNetworkPolicy,
-    /// `policy.networking.k8s.io/v1alpha1 BaselineAdminNetworkPolicy`, always in the Baseline tier.
-    /// A cluster has at most one, with the name `default`.
-    BaselineAdminNetworkPolicy,
-    /// `policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy`, in either tier.
-    ClusterNetworkPolicy,
+named! {
+    /// Kind of a cluster-scoped policy.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum ClusterPolicyKind {
+        /// `policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy`, always in the Admin tier.
+        AdminNetworkPolicy = "AdminNetworkPolicy",
+        /// `policy.networking.k8s.io/v1alpha1 BaselineAdminNetworkPolicy`, always in the Baseline tier.
+        /// A cluster has at most one, with the name `default`.
+        BaselineAdminNetworkPolicy = "BaselineAdminNetworkPolicy",
+        /// `policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy`, in either tier.
+        ClusterNetworkPolicy = "ClusterNetworkPolicy",
+    }
 }
 
 impl ClusterPolicyKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] =
-        [Self::AdminNetworkPolicy, Self::BaselineAdminNetworkPolicy, Self::ClusterNetworkPolicy];
-
-    /// Returns the name in the Kubernetes API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AdminNetworkPolicy => "AdminNetworkPolicy",
-            Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
-            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
-        }
-    }
-
     /// Returns the kind with this name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-}
-
-impl fmt::Display for ClusterPolicyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

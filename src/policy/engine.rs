@@ -5,16 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use super::address::{AddressSpace, IpBlock};
+use super::address::AddressSpace;
 use super::arena::{Arena, Id, Interner};
+use super::bounds::Truth;
 use super::class::{Class, ClassId, Memberships};
 use super::cluster::Cluster;
-use super::compiled::{CompiledPeer, CompiledPolicy, Matched, PolicyId, RuleRef, Selecting};
 use super::label::{LabelSelector, PartialLabels};
-use super::matcher::{Matcher, NamespaceIndex};
+use super::matcher::{CompiledPeer, Matched, Matcher, NamespaceIndex, PolicyId, RuleRef, Selecting};
 use super::model::{Node, Pod, Service};
 use super::node_addresses::{self, NodeAddresses};
-use super::ordered::{Combination, OrderedPolicy, PeerSpec};
+use super::ordered::{OrderedPolicy, PeerId, PeerSpec};
 use super::rule::Direction;
 use super::unknown::Facts;
 
@@ -32,8 +32,8 @@ pub struct Engine {
     pub(super) nodes: Arena<Node>,
     pub(super) services: Arena<Service>,
     /// All policies in their order.
-    pub(super) policies: Arena<CompiledPolicy>,
-    pub(super) peers: Arena<CompiledPeer>,
+    pub(super) policies: Arena<OrderedPolicy>,
+    peers: Vec<CompiledPeer>,
     pub(super) classes: Arena<Class>,
     pub(super) space: AddressSpace,
     pub(super) node_addresses: NodeAddresses,
@@ -53,27 +53,22 @@ struct Places {
     is_any_unknown: bool,
 }
 
-/// Whether pods of two classes run on the same node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ShareNode {
-    No,
-    /// Some pods of one class run on the same node as pods of the other.
-    Yes,
-    /// No known nodes are the same, but the node of some pod is unknown.
-    Perhaps,
-}
-
 impl Engine {
     /// Compiles a cluster. A namespace that only pods name counts as existing.
     pub fn new(cluster: Cluster) -> Self {
-        let policies = cluster.ordered_policies();
+        let policies = cluster.all_policies().ordered();
         let Cluster { namespaces, nodes, node_ranges, pods, services, .. } = cluster;
-        let of_nodes = match names_nodes(&policies) {
+        let names_nodes = policies.peers.iter().any(|(_, peer)| match peer {
+            PeerSpec::Nodes(_) => true,
+            PeerSpec::Pods(_) | PeerSpec::IpBlock(_) | PeerSpec::DomainNames => false,
+        });
+        let of_nodes = match names_nodes {
             true => node_addresses::blocks(&nodes, &node_ranges),
             // Parts of the address space are costly, because each part is evaluated for every workload.
             false => Vec::new(),
         };
-        let blocks: Vec<_> = policies.iter().flat_map(blocks_of).chain(&of_nodes).collect();
+        let of_peers = policies.peers.iter().filter_map(|(_, peer)| peer.block());
+        let blocks: Vec<_> = of_peers.chain(&of_nodes).collect();
         let space = AddressSpace::new(&blocks);
         let node_addresses = NodeAddresses::new(&space, &nodes, node_ranges);
         let mut names = NamespaceIndex::new(namespaces);
@@ -81,7 +76,8 @@ impl Engine {
             names.ensure(&pod.namespace);
         }
 
-        let keys = pod_label_keys(&policies);
+        let requirements = policies.pod_selectors().flat_map(LabelSelector::requirements);
+        let keys: BTreeSet<_> = requirements.map(|requirement| requirement.key().clone()).collect();
         let mut labels = Interner::default();
         let mut classes = Interner::default();
         let mut memberships = Memberships::new(&space);
@@ -101,8 +97,8 @@ impl Engine {
 
         let sets = memberships.into_sets();
         let mut matcher = Matcher::new(names, labels.into_arena(), classes.into_arena(), &space, sets);
-        let policies: Vec<_> = policies.into_iter().map(|policy| matcher.compile(policy)).collect();
-        let policies = Arena::from(policies);
+        let peers = policies.peers.into_vec().into_iter().map(|peer| matcher.compile(peer)).collect();
+        let policies = Arena::from(policies.list);
         let mut selecting = vec![<[Vec<Selecting>; 2]>::default(); matcher.classes.len()];
         for (policy, compiled) in policies.iter() {
             for (class, how) in matcher.select(&compiled.subjects) {
@@ -114,7 +110,7 @@ impl Engine {
                 }
             }
         }
-        let Matcher { classes, peers, facts, .. } = matcher;
+        let Matcher { classes, facts, .. } = matcher;
         let mut places = vec![Places::default(); classes.len()];
         for (pod, class) in pods.iter().zip(&pod_classes) {
             let Some(places) = places.get_mut(class.index()).filter(|_| !pod.ended) else { continue };
@@ -163,22 +159,25 @@ impl Engine {
         self.pod_classes.get(pod.index()).copied()
     }
 
-    /// Returns whether pods of two classes run on the same node.
-    pub(super) fn share_node(&self, one: ClassId, other: ClassId) -> ShareNode {
+    /// Returns whether any pods of two classes run on the same node.
+    pub(super) fn share_node(&self, one: ClassId, other: ClassId) -> Truth {
         let places = |class: ClassId| self.places.get(class.index());
-        let (Some(one), Some(other)) = (places(one), places(other)) else { return ShareNode::Perhaps };
-        if !one.nodes.is_disjoint(&other.nodes) {
-            ShareNode::Yes
-        } else if one.is_any_unknown || other.is_any_unknown {
-            ShareNode::Perhaps
-        } else {
-            ShareNode::No
-        }
+        let (Some(one), Some(other)) = (places(one), places(other)) else { return Truth::Perhaps };
+        Truth::of(!one.nodes.is_disjoint(&other.nodes), one.is_any_unknown || other.is_any_unknown)
     }
 
     /// Returns the policies that select a class and have a say about a direction, in the order of the policies.
     pub(super) fn selecting(&self, class: ClassId, direction: Direction) -> &[Selecting] {
         self.selecting.get(class.index()).map_or(&[], |[egress, ingress]| direction.pick([egress, ingress]))
+    }
+
+    /// Returns a peer of a rule, with what it matches.
+    pub(super) fn peer(&self, id: PeerId) -> &CompiledPeer {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "each peer of a rule is compiled, in the order of their ids"
+        )]
+        &self.peers[id.index()]
     }
 
     /// Returns the rules of a policy for a direction.
@@ -190,7 +189,7 @@ impl Engine {
 
     /// Returns whether the policy is in a tier whose policies are a union.
     pub(super) fn is_in_union(&self, policy: PolicyId) -> bool {
-        self.policies[policy].tier.combination() == Combination::Union
+        self.policies[policy].tier.is_union()
     }
 
     /// Returns the lists of policies to evaluate, because the policies of a union that really select may be those of
@@ -209,24 +208,4 @@ impl Engine {
         let open = selecting.iter().copied().filter(is_open).map(|each| Some(each.policy));
         std::iter::once(None).chain(open).map(with)
     }
-}
-
-/// Returns the keys of all labels by which policies select pods.
-fn pod_label_keys(policies: &[OrderedPolicy<PeerSpec>]) -> BTreeSet<String> {
-    let selectors = policies.iter().flat_map(OrderedPolicy::pod_selectors);
-    selectors.flat_map(LabelSelector::requirements).map(|requirement| requirement.key().clone()).collect()
-}
-
-fn names_nodes(policies: &[OrderedPolicy<PeerSpec>]) -> bool {
-    policies.iter().flat_map(OrderedPolicy::peers).any(|peer| match peer {
-        PeerSpec::Nodes | PeerSpec::SomeNodes => true,
-        PeerSpec::Pods(_) | PeerSpec::IpBlock(_) | PeerSpec::DomainNames => false,
-    })
-}
-
-fn blocks_of(policy: &OrderedPolicy<PeerSpec>) -> impl Iterator<Item = &IpBlock> {
-    policy.peers().filter_map(|peer| match peer {
-        PeerSpec::IpBlock(block) => Some(block),
-        PeerSpec::Pods(_) | PeerSpec::Nodes | PeerSpec::SomeNodes | PeerSpec::DomainNames => None,
-    })
 }

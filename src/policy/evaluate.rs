@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::IpFamily;
-use super::class::Membership;
+use super::bounds::Truth;
 use super::engine::Engine;
 use super::expectation::{Expectation, Reason};
 use super::flow::{Destination, Direct, Endpoint, Flow, name_of, service_name};
@@ -55,8 +55,8 @@ impl Engine {
 
     pub(super) fn evaluate_direct(&self, flow: &Direct<'_>) -> Expectation {
         for end in [flow.source, flow.destination] {
-            if let Some(endpoint) = self.lacks_address(end, flow.family) {
-                return Expectation::undefined(UndefinedCause::NoAddress { endpoint });
+            if self.lacks_address(end, flow.family) {
+                return Expectation::undefined(UndefinedCause::NoAddress(self.name_of_end(end)));
             }
         }
         if let Some(cause) = self.node_port(flow) {
@@ -74,18 +74,18 @@ impl Engine {
         self.direction(flow, Direction::Egress).and(self.direction(flow, Direction::Ingress))
     }
 
-    /// Returns the name of an end that has no address of a family, or `None` if it may have one.
-    fn lacks_address(&self, end: Endpoint, family: IpFamily) -> Option<String> {
+    /// Returns whether an end is known to have no address of a family.
+    fn lacks_address(&self, end: Endpoint, family: IpFamily) -> bool {
         let lacks = |addresses: &[IpAddr]| {
             !addresses.is_empty() && !addresses.iter().any(|address| IpFamily::of(*address) == family)
         };
         match end {
             Endpoint::Pod(id) => {
-                let membership = self.class_of(id).map(|class| self.classes[class].membership(family));
-                (membership == Some(Membership::NoAddress)).then(|| name_of(&self.pods[id]))
+                let class = self.class_of(id).map(|class| &self.classes[class]);
+                class.is_some_and(|class| class.has_family(family) == Truth::No)
             }
-            Endpoint::Node(id) => lacks(&self.nodes[id].addresses).then(|| self.nodes[id].name.clone()),
-            Endpoint::External(address) => lacks(&[address]).then(|| address.to_string()),
+            Endpoint::Node(id) => lacks(&self.nodes[id].addresses),
+            Endpoint::External(address) => lacks(&[address]),
         }
     }
 
@@ -100,7 +100,7 @@ impl Engine {
     /// Returns whether a pod counts as a pod in the flow's reading. There are two readings for a pod with
     /// `hostNetwork`: it counts as a pod, or as its node.
     pub(super) fn counts_as_pod(&self, pod: &Pod, flow: &Direct<'_>) -> bool {
-        let cause = || UndefinedCause::HostNetwork { pod: name_of(pod) };
+        let cause = || UndefinedCause::HostNetwork(name_of(pod));
         !pod.host_network || flow.reading.of(Point::HostNetwork, cause)
     }
 
@@ -138,8 +138,8 @@ impl Engine {
         let mut ports = self.node_ports();
         let is_it = |(of, ports): &(Protocol, PortRange)| *of == flow.protocol && ports.contains(flow.port);
         Some(match ports.find(|(port, _)| is_it(port))?.1 {
-            LeadsTo::Service(service) => UndefinedCause::NodePort { service: service_name(service) },
-            LeadsTo::Pod(pod) => UndefinedCause::HostPort { pod: name_of(pod) },
+            LeadsTo::Service(service) => UndefinedCause::NodePort(service_name(service)),
+            LeadsTo::Pod(pod) => UndefinedCause::HostPort(name_of(pod)),
         })
     }
 

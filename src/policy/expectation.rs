@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::joined;
 use super::name::{PolicyName, RuleName};
 use super::rule::Direction;
 use super::undefined::UndefinedCause;
@@ -67,16 +68,18 @@ impl Expectation {
     }
 }
 
-/// Decision of an [`Expectation`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decision {
-    /// The flow must be delivered.
-    Allow,
-    /// The flow must not be delivered.
-    Deny,
-    /// The specification leaves the flow to the implementation, or a fact is not known.
-    Undefined,
+named! {
+    /// Decision of an [`Expectation`].
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Decision {
+        /// The flow must be delivered.
+        Allow = "allow",
+        /// The flow must not be delivered.
+        Deny = "deny",
+        /// The specification leaves the flow to the implementation, or a fact is not known.
+        Undefined = "undefined",
+    }
 }
 
 impl Decision {
@@ -88,21 +91,6 @@ impl Decision {
             (Self::Undefined, _) | (_, Self::Undefined) => Self::Undefined,
             (Self::Allow, Self::Allow) => Self::Allow,
         }
-    }
-
-    /// Returns `allow`, `deny` or `undefined`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-            Self::Undefined => "undefined",
-        }
-    }
-}
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -142,8 +130,8 @@ pub enum Reason {
     Undefined(UndefinedCause),
     /// The decision of one reading of the specification, if the readings disagree.
     Reading {
-        /// What the reading says about each point on which the flow depends.
-        interpretations: Vec<Interpretation>,
+        /// What the reading says about each point on which the flow depends, or which endpoint a Service chooses.
+        interpretations: Vec<String>,
         /// The decision under this reading.
         decision: Decision,
     },
@@ -178,54 +166,6 @@ impl Reason {
     }
 }
 
-/// The decision of a reading about one point, or one of the endpoints that a Service may choose.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Interpretation {
-    /// A pod with `hostNetwork` counts as a pod.
-    HostNetworkIsPod,
-    /// A pod with `hostNetwork` counts as its node.
-    HostNetworkIsNode,
-    /// An `ipBlock` is compared before a Service's address is translated.
-    BeforeTranslation,
-    /// An `ipBlock` is compared after a Service's address is translated.
-    AfterTranslation,
-    /// A port name is resolved on a pod that only an `ipBlock` matches.
-    NameResolved,
-    /// A port name is not resolved on a pod that only an `ipBlock` matches.
-    NameNotResolved,
-    /// A connection of a pod to itself through a Service is filtered.
-    HairpinFiltered,
-    /// A connection of a pod to itself through a Service is not filtered.
-    HairpinNotFiltered,
-    /// Cluster-scoped policies apply to packets from a pod to its own node.
-    OwnNodeFiltered,
-    /// A pod always reaches its own node.
-    OwnNodeReached,
-    /// This rule comes before the rules with which it disagrees.
-    ComesFirst(RuleName),
-    /// The Service chooses the endpoint with this name.
-    Backend(String),
-}
-
-impl fmt::Display for Interpretation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HostNetworkIsPod => f.write_str("a pod with hostNetwork counts as a pod"),
-            Self::HostNetworkIsNode => f.write_str("a pod with hostNetwork counts as its node"),
-            Self::BeforeTranslation => f.write_str("blocks see the Service's address"),
-            Self::AfterTranslation => f.write_str("blocks see the endpoint's address"),
-            Self::NameResolved => f.write_str("port names are resolved for an ipBlock"),
-            Self::NameNotResolved => f.write_str("port names are not resolved for an ipBlock"),
-            Self::HairpinFiltered => f.write_str("a pod is filtered on its way to itself"),
-            Self::HairpinNotFiltered => f.write_str("a pod always reaches itself"),
-            Self::OwnNodeFiltered => f.write_str("cluster-scoped policies apply to a pod's own node"),
-            Self::OwnNodeReached => f.write_str("a pod always reaches its own node"),
-            Self::ComesFirst(rule) => write!(f, "{rule} comes first"),
-            Self::Backend(name) => write!(f, "at {name}"),
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -237,22 +177,14 @@ impl fmt::Display for Reason {
             Self::DeniedBy(rule) => write!(f, "denied by {rule}"),
             Self::PassedBy(rule) => write!(f, "left to the next tier by {rule}"),
             Self::Isolated { direction, policies } => {
-                write!(f, "isolated for {direction} by ")?;
-                for (i, policy) in policies.iter().enumerate() {
-                    write!(f, "{}{policy}", if i == 0 { "" } else { ", " })?;
-                }
-                f.write_str("; no rule matches")
+                write!(f, "isolated for {direction} by {}; no rule matches", joined(policies, ", "))
             }
             Self::OwnAddress => f.write_str("a pod's own address is not filtered"),
             Self::OwnNode => f.write_str("a pod and its own node always reach each other"),
             Self::NoPodNetwork => f.write_str("neither end is in the pod network"),
             Self::Undefined(cause) => write!(f, "undefined: {cause}"),
             Self::Reading { interpretations, decision } => {
-                f.write_str("if ")?;
-                for (i, interpretation) in interpretations.iter().enumerate() {
-                    write!(f, "{}{interpretation}", if i == 0 { "" } else { ", and " })?;
-                }
-                write!(f, ": {decision}")
+                write!(f, "if {}: {decision}", interpretations.join(", and "))
             }
         }
     }

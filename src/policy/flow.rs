@@ -83,7 +83,7 @@ impl Direct<'_> {
         let Some(Via { service, .. }) = self.via.filter(|_| self.source == self.destination) else {
             return true;
         };
-        self.reading.of(Point::Hairpin, || UndefinedCause::Hairpin { service: service_name(service) })
+        self.reading.of(Point::Hairpin, || UndefinedCause::Hairpin(service_name(service)))
     }
 }
 

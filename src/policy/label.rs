@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::joined;
+
 /// The labels of a pod or a namespace, by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -203,25 +205,18 @@ impl fmt::Display for LabelSelector {
         if self.is_everything() {
             return f.write_str("everything");
         }
-        for (i, requirement) in self.requirements.iter().enumerate() {
-            if i > 0 {
-                f.write_str(",")?;
-            }
-            write!(f, "{requirement}")?;
-        }
-        Ok(())
+        f.write_str(&joined(&self.requirements, ","))
     }
 }
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(", ");
         match self {
             Self::In(key, values) => match values.first() {
                 Some(value) if values.len() == 1 => write!(f, "{key}={value}"),
-                Some(_) | None => write!(f, "{key} in ({})", list(values)),
+                Some(_) | None => write!(f, "{key} in ({})", joined(values, ", ")),
             },
-            Self::NotIn(key, values) => write!(f, "{key} notin ({})", list(values)),
+            Self::NotIn(key, values) => write!(f, "{key} notin ({})", joined(values, ", ")),
             Self::Exists(key) => f.write_str(key),
             Self::DoesNotExist(key) => write!(f, "!{key}"),
         }

@@ -4,15 +4,101 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fixedbitset::FixedBitSet;
 
-use super::address::AddressSpace;
+use super::address::{AddressSpace, IpBlock};
 use super::arena::{Arena, Id};
-use super::class::{Class, ClassId};
-use super::compiled::{CompiledPeer, CompiledPolicy, Matched, MatchedClasses, PeerId};
-use super::coverage::{AddressSet, MatchedAtoms};
+use super::bounds::Truth;
+use super::class::{AddressSet, Class, ClassId, MatchedAtoms};
 use super::label::{LabelSelector, PartialLabels, Selection};
 use super::model::Namespace;
-use super::ordered::{Namespaces, OrderedPolicy, PeerSpec, PodScope};
-use super::unknown::{Facts, UnknownFact, UnknownFacts};
+use super::name::RuleName;
+use super::ordered::{Namespaces, OrderedPolicy, OrderedRule, PeerSpec, PodScope};
+use super::rule::Direction;
+use super::unknown::{Facts, FactsId, UnknownFact, UnknownFacts};
+
+pub(super) type PolicyId = Id<OrderedPolicy>;
+
+/// A peer, and what it matches.
+#[derive(Debug)]
+pub(super) enum CompiledPeer {
+    /// Classes whose labels and namespace match.
+    Pods(MatchedClasses),
+    /// A block, and the parts of the address space (atoms) inside it.
+    IpBlock(IpBlock, MatchedAtoms),
+    /// Nodes: all of them (`Yes`), or those with certain labels (`Perhaps`). The labels of nodes are not known.
+    Nodes(Truth),
+    /// Domain names. Their addresses are not known.
+    DomainNames,
+}
+
+impl CompiledPeer {
+    /// Returns the block, or `None` if the peer is not an `ipBlock`.
+    pub(super) fn block(&self) -> Option<&IpBlock> {
+        match self {
+            Self::IpBlock(block, _) => Some(block),
+            Self::Pods(_) | Self::Nodes(_) | Self::DomainNames => None,
+        }
+    }
+}
+
+/// A rule, and its place in its policy.
+#[derive(Clone, Copy)]
+pub(super) struct RuleRef<'a> {
+    pub(super) id: PolicyId,
+    pub(super) policy: &'a OrderedPolicy,
+    pub(super) direction: Direction,
+    pub(super) index: usize,
+    pub(super) rule: &'a OrderedRule,
+}
+
+impl RuleRef<'_> {
+    pub(super) fn name(self) -> RuleName {
+        RuleName { policy: self.policy.name.clone(), direction: self.direction, index: self.index }
+    }
+}
+
+/// A policy that selects a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Selecting {
+    pub(super) policy: PolicyId,
+    pub(super) how: Matched,
+}
+
+/// Whether a match of a peer or a subject selector is certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Matched {
+    /// It matches, whatever the unknown facts are.
+    Surely,
+    /// It may match, depending on these unknown facts.
+    Perhaps(FactsId),
+}
+
+impl Matched {
+    /// Returns the unknown facts on which the match depends.
+    pub(super) fn facts(self) -> Option<FactsId> {
+        match self {
+            Self::Surely => None,
+            Self::Perhaps(facts) => Some(facts),
+        }
+    }
+}
+
+/// Classes that a selector matches.
+#[derive(Debug, Default)]
+pub(super) struct MatchedClasses {
+    pub(super) surely: FixedBitSet,
+    /// Unknown facts on which the match depends, by the index of the class.
+    pub(super) perhaps: BTreeMap<usize, FactsId>,
+}
+
+impl MatchedClasses {
+    /// Returns whether a class matches for certain, or `None` if it does not match.
+    pub(super) fn of(&self, class: ClassId) -> Option<Matched> {
+        if self.surely.contains(class.index()) {
+            return Some(Matched::Surely);
+        }
+        self.perhaps.get(&class.index()).map(|facts| Matched::Perhaps(*facts))
+    }
+}
 
 /// Namespaces, indexed by name.
 pub(super) struct NamespaceIndex {
@@ -45,7 +131,7 @@ struct SelectedLabels {
     perhaps: HashMap<usize, BTreeSet<String>>,
 }
 
-/// Matches selectors and peers. Each distinct selector and peer is matched once.
+/// Matches selectors and peers. Each distinct selector is matched once.
 pub(super) struct Matcher<'a> {
     names: NamespaceIndex,
     labels: Arena<PartialLabels>,
@@ -54,8 +140,6 @@ pub(super) struct Matcher<'a> {
     space: &'a AddressSpace,
     /// Sets of atoms in which unknown addresses may be.
     address_sets: Arena<AddressSet>,
-    pub(super) peers: Arena<CompiledPeer>,
-    peer_ids: HashMap<PeerSpec, PeerId>,
     selected_labels: HashMap<LabelSelector, SelectedLabels>,
     pub(super) facts: Facts,
 }
@@ -80,34 +164,22 @@ impl<'a> Matcher<'a> {
             classes_by_namespace,
             space,
             address_sets,
-            peers: Arena::default(),
-            peer_ids: HashMap::new(),
             selected_labels: HashMap::new(),
             facts: Facts::default(),
         }
     }
 
-    pub(super) fn compile(&mut self, policy: OrderedPolicy<PeerSpec>) -> CompiledPolicy {
-        policy.map_peers(|peer| self.peer(peer))
-    }
-
-    fn peer(&mut self, peer: PeerSpec) -> PeerId {
-        if let Some(id) = self.peer_ids.get(&peer) {
-            return *id;
-        }
-        let compiled = match &peer {
-            PeerSpec::Pods(scope) => CompiledPeer::Pods(self.matched(scope)),
+    pub(super) fn compile(&mut self, peer: PeerSpec) -> CompiledPeer {
+        match peer {
+            PeerSpec::Pods(scope) => CompiledPeer::Pods(self.matched(&scope)),
             PeerSpec::IpBlock(block) => {
                 let sets = self.address_sets.iter().map(|(_, set)| set);
-                CompiledPeer::IpBlock(block.clone(), MatchedAtoms::new(self.space.atoms_of(block), sets))
+                let atoms = MatchedAtoms::new(self.space.atoms_of(&block), sets);
+                CompiledPeer::IpBlock(block, atoms)
             }
-            PeerSpec::Nodes => CompiledPeer::Nodes,
-            PeerSpec::SomeNodes => CompiledPeer::SomeNodes,
+            PeerSpec::Nodes(are_all) => CompiledPeer::Nodes(are_all),
             PeerSpec::DomainNames => CompiledPeer::DomainNames,
-        };
-        let id = self.peers.push(compiled);
-        self.peer_ids.insert(peer, id);
-        id
+        }
     }
 
     fn matched(&mut self, scope: &PodScope) -> MatchedClasses {

@@ -3,6 +3,36 @@
 //! The engine is pure: no I/O, no clock, no Kubernetes types. [`Engine::new`] compiles a [`Cluster`].
 //! [`Engine::evaluate`] evaluates one flow, with every reason. [`Engine::reach`] evaluates all flows of all pairs.
 
+/// Declares an enum whose values have names.
+macro_rules! named {
+    ($(#[$of_enum:meta])* pub enum $enum:ident {
+        $($(#[$of_value:meta])* $value:ident = $name:literal,)+
+    }) => {
+        $(#[$of_enum])*
+        pub enum $enum {
+            $($(#[$of_value])* $value,)+
+        }
+
+        impl $enum {
+            /// All values, in the order of their declaration.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
+
+            /// Returns the name that the Kubernetes API or a report uses.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $enum {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
 mod address;
 mod arena;
 mod assumptions;
@@ -10,8 +40,6 @@ mod bounds;
 mod class;
 mod cluster;
 mod cluster_policy;
-mod compiled;
-mod coverage;
 mod ends;
 mod engine;
 mod evaluate;
@@ -25,7 +53,6 @@ mod network_policy;
 mod node_addresses;
 mod node_paths;
 mod ordered;
-mod pairs;
 mod port;
 mod reach;
 mod reading;
@@ -42,14 +69,15 @@ mod unknown;
 mod walk;
 
 pub use address::{AddressRange, IpBlock, IpFamily};
+pub(crate) use arena::Arena;
 pub use arena::Id;
 pub use cluster::Cluster;
 pub use cluster_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, PodSelector, Tier,
 };
-pub use ends::Group;
+pub use ends::{ConnectionsId, Group, PairConnections};
 pub use engine::{Engine, NodeId, PodId, ServiceId};
-pub use expectation::{Decision, Expectation, Interpretation, Reason};
+pub use expectation::{Decision, Expectation, Reason};
 pub use flow::{Destination, Endpoint, Flow};
 pub use label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
 pub use model::{
@@ -58,9 +86,14 @@ pub use model::{
 };
 pub use name::{PolicyName, RuleName};
 pub use network_policy::{NamespaceScope, NetworkPolicy, Peer, Peers, Rule};
-pub use pairs::{ConnectionsId, PairConnections};
-pub use port::{Connections, Port, PortRange, PortSet, Protocol};
+pub(crate) use ordered::{Namespaces, OrderedRule, PeerSpec, PodScope, Policies};
+pub use port::{Connections, Port, PortRange, Protocol};
 pub use reach::Reach;
 pub use rule::{Action, Direction, PortMatch, PortSpec, Ports};
-pub use undefined::{UndefinedCause, UndefinedKind};
+pub use undefined::UndefinedCause;
 pub use unknown::{UnknownFact, UnknownFacts};
+
+/// Returns the texts of all items, with a separator between them.
+fn joined(items: impl IntoIterator<Item: std::fmt::Display>, separator: &str) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(separator)
+}

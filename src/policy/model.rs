@@ -153,22 +153,14 @@ pub struct Service {
     pub chooses_node_ports: bool,
 }
 
-/// Service type that makes a Service reachable from outside the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Exposure {
-    /// `type: NodePort`
-    NodePort,
-    /// `type: LoadBalancer`
-    LoadBalancer,
-}
-
-impl Exposure {
-    /// Returns the value of `type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NodePort => "NodePort",
-            Self::LoadBalancer => "LoadBalancer",
-        }
+named! {
+    /// Service type that makes a Service reachable from outside the cluster.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Exposure {
+        /// `type: NodePort`
+        NodePort = "NodePort",
+        /// `type: LoadBalancer`
+        LoadBalancer = "LoadBalancer",
     }
 }
 

@@ -4,8 +4,7 @@ use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
 
 use super::address::{AddressSpace, AtomId, IpBlock, IpFamily};
-use super::bounds::Held;
-use super::class::HasFamily;
+use super::bounds::Truth;
 use super::model::Node;
 
 /// Addresses of nodes, as far as known.
@@ -13,7 +12,7 @@ use super::model::Node;
 pub(super) struct NodeAddresses {
     ranges: Vec<IpNet>,
     /// Whether every node has an address of each family.
-    families: [HasFamily; 2],
+    families: [Truth; 2],
     /// Atoms that are addresses of nodes.
     surely: FixedBitSet,
     /// Atoms that may be addresses of nodes.
@@ -70,7 +69,7 @@ impl NodeAddresses {
     }
 
     /// Returns whether every node has an address of a family.
-    pub(super) fn has_family(&self, family: IpFamily) -> HasFamily {
+    pub(super) fn has_family(&self, family: IpFamily) -> Truth {
         family.pick(self.families)
     }
 
@@ -80,20 +79,20 @@ impl NodeAddresses {
     }
 
     /// Returns whether the addresses of an atom are addresses of nodes. Valid only if a policy names nodes.
-    pub(super) fn hold(&self, atom: AtomId) -> Option<Held> {
-        Held::of(self.surely.contains(atom.index()), self.perhaps.contains(atom.index()))
+    pub(super) fn hold(&self, atom: AtomId) -> Truth {
+        Truth::of(self.surely.contains(atom.index()), self.perhaps.contains(atom.index()))
     }
 }
 
-fn of_every_node(family: IpFamily, nodes: &[Node], ranges: &[IpNet]) -> HasFamily {
+fn of_every_node(family: IpFamily, nodes: &[Node], ranges: &[IpNet]) -> Truth {
     let lacks_it = |node: &Node| !node.addresses.is_empty() && node.address(family).is_none();
     if ranges.is_empty() {
-        HasFamily::Perhaps
+        Truth::Perhaps
     } else if !ranges.iter().any(|range| IpFamily::of(range.addr()) == family) {
-        HasFamily::No
+        Truth::No
     } else if nodes.iter().any(lacks_it) {
-        HasFamily::Perhaps
+        Truth::Perhaps
     } else {
-        HasFamily::Yes
+        Truth::Yes
     }
 }

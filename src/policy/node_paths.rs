@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::address::IpFamily;
-use super::bounds::{Bounds, Held};
-use super::class::{ClassId, HasFamily};
-use super::compiled::{CompiledPeer, CompiledRule, Matched, RuleRef, Selecting};
-use super::coverage::Coverage;
-use super::ends::{Group, GroupKind};
+use super::bounds::{Bounds, Truth};
+use super::class::ClassId;
+use super::ends::{ConnectionsId, FromAnywhere, Group};
 use super::engine::Engine;
-use super::pairs::{ConnectionsId, FromAnywhere};
+use super::matcher::{CompiledPeer, Matched, RuleRef, Selecting};
+use super::ordered::OrderedRule;
 use super::port::Connections;
 use super::reach::Reach;
 use super::rule::Direction;
@@ -26,18 +25,16 @@ impl Reach<'_> {
     /// NetworkPolicies always allow this traffic. The specification does not say whether cluster-scoped policies can
     /// deny packets from a pod to its own node. So packets that they deny are undefined.
     pub fn own_node(&mut self, pods: &[Group], direction: Direction) -> Option<ConnectionsId> {
-        let engine = self.engine();
-        let classes = pods.iter().filter_map(|group| match group.0 {
-            GroupKind::Pods(class) if !engine.classes[class].host_network => Some(class),
-            GroupKind::Pods(_) | GroupKind::External(_) => None,
-        });
+        let engine = self.engine;
+        let classes = pods.iter().filter_map(|group| group.class());
+        let classes = classes.filter(|class| !engine.classes[*class].host_network);
         let (mut all, mut assumptions) = (None::<Bounds>, UnknownFacts::new());
         for class in classes {
             let bounds = match direction {
                 Direction::Ingress => Bounds::certain(Connections::all()),
                 Direction::Egress => {
                     assumptions.extend(engine.own_node_assumptions(class));
-                    self.towards_own_node(class, &mut assumptions).leaving_open(self.node_ports())
+                    self.towards_own_node(class, &mut assumptions).leaving_open(&self.node_ports)
                 }
             };
             all = Some(all.map_or(bounds.clone(), |all| all.union(&bounds)));
@@ -48,16 +45,16 @@ impl Reach<'_> {
 
     /// Returns what pods of a class may send to their own nodes, over all families that both have.
     fn towards_own_node(&mut self, class: ClassId, facts: &mut UnknownFacts) -> Bounds {
-        let engine = self.engine();
+        let engine = self.engine;
         let families = engine.families_of_own_node(class).map(|(family, has)| match has {
-            HasFamily::No => None,
-            HasFamily::Perhaps | HasFamily::Yes => {
+            Truth::No => None,
+            Truth::Perhaps | Truth::Yes => {
                 let bounds = engine.to_own_node_in(class, family);
                 Some((has, self.algebra.bounds.intern(bounds)))
             }
         });
         if let [Some((v4, over_v4)), Some((v6, over_v6))] = families
-            && v4.min(v6) == HasFamily::Perhaps
+            && v4.min(v6) == Truth::Perhaps
             && over_v4 != over_v6
         {
             facts.extend(engine.facts_about_own_node_families(class));
@@ -74,7 +71,7 @@ impl Reach<'_> {
         }
         let mut ids = BTreeSet::new();
         for (outside, range) in self.external() {
-            if self.engine().has_family(pods, range.family()) != HasFamily::No {
+            if self.engine.has_family(pods, range.family()) != Truth::No {
                 ids.insert(self.between(&[outside], &[pods]));
             }
         }
@@ -111,14 +108,14 @@ impl Reach<'_> {
 
 impl Engine {
     /// Returns, for each family, whether pods of a class and their own nodes have it in common.
-    fn families_of_own_node(&self, class: ClassId) -> [(IpFamily, HasFamily); 2] {
+    fn families_of_own_node(&self, class: ClassId) -> [(IpFamily, Truth); 2] {
         let class = &self.classes[class];
         let common = IpFamily::ALL
             .map(|family| (family, class.has_family(family).min(self.node_addresses.has_family(family))));
         match common {
             // A pod always reaches its node, so the nodes have addresses that are not in the input.
-            [(_, HasFamily::No), (_, HasFamily::No)] => {
-                IpFamily::ALL.map(|family| (family, class.has_family(family).min(HasFamily::Perhaps)))
+            [(_, Truth::No), (_, Truth::No)] => {
+                IpFamily::ALL.map(|family| (family, class.has_family(family).min(Truth::Perhaps)))
             }
             [_, _] => common,
         }
@@ -126,12 +123,11 @@ impl Engine {
 
     /// Returns the unknown facts that decide over which families pods of a class reach their own nodes.
     fn facts_about_own_node_families(&self, class: ClassId) -> UnknownFacts {
-        let is_perhaps = |has: HasFamily| has == HasFamily::Perhaps;
-        let of_pods = IpFamily::ALL.map(|family| self.classes[class].has_family(family)).into_iter();
-        let of_nodes = IpFamily::ALL.map(|family| self.node_addresses.has_family(family)).into_iter();
-        let of_pods = of_pods.filter(|has| is_perhaps(*has)).map(|_| self.facts.pod_addresses);
-        let of_nodes = of_nodes.filter(|has| is_perhaps(*has)).map(|_| self.facts.node_addresses);
-        of_pods.chain(of_nodes).flat_map(|facts| self.facts.get(facts)).cloned().collect()
+        let of_pods = IpFamily::ALL.map(|family| self.classes[class].has_family(family));
+        let of_nodes = IpFamily::ALL.map(|family| self.node_addresses.has_family(family));
+        let all = [(of_pods, self.facts.pod_addresses), (of_nodes, self.facts.node_addresses)];
+        let open = all.into_iter().filter(|(has, _)| has.contains(&Truth::Perhaps));
+        open.flat_map(|(_, facts)| self.facts.get(facts)).cloned().collect()
     }
 
     fn to_own_node_in(&self, class: ClassId, family: IpFamily) -> Bounds {
@@ -151,20 +147,16 @@ impl Engine {
     }
 
     /// Returns whether a rule of a cluster-scoped policy matches a pod's own node, which may be any node.
-    fn holds_own_node(&self, rule: &CompiledRule, family: IpFamily) -> Option<Held> {
-        let Some(peers) = &rule.peers else { return Some(Held::Surely) };
-        let held = peers.iter().map(|peer| match &self.peers[*peer] {
-            CompiledPeer::Pods(_) => None,
-            CompiledPeer::IpBlock(block, _) if block.family() != family => None,
-            CompiledPeer::IpBlock(block, _) => match block.coverage(self.node_addresses.ranges()) {
-                Coverage::All => Some(Held::Surely),
-                Coverage::Some => Some(Held::Perhaps),
-                Coverage::None => None,
-            },
-            CompiledPeer::Nodes => Some(Held::Surely),
-            CompiledPeer::SomeNodes | CompiledPeer::DomainNames => Some(Held::Perhaps),
+    fn holds_own_node(&self, rule: &OrderedRule, family: IpFamily) -> Truth {
+        let Some(peers) = &rule.peers else { return Truth::Yes };
+        let held = peers.iter().map(|peer| match self.peer(*peer) {
+            CompiledPeer::Pods(_) => Truth::No,
+            CompiledPeer::IpBlock(block, _) if block.family() != family => Truth::No,
+            CompiledPeer::IpBlock(block, _) => block.coverage(self.node_addresses.ranges()),
+            CompiledPeer::Nodes(are_all) => *are_all,
+            CompiledPeer::DomainNames => Truth::Perhaps,
         });
-        held.max().flatten()
+        held.max().unwrap_or_default()
     }
 
     fn own_node_assumptions(&self, class: ClassId) -> UnknownFacts {
@@ -172,14 +164,14 @@ impl Engine {
         let policies = policies.filter(|each| !self.is_in_union(each.policy));
         let rules = policies.flat_map(|each| self.rules(each.policy, Direction::Egress));
         let peers = rules.flat_map(|rule| rule.rule.peers.iter().flatten());
-        let facts = peers.filter_map(|peer| match &self.peers[*peer] {
+        let facts = peers.filter_map(|peer| match self.peer(*peer) {
             CompiledPeer::IpBlock(block, _) => {
-                let is_open = block.coverage(self.node_addresses.ranges()) == Coverage::Some;
+                let is_open = block.coverage(self.node_addresses.ranges()) == Truth::Perhaps;
                 is_open.then_some(self.facts.node_addresses)
             }
-            CompiledPeer::SomeNodes => Some(self.facts.node_labels),
+            CompiledPeer::Nodes(are_all) => (*are_all != Truth::Yes).then_some(self.facts.node_labels),
             CompiledPeer::DomainNames => Some(self.facts.domain_names),
-            CompiledPeer::Pods(_) | CompiledPeer::Nodes => None,
+            CompiledPeer::Pods(_) => None,
         });
         facts.flat_map(|facts| self.facts.get(facts)).cloned().collect()
     }

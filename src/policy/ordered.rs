@@ -3,6 +3,8 @@
 //! Each kind of policy is converted to this form here. Nothing after the conversion depends on the kind.
 
 use super::address::IpBlock;
+use super::arena::{Arena, Id, Interner};
+use super::bounds::Truth;
 use super::cluster::Cluster;
 use super::cluster_policy::{ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterRule, PodSelector, Tier};
 use super::label::LabelSelector;
@@ -18,48 +20,51 @@ pub(super) enum PolicyTier {
     Baseline,
 }
 
-/// How the policies of a tier are combined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Combination {
-    /// The first rule that matches decides, in the order of priorities. If no rule matches, the next tier decides.
-    FirstMatch,
-    /// Every rule that matches accepts. If no rule matches, the policies that select the subject deny. The next tier
-    /// decides only if no policy selects the subject.
-    Union,
-}
-
 impl PolicyTier {
     pub(super) const ALL: [Self; 3] = [Self::Admin, Self::NetworkPolicy, Self::Baseline];
 
-    pub(super) fn combination(self) -> Combination {
+    /// Returns whether the policies of the tier are a union: every rule that matches accepts. If no rule matches, the
+    /// policies that select the subject deny. The next tier decides only if no policy selects the subject.
+    ///
+    /// In the other tiers, the first rule that matches decides, in the order of priorities. If no rule matches, the
+    /// next tier decides.
+    pub(super) fn is_union(self) -> bool {
         match self {
-            Self::Admin | Self::Baseline => Combination::FirstMatch,
-            Self::NetworkPolicy => Combination::Union,
+            Self::Admin | Self::Baseline => false,
+            Self::NetworkPolicy => true,
         }
     }
 }
 
-/// A policy of any kind. `P` is the form of its peers.
+pub(crate) type PeerId = Id<PeerSpec>;
+
+/// All policies of a cluster. Equal peers are one peer.
+pub(crate) struct Policies {
+    pub(crate) list: Vec<OrderedPolicy>,
+    pub(crate) peers: Arena<PeerSpec>,
+}
+
+/// A policy of any kind.
 #[derive(Debug)]
-pub(super) struct OrderedPolicy<P> {
-    pub(super) name: PolicyName,
+pub(crate) struct OrderedPolicy {
+    pub(crate) name: PolicyName,
     pub(super) tier: PolicyTier,
     /// Priority among the policies of the same tier and kind. The lowest comes first.
     pub(super) priority: u16,
-    pub(super) subjects: PodScope,
+    pub(crate) subjects: PodScope,
     /// Whether implementations may exempt connections of a pod to itself through a Service.
     pub(super) may_exempt_hairpins: bool,
     /// Rules for egress and ingress, or `None` if the policy says nothing about the direction.
-    pub(super) rules: [Option<Vec<OrderedRule<P>>>; 2],
+    pub(super) rules: [Option<Vec<OrderedRule>>; 2],
 }
 
 /// A rule of a policy of any kind.
 #[derive(Debug)]
-pub(super) struct OrderedRule<P> {
+pub(crate) struct OrderedRule {
     pub(super) action: Action,
     /// `None` if the rule matches everything.
-    pub(super) peers: Option<Vec<P>>,
-    pub(super) ports: Ports,
+    pub(crate) peers: Option<Vec<PeerId>>,
+    pub(crate) ports: Ports,
     /// Whether an `ipBlock` may be meant only for addresses outside the cluster. Then implementations may not resolve
     /// a port name on a pod that only a block matches, or on a pod that counts as its node.
     pub(super) blocks_exclude_pods: bool,
@@ -67,36 +72,34 @@ pub(super) struct OrderedRule<P> {
 
 /// A peer of a rule of any kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum PeerSpec {
+pub(crate) enum PeerSpec {
     Pods(PodScope),
     IpBlock(IpBlock),
-    /// All nodes.
-    Nodes,
-    /// Nodes with certain labels. The labels of nodes are not known.
-    SomeNodes,
+    /// Nodes: all of them (`Yes`), or those with certain labels (`Perhaps`). The labels of nodes are not known.
+    Nodes(Truth),
     /// Domain names. Their addresses are not known.
     DomainNames,
 }
 
 /// Pods that a policy selects as subjects or as peers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct PodScope {
-    pub(super) namespaces: Namespaces,
-    pub(super) pods: LabelSelector,
+pub(crate) struct PodScope {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) pods: LabelSelector,
     /// Whether pods with `hostNetwork` can be selected, too.
     pub(super) with_hosts: bool,
 }
 
 /// Namespaces of a [`PodScope`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Namespaces {
+pub(crate) enum Namespaces {
     Named(String),
     Selected(LabelSelector),
 }
 
-impl<P> OrderedPolicy<P> {
+impl OrderedPolicy {
     /// Returns the rules for a direction, or `None` if the policy says nothing about it.
-    pub(super) fn rules(&self, direction: Direction) -> Option<&[OrderedRule<P>]> {
+    pub(crate) fn rules(&self, direction: Direction) -> Option<&[OrderedRule]> {
         direction.pick(self.rules.each_ref()).as_deref()
     }
 
@@ -109,140 +112,130 @@ impl<P> OrderedPolicy<P> {
     }
 
     /// Returns the position among all policies.
-    pub(super) fn order(&self) -> (PolicyTier, Option<ClusterPolicyKind>, u16, &PolicyName) {
+    fn order(&self) -> (PolicyTier, Option<ClusterPolicyKind>, u16, &PolicyName) {
         (self.tier, self.kind(), self.priority, &self.name)
     }
+}
 
-    fn all_rules(&self) -> impl Iterator<Item = &OrderedRule<P>> {
-        self.rules.iter().flatten().flatten()
+impl PeerSpec {
+    /// Returns the pods that the peer selects, or `None` if it is not a selector of pods.
+    pub(crate) fn pods(&self) -> Option<&PodScope> {
+        match self {
+            Self::Pods(scope) => Some(scope),
+            Self::IpBlock(_) | Self::Nodes(_) | Self::DomainNames => None,
+        }
     }
 
-    pub(super) fn peers(&self) -> impl Iterator<Item = &P> {
-        self.all_rules().flat_map(|rule| rule.peers.iter().flatten())
-    }
-
-    /// Returns the policy with its peers in another form.
-    pub(super) fn map_peers<Q>(self, mut map: impl FnMut(P) -> Q) -> OrderedPolicy<Q> {
-        let mut rule = |rule: OrderedRule<P>| OrderedRule {
-            action: rule.action,
-            peers: rule.peers.map(|peers| peers.into_iter().map(&mut map).collect()),
-            ports: rule.ports,
-            blocks_exclude_pods: rule.blocks_exclude_pods,
-        };
-        OrderedPolicy {
-            name: self.name,
-            tier: self.tier,
-            priority: self.priority,
-            subjects: self.subjects,
-            may_exempt_hairpins: self.may_exempt_hairpins,
-            rules: self.rules.map(|rules| Some(rules?.into_iter().map(&mut rule).collect())),
+    /// Returns the block, or `None` if the peer is not an `ipBlock`.
+    pub(super) fn block(&self) -> Option<&IpBlock> {
+        match self {
+            Self::IpBlock(block) => Some(block),
+            Self::Pods(_) | Self::Nodes(_) | Self::DomainNames => None,
         }
     }
 }
 
-impl OrderedPolicy<PeerSpec> {
-    /// Returns the selectors by which the policy and its peers select pods.
+impl Policies {
+    /// Returns the selectors by which the policies and their peers select pods.
     pub(super) fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
-        let peers = self.peers().filter_map(|peer| match peer {
-            PeerSpec::Pods(scope) => Some(&scope.pods),
-            PeerSpec::IpBlock(_) | PeerSpec::Nodes | PeerSpec::SomeNodes | PeerSpec::DomainNames => None,
-        });
-        std::iter::once(&self.subjects.pods).chain(peers)
+        let peers = self.peers.iter().filter_map(|(_, peer)| peer.pods());
+        self.list.iter().map(|policy| &policy.subjects).chain(peers).map(|scope| &scope.pods)
+    }
+
+    /// Returns the policies in their order.
+    pub(super) fn ordered(mut self) -> Self {
+        self.list.sort_by(|a, b| a.order().cmp(&b.order()));
+        self
     }
 }
 
 impl Cluster {
-    /// Returns all policies in their order.
-    pub(super) fn ordered_policies(&self) -> Vec<OrderedPolicy<PeerSpec>> {
-        let of_namespaces = self.policies.iter().map(OrderedPolicy::from);
-        let of_cluster = self.cluster_policies.iter().map(OrderedPolicy::from);
-        let mut all: Vec<_> = of_namespaces.chain(of_cluster).collect();
-        all.sort_by(|a, b| a.order().cmp(&b.order()));
-        all
+    /// Returns all policies in one form, in the order of the cluster's lists.
+    pub(crate) fn all_policies(&self) -> Policies {
+        let mut peers = Interner::default();
+        let of_namespaces = self.policies.iter().map(|policy| namespaced(policy, &mut peers));
+        let mut list: Vec<_> = of_namespaces.collect();
+        list.extend(self.cluster_policies.iter().map(|policy| cluster_scoped(policy, &mut peers)));
+        Policies { list, peers: peers.into_arena() }
     }
 
     /// Returns the selectors by which the policies and their peers select pods.
     pub fn pod_selectors(&self) -> Vec<LabelSelector> {
-        let policies = self.ordered_policies();
-        policies.iter().flat_map(OrderedPolicy::pod_selectors).cloned().collect()
+        self.all_policies().pod_selectors().cloned().collect()
     }
 
     /// Returns the ports of all rules of the policies.
     pub fn rule_ports(&self) -> Vec<Ports> {
-        let policies = self.ordered_policies();
-        policies.iter().flat_map(OrderedPolicy::all_rules).map(|rule| rule.ports.clone()).collect()
+        let policies = self.all_policies().list.into_iter();
+        policies.flat_map(|policy| policy.rules).flatten().flatten().map(|rule| rule.ports).collect()
     }
 }
 
-impl From<&NetworkPolicy> for OrderedPolicy<PeerSpec> {
-    fn from(policy: &NetworkPolicy) -> Self {
-        let in_namespaces = |namespaces: &NamespaceScope, pods: &LabelSelector| PodScope {
-            namespaces: match namespaces {
-                NamespaceScope::Own => Namespaces::Named(policy.namespace.clone()),
-                NamespaceScope::Selected(selector) => Namespaces::Selected(selector.clone()),
-            },
-            pods: pods.clone(),
-            with_hosts: true,
-        };
-        let peer = |peer: &Peer| match peer {
-            Peer::Pods { namespaces, pods } => PeerSpec::Pods(in_namespaces(namespaces, pods)),
-            Peer::IpBlock(block) => PeerSpec::IpBlock(block.clone()),
-        };
-        let rule = |rule: &Rule| OrderedRule {
-            action: Action::Accept,
-            peers: match &rule.peers {
-                Peers::Any => None,
-                Peers::Only(peers) => Some(peers.iter().map(peer).collect()),
-            },
-            ports: rule.ports.clone(),
-            blocks_exclude_pods: true,
-        };
-        let rules = |rules: &Option<Vec<Rule>>| Some(rules.as_ref()?.iter().map(rule).collect());
-        Self {
-            name: PolicyName::from(policy),
-            tier: PolicyTier::NetworkPolicy,
-            priority: 0,
-            subjects: in_namespaces(&NamespaceScope::Own, &policy.subjects),
-            may_exempt_hairpins: true,
-            rules: [rules(&policy.egress), rules(&policy.ingress)],
-        }
+fn namespaced(policy: &NetworkPolicy, peers: &mut Interner<PeerSpec>) -> OrderedPolicy {
+    let in_namespaces = |namespaces: &NamespaceScope, pods: &LabelSelector| PodScope {
+        namespaces: match namespaces {
+            NamespaceScope::Own => Namespaces::Named(policy.namespace.clone()),
+            NamespaceScope::Selected(selector) => Namespaces::Selected(selector.clone()),
+        },
+        pods: pods.clone(),
+        with_hosts: true,
+    };
+    let peer = |peer: &Peer| match peer {
+        Peer::Pods { namespaces, pods } => PeerSpec::Pods(in_namespaces(namespaces, pods)),
+        Peer::IpBlock(block) => PeerSpec::IpBlock(block.clone()),
+    };
+    let mut rule = |rule: &Rule| OrderedRule {
+        action: Action::Accept,
+        peers: match &rule.peers {
+            Peers::Any => None,
+            Peers::Only(only) => Some(only.iter().map(|each| peers.intern(peer(each))).collect()),
+        },
+        ports: rule.ports.clone(),
+        blocks_exclude_pods: true,
+    };
+    let mut rules = |rules: &Option<Vec<Rule>>| Some(rules.as_ref()?.iter().map(&mut rule).collect());
+    OrderedPolicy {
+        name: PolicyName::from(policy),
+        tier: PolicyTier::NetworkPolicy,
+        priority: 0,
+        subjects: in_namespaces(&NamespaceScope::Own, &policy.subjects),
+        may_exempt_hairpins: true,
+        rules: [rules(&policy.egress), rules(&policy.ingress)],
     }
 }
 
-impl From<&ClusterPolicy> for OrderedPolicy<PeerSpec> {
-    fn from(policy: &ClusterPolicy) -> Self {
-        let scope = |PodSelector { namespaces, pods }: &PodSelector| PodScope {
-            namespaces: Namespaces::Selected(namespaces.clone()),
-            pods: pods.clone(),
-            with_hosts: false,
-        };
-        let peer = |peer: &ClusterPeer| match peer {
-            ClusterPeer::Pods(selector) => PeerSpec::Pods(scope(selector)),
-            ClusterPeer::Network(block) => PeerSpec::IpBlock(block.clone()),
-            ClusterPeer::Nodes(selector) if selector.is_everything() => PeerSpec::Nodes,
-            ClusterPeer::Nodes(_) => PeerSpec::SomeNodes,
-            ClusterPeer::DomainNames(_) => PeerSpec::DomainNames,
-        };
-        let rule = |rule: &ClusterRule| OrderedRule {
-            action: rule.action,
-            peers: Some(rule.peers.iter().map(peer).collect()),
-            ports: rule.ports.clone(),
-            blocks_exclude_pods: false,
-        };
-        let rules = |rules: &[ClusterRule]| (!rules.is_empty()).then(|| rules.iter().map(rule).collect());
-        Self {
-            name: PolicyName::from(policy),
-            tier: match policy.tier {
-                Tier::Admin => PolicyTier::Admin,
-                Tier::Baseline => PolicyTier::Baseline,
-            },
-            priority: policy.priority,
-            subjects: scope(&policy.subjects),
-            may_exempt_hairpins: match policy.name.kind {
-                ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => true,
-                ClusterPolicyKind::ClusterNetworkPolicy => false,
-            },
-            rules: [rules(&policy.egress), rules(&policy.ingress)],
-        }
+fn cluster_scoped(policy: &ClusterPolicy, peers: &mut Interner<PeerSpec>) -> OrderedPolicy {
+    let scope = |PodSelector { namespaces, pods }: &PodSelector| PodScope {
+        namespaces: Namespaces::Selected(namespaces.clone()),
+        pods: pods.clone(),
+        with_hosts: false,
+    };
+    let peer = |peer: &ClusterPeer| match peer {
+        ClusterPeer::Pods(selector) => PeerSpec::Pods(scope(selector)),
+        ClusterPeer::Network(block) => PeerSpec::IpBlock(block.clone()),
+        ClusterPeer::Nodes(selector) => PeerSpec::Nodes(Truth::of(selector.is_everything(), true)),
+        ClusterPeer::DomainNames(_) => PeerSpec::DomainNames,
+    };
+    let mut rule = |rule: &ClusterRule| OrderedRule {
+        action: rule.action,
+        peers: Some(rule.peers.iter().map(|each| peers.intern(peer(each))).collect()),
+        ports: rule.ports.clone(),
+        blocks_exclude_pods: false,
+    };
+    let mut rules =
+        |rules: &[ClusterRule]| (!rules.is_empty()).then(|| rules.iter().map(&mut rule).collect());
+    OrderedPolicy {
+        name: PolicyName::from(policy),
+        tier: match policy.tier {
+            Tier::Admin => PolicyTier::Admin,
+            Tier::Baseline => PolicyTier::Baseline,
+        },
+        priority: policy.priority,
+        subjects: scope(&policy.subjects),
+        may_exempt_hairpins: match policy.name.kind {
+            ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => true,
+            ClusterPolicyKind::ClusterNetworkPolicy => false,
+        },
+        rules: [rules(&policy.egress), rules(&policy.ingress)],
     }
 }

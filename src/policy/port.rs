@@ -4,37 +4,21 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use super::joined;
+
 /// A port number, 1–65535.
 pub type Port = NonZeroU16;
 
-/// A transport protocol that NetworkPolicy can name (`v1.Protocol`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// Transmission Control Protocol, the default of `protocol`.
-    Tcp,
-    /// User Datagram Protocol.
-    Udp,
-    /// Stream Control Transmission Protocol.
-    Sctp,
-}
-
-impl Protocol {
-    /// All protocols, in the order in which reports print them.
-    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
-
-    /// Returns the name in the Kubernetes API: `TCP`, `UDP` or `SCTP`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Sctp => "SCTP",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+named! {
+    /// A transport protocol that NetworkPolicy can name (`v1.Protocol`), in the order in which reports print them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Protocol {
+        /// Transmission Control Protocol, the default of `protocol`.
+        Tcp = "TCP",
+        /// User Datagram Protocol.
+        Udp = "UDP",
+        /// Stream Control Transmission Protocol.
+        Sctp = "SCTP",
     }
 }
 
@@ -95,17 +79,22 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// A set of ports of one protocol.
+/// Connections that one end may open to another: a set of ports for each protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct PortSet {
-    // INVARIANT: ascending, disjoint, and never adjacent. So equal sets are equal values.
-    ranges: Vec<PortRange>,
+pub struct Connections {
+    // INVARIANT: ascending, disjoint, and never adjacent within a protocol. So equal sets are equal values.
+    ranges: Vec<(Protocol, PortRange)>,
 }
 
-impl PortSet {
-    /// Creates the set of all ports.
+impl Connections {
+    /// Creates the set of every port of every protocol.
     pub fn all() -> Self {
-        Self { ranges: vec![PortRange::ALL] }
+        Self { ranges: Protocol::ALL.map(|protocol| (protocol, PortRange::ALL)).to_vec() }
+    }
+
+    /// Returns the ports of one protocol, as ascending and disjoint ranges.
+    pub fn ports(&self, protocol: Protocol) -> impl Iterator<Item = PortRange> {
+        self.ranges.iter().filter(move |(of, _)| *of == protocol).map(|(_, ports)| *ports)
     }
 
     /// Returns whether the set is empty.
@@ -113,36 +102,41 @@ impl PortSet {
         self.ranges.is_empty()
     }
 
-    /// Returns whether the set contains every port.
+    /// Returns whether the set contains every port of every protocol.
     pub fn is_all(&self) -> bool {
-        self.ranges.first() == Some(&PortRange::ALL)
+        let all = Protocol::ALL.into_iter().map(|protocol| (protocol, PortRange::ALL));
+        self.ranges.iter().copied().eq(all)
     }
 
-    /// Returns the ranges, ascending and disjoint.
-    pub fn ranges(&self) -> &[PortRange] {
-        &self.ranges
+    /// Returns whether the set contains `port` of `protocol`.
+    pub fn contains(&self, protocol: Protocol, port: Port) -> bool {
+        let after = self.ranges.partition_point(|(of, ports)| (*of, ports.first) <= (protocol, port));
+        let last = after.checked_sub(1).and_then(|at| self.ranges.get(at));
+        last.is_some_and(|(of, ports)| *of == protocol && port <= ports.last)
     }
 
-    /// Returns whether the set contains `port`.
-    pub fn contains(&self, port: Port) -> bool {
-        let after = self.ranges.partition_point(|range| range.first <= port);
-        after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|range| port <= range.last)
-    }
-
-    /// Returns the ports that are in either set.
+    /// Returns the connections that are in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        self.ranges.iter().chain(&other.ranges).copied().collect()
+        Self::union_of([self, other])
     }
 
-    /// Returns the ports that are in both sets.
+    /// Returns the connections that are in any of these sets.
+    pub fn union_of<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        all.into_iter().flat_map(|connections| &connections.ranges).copied().collect()
+    }
+
+    /// Returns the connections that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let mut ranges = Vec::new();
         let (mut left, mut right) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
-        while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
-            ranges.extend(PortRange::new(a.first.max(b.first), a.last.min(b.last)));
-            if a.last < b.last {
+        while let (Some((protocol, a)), Some((of_right, b))) = (left.peek(), right.peek()) {
+            if protocol == of_right {
+                let common = PortRange::new(a.first.max(b.first), a.last.min(b.last));
+                ranges.extend(common.map(|ports| (*protocol, ports)));
+            }
+            if (protocol, a.last) < (of_right, b.last) {
                 left.next();
             } else {
                 right.next();
@@ -151,7 +145,7 @@ impl PortSet {
         Self { ranges }
     }
 
-    /// Returns the ports that are in this set and not in `other`.
+    /// Returns the connections that are in this set and not in `other`.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         self.intersection(&other.complement())
@@ -159,137 +153,35 @@ impl PortSet {
 
     fn complement(&self) -> Self {
         let mut ranges = Vec::new();
-        let mut next = Some(Port::MIN);
-        for range in &self.ranges {
-            let before = Port::new(range.first.get() - 1);
-            if let (Some(first), Some(last)) = (next, before) {
-                ranges.extend(PortRange::new(first, last));
+        for protocol in Protocol::ALL {
+            let mut next = Some(Port::MIN);
+            let mut add = |first: Option<Port>, last: Option<Port>| {
+                let gap = first.zip(last).and_then(|(first, last)| PortRange::new(first, last));
+                ranges.extend(gap.map(|ports| (protocol, ports)));
+            };
+            for ports in self.ports(protocol) {
+                add(next, Port::new(ports.first.get() - 1));
+                next = ports.last.checked_add(1);
             }
-            next = range.last.checked_add(1);
-        }
-        if let Some(first) = next {
-            ranges.extend(PortRange::new(first, Port::MAX));
+            add(next, Some(Port::MAX));
         }
         Self { ranges }
     }
 }
 
 /// Collects ranges in any order. They are sorted and merged once.
-impl FromIterator<PortRange> for PortSet {
-    fn from_iter<I: IntoIterator<Item = PortRange>>(ranges: I) -> Self {
-        let mut ranges: Vec<_> = ranges.into_iter().collect();
-        ranges.sort_unstable();
-        let mut merged: Vec<PortRange> = Vec::new();
-        for range in ranges {
-            match merged.last_mut() {
-                Some(last) if range.first.get() <= last.last.get().saturating_add(1) => {
-                    last.last = last.last.max(range.last);
-                }
-                Some(_) | None => merged.push(range),
-            }
-        }
-        Self { ranges: merged }
-    }
-}
-
-impl From<PortRange> for PortSet {
-    fn from(range: PortRange) -> Self {
-        Self { ranges: vec![range] }
-    }
-}
-
-/// `80,90-99`, or `all`.
-impl fmt::Display for PortSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_all() {
-            return f.write_str("all");
-        }
-        for (i, range) in self.ranges.iter().enumerate() {
-            if i > 0 {
-                f.write_str(",")?;
-            }
-            write!(f, "{range}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Connections that one end may open to another: a set of ports for each protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Connections {
-    tcp: PortSet,
-    udp: PortSet,
-    sctp: PortSet,
-}
-
-impl Connections {
-    /// Creates the set of every port of every protocol.
-    pub fn all() -> Self {
-        Self::from_protocols(|_| PortSet::all())
-    }
-
-    fn from_protocols(ports: impl Fn(Protocol) -> PortSet) -> Self {
-        let [tcp, udp, sctp] = Protocol::ALL.map(ports);
-        Self { tcp, udp, sctp }
-    }
-
-    /// Returns the ports of one protocol.
-    pub fn ports(&self, protocol: Protocol) -> &PortSet {
-        match protocol {
-            Protocol::Tcp => &self.tcp,
-            Protocol::Udp => &self.udp,
-            Protocol::Sctp => &self.sctp,
-        }
-    }
-
-    /// Returns whether the set is empty.
-    pub fn is_empty(&self) -> bool {
-        Protocol::ALL.into_iter().all(|protocol| self.ports(protocol).is_empty())
-    }
-
-    /// Returns whether the set contains every port of every protocol.
-    pub fn is_all(&self) -> bool {
-        Protocol::ALL.into_iter().all(|protocol| self.ports(protocol).is_all())
-    }
-
-    /// Returns whether the set contains `port` of `protocol`.
-    pub fn contains(&self, protocol: Protocol, port: Port) -> bool {
-        self.ports(protocol).contains(port)
-    }
-
-    /// Returns the connections that are in either set.
-    #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        Self::from_protocols(|protocol| self.ports(protocol).union(other.ports(protocol)))
-    }
-
-    /// Returns the connections that are in any of these sets.
-    pub fn union_of<'a>(all: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
-        Self::from_protocols(|protocol| {
-            all.clone().flat_map(|connections| &connections.ports(protocol).ranges).copied().collect()
-        })
-    }
-
-    /// Returns the connections that are in both sets.
-    #[must_use]
-    pub fn intersection(&self, other: &Self) -> Self {
-        Self::from_protocols(|protocol| self.ports(protocol).intersection(other.ports(protocol)))
-    }
-
-    /// Returns the connections that are in this set and not in `other`.
-    #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
-        Self::from_protocols(|protocol| self.ports(protocol).difference(other.ports(protocol)))
-    }
-}
-
-/// Collects ranges in any order.
 impl FromIterator<(Protocol, PortRange)> for Connections {
     fn from_iter<I: IntoIterator<Item = (Protocol, PortRange)>>(ranges: I) -> Self {
-        let ranges: Vec<_> = ranges.into_iter().collect();
-        Self::from_protocols(|protocol| {
-            ranges.iter().filter(|(of, _)| *of == protocol).map(|(_, range)| *range).collect()
-        })
+        let mut ranges: Vec<_> = ranges.into_iter().collect();
+        ranges.sort_unstable();
+        ranges.dedup_by(|(protocol, next), (of_last, last)| {
+            let is_adjacent = protocol == of_last && next.first.get() <= last.last.get().saturating_add(1);
+            if is_adjacent {
+                last.last = last.last.max(next.last);
+            }
+            is_adjacent
+        });
+        Self { ranges }
     }
 }
 
@@ -302,15 +194,12 @@ impl fmt::Display for Connections {
         if self.is_empty() {
             return f.write_str("none");
         }
-        let mut separator = "";
-        for protocol in Protocol::ALL {
-            let ports = self.ports(protocol);
-            if !ports.is_empty() {
-                write!(f, "{separator}{protocol} {ports}")?;
-                separator = "; ";
-            }
-        }
-        Ok(())
+        let of_protocol = |protocol| {
+            let ports: Vec<_> = self.ports(protocol).collect();
+            let shown = if ports == [PortRange::ALL] { "all".to_owned() } else { joined(&ports, ",") };
+            (!ports.is_empty()).then(|| format!("{protocol} {shown}"))
+        };
+        f.write_str(&joined(Protocol::ALL.into_iter().filter_map(of_protocol), "; "))
     }
 }
 
@@ -319,53 +208,61 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn range(first: u16, last: u16) -> PortSet {
-        PortRange::new(Port::new(first).unwrap(), Port::new(last).unwrap()).unwrap().into()
+    fn range(protocol: Protocol, first: u16, last: u16) -> Connections {
+        let ports = PortRange::new(Port::new(first).unwrap(), Port::new(last).unwrap()).unwrap();
+        [(protocol, ports)].into_iter().collect()
+    }
+
+    fn tcp(first: u16, last: u16) -> Connections {
+        range(Protocol::Tcp, first, last)
     }
 
     #[test]
     fn adjacent_and_overlapping_ranges_become_one() {
-        let set = range(80, 89).union(&range(100, 200)).union(&range(90, 99));
-        assert_eq!(set.to_string(), "80-200");
+        let set = tcp(80, 89).union(&tcp(100, 200)).union(&tcp(90, 99));
+        assert_eq!(set.to_string(), "TCP 80-200");
+        assert_eq!(tcp(80, 65535).union(&range(Protocol::Udp, 1, 1)).to_string(), "TCP 80-65535; UDP 1");
     }
 
     #[test]
     fn the_last_port_has_no_successor() {
-        assert_eq!(range(65535, 65535).union(&range(1, 1)).to_string(), "1,65535");
-        assert_eq!(PortSet::all().difference(&range(1, 65534)).to_string(), "65535");
-        assert!(PortSet::all().difference(&PortSet::all()).is_empty());
+        assert_eq!(tcp(65535, 65535).union(&tcp(1, 1)).to_string(), "TCP 1,65535");
+        let all = tcp(1, 65535);
+        assert_eq!(all.difference(&tcp(1, 65534)).to_string(), "TCP 65535");
+        assert!(all.difference(&all).is_empty());
+        assert!(Connections::all().difference(&Connections::all()).is_empty());
     }
 
     #[test]
     fn connections_print_by_protocol() {
-        let ports =
-            |first, last| PortRange::new(Port::new(first).unwrap(), Port::new(last).unwrap()).unwrap();
-        let web = [(Protocol::Tcp, ports(80, 80)), (Protocol::Tcp, ports(90, 99))].into_iter().collect();
-        let dns = [(Protocol::Udp, PortRange::ALL)].into_iter().collect::<Connections>();
-        assert_eq!(dns.union(&web).to_string(), "TCP 80,90-99; UDP all");
+        let web = tcp(80, 80).union(&tcp(90, 99));
+        assert_eq!(range(Protocol::Udp, 1, 65535).union(&web).to_string(), "TCP 80,90-99; UDP all");
         assert_eq!(Connections::all().to_string(), "all");
         assert_eq!(Connections::default().to_string(), "none");
     }
 
-    fn any_set() -> impl Strategy<Value = PortSet> {
+    fn any_set() -> impl Strategy<Value = Connections> {
         // Few ports, so that ranges often touch. With `high`, they are at the upper end of the port numbers.
-        prop::collection::vec((1u16..40, 0u16..10, any::<bool>()), 0..6).prop_map(|parts| {
-            parts.into_iter().fold(PortSet::default(), |set, (first, length, high)| {
+        let part = (0usize..3, 1u16..40, 0u16..10, any::<bool>());
+        prop::collection::vec(part, 0..8).prop_map(|parts| {
+            let sets = parts.into_iter().map(|(protocol, first, length, high)| {
                 let offset = if high { 65535 - 49 } else { 0 };
-                set.union(&range(first + offset, first + length + offset))
-            })
+                range(Protocol::ALL[protocol], first + offset, first + length + offset)
+            });
+            Connections::union_of(&sets.collect::<Vec<_>>())
         })
     }
 
     proptest! {
         #[test]
         fn set_operations_agree_with_membership(a in any_set(), b in any_set()) {
-            let ports = (1u16..60).chain(65480..=65535).filter_map(Port::new);
-            for port in ports {
-                let (in_a, in_b) = (a.contains(port), b.contains(port));
-                prop_assert_eq!(a.union(&b).contains(port), in_a || in_b);
-                prop_assert_eq!(a.intersection(&b).contains(port), in_a && in_b);
-                prop_assert_eq!(a.difference(&b).contains(port), in_a && !in_b);
+            for protocol in Protocol::ALL {
+                for port in (1u16..60).chain(65480..=65535).filter_map(Port::new) {
+                    let (in_a, in_b) = (a.contains(protocol, port), b.contains(protocol, port));
+                    prop_assert_eq!(a.union(&b).contains(protocol, port), in_a || in_b);
+                    prop_assert_eq!(a.intersection(&b).contains(protocol, port), in_a && in_b);
+                    prop_assert_eq!(a.difference(&b).contains(protocol, port), in_a && !in_b);
+                }
             }
             prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a);
         }

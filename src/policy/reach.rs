@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use super::address::{AddressRange, IpFamily};
 use super::arena::{Id, Interner};
-use super::bounds::{Algebra, Bounds, BoundsId};
-use super::class::{ClassId, HasFamily};
-use super::compiled::Selecting;
-use super::ends::{Group, GroupKind};
-use super::engine::{Engine, PodId, ShareNode};
+use super::bounds::{Algebra, Bounds, BoundsId, Truth};
+use super::class::ClassId;
+use super::ends::{ConnectionsId, FromAnywhere, Group, PairConnections};
+use super::engine::{Engine, PodId};
+use super::matcher::Selecting;
 use super::model::ContainerPort;
-use super::pairs::{ConnectionsId, FromAnywhere, PairConnections};
 use super::port::Connections;
 use super::row::{self, Row};
 use super::rule::Direction;
@@ -33,7 +32,7 @@ type RowKey = (Id<Rules>, bool, Direction, IpFamily);
 /// Connections between every pair of ends in a cluster.
 #[derive(Debug)]
 pub struct Reach<'a> {
-    engine: &'a Engine,
+    pub(super) engine: &'a Engine,
     pub(super) algebra: Algebra,
     rows: HashMap<RowKey, Arc<Row>>,
     rules: Interner<Rules>,
@@ -42,7 +41,7 @@ pub struct Reach<'a> {
     /// Rows of each class, by class, direction and family. `None` if no policy selects the class.
     rows_of: Vec<[[Option<Arc<Row>>; 2]; 2]>,
     /// Ports of nodes that lead to Services and pods.
-    node_ports: Connections,
+    pub(super) node_ports: Connections,
     /// Cache of bounds for pairs in which an end has `hostNetwork`. The key is: the bounds if that end counts as a
     /// pod, the bounds if it counts as its node, and whether the destination has `hostNetwork`.
     of_hosts: HashMap<(BoundsId, BoundsId, bool), BoundsId>,
@@ -93,15 +92,12 @@ impl Engine {
         }
         reach
     }
-}
 
-impl Engine {
     /// Returns whether the ends of a group have an address of a family.
-    pub(super) fn has_family(&self, group: Group, family: IpFamily) -> HasFamily {
-        match group.0 {
-            GroupKind::Pods(class) => self.classes[class].has_family(family),
-            GroupKind::External(atom) if self.space.atoms()[atom].family() == family => HasFamily::Yes,
-            GroupKind::External(_) => HasFamily::No,
+    pub(super) fn has_family(&self, group: Group, family: IpFamily) -> Truth {
+        match group {
+            Group::Pods(class) => self.classes[class].has_family(family),
+            Group::External(atom) => Truth::of(self.space.atoms()[atom].family() == family, false),
         }
     }
 
@@ -119,7 +115,7 @@ impl Engine {
     }
 
     /// Returns whether two ends both have an address of a family.
-    pub(super) fn common_family(&self, source: Group, destination: Group, family: IpFamily) -> HasFamily {
+    pub(super) fn common_family(&self, source: Group, destination: Group, family: IpFamily) -> Truth {
         self.has_family(source, family).min(self.has_family(destination, family))
     }
 }
@@ -127,14 +123,14 @@ impl Engine {
 impl<'a> Reach<'a> {
     /// Returns the group of a pod.
     pub fn pod(&self, pod: PodId) -> Option<Group> {
-        self.engine.class_of(pod).map(|class| Group(GroupKind::Pods(class)))
+        self.engine.class_of(pod).map(Group::Pods)
     }
 
     /// Returns the parts of the address space as groups of addresses outside the cluster, ascending, IPv4 first.
     /// Together they contain all addresses.
     pub fn external(&self) -> Vec<(Group, AddressRange)> {
         let atoms = self.engine.space.atoms().iter();
-        atoms.map(|(id, range)| (Group(GroupKind::External(id)), *range)).collect()
+        atoms.map(|(id, range)| (Group::External(id), *range)).collect()
     }
 
     /// Returns what any end of `sources` may send to any *other* end of `destinations`, over all families that both
@@ -151,8 +147,8 @@ impl<'a> Reach<'a> {
         for (source, destination) in pairs_of(sources, destinations) {
             let families =
                 IpFamily::ALL.map(|family| match self.engine.common_family(source, destination, family) {
-                    HasFamily::No => None,
-                    has @ (HasFamily::Perhaps | HasFamily::Yes) => {
+                    Truth::No => None,
+                    has @ (Truth::Perhaps | Truth::Yes) => {
                         Some((has, self.in_family(source, destination, family)))
                     }
                 });
@@ -160,15 +156,6 @@ impl<'a> Reach<'a> {
             united = self.algebra.union(united, bounds);
         }
         self.pair(united, sources, destinations)
-    }
-
-    pub(super) fn engine(&self) -> &'a Engine {
-        self.engine
-    }
-
-    /// Returns the ports of nodes that lead to Services and pods.
-    pub(super) fn node_ports(&self) -> &Connections {
-        &self.node_ports
     }
 
     /// Returns the id of the connections with these bounds. Connections that are possible but not certain depend on
@@ -215,7 +202,7 @@ impl<'a> Reach<'a> {
                 Direction::Egress => (source, destination),
                 Direction::Ingress => (destination, source),
             };
-            let GroupKind::Pods(subject) = subject.0 else { continue };
+            let Group::Pods(subject) = subject else { continue };
             let Some(rules) = self.rules_id(subject, direction) else { continue };
             let engine = self.engine;
             let facts = self.facts.entry((rules, direction, remote, bounds));
@@ -224,20 +211,16 @@ impl<'a> Reach<'a> {
         }
         if self.is_host(source) || self.is_host(destination) {
             all.insert(UnknownFact::HostNetwork);
-            if self.share_node(source, destination) == ShareNode::Perhaps {
+            if self.share_node(source, destination) == Truth::Perhaps {
                 all.insert(UnknownFact::PodNodes);
             }
         }
         all
     }
 
-    fn share_node(&self, source: Group, destination: Group) -> ShareNode {
-        match (source.0, destination.0) {
-            (GroupKind::Pods(source), GroupKind::Pods(destination)) => {
-                self.engine.share_node(source, destination)
-            }
-            (GroupKind::Pods(_) | GroupKind::External(_), _) => ShareNode::No,
-        }
+    fn share_node(&self, source: Group, destination: Group) -> Truth {
+        let classes = source.class().zip(destination.class());
+        classes.map_or(Truth::No, |(source, destination)| self.engine.share_node(source, destination))
     }
 
     fn rules_id(&self, class: ClassId, direction: Direction) -> Option<Id<Rules>> {
@@ -266,7 +249,7 @@ impl<'a> Reach<'a> {
         let as_node = match (self.is_host(source), self.is_host(destination)) {
             (false, false) => return bounds,
             (true, true) => everything,
-            _ if self.share_node(source, destination) != ShareNode::No => everything,
+            _ if self.share_node(source, destination) != Truth::No => everything,
             (true, false) => ingress.unwrap_or(everything),
             (false, true) => egress.unwrap_or(everything),
         };
@@ -286,9 +269,9 @@ impl<'a> Reach<'a> {
     /// Returns whether a group is a part of the address space with addresses of nodes. There, ports may lead to
     /// Services and pods.
     fn is_at_node(&self, group: Group) -> bool {
-        match group.0 {
-            GroupKind::Pods(_) => false,
-            GroupKind::External(atom) => self.engine.node_addresses.touch(atom),
+        match group {
+            Group::Pods(_) => false,
+            Group::External(atom) => self.engine.node_addresses.touch(atom),
         }
     }
 
@@ -322,7 +305,7 @@ impl<'a> Reach<'a> {
         let mut all = Connections::default();
         for (source, destination) in pairs_of(sources, destinations) {
             for family in IpFamily::ALL {
-                if self.engine.common_family(source, destination, family) == HasFamily::No {
+                if self.engine.common_family(source, destination, family) == Truth::No {
                     continue;
                 }
                 match self.look_up(destination, Direction::Ingress, source, family) {
@@ -337,10 +320,7 @@ impl<'a> Reach<'a> {
     }
 
     fn is_host(&self, group: Group) -> bool {
-        match group.0 {
-            GroupKind::Pods(class) => self.engine.classes[class].host_network,
-            GroupKind::External(_) => false,
-        }
+        group.class().is_some_and(|class| self.engine.classes[class].host_network)
     }
 
     /// Returns the row of a class, or `None` if no policy selects it.
@@ -392,10 +372,9 @@ impl<'a> Reach<'a> {
         remote: Group,
         family: IpFamily,
     ) -> Option<BoundsId> {
-        let GroupKind::Pods(class) = subject.0 else { return None };
-        let rows = self.rows_of.get(class.index())?.each_ref();
+        let rows = self.rows_of.get(subject.class()?.index())?.each_ref();
         let row = family.pick(direction.pick(rows).each_ref()).as_ref()?;
-        row.get(remote.0).copied()
+        row.get(remote).copied()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use super::expectation::{Decision, Expectation, Interpretation, Reason};
+use super::expectation::{Decision, Expectation, Reason};
 use super::undefined::UndefinedCause;
 
 /// A point on which the specification allows two readings.
@@ -28,19 +28,20 @@ pub(super) enum Point {
 }
 
 impl Point {
-    /// Returns the interpretation that an answer to the point stands for.
-    fn interpretation(self, answer: bool) -> Interpretation {
-        match (self, answer) {
-            (Self::HostNetwork, true) => Interpretation::HostNetworkIsPod,
-            (Self::HostNetwork, false) => Interpretation::HostNetworkIsNode,
-            (Self::ServiceAddress, true) => Interpretation::BeforeTranslation,
-            (Self::ServiceAddress, false) => Interpretation::AfterTranslation,
-            (Self::PortName, true) => Interpretation::NameResolved,
-            (Self::PortName, false) => Interpretation::NameNotResolved,
-            (Self::Hairpin, true) => Interpretation::HairpinFiltered,
-            (Self::Hairpin, false) => Interpretation::HairpinNotFiltered,
-            (Self::OwnNode, true) => Interpretation::OwnNodeFiltered,
-            (Self::OwnNode, false) => Interpretation::OwnNodeReached,
+    /// Returns what a reading says that answers the point with no, and one that answers it with yes.
+    fn interpretations(self) -> [&'static str; 2] {
+        match self {
+            Self::HostNetwork => {
+                ["a pod with hostNetwork counts as its node", "a pod with hostNetwork counts as a pod"]
+            }
+            Self::ServiceAddress => ["blocks see the endpoint's address", "blocks see the Service's address"],
+            Self::PortName => {
+                ["port names are not resolved for an ipBlock", "port names are resolved for an ipBlock"]
+            }
+            Self::Hairpin => ["a pod always reaches itself", "a pod is filtered on its way to itself"],
+            Self::OwnNode => {
+                ["a pod always reaches its own node", "cluster-scoped policies apply to a pod's own node"]
+            }
         }
     }
 }
@@ -119,8 +120,11 @@ fn combine(
     let mut reasons: Vec<_> = asked.map(|(_, cause)| Reason::Undefined(cause)).collect();
     let mut readings = Vec::new();
     for (yes, answer) in answers {
-        let interpretation = |point: &Point| point.interpretation(yes.contains(point));
-        let interpretations = decisive.iter().map(interpretation).collect();
+        let interpretations = decisive.iter().map(|point| {
+            let [no, is_so] = point.interpretations();
+            if yes.contains(point) { is_so } else { no }.to_owned()
+        });
+        let interpretations = interpretations.collect();
         readings.push(Reason::Reading { interpretations, decision: answer.decision });
         if answer.decision == Decision::Undefined {
             reasons
@@ -151,11 +155,11 @@ mod tests {
     }
 
     fn hairpin() -> UndefinedCause {
-        UndefinedCause::Hairpin { service: "x/web".to_owned() }
+        UndefinedCause::Hairpin("x/web".to_owned())
     }
 
     fn host() -> UndefinedCause {
-        UndefinedCause::HostNetwork { pod: "x/host".to_owned() }
+        UndefinedCause::HostNetwork("x/host".to_owned())
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::bounds::{Algebra, Bounds, BoundsId, Held, Sum, Sums};
-use super::compiled::{CompiledRule, RuleRef, Selecting};
-use super::ends::{GroupKind, PerGroup};
+use super::bounds::{Algebra, Bounds, BoundsId, Sum, Sums, Truth};
+use super::ends::{Group, PerGroup};
+use super::matcher::{RuleRef, Selecting};
+use super::ordered::OrderedRule;
 use super::rule::Direction;
 use super::rule_peers::{HeldByPeers, RulePeers, View};
 use super::tier_sets::SetWalk;
@@ -34,8 +35,7 @@ pub(super) fn row(view: View<'_>, policies: &[Selecting], algebra: &mut Algebra)
             direction: view.direction,
             rule: |rule: RuleRef<'_>| {
                 let held = peers.get(&(rule.id, rule.index))?.hold(view, group);
-                held.any()?;
-                Some(matched(view, rule.rule, held, group))
+                (held.any() != Truth::No).then(|| matched(view, rule.rule, held, group))
             },
             union: of_group.map(|id| algebra.bounds.arena()[*id].clone()),
             is_isolated: true,
@@ -57,17 +57,17 @@ fn union_row(view: View<'_>, policies: &[Selecting], algebra: &mut Algebra) -> R
         // Most rules have the same ports at every remote end.
         let is_fixed = direction == Direction::Ingress || !rule.ports.have_names();
         let fixed = groups.first().filter(|_| is_fixed).map(|group| {
-            [Held::Perhaps, Held::Surely].map(|held| {
-                let held = HeldByPeers { by_selector: Some(held), by_block: None };
+            [Truth::Perhaps, Truth::Yes].map(|by_selector| {
+                let held = HeldByPeers { by_selector, by_block: Truth::No };
                 algebra.bounds.intern(matched(view, rule, held, *group))
             })
         });
         for group in groups {
             let held = peers.hold(view, group);
-            let Some(any) = held.any() else { continue };
-            let added = match (fixed, any) {
-                (Some([perhaps, _]), Held::Perhaps) => perhaps,
-                (Some([_, surely]), Held::Surely) => surely,
+            let added = match (fixed, held.any()) {
+                (_, Truth::No) => continue,
+                (Some([perhaps, _]), Truth::Perhaps) => perhaps,
+                (Some([_, surely]), Truth::Yes) => surely,
                 (None, _) => algebra.bounds.intern(matched(view, rule, held, group)),
             };
             if let Some(sum) = row.get_mut(group) {
@@ -79,7 +79,7 @@ fn union_row(view: View<'_>, policies: &[Selecting], algebra: &mut Algebra) -> R
 }
 
 /// Returns the connections between the subject and a group that a rule matches. `held` is whether its peers match.
-fn matched(view: View<'_>, rule: &CompiledRule, held: HeldByPeers, group: GroupKind) -> Bounds {
+fn matched(view: View<'_>, rule: &OrderedRule, held: HeldByPeers, group: Group) -> Bounds {
     let ports = view.ports(rule, group);
     // Not every implementation resolves a name on a pod that only a block matches. Ingress rules always resolve a name
     // on the subject.
@@ -90,5 +90,5 @@ fn matched(view: View<'_>, rule: &CompiledRule, held: HeldByPeers, group: GroupK
     let names = ports.by_name.union(&ports.by_repeated_name);
     Bounds::of(held.any(), &ports.by_number)
         .union(&Bounds::of(resolved, &ports.by_name))
-        .union(&Bounds::of(held.any().and(Some(Held::Perhaps)), &names))
+        .union(&Bounds::of(held.any().min(Truth::Perhaps), &names))
 }

@@ -2,44 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-use std::fmt;
-
 use super::port::{PortRange, Protocol};
 
-/// Direction of traffic, from the point of view of a policy's subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Traffic that a pod sends.
-    Egress,
-    /// Traffic that a pod receives.
-    Ingress,
+named! {
+    /// Direction of traffic, from the point of view of a policy's subject. Packets pass egress first.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Direction {
+        /// Traffic that a pod sends.
+        Egress = "egress",
+        /// Traffic that a pod receives.
+        Ingress = "ingress",
+    }
 }
 
 impl Direction {
-    /// Both directions, in the order in which a packet passes them.
-    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
-
     /// Returns the element for this direction, of one for each direction in the order of [`Self::ALL`].
     pub(super) fn pick<T>(self, [egress, ingress]: [T; 2]) -> T {
         match self {
             Self::Egress => egress,
             Self::Ingress => ingress,
         }
-    }
-
-    /// Returns `egress` or `ingress`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Egress => "egress",
-            Self::Ingress => "ingress",
-        }
-    }
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::address::IpBlock;
-use super::compiled::{CompiledPeer, Matched, MatchedClasses, PeerId, RuleRef};
-use super::coverage::{Coverage, MatchedAtoms};
-use super::engine::{Engine, PodId};
+use super::bounds::Truth;
+use super::engine::Engine;
 use super::flow::{Direct, Endpoint, Via};
-use super::model::Pod;
+use super::matcher::{CompiledPeer, Matched, RuleRef};
+use super::model::ContainerPort;
 use super::port::Port;
 use super::reading::Point;
 use super::rule::Direction;
@@ -54,7 +54,7 @@ impl FlowWalk<'_> {
         if let Some((address, port)) = virtual_address
             && (!matches!(matched, Match::Yes(MatchedBy::Selector)) || port_by == HeldBy::RepeatedName)
             && self.blocks(rule).any(|block| block.contains(address))
-            && let Some(by) = on_port.max(rule_ports::held_by(ports, flow.protocol, port, None))
+            && let Some(by) = on_port.max(rule_ports::held_by(ports, flow.protocol, port, &[]))
         {
             (matched, port_by) = (Match::Yes(MatchedBy::IpBlock), by);
         }
@@ -75,11 +75,13 @@ impl FlowWalk<'_> {
         }
     }
 
-    /// Returns the pod on which a rule resolves port names. There may be none if the destination counts as its node.
-    fn receiver(&self, rule: RuleRef<'_>) -> Option<&Pod> {
-        let pod = self.engine.pod_at(self.flow.destination)?;
+    /// Returns the container ports on which a rule resolves port names. There may be none if the destination counts as
+    /// its node.
+    fn receiver(&self, rule: RuleRef<'_>) -> &[ContainerPort] {
         let is_certain = self.direction == Direction::Ingress || !rule.rule.blocks_exclude_pods;
-        (is_certain || self.engine.counts_as_pod(pod, self.flow)).then_some(pod)
+        let pod = self.engine.pod_at(self.flow.destination);
+        pod.filter(|pod| is_certain || self.engine.counts_as_pod(pod, self.flow))
+            .map_or(&[], |pod| &pod.ports)
     }
 
     /// Returns the virtual address and the port of the Service with which the blocks of a rule are compared. `None`
@@ -94,18 +96,16 @@ impl FlowWalk<'_> {
 
     fn blocks(&self, rule: RuleRef<'_>) -> impl Iterator<Item = &IpBlock> {
         let peers = rule.rule.peers.iter().flatten();
-        peers.filter_map(|peer| self.engine.peers[*peer].block())
+        peers.filter_map(|peer| self.engine.peer(*peer).block())
     }
 
     /// Returns whether the peers of a rule match the remote end.
     fn peers_match(&self, rule: RuleRef<'_>, with_blocks: bool) -> Match {
         let Some(peers) = &rule.rule.peers else { return Match::Yes(MatchedBy::Selector) };
         let mut best = Match::No;
-        for peer in peers {
-            if !with_blocks && self.engine.peers[*peer].block().is_some() {
-                continue;
-            }
-            match self.peer_matches(*peer, rule) {
+        let peers = peers.iter().map(|peer| self.engine.peer(*peer));
+        for peer in peers.filter(|peer| with_blocks || peer.block().is_none()) {
+            match self.peer_matches(peer, rule) {
                 Match::Yes(MatchedBy::Selector) => return Match::Yes(MatchedBy::Selector),
                 Match::Yes(MatchedBy::IpBlock) => best = Match::Yes(MatchedBy::IpBlock),
                 Match::Unknown(cause) => {
@@ -119,68 +119,52 @@ impl FlowWalk<'_> {
         best
     }
 
-    fn peer_matches(&self, peer: PeerId, rule: RuleRef<'_>) -> Match {
+    fn peer_matches(&self, peer: &CompiledPeer, rule: RuleRef<'_>) -> Match {
         let Self { engine, flow, direction } = *self;
         let (_, remote) = flow.ends(direction);
-        match (&engine.peers[peer], remote) {
-            (CompiledPeer::Pods(classes), Endpoint::Pod(id)) => self.selector_matches(classes, id, rule),
-            (CompiledPeer::Pods(_), Endpoint::Node(_) | Endpoint::External(_)) => Match::No,
-            (CompiledPeer::IpBlock(block, _), Endpoint::External(address)) => {
-                self.block_matches(block, Some(address), rule)
-            }
-            (CompiledPeer::IpBlock(block, _), Endpoint::Node(id)) => {
-                self.block_matches(block, engine.nodes[id].address(flow.family), rule)
-            }
-            (CompiledPeer::IpBlock(_, atoms), Endpoint::Pod(id)) => self.block_matches_pod(atoms, id, rule),
+        let (class, is_node) = match remote {
             // A pod with `hostNetwork` has the addresses of its node.
-            (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::Pod(id))
-                if !engine.pods[id].host_network =>
-            {
-                Match::No
+            Endpoint::Pod(id) => (engine.class_of(id), engine.pods[id].host_network),
+            Endpoint::Node(_) => (None, true),
+            Endpoint::External(_) => (None, false),
+        };
+        match peer {
+            CompiledPeer::Pods(classes) => {
+                let matched = class.and_then(|class| classes.of(class));
+                // No selector matches a pod that counts as its node.
+                match matched.filter(|_| engine.is_filtered(remote, flow)) {
+                    None => Match::No,
+                    Some(Matched::Surely) => Match::Yes(MatchedBy::Selector),
+                    Some(Matched::Perhaps(facts)) => {
+                        let facts = engine.facts.get(facts).clone();
+                        Match::Unknown(UndefinedCause::LabelsUnknown(rule.name(), facts))
+                    }
+                }
             }
-            (CompiledPeer::Nodes | CompiledPeer::SomeNodes, Endpoint::External(_)) => Match::No,
-            (CompiledPeer::Nodes, Endpoint::Pod(_) | Endpoint::Node(_)) => Match::Yes(MatchedBy::Selector),
-            (CompiledPeer::SomeNodes, Endpoint::Pod(_) | Endpoint::Node(_)) => {
+            CompiledPeer::IpBlock(block, atoms) => {
+                let address = match remote {
+                    Endpoint::External(address) => Some(address),
+                    Endpoint::Node(id) => engine.nodes[id].address(flow.family),
+                    Endpoint::Pod(_) => None,
+                };
+                let held = match (class, address) {
+                    (Some(class), _) => engine.classes[class].coverage(flow.family, atoms),
+                    (None, Some(address)) => Truth::of(block.contains(address), false),
+                    (None, None) if block.family() != flow.family => Truth::No,
+                    (None, None) => block.coverage(&[]),
+                };
+                match held {
+                    Truth::Yes => Match::Yes(MatchedBy::IpBlock),
+                    Truth::Perhaps => Match::Unknown(UndefinedCause::AddressUnknown(rule.name())),
+                    Truth::No => Match::No,
+                }
+            }
+            CompiledPeer::Nodes(_) if !is_node => Match::No,
+            CompiledPeer::Nodes(Truth::Yes) => Match::Yes(MatchedBy::Selector),
+            CompiledPeer::Nodes(Truth::Perhaps | Truth::No) => {
                 Match::Unknown(UndefinedCause::NodeLabelsUnknown(rule.name()))
             }
-            (CompiledPeer::DomainNames, Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_)) => {
-                Match::Unknown(UndefinedCause::DomainNames(rule.name()))
-            }
-        }
-    }
-
-    /// Returns whether a selector matches a pod. No selector matches a pod that counts as its node.
-    fn selector_matches(&self, classes: &MatchedClasses, pod: PodId, rule: RuleRef<'_>) -> Match {
-        let engine = self.engine;
-        let matched = engine.class_of(pod).and_then(|class| classes.of(class));
-        match matched.filter(|_| engine.counts_as_pod(&engine.pods[pod], self.flow)) {
-            None => Match::No,
-            Some(Matched::Surely) => Match::Yes(MatchedBy::Selector),
-            Some(Matched::Perhaps(facts)) => Match::Unknown(UndefinedCause::LabelsUnknown {
-                rule: rule.name(),
-                facts: engine.facts.get(facts).clone(),
-            }),
-        }
-    }
-
-    /// Returns whether a block contains a pod's address, of which only ranges may be known.
-    fn block_matches_pod(&self, atoms: &MatchedAtoms, pod: PodId, rule: RuleRef<'_>) -> Match {
-        let class = self.engine.class_of(pod).map(|class| &self.engine.classes[class]);
-        match class.map_or(Coverage::None, |class| class.coverage(self.flow.family, atoms)) {
-            Coverage::All => Match::Yes(MatchedBy::IpBlock),
-            Coverage::Some => Match::Unknown(UndefinedCause::AddressUnknown(rule.name())),
-            Coverage::None => Match::No,
-        }
-    }
-
-    fn block_matches(&self, block: &IpBlock, address: Option<IpAddr>, rule: RuleRef<'_>) -> Match {
-        match address {
-            Some(address) if block.contains(address) => Match::Yes(MatchedBy::IpBlock),
-            Some(_) => Match::No,
-            None if block.family() != self.flow.family => Match::No,
-            // The block contains every address of the family.
-            None if block.is_whole_family() => Match::Yes(MatchedBy::IpBlock),
-            None => Match::Unknown(UndefinedCause::AddressUnknown(rule.name())),
+            CompiledPeer::DomainNames => Match::Unknown(UndefinedCause::DomainNames(rule.name())),
         }
     }
 }

@@ -6,9 +6,9 @@
 //! Two containers of a pod may give one name to different numbers. The API only says that the name is the name of "a
 //! port on a pod": some implementations take the first number, some take all of them.
 
-use super::model::{ContainerPort, Pod, named_ports};
+use super::model::{ContainerPort, named_ports};
 use super::port::{Connections, Port, PortRange, Protocol};
-use super::rule::{PortSpec, Ports};
+use super::rule::{PortMatch, PortSpec, Ports};
 
 /// How a rule's ports match a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,13 +21,13 @@ pub(super) enum HeldBy {
     Number,
 }
 
-/// Returns how a rule's ports match `port`, or `None` if they do not. Names are resolved on the receiving pod.
-/// Without a receiving pod, names match nothing.
+/// Returns how a rule's ports match `port`, or `None` if they do not. Names are resolved on `receiver`, the container
+/// ports of the receiving pod.
 pub(super) fn held_by(
     ports: &Ports,
     protocol: Protocol,
     port: Port,
-    receiver: Option<&Pod>,
+    receiver: &[ContainerPort],
 ) -> Option<HeldBy> {
     let Ports::Only(matches) = ports else { return Some(HeldBy::Number) };
     let of_protocol = matches.iter().filter(|m| m.protocol == protocol);
@@ -35,8 +35,7 @@ pub(super) fn held_by(
         PortSpec::Any => Some(HeldBy::Number),
         PortSpec::Range(range) => range.contains(port).then_some(HeldBy::Number),
         PortSpec::Named(name) => {
-            let ports = receiver.map_or(&[][..], |pod| &pod.ports);
-            match named_ports(ports, name, protocol).position(|named| named == port)? {
+            match named_ports(receiver, name, protocol).position(|named| named == port)? {
                 0 => Some(HeldBy::Name),
                 _ => Some(HeldBy::RepeatedName),
             }
@@ -62,26 +61,22 @@ impl HeldPorts {
         let Ports::Only(matches) = ports else {
             return Self { by_number: Connections::all(), ..Self::default() };
         };
-        let by_number = matches.iter().filter_map(|m| match &m.ports {
-            PortSpec::Any => Some((m.protocol, PortRange::ALL)),
-            PortSpec::Range(range) => Some((m.protocol, *range)),
-            PortSpec::Named(_) => None,
-        });
-        let named = matches.iter().filter_map(|m| match &m.ports {
-            PortSpec::Any | PortSpec::Range(_) => None,
-            PortSpec::Named(name) => Some((m.protocol, named_ports(receiver, name, m.protocol))),
-        });
-        let (mut by_name, mut by_repeated_name) = (Vec::new(), Vec::new());
-        for (protocol, numbers) in named {
-            let mut numbers = numbers.map(|port| (protocol, PortRange::single(port)));
-            by_name.extend(numbers.next());
-            by_repeated_name.extend(numbers);
+        let (mut by_number, mut by_name, mut by_repeated_name) = (Vec::new(), Vec::new(), Vec::new());
+        for PortMatch { protocol, ports } in matches {
+            match ports {
+                PortSpec::Any => by_number.push((*protocol, PortRange::ALL)),
+                PortSpec::Range(range) => by_number.push((*protocol, *range)),
+                PortSpec::Named(name) => {
+                    let numbers = named_ports(receiver, name, *protocol);
+                    let mut numbers = numbers.map(|port| (*protocol, PortRange::single(port)));
+                    by_name.extend(numbers.next());
+                    by_repeated_name.extend(numbers);
+                }
+            }
         }
-        Self {
-            by_number: by_number.collect(),
-            by_name: by_name.into_iter().collect(),
-            by_repeated_name: by_repeated_name.into_iter().collect(),
-        }
+        let [by_number, by_name, by_repeated_name] =
+            [by_number, by_name, by_repeated_name].map(Connections::from_iter);
+        Self { by_number, by_name, by_repeated_name }
     }
 
     /// Returns the ports for a receiver that may count as its node. A node has no port names, so matches by name
@@ -104,318 +99,216 @@ impl HeldPorts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        Backends, Cluster, Decision, Destination, Direction, Endpoint, Engine, Flow, IpBlock, IpFamily,
-        LabelSelector, Labels, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, Requirement, Rule,
-        Service, ServicePort, TargetPort,
-    };
+    use super::super::{Decision, Destination, Endpoint, Engine, Flow, IpFamily, joined};
     use super::*;
+    use crate::snapshot::Snapshot;
+    use crate::source::Text;
 
-    const WEB: &str = "10.0.0.2";
-    const SERVICE: &str = "10.96.0.1";
+    const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: x}\nspec: {clusterIP: 10.96.0.1, selector: {pod: web}, ports: [{port: 8080, targetPort: 80}]}\n---\n";
 
-    fn number(port: u16) -> Port {
-        Port::new(port).unwrap()
+    /// Returns a pod with a container for each port.
+    fn pod(name: &str, address: &str, ports: &[&str]) -> String {
+        let is_host = name == "host";
+        let containers = (0..).zip(ports).map(|(i, port)| format!("{{name: c{i}, ports: [{port}]}}"));
+        let containers = joined(containers.chain(["{name: without}".to_owned()]), ", ");
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{pod: {name}}}}}\nspec: {{hostNetwork: {is_host}, containers: [{containers}]}}\nstatus: {{podIPs: [{{ip: {address}}}]}}\n---\n"
+        )
     }
 
-    fn pod(name: &str, address: &str, ports: &[(&str, u16, Protocol)]) -> Pod {
-        let port = |(name, port, protocol): &(&str, u16, Protocol)| ContainerPort {
-            name: Some((*name).to_owned()),
-            port: number(*port),
-            protocol: *protocol,
+    /// Returns a policy for the client (`to`) or the server (`from`). Its rules have the form `PEER PEER: PORT PORT`. A
+    /// peer is a block or the name of a pod.
+    fn policy(list: &str, rules: &[&str]) -> String {
+        let peer = |peer: &str| match peer.contains('/') {
+            true => format!("{{ipBlock: {{cidr: {peer}}}}}"),
+            false => format!("{{podSelector: {{matchLabels: {{pod: {peer}}}}}}}"),
         };
-        Pod {
-            namespace: "x".to_owned(),
-            name: name.to_owned(),
-            labels: Labels::from([("pod".to_owned(), name.to_owned())]),
-            addresses: address.parse().into_iter().collect(),
-            ports: ports.iter().map(port).collect(),
-            host_network: name == "host",
-            ..Pod::default()
+        let port = |port: &str| match port {
+            "any" => "{protocol: TCP}".to_owned(),
+            port => format!("{{port: {port}}}"),
+        };
+        let rule = |rule: &&str| {
+            let (peers, ports) = rule.split_once(": ").unwrap();
+            let peers = joined(peers.split_whitespace().map(peer), ", ");
+            format!("{{{list}: [{peers}], ports: [{}]}}", joined(ports.split(' ').map(port), ", "))
+        };
+        let (subject, direction, kind) = match list {
+            "to" => ("client", "egress", "Egress"),
+            _ => ("web", "ingress", "Ingress"),
+        };
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: x}}\nspec: {{podSelector: {{matchLabels: {{pod: {subject}}}}}, policyTypes: [{kind}], {direction}: [{}]}}\n",
+            joined(rules.iter().map(rule), ", ")
+        )
+    }
+
+    /// Returns the engine of a cluster with a client, a server with a port named `http`, a server without port names, a
+    /// server with two ports of that name, a server with `hostNetwork`, and a Service for the first server.
+    fn engine(policy: &str, has_addresses: bool) -> Engine {
+        let http = "{name: http, containerPort: 80}";
+        let udp = "{name: http, containerPort: 80, protocol: UDP}";
+        let content = [
+            pod("client", "10.0.0.1", &["{name: http, containerPort: 81}"]),
+            pod("web", "10.0.0.2", &[http, "{name: query, containerPort: 81, protocol: UDP}"]),
+            pod("nameless", "10.0.0.3", &[]),
+            pod("twice", "10.0.0.4", &[http, "{name: http, containerPort: 8080}", udp]),
+            pod("host", "172.18.0.2", &[http]),
+        ];
+        let content = [&content.concat(), SERVICE, policy].concat();
+        let text = Text { name: "x.yaml".into(), content };
+        let mut cluster = Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster;
+        if !has_addresses {
+            cluster.pods.iter_mut().for_each(|pod| pod.addresses.clear());
         }
+        Engine::new(cluster)
     }
 
-    /// Returns a cluster with a client, a server with a port named `http`, a server without port names, a server with
-    /// two ports of that name, a server with `hostNetwork`, and a Service for the first server.
-    fn cluster(direction: Direction, rules: Vec<Rule>) -> Cluster {
-        let http = ("http", 80, Protocol::Tcp);
-        let subjects = match direction {
-            Direction::Egress => selector("client"),
-            Direction::Ingress => selector("web"),
-        };
-        let (egress, ingress) = match direction {
-            Direction::Egress => (Some(rules), None),
-            Direction::Ingress => (None, Some(rules)),
-        };
-        let service_port = ServicePort {
-            name: None,
-            protocol: Protocol::Tcp,
-            port: number(8080),
-            target: TargetPort::Number(number(80)),
-            node_port: None,
-        };
-        Cluster {
-            pods: vec![
-                pod("client", "10.0.0.1", &[("http", 81, Protocol::Tcp)]),
-                pod("web", WEB, &[http, ("query", 81, Protocol::Udp)]),
-                pod("nameless", "10.0.0.3", &[]),
-                pod("twice", "10.0.0.4", &[http, ("http", 8080, Protocol::Tcp), ("http", 80, Protocol::Udp)]),
-                pod("host", "172.18.0.2", &[http]),
-            ],
-            services: vec![Service {
-                namespace: "x".to_owned(),
-                name: "web".to_owned(),
-                addresses: vec![SERVICE.parse().unwrap()],
-                ports: vec![service_port],
-                backends: Backends::Selected(Labels::from([("pod".to_owned(), "web".to_owned())])),
-                exposure: None,
-                headless: false,
-                only_local: false,
-                chooses_node_ports: false,
-            }],
-            policies: vec![NetworkPolicy {
-                namespace: "x".to_owned(),
-                name: "p".to_owned(),
-                subjects,
-                egress,
-                ingress,
-            }],
-            ..Cluster::default()
-        }
-    }
-
-    fn selector(pod: &str) -> LabelSelector {
-        [Requirement::In("pod".to_owned(), [pod.to_owned()].into())].into_iter().collect()
-    }
-
-    fn selected(pod: &str) -> Peer {
-        Peer::Pods { namespaces: NamespaceScope::Own, pods: selector(pod) }
-    }
-
-    fn block(net: &str) -> Peer {
-        Peer::IpBlock(IpBlock::new(net.parse().unwrap(), []))
-    }
-
-    fn named(name: &str) -> PortMatch {
-        PortMatch { protocol: Protocol::Tcp, ports: PortSpec::Named(name.to_owned()) }
-    }
-
-    fn numbered(port: u16) -> PortMatch {
-        PortMatch { protocol: Protocol::Tcp, ports: PortSpec::Range(PortRange::single(number(port))) }
-    }
-
-    fn rule(peers: impl Into<Vec<Peer>>, ports: impl Into<Vec<PortMatch>>) -> Rule {
-        Rule { peers: Peers::Only(peers.into()), ports: Ports::Only(ports.into()) }
-    }
-
-    fn end(engine: &Engine, name: &str) -> Endpoint {
-        let pod = engine.pods().find(|(_, pod)| pod.name == name);
-        pod.map_or_else(|| Endpoint::External(name.parse().unwrap()), |(id, _)| Endpoint::Pod(id))
-    }
-
-    /// Expectation of a cell that is undefined because a rule names the port for an `ipBlock`.
-    const NAME_FOR_BLOCK: &str = "undefined: undefined: x/p egress[0] names the port for an ipBlock, for which not every implementation resolves it; if port names are not resolved for an ipBlock: deny; if port names are resolved for an ipBlock: allow";
-
-    /// Returns the expectation for a flow from the client, with reasons. Checks that `evaluate` and `reach` agree.
-    fn promised(cluster: Cluster, to: &str, protocol: Protocol, port: u16) -> String {
-        let engine = Engine::new(cluster);
-        let (source, destination) = (end(&engine, "client"), end(&engine, to));
-        let port = number(port);
-        let expectation = engine.evaluate(&Flow {
-            source,
-            destination: Destination::Endpoint(destination),
-            family: IpFamily::V4,
-            protocol,
-            port,
-        });
+    /// Returns the expectation for a flow from the client to a pod, an address or the Service, with reasons. Checks
+    /// that `evaluate` and `reach` agree.
+    fn promised(engine: &Engine, to: &str, protocol: Protocol, port: u16) -> String {
+        let port = Port::new(port).unwrap();
         let mut reach = engine.reach();
         let external = reach.external();
-        let group = |end| match end {
-            Endpoint::Pod(id) => reach.pod(id).unwrap(),
-            Endpoint::External(address) => {
-                let holds =
-                    |range: &crate::policy::AddressRange| range.first() <= address && address <= range.last();
-                external.iter().find(|(_, range)| holds(range)).unwrap().0
+        let end = |name: &str| match engine.pods().find(|(_, pod)| pod.name == name) {
+            Some((id, _)) => (Endpoint::Pod(id), reach.pod(id).unwrap()),
+            None => {
+                let address = name.parse().unwrap();
+                let part =
+                    external.iter().find(|(_, range)| range.first() <= address && address <= range.last());
+                (Endpoint::External(address), part.unwrap().0)
             }
-            Endpoint::Node(_) => panic!("no end of these tests is a node"),
         };
-        let (from, to) = (group(source), group(destination));
-        let pair = reach.between(&[from], &[to]);
-        let pair = reach.connections(pair);
-        let of_set = match (pair.allowed.contains(protocol, port), pair.undefined.contains(protocol, port)) {
-            (true, false) => Decision::Allow,
-            (false, true) => Decision::Undefined,
-            (false, false) => Decision::Deny,
-            (true, true) => panic!("{port} is both allowed and left open"),
+        let (source, from) = end("client");
+        let (destination, to) = match to {
+            "service" => (Destination::Service(engine.services().next().unwrap().0), None),
+            name => (Destination::Endpoint(end(name).0), Some(end(name).1)),
         };
-        assert_eq!(expectation.decision, of_set, "the set says otherwise: {expectation:?}");
-        let reasons: Vec<_> = expectation.reasons.iter().map(ToString::to_string).collect();
-        format!("{}: {}", expectation.decision, reasons.join("; "))
-    }
-
-    /// Like `promised`, but for egress rules, and returns only the decision.
-    fn decided(rules: &[Rule], to: &str, protocol: Protocol, port: u16) -> String {
-        let promised = promised(cluster(Direction::Egress, rules.to_vec()), to, protocol, port);
-        promised.split(':').next().unwrap_or_default().to_owned()
-    }
-
-    #[test]
-    fn a_port_name_for_a_block_was_promised_and_is_left_open_on_pods_that_have_it() {
-        let rules = [rule([block("10.0.0.0/8")], [named("http")])];
-        assert_eq!(
-            promised(cluster(Direction::Egress, rules.to_vec()), "web", Protocol::Tcp, 80),
-            NAME_FOR_BLOCK
-        );
-        assert_eq!(decided(&rules, "web", Protocol::Tcp, 81), "deny", "the client's number is not the pod's");
-        assert_eq!(decided(&rules, "web", Protocol::Udp, 80), "deny", "the name is TCP's");
-        assert_eq!(decided(&rules, "nameless", Protocol::Tcp, 80), "deny");
-        let of_udp = [rule([block("10.0.0.0/8")], [named("query")])];
-        assert_eq!(decided(&of_udp, "web", Protocol::Tcp, 81), "deny", "the name is UDP's, the entry TCP's");
-        let elsewhere = [rule([block("10.0.0.3/32")], [named("http")])];
-        assert_eq!(decided(&elsewhere, "web", Protocol::Tcp, 80), "deny", "the block does not hold the pod");
-    }
-
-    /// Regression test: only the first number counted, and the others were denied.
-    #[test]
-    fn a_name_that_two_containers_give_to_different_ports_is_open_for_the_second() {
-        let rules = [rule([selected("twice")], [named("http")])];
-        for (port, decision) in [(80, "allow"), (8080, "undefined"), (81, "deny")] {
-            assert_eq!(decided(&rules, "twice", Protocol::Tcp, port), decision, "{port}");
+        let flow = Flow { source, destination, family: IpFamily::V4, protocol, port };
+        let expectation = engine.evaluate(&flow);
+        if let Some(to) = to {
+            let pair = reach.between(&[from], &[to]);
+            let pair = reach.connections(pair);
+            let of_set =
+                match (pair.allowed.contains(protocol, port), pair.undefined.contains(protocol, port)) {
+                    (true, false) => Decision::Allow,
+                    (false, true) => Decision::Undefined,
+                    (false, false) => Decision::Deny,
+                    (true, true) => panic!("{port} is both allowed and left open"),
+                };
+            assert_eq!(expectation.decision, of_set, "the set says otherwise: {expectation:?}");
         }
-        assert_eq!(decided(&rules, "twice", Protocol::Udp, 80), "deny", "the entry is TCP's");
-        let numbered = [rule([selected("twice")], [named("http"), numbered(8080)])];
-        assert_eq!(decided(&numbered, "twice", Protocol::Tcp, 8080), "allow");
-        let elsewhere = [rule([selected("web")], [named("http")])];
-        assert_eq!(decided(&elsewhere, "twice", Protocol::Tcp, 8080), "deny");
-        let told = promised(cluster(Direction::Egress, rules.to_vec()), "twice", Protocol::Tcp, 8080);
-        assert_eq!(
-            told,
-            "undefined: undefined: x/p egress[0] names the port, and another container gives the name to another port"
-        );
+        format!("{}: {}", expectation.decision, joined(&expectation.reasons, "; "))
     }
 
     #[test]
-    fn addresses_without_a_pod_have_no_names() {
-        let rules = [rule([block("0.0.0.0/0")], [named("http")])];
-        assert_eq!(decided(&rules, "203.0.113.10", Protocol::Tcp, 80), "deny");
-        // A pod with `hostNetwork` may count as its node, which has no port names.
-        let host = promised(cluster(Direction::Egress, rules.to_vec()), "host", Protocol::Tcp, 80);
-        assert!(host.starts_with("undefined: undefined: x/host uses its node's network"), "{host}");
-        assert!(
-            host.ends_with(
-                "if a pod with hostNetwork counts as a pod, and port names are resolved for an ipBlock: allow"
-            ),
-            "{host}"
-        );
-    }
-
-    #[test]
-    fn a_number_beside_the_name_decides() {
-        let rules = [rule([block("10.0.0.0/8")], [named("http"), numbered(80), numbered(81)])];
-        assert_eq!(decided(&rules, "web", Protocol::Tcp, 80), "allow");
-        assert_eq!(decided(&rules, "web", Protocol::Tcp, 81), "allow");
-        assert_eq!(decided(&rules, "203.0.113.10", Protocol::Tcp, 80), "deny");
-        let all_tcp = PortMatch { protocol: Protocol::Tcp, ports: PortSpec::Any };
-        let rules = [rule([block("10.0.0.0/8")], [named("http"), all_tcp])];
-        assert_eq!(decided(&rules, "web", Protocol::Tcp, 80), "allow");
-    }
-
-    #[test]
-    fn a_selector_in_the_same_rule_resolves_the_name() {
-        for peers in [[block("10.0.0.0/8"), selected("web")], [selected("web"), block("10.0.0.0/8")]] {
-            assert_eq!(decided(&[rule(peers, [named("http")])], "web", Protocol::Tcp, 80), "allow");
-        }
-        let of_another = [rule([selected("nameless"), block("10.0.0.0/8")], [named("http")])];
-        assert_eq!(decided(&of_another, "web", Protocol::Tcp, 80), "undefined");
-        let everybody = Rule { peers: Peers::Any, ports: Ports::Only(vec![named("http")]) };
-        assert_eq!(decided(&[everybody], "web", Protocol::Tcp, 80), "allow");
-    }
-
-    #[test]
-    fn another_rule_that_allows_decides() {
-        let open = rule([block("10.0.0.0/8")], [named("http")]);
-        for other in [rule([selected("web")], [numbered(80)]), rule([block("10.0.0.2/32")], [numbered(80)])] {
-            assert_eq!(decided(&[open.clone(), other.clone()], "web", Protocol::Tcp, 80), "allow");
-            assert_eq!(decided(&[other, open.clone()], "web", Protocol::Tcp, 80), "allow");
-        }
-        let of_another_port = rule([selected("web")], [numbered(81)]);
-        assert_eq!(decided(&[open, of_another_port], "web", Protocol::Tcp, 80), "undefined");
-    }
-
-    #[test]
-    fn on_ingress_the_name_is_the_subject_s_whoever_sends() {
-        let rules = vec![rule([block("10.0.0.0/8")], [named("http")])];
-        let allowed = promised(cluster(Direction::Ingress, rules.clone()), "web", Protocol::Tcp, 80);
-        assert_eq!(
-            allowed,
-            "allow: no policy isolates for egress; allowed by x/p ingress[0] (ipBlock covers the pod's address; implementations differ)"
-        );
-        let denied = promised(cluster(Direction::Ingress, rules), "web", Protocol::Tcp, 81);
-        assert!(denied.starts_with("deny: "), "{denied}");
-    }
-
-    #[test]
-    fn a_pod_whose_address_is_not_known() {
-        let without_addresses = |rules: &[Rule]| {
-            let mut cluster = cluster(Direction::Egress, rules.to_vec());
-            cluster.pods.iter_mut().for_each(|pod| pod.addresses.clear());
-            cluster
-        };
-        let rules = [rule([block("0.0.0.0/0")], [named("http")])];
-        assert_eq!(promised(without_addresses(&rules), "web", Protocol::Tcp, 80), NAME_FOR_BLOCK);
-        let rules = [rule([block("10.0.0.0/8")], [named("http")])];
-        assert_eq!(
-            promised(without_addresses(&rules), "web", Protocol::Tcp, 80),
-            "undefined: undefined: x/p egress[0] needs an address that is not known"
-        );
-        assert!(promised(without_addresses(&rules), "web", Protocol::Tcp, 81).starts_with("deny: "));
-    }
-
-    /// Returns the decision for a flow to the server's Service, on its port 8080, which leads to the server's port
-    /// 80.
-    fn of_service(rules: Vec<Rule>) -> Decision {
-        let engine = Engine::new(cluster(Direction::Egress, rules));
-        let source = end(&engine, "client");
-        let (id, _) = engine.services().next().unwrap();
-        let destination = Destination::Service(id);
-        let flow =
-            Flow { source, destination, family: IpFamily::V4, protocol: Protocol::Tcp, port: number(8080) };
-        engine.evaluate(&flow).decision
-    }
-
-    #[test]
-    fn before_the_translation_of_a_service_a_name_promises_nothing_either() {
-        let (pod, service) = (
-            |ports: PortMatch| rule([block("10.0.0.2/32")], [ports]),
-            |ports: PortMatch| rule([block("10.96.0.1/32")], [ports]),
-        );
-        assert_eq!(of_service(vec![pod(numbered(80)), service(numbered(8080))]), Decision::Allow);
-        // Some implementations do not allow these: those that resolve no names for a block, those that compare blocks
-        // before the translation, or those that compare them after it.
-        for rules in [
-            vec![pod(named("http"))],
-            vec![service(named("http"))],
-            vec![pod(named("http")), service(named("http"))],
-            vec![pod(numbered(80)), service(named("http"))],
-            vec![pod(named("http")), service(numbered(8080))],
+    fn a_port_name_decides_only_where_every_implementation_resolves_it() {
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        let block = "10.0.0.0/8: http";
+        for (rules, to, protocol, port, decision) in [
+            (&[block][..], "web", tcp, 80, "undefined"),
+            (&[block], "web", tcp, 81, "deny"), // the number of the client, not of the pod
+            (&[block], "web", udp, 80, "deny"), // the name is TCP's
+            (&[block], "nameless", tcp, 80, "deny"),
+            (&["10.0.0.0/8: query"], "web", tcp, 81, "deny"), // the name is UDP's, the entry TCP's
+            (&["10.0.0.3/32: http"], "web", tcp, 80, "deny"), // the block does not contain the pod
+            // Regression test: only the first number of a name counted, and the others were denied.
+            (&["twice: http"], "twice", tcp, 80, "allow"),
+            (&["twice: http"], "twice", tcp, 8080, "undefined"),
+            (&["twice: http"], "twice", tcp, 81, "deny"),
+            (&["twice: http"], "twice", udp, 80, "deny"), // the entry is TCP's
+            (&["twice: http 8080"], "twice", tcp, 8080, "allow"),
+            (&["web: http"], "twice", tcp, 8080, "deny"),
+            // Addresses without a pod have no names.
+            (&["0.0.0.0/0: http"], "203.0.113.10", tcp, 80, "deny"),
+            // A number beside the name decides.
+            (&["10.0.0.0/8: http 80 81"], "web", tcp, 80, "allow"),
+            (&["10.0.0.0/8: http 80 81"], "web", tcp, 81, "allow"),
+            (&["10.0.0.0/8: http 80 81"], "203.0.113.10", tcp, 80, "deny"),
+            (&["10.0.0.0/8: http any"], "web", tcp, 80, "allow"),
+            // A selector in the same rule resolves the name.
+            (&["10.0.0.0/8 web: http"], "web", tcp, 80, "allow"),
+            (&["web 10.0.0.0/8: http"], "web", tcp, 80, "allow"),
+            (&["nameless 10.0.0.0/8: http"], "web", tcp, 80, "undefined"),
+            (&[": http"], "web", tcp, 80, "allow"),
+            // Another rule that allows decides.
+            (&[block, "web: 80"], "web", tcp, 80, "allow"),
+            (&["web: 80", block], "web", tcp, 80, "allow"),
+            (&[block, "10.0.0.2/32: 80"], "web", tcp, 80, "allow"),
+            (&["10.0.0.2/32: 80", block], "web", tcp, 80, "allow"),
+            (&[block, "web: 81"], "web", tcp, 80, "undefined"),
+            // The Service's port 8080 leads to port 80 of the server. Some implementations resolve no names for a
+            // block, some compare blocks before the translation, and some after it.
+            (&["10.0.0.2/32: 80", "10.96.0.1/32: 8080"], "service", tcp, 8080, "allow"),
+            (&["10.0.0.2/32: http"], "service", tcp, 8080, "undefined"),
+            (&["10.96.0.1/32: http"], "service", tcp, 8080, "undefined"),
+            (&["10.0.0.2/32: http", "10.96.0.1/32: http"], "service", tcp, 8080, "undefined"),
+            (&["10.0.0.2/32: 80", "10.96.0.1/32: http"], "service", tcp, 8080, "undefined"),
+            (&["10.0.0.2/32: http", "10.96.0.1/32: 8080"], "service", tcp, 8080, "undefined"),
+            (&["10.0.0.2/32: nowhere", "10.96.0.1/32: nowhere"], "service", tcp, 8080, "deny"),
+            (&["10.96.0.1/32: http", "web: http"], "service", tcp, 8080, "allow"),
         ] {
-            assert_eq!(of_service(rules.clone()), Decision::Undefined, "{rules:?}");
+            let promised = promised(&engine(&policy("to", rules), true), to, protocol, port);
+            assert!(
+                promised.starts_with(&format!("{decision}: ")),
+                "{rules:?} {to} {protocol} {port}: {promised}"
+            );
         }
-        assert_eq!(of_service(vec![pod(named("nowhere")), service(named("nowhere"))]), Decision::Deny);
-        let selector = rule([selected("web")], [named("http")]);
-        assert_eq!(of_service(vec![service(named("http")), selector]), Decision::Allow);
+    }
+
+    #[test]
+    fn the_reasons_say_why_a_port_name_does_not_decide() {
+        const FOR_BLOCK: &str = "undefined: undefined: x/p egress[0] names the port for an ipBlock, for which not every implementation resolves it; if port names are not resolved for an ipBlock: deny; if port names are resolved for an ipBlock: allow";
+        const REPEATED: &str = "undefined: undefined: x/p egress[0] names the port, and another container gives the name to another port";
+        const NO_ADDRESS: &str = "undefined: undefined: x/p egress[0] needs an address that is not known";
+        const INGRESS: &str = "allow: no policy isolates for egress; allowed by x/p ingress[0] (ipBlock covers the pod's address; implementations differ)";
+        let (block, all) = ("10.0.0.0/8: http", "0.0.0.0/0: http");
+        for (list, rule, has_addresses, to, port, begin, end) in [
+            ("to", block, true, "web", 80, FOR_BLOCK, ""),
+            ("to", "twice: http", true, "twice", 8080, REPEATED, ""),
+            ("to", all, false, "web", 80, FOR_BLOCK, ""),
+            ("to", block, false, "web", 80, NO_ADDRESS, ""),
+            ("to", block, false, "web", 81, "deny: ", "no rule matches"),
+            // Ingress rules resolve a name on the subject, whoever sends.
+            ("from", block, true, "web", 80, INGRESS, ""),
+            ("from", block, true, "web", 81, "deny: ", "no rule matches"),
+            // A pod with `hostNetwork` may count as its node, which has no port names.
+            (
+                "to",
+                all,
+                true,
+                "host",
+                80,
+                "undefined: undefined: x/host uses its node's network",
+                "if a pod with hostNetwork counts as a pod, and port names are resolved for an ipBlock: allow",
+            ),
+        ] {
+            let found = promised(&engine(&policy(list, &[rule]), has_addresses), to, Protocol::Tcp, port);
+            let is_it = if end.is_empty() {
+                found == begin
+            } else {
+                found.starts_with(begin) && found.ends_with(end)
+            };
+            assert!(is_it, "{rule} {to} {port}: {found}");
+        }
     }
 
     #[test]
     fn of_all_ports_a_number_and_a_name_are_told_apart() {
-        let web = pod("web", WEB, &[("http", 80, Protocol::Tcp)]);
-        let ports = Ports::Only(vec![named("http"), numbered(81), named("nowhere")]);
-        let HeldPorts { by_number, by_name, .. } = HeldPorts::of(&ports, &web.ports);
+        let number = |port| Port::new(port).unwrap();
+        let web =
+            [ContainerPort { name: Some("http".to_owned()), port: number(80), protocol: Protocol::Tcp }];
+        let entries = [
+            PortSpec::Named("http".to_owned()),
+            PortSpec::Range(PortRange::single(number(81))),
+            PortSpec::Named("nowhere".to_owned()),
+        ];
+        let ports = Ports::Only(entries.map(|ports| PortMatch { protocol: Protocol::Tcp, ports }).to_vec());
+        let HeldPorts { by_number, by_name, .. } = HeldPorts::of(&ports, &web);
         assert_eq!((by_number.to_string(), by_name.to_string()), ("TCP 81".to_owned(), "TCP 80".to_owned()));
         let on = |port, receiver| held_by(&ports, Protocol::Tcp, number(port), receiver);
-        assert_eq!([on(80, Some(&web)), on(81, Some(&web))], [Some(HeldBy::Name), Some(HeldBy::Number)]);
-        assert_eq!([on(80, None), on(81, None)], [None, Some(HeldBy::Number)]);
+        assert_eq!([on(80, &web), on(81, &web)], [Some(HeldBy::Name), Some(HeldBy::Number)]);
+        assert_eq!([on(80, &[]), on(81, &[])], [None, Some(HeldBy::Number)]);
         assert!(HeldPorts::of(&Ports::Any, &[]).by_number.is_all());
-        assert_eq!(held_by(&Ports::Any, Protocol::Sctp, number(1), None), Some(HeldBy::Number));
+        assert_eq!(held_by(&Ports::Any, Protocol::Sctp, number(1), &[]), Some(HeldBy::Number));
     }
 }

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::address::IpFamily;
 use super::engine::Engine;
-use super::expectation::{Decision, Expectation, Interpretation, Reason};
+use super::expectation::{Decision, Expectation, Reason};
 use super::flow::{Direct, Endpoint, Flow, Via, name_of, service_name};
 use super::label::Selection;
-use super::model::{Backends, Pod, Service, ServicePort, TargetPort};
+use super::model::{Backends, Pod, Service, TargetPort};
 use super::port::Port;
 use super::reading::{Reading, under_all_readings};
 use super::rule::Direction;
@@ -22,7 +22,7 @@ impl Engine {
             Err(cause) => return Expectation::undefined(cause),
         };
         let Some((_, first)) = endpoints.first() else {
-            return Expectation::undefined(UndefinedCause::NoBackends { service: service_name(service) });
+            return Expectation::undefined(UndefinedCause::NoBackends(service_name(service)));
         };
         if endpoints.iter().all(|(_, other)| other.decision == first.decision) {
             return match first.decision {
@@ -35,10 +35,9 @@ impl Engine {
                 .without_repetitions(),
             };
         }
-        let mut differ =
-            Expectation::undefined(UndefinedCause::BackendsDiffer { service: service_name(service) });
+        let mut differ = Expectation::undefined(UndefinedCause::BackendsDiffer(service_name(service)));
         differ.reasons.extend(endpoints.into_iter().map(|(endpoint, expectation)| Reason::Reading {
-            interpretations: vec![Interpretation::Backend(self.name_of_end(endpoint))],
+            interpretations: vec![format!("at {}", self.name_of_end(endpoint))],
             decision: expectation.decision,
         }));
         differ
@@ -54,17 +53,17 @@ impl Engine {
         service: &Service,
     ) -> Result<Vec<(Endpoint, Expectation)>, UndefinedCause> {
         let name = || service_name(service);
-        let port = match service.headless {
+        let target = match service.headless {
             // The name of a headless Service stands for the endpoints themselves, whatever ports the Service lists.
-            true => &ServicePort::untranslated(flow),
+            true => &TargetPort::Number(flow.port),
             false => {
                 let port = service.ports.iter().find(|p| p.protocol == flow.protocol && p.port == flow.port);
-                port.ok_or_else(|| UndefinedCause::NoServicePort { service: name() })?
+                &port.ok_or_else(|| UndefinedCause::NoServicePort(name()))?.target
             }
         };
-        let backends = self.backends(service, port, flow.family);
+        let backends = self.backends(service, target, flow);
         let backends = backends.and_then(|backends| self.usable(backends, service, flow.source));
-        let backends = backends.ok_or_else(|| UndefinedCause::BackendsUnknown { service: name() })?;
+        let backends = backends.ok_or_else(|| UndefinedCause::BackendsUnknown(name()))?;
         let evaluate = |(endpoint, target)| {
             let evaluate =
                 |reading: &Reading| self.evaluate_backend(flow, service, endpoint, target, reading);
@@ -74,19 +73,15 @@ impl Engine {
     }
 
     /// Returns the endpoints to which a port of a Service leads, each with its port, or `None` if they are not known.
-    fn backends(
-        &self,
-        service: &Service,
-        port: &ServicePort,
-        family: IpFamily,
-    ) -> Option<Vec<(Endpoint, Port)>> {
-        match (&service.backends, &port.target) {
+    fn backends(&self, service: &Service, target: &TargetPort, flow: &Flow) -> Option<Vec<(Endpoint, Port)>> {
+        let Flow { family, protocol, .. } = *flow;
+        match (&service.backends, target) {
             (Backends::Unknown, _) | (Backends::Addresses(_), TargetPort::Name(_)) => None,
             (Backends::Addresses(addresses), TargetPort::Number(target)) => {
                 let of_family = addresses.iter().filter(|address| IpFamily::of(**address) == family);
                 Some(of_family.map(|address| (self.endpoint_at(*address), *target)).collect())
             }
-            (Backends::Selected(_), target) => {
+            (Backends::Selected(_), _) => {
                 let Some(selector) = service.backends.selector() else { return Some(Vec::new()) };
                 let mut found = Vec::new();
                 let is_candidate = |pod: &Pod| pod.namespace == service.namespace && !pod.ended;
@@ -94,7 +89,7 @@ impl Engine {
                     let is_reachable = pod.addresses.is_empty() || pod.address(family).is_some();
                     match selector.select(&pod.labels, &pod.unknown_labels) {
                         Selection::Selected if is_reachable => {
-                            let port = target.resolve(pod, port.protocol);
+                            let port = target.resolve(pod, protocol);
                             found.extend(port.map(|port| (Endpoint::Pod(id), port)));
                         }
                         Selection::Selected | Selection::NotSelected => {}
@@ -165,19 +160,11 @@ impl Engine {
         expectation
     }
 
-    fn name_of_end(&self, end: Endpoint) -> String {
+    pub(super) fn name_of_end(&self, end: Endpoint) -> String {
         match end {
             Endpoint::Pod(id) => name_of(&self.pods[id]),
             Endpoint::Node(id) => self.nodes[id].name.clone(),
             Endpoint::External(address) => address.to_string(),
         }
-    }
-}
-
-impl ServicePort {
-    /// Creates the Service port for a flow whose port is not translated.
-    fn untranslated(flow: &Flow) -> Self {
-        let Flow { protocol, port, .. } = *flow;
-        Self { name: None, protocol, port, target: TargetPort::Number(port), node_port: None }
     }
 }

@@ -3,10 +3,10 @@
 //! If a fact is not known (such as an address), or the order is not specified (two policies with the same priority),
 //! several rules may decide: see [`FlowOutcome`]. If they lead to different decisions, the flow is undefined.
 
-use super::compiled::{PolicyId, RuleRef, Selecting};
 use super::engine::Engine;
-use super::expectation::{Decision, Expectation, Interpretation, Reason};
+use super::expectation::{Decision, Expectation, Reason};
 use super::flow::{Direct, Endpoint};
+use super::matcher::{PolicyId, RuleRef, Selecting};
 use super::reading::Point;
 use super::rule::{Action, Direction};
 use super::rule_match::{FlowWalk, Match, MatchedBy};
@@ -167,10 +167,8 @@ impl FlowWalk<'_> {
     }
 
     fn subject_unknown(&self, policy: PolicyId, facts: FactsId) -> UndefinedCause {
-        UndefinedCause::SubjectUnknown {
-            policy: self.engine.policies[policy].name.clone(),
-            facts: self.engine.facts.get(facts).clone(),
-        }
+        let name = self.engine.policies[policy].name.clone();
+        UndefinedCause::SubjectUnknown(name, self.engine.facts.get(facts).clone())
     }
 }
 
@@ -196,7 +194,7 @@ impl Outcome for FlowOutcome {
         let first = actions.next();
         if matching.len() > 1 && actions.any(|action| Some(action) != first) {
             let rules = matching.iter().filter_map(|outcome| outcome.steps.first()?.reason.rule().cloned());
-            any.causes.push(UndefinedCause::Unordered { rules: rules.collect() });
+            any.causes.push(UndefinedCause::Unordered(rules.collect()));
         }
         for outcome in matching {
             any.falls_through &= outcome.falls_through;
@@ -224,7 +222,7 @@ impl FlowOutcome {
             Action::Pass => later.map_or(Decision::Undefined, |later| later.decision),
         };
         let reading = |step: &Step| {
-            let interpretations = vec![Interpretation::ComesFirst(step.reason.rule()?.clone())];
+            let interpretations = vec![format!("{} comes first", step.reason.rule()?)];
             Some(Reason::Reading { interpretations, decision: decision(step.action) })
         };
         self.steps.iter().filter_map(reading).collect()

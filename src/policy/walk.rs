@@ -3,9 +3,9 @@
 //! The order follows the API documentation of `policy.networking.k8s.io`. It is the same for one flow and for all
 //! flows between two ends. So the walk is written once, and a [`Walk`] says what it collects.
 
-use super::compiled::{Matched, RuleRef, Selecting};
 use super::engine::Engine;
-use super::ordered::{Combination, PolicyTier};
+use super::matcher::{Matched, RuleRef, Selecting};
+use super::ordered::PolicyTier;
 use super::rule::Direction;
 
 /// What some rules may do with traffic.
@@ -56,9 +56,9 @@ impl Engine {
         if of_tier.is_empty() {
             return later();
         }
-        match tier.combination() {
-            Combination::FirstMatch => walk.conclude(self.first_match(walk, of_tier), later),
-            Combination::Union => walk.union(of_tier, later),
+        match tier.is_union() {
+            true => walk.union(of_tier, later),
+            false => walk.conclude(self.first_match(walk, of_tier), later),
         }
     }
 
