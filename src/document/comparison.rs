@@ -150,22 +150,11 @@ pub struct Coverage {
 
 /// A scenario that only one of two runs has, and its count of cells. In JSON it is the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[serde(transparent)]
 pub struct ScenarioCells {
     pub scenario: String,
+    #[serde(skip)]
     pub cells: usize,
-}
-
-impl From<String> for ScenarioCells {
-    fn from(scenario: String) -> Self {
-        Self { scenario, cells: 0 }
-    }
-}
-
-impl From<ScenarioCells> for String {
-    fn from(cells: ScenarioCells) -> Self {
-        cells.scenario
-    }
 }
 
 /// A step that only one of two runs has, although both have its scenario.

@@ -141,12 +141,6 @@ impl Scenario {
 }
 
 impl Step {
-    /// Returns the outcome of the step.
-    pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
-        let denials = self.cells.iter().filter(|cell| cell.promised() == Decision::Deny).count();
-        Counts { denials, ..self.counts }.outcome(demonstrates)
-    }
-
     /// Returns how much shorter the step's times may be, because a change was in force at some time between
     /// two probes.
     pub fn uncertainty(&self) -> Millis {

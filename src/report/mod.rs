@@ -21,8 +21,8 @@ mod view;
 
 pub use compare::comparison;
 pub use disturbed::disturbed;
-pub use escape::{guard, json, message, one_line};
-pub use expected::{About, expected_json, expected_table};
+pub use escape::{guard, json, message, plain};
+pub use expected::{expected_json, expected_table};
 pub use fuzz::fuzz;
 pub use junit::junit;
 pub use list::list;

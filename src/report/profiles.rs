@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::escape::Plain;
 use super::style::{FAINT, STRONG, paint};
-use crate::profile::Profile;
+use crate::document::Profile;
 
 /// Returns the list of profiles with their deviations.
 pub fn profiles(profiles: &[Profile]) -> String {
@@ -13,7 +13,7 @@ pub fn profiles(profiles: &[Profile]) -> String {
         let space = if i == 0 { "" } else { "\n" };
         let _ =
             writeln!(text, "{space}{}  {}", paint(STRONG, Plain(&profile.name)), Plain(&profile.description));
-        for deviation in profile.deviations.iter().map(|deviation| &deviation.excuse) {
+        for deviation in &profile.deviations {
             let _ = writeln!(text, "  - {}", Plain(&deviation.reason));
             for reference in &deviation.references {
                 let _ = writeln!(text, "    {}", paint(FAINT, Plain(reference)));
