@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "docs/json.md documents the fields")]
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
@@ -102,10 +103,11 @@ impl<'a> ExpectationDocument<'a> {
     ) -> Result<(), E> {
         let mut written = HashMap::new();
         self.matrix.rows(|Row { from, to, connections, id }| {
-            if !written.contains_key(&id) {
-                written.insert(id, write(&connections.into())?);
-            }
-            show(from, to, written.get(&id).map(String::as_str).unwrap_or_default())
+            let text = match written.entry(id) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(write(&connections.into())?),
+            };
+            show(from, to, text)
         })
     }
 }

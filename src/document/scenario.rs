@@ -133,11 +133,6 @@ impl Scenario {
     pub fn latency(&self) -> Latency {
         Latency::of(self.steps.iter().map(|step| step.times))
     }
-
-    /// Returns the count of cells, over all steps.
-    pub fn cells(&self) -> usize {
-        self.steps.iter().map(|step| step.cells.len()).sum()
-    }
 }
 
 impl Step {

@@ -92,22 +92,14 @@ impl RunResult {
             if let Some(to) = to {
                 counts.entry(to).or_default().destination += 1;
             }
-            match cell.verdict {
-                Verdict::Leak => {
-                    for node in cell.enforcers().into_iter().flatten() {
-                        counts.entry(node).or_default().leaks += 1;
-                    }
+            if cell.verdict == Verdict::Leak {
+                for node in cell.enforcers().into_iter().flatten() {
+                    counts.entry(node).or_default().leaks += 1;
                 }
-                Verdict::Blocked => {
-                    for node in BTreeSet::from_iter([from, to]).into_iter().flatten() {
-                        counts.entry(node).or_default().blocked += 1;
-                    }
+            } else if cell.verdict == Verdict::Blocked {
+                for node in BTreeSet::from_iter([from, to]).into_iter().flatten() {
+                    counts.entry(node).or_default().blocked += 1;
                 }
-                Verdict::Match
-                | Verdict::Flaky
-                | Verdict::Undefined
-                | Verdict::Skipped(_)
-                | Verdict::Inconclusive(_) => {}
             }
         }
         counts

@@ -77,16 +77,10 @@ impl CellResult {
         if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
     }
 
-    /// Returns whether the policies do not say what their owner wants.
-    pub fn is_gap(&self) -> bool {
-        self.intended.is_some_and(|intended| intended != self.expected.decision)
-            && !self.expected.has_no_address()
-    }
-
-    /// Returns whether the policy engine contradicts the author's assertion.
-    pub fn is_assertion_error(&self) -> bool {
-        self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
-            && !self.expected.has_no_address()
+    /// Returns whether the policies contradict a claim: the intent of their owner (a policy gap), or the author's
+    /// assertion. They say nothing about an end without an address.
+    pub fn contradicts(&self, claim: Option<Claim>) -> bool {
+        claim.is_some_and(|claim| claim != self.expected.decision) && !self.expected.has_no_address()
     }
 
     /// Returns whether the cell is a claim, which a run must judge: its author asserts it, or the policies
