@@ -166,7 +166,8 @@ fn result() -> FuzzResult {
 fn the_report_says_who_differs_and_what_shows_it() {
     let lab = Environment { name: "lab".to_owned(), ..Environment::default() };
     let saved = [Some("found/fuzz-7-3.yaml".into()), Some("found/fuzz-7-8.yaml".into()), None];
-    let text = report::fuzz(&result(), &lab, &saved, true);
+    let document = FuzzDocument::new(&result(), &lab, &saved);
+    let text = report::fuzz(&document, true);
     let text = anstream::adapter::strip_str(&text).to_string();
     let (found, _) = text.split_once("\nItems").unwrap();
     insta::assert_snapshot!(found, @r"
@@ -187,7 +188,6 @@ fn the_report_says_who_differs_and_what_shows_it() {
           a pod and its own node always reach each other
         it did not happen again in 42 tries
     ");
-    let document = FuzzDocument::new(&result(), &lab.name, &saved);
     let json: Value = serde_json::from_str(&report::json(&document).unwrap()).unwrap();
     insta::assert_snapshot!(json["found"][0], @r#"{"case":3,"cells":3,"differs":"packets","engine":"deny","family":"IPv4","file":"found/fuzz-7-3.yaml","from":"x/a","minimal":true,"naive":"deny","observed":"connected","probe":"80/TCP","reasons":["a pod and its own node always reach each other"],"seed":7,"to":"y/b","tries":42}"#);
     assert_eq!(result().exit_code(), 1);

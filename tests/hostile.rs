@@ -1,10 +1,9 @@
 //! A stranger chooses names, labels, answers and messages. No report obeys them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use netproof::compare::compare;
-use netproof::document::{RunDocument, Thresholds};
+use netproof::document::{ExpectationDocument, RunDocument, Thresholds};
 use netproof::expect::{Granularity, Matrix};
 use netproof::policy::Decision::{Allow, Deny};
 use netproof::policy::Engine;
@@ -131,14 +130,13 @@ fn no_report_obeys_escape_sequences() {
 fn no_matrix_obeys_escape_sequences() {
     let snapshot = Snapshot::default();
     let engine = Engine::new(snapshot.cluster.clone());
-    let about =
-        report::About { warnings: &[hostile()], unmodelled: &[hostile_kind()], unshown: &BTreeMap::new() };
-    let mut matrix = Matrix::new(&engine, &snapshot, Granularity::Workloads);
+    let matrix = Matrix::new(&engine, &snapshot, Granularity::Workloads);
+    let mut document = ExpectationDocument::new(vec![hostile()], vec![hostile_kind()], Vec::new(), matrix);
     let mut table = Vec::new();
-    report::expected_table(&mut matrix, about, &mut table).unwrap();
+    report::expected_table(&mut document, &mut table).unwrap();
     assert_harmless("matrix", &String::from_utf8(table).unwrap());
     let mut json = Vec::new();
-    report::expected_json(&mut matrix, about, &mut json).unwrap();
+    report::expected_json(&mut document, &mut json).unwrap();
     let json = String::from_utf8(json).unwrap();
     assert_harmless("matrix as JSON", &json);
     let read: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -151,5 +149,5 @@ fn the_output_is_guarded() {
     let guarded = report::guard(HOSTILE);
     assert_harmless("output", &without_own_colours(&guarded).replace("\nPASS", ""));
     assert_harmless("errors", &report::message(HOSTILE));
-    assert_harmless("notes", &report::one_line(HOSTILE));
+    assert_harmless("notes", &report::plain(HOSTILE));
 }

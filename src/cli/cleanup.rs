@@ -1,11 +1,12 @@
 //! `netproof cleanup`
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::cluster::TargetOptions;
-use super::{Exit, block_on, output, value};
+use super::{block_on, output, value};
 use crate::backend::cluster::cleanup;
 
 /// Remove what runs left on a cluster
@@ -34,7 +35,7 @@ Examples:
   netproof cleanup --context staging
   netproof cleanup --prepared-namespaces netproof-01,netproof-02";
 
-pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
     let target = args.target.target();
     let removed =
         block_on(async { Ok(cleanup(&target, &args.prepared_namespaces, args.older_than).await?) })?;
@@ -42,5 +43,5 @@ pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<Exit> {
         [] => output::result("nothing was left\n")?,
         names => output::result(&names.iter().map(|name| format!("removed {name}\n")).collect::<String>())?,
     }
-    Ok(Exit::Done)
+    Ok(ExitCode::SUCCESS)
 }

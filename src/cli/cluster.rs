@@ -51,7 +51,7 @@ pub(super) struct ClusterOptions {
     /// Use every node on which probe pods can run, including tainted nodes. Each scenario runs as often as
     /// necessary
     #[arg(long, conflicts_with = "nodes", help_heading = ON_A_CLUSTER)]
-    every_node: bool,
+    pub(super) every_node: bool,
 
     /// How to reach the agents
     #[arg(long, value_name = "WAY", value_enum, default_value_t = ControlName::PortForward)]
@@ -127,10 +127,6 @@ impl TargetOptions {
 }
 
 impl ClusterOptions {
-    pub(super) fn every_node(&self) -> bool {
-        self.every_node
-    }
-
     pub(super) fn settings(&self) -> Settings {
         Settings {
             target: self.target.target(),

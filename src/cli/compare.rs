@@ -1,12 +1,13 @@
 //! `netproof compare`, and the comparison of a run with an earlier one
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
-use super::{Exit, Format, output, value};
+use super::{Format, output, value};
 use crate::compare::compare as compare_runs;
 use crate::document::{RunDocument, Thresholds};
 use crate::report;
@@ -84,14 +85,14 @@ impl ThresholdOptions {
     }
 }
 
-pub(super) fn compare(args: &CompareArgs, everything: bool) -> anyhow::Result<Exit> {
+pub(super) fn compare(args: &CompareArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let (before, after) = (read(&args.before)?, read(&args.after)?);
     let comparison = compare_runs(&before, &after, args.thresholds.thresholds());
     output::result(&match args.output {
         Format::Table => report::comparison(&comparison, everything),
         Format::Json => report::json(&comparison)?,
     })?;
-    Ok(Exit::Code(comparison.exit_code))
+    Ok(ExitCode::from(comparison.exit_code))
 }
 
 fn read(path: &Path) -> anyhow::Result<RunDocument> {
@@ -129,7 +130,7 @@ impl BaselineOptions {
         mut run: RunDocument,
         format: Format,
         everything: bool,
-    ) -> anyhow::Result<(String, Exit)> {
+    ) -> anyhow::Result<(String, ExitCode)> {
         run.check()?;
         let comparison = compare_runs(before, &run, self.thresholds.thresholds());
         let code = comparison.outcome.exit_code_unless(run.interrupted);
@@ -143,6 +144,6 @@ impl BaselineOptions {
                 report::json(&run)?
             }
         };
-        Ok((text, Exit::Code(code)))
+        Ok((text, ExitCode::from(code)))
     }
 }

@@ -2,12 +2,14 @@
 
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Args;
 use ipnet::IpNet;
 
 use super::accept::AcceptOptions;
-use super::{Exit, Format, output, value};
+use super::{Format, output, value};
+use crate::document::{ExpectationDocument, UnshownServices};
 use crate::expect::{Granularity, Matrix, unmatched};
 use crate::policy::Engine;
 use crate::snapshot::{AddressRanges, Snapshot};
@@ -80,7 +82,7 @@ Examples:
   kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -
   kubectl kustomize overlays/prod | netproof expect -";
 
-pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
+pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
     let snapshot = read(args)?;
     let Snapshot { cluster, other, warnings, unshown, .. } = &snapshot;
     if !other.ignored.is_empty() {
@@ -88,9 +90,9 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
         output::line(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
     }
     let unmodelled = args.accept.mark(&other.unmodelled);
-    let about = report::About { warnings: &[], unmodelled: &unmodelled, unshown };
-    for note in about.notes() {
-        output::line(&format!("note: {note}"));
+    let unshown = UnshownServices::all(unshown);
+    for UnshownServices { services, why } in &unshown {
+        output::line(&format!("note: not in the table: Service {}: {why}", services.join(", ")));
     }
     if snapshot.workloads.is_empty() && cluster.policies.len() + cluster.cluster_policies.len() > 0 {
         for kind in &other.unmodelled {
@@ -107,14 +109,14 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<Exit> {
     }
     let engine = Engine::new(cluster.clone());
     let granularity = if args.pods { Granularity::Pods } else { Granularity::Workloads };
-    let mut matrix = Matrix::new(&engine, &snapshot, granularity);
-    let about = report::About { warnings: &warnings, ..about };
+    let matrix = Matrix::new(&engine, &snapshot, granularity);
+    let mut document = ExpectationDocument::new(warnings, unmodelled, unshown, matrix);
     let stdout = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     output::unless_closed(match args.output {
-        Format::Table => report::expected_table(&mut matrix, about, stdout).map_err(Into::into),
-        Format::Json => report::expected_json(&mut matrix, about, stdout).map_err(Into::into),
+        Format::Table => report::expected_table(&mut document, stdout).map_err(Into::into),
+        Format::Json => report::expected_json(&mut document, stdout).map_err(Into::into),
     })?;
-    Ok(Exit::Code(about.outcome().exit_code()))
+    Ok(ExitCode::from(document.outcome().exit_code()))
 }
 
 fn read(args: &ExpectArgs) -> anyhow::Result<Snapshot> {

@@ -1,17 +1,17 @@
 //! `netproof fuzz`
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::sync::watch;
 
 use super::backend_kind::BackendKind;
 use super::fuzz_progress::FuzzProgress;
 use super::interruption::interruption;
 use super::run_options::{RunOptions, environment};
-use super::{Exit, Format, block_on, output, value};
+use super::{Format, block_on, output, value};
 use crate::backend::lab::Lab;
 use crate::document::FuzzDocument;
 use crate::fuzz::{self, DisturbLimits, Found, FuzzResult, Limits};
@@ -66,10 +66,10 @@ Examples:
 
 const CASES: usize = 200;
 
-pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<Exit> {
+pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let FuzzArgs { options, .. } = args;
     for (option, is_given) in [
-        ("--every-node", options.cluster.every_node()),
+        ("--every-node", options.cluster.every_node),
         ("--save-configmap", options.cluster.save_configmap.is_some()),
         ("--enforce-within", options.enforce_within.is_some()),
         ("--admit-within", options.admit_within.is_some()),
@@ -85,7 +85,7 @@ pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<Exit> {
         anyhow::bail!("--interfere is for the lab: nobody interferes with a cluster");
     }
     if let Some(code) = options.enter()? {
-        return Ok(Exit::Code(code));
+        return Ok(ExitCode::from(code));
     }
     if args.interfere {
         return interfere(args);
@@ -97,16 +97,16 @@ pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<Exit> {
         anyhow::bail!("{}", failure.message);
     }
     let saved = save(&result.found, &args.save);
-    let text = match options.output {
-        Format::Table => report::fuzz(&result, &environment, &saved, everything),
-        Format::Json => report::json(&FuzzDocument::new(&result, &environment.name, &saved))?,
-    };
-    output::result(&text)?;
-    Ok(Exit::Code(result.exit_code()))
+    let document = FuzzDocument::new(&result, &environment, &saved);
+    output::result(&match options.output {
+        Format::Table => report::fuzz(&document, everything),
+        Format::Json => report::json(&document)?,
+    })?;
+    Ok(ExitCode::from(document.exit_code))
 }
 
 /// Counts the wrong answers of scenarios during interference. The exit code is 1 if there are any.
-fn interfere(args: &FuzzArgs) -> anyhow::Result<Exit> {
+fn interfere(args: &FuzzArgs) -> anyhow::Result<ExitCode> {
     let Limits { seed, cases, time, at_once, .. } = args.limits();
     let limits = DisturbLimits { seed, scenarios: cases.unwrap_or(usize::MAX), time, at_once };
     output::note(&format!("seed {seed}"));
@@ -119,7 +119,7 @@ fn interfere(args: &FuzzArgs) -> anyhow::Result<Exit> {
         anyhow::bail!("no scenario was run to its end: nothing was tested");
     }
     output::result(&report::disturbed(&tallies))?;
-    Ok(Exit::Code(u8::from(tallies.values().any(|tally| !tally.suspicious.is_empty()))))
+    Ok(ExitCode::from(u8::from(tallies.values().any(|tally| !tally.suspicious.is_empty()))))
 }
 
 impl FuzzArgs {
@@ -148,39 +148,28 @@ impl FuzzArgs {
 
 fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResult, Environment)> {
     block_on(async {
-        let interrupted = interruption()?;
+        let mut interrupted = interruption()?;
         match options.backend {
-            BackendKind::Lab => in_lab(options, limits, interrupted).await,
-            BackendKind::Cluster => on_cluster(options, limits, interrupted).await,
+            BackendKind::Lab => {
+                let (settings, view) = (options.for_lab()?, FuzzProgress::new(limits.cases));
+                let new_lab = |_: &_| Lab::new(options.fault);
+                let show = |progress| view.show(progress);
+                let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, show).await;
+                Ok((result, options.lab()))
+            }
+            BackendKind::Cluster => {
+                let settings = options.for_cluster()?;
+                let cluster = options.open_cluster(&mut interrupted).await?;
+                let (environment, view) = (environment(&cluster), FuzzProgress::new(limits.cases));
+                let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
+                let show = |progress| view.show(progress);
+                let result = fuzz::fuzz(limits, &settings, new_backend, interrupted, show).await;
+                drop(view);
+                options.close_cluster(cluster).await;
+                Ok((result, environment))
+            }
         }
     })
-}
-
-async fn in_lab(
-    options: &RunOptions,
-    limits: &Limits,
-    interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<(FuzzResult, Environment)> {
-    let (settings, view) = (options.for_lab()?, FuzzProgress::new(limits.cases));
-    let new_lab = |_: &_| Lab::new(options.fault);
-    let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, |progress| view.show(progress)).await;
-    Ok((result, options.lab()))
-}
-
-async fn on_cluster(
-    options: &RunOptions,
-    limits: &Limits,
-    mut interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<(FuzzResult, Environment)> {
-    let settings = options.for_cluster()?;
-    let cluster = options.open_cluster(&mut interrupted).await?;
-    let (environment, view) = (environment(&cluster), FuzzProgress::new(limits.cases));
-    let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
-    let result =
-        fuzz::fuzz(limits, &settings, new_backend, interrupted, |progress| view.show(progress)).await;
-    drop(view);
-    options.close_cluster(cluster).await;
-    Ok((result, environment))
 }
 
 /// Writes the scenarios that show a disagreement. Returns their paths, in the order of `found`.

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::{Exit, output};
+use super::output;
 use crate::image::{self, Binary, DEFAULT_IMAGE, Destination, ImageName};
 
 /// Build the image of the agent, and load it into nodes
@@ -93,14 +94,14 @@ Examples:
   sudo netproof image load --containerd /run/containerd/containerd.sock
   netproof image load --kind test --image registry.example/team/netproof-probe:1";
 
-pub(super) fn image(args: &ImageArgs) -> anyhow::Result<Exit> {
+pub(super) fn image(args: &ImageArgs) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Save(args) => save(args),
         Action::Load(args) => load(args),
     }
 }
 
-fn save(args: &SaveArgs) -> anyhow::Result<Exit> {
+fn save(args: &SaveArgs) -> anyhow::Result<ExitCode> {
     let to_stdout = args.file == Path::new("-");
     if to_stdout && io::stdout().is_terminal() {
         anyhow::bail!("an image is nothing for a terminal: name a file, or send standard output somewhere");
@@ -116,17 +117,17 @@ fn save(args: &SaveArgs) -> anyhow::Result<Exit> {
             .with_context(|| format!("could not write {}", args.file.display()))?;
         output::note(&format!("saved {} to {}", image.title, args.file.display()));
     }
-    Ok(Exit::Done)
+    Ok(ExitCode::SUCCESS)
 }
 
-fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
+fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let destinations = args.destination.all()?;
     let image = args.options.make()?;
     for destination in destinations {
         destination.load(&image.archive).with_context(|| format!("could not load {}", image.title))?;
         output::note(&format!("loaded {} into {destination}", image.title));
     }
-    Ok(Exit::Done)
+    Ok(ExitCode::SUCCESS)
 }
 
 impl DestinationArgs {

@@ -74,31 +74,10 @@ enum Format {
     Json,
 }
 
-/// The exit code of the program. See `--help`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    /// The command did what it should.
-    Done,
-    /// The command failed.
-    Error,
-    /// The exit code of a result.
-    Code(u8),
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Error => 2,
-            Exit::Code(code) => code,
-        })
-    }
-}
-
 /// Parses the command line and runs the command. Prints every error, once.
 pub fn main() -> ExitCode {
     if let Some(code) = crate::backend::lab::run_agent() {
-        return Exit::Code(code).into();
+        return code.into();
     }
     let mut command = command();
     let matches = command.get_matches_mut();
@@ -106,11 +85,10 @@ pub fn main() -> ExitCode {
     let result = diagnostics::start(cli.verbose)
         .and_then(|()| cluster::check(&command, &matches))
         .and_then(|()| execute(cli.command, cli.verbose > 0));
-    let exit = result.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         output::error(&error);
-        Exit::Error
-    });
-    exit.into()
+        ExitCode::from(2)
+    })
 }
 
 /// Returns the command line, for tests of its documentation.
@@ -119,7 +97,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs a command. `everything` says whether it shows the whole report.
-fn execute(command: Command, everything: bool) -> anyhow::Result<Exit> {
+fn execute(command: Command, everything: bool) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(&args, everything),
         Command::Compare(args) => compare::compare(&args, everything),

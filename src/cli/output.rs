@@ -65,7 +65,7 @@ pub(super) fn note(text: &str) {
 
 /// Prints a text that is not a result on one line, even if the text has several.
 pub(super) fn line(text: &str) {
-    note(&report::one_line(text));
+    note(&report::plain(text));
 }
 
 #[cfg(test)]

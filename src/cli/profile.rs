@@ -46,15 +46,15 @@ impl ProfileOptions {
 
 /// Returns the built-in profile with this name, or the profiles of a file.
 fn one(name: &str) -> anyhow::Result<Vec<Profile>> {
-    let built_in = built_in()?;
-    if let Some(profile) = built_in.iter().find(|profile| profile.name == name) {
-        return Ok(vec![profile.clone()]);
+    let (found, others): (Vec<_>, Vec<_>) = built_in()?.into_iter().partition(|profile| profile.name == name);
+    if !found.is_empty() {
+        return Ok(found);
     }
     let path = Path::new(name);
     if path.exists() || name.contains(['/', '.']) {
         return Ok(profile::load(&[source::read_file(path)?])?);
     }
-    let names = || built_in.iter().map(|profile| profile.name.as_str());
+    let names = || others.iter().map(|profile| profile.name.as_str());
     let near = near(name, names());
     let known = if near.is_empty() { names().collect() } else { near };
     anyhow::bail!("--profile {name}: neither a built-in profile nor a file; there is {}", known.join(", "))

@@ -1,7 +1,6 @@
 //! The progress of a run on standard error: a line that changes on a terminal, and plain lines elsewhere.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -21,7 +20,9 @@ pub(super) async fn with_progress<T>(work: impl AsyncFnOnce(&Events) -> T) -> an
         while let Some(event) = received.recv().await {
             view.show(&event);
         }
-        view.finish();
+        if let Some(bar) = view.bar {
+            bar.finish_and_clear();
+        }
     });
     let result = work(&events).await;
     drop(events);
@@ -39,89 +40,60 @@ pub(super) fn bar(length: Option<usize>, template: &str) -> ProgressBar {
     bar
 }
 
-/// A scenario that is running.
-struct Running {
-    name: String,
-    /// The last thing that it finished.
-    now: Option<String>,
-}
-
-impl fmt::Display for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        self.now.iter().try_for_each(|now| write!(f, ": {now}"))
-    }
-}
-
-enum View {
-    Terminal { bar: ProgressBar, running: BTreeMap<usize, Running>, finished: usize },
-    Lines { asked: usize },
+/// The state of a run, and where it is shown.
+#[derive(Default)]
+struct View {
+    /// The line that changes. `None` if standard error is no terminal.
+    bar: Option<ProgressBar>,
+    asked: usize,
+    finished: usize,
+    /// The name of each running scenario, and the last thing that it finished.
+    running: BTreeMap<usize, (String, String)>,
 }
 
 impl View {
     fn new() -> Self {
         // Diagnostics would break the line that changes.
-        if !std::io::stderr().is_terminal() || tracing::enabled!(tracing::Level::DEBUG) {
-            return Self::Lines { asked: 0 };
-        }
-        let bar = bar(Some(0), "{spinner} {bar:24} {pos}/{len}  {wide_msg}");
-        Self::Terminal { bar, running: BTreeMap::new(), finished: 0 }
+        let has_bar = std::io::stderr().is_terminal() && !tracing::enabled!(tracing::Level::DEBUG);
+        let bar = has_bar.then(|| bar(Some(0), "{spinner} {bar:24} {pos}/{len}  {wide_msg}"));
+        Self { bar, ..Self::default() }
     }
 
     fn show(&mut self, event: &Event) {
-        match self {
-            Self::Terminal { bar, running, finished } => show_on_bar(bar, running, finished, event),
-            Self::Lines { asked } => match event {
-                Event::ScenarioStarted { asked: number, .. } => *asked = *number,
-                Event::Baseline { .. } | Event::StepFinished { .. } => {}
+        match event {
+            Event::ScenarioStarted { index, asked, name } => {
+                self.asked = *asked;
+                self.running.insert(*index, (name.clone(), String::new()));
+            }
+            Event::Baseline { index, cells, .. } => {
+                self.has_finished(*index, &format!("{} cells", thousands(*cells)));
+            }
+            Event::StepFinished { index, result } => self.has_finished(*index, &result.name),
+            Event::ScenarioFinished { index, result } => {
+                self.running.remove(index);
+                self.finished += 1;
                 // The error ends the run, and the command prints it.
-                Event::ScenarioFinished { result, .. }
-                    if result.failure.as_ref().is_some_and(|f| f.everywhere) => {}
-                Event::ScenarioFinished { index, result } => {
+                let is_printed_later = result.failure.as_ref().is_some_and(|failure| failure.everywhere);
+                if self.bar.is_none() && !is_printed_later {
+                    let line = lines(&line(result));
                     // An error means that standard error is closed: no user reads it.
-                    let _ = writeln!(std::io::stderr(), "[{}/{asked}] {}", index + 1, lines(&line(result)));
+                    let _ = writeln!(std::io::stderr(), "[{}/{}] {line}", index + 1, self.asked);
                 }
-            },
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.asked as u64);
+            bar.set_position(self.finished as u64);
+            let running: Vec<_> = self.running.values().map(|(name, now)| format!("{name}{now}")).collect();
+            bar.set_message(shown(running.join(" · ")));
         }
     }
 
-    fn finish(self) {
-        match self {
-            Self::Terminal { bar, .. } => bar.finish_and_clear(),
-            Self::Lines { .. } => {}
+    fn has_finished(&mut self, index: usize, what: &str) {
+        if let Some((_, now)) = self.running.get_mut(&index) {
+            *now = format!(": {what}");
         }
     }
-}
-
-fn show_on_bar(
-    bar: &ProgressBar,
-    running: &mut BTreeMap<usize, Running>,
-    finished: &mut usize,
-    event: &Event,
-) {
-    match event {
-        Event::ScenarioStarted { index, asked, name } => {
-            bar.set_length(*asked as u64);
-            running.insert(*index, Running { name: name.clone(), now: None });
-        }
-        Event::Baseline { index, cells, .. } => {
-            if let Some(scenario) = running.get_mut(index) {
-                scenario.now = Some(format!("{} cells", thousands(*cells)));
-            }
-        }
-        Event::StepFinished { index, result } => {
-            if let Some(scenario) = running.get_mut(index) {
-                scenario.now = Some(result.name.clone());
-            }
-        }
-        Event::ScenarioFinished { index, .. } => {
-            running.remove(index);
-            *finished += 1;
-            bar.set_position(*finished as u64);
-        }
-    }
-    let texts: Vec<_> = running.values().map(Running::to_string).collect();
-    bar.set_message(shown(texts.join(" · ")));
 }
 
 fn line(result: &ScenarioResult) -> String {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
@@ -13,12 +14,12 @@ use super::compare::BaselineOptions;
 use super::interruption::interruption;
 use super::run_options::{RunOptions, at_least_one, complain, environment};
 use super::select::SelectOptions;
-use super::{Exit, Format, block_on, output, profile, progress};
+use super::{Format, block_on, output, profile, progress};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
-use crate::document::{RunDocument, ScenarioListDocument};
-use crate::scenario::{self, Scenario};
+use crate::document::{Profile, RunDocument, ScenarioListDocument};
+use crate::scenario::Scenario;
 use crate::snapshot::Identity;
 use crate::{report, runner};
 
@@ -85,28 +86,34 @@ Examples:
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 
-pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<ExitCode> {
     if args.list_faults {
         let faults: Vec<_> = Fault::all().map(|fault| (fault.name, fault.deviation().to_string())).collect();
         output::result(&report::list(&faults))?;
-        return Ok(Exit::Done);
+        return Ok(ExitCode::SUCCESS);
     }
     if args.list_profiles {
-        output::result(&report::profiles(&profile::built_in()?))?;
-        return Ok(Exit::Done);
+        let profiles = profile::built_in()?;
+        let profiles: Vec<_> = profiles.iter().map(|profile| Profile::new(&profile.applied(), &[])).collect();
+        output::result(&report::profiles(&profiles))?;
+        return Ok(ExitCode::SUCCESS);
     }
     if args.select.list {
-        list(&args.select.scenarios()?, args.options.output)?;
-        return Ok(Exit::Done);
+        let list = ScenarioListDocument::new(&args.select.scenarios()?)?;
+        output::result(&match args.options.output {
+            Format::Table => report::scenarios_table(&list),
+            Format::Json => report::json(&list)?,
+        })?;
+        return Ok(ExitCode::SUCCESS);
     }
     if let Some(code) = args.options.enter()? {
-        return Ok(Exit::Code(code));
+        return Ok(ExitCode::from(code));
     }
     let scenarios = vec![args.select.scenarios()?; args.repeat].concat();
     // Opens the file before the run, because an hour later is too late to report that this is not possible.
     let junit = args.report.as_deref().map(create).transpose()?;
     let baseline = args.baseline.read()?;
-    let run = carry_out(&args.options, &args.accept, &scenarios)?;
+    let run = carry_out(args, &scenarios)?;
     if let Some(file) = junit {
         report::junit(&run, file)?;
     }
@@ -121,16 +128,6 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
     }
 }
 
-fn list(scenarios: &[Scenario], format: Format) -> anyhow::Result<()> {
-    let sized = |scenario: &Scenario| Ok((scenario.clone(), scenario::size(scenario)?));
-    let scenarios = scenarios.iter().map(sized).collect::<anyhow::Result<Vec<_>>>()?;
-    let list = ScenarioListDocument::from(scenarios.as_slice());
-    output::result(&match format {
-        Format::Table => report::scenarios_table(&list),
-        Format::Json => report::json(&list)?,
-    })
-}
-
 fn create(path: &Path) -> anyhow::Result<File> {
     if path.extension().is_none_or(|extension| extension != "xml") {
         anyhow::bail!("--report {}: the report is JUnit XML: name a file that ends in .xml", path.display());
@@ -139,34 +136,23 @@ fn create(path: &Path) -> anyhow::Result<File> {
 }
 
 /// Runs scenarios until they end or the user interrupts.
-fn carry_out(
-    options: &RunOptions,
-    accept: &AcceptOptions,
-    scenarios: &[Scenario],
-) -> anyhow::Result<RunDocument> {
+fn carry_out(args: &RunArgs, scenarios: &[Scenario]) -> anyhow::Result<RunDocument> {
+    let RunArgs { options, accept, .. } = args;
     block_on(async {
         let interrupted = interruption()?;
         match options.backend {
-            BackendKind::Lab => in_lab(options, accept, scenarios, interrupted).await,
+            BackendKind::Lab => {
+                let (fault, settings) = (options.fault, options.for_lab()?);
+                let environment = accept.complete(options.lab(), scenarios);
+                let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
+                let result = progress::with_progress(async |events| {
+                    runner::run(scenarios, backends, &settings, environment, events, interrupted).await
+                });
+                Ok(RunDocument::from(&result.await?))
+            }
             BackendKind::Cluster => on_cluster(options, accept, scenarios, interrupted).await,
         }
     })
-}
-
-async fn in_lab(
-    options: &RunOptions,
-    accept: &AcceptOptions,
-    scenarios: &[Scenario],
-    interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<RunDocument> {
-    let (fault, settings) = (options.fault, options.for_lab()?);
-    let environment = accept.complete(options.lab(), scenarios);
-    let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
-    let result = progress::with_progress(async |events| {
-        runner::run(scenarios, backends, &settings, environment, events, interrupted).await
-    })
-    .await?;
-    Ok(RunDocument::from(&result))
 }
 
 async fn on_cluster(
@@ -188,9 +174,8 @@ async fn on_cluster(
     let backends = cluster.backends();
     let result = progress::with_progress(async |events| {
         runner::run(&scheduled, backends, &settings, environment, events, interrupted).await
-    })
-    .await?;
-    let document = RunDocument::from(&result);
+    });
+    let document = RunDocument::from(&result.await?);
     if let Some(identity) = &options.cluster.save_configmap {
         complain(save(&cluster, identity, &document).await);
     }

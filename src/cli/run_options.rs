@@ -1,6 +1,7 @@
 //! The options of the commands that run scenarios: `run` and `fuzz`.
 
 use std::num::NonZero;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use super::backend_kind::BackendKind;
 use super::cluster::ClusterOptions;
 use super::profile::ProfileOptions;
-use super::{Exit, Format, output, value};
+use super::{Format, output, value};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
@@ -186,7 +187,7 @@ impl RunOptions {
     }
 
     /// Prints a result. Returns its exit code.
-    pub(super) fn report(&self, run: &RunDocument, everything: bool) -> anyhow::Result<Exit> {
+    pub(super) fn report(&self, run: &RunDocument, everything: bool) -> anyhow::Result<ExitCode> {
         if let Some(failure) = &run.failure {
             anyhow::bail!("{failure}");
         }
@@ -195,7 +196,7 @@ impl RunOptions {
             Format::Json => report::json(run)?,
         };
         output::result(&text)?;
-        Ok(Exit::Code(run.exit_code))
+        Ok(ExitCode::from(run.exit_code))
     }
 }
 

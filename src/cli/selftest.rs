@@ -1,12 +1,13 @@
 //! `netproof selftest`
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::interruption::interruption;
 use super::run_options::processors;
-use super::{Exit, block_on, library, output, progress, select};
+use super::{block_on, library, output, progress, select};
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::SelfTestDocument;
@@ -58,14 +59,14 @@ Examples:
   netproof selftest --fault ignore-udp           one fault
   netproof selftest -o markdown > selftest.md    the table of faults, for a document";
 
-pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
+pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
     if let Some(fault) = args.faults.iter().find(|fault| !fault.is_in_selftest()) {
         anyhow::bail!(
             "--fault {fault}: one look at each cell cannot show it: try `netproof run --fault {fault}`"
         );
     }
     match lab::enter()? {
-        Entered::Outside(code) => return Ok(Exit::Code(code)),
+        Entered::Outside(code) => return Ok(ExitCode::from(code)),
         Entered::Inside => {}
     }
     let texts = if args.scenarios.is_empty() { library::texts() } else { source::read(&args.scenarios)? };
@@ -78,7 +79,7 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
     let result = block_on(carry_out(args, &scenarios, &faults))?;
     let Some(result) = result else {
         output::note("interrupted: nothing is known yet");
-        return Ok(Exit::Code(INTERRUPTED));
+        return Ok(ExitCode::from(INTERRUPTED));
     };
     let result = SelfTestDocument::from(&result);
     output::result(&match args.output {
@@ -87,7 +88,7 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<Exit> {
         Format::Json => report::json(&serde_json::to_value(&result)?)?,
         Format::Markdown => report::selftest_markdown(&result),
     })?;
-    Ok(if result.passed { Exit::Done } else { Exit::Code(1) })
+    Ok(if result.passed { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 async fn carry_out(

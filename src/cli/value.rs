@@ -7,28 +7,11 @@ use ipnet::IpNet;
 use crate::scenario::SpecRule;
 use crate::snapshot::{self, Field, Identity, Problem, rules};
 
-/// A value that an option does not accept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidValue {
-    #[error("`{0}` is not a duration: write 300ms, 5s, 2m or 1h")]
-    Duration(String),
-    #[error("`{0}` is not a share of leaking connections: write one above 0% and up to 10%, such as 0.1%")]
-    Share(String),
-    #[error("`{0}` is not a factor: write a number from 1, such as 1.5")]
-    Factor(String),
-    #[error("items have the numbers 1 to {0}")]
-    Item(usize),
-    #[error("not the name of a namespace")]
-    Namespace,
-    #[error("write it as namespace/name")]
-    Object,
-}
-
 /// Parses `300ms`, `5s`, `2m` or `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
-    let wrong = || InvalidValue::Duration(text.to_owned());
+    let wrong = || format!("`{text}` is not a duration: write 300ms, 5s, 2m or 1h");
     let number: u32 = number.parse().map_err(|_| wrong())?;
     match unit {
         "ms" => Ok(Duration::from_millis(number.into())),
@@ -40,35 +23,40 @@ pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
 }
 
 /// Parses a share such as `0.1%`.
-pub(super) fn share(text: &str) -> Result<f64, InvalidValue> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
     let percent = percent.filter(|percent| *percent > 0.0 && *percent <= 10.0);
-    percent.map(|percent| percent / 100.0).ok_or_else(|| InvalidValue::Share(text.to_owned()))
+    percent.map(|percent| percent / 100.0).ok_or_else(|| {
+        format!(
+            "`{text}` is not a share of leaking connections: write one above 0% and up to 10%, such as 0.1%"
+        )
+    })
 }
 
 /// Parses a number from 1.
-pub(super) fn factor(text: &str) -> Result<f64, InvalidValue> {
+pub(super) fn factor(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor >= 1.0);
-    factor.ok_or_else(|| InvalidValue::Factor(text.to_owned()))
+    factor.ok_or_else(|| format!("`{text}` is not a factor: write a number from 1, such as 1.5"))
 }
 
 /// Parses the number of a rule of docs/semantics.md.
-pub(super) fn item(text: &str) -> Result<SpecRule, InvalidValue> {
+pub(super) fn item(text: &str) -> Result<SpecRule, String> {
     let number = text.parse().ok().and_then(SpecRule::new);
-    number.ok_or_else(|| InvalidValue::Item(SpecRule::all().count()))
+    number.ok_or_else(|| format!("items have the numbers 1 to {}", SpecRule::all().count()))
 }
 
-pub(super) fn namespace(text: &str) -> Result<String, InvalidValue> {
-    if snapshot::is_namespace(text) { Ok(text.to_owned()) } else { Err(InvalidValue::Namespace) }
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let namespace = snapshot::is_namespace(text).then(|| text.to_owned());
+    namespace.ok_or_else(|| "not the name of a namespace".to_owned())
 }
 
 /// Parses `namespace/name`.
-pub(super) fn object(text: &str) -> Result<Identity, InvalidValue> {
+pub(super) fn object(text: &str) -> Result<Identity, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(Identity::new(namespace, name))
         }
-        Some(_) | None => Err(InvalidValue::Object),
+        Some(_) | None => Err("write it as namespace/name".to_owned()),
     }
 }
 

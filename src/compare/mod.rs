@@ -12,8 +12,8 @@ use environment::environment_changes;
 use times::Times;
 
 use crate::document::{
-    Cell, CellPlace, ComparisonCounts, ComparisonDocument, Difference, EnvironmentChange, Outcome, Problem,
-    RunDocument, Scenario, ScenarioCells, Step, StepCells, Thresholds, Verdict,
+    Cell, CellPlace, CellState, ComparisonCounts, ComparisonDocument, Difference, EnvironmentChange, Outcome,
+    Problem, RunDocument, Scenario, ScenarioCells, Step, StepCells, Thresholds, Verdict,
 };
 
 /// Compares two runs.
@@ -139,7 +139,8 @@ impl Comparing {
             None if is_changed => &mut self.document.changed,
             None => return,
         };
-        differences.push(Difference::new(after, problems, was, is));
+        let place = CellPlace::new(after, is);
+        differences.push(Difference { place, problems, before: was.map(CellState::from), after: is.into() });
     }
 
     fn finish(self) -> ComparisonDocument {

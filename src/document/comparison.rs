@@ -107,19 +107,6 @@ pub struct Difference {
     pub after: CellState,
 }
 
-impl Difference {
-    /// Returns the difference for a cell of a step. `before` is `None` if only the later run has the cell.
-    pub fn new(
-        place: (&Scenario, &Step),
-        problems: BTreeSet<Problem>,
-        before: Option<&Cell>,
-        after: &Cell,
-    ) -> Self {
-        let place = CellPlace::new(place, after);
-        Self { place, problems, before: before.map(CellState::from), after: after.into() }
-    }
-}
-
 /// What one of two runs says about a cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellState {
@@ -150,22 +137,11 @@ pub struct Coverage {
 
 /// A scenario that only one of two runs has, and its count of cells. In JSON it is the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[serde(transparent)]
 pub struct ScenarioCells {
     pub scenario: String,
+    #[serde(skip)]
     pub cells: usize,
-}
-
-impl From<String> for ScenarioCells {
-    fn from(scenario: String) -> Self {
-        Self { scenario, cells: 0 }
-    }
-}
-
-impl From<ScenarioCells> for String {
-    fn from(cells: ScenarioCells) -> Self {
-        cells.scenario
-    }
 }
 
 /// A step that only one of two runs has, although both have its scenario.
@@ -205,7 +181,8 @@ impl CellPlace {
 
 impl From<&Scenario> for ScenarioCells {
     fn from(scenario: &Scenario) -> Self {
-        Self { scenario: scenario.name.clone(), cells: scenario.cells() }
+        let cells = scenario.steps.iter().map(|step| step.cells.len()).sum();
+        Self { scenario: scenario.name.clone(), cells }
     }
 }
 

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ApiVersion, FuzzKind, Millis, Observation, texts};
+use super::{ApiVersion, FuzzKind, Millis, Observation, by_name, texts};
 use crate::fuzz::{Differs, Found, FuzzResult};
 use crate::policy::{Decision, IpFamily};
+use crate::verdict::{Environment, Outcome};
 
 /// What random scenarios found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,8 +18,12 @@ use crate::policy::{Decision, IpFamily};
 pub struct FuzzDocument {
     pub api_version: ApiVersion,
     pub kind: FuzzKind,
+    #[serde(skip)]
+    pub outcome: Outcome,
     pub exit_code: u8,
     pub backend: String,
+    #[serde(skip)]
+    pub facts: Vec<(String, String)>,
     pub seed: u64,
     pub cases: usize,
     pub disagreeing: usize,
@@ -28,12 +33,15 @@ pub struct FuzzDocument {
     pub skipped: usize,
     pub flaky: usize,
     pub inconclusive: usize,
+    #[serde(skip)]
+    pub retries: usize,
     pub failures: BTreeMap<u64, String>,
     pub interrupted: bool,
     pub took_ms: Millis,
     pub found: Vec<Finding>,
     pub items: Vec<RuleCases>,
-    pub fields: BTreeMap<String, usize>,
+    #[serde(with = "by_name")]
+    pub fields: Vec<(String, usize)>,
 }
 
 /// How many cases decide an item of docs/semantics.md.
@@ -62,17 +70,23 @@ pub struct Finding {
     pub naive: Decision,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observation>,
+    /// The observation with its details, as a text. Empty if nothing was sent.
+    #[serde(skip)]
+    pub observed_text: String,
     pub reasons: Vec<String>,
     pub cells: usize,
     pub tries: usize,
     pub minimal: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// The scenario that shows it.
+    #[serde(skip)]
+    pub scenario: Option<String>,
 }
 
 impl FuzzDocument {
     /// Returns the document of a result. `saved` are the files of what was found, in that order.
-    pub fn new(result: &FuzzResult, backend: &str, saved: &[Option<PathBuf>]) -> Self {
+    pub fn new(result: &FuzzResult, environment: &Environment, saved: &[Option<PathBuf>]) -> Self {
         let found = result.found.iter().zip(saved).map(|(found, path)| Finding::new(found, path.as_ref()));
         let items = result.coverage.items().map(|(item, reached)| RuleCases {
             item: item.number(),
@@ -84,8 +98,10 @@ impl FuzzDocument {
         Self {
             api_version: ApiVersion::V1Alpha1,
             kind: FuzzKind::FuzzResult,
+            outcome: result.outcome(),
             exit_code: result.exit_code(),
-            backend: backend.to_owned(),
+            backend: environment.name.clone(),
+            facts: environment.facts_with_nodes(&result.judged_nodes.iter().map(String::as_str).collect()),
             seed: result.seed,
             cases: result.cases,
             disagreeing: result.disagreeing,
@@ -95,12 +111,13 @@ impl FuzzDocument {
             skipped: result.counts.skipped,
             flaky: result.counts.flaky,
             inconclusive: result.counts.inconclusive,
+            retries: result.counts.retries,
             failures: failures.collect(),
             interrupted: result.interrupted,
             took_ms: result.took.into(),
             found: found.collect(),
             items: items.collect(),
-            fields: result.coverage.fields().into_iter().collect(),
+            fields: result.coverage.fields(),
         }
     }
 }
@@ -120,11 +137,13 @@ impl Finding {
             engine: disagreement.engine,
             naive: disagreement.naive,
             observed: disagreement.observed.as_ref().map(Observation::from),
+            observed_text: disagreement.observed.as_ref().map(ToString::to_string).unwrap_or_default(),
             reasons: texts(&disagreement.reasons),
             cells: *cells,
             tries: *tries,
             minimal: shown.as_ref().is_some_and(|shown| shown.is_minimal),
             file: path.map(|path| path.display().to_string()),
+            scenario: shown.as_ref().map(|shown| shown.text.clone()),
         }
     }
 }

@@ -22,20 +22,21 @@ pub use comparison::{
     CellPlace, CellState, ComparedRun, ComparisonCounts, ComparisonDocument, Coverage, Difference,
     EnvironmentChange, ScenarioCells, Slower, StepCells, Thresholds, TimeComparison,
 };
-pub use expectation::{AllPorts, ExpectationDocument, ExpectedPair, ExpectedTraffic, Ports, UnshownServices};
+pub use expectation::{AllPorts, Assumption, ExpectationDocument, ExpectedTraffic, Ports, UnshownServices};
 pub use fuzz::{Finding, FuzzDocument, RuleCases};
 pub use profile::{Deviation, Profile};
-pub use run::{Error, NodeCoverage, Proof, RunDocument};
+pub use run::{Error, RunDocument};
 pub use scenario::{Fate, OpenConnection, Scenario, Step};
 pub use scenario_list::{Deciding, ListedRule, ListedScenario, ScenarioListDocument};
 pub use selftest::{FaultTrial, SelfTestDocument, TriedFault};
 pub use time::{Latency, Millis, Quantiles, RunLatency, StepTimes};
 
-pub use crate::fuzz::Differs;
+pub use crate::fuzz::{Differs, Tally};
 pub use crate::policy::{Decision, Direction, IpFamily};
 pub use crate::scenario::Demonstrates;
+pub(crate) use crate::selftest::ENOUGH;
 pub use crate::snapshot::Unmodelled;
-pub use crate::verdict::{Change, Counts, NodeCounts, Outcome, Repetitions};
+pub use crate::verdict::{Change, Counts, NodeCounts, NodeCoverage, Outcome, Proof, Repetitions};
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::Observation;
 use crate::policy::Decision;
-use crate::verdict::{CellResult, Excuse, RunResult};
+use crate::verdict::{AppliedProfile, CellResult, Excuse, RunResult};
 
 /// A profile of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,26 +41,28 @@ pub struct Deviation {
 }
 
 impl Profile {
-    pub(super) fn all(result: &RunResult) -> Vec<Self> {
-        let denials = result.cells().filter(|cell| cell.expected.decision == Decision::Deny);
-        let denials: Vec<_> = denials.collect();
-        let profiles = result.profiles.iter().map(|profile| {
-            let is_excused = |cell: &&&CellResult| {
-                cell.is_excused() && cell.excused.as_ref().is_some_and(|own| own.profile == profile.name)
-            };
-            let deviations = profile.deviations.iter().map(|deviation| {
-                let is_its_own = |cell: &&CellResult| cell.excused.as_ref() == Some(deviation);
-                Deviation::new(deviation, &result.cells().filter(is_its_own).collect::<Vec<_>>())
-            });
-            Self {
-                name: profile.name.clone(),
-                description: profile.description.clone(),
-                excused_denials: denials.iter().filter(is_excused).count(),
-                denials: denials.len(),
-                deviations: deviations.collect(),
-            }
+    /// Returns the profile of a run in which these cells were probed.
+    pub fn new(profile: &AppliedProfile, cells: &[&CellResult]) -> Self {
+        let denials = cells.iter().filter(|cell| cell.expected.decision == Decision::Deny);
+        let is_excused = |cell: &&&CellResult| {
+            cell.is_excused() && cell.excused.as_ref().is_some_and(|own| own.profile == profile.name)
+        };
+        let deviations = profile.deviations.iter().map(|deviation| {
+            let own = cells.iter().copied().filter(|cell| cell.excused.as_ref() == Some(deviation));
+            Deviation::new(deviation, &own.collect::<Vec<_>>())
         });
-        profiles.collect()
+        Self {
+            name: profile.name.clone(),
+            description: profile.description.clone(),
+            excused_denials: denials.clone().filter(is_excused).count(),
+            denials: denials.count(),
+            deviations: deviations.collect(),
+        }
+    }
+
+    pub(super) fn all(result: &RunResult) -> Vec<Self> {
+        let cells: Vec<_> = result.cells().collect();
+        result.profiles.iter().map(|profile| Self::new(profile, &cells)).collect()
     }
 
     /// Returns whether the profile excuses more than half of the denials, so that little is left to prove.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::policy::Decision;
 use crate::snapshot::Unmodelled;
-use crate::verdict::{Counts, NodeCounts, Outcome, Power, RunResult};
+use crate::verdict::{Counts, NodeCounts, NodeCoverage, Outcome, Proof, RunResult, ScenarioResult};
 
 /// Reason why a text is not a result of a run.
 #[derive(Debug, Error)]
@@ -98,47 +98,6 @@ pub struct RunDocument {
     pub scenarios: Vec<Scenario>,
 }
 
-/// How many of a cluster's nodes were used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeCoverage {
-    pub used: usize,
-    pub all: usize,
-}
-
-/// What the proved denials rest on.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Proof {
-    pub denials: usize,
-    pub dropped_probes: u64,
-    pub fewest_per_denial: u32,
-    pub enforcement_points: usize,
-    pub untold_enforcement_points: usize,
-    pub fewest_per_enforcement_point: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detectable_share: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub asked_share: Option<f64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub falls_short: bool,
-}
-
-impl Proof {
-    fn new(power: &Power, asked_share: Option<f64>) -> Self {
-        Self {
-            denials: power.denials,
-            dropped_probes: power.probes,
-            fewest_per_denial: power.fewest_per_cell,
-            enforcement_points: power.points,
-            untold_enforcement_points: power.untold,
-            fewest_per_enforcement_point: power.fewest_per_point,
-            detectable_share: (power.points > 0).then_some(power.detectable_share),
-            asked_share,
-            falls_short: asked_share.is_some_and(|share| power.falls_short_of(share)),
-        }
-    }
-}
-
 impl RunDocument {
     /// Parses a result. `name` is where it was read from.
     ///
@@ -207,11 +166,10 @@ impl RunDocument {
 impl From<&RunResult> for RunDocument {
     fn from(result: &RunResult) -> Self {
         let (environment, judged_nodes) = (&result.environment, result.judged_nodes());
-        let coverage = environment.coverage(&judged_nodes);
         let skipped = result.skipped().into_iter();
-        let power = result.power();
+        let proof = result.proof();
         let scenarios: Vec<_> = result.scenarios.iter().map(Scenario::from).collect();
-        let outcome = result.outcome(&power);
+        let outcome = result.outcome(&proof);
         Self {
             name: "this run".to_owned(),
             api_version: ApiVersion::V1Alpha1,
@@ -223,9 +181,10 @@ impl From<&RunResult> for RunDocument {
             facts: environment.facts_with_nodes(&judged_nodes),
             warnings: environment.warnings.clone(),
             unmodelled: environment.unmodelled.clone(),
-            node_coverage: coverage
-                .map(|coverage| NodeCoverage { used: coverage.used.len(), all: coverage.all }),
-            lacking: texts(result.lacking()),
+            node_coverage: environment.coverage(&judged_nodes),
+            lacking: texts(
+                result.scenarios.iter().flat_map(ScenarioResult::lacking).collect::<BTreeSet<_>>(),
+            ),
             interrupted: result.interrupted,
             stopped: result.stopped,
             not_run: result.unfinished.iter().cloned().collect(),
@@ -235,7 +194,7 @@ impl From<&RunResult> for RunDocument {
             leaking_node: result.leaking_node().map(str::to_owned),
             took_ms: result.took.into(),
             counts: scenarios.iter().map(|scenario| scenario.counts).sum(),
-            proof: Proof::new(&power, result.asked_share),
+            proof,
             skipped: skipped.map(|(capability, count)| (capability.to_string(), count)).collect(),
             nodes: result.nodes().into_iter().map(|(node, counts)| (node.to_owned(), counts)).collect(),
             profiles: Profile::all(result),

@@ -133,20 +133,9 @@ impl Scenario {
     pub fn latency(&self) -> Latency {
         Latency::of(self.steps.iter().map(|step| step.times))
     }
-
-    /// Returns the count of cells, over all steps.
-    pub fn cells(&self) -> usize {
-        self.steps.iter().map(|step| step.cells.len()).sum()
-    }
 }
 
 impl Step {
-    /// Returns the outcome of the step.
-    pub fn outcome(&self, demonstrates: Option<Demonstrates>) -> Outcome {
-        let denials = self.cells.iter().filter(|cell| cell.promised() == Decision::Deny).count();
-        Counts { denials, ..self.counts }.outcome(demonstrates)
-    }
-
     /// Returns how much shorter the step's times may be, because a change was in force at some time between
     /// two probes.
     pub fn uncertainty(&self) -> Millis {

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ApiVersion, ListKind};
-use crate::scenario::{Scenario, Size, SpecRule};
+use crate::scenario::{self, Scenario, SpecRule};
+use crate::source;
 
 /// A list of scenarios.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,10 +50,13 @@ pub struct ListedRule {
     pub cases: usize,
 }
 
-impl From<&[(Scenario, Size)]> for ScenarioListDocument {
-    fn from(scenarios: &[(Scenario, Size)]) -> Self {
-        let listed: Vec<_> =
-            scenarios.iter().map(|(scenario, size)| ListedScenario::new(scenario, *size)).collect();
+impl ScenarioListDocument {
+    /// Returns the list of some scenarios.
+    ///
+    /// # Errors
+    /// If the cells of a scenario cannot be counted.
+    pub fn new(scenarios: &[Scenario]) -> Result<Self, source::Error> {
+        let listed = scenarios.iter().map(ListedScenario::new).collect::<Result<Vec<_>, _>>()?;
         let mut tags = BTreeMap::<String, Deciding>::new();
         for scenario in &listed {
             for tag in scenario.tags.iter().collect::<BTreeSet<_>>() {
@@ -61,7 +65,7 @@ impl From<&[(Scenario, Size)]> for ScenarioListDocument {
                 deciding.cases += scenario.cases;
             }
         }
-        let steps = || scenarios.iter().flat_map(|(scenario, _)| &scenario.steps);
+        let steps = || scenarios.iter().flat_map(|scenario| &scenario.steps);
         let items = SpecRule::all().map(|item| ListedRule {
             item: item.number(),
             title: item.title().to_owned(),
@@ -69,20 +73,15 @@ impl From<&[(Scenario, Size)]> for ScenarioListDocument {
             cases: steps().filter(|step| step.items.contains(&item) && !step.expect.is_empty()).count(),
         });
         let items = items.collect();
-        Self {
-            api_version: ApiVersion::V1Alpha1,
-            kind: ListKind::ScenarioList,
-            scenarios: listed,
-            tags,
-            items,
-        }
+        let (api_version, kind) = (ApiVersion::V1Alpha1, ListKind::ScenarioList);
+        Ok(Self { api_version, kind, scenarios: listed, tags, items })
     }
 }
 
 impl ListedScenario {
-    fn new(scenario: &Scenario, size: Size) -> Self {
+    fn new(scenario: &Scenario) -> Result<Self, source::Error> {
         let items = scenario.steps.iter().flat_map(|step| &step.items);
-        Self {
+        Ok(Self {
             name: scenario.name.clone(),
             description: scenario.description.clone(),
             file: scenario.file.to_string(),
@@ -91,7 +90,7 @@ impl ListedScenario {
             steps: scenario.steps.len(),
             // Cases are steps with assertions of their own.
             cases: scenario.steps.iter().filter(|step| !step.expect.is_empty()).count(),
-            cells: size.steps,
-        }
+            cells: scenario::size(scenario)?.steps,
+        })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Step;
-use crate::verdict::TimeToSettle;
+use crate::verdict::{PerChange, TimeToSettle};
 
 /// A time in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl From<TimeToSettle> for StepTimes {
 }
 
 /// Quantiles of times over steps. Each is a time that was measured (nearest rank).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quantiles {
     pub steps: usize,
@@ -63,12 +63,7 @@ impl Quantiles {
 }
 
 /// Times of the steps with new denials, and of the steps with new allowances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Latency {
-    pub enforce: Option<Quantiles>,
-    pub admit: Option<Quantiles>,
-}
+pub type Latency = PerChange<Quantiles>;
 
 impl Latency {
     /// Returns the latency of steps with these times.

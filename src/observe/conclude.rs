@@ -186,6 +186,6 @@ impl<B: Backend> Observer<'_, B> {
         let before = self.expected.get(&planned.cell).filter(|_| planned.new_pod.is_none());
         let change = Change::since(before, planned.decision)?;
         let settling = Settling::new(change, track.settled?, before, expected, nodes);
-        Some(Settling { opposed: track.opposed, limit: self.settings.limits.of(change), ..settling })
+        Some(Settling { opposed: track.opposed, limit: self.settings.limits.get(change), ..settling })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::escape::plain;
-use crate::fuzz::Tally;
+use crate::document::Tally;
 
 /// Returns a paragraph for each kind of interference.
 pub fn disturbed(tallies: &BTreeMap<&str, Tally>) -> String {

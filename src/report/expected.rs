@@ -1,8 +1,7 @@
 //! The expected matrix, as a table and as JSON. Both are written row by row, because a large cluster has
 //! millions of rows.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -10,154 +9,83 @@ use serde_json::json;
 
 use super::escape::{Plain, escape_json};
 use super::view;
-use crate::document::{ApiVersion, ExpectationKind, ExpectedTraffic, Outcome, Unmodelled, UnshownServices};
-use crate::expect::{Matrix, Row};
-use crate::policy::{ConnectionsId, PairConnections, UnknownFact};
-use crate::snapshot::{Identity, Unshown};
-
-/// What a reader of a matrix must know besides its rows.
-#[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
-    /// Parts of the manifests that may mean something else than their author thinks.
-    pub warnings: &'a [String],
-    /// Kinds of objects that are not modelled, so that the matrix may be incomplete.
-    pub unmodelled: &'a [Unmodelled],
-    /// Services that do something which no row shows, by the reason.
-    pub unshown: &'a BTreeMap<Unshown, Vec<Identity>>,
-}
-
-impl About<'_> {
-    /// Returns a line about each reason why no row shows a Service.
-    pub fn notes(self) -> impl Iterator<Item = String> {
-        self.unshown.iter().map(|(why, services)| {
-            let names: Vec<_> = services.iter().map(ToString::to_string).collect();
-            format!("not in the table: Service {}: {why}", names.join(", "))
-        })
-    }
-
-    /// Returns the outcome: objects that are not modelled leave the matrix incomplete.
-    pub fn outcome(self) -> Outcome {
-        let is_complete = self.unmodelled.iter().all(|kind| kind.is_accepted);
-        if is_complete { Outcome::Pass } else { Outcome::Inconclusive }
-    }
-}
+use crate::document::{ApiVersion, Assumption, ExpectationDocument, ExpectationKind, ExpectedTraffic};
 
 /// Writes a matrix as a table.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn expected_table(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Write) -> io::Result<()> {
-    let width = matrix.widest_name().max(4);
+pub fn expected_table(document: &mut ExpectationDocument<'_>, mut to: impl Write) -> io::Result<()> {
+    let width = document.widest_name().max(4);
     writeln!(to, "{:width$}  {:width$}  CONNECTIONS", "FROM", "TO")?;
-    let mut texts: HashMap<ConnectionsId, String> = HashMap::new();
-    let mut legend = Legend::default();
-    matrix.rows(|Row { from, to: destination, connections, id }| {
-        let text = texts.entry(id).or_insert_with(|| connections_text(connections, &mut legend));
-        writeln!(to, "{:width$}  {:width$}  {text}", Plain(from), Plain(destination))
-    })?;
-    legend.write(&mut to)?;
-    for (i, kind) in about.unmodelled.iter().enumerate() {
+    let mut legend = Vec::new();
+    document.pairs(
+        |traffic| Ok(traffic_text(traffic, &mut legend)),
+        |from, destination, traffic| {
+            writeln!(to, "{:width$}  {:width$}  {traffic}", Plain(from), Plain(destination))
+        },
+    )?;
+    for (i, Assumption { text, how_to_add }) in legend.iter().enumerate() {
+        let heading = if i == 0 { "\nundefined because\n" } else { "" };
+        writeln!(to, "{heading}  [{}]  {}{how_to_add}", i + 1, Plain(text))?;
+    }
+    for (i, kind) in document.unmodelled.iter().enumerate() {
         writeln!(to, "{}{}", if i == 0 { "\n" } else { "" }, Plain(view::unmodelled(kind)))?;
     }
     to.flush()
 }
 
-fn connections_text(connections: &PairConnections, legend: &mut Legend) -> String {
-    let PairConnections { allowed, undefined, assumptions } = connections;
-    let mut marks = || assumptions.iter().map(|fact| legend.mark(fact)).collect::<String>();
-    match (allowed.is_empty(), undefined.is_empty()) {
-        (_, true) => allowed.to_string(),
-        (true, false) => format!("undefined: {undefined}{}", marks()),
-        (false, false) => format!("{allowed}; undefined: {undefined}{}", marks()),
-    }
-}
-
-/// Facts on which rows depend, each with a mark.
-#[derive(Default)]
-struct Legend {
-    facts: Vec<UnknownFact>,
-}
-
-impl Legend {
-    /// Returns the mark of a fact, with a space before it.
-    fn mark(&mut self, fact: &UnknownFact) -> String {
-        let known = self.facts.iter().position(|other| other == fact);
-        let at = known.unwrap_or_else(|| {
-            self.facts.push(fact.clone());
-            self.facts.len() - 1
-        });
-        format!(" [{}]", at + 1)
-    }
-
-    fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        if self.facts.is_empty() {
-            return Ok(());
+/// Returns the traffic of a pair as a text, with a mark for each assumption. The legend explains the marks.
+fn traffic_text(traffic: &ExpectedTraffic, legend: &mut Vec<Assumption>) -> String {
+    let mut texts: Vec<_> = traffic.allowed_text.iter().cloned().collect();
+    if let Some(undefined) = &traffic.undefined_text {
+        let mut text = format!("undefined: {undefined}");
+        for assumption in traffic.assumptions.iter().flatten() {
+            let index = legend.iter().position(|other| other == assumption).unwrap_or_else(|| {
+                legend.push(assumption.clone());
+                legend.len() - 1
+            });
+            text.push_str(&format!(" [{}]", index + 1));
         }
-        writeln!(to, "\nundefined because")?;
-        for (i, fact) in self.facts.iter().enumerate() {
-            writeln!(to, "  [{}]  {}{}", i + 1, Plain(fact), how_to_add(fact))?;
-        }
-        Ok(())
+        texts.push(text);
     }
+    texts.join("; ")
 }
 
-/// Returns how the user can add a fact to the input.
-fn how_to_add(fact: &UnknownFact) -> &'static str {
-    match fact {
-        UnknownFact::NamespaceLabels { .. } => ": add its Namespace object",
-        UnknownFact::PodLabel { .. } => ": a controller sets it; add the pods of a running cluster",
-        UnknownFact::PodAddresses => ": give --pod-cidr, or add the pods of a running cluster",
-        UnknownFact::NodeAddresses => ": give --node-cidr, or add the Node objects",
-        UnknownFact::NodeLabels
-        | UnknownFact::DomainNames
-        | UnknownFact::Translation
-        | UnknownFact::HostNetwork => "",
-        UnknownFact::PodNodes => ": add the pods of a running cluster",
-    }
-}
-
-/// Writes a matrix as JSON, in the form of an [`ExpectationDocument`](crate::document::ExpectationDocument).
+/// Writes a matrix as JSON.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn expected_json(matrix: &mut Matrix<'_>, about: About<'_>, mut to: impl Write) -> io::Result<()> {
-    let About { warnings, unmodelled, unshown } = about;
-    let unshown = unshown.iter().map(|(why, services)| UnshownServices {
-        services: services.iter().map(ToString::to_string).collect(),
-        why: why.to_string(),
-    });
-    writeln!(to, r#"{{"apiVersion":"{}","kind":"{}","#, ApiVersion::V1Alpha1.name(), KIND.name())?;
-    writeln!(to, r#""warnings":{},"#, escaped(json!(warnings)))?;
-    writeln!(to, r#""unmodelled":{},"#, escaped(json!(unmodelled)))?;
-    writeln!(to, r#""unshown":{},"#, escaped(json!(unshown.collect::<Vec<_>>())))?;
+pub fn expected_json(document: &mut ExpectationDocument<'_>, mut to: impl Write) -> io::Result<()> {
+    let (version, kind) = (ApiVersion::V1Alpha1, ExpectationKind::ExpectedMatrix);
+    writeln!(to, r#"{{"apiVersion":"{}","kind":"{}","#, version.name(), kind.name())?;
+    writeln!(to, r#""warnings":{},"#, escaped(json!(document.warnings)))?;
+    writeln!(to, r#""unmodelled":{},"#, escaped(json!(document.unmodelled)))?;
+    writeln!(to, r#""unshown":{},"#, escaped(json!(document.unshown)))?;
     write!(to, r#""pairs":"#)?;
-    // Each name and each set of connections is converted to JSON once.
+    // Each name is converted to JSON once.
     let mut names: HashMap<String, String> = HashMap::new();
-    let mut traffic: HashMap<ConnectionsId, String> = HashMap::new();
     let mut separator = "[\n";
-    matrix.rows(|Row { from, to: destination, connections, id }| {
-        for name in [from, destination] {
-            if !names.contains_key(name) {
-                names.insert(name.to_owned(), escaped(json!(name)));
+    document.pairs::<io::Error>(
+        // The fields follow those of the pair.
+        |traffic| Ok(escaped(serde_json::to_string(traffic)?.trim_start_matches('{'))),
+        |from, destination, traffic| {
+            for name in [from, destination] {
+                if !names.contains_key(name) {
+                    names.insert(name.to_owned(), escaped(json!(name)));
+                }
             }
-        }
-        if let Entry::Vacant(entry) = traffic.entry(id) {
-            let text = serde_json::to_string(&ExpectedTraffic::from(connections))?;
-            // The fields follow those of the pair.
-            entry.insert(escaped(text.trim_start_matches('{')));
-        }
-        let quoted = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();
-        let fields = traffic.get(&id).map(String::as_str).unwrap_or_default();
-        write!(to, r#"{separator} {{"from":{},"to":{},{fields}"#, quoted(from), quoted(destination))?;
-        separator = ",\n";
-        io::Result::Ok(())
-    })?;
+            let [from, destination] =
+                [from, destination].map(|name| names.get(name).map(String::as_str).unwrap_or_default());
+            write!(to, r#"{separator} {{"from":{from},"to":{destination},{traffic}"#)?;
+            separator = ",\n";
+            Ok(())
+        },
+    )?;
     let end = if separator == "[\n" { "[]}\n" } else { "\n]}\n" };
     to.write_all(end.as_bytes())?;
     to.flush()
 }
-
-const KIND: ExpectationKind = ExpectationKind::ExpectedMatrix;
 
 /// Returns JSON without characters that a terminal would obey.
 fn escaped(json: impl Display) -> String {

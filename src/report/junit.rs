@@ -11,8 +11,8 @@ use super::escape::{Plain, lines, message, shown};
 use super::style::{count, join};
 use super::view;
 use crate::document::{
-    Cell, Counts, Latency, Millis, Outcome, Problem, Profile, Quantiles, Repetitions, RunDocument, Scenario,
-    Step, StepTimes,
+    Cell, Counts, Fate, Latency, Millis, Outcome, Problem, Profile, Quantiles, Repetitions, RunDocument,
+    Scenario, Step, StepTimes,
 };
 
 /// Writes a run as JUnit XML.
@@ -145,14 +145,15 @@ fn case(scenario: &Scenario, step: &Step) -> TestCase {
         ("newPodsIsolatedMs".to_owned(), step.new_pods_isolated_ms),
         ("newPodsAdmittedMs".to_owned(), step.new_pods_admitted_ms),
     ]));
-    if let Some(open) = view::open_connections(step) {
+    if !step.open_connections.is_empty() {
         let numbers = [
-            ("openConnectionsSurvived", open.survived),
-            ("openConnectionsCut", open.cut),
-            ("openConnectionsEnded", open.ended),
-            ("openConnectionsNotMeasured", open.not_measured),
+            ("openConnectionsSurvived", Fate::Survived),
+            ("openConnectionsCut", Fate::Cut),
+            ("openConnectionsEnded", Fate::Ended),
+            ("openConnectionsNotMeasured", Fate::NotMeasured),
         ];
-        case.add_properties(numbers.map(|(name, number)| Property::new(name, number.to_string())));
+        let number = |fate| view::open(step, fate).to_string();
+        case.add_properties(numbers.map(|(name, fate)| Property::new(name, number(fate))));
     }
     case
 }
@@ -182,7 +183,7 @@ fn millis(times: impl IntoIterator<Item = (String, Option<Millis>)>) -> Vec<Prop
 fn status(scenario: &Scenario, step: &Step) -> TestCaseStatus {
     let counts = &step.counts;
     let gaps = view::mistaken_gaps(scenario, counts);
-    let kind = match step.outcome(scenario.demonstrates) {
+    let kind = match counts.outcome(scenario.demonstrates) {
         Outcome::Pass => return TestCaseStatus::success(),
         Outcome::Skipped => return skipped(counts),
         Outcome::Inconclusive => NonSuccessKind::Error,

@@ -2,13 +2,10 @@
 
 use super::escape::Plain;
 use super::style::{FAINT, Table, duration, paint, thousands};
-use crate::document::{Latency, Millis, Quantiles, RunDocument, RunLatency, Step, StepTimes};
+use crate::document::{Change, Latency, Millis, Quantiles, RunDocument, RunLatency, Step, StepTimes};
 
 /// Greatest count of nodes for each kind of change, unless everything is shown.
 const NODES: usize = 4;
-
-/// Times of one kind of change.
-type Of = fn(&Latency) -> Option<Quantiles>;
 
 /// Returns a line for new denials and one for new allowances, each with a line for each of the slowest nodes.
 /// `None` if nothing changed.
@@ -20,14 +17,12 @@ pub(super) fn table(run: &RunDocument, everything: bool) -> Option<String> {
     let mut table = Table::new(["time", "steps", "p50", "p95", "max"]);
     let most = if everything { usize::MAX } else { NODES };
     let mut is_cut = false;
-    let kinds: [(&str, Of); 2] =
-        [("to enforce", |latency| latency.enforce), ("to admit", |latency| latency.admit)];
-    for (name, quantiles) in kinds {
-        let Some(total) = quantiles(total) else { continue };
-        table.row(row(name.to_owned(), total));
+    for change in [Change::Enforce, Change::Admit] {
+        let Some(total) = total.get(change) else { continue };
+        table.row(row(format!("to {}", change.name()), total));
         let nodes = by_node.iter().filter(|_| by_node.len() > 1);
         let mut nodes: Vec<_> =
-            nodes.filter_map(|(node, latency)| Some((node.as_str(), quantiles(latency)?))).collect();
+            nodes.filter_map(|(node, latency)| Some((node.as_str(), latency.get(change)?))).collect();
         nodes.sort_by_key(|(_, quantiles)| std::cmp::Reverse((quantiles.max_ms, quantiles.p95_ms)));
         is_cut |= nodes.len() > most;
         nodes.truncate(most);

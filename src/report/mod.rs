@@ -1,4 +1,4 @@
-//! Reports: documents and results as text for people, JSON for programs, and JUnit XML for CI.
+//! Reports: documents as text for people, JSON for programs, and JUnit XML for CI.
 //!
 //! `view` decides what reports of a run say. The writers decide only where it stands.
 
@@ -9,11 +9,9 @@ mod expected;
 mod fuzz;
 mod junit;
 mod latency;
-mod list;
+mod lists;
 mod matrix;
 mod page;
-mod profiles;
-mod scenarios;
 mod selftest;
 pub(crate) mod style;
 mod terminal;
@@ -21,13 +19,11 @@ mod view;
 
 pub use compare::comparison;
 pub use disturbed::disturbed;
-pub use escape::{guard, json, message, one_line};
-pub use expected::{About, expected_json, expected_table};
+pub use escape::{guard, json, message, plain};
+pub use expected::{expected_json, expected_table};
 pub use fuzz::fuzz;
 pub use junit::junit;
-pub use list::list;
-pub use profiles::profiles;
-pub use scenarios::scenarios_table;
+pub use lists::{list, profiles, scenarios_table};
 pub use selftest::{selftest, selftest_markdown};
 pub use terminal::terminal;
 pub(crate) use view::all_problems as problems;

@@ -7,8 +7,7 @@ use super::escape::Plain;
 use super::page::Page;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
 use super::terminal;
-use crate::document::{Scenario, SelfTestDocument, TriedFault};
-use crate::selftest::ENOUGH;
+use crate::document::{ENOUGH, Scenario, SelfTestDocument, TriedFault};
 
 /// Returns the report for people: the verdict, what is undetected, what detects nothing, and the matrix.
 pub fn selftest(result: &SelfTestDocument) -> String {

@@ -4,8 +4,8 @@ use anstyle::Style;
 
 use super::style::{BAD, UNSURE, count, duration, join, thousands};
 use crate::document::{
-    Cell, Change, Counts, Decision, Deviation, Fate, Problem, Profile, Proof, RunDocument, Scenario, Step,
-    Unmodelled,
+    Cell, Change, Counts, Decision, Deviation, Fate, OpenConnection, Problem, Profile, Proof, RunDocument,
+    Scenario, Step, Unmodelled,
 };
 
 /// Section of a report for the cells with one problem.
@@ -98,9 +98,8 @@ pub(super) fn finding(problem: Problem, cell: &Cell) -> String {
                 Decision::Deny => "deny",
                 Decision::Undefined => "leave it open",
             };
-            cell.intended
-                .map(|intended| format!("wanted {intended}, the policies {policies}"))
-                .unwrap_or_default()
+            let gap = cell.intended.map(|intended| format!("wanted {intended}, the policies {policies}"));
+            gap.unwrap_or_default()
         }
         Problem::AssertionError => {
             let asserted =
@@ -113,15 +112,8 @@ pub(super) fn finding(problem: Problem, cell: &Cell) -> String {
 
 /// Returns the reason for a problem of a cell.
 pub(super) fn reason(problem: Problem, cell: &Cell) -> String {
-    match problem {
-        Problem::Leak
-        | Problem::Blocked
-        | Problem::PolicyGap
-        | Problem::AssertionError
-        | Problem::Late
-        | Problem::Flaky => reasons(cell),
-        Problem::Inconclusive => cell.cause.clone().unwrap_or_default(),
-    }
+    let is_measured = problem != Problem::Inconclusive;
+    if is_measured { reasons(cell) } else { cell.cause.clone().unwrap_or_default() }
 }
 
 /// Returns what was observed of a cell.
@@ -199,45 +191,25 @@ pub(super) fn less_proved(proof: &Proof) -> Option<String> {
     })
 }
 
-/// Counts of a step's open connections by what became of them, and of the survivors that are denied now.
-pub(super) struct OpenCounts {
-    pub(super) survived: usize,
-    denied_now: usize,
-    pub(super) cut: usize,
-    pub(super) ended: usize,
-    pub(super) not_measured: usize,
+/// Returns how many connections that were open before a step have a fate.
+pub(super) fn open(step: &Step, fate: Fate) -> usize {
+    step.open_connections.iter().filter(|connection| connection.fate == fate).count()
 }
 
-/// Counts the connections that were open before a step. Returns `None` if there were none.
-pub(super) fn open_connections(step: &Step) -> Option<OpenCounts> {
-    let connections = &step.open_connections;
-    let count = |fate| connections.iter().filter(|connection| connection.fate == fate).count();
-    let denied_now = connections.iter().filter(|connection| {
-        connection.fate == Fate::Survived && connection.expected == Some(Decision::Deny)
-    });
-    (!connections.is_empty()).then(|| OpenCounts {
-        survived: count(Fate::Survived),
-        denied_now: denied_now.count(),
-        cut: count(Fate::Cut),
-        ended: count(Fate::Ended),
-        not_measured: count(Fate::NotMeasured),
-    })
-}
-
-impl OpenCounts {
-    /// Returns the counts as a text: `3 survived (2 denied now), 1 cut`.
-    pub(super) fn summary(&self) -> String {
-        let denied = match self.denied_now {
-            0 => "survived".to_owned(),
-            number => format!("survived ({} denied now)", thousands(number)),
-        };
-        join([
-            (self.survived, denied.as_str(), denied.as_str()),
-            (self.cut, "cut", "cut"),
-            (self.ended, "ended with its pod", "ended with their pods"),
-            (self.not_measured, "not measured", "not measured"),
-        ])
-    }
+/// Returns what became of the connections that were open before a step: `3 survived (2 denied now), 1 cut`.
+pub(super) fn open_connections(step: &Step) -> String {
+    let is_denied_now =
+        |open: &&OpenConnection| open.fate == Fate::Survived && open.expected == Some(Decision::Deny);
+    let survived = match step.open_connections.iter().filter(is_denied_now).count() {
+        0 => "survived".to_owned(),
+        number => format!("survived ({} denied now)", thousands(number)),
+    };
+    join([
+        (open(step, Fate::Survived), survived.as_str(), survived.as_str()),
+        (open(step, Fate::Cut), "cut", "cut"),
+        (open(step, Fate::Ended), "ended with its pod", "ended with their pods"),
+        (open(step, Fate::NotMeasured), "not measured", "not measured"),
+    ])
 }
 
 /// Returns what was observed where a deviation applies:

@@ -13,6 +13,16 @@ pub struct Nodes {
     pub to: Option<String>,
 }
 
+impl Nodes {
+    /// Returns the node that enforces policies in a direction.
+    pub(super) fn enforcing(&self, direction: Direction) -> Option<&str> {
+        match direction {
+            Direction::Egress => self.from.as_deref(),
+            Direction::Ingress => self.to.as_deref(),
+        }
+    }
+}
+
 /// Returns the directions in which policies deny a denied flow.
 pub(super) fn denying(expected: &Expectation) -> impl Iterator<Item = Direction> {
     expected.reasons.iter().filter_map(|reason| match reason {
@@ -34,9 +44,11 @@ pub(super) fn nodes_of(
     directions: impl IntoIterator<Item = Direction>,
     nodes: &Nodes,
 ) -> Option<BTreeSet<&str>> {
-    let node = |direction| match direction {
-        Direction::Egress => nodes.from.as_deref(),
-        Direction::Ingress => nodes.to.as_deref(),
-    };
-    directions.into_iter().map(node).collect()
+    directions.into_iter().map(|direction| nodes.enforcing(direction)).collect()
+}
+
+/// Returns the node of a set of one node.
+pub(super) fn only(nodes: BTreeSet<&str>) -> Option<&str> {
+    let mut nodes = nodes.into_iter();
+    nodes.next().filter(|_| nodes.next().is_none())
 }

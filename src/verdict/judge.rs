@@ -1,6 +1,5 @@
 //! Judges the evidence about a cell.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::observation::{Control, Observation};
@@ -27,21 +26,30 @@ pub enum Verdict {
 }
 
 /// Reason why a cell could not be measured.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Cause {
     /// The kernel lacks something that the probe needs.
+    #[error("the kernel cannot do it: {0}")]
     Kernel(String),
     /// The destination's listener was not seen up, so a dropped probe proves nothing.
+    #[error("the destination's own listener was not seen up")]
     NoControl,
     /// No canary got through between the same nodes when the probe was dropped.
+    #[error("no canary got through between the same nodes at the same time")]
     NoPath,
     /// Nothing was delivered between the same addresses after the policies were removed.
+    #[error("it did not get through after the policies were removed either")]
     NoControlAfterwards,
     /// This node still enforced the state before the step at the deadline, and the change makes no difference
     /// to the cell.
+    #[error("{0} still enforced the state before the step when the settle time was over")]
     NotInForce(String),
     /// The change came into force between two probes, or before the first probe. The limit is in the same
     /// interval.
+    #[error(
+        "no probe shows whether it was in force within {} ms: the first that did what is promised is from {} ms \
+         after the change, {}", .limit.as_millis(), .took.as_millis(), last_opposed(*.opposed)
+    )]
     PunctualityUnknown {
         /// Limit for the change.
         limit: Duration,
@@ -51,64 +59,40 @@ pub enum Cause {
         took: Duration,
     },
     /// Probes that counted as dropped arrived later.
+    #[error("its probes arrived after their round")]
     LateArrival,
     /// There are too few dropped probes to exclude loss: the network loses too many packets, or there was no
     /// time for more.
+    #[error("it could not be probed often enough to tell silence from loss")]
     Unconfirmed,
     /// The probe did not get through in the control round, before there were policies. So a dropped probe
     /// proves nothing.
+    #[error("it did not get through before there were policies either")]
     NoBaseline,
     /// An end has no address of the family.
+    #[error("one end has no address of this family")]
     NoAddress,
     /// The environment cannot contain an end of the cell.
+    #[error("{0}")]
     Absent(String),
     /// The environment lacks a capability that the scenario does not declare.
+    #[error("{0}; a scenario that says `requires: [{1}]` skips it")]
     Undeclared(Box<Cause>, Capability),
     /// Another endpoint answered.
+    #[error("answered by {0}")]
     Misdelivered(String),
     /// The DNS lookup failed, and not because of the network.
+    #[error("the lookup failed: {0}")]
     DnsFailure(String),
     /// netproof or its agent failed.
+    #[error("{0}")]
     ProbeError(String),
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kernel(message) => write!(f, "the kernel cannot do it: {message}"),
-            Self::NoControl => f.write_str("the destination's own listener was not seen up"),
-            Self::NoPath => f.write_str("no canary got through between the same nodes at the same time"),
-            Self::NoControlAfterwards => {
-                f.write_str("it did not get through after the policies were removed either")
-            }
-            Self::NotInForce(node) => {
-                write!(f, "{node} still enforced the state before the step when the settle time was over")
-            }
-            Self::PunctualityUnknown { limit, opposed, took } => {
-                let millis = Duration::as_millis;
-                let (limit, took) = (millis(limit), millis(took));
-                write!(
-                    f,
-                    "no probe shows whether it was in force within {limit} ms: the first that did what is "
-                )?;
-                write!(f, "promised is from {took} ms after the change, ")?;
-                match opposed {
-                    Some(opposed) => write!(f, "the last that did not from {} ms", millis(opposed)),
-                    None => f.write_str("and there is none before"),
-                }
-            }
-            Self::LateArrival => f.write_str("its probes arrived after their round"),
-            Self::Unconfirmed => f.write_str("it could not be probed often enough to tell silence from loss"),
-            Self::NoBaseline => f.write_str("it did not get through before there were policies either"),
-            Self::NoAddress => f.write_str("one end has no address of this family"),
-            Self::Absent(why) => f.write_str(why),
-            Self::Undeclared(cause, capability) => {
-                write!(f, "{cause}; a scenario that says `requires: [{capability}]` skips it")
-            }
-            Self::Misdelivered(by) => write!(f, "answered by {by}"),
-            Self::DnsFailure(message) => write!(f, "the lookup failed: {message}"),
-            Self::ProbeError(message) => f.write_str(message),
-        }
+fn last_opposed(opposed: Option<Duration>) -> String {
+    match opposed {
+        Some(opposed) => format!("the last that did not from {} ms", opposed.as_millis()),
+        None => "and there is none before".to_owned(),
     }
 }
 
@@ -235,50 +219,47 @@ mod tests {
         }
     }
 
+    /// For an allowed cell, a dead path is an outage. For a denied cell, it explains the silence.
     #[test]
     fn silence_without_a_control_proves_nothing() {
+        let silent = |decision| evidence(decision, Observation::Dropped);
         for decision in [Decision::Allow, Decision::Deny] {
-            let silent = || evidence(decision, Observation::Dropped);
             let inconclusive = |evidence: &Evidence, cause| {
                 assert_eq!(judge(evidence), Verdict::Inconclusive(cause), "{decision}");
             };
             let control = Control { listener: false, path: true };
-            inconclusive(&Evidence { control, ..silent() }, Cause::NoControl);
-            inconclusive(&Evidence { baseline: Some(false), ..silent() }, Cause::NoBaseline);
-            inconclusive(&Evidence { unconfirmed: true, ..silent() }, Cause::Unconfirmed);
+            inconclusive(&Evidence { control, ..silent(decision) }, Cause::NoControl);
+            inconclusive(&Evidence { baseline: Some(false), ..silent(decision) }, Cause::NoBaseline);
+            inconclusive(&Evidence { unconfirmed: true, ..silent(decision) }, Cause::Unconfirmed);
             let misdelivered = Some("y/c".to_owned());
-            inconclusive(&Evidence { misdelivered, ..silent() }, Cause::Misdelivered("y/c".to_owned()));
+            inconclusive(
+                &Evidence { misdelivered, ..silent(decision) },
+                Cause::Misdelivered("y/c".to_owned()),
+            );
         }
-    }
-
-    #[test]
-    fn a_dead_path_is_no_denial_but_an_outage() {
         let control = Control { listener: true, path: false };
-        let silent = |decision| Evidence { control, ..evidence(decision, Observation::Dropped) };
-        assert_eq!(judge(&silent(Decision::Deny)), Verdict::Inconclusive(Cause::NoPath));
-        assert_eq!(judge(&silent(Decision::Allow)), Verdict::Blocked);
+        let dead = |decision| judge(&Evidence { control, ..silent(decision) });
+        assert_eq!(dead(Decision::Deny), Verdict::Inconclusive(Cause::NoPath));
+        assert_eq!(dead(Decision::Allow), Verdict::Blocked);
     }
 
     #[test]
-    fn a_delivery_needs_no_control() {
-        let leak = Evidence {
-            control: Control::default(),
-            baseline: Some(false),
-            ..evidence(Decision::Deny, Observation::OneWay)
-        };
-        assert_eq!(judge(&leak), Verdict::Leak);
-    }
-
-    #[test]
-    fn one_delivered_packet_is_a_leak_whatever_came_later() {
-        let later = Evidence { leaked: true, ..evidence(Decision::Deny, Observation::Dropped) };
-        assert_eq!(judge(&later), Verdict::Leak);
-    }
-
-    #[test]
-    fn a_pod_that_came_later_has_no_baseline() {
-        let later = Evidence { baseline: None, ..evidence(Decision::Deny, Observation::Dropped) };
-        assert_eq!(judge(&later), Verdict::Match);
+    fn some_evidence_needs_no_control_and_no_baseline() {
+        let delivered = evidence(Decision::Deny, Observation::OneWay);
+        let denied = evidence(Decision::Deny, Observation::Dropped);
+        let allowed = evidence(Decision::Allow, Observation::Connected);
+        for (evidence, verdict, why) in [
+            (
+                Evidence { control: Control::default(), baseline: Some(false), ..delivered },
+                Verdict::Leak,
+                "a delivery proves itself",
+            ),
+            (Evidence { leaked: true, ..denied.clone() }, Verdict::Leak, "one delivered packet is enough"),
+            (Evidence { baseline: None, ..denied }, Verdict::Match, "a pod that came later has no baseline"),
+            (Evidence { differed: true, ..allowed }, Verdict::Flaky, "only an allowed cell is flaky"),
+        ] {
+            assert_eq!(judge(&evidence), verdict, "{why}");
+        }
     }
 
     #[test]
@@ -288,11 +269,5 @@ mod tests {
             let cause = Cause::ProbeError("the agent is gone".to_owned());
             assert_eq!(judge(&evidence(decision, error.clone())), Verdict::Inconclusive(cause));
         }
-    }
-
-    #[test]
-    fn only_an_allowed_cell_is_flaky() {
-        let flaky = Evidence { differed: true, ..evidence(Decision::Allow, Observation::Connected) };
-        assert_eq!(judge(&flaky), Verdict::Flaky);
     }
 }

@@ -4,12 +4,11 @@
 //! that all later probes did, too. A step's time is that of its slowest cell, because the change was not in
 //! force until then.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::enforcers::{Nodes, denying, nodes_of};
+use super::enforcers::{Nodes, denying, nodes_of, only};
 use super::judge::Cause;
 use crate::policy::{Decision, Direction, Expectation};
 
@@ -144,23 +143,24 @@ impl Settling {
     }
 }
 
-fn only(nodes: BTreeSet<&str>) -> Option<&str> {
-    let mut nodes = nodes.into_iter();
-    nodes.next().filter(|_| nodes.next().is_none())
+/// A value for new denials, and one for new allowances. `None` without changes of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PerChange<T> {
+    /// Value for new denials.
+    pub enforce: Option<T>,
+    /// Value for new allowances.
+    pub admit: Option<T>,
 }
 
 /// Limits for the time until changes are in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// Limit for new denials.
-    pub enforce: Option<Duration>,
-    /// Limit for new allowances.
-    pub admit: Option<Duration>,
-}
+pub type Limits = PerChange<Duration>;
 
-impl Limits {
-    /// Returns the limit for a change.
-    pub fn of(&self, change: Change) -> Option<Duration> {
+/// Time until the last new denial was enforced, and the last new allowance was admitted.
+pub type TimeToSettle = PerChange<Duration>;
+
+impl<T: Copy> PerChange<T> {
+    /// Returns the value for a change. `None` for the appearance of a cell, which has no value.
+    pub fn get(&self, change: Change) -> Option<T> {
         match change {
             Change::Enforce => self.enforce,
             Change::Admit => self.admit,
@@ -169,17 +169,8 @@ impl Limits {
     }
 }
 
-/// Time until changes were in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimeToSettle {
-    /// Time until the last new denial was enforced. `None` without new denials.
-    pub enforce: Option<Duration>,
-    /// Time until the last new allowance was admitted. `None` without new allowances.
-    pub admit: Option<Duration>,
-}
-
 impl TimeToSettle {
-    pub(super) fn of<'a>(times: impl IntoIterator<Item = &'a Settling>) -> Self {
+    pub(super) fn slowest<'a>(times: impl IntoIterator<Item = &'a Settling>) -> Self {
         times.into_iter().fold(Self::default(), Self::with)
     }
 
@@ -294,8 +285,8 @@ mod tests {
             assert_eq!(settling.punctuality(), punctuality, "{opposed:?} {limit:?}");
         }
         let limits = Limits { enforce: Some(Duration::ZERO), admit: None };
-        assert_eq!(limits.of(Change::Enforce), Some(Duration::ZERO));
-        assert_eq!((limits.of(Change::Admit), limits.of(Change::Appear)), (None, None));
+        assert_eq!(limits.get(Change::Enforce), Some(Duration::ZERO));
+        assert_eq!((limits.get(Change::Admit), limits.get(Change::Appear)), (None, None));
     }
 
     #[test]
@@ -304,6 +295,6 @@ mod tests {
         let took = |change, millis| Settling { change, took: Duration::from_millis(millis), ..base.clone() };
         let times = [took(Change::Enforce, 7), took(Change::Enforce, 40), took(Change::Appear, 900)];
         let expected = TimeToSettle { enforce: Some(Duration::from_millis(40)), admit: None };
-        assert_eq!(TimeToSettle::of(&times), expected);
+        assert_eq!(TimeToSettle::slowest(&times), expected);
     }
 }

@@ -18,12 +18,12 @@ pub use counts::Counts;
 pub use enforcers::Nodes;
 pub use excuse::{AppliedProfile, Excuse};
 pub use judge::{Cause, Evidence, Verdict, judge};
-pub use latency::{Before, Change, Limits, Punctuality, Settling, TimeToSettle};
+pub use latency::{Before, Change, Limits, PerChange, Punctuality, Settling, TimeToSettle};
 pub use nodes::{NodeCounts, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection};
 pub use outcome::{INTERRUPTED, Outcome};
-pub use power::{EnforcementPoint, Power, detectable_share, enforcement_points, pools, probes_for};
+pub use power::{EnforcementPoint, Proof, enforcement_points, pools, probes_for};
 pub use repeat::merge;
 pub use result::{
     CellResult, DeliveredUntil, Environment, Repetitions, RunResult, ScenarioFailure, ScenarioResult,

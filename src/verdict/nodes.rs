@@ -1,11 +1,10 @@
 //! Which nodes enforce, and which do not. The data path of every node enforces for itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::enforcers::{Nodes, denying, nodes_of};
+use super::enforcers::{Nodes, denying, nodes_of, only};
 use super::judge::Verdict;
 use super::result::{CellResult, Environment, RunResult, ScenarioResult};
 
@@ -24,39 +23,31 @@ pub struct NodeCounts {
 }
 
 /// How many of a cluster's nodes a run covers. The run proves enforcement only on these.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeCoverage<'a> {
-    /// Nodes that are an end of a judged cell, with the versions of their kubelets.
-    pub used: Vec<(&'a str, &'a str)>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCoverage {
+    /// Count of the nodes that are an end of a judged cell.
+    pub used: usize,
     /// Count of the cluster's nodes.
     pub all: usize,
-}
-
-impl fmt::Display for NodeCoverage<'_> {
-    /// `2 of 200: node-1 (v1.35.2), node-2 (v1.35.2)`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { used, all } = self;
-        write!(f, "{} of {all}", used.len())?;
-        for (index, (name, kubelet)) in used.iter().enumerate() {
-            let separator = if index == 0 { ":" } else { "," };
-            write!(f, "{separator} {name} ({kubelet})")?;
-        }
-        Ok(())
-    }
 }
 
 impl Environment {
     /// Returns how many of the cluster's nodes are among the nodes at which cells were judged. `None` in the
     /// lab.
-    pub fn coverage(&self, judged: &BTreeSet<&str>) -> Option<NodeCoverage<'_>> {
-        let used = self.nodes.iter().map(|(name, kubelet)| (name.as_str(), kubelet.as_str()));
-        let used = used.filter(|(name, _)| judged.contains(name)).collect();
+    pub fn coverage(&self, judged: &BTreeSet<&str>) -> Option<NodeCoverage> {
+        let used = self.nodes.keys().filter(|name| judged.contains(name.as_str())).count();
         (!self.nodes.is_empty()).then_some(NodeCoverage { used, all: self.nodes.len() })
     }
 
-    /// Returns the facts about the environment, with how many of a cluster's nodes were judged.
+    /// Returns the facts about the environment. On a cluster, the first one is which of its nodes were judged:
+    /// `2 of 200: node-1 (v1.35.2), node-2 (v1.35.2)`.
     pub fn facts_with_nodes(&self, judged: &BTreeSet<&str>) -> Vec<(String, String)> {
-        let nodes = self.coverage(judged).map(|coverage| ("nodes".to_owned(), coverage.to_string()));
+        let nodes = self.coverage(judged).map(|NodeCoverage { used, all }| {
+            let nodes = self.nodes.iter().filter(|(name, _)| judged.contains(name.as_str()));
+            let nodes: Vec<_> = nodes.map(|(name, kubelet)| format!("{name} ({kubelet})")).collect();
+            let separator = if used == 0 { "" } else { ": " };
+            ("nodes".to_owned(), format!("{used} of {all}{separator}{}", nodes.join(", ")))
+        });
         nodes.into_iter().chain(self.facts.iter().cloned()).collect()
     }
 }
@@ -101,22 +92,14 @@ impl RunResult {
             if let Some(to) = to {
                 counts.entry(to).or_default().destination += 1;
             }
-            match cell.verdict {
-                Verdict::Leak => {
-                    for node in cell.enforcers().into_iter().flatten() {
-                        counts.entry(node).or_default().leaks += 1;
-                    }
+            if cell.verdict == Verdict::Leak {
+                for node in cell.enforcers().into_iter().flatten() {
+                    counts.entry(node).or_default().leaks += 1;
                 }
-                Verdict::Blocked => {
-                    for node in BTreeSet::from_iter([from, to]).into_iter().flatten() {
-                        counts.entry(node).or_default().blocked += 1;
-                    }
+            } else if cell.verdict == Verdict::Blocked {
+                for node in BTreeSet::from_iter([from, to]).into_iter().flatten() {
+                    counts.entry(node).or_default().blocked += 1;
                 }
-                Verdict::Match
-                | Verdict::Flaky
-                | Verdict::Undefined
-                | Verdict::Skipped(_)
-                | Verdict::Inconclusive(_) => {}
             }
         }
         counts
@@ -127,9 +110,7 @@ impl RunResult {
         let mut leaks = self.cells().filter(|cell| cell.verdict == Verdict::Leak).peekable();
         leaks.peek()?;
         let enforcers: Option<Vec<_>> = leaks.map(CellResult::enforcers).collect();
-        let all: BTreeSet<&str> = enforcers?.into_iter().flatten().collect();
-        let mut all = all.into_iter();
-        let one = all.next().filter(|_| all.next().is_none())?;
+        let one = only(enforcers?.into_iter().flatten().collect())?;
         // Another node is better only if it had to deny something, and did.
         let mut proved = self.cells().filter(|cell| cell.verdict == Verdict::Match);
         let is_elsewhere = |cell: &CellResult| {

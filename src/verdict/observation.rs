@@ -203,68 +203,42 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_that_no_agent_answered_proves_nothing() {
-        let addresses = vec!["10.96.0.10".parse().unwrap()];
-        let observation = seen(&Outcome::DnsAnswered { agent: None, code: 0, addresses }, false);
-        for decision in [Decision::Allow, Decision::Deny] {
-            assert_eq!(observation.agrees_with(decision), None);
-        }
-    }
-
-    #[test]
-    fn a_datagram_that_arrived_was_delivered_whatever_the_source_saw() {
-        for outcome in [Outcome::Silent { connected: false }, Outcome::Refused] {
-            let observation = seen(&outcome, true);
-            assert_eq!(observation, Observation::OneWay);
-            assert_eq!(observation.agrees_with(Decision::Deny), Some(false));
-            assert_eq!(observation.agrees_with(Decision::Allow), Some(false));
-        }
-    }
-
-    /// Kubernetes' own tests call it connected.
-    #[test]
-    fn a_connection_that_was_established_is_no_denial() {
-        for outcome in [Outcome::Silent { connected: true }, Outcome::Cut { message: "reset".to_owned() }] {
-            assert_eq!(seen(&outcome, false).agrees_with(Decision::Deny), None);
-            assert_eq!(seen(&outcome, true), Observation::OneWay);
-        }
-    }
-
-    #[test]
-    fn drop_and_reject_both_deny() {
-        for outcome in [Outcome::Silent { connected: false }, Outcome::Refused] {
-            assert_eq!(seen(&outcome, false).agrees_with(Decision::Deny), Some(true));
-            assert_eq!(seen(&outcome, false).agrees_with(Decision::Allow), Some(false));
-        }
-    }
-
-    #[test]
-    fn an_error_of_our_own_is_never_a_denial() {
-        for outcome in [
-            Outcome::Failed { message: "too many open files".to_owned() },
-            Outcome::Unsupported { message: "protocol not supported".to_owned() },
-            Outcome::Garbled { text: "SSH-2.0".to_owned() },
-            Outcome::Silent { connected: true },
-        ] {
-            for decision in [Decision::Allow, Decision::Deny] {
-                assert_eq!(seen(&outcome, false).agrees_with(decision), None, "{outcome:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_lookup_needs_the_right_addresses() {
-        let answer = |code, address: &str| Outcome::DnsAnswered {
-            agent: Some("x/a".to_owned()),
+    fn what_both_ends_saw_agrees_with_a_decision_or_not_or_says_nothing() {
+        let lookup = |agent: Option<&str>, code, address: &str| Outcome::DnsAnswered {
+            agent: agent.map(str::to_owned),
             code,
             addresses: vec![address.parse().unwrap()],
         };
-        assert_eq!(seen(&answer(0, "10.96.0.10"), true), Observation::Connected);
-        for wrong in [answer(0, "10.96.0.11"), answer(3, "10.96.0.10")] {
-            let observation = seen(&wrong, true);
-            assert!(matches!(observation, Observation::DnsFailure { .. }));
-            assert_eq!(observation.agrees_with(Decision::Deny), Some(false));
-            assert_eq!(observation.agrees_with(Decision::Allow), None);
+        let agent = Some("x/a");
+        let (silent, accepted) = (Outcome::Silent { connected: false }, Outcome::Silent { connected: true });
+        let cut = Outcome::Cut { message: "reset".to_owned() };
+        for (outcome, arrived, allow, deny) in [
+            // A datagram that arrived was delivered, whatever the source saw.
+            (silent.clone(), true, Some(false), Some(false)),
+            (Outcome::Refused, true, Some(false), Some(false)),
+            (accepted.clone(), true, Some(false), Some(false)),
+            (cut.clone(), true, Some(false), Some(false)),
+            // Drop and reject both deny.
+            (silent, false, Some(false), Some(true)),
+            (Outcome::Refused, false, Some(false), Some(true)),
+            // A connection that was established is no denial. Kubernetes' own tests call it connected.
+            (accepted, false, None, None),
+            (cut, false, None, None),
+            // An error of our own is never a denial.
+            (Outcome::Failed { message: "too many open files".to_owned() }, false, None, None),
+            (Outcome::Unsupported { message: "protocol not supported".to_owned() }, false, None, None),
+            (Outcome::Garbled { text: "SSH-2.0".to_owned() }, false, None, None),
+            // A lookup needs the right addresses, from an agent.
+            (lookup(agent, 0, "10.96.0.10"), true, Some(true), Some(false)),
+            (lookup(agent, 0, "10.96.0.11"), true, None, Some(false)),
+            (lookup(agent, 3, "10.96.0.10"), true, None, Some(false)),
+            (lookup(None, 0, "10.96.0.10"), false, None, None),
+        ] {
+            let observation = seen(&outcome, arrived);
+            assert_eq!(observation.agrees_with(Decision::Allow), allow, "{outcome:?} {arrived}");
+            assert_eq!(observation.agrees_with(Decision::Deny), deny, "{outcome:?} {arrived}");
+            let is_delivered_silence = arrived && !matches!(outcome, Outcome::DnsAnswered { .. });
+            assert_eq!(observation == Observation::OneWay, is_delivered_silence, "{outcome:?} {arrived}");
         }
     }
 }

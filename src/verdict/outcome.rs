@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
-use super::power::Power;
+use super::power::Proof;
 use super::result::{RunResult, ScenarioResult};
 use crate::scenario::Demonstrates;
 
@@ -92,12 +92,12 @@ impl ScenarioResult {
 }
 
 impl RunResult {
-    /// Returns the outcome, given the power of the run. A run passes only if it proves something: at least
+    /// Returns the outcome, given its proof. A run passes only if it proves something: at least
     /// one denial.
-    pub fn outcome(&self, power: &Power) -> Outcome {
+    pub fn outcome(&self, proof: &Proof) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
         let is_unproved = self.counts().proves_nothing()
-            || self.asked_share.is_some_and(|share| power.falls_short_of(share))
+            || proof.falls_short
             || self.environment.unmodelled.iter().any(|kind| !kind.is_accepted);
         // A lack of what the run requires has failed its scenarios already.
         if self.interrupted || self.left() > 0 || is_unproved {

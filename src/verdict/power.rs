@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::enforcers::Nodes;
 use super::judge::Verdict;
 use super::result::{CellResult, RunResult, StepResult};
@@ -36,11 +38,8 @@ pub fn enforcement_points(expected: &Expectation, nodes: &Nodes) -> BTreeSet<Enf
         points.entry(direction).or_default().insert(policy.clone());
     }
     let point = |(direction, policies)| {
-        let node = match direction {
-            Direction::Egress => &nodes.from,
-            Direction::Ingress => &nodes.to,
-        };
-        EnforcementPoint { node: node.clone(), policies, direction }
+        let node = nodes.enforcing(direction).map(str::to_owned);
+        EnforcementPoint { node, policies, direction }
     };
     points.into_iter().map(point).collect()
 }
@@ -63,7 +62,7 @@ pub fn pools<P: Ord>(denied_at: &[BTreeSet<P>]) -> Vec<Option<&BTreeSet<P>>> {
 
 /// Returns the smallest share of leaking connections, from 0 to 1, that this count of probes finds with 95 %,
 /// in a network that loses this share of packets.
-pub fn detectable_share(probes: u32, loss: f64) -> f64 {
+fn detectable_share(probes: u32, loss: f64) -> f64 {
     if probes == 0 {
         return 1.0;
     }
@@ -85,55 +84,62 @@ pub fn probes_for(share: f64, loss: f64) -> u32 {
 }
 
 /// What the denials of one or more steps rest on.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Power {
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Proof {
     /// Count of proved denials.
     pub denials: usize,
     /// Count of probes that were dropped on a live path.
-    pub probes: u64,
+    pub dropped_probes: u64,
     /// Smallest count of dropped probes for one denial.
-    pub fewest_per_cell: u32,
+    pub fewest_per_denial: u32,
     /// Count of enforcement points, by step.
-    pub points: usize,
+    pub enforcement_points: usize,
     /// Count of the points that deny only what the other direction denies, too. No probe shows which of the
     /// two dropped it.
-    pub untold: usize,
+    pub untold_enforcement_points: usize,
     /// Smallest count of dropped probes at one point, or at two points of which neither denies anything
     /// alone.
-    pub fewest_per_point: u32,
+    pub fewest_per_enforcement_point: u32,
     /// Smallest share of leaking connections, from 0 to 1, that would have been found with 95 % at every
-    /// point, given the share of packets that the network lost. 0 without points.
-    pub detectable_share: f64,
+    /// point, given the share of packets that the network lost. `None` without points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detectable_share: Option<f64>,
+    /// Share that `--confidence` requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_share: Option<f64>,
+    /// Whether the requested share might not have been found.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub falls_short: bool,
 }
 
-impl Power {
-    /// Combines the power of several steps.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        let fewest =
-            |(is_any, one): (bool, u32), (is_any_other, other): (bool, u32)| match (is_any, is_any_other) {
-                (true, true) => one.min(other),
-                (true, false) => one,
-                (false, _) => other,
-            };
-        let (cells, other_cells) = (self.denials > 0, other.denials > 0);
-        let (points, other_points) = (self.points > 0, other.points > 0);
+impl Proof {
+    /// Combines what several steps prove.
+    fn plus(self, other: Self) -> Self {
+        let fewest = |fewest: fn(&Self) -> Option<u32>| [self, other].iter().filter_map(fewest).min();
+        let per_denial = fewest(|proof| (proof.denials > 0).then_some(proof.fewest_per_denial));
+        let per_point =
+            fewest(|proof| (proof.enforcement_points > 0).then_some(proof.fewest_per_enforcement_point));
+        let shares = self.detectable_share.into_iter().chain(other.detectable_share);
         Self {
             denials: self.denials + other.denials,
-            probes: self.probes + other.probes,
-            fewest_per_cell: fewest((cells, self.fewest_per_cell), (other_cells, other.fewest_per_cell)),
-            points: self.points + other.points,
-            untold: self.untold + other.untold,
-            fewest_per_point: fewest((points, self.fewest_per_point), (other_points, other.fewest_per_point)),
-            detectable_share: self.detectable_share.max(other.detectable_share),
+            dropped_probes: self.dropped_probes + other.dropped_probes,
+            fewest_per_denial: per_denial.unwrap_or_default(),
+            enforcement_points: self.enforcement_points + other.enforcement_points,
+            untold_enforcement_points: self.untold_enforcement_points + other.untold_enforcement_points,
+            fewest_per_enforcement_point: per_point.unwrap_or_default(),
+            detectable_share: shares.reduce(f64::max),
+            ..self
         }
     }
 
-    /// Returns whether a requested share of leaking connections might not have been found. The tolerance is
-    /// there because the loss of the network is an estimate, which changes with every probe.
-    pub fn falls_short_of(&self, share: f64) -> bool {
+    /// Adds the share that was requested. The tolerance is there because the loss of the network is an
+    /// estimate, which changes with every probe.
+    fn asked(self, share: Option<f64>) -> Self {
         const TOLERANCE: f64 = 1.05;
-        self.points > 0 && self.detectable_share > share * TOLERANCE
+        let shares = share.zip(self.detectable_share);
+        let falls_short = shares.is_some_and(|(asked, detectable)| detectable > asked * TOLERANCE);
+        Self { asked_share: share, falls_short, ..self }
     }
 }
 
@@ -143,7 +149,7 @@ fn is_proved_denial(cell: &&CellResult) -> bool {
 
 impl StepResult {
     /// Returns what the denials of the step rest on.
-    pub fn power(&self) -> Power {
+    fn proof(&self) -> Proof {
         let proved: Vec<&CellResult> = self.cells.iter().filter(is_proved_denial).collect();
         let denied_at: Vec<_> =
             proved.iter().map(|cell| enforcement_points(&cell.expected, &cell.nodes)).collect();
@@ -156,23 +162,24 @@ impl StepResult {
         let points: BTreeSet<&EnforcementPoint> = denied_at.iter().flatten().collect();
         let alone = dropped.keys().filter(|pool| pool.len() == 1).count();
         let fewest = dropped.values().min().copied();
-        Power {
+        Proof {
             denials: proved.len(),
-            probes: proved.iter().map(|cell| u64::from(cell.silences)).sum(),
-            fewest_per_cell: proved.iter().map(|cell| cell.silences).min().unwrap_or_default(),
-            points: points.len(),
-            untold: points.len() - alone,
-            fewest_per_point: fewest.unwrap_or_default(),
+            dropped_probes: proved.iter().map(|cell| u64::from(cell.silences)).sum(),
+            fewest_per_denial: proved.iter().map(|cell| cell.silences).min().unwrap_or_default(),
+            enforcement_points: points.len(),
+            untold_enforcement_points: points.len() - alone,
+            fewest_per_enforcement_point: fewest.unwrap_or_default(),
             // The loss of a step without denials takes no power away.
-            detectable_share: fewest.map_or(0.0, |fewest| detectable_share(fewest, self.loss)),
+            detectable_share: fewest.map(|fewest| detectable_share(fewest, self.loss)),
+            ..Proof::default()
         }
     }
 }
 
 impl RunResult {
     /// Returns what the denials of the run rest on.
-    pub fn power(&self) -> Power {
-        self.steps().map(StepResult::power).fold(Power::default(), Power::plus)
+    pub fn proof(&self) -> Proof {
+        self.steps().map(StepResult::proof).fold(Proof::default(), Proof::plus).asked(self.asked_share)
     }
 }
 
@@ -203,26 +210,28 @@ mod tests {
 
     #[test]
     fn a_step_without_denials_takes_no_power_away() {
-        let power = Power {
+        let proof = Proof {
             denials: 3,
-            probes: 9,
-            fewest_per_cell: 2,
-            points: 1,
-            untold: 0,
-            fewest_per_point: 9,
-            detectable_share: detectable_share(9, 0.0),
+            dropped_probes: 9,
+            fewest_per_denial: 2,
+            enforcement_points: 1,
+            fewest_per_enforcement_point: 9,
+            detectable_share: Some(detectable_share(9, 0.0)),
+            ..Proof::default()
         };
-        assert_eq!(power.plus(Power::default()), power);
-        assert_eq!(Power::default().plus(power), power);
-        assert!(!Power::default().falls_short_of(0.1));
+        assert_eq!(proof.plus(Proof::default()), proof);
+        assert_eq!(Proof::default().plus(proof), proof);
+        assert!(!Proof::default().asked(Some(0.1)).falls_short);
     }
 
     #[test]
     fn what_was_asked_for_is_missed_by_more_than_an_estimate_may_change() {
-        let with =
-            |fewest| Power { points: 1, detectable_share: detectable_share(fewest, 0.0), ..Power::default() };
-        assert!(!with(probes_for(0.01, 0.0)).falls_short_of(0.01));
-        assert!(with(probes_for(0.01, 0.0) * 9 / 10).falls_short_of(0.01));
+        let falls_short = |fewest| {
+            let detectable_share = Some(detectable_share(fewest, 0.0));
+            Proof { detectable_share, ..Proof::default() }.asked(Some(0.01)).falls_short
+        };
+        assert!(!falls_short(probes_for(0.01, 0.0)));
+        assert!(falls_short(probes_for(0.01, 0.0) * 9 / 10));
     }
 
     #[test]

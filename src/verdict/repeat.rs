@@ -88,20 +88,25 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     for repetition in repetitions {
         *verdicts.entry(repetition.verdict.name()).or_default() += 1;
     }
-    let (attempts, retries) =
-        repetitions.iter().fold((0, 0), |(a, r), cell| (a + cell.attempts, r + cell.retries));
+    let sum = |count: fn(&CellResult) -> u32| repetitions.iter().map(|cell| count(cell)).sum();
     // Reports show the worst repetition.
     let worst = repetitions.iter().copied().max_by_key(|cell| severity(&cell.verdict)).unwrap_or(cell);
     let settled = repetitions.iter().filter_map(|cell| cell.settled.as_ref());
     let slowest = settled.max_by_key(|settled| (settled.punctuality() == Punctuality::Late, settled.took));
     let settled = slowest.cloned().filter(|_| worst.verdict != Verdict::Leak);
-    let silences = repetitions.iter().map(|cell| cell.silences).sum();
-    let mut merged = CellResult { attempts, retries, silences, settled, ..worst.clone() };
+    let mut merged = CellResult {
+        attempts: sum(|cell| cell.attempts),
+        retries: sum(|cell| cell.retries),
+        silences: sum(|cell| cell.silences),
+        settled,
+        ..worst.clone()
+    };
+    if verdicts.len() < 2 {
+        return merged;
+    }
     // A moment that a profile excuses occurs in some repetitions only, and does not contradict a match.
     let agree = repetitions.iter().all(|cell| cell.is_excused() || cell.verdict == Verdict::Match);
-    if verdicts.len() > 1 && agree {
-        merged.repeated = verdicts;
-    } else if verdicts.len() > 1 {
+    if !agree {
         let inconclusive = repetitions.iter().find(|cell| matches!(cell.verdict, Verdict::Inconclusive(_)));
         merged.verdict = match inconclusive {
             // One delivered packet is a leak, whatever the other repetitions show.
@@ -110,8 +115,8 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
             Some(inconclusive) if verdicts.len() == 2 => inconclusive.verdict.clone(),
             Some(_) | None => Verdict::Flaky,
         };
-        merged.repeated = verdicts;
     }
+    merged.repeated = verdicts;
     merged
 }
 

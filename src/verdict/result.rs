@@ -77,16 +77,10 @@ impl CellResult {
         if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
     }
 
-    /// Returns whether the policies do not say what their owner wants.
-    pub fn is_gap(&self) -> bool {
-        self.intended.is_some_and(|intended| intended != self.expected.decision)
-            && !self.expected.has_no_address()
-    }
-
-    /// Returns whether the policy engine contradicts the author's assertion.
-    pub fn is_assertion_error(&self) -> bool {
-        self.asserted.is_some_and(|asserted| asserted != self.expected.decision)
-            && !self.expected.has_no_address()
+    /// Returns whether the policies contradict a claim: the intent of their owner (a policy gap), or the author's
+    /// assertion. They say nothing about an end without an address.
+    pub fn contradicts(&self, claim: Option<Claim>) -> bool {
+        claim.is_some_and(|claim| claim != self.expected.decision) && !self.expected.has_no_address()
     }
 
     /// Returns whether the cell is a claim, which a run must judge: its author asserts it, or the policies
@@ -142,7 +136,7 @@ pub struct StepResult {
 impl StepResult {
     /// Returns how long the changes of the step took to be in force.
     pub fn time(&self) -> TimeToSettle {
-        TimeToSettle::of(self.settled())
+        TimeToSettle::slowest(self.settled())
     }
 
     /// Returns the same by node, for the cells that one node alone enforces.
@@ -215,16 +209,11 @@ pub struct ScenarioFailure {
 impl ScenarioResult {
     /// Returns the required capabilities for which the scenario skipped cells.
     pub fn lacking(&self) -> BTreeSet<Capability> {
-        let skipped = self.steps.iter().flat_map(|step| &step.cells).filter_map(|cell| match cell.verdict {
-            Verdict::Skipped(capability) => Some(capability),
-            Verdict::Match
-            | Verdict::Leak
-            | Verdict::Blocked
-            | Verdict::Flaky
-            | Verdict::Undefined
-            | Verdict::Inconclusive(_) => None,
-        });
-        skipped.filter(|capability| self.required.contains(capability)).collect()
+        let is_lacking = |capability: &Capability| {
+            let mut cells = self.steps.iter().flat_map(|step| &step.cells);
+            cells.any(|cell| cell.verdict == Verdict::Skipped(*capability))
+        };
+        self.required.iter().copied().filter(is_lacking).collect()
     }
 }
 
@@ -281,11 +270,6 @@ impl RunResult {
     /// Returns the count of scenarios and repetitions that were not run.
     pub fn left(&self) -> usize {
         self.unfinished.len().max(self.asked.saturating_sub(self.scenarios.len()))
-    }
-
-    /// Returns the required capabilities for which scenarios skipped cells.
-    pub fn lacking(&self) -> BTreeSet<Capability> {
-        self.scenarios.iter().flat_map(ScenarioResult::lacking).collect()
     }
 
     /// Returns the count of skipped claims by the missing capability.

@@ -62,7 +62,7 @@ fn scenario_result(scenario: &Scenario, run: &RunDocument) -> String {
 
 /// Returns the result of one step. A step that was skipped or excused as declared is never `ok`.
 fn step_result(step: &Step, demonstrates: Option<Demonstrates>) -> String {
-    match step.outcome(demonstrates) {
+    match step.counts.outcome(demonstrates) {
         Outcome::Skipped => SKIPPED.to_owned(),
         Outcome::Pass | Outcome::Inconclusive | Outcome::Fail => summary(&step.counts),
     }

@@ -1,10 +1,37 @@
-//! The list of scenarios: what there is, and what it decides.
+//! What `netproof run` can list: faults, profiles and scenarios.
 
 use std::fmt::Write;
 
-use super::escape::shown;
-use super::style::{Table, count, thousands};
-use crate::document::{Deciding, ListedRule, ListedScenario, ScenarioListDocument};
+use super::escape::{Plain, shown};
+use super::style::{FAINT, STRONG, Table, count, paint, thousands};
+use crate::document::{Deciding, ListedRule, ListedScenario, Profile, ScenarioListDocument};
+
+/// Returns a line for each name, with its explanation.
+pub fn list(items: &[(&str, String)]) -> String {
+    let widest = items.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for (name, explanation) in items {
+        let _ = writeln!(text, "{name:widest$}  {explanation}");
+    }
+    text
+}
+
+/// Returns the list of profiles with their deviations.
+pub fn profiles(profiles: &[Profile]) -> String {
+    let mut text = String::new();
+    for (i, profile) in profiles.iter().enumerate() {
+        let space = if i == 0 { "" } else { "\n" };
+        let _ =
+            writeln!(text, "{space}{}  {}", paint(STRONG, Plain(&profile.name)), Plain(&profile.description));
+        for deviation in &profile.deviations {
+            let _ = writeln!(text, "  - {}", Plain(&deviation.reason));
+            for reference in &deviation.references {
+                let _ = writeln!(text, "    {}", paint(FAINT, Plain(reference)));
+            }
+        }
+    }
+    text
+}
 
 /// Returns the list for people: a line for each scenario, then the counts by tag and by item.
 pub fn scenarios_table(list: &ScenarioListDocument) -> String {
