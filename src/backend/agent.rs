@@ -53,6 +53,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A transport that consists of one connection, which is already open.
+#[derive(Debug)]
 pub struct Single<S>(std::sync::Mutex<Option<S>>);
 
 impl<S> Single<S> {
@@ -62,13 +63,7 @@ impl<S> Single<S> {
     }
 }
 
-impl<S> fmt::Debug for Single<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Single")
-    }
-}
-
-impl<S: Stream + 'static> Connect for Single<S> {
+impl<S: Stream + fmt::Debug + 'static> Connect for Single<S> {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, Unreachable>> {
         let taken = self.0.lock().ok().and_then(|mut stream| stream.take());
         let result = taken.map(|stream| Box::new(stream) as Box<dyn Stream>);
@@ -110,14 +105,6 @@ pub struct Agent {
 enum Repeat {
     Harmless,
     Never,
-}
-
-/// The reason why an exchange failed.
-enum Broken {
-    /// The connection or the path to the agent is broken.
-    Way(Unreachable),
-    /// The agent sent an error or an unexpected answer.
-    Answer(String),
 }
 
 impl Agent {
@@ -208,9 +195,8 @@ impl Agent {
     /// # Errors
     /// If the agent cannot be reached or does not answer for all probes.
     pub async fn probe(&self, targets: Vec<Target>, timeout: Duration) -> Result<Vec<ProbeResult>, Error> {
-        let count = targets.len();
-        let request = ProbeRequest { timeout_ms: millis(timeout), targets };
-        self.attempt("/v1/probe", &request, timeout, count).await
+        let (timeout_ms, count) = (millis(timeout), targets.len());
+        self.attempt("/v1/probe", &ProbeRequest { timeout_ms, targets }, timeout, count).await
     }
 
     /// Opens connections that stay open until [`use_again`](Self::use_again) is called or other connections
@@ -223,9 +209,8 @@ impl Agent {
         connections: Vec<Connection>,
         timeout: Duration,
     ) -> Result<Vec<ProbeResult>, Error> {
-        let count = connections.len();
-        let request = HoldRequest { timeout_ms: millis(timeout), connections };
-        self.attempt("/v1/hold", &request, timeout, count).await
+        let (timeout_ms, count) = (millis(timeout), connections.len());
+        self.attempt("/v1/hold", &HoldRequest { timeout_ms, connections }, timeout, count).await
     }
 
     /// Uses open connections once more and closes all of them. Returns one result per exchange, in order.
@@ -237,9 +222,8 @@ impl Agent {
         exchanges: Vec<Exchange>,
         timeout: Duration,
     ) -> Result<Vec<ProbeResult>, Error> {
-        let count = exchanges.len();
-        let request = HeldRequest { timeout_ms: millis(timeout), exchanges };
-        self.attempt("/v1/held", &request, timeout, count).await
+        let (timeout_ms, count) = (millis(timeout), exchanges.len());
+        self.attempt("/v1/held", &HeldRequest { timeout_ms, exchanges }, timeout, count).await
     }
 
     /// Sends a request whose answer must have `count` results.
@@ -307,13 +291,12 @@ impl Agent {
             let broken = match self.try_once(path, &body, expected).instrument(span).await {
                 Ok(answer) => {
                     self.is_down.store(false, Ordering::Relaxed);
-                    return Ok(answer);
+                    return answer.map_err(|message| self.error(message));
                 }
-                Err(Broken::Answer(message)) => return Err(self.error(message)),
-                Err(Broken::Way(Unreachable::Gone(message))) => {
+                Err(Unreachable::Gone(message)) => {
                     return Err(Error::AgentGone { agent: self.name.clone(), message });
                 }
-                Err(Broken::Way(Unreachable::Broken(message))) => message,
+                Err(Unreachable::Broken(message)) => message,
             };
             // Pause even if there is no retry, so that the next request has a better chance of a working
             // connection.
@@ -325,13 +308,13 @@ impl Agent {
         }
     }
 
+    /// Sends a request once. If the agent sends an error or an unexpected answer, the inner result says so.
     async fn try_once<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &[u8],
         expected: Duration,
-    ) -> Result<T, Broken> {
-        let broken = |message: String| Broken::Way(Unreachable::Broken(message));
+    ) -> Result<Result<T, String>, Unreachable> {
         let mut connection = self.connection.lock().await;
         let patience = expected + PATIENCE;
         // Take the connection out, so that it is dropped if the exchange fails or is cancelled.
@@ -346,8 +329,7 @@ impl Agent {
                 Some(sender) => sender,
                 None => self.open().await?,
             };
-            let (status, body) =
-                self.exchange(&mut sender, path, body).await.map_err(|error| broken(error.to_string()))?;
+            let (status, body) = self.exchange(&mut sender, path, body).await.map_err(broken)?;
             Ok((sender, status, body))
         };
         let silent = || broken(format!("no answer to {path} in {} s", patience.as_secs()));
@@ -355,20 +337,18 @@ impl Agent {
         *connection = Some(sender);
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body);
-            return Err(Broken::Answer(format!("refused {path}: {status}: {}", text.trim_end())));
+            return Ok(Err(format!("refused {path}: {status}: {}", text.trim_end())));
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| Broken::Answer(format!("answered {path} with something else: {error}")))
+        let answer = serde_json::from_slice(&body);
+        Ok(answer.map_err(|error| format!("answered {path} with something else: {error}")))
     }
 
-    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Broken> {
-        let stream = self.way.connect().await.map_err(Broken::Way)?;
-        let (mut sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Broken::Way(Unreachable::Broken(error.to_string())))?;
+    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Unreachable> {
+        let stream = self.way.connect().await?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // This task ends when the agent ends or when the sender is dropped.
         tokio::spawn(connection);
-        sender.ready().await.map_err(|error| Broken::Way(Unreachable::Broken(error.to_string())))?;
+        sender.ready().await.map_err(broken)?;
         Ok(sender)
     }
 
@@ -393,6 +373,10 @@ impl Agent {
     fn error(&self, message: String) -> Error {
         Error::Agent { agent: self.name.clone(), message }
     }
+}
+
+fn broken(error: impl fmt::Display) -> Unreachable {
+    Unreachable::Broken(error.to_string())
 }
 
 fn millis(timeout: Duration) -> u32 {

@@ -5,8 +5,6 @@ use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use super::Effect::{Meaning, WrittenMeaning};
 use super::rewrite::each;
 use super::{Deviation, misread, wrong};
-use crate::policy::Cluster;
-use crate::snapshot::WrittenPolicy;
 
 pub(super) const TABLE: &[Deviation] = &[
     wrong("omitted-types-are-both", &[2])
@@ -14,30 +12,24 @@ pub(super) const TABLE: &[Deviation] = &[
             "a policy without policyTypes isolates in both directions: pods with an ingress policy \
              cannot send any more",
         )
-        .by(WrittenMeaning(|cluster, written| {
-            retype(cluster, written, |types, _| types.unwrap_or((true, true)));
-        })),
+        .by(WrittenMeaning(|spec| retype(spec, |types, _| types.unwrap_or((true, true))))),
     wrong("omitted-types-are-ingress", &[2])
         .says("a policy without policyTypes isolates for ingress only: its egress rules restrict nothing")
-        .by(WrittenMeaning(|cluster, written| {
-            retype(cluster, written, |types, _| types.unwrap_or((true, false)));
-        })),
+        .by(WrittenMeaning(|spec| retype(spec, |types, _| types.unwrap_or((true, false))))),
     wrong("omitted-types-follow-rules", &[2])
         .says(
             "a policy without policyTypes isolates in the directions that have rules: one with egress \
              rules alone lets everything in",
         )
-        .by(WrittenMeaning(|cluster, written| {
-            retype(cluster, written, |types, (ingress, egress)| {
-                types.unwrap_or((ingress || !egress, egress))
-            });
+        .by(WrittenMeaning(|spec| {
+            retype(spec, |types, (ingress, egress)| types.unwrap_or((ingress || !egress, egress)))
         })),
     wrong("types-ignored", &[3]).says("rules of a direction that policyTypes does not name are in force").by(
-        WrittenMeaning(|cluster, written| {
-            retype(cluster, written, |types, (ingress, egress)| {
+        WrittenMeaning(|spec| {
+            retype(spec, |types, (ingress, egress)| {
                 let (for_ingress, for_egress) = types.unwrap_or((true, false));
                 (for_ingress || ingress, for_egress || egress)
-            });
+            })
         }),
     ),
     wrong("no-ingress-rules-ignored", &[4])
@@ -61,36 +53,20 @@ pub(super) const TABLE: &[Deviation] = &[
 /// Values for ingress and for egress.
 type Directions = (bool, bool);
 
-/// Changes the directions for which each policy isolates. `directions` decides, based on the directions in
-/// `policyTypes`, if there are any, and on the directions that have rules.
+/// Changes the directions for which a policy isolates, and leaves it in force. `directions` decides, based on the
+/// directions in `policyTypes`, if there are any, and on the directions that have rules.
 fn retype(
-    cluster: &mut Cluster,
-    written: &[WrittenPolicy],
+    spec: &mut NetworkPolicySpec,
     directions: impl Fn(Option<Directions>, Directions) -> Directions,
-) {
-    rewritten(cluster, written, |spec| {
-        let names = |name: &str| spec.policy_types.iter().flatten().any(|of_policy| of_policy == name);
-        let types = (names("Ingress"), names("Egress"));
-        let has_ingress = spec.ingress.as_ref().is_some_and(|rules| !rules.is_empty());
-        let has_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
-        let types = (types != (false, false)).then_some(types);
-        let (ingress, egress) = directions(types, (has_ingress, has_egress));
-        let taken = [("Ingress", ingress), ("Egress", egress)];
-        let taken = taken.into_iter().filter(|(_, is_taken)| *is_taken);
-        spec.policy_types = Some(taken.map(|(name, _)| name.to_owned()).collect());
-    });
-}
-
-/// Changes the policies as they were written. A policy that the API server would then refuse is not in force.
-pub(super) fn rewritten(
-    cluster: &mut Cluster,
-    written: &[WrittenPolicy],
-    change: impl Fn(&mut NetworkPolicySpec),
-) {
-    let policies = written.iter().filter_map(|written| {
-        let mut object = (*written.object).clone();
-        change(object.spec.get_or_insert_default());
-        WrittenPolicy::new(object).ok().map(|written| written.policy)
-    });
-    cluster.policies = policies.collect();
+) -> bool {
+    let names = |name: &str| spec.policy_types.iter().flatten().any(|of_policy| of_policy == name);
+    let types = (names("Ingress"), names("Egress"));
+    let has_ingress = spec.ingress.as_ref().is_some_and(|rules| !rules.is_empty());
+    let has_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
+    let types = (types != (false, false)).then_some(types);
+    let (ingress, egress) = directions(types, (has_ingress, has_egress));
+    let taken = [("Ingress", ingress), ("Egress", egress)];
+    let taken = taken.into_iter().filter(|(_, is_taken)| *is_taken);
+    spec.policy_types = Some(taken.map(|(name, _)| name.to_owned()).collect());
+    true
 }

@@ -29,13 +29,14 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::str::FromStr;
 
-use crate::policy::Cluster;
-use crate::snapshot::WrittenPolicy;
+use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 
-pub(crate) use changes::StaleFault;
+use crate::policy::Cluster;
+use follower::Memory;
+
 pub(crate) use combining::CompileFault;
-pub(crate) use follower::{EnforcerState, Follower};
-pub(crate) use packets::DatapathFault;
+pub(crate) use follower::{EnforcerState, Follower, Opening};
+pub(crate) use packets::{DatapathFault, Traffic};
 pub(crate) use quirks::RouteQuirk;
 pub(crate) use rewrite::one_direction;
 pub(crate) use services::untranslated;
@@ -80,10 +81,10 @@ pub struct Deviation {
 pub enum Effect {
     /// The meaning of policies.
     Meaning(fn(&mut Cluster)),
-    /// The meaning of policies. It depends on the form in which they were written.
-    WrittenMeaning(fn(&mut Cluster, &[WrittenPolicy])),
+    /// The meaning of policies, and whether they are in force. It depends on the form in which they were written.
+    WrittenMeaning(fn(&mut NetworkPolicySpec) -> bool),
     /// Which changes are followed.
-    Changes(StaleFault),
+    Changes(fn(&mut Memory, &mut EnforcerState)),
     /// The rules to which policies are compiled.
     Rules(CompileFault),
     /// Which packets meet the rules.
@@ -161,14 +162,7 @@ impl Deviation {
 
     /// Returns whether its effect depends on earlier states of the cluster.
     pub(crate) fn depends_on_changes(&self) -> bool {
-        match self.effect {
-            Effect::Changes(_) => true,
-            Effect::Meaning(_)
-            | Effect::WrittenMeaning(_)
-            | Effect::Rules(_)
-            | Effect::Packets(_)
-            | Effect::Route(_) => false,
-        }
+        matches!(self.effect, Effect::Changes(_))
     }
 
     /// Returns all deviations.
@@ -244,12 +238,6 @@ impl Fault {
     /// Returns whether the self-test tries the fault.
     pub fn is_in_selftest(self) -> bool {
         self.user == User::SelfTest
-    }
-
-    /// Returns how changes are followed wrongly. `None` if the fault is elsewhere.
-    pub fn stale(self) -> Option<StaleFault> {
-        let Effect::Changes(fault) = self.effect else { return None };
-        Some(fault)
     }
 
     /// Returns how rules are compiled wrongly. `None` if the fault is elsewhere.

@@ -2,33 +2,40 @@
 
 use super::Effect::Packets;
 use super::{Deviation, seen, wrong};
+use crate::policy::{Direction, Protocol};
 
 /// A fault in the path of packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatapathFault {
     NoEnforcement,
-    IgnoreIngress,
-    IgnoreEgress,
-    IgnoreUdp,
-    IgnoreTcp,
-    IgnoreSctp,
-    IgnoreIpv6,
-    SameNodeOpen,
-    CrossNodeOpen,
-    OutsideOpen,
-    NodesOpen,
+    Ignores(Direction),
+    /// These packets pass whatever the policies say.
+    Opens(Traffic),
     OwnNodeClosed,
-    ServicesOpen,
     BeforeTranslation,
-    LookupsOpen,
     LookupsOverTcpClosed,
     DropReplies,
     Stateless,
     EgressShortcut,
     DeadPath,
-    LeaksTenPercent,
-    LeaksOnePercent,
     DeliversLate,
+}
+
+/// Packets that have something in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    Over(Protocol),
+    Ipv6,
+    /// Between pods of one node.
+    OnNode,
+    /// Between pods of two nodes.
+    BetweenNodes,
+    Outside,
+    FromNodes,
+    ToServices,
+    Lookups,
+    /// Those of some connections, in percent.
+    Share(u8),
 }
 
 pub(super) const TABLE: &[Deviation] = &[
@@ -37,50 +44,50 @@ pub(super) const TABLE: &[Deviation] = &[
         .by(Packets(DatapathFault::NoEnforcement)),
     wrong("ignore-ingress", &[1, 11])
         .says("ingress rules are not enforced: every packet arrives")
-        .by(Packets(DatapathFault::IgnoreIngress)),
+        .by(Packets(DatapathFault::Ignores(Direction::Ingress))),
     seen("ignore-egress", &[1, 11], "implementations from before egress rules, such as Weave Net until 2.4")
         .says("egress rules are not enforced: pods send wherever they like")
-        .by(Packets(DatapathFault::IgnoreEgress)),
+        .by(Packets(DatapathFault::Ignores(Direction::Egress))),
     wrong("ignore-udp", &[7, 15])
         .says("UDP passes whatever the policies say")
-        .by(Packets(DatapathFault::IgnoreUdp)),
+        .by(Packets(DatapathFault::Opens(Traffic::Over(Protocol::Udp)))),
     wrong("ignore-tcp", &[7, 15])
         .says("TCP passes whatever the policies say")
-        .by(Packets(DatapathFault::IgnoreTcp)),
+        .by(Packets(DatapathFault::Opens(Traffic::Over(Protocol::Tcp)))),
     wrong("ignore-sctp", &[15])
         .says("SCTP passes whatever the policies say")
-        .by(Packets(DatapathFault::IgnoreSctp)),
+        .by(Packets(DatapathFault::Opens(Traffic::Over(Protocol::Sctp)))),
     seen("ignore-ipv6", &[23], "aws/aws-network-policy-agent#55")
         .says("only one family is enforced: IPv6 passes whatever the policies say")
-        .by(Packets(DatapathFault::IgnoreIpv6)),
+        .by(Packets(DatapathFault::Opens(Traffic::Ipv6))),
     seen("same-node-open", &[11], "weaveworks/weave#3956, kubernetes/kubernetes#68055")
         .says("connections between pods of one node are not enforced")
-        .by(Packets(DatapathFault::SameNodeOpen)),
+        .by(Packets(DatapathFault::Opens(Traffic::OnNode))),
     wrong("cross-node-open", &[11])
         .says("connections between pods of two nodes are not enforced")
-        .by(Packets(DatapathFault::CrossNodeOpen)),
+        .by(Packets(DatapathFault::Opens(Traffic::BetweenNodes))),
     seen("outside-open", &[5, 8], "aws/aws-network-policy-agent#55")
         .says("connections from and to addresses outside the cluster are not enforced")
-        .by(Packets(DatapathFault::OutsideOpen)),
+        .by(Packets(DatapathFault::Opens(Traffic::Outside))),
     seen(
         "nodes-open",
         &[8, 27],
         "implementations that count all nodes as hosts to trust, such as Cilium with remote nodes as host",
     )
     .says("every node may send to every isolated pod, not only to its own")
-    .by(Packets(DatapathFault::NodesOpen)),
+    .by(Packets(DatapathFault::Opens(Traffic::FromNodes))),
     seen("own-node-closed", &[27], "cloudnativelabs/kube-router#195")
         .says("a pod's own node may not send to it: health checks fail as soon as anything isolates it")
         .by(Packets(DatapathFault::OwnNodeClosed)),
     seen("services-open", &[19], "kubernetes/kubernetes#68055, weaveworks/weave#3452")
         .says("connections through a Service are not enforced")
-        .by(Packets(DatapathFault::ServicesOpen)),
+        .by(Packets(DatapathFault::Opens(Traffic::ToServices))),
     seen("before-translation", &[19], "aws/amazon-network-policy-controller-k8s#210")
         .says("egress rules see a Service's address and port instead of those of its pods")
         .by(Packets(DatapathFault::BeforeTranslation)),
     wrong("lookups-open", &[29])
         .says("UDP to port 53 always passes so that lookups work, which lets pods send anything out")
-        .by(Packets(DatapathFault::LookupsOpen)),
+        .by(Packets(DatapathFault::Opens(Traffic::Lookups))),
     wrong("lookups-over-tcp-closed", &[29])
         .says("rules that allow TCP to port 53 are ignored: long DNS answers are lost")
         .by(Packets(DatapathFault::LookupsOverTcpClosed)),
@@ -110,14 +117,14 @@ pub(super) const TABLE: &[Deviation] = &[
             "one connection in ten passes whatever the policies say, as where one of several queues \
              lacks the rules",
         )
-        .by(Packets(DatapathFault::LeaksTenPercent))
+        .by(Packets(DatapathFault::Opens(Traffic::Share(10))))
         .not_in_selftest(),
     wrong("leaks-1-percent", &[1, 4])
         .says(
             "one connection in a hundred passes whatever the policies say: --confidence says how many \
              probes find that",
         )
-        .by(Packets(DatapathFault::LeaksOnePercent))
+        .by(Packets(DatapathFault::Opens(Traffic::Share(1))))
         .not_in_selftest(),
     wrong("delivers-after-5s", &[1, 4])
         .says(

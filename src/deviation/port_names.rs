@@ -2,7 +2,7 @@
 
 use super::Effect::{Meaning, Rules};
 use super::rewrite::{
-    Context, cluster_rules, filtered_pods, lists_in_context, numbered, numbers, ports, rules,
+    Context, cluster_lists, filtered_pods, lists_in_context, numbered, numbers, port_lists, rules,
 };
 use super::{CompileFault, Deviation, misread, seen, wrong};
 use crate::policy::{Cluster, Direction, Peer, Peers, Pod, PortMatch, PortSpec, Ports, Rule};
@@ -44,7 +44,7 @@ pub(super) const TABLE: &[Deviation] = &[
         })),
     misread("names-are-nothing", &[17])
         .says("a port's name is not known: it allows nothing")
-        .by(Meaning(|cluster| ports(cluster, |port| if is_name(&port) { Vec::new() } else { vec![port] }))),
+        .by(Meaning(|cluster| port_lists(cluster).for_each(|ports| ports.retain(|port| !is_name(port))))),
     wrong("name-with-block-lost", &[18])
         .says(
             "an ingress rule with an ipBlock and a port name is ignored: the name is not resolved on \
@@ -75,8 +75,8 @@ fn names_of_pods(cluster: &mut Cluster, change: impl Fn(Vec<PortMatch>, &[&Pod])
             *ports = change(std::mem::take(list), &pods);
         }
     };
-    rules(cluster, |rule| changed(&mut rule.ports));
-    cluster_rules(cluster, |rules| rules.iter_mut().for_each(|rule| changed(&mut rule.ports)));
+    rules(cluster).for_each(|rule| changed(&mut rule.ports));
+    cluster_lists(cluster).flatten().for_each(|rule| changed(&mut rule.ports));
 }
 
 /// Adds an egress rule for the blocks of each egress rule that has both blocks and port names. `ports` returns the
@@ -85,12 +85,12 @@ fn blocks_on(cluster: &mut Cluster, ports: impl Fn(&[PortMatch], &[&Pod]) -> Por
     lists_in_context(cluster, |context: &Context<'_>, rules| {
         if context.direction == Direction::Egress {
             let pods: Vec<_> = filtered_pods(context.cluster).collect();
-            let added = rules.iter().filter_map(|rule| {
-                let (blocks, names) = blocks_with_names(rule)?;
-                Some(Rule { peers: Peers::Only(blocks), ports: ports(&names, &pods) })
-            });
-            let added: Vec<_> = added.collect();
-            rules.extend(added);
+            let blocks: Vec<_> = rules.iter().filter_map(blocks_with_names).collect();
+            let added = |(blocks, names): (_, Vec<_>)| Rule {
+                peers: Peers::Only(blocks),
+                ports: ports(&names, &pods),
+            };
+            rules.extend(blocks.into_iter().map(added));
         }
     });
 }

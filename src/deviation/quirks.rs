@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::Effect::{Meaning, Route};
 use super::port_names::is_name;
-use super::rewrite::{Context, blocks, filtered_pods, lists_in_context, numbered, numbers, rules};
+use super::rewrite::{
+    Context, blocks, filtered_pods, lists_in_context, numbered, numbers, port_lists, rules,
+};
 use super::{Deviation, quirk};
 use crate::policy::{Cluster, Direction, IpBlock, Peer, Peers, Pod, PortMatch, PortSpec, Ports, Rule};
 
@@ -41,7 +43,9 @@ pub(super) const TABLE: &[Deviation] = &[
             let pods = cluster.pods.iter().filter(|pod| !pod.host_network);
             let pods = pods.flat_map(|pod| &pod.addresses).map(|address| (*address).into());
             let pods: Vec<_> = pods.collect();
-            blocks(cluster, |block| IpBlock::new(block.net(), block.except().iter().chain(&pods).copied()));
+            for block in blocks(rules(cluster)) {
+                *block = IpBlock::new(block.net(), block.except().iter().chain(&pods).copied());
+            }
         }),
     ),
     quirk("unresolved-port-name", &[17])
@@ -59,7 +63,7 @@ pub(super) const TABLE: &[Deviation] = &[
             "a port name stands for every port of its protocol, or for none if a rule also has numbers \
              of the protocol",
         )
-        .by(Meaning(|cluster| rules(cluster, names_as_protocols))),
+        .by(Meaning(|cluster| port_lists(cluster).for_each(names_as_protocols))),
     quirk("port-name-of-own-namespace", &[17])
         .says(
             "a port name in an egress rule without peers stands for the numbers that pods of the \
@@ -137,8 +141,7 @@ fn with_unresolved(context: &Context<'_>, rule: Rule) -> Vec<Rule> {
     vec![Rule { peers: Peers::Only(pods), ports: Ports::Any }, rule]
 }
 
-fn names_as_protocols(rule: &mut Rule) {
-    let Ports::Only(ports) = &mut rule.ports else { return };
+fn names_as_protocols(ports: &mut Vec<PortMatch>) {
     let numbers = ports.iter().filter(|port| matches!(port.ports, PortSpec::Range(_)));
     let numbered: Vec<_> = numbers.map(|port| port.protocol).collect();
     ports.retain(|port| !is_name(port) || !numbered.contains(&port.protocol));

@@ -1,65 +1,99 @@
-//! Helpers that rewrite parts of all policies of a cluster.
+//! Parts of all policies of a cluster, for deviations that rewrite them.
+
+use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 
 use crate::policy::{
-    Cluster, ClusterPolicy, ClusterRule, Direction, IpBlock, LabelSelector, NamespaceScope, NetworkPolicy,
-    Peer, Peers, Pod, PortMatch, PortRange, PortSpec, Ports, Requirement, Rule,
+    Cluster, ClusterRule, Direction, IpBlock, LabelSelector, NamespaceScope, NetworkPolicy, Peer, Peers, Pod,
+    PortMatch, PortRange, PortSpec, Ports, Requirement, Rule,
 };
+use crate::snapshot::WrittenPolicy;
 
-pub(super) fn each(cluster: &mut Cluster, change: impl Fn(&mut NetworkPolicy)) {
+pub(super) fn each(cluster: &mut Cluster, change: impl FnMut(&mut NetworkPolicy)) {
     cluster.policies.iter_mut().for_each(change);
 }
 
-pub(super) fn lists(cluster: &mut Cluster, change: impl Fn(&mut Vec<Rule>)) {
-    each(cluster, |policy| [&mut policy.ingress, &mut policy.egress].into_iter().flatten().for_each(&change));
+/// Returns the rules of each NetworkPolicy and direction.
+pub(super) fn lists(cluster: &mut Cluster) -> impl Iterator<Item = &mut Vec<Rule>> {
+    cluster.policies.iter_mut().flat_map(|policy| policy.ingress.iter_mut().chain(&mut policy.egress))
 }
 
-pub(super) fn rules(cluster: &mut Cluster, change: impl Fn(&mut Rule)) {
-    lists(cluster, |rules| rules.iter_mut().for_each(&change));
+pub(super) fn rules(cluster: &mut Cluster) -> impl Iterator<Item = &mut Rule> {
+    lists(cluster).flatten()
 }
 
-pub(super) fn peers(cluster: &mut Cluster, change: impl Fn(Peer) -> Vec<Peer>) {
-    rules(cluster, |rule| {
-        if let Peers::Only(peers) = &mut rule.peers {
-            *peers = peers.drain(..).flat_map(&change).collect();
-        }
-    });
+/// Returns the peers of each rule that names peers.
+pub(super) fn peer_lists<'a>(
+    rules: impl Iterator<Item = &'a mut Rule>,
+) -> impl Iterator<Item = &'a mut Vec<Peer>> {
+    rules.filter_map(|rule| match &mut rule.peers {
+        Peers::Only(peers) => Some(peers),
+        Peers::Any => None,
+    })
 }
 
-pub(super) fn blocks(cluster: &mut Cluster, change: impl Fn(&IpBlock) -> IpBlock) {
-    peers(cluster, |peer| match peer {
-        Peer::IpBlock(block) => vec![Peer::IpBlock(change(&block))],
-        Peer::Pods { .. } => vec![peer],
-    });
-}
-
-pub(super) fn ports(cluster: &mut Cluster, change: impl Fn(PortMatch) -> Vec<PortMatch>) {
-    rules(cluster, |rule| {
-        if let Ports::Only(ports) = &mut rule.ports {
-            *ports = ports.drain(..).flat_map(&change).collect();
-        }
-    });
-}
-
-pub(super) fn selectors(cluster: &mut Cluster, change: impl Fn(Requirement) -> Vec<Requirement>) {
-    let changed = |selector: &LabelSelector| -> LabelSelector {
-        selector.requirements().cloned().flat_map(&change).collect()
-    };
-    each(cluster, |policy| policy.subjects = changed(&policy.subjects));
-    peers(cluster, |peer| match peer {
-        Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods } => {
-            vec![in_namespaces(changed(&namespaces), changed(&pods))]
-        }
-        Peer::Pods { namespaces: NamespaceScope::Own, pods } => vec![in_own_namespace(changed(&pods))],
-        Peer::IpBlock(_) => vec![peer],
-    });
-}
-
-/// Changes the rules of cluster-scoped policies.
-pub(super) fn cluster_rules(cluster: &mut Cluster, change: impl Fn(&mut Vec<ClusterRule>)) {
-    for ClusterPolicy { ingress, egress, .. } in &mut cluster.cluster_policies {
-        change(ingress);
-        change(egress);
+/// Replaces each peer by others.
+pub(super) fn replace_peers(cluster: &mut Cluster, others: impl Fn(Peer) -> Vec<Peer>) {
+    for peers in peer_lists(rules(cluster)) {
+        *peers = peers.drain(..).flat_map(&others).collect();
     }
+}
+
+/// Returns the two selectors of each peer that matches pods.
+pub(super) fn pod_peers(
+    cluster: &mut Cluster,
+) -> impl Iterator<Item = (&mut NamespaceScope, &mut LabelSelector)> {
+    peer_lists(rules(cluster)).flatten().filter_map(|peer| match peer {
+        Peer::Pods { namespaces, pods } => Some((namespaces, pods)),
+        Peer::IpBlock(_) => None,
+    })
+}
+
+pub(super) fn blocks<'a>(rules: impl Iterator<Item = &'a mut Rule>) -> impl Iterator<Item = &'a mut IpBlock> {
+    peer_lists(rules).flatten().filter_map(|peer| match peer {
+        Peer::IpBlock(block) => Some(block),
+        Peer::Pods { .. } => None,
+    })
+}
+
+/// Returns the ports of each rule that names ports.
+pub(super) fn port_lists(cluster: &mut Cluster) -> impl Iterator<Item = &mut Vec<PortMatch>> {
+    rules(cluster).filter_map(|rule| match &mut rule.ports {
+        Ports::Only(ports) => Some(ports),
+        Ports::Any => None,
+    })
+}
+
+/// Replaces each requirement of all selectors by others.
+pub(super) fn replace_requirements(cluster: &mut Cluster, others: impl Fn(Requirement) -> Vec<Requirement>) {
+    let replace = |selector: &mut LabelSelector| {
+        *selector = selector.requirements().cloned().flat_map(&others).collect();
+    };
+    cluster.policies.iter_mut().for_each(|policy| replace(&mut policy.subjects));
+    for (namespaces, pods) in pod_peers(cluster) {
+        replace(pods);
+        if let NamespaceScope::Selected(namespaces) = namespaces {
+            replace(namespaces);
+        }
+    }
+}
+
+/// Returns the rules of each cluster-scoped policy and direction.
+pub(super) fn cluster_lists(cluster: &mut Cluster) -> impl Iterator<Item = &mut Vec<ClusterRule>> {
+    cluster.cluster_policies.iter_mut().flat_map(|policy| [&mut policy.ingress, &mut policy.egress])
+}
+
+/// Returns the policies after a change of the form in which they were written. A policy is not in force if the change
+/// returns `false`, or if the API server would refuse the result.
+pub(super) fn rewritten(
+    written: &[WrittenPolicy],
+    change: impl Fn(&mut NetworkPolicySpec) -> bool,
+) -> Vec<NetworkPolicy> {
+    let policies = written.iter().filter_map(|written| {
+        let mut object = (*written.object).clone();
+        let is_in_force = change(object.spec.get_or_insert_default());
+        WrittenPolicy::new(object).ok().filter(|_| is_in_force).map(|written| written.policy)
+    });
+    policies.collect()
 }
 
 /// Returns the cluster with the rules of one direction only. No policy isolates for the other direction.
@@ -80,17 +114,14 @@ pub(crate) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster 
     cluster
 }
 
-pub(super) fn in_namespaces(namespaces: LabelSelector, pods: LabelSelector) -> Peer {
-    Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods }
+/// Returns the scope of all namespaces.
+pub(super) fn everywhere() -> NamespaceScope {
+    NamespaceScope::Selected(LabelSelector::everything())
 }
 
-pub(super) fn in_own_namespace(pods: LabelSelector) -> Peer {
-    Peer::Pods { namespaces: NamespaceScope::Own, pods }
-}
-
-/// Returns a peer that matches all pods.
-pub(super) fn all_pods() -> Peer {
-    in_namespaces(LabelSelector::everything(), LabelSelector::everything())
+/// Returns a peer that matches all pods of some namespaces.
+pub(super) fn all_pods(namespaces: NamespaceScope) -> Peer {
+    Peer::Pods { namespaces, pods: LabelSelector::everything() }
 }
 
 /// The policy and the direction of a list of rules, in a cluster.

@@ -11,25 +11,23 @@ const FEW_RULES: usize = 16;
 pub(super) const TABLE: &[Deviation] = &[
     wrong("first-rule-only", &[11])
         .says("only the first rule of a policy counts")
-        .by(Meaning(|cluster| lists(cluster, |rules| rules.truncate(1)))),
+        .by(Meaning(|cluster| lists(cluster).for_each(|rules| rules.truncate(1)))),
     wrong("few-rules", &[11])
         .says("only the first sixteen rules of a policy are in force, as if a table were full")
-        .by(Meaning(|cluster| lists(cluster, |rules| rules.truncate(FEW_RULES)))),
+        .by(Meaning(|cluster| lists(cluster).for_each(|rules| rules.truncate(FEW_RULES)))),
     seen("crossed-rules", &[12], "aws/amazon-network-policy-controller-k8s#218")
         .says("the peers of all rules of a policy are allowed on the ports of all of them")
-        .by(Meaning(|cluster| lists(cluster, cross))),
+        .by(Meaning(|cluster| lists(cluster).for_each(cross))),
     wrong("zipped-peers-and-ports", &[12])
         .says("a rule's first peer gets its first port, the second the second, and so on")
-        .by(Meaning(|cluster| lists(cluster, zip))),
+        .by(Meaning(|cluster| lists(cluster).for_each(zip))),
     wrong("ignore-ports", &[12])
         .says("rules allow their peers on every port and protocol")
-        .by(Meaning(|cluster| rules(cluster, |rule| rule.ports = Ports::Any))),
+        .by(Meaning(|cluster| rules(cluster).for_each(|rule| rule.ports = Ports::Any))),
     wrong("ignore-peers", &[12]).says("rules with ports allow them to everybody").by(Meaning(|cluster| {
-        rules(cluster, |rule| {
-            if rule.ports != Ports::Any {
-                rule.peers = Peers::Any;
-            }
-        });
+        for rule in rules(cluster).filter(|rule| rule.ports != Ports::Any) {
+            rule.peers = Peers::Any;
+        }
     })),
 ];
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Effect::Meaning;
-use super::rewrite::{peers, selectors};
+use super::rewrite::{replace_peers, replace_requirements};
 use super::{Deviation, seen, wrong};
 use crate::policy::{Cluster, IpBlock, Labels, NAMESPACE_NAME_LABEL, NamespaceScope, Peer, Requirement};
 
@@ -13,7 +13,7 @@ pub(super) const TABLE: &[Deviation] = &[
     seen("notin-needs-key", &[24], "mattfenwick/cyclonus")
         .says("NotIn does not match objects that lack the key")
         .by(Meaning(|cluster| {
-            selectors(cluster, |requirement| match &requirement {
+            replace_requirements(cluster, |requirement| match &requirement {
                 Requirement::NotIn(key, _) => vec![Requirement::Exists(key.clone()), requirement],
                 Requirement::In(..) | Requirement::Exists(_) | Requirement::DoesNotExist(_) => {
                     vec![requirement]
@@ -31,17 +31,18 @@ pub(super) const TABLE: &[Deviation] = &[
     seen("negations-match-outside", &[8, 24], "cilium/cilium#46996, Azure/azure-container-networking#4868")
         .says("a namespaceSelector with NotIn or DoesNotExist also matches addresses outside the cluster")
         .by(Meaning(|cluster| {
-            let outside = outside(cluster);
-            peers(cluster, |peer| {
-                let is_negative = matches!(&peer, Peer::Pods { namespaces, .. } if is_negation(namespaces));
-                let also = if is_negative { outside.to_vec() } else { Vec::new() };
-                [vec![peer], also].concat()
+            let [v4, v6] = outside(cluster);
+            replace_peers(cluster, |peer| match &peer {
+                Peer::Pods { namespaces, .. } if is_negation(namespaces) => {
+                    vec![peer, v4.clone(), v6.clone()]
+                }
+                Peer::Pods { .. } | Peer::IpBlock(_) => vec![peer],
             });
         })),
     seen("any-label", &[24], "Azure/AKS#1135")
         .says("a peer with several labels matches if one of them matches")
         .by(Meaning(|cluster| {
-            peers(cluster, |peer| match peer {
+            replace_peers(cluster, |peer| match peer {
                 Peer::Pods { namespaces, pods } if !pods.is_everything() => {
                     let alone = |requirement: &Requirement| Peer::Pods {
                         namespaces: namespaces.clone(),
@@ -57,7 +58,7 @@ pub(super) const TABLE: &[Deviation] = &[
         .by(Meaning(|cluster| without(cluster, |it| matches!(it, Requirement::DoesNotExist(_))))),
     wrong("in-first-value-only", &[24]).says("of the values of In only the first counts").by(Meaning(
         |cluster| {
-            selectors(cluster, |requirement| match requirement {
+            replace_requirements(cluster, |requirement| match requirement {
                 Requirement::In(key, values) => {
                     vec![Requirement::In(key, values.into_iter().take(1).collect())]
                 }
@@ -76,7 +77,7 @@ pub(super) const TABLE: &[Deviation] = &[
         .says("a label with an empty value also matches objects that do not have it")
         .by(Meaning(|cluster| {
             let existing = all_values(cluster);
-            selectors(cluster, |requirement| match requirement {
+            replace_requirements(cluster, |requirement| match requirement {
                 Requirement::In(key, wanted) if wanted.contains("") => {
                     vec![Requirement::NotIn(key, existing.difference(&wanted).cloned().collect())]
                 }
@@ -90,7 +91,7 @@ pub(super) const TABLE: &[Deviation] = &[
         each_label_set(cluster, |labels| {
             *labels = labels.iter().map(|(key, value)| (lower(key), lower(value))).collect();
         });
-        selectors(cluster, |requirement| {
+        replace_requirements(cluster, |requirement| {
             vec![match requirement {
                 Requirement::In(key, values) => Requirement::In(lower(&key), lower_all(&values)),
                 Requirement::NotIn(key, values) => Requirement::NotIn(lower(&key), lower_all(&values)),
@@ -110,7 +111,7 @@ pub(super) const TABLE: &[Deviation] = &[
 
 /// Removes requirements from all selectors.
 fn without(cluster: &mut Cluster, is_removed: impl Fn(&Requirement) -> bool) {
-    selectors(cluster, |requirement| if is_removed(&requirement) { Vec::new() } else { vec![requirement] });
+    replace_requirements(cluster, |it| if is_removed(&it) { Vec::new() } else { vec![it] });
 }
 
 /// Returns whether a namespace selector consists only of negations.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Effect::Meaning;
-use super::rewrite::{each, in_namespaces, peers};
+use super::peers::change_scopes;
+use super::rewrite::each;
 use super::{Deviation, misread, wrong};
 use crate::policy::{
-    Cluster, LabelSelector, NAMESPACE_NAME_LABEL, NamespaceScope, NetworkPolicy, Peer, Requirement,
+    Cluster, LabelSelector, NAMESPACE_NAME_LABEL, NamespaceScope, NetworkPolicy, Requirement,
 };
 
 pub(super) const TABLE: &[Deviation] = &[
@@ -45,7 +46,7 @@ pub(super) const TABLE: &[Deviation] = &[
 /// Copies a policy to every namespace. The copies keep the peers of the original.
 fn in_all(policy: &NetworkPolicy, namespaces: &[String]) -> Vec<NetworkPolicy> {
     let name = Requirement::In(NAMESPACE_NAME_LABEL.to_owned(), [policy.namespace.clone()].into());
-    let own: LabelSelector = [name].into_iter().collect();
+    let own = NamespaceScope::Selected([name].into_iter().collect());
     // The name contains the original namespace, because two policies with the same name would be one policy.
     let name = format!("{}.{}", policy.namespace, policy.name);
     let copy = |namespace: &String| NetworkPolicy {
@@ -54,9 +55,6 @@ fn in_all(policy: &NetworkPolicy, namespaces: &[String]) -> Vec<NetworkPolicy> {
         ..policy.clone()
     };
     let mut copies = Cluster { policies: namespaces.iter().map(copy).collect(), ..Cluster::default() };
-    peers(&mut copies, |peer| match peer {
-        Peer::Pods { namespaces: NamespaceScope::Own, pods } => vec![in_namespaces(own.clone(), pods)],
-        Peer::Pods { .. } | Peer::IpBlock(_) => vec![peer],
-    });
+    change_scopes(&mut copies, &NamespaceScope::Own, &own);
     copies.policies
 }

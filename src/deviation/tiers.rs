@@ -3,9 +3,9 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Effect::{Meaning, Rules};
-use super::rewrite::cluster_rules;
+use super::rewrite::cluster_lists;
 use super::{CompileFault, Deviation, misread, seen, wrong};
-use crate::policy::{Action, Cluster, ClusterPeer, ClusterPolicy, ClusterRule, IpBlock, Ports, Tier};
+use crate::policy::{Action, Cluster, ClusterPeer, ClusterRule, IpBlock, Ports, Tier};
 
 /// Highest priority number of a cluster-scoped policy.
 const LAST: u16 = 1000;
@@ -36,15 +36,19 @@ pub(super) const TABLE: &[Deviation] = &[
     misread("tiers-swapped", &[40])
         .says("the Baseline tier comes before NetworkPolicies, and the Admin tier after them")
         .by(Meaning(|cluster| {
-            each(cluster, |policy| {
+            for policy in &mut cluster.cluster_policies {
                 policy.tier = match policy.tier {
                     Tier::Admin => Tier::Baseline,
                     Tier::Baseline => Tier::Admin,
                 };
-            });
+            }
         })),
     wrong("priorities-reversed", &[41]).says("the policy with the highest priority number comes first").by(
-        Meaning(|cluster| each(cluster, |policy| policy.priority = LAST.saturating_sub(policy.priority))),
+        Meaning(|cluster| {
+            for policy in &mut cluster.cluster_policies {
+                policy.priority = LAST.saturating_sub(policy.priority);
+            }
+        }),
     ),
     wrong("priorities-ignored", &[41]).says("the policies of a tier come in the order of their names").by(
         Meaning(|cluster| {
@@ -55,13 +59,13 @@ pub(super) const TABLE: &[Deviation] = &[
     ),
     wrong("last-rule-decides", &[41])
         .says("of a policy's rules the last one that matches decides")
-        .by(Meaning(|cluster| cluster_rules(cluster, |rules| rules.reverse()))),
+        .by(Meaning(|cluster| cluster_lists(cluster).for_each(|rules| rules.reverse()))),
     wrong("deny-first", &[41]).says("a Deny rule of a tier decides even if an earlier rule matches").by(
         Meaning(|cluster| {
             let mut others = cluster.clone();
-            cluster_rules(cluster, |rules| rules.retain(|rule| rule.action == Action::Deny));
-            cluster_rules(&mut others, |rules| rules.retain(|rule| rule.action != Action::Deny));
-            each(&mut others, |policy| policy.priority += LAST + 1);
+            cluster_lists(cluster).for_each(|rules| rules.retain(|rule| rule.action == Action::Deny));
+            cluster_lists(&mut others).for_each(|rules| rules.retain(|rule| rule.action != Action::Deny));
+            others.cluster_policies.iter_mut().for_each(|policy| policy.priority += LAST + 1);
             cluster.cluster_policies.extend(others.cluster_policies);
         }),
     ),
@@ -75,7 +79,7 @@ pub(super) const TABLE: &[Deviation] = &[
         .says("Pass accepts: nothing after it can deny")
         .by(Meaning(|cluster| replace(cluster, Action::Pass, Action::Accept))),
     wrong("pass-ignored", &[42]).says("Pass does nothing: the next rule of its tier decides").by(Meaning(
-        |cluster| cluster_rules(cluster, |rules| rules.retain(|rule| rule.action != Action::Pass)),
+        |cluster| cluster_lists(cluster).for_each(|rules| rules.retain(|rule| rule.action != Action::Pass)),
     )),
     wrong("pass-skips-baseline", &[42])
         .says("after Pass, the Baseline tier is not evaluated, even if no NetworkPolicy isolates the pod")
@@ -87,10 +91,10 @@ pub(super) const TABLE: &[Deviation] = &[
         )
         .by(Meaning(|cluster| {
             let mut denials = cluster.clone();
-            cluster_rules(&mut denials, |rules| {
+            for rules in cluster_lists(&mut denials) {
                 rules.truncate(1);
-                rules.iter_mut().for_each(|rule| *rule = denial());
-            });
+                rules.fill(denial());
+            }
             // Two policies of one tier with the same priority would be ambiguous.
             let after = denials.cluster_policies.iter_mut().zip(LAST + 1..);
             after.for_each(|(policy, priority)| policy.priority = priority);
@@ -98,14 +102,9 @@ pub(super) const TABLE: &[Deviation] = &[
         })),
 ];
 
-fn each(cluster: &mut Cluster, change: impl Fn(&mut ClusterPolicy)) {
-    cluster.cluster_policies.iter_mut().for_each(change);
-}
-
 fn replace(cluster: &mut Cluster, action: Action, with: Action) {
-    cluster_rules(cluster, |rules| {
-        rules.iter_mut().filter(|rule| rule.action == action).for_each(|rule| rule.action = with);
-    });
+    let replaced = cluster_lists(cluster).flatten().filter(|rule| rule.action == action);
+    replaced.for_each(|rule| rule.action = with);
 }
 
 /// Returns a rule that denies everything.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::lab::DryRun;
+use crate::backend::lab::Addresses;
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Engine, Expectation};
 use crate::scenario::{Scenario, from_document};
@@ -59,16 +59,16 @@ pub(super) fn read(value: &serde_json::Value) -> Result<Scenario, Error> {
 /// # Errors
 /// If a step cannot be applied. The loader refuses such scenarios.
 pub fn cases(scenario: &Scenario) -> Result<Vec<Case>, String> {
-    let mut dry_run = DryRun::default();
+    let mut addresses = Addresses::default();
     let mut world = scenario.world.clone();
-    world.complete(&dry_run.deploy(&scenario.world));
+    world.complete(&addresses.deploy(&scenario.world));
     let mut cases = Vec::new();
     for step in &scenario.steps {
         let before = world.clone();
         for action in &step.actions {
             world.apply(action).map_err(|error| error.to_string())?;
         }
-        let deployed = dry_run.apply(&step.actions, &world);
+        let deployed = addresses.apply(&step.actions, &world);
         world.complete(&deployed);
         let (actions, probes) = (step.actions.clone(), scenario.probes.clone());
         cases.push(Case { before, actions, world: world.clone(), probes });

@@ -11,7 +11,7 @@ mod result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
 pub(crate) use result::{Detection, ScenarioTrial, SelfTest};
@@ -98,9 +98,8 @@ async fn try_all(
         Ok((index, ScenarioTrial { scenario, right, detections }))
     });
     let trials: Vec<_> = trials.collect();
-    let mut tried: Vec<_> =
-        stream::iter(trials).buffer_unordered(settings.parallel.max(1)).collect::<Vec<_>>().await;
-    let mut tried: Vec<_> = tried.drain(..).collect::<Result<_, Error>>()?;
+    let trials = stream::iter(trials).buffer_unordered(settings.parallel.max(1));
+    let mut tried: Vec<_> = trials.try_collect().await?;
     tried.sort_by_key(|(index, _): &(usize, _)| *index);
     Ok(tried)
 }

@@ -1,6 +1,6 @@
 //! The packets that a scenario sends. A fault that affects only other packets cannot show in the scenario.
 
-use crate::deviation::{DatapathFault, Fault};
+use crate::deviation::{DatapathFault, Fault, Traffic};
 use crate::policy::{IpFamily, Port, Protocol};
 use crate::scenario::Scenario;
 use crate::world::{Action, Capability, Probe};
@@ -28,57 +28,33 @@ pub(super) fn are_sent(scenario: &Scenario, fault: Fault) -> bool {
     let makes_services =
         scenario.steps.iter().flat_map(|step| &step.actions).any(|a| matches!(a, Action::SetService(_)));
     match fault {
-        DatapathFault::IgnoreUdp | DatapathFault::DropReplies => over(Protocol::Udp),
-        DatapathFault::IgnoreTcp => over(Protocol::Tcp),
-        DatapathFault::IgnoreSctp => over(Protocol::Sctp),
-        DatapathFault::IgnoreIpv6 => start.families.contains(&IpFamily::V6),
-        DatapathFault::LookupsOpen => looks_up(Protocol::Udp),
+        DatapathFault::Opens(Traffic::Over(protocol)) => over(protocol),
+        DatapathFault::DropReplies => over(Protocol::Udp),
+        DatapathFault::Opens(Traffic::Ipv6) => start.families.contains(&IpFamily::V6),
+        DatapathFault::Opens(Traffic::Lookups) => looks_up(Protocol::Udp),
         DatapathFault::LookupsOverTcpClosed => looks_up(Protocol::Tcp),
-        DatapathFault::OutsideOpen => !start.externals.is_empty(),
-        DatapathFault::NodesOpen | DatapathFault::OwnNodeClosed => has_nodes,
-        DatapathFault::ServicesOpen | DatapathFault::BeforeTranslation => {
+        DatapathFault::Opens(Traffic::Outside) => !start.externals.is_empty(),
+        DatapathFault::Opens(Traffic::FromNodes) | DatapathFault::OwnNodeClosed => has_nodes,
+        DatapathFault::Opens(Traffic::ToServices) | DatapathFault::BeforeTranslation => {
             makes_services || !start.cluster.services.is_empty()
         }
         DatapathFault::NoEnforcement
-        | DatapathFault::IgnoreIngress
-        | DatapathFault::IgnoreEgress
-        | DatapathFault::SameNodeOpen
-        | DatapathFault::CrossNodeOpen
+        | DatapathFault::Ignores(_)
+        | DatapathFault::Opens(Traffic::OnNode | Traffic::BetweenNodes | Traffic::Share(_))
         | DatapathFault::Stateless
         | DatapathFault::EgressShortcut
         | DatapathFault::DeadPath
-        | DatapathFault::LeaksTenPercent
-        | DatapathFault::LeaksOnePercent
         | DatapathFault::DeliversLate => true,
     }
 }
 
 /// Returns what a kernel needs to send the only packets that a fault affects; `None` if any kernel sends them.
 pub(super) fn needs(fault: Fault) -> Option<Capability> {
-    match fault.datapath()? {
-        DatapathFault::IgnoreSctp => Some(Capability::Sctp),
-        DatapathFault::IgnoreIpv6 => Some(Capability::Ipv6),
-        DatapathFault::NoEnforcement
-        | DatapathFault::IgnoreIngress
-        | DatapathFault::IgnoreEgress
-        | DatapathFault::IgnoreUdp
-        | DatapathFault::IgnoreTcp
-        | DatapathFault::DropReplies
-        | DatapathFault::SameNodeOpen
-        | DatapathFault::CrossNodeOpen
-        | DatapathFault::Stateless
-        | DatapathFault::EgressShortcut
-        | DatapathFault::DeadPath
-        | DatapathFault::LeaksTenPercent
-        | DatapathFault::LeaksOnePercent
-        | DatapathFault::DeliversLate
-        | DatapathFault::LookupsOpen
-        | DatapathFault::LookupsOverTcpClosed
-        | DatapathFault::OutsideOpen
-        | DatapathFault::NodesOpen
-        | DatapathFault::OwnNodeClosed
-        | DatapathFault::ServicesOpen
-        | DatapathFault::BeforeTranslation => None,
+    let affects = |traffic| fault.datapath() == Some(DatapathFault::Opens(traffic));
+    if affects(Traffic::Over(Protocol::Sctp)) {
+        Some(Capability::Sctp)
+    } else {
+        affects(Traffic::Ipv6).then_some(Capability::Ipv6)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Canaries of the lab: two pods on every node, and one outside the cluster. They are in a namespace that no
 //! scenario can have.
 
+use std::net::IpAddr;
+
 use super::build::Host;
-use super::hosts::node_number;
-use super::network::{self, Role, Space};
+use super::network::{self, Space};
 use super::{Lab, address};
 use crate::backend::{Canary, Place};
 use crate::policy::Node;
@@ -20,31 +21,20 @@ impl Lab {
         for (index, node) in nodes.iter().enumerate() {
             let Some(parent) = self.nodes.get(index).map(|node| node.space.clone()) else { continue };
             for which in [0, 1] {
-                let addresses = address::canary(node_number(index), which);
-                let place = Place::Node(node.name.clone());
-                hosts.push(self.place_canary(place, which, addresses, parent.clone()));
+                let (place, addresses) = (Place::Node(node.name.clone()), address::canary(index, which));
+                hosts.push(self.place_canary(place, &format!("{}-{which}", node.name), addresses, &parent));
             }
         }
         if let Some(fabric) = outside {
-            hosts.push(self.place_canary(Place::Outside, 0, address::canary_outside(), fabric.clone()));
+            hosts.push(self.place_canary(Place::Outside, "outside-0", address::canary_outside(), fabric));
         }
         hosts
     }
 
-    fn place_canary(
-        &mut self,
-        place: Place,
-        which: u8,
-        addresses: Vec<std::net::IpAddr>,
-        parent: Space,
-    ) -> Host {
-        let at = match &place {
-            Place::Node(node) => node.as_str(),
-            Place::Outside => "outside",
-        };
-        let name = EndpointName::pod(NAMESPACE, format!("{at}-{which}"));
+    fn place_canary(&mut self, place: Place, name: &str, addresses: Vec<IpAddr>, parent: &Space) -> Host {
+        let name = EndpointName::pod(NAMESPACE, name);
         self.canaries.push((place, name.clone(), network::usable(addresses.clone())));
-        Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link: self.take_link() }
+        self.leaf(name, addresses, parent)
     }
 
     /// Returns the canaries that have been started.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::build::{self, Host, Started};
-use super::network::{self, Role, Space};
+use super::network::{Role, Space};
 use super::nft::Program;
 use super::{Lab, address};
 use crate::backend::{Agent, Error, Single};
@@ -25,17 +25,23 @@ pub(super) struct NodeSpace {
     pub(super) rules: Program,
 }
 
+/// The link of a pod to its node.
 #[derive(Debug)]
-pub(super) struct PodSpace {
-    node: usize,
-    link: u32,
-    addresses: Vec<IpAddr>,
+pub(super) struct PodLink {
+    node: Space,
+    number: u32,
 }
 
 impl Lab {
-    pub(super) fn take_link(&mut self) -> u32 {
+    fn take_link(&mut self) -> u32 {
         self.next_link += 1;
         self.next_link - 1
+    }
+
+    /// Returns a host to create that does not route.
+    pub(super) fn leaf(&mut self, name: EndpointName, addresses: Vec<IpAddr>, parent: &Space) -> Host {
+        let (parent, link) = (parent.clone(), self.take_link());
+        Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link }
     }
 
     /// Creates the nodes. Returns the fabric, to which nodes and external addresses are linked.
@@ -46,12 +52,11 @@ impl Lab {
             .map_err(|error| Error::Unavailable(format!("this machine cannot run the lab: {error}")))?;
         let mut hosts = Vec::new();
         for (i, node) in nodes.iter().enumerate() {
-            let number = node_number(i);
             hosts.push(Host {
                 name: EndpointName::Node(node.name.clone()),
                 role: Role::Router,
-                addresses: address::node(number),
-                subnets: address::pods_of_node(number),
+                addresses: address::node(i),
+                subnets: address::pods_of_node(i),
                 parent: fabric.clone(),
                 link: self.take_link(),
             });
@@ -63,25 +68,22 @@ impl Lab {
         Ok(fabric)
     }
 
-    /// Assigns a pod its addresses. Returns the host to create, or `None` if the pod uses its node's network.
-    pub(super) fn place(&mut self, pod: &Pod, deployed: &mut Deployed) -> Result<Option<Host>, Error> {
+    /// Returns the host to create for a pod, or `None` if the pod uses its node's network.
+    pub(super) fn place(&mut self, pod: &Pod, deployed: &Deployed) -> Result<Option<Host>, Error> {
         let (identity, name) = (Identity::of_pod(pod), EndpointName::of_pod(pod));
         let failed = |message: &str| Error::failed(format!("place pod {identity}"), message);
-        let mut nodes = self.nodes.iter().enumerate();
-        let node = nodes.find(|(_, node)| Some(&node.name) == pod.node.as_ref());
-        let (node, space) =
-            node.map(|(i, node)| (i, &node.space)).ok_or_else(|| failed("its node is not there"))?;
+        let mut nodes = self.nodes.iter();
+        let node = nodes.find(|node| Some(&node.name) == pod.node.as_ref());
+        let node = node.ok_or_else(|| failed("its node is not there"))?.space.clone();
         if pod.host_network {
-            deployed.addresses.insert(name, space.addresses.clone());
             return Ok(None);
         }
-        let parent = space.clone();
+        let addresses = deployed.addresses.get(&name).filter(|addresses| !addresses.is_empty());
         let room = format!("a node of the lab has room for {} pods", address::PODS_PER_NODE);
-        let addresses = self.addresses.take_pod(node_number(node)).ok_or_else(|| failed(&room))?;
-        let link = self.take_link();
-        deployed.addresses.insert(name.clone(), network::usable(addresses.clone()));
-        self.pods.insert(identity, PodSpace { node, link, addresses: addresses.clone() });
-        Ok(Some(Host { name, role: Role::Host, addresses, subnets: Vec::new(), parent, link }))
+        let addresses = addresses.ok_or_else(|| failed(&room))?.clone();
+        let host = self.leaf(name, addresses, &node);
+        self.pods.insert(identity, PodLink { node, number: host.link });
+        Ok(Some(host))
     }
 
     /// Creates hosts and starts an agent in each. Returns their network namespaces.
@@ -119,22 +121,14 @@ impl Lab {
     }
 
     pub(super) async fn remove_pod(&mut self, identity: &Identity) -> Result<(), Error> {
-        if let Some(PodSpace { node, link, addresses }) = self.pods.remove(identity) {
-            self.addresses.free_pod(&addresses);
+        if let Some(PodLink { node, number }) = self.pods.remove(identity) {
             // Remove the link before the agent ends. The network namespace ends with the agent, and the
             // kernel would then remove the link at an unknown time.
-            if let Some(parent) = self.nodes.get(node) {
-                build::detach(parent.space.clone(), link).await?;
-            }
+            build::detach(node, number).await?;
         }
         let name = EndpointName::pod(&identity.namespace, &identity.name);
         self.agents.remove(&name);
         self.processes.remove(&name);
         Ok(())
     }
-}
-
-/// Returns the number of a node, starting at 1. Scenarios have at most 64 nodes.
-pub(super) fn node_number(index: usize) -> u8 {
-    u8::try_from(index + 1).unwrap_or(u8::MAX)
 }

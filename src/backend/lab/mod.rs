@@ -5,7 +5,6 @@ mod address;
 mod build;
 mod canaries;
 mod detour;
-mod dry_run;
 mod enforce;
 mod frame;
 mod hosts;
@@ -30,18 +29,15 @@ use tokio::task::JoinHandle;
 use crate::backend::records::records;
 use crate::backend::{Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, no_random_numbers};
 use crate::deviation::{DatapathFault, EnforcerState, Fault, Follower};
-use crate::policy::Service;
 use crate::snapshot::Identity;
-use crate::world::{Action, Deployed, EndpointName, PodChange, World};
+use crate::world::{Action, Deployed, EndpointName, External, PodChange, World};
 
-use address::Addresses;
-use build::Host;
+pub use address::Addresses;
 use detour::KeptOpen;
 pub use detour::{Detour, OpenDetour};
-pub use dry_run::DryRun;
-use hosts::{NodeSpace, PodSpace};
+use hosts::{NodeSpace, PodLink};
 pub use interfere::Interference;
-use network::{Role, Space};
+use network::Space;
 use nft::Nft;
 use process::Process;
 pub use process::run_agent;
@@ -60,7 +56,7 @@ pub struct Lab {
     /// The nodes, by index in the cluster's list of nodes.
     nodes: Vec<NodeSpace>,
     /// Pods in the pod network.
-    pods: HashMap<Identity, PodSpace>,
+    pods: HashMap<Identity, PodLink>,
     /// Agents by endpoint. A node's agent also serves all pods that use the node's network.
     agents: HashMap<EndpointName, Arc<Agent>>,
     processes: HashMap<EndpointName, Process>,
@@ -126,24 +122,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Assigns Services their virtual addresses.
-    fn take_services<'a>(
-        &mut self,
-        services: impl IntoIterator<Item = &'a Service>,
-        deployed: &mut Deployed,
-    ) {
-        for service in services {
-            let name = EndpointName::of_service(service);
-            deployed.addresses.insert(name, network::usable(self.addresses.take_service()));
-        }
-    }
-
     /// Sends the names of the cluster to the DNS server.
     async fn set_records(&self, world: &World) -> Result<(), Error> {
         let Some(dns) = &world.dns else { return Ok(()) };
         match self.agents.get(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)) {
             Some(agent) => agent.set_records(records(&world.cluster)).await,
-            // The scenario removed the DNS server.
+            // The DNS server is yet to start, or the scenario removed it.
             None => Ok(()),
         }
     }
@@ -153,26 +137,17 @@ impl Backend for Lab {
     async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
         check_externals(world)?;
         let World { cluster, externals, .. } = world;
-        let mut deployed = Deployed::default();
-        self.take_services(&cluster.services, &mut deployed);
+        let deployed = usable(self.addresses.deploy(world));
         let fabric = self.start_nodes(&cluster.nodes).await?;
-        let nodes = self.nodes.iter();
-        let nodes = nodes.map(|node| (EndpointName::Node(node.name.clone()), node.space.addresses.clone()));
-        deployed.addresses.extend(nodes);
-        let externals = externals.iter().map(|external| Host {
-            name: EndpointName::External(external.name.clone()),
-            role: Role::Host,
-            addresses: external.addresses.clone(),
-            subnets: Vec::new(),
-            parent: fabric.clone(),
-            link: self.take_link(),
-        });
-        let mut hosts: Vec<Host> = externals.collect();
+        let mut hosts = Vec::new();
+        for External { name, addresses, .. } in externals {
+            hosts.push(self.leaf(EndpointName::External(name.clone()), addresses.clone(), &fabric));
+        }
         let outside = (!hosts.is_empty()).then_some(&fabric);
         hosts.extend(self.place_canaries(&cluster.nodes, outside));
         self.fabric = Some(fabric);
         for pod in &cluster.pods {
-            hosts.extend(self.place(pod, &mut deployed)?);
+            hosts.extend(self.place(pod, &deployed)?);
         }
         self.build(hosts).await?;
         self.share_agents(&cluster.pods);
@@ -185,20 +160,19 @@ impl Backend for Lab {
     }
 
     async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
-        let (mut hosts, mut deployed) = (Vec::new(), Deployed::default());
+        let mut hosts = Vec::new();
+        let deployed = usable(self.addresses.apply(actions, world));
         for change in actions.iter().filter_map(Action::pod_change) {
             match change {
                 PodChange::Removed(identity) => self.remove_pod(identity).await?,
                 PodChange::Ended(identity) => self.end_pod(identity).await?,
                 PodChange::Added(added) => {
                     if let Some(pod) = world.pod(&added.namespace, &added.name) {
-                        hosts.extend(self.place(pod, &mut deployed)?);
+                        hosts.extend(self.place(pod, &deployed)?);
                     }
                 }
             }
         }
-        let new = world.cluster.services.iter().filter(|service| service.addresses.is_empty());
-        self.take_services(new, &mut deployed);
         let mut world = world.clone();
         world.complete(&deployed);
         let world = &world;
@@ -207,9 +181,7 @@ impl Backend for Lab {
         self.enforce(world).await?;
         let dns = world.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
         let is_new = hosts.iter().any(|host| Some(&host.name) == dns.as_ref());
-        if !is_new {
-            self.set_records(world).await?;
-        }
+        self.set_records(world).await?;
         self.build(hosts).await?;
         self.isolate_late();
         self.share_agents(&world.cluster.pods);
@@ -236,6 +208,12 @@ impl Backend for Lab {
 
     /// Ends the agents, which are the last holders of most network namespaces.
     async fn stop(self) {}
+}
+
+/// Leaves out the addresses of families that the kernel does not have.
+fn usable(mut deployed: Deployed) -> Deployed {
+    deployed.addresses.values_mut().for_each(|addresses| addresses.retain(network::is_usable));
+    deployed
 }
 
 fn check_externals(world: &World) -> Result<(), Error> {

@@ -74,7 +74,7 @@ pub(super) fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     addresses.into_iter().filter(is_usable).collect()
 }
 
-fn is_usable(address: &IpAddr) -> bool {
+pub(super) fn is_usable(address: &IpAddr) -> bool {
     address.is_ipv4() || has_ipv6()
 }
 

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::nft::Program;
 use super::{Lab, enforce};
 use crate::backend::{Backend, Canary, Error, Place};
-use crate::deviation::{EnforcerState, Fault, StaleFault};
+use crate::deviation::{EnforcerState, Fault, Opening};
 use crate::policy::Node;
 use crate::world::World;
 
@@ -31,13 +31,12 @@ impl Lab {
         }
         self.changes = self.changes.wrapping_add(1);
         let rules = self.rules(&self.view, self.fault);
-        let stale = self.fault.and_then(Fault::stale).filter(|_| !self.view.unguarded.is_empty());
-        if stale == Some(StaleFault::DeletionOpensLate) {
+        if self.view.opening == Opening::Late {
             self.late = self.replace_rules_after(rules, LATE);
             return Ok(());
         }
         self.replace_rules(rules).await?;
-        if matches!(stale, Some(StaleFault::DeletionOpensBriefly | StaleFault::UpdateOpensBriefly)) {
+        if self.view.opening == Opening::Briefly {
             self.isolate_after(BRIEFLY);
         }
         Ok(())
@@ -62,8 +61,7 @@ impl Lab {
 
     /// Isolates new pods only after a delay, if the lab has this fault.
     pub(super) fn isolate_late(&mut self) {
-        let stale = self.fault.and_then(Fault::stale);
-        if stale == Some(StaleFault::NewPodsOpen) && !self.view.unguarded.is_empty() {
+        if self.view.opening == Opening::AtFirst {
             self.isolate_after(LATE);
         }
     }

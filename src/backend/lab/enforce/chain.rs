@@ -1,27 +1,14 @@
 //! The chain of one pod for one direction. It has the rules of all policies that isolate the pod, each of
 //! which returns, and a `drop` at the end.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::select::{addresses, pods_of_peer, subjects_of};
-use super::table::Table;
+use ipnet::IpNet;
+
+use super::select::{is_peer, is_subject};
+use super::table::{FAMILIES, Family, Table};
 use crate::deviation::{CompileFault, DatapathFault, EnforcerState, Fault};
 use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, Peers, Pod, Ports, Rule};
-
-/// An IP family with its names in nftables.
-#[derive(Clone, Copy)]
-pub(super) struct Family {
-    pub(super) ipv6: bool,
-    pub(super) header: &'static str,
-    pub(super) address: &'static str,
-    pub(super) only: &'static str,
-}
-
-pub(super) const FAMILIES: [Family; 2] = [
-    Family { ipv6: false, header: "ip", address: "ipv4_addr", only: "meta nfproto ipv4" },
-    Family { ipv6: true, header: "ip6", address: "ipv6_addr", only: "meta nfproto ipv6" },
-];
 
 /// Number of policies per pod in a table that is too small for more.
 const FEW_POLICIES: usize = 8;
@@ -38,10 +25,10 @@ pub(super) struct Writer<'a> {
     pub(super) fault: Option<Fault>,
 }
 
-impl<'a> Writer<'a> {
+impl Writer<'_> {
     /// Writes the chain for the policies that isolate the pod in this direction. `others` are the policies
     /// that select the pod in any direction. Returns the name of the chain.
-    pub(super) fn chain(mut self, isolating: &[&'a NetworkPolicy], others: &[&'a NetworkPolicy]) -> String {
+    pub(super) fn chain(&mut self, isolating: &[&NetworkPolicy], others: &[&NetworkPolicy]) -> String {
         let isolating = match self.compile_fault() {
             Some(CompileFault::FirstPolicyOnly) => isolating.get(..1).unwrap_or(isolating),
             Some(CompileFault::FewPolicies) => isolating.get(..FEW_POLICIES).unwrap_or(isolating),
@@ -52,18 +39,19 @@ impl<'a> Writer<'a> {
         if self.compile_fault() == Some(CompileFault::ExceptDenies) {
             lines.extend(isolating.iter().flat_map(|policy| self.holes(policy)));
         }
+        let allowed = self.allowed();
         for policy in isolating {
-            self.policy(policy, &mut lines);
+            lines.extend(self.policy(policy, allowed));
         }
         match self.compile_fault() {
             Some(CompileFault::SharedChains) => {
                 for policy in isolating {
-                    self.other_direction(policy, &mut lines);
+                    lines.extend(self.other_direction(policy));
                 }
             }
             Some(CompileFault::BothWays) => {
                 for policy in others {
-                    self.reversed(policy, &mut lines);
+                    lines.extend(self.reversed(policy));
                 }
             }
             Some(_) | None => {}
@@ -82,28 +70,38 @@ impl<'a> Writer<'a> {
         if is_final && self.direction == Direction::Egress { "accept" } else { "return" }
     }
 
-    fn policy(&mut self, policy: &NetworkPolicy, lines: &mut Vec<String>) {
-        let allowed = self.allowed();
+    /// Returns the rules of a policy. They end in this verdict.
+    fn policy(&mut self, policy: &NetworkPolicy, allowed: &str) -> Vec<String> {
+        let mut lines = Vec::new();
         for rule in policy.rules(self.direction).unwrap_or_default() {
-            lines
-                .extend(self.matches(policy, rule).into_iter().map(|matched| format!("{matched} {allowed}")));
+            lines.extend(self.rule(policy, rule, allowed));
         }
+        lines
     }
 
-    /// Returns the conditions under which a packet matches a rule: one for each pair of peer and port.
-    fn matches(&mut self, policy: &NetworkPolicy, rule: &Rule) -> Vec<String> {
-        let mut matches = Vec::new();
-        for family in FAMILIES {
-            if !self.view.can_allow(self.subject, family.ipv6) {
-                continue;
-            }
-            let peers = self.peers(policy, &rule.peers, family);
-            let ports = self.ports(&rule.ports, family);
+    fn rule(&mut self, policy: &NetworkPolicy, rule: &Rule, allowed: &str) -> Vec<String> {
+        let (view, subject) = (self.view, self.subject);
+        let families = FAMILIES.into_iter().filter(|family| view.can_allow(subject, family.ipv6));
+        self.lines(families, &rule.ports, allowed, |writer, family| writer.peers(policy, &rule.peers, family))
+    }
+
+    /// Returns one rule for each pair of peer and port. `peers` returns the conditions on the other end.
+    pub(super) fn lines(
+        &mut self,
+        families: impl IntoIterator<Item = Family>,
+        ports: &Ports,
+        verdict: &str,
+        peers: impl Fn(&mut Self, Family) -> Vec<String>,
+    ) -> Vec<String> {
+        let mut lines = Vec::new();
+        for family in families {
+            let peers = peers(self, family);
+            let ports = self.ports(ports, family);
             for peer in &peers {
-                matches.extend(ports.iter().map(|port| format!("{peer} {port}")));
+                lines.extend(ports.iter().map(|port| format!("{peer} {port} {verdict}")));
             }
         }
-        matches
+        lines
     }
 
     pub(super) fn remote(&self) -> &'static str {
@@ -123,18 +121,23 @@ impl<'a> Writer<'a> {
     fn peer(&mut self, policy: &NetworkPolicy, peer: &Peer, family: Family) -> Option<String> {
         match peer {
             Peer::Pods { namespaces, pods } => {
-                let named = pods_of_peer(self.view, policy, namespaces, pods);
-                let members = named.flat_map(|pod| self.known_addresses(pod, family)).map(IpAddr::to_string);
-                self.members(self.remote(), members.collect(), family)
+                let cluster = &self.view.cluster;
+                self.pods(|pod| is_peer(cluster, policy, namespaces, pods, pod), family)
             }
-            Peer::IpBlock(block) => {
-                (block.net().addr().is_ipv6() == family.ipv6).then(|| self.block(block, family))
-            }
+            Peer::IpBlock(block) => self.block(block, family),
         }
     }
 
+    /// Returns the condition that the other end is one of these pods, and that the enforcer knows it.
+    pub(super) fn pods(&mut self, is_member: impl Fn(&Pod) -> bool, family: Family) -> Option<String> {
+        let view = self.view;
+        let pods = view.cluster.pods.iter().filter(|pod| view.knows(pod) && is_member(pod));
+        let members: Vec<_> = pods.flat_map(|pod| self.known_addresses(pod, family)).collect();
+        self.members(self.remote(), members, family)
+    }
+
     /// Returns the condition that an address is one of these. `None` if there are no addresses.
-    pub(super) fn members(&mut self, end: &str, members: BTreeSet<String>, family: Family) -> Option<String> {
+    pub(super) fn members(&mut self, end: &str, members: Vec<&IpAddr>, family: Family) -> Option<String> {
         if members.is_empty() {
             return None;
         }
@@ -142,22 +145,27 @@ impl<'a> Writer<'a> {
         Some(format!("{} {end} @{set}", family.header))
     }
 
-    fn block(&mut self, block: &IpBlock, family: Family) -> String {
+    fn block(&mut self, block: &IpBlock, family: Family) -> Option<String> {
         let (header, remote) = (family.header, self.remote());
-        let mut expression = match block.net().prefix_len() {
-            0 => family.only.to_owned(),
-            _ => format!("{header} {remote} {}", block.net()),
-        };
+        let mut expression = self.network(block, family)?;
         for hole in block.except() {
             expression.push_str(&format!(" {header} {remote} != {hole}"));
         }
         if self.compile_fault() == Some(CompileFault::IpBlockWithoutPods) {
-            let pods = self.view.cluster.pods.iter().flat_map(|pod| addresses(pod, family.ipv6));
-            let pods = pods.map(IpAddr::to_string).collect();
+            let pods = self.view.cluster.pods.iter().flat_map(|pod| family.among(&pod.addresses));
             let set = self.table.set(family.address, pods);
             expression.push_str(&format!(" {header} {remote} != @{set}"));
         }
-        expression
+        Some(expression)
+    }
+
+    /// Returns the condition that the other end is in the range of a block. `None` if it has another family.
+    pub(super) fn network(&self, block: &IpBlock, family: Family) -> Option<String> {
+        let condition = match block.net().prefix_len() {
+            0 => family.only.to_owned(),
+            _ => format!("{} {} {}", family.header, self.remote(), block.net()),
+        };
+        (block.net().addr().is_ipv6() == family.ipv6).then_some(condition)
     }
 
     /// Returns the addresses by which the enforcer knows a peer.
@@ -171,20 +179,16 @@ impl<'a> Writer<'a> {
             Some(_) | None => pod.addresses.len(),
         };
         let can_allow = self.view.can_allow(pod, family.ipv6);
-        let is_known = move |address: &&IpAddr| can_allow && address.is_ipv6() == family.ipv6;
-        pod.addresses.iter().take(count).filter(is_known)
+        let known = pod.addresses.get(..count).filter(|_| can_allow).unwrap_or_default();
+        family.among(known)
     }
 
     /// Writes one chain per policy, one after the other. A packet must match every policy.
-    fn chain_of_every(mut self, policies: &[&NetworkPolicy]) -> String {
+    fn chain_of_every(&mut self, policies: &[&NetworkPolicy]) -> String {
         let mut next = None;
         for policy in policies.iter().take(NESTED).rev() {
-            let mut lines = Vec::new();
             let allowed = next.map_or("return".to_owned(), |chain| format!("goto {chain}"));
-            for rule in policy.rules(self.direction).unwrap_or_default() {
-                let matches = self.matches(policy, rule);
-                lines.extend(matches.into_iter().map(|matched| format!("{matched} {allowed}")));
-            }
+            let mut lines = self.policy(policy, &allowed);
             lines.push("drop".to_owned());
             next = Some(self.table.chain(lines));
         }
@@ -198,52 +202,48 @@ impl<'a> Writer<'a> {
             Peers::Only(peers) => Some(peers),
             Peers::Any => None,
         });
-        let blocks = peers.flatten().filter_map(|peer| match peer {
-            Peer::IpBlock(block) => Some(block),
+        let holes = peers.flatten().filter_map(|peer| match peer {
+            Peer::IpBlock(block) => Some(block.except()),
             Peer::Pods { .. } => None,
         });
-        let deny = |hole: &ipnet::IpNet| {
-            let header = if hole.addr().is_ipv6() { "ip6" } else { "ip" };
-            format!("{header} {} {hole} drop", self.remote())
-        };
-        blocks.flat_map(|block| block.except().iter().map(deny)).collect()
+        let deny = |hole: &IpNet| format!("{} {} {hole} drop", Family::of(hole.addr()).header, self.remote());
+        holes.flatten().map(deny).collect()
     }
 
-    /// Appends the rules of the other direction, as they would be in a chain that is shared by both. They
+    /// Returns the rules of the other direction, as they would be in a chain that is shared by both. They
     /// match packets from the policy's pods to its peers, or the reverse.
-    fn other_direction(&mut self, policy: &NetworkPolicy, lines: &mut Vec<String>) {
+    fn other_direction(&mut self, policy: &NetworkPolicy) -> Vec<String> {
         let own_end = self.remote();
-        let direction = match self.direction {
-            Direction::Egress => Direction::Ingress,
-            Direction::Ingress => Direction::Egress,
-        };
-        let subjects: Vec<_> = subjects_of(&self.view.cluster, policy).collect();
-        for family in FAMILIES {
-            let members = subjects.iter().flat_map(|pod| addresses(pod, family.ipv6)).map(IpAddr::to_string);
-            let Some(from) = self.members(own_end, members.collect(), family) else { continue };
-            let Self { view, subject, fault, .. } = *self;
-            let mut other = Writer { table: &mut *self.table, view, direction, subject, fault };
-            for rule in policy.rules(direction).unwrap_or_default() {
-                let peers = other.peers(policy, &rule.peers, family);
-                let ports = other.ports(&rule.ports, family);
-                for peer in &peers {
-                    lines.extend(ports.iter().map(|port| format!("{from} {peer} {port} return")));
-                }
-            }
+        let Self { view, subject, fault, .. } = *self;
+        let direction = reverse(self.direction);
+        let mut other = Writer { table: &mut *self.table, view, direction, subject, fault };
+        let mut lines = Vec::new();
+        for rule in policy.rules(direction).unwrap_or_default() {
+            lines.extend(other.lines(FAMILIES, &rule.ports, "return", |writer, family| {
+                let subjects = view.cluster.pods.iter().filter(|pod| is_subject(policy, pod));
+                let members = subjects.flat_map(|pod| family.among(&pod.addresses)).collect();
+                let Some(from) = writer.members(own_end, members, family) else { return Vec::new() };
+                let peers = writer.peers(policy, &rule.peers, family);
+                peers.into_iter().map(|peer| format!("{from} {peer}")).collect()
+            }));
         }
+        lines
     }
 
-    /// Appends rules that allow the peers of the other direction on every port.
-    fn reversed(&mut self, policy: &NetworkPolicy, lines: &mut Vec<String>) {
-        let direction = match self.direction {
-            Direction::Egress => Direction::Ingress,
-            Direction::Ingress => Direction::Egress,
-        };
-        for rule in policy.rules(direction).unwrap_or_default() {
+    /// Returns rules that allow the peers of the other direction on every port.
+    fn reversed(&mut self, policy: &NetworkPolicy) -> Vec<String> {
+        let mut lines = Vec::new();
+        for rule in policy.rules(reverse(self.direction)).unwrap_or_default() {
             let anywhere = Rule { peers: rule.peers.clone(), ports: Ports::Any };
-            lines.extend(
-                self.matches(policy, &anywhere).into_iter().map(|matched| format!("{matched} return")),
-            );
+            lines.extend(self.rule(policy, &anywhere, "return"));
         }
+        lines
+    }
+}
+
+fn reverse(direction: Direction) -> Direction {
+    match direction {
+        Direction::Egress => Direction::Ingress,
+        Direction::Ingress => Direction::Egress,
     }
 }

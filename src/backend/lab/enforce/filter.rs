@@ -4,15 +4,14 @@
 //! returned from the chain of its sender and from the chain of its receiver.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use super::super::address;
-use super::super::hosts::node_number;
-use super::chain::{FAMILIES, Family, Writer};
-use super::select::{addresses, is_filtered, policies_of};
-use super::table::Table;
+use super::chain::Writer;
+use super::ports::transport;
+use super::select::{is_filtered, policies_of};
+use super::table::{FAMILIES, Family, Table};
 use super::tiers::Tiers;
-use crate::deviation::{CompileFault, DatapathFault, EnforcerState, Fault};
+use crate::deviation::{CompileFault, DatapathFault, EnforcerState, Fault, Traffic};
 use crate::policy::{Direction, Node, Pod};
 use crate::snapshot::Identity;
 
@@ -32,17 +31,14 @@ pub(super) fn add(table: &mut Table, view: &EnforcerState, node: &Node, fault: O
     if !has(DatapathFault::Stateless) {
         first.push("ct state established,related accept".to_owned());
     }
-    if let Some(fault) = datapath {
-        first.extend(open(table, view, node, fault));
+    if let Some(DatapathFault::Opens(traffic)) = datapath {
+        first.extend(open(table, view, node, traffic));
     }
-    let egress = match has(DatapathFault::IgnoreEgress) {
+    let mut rules = |direction| match has(DatapathFault::Ignores(direction)) {
         true => Vec::new(),
-        false => direction_rules(table, view, node, Direction::Egress, fault),
+        false => direction_rules(table, view, node, direction, fault),
     };
-    let ingress = match has(DatapathFault::IgnoreIngress) {
-        true => Vec::new(),
-        false => direction_rules(table, view, node, Direction::Ingress, fault),
-    };
+    let (egress, ingress) = (rules(Direction::Egress), rules(Direction::Ingress));
     if has(DatapathFault::OwnNodeClosed) {
         table.base_chain("own", "filter hook output priority 0", &[&*first, &*ingress].concat());
     }
@@ -67,19 +63,14 @@ fn direction_rules(
         Direction::Ingress => "daddr",
     };
     let is_guarded = |pod: &&Pod| is_filtered(pod) && !view.unguarded.contains(&Identity::of_pod(pod));
-    let local = local_pods(view, node).filter(is_guarded);
     let mut chains: Vec<(&Pod, String)> = Vec::new();
-    for pod in local {
+    for pod in local_pods(view, node).filter(is_guarded) {
         let policies = policies_of(&view.cluster, pod);
         let isolating: Vec<_> = policies.iter().copied().filter(|p| p.rules(direction).is_some()).collect();
         let tiers = Tiers::of(view, pod, direction);
-        let mut chain = None;
-        if !isolating.is_empty() {
-            let writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
-            chain = Some(writer.chain(&isolating, &policies));
-        }
+        let mut writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
+        let mut chain = (!isolating.is_empty()).then(|| writer.chain(&isolating, &policies));
         if !tiers.is_empty() {
-            let writer = Writer { table: &mut *table, view, direction, subject: pod, fault };
             chain = writer.tiers(&tiers, chain);
         }
         if fault.and_then(Fault::compile) == Some(CompileFault::UnselectedIsolated) && view.has_policies() {
@@ -90,7 +81,7 @@ fn direction_rules(
     FAMILIES
         .map(|family| {
             let jumps = chains.iter().flat_map(|(pod, chain)| {
-                addresses(pod, family.ipv6).map(move |address| (address, format!("jump {chain}")))
+                family.among(&pod.addresses).map(move |address| (address, format!("jump {chain}")))
             });
             let map = table.verdict_map(family.address, jumps);
             format!("{} {own} vmap @{map}", family.header)
@@ -102,36 +93,19 @@ fn local_pods<'a>(view: &'a EnforcerState, node: &'a Node) -> impl Iterator<Item
     view.cluster.pods.iter().filter(move |pod| pod.node.as_ref() == Some(&node.name))
 }
 
-/// Returns the rules that let packets pass because of a datapath fault.
-fn open(table: &mut Table, view: &EnforcerState, node: &Node, fault: DatapathFault) -> Vec<String> {
-    let plain = |rule: &str| vec![rule.to_owned()];
-    match fault {
-        DatapathFault::IgnoreUdp => plain("meta l4proto udp accept"),
-        DatapathFault::IgnoreTcp => plain("meta l4proto tcp accept"),
-        DatapathFault::IgnoreSctp => plain("meta l4proto sctp accept"),
-        DatapathFault::IgnoreIpv6 => plain("meta nfproto ipv6 accept"),
-        DatapathFault::ServicesOpen => plain("ct status dnat accept"),
-        DatapathFault::LookupsOpen => plain("udp dport 53 accept"),
-        DatapathFault::LeaksTenPercent => plain("ct state new numgen random mod 100 < 10 accept"),
-        DatapathFault::LeaksOnePercent => plain("ct state new numgen random mod 100 < 1 accept"),
-        DatapathFault::SameNodeOpen
-        | DatapathFault::CrossNodeOpen
-        | DatapathFault::OutsideOpen
-        | DatapathFault::NodesOpen => {
-            FAMILIES.into_iter().flat_map(|family| by_place(table, view, node, fault, family)).collect()
+/// Returns the rules that let some packets pass.
+fn open(table: &mut Table, view: &EnforcerState, node: &Node, traffic: Traffic) -> Vec<String> {
+    let matched = match traffic {
+        Traffic::Over(protocol) => format!("meta l4proto {}", transport(protocol)),
+        Traffic::Ipv6 => "meta nfproto ipv6".to_owned(),
+        Traffic::ToServices => "ct status dnat".to_owned(),
+        Traffic::Lookups => "udp dport 53".to_owned(),
+        Traffic::Share(percent) => format!("ct state new numgen random mod 100 < {percent}"),
+        Traffic::OnNode | Traffic::BetweenNodes | Traffic::Outside | Traffic::FromNodes => {
+            return FAMILIES.into_iter().flat_map(|f| by_place(table, view, node, traffic, f)).collect();
         }
-        DatapathFault::NoEnforcement
-        | DatapathFault::IgnoreIngress
-        | DatapathFault::IgnoreEgress
-        | DatapathFault::OwnNodeClosed
-        | DatapathFault::BeforeTranslation
-        | DatapathFault::LookupsOverTcpClosed
-        | DatapathFault::DropReplies
-        | DatapathFault::Stateless
-        | DatapathFault::EgressShortcut
-        | DatapathFault::DeadPath
-        | DatapathFault::DeliversLate => Vec::new(),
-    }
+    };
+    vec![format!("{matched} accept")]
 }
 
 /// Returns the rules that drop everything between the first two nodes, including their pods and canaries.
@@ -141,11 +115,10 @@ fn dead_path(table: &mut Table, view: &EnforcerState, family: Family) -> Vec<Str
         return Vec::new();
     }
     let [one, other] = [(0, one), (1, other)].map(|(index, node)| {
-        let pods = local_pods(view, node).flat_map(|pod| pod.addresses.iter().copied());
-        let canaries = [0, 1].into_iter().flat_map(|which| address::canary(node_number(index), which));
-        let all = pods.chain(canaries).chain(node.addresses.iter().copied());
-        let of_family = all.filter(|address| address.is_ipv6() == family.ipv6);
-        table.set(family.address, of_family.map(|address| address.to_string()).collect())
+        let canaries = [0, 1].into_iter().flat_map(|which| address::canary(index, which));
+        let pods = local_pods(view, node).flat_map(|pod| &pod.addresses);
+        let all: Vec<_> = canaries.chain(pods.chain(&node.addresses).copied()).collect();
+        table.set(family.address, family.among(&all))
     });
     let header = family.header;
     [(&one, &other), (&other, &one)]
@@ -158,32 +131,25 @@ fn by_place(
     table: &mut Table,
     view: &EnforcerState,
     node: &Node,
-    fault: DatapathFault,
+    traffic: Traffic,
     family: Family,
 ) -> Vec<String> {
-    let of_family = |addresses: &[IpAddr]| -> BTreeSet<String> {
-        let of_family = addresses.iter().filter(|address| address.is_ipv6() == family.ipv6);
-        of_family.map(IpAddr::to_string).collect()
-    };
-    let pods = |pods: &mut dyn Iterator<Item = &Pod>| -> BTreeSet<String> {
-        pods.flat_map(|pod| of_family(&pod.addresses)).collect()
-    };
     let cluster = &view.cluster;
-    let nodes: BTreeSet<String> = cluster.nodes.iter().flat_map(|node| of_family(&node.addresses)).collect();
-    let everywhere = pods(&mut cluster.pods.iter());
-    let header = family.header;
-    if fault == DatapathFault::NodesOpen {
-        let nodes = table.set(family.address, nodes);
+    let nodes = || cluster.nodes.iter().flat_map(|node| family.among(&node.addresses));
+    let pods = || cluster.pods.iter().flat_map(|pod| family.among(&pod.addresses));
+    let Family { header, address, .. } = family;
+    if traffic == Traffic::FromNodes {
+        let nodes = table.set(address, nodes());
         return vec![format!("{header} saddr @{nodes} accept")];
     }
-    if fault == DatapathFault::OutsideOpen {
-        let inside = table.set(family.address, &everywhere | &nodes);
+    if traffic == Traffic::Outside {
+        let inside = table.set(address, pods().chain(nodes()));
         return ["saddr", "daddr"].map(|end| format!("{header} {end} != @{inside} accept")).into();
     }
-    let here = pods(&mut local_pods(view, node));
-    let elsewhere = table.set(family.address, &everywhere - &here);
-    let here = table.set(family.address, here);
-    if fault == DatapathFault::SameNodeOpen {
+    let local: BTreeSet<_> = local_pods(view, node).flat_map(|pod| family.among(&pod.addresses)).collect();
+    let elsewhere = table.set(address, pods().filter(|address| !local.contains(address)));
+    let here = table.set(address, local);
+    if traffic == Traffic::OnNode {
         return vec![format!("{header} saddr @{here} {header} daddr @{here} accept")];
     }
     vec![

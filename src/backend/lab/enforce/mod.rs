@@ -18,14 +18,15 @@ use super::nft::{Program, TABLE};
 use crate::backend::{SENTINEL_PORT, SENTINEL_PORTS};
 use crate::deviation::{EnforcerState, Fault};
 use crate::policy::Node;
-use table::Table;
+use table::{Family, Table};
 
 /// Returns the rules of a node.
 pub(super) fn program(view: &EnforcerState, node: &Node, fault: Option<Fault>) -> Program {
-    let mut table = Table::new();
+    let mut table = Table::default();
+    table.program.preparation.push(format!("add table {TABLE}"));
     services::add(&mut table, &view.cluster, node);
     filter::add(&mut table, view, node, fault);
-    table.finish()
+    table.program
 }
 
 /// Isolates the sentinels with these addresses, except for their open port. A closed port rejects packets at
@@ -38,7 +39,7 @@ pub(super) fn isolate<'a>(rules: &mut Program, sentinels: impl IntoIterator<Item
     let closed = (SENTINEL_PORT..SENTINEL_PORT + SENTINEL_PORTS).filter(|port| *port != open);
     let closed = closed.map(|port| port.to_string()).collect::<Vec<_>>().join(", ");
     for address in sentinels {
-        let header = if address.is_ipv6() { "ip6" } else { "ip" };
+        let header = Family::of(*address).header;
         let rule = format!("{header} daddr {address} tcp dport {{ {closed} }} reject with tcp reset");
         rules.switch.push(format!("add rule {chain} {rule}"));
     }

@@ -1,10 +1,8 @@
 //! Ports of a rule, as conditions on packets.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
-use super::chain::{Family, Writer};
+use super::chain::Writer;
 use super::select::is_filtered;
+use super::table::Family;
 use crate::deviation::{CompileFault, DatapathFault, Fault};
 use crate::policy::{Direction, Pod, Port, PortSpec, Ports, Protocol};
 
@@ -57,23 +55,18 @@ impl Writer<'_> {
 
     /// Returns the condition for all ports and protocols of the receiving pods that have a port of this name.
     fn all_ports_of(&mut self, name: &str, family: Family) -> Option<String> {
-        let has_name = |pod: &&Pod| pod.ports.iter().any(|port| port.name.as_deref() == Some(name));
+        let has_name = |pod: &Pod| pod.ports.iter().any(|port| port.name.as_deref() == Some(name));
         match self.direction {
-            Direction::Ingress => has_name(&self.subject).then(String::new),
-            Direction::Egress => {
-                let addresses =
-                    self.pods().filter(has_name).flat_map(|pod| self.known_addresses(pod, family));
-                let members = addresses.map(IpAddr::to_string).collect();
-                self.members(self.remote(), members, family)
-            }
+            Direction::Ingress => has_name(self.subject).then(String::new),
+            Direction::Egress => self.pods(|pod| is_filtered(pod) && has_name(pod), family),
         }
     }
 
     /// Returns the condition that the other end is a pod with this port name, and that the port is the pod's
     /// number for it.
     fn numbers_of_remotes(&mut self, name: &str, protocol: Protocol, family: Family) -> Option<String> {
-        let mut members = BTreeSet::new();
-        for pod in self.pods() {
+        let mut members = Vec::new();
+        for pod in self.view.cluster.pods.iter().filter(|pod| is_filtered(pod)) {
             if let Some(port) = self.number(pod, name, protocol) {
                 members
                     .extend(self.known_addresses(pod, family).map(|address| format!("{address} . {port}")));
@@ -96,12 +89,9 @@ impl Writer<'_> {
             Some(_) | None => pod.named_port(name, protocol),
         }
     }
-
-    fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.view.cluster.pods.iter().filter(|pod| is_filtered(pod))
-    }
 }
 
-fn transport(protocol: Protocol) -> String {
+/// Returns the name of a protocol in nftables.
+pub(super) fn transport(protocol: Protocol) -> String {
     protocol.name().to_lowercase()
 }

@@ -1,9 +1,8 @@
 //! Selection of pods by labels. This code is deliberately independent of the policy engine.
 
-use std::net::IpAddr;
-
-use crate::deviation::EnforcerState;
-use crate::policy::{Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, Requirement};
+use crate::policy::{
+    Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Pod, PodSelector, Requirement,
+};
 
 /// Returns whether a selector matches these labels: whether they violate none of its requirements.
 pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
@@ -29,47 +28,40 @@ pub(super) fn is_filtered(pod: &Pod) -> bool {
     !pod.host_network && !pod.ended
 }
 
+/// Returns whether a policy selects a pod that the node filters.
+pub(super) fn is_subject(policy: &NetworkPolicy, pod: &Pod) -> bool {
+    is_filtered(pod) && policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
+}
+
 /// Returns the policies that select a pod, in the order of the cluster.
 pub(super) fn policies_of<'a>(cluster: &'a Cluster, pod: &Pod) -> Vec<&'a NetworkPolicy> {
-    let is_subject =
-        |policy: &&NetworkPolicy| policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels);
-    cluster.policies.iter().filter(is_subject).collect()
+    cluster.policies.iter().filter(|policy| is_subject(policy, pod)).collect()
 }
 
-/// Returns the pods that a policy selects.
-pub(super) fn subjects_of<'a>(
-    cluster: &'a Cluster,
-    policy: &'a NetworkPolicy,
-) -> impl Iterator<Item = &'a Pod> {
-    cluster.pods.iter().filter(|pod| {
-        is_filtered(pod) && policy.namespace == pod.namespace && selects(&policy.subjects, &pod.labels)
-    })
+/// Returns whether a selector matches the namespace of a pod.
+fn selects_namespace(cluster: &Cluster, selector: &LabelSelector, pod: &Pod) -> bool {
+    let mut namespaces = cluster.namespaces.iter();
+    namespaces.any(|namespace| namespace.name == pod.namespace && selects(selector, &namespace.labels))
 }
 
-/// Returns the pods that a peer of a policy matches.
-pub(super) fn pods_of_peer<'a>(
-    view: &'a EnforcerState,
+/// Returns whether a peer of a policy matches a pod.
+pub(super) fn is_peer(
+    cluster: &Cluster,
     policy: &NetworkPolicy,
     namespaces: &NamespaceScope,
     pods: &LabelSelector,
-) -> impl Iterator<Item = &'a Pod> {
-    let in_scope: Vec<&str> = match namespaces {
-        NamespaceScope::Own => vec![policy.namespace.as_str()],
-        NamespaceScope::Selected(selector) => {
-            let selected =
-                view.cluster.namespaces.iter().filter(|namespace| selects(selector, &namespace.labels));
-            selected.map(|namespace| namespace.name.as_str()).collect()
-        }
+    pod: &Pod,
+) -> bool {
+    let in_scope = match namespaces {
+        NamespaceScope::Own => policy.namespace == pod.namespace,
+        NamespaceScope::Selected(selector) => selects_namespace(cluster, selector, pod),
     };
-    let named = |pod: &&Pod| {
-        let is_known = is_filtered(pod) && view.knows(pod);
-        is_known && in_scope.contains(&pod.namespace.as_str()) && selects(pods, &pod.labels)
-    };
-    let named: Vec<_> = view.cluster.pods.iter().filter(named).collect();
-    named.into_iter()
+    in_scope && is_filtered(pod) && selects(pods, &pod.labels)
 }
 
-/// Returns a pod's addresses of one family.
-pub(super) fn addresses(pod: &Pod, ipv6: bool) -> impl Iterator<Item = &IpAddr> {
-    pod.addresses.iter().filter(move |address| address.is_ipv6() == ipv6)
+/// Returns whether a selector of a cluster-scoped policy matches a pod.
+pub(super) fn means(cluster: &Cluster, selector: &PodSelector, pod: &Pod) -> bool {
+    selects_namespace(cluster, &selector.namespaces, pod)
+        && is_filtered(pod)
+        && selects(&selector.pods, &pod.labels)
 }

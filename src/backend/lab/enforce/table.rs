@@ -2,33 +2,51 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use super::super::nft::{Program, TABLE};
+
+/// An IP family with its names in nftables.
+#[derive(Clone, Copy)]
+pub(super) struct Family {
+    pub(super) ipv6: bool,
+    pub(super) header: &'static str,
+    pub(super) address: &'static str,
+    pub(super) only: &'static str,
+}
+
+const IPV4: Family = Family { ipv6: false, header: "ip", address: "ipv4_addr", only: "meta nfproto ipv4" };
+const IPV6: Family = Family { ipv6: true, header: "ip6", address: "ipv6_addr", only: "meta nfproto ipv6" };
+
+pub(super) const FAMILIES: [Family; 2] = [IPV4, IPV6];
+
+impl Family {
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv6() { IPV6 } else { IPV4 }
+    }
+
+    /// Returns the addresses of this family.
+    pub(super) fn among(self, addresses: &[IpAddr]) -> impl Iterator<Item = &IpAddr> {
+        addresses.iter().filter(move |address| address.is_ipv6() == self.ipv6)
+    }
+}
 
 /// Maximum number of elements per command.
 const ELEMENTS: usize = 500;
 
 /// A table under construction. It takes effect when its base chains are added, all at once. The previous
 /// table is deleted in the same transaction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
-    program: Program,
+    pub(super) program: Program,
     /// Names of the chains, by their rules.
-    /// Names of the sets, by their type and elements.
     chains: HashMap<Vec<String>, String>,
+    /// Names of the sets, by their type and elements.
     sets: HashMap<(String, BTreeSet<String>), String>,
     named: usize,
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
-        let mut table =
-            Self { program: Program::default(), chains: HashMap::new(), sets: HashMap::new(), named: 0 };
-        let command = format!("add table {TABLE}");
-        table.program.preparation.push(command);
-        table
-    }
-
     fn fresh(&mut self, kind: &str) -> String {
         self.named += 1;
         format!("{kind}_{}", self.named)
@@ -46,8 +64,9 @@ impl Table {
     }
 
     /// Returns the name of a set with these elements. Equal sets are added only once.
-    pub(super) fn set(&mut self, kind: &str, elements: BTreeSet<String>) -> String {
-        let key = (kind.to_owned(), elements);
+    pub(super) fn set(&mut self, kind: &str, elements: impl IntoIterator<Item: Display>) -> String {
+        let elements = elements.into_iter().map(|element| element.to_string());
+        let key = (kind.to_owned(), elements.collect::<BTreeSet<_>>());
         if let Some(name) = self.sets.get(&key) {
             return name.clone();
         }
@@ -91,9 +110,5 @@ impl Table {
     pub(super) fn base_chain(&mut self, name: &str, hook: &str, rules: &[String]) {
         self.program.switch.push(format!("add chain {TABLE} {name} {{ type {hook}; policy accept; }}"));
         self.program.switch.extend(rules.iter().map(|rule| format!("add rule {TABLE} {name} {rule}")));
-    }
-
-    pub(super) fn finish(self) -> Program {
-        self.program
     }
 }
