@@ -64,7 +64,7 @@ impl WrittenPolicy {
 
     /// Reads a policy. Names of addresses are errors unless there is a `lookup` for them.
     pub(super) fn read(
-        object: &networking::NetworkPolicy,
+        object: networking::NetworkPolicy,
         identity: Identity,
         file: &Arc<str>,
         node: &Node,
@@ -76,9 +76,8 @@ impl WrittenPolicy {
             None => Vec::new(),
         };
         let policy = convert(&resolved, identity.clone(), &replaced)?;
-        let by_name = (!replaced.is_empty()).then(|| {
-            Arc::new(ByName { object: object.clone(), identity, file: Arc::clone(file), node: node.clone() })
-        });
+        let by_name = (!replaced.is_empty())
+            .then(|| Arc::new(ByName { object, identity, file: Arc::clone(file), node: node.clone() }));
         Ok(Self { policy, object: Arc::new(resolved), by_name })
     }
 
