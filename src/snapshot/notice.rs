@@ -116,8 +116,8 @@ fn find_empty(node: &Node, path: &mut Vec<Segment>, found: &mut impl FnMut(&Key,
     match &node.value {
         Value::Mapping(entries) => {
             for (key, value) in entries {
-                path.push(Segment::Field(key.name.clone()));
-                match meaning(&key.name, value) {
+                path.push(Segment::Field(key.value.clone()));
+                match meaning(&key.value, value) {
                     Some(meaning) => found(key, path, meaning),
                     None => find_empty(value, path, found),
                 }

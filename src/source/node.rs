@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::located::Located;
+
 /// A line and column of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
@@ -32,14 +34,11 @@ impl fmt::Display for Location {
     }
 }
 
-/// A value and its location.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Node {
-    /// The value.
-    pub value: Value,
-    /// Where it begins.
-    pub at: Location,
-}
+/// A part of a document.
+pub type Node = Located<Value>;
+
+/// A key of a mapping.
+pub type Key = Located<String>;
 
 /// The value of a [`Node`], with the types of JSON.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,15 +59,6 @@ pub enum Value {
     Mapping(Vec<(Key, Node)>),
 }
 
-/// A key of a mapping and its location.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
-    /// The key.
-    pub name: String,
-    /// Where it begins.
-    pub at: Location,
-}
-
 /// One step of a path into a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
@@ -81,13 +71,17 @@ pub enum Segment {
 impl Node {
     /// Returns the value of a field, if this is a mapping that has it.
     pub fn get(&self, field: &str) -> Option<&Node> {
-        let Value::Mapping(entries) = &self.value else { return None };
-        entries.iter().find(|(key, _)| key.name == field).map(|(_, node)| node)
+        self.entries().iter().find(|(key, _)| key.value == field).map(|(_, node)| node)
     }
 
     /// Returns the string, if this is one.
     pub fn as_str(&self) -> Option<&str> {
         if let Value::String(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// Returns the keys and values of a mapping; empty if this is not a mapping.
+    pub fn entries(&self) -> &[(Key, Node)] {
+        if let Value::Mapping(entries) = &self.value { entries } else { &[] }
     }
 
     /// Returns the elements of a list; empty if this is not a list.
@@ -139,7 +133,7 @@ impl Node {
 type Entry<'a> = (&'a str, &'a Node);
 
 fn by_name(entries: &[(Key, Node)]) -> Vec<Entry<'_>> {
-    let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.name.as_str(), value)).collect();
+    let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.value.as_str(), value)).collect();
     entries.sort_unstable_by_key(|(key, _)| *key);
     entries
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::node::Value;
+use super::node::{Value, quote};
 use super::syntax::{Dialect, SyntaxProblem};
 
 /// Returns the value of a plain (unquoted) scalar.
@@ -53,7 +53,7 @@ fn binary(text: &str) -> Result<Value, SyntaxProblem> {
 }
 
 fn not_of_tag(text: &str, tag: &str) -> SyntaxProblem {
-    SyntaxProblem::NotOfTag { text: text.to_owned(), tag: tag.to_owned() }
+    SyntaxProblem::refused(format!("{} is no {tag}", quote(text)))
 }
 
 /// Decodes base64 with its padding.

@@ -1,8 +1,5 @@
 //! Errors of names and changes of the network under test.
 
-use super::endpoint::EndpointName;
-use crate::policy::{ClusterPolicyName, NAMESPACE_NAME_LABEL, Port, Protocol};
-use crate::snapshot::Identity;
 use crate::source::{self, quote};
 
 /// A text that is not the name of what it should name.
@@ -52,48 +49,13 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// The change names a namespace that does not exist.
-    #[error("the topology has no namespace {0}")]
-    NoNamespace(String),
-    /// The change deletes a cluster-scoped policy that does not exist.
-    #[error("there is no {0}")]
-    NoClusterPolicy(ClusterPolicyName),
-    /// The change sets a label that only the API server sets.
-    #[error("the API server does not let anybody change {NAMESPACE_NAME_LABEL}")]
-    NamespaceNameLabel,
-    /// The change adds a pod that exists.
-    #[error("there is a pod {0} already")]
-    PodExists(Identity),
-    /// The change adds a pod whose name an ended pod still has.
-    #[error("there is a pod {0} that has ended: remove it first")]
-    EndedPodExists(Identity),
-    /// The change ends a pod that has ended.
-    #[error("pod {0} has ended already")]
-    EndedAlready(Identity),
-    /// The change gives a Service a node port of another Service.
-    #[error("Service {service}: nodePort {port}/{protocol} is that of Service {other} already")]
-    NodePort {
-        /// The Service of the change.
-        service: Identity,
-        /// The node port.
-        port: Port,
-        /// Its protocol.
-        protocol: Protocol,
-        /// The Service that has the node port.
-        other: Identity,
-    },
+    /// The change breaks a rule of the API server, or a name stands for no address.
+    #[error("{0}")]
+    Refused(String),
     /// A policy cannot be resolved.
     #[error(transparent)]
     Policy(#[from] source::Error),
     /// A name of an address is not the name of an endpoint.
     #[error(transparent)]
     Name(#[from] ParseError),
-    /// The pod has ended.
-    #[error("{0} has ended: its address may be another pod's")]
-    HasEnded(EndpointName),
-    /// The endpoint does not exist yet, or no longer.
-    #[error(
-        "there is no {0} when this is applied: an address can be named from the step after its endpoint came"
-    )]
-    NoEndpoint(EndpointName),
 }
