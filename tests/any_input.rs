@@ -17,7 +17,7 @@ fn read(content: String) -> bool {
 }
 
 fn read_document(document: &Document) -> bool {
-    let manifests = snapshot::Snapshot::from_documents([document]).map(|snapshot| {
+    let manifests = snapshot::Snapshot::read([document], None).map(|snapshot| {
         let engine = netproof::policy::Engine::new(snapshot.cluster.clone());
         let mut matrix =
             netproof::expect::Matrix::new(&engine, &snapshot, netproof::expect::Granularity::Workloads);

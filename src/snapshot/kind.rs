@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::cluster_policy::GROUP as CLUSTER_POLICIES;
 use super::workload_kind::WorkloadKind;
 use super::{group, plain};
 use crate::policy::ClusterPolicyKind;
@@ -36,66 +35,37 @@ impl Kind {
 /// A row of the table.
 struct Known {
     kind: Kind,
+    api_version: &'static str,
     /// Names that `kubectl get` accepts for the kind. Users write them in manifests by mistake.
     aliases: &'static [&'static str],
-    group: &'static str,
-    version: &'static str,
 }
 
-impl Known {
-    fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-}
-
-const fn known(
-    kind: Kind,
-    group: &'static str,
-    version: &'static str,
-    aliases: &'static [&'static str],
-) -> Known {
-    Known { kind, aliases, group, version }
+const fn known(kind: Kind, api_version: &'static str, aliases: &'static [&'static str]) -> Known {
+    Known { kind, api_version, aliases }
 }
 
 const KNOWN: [Known; 15] = {
-    use ClusterPolicyKind as Cluster;
+    use ClusterPolicyKind::{AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy};
     use Kind::{ClusterPolicy, Workload};
     use WorkloadKind as Work;
+    const ALPHA1: &str = "policy.networking.k8s.io/v1alpha1";
+    const ALPHA2: &str = "policy.networking.k8s.io/v1alpha2";
     [
-        known(Kind::Namespace, "", "v1", &["namespaces", "ns"]),
-        known(Kind::Node, "", "v1", &["nodes", "no"]),
-        known(Workload(Work::Pod), "", "v1", &["pods", "po"]),
-        known(Kind::Service, "", "v1", &["services", "svc"]),
-        known(Workload(Work::ReplicationController), "", "v1", &["replicationcontrollers", "rc"]),
-        known(Workload(Work::Deployment), "apps", "v1", &["deployments", "deploy"]),
-        known(Workload(Work::StatefulSet), "apps", "v1", &["statefulsets", "sts"]),
-        known(Workload(Work::DaemonSet), "apps", "v1", &["daemonsets", "ds"]),
-        known(Workload(Work::ReplicaSet), "apps", "v1", &["replicasets", "rs"]),
-        known(Workload(Work::Job), "batch", "v1", &["jobs"]),
-        known(Workload(Work::CronJob), "batch", "v1", &["cronjobs", "cj"]),
-        known(Kind::NetworkPolicy, "networking.k8s.io", "v1", &["networkpolicies", "netpol"]),
-        known(
-            ClusterPolicy(Cluster::AdminNetworkPolicy),
-            CLUSTER_POLICIES,
-            "v1alpha1",
-            &["adminnetworkpolicies", "anp"],
-        ),
-        known(
-            ClusterPolicy(Cluster::BaselineAdminNetworkPolicy),
-            CLUSTER_POLICIES,
-            "v1alpha1",
-            &["baselineadminnetworkpolicies", "banp"],
-        ),
-        known(
-            ClusterPolicy(Cluster::ClusterNetworkPolicy),
-            CLUSTER_POLICIES,
-            "v1alpha2",
-            &["clusternetworkpolicies", "cnp"],
-        ),
+        known(Kind::Namespace, "v1", &["namespaces", "ns"]),
+        known(Kind::Node, "v1", &["nodes", "no"]),
+        known(Workload(Work::Pod), "v1", &["pods", "po"]),
+        known(Kind::Service, "v1", &["services", "svc"]),
+        known(Workload(Work::ReplicationController), "v1", &["replicationcontrollers", "rc"]),
+        known(Workload(Work::Deployment), "apps/v1", &["deployments", "deploy"]),
+        known(Workload(Work::StatefulSet), "apps/v1", &["statefulsets", "sts"]),
+        known(Workload(Work::DaemonSet), "apps/v1", &["daemonsets", "ds"]),
+        known(Workload(Work::ReplicaSet), "apps/v1", &["replicasets", "rs"]),
+        known(Workload(Work::Job), "batch/v1", &["jobs"]),
+        known(Workload(Work::CronJob), "batch/v1", &["cronjobs", "cj"]),
+        known(Kind::NetworkPolicy, "networking.k8s.io/v1", &["networkpolicies", "netpol"]),
+        known(ClusterPolicy(AdminNetworkPolicy), ALPHA1, &["adminnetworkpolicies", "anp"]),
+        known(ClusterPolicy(BaselineAdminNetworkPolicy), ALPHA1, &["baselineadminnetworkpolicies", "banp"]),
+        known(ClusterPolicy(ClusterNetworkPolicy), ALPHA2, &["clusternetworkpolicies", "cnp"]),
     ]
 };
 
@@ -122,7 +92,7 @@ pub(super) enum Mistake {
     NotApiVersion(String),
     /// The kind exists in another group or version.
     #[error("kind {kind} is of {wanted}, found {found}: write `apiVersion: {wanted}`")]
-    ApiVersion { kind: &'static str, wanted: String, found: String },
+    ApiVersion { kind: &'static str, wanted: &'static str, found: String },
     /// Another name or spelling of a kind. `of` says where the kind is, or is empty.
     #[error("there is no kind {kind}: write `kind: {meant}`{of}")]
     Kind { kind: String, meant: String, of: String },
@@ -160,7 +130,7 @@ const OWN_GROUP: &str = "netproof.dev";
 /// Only the group distinguishes a mistake from another kind of the same name. `v1 NetworkPolicy` does not exist, and
 /// `projectcalico.org/v3 NetworkPolicy` is Calico's own. The groups of custom resources are domains.
 pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let group = group::of(api_version);
     let full = group::full_name(api_version, kind);
     if let Some((.., command)) = OWN.iter().find(|(own_kind, _)| group == OWN_GROUP && *own_kind == kind) {
         return Err(Mistake::Own { command });
@@ -169,10 +139,10 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
         return Ok(Named::Other(full));
     }
     if let Some(known) = KNOWN.iter().find(|known| known.kind.name() == kind) {
-        if (known.group, known.version) == (group, version) {
+        if known.api_version == api_version {
             return Ok(Named::Known(known.kind));
         }
-        let (wanted, found) = (known.api_version(), api_version.to_owned());
+        let (wanted, found) = (known.api_version, api_version.to_owned());
         return Err(Mistake::ApiVersion { kind: known.kind.name(), wanted, found });
     }
     if plain::is_built_in(kind) {
@@ -183,7 +153,7 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
             || known.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(kind))
     };
     if let Some(known) = KNOWN.iter().find(is_meant) {
-        let (meant, of) = (known.kind.name().to_owned(), format!(" (of {})", known.api_version()));
+        let (meant, of) = (known.kind.name().to_owned(), format!(" (of {})", known.api_version));
         return Err(Mistake::Kind { kind: kind.to_owned(), meant, of });
     }
     let names = KNOWN.iter().map(|known| known.kind.name()).chain(plain::BUILT_IN.iter().copied());
@@ -215,6 +185,14 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
+/// Returns the kind of workloads with this name, and its `apiVersion`.
+pub(super) fn workload(name: &str) -> Option<(WorkloadKind, &'static str)> {
+    KNOWN.iter().find_map(|known| match known.kind {
+        Kind::Workload(kind) => (kind.name() == name).then_some((kind, known.api_version)),
+        Kind::Namespace | Kind::Node | Kind::Service | Kind::NetworkPolicy | Kind::ClusterPolicy(_) => None,
+    })
+}
+
 /// Returns the kinds that netproof reads and whose names are similar.
 pub(super) fn similar(kind: &str) -> Vec<&'static str> {
     near(kind, KNOWN.iter().map(|known| known.kind.name()))
@@ -223,7 +201,7 @@ pub(super) fn similar(kind: &str) -> Vec<&'static str> {
 /// Returns whether only Kubernetes itself may add kinds to a group. An unknown kind in it is then misspelt, or of a
 /// newer version.
 pub fn is_closed(group: &str) -> bool {
-    !group.contains('.') || KNOWN.iter().any(|known| known.group == group)
+    !group.contains('.') || KNOWN.iter().any(|known| group::of(known.api_version) == group)
 }
 
 #[cfg(test)]
@@ -257,8 +235,8 @@ mod tests {
     #[test]
     fn every_known_kind_is_found_and_refused_with_any_other_api_version() {
         for known in &KNOWN {
-            let (name, api_version) = (known.kind.name(), known.api_version());
-            assert_eq!(look_up(&api_version, name), Ok(Named::Known(known.kind)));
+            let (name, api_version) = (known.kind.name(), known.api_version);
+            assert_eq!(look_up(api_version, name), Ok(Named::Known(known.kind)));
             for wrong in
                 ["v1", "v2", "V1", "apps/v1", "extensions/v1beta1", "networking/v1", "networking.k8s.io"]
             {
@@ -275,7 +253,7 @@ mod tests {
             let name = known.kind.name();
             let wrong = [name.to_lowercase(), name.to_uppercase()];
             for kind in wrong.into_iter().chain(known.aliases.iter().map(|alias| (*alias).to_owned())) {
-                assert!(matches!(mistake(&known.api_version(), &kind), Mistake::Kind { .. }), "{kind}");
+                assert!(matches!(mistake(known.api_version, &kind), Mistake::Kind { .. }), "{kind}");
             }
         }
         assert_eq!(

@@ -8,7 +8,7 @@ use super::controller_labels::{self, Controller, JobLabels, POD_TEMPLATE_HASH};
 use super::field::{Field, Problem};
 use super::identity::Identity;
 use super::workload_kind::WorkloadKind;
-use super::{group, network_policy, pod, rules};
+use super::{group, kind, network_policy, pod, rules};
 use crate::policy::Pod;
 
 /// The controller of a pod or of another workload (`metadata.ownerReferences`).
@@ -24,10 +24,11 @@ pub struct Owner {
 pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> {
     let controller =
         metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    let group = group::of(&controller.api_version);
+    let (owner_kind, api_version) = kind::workload(&controller.kind)?;
     // Other groups have kinds of these names, too, such as `apps.kruise.io/v1beta1 StatefulSet`.
-    let is_it = |owner: &WorkloadKind| owner.name() == controller.kind && owner.group() == group;
-    let owner_kind = WorkloadKind::ALL.into_iter().find(is_it).filter(|owner| owner.makes(kind))?;
+    if group::of(&controller.api_version) != group::of(api_version) || !owner_kind.makes(kind) {
+        return None;
+    }
     if owner_kind == WorkloadKind::ReplicaSet {
         // The name of a ReplicaSet is the name of its Deployment with the hash of the template. So the Deployment is
         // known even if it is not in the input.

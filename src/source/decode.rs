@@ -375,41 +375,38 @@ mod tests {
         format!("{}: {error}", error.at())
     }
 
+    /// Returns a policy whose first three lines are the same in every test.
+    fn policy(rest: &str) -> String {
+        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: a}}\n{rest}")
+    }
+
     #[test]
     fn a_misspelt_field_of_an_api_type_is_found_at_its_name() {
-        let text = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: a}
+        let text = policy(
+            "\
 spec:
   podSelector: {}
   ingress:
   - from:
     - podSelectors: {matchLabels: {app: web}}
-";
+",
+        );
         assert_eq!(
-            failure::<NetworkPolicy>(text),
+            failure::<NetworkPolicy>(&text),
             "8:7: unknown field `spec.ingress[0].from[0].podSelectors`"
         );
     }
 
     #[test]
     fn an_unknown_field_in_the_status_is_a_newer_servers() {
-        let text = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: a}
-status: {new: {field: 1}}
-";
-        decode::<NetworkPolicy>(&parse(text).unwrap()[0]).unwrap();
+        let text = policy("status: {new: {field: 1}}\n");
+        decode::<NetworkPolicy>(&parse(&text).unwrap()[0]).unwrap();
     }
 
     #[test]
     fn an_unknown_field_of_a_live_object_is_a_newer_servers() {
-        let text = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: a}
+        let text = policy(
+            "\
 spec:
   newField: {deep: 1}
   podSelector: {matchLabels: {app: web}}
@@ -418,8 +415,9 @@ spec:
     - {podSelector: {}, newPeer: 1}
     - {podSelector: {}, newPeer: 2}
   - form: []
-";
-        let node = parse(text).unwrap().remove(0);
+",
+        );
+        let node = parse(&text).unwrap().remove(0);
         let (policy, unknown) = decode_live::<NetworkPolicy>(&node).unwrap();
         let unknown: Vec<_> = unknown.into_iter().map(|field| (field.path, field.at, field.meant)).collect();
         let at = |line, column| Location { line, column };

@@ -1,5 +1,6 @@
 //! A document as a tree. Every part knows its location.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::located::Located;
@@ -102,11 +103,11 @@ impl Node {
                     && items.iter().zip(others).all(|(item, other)| item.has_same_content(other))
             }
             (Value::Mapping(entries), Value::Mapping(others)) => {
-                let (entries, others) = (by_name(entries), by_name(others));
-                let same = |((key, value), (other_key, other)): (&Entry<'_>, &Entry<'_>)| {
-                    key == other_key && value.has_same_content(other)
+                let others: HashMap<_, _> = others.iter().map(|(key, node)| (&key.value, node)).collect();
+                let is_same = |(key, node): &(Key, Node)| {
+                    others.get(&key.value).is_some_and(|other| node.has_same_content(other))
                 };
-                entries.len() == others.len() && entries.iter().zip(&others).all(same)
+                entries.len() == others.len() && entries.iter().all(is_same)
             }
             (value, other) => value == other,
         }
@@ -128,14 +129,6 @@ impl Node {
         }
         node.at
     }
-}
-
-type Entry<'a> = (&'a str, &'a Node);
-
-fn by_name(entries: &[(Key, Node)]) -> Vec<Entry<'_>> {
-    let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.value.as_str(), value)).collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    entries
 }
 
 impl Value {

@@ -77,14 +77,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 }
 
 fn base64_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
+    let mut digits = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain([b'+', b'/']);
+    digits.position(|digit| digit == byte).and_then(|at| u8::try_from(at).ok())
 }
 
 fn number(text: &str) -> Option<Value> {

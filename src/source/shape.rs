@@ -20,16 +20,13 @@ pub fn expect_kind(document: &Document, api_version: &str, kind: &str) -> Result
         return Err(Error::at(name, node.at, message));
     }
     for (field, expected) in [("kind", kind), ("apiVersion", api_version)] {
-        match node.get(field).map(|found| (found, found.as_str())) {
-            Some((_, Some(text))) if text == expected => {}
-            Some((found, _)) => {
-                let message = format!("{field}: expected `{expected}`, found {}", found.value.describe());
-                return Err(Error::at(name, found.at, message));
-            }
-            None => {
-                let message = format!("not a {what}: it has no {field}; write `{field}: {expected}`");
-                return Err(Error::at(name, node.at, message));
-            }
+        let Some(found) = node.get(field) else {
+            let message = format!("not a {what}: it has no {field}; write `{field}: {expected}`");
+            return Err(Error::at(name, node.at, message));
+        };
+        if found.as_str() != Some(expected) {
+            let message = format!("{field}: expected `{expected}`, found {}", found.value.describe());
+            return Err(Error::at(name, found.at, message));
         }
     }
     Ok(())
