@@ -44,8 +44,8 @@ fn any_node() -> impl Strategy<Value = Node> {
         text.clone().prop_map(Value::String),
     ];
     leaf.prop_map(at).prop_recursive(5, 60, 6, move |inner| {
-        let entry =
-            (text.clone(), inner.clone()).prop_map(|(name, node)| (Key { name, at: Location::START }, node));
+        let entry = (text.clone(), inner.clone())
+            .prop_map(|(name, node)| (Key { value: name, at: Location::START }, node));
         prop_oneof![
             prop::collection::vec(inner, 0..6).prop_map(Value::Sequence),
             prop::collection::vec(entry, 0..6).prop_map(Value::Mapping),

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 use super::cluster_policy::cluster_policy;
-use super::labels::Keys;
+use super::labels::{Keys, set};
 use super::policy::policy_in;
 use super::topology::{MOST_PODS, POD_NAMES, Topology};
 use super::universe::{Ground, NODE_PORT, Universe};
@@ -84,7 +84,7 @@ impl Changing {
             }
         }
         let mut value = json!(step.changes);
-        value["name"] = json!(name);
+        set(&mut value, "name", json!(name));
         value
     }
 
@@ -239,7 +239,7 @@ impl Changing {
         pod.name = name.to_owned();
         pod.node = node.unwrap_or(pod.node);
         let mut value = json!(pod);
-        value["namespace"] = json!(place);
+        set(&mut value, "namespace", json!(place));
         step.touch(format!("pod {place}/{name}"));
         step.push("addPod", value);
         namespace.pods.push(pod);
@@ -256,7 +256,7 @@ impl Changing {
             ports.all(|port| port.get("nodePort").is_none())
         };
         let has_node_port = in_lab && rng.u8(..16) < chance && is_free(&place);
-        let service = self.topology.service(rng, &self.universe, "service");
+        let service = self.topology.service(rng, &self.universe);
         let Some(namespace) = self.topology.namespace_mut(&place) else { return };
         if !step.touch(format!("service {place}")) {
             return;
@@ -268,12 +268,12 @@ impl Changing {
         } else if let Some(mut service) = service {
             let mut spec = json!({ "selector": service.selector });
             if has_node_port {
-                spec["type"] = json!("NodePort");
+                set(&mut spec, "type", json!("NodePort"));
                 if let Some(port) = service.ports.first_mut() {
-                    port["nodePort"] = json!(NODE_PORT);
+                    set(port, "nodePort", json!(NODE_PORT));
                 }
             }
-            spec["ports"] = json!(service.ports);
+            set(&mut spec, "ports", json!(service.ports));
             step.push(
                 "apply",
                 json!({

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::labels::{namespace_selector, selector};
+use super::labels::{namespace_selector, selector, set};
 use super::universe::Universe;
 
 /// The kinds, which name their fields differently.
@@ -28,17 +28,21 @@ pub fn cluster_policy(rng: &mut Rng, universe: &Universe, name: &str, with_basel
         Kind::Admin => ("v1alpha1", "AdminNetworkPolicy", name),
         Kind::Baseline => ("v1alpha1", "BaselineAdminNetworkPolicy", "default"),
         Kind::Cluster => {
-            spec["tier"] = json!(rng.choice(&["Admin", "Baseline"]));
+            set(&mut spec, "tier", json!(rng.choice(&["Admin", "Baseline"])));
             ("v1alpha2", "ClusterNetworkPolicy", name)
         }
     };
     if kind != Kind::Baseline {
-        spec["priority"] = json!(rng.choice(&[0, 10, 10, 20, 1000]));
+        set(&mut spec, "priority", json!(rng.choice(&[0, 10, 10, 20, 1000])));
     }
-    spec["subject"] = selected(rng, universe, kind);
+    set(&mut spec, "subject", selected(rng, universe, kind));
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
         if rng.u8(..8) > 0 {
-            spec[direction] = (0..rng.usize(..5)).map(|_| rule(rng, universe, kind, peers)).collect();
+            set(
+                &mut spec,
+                direction,
+                (0..rng.usize(..5)).map(|_| rule(rng, universe, kind, peers)).collect(),
+            );
         }
     }
     json!({
@@ -59,9 +63,9 @@ fn selected(rng: &mut Rng, universe: &Universe, kind: Kind) -> Value {
     let mut pods = json!({});
     // If omitted, it means all namespaces.
     if kind != Kind::Cluster || rng.u8(..4) > 0 {
-        pods["namespaceSelector"] = namespace_selector(rng, universe);
+        set(&mut pods, "namespaceSelector", namespace_selector(rng, universe));
     }
-    pods["podSelector"] = selector(rng, &universe.pod_labels);
+    set(&mut pods, "podSelector", selector(rng, &universe.pod_labels));
     json!({ "pods": pods })
 }
 
@@ -76,11 +80,11 @@ fn rule(rng: &mut Rng, universe: &Universe, kind: Kind, peers: &str) -> Value {
     let of_pods = entries.iter().all(|peer| peer.get("namespaces").is_some() || peer.get("pods").is_some());
     let mut rule = json!({ "action": action, peers: entries });
     if rng.u8(..4) == 0 {
-        rule["name"] = json!("what it is for");
+        set(&mut rule, "name", json!("what it is for"));
     }
     if rng.bool() {
         let field = if kind == Kind::Cluster { "protocols" } else { "ports" };
-        rule[field] = (0..rng.usize(1..3)).map(|_| port(rng, universe, kind, of_pods)).collect();
+        set(&mut rule, field, (0..rng.usize(1..3)).map(|_| port(rng, universe, kind, of_pods)).collect());
     }
     rule
 }
@@ -132,7 +136,7 @@ fn port(rng: &mut Rng, universe: &Universe, kind: Kind, of_pods: bool) -> Value 
     };
     // If omitted, it means TCP.
     if protocol != "TCP" || rng.bool() {
-        entry["protocol"] = json!(protocol);
+        set(&mut entry, "protocol", json!(protocol));
     }
     json!({ field: entry })
 }

@@ -5,6 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::universe::Universe;
 
+/// Sets a field of a JSON object.
+pub(super) fn set(object: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
 /// Label keys, each with its possible values.
 pub(super) type Keys = [(&'static str, Vec<String>)];
 
@@ -43,12 +50,12 @@ pub(super) fn selector(rng: &mut Rng, keys: &Keys) -> Value {
                 wanted.insert((*key).to_owned(), json!(value));
             }
         }
-        selector["matchLabels"] = Value::Object(wanted);
+        set(&mut selector, "matchLabels", Value::Object(wanted));
     }
     let count = if has_labels { rng.usize(..2) } else { rng.usize(1..3) };
     let expressions: Vec<_> = (0..count).filter_map(|_| expression(rng, keys)).collect();
     if !expressions.is_empty() {
-        selector["matchExpressions"] = json!(expressions);
+        set(&mut selector, "matchExpressions", json!(expressions));
     }
     selector
 }
@@ -77,7 +84,7 @@ fn expression(rng: &mut Rng, keys: &Keys) -> Option<Value> {
         if chosen.is_empty() {
             chosen.push(value(rng, values)?.clone());
         }
-        expression["values"] = json!(chosen);
+        set(&mut expression, "values", json!(chosen));
     }
     Some(expression)
 }

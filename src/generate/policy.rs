@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::labels::{namespace_selector, selector};
+use super::labels::{namespace_selector, selector, set};
 use super::universe::Universe;
 
 /// Returns a random policy with this name, as a manifest that the API server would accept.
@@ -16,18 +16,18 @@ pub fn policy(rng: &mut Rng, universe: &Universe, name: &str) -> Value {
 pub(super) fn policy_in(rng: &mut Rng, universe: &Universe, namespace: &str, name: &str) -> Value {
     let mut spec = json!({});
     if rng.u8(..8) > 0 {
-        spec["podSelector"] = selector(rng, &universe.pod_labels);
+        set(&mut spec, "podSelector", selector(rng, &universe.pod_labels));
     }
     match rng.u8(..8) {
         0 | 1 => {}
-        2 => spec["policyTypes"] = json!([]),
-        3 => spec["policyTypes"] = json!(["Ingress"]),
-        4 => spec["policyTypes"] = json!(["Egress"]),
-        _ => spec["policyTypes"] = json!(["Ingress", "Egress"]),
+        2 => set(&mut spec, "policyTypes", json!([])),
+        3 => set(&mut spec, "policyTypes", json!(["Ingress"])),
+        4 => set(&mut spec, "policyTypes", json!(["Egress"])),
+        _ => set(&mut spec, "policyTypes", json!(["Ingress", "Egress"])),
     }
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
         if let Some(rules) = rules(rng, universe, peers) {
-            spec[direction] = rules;
+            set(&mut spec, direction, rules);
         }
     }
     json!({
@@ -53,10 +53,10 @@ fn rules(rng: &mut Rng, universe: &Universe, peers: &str) -> Option<Value> {
 fn rule(rng: &mut Rng, universe: &Universe, peers: &str) -> Value {
     let mut rule = json!({});
     if let Some(count) = count_of_some(rng) {
-        rule[peers] = (0..count).map(|_| peer(rng, universe)).collect();
+        set(&mut rule, peers, (0..count).map(|_| peer(rng, universe)).collect());
     }
     if let Some(count) = count_of_some(rng) {
-        rule["ports"] = (0..count).map(|_| port(rng, universe)).collect();
+        set(&mut rule, "ports", (0..count).map(|_| port(rng, universe)).collect());
     }
     rule
 }
@@ -101,17 +101,17 @@ fn port(rng: &mut Rng, universe: &Universe) -> Value {
     // If omitted, it means TCP. Rules may also name protocols that are not probed.
     match rng.u8(..8) {
         0 | 1 => {}
-        2 => port["protocol"] = json!("SCTP"),
-        _ => port["protocol"] = json!(rng.choice(&universe.protocols)),
+        2 => set(&mut port, "protocol", json!("SCTP")),
+        _ => set(&mut port, "protocol", json!(rng.choice(&universe.protocols))),
     }
     match rng.u8(..8) {
         0 | 1 => {}
-        2 | 3 => port["port"] = json!(rng.choice(&universe.port_names)),
-        4 | 5 => port["port"] = json!(rng.choice(&universe.ports)),
+        2 | 3 => set(&mut port, "port", json!(rng.choice(&universe.port_names))),
+        4 | 5 => set(&mut port, "port", json!(rng.choice(&universe.ports))),
         _ => {
             let (first, last) = (rng.choice(&universe.ports), rng.choice(&universe.ports));
-            port["port"] = json!(first.min(last));
-            port["endPort"] = json!(first.max(last));
+            set(&mut port, "port", json!(first.min(last)));
+            set(&mut port, "endPort", json!(first.max(last)));
         }
     }
     port

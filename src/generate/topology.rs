@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::labels::labels;
+use super::labels::{labels, set};
 use super::universe::{Ground, NODE_PORT, PORTS, Universe};
 
 /// Maximum number of pods in a cluster. Each additional pod makes the matrix much larger.
@@ -131,7 +131,7 @@ impl Topology {
         }
         for at in 0..topology.namespaces.len() {
             if rng.u8(..3) == 0
-                && let Some(service) = topology.service(rng, &universe, "service")
+                && let Some(service) = topology.service(rng, &universe)
                 && let Some(namespace) = topology.namespaces.get_mut(at)
             {
                 namespace.services.push(service);
@@ -217,10 +217,10 @@ impl Topology {
     }
 
     /// Returns a Service for the pods with a random label.
-    pub(super) fn service(&self, rng: &mut Rng, universe: &Universe, name: &str) -> Option<Service> {
+    pub(super) fn service(&self, rng: &mut Rng, universe: &Universe) -> Option<Service> {
         let (key, values) = rng.choice(&universe.pod_labels)?;
         let selector = [((*key).to_owned(), json!(rng.choice(values)?))].into_iter().collect();
-        Some(Service { name: name.to_owned(), selector, ports: service_ports(rng) })
+        Some(Service { name: "service".to_owned(), selector, ports: service_ports(rng) })
     }
 }
 
@@ -281,11 +281,11 @@ fn service_ports(rng: &mut Rng) -> Vec<Value> {
         let mut port = json!({ "name": name, "port": number });
         match rng.u8(..3) {
             0 => {}
-            1 => port["targetPort"] = json!("http"),
-            _ => port["targetPort"] = json!(rng.choice(PORTS)),
+            1 => set(&mut port, "targetPort", json!("http")),
+            _ => set(&mut port, "targetPort", json!(rng.choice(PORTS))),
         }
         if rng.bool() {
-            port["protocol"] = json!(rng.choice(["TCP", "UDP"]));
+            set(&mut port, "protocol", json!(rng.choice(["TCP", "UDP"])));
         }
         ports.push(port);
     }

@@ -69,15 +69,6 @@ const KNOWN: [Known; 15] = {
     ]
 };
 
-/// The kind that an object's `apiVersion` and `kind` name.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Named {
-    /// A kind that netproof reads.
-    Known(Kind),
-    /// Another kind: `Kind`, or `Kind.group` outside the core group.
-    Other(String),
-}
-
 /// A `kind` or `apiVersion` that the API server does not accept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Mistake {
@@ -125,28 +116,27 @@ const OWN: [(&str, &str); 3] = [
 ];
 const OWN_GROUP: &str = "netproof.dev";
 
-/// Looks up the kind of an object.
+/// Looks up the kind of an object. Returns `None` for a kind that netproof does not read.
 ///
 /// Only the group distinguishes a mistake from another kind of the same name. `v1 NetworkPolicy` does not exist, and
 /// `projectcalico.org/v3 NetworkPolicy` is Calico's own. The groups of custom resources are domains.
-pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
+pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Option<Kind>, Mistake> {
     let group = group::of(api_version);
-    let full = group::full_name(api_version, kind);
     if let Some((.., command)) = OWN.iter().find(|(own_kind, _)| group == OWN_GROUP && *own_kind == kind) {
         return Err(Mistake::Own { command });
     }
     if !group::is_own(group) {
-        return Ok(Named::Other(full));
+        return Ok(None);
     }
     if let Some(known) = KNOWN.iter().find(|known| known.kind.name() == kind) {
         if known.api_version == api_version {
-            return Ok(Named::Known(known.kind));
+            return Ok(Some(known.kind));
         }
         let (wanted, found) = (known.api_version, api_version.to_owned());
         return Err(Mistake::ApiVersion { kind: known.kind.name(), wanted, found });
     }
-    if plain::is_built_in(kind) {
-        return Ok(Named::Other(full));
+    if plain::BUILT_IN.contains(&kind) {
+        return Ok(None);
     }
     let is_meant = |known: &&Known| {
         known.kind.name().eq_ignore_ascii_case(kind)
@@ -161,7 +151,7 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
         Some(meant) if is_closed(group) => {
             Err(Mistake::Misspelt { kind: kind.to_owned(), api_version: api_version.to_owned(), meant })
         }
-        Some(_) | None => Ok(Named::Other(full)),
+        Some(_) | None => Ok(None),
     }
 }
 
@@ -236,7 +226,7 @@ mod tests {
     fn every_known_kind_is_found_and_refused_with_any_other_api_version() {
         for known in &KNOWN {
             let (name, api_version) = (known.kind.name(), known.api_version);
-            assert_eq!(look_up(api_version, name), Ok(Named::Known(known.kind)));
+            assert_eq!(look_up(api_version, name), Ok(Some(known.kind)));
             for wrong in
                 ["v1", "v2", "V1", "apps/v1", "extensions/v1beta1", "networking/v1", "networking.k8s.io"]
             {
@@ -283,7 +273,7 @@ mod tests {
             ("apps/v1", "Rollout"),
             ("x.k8s.io/v1", "Ingres"),
         ] {
-            assert!(matches!(look_up(api_version, kind), Ok(Named::Other(_))), "{api_version} {kind}");
+            assert_eq!(look_up(api_version, kind), Ok(None), "{api_version} {kind}");
         }
     }
 
@@ -298,7 +288,8 @@ mod tests {
             ("multicluster.x-k8s.io/v1", "namespaces"),
         ] {
             let (group, _) = api_version.split_once('/').unwrap();
-            assert_eq!(look_up(api_version, kind), Ok(Named::Other(format!("{kind}.{group}"))));
+            assert_eq!(look_up(api_version, kind), Ok(None));
+            assert_eq!(group::full_name(api_version, kind), format!("{kind}.{group}"));
         }
     }
 
@@ -310,7 +301,8 @@ mod tests {
             ("policy/v1", "PodDisruptionBudget", "PodDisruptionBudget.policy"),
             ("metrics.k8s.io/v1beta1", "PodMetrics", "PodMetrics.metrics.k8s.io"),
         ] {
-            assert_eq!(look_up(api_version, kind), Ok(Named::Other(name.to_owned())));
+            assert_eq!(look_up(api_version, kind), Ok(None));
+            assert_eq!(group::full_name(api_version, kind), name);
         }
     }
 }

@@ -7,10 +7,10 @@ use super::{group, kind};
 use crate::source::{Error, Key, Node, Value, near};
 
 /// A list of objects.
-pub(super) struct List<'a> {
+pub(super) struct List<'a, 'k> {
     pub(super) items: &'a [Node],
     /// The kind of items that name none; `None` in a `v1 List`, whose items all name one.
-    pub(super) kind: Option<String>,
+    pub(super) kind: Option<&'k str>,
 }
 
 const LIST: &str = "List";
@@ -19,12 +19,12 @@ const ITEMS: &str = "items";
 /// Returns the list, if an object is one.
 ///
 /// A list without `items` is refused. Otherwise, the objects below a misspelt `Items:` would silently be skipped.
-pub(super) fn of<'a>(
+pub(super) fn of<'a, 'k>(
     file: &Arc<str>,
     node: &'a Node,
     api_version: &str,
-    kind: &str,
-) -> Result<Option<List<'a>>, Error> {
+    kind: &'k str,
+) -> Result<Option<List<'a, 'k>>, Error> {
     let error = |at, message: String| Error::at(file, at, message);
     let group = group::of(api_version);
     let items = node.get(ITEMS);
@@ -64,8 +64,7 @@ pub(super) fn of<'a>(
             return Err(error(items.at, message));
         }
     };
-    let kind = (!item_kind.is_empty()).then(|| item_kind.to_owned());
-    Ok(Some(List { items, kind }))
+    Ok(Some(List { items, kind: Some(item_kind).filter(|kind| !kind.is_empty()) }))
 }
 
 /// Refuses `items` in an object whose kind is not a list. `kubectl` treats every such object as a list, and applies

@@ -12,7 +12,7 @@ use super::cluster_policy::{
 };
 use super::field::{Field, Problem};
 use super::identity::{generated_identity, identity};
-use super::kind::{self, Kind, Mistake, Named};
+use super::kind::{self, Kind, Mistake};
 use super::list;
 use super::named::{Lookup, WrittenPolicy};
 use super::node::ReadNode;
@@ -156,28 +156,27 @@ fn read<'a>(
         None => error.about(&kind),
     };
     if let Some(list) = list::of(file, node, &api_version, &kind).map_err(failed)? {
-        let inherited = list.kind.as_deref().map(|kind| Inherited { api_version: &api_version, kind });
+        let inherited = list.kind.map(|kind| Inherited { api_version: &api_version, kind });
         for item in list.items.iter().filter(|item| !item.is_null()) {
             read(context, item, inherited, items)?;
         }
         return Ok(());
     }
-    let named = match kind::look_up(&api_version, &kind) {
-        Ok(named) => named,
+    let full_kind = group::full_name(&api_version, &kind);
+    let known = match kind::look_up(&api_version, &kind) {
+        Ok(known) => known,
         // A newer server has kinds that netproof does not know.
-        Err(Mistake::Misspelt { .. }) if is_live(node) => Named::Other(group::full_name(&api_version, &kind)),
+        Err(Mistake::Misspelt { .. }) if is_live(node) => None,
         Err(mistake) => return Err(failed(mistake.within(file, node))),
     };
-    let (object, unknown_fields) = match named {
-        Named::Known(kind) => convert(Input { context, kind, node }).map_err(failed)?,
-        Named::Other(kind) => {
-            let scaler = scaler::read(&kind, node, context.reading.namespace)
-                .map_err(|problem| failed(problem.within(file, node)))?;
-            let other = || Object::Other(OtherObject::new(kind, node));
-            (scaler.map_or_else(other, Object::Scaler), Vec::new())
-        }
+    let (object, unknown_fields) = if let Some(kind) = known {
+        convert(Input { context, kind, node }).map_err(failed)?
+    } else {
+        let scaler = scaler::read(&full_kind, node, context.reading.namespace)
+            .map_err(|problem| failed(problem.within(file, node)))?;
+        let other = || Object::Other(OtherObject::new(full_kind.clone(), node));
+        (scaler.map_or_else(other, Object::Scaler), Vec::new())
     };
-    let full_kind = group::full_name(&api_version, &kind);
     let place = Place { name: Arc::clone(file), location: Some(node.at) };
     items.push(Item { object, place, node, full_kind, unknown_fields });
     Ok(())
@@ -275,7 +274,7 @@ fn convert(input: Input<'_>) -> Result<Converted, Error> {
 
 fn cluster_policy<S: Spec + DeserializeOwned>(input: Input<'_>) -> Result<Converted, Error> {
     with(input, |manifest: Manifest<S>| {
-        let policy = manifest.convert()?;
+        let policy = manifest.spec.convert(manifest.metadata.name.as_deref())?;
         let object = Arc::new(ClusterPolicyObject::new(manifest.metadata, input.node));
         Ok(Object::ClusterPolicy(WrittenClusterPolicy { policy, object }))
     })

@@ -89,24 +89,20 @@ fn parts(text: &str) -> Vec<Part<'_>> {
         return whole(false);
     }
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
-    let mut ends = Vec::new();
+    let (mut parts, mut rest, mut at) = (Vec::new(), text, Location::START);
     let is_json = loop {
         match stream.next() {
-            Some(Ok(_)) => ends.push(stream.byte_offset()),
+            Some(Ok(_)) => {}
             Some(Err(_)) => break false,
             None => break true,
         }
-    };
-    if ends.len() < 2 {
-        return whole(is_json);
-    }
-    let (mut parts, mut rest, mut at) = (Vec::new(), text, Location::START);
-    let mut begin = 0;
-    for end in ends {
-        let Some((part, after)) = rest.split_at_checked(end - begin) else { return whole(false) };
+        let length = stream.byte_offset() - (text.len() - rest.len());
+        let Some((part, after)) = rest.split_at_checked(length) else { return whole(false) };
         parts.push(Part { at, text: part, is_json: true });
-        at = at.after(part);
-        (rest, begin) = (after, end);
+        (rest, at) = (after, at.after(part));
+    };
+    if parts.len() < 2 {
+        return whole(is_json);
     }
     parts.push(Part { at, text: rest, is_json });
     parts

@@ -35,7 +35,9 @@ impl EndpointPattern {
             Some(("external", rest)) if !rest.is_empty() => Some(EndpointName::External(rest.to_owned())),
             Some(_) => None,
         };
-        name.map(Self::Like).ok_or_else(|| ParseError::Endpoint(text.to_owned()))
+        let expected =
+            "is not an endpoint: write NAMESPACE/POD, service:NAMESPACE/NAME, node:NAME, external:NAME or *";
+        name.map(Self::Like).ok_or_else(|| ParseError::new(text, expected))
     }
 
     /// Reads the name of one endpoint, in the form in which it is displayed.
@@ -45,7 +47,7 @@ impl EndpointPattern {
     pub(super) fn parse_name(text: &str) -> Result<EndpointName, ParseError> {
         match Self::parse(text)? {
             Self::Like(name) if !text.contains('*') => Ok(name),
-            Self::Any | Self::Like(_) => Err(ParseError::SeveralEndpoints(text.to_owned())),
+            Self::Any | Self::Like(_) => Err(ParseError::new(text, "stands for several endpoints")),
         }
     }
 

@@ -33,19 +33,13 @@ pub(super) struct Manifest<S> {
     #[expect(dead_code, reason = "the kind was looked up before")]
     kind: Option<String>,
     pub(super) metadata: ObjectMeta,
-    spec: S,
+    pub(super) spec: S,
 }
 
 /// The `spec` of one of the kinds.
 pub(super) trait Spec {
     /// Converts the policy of this name.
     fn convert(&self, name: Option<&str>) -> Result<ClusterPolicy, Problem>;
-}
-
-impl<S: Spec> Manifest<S> {
-    pub(super) fn convert(&self) -> Result<ClusterPolicy, Problem> {
-        self.spec.convert(self.metadata.name.as_deref())
-    }
 }
 
 /// A cluster-scoped policy as it was written.

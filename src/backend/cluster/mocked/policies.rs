@@ -98,10 +98,9 @@ fn state_with(policies: impl IntoIterator<Item = WrittenClusterPolicy>) -> World
 fn written(manifest: &Value) -> WrittenClusterPolicy {
     let text = Text { name: "policy.json".into(), content: manifest.to_string() };
     let document = text.manifests().unwrap().remove(0);
-    match objects(&document, Reading::default()).unwrap().remove(0).object {
-        Object::ClusterPolicy(policy) => policy,
-        other => panic!("{other:?}"),
-    }
+    let object = objects(&document, Reading::default()).unwrap().remove(0).object;
+    let Object::ClusterPolicy(policy) = object else { panic!("{object:?}") };
+    policy
 }
 
 /// Returns a policy that denies one direction of traffic between the subject and namespace `x`.
