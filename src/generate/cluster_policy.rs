@@ -38,11 +38,8 @@ pub fn cluster_policy(rng: &mut Rng, universe: &Universe, name: &str, with_basel
     set(&mut spec, "subject", selected(rng, universe, kind));
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
         if rng.u8(..8) > 0 {
-            set(
-                &mut spec,
-                direction,
-                (0..rng.usize(..5)).map(|_| rule(rng, universe, kind, peers)).collect(),
-            );
+            let rules = (0..rng.usize(..5)).map(|_| rule(rng, universe, kind, peers));
+            set(&mut spec, direction, rules.collect());
         }
     }
     json!({
