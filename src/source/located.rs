@@ -1,23 +1,14 @@
-//! Values that know their location.
+//! Decodes values that know their location.
 
 use std::marker::PhantomData;
 use std::{fmt, iter};
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::node::{Location, Value};
+use super::node::{Located, Location, Value};
 
 /// Name of the tuple struct that requests a value's location from a decoder.
 pub(super) const LOCATED: &str = "$netproof::source::Located";
-
-/// A value and its location in the document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located<T> {
-    /// The value.
-    pub value: T,
-    /// Location of its first character.
-    pub at: Location,
-}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

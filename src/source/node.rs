@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::located::Located;
-
 /// A line and column of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
@@ -33,6 +31,15 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
+}
+
+/// A value and its location in the document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Location of its first character.
+    pub at: Location,
 }
 
 /// A part of a document.

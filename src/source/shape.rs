@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::files::Document;
-use super::located::Located;
-use super::node::{Node, Value};
+use super::node::{Located, Node, Value};
 
 /// Checks the kind and version of a document. This happens before its fields are decoded, because the fields of
 /// another kind would only be reported as unknown.
