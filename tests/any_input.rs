@@ -17,7 +17,7 @@ fn read(content: String) -> bool {
 }
 
 fn read_document(document: &Document) -> bool {
-    let manifests = snapshot::Snapshot::from_documents([document]).map(|snapshot| {
+    let manifests = snapshot::Snapshot::read([document], None).map(|snapshot| {
         let engine = netproof::policy::Engine::new(snapshot.cluster.clone());
         let mut matrix =
             netproof::expect::Matrix::new(&engine, &snapshot, netproof::expect::Granularity::Workloads);
@@ -44,8 +44,8 @@ fn any_node() -> impl Strategy<Value = Node> {
         text.clone().prop_map(Value::String),
     ];
     leaf.prop_map(at).prop_recursive(5, 60, 6, move |inner| {
-        let entry =
-            (text.clone(), inner.clone()).prop_map(|(name, node)| (Key { name, at: Location::START }, node));
+        let entry = (text.clone(), inner.clone())
+            .prop_map(|(name, node)| (Key { value: name, at: Location::START }, node));
         prop_oneof![
             prop::collection::vec(inner, 0..6).prop_map(Value::Sequence),
             prop::collection::vec(entry, 0..6).prop_map(Value::Mapping),

@@ -224,7 +224,7 @@ impl Manifests {
     }
 
     pub(crate) fn engine(&self) -> Engine {
-        let mut cluster = Snapshot::from_documents(&self.documents()).unwrap().cluster;
+        let mut cluster = Snapshot::read(&self.documents(), None).unwrap().cluster;
         let node = |(name, addresses): &(String, Vec<IpAddr>)| Node {
             name: name.clone(),
             addresses: addresses.clone(),
@@ -532,8 +532,9 @@ fn label_selectors_agree_with_kubes_own() {
     let mut matched = 0;
     for _ in 0..20_000 {
         let manifest = policy(&mut rng, &universe, "p");
-        let own = &Snapshot::from_documents(
+        let own = &Snapshot::read(
             &Text { name: Arc::from("random"), content: manifest.to_string() }.documents().unwrap(),
+            None,
         )
         .unwrap()
         .cluster

@@ -158,7 +158,7 @@ fn to_json(node: &netproof::source::Node) -> Value {
         Source::String(text) => text.clone().into(),
         Source::Sequence(items) => items.iter().map(to_json).collect(),
         Source::Mapping(entries) => {
-            entries.iter().map(|(key, node)| (key.name.clone(), to_json(node))).collect()
+            entries.iter().map(|(key, node)| (key.value.clone(), to_json(node))).collect()
         }
     }
 }

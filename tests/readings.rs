@@ -11,7 +11,7 @@ use crate::support::{self, object};
 /// Returns the engine of these manifests, with two nodes.
 pub(crate) fn engine(manifests: &str) -> Engine {
     let text = Text { name: Arc::from("cluster.yaml"), content: manifests.to_owned() };
-    let mut cluster = Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster;
+    let mut cluster = Snapshot::read(&text.documents().unwrap(), None).unwrap().cluster;
     cluster.nodes = [1, 2]
         .map(|number| Node {
             name: format!("node-{number}"),

@@ -70,7 +70,7 @@ fn what_the_expected_matrix_does_not_show_of_a_service_is_noted() {
     let notes = |spec: &str| {
         let content = support::service("name: s, namespace: x", spec, "");
         let text = Text { name: Arc::from("s.yaml"), content };
-        let snapshot = Snapshot::from_documents(&text.documents().unwrap()).unwrap();
+        let snapshot = Snapshot::read(&text.documents().unwrap(), None).unwrap();
         snapshot.unshown.keys().map(ToString::to_string).collect::<Vec<_>>()
     };
     for (spec, beginning) in [

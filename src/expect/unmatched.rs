@@ -352,7 +352,7 @@ mod tests {
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {env: production}}\n---\n";
         let content = [namespace, &pod("shop", "carts"), &pod("shop", "front-end"), policies].concat();
         let text = Text { name: "shop.yaml".into(), content };
-        Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster
+        Snapshot::read(&text.documents().unwrap(), None).unwrap().cluster
     }
 
     fn policy(metadata: &str, spec: &str) -> String {

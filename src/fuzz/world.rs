@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use crate::naive::{self, Answer, End, Objects, Question, Target};
 use crate::plan::Cell;
 use crate::policy::{
-    Backends, ContainerPort, Decision, IpFamily, Labels, Pod, Port, Protocol, Service, TargetPort,
+    Backends, ClusterPolicyKind, ContainerPort, Decision, IpFamily, Labels, Pod, Port, Protocol, Service,
+    TargetPort,
 };
-use crate::snapshot::cluster_policy::{ClusterPolicyObject, GROUP};
+use crate::snapshot::cluster_policy::GROUP;
 use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenService};
 use crate::world::{EndpointName, Probe, World};
 
@@ -92,17 +93,15 @@ impl<'a> Naive<'a> {
 
 /// Returns a cluster-scoped policy as JSON.
 pub(super) fn cluster_policy(written: &WrittenClusterPolicy) -> Value {
-    let version = match &*written.object {
-        ClusterPolicyObject::AdminNetworkPolicy(_) | ClusterPolicyObject::BaselineAdminNetworkPolicy(_) => {
-            "v1alpha1"
-        }
-        ClusterPolicyObject::ClusterNetworkPolicy(_) => "v1alpha2",
+    let version = match written.policy.name.kind {
+        ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::BaselineAdminNetworkPolicy => "v1alpha1",
+        ClusterPolicyKind::ClusterNetworkPolicy => "v1alpha2",
     };
     json!({
         "apiVersion": format!("{GROUP}/{version}"),
         "kind": written.policy.name.kind.name(),
         "metadata": { "name": written.policy.name.name },
-        "spec": written.object.spec(),
+        "spec": written.object.spec,
     })
 }
 

@@ -1,10 +1,12 @@
 //! Random changes to a cluster, step by step.
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 use super::cluster_policy::cluster_policy;
-use super::labels::Keys;
+use super::labels::{Keys, set};
 use super::policy::policy_in;
 use super::topology::{MOST_PODS, POD_NAMES, Topology};
 use super::universe::{Ground, NODE_PORT, Universe};
@@ -22,20 +24,15 @@ pub(super) struct Changing {
     cluster_policies: Vec<(String, String)>,
     /// Number of policies that have been created.
     made: usize,
-    /// Namespaces and names of the pods that have ended and stay as records.
-    ended: Vec<(String, String)>,
+    /// `namespace/name` of a pod that has ended and stays as a record.
+    ended: Option<String>,
 }
 
-/// The changes of one step, as a scenario writes them. A step changes nothing twice.
+/// The changes of one step. A step changes nothing twice.
 #[derive(Default)]
 struct Step {
-    apply: Vec<Value>,
-    delete: Vec<Value>,
-    label: Vec<Value>,
-    remove_pod: Vec<Value>,
-    end_pod: Vec<Value>,
-    add_pod: Vec<Value>,
-    keep_open: Vec<Value>,
+    /// The lists of changes, by the fields of a scenario's step.
+    changes: BTreeMap<&'static str, Vec<Value>>,
     touched: Vec<String>,
 }
 
@@ -47,39 +44,16 @@ impl Step {
         is_first
     }
 
-    fn into_value(self, name: &str) -> Value {
-        let mut value = Map::new();
-        value.insert("name".to_owned(), json!(name));
-        let Self { apply, delete, label, remove_pod, end_pod, add_pod, keep_open, touched: _ } = self;
-        let lists = [
-            ("apply", apply),
-            ("delete", delete),
-            ("label", label),
-            ("removePod", remove_pod),
-            ("endPod", end_pod),
-            ("addPod", add_pod),
-            ("keepOpen", keep_open),
-        ];
-        for (field, list) in lists {
-            if !list.is_empty() {
-                value.insert(field.to_owned(), Value::Array(list));
-            }
-        }
-        Value::Object(value)
+    fn push(&mut self, field: &'static str, change: Value) {
+        self.changes.entry(field).or_default().push(change);
     }
 }
 
 impl Changing {
     pub(super) fn new(topology: Topology) -> Self {
         let universe = topology.universe();
-        Self {
-            topology,
-            universe,
-            policies: Vec::new(),
-            cluster_policies: Vec::new(),
-            made: 0,
-            ended: Vec::new(),
-        }
+        let (policies, cluster_policies) = (Vec::new(), Vec::new());
+        Self { topology, universe, policies, cluster_policies, made: 0, ended: None }
     }
 
     /// Returns the next step, with some random changes.
@@ -109,7 +83,9 @@ impl Changing {
                 _ => self.change_service(rng, &mut step),
             }
         }
-        step.into_value(name)
+        let mut value = json!(step.changes);
+        set(&mut value, "name", json!(name));
+        value
     }
 
     /// Keeps connections open in some steps. This is rare, because waiting for connections takes longer than
@@ -118,7 +94,7 @@ impl Changing {
         let of_tcp = self.topology.probes.iter().filter(|probe| probe.ends_with("/TCP"));
         let Some(probe) = rng.choice(of_tcp.collect::<Vec<_>>()) else { return };
         if rng.u8(..30) == 0 {
-            step.keep_open.push(json!({ "from": "*", "to": "*", "probe": probe }));
+            step.push("keepOpen", json!({ "from": "*", "to": "*", "probe": probe }));
         }
     }
 
@@ -130,14 +106,14 @@ impl Changing {
         let name = format!("policy-{}", self.made);
         let Some(namespace) = rng.choice(&self.universe.namespaces).cloned() else { return };
         step.touch(format!("policy {namespace}/{name}"));
-        step.apply.push(policy_in(rng, &self.universe, &namespace, &name));
+        step.push("apply", policy_in(rng, &self.universe, &namespace, &name));
         self.policies.push((namespace, name));
     }
 
     fn update_policy(&mut self, rng: &mut Rng, step: &mut Step) {
         let Some((namespace, name)) = rng.choice(&self.policies).cloned() else { return };
         if step.touch(format!("policy {namespace}/{name}")) {
-            step.apply.push(policy_in(rng, &self.universe, &namespace, &name));
+            step.push("apply", policy_in(rng, &self.universe, &namespace, &name));
         }
     }
 
@@ -149,7 +125,7 @@ impl Changing {
         let Some((namespace, name)) = self.policies.get(at).cloned() else { return };
         if step.touch(format!("policy {namespace}/{name}")) {
             self.policies.remove(at);
-            step.delete.push(json!({ "kind": "NetworkPolicy", "namespace": namespace, "name": name }));
+            step.push("delete", json!({ "kind": "NetworkPolicy", "namespace": namespace, "name": name }));
         }
     }
 
@@ -158,7 +134,7 @@ impl Changing {
         const MOST: usize = 3;
         if self.cluster_policies.len() >= MOST {
             let (kind, name) = self.cluster_policies.swap_remove(rng.usize(..MOST));
-            step.delete.push(json!({ "kind": kind, "name": name }));
+            step.push("delete", json!({ "kind": kind, "name": name }));
             return;
         }
         self.made += 1;
@@ -170,7 +146,7 @@ impl Changing {
         if !self.cluster_policies.contains(&own) {
             self.cluster_policies.push(own);
         }
-        step.apply.push(made);
+        step.push("apply", made);
     }
 
     fn label_pod(&mut self, rng: &mut Rng, step: &mut Step) {
@@ -181,7 +157,7 @@ impl Changing {
         let Some((name, pod)) = rng.choice(pods.collect::<Vec<_>>()) else { return };
         if step.touch(format!("pod {name}")) {
             let changes = relabel(rng, &self.universe.pod_labels, &mut pod.labels);
-            step.label.push(json!({ "pod": name, "labels": changes }));
+            step.push("label", json!({ "pod": name, "labels": changes }));
         }
     }
 
@@ -194,54 +170,42 @@ impl Changing {
         let takes_away = changes.values().any(Value::is_null);
         // A manifest can change labels, too, but cannot remove any.
         if takes_away || rng.u8(..3) > 0 {
-            step.label.push(json!({ "namespace": namespace.name, "labels": changes }));
+            step.push("label", json!({ "namespace": namespace.name, "labels": changes }));
         } else {
-            step.apply.push(json!({
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": { "name": namespace.name, "labels": changes },
-            }));
+            let metadata = json!({ "name": namespace.name, "labels": changes });
+            step.push("apply", json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }));
         }
     }
 
     fn remove_pod(&mut self, rng: &mut Rng, step: &mut Step) {
-        if self.topology.pods().count() <= 3 {
-            return;
-        }
-        if let Some((namespace, name)) = self.removable(rng, step) {
-            self.take_pod(&namespace, &name);
-            step.remove_pod.push(json!(format!("{namespace}/{name}")));
+        if self.topology.pods().count() > 3
+            && let Some((_, pod, _)) = self.take_pod(rng, step)
+        {
+            step.push("removePod", json!(pod));
         }
     }
 
     /// Ends a pod, which then stays as a record. A later step removes the record.
     fn end_pod(&mut self, rng: &mut Rng, step: &mut Step) {
-        if let Some((namespace, name)) = self.ended.first().cloned() {
-            if !step.touch(format!("pod {namespace}/{name}")) {
-                return;
+        if let Some(pod) = &self.ended {
+            if step.touch(format!("pod {pod}")) {
+                step.push("removePod", json!(self.ended.take()));
             }
-            self.ended.clear();
-            step.remove_pod.push(json!(format!("{namespace}/{name}")));
-            return;
-        }
-        if self.topology.pods().count() > 3
-            && let Some((namespace, name)) = self.removable(rng, step)
+        } else if self.topology.pods().count() > 3
+            && let Some((_, pod, _)) = self.take_pod(rng, step)
         {
-            self.take_pod(&namespace, &name);
-            step.end_pod.push(json!(format!("{namespace}/{name}")));
-            self.ended.push((namespace, name));
+            step.push("endPod", json!(pod));
+            self.ended = Some(pod);
         }
     }
 
     /// Replaces a pod with another one, which may have the same name, the same address, or both.
     fn replace_pod(&mut self, rng: &mut Rng, step: &mut Step) {
-        let Some((namespace, name)) = self.removable(rng, step) else { return };
-        let Some(node) = self.take_pod(&namespace, &name) else { return };
-        step.remove_pod.push(json!(format!("{namespace}/{name}")));
+        let Some((namespace, pod, node)) = self.take_pod(rng, step) else { return };
+        step.push("removePod", json!(pod));
         let place = if rng.bool() { Some(namespace) } else { rng.choice(&self.universe.namespaces).cloned() };
-        let place = place.unwrap_or_default();
         let node = if rng.u8(..3) > 0 { Some(node) } else { None };
-        self.start_pod(rng, step, &place, node);
+        self.start_pod(rng, step, &place.unwrap_or_default(), node);
     }
 
     fn add_pod(&mut self, rng: &mut Rng, step: &mut Step) {
@@ -251,33 +215,33 @@ impl Changing {
         }
     }
 
-    /// Returns a random pod that this step may remove. It is never the DNS server.
-    fn removable(&self, rng: &mut Rng, step: &mut Step) -> Option<(String, String)> {
+    /// Removes a random pod that this step may remove. It is never the DNS server. Returns its namespace, its
+    /// `namespace/name` and its node.
+    fn take_pod(&mut self, rng: &mut Rng, step: &mut Step) -> Option<(String, String, usize)> {
         let pods = self.topology.pods().filter(|(_, pod)| pod.dns.is_none());
         let names = pods.map(|(namespace, pod)| (namespace.name.clone(), pod.name.clone()));
         let (namespace, name) = rng.choice(names.collect::<Vec<_>>())?;
-        step.touch(format!("pod {namespace}/{name}")).then_some((namespace, name))
-    }
-
-    /// Removes a pod from the topology. Returns its node.
-    fn take_pod(&mut self, namespace: &str, name: &str) -> Option<usize> {
-        let namespace = self.topology.namespaces.iter_mut().find(|other| other.name == namespace)?;
-        let at = namespace.pods.iter().position(|pod| pod.name == name)?;
-        Some(namespace.pods.remove(at).node)
+        let full = format!("{namespace}/{name}");
+        if !step.touch(format!("pod {full}")) {
+            return None;
+        }
+        let pods = &mut self.topology.namespace_mut(&namespace)?.pods;
+        let at = pods.iter().position(|pod| pod.name == name)?;
+        Some((namespace, full, pods.remove(at).node))
     }
 
     fn start_pod(&mut self, rng: &mut Rng, step: &mut Step, place: &str, node: Option<usize>) {
         let mut pod = self.topology.pod(rng, &self.universe);
-        let Some(namespace) = self.topology.namespaces.iter_mut().find(|n| n.name == place) else { return };
-        let has_ended = |name: &str| self.ended.iter().any(|(its, own)| its == place && own == name);
+        let Some(namespace) = self.topology.namespace_mut(place) else { return };
+        let has_ended = |name: &str| self.ended.as_ref().is_some_and(|pod| *pod == format!("{place}/{name}"));
         let is_free = |name: &&str| namespace.pods.iter().all(|pod| pod.name != **name) && !has_ended(name);
         let Some(name) = POD_NAMES.into_iter().find(is_free) else { return };
         pod.name = name.to_owned();
         pod.node = node.unwrap_or(pod.node);
-        let mut value = pod.to_value();
-        value.insert("namespace".to_owned(), json!(place));
+        let mut value = json!(pod);
+        set(&mut value, "namespace", json!(place));
         step.touch(format!("pod {place}/{name}"));
-        step.add_pod.push(Value::Object(value));
+        step.push("addPod", value);
         namespace.pods.push(pod);
     }
 
@@ -292,31 +256,33 @@ impl Changing {
             ports.all(|port| port.get("nodePort").is_none())
         };
         let has_node_port = in_lab && rng.u8(..16) < chance && is_free(&place);
-        let service = self.topology.service(rng, &self.universe, "service");
-        let Some(namespace) = self.topology.namespaces.iter_mut().find(|n| n.name == place) else { return };
+        let service = self.topology.service(rng, &self.universe);
+        let Some(namespace) = self.topology.namespace_mut(&place) else { return };
         if !step.touch(format!("service {place}")) {
             return;
         }
         let had = namespace.services.len();
         namespace.services.retain(|service| service.name != "service");
         if namespace.services.len() < had && rng.u8(..3) == 0 {
-            step.delete.push(json!({ "kind": "Service", "namespace": place, "name": "service" }));
+            step.push("delete", json!({ "kind": "Service", "namespace": place, "name": "service" }));
         } else if let Some(mut service) = service {
-            let mut spec = Map::new();
+            let mut spec = json!({ "selector": service.selector });
             if has_node_port {
-                spec.insert("type".to_owned(), json!("NodePort"));
-                if let Some(port) = service.ports.first_mut().and_then(Value::as_object_mut) {
-                    port.insert("nodePort".to_owned(), json!(NODE_PORT));
+                set(&mut spec, "type", json!("NodePort"));
+                if let Some(port) = service.ports.first_mut() {
+                    set(port, "nodePort", json!(NODE_PORT));
                 }
             }
-            spec.insert("selector".to_owned(), json!(service.selector));
-            spec.insert("ports".to_owned(), json!(service.ports));
-            step.apply.push(json!({
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": { "name": "service", "namespace": place },
-                "spec": spec,
-            }));
+            set(&mut spec, "ports", json!(service.ports));
+            step.push(
+                "apply",
+                json!({
+                    "apiVersion": "v1",
+                    "kind": "Service",
+                    "metadata": { "name": "service", "namespace": place },
+                    "spec": spec,
+                }),
+            );
             namespace.services.push(service);
         }
     }
@@ -331,11 +297,10 @@ fn relabel(rng: &mut Rng, keys: &Keys, labels: &mut Map<String, Value>) -> Map<S
         changes.insert((*key).to_owned(), value);
     }
     for (key, value) in &changes {
-        match value {
-            Value::Null => drop(labels.remove(key)),
-            Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                labels.insert(key.clone(), value.clone());
-            }
+        if value.is_null() {
+            labels.remove(key);
+        } else {
+            labels.insert(key.clone(), value.clone());
         }
     }
     changes

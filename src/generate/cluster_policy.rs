@@ -1,9 +1,9 @@
 //! Generates random cluster-scoped policies: every kind, every field, and priorities that are often equal.
 
 use fastrand::Rng;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::labels::{namespace_selector, selector};
+use super::labels::{namespace_selector, selector, set};
 use super::universe::Universe;
 
 /// The kinds, which name their fields differently.
@@ -23,39 +23,31 @@ pub fn cluster_policy(rng: &mut Rng, universe: &Universe, name: &str, with_basel
         3 if with_baseline => Kind::Baseline,
         _ => Kind::Cluster,
     };
-    let mut spec = Map::new();
-    match kind {
-        Kind::Admin => {
-            spec.insert("priority".to_owned(), priority(rng));
-        }
-        Kind::Baseline => {}
-        Kind::Cluster => {
-            spec.insert("tier".to_owned(), json!(rng.choice(&["Admin", "Baseline"])));
-            spec.insert("priority".to_owned(), priority(rng));
-        }
-    }
-    spec.insert("subject".to_owned(), selected(rng, universe, kind));
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-        if rng.u8(..8) > 0 {
-            let rules = (0..rng.usize(..5)).map(|_| rule(rng, universe, kind, peers));
-            spec.insert(direction.to_owned(), rules.collect());
-        }
-    }
+    let mut spec = json!({});
     let (version, kind_name, name) = match kind {
         Kind::Admin => ("v1alpha1", "AdminNetworkPolicy", name),
         Kind::Baseline => ("v1alpha1", "BaselineAdminNetworkPolicy", "default"),
-        Kind::Cluster => ("v1alpha2", "ClusterNetworkPolicy", name),
+        Kind::Cluster => {
+            set(&mut spec, "tier", json!(rng.choice(&["Admin", "Baseline"])));
+            ("v1alpha2", "ClusterNetworkPolicy", name)
+        }
     };
+    if kind != Kind::Baseline {
+        set(&mut spec, "priority", json!(rng.choice(&[0, 10, 10, 20, 1000])));
+    }
+    set(&mut spec, "subject", selected(rng, universe, kind));
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        if rng.u8(..8) > 0 {
+            let rules = (0..rng.usize(..5)).map(|_| rule(rng, universe, kind, peers));
+            set(&mut spec, direction, rules.collect());
+        }
+    }
     json!({
         "apiVersion": format!("policy.networking.k8s.io/{version}"),
         "kind": kind_name,
         "metadata": { "name": name },
         "spec": spec,
     })
-}
-
-fn priority(rng: &mut Rng) -> Value {
-    json!(rng.choice(&[0, 10, 10, 20, 1000]))
 }
 
 /// Returns a selection of pods, as a subject or as a peer.
@@ -65,36 +57,33 @@ fn selected(rng: &mut Rng, universe: &Universe, kind: Kind) -> Value {
         2 | 3 => return json!({ "namespaces": namespace_selector(rng, universe) }),
         _ => {}
     }
-    let mut pods = Map::new();
+    let mut pods = json!({});
     // If omitted, it means all namespaces.
     if kind != Kind::Cluster || rng.u8(..4) > 0 {
-        pods.insert("namespaceSelector".to_owned(), namespace_selector(rng, universe));
+        set(&mut pods, "namespaceSelector", namespace_selector(rng, universe));
     }
-    pods.insert("podSelector".to_owned(), selector(rng, &universe.pod_labels));
+    set(&mut pods, "podSelector", selector(rng, &universe.pod_labels));
     json!({ "pods": pods })
 }
 
 fn rule(rng: &mut Rng, universe: &Universe, kind: Kind, peers: &str) -> Value {
     let accept = if kind == Kind::Cluster { "Accept" } else { "Allow" };
     let actions: &[&str] = if kind == Kind::Baseline { &[accept, "Deny"] } else { &[accept, "Deny", "Pass"] };
-    let mut rule = Map::new();
     let mut action = rng.choice(actions).copied();
     let entries: Vec<_> = (0..rng.usize(1..4)).map(|_| peer(rng, universe, kind, peers)).collect();
     if entries.iter().any(|peer| peer.get("domainNames").is_some()) {
         action = Some(accept);
     }
     let of_pods = entries.iter().all(|peer| peer.get("namespaces").is_some() || peer.get("pods").is_some());
-    rule.insert("action".to_owned(), json!(action));
+    let mut rule = json!({ "action": action, peers: entries });
     if rng.u8(..4) == 0 {
-        rule.insert("name".to_owned(), json!("what it is for"));
+        set(&mut rule, "name", json!("what it is for"));
     }
-    rule.insert(peers.to_owned(), json!(entries));
     if rng.bool() {
         let field = if kind == Kind::Cluster { "protocols" } else { "ports" };
-        let ports = (0..rng.usize(1..3)).map(|_| port(rng, universe, kind, of_pods));
-        rule.insert(field.to_owned(), ports.collect());
+        set(&mut rule, field, (0..rng.usize(1..3)).map(|_| port(rng, universe, kind, of_pods)).collect());
     }
-    Value::Object(rule)
+    rule
 }
 
 fn peer(rng: &mut Rng, universe: &Universe, kind: Kind, peers: &str) -> Value {
@@ -143,10 +132,8 @@ fn port(rng: &mut Rng, universe: &Universe, kind: Kind, of_pods: bool) -> Value 
         None => ("portNumber", json!({ "port": port })),
     };
     // If omitted, it means TCP.
-    if let Some(entry) = entry.as_object_mut()
-        && (protocol != "TCP" || rng.bool())
-    {
-        entry.insert("protocol".to_owned(), json!(protocol));
+    if protocol != "TCP" || rng.bool() {
+        set(&mut entry, "protocol", json!(protocol));
     }
     json!({ field: entry })
 }

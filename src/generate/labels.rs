@@ -5,6 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::universe::Universe;
 
+/// Sets a field of a JSON object.
+pub(super) fn set(object: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
 /// Label keys, each with its possible values.
 pub(super) type Keys = [(&'static str, Vec<String>)];
 
@@ -29,11 +36,12 @@ pub(super) fn labels(rng: &mut Rng, keys: &Keys) -> Map<String, Value> {
 
 /// Returns a random label selector.
 pub(super) fn selector(rng: &mut Rng, keys: &Keys) -> Value {
-    let mut selector = Map::new();
+    let mut selector = json!({});
     if rng.u8(..4) == 0 {
-        return Value::Object(selector);
+        return selector;
     }
-    if rng.bool() {
+    let has_labels = rng.bool();
+    if has_labels {
         let mut wanted = Map::new();
         for _ in 0..if rng.u8(..6) == 0 { 2 } else { 1 } {
             if let Some((key, values)) = rng.choice(keys)
@@ -42,14 +50,14 @@ pub(super) fn selector(rng: &mut Rng, keys: &Keys) -> Value {
                 wanted.insert((*key).to_owned(), json!(value));
             }
         }
-        selector.insert("matchLabels".to_owned(), Value::Object(wanted));
+        set(&mut selector, "matchLabels", Value::Object(wanted));
     }
-    let count = if selector.is_empty() { rng.usize(1..3) } else { rng.usize(..2) };
+    let count = if has_labels { rng.usize(..2) } else { rng.usize(1..3) };
     let expressions: Vec<_> = (0..count).filter_map(|_| expression(rng, keys)).collect();
     if !expressions.is_empty() {
-        selector.insert("matchExpressions".to_owned(), Value::Array(expressions));
+        set(&mut selector, "matchExpressions", json!(expressions));
     }
-    Value::Object(selector)
+    selector
 }
 
 /// Returns a random namespace selector, sometimes by name.
@@ -76,7 +84,7 @@ fn expression(rng: &mut Rng, keys: &Keys) -> Option<Value> {
         if chosen.is_empty() {
             chosen.push(value(rng, values)?.clone());
         }
-        expression.as_object_mut()?.insert("values".to_owned(), json!(chosen));
+        set(&mut expression, "values", json!(chosen));
     }
     Some(expression)
 }

@@ -1,9 +1,9 @@
 //! Generates random NetworkPolicies: every field, and every way to omit one.
 
 use fastrand::Rng;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::labels::{namespace_selector, selector};
+use super::labels::{namespace_selector, selector, set};
 use super::universe::Universe;
 
 /// Returns a random policy with this name, as a manifest that the API server would accept.
@@ -14,23 +14,20 @@ pub fn policy(rng: &mut Rng, universe: &Universe, name: &str) -> Value {
 
 /// Returns a random policy with this name in this namespace.
 pub(super) fn policy_in(rng: &mut Rng, universe: &Universe, namespace: &str, name: &str) -> Value {
-    let mut spec = Map::new();
+    let mut spec = json!({});
     if rng.u8(..8) > 0 {
-        spec.insert("podSelector".to_owned(), selector(rng, &universe.pod_labels));
+        set(&mut spec, "podSelector", selector(rng, &universe.pod_labels));
     }
-    let types: Option<&[&str]> = match rng.u8(..8) {
-        0 | 1 => None,
-        2 => Some(&[]),
-        3 => Some(&["Ingress"]),
-        4 => Some(&["Egress"]),
-        _ => Some(&["Ingress", "Egress"]),
-    };
-    if let Some(types) = types {
-        spec.insert("policyTypes".to_owned(), json!(types));
+    match rng.u8(..8) {
+        0 | 1 => {}
+        2 => set(&mut spec, "policyTypes", json!([])),
+        3 => set(&mut spec, "policyTypes", json!(["Ingress"])),
+        4 => set(&mut spec, "policyTypes", json!(["Egress"])),
+        _ => set(&mut spec, "policyTypes", json!(["Ingress", "Egress"])),
     }
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
         if let Some(rules) = rules(rng, universe, peers) {
-            spec.insert(direction.to_owned(), rules);
+            set(&mut spec, direction, rules);
         }
     }
     json!({
@@ -54,14 +51,14 @@ fn rules(rng: &mut Rng, universe: &Universe, peers: &str) -> Option<Value> {
 }
 
 fn rule(rng: &mut Rng, universe: &Universe, peers: &str) -> Value {
-    let mut rule = Map::new();
+    let mut rule = json!({});
     if let Some(count) = count_of_some(rng) {
-        rule.insert(peers.to_owned(), (0..count).map(|_| peer(rng, universe)).collect());
+        set(&mut rule, peers, (0..count).map(|_| peer(rng, universe)).collect());
     }
     if let Some(count) = count_of_some(rng) {
-        rule.insert("ports".to_owned(), (0..count).map(|_| port(rng, universe)).collect());
+        set(&mut rule, "ports", (0..count).map(|_| port(rng, universe)).collect());
     }
-    Value::Object(rule)
+    rule
 }
 
 /// Returns the length of a list: `None` omits it, and 0 leaves it empty.
@@ -100,30 +97,22 @@ fn ip_block(rng: &mut Rng, universe: &Universe) -> Value {
 }
 
 fn port(rng: &mut Rng, universe: &Universe) -> Value {
-    let mut port = Map::new();
+    let mut port = json!({});
     // If omitted, it means TCP. Rules may also name protocols that are not probed.
     match rng.u8(..8) {
         0 | 1 => {}
-        2 => {
-            port.insert("protocol".to_owned(), json!("SCTP"));
-        }
-        _ => {
-            port.insert("protocol".to_owned(), json!(rng.choice(&universe.protocols)));
-        }
+        2 => set(&mut port, "protocol", json!("SCTP")),
+        _ => set(&mut port, "protocol", json!(rng.choice(&universe.protocols))),
     }
     match rng.u8(..8) {
         0 | 1 => {}
-        2 | 3 => {
-            port.insert("port".to_owned(), json!(rng.choice(&universe.port_names)));
-        }
-        4 | 5 => {
-            port.insert("port".to_owned(), json!(rng.choice(&universe.ports)));
-        }
+        2 | 3 => set(&mut port, "port", json!(rng.choice(&universe.port_names))),
+        4 | 5 => set(&mut port, "port", json!(rng.choice(&universe.ports))),
         _ => {
             let (first, last) = (rng.choice(&universe.ports), rng.choice(&universe.ports));
-            port.insert("port".to_owned(), json!(first.min(last)));
-            port.insert("endPort".to_owned(), json!(first.max(last)));
+            set(&mut port, "port", json!(first.min(last)));
+            set(&mut port, "endPort", json!(first.max(last)));
         }
     }
-    Value::Object(port)
+    port
 }

@@ -12,7 +12,7 @@ use super::universe::Ground;
 pub fn scenario(seed: u64, cases: usize, ground: Ground) -> Value {
     let mut rng = Rng::with_seed(seed);
     let topology = Topology::random(&mut rng, ground);
-    let (value, probes, requires) = (topology.to_value(), topology.probes.clone(), topology.capabilities());
+    let (value, probes, requires) = (json!(topology), topology.probes.clone(), topology.capabilities());
     let mut changing = Changing::new(topology);
     let steps: Vec<_> = (1..=cases).map(|case| changing.step(&mut rng, &format!("case {case}"))).collect();
     json!({

@@ -1,31 +1,41 @@
 //! A random cluster, and its state while it changes.
 
+use std::ops::Not;
+
 use fastrand::Rng;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::labels::labels;
+use super::labels::{labels, set};
 use super::universe::{Ground, NODE_PORT, PORTS, Universe};
 
 /// Maximum number of pods in a cluster. Each additional pod makes the matrix much larger.
 pub(super) const MOST_PODS: usize = 6;
 
-/// A cluster as a scenario describes it.
-#[derive(Debug, Clone)]
+/// A cluster, serialized as a scenario describes it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Topology {
+    #[serde(skip)]
     pub(super) ground: Ground,
-    pub(super) nodes: usize,
+    nodes: usize,
     families: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Not::not")]
     pub(super) node_endpoints: bool,
     /// Whether clients look up Services by name.
+    #[serde(skip_serializing_if = "Not::not")]
     services_by_name: bool,
     /// Whether it has cluster-scoped policies.
+    #[serde(skip)]
     pub(super) has_tiers: bool,
     pub(super) namespaces: Vec<Namespace>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     externals: Vec<Value>,
+    #[serde(skip)]
     pub(super) probes: Vec<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Namespace {
     pub(super) name: String,
     pub(super) labels: Map<String, Value>,
@@ -33,18 +43,22 @@ pub(super) struct Namespace {
     pub(super) services: Vec<Service>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Pod {
     pub(super) name: String,
     pub(super) labels: Map<String, Value>,
     pub(super) node: usize,
-    pub(super) ports: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<Value>,
+    #[serde(skip_serializing_if = "Not::not")]
     host_network: bool,
     /// The port on which it answers lookups, if it is the DNS server.
-    pub(super) dns: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dns: Option<Value>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) selector: Map<String, Value>,
@@ -59,14 +73,13 @@ pub(super) const POD_NAMES: [&str; 4] = ["a", "b", "c", "d"];
 impl Topology {
     /// Returns the capabilities that the environment must have, as scenarios write them.
     pub(super) fn capabilities(&self) -> Vec<&'static str> {
-        let pods = || self.namespaces.iter().flat_map(|namespace| &namespace.pods);
         let is_needed = [
             ("sctp", self.probes.iter().any(|probe| probe.ends_with("SCTP"))),
             ("ipv4", self.families == ["IPv4", "IPv6"]),
             ("ipv6", self.families.contains(&"IPv6")),
             ("externals", !self.externals.is_empty()),
             ("nodeEndpoints", self.node_endpoints),
-            ("hostNetwork", pods().any(|pod| pod.host_network)),
+            ("hostNetwork", self.pods().any(|(_, pod)| pod.host_network)),
             ("cluster-policies", self.has_tiers),
         ];
         is_needed.into_iter().filter(|(_, is_needed)| *is_needed).map(|(name, _)| name).collect()
@@ -118,7 +131,7 @@ impl Topology {
         }
         for at in 0..topology.namespaces.len() {
             if rng.u8(..3) == 0
-                && let Some(service) = topology.service(rng, &universe, "service")
+                && let Some(service) = topology.service(rng, &universe)
                 && let Some(namespace) = topology.namespaces.get_mut(at)
             {
                 namespace.services.push(service);
@@ -142,17 +155,19 @@ impl Topology {
         self.namespaces.iter().flat_map(|namespace| namespace.pods.iter().map(move |pod| (namespace, pod)))
     }
 
+    pub(super) fn namespace_mut(&mut self, name: &str) -> Option<&mut Namespace> {
+        self.namespaces.iter_mut().find(|namespace| namespace.name == name)
+    }
+
     fn add_pod(&mut self, rng: &mut Rng, universe: &Universe, at: usize) {
         let count = self.namespaces.len();
         // The first pods are in different namespaces.
         let place = if at < count { at } else { rng.usize(..count) };
         let pod = self.pod(rng, universe);
-        if let Some(namespace) = self.namespaces.get_mut(place) {
-            let name =
-                POD_NAMES.get(namespace.pods.len()).map_or_else(String::new, |name| (*name).to_owned());
-            if !name.is_empty() {
-                namespace.pods.push(Pod { name, ..pod });
-            }
+        if let Some(namespace) = self.namespaces.get_mut(place)
+            && let Some(name) = POD_NAMES.get(namespace.pods.len())
+        {
+            namespace.pods.push(Pod { name: (*name).to_owned(), ..pod });
         }
     }
 
@@ -187,10 +202,9 @@ impl Topology {
     /// another.
     fn add_dns(&mut self, rng: &mut Rng) {
         let labels: Map<_, _> = [("k8s-app".to_owned(), json!("kube-dns"))].into_iter().collect();
-        let port = if rng.bool() { 53 } else { 5353 };
+        let dns = Some(json!({ "port": if rng.bool() { 53 } else { 5353 } }));
         let node = rng.usize(1..=self.nodes);
-        let ports = Vec::new();
-        let pod = Pod { name: "dns".to_owned(), labels, node, ports, host_network: false, dns: Some(port) };
+        let pod = Pod { name: "dns".to_owned(), labels, node, ports: Vec::new(), host_network: false, dns };
         match self.namespaces.last_mut() {
             Some(last) if rng.u8(..3) == 0 => last.pods.push(pod),
             Some(_) | None => self.namespaces.push(Namespace {
@@ -203,62 +217,10 @@ impl Topology {
     }
 
     /// Returns a Service for the pods with a random label.
-    pub(super) fn service(&self, rng: &mut Rng, universe: &Universe, name: &str) -> Option<Service> {
+    pub(super) fn service(&self, rng: &mut Rng, universe: &Universe) -> Option<Service> {
         let (key, values) = rng.choice(&universe.pod_labels)?;
         let selector = [((*key).to_owned(), json!(rng.choice(values)?))].into_iter().collect();
-        Some(Service { name: name.to_owned(), selector, ports: service_ports(rng) })
-    }
-
-    /// Returns the topology as a scenario writes it.
-    pub(super) fn to_value(&self) -> Value {
-        let mut value = Map::new();
-        value.insert("nodes".to_owned(), json!(self.nodes));
-        value.insert("families".to_owned(), json!(self.families));
-        if self.node_endpoints {
-            value.insert("nodeEndpoints".to_owned(), json!(true));
-        }
-        if self.services_by_name {
-            value.insert("servicesByName".to_owned(), json!(true));
-        }
-        value.insert("namespaces".to_owned(), self.namespaces.iter().map(Namespace::to_value).collect());
-        if !self.externals.is_empty() {
-            value.insert("externals".to_owned(), json!(self.externals));
-        }
-        Value::Object(value)
-    }
-}
-
-impl Namespace {
-    fn to_value(&self) -> Value {
-        let services = self.services.iter().map(
-            |service| json!({ "name": service.name, "selector": service.selector, "ports": service.ports }),
-        );
-        json!({
-            "name": self.name,
-            "labels": self.labels,
-            "pods": self.pods.iter().map(|pod| Value::Object(pod.to_value())).collect::<Vec<_>>(),
-            "services": services.collect::<Vec<_>>(),
-        })
-    }
-}
-
-impl Pod {
-    /// Returns the pod as a scenario writes it in its namespace.
-    pub(super) fn to_value(&self) -> Map<String, Value> {
-        let mut value = Map::new();
-        value.insert("name".to_owned(), json!(self.name));
-        value.insert("labels".to_owned(), json!(self.labels));
-        value.insert("node".to_owned(), json!(self.node));
-        if !self.ports.is_empty() {
-            value.insert("ports".to_owned(), json!(self.ports));
-        }
-        if self.host_network {
-            value.insert("hostNetwork".to_owned(), json!(true));
-        }
-        if let Some(port) = self.dns {
-            value.insert("dns".to_owned(), json!({ "port": port }));
-        }
-        value
+        Some(Service { name: "service".to_owned(), selector, ports: service_ports(rng) })
     }
 }
 
@@ -291,12 +253,11 @@ fn container_ports(rng: &mut Rng) -> Vec<Value> {
     for name in ["http", "admin"] {
         for protocol in ["TCP", "UDP"] {
             let number = rng.choice(PORTS);
-            let is_taken =
-                |field: &str, value: &Value| ports.iter().any(|port| port.get(field) == Some(value));
-            let number_is_taken =
-                ports.iter().any(|port| port["port"] == json!(number) && port["protocol"] == protocol);
-            let name_is_taken = is_taken("name", &json!(name));
-            if rng.bool() && !number_is_taken && !name_is_taken {
+            let is_taken = |port: &Value| {
+                port["name"] == name || (port["port"] == json!(number) && port["protocol"] == protocol)
+            };
+            let is_taken = ports.iter().any(is_taken);
+            if rng.bool() && !is_taken {
                 ports.push(json!({ "name": name, "port": number, "protocol": protocol }));
             }
         }
@@ -317,18 +278,16 @@ fn container_ports(rng: &mut Rng) -> Vec<Value> {
 fn service_ports(rng: &mut Rng) -> Vec<Value> {
     let mut ports = Vec::new();
     for (name, number) in [("main", 8080), ("other", 81)].into_iter().take(rng.usize(1..3)) {
-        let mut port = Map::new();
-        port.insert("name".to_owned(), json!(name));
-        port.insert("port".to_owned(), json!(number));
+        let mut port = json!({ "name": name, "port": number });
         match rng.u8(..3) {
             0 => {}
-            1 => drop(port.insert("targetPort".to_owned(), json!("http"))),
-            _ => drop(port.insert("targetPort".to_owned(), json!(rng.choice(PORTS)))),
+            1 => set(&mut port, "targetPort", json!("http")),
+            _ => set(&mut port, "targetPort", json!(rng.choice(PORTS))),
         }
         if rng.bool() {
-            port.insert("protocol".to_owned(), json!(rng.choice(["TCP", "UDP"])));
+            set(&mut port, "protocol", json!(rng.choice(["TCP", "UDP"])));
         }
-        ports.push(Value::Object(port));
+        ports.push(port);
     }
     ports
 }

@@ -75,8 +75,8 @@ impl ProbePattern {
     /// # Errors
     /// If the text has none of the valid forms. The message lists them.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let expected = "write all, TCP, 80/TCP, 80-90/TCP, 80/TCP by name or DNS";
-        let unknown = || ParseError::Probe { text: text.to_owned(), expected };
+        let expected = "is not a probe: write all, TCP, 80/TCP, 80-90/TCP, 80/TCP by name or DNS";
+        let unknown = || ParseError::new(text, expected);
         match text {
             "all" => return Ok(Self::All),
             "DNS" => return Ok(Self::Dns(None)),
@@ -94,7 +94,7 @@ impl ProbePattern {
         let protocol = protocol.parse().map_err(|()| unknown())?;
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let range = PortRange::new(parse_port(first)?, parse_port(last)?)
-            .ok_or_else(|| ParseError::PortRange(text.to_owned()))?;
+            .ok_or_else(|| ParseError::new(text, "ends before it begins"))?;
         Ok(if by_name { Self::ByName(range, protocol) } else { Self::Ports(range, protocol) })
     }
 

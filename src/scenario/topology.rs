@@ -1,6 +1,6 @@
 //! The initial cluster of a scenario.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{AddrParseError, IpAddr};
 
 use super::file::{ExternalFile, NamespaceFile, PodFile, ServiceFile, ServicePortFile, TopologyFile};
@@ -98,20 +98,7 @@ impl Builder {
             external_addresses: Vec::new(),
         });
         let cluster = Cluster { nodes: nodes.collect(), ..Cluster::default() };
-        let families = vec![IpFamily::V4];
-        let world = World {
-            cluster,
-            written: Vec::new(),
-            written_for_cluster: Vec::new(),
-            written_services: Vec::new(),
-            externals: Vec::new(),
-            families,
-            dns: None,
-            node_endpoints: false,
-            services_by_name: false,
-            absent: BTreeMap::new(),
-            assigned_nodes: BTreeMap::new(),
-        };
+        let world = World { cluster, families: vec![IpFamily::V4], ..World::default() };
         Self { world, placed: 0 }
     }
 

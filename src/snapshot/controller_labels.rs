@@ -78,18 +78,14 @@ impl Controller<'_> {
 
 impl JobLabels<'_> {
     fn label(self, pod: &mut Pod) {
-        if !self.has_manual_selector {
+        let keys = JOB_NAMES.map(|key| (key, self.name)).into_iter().chain(JOB_UIDS.map(|key| (key, None)));
+        for (key, value) in keys.filter(|_| !self.has_manual_selector) {
             // The API server keeps the labels that the template already has. The template of a Job in a cluster has
             // them.
-            for key in JOB_NAMES.into_iter().filter(|key| !pod.labels.contains_key(*key)).collect::<Vec<_>>()
-            {
-                match self.name {
-                    Some(name) => set(pod, key, name.to_owned()),
-                    None => set_unknown(pod, key),
-                }
-            }
-            for key in JOB_UIDS.into_iter().filter(|key| !pod.labels.contains_key(*key)).collect::<Vec<_>>() {
-                set_unknown(pod, key);
+            match value {
+                Some(_) | None if pod.labels.contains_key(key) => {}
+                Some(value) => set(pod, key, value.to_owned()),
+                None => set_unknown(pod, key),
             }
         }
         if self.is_indexed {

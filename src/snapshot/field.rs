@@ -69,6 +69,15 @@ impl<'a> Field<'a> {
         Self { parent: Some(self), step: Step::Index(index) }
     }
 
+    /// Converts the elements of this list. `convert` gets each element with its field.
+    pub(super) fn each<T, U>(
+        &self,
+        list: impl IntoIterator<Item = T>,
+        convert: impl Fn(T, &Field<'_>) -> Result<U, Problem>,
+    ) -> Result<Vec<U>, Problem> {
+        list.into_iter().enumerate().map(|(i, item)| convert(item, &self.index(i))).collect()
+    }
+
     /// Returns a problem with this field.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         Problem { path: self.path(), message: message.into(), cause: None }

@@ -55,8 +55,7 @@ impl fmt::Display for Identity {
 
 /// Returns the identity of an object. If it names no namespace, it is in `namespace`.
 pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
-    let root = Field::ROOT;
-    let at = root.field("metadata");
+    let at = Field::ROOT.field("metadata");
     let Some(object_name) = metadata.name.clone().filter(|name| !name.is_empty()) else {
         return Err(at.field("name").problem("is missing"));
     };
@@ -74,15 +73,8 @@ pub(super) fn generated_identity(
     metadata: &ObjectMeta,
     namespace: Option<&str>,
 ) -> Result<Identity, Problem> {
-    let prefix = metadata.generate_name.as_deref().filter(|prefix| !prefix.is_empty());
-    match (metadata.name.as_deref().filter(|name| !name.is_empty()), prefix) {
-        (None, Some(prefix)) => {
-            let name = Some(format!("{prefix}{GENERATED}"));
-            identity(
-                &ObjectMeta { name, namespace: metadata.namespace.clone(), ..ObjectMeta::default() },
-                namespace,
-            )
-        }
-        (Some(_), _) | (None, None) => identity(metadata, namespace),
-    }
+    let has_name = metadata.name.as_ref().is_some_and(|name| !name.is_empty());
+    let prefix = metadata.generate_name.as_deref().filter(|prefix| !prefix.is_empty() && !has_name);
+    let name = prefix.map(|prefix| format!("{prefix}{GENERATED}")).or_else(|| metadata.name.clone());
+    identity(&ObjectMeta { name, namespace: metadata.namespace.clone(), ..ObjectMeta::default() }, namespace)
 }

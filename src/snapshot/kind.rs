@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::cluster_policy::GROUP as CLUSTER_POLICIES;
 use super::workload_kind::WorkloadKind;
 use super::{group, plain};
 use crate::policy::ClusterPolicyKind;
@@ -36,77 +35,39 @@ impl Kind {
 /// A row of the table.
 struct Known {
     kind: Kind,
+    api_version: &'static str,
     /// Names that `kubectl get` accepts for the kind. Users write them in manifests by mistake.
     aliases: &'static [&'static str],
-    group: &'static str,
-    version: &'static str,
 }
 
-impl Known {
-    fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-}
-
-const fn known(
-    kind: Kind,
-    group: &'static str,
-    version: &'static str,
-    aliases: &'static [&'static str],
-) -> Known {
-    Known { kind, aliases, group, version }
+const fn known(kind: Kind, api_version: &'static str, aliases: &'static [&'static str]) -> Known {
+    Known { kind, api_version, aliases }
 }
 
 const KNOWN: [Known; 15] = {
-    use ClusterPolicyKind as Cluster;
+    use ClusterPolicyKind::{AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy};
     use Kind::{ClusterPolicy, Workload};
     use WorkloadKind as Work;
+    const ALPHA1: &str = "policy.networking.k8s.io/v1alpha1";
+    const ALPHA2: &str = "policy.networking.k8s.io/v1alpha2";
     [
-        known(Kind::Namespace, "", "v1", &["namespaces", "ns"]),
-        known(Kind::Node, "", "v1", &["nodes", "no"]),
-        known(Workload(Work::Pod), "", "v1", &["pods", "po"]),
-        known(Kind::Service, "", "v1", &["services", "svc"]),
-        known(Workload(Work::ReplicationController), "", "v1", &["replicationcontrollers", "rc"]),
-        known(Workload(Work::Deployment), "apps", "v1", &["deployments", "deploy"]),
-        known(Workload(Work::StatefulSet), "apps", "v1", &["statefulsets", "sts"]),
-        known(Workload(Work::DaemonSet), "apps", "v1", &["daemonsets", "ds"]),
-        known(Workload(Work::ReplicaSet), "apps", "v1", &["replicasets", "rs"]),
-        known(Workload(Work::Job), "batch", "v1", &["jobs"]),
-        known(Workload(Work::CronJob), "batch", "v1", &["cronjobs", "cj"]),
-        known(Kind::NetworkPolicy, "networking.k8s.io", "v1", &["networkpolicies", "netpol"]),
-        known(
-            ClusterPolicy(Cluster::AdminNetworkPolicy),
-            CLUSTER_POLICIES,
-            "v1alpha1",
-            &["adminnetworkpolicies", "anp"],
-        ),
-        known(
-            ClusterPolicy(Cluster::BaselineAdminNetworkPolicy),
-            CLUSTER_POLICIES,
-            "v1alpha1",
-            &["baselineadminnetworkpolicies", "banp"],
-        ),
-        known(
-            ClusterPolicy(Cluster::ClusterNetworkPolicy),
-            CLUSTER_POLICIES,
-            "v1alpha2",
-            &["clusternetworkpolicies", "cnp"],
-        ),
+        known(Kind::Namespace, "v1", &["namespaces", "ns"]),
+        known(Kind::Node, "v1", &["nodes", "no"]),
+        known(Workload(Work::Pod), "v1", &["pods", "po"]),
+        known(Kind::Service, "v1", &["services", "svc"]),
+        known(Workload(Work::ReplicationController), "v1", &["replicationcontrollers", "rc"]),
+        known(Workload(Work::Deployment), "apps/v1", &["deployments", "deploy"]),
+        known(Workload(Work::StatefulSet), "apps/v1", &["statefulsets", "sts"]),
+        known(Workload(Work::DaemonSet), "apps/v1", &["daemonsets", "ds"]),
+        known(Workload(Work::ReplicaSet), "apps/v1", &["replicasets", "rs"]),
+        known(Workload(Work::Job), "batch/v1", &["jobs"]),
+        known(Workload(Work::CronJob), "batch/v1", &["cronjobs", "cj"]),
+        known(Kind::NetworkPolicy, "networking.k8s.io/v1", &["networkpolicies", "netpol"]),
+        known(ClusterPolicy(AdminNetworkPolicy), ALPHA1, &["adminnetworkpolicies", "anp"]),
+        known(ClusterPolicy(BaselineAdminNetworkPolicy), ALPHA1, &["baselineadminnetworkpolicies", "banp"]),
+        known(ClusterPolicy(ClusterNetworkPolicy), ALPHA2, &["clusternetworkpolicies", "cnp"]),
     ]
 };
-
-/// The kind that an object's `apiVersion` and `kind` name.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Named {
-    /// A kind that netproof reads.
-    Known(Kind),
-    /// Another kind: `Kind`, or `Kind.group` outside the core group.
-    Other(String),
-}
 
 /// A `kind` or `apiVersion` that the API server does not accept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,7 +83,7 @@ pub(super) enum Mistake {
     NotApiVersion(String),
     /// The kind exists in another group or version.
     #[error("kind {kind} is of {wanted}, found {found}: write `apiVersion: {wanted}`")]
-    ApiVersion { kind: &'static str, wanted: String, found: String },
+    ApiVersion { kind: &'static str, wanted: &'static str, found: String },
     /// Another name or spelling of a kind. `of` says where the kind is, or is empty.
     #[error("there is no kind {kind}: write `kind: {meant}`{of}")]
     Kind { kind: String, meant: String, of: String },
@@ -155,35 +116,34 @@ const OWN: [(&str, &str); 3] = [
 ];
 const OWN_GROUP: &str = "netproof.dev";
 
-/// Looks up the kind of an object.
+/// Looks up the kind of an object. Returns `None` for a kind that netproof does not read.
 ///
 /// Only the group distinguishes a mistake from another kind of the same name. `v1 NetworkPolicy` does not exist, and
 /// `projectcalico.org/v3 NetworkPolicy` is Calico's own. The groups of custom resources are domains.
-pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let full = group::full_name(api_version, kind);
+pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Option<Kind>, Mistake> {
+    let group = group::of(api_version);
     if let Some((.., command)) = OWN.iter().find(|(own_kind, _)| group == OWN_GROUP && *own_kind == kind) {
         return Err(Mistake::Own { command });
     }
     if !group::is_own(group) {
-        return Ok(Named::Other(full));
+        return Ok(None);
     }
     if let Some(known) = KNOWN.iter().find(|known| known.kind.name() == kind) {
-        if (known.group, known.version) == (group, version) {
-            return Ok(Named::Known(known.kind));
+        if known.api_version == api_version {
+            return Ok(Some(known.kind));
         }
-        let (wanted, found) = (known.api_version(), api_version.to_owned());
+        let (wanted, found) = (known.api_version, api_version.to_owned());
         return Err(Mistake::ApiVersion { kind: known.kind.name(), wanted, found });
     }
-    if plain::is_built_in(kind) {
-        return Ok(Named::Other(full));
+    if plain::BUILT_IN.contains(&kind) {
+        return Ok(None);
     }
     let is_meant = |known: &&Known| {
         known.kind.name().eq_ignore_ascii_case(kind)
             || known.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(kind))
     };
     if let Some(known) = KNOWN.iter().find(is_meant) {
-        let (meant, of) = (known.kind.name().to_owned(), format!(" (of {})", known.api_version()));
+        let (meant, of) = (known.kind.name().to_owned(), format!(" (of {})", known.api_version));
         return Err(Mistake::Kind { kind: kind.to_owned(), meant, of });
     }
     let names = KNOWN.iter().map(|known| known.kind.name()).chain(plain::BUILT_IN.iter().copied());
@@ -191,7 +151,7 @@ pub(super) fn look_up(api_version: &str, kind: &str) -> Result<Named, Mistake> {
         Some(meant) if is_closed(group) => {
             Err(Mistake::Misspelt { kind: kind.to_owned(), api_version: api_version.to_owned(), meant })
         }
-        Some(_) | None => Ok(Named::Other(full)),
+        Some(_) | None => Ok(None),
     }
 }
 
@@ -215,6 +175,14 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
+/// Returns the kind of workloads with this name, and its `apiVersion`.
+pub(super) fn workload(name: &str) -> Option<(WorkloadKind, &'static str)> {
+    KNOWN.iter().find_map(|known| match known.kind {
+        Kind::Workload(kind) => (kind.name() == name).then_some((kind, known.api_version)),
+        Kind::Namespace | Kind::Node | Kind::Service | Kind::NetworkPolicy | Kind::ClusterPolicy(_) => None,
+    })
+}
+
 /// Returns the kinds that netproof reads and whose names are similar.
 pub(super) fn similar(kind: &str) -> Vec<&'static str> {
     near(kind, KNOWN.iter().map(|known| known.kind.name()))
@@ -223,7 +191,7 @@ pub(super) fn similar(kind: &str) -> Vec<&'static str> {
 /// Returns whether only Kubernetes itself may add kinds to a group. An unknown kind in it is then misspelt, or of a
 /// newer version.
 pub fn is_closed(group: &str) -> bool {
-    !group.contains('.') || KNOWN.iter().any(|known| known.group == group)
+    !group.contains('.') || KNOWN.iter().any(|known| group::of(known.api_version) == group)
 }
 
 #[cfg(test)]
@@ -257,8 +225,8 @@ mod tests {
     #[test]
     fn every_known_kind_is_found_and_refused_with_any_other_api_version() {
         for known in &KNOWN {
-            let (name, api_version) = (known.kind.name(), known.api_version());
-            assert_eq!(look_up(&api_version, name), Ok(Named::Known(known.kind)));
+            let (name, api_version) = (known.kind.name(), known.api_version);
+            assert_eq!(look_up(api_version, name), Ok(Some(known.kind)));
             for wrong in
                 ["v1", "v2", "V1", "apps/v1", "extensions/v1beta1", "networking/v1", "networking.k8s.io"]
             {
@@ -275,7 +243,7 @@ mod tests {
             let name = known.kind.name();
             let wrong = [name.to_lowercase(), name.to_uppercase()];
             for kind in wrong.into_iter().chain(known.aliases.iter().map(|alias| (*alias).to_owned())) {
-                assert!(matches!(mistake(&known.api_version(), &kind), Mistake::Kind { .. }), "{kind}");
+                assert!(matches!(mistake(known.api_version, &kind), Mistake::Kind { .. }), "{kind}");
             }
         }
         assert_eq!(
@@ -305,7 +273,7 @@ mod tests {
             ("apps/v1", "Rollout"),
             ("x.k8s.io/v1", "Ingres"),
         ] {
-            assert!(matches!(look_up(api_version, kind), Ok(Named::Other(_))), "{api_version} {kind}");
+            assert_eq!(look_up(api_version, kind), Ok(None), "{api_version} {kind}");
         }
     }
 
@@ -320,7 +288,8 @@ mod tests {
             ("multicluster.x-k8s.io/v1", "namespaces"),
         ] {
             let (group, _) = api_version.split_once('/').unwrap();
-            assert_eq!(look_up(api_version, kind), Ok(Named::Other(format!("{kind}.{group}"))));
+            assert_eq!(look_up(api_version, kind), Ok(None));
+            assert_eq!(group::full_name(api_version, kind), format!("{kind}.{group}"));
         }
     }
 
@@ -332,7 +301,8 @@ mod tests {
             ("policy/v1", "PodDisruptionBudget", "PodDisruptionBudget.policy"),
             ("metrics.k8s.io/v1beta1", "PodMetrics", "PodMetrics.metrics.k8s.io"),
         ] {
-            assert_eq!(look_up(api_version, kind), Ok(Named::Other(name.to_owned())));
+            assert_eq!(look_up(api_version, kind), Ok(None));
+            assert_eq!(group::full_name(api_version, kind), name);
         }
     }
 }

@@ -7,10 +7,10 @@ use super::{group, kind};
 use crate::source::{Error, Key, Node, Value, near};
 
 /// A list of objects.
-pub(super) struct List<'a> {
+pub(super) struct List<'a, 'k> {
     pub(super) items: &'a [Node],
     /// The kind of items that name none; `None` in a `v1 List`, whose items all name one.
-    pub(super) kind: Option<String>,
+    pub(super) kind: Option<&'k str>,
 }
 
 const LIST: &str = "List";
@@ -19,12 +19,12 @@ const ITEMS: &str = "items";
 /// Returns the list, if an object is one.
 ///
 /// A list without `items` is refused. Otherwise, the objects below a misspelt `Items:` would silently be skipped.
-pub(super) fn of<'a>(
+pub(super) fn of<'a, 'k>(
     file: &Arc<str>,
     node: &'a Node,
     api_version: &str,
-    kind: &str,
-) -> Result<Option<List<'a>>, Error> {
+    kind: &'k str,
+) -> Result<Option<List<'a, 'k>>, Error> {
     let error = |at, message: String| Error::at(file, at, message);
     let group = group::of(api_version);
     let items = node.get(ITEMS);
@@ -41,18 +41,18 @@ pub(super) fn of<'a>(
         kind::look_up(api_version, item_kind).map_err(|mistake| mistake.within(file, node))?;
     }
     let Some(items) = items else {
-        let misspelt = misspelt_items(node);
+        let misspelt = find_key(node, |name| !near(&name.to_lowercase(), [ITEMS]).is_empty());
         // A custom resource may be called `AllowList` and not be a list.
         if !group::is_own(group) && misspelt.is_none() {
             return Ok(None);
         }
-        let found = misspelt.map(|key| format!(", only `{}`", key.name)).unwrap_or_default();
+        let found = misspelt.map(|key| format!(", only `{}`", key.value)).unwrap_or_default();
         let at = misspelt.map_or(node.at, |key| key.at);
         return Err(error(at, format!("a list needs `{ITEMS}`{found}: write `{ITEMS}:`")));
     };
     // `kubectl` ignores the case of field names, and uses the last one.
-    if let Some(key) = other_spelling(node) {
-        let message = format!("`{}` is there beside `{ITEMS}`: leave one of them out", key.name);
+    if let Some(key) = find_key(node, |name| name != ITEMS && name.eq_ignore_ascii_case(ITEMS)) {
+        let message = format!("`{}` is there beside `{ITEMS}`: leave one of them out", key.value);
         return Err(error(key.at, message));
     }
     let items = match &items.value {
@@ -64,31 +64,23 @@ pub(super) fn of<'a>(
             return Err(error(items.at, message));
         }
     };
-    let kind = (!item_kind.is_empty()).then(|| item_kind.to_owned());
-    Ok(Some(List { items, kind }))
+    Ok(Some(List { items, kind: Some(item_kind).filter(|kind| !kind.is_empty()) }))
 }
 
 /// Refuses `items` in an object whose kind is not a list. `kubectl` treats every such object as a list, and applies
 /// only its items (`detectList` of k8s.io/apimachinery, which ignores the case of the field).
 fn refuse_items(file: &Arc<str>, node: &Node) -> Result<(), Error> {
-    let Value::Mapping(entries) = &node.value else { return Ok(()) };
-    match entries.iter().find(|(key, _)| key.name.eq_ignore_ascii_case(ITEMS)) {
-        None => Ok(()),
-        Some((key, _)) => {
-            let message = format!(
-                "kubectl takes an object with `{}` for a list and applies only what is in it: write `kind: List`, or remove the field",
-                key.name
-            );
-            Err(Error::at(file, key.at, message))
-        }
-    }
+    find_key(node, |name| name.eq_ignore_ascii_case(ITEMS)).map_or(Ok(()), |key| {
+        let message = format!(
+            "kubectl takes an object with `{}` for a list and applies only what is in it: write `kind: List`, or remove the field",
+            key.value
+        );
+        Err(Error::at(file, key.at, message))
+    })
 }
 
-/// Returns a field that is `items` in another case.
-fn other_spelling(node: &Node) -> Option<&Key> {
-    let Value::Mapping(entries) = &node.value else { return None };
-    let is_other = |name: &str| name != ITEMS && name.eq_ignore_ascii_case(ITEMS);
-    entries.iter().map(|(key, _)| key).find(|key| is_other(&key.name))
+fn find_key(node: &Node, is_it: impl Fn(&str) -> bool) -> Option<&Key> {
+    node.entries().iter().map(|(key, _)| key).find(|key| is_it(&key.value))
 }
 
 /// Returns the correct form of `list`, `Lists` or `podlist`.
@@ -97,11 +89,4 @@ fn wrong_case(kind: &str) -> Option<String> {
     let start = kind.len().checked_sub(LIST.len())?;
     let (item_kind, ending) = kind.split_at_checked(start)?;
     ending.eq_ignore_ascii_case(LIST).then(|| format!("{item_kind}{LIST}"))
-}
-
-/// Returns the field that is probably meant to be `items`.
-fn misspelt_items(node: &Node) -> Option<&Key> {
-    let Value::Mapping(entries) = &node.value else { return None };
-    let is_meant = |name: &str| !near(&name.to_lowercase(), [ITEMS]).is_empty();
-    entries.iter().map(|(key, _)| key).find(|key| is_meant(&key.name))
 }

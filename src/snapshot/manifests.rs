@@ -37,19 +37,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the objects of all documents.
+    /// Reads the objects of all documents. Objects that name no namespace are in `namespace`, or in `default`.
     ///
     /// # Errors
     /// If a document contains something that is not an object, or that the API server would refuse. If an object
     /// occurs again with different content. If the templates make too many pods.
-    pub fn from_documents<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Result<Self, Error> {
-        Self::read(documents, None)
-    }
-
-    /// Reads the objects of all documents. Objects that name no namespace are in `namespace`, or in `default`.
-    ///
-    /// # Errors
-    /// The errors of [`from_documents`](Self::from_documents).
     pub fn read<'a>(
         documents: impl IntoIterator<Item = &'a Document>,
         namespace: Option<&str>,

@@ -64,7 +64,7 @@ impl WrittenPolicy {
 
     /// Reads a policy. Names of addresses are errors unless there is a `lookup` for them.
     pub(super) fn read(
-        object: &networking::NetworkPolicy,
+        object: networking::NetworkPolicy,
         identity: Identity,
         file: &Arc<str>,
         node: &Node,
@@ -76,9 +76,8 @@ impl WrittenPolicy {
             None => Vec::new(),
         };
         let policy = convert(&resolved, identity.clone(), &replaced)?;
-        let by_name = (!replaced.is_empty()).then(|| {
-            Arc::new(ByName { object: object.clone(), identity, file: Arc::clone(file), node: node.clone() })
-        });
+        let by_name = (!replaced.is_empty())
+            .then(|| Arc::new(ByName { object, identity, file: Arc::clone(file), node: node.clone() }));
         Ok(Self { policy, object: Arc::new(resolved), by_name })
     }
 
@@ -121,22 +120,20 @@ fn convert(
 }
 
 fn replace(policy: &mut networking::NetworkPolicy, lookup: &Lookup<'_>) -> Result<Vec<Replaced>, Problem> {
-    let (root, mut replaced) = (Field::ROOT, Vec::new());
+    let mut replaced = Vec::new();
     let Some(spec) = &mut policy.spec else { return Ok(replaced) };
-    let spec_at = root.field("spec");
-    let ingress = spec.ingress.iter_mut().flatten().map(|rule| rule.from.as_mut());
-    let egress = spec.egress.iter_mut().flatten().map(|rule| rule.to.as_mut());
-    let rules = ingress.enumerate().map(|rule| ("ingress", "from", rule));
-    for (list, peers_name, (index, peers)) in
-        rules.chain(egress.enumerate().map(|rule| ("egress", "to", rule)))
-    {
-        let list_at = spec_at.field(list);
-        let rule_at = list_at.index(index);
-        let peers_at = rule_at.field(peers_name);
+    let ingress = spec.ingress.iter_mut().flatten().map(|rule| rule.from.as_mut()).enumerate();
+    let egress = spec.egress.iter_mut().flatten().map(|rule| rule.to.as_mut()).enumerate();
+    let rules = ingress.map(|rule| ("ingress", "from", rule));
+    for (list, peers_name, (index, peers)) in rules.chain(egress.map(|rule| ("egress", "to", rule))) {
+        let at = Field::ROOT.field("spec");
+        let at = at.field(list);
+        let at = at.index(index);
+        let at = at.field(peers_name);
         for (i, peer) in peers.into_iter().flatten().enumerate() {
-            let peer_at = peers_at.index(i);
-            let at = peer_at.field("ipBlock");
             let Some(block) = &mut peer.ip_block else { continue };
+            let at = at.index(i);
+            let at = at.field("ipBlock");
             replaced.extend(replace_one(&mut block.cidr, &at.field("cidr"), lookup)?);
             for (i, hole) in block.except.iter_mut().flatten().enumerate() {
                 replaced.extend(replace_one(hole, &at.field("except").index(i), lookup)?);

@@ -3,7 +3,6 @@
 //! Defaults are applied here and nowhere else. Everything that the API server would refuse is refused
 //! (`pkg/apis/networking/validation`).
 
-use ipnet::IpNet;
 use k8s_openapi::api::networking::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
@@ -17,9 +16,8 @@ use crate::policy::{
 use crate::source::quote;
 
 pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result<NetworkPolicy, Problem> {
-    let root = Field::ROOT;
-    let at = root.field("spec");
-    rules::subdomain(&identity.name, &root.field("metadata").field("name"))?;
+    let at = Field::ROOT.field("spec");
+    rules::subdomain(&identity.name, &Field::ROOT.field("metadata").field("name"))?;
     let default = api::NetworkPolicySpec::default();
     let spec = policy.spec.as_ref().unwrap_or(&default);
     let everything = meta::LabelSelector::default();
@@ -27,23 +25,13 @@ pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result
     let subjects = selector(pod_selector, &at.field("podSelector"))?;
     let (isolates_ingress, isolates_egress) = directions(spec, &at.field("policyTypes"))?;
 
-    let ingress_at = at.field("ingress");
-    let ingress = spec
-        .ingress
-        .iter()
-        .flatten()
-        .enumerate()
-        .map(|(i, r)| rule(r.from.as_deref(), "from", r.ports.as_deref(), &ingress_at.index(i)));
-    let egress_at = at.field("egress");
-    let egress = spec
-        .egress
-        .iter()
-        .flatten()
-        .enumerate()
-        .map(|(i, r)| rule(r.to.as_deref(), "to", r.ports.as_deref(), &egress_at.index(i)));
     // Rules are checked even if `policyTypes` makes the API ignore them.
-    let ingress: Vec<_> = ingress.collect::<Result<_, _>>()?;
-    let egress: Vec<_> = egress.collect::<Result<_, _>>()?;
+    let ingress = at.field("ingress").each(spec.ingress.iter().flatten(), |r, at| {
+        rule(r.from.as_deref(), &at.field("from"), r.ports.as_deref(), &at.field("ports"))
+    })?;
+    let egress = at.field("egress").each(spec.egress.iter().flatten(), |r, at| {
+        rule(r.to.as_deref(), &at.field("to"), r.ports.as_deref(), &at.field("ports"))
+    })?;
     Ok(NetworkPolicy {
         namespace: identity.namespace,
         name: identity.name,
@@ -78,23 +66,17 @@ fn directions(spec: &api::NetworkPolicySpec, at: &Field<'_>) -> Result<(bool, bo
 
 fn rule(
     peers: Option<&[api::NetworkPolicyPeer]>,
-    peers_name: &str,
+    peers_at: &Field<'_>,
     ports: Option<&[api::NetworkPolicyPort]>,
-    at: &Field<'_>,
+    ports_at: &Field<'_>,
 ) -> Result<Rule, Problem> {
-    let peers_at = at.field(peers_name);
     let peers = match peers.unwrap_or_default() {
         [] => Peers::Any,
-        peers => Peers::Only(
-            peers.iter().enumerate().map(|(i, p)| peer(p, &peers_at.index(i))).collect::<Result<_, _>>()?,
-        ),
+        peers => Peers::Only(peers_at.each(peers, peer)?),
     };
-    let ports_at = at.field("ports");
     let ports = match ports.unwrap_or_default() {
         [] => Ports::Any,
-        ports => Ports::Only(
-            ports.iter().enumerate().map(|(i, p)| port(p, &ports_at.index(i))).collect::<Result<_, _>>()?,
-        ),
+        ports => Ports::Only(ports_at.each(ports, port)?),
     };
     Ok(Rule { peers, ports })
 }
@@ -123,23 +105,19 @@ fn peer(peer: &api::NetworkPolicyPeer, at: &Field<'_>) -> Result<Peer, Problem> 
 
 fn ip_block(block: &api::IPBlock, at: &Field<'_>) -> Result<IpBlock, Problem> {
     let net = rules::cidr(&block.cidr, &at.field("cidr"))?;
-    let except_at = at.field("except");
-    let mut holes: Vec<IpNet> = Vec::new();
-    for (i, text) in block.except.iter().flatten().enumerate() {
-        let at = except_at.index(i);
-        let hole = rules::cidr(text, &at)?;
+    let holes = at.field("except").each(block.except.iter().flatten(), |text, at| {
+        let hole = rules::cidr(text, at)?;
         if !(net.trunc().contains(&hole.trunc()) && hole.prefix_len() > net.prefix_len()) {
             return Err(at.problem(format!("{hole} must lie inside the cidr {net} and be smaller than it")));
         }
-        holes.push(hole);
-    }
+        Ok(hole)
+    })?;
     Ok(IpBlock::new(net, holes))
 }
 
 fn port(port: &api::NetworkPolicyPort, at: &Field<'_>) -> Result<PortMatch, Problem> {
     let protocol = rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?;
-    let port_at = at.field("port");
-    let first = port.port.as_ref().map(|port| rules::port(port, &port_at)).transpose()?;
+    let first = port.port.as_ref().map(|port| rules::port(port, &at.field("port"))).transpose()?;
     let end_at = at.field("endPort");
     let ports = match (first, port.end_port) {
         (None, None) => PortSpec::Any,
@@ -167,10 +145,8 @@ pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result
         rules::label_value(value, &labels_at.field(key))?;
         requirements.push(Requirement::In(key.clone(), [value.clone()].into()));
     }
-    let expressions_at = at.field("matchExpressions");
-    for (i, expression) in selector.match_expressions.iter().flatten().enumerate() {
-        requirements.push(requirement(expression, &expressions_at.index(i))?);
-    }
+    let expressions = selector.match_expressions.iter().flatten();
+    requirements.extend(at.field("matchExpressions").each(expressions, requirement)?);
     Ok(requirements.into_iter().collect())
 }
 
@@ -178,17 +154,14 @@ fn requirement(expression: &meta::LabelSelectorRequirement, at: &Field<'_>) -> R
     let key = expression.key.clone();
     rules::label_key(&key, &at.field("key"))?;
     let values = expression.values.as_deref().unwrap_or_default();
-    let values_at = at.field("values");
-    for (i, value) in values.iter().enumerate() {
-        rules::label_value(value, &values_at.index(i))?;
-    }
+    at.field("values").each(values, |value, at| rules::label_value(value, at))?;
     let some = || match values {
         [] => Err(at.problem(format!("{} needs values", expression.operator))),
         values => Ok(values.iter().cloned().collect()),
     };
     let none = || match values {
         [] => Ok(()),
-        [_, ..] => Err(values_at.problem(format!("{} takes no values", expression.operator))),
+        [_, ..] => Err(at.field("values").problem(format!("{} takes no values", expression.operator))),
     };
     match expression.operator.as_str() {
         "In" => Ok(Requirement::In(key, some()?)),

@@ -16,38 +16,36 @@ pub struct ReadNode {
     pub pod_ranges: Vec<IpNet>,
 }
 
-pub(super) fn convert(object: &api::Node) -> Result<ReadNode, Problem> {
-    let root = Field::ROOT;
-    let at = root.field("metadata");
-    let Some(name) = object.metadata.name.clone().filter(|name| !name.is_empty()) else {
+pub(super) fn convert(object: api::Node) -> Result<ReadNode, Problem> {
+    let at = Field::ROOT.field("metadata");
+    let Some(name) = object.metadata.name.filter(|name| !name.is_empty()) else {
         return Err(at.field("name").problem("is missing"));
     };
     rules::subdomain(&name, &at.field("name"))?;
 
-    let status_at = root.field("status");
-    let addresses_at = status_at.field("addresses");
+    let status = object.status.unwrap_or_default();
     let (mut addresses, mut external_addresses) = (Vec::new(), Vec::new());
-    let listed = object.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    for (i, listed) in listed.enumerate() {
+    for (i, listed) in status.addresses.iter().flatten().enumerate() {
         let of_type = match &*listed.type_ {
             "InternalIP" => &mut addresses,
             "ExternalIP" => &mut external_addresses,
             // The other types are names: `Hostname`, `InternalDNS`, `ExternalDNS`.
             _ => continue,
         };
-        let address = rules::address(&listed.address, &addresses_at.index(i).field("address"))?;
+        let at = Field::ROOT.field("status");
+        let address = rules::address(&listed.address, &at.field("addresses").index(i).field("address"))?;
         if !of_type.contains(&address) {
             of_type.push(address);
         }
     }
 
-    let spec_at = root.field("spec");
-    let spec = object.spec.clone().unwrap_or_default();
+    let spec = object.spec.unwrap_or_default();
     let (listed, field) = match (spec.pod_cidrs, spec.pod_cidr) {
         (Some(all), _) => (all, "podCIDRs"),
         (None, first) => (first.into_iter().collect(), "podCIDR"),
     };
-    let pod_ranges = listed.iter().map(|range| rules::cidr(range, &spec_at.field(field)));
+    let at = Field::ROOT.field("spec");
+    let pod_ranges = listed.iter().map(|range| rules::cidr(range, &at.field(field)));
     let pod_ranges = pod_ranges.collect::<Result<_, _>>()?;
     Ok(ReadNode { node: Node { name, addresses, external_addresses }, pod_ranges })
 }

@@ -93,7 +93,7 @@ pub(super) fn empty_fields(policy: &str, file: &Arc<str>, node: &Node) -> Vec<St
     };
     let mut path = vec![Segment::Field("spec".to_owned())];
     match node.get("spec") {
-        Some(spec) if says_something(spec) => {
+        Some(spec) if !spec.entries().is_empty() => {
             find_empty(spec, &mut path, &mut |key, path, meaning| warn(key.at, path, meaning));
         }
         Some(spec) => {
@@ -104,34 +104,19 @@ pub(super) fn empty_fields(policy: &str, file: &Arc<str>, node: &Node) -> Vec<St
     warnings
 }
 
-fn says_something(spec: &Node) -> bool {
-    match &spec.value {
-        Value::Mapping(entries) => !entries.is_empty(),
-        Value::Null => false,
-        Value::Sequence(_) | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => true,
-    }
-}
-
 fn find_empty(node: &Node, path: &mut Vec<Segment>, found: &mut impl FnMut(&Key, &[Segment], &str)) {
-    match &node.value {
-        Value::Mapping(entries) => {
-            for (key, value) in entries {
-                path.push(Segment::Field(key.name.clone()));
-                match meaning(&key.name, value) {
-                    Some(meaning) => found(key, path, meaning),
-                    None => find_empty(value, path, found),
-                }
-                path.pop();
-            }
+    for (key, value) in node.entries() {
+        path.push(Segment::Field(key.value.clone()));
+        match meaning(&key.value, value) {
+            Some(meaning) => found(key, path, meaning),
+            None => find_empty(value, path, found),
         }
-        Value::Sequence(items) => {
-            for (index, item) in items.iter().enumerate() {
-                path.push(Segment::Index(index));
-                find_empty(item, path, found);
-                path.pop();
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => {}
+        path.pop();
+    }
+    for (index, item) in node.items().iter().enumerate() {
+        path.push(Segment::Index(index));
+        find_empty(item, path, found);
+        path.pop();
     }
 }
 

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
 use serde::de::DeserializeOwned;
 
-use super::cluster_policy::{self, ClusterPolicyObject, v1alpha1, v1alpha2};
+use super::cluster_policy::{
+    AdminNetworkPolicySpec, BaselineAdminNetworkPolicySpec, ClusterNetworkPolicySpec, ClusterPolicyObject,
+    Manifest, Spec,
+};
 use super::field::{Field, Problem};
 use super::identity::{generated_identity, identity};
-use super::kind::{self, Kind, Mistake, Named};
+use super::kind::{self, Kind, Mistake};
 use super::list;
 use super::named::{Lookup, WrittenPolicy};
 use super::node::ReadNode;
@@ -20,7 +23,7 @@ use super::workload::{self, Owner, Template};
 use super::workload_kind::WorkloadKind;
 use super::{group, node, pod, rules};
 use crate::policy::{ClusterPolicy, ClusterPolicyKind, Namespace, Pod, Service};
-use crate::source::{Document, Error, Located, Node, Place, UnknownField, decode, decode_live, quote};
+use crate::source::{Document, Error, Located, Node, Place, UnknownField, Value, decode, decode_live, quote};
 
 /// An object of a document, and its place.
 #[derive(Debug, Clone)]
@@ -100,16 +103,6 @@ pub struct WrittenClusterPolicy {
     pub object: Arc<ClusterPolicyObject>,
 }
 
-impl WrittenClusterPolicy {
-    /// Converts a policy.
-    ///
-    /// # Errors
-    /// If the API server would refuse it.
-    pub fn new(object: ClusterPolicyObject) -> Result<Self, Problem> {
-        Ok(Self { policy: cluster_policy::convert(&object)?, object: Arc::new(object) })
-    }
-}
-
 /// Options for reading objects.
 #[derive(Clone, Copy, Default)]
 pub struct Reading<'a> {
@@ -163,28 +156,27 @@ fn read<'a>(
         None => error.about(&kind),
     };
     if let Some(list) = list::of(file, node, &api_version, &kind).map_err(failed)? {
-        let inherited = list.kind.as_deref().map(|kind| Inherited { api_version: &api_version, kind });
+        let inherited = list.kind.map(|kind| Inherited { api_version: &api_version, kind });
         for item in list.items.iter().filter(|item| !item.is_null()) {
             read(context, item, inherited, items)?;
         }
         return Ok(());
     }
-    let named = match kind::look_up(&api_version, &kind) {
-        Ok(named) => named,
+    let full_kind = group::full_name(&api_version, &kind);
+    let known = match kind::look_up(&api_version, &kind) {
+        Ok(known) => known,
         // A newer server has kinds that netproof does not know.
-        Err(Mistake::Misspelt { .. }) if is_live(node) => Named::Other(group::full_name(&api_version, &kind)),
+        Err(Mistake::Misspelt { .. }) if is_live(node) => None,
         Err(mistake) => return Err(failed(mistake.within(file, node))),
     };
-    let (object, unknown_fields) = match named {
-        Named::Known(kind) => convert(context, kind, node).map_err(failed)?,
-        Named::Other(kind) => {
-            let scaler = scaler::read(&kind, node, context.reading.namespace)
-                .map_err(|problem| failed(problem.within(file, node)))?;
-            let other = || Object::Other(OtherObject::new(kind, node));
-            (scaler.map_or_else(other, Object::Scaler), Vec::new())
-        }
+    let (object, unknown_fields) = if let Some(kind) = known {
+        convert(Input { context, kind, node }).map_err(failed)?
+    } else {
+        let scaler = scaler::read(&full_kind, node, context.reading.namespace)
+            .map_err(|problem| failed(problem.within(file, node)))?;
+        let other = || Object::Other(OtherObject::new(full_kind.clone(), node));
+        (scaler.map_or_else(other, Object::Scaler), Vec::new())
     };
-    let full_kind = group::full_name(&api_version, &kind);
     let place = Place { name: Arc::clone(file), location: Some(node.at) };
     items.push(Item { object, place, node, full_kind, unknown_fields });
     Ok(())
@@ -198,13 +190,12 @@ fn type_field(
     inherited: Option<&str>,
     check: impl FnOnce(&str) -> Result<(), Mistake>,
 ) -> Result<String, Error> {
-    let found = node.get(field).filter(|node| !node.is_null());
-    match (found.map(|found| (found, found.as_str())), inherited) {
-        (Some((_, Some(text))), _) => {
+    match (node.get(field).filter(|node| !node.is_null()), inherited) {
+        (Some(Node { value: Value::String(text), .. }), _) => {
             check(text).map_err(|mistake| mistake.within(name, node).about(field))?;
-            Ok(text.to_owned())
+            Ok(text.clone())
         }
-        (Some((found, None)), _) => {
+        (Some(found), _) => {
             let message = format!("{field}: expected a string, found {}", found.value.describe());
             Err(Error::at(name, found.at, message))
         }
@@ -216,133 +207,118 @@ fn type_field(
     }
 }
 
+/// An object that is to be converted.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    context: Context<'a>,
+    kind: Kind,
+    node: &'a Node,
+}
+
 type Converted = (Object, Vec<UnknownField>);
 
-fn convert(context: Context<'_>, kind: Kind, node: &Node) -> Result<Converted, Error> {
-    let Context { file, reading } = context;
+fn convert(input: Input<'_>) -> Result<Converted, Error> {
+    let Input { context: Context { file, reading }, kind, node } = input;
     match kind {
-        Kind::Namespace => with(context, node, |namespace: &core::Namespace| {
-            let root = Field::ROOT;
+        Kind::Namespace => with(input, |namespace: core::Namespace| {
+            let at = Field::ROOT.field("metadata");
             let identity = identity(&namespace.metadata, None)?;
-            let labels = namespace.metadata.labels.clone().unwrap_or_default();
-            rules::dns_label(&identity.name, &root.field("metadata").field("name"))?;
-            rules::labels(&labels, &root.field("metadata").field("labels"))?;
+            let labels = namespace.metadata.labels.unwrap_or_default();
+            rules::dns_label(&identity.name, &at.field("name"))?;
+            rules::labels(&labels, &at.field("labels"))?;
             Ok(Object::Namespace(Namespace::new(identity.name, labels)))
         }),
-        Kind::Node => with(context, node, |object: &core::Node| node::convert(object).map(Object::Node)),
-        Kind::Service => with(context, node, |object: &core::Service| {
+        Kind::Node => with(input, |object: core::Node| node::convert(object).map(Object::Node)),
+        Kind::Service => with(input, |object: core::Service| {
             let identity = identity(&object.metadata, reading.namespace)?;
             let locate =
                 |problem: Problem| Located { at: node.locate(&problem.path), value: problem.with_path() };
-            let service = service::convert(object, identity)?;
+            let service = service::convert(&object, identity)?;
             Ok(Object::Service(WrittenService {
-                external_addresses: service::external_addresses(object)?,
-                unshown: service::unshown(object, &service),
+                external_addresses: service::external_addresses(&object)?,
+                unshown: service::unshown(&object, &service),
                 service,
-                object: Arc::new(object.clone()),
-                untestable: service::untestable(object).map(locate),
+                untestable: service::untestable(&object).map(locate),
+                object: Arc::new(object),
             }))
         }),
-        Kind::NetworkPolicy => policy(context, node, |object: &networking::NetworkPolicy| {
+        Kind::NetworkPolicy => with(input, |object: networking::NetworkPolicy| {
             let identity = identity(&object.metadata, reading.namespace)?;
             WrittenPolicy::read(object, identity, file, node, reading.lookup).map(Object::NetworkPolicy)
         }),
         Kind::ClusterPolicy(ClusterPolicyKind::AdminNetworkPolicy) => {
-            policy(context, node, |object: &v1alpha1::AdminNetworkPolicy| {
-                for_cluster(ClusterPolicyObject::AdminNetworkPolicy(object.clone()))
-            })
+            cluster_policy::<AdminNetworkPolicySpec>(input)
         }
         Kind::ClusterPolicy(ClusterPolicyKind::BaselineAdminNetworkPolicy) => {
-            policy(context, node, |object: &v1alpha1::BaselineAdminNetworkPolicy| {
-                for_cluster(ClusterPolicyObject::BaselineAdminNetworkPolicy(object.clone()))
-            })
+            cluster_policy::<BaselineAdminNetworkPolicySpec>(input)
         }
         Kind::ClusterPolicy(ClusterPolicyKind::ClusterNetworkPolicy) => {
-            policy(context, node, |object: &v1alpha2::ClusterNetworkPolicy| {
-                for_cluster(ClusterPolicyObject::ClusterNetworkPolicy(object.clone()))
-            })
+            cluster_policy::<ClusterNetworkPolicySpec>(input)
         }
-        Kind::Workload(kind) => convert_workload(context, kind, node),
-    }
-}
-
-fn convert_workload(context: Context<'_>, kind: WorkloadKind, node: &Node) -> Result<Converted, Error> {
-    match kind {
-        WorkloadKind::Pod => with(context, node, |object: &core::Pod| {
-            let owner = workload::owner(&object.metadata, kind);
-            let identity = generated_identity(&object.metadata, context.reading.namespace)?;
-            Ok(Object::Pod(pod::convert(object, identity)?, owner))
+        Kind::Workload(WorkloadKind::Pod) => with(input, |object: core::Pod| {
+            let owner = workload::owner(&object.metadata, WorkloadKind::Pod);
+            let identity = generated_identity(&object.metadata, reading.namespace)?;
+            Ok(Object::Pod(pod::convert(&object, identity)?, owner))
         }),
-        WorkloadKind::Deployment => template(context, node, kind, workload::deployment),
-        WorkloadKind::StatefulSet => template(context, node, kind, workload::stateful_set),
-        WorkloadKind::DaemonSet => template(context, node, kind, workload::daemon_set),
-        WorkloadKind::ReplicaSet => template(context, node, kind, workload::replica_set),
-        WorkloadKind::ReplicationController => {
-            template(context, node, kind, workload::replication_controller)
+        Kind::Workload(kind @ WorkloadKind::Deployment) => template(input, kind, workload::deployment),
+        Kind::Workload(kind @ WorkloadKind::StatefulSet) => template(input, kind, workload::stateful_set),
+        Kind::Workload(kind @ WorkloadKind::DaemonSet) => template(input, kind, workload::daemon_set),
+        Kind::Workload(kind @ WorkloadKind::ReplicaSet) => template(input, kind, workload::replica_set),
+        Kind::Workload(kind @ WorkloadKind::ReplicationController) => {
+            template(input, kind, workload::replication_controller)
         }
-        WorkloadKind::Job => template(context, node, kind, workload::job),
-        WorkloadKind::CronJob => template(context, node, kind, workload::cron_job),
+        Kind::Workload(kind @ WorkloadKind::Job) => template(input, kind, workload::job),
+        Kind::Workload(kind @ WorkloadKind::CronJob) => template(input, kind, workload::cron_job),
     }
 }
 
-fn for_cluster(object: ClusterPolicyObject) -> Result<Object, Problem> {
-    WrittenClusterPolicy::new(object).map(Object::ClusterPolicy)
+fn cluster_policy<S: Spec + DeserializeOwned>(input: Input<'_>) -> Result<Converted, Error> {
+    with(input, |manifest: Manifest<S>| {
+        let policy = manifest.spec.convert(manifest.metadata.name.as_deref())?;
+        let object = Arc::new(ClusterPolicyObject::new(manifest.metadata, input.node));
+        Ok(Object::ClusterPolicy(WrittenClusterPolicy { policy, object }))
+    })
 }
 
 fn template<T: DeserializeOwned>(
-    context: Context<'_>,
-    node: &Node,
+    input: Input<'_>,
     kind: WorkloadKind,
     source: impl FnOnce(&T) -> workload::Source<'_>,
 ) -> Result<Converted, Error> {
-    with(context, node, |object: &T| {
-        let source = source(object);
-        let identity = generated_identity(source.metadata, context.reading.namespace)?;
+    with(input, |object: T| {
+        let source = source(&object);
+        let identity = generated_identity(source.metadata, input.context.reading.namespace)?;
         workload::convert(&source, kind, identity).map(Object::Template)
     })
 }
 
+/// Decodes an object and converts it. In a policy, a misspelt field is an error: without it, the policy might select
+/// or allow everything.
 fn with<T: DeserializeOwned>(
-    context: Context<'_>,
-    node: &Node,
-    convert: impl FnOnce(&T) -> Result<Object, Problem>,
+    input: Input<'_>,
+    convert: impl FnOnce(T) -> Result<Object, Problem>,
 ) -> Result<Converted, Error> {
-    let (object, unknown_fields) = decoded(context, node)?;
-    let object = convert(&object).map_err(|problem| problem.within(context.file, node))?;
-    Ok((object, unknown_fields))
-}
-
-/// Converts a policy, as [`with`] converts other objects. A misspelt field is an error: without it, the policy might
-/// select or allow everything.
-fn policy<T: DeserializeOwned>(
-    context: Context<'_>,
-    node: &Node,
-    convert: impl FnOnce(&T) -> Result<Object, Problem>,
-) -> Result<Converted, Error> {
-    let (object, unknown_fields) = decoded(context, node)?;
-    for UnknownField { path, at, meant } in &unknown_fields {
-        if let Some(meant) = meant {
-            let message = format!("unknown field {}: did you mean {meant}?", quote(path));
-            return Err(Error::at(context.file, *at, message));
-        }
-    }
-    let object = convert(&object).map_err(|problem| problem.within(context.file, node))?;
-    Ok((object, unknown_fields))
-}
-
-fn decoded<T: DeserializeOwned>(context: Context<'_>, node: &Node) -> Result<(T, Vec<UnknownField>), Error> {
-    let decoded = if context.reading.tolerates_newer_servers && is_live(node) {
+    let Input { context: Context { file, reading }, kind, node } = input;
+    let decoded = if reading.tolerates_newer_servers && is_live(node) {
         decode_live(node)
     } else {
         decode(node).map(|object| (object, Vec::new()))
     };
-    decoded.map_err(|error| Error::at(context.file, error.at(), error.to_string()).because(error))
+    let (object, unknown_fields) =
+        decoded.map_err(|error| Error::at(file, error.at(), error.to_string()).because(error))?;
+    let is_policy = matches!(kind, Kind::NetworkPolicy | Kind::ClusterPolicy(_));
+    for UnknownField { path, at, meant } in unknown_fields.iter().filter(|_| is_policy) {
+        if let Some(meant) = meant {
+            let message = format!("unknown field {}: did you mean {meant}?", quote(path));
+            return Err(Error::at(file, *at, message));
+        }
+    }
+    let object = convert(object).map_err(|problem| problem.within(file, node))?;
+    Ok((object, unknown_fields))
 }
 
 /// Returns whether an API server has written an object. Only an API server sets these fields.
 fn is_live(node: &Node) -> bool {
-    let metadata = node.get("metadata");
-    let has =
-        |field: &str| metadata.and_then(|metadata| metadata.get(field)).is_some_and(|f| f.as_str().is_some());
+    let has = |field| node.get("metadata").and_then(|metadata| metadata.get(field)?.as_str()).is_some();
     has("uid") && has("resourceVersion") && has("creationTimestamp")
 }

@@ -1,5 +1,6 @@
 //! The kinds that netproof does not read, and how they may affect the answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -73,9 +74,9 @@ pub enum Part {
     /// Not at all: `ConfigMap`, `Secret` and others.
     None,
     /// They decide about packets or make pods, so the answer is unknown without them. The text says what they do.
-    Unmodelled(String),
+    Unmodelled(Cow<'static, str>),
     /// They may decide about packets or make pods, but usually do not. The text says what they may do.
-    Perhaps(String),
+    Perhaps(Cow<'static, str>),
 }
 
 /// A kind that netproof does not model, and that has objects in the input.
@@ -109,7 +110,7 @@ impl OtherKinds {
     pub fn new(objects: &BTreeMap<OtherObject, usize>) -> Self {
         let mut sorted = Self::default();
         // One warning for all kinds that may do the same.
-        let mut perhaps = BTreeMap::<String, Vec<String>>::new();
+        let mut perhaps = BTreeMap::<_, Vec<String>>::new();
         for (object, count) in objects {
             let kind = &object.kind;
             match part_of(object) {
@@ -119,7 +120,7 @@ impl OtherKinds {
                 Part::Unmodelled(why) => sorted.unmodelled.push(Unmodelled {
                     kind: kind.clone(),
                     count: Some(*count),
-                    why,
+                    why: why.into_owned(),
                     is_accepted: false,
                 }),
                 Part::Perhaps(why) => perhaps.entry(why).or_default().push(format!("{kind} ({count})")),
@@ -160,61 +161,57 @@ pub struct ForeignPolicy {
     pub group: &'static str,
     /// Its name.
     pub kind: &'static str,
-    effect: Effect,
-}
-
-/// The effect of a foreign policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    /// It allows or denies packets.
-    Decides,
-    /// It is only staged: the network plugin does not enforce it.
-    Staged,
-    /// It redirects packets, or changes their source address.
-    Redirects,
-    /// It puts pods into networks of their own.
-    Separates,
-    /// It decides about requests, on connections that NetworkPolicies allow.
-    ActsAbove,
-    /// It adds networks to pods. NetworkPolicies do not apply there.
-    AddsNetworks,
+    effect: &'static Part,
 }
 
 impl ForeignPolicy {
     /// Returns whether the network plugin enforces it: it is not only staged.
     pub fn is_in_force(&self) -> bool {
-        self.effect != Effect::Staged
-    }
-
-    /// Returns its effect on the answer.
-    pub fn part(&self) -> Part {
-        let unmodelled = |what: &str| Part::Unmodelled(what.to_owned());
-        match self.effect {
-            Effect::Decides => unmodelled(DECIDES),
-            Effect::Staged => unmodelled("is staged: it is not in force, and netproof does not model what it plans"),
-            Effect::Redirects => unmodelled("changes where packets come from or go to, which netproof does not model"),
-            Effect::Separates => unmodelled("gives pods networks of their own, which netproof does not model"),
-            Effect::ActsAbove => {
-                Part::Perhaps("decides about requests on connections that policies allow; netproof shows the connections".to_owned())
-            }
-            Effect::AddsNetworks => Part::Perhaps(
-                "pods may have further networks, where NetworkPolicies do not hold and netproof does not look".to_owned(),
-            ),
-        }
+        *self.effect != STAGED
     }
 }
 
 /// Returns the foreign kinds that may decide about packets.
 pub fn foreign_policies() -> impl Iterator<Item = ForeignPolicy> {
-    FOREIGN_POLICIES.iter().flat_map(|(group, effect, kinds)| {
-        kinds.iter().map(|kind| ForeignPolicy { group, kind, effect: *effect })
-    })
+    let of_group = |(group, effect, kinds): &'static Kinds| {
+        kinds.iter().map(move |kind| ForeignPolicy { group, kind, effect })
+    };
+    FOREIGN_POLICIES.iter().flat_map(of_group)
 }
 
-type Kinds = (&'static str, Effect, &'static [&'static str]);
+const fn unmodelled(what: &'static str) -> Part {
+    Part::Unmodelled(Cow::Borrowed(what))
+}
+
+const fn perhaps(what: &'static str) -> Part {
+    Part::Perhaps(Cow::Borrowed(what))
+}
+
+/// It allows or denies packets.
+const DECIDES: Part = unmodelled("allows or denies packets by rules that netproof does not model");
+/// The network plugin does not enforce it.
+const STAGED: Part = unmodelled("is staged: it is not in force, and netproof does not model what it plans");
+/// It redirects packets, or changes their source address.
+const REDIRECTS: Part = unmodelled("changes where packets come from or go to, which netproof does not model");
+/// It puts pods into networks of their own.
+const SEPARATES: Part = unmodelled("gives pods networks of their own, which netproof does not model");
+/// It decides about requests, on connections that NetworkPolicies allow.
+const ACTS_ABOVE: Part =
+    perhaps("decides about requests on connections that policies allow; netproof shows the connections");
+/// It adds networks to pods. NetworkPolicies do not apply there.
+const ADDS_NETWORKS: Part =
+    perhaps("pods may have further networks, where NetworkPolicies do not hold and netproof does not look");
+const MAKES_PODS: Part =
+    unmodelled("makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)");
+/// It belongs to an admission controller, and makes or changes objects when other objects are made.
+const MAKES_OBJECTS: Part = unmodelled(
+    "may make or change policies, labels and pods, which netproof sees only where the input has them",
+);
+
+/// Kinds of a group that do the same.
+type Kinds = (&'static str, Part, &'static [&'static str]);
 
 const FOREIGN_POLICIES: &[Kinds] = {
-    use Effect::{ActsAbove, AddsNetworks, Decides, Redirects, Separates, Staged};
     const CILIUM_REDIRECTS: &[&str] = &[
         "CiliumLocalRedirectPolicy",
         "CiliumEgressGatewayPolicy",
@@ -226,72 +223,62 @@ const FOREIGN_POLICIES: &[Kinds] = {
     const CALICO_STAGED: &[&str] =
         &["StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy"];
     &[
-        ("cilium.io", Decides, &["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"]),
-        ("cilium.io", Redirects, CILIUM_REDIRECTS),
-        ("crd.projectcalico.org", Decides, CALICO),
-        ("crd.projectcalico.org", Staged, CALICO_STAGED),
-        ("projectcalico.org", Decides, CALICO),
-        ("projectcalico.org", Staged, CALICO_STAGED),
-        ("crd.antrea.io", Decides, &["NetworkPolicy", "ClusterNetworkPolicy"]),
-        ("crd.antrea.io", Redirects, &["Egress", "TrafficControl"]),
-        ("networking.k8s.aws", Decides, &["ApplicationNetworkPolicy", "ClusterNetworkPolicy"]),
-        ("k8s.ovn.org", Decides, &["EgressFirewall"]),
-        ("k8s.ovn.org", Redirects, &["AdminPolicyBasedExternalRoute", "EgressIP", "EgressService"]),
-        ("k8s.ovn.org", Separates, &["UserDefinedNetwork", "ClusterUserDefinedNetwork"]),
-        ("network.openshift.io", Decides, &["EgressNetworkPolicy", "NetNamespace"]),
-        ("networking.gke.io", Decides, &["FQDNNetworkPolicy"]),
-        ("kubeovn.io", Decides, &["SecurityGroup"]),
-        ("vpcresources.k8s.aws", Decides, &["SecurityGroupPolicy"]),
-        ("neuvector.com", Decides, &["NvSecurityRule", "NvClusterSecurityRule"]),
-        ("networking.istio.io", Decides, &["Sidecar"]),
-        ("crd.nsx.vmware.com", Decides, &["SecurityPolicy"]),
-        ("k8s.cni.cncf.io", Decides, &["MultiNetworkPolicy"]),
-        ("k8s.cni.cncf.io", AddsNetworks, &["NetworkAttachmentDefinition"]),
-        ("networking.istio.io", ActsAbove, &["EnvoyFilter"]),
-        ("security.istio.io", ActsAbove, &["AuthorizationPolicy", "PeerAuthentication"]),
-        ("policy.linkerd.io", ActsAbove, &["AuthorizationPolicy", "ServerAuthorization"]),
-        ("kuma.io", ActsAbove, &["MeshTrafficPermission"]),
-        ("consul.hashicorp.com", ActsAbove, &["ServiceIntentions"]),
+        ("cilium.io", DECIDES, &["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"]),
+        ("cilium.io", REDIRECTS, CILIUM_REDIRECTS),
+        ("crd.projectcalico.org", DECIDES, CALICO),
+        ("crd.projectcalico.org", STAGED, CALICO_STAGED),
+        ("projectcalico.org", DECIDES, CALICO),
+        ("projectcalico.org", STAGED, CALICO_STAGED),
+        ("crd.antrea.io", DECIDES, &["NetworkPolicy", "ClusterNetworkPolicy"]),
+        ("crd.antrea.io", REDIRECTS, &["Egress", "TrafficControl"]),
+        ("networking.k8s.aws", DECIDES, &["ApplicationNetworkPolicy", "ClusterNetworkPolicy"]),
+        ("k8s.ovn.org", DECIDES, &["EgressFirewall"]),
+        ("k8s.ovn.org", REDIRECTS, &["AdminPolicyBasedExternalRoute", "EgressIP", "EgressService"]),
+        ("k8s.ovn.org", SEPARATES, &["UserDefinedNetwork", "ClusterUserDefinedNetwork"]),
+        ("network.openshift.io", DECIDES, &["EgressNetworkPolicy", "NetNamespace"]),
+        ("networking.gke.io", DECIDES, &["FQDNNetworkPolicy"]),
+        ("kubeovn.io", DECIDES, &["SecurityGroup"]),
+        ("vpcresources.k8s.aws", DECIDES, &["SecurityGroupPolicy"]),
+        ("neuvector.com", DECIDES, &["NvSecurityRule", "NvClusterSecurityRule"]),
+        ("networking.istio.io", DECIDES, &["Sidecar"]),
+        ("crd.nsx.vmware.com", DECIDES, &["SecurityPolicy"]),
+        ("k8s.cni.cncf.io", DECIDES, &["MultiNetworkPolicy"]),
+        ("k8s.cni.cncf.io", ADDS_NETWORKS, &["NetworkAttachmentDefinition"]),
+        ("networking.istio.io", ACTS_ABOVE, &["EnvoyFilter"]),
+        ("security.istio.io", ACTS_ABOVE, &["AuthorizationPolicy", "PeerAuthentication"]),
+        ("policy.linkerd.io", ACTS_ABOVE, &["AuthorizationPolicy", "ServerAuthorization"]),
+        ("kuma.io", ACTS_ABOVE, &["MeshTrafficPermission"]),
+        ("consul.hashicorp.com", ACTS_ABOVE, &["ServiceIntentions"]),
     ]
 };
 
-/// Kinds that make pods, with the groups that have them. The text says how to get manifests that netproof can read
-/// instead.
-const POD_MAKERS: &[(&[&str], &str, &str)] = &[
-    (&[""], "PodTemplate", "is a template of pods, which netproof sees only where the input has them"),
-    (&["", "apps.openshift.io"], "DeploymentConfig", MAKES_PODS),
-    (&["argoproj.io"], "Rollout", MAKES_PODS),
-    (
-        &["", "template.openshift.io"],
-        "Template",
+/// Kinds that make pods or other objects. The text says how to get manifests that netproof can read instead.
+const MAKERS: &[Kinds] = {
+    const TEMPLATE: Part = unmodelled(
         "is a template of objects, which netproof does not read: pipe `oc process -f FILE -o json` to it",
-    ),
-    (
-        &["kustomize.config.k8s.io"],
-        "Kustomization",
-        "describes what kustomize makes: pipe `kubectl kustomize DIR` to netproof",
-    ),
-];
-
-const MAKES_PODS: &str =
-    "makes pods, which netproof sees only where the input has them (kubectl get pods -A -o json)";
-
-/// Kinds of admission controllers that make or change objects when other objects are made.
-const OBJECT_MAKERS: &[(&str, &[&str])] = &[
-    (
-        "policies.kyverno.io",
-        &["GeneratingPolicy", "MutatingPolicy", "NamespacedGeneratingPolicy", "NamespacedMutatingPolicy"],
-    ),
-    ("admissionregistration.k8s.io", &["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]),
-];
+    );
+    const POD_TEMPLATE: Part =
+        unmodelled("is a template of pods, which netproof sees only where the input has them");
+    const KUSTOMIZATION: Part =
+        unmodelled("describes what kustomize makes: pipe `kubectl kustomize DIR` to netproof");
+    const KYVERNO_MAKERS: &[&str] =
+        &["GeneratingPolicy", "MutatingPolicy", "NamespacedGeneratingPolicy", "NamespacedMutatingPolicy"];
+    const ADMISSION: &[&str] = &["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"];
+    &[
+        ("", POD_TEMPLATE, &["PodTemplate"]),
+        ("", MAKES_PODS, &["DeploymentConfig"]),
+        ("apps.openshift.io", MAKES_PODS, &["DeploymentConfig"]),
+        ("argoproj.io", MAKES_PODS, &["Rollout"]),
+        ("", TEMPLATE, &["Template"]),
+        ("template.openshift.io", TEMPLATE, &["Template"]),
+        ("kustomize.config.k8s.io", KUSTOMIZATION, &["Kustomization"]),
+        ("policies.kyverno.io", MAKES_OBJECTS, KYVERNO_MAKERS),
+        ("admissionregistration.k8s.io", MAKES_OBJECTS, ADMISSION),
+    ]
+};
 
 /// Endings of the names of kinds that decide about packets, for network plugins that netproof does not know.
 const DECIDING: [&str; 4] = ["NetworkPolicy", "Firewall", "SecurityGroupPolicy", "SecurityRule"];
-
-const DECIDES: &str = "allows or denies packets by rules that netproof does not model";
-
-const MAKES_OBJECTS: &str =
-    "may make or change policies, labels and pods, which netproof sees only where the input has them";
 
 /// Returns the foreign kind with this name and group, if there is one.
 pub fn foreign_policy(kind: &str, group: &str) -> Option<ForeignPolicy> {
@@ -301,46 +288,42 @@ pub fn foreign_policy(kind: &str, group: &str) -> Option<ForeignPolicy> {
 /// Returns how a kind that decides about packets affects the answer. Returns `None` if it is not known to decide.
 pub fn foreign_part(kind: &str, group: &str) -> Option<Part> {
     if let Some(policy) = foreign_policy(kind, group) {
-        return Some(policy.part());
+        return Some(policy.effect.clone());
     }
     // A policy of an unknown network plugin must not be ignored like a ConfigMap.
     let seems_to_decide = !kind::is_closed(group)
         && !plain::is_plain(kind, group)
         && DECIDING.into_iter().any(|ending| kind.ends_with(ending));
-    let why = "seems to allow or deny packets, by rules that netproof does not model";
-    seems_to_decide.then(|| Part::Unmodelled(why.to_owned()))
+    seems_to_decide
+        .then(|| unmodelled("seems to allow or deny packets, by rules that netproof does not model"))
 }
 
 /// Returns how an object affects the answer.
 fn part_of(object: &OtherObject) -> Part {
     let (kind, group) = split(&object.kind);
-    let is_it = |other_group: &str, other_kind: &str| other_group == group && other_kind == kind;
     if let Some(part) = foreign_part(kind, group) {
         return part;
     }
-    let makes_pods = |groups: &[&str], maker: &str| groups.contains(&group) && maker == kind;
-    if let Some((.., why)) = POD_MAKERS.iter().find(|(groups, maker, _)| makes_pods(groups, maker)) {
-        return Part::Unmodelled((*why).to_owned());
+    let makes = |(maker_group, _, kinds): &&Kinds| *maker_group == group && kinds.contains(&kind);
+    if let Some((_, effect, _)) = MAKERS.iter().find(makes) {
+        return effect.clone();
     }
-    let makes_objects =
-        OBJECT_MAKERS.iter().any(|(group, kinds)| kinds.iter().any(|kind| is_it(group, kind)));
     match object.does {
-        Does::Nothing if !makes_objects => {}
-        Does::Nothing | Does::WritesObjects => return Part::Unmodelled(MAKES_OBJECTS.to_owned()),
-        Does::Decides => return Part::Unmodelled(DECIDES.to_owned()),
+        Does::Nothing => {}
+        Does::WritesObjects => return MAKES_OBJECTS,
+        Does::Decides => return DECIDES,
     }
-    if plain::is_plain(kind, group) || KYVERNO_POLICIES.iter().any(|kind| is_it(KYVERNO, kind)) {
+    if plain::is_plain(kind, group) || (group == KYVERNO && KYVERNO_POLICIES.contains(&kind)) {
         return Part::None;
     }
     if kind::is_closed(group) {
         let near = kind::similar(kind);
         let hint =
             if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(" or ")) };
-        return Part::Unmodelled(format!("netproof knows no such kind of Kubernetes{hint}"));
+        return Part::Unmodelled(format!("netproof knows no such kind of Kubernetes{hint}").into());
     }
-    Part::Perhaps(
-        "custom resources may make pods or policies, which netproof does not see unless they are in the input"
-            .to_owned(),
+    perhaps(
+        "custom resources may make pods or policies, which netproof does not see unless they are in the input",
     )
 }
 
@@ -355,81 +338,68 @@ mod tests {
 
     #[test]
     fn policies_of_other_kinds_are_told_apart_from_config_maps() {
-        for name in [
-            "CiliumNetworkPolicy.cilium.io",
-            "CiliumClusterwideNetworkPolicy.cilium.io",
-            "NetworkPolicy.crd.projectcalico.org",
-            "GlobalNetworkPolicy.projectcalico.org",
-            "StagedKubernetesNetworkPolicy.projectcalico.org",
-            "ClusterNetworkPolicy.crd.antrea.io",
-            "ApplicationNetworkPolicy.networking.k8s.aws",
-            "ClusterNetworkPolicy.networking.k8s.aws",
-            "EgressFirewall.k8s.ovn.org",
-            "AdminPolicyBasedExternalRoute.k8s.ovn.org",
-            "UserDefinedNetwork.k8s.ovn.org",
-            "EgressIP.k8s.ovn.org",
-            "EgressService.k8s.ovn.org",
-            "TrafficControl.crd.antrea.io",
-            "CiliumEnvoyConfig.cilium.io",
-            "CiliumClusterwideEnvoyConfig.cilium.io",
-            "MutatingPolicy.policies.kyverno.io",
-            "SomeNetworkPolicy.unheard.of.example",
-            "SecurityGroupPolicy.vpcresources.k8s.aws",
-            "NvSecurityRule.neuvector.com",
-            "NvClusterSecurityRule.neuvector.com",
-            "CiliumEgressNATPolicy.cilium.io",
-            "HostEndpoint.crd.projectcalico.org",
-            "HostEndpoint.projectcalico.org",
-            "Sidecar.networking.istio.io",
-            "MutatingAdmissionPolicy.admissionregistration.k8s.io",
-            "MutatingAdmissionPolicyBinding.admissionregistration.k8s.io",
-            "SecurityGroupPolicy.unheard.of.example",
-            "PodSecurityRule.unheard.of.example",
-            "NetworkPolcy.networking.k8s.io",
-            "Deploiment.apps",
-            "DeploymentConfig",
-            "DeploymentConfig.apps.openshift.io",
-            "Rollout.argoproj.io",
-            "PodTemplate",
-            "Template.template.openshift.io",
-            "Kustomization.kustomize.config.k8s.io",
-        ] {
-            assert_eq!(sorted(&[name]).unmodelled.len(), 1, "{name}");
-        }
-        for name in [
-            "ConfigMap",
-            "Secret",
-            "Ingress.networking.k8s.io",
-            "Role.rbac.authorization.k8s.io",
-            "CiliumEndpoint.cilium.io",
-            "NetworkPolicy.controlplane.antrea.io",
-            "Tier.projectcalico.org",
-            "ClusterPolicy.kyverno.io",
-            "PolicyException.kyverno.io",
-            "VirtualService.networking.istio.io",
-            "ServiceMonitor.monitoring.coreos.com",
-        ] {
-            assert_eq!(sorted(&[name]).ignored.len(), 1, "{name}");
-        }
-        for name in [
-            "Prometheus.monitoring.coreos.com",
-            "VirtualMachine.kubevirt.io",
-            "ClusterServiceVersion.operators.coreos.com",
-            "StatefulSet.apps.kruise.io",
-            "Secret.unheard.of.example",
-            "AuthorizationPolicy.security.istio.io",
-            "EnvoyFilter.networking.istio.io",
-            // New kinds in groups of which netproof knows other kinds.
-            "CiliumNewKind.cilium.io",
-            "NewKind.networking.istio.io",
-            "NewKind.kyverno.io",
-            "NetworkAttachmentDefinition.k8s.cni.cncf.io",
-            "Tenant.capsule.clastix.io",
-            "Application.argoproj.io",
-            "Subnet.kubeovn.io",
-        ] {
-            assert_eq!(sorted(&[name]).warnings.len(), 1, "{name}");
-        }
+        // Each group with kinds of it.
+        let unmodelled = [
+            ("", "DeploymentConfig PodTemplate"),
+            ("admissionregistration.k8s.io", "MutatingAdmissionPolicy MutatingAdmissionPolicyBinding"),
+            ("apps", "Deploiment"),
+            ("apps.openshift.io", "DeploymentConfig"),
+            ("argoproj.io", "Rollout"),
+            ("cilium.io", "CiliumNetworkPolicy CiliumClusterwideNetworkPolicy CiliumEgressNATPolicy"),
+            ("cilium.io", "CiliumEnvoyConfig CiliumClusterwideEnvoyConfig"),
+            ("crd.antrea.io", "ClusterNetworkPolicy TrafficControl"),
+            ("crd.projectcalico.org", "NetworkPolicy HostEndpoint"),
+            ("k8s.ovn.org", "EgressFirewall AdminPolicyBasedExternalRoute UserDefinedNetwork"),
+            ("k8s.ovn.org", "EgressIP EgressService"),
+            ("kustomize.config.k8s.io", "Kustomization"),
+            ("networking.istio.io", "Sidecar"),
+            ("networking.k8s.aws", "ApplicationNetworkPolicy ClusterNetworkPolicy"),
+            ("networking.k8s.io", "NetworkPolcy"),
+            ("neuvector.com", "NvSecurityRule NvClusterSecurityRule"),
+            ("policies.kyverno.io", "MutatingPolicy"),
+            ("projectcalico.org", "GlobalNetworkPolicy StagedKubernetesNetworkPolicy HostEndpoint"),
+            ("template.openshift.io", "Template"),
+            ("unheard.of.example", "SomeNetworkPolicy SecurityGroupPolicy PodSecurityRule"),
+            ("vpcresources.k8s.aws", "SecurityGroupPolicy"),
+        ];
+        let ignored = [
+            ("", "ConfigMap Secret"),
+            ("cilium.io", "CiliumEndpoint"),
+            ("controlplane.antrea.io", "NetworkPolicy"),
+            ("kyverno.io", "ClusterPolicy PolicyException"),
+            ("monitoring.coreos.com", "ServiceMonitor"),
+            ("networking.istio.io", "VirtualService"),
+            ("networking.k8s.io", "Ingress"),
+            ("projectcalico.org", "Tier"),
+            ("rbac.authorization.k8s.io", "Role"),
+        ];
+        // Some are new kinds in groups of which netproof knows other kinds.
+        let with_warning = [
+            ("apps.kruise.io", "StatefulSet"),
+            ("argoproj.io", "Application"),
+            ("capsule.clastix.io", "Tenant"),
+            ("cilium.io", "CiliumNewKind"),
+            ("k8s.cni.cncf.io", "NetworkAttachmentDefinition"),
+            ("kubeovn.io", "Subnet"),
+            ("kubevirt.io", "VirtualMachine"),
+            ("kyverno.io", "NewKind"),
+            ("monitoring.coreos.com", "Prometheus"),
+            ("networking.istio.io", "EnvoyFilter NewKind"),
+            ("operators.coreos.com", "ClusterServiceVersion"),
+            ("security.istio.io", "AuthorizationPolicy"),
+            ("unheard.of.example", "Secret"),
+        ];
+        let check = |table: &[(&str, &str)], count: fn(&OtherKinds) -> usize| {
+            for (group, kinds) in table {
+                for kind in kinds.split(' ') {
+                    let name = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+                    assert_eq!(count(&sorted(&[name.as_str()])), 1, "{name}");
+                }
+            }
+        };
+        check(&unmodelled, |kinds| kinds.unmodelled.len());
+        check(&ignored, |kinds| kinds.ignored.len());
+        check(&with_warning, |kinds| kinds.warnings.len());
     }
 
     /// Regression: a private Subnet was treated as a custom resource without rules.

@@ -98,11 +98,6 @@ pub(super) const BUILT_IN: &[&str] = &[
     "VolumeAttachment", "VolumeAttributesClass", "Workload",
 ];
 
-/// Returns whether Kubernetes itself defines a kind that is not in the table of `kind`.
-pub(super) fn is_built_in(kind: &str) -> bool {
-    BUILT_IN.contains(&kind)
-}
-
 /// Returns whether no kind of a group affects the answer.
 pub fn is_plain_group(group: &str) -> bool {
     PLAIN_GROUPS.contains(&group)
@@ -110,7 +105,7 @@ pub fn is_plain_group(group: &str) -> bool {
 
 /// Returns whether objects of a kind never affect the answer, whatever they contain.
 pub(super) fn is_plain(kind: &str, group: &str) -> bool {
-    PLAIN_GROUPS.contains(&group)
+    is_plain_group(group)
         || PLAIN.iter().any(|(plain, kinds)| *plain == group && kinds.contains(&kind))
-        || (group::is_own(group) && is_built_in(kind))
+        || (group::is_own(group) && BUILT_IN.contains(&kind))
 }

@@ -19,13 +19,12 @@ pub(super) fn convert(pod: &api::Pod, identity: Identity) -> Result<Pod, Problem
         from_template(&pod.metadata.labels.clone().unwrap_or_default(), pod.spec.as_ref(), identity, &root)?;
     let mut is_bound = false;
     if let Some(status) = &pod.status {
-        let status_at = root.field("status");
-        let addresses_at = status_at.field("podIPs");
-        for (i, address) in status.pod_ips.iter().flatten().enumerate() {
-            converted.addresses.push(rules::address(&address.ip, &addresses_at.index(i).field("ip"))?);
-        }
+        let at = root.field("status");
+        let listed = status.pod_ips.iter().flatten();
+        converted.addresses =
+            at.field("podIPs").each(listed, |address, at| rules::address(&address.ip, &at.field("ip")))?;
         if let (true, Some(address)) = (converted.addresses.is_empty(), &status.pod_ip) {
-            converted.addresses.push(rules::address(address, &status_at.field("podIP"))?);
+            converted.addresses.push(rules::address(address, &at.field("podIP"))?);
         }
         is_bound = converted.node.is_some() || !converted.addresses.is_empty();
         converted.ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
@@ -59,66 +58,61 @@ pub(super) fn from_template(
     })
 }
 
-/// Returns the containers that can serve, with their fields: the containers, then the init containers that keep
+/// The list of a container, and its index there.
+type ContainerIndex = (&'static str, usize);
+
+/// Calls `visit` with each port of the containers that can serve: the containers, then the init containers that keep
 /// running.
-fn serving<'a>(
+fn for_each_port<'a>(
     spec: &'a api::PodSpec,
-    containers_at: &'a Field<'a>,
-    sidecars_at: &'a Field<'a>,
-) -> impl Iterator<Item = (Field<'a>, &'a api::Container)> {
-    let containers = spec.containers.iter().enumerate().map(|(i, c)| (containers_at.index(i), c));
-    let sidecars = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .enumerate()
-        .filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"))
-        .map(|(i, c)| (sidecars_at.index(i), c));
-    containers.chain(sidecars)
+    at: &Field<'_>,
+    mut visit: impl FnMut(ContainerIndex, &'a api::ContainerPort, &Field<'_>) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let containers = spec.containers.iter().enumerate().map(|(i, c)| (("containers", i), c));
+    let init_containers = spec.init_containers.iter().flatten().enumerate();
+    let sidecars = init_containers.filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"));
+    let sidecars = sidecars.map(|(i, c)| (("initContainers", i), c));
+    for ((list, index), container) in containers.chain(sidecars) {
+        for (i, port) in container.ports.iter().flatten().enumerate() {
+            visit((list, index), port, &at.field(list).index(index).field("ports").index(i))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the ports of the node that lead to the pod (`hostPort`).
 fn host_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<(Protocol, Port)>, Problem> {
-    let (containers_at, sidecars_at) = (at.field("containers"), at.field("initContainers"));
     let mut ports = Vec::new();
-    for (container_at, container) in serving(spec, &containers_at, &sidecars_at) {
-        let ports_at = container_at.field("ports");
-        for (i, port) in container.ports.iter().flatten().enumerate() {
-            let at = ports_at.index(i);
-            if let Some(number) = port.host_port.filter(|number| *number != 0) {
-                let protocol = rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?;
-                ports.push((protocol, rules::port_number(number, &at.field("hostPort"))?));
-            }
+    for_each_port(spec, at, |_, port, at| {
+        if let Some(number) = port.host_port.filter(|number| *number != 0) {
+            let protocol = rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?;
+            ports.push((protocol, rules::port_number(number, &at.field("hostPort"))?));
         }
-    }
+        Ok(())
+    })?;
     Ok(ports)
 }
 
 /// Returns the ports that names are resolved to, in the order of the containers (`podutil.FindPort`).
 fn container_ports(spec: &api::PodSpec, at: &Field<'_>) -> Result<Vec<ContainerPort>, Problem> {
-    let (containers_at, sidecars_at) = (at.field("containers"), at.field("initContainers"));
-    let mut ports = Vec::new();
-    for (container_at, container) in serving(spec, &containers_at, &sidecars_at) {
-        let ports_at = container_at.field("ports");
-        // A name may occur once in a container, whatever the protocol (`validateContainerPorts`). Other containers
-        // may repeat it.
-        let mut names = BTreeSet::new();
-        for (i, port) in container.ports.iter().flatten().enumerate() {
-            let at = ports_at.index(i);
-            if let Some(name) = &port.name {
-                rules::port_name(name, &at.field("name"))?;
-                if !names.insert(name) {
-                    let message =
-                        format!("{} is there twice: each port of a container has its own name", quote(name));
-                    return Err(at.field("name").problem(message));
-                }
+    // A name may occur once in a container, whatever the protocol (`validateContainerPorts`). Other containers may
+    // repeat it.
+    let (mut ports, mut names) = (Vec::new(), BTreeSet::new());
+    for_each_port(spec, at, |container, port, at| {
+        if let Some(name) = &port.name {
+            rules::port_name(name, &at.field("name"))?;
+            if !names.insert((container, name)) {
+                let message =
+                    format!("{} is there twice: each port of a container has its own name", quote(name));
+                return Err(at.field("name").problem(message));
             }
-            ports.push(ContainerPort {
-                name: port.name.clone(),
-                port: rules::port_number(port.container_port, &at.field("containerPort"))?,
-                protocol: rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?,
-            });
         }
-    }
+        ports.push(ContainerPort {
+            name: port.name.clone(),
+            port: rules::port_number(port.container_port, &at.field("containerPort"))?,
+            protocol: rules::protocol(port.protocol.as_deref(), &at.field("protocol"))?,
+        });
+        Ok(())
+    })?;
     Ok(ports)
 }

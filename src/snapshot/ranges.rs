@@ -124,26 +124,19 @@ impl<'a> ListedNodes<'a> {
         all.copied().map(IpNet::from).collect()
     }
 
-    /// Returns the addresses that a pod with `hostNetwork` may have if its node is unknown. Empty if that cannot be
-    /// said.
+    /// Returns the addresses that a pod with `hostNetwork` may have if its node is unknown. Empty if nodes are missing,
+    /// or if the nodes have addresses of different families: then the families of the pod are unknown.
     fn addresses_of_any(&self) -> Vec<IpNet> {
-        let to_nets = |addresses: &[IpAddr]| addresses.iter().copied().map(IpNet::from).collect();
-        self.of_any(|read| to_nets(of_host_network(&read.node)))
-    }
-
-    /// Returns the ranges of all nodes together. Empty if nodes are missing. Also empty if the nodes have ranges of
-    /// different families: then the families of a pod are unknown.
-    fn of_any(&self, ranges: impl Fn(&ReadNode) -> Vec<IpNet>) -> Vec<IpNet> {
-        let of_nodes: Vec<_> = self.nodes.iter().map(ranges).collect();
-        let families = |ranges: &[IpNet]| {
-            IpFamily::ALL.map(|family| ranges.iter().any(|range| IpFamily::of(range.addr()) == family))
+        let of_nodes: Vec<_> = self.nodes.iter().map(|read| of_host_network(&read.node)).collect();
+        let families = |addresses: &&[IpAddr]| {
+            IpFamily::ALL.map(|family| addresses.iter().any(|address| IpFamily::of(*address) == family))
         };
-        let mut all = of_nodes.iter().map(|ranges| families(ranges));
+        let mut all = of_nodes.iter().map(families);
         let first = all.next();
         if !self.is_complete || !all.all(|next| Some(next) == first) {
             return Vec::new();
         }
-        of_nodes.concat()
+        of_nodes.concat().into_iter().map(IpNet::from).collect()
     }
 
     /// Returns whether pods have their addresses from `podCIDRs`. Many network plugins take addresses from elsewhere

@@ -150,7 +150,7 @@ mod tests {
 
     fn read(parts: &[&str]) -> Result<Snapshot, String> {
         let text = Text { name: "all.yaml".into(), content: parts.join("---\n") };
-        Snapshot::from_documents(&text.documents().unwrap()).map_err(|error| error.to_string())
+        Snapshot::read(&text.documents().unwrap(), None).map_err(|error| error.to_string())
     }
 
     fn stateful_set(name: &str, replicas: u32) -> String {

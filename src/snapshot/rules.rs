@@ -11,26 +11,26 @@ use super::field::{Field, Problem};
 use crate::policy::{Labels, Port, Protocol};
 use crate::source::quote;
 
+/// Returns a problem with a text that is not valid.
+fn check(is_valid: bool, text: &str, what: &str, field: &Field<'_>) -> Result<(), Problem> {
+    if is_valid { Ok(()) } else { Err(field.problem(format!("{} is not {what}", quote(text)))) }
+}
+
 /// Checks the name of an object. For most objects, it is a DNS subdomain.
 pub(crate) fn subdomain(text: &str, field: &Field<'_>) -> Result<(), Problem> {
-    let is_valid = text.len() <= 253 && text.split('.').all(is_dns_label);
-    is_valid.then_some(()).ok_or_else(|| {
-        field.problem(format!(
-            "{} is not a valid name: use lower-case letters, digits, `-` and `.`, and begin and end with a letter or digit",
-            quote(text)
-        ))
-    })
+    let what =
+        "a valid name: use lower-case letters, digits, `-` and `.`, and begin and end with a letter or digit";
+    check(is_subdomain(text), text, what, field)
+}
+
+fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
 }
 
 /// Checks the name of a namespace, Service or container port: a DNS label.
 pub(crate) fn dns_label(text: &str, field: &Field<'_>) -> Result<(), Problem> {
-    let is_valid = text.len() <= 63 && is_dns_label(text);
-    is_valid.then_some(()).ok_or_else(|| {
-        field.problem(format!(
-            "{} is not a valid name: use at most 63 lower-case letters, digits and `-`, and begin and end with a letter or digit",
-            quote(text)
-        ))
-    })
+    let what = "a valid name: use at most 63 lower-case letters, digits and `-`, and begin and end with a letter or digit";
+    check(text.len() <= 63 && is_dns_label(text), text, what, field)
 }
 
 fn is_dns_label(text: &str) -> bool {
@@ -55,26 +55,15 @@ pub(crate) fn label_key(key: &str, field: &Field<'_>) -> Result<(), Problem> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    let prefix_is_valid =
-        prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_dns_label));
-    if prefix_is_valid && !name.is_empty() && is_label_name(name) {
-        return Ok(());
-    }
-    Err(field.problem(format!(
-        "{} is not a valid label key: use at most 63 letters, digits, `-`, `_` and `.`, begin and end with a letter or digit, and at most one DNS prefix before `/`",
-        quote(key)
-    )))
+    let is_valid = prefix.is_none_or(is_subdomain) && !name.is_empty() && is_label_name(name);
+    let what = "a valid label key: use at most 63 letters, digits, `-`, `_` and `.`, begin and end with a letter or digit, and at most one DNS prefix before `/`";
+    check(is_valid, key, what, field)
 }
 
 /// Checks the value of a label. It may be empty.
 pub(crate) fn label_value(value: &str, field: &Field<'_>) -> Result<(), Problem> {
-    if is_label_name(value) {
-        return Ok(());
-    }
-    Err(field.problem(format!(
-        "{} is not a valid label value: use at most 63 letters, digits, `-`, `_` and `.`, and begin and end with a letter or digit",
-        quote(value)
-    )))
+    let what = "a valid label value: use at most 63 letters, digits, `-`, `_` and `.`, and begin and end with a letter or digit";
+    check(is_label_name(value), value, what, field)
 }
 
 fn is_label_name(text: &str) -> bool {
@@ -92,12 +81,8 @@ pub(crate) fn port_name(text: &str, field: &Field<'_>) -> Result<(), Problem> {
         && is_dns_label(text)
         && !text.contains("--")
         && text.contains(|c: char| c.is_ascii_lowercase());
-    is_valid.then_some(()).ok_or_else(|| {
-        field.problem(format!(
-            "{} is not a valid port name: use at most 15 lower-case letters, digits and single `-`, with at least one letter",
-            quote(text)
-        ))
-    })
+    let what = "a valid port name: use at most 15 lower-case letters, digits and single `-`, with at least one letter";
+    check(is_valid, text, what, field)
 }
 
 /// Converts a port number.
@@ -162,25 +147,19 @@ mod tests {
 
     #[test]
     fn names_follow_the_api_server() {
-        let ok = |result: Result<(), Problem>| result.is_ok();
         let root = Field::ROOT;
-        assert!(
-            ok(dns_label("tenant-a", &root))
-                && !ok(dns_label("Tenant", &root))
-                && !ok(dns_label("a.b", &root))
-        );
-        assert!(
-            ok(subdomain("a.b-c.d", &root)) && !ok(subdomain("a..b", &root)) && !ok(subdomain("", &root))
-        );
-        assert!(ok(label_key("example.com/My_Key.1", &root)) && ok(label_key("app", &root)));
-        assert!(!ok(label_key("a/b/c", &root)) && !ok(label_key("/x", &root)) && !ok(label_key("-a", &root)));
-        assert!(
-            ok(label_value("", &root)) && ok(label_value("A-b_c.9", &root)) && !ok(label_value("a b", &root))
-        );
-        assert!(
-            ok(port_name("http-80", &root)) && !ok(port_name("HTTP", &root)) && !ok(port_name("80", &root))
-        );
-        assert!(!ok(port_name("a--b", &root)) && !ok(port_name("sixteen-letters1", &root)));
+        type Check = fn(&str, &Field<'_>) -> Result<(), Problem>;
+        let cases: [(Check, &[&str], &[&str]); 5] = [
+            (dns_label, &["tenant-a"], &["Tenant", "a.b"]),
+            (subdomain, &["a.b-c.d"], &["a..b", ""]),
+            (label_key, &["example.com/My_Key.1", "app"], &["a/b/c", "/x", "-a"]),
+            (label_value, &["", "A-b_c.9"], &["a b"]),
+            (port_name, &["http-80"], &["HTTP", "80", "a--b", "sixteen-letters1"]),
+        ];
+        for (check, valid, invalid) in cases {
+            valid.iter().for_each(|text| assert!(check(text, &root).is_ok(), "{text}"));
+            invalid.iter().for_each(|text| assert!(check(text, &root).is_err(), "{text}"));
+        }
     }
 
     #[test]

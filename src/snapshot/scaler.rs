@@ -1,10 +1,10 @@
 //! Autoscalers. If one names a workload, the number of the workload's pods is unknown.
 
 use super::field::{Field, Problem};
-use super::group;
 use super::identity::{DEFAULT_NAMESPACE, Identity};
 use super::other::OtherObject;
 use super::workload_kind::WorkloadKind;
+use super::{group, kind};
 use crate::source::Node;
 
 /// An autoscaler of one of Kubernetes' own workloads. Its limits are not read, because other tools change them, too.
@@ -33,7 +33,7 @@ pub(super) fn read(kind: &str, node: &Node, namespace: Option<&str>) -> Result<O
     let target_kind = text(target, &at, "kind")?.or(*default_kind).ok_or_else(|| missing("kind"))?;
     let api_version = text(target, &at, "apiVersion")?;
     let is_own = api_version.is_none_or(|version| group::is_own(group::of(version)));
-    let Some(target_kind) = WorkloadKind::of(target_kind).filter(|_| is_own) else { return Ok(None) };
+    let Some((target_kind, _)) = kind::workload(target_kind).filter(|_| is_own) else { return Ok(None) };
     let own = node.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Node::as_str);
     let namespace = own.filter(|name| !name.is_empty()).or(namespace).unwrap_or(DEFAULT_NAMESPACE);
     Ok(Some(Scaler {

@@ -29,22 +29,16 @@ const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 const KINDS: [&str; 4] = ["ClusterIP", NODE_PORT, LOAD_BALANCER, EXTERNAL_NAME];
 
 pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Service, Problem> {
-    let root = Field::ROOT;
-    rules::dns_label(&identity.name, &root.field("metadata").field("name"))?;
+    rules::dns_label(&identity.name, &Field::ROOT.field("metadata").field("name"))?;
     let default = api::ServiceSpec::default();
     let spec = service.spec.as_ref().unwrap_or(&default);
-    let at = root.field("spec");
+    let at = Field::ROOT.field("spec");
 
-    let ports_at = at.field("ports");
-    let ports = spec.ports.iter().flatten().enumerate().map(|(i, p)| port(p, &ports_at.index(i)));
-    let ports = ports.collect::<Result<_, _>>()?;
-
-    let addresses_at = at.field("clusterIPs");
-    let mut addresses = Vec::new();
-    let listed = spec.cluster_ips.as_deref().unwrap_or(spec.cluster_ip.as_slice());
-    for (i, address) in listed.iter().enumerate().filter(|(_, a)| !a.is_empty() && *a != "None") {
-        addresses.push(rules::address(address, &addresses_at.index(i))?);
-    }
+    let ports = at.field("ports").each(spec.ports.iter().flatten(), port)?;
+    let addresses = at.field("clusterIPs").each(listed_addresses(spec), |address, at| {
+        let is_address = !address.is_empty() && address != "None";
+        is_address.then(|| rules::address(address, at)).transpose()
+    })?;
 
     let kind = spec.type_.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("ClusterIP");
     check_values(spec, &at)?;
@@ -56,15 +50,14 @@ pub(super) fn convert(service: &api::Service, identity: Identity) -> Result<Serv
     } else {
         Backends::Selected(selector)
     };
-    let exposures = [Exposure::NodePort, Exposure::LoadBalancer];
-    let exposure = exposures.into_iter().find(|exposure| {
+    let exposure = [Exposure::NodePort, Exposure::LoadBalancer].into_iter().find(|exposure| {
         // With `Local`, nodes keep the client's address.
         kind == exposure.name() && spec.external_traffic_policy.as_deref() != Some(LOCAL)
     });
     Ok(Service {
         namespace: identity.namespace,
         name: identity.name,
-        addresses,
+        addresses: addresses.into_iter().flatten().collect(),
         ports,
         backends,
         exposure,
@@ -85,27 +78,24 @@ fn check_values(spec: &api::ServiceSpec, at: &Field<'_>) -> Result<(), Problem> 
         ("sessionAffinity", &spec.session_affinity, &["None", "ClientIP"]),
         ("ipFamilyPolicy", &spec.ip_family_policy, &["SingleStack", "PreferDualStack", "RequireDualStack"]),
     ];
+    let check = |value: &str, known: &[&str], at: &Field<'_>| {
+        let refused = || at.problem(format!("{} is none of {}", quote(value), known.join(", ")));
+        known.contains(&value).then_some(()).ok_or_else(refused)
+    };
     for (field, value, known) in closed {
         // The API server sets the default if a value is omitted or empty.
-        if let Some(value) = value.as_deref().filter(|value| !value.is_empty() && !known.contains(value)) {
-            let message = format!("{} is none of {}", quote(value), known.join(", "));
-            return Err(at.field(field).problem(message));
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+            check(value, known, &at.field(field))?;
         }
     }
-    let families_at = at.field("ipFamilies");
-    for (i, family) in spec.ip_families.iter().flatten().enumerate() {
-        if !FAMILIES.contains(&family.as_str()) {
-            let message = format!("{} is none of {}", quote(family), FAMILIES.join(", "));
-            return Err(families_at.index(i).problem(message));
-        }
-    }
-    let ports_at = at.field("ports");
+    at.field("ipFamilies")
+        .each(spec.ip_families.iter().flatten(), |family, at| check(family, &FAMILIES, at))?;
     let mut seen = BTreeSet::new();
     for (i, port) in spec.ports.iter().flatten().enumerate() {
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
         if !seen.insert((protocol, port.port)) {
             let message = format!("{}/{protocol} is there twice: a Service has each port once", port.port);
-            return Err(ports_at.index(i).field("port").problem(message));
+            return Err(at.field("ports").index(i).field("port").problem(message));
         }
     }
     Ok(())
@@ -114,103 +104,87 @@ fn check_values(spec: &api::ServiceSpec, at: &Field<'_>) -> Result<(), Problem> 
 /// Returns the addresses that nodes translate, in addition to those in the Service range.
 pub(super) fn external_addresses(service: &api::Service) -> Result<Vec<IpAddr>, Problem> {
     let at = Field::ROOT.field("spec");
-    let external_at = at.field("externalIPs");
-    let external = service.spec.iter().flat_map(|spec| spec.external_ips.iter().flatten()).enumerate();
-    let external = external.map(|(i, address)| rules::address(address, &external_at.index(i)));
-    let status_at = Field::ROOT.field("status");
+    let external = service.spec.iter().flat_map(|spec| spec.external_ips.iter().flatten());
+    let mut addresses = at.field("externalIPs").each(external, |address, at| rules::address(address, at))?;
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let balancer_at = status_at.field("loadBalancer");
-    let ingress_at = balancer_at.field("ingress");
-    let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten().enumerate();
-    let ingress = ingress.filter_map(|(i, ingress)| {
-        Some(rules::address(ingress.ip.as_deref()?, &ingress_at.index(i).field("ip")))
-    });
-    external.chain(ingress).collect()
+    let ingress = balancer.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
+    let at = Field::ROOT.field("status");
+    let of_balancer = at.field("loadBalancer").field("ingress").each(ingress, |ingress, at| {
+        ingress.ip.as_deref().map(|ip| rules::address(ip, &at.field("ip"))).transpose()
+    })?;
+    addresses.extend(of_balancer.into_iter().flatten());
+    Ok(addresses)
+}
+
+fn listed_addresses(spec: &api::ServiceSpec) -> &[String] {
+    spec.cluster_ips.as_deref().unwrap_or(spec.cluster_ip.as_slice())
 }
 
 fn is_headless(spec: &api::ServiceSpec) -> bool {
-    let listed = spec.cluster_ips.as_deref().unwrap_or(spec.cluster_ip.as_slice());
-    listed.iter().any(|address| address == "None")
+    listed_addresses(spec).iter().any(|address| address == "None")
 }
 
 /// Returns the part of a Service that no scenario can test, because neither the lab nor a cluster's matrix would do
 /// what it says. Returns `None` if there is no such part.
 pub(super) fn untestable(service: &api::Service) -> Option<Problem> {
     let spec = service.spec.as_ref()?;
-    let root = Field::ROOT;
-    let at = root.field("spec");
-    let refuse = |field: &str, message: &str| Some(at.field(field).problem(message));
-    match spec.type_.as_deref() {
-        Some(EXTERNAL_NAME) => {
-            return refuse(
-                "type",
-                "ExternalName is not supported in scenarios: it is a name of something else: probe an external address instead",
-            );
-        }
-        Some(LOAD_BALANCER) => {
-            return refuse(
-                "type",
-                "LoadBalancer is not supported in scenarios: nothing here balances: write NodePort or ClusterIP",
-            );
-        }
-        Some(_) | None => {}
-    }
-    if is_headless(spec) {
-        let field = if spec.cluster_ips.is_some() { "clusterIPs" } else { "clusterIP" };
-        return refuse(
-            field,
-            "a headless Service is not supported in scenarios: it has no address of its own: probe its pods instead",
-        );
-    }
+    let has_type = |name: &str| spec.type_.as_deref() == Some(name);
     let is_set =
         |value: &Option<String>, default: &str| value.as_deref().is_some_and(|value| value != default);
     let is_listed = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let refused = [
         (
+            has_type(EXTERNAL_NAME),
+            "type",
+            "ExternalName is not supported in scenarios: it is a name of something else: probe an external address instead",
+        ),
+        (
+            has_type(LOAD_BALANCER),
+            "type",
+            "LoadBalancer is not supported in scenarios: nothing here balances: write NodePort or ClusterIP",
+        ),
+        (
+            is_headless(spec),
+            if spec.cluster_ips.is_some() { "clusterIPs" } else { "clusterIP" },
+            "a headless Service is not supported in scenarios: it has no address of its own: probe its pods instead",
+        ),
+        (
             is_set(&spec.external_traffic_policy, "Cluster"),
             "externalTrafficPolicy",
-            "what comes from outside is not probed by node ports: leave it out, or write Cluster",
+            "not supported in scenarios: what comes from outside is not probed by node ports: leave it out, or write Cluster",
         ),
         (
             is_set(&spec.session_affinity, "None"),
             "sessionAffinity",
-            "the choice of an endpoint is not modelled: leave it out, or write None",
+            "not supported in scenarios: the choice of an endpoint is not modelled: leave it out, or write None",
         ),
         (
             spec.publish_not_ready_addresses == Some(true),
             "publishNotReadyAddresses",
-            "pods of scenarios are ready: leave it out",
+            "not supported in scenarios: pods of scenarios are ready: leave it out",
         ),
         (
             is_set(&spec.traffic_distribution, ""),
             "trafficDistribution",
-            "the choice of an endpoint is not modelled: leave it out",
+            "not supported in scenarios: the choice of an endpoint is not modelled: leave it out",
         ),
-        (
-            is_set(&spec.ip_family_policy, "PreferDualStack"),
-            "ipFamilyPolicy",
-            "Services of scenarios have an address of every family: leave it out",
-        ),
-        (
-            is_listed(&spec.ip_families),
-            "ipFamilies",
-            "Services of scenarios have an address of every family: leave it out",
-        ),
+        (is_set(&spec.ip_family_policy, "PreferDualStack"), "ipFamilyPolicy", HAS_ALL_FAMILIES),
+        (is_listed(&spec.ip_families), "ipFamilies", HAS_ALL_FAMILIES),
         (
             is_listed(&spec.external_ips),
             "externalIPs",
-            "Services of scenarios have no other addresses: leave it out",
+            "not supported in scenarios: Services of scenarios have no other addresses: leave it out",
         ),
-        (is_set(&spec.load_balancer_ip, ""), "loadBalancerIP", "nothing here balances: leave it out"),
-        (
-            is_listed(&spec.load_balancer_source_ranges),
-            "loadBalancerSourceRanges",
-            "nothing here balances: leave it out",
-        ),
+        (is_set(&spec.load_balancer_ip, ""), "loadBalancerIP", NOT_BALANCED),
+        (is_listed(&spec.load_balancer_source_ranges), "loadBalancerSourceRanges", NOT_BALANCED),
     ];
     let (_, field, why) = refused.into_iter().find(|(is_refused, ..)| *is_refused)?;
-    refuse(field, &format!("not supported in scenarios: {why}"))
+    Some(Field::ROOT.field("spec").field(field).problem(why))
 }
+
+const HAS_ALL_FAMILIES: &str =
+    "not supported in scenarios: Services of scenarios have an address of every family: leave it out";
+const NOT_BALANCED: &str = "not supported in scenarios: nothing here balances: leave it out";
 
 /// Returns why the expected matrix does not show everything that a Service does with connections.
 pub(super) fn unshown(object: &api::Service, service: &Service) -> Vec<Unshown> {

@@ -8,7 +8,7 @@ use super::controller_labels::{self, Controller, JobLabels, POD_TEMPLATE_HASH};
 use super::field::{Field, Problem};
 use super::identity::Identity;
 use super::workload_kind::WorkloadKind;
-use super::{group, network_policy, pod, rules};
+use super::{group, kind, network_policy, pod, rules};
 use crate::policy::Pod;
 
 /// The controller of a pod or of another workload (`metadata.ownerReferences`).
@@ -24,10 +24,11 @@ pub struct Owner {
 pub(super) fn owner(metadata: &ObjectMeta, kind: WorkloadKind) -> Option<Owner> {
     let controller =
         metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    let group = group::of(&controller.api_version);
+    let (owner_kind, api_version) = kind::workload(&controller.kind)?;
     // Other groups have kinds of these names, too, such as `apps.kruise.io/v1beta1 StatefulSet`.
-    let is_it = |owner: &WorkloadKind| owner.name() == controller.kind && owner.group() == group;
-    let owner_kind = WorkloadKind::ALL.into_iter().find(is_it).filter(|owner| owner.makes(kind))?;
+    if group::of(&controller.api_version) != group::of(api_version) || !owner_kind.makes(kind) {
+        return None;
+    }
     if owner_kind == WorkloadKind::ReplicaSet {
         // The name of a ReplicaSet is the name of its Deployment with the hash of the template. So the Deployment is
         // known even if it is not in the input.
@@ -78,72 +79,63 @@ pub(super) struct Source<'a> {
 /// listed.
 pub(super) const MOST_PODS: u32 = 150_000;
 
-const TEMPLATE: &[&str] = &["spec", "template"];
+impl<'a> Source<'a> {
+    fn new(
+        metadata: &'a ObjectMeta,
+        template: Option<&'a PodTemplateSpec>,
+        controller: Controller<'a>,
+    ) -> Self {
+        let path = &["spec", "template"];
+        Self { metadata, template, path, replicas: None, selector: None, controller, is_finished: false }
+    }
+}
 
 pub(super) fn deployment(object: &apps::Deployment) -> Source<'_> {
+    let spec = &object.spec;
     Source {
-        metadata: &object.metadata,
-        template: Some(&object.spec.template),
-        path: TEMPLATE,
-        replicas: object.spec.replicas.map(|n| ("replicas", n)),
-        selector: Some(&object.spec.selector),
-        controller: Controller::Deployment,
-        is_finished: false,
+        replicas: spec.replicas.map(|n| ("replicas", n)),
+        selector: Some(&spec.selector),
+        ..Source::new(&object.metadata, Some(&spec.template), Controller::Deployment)
     }
 }
 
 pub(super) fn stateful_set(object: &apps::StatefulSet) -> Source<'_> {
-    let start = object.spec.ordinals.as_ref().and_then(|ordinals| ordinals.start);
+    let spec = &object.spec;
+    let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start);
     let first = start.and_then(|start| u32::try_from(start).ok()).unwrap_or(0);
     Source {
-        metadata: &object.metadata,
-        template: Some(&object.spec.template),
-        path: TEMPLATE,
-        replicas: object.spec.replicas.map(|n| ("replicas", n)),
-        selector: Some(&object.spec.selector),
-        controller: Controller::StatefulSet { first },
-        is_finished: false,
+        replicas: spec.replicas.map(|n| ("replicas", n)),
+        selector: Some(&spec.selector),
+        ..Source::new(&object.metadata, Some(&spec.template), Controller::StatefulSet { first })
     }
 }
 
 pub(super) fn daemon_set(object: &apps::DaemonSet) -> Source<'_> {
     Source {
-        metadata: &object.metadata,
-        template: Some(&object.spec.template),
-        path: TEMPLATE,
-        replicas: None,
         selector: Some(&object.spec.selector),
-        controller: Controller::DaemonSet,
-        is_finished: false,
+        ..Source::new(&object.metadata, Some(&object.spec.template), Controller::DaemonSet)
     }
 }
 
 pub(super) fn replica_set(object: &apps::ReplicaSet) -> Source<'_> {
+    let spec = &object.spec;
     // A ReplicaSet that is scaled down still has the pods that its status counts.
     let observed = object.status.as_ref().map_or(0, |status| status.replicas);
     let at_least = |wanted: i32| if wanted < 0 { wanted } else { wanted.max(observed) };
     Source {
-        metadata: &object.metadata,
-        template: object.spec.template.as_ref(),
-        path: TEMPLATE,
-        replicas: object.spec.replicas.map(|n| ("replicas", at_least(n))),
-        selector: Some(&object.spec.selector),
-        controller: Controller::Replicas,
-        is_finished: false,
+        replicas: spec.replicas.map(|n| ("replicas", at_least(n))),
+        selector: Some(&spec.selector),
+        ..Source::new(&object.metadata, spec.template.as_ref(), Controller::Replicas)
     }
 }
 
 pub(super) fn replication_controller(object: &core::ReplicationController) -> Source<'_> {
     let spec = object.spec.as_ref();
     Source {
-        metadata: &object.metadata,
-        template: spec.and_then(|spec| spec.template.as_ref()),
-        path: TEMPLATE,
         replicas: spec.and_then(|spec| spec.replicas).map(|n| ("replicas", n)),
-        // It defaults to the template's labels, and has another type.
+        // The selector defaults to the template's labels, and has another type.
         selector: None,
-        controller: Controller::Replicas,
-        is_finished: false,
+        ..Source::new(&object.metadata, spec.and_then(|spec| spec.template.as_ref()), Controller::Replicas)
     }
 }
 
@@ -155,27 +147,22 @@ pub(super) fn job(object: &batch::Job) -> Source<'_> {
     };
     // If there is only a `generateName`, the API server chooses the name, and so the value of a label.
     let name = object.metadata.name.as_deref().filter(|name| !name.is_empty());
+    let controller = Controller::Job(JobLabels::new(name, spec));
     Source {
-        metadata: &object.metadata,
-        template: spec.map(|spec| &spec.template),
-        path: TEMPLATE,
         replicas: spec.and_then(|spec| spec.parallelism).map(|n| ("parallelism", n)),
         // The API server writes the selector, together with the label that it matches.
         selector: None,
-        controller: Controller::Job(JobLabels::new(name, spec)),
         is_finished: conditions.into_iter().flatten().any(is_final),
+        ..Source::new(&object.metadata, spec.map(|spec| &spec.template), controller)
     }
 }
 
 pub(super) fn cron_job(object: &batch::CronJob) -> Source<'_> {
+    let spec = object.spec.job_template.spec.as_ref();
+    let controller = Controller::Job(JobLabels::new(None, spec));
     Source {
-        metadata: &object.metadata,
-        template: object.spec.job_template.spec.as_ref().map(|spec| &spec.template),
         path: &["spec", "jobTemplate", "spec", "template"],
-        replicas: None,
-        selector: None,
-        controller: Controller::Job(JobLabels::new(None, object.spec.job_template.spec.as_ref())),
-        is_finished: false,
+        ..Source::new(&object.metadata, spec.map(|spec| &spec.template), controller)
     }
 }
 

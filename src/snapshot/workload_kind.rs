@@ -24,22 +24,6 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Pod,
-        Self::Deployment,
-        Self::StatefulSet,
-        Self::DaemonSet,
-        Self::ReplicaSet,
-        Self::ReplicationController,
-        Self::Job,
-        Self::CronJob,
-    ];
-
-    /// Returns the kind with this name.
-    pub(super) fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
     /// Returns the kind's name in the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -51,15 +35,6 @@ impl WorkloadKind {
             Self::ReplicationController => "ReplicationController",
             Self::Job => "Job",
             Self::CronJob => "CronJob",
-        }
-    }
-
-    /// Returns the API group of the kind.
-    pub(super) fn group(self) -> &'static str {
-        match self {
-            Self::Pod | Self::ReplicationController => "",
-            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::ReplicaSet => "apps",
-            Self::Job | Self::CronJob => "batch",
         }
     }
 

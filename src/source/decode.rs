@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::iter::Enumerate;
+use std::{fmt, slice};
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer};
-use serde::forward_to_deserialize_any;
+use serde::de::value::StrDeserializer;
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::located::LOCATED;
 use super::near::misspelt;
@@ -16,9 +18,9 @@ use super::node::{Key, Location, Node, Segment, Value, path_to_string};
 ///
 /// # Errors
 /// If the document does not have the type's shape.
-pub fn decode<'a, T: de::Deserialize<'a>>(node: &'a Node) -> Result<T, DecodeError> {
-    let decoder = Decoder { node, depth: 0, tolerant: false, trace: None };
-    T::deserialize(decoder).map_err(|error| error.within(node.at))
+pub fn decode<'a, T: Deserialize<'a>>(node: &'a Node) -> Result<T, DecodeError> {
+    let decoder = Decoder { node, step: Step::Root, tolerant: false, unknown: None };
+    T::deserialize(decoder).map_err(|error| decoder.locate(error))
 }
 
 /// A field that a type does not know.
@@ -37,45 +39,26 @@ pub struct UnknownField {
 ///
 /// # Errors
 /// If the document does not have the type's shape, apart from unknown fields.
-pub fn decode_live<T: de::DeserializeOwned>(node: &Node) -> Result<(T, Vec<UnknownField>), DecodeError> {
-    let trace = Trace::default();
-    let decoder = Decoder { node, depth: 0, tolerant: false, trace: Some(&trace) };
-    let value = T::deserialize(decoder).map_err(|error| error.within(node.at))?;
-    Ok((value, trace.unknown.into_inner().into_values().collect()))
+pub fn decode_live<T: DeserializeOwned>(node: &Node) -> Result<(T, Vec<UnknownField>), DecodeError> {
+    let unknown = UnknownFields::default();
+    let decoder = Decoder { node, step: Step::Root, tolerant: false, unknown: Some(&unknown) };
+    let value = T::deserialize(decoder).map_err(|error| decoder.locate(error))?;
+    Ok((value, unknown.into_inner().into_values().collect()))
 }
 
-/// The path of a decoder in a document, and the unknown fields that it has found.
-#[derive(Default)]
-struct Trace<'a> {
-    /// Each key of the path, with the fields that its mapping may have.
-    path: RefCell<Vec<(&'a Key, Fields)>>,
-    /// Unknown fields by path.
-    unknown: RefCell<BTreeMap<String, UnknownField>>,
-}
+/// Unknown fields by path.
+type UnknownFields = RefCell<BTreeMap<String, UnknownField>>;
 
 /// Names of a type's fields; empty for maps.
 type Fields = &'static [&'static str];
 
-impl Trace<'_> {
-    /// Records the field at the end of the path as unknown.
-    fn note(&self) {
-        let path = self.path.borrow();
-        let Some((key, fields)) = path.last() else { return };
-        let names: Vec<_> = path.iter().map(|(key, _)| key.name.as_str()).collect();
-        let meant = misspelt(&key.name, fields.iter().copied());
-        let field = UnknownField { path: names.join("."), at: key.at, meant };
-        self.unknown.borrow_mut().entry(field.path.clone()).or_insert(field);
-    }
-}
-
 /// A document that does not have the shape of a type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
 pub struct DecodeError {
+    /// `None` as long as the message is without the path to the field.
     at: Option<Location>,
-    // Innermost segment first: each level appends its own segment to the error that it returns.
-    path: Vec<Segment>,
     message: String,
-    unknown_field: bool,
 }
 
 impl DecodeError {
@@ -83,65 +66,65 @@ impl DecodeError {
     pub fn at(&self) -> Location {
         self.at.unwrap_or(Location::START)
     }
-
-    fn new(message: String) -> Self {
-        Self { at: None, path: Vec::new(), message, unknown_field: false }
-    }
-
-    fn within(mut self, at: Location) -> Self {
-        self.at.get_or_insert(at);
-        self
-    }
-
-    fn under(mut self, segment: Segment) -> Self {
-        self.path.push(segment);
-        self
-    }
 }
-
-/// Writes the path to the field, then what is wrong with it.
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path: Vec<_> = self.path.iter().rev().cloned().collect();
-        if self.unknown_field {
-            return write!(f, "unknown field `{}`", path_to_string(&path));
-        }
-        if !path.is_empty() {
-            write!(f, "{}: ", path_to_string(&path))?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for DecodeError {}
 
 impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        Self { at: None, message: message.to_string() }
     }
 }
 
+/// A part of a document that is decoded.
 #[derive(Clone, Copy)]
 struct Decoder<'a, 't> {
     node: &'a Node,
-    depth: usize,
+    step: Step<'a, 't>,
     tolerant: bool,
     /// Where unknown fields are recorded; `None` if they are errors.
-    trace: Option<&'t Trace<'a>>,
+    unknown: Option<&'t UnknownFields>,
 }
 
-impl<'a> Decoder<'a, '_> {
-    fn wrong_type(self, expected: &str) -> DecodeError {
+/// Position of a part in the part around it.
+#[derive(Clone, Copy)]
+enum Step<'a, 't> {
+    Root,
+    Field { parent: &'t Decoder<'a, 't>, key: &'a Key, fields: Fields },
+    Index { parent: &'t Decoder<'a, 't>, index: usize },
+}
+
+impl Decoder<'_, '_> {
+    fn path(&self) -> Vec<Segment> {
+        let (parent, segment) = match self.step {
+            Step::Root => return Vec::new(),
+            Step::Field { parent, key, .. } => (parent, Segment::Field(key.value.clone())),
+            Step::Index { parent, index } => (parent, Segment::Index(index)),
+        };
+        let mut path = parent.path();
+        path.push(segment);
+        path
+    }
+
+    /// Adds the path and location of this part to an error that has none.
+    fn locate(&self, error: DecodeError) -> DecodeError {
+        self.locate_at(self.node.at, error)
+    }
+
+    fn locate_at(&self, at: Location, error: DecodeError) -> DecodeError {
+        if error.at.is_some() {
+            return error;
+        }
+        let path = path_to_string(&self.path());
+        let before = if path.is_empty() { "" } else { ": " };
+        DecodeError { at: Some(at), message: format!("{path}{before}{}", error.message) }
+    }
+
+    fn wrong_type(&self, expected: &str) -> DecodeError {
         let hint = match (&self.node.value, expected) {
             (Value::Bool(_) | Value::Integer(_) | Value::Float(_), "a string") => ": quote it",
             _ => "",
         };
         let found = self.node.value.describe();
-        DecodeError::new(format!("expected {expected}, found {found}{hint}")).within(self.node.at)
-    }
-
-    fn child(self, node: &'a Node, tolerant: bool) -> Self {
-        Self { node, depth: self.depth + 1, tolerant, ..self }
+        self.locate(de::Error::custom(format!("expected {expected}, found {found}{hint}")))
     }
 }
 
@@ -160,13 +143,13 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
             },
             Value::String(text) => visitor.visit_borrowed_str(text),
             Value::Sequence(items) => {
-                visitor.visit_seq(Items { parent: self, items: items.iter(), index: 0 })
+                visitor.visit_seq(Items { parent: self, items: items.iter().enumerate() })
             }
             Value::Mapping(entries) => {
                 visitor.visit_map(Entries { parent: self, fields: &[], entries: entries.iter(), value: None })
             }
         }
-        .map_err(|error: DecodeError| error.within(self.node.at))
+        .map_err(|error| self.locate(error))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -207,7 +190,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         let Value::Mapping(entries) = &self.node.value else { return Err(self.wrong_type("a mapping")) };
         visitor
             .visit_map(Entries { parent: self, fields, entries: entries.iter(), value: None })
-            .map_err(|error: DecodeError| error.within(self.node.at))
+            .map_err(|error| self.locate(error))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -237,21 +220,30 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         let Some(text) = self.node.as_str() else { return Err(self.wrong_type("a string")) };
-        visitor
-            .visit_enum(StrDeserializer::<DecodeError>::new(text))
-            .map_err(|error: DecodeError| error.within(self.node.at))
+        visitor.visit_enum(StrDeserializer::<DecodeError>::new(text)).map_err(|error| self.locate(error))
     }
 
     /// Handles the value of a field that the type does not know.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        if self.tolerant {
-            return visitor.visit_unit();
+        match (self.step, self.unknown) {
+            _ if self.tolerant => {}
+            (Step::Field { key, fields, .. }, Some(unknown)) => {
+                let mut path = self.path();
+                path.retain(|segment| matches!(segment, Segment::Field(_)));
+                let path = path_to_string(&path);
+                let meant = misspelt(&key.value, fields.iter().copied());
+                let field = UnknownField { path: path.clone(), at: key.at, meant };
+                unknown.borrow_mut().entry(path).or_insert(field);
+            }
+            (Step::Root | Step::Index { .. }, Some(_)) => {}
+            (step, None) => {
+                // An unknown field is reported at its name, every other error at the value.
+                let at = if let Step::Field { key, .. } = step { key.at } else { self.node.at };
+                let message = format!("unknown field `{}`", path_to_string(&self.path()));
+                return Err(DecodeError { at: Some(at), message });
+            }
         }
-        if let Some(trace) = self.trace {
-            trace.note();
-            return visitor.visit_unit();
-        }
-        Err(DecodeError { unknown_field: true, ..DecodeError::new(String::new()) })
+        visitor.visit_unit()
     }
 
     forward_to_deserialize_any! {
@@ -269,8 +261,7 @@ fn whole(value: f64) -> Option<i64> {
 
 struct Items<'a, 't> {
     parent: Decoder<'a, 't>,
-    items: std::slice::Iter<'a, Node>,
-    index: usize,
+    items: Enumerate<slice::Iter<'a, Node>>,
 }
 
 impl<'a> SeqAccess<'a> for Items<'a, '_> {
@@ -280,13 +271,10 @@ impl<'a> SeqAccess<'a> for Items<'a, '_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, DecodeError> {
-        let Some(node) = self.items.next() else { return Ok(None) };
-        let index = self.index;
-        self.index += 1;
-        let decoder = self.parent.child(node, self.parent.tolerant);
-        seed.deserialize(decoder)
-            .map(Some)
-            .map_err(|error| error.within(node.at).under(Segment::Index(index)))
+        let Some((index, node)) = self.items.next() else { return Ok(None) };
+        let step = Step::Index { parent: &self.parent, index };
+        let decoder = Decoder { node, step, ..self.parent };
+        seed.deserialize(decoder).map(Some).map_err(|error| decoder.locate(error))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -297,7 +285,7 @@ impl<'a> SeqAccess<'a> for Items<'a, '_> {
 struct Entries<'a, 't> {
     parent: Decoder<'a, 't>,
     fields: Fields,
-    entries: std::slice::Iter<'a, (Key, Node)>,
+    entries: slice::Iter<'a, (Key, Node)>,
     value: Option<(&'a Key, &'a Node)>,
 }
 
@@ -307,26 +295,18 @@ impl<'a> MapAccess<'a> for Entries<'a, '_> {
     fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
         let Some((key, node)) = self.entries.next() else { return Ok(None) };
         self.value = Some((key, node));
-        seed.deserialize(KeyDecoder(key)).map(Some).map_err(|error| error.within(key.at))
+        seed.deserialize(KeyDecoder(key)).map(Some).map_err(|error| self.parent.locate_at(key.at, error))
     }
 
     fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let Some((key, node)) = self.value.take() else {
-            return Err(DecodeError::new("a value without a key".to_owned()));
+            return Err(de::Error::custom("a value without a key"));
         };
-        let tolerant = self.parent.tolerant || (self.parent.depth == 0 && key.name == "status");
-        if let Some(trace) = self.parent.trace {
-            trace.path.borrow_mut().push((key, self.fields));
-        }
-        let value = seed.deserialize(self.parent.child(node, tolerant));
-        if let Some(trace) = self.parent.trace {
-            trace.path.borrow_mut().pop();
-        }
-        value.map_err(|error| {
-            // An unknown field is reported at its name, every other error at the value.
-            let at = if error.unknown_field { key.at } else { node.at };
-            error.within(at).under(Segment::Field(key.name.clone()))
-        })
+        let parent = &self.parent;
+        let is_status = matches!(parent.step, Step::Root) && key.value == "status";
+        let step = Step::Field { parent, key, fields: self.fields };
+        let decoder = Decoder { node, step, tolerant: parent.tolerant || is_status, ..*parent };
+        seed.deserialize(decoder).map_err(|error| decoder.locate(error))
     }
 }
 
@@ -337,7 +317,7 @@ impl<'de> Deserializer<'de> for KeyDecoder<'de> {
     type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_borrowed_str(&self.0.name)
+        visitor.visit_borrowed_str(&self.0.value)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -388,7 +368,6 @@ mod tests {
     use super::*;
     use k8s_openapi::api::networking::v1::NetworkPolicy;
     use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-    use serde::Deserialize;
 
     fn failure<T: for<'a> Deserialize<'a> + fmt::Debug>(text: &str) -> String {
         let node = parse(text).unwrap().remove(0);
@@ -396,41 +375,38 @@ mod tests {
         format!("{}: {error}", error.at())
     }
 
+    /// Returns a policy whose first three lines are the same in every test.
+    fn policy(rest: &str) -> String {
+        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: a}}\n{rest}")
+    }
+
     #[test]
     fn a_misspelt_field_of_an_api_type_is_found_at_its_name() {
-        let text = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: a}
+        let text = policy(
+            "\
 spec:
   podSelector: {}
   ingress:
   - from:
     - podSelectors: {matchLabels: {app: web}}
-";
+",
+        );
         assert_eq!(
-            failure::<NetworkPolicy>(text),
+            failure::<NetworkPolicy>(&text),
             "8:7: unknown field `spec.ingress[0].from[0].podSelectors`"
         );
     }
 
     #[test]
     fn an_unknown_field_in_the_status_is_a_newer_servers() {
-        let text = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: a}
-status: {new: {field: 1}}
-";
-        decode::<NetworkPolicy>(&parse(text).unwrap()[0]).unwrap();
+        let text = policy("status: {new: {field: 1}}\n");
+        decode::<NetworkPolicy>(&parse(&text).unwrap()[0]).unwrap();
     }
 
     #[test]
     fn an_unknown_field_of_a_live_object_is_a_newer_servers() {
-        let text = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: a}
+        let text = policy(
+            "\
 spec:
   newField: {deep: 1}
   podSelector: {matchLabels: {app: web}}
@@ -439,8 +415,9 @@ spec:
     - {podSelector: {}, newPeer: 1}
     - {podSelector: {}, newPeer: 2}
   - form: []
-";
-        let node = parse(text).unwrap().remove(0);
+",
+        );
+        let node = parse(&text).unwrap().remove(0);
         let (policy, unknown) = decode_live::<NetworkPolicy>(&node).unwrap();
         let unknown: Vec<_> = unknown.into_iter().map(|field| (field.path, field.at, field.meant)).collect();
         let at = |line, column| Location { line, column };

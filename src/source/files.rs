@@ -60,7 +60,11 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Text>, Error> {
 }
 
 fn read_folder(folder: &Path) -> Result<Vec<Text>, Error> {
-    let files = find(folder)?;
+    let mut files = Vec::new();
+    let is_manifest =
+        |path: &Path| path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+    find_below(folder, &is_manifest, &mut files)?;
+    files.sort();
     if files.is_empty() {
         return Err(Error::whole(&name_of(folder), "no .yaml, .yml or .json file in this folder"));
     }
@@ -73,16 +77,6 @@ fn read_folder(folder: &Path) -> Result<Vec<Text>, Error> {
         ));
     }
     Ok(texts)
-}
-
-/// Returns every `.yaml`, `.yml` and `.json` file in and below a folder, sorted by path.
-fn find(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    let is_manifest =
-        |path: &Path| path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-    find_below(folder, &is_manifest, &mut files)?;
-    files.sort();
-    Ok(files)
 }
 
 /// Adds every file in and below a folder that `is_wanted` accepts to `files`. Skips folders whose names begin with a

@@ -4,7 +4,7 @@
 //! `kubectl` splits a text at its `---` lines (`YAMLReader` of k8s.io/apimachinery) and reads the first document of
 //! each part with a port of libyaml (go.yaml.in/yaml/v2), a parser of YAML 1.1. It reads JSON with another parser.
 
-use super::node::Location;
+use super::node::{Location, quote};
 use super::syntax::{SyntaxError, SyntaxProblem};
 
 /// Characters that end a line only in YAML 1.1, with their escapes in double quotes.
@@ -18,11 +18,15 @@ pub(super) fn check_lines(text: &str, start: Location) -> Result<(), SyntaxError
     let location = |offset: usize| start.after(text.get(..offset).unwrap_or_default());
     let line_end = |c: char| LINE_ENDS.into_iter().find(|(end, _)| *end == c);
     if let Some((offset, (end, escape))) = text.char_indices().find_map(|(i, c)| Some((i, line_end(c)?))) {
-        return Err(SyntaxProblem::LineEnd { code: end.into(), escape }.at(location(offset)));
+        let message = format!(
+            "kubectl ends the line here, at the invisible character U+{:04X}: write a line feed, or `{escape}` in double quotes",
+            u32::from(end)
+        );
+        return Err(SyntaxProblem::refused(message).at(location(offset)));
     }
     let (mut lines, mut offset) = (Lines::default(), 0);
     for line in text.split_inclusive(['\n', '\r']) {
-        lines.check(line).map_err(|problem| problem.at(location(offset)))?;
+        lines.check(line).map_err(|why| SyntaxProblem::refused(why).at(location(offset)))?;
         offset += line.len();
     }
     Ok(())
@@ -40,16 +44,19 @@ struct Lines {
 }
 
 impl Lines {
-    fn check(&mut self, line: &str) -> Result<(), SyntaxProblem> {
+    /// Returns why `kubectl` reads a line differently, if it does.
+    fn check(&mut self, line: &str) -> Result<(), &'static str> {
         let is_after_return = self.is_after_return && line != "\n";
         self.is_after_return = line.ends_with('\r');
         let content = line.trim_end_matches(['\n', '\r']);
         if let Some(rest) = content.strip_prefix("---") {
             if !is_end(rest) {
-                return Err(SyntaxProblem::BehindSeparator);
+                return Err("kubectl allows nothing but a comment behind `---`: write it on the next line");
             }
             if is_after_return {
-                return Err(SyntaxProblem::NoLineFeed);
+                return Err(
+                    "kubectl ignores this document, because the line before it has no line feed: end all lines with line feeds",
+                );
             }
             (self.has_content, self.has_ended) = (false, false);
             return Ok(());
@@ -62,10 +69,10 @@ impl Lines {
             return Ok(());
         }
         if self.has_ended {
-            return Err(SyntaxProblem::AfterEnd);
+            return Err("kubectl ignores what follows `...`: write `---` on a line of its own before it");
         }
         if content.starts_with('%') && !self.has_content {
-            return Err(SyntaxProblem::Directive);
+            return Err("kubectl reads no directives: remove this line");
         }
         self.has_content = true;
         Ok(())
@@ -87,7 +94,12 @@ fn begins_with_space(text: &str) -> bool {
 /// # Errors
 /// If `kubectl` reads it differently.
 pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), SyntaxProblem> {
-    let refused = |why| Err(SyntaxProblem::FlowScalar { text: text.to_owned(), why });
+    let shown = quote(text);
+    let refused = |why| {
+        let message =
+            format!("kubectl does not read {shown} in braces or brackets, because it {why}: quote it");
+        Err(SyntaxProblem::refused(message))
+    };
     if text.is_empty() {
         Ok(())
     } else if text.starts_with(':') {
@@ -99,7 +111,10 @@ pub(super) fn check_flow_scalar(text: &str, rest: &str) -> Result<(), SyntaxProb
         .strip_prefix(':')
         .is_some_and(|rest| rest.starts_with([',', '[', ']', '{', '}']))
     {
-        Err(SyntaxProblem::ColonBehind(text.to_owned()))
+        let message = format!(
+            "kubectl takes the colon behind {shown} for a part of it: write a space behind the colon"
+        );
+        Err(SyntaxProblem::refused(message))
     } else {
         Ok(())
     }

@@ -1,23 +1,14 @@
-//! Values that know their location.
+//! Decodes values that know their location.
 
-use std::fmt;
 use std::marker::PhantomData;
+use std::{fmt, iter};
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::node::{Key, Location, Node, Value};
+use super::node::{Located, Location, Value};
 
 /// Name of the tuple struct that requests a value's location from a decoder.
 pub(super) const LOCATED: &str = "$netproof::source::Located";
-
-/// A value and its location in the document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located<T> {
-    /// The value.
-    pub value: T,
-    /// Location of its first character.
-    pub at: Location,
-}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -43,63 +34,46 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for LocatedVisitor<T> {
 }
 
 /// Decodes any part of a document into the same tree.
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Located { value: Any(value), at } = Located::deserialize(deserializer)?;
-        Ok(Node { value, at })
+        deserializer.deserialize_any(ValueVisitor)
     }
 }
 
-struct Any(Value);
+struct ValueVisitor;
 
-impl<'de> Deserialize<'de> for Any {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyVisitor)
-    }
-}
-
-struct AnyVisitor;
-
-impl<'de> Visitor<'de> for AnyVisitor {
-    type Value = Any;
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_unit<E>(self) -> Result<Any, E> {
-        Ok(Any(Value::Null))
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Any, E> {
-        Ok(Any(Value::Bool(value)))
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Any, E> {
-        Ok(Any(Value::Integer(value)))
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Any, E> {
-        Ok(Any(Value::Float(value)))
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Any, E> {
-        Ok(Any(Value::String(text.to_owned())))
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Any, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = items.next_element()? {
-            nodes.push(node);
-        }
-        Ok(Any(Value::Sequence(nodes)))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        iter::from_fn(|| items.next_element().transpose()).collect::<Result<_, _>>().map(Value::Sequence)
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Any, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(Located { value: name, at }) = map.next_key()? {
-            entries.push((Key { name, at }, map.next_value()?));
-        }
-        Ok(Any(Value::Mapping(entries)))
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        iter::from_fn(|| map.next_entry().transpose()).collect::<Result<_, _>>().map(Value::Mapping)
     }
 }

@@ -5,9 +5,9 @@
 //! mapping that has the key. `kubectl` sets the merged keys at the position of `<<` (`decoder.merge` of
 //! go.yaml.in/yaml/v2). So of two equal keys the last one wins, whether it is merged or written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
-use super::node::{Key, Node, Value};
+use super::node::{Key, Location, Node, Value, quote};
 use super::syntax::{Dialect, SyntaxError, SyntaxProblem};
 
 type Entry = (Key, Node);
@@ -43,14 +43,14 @@ impl Mapping {
         match self.pending.take() {
             None if is_merge => self.pending = Some(Pending::Merge),
             None => self.pending = Some(Pending::Key(as_key(node)?)),
-            Some(Pending::Key(key)) => self.write(key, node)?,
+            Some(Pending::Key(key)) => self.set((key, node), true)?,
             Some(Pending::Merge) => {
                 let mut mappings = mappings_of(node)?;
                 match dialect {
                     Dialect::Own => self.merged.append(&mut mappings),
                     // The first mapping of a list wins, so it is set last.
                     Dialect::Kubectl => {
-                        mappings.into_iter().rev().flatten().for_each(|entry| self.set(entry));
+                        mappings.into_iter().rev().flatten().try_for_each(|entry| self.set(entry, false))?;
                     }
                 }
             }
@@ -65,34 +65,31 @@ impl Mapping {
 
     /// Returns all entries, each name once.
     pub(super) fn finish(mut self) -> Vec<Entry> {
-        for entry in std::mem::take(&mut self.merged).into_iter().flatten() {
-            if !self.by_name.contains_key(&entry.0.name) {
-                self.set(entry);
+        for entry in self.merged.into_iter().flatten() {
+            let position = Position { index: self.entries.len(), is_written: false };
+            if let hash_map::Entry::Vacant(vacant) = self.by_name.entry(entry.0.value.clone()) {
+                vacant.insert(position);
+                self.entries.push(entry);
             }
         }
         self.entries
     }
 
-    fn write(&mut self, key: Key, node: Node) -> Result<(), SyntaxError> {
-        if self.by_name.get(&key.name).is_some_and(|position| position.is_written) {
-            return Err(SyntaxProblem::Repeated(key.name).at(key.at));
-        }
-        let name = key.name.clone();
-        self.set((key, node));
-        if let Some(position) = self.by_name.get_mut(&name) {
-            position.is_written = true;
-        }
-        Ok(())
-    }
-
     /// Adds an entry, or replaces the one with the same name.
-    fn set(&mut self, entry: Entry) {
+    fn set(&mut self, entry: Entry, is_written: bool) -> Result<(), SyntaxError> {
+        let (key, _) = &entry;
         let next = Position { index: self.entries.len(), is_written: false };
-        let position = self.by_name.entry(entry.0.name.clone()).or_insert(next);
+        let position = self.by_name.entry(key.value.clone()).or_insert(next);
+        if is_written && position.is_written {
+            let message = format!("the field {} is there twice", quote(&key.value));
+            return Err(SyntaxProblem::refused(message).at(key.at));
+        }
+        position.is_written |= is_written;
         match self.entries.get_mut(position.index) {
             Some(there) => *there = entry,
             None => self.entries.push(entry),
         }
+        Ok(())
     }
 }
 
@@ -101,10 +98,15 @@ fn mappings_of(node: Node) -> Result<Vec<Vec<Entry>>, SyntaxError> {
     let at = node.at;
     let items = if let Value::Sequence(items) = node.value { items } else { vec![node] };
     let entries = |item: Node| {
-        let Value::Mapping(entries) = item.value else { return Err(SyntaxProblem::CannotMerge.at(at)) };
+        let Value::Mapping(entries) = item.value else { return Err(cannot_merge(at)) };
         Ok(entries)
     };
     items.into_iter().map(entries).collect()
+}
+
+/// Returns the error for a value after `<<` that is not a mapping.
+pub(super) fn cannot_merge(at: Location) -> SyntaxError {
+    SyntaxProblem::refused("`<<` merges a mapping or a list of them").at(at)
 }
 
 /// Converts a scalar to a key, as `kubectl` does.
@@ -116,10 +118,11 @@ fn as_key(node: Node) -> Result<Key, SyntaxError> {
         Value::Integer(value) => value.to_string(),
         Value::Float(value) => float_key(value),
         Value::Null | Value::Sequence(_) | Value::Mapping(_) => {
-            return Err(SyntaxProblem::NotKey(value.describe()).at(at));
+            let message = format!("a key must be a string, found {}: quote it", value.describe());
+            return Err(SyntaxProblem::refused(message).at(at));
         }
     };
-    Ok(Key { name, at })
+    Ok(Key { value: name, at })
 }
 
 /// Formats a number as Go's `FormatFloat(value, 'g', -1, 32)` does.

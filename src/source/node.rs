@@ -1,5 +1,6 @@
 //! A document as a tree. Every part knows its location.
 
+use std::collections::HashMap;
 use std::fmt;
 
 /// A line and column of a text.
@@ -32,14 +33,20 @@ impl fmt::Display for Location {
     }
 }
 
-/// A value and its location.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Node {
+/// A value and its location in the document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
     /// The value.
-    pub value: Value,
-    /// Where it begins.
+    pub value: T,
+    /// Location of its first character.
     pub at: Location,
 }
+
+/// A part of a document.
+pub type Node = Located<Value>;
+
+/// A key of a mapping.
+pub type Key = Located<String>;
 
 /// The value of a [`Node`], with the types of JSON.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,15 +67,6 @@ pub enum Value {
     Mapping(Vec<(Key, Node)>),
 }
 
-/// A key of a mapping and its location.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
-    /// The key.
-    pub name: String,
-    /// Where it begins.
-    pub at: Location,
-}
-
 /// One step of a path into a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
@@ -81,13 +79,17 @@ pub enum Segment {
 impl Node {
     /// Returns the value of a field, if this is a mapping that has it.
     pub fn get(&self, field: &str) -> Option<&Node> {
-        let Value::Mapping(entries) = &self.value else { return None };
-        entries.iter().find(|(key, _)| key.name == field).map(|(_, node)| node)
+        self.entries().iter().find(|(key, _)| key.value == field).map(|(_, node)| node)
     }
 
     /// Returns the string, if this is one.
     pub fn as_str(&self) -> Option<&str> {
         if let Value::String(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// Returns the keys and values of a mapping; empty if this is not a mapping.
+    pub fn entries(&self) -> &[(Key, Node)] {
+        if let Value::Mapping(entries) = &self.value { entries } else { &[] }
     }
 
     /// Returns the elements of a list; empty if this is not a list.
@@ -108,11 +110,11 @@ impl Node {
                     && items.iter().zip(others).all(|(item, other)| item.has_same_content(other))
             }
             (Value::Mapping(entries), Value::Mapping(others)) => {
-                let (entries, others) = (by_name(entries), by_name(others));
-                let same = |((key, value), (other_key, other)): (&Entry<'_>, &Entry<'_>)| {
-                    key == other_key && value.has_same_content(other)
+                let others: HashMap<_, _> = others.iter().map(|(key, node)| (&key.value, node)).collect();
+                let is_same = |(key, node): &(Key, Node)| {
+                    others.get(&key.value).is_some_and(|other| node.has_same_content(other))
                 };
-                entries.len() == others.len() && entries.iter().zip(&others).all(same)
+                entries.len() == others.len() && entries.iter().all(is_same)
             }
             (value, other) => value == other,
         }
@@ -134,14 +136,6 @@ impl Node {
         }
         node.at
     }
-}
-
-type Entry<'a> = (&'a str, &'a Node);
-
-fn by_name(entries: &[(Key, Node)]) -> Vec<Entry<'_>> {
-    let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.name.as_str(), value)).collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    entries
 }
 
 impl Value {

@@ -7,8 +7,8 @@ use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, StructureStyl
 use serde::de::IgnoredAny;
 
 use super::kubectl;
-use super::mapping::Mapping;
-use super::node::{Key, Location, Node, Value};
+use super::mapping::{Mapping, cannot_merge};
+use super::node::{Key, Location, Node, Value, quote};
 use super::relax::relax;
 use super::scalar::{resolve, tagged};
 use super::syntax::{Dialect, SyntaxError, SyntaxProblem};
@@ -41,10 +41,10 @@ pub fn parse_as(text: &str, dialect: Dialect) -> Result<Vec<Node>, SyntaxError> 
         }
         let mut builder = Builder::new(dialect, at, aliased);
         if let Err(failure) = builder.read(text) {
-            let relaxed = if failure.is_about_space { relax(text) } else { None };
-            let Some(relaxed) = relaxed else { return Err(failure.error) };
+            let relaxed = if is_about_space(&failure.problem) { relax(text) } else { None };
+            let Some(relaxed) = relaxed else { return Err(failure) };
             builder = Builder::new(dialect, at, aliased);
-            builder.read(&relaxed).map_err(|failure| failure.error)?;
+            builder.read(&relaxed)?;
         }
         aliased = builder.aliased;
         documents.append(&mut builder.documents);
@@ -89,34 +89,32 @@ fn parts(text: &str) -> Vec<Part<'_>> {
         return whole(false);
     }
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
-    let mut ends = Vec::new();
+    let (mut parts, mut rest, mut at) = (Vec::new(), text, Location::START);
     let is_json = loop {
         match stream.next() {
-            Some(Ok(_)) => ends.push(stream.byte_offset()),
+            Some(Ok(_)) => {}
             Some(Err(_)) => break false,
             None => break true,
         }
-    };
-    if ends.len() < 2 {
-        return whole(is_json);
-    }
-    let (mut parts, mut rest, mut at) = (Vec::new(), text, Location::START);
-    let mut begin = 0;
-    for end in ends {
-        let Some((part, after)) = rest.split_at_checked(end - begin) else { return whole(false) };
+        let length = stream.byte_offset() - (text.len() - rest.len());
+        let Some((part, after)) = rest.split_at_checked(length) else { return whole(false) };
         parts.push(Part { at, text: part, is_json: true });
-        at = at.after(part);
-        (rest, begin) = (after, end);
+        (rest, at) = (after, at.after(part));
+    };
+    if parts.len() < 2 {
+        return whole(is_json);
     }
     parts.push(Part { at, text: rest, is_json });
     parts
 }
 
-/// Why a text cannot be read.
-struct Failure {
-    error: SyntaxError,
-    /// Whether the error is about space that YAML 1.2 does not allow, so that [`relax`] may help.
-    is_about_space: bool,
+/// Returns whether a problem is about space that YAML 1.2 does not allow, so that [`relax`] may help.
+fn is_about_space(problem: &SyntaxProblem) -> bool {
+    use ErrorKind::{InvalidQuotedScalarIndent, TabInBlockIndentation, TabInIndentation};
+    matches!(
+        problem,
+        SyntaxProblem::NotYaml(TabInBlockIndentation | TabInIndentation | InvalidQuotedScalarIndent)
+    )
 }
 
 struct Builder {
@@ -150,25 +148,22 @@ impl Builder {
         Self { dialect, start, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), aliased }
     }
 
-    fn read(&mut self, text: &str) -> Result<(), Failure> {
+    fn read(&mut self, text: &str) -> Result<(), SyntaxError> {
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| Failure {
-                error: SyntaxProblem::NotYaml(error.kind().clone()).at(self.location(error.marker())),
-                is_about_space: matches!(
-                    error.kind(),
-                    ErrorKind::TabInBlockIndentation
-                        | ErrorKind::TabInIndentation
-                        | ErrorKind::InvalidQuotedScalarIndent
-                ),
+            let (event, span) = event.map_err(|error| {
+                SyntaxProblem::NotYaml(error.kind().clone()).at(self.location(error.marker()))
             })?;
             let at = self.location(&span.start);
-            // An omitted value is a scalar without characters. `rest` is then empty.
-            let end = span.end.byte_offset().filter(|_| span.end.index() > span.start.index());
-            let rest = end.and_then(|end| text.get(end..)).unwrap_or_default();
-            self.check_flow_scalar(&event, rest)
-                .map_err(|problem| problem.at(at))
-                .and_then(|()| self.event(event, at))
-                .map_err(|error| Failure { error, is_about_space: false })?;
+            if let Event::Scalar(scalar, ScalarStyle::Plain, ..) = &event
+                && self.dialect == Dialect::Kubectl
+                && self.is_in_flow()
+            {
+                // An omitted value is a scalar without characters. `rest` is then empty.
+                let end = span.end.byte_offset().filter(|_| span.end.index() > span.start.index());
+                let rest = end.and_then(|end| text.get(end..)).unwrap_or_default();
+                kubectl::check_flow_scalar(scalar, rest).map_err(|problem| problem.at(at))?;
+            }
+            self.event(event, at)?;
         }
         Ok(())
     }
@@ -189,36 +184,42 @@ impl Builder {
                 let is_merge = is_merge(&text, style, tag.as_deref());
                 let value =
                     scalar(text, style, tag.as_deref(), self.dialect).map_err(|problem| problem.at(at))?;
-                self.complete_scalar(Node { value, at }, anchor, is_merge)
+                self.complete(Node { value, at }, anchor, is_merge)
             }
             Event::SequenceStart(style, anchor, tag) => {
-                self.collection_tag(tag.as_deref(), "seq", at)?;
-                self.begin(at, anchor, style, Content::Sequence(Vec::new()));
-                Ok(())
+                self.begin(at, anchor, style, tag.as_deref(), Content::Sequence(Vec::new()))
             }
             Event::MappingStart(style, anchor, tag) => {
-                self.collection_tag(tag.as_deref(), "map", at)?;
-                self.begin(at, anchor, style, Content::Mapping(Mapping::default()));
-                Ok(())
+                self.begin(at, anchor, style, tag.as_deref(), Content::Mapping(Mapping::default()))
             }
-            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(Open { at, anchor, content: Content::Sequence(items), .. }) => {
-                    self.complete(Node { value: Value::Sequence(items), at }, anchor)
-                }
-                Some(Open { at, anchor, content: Content::Mapping(mapping), .. }) => {
-                    self.complete(Node { value: Value::Mapping(mapping.finish()), at }, anchor)
-                }
-                None => Ok(()),
-            },
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(Open { at, anchor, content, .. }) = self.open.pop() else { return Ok(()) };
+                let value = match content {
+                    Content::Sequence(items) => Value::Sequence(items),
+                    Content::Mapping(mapping) => Value::Mapping(mapping.finish()),
+                };
+                self.complete(Node { value, at }, anchor, false)
+            }
             Event::Alias(anchor) => {
-                let inside = || SyntaxProblem::AliasInItself.at(at);
-                let size = self.anchors.get(&anchor).map(|(_, size)| *size).ok_or_else(inside)?;
-                self.count_copy(size, at)?;
-                let node = self.anchors.get(&anchor).map(|(node, _)| node.clone()).ok_or_else(inside)?;
-                self.check_merged_alias(&node, at)?;
-                self.complete(node, 0)
+                let Some((node, size)) = self.anchors.get(&anchor) else {
+                    return Err(SyntaxProblem::refused("an alias inside its own anchor").at(at));
+                };
+                count_copy(&mut self.aliased, *size, at)?;
+                // `kubectl` refuses an alias of a list after `<<`, too: it merges a list only if the list itself is
+                // written there.
+                if self.dialect == Dialect::Kubectl
+                    && let Some(Open { content: Content::Mapping(mapping), .. }) = self.open.last()
+                    && mapping.is_merging()
+                    && matches!(node.value, Value::Sequence(_))
+                {
+                    return Err(cannot_merge(at));
+                }
+                let node = node.clone();
+                self.complete(node, 0, false)
             }
-            Event::UnresolvedAlias(name) => Err(SyntaxProblem::UnknownAnchor(name.into()).at(at)),
+            Event::UnresolvedAlias(name) => {
+                Err(SyntaxProblem::refused(format!("unknown anchor {}", quote(&name))).at(at))
+            }
             Event::DocumentStart(..) => {
                 self.anchors.clear();
                 Ok(())
@@ -228,84 +229,62 @@ impl Builder {
             | Event::DocumentEnd
             | Event::Anchor(..)
             | Event::Comment(..) => Ok(()),
-            _ => Err(SyntaxProblem::Unsupported.at(at)),
+            _ => Err(SyntaxProblem::refused("something that YAML 1.2 does not have").at(at)),
         }
     }
 
-    fn begin(&mut self, at: Location, anchor: usize, style: StructureStyle, content: Content) {
+    fn begin(
+        &mut self,
+        at: Location,
+        anchor: usize,
+        style: StructureStyle,
+        tag: Option<&Tag>,
+        content: Content,
+    ) -> Result<(), SyntaxError> {
+        let expected = match content {
+            Content::Sequence(_) => "seq",
+            Content::Mapping(_) => "map",
+        };
+        if let Some(tag) = tag
+            && self.dialect == Dialect::Own
+            && !tag.is_yaml_core_schema_tag(expected)
+        {
+            return Err(unknown_tag(tag).at(at));
+        }
         let is_flow = style == StructureStyle::Flow || self.is_in_flow();
         self.open.push(Open { at, anchor, is_flow, content });
+        Ok(())
     }
 
     fn is_in_flow(&self) -> bool {
         self.open.last().is_some_and(|open| open.is_flow)
     }
 
-    /// Refuses a plain scalar that `kubectl` reads differently. `rest` is the text after it.
-    fn check_flow_scalar(&self, event: &Event<'_>, rest: &str) -> Result<(), SyntaxProblem> {
-        if let Event::Scalar(text, ScalarStyle::Plain, ..) = event
-            && self.dialect == Dialect::Kubectl
-            && self.is_in_flow()
-        {
-            return kubectl::check_flow_scalar(text, rest);
-        }
-        Ok(())
-    }
-
-    /// Counts a copy before it is made.
-    fn count_copy(&mut self, size: usize, at: Location) -> Result<(), SyntaxError> {
-        self.aliased = self.aliased.saturating_add(size);
-        if self.aliased > ALIASED_BYTES {
-            return Err(SyntaxProblem::TooLarge.at(at));
-        }
-        Ok(())
-    }
-
-    fn collection_tag(&self, tag: Option<&Tag>, expected: &str, at: Location) -> Result<(), SyntaxError> {
-        match (tag, self.dialect) {
-            (Some(tag), Dialect::Own) if !tag.is_yaml_core_schema_tag(expected) => {
-                Err(unknown_tag(tag).at(at))
-            }
-            (Some(_) | None, Dialect::Own | Dialect::Kubectl) => Ok(()),
-        }
-    }
-
-    /// Refuses an alias after `<<` that stands for a list. `kubectl` refuses it, too: it merges a list only if the
-    /// list itself is written there.
-    fn check_merged_alias(&self, node: &Node, at: Location) -> Result<(), SyntaxError> {
-        match (self.dialect, self.open.last().map(|open| &open.content), &node.value) {
-            (Dialect::Kubectl, Some(Content::Mapping(mapping)), Value::Sequence(_))
-                if mapping.is_merging() =>
-            {
-                Err(SyntaxProblem::CannotMerge.at(at))
-            }
-            (Dialect::Kubectl | Dialect::Own, ..) => Ok(()),
-        }
-    }
-
-    /// Adds a complete node to the collection around it, or to the documents.
-    fn complete(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
-        self.complete_scalar(node, anchor, false)
-    }
-
-    /// Adds a complete node, as `complete` does. `is_merge` says that the node is the merge key `<<`.
-    fn complete_scalar(&mut self, node: Node, anchor: usize, is_merge: bool) -> Result<(), SyntaxError> {
+    /// Adds a complete node to the collection around it, or to the documents. `is_merge` says that the node is the
+    /// merge key `<<`.
+    fn complete(&mut self, node: Node, anchor: usize, is_merge: bool) -> Result<(), SyntaxError> {
         if anchor != 0 {
             let size = size(&node);
-            self.count_copy(size, node.at)?;
+            count_copy(&mut self.aliased, size, node.at)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
         match self.open.last_mut().map(|open| &mut open.content) {
-            None => {
-                if !node.is_null() {
-                    self.documents.push(node);
-                }
-            }
+            None if node.is_null() => {}
+            None => self.documents.push(node),
             Some(Content::Sequence(items)) => items.push(node),
             Some(Content::Mapping(mapping)) => mapping.push(node, is_merge, self.dialect)?,
         }
         Ok(())
     }
+}
+
+/// Counts a copy before it is made.
+fn count_copy(aliased: &mut usize, size: usize, at: Location) -> Result<(), SyntaxError> {
+    *aliased = aliased.saturating_add(size);
+    if *aliased > ALIASED_BYTES {
+        return Err(SyntaxProblem::refused("aliases make this document too large").at(at));
+    }
+    Ok(())
 }
 
 /// Returns whether a scalar is the merge key `<<`, and not an ordinary string. The merge key is not quoted (`isMerge`
@@ -330,27 +309,22 @@ fn scalar(
     dialect: Dialect,
 ) -> Result<Value, SyntaxProblem> {
     let Some(tag) = tag else {
-        return Ok(match style {
-            ScalarStyle::Plain => {
-                let value = resolve(&text, dialect);
-                // Objects are sent as JSON, which has no infinity and no NaN.
-                if dialect == Dialect::Kubectl && matches!(value, Value::Float(value) if !value.is_finite()) {
-                    return Err(SyntaxProblem::NotFinite(text.into_owned()));
-                }
-                value
-            }
-            ScalarStyle::SingleQuoted
-            | ScalarStyle::DoubleQuoted
-            | ScalarStyle::Literal
-            | ScalarStyle::Folded => Value::String(text.into_owned()),
-        });
+        if style != ScalarStyle::Plain {
+            return Ok(Value::String(text.into_owned()));
+        }
+        let value = resolve(&text, dialect);
+        // Objects are sent as JSON, which has no infinity and no NaN.
+        if dialect == Dialect::Kubectl && matches!(value, Value::Float(value) if !value.is_finite()) {
+            let message = format!("{} is no number that an object may have", quote(&text));
+            return Err(SyntaxProblem::refused(message));
+        }
+        return Ok(value);
     };
-    match (tag.suffix_in_namespace(YAML_TAGS).as_deref(), dialect) {
-        (Some(name), _) => tagged(text, name, dialect).unwrap_or_else(|| Err(unknown_tag(tag))),
+    match tag.suffix_in_namespace(YAML_TAGS).as_deref() {
+        Some(name) => tagged(text, name, dialect).unwrap_or_else(|| Err(unknown_tag(tag))),
         // `!` alone requests the plain text, without resolving it.
-        (None, _) if is_bare(tag) => Ok(Value::String(text.into_owned())),
-        (None, Dialect::Kubectl) => Ok(Value::String(text.into_owned())),
-        (None, Dialect::Own) => Err(unknown_tag(tag)),
+        None if is_bare(tag) || dialect == Dialect::Kubectl => Ok(Value::String(text.into_owned())),
+        None => Err(unknown_tag(tag)),
     }
 }
 
@@ -358,7 +332,8 @@ fn scalar(
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
 fn unknown_tag(tag: &Tag) -> SyntaxProblem {
-    SyntaxProblem::UnknownTag(format!("{}{}", tag.handle(), tag.suffix()))
+    let name = format!("{}{}", tag.handle(), tag.suffix());
+    SyntaxProblem::refused(format!("unknown tag {}", quote(&name)))
 }
 
 /// Returns the size of a node in memory, in bytes.
@@ -366,7 +341,7 @@ fn size(node: &Node) -> usize {
     let within = match &node.value {
         Value::Sequence(items) => items.iter().map(size).sum(),
         Value::Mapping(entries) => {
-            entries.iter().map(|(key, node)| size_of::<Key>() + key.name.len() + size(node)).sum()
+            entries.iter().map(|(key, node)| size_of::<Key>() + key.value.len() + size(node)).sum()
         }
         Value::String(text) => text.len(),
         Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => 0,
@@ -540,7 +515,7 @@ mod tests {
     fn keys_that_are_no_strings_are_read_as_kubectl_writes_them() {
         let node = manifest("1: a\n0x10: b\nyes: c\n1.5: d\n1e10: e\n0.00001: f\n");
         let Value::Mapping(entries) = &node.value else { panic!("{}", node.value.describe()) };
-        let names: Vec<_> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
+        let names: Vec<_> = entries.iter().map(|(key, _)| key.value.as_str()).collect();
         assert_eq!(names, ["1", "16", "true", "1.5", "1e+10", "1e-05"]);
     }
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::node::Value;
+use super::node::{Value, quote};
 use super::syntax::{Dialect, SyntaxProblem};
 
 /// Returns the value of a plain (unquoted) scalar.
@@ -53,7 +53,7 @@ fn binary(text: &str) -> Result<Value, SyntaxProblem> {
 }
 
 fn not_of_tag(text: &str, tag: &str) -> SyntaxProblem {
-    SyntaxProblem::NotOfTag { text: text.to_owned(), tag: tag.to_owned() }
+    SyntaxProblem::refused(format!("{} is no {tag}", quote(text)))
 }
 
 /// Decodes base64 with its padding.
@@ -77,14 +77,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 }
 
 fn base64_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
+    let mut digits = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain([b'+', b'/']);
+    digits.position(|digit| digit == byte).and_then(|at| u8::try_from(at).ok())
 }
 
 fn number(text: &str) -> Option<Value> {

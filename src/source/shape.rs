@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::files::Document;
-use super::located::Located;
-use super::node::{Node, Value};
+use super::node::{Located, Node, Value};
 
 /// Checks the kind and version of a document. This happens before its fields are decoded, because the fields of
 /// another kind would only be reported as unknown.
@@ -20,16 +19,13 @@ pub fn expect_kind(document: &Document, api_version: &str, kind: &str) -> Result
         return Err(Error::at(name, node.at, message));
     }
     for (field, expected) in [("kind", kind), ("apiVersion", api_version)] {
-        match node.get(field).map(|found| (found, found.as_str())) {
-            Some((_, Some(text))) if text == expected => {}
-            Some((found, _)) => {
-                let message = format!("{field}: expected `{expected}`, found {}", found.value.describe());
-                return Err(Error::at(name, found.at, message));
-            }
-            None => {
-                let message = format!("not a {what}: it has no {field}; write `{field}: {expected}`");
-                return Err(Error::at(name, node.at, message));
-            }
+        let Some(found) = node.get(field) else {
+            let message = format!("not a {what}: it has no {field}; write `{field}: {expected}`");
+            return Err(Error::at(name, node.at, message));
+        };
+        if found.as_str() != Some(expected) {
+            let message = format!("{field}: expected `{expected}`, found {}", found.value.describe());
+            return Err(Error::at(name, found.at, message));
         }
     }
     Ok(())

@@ -39,10 +39,13 @@ impl World {
         if let EndpointName::Pod { namespace, name } = &endpoint
             && self.pod(namespace, name).is_some_and(|pod| pod.ended)
         {
-            return Err(Error::HasEnded(endpoint));
+            let message = format!("{endpoint} has ended: its address may be another pod's");
+            return Err(Error::Refused(message));
         }
         if self.addresses(&endpoint).is_none() {
-            return Err(Error::NoEndpoint(endpoint));
+            return Err(Error::Refused(format!(
+                "there is no {endpoint} when this is applied: an address can be named from the step after its endpoint came"
+            )));
         }
         let found = self.address(&endpoint, name.family);
         Ok(found.unwrap_or_else(|| stand_in(name.family, self.number_of(&endpoint))))

@@ -88,7 +88,7 @@ impl FromStr for Capability {
         let known = Self::ALL.into_iter().find(|capability| capability.name() == text);
         known.ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            ParseError::Capability { text: text.to_owned(), known }
+            ParseError(format!("`{text}` is not something that can be required: write one of {known}"))
         })
     }
 }

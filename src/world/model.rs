@@ -15,7 +15,7 @@ use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenServ
 
 /// The network under test at one moment. The backend fills in the addresses, and everything else that only
 /// the backend knows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct World {
     /// The part that the policy engine sees.
     pub cluster: Cluster,
@@ -122,7 +122,7 @@ impl World {
             }
             Action::DeleteClusterPolicy(name) => {
                 remove(&mut self.cluster.cluster_policies, name, |policy| policy.name.clone())
-                    .ok_or_else(|| Error::NoClusterPolicy(name.clone()))?;
+                    .ok_or_else(|| Error::Refused(format!("there is no {name}")))?;
                 self.written_for_cluster.retain(|written| written.policy.name != *name);
             }
             Action::SetService(written) => self.set_service(written)?,
@@ -134,23 +134,24 @@ impl World {
             Action::LabelPod { pod, labels } => change_labels(&mut self.pod_mut(pod)?.labels, labels),
             Action::LabelNamespace { namespace, labels } => {
                 if labels.get(NAMESPACE_NAME_LABEL).is_some_and(|value| value.as_ref() != Some(namespace)) {
-                    return Err(Error::NamespaceNameLabel);
+                    let message =
+                        format!("the API server does not let anybody change {NAMESPACE_NAME_LABEL}");
+                    return Err(Error::Refused(message));
                 }
                 change_labels(&mut self.namespace(namespace)?.labels, labels);
             }
             Action::AddPod(pod) => {
                 self.namespace(&pod.namespace)?;
-                let identity = Identity::of_pod(pod);
-                match self.pod(&pod.namespace, &pod.name) {
-                    Some(Pod { ended: true, .. }) => return Err(Error::EndedPodExists(identity)),
-                    Some(_) => return Err(Error::PodExists(identity)),
-                    None => self.cluster.pods.push(pod.clone()),
+                if let Some(other) = self.pod(&pod.namespace, &pod.name) {
+                    let how = if other.ended { "that has ended: remove it first" } else { "already" };
+                    return Err(Error::Refused(format!("there is a pod {} {how}", Identity::of_pod(pod))));
                 }
+                self.cluster.pods.push(pod.clone());
             }
             Action::EndPod(identity) => {
                 let pod = self.pod_mut(identity)?;
                 if pod.ended {
-                    return Err(Error::EndedAlready(identity.clone()));
+                    return Err(Error::Refused(format!("pod {identity} has ended already")));
                 }
                 pod.ended = true;
             }
@@ -185,8 +186,10 @@ impl World {
                 other.ports.iter().any(|p| p.node_port == *node_port && p.protocol == *protocol)
             };
             if let Some(other) = others().find(has_it) {
-                let (other, protocol) = (Identity::of_service(other), *protocol);
-                return Err(Error::NodePort { service: own, port: *port, protocol, other });
+                return Err(Error::Refused(format!(
+                    "Service {own}: nodePort {port}/{protocol} is that of Service {} already",
+                    Identity::of_service(other)
+                )));
             }
         }
         Ok(())
@@ -199,7 +202,7 @@ impl World {
 
     fn namespace(&mut self, name: &str) -> Result<&mut Namespace, Error> {
         let found = self.cluster.namespaces.iter_mut().find(|namespace| namespace.name == name);
-        found.ok_or_else(|| Error::NoNamespace(name.to_owned()))
+        found.ok_or_else(|| Error::Refused(format!("the topology has no namespace {name}")))
     }
 }
 

@@ -10,14 +10,8 @@ use super::error::ParseError;
 pub enum EndpointPattern {
     /// `*`: every endpoint.
     Any,
-    /// `namespace/name`: pods. `*` in either part stands for any text.
-    Pod(String, String),
-    /// `service:namespace/name`
-    Service(String, String),
-    /// `node:name`
-    Node(String),
-    /// `external:name`
-    External(String),
+    /// The name of an endpoint. `*` in any part of it stands for any text.
+    Like(EndpointName),
 }
 
 impl EndpointPattern {
@@ -26,21 +20,24 @@ impl EndpointPattern {
     /// # Errors
     /// If the text has none of the valid forms. The message lists them.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let unknown = || ParseError::Endpoint(text.to_owned());
-        let pair = |text: &str| match text.split('/').collect::<Vec<_>>().as_slice() {
-            [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
-                Ok(((*namespace).to_owned(), (*name).to_owned()))
-            }
-            _ => Err(unknown()),
+        let pair = |text: &str| {
+            let (namespace, name) = text.split_once('/')?;
+            let is_pair = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+            is_pair.then(|| (namespace.to_owned(), name.to_owned()))
         };
-        match text.split_once(':') {
-            None if text == "*" => Ok(Self::Any),
-            None => pair(text).map(|(namespace, name)| Self::Pod(namespace, name)),
-            Some(("service", rest)) => pair(rest).map(|(namespace, name)| Self::Service(namespace, name)),
-            Some(("node", rest)) if !rest.is_empty() => Ok(Self::Node(rest.to_owned())),
-            Some(("external", rest)) if !rest.is_empty() => Ok(Self::External(rest.to_owned())),
-            Some(_) => Err(unknown()),
-        }
+        let name = match text.split_once(':') {
+            None if text == "*" => return Ok(Self::Any),
+            None => pair(text).map(|(namespace, name)| EndpointName::Pod { namespace, name }),
+            Some(("service", rest)) => {
+                pair(rest).map(|(namespace, name)| EndpointName::Service { namespace, name })
+            }
+            Some(("node", rest)) if !rest.is_empty() => Some(EndpointName::Node(rest.to_owned())),
+            Some(("external", rest)) if !rest.is_empty() => Some(EndpointName::External(rest.to_owned())),
+            Some(_) => None,
+        };
+        let expected =
+            "is not an endpoint: write NAMESPACE/POD, service:NAMESPACE/NAME, node:NAME, external:NAME or *";
+        name.map(Self::Like).ok_or_else(|| ParseError::new(text, expected))
     }
 
     /// Reads the name of one endpoint, in the form in which it is displayed.
@@ -48,31 +45,23 @@ impl EndpointPattern {
     /// # Errors
     /// If the text has none of the valid forms, or matches several endpoints.
     pub(super) fn parse_name(text: &str) -> Result<EndpointName, ParseError> {
-        let several = || ParseError::SeveralEndpoints(text.to_owned());
-        let pattern = Self::parse(text)?;
-        if text.contains('*') {
-            return Err(several());
-        }
-        match pattern {
-            Self::Any => Err(several()),
-            Self::Pod(namespace, name) => Ok(EndpointName::Pod { namespace, name }),
-            Self::Service(namespace, name) => Ok(EndpointName::Service { namespace, name }),
-            Self::Node(name) => Ok(EndpointName::Node(name)),
-            Self::External(name) => Ok(EndpointName::External(name)),
+        match Self::parse(text)? {
+            Self::Like(name) if !text.contains('*') => Ok(name),
+            Self::Any | Self::Like(_) => Err(ParseError::new(text, "stands for several endpoints")),
         }
     }
 
     /// Returns whether the pattern matches this endpoint.
     pub fn matches(&self, endpoint: &EndpointName) -> bool {
-        match (self, endpoint) {
-            (Self::Any, _) => true,
-            (Self::Pod(in_namespace, called), EndpointName::Pod { namespace, name })
-            | (Self::Service(in_namespace, called), EndpointName::Service { namespace, name }) => {
-                wildcard(in_namespace, namespace) && wildcard(called, name)
+        use EndpointName::{External, Node, Pod, Service};
+        let Self::Like(pattern) = self else { return true };
+        match (pattern, endpoint) {
+            (Pod { namespace, name }, Pod { namespace: own, name: called })
+            | (Service { namespace, name }, Service { namespace: own, name: called }) => {
+                wildcard(namespace, own) && wildcard(name, called)
             }
-            (Self::Node(called), EndpointName::Node(name))
-            | (Self::External(called), EndpointName::External(name)) => wildcard(called, name),
-            (Self::Pod(..) | Self::Service(..) | Self::Node(_) | Self::External(_), _) => false,
+            (Node(name), Node(called)) | (External(name), External(called)) => wildcard(name, called),
+            (Pod { .. } | Service { .. } | Node(_) | External(_), _) => false,
         }
     }
 }
@@ -82,10 +71,7 @@ impl fmt::Display for EndpointPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("*"),
-            Self::Pod(namespace, name) => write!(f, "{namespace}/{name}"),
-            Self::Service(namespace, name) => write!(f, "service:{namespace}/{name}"),
-            Self::Node(name) => write!(f, "node:{name}"),
-            Self::External(name) => write!(f, "external:{name}"),
+            Self::Like(name) => name.fmt(f),
         }
     }
 }
@@ -111,12 +97,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_printed() {
+    fn names_and_patterns_are_read_as_they_are_printed() {
         for text in ["x/a", "service:x/web", "node:node-1", "external:internet"] {
             assert_eq!(EndpointPattern::parse_name(text).unwrap().to_string(), text);
+            assert_eq!(EndpointPattern::parse(text).unwrap().to_string(), text);
         }
-        for text in ["*", "x/*", "service:*/web", "node:*", "a", ""] {
+        for text in ["*", "x/*", "service:*/web", "node:*", "external:*"] {
             assert!(EndpointPattern::parse_name(text).is_err(), "{text}");
+            assert_eq!(EndpointPattern::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "a", "a/b/c", "/b", "pods:x/a", "node:", "service:x"] {
+            assert!(EndpointPattern::parse_name(text).is_err(), "{text}");
+            assert!(EndpointPattern::parse(text).is_err(), "{text}");
         }
     }
 
@@ -147,19 +139,5 @@ mod tests {
         assert!(!pods.matches(&EndpointName::service("x", "a")));
         assert!(EndpointPattern::parse("service:x/a").unwrap().matches(&EndpointName::service("x", "a")));
         assert!(EndpointPattern::parse("*").unwrap().matches(&EndpointName::External("internet".into())));
-    }
-
-    #[test]
-    fn a_pattern_prints_as_it_is_written() {
-        for text in ["*", "x/*", "service:x/web", "node:node-1", "external:*"] {
-            assert_eq!(EndpointPattern::parse(text).unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_no_pattern_is_refused() {
-        for text in ["", "a", "a/b/c", "/b", "pods:x/a", "node:", "service:x"] {
-            assert!(EndpointPattern::parse(text).is_err(), "{text}");
-        }
     }
 }

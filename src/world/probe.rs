@@ -60,8 +60,7 @@ impl Probe {
             "DNS/TCP" => return Ok(vec![Self::Dns { over: Protocol::Tcp }]),
             _ => {}
         }
-        let expected = "write PORT/TCP, PORT/UDP, PORT/SCTP, or DNS";
-        let unknown = || ParseError::Probe { text: text.to_owned(), expected };
+        let unknown = || ParseError::new(text, "is not a probe: write PORT/TCP, PORT/UDP, PORT/SCTP, or DNS");
         let (port, protocol) = text.split_once('/').ok_or_else(unknown)?;
         let protocol = protocol.parse().map_err(|()| unknown())?;
         Ok(vec![Self::Port { port: parse_port(port)?, protocol }])
@@ -75,7 +74,7 @@ impl Probe {
 pub fn parse_port(text: &str) -> Result<Port, ParseError> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let port = if is_number { text.parse::<u16>().ok().and_then(Port::new) } else { None };
-    port.ok_or_else(|| ParseError::Port(text.to_owned()))
+    port.ok_or_else(|| ParseError::new(text, "is not a port: it must be between 1 and 65535"))
 }
 
 impl fmt::Display for Probe {

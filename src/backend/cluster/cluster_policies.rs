@@ -114,28 +114,28 @@ impl Maker {
         namespaces: &[String],
     ) -> Result<DynamicObject, Error> {
         let name = &written.policy.name;
-        let unusable = |why: &str| Error::failed(format!("write {name}"), why);
         let mut object = (*written.object).clone();
-        for selector in object.peer_namespaces_mut() {
-            *selector = names.rewritten(selector.clone());
-        }
-        let subject = object.subject_mut().namespaces_mut().ok_or_else(|| unusable("it has no subject"))?;
-        *subject = names.rewritten(subject.clone());
         let one_of = |key: &str, values: Vec<String>| LabelSelectorRequirement {
             key: key.to_owned(),
             operator: "In".to_owned(),
             values: Some(values),
         };
-        subject.match_expressions.get_or_insert_default().extend([
-            one_of(RUN, vec![self.run.clone()]),
-            // The policy must not affect other scenarios of the run either.
-            one_of(NAMESPACE_NAME_LABEL, namespaces.to_vec()),
-        ]);
-        let labels = self.labels(&object.metadata().labels.clone().unwrap_or_default(), false);
-        let spec = object.spec().ok_or_else(|| unusable("it cannot be written as JSON"))?;
+        let limited = |subject| {
+            let mut subject = names.rewritten(subject);
+            subject.match_expressions.get_or_insert_default().extend([
+                one_of(RUN, vec![self.run.clone()]),
+                // The policy must not affect other scenarios of the run either.
+                one_of(NAMESPACE_NAME_LABEL, namespaces.to_vec()),
+            ]);
+            subject
+        };
+        object
+            .rewrite_namespaces(limited, |peer| names.rewritten(peer))
+            .map_err(|error| Error::failed(format!("write {name}"), error.to_string()))?;
+        let labels = self.labels(&object.metadata.labels.unwrap_or_default(), false);
         let mut made = DynamicObject::new(&names.cluster_policy(name), &resource(name.kind));
         made.metadata = ObjectMeta { labels: Some(labels), ..made.metadata };
-        Ok(made.data(json!({ "spec": spec })))
+        Ok(made.data(json!({ "spec": object.spec })))
     }
 }
 

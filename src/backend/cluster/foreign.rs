@@ -67,6 +67,7 @@ pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign
             Part::None => {}
             Part::Unmodelled(why) => {
                 let count = count.ok();
+                let why = why.into_owned();
                 foreign.unmodelled.push(Unmodelled { kind: name, count, why, is_accepted: false });
             }
             Part::Perhaps(why) => {
@@ -94,8 +95,8 @@ fn is_known(group: &str) -> bool {
 /// Returns what objects of a kind mean for the verdicts. `None` if they are not known to mean anything.
 fn part((group, kind): &Kind) -> Option<Part> {
     if group == GROUP && MODELLED.contains(&kind.as_str()) {
-        let why = "decides beside the scenarios' own, which are all that netproof knows of".to_owned();
-        return Some(Part::Unmodelled(why));
+        let why = "decides beside the scenarios' own, which are all that netproof knows of";
+        return Some(Part::Unmodelled(why.into()));
     }
     foreign_part(kind, group)
 }

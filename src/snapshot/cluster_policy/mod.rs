@@ -1,149 +1,148 @@
 //! `policy.networking.k8s.io` → [`policy::ClusterPolicy`](crate::policy::ClusterPolicy).
 //!
-//! The three kinds express the same in different forms. [`v1alpha1`] and [`v1alpha2`] have the forms. `convert` has
-//! their meaning.
+//! The three kinds express the same in different forms. `v1alpha1` and `v1alpha2` have the forms. `convert` has their
+//! meaning.
 
 mod convert;
-pub mod v1alpha1;
-pub mod v1alpha2;
+mod dialect;
+mod peers;
+mod ports;
+mod v1alpha1;
+mod v1alpha2;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-pub(super) use convert::convert;
+use super::field::Problem;
+use crate::policy::ClusterPolicy;
+use crate::source::{Node, decode};
+
+pub(super) use v1alpha1::{AdminNetworkPolicySpec, BaselineAdminNetworkPolicySpec};
+pub(super) use v1alpha2::ClusterNetworkPolicySpec;
 
 /// The API group of cluster-scoped policies.
 pub const GROUP: &str = "policy.networking.k8s.io";
 
+/// A manifest of one of the kinds.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Manifest<S> {
+    #[expect(dead_code, reason = "the kind was looked up before, and has this version")]
+    api_version: Option<String>,
+    #[expect(dead_code, reason = "the kind was looked up before")]
+    kind: Option<String>,
+    pub(super) metadata: ObjectMeta,
+    pub(super) spec: S,
+}
+
+/// The `spec` of one of the kinds.
+pub(super) trait Spec {
+    /// Converts the policy of this name.
+    fn convert(&self, name: Option<&str>) -> Result<ClusterPolicy, Problem>;
+}
+
 /// A cluster-scoped policy as it was written.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ClusterPolicyObject {
-    /// `v1alpha1 AdminNetworkPolicy`
-    AdminNetworkPolicy(v1alpha1::AdminNetworkPolicy),
-    /// `v1alpha1 BaselineAdminNetworkPolicy`
-    BaselineAdminNetworkPolicy(v1alpha1::BaselineAdminNetworkPolicy),
-    /// `v1alpha2 ClusterNetworkPolicy`
-    ClusterNetworkPolicy(v1alpha2::ClusterNetworkPolicy),
+pub struct ClusterPolicyObject {
+    /// `metadata`
+    pub metadata: ObjectMeta,
+    /// `spec`, without the fields that have no value.
+    pub spec: Value,
 }
 
 impl ClusterPolicyObject {
-    /// Returns `metadata`.
-    pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::AdminNetworkPolicy(object) => &object.metadata,
-            Self::BaselineAdminNetworkPolicy(object) => &object.metadata,
-            Self::ClusterNetworkPolicy(object) => &object.metadata,
-        }
+    /// Returns the object that a node contains.
+    pub(super) fn new(metadata: ObjectMeta, node: &Node) -> Self {
+        // Everything can be decoded as JSON.
+        let mut spec = node.get("spec").and_then(|spec| decode(spec).ok()).unwrap_or_default();
+        remove_nulls(&mut spec);
+        Self { metadata, spec }
     }
 
-    /// Returns `spec` as JSON, or `None` if it cannot be serialized. An object that was read always can be.
-    pub fn spec(&self) -> Option<serde_json::Value> {
-        match self {
-            Self::AdminNetworkPolicy(object) => serde_json::to_value(&object.spec),
-            Self::BaselineAdminNetworkPolicy(object) => serde_json::to_value(&object.spec),
-            Self::ClusterNetworkPolicy(object) => serde_json::to_value(&object.spec),
+    /// Replaces the namespace selectors of the subject, and those in `from` and `to`. An omitted selector is passed as
+    /// one that selects all namespaces.
+    ///
+    /// # Errors
+    /// If a selector has another form. An object that was read has the right form.
+    pub fn rewrite_namespaces(
+        &mut self,
+        subject: impl FnOnce(LabelSelector) -> LabelSelector,
+        peer: impl Fn(LabelSelector) -> LabelSelector,
+    ) -> serde_json::Result<()> {
+        for (list, peers) in [("ingress", "from"), ("egress", "to")] {
+            let rules = self.spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+            let peers = rules.filter_map(|rule| rule.get_mut(peers)?.as_array_mut());
+            peers.flatten().try_for_each(|selected| rewrite(selected, &peer))?;
         }
-        .ok()
+        self.spec.get_mut("subject").map_or(Ok(()), |selected| rewrite(selected, subject))
     }
+}
 
-    /// Returns `spec.subject`.
-    pub fn subject_mut(&mut self) -> &mut Subject {
-        match self {
-            Self::AdminNetworkPolicy(object) => &mut object.spec.subject,
-            Self::BaselineAdminNetworkPolicy(object) => &mut object.spec.subject,
-            Self::ClusterNetworkPolicy(object) => &mut object.spec.subject,
-        }
+/// Replaces the namespace selector of a subject or peer, if it selects pods.
+fn rewrite(
+    selected: &mut Value,
+    change: impl FnOnce(LabelSelector) -> LabelSelector,
+) -> serde_json::Result<()> {
+    let (parent, field) = match selected.get_mut("pods") {
+        Some(pods) => (pods, "namespaceSelector"),
+        None => (selected, "namespaces"),
+    };
+    let old = match (parent.get_mut(field), field) {
+        (Some(selector), _) => serde_json::from_value(selector.take())?,
+        (None, "namespaceSelector") => LabelSelector::default(),
+        (None, _) => return Ok(()),
+    };
+    if let Some(parent) = parent.as_object_mut() {
+        parent.insert(field.to_owned(), json!(change(old)));
     }
+    Ok(())
+}
 
-    /// Returns the namespace selectors in `from` and `to`.
-    pub fn peer_namespaces_mut(&mut self) -> Vec<&mut LabelSelector> {
-        match self {
-            Self::AdminNetworkPolicy(v1alpha1::AdminNetworkPolicy { spec, .. }) => {
-                let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);
-                let egress = spec.egress.iter_mut().flatten().flat_map(|rule| &mut rule.to);
-                let ingress = ingress.filter_map(IngressPeer::namespaces_mut);
-                ingress.chain(egress.filter_map(EgressPeer::namespaces_mut)).collect()
-            }
-            Self::BaselineAdminNetworkPolicy(v1alpha1::BaselineAdminNetworkPolicy { spec, .. }) => {
-                let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);
-                let egress = spec.egress.iter_mut().flatten().flat_map(|rule| &mut rule.to);
-                let ingress = ingress.filter_map(IngressPeer::namespaces_mut);
-                ingress.chain(egress.filter_map(v1alpha1::BaselineEgressPeer::namespaces_mut)).collect()
-            }
-            Self::ClusterNetworkPolicy(v1alpha2::ClusterNetworkPolicy { spec, .. }) => {
-                let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);
-                let egress = spec.egress.iter_mut().flatten().flat_map(|rule| &mut rule.to);
-                let ingress = ingress.filter_map(IngressPeer::namespaces_mut);
-                ingress.chain(egress.filter_map(EgressPeer::namespaces_mut)).collect()
-            }
+/// Removes all fields without a value. They count as left out.
+fn remove_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(remove_nulls);
         }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
 /// `AdminNetworkPolicySubject`, `ClusterNetworkPolicySubject`: exactly one field.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Subject {
+#[derive(Deserialize)]
+struct Subject {
     /// All pods of these namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespaces: Option<LabelSelector>,
+    namespaces: Option<LabelSelector>,
     /// Pods of some namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods: Option<NamespacedPod>,
+    pods: Option<NamespacedPod>,
 }
 
 /// `NamespacedPod`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct NamespacedPod {
+struct NamespacedPod {
     /// The namespaces. In `v1alpha2` it may be omitted, which means all namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<LabelSelector>,
-    /// The pods.
-    pub pod_selector: LabelSelector,
+    namespace_selector: Option<LabelSelector>,
+    pod_selector: LabelSelector,
 }
 
 /// An entry of `from`. It selects pods as a subject does.
-pub type IngressPeer = Subject;
+type IngressPeer = Subject;
 
 /// An entry of `to`: exactly one field.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct EgressPeer {
+struct EgressPeer {
     /// All pods of these namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespaces: Option<LabelSelector>,
+    namespaces: Option<LabelSelector>,
     /// Pods of some namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods: Option<NamespacedPod>,
+    pods: Option<NamespacedPod>,
     /// Nodes, by label.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<LabelSelector>,
+    nodes: Option<LabelSelector>,
     /// Address ranges.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub networks: Option<Vec<String>>,
-    /// Names of domains.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub domain_names: Option<Vec<String>>,
-}
-
-impl Subject {
-    /// Returns the namespace selector. If it is omitted, adds one that selects all namespaces. Returns `None` if the
-    /// subject has no field. An object that was read always has one.
-    pub fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
-        either(self.namespaces.as_mut(), self.pods.as_mut())
-    }
-}
-
-impl EgressPeer {
-    fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
-        either(self.namespaces.as_mut(), self.pods.as_mut())
-    }
-}
-
-fn either<'a>(
-    namespaces: Option<&'a mut LabelSelector>,
-    pods: Option<&'a mut NamespacedPod>,
-) -> Option<&'a mut LabelSelector> {
-    let of_pods = pods.map(|pods| pods.namespace_selector.get_or_insert_with(LabelSelector::default));
-    namespaces.or(of_pods)
+    networks: Option<Vec<String>>,
+    domain_names: Option<Vec<String>>,
 }

@@ -1,152 +1,72 @@
 //! The shapes of `policy.networking.k8s.io/v1alpha1`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use serde::{Deserialize, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::Deserialize;
 
-use super::{EgressPeer, IngressPeer, NamespacedPod, Subject, either};
+use super::{EgressPeer, IngressPeer, NamespacedPod, Subject};
 
-/// `AdminNetworkPolicy`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AdminNetworkPolicy {
-    /// `policy.networking.k8s.io/v1alpha1`
-    pub api_version: Option<String>,
-    /// `AdminNetworkPolicy`
-    pub kind: Option<String>,
-    /// Its name and labels.
-    pub metadata: ObjectMeta,
-    /// Its content.
-    pub spec: AdminNetworkPolicySpec,
+#[derive(Deserialize)]
+pub(in crate::snapshot) struct AdminNetworkPolicySpec {
+    pub(super) priority: i32,
+    pub(super) subject: Subject,
+    pub(super) ingress: Option<Vec<IngressRule>>,
+    pub(super) egress: Option<Vec<EgressRule<EgressPeer>>>,
 }
 
-/// `AdminNetworkPolicySpec`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AdminNetworkPolicySpec {
-    /// 0 to 1000. The lowest number comes first.
-    pub priority: i32,
-    /// The pods that it applies to.
-    pub subject: Subject,
-    /// Rules for packets to these pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ingress: Option<Vec<IngressRule>>,
-    /// Rules for packets from these pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub egress: Option<Vec<EgressRule<EgressPeer>>>,
-}
-
-/// `BaselineAdminNetworkPolicy`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BaselineAdminNetworkPolicy {
-    /// `policy.networking.k8s.io/v1alpha1`
-    pub api_version: Option<String>,
-    /// `BaselineAdminNetworkPolicy`
-    pub kind: Option<String>,
-    /// Its labels. Its name is always `default`.
-    pub metadata: ObjectMeta,
-    /// Its content.
-    pub spec: BaselineAdminNetworkPolicySpec,
-}
-
-/// `BaselineAdminNetworkPolicySpec`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BaselineAdminNetworkPolicySpec {
-    /// The pods that it applies to.
-    pub subject: Subject,
-    /// Rules for packets to these pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ingress: Option<Vec<IngressRule>>,
-    /// Rules for packets from these pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub egress: Option<Vec<EgressRule<BaselineEgressPeer>>>,
+#[derive(Deserialize)]
+pub(in crate::snapshot) struct BaselineAdminNetworkPolicySpec {
+    pub(super) subject: Subject,
+    pub(super) ingress: Option<Vec<IngressRule>>,
+    pub(super) egress: Option<Vec<EgressRule<BaselineEgressPeer>>>,
 }
 
 /// `AdminNetworkPolicyIngressRule`, `BaselineAdminNetworkPolicyIngressRule`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct IngressRule {
-    /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// `Allow`, `Deny` or `Pass`. The baseline has no `Pass`.
-    pub action: String,
-    /// The sources.
-    pub from: Vec<IngressPeer>,
-    /// The ports; all if omitted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ports: Option<Vec<PolicyPort>>,
+#[derive(Deserialize)]
+pub(super) struct IngressRule {
+    pub(super) name: Option<String>,
+    pub(super) action: String,
+    pub(super) from: Vec<IngressPeer>,
+    pub(super) ports: Option<Vec<PolicyPort>>,
 }
 
 /// `AdminNetworkPolicyEgressRule`, `BaselineAdminNetworkPolicyEgressRule`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EgressRule<P> {
-    /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// `Allow`, `Deny` or `Pass`. The baseline has no `Pass`.
-    pub action: String,
-    /// The destinations.
-    pub to: Vec<P>,
-    /// The ports; all if omitted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ports: Option<Vec<PolicyPort>>,
+#[derive(Deserialize)]
+pub(super) struct EgressRule<P> {
+    pub(super) name: Option<String>,
+    pub(super) action: String,
+    pub(super) to: Vec<P>,
+    pub(super) ports: Option<Vec<PolicyPort>>,
 }
 
-/// `BaselineAdminNetworkPolicyEgressPeer`: exactly one field.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BaselineEgressPeer {
-    /// All pods of these namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespaces: Option<LabelSelector>,
-    /// Pods of some namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods: Option<NamespacedPod>,
-    /// Nodes, by label.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<LabelSelector>,
-    /// Address ranges.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub networks: Option<Vec<String>>,
-}
-
-impl BaselineEgressPeer {
-    pub(super) fn namespaces_mut(&mut self) -> Option<&mut LabelSelector> {
-        either(self.namespaces.as_mut(), self.pods.as_mut())
-    }
+/// `BaselineAdminNetworkPolicyEgressPeer`: exactly one field. It has no domain names.
+#[derive(Clone, Deserialize)]
+pub(super) struct BaselineEgressPeer {
+    pub(super) namespaces: Option<LabelSelector>,
+    pub(super) pods: Option<NamespacedPod>,
+    pub(super) nodes: Option<LabelSelector>,
+    pub(super) networks: Option<Vec<String>>,
 }
 
 /// `AdminNetworkPolicyPort`: exactly one field.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PolicyPort {
-    /// One port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port_number: Option<Port>,
-    /// The container port of this name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub named_port: Option<String>,
-    /// Ports from `start` to `end`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port_range: Option<PortRange>,
+pub(super) struct PolicyPort {
+    pub(super) port_number: Option<Port>,
+    pub(super) named_port: Option<String>,
+    pub(super) port_range: Option<PortRange>,
 }
 
-/// `Port`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Port {
+#[derive(Deserialize)]
+pub(super) struct Port {
     /// TCP if omitted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
-    /// 1 to 65535.
-    pub port: i32,
+    pub(super) protocol: Option<String>,
+    pub(super) port: i32,
 }
 
-/// `PortRange`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PortRange {
+#[derive(Deserialize)]
+pub(super) struct PortRange {
     /// TCP if omitted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
-    /// The first port.
-    pub start: i32,
-    /// The last port.
-    pub end: i32,
+    pub(super) protocol: Option<String>,
+    pub(super) start: i32,
+    pub(super) end: i32,
 }

@@ -11,10 +11,8 @@ use serde_json::{Value, json};
 use super::super::cluster_policies::{self, Support, Unusable};
 use super::{client_with_bodies, deployment, status};
 use crate::policy::{ClusterPolicyKind, Pod};
-use crate::scenario::standard_world;
-use crate::snapshot::WrittenClusterPolicy;
-use crate::snapshot::cluster_policy::ClusterPolicyObject;
-use crate::world::{Absence, Action, Capability, Deployed, EndpointName, World};
+use crate::scenario::{Scenario, standard_world};
+use crate::world::{Absence, Capability, Deployed, EndpointName, World};
 
 /// A cluster with the given objects, by path. It executes the requests that it receives.
 #[derive(Clone, Default)]
@@ -85,21 +83,25 @@ fn all_kinds() -> Support {
 }
 
 /// Returns a state without pods in which these policies are in force.
-fn state_with(policies: impl IntoIterator<Item = ClusterPolicyObject>) -> World {
+fn state_with(policies: impl IntoIterator<Item = Value>) -> World {
+    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
+    let policies: Value = policies.into_iter().collect();
+    let scenario = Scenario::from_text(&format!("{head}steps: [{{name: s, apply: {policies}}}]\n"));
     let mut world = standard_world(false);
     world.cluster.pods.clear();
     world.cluster.services.clear();
-    for object in policies {
-        let policy = WrittenClusterPolicy::new(object).unwrap();
-        world.apply(&Action::SetClusterPolicy(policy)).unwrap();
+    for action in scenario.steps.iter().flat_map(|step| &step.actions) {
+        world.apply(action).unwrap();
     }
     world
 }
 
 /// Returns a policy that denies one direction of traffic between the subject and namespace `x`.
-fn quarantine(priority: i32, direction: &str, peers: &str) -> ClusterPolicyObject {
+fn quarantine(priority: i32, direction: &str, peers: &str) -> Value {
     let own = json!({ "matchLabels": { "kubernetes.io/metadata.name": "x" } });
-    let policy = json!({
+    json!({
+        "apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy",
         "metadata": { "name": "quarantine", "labels": { "own": "label" } },
         "spec": {
             "tier": "Admin",
@@ -107,17 +109,17 @@ fn quarantine(priority: i32, direction: &str, peers: &str) -> ClusterPolicyObjec
             "subject": { "pods": { "podSelector": { "matchLabels": { "app": "web" } } } },
             direction: [{ "action": "Deny", peers: [{ "namespaces": own }] }],
         },
-    });
-    ClusterPolicyObject::ClusterNetworkPolicy(serde_json::from_value(policy).unwrap())
+    })
 }
 
-fn baseline() -> ClusterPolicyObject {
+fn baseline() -> Value {
     let others = json!([{ "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["x"] }]);
-    let policy = json!({
+    json!({
+        "apiVersion": "policy.networking.k8s.io/v1alpha1",
+        "kind": "BaselineAdminNetworkPolicy",
         "metadata": { "name": "default" },
         "spec": { "subject": { "namespaces": { "matchExpressions": others } } },
-    });
-    ClusterPolicyObject::BaselineAdminNetworkPolicy(serde_json::from_value(policy).unwrap())
+    })
 }
 
 /// Policies with cluster-wide selectors are limited to the namespaces of one scenario.
@@ -170,7 +172,7 @@ async fn cleanup_finds_cluster_scoped_policies() {
 #[tokio::test]
 async fn what_cannot_be_in_force_is_not_measured() {
     let absence = |deployed: &Deployed| deployed.absent.get(&EndpointName::pod("x", "a")).cloned().unwrap();
-    let with_pod = |policy: ClusterPolicyObject| {
+    let with_pod = |policy: Value| {
         let mut world = state_with([policy]);
         let pods = standard_world(false).cluster.pods;
         // netproof does not start pods with `hostNetwork`.

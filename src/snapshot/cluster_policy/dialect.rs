@@ -11,9 +11,13 @@ pub(super) struct Dialect {
     /// Actions of rules, by name.
     pub(super) actions: &'static [(&'static str, Action)],
     /// Maximum number of rules, peers or ports in one list.
-    pub(super) longest: usize,
+    longest: usize,
     /// Whether `pods` needs a `namespaceSelector`.
     pub(super) needs_namespaces: bool,
+    /// Field of a rule that lists its ports.
+    pub(super) ports: &'static str,
+    /// Fields of an egress peer.
+    pub(super) egress_peers: &'static str,
 }
 
 pub(super) const ADMIN: Dialect = Dialect {
@@ -21,13 +25,15 @@ pub(super) const ADMIN: Dialect = Dialect {
     actions: &[("Allow", Action::Accept), ("Deny", Action::Deny), ("Pass", Action::Pass)],
     longest: 100,
     needs_namespaces: true,
+    ports: "ports",
+    egress_peers: "namespaces, pods, nodes, networks and domainNames",
 };
 
 pub(super) const BASELINE: Dialect = Dialect {
     kind: ClusterPolicyKind::BaselineAdminNetworkPolicy,
     actions: &[("Allow", Action::Accept), ("Deny", Action::Deny)],
-    longest: 100,
-    needs_namespaces: true,
+    egress_peers: "namespaces, pods, nodes and networks",
+    ..ADMIN
 };
 
 pub(super) const CLUSTER: Dialect = Dialect {
@@ -35,27 +41,30 @@ pub(super) const CLUSTER: Dialect = Dialect {
     actions: &[("Accept", Action::Accept), ("Deny", Action::Deny), ("Pass", Action::Pass)],
     longest: 25,
     needs_namespaces: false,
+    ports: "protocols",
+    ..ADMIN
 };
 
 impl Dialect {
     pub(super) fn name(self, name: Option<&str>) -> Result<ClusterPolicyName, Problem> {
-        let root = Field::ROOT;
-        let metadata = root.field("metadata");
-        let at = metadata.field("name");
+        let at = Field::ROOT.field("metadata");
+        let at = at.field("name");
         let Some(name) = name.filter(|name| !name.is_empty()) else { return Err(at.problem("is missing")) };
         rules::subdomain(name, &at)?;
         Ok(ClusterPolicyName { kind: self.kind, name: name.to_owned() })
     }
 
-    /// Returns a list if it is not too long.
-    pub(super) fn list<'a, T>(self, items: &'a [T], at: &Field<'_>) -> Result<&'a [T], Problem> {
+    /// Converts the elements of a list that must not be too long.
+    pub(super) fn each<'a, T, U>(
+        self,
+        items: &'a [T],
+        at: &Field<'_>,
+        convert: impl Fn(&'a T, &Field<'_>) -> Result<U, Problem>,
+    ) -> Result<Vec<U>, Problem> {
         if items.len() > self.longest {
-            return Err(at.problem(format!(
-                "must have at most {} entries, found {}",
-                self.longest,
-                items.len()
-            )));
+            let message = format!("must have at most {} entries, found {}", self.longest, items.len());
+            return Err(at.problem(message));
         }
-        Ok(items)
+        at.each(items, convert)
     }
 }

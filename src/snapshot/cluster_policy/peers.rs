@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
 use super::dialect::Dialect;
-use crate::policy::{ClusterPeer, ClusterPolicyKind, IpBlock, LabelSelector, PodSelector};
-use crate::snapshot::cluster_policy::{EgressPeer, IngressPeer, NamespacedPod, Subject};
+use super::{EgressPeer, IngressPeer, NamespacedPod, Subject};
+use crate::policy::{ClusterPeer, IpBlock, LabelSelector, PodSelector};
 use crate::snapshot::field::{Field, Problem};
 use crate::snapshot::network_policy::selector;
 use crate::snapshot::rules;
@@ -23,23 +23,11 @@ impl Dialect {
         if peers.is_empty() {
             return Err(at.problem("must have at least one entry"));
         }
-        let peers = self.list(peers, at)?.iter().enumerate();
-        let peers: Vec<_> =
-            peers.map(|(i, peer)| convert(self, peer, &at.index(i))).collect::<Result<_, _>>()?;
-        Ok(peers.into_iter().flatten().collect())
+        Ok(self.each(peers, at, |peer, at| convert(self, peer, at))?.concat())
     }
 
     pub(super) fn subject(self, subject: &Subject, at: &Field<'_>) -> Result<PodSelector, Problem> {
-        self.selected(&subject.namespaces, &subject.pods, at)
-    }
-
-    fn selected(
-        self,
-        namespaces: &Option<meta::LabelSelector>,
-        pods: &Option<NamespacedPod>,
-        at: &Field<'_>,
-    ) -> Result<PodSelector, Problem> {
-        match (namespaces, pods) {
+        match (&subject.namespaces, &subject.pods) {
             (Some(namespaces), None) => all_pods_of(namespaces, &at.field("namespaces")),
             (None, Some(pods)) => self.pods(pods, &at.field("pods")),
             (None, None) | (Some(_), Some(_)) => {
@@ -65,7 +53,7 @@ impl Dialect {
         peer: &IngressPeer,
         at: &Field<'_>,
     ) -> Result<Vec<ClusterPeer>, Problem> {
-        Ok(vec![ClusterPeer::Pods(self.selected(&peer.namespaces, &peer.pods, at)?)])
+        Ok(vec![ClusterPeer::Pods(self.subject(peer, at)?)])
     }
 
     pub(super) fn egress_peer(self, peer: &EgressPeer, at: &Field<'_>) -> Result<Vec<ClusterPeer>, Problem> {
@@ -87,13 +75,7 @@ impl Dialect {
                 one(ClusterPeer::DomainNames(names.clone()))
             }
             (None | Some(_), None | Some(_), None | Some(_), None | Some(_), None | Some(_)) => {
-                let domains = match self.kind {
-                    ClusterPolicyKind::BaselineAdminNetworkPolicy => "nodes and networks",
-                    ClusterPolicyKind::AdminNetworkPolicy | ClusterPolicyKind::ClusterNetworkPolicy => {
-                        "nodes, networks and domainNames"
-                    }
-                };
-                Err(at.problem(format!("must have exactly one of namespaces, pods, {domains}")))
+                Err(at.problem(format!("must have exactly one of {}", self.egress_peers)))
             }
         }
     }
@@ -105,11 +87,7 @@ fn all_pods_of(namespaces: &meta::LabelSelector, at: &Field<'_>) -> Result<PodSe
 
 fn networks_of(networks: &[String], at: &Field<'_>) -> Result<Vec<ClusterPeer>, Problem> {
     some(networks, at)?;
-    let network = |(i, text): (usize, &String)| {
-        let net = rules::cidr(text, &at.index(i))?;
-        Ok(ClusterPeer::Network(IpBlock::new(net, [])))
-    };
-    networks.iter().enumerate().map(network).collect()
+    at.each(networks, |text, at| Ok(ClusterPeer::Network(IpBlock::new(rules::cidr(text, at)?, []))))
 }
 
 /// Checks domain names against the pattern of `DomainName`: labels with dots between them, perhaps after `*.`. The
@@ -129,13 +107,11 @@ fn domains(names: &[String], at: &Field<'_>) -> Result<(), Problem> {
         name.contains('.') && name.split('.').all(is_label)
     };
     some(names, at)?;
-    match names.iter().enumerate().find(|(_, name)| !is_domain(name)) {
-        None => Ok(()),
-        Some((i, name)) => Err(at.index(i).problem(format!(
-            "{} is not the name of a domain such as `example.com` or `*.example.com`",
-            quote(name)
-        ))),
-    }
+    let invalid = names.iter().enumerate().find(|(_, name)| !is_domain(name));
+    invalid.map_or(Ok(()), |(i, name)| {
+        let what = "is not the name of a domain such as `example.com` or `*.example.com`";
+        Err(at.index(i).problem(format!("{} {what}", quote(name))))
+    })
 }
 
 /// Checks that a list has at least one entry, not too many, and no entry twice.
