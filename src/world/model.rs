@@ -15,7 +15,7 @@ use crate::snapshot::{Identity, WrittenClusterPolicy, WrittenPolicy, WrittenServ
 
 /// The network under test at one moment. The backend fills in the addresses, and everything else that only
 /// the backend knows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct World {
     /// The part that the policy engine sees.
     pub cluster: Cluster,
