@@ -5,7 +5,6 @@
 //! and neither passes nor fails.
 
 mod apply;
-mod arrival;
 mod bounds;
 mod file;
 mod load;
@@ -15,6 +14,6 @@ mod reading;
 mod service_port;
 mod unenforced;
 
-pub use apply::{Promised, View, excused, judged_endpoints, open_at_first, open_while_replaced};
+pub use apply::{Excuser, Promised};
 pub use load::{from_document, load};
 pub use model::{KnownDeviation, Profile};

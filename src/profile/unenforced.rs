@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::arrival::Arrival;
+use super::apply::Promised;
 use super::model::PolicyPattern;
 use crate::policy::{
     Cluster, ClusterPolicy, Decision, Direction, Endpoint, Engine, Expectation, NetworkPolicy, PolicyName,
@@ -23,7 +23,7 @@ impl<'a> Unenforced<'a> {
 
     /// Returns whether the other policies deny one of the evaluated ends. The reasons of an expectation are not
     /// enough to decide that, because they end at the first tier that denies.
-    pub(super) fn others_deny(&self, pattern: &PolicyPattern, arrival: Arrival<'_>) -> bool {
+    pub(super) fn others_deny(&self, pattern: &PolicyPattern, promised: Promised<'_>) -> bool {
         let mut by_pattern = self.by_pattern.borrow_mut();
         let engine = by_pattern
             .entry(pattern.clone())
@@ -31,7 +31,7 @@ impl<'a> Unenforced<'a> {
             .clone();
         drop(by_pattern);
         let denies = |(_, promised): &(Endpoint, Expectation)| promised.decision == Decision::Deny;
-        arrival.legs(&engine).any(|(_, ends)| ends.iter().any(denies))
+        promised.legs(&engine).any(|(_, ends)| ends.iter().any(denies))
     }
 }
 
