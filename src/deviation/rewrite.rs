@@ -62,24 +62,6 @@ pub(super) fn cluster_rules(cluster: &mut Cluster, change: impl Fn(&mut Vec<Clus
     }
 }
 
-/// Returns the cluster with the rules of one direction only. No policy isolates for the other direction.
-pub(crate) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
-    let mut cluster = cluster.clone();
-    for policy in &mut cluster.policies {
-        match direction {
-            Direction::Egress => policy.ingress = None,
-            Direction::Ingress => policy.egress = None,
-        }
-    }
-    for policy in &mut cluster.cluster_policies {
-        match direction {
-            Direction::Egress => policy.ingress.clear(),
-            Direction::Ingress => policy.egress.clear(),
-        }
-    }
-    cluster
-}
-
 pub(super) fn in_namespaces(namespaces: LabelSelector, pods: LabelSelector) -> Peer {
     Peer::Pods { namespaces: NamespaceScope::Selected(namespaces), pods }
 }

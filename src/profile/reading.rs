@@ -10,10 +10,9 @@ use std::rc::Rc;
 use super::apply::Promised;
 use super::model::Quirk;
 use super::service_port::ServicePorts;
-use crate::deviation::{Deviation, Effect, RouteQuirk, one_direction};
-use crate::policy::{
-    Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy, PolicyName, Reason,
-};
+use super::unenforced::with_rules;
+use crate::deviation::{Deviation, Effect, RouteQuirk};
+use crate::policy::{Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, PolicyName, Reason};
 
 /// The policies of one state, for any set of quirks. Each set is compiled when it is first needed.
 pub(super) struct Readings<'a> {
@@ -124,10 +123,8 @@ impl Reading {
     /// Returns an engine for only one direction of these policies.
     fn only(&self, direction: Direction, policies: Vec<PolicyName>) -> Rc<Engine> {
         let compile = |(direction, policies): &Part| {
-            let is_one = |policy: &&NetworkPolicy| policies.contains(&PolicyName::from(*policy));
-            let policies = self.cluster.policies.iter().filter(is_one).cloned().collect();
-            let cluster = Cluster { policies, cluster_policies: Vec::new(), ..self.cluster.clone() };
-            Rc::new(Engine::new(one_direction(&cluster, *direction)))
+            let is_one = |name: &PolicyName, own| own == *direction && policies.contains(name);
+            Rc::new(Engine::new(with_rules(&self.cluster, is_one)))
         };
         let mut parts = self.parts.borrow_mut();
         Rc::clone(parts.entry((direction, policies)).or_insert_with_key(compile))
