@@ -53,8 +53,9 @@ pub struct Tally {
     pub suspicious: BTreeMap<u64, Vec<String>>,
 }
 
-/// Runs random scenarios, one for each case. The seed of each scenario decides its interference. Returns the results by
-/// the name of the interference. If it is interrupted, it returns the results of the scenarios that have ended.
+/// Runs random scenarios, one for each case. The seed of each scenario decides its interference. Returns the
+/// results by the name of the interference. If it is interrupted, it returns the results of the scenarios that
+/// have ended.
 ///
 /// # Errors
 /// If a generated scenario cannot be read.
@@ -145,8 +146,8 @@ fn denied(result: &ScenarioResult) -> impl Iterator<Item = (usize, &CellResult)>
 }
 
 /// Returns the denied cells with this verdict, each with the index of its step.
-fn places(result: &ScenarioResult, verdict: Verdict) -> BTreeSet<(usize, &plan::Cell)> {
-    let wanted = denied(result).filter(|(_, cell)| cell.verdict == verdict);
+fn places<'a>(result: &'a ScenarioResult, verdict: &Verdict) -> BTreeSet<(usize, &'a plan::Cell)> {
+    let wanted = denied(result).filter(|(_, cell)| cell.verdict == *verdict);
     wanted.map(|(at, cell)| (at, &cell.cell)).collect()
 }
 
@@ -173,10 +174,10 @@ fn dead_proofs<'a>(result: &'a ScenarioResult, happened: &Happened) -> Vec<(usiz
 impl Tally {
     fn take(&mut self, disturbed: Disturbed) {
         let Disturbed { seed, interference, alone, result, happened } = disturbed;
-        let true_leaks = alone.as_ref().map(|alone| places(alone, Verdict::Leak)).unwrap_or_default();
+        let true_leaks = alone.as_ref().map(|alone| places(alone, &Verdict::Leak)).unwrap_or_default();
         let outcome = result.outcome();
-        let leaks = places(&result, Verdict::Leak);
-        let matches = places(&result, Verdict::Match);
+        let leaks = places(&result, &Verdict::Leak);
+        let matches = places(&result, &Verdict::Match);
         self.scenarios += 1;
         self.broken += usize::from(result.failure.is_some());
         self.passed += usize::from(outcome == Outcome::Pass);

@@ -13,7 +13,7 @@ pub(super) fn assertions(cells: &[(Cell, Decision)]) -> Vec<Value> {
     let mut assertions = Vec::new();
     for (cells, to) in [(others, "*"), (own, "self")] {
         let Some(common) = most_common(&cells) else { continue };
-        assertions.push(line(json!("*"), json!(to), common, json!(["all"])));
+        assertions.push(line("*", &json!(to), common, "all"));
         assertions.extend(exceptions(&cells, common));
     }
     assertions
@@ -44,7 +44,7 @@ fn exceptions(cells: &[&(Cell, Decision)], common: Decision) -> Vec<Value> {
     }
     let written = lines.into_iter().map(|((from, decision, probe, family), to)| {
         let to = if to.len() == 1 { json!(to.first()) } else { json!(to) };
-        let mut line = line(json!(from), to, decision, json!([probe]));
+        let mut line = line(&from, &to, decision, &probe);
         if let (Some(family), Some(fields)) = (family, line.as_object_mut()) {
             fields.insert("family".to_owned(), json!(family));
         }
@@ -53,6 +53,6 @@ fn exceptions(cells: &[&(Cell, Decision)], common: Decision) -> Vec<Value> {
     written.collect()
 }
 
-fn line(from: Value, to: Value, decision: Decision, probes: Value) -> Value {
-    json!({ "from": from, "to": to, (decision.name()): probes })
+fn line(from: &str, to: &Value, decision: Decision, probe: &str) -> Value {
+    json!({ "from": from, "to": to, (decision.name()): [probe] })
 }
