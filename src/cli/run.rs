@@ -18,7 +18,7 @@ use crate::backend::cluster::Cluster;
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
 use crate::document::{RunDocument, ScenarioListDocument};
-use crate::scenario::{self, Scenario};
+use crate::scenario::Scenario;
 use crate::snapshot::Identity;
 use crate::{report, runner};
 
@@ -122,9 +122,7 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<Exit> {
 }
 
 fn list(scenarios: &[Scenario], format: Format) -> anyhow::Result<()> {
-    let sized = |scenario: &Scenario| (scenario.clone(), scenario::size(scenario));
-    let scenarios: Vec<_> = scenarios.iter().map(sized).collect();
-    let list = ScenarioListDocument::from(scenarios.as_slice());
+    let list = ScenarioListDocument::from(scenarios);
     output::result(&match format {
         Format::Table => report::scenarios_table(&list),
         Format::Json => report::json(&list)?,

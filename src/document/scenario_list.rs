@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ApiVersion, ListKind};
-use crate::scenario::{Scenario, Size, SpecRule};
+use crate::scenario::{Scenario, SpecRule, size};
 
 /// A list of scenarios.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,10 +49,9 @@ pub struct ListedRule {
     pub cases: usize,
 }
 
-impl From<&[(Scenario, Size)]> for ScenarioListDocument {
-    fn from(scenarios: &[(Scenario, Size)]) -> Self {
-        let listed: Vec<_> =
-            scenarios.iter().map(|(scenario, size)| ListedScenario::new(scenario, *size)).collect();
+impl From<&[Scenario]> for ScenarioListDocument {
+    fn from(scenarios: &[Scenario]) -> Self {
+        let listed: Vec<_> = scenarios.iter().map(ListedScenario::new).collect();
         let mut tags = BTreeMap::<String, Deciding>::new();
         for scenario in &listed {
             for tag in scenario.tags.iter().collect::<BTreeSet<_>>() {
@@ -61,7 +60,7 @@ impl From<&[(Scenario, Size)]> for ScenarioListDocument {
                 deciding.cases += scenario.cases;
             }
         }
-        let steps = || scenarios.iter().flat_map(|(scenario, _)| &scenario.steps);
+        let steps = || scenarios.iter().flat_map(|scenario| &scenario.steps);
         let items = SpecRule::all().map(|item| ListedRule {
             item: item.number(),
             title: item.title().to_owned(),
@@ -80,7 +79,7 @@ impl From<&[(Scenario, Size)]> for ScenarioListDocument {
 }
 
 impl ListedScenario {
-    fn new(scenario: &Scenario, size: Size) -> Self {
+    fn new(scenario: &Scenario) -> Self {
         let items = scenario.steps.iter().flat_map(|step| &step.items);
         Self {
             name: scenario.name.clone(),
@@ -91,7 +90,7 @@ impl ListedScenario {
             steps: scenario.steps.len(),
             // Cases are steps with assertions of their own.
             cases: scenario.steps.iter().filter(|step| !step.expect.is_empty()).count(),
-            cells: size.steps,
+            cells: size(scenario).steps,
         }
     }
 }

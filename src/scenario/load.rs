@@ -114,10 +114,7 @@ impl Reader {
     }
 
     fn probes(&self, texts: Option<&[Located<String>]>) -> Result<Vec<Probe>, Error> {
-        let default: Vec<_> = DEFAULT_PROBES
-            .iter()
-            .map(|text| Located { value: (*text).to_owned(), at: Location::START })
-            .collect();
+        let default = DEFAULT_PROBES.map(|text| Located { value: text.to_owned(), at: Location::START });
         let mut probes = Vec::new();
         for Located { value, at } in texts.unwrap_or(&default) {
             for probe in Probe::parse(value).map_err(|error| self.caused(*at, "probes: ", error))? {

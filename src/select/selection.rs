@@ -131,8 +131,9 @@ fn in_shard(shard: Shard, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Not
     let held = scenarios.into_iter().zip(holds).filter_map(|(scenario, holds)| holds.then_some(scenario));
     let held: Vec<_> = held.collect();
     if held.is_empty() {
-        let what = "this shard is empty: there are only";
-        return Err(Nothing::Conditions(format!("--shard {shard}: {what} {all} scenarios to share")));
+        let message =
+            format!("--shard {shard}: this shard is empty: there are only {all} scenarios to share");
+        return Err(Nothing::Conditions(message));
     }
     Ok(held)
 }
