@@ -10,10 +10,12 @@ mod file;
 mod load;
 mod model;
 mod parts;
+mod promised;
 mod reading;
 mod service_port;
 mod unenforced;
 
-pub use apply::{Excuser, Promised};
+pub use apply::Excuser;
 pub use load::{from_document, load};
 pub use model::{KnownDeviation, Profile};
+pub use promised::Promised;

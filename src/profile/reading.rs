@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::apply::Promised;
 use super::model::Quirk;
+use super::promised::Promised;
 use super::service_port::ServicePorts;
 use super::unenforced::with_rules;
 use crate::deviation::{Deviation, Effect, RouteQuirk};

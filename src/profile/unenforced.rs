@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::apply::Promised;
 use super::model::PolicyPattern;
+use super::promised::Promised;
 use crate::policy::{Cluster, Decision, Direction, Endpoint, Engine, Expectation, PolicyName};
 
 /// The policies of one state, without any set of them. Each engine is compiled when it is first needed.
