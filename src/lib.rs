@@ -24,7 +24,7 @@
 //! | `deviation` | the catalogue of ways to misread or miss a rule | `policy`, `snapshot` |
 //! | `backend` | where packets are sent: the lab and clusters behind one interface | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario`, `snapshot`, `world` |
-//! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
+//! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `source`, `verdict`, `world` |
 //! | `observe` | rounds, settling, control rounds, and the evidence of each cell; knows no scenario | `backend`, `plan`, `policy`, `verdict`, `world` |
 //! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `runner`, `scenario`, `verdict`, `world` |

@@ -14,7 +14,7 @@ use super::run_options::{RunOptions, environment};
 use super::{Format, block_on, output, value};
 use crate::backend::lab::Lab;
 use crate::document::FuzzDocument;
-use crate::fuzz::{self, DisturbLimits, Found, FuzzResult, Limits};
+use crate::fuzz::{self, Found, FuzzResult, Limits};
 use crate::generate::Ground;
 use crate::report;
 use crate::verdict::Environment;
@@ -107,13 +107,12 @@ pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<ExitCode
 
 /// Counts the wrong answers of scenarios during interference. The exit code is 1 if there are any.
 fn interfere(args: &FuzzArgs) -> anyhow::Result<ExitCode> {
-    let Limits { seed, cases, time, at_once, .. } = args.limits();
-    let limits = DisturbLimits { seed, scenarios: cases.unwrap_or(usize::MAX), time, at_once };
-    output::note(&format!("seed {seed}"));
+    let limits = args.limits();
+    output::note(&format!("seed {}", limits.seed));
     let settings = args.options.for_lab()?;
     let tallies = block_on(async {
         let interrupted = interruption()?;
-        Ok(fuzz::disturb(limits, &settings, args.options.fault, interrupted).await?)
+        Ok(fuzz::disturb(&limits, &settings, args.options.fault, interrupted).await?)
     })?;
     if tallies.is_empty() {
         anyhow::bail!("no scenario was run to its end: nothing was tested");

@@ -99,7 +99,7 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     if args.select.list {
-        let list = ScenarioListDocument::new(&args.select.scenarios()?)?;
+        let list = ScenarioListDocument::from(&args.select.scenarios()?[..]);
         output::result(&match args.options.output {
             Format::Table => report::scenarios_table(&list),
             Format::Json => report::json(&list)?,

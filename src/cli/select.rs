@@ -111,10 +111,6 @@ fn in_library(nothing: Nothing) -> anyhow::Error {
             };
             anyhow::anyhow!("{place}: neither a file nor a scenario of the built-in library; {hint}")
         }
-        Nothing::Tag { .. }
-        | Nothing::SpecRule { .. }
-        | Nothing::Left { .. }
-        | Nothing::Shard { .. }
-        | Nothing::Scenario(_) => nothing.into(),
+        Nothing::Conditions(_) => nothing.into(),
     }
 }

@@ -38,7 +38,6 @@ pub(crate) use combining::CompileFault;
 pub(crate) use follower::{EnforcerState, Follower, Opening};
 pub(crate) use packets::{DatapathFault, Traffic};
 pub(crate) use quirks::RouteQuirk;
-pub(crate) use rewrite::one_direction;
 pub(crate) use services::untranslated;
 
 /// All tables, in the order in which faults and quirks are listed.

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiVersion, ListKind};
 use crate::scenario::{self, Scenario, SpecRule};
-use crate::source;
 
 /// A list of scenarios.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,13 +49,9 @@ pub struct ListedRule {
     pub cases: usize,
 }
 
-impl ScenarioListDocument {
-    /// Returns the list of some scenarios.
-    ///
-    /// # Errors
-    /// If the cells of a scenario cannot be counted.
-    pub fn new(scenarios: &[Scenario]) -> Result<Self, source::Error> {
-        let listed = scenarios.iter().map(ListedScenario::new).collect::<Result<Vec<_>, _>>()?;
+impl From<&[Scenario]> for ScenarioListDocument {
+    fn from(scenarios: &[Scenario]) -> Self {
+        let listed: Vec<_> = scenarios.iter().map(ListedScenario::new).collect();
         let mut tags = BTreeMap::<String, Deciding>::new();
         for scenario in &listed {
             for tag in scenario.tags.iter().collect::<BTreeSet<_>>() {
@@ -74,14 +69,14 @@ impl ScenarioListDocument {
         });
         let items = items.collect();
         let (api_version, kind) = (ApiVersion::V1Alpha1, ListKind::ScenarioList);
-        Ok(Self { api_version, kind, scenarios: listed, tags, items })
+        Self { api_version, kind, scenarios: listed, tags, items }
     }
 }
 
 impl ListedScenario {
-    fn new(scenario: &Scenario) -> Result<Self, source::Error> {
+    fn new(scenario: &Scenario) -> Self {
         let items = scenario.steps.iter().flat_map(|step| &step.items);
-        Ok(Self {
+        Self {
             name: scenario.name.clone(),
             description: scenario.description.clone(),
             file: scenario.file.to_string(),
@@ -90,7 +85,7 @@ impl ListedScenario {
             steps: scenario.steps.len(),
             // Cases are steps with assertions of their own.
             cases: scenario.steps.iter().filter(|step| !step.expect.is_empty()).count(),
-            cells: scenario::size(scenario)?.steps,
-        })
+            cells: scenario::size(scenario).steps,
+        }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::dry_run::Case;
 use super::field::{self, fields};
-use super::item::{self, Scope, scope};
+use super::item::{self, out_of_reach};
 use crate::scenario::SpecRule;
 
 /// The items and fields that some random cases have covered.
@@ -42,9 +42,9 @@ impl Coverage {
 
     /// Returns every item of the semantics, with the number of cases in which it decided a cell, or why it never can.
     pub fn items(&self) -> impl Iterator<Item = (SpecRule, Result<usize, &'static str>)> {
-        SpecRule::all().map(|item| match scope(item) {
-            Scope::Reached => (item, Ok(self.items.get(&item.number()).copied().unwrap_or_default())),
-            Scope::OutOfReach(why) => (item, Err(why)),
+        SpecRule::all().map(|item| match out_of_reach(item) {
+            None => (item, Ok(self.items.get(&item.number()).copied().unwrap_or_default())),
+            Some(why) => (item, Err(why)),
         })
     }
 

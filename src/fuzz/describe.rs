@@ -78,8 +78,7 @@ fn description(name: CaseName, place: &str, found: &Disagreement) -> String {
 /// Returns the naive evaluator's decision for every cell that has addresses.
 fn naive_answers(case: &Case) -> Vec<(Cell, Decision)> {
     let naive = Naive::new(&case.world);
-    let answers = ask_engine(&case.world, &case.probes);
-    let cells = answers.cells.into_iter().zip(answers.engine);
-    let cells = cells.filter(|(_, answer)| !answer.has_no_address());
-    cells.filter_map(|(cell, _)| Some((cell.clone(), naive.decide(&cell)?))).collect()
+    let answers = ask_engine(&case.world, &case.probes).into_iter();
+    let cells = answers.filter(|(_, answer)| !answer.has_no_address()).map(|(cell, _)| cell);
+    cells.filter_map(|cell| naive.decide(&cell).map(|decision| (cell, decision))).collect()
 }

@@ -87,23 +87,24 @@ pub async fn fuzz<B: Backend>(
     let mut suspects = Vec::new();
     let longest = Cell::new(Duration::ZERO);
     let is_enough = Cell::new(false);
-    let batches = stream::unfold(0, |index| {
+    let scenarios = stream::unfold(0, |index| {
         let is_late = limits.time.is_some_and(|time| start.elapsed() + longest.get() > time && index > 0);
-        let batch = if is_late || is_enough.get() { None } else { Batch::new(limits, index) };
-        async move { batch.map(|batch| (batch, index + 1)) }
+        let next = if is_late || is_enough.get() { None } else { generated(limits, index) };
+        async move { next.map(|next| (next, index + 1)) }
     });
-    let ran = batches.map(|batch| async {
+    let ran = scenarios.map(|scenario| async {
         let begun = Instant::now();
-        let digest = run_batch(&runner, batch).await;
+        let ran = run_one(&runner, scenario).await;
         longest.set(longest.get().max(begun.elapsed()));
-        digest
+        ran
     });
     let mut ran = std::pin::pin!(ran.buffer_unordered(limits.at_once.max(1)));
-    while let Some(Some(digest)) = ran.next().await {
-        let hopeless = digest.failure.as_ref().is_some_and(|failure| failure.everywhere);
+    while let Some(Some((digest, disagreeing))) = ran.next().await {
+        let hopeless = digest.failures.iter().any(|(_, failure)| failure.everywhere);
         // Scenarios in progress run to their end, because a stopped scenario has no result.
-        is_enough.set(is_enough.get() || hopeless || (limits.fail_fast && !digest.suspects.is_empty()));
-        result.take(digest, &mut suspects);
+        is_enough.set(is_enough.get() || hopeless || (limits.fail_fast && !disagreeing.is_empty()));
+        result.take(digest);
+        suspects.extend(disagreeing);
         progress(Progress::Cases { done: result.cases, disagreeing: result.disagreeing });
     }
     result.took = start.elapsed();
@@ -122,45 +123,23 @@ pub async fn fuzz<B: Backend>(
     result
 }
 
-/// A random scenario.
-struct Batch {
-    seed: u64,
-    value: Value,
+/// Generates the scenario with this index. Returns `None` if there are enough cases without it.
+fn generated(limits: &Limits, index: usize) -> Option<(u64, Value)> {
+    let before = index * CASES_PER_SCENARIO;
+    let left = limits.cases.map_or(CASES_PER_SCENARIO, |cases| cases.saturating_sub(before));
+    let seed = limits.seed.wrapping_add(index as u64);
+    let cases = left.min(CASES_PER_SCENARIO);
+    (cases > 0).then(|| (seed, generate::scenario(seed, cases, limits.ground)))
 }
 
-impl Batch {
-    /// Generates the scenario with this index. Returns `None` if there are enough cases without it.
-    fn new(limits: &Limits, index: usize) -> Option<Self> {
-        let before = index * CASES_PER_SCENARIO;
-        let left = limits.cases.map_or(CASES_PER_SCENARIO, |cases| cases.saturating_sub(before));
-        let seed = limits.seed.wrapping_add(index as u64);
-        let cases = left.min(CASES_PER_SCENARIO);
-        (cases > 0).then(|| Self { seed, value: generate::scenario(seed, cases, limits.ground) })
-    }
-}
-
-/// Summary of a scenario that was run.
-#[derive(Default)]
-struct Digest {
-    seed: u64,
-    cases: usize,
-    counts: Counts,
-    coverage: Coverage,
-    judged_nodes: BTreeSet<String>,
-    suspects: Vec<Suspect>,
-    failure: Option<ScenarioFailure>,
-}
-
-/// Runs a random scenario. Returns `None` if it was interrupted.
-async fn run_batch<B: Backend>(
+/// Runs a random scenario. Returns its result and its disagreements, or `None` if it was interrupted.
+async fn run_one<B: Backend>(
     runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
-    batch: Batch,
-) -> Option<Digest> {
-    let Batch { seed, value } = batch;
-    let failed = |message: String| Digest {
-        seed,
-        failure: Some(ScenarioFailure { message, everywhere: false }),
-        ..Digest::default()
+    (seed, value): (u64, Value),
+) -> Option<(FuzzResult, Vec<Suspect>)> {
+    let failed = |message: String| {
+        let failures = vec![(seed, ScenarioFailure { message, everywhere: false })];
+        (FuzzResult { failures, ..FuzzResult::default() }, Vec::new())
     };
     let scenario = match read(&value) {
         Ok(scenario) => scenario,
@@ -172,10 +151,11 @@ async fn run_batch<B: Backend>(
     Some(digested.unwrap_or_else(|error| failed(error.to_string())))
 }
 
-fn digest(seed: u64, value: &Value, scenario: Scenario, ran: Recorded) -> Digest {
+fn digest(seed: u64, value: &Value, scenario: Scenario, ran: Recorded) -> (FuzzResult, Vec<Suspect>) {
     let Recorded { result, states } = ran;
     let judged_nodes = result.judged_nodes().into_iter().map(str::to_owned).collect();
-    let mut digest = Digest { seed, counts: result.counts(), judged_nodes, ..Digest::default() };
+    let mut digest = FuzzResult { counts: result.counts(), judged_nodes, ..FuzzResult::default() };
+    let mut suspects = Vec::new();
     let states = states.iter().zip(states.iter().skip(1));
     for (at, ((step, result), (before, after))) in
         scenario.steps.into_iter().zip(&result.steps).zip(states).enumerate()
@@ -185,14 +165,15 @@ fn digest(seed: u64, value: &Value, scenario: Scenario, ran: Recorded) -> Digest
         let case = Case { before, actions: step.actions, world, probes: scenario.probes.clone() };
         digest.coverage.add(at, value, &case);
         let disagreements = compare(&case.world, &result.cells);
-        if let Some(first) = disagreements.first() {
-            let name = CaseName { seed, number: at + 1 };
-            let (scenario, first) = (up_to(value, at), first.clone());
-            digest.suspects.push(Suspect { name, scenario, first, cells: disagreements.len() });
+        if let Some(disagreement) = disagreements.first().cloned() {
+            digest.disagreeing += 1;
+            let (case, cells) = (CaseName { seed, number: at + 1 }, disagreements.len());
+            let found = Found { case, disagreement, cells, shown: None, tries: 0 };
+            suspects.push(Suspect { found, scenario: up_to(value, at) });
         }
     }
-    digest.failure = result.failure;
-    digest
+    digest.failures.extend(result.failure.map(|failure| (seed, failure)));
+    (digest, suspects)
 }
 
 /// Returns the scenario with the steps up to this one.
@@ -205,14 +186,14 @@ fn up_to(scenario: &Value, at: usize) -> Value {
 }
 
 impl FuzzResult {
-    fn take(&mut self, digest: Digest, suspects: &mut Vec<Suspect>) {
-        self.cases += digest.cases;
-        self.counts = self.counts + digest.counts;
-        self.coverage.merge(digest.coverage);
-        self.judged_nodes.extend(digest.judged_nodes);
-        self.disagreeing += digest.suspects.len();
-        suspects.extend(digest.suspects);
-        self.failures.extend(digest.failure.map(|failure| (digest.seed, failure)));
+    /// Adds the result of a scenario.
+    fn take(&mut self, other: Self) {
+        self.cases += other.cases;
+        self.counts = self.counts + other.counts;
+        self.coverage.merge(other.coverage);
+        self.judged_nodes.extend(other.judged_nodes);
+        self.disagreeing += other.disagreeing;
+        self.failures.extend(other.failures);
     }
 
     /// Returns the outcome of all cases.
@@ -242,19 +223,17 @@ impl FuzzResult {
 /// cases of a scenario disagree, only the first is used, because the others may be its consequences.
 fn choose(mut suspects: Vec<Suspect>) -> Vec<Suspect> {
     type Kind = (Differs, Decision, Decision);
-    suspects.sort_by_key(|suspect| suspect.name);
-    suspects.dedup_by_key(|suspect| suspect.name.seed);
+    suspects.sort_by_key(|suspect| suspect.found.case);
+    suspects.dedup_by_key(|suspect| suspect.found.case.seed);
     let mut seen: HashMap<Kind, usize> = HashMap::new();
-    let mut ranked: Vec<_> = suspects
-        .into_iter()
-        .map(|suspect| {
-            let Disagreement { differs, engine, naive, .. } = suspect.first;
-            let rank = seen.entry((differs, engine, naive)).or_default();
-            *rank += 1;
-            (*rank, suspect)
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, suspect)| (*rank, suspect.name));
-    ranked.truncate(FOLLOWED);
-    ranked.into_iter().map(|(_, suspect)| suspect).collect()
+    let ranked = suspects.into_iter().map(|suspect| {
+        let Disagreement { differs, engine, naive, .. } = suspect.found.disagreement;
+        let rank = seen.entry((differs, engine, naive)).or_default();
+        *rank += 1;
+        (*rank, suspect)
+    });
+    let mut ranked: Vec<_> = ranked.collect();
+    // The sort is stable: the cases of one rank stay in their order.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, suspect)| suspect).take(FOLLOWED).collect()
 }

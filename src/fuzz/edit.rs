@@ -5,25 +5,23 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::plan::Cell;
+use crate::snapshot::Identity;
 use crate::world::{EndpointName, Probe};
 
 /// Returns all scenarios that have one piece less. Some of them are not valid.
 pub(super) fn smaller(scenario: &Value) -> Vec<Value> {
     let mut all = Vec::new();
-    let steps = list(scenario, "/steps").len();
+    let steps = scenario.get("steps").and_then(Value::as_array).map_or(0, Vec::len);
     for at in 0..steps.saturating_sub(1) {
         all.extend(without(scenario, &format!("/steps/{at}")));
         all.extend(with_steps_merged(scenario, at));
     }
-    for name in namespaces(scenario) {
-        all.push(without_object(scenario, &|object| object.namespace() == name));
-    }
-    for (namespace, pod) in pods(scenario) {
-        all.push(without_object(scenario, &|object| *object == Object::Pod(&namespace, &pod)));
-    }
-    for (kind, namespace, name) in manifests(scenario) {
-        all.push(without_object(scenario, &|object| *object == Object::Applied(&kind, &namespace, &name)));
-    }
+    let mut objects = BTreeSet::new();
+    retain_objects(&mut scenario.clone(), &mut |object| {
+        objects.insert(object);
+        true
+    });
+    all.extend(objects.iter().map(|object| without_objects(scenario, |other| object.includes(other))));
     all.extend(on_one_node(scenario));
     let mut pointers = Vec::new();
     for root in ["/topology", "/probes", "/steps"] {
@@ -39,22 +37,24 @@ pub(super) fn smaller(scenario: &Value) -> Vec<Value> {
 
 /// Returns the scenario with only what a cell needs: its ends and its probe.
 pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
-    let is_end = |namespace: &str, name: &str| {
+    let is_end = |pod: &Identity| {
         [&cell.from, &cell.to].into_iter().any(|end| match end {
-            EndpointName::Pod { namespace: its, name: own } => its == namespace && own == name,
+            EndpointName::Pod { namespace, name } => *pod == Identity::new(namespace, name),
             // All pods of its namespace, because it may lead to any of them.
-            EndpointName::Service { namespace: its, .. } => its == namespace,
+            EndpointName::Service { namespace, .. } => pod.namespace == *namespace,
             EndpointName::Node(_) | EndpointName::External(_) => false,
         })
     };
-    let mut focused = without_object(scenario, &|object| match object {
-        Object::Pod(namespace, name) => !is_end(namespace, name),
-        Object::Applied("Service", namespace, name) => cell.to != EndpointName::service(*namespace, *name),
-        Object::Applied(..) | Object::Namespace(_) => false,
+    let mut focused = without_objects(scenario, |object| match object {
+        Object::Pod(pod) => !is_end(pod),
+        Object::Applied(kind, Identity { namespace, name }) => {
+            kind == "Service" && cell.to != EndpointName::service(namespace, name)
+        }
+        Object::Namespace(_) => false,
     });
     let externals = focused.pointer_mut("/topology/externals").and_then(Value::as_array_mut);
     let is_used = |external: &Value| {
-        let name = EndpointName::External(text(external, "name").to_owned());
+        let name = EndpointName::External(text(external, "/name").to_owned());
         cell.from == name || cell.to == name
     };
     if let Some(externals) = externals {
@@ -65,11 +65,9 @@ pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
         (EndpointName::Service { .. }, _) => json!([]),
         (_, Probe::Port { .. } | Probe::Dns { .. } | Probe::ByName { .. }) => json!([cell.probe.to_string()]),
     };
-    for step in focused.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(fields) = step.as_object_mut() {
-            // Open connections are reported, but never judged, so they cannot cause a disagreement.
-            fields.remove("keepOpen");
-        }
+    for step in entries(&mut focused, "steps").filter_map(Value::as_object_mut) {
+        // Open connections are reported, but never judged, so they cannot cause a disagreement.
+        step.remove("keepOpen");
     }
     if let Some(object) = focused.as_object_mut() {
         object.insert("probes".to_owned(), probes);
@@ -80,126 +78,84 @@ pub(super) fn focused(scenario: &Value, cell: &Cell) -> Value {
     focused
 }
 
-/// An object that a scenario may mention in several places.
-#[derive(PartialEq)]
-enum Object<'a> {
-    Namespace(&'a str),
-    Pod(&'a str, &'a str),
-    /// Kind, namespace and name of an object in a manifest.
-    Applied(&'a str, &'a str, &'a str),
+/// An object that a scenario may mention in several places. The larger objects come first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Object {
+    Namespace(String),
+    Pod(Identity),
+    /// An object in a manifest, with its kind, or a Service of the topology.
+    Applied(String, Identity),
 }
 
-impl Object<'_> {
-    fn namespace(&self) -> &str {
-        match self {
-            Self::Namespace(namespace) | Self::Pod(namespace, _) | Self::Applied(_, namespace, _) => {
-                namespace
+impl Object {
+    /// Returns the object that an entry of a list is about. `list` is the name of the list, and `namespace` the one in
+    /// which the topology has the list.
+    fn of(list: &str, namespace: &str, entry: &Value) -> Option<Self> {
+        let identity = |namespace, name| Identity::new(text(entry, namespace), text(entry, name));
+        let pod = |name: &str| {
+            let (namespace, name) = name.split_once('/')?;
+            Some(Self::Pod(Identity::new(namespace, name)))
+        };
+        let object = match list {
+            "namespaces" => Self::Namespace(text(entry, "/name").to_owned()),
+            "pods" => Self::Pod(Identity::new(namespace, text(entry, "/name"))),
+            "services" => Self::Applied("Service".to_owned(), Identity::new(namespace, text(entry, "/name"))),
+            "apply" => match text(entry, "/kind") {
+                "Namespace" => Self::Namespace(text(entry, "/metadata/name").to_owned()),
+                kind => Self::Applied(kind.to_owned(), identity("/metadata/namespace", "/metadata/name")),
+            },
+            "delete" => Self::Applied(text(entry, "/kind").to_owned(), identity("/namespace", "/name")),
+            "label" if entry.get("pod").is_none() => Self::Namespace(text(entry, "/namespace").to_owned()),
+            "label" => return pod(text(entry, "/pod")),
+            "addPod" => Self::Pod(identity("/namespace", "/name")),
+            "removePod" | "endPod" => return pod(entry.as_str()?),
+            // The address of a pod may be a peer, or an exception in a block.
+            _ => {
+                let address = entry.as_str().unwrap_or_else(|| text(entry, "/ipBlock/cidr"));
+                return pod(address.strip_prefix('{')?.split(['}', ':']).next()?);
             }
+        };
+        Some(object)
+    }
+
+    /// Returns whether another object is this one, or is in this namespace.
+    fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Namespace(name), Self::Pod(inner) | Self::Applied(_, inner)) => inner.namespace == *name,
+            (Self::Namespace(_) | Self::Pod(_) | Self::Applied(..), _) => self == other,
         }
     }
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value.get(field).and_then(Value::as_str).unwrap_or_default()
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn namespaces(scenario: &Value) -> Vec<String> {
-    list(scenario, "/topology/namespaces").iter().map(|n| text(n, "name").to_owned()).collect()
-}
-
-/// Returns the pods of the topology and of all steps.
-fn pods(scenario: &Value) -> BTreeSet<(String, String)> {
-    let namespaces = list(scenario, "/topology/namespaces").iter();
-    let own = namespaces.flat_map(|namespace| {
-        list(namespace, "/pods").iter().map(move |pod| (text(namespace, "name"), text(pod, "name")))
-    });
-    let steps = list(scenario, "/steps").iter();
-    let added =
-        steps.flat_map(|step| list(step, "/addPod")).map(|pod| (text(pod, "namespace"), text(pod, "name")));
-    own.chain(added).map(|(namespace, name)| (namespace.to_owned(), name.to_owned())).collect()
-}
-
-/// Returns the objects in the manifests of all steps, and the Services of the topology.
-fn manifests(scenario: &Value) -> BTreeSet<(String, String, String)> {
-    let namespaces = list(scenario, "/topology/namespaces").iter();
-    let services = namespaces.flat_map(|namespace| {
-        let names = list(namespace, "/services").iter().map(|service| text(service, "name"));
-        names.map(move |name| ("Service".to_owned(), text(namespace, "name").to_owned(), name.to_owned()))
-    });
-    let steps = list(scenario, "/steps").iter();
-    let applied = steps.flat_map(|step| list(step, "/apply")).map(|manifest| {
-        let metadata = manifest.get("metadata").unwrap_or(&Value::Null);
-        let owned = |text: &str| text.to_owned();
-        (owned(text(manifest, "kind")), owned(text(metadata, "namespace")), owned(text(metadata, "name")))
-    });
-    services.chain(applied).collect()
+fn entries<'a>(value: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
+    value.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 /// Returns the scenario without everything about some objects.
-fn without_object(scenario: &Value, is_gone: &dyn Fn(&Object<'_>) -> bool) -> Value {
+fn without_objects(scenario: &Value, is_gone: impl Fn(&Object) -> bool) -> Value {
     let mut smaller = scenario.clone();
-    let retain = |value: &mut Value, field: &str, stays: &dyn Fn(&Value) -> bool| {
-        if let Some(list) = value.get_mut(field).and_then(Value::as_array_mut) {
-            list.retain(stays);
-        }
-    };
-    if let Some(topology) = smaller.get_mut("topology") {
-        retain(topology, "namespaces", &|namespace| !is_gone(&Object::Namespace(text(namespace, "name"))));
-        for namespace in topology.get_mut("namespaces").and_then(Value::as_array_mut).into_iter().flatten() {
-            let name = text(namespace, "name").to_owned();
-            retain(namespace, "pods", &|pod| !is_gone(&Object::Pod(&name, text(pod, "name"))));
-            retain(namespace, "services", &|service| {
-                !is_gone(&Object::Applied("Service", &name, text(service, "name")))
-            });
-        }
-    }
-    let named = |pod: &str| {
-        pod.split_once('/').is_some_and(|(namespace, name)| is_gone(&Object::Pod(namespace, name)))
-    };
-    for step in smaller.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(manifests) = step.get_mut("apply") {
-            forget_addresses(manifests, &named);
-        }
-        retain(step, "apply", &|manifest| {
-            let metadata = manifest.get("metadata").unwrap_or(&Value::Null);
-            match text(manifest, "kind") {
-                "Namespace" => !is_gone(&Object::Namespace(text(metadata, "name"))),
-                kind => !is_gone(&Object::Applied(kind, text(metadata, "namespace"), text(metadata, "name"))),
-            }
-        });
-        retain(step, "delete", &|deleted| {
-            let (kind, namespace, name) =
-                (text(deleted, "kind"), text(deleted, "namespace"), text(deleted, "name"));
-            !is_gone(&Object::Applied(kind, namespace, name))
-        });
-        retain(step, "label", &|label| match label.get("pod").and_then(Value::as_str) {
-            Some(pod) => !named(pod),
-            None => !is_gone(&Object::Namespace(text(label, "namespace"))),
-        });
-        for field in ["removePod", "endPod"] {
-            retain(step, field, &|pod| !named(pod.as_str().unwrap_or_default()));
-        }
-        retain(step, "addPod", &|pod| !is_gone(&Object::Pod(text(pod, "namespace"), text(pod, "name"))));
-    }
+    retain_objects(&mut smaller, &mut |object| !is_gone(&object));
     smaller
 }
 
-/// Removes the named addresses of some pods from manifests.
-fn forget_addresses(value: &mut Value, named: &dyn Fn(&str) -> bool) {
-    let is_named = |cidr: &Value| {
-        let holder = cidr.as_str().and_then(|cidr| cidr.strip_prefix('{')?.split(['}', ':']).next());
-        holder.is_some_and(named)
-    };
+/// Removes the entries of all lists that are about an object that does not stay.
+fn retain_objects(value: &mut Value, stays: &mut dyn FnMut(Object) -> bool) {
     match value {
-        Value::Array(items) => {
-            items.retain(|item| !is_named(item) && !item.pointer("/ipBlock/cidr").is_some_and(is_named));
-            items.iter_mut().for_each(|item| forget_addresses(item, named));
+        Value::Array(items) => items.iter_mut().for_each(|item| retain_objects(item, stays)),
+        Value::Object(fields) => {
+            // The topology has a list of the pods and one of the Services in each namespace.
+            let namespace = fields.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            for (field, value) in fields {
+                if let Some(items) = value.as_array_mut() {
+                    items.retain(|item| Object::of(field, &namespace, item).is_none_or(&mut *stays));
+                }
+                retain_objects(value, stays);
+            }
         }
-        Value::Object(fields) => fields.values_mut().for_each(|field| forget_addresses(field, named)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -241,19 +197,14 @@ fn with_steps_merged(scenario: &Value, at: usize) -> Option<Value> {
 /// Returns the scenario with everything on one node.
 fn on_one_node(scenario: &Value) -> Option<Value> {
     let mut smaller = scenario.clone();
-    let topology = smaller.get_mut("topology")?.as_object_mut()?;
-    let nodes = topology.get_mut("nodes").filter(|nodes| **nodes != json!(1))?;
+    let nodes = smaller.pointer_mut("/topology/nodes").filter(|nodes| **nodes != json!(1))?;
     *nodes = json!(1);
-    let forget = |pods: Option<&mut Value>| {
-        for pod in pods.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
-            pod.remove("node");
-        }
-    };
-    for namespace in topology.get_mut("namespaces")?.as_array_mut()? {
-        forget(namespace.get_mut("pods"));
+    let forget = |pod: &mut Value| drop(pod.as_object_mut().and_then(|pod| pod.remove("node")));
+    for namespace in entries(smaller.get_mut("topology")?, "namespaces") {
+        entries(namespace, "pods").for_each(forget);
     }
-    for step in smaller.get_mut("steps")?.as_array_mut()? {
-        forget(step.get_mut("addPod"));
+    for step in entries(&mut smaller, "steps") {
+        entries(step, "addPod").for_each(forget);
     }
     Some(smaller)
 }
@@ -307,7 +258,7 @@ mod tests {
                 ]}}]},
             ],
         });
-        let smaller = without_object(&scenario, &|object| *object == Object::Pod("x", "a"));
+        let smaller = without_objects(&scenario, |object| *object == Object::Pod(Identity::new("x", "a")));
         let expected = json!({
             "topology": {"namespaces": [{"name": "x", "pods": [{"name": "b"}]}]},
             "steps": [

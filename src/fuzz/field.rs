@@ -7,141 +7,92 @@ use serde_json::Value;
 /// Fields by path, with how often each was generated. If a field has few values, each value is counted separately.
 pub(super) type Counts = BTreeMap<String, usize>;
 
-const SELECTOR: [&str; 9] = [
-    "",
-    ".matchLabels",
-    ".matchExpressions",
-    ".matchExpressions.key",
-    ".matchExpressions.operator=In",
-    ".matchExpressions.operator=NotIn",
-    ".matchExpressions.operator=Exists",
-    ".matchExpressions.operator=DoesNotExist",
-    ".matchExpressions.values",
-];
 /// The kinds of cluster-scoped policies.
 const CLUSTER_SCOPED: [&str; 3] =
     ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
-const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+
+/// Everything that can be generated, in the order of the report. Braces contain alternatives, and white space does
+/// not count.
+const FIELDS: &str = "{
+    NetworkPolicy.spec.{
+        podSelectorSELECTOR|policyTypes={|Ingress|Egress|Ingress,Egress}
+        |ingress{|.fromPEERS|.portsPORTS}|egress{|.toPEERS|.portsPORTS}
+    }
+    |AdminNetworkPolicy.spec.{
+        priority|subject{|.namespaces|.pods}
+        |ingress{|.name|.action={Deny|Allow|Pass}|.from{|.namespaces|.pods}
+            |.ports{|.namedPort|.portNumber|.portRange}}
+        |egress{|.name|.action={Deny|Allow|Pass}|.to{|.namespaces|.pods|.networks|.nodes|.domainNames}
+            |.ports{|.namedPort|.portNumber|.portRange}}
+    }
+    |BaselineAdminNetworkPolicy.spec.{
+        subject{|.namespaces|.pods}
+        |ingress{|.name|.action={Deny|Allow}|.from{|.namespaces|.pods}
+            |.ports{|.namedPort|.portNumber|.portRange}}
+        |egress{|.name|.action={Deny|Allow}|.to{|.namespaces|.pods|.networks|.nodes}
+            |.ports{|.namedPort|.portNumber|.portRange}}
+    }
+    |ClusterNetworkPolicy.spec.{
+        tier={Admin|Baseline}|priority|subject{|.namespaces|.pods}
+        |ingress{|.name|.action={Deny|Accept|Pass}|.from{|.namespaces|.pods}
+            |.protocols{|.destinationNamedPort|.tcp|.udp}}
+        |egress{|.name|.action={Deny|Accept|Pass}|.to{|.namespaces|.pods|.networks|.nodes|.domainNames}
+            |.protocols{|.destinationNamedPort|.tcp|.udp}}
+    }
+    |{Service.spec|topology.namespaces.services}{
+        .selector|.ports{|.name|.port=number|.targetPort={number|name}|.protocol={TCP|UDP}}
+    }
+    |Service.spec.{type|ports.nodePort}
+    |Namespace.metadata.labels
+    |topology.{
+        nodes|families|nodeEndpoints|servicesByName|externals{|.name|.ip}
+        |namespaces{|.name|.labels|.pods|.services{|.name}|.pods.hostNetwork|.pods.dns{|.port=number}}
+    }
+    |{topology.namespaces.pods|addPod}.{name|labels|node|ports{|.name|.port=number|.protocol={TCP|UDP}}}
+    |addPod{|.namespace}|removePod|endPod|label{|.pod|.namespace|.labels}
+    |delete{|.kind={NetworkPolicy|Service|AdminNetworkPolicy|BaselineAdminNetworkPolicy|ClusterNetworkPolicy}
+        |.name|.namespace}
+    |keepOpen{|.from|.to|.probe}
+}";
+/// What the names in capital letters stand for.
+const GROUPS: [(&str, &str); 3] = [
+    ("PEERS", "{|.podSelectorSELECTOR|.namespaceSelectorSELECTOR|.ipBlock{|.cidr={range|name}|.except}}"),
+    ("PORTS", "{|.port={number|name}|.endPort|.protocol={TCP|UDP|SCTP}}"),
+    ("SELECTOR", "{|.matchLabels|.matchExpressions{|.key|.operator={In|NotIn|Exists|DoesNotExist}|.values}}"),
+];
 
 /// Returns everything that can be generated, in the order of the report.
-pub fn fields() -> Vec<String> {
+pub(super) fn fields() -> Vec<String> {
+    let pattern: String = FIELDS.split_whitespace().collect();
+    let pattern = GROUPS.iter().fold(pattern, |pattern, (name, group)| pattern.replace(name, group));
     let mut fields = Vec::new();
-    let mut add = |path: &str| fields.push(path.to_owned());
-    let policy = "NetworkPolicy.spec";
-    SELECTOR.iter().for_each(|rest| add(&format!("{policy}.podSelector{rest}")));
-    for types in ["", "Ingress", "Egress", "Ingress,Egress"] {
-        add(&format!("{policy}.policyTypes={types}"));
-    }
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-        let rule = format!("{policy}.{direction}");
-        add(&rule);
-        add(&format!("{rule}.{peers}"));
-        for selector in ["podSelector", "namespaceSelector"] {
-            SELECTOR.iter().for_each(|rest| add(&format!("{rule}.{peers}.{selector}{rest}")));
-        }
-        for rest in ["", ".cidr=range", ".cidr=name", ".except"] {
-            add(&format!("{rule}.{peers}.ipBlock{rest}"));
-        }
-        for rest in ["", ".port=number", ".port=name", ".endPort"] {
-            add(&format!("{rule}.ports{rest}"));
-        }
-        PROTOCOLS.iter().for_each(|protocol| add(&format!("{rule}.ports.protocol={protocol}")));
-    }
-    CLUSTER_SCOPED.iter().for_each(|kind| add_cluster_scoped(kind, &mut add));
-    for service in ["Service.spec", "topology.namespaces.services"] {
-        add(&format!("{service}.selector"));
-        for rest in ["", ".name", ".port=number", ".targetPort=number", ".targetPort=name"] {
-            add(&format!("{service}.ports{rest}"));
-        }
-        ["TCP", "UDP"].iter().for_each(|protocol| add(&format!("{service}.ports.protocol={protocol}")));
-    }
-    ["type", "ports.nodePort"].iter().for_each(|rest| add(&format!("Service.spec.{rest}")));
-    add("Namespace.metadata.labels");
-    for rest in [
-        "nodes",
-        "families",
-        "nodeEndpoints",
-        "servicesByName",
-        "externals",
-        "externals.name",
-        "externals.ip",
-        "namespaces",
-        "namespaces.name",
-        "namespaces.labels",
-        "namespaces.pods",
-        "namespaces.services",
-        "namespaces.services.name",
-        "namespaces.pods.hostNetwork",
-        "namespaces.pods.dns",
-        "namespaces.pods.dns.port=number",
-    ] {
-        add(&format!("topology.{rest}"));
-    }
-    for pod in ["topology.namespaces.pods", "addPod"] {
-        for rest in ["name", "labels", "node", "ports", "ports.name", "ports.port=number"] {
-            add(&format!("{pod}.{rest}"));
-        }
-        ["TCP", "UDP"].iter().for_each(|protocol| add(&format!("{pod}.ports.protocol={protocol}")));
-    }
-    for change in [
-        "addPod",
-        "addPod.namespace",
-        "removePod",
-        "endPod",
-        "label",
-        "label.pod",
-        "label.namespace",
-        "label.labels",
-        "delete",
-        "delete.kind=NetworkPolicy",
-        "delete.kind=Service",
-        "delete.kind=AdminNetworkPolicy",
-        "delete.kind=BaselineAdminNetworkPolicy",
-        "delete.kind=ClusterNetworkPolicy",
-        "delete.name",
-        "delete.namespace",
-        "keepOpen",
-        "keepOpen.from",
-        "keepOpen.to",
-        "keepOpen.probe",
-    ] {
-        add(change);
-    }
+    expand("", &pattern, &mut fields);
     fields
 }
 
-fn add_cluster_scoped(kind: &str, add: &mut impl FnMut(&str)) {
-    let is_baseline = kind == "BaselineAdminNetworkPolicy";
-    let is_newer = kind == "ClusterNetworkPolicy";
-    let mut add = |rest: &str| add(&format!("{kind}.spec.{rest}"));
-    if is_newer {
-        ["tier=Admin", "tier=Baseline"].into_iter().for_each(&mut add);
-    }
-    if !is_baseline {
-        add("priority");
-    }
-    ["subject", "subject.namespaces", "subject.pods"].into_iter().for_each(&mut add);
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-        let mut add = |rest: &str| add(&format!("{direction}{rest}"));
-        let accept = if is_newer { "Accept" } else { "Allow" };
-        ["", ".name", ".action=Deny"].into_iter().for_each(&mut add);
-        add(&format!(".action={accept}"));
-        if !is_baseline {
-            add(".action=Pass");
-        }
-        ["", ".namespaces", ".pods"].iter().for_each(|rest| add(&format!(".{peers}{rest}")));
-        if direction == "egress" {
-            [".to.networks", ".to.nodes"].into_iter().for_each(&mut add);
-            if !is_baseline {
-                add(".to.domainNames");
+/// Adds the texts for which a pattern stands, each after `prefix`.
+fn expand(prefix: &str, pattern: &str, texts: &mut Vec<String>) {
+    let Some((before, braces)) = pattern.split_once('{') else {
+        return texts.push(format!("{prefix}{pattern}"));
+    };
+    let (mut depth, mut start, mut alternatives) = (0, 0, Vec::new());
+    for (at, c) in braces.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' | '|' if depth == 0 => {
+                alternatives.push(braces.get(start..at).unwrap_or_default());
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
             }
+            '}' => depth -= 1,
+            _ => {}
         }
-        let ports: &[&str] = if is_newer {
-            &[".protocols", ".protocols.destinationNamedPort", ".protocols.tcp", ".protocols.udp"]
-        } else {
-            &[".ports", ".ports.namedPort", ".ports.portNumber", ".ports.portRange"]
-        };
-        ports.iter().for_each(|rest| add(rest));
+    }
+    let after = braces.get(start..).unwrap_or_default();
+    for alternative in alternatives {
+        expand(&format!("{prefix}{before}"), &format!("{alternative}{after}"), texts);
     }
 }
 

@@ -26,17 +26,13 @@ const TRIES: usize = 300;
 /// Maximum time for shrinking.
 const TIME: Duration = Duration::from_secs(180);
 
-/// A case with a disagreement.
+/// A disagreement, and the random scenario, up to the step of its case.
 pub(super) struct Suspect {
-    pub(super) name: CaseName,
-    /// The random scenario, up to the step of this case.
+    pub(super) found: Found,
     pub(super) scenario: Value,
-    pub(super) first: Disagreement,
-    /// Number of cells of the case with a disagreement.
-    pub(super) cells: usize,
 }
 
-/// A disagreement that has been followed up.
+/// A disagreement.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The case in which it was found.
@@ -45,7 +41,7 @@ pub struct Found {
     pub disagreement: Disagreement,
     /// Number of cells of the case with a disagreement.
     pub cells: usize,
-    /// The smallest scenario that shows it; `None` if it did not happen again.
+    /// The smallest scenario that shows it; `None` if it was not followed up, or did not happen again.
     pub shown: Option<Shown>,
     /// Number of scenarios that were run to follow it up.
     pub tries: usize,
@@ -64,27 +60,24 @@ pub struct Shown {
 pub(super) async fn follow<B: Backend>(
     runner: &Runner<'_, impl Fn(&Scenario) -> Result<B, Error>>,
     limits: &Limits,
-    suspect: Suspect,
+    Suspect { mut found, scenario }: Suspect,
 ) -> Found {
-    let Suspect { name, scenario, first: disagreement, cells } = suspect;
-    let wanted = Wanted { found: &disagreement, ground: limits.ground };
-    let mut tries = 0;
-    let mut shown = None;
+    let wanted = Wanted { found: &found.disagreement, ground: limits.ground };
     for start in wanted.starts(&scenario) {
-        tries += 1;
+        found.tries += 1;
         if !wanted.shows(runner, std::slice::from_ref(&start)).await.contains(&true) {
             continue;
         }
         let budget = Budget { tries: TRIES, time: TIME, at_once: limits.at_once };
         let is_plausible = |value: &Value| wanted.is_plausible(value);
         let shows = async |group: &[Value]| wanted.shows(runner, group).await;
-        let Shrunk { scenario, is_minimal, tries: more } = shrink(start, budget, is_plausible, shows).await;
-        tries += more;
-        let described = describe(&scenario, name, &limits.place, &disagreement);
-        shown = Some(Shown { text: to_yaml(&described), is_minimal });
+        let Shrunk { scenario, is_minimal, tries } = shrink(start, budget, is_plausible, shows).await;
+        found.tries += tries;
+        let described = describe(&scenario, found.case, &limits.place, &found.disagreement);
+        found.shown = Some(Shown { text: to_yaml(&described), is_minimal });
         break;
     }
-    Found { case: name, disagreement, cells, shown, tries }
+    found
 }
 
 /// The disagreement that a scenario must show.

@@ -1,6 +1,6 @@
 //! Runs one scenario, and keeps the states that it led to, with the real addresses of the pods.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -27,36 +27,45 @@ pub(super) struct Runner<'a, F> {
 impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
     /// Runs a scenario. Returns `None` if it was interrupted.
     pub(super) async fn run(&self, scenario: &Scenario) -> Option<Recorded> {
-        let states = Arc::new(Mutex::new(Vec::new()));
-        let backend =
-            (self.new_backend)(scenario).map(|backend| Recording { backend, states: Arc::clone(&states) });
-        let backends = std::iter::once((0, backend));
+        self.run_with(scenario, async |_, _| Ok(())).await
+    }
+
+    /// Runs a scenario. Calls `after_changes` with the index of each step, when its changes have been made.
+    pub(super) async fn run_with(
+        &self,
+        scenario: &Scenario,
+        after_changes: impl AsyncFnMut(usize, &mut B) -> Result<(), Error>,
+    ) -> Option<Recorded> {
+        let mut states = Vec::new();
+        let backend = (self.new_backend)(scenario);
+        let backend = backend.map(|backend| Recording { backend, states: &mut states, after_changes });
         // The caller reports progress, so these events are not needed.
         let (events, _) = Events::channel();
         let (one, interrupted) = (std::slice::from_ref(scenario), self.interrupted.clone());
+        let backends = std::iter::once((0, backend));
         let ran =
             runner::run(one, backends, self.settings, Environment::default(), &events, interrupted).await;
         let result = ran.scenarios.into_iter().next()?;
-        let states = std::mem::take(&mut *states.lock().unwrap_or_else(PoisonError::into_inner));
         Some(Recorded { result, states })
     }
 }
 
 /// A backend that also keeps the states that it has applied.
-struct Recording<B> {
+struct Recording<'a, B, F> {
     backend: B,
-    states: Arc<Mutex<Vec<World>>>,
+    states: &'a mut Vec<World>,
+    after_changes: F,
 }
 
-impl<B> Recording<B> {
-    fn keep(&self, world: &World, deployed: &Deployed) {
+impl<B, F> Recording<'_, B, F> {
+    fn keep(&mut self, world: &World, deployed: &Deployed) {
         let mut world = world.clone();
         world.complete(deployed);
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).push(world);
+        self.states.push(world);
     }
 }
 
-impl<B: Backend> Backend for Recording<B> {
+impl<B: Backend, F: AsyncFnMut(usize, &mut B) -> Result<(), Error>> Backend for Recording<'_, B, F> {
     async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
         let deployed = self.backend.deploy(world).await?;
         self.keep(world, &deployed);
@@ -65,6 +74,9 @@ impl<B: Backend> Backend for Recording<B> {
 
     async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
         let deployed = self.backend.apply(actions, world).await?;
+        // The first state is the one before the first step.
+        let step = self.states.len() - 1;
+        (self.after_changes)(step, &mut self.backend).await?;
         self.keep(world, &deployed);
         Ok(deployed)
     }

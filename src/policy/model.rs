@@ -129,7 +129,7 @@ pub struct ContainerPort {
 }
 
 /// A Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// `metadata.namespace`
     pub namespace: String,
@@ -185,13 +185,14 @@ impl Service {
 }
 
 /// Endpoints of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Backends {
     /// The pods of the Service's namespace that have all these labels (`spec.selector`).
     Selected(Labels),
     /// Known addresses, of a Service without a selector.
     Addresses(Vec<IpAddr>),
     /// Unknown endpoints: no selector and no known endpoints, or an external name.
+    #[default]
     Unknown,
 }
 

@@ -7,12 +7,9 @@ use super::bounds;
 use super::file::{CellsFile, DeviationFile, ProfileFile};
 use super::model::{CellPattern, KnownDeviation, PolicyPattern, Profile, Quirk};
 use crate::deviation::{Deviation, RouteQuirk};
-use crate::policy::{Decision, Direction, IpFamily};
-use crate::scenario::{Assertion, Claim, DestinationPattern, ProbePattern};
-use crate::snapshot::{Field, rules};
-use crate::source::{
-    Document, Error, Located, Location, Node, Place, Text, decode, expect_kind, quote, strings,
-};
+use crate::policy::{Decision, Direction};
+use crate::scenario::{Assertion, Claim, DestinationPattern, ProbePattern, Reader};
+use crate::source::{Document, Error, Located, Node, Place, Text, decode, expect_kind, quote};
 use crate::verdict::Excuse;
 use crate::world::EndpointPattern;
 
@@ -44,33 +41,24 @@ pub fn load(texts: &[Text]) -> Result<Vec<Profile>, Error> {
 /// Returns the first error, with its place.
 pub fn from_document(document: &Document) -> Result<Profile, Error> {
     expect_kind(document, API_VERSION, KIND)?;
-    let loader = Loader { name: Arc::clone(&document.name) };
+    let reader = Reader { name: Arc::clone(&document.name) };
     let file: ProfileFile =
-        decode(&document.node).map_err(|error| loader.error(error.at(), error.to_string()))?;
-    loader.profile(file)
+        decode(&document.node).map_err(|error| reader.error(error.at(), error.to_string()))?;
+    reader.profile(file)
 }
 
-/// Loader of the profiles in one file.
-struct Loader {
-    name: Arc<str>,
-}
-
-impl Loader {
-    fn error(&self, at: Location, message: impl Into<String>) -> Error {
-        Error::at(&self.name, at, message)
-    }
-
+impl Reader {
     fn profile(&self, file: ProfileFile) -> Result<Profile, Error> {
-        let Located { value: name, at } = file.metadata.name;
-        rules::subdomain(&name, &Field::ROOT).map_err(|problem| self.error(at, problem.message))?;
+        let name = file.metadata.name;
+        self.subdomain(&name)?;
         if file.deviations.value.is_empty() {
             return Err(self.error(file.deviations.at, "deviations: at least one is needed"));
         }
         let deviations = file.deviations.value.iter();
-        let deviations = deviations.map(|deviation| self.deviation(&name, deviation));
+        let deviations = deviations.map(|deviation| self.deviation(&name.value, deviation));
         let deviations = deviations.collect::<Result<_, _>>()?;
         let description = self.text(&file.metadata.description, "metadata.description")?;
-        Ok(Profile { name, description, deviations })
+        Ok(Profile { name: name.value, description, deviations })
     }
 
     fn deviation(
@@ -78,7 +66,7 @@ impl Loader {
         profile: &str,
         Located { value: file, at }: &Located<DeviationFile>,
     ) -> Result<KnownDeviation, Error> {
-        let references = strings(&self.name, &file.references, "references")?;
+        let references = self.strings(&file.references, "references")?;
         let reason = self.text(&file.reason, "reason")?;
         let references = references.iter().map(|reference| self.text(reference, "references"));
         let references = references.collect::<Result<_, _>>()?;
@@ -108,27 +96,23 @@ impl Loader {
     fn cells(&self, Located { value: file, at }: &Located<CellsFile>) -> Result<CellPattern, Error> {
         let CellsFile { quirk, scenarios, steps, from, to, probes, policies, direction, family, expected } =
             file;
-        let everything = || vec![DestinationPattern::Other(EndpointPattern::Any), DestinationPattern::Itself];
+        let everything = vec![DestinationPattern::Other(EndpointPattern::Any), DestinationPattern::Itself];
         let covered = Assertion {
-            from: self
-                .patterns(from.as_ref(), "from", EndpointPattern::parse)?
-                .unwrap_or(vec![EndpointPattern::Any]),
-            to: self.patterns(to.as_ref(), "to", DestinationPattern::parse)?.unwrap_or_else(everything),
+            from: self.patterns(from.as_ref(), "from", vec![EndpointPattern::Any], EndpointPattern::parse)?,
+            to: self.patterns(to.as_ref(), "to", everything, DestinationPattern::parse)?,
             claim: Claim::Undefined,
-            probes: self
-                .patterns(probes.as_ref(), "probes", ProbePattern::parse)?
-                .unwrap_or(vec![ProbePattern::All]),
-            family: family.as_ref().map(|family| self.family(family)).transpose()?,
+            probes: self.patterns(probes.as_ref(), "probes", vec![ProbePattern::All], ProbePattern::parse)?,
+            family: family.as_ref().map(|family| self.family(family, "family")).transpose()?,
             at: *at,
         };
         let name = |text: &str| Ok::<_, Infallible>(text.to_owned());
         let cells = CellPattern {
             quirk: quirk.as_ref().map(|quirk| self.quirk(quirk)).transpose()?,
-            scenarios: self.patterns(scenarios.as_ref(), "scenarios", name)?.unwrap_or_default(),
-            steps: self.patterns(steps.as_ref(), "steps", name)?.unwrap_or_default(),
+            scenarios: self.patterns(scenarios.as_ref(), "scenarios", Vec::new(), name)?,
+            steps: self.patterns(steps.as_ref(), "steps", Vec::new(), name)?,
             covered,
             policies: PolicyPattern {
-                names: self.patterns(policies.as_ref(), "policies", policy)?.unwrap_or_default(),
+                names: self.patterns(policies.as_ref(), "policies", Vec::new(), policy)?,
                 direction: direction.as_ref().map(|direction| self.direction(direction)).transpose()?,
             },
             expected: expected.as_ref().map(|expected| self.expected(expected)).transpose()?,
@@ -137,48 +121,34 @@ impl Loader {
         Ok(cells)
     }
 
-    /// Returns the patterns of a field, or `None` if the field is missing.
+    /// Returns the patterns of a field. `default` counts if the field is missing.
     fn patterns<T, E: std::fmt::Display>(
         &self,
         node: Option<&Node>,
         field: &str,
+        default: Vec<T>,
         parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Result<Option<Vec<T>>, Error> {
-        let Some(node) = node else { return Ok(None) };
+    ) -> Result<Vec<T>, Error> {
+        let Some(node) = node else { return Ok(default) };
         let one = |Located { value, at }: &Located<String>| {
             parse(value).map_err(|message| self.error(*at, format!("{field}: {message}")))
         };
-        strings(&self.name, node, field)?.iter().map(one).collect::<Result<_, _>>().map(Some)
+        self.strings(node, field)?.iter().map(one).collect()
     }
 
     fn quirk(&self, name: &Located<String>) -> Result<Quirk, Error> {
-        Deviation::quirks().find(|quirk| quirk.name == name.value).ok_or_else(|| {
-            let known: Vec<_> = Deviation::quirks().map(|quirk| quirk.name).collect();
-            let known = known.join(", ");
-            self.error(name.at, format!("quirk: {} is none of: {known}", quote(&name.value)))
-        })
-    }
-
-    fn family(&self, name: &Located<String>) -> Result<IpFamily, Error> {
-        let known = IpFamily::ALL.into_iter().find(|family| family.name() == name.value);
-        known.ok_or_else(|| {
-            self.error(name.at, format!("family: {} is neither IPv4 nor IPv6", quote(&name.value)))
-        })
+        let known: Vec<_> = Deviation::quirks().map(|quirk| quirk.name).collect();
+        let otherwise = format!("none of: {}", known.join(", "));
+        self.one_of(Deviation::quirks(), |quirk| quirk.name, name, "quirk", &otherwise)
     }
 
     fn direction(&self, name: &Located<String>) -> Result<Direction, Error> {
-        let known = Direction::ALL.into_iter().find(|direction| direction.name() == name.value);
-        known.ok_or_else(|| {
-            self.error(name.at, format!("direction: {} is neither ingress nor egress", quote(&name.value)))
-        })
+        self.one_of(Direction::ALL, Direction::name, name, "direction", "neither ingress nor egress")
     }
 
     fn expected(&self, name: &Located<String>) -> Result<Decision, Error> {
-        let known =
-            [Decision::Allow, Decision::Deny].into_iter().find(|decision| decision.name() == name.value);
-        known.ok_or_else(|| {
-            self.error(name.at, format!("expected: {} is neither allow nor deny", quote(&name.value)))
-        })
+        let values = [Decision::Allow, Decision::Deny];
+        self.one_of(values, Decision::name, name, "expected", "neither allow nor deny")
     }
 }
 

@@ -5,16 +5,17 @@
 //! and neither passes nor fails.
 
 mod apply;
-mod arrival;
 mod bounds;
 mod file;
 mod load;
 mod model;
 mod parts;
+mod promised;
 mod reading;
 mod service_port;
 mod unenforced;
 
-pub use apply::{Promised, View, excused, judged_endpoints, open_at_first, open_while_replaced};
+pub use apply::Excuser;
 pub use load::{from_document, load};
 pub use model::{KnownDeviation, Profile};
+pub use promised::Promised;

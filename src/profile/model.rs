@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::deviation::Deviation;
+use crate::plan::Cell;
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
 use crate::scenario::Assertion;
 use crate::verdict::{AppliedProfile, Excuse};
@@ -56,6 +57,25 @@ pub(super) struct CellPattern {
     pub(super) policies: PolicyPattern,
     /// Decision of the policies.
     pub(super) expected: Option<Decision>,
+}
+
+impl CellPattern {
+    /// Returns whether the pattern matches the scenario and the step.
+    pub(super) fn is_here(&self, scenario: &str, step: Option<&str>) -> bool {
+        let fits = |patterns: &[String], name: Option<&str>| {
+            let one = |pattern: &String| name.is_some_and(|name| wildcard(pattern, name));
+            patterns.is_empty() || patterns.iter().any(one)
+        };
+        fits(&self.scenarios, Some(scenario)) && fits(&self.steps, step)
+    }
+
+    /// Returns whether the pattern matches the cell's ends and probe, the decision, and the deciding policies.
+    pub(super) fn covers(&self, cell: &Cell, promised: &Expectation) -> bool {
+        let Cell { from, to, family, probe } = cell;
+        self.expected.is_none_or(|expected| expected == promised.decision)
+            && self.policies.decides(promised)
+            && self.covered.covers(from, to, *family, *probe)
+    }
 }
 
 /// Pattern of policies and a direction.

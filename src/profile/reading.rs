@@ -7,13 +7,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::arrival::Arrival;
 use super::model::Quirk;
+use super::promised::Promised;
 use super::service_port::ServicePorts;
-use crate::deviation::{Deviation, Effect, RouteQuirk, one_direction};
-use crate::policy::{
-    Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, NetworkPolicy, PolicyName, Reason,
-};
+use super::unenforced::with_rules;
+use crate::deviation::{Deviation, Effect, RouteQuirk};
+use crate::policy::{Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, PolicyName, Reason};
 
 /// The policies of one state, for any set of quirks. Each set is compiled when it is first needed.
 pub(super) struct Readings<'a> {
@@ -27,7 +26,7 @@ impl<'a> Readings<'a> {
     }
 
     /// Returns whether the decision for a route differs from the promised one if all these quirks are applied.
-    pub(super) fn differ(&self, quirks: &[Quirk], arrival: Arrival<'_>, promised: Decision) -> bool {
+    pub(super) fn differ(&self, quirks: &[Quirk], promised: Promised<'_>) -> bool {
         if !quirks.iter().any(is_reading) {
             return false;
         }
@@ -39,25 +38,20 @@ impl<'a> Readings<'a> {
             .or_insert_with_key(|quirks| Rc::new(Reading::new(self.cluster, quirks)))
             .clone();
         drop(by_quirks);
-        reading.decide(arrival) != promised
+        reading.decide(promised) != promised.expectation.decision
     }
 
     /// Returns the first quirk of a minimal set of quirks that together change the decision for a route. `None` if
     /// there are fewer than two quirks that change how policies are read, or if all of them together do not change
     /// the decision.
-    pub(super) fn together(
-        &self,
-        quirks: &[Quirk],
-        arrival: Arrival<'_>,
-        promised: Decision,
-    ) -> Option<Quirk> {
+    pub(super) fn together(&self, quirks: &[Quirk], promised: Promised<'_>) -> Option<Quirk> {
         let mut needed: Vec<_> = quirks.iter().copied().filter(is_reading).collect();
-        if needed.len() < 2 || !self.differ(&needed, arrival, promised) {
+        if needed.len() < 2 || !self.differ(&needed, promised) {
             return None;
         }
         for quirk in needed.clone() {
             let others: Vec<_> = needed.iter().copied().filter(|other| *other != quirk).collect();
-            if self.differ(&others, arrival, promised) {
+            if self.differ(&others, promised) {
                 needed = others;
             }
         }
@@ -99,8 +93,8 @@ impl Reading {
     }
 
     /// Returns the decision for a route, with the quirks applied.
-    fn decide(&self, arrival: Arrival<'_>) -> Decision {
-        let legs = arrival.legs(&self.engine);
+    fn decide(&self, promised: Promised<'_>) -> Decision {
+        let legs = promised.legs(&self.engine);
         legs.map(|(flow, ends)| self.decide_leg(flow, ends)).fold(Decision::Allow, Decision::and)
     }
 
@@ -129,10 +123,8 @@ impl Reading {
     /// Returns an engine for only one direction of these policies.
     fn only(&self, direction: Direction, policies: Vec<PolicyName>) -> Rc<Engine> {
         let compile = |(direction, policies): &Part| {
-            let is_one = |policy: &&NetworkPolicy| policies.contains(&PolicyName::from(*policy));
-            let policies = self.cluster.policies.iter().filter(is_one).cloned().collect();
-            let cluster = Cluster { policies, cluster_policies: Vec::new(), ..self.cluster.clone() };
-            Rc::new(Engine::new(one_direction(&cluster, *direction)))
+            let is_one = |name: &PolicyName, own| own == *direction && policies.contains(name);
+            Rc::new(Engine::new(with_rules(&self.cluster, is_one)))
         };
         let mut parts = self.parts.borrow_mut();
         Rc::clone(parts.entry((direction, policies)).or_insert_with_key(compile))

@@ -1,6 +1,7 @@
 //! The quirk `service-port-differs`: egress rules see a Service's port instead of the pod's.
 
-use crate::deviation::{one_direction, untranslated};
+use super::unenforced::one_direction;
+use crate::deviation::untranslated;
 use crate::policy::{Cluster, Direction, Endpoint, Engine, Expectation, Flow};
 
 /// The policies of one state, split by direction, because the sender's and the receiver's policies see different

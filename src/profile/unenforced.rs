@@ -4,11 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::arrival::Arrival;
 use super::model::PolicyPattern;
-use crate::policy::{
-    Cluster, ClusterPolicy, Decision, Direction, Endpoint, Engine, Expectation, NetworkPolicy, PolicyName,
-};
+use super::promised::Promised;
+use crate::policy::{Cluster, Decision, Direction, Endpoint, Engine, Expectation, PolicyName};
 
 /// The policies of one state, without any set of them. Each engine is compiled when it is first needed.
 pub(super) struct Unenforced<'a> {
@@ -23,35 +21,39 @@ impl<'a> Unenforced<'a> {
 
     /// Returns whether the other policies deny one of the evaluated ends. The reasons of an expectation are not
     /// enough to decide that, because they end at the first tier that denies.
-    pub(super) fn others_deny(&self, pattern: &PolicyPattern, arrival: Arrival<'_>) -> bool {
+    pub(super) fn others_deny(&self, pattern: &PolicyPattern, promised: Promised<'_>) -> bool {
         let mut by_pattern = self.by_pattern.borrow_mut();
         let engine = by_pattern
             .entry(pattern.clone())
-            .or_insert_with_key(|pattern| Rc::new(Engine::new(without(self.cluster, pattern))))
+            .or_insert_with_key(|pattern| {
+                let others = with_rules(self.cluster, |name, direction| !pattern.matches(name, direction));
+                Rc::new(Engine::new(others))
+            })
             .clone();
         drop(by_pattern);
         let denies = |(_, promised): &(Endpoint, Expectation)| promised.decision == Decision::Deny;
-        arrival.legs(&engine).any(|(_, ends)| ends.iter().any(denies))
+        promised.legs(&engine).any(|(_, ends)| ends.iter().any(denies))
     }
 }
 
-/// Returns the cluster without the rules of these policies for the pattern's direction.
-fn without(cluster: &Cluster, pattern: &PolicyPattern) -> Cluster {
-    let goes = |name: &PolicyName, direction| pattern.matches(name, direction);
-    let policies = cluster.policies.iter().map(|policy| {
-        let name = PolicyName::from(policy);
-        let keep = |direction| policy.rules(direction).filter(|_| !goes(&name, direction)).map(<[_]>::to_vec);
-        let (ingress, egress) = (keep(Direction::Ingress), keep(Direction::Egress));
-        NetworkPolicy { ingress, egress, ..policy.clone() }
-    });
-    let cluster_policies = cluster.cluster_policies.iter().map(|policy| {
-        let name = PolicyName::from(policy);
-        let keep = |direction| {
-            if goes(&name, direction) { Vec::new() } else { policy.rules(direction).to_vec() }
-        };
-        let (ingress, egress) = (keep(Direction::Ingress), keep(Direction::Egress));
-        ClusterPolicy { ingress, egress, ..policy.clone() }
-    });
-    let (policies, cluster_policies) = (policies.collect(), cluster_policies.collect());
-    Cluster { policies, cluster_policies, ..cluster.clone() }
+/// Returns the cluster with only some rules of its policies, by policy and direction. A policy without rules for a
+/// direction does not isolate for it.
+pub(super) fn with_rules(cluster: &Cluster, keeps: impl Fn(&PolicyName, Direction) -> bool) -> Cluster {
+    let mut cluster = cluster.clone();
+    for policy in &mut cluster.policies {
+        let name = PolicyName::from(&*policy);
+        policy.ingress.take_if(|_| !keeps(&name, Direction::Ingress));
+        policy.egress.take_if(|_| !keeps(&name, Direction::Egress));
+    }
+    for policy in &mut cluster.cluster_policies {
+        let name = PolicyName::from(&*policy);
+        policy.ingress.retain(|_| keeps(&name, Direction::Ingress));
+        policy.egress.retain(|_| keeps(&name, Direction::Egress));
+    }
+    cluster
+}
+
+/// Returns the cluster with the rules of one direction only.
+pub(super) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
+    with_rules(cluster, |_, own| own == direction)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Assertion, KeepOpen, ProbePattern, Scenario};
 use crate::plan::{Cell, cells};
-use crate::source::{Error, Location};
+use crate::source::Error;
 
 /// Checks that every assertion of a scenario covers at least one cell of its step, and that every `keepOpen`
 /// entry covers a cell that existed before its step.
@@ -13,32 +13,25 @@ use crate::source::{Error, Location};
 /// # Errors
 /// The first one that covers none, with its location.
 pub fn check_coverage(scenario: &Scenario) -> Result<(), Error> {
-    let mut world = scenario.world.clone();
-    for step in &scenario.steps {
-        check_connections(&step.keep_open, &cells(&world, &scenario.probes))
-            .map_err(|(at, what)| Error::at(&scenario.file, at, format!("step `{}`: {what}", step.name)))?;
-        scenario.apply(step, &mut world)?;
+    let mut before = cells(&scenario.world, &scenario.probes);
+    for (step, world) in scenario.worlds() {
+        let error =
+            |at, what: String| Err(Error::at(&scenario.file, at, format!("step `{}`: {what}", step.name)));
+        let is_there =
+            |entry: &&KeepOpen| before.iter().any(|cell| entry.covers(&cell.from, &cell.to, cell.probe));
+        if let Some(KeepOpen { at, probe, .. }) = step.keep_open.iter().find(|entry| !is_there(entry)) {
+            let what = format!("keepOpen: before this step, no `{probe}` is sent between these ends");
+            return error(*at, what);
+        }
         let cells = cells(&world, &scenario.probes);
         for assertion in step.expect.iter().chain(&step.intent) {
             if let Some(what) = uncovered(assertion, &cells) {
-                let message = format!("step `{}`: {what}", step.name);
-                return Err(Error::at(&scenario.file, assertion.at, message));
+                return error(assertion.at, what);
             }
         }
+        before = cells;
     }
     Ok(())
-}
-
-/// Checks that every entry covers a cell that exists before the step.
-fn check_connections(keep_open: &[KeepOpen], cells: &[Cell]) -> Result<(), (Location, String)> {
-    let is_there = |entry: &KeepOpen| cells.iter().any(|cell| entry.covers(&cell.from, &cell.to, cell.probe));
-    match keep_open.iter().find(|entry| !is_there(entry)) {
-        Some(KeepOpen { at, probe, .. }) => {
-            let message = format!("keepOpen: before this step, no `{probe}` is sent between these ends");
-            Err((*at, message))
-        }
-        None => Ok(()),
-    }
 }
 
 /// Describes which part of the assertion matches nothing. Returns `None` if every part matches something.

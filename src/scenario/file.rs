@@ -37,16 +37,13 @@ pub(super) struct MetadataFile {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct TopologyFile {
     pub(super) nodes: Option<Located<usize>>,
     pub(super) families: Option<Located<Vec<Located<String>>>>,
     pub(super) namespaces: Option<Vec<NamespaceFile>>,
-    #[serde(default)]
     pub(super) externals: Vec<ExternalFile>,
-    #[serde(default)]
     pub(super) node_endpoints: bool,
-    #[serde(default)]
     pub(super) services_by_name: bool,
 }
 
@@ -54,7 +51,6 @@ pub(super) struct TopologyFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct NamespaceFile {
     pub(super) name: Located<String>,
-    #[serde(default)]
     pub(super) labels: Option<Located<BTreeMap<String, String>>>,
     #[serde(default)]
     pub(super) pods: Vec<PodFile>,
@@ -68,7 +64,6 @@ pub(super) struct PodFile {
     /// Only for `addPod`. In a topology, pods are listed in their namespace.
     pub(super) namespace: Option<Located<String>>,
     pub(super) name: Located<String>,
-    #[serde(default)]
     pub(super) labels: Option<Located<BTreeMap<String, String>>>,
     pub(super) node: Option<Located<usize>>,
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::assertion::{Assertion, Claim, ProbePattern};
-use super::file::{AssertionFile, DeleteFile, LabelFile, ScenarioFile, StepFile};
+use super::file::{AssertionFile, DeleteFile, LabelFile, PodFile, ScenarioFile, StepFile};
 use super::model::{Demonstrates, Scenario};
 use super::reader::Reader;
 use super::spec_rule::SpecRule;
@@ -46,7 +46,7 @@ pub fn load(texts: &[Text]) -> Result<Vec<Scenario>, Error> {
 /// # Errors
 /// The first error, with its location.
 pub fn from_document(document: &Document) -> Result<Scenario, Error> {
-    let reader = Reader::new(&document.name);
+    let reader = Reader { name: Arc::clone(&document.name) };
     source::expect_kind(document, API_VERSION, KIND).map_err(|error| match is_manifest(&document.node) {
         true => error.with_hint("this is a manifest, which `netproof expect` reads"),
         false => error,
@@ -64,17 +64,11 @@ fn is_manifest(node: &Node) -> bool {
 impl Reader {
     fn scenario(&self, file: ScenarioFile) -> Result<Scenario, Error> {
         self.subdomain(&file.metadata.name)?;
-        let demonstrates = match &file.demonstrates {
-            None => None,
-            Some(Located { value, .. }) if value == "policy-gap" => Some(Demonstrates::PolicyGap),
-            Some(Located { value, at }) => {
-                let message = format!(
-                    "demonstrates: {} is not something that can be shown: write policy-gap",
-                    quote(value)
-                );
-                return Err(self.error(*at, message));
-            }
-        };
+        let otherwise = "not something that can be shown: write policy-gap";
+        let demonstrates = file.demonstrates.as_ref().map(|name| {
+            self.one_of([Demonstrates::PolicyGap], |_| "policy-gap", name, "demonstrates", otherwise)
+        });
+        let demonstrates = demonstrates.transpose()?;
         let probes = self.probes(file.probes.as_deref())?;
         let wants_dns = probes.iter().any(|probe| matches!(probe, Probe::Dns { .. }));
         let world = topology::read(self, file.topology.unwrap_or_default(), wants_dns)?;
@@ -100,7 +94,7 @@ impl Reader {
             ignored,
             unmodelled,
             warnings,
-            file: Arc::clone(self.name()),
+            file: Arc::clone(&self.name),
         })
     }
 
@@ -120,10 +114,7 @@ impl Reader {
     }
 
     fn probes(&self, texts: Option<&[Located<String>]>) -> Result<Vec<Probe>, Error> {
-        let default: Vec<_> = DEFAULT_PROBES
-            .iter()
-            .map(|text| Located { value: (*text).to_owned(), at: Location::START })
-            .collect();
+        let default = DEFAULT_PROBES.map(|text| Located { value: text.to_owned(), at: Location::START });
         let mut probes = Vec::new();
         for Located { value, at } in texts.unwrap_or(&default) {
             for probe in Probe::parse(value).map_err(|error| self.caused(*at, "probes: ", error))? {
@@ -149,9 +140,7 @@ impl Reader {
         let mut steps = Vec::new();
         for file in files {
             if !names.insert(file.name.value.clone()) {
-                return Err(
-                    self.error(file.name.at, format!("the step {} is there twice", quote(&file.name.value)))
-                );
+                return Err(self.twice(file.name.at, "step", &file.name.value));
             }
             let own_items = file.items.as_deref().map(|items| self.items(items)).transpose()?;
             let actions = self.actions(&file, &world, ignored)?;
@@ -182,23 +171,19 @@ impl Reader {
         for node in &file.apply {
             self.apply(node, world, &mut actions, ignored)?;
         }
-        for Located { value, at } in &file.delete {
-            actions.push(Located { value: self.delete(value)?, at: *at });
-        }
-        for Located { value, at } in &file.label {
-            actions.push(Located { value: self.relabel(value, *at)?, at: *at });
-        }
-        for Located { value, at } in &file.remove_pod {
-            let pod = self.pod_name(value, *at)?;
-            actions.push(Located { value: Action::RemovePod(pod), at: *at });
-        }
-        for Located { value, at } in &file.end_pod {
-            let pod = self.pod_name(value, *at)?;
-            actions.push(Located { value: Action::EndPod(pod), at: *at });
-        }
-        for Located { value, at } in &file.add_pod {
-            let pod = topology::added_pod(self, value, *at, world)?;
-            actions.push(Located { value: Action::AddPod(pod), at: *at });
+        let pod = |change: fn(Identity) -> Action| {
+            move |name: &Located<String>| (name.at, self.pod_name(name).map(change))
+        };
+        let added = |pod: &Located<PodFile>| {
+            (pod.at, topology::added_pod(self, &pod.value, pod.at, world).map(Action::AddPod))
+        };
+        let changes = (file.delete.iter().map(|file| (file.at, self.delete(&file.value))))
+            .chain(file.label.iter().map(|file| (file.at, self.relabel(&file.value, file.at))))
+            .chain(file.remove_pod.iter().map(pod(Action::RemovePod)))
+            .chain(file.end_pod.iter().map(pod(Action::EndPod)))
+            .chain(file.add_pod.iter().map(added));
+        for (at, action) in changes {
+            actions.push(Located { value: action?, at });
         }
         Ok(actions)
     }
@@ -212,10 +197,10 @@ impl Reader {
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<(), Error> {
         let Some(file) = node.as_str() else {
-            let document = Document { name: Arc::clone(self.name()), node: node.clone() };
+            let document = Document { name: Arc::clone(&self.name), node: node.clone() };
             return self.manifest(&document, None, world, actions, ignored);
         };
-        let path = Path::new(&**self.name()).parent().unwrap_or(Path::new("")).join(file);
+        let path = Path::new(&*self.name).parent().unwrap_or(Path::new("")).join(file);
         let text = source::read_file(&path).map_err(|error| self.caused(node.at, "apply: ", error))?;
         for document in text.manifests()? {
             self.manifest(&document, Some(node.at), world, actions, ignored)?;
@@ -305,7 +290,7 @@ impl Reader {
             self.label(key, value.as_deref().unwrap_or_default(), file.labels.at)?;
         }
         match (&file.pod, &file.namespace) {
-            (Some(pod), None) => Ok(Action::LabelPod { pod: self.pod_name(&pod.value, pod.at)?, labels }),
+            (Some(pod), None) => Ok(Action::LabelPod { pod: self.pod_name(pod)?, labels }),
             (None, Some(namespace)) => {
                 Ok(Action::LabelNamespace { namespace: namespace.value.clone(), labels })
             }
@@ -315,11 +300,11 @@ impl Reader {
         }
     }
 
-    fn pod_name(&self, text: &str, at: Location) -> Result<Identity, Error> {
-        match text.split_once('/') {
+    fn pod_name(&self, Located { value, at }: &Located<String>) -> Result<Identity, Error> {
+        match value.split_once('/') {
             Some((namespace, name)) if !name.contains('/') => Ok(Identity::new(namespace, name)),
             Some(_) | None => {
-                Err(self.error(at, format!("{} is not a pod: write NAMESPACE/POD", quote(text))))
+                Err(self.error(*at, format!("{} is not a pod: write NAMESPACE/POD", quote(value))))
             }
         }
     }

@@ -5,7 +5,6 @@
 
 mod assertion;
 mod coverage;
-mod ever;
 mod file;
 mod keep_open;
 mod load;
@@ -21,6 +20,7 @@ pub use coverage::check_coverage;
 pub use keep_open::KeepOpen;
 pub use load::{from_document, load};
 pub use model::{Demonstrates, Scenario};
+pub(crate) use reader::Reader;
 pub use size::{Size, size};
 pub use spec_rule::SpecRule;
 pub use step::Step;

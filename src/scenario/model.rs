@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::spec_rule::SpecRule;
 use super::step::Step;
-use crate::policy::{IpFamily, Protocol};
+use crate::policy::{Cluster, IpFamily, Protocol};
 use crate::snapshot::Unmodelled;
-use crate::source::Error;
 use crate::world::{Action, Capability, PodChange, Probe, World};
 
 /// A scenario.
@@ -47,18 +46,29 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Applies the actions of a step to a world.
-    ///
-    /// # Errors
-    /// If an action cannot be applied. This does not happen for a scenario that was loaded, because the loader
-    /// has applied the same actions.
-    pub(super) fn apply(&self, step: &Step, world: &mut World) -> Result<(), Error> {
-        for action in &step.actions {
-            world
-                .apply(action)
-                .map_err(|error| Error::whole(&self.file, error.to_string()).because(error))?;
+    /// Returns each step with the world after it, as far as the scenario determines that world.
+    pub(crate) fn worlds(&self) -> impl Iterator<Item = (&Step, World)> {
+        self.steps.iter().scan(self.world.clone(), |world, step| {
+            for action in &step.actions {
+                // The loader has applied the same actions before, so there is no error.
+                let _done = world.apply(action);
+            }
+            Some((step, world.clone()))
+        })
+    }
+
+    /// Returns a cluster with everything that exists in any step: each namespace and pod once for each set of
+    /// labels that it has, and every version of every policy. This cluster cannot be evaluated. It shows
+    /// which selectors never match anything.
+    pub fn ever(&self) -> Cluster {
+        let mut ever = self.world.cluster.clone();
+        for (_, World { cluster, .. }) in self.worlds() {
+            add(&mut ever.namespaces, cluster.namespaces);
+            add(&mut ever.pods, cluster.pods);
+            add(&mut ever.policies, cluster.policies);
+            add(&mut ever.cluster_policies, cluster.cluster_policies);
         }
-        Ok(())
+        ever
     }
 
     /// Returns the name that reports show: with the nodes, if the scenario is run on several groups of nodes.
@@ -83,18 +93,8 @@ impl Scenario {
             PodChange::Added(pod) => Some(pod),
             PodChange::Ended(_) | PodChange::Removed(_) => None,
         });
-        let services = actions().filter_map(|action| match action {
-            Action::SetService(service) => Some(&service.service),
-            Action::SetPolicy(_)
-            | Action::DeletePolicy(_)
-            | Action::SetClusterPolicy(_)
-            | Action::DeleteClusterPolicy(_)
-            | Action::DeleteService(_)
-            | Action::LabelPod { .. }
-            | Action::LabelNamespace { .. }
-            | Action::AddPod(_)
-            | Action::EndPod(_)
-            | Action::RemovePod(_) => None,
+        let services = actions().filter_map(|action| {
+            if let Action::SetService(written) = action { Some(&written.service) } else { None }
         });
         let has_family = |family| world.families.contains(&family);
         let is_sctp = |probe: &Probe| probe.protocol() == Protocol::Sctp;
@@ -112,6 +112,14 @@ impl Scenario {
             (Capability::Nodes, world.cluster.services.iter().chain(services).any(|it| it.only_local)),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(capability, _)| capability).collect()
+    }
+}
+
+fn add<T: PartialEq>(all: &mut Vec<T>, now: Vec<T>) {
+    for item in now {
+        if !all.contains(&item) {
+            all.push(item);
+        }
     }
 }
 

@@ -9,26 +9,23 @@ use crate::source::{self, Error, Located, Location, Node, quote};
 use crate::world::EndpointPattern;
 
 /// Reader of the values of one file.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// Name of the file.
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
 }
 
 impl Reader {
-    pub(super) fn new(name: &Arc<str>) -> Self {
-        Self { name: Arc::clone(name) }
-    }
-
-    pub(super) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    pub(super) fn error(&self, at: Location, message: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, at: Location, message: impl Into<String>) -> Error {
         Error::at(&self.name, at, message)
     }
 
+    /// Returns the error that two objects of a kind have one name.
+    pub(super) fn twice(&self, at: Location, kind: &str, name: &str) -> Error {
+        self.error(at, format!("the {kind} {} is there twice", quote(name)))
+    }
+
     /// Returns an error with its cause. The message is that of the cause, after `before`.
-    pub(super) fn caused(
+    pub(crate) fn caused(
         &self,
         at: Location,
         before: &str,
@@ -53,24 +50,34 @@ impl Reader {
     }
 
     /// Reads the name of a family.
-    pub(super) fn family(&self, name: &Located<String>, field: &str) -> Result<IpFamily, Error> {
-        let known = IpFamily::ALL.into_iter().find(|family| family.name() == name.value);
-        known.ok_or_else(|| {
-            self.error(name.at, format!("{field}: {} is neither IPv4 nor IPv6", quote(&name.value)))
-        })
+    pub(crate) fn family(&self, name: &Located<String>, field: &str) -> Result<IpFamily, Error> {
+        self.one_of(IpFamily::ALL, IpFamily::name, name, field, "neither IPv4 nor IPv6")
+    }
+
+    /// Finds a value by its name. `otherwise` describes all other names.
+    pub(crate) fn one_of<T: Copy>(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        name_of: impl Fn(T) -> &'static str,
+        name: &Located<String>,
+        field: &str,
+        otherwise: &str,
+    ) -> Result<T, Error> {
+        let found = values.into_iter().find(|value| name_of(*value) == name.value);
+        found.ok_or_else(|| self.error(name.at, format!("{field}: {} is {otherwise}", quote(&name.value))))
     }
 
     /// Reads a string, or a list of at least one string.
-    pub(super) fn strings(&self, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
+    pub(crate) fn strings(&self, node: &Node, field: &str) -> Result<Vec<Located<String>>, Error> {
         source::strings(&self.name, node, field)
     }
 
-    pub(super) fn subdomain(&self, name: &Located<String>) -> Result<(), Error> {
+    pub(crate) fn subdomain(&self, name: &Located<String>) -> Result<(), Error> {
         self.at(name.at, rules::subdomain(&name.value, &Field::ROOT))
     }
 
-    pub(super) fn dns_label(&self, name: &Located<String>) -> Result<(), Error> {
-        self.at(name.at, rules::dns_label(&name.value, &Field::ROOT))
+    pub(super) fn dns_label(&self, name: &str, at: Location) -> Result<(), Error> {
+        self.at(at, rules::dns_label(name, &Field::ROOT))
     }
 
     pub(super) fn label(&self, key: &str, value: &str, at: Location) -> Result<(), Error> {
@@ -80,13 +87,10 @@ impl Reader {
         )
     }
 
-    pub(super) fn labels(&self, labels: Option<Located<Labels>>) -> Result<Option<Labels>, Error> {
-        labels
-            .map(|Located { value, at }| {
-                self.at(at, rules::labels(&value, &Field::ROOT))?;
-                Ok(value)
-            })
-            .transpose()
+    pub(super) fn labels(&self, labels: Option<Located<Labels>>) -> Result<Labels, Error> {
+        let Some(Located { value, at }) = labels else { return Ok(Labels::new()) };
+        self.at(at, rules::labels(&value, &Field::ROOT))?;
+        Ok(value)
     }
 
     pub(super) fn port(&self, port: &Located<i32>) -> Result<Port, Error> {

@@ -27,12 +27,12 @@ const DEFAULT_PODS: [&str; 3] = ["a", "b", "c"];
 /// Returns the standard network: namespaces x, y and z (label `ns`), each with pods a, b and c (label
 /// `pod`), on two nodes. With `dns`, it also has a DNS server.
 pub fn standard_world(dns: bool) -> World {
-    let mut builder = Builder::new(DEFAULT_NODES);
-    builder.add_default_namespaces();
+    let mut world = empty_world(DEFAULT_NODES);
+    add_default_namespaces(&mut world);
     if dns {
-        builder.add_dns();
+        add_dns(&mut world);
     }
-    builder.world
+    world
 }
 
 /// Reads a topology. `dns` requires a DNS server even if the file describes none. Services by name require
@@ -47,28 +47,28 @@ pub(super) fn read(reader: &Reader, file: TopologyFile, dns: bool) -> Result<Wor
             );
         }
     };
-    let mut builder = Builder::new(nodes);
-    builder.world.node_endpoints = file.node_endpoints;
-    builder.world.services_by_name = file.services_by_name;
+    let mut world = empty_world(nodes);
+    world.node_endpoints = file.node_endpoints;
+    world.services_by_name = file.services_by_name;
     if let Some(families) = &file.families {
-        builder.world.families = reader.families(families)?;
+        world.families = reader.families(families)?;
     }
     match file.namespaces {
-        None => builder.add_default_namespaces(),
+        None => add_default_namespaces(&mut world),
         Some(namespaces) => {
             for namespace in namespaces {
-                reader.namespace(namespace, &mut builder)?;
+                reader.namespace(namespace, &mut world)?;
             }
         }
     }
     for external in &file.externals {
-        let external = reader.external(external, &builder.world)?;
-        builder.world.externals.push(external);
+        let external = reader.external(external, &world)?;
+        world.externals.push(external);
     }
-    if (dns || file.services_by_name) && builder.world.dns.is_none() {
-        builder.add_dns();
+    if (dns || file.services_by_name) && world.dns.is_none() {
+        add_dns(&mut world);
     }
-    Ok(builder.world)
+    Ok(world)
 }
 
 /// Reads a pod of `addPod`.
@@ -79,103 +79,85 @@ pub(super) fn added_pod(reader: &Reader, file: &PodFile, at: Location, world: &W
     if file.dns.is_some() {
         return Err(reader.error(at, "addPod: the DNS server has to be there from the beginning"));
     }
-    let nodes = world.cluster.nodes.len();
-    reader.pod(file, &namespace.value, world.cluster.pods.len() % nodes, nodes)
+    reader.pod(file, &namespace.value, world)
 }
 
-/// Builder of a topology.
-struct Builder {
-    world: World,
-    /// Number of pods that have been placed.
-    placed: usize,
-}
-
-impl Builder {
-    fn new(nodes: usize) -> Self {
-        let nodes = (0..nodes).map(|index| ClusterNode {
-            name: node_name(index),
-            addresses: Vec::new(),
-            external_addresses: Vec::new(),
-        });
-        let cluster = Cluster { nodes: nodes.collect(), ..Cluster::default() };
-        let world = World { cluster, families: vec![IpFamily::V4], ..World::default() };
-        Self { world, placed: 0 }
-    }
-
-    /// Returns the node for the next pod that names none. All nodes take turns.
-    fn next_node(&mut self) -> usize {
-        self.placed += 1;
-        (self.placed - 1) % self.world.cluster.nodes.len()
-    }
-
-    fn add_default_namespaces(&mut self) {
-        for namespace in DEFAULT_NAMESPACES {
-            let labels = [("ns".to_owned(), namespace.to_owned())].into();
-            self.world.cluster.namespaces.push(Namespace::new(namespace, labels));
-            for name in DEFAULT_PODS {
-                let node = self.next_node();
-                let labels = [("pod".to_owned(), name.to_owned())].into();
-                self.world.cluster.pods.push(plain_pod(namespace, name, labels, node));
-            }
-        }
-    }
-
-    fn has_namespace(&self, name: &str) -> bool {
-        self.world.cluster.namespaces.iter().any(|namespace| namespace.name == name)
-    }
-
-    /// Adds a DNS server with the usual names and labels.
-    fn add_dns(&mut self) {
-        let (namespace, _) = DNS_SERVICE;
-        if !self.has_namespace(namespace) {
-            self.world.cluster.namespaces.push(Namespace::new(namespace, Labels::new()));
-        }
-        let (key, value) = DNS_LABEL;
-        let node = self.next_node();
-        let pod = plain_pod(namespace, DNS_POD, [(key.to_owned(), value.to_owned())].into(), node);
-        self.serve_dns(&pod, DNS_PORT);
-        self.world.cluster.pods.push(pod);
-    }
-
-    /// Makes a pod the DNS server, behind the usual Service.
-    fn serve_dns(&mut self, pod: &Pod, port: Port) {
-        let (_, service) = DNS_SERVICE;
-        let service = Identity::new(&pod.namespace, service);
-        let ports = [Protocol::Udp, Protocol::Tcp].map(|protocol| ServicePort {
-            name: Some(format!("dns-{}", protocol.name().to_lowercase())),
-            protocol,
-            port: DNS_PORT,
-            target: TargetPort::Number(port),
-            node_port: None,
-        });
-        self.world.cluster.services.push(Service {
-            namespace: service.namespace.clone(),
-            name: service.name.clone(),
-            addresses: Vec::new(),
-            ports: ports.into(),
-            backends: Backends::Selected(pod.labels.clone()),
-            exposure: None,
-            headless: false,
-            only_local: false,
-            chooses_node_ports: false,
-        });
-        let pod = Identity::of_pod(pod);
-        self.world.dns = Some(DnsServer { pod, port, service });
-    }
+fn empty_world(nodes: usize) -> World {
+    let nodes = (0..nodes).map(|index| ClusterNode {
+        name: node_name(index),
+        addresses: Vec::new(),
+        external_addresses: Vec::new(),
+    });
+    let cluster = Cluster { nodes: nodes.collect(), ..Cluster::default() };
+    World { cluster, families: vec![IpFamily::V4], ..World::default() }
 }
 
 fn node_name(index: usize) -> String {
     format!("node-{}", index + 1)
 }
 
-fn plain_pod(namespace: &str, name: &str, labels: Labels, node: usize) -> Pod {
+fn add_default_namespaces(world: &mut World) {
+    for namespace in DEFAULT_NAMESPACES {
+        let labels = [("ns".to_owned(), namespace.to_owned())].into();
+        world.cluster.namespaces.push(Namespace::new(namespace, labels));
+        for name in DEFAULT_PODS {
+            let pod = plain_pod(namespace, name, ("pod", name), world);
+            world.cluster.pods.push(pod);
+        }
+    }
+}
+
+fn has_namespace(world: &World, name: &str) -> bool {
+    world.cluster.namespaces.iter().any(|namespace| namespace.name == name)
+}
+
+/// Returns a pod with one label, on the next node.
+fn plain_pod(namespace: &str, name: &str, (key, value): (&str, &str), world: &World) -> Pod {
     Pod {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        labels,
-        node: Some(node_name(node)),
+        labels: [(key.to_owned(), value.to_owned())].into(),
+        node: Some(node_name(next_node(world))),
         ..Pod::default()
     }
+}
+
+/// Returns the index of the node for the next pod that names none. All nodes take turns.
+fn next_node(world: &World) -> usize {
+    world.cluster.pods.len() % world.cluster.nodes.len()
+}
+
+/// Adds a DNS server with the usual names and labels.
+fn add_dns(world: &mut World) {
+    let (namespace, _) = DNS_SERVICE;
+    if !has_namespace(world, namespace) {
+        world.cluster.namespaces.push(Namespace::new(namespace, Labels::new()));
+    }
+    let pod = plain_pod(namespace, DNS_POD, DNS_LABEL, world);
+    serve_dns(&pod, DNS_PORT, world);
+    world.cluster.pods.push(pod);
+}
+
+/// Makes a pod the DNS server, behind the usual Service.
+fn serve_dns(pod: &Pod, port: Port, world: &mut World) {
+    let ports = [Protocol::Udp, Protocol::Tcp].map(|protocol| ServicePort {
+        name: Some(format!("dns-{}", protocol.name().to_lowercase())),
+        protocol,
+        port: DNS_PORT,
+        target: TargetPort::Number(port),
+        node_port: None,
+    });
+    let (_, name) = DNS_SERVICE;
+    let service = Service {
+        namespace: pod.namespace.clone(),
+        name: name.to_owned(),
+        ports: ports.into(),
+        backends: Backends::Selected(pod.labels.clone()),
+        ..Service::default()
+    };
+    let (pod, identity) = (Identity::of_pod(pod), Identity::of_service(&service));
+    world.dns = Some(DnsServer { pod, port, service: identity });
+    world.cluster.services.push(service);
 }
 
 impl Reader {
@@ -194,60 +176,53 @@ impl Reader {
         Ok(read)
     }
 
-    fn namespace(&self, file: NamespaceFile, builder: &mut Builder) -> Result<(), Error> {
-        let NamespaceFile { name, labels, pods, services } = file;
-        self.dns_label(&name)?;
-        if builder.has_namespace(&name.value) {
-            return Err(self.error(name.at, format!("the namespace {} is there twice", quote(&name.value))));
+    fn namespace(&self, file: NamespaceFile, world: &mut World) -> Result<(), Error> {
+        let NamespaceFile { name: Located { value: name, at }, labels, pods, services } = file;
+        self.dns_label(&name, at)?;
+        if has_namespace(world, &name) {
+            return Err(self.twice(at, "namespace", &name));
         }
-        let labels = self.labels(labels)?.unwrap_or_default();
-        builder.world.cluster.namespaces.push(Namespace::new(name.value.clone(), labels));
-
-        let nodes = builder.world.cluster.nodes.len();
-        let mut names = BTreeSet::new();
+        let labels = self.labels(labels)?;
+        world.cluster.namespaces.push(Namespace::new(name.clone(), labels));
         for file in &pods {
+            let Located { value: pod_name, at } = &file.name;
             if let Some(namespace) = &file.namespace {
                 return Err(self.error(namespace.at, "a pod of the topology stands in its namespace already"));
             }
-            if !names.insert(&file.name.value) {
-                let message =
-                    format!("the pod {} is there twice in namespace {}", quote(&file.name.value), name.value);
-                return Err(self.error(file.name.at, message));
+            if world.pod(&name, pod_name).is_some() {
+                let message = format!("the pod {} is there twice in namespace {name}", quote(pod_name));
+                return Err(self.error(*at, message));
             }
-            let default_node = builder.next_node();
-            let pod = self.pod(file, &name.value, default_node, nodes)?;
+            let pod = self.pod(file, &name, world)?;
             if let Some(dns) = &file.dns {
-                if builder.world.dns.is_some() {
-                    return Err(
-                        self.error(file.name.at, "a cluster has one DNS server: another pod is it already")
-                    );
+                if world.dns.is_some() {
+                    let message = "a cluster has one DNS server: another pod is it already";
+                    return Err(self.error(*at, message));
                 }
                 if pod.labels.is_empty() {
-                    return Err(self
-                        .error(file.name.at, "the DNS server needs a label, by which its Service finds it"));
+                    let message = "the DNS server needs a label, by which its Service finds it";
+                    return Err(self.error(*at, message));
                 }
                 let port = dns.port.as_ref().map(|port| self.port(port)).transpose()?;
-                builder.serve_dns(&pod, port.unwrap_or(DNS_PORT));
+                serve_dns(&pod, port.unwrap_or(DNS_PORT), world);
             }
-            builder.world.cluster.pods.push(pod);
+            world.cluster.pods.push(pod);
         }
         for file in &services {
-            let service = self.service(file, &name.value)?;
-            let twice = |other: &Service| other.namespace == name.value && other.name == service.name;
-            if builder.world.cluster.services.iter().any(twice) {
-                return Err(
-                    self.error(file.name.at, format!("the Service {} is there twice", quote(&service.name)))
-                );
+            let service = self.service(file, &name)?;
+            if world.service(&name, &service.name).is_some() {
+                return Err(self.twice(file.name.at, "Service", &service.name));
             }
-            builder.world.cluster.services.push(service);
+            world.cluster.services.push(service);
         }
         Ok(())
     }
 
-    fn pod(&self, file: &PodFile, namespace: &str, default_node: usize, nodes: usize) -> Result<Pod, Error> {
+    fn pod(&self, file: &PodFile, namespace: &str, world: &World) -> Result<Pod, Error> {
         self.subdomain(&file.name)?;
+        let nodes = world.cluster.nodes.len();
         let node = match &file.node {
-            None => default_node,
+            None => next_node(world),
             Some(Located { value, .. }) if (1..=nodes).contains(value) => value - 1,
             Some(Located { value, at }) => {
                 return Err(self.error(*at, format!("node: there is no node {value}, only 1 to {nodes}")));
@@ -273,29 +248,30 @@ impl Reader {
                 protocol: self.protocol(port.protocol.as_ref())?,
             });
         }
-        let labels = self.labels(file.labels.clone())?.unwrap_or_default();
-        let host_network = file.host_network;
-        Ok(Pod { ports, host_network, ..plain_pod(namespace, &file.name.value, labels, node) })
+        Ok(Pod {
+            namespace: namespace.to_owned(),
+            name: file.name.value.clone(),
+            labels: self.labels(file.labels.clone())?,
+            node: Some(node_name(node)),
+            ports,
+            host_network: file.host_network,
+            ..Pod::default()
+        })
     }
 
     fn service(&self, file: &ServiceFile, namespace: &str) -> Result<Service, Error> {
-        self.dns_label(&file.name)?;
-        let selector = self.labels(Some(file.selector.clone()))?.unwrap_or_default();
+        self.dns_label(&file.name.value, file.name.at)?;
+        let selector = self.labels(Some(file.selector.clone()))?;
         if selector.is_empty() {
-            return Err(
-                self.error(file.selector.at, "selector: a Service of a scenario needs at least one label")
-            );
+            let message = "selector: a Service of a scenario needs at least one label";
+            return Err(self.error(file.selector.at, message));
         }
         Ok(Service {
             namespace: namespace.to_owned(),
             name: file.name.value.clone(),
-            addresses: Vec::new(),
             ports: file.ports.iter().map(|port| self.service_port(port)).collect::<Result<_, _>>()?,
             backends: Backends::Selected(selector),
-            exposure: None,
-            headless: false,
-            only_local: false,
-            chooses_node_ports: false,
+            ..Service::default()
         })
     }
 
@@ -328,11 +304,10 @@ impl Reader {
     }
 
     fn external(&self, file: &ExternalFile, world: &World) -> Result<External, Error> {
-        self.dns_label(&file.name)?;
-        if world.externals.iter().any(|other| other.name == file.name.value) {
-            return Err(
-                self.error(file.name.at, format!("the external {} is there twice", quote(&file.name.value)))
-            );
+        let Located { value: name, at } = &file.name;
+        self.dns_label(name, *at)?;
+        if world.externals.iter().any(|other| other.name == *name) {
+            return Err(self.twice(*at, "external", name));
         }
         let mut addresses: Vec<IpAddr> = Vec::new();
         for Located { value, at } in self.strings(&file.ip, "ip")? {
@@ -347,6 +322,6 @@ impl Reader {
             }
             addresses.push(address);
         }
-        Ok(External { name: file.name.value.clone(), addresses })
+        Ok(External { name: name.clone(), addresses })
     }
 }

@@ -1,11 +1,10 @@
 //! Selects scenarios.
 
-use std::fmt::Write;
+use std::borrow::Borrow;
 
 use super::shard::Shard;
-use crate::scenario::size;
-use crate::scenario::{Scenario, SpecRule};
-use crate::source::{self, near};
+use crate::scenario::{Scenario, SpecRule, size};
+use crate::source::near;
 use crate::world::wildcard;
 
 /// Conditions for a scenario to be run. All fields must match. If a field has several values, it is enough if one of
@@ -27,20 +26,6 @@ pub(crate) struct Selection {
 /// Reason why there is nothing to run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Nothing {
-    /// No scenario has the tag.
-    #[error("--tag {tag}: no scenario has this tag{}", hint(.near))]
-    Tag {
-        /// The tag.
-        tag: String,
-        /// Similar tags.
-        near: Vec<String>,
-    },
-    /// No case decides the item.
-    #[error("--item {item}: no case decides this item ({})", .item.title())]
-    SpecRule {
-        /// The item.
-        item: SpecRule,
-    },
     /// No scenario has the name.
     #[error("{place}: no scenario has such a name{}", hint(.near))]
     Name {
@@ -49,30 +34,9 @@ pub(crate) enum Nothing {
         /// Similar names.
         near: Vec<String>,
     },
-    /// Each value matches a scenario, but no scenario matches all values.
-    #[error("nothing to run: of {all} scenarios, {}", told(.left))]
-    Left {
-        /// Count of scenarios.
-        all: usize,
-        /// Each option with its values, and the count of scenarios that are left after it and the options before it.
-        left: Vec<(String, usize)>,
-    },
-    /// The shard is empty, because there are more shards than scenarios.
-    #[error("--shard {shard}: this shard is empty: there are only {all} scenarios to share")]
-    Shard {
-        /// The shard.
-        shard: Shard,
-        /// Count of selected scenarios.
-        all: usize,
-    },
-    /// A scenario cannot be run.
-    #[error(transparent)]
-    Scenario(#[from] source::Error),
-}
-
-fn told(left: &[(String, usize)]) -> String {
-    let parts = left.iter().map(|(flag, number)| format!("{flag} leaves {number}"));
-    parts.collect::<Vec<_>>().join(", then ")
+    /// Another condition matches no scenario, or no scenario matches all conditions. The message says which.
+    #[error("{0}")]
+    Conditions(String),
 }
 
 impl Selection {
@@ -88,16 +52,20 @@ impl Selection {
         let mut keep = |flag: &str, values: Vec<String>, fits: &dyn Fn(&Scenario) -> bool| {
             if !values.is_empty() {
                 selected.retain(fits);
-                left.push((format!("{flag} {}", values.join(&format!(" {flag} "))), selected.len()));
+                let values = values.join(&format!(" {flag} "));
+                left.push(format!("{flag} {values} leaves {}", selected.len()));
             }
         };
-        keep("--name", self.names.clone(), &|scenario| fits_one(&self.names, &scenario.name));
+        keep("--name", self.names.clone(), &|scenario| {
+            self.names.iter().any(|pattern| wildcard(pattern, &scenario.name))
+        });
         keep("--tag", self.tags.clone(), &|scenario| has_one(scenario, &self.tags));
         let items = self.items.iter().map(ToString::to_string).collect();
         keep("--item", items, &|scenario| decided(scenario).any(|item| self.items.contains(item)));
         keep("--skip-tag", self.skipped_tags.clone(), &|scenario| !has_one(scenario, &self.skipped_tags));
         if selected.is_empty() {
-            return Err(Nothing::Left { all, left });
+            let left = left.join(", then ");
+            return Err(Nothing::Conditions(format!("nothing to run: of {all} scenarios, {left}")));
         }
         match self.shard {
             None => Ok(selected),
@@ -112,14 +80,16 @@ impl Selection {
             choose_names(&format!("--name {pattern}"), pattern, scenarios)?;
         }
         for tag in &self.tags {
-            let mut tags = scenarios.iter().flat_map(|scenario| &scenario.tags).map(String::as_str);
+            let tags = scenarios.iter().flat_map(|scenario| &scenario.tags).map(String::as_str);
             if !tags.clone().any(|other| other == tag) {
-                return Err(Nothing::Tag { tag: tag.clone(), near: owned(near(tag, &mut tags)) });
+                let hint = hint(&near(tag, tags));
+                return Err(Nothing::Conditions(format!("--tag {tag}: no scenario has this tag{hint}")));
             }
         }
         for item in &self.items {
             if !scenarios.iter().flat_map(decided).any(|other| other == item) {
-                return Err(Nothing::SpecRule { item: *item });
+                let message = format!("--item {item}: no case decides this item ({})", item.title());
+                return Err(Nothing::Conditions(message));
             }
         }
         Ok(())
@@ -138,18 +108,11 @@ pub(crate) fn choose_names<'a>(
 ) -> Result<Vec<&'a Scenario>, Nothing> {
     let chosen: Vec<_> = scenarios.iter().filter(|scenario| wildcard(pattern, &scenario.name)).collect();
     if chosen.is_empty() {
-        let near = owned(near(pattern, scenarios.iter().map(|scenario| scenario.name.as_str())));
+        let near = near(pattern, scenarios.iter().map(|scenario| scenario.name.as_str()));
+        let near = near.into_iter().map(str::to_owned).collect();
         return Err(Nothing::Name { place: place.to_owned(), near });
     }
     Ok(chosen)
-}
-
-fn owned(names: Vec<&str>) -> Vec<String> {
-    names.into_iter().map(str::to_owned).collect()
-}
-
-fn fits_one(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| wildcard(pattern, name))
 }
 
 fn has_one(scenario: &Scenario, tags: &[String]) -> bool {
@@ -162,23 +125,22 @@ fn decided(scenario: &Scenario) -> impl Iterator<Item = &SpecRule> {
 }
 
 fn in_shard(shard: Shard, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
-    let sizes: Vec<_> = scenarios.iter().map(size).collect::<Result<_, _>>()?;
-    let things: Vec<_> =
-        scenarios.iter().zip(sizes).map(|(scenario, size)| (scenario.name.as_str(), size.cost())).collect();
-    let holds = shard.holds(&things);
+    let things = scenarios.iter().map(|scenario| (scenario.name.as_str(), size(scenario).cost()));
+    let holds = shard.holds(&things.collect::<Vec<_>>());
     let all = scenarios.len();
     let held = scenarios.into_iter().zip(holds).filter_map(|(scenario, holds)| holds.then_some(scenario));
     let held: Vec<_> = held.collect();
-    if held.is_empty() { Err(Nothing::Shard { shard, all }) } else { Ok(held) }
+    if held.is_empty() {
+        let message =
+            format!("--shard {shard}: this shard is empty: there are only {all} scenarios to share");
+        return Err(Nothing::Conditions(message));
+    }
+    Ok(held)
 }
 
 /// Returns `; near: a, b`, or an empty text if there are no similar names.
-fn hint(near: &[String]) -> String {
-    let mut text = String::new();
-    for (i, name) in near.iter().enumerate() {
-        let _ = write!(text, "{}{name}", if i == 0 { "; near: " } else { ", " });
-    }
-    text
+fn hint<S: Borrow<str>>(near: &[S]) -> String {
+    if near.is_empty() { String::new() } else { format!("; near: {}", near.join(", ")) }
 }
 
 #[cfg(test)]

@@ -10,28 +10,24 @@ pub(crate) struct Shard {
     of: usize,
 }
 
-/// A text that is not a shard.
+/// A text that is not a shard, and how to write one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotAShard {
-    /// It is not two numbers.
-    #[error("`{0}` is not a shard: write 2/4 for the second of four")]
-    Form(String),
-    /// Its numbers are those of no shard.
-    #[error("`{0}` is not a shard: the first number is between 1 and the second")]
-    Numbers(String),
-}
+#[error("`{0}` is not a shard: {1}")]
+pub(crate) struct NotAShard(String, &'static str);
 
 impl FromStr for Shard {
     type Err = NotAShard;
 
     /// Parses a shard such as `2/4`.
     fn from_str(text: &str) -> Result<Self, NotAShard> {
-        let wrong = || NotAShard::Form(text.to_owned());
+        let wrong = || NotAShard(text.to_owned(), "write 2/4 for the second of four");
         let (number, of) = text.split_once('/').ok_or_else(wrong)?;
         let read = |text: &str| if text.starts_with('+') { None } else { text.parse::<usize>().ok() };
         match (read(number), read(of)) {
             (Some(number), Some(of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
-            (Some(_), Some(_)) => Err(NotAShard::Numbers(text.to_owned())),
+            (Some(_), Some(_)) => {
+                Err(NotAShard(text.to_owned(), "the first number is between 1 and the second"))
+            }
             (Some(_) | None, _) => Err(wrong()),
         }
     }

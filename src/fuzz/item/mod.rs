@@ -4,7 +4,7 @@ mod witnesses;
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::dry_run::{Answers, Case, ask_cell, ask_engine};
+use super::dry_run::{Case, ask_cell, ask_engine};
 use crate::deviation::{Deviation, EnforcerState, Follower};
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Engine, Expectation, Reason, UndefinedCause};
@@ -13,21 +13,12 @@ use crate::world::{Action, EndpointName, PodChange, World};
 
 use witnesses::WITNESSES;
 
-/// Whether random scenarios can decide an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Random scenarios can decide it.
-    Reached,
-    /// Random scenarios cannot decide it, for this reason.
-    OutOfReach(&'static str),
-}
-
-/// Returns whether random scenarios can decide an item.
-pub fn scope(item: SpecRule) -> Scope {
+/// Returns why random scenarios cannot decide an item. `None` if they can.
+pub(super) fn out_of_reach(item: SpecRule) -> Option<&'static str> {
     match item.number() {
-        35 => Scope::OutOfReach("what becomes of an open connection is told, never judged"),
-        37 => Scope::OutOfReach("ICMP is not probed, and every probed port has a listener"),
-        _ => Scope::Reached,
+        35 => Some("what becomes of an open connection is told, never judged"),
+        37 => Some("ICMP is not probed, and every probed port has a listener"),
+        _ => None,
     }
 }
 
@@ -41,16 +32,14 @@ pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
 /// Returns the numbers of the items whose misreading would change the answer for this cell.
 pub(super) fn decided_for(case: &Case, cell: &Cell) -> BTreeSet<u8> {
     let mut answers = ask_engine(&case.world, &case.probes);
-    let Some(at) = answers.cells.iter().position(|other| other == cell) else { return BTreeSet::new() };
-    answers.cells = answers.cells.into_iter().skip(at).take(1).collect();
-    answers.engine = answers.engine.into_iter().skip(at).take(1).collect();
+    answers.retain(|(other, _)| other == cell);
     Found { case, answers }.with_deviations(BTreeSet::new())
 }
 
 /// A case, and the engine's answers for it.
 struct Found<'a> {
     case: &'a Case,
-    answers: Answers,
+    answers: Vec<(Cell, Expectation)>,
 }
 
 impl Found<'_> {
@@ -86,14 +75,13 @@ impl Found<'_> {
         let engine = Engine::new(world.cluster.clone());
         let router = Router::new(world, &engine);
         let others: HashSet<_> = cells(world, &self.case.probes).into_iter().collect();
-        let mut pairs = self.answers.cells.iter().zip(&self.answers.engine);
-        pairs.any(|(cell, answer)| {
+        self.any(|cell, answer| {
             others.contains(cell) && ask_cell(&engine, &router, cell).decision != answer.decision
         })
     }
 
     fn any(&self, is_it: impl Fn(&Cell, &Expectation) -> bool) -> bool {
-        self.answers.cells.iter().zip(&self.answers.engine).any(|(cell, answer)| is_it(cell, answer))
+        self.answers.iter().any(|(cell, answer)| is_it(cell, answer))
     }
 
     fn any_undefined(&self, is_it: impl Fn(&UndefinedCause) -> bool) -> bool {
@@ -124,7 +112,7 @@ mod tests {
     #[test]
     fn the_library_decides_the_items_that_it_names() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        let reached = SpecRule::all().filter(|item| scope(*item) == Scope::Reached);
+        let reached = SpecRule::all().filter(|item| out_of_reach(*item).is_none());
         let mut deciding: BTreeMap<u8, usize> = reached.map(|item| (item.number(), 0)).collect();
         for scenario in scenario::load(&source::read(&[folder]).unwrap()).unwrap() {
             for (step, case) in scenario.steps.iter().zip(cases(&scenario).unwrap()) {

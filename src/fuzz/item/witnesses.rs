@@ -2,7 +2,7 @@
 
 use super::Found;
 use crate::plan::Cell;
-use crate::policy::{Backends, Decision, Direction, Expectation, Pod, Reason, UndefinedCause};
+use crate::policy::{Decision, Direction, Expectation, Pod, Reason, Selection, UndefinedCause};
 use crate::world::{EndpointName, Probe, World};
 
 /// Function that returns whether an item decides something in a case.
@@ -53,10 +53,7 @@ pub(super) const WITNESSES: [(u8, Witness); 9] = [
         found.any(|cell, answer| {
             let by_host =
                 |reason: &Reason| matches!(reason, Reason::Undefined(UndefinedCause::HostNetwork { .. }));
-            let leads_to_host = || leads_to_host(&found.case.world, &cell.to);
-            matches!(cell.to, EndpointName::Service { .. })
-                && answer.reasons.iter().any(by_host)
-                && leads_to_host()
+            answer.reasons.iter().any(by_host) && leads_to_host(&found.case.world, &cell.to)
         })
     }),
     (31, |found| found.any_undefined(|cause| matches!(cause, UndefinedCause::NodePort { .. }))),
@@ -69,15 +66,10 @@ fn is_denied_something(found: &Found<'_>, name: &EndpointName) -> bool {
 }
 
 fn leads_to_host(world: &World, name: &EndpointName) -> bool {
-    world.cluster.services.iter().any(|service| {
-        let is_it = *name == EndpointName::of_service(service);
-        let leads_to = |pod: &Pod| match &service.backends {
-            Backends::Selected(wanted) => {
-                pod.namespace == service.namespace
-                    && wanted.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-            }
-            Backends::Addresses(_) | Backends::Unknown => false,
-        };
-        is_it && world.cluster.pods.iter().any(|pod| pod.host_network && leads_to(pod))
-    })
+    let EndpointName::Service { namespace, name } = name else { return false };
+    let leads_to = |pod: &Pod| {
+        let service = world.service(namespace, name).filter(|_| pod.namespace == *namespace);
+        service.is_some_and(|service| service.backends.select(pod) == Selection::Selected)
+    };
+    world.cluster.pods.iter().any(|pod| pod.host_network && leads_to(pod))
 }
