@@ -57,7 +57,7 @@ pub(super) fn status(code: u16, message: &str) -> Answer {
     (code, body)
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         target: Target::default(),
         namespace_prefix: None,

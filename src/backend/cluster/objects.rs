@@ -270,3 +270,50 @@ fn container_security() -> core::SecurityContext {
         ..core::SecurityContext::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::backend::cluster::mocked::settings;
+    use crate::backend::cluster::settings::PullPolicy;
+    use crate::scenario::Scenario;
+
+    const TOPOLOGY: &str = "apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: s}
+topology:
+  namespaces:
+  - name: x
+    pods:
+    - {name: a, labels: {app: a}, ports: [{name: http, port: 80}, {port: 53, protocol: UDP}]}
+    - {name: b}
+    services:
+    - {name: web, selector: {app: a}, ports: [{port: 80, targetPort: http}, {name: dns, port: 53, protocol: UDP}]}
+    - {name: local, selector: {app: a}, ports: [{port: 80}]}
+steps: [{name: s}]
+";
+
+    /// A field with a wrong name would be ignored.
+    #[test]
+    fn objects_have_every_field_that_they_need() {
+        let maker = |settings| Maker { run: "r".to_owned(), token: "t".to_owned(), settings };
+        let plain = maker(settings());
+        let pulled = maker(Settings {
+            image_pull_policy: Some(PullPolicy::Always),
+            image_pull_secret: Some(Identity::new("y", "secret")),
+            ..settings()
+        });
+        let (mut cluster, names) = (Scenario::from_text(TOPOLOGY).world.cluster, Names::new("p".to_owned()));
+        cluster.services[1].only_local = true;
+        let real = Identity::new("p-x", "a-2");
+        let objects = json!({
+            "pods": cluster.pods.iter().map(|pod| plain.pod(pod, &real, "n")).collect::<Vec<_>>(),
+            "pulled": pulled.pod(&cluster.pods[1], &real, "n"),
+            "services": cluster.services.iter().map(|it| plain.service(it, &names)).collect::<Vec<_>>(),
+            "open port": plain.open_port("p-x", "sentinel-0", ("role", "sentinel"), 15_121),
+        });
+        insta::assert_snapshot!(serde_json::to_string_pretty(&objects).unwrap());
+    }
+}
