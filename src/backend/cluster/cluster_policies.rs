@@ -4,7 +4,7 @@
 //! they affect no other pods. They carry the run's label, so that they can be removed after the run.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelectorRequirement, ObjectMeta};
@@ -14,6 +14,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::access;
+use super::cleanup::is_old;
 use super::names::Names;
 use super::objects::{Maker, RUN};
 use super::request::{failed, is_there_already, persistently, say, status_code, unless_missing};
@@ -23,20 +24,7 @@ use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::GROUP;
 
 /// The kinds that a run can use, and the reasons why it cannot use others.
-pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), Unusable>>;
-
-/// Reason why a run cannot use a kind.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
-    #[error("the cluster has no {kind}: its definition of {served} is not installed")]
-    NotInstalled { kind: ClusterPolicyKind, served: String },
-    #[error("it cannot be told whether the cluster has {kind}: {}", say(source))]
-    Unknown { kind: ClusterPolicyKind, source: kube::Error },
-    #[error("this user may not {verbs} {plural} ({GROUP})")]
-    Forbidden { verbs: String, plural: &'static str },
-    #[error(transparent)]
-    Failed(#[from] Error),
-}
+pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), String>>;
 
 /// Verbs that a run needs.
 const VERBS: [&str; 5] = ["create", "delete", "get", "list", "update"];
@@ -73,21 +61,25 @@ pub(super) async fn support(client: &Client) -> Support {
         .collect()
 }
 
-async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), Unusable> {
+async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), String> {
     let (version, plural) = api_of(kind);
     let served = format!("{GROUP}/{version}");
-    let missing = || Unusable::NotInstalled { kind, served: served.clone() };
     let resources = match persistently(async || client.list_api_group_resources(&served).await).await {
         Ok(resources) => resources.resources,
-        Err(error) if status_code(&error) == Some(404) => return Err(missing()),
-        Err(source) => return Err(Unusable::Unknown { kind, source }),
+        Err(error) if status_code(&error) == Some(404) => Vec::new(),
+        Err(error) => {
+            return Err(format!("it cannot be told whether the cluster has {kind}: {}", say(&error)));
+        }
     };
     if !resources.iter().any(|resource| resource.name == plural) {
-        return Err(missing());
+        return Err(format!("the cluster has no {kind}: its definition of {served} is not installed"));
     }
-    let missing = access::missing(client, None, &[rule(kind)]).await?;
+    let missing = access::missing(client, None, &[rule(kind)]).await.map_err(|error| error.to_string())?;
     let verbs: Vec<_> = missing.iter().flat_map(|(_, verbs)| verbs).copied().collect();
-    if verbs.is_empty() { Ok(()) } else { Err(Unusable::Forbidden { verbs: verbs.join(", "), plural }) }
+    if verbs.is_empty() {
+        return Ok(());
+    }
+    Err(format!("this user may not {} {plural} ({GROUP})", verbs.join(", ")))
 }
 
 impl Names {
@@ -116,11 +108,9 @@ impl Maker {
         let name = &written.policy.name;
         let unusable = |why: &str| Error::failed(format!("write {name}"), why);
         let mut object = (*written.object).clone();
-        for selector in object.peer_namespaces_mut() {
-            *selector = names.rewritten(selector.clone());
-        }
+        object.peer_namespaces_mut().into_iter().for_each(|selector| names.rewrite_selector(selector));
         let subject = object.subject_mut().namespaces_mut().ok_or_else(|| unusable("it has no subject"))?;
-        *subject = names.rewritten(subject.clone());
+        names.rewrite_selector(subject);
         let one_of = |key: &str, values: Vec<String>| LabelSelectorRequirement {
             key: key.to_owned(),
             operator: "In".to_owned(),
@@ -202,11 +192,6 @@ pub(super) async fn delete_all(
     selector: &str,
     older_than: Duration,
 ) -> Result<Vec<String>, Error> {
-    let now = SystemTime::now();
-    let is_old = |object: &DynamicObject| {
-        let created = object.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
-        created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
-    };
     let mut deleted = Vec::new();
     for kind in ClusterPolicyKind::ALL {
         let policies = api(client, kind);
@@ -216,7 +201,7 @@ pub(super) async fn delete_all(
             Err(error) if matches!(status_code(&error), Some(403 | 404)) => continue,
             Err(error) => return Err(failed(format!("list objects of kind {kind}"))(error)),
         };
-        for object in found.iter().filter(|object| is_old(object)) {
+        for object in found.iter().filter(|object| is_old(&object.metadata, older_than)) {
             let name = object.name_any();
             let run = object.labels().get(RUN).cloned().unwrap_or_default();
             delete(client, kind, &name, &run).await?;
