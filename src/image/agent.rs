@@ -25,40 +25,15 @@ pub fn find() -> Result<PathBuf, Error> {
     if path.is_file() { Ok(path) } else { Err(Error::NoAgent(path)) }
 }
 
-/// An architecture that netproof is built for: the targets in `deny.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// x86-64
-    Amd64,
-    /// AArch64
-    Arm64,
-}
-
-impl Architecture {
-    /// Returns the name, as in the `architecture` of an image's configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Number of each architecture in the header of an executable.
-const MACHINES: [(Machine, Architecture); 2] =
-    [(elf::EM_X86_64, Architecture::Amd64), (elf::EM_AARCH64, Architecture::Arm64)];
+/// The architectures that netproof is built for, which are the targets in `deny.toml`: the number in the header of an
+/// executable, and the name in the `architecture` of an image's configuration.
+const ARCHITECTURES: [(Machine, &str); 2] = [(elf::EM_X86_64, "amd64"), (elf::EM_AARCH64, "arm64")];
 
 /// An agent that can run in an image from scratch: a static executable.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Binary {
     content: Vec<u8>,
-    architecture: Architecture,
+    architecture: &'static str,
 }
 
 impl Binary {
@@ -95,7 +70,7 @@ impl Binary {
     }
 
     /// Returns the machine that it runs on.
-    pub fn architecture(&self) -> Architecture {
+    pub fn architecture(&self) -> &'static str {
         self.architecture
     }
 }
@@ -107,7 +82,7 @@ impl fmt::Debug for Binary {
 }
 
 /// Checks that the kernel can start it without help. Returns its machine.
-fn check<E: FileHeader<Endian = Endianness>>(content: &[u8]) -> Result<Architecture, Unfit> {
+fn check<E: FileHeader<Endian = Endianness>>(content: &[u8]) -> Result<&'static str, Unfit> {
     let header = E::parse(content).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;
     let kind = header.e_type(endian);
@@ -133,7 +108,7 @@ fn check<E: FileHeader<Endian = Endianness>>(content: &[u8]) -> Result<Architect
     let machine = header.e_machine(endian);
     // The numbers also stand for machines of another size or byte order.
     let is_usual = header.is_type_64() && endian == Endianness::Little;
-    let known = MACHINES.iter().find(|(number, _)| is_usual && *number == machine);
+    let known = ARCHITECTURES.iter().find(|(number, _)| is_usual && *number == machine);
     known.map(|(_, architecture)| *architecture).ok_or(Unfit::UnknownMachine(machine.0))
 }
 
@@ -189,7 +164,7 @@ pub(super) mod tests {
     fn the_architecture_is_that_of_the_header() {
         for (machine, name) in [(X86_64, "amd64"), (183, "arm64")] {
             let binary = Binary::new(program(EXEC, machine, 64, &[LOAD])).unwrap();
-            assert_eq!(binary.architecture().name(), name);
+            assert_eq!(binary.architecture(), name);
         }
         // RISC-V, 64-bit POWER, and an unknown number.
         for machine in [243, 21, 0] {

@@ -89,7 +89,7 @@ fn config<'a>(agent: &Binary, layer: &[u8]) -> Config<'a> {
     ];
     Config {
         created: CREATED,
-        architecture: agent.architecture().name(),
+        architecture: agent.architecture(),
         os: "linux",
         config: Execution { user: USER, entrypoint: [ENTRYPOINT], labels: labels.into() },
         rootfs: RootFs { r#type: "layers", diff_ids: [format!("sha256:{}", digest(layer))] },

@@ -9,7 +9,7 @@ mod error;
 mod load;
 mod name;
 
-pub use agent::{Architecture, Binary, find};
+pub use agent::{Binary, find};
 pub use archive::archive;
 pub use error::{DEFAULT_IMAGE, Error, Unfit};
 pub use load::Destination;

@@ -114,23 +114,15 @@ pub(super) async fn missing(
     namespace: Option<&str>,
     rules: &[Rule],
 ) -> Result<Vec<(Rule, Vec<&'static str>)>, Error> {
-    let asked = rules.iter().flat_map(|rule| rule.verbs.iter().map(move |verb| (*rule, *verb)));
-    let answers = try_join_all(asked.map(|(rule, verb)| async move {
-        let allowed = is_allowed(client, namespace, rule, verb).await?;
-        Ok::<_, kube::Error>((rule, verb, allowed))
+    let checked = try_join_all(rules.iter().map(async |rule| {
+        let allowed = rule.verbs.iter().map(|verb| is_allowed(client, namespace, *rule, verb));
+        let verbs = rule.verbs.iter().copied().zip(try_join_all(allowed).await?);
+        Ok::<_, kube::Error>((*rule, verbs.filter(|(_, allowed)| !allowed).map(|(verb, _)| verb).collect()))
     }));
-    let answers = answers
+    let checked: Vec<(Rule, Vec<&str>)> = checked
         .await
         .map_err(|error| Error::Unavailable(format!("cannot ask what this user may do: {}", say(&error))))?;
-    let mut missing: Vec<(Rule, Vec<&'static str>)> = Vec::new();
-    for (rule, verb, allowed) in answers {
-        match missing.last_mut() {
-            _ if allowed => {}
-            Some((last, verbs)) if *last == rule => verbs.push(verb),
-            Some(_) | None => missing.push((rule, vec![verb])),
-        }
-    }
-    Ok(missing)
+    Ok(checked.into_iter().filter(|(_, verbs)| !verbs.is_empty()).collect())
 }
 
 async fn is_allowed(

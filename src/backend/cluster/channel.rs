@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, AttachParams, AttachedProcess};
 use netproof_probe::wire::CONTROL_PORT;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, join};
+use tokio::io::{AsyncRead, ReadBuf, join};
 use tokio::sync::Semaphore;
 
 use super::objects::PROGRAM;
@@ -69,7 +69,7 @@ impl Channel {
                 let mut process = pods.exec(&self.pod.name, command, &parameters).await?;
                 let stdout = process.stdout().ok_or_else(no_stream)?;
                 let stdin = process.stdin().ok_or_else(no_stream)?;
-                Ok(Box::new(Bridge { stream: join(stdout, stdin), _process: process }))
+                Ok(Box::new(join(Output { stdout, _process: process }, stdin)))
             }
         }
     }
@@ -87,37 +87,19 @@ impl Channel {
     }
 }
 
-/// Standard input and output of a process in a pod. The process ends when this value is dropped.
-struct Bridge<S> {
-    stream: S,
+/// Standard output of a process in a pod. The process ends when this value is dropped.
+struct Output<S> {
+    stdout: S,
     _process: AttachedProcess,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Bridge<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Output<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bridge<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.stdout).poll_read(context, buffer)
     }
 }
 

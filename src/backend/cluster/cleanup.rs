@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{StreamExt, iter};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
@@ -39,21 +40,22 @@ pub async fn cleanup(
     if !prepared.is_empty() {
         return prepared::cleanup(&connected.client, prepared, older_than).await;
     }
-    let now = SystemTime::now();
-    let is_old = |namespace: &Namespace| {
-        let created = namespace.metadata.creation_timestamp.as_ref();
-        let created = created.map(|time| SystemTime::from(time.0));
-        created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
-    };
     let found = list(&connected.client, RUN).await?;
     let (prepared, made): (Vec<_>, Vec<_>) = found.iter().partition(|found| prepared::is_prepared(found));
     let prepared: Vec<String> = prepared.into_iter().map(ResourceExt::name_any).collect();
-    let names: Vec<String> = made.into_iter().filter(|n| is_old(n)).map(ResourceExt::name_any).collect();
+    let names: Vec<String> =
+        made.into_iter().filter(|n| is_old(&n.metadata, older_than)).map(ResourceExt::name_any).collect();
     let policies = cluster_policies::delete_all(&connected.client, RUN, older_than).await?;
     delete(&connected.client, &names).await?;
     wait(&connected.client, &names).await?;
     let released = prepared::cleanup(&connected.client, &prepared, older_than).await?;
     Ok([policies, names, released].concat())
+}
+
+/// Returns whether an object was created at least `older_than` ago.
+pub(super) fn is_old(metadata: &ObjectMeta, older_than: Duration) -> bool {
+    let created = metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
+    created.is_none_or(|created| created.elapsed().unwrap_or_default() >= older_than)
 }
 
 /// Removes the namespaces and the cluster-scoped policies of one run.

@@ -4,7 +4,7 @@
 //! they affect no other pods. They carry the run's label, so that they can be removed after the run.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelectorRequirement, ObjectMeta};
@@ -14,6 +14,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::access;
+use super::cleanup::is_old;
 use super::names::Names;
 use super::objects::{Maker, RUN};
 use super::request::{failed, is_there_already, persistently, say, status_code, unless_missing};
@@ -23,20 +24,7 @@ use crate::snapshot::WrittenClusterPolicy;
 use crate::snapshot::cluster_policy::GROUP;
 
 /// The kinds that a run can use, and the reasons why it cannot use others.
-pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), Unusable>>;
-
-/// Reason why a run cannot use a kind.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
-    #[error("the cluster has no {kind}: its definition of {served} is not installed")]
-    NotInstalled { kind: ClusterPolicyKind, served: String },
-    #[error("it cannot be told whether the cluster has {kind}: {}", say(source))]
-    Unknown { kind: ClusterPolicyKind, source: kube::Error },
-    #[error("this user may not {verbs} {plural} ({GROUP})")]
-    Forbidden { verbs: String, plural: &'static str },
-    #[error(transparent)]
-    Failed(#[from] Error),
-}
+pub(super) type Support = BTreeMap<ClusterPolicyKind, Result<(), String>>;
 
 /// Verbs that a run needs.
 const VERBS: [&str; 5] = ["create", "delete", "get", "list", "update"];
@@ -73,21 +61,25 @@ pub(super) async fn support(client: &Client) -> Support {
         .collect()
 }
 
-async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), Unusable> {
+async fn is_usable(client: &Client, kind: ClusterPolicyKind) -> Result<(), String> {
     let (version, plural) = api_of(kind);
     let served = format!("{GROUP}/{version}");
-    let missing = || Unusable::NotInstalled { kind, served: served.clone() };
     let resources = match persistently(async || client.list_api_group_resources(&served).await).await {
         Ok(resources) => resources.resources,
-        Err(error) if status_code(&error) == Some(404) => return Err(missing()),
-        Err(source) => return Err(Unusable::Unknown { kind, source }),
+        Err(error) if status_code(&error) == Some(404) => Vec::new(),
+        Err(error) => {
+            return Err(format!("it cannot be told whether the cluster has {kind}: {}", say(&error)));
+        }
     };
     if !resources.iter().any(|resource| resource.name == plural) {
-        return Err(missing());
+        return Err(format!("the cluster has no {kind}: its definition of {served} is not installed"));
     }
-    let missing = access::missing(client, None, &[rule(kind)]).await?;
+    let missing = access::missing(client, None, &[rule(kind)]).await.map_err(|error| error.to_string())?;
     let verbs: Vec<_> = missing.iter().flat_map(|(_, verbs)| verbs).copied().collect();
-    if verbs.is_empty() { Ok(()) } else { Err(Unusable::Forbidden { verbs: verbs.join(", "), plural }) }
+    if verbs.is_empty() {
+        return Ok(());
+    }
+    Err(format!("this user may not {} {plural} ({GROUP})", verbs.join(", ")))
 }
 
 impl Names {
@@ -120,8 +112,12 @@ impl Maker {
             operator: "In".to_owned(),
             values: Some(values),
         };
+        let renamed = |mut selector| {
+            names.rewrite_selector(&mut selector);
+            selector
+        };
         let limited = |subject| {
-            let mut subject = names.rewritten(subject);
+            let mut subject = renamed(subject);
             subject.match_expressions.get_or_insert_default().extend([
                 one_of(RUN, vec![self.run.clone()]),
                 // The policy must not affect other scenarios of the run either.
@@ -130,7 +126,7 @@ impl Maker {
             subject
         };
         object
-            .rewrite_namespaces(limited, |peer| names.rewritten(peer))
+            .rewrite_namespaces(limited, renamed)
             .map_err(|error| Error::failed(format!("write {name}"), error.to_string()))?;
         let labels = self.labels(&object.metadata.labels.unwrap_or_default(), false);
         let mut made = DynamicObject::new(&names.cluster_policy(name), &resource(name.kind));
@@ -202,11 +198,6 @@ pub(super) async fn delete_all(
     selector: &str,
     older_than: Duration,
 ) -> Result<Vec<String>, Error> {
-    let now = SystemTime::now();
-    let is_old = |object: &DynamicObject| {
-        let created = object.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
-        created.is_none_or(|created| now.duration_since(created).unwrap_or_default() >= older_than)
-    };
     let mut deleted = Vec::new();
     for kind in ClusterPolicyKind::ALL {
         let policies = api(client, kind);
@@ -216,7 +207,7 @@ pub(super) async fn delete_all(
             Err(error) if matches!(status_code(&error), Some(403 | 404)) => continue,
             Err(error) => return Err(failed(format!("list objects of kind {kind}"))(error)),
         };
-        for object in found.iter().filter(|object| is_old(object)) {
+        for object in found.iter().filter(|object| is_old(&object.metadata, older_than)) {
             let name = object.name_any();
             let run = object.labels().get(RUN).cloned().unwrap_or_default();
             delete(client, kind, &name, &run).await?;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::cluster_policies::Support;
 use super::deployment::Deployment;
+use super::foreign::Foreign;
 use super::names::Names;
 use super::objects::Maker;
 use super::pods::PodWatch;
@@ -57,7 +58,32 @@ pub(super) fn status(code: u16, message: &str) -> Answer {
     (code, body)
 }
 
-fn settings() -> Settings {
+/// Returns the answer with a list of objects.
+pub(super) fn list(items: &[Value]) -> Answer {
+    let metadata = json!({"resourceVersion": "1"});
+    (200, json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
+}
+
+/// Returns a scenario that has these fields.
+pub(super) fn scenario(fields: &str) -> Scenario {
+    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}";
+    Scenario::from_text(&format!("{head}\n{fields}"))
+}
+
+/// Returns the state after the steps of a scenario. The pods get these addresses, in order.
+pub(super) fn state_after(fields: &str, addresses: &[&str]) -> World {
+    let scenario = scenario(fields);
+    let mut world = scenario.world.clone();
+    for (pod, address) in world.cluster.pods.iter_mut().zip(addresses) {
+        pod.addresses = vec![address.parse().unwrap()];
+    }
+    for action in scenario.steps.iter().flat_map(|step| &step.actions) {
+        world.apply(action).unwrap();
+    }
+    world
+}
+
+pub(super) fn settings() -> Settings {
     Settings {
         target: Target::default(),
         namespace_prefix: None,
@@ -86,9 +112,7 @@ pub(super) fn deployment(
     let survey = Survey {
         nodes: vec![SurveyedNode::ready("n")],
         plugin: None,
-        warnings: Vec::new(),
-        unmodelled: Vec::new(),
-        foreign_policies,
+        foreign: Foreign { kinds: foreign_policies, ..Foreign::default() },
         cluster_policies,
     };
     let shared = Shared::new(client, maker, "netproof-r".to_owned(), None, survey, watch, None);
@@ -173,20 +197,6 @@ async fn what_passes_is_waited_for() {
     assert!(tries.load(Ordering::Relaxed) > 3 && asked.load(Ordering::Relaxed) > 3);
 }
 
-/// Returns the state after the steps of a scenario. The pods get these addresses, in order.
-fn state_after(steps: &str, addresses: &[&str]) -> World {
-    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
-    let scenario = Scenario::from_text(&format!("{head}{steps}"));
-    let mut world = scenario.world.clone();
-    for (pod, address) in world.cluster.pods.iter_mut().zip(addresses) {
-        pod.addresses = vec![address.parse().unwrap()];
-    }
-    for action in scenario.steps.iter().flat_map(|step| &step.actions) {
-        world.apply(action).unwrap();
-    }
-    world
-}
-
 #[tokio::test]
 async fn the_server_gets_addresses_for_names() {
     let step = "steps:\n- name: by name\n  apply:
@@ -234,11 +244,7 @@ async fn pods_that_end_have_to_succeed() {
     let client = client(|_, path| match path {
         "/api/v1/pods" => {
             let pod = |name: &str, phase: &str| json!({"metadata": {"name": name, "namespace": "x"}, "status": {"phase": phase}});
-            let items = [pod("good", "Succeeded"), pod("bad", "Failed"), pod("slow", "Running")];
-            (
-                200,
-                json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}),
-            )
+            list(&[pod("good", "Succeeded"), pod("bad", "Failed"), pod("slow", "Running")])
         }
         _ => status(404, "not found"),
     });

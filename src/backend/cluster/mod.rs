@@ -142,13 +142,13 @@ impl Cluster {
 
     /// Returns warnings about objects that the verdicts do not take into account.
     pub fn warnings(&self) -> &[String] {
-        &self.shared.survey.warnings
+        &self.shared.survey.foreign.warnings
     }
 
     /// Returns the kinds of which the cluster has objects, or may have objects, that the policy engine does
     /// not model.
     pub fn unmodelled(&self) -> &[Unmodelled] {
-        &self.shared.survey.unmodelled
+        &self.shared.survey.foreign.unmodelled
     }
 
     /// Accepts objects of these kinds (`Kind.group`) in the run's namespaces, no matter who creates them.

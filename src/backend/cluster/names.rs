@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::policy::NAMESPACE_NAME_LABEL;
@@ -69,14 +69,12 @@ impl Names {
         let Some(spec) = &mut policy.spec else { return };
         let ingress = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.from.as_mut());
         let egress = spec.egress.iter_mut().flatten().filter_map(|rule| rule.to.as_mut());
-        let selector = |peer: &mut NetworkPolicyPeer| peer.namespace_selector.take();
-        for peer in ingress.chain(egress).flatten() {
-            peer.namespace_selector = selector(peer).map(|selector| self.rewritten(selector));
-        }
+        let selectors = ingress.chain(egress).flatten().filter_map(|peer| peer.namespace_selector.as_mut());
+        selectors.for_each(|selector| self.rewrite_selector(selector));
     }
 
-    /// Returns a namespace selector in which names are replaced by the names on the cluster.
-    pub(super) fn rewritten(&self, mut selector: LabelSelector) -> LabelSelector {
+    /// Replaces names in a namespace selector by the names on the cluster.
+    pub(super) fn rewrite_selector(&self, selector: &mut LabelSelector) {
         if let Some(name) = selector.match_labels.as_mut().and_then(|l| l.get_mut(NAMESPACE_NAME_LABEL)) {
             *name = self.namespace(name);
         }
@@ -86,7 +84,6 @@ impl Names {
                 *name = self.namespace(name);
             }
         }
-        selector
     }
 }
 

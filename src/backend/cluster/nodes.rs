@@ -116,6 +116,7 @@ pub(super) fn groups(nodes: &[String], have_pods: &[bool], all: bool) -> Vec<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cluster::mocked::scenario;
     use crate::policy::{Backends, Service};
     use crate::scenario::standard_world;
 
@@ -188,10 +189,8 @@ mod tests {
     #[test]
     fn nodes_with_pods_are_those_that_ever_have_a_probe_pod() {
         let have_pods = |pods: &str, steps: &str| {
-            let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
             let topology = format!("topology: {{namespaces: [{{name: x, pods: [{pods}]}}]}}\n");
-            let scenario = Scenario::from_text(&format!("{head}{topology}steps: [{steps}]\n"));
-            have_pods(&scenario)
+            have_pods(&scenario(&format!("{topology}steps: [{steps}]\n")))
         };
         let two = "{name: a, node: 1}, {name: b, node: 1}";
         assert_eq!(have_pods(two, "{name: s}"), [true, false]);

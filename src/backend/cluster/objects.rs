@@ -1,19 +1,16 @@
 //! The Kubernetes objects of a run.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::networking::v1::{
-    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netproof_probe::wire::{CONTROL_PORT, TOKEN_VARIABLE};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::names::Names;
-use super::settings::Settings;
-use crate::policy::{Backends, Labels, Pod, Service, TargetPort};
+use super::settings::{PullPolicy, Settings};
+use crate::backend::Error;
+use crate::policy::{Backends, ContainerPort, Labels, Pod, Service, ServicePort, TargetPort};
 use crate::snapshot::Identity;
 
 /// Label of everything that netproof created: key and value.
@@ -72,34 +69,31 @@ impl Maker {
         core::Namespace { metadata: self.metadata(None, name, labels), ..core::Namespace::default() }
     }
 
-    pub(super) fn service(&self, service: &Service, names: &Names) -> core::Service {
+    pub(super) fn service(&self, service: &Service, names: &Names) -> Result<core::Service, Error> {
         let selector = match &service.backends {
-            Backends::Selected(labels) => Some(labels.clone()),
+            Backends::Selected(labels) => Some(labels),
             Backends::Addresses(_) | Backends::Unknown => None,
         };
-        let port = |(i, port): (usize, &crate::policy::ServicePort)| core::ServicePort {
+        let port = |(i, port): (usize, &ServicePort)| {
+            let target = match &port.target {
+                TargetPort::Number(port) => json!(port.get()),
+                TargetPort::Name(name) => json!(name),
+            };
             // The API requires names if there are several ports.
-            name: Some(port.name.clone().unwrap_or_else(|| format!("port-{i}"))),
-            port: port.port.get().into(),
-            protocol: Some(port.protocol.name().to_owned()),
-            target_port: Some(match &port.target {
-                TargetPort::Number(port) => IntOrString::Int(port.get().into()),
-                TargetPort::Name(name) => IntOrString::String(name.clone()),
-            }),
-            ..core::ServicePort::default()
+            let name = port.name.clone().unwrap_or_else(|| format!("port-{i}"));
+            let (number, protocol) = (port.port.get(), port.protocol.name());
+            json!({"name": name, "port": number, "protocol": protocol, "targetPort": target})
         };
         let labels = self.labels(&Labels::new(), false);
-        core::Service {
-            metadata: self.metadata(Some(names.namespace(&service.namespace)), &service.name, labels),
-            spec: Some(core::ServiceSpec {
-                selector,
-                ports: Some(service.ports.iter().enumerate().map(port).collect()),
-                ip_family_policy: Some("PreferDualStack".to_owned()),
-                internal_traffic_policy: service.only_local.then(|| "Local".to_owned()),
-                ..core::ServiceSpec::default()
-            }),
-            ..core::Service::default()
-        }
+        object(json!({
+            "metadata": self.metadata(Some(names.namespace(&service.namespace)), &service.name, labels),
+            "spec": {
+                "selector": selector,
+                "ports": service.ports.iter().enumerate().map(port).collect::<Vec<_>>(),
+                "ipFamilyPolicy": "PreferDualStack",
+                "internalTrafficPolicy": service.only_local.then_some("Local"),
+            },
+        }))
     }
 
     /// Returns the policy as it was written, in its namespace on the cluster.
@@ -119,24 +113,16 @@ impl Maker {
         name: &str,
         (key, value): (&str, &str),
         port: u16,
-    ) -> NetworkPolicy {
-        let port = NetworkPolicyPort {
-            port: Some(IntOrString::Int(port.into())),
-            protocol: Some("TCP".to_owned()),
-            ..NetworkPolicyPort::default()
-        };
-        let selector = LabelSelector {
-            match_labels: Some([(key.to_owned(), value.to_owned())].into()),
-            ..LabelSelector::default()
-        };
-        let spec = NetworkPolicySpec {
-            pod_selector: Some(selector),
-            policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule { ports: Some(vec![port]), from: None }]),
-            egress: None,
-        };
+    ) -> Result<NetworkPolicy, Error> {
         let labels = self.labels(&Labels::new(), false);
-        NetworkPolicy { metadata: self.metadata(Some(namespace.to_owned()), name, labels), spec: Some(spec) }
+        object(json!({
+            "metadata": self.metadata(Some(namespace.to_owned()), name, labels),
+            "spec": {
+                "podSelector": {"matchLabels": {key: value}},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"ports": [{"port": port, "protocol": "TCP"}]}],
+            },
+        }))
     }
 
     /// Returns a copy of the Secret with which the image is pulled.
@@ -154,119 +140,111 @@ impl Maker {
     }
 
     /// Returns the object for a scenario's pod on a node. Its agent signs with the pod's name on the cluster.
-    pub(super) fn pod(&self, pod: &Pod, real: &Identity, node: &str) -> core::Pod {
+    pub(super) fn pod(&self, pod: &Pod, real: &Identity, node: &str) -> Result<core::Pod, Error> {
+        let Settings { image_pull_secret, deadline, .. } = &self.settings;
+        let labels = self.labels(&pod.labels, false);
+        let mut metadata = self.metadata(Some(real.namespace.clone()), &real.name, labels);
         let no_sidecars = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
         let annotations = no_sidecars.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let annotated = (POD.to_owned(), Identity::of_pod(pod).to_string());
-        let labels = self.labels(&pod.labels, false);
-        let mut metadata = self.metadata(Some(real.namespace.clone()), &real.name, labels);
         metadata.annotations = Some(annotations.into_iter().chain([annotated]).collect());
-        let pull_secret = core::LocalObjectReference { name: PULL_SECRET.to_owned() };
-        let deadline = i64::try_from(self.settings.deadline.as_secs()).unwrap_or(i64::MAX);
-        core::Pod {
-            metadata,
-            spec: Some(core::PodSpec {
-                containers: vec![self.container(pod, &real.to_string())],
-                restart_policy: Some("Never".to_owned()),
-                active_deadline_seconds: Some(deadline.max(1)),
-                termination_grace_period_seconds: Some(1),
-                automount_service_account_token: Some(false),
-                enable_service_links: Some(false),
-                dns_policy: Some("Default".to_owned()),
-                affinity: Some(on_node(node)),
-                tolerations: Some(vec![core::Toleration {
-                    operator: Some("Exists".to_owned()),
-                    ..core::Toleration::default()
-                }]),
-                image_pull_secrets: self.settings.image_pull_secret.as_ref().map(|_| vec![pull_secret]),
-                security_context: Some(pod_security()),
-                ..core::PodSpec::default()
-            }),
-            ..core::Pod::default()
-        }
+        let on_node = json!({"key": "metadata.name", "operator": "In", "values": [node]});
+        object(json!({
+            "metadata": metadata,
+            "spec": {
+                "containers": [self.container(pod, &real.to_string())],
+                "restartPolicy": "Never",
+                "activeDeadlineSeconds": i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX).max(1),
+                "terminationGracePeriodSeconds": 1,
+                "automountServiceAccountToken": false,
+                "enableServiceLinks": false,
+                "dnsPolicy": "Default",
+                // Unlike `nodeName`, an affinity makes the scheduler check for room.
+                "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchFields": [on_node]}],
+                }}},
+                "tolerations": [{"operator": "Exists"}],
+                "imagePullSecrets": image_pull_secret.as_ref().map(|_| [json!({"name": PULL_SECRET})]),
+                "securityContext": {
+                    "runAsNonRoot": true,
+                    "runAsUser": NOBODY,
+                    "runAsGroup": NOBODY,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                    "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}],
+                },
+            },
+        }))
     }
 
-    fn container(&self, pod: &Pod, agent: &str) -> core::Container {
-        let arguments = ["--name", agent, "--listen", &format!("127.0.0.1:{CONTROL_PORT}")];
-        let port = |port: &crate::policy::ContainerPort| core::ContainerPort {
-            name: port.name.clone(),
-            container_port: port.port.get().into(),
-            protocol: Some(port.protocol.name().to_owned()),
-            ..core::ContainerPort::default()
+    fn container(&self, pod: &Pod, agent: &str) -> Value {
+        let port = |port: &ContainerPort| {
+            let (number, protocol) = (port.port.get(), port.protocol.name());
+            json!({"name": port.name, "containerPort": number, "protocol": protocol})
         };
-        core::Container {
-            name: AGENT.to_owned(),
-            image: Some(self.settings.image.clone()),
-            image_pull_policy: self.settings.image_pull_policy.map(|policy| policy.name().to_owned()),
-            args: Some(arguments.map(str::to_owned).into()),
-            env: Some(vec![core::EnvVar {
-                name: TOKEN_VARIABLE.to_owned(),
-                value: Some(self.token.clone()),
-                ..core::EnvVar::default()
-            }]),
-            ports: (!pod.ports.is_empty()).then(|| pod.ports.iter().map(port).collect()),
-            resources: Some(resources()),
-            security_context: Some(container_security()),
-            ..core::Container::default()
-        }
+        let ports: Vec<Value> = pod.ports.iter().map(port).collect();
+        json!({
+            "name": AGENT,
+            "image": self.settings.image,
+            "imagePullPolicy": self.settings.image_pull_policy.map(PullPolicy::name),
+            "args": ["--name", agent, "--listen", format!("127.0.0.1:{CONTROL_PORT}")],
+            "env": [{"name": TOKEN_VARIABLE, "value": self.token}],
+            "ports": Some(ports).filter(|ports| !ports.is_empty()),
+            "resources": {
+                "requests": {"cpu": "5m", "memory": "16Mi"},
+                "limits": {"cpu": "500m", "memory": "64Mi"},
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        })
     }
 }
 
-/// Returns an affinity to one node. Unlike `nodeName`, an affinity makes the scheduler check for room.
-fn on_node(node: &str) -> core::Affinity {
-    let requirement = core::NodeSelectorRequirement {
-        key: "metadata.name".to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![node.to_owned()]),
-    };
-    let term = core::NodeSelectorTerm { match_fields: Some(vec![requirement]), ..Default::default() };
-    core::Affinity {
-        node_affinity: Some(core::NodeAffinity {
-            required_during_scheduling_ignored_during_execution: Some(core::NodeSelector {
-                node_selector_terms: vec![term],
-            }),
-            ..core::NodeAffinity::default()
-        }),
-        ..core::Affinity::default()
-    }
+/// Returns the object with this JSON. A field that its type does not know would be lost, so the test below must
+/// read every object that is made here.
+fn object<K: DeserializeOwned>(json: Value) -> Result<K, Error> {
+    serde_json::from_value(json).map_err(|error| Error::failed("make an object", error))
 }
 
-fn resources() -> core::ResourceRequirements {
-    let quantities = |cpu: &str, memory: &str| -> BTreeMap<String, Quantity> {
-        [("cpu", cpu), ("memory", memory)]
-            .map(|(key, value)| (key.to_owned(), Quantity(value.to_owned())))
-            .into()
-    };
-    core::ResourceRequirements {
-        requests: Some(quantities("5m", "16Mi")),
-        limits: Some(quantities("500m", "64Mi")),
-        ..core::ResourceRequirements::default()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cluster::mocked::{scenario, settings};
 
-fn pod_security() -> core::PodSecurityContext {
-    let low_ports = ("net.ipv4.ip_unprivileged_port_start", "0");
-    core::PodSecurityContext {
-        run_as_non_root: Some(true),
-        run_as_user: Some(NOBODY),
-        run_as_group: Some(NOBODY),
-        seccomp_profile: Some(core::SeccompProfile {
-            type_: "RuntimeDefault".to_owned(),
-            ..core::SeccompProfile::default()
-        }),
-        sysctls: Some(vec![core::Sysctl { name: low_ports.0.to_owned(), value: low_ports.1.to_owned() }]),
-        ..core::PodSecurityContext::default()
-    }
-}
+    const TOPOLOGY: &str = "topology:
+  namespaces:
+  - name: x
+    pods:
+    - {name: a, labels: {app: a}, ports: [{name: http, port: 80}, {port: 53, protocol: UDP}]}
+    - {name: b}
+    services:
+    - {name: web, selector: {app: a}, ports: [{port: 80, targetPort: http}, {name: dns, port: 53, protocol: UDP}]}
+    - {name: local, selector: {app: a}, ports: [{port: 80}]}
+steps: [{name: s}]
+";
 
-fn container_security() -> core::SecurityContext {
-    core::SecurityContext {
-        allow_privilege_escalation: Some(false),
-        read_only_root_filesystem: Some(true),
-        capabilities: Some(core::Capabilities {
-            drop: Some(vec!["ALL".to_owned()]),
-            ..core::Capabilities::default()
-        }),
-        ..core::SecurityContext::default()
+    /// A field with a wrong name would be ignored.
+    #[test]
+    fn objects_have_every_field_that_they_need() {
+        let maker = |settings| Maker { run: "r".to_owned(), token: "t".to_owned(), settings };
+        let plain = maker(settings());
+        let pulled = maker(Settings {
+            image_pull_policy: Some(PullPolicy::Always),
+            image_pull_secret: Some(Identity::new("y", "secret")),
+            ..settings()
+        });
+        let (mut cluster, names) = (scenario(TOPOLOGY).world.cluster, Names::new("p".to_owned()));
+        cluster.services[1].only_local = true;
+        let real = Identity::new("p-x", "a-2");
+        let objects = json!({
+            "pod": plain.pod(&cluster.pods[0], &real, "n").unwrap(),
+            "pulled": pulled.pod(&cluster.pods[1], &real, "n").unwrap(),
+            "service": plain.service(&cluster.services[0], &names).unwrap(),
+            "local service": plain.service(&cluster.services[1], &names).unwrap(),
+            "open port": plain.open_port("p-x", "sentinel-0", ("role", "sentinel"), 15_121).unwrap(),
+        });
+        insta::assert_snapshot!(serde_json::to_string_pretty(&objects).unwrap());
     }
 }

@@ -13,7 +13,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::objects::RUN;
 use super::request::{failed as refused, persistently, unless_missing};
@@ -137,12 +137,9 @@ impl PodWatch {
                 if ready.len() == wanted.len() {
                     return Ok(ready);
                 }
-                let unschedulable = states.iter().find_map(|(pod, state)| match state {
-                    Some(PodState::Unschedulable(why)) => Some(((*pod).clone(), why.clone())),
-                    Some(
-                        PodState::Starting | PodState::Ready(_) | PodState::Succeeded | PodState::Failed(_),
-                    )
-                    | None => None,
+                let unschedulable = states.iter().find_map(|(pod, state)| {
+                    let Some(PodState::Unschedulable(why)) = state else { return None };
+                    Some(((*pod).clone(), why.clone()))
                 });
                 if unschedulable.is_none() {
                     unschedulable_since = None;
@@ -166,47 +163,42 @@ impl PodWatch {
         }
     }
 
+    /// Waits until the states of pods meet a condition. Returns the states.
+    async fn until(
+        &self,
+        doing: &str,
+        late: &str,
+        longest: Duration,
+        is_met: impl FnMut(&Pods) -> bool,
+    ) -> Result<Pods, Error> {
+        let mut pods = self.pods.clone();
+        match timeout(longest, pods.wait_for(is_met)).await {
+            Ok(Ok(pods)) => Ok(pods.clone()),
+            Ok(Err(_)) => Err(Error::failed(doing, "the watch over them ended")),
+            Err(_) => Err(Error::failed(doing, format!("{late} after {} s", longest.as_secs()))),
+        }
+    }
+
     /// Waits until pods no longer exist, according to the watch.
     pub(super) async fn gone(&self, unwanted: &[Identity], longest: Duration) -> Result<(), Error> {
-        let mut pods = self.pods.clone();
-        let gone = pods.wait_for(|pods| unwanted.iter().all(|pod| !pods.contains_key(pod)));
-        let failed = |message: &str| Error::failed("delete pods", message);
-        match tokio::time::timeout(longest, gone).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(failed("the watch over them ended")),
-            Err(_) => Err(failed(&format!("they were still there after {} s", longest.as_secs()))),
-        }
+        let are_gone = |pods: &Pods| unwanted.iter().all(|pod| !pods.contains_key(pod));
+        self.until("delete pods", "they were still there", longest, are_gone).await.map(drop)
     }
 
     /// Waits until pods have ended successfully.
     pub(super) async fn succeeded(&self, ending: &[Identity], longest: Duration) -> Result<(), Error> {
-        let mut pods = self.pods.clone();
-        let failed = |message: String| Error::failed("let pods end", message);
-        let state = |pods: &Pods, pod: &Identity| pods.get(pod).cloned();
-        let is_settled = |pods: &Pods| {
-            ending
-                .iter()
-                .all(|pod| matches!(state(pods, pod), Some(PodState::Succeeded | PodState::Failed(_)) | None))
-        };
-        let settled = tokio::time::timeout(longest, pods.wait_for(is_settled)).await;
-        let pods = match settled {
-            Ok(Ok(pods)) => pods.clone(),
-            Ok(Err(_)) => return Err(failed("the watch over them ended".to_owned())),
-            Err(_) => return Err(failed(format!("they still ran after {} s", longest.as_secs()))),
-        };
-        for pod in ending {
-            match state(&pods, pod) {
-                Some(PodState::Failed(why)) => return Err(failed(format!("{pod} failed: {why}"))),
-                None => return Err(failed(format!("{pod} was deleted"))),
-                Some(
-                    PodState::Starting
-                    | PodState::Unschedulable(_)
-                    | PodState::Ready(_)
-                    | PodState::Succeeded,
-                ) => {}
-            }
-        }
-        Ok(())
+        let is_settled =
+            |state: Option<&_>| matches!(state, Some(PodState::Succeeded | PodState::Failed(_)) | None);
+        let are_settled = |pods: &Pods| ending.iter().all(|pod| is_settled(pods.get(pod)));
+        let pods = self.until("let pods end", "they still ran", longest, are_settled).await?;
+        let failure = ending.iter().find_map(|pod| match pods.get(pod) {
+            Some(PodState::Failed(why)) => Some(format!("{pod} failed: {why}")),
+            Some(
+                PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_) | PodState::Succeeded,
+            ) => None,
+            None => Some(format!("{pod} was deleted")),
+        });
+        failure.map_or(Ok(()), |failure| Err(Error::failed("let pods end", failure)))
     }
 
     async fn too_late(&self, pod: Option<Identity>, longest: Duration) -> Error {
@@ -272,11 +264,7 @@ fn failure(pod: &Identity, state: Option<&PodState>) -> Option<Error> {
 }
 
 fn addresses(state: Option<&PodState>) -> Option<Vec<IpAddr>> {
-    match state {
-        Some(PodState::Ready(addresses)) => Some(addresses.clone()),
-        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Succeeded | PodState::Failed(_))
-        | None => None,
-    }
+    if let Some(PodState::Ready(addresses)) = state { Some(addresses.clone()) } else { None }
 }
 
 /// Reasons for a container's waiting that time alone does not fix.

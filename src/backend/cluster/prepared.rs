@@ -11,8 +11,7 @@ use futures_util::stream::{StreamExt, iter};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,9 +21,10 @@ use tokio::time::sleep;
 use super::cluster_policies;
 use super::objects::{MANAGED_BY, POD_SECURITY, RUN};
 use super::pods;
-use super::request::{bounded, failed, persistently, unless_missing};
+use super::request::{Namespaced, bounded, delete, failed, list, persistently};
 use crate::backend::Error;
 use crate::policy::Labels;
+use crate::snapshot::Identity;
 
 /// Annotation of a prepared namespace that a run has taken over.
 const TAKEN: &str = "netproof.dev/taken";
@@ -275,22 +275,10 @@ fn giving_back(found: &ObjectMeta, run: &str) -> Option<Value> {
     }}))
 }
 
-async fn delete_all<K>(client: &Client, namespace: &str, selector: &str) -> Result<(), Error>
-where
-    K: kube::Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-    K::DynamicType: Default,
-{
-    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
-    let kind = K::kind(&K::DynamicType::default()).into_owned();
-    let parameters = ListParams::default().labels(selector);
-    let listed = persistently(async || objects.list_metadata(&parameters).await).await;
-    let listed = listed.map_err(failed(format!("list objects of kind {kind} in {namespace}")))?;
-    bounded(listed.items.iter().map(ResourceExt::name_any).map(async |name| {
-        let deleted = persistently(async || objects.delete(&name, &DeleteParams::default()).await);
-        unless_missing(deleted.await).map_err(failed(format!("delete {kind} {namespace}/{name}")))
-    }))
-    .await
-    .map(drop)
+async fn delete_all<K: Namespaced>(client: &Client, namespace: &str, selector: &str) -> Result<(), Error> {
+    let found = list::<K>(client, namespace, &ListParams::default().labels(selector)).await?;
+    let found = found.iter().map(|object| Identity::new(namespace, &object.name_any()));
+    bounded(found.map(async |object| delete::<K>(client, &object).await)).await.map(drop)
 }
 
 async fn get(client: &Client, name: &str) -> Result<Namespace, Error> {
@@ -327,19 +315,12 @@ fn refuse_unlabelled(name: &str, found: &ObjectMeta) -> Result<(), Error> {
 }
 
 /// Refuses a namespace with objects that would disturb a run or that a run would disturb.
-async fn refuse_used<K>(client: &Client, namespace: &str) -> Result<(), Error>
-where
-    K: kube::Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-    K::DynamicType: Default,
-{
-    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
-    let kind = K::kind(&K::DynamicType::default()).into_owned();
-    let listed = persistently(async || objects.list_metadata(&ListParams::default()).await).await;
-    let listed = listed.map_err(failed(format!("list objects of kind {kind} in {namespace}")))?;
-    match listed.items.first() {
+async fn refuse_used<K: Namespaced>(client: &Client, namespace: &str) -> Result<(), Error> {
+    match list::<K>(client, namespace, &ListParams::default()).await?.first() {
         Some(object) => Err(Error::Unavailable(format!(
-            "the prepared namespace {namespace} is not empty: it has the {kind} {}: prepare namespaces for netproof \
+            "the prepared namespace {namespace} is not empty: it has the {} {}: prepare namespaces for netproof \
              alone",
+            K::kind(&()),
             object.name_any()
         ))),
         None => Ok(()),

@@ -1,14 +1,18 @@
 //! Requests to the API server, with retries while it is unavailable and with readable error messages.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
-use kube::Error;
-use kube::api::PatchParams;
+use kube::api::{Api, DeleteParams, ListParams, PatchParams};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::{Client, Error, Resource};
+use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use crate::backend;
+use crate::snapshot::Identity;
 
 /// Maximum time for which the API server may be unavailable. A restart takes some seconds.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -89,6 +93,36 @@ pub(super) async fn bounded<T>(
     // Collect first: a lazy iterator would have to live until the last answer.
     let requests: Vec<_> = requests.into_iter().collect();
     iter(requests).buffered(AT_ONCE).try_collect().await
+}
+
+/// A kind of objects that belong to namespaces.
+pub(super) trait Namespaced:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned
+{
+}
+
+impl<K> Namespaced for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned
+{
+}
+
+/// Lists objects of a kind, without their contents.
+pub(super) async fn list<K: Namespaced>(
+    client: &Client,
+    namespace: &str,
+    parameters: &ListParams,
+) -> Result<Vec<PartialObjectMeta<K>>, backend::Error> {
+    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
+    let listed = persistently(async || objects.list_metadata(parameters).await).await;
+    let doing = format!("list objects of kind {} in {namespace}", K::kind(&()));
+    listed.map(|list| list.items).map_err(failed(doing))
+}
+
+/// Deletes the object with this name on the cluster, if it exists.
+pub(super) async fn delete<K: Namespaced>(client: &Client, object: &Identity) -> Result<(), backend::Error> {
+    let objects: Api<K> = Api::namespaced(client.clone(), &object.namespace);
+    let deleted = persistently(async || objects.delete(&object.name, &DeleteParams::default()).await).await;
+    unless_missing(deleted).map_err(failed(format!("delete {} {object}", K::kind(&()))))
 }
 
 /// Returns the parameters for server-side apply, which creates or updates an object.

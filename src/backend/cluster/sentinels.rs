@@ -40,8 +40,7 @@ impl Turns {
     /// Takes the first free policy, or a new one.
     pub(super) fn take(&self, pods: Vec<Canary>) -> Turn {
         let mut slots = self.slots();
-        let free = slots.iter().position(|slot| !slot.is_taken);
-        let index = free.unwrap_or(slots.len());
+        let index = slots.iter().position(|slot| !slot.is_taken).unwrap_or(slots.len());
         if index == slots.len() {
             slots.push(Slot::default());
         }
@@ -75,7 +74,7 @@ impl Turn {
         let namespace = shared.names_of_canaries().namespace(CANARIES);
         let name = format!("sentinel-{}", self.number);
         let open = self.sentinels().next;
-        let policy = shared.maker.open_port(&namespace, &name, SENTINEL, open);
+        let policy = shared.maker.open_port(&namespace, &name, SENTINEL, open)?;
         let policies: Api<NetworkPolicy> = Api::namespaced(shared.client.clone(), &namespace);
         let written = write(&policies, &name, &policy, self.changes > 0).await;
         written.map_err(failed(format!("apply NetworkPolicy {namespace}/{name}")))?;

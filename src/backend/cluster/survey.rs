@@ -5,14 +5,13 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, ObjectMeta};
-use kube::api::{Api, ApiResource, ListParams};
+use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::cluster_policies::{self, Support};
 use super::foreign::{self, Foreign};
 use super::request::{persistently, say};
 use crate::backend::Error;
-use crate::snapshot::Unmodelled;
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +50,8 @@ pub(super) struct Survey {
     pub(super) nodes: Vec<SurveyedNode>,
     /// Name of the network plugin, if it is recognized.
     pub(super) plugin: Option<String>,
-    /// Warnings about kinds that may decide about packets but usually do not.
-    pub(super) warnings: Vec<String>,
-    /// Kinds of which the cluster has policies that the engine does not model.
-    pub(super) unmodelled: Vec<Unmodelled>,
-    /// Kinds of such policies that can exist in a namespace.
-    pub(super) foreign_policies: Vec<ApiResource>,
+    /// Policies and other objects that the policy engine does not model.
+    pub(super) foreign: Foreign,
     /// The kinds of cluster-scoped policies that a run can create.
     pub(super) cluster_policies: Support,
 }
@@ -74,13 +69,10 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let pods = pods.map(|list| list.items).unwrap_or_default();
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &groups);
-    let Foreign { unmodelled, warnings, kinds } = foreign::look(client, &groups).await?;
     Ok(Survey {
         nodes: nodes.iter().map(node).collect(),
         plugin: plugin.map(str::to_owned),
-        warnings,
-        unmodelled,
-        foreign_policies: kinds,
+        foreign: foreign::look(client, &groups).await?,
         cluster_policies: cluster_policies::support(client).await,
     })
 }

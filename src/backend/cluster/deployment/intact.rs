@@ -9,14 +9,14 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use serde_json::Value;
 
 use super::Deployment;
 use crate::backend::Error;
 use crate::backend::cluster::cluster_policies;
 use crate::backend::cluster::objects::AGENT;
-use crate::backend::cluster::request::{bounded, failed, persistently, status_code};
+use crate::backend::cluster::request::{Namespaced, bounded, failed, persistently, status_code};
 use crate::backend::cluster::shared::Shared;
 use crate::policy::{Backends, Labels, NAMESPACE_NAME_LABEL};
 use crate::snapshot::Identity;
@@ -33,7 +33,7 @@ impl Deployment {
     /// If an admission webhook or a controller changed or added objects, or if the objects cannot be read.
     pub(in crate::backend::cluster) async fn check_intact(&self, world: &World) -> Result<(), Error> {
         let (namespaces, pods, policies) =
-            try_join3(self.read_namespaces(), self.list_pods(), self.list_policies()).await?;
+            try_join3(self.read_namespaces(), self.list(), self.list()).await?;
         let selected = self.selected_labels(world)?;
         let mut changes: Vec<String> = self.changed_namespaces(&namespaces, &selected);
         changes.extend(self.changed_pods(&pods, &selected));
@@ -59,26 +59,9 @@ impl Deployment {
         Ok(found.await?.into_iter().flatten().collect())
     }
 
-    /// Returns all pods in the deployment's namespaces, including those of other users.
-    async fn list_pods(&self) -> Result<BTreeMap<Identity, core::Pod>, Error> {
-        self.list::<core::Pod>().await
-    }
-
-    /// Returns all NetworkPolicies in the deployment's namespaces, including those of other users.
-    async fn list_policies(&self) -> Result<BTreeMap<Identity, NetworkPolicy>, Error> {
-        self.list::<NetworkPolicy>().await
-    }
-
-    /// Lists objects in the namespaces of the deployment.
-    async fn list<K>(&self) -> Result<BTreeMap<Identity, K>, Error>
-    where
-        K: kube::Resource<Scope = NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).into_owned();
+    /// Lists objects in the namespaces of the deployment, including those of other users.
+    async fn list<K: Namespaced>(&self) -> Result<BTreeMap<Identity, K>, Error> {
+        let kind = K::kind(&());
         let lists = bounded(self.namespaces().into_iter().map(async |namespace| {
             let objects: Api<K> = Api::namespaced(self.shared.client.clone(), &namespace);
             let listed = persistently(async || objects.list(&ListParams::default()).await).await;
@@ -98,7 +81,7 @@ impl Deployment {
             let accepted = self.shared.accepted.get();
             accepted.is_some_and(|accepted| accepted.contains(&format!("{}.{}", kind.kind, kind.group)))
         };
-        let kinds = self.shared.survey.foreign_policies.iter().filter(|kind| !is_accepted(kind));
+        let kinds = self.shared.survey.foreign.kinds.iter().filter(|kind| !is_accepted(kind));
         let kinds = kinds.flat_map(|kind| namespaces.iter().map(move |namespace| (kind, namespace)));
         let lists = bounded(kinds.map(async |(kind, namespace)| {
             let objects: Api<DynamicObject> =
@@ -399,12 +382,9 @@ mod tests {
     use super::*;
     use crate::backend::cluster::cluster_policies::Support;
     use crate::backend::cluster::deployment::Running;
-    use crate::backend::cluster::mocked::{client, deployment, status};
-    use crate::scenario::Scenario;
+    use crate::backend::cluster::mocked::{client, deployment, list, state_after, status};
 
-    const SCENARIO: &str = "apiVersion: netproof.dev/v1alpha1
-kind: Scenario
-metadata: {name: s}
+    const SCENARIO: &str = "
 topology: {namespaces: [{name: x, labels: {team: red}, pods: [{name: a, labels: {app: a}}]}]}
 steps:
 - name: one
@@ -414,15 +394,6 @@ steps:
     metadata: {name: web, namespace: x}
     spec: {podSelector: {matchLabels: {app: a}}, ingress: [{from: [], ports: [{port: 80}]}], egress: []}
 ";
-
-    fn world() -> World {
-        let scenario = Scenario::from_text(SCENARIO);
-        let mut world = scenario.world.clone();
-        for action in scenario.steps.iter().flat_map(|step| &step.actions) {
-            world.apply(action).unwrap();
-        }
-        world
-    }
 
     fn namespace() -> Value {
         let labels = json!({"team": "red", "netproof.dev/run": "r", "kubernetes.io/metadata.name": "netproof-r-1-x",
@@ -447,45 +418,41 @@ steps:
             {"manager": "kyverno", "operation": "Update"}]}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}})
     }
 
-    /// Returns the error for a cluster with these objects.
-    async fn judged(namespaces: Vec<Value>, pods: Vec<Value>, policies: Vec<Value>) -> Option<String> {
-        judged_beside(namespaces, pods, policies, Vec::new()).await
-    }
-
-    /// Like `judged`, but the cluster also has these objects of Cilium.
-    async fn judged_beside(
-        namespaces: Vec<Value>,
+    /// The objects that a cluster has.
+    struct Found {
+        namespace: Value,
         pods: Vec<Value>,
         policies: Vec<Value>,
         cilium: Vec<Value>,
-    ) -> Option<String> {
-        let list = |kind: &str, version: &str, items: &[Value]| json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": items});
+    }
+
+    /// Returns the objects that netproof sent, with what the API server fills in and labels that nothing selects.
+    fn sent() -> Found {
+        Found { namespace: namespace(), pods: vec![pod()], policies: vec![policy()], cilium: Vec::new() }
+    }
+
+    /// Returns the error for a cluster with these objects.
+    async fn judged(found: Found) -> Option<String> {
         let client = client(move |_, path| match path {
-            "/api/v1/namespaces/netproof-r-1-x" => match namespaces.first() {
-                Some(namespace) => (200, namespace.clone()),
-                None => status(404, path),
-            },
-            "/api/v1/namespaces/netproof-r-1-x/pods" => (200, list("PodList", "v1", &pods)),
-            "/apis/networking.k8s.io/v1/namespaces/netproof-r-1-x/networkpolicies" => {
-                (200, list("NetworkPolicyList", "networking.k8s.io/v1", &policies))
-            }
-            "/apis/cilium.io/v2/namespaces/netproof-r-1-x/ciliumnetworkpolicies" => {
-                (200, list("PartialObjectMetadataList", "meta.k8s.io/v1", &cilium))
-            }
+            "/api/v1/namespaces/netproof-r-1-x" => (200, found.namespace.clone()),
+            "/api/v1/namespaces/netproof-r-1-x/pods" => list(&found.pods),
+            "/apis/networking.k8s.io/v1/namespaces/netproof-r-1-x/networkpolicies" => list(&found.policies),
+            "/apis/cilium.io/v2/namespaces/netproof-r-1-x/ciliumnetworkpolicies" => list(&found.cilium),
             _ => status(404, path),
         });
         let kind = GroupVersionKind::gvk("cilium.io", "v2", "CiliumNetworkPolicy");
         let kind = ApiResource::from_gvk_with_plural(&kind, "ciliumnetworkpolicies");
-        let (mut deployment, world) = (deployment(client, Support::new(), vec![kind]), world());
-        let labels = |own: &[(&str, &str)]| -> Labels {
+        let (mut deployment, world) =
+            (deployment(client, Support::new(), vec![kind]), state_after(SCENARIO, &[]));
+        let labels = |(key, value): (&str, &str)| -> Labels {
             let run = [("netproof.dev/run", "r"), ("app.kubernetes.io/managed-by", "netproof")];
-            run.iter().chain(own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+            run.iter().chain([&(key, value)]).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
-        deployment.namespaces.insert("x".to_owned(), labels(&[("team", "red")]));
+        deployment.namespaces.insert("x".to_owned(), labels(("team", "red")));
         for pod in &world.cluster.pods {
             let identity = Identity::of_pod(pod);
             let real = Identity::new("netproof-r-1-x", &pod.name);
-            let pod = crate::policy::Pod { labels: labels(&[("app", "a")]), ..pod.clone() };
+            let pod = crate::policy::Pod { labels: labels(("app", "a")), ..pod.clone() };
             deployment.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
         deployment.check_intact(&world).await.err().map(|error| error.to_string())
@@ -499,69 +466,60 @@ steps:
 
     #[tokio::test]
     async fn what_the_api_server_fills_in_and_unselected_labels_change_nothing() {
-        assert_eq!(judged(vec![namespace()], vec![pod()], vec![policy()]).await, None);
-    }
-
-    /// Seen in practice: Kyverno generates a default deny in every new namespace.
-    #[tokio::test]
-    async fn a_policy_that_a_generator_added_is_named() {
-        let message = judged(vec![namespace()], vec![pod()], vec![policy(), foreign_policy()]).await.unwrap();
-        let what = "NetworkPolicy netproof-r-1-x/default-deny is not the run's (written by kyverno)";
-        assert!(message.contains(what) && message.contains("exempt"), "{message}");
-    }
-
-    /// The policy may also have a kind that netproof does not model and that had no objects when the run
-    /// began.
-    #[tokio::test]
-    async fn a_policy_of_another_kind_that_a_generator_added_is_named() {
-        let (namespaces, pods, policies) = (vec![namespace()], vec![pod()], vec![policy()]);
-        let message = judged_beside(namespaces, pods, policies, vec![foreign_policy()]).await.unwrap();
-        let what =
-            "CiliumNetworkPolicy.cilium.io netproof-r-1-x/default-deny is not the run's (written by kyverno)";
-        assert!(message.contains(what), "{message}");
-    }
-
-    /// The labels of such a pod may match a selector, and the verdicts would not account for the pod.
-    #[tokio::test]
-    async fn a_pod_of_somebody_else_is_named() {
-        let mut other = changed(pod(), "/metadata/name", json!("b"));
-        other["metadata"]["labels"] = json!({});
-        let message = judged(vec![namespace()], vec![pod(), other], vec![policy()]).await.unwrap();
-        assert!(message.contains("pod netproof-r-1-x/b is not the scenario's (written by"), "{message}");
+        assert_eq!(judged(sent()).await, None);
     }
 
     #[tokio::test]
-    async fn what_an_admission_webhook_changed_is_named() {
-        let (namespaces, pods, policies) = (vec![namespace()], vec![pod()], vec![policy()]);
+    async fn what_somebody_else_changed_or_added_is_named() {
+        let with_policy = |policy| Found { policies: vec![policy], ..sent() };
+        let with_namespace = |namespace| Found { namespace, ..sent() };
+        let with_pod = |pod| Found { pods: vec![pod], ..sent() };
         let from = json!([{"from": [{"podSelector": {}}], "ports": [{"port": 80, "protocol": "TCP"}]}]);
-        let other = changed(policy(), "/spec/ingress", from);
-        let message = judged(namespaces.clone(), pods.clone(), vec![other]).await.unwrap();
-        assert!(
-            message.contains("web was changed: spec.ingress[0].from was sent as absent and is [{"),
-            "{message}"
-        );
-        let message = judged(namespaces.clone(), pods.clone(), Vec::new()).await.unwrap();
-        assert!(message.contains("web is gone"), "{message}");
-
-        let other = changed(namespace(), "/metadata/labels/team", json!("blue"));
-        let message = judged(vec![other], pods.clone(), policies.clone()).await.unwrap();
-        assert!(
-            message.contains("label team of namespace netproof-r-1-x was changed from `red` to `blue`"),
-            "{message}"
-        );
-        let other = changed(pod(), "/metadata/labels/app", json!("b"));
-        let message = judged(namespaces.clone(), vec![other], policies.clone()).await.unwrap();
-        assert!(
-            message.contains("label app of pod netproof-r-1-x/a was changed from `a` to `b`"),
-            "{message}"
-        );
-        let message = judged(namespaces.clone(), Vec::new(), policies.clone()).await.unwrap();
-        assert!(message.contains("pod netproof-r-1-x/a is gone"), "{message}");
-
         let sidecar = json!([{"name": "agent"}, {"name": "istio-proxy"}]);
-        let other = changed(pod(), "/spec/containers", sidecar);
-        let message = judged(namespaces, vec![other], policies).await.unwrap();
-        assert!(message.contains("was given the containers istio-proxy"), "{message}");
+        let other_pod = changed(changed(pod(), "/metadata/name", json!("b")), "/metadata/labels", json!({}));
+        let cases = [
+            // Seen in practice: Kyverno generates a default deny in every new namespace.
+            (
+                Found { policies: vec![policy(), foreign_policy()], ..sent() },
+                "NetworkPolicy netproof-r-1-x/default-deny is not the run's (written by kyverno)",
+            ),
+            // The policy may also have a kind that netproof does not model and that had no objects when the run
+            // began.
+            (
+                Found { cilium: vec![foreign_policy()], ..sent() },
+                "CiliumNetworkPolicy.cilium.io netproof-r-1-x/default-deny is not the run's (written by kyverno)",
+            ),
+            // The labels of such a pod may match a selector, and the verdicts would not account for the pod.
+            (
+                Found { pods: vec![pod(), other_pod], ..sent() },
+                "pod netproof-r-1-x/b is not the scenario's (written by",
+            ),
+            // An admission webhook can change everything.
+            (
+                with_policy(changed(policy(), "/spec/ingress", from)),
+                "web was changed: spec.ingress[0].from was sent as absent and is [{",
+            ),
+            (Found { policies: Vec::new(), ..sent() }, "web is gone"),
+            (
+                with_namespace(changed(namespace(), "/metadata/labels/team", json!("blue"))),
+                "label team of namespace netproof-r-1-x was changed from `red` to `blue`",
+            ),
+            // With a label that a policy uses, the namespace belongs to another set of peers.
+            (
+                with_namespace(changed(namespace(), "/metadata/labels/app", json!("a"))),
+                "label app of namespace netproof-r-1-x was changed from missing to `a`",
+            ),
+            (
+                with_pod(changed(pod(), "/metadata/labels/app", json!("b"))),
+                "label app of pod netproof-r-1-x/a was changed from `a` to `b`",
+            ),
+            (Found { pods: Vec::new(), ..sent() }, "pod netproof-r-1-x/a is gone"),
+            (with_pod(changed(pod(), "/spec/containers", sidecar)), "was given the containers istio-proxy"),
+        ];
+        for (found, expected) in cases {
+            let message = judged(found).await.unwrap();
+            assert!(message.contains(expected) && message.contains("exempt"), "{message}");
+        }
     }
 
     #[test]
@@ -586,16 +544,5 @@ steps:
         assert_eq!(changed(other).as_deref(), Some(expected));
         let more = json!({"priority": 1, "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}, {}]});
         assert!(changed(more).is_some());
-    }
-
-    /// With a label that a policy uses, the namespace belongs to another set of peers.
-    #[tokio::test]
-    async fn an_added_label_that_a_selector_asks_for_is_named() {
-        let other = changed(namespace(), "/metadata/labels/app", json!("a"));
-        let message = judged(vec![other], vec![pod()], vec![policy()]).await.unwrap();
-        assert!(
-            message.contains("label app of namespace netproof-r-1-x was changed from missing to `a`"),
-            "{message}"
-        );
     }
 }

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use futures_util::future::try_join;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, DeleteParams};
+use kube::api::Api;
 use tokio::sync::OwnedMutexGuard;
 
 use super::names::Names;
 use super::nodes::without_own_nodes;
 use super::pods::{ENDING, PodState};
 use super::prepared::Borrowed;
-use super::request::{failed, persistently, unless_missing};
+use super::request::{Namespaced, bounded, delete};
 use super::shared::Shared;
 use crate::backend::records::{Records, records};
 use crate::backend::{Agent, Error};
@@ -225,27 +225,14 @@ impl Deployment {
         Identity { namespace: self.names.namespace(&identity.namespace), name: identity.name.clone() }
     }
 
-    fn api<K>(&self, namespace: &str) -> Api<K>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
+    fn api<K: Namespaced>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.shared.client.clone(), &self.names.namespace(namespace))
     }
 
-    /// Deletes the object with this name on the cluster, if it exists.
-    async fn delete<K>(&self, real: Identity) -> Result<(), Error>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-        K::DynamicType: Default,
-    {
-        let api: Api<K> = Api::namespaced(self.shared.client.clone(), &real.namespace);
-        let deleted = persistently(async || api.delete(&real.name, &DeleteParams::default()).await).await;
-        let kind = K::kind(&K::DynamicType::default()).into_owned();
-        unless_missing(deleted).map_err(failed(format!("delete {kind} {real}")))
+    /// Deletes objects, by their names in the scenario.
+    async fn delete<K: Namespaced>(&self, objects: impl Iterator<Item = &Identity>) -> Result<(), Error> {
+        let real = objects.map(|identity| self.real(identity));
+        bounded(real.map(async |real| delete::<K>(&self.shared.client, &real).await)).await.map(drop)
     }
 }
 

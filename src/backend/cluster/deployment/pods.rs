@@ -12,7 +12,9 @@ use super::{Deployment, Running, label_patch};
 use crate::backend::cluster::channel::Channel;
 use crate::backend::cluster::objects::POD;
 use crate::backend::cluster::pods::ENDING;
-use crate::backend::cluster::request::{awaits_account, bounded, failed, is_there_already, persistently};
+use crate::backend::cluster::request::{
+    awaits_account, bounded, delete, failed, is_there_already, persistently,
+};
 use crate::backend::cluster::shared::Shared;
 use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, Pod};
@@ -58,7 +60,7 @@ impl Deployment {
     /// Deletes pods without waiting. Returns the names on the cluster of the pods that are terminating.
     pub(super) async fn delete_pods(&mut self, identities: &[Identity]) -> Result<Vec<Identity>, Error> {
         let real: Vec<Identity> = self.real_pods(identities);
-        bounded(real.iter().map(|pod| self.delete::<core::Pod>(pod.clone()))).await?;
+        bounded(real.iter().map(|pod| delete::<core::Pod>(&self.shared.client, pod))).await?;
         for identity in identities {
             if let Some(running) = self.pods.remove(identity) {
                 self.previous_names.insert(identity.clone(), running.real);
@@ -125,7 +127,7 @@ impl Deployment {
         let Some(node) = node else {
             return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));
         };
-        let object = self.shared.maker.pod(pod, real, node);
+        let object = self.shared.maker.pod(pod, real, node)?;
         let pods: Api<core::Pod> = self.api(&pod.namespace);
         let start = Instant::now();
         loop {

@@ -58,8 +58,7 @@ impl Deployment {
             set.map_err(failed(format!("apply NetworkPolicy {identity}")))
         }));
         let surplus = self.policies.keys().filter(|identity| !wanted.contains_key(identity));
-        let deleted = bounded(surplus.map(|identity| self.delete::<NetworkPolicy>(self.real(identity))));
-        try_join(set, deleted).await?;
+        try_join(set, self.delete::<NetworkPolicy>(surplus)).await?;
         Ok(wanted)
     }
 
@@ -67,11 +66,7 @@ impl Deployment {
     /// measured, if they cannot all be in force.
     pub(super) async fn set_cluster_policies(&mut self, world: &World) -> Result<Option<Absence>, Error> {
         let support = &self.shared.survey.cluster_policies;
-        let refused = |written: &WrittenClusterPolicy| {
-            support
-                .get(&written.policy.name.kind)
-                .and_then(|usable| usable.as_ref().err().map(ToString::to_string))
-        };
+        let refused = |written: &WrittenClusterPolicy| support.get(&written.policy.name.kind)?.clone().err();
         let refusal = world.written_for_cluster.iter().find_map(refused);
         let wanted: BTreeMap<_, _> = match refusal {
             Some(_) => BTreeMap::new(),

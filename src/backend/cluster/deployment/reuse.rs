@@ -117,15 +117,13 @@ mod tests {
 
     use super::*;
     use crate::backend::cluster::cluster_policies::Support;
-    use crate::backend::cluster::mocked::{client, deployment, status};
-    use crate::scenario::Scenario;
+    use crate::backend::cluster::mocked::{client, deployment, scenario, status};
 
     /// Returns a state with these pods in namespace `x`. Each pod is given as fields of a YAML mapping.
     fn world(pods: &[&str]) -> World {
         let pods: String = pods.iter().map(|pod| format!("    - {{{pod}}}\n")).collect();
-        let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
         let topology = format!("topology:\n  namespaces:\n  - name: x\n    pods:\n{pods}");
-        Scenario::from_text(&format!("{head}{topology}steps: [{{name: s}}]\n")).world
+        scenario(&format!("{topology}steps: [{{name: s}}]\n")).world
     }
 
     /// Returns a deployment of a state, and a log of the pods that it deletes.

@@ -25,7 +25,7 @@ impl Deployment {
             if let Some(old) = old.filter(is_same) {
                 return Ok((identity, old.clone()));
             }
-            let object = self.shared.maker.service(service, &self.names);
+            let object = self.shared.maker.service(service, &self.names)?;
             let services: Api<core::Service> = self.api(&service.namespace);
             let applied =
                 persistently(async || services.patch(&service.name, &apply(), &Patch::Apply(&object)).await);
@@ -33,8 +33,7 @@ impl Deployment {
             Ok::<_, Error>((identity, Service { addresses: addresses(&applied), ..service.clone() }))
         }));
         let wanted: BTreeMap<Identity, Service> = wanted.await?.into_iter().collect();
-        let surplus = self.services.keys().filter(|identity| !wanted.contains_key(identity));
-        bounded(surplus.map(|identity| self.delete::<core::Service>(self.real(identity)))).await?;
+        self.delete::<core::Service>(self.services.keys().filter(|old| !wanted.contains_key(old))).await?;
         Ok(wanted)
     }
 }

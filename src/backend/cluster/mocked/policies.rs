@@ -8,8 +8,8 @@ use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::super::cluster_policies::{self, Support, Unusable};
-use super::{client_with_bodies, deployment, status};
+use super::super::cluster_policies::{self, Support};
+use super::{client_with_bodies, deployment, list, status};
 use crate::policy::{ClusterPolicyKind, Pod};
 use crate::scenario::{Scenario, standard_world};
 use crate::world::{Absence, Capability, Deployed, EndpointName, World};
@@ -51,7 +51,7 @@ impl Objects {
                         Some((own, object)) if *own == path => (200, (*object).clone()),
                         Some(_) if path.ends_with("policies") => {
                             let items: Vec<_> = items.iter().map(|(_, object)| (*object).clone()).collect();
-                            (200, json!({"kind": "L", "apiVersion": "v1", "metadata": {}, "items": items}))
+                            list(&items)
                         }
                         Some(_) | None => status(404, "not found"),
                     }
@@ -179,14 +179,12 @@ async fn what_cannot_be_in_force_is_not_measured() {
         world.cluster.pods.extend(pods.into_iter().take(1).map(|pod| Pod { host_network: true, ..pod }));
         world
     };
-    let (kind, served) = (ClusterPolicyKind::ClusterNetworkPolicy, "v1alpha2".to_owned());
-    let lacking: Support = [(kind, Err(Unusable::NotInstalled { kind, served }))].into();
+    let why = "its definition is not installed".to_owned();
+    let lacking: Support = [(ClusterPolicyKind::ClusterNetworkPolicy, Err(why.clone()))].into();
     let cluster = Objects::default();
     let world = with_pod(quarantine(7, "ingress", "from"));
     let mut one = deployment(cluster.client(), lacking, Vec::new());
     let deployed = one.converge(&world).await.unwrap();
-    let why =
-        "the cluster has no ClusterNetworkPolicy: its definition of v1alpha2 is not installed".to_owned();
     let capability = Some(Capability::ClusterPolicies);
     assert_eq!(absence(&deployed), Absence { capability, why });
     assert!(cluster.policies().is_empty());
@@ -218,8 +216,5 @@ async fn kinds_that_are_missing_are_told() {
         }
         _ => status(404, "not found"),
     });
-    let support = cluster_policies::support(&client).await.into_iter();
-    let told: BTreeMap<_, _> =
-        support.map(|(kind, usable)| (kind, usable.map_err(|why| why.to_string()))).collect();
-    insta::assert_debug_snapshot!(told);
+    insta::assert_debug_snapshot!(cluster_policies::support(&client).await);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::survey::survey;
-use super::{Answer, client, status};
+use super::{Answer, client, list, status};
 
 /// Returns the answer with API groups and their versions. The preferred version comes first.
 fn groups(groups: &[(&str, &[&str])]) -> Answer {
@@ -26,19 +26,14 @@ fn resources(names: &[(&str, &str)]) -> Answer {
 
 fn objects(count: usize) -> Answer {
     let items: Vec<Value> = (0..count).map(|i| json!({"metadata": {"name": format!("p{i}")}})).collect();
-    let kind = "PartialObjectMetadataList";
-    (200, json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items}))
-}
-
-fn no_nodes() -> Answer {
-    (200, json!({"kind": "NodeList", "apiVersion": "v1", "metadata": {}, "items": []}))
+    list(&items)
 }
 
 /// netproof always reports policies of kinds that the engine does not know.
 #[tokio::test]
 async fn other_kinds_of_policies_are_warned_of() {
     let client = client(|_, path| match path {
-        "/api/v1/nodes" => no_nodes(),
+        "/api/v1/nodes" => list(&[]),
         "/apis" => {
             groups(&[("cilium.io", &["v2"]), ("policy.networking.k8s.io", &["v1alpha1"]), ("apps", &["v1"])])
         }
@@ -57,14 +52,14 @@ async fn other_kinds_of_policies_are_warned_of() {
     });
     let survey = survey(&client).await.unwrap();
     assert_eq!(survey.plugin.as_deref(), Some("Cilium"));
-    let unmodelled: Vec<_> = survey.unmodelled.iter().map(ToString::to_string).collect();
+    let unmodelled: Vec<_> = survey.foreign.unmodelled.iter().map(ToString::to_string).collect();
     insta::assert_debug_snapshot!(unmodelled, @r#"
     [
         "AdminNetworkPolicy.policy.networking.k8s.io (cannot be listed): decides beside the scenarios' own, which are all that netproof knows of",
         "CiliumNetworkPolicy.cilium.io (2): allows or denies packets by rules that netproof does not model",
     ]
     "#);
-    assert_eq!(survey.warnings, [""; 0]);
+    assert_eq!(survey.foreign.warnings, [""; 0]);
 }
 
 /// `expect` reports such kinds, too: kinds of an unknown plugin, and kinds that a generator may create in a
@@ -72,7 +67,7 @@ async fn other_kinds_of_policies_are_warned_of() {
 #[tokio::test]
 async fn kinds_that_seem_to_decide_are_found_in_groups_that_nobody_knows() {
     let client = client(|_, path| match path {
-        "/api/v1/nodes" => no_nodes(),
+        "/api/v1/nodes" => list(&[]),
         "/apis" => groups(&[("unheard.of.example", &["v1"]), ("apps", &["v1"])]),
         "/apis/unheard.of.example/v1" => resources(&[
             ("somenetworkpolicies", "SomeNetworkPolicy"),
@@ -85,9 +80,10 @@ async fn kinds_that_seem_to_decide_are_found_in_groups_that_nobody_knows() {
         _ => status(403, "forbidden"),
     });
     let survey = survey(&client).await.unwrap();
-    let unmodelled: Vec<_> = survey.unmodelled.iter().map(|kind| (kind.kind.as_str(), kind.count)).collect();
+    let unmodelled: Vec<_> =
+        survey.foreign.unmodelled.iter().map(|kind| (kind.kind.as_str(), kind.count)).collect();
     assert_eq!(unmodelled, [("SomeNetworkPolicy.unheard.of.example", Some(1))]);
-    let kinds: Vec<_> = survey.foreign_policies.iter().map(|kind| kind.kind.as_str()).collect();
+    let kinds: Vec<_> = survey.foreign.kinds.iter().map(|kind| kind.kind.as_str()).collect();
     assert_eq!(kinds, ["EgressFirewall", "SomeNetworkPolicy"]);
 }
 
@@ -95,7 +91,7 @@ async fn kinds_that_seem_to_decide_are_found_in_groups_that_nobody_knows() {
 #[tokio::test]
 async fn kinds_are_looked_for_in_every_version_of_their_group() {
     let client = client(|_, path| match path {
-        "/api/v1/nodes" => no_nodes(),
+        "/api/v1/nodes" => list(&[]),
         "/apis" => groups(&[
             ("cilium.io", &["v3", "v2", "v2alpha1"]),
             ("policy.networking.k8s.io", &["v1", "v1beta1"]),
@@ -113,7 +109,8 @@ async fn kinds_are_looked_for_in_every_version_of_their_group() {
         _ => status(403, "forbidden"),
     });
     let survey = survey(&client).await.unwrap();
-    let unmodelled: Vec<_> = survey.unmodelled.iter().map(|kind| (kind.kind.as_str(), kind.count)).collect();
+    let unmodelled: Vec<_> =
+        survey.foreign.unmodelled.iter().map(|kind| (kind.kind.as_str(), kind.count)).collect();
     assert_eq!(
         unmodelled,
         [
