@@ -14,7 +14,7 @@ use netproof::policy::{
     Reason, UndefinedCause,
 };
 use netproof::snapshot::Snapshot;
-use netproof::source::{Document, Text};
+use netproof::source::{self, Document, Key, Location};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -215,12 +215,28 @@ fn service(rng: &mut Rng, universe: &Universe, namespace: &str) -> Value {
     })
 }
 
+/// Converts a value without writing it as text and reading it, which took a third of the time. Other tests read text.
+fn node(value: &Value) -> source::Node {
+    let value = match value {
+        Value::Null => source::Value::Null,
+        Value::Bool(value) => source::Value::Bool(*value),
+        Value::Number(number) => source::Value::Integer(number.as_i64().unwrap()),
+        Value::String(text) => source::Value::String(text.clone()),
+        Value::Array(items) => source::Value::Sequence(items.iter().map(node).collect()),
+        Value::Object(entries) => {
+            let key = |name: &String| Key { name: name.clone(), at: Location::START };
+            source::Value::Mapping(entries.iter().map(|(name, value)| (key(name), node(value))).collect())
+        }
+    };
+    source::Node { value, at: Location::START }
+}
+
 impl Manifests {
     fn documents(&self) -> Vec<Document> {
         let all = self.namespaces.iter().chain(&self.pods).chain(&self.services).chain(&self.policies);
         let all = all.chain(&self.cluster_policies);
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": all.collect::<Vec<_>>() });
-        Text { name: Arc::from("random"), content: list.to_string() }.documents().unwrap()
+        let name = Arc::from("random");
+        all.map(|object| Document { name: Arc::clone(&name), node: node(object) }).collect()
     }
 
     pub(crate) fn engine(&self) -> Engine {
