@@ -14,7 +14,7 @@ use netproof::policy::{
     Reason, UndefinedCause,
 };
 use netproof::snapshot::Snapshot;
-use netproof::source::{self, Document, Key, Location};
+use netproof::source::{self, Document, Key, Location, Text};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -224,7 +224,7 @@ fn node(value: &Value) -> source::Node {
         Value::String(text) => source::Value::String(text.clone()),
         Value::Array(items) => source::Value::Sequence(items.iter().map(node).collect()),
         Value::Object(entries) => {
-            let key = |name: &String| Key { name: name.clone(), at: Location::START };
+            let key = |name: &String| Key { value: name.clone(), at: Location::START };
             source::Value::Mapping(entries.iter().map(|(name, value)| (key(name), node(value))).collect())
         }
     };

@@ -96,24 +96,6 @@ pub(super) fn rewritten(
     policies.collect()
 }
 
-/// Returns the cluster with the rules of one direction only. No policy isolates for the other direction.
-pub(crate) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
-    let mut cluster = cluster.clone();
-    for policy in &mut cluster.policies {
-        match direction {
-            Direction::Egress => policy.ingress = None,
-            Direction::Ingress => policy.egress = None,
-        }
-    }
-    for policy in &mut cluster.cluster_policies {
-        match direction {
-            Direction::Egress => policy.ingress.clear(),
-            Direction::Ingress => policy.egress.clear(),
-        }
-    }
-    cluster
-}
-
 /// Returns the scope of all namespaces.
 pub(super) fn everywhere() -> NamespaceScope {
     NamespaceScope::Selected(LabelSelector::everything())

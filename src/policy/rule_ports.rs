@@ -156,7 +156,7 @@ mod tests {
         ];
         let content = [&content.concat(), SERVICE, policy].concat();
         let text = Text { name: "x.yaml".into(), content };
-        let mut cluster = Snapshot::from_documents(&text.documents().unwrap()).unwrap().cluster;
+        let mut cluster = Snapshot::read(&text.documents().unwrap(), None).unwrap().cluster;
         if !has_addresses {
             cluster.pods.iter_mut().for_each(|pod| pod.addresses.clear());
         }
