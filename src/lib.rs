@@ -35,7 +35,8 @@
 //! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
-//! The agent that runs in every probe pod is a crate of its own, `netproof-probe`.
+//! The agent that runs in every probe pod is a crate of its own, `netproof-probe`. Another one, `netproof-loader`, packs
+//! it into one small file that runs without an image.
 
 // `pub` is what tests, benches and the program need.
 pub mod backend;

@@ -1,0 +1,11 @@
+//! Tells the linker that the program needs neither a C library nor its start files.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    // `noseparate-code`: no pages of zeros between the parts of the file.
+    for argument in
+        ["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,-z,noseparate-code,--build-id=none"]
+    {
+        println!("cargo::rustc-link-arg-bins={argument}");
+    }
+}
