@@ -2,20 +2,18 @@
 #
 #     docker build -t netproof:0.1.0 .
 #
-# The image of the agent, which runs in the probe pods, is another: probe-image/Dockerfile.
+# It carries the agent, which runs in the probe pods.
 
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /source
 COPY . .
-RUN cargo build --release --locked --bin netproof \
-    && install -D -m 0755 -t /image target/release/netproof "$(probe-image/build.sh)"
+RUN cargo build --release --locked --bin netproof
 
 FROM debian:trixie-slim
 LABEL org.opencontainers.image.licenses="Apache-2.0"
 LABEL org.opencontainers.image.title="netproof"
 LABEL org.opencontainers.image.version="0.1.0"
-# Side by side: `netproof image` looks for the agent there.
-COPY --from=build /image/ /usr/local/bin/
+COPY --from=build /source/target/release/netproof /usr/local/bin/
 # Not root, and by number: Kubernetes checks runAsNonRoot by it.
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/netproof"]

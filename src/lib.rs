@@ -22,7 +22,7 @@
 //! | `scenario` | the scenario format | `plan`, `policy`, `snapshot`, `source`, `world` |
 //! | `select` | which of the scenarios that were read are run | `scenario`, `source`, `world` |
 //! | `deviation` | the catalogue of ways to misread or miss a rule | `policy`, `snapshot` |
-//! | `backend` | where packets are sent: the lab and clusters behind one interface | `deviation`, `plan`, `policy`, `scenario`, `snapshot`, `world` |
+//! | `backend` | where packets are sent: the lab and clusters behind one interface | `deviation`, `image`, `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `source`, `verdict`, `world` |
 //! | `observe` | rounds, settling, control rounds, and the evidence of each cell; knows no scenario | `backend`, `plan`, `policy`, `verdict`, `world` |
@@ -32,7 +32,7 @@
 //! | `document` | plain data for reports, and the schema of each JSON document, written and read by the same types | `deviation`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `source`, `verdict` |
 //! | `compare` | what changed between two runs; pure | `document` |
 //! | `report` | documents as text for people, JSON and JUnit XML | `document` |
-//! | `image` | the probe image: the agent in it, its archive, and the tools that load it | – |
+//! | `image` | the agent that netproof carries, and the probe image: its archive, and the tools that load it | – |
 //! | `cli` | the commands, one a file; the only place that prints | everything |
 //!
 //! The agent that runs in every probe pod is a crate of its own, `netproof-probe`. Another one, `netproof-loader`, packs

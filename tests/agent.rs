@@ -20,12 +20,15 @@ const TOKEN: &str = "a-token-for-tests";
 /// Returns the static binary, which is built once.
 pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/probe-image/build.sh");
-        let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "{script} failed");
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
-    })
+    BINARY.get_or_init(|| built("probe-image"))
+}
+
+/// Builds a program of a pod with the script in this folder. Returns its path.
+pub(crate) fn built(folder: &str) -> PathBuf {
+    let script = format!("{}/{folder}/build.sh", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(&script).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{script} failed");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
 }
 
 /// An agent that ends when the value is dropped.

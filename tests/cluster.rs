@@ -2,19 +2,22 @@
 //! a cluster that `tests/cluster/up` started.
 
 mod access;
+mod agents;
 mod faults;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{self, Finished, User, command, ends, folder, run, scenario_file};
+use crate::agent::{binary, built};
+use crate::support::{self, Finished, User, command, ends, file, folder, run, scenario_file};
 
 /// There is one cluster, and a test would notice the faults of another test.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -32,6 +35,7 @@ impl Cluster {
         let context = std::env::var("NETPROOF_CLUSTER")
             .unwrap_or_else(|_| unreachable!("name a context of the kubeconfig in NETPROOF_CLUSTER"));
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        install_agent();
         Self { context, kubeconfig: None, _turn: turn }
     }
 
@@ -53,6 +57,13 @@ impl Cluster {
         }
         skipped("NETPROOF_ENFORCER names no command that enforces policies");
         None
+    }
+
+    /// Returns what a JSONPath finds in each object that runs have left, of a kind.
+    fn of_runs(&self, kind: &str, path: &str) -> Vec<String> {
+        let path = format!("jsonpath={{range .items[*]}}{{{path}}}{{\"\\n\"}}{{end}}");
+        let found = self.kubectl(&["get", kind, "-A", "-l", "netproof.dev/run", "-o", &path]);
+        found.lines().map(str::to_owned).collect()
     }
 
     fn arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
@@ -131,6 +142,15 @@ impl Cluster {
         };
         list["items"].as_array().unwrap().iter().map(object).collect()
     }
+}
+
+/// Puts the packed agent beside the program. A debug build carries none.
+fn install_agent() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let [loader, agent] = [&built("probe-loader"), binary()].map(|path| fs::read(path).unwrap());
+        file("netproof-probe", netproof_loader::pack(&loader, &agent));
+    });
 }
 
 #[expect(clippy::print_stderr, reason = "a test that does nothing says so")]

@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use netproof::image::{Binary, DEFAULT_IMAGE};
 use serde_json::{Value, json};
 
-use crate::agent::binary;
+use crate::agent::{binary, built};
 use crate::support::{Finished, User, command, file, folder, is_root, program};
 
 /// Returns the command `netproof image`, as the user that runs the tests.
@@ -101,7 +101,15 @@ fn the_agent_is_found_beside_the_program() {
     fs::hard_link(program(), here.join("netproof")).unwrap();
     fs::copy(binary(), here.join("netproof-probe")).unwrap();
     let printed = succeed(Command::new(here.join("netproof")).args(["image", "save", "-"]));
-    assert!(printed.stdout == succeed(image(["save", "-"]).args(agent())).stdout);
+    let plain = succeed(image(["save", "-"]).args(agent())).stdout;
+    assert!(printed.stdout == plain);
+
+    // It may be packed. The image has the plain agent.
+    let packed =
+        netproof_loader::pack(&fs::read(built("probe-loader")).unwrap(), &fs::read(binary()).unwrap());
+    fs::write(here.join("netproof-probe"), packed).unwrap();
+    let printed = succeed(Command::new(here.join("netproof")).args(["image", "save", "-"]));
+    assert!(printed.stdout == plain);
 }
 
 #[test]
@@ -134,8 +142,11 @@ fn what_cannot_be_the_agent_is_refused() {
     save(&file("image-bad/mips", &other));
     // netproof itself is a dynamic binary.
     save(program().to_str().unwrap());
-    messages.push_str(&refusal(&mut image(["save", "-"])));
-    assert_snapshot!(messages);
+    let nothing_beside = folder().join("alone/netproof");
+    fs::create_dir_all(nothing_beside.parent().unwrap()).unwrap();
+    fs::hard_link(program(), &nothing_beside).unwrap();
+    messages.push_str(&refusal(Command::new(&nothing_beside).args(["image", "save", "-"])));
+    assert_snapshot!(messages.replace("alone/", ""));
 }
 
 #[test]

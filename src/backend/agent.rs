@@ -124,7 +124,7 @@ impl Agent {
         if info.name != agent.name {
             return Err(agent.error(format!("is not there, but `{}` is", info.name)));
         }
-        let advice = "load the image of this version (`netproof image`) or name it with --image";
+        let advice = "load the image of this version (`netproof image`) and name it with --image, or leave --image out";
         if info.version != version {
             return Err(agent.error(format!("has version {}, not {version}: {advice}", info.version)));
         }

@@ -10,7 +10,6 @@ use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 use super::backend_kind::BackendKind;
 use super::value;
 use crate::backend::cluster::{Control, PullPolicy, Settings, Target};
-use crate::image::DEFAULT_IMAGE;
 use crate::snapshot::Identity;
 
 /// The cluster, and the user.
@@ -31,17 +30,19 @@ pub(super) struct ClusterOptions {
     #[command(flatten)]
     target: TargetOptions,
 
-    /// The probe image
-    #[arg(long, value_name = "IMAGE", default_value = DEFAULT_IMAGE, help_heading = ON_A_CLUSTER)]
+    /// An image that contains the agent, as netproof image makes it [default: none. The run brings the agent in
+    /// ConfigMaps, and runs it in an image that the nodes have]
+    #[arg(long, value_name = "IMAGE", help_heading = ON_A_CLUSTER)]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
-    image: String,
+    image: Option<String>,
 
     /// When nodes pull the image [default: if they do not have it]
-    #[arg(long, value_name = "POLICY", value_enum, help_heading = ON_A_CLUSTER)]
+    #[arg(long, value_name = "POLICY", value_enum, requires = "image", help_heading = ON_A_CLUSTER)]
     image_pull_policy: Option<PullPolicyName>,
 
     /// A Secret for pulling the image. It is copied to the run's namespaces
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
+    #[arg(requires = "image")]
     image_pull_secret: Option<Identity>,
 
     /// Use these nodes, each of them as source and destination [default: two that fit]

@@ -68,7 +68,7 @@ struct DestinationArgs {
 /// The content of the image, and its name.
 #[derive(Debug, Args)]
 struct ImageOptions {
-    /// The agent, a static program [default: netproof-probe beside this program]
+    /// The agent, a static program [default: the one in this program, or netproof-probe beside it]
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
 
@@ -148,11 +148,10 @@ struct Image {
 
 impl ImageOptions {
     fn make(&self) -> Result<Image, image::Error> {
-        let path = match &self.agent {
-            Some(path) => path.clone(),
-            None => image::find()?,
+        let agent = match &self.agent {
+            Some(path) => Binary::read(path)?,
+            None => image::own()?,
         };
-        let agent = Binary::read(&path)?;
         let archive = image::archive(&agent, &self.image)?;
         Ok(Image { archive, title: format!("{} ({})", self.image, agent.architecture()) })
     }

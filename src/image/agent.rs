@@ -1,10 +1,11 @@
-//! Finds the agent that goes into the image, and checks that it can run there.
+//! The agent as a static program, plain or packed.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use netproof_loader::{Damage, Parts};
 use object::elf::{self, FileHeader32, FileHeader64, Machine};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
@@ -14,20 +15,26 @@ use super::error::{Error, Unfit};
 /// Name of the agent's file, both next to this program and in the image.
 pub(super) const FILE_NAME: &str = "netproof-probe";
 
-/// Returns the path of the agent next to the running program.
-///
-/// # Errors
-/// If it does not exist.
-pub fn find() -> Result<PathBuf, Error> {
-    let program =
-        std::env::current_exe().map_err(|problem| Error::Unreadable { path: FILE_NAME.into(), problem })?;
-    let path = program.with_file_name(FILE_NAME);
-    if path.is_file() { Ok(path) } else { Err(Error::NoAgent(path)) }
+/// Returns the path of a file next to the running program.
+pub(super) fn beside_program(name: &str) -> Result<PathBuf, Error> {
+    let program = std::env::current_exe();
+    let program = program.map_err(|problem| Error::Unreadable { path: name.into(), problem })?;
+    Ok(program.with_file_name(name))
 }
 
-/// The architectures that netproof is built for, which are the targets in `deny.toml`: the number in the header of an
-/// executable, and the name in the `architecture` of an image's configuration.
+/// The architectures that netproof is built for, which are the targets in `deny.toml`: the number in the
+/// header of an executable, and the name in the `architecture` of an image's configuration.
 const ARCHITECTURES: [(Machine, &str); 2] = [(elf::EM_X86_64, "amd64"), (elf::EM_AARCH64, "arm64")];
+
+/// Returns the content of a file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let unreadable = |problem| Error::Unreadable { path: path.to_owned(), problem };
+    // Reading a device might never end.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other("not a regular file")));
+    }
+    fs::read(path).map_err(unreadable)
+}
 
 /// An agent that can run in an image from scratch: a static executable.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,18 +44,29 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Reads the agent from a file.
+    /// Reads the agent from a file, which may be packed.
     ///
     /// # Errors
     /// If the file cannot be read, or cannot be started in an image from scratch.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let unreadable = |problem| Error::Unreadable { path: path.to_owned(), problem };
-        // Reading a device might never end.
-        if !fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(unreadable(io::Error::other("not a regular file")));
+        let content = read(path)?;
+        let agent = Self::unpack(&content).and_then(|unpacked| match unpacked {
+            Some(agent) => Ok(agent),
+            None => Self::new(content),
+        });
+        agent.map_err(|problem| Error::Unfit { path: path.to_owned(), problem })
+    }
+
+    /// Returns the agent that is packed in a file with this content. `None` if the file is not packed.
+    ///
+    /// # Errors
+    /// If the file is damaged, or if the agent cannot be started in an image from scratch.
+    pub(super) fn unpack(content: &[u8]) -> Result<Option<Self>, Unfit> {
+        match Parts::of(content) {
+            Ok(parts) => Self::new(parts.agent).map(Some),
+            Err(damage) if damage == Damage::NoFooter => Ok(None),
+            Err(damage) => Err(Unfit::Damaged(damage.reason())),
         }
-        let content = fs::read(path).map_err(unreadable)?;
-        Self::new(content).map_err(|problem| Error::Unfit { path: path.to_owned(), problem })
     }
 
     /// Returns the agent with this content of its file.

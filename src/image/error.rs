@@ -18,6 +18,22 @@ pub enum Error {
         .0.display()
     )]
     NoAgent(PathBuf),
+    /// This program does not have the agent for an architecture.
+    #[error(
+        "this netproof has no agent for nodes of the architecture {architecture}, neither in itself nor at {}: build it with \
+         `cargo build --release`, or copy the files that probe-image/build.sh and probe-loader/build.sh print there, or name \
+         an image of the agent with --image",
+        path.display()
+    )]
+    NoPackedAgent {
+        /// The architecture, as Kubernetes names it.
+        architecture: String,
+        /// The file beside the program.
+        path: PathBuf,
+    },
+    /// The agent beside the program is not packed, and there is nothing to pack it with.
+    #[error("there is no loader at {}: copy the file that probe-loader/build.sh prints there", .0.display())]
+    NoLoader(PathBuf),
     /// The file of the agent could not be read.
     #[error(
         "could not read the agent {}: {problem}: give the path that probe-image/build.sh prints",

@@ -26,7 +26,11 @@ fn what_cannot_work_is_refused_and_leaves_nothing() {
             &["--image", "netproof-probe:absent", "--image-pull-policy", "Never"],
             "ErrImageNeverPull",
         ),
-        (&context, &["--image-pull-secret", "default/nobody"], "--image-pull-secret default/nobody"),
+        (
+            &context,
+            &["--image", "x", "--image-pull-secret", "default/nobody"],
+            "--image-pull-secret default/nobody",
+        ),
     ] {
         let all = [&["run", "--backend", "cluster", &scenario], &first[..], arguments].concat();
         let found = run(User::Root, all).refusal();
@@ -150,6 +154,10 @@ fn the_service_account_of_deploy_is_kept_to_its_own() {
     refused("token", &pod("netproof-test", "restartPolicy: Never"), "may have no token");
     let volume = format!("{no_token}, volumes: [{{name: s, secret: {{secretName: s}}}}]");
     refused("volume", &pod("netproof-test", &volume), "may have no volumes");
+    let volume = format!("{no_token}, volumes: [{{name: c, configMap: {{name: other}}}}]");
+    refused("other-volume", &pod("netproof-test", &volume), "may have no volumes");
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: netproof-x, namespace: default}}";
+    refused("map", map, "may only act in namespaces netproof-*");
     let service = "{apiVersion: v1, kind: Service, metadata: {name: s, namespace: netproof-test},
         spec: {externalIPs: [192.0.2.1], ports: [{port: 80}]}}";
     refused("service", service, "may only have addresses of the cluster");
@@ -211,7 +219,7 @@ fn prepared_namespaces_are_enough_and_are_as_they_were_afterwards() {
     assert_eq!(finished.code, Some(0), "{}", finished.stdout);
     assert_eq!(report["counts"]["inconclusive"], 0, "{}", finished.stdout);
     assert_eq!(labels(), before);
-    for kind in ["pods", "networkpolicies", "services"] {
+    for kind in ["pods", "networkpolicies", "services", "configmaps"] {
         let left = cluster.kubectl(&["get", kind, "-A", "-l", "netproof.dev/run", "-o", "name"]);
         assert_eq!(left, "");
     }

@@ -32,6 +32,9 @@ const NODES: Rule = rule("", "nodes", &["list"]);
 const PODS: Rule =
     rule("", "pods", &["create", "delete", "deletecollection", "get", "list", "patch", "watch"]);
 const EVENTS: Rule = rule("", "events", &["list"]);
+/// ConfigMaps with the agent. A run that creates its own namespaces deletes them with the namespaces.
+const CONFIG_MAPS: Rule = rule("", "configmaps", &["create"]);
+const CONFIG_MAPS_IN_PREPARED: Rule = rule("", "configmaps", &["create", "delete", "list"]);
 const POLICIES: Rule = rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]);
 
 /// Permissions of a run that creates its own namespaces.
@@ -58,10 +61,11 @@ const IN_PREPARED: [Rule; 5] = [
 ];
 
 /// Permissions of a cleanup in each prepared namespace.
-const CLEANUP_IN_PREPARED: [Rule; 4] = [
+const CLEANUP_IN_PREPARED: [Rule; 5] = [
     rule("", "namespaces", &["get", "patch"]),
     rule("", "pods", &["deletecollection", "list"]),
     rule("", "services", &["delete", "list"]),
+    rule("", "configmaps", &["delete", "list"]),
     rule("networking.k8s.io", "networkpolicies", &["delete", "list"]),
 ];
 
@@ -82,11 +86,13 @@ pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<()
     };
     if !settings.prepared_namespaces.is_empty() {
         check(client, None, &PREPARED).await?;
-        let rules: Vec<Rule> = IN_PREPARED.into_iter().chain([control]).collect();
+        let config_maps = settings.image.is_none().then_some(CONFIG_MAPS_IN_PREPARED);
+        let rules: Vec<Rule> = IN_PREPARED.into_iter().chain(config_maps).chain([control]).collect();
         let checks = settings.prepared_namespaces.iter().map(|name| check(client, Some(name), &rules));
         return bounded(checks).await.map(drop);
     }
-    let mut rules: Vec<Rule> = ALWAYS.into_iter().chain([control]).collect();
+    let config_maps = settings.image.is_none().then_some(CONFIG_MAPS);
+    let mut rules: Vec<Rule> = ALWAYS.into_iter().chain(config_maps).chain([control]).collect();
     if settings.image_pull_secret.is_some() {
         rules.push(SECRETS);
     }
@@ -205,7 +211,8 @@ mod tests {
         let manifest = include_str!("../../../deploy/rbac.yaml");
         let (role, _) = manifest.split_once("kind: ClusterRoleBinding").unwrap();
         let for_cluster = ClusterPolicyKind::ALL.map(cluster_policies::rule);
-        let needed: Vec<Rule> = ALWAYS.into_iter().chain([PORT_FORWARD]).chain(for_cluster).collect();
+        let needed: Vec<Rule> =
+            ALWAYS.into_iter().chain([CONFIG_MAPS, PORT_FORWARD]).chain(for_cluster).collect();
         assert_grants(role, &needed);
         // A cleanup needs no permissions beyond those of a run.
         assert_covers(&needed, &CLEANUP);
@@ -215,7 +222,8 @@ mod tests {
     fn the_manifest_for_prepared_namespaces_grants_what_is_needed_in_them() {
         let manifest = include_str!("../../../deploy/prepared.yaml");
         let (role, rest) = manifest.split_once("---").unwrap();
-        let needed: Vec<Rule> = IN_PREPARED.into_iter().chain([PORT_FORWARD]).collect();
+        let needed: Vec<Rule> =
+            IN_PREPARED.into_iter().chain([CONFIG_MAPS_IN_PREPARED, PORT_FORWARD]).collect();
         assert_grants(role, &needed);
         let (for_cluster, _) = rest.split_once("kind: ClusterRoleBinding").unwrap();
         assert_grants(for_cluster, &PREPARED);

@@ -13,7 +13,6 @@ use netproof_probe::wire::CONTROL_PORT;
 use tokio::io::{AsyncRead, ReadBuf, join};
 use tokio::sync::Semaphore;
 
-use super::objects::PROGRAM;
 use super::pods::{PodState, PodWatch};
 use super::request::{say, status_code};
 use super::settings::Control;
@@ -27,6 +26,8 @@ const BUFFER: usize = 1 << 20;
 pub(super) struct Channel {
     pub(super) client: Client,
     pub(super) control: Control,
+    /// Path of the agent in the pod.
+    pub(super) program: &'static str,
     /// The pod, by its name on the cluster.
     pub(super) pod: Identity,
     pub(super) watch: PodWatch,
@@ -59,7 +60,7 @@ impl Channel {
                 Ok(Box::new(stream))
             }
             Control::Exec => {
-                let command = [PROGRAM, "--connect", &format!("127.0.0.1:{CONTROL_PORT}")];
+                let command = [self.program, "--connect", &format!("127.0.0.1:{CONTROL_PORT}")];
                 let parameters = AttachParams::default()
                     .stdin(true)
                     .stdout(true)

@@ -1,5 +1,6 @@
 //! A mock API server, for answers that a real server does not give on demand.
 
+mod agents;
 mod policies;
 mod survey;
 
@@ -13,6 +14,7 @@ use kube::api::ApiResource;
 use kube::client::Body;
 use serde_json::{Value, json};
 
+use super::agent_source::AgentSource;
 use super::cluster_policies::Support;
 use super::deployment::Deployment;
 use super::foreign::Foreign;
@@ -88,7 +90,7 @@ pub(super) fn settings() -> Settings {
         target: Target::default(),
         namespace_prefix: None,
         prepared_namespaces: Vec::new(),
-        image: "probe".to_owned(),
+        image: Some("probe".to_owned()),
         image_pull_policy: None,
         image_pull_secret: None,
         nodes: Vec::new(),
@@ -107,8 +109,18 @@ pub(super) fn deployment(
     cluster_policies: Support,
     foreign_policies: Vec<ApiResource>,
 ) -> Deployment {
+    deployment_with(client, AgentSource::Image("probe".to_owned()), cluster_policies, foreign_policies)
+}
+
+/// Like `deployment`, with agents from this source.
+fn deployment_with(
+    client: Client,
+    source: AgentSource,
+    cluster_policies: Support,
+    foreign_policies: Vec<ApiResource>,
+) -> Deployment {
     let watch = PodWatch::start(client.clone(), "r", &[]);
-    let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings() };
+    let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings(), source };
     let survey = Survey {
         nodes: vec![SurveyedNode::ready("n")],
         plugin: None,

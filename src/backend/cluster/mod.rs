@@ -4,6 +4,7 @@
 //! The backend changes only objects that it created, and the labels and annotations of prepared namespaces.
 
 mod access;
+mod agent_source;
 mod canaries;
 mod channel;
 mod cleanup;
@@ -11,6 +12,7 @@ mod cluster_policies;
 mod connect;
 mod deployment;
 mod foreign;
+mod host_images;
 #[cfg(test)]
 mod mocked;
 mod names;
@@ -42,6 +44,7 @@ use crate::scenario::Scenario;
 use crate::snapshot::{Identity, Unmodelled};
 use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
+use agent_source::AgentSource;
 use canaries::Canaries;
 pub use cleanup::cleanup;
 pub use connect::Target;
@@ -91,11 +94,15 @@ impl Cluster {
             named => Wanted::Named(named),
         };
         let nodes = nodes::choose(&survey.nodes, wanted)?;
+        let source = match &settings.image {
+            Some(image) => AgentSource::Image(image.clone()),
+            None => AgentSource::carried(host_images::choose(&survey.nodes, &nodes)?)?,
+        };
         let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
         let prepared = match settings.prepared_namespaces.as_slice() {
             [] => None,
-            names => Some(Prepared::new(names)),
+            names => Some(Prepared::new(names, settings.image.is_none())),
         };
         match &prepared {
             Some(prepared) => prepared.check(&client).await?,
@@ -104,7 +111,7 @@ impl Cluster {
         let pull_secret = pull_secret(&client, &settings).await?;
         let watch = PodWatch::start(client.clone(), &run, &settings.prepared_namespaces);
         let token = random::token().map_err(|error| no_random_numbers(&error))?;
-        let maker = Maker { run, token, settings };
+        let maker = Maker { run, token, settings, source };
         let shared = Shared::new(client, maker, prefix, prepared, survey, watch, pull_secret);
         let (name, version) = (connected.name, connected.version);
         Ok(Self { shared: Arc::new(shared), scheduled: Arc::default(), name, version, nodes })

@@ -1,5 +1,6 @@
 //! The Kubernetes objects of a run.
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -7,6 +8,7 @@ use netproof_probe::wire::{CONTROL_PORT, TOKEN_VARIABLE};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::agent_source::{AgentSource, FILE, FOLDER};
 use super::names::Names;
 use super::settings::{PullPolicy, Settings};
 use crate::backend::Error;
@@ -28,11 +30,16 @@ pub(super) const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enfor
 /// Name of the Secret with which the image is pulled.
 pub(super) const PULL_SECRET: &str = "netproof-pull";
 
-/// Path of the agent in the image.
-pub(super) const PROGRAM: &str = "/netproof-probe";
-
 /// Name of a pod's only container.
 pub(super) const AGENT: &str = "agent";
+
+/// Names of a pod's volumes: the ConfigMap with the agent, and memory.
+const PROGRAM_VOLUME: &str = "program";
+const MEMORY_VOLUME: &str = "memory";
+
+/// Where a pod can write. The agent is unpacked there if the node lets no program run from memory without a
+/// file.
+const WRITABLE: &str = "/tmp";
 
 /// User id and group id of the agents. They belong to no account.
 const NOBODY: i64 = 65_532;
@@ -43,6 +50,7 @@ pub(super) struct Maker {
     pub(super) run: String,
     pub(super) token: String,
     pub(super) settings: Settings,
+    pub(super) source: AgentSource,
 }
 
 impl Maker {
@@ -139,6 +147,26 @@ impl Maker {
         }
     }
 
+    /// Returns the ConfigMap that brings the agent for an architecture to a namespace. `None` if the run
+    /// brings no such agent.
+    pub(super) fn agent(&self, architecture: &str, namespace: &str) -> Option<core::ConfigMap> {
+        let packed = self.source.agent(architecture)?.to_vec();
+        let labels = self.labels(&Labels::new(), false);
+        Some(core::ConfigMap {
+            metadata: self.metadata(Some(namespace.to_owned()), &self.agent_name(architecture), labels),
+            binary_data: Some([(FILE.to_owned(), ByteString(packed))].into()),
+            // The kubelet does not watch such a ConfigMap, and no user can replace the program in it.
+            immutable: Some(true),
+            ..core::ConfigMap::default()
+        })
+    }
+
+    /// Returns the name of this ConfigMap. It contains the run's id, because a prepared namespace may have
+    /// ConfigMaps of others.
+    fn agent_name(&self, architecture: &str) -> String {
+        format!("netproof-{}-{architecture}", self.run)
+    }
+
     /// Returns the object for a scenario's pod on a node. Its agent signs with the pod's name on the cluster.
     pub(super) fn pod(&self, pod: &Pod, real: &Identity, node: &str) -> Result<core::Pod, Error> {
         let Settings { image_pull_secret, deadline, .. } = &self.settings;
@@ -152,7 +180,14 @@ impl Maker {
         object(json!({
             "metadata": metadata,
             "spec": {
-                "containers": [self.container(pod, &real.to_string())],
+                "containers": [self.container(pod, &real.to_string(), node)?],
+                "volumes": self.source.architecture(node).map(|architecture| json!([
+                    {
+                        "name": PROGRAM_VOLUME,
+                        "configMap": {"name": self.agent_name(architecture), "defaultMode": 0o555},
+                    },
+                    {"name": MEMORY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}},
+                ])),
                 "restartPolicy": "Never",
                 "activeDeadlineSeconds": i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX).max(1),
                 "terminationGracePeriodSeconds": 1,
@@ -176,18 +211,38 @@ impl Maker {
         }))
     }
 
-    fn container(&self, pod: &Pod, agent: &str) -> Value {
+    fn container(&self, pod: &Pod, agent: &str, node: &str) -> Result<Value, Error> {
+        let (image, pull, carried) = match &self.source {
+            AgentSource::Image(image) => (image, self.settings.image_pull_policy.map(PullPolicy::name), None),
+            AgentSource::ConfigMaps(carried) => (
+                &carried.host(node)?.image,
+                Some(PullPolicy::IfNotPresent.name()),
+                Some(self.source.program()),
+            ),
+        };
+        let mut env = vec![json!({"name": TOKEN_VARIABLE, "value": self.token})];
+        // The image may set it, too.
+        env.extend(carried.map(|_| json!({"name": "TMPDIR", "value": WRITABLE})));
         let port = |port: &ContainerPort| {
             let (number, protocol) = (port.port.get(), port.protocol.name());
             json!({"name": port.name, "containerPort": number, "protocol": protocol})
         };
         let ports: Vec<Value> = pod.ports.iter().map(port).collect();
-        json!({
+        Ok(json!({
             "name": AGENT,
-            "image": self.settings.image,
-            "imagePullPolicy": self.settings.image_pull_policy.map(PullPolicy::name),
+            "image": image,
+            "imagePullPolicy": pull,
+            "command": carried.map(|program| [program]),
             "args": ["--name", agent, "--listen", format!("127.0.0.1:{CONTROL_PORT}")],
-            "env": [{"name": TOKEN_VARIABLE, "value": self.token}],
+            // That of the image may be one that this user cannot enter.
+            "workingDir": carried.map(|_| "/"),
+            "env": env,
+            "volumeMounts": carried.map(|_| json!([
+                {"name": PROGRAM_VOLUME, "mountPath": FOLDER, "readOnly": true},
+                {"name": MEMORY_VOLUME, "mountPath": WRITABLE},
+            ])),
+            // If the agent cannot be unpacked, the last line of its output says why.
+            "terminationMessagePolicy": carried.map(|_| "FallbackToLogsOnError"),
             "ports": Some(ports).filter(|ports| !ports.is_empty()),
             "resources": {
                 "requests": {"cpu": "5m", "memory": "16Mi"},
@@ -198,12 +253,12 @@ impl Maker {
                 "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},
             },
-        })
+        }))
     }
 }
 
-/// Returns the object with this JSON. A field that its type does not know would be lost, so the test below must
-/// read every object that is made here.
+/// Returns the object with this JSON. A field that its type does not know would be lost, so the test below
+/// must read every object that is made here.
 fn object<K: DeserializeOwned>(json: Value) -> Result<K, Error> {
     serde_json::from_value(json).map_err(|error| Error::failed("make an object", error))
 }
@@ -228,8 +283,12 @@ steps: [{name: s}]
     /// A field with a wrong name would be ignored.
     #[test]
     fn objects_have_every_field_that_they_need() {
-        let maker = |settings| Maker { run: "r".to_owned(), token: "t".to_owned(), settings };
+        let maker = |settings| {
+            let source = AgentSource::Image("probe".to_owned());
+            Maker { run: "r".to_owned(), token: "t".to_owned(), settings, source }
+        };
         let plain = maker(settings());
+        let carrying = Maker { source: AgentSource::fake(&[("n", "arm64")]), ..plain.clone() };
         let pulled = maker(Settings {
             image_pull_policy: Some(PullPolicy::Always),
             image_pull_secret: Some(Identity::new("y", "secret")),
@@ -240,6 +299,8 @@ steps: [{name: s}]
         let real = Identity::new("p-x", "a-2");
         let objects = json!({
             "pod": plain.pod(&cluster.pods[0], &real, "n").unwrap(),
+            "carried agent": carrying.agent("arm64", "p-x").unwrap(),
+            "carrying pod": carrying.pod(&cluster.pods[1], &real, "n").unwrap(),
             "pulled": pulled.pod(&cluster.pods[1], &real, "n").unwrap(),
             "service": plain.service(&cluster.services[0], &names).unwrap(),
             "local service": plain.service(&cluster.services[1], &names).unwrap(),

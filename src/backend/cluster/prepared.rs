@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{StreamExt, iter};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -47,6 +47,8 @@ struct Taken {
 /// The prepared namespaces of a run.
 pub(super) struct Prepared {
     names: Vec<String>,
+    /// Whether the run creates ConfigMaps with the agent. Without them, it needs no rights on ConfigMaps.
+    has_config_maps: bool,
     free: Mutex<Vec<String>>,
     /// One permit per free namespace. Closed if a namespace could not be given back.
     permits: Arc<Semaphore>,
@@ -60,10 +62,10 @@ pub(super) struct Borrowed {
 
 impl Prepared {
     /// Creates a pool of namespaces. The first one is for canaries, the others are for scenarios.
-    pub(super) fn new(names: &[String]) -> Self {
+    pub(super) fn new(names: &[String], has_config_maps: bool) -> Self {
         let free: Vec<String> = names.iter().skip(1).cloned().collect();
         let permits = Arc::new(Semaphore::new(free.len()));
-        Self { names: names.to_vec(), free: Mutex::new(free), permits }
+        Self { names: names.to_vec(), has_config_maps, free: Mutex::new(free), permits }
     }
 
     /// Checks that the namespaces exist, have the required label, are empty and are not in use.
@@ -126,7 +128,7 @@ impl Prepared {
         if is_broken {
             sleep(ON_ITS_WAY).await;
         }
-        let released = release(client, &names, run).await;
+        let released = self.release(client, &names, run).await;
         if released.is_err() {
             self.close();
         } else {
@@ -149,13 +151,22 @@ impl Prepared {
         run: &str,
         was_started: bool,
     ) -> Result<(), Error> {
-        let released = release(client, &self.names, run).await;
+        let released = self.release(client, &self.names, run).await;
         if !was_started {
             return released;
         }
         // A request that was sent before the run was interrupted may still be in transit.
         sleep(ON_ITS_WAY).await;
-        release(client, &self.names, run).await
+        self.release(client, &self.names, run).await
+    }
+
+    /// Removes what a run created in namespaces, and the labels with which it took them over. An error in one
+    /// namespace does not stop the others.
+    async fn release(&self, client: &Client, names: &[String], run: &str) -> Result<(), Error> {
+        let released = iter(names.to_vec())
+            .map(async |name| release_one(client, &name, run, self.has_config_maps).await);
+        let released: Vec<Result<(), Error>> = released.buffer_unordered(AT_ONCE).collect().await;
+        released.into_iter().collect()
     }
 }
 
@@ -207,14 +218,6 @@ fn taking_over(name: &str, found: &ObjectMeta, run: &str, labels: &Labels) -> Re
     }}))
 }
 
-/// Removes what a run created in namespaces, and the labels with which it took them over. An error in one
-/// namespace does not stop the others.
-async fn release(client: &Client, names: &[String], run: &str) -> Result<(), Error> {
-    let released = iter(names.to_vec()).map(async |name| release_one(client, &name, run).await);
-    let released: Vec<Result<(), Error>> = released.buffer_unordered(AT_ONCE).collect().await;
-    released.into_iter().collect()
-}
-
 /// Removes what any run created in namespaces that were taken over at least `older_than` ago, and the
 /// cluster-scoped policies of these runs. Returns the names of these namespaces and policies.
 pub(super) async fn cleanup(
@@ -231,20 +234,23 @@ pub(super) async fn cleanup(
             // Delete the policies first: only the label of the namespace says to which run they belong.
             let selector = format!("{RUN}={run}");
             removed.extend(cluster_policies::delete_all(client, &selector, Duration::ZERO).await?);
-            release_one(client, name, &run).await?;
+            release_one(client, name, &run, true).await?;
             removed.push(name.clone());
         }
     }
     Ok(removed)
 }
 
-async fn release_one(client: &Client, name: &str, run: &str) -> Result<(), Error> {
+async fn release_one(client: &Client, name: &str, run: &str, has_config_maps: bool) -> Result<(), Error> {
     let selector = format!("{RUN}={run}");
     // Give the pods their own grace period, because the next pods may have the same names.
     let deleted = persistently(async || pods::delete_all(client, name, &selector, None).await).await;
     deleted.map_err(failed(format!("delete the pods of {name}")))?;
     delete_all::<NetworkPolicy>(client, name, &selector).await?;
     delete_all::<Service>(client, name, &selector).await?;
+    if has_config_maps {
+        delete_all::<ConfigMap>(client, name, &selector).await?;
+    }
     pods::until_gone(client, name, &selector).await?;
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let patched = persistently(async || {
@@ -416,7 +422,7 @@ mod tests {
     #[tokio::test]
     async fn scenarios_wait_for_namespaces_and_get_no_more_than_there_are() {
         let names = ["c", "1", "2", "3"].map(str::to_owned);
-        let prepared = Prepared::new(&names);
+        let prepared = Prepared::new(&names, true);
         let message = prepared.borrow(4).await.err().unwrap().to_string();
         assert!(message.contains("name 1 more with --prepared-namespaces"), "{message}");
         let first = prepared.borrow(2).await.unwrap();

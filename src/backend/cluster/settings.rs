@@ -15,11 +15,11 @@ pub struct Settings {
     /// Namespaces that were prepared for runs. The first one is for canaries. Empty if the run creates its
     /// own.
     pub prepared_namespaces: Vec<String>,
-    /// Name of the probe image.
-    pub image: String,
-    /// When nodes pull the image. `None` means the cluster's default.
+    /// Name of an image that contains the agent. `None` means that the run brings the agent in ConfigMaps.
+    pub image: Option<String>,
+    /// When nodes pull this image. `None` means the cluster's default.
     pub image_pull_policy: Option<PullPolicy>,
-    /// Secret that is copied to the pods' namespaces, so that the image can be pulled.
+    /// Secret that is copied to the pods' namespaces, so that this image can be pulled.
     pub image_pull_secret: Option<Identity>,
     /// Names of the nodes to use. If empty, netproof chooses suitable nodes.
     pub nodes: Vec<String>,

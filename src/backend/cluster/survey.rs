@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Pod, Taint};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeSystemInfo, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, ObjectMeta};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -18,7 +18,11 @@ use crate::backend::Error;
 pub(super) struct SurveyedNode {
     pub(super) name: String,
     pub(super) kubelet: String,
+    /// The architecture, as Kubernetes names it.
+    pub(super) architecture: String,
     pub(super) addresses: Vec<IpAddr>,
+    /// Images that the node has. An image with several names occurs several times.
+    pub(super) images: Vec<NodeImage>,
     pub(super) is_ready: bool,
     /// Whether the node is closed for new pods.
     pub(super) is_cordoned: bool,
@@ -28,6 +32,14 @@ pub(super) struct SurveyedNode {
     pub(super) obstacle: Option<String>,
 }
 
+/// An image on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodeImage {
+    pub(super) name: String,
+    /// Size in bytes.
+    pub(super) size: i64,
+}
+
 #[cfg(test)]
 impl SurveyedNode {
     /// Returns a node on which probe pods can run.
@@ -35,7 +47,9 @@ impl SurveyedNode {
         Self {
             name: name.to_owned(),
             kubelet: String::new(),
+            architecture: "amd64".to_owned(),
             addresses: Vec::new(),
+            images: Vec::new(),
             is_ready: true,
             is_cordoned: false,
             is_tainted: false,
@@ -82,20 +96,26 @@ fn node(node: &Node) -> SurveyedNode {
     let spec = node.spec.as_ref();
     let addresses = status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
     let internal = addresses.filter(|address| address.type_ == "InternalIP");
+    let images = status.and_then(|status| status.images.as_ref()).into_iter().flatten();
+    let info = status.and_then(|status| status.node_info.as_ref());
     let is_ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
     SurveyedNode {
         name: node.name_any(),
-        kubelet: status
-            .and_then(|status| status.node_info.as_ref())
-            .map(|info| info.kubelet_version.clone())
-            .unwrap_or_default(),
+        kubelet: info.map(|info| info.kubelet_version.clone()).unwrap_or_default(),
+        architecture: info.map(|info| info.architecture.clone()).unwrap_or_default(),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
+        images: images.flat_map(image_names).collect(),
         is_ready: is_ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
         is_cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
         is_tainted: taints.clone().any(|taint| taint.effect != "PreferNoSchedule"),
-        obstacle: obstacle(status.and_then(|status| status.node_info.as_ref()), taints),
+        obstacle: obstacle(info, taints),
     }
+}
+
+fn image_names(image: &ContainerImage) -> impl Iterator<Item = NodeImage> {
+    let size = image.size_bytes.unwrap_or_default();
+    image.names.iter().flatten().map(move |name| NodeImage { name: name.clone(), size })
 }
 
 /// Taints of nodes that start no pods at the moment, or no probe pods at all. Either the kubelet refuses the

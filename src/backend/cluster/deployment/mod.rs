@@ -7,7 +7,7 @@ pub(super) mod policies;
 mod reuse;
 mod services;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub(super) struct Deployment {
     /// The cluster's nodes that stand for the logical nodes, in turn.
     group: Vec<String>,
     namespaces: BTreeMap<String, Labels>,
+    /// The namespaces that have the agent for an architecture in a ConfigMap, with that architecture.
+    agent_maps: BTreeSet<(String, String)>,
     /// Running pods by their names in the scenario.
     pods: BTreeMap<Identity, Running>,
     /// Names on the cluster of the pods that a step removed.
@@ -75,6 +77,7 @@ impl Deployment {
             borrowed: None,
             group,
             namespaces: BTreeMap::new(),
+            agent_maps: BTreeSet::new(),
             pods: BTreeMap::new(),
             previous_names: BTreeMap::new(),
             leaving: Vec::new(),

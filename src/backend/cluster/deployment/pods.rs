@@ -1,5 +1,6 @@
 //! The pods of a topology on the cluster, from start to end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::backend::cluster::channel::Channel;
 use crate::backend::cluster::objects::POD;
 use crate::backend::cluster::pods::ENDING;
 use crate::backend::cluster::request::{
-    awaits_account, bounded, delete, failed, is_there_already, persistently,
+    awaits_account, bounded, delete, failed, is_there_already, persistently, say,
 };
 use crate::backend::cluster::shared::Shared;
 use crate::backend::{Agent, Error, ask_all};
@@ -108,6 +109,7 @@ impl Deployment {
         if missing.is_empty() {
             return Ok(());
         }
+        self.bring_agents(world, &missing).await?;
         let names = self.new_names(&missing);
         bounded(missing.iter().zip(&names).map(|(pod, real)| self.create_pod(world, pod, real))).await?;
         let addresses = self.shared.watch.ready(&names, self.shared.maker.settings.pod_timeout).await?;
@@ -118,6 +120,33 @@ impl Deployment {
             let pod = Pod { addresses, ..(*pod).clone() };
             self.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
+        Ok(())
+    }
+
+    /// Creates the ConfigMaps with the agents that these pods need, if they do not exist yet.
+    async fn bring_agents(&mut self, world: &World, pods: &[&Pod]) -> Result<(), Error> {
+        let needed = pods.iter().filter_map(|pod| {
+            let node = world.assigned_nodes.get(pod.node.as_ref()?)?;
+            Some((pod.namespace.clone(), self.shared.maker.source.architecture(node)?.to_owned()))
+        });
+        let needed: BTreeSet<_> = needed.filter(|needed| !self.agent_maps.contains(needed)).collect();
+        bounded(needed.iter().map(async |(namespace, architecture)| {
+            let real = self.names.namespace(namespace);
+            let Some(object) = self.shared.maker.agent(architecture, &real) else { return Ok(()) };
+            let maps: Api<core::ConfigMap> = self.api(namespace);
+            match persistently(async || maps.create(&PostParams::default(), &object).await).await {
+                // The answer to an earlier try was lost. The ConfigMap is ours, because its name contains the
+                // run's id.
+                Err(error) if is_there_already(&error) => Ok(()),
+                Err(error) => {
+                    let why = format!("{}: or name an image of the agent with --image", say(&error));
+                    Err(Error::failed(format!("create the ConfigMap with the agent in {real}"), why))
+                }
+                Ok(_) => Ok(()),
+            }
+        }))
+        .await?;
+        self.agent_maps.extend(needed);
         Ok(())
     }
 
@@ -148,6 +177,7 @@ impl Deployment {
         let channel = Channel {
             client: client.clone(),
             control: maker.settings.control,
+            program: maker.source.program(),
             pod: pod.clone(),
             watch: watch.clone(),
             permits: Arc::clone(permits),
