@@ -21,6 +21,7 @@ pub struct SelfTestDocument {
     pub accusing: Vec<Scenario>,
     pub carried_out_again: Vec<Scenario>,
     pub idle: Vec<String>,
+    pub quick: bool,
     pub faults: Vec<TriedFault>,
     pub seconds: f64,
 }
@@ -94,6 +95,7 @@ impl From<&SelfTest> for SelfTestDocument {
             accusing: accusing.into_iter().map(right).collect(),
             carried_out_again: result.unmeasured.iter().map(right).collect(),
             idle: texts(result.idle()),
+            quick: result.is_quick,
             faults: result.faults.iter().map(|fault| TriedFault::new(*fault, result)).collect(),
             seconds: result.took.as_secs_f64(),
         }

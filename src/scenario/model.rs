@@ -50,8 +50,8 @@ impl Scenario {
     pub(crate) fn worlds(&self) -> impl Iterator<Item = (&Step, World)> {
         self.steps.iter().scan(self.world.clone(), |world, step| {
             for action in &step.actions {
-                // The loader has applied the same actions before, so there is no error.
-                let _done = world.apply(action);
+                let applied = world.apply(action);
+                debug_assert!(applied.is_ok(), "the loader has applied the same actions before");
             }
             Some((step, world.clone()))
         })

@@ -34,7 +34,8 @@ pub(crate) enum Nothing {
         /// Similar names.
         near: Vec<String>,
     },
-    /// Another condition matches no scenario, or no scenario matches all conditions. The message says which.
+    /// Another condition matches no scenario, no scenario matches all conditions, or the shard is empty. The message
+    /// says which.
     #[error("{0}")]
     Conditions(String),
 }

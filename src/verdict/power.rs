@@ -169,7 +169,7 @@ impl StepResult {
             enforcement_points: points.len(),
             untold_enforcement_points: points.len() - alone,
             fewest_per_enforcement_point: fewest.unwrap_or_default(),
-            // The loss of a step without denials takes no power away.
+            // The loss of a step without denials makes no proof weaker.
             detectable_share: fewest.map(|fewest| detectable_share(fewest, self.loss)),
             ..Proof::default()
         }

@@ -77,8 +77,8 @@ impl CellResult {
         if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
     }
 
-    /// Returns whether the policies contradict a claim: the intent of their owner (a policy gap), or the author's
-    /// assertion. They say nothing about an end without an address.
+    /// Returns whether the policies contradict a claim. A contradicted intent is a policy gap, and a contradicted
+    /// assertion is an assertion error. The policies say nothing about an end without an address.
     pub fn contradicts(&self, claim: Option<Claim>) -> bool {
         claim.is_some_and(|claim| claim != self.expected.decision) && !self.expected.has_no_address()
     }
