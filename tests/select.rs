@@ -155,7 +155,7 @@ fn repetitions_are_one_result() {
     let scenarios = document["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), 2);
     for scenario in scenarios {
-        assert_eq!(scenario["repetitions"], json!({"asked": 3, "carriedOut": 3, "same": 3}));
+        assert_eq!(scenario["repetitions"], json!({"requested": 3, "done": 3, "same": 3}));
     }
     // Each scenario was run three times, and counts once.
     assert_eq!(finished.stderr.lines().count(), 6, "{}", finished.stderr);

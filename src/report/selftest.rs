@@ -11,7 +11,7 @@ use crate::document::{ENOUGH, Scenario, SelfTestDocument, TriedFault};
 
 /// Returns the report for people: the verdict, what is undetected, what detects nothing, and the matrix.
 pub fn selftest(result: &SelfTestDocument) -> String {
-    let SelfTestDocument { undetected, accusing, carried_out_again, idle, faults, .. } = result;
+    let SelfTestDocument { undetected, accusing, run_again, idle, faults, .. } = result;
     let mut page = Page::new(false);
     page.line(verdict(result));
     for (fault, why) in unmeasurable(result) {
@@ -29,8 +29,8 @@ pub fn selftest(result: &SelfTestDocument) -> String {
     let explanation = "they do not pass where enforcement is right";
     section(&mut page, "Accused without a fault", explanation, names(accusing));
     terminal::findings(&mut page, accusing);
-    section(&mut page, "Run again", "inconclusive at first, for these reasons", names(carried_out_again));
-    terminal::findings(&mut page, carried_out_again);
+    section(&mut page, "Run again", "inconclusive at first, for these reasons", names(run_again));
+    terminal::findings(&mut page, run_again);
     section(&mut page, "Scenarios that detect nothing", "no fault shows in them", idle.iter().cloned());
     matrix(&mut page, result);
     page.text
