@@ -47,8 +47,8 @@ fn summary(result: &SelfTestDocument) -> String {
         _ => format!("{} not detected by {ENOUGH} cases", count(undetected, "fault is", "faults are")),
     };
     let accused = match result.accusing.len() {
-        0 => "no fault is reported without one".to_owned(),
-        accusing => format!("{} without one", count(accusing, "scenario fails", "scenarios fail")),
+        0 => "nothing is reported when there is no fault".to_owned(),
+        accusing => format!("{} when there is no fault", count(accusing, "scenario fails", "scenarios fail")),
     };
     format!("{detected}, and {accused}")
 }
