@@ -102,7 +102,7 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         TimeToSettle { enforce: Some(Duration::from_millis(3)), admit: Some(Duration::from_millis(70)) };
     StepResult {
         name: name.to_owned(),
-        items: [SpecRule::new(1).unwrap()].into(),
+        spec_rules: [SpecRule::new(1).unwrap()].into(),
         cells,
         new_pods,
         open_connections: Vec::new(),

@@ -27,9 +27,10 @@ pub struct SelfTestDocument {
 
 /// A fault, and what each scenario detects of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TriedFault {
     pub name: String,
-    pub items: Vec<u8>,
+    pub spec_rules: Vec<u8>,
     pub explanation: String,
     pub seen: Option<String>,
     pub cases: usize,
@@ -55,7 +56,7 @@ impl TriedFault {
         });
         Self {
             name: fault.name.to_owned(),
-            items: fault.items.to_vec(),
+            spec_rules: fault.spec_rules.to_vec(),
             explanation: fault.explanation.to_owned(),
             seen: fault.seen.map(str::to_owned),
             cases: result.cases(fault),

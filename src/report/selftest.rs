@@ -129,16 +129,16 @@ pub fn selftest_markdown(result: &SelfTestDocument) -> String {
         let _ = write!(text, " `{fault}` cannot be shown on this kernel.");
     }
     text.push_str("\n\n");
-    let _ = writeln!(text, "| fault | what goes wrong | items | detected by |\n|---|---|---|---|");
+    let _ = writeln!(text, "| fault | what goes wrong | spec rules | detected by |\n|---|---|---|---|");
     for fault in &result.faults {
-        let TriedFault { name, items, explanation, .. } = fault;
-        let items: Vec<_> = items.iter().map(u8::to_string).collect();
+        let TriedFault { name, spec_rules, explanation, .. } = fault;
+        let spec_rules: Vec<_> = spec_rules.iter().map(u8::to_string).collect();
         let detected = match &fault.unmeasurable {
             Some(_) => "not measurable on this kernel".to_owned(),
             None => count(fault.detecting(), "scenario", "scenarios"),
         };
         let seen = fault.seen.as_ref().map(|seen| format!(" (seen: {seen})")).unwrap_or_default();
-        let _ = writeln!(text, "| `{name}` | {explanation}{seen} | {} | {detected} |", items.join(", "));
+        let _ = writeln!(text, "| `{name}` | {explanation}{seen} | {} | {detected} |", spec_rules.join(", "));
     }
     text
 }

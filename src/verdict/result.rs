@@ -114,8 +114,8 @@ impl CellResult {
 pub struct StepResult {
     /// Name of the step.
     pub name: String,
-    /// Items of docs/semantics.md that the step decides.
-    pub items: BTreeSet<SpecRule>,
+    /// Spec rules of docs/semantics.md that the step decides.
+    pub spec_rules: BTreeSet<SpecRule>,
     /// All cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
     /// How long after its first answer the slowest new pod was isolated by the policies that were in force
