@@ -23,8 +23,8 @@ pub struct Scenario {
     pub description: String,
     /// `metadata.tags`
     pub tags: Vec<String>,
-    /// `metadata.items`: items that its steps decide, unless a step lists its own.
-    pub items: BTreeSet<SpecRule>,
+    /// `metadata.specRules`: spec rules that its steps decide, unless a step lists its own.
+    pub spec_rules: BTreeSet<SpecRule>,
     /// `metadata.references`
     pub references: Vec<String>,
     /// The initial cluster.

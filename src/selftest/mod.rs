@@ -106,13 +106,13 @@ async fn try_all(
     settings: &Settings,
     events: &Events,
 ) -> Result<Vec<(usize, ScenarioTrial)>, Error> {
-    let asked = scenarios.len();
+    let requested = scenarios.len();
     let trials = scenarios.into_iter().enumerate().map(|(place, (index, scenario, faults))| async move {
         let faults: Vec<_> = faults.into_iter().filter(|fault| packets::are_sent(scenario, *fault)).collect();
         let mut wanted = Wanted::new(scenario, &faults, cases, found);
         let lab = Lab::with_variants(faults.iter().copied())?;
         let right =
-            runner::run_with_variants((place, asked), scenario, settings, lab, events, &mut wanted).await;
+            runner::run_with_variants((place, requested), scenario, settings, lab, events, &mut wanted).await;
         let (scenario, detections) = (scenario.name.clone(), wanted.detections());
         Ok((index, ScenarioTrial { scenario, right, detections }))
     });
