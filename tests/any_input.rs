@@ -32,7 +32,7 @@ fn any_node() -> impl Strategy<Value = Node> {
     let at = |value| Node { value, at: Location::START };
     let text = prop_oneof![
         "[a-z/:*.-]{0,12}",
-        "(kind|apiVersion|metadata|spec|steps|items|name|NetworkPolicy|Scenario|v1|Pod|List)",
+        "(kind|apiVersion|metadata|spec|steps|items|specRules|name|NetworkPolicy|Scenario|v1|Pod|List)",
         any::<String>(),
     ];
     let leaf = prop_oneof![

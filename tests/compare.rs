@@ -142,7 +142,7 @@ fn a_scenario_that_fails_earlier_than_before_is_inconclusive() {
     let mut before = one(vec![denied()]);
     before.scenarios[0].failure = failure();
     before.scenarios.push(scenario("other", vec![step("step", vec![denied()])]));
-    before.asked = 2;
+    before.requested = 2;
     assert_eq!(code(&before, &before), 0, "it reached the same steps");
     let mut after = before.clone();
     after.scenarios[0].steps.clear();
@@ -196,7 +196,7 @@ fn runs_that_prove_nothing_are_no_pass() {
 /// Regression: a run that sent fewer probes than requested was inconclusive, but the comparison was a pass.
 #[test]
 fn a_run_that_proves_less_than_asked_for_is_inconclusive_however_it_was_before() {
-    let asked = |share| RunResult { asked_share: Some(share), ..one(vec![denied()]) };
+    let asked = |share| RunResult { requested_share: Some(share), ..one(vec![denied()]) };
     assert_eq!(code(&asked(0.01), &asked(0.01)), 3);
     assert_eq!(code(&asked(0.01), &asked(0.9)), 0);
 }

@@ -28,8 +28,8 @@ const IMPOSSIBLE: [(u8, &[&str], &str); 3] = [
 /// What the library asserts by hand, and which cells are undefined.
 #[derive(Default)]
 struct Covered {
-    /// For each rule, the kinds of its cells, such as `deny ingress`. `src/fuzz/item` tests whether a cell depends on
-    /// the rule.
+    /// For each spec rule, the kinds of its cells, such as `deny ingress`. `src/fuzz/spec_rule` tests whether a cell
+    /// depends on the rule.
     kinds: BTreeMap<SpecRule, BTreeSet<String>>,
     /// The reasons for which cells are undefined.
     undefined: BTreeSet<&'static str>,
@@ -89,8 +89,8 @@ impl Covered {
             }
             let reasons = expected.map(|expected| expected.reasons).unwrap_or_default();
             let kinds = kinds(&case.world, &cell, claim, &reasons);
-            for item in &step.items {
-                self.kinds.entry(*item).or_default().extend(kinds.iter().cloned());
+            for rule in &step.spec_rules {
+                self.kinds.entry(*rule).or_default().extend(kinds.iter().cloned());
             }
         }
     }
@@ -117,7 +117,7 @@ fn every_case_says_why_it_matters() {
         assert!(!scenario.description.is_empty(), "{}", scenario.name);
         for step in &scenario.steps {
             assert!(!step.description.is_empty(), "{} › {}", scenario.name, step.name);
-            assert!(!step.items.is_empty(), "{} › {}", scenario.name, step.name);
+            assert!(!step.spec_rules.is_empty(), "{} › {}", scenario.name, step.name);
         }
     }
 }
@@ -131,18 +131,18 @@ fn every_scenario_declares_what_it_needs() {
 }
 
 #[test]
-fn every_item_has_cases_of_every_kind() {
+fn every_spec_rule_has_cases_of_every_kind() {
     let covered = covered();
     let mut missing = Vec::new();
-    for item in SpecRule::all() {
-        let impossible = IMPOSSIBLE.iter().find(|(number, ..)| *number == item.number());
-        let has = covered.kinds.get(&item).cloned().unwrap_or_default();
+    for rule in SpecRule::all() {
+        let impossible = IMPOSSIBLE.iter().find(|(number, ..)| *number == rule.number());
+        let has = covered.kinds.get(&rule).cloned().unwrap_or_default();
         for claim in ["allow", "deny"] {
             for kind in KINDS {
                 let wanted = format!("{claim} {kind}");
                 let is_possible = impossible.is_none_or(|(_, kinds, _)| !kinds.contains(&kind));
                 if is_possible && !has.contains(&wanted) {
-                    missing.push(format!("{item} ({}): {wanted}", item.title()));
+                    missing.push(format!("{rule} ({}): {wanted}", rule.title()));
                 }
             }
         }

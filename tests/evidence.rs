@@ -113,7 +113,7 @@ fn what_both_directions_deny_is_probed_as_often_as_the_share_needs() {
     };
     let proof = &run(&[]).exits(0).json()["proof"];
     assert!(proof["detectableShare"].as_f64().unwrap() <= 0.002, "{proof}");
-    assert_eq!(proof["askedShare"], 0.002, "{proof}");
+    assert_eq!(proof["requestedShare"], 0.002, "{proof}");
     assert_eq!(proof["untoldEnforcementPoints"], 2, "{proof}");
     run(&["--fault", "leaks-1-percent"]).exits(1);
 }

@@ -90,7 +90,7 @@ fn the_same_seed_gives_the_same_cases_however_many_at_once() {
     let reached = |parallel: &str| {
         let options = ["--cases", "30", "--seed", "11", "-o", "json", "--parallel", parallel];
         let report = netproof(&["fuzz"], &options).json();
-        ["cases", "cells", "items", "fields"].map(|field| report[field].clone())
+        ["cases", "cells", "specRules", "fields"].map(|field| report[field].clone())
     };
     assert_eq!(reached("1"), reached("3"));
 }
@@ -169,7 +169,7 @@ fn the_report_says_who_differs_and_what_shows_it() {
     let document = FuzzDocument::new(&result(), &lab, &saved);
     let text = report::fuzz(&document, true);
     let text = anstream::adapter::strip_str(&text).to_string();
-    let (found, _) = text.split_once("\nItems").unwrap();
+    let (found, _) = text.split_once("\nSpec rules").unwrap();
     insta::assert_snapshot!(found, @r"
     FAIL  engine, naive evaluator and packets do not agree in 5 cases: 20,309 cells in 200 cases, 20.00 s, 10.0 cases a second (lab, seed 7)
     280 left undefined by the specification, 20 left undefined by profiles

@@ -44,7 +44,7 @@ fn is_fine(cell: &Value) -> bool {
 }
 
 #[test]
-fn scenarios_of_every_item_pass_as_root_and_as_an_ordinary_user() {
+fn scenarios_of_every_spec_rule_pass_as_root_and_as_an_ordinary_user() {
     for user in User::ALL {
         // Every run tries to reach this share. With the option, it has to reach it.
         let options = ["run", "-o", "json", "--confidence", "10%"].map(str::to_owned);

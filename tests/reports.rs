@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use netproof::compare::compare;
-use netproof::document::{Counts, RunDocument, Thresholds};
+use netproof::document::{RunDocument, Thresholds};
 use netproof::plan::Cell;
 use netproof::policy::{
     Decision, Direction, Expectation, IpFamily, PolicyName, Port, Protocol, Reason, RuleName, UndefinedCause,
@@ -102,7 +102,7 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         TimeToSettle { enforce: Some(Duration::from_millis(3)), admit: Some(Duration::from_millis(70)) };
     StepResult {
         name: name.to_owned(),
-        items: [SpecRule::new(1).unwrap()].into(),
+        spec_rules: [SpecRule::new(1).unwrap()].into(),
         cells,
         new_pods,
         open_connections: Vec::new(),
@@ -131,15 +131,15 @@ pub(crate) fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
 }
 
 pub(crate) fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
-    let asked = scenarios.len();
+    let requested = scenarios.len();
     RunResult {
         scenarios,
-        asked,
+        requested,
         interrupted: false,
         stopped: false,
         unfinished: Vec::new(),
         profiles: Vec::new(),
-        asked_share: None,
+        requested_share: None,
         environment: Environment { name: "lab".to_owned(), ..Environment::default() },
         took: Duration::from_millis(1_280),
     }
@@ -250,7 +250,7 @@ fn a_document_is_read_as_it_was_written() {
     let excused = scenario("excused", vec![step("deny", vec![excused(Observation::Connected)])]);
     let with_profile =
         RunResult { profiles: plugin().iter().map(Profile::applied).collect(), ..run(vec![excused]) };
-    let proves_less = RunResult { asked_share: Some(0.01), ..run(vec![good()]) };
+    let proves_less = RunResult { requested_share: Some(0.01), ..run(vec![good()]) };
     for result in [everything, with_profile, slow(), proves_less] {
         let mut document = RunDocument::from(&result);
         let earlier = RunDocument { scenarios: document.scenarios[..1].to_vec(), ..document.clone() };
@@ -262,7 +262,7 @@ fn a_document_is_read_as_it_was_written() {
         assert_eq!(RunDocument::parse("stored.json", &report::json(&read).unwrap()).unwrap(), read);
         let cells =
             |run: &RunDocument| run.cells().map(|cell| (cell.verdict, cell.change)).collect::<Vec<_>>();
-        assert_eq!((cells(&read), read.counts), (cells(&document), Counts { denials: 0, ..document.counts }));
+        assert_eq!((cells(&read), read.counts), (cells(&document), document.counts));
     }
 }
 
@@ -281,11 +281,11 @@ fn a_run_that_proves_less_than_it_was_asked_for() {
         .reasons
         .push(Reason::Isolated { direction: Direction::Egress, policies: vec![policy("default-deny")] });
     let scenarios = vec![scenario("one", vec![step("nobody sends or receives", vec![both])])];
-    let result = RunResult { asked_share: Some(0.01), ..run(scenarios) };
+    let result = RunResult { requested_share: Some(0.01), ..run(scenarios) };
     assert_snapshot!("terminal, less proved", terminal(&result, false));
     assert_eq!(code(&result), 3);
     assert_snapshot!("junit, less proved", junit(&result));
-    assert_eq!(code(&RunResult { asked_share: Some(0.78), ..result }), 0);
+    assert_eq!(code(&RunResult { requested_share: Some(0.78), ..result }), 0);
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn the_only_node_that_leaks_is_named_if_another_one_denied_what_it_had_to() {
 #[test]
 fn a_run_that_was_interrupted() {
     let mut result = run(vec![good()]);
-    (result.asked, result.interrupted) = (5, true);
+    (result.requested, result.interrupted) = (5, true);
     assert_snapshot!("terminal, interrupted", terminal(&result, false));
     assert_eq!(code(&result), 130);
 }
@@ -351,7 +351,7 @@ fn a_verdict_that_differs_between_repetitions_is_flaky() {
     assert_eq!(cells[1].repeated, [("match", 4), ("leak", 1)].into());
     assert_eq!(cells[2].verdict, Verdict::Undefined);
     assert!(cells[2].repeated.is_empty());
-    assert_eq!(result.scenarios[0].repetitions, Some(Repetitions { asked: 5, done: 5, same: 3 }));
+    assert_eq!(result.scenarios[0].repetitions, Some(Repetitions { requested: 5, done: 5, same: 3 }));
     assert_eq!(result.scenarios[0].steps[0].time().enforce, None, "a leak is never in force");
     assert_eq!(code(&result), 1);
     assert_snapshot!("terminal, repeated", terminal(&result, false));
@@ -446,7 +446,7 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
 #[test]
 fn a_run_that_stopped_at_the_first_failure() {
     let mut result = run(vec![good(), bad()]);
-    result.asked = 16;
+    result.requested = 16;
     (result.stopped, result.unfinished) = (true, (1..=14).map(|i| format!("later-{i:02}")).collect());
     let text = terminal(&result, false);
     let line = text.lines().find(|line| line.starts_with("stopped")).unwrap();

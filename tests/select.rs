@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{self, Finished, User, file, folder, library, netproof, program, run};
 
 /// Returns a scenario in which one pod is isolated. Each step is a case.
-fn scenario(name: &str, tags: &str, items: &str, steps: usize) -> String {
+fn scenario(name: &str, tags: &str, spec_rules: &str, steps: usize) -> String {
     let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: b, namespace: x}, \
                   spec: {podSelector: {matchLabels: {app: b}}}}";
     let step = |i: usize| {
@@ -18,7 +18,7 @@ fn scenario(name: &str, tags: &str, items: &str, steps: usize) -> String {
         let apply = if i == 1 { format!("  apply: [{policy}]\n") } else { String::new() };
         format!("- name: step {i}\n{apply}  expect: [{own}, {{from: x/a, to: x/b, deny: [all]}}]\n")
     };
-    let metadata = format!("{name}, tags: [{tags}], items: [{items}]");
+    let metadata = format!("{name}, tags: [{tags}], specRules: [{spec_rules}]");
     let topology = "namespaces: [{name: x, pods: [{name: a}, {name: b, labels: {app: b}}]}]";
     support::scenario(&metadata, topology, "80/TCP", &(1..=steps).map(step).collect::<String>())
 }
@@ -27,7 +27,7 @@ fn scenario(name: &str, tags: &str, items: &str, steps: usize) -> String {
 fn few_with(arguments: &[&str]) -> Finished {
     file("few/a.yaml", scenario("default-deny", "ingress, egress", "1, 4", 2));
     file("few/b.yaml", scenario("named-ports", "ingress, ports", "17", 1));
-    let silent = "- name: nothing is said\n  items: [30]\n";
+    let silent = "- name: nothing is said\n  specRules: [30]\n";
     file("few/c.yaml", scenario("dns", "egress", "29", 3) + silent);
     netproof(&["run", "few"], arguments)
 }
@@ -40,7 +40,7 @@ fn what_is_selected_is_listed_with_what_it_decides() {
     let document = few_with(&["--list", "-o", "json"]).json();
     assert_eq!(document["kind"], "ScenarioList");
     assert_eq!(document["tags"]["egress"], json!({"scenarios": 2, "cases": 5}));
-    assert_eq!(document["items"][29]["cases"], 0, "item 30 is in a step that asserts nothing");
+    assert_eq!(document["specRules"][29]["cases"], 0, "spec rule 30 is in a step that asserts nothing");
     assert_eq!(document["scenarios"][0]["cells"], 8);
 }
 
@@ -81,13 +81,14 @@ fn names_that_are_no_files_are_those_of_the_library() {
 }
 
 #[test]
-fn the_library_is_selected_by_tag_item_and_name() {
+fn the_library_is_selected_by_tag_spec_rule_and_name() {
     let all = whole_library();
     let with_dns = names(&["--tag", "dns"]);
     assert!(!with_dns.is_empty() && with_dns.len() < all.len());
     let without = names(&["--skip-tag", "dns"]);
     assert_eq!(with_dns.len() + without.len(), all.len());
-    let both = names(&["--name", "policy-*", "--item", "2"]);
+    let both = names(&["--name", "policy-*", "--spec-rule", "2"]);
+    assert_eq!(names(&["--name", "policy-*", "--item", "2"]), both, "the old name of the option");
     assert!(both.contains(&"policy-types".to_owned()) && both.iter().all(|name| name.starts_with("policy-")));
 }
 
@@ -109,15 +110,15 @@ fn what_selects_nothing_is_refused_with_the_reason() {
     let mut messages = String::new();
     for arguments in [
         &["--tag", "ingres"][..],
-        &["--item", "2"],
+        &["--spec-rule", "2"],
         &["--name", "dsn"],
-        &["--tag", "ports", "--item", "29"],
+        &["--tag", "ports", "--spec-rule", "29"],
         &["--tag", "ingress", "--skip-tag", "ingress"],
         &["--shard", "4/4"],
         &["defualt-deny"],
         &["nothing-like-it"],
         &["missing.yaml"],
-        &["--item", "99"],
+        &["--spec-rule", "99"],
         &["--shard", "5/4"],
         &["--parallel", "0"],
         &["--repeat", "0"],
@@ -155,7 +156,7 @@ fn repetitions_are_one_result() {
     let scenarios = document["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), 2);
     for scenario in scenarios {
-        assert_eq!(scenario["repetitions"], json!({"asked": 3, "carriedOut": 3, "same": 3}));
+        assert_eq!(scenario["repetitions"], json!({"requested": 3, "done": 3, "same": 3}));
     }
     // Each scenario was run three times, and counts once.
     assert_eq!(finished.stderr.lines().count(), 6, "{}", finished.stderr);

@@ -50,7 +50,7 @@ fn what_is_accused_without_a_fault_is_shown_cell_by_cell() {
 
 /// A busy machine may be the cause of inconclusive cells. If they are inconclusive every time, the run is still no pass.
 #[test]
-fn what_was_inconclusive_is_carried_out_again_and_says_why() {
+fn what_was_inconclusive_is_run_again_and_says_why() {
     let path = file("sctp-not-required.yaml", scenario("", BOTH));
     let finished = netproof(&["selftest", &path, "--fault", "policies-never-removed"], &[]).exits(1);
     let sections = ["Accused without a fault", "Not measured", "Run again"];

@@ -289,10 +289,11 @@ impl Agent {
         loop {
             let span = tracing::trace_span!("request", agent = self.name, path);
             let broken = match self.try_once(path, &body, expected).instrument(span).await {
-                Ok(answer) => {
+                Ok(Ok(answer)) => {
                     self.is_down.store(false, Ordering::Relaxed);
-                    return answer.map_err(|message| self.error(message));
+                    return Ok(answer);
                 }
+                Ok(Err(message)) => return Err(self.error(message)),
                 Err(Unreachable::Gone(message)) => {
                     return Err(Error::AgentGone { agent: self.name.clone(), message });
                 }

@@ -24,7 +24,7 @@ use crate::verdict::Environment;
 /// Generates random clusters, policies and changes, and runs them. For every cell, compares three answers:
 /// that of the policy engine, that of a naive evaluator that was written from the specification alone, and
 /// that of the packets. Each disagreement is shrunk to a minimal reproducer, a scenario file for netproof
-/// run. At the end, the report says how many cases depend on each item of docs/semantics.md, and which
+/// run. At the end, the report says how many cases depend on each spec rule of docs/semantics.md, and which
 /// fields were generated.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -45,7 +45,7 @@ pub(super) fn bar(length: Option<usize>, template: &str) -> ProgressBar {
 struct View {
     /// The line that changes. `None` if standard error is no terminal.
     bar: Option<ProgressBar>,
-    asked: usize,
+    requested: usize,
     finished: usize,
     /// The name of each running scenario, and the last thing that it finished.
     running: BTreeMap<usize, (String, String)>,
@@ -61,8 +61,8 @@ impl View {
 
     fn show(&mut self, event: &Event) {
         match event {
-            Event::ScenarioStarted { index, asked, name } => {
-                self.asked = *asked;
+            Event::ScenarioStarted { index, requested, name } => {
+                self.requested = *requested;
                 self.running.insert(*index, (name.clone(), String::new()));
             }
             Event::Baseline { index, cells, .. } => {
@@ -77,12 +77,12 @@ impl View {
                 if self.bar.is_none() && !is_printed_later {
                     let line = lines(&line(result));
                     // An error means that standard error is closed: no user reads it.
-                    let _ = writeln!(std::io::stderr(), "[{}/{}] {line}", index + 1, self.asked);
+                    let _ = writeln!(std::io::stderr(), "[{}/{}] {line}", index + 1, self.requested);
                 }
             }
         }
         if let Some(bar) = &self.bar {
-            bar.set_length(self.asked as u64);
+            bar.set_length(self.requested as u64);
             bar.set_position(self.finished as u64);
             let running: Vec<_> = self.running.values().map(|(name, now)| format!("{name}{now}")).collect();
             bar.set_message(shown(running.join(" · ")));

@@ -66,11 +66,11 @@ Examples:
   netproof run                                     the built-in library
   netproof run my-scenarios/ -o json               your own, for a machine to read
   netproof run default-deny 'conformance-*'        some of the library, by name
-  netproof run --list                              what there is, by tag and by item
+  netproof run --list                              what there is, by tag and by spec rule
   netproof run --tag dns --tag ports               with one of these tags
   netproof run --tag ingress --skip-tag external   with one, and without another
   netproof run my-scenarios/ --name 'tenant-*'     some of your own, by name
-  netproof run --item 17                           whatever decides about named ports
+  netproof run --spec-rule 17                      whatever decides about named ports
   netproof run --shard 2/4                         one machine's part of four
   netproof run --parallel 8 --fail-fast            to the first failure
   netproof run --repeat 20                         are the verdicts always the same?

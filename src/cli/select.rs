@@ -17,7 +17,7 @@ pub(super) struct SelectOptions {
     /// * stands for any text [default: the whole library]
     scenarios: Vec<PathBuf>,
 
-    /// List the selected scenarios, with the counts of cases by tag and by item. Sends no packets
+    /// List the selected scenarios, with the counts of cases by tag and by spec rule. Sends no packets
     #[arg(long, help_heading = SELECTION)]
     pub(super) list: bool,
 
@@ -29,9 +29,9 @@ pub(super) struct SelectOptions {
     #[arg(long, value_name = "TAG", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
     skip_tag: Vec<String>,
 
-    /// Only scenarios with a case that decides this item of docs/semantics.md
-    #[arg(long, value_name = "NUMBER", help_heading = SELECTION, value_parser = value::item)]
-    item: Vec<SpecRule>,
+    /// Only scenarios with a case that decides this spec rule, a numbered rule of docs/semantics.md
+    #[arg(long, alias = "item", value_name = "NUMBER", help_heading = SELECTION, value_parser = value::spec_rule)]
+    spec_rule: Vec<SpecRule>,
 
     /// Only scenarios with this name, in which * stands for any text
     #[arg(long, value_name = "PATTERN", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
@@ -50,7 +50,7 @@ impl SelectOptions {
         let selection = Selection {
             tags: self.tag.clone(),
             skipped_tags: self.skip_tag.clone(),
-            items: self.item.clone(),
+            spec_rules: self.spec_rule.clone(),
             names: self.name.clone(),
             shard: self.shard,
         };

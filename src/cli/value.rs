@@ -39,10 +39,10 @@ pub(super) fn factor(text: &str) -> Result<f64, String> {
     factor.ok_or_else(|| format!("`{text}` is not a factor: write a number from 1, such as 1.5"))
 }
 
-/// Parses the number of a rule of docs/semantics.md.
-pub(super) fn item(text: &str) -> Result<SpecRule, String> {
+/// Parses the number of a spec rule of docs/semantics.md.
+pub(super) fn spec_rule(text: &str) -> Result<SpecRule, String> {
     let number = text.parse().ok().and_then(SpecRule::new);
-    number.ok_or_else(|| format!("items have the numbers 1 to {}", SpecRule::all().count()))
+    number.ok_or_else(|| format!("spec rules have the numbers 1 to {}", SpecRule::all().count()))
 }
 
 pub(super) fn namespace(text: &str) -> Result<String, String> {

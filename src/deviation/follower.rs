@@ -7,9 +7,10 @@ use super::{Deviation, Effect};
 use crate::policy::{Cluster, Namespace, NetworkPolicy, Pod};
 use crate::snapshot::{Identity, WrittenPolicy};
 
-/// Time at which pods are open that nothing isolates.
+/// When the pods that nothing isolates are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Opening {
+    /// At any time.
     #[default]
     Always,
     /// From a while after the change on.

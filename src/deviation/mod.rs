@@ -1,9 +1,10 @@
 //! One catalogue of the ways in which an implementation can misread or miss a rule.
 //!
-//! Every [`Deviation`] is something that an implementation has done, or a wrong reading of items of
-//! `docs/semantics.md`. The lab enforces with a deviation as its [`Fault`], profiles describe network plugins with
-//! some of them, and the fuzzer counts an item as covered if a deviation from it changes an answer. Most deviations
-//! are functions that change the policies to what they are taken to mean. The tables are grouped by subject.
+//! Every [`Deviation`] is something that an implementation has done, or a wrong reading of spec rules
+//! (the rules of `docs/semantics.md`). The lab enforces with a deviation as its [`Fault`], profiles describe
+//! network plugins with some of them, and the fuzzer counts a spec rule as covered if a deviation from it changes an
+//! answer. Most deviations are functions that change the policies to what they are taken to mean. The tables are
+//! grouped by subject.
 
 mod blocks;
 mod changes;
@@ -64,11 +65,11 @@ const TABLES: [&[Deviation]; 16] = [
 pub struct Deviation {
     /// Name for `--fault`, or in profiles.
     pub name: &'static str,
-    /// Items of `docs/semantics.md` that it violates.
-    pub items: &'static [u8],
+    /// Spec rules that it violates.
+    pub spec_rules: &'static [u8],
     /// The mistake, as a text for users.
     pub explanation: &'static str,
-    /// Where it has been seen. `None` if it is only a wrong reading of its items.
+    /// Where it has been seen. `None` if it is only a wrong reading of its spec rules.
     pub seen: Option<&'static str>,
     /// The part of enforcement that it changes.
     pub effect: Effect,
@@ -109,15 +110,20 @@ enum User {
 /// A deviation without an effect.
 struct Named {
     name: &'static str,
-    items: &'static [u8],
+    spec_rules: &'static [u8],
     explanation: &'static str,
     seen: Option<&'static str>,
     user: User,
 }
 
 impl Named {
-    const fn new(name: &'static str, items: &'static [u8], seen: Option<&'static str>, user: User) -> Self {
-        Self { name, items, explanation: "", seen, user }
+    const fn new(
+        name: &'static str,
+        spec_rules: &'static [u8],
+        seen: Option<&'static str>,
+        user: User,
+    ) -> Self {
+        Self { name, spec_rules, explanation: "", seen, user }
     }
 
     const fn says(self, explanation: &'static str) -> Self {
@@ -125,29 +131,29 @@ impl Named {
     }
 
     const fn by(self, effect: Effect) -> Deviation {
-        let Self { name, items, explanation, seen, user } = self;
-        Deviation { name, items, explanation, seen, effect, user }
+        let Self { name, spec_rules, explanation, seen, user } = self;
+        Deviation { name, spec_rules, explanation, seen, effect, user }
     }
 }
 
-/// Names a fault that is a wrong reading of some items.
-const fn wrong(name: &'static str, items: &'static [u8]) -> Named {
-    Named::new(name, items, None, User::SelfTest)
+/// Names a fault that is a wrong reading of some spec rules.
+const fn wrong(name: &'static str, spec_rules: &'static [u8]) -> Named {
+    Named::new(name, spec_rules, None, User::SelfTest)
 }
 
 /// Names a fault that has been seen in an implementation.
-const fn seen(name: &'static str, items: &'static [u8], at: &'static str) -> Named {
-    Named::new(name, items, Some(at), User::SelfTest)
+const fn seen(name: &'static str, spec_rules: &'static [u8], at: &'static str) -> Named {
+    Named::new(name, spec_rules, Some(at), User::SelfTest)
 }
 
 /// Names a deviation that only profiles and the fuzzer use.
-const fn quirk(name: &'static str, items: &'static [u8]) -> Named {
-    Named::new(name, items, None, User::Profiles)
+const fn quirk(name: &'static str, spec_rules: &'static [u8]) -> Named {
+    Named::new(name, spec_rules, None, User::Profiles)
 }
 
-/// Names a wrong reading of some items that only the fuzzer uses.
-const fn misread(name: &'static str, items: &'static [u8]) -> Named {
-    Named::new(name, items, None, User::Fuzzer)
+/// Names a wrong reading of some spec rules that only the fuzzer uses.
+const fn misread(name: &'static str, spec_rules: &'static [u8]) -> Named {
+    Named::new(name, spec_rules, None, User::Fuzzer)
 }
 
 impl Deviation {
@@ -206,12 +212,12 @@ impl fmt::Debug for Deviation {
     }
 }
 
-/// The explanation, the items, and where the deviation has been seen.
+/// The explanation, the spec rules, and where the deviation has been seen.
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let items: Vec<_> = self.items.iter().map(u8::to_string).collect();
-        let noun = if items.len() == 1 { "item" } else { "items" };
-        write!(f, "{} ({noun} {}", self.explanation, items.join(", "))?;
+        let spec_rules: Vec<_> = self.spec_rules.iter().map(u8::to_string).collect();
+        let noun = if spec_rules.len() == 1 { "spec rule" } else { "spec rules" };
+        write!(f, "{} ({noun} {}", self.explanation, spec_rules.join(", "))?;
         if let Some(seen) = self.seen {
             write!(f, "; seen: {seen}")?;
         }
@@ -288,12 +294,12 @@ mod tests {
     use crate::scenario::SpecRule;
 
     #[test]
-    fn deviations_have_names_of_their_own_and_items_that_exist() {
+    fn deviations_have_names_of_their_own_and_spec_rules_that_exist() {
         let names: BTreeSet<_> = Deviation::all().map(|deviation| deviation.name).collect();
         assert_eq!(names.len(), Deviation::all().count());
-        for Deviation { name, items, .. } in Deviation::all() {
-            assert!(!items.is_empty(), "{name}");
-            assert!(items.iter().all(|item| SpecRule::new((*item).into()).is_some()), "{name}");
+        for Deviation { name, spec_rules, .. } in Deviation::all() {
+            assert!(!spec_rules.is_empty(), "{name}");
+            assert!(spec_rules.iter().all(|rule| SpecRule::new((*rule).into()).is_some()), "{name}");
         }
         for fault in Fault::all() {
             assert_eq!(fault.name.parse(), Ok(fault));

@@ -34,7 +34,7 @@ pub enum Traffic {
     FromNodes,
     ToServices,
     Lookups,
-    /// Those of some connections, in percent.
+    /// This percentage of the connections.
     Share(u8),
 }
 

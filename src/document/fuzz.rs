@@ -39,16 +39,16 @@ pub struct FuzzDocument {
     pub interrupted: bool,
     pub took_ms: Millis,
     pub found: Vec<Finding>,
-    pub items: Vec<RuleCases>,
+    pub spec_rules: Vec<RuleCases>,
     #[serde(with = "by_name")]
     pub fields: Vec<(String, usize)>,
 }
 
-/// How many cases decide an item of docs/semantics.md.
+/// How many cases decide a spec rule of docs/semantics.md.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleCases {
-    pub item: u8,
+    pub spec_rule: u8,
     pub title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cases: Option<usize>,
@@ -88,9 +88,9 @@ impl FuzzDocument {
     /// Returns the document of a result. `saved` are the files of what was found, in that order.
     pub fn new(result: &FuzzResult, environment: &Environment, saved: &[Option<PathBuf>]) -> Self {
         let found = result.found.iter().zip(saved).map(|(found, path)| Finding::new(found, path.as_ref()));
-        let items = result.coverage.items().map(|(item, reached)| RuleCases {
-            item: item.number(),
-            title: item.title().to_owned(),
+        let spec_rules = result.coverage.spec_rules().map(|(rule, reached)| RuleCases {
+            spec_rule: rule.number(),
+            title: rule.title().to_owned(),
             cases: reached.ok(),
             out_of_reach: reached.err().map(str::to_owned),
         });
@@ -116,7 +116,7 @@ impl FuzzDocument {
             interrupted: result.interrupted,
             took_ms: result.took.into(),
             found: found.collect(),
-            items: items.collect(),
+            spec_rules: spec_rules.collect(),
             fields: result.coverage.fields(),
         }
     }

@@ -189,7 +189,7 @@ impl From<&RunResult> for RunDocument {
             stopped: result.stopped,
             not_run: result.unfinished.iter().cloned().collect(),
             left: result.left(),
-            requested: result.asked,
+            requested: result.requested,
             failure: result.failure().map(|failure| failure.message.clone()),
             leaking_node: result.leaking_node().map(str::to_owned),
             took_ms: result.took.into(),

@@ -47,7 +47,7 @@ pub struct Scenario {
 pub struct Step {
     pub name: String,
     #[serde(default)]
-    pub items: Vec<u8>,
+    pub spec_rules: Vec<u8>,
     #[serde(default, serialize_with = "counts_with_sum")]
     pub counts: Counts,
     #[serde(flatten)]
@@ -182,7 +182,7 @@ impl From<&StepResult> for Step {
         let nodes = result.time_by_node().into_iter();
         Self {
             name: result.name.clone(),
-            items: result.items.iter().map(|item| item.number()).collect(),
+            spec_rules: result.spec_rules.iter().map(|rule| rule.number()).collect(),
             counts: result.counts(),
             times: result.time().into(),
             nodes: nodes.map(|(node, time)| (node.to_owned(), time.into())).collect(),

@@ -17,17 +17,18 @@ pub struct ScenarioListDocument {
     pub kind: ListKind,
     pub scenarios: Vec<ListedScenario>,
     pub tags: BTreeMap<String, Deciding>,
-    pub items: Vec<ListedRule>,
+    pub spec_rules: Vec<ListedRule>,
 }
 
 /// A scenario of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ListedScenario {
     pub name: String,
     pub description: String,
     pub file: String,
     pub tags: Vec<String>,
-    pub items: BTreeSet<u8>,
+    pub spec_rules: BTreeSet<u8>,
     pub steps: usize,
     pub cases: usize,
     pub cells: usize,
@@ -40,10 +41,11 @@ pub struct Deciding {
     pub cases: usize,
 }
 
-/// An item of docs/semantics.md, and what decides it.
+/// A spec rule of docs/semantics.md, and what decides it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ListedRule {
-    pub item: u8,
+    pub spec_rule: u8,
     pub title: String,
     pub scenarios: usize,
     pub cases: usize,
@@ -61,27 +63,27 @@ impl From<&[Scenario]> for ScenarioListDocument {
             }
         }
         let steps = || scenarios.iter().flat_map(|scenario| &scenario.steps);
-        let items = SpecRule::all().map(|item| ListedRule {
-            item: item.number(),
-            title: item.title().to_owned(),
-            scenarios: listed.iter().filter(|scenario| scenario.items.contains(&item.number())).count(),
-            cases: steps().filter(|step| step.items.contains(&item) && !step.expect.is_empty()).count(),
+        let spec_rules = SpecRule::all().map(|rule| ListedRule {
+            spec_rule: rule.number(),
+            title: rule.title().to_owned(),
+            scenarios: listed.iter().filter(|scenario| scenario.spec_rules.contains(&rule.number())).count(),
+            cases: steps().filter(|step| step.spec_rules.contains(&rule) && !step.expect.is_empty()).count(),
         });
-        let items = items.collect();
+        let spec_rules = spec_rules.collect();
         let (api_version, kind) = (ApiVersion::V1Alpha1, ListKind::ScenarioList);
-        Self { api_version, kind, scenarios: listed, tags, items }
+        Self { api_version, kind, scenarios: listed, tags, spec_rules }
     }
 }
 
 impl ListedScenario {
     fn new(scenario: &Scenario) -> Self {
-        let items = scenario.steps.iter().flat_map(|step| &step.items);
+        let spec_rules = scenario.steps.iter().flat_map(|step| &step.spec_rules);
         Self {
             name: scenario.name.clone(),
             description: scenario.description.clone(),
             file: scenario.file.to_string(),
             tags: scenario.tags.clone(),
-            items: items.map(|item| item.number()).collect(),
+            spec_rules: spec_rules.map(|rule| rule.number()).collect(),
             steps: scenario.steps.len(),
             // Cases are steps with assertions of their own.
             cases: scenario.steps.iter().filter(|step| !step.expect.is_empty()).count(),

@@ -19,17 +19,19 @@ pub struct SelfTestDocument {
     pub scenarios: Vec<String>,
     pub undetected: Vec<String>,
     pub accusing: Vec<Scenario>,
-    pub carried_out_again: Vec<Scenario>,
+    pub run_again: Vec<Scenario>,
     pub idle: Vec<String>,
+    pub quick: bool,
     pub faults: Vec<TriedFault>,
     pub seconds: f64,
 }
 
 /// A fault, and what each scenario detects of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TriedFault {
     pub name: String,
-    pub items: Vec<u8>,
+    pub spec_rules: Vec<u8>,
     pub explanation: String,
     pub seen: Option<String>,
     pub cases: usize,
@@ -55,7 +57,7 @@ impl TriedFault {
         });
         Self {
             name: fault.name.to_owned(),
-            items: fault.items.to_vec(),
+            spec_rules: fault.spec_rules.to_vec(),
             explanation: fault.explanation.to_owned(),
             seen: fault.seen.map(str::to_owned),
             cases: result.cases(fault),
@@ -92,8 +94,9 @@ impl From<&SelfTest> for SelfTestDocument {
             scenarios: result.scenarios.iter().map(|trial| trial.scenario.clone()).collect(),
             undetected: texts(undetected),
             accusing: accusing.into_iter().map(right).collect(),
-            carried_out_again: result.unmeasured.iter().map(right).collect(),
+            run_again: result.unmeasured.iter().map(right).collect(),
             idle: texts(result.idle()),
+            quick: result.is_quick,
             faults: result.faults.iter().map(|fault| TriedFault::new(*fault, result)).collect(),
             seconds: result.took.as_secs_f64(),
         }

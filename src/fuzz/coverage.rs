@@ -1,4 +1,4 @@
-//! Which items of the semantics and which fields random cases have covered.
+//! Which spec rules and which fields random cases have covered.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::dry_run::Case;
 use super::field::{self, fields};
-use super::item::{self, out_of_reach};
+use super::spec_rule::{self, out_of_reach};
 use crate::scenario::SpecRule;
 
-/// The items and fields that some random cases have covered.
+/// The spec rules and fields that some random cases have covered.
 #[derive(Debug, Clone, Default)]
 pub struct Coverage {
-    items: BTreeMap<u8, usize>,
+    spec_rules: BTreeMap<u8, usize>,
     fields: BTreeMap<String, usize>,
 }
 
@@ -20,8 +20,8 @@ impl Coverage {
     /// Counts one case. `at` is the index of its step in `scenario`, which is the scenario as it was generated.
     pub fn add(&mut self, at: usize, scenario: &Value, case: &Case) {
         self.add_fields(at, scenario);
-        for item in item::decided(case) {
-            *self.items.entry(item).or_default() += 1;
+        for rule in spec_rule::decided(case) {
+            *self.spec_rules.entry(rule).or_default() += 1;
         }
     }
 
@@ -37,19 +37,19 @@ impl Coverage {
 
     /// Adds the counts of another coverage.
     pub fn merge(&mut self, other: Self) {
-        for (item, count) in other.items {
-            *self.items.entry(item).or_default() += count;
+        for (rule, count) in other.spec_rules {
+            *self.spec_rules.entry(rule).or_default() += count;
         }
         for (field, count) in other.fields {
             *self.fields.entry(field).or_default() += count;
         }
     }
 
-    /// Returns every item of the semantics, with the number of cases in which it decided a cell, or why it never can.
-    pub fn items(&self) -> impl Iterator<Item = (SpecRule, Result<usize, &'static str>)> {
-        SpecRule::all().map(|item| match out_of_reach(item) {
-            None => (item, Ok(self.items.get(&item.number()).copied().unwrap_or_default())),
-            Some(why) => (item, Err(why)),
+    /// Returns every spec rule, with the number of cases in which it decided a cell, or why it never can.
+    pub fn spec_rules(&self) -> impl Iterator<Item = (SpecRule, Result<usize, &'static str>)> {
+        SpecRule::all().map(|rule| match out_of_reach(rule) {
+            None => (rule, Ok(self.spec_rules.get(&rule.number()).copied().unwrap_or_default())),
+            Some(why) => (rule, Err(why)),
         })
     }
 
@@ -85,20 +85,20 @@ mod tests {
         coverage
     }
 
-    /// Checks at most 840 cases with fixed seeds. An item that they do not reach is not tested.
+    /// Checks at most 840 cases with fixed seeds. A spec rule that they do not reach is not tested.
     #[test]
-    fn random_cases_decide_every_item() {
+    fn random_cases_decide_every_spec_rule() {
         let mut coverage = Coverage::default();
         for seed in 1..71 {
             let value = generate::scenario(seed, CASES, Ground::Lab);
             for (at, case) in cases(&read(&value).unwrap()).unwrap().iter().enumerate() {
                 coverage.add(at, &value, case);
             }
-            if coverage.items().all(|(_, count)| count != Ok(0)) {
+            if coverage.spec_rules().all(|(_, count)| count != Ok(0)) {
                 break;
             }
         }
-        let missing: Vec<_> = coverage.items().filter(|(_, count)| *count == Ok(0)).collect();
+        let missing: Vec<_> = coverage.spec_rules().filter(|(_, count)| *count == Ok(0)).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 

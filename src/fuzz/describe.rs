@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::compare::Disagreement;
 use super::dry_run::{Case, ask_engine, cases, read};
 use super::expect::assertions;
-use super::item::decided_for;
+use super::spec_rule::decided_for;
 use super::world::Naive;
 use crate::plan::Cell;
 use crate::policy::{Decision, IpFamily};
@@ -46,12 +46,12 @@ pub(super) fn describe(scenario: &Value, name: CaseName, place: &str, found: &Di
             step.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
         }
     }
-    let items = on_paper.last().map(|case| decided_for(case, &found.cell)).unwrap_or_default();
+    let spec_rules = on_paper.last().map(|case| decided_for(case, &found.cell)).unwrap_or_default();
     let metadata = json!({
         "name": name.scenario(),
         "description": description(name, place, found),
         "tags": ["random"],
-        "items": items,
+        "specRules": spec_rules,
     });
     if let Some(fields) = described.as_object_mut() {
         fields.insert("metadata".to_owned(), metadata);

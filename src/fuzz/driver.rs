@@ -61,7 +61,7 @@ pub struct FuzzResult {
     pub counts: Counts,
     /// The disagreements that were followed up.
     pub found: Vec<Found>,
-    /// Items and fields that were covered.
+    /// Spec rules and fields that were covered.
     pub coverage: Coverage,
     /// Nodes of the ends of judged cells.
     pub judged_nodes: BTreeSet<String>,

@@ -32,7 +32,7 @@ pub(super) struct Suspect {
     pub(super) scenario: Value,
 }
 
-/// A disagreement.
+/// A case with a disagreement, and what following it up showed.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The case in which it was found.

@@ -12,10 +12,10 @@ mod expect;
 mod field;
 mod flatten;
 mod follow;
-mod item;
 mod limits;
 mod recording;
 mod shrink;
+mod spec_rule;
 mod world;
 
 pub use compare::{Differs, Disagreement};

@@ -75,7 +75,7 @@ impl<B: Backend, F: AsyncFnMut(usize, &mut B) -> Result<(), Error>> Backend for 
     async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
         let deployed = self.backend.apply(actions, world).await?;
         // The first state is the one before the first step.
-        let step = self.states.len() - 1;
+        let step = self.states.len().saturating_sub(1);
         (self.after_changes)(step, &mut self.backend).await?;
         self.keep(world, &deployed);
         Ok(deployed)

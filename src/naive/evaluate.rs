@@ -1,8 +1,8 @@
 //! The evaluation of one question.
 //!
-//! "Item 12" means item 12 of docs/semantics.md. Letters mark the project's own decisions: a families, b node ports,
-//! c a pod itself, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i ports, j
-//! Services, k hairpin, l virtual addresses, m readings.
+//! "Spec rule 12" means rule 12 of docs/semantics.md. Letters mark the project's own decisions: a families, b node
+//! ports, c a pod itself, d a pod and its node, e no regular pod, f both directions, g one direction, h peers, i
+//! ports, j Services, k hairpin, l virtual addresses, m readings.
 
 use std::net::IpAddr;
 
@@ -70,19 +70,19 @@ fn plain_answer(flow: &Flow) -> Answer {
     let Flow { world, source, target, ipv6, .. } = *flow;
     let is_regular = |end| pod(world, end).is_some_and(|pod| is_treated_as_pod(flow, pod));
     if lacks_family(world, source, ipv6) || lacks_family(world, target, ipv6) || is_to_node_port(flow) {
-        Answer::Undefined // a and b, items 23 and 31
+        Answer::Undefined // a and b, spec rules 23 and 31
     } else if is_to_itself(flow) {
-        Answer::Allow // c, item 28
+        Answer::Allow // c, spec rule 28
     } else if is_pod_and_its_node(flow, source, target) || is_pod_and_its_node(flow, target, source) {
-        own_node_answer(flow) // d, item 27
+        own_node_answer(flow) // d, spec rule 27
     } else if is_regular(source) || is_regular(target) {
-        worst([direction_answer(flow, false), direction_answer(flow, true)]) // f, item 11
+        worst([direction_answer(flow, false), direction_answer(flow, true)]) // f, spec rule 11
     } else {
         Answer::Allow // e
     }
 }
 
-/// Returns whether a pod is treated as a pod in this reading (item 26).
+/// Returns whether a pod is treated as a pod in this reading (spec rule 26).
 fn is_treated_as_pod(flow: &Flow, pod: &Pod) -> bool {
     !is_host_network(pod) || flow.reading.hosts_are_pods
 }
@@ -98,8 +98,8 @@ fn lacks_family(world: &Objects, end: End, ipv6: bool) -> bool {
     !known.is_empty() && known.iter().all(|address| address.is_ipv6() != ipv6)
 }
 
-/// Returns whether the connection is sent to a node port or a hostPort (item 31). After the translation of a Service,
-/// there is no second translation (item 19).
+/// Returns whether the connection is sent to a node port or a hostPort (spec rule 31). After the translation of a
+/// Service, there is no second translation (spec rule 19).
 fn is_to_node_port(flow: &Flow) -> bool {
     let is_node =
         matches!(flow.target, End::Node(_)) || pod(flow.world, flow.target).is_some_and(is_host_network);
@@ -150,15 +150,15 @@ fn direction_answer(flow: &Flow, ingress: bool) -> Answer {
 fn network_policy_answer(flow: &Flow, ingress: bool) -> Option<Answer> {
     let (subject, remote) = if ingress { (flow.target, flow.source) } else { (flow.source, flow.target) };
     let world = flow.world;
-    let subject = pod(world, subject).filter(|pod| is_treated_as_pod(flow, pod))?; // f, item 26
-    let rules = isolating_rules(world, subject, ingress)?; // item 1
+    let subject = pod(world, subject).filter(|pod| is_treated_as_pod(flow, pod))?; // f, spec rule 26
+    let rules = isolating_rules(world, subject, ingress)?; // spec rule 1
     let matches: Vec<_> = rules.iter().map(|rule| rule_match(flow, rule, remote, ingress)).collect();
     if matches.contains(&Some(true)) {
-        Some(Answer::Allow) // item 11
+        Some(Answer::Allow) // spec rule 11
     } else if matches.contains(&None) {
         Some(Answer::Undefined)
     } else {
-        Some(Answer::Deny) // items 4 and 13
+        Some(Answer::Deny) // spec rules 4 and 13
     }
 }
 
@@ -180,7 +180,7 @@ fn isolating_rules<'a>(world: &'a Objects, subject: &Pod, ingress: bool) -> Opti
         let namespace = namespace(&policy.metadata);
         let spec = policy.spec.clone().unwrap_or_default();
         let selector = spec.pod_selector.clone().unwrap_or_default(); // missing: all pods
-        let is_own = namespace == self::namespace(&subject.metadata) && !is_finished(subject); // item 32
+        let is_own = namespace == self::namespace(&subject.metadata) && !is_finished(subject); // spec rule 32
         if is_own && matches(&selector, &labels(&subject.metadata)) && isolates_for(&spec, ingress) {
             rules.get_or_insert_with(Vec::new).extend(rules_of(namespace, spec, ingress));
         }
@@ -188,7 +188,7 @@ fn isolating_rules<'a>(world: &'a Objects, subject: &Pod, ingress: bool) -> Opti
     rules
 }
 
-/// Returns whether a policy isolates for a direction (items 2 and 3).
+/// Returns whether a policy isolates for a direction (spec rules 2 and 3).
 fn isolates_for(spec: &NetworkPolicySpec, ingress: bool) -> bool {
     let wanted = if ingress { "Ingress" } else { "Egress" };
     let is_default = ingress || !list(&spec.egress).is_empty();
@@ -203,24 +203,25 @@ fn rules_of(namespace: &str, spec: NetworkPolicySpec, ingress: bool) -> Vec<Rule
     wanted.into_iter().map(|(peers, ports)| Rule { namespace, peers, ports }).collect()
 }
 
-/// h: Returns whether a rule matches, or None if that is unknown. Item 12: within one rule, peers AND ports.
+/// h: Returns whether a rule matches, or None if that is unknown. Spec rule 12: within one rule, peers AND ports.
 fn rule_match(flow: &Flow, rule: &Rule, remote: End, ingress: bool) -> Option<bool> {
     let on_port = |port, to| ports_match(rule, flow.protocol, port, to);
-    // Items 17 and 18: names are resolved on the receiving pod (ingress: the subject; egress: the remote end).
-    let receiver = pod(flow.world, flow.target).filter(|pod| ingress || is_treated_as_pod(flow, pod)); // item 26
+    // Spec rules 17, 18 and 26: names are resolved on the receiving pod (ingress: the subject; egress: the remote
+    // end).
+    let receiver = pod(flow.world, flow.target).filter(|pod| ingress || is_treated_as_pod(flow, pod));
     let by_selector = on_port(flow.port, receiver);
     let peers = list(&rule.peers);
     if peers.is_empty() {
-        return by_selector; // item 5
+        return by_selector; // spec rule 5
     }
-    // l, item 20
+    // l, spec rule 20
     let service = flow.service.filter(|_| !ingress && flow.reading.blocks_see_services);
     let service = service.and_then(|(port, address)| Some((port, address?)));
     let by_number =
         any([on_port(flow.port, None), service.map_or(Some(false), |(port, _)| on_port(port, None))]);
-    let is_resolved = ingress || flow.reading.blocks_resolve_names; // item 18
+    let is_resolved = ingress || flow.reading.blocks_resolve_names; // spec rule 18
     let by_block = any([by_number, both(by_selector, Some(is_resolved))]);
-    // item 9: two peers are OR
+    // spec rule 9: two peers are OR
     any(peers.iter().map(|peer| match (&peer.ip_block, service) {
         (Some(block), Some((_, address))) => both(by_block, Some(block_contains(block, &address))),
         (Some(_), None) => both(by_block, peer_match(flow, peer, rule.namespace, remote)),
@@ -231,25 +232,27 @@ fn rule_match(flow: &Flow, rule: &Rule, remote: End, ingress: bool) -> Option<bo
 fn peer_match(flow: &Flow, peer: &NetworkPolicyPeer, policy_namespace: &str, remote: End) -> Option<bool> {
     match (&peer.ip_block, pod(flow.world, remote)) {
         (Some(block), _) => block_match(block, &addresses(flow.world, remote), flow.ipv6),
-        (None, None) => Some(false), // item 8
+        (None, None) => Some(false), // spec rule 8
         (None, Some(pod)) => {
-            Some(selects(flow.world, peer, policy_namespace, pod) && is_treated_as_pod(flow, pod)) // item 26
+            // spec rule 26
+            Some(selects(flow.world, peer, policy_namespace, pod) && is_treated_as_pod(flow, pod))
         }
     }
 }
 
-/// Returns whether a peer selects a pod. Item 9: two selectors are AND.
+/// Returns whether a peer selects a pod. Spec rule 9: two selectors are AND.
 fn selects(world: &Objects, peer: &NetworkPolicyPeer, policy_namespace: &str, pod: &Pod) -> bool {
     let namespace = namespace(&pod.metadata);
     let namespace_matches = match &peer.namespace_selector {
         Some(selector) => matches(selector, &namespace_labels(world, namespace)),
-        None => namespace == policy_namespace, // item 10
+        None => namespace == policy_namespace, // spec rule 10
     };
     let pod_selector = peer.pod_selector.clone().unwrap_or_default(); // missing: all pods
-    namespace_matches && matches(&pod_selector, &labels(&pod.metadata)) && !is_finished(pod) // item 32
+    namespace_matches && matches(&pod_selector, &labels(&pod.metadata)) && !is_finished(pod) // spec rule 32
 }
 
-/// Returns whether a block contains an address of the remote end, or None if that is unknown (items 21 and 23).
+/// Returns whether a block contains an address of the remote end, or None if that is unknown (spec rules 21 and
+/// 23).
 fn block_match(block: &IPBlock, remote: &[IpAddr], ipv6: bool) -> Option<bool> {
     let is_inside = |address: &IpAddr| address.is_ipv6() == ipv6 && block_contains(block, address);
     let Ok(cidr) = block.cidr.parse::<IpNet>() else { return Some(false) };
@@ -262,8 +265,8 @@ fn block_match(block: &IPBlock, remote: &[IpAddr], ipv6: bool) -> Option<bool> {
     }
 }
 
-/// Returns whether a block contains an address (items 22 and 38). `IpNet::contains` ignores host bits, and returns
-/// false for an address of the other family.
+/// Returns whether a block contains an address (spec rules 22 and 38). `IpNet::contains` ignores host bits, and
+/// returns false for an address of the other family.
 fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
     let is_in = |cidr: &String| cidr.parse::<IpNet>().is_ok_and(|cidr| cidr.contains(address));
     is_in(&block.cidr) && !list(&block.except).iter().any(is_in)
@@ -273,7 +276,7 @@ fn block_contains(block: &IPBlock, address: &IpAddr) -> bool {
 fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> Option<bool> {
     let items = list(&rule.ports);
     if items.is_empty() {
-        return Some(true); // item 6
+        return Some(true); // spec rule 6
     }
     any(items.iter().map(|item| port_matches(item, protocol, port, to)))
 }
@@ -281,16 +284,16 @@ fn ports_match(rule: &Rule, protocol: &str, port: u16, to: Option<&Pod>) -> Opti
 fn port_matches(item: &NetworkPolicyPort, protocol: &str, port: u16, to: Option<&Pod>) -> Option<bool> {
     let port = i32::from(port);
     let number_matches = match &item.port {
-        None => Some(true), // item 7
+        None => Some(true), // spec rule 7
         Some(IntOrString::Int(first)) => {
-            Some(*first <= port && port <= item.end_port.unwrap_or(*first)) // item 16
+            Some(*first <= port && port <= item.end_port.unwrap_or(*first)) // spec rule 16
         }
-        // item 17: a second number of a name is undefined
+        // spec rule 17: a second number of a name is undefined
         Some(IntOrString::String(name)) => {
             to.map_or(Some(false), |it| is_named_port(it, name, protocol, port))
         }
     };
-    both(number_matches, Some(or_tcp(&item.protocol) == protocol)) // items 7 and 15
+    both(number_matches, Some(or_tcp(&item.protocol) == protocol)) // spec rules 7 and 15
 }
 
 /// j: Returns the answer that all backends have in common, or Undefined if they differ.
@@ -335,7 +338,7 @@ fn is_backend(service: &Service, pod: &Pod) -> bool {
         && !selector.is_empty()
         && selector.iter().all(|(key, value)| labels(&pod.metadata).get(key) == Some(value))
         && namespace(&service.metadata) == namespace(&pod.metadata)
-        && !is_finished(pod) // item 32
+        && !is_finished(pod) // spec rule 32
 }
 
 /// Returns the port on this pod, or None if the pod has no port of the wanted name.
@@ -371,7 +374,7 @@ fn backend_answer(flow: &Flow) -> Answer {
     if !is_to_itself(flow) || flow.service.is_none() {
         return plain_answer(flow);
     }
-    // k, item 28
+    // k, spec rule 28
     let network_policies = |ingress| match network_policy_answer(flow, ingress) {
         Some(_) if !flow.reading.filters_hairpins => Some(Answer::Allow),
         answer => answer,

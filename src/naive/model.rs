@@ -1,4 +1,4 @@
-//! The objects of a cluster, and the questions about connections between them. The letters and items are
+//! The objects of a cluster, and the questions about connections between them. The letters and spec rules are
 //! those of `evaluate.rs`.
 
 use std::net::IpAddr;
@@ -70,7 +70,7 @@ pub struct Question {
     pub port: u16,
 }
 
-/// A connection after the translation of a Service, if there is one (item 19).
+/// A connection after the translation of a Service, if there is one (spec rule 19).
 pub(super) struct Flow<'a> {
     pub(super) world: &'a Objects,
     pub(super) source: End,
@@ -86,15 +86,15 @@ pub(super) struct Flow<'a> {
 /// m: one reading of every point that the specification leaves to the implementation, for a whole connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reading {
-    /// Item 26: pods with hostNetwork are treated as pods, and not as their nodes.
+    /// Spec rule 26: pods with hostNetwork are treated as pods, and not as their nodes.
     pub(super) hosts_are_pods: bool,
-    /// Item 20: blocks are compared with a Service's address, and not with the backend's.
+    /// Spec rule 20: blocks are compared with a Service's address, and not with the backend's.
     pub(super) blocks_see_services: bool,
-    /// Item 18: a port name is resolved on a pod that only a block matches.
+    /// Spec rule 18: a port name is resolved on a pod that only a block matches.
     pub(super) blocks_resolve_names: bool,
-    /// Item 28: a connection of a pod to itself through a Service is filtered.
+    /// Spec rule 28: a connection of a pod to itself through a Service is filtered.
     pub(super) filters_hairpins: bool,
-    /// Item 27: cluster-scoped policies can deny packets from a pod to its own node.
+    /// Spec rule 27: cluster-scoped policies can deny packets from a pod to its own node.
     pub(super) denies_own_node: bool,
 }
 

@@ -42,8 +42,8 @@ pub(super) fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
     metadata.labels.clone().unwrap_or_default()
 }
 
-/// Returns the labels of a namespace, with the label of its name (item 25). A namespace that is not listed has only
-/// this label.
+/// Returns the labels of a namespace, with the label of its name (spec rule 25). A namespace that is not listed has
+/// only this label.
 pub(super) fn namespace_labels(world: &Objects, name: &str) -> BTreeMap<String, String> {
     let found = world.namespaces.iter().find(|namespace| namespace.metadata.name.as_deref() == Some(name));
     let mut labels = found.map(|namespace| labels(&namespace.metadata)).unwrap_or_default();
@@ -51,7 +51,7 @@ pub(super) fn namespace_labels(world: &Objects, name: &str) -> BTreeMap<String, 
     labels
 }
 
-/// Returns whether a selector matches labels. Item 24: everything in a selector must match.
+/// Returns whether a selector matches labels. Spec rule 24: everything in a selector must match.
 pub(super) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && list(&selector.match_expressions).iter().all(|requirement| holds(requirement, labels))
@@ -72,7 +72,7 @@ pub(super) fn or_tcp(protocol: &Option<String>) -> &str {
     protocol.as_deref().unwrap_or("TCP")
 }
 
-/// Returns a list that may be missing. Missing equals empty (items 4, 5 and 6).
+/// Returns a list that may be missing. Missing equals empty (spec rules 4, 5 and 6).
 pub(super) fn list<T>(list: &Option<Vec<T>>) -> &[T] {
     list.as_deref().unwrap_or_default()
 }

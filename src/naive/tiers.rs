@@ -16,8 +16,8 @@ use super::objects::{
 /// What a tier may do: a set of actions. None means that no rule matches.
 type Possible = BTreeSet<Option<&'static str>>;
 
-/// Evaluates the Admin tier, NetworkPolicies (None: they do not isolate the subject) and the Baseline tier (items 39
-/// to 42).
+/// Evaluates the Admin tier, NetworkPolicies (None: they do not isolate the subject) and the Baseline tier (spec
+/// rules 39 to 42).
 pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> Option<Answer>) -> Answer {
     let subject = if ingress { flow.target } else { flow.source };
     let Some(subject) = pod(flow.world, subject) else { return Answer::Allow };
@@ -27,7 +27,7 @@ pub(super) fn answer(flow: &Flow, ingress: bool, network_policies: &dyn Fn() -> 
     settle(tier(flow, ingress, subject, "Admin"), &after_admin)
 }
 
-/// Returns the answer that all possible actions lead to, or Undefined if their answers differ (item 43).
+/// Returns the answer that all possible actions lead to, or Undefined if their answers differ (spec rule 43).
 fn settle(possible: Possible, next: &dyn Fn() -> Answer) -> Answer {
     common(possible.into_iter().map(|action| match action {
         Some("Accept") => Answer::Allow,
@@ -88,7 +88,7 @@ fn either(all: impl IntoIterator<Item = Possible>) -> Possible {
     union
 }
 
-/// Returns the actions of the first rule that matches, and of the rules before it that may match (item 41).
+/// Returns the actions of the first rule that matches, and of the rules before it that may match (spec rule 41).
 fn first_match(flow: &Flow, ingress: bool, policy: &Value) -> Possible {
     let mut possible = Possible::new();
     let direction = if ingress { "ingress" } else { "egress" };

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::actions::removed_end;
-use super::conclude::Finding;
+use super::finding::Finding;
 use super::ledger::Place;
 use super::planned::{Addresses, PlannedCell, ProbedCell, Servers, servers};
 use crate::plan::{Cell, Router, cells};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::actions::changes_servers;
+use super::finding::Finding;
 use super::observer::Observer;
 use super::planned::{NewPod, Obstacle, PlannedCell, ProbedCell};
 use super::track::Track;
@@ -12,15 +13,6 @@ use crate::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict, judge,
 };
 use crate::world::{Action, Capability, EndpointName};
-
-/// What a state showed of a cell.
-#[derive(Debug, Clone)]
-pub(crate) struct Finding {
-    /// The result, without what the author or the owner says about the cell.
-    pub(crate) result: CellResult,
-    /// Whether the result is about one endpoint of the cell's Service.
-    pub(crate) is_of_endpoint: bool,
-}
 
 impl<B: Backend> Observer<'_, B> {
     /// Returns what the probes of a cell showed after these actions. `stale` are the nodes that had not

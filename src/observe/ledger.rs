@@ -12,7 +12,7 @@ use crate::world::EndpointName;
 /// The index of a state, and of a cell in it.
 pub(super) type Place = (usize, usize);
 
-/// A probe of a denied cell that has not arrived so far.
+/// A probe whose delivery the policies deny, at its destination or at some endpoints of its Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sent {
     /// The state, counted from 0. `None` for rounds that no report shows.

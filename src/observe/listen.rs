@@ -10,7 +10,8 @@ use crate::plan::Listeners;
 use crate::verdict::Observation;
 use crate::world::EndpointName;
 
-/// What probes to listeners that could not be opened show: to all of an endpoint, or to single ones.
+/// What a probe shows if its listener could not be opened: one observation for the whole endpoint, or one for
+/// each such listener.
 #[derive(Debug, Default)]
 pub(super) struct Unavailable(HashMap<EndpointName, Result<HashMap<Listener, Observation>, Observation>>);
 

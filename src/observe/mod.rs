@@ -12,6 +12,7 @@ mod brackets;
 mod canary;
 mod conclude;
 mod control;
+mod finding;
 mod glance;
 mod held;
 mod late;
@@ -36,7 +37,7 @@ mod sighting;
 mod track;
 
 pub(crate) use baseline::Calibration;
-pub(crate) use conclude::Finding;
+pub(crate) use finding::Finding;
 pub(crate) use held::Held;
 pub(crate) use observer::{Applied, Observed, Observer};
 pub(crate) use planned::PlannedCell;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::conclude::Finding;
+use super::finding::Finding;
 use super::planned::{NewPod, PlannedCell, ProbedCell};
 use crate::backend::Backend;
 use crate::plan::{Cell, Route};

@@ -8,7 +8,7 @@ use netproof_probe::wire::Listener;
 
 use super::brackets::Brackets;
 use super::canary::Canaries;
-use super::conclude::Finding;
+use super::finding::Finding;
 use super::held::Held;
 use super::ledger::Ledger;
 use super::listen::{self, Open, Unavailable};

@@ -102,7 +102,8 @@ impl<B: Backend> Rounds<'_, B> {
                 self.ledger.note(nonce, probe(leg, shows, MeantFor::Destination(servers)));
             }
         }
-        // The DNS server, which answers a lookup, is no endpoint of the Service.
+        // A delivery at a denied endpoint is a leak, however late. The DNS server, which answers a lookup, is no
+        // endpoint of the Service.
         if decisive.found_name {
             let denied = self.denied_backends(planned);
             if arrived.elsewhere(nonce).is_none() && !denied.is_empty() {

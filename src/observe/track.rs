@@ -97,8 +97,8 @@ impl Loss {
 pub(super) struct Track {
     /// The last observation. After a leak, the observation that shows it. `None` before the first probe.
     pub(super) observation: Option<Observation>,
-    /// The best control of the silences since the cell last disagreed. A listener that ever answered its own
-    /// agent stays open as long as the agent lives.
+    /// Whether a path was alive when probes were silent, and whether the listener ever answered its own agent:
+    /// it stays open as long as the agent lives.
     pub(super) control: Control,
     /// Whether the lookup of the last probe was answered, if it needed one.
     pub(super) found_name: bool,

@@ -1,4 +1,4 @@
-//! Classes: groups of pods that every policy treats alike. Of their addresses, only ranges may be known.
+//! Classes: groups of pods that every policy treats alike. Perhaps only ranges of their addresses are known.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

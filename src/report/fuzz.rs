@@ -18,7 +18,7 @@ pub fn fuzz(run: &FuzzDocument, everything: bool) -> String {
     for found in &run.found {
         disagreement(found, &mut page);
     }
-    items(run, &mut page);
+    spec_rules(run, &mut page);
     fields(run, &mut page);
     page.text
 }
@@ -101,10 +101,10 @@ fn disagreement(found: &Finding, page: &mut Page) {
     page.line(format!("    {file}"));
 }
 
-fn items(run: &FuzzDocument, page: &mut Page) {
-    let explanation = "how many cases would have come out otherwise, were an item misread";
-    page.title(STRONG, "Items of docs/semantics.md", paint(FAINT, explanation));
-    for RuleCases { item, title, cases, out_of_reach } in &run.items {
+fn spec_rules(run: &FuzzDocument, page: &mut Page) {
+    let explanation = "how many cases depend on each rule of docs/semantics.md";
+    page.title(STRONG, "Spec rules", paint(FAINT, explanation));
+    for RuleCases { spec_rule, title, cases, out_of_reach } in &run.spec_rules {
         let cases = match cases {
             None => "-".to_owned(),
             Some(0) => paint(UNSURE, "     0"),
@@ -112,7 +112,7 @@ fn items(run: &FuzzDocument, page: &mut Page) {
         };
         let why =
             out_of_reach.as_ref().map(|why| format!(": {}", paint(FAINT, format!("out of reach: {why}"))));
-        page.line(format!(" {item:>3} {cases:>6}  {title}{}", why.unwrap_or_default()));
+        page.line(format!(" {spec_rule:>3} {cases:>6}  {title}{}", why.unwrap_or_default()));
     }
 }
 

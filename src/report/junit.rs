@@ -97,8 +97,8 @@ fn suite(scenario: &Scenario, whole_run: &[Property]) -> TestSuite {
     let mut suite = TestSuite::new(shown(&scenario.name));
     suite.set_time(scenario.took_ms.into());
     suite.add_property(Property::new("file", shown(&scenario.file)));
-    if let Some(Repetitions { asked, done, same }) = scenario.repetitions {
-        let numbers = [("repetitions", asked), ("carriedOut", done), ("same", same)];
+    if let Some(Repetitions { requested, done, same }) = scenario.repetitions {
+        let numbers = [("repetitions", requested), ("done", done), ("same", same)];
         suite.add_properties(numbers.map(|(name, number)| Property::new(name, number.to_string())));
     }
     suite.add_properties(latency("", &scenario.latency()));

@@ -33,14 +33,14 @@ pub fn profiles(profiles: &[Profile]) -> String {
     text
 }
 
-/// Returns the list for people: a line for each scenario, then the counts by tag and by item.
+/// Returns the list for people: a line for each scenario, then the counts by tag and by spec rule.
 pub fn scenarios_table(list: &ScenarioListDocument) -> String {
-    let ScenarioListDocument { scenarios, tags, items, .. } = list;
-    let mut table = Table::new(["scenario", "steps", "cases", "cells", "items", "tags"]);
+    let ScenarioListDocument { scenarios, tags, spec_rules, .. } = list;
+    let mut table = Table::new(["scenario", "steps", "cases", "cells", "spec rules", "tags"]);
     for scenario in scenarios {
-        let items: Vec<_> = scenario.items.iter().map(u8::to_string).collect();
+        let spec_rules: Vec<_> = scenario.spec_rules.iter().map(u8::to_string).collect();
         let numbers = [scenario.steps, scenario.cases, scenario.cells].map(thousands);
-        let texts = [items.join(", "), shown(scenario.tags.join(", "))];
+        let texts = [spec_rules.join(", "), shown(scenario.tags.join(", "))];
         table.row([shown(&scenario.name)].into_iter().chain(numbers).chain(texts));
     }
     let mut text = table.lines(1..4);
@@ -58,15 +58,15 @@ pub fn scenarios_table(list: &ScenarioListDocument) -> String {
         table.row([shown(tag), thousands(*scenarios), thousands(*cases)]);
     }
     let _ = write!(text, "\n{}", table.lines(1..3));
-    let (decided, undecided): (Vec<_>, Vec<_>) = items.iter().partition(|rule| rule.cases > 0);
-    let mut table = Table::new(["item", "scenarios", "cases", "about"]);
-    for ListedRule { item, title, scenarios, cases } in decided {
-        table.row([item.to_string(), thousands(*scenarios), thousands(*cases), title.clone()]);
+    let (decided, undecided): (Vec<_>, Vec<_>) = spec_rules.iter().partition(|rule| rule.cases > 0);
+    let mut table = Table::new(["spec rule", "scenarios", "cases", "about"]);
+    for ListedRule { spec_rule, title, scenarios, cases } in decided {
+        table.row([spec_rule.to_string(), thousands(*scenarios), thousands(*cases), title.clone()]);
     }
     let _ = write!(text, "\n{}", table.lines(0..3));
     if !undecided.is_empty() {
-        let items: Vec<_> = undecided.iter().map(|rule| rule.item.to_string()).collect();
-        let _ = writeln!(text, "\nwithout a case: {}", items.join(", "));
+        let undecided: Vec<_> = undecided.iter().map(|rule| rule.spec_rule.to_string()).collect();
+        let _ = writeln!(text, "\nwithout a case: {}", undecided.join(", "));
     }
     text
 }

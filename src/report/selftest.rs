@@ -11,7 +11,7 @@ use crate::document::{ENOUGH, Scenario, SelfTestDocument, TriedFault};
 
 /// Returns the report for people: the verdict, what is undetected, what detects nothing, and the matrix.
 pub fn selftest(result: &SelfTestDocument) -> String {
-    let SelfTestDocument { undetected, accusing, carried_out_again, idle, faults, .. } = result;
+    let SelfTestDocument { undetected, accusing, run_again, idle, faults, .. } = result;
     let mut page = Page::new(false);
     page.line(verdict(result));
     for (fault, why) in unmeasurable(result) {
@@ -29,10 +29,12 @@ pub fn selftest(result: &SelfTestDocument) -> String {
     let explanation = "they do not pass where enforcement is right";
     section(&mut page, "Accused without a fault", explanation, names(accusing));
     terminal::findings(&mut page, accusing);
-    section(&mut page, "Run again", "inconclusive at first, for these reasons", names(carried_out_again));
-    terminal::findings(&mut page, carried_out_again);
+    section(&mut page, "Run again", "inconclusive at first, for these reasons", names(run_again));
+    terminal::findings(&mut page, run_again);
     section(&mut page, "Scenarios that detect nothing", "no fault shows in them", idle.iter().cloned());
-    matrix(&mut page, result);
+    if !result.quick {
+        matrix(&mut page, result);
+    }
     page.text
 }
 
@@ -47,8 +49,8 @@ fn summary(result: &SelfTestDocument) -> String {
         _ => format!("{} not detected by {ENOUGH} cases", count(undetected, "fault is", "faults are")),
     };
     let accused = match result.accusing.len() {
-        0 => "no fault is reported without one".to_owned(),
-        accusing => format!("{} without one", count(accusing, "scenario fails", "scenarios fail")),
+        0 => "nothing is reported when there is no fault".to_owned(),
+        accusing => format!("{} when there is no fault", count(accusing, "scenario fails", "scenarios fail")),
     };
     format!("{detected}, and {accused}")
 }
@@ -129,16 +131,16 @@ pub fn selftest_markdown(result: &SelfTestDocument) -> String {
         let _ = write!(text, " `{fault}` cannot be shown on this kernel.");
     }
     text.push_str("\n\n");
-    let _ = writeln!(text, "| fault | what goes wrong | items | detected by |\n|---|---|---|---|");
+    let _ = writeln!(text, "| fault | what goes wrong | spec rules | detected by |\n|---|---|---|---|");
     for fault in &result.faults {
-        let TriedFault { name, items, explanation, .. } = fault;
-        let items: Vec<_> = items.iter().map(u8::to_string).collect();
+        let TriedFault { name, spec_rules, explanation, .. } = fault;
+        let spec_rules: Vec<_> = spec_rules.iter().map(u8::to_string).collect();
         let detected = match &fault.unmeasurable {
             Some(_) => "not measurable on this kernel".to_owned(),
             None => count(fault.detecting(), "scenario", "scenarios"),
         };
         let seen = fault.seen.as_ref().map(|seen| format!(" (seen: {seen})")).unwrap_or_default();
-        let _ = writeln!(text, "| `{name}` | {explanation}{seen} | {} | {detected} |", items.join(", "));
+        let _ = writeln!(text, "| `{name}` | {explanation}{seen} | {} | {detected} |", spec_rules.join(", "));
     }
     text
 }

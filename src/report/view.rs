@@ -181,12 +181,12 @@ pub(super) fn percent(share: f64) -> String {
 
 /// Returns how much less a run proves than `--confidence` requests. `None` if it proves enough.
 pub(super) fn less_proved(proof: &Proof) -> Option<String> {
-    let (found, asked) = (proof.detectable_share?, proof.asked_share?);
+    let (found, requested) = (proof.detectable_share?, proof.requested_share?);
     proof.falls_short.then(|| {
         format!(
             "only a leak of {} of the connections would have shown with 95 %, and --confidence asks for {}",
             percent(found),
-            percent(asked)
+            percent(requested)
         )
     })
 }

@@ -14,7 +14,7 @@ pub enum Event {
         /// The scenario's index in the run.
         index: usize,
         /// Number of scenarios in the run.
-        asked: usize,
+        requested: usize,
         /// The scenario's name.
         name: String,
     },

@@ -38,11 +38,11 @@ pub async fn run<B: Backend>(
     interrupted: watch::Receiver<bool>,
 ) -> RunResult {
     let start = Instant::now();
-    let asked = scenarios.len();
+    let requested = scenarios.len();
     let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
         let scenario = scenarios.get(index)?;
         let span = tracing::debug_span!("scenario", title = scenario.title());
-        let ran = run_one((index, asked), scenario, settings, backend, events, interrupted.clone());
+        let ran = run_one((index, requested), scenario, settings, backend, events, interrupted.clone());
         Some(ran.instrument(span))
     });
     let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
@@ -54,13 +54,13 @@ pub async fn run<B: Backend>(
     let interrupted = *interrupted.borrow();
     RunResult {
         scenarios: merge(results.into_values().collect(), times),
-        asked: titles.iter().collect::<HashSet<_>>().len(),
+        requested: titles.iter().collect::<HashSet<_>>().len(),
         interrupted,
         stopped: failed && !unfinished.is_empty(),
         unfinished,
         environment,
         profiles: settings.profiles.iter().map(Profile::applied).collect(),
-        asked_share: settings.observe.leak_share,
+        requested_share: settings.observe.leak_share,
         took: start.elapsed(),
     }
 }
@@ -86,10 +86,10 @@ async fn collect(
     (results, false)
 }
 
-/// Runs one scenario. `index` is its index among the `asked` scenarios of the run. Returns `None` if the run
+/// Runs one scenario. `index` is its index among the `requested` scenarios of the run. Returns `None` if the run
 /// was interrupted before the scenario's end.
 async fn run_one<B: Backend>(
-    (index, asked): (usize, usize),
+    (index, requested): (usize, usize),
     scenario: &Scenario,
     settings: &Settings,
     backend: Result<B, Error>,
@@ -97,7 +97,7 @@ async fn run_one<B: Backend>(
     mut interrupted: watch::Receiver<bool>,
 ) -> Option<(usize, ScenarioResult)> {
     let ran = async {
-        events.send(Event::ScenarioStarted { index, asked, name: scenario.title() });
+        events.send(Event::ScenarioStarted { index, requested, name: scenario.title() });
         let result = match backend {
             Ok(mut backend) => {
                 let result = scenario::run(index, scenario, settings, &mut backend, events).await;

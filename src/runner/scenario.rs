@@ -146,7 +146,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let Observed { cells, new_pods, rounds, loss } = observed;
         Ok(StepResult {
             name: step.name.clone(),
-            items: step.items.clone(),
+            spec_rules: step.spec_rules.clone(),
             cells: cells.into_iter().map(|finding| with_claims(finding, step)).collect(),
             new_pods,
             open_connections,

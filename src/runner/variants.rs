@@ -19,16 +19,16 @@ pub trait Trials<V> {
 }
 
 /// Runs one scenario, and tries the backend's variants after each step. `index` is the scenario's index among
-/// the `asked` scenarios of the run.
+/// the `requested` scenarios of the run.
 pub async fn run_with_variants<B: Variants>(
-    (index, asked): (usize, usize),
+    (index, requested): (usize, usize),
     scenario: &Scenario,
     settings: &Settings,
     mut backend: B,
     events: &Events,
     trials: &mut impl Trials<B::Variant>,
 ) -> ScenarioResult {
-    events.send(Event::ScenarioStarted { index, asked, name: scenario.title() });
+    events.send(Event::ScenarioStarted { index, requested, name: scenario.title() });
     let start = Instant::now();
     let mut run = ScenarioRun::new(index, scenario, settings, &mut backend, events);
     let mut steps = Vec::new();

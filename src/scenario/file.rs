@@ -23,7 +23,7 @@ pub(super) struct ScenarioFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct MetadataFile {
     pub(super) name: Located<String>,
     #[serde(default)]
@@ -31,7 +31,7 @@ pub(super) struct MetadataFile {
     #[serde(default)]
     pub(super) tags: Vec<String>,
     #[serde(default)]
-    pub(super) items: Vec<Located<i64>>,
+    pub(super) spec_rules: Vec<Located<i64>>,
     #[serde(default)]
     pub(super) references: Vec<String>,
 }
@@ -118,7 +118,7 @@ pub(super) struct StepFile {
     pub(super) name: Located<String>,
     #[serde(default)]
     pub(super) description: String,
-    pub(super) items: Option<Vec<Located<i64>>>,
+    pub(super) spec_rules: Option<Vec<Located<i64>>>,
     #[serde(default)]
     pub(super) requires: Vec<Located<String>>,
     #[serde(default)]

@@ -76,16 +76,16 @@ impl Reader {
             return Err(self.error(file.steps.at, "steps: at least one step is needed"));
         }
         let mut ignored = BTreeMap::new();
-        let items = self.items(&file.metadata.items)?;
+        let spec_rules = self.spec_rules(&file.metadata.spec_rules)?;
         let requires = self.requires(&file.requires)?;
-        let steps = self.steps(file.steps.value, &world, &items, &requires, &mut ignored)?;
+        let steps = self.steps(file.steps.value, &world, &spec_rules, &requires, &mut ignored)?;
         let OtherKinds { ignored, unmodelled, warnings } = OtherKinds::new(&ignored);
         Ok(Scenario {
             nodes: Vec::new(),
             name: file.metadata.name.value,
             description: file.metadata.description,
             tags: file.metadata.tags,
-            items,
+            spec_rules,
             references: file.metadata.references,
             world,
             probes,
@@ -98,12 +98,12 @@ impl Reader {
         })
     }
 
-    fn items(&self, numbers: &[Located<i64>]) -> Result<BTreeSet<SpecRule>, Error> {
-        let item = |Located { value, at }: &Located<i64>| {
+    fn spec_rules(&self, numbers: &[Located<i64>]) -> Result<BTreeSet<SpecRule>, Error> {
+        let spec_rule = |Located { value, at }: &Located<i64>| {
             SpecRule::new(*value)
-                .ok_or_else(|| self.error(*at, format!("items: docs/semantics.md has no item {value}")))
+                .ok_or_else(|| self.error(*at, format!("specRules: docs/semantics.md has no rule {value}")))
         };
-        numbers.iter().map(item).collect()
+        numbers.iter().map(spec_rule).collect()
     }
 
     fn requires(&self, names: &[Located<String>]) -> Result<BTreeSet<Capability>, Error> {
@@ -131,7 +131,7 @@ impl Reader {
         &self,
         files: Vec<StepFile>,
         start: &World,
-        items: &BTreeSet<SpecRule>,
+        spec_rules: &BTreeSet<SpecRule>,
         requires: &BTreeSet<Capability>,
         ignored: &mut BTreeMap<OtherObject, usize>,
     ) -> Result<Vec<Step>, Error> {
@@ -142,7 +142,7 @@ impl Reader {
             if !names.insert(file.name.value.clone()) {
                 return Err(self.twice(file.name.at, "step", &file.name.value));
             }
-            let own_items = file.items.as_deref().map(|items| self.items(items)).transpose()?;
+            let own_rules = file.spec_rules.as_deref().map(|rules| self.spec_rules(rules)).transpose()?;
             let actions = self.actions(&file, &world, ignored)?;
             for Located { value: action, at } in &actions {
                 world.apply(action).map_err(|error| self.caused(*at, "", error))?;
@@ -150,7 +150,7 @@ impl Reader {
             steps.push(Step {
                 name: file.name.value,
                 description: file.description,
-                items: own_items.unwrap_or_else(|| items.clone()),
+                spec_rules: own_rules.unwrap_or_else(|| spec_rules.clone()),
                 requires: &self.requires(&file.requires)? | requires,
                 actions: actions.into_iter().map(|action| action.value).collect(),
                 keep_open: self.keep_open(&file.keep_open)?,

@@ -23,8 +23,8 @@ pub struct Scenario {
     pub description: String,
     /// `metadata.tags`
     pub tags: Vec<String>,
-    /// `metadata.items`: items that its steps decide, unless a step lists its own.
-    pub items: BTreeSet<SpecRule>,
+    /// `metadata.specRules`: spec rules that its steps decide, unless a step lists its own.
+    pub spec_rules: BTreeSet<SpecRule>,
     /// `metadata.references`
     pub references: Vec<String>,
     /// The initial cluster.
@@ -50,8 +50,8 @@ impl Scenario {
     pub(crate) fn worlds(&self) -> impl Iterator<Item = (&Step, World)> {
         self.steps.iter().scan(self.world.clone(), |world, step| {
             for action in &step.actions {
-                // The loader has applied the same actions before, so there is no error.
-                let _done = world.apply(action);
+                let applied = world.apply(action);
+                debug_assert!(applied.is_ok(), "the loader has applied the same actions before");
             }
             Some((step, world.clone()))
         })

@@ -1,12 +1,12 @@
-//! The items of `docs/semantics.md`, which cases decide.
+//! The spec rules, which cases decide.
 
 use std::fmt;
 
-/// An item of `docs/semantics.md`, by its number.
+/// A spec rule, by its number: one of the numbered rules of `docs/semantics.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpecRule(u8);
 
-/// Titles of the items, in the order of their numbers, which start at 1.
+/// Titles of the spec rules, in the order of their numbers, which start at 1.
 const TITLES: [&str; 43] = [
     "directions that no policy selects are open, each for itself",
     "policyTypes left out",
@@ -54,14 +54,14 @@ const TITLES: [&str; 43] = [
 ];
 
 impl SpecRule {
-    /// Returns all items, by number.
+    /// Returns all spec rules, by number.
     pub fn all() -> impl Iterator<Item = Self> {
         (1u8..).zip(TITLES).map(|(number, _)| Self(number))
     }
 
-    /// Returns the item with this number. `None` if there is none.
+    /// Returns the spec rule with this number. `None` if there is none.
     pub fn new(number: i64) -> Option<Self> {
-        Self::all().find(|item| i64::from(item.0) == number)
+        Self::all().find(|rule| i64::from(rule.0) == number)
     }
 
     /// Returns its number.

@@ -14,8 +14,8 @@ pub struct Step {
     pub name: String,
     /// Why it matters.
     pub description: String,
-    /// Items that the step decides. By default those of its scenario.
-    pub items: BTreeSet<SpecRule>,
+    /// Spec rules that the step decides. By default those of its scenario.
+    pub spec_rules: BTreeSet<SpecRule>,
     /// What the environment must have, according to the scenario or the step. If something is missing, the
     /// cells that need it are skipped.
     pub requires: BTreeSet<Capability>,

@@ -15,8 +15,8 @@ pub(crate) struct Selection {
     pub tags: Vec<String>,
     /// Tags that the scenario does not have.
     pub skipped_tags: Vec<String>,
-    /// Items, of which a case of the scenario decides one.
-    pub items: Vec<SpecRule>,
+    /// Spec rules, of which a case of the scenario decides one.
+    pub spec_rules: Vec<SpecRule>,
     /// Patterns of the scenario's name, in which `*` stands for any text.
     pub names: Vec<String>,
     /// Shard of the scenarios that match all other fields.
@@ -34,7 +34,8 @@ pub(crate) enum Nothing {
         /// Similar names.
         near: Vec<String>,
     },
-    /// Another condition matches no scenario, or no scenario matches all conditions. The message says which.
+    /// Another condition matches no scenario, no scenario matches all conditions, or the shard is empty. The message
+    /// says which.
     #[error("{0}")]
     Conditions(String),
 }
@@ -43,7 +44,7 @@ impl Selection {
     /// Returns the selected scenarios, in their order. At least one.
     ///
     /// # Errors
-    /// If no scenario is selected, or if a tag, item or name matches no scenario.
+    /// If no scenario is selected, or if a tag, spec rule or name matches no scenario.
     pub(crate) fn select(&self, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
         self.check(&scenarios)?;
         let all = scenarios.len();
@@ -60,8 +61,10 @@ impl Selection {
             self.names.iter().any(|pattern| wildcard(pattern, &scenario.name))
         });
         keep("--tag", self.tags.clone(), &|scenario| has_one(scenario, &self.tags));
-        let items = self.items.iter().map(ToString::to_string).collect();
-        keep("--item", items, &|scenario| decided(scenario).any(|item| self.items.contains(item)));
+        let spec_rules = self.spec_rules.iter().map(ToString::to_string).collect();
+        keep("--spec-rule", spec_rules, &|scenario| {
+            decided(scenario).any(|rule| self.spec_rules.contains(rule))
+        });
         keep("--skip-tag", self.skipped_tags.clone(), &|scenario| !has_one(scenario, &self.skipped_tags));
         if selected.is_empty() {
             let left = left.join(", then ");
@@ -86,9 +89,10 @@ impl Selection {
                 return Err(Nothing::Conditions(format!("--tag {tag}: no scenario has this tag{hint}")));
             }
         }
-        for item in &self.items {
-            if !scenarios.iter().flat_map(decided).any(|other| other == item) {
-                let message = format!("--item {item}: no case decides this item ({})", item.title());
+        for rule in &self.spec_rules {
+            if !scenarios.iter().flat_map(decided).any(|other| other == rule) {
+                let message =
+                    format!("--spec-rule {rule}: no case decides this spec rule ({})", rule.title());
                 return Err(Nothing::Conditions(message));
             }
         }
@@ -119,9 +123,9 @@ fn has_one(scenario: &Scenario, tags: &[String]) -> bool {
     scenario.tags.iter().any(|tag| tags.contains(tag))
 }
 
-/// Returns the items that the steps of a scenario decide.
+/// Returns the spec rules that the steps of a scenario decide.
 fn decided(scenario: &Scenario) -> impl Iterator<Item = &SpecRule> {
-    scenario.steps.iter().flat_map(|step| &step.items)
+    scenario.steps.iter().flat_map(|step| &step.spec_rules)
 }
 
 fn in_shard(shard: Shard, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Nothing> {
@@ -150,9 +154,9 @@ mod tests {
     use crate::source::Text;
 
     fn library() -> Vec<Scenario> {
-        let scenario = |name: &str, tags: &str, items: &str| {
+        let scenario = |name: &str, tags: &str, spec_rules: &str| {
             let content = format!(
-                "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: {name}, tags: [{tags}], items: [{items}]}}\nsteps: [{{name: a}}]\n"
+                "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: {name}, tags: [{tags}], specRules: [{spec_rules}]}}\nsteps: [{{name: a}}]\n"
             );
             Text { name: format!("{name}.yaml").into(), content }
         };
@@ -189,8 +193,8 @@ mod tests {
         assert_eq!(names(&skipping).unwrap(), ["default-deny"]);
         let named = Selection { names: strings(&["d*"]), ..tagged(&["ingress"]) };
         assert_eq!(names(&named).unwrap(), ["default-deny"]);
-        let items = [17, 29].map(|number| SpecRule::new(number).unwrap()).to_vec();
-        assert_eq!(names(&Selection { items, ..Selection::default() }).unwrap(), ["named-ports", "dns"]);
+        let spec_rules = [17, 29].map(|number| SpecRule::new(number).unwrap()).to_vec();
+        assert_eq!(names(&Selection { spec_rules, ..Selection::default() }).unwrap(), ["named-ports", "dns"]);
     }
 
     #[test]
@@ -201,20 +205,20 @@ mod tests {
         );
         let misspelt = Selection { names: strings(&["named-*", "dsn"]), ..Selection::default() };
         assert_eq!(names(&misspelt).unwrap_err(), "--name dsn: no scenario has such a name; near: dns");
-        let items = vec![SpecRule::new(2).unwrap()];
+        let spec_rules = vec![SpecRule::new(2).unwrap()];
         assert_eq!(
-            names(&Selection { items, ..Selection::default() }).unwrap_err(),
-            "--item 2: no case decides this item (policyTypes left out)"
+            names(&Selection { spec_rules, ..Selection::default() }).unwrap_err(),
+            "--spec-rule 2: no case decides this spec rule (policyTypes left out)"
         );
     }
 
     #[test]
     fn what_is_left_by_each_is_told_if_nothing_is() {
-        let items = vec![SpecRule::new(29).unwrap()];
-        let selection = Selection { items, ..tagged(&["ingress", "ports"]) };
+        let spec_rules = vec![SpecRule::new(29).unwrap()];
+        let selection = Selection { spec_rules, ..tagged(&["ingress", "ports"]) };
         assert_eq!(
             names(&selection).unwrap_err(),
-            "nothing to run: of 3 scenarios, --tag ingress --tag ports leaves 2, then --item 29 leaves 0"
+            "nothing to run: of 3 scenarios, --tag ingress --tag ports leaves 2, then --spec-rule 29 leaves 0"
         );
         let shard = |text: &str| Selection { shard: Some(text.parse().unwrap()), ..Selection::default() };
         assert_eq!(

@@ -8,6 +8,7 @@
 mod packets;
 mod result;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -26,22 +27,28 @@ use crate::verdict::Verdict;
 /// Number of cases that must detect each fault.
 pub(crate) const ENOUGH: usize = 2;
 
-/// Tries every scenario against every fault. Returns `None` if interrupted.
+/// How many cases have detected each fault so far.
+type Found = RefCell<BTreeMap<&'static str, usize>>;
+
+/// Tries every scenario against every fault, or against those that are not detected by [`ENOUGH`] cases yet if it has
+/// to be quick. Returns `None` if interrupted.
 ///
 /// # Errors
 /// If this machine cannot run the lab.
 pub(crate) async fn selftest(
     scenarios: &[Scenario],
     faults: &[Fault],
+    is_quick: bool,
     settings: &Settings,
     events: &Events,
     mut interrupted: watch::Receiver<bool>,
 ) -> Result<Option<SelfTest>, Error> {
     let start = Instant::now();
+    let found = is_quick.then(Found::default);
     let tried = async {
         let all: Vec<_> = scenarios.iter().enumerate().collect();
         let once = all.iter().map(|(index, scenario)| (*index, *scenario, faults.to_vec())).collect();
-        let once = try_all(once, 1, settings, events).await?;
+        let once = try_all(once, 1, found.as_ref(), settings, events).await?;
         let (mut trials, mut unmeasured): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
         for (index, trial) in once {
             let Some(scenario) = scenarios.get(index).filter(|_| trial.is_inconclusive()) else {
@@ -51,7 +58,12 @@ pub(crate) async fn selftest(
             // A busy machine measures nothing wrong, but may not measure everything. Alone, the scenario has
             // enough time.
             let again = vec![(index, scenario, faults.to_vec())];
-            trials.extend(try_all(again, 1, settings, events).await?.into_iter().map(|(_, trial)| trial));
+            trials.extend(
+                try_all(again, 1, found.as_ref(), settings, events)
+                    .await?
+                    .into_iter()
+                    .map(|(_, trial)| trial),
+            );
             unmeasured.push(trial);
         }
         // If only one scenario detects a fault, more than one of its cases must detect it.
@@ -63,12 +75,18 @@ pub(crate) async fn selftest(
             (*index, *scenario, faults.iter().copied().filter(is_lonely).collect())
         });
         let lonely = lonely.filter(|(_, _, faults): &Try<'_>| !faults.is_empty()).collect();
-        for (index, again) in try_all(lonely, ENOUGH, settings, events).await? {
+        for (index, again) in try_all(lonely, ENOUGH, None, settings, events).await? {
             if let Some(trial) = trials.get_mut(index) {
                 trial.detections.extend(again.detections);
             }
         }
-        Ok(SelfTest { faults: faults.to_vec(), scenarios: trials, unmeasured, took: start.elapsed() })
+        Ok(SelfTest {
+            faults: faults.to_vec(),
+            scenarios: trials,
+            unmeasured,
+            is_quick,
+            took: start.elapsed(),
+        })
     };
     tokio::select! {
         biased;
@@ -84,16 +102,17 @@ type Try<'a> = (usize, &'a Scenario, Vec<Fault>);
 async fn try_all(
     scenarios: Vec<Try<'_>>,
     cases: usize,
+    found: Option<&Found>,
     settings: &Settings,
     events: &Events,
 ) -> Result<Vec<(usize, ScenarioTrial)>, Error> {
-    let asked = scenarios.len();
+    let requested = scenarios.len();
     let trials = scenarios.into_iter().enumerate().map(|(place, (index, scenario, faults))| async move {
         let faults: Vec<_> = faults.into_iter().filter(|fault| packets::are_sent(scenario, *fault)).collect();
-        let mut wanted = Wanted::new(scenario, &faults, cases);
+        let mut wanted = Wanted::new(scenario, &faults, cases, found);
         let lab = Lab::with_variants(faults.iter().copied())?;
         let right =
-            runner::run_with_variants((place, asked), scenario, settings, lab, events, &mut wanted).await;
+            runner::run_with_variants((place, requested), scenario, settings, lab, events, &mut wanted).await;
         let (scenario, detections) = (scenario.name.clone(), wanted.detections());
         Ok((index, ScenarioTrial { scenario, right, detections }))
     });
@@ -110,12 +129,14 @@ struct Wanted<'a> {
     faults: &'a [Fault],
     /// Number of cases in which each fault must show.
     cases: usize,
+    /// What all scenarios together have detected. `None` if every scenario tries every fault.
+    found: Option<&'a Found>,
     shown: BTreeMap<&'static str, (Fault, Detection)>,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(scenario: &'a Scenario, faults: &'a [Fault], cases: usize) -> Self {
-        Self { scenario, faults, cases, shown: BTreeMap::new() }
+    fn new(scenario: &'a Scenario, faults: &'a [Fault], cases: usize, found: Option<&'a Found>) -> Self {
+        Self { scenario, faults, cases, found, shown: BTreeMap::new() }
     }
 
     fn detections(self) -> Vec<(Fault, Detection)> {
@@ -125,10 +146,14 @@ impl<'a> Wanted<'a> {
 
 impl Trials<Fault> for Wanted<'_> {
     fn wanted(&self, _step: usize) -> Vec<Fault> {
+        let found = self.found.map(RefCell::borrow);
+        let is_found = |fault: &Fault| {
+            found.as_ref().and_then(|found| found.get(fault.name)).is_some_and(|cases| *cases >= ENOUGH)
+        };
         let is_open = |fault: &Fault| {
             self.shown.get(fault.name).is_none_or(|(_, detection)| detection.steps.len() < self.cases)
         };
-        self.faults.iter().copied().filter(is_open).collect()
+        self.faults.iter().copied().filter(|fault| !is_found(fault) && is_open(fault)).collect()
     }
 
     fn seen(&mut self, fault: Fault, step: usize, verdicts: &[Verdict]) {
@@ -153,6 +178,9 @@ impl Trials<Fault> for Wanted<'_> {
             is_detected |= matches!(verdict, Verdict::Leak | Verdict::Blocked);
         }
         if is_detected {
+            if let Some(found) = self.found {
+                *found.borrow_mut().entry(fault.name).or_default() += 1;
+            }
             detection.steps.insert(name);
         }
     }
@@ -174,7 +202,7 @@ mod tests {
             Scenario::from_text(&format!("{head}probes: [80/TCP, 80/SCTP]\nsteps: [{{name: s}}]\n"));
         let faults = ["ignore-sctp", "ignore-ingress", "ignore-ipv6"];
         let faults: [Fault; 3] = faults.map(|name| name.parse().unwrap());
-        let mut wanted = Wanted::new(&scenario, &faults, 1);
+        let mut wanted = Wanted::new(&scenario, &faults, 1, None);
         let unsent = Verdict::Skipped(Capability::Sctp);
         for fault in faults {
             wanted.seen(fault, 0, &[Verdict::Match, unsent.clone()]);
@@ -183,5 +211,27 @@ mod tests {
             wanted.detections().into_iter().map(|(f, d)| (f.name, d.unmeasurable)).collect();
         let sctp = ("ignore-sctp", Some("no sctp".to_owned()));
         assert_eq!(excused, [("ignore-ingress", None), ("ignore-ipv6", None), sctp]);
+    }
+
+    #[test]
+    fn a_quick_self_test_tries_no_fault_that_two_cases_have_detected() {
+        let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
+        let scenario = Scenario::from_text(&format!("{head}probes: [80/TCP]\nsteps: [{{name: s}}]\n"));
+        let faults: [Fault; 2] = ["ignore-ingress", "ignore-egress"].map(|name| name.parse().unwrap());
+        let found = Found::default();
+        let detect = |verdict: Verdict| {
+            let mut wanted = Wanted::new(&scenario, &faults, 1, Some(&found));
+            wanted.seen(faults[0], 0, &[verdict]);
+        };
+        let tried = || {
+            let wanted = Wanted::new(&scenario, &faults, 1, Some(&found)).wanted(0);
+            wanted.into_iter().map(|fault| fault.name).collect::<Vec<_>>()
+        };
+        for verdict in [Verdict::Leak, Verdict::Match] {
+            detect(verdict);
+            assert_eq!(tried(), ["ignore-ingress", "ignore-egress"]);
+        }
+        detect(Verdict::Blocked);
+        assert_eq!(tried(), ["ignore-egress"]);
     }
 }

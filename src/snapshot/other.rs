@@ -187,15 +187,15 @@ const fn perhaps(what: &'static str) -> Part {
     Part::Perhaps(Cow::Borrowed(what))
 }
 
-/// It allows or denies packets.
+/// Of kinds that allow or deny packets.
 const DECIDES: Part = unmodelled("allows or denies packets by rules that netproof does not model");
-/// The network plugin does not enforce it.
+/// Of kinds that the network plugin does not enforce.
 const STAGED: Part = unmodelled("is staged: it is not in force, and netproof does not model what it plans");
-/// It redirects packets, or changes their source address.
+/// Of kinds that redirect packets, or change their source address.
 const REDIRECTS: Part = unmodelled("changes where packets come from or go to, which netproof does not model");
-/// It puts pods into networks of their own.
+/// Of kinds that put pods into networks of their own.
 const SEPARATES: Part = unmodelled("gives pods networks of their own, which netproof does not model");
-/// It decides about requests, on connections that NetworkPolicies allow.
+/// Of kinds that decide about requests, on connections that NetworkPolicies allow.
 const ACTS_ABOVE: Part =
     perhaps("decides about requests on connections that policies allow; netproof shows the connections");
 /// It adds networks to pods. NetworkPolicies do not apply there.
@@ -252,7 +252,8 @@ const FOREIGN_POLICIES: &[Kinds] = {
     ]
 };
 
-/// Kinds that make pods or other objects. The text says how to get manifests that netproof can read instead.
+/// Kinds that make pods or other objects. If there is a way to get manifests that netproof can read instead, the text
+/// names it.
 const MAKERS: &[Kinds] = {
     const TEMPLATE: Part = unmodelled(
         "is a template of objects, which netproof does not read: pipe `oc process -f FILE -o json` to it",
@@ -338,7 +339,7 @@ mod tests {
 
     #[test]
     fn policies_of_other_kinds_are_told_apart_from_config_maps() {
-        // Each group with kinds of it.
+        // Each group, with some of its kinds.
         let unmodelled = [
             ("", "DeploymentConfig PodTemplate"),
             ("admissionregistration.k8s.io", "MutatingAdmissionPolicy MutatingAdmissionPolicyBinding"),

@@ -11,7 +11,7 @@ use super::field::{Field, Problem};
 use crate::policy::{Labels, Port, Protocol};
 use crate::source::quote;
 
-/// Returns a problem with a text that is not valid.
+/// Refuses a text that is not valid. `what` says what it should be.
 fn check(is_valid: bool, text: &str, what: &str, field: &Field<'_>) -> Result<(), Problem> {
     if is_valid { Ok(()) } else { Err(field.problem(format!("{} is not {what}", quote(text)))) }
 }

@@ -33,7 +33,7 @@ pub enum SyntaxProblem {
     /// The parser of YAML refuses the text.
     #[error("not YAML: {0}")]
     NotYaml(ErrorKind),
-    /// The text could be misread, or `kubectl` reads it differently. The text is the message.
+    /// netproof refuses the text, because it could be misread or has no meaning. The field is the message.
     #[error("{0}")]
     Refused(Cow<'static, str>),
 }

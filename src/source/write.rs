@@ -19,7 +19,7 @@ const ORDER: [&str; 32] = [
     "metadata",
     "description",
     "tags",
-    "items",
+    "specRules",
     "topology",
     "nodes",
     "families",

@@ -37,7 +37,6 @@ pub struct Counts {
     /// Claims that were judged.
     pub judged: usize,
     /// Cells that the policies deny, judged or not.
-    #[serde(skip)]
     pub denials: usize,
     /// Judged claims that are denials.
     pub judged_denials: usize,

@@ -107,7 +107,7 @@ pub struct Proof {
     pub detectable_share: Option<f64>,
     /// Share that `--confidence` requests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub asked_share: Option<f64>,
+    pub requested_share: Option<f64>,
     /// Whether the requested share might not have been found.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub falls_short: bool,
@@ -135,11 +135,11 @@ impl Proof {
 
     /// Adds the share that was requested. The tolerance is there because the loss of the network is an
     /// estimate, which changes with every probe.
-    fn asked(self, share: Option<f64>) -> Self {
+    fn requested(self, share: Option<f64>) -> Self {
         const TOLERANCE: f64 = 1.05;
         let shares = share.zip(self.detectable_share);
-        let falls_short = shares.is_some_and(|(asked, detectable)| detectable > asked * TOLERANCE);
-        Self { asked_share: share, falls_short, ..self }
+        let falls_short = shares.is_some_and(|(requested, detectable)| detectable > requested * TOLERANCE);
+        Self { requested_share: share, falls_short, ..self }
     }
 }
 
@@ -169,7 +169,7 @@ impl StepResult {
             enforcement_points: points.len(),
             untold_enforcement_points: points.len() - alone,
             fewest_per_enforcement_point: fewest.unwrap_or_default(),
-            // The loss of a step without denials takes no power away.
+            // The loss of a step without denials makes no proof weaker.
             detectable_share: fewest.map(|fewest| detectable_share(fewest, self.loss)),
             ..Proof::default()
         }
@@ -179,7 +179,10 @@ impl StepResult {
 impl RunResult {
     /// Returns what the denials of the run rest on.
     pub fn proof(&self) -> Proof {
-        self.steps().map(StepResult::proof).fold(Proof::default(), Proof::plus).asked(self.asked_share)
+        self.steps()
+            .map(StepResult::proof)
+            .fold(Proof::default(), Proof::plus)
+            .requested(self.requested_share)
     }
 }
 
@@ -221,14 +224,14 @@ mod tests {
         };
         assert_eq!(proof.plus(Proof::default()), proof);
         assert_eq!(Proof::default().plus(proof), proof);
-        assert!(!Proof::default().asked(Some(0.1)).falls_short);
+        assert!(!Proof::default().requested(Some(0.1)).falls_short);
     }
 
     #[test]
     fn what_was_asked_for_is_missed_by_more_than_an_estimate_may_change() {
         let falls_short = |fewest| {
             let detectable_share = Some(detectable_share(fewest, 0.0));
-            Proof { detectable_share, ..Proof::default() }.asked(Some(0.01)).falls_short
+            Proof { detectable_share, ..Proof::default() }.requested(Some(0.01)).falls_short
         };
         assert!(!falls_short(probes_for(0.01, 0.0)));
         assert!(falls_short(probes_for(0.01, 0.0) * 9 / 10));

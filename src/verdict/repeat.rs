@@ -6,9 +6,9 @@ use super::judge::Verdict;
 use super::latency::{Punctuality, TimeToSettle};
 use super::result::{CellResult, Repetitions, ScenarioResult, StepResult};
 
-/// Merges the results of repetitions, in the order of the first ones. `asked` returns the count of requested
+/// Merges the results of repetitions, in the order of the first ones. `requested` returns the count of requested
 /// repetitions of the scenario with a name.
-pub fn merge(results: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Vec<ScenarioResult> {
+pub fn merge(results: Vec<ScenarioResult>, requested: impl Fn(&str) -> usize) -> Vec<ScenarioResult> {
     let mut places = HashMap::<String, usize>::new();
     let mut groups: Vec<Vec<ScenarioResult>> = Vec::new();
     for result in results {
@@ -18,17 +18,17 @@ pub fn merge(results: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Vec
             None => groups.push(vec![result]),
         }
     }
-    groups.into_iter().filter_map(|group| merge_group(group, &asked)).collect()
+    groups.into_iter().filter_map(|group| merge_group(group, &requested)).collect()
 }
 
 /// Merges the results of one scenario. Returns `None` without results.
-fn merge_group(group: Vec<ScenarioResult>, asked: impl Fn(&str) -> usize) -> Option<ScenarioResult> {
+fn merge_group(group: Vec<ScenarioResult>, requested: impl Fn(&str) -> usize) -> Option<ScenarioResult> {
     let first = group.first()?;
-    let asked = asked(&first.name);
-    if asked < 2 {
+    let requested = requested(&first.name);
+    if requested < 2 {
         return group.into_iter().next();
     }
-    let repetitions = Some(Repetitions { asked, done: group.len(), same: same(&group) });
+    let repetitions = Some(Repetitions { requested, done: group.len(), same: same(&group) });
     // A repetition that was not run to its end has fewer steps.
     let most = group.iter().map(|result| result.steps.len()).max()?;
     let longest = group.iter().find(|result| result.steps.len() == most)?;

@@ -77,8 +77,8 @@ impl CellResult {
         if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
     }
 
-    /// Returns whether the policies contradict a claim: the intent of their owner (a policy gap), or the author's
-    /// assertion. They say nothing about an end without an address.
+    /// Returns whether the policies contradict a claim. A contradicted intent is a policy gap, and a contradicted
+    /// assertion is an assertion error. The policies say nothing about an end without an address.
     pub fn contradicts(&self, claim: Option<Claim>) -> bool {
         claim.is_some_and(|claim| claim != self.expected.decision) && !self.expected.has_no_address()
     }
@@ -114,8 +114,8 @@ impl CellResult {
 pub struct StepResult {
     /// Name of the step.
     pub name: String,
-    /// Items of docs/semantics.md that the step decides.
-    pub items: BTreeSet<SpecRule>,
+    /// Spec rules of docs/semantics.md that the step decides.
+    pub spec_rules: BTreeSet<SpecRule>,
     /// All cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
     /// How long after its first answer the slowest new pod was isolated by the policies that were in force
@@ -189,9 +189,8 @@ pub struct ScenarioResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repetitions {
     /// Count of requested repetitions.
-    pub asked: usize,
+    pub requested: usize,
     /// Count of repetitions that were run.
-    #[serde(rename = "carriedOut")]
     pub done: usize,
     /// Size of the largest group of repetitions with the same verdicts in every cell.
     pub same: usize,
@@ -223,7 +222,7 @@ pub struct RunResult {
     /// Scenarios, in the order in which they were given.
     pub scenarios: Vec<ScenarioResult>,
     /// Count of the requested scenarios, without repetitions.
-    pub asked: usize,
+    pub requested: usize,
     /// Whether the run was interrupted.
     pub interrupted: bool,
     /// Whether the run ended early because a scenario failed.
@@ -236,7 +235,7 @@ pub struct RunResult {
     pub profiles: Vec<AppliedProfile>,
     /// Share of leaking connections, from 0 to 1, that `--confidence` requires to be found at every
     /// enforcement point.
-    pub asked_share: Option<f64>,
+    pub requested_share: Option<f64>,
     /// Duration of the run.
     pub took: Duration,
 }
@@ -269,7 +268,7 @@ impl RunResult {
 
     /// Returns the count of scenarios and repetitions that were not run.
     pub fn left(&self) -> usize {
-        self.unfinished.len().max(self.asked.saturating_sub(self.scenarios.len()))
+        self.unfinished.len().max(self.requested.saturating_sub(self.scenarios.len()))
     }
 
     /// Returns the count of skipped claims by the missing capability.

@@ -25,7 +25,7 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// The change breaks a rule of the API server, or a name stands for no address.
+    /// The change cannot be applied, or a name stands for no address. The message says why.
     #[error("{0}")]
     Refused(String),
     /// A policy cannot be resolved.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::{copy_folder, folder};
 
-/// Small scenarios for tests that look at every verdict. Together they decide most items of the semantics.
+/// Small scenarios for tests that look at every verdict. Together they decide most spec rules.
 pub(crate) const BASICS: [&str; 27] = [
     "aks-managed-namespaces",
     "default-deny",

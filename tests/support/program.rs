@@ -29,17 +29,32 @@ pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Returns the folder in which the program runs. It is outside of the project, every user can read it, and it is
-/// removed when the tests end.
+/// Beginning of the names of the folders in which tests run, before the id of the process.
+const FOLDERS: &str = "netproof-tests-";
+
+/// Returns the folder in which the program runs. It is outside of the project, and every user can read it. Nothing runs
+/// when the tests end, so the next tests remove it.
 pub(crate) fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER
-        .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
-            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-            folder
-        })
-        .path()
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        remove_leftovers();
+        let prefix = format!("{FOLDERS}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        folder.keep()
+    })
+}
+
+/// Removes the folders of tests that have ended.
+fn remove_leftovers() {
+    for entry in fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix(FOLDERS).and_then(|rest| rest.split_once('-'));
+        if process.is_some_and(|(id, _)| !Path::new("/proc").join(id).exists()) {
+            // It may belong to another user, or another process may be removing it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Returns a copy of the program that every user can start: other users may not be able to read the checkout.

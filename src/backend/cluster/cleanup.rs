@@ -1,15 +1,14 @@
 //! Removal of what runs leave on a cluster.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{StreamExt, iter};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
 
-use super::objects::RUN;
+use super::objects::{RUN, is_old};
 use super::request::{failed, persistently, say, unless_missing};
 use super::{access, cluster_policies, connect, pods, prepared};
 use crate::backend::Error;
@@ -50,12 +49,6 @@ pub async fn cleanup(
     wait(&connected.client, &names).await?;
     let released = prepared::cleanup(&connected.client, &prepared, older_than).await?;
     Ok([policies, names, released].concat())
-}
-
-/// Returns whether an object was created at least `older_than` ago.
-pub(super) fn is_old(metadata: &ObjectMeta, older_than: Duration) -> bool {
-    let created = metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
-    created.is_none_or(|created| created.elapsed().unwrap_or_default() >= older_than)
 }
 
 /// Removes the namespaces and the cluster-scoped policies of one run.

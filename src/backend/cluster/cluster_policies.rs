@@ -14,9 +14,8 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::access;
-use super::cleanup::is_old;
 use super::names::Names;
-use super::objects::{Maker, RUN};
+use super::objects::{Maker, RUN, is_old};
 use super::request::{failed, is_there_already, persistently, say, status_code, unless_missing};
 use crate::backend::Error;
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, NAMESPACE_NAME_LABEL};

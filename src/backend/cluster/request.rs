@@ -95,7 +95,7 @@ pub(super) async fn bounded<T>(
     iter(requests).buffered(AT_ONCE).try_collect().await
 }
 
-/// A kind of objects that belong to namespaces.
+/// A kind whose objects are in namespaces.
 pub(super) trait Namespaced:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned
 {

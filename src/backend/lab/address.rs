@@ -27,7 +27,8 @@ impl Range {
         Self { v4: Ipv4Addr::new(a, b, 0, 0), v6: Ipv6Addr::new(0xfd00, 0x6e70, third, 0, 0, 0, 0, 0) }
     }
 
-    /// Returns the addresses with a number in a part of the range. The number may exceed the part of IPv4.
+    /// Returns the addresses with a number in a part of the range. A number above 255 is in one of the next parts of
+    /// the IPv4 range.
     fn addresses(&self, part: u8, number: u16) -> Vec<IpAddr> {
         let v4 = u32::from(self.v4) + (u32::from(part) << 8) + u32::from(number);
         let v6 = u128::from(self.v6) + (u128::from(part) << 64) + u128::from(number);

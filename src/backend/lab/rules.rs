@@ -69,6 +69,7 @@ impl Lab {
     /// Isolates all pods again after a delay.
     fn isolate_after(&mut self, delay: Duration) {
         self.view.unguarded.clear();
+        self.view.opening = Opening::Always;
         let rules = self.rules(&self.view, self.fault);
         self.late = self.replace_rules_after(rules, delay);
     }

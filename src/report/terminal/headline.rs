@@ -39,7 +39,7 @@ impl Report<'_> {
     /// Shows the verdict, and how much it covers.
     fn headline(&mut self) {
         let RunDocument { scenarios, backend, took_ms, counts, .. } = self.run;
-        let times = scenarios.iter().filter_map(|scenario| scenario.repetitions).map(|r| r.asked).max();
+        let times = scenarios.iter().filter_map(|scenario| scenario.repetitions).map(|r| r.requested).max();
         let scope = format!(
             "in {} of {}{}, {} ({})",
             count(self.run.steps().count(), "step", "steps"),

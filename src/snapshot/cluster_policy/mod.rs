@@ -12,6 +12,7 @@ mod v1alpha2;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::Deserialize;
+use serde::de::Error;
 use serde_json::{Value, json};
 
 use super::field::Problem;
@@ -64,7 +65,8 @@ impl ClusterPolicyObject {
     /// one that selects all namespaces.
     ///
     /// # Errors
-    /// If a selector has another form. An object that was read has the right form.
+    /// If a selector has another form, or if the subject has none: the policy would be in force for all pods of the
+    /// cluster. An object that was read has the right form.
     pub fn rewrite_namespaces(
         &mut self,
         subject: impl FnOnce(LabelSelector) -> LabelSelector,
@@ -73,17 +75,24 @@ impl ClusterPolicyObject {
         for (list, peers) in [("ingress", "from"), ("egress", "to")] {
             let rules = self.spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
             let peers = rules.filter_map(|rule| rule.get_mut(peers)?.as_array_mut());
-            peers.flatten().try_for_each(|selected| rewrite(selected, &peer))?;
+            peers.flatten().try_for_each(|selected| rewrite(selected, &peer).map(drop))?;
         }
-        self.spec.get_mut("subject").map_or(Ok(()), |selected| rewrite(selected, subject))
+        let is_rewritten =
+            self.spec.get_mut("subject").map(|selected| rewrite(selected, subject)).transpose()?;
+        if is_rewritten == Some(true) {
+            Ok(())
+        } else {
+            Err(Error::custom("its subject selects no namespaces"))
+        }
     }
 }
 
-/// Replaces the namespace selector of a subject or peer, if it selects pods.
+/// Replaces the namespace selector of a subject or peer, if it selects pods. Other peers stay. Returns whether there
+/// was something to replace.
 fn rewrite(
     selected: &mut Value,
     change: impl FnOnce(LabelSelector) -> LabelSelector,
-) -> serde_json::Result<()> {
+) -> serde_json::Result<bool> {
     let (parent, field) = match selected.get_mut("pods") {
         Some(pods) => (pods, "namespaceSelector"),
         None => (selected, "namespaces"),
@@ -91,12 +100,10 @@ fn rewrite(
     let old = match (parent.get_mut(field), field) {
         (Some(selector), _) => serde_json::from_value(selector.take())?,
         (None, "namespaceSelector") => LabelSelector::default(),
-        (None, _) => return Ok(()),
+        (None, _) => return Ok(false),
     };
-    if let Some(parent) = parent.as_object_mut() {
-        parent.insert(field.to_owned(), json!(change(old)));
-    }
-    Ok(())
+    let replaced = parent.as_object_mut().map(|parent| parent.insert(field.to_owned(), json!(change(old))));
+    Ok(replaced.is_some())
 }
 
 /// Removes all fields without a value. They count as left out.
@@ -145,4 +152,27 @@ struct EgressPeer {
     /// Address ranges.
     networks: Option<Vec<String>>,
     domain_names: Option<Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a cluster, the subject limits a policy to the namespaces of a run.
+    #[test]
+    fn a_policy_whose_subject_cannot_be_limited_is_refused() {
+        let limit = |spec: Value| {
+            let mut policy = ClusterPolicyObject { metadata: ObjectMeta::default(), spec };
+            let refused = policy.rewrite_namespaces(|_| LabelSelector::default(), |peer| peer).err();
+            refused.map(|error| error.to_string())
+        };
+        for selected in [json!({"namespaces": {}}), json!({"pods": {"podSelector": {}}})] {
+            assert_eq!(limit(json!({"subject": selected})), None);
+        }
+        for spec in
+            [Value::Null, json!({"priority": 1}), json!({"subject": {}}), json!({"subject": {"pods": 1}})]
+        {
+            assert_eq!(limit(spec).as_deref(), Some("its subject selects no namespaces"));
+        }
+    }
 }

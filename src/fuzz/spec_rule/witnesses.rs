@@ -1,14 +1,14 @@
-//! The items that show in the engine's answers for a case.
+//! The spec rules that show in the engine's answers for a case.
 
 use super::Found;
 use crate::plan::Cell;
 use crate::policy::{Decision, Direction, Expectation, Pod, Reason, Selection, UndefinedCause};
 use crate::world::{EndpointName, Probe, World};
 
-/// Function that returns whether an item decides something in a case.
+/// Function that returns whether a spec rule decides something in a case.
 pub(super) type Witness = fn(&Found<'_>) -> bool;
 
-/// The items that show in the engine's reasons, or in the pattern of its answers.
+/// The spec rules that show in the engine's reasons, or in the pattern of its answers.
 pub(super) const WITNESSES: [(u8, Witness); 9] = [
     (14, |found| {
         // One direction is open, and the way back is closed: only replies may pass.

@@ -1,4 +1,4 @@
-//! Which items of the semantics random scenarios can decide, and which of them a case decides.
+//! Which spec rules random scenarios can decide, and which of them a case decides.
 
 mod witnesses;
 
@@ -13,23 +13,23 @@ use crate::world::{Action, EndpointName, PodChange, World};
 
 use witnesses::WITNESSES;
 
-/// Returns why random scenarios cannot decide an item. `None` if they can.
-pub(super) fn out_of_reach(item: SpecRule) -> Option<&'static str> {
-    match item.number() {
+/// Returns why random scenarios cannot decide a spec rule. `None` if they can.
+pub(super) fn out_of_reach(rule: SpecRule) -> Option<&'static str> {
+    match rule.number() {
         35 => Some("what becomes of an open connection is told, never judged"),
         37 => Some("ICMP is not probed, and every probed port has a listener"),
         _ => None,
     }
 }
 
-/// Returns the numbers of the items that a case decides.
+/// Returns the numbers of the spec rules that a case decides.
 pub(super) fn decided(case: &Case) -> BTreeSet<u8> {
     let found = Found { case, answers: ask_engine(&case.world, &case.probes) };
-    let witnessed = WITNESSES.iter().filter(|(_, is_decided)| is_decided(&found)).map(|(item, _)| *item);
+    let witnessed = WITNESSES.iter().filter(|(_, is_decided)| is_decided(&found)).map(|(rule, _)| *rule);
     found.with_deviations(witnessed.collect())
 }
 
-/// Returns the numbers of the items whose misreading would change the answer for this cell.
+/// Returns the numbers of the spec rules whose misreading would change the answer for this cell.
 pub(super) fn decided_for(case: &Case, cell: &Cell) -> BTreeSet<u8> {
     let mut answers = ask_engine(&case.world, &case.probes);
     answers.retain(|(other, _)| other == cell);
@@ -43,11 +43,12 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Adds the items of all deviations that change the answer for any cell.
-    fn with_deviations(&self, mut items: BTreeSet<u8>) -> BTreeSet<u8> {
+    /// Adds the spec rules of all deviations that change the answer for any cell.
+    fn with_deviations(&self, mut spec_rules: BTreeSet<u8>) -> BTreeSet<u8> {
         let right = self.seen_by(None);
         for deviation in Deviation::all() {
-            if !deviation.changes_state() || deviation.items.iter().all(|item| items.contains(item)) {
+            if !deviation.changes_state() || deviation.spec_rules.iter().all(|rule| spec_rules.contains(rule))
+            {
                 continue;
             }
             // Most deviations change nothing in a case, and evaluating a cluster takes much longer than comparing it.
@@ -55,10 +56,10 @@ impl Found<'_> {
             if !state.is_same(&right)
                 && self.differs(&World { cluster: state.cluster, ..self.case.world.clone() })
             {
-                items.extend(deviation.items);
+                spec_rules.extend(deviation.spec_rules);
             }
         }
-        items
+        spec_rules
     }
 
     /// Returns what an enforcer knows after the step.
@@ -107,23 +108,23 @@ mod tests {
     use crate::fuzz::dry_run::cases;
     use crate::{scenario, source};
 
-    /// A step may be wrong about the items that it names. For each item, at least two of the steps that name it must
-    /// have a cell whose answer changes if the item is misread.
+    /// A step may be wrong about the spec rules that it names. For each spec rule, at least two of the steps that name
+    /// it must have a cell whose answer changes if the spec rule is misread.
     #[test]
-    fn the_library_decides_the_items_that_it_names() {
+    fn the_library_decides_the_spec_rules_that_it_names() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        let reached = SpecRule::all().filter(|item| out_of_reach(*item).is_none());
-        let mut deciding: BTreeMap<u8, usize> = reached.map(|item| (item.number(), 0)).collect();
+        let reached = SpecRule::all().filter(|rule| out_of_reach(*rule).is_none());
+        let mut deciding: BTreeMap<u8, usize> = reached.map(|rule| (rule.number(), 0)).collect();
         for scenario in scenario::load(&source::read(&[folder]).unwrap()).unwrap() {
             for (step, case) in scenario.steps.iter().zip(cases(&scenario).unwrap()) {
                 let decided = decided(&case);
-                for (item, steps) in &mut deciding {
-                    let is_named = step.items.iter().any(|named| named.number() == *item);
-                    *steps += usize::from(is_named && decided.contains(item));
+                for (rule, steps) in &mut deciding {
+                    let is_named = step.spec_rules.iter().any(|named| named.number() == *rule);
+                    *steps += usize::from(is_named && decided.contains(rule));
                 }
             }
         }
         let too_few: Vec<_> = deciding.into_iter().filter(|(_, steps)| *steps < 2).collect();
-        assert!(too_few.is_empty(), "items, and the steps that decide them: {too_few:?}");
+        assert!(too_few.is_empty(), "spec rules, and the steps that decide them: {too_few:?}");
     }
 }
