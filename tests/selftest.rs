@@ -59,3 +59,15 @@ fn what_was_inconclusive_is_run_again_and_says_why() {
     assert!(is_there == [true; 3] || is_there == [false; 3], "{}", finished.stdout);
     assert!(!is_there[0] || finished.stdout.contains("SCTP"), "{}", finished.stdout);
 }
+
+/// Regression: the detections of the first runs counted, although those runs were replaced.
+#[test]
+fn a_quick_self_test_tries_the_faults_again_in_scenarios_that_run_again() {
+    let paths = ["one-of-two", "other-of-two"].map(|name| {
+        let text = scenario("", BOTH).replace("one-pod-may-not-send", name);
+        file(&format!("{name}.yaml"), text)
+    });
+    let arguments = ["selftest", &paths[0], &paths[1], "--quick", "--fault", "policies-never-removed"];
+    let report = netproof(&arguments, &["-o", "json"]).json();
+    assert_eq!(report["undetected"], serde_json::json!([]), "{report}");
+}

@@ -12,7 +12,8 @@ use crate::verdict::INTERRUPTED;
 /// whole process group.
 const ONE_REQUEST: Duration = Duration::from_millis(500);
 
-/// Returns a flag that becomes true at SIGINT, SIGTERM or SIGHUP. A second signal ends the process.
+/// Returns a flag that becomes true at SIGINT, SIGTERM or SIGHUP. A signal more than [`ONE_REQUEST`] after the first one
+/// ends the process.
 pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
     let (stop, interrupted) = watch::channel(false);
     let mut interrupts = signal(SignalKind::interrupt())?;

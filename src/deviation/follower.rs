@@ -1,4 +1,4 @@
-//! What an enforcer knows of the cluster: everything, or less because a deviation makes it miss changes.
+//! An enforcer's knowledge of the cluster. It is incomplete if a deviation makes the enforcer miss changes.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,7 @@ impl EnforcerState {
     }
 }
 
-/// What an enforcer with a deviation remembers.
+/// The memory of an enforcer with a deviation.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// All earlier states.

@@ -76,7 +76,7 @@ pub struct Deviation {
     user: User,
 }
 
-/// What a deviation changes.
+/// The part of enforcement that a deviation changes, and how.
 #[derive(Clone, Copy)]
 pub enum Effect {
     /// The meaning of policies.

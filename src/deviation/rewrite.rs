@@ -68,7 +68,7 @@ pub(super) fn replace_requirements(cluster: &mut Cluster, others: impl Fn(Requir
     let replace = |selector: &mut LabelSelector| {
         *selector = selector.requirements().cloned().flat_map(&others).collect();
     };
-    cluster.policies.iter_mut().for_each(|policy| replace(&mut policy.subjects));
+    each(cluster, |policy| replace(&mut policy.subjects));
     for (namespaces, pods) in pod_peers(cluster) {
         replace(pods);
         if let NamespaceScope::Selected(namespaces) = namespaces {

@@ -12,7 +12,7 @@ use crate::expect::{Matrix, Row, port_lists};
 use crate::policy::{Connections, PairConnections, UnknownFact};
 use crate::snapshot::{Identity, Unshown};
 
-/// What the policies of a cluster promise. Its pairs are computed while they are written, because a large
+/// The expected matrix of a cluster. Its pairs are computed while they are written, because a large
 /// cluster has millions of them.
 #[derive(Debug)]
 pub struct ExpectationDocument<'a> {
@@ -29,7 +29,7 @@ pub struct UnshownServices {
     pub why: String,
 }
 
-/// What one end of a pair may send to the other.
+/// The connections that one end of a pair may open to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExpectedTraffic {
     pub connections: Ports,

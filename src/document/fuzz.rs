@@ -12,7 +12,7 @@ use crate::fuzz::{Differs, Found, FuzzResult};
 use crate::policy::{Decision, IpFamily};
 use crate::verdict::{Environment, Outcome};
 
-/// What random scenarios found.
+/// Result of `netproof fuzz`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FuzzDocument {

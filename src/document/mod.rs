@@ -2,7 +2,8 @@
 //!
 //! The same types write and read a document. They are plain data: a document needs neither the engine nor the
 //! run that it comes from. Reading ignores unknown fields, because fields may be added, and takes the default
-//! for fields that older versions did not write.
+//! for fields that older versions did not write. The exception is [`ExpectationDocument`]: its pairs are computed
+//! while a report writes them, and it is not read.
 //!
 //! `docs/json.md` documents the fields. Fields with `#[serde(skip)]` are not in JSON. Reports need them, too.
 
@@ -67,7 +68,7 @@ macro_rules! fixed {
 }
 
 fixed! {
-    /// Version of the schemas. Within a version, no field changes its name or meaning.
+    /// Version of the schemas. While it is an alpha version, fields may be renamed: CHANGELOG.md lists them.
     ApiVersion::V1Alpha1 = "netproof.dev/v1alpha1";
     /// Kind of a [`RunDocument`].
     RunKind::RunResult = "RunResult";

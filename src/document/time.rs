@@ -62,7 +62,7 @@ impl Quantiles {
     }
 }
 
-/// Times of the steps with new denials, and of the steps with new allowances.
+/// Times of the steps with new denials, and of the steps with new allowances. `None` without such steps.
 pub type Latency = PerChange<Quantiles>;
 
 impl Latency {

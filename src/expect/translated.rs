@@ -35,9 +35,7 @@ pub(super) fn all<'a>(
     external: &[(Group, AddressRange)],
 ) -> Vec<Translated<'a>> {
     let parts = |nets: &[IpNet]| -> Vec<Group> {
-        let touches = |range: &AddressRange| {
-            nets.iter().any(|net| range.first() <= net.broadcast() && net.network() <= range.last())
-        };
+        let touches = |range: &AddressRange| nets.iter().any(|net| range.overlaps(net));
         external.iter().filter(|(_, range)| touches(range)).map(|(group, _)| *group).collect()
     };
     let translated = engine.services().filter_map(|(_, service)| {

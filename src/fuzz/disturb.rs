@@ -55,7 +55,7 @@ pub struct Tally {
 
 /// Runs random scenarios, one for each case. The seed of each scenario decides its interference. Returns the
 /// results by the name of the interference. If it is interrupted, it returns the results of the scenarios that
-/// have ended.
+/// have ended. Of the limits, it uses `seed`, `cases`, `at_once`, and `time`, after which it starts no more scenarios.
 ///
 /// # Errors
 /// If a generated scenario cannot be read.

@@ -54,7 +54,7 @@ const FIELDS: &str = "{
         |.name|.namespace}
     |keepOpen{|.from|.to|.probe}
 }";
-/// What the names in capital letters stand for.
+/// The values of the names in capital letters.
 const GROUPS: [(&str, &str); 3] = [
     ("PEERS", "{|.podSelectorSELECTOR|.namespaceSelectorSELECTOR|.ipBlock{|.cidr={range|name}|.except}}"),
     ("PORTS", "{|.port={number|name}|.endPort|.protocol={TCP|UDP|SCTP}}"),

@@ -45,8 +45,7 @@ impl<'a> Naive<'a> {
         let (target, protocol, port) = match cell.probe {
             Probe::Port { port, protocol } => (self.target(&cell.to, cell.family)?, protocol, port),
             Probe::Dns { over } => {
-                let dns = &self.world.dns.as_ref()?.service;
-                let service = EndpointName::service(&dns.namespace, &dns.name);
+                let service = self.world.dns.as_ref()?.service_name();
                 (self.target(&service, cell.family)?, over, Port::new(53)?)
             }
             Probe::ByName { port, protocol } => {
@@ -79,8 +78,7 @@ impl<'a> Naive<'a> {
             EndpointName::Node(name) => End::Node(cluster.nodes.iter().position(|node| node.name == *name)?),
             EndpointName::External(name) => {
                 let external = self.world.externals.iter().find(|external| external.name == *name)?;
-                let is_of_family = |address: &&std::net::IpAddr| IpFamily::of(**address) == family;
-                End::External(*external.addresses.iter().find(is_of_family)?)
+                End::External(family.first_of(&external.addresses)?)
             }
             EndpointName::Service { namespace, name } => {
                 let is_it = |service: &Service| service.namespace == *namespace && service.name == *name;

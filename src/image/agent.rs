@@ -87,7 +87,7 @@ impl Binary {
         &self.content
     }
 
-    /// Returns the machine that it runs on.
+    /// Returns the name of the architecture that it runs on, such as `amd64`.
     pub fn architecture(&self) -> &'static str {
         self.architecture
     }
@@ -99,7 +99,7 @@ impl fmt::Debug for Binary {
     }
 }
 
-/// Checks that the kernel can start it without help. Returns its machine.
+/// Checks that the kernel can start it without help. Returns the name of its architecture.
 fn check<E: FileHeader<Endian = Endianness>>(content: &[u8]) -> Result<&'static str, Unfit> {
     let header = E::parse(content).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;

@@ -5,7 +5,7 @@ use crate::world::{Action, EndpointName};
 /// Returns the endpoint that an action removes.
 pub(super) fn removed_end(action: &Action) -> Option<EndpointName> {
     match action {
-        Action::RemovePod(pod) | Action::EndPod(pod) => Some(EndpointName::pod(&pod.namespace, &pod.name)),
+        Action::RemovePod(pod) | Action::EndPod(pod) => Some(EndpointName::of_identity(pod)),
         Action::DeleteService(service) => Some(EndpointName::service(&service.namespace, &service.name)),
         Action::SetPolicy(_)
         | Action::DeletePolicy(_)

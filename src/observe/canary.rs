@@ -82,8 +82,8 @@ impl Canaries {
         let sender = self.at.get(&path.from)?.first()?;
         let mut others = self.at.get(&path.to)?.iter();
         let receiver = others.find(|other| !Arc::ptr_eq(&other.agent, &sender.agent))?;
-        let address = receiver.addresses.iter().find(|address| IpFamily::of(**address) == path.family)?;
-        Some((&sender.agent, &receiver.agent, SocketAddr::new(*address, CANARY_PORT)))
+        let address = path.family.first_of(&receiver.addresses)?;
+        Some((&sender.agent, &receiver.agent, SocketAddr::new(address, CANARY_PORT)))
     }
 }
 

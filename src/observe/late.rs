@@ -56,7 +56,7 @@ impl<B: Backend> Observer<'_, B> {
         for (place, backend) in self.ledger.leaks_to_backends(deadline) {
             record_leak_to(states, place, backend);
         }
-        let dns = self.world.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
+        let dns = self.world.dns.as_ref().map(|dns| dns.pod_name());
         for (before, endpoints) in &self.unread {
             let is_unread = |endpoint: &EndpointName| endpoints.contains(endpoint);
             for cell in states.iter_mut().take(*before).flat_map(|cells| cells.iter_mut()) {

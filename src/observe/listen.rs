@@ -10,8 +10,8 @@ use crate::plan::Listeners;
 use crate::verdict::Observation;
 use crate::world::EndpointName;
 
-/// What a probe shows if its listener could not be opened: one observation for the whole endpoint, or one for
-/// each such listener.
+/// The listeners that could not be opened. For each endpoint, there is one observation of probes to all of its
+/// listeners, or one for each such listener.
 #[derive(Debug, Default)]
 pub(super) struct Unavailable(HashMap<EndpointName, Result<HashMap<Listener, Observation>, Observation>>);
 

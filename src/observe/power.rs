@@ -77,11 +77,7 @@ impl Pools {
 fn in_turn<I: Iterator>(mut iterators: Vec<I>, most: usize) -> Vec<I::Item> {
     let mut items = Vec::new();
     while items.len() < most && !iterators.is_empty() {
-        iterators.retain_mut(|iterator| {
-            let before = items.len();
-            items.extend(iterator.next());
-            items.len() > before
-        });
+        iterators.retain_mut(|iterator| iterator.next().map(|item| items.push(item)).is_some());
     }
     items.truncate(most);
     items

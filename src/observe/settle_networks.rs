@@ -40,7 +40,7 @@ pub(super) struct Network {
     pub(super) round_takes: Duration,
     pub(super) in_force: Option<Duration>,
     pub(super) canaries: Loss,
-    /// What each probe shows after its round. `None` if nothing arrives late.
+    /// The meaning of a probe that arrives after its round. `None` if none does.
     pub(super) afterwards: Option<Shows>,
     pub(super) late: Vec<Sent>,
     pub(super) rounds: usize,

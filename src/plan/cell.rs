@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::{IpFamily, Service};
+use crate::policy::IpFamily;
 use crate::world::{EndpointName, Probe, World};
 
 /// One probe from one endpoint to another.
@@ -73,7 +73,7 @@ fn ends(world: &World) -> Vec<End> {
     let pods = world.cluster.pods.iter().filter(|pod| !pod.ended);
     let pods = pods.map(|pod| End::new(EndpointName::of_pod(pod), !pod.host_network));
     // Leave out the DNS Service. Its only probes are lookups, and these are shown at the pod.
-    let dns = world.dns.as_ref().map(|dns| EndpointName::service(&dns.service.namespace, &dns.service.name));
+    let dns = world.dns.as_ref().map(|dns| dns.service_name());
     let services = world.cluster.services.iter().map(EndpointName::of_service);
     let services = services.filter(|name| dns.as_ref() != Some(name)).map(|name| End::new(name, true));
     let nodes = world.cluster.nodes.iter().filter(|_| world.node_endpoints);
@@ -119,10 +119,9 @@ fn probes_between(world: &World, from: &End, to: &End, probes: &[Probe]) -> Vec<
 /// Service exists.
 fn is_client_of_dns(world: &World, from: &EndpointName) -> bool {
     let Some(dns) = &world.dns else { return false };
-    let is_server = *from == EndpointName::pod(&dns.pod.namespace, &dns.pod.name);
-    let is_service =
-        |service: &Service| service.namespace == dns.service.namespace && service.name == dns.service.name;
-    matches!(from, EndpointName::Pod { .. }) && !is_server && world.cluster.services.iter().any(is_service)
+    let is_server = *from == dns.pod_name();
+    let has_service = world.service(&dns.service.namespace, &dns.service.name).is_some();
+    matches!(from, EndpointName::Pod { .. }) && !is_server && has_service
 }
 
 #[cfg(test)]

@@ -119,8 +119,7 @@ impl<'a> Router<'a> {
         self.world.address(from, *family)?;
         match probe {
             Probe::Dns { over } => {
-                let dns = &self.world.dns.as_ref()?.service;
-                let own = EndpointName::service(&dns.namespace, &dns.name);
+                let own = self.world.dns.as_ref()?.service_name();
                 self.lookup(source, *family, *over, &own)
             }
             Probe::ByName { port, protocol } => {
@@ -147,11 +146,11 @@ impl<'a> Router<'a> {
             addresses: self.world.address(of, family).into_iter().collect(),
         };
         let dns = self.world.dns.as_ref()?;
-        let service = EndpointName::service(&dns.service.namespace, &dns.service.name);
+        let service = dns.service_name();
         let destination = *self.destinations.get(&service)?;
         let port = Port::new(53)?;
         let transport = dns_transport(over);
-        let pod = EndpointName::pod(&dns.pod.namespace, &dns.pod.name);
+        let pod = dns.pod_name();
         Some(Route {
             flow: Flow { source, destination, family, protocol: over, port },
             address: SocketAddr::new(self.world.address(&service, family)?, port.get()),

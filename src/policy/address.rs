@@ -32,6 +32,11 @@ impl IpFamily {
         }
     }
 
+    /// Returns the first of these addresses that is of this family.
+    pub fn first_of(self, addresses: &[IpAddr]) -> Option<IpAddr> {
+        addresses.iter().copied().find(|address| Self::of(*address) == self)
+    }
+
     /// Returns the element for this family, of one for each family in the order of [`Self::ALL`].
     pub(super) fn pick<T>(self, [v4, v6]: [T; 2]) -> T {
         match self {
@@ -149,13 +154,18 @@ impl AddressRange {
         IpFamily::of(self.first)
     }
 
+    /// Returns whether an address is both in the range and in `net`.
+    pub fn overlaps(self, net: &IpNet) -> bool {
+        // All addresses of IPv4 are before those of IPv6, so ranges of different families never overlap.
+        self.first <= net.broadcast() && net.network() <= self.last
+    }
+
     /// Returns the parts of the range that are not in `net`.
     pub fn without(self, net: &IpNet) -> Vec<Self> {
-        let (first, last) = (net.network(), net.broadcast());
-        if self.family() != IpFamily::of(first) || last < self.first || self.last < first {
+        if !self.overlaps(net) {
             return vec![self];
         }
-        let family = self.family();
+        let (first, last, family) = (net.network(), net.broadcast(), self.family());
         let before = (self.first < first)
             .then(|| Self { first: self.first, last: family.address(number(first).saturating_sub(1)) });
         let after = (last < self.last)

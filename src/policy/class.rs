@@ -1,7 +1,6 @@
 //! Classes: groups of pods that every policy treats alike. Perhaps only ranges of their addresses are known.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
@@ -96,14 +95,10 @@ impl<'a> Memberships<'a> {
         if of_family.is_empty() && !ranges.is_empty() {
             return Membership::NoAddress;
         }
-        let overlaps = |range: &IpNet, (first, last): (IpAddr, IpAddr)| {
-            range.network() <= last && first <= range.broadcast()
-        };
         let atoms = self.space.atoms();
         let possible = atoms.iter().filter(|(_, part)| {
-            let ends = (part.first(), part.last());
             part.family() == family
-                && (of_family.is_empty() || of_family.iter().any(|range| overlaps(range, ends)))
+                && (of_family.is_empty() || of_family.iter().any(|range| part.overlaps(range)))
         });
         let mut set = AddressSet::with_capacity(atoms.len());
         set.extend(possible.map(|(id, _)| id.index()));

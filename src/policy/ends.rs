@@ -68,7 +68,7 @@ impl<T> PerGroup<T> {
     }
 }
 
-/// What one end may send to another.
+/// The connections that one end may open to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PairConnections {
     /// Connections that the policies allow.
@@ -89,7 +89,7 @@ impl PairConnections {
 /// Identifies the [`PairConnections`] of a pair in a [`Reach`](super::reach::Reach). Equal connections have equal ids.
 pub type ConnectionsId = Id<PairConnections>;
 
-/// What every address outside the cluster may send to a group.
+/// The connections that addresses outside the cluster may open to a group.
 #[derive(Debug)]
 pub(super) struct FromAnywhere {
     /// Connections that are allowed from every address.

@@ -72,9 +72,6 @@ impl Engine {
         let space = AddressSpace::new(&blocks);
         let node_addresses = NodeAddresses::new(&space, &nodes, node_ranges);
         let mut names = NamespaceIndex::new(namespaces);
-        for pod in &pods {
-            names.ensure(&pod.namespace);
-        }
 
         let requirements = policies.pod_selectors().flat_map(LabelSelector::requirements);
         let keys: BTreeSet<_> = requirements.map(|requirement| requirement.key().clone()).collect();

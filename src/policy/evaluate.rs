@@ -1,7 +1,5 @@
 //! Evaluates one flow: whether it may pass, and which policies and rules decide that.
 
-use std::net::IpAddr;
-
 use super::address::IpFamily;
 use super::bounds::Truth;
 use super::engine::Engine;
@@ -13,7 +11,7 @@ use super::reading::{Point, under_all_readings};
 use super::rule::Direction;
 use super::undefined::UndefinedCause;
 
-/// What a port of a node leads to.
+/// The Service or pod to which a port of a node leads.
 pub(super) enum LeadsTo<'a> {
     Service(&'a Service),
     Pod(&'a Pod),
@@ -76,16 +74,13 @@ impl Engine {
 
     /// Returns whether an end is known to have no address of a family.
     fn lacks_address(&self, end: Endpoint, family: IpFamily) -> bool {
-        let lacks = |addresses: &[IpAddr]| {
-            !addresses.is_empty() && !addresses.iter().any(|address| IpFamily::of(*address) == family)
-        };
         match end {
             Endpoint::Pod(id) => {
                 let class = self.class_of(id).map(|class| &self.classes[class]);
                 class.is_some_and(|class| class.has_family(family) == Truth::No)
             }
-            Endpoint::Node(id) => lacks(&self.nodes[id].addresses),
-            Endpoint::External(address) => lacks(&[address]),
+            Endpoint::Node(id) => self.nodes[id].lacks(family),
+            Endpoint::External(address) => IpFamily::of(address) != family,
         }
     }
 

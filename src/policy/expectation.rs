@@ -9,7 +9,7 @@ use super::name::{PolicyName, RuleName};
 use super::rule::Direction;
 use super::undefined::UndefinedCause;
 
-/// What the policies in force say about a flow.
+/// The decision of the policies about a flow, with all reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
     /// The decision.

@@ -85,7 +85,7 @@ pub struct Pod {
 impl Pod {
     /// Returns the pod's first address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
-        first_of(&self.addresses, family)
+        family.first_of(&self.addresses)
     }
 
     /// Returns the number of a named port in this pod, or `None` if no container defines the name for the protocol.
@@ -99,12 +99,13 @@ impl Pod {
 impl Node {
     /// Returns the node's first address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
-        first_of(&self.addresses, family)
+        family.first_of(&self.addresses)
     }
-}
 
-fn first_of(addresses: &[IpAddr], family: IpFamily) -> Option<IpAddr> {
-    addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
+    /// Returns whether the node is known to have no address of a family.
+    pub(super) fn lacks(&self, family: IpFamily) -> bool {
+        !self.addresses.is_empty() && self.address(family).is_none()
+    }
 }
 
 /// Returns the numbers of a port name, in the order of the containers. Several containers may define one name.
@@ -180,7 +181,7 @@ impl Service {
 
     /// Returns the Service's virtual address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
-        first_of(&self.addresses, family)
+        family.first_of(&self.addresses)
     }
 }
 

@@ -85,12 +85,11 @@ impl NodeAddresses {
 }
 
 fn of_every_node(family: IpFamily, nodes: &[Node], ranges: &[IpNet]) -> Truth {
-    let lacks_it = |node: &Node| !node.addresses.is_empty() && node.address(family).is_none();
     if ranges.is_empty() {
         Truth::Perhaps
     } else if !ranges.iter().any(|range| IpFamily::of(range.addr()) == family) {
         Truth::No
-    } else if nodes.iter().any(lacks_it) {
+    } else if nodes.iter().any(|node| node.lacks(family)) {
         Truth::Perhaps
     } else {
         Truth::Yes

@@ -170,10 +170,11 @@ impl<'a> Reach<'a> {
         if let Some(pair) = self.pair_ids.get(&id) {
             return *pair;
         }
-        let bounds = self.algebra.bounds.arena()[id].clone();
-        let undefined = bounds.possible.difference(&bounds.certain);
+        let Bounds { certain, possible } = &self.algebra.bounds.arena()[id];
+        let (allowed, undefined) = (certain.clone(), possible.difference(certain));
         if undefined.is_empty() {
-            let pair = self.push(bounds, UnknownFacts::new());
+            let decided = PairConnections { allowed, undefined, assumptions: UnknownFacts::new() };
+            let pair = self.pairs.intern(decided);
             self.pair_ids.insert(id, pair);
             return pair;
         }
@@ -181,7 +182,7 @@ impl<'a> Reach<'a> {
         let assumptions = pairs
             .flat_map(|(source, destination)| self.assumptions(source, destination, id, &undefined))
             .collect();
-        let pair = self.push(bounds, assumptions);
+        let pair = self.pairs.intern(PairConnections { allowed, undefined, assumptions });
         if let ([source], [destination]) = (sources, destinations) {
             self.undefined_ids.insert((*source, *destination), pair);
         }

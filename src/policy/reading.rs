@@ -137,12 +137,9 @@ fn combine(
 
 /// Returns whether two readings that differ only in this point have different answers.
 fn decides(point: Point, answers: &[(Yes, Expectation)]) -> bool {
-    let without = |yes: &Yes| yes.iter().copied().filter(|other| *other != point).collect::<Yes>();
-    answers.iter().any(|(yes, answer)| {
-        yes.contains(&point)
-            && answers.iter().any(|(other, of_other)| {
-                !other.contains(&point) && *other == without(yes) && of_other.decision != answer.decision
-            })
+    answers.iter().filter(|(yes, _)| yes.contains(&point)).any(|(yes, answer)| {
+        let without: Yes = yes.iter().copied().filter(|other| *other != point).collect();
+        answers.iter().any(|(other, of_other)| *other == without && of_other.decision != answer.decision)
     })
 }
 

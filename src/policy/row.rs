@@ -10,7 +10,7 @@ use super::rule::Direction;
 use super::rule_peers::{HeldByPeers, RulePeers, View};
 use super::tier_sets::SetWalk;
 
-/// What the subjects of some policies may exchange with each group.
+/// Bounds of the connections between the subjects of some policies and each group.
 pub(super) type Row = PerGroup<BoundsId>;
 
 /// Computes the row of a subject that exactly these policies select. Only for policies outside a union, their match

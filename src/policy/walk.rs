@@ -8,7 +8,7 @@ use super::matcher::{Matched, RuleRef, Selecting};
 use super::ordered::PolicyTier;
 use super::rule::Direction;
 
-/// What some rules may do with traffic.
+/// The possible results of a set of rules for some traffic.
 pub(super) trait Outcome: Sized {
     /// Creates the outcome in which no rule matches.
     fn unmatched() -> Self;
@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Returns the policies of one tier. All policies must be in their order.
-    pub(super) fn of_tier<'p>(&self, policies: &'p [Selecting], tier: PolicyTier) -> &'p [Selecting] {
+    fn of_tier<'p>(&self, policies: &'p [Selecting], tier: PolicyTier) -> &'p [Selecting] {
         let of_policy = |each: &Selecting| self.policies[each.policy].tier;
         let begin = policies.partition_point(|each| of_policy(each) < tier);
         let end = policies.partition_point(|each| of_policy(each) <= tier);

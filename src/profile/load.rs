@@ -42,8 +42,7 @@ pub fn load(texts: &[Text]) -> Result<Vec<Profile>, Error> {
 pub fn from_document(document: &Document) -> Result<Profile, Error> {
     expect_kind(document, API_VERSION, KIND)?;
     let reader = Reader { name: Arc::clone(&document.name) };
-    let file: ProfileFile =
-        decode(&document.node).map_err(|error| reader.error(error.at(), error.to_string()))?;
+    let file: ProfileFile = decode(&document.node).map_err(|error| reader.caused(error.at(), "", error))?;
     reader.profile(file)
 }
 

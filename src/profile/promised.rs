@@ -4,7 +4,7 @@ use crate::plan::{Cell, Route};
 use crate::policy::{Endpoint, Engine, Expectation, Flow};
 use crate::world::EndpointName;
 
-/// What the policies promise for a cell, or for one endpoint of the Service to which it leads.
+/// The expectation for a cell, or for one endpoint of the Service to which the cell leads.
 #[derive(Clone, Copy)]
 pub struct Promised<'a> {
     /// The cell.

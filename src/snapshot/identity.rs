@@ -53,16 +53,20 @@ impl fmt::Display for Identity {
     }
 }
 
+/// Returns `metadata.name`, which an object must have.
+pub(super) fn required_name(name: Option<&str>) -> Result<&str, Problem> {
+    let is_missing = || Field::ROOT.field("metadata").field("name").problem("is missing");
+    name.filter(|name| !name.is_empty()).ok_or_else(is_missing)
+}
+
 /// Returns the identity of an object. If it names no namespace, it is in `namespace`.
 pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
     let at = Field::ROOT.field("metadata");
-    let Some(object_name) = metadata.name.clone().filter(|name| !name.is_empty()) else {
-        return Err(at.field("name").problem("is missing"));
-    };
+    let object_name = required_name(metadata.name.as_deref())?;
     let namespace = metadata.namespace.as_deref().filter(|name| !name.is_empty()).or(namespace);
     let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
     rules::dns_label(namespace, &at.field("namespace"))?;
-    Ok(Identity::new(namespace, &object_name))
+    Ok(Identity::new(namespace, object_name))
 }
 
 /// Placeholder for the characters that the API server appends to a `generateName`.

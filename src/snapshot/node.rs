@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as api;
 
 use super::field::{Field, Problem};
+use super::identity::required_name;
 use super::rules;
 use crate::policy::Node;
 
@@ -17,11 +18,8 @@ pub struct ReadNode {
 }
 
 pub(super) fn convert(object: api::Node) -> Result<ReadNode, Problem> {
-    let at = Field::ROOT.field("metadata");
-    let Some(name) = object.metadata.name.filter(|name| !name.is_empty()) else {
-        return Err(at.field("name").problem("is missing"));
-    };
-    rules::subdomain(&name, &at.field("name"))?;
+    let name = required_name(object.metadata.name.as_deref())?.to_owned();
+    rules::subdomain(&name, &Field::ROOT.field("metadata").field("name"))?;
 
     let status = object.status.unwrap_or_default();
     let (mut addresses, mut external_addresses) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What is common to all parts of the parser: its dialects and its errors.
+//! The dialects and the errors of the parser.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ pub struct SyntaxError {
     pub problem: SyntaxProblem,
 }
 
-/// Why a text cannot be read.
+/// The reason why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxProblem {
     /// The parser of YAML refuses the text.

@@ -143,7 +143,7 @@ impl Settling {
     }
 }
 
-/// A value for new denials, and one for new allowances. `None` without changes of this kind.
+/// A value for new denials, and one for new allowances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PerChange<T> {
     /// Value for new denials.
@@ -152,10 +152,10 @@ pub struct PerChange<T> {
     pub admit: Option<T>,
 }
 
-/// Limits for the time until changes are in force.
+/// Limits for the time until changes are in force. `None` without a limit.
 pub type Limits = PerChange<Duration>;
 
-/// Time until the last new denial was enforced, and the last new allowance was admitted.
+/// Time until the last new denial was enforced, and the last new allowance was admitted. `None` without such changes.
 pub type TimeToSettle = PerChange<Duration>;
 
 impl<T: Copy> PerChange<T> {

@@ -92,8 +92,8 @@ impl ScenarioResult {
 }
 
 impl RunResult {
-    /// Returns the outcome of the run, given what its denials rest on. A run passes only if it proves at least one
-    /// denial.
+    /// Returns the outcome of the run. `proof` is the evidence for its denials. A run passes only if it proves at least
+    /// one denial.
     pub fn outcome(&self, proof: &Proof) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
         let is_unproved = self.counts().proves_nothing()

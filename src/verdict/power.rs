@@ -83,7 +83,7 @@ pub fn probes_for(share: f64, loss: f64) -> u32 {
     ((1.0 - CONFIDENCE).ln() / (1.0 - delivered).ln()).ceil() as u32
 }
 
-/// What the denials of one or more steps rest on.
+/// Evidence for the denials of one or more steps.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Proof {
@@ -148,7 +148,7 @@ fn is_proved_denial(cell: &&CellResult) -> bool {
 }
 
 impl StepResult {
-    /// Returns what the denials of the step rest on.
+    /// Returns the evidence for the denials of the step.
     fn proof(&self) -> Proof {
         let proved: Vec<&CellResult> = self.cells.iter().filter(is_proved_denial).collect();
         let denied_at: Vec<_> =
@@ -177,7 +177,7 @@ impl StepResult {
 }
 
 impl RunResult {
-    /// Returns what the denials of the run rest on.
+    /// Returns the evidence for the denials of the run.
     pub fn proof(&self) -> Proof {
         self.steps()
             .map(StepResult::proof)

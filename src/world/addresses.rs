@@ -24,7 +24,7 @@ impl World {
 
     /// Returns the address of an endpoint in a family.
     pub fn address(&self, endpoint: &EndpointName, family: IpFamily) -> Option<IpAddr> {
-        self.addresses(endpoint)?.iter().copied().find(|address| IpFamily::of(*address) == family)
+        family.first_of(self.addresses(endpoint)?)
     }
 
     /// Returns the address that a name in a policy stands for at this moment.

@@ -1,4 +1,4 @@
-//! What only a backend knows of a network that it has created.
+//! The facts that a backend adds to a world.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use super::endpoint::EndpointName;
 use super::model::World;
 use crate::policy::Labels;
 
-/// What only a backend knows of a network that it has created.
+/// Facts about a created network that only its backend knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deployed {
     /// Addresses of pods, Services and nodes. The other endpoints keep the addresses that they have.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::policy::{Pod, Service};
+use crate::snapshot::Identity;
 
 /// The name of a scenario's endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,11 @@ impl EndpointName {
 
     /// Returns the name of this pod.
     pub fn of_pod(pod: &Pod) -> Self {
+        Self::pod(&pod.namespace, &pod.name)
+    }
+
+    /// Returns the name of the pod with this identity.
+    pub fn of_identity(pod: &Identity) -> Self {
         Self::pod(&pod.namespace, &pod.name)
     }
 

@@ -61,6 +61,18 @@ pub struct DnsServer {
     pub service: Identity,
 }
 
+impl DnsServer {
+    /// Returns the name of its pod.
+    pub fn pod_name(&self) -> EndpointName {
+        EndpointName::of_identity(&self.pod)
+    }
+
+    /// Returns the name of its Service.
+    pub fn service_name(&self) -> EndpointName {
+        EndpointName::service(&self.service.namespace, &self.service.name)
+    }
+}
+
 impl World {
     /// Returns the pod of this name, also if it has ended.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
@@ -196,7 +208,8 @@ impl World {
     }
 
     fn pod_mut(&mut self, identity: &Identity) -> Result<&mut Pod, Error> {
-        let found = self.cluster.pods.iter_mut().find(|pod| Identity::of_pod(pod) == *identity);
+        let is_it = |pod: &&mut Pod| pod.namespace == identity.namespace && pod.name == identity.name;
+        let found = self.cluster.pods.iter_mut().find(is_it);
         found.ok_or_else(|| missing("pod", identity))
     }
 

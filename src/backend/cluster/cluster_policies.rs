@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelectorRequirement, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
@@ -111,18 +111,14 @@ impl Maker {
             operator: "In".to_owned(),
             values: Some(values),
         };
-        let renamed = |mut selector| {
-            names.rewrite_selector(&mut selector);
-            selector
-        };
-        let limited = |subject| {
-            let mut subject = renamed(subject);
+        let renamed = |selector: &mut LabelSelector| names.rewrite_selector(selector);
+        let limited = |subject: &mut LabelSelector| {
+            renamed(subject);
             subject.match_expressions.get_or_insert_default().extend([
                 one_of(RUN, vec![self.run.clone()]),
                 // The policy must not affect other scenarios of the run either.
                 one_of(NAMESPACE_NAME_LABEL, namespaces.to_vec()),
             ]);
-            subject
         };
         object
             .rewrite_namespaces(limited, renamed)

@@ -12,7 +12,7 @@ use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 /// Maximum number of pods per node.
 pub(super) const PODS_PER_NODE: u8 = 250;
 
-/// First addresses of a range of both families.
+/// A range of addresses in each family, given by its first address.
 struct Range {
     v4: Ipv4Addr,
     v6: Ipv6Addr,
@@ -27,8 +27,8 @@ impl Range {
         Self { v4: Ipv4Addr::new(a, b, 0, 0), v6: Ipv6Addr::new(0xfd00, 0x6e70, third, 0, 0, 0, 0, 0) }
     }
 
-    /// Returns the addresses with a number in a part of the range. A number above 255 is in one of the next parts of
-    /// the IPv4 range.
+    /// Returns the address of each family with this number in a part of the range. A part is a /24 or a /64. If the
+    /// number is above 255, the IPv4 address is in one of the next parts.
     fn addresses(&self, part: u8, number: u16) -> Vec<IpAddr> {
         let v4 = u32::from(self.v4) + (u32::from(part) << 8) + u32::from(number);
         let v6 = u128::from(self.v6) + (u128::from(part) << 64) + u128::from(number);
@@ -83,7 +83,7 @@ pub struct Addresses {
 /// The pod numbers of a node.
 #[derive(Debug, Default)]
 struct Numbers {
-    /// How many have ever been taken.
+    /// Count of the numbers that were ever taken, including those that were freed.
     taken: u8,
     /// The numbers that were freed. The last one is used first.
     freed: Vec<u8>,

@@ -113,7 +113,7 @@ impl Lab {
 
     /// Lets a pod's agent end by itself, and removes the pod's network, so that its addresses are free.
     pub(super) async fn end_pod(&mut self, identity: &Identity) -> Result<(), Error> {
-        let name = EndpointName::pod(&identity.namespace, &identity.name);
+        let name = EndpointName::of_identity(identity);
         if let Some(agent) = self.agents.get(&name).filter(|_| self.pods.contains_key(identity)) {
             agent.stop().await;
         }
@@ -126,7 +126,7 @@ impl Lab {
             // kernel would then remove the link at an unknown time.
             build::detach(node, number).await?;
         }
-        let name = EndpointName::pod(&identity.namespace, &identity.name);
+        let name = EndpointName::of_identity(identity);
         self.agents.remove(&name);
         self.processes.remove(&name);
         Ok(())

@@ -125,7 +125,7 @@ impl Lab {
     /// Sends the names of the cluster to the DNS server.
     async fn set_records(&self, world: &World) -> Result<(), Error> {
         let Some(dns) = &world.dns else { return Ok(()) };
-        match self.agents.get(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)) {
+        match self.agents.get(&dns.pod_name()) {
             Some(agent) => agent.set_records(records(&world.cluster)).await,
             // The DNS server is yet to start, or the scenario removed it.
             None => Ok(()),
@@ -179,7 +179,7 @@ impl Backend for Lab {
         // Enforce before new pods exist. They must be isolated from their first packet on, and are probed
         // from their agent's first answer on.
         self.enforce(world).await?;
-        let dns = world.dns.as_ref().map(|dns| EndpointName::pod(&dns.pod.namespace, &dns.pod.name));
+        let dns = world.dns.as_ref().map(|dns| dns.pod_name());
         let is_new = hosts.iter().any(|host| Some(&host.name) == dns.as_ref());
         self.set_records(world).await?;
         self.build(hosts).await?;

@@ -67,9 +67,8 @@ fn is_denied_something(found: &Found<'_>, name: &EndpointName) -> bool {
 
 fn leads_to_host(world: &World, name: &EndpointName) -> bool {
     let EndpointName::Service { namespace, name } = name else { return false };
-    let leads_to = |pod: &Pod| {
-        let service = world.service(namespace, name).filter(|_| pod.namespace == *namespace);
-        service.is_some_and(|service| service.backends.select(pod) == Selection::Selected)
-    };
+    let Some(service) = world.service(namespace, name) else { return false };
+    let leads_to =
+        |pod: &Pod| pod.namespace == *namespace && service.backends.select(pod) == Selection::Selected;
     world.cluster.pods.iter().any(|pod| pod.host_network && leads_to(pod))
 }

@@ -2,6 +2,7 @@
 
 use crate::policy::{Action, ClusterPolicyKind, ClusterPolicyName};
 use crate::snapshot::field::{Field, Problem};
+use crate::snapshot::identity::required_name;
 use crate::snapshot::rules;
 
 /// The properties in which the kinds differ.
@@ -47,10 +48,8 @@ pub(super) const CLUSTER: Dialect = Dialect {
 
 impl Dialect {
     pub(super) fn name(self, name: Option<&str>) -> Result<ClusterPolicyName, Problem> {
-        let at = Field::ROOT.field("metadata");
-        let at = at.field("name");
-        let Some(name) = name.filter(|name| !name.is_empty()) else { return Err(at.problem("is missing")) };
-        rules::subdomain(name, &at)?;
+        let name = required_name(name)?;
+        rules::subdomain(name, &Field::ROOT.field("metadata").field("name"))?;
         Ok(ClusterPolicyName { kind: self.kind, name: name.to_owned() })
     }
 

@@ -69,8 +69,8 @@ impl ClusterPolicyObject {
     /// cluster. An object that was read has the right form.
     pub fn rewrite_namespaces(
         &mut self,
-        subject: impl FnOnce(LabelSelector) -> LabelSelector,
-        peer: impl Fn(LabelSelector) -> LabelSelector,
+        subject: impl FnOnce(&mut LabelSelector),
+        peer: impl Fn(&mut LabelSelector),
     ) -> serde_json::Result<()> {
         for (list, peers) in [("ingress", "from"), ("egress", "to")] {
             let rules = self.spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
@@ -89,20 +89,18 @@ impl ClusterPolicyObject {
 
 /// Replaces the namespace selector of a subject or peer, if it selects pods. Other peers stay. Returns whether there
 /// was something to replace.
-fn rewrite(
-    selected: &mut Value,
-    change: impl FnOnce(LabelSelector) -> LabelSelector,
-) -> serde_json::Result<bool> {
+fn rewrite(selected: &mut Value, change: impl FnOnce(&mut LabelSelector)) -> serde_json::Result<bool> {
     let (parent, field) = match selected.get_mut("pods") {
         Some(pods) => (pods, "namespaceSelector"),
         None => (selected, "namespaces"),
     };
-    let old = match (parent.get_mut(field), field) {
+    let mut selector: LabelSelector = match (parent.get_mut(field), field) {
         (Some(selector), _) => serde_json::from_value(selector.take())?,
         (None, "namespaceSelector") => LabelSelector::default(),
         (None, _) => return Ok(false),
     };
-    let replaced = parent.as_object_mut().map(|parent| parent.insert(field.to_owned(), json!(change(old))));
+    change(&mut selector);
+    let replaced = parent.as_object_mut().map(|parent| parent.insert(field.to_owned(), json!(selector)));
     Ok(replaced.is_some())
 }
 
@@ -163,7 +161,7 @@ mod tests {
     fn a_policy_whose_subject_cannot_be_limited_is_refused() {
         let limit = |spec: Value| {
             let mut policy = ClusterPolicyObject { metadata: ObjectMeta::default(), spec };
-            let refused = policy.rewrite_namespaces(|_| LabelSelector::default(), |peer| peer).err();
+            let refused = policy.rewrite_namespaces(|_| {}, |_| {}).err();
             refused.map(|error| error.to_string())
         };
         for selected in [json!({"namespaces": {}}), json!({"pods": {"podSelector": {}}})] {

@@ -210,7 +210,7 @@ impl Deployment {
 
     async fn set_records(&mut self, world: &World) -> Result<(), Error> {
         let dns = world.dns.as_ref();
-        let agent = dns.and_then(|dns| self.agent(&EndpointName::pod(&dns.pod.namespace, &dns.pod.name)));
+        let agent = dns.and_then(|dns| self.agent(&dns.pod_name()));
         let Some(agent) = agent else { return Ok(()) };
         let records = records(&world.cluster);
         let is_known = self

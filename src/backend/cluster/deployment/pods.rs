@@ -66,7 +66,7 @@ impl Deployment {
             if let Some(running) = self.pods.remove(identity) {
                 self.previous_names.insert(identity.clone(), running.real);
             }
-            self.agents.remove(&EndpointName::pod(&identity.namespace, &identity.name));
+            self.agents.remove(&EndpointName::of_identity(identity));
         }
         Ok(real)
     }
@@ -83,10 +83,8 @@ impl Deployment {
         identities: &[Identity],
     ) -> Result<(), Error> {
         let own: Vec<&Identity> = identities.iter().filter(|pod| self.pods.contains_key(pod)).collect();
-        let agents: Vec<Arc<Agent>> = own
-            .iter()
-            .filter_map(|pod| self.agents.remove(&EndpointName::pod(&pod.namespace, &pod.name)))
-            .collect();
+        let agents: Vec<Arc<Agent>> =
+            own.iter().filter_map(|pod| self.agents.remove(&EndpointName::of_identity(pod))).collect();
         ask_all(agents.iter().map(|agent| agent.stop())).await;
         let real = self.real_pods(own.iter().copied());
         self.shared.watch.succeeded(&real, ENDING).await?;

@@ -25,8 +25,8 @@ impl Deployment {
         let mut agents = std::mem::take(&mut self.agents);
         for (old, mut running) in std::mem::take(&mut self.pods) {
             let Some(new) = assignments.get(&old).cloned() else { continue };
-            if let Some(agent) = agents.remove(&EndpointName::pod(&old.namespace, &old.name)) {
-                self.agents.insert(EndpointName::pod(&new.namespace, &new.name), agent);
+            if let Some(agent) = agents.remove(&EndpointName::of_identity(&old)) {
+                self.agents.insert(EndpointName::of_identity(&new), agent);
             }
             running.pod.name.clone_from(&new.name);
             self.pods.insert(new, running);

@@ -9,9 +9,9 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::super::cluster_policies::{self, Support};
-use super::{client_with_bodies, deployment, list, status};
+use super::{client_with_bodies, deployment, list, scenario, status};
 use crate::policy::{ClusterPolicyKind, Pod};
-use crate::scenario::{Scenario, standard_world};
+use crate::scenario::standard_world;
 use crate::world::{Absence, Capability, Deployed, EndpointName, World};
 
 /// A cluster with the given objects, by path. It executes the requests that it receives.
@@ -84,9 +84,8 @@ fn all_kinds() -> Support {
 
 /// Returns a state without pods in which these policies are in force.
 fn state_with(policies: impl IntoIterator<Item = Value>) -> World {
-    let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}\n";
     let policies: Value = policies.into_iter().collect();
-    let scenario = Scenario::from_text(&format!("{head}steps: [{{name: s, apply: {policies}}}]\n"));
+    let scenario = scenario(&format!("steps: [{{name: s, apply: {policies}}}]\n"));
     let mut world = standard_world(false);
     world.cluster.pods.clear();
     world.cluster.services.clear();

@@ -17,13 +17,13 @@ pub(super) fn add(table: &mut Table, cluster: &Cluster, node: &Node) {
     for family in FAMILIES {
         let mut verdicts = Vec::new();
         for service in &cluster.services {
+            let all: Vec<_> = endpoints(cluster, service).collect();
             let is_usable = |pod: &&Pod| !service.only_local || pod.node.as_ref() == Some(&node.name);
-            let usable: Vec<_> = endpoints(cluster, service).filter(is_usable).collect();
+            let usable: Vec<_> = all.iter().copied().filter(is_usable).collect();
             for address in family.among(&service.addresses) {
                 verdicts.extend(verdicts_for(table, service, &usable, *address, false));
             }
             // `internalTrafficPolicy` does not apply to node ports.
-            let all: Vec<_> = endpoints(cluster, service).collect();
             for address in family.among(&node.addresses) {
                 verdicts.extend(verdicts_for(table, service, &all, *address, true));
             }
@@ -40,7 +40,8 @@ pub(super) fn add(table: &mut Table, cluster: &Cluster, node: &Node) {
     table.base_chain("postrouting", "nat hook postrouting priority 100", &masquerade);
 }
 
-/// Returns where each port of a Service leads on one address, which is a virtual one or one of the node's own.
+/// Returns where each port of a Service leads on one address. It is one of the node's own if `is_of_node`, and a
+/// virtual address of the Service otherwise.
 fn verdicts_for(
     table: &mut Table,
     service: &Service,
