@@ -150,7 +150,7 @@ fn take(folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
         let damage = Parts::of(&agent).err();
         let packed = match damage {
             None => agent,
-            Some(damage) if damage == Damage::NoFooter => {
+            Some(Damage::NoFooter) => {
                 pack(&read(&folder.join(format!("netproof-loader-{architecture}")))?, &agent)
             }
             Some(damage) => return Err(format!("{} is damaged: {}", path.display(), damage.reason())),

@@ -64,7 +64,7 @@ impl Binary {
     pub(super) fn unpack(content: &[u8]) -> Result<Option<Self>, Unfit> {
         match Parts::of(content) {
             Ok(parts) => Self::new(parts.agent).map(Some),
-            Err(damage) if damage == Damage::NoFooter => Ok(None),
+            Err(Damage::NoFooter) => Ok(None),
             Err(damage) => Err(Unfit::Damaged(damage.reason())),
         }
     }
