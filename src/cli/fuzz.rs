@@ -137,7 +137,6 @@ impl FuzzArgs {
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
             cases: self.cases.or(if self.time.is_some() { None } else { Some(CASES) }),
             time: self.time,
-            at_once: self.options.parallel(),
             fail_fast: self.options.fail_fast,
             ground,
             place: place + &self.options.profiles.as_given(),
@@ -157,8 +156,7 @@ fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResul
                 Ok((result, options.lab()))
             }
             BackendKind::Cluster => {
-                let settings = options.for_cluster()?;
-                let cluster = options.open_cluster(&mut interrupted).await?;
+                let (cluster, settings) = options.open_cluster(&mut interrupted).await?;
                 let (environment, view) = (environment(&cluster), FuzzProgress::new(limits.cases));
                 let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
                 let show = |progress| view.show(progress);

@@ -161,8 +161,7 @@ async fn on_cluster(
     scenarios: &[Scenario],
     mut interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<RunDocument> {
-    let settings = options.for_cluster()?;
-    let cluster = options.open_cluster(&mut interrupted).await?;
+    let (cluster, settings) = options.open_cluster(&mut interrupted).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // After the run, it would be too late to report that this is not possible.
         cluster.check_save(identity).await?;

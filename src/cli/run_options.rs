@@ -67,7 +67,7 @@ pub(super) struct RunOptions {
     max_timeout: Option<Duration>,
 
     /// How many scenarios to run at the same time
-    /// [default: twice the count of processors plus one in the lab, 5 on a cluster]
+    /// [default: four per processor in the lab; on a cluster, one per processor of the nodes, from 3 to 8]
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     pub(super) parallel: Option<usize>,
 
@@ -110,19 +110,8 @@ impl RunOptions {
         }
     }
 
-    /// Returns how many scenarios run at once.
-    pub(super) fn parallel(&self) -> usize {
-        let default = || match self.backend {
-            // Much of the time passes in waiting for answers that must not arrive.
-            BackendKind::Lab => 2 * processors() + 1,
-            // Every scenario has one or two dozen pods of its own.
-            BackendKind::Cluster => 5,
-        };
-        self.parallel.unwrap_or_else(default)
-    }
-
     /// Returns these settings, changed by the options.
-    fn settings(&self, default: &observe::Settings) -> anyhow::Result<Settings> {
+    fn settings(&self, default: &observe::Settings, parallel: usize) -> anyhow::Result<Settings> {
         let observe = observe::Settings {
             settle: self.settle.unwrap_or(default.settle),
             shortest_timeout: self.min_timeout.unwrap_or(default.shortest_timeout),
@@ -139,7 +128,7 @@ impl RunOptions {
         Ok(Settings {
             observe,
             required: self.require.iter().copied().collect(),
-            parallel: self.parallel(),
+            parallel: self.parallel.unwrap_or(parallel),
             fail_fast: self.fail_fast,
             profiles: self.profiles.profiles()?,
         })
@@ -147,7 +136,8 @@ impl RunOptions {
 
     /// Returns the settings of a run in the lab.
     pub(super) fn for_lab(&self) -> anyhow::Result<Settings> {
-        let mut settings = self.settings(&observe::Settings::lab())?;
+        // Most of the time passes in waiting for answers that must not arrive.
+        let mut settings = self.settings(&observe::Settings::lab(), 4 * processors())?;
         // The lab's pods exist as soon as it has started.
         settings.observe.start = settings.observe.settle;
         Ok(settings)
@@ -159,18 +149,19 @@ impl RunOptions {
         Environment { name, ..Environment::default() }
     }
 
-    /// Returns the settings of a run on a cluster.
-    pub(super) fn for_cluster(&self) -> anyhow::Result<Settings> {
-        self.settings(&observe::Settings::cluster())
-    }
-
-    /// Connects to the cluster.
+    /// Connects to the cluster. Returns it with the settings of a run there.
     pub(super) async fn open_cluster(
         &self,
         interrupted: &mut watch::Receiver<bool>,
-    ) -> anyhow::Result<Cluster> {
+    ) -> anyhow::Result<(Cluster, Settings)> {
+        // Wrong options are reported before the cluster is asked for anything.
+        let mut settings = self.settings(&observe::Settings::cluster(), 1)?;
         tokio::select! {
-            cluster = Cluster::open(self.cluster.settings()) => Ok(cluster?),
+            cluster = Cluster::open(self.cluster.settings()) => {
+                let cluster = cluster?;
+                settings.parallel = self.parallel.unwrap_or_else(|| cluster.parallel());
+                Ok((cluster, settings))
+            }
             _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
         }
     }

@@ -55,7 +55,7 @@ pub struct Tally {
 
 /// Runs random scenarios, one for each case. The seed of each scenario decides its interference. Returns the
 /// results by the name of the interference. If it is interrupted, it returns the results of the scenarios that
-/// have ended. Of the limits, it uses `seed`, `cases`, `at_once`, and `time`, after which it starts no more scenarios.
+/// have ended. Of the limits, it uses `seed`, `cases`, and `time`, after which it starts no more scenarios.
 ///
 /// # Errors
 /// If a generated scenario cannot be read.
@@ -70,7 +70,7 @@ pub async fn disturb(
     let scenarios = 0..limits.cases.unwrap_or(usize::MAX) as u64;
     let seeds = scenarios.map(|index| limits.seed.wrapping_add(index)).take_while(|_| !is_over());
     let one = |seed| run_one(seed, settings, fault, interrupted.clone());
-    let mut ran = std::pin::pin!(stream::iter(seeds).map(one).buffer_unordered(limits.at_once.max(1)));
+    let mut ran = std::pin::pin!(stream::iter(seeds).map(one).buffer_unordered(settings.parallel.max(1)));
     let mut tallies = BTreeMap::<_, Tally>::new();
     while let Some(ran) = ran.next().await {
         let Some(disturbed) = ran? else { break };

@@ -98,7 +98,7 @@ pub async fn fuzz<B: Backend>(
         longest.set(longest.get().max(begun.elapsed()));
         ran
     });
-    let mut ran = std::pin::pin!(ran.buffer_unordered(limits.at_once.max(1)));
+    let mut ran = std::pin::pin!(ran.buffer_unordered(settings.parallel.max(1)));
     while let Some(Some((digest, disagreeing))) = ran.next().await {
         let hopeless = digest.failures.iter().any(|(_, failure)| failure.everywhere);
         // Scenarios in progress run to their end, because a stopped scenario has no result.

@@ -68,7 +68,7 @@ pub(super) async fn follow<B: Backend>(
         if !wanted.shows(runner, std::slice::from_ref(&start)).await.contains(&true) {
             continue;
         }
-        let budget = Budget { tries: TRIES, time: TIME, at_once: limits.at_once };
+        let budget = Budget { tries: TRIES, time: TIME, at_once: runner.settings.parallel };
         let is_plausible = |value: &Value| wanted.is_plausible(value);
         let shows = async |group: &[Value]| wanted.shows(runner, group).await;
         let Shrunk { scenario, is_minimal, tries } = shrink(start, budget, is_plausible, shows).await;

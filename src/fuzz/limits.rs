@@ -13,8 +13,6 @@ pub struct Limits {
     pub cases: Option<usize>,
     /// Time limit. No scenario is started that would end after it, if it takes as long as the longest one so far.
     pub time: Option<Duration>,
-    /// Number of scenarios that run at the same time.
-    pub at_once: usize,
     /// Whether no more scenarios are started after the first disagreement.
     pub fail_fast: bool,
     /// The backend.

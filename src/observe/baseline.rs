@@ -22,6 +22,7 @@ pub(crate) struct Calibration {
 
 impl<B: Backend> Observer<'_, B> {
     /// Probes all cells without policies. `excuse` marks the cells that known deviations make undefined.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn measure_baseline(
         &mut self,
         excuse: impl FnOnce(&World, &mut [PlannedCell]),

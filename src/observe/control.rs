@@ -12,6 +12,7 @@ use crate::world::{Action, World};
 
 impl<B: Backend> Observer<'_, B> {
     /// Runs the control round after the last state.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn control_last(&mut self) -> Result<(), Error> {
         self.control().await?;
         self.is_controlled = true;
@@ -39,6 +40,7 @@ impl<B: Backend> Observer<'_, B> {
 
     /// Runs the control round before a change that removes a path of a denied cell. Afterwards, the policies
     /// are in force again. `excuse` marks the cells that known deviations make undefined.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn control_before(
         &mut self,
         actions: &[Action],

@@ -17,6 +17,7 @@ use crate::world::{Action, EndpointName};
 
 impl<B: Backend> Observer<'_, B> {
     /// Waits for late arrivals of the last state, while its policies are in force.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn linger(&self) {
         if self.ledger.is_waiting() {
             // A late packet is usually late by about the time that an answer takes.
@@ -26,6 +27,7 @@ impl<B: Backend> Observer<'_, B> {
     }
 
     /// Corrects the results of all states by what late arrivals and missing controls show.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn look_back(&mut self, states: &mut [&mut [CellResult]]) {
         self.linger().await;
         let unread = self.read_logs().await;
@@ -73,6 +75,7 @@ impl<B: Backend> Observer<'_, B> {
     /// Ends the attempts to connect that are in progress, and reads the logs. This happens before the
     /// policies change, because the next policies may allow packets that are still on the way. If an agent
     /// does not answer, its attempts may go on, and its late connections prove nothing.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn end_of_state(&mut self) {
         let agents = self.agents();
         let given_up = ask_all(agents.iter().map(|(agent, _)| agent.give_up())).await;

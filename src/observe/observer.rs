@@ -124,6 +124,7 @@ impl<'a, B: Backend> Observer<'a, B> {
     }
 
     /// Lets the backend create the network. Returns how long that took.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn start(&mut self) -> Result<Duration, Error> {
         let start = Instant::now();
         let deployed = self.backend.deploy(&self.world).await?;
@@ -145,6 +146,7 @@ impl<'a, B: Backend> Observer<'a, B> {
     }
 
     /// Opens the wanted connections, as far as the present policies allow them.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn hold(&self, is_wanted: impl Fn(&Cell) -> bool) -> Held {
         let allowed = self.plan().into_iter().filter(|it| it.decision == Decision::Allow);
         let routes = allowed.filter_map(|it| Some((it.cell, it.route?)));
@@ -153,16 +155,19 @@ impl<'a, B: Backend> Observer<'a, B> {
     }
 
     /// Uses the open connections again after a change, and closes them.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn use_again(&self, held: Held, actions: &[Action]) -> Vec<OpenConnection> {
         held.use_again(actions, self.settings.longest_timeout, |cell| self.decided(cell)).await
     }
 
     /// Waits until the sentinels can show the next change, if they can at all.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn prepare_change(&mut self) {
         self.watch.prepare(self.timeout).await;
     }
 
     /// Changes the network. `doing` names the change in errors.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn apply<'s>(
         &mut self,
         doing: &str,
@@ -192,12 +197,14 @@ impl<'a, B: Backend> Observer<'a, B> {
     }
 
     /// Checks that no other user has changed the network.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn check_intact(&self) -> Result<(), Error> {
         self.backend.check_intact(&self.world).await
     }
 
     /// Probes all cells until they have settled. `excuse` marks the cells that known deviations make
     /// undefined. A capability that is missing here excuses a cell only if it is among `declared`.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn observe(
         &mut self,
         applied: &Applied<'_>,

@@ -6,6 +6,7 @@
 mod access;
 mod agent_source;
 mod canaries;
+mod capacity;
 mod channel;
 mod cleanup;
 mod cluster_policies;
@@ -83,6 +84,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If the cluster cannot be reached or lacks something that a run needs.
+    #[tracing::instrument(name = "open_cluster", level = "debug", skip_all)]
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         let connected = connect::connect(&settings.target).await?;
         let client = connected.client;
@@ -162,6 +164,11 @@ impl Cluster {
     /// Only the first call has an effect.
     pub fn accept(&self, kinds: impl IntoIterator<Item = String>) {
         self.shared.accepted.get_or_init(|| kinds.into_iter().collect());
+    }
+
+    /// Returns how many scenarios should run at the same time. Each has one or two dozen pods.
+    pub fn parallel(&self) -> usize {
+        capacity::parallel(self.shared.survey.nodes.iter().filter(|node| self.nodes.contains(&node.name)))
     }
 
     /// Returns the prefix of the names of the run's namespaces.
@@ -277,6 +284,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If something remains. The message says how to remove it.
+    #[tracing::instrument(name = "remove_run", level = "debug", skip_all)]
     pub async fn finish(self) -> Result<(), Error> {
         if self.shared.maker.settings.keep {
             return Ok(());
@@ -424,6 +432,7 @@ impl Backend for ClusterBackend {
     }
 
     /// Keeps the deployment if another scenario can use it, and otherwise removes it.
+    #[tracing::instrument(level = "debug", skip_all)]
     async fn stop(mut self) {
         if let Some(turn) = &self.sentinels {
             self.scheduled.sentinels.give_back(turn);

@@ -118,6 +118,7 @@ impl PodWatch {
     }
 
     /// Waits until pods are ready. Returns their addresses, in the same order.
+    #[tracing::instrument(name = "wait_until_pods_are_ready", level = "debug", skip_all)]
     pub(super) async fn ready(
         &self,
         wanted: &[Identity],
@@ -180,6 +181,7 @@ impl PodWatch {
     }
 
     /// Waits until pods no longer exist, according to the watch.
+    #[tracing::instrument(name = "wait_until_pods_are_gone", level = "debug", skip_all)]
     pub(super) async fn gone(&self, unwanted: &[Identity], longest: Duration) -> Result<(), Error> {
         let are_gone = |pods: &Pods| unwanted.iter().all(|pod| !pods.contains_key(pod));
         self.until("delete pods", "they were still there", longest, are_gone).await.map(drop)

@@ -20,6 +20,10 @@ pub(super) struct SurveyedNode {
     pub(super) kubelet: String,
     /// The architecture, as Kubernetes names it.
     pub(super) architecture: String,
+    /// Count of its processors. 0 if it does not report any.
+    pub(super) processors: usize,
+    /// The id of its machine since the machine started. Nodes that are containers share the machine, as with kind.
+    pub(super) boot_id: String,
     pub(super) addresses: Vec<IpAddr>,
     /// Images that the node has. An image with several names occurs several times.
     pub(super) images: Vec<NodeImage>,
@@ -48,6 +52,8 @@ impl SurveyedNode {
             name: name.to_owned(),
             kubelet: String::new(),
             architecture: "amd64".to_owned(),
+            processors: 1,
+            boot_id: name.to_owned(),
             addresses: Vec::new(),
             images: Vec::new(),
             is_ready: true,
@@ -98,12 +104,15 @@ fn node(node: &Node) -> SurveyedNode {
     let internal = addresses.filter(|address| address.type_ == "InternalIP");
     let images = status.and_then(|status| status.images.as_ref()).into_iter().flatten();
     let info = status.and_then(|status| status.node_info.as_ref());
+    let capacity = status.and_then(|status| status.capacity.as_ref()).and_then(|amounts| amounts.get("cpu"));
     let is_ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
     SurveyedNode {
         name: node.name_any(),
         kubelet: info.map(|info| info.kubelet_version.clone()).unwrap_or_default(),
         architecture: info.map(|info| info.architecture.clone()).unwrap_or_default(),
+        processors: capacity.map(|amount| processors(&amount.0)).unwrap_or_default(),
+        boot_id: info.map(|info| info.boot_id.clone()).unwrap_or_default(),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
         images: images.flat_map(image_names).collect(),
         is_ready: is_ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
@@ -111,6 +120,13 @@ fn node(node: &Node) -> SurveyedNode {
         is_tainted: taints.clone().any(|taint| taint.effect != "PreferNoSchedule"),
         obstacle: obstacle(info, taints),
     }
+}
+
+/// Returns the count of whole processors in an amount of CPU, such as `4` or `3920m`. A node reports no other
+/// forms.
+fn processors(amount: &str) -> usize {
+    let (number, divisor) = amount.strip_suffix('m').map_or((amount, 1), |thousandths| (thousandths, 1000));
+    number.parse().map_or(0, |number: usize| number / divisor)
 }
 
 fn image_names(image: &ContainerImage) -> impl Iterator<Item = NodeImage> {
@@ -218,6 +234,12 @@ mod tests {
         assert_eq!(of("", "nvidia.com/gpu"), None, "unknown");
         assert!(of("windows", "dedicated").unwrap().contains("runs windows"));
         assert!(of("linux", "node.kubernetes.io/disk-pressure").unwrap().contains("disk-pressure"));
+    }
+
+    #[test]
+    fn the_processors_of_a_node_are_whole() {
+        let amounts = ["4", "3920m", "500m", "", "4Gi", "-1"];
+        assert_eq!(amounts.map(processors), [4, 3, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -87,6 +87,7 @@ impl Lab {
     }
 
     /// Creates hosts and starts an agent in each. Returns their network namespaces.
+    #[tracing::instrument(name = "build_hosts", level = "debug", skip_all)]
     pub(super) async fn build(&mut self, hosts: Vec<Host>) -> Result<Vec<Space>, Error> {
         let mut spaces = Vec::new();
         for Started { name, space, process, stream } in build::hosts(hosts, &self.token).await? {

@@ -208,6 +208,7 @@ impl Deployment {
         pods.chain(services).collect()
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     async fn set_records(&mut self, world: &World) -> Result<(), Error> {
         let dns = world.dns.as_ref();
         let agent = dns.and_then(|dns| self.agent(&dns.pod_name()));

@@ -15,6 +15,7 @@ use crate::policy::{Labels, NAMESPACE_NAME_LABEL};
 use crate::world::World;
 
 impl Deployment {
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn set_namespaces(&mut self, world: &World) -> Result<(), Error> {
         let wanted = world.cluster.namespaces.iter().map(|namespace| {
             let mut labels = namespace.labels.clone();

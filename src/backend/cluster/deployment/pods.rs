@@ -50,6 +50,7 @@ impl Deployment {
     }
 
     /// Deletes pods and waits until they are gone, because another pod may take the name.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(in crate::backend::cluster) async fn remove_pods(
         &mut self,
         identities: &[Identity],
@@ -122,6 +123,7 @@ impl Deployment {
     }
 
     /// Creates the ConfigMaps with the agents that these pods need, if they do not exist yet.
+    #[tracing::instrument(level = "debug", skip_all)]
     async fn bring_agents(&mut self, world: &World, pods: &[&Pod]) -> Result<(), Error> {
         let needed = pods.iter().filter_map(|pod| {
             let node = world.assigned_nodes.get(pod.node.as_ref()?)?;
@@ -148,6 +150,7 @@ impl Deployment {
         Ok(())
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     async fn create_pod(&self, world: &World, pod: &Pod, real: &Identity) -> Result<(), Error> {
         let identity = Identity::of_pod(pod);
         let node = pod.node.as_ref().and_then(|node| world.assigned_nodes.get(node));
@@ -170,6 +173,7 @@ impl Deployment {
         }
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     async fn connect(&self, pod: &Identity) -> Result<Agent, Error> {
         let Shared { client, maker, watch, permits, .. } = &*self.shared;
         let channel = Channel {

@@ -41,6 +41,7 @@ pub(in crate::backend::cluster) async fn write(
 
 impl Deployment {
     /// Sets the NetworkPolicies of a state and deletes all others. Returns the policies that are now set.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn set_policies(
         &self,
         world: &World,

@@ -15,6 +15,7 @@ use crate::world::World;
 
 impl Deployment {
     /// Sets the Services of a state and deletes all others. Returns the Services that are now set.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn set_services(&self, world: &World) -> Result<BTreeMap<Identity, Service>, Error> {
         let wanted = bounded(world.cluster.services.iter().map(async |service| {
             let identity = Identity::of_service(service);
