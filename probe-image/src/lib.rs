@@ -2,10 +2,12 @@
 //!
 //! An agent opens listeners on request, sends batches of probes, and records what arrives at its listeners. It is
 //! controlled through a small HTTP API on loopback, which a token protects. [`wire`] has the types of the API. A
-//! client needs nothing else.
+//! client needs nothing else, and no Linux.
 
+#[cfg(target_os = "linux")]
 pub mod agent;
 mod mac;
+#[cfg(target_os = "linux")]
 mod payload;
 pub mod random;
 pub mod wire;
