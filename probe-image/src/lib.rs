@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod agent;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only the agent signs"))]
 mod mac;
 #[cfg(target_os = "linux")]
 mod payload;
