@@ -3,9 +3,9 @@
 //!
 //! The environment variable `NETPROOF_AGENTS` chooses the agents:
 //!
-//! - `build`: builds the agent for the target of netproof. This is the default of release builds.
-//! - `none`: carries no agent. This is the default of other builds, because the agent takes almost a minute. Such a
-//!   netproof uses the files beside its program.
+//! - `build`: builds the agent for the target of netproof. This is the default of release builds for Linux.
+//! - `none`: carries no agent. This is the default of other builds, because the agent takes almost a minute, and because
+//!   only Linux can build it. Such a netproof uses the files beside its program.
 //! - any other value is a folder. It has `netproof-probe-ARCHITECTURE` for one or more architectures (`amd64`, `arm64`).
 //!   Each of them is packed, or is packed here with the loader `netproof-loader-ARCHITECTURE`.
 
@@ -55,11 +55,24 @@ fn write_carried() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=NETPROOF_AGENTS");
     let out = PathBuf::from(variable("OUT_DIR")?);
-    let default = if variable("PROFILE")? == "release" { "build" } else { "none" };
+    let is_linux = variable("CARGO_CFG_TARGET_OS")? == "linux";
+    let default = if is_linux && variable("PROFILE")? == "release" { "build" } else { "none" };
     let chosen = env::var("NETPROOF_AGENTS").ok().filter(|chosen| !chosen.is_empty());
     let agents = match chosen.as_deref().unwrap_or(default) {
-        "none" => Vec::new(),
-        "build" => vec![build(&out)?],
+        "none" => {
+            if !is_linux && chosen.is_none() {
+                println!("cargo::warning=netproof carries no agent: only Linux can build it, see build.rs");
+            }
+            Vec::new()
+        }
+        "build" if is_linux => vec![build(&out)?],
+        "build" => {
+            let target = variable("TARGET")?;
+            return Err(format!(
+                "NETPROOF_AGENTS=build: the agent runs on Linux, and this netproof is for {target}: name a folder with agents \
+                 that were built on Linux, see build.rs"
+            ));
+        }
         folder => take(Path::new(folder))?,
     };
     let mut code = String::from("[\n");

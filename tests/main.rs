@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod action;
 mod agent;
 mod any_input;
 mod bad_input;

@@ -120,6 +120,17 @@ fn modules_import_only_what_the_map_allows() {
     assert!(seen > 50, "only {seen} imports were found: does the test still read them?");
 }
 
+/// The rest of netproof runs on other systems, too.
+#[test]
+fn only_the_lab_uses_what_only_linux_has() {
+    for file in files(Path::new(SOURCE)).iter().filter(|file| !module_path(file).starts_with("backend/lab")) {
+        let code = code(file).replace("unix::", "");
+        for linux in ["nix::", "rtnetlink::", "os::linux", "\"/proc"] {
+            assert!(!code.contains(linux), "{} uses {linux}: move this to src/backend/lab", file.display());
+        }
+    }
+}
+
 /// Only `mod.rs` may import files that import it.
 #[test]
 fn the_files_of_a_module_do_not_import_each_other_in_circles() {

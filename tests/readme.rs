@@ -41,7 +41,7 @@ fn the_scenario_that_the_format_shows_passes() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["run", "compare", "selftest", "expect", "fuzz", "image", "cleanup"] {
+    for command in ["run", "compare", "selftest", "expect", "fuzz", "image", "cleanup", "completions"] {
         let finished = netproof(&[command, "--help"], &[]).exits(0);
         assert!(finished.stdout.contains("Examples:\n  netproof "), "{command}: {}", finished.stdout);
         assert!(README.contains(&format!("netproof {command} ")), "the README shows {command}");

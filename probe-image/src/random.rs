@@ -3,9 +3,6 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::io::retry_on_intr;
-use rustix::rand::{GetRandomFlags, getrandom};
-
 use crate::mac::Key;
 use crate::wire::Nonce;
 
@@ -29,11 +26,7 @@ pub fn word(length: usize) -> io::Result<String> {
 
 fn draw() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
-    let mut rest = bytes.as_mut_slice();
-    while !rest.is_empty() {
-        let drawn = retry_on_intr(|| getrandom(&mut *rest, GetRandomFlags::empty()))?;
-        rest = rest.get_mut(drawn..).unwrap_or_default();
-    }
+    getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
 

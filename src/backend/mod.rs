@@ -1,8 +1,13 @@
 //! The interface between a run and the environment in which packets are sent.
 
+mod address;
 mod agent;
 pub mod cluster;
+mod interference;
+#[cfg(all(target_os = "linux", not(without_lab)))]
 pub mod lab;
+#[cfg(any(test, without_lab, not(target_os = "linux")))]
+pub mod no_lab;
 mod records;
 
 use std::future::Future;
@@ -11,7 +16,11 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
+pub use address::Addresses;
 pub use agent::{Agent, Connect, Single, Stream, Unreachable};
+pub use interference::Interference;
+#[cfg(any(without_lab, not(target_os = "linux")))]
+pub use no_lab as lab;
 
 use crate::world::{Action, Deployed, EndpointName, World};
 

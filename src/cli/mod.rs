@@ -5,6 +5,7 @@ mod backend_kind;
 mod cleanup;
 mod cluster;
 mod compare;
+mod completions;
 mod diagnostics;
 mod expect;
 mod fuzz;
@@ -12,7 +13,9 @@ mod fuzz_progress;
 mod image;
 mod interruption;
 mod library;
+mod man;
 mod output;
+mod plugin;
 mod profile;
 mod progress;
 mod run;
@@ -25,12 +28,15 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+/// Name of the program.
+const NAME: &str = "netproof";
+
 /// Proves that a Kubernetes cluster really enforces its NetworkPolicies.
 ///
 /// netproof computes what the policies promise, sends real TCP, UDP and DNS packets, and shows every
 /// difference.
 #[derive(Debug, Parser)]
-#[command(name = "netproof", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = NAME, version, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -63,6 +69,9 @@ enum Command {
     Fuzz(Box<fuzz::FuzzArgs>),
     Cleanup(cleanup::CleanupArgs),
     Image(image::ImageArgs),
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// What to print.
@@ -80,6 +89,9 @@ pub fn main() -> ExitCode {
         return code.into();
     }
     let mut command = command();
+    if std::env::args_os().next().is_some_and(|program| plugin::is_plugin(&program)) {
+        command = plugin::for_kubectl(command);
+    }
     let matches = command.get_matches_mut();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = diagnostics::start(cli.verbose)
@@ -106,6 +118,8 @@ fn execute(command: Command, everything: bool) -> anyhow::Result<ExitCode> {
         Command::Fuzz(args) => fuzz::fuzz(&args, everything),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Image(args) => image::image(&args),
+        Command::Completions(args) => completions::completions(&args, self::command()),
+        Command::Man(args) => man::man(&args, self::command()),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::lab::Addresses;
+use crate::backend::Addresses;
 use crate::plan::{Cell, Router, cells};
 use crate::policy::{Engine, Expectation};
 use crate::scenario::{Scenario, from_document};

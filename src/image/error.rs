@@ -20,9 +20,9 @@ pub enum Error {
     NoAgent(PathBuf),
     /// This program does not have the agent for an architecture.
     #[error(
-        "this netproof has no agent for nodes of the architecture {architecture}, neither in itself nor at {}: build it with \
-         `cargo build --release`, or copy the files that probe-image/build.sh and probe-loader/build.sh print there, or name \
-         an image of the agent with --image",
+        "this netproof has no agent for nodes of the architecture {architecture}, neither in itself nor at {}: take a \
+         release of netproof, or build it on Linux with `cargo build --release`, or copy the files that \
+         probe-image/build.sh and probe-loader/build.sh print there, or name an image of the agent with --image",
         path.display()
     )]
     NoPackedAgent {

@@ -1,7 +1,6 @@
 //! The lab: nodes and pods are network namespaces, the kernel enforces the policies, and every pod has an
 //! agent. The lab needs no cluster, no root and no image.
 
-mod address;
 mod build;
 mod canaries;
 mod detour;
@@ -27,16 +26,16 @@ use netproof_probe::random;
 use tokio::task::JoinHandle;
 
 use crate::backend::records::records;
-use crate::backend::{Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, no_random_numbers};
+use crate::backend::{
+    Addresses, Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, address, no_random_numbers,
+};
 use crate::deviation::{DatapathFault, EnforcerState, Fault, Follower};
 use crate::snapshot::Identity;
 use crate::world::{Action, Deployed, EndpointName, External, PodChange, World};
 
-pub use address::Addresses;
 use detour::KeptOpen;
 pub use detour::{Detour, OpenDetour};
 use hosts::{NodeSpace, PodLink};
-pub use interfere::Interference;
 use network::Space;
 use nft::Nft;
 use process::Process;
