@@ -5,6 +5,7 @@ mod backend_kind;
 mod cleanup;
 mod cluster;
 mod compare;
+mod conclusion;
 mod diagnostics;
 mod expect;
 mod fuzz;

@@ -1,7 +1,6 @@
 //! The options of the commands that run scenarios: `run` and `fuzz`.
 
 use std::num::NonZero;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use tokio::sync::watch;
 
 use super::backend_kind::BackendKind;
 use super::cluster::ClusterOptions;
+use super::conclusion::Conclusion;
 use super::profile::ProfileOptions;
 use super::{Format, output, value};
 use crate::backend::cluster::Cluster;
@@ -167,7 +167,7 @@ impl RunOptions {
     /// Connects to the cluster.
     pub(super) async fn open_cluster(
         &self,
-        interrupted: &mut watch::Receiver<bool>,
+        mut interrupted: watch::Receiver<bool>,
     ) -> anyhow::Result<Cluster> {
         tokio::select! {
             cluster = Cluster::open(self.cluster.settings()) => Ok(cluster?),
@@ -175,19 +175,8 @@ impl RunOptions {
         }
     }
 
-    /// Removes what the run created on the cluster, or prints how to remove it.
-    pub(super) async fn close_cluster(&self, cluster: Cluster) {
-        if self.cluster.keep {
-            let (prefix, selector) = (cluster.prefix(), cluster.selector());
-            output::note(&format!(
-                "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
-            ));
-        }
-        complain(cluster.finish().await.map_err(anyhow::Error::from));
-    }
-
-    /// Prints a result. Returns its exit code.
-    pub(super) fn report(&self, run: &RunDocument, everything: bool) -> anyhow::Result<ExitCode> {
+    /// Returns a result as it is printed.
+    pub(super) fn conclude(&self, run: &RunDocument, everything: bool) -> anyhow::Result<Conclusion> {
         if let Some(failure) = &run.failure {
             anyhow::bail!("{failure}");
         }
@@ -195,8 +184,7 @@ impl RunOptions {
             Format::Table => report::terminal(run, everything),
             Format::Json => report::json(run)?,
         };
-        output::result(&text)?;
-        Ok(ExitCode::from(run.exit_code))
+        Ok(Conclusion { text, code: run.exit_code })
     }
 }
 
@@ -214,13 +202,6 @@ pub(super) fn environment(cluster: &Cluster) -> Environment {
         warnings: cluster.warnings().to_vec(),
         unmodelled: cluster.unmodelled().to_vec(),
         nodes: cluster.nodes(),
-    }
-}
-
-/// Prints an error that does not make the result useless.
-pub(super) fn complain(result: anyhow::Result<()>) {
-    if let Err(error) = result {
-        output::error(&error);
     }
 }
 

@@ -170,8 +170,34 @@ impl Cluster {
     }
 
     /// Returns the label selector that finds everything that the run created.
-    pub fn selector(&self) -> String {
+    fn selector(&self) -> String {
         format!("{}={}", objects::RUN, self.shared.maker.run)
+    }
+
+    /// Returns the command that removes everything that the run created.
+    pub fn cleanup_command(&self) -> String {
+        let Settings { target, prepared_namespaces, .. } = &self.shared.maker.settings;
+        let mut command = format!("netproof cleanup --run {}", self.shared.maker.run);
+        if !prepared_namespaces.is_empty() {
+            command.push_str(&format!(" --prepared-namespaces {}", prepared_namespaces.join(",")));
+        }
+        if let Some(kubeconfig) = &target.kubeconfig {
+            command.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
+        }
+        if let Some(context) = &target.context {
+            command.push_str(&format!(" --context {context}"));
+        }
+        command
+    }
+
+    /// Returns whether the run may have created something.
+    pub fn was_used(&self) -> bool {
+        self.shared.deployments.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns whether everything that the run created stays.
+    pub fn is_kept(&self) -> bool {
+        self.shared.maker.settings.keep
     }
 
     /// Schedules scenarios. Returns each scenario as often as needed to cover all requested nodes.
@@ -278,11 +304,11 @@ impl Cluster {
     /// # Errors
     /// If something remains. The message says how to remove it.
     pub async fn finish(self) -> Result<(), Error> {
-        if self.shared.maker.settings.keep {
+        if self.is_kept() {
             return Ok(());
         }
-        let Shared { client, maker, prepared, deployments, .. } = &*self.shared;
-        let was_started = deployments.load(Ordering::Relaxed) > 0;
+        let Shared { client, maker, prepared, .. } = &*self.shared;
+        let was_started = self.was_used();
         let removed = match prepared {
             Some(prepared) => {
                 // Delete the policies first. A later cleanup finds the run of leftover policies by the labels
@@ -295,12 +321,8 @@ impl Cluster {
             }
             None => cleanup::remove_run(client, &maker.run, was_started).await,
         };
-        let options = match maker.settings.prepared_namespaces.as_slice() {
-            [] => String::new(),
-            names => format!(" --prepared-namespaces {}", names.join(",")),
-        };
         removed.map_err(|error| {
-            Error::Unavailable(format!("{error}: remove the rest with: netproof cleanup{options}"))
+            Error::Unavailable(format!("{error}: remove the rest with: {}", self.cleanup_command()))
         })
     }
 }
