@@ -173,7 +173,9 @@ fn carry_out(args: &FuzzArgs, limits: &Limits, everything: bool) -> anyhow::Resu
             BackendKind::Cluster => {
                 let settings = options.for_cluster()?;
                 let cluster = options.open_cluster(interrupted.clone()).await?;
-                let (environment, view) = (environment(&cluster), FuzzProgress::new(limits.cases));
+                let environment = environment(&cluster, &settings.profiles);
+                options.warn(&environment);
+                let view = FuzzProgress::new(limits.cases);
                 let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
                 let show = |progress| view.show(progress);
                 let result = fuzz::fuzz(limits, &settings, new_backend, interrupted, show).await;

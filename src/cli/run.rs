@@ -113,6 +113,7 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<ExitCode> 
     let junit = args.report.as_deref().map(create).transpose()?;
     let baseline = args.baseline.read()?;
     let conclude = |run: RunDocument| {
+        args.options.warn_of_profiles(&run);
         if let Some(file) = junit {
             report::junit(&run, file)?;
         }
@@ -146,6 +147,7 @@ fn carry_out(
             BackendKind::Lab => {
                 let (fault, settings) = (options.fault, options.for_lab()?);
                 let environment = accept.complete(options.lab(), scenarios);
+                options.warn(&environment);
                 let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
                 let interrupted = interruption.requested();
                 let result = progress::with_progress(async |events| {
@@ -173,7 +175,8 @@ async fn on_cluster(
         cluster.check_save(identity).await?;
     }
     let scheduled = cluster.schedule(scenarios);
-    let environment = accept.complete(environment(&cluster), scenarios);
+    let environment = accept.complete(environment(&cluster, &settings.profiles), scenarios);
+    options.warn(&environment);
     let accepted = environment.unmodelled.iter().filter(|kind| kind.is_accepted);
     cluster.accept(accepted.map(|kind| kind.kind.clone()));
     let backends = cluster.backends();

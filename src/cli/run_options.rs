@@ -17,6 +17,7 @@ use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::RunDocument;
 use crate::observe;
+use crate::profile::Profile;
 use crate::report;
 use crate::runner::Settings;
 use crate::verdict::{Environment, Limits};
@@ -175,6 +176,22 @@ impl RunOptions {
         }
     }
 
+    /// Prints the warnings about the environment, if the result is for a machine. Other results contain them.
+    pub(super) fn warn(&self, environment: &Environment) {
+        match self.output {
+            Format::Table => {}
+            Format::Json => output::warnings(&environment.warnings, &environment.unmodelled),
+        }
+    }
+
+    /// Prints the warnings about the profiles of a run, if the result is for a machine. Other results contain them.
+    pub(super) fn warn_of_profiles(&self, run: &RunDocument) {
+        match self.output {
+            Format::Table => {}
+            Format::Json => output::warnings(&report::profile_warnings(run), &[]),
+        }
+    }
+
     /// Returns a result as it is printed.
     pub(super) fn conclude(&self, run: &RunDocument, everything: bool) -> anyhow::Result<Conclusion> {
         if let Some(failure) = &run.failure {
@@ -188,17 +205,16 @@ impl RunOptions {
     }
 }
 
-/// Returns the environment of a run on a cluster. Prints its warnings at once.
-pub(super) fn environment(cluster: &Cluster) -> Environment {
-    for warning in cluster.warnings() {
-        output::line(&format!("warning: {warning}"));
-    }
-    for kind in cluster.unmodelled() {
-        output::line(&format!("warning: not modelled: {kind}"));
-    }
+/// Returns the environment of a run on a cluster with these profiles.
+pub(super) fn environment(cluster: &Cluster, profiles: &[Profile]) -> Environment {
+    let unused = cluster.profile().filter(|name| profiles.iter().all(|profile| profile.name != *name));
+    let unused = unused.map(|name| {
+        let value = format!("{name}, not used: --profile {name} makes known deviations undefined");
+        ("profile for this plugin".to_owned(), value)
+    });
     Environment {
         name: format!("cluster {}", cluster.name()),
-        facts: cluster.facts(),
+        facts: cluster.facts().into_iter().chain(unused).collect(),
         warnings: cluster.warnings().to_vec(),
         unmodelled: cluster.unmodelled().to_vec(),
         nodes: cluster.nodes(),

@@ -133,10 +133,15 @@ impl OtherKinds {
 }
 
 impl Unmodelled {
-    /// Marks the kind as accepted, if one of the names is its `Kind` or `Kind.group`.
-    pub fn accept(&mut self, names: &[String]) {
+    /// Returns whether this is the kind's name: `Kind` or `Kind.group`.
+    pub fn has_name(&self, name: &str) -> bool {
         let (kind, _) = split(&self.kind);
-        self.is_accepted |= names.iter().any(|name| *name == self.kind || name == kind);
+        name == self.kind || name == kind
+    }
+
+    /// Marks the kind as accepted, if one of the names is its own.
+    pub fn accept(&mut self, names: &[String]) {
+        self.is_accepted |= names.iter().any(|name| self.has_name(name));
     }
 }
 

@@ -13,11 +13,13 @@ mod connect;
 mod deployment;
 mod foreign;
 mod host_images;
+mod leftovers;
 #[cfg(test)]
 mod mocked;
 mod names;
 mod nodes;
 mod objects;
+mod plugin;
 mod pods;
 mod prepared;
 mod request;
@@ -30,7 +32,6 @@ mod survey;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::try_join;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -46,9 +47,9 @@ use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
 use agent_source::AgentSource;
 use canaries::Canaries;
-pub use cleanup::cleanup;
 pub use connect::Target;
 use deployment::Deployment;
+pub use leftovers::{LeftRun, Leftovers};
 use names::Names;
 use nodes::Wanted;
 use objects::Maker;
@@ -124,11 +125,17 @@ impl Cluster {
 
     /// Returns facts about the cluster for reports, as pairs of a name and a value.
     pub fn facts(&self) -> Vec<(String, String)> {
-        let plugin = self.shared.survey.plugin.clone().unwrap_or_else(|| "unknown".to_owned());
+        let plugin = self.shared.survey.plugin.map_or("unknown", |plugin| plugin.name).to_owned();
         let mut facts = vec![("server", self.version.clone())];
         facts.extend(self.unfit_nodes().map(|nodes| ("nodes without probe pods", nodes)));
         facts.push(("network plugin", plugin));
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Returns the name of the built-in profile for the cluster's network plugin. `None` if the plugin is not
+    /// recognized, or has no profile.
+    pub fn profile(&self) -> Option<&'static str> {
+        self.shared.survey.plugin?.profile
     }
 
     /// Returns all nodes of the cluster with the versions of their kubelets.
@@ -314,7 +321,7 @@ impl Cluster {
                 // Delete the policies first. A later cleanup finds the run of leftover policies by the labels
                 // of the namespaces.
                 let selector = self.selector();
-                match cluster_policies::delete_all(client, &selector, Duration::ZERO).await {
+                match cluster_policies::delete_all(client, &selector).await {
                     Ok(_) => prepared.remove_run(client, &maker.run, was_started).await,
                     Err(error) => Err(error),
                 }
