@@ -62,8 +62,7 @@ fn ctrl_c_ends_a_clean_up_and_the_rest_can_be_removed() {
     let said = running.said.clone();
     signal(running.child.id(), Signal::SIGINT);
     let rest = running.end();
-    let (_, command) =
-        rest.trim().split_once("remove the rest with: netproof ").unwrap_or_else(|| panic!("{rest}"));
+    let (_, command) = rest.trim().split_once("remove the rest with: netproof ").unwrap();
     assert!(said.contains(command), "{said}");
     run(User::Root, command.split(' ')).exits(0);
     cluster.check_clean();

@@ -123,6 +123,7 @@ impl Leftovers {
     }
 }
 
+/// Finds what runs have in the named prepared namespaces, or in the whole cluster if none are named.
 pub(super) async fn find(client: &Client, prepared: &[String]) -> Result<Vec<LeftRun>, Error> {
     let namespaces = match prepared {
         [] => cleanup::list(client, RUN).await?,
