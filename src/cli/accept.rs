@@ -35,15 +35,16 @@ impl AcceptOptions {
     pub(super) fn unused(&self, kinds: &[Unmodelled]) -> Vec<String> {
         let unused =
             self.accept_unmodelled.iter().filter(|name| !kinds.iter().any(|kind| kind.has_name(name)));
-        let known = || kinds.iter().map(|kind| kind.kind.as_str());
         let warning = |name: &String| {
-            let near = near(name, known());
+            let has_group = name.contains('.');
+            let known = kinds.iter().map(|kind| if has_group { &kind.kind } else { kind.name() });
+            let near = near(name, known);
             let hint = match near.as_slice() {
                 [] => String::new(),
                 near => format!("; did you mean {}?", near.join(" or ")),
             };
             format!(
-                "--accept-unmodelled {name}: there are no objects of this kind that are not modelled{hint}"
+                "--accept-unmodelled {name} accepts nothing: netproof leaves out no objects of this kind{hint}"
             )
         };
         unused.map(warning).collect()

@@ -126,14 +126,14 @@ fn outcome(removed: &[String], others: &[&LeftRun]) -> String {
 
 fn describe(run: &LeftRun) -> String {
     let LeftRun { age, unchanged, namespaces, prepared, cluster_policies, live_pods, .. } = run;
-    let mut parts = vec![count(namespaces.len(), "namespace", "namespaces")];
-    if !prepared.is_empty() {
-        parts.push(count(prepared.len(), "prepared namespace", "prepared namespaces"));
-    }
-    if *cluster_policies > 0 {
-        parts.push(count(*cluster_policies, "cluster-scoped policy", "cluster-scoped policies"));
-    }
-    parts.push(count(*live_pods, "live pod", "live pods"));
+    let parts = [
+        (namespaces.len(), "namespace", "namespaces"),
+        (prepared.len(), "prepared namespace", "prepared namespaces"),
+        (*cluster_policies, "cluster-scoped policy", "cluster-scoped policies"),
+    ];
+    let parts = parts.into_iter().filter(|(number, _, _)| *number > 0);
+    let parts = parts.chain([(*live_pods, "live pod", "live pods")]);
+    let parts: Vec<_> = parts.map(|(number, one, many)| count(number, one, many)).collect();
     let state = if run.seems_in_progress() {
         ": seems to be in progress"
     } else if run.is_ending {
@@ -202,7 +202,14 @@ mod tests {
             },
             LeftRun { age: Duration::MAX, unchanged: Duration::MAX, ..left("unknown", 0, 0) },
         ];
-        assert_snapshot!(list(&runs.each_ref()), @"");
+        assert_snapshot!(list(&runs.each_ref()), @"
+        x7k2p    2 namespaces, 42 live pods, began 3 min ago, last change 4 s ago: seems to be in progress
+        old      2 namespaces, 1 cluster-scoped policy, 0 live pods, began 4 days ago, last change 4 days ago
+        killed   2 namespaces, 9 live pods, began 66 min ago, last change 50 min ago
+        ending   2 namespaces, 1 live pod, began 30 s ago, last change 8 s ago: Kubernetes is deleting it
+        p        1 prepared namespace, 0 live pods, began 2 h ago, last change 90 s ago
+        unknown  2 namespaces, 0 live pods, began at an unknown time, last change at an unknown time
+        ");
     }
 
     #[test]
@@ -210,8 +217,16 @@ mod tests {
         let (young, old) = (left("young", 9_000, 60), left("old", 9_000, 8_000));
         let older = args(&["--older-than", "2h"]);
         assert!(older.selects(&old) && !older.selects(&young) && older.says_yes());
-        assert_snapshot!(outcome(&[], &[&young]), @"");
-        assert_snapshot!(outcome(&["netproof-old-1-x".to_owned()], &[&young]), @"");
+        assert_snapshot!(outcome(&[], &[&young]), @"
+        nothing was removed
+        spared 1 run:
+        young  2 namespaces, 0 live pods, began 2 h ago, last change 60 s ago
+        ");
+        assert_snapshot!(outcome(&["netproof-old-1-x".to_owned()], &[&young]), @"
+        removed netproof-old-1-x
+        spared 1 run:
+        young  2 namespaces, 0 live pods, began 2 h ago, last change 60 s ago
+        ");
         assert_snapshot!(outcome(&[], &[]), @"nothing was left");
         let one = args(&["--run", "young"]);
         assert!(one.selects(&young) && !one.selects(&old) && one.says_yes());

@@ -133,10 +133,14 @@ impl OtherKinds {
 }
 
 impl Unmodelled {
+    /// Returns the kind without its group.
+    pub fn name(&self) -> &str {
+        split(&self.kind).0
+    }
+
     /// Returns whether this is the kind's name: `Kind` or `Kind.group`.
     pub fn has_name(&self, name: &str) -> bool {
-        let (kind, _) = split(&self.kind);
-        name == self.kind || name == kind
+        name == self.kind || name == self.name()
     }
 
     /// Marks the kind as accepted, if one of the names is its own.
