@@ -37,7 +37,7 @@ impl AcceptOptions {
             self.accept_unmodelled.iter().filter(|name| !kinds.iter().any(|kind| kind.has_name(name)));
         let warning = |name: &String| {
             let has_group = name.contains('.');
-            let known = kinds.iter().map(|kind| if has_group { &kind.kind } else { kind.name() });
+            let known = kinds.iter().map(|kind| if has_group { kind.kind.as_str() } else { kind.name() });
             let near = near(name, known);
             let hint = match near.as_slice() {
                 [] => String::new(),
