@@ -3,6 +3,7 @@
 
 mod access;
 mod agents;
+mod cleanup;
 mod faults;
 mod verdicts;
 

@@ -47,5 +47,12 @@ fn diagnostics_are_json_on_request_and_leave_the_result_alone() {
 fn invalid_values_are_refused() {
     let wrong = |variable| run(&[], &[variable]).exits(2).stderr;
     assert!(wrong(("NETPROOF_LOG", "netproof=loud")).starts_with("error: NETPROOF_LOG=netproof=loud: "));
+    // Regression: this was the name of a module, and nothing was shown.
+    let misspelt = wrong(("NETPROOF_LOG", "warn,debgu"));
+    assert!(
+        misspelt.starts_with("error: NETPROOF_LOG=warn,debgu: `debgu` is no level: write "),
+        "{misspelt}"
+    );
+    run(&[], &[("NETPROOF_LOG", "WARN,netproof::runner")]).exits(0);
     insta::assert_snapshot!(wrong(("NETPROOF_LOG_FORMAT", "xml")), @"error: NETPROOF_LOG_FORMAT=xml: write text or json");
 }

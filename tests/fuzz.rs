@@ -193,7 +193,11 @@ fn the_report_says_who_differs_and_what_shows_it() {
           a pod and its own node always reach each other
         it did not happen again in 42 tries
     ");
-    let json: Value = serde_json::from_str(&report::json(&document).unwrap()).unwrap();
+    let warned = Environment { warnings: vec!["beware".to_owned()], ..lab };
+    let warned = FuzzDocument::new(&result(), &warned, &saved);
+    assert!(report::fuzz(&warned, false).contains("warning: beware"));
+    let json: Value = serde_json::from_str(&report::json(&warned).unwrap()).unwrap();
+    assert_eq!(json["warnings"], serde_json::json!(["beware"]));
     insta::assert_snapshot!(json["found"][0], @r#"{"case":3,"cells":3,"differs":"packets","engine":"deny","family":"IPv4","file":"found/fuzz-7-3.yaml","from":"x/a","minimal":true,"naive":"deny","observed":"connected","probe":"80/TCP","reasons":["a pod and its own node always reach each other"],"seed":7,"to":"y/b","tries":42}"#);
     assert_eq!(result().exit_code(), 1);
     let unsure = FuzzResult { disagreeing: 0, counts: Counts { flaky: 1, ..Counts::default() }, ..result() };

@@ -45,6 +45,37 @@ fn expect_names_them_and_ends_with_3_unless_they_are_accepted() {
     assert!(accepted.contains("not modelled, and accepted: Rollout.argoproj.io (1)"), "{accepted}");
 }
 
+/// Regression: a misspelt kind was accepted without a word.
+#[test]
+fn names_that_accept_nothing_are_named() {
+    let manifests = pods() + &others();
+    let options = ["--accept-unmodelled", "CiliumNetworkPolicies,Rollout,Nothing", "-o", "json"];
+    let finished = expect("unused", &manifests, &options).exits(3);
+    let warnings = finished.json()["warnings"].clone();
+    let unused: Vec<&str> = warnings
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|w| w.as_str().filter(|w| w.starts_with("--")))
+        .collect();
+    assert_snapshot!(unused.join("\n"), @"
+    --accept-unmodelled CiliumNetworkPolicies accepts nothing: netproof leaves out no objects of this kind; did you mean CiliumNetworkPolicy?
+    --accept-unmodelled Nothing accepts nothing: netproof leaves out no objects of this kind
+    ");
+    // For people, once on standard error.
+    for warning in unused {
+        assert_eq!(
+            finished.stderr.matches(&format!("warning: {warning}\n")).count(),
+            1,
+            "{}",
+            finished.stderr
+        );
+    }
+    let unaccepted = "warning: not modelled: CiliumNetworkPolicy.cilium.io (1): ";
+    assert_eq!(finished.stderr.matches(unaccepted).count(), 1, "{}", finished.stderr);
+    assert!(!finished.stderr.contains("not modelled: Rollout"), "{}", finished.stderr);
+}
+
 /// Regression: they were `not looked at, as it has no part in NetworkPolicy`, and the exit code was 0.
 #[test]
 fn policies_of_kyverno_that_make_or_change_objects_are_not_modelled() {
@@ -88,16 +119,23 @@ fn a_scenario_that_applies_them_is_inconclusive_unless_they_are_accepted() {
     let topology = "namespaces: [{name: x, pods: [{name: a}, {name: b}]}]";
     let step = policy_step("deny", "x", "deny", "podSelector: {}") + objects;
     let path = file("unmodelled/scenario.yaml", scenario("foreign", topology, "80/TCP", &step));
-    let json = run_json(&path, &["--repeat", "2"]).exits(3).json();
+    let finished = run_json(&path, &["--repeat", "2"]).exits(3);
+    let warning = "warning: not modelled: ClusterNetworkPolicy.crd.antrea.io (1)";
+    assert_eq!(finished.stderr.matches(warning).count(), 1, "{}", finished.stderr);
+    let json = finished.json();
     assert_eq!(json["outcome"], "inconclusive");
     assert_eq!(json["unmodelled"][0]["kind"], "ClusterNetworkPolicy.crd.antrea.io");
     assert_eq!(json["unmodelled"][0]["count"], 1);
     assert_eq!(json["unmodelled"][0]["accepted"], false);
     assert_eq!(json["scenarios"][0]["ignored"], serde_json::json!({"ConfigMap": 1}));
 
-    let table = netproof(&["run", &path], &[]).stdout;
+    let finished = netproof(&["run", &path], &["--accept-unmodelled", "Other"]);
+    let (table, stderr) = (finished.stdout, finished.stderr);
     assert!(table.starts_with("INCONCLUSIVE"), "{table}");
     assert!(table.contains("not modelled: ClusterNetworkPolicy.crd.antrea.io (1)"), "{table}");
+    assert!(table.contains("warning: --accept-unmodelled Other accepts nothing: "), "{table}");
+    // The table has them, so they are not printed twice.
+    assert!(!stderr.contains("not modelled") && !stderr.contains("warning"), "{stderr}");
     let accepted = ["--accept-unmodelled", "ClusterNetworkPolicy.crd.antrea.io"];
     let table = netproof(&["run", &path], &accepted).exits(0).stdout;
     assert!(table.contains("not modelled, and accepted:"), "{table}");

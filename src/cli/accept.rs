@@ -9,6 +9,7 @@ use super::library;
 use crate::expect::misspelt;
 use crate::scenario::Scenario;
 use crate::snapshot::Unmodelled;
+use crate::source::near;
 use crate::verdict::Environment;
 
 /// The unmodelled kinds that the user accepts.
@@ -30,6 +31,25 @@ impl AcceptOptions {
         kinds
     }
 
+    /// Returns a warning for each name that accepts none of these kinds.
+    pub(super) fn unused(&self, kinds: &[Unmodelled]) -> Vec<String> {
+        let unused =
+            self.accept_unmodelled.iter().filter(|name| !kinds.iter().any(|kind| kind.has_name(name)));
+        let warning = |name: &String| {
+            let has_group = name.contains('.');
+            let known = kinds.iter().map(|kind| if has_group { kind.kind.as_str() } else { kind.name() });
+            let near = near(name, known);
+            let hint = match near.as_slice() {
+                [] => String::new(),
+                near => format!("; did you mean {}?", near.join(" or ")),
+            };
+            format!(
+                "--accept-unmodelled {name} accepts nothing: netproof leaves out no objects of this kind{hint}"
+            )
+        };
+        unused.map(warning).collect()
+    }
+
     /// Adds the unmodelled kinds and the warnings of scenarios to those of the environment.
     pub(super) fn complete(&self, mut environment: Environment, scenarios: &[Scenario]) -> Environment {
         let mut kinds: BTreeMap<String, Unmodelled> = BTreeMap::new();
@@ -46,6 +66,7 @@ impl AcceptOptions {
             }
         }
         environment.unmodelled = self.mark(&kinds.into_values().collect::<Vec<_>>());
+        environment.warnings.extend(self.unused(&environment.unmodelled));
         for (name, scenario) in scenarios {
             // The scenarios of the library contain mistakes on purpose.
             let misspelt = if library::has(&scenario.file) { Vec::new() } else { misspelt(&scenario.ever()) };

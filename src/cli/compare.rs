@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::conclusion::Conclusion;
 use super::{Format, output, value};
 use crate::compare::compare as compare_runs;
 use crate::document::{RunDocument, Thresholds};
@@ -123,14 +124,14 @@ impl BaselineOptions {
         self.baseline.as_deref().map(read).transpose()
     }
 
-    /// Returns the output of a run and its comparison with an earlier one, and the exit code.
-    pub(super) fn report(
+    /// Returns a run and its comparison with an earlier one, as they are printed.
+    pub(super) fn conclude(
         &self,
         before: &RunDocument,
         mut run: RunDocument,
         format: Format,
         everything: bool,
-    ) -> anyhow::Result<(String, ExitCode)> {
+    ) -> anyhow::Result<Conclusion> {
         run.check()?;
         let comparison = compare_runs(before, &run, self.thresholds.thresholds());
         let code = comparison.outcome.exit_code_unless(run.interrupted);
@@ -144,6 +145,6 @@ impl BaselineOptions {
                 report::json(&run)?
             }
         };
-        Ok((text, ExitCode::from(code)))
+        Ok(Conclusion { text, code })
     }
 }

@@ -12,6 +12,19 @@ const FILTER: &str = "NETPROOF_LOG";
 /// Variable with the format: `text` (the default) or `json`.
 const FORMAT: &str = "NETPROOF_LOG_FORMAT";
 
+/// Checks that a filter has no misspelt levels. For the filter, a word alone that is no level is the name of a module.
+fn check(filter: &str) -> anyhow::Result<()> {
+    let is_word = |part: &&str| !part.is_empty() && part.chars().all(char::is_alphanumeric);
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok() || word == env!("CARGO_PKG_NAME");
+    match filter.split(',').map(str::trim).filter(is_word).find(|word| !is_level(word)) {
+        Some(word) => anyhow::bail!(
+            "{FILTER}={filter}: `{word}` is no level: write error, warn, info, debug, trace, or a module with a level \
+             such as netproof::observe=trace"
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Starts to write diagnostics. `verbosity` is the count of `-v`. The first `-v` shows the whole report, and no
 /// diagnostics.
 ///
@@ -24,7 +37,10 @@ pub(super) fn start(verbosity: u8) -> anyhow::Result<()> {
         3.. => LevelFilter::TRACE,
     };
     let filter = match std::env::var(FILTER) {
-        Ok(filter) => EnvFilter::builder().parse(&filter).with_context(|| format!("{FILTER}={filter}"))?,
+        Ok(filter) => {
+            check(&filter)?;
+            EnvFilter::builder().parse(&filter).with_context(|| format!("{FILTER}={filter}"))?
+        }
         // Messages of libraries below warnings only help their authors, except for the requests to the API server.
         Err(_) => EnvFilter::new(format!("warn,netproof={level},kube_client={level}")),
     };

@@ -103,10 +103,14 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
              pipe a dump of the cluster (kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -)"
         );
     }
-    let warnings = [warnings, &other.warnings, &unmatched(cluster)].map(Vec::as_slice).concat();
-    for warning in &warnings {
-        output::line(&format!("warning: {warning}"));
-    }
+    let unused = args.accept.unused(&unmodelled);
+    let warnings = [warnings, &other.warnings, &unmatched(cluster), &unused].map(Vec::as_slice).concat();
+    // The table contains the kinds.
+    let shown = match args.output {
+        Format::Table => &[],
+        Format::Json => unmodelled.as_slice(),
+    };
+    output::warnings(&warnings, shown);
     let engine = Engine::new(cluster.clone());
     let granularity = if args.pods { Granularity::Pods } else { Granularity::Workloads };
     let matrix = Matrix::new(&engine, &snapshot, granularity);

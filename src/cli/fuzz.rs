@@ -8,8 +8,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::backend_kind::BackendKind;
+use super::conclusion::{Conclusion, Printing};
 use super::fuzz_progress::FuzzProgress;
-use super::interruption::interruption;
+use super::interruption::Interruption;
 use super::run_options::{RunOptions, environment};
 use super::{Format, block_on, output, value};
 use crate::backend::lab::Lab;
@@ -92,17 +93,26 @@ pub(super) fn fuzz(args: &FuzzArgs, everything: bool) -> anyhow::Result<ExitCode
     }
     let limits = args.limits();
     output::note(&format!("seed {}", limits.seed));
-    let (result, environment) = carry_out(options, &limits)?;
+    carry_out(args, &limits, everything)
+}
+
+/// Saves the scenarios that a run found. Returns its result as it is printed.
+fn conclude(
+    args: &FuzzArgs,
+    result: &FuzzResult,
+    environment: &Environment,
+    everything: bool,
+) -> anyhow::Result<Conclusion> {
     if let Some(failure) = result.hopeless() {
         anyhow::bail!("{}", failure.message);
     }
     let saved = save(&result.found, &args.save);
-    let document = FuzzDocument::new(&result, &environment, &saved);
-    output::result(&match options.output {
+    let document = FuzzDocument::new(result, environment, &saved);
+    let text = match args.options.output {
         Format::Table => report::fuzz(&document, everything),
         Format::Json => report::json(&document)?,
-    })?;
-    Ok(ExitCode::from(document.exit_code))
+    };
+    Ok(Conclusion { text, code: document.exit_code })
 }
 
 /// Counts the wrong answers of scenarios during interference. The exit code is 1 if there are any.
@@ -111,7 +121,7 @@ fn interfere(args: &FuzzArgs) -> anyhow::Result<ExitCode> {
     output::note(&format!("seed {}", limits.seed));
     let settings = args.options.for_lab()?;
     let tallies = block_on(async {
-        let interrupted = interruption()?;
+        let interrupted = Interruption::listen()?.requested();
         Ok(fuzz::disturb(&limits, &settings, args.options.fault, interrupted).await?)
     })?;
     if tallies.is_empty() {
@@ -144,26 +154,32 @@ impl FuzzArgs {
     }
 }
 
-fn carry_out(options: &RunOptions, limits: &Limits) -> anyhow::Result<(FuzzResult, Environment)> {
+/// Runs random cases, prints the result, and removes what the run created.
+fn carry_out(args: &FuzzArgs, limits: &Limits, everything: bool) -> anyhow::Result<ExitCode> {
+    let FuzzArgs { options, .. } = args;
     block_on(async {
-        let mut interrupted = interruption()?;
+        let interruption = Interruption::listen()?;
+        let interrupted = interruption.requested();
         match options.backend {
             BackendKind::Lab => {
                 let (settings, view) = (options.for_lab()?, FuzzProgress::new(limits.cases));
                 let new_lab = |_: &_| Lab::new(options.fault);
                 let show = |progress| view.show(progress);
                 let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, show).await;
-                Ok((result, options.lab()))
+                drop(view);
+                conclude(args, &result, &options.lab(), everything)?.print()
             }
             BackendKind::Cluster => {
-                let (cluster, settings) = options.open_cluster(&mut interrupted).await?;
-                let (environment, view) = (environment(&cluster), FuzzProgress::new(limits.cases));
+                let (cluster, settings) = options.open_cluster(interrupted.clone()).await?;
+                let environment = environment(&cluster, &settings.profiles);
+                options.warn(&environment);
+                let view = FuzzProgress::new(limits.cases);
                 let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
                 let show = |progress| view.show(progress);
                 let result = fuzz::fuzz(limits, &settings, new_backend, interrupted, show).await;
                 drop(view);
-                options.close_cluster(cluster).await;
-                Ok((result, environment))
+                let printing = Printing::start(conclude(args, &result, &environment, everything)).await;
+                printing.clean_up(cluster, &interruption).await
             }
         }
     })

@@ -6,6 +6,7 @@ mod cleanup;
 mod cluster;
 mod compare;
 mod completions;
+mod conclusion;
 mod diagnostics;
 mod expect;
 mod fuzz;

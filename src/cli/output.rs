@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::snapshot::Unmodelled;
 use crate::{report, source};
 
 /// Writes a result. If the reader has closed standard output (`| head`, `| grep -q`), the rest is dropped: the
@@ -61,6 +62,16 @@ fn with_causes(error: &anyhow::Error) -> String {
 pub(super) fn note(text: &str) {
     // An error means that standard error is closed: no user reads it.
     let _ = writeln!(anstream::stderr(), "{}", report::message(text));
+}
+
+/// Prints warnings, and the kinds of objects that netproof does not model and the user does not accept.
+pub(super) fn warnings(warnings: &[String], unmodelled: &[Unmodelled]) {
+    for warning in warnings {
+        line(&format!("warning: {warning}"));
+    }
+    for kind in unmodelled.iter().filter(|kind| !kind.is_accepted) {
+        line(&format!("warning: not modelled: {kind}"));
+    }
 }
 
 /// Prints a text that is not a result on one line, even if the text has several.

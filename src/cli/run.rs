@@ -1,26 +1,25 @@
 //! `netproof run`
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::sync::watch;
 
 use super::accept::AcceptOptions;
 use super::backend_kind::BackendKind;
 use super::compare::BaselineOptions;
-use super::interruption::interruption;
-use super::run_options::{RunOptions, at_least_one, complain, environment};
+use super::conclusion::{Conclusion, Printing, complain};
+use super::interruption::Interruption;
+use super::run_options::{RunOptions, at_least_one, environment};
 use super::select::SelectOptions;
 use super::{Format, block_on, output, profile, progress};
-use crate::backend::cluster::Cluster;
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
 use crate::document::{Profile, RunDocument, ScenarioListDocument};
 use crate::scenario::Scenario;
-use crate::snapshot::Identity;
 use crate::{report, runner};
 
 /// Run scenarios with real packets, and compare the packets with the policies
@@ -113,19 +112,19 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<ExitCode> 
     // Opens the file before the run, because an hour later is too late to report that this is not possible.
     let junit = args.report.as_deref().map(create).transpose()?;
     let baseline = args.baseline.read()?;
-    let run = carry_out(args, &scenarios)?;
-    if let Some(file) = junit {
-        report::junit(&run, file)?;
-    }
-    match baseline {
-        Some(before) if run.failure.is_none() => {
-            let format = args.options.output;
-            let (text, exit) = args.baseline.report(&before, run, format, everything)?;
-            output::result(&text)?;
-            Ok(exit)
+    let conclude = |run: RunDocument| {
+        args.options.warn_of_profiles(&run);
+        if let Some(file) = junit {
+            report::junit(&run, file)?;
         }
-        Some(_) | None => args.options.report(&run, everything),
-    }
+        match baseline {
+            Some(before) if run.failure.is_none() => {
+                args.baseline.conclude(&before, run, args.options.output, everything)
+            }
+            Some(_) | None => args.options.conclude(&run, everything),
+        }
+    };
+    carry_out(args, &scenarios, conclude)
 }
 
 fn create(path: &Path) -> anyhow::Result<File> {
@@ -135,39 +134,48 @@ fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("--report {}", path.display()))
 }
 
-/// Runs scenarios until they end or the user interrupts.
-fn carry_out(args: &RunArgs, scenarios: &[Scenario]) -> anyhow::Result<RunDocument> {
+/// Runs scenarios until they end or the user interrupts. Prints the result, and removes what the run created.
+fn carry_out(
+    args: &RunArgs,
+    scenarios: &[Scenario],
+    conclude: impl FnOnce(RunDocument) -> anyhow::Result<Conclusion>,
+) -> anyhow::Result<ExitCode> {
     let RunArgs { options, accept, .. } = args;
     block_on(async {
-        let interrupted = interruption()?;
+        let interruption = Interruption::listen()?;
         match options.backend {
             BackendKind::Lab => {
                 let (fault, settings) = (options.fault, options.for_lab()?);
                 let environment = accept.complete(options.lab(), scenarios);
+                options.warn(&environment);
                 let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
+                let interrupted = interruption.requested();
                 let result = progress::with_progress(async |events| {
                     runner::run(scenarios, backends, &settings, environment, events, interrupted).await
                 });
-                Ok(RunDocument::from(&result.await?))
+                conclude(RunDocument::from(&result.await?))?.print()
             }
-            BackendKind::Cluster => on_cluster(options, accept, scenarios, interrupted).await,
+            BackendKind::Cluster => on_cluster(args, scenarios, &interruption, conclude).await,
         }
     })
 }
 
 async fn on_cluster(
-    options: &RunOptions,
-    accept: &AcceptOptions,
+    args: &RunArgs,
     scenarios: &[Scenario],
-    mut interrupted: watch::Receiver<bool>,
-) -> anyhow::Result<RunDocument> {
-    let (cluster, settings) = options.open_cluster(&mut interrupted).await?;
+    interruption: &Interruption,
+    conclude: impl FnOnce(RunDocument) -> anyhow::Result<Conclusion>,
+) -> anyhow::Result<ExitCode> {
+    let RunArgs { options, accept, .. } = args;
+    let interrupted = interruption.requested();
+    let (cluster, settings) = options.open_cluster(interrupted.clone()).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // After the run, it would be too late to report that this is not possible.
         cluster.check_save(identity).await?;
     }
     let scheduled = cluster.schedule(scenarios);
-    let environment = accept.complete(environment(&cluster), scenarios);
+    let environment = accept.complete(environment(&cluster, &settings.profiles), scenarios);
+    options.warn(&environment);
     let accepted = environment.unmodelled.iter().filter(|kind| kind.is_accepted);
     cluster.accept(accepted.map(|kind| kind.kind.clone()));
     let backends = cluster.backends();
@@ -175,20 +183,20 @@ async fn on_cluster(
         runner::run(&scheduled, backends, &settings, environment, events, interrupted).await
     });
     let document = RunDocument::from(&result.await?);
-    if let Some(identity) = &options.cluster.save_configmap {
-        complain(save(&cluster, identity, &document).await);
+    let saved = options.cluster.save_configmap.as_ref().map(|identity| (identity, entries(&document)));
+    let printing = Printing::start(conclude(document)).await;
+    if let Some((identity, entries)) = saved {
+        complain(cluster.save(identity, entries).await.map_err(anyhow::Error::from));
     }
-    options.close_cluster(cluster).await;
-    Ok(document)
+    printing.clean_up(cluster, interruption).await
 }
 
-async fn save(cluster: &Cluster, identity: &Identity, run: &RunDocument) -> anyhow::Result<()> {
+/// Returns the entries of the ConfigMap in which a result is saved.
+fn entries(run: &RunDocument) -> BTreeMap<String, String> {
     let text = anstream::adapter::strip_str(&report::terminal(run, false)).to_string();
     let (code, text) = match &run.failure {
         Some(failure) => (2, format!("error: {failure}\n")),
         None => (run.exit_code, text),
     };
-    let entries = [("exit-code", code.to_string()), ("report.txt", text)];
-    let entries = entries.map(|(key, value)| (key.to_owned(), value));
-    Ok(cluster.save(identity, entries.into()).await?)
+    [("exit-code".to_owned(), code.to_string()), ("report.txt".to_owned(), text)].into()
 }

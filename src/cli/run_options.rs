@@ -1,7 +1,6 @@
 //! The options of the commands that run scenarios: `run` and `fuzz`.
 
 use std::num::NonZero;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use tokio::sync::watch;
 
 use super::backend_kind::BackendKind;
 use super::cluster::ClusterOptions;
+use super::conclusion::Conclusion;
 use super::profile::ProfileOptions;
 use super::{Format, output, value};
 use crate::backend::cluster::Cluster;
@@ -17,6 +17,7 @@ use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::RunDocument;
 use crate::observe;
+use crate::profile::Profile;
 use crate::report;
 use crate::runner::Settings;
 use crate::verdict::{Environment, Limits};
@@ -152,7 +153,7 @@ impl RunOptions {
     /// Connects to the cluster. Returns it with the settings of a run there.
     pub(super) async fn open_cluster(
         &self,
-        interrupted: &mut watch::Receiver<bool>,
+        mut interrupted: watch::Receiver<bool>,
     ) -> anyhow::Result<(Cluster, Settings)> {
         // Wrong options are reported before the cluster is asked for anything.
         let mut settings = self.settings(&observe::Settings::cluster(), 1)?;
@@ -166,19 +167,24 @@ impl RunOptions {
         }
     }
 
-    /// Removes what the run created on the cluster, or prints how to remove it.
-    pub(super) async fn close_cluster(&self, cluster: Cluster) {
-        if self.cluster.keep {
-            let (prefix, selector) = (cluster.prefix(), cluster.selector());
-            output::note(&format!(
-                "namespaces {prefix}-* stay: remove them with: kubectl delete namespace -l {selector}"
-            ));
+    /// Prints the warnings about the environment, if the result is for a machine. Other results contain them.
+    pub(super) fn warn(&self, environment: &Environment) {
+        match self.output {
+            Format::Table => {}
+            Format::Json => output::warnings(&environment.warnings, &environment.unmodelled),
         }
-        complain(cluster.finish().await.map_err(anyhow::Error::from));
     }
 
-    /// Prints a result. Returns its exit code.
-    pub(super) fn report(&self, run: &RunDocument, everything: bool) -> anyhow::Result<ExitCode> {
+    /// Prints the warnings about the profiles of a run, if the result is for a machine. Other results contain them.
+    pub(super) fn warn_of_profiles(&self, run: &RunDocument) {
+        match self.output {
+            Format::Table => {}
+            Format::Json => output::warnings(&report::profile_warnings(run), &[]),
+        }
+    }
+
+    /// Returns a result as it is printed.
+    pub(super) fn conclude(&self, run: &RunDocument, everything: bool) -> anyhow::Result<Conclusion> {
         if let Some(failure) = &run.failure {
             anyhow::bail!("{failure}");
         }
@@ -186,32 +192,23 @@ impl RunOptions {
             Format::Table => report::terminal(run, everything),
             Format::Json => report::json(run)?,
         };
-        output::result(&text)?;
-        Ok(ExitCode::from(run.exit_code))
+        Ok(Conclusion { text, code: run.exit_code })
     }
 }
 
-/// Returns the environment of a run on a cluster. Prints its warnings at once.
-pub(super) fn environment(cluster: &Cluster) -> Environment {
-    for warning in cluster.warnings() {
-        output::line(&format!("warning: {warning}"));
-    }
-    for kind in cluster.unmodelled() {
-        output::line(&format!("warning: not modelled: {kind}"));
-    }
+/// Returns the environment of a run on a cluster with these profiles.
+pub(super) fn environment(cluster: &Cluster, profiles: &[Profile]) -> Environment {
+    let unused = cluster.profile().filter(|name| profiles.iter().all(|profile| profile.name != *name));
+    let unused = unused.map(|name| {
+        let value = format!("{name}, not used: --profile {name} makes known deviations undefined");
+        ("profile for this plugin".to_owned(), value)
+    });
     Environment {
         name: format!("cluster {}", cluster.name()),
-        facts: cluster.facts(),
+        facts: cluster.facts().into_iter().chain(unused).collect(),
         warnings: cluster.warnings().to_vec(),
         unmodelled: cluster.unmodelled().to_vec(),
         nodes: cluster.nodes(),
-    }
-}
-
-/// Prints an error that does not make the result useless.
-pub(super) fn complain(result: anyhow::Result<()>) {
-    if let Err(error) = result {
-        output::error(&error);
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::interruption::interruption;
+use super::interruption::Interruption;
 use super::run_options::processors;
 use super::{block_on, library, output, progress, select};
 use crate::backend::lab::{self, Entered};
@@ -111,7 +111,7 @@ async fn carry_out(
         parallel: args.parallel.unwrap_or_else(|| 8 * processors()),
         ..Settings::new(observe::Settings::lab())
     };
-    let interrupted = interruption()?;
+    let interrupted = Interruption::listen()?.requested();
     let result = progress::with_progress(async |events| {
         crate::selftest::selftest(scenarios, faults, args.quick, &settings, events, interrupted).await
     });

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApiVersion, FuzzKind, Millis, Observation, by_name, texts};
 use crate::fuzz::{Differs, Found, FuzzResult};
 use crate::policy::{Decision, IpFamily};
+use crate::snapshot::Unmodelled;
 use crate::verdict::{Environment, Outcome};
 
 /// Result of `netproof fuzz`.
@@ -24,6 +25,10 @@ pub struct FuzzDocument {
     pub backend: String,
     #[serde(skip)]
     pub facts: Vec<(String, String)>,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    #[serde(default)]
+    pub unmodelled: Vec<Unmodelled>,
     pub seed: u64,
     pub cases: usize,
     pub disagreeing: usize,
@@ -102,6 +107,8 @@ impl FuzzDocument {
             exit_code: result.exit_code(),
             backend: environment.name.clone(),
             facts: environment.facts_with_nodes(&result.judged_nodes.iter().map(String::as_str).collect()),
+            warnings: environment.warnings.clone(),
+            unmodelled: environment.unmodelled.clone(),
             seed: result.seed,
             cases: result.cases,
             disagreeing: result.disagreeing,

@@ -69,6 +69,12 @@ fn verdict(run: &FuzzDocument, page: &mut Page) {
     for (name, value) in &run.facts {
         page.line(paint(FAINT, Plain(format!("{name}: {value}"))));
     }
+    for kind in &run.unmodelled {
+        page.line(paint(UNSURE, Plain(format!("not modelled: {kind}"))));
+    }
+    for warning in &run.warnings {
+        page.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
+    }
 }
 
 fn disagreement(found: &Finding, page: &mut Page) {

@@ -27,3 +27,4 @@ pub use lists::{list, profiles, scenarios_table};
 pub use selftest::{selftest, selftest_markdown};
 pub use terminal::terminal;
 pub(crate) use view::all_problems as problems;
+pub use view::profile_warnings;

@@ -237,7 +237,7 @@ pub(super) fn deviation(deviation: &Deviation) -> String {
 }
 
 /// Returns the warnings about the profiles of a run.
-pub(super) fn profile_warnings(run: &RunDocument) -> Vec<String> {
+pub fn profile_warnings(run: &RunDocument) -> Vec<String> {
     let wide = run.profiles.iter().filter(|profile| profile.excuses_most()).map(|profile| {
         let Profile { name, excused_denials, denials, .. } = profile;
         let denials = count(*denials, "denial", "denials");

@@ -133,10 +133,19 @@ impl OtherKinds {
 }
 
 impl Unmodelled {
-    /// Marks the kind as accepted, if one of the names is its `Kind` or `Kind.group`.
+    /// Returns the kind without its group.
+    pub fn name(&self) -> &str {
+        split(&self.kind).0
+    }
+
+    /// Returns whether this is the kind's name: `Kind` or `Kind.group`.
+    pub fn has_name(&self, name: &str) -> bool {
+        name == self.kind || name == self.name()
+    }
+
+    /// Marks the kind as accepted, if one of the names is its own.
     pub fn accept(&mut self, names: &[String]) {
-        let (kind, _) = split(&self.kind);
-        self.is_accepted |= names.iter().any(|name| *name == self.kind || name == kind);
+        self.is_accepted |= names.iter().any(|name| self.has_name(name));
     }
 }
 

@@ -235,7 +235,7 @@ fn prepared_namespaces_are_enough_and_are_as_they_were_afterwards() {
     // The namespaces of a killed run are in use until cleanup, and cleanup does not delete them.
     let joined = names.join(",");
     let own = ["cleanup", "--kubeconfig", &config, "--prepared-namespaces", &joined];
-    let everywhere = ["cleanup", "--context", &cluster.context];
+    let everywhere = ["cleanup", "--yes", "--context", &cluster.context];
     for cleanup in [&own[..], &everywhere[..]] {
         let mut running = cluster.start(&["--prepared-namespaces", &joined, &pods_change]);
         wait_for(|| !cluster.kubectl(&["get", "ns", "-l", "netproof.dev/run", "-o", "name"]).is_empty());

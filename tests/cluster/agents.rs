@@ -17,7 +17,7 @@ fn a_run_needs_no_image() {
     assert!(!images.is_empty() && images.iter().all(|image| !image.contains("netproof-probe")), "{images:?}");
     let immutable = cluster.of_runs("configmaps", ".immutable");
     assert!(!immutable.is_empty() && immutable.iter().all(|immutable| immutable == "true"), "{immutable:?}");
-    run(User::Root, ["cleanup", "--context", &cluster.context]).exits(0);
+    run(User::Root, ["cleanup", "--yes", "--context", &cluster.context]).exits(0);
     cluster.check_clean();
     assert_eq!(cluster.of_runs("configmaps", ".metadata.name"), [""; 0]);
 }
@@ -35,6 +35,6 @@ fn a_run_can_use_an_image() {
     let images = cluster.of_runs("pods", ".spec.containers[*].image");
     assert!(!images.is_empty() && images.iter().all(|image| image == DEFAULT_IMAGE), "{images:?}");
     assert_eq!(cluster.of_runs("configmaps", ".metadata.name"), [""; 0]);
-    run(User::Root, ["cleanup", "--context", &cluster.context]).exits(0);
+    run(User::Root, ["cleanup", "--yes", "--context", &cluster.context]).exits(0);
     cluster.check_clean();
 }

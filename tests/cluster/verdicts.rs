@@ -193,7 +193,7 @@ fn pods_are_used_again_under_other_names() {
     let of_scenario = pods.lines().filter(|line| !line.contains(" canaries/"));
     let pods: Vec<Vec<&str>> = of_scenario.map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(pods, [["one", "x/stranger", "other"], ["two", "x/one", "server"]]);
-    run(User::Root, ["cleanup", "--context", &cluster.context]).exits(0);
+    run(User::Root, ["cleanup", "--yes", "--context", &cluster.context]).exits(0);
 }
 
 /// A process in the pod controls the agent instead of a port-forward.

@@ -70,8 +70,11 @@ const CLEANUP_IN_PREPARED: [Rule; 5] = [
 ];
 
 /// Permissions of a cleanup that does not name prepared namespaces.
-const CLEANUP: [Rule; 2] =
-    [rule("", "namespaces", &["delete", "list"]), rule("", "pods", &["deletecollection"])];
+const CLEANUP: [Rule; 3] = [
+    rule("", "namespaces", &["delete", "list"]),
+    rule("", "pods", &["deletecollection", "list"]),
+    rule("networking.k8s.io", "networkpolicies", &["list"]),
+];
 
 // Older API servers check `get`, newer ones `create`.
 const PORT_FORWARD: Rule = rule("", "pods/portforward", &["create", "get"]);

@@ -1,4 +1,4 @@
-//! Removal of what runs leave on a cluster.
+//! Deletion of the namespaces of runs.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
 
-use super::objects::{RUN, is_old};
+use super::objects::RUN;
 use super::request::{failed, persistently, say, unless_missing};
-use super::{access, cluster_policies, connect, pods, prepared};
+use super::{cluster_policies, pods};
 use crate::backend::Error;
 
 /// Maximum time until namespaces are deleted.
@@ -23,34 +23,6 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Maximum number of concurrent requests.
 const AT_ONCE: usize = 16;
 
-/// Removes everything that runs left, if they began at least `older_than` ago. Looks in the named prepared
-/// namespaces, or in the whole cluster if none are named. Returns the names of the namespaces, and the kinds
-/// and names of cluster-scoped objects.
-///
-/// # Errors
-/// If the cluster cannot be reached, denies a request, or takes too long.
-pub async fn cleanup(
-    target: &connect::Target,
-    prepared: &[String],
-    older_than: Duration,
-) -> Result<Vec<String>, Error> {
-    let connected = connect::connect(target).await?;
-    access::check_cleanup(&connected.client, prepared).await?;
-    if !prepared.is_empty() {
-        return prepared::cleanup(&connected.client, prepared, older_than).await;
-    }
-    let found = list(&connected.client, RUN).await?;
-    let (prepared, made): (Vec<_>, Vec<_>) = found.iter().partition(|found| prepared::is_prepared(found));
-    let prepared: Vec<String> = prepared.into_iter().map(ResourceExt::name_any).collect();
-    let names: Vec<String> =
-        made.into_iter().filter(|n| is_old(&n.metadata, older_than)).map(ResourceExt::name_any).collect();
-    let policies = cluster_policies::delete_all(&connected.client, RUN, older_than).await?;
-    delete(&connected.client, &names).await?;
-    wait(&connected.client, &names).await?;
-    let released = prepared::cleanup(&connected.client, &prepared, older_than).await?;
-    Ok([policies, names, released].concat())
-}
-
 /// Removes the namespaces and the cluster-scoped policies of one run.
 pub(super) async fn remove_run(client: &Client, run: &str, was_started: bool) -> Result<(), Error> {
     let selector = format!("{RUN}={run}");
@@ -62,14 +34,19 @@ pub(super) async fn remove_run(client: &Client, run: &str, was_started: bool) ->
     }
     while !found.is_empty() {
         let names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
-        delete(client, &names).await?;
-        wait(client, &names).await?;
+        delete_and_wait(client, &names).await?;
         found = list(client, &selector).await?;
     }
-    cluster_policies::delete_all(client, &selector, Duration::ZERO).await.map(drop)
+    cluster_policies::delete_all(client, &selector).await.map(drop)
 }
 
-async fn list(client: &Client, selector: &str) -> Result<Vec<Namespace>, Error> {
+/// Deletes namespaces with everything in them, and waits until they are gone.
+pub(super) async fn delete_and_wait(client: &Client, names: &[String]) -> Result<(), Error> {
+    delete(client, names).await?;
+    wait(client, names).await
+}
+
+pub(super) async fn list(client: &Client, selector: &str) -> Result<Vec<Namespace>, Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let parameters = ListParams::default().labels(selector);
     let listed = persistently(async || namespaces.list(&parameters).await).await;

@@ -4,7 +4,6 @@
 //! they affect no other pods. They carry the run's label, so that they can be removed after the run.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
@@ -15,7 +14,7 @@ use serde_json::json;
 
 use super::access;
 use super::names::Names;
-use super::objects::{Maker, RUN, is_old};
+use super::objects::{Maker, RUN};
 use super::request::{failed, is_there_already, persistently, say, status_code, unless_missing};
 use crate::backend::Error;
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName, NAMESPACE_NAME_LABEL};
@@ -184,30 +183,34 @@ pub(super) async fn delete(
     deleted.await.map_err(failed(format!("delete {kind} {name}")))
 }
 
-/// Deletes the policies that match a label selector and are at least `older_than` old. Returns their kinds
-/// and names.
+/// Lists the policies that match a label selector.
 ///
 /// Skips kinds that the cluster does not have, and kinds that this user is not allowed to list.
-pub(super) async fn delete_all(
+pub(super) async fn list_all(
     client: &Client,
     selector: &str,
-    older_than: Duration,
-) -> Result<Vec<String>, Error> {
-    let mut deleted = Vec::new();
+) -> Result<Vec<(ClusterPolicyKind, DynamicObject)>, Error> {
+    let mut found = Vec::new();
     for kind in ClusterPolicyKind::ALL {
         let policies = api(client, kind);
         let parameters = ListParams::default().labels(selector);
-        let found = match persistently(async || policies.list(&parameters).await).await {
-            Ok(found) => found.items,
-            Err(error) if matches!(status_code(&error), Some(403 | 404)) => continue,
+        match persistently(async || policies.list(&parameters).await).await {
+            Ok(list) => found.extend(list.items.into_iter().map(|object| (kind, object))),
+            Err(error) if matches!(status_code(&error), Some(403 | 404)) => {}
             Err(error) => return Err(failed(format!("list objects of kind {kind}"))(error)),
-        };
-        for object in found.iter().filter(|object| is_old(&object.metadata, older_than)) {
-            let name = object.name_any();
-            let run = object.labels().get(RUN).cloned().unwrap_or_default();
-            delete(client, kind, &name, &run).await?;
-            deleted.push(format!("{kind} {name}"));
         }
+    }
+    Ok(found)
+}
+
+/// Deletes the policies that [`list_all`] finds. Returns their kinds and names.
+pub(super) async fn delete_all(client: &Client, selector: &str) -> Result<Vec<String>, Error> {
+    let mut deleted = Vec::new();
+    for (kind, object) in list_all(client, selector).await? {
+        let name = object.name_any();
+        let run = object.labels().get(RUN).cloned().unwrap_or_default();
+        delete(client, kind, &name, &run).await?;
+        deleted.push(format!("{kind} {name}"));
     }
     Ok(deleted)
 }

@@ -14,11 +14,13 @@ mod connect;
 mod deployment;
 mod foreign;
 mod host_images;
+mod leftovers;
 #[cfg(test)]
 mod mocked;
 mod names;
 mod nodes;
 mod objects;
+mod plugin;
 mod pods;
 mod prepared;
 mod request;
@@ -31,7 +33,6 @@ mod survey;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::try_join;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -47,9 +48,9 @@ use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
 use agent_source::AgentSource;
 use canaries::Canaries;
-pub use cleanup::cleanup;
 pub use connect::Target;
 use deployment::Deployment;
+pub use leftovers::{LeftRun, Leftovers};
 use names::Names;
 use nodes::Wanted;
 use objects::Maker;
@@ -126,11 +127,17 @@ impl Cluster {
 
     /// Returns facts about the cluster for reports, as pairs of a name and a value.
     pub fn facts(&self) -> Vec<(String, String)> {
-        let plugin = self.shared.survey.plugin.clone().unwrap_or_else(|| "unknown".to_owned());
+        let plugin = self.shared.survey.plugin.map_or("unknown", |plugin| plugin.name).to_owned();
         let mut facts = vec![("server", self.version.clone())];
         facts.extend(self.unfit_nodes().map(|nodes| ("nodes without probe pods", nodes)));
         facts.push(("network plugin", plugin));
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Returns the name of the built-in profile for the cluster's network plugin. `None` if the plugin is not
+    /// recognized, or has no profile.
+    pub fn profile(&self) -> Option<&'static str> {
+        self.shared.survey.plugin?.profile
     }
 
     /// Returns all nodes of the cluster with the versions of their kubelets.
@@ -177,8 +184,34 @@ impl Cluster {
     }
 
     /// Returns the label selector that finds everything that the run created.
-    pub fn selector(&self) -> String {
+    fn selector(&self) -> String {
         format!("{}={}", objects::RUN, self.shared.maker.run)
+    }
+
+    /// Returns the command that removes everything that the run created.
+    pub fn cleanup_command(&self) -> String {
+        let Settings { target, prepared_namespaces, .. } = &self.shared.maker.settings;
+        let mut command = format!("netproof cleanup --run {}", self.shared.maker.run);
+        if !prepared_namespaces.is_empty() {
+            command.push_str(&format!(" --prepared-namespaces {}", prepared_namespaces.join(",")));
+        }
+        if let Some(kubeconfig) = &target.kubeconfig {
+            command.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
+        }
+        if let Some(context) = &target.context {
+            command.push_str(&format!(" --context {context}"));
+        }
+        command
+    }
+
+    /// Returns whether the run may have created something.
+    pub fn was_used(&self) -> bool {
+        self.shared.deployments.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns whether everything that the run created stays.
+    pub fn is_kept(&self) -> bool {
+        self.shared.maker.settings.keep
     }
 
     /// Schedules scenarios. Returns each scenario as often as needed to cover all requested nodes.
@@ -286,29 +319,25 @@ impl Cluster {
     /// If something remains. The message says how to remove it.
     #[tracing::instrument(name = "remove_run", level = "debug", skip_all)]
     pub async fn finish(self) -> Result<(), Error> {
-        if self.shared.maker.settings.keep {
+        if self.is_kept() {
             return Ok(());
         }
-        let Shared { client, maker, prepared, deployments, .. } = &*self.shared;
-        let was_started = deployments.load(Ordering::Relaxed) > 0;
+        let Shared { client, maker, prepared, .. } = &*self.shared;
+        let was_started = self.was_used();
         let removed = match prepared {
             Some(prepared) => {
                 // Delete the policies first. A later cleanup finds the run of leftover policies by the labels
                 // of the namespaces.
                 let selector = self.selector();
-                match cluster_policies::delete_all(client, &selector, Duration::ZERO).await {
+                match cluster_policies::delete_all(client, &selector).await {
                     Ok(_) => prepared.remove_run(client, &maker.run, was_started).await,
                     Err(error) => Err(error),
                 }
             }
             None => cleanup::remove_run(client, &maker.run, was_started).await,
         };
-        let options = match maker.settings.prepared_namespaces.as_slice() {
-            [] => String::new(),
-            names => format!(" --prepared-namespaces {}", names.join(",")),
-        };
         removed.map_err(|error| {
-            Error::Unavailable(format!("{error}: remove the rest with: netproof cleanup{options}"))
+            Error::Unavailable(format!("{error}: remove the rest with: {}", self.cleanup_command()))
         })
     }
 }

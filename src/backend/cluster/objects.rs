@@ -1,7 +1,5 @@
 //! The Kubernetes objects of a run.
 
-use std::time::{Duration, SystemTime};
-
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -45,12 +43,6 @@ const WRITABLE: &str = "/tmp";
 
 /// User id and group id of the agents. They belong to no account.
 const NOBODY: i64 = 65_532;
-
-/// Returns whether an object was created at least `older_than` ago.
-pub(super) fn is_old(metadata: &ObjectMeta, older_than: Duration) -> bool {
-    let created = metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
-    created.is_none_or(|created| created.elapsed().unwrap_or_default() >= older_than)
-}
 
 /// Data that all objects of a run have in common.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::objects::RUN;
-use super::request::{failed as refused, persistently, unless_missing};
+use super::request::{list, unless_missing};
 use crate::backend::Error;
 use crate::snapshot::Identity;
 
@@ -236,13 +236,10 @@ pub(super) async fn delete_all(
 
 /// Waits until pods no longer exist, according to the API server itself.
 pub(super) async fn until_gone(client: &Client, namespace: &str, selector: &str) -> Result<(), Error> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let selected = ListParams::default().labels(selector);
     let start = Instant::now();
     loop {
-        let listed = persistently(async || pods.list_metadata(&selected).await).await;
-        let left = listed.map_err(refused(format!("list the pods of {namespace}")))?.items;
-        match left.first() {
+        match list::<Pod>(client, namespace, &selected).await?.first() {
             None => return Ok(()),
             Some(pod) if start.elapsed() >= ENDING => {
                 let message = format!("{} was still there after {} s", pod.name_any(), ENDING.as_secs());

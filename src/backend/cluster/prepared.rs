@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-use super::cluster_policies;
 use super::objects::{MANAGED_BY, POD_SECURITY, RUN};
 use super::pods;
 use super::request::{Namespaced, bounded, delete, failed, list, persistently};
@@ -218,30 +217,13 @@ fn taking_over(name: &str, found: &ObjectMeta, run: &str, labels: &Labels) -> Re
     }}))
 }
 
-/// Removes what any run created in namespaces that were taken over at least `older_than` ago, and the
-/// cluster-scoped policies of these runs. Returns the names of these namespaces and policies.
-pub(super) async fn cleanup(
+/// Removes what a run created in a namespace, and the labels with which it took the namespace over.
+pub(super) async fn release_one(
     client: &Client,
-    names: &[String],
-    older_than: Duration,
-) -> Result<Vec<String>, Error> {
-    let mut removed = Vec::new();
-    for name in names {
-        let found = get(client, name).await?;
-        let Some(run) = found.labels().get(RUN).cloned() else { continue };
-        let age = taken(&found.metadata).map_or(u64::MAX, |taken| seconds().saturating_sub(taken.since));
-        if age >= older_than.as_secs() {
-            // Delete the policies first: only the label of the namespace says to which run they belong.
-            let selector = format!("{RUN}={run}");
-            removed.extend(cluster_policies::delete_all(client, &selector, Duration::ZERO).await?);
-            release_one(client, name, &run, true).await?;
-            removed.push(name.clone());
-        }
-    }
-    Ok(removed)
-}
-
-async fn release_one(client: &Client, name: &str, run: &str, has_config_maps: bool) -> Result<(), Error> {
+    name: &str,
+    run: &str,
+    has_config_maps: bool,
+) -> Result<(), Error> {
     let selector = format!("{RUN}={run}");
     // Give the pods their own grace period, because the next pods may have the same names.
     let deleted = persistently(async || pods::delete_all(client, name, &selector, None).await).await;
@@ -287,7 +269,7 @@ async fn delete_all<K: Namespaced>(client: &Client, namespace: &str, selector: &
     bounded(found.map(async |object| delete::<K>(client, &object).await)).await.map(drop)
 }
 
-async fn get(client: &Client, name: &str) -> Result<Namespace, Error> {
+pub(super) async fn get(client: &Client, name: &str) -> Result<Namespace, Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let found = persistently(async || namespaces.get(name).await).await;
     found.map_err(failed(format!("read the prepared namespace {name}")))
@@ -331,6 +313,11 @@ async fn refuse_used<K: Namespaced>(client: &Client, namespace: &str) -> Result<
         ))),
         None => Ok(()),
     }
+}
+
+/// Returns the time since a run took a namespace over.
+pub(super) fn taken_since(namespace: &ObjectMeta) -> Duration {
+    taken(namespace).map_or(Duration::MAX, |taken| Duration::from_secs(seconds().saturating_sub(taken.since)))
 }
 
 /// Returns the annotation that a run wrote. `None` if there is none.

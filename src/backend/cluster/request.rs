@@ -118,6 +118,16 @@ pub(super) async fn list<K: Namespaced>(
     listed.map(|list| list.items).map_err(failed(doing))
 }
 
+/// Lists objects of a kind in all namespaces, without their contents.
+pub(super) async fn list_everywhere<K: Namespaced>(
+    client: &Client,
+    parameters: &ListParams,
+) -> Result<Vec<PartialObjectMeta<K>>, backend::Error> {
+    let objects: Api<K> = Api::all(client.clone());
+    let listed = persistently(async || objects.list_metadata(parameters).await).await;
+    listed.map(|list| list.items).map_err(failed(format!("list objects of kind {}", K::kind(&()))))
+}
+
 /// Deletes the object with this name on the cluster, if it exists.
 pub(super) async fn delete<K: Namespaced>(client: &Client, object: &Identity) -> Result<(), backend::Error> {
     let objects: Api<K> = Api::namespaced(client.clone(), &object.namespace);

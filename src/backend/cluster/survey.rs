@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeSystemInfo, Pod, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, ObjectMeta};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeSystemInfo, Taint};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::cluster_policies::{self, Support};
 use super::foreign::{self, Foreign};
+use super::plugin::{self, Plugin};
 use super::request::{persistently, say};
 use crate::backend::Error;
 
@@ -68,8 +68,8 @@ impl SurveyedNode {
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) nodes: Vec<SurveyedNode>,
-    /// Name of the network plugin, if it is recognized.
-    pub(super) plugin: Option<String>,
+    /// The network plugin, if it is recognized.
+    pub(super) plugin: Option<&'static Plugin>,
     /// Policies and other objects that the policy engine does not model.
     pub(super) foreign: Foreign,
     /// The kinds of cluster-scoped policies that a run can create.
@@ -83,15 +83,11 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, Error> {
     let nodes = listed.map_err(|error| Error::failed("list the nodes", say(&error)))?.items;
     let groups = persistently(async || client.list_api_groups().await).await;
     let groups = groups.map_err(|error| Error::failed("list the kinds of objects", say(&error)))?.groups;
-    let system: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
-    // The pods are needed only to recognize the plugin. Without them, it may remain unknown.
-    let pods = persistently(async || system.list_metadata(&ListParams::default()).await).await;
-    let pods = pods.map(|list| list.items).unwrap_or_default();
-    let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
-    let plugin = find_plugin(&names, nodes.iter().map(|node| &node.metadata), &groups);
+    let plugin =
+        plugin::find(client, &nodes.iter().map(|node| &node.metadata).collect::<Vec<_>>(), &groups).await;
     Ok(Survey {
         nodes: nodes.iter().map(node).collect(),
-        plugin: plugin.map(str::to_owned),
+        plugin,
         foreign: foreign::look(client, &groups).await?,
         cluster_policies: cluster_policies::support(client).await,
     })
@@ -161,63 +157,6 @@ fn obstacle<'a>(
     Some(format!("has the taint {}", taint.key))
 }
 
-/// Signs by which a network plugin is recognized.
-struct Plugin {
-    name: &'static str,
-    /// Prefixes of the names of its pods in kube-system.
-    pods: &'static [&'static str],
-    /// Prefixes of the annotations that it sets on nodes.
-    annotations: &'static [&'static str],
-    /// API groups of its own kinds of objects.
-    groups: &'static [&'static str],
-}
-
-const fn plugin(
-    name: &'static str,
-    pods: &'static [&'static str],
-    annotations: &'static [&'static str],
-    groups: &'static [&'static str],
-) -> Plugin {
-    Plugin { name, pods, annotations, groups }
-}
-
-const PLUGINS: [Plugin; 13] = [
-    plugin("Cilium", &["cilium"], &["network.cilium.io/"], &["cilium.io"]),
-    plugin("Calico", &["calico-node", "canal"], &["projectcalico.org/"], &["crd.projectcalico.org"]),
-    plugin("Antrea", &["antrea-agent"], &["node.antrea.io/"], &["crd.antrea.io"]),
-    plugin("OVN-Kubernetes", &["ovnkube"], &["k8s.ovn.org/"], &["k8s.ovn.org"]),
-    plugin("Kube-OVN", &["kube-ovn"], &["ovn.kubernetes.io/"], &["kubeovn.io"]),
-    plugin("kube-router", &["kube-router"], &["kube-router.io/"], &[]),
-    plugin("kindnet", &["kindnet"], &[], &[]),
-    plugin("kube-network-policies", &["kube-network-policies"], &[], &[]),
-    plugin("Amazon VPC CNI", &["aws-node"], &[], &["networking.k8s.aws"]),
-    plugin("Azure NPM", &["azure-npm"], &[], &[]),
-    plugin("GKE Dataplane V2", &["anetd"], &[], &[]),
-    plugin("Weave Net", &["weave-net"], &[], &[]),
-    plugin(
-        "Flannel, which enforces nothing by itself",
-        &["kube-flannel"],
-        &["flannel.alpha.coreos.com/"],
-        &[],
-    ),
-];
-
-fn find_plugin<'a>(
-    pods: &[String],
-    nodes: impl Iterator<Item = &'a ObjectMeta>,
-    groups: &[APIGroup],
-) -> Option<&'static str> {
-    let annotations: Vec<&String> =
-        nodes.flat_map(|node| node.annotations.iter().flatten()).map(|(k, _)| k).collect();
-    let begins = |text: &str, beginnings: &[&str]| beginnings.iter().any(|begin| text.starts_with(begin));
-    let found = PLUGINS.iter().find(|plugin| {
-        pods.iter().any(|pod| begins(pod, plugin.pods))
-            || annotations.iter().any(|key| begins(key, plugin.annotations))
-            || groups.iter().any(|group| plugin.groups.contains(&group.name.as_str()))
-    });
-    found.map(|plugin| plugin.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,21 +179,5 @@ mod tests {
     fn the_processors_of_a_node_are_whole() {
         let amounts = ["4", "3920m", "500m", "", "4Gi", "-1"];
         assert_eq!(amounts.map(processors), [4, 3, 0, 0, 0, 0]);
-    }
-
-    #[test]
-    fn plugins_are_told_apart() {
-        let told = |pods: &[&str], annotations: &[&str], groups: &[&str]| {
-            let pods: Vec<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
-            let annotations = annotations.iter().map(|key| ((*key).to_owned(), String::new())).collect();
-            let node = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
-            let group = |name: &&str| APIGroup { name: (*name).to_owned(), ..APIGroup::default() };
-            let groups: Vec<_> = groups.iter().map(group).collect();
-            find_plugin(&pods, [&node].into_iter(), &groups)
-        };
-        assert_eq!(told(&["kindnet-x7k2"], &[], &[]), Some("kindnet"));
-        assert_eq!(told(&[], &["projectcalico.org/IPv4Address"], &[]), Some("Calico"));
-        assert_eq!(told(&["coredns-1"], &[], &["cilium.io"]), Some("Cilium"));
-        assert_eq!(told(&["coredns-1"], &["node.alpha.kubernetes.io/ttl"], &["apps"]), None);
     }
 }

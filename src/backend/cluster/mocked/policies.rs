@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use http::Method;
 use kube::Client;
@@ -162,7 +161,7 @@ async fn cleanup_finds_cluster_scoped_policies() {
         .await
         .unwrap();
     let (client, selector) = (cluster.client(), "netproof.dev/run");
-    let deleted = cluster_policies::delete_all(&client, selector, Duration::ZERO).await.unwrap();
+    let deleted = cluster_policies::delete_all(&client, selector).await.unwrap();
     assert_eq!(deleted, ["ClusterNetworkPolicy netproof-r-1-quarantine"]);
     assert!(cluster.policies().is_empty());
 }

@@ -51,7 +51,7 @@ async fn other_kinds_of_policies_are_warned_of() {
         _ => status(403, "forbidden"),
     });
     let survey = survey(&client).await.unwrap();
-    assert_eq!(survey.plugin.as_deref(), Some("Cilium"));
+    assert_eq!(survey.plugin.map(|plugin| plugin.name), Some("Cilium"));
     let unmodelled: Vec<_> = survey.foreign.unmodelled.iter().map(ToString::to_string).collect();
     insta::assert_debug_snapshot!(unmodelled, @r#"
     [

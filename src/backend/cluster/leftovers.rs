@@ -1,0 +1,212 @@
+//! What runs left on a cluster, and what runs in progress use.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
+use kube::{Client, ResourceExt};
+
+use super::objects::RUN;
+use super::request::{Namespaced, bounded, list, list_everywhere};
+use super::{access, cleanup, cluster_policies, connect, prepared};
+use crate::backend::Error;
+
+/// Time for which a run in progress may change nothing. It changes a policy of its own in each step.
+const QUIET: Duration = Duration::from_secs(300);
+
+/// Time until a run in progress has pods.
+const START: Duration = Duration::from_secs(60);
+
+/// Everything that runs have on a cluster.
+pub struct Leftovers {
+    client: Client,
+    runs: Vec<LeftRun>,
+}
+
+/// What one run has on a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftRun {
+    /// The run's id.
+    pub id: String,
+    /// Time since the run created the oldest of its objects. `Duration::MAX` if it is not known.
+    pub age: Duration,
+    /// Time since the last visible change by the run. A run in progress changes something in each step. `Duration::MAX`
+    /// if it is not known.
+    pub unchanged: Duration,
+    /// The namespaces that the run created.
+    pub namespaces: Vec<String>,
+    /// The prepared namespaces that the run took over.
+    pub prepared: Vec<String>,
+    /// Count of its cluster-scoped policies.
+    pub cluster_policies: usize,
+    /// Count of its pods that have not ended.
+    pub live_pods: usize,
+    /// Whether Kubernetes is already deleting everything.
+    pub is_ending: bool,
+}
+
+impl LeftRun {
+    /// Returns whether the run seems to be in progress. It is not certain: a run that was killed leaves pods that live
+    /// for some time.
+    pub fn seems_in_progress(&self) -> bool {
+        let is_quiet = self.unchanged >= QUIET;
+        let has_started = self.live_pods > 0 || self.unchanged < START;
+        !self.is_ending && !is_quiet && has_started
+    }
+
+    fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            age: Duration::ZERO,
+            unchanged: Duration::MAX,
+            namespaces: Vec::new(),
+            prepared: Vec::new(),
+            cluster_policies: 0,
+            live_pods: 0,
+            is_ending: true,
+        }
+    }
+
+    /// Records when the run created or took over an object, and when it changed it last.
+    fn record(&mut self, since: Duration, unchanged: Duration) {
+        self.age = self.age.max(since);
+        self.unchanged = self.unchanged.min(unchanged);
+    }
+
+    fn record_object(&mut self, object: &ObjectMeta) {
+        self.record(age(object), unchanged(object));
+    }
+}
+
+impl Leftovers {
+    /// Finds everything that runs have in the named prepared namespaces, or in the whole cluster if none are named.
+    ///
+    /// # Errors
+    /// If the cluster cannot be reached or denies a request.
+    pub async fn find(target: &connect::Target, prepared: &[String]) -> Result<Self, Error> {
+        let client = connect::connect(target).await?.client;
+        access::check_cleanup(&client, prepared).await?;
+        let runs = find(&client, prepared).await?;
+        Ok(Self { client, runs })
+    }
+
+    /// Returns the runs, sorted by their ids.
+    pub fn runs(&self) -> &[LeftRun] {
+        &self.runs
+    }
+
+    /// Removes everything that some of the runs have. Returns the names of the namespaces, and the kinds and names of
+    /// cluster-scoped objects. Prepared namespaces are emptied, and stay.
+    ///
+    /// # Errors
+    /// If the cluster cannot be reached, denies a request, or takes too long.
+    pub async fn remove(&self, runs: &[&LeftRun]) -> Result<Vec<String>, Error> {
+        let mut removed = Vec::new();
+        for run in runs {
+            // Only the labels of its namespaces say that there was such a run, so the policies are deleted first.
+            let selector = format!("{RUN}={}", run.id);
+            removed.extend(cluster_policies::delete_all(&self.client, &selector).await?);
+        }
+        let created: Vec<String> = runs.iter().flat_map(|run| run.namespaces.clone()).collect();
+        cleanup::delete_and_wait(&self.client, &created).await?;
+        removed.extend(created);
+        for run in runs {
+            for name in &run.prepared {
+                prepared::release_one(&self.client, name, &run.id, true).await?;
+                removed.push(name.clone());
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Finds what runs have in the named prepared namespaces, or in the whole cluster if none are named.
+pub(super) async fn find(client: &Client, prepared: &[String]) -> Result<Vec<LeftRun>, Error> {
+    let namespaces = match prepared {
+        [] => cleanup::list(client, RUN).await?,
+        names => bounded(names.iter().map(|name| prepared::get(client, name))).await?,
+    };
+    let mut runs: BTreeMap<String, LeftRun> = BTreeMap::new();
+    for namespace in &namespaces {
+        let Some(id) = id(&namespace.metadata) else { continue };
+        let run = runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id));
+        let is_prepared = !prepared.is_empty() || prepared::is_prepared(namespace);
+        record_namespace(run, namespace, is_prepared);
+    }
+    for (_, policy) in cluster_policies::list_all(client, RUN).await? {
+        let Some(id) = id(&policy.metadata) else { continue };
+        // If namespaces are named, only runs in them count.
+        let run = match prepared {
+            [] => runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id)),
+            _ => match runs.get_mut(id) {
+                Some(run) => run,
+                None => continue,
+            },
+        };
+        run.record_object(&policy.metadata);
+        run.cluster_policies += 1;
+        run.is_ending = false;
+    }
+    let live = ListParams::default().labels(RUN).fields("status.phase!=Succeeded,status.phase!=Failed");
+    for pod in metadata::<Pod>(client, prepared, &live).await? {
+        let Some(run) = id(&pod).and_then(|id| runs.get_mut(id)) else { continue };
+        run.record_object(&pod);
+        run.live_pods += usize::from(pod.deletion_timestamp.is_none());
+    }
+    for policy in metadata::<NetworkPolicy>(client, prepared, &ListParams::default().labels(RUN)).await? {
+        let Some(run) = id(&policy).and_then(|id| runs.get_mut(id)) else { continue };
+        run.record_object(&policy);
+    }
+    Ok(runs.into_values().collect())
+}
+
+fn record_namespace(run: &mut LeftRun, namespace: &Namespace, is_prepared: bool) {
+    if is_prepared {
+        // Others may change this namespace, too.
+        let since = prepared::taken_since(&namespace.metadata);
+        run.record(since, since);
+        run.prepared.push(namespace.name_any());
+        run.is_ending = false;
+    } else {
+        run.record_object(&namespace.metadata);
+        run.namespaces.push(namespace.name_any());
+        run.is_ending &= namespace.metadata.deletion_timestamp.is_some();
+    }
+}
+
+/// Lists objects of a kind in the named namespaces, or in all namespaces if none are named.
+async fn metadata<K: Namespaced>(
+    client: &Client,
+    namespaces: &[String],
+    parameters: &ListParams,
+) -> Result<Vec<ObjectMeta>, Error> {
+    let found = match namespaces {
+        [] => list_everywhere::<K>(client, parameters).await?,
+        names => bounded(names.iter().map(|name| list::<K>(client, name, parameters))).await?.concat(),
+    };
+    Ok(found.into_iter().map(|object| object.metadata).collect())
+}
+
+fn id(object: &ObjectMeta) -> Option<&str> {
+    object.labels.as_ref()?.get(RUN).map(String::as_str)
+}
+
+fn age(object: &ObjectMeta) -> Duration {
+    object.creation_timestamp.as_ref().map_or(Duration::MAX, |time| elapsed(time.0.into()))
+}
+
+/// Returns the time since an object was created or changed last. Changes of its status do not count, because the kubelet
+/// and controllers make them.
+fn unchanged(object: &ObjectMeta) -> Duration {
+    let changes = object.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let changes = changes.filter_map(|entry| Some(elapsed(entry.time.as_ref()?.0.into())));
+    changes.fold(age(object), Duration::min)
+}
+
+fn elapsed(since: SystemTime) -> Duration {
+    // The API server's clock may be ahead.
+    since.elapsed().unwrap_or_default()
+}

@@ -1,0 +1,88 @@
+//! The end of a command that runs scenarios: the result is printed first, and then what the run created on a cluster is
+//! removed.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::interruption::Interruption;
+use super::output;
+use crate::backend::cluster::Cluster;
+
+/// Time for which the removal waits until a result is printed. A pager reads only as much as it shows, and the run must
+/// not occupy the cluster meanwhile.
+const PRINTING: Duration = Duration::from_secs(1);
+
+/// A result, ready to be printed.
+pub(super) struct Conclusion {
+    pub(super) text: String,
+    pub(super) code: u8,
+}
+
+impl Conclusion {
+    /// Prints the result. Returns the exit code.
+    pub(super) fn print(self) -> anyhow::Result<ExitCode> {
+        output::result(&self.text)?;
+        Ok(ExitCode::from(self.code))
+    }
+}
+
+/// A result that is printed, or is being printed.
+pub(super) struct Printing {
+    code: u8,
+    /// `None` if everything is printed.
+    rest: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Printing {
+    /// Prints a result or an error, and waits for that, unless the reader is slow.
+    pub(super) async fn start(result: anyhow::Result<Conclusion>) -> Self {
+        let Conclusion { text, code } = match result {
+            Ok(conclusion) => conclusion,
+            Err(error) => return Self::failed(&error),
+        };
+        let mut task = tokio::task::spawn_blocking(move || output::result(&text));
+        match timeout(PRINTING, &mut task).await {
+            Ok(printed) => match printed.map_err(anyhow::Error::from).flatten() {
+                Ok(()) => Self { code, rest: None },
+                Err(error) => Self::failed(&error),
+            },
+            Err(_) => Self { code, rest: Some(task) },
+        }
+    }
+
+    fn failed(error: &anyhow::Error) -> Self {
+        output::error(error);
+        Self { code: 2, rest: None }
+    }
+
+    /// Removes what the run created on the cluster, or says how to remove it. Waits until the result is printed. Returns
+    /// the exit code. It is that of the result, even if something remains.
+    pub(super) async fn clean_up(
+        self,
+        cluster: Cluster,
+        interruption: &Interruption,
+    ) -> anyhow::Result<ExitCode> {
+        let command = cluster.cleanup_command();
+        if cluster.is_kept() {
+            output::note(&format!("namespaces {}-* stay: remove them with: {command}", cluster.prefix()));
+        } else if cluster.was_used() {
+            interruption.start_clean_up(self.code, command.clone());
+            output::note(&format!("cleaning up … (Ctrl-C leaves the rest to: {command})"));
+        }
+        complain(cluster.finish().await.map_err(anyhow::Error::from));
+        if let Some(rest) = self.rest {
+            rest.await??;
+        }
+        Ok(ExitCode::from(self.code))
+    }
+}
+
+/// Prints an error that does not make the result useless.
+pub(super) fn complain(result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        output::error(&error);
+    }
+}
