@@ -9,7 +9,7 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 
 use super::agent_source::Host;
-use super::request::persistently;
+use super::request::{bounded, persistently};
 use super::survey::{NodeImage, SurveyedNode};
 use crate::backend::Error;
 
@@ -23,12 +23,14 @@ pub(super) async fn find(
     nodes: &[SurveyedNode],
     names: &[String],
 ) -> Result<BTreeMap<String, Host>, Error> {
-    let mut used: Vec<SurveyedNode> =
-        nodes.iter().filter(|node| names.contains(&node.name)).cloned().collect();
-    for node in used.iter_mut().filter(|node| usable(node).next().is_none()) {
-        node.images = of_running_pods(client, &node.name).await;
-    }
-    choose(&used)
+    let used = nodes.iter().filter(|node| names.contains(&node.name)).cloned();
+    let used = bounded(used.map(async |mut node| {
+        if usable(&node).next().is_none() {
+            node.images = of_running_pods(client, &node.name).await;
+        }
+        Ok(node)
+    }));
+    choose(&used.await?)
 }
 
 /// Returns for each node with one of these names what its agents need, if they run in this image.
